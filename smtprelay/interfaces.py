@@ -1,0 +1,306 @@
+"""
+The seams: what one station may ask of the next, and what it may rely on.
+
+zope.interface where Twisted or other people's code meets us, because that is
+what ``twisted.cred`` adapts and checks; :class:`typing.Protocol` between our
+own stations, because mypy checks those without anybody registering anything.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Protocol
+
+from attrs import field, frozen
+from twisted.cred.credentials import ICredentials, IUsernamePassword
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface, implementer
+
+from smtprelay.message import (
+    Claim,
+    Client,
+    Delivery,
+    Draft,
+    Envelope,
+    Limits,
+    Outcome,
+    Planned,
+    Reply,
+    Results,
+)
+from smtprelay.queue import Block, Detail, Edit, Selection, Settlement, Stock, Summary
+
+# --- what happened ---------------------------------------------------------------------------
+
+
+class Events(Protocol):
+    """
+    Where every station says what happened; the log and the metrics hear it.
+
+    Call it with one of the names of :data:`smtprelay.log.EVENTS` and the fields
+    that belong to it: ``events("message.queued", id=..., listener=...)``. It
+    never raises and never blocks. Fields carry no secret and no message content.
+    """
+
+    def __call__(self, event: str, /, **fields: object) -> None:
+        """Say that ``event`` happened."""
+
+
+# --- smtp and policy -------------------------------------------------------------------------
+
+
+class IAnonymousClient(ICredentials):
+    """The credential of a client that has not logged in: who it is, as far as it is known."""
+
+    client = Attribute("The :class:`smtprelay.message.Client`.")
+
+
+@implementer(IAnonymousClient)
+@frozen
+class AnonymousClient:
+    """What a session logs in with at its first MAIL when there was no AUTH."""
+
+    client: Client
+
+
+class IPasswordClient(IUsernamePassword):
+    """A user name and a password, with the client that gave them."""
+
+    client = Attribute("The :class:`smtprelay.message.Client`; its ``user`` is still empty.")
+
+
+@implementer(IPasswordClient)
+@frozen
+class PasswordClient:
+    """
+    What a session logs in with on AUTH PLAIN or LOGIN.
+
+    ``username`` and ``password`` are bytes, as :class:`IUsernamePassword` wants them.
+    """
+
+    client: Client
+    username: bytes
+    password: bytes = field(repr=False)
+
+    def checkPassword(self, password: bytes) -> bool:
+        """Compare with a password in clear text, for checkers that keep such."""
+        return self.password == password
+
+
+class Incoming(Protocol):
+    """
+    The body of one message on its way in; from ``finish`` on the message is ours.
+
+    The bytes are the message as it shall be stored: dots unstuffed, CRLF line
+    ends, without the final ``CRLF.CRLF``. Exactly one of ``finish`` and
+    ``abort`` is called, and nothing after it.
+    """
+
+    id: str
+
+    def write(self, chunk: bytes) -> "Deferred[None] | None":
+        """
+        Take the next bytes.
+
+        Returns ``None`` to go on at once, or a Deferred that fires when the
+        caller may write again. It never raises: what went wrong is told by ``finish``.
+        """
+
+    async def finish(self) -> Reply:
+        """
+        Make the message safe and return the reply to the end of data.
+
+        ``250 2.0.0 Ok: queued as <id>``: it is committed and synced. 4xx: it is
+        not here, the client shall try again. 5xx: it is not here and never will be.
+        It returns a reply in each of these cases and does not raise.
+        """
+
+    def abort(self) -> None:
+        """Forget the message: the client went away or the body was refused."""
+
+
+class IEnvelopeDelivery(Interface):
+    """
+    Policy's avatar: one session's right to send, and the transaction it is in.
+
+    An avatar provides it beside :class:`twisted.mail.smtp.IMessageDelivery`, which
+    it extends in spirit; it stands apart because importing ``twisted.mail.smtp``
+    installs the reactor. Each method returns ``None`` (or a value), or a Deferred of
+    it, or raises :class:`smtprelay.message.Refused`. A refused recipient is not in the envelope.
+    """
+
+    def mail(sender: str, parameters: Mapping[str, str]) -> None:  # noqa: N805
+        """Begin a transaction; the one before it, if any, is forgotten."""
+
+    def rcpt(recipient: str, parameters: Mapping[str, str]) -> None:  # noqa: N805
+        """Add one recipient. The same address twice is one recipient, and no error."""
+
+    def data() -> Incoming:
+        """Close the envelope and return where its body goes. The transaction is over."""
+
+    def client_is(client: Client) -> None:  # noqa: N805
+        """Tell who speaks now: after EHLO or STARTTLS the name, the protocol or TLS changed."""
+
+
+#: Decides, when headers and size are known, which deliveries a message becomes.
+#: May raise :class:`Refused`. Headers are (name, raw value) pairs in their order.
+Plan = Callable[[Sequence[tuple[str, str]], int], Sequence[Planned]]
+
+#: Makes the :class:`Incoming` for one message: the spool, or a synchronous delivery.
+Receive = Callable[[Draft, Plan], Incoming]
+
+
+# --- the spool -------------------------------------------------------------------------------
+
+
+class Body(Protocol):
+    """A stored message, to be read once or several times, from its beginning each time."""
+
+    size: int
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Give the body in pieces of at most 256 KiB."""
+
+    async def whole(self) -> bytes:
+        """Give the whole body at once."""
+
+
+@frozen(kw_only=True)
+class Work:
+    """
+    What :meth:`Spool.claim` found.
+
+    :ivar claims: to be attempted now, by us.
+    :ivar probes: (provider, lane) that are blocked and whose time to be tried has come.
+    :ivar due: when something may be claimed or probed next, seconds since the epoch;
+        ``None`` if nothing waits for a time (a settle or an accept will tell).
+    """
+
+    claims: Sequence[Claim] = ()
+    probes: Sequence[tuple[str, str]] = ()
+    due: float | None = None
+
+
+class Spool(Protocol):
+    """
+    Where accepted mail is safe, and the only place where its state lives.
+
+    Every coroutine returns after its change is committed and synced; several
+    changes share one commit. Two commits carry a message through: accept-or-claim
+    and settle.
+    """
+
+    def incoming(self, draft: Draft, plan: Plan) -> Incoming:
+        """Return where the body of ``draft`` goes; its ``finish`` accepts the message."""
+
+    async def accept(self, draft: Draft, body: bytes, planned: Sequence[Planned]) -> None:
+        """Take a whole message of our own making (a bounce, a test mail)."""
+
+    def listen(self, take: Callable[[Sequence[Claim]], None]) -> None:
+        """
+        Have ``take`` called, on the reactor, after each accept.
+
+        It gets the claims that the accept took in its own transaction; none if
+        the message is queued, which is then a reason to ask :meth:`claim`.
+        Until somebody listens nothing is claimed at accept.
+        """
+
+    async def claim(self, limit: int = 50) -> Work:
+        """
+        Take what may go now: one delivery from each ready lane in turn.
+
+        The intent of each attempt is durable when this returns. A lane is ready
+        when something in it is due, it is not blocked, it has a free slot, and its
+        provider has a free slot and a token for the pace.
+        """
+
+    async def taken(self, claim: Claim) -> None:
+        """Release the send slot of ``claim``: the provider has the body, the outcome comes later."""
+
+    async def renew(self, claims: Sequence[Claim]) -> None:
+        """Keep the leases of ``claims`` from running out."""
+
+    async def settle(self, claim: Claim, settlement: Settlement) -> bool:
+        """
+        Record what became of an attempt, once.
+
+        ``False`` if the claim is not ours any more (the lease ran out, an operator
+        deleted the message): nothing was changed.
+        """
+
+    def body(self, message: str) -> Body:
+        """Return the stored body of ``message``. Reading it raises ``LookupError`` if it is gone."""
+
+    async def recover(self) -> int:
+        """
+        Put back what this node held when it died; return how many deliveries.
+
+        Each of them becomes ``queued``, due at once and ``uncertain``.
+        """
+
+    async def block(self, block: Block) -> None:
+        """Stop a lane until ``block.until``, or, with ``reason`` empty, open it again."""
+
+    async def edit(self, selection: Selection, edit: Edit) -> Sequence[str]:
+        """Carry out an operator's change on all that match; return the ids of those deliveries."""
+
+    async def list(self, selection: Selection) -> Sequence[Summary]:
+        """Return the deliveries that match, the oldest first."""
+
+    async def show(self, message: str) -> Sequence[Detail]:
+        """
+        Return all deliveries of the message whose id begins with ``message``.
+
+        Raises ``LookupError``, with a sentence for people, if none or several do.
+        """
+
+    async def stock(self) -> Stock:
+        """Count what lies in the spool, at a cost that does not grow with it."""
+
+    async def close(self) -> None:
+        """Finish what is waiting to be committed and let go of the files."""
+
+
+# --- providers -------------------------------------------------------------------------------
+
+
+class Provider(Protocol):
+    """
+    One way out: an HTTP API, another SMTP server, a folder.
+
+    :ivar name: as in the configuration.
+    :ivar idempotent: whether a second request with the same
+        :attr:`Delivery.operation_id` cannot deliver twice.
+    """
+
+    name: str
+    idempotent: bool
+    limits: Limits
+
+    def lane(self, envelope: Envelope) -> str:
+        """Return the key of the lane that ``envelope`` goes in; ``""`` is the provider's own."""
+
+    async def deliver(self, delivery: Delivery, body: Body, taken: Callable[[], None]) -> Results:
+        """
+        Attempt the delivery once; return an outcome for each of its recipients.
+
+        It raises nothing that the provider or the network does to it: that is
+        what the outcomes are for. ``taken`` may be called once, when the provider
+        has the body and only its verdict is outstanding.
+        """
+
+    async def resolve(self, delivery: Delivery) -> Results | None:
+        """
+        Find out what became of an attempt whose outcome was lost; send nothing.
+
+        ``None``: the provider cannot tell, or never saw it.
+        """
+
+    async def probe(self, lane: str) -> Outcome | None:
+        """
+        Try whether a blocked lane works again, without sending mail.
+
+        ``Delivered``: it works. ``Blocked`` or ``Deferred``: it does not yet.
+        ``None``: only a mail can tell.
+        """
+
+    async def close(self) -> None:
+        """Close connections. No delivery is under way any more."""

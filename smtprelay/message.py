@@ -1,0 +1,308 @@
+"""
+The values that all stations of the relay share.
+
+A mail is, on its way, an :class:`Envelope` from a :class:`Client`, then one or
+several :class:`Delivery` in the spool, and at the end an outcome for each
+recipient. All of them are frozen: a station hands on a new value, it never
+changes one that another station may still hold.
+"""
+
+import uuid
+from collections.abc import Mapping
+from typing import Final
+
+from attrs import evolve, field, frozen
+
+#: Namespace of the idempotency keys; part of the wire contract, never to be changed.
+OPERATIONS: Final = uuid.UUID("6f1d0d9e-5a0b-5c39-9b6e-7a3f4f1f2c11")
+
+
+@frozen(kw_only=True)
+class Reply:
+    r"""
+    One SMTP reply (RFC 5321 §4.2) with its enhanced status code (RFC 3463).
+
+    :ivar code: the three digits, 200 to 599.
+    :ivar enhanced: ``"5.7.1"``, or ``""`` for the replies that carry none
+        (banner, EHLO, 334, 354).
+    :ivar text: what the person reads; one line for each ``"\n"``.
+    :ivar rule: the name of the rule that refused, for the log and the page;
+        never sent.
+    """
+
+    code: int
+    enhanced: str
+    text: str
+    rule: str = ""
+
+
+class Refused(Exception):  # noqa: N818 -- a refusal is an answer, not an error
+    """What a station raises to answer a command with a 4xx or 5xx :class:`Reply`."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"{reply.code} {reply.enhanced} {reply.text}")
+        self.reply = reply
+
+
+@frozen(kw_only=True)
+class Client:
+    """
+    Who speaks to a listener, as far as it is known at this moment of the session.
+
+    :ivar address: the client's IP address as text, or ``"unix"``.
+    :ivar helo: the name given in EHLO or HELO, ``""`` before it.
+    :ivar tls: the TLS version (``"TLSv1.3"``), ``""`` in plain text.
+    :ivar user: the name that logged in, ``""`` for none.
+    :ivar protocol: the ``with`` keyword of RFC 3848: SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA.
+    """
+
+    address: str
+    listener: str = ""
+    helo: str = ""
+    tls: str = ""
+    user: str = ""
+    protocol: str = "SMTP"
+
+
+@frozen(kw_only=True)
+class Recipient:
+    """
+    One RCPT address with its DSN parameters (RFC 3461), as given.
+
+    :ivar notify: the NOTIFY value in upper case (``"NEVER"``, ``"SUCCESS,FAILURE"``), or ``""``.
+    :ivar orcpt: the ORCPT value in xtext, or ``""``.
+    """
+
+    address: str
+    notify: str = ""
+    orcpt: str = ""
+
+
+@frozen(kw_only=True)
+class Envelope:
+    """
+    Sender and recipients of one transaction: the only thing that decides who gets the mail.
+
+    :ivar sender: the reverse-path without angle brackets; ``""`` is the null sender.
+    :ivar parameters: the MAIL parameters that travel on, upper-case keys
+        (``BODY``, ``SMTPUTF8``, ``RET``, ``ENVID``); a keyword without value maps to ``""``.
+    """
+
+    sender: str
+    recipients: tuple[Recipient, ...] = ()
+    parameters: Mapping[str, str] = field(factory=dict)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The recipients' addresses, in the order of their RCPT commands."""
+        return tuple(recipient.address for recipient in self.recipients)
+
+    def narrowed(self, recipients: tuple[Recipient, ...]) -> "Envelope":
+        """Return this envelope with only ``recipients``."""
+        return evolve(self, recipients=recipients)
+
+
+@frozen(kw_only=True)
+class Planned:
+    """
+    One delivery that a route asks for, before the spool has it.
+
+    :ivar lane: the lane within ``provider``; ``""`` is the provider's own lane.
+    """
+
+    route: str
+    provider: str
+    lane: str
+    recipients: tuple[Recipient, ...]
+
+
+@frozen(kw_only=True)
+class Draft:
+    """
+    A message to be put into the spool, all but its body.
+
+    :ivar id: the message's id, as in the 250 reply; see :func:`smtprelay.spool.identity.new_id`.
+    :ivar received: when its transaction began, seconds since the epoch.
+    :ivar bounce_of: the id of the message that this one reports on, or ``""``.
+    """
+
+    id: str
+    envelope: Envelope
+    client: Client
+    received: float
+    bounce_of: str = ""
+
+
+@frozen(kw_only=True)
+class Delivery:
+    """
+    One message on one route: what a provider is asked to deliver at one time.
+
+    :ivar n: its number within the message, from 1; users see ``<message>.<n>``.
+    :ivar generation: raised by an operator's retry after a terminal failure, so that the
+        provider sees a new operation.
+    :ivar envelope: narrowed to the recipients that are still open.
+    :ivar size: of the stored body, bytes.
+    """
+
+    message: str
+    n: int
+    generation: int
+    route: str
+    provider: str
+    lane: str
+    envelope: Envelope
+    size: int
+    received: float
+    bounce_of: str = ""
+
+    @property
+    def id(self) -> str:
+        """``<message>.<n>``, as the CLI and the log show it."""
+        return f"{self.message}.{self.n}"
+
+    @property
+    def operation_id(self) -> str:
+        """The idempotency key: the same for every attempt of a generation, after a crash too."""
+        return str(uuid.uuid5(OPERATIONS, f"{self.id}/{self.generation}"))
+
+
+@frozen(kw_only=True)
+class Claim:
+    """
+    The right, and the duty, to attempt one delivery once: its intent is already durable.
+
+    :ivar attempt: unique within the delivery; with ``node`` it fences :meth:`Spool.settle`.
+    :ivar tries: attempts that ended ``Deferred`` before this one, on this provider.
+    :ivar age: seconds since the message was received, less the time its lane was blocked.
+    :ivar uncertain: the attempt before this one has no outcome: resolve before sending.
+    :ivar errors: attempts in a row that ended in an unexpected exception.
+    :ivar body: the whole body if it fits one chunk and was at hand; else ``None``.
+    """
+
+    delivery: Delivery
+    node: str
+    attempt: int
+    tries: int = 0
+    age: float = 0.0
+    uncertain: bool = False
+    errors: int = 0
+    body: bytes | None = field(default=None, repr=False)
+
+
+@frozen
+class Delivered:
+    """The provider's documented success answer; ``id`` is the provider's own, for tracing."""
+
+    id: str = ""
+    why: str = ""
+
+
+@frozen
+class Deferred:
+    """A transient refusal. ``retry_after``: seconds that the provider asked for, if it did."""
+
+    why: str
+    retry_after: float | None = None
+
+
+@frozen
+class Failed:
+    """This mail will never be taken. ``code``: the enhanced status code for the bounce."""
+
+    why: str
+    code: str = "5.0.0"
+
+
+@frozen
+class Blocked:
+    """
+    Credentials, permission, account or host: not the mail's fault.
+
+    :ivar lane: the lane to stop: the delivery's own, or ``""`` for the whole provider.
+    """
+
+    why: str
+    lane: str = ""
+
+
+@frozen
+class Uncertain:
+    """The answer was lost after the body was sent: it may or may not have been taken."""
+
+    why: str
+
+
+Outcome = Delivered | Deferred | Failed | Blocked | Uncertain
+
+#: What became of each open recipient, by address.
+Results = Mapping[str, Outcome]
+
+
+@frozen(kw_only=True)
+class Limits:
+    """What a provider takes in one message; ``None`` is no limit that we know of."""
+
+    size: int | None = None
+    recipients: int | None = None
+
+
+@frozen(kw_only=True)
+class Window:
+    """At most ``count`` messages in any ``seconds``."""
+
+    count: int
+    seconds: float
+
+
+@frozen(kw_only=True)
+class Pace:
+    """
+    How fast a provider may be asked.
+
+    :ivar concurrency: requests at once, over all its lanes.
+    :ivar per_lane: requests at once in one lane, or ``None`` for no bound of its own.
+    :ivar windows: all of them hold at once.
+    """
+
+    concurrency: int = 10
+    per_lane: int | None = None
+    windows: tuple[Window, ...] = ()
+
+
+@frozen(kw_only=True)
+class Schedule:
+    """
+    When a deferred delivery goes again: ``first * factor ** n`` seconds, at most ``max``.
+
+    :ivar jitter: each delay is spread evenly over plus or minus this share of it.
+    :ivar attempts: give up after so many; ``None`` is never.
+    """
+
+    first: float = 30.0
+    factor: float = 2.0
+    max: float = 3600.0
+    jitter: float = 0.2
+    attempts: int | None = None
+
+
+@frozen(kw_only=True)
+class Route:
+    """
+    What happens to the deliveries of one route after they were accepted.
+
+    :ivar via: provider names, in the order of failover; at least one.
+    :ivar failover_after: deferred attempts at one provider before the next one is asked.
+    :ivar expire: seconds after which a delivery that was deferred once more ends; ``None`` is never.
+    :ivar on_failed: ``"bounce"``, ``"hold"`` or ``"discard"``; so also ``on_expired``.
+    :ivar on_uncertain: ``"resend"`` or ``"hold"``, where the provider cannot tell.
+    """
+
+    name: str
+    via: tuple[str, ...]
+    failover_after: int = 3
+    retry: Schedule = field(factory=Schedule)
+    expire: float | None = 2 * 86400.0
+    on_failed: str = "bounce"
+    on_expired: str = "bounce"
+    on_uncertain: str = "resend"

@@ -1,0 +1,205 @@
+"""
+The values with which the queue is asked and changed.
+
+They are what :mod:`smtprelay.dispatch` settles with, and what an operator sees and
+does through the CLI, the API and the page; all of them go to JSON by
+:func:`attrs.asdict`. :mod:`smtprelay.message` holds the mail itself.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from attrs import field, frozen
+
+from smtprelay.message import Draft, Planned, Results
+
+#: The states of a delivery, in the order of its life.
+STATES = ("queued", "active", "deferred", "held", "delivered", "failed")
+
+#: The states that a delivery leaves only by an operator's hand.
+FINAL = ("delivered", "failed")
+
+
+@frozen(kw_only=True)
+class Block:
+    """
+    A lane that is stopped because its credentials, permission, account or host fail.
+
+    :ivar until: when it shall be probed, seconds since the epoch.
+    :ivar reason: in the provider's words; ``""`` opens the lane.
+    :ivar trial: when opening: let one delivery through alone, to see.
+    """
+
+    provider: str
+    lane: str = ""
+    until: float = 0.0
+    reason: str = ""
+    trial: bool = False
+
+
+@frozen(kw_only=True)
+class NewMessage:
+    """A message of our own making that is accepted in the transaction of a settlement."""
+
+    draft: Draft
+    body: bytes = field(repr=False)
+    planned: Sequence[Planned]
+
+
+@frozen(kw_only=True)
+class Settlement:
+    """
+    What an attempt changes, all in one transaction.
+
+    :ivar state: the delivery's new state, never ``active``.
+    :ivar outcomes: recorded with the attempt, for each recipient that was open.
+    :ivar closed: recipients that are at their end now: ``"delivered"`` or ``"failed"``.
+    :ivar reason: the last error in one line, ``""`` after a success.
+    :ivar due: when the open recipients go again, for ``queued`` and ``deferred``.
+    :ivar provider: the provider that is asked next; ``""`` keeps it. ``lane`` belongs to it.
+    :ivar tries: see :attr:`Claim.tries`, for the attempt that comes next; so ``errors``.
+    :ivar uncertain: the next attempt must resolve this one first.
+    :ivar block: a lane to stop.
+    :ivar bounce: a message to accept.
+    """
+
+    state: str
+    outcomes: Results
+    closed: Mapping[str, str] = field(factory=dict)
+    reason: str = ""
+    due: float | None = None
+    provider: str = ""
+    lane: str = ""
+    tries: int = 0
+    errors: int = 0
+    uncertain: bool = False
+    block: Block | None = None
+    bounce: NewMessage | None = None
+
+
+@frozen(kw_only=True)
+class Selection:
+    """
+    Which deliveries are meant; every filter that is given must match.
+
+    :ivar ids: message ids or ``<message>.<n>``, whole or an unambiguous beginning.
+    :ivar states: of :data:`STATES`; empty is all that are not final.
+    :ivar everything: needed for an edit without any filter, so that none happens by mistake.
+    :ivar limit: at most so many, the oldest first; for a list only.
+    """
+
+    ids: Sequence[str] = ()
+    states: Sequence[str] = ()
+    provider: str = ""
+    sender: str = ""
+    recipient: str = ""
+    everything: bool = False
+    limit: int = 1000
+
+
+@frozen(kw_only=True)
+class Edit:
+    """
+    An operator's change.
+
+    :ivar action: ``"retry"``, ``"hold"``, ``"release"`` or ``"delete"``.
+    :ivar who: recorded with each delivery, as is ``why``.
+    """
+
+    action: str
+    who: str
+    why: str = ""
+
+
+@frozen(kw_only=True)
+class RecipientState:
+    """One recipient of a delivery. ``state``: ``open``, ``delivered`` or ``failed``."""
+
+    address: str
+    state: str
+    reason: str = ""
+    provider_id: str = ""
+
+
+@frozen(kw_only=True)
+class Attempt:
+    """
+    One attempt, or one operator's act, on a delivery.
+
+    :ivar outcome: ``delivered deferred failed blocked uncertain``, several joined by ``+``
+        when the recipients differ; ``""`` while it is under way; an edit's action for an edit.
+    """
+
+    number: int
+    provider: str
+    node: str
+    started: float
+    ended: float | None
+    outcome: str
+    reason: str
+
+
+@frozen(kw_only=True)
+class Summary:
+    """
+    One line of the queue.
+
+    :ivar waiting_for: why nothing happens now, in plain words: a blocked lane's reason, or ``""``.
+    """
+
+    id: str
+    message: str
+    state: str
+    sender: str
+    recipients: Sequence[RecipientState]
+    attempts: int
+    size: int
+    subject: str
+    received: float
+    due: float | None
+    route: str
+    provider: str
+    lane: str
+    reason: str
+    waiting_for: str = ""
+    uncertain: bool = False
+
+
+@frozen(kw_only=True)
+class Detail:
+    """All that is known of a delivery: its line, its client, and its history."""
+
+    summary: Summary
+    client: Mapping[str, str]
+    message_id: str
+    history: Sequence[Attempt]
+
+
+@frozen(kw_only=True)
+class LaneState:
+    """One lane: how many wait in it, how many are under way, and whether it is blocked."""
+
+    provider: str
+    lane: str
+    waiting: int
+    active: int
+    due: float | None
+    blocked_until: float | None
+    blocked_reason: str
+
+
+@frozen(kw_only=True)
+class Stock:
+    """
+    What lies in the spool.
+
+    :ivar states: deliveries by state, those of :data:`FINAL` left out.
+    :ivar bytes: the size of the spool's files.
+    :ivar free: free bytes of the file system it lies on, or ``None`` if that means nothing.
+    :ivar oldest: when the oldest message that still waits was received.
+    """
+
+    states: Mapping[str, int]
+    bytes: int
+    free: int | None
+    oldest: float | None
+    lanes: Sequence[LaneState]

@@ -1,0 +1,8 @@
+from twisted.application.service import ServiceMaker
+
+smtprelay = ServiceMaker(
+    "smtprelay",
+    "smtprelay.service",
+    "A mail relay: SMTP in, a durable spool, delivery over HTTP APIs.",
+    "smtprelay",
+)

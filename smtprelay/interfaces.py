@@ -226,8 +226,8 @@ class Spool(Protocol):
         deleted the message): nothing was changed.
         """
 
-    def body(self, message: str) -> Body:
-        """Return the stored body of ``message``. Reading it raises ``LookupError`` if it is gone."""
+    def body(self, delivery: Delivery) -> Body:
+        """Return the stored body of a delivery. Reading it raises ``LookupError`` if it is gone."""
 
     async def recover(self) -> int:
         """
@@ -251,6 +251,9 @@ class Spool(Protocol):
 
         Raises ``LookupError``, with a sentence for people, if none or several do.
         """
+
+    async def sweep(self, before: float, limit: int = 200) -> int:
+        """Drop up to ``limit`` messages that were finished before ``before``; return how many."""
 
     async def stock(self) -> Stock:
         """Count what lies in the spool, at a cost that does not grow with it."""

@@ -1,0 +1,62 @@
+"""
+A light look at a message's header block.
+
+The relay needs a few header fields of every mail, for its routes and for people,
+and must not pay for a whole MIME parse to get them. Everything here is tolerant:
+whatever bytes a device sends as headers, these functions give an answer. Pure.
+"""
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:[ \t]*([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)(?:\r\n|$)")
+_FOLD = re.compile(r"\r\n(?=[ \t])")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+
+
+def block(start: bytes) -> bytes:
+    """
+    Return the header block that ``start``, the beginning of a message, holds.
+
+    The empty line that ends it is left out; a message without one is all header.
+    """
+    if start.startswith(b"\r\n"):
+        return b""
+    end = start.find(b"\r\n\r\n")
+    return start if end < 0 else start[: end + 2]
+
+
+def fields(head: bytes) -> list[tuple[str, str]]:
+    """
+    Return the (name, value) pairs of a header block, in order, values unfolded.
+
+    Values are decoded as UTF-8 where they are, else as Latin-1; lines that are
+    no header field are skipped.
+    """
+    return [(match[1].decode("ascii"), _text(match[2])) for match in _FIELD.finditer(head)]
+
+
+def first(pairs: Sequence[tuple[str, str]], name: str) -> str:
+    """Return the value of the first field called ``name``, in any case; ``""`` if there is none."""
+    wanted = name.lower()
+    return next((value for key, value in pairs if key.lower() == wanted), "")
+
+
+def readable(value: str) -> str:
+    """Return ``value`` for people: RFC 2047 words decoded, control characters made spaces."""
+    if "=?" in value:
+        # What is not what it pretends to be is shown as it stands.
+        with suppress(HeaderParseError, LookupError, UnicodeError, ValueError):
+            value = str(make_header(decode_header(value)))
+    return _CONTROL.sub(" ", value).strip()
+
+
+def _text(value: bytes) -> str:
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        text = value.decode("latin-1")
+    return _FOLD.sub("", text) if "\r" in text else text

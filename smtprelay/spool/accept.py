@@ -1,0 +1,127 @@
+"""
+A message becomes ours: its rows, and the claim of what may go at once.
+
+Both happen in one transaction. A mail that is sent as soon as it arrives
+costs two commits in all, this one and the one that settles it.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+from attrs import field, frozen
+
+from smtprelay.message import Claim, Delivery, Draft, Planned
+from smtprelay.spool.connection import Transaction
+from smtprelay.spool.slots import Gate
+
+#: Bodies are stored in pieces of at most this many bytes.
+CHUNK = 256 * 1024
+
+
+@frozen(kw_only=True)
+class Arrival:
+    """
+    A message that has arrived whole.
+
+    :ivar chunks: how many chunks of its body are stored already.
+    :ivar rest: what is not, at most one chunk.
+    """
+
+    draft: Draft
+    size: int
+    subject: str
+    message_id: str
+    planned: Sequence[Planned]
+    chunks: int = 0
+    rest: bytes = field(repr=False, default=b"")
+
+
+def store_chunk(tx: Transaction, message: str, n: int, content: bytes) -> None:
+    """Store one piece of a body whose message is still arriving."""
+    if n == 1:
+        tx.execute("INSERT INTO upload (message, node) VALUES (?, ?)", (message, tx.node))
+    tx.insert("chunk", (message, n, content))
+
+
+def forget_chunks(tx: Transaction, message: str) -> None:
+    """Drop the pieces of a body whose message will not come."""
+    tx.execute("DELETE FROM chunk WHERE message = ?", (message,))
+    tx.execute("DELETE FROM upload WHERE message = ?", (message,))
+
+
+def accept(tx: Transaction, arrival: Arrival, *, claiming: bool) -> list[Claim]:
+    """
+    Make the message ours; return the claims on those of its deliveries that may go now.
+
+    :param claiming: without it everything is queued.
+    """
+    draft = arrival.draft
+    if arrival.chunks:
+        tx.execute("DELETE FROM upload WHERE message = ?", (draft.id,))
+    if arrival.rest or not arrival.chunks:
+        tx.insert("chunk", (draft.id, arrival.chunks + 1, arrival.rest))
+    envelope = draft.envelope
+    parameters = json.dumps(dict(envelope.parameters)) if envelope.parameters else "{}"
+    client = json.dumps(attrs.asdict(draft.client))
+    tx.insert(
+        "message",
+        (
+            draft.id,
+            envelope.sender,
+            parameters,
+            client,
+            draft.received,
+            arrival.size,
+            arrival.subject,
+            arrival.message_id,
+            draft.bounce_of,
+        ),
+    )
+    started = (
+        _deliver(tx, arrival, n, planned, claiming=claiming)
+        for n, planned in enumerate(arrival.planned, start=1)
+    )
+    return [claim for claim in started if claim is not None]
+
+
+def _deliver(tx: Transaction, arrival: Arrival, n: int, planned: Planned, *, claiming: bool) -> Claim | None:
+    """Write one delivery, claimed if it need not wait behind others of its lane."""
+    message = arrival.draft.id
+    lane = tx.lanes.get(planned.provider, planned.lane)
+    pace = tx.paces.get(planned.provider)
+    goes = False
+    if claiming and pace is not None and (lane.due is None or lane.due > tx.now):
+        gate = Gate(tx, planned.provider, pace)
+        goes = gate.lets(lane)
+        if goes:
+            gate.occupy(lane)
+    if goes:
+        row: tuple[Any, ...] = ("active", None, 1, 0, 0, 0, tx.node, 1, tx.now + tx.lease)
+        tx.insert("attempt", (message, n, 1, planned.provider, tx.node, tx.now, None, "", ""))
+    else:
+        row = ("queued", tx.now, 0, 0, 0, 0, "", 0, None)
+        lane.wait("queued", tx.now)
+    tx.insert("delivery", (message, n, 1, planned.route, lane.id, *row, lane.blocked_time(tx.now), ""))
+    for position, each in enumerate(planned.recipients, start=1):
+        tx.insert("recipient", (message, n, position, each.address, each.notify, each.orcpt, "open", "", ""))
+    return _claim(tx, arrival, n, planned) if goes else None
+
+
+def _claim(tx: Transaction, arrival: Arrival, n: int, planned: Planned) -> Claim:
+    draft = arrival.draft
+    delivery = Delivery(
+        message=draft.id,
+        n=n,
+        generation=1,
+        route=planned.route,
+        provider=planned.provider,
+        lane=planned.lane,
+        envelope=draft.envelope.narrowed(tuple(planned.recipients)),
+        size=arrival.size,
+        received=draft.received,
+        bounce_of=draft.bounce_of,
+    )
+    body = None if arrival.chunks else arrival.rest
+    return Claim(delivery=delivery, node=tx.node, attempt=1, body=body)

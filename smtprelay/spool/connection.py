@@ -1,0 +1,114 @@
+"""
+What the queue operations need of a database: ``execute``, and a transaction around them.
+
+:class:`Transaction` is the unit of a group commit. It holds back inserts, to write
+the rows of many messages with one statement, and keeps the lanes that it
+touched in memory, to write each of them once. Both matter more than they look:
+each statement lets go of the interpreter lock and must win it back from the reactor.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from smtprelay.message import Pace
+from smtprelay.spool.lanes import Lanes
+
+#: The columns that are written for a new row of each table.
+_COLUMNS: Final = {
+    "message": "id, sender, parameters, client, received, size, subject, message_id, bounce_of",
+    "chunk": "message, n, content",
+    "delivery": "message, n, generation, route, lane, state, due, attempt, tries, errors, uncertain, node,"
+    " slot, lease, blocked_before, reason",
+    "recipient": "message, n, position, address, notify, orcpt, state, reason, provider_id",
+    "attempt": "message, n, number, provider, node, started, ended, outcome, reason",
+}
+
+#: Rows in one INSERT: few distinct statements, so that the engine can keep them prepared.
+_BATCHES: Final = (64, 16, 4, 1)
+
+
+class SpoolFault(Exception):  # noqa: N818 -- the word of the field
+    """
+    The database failed: nothing of what was asked has happened.
+
+    :ivar full: because there is no room; it will pass when there is.
+    """
+
+    def __init__(self, why: str, *, full: bool = False) -> None:
+        super().__init__(why)
+        self.full = full
+
+
+class Cursor(Protocol):
+    """The part of PEP 249's cursor that the operations use."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows the statement changed."""
+
+    def fetchone(self) -> Any:
+        """Return the next row or ``None``."""
+
+    def fetchall(self) -> list[Any]:
+        """Return all rows that are left."""
+
+
+class Connection(Protocol):
+    """A database connection that takes ``?`` parameters; :class:`sqlite3.Connection` is one."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Cursor:
+        """Run one statement."""
+
+
+class Transaction:
+    """
+    One transaction: a connection, the time, and who we are.
+
+    :ivar now: seconds since the epoch, the same for the whole transaction.
+    :ivar node: the name under which this process claims.
+    :ivar paces: how fast each configured provider may be asked, by its name.
+    :ivar lease: how long a claim holds without being renewed, seconds.
+    """
+
+    def __init__(
+        self, connection: Connection, *, now: float, node: str, paces: Mapping[str, Pace], lease: float
+    ) -> None:
+        self.now = now
+        self.node = node
+        self.paces = paces
+        self.lease = lease
+        self.lanes = Lanes(connection.execute, now)
+        self._connection = connection
+        self._rows: dict[str, list[Sequence[Any]]] = {table: [] for table in _COLUMNS}
+
+    def insert(self, table: str, row: Sequence[Any]) -> None:
+        """Add a row to ``table``, at the latest when the transaction ends."""
+        self._rows[table].append(row)
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Cursor:
+        """Run one statement; it sees all that was inserted before."""
+        self._write_rows()
+        return self._connection.execute(sql, parameters)
+
+    def finish(self) -> None:
+        """Write what was held back. The caller commits."""
+        self._write_rows()
+        self.lanes.write()
+
+    def _write_rows(self) -> None:
+        for table, rows in self._rows.items():
+            if rows:
+                _insert(self._connection.execute, table, rows)
+                rows.clear()
+
+
+def _insert(
+    execute: Callable[[str, Sequence[Any]], Cursor], table: str, rows: Sequence[Sequence[Any]]
+) -> None:
+    marks = "(" + ", ".join("?" * len(rows[0])) + ")"
+    start = 0
+    for batch in _BATCHES:
+        while len(rows) - start >= batch:
+            sql = f"INSERT INTO {table} ({_COLUMNS[table]}) VALUES {', '.join([marks] * batch)}"  # noqa: S608 -- constants
+            execute(sql, [value for row in rows[start : start + batch] for value in row])
+            start += batch

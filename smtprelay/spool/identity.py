@@ -1,0 +1,29 @@
+"""
+The message id: the one name that a mail has in the reply, the log, the CLI and the bounce.
+
+Sixteen characters of Crockford's base32 (no I, L, O, U, so that it can be read
+out on the telephone): nine of milliseconds, so that ids sort by time, and seven
+at random, so that they cannot be guessed and never meet those of another node.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_RANDOM_BITS: Final = 35
+_LENGTH: Final = 16
+
+
+def new_id(seconds: float, random_bits: Callable[[int], int]) -> str:
+    """
+    Return an id for a message that is received at ``seconds`` since the epoch.
+
+    :param random_bits: gives an integer of so many random bits, as ``random.SystemRandom().getrandbits``.
+    """
+    number = int(seconds * 1000) << _RANDOM_BITS | random_bits(_RANDOM_BITS)
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(5 * _LENGTH - 5, -1, -5))
+
+
+def canonical(text: str) -> str:
+    """Return an id as a person may have written it (lower case, O for 0, dashes) in its one spelling."""
+    return text.upper().replace("-", "").translate(str.maketrans("OIL", "011"))

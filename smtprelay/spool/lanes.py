@@ -1,0 +1,159 @@
+"""
+The lanes, as one transaction sees them.
+
+A lane is ``(provider, key)``; the key ``""`` is the provider's own lane, which also
+counts the slots and the pace of all the provider's lanes together. ``due`` is never
+later than the first delivery that waits in the lane; it may be earlier, when
+something was taken out, and is put right by the claim that finds nothing.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from attrs import define, fields
+
+from smtprelay.message import Pace
+from smtprelay.spool.pace import Spent, nothing_spent
+
+#: Takes SQL and parameters, gives a cursor.
+Execute = Callable[[str, Sequence[Any]], Any]
+
+
+@define
+class Lane:
+    """One row of the table ``lane``; :class:`Lanes` writes it back."""
+
+    id: int
+    provider: str
+    key: str
+    queued: int
+    deferred: int
+    active: int
+    slots: int
+    due: float | None
+    served: float
+    blocked_until: float | None
+    blocked_reason: str
+    blocked_since: float | None
+    blocked_total: float
+    trial: int
+    spent: str
+
+    def wait(self, state: str, due: float, count: int = 1) -> None:
+        """Note that ``count`` deliveries begin to wait in ``state``, the first of them until ``due``."""
+        setattr(self, state, getattr(self, state) + count)
+        if self.due is None or due < self.due:
+            self.due = due
+
+    def blocked_time(self, now: float) -> float:
+        """Return for how long this lane has been blocked since it exists, in seconds."""
+        return self.blocked_total + (
+            0.0 if self.blocked_since is None else max(0.0, now - self.blocked_since)
+        )
+
+    def block(self, until: float, reason: str, now: float) -> None:
+        """Stop the lane. A lane that is blocked already keeps its beginning."""
+        self.blocked_until, self.blocked_reason = until, reason
+        if self.blocked_since is None:
+            self.blocked_since = now
+
+    def open(self, now: float, *, trial: bool) -> None:
+        """Let the lane run again."""
+        self.blocked_total = self.blocked_time(now)
+        self.blocked_until, self.blocked_since, self.blocked_reason = None, None, ""
+        self.trial = int(trial)
+
+    def room(self, bound: int | None) -> int | None:
+        """Return how many slots are free under ``bound``; one at most while the lane is on trial."""
+        if self.trial:
+            bound = 1
+        return None if bound is None else max(0, bound - self.slots)
+
+    def counts(self, pace: Pace) -> list[Spent]:
+        """Return what the pace has counted; nothing if its windows are not the ones that were counted."""
+        if not self.spent:
+            return list(nothing_spent(pace.windows))
+        kept = json.loads(self.spent)
+        if [entry[:2] for entry in kept] != [[window.count, window.seconds] for window in pace.windows]:
+            return list(nothing_spent(pace.windows))
+        return [{int(part): count for part, count in entry[2].items()} for entry in kept]
+
+    def count(self, pace: Pace, counts: Sequence[Spent]) -> None:
+        """Keep what the pace has counted."""
+        entries = zip(pace.windows, counts, strict=True)
+        self.spent = json.dumps([[window.count, window.seconds, dict(seen)] for window, seen in entries])
+
+
+_NAMES: Final = [each.name for each in fields(Lane)]
+_SELECT: Final = f"SELECT {', '.join(_NAMES)} FROM lane WHERE "  # noqa: S608 -- constants
+_UPDATE: Final = f"UPDATE lane SET {', '.join(f'{name} = ?' for name in _NAMES[3:])} WHERE id = ?"  # noqa: S608
+
+
+class Lanes:
+    """The lanes that a transaction has touched, each read once and written once."""
+
+    def __init__(self, execute: Execute, now: float) -> None:
+        self._execute = execute
+        self._now = now
+        self._by_id: dict[int, tuple[Lane, tuple[Any, ...]]] = {}
+        self._ids: dict[tuple[str, str], int] = {}
+
+    def get(self, provider: str, key: str) -> Lane:
+        """Return a lane; a new one is made for a name that never was."""
+        known = self._ids.get((provider, key))
+        if known is not None:
+            return self._by_id[known][0]
+        row = self._execute(_SELECT + "provider = ? AND key = ?", (provider, key)).fetchone()
+        if row is None:
+            self._execute("INSERT INTO lane (provider, key) VALUES (?, ?)", (provider, key))
+            row = self._execute(_SELECT + "provider = ? AND key = ?", (provider, key)).fetchone()
+        return self._keep(row)
+
+    def by_id(self, number: int) -> Lane:
+        """Return the lane with this number."""
+        if number in self._by_id:
+            return self._by_id[number][0]
+        return self._keep(self._execute(_SELECT + "id = ?", (number,)).fetchone())
+
+    def ready(self, provider: str, limit: int) -> list[Lane]:
+        """Return lanes of ``provider`` in which something may be due, the longest unserved first."""
+        return self._query(
+            "provider = ? AND due <= ? AND blocked_until IS NULL ORDER BY served, id LIMIT ?",
+            (provider, self._now, limit),
+        )
+
+    def blocked(self, provider: str) -> list[Lane]:
+        """Return the lanes of ``provider`` that are blocked."""
+        return self._query("provider = ? AND blocked_until IS NOT NULL", (provider,))
+
+    def next_due(self, provider: str) -> float | None:
+        """Return when something of ``provider`` becomes due that is not due yet."""
+        self.write()
+        sql = "SELECT min(due) FROM lane WHERE provider = ? AND due > ? AND blocked_until IS NULL"
+        due: float | None = self._execute(sql, (provider, self._now)).fetchone()[0]
+        return due
+
+    def write(self) -> None:
+        """Write the lanes that have changed."""
+        for number, (lane, written) in self._by_id.items():
+            values = _values(lane)
+            if values != written:
+                self._execute(_UPDATE, (*values, number))
+                self._by_id[number] = (lane, values)
+
+    def _query(self, where: str, parameters: Sequence[Any]) -> list[Lane]:
+        self.write()
+        return [self._keep(row) for row in self._execute(_SELECT + where, parameters).fetchall()]
+
+    def _keep(self, row: Sequence[Any]) -> Lane:
+        if row[0] in self._by_id:
+            return self._by_id[row[0]][0]
+        lane = Lane(*row)
+        self._by_id[lane.id] = (lane, _values(lane))
+        self._ids[lane.provider, lane.key] = lane.id
+        return lane
+
+
+def _values(lane: Lane) -> tuple[Any, ...]:
+    return tuple([getattr(lane, name) for name in _NAMES[3:]])

@@ -1,0 +1,39 @@
+"""
+The lock that proves whose spool it is.
+
+The kernel holds it for as long as the process lives, so that a daemon which was
+killed never leaves one behind, and a second daemon on the same spool is refused by name.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class SpoolBusy(Exception):  # noqa: N818 -- not an error of ours
+    """Another process has the spool; the text says which."""
+
+
+class SpoolLock:
+    """An exclusive lock on the folder of a spool, held until :meth:`release`."""
+
+    def __init__(self, folder: Path) -> None:
+        """
+        Take the lock.
+
+        :raises SpoolBusy: another process has it.
+        :raises OSError: the lock file cannot be opened.
+        """
+        self._file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(self._file, 200, 0).decode("utf-8", "replace").strip()
+            os.close(self._file)
+            raise SpoolBusy(f"the spool {folder} is in use by {owner or 'another process'}") from None
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"process {os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let go."""
+        os.close(self._file)

@@ -1,0 +1,159 @@
+"""
+What became of an attempt, recorded once.
+
+The node and the attempt's number fence it: an outcome that comes after the claim
+went to somebody else, or after an operator deleted the delivery, changes nothing.
+"""
+
+from typing import Final
+
+from smtprelay.message import Blocked, Claim, Deferred, Delivered, Failed, Outcome
+from smtprelay.queue import FINAL, Block, Settlement
+from smtprelay.spool.accept import Arrival, accept
+from smtprelay.spool.connection import Transaction
+from smtprelay.spool.lanes import Lane
+from smtprelay.spool.slots import release
+
+#: What an outcome is called in the history.
+_NAMES: Final[dict[type, str]] = {
+    Delivered: "delivered",
+    Deferred: "deferred",
+    Failed: "failed",
+    Blocked: "blocked",
+}
+
+_SETTLE: Final = """
+    UPDATE delivery SET state = ?, due = ?, ended = ?, tries = ?, errors = ?, uncertain = ?, lane = ?,
+        blocked_before = ?, reason = ?, node = '', slot = 0, lease = NULL
+    WHERE message = ? AND n = ?"""
+
+
+def settle(tx: Transaction, claim: Claim, settlement: Settlement) -> bool:
+    """Carry out ``settlement``; ``False``, and nothing changed, if ``claim`` does not hold any more."""
+    delivery = claim.delivery
+    row = tx.execute(
+        "SELECT lane, slot, blocked_before FROM delivery"
+        " WHERE message = ? AND n = ? AND state = 'active' AND node = ? AND attempt = ?",
+        (delivery.message, delivery.n, claim.node, claim.attempt),
+    ).fetchone()
+    if row is None:
+        return False
+    number, slot, blocked_before = row
+    lane = tx.lanes.by_id(number)
+    lane.active -= 1
+    if slot:
+        release(tx, lane)
+    _record(tx, claim, settlement)
+    if settlement.block is not None:
+        set_block(tx, settlement.block)
+    else:
+        lane.trial = 0
+    following = _following(tx, lane, settlement)
+    if following is not lane:
+        earned = lane.blocked_time(tx.now) - blocked_before
+        blocked_before = following.blocked_time(tx.now) - earned
+    final = settlement.state in FINAL
+    due = None
+    if settlement.state in ("queued", "deferred"):
+        due = tx.now if settlement.due is None else settlement.due
+        following.wait(settlement.state, due)
+    tx.execute(
+        _SETTLE,
+        (
+            settlement.state,
+            due,
+            tx.now if final else None,
+            settlement.tries,
+            settlement.errors,
+            int(settlement.uncertain),
+            following.id,
+            blocked_before,
+            settlement.reason,
+            delivery.message,
+            delivery.n,
+        ),
+    )
+    if final:
+        finish_message(tx, delivery.message)
+    if settlement.bounce is not None:
+        bounce = settlement.bounce
+        arrival = Arrival(
+            draft=bounce.draft,
+            size=len(bounce.body),
+            subject="Undelivered Mail Returned to Sender",
+            message_id="",
+            planned=bounce.planned,
+            rest=bounce.body,
+        )
+        accept(tx, arrival, claiming=False)
+    return True
+
+
+def set_block(tx: Transaction, block: Block) -> None:
+    """Stop a lane, or open it again."""
+    lane = tx.lanes.get(block.provider, block.lane)
+    if block.reason:
+        lane.block(block.until, block.reason, tx.now)
+    else:
+        lane.open(tx.now, trial=block.trial)
+
+
+def finish_message(tx: Transaction, message: str) -> None:
+    """
+    Close a message whose deliveries are all final.
+
+    The body goes at once when everything was delivered; that of a failed message stays
+    with its history, so that an operator can still send it.
+    """
+    states = {
+        state
+        for (state,) in tx.execute(
+            "SELECT DISTINCT state FROM delivery WHERE message = ?", (message,)
+        ).fetchall()
+    }
+    if states <= set(FINAL):
+        tx.execute("UPDATE message SET finished = ? WHERE id = ?", (tx.now, message))
+    if states == {"delivered"}:
+        tx.execute("DELETE FROM chunk WHERE message = ?", (message,))
+
+
+def _following(tx: Transaction, lane: Lane, settlement: Settlement) -> Lane:
+    """Return the lane in which the delivery goes on."""
+    if not settlement.provider:
+        return lane
+    return tx.lanes.get(settlement.provider, settlement.lane)
+
+
+def _record(tx: Transaction, claim: Claim, settlement: Settlement) -> None:
+    """Write the attempt's outcome and that of each recipient."""
+    delivery = claim.delivery
+    where = (delivery.message, delivery.n)
+    names = dict.fromkeys(_NAMES.get(type(outcome), "uncertain") for outcome in settlement.outcomes.values())
+    tx.execute(
+        "UPDATE attempt SET ended = ?, outcome = ?, reason = ? WHERE message = ? AND n = ? AND number = ?",
+        (tx.now, "+".join(names) or settlement.state, settlement.reason, *where, claim.attempt),
+    )
+    verdicts = {address: _verdict(settlement, address) for address in delivery.envelope.addresses}
+    if len(set(verdicts.values())) == 1:
+        verdict = next(iter(verdicts.values()))
+        tx.execute(
+            "UPDATE recipient SET state = ?, reason = ?, provider_id = ?"
+            " WHERE message = ? AND n = ? AND state = 'open'",
+            (*verdict, *where),
+        )
+        return
+    for address, verdict in verdicts.items():
+        tx.execute(
+            "UPDATE recipient SET state = ?, reason = ?, provider_id = ?"
+            " WHERE message = ? AND n = ? AND address = ? AND state = 'open'",
+            (*verdict, *where, address),
+        )
+
+
+def _verdict(settlement: Settlement, address: str) -> tuple[str, str, str]:
+    """Return a recipient's state, reason and provider id."""
+    outcome: Outcome | None = settlement.outcomes.get(address)
+    state = settlement.closed.get(address, "open")
+    if outcome is None:
+        return state, settlement.reason, ""
+    return state, outcome.why, outcome.id if isinstance(outcome, Delivered) else ""

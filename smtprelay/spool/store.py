@@ -1,0 +1,175 @@
+"""
+The spool that the other stations see: the queue operations, on a writer and a reader.
+
+Which database it is, and on which threads it is used, is the engine's business
+(:mod:`smtprelay.spool.sqlite`, :mod:`smtprelay.spool.memory`); what an
+operation does is said in the modules of that name.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
+from typing import Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+
+from smtprelay.interfaces import Events, Plan, Work
+from smtprelay.message import Claim, Delivery, Draft, Pace, Planned
+from smtprelay.queue import Block, Detail, Edit, Selection, Settlement, Stock, Summary
+from smtprelay.spool import claim, edit, history, query, settle
+from smtprelay.spool.connection import Connection
+from smtprelay.spool.incoming import SpoolIncoming
+from smtprelay.spool.writer import Writer
+
+T = TypeVar("T")
+
+
+class Reader(Protocol):
+    """Answers questions about what is committed."""
+
+    def do(self, question: Callable[[Connection], T]) -> Deferred[T]:
+        """Ask ``question``; it fails with what the question raised."""
+
+    def close(self) -> Deferred[None]:
+        """Let go of the database."""
+
+
+class QueueSpool:
+    """
+    See :class:`smtprelay.interfaces.Spool`.
+
+    :param measure: gives the size of the spool's files and the free bytes beside them.
+    :param release: lets go of what proves that the spool is ours, after the last write.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        reader: Reader,
+        paces: Mapping[str, Pace],
+        events: Events,
+        *,
+        measure: Callable[[], tuple[int, int | None]] = lambda: (0, None),
+        release: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._paces = paces
+        self._events = events
+        self._measure = measure
+        self._release = release
+        self._take: Callable[[Sequence[Claim]], None] | None = None
+
+    def incoming(self, draft: Draft, plan: Plan) -> SpoolIncoming:
+        """See :meth:`smtprelay.interfaces.Spool.incoming`."""
+        return SpoolIncoming(draft, plan, self._writer, self._events, lambda: self._take)
+
+    async def accept(self, draft: Draft, body: bytes, planned: Sequence[Planned]) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.accept`."""
+        incoming = self.incoming(draft, lambda _pairs, _size: planned)
+        waiting = incoming.write(body)
+        if waiting is not None:
+            await waiting
+        try:
+            await incoming.accept()
+        except Exception:
+            incoming.abort()
+            raise
+
+    def listen(self, take: Callable[[Sequence[Claim]], None] | None) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.listen`; ``None``: nobody listens any more."""
+        self._take = take
+
+    async def claim(self, limit: int = 50) -> Work:
+        """See :meth:`smtprelay.interfaces.Spool.claim`."""
+        return await self._writer.do(partial(claim.claim, limit=limit))
+
+    async def taken(self, claimed: Claim) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.taken`."""
+        await self._writer.do(partial(claim.taken, claimed=claimed))
+
+    async def renew(self, claims: Sequence[Claim]) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.renew`."""
+        await self._writer.do(partial(claim.renew, claims=claims))
+
+    async def settle(self, claimed: Claim, settlement: Settlement) -> bool:
+        """See :meth:`smtprelay.interfaces.Spool.settle`."""
+        return await self._writer.do(partial(settle.settle, claim=claimed, settlement=settlement))
+
+    def body(self, delivery: Delivery) -> "StoredBody":
+        """See :meth:`smtprelay.interfaces.Spool.body`."""
+        return StoredBody(self._reader, delivery.message, delivery.size)
+
+    async def recover(self) -> int:
+        """See :meth:`smtprelay.interfaces.Spool.recover`."""
+        return await self._writer.do(claim.recover)
+
+    async def block(self, block: Block) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.block`."""
+        await self._writer.do(partial(settle.set_block, block=block))
+
+    async def edit(self, selection: Selection, change: Edit) -> Sequence[str]:
+        """See :meth:`smtprelay.interfaces.Spool.edit`."""
+        done = await self._writer.do(partial(edit.edit, selection=selection, change=change))
+        self._events(
+            "queue.edited", who=change.who, action=change.action, ids=", ".join(done), why=change.why
+        )
+        if self._take is not None:
+            self._take(())
+        return done
+
+    async def list(self, selection: Selection) -> Sequence[Summary]:
+        """See :meth:`smtprelay.interfaces.Spool.list`."""
+        return await self._reader.do(partial(query.summaries, selection=selection, paces=self._paces))
+
+    async def show(self, message: str) -> Sequence[Detail]:
+        """See :meth:`smtprelay.interfaces.Spool.show`."""
+        return await self._reader.do(partial(query.details, message=message, paces=self._paces))
+
+    async def stock(self) -> Stock:
+        """See :meth:`smtprelay.interfaces.Spool.stock`."""
+        return await self._reader.do(self._count)
+
+    async def sweep(self, before: float, limit: int = 200) -> int:
+        """Drop up to ``limit`` finished messages that ended before ``before``; return how many."""
+        return await self._writer.do(partial(history.sweep, before=before, limit=limit))
+
+    def _count(self, connection: Connection) -> Stock:
+        (states, oldest), (size, free) = query.counts(connection), self._measure()
+        return Stock(states=states, bytes=size, free=free, oldest=oldest, lanes=query.lane_states(connection))
+
+    async def close(self) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.close`."""
+        self._take = None
+        await self._reader.close()
+        await self._writer.close()
+        self._release()
+
+
+class StoredBody:
+    """See :class:`smtprelay.interfaces.Body`."""
+
+    def __init__(self, reader: Reader, message: str, size: int) -> None:
+        self.size = size
+        self._reader = reader
+        self._message = message
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """See :meth:`smtprelay.interfaces.Body.chunks`."""
+        n = 0
+        while True:
+            n += 1
+            content = await self._reader.do(partial(_chunk, message=self._message, n=n))
+            if content is None:
+                break
+            yield content
+        if n == 1:
+            raise LookupError(f"the body of {self._message} is gone")
+
+    async def whole(self) -> bytes:
+        """See :meth:`smtprelay.interfaces.Body.whole`."""
+        return b"".join([chunk async for chunk in self.chunks()])
+
+
+def _chunk(connection: Connection, message: str, n: int) -> bytes | None:
+    row = connection.execute("SELECT content FROM chunk WHERE message = ? AND n = ?", (message, n)).fetchone()
+    return None if row is None else bytes(row[0])

@@ -1,0 +1,184 @@
+"""
+Group commit: everything that waits goes into one synced transaction.
+
+A sync costs the same for one message and for a hundred. The writer therefore takes
+all operations that have come while it was busy, runs them in one transaction, and
+only after the commit tells each caller. Under load the groups grow by
+themselves; an operation that comes alone is committed alone, at once.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, Final, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred, execute
+from twisted.python.failure import Failure
+
+from smtprelay.interfaces import Events
+from smtprelay.spool.connection import Connection, SpoolFault, Transaction
+
+T = TypeVar("T")
+Operation = Callable[[Transaction], T]
+
+#: Operations in one transaction; more would only make the first of them wait.
+LARGEST_GROUP: Final = 500
+
+
+class Engine(Protocol):
+    """A kind of database, seen from the thread that uses it."""
+
+    def connect(self) -> Connection:
+        """Open the connection that writes."""
+
+    def transaction(self, connection: Connection) -> AbstractContextManager[Transaction]:
+        """
+        Begin a transaction; committed and synced when the block ends, rolled back when it raises.
+
+        :raises SpoolFault: the database failed.
+        """
+
+    def disconnect(self, connection: Connection) -> None:
+        """Close the connection."""
+
+
+class Writer(Protocol):
+    """Runs operations, each exactly once or not at all."""
+
+    def do(self, operation: Operation[T]) -> Deferred[T]:
+        """
+        Run ``operation``; the Deferred fires with its result after the commit.
+
+        It fails with what the operation raised, or :class:`SpoolFault`; nothing of it has
+        happened then. An operation may be run again when its group was rolled
+        back, so it must change nothing but the transaction.
+        """
+
+    def close(self) -> Deferred[None]:
+        """Run what waits, then let go of the database."""
+
+
+class InlineWriter:
+    """Runs each operation at once, on the caller's thread. For databases in memory."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection = engine.connect()
+
+    @property
+    def connection(self) -> Connection:
+        """The one connection, for reading too."""
+        return self._connection
+
+    def do(self, operation: Operation[T]) -> Deferred[T]:
+        """See :meth:`Writer.do`; the Deferred has fired already."""
+        return execute(_alone, self._engine, self._connection, operation)
+
+    def close(self) -> Deferred[None]:
+        """See :meth:`Writer.close`."""
+        return execute(self._engine.disconnect, self._connection)
+
+
+class ThreadWriter:
+    """
+    Runs operations on a thread of its own, in groups.
+
+    :param call_from_thread: ``reactor.callFromThread``.
+    """
+
+    def __init__(
+        self, engine: Engine, call_from_thread: Callable[..., object], events: Events, name: str
+    ) -> None:
+        self._engine = engine
+        self._call_from_thread = call_from_thread
+        self._events = events
+        self._waiting: SimpleQueue[tuple[Operation[Any], Deferred[Any]] | None] = SimpleQueue()
+        self._closed: Deferred[None] = Deferred()
+        self._thread = Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> Deferred[None]:
+        """Open the connection; fires when it is open, or fails with what prevents it."""
+        opened: Deferred[None] = Deferred()
+        self._waiting.put((lambda _: None, opened))
+        self._thread.start()
+        return opened
+
+    def do(self, operation: Operation[T]) -> Deferred[T]:
+        """See :meth:`Writer.do`."""
+        done: Deferred[T] = Deferred()
+        self._waiting.put((operation, done))
+        return done
+
+    def close(self) -> Deferred[None]:
+        """See :meth:`Writer.close`."""
+        self._waiting.put(None)
+        return self._closed
+
+    def _run(self) -> None:
+        try:
+            connection = self._engine.connect()
+        except Exception:  # noqa: BLE001 -- it belongs to whoever asked first
+            self._fail_all(Failure())
+            return
+        while group := self._next_group():
+            started = time.monotonic()
+            results = run_group(self._engine, connection, [operation for operation, _ in group])
+            seconds = time.monotonic() - started
+            self._call_from_thread(self._tell, [done for _, done in group], results, seconds)
+        self._engine.disconnect(connection)
+        self._call_from_thread(self._closed.callback, None)
+
+    def _next_group(self) -> list[tuple[Operation[Any], Deferred[Any]]]:
+        """Wait for something to do and return all there is; nothing means the end."""
+        first = self._waiting.get()
+        group = []
+        while first is not None:
+            group.append(first)
+            if len(group) >= LARGEST_GROUP:
+                break
+            try:
+                first = self._waiting.get_nowait()
+            except Empty:
+                break
+        else:
+            if group:
+                self._waiting.put(None)
+        return group
+
+    def _tell(self, waiting: Sequence[Deferred[Any]], results: Sequence[Any], seconds: float) -> None:
+        self._events("spool.commit", operations=len(waiting), seconds=seconds)
+        for done, result in zip(waiting, results, strict=True):
+            if isinstance(result, Failure):
+                done.errback(result)
+            else:
+                done.callback(result)
+
+    def _fail_all(self, failure: Failure) -> None:
+        while (entry := self._waiting.get()) is not None:
+            self._call_from_thread(entry[1].errback, failure)
+        self._call_from_thread(self._closed.callback, None)
+
+
+def run_group(engine: Engine, connection: Connection, operations: Sequence[Operation[Any]]) -> list[Any]:
+    """
+    Run ``operations`` in one transaction; return a result or a :class:`Failure` for each.
+
+    When one of them raises, the transaction is rolled back and each is run in one of its
+    own, so that only the one at fault fails. When the database fails, all fail.
+    """
+    try:
+        with engine.transaction(connection) as transaction:
+            return [operation(transaction) for operation in operations]
+    except SpoolFault:
+        return [Failure()] * len(operations)
+    except Exception:  # noqa: BLE001 -- each caller gets its own
+        if len(operations) == 1:
+            return [Failure()]
+    return [run_group(engine, connection, [operation])[0] for operation in operations]
+
+
+def _alone(engine: Engine, connection: Connection, operation: Operation[T]) -> T:
+    with engine.transaction(connection) as transaction:
+        return operation(transaction)

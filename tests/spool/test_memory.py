@@ -1,0 +1,23 @@
+"""The spool in memory keeps the contract, without waiting for anything."""
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.spool.memory import open_memory
+from tests.behaviours.spool import PACES, SpoolContract
+from tests.recording import Recording
+
+
+class MemoryTests(SpoolContract, SynchronousTestCase):
+    def setUp(self):
+        self.clock = Clock()
+        self.clock.advance(1000)
+
+    def play(self, story, paces=PACES):
+        async def tell() -> None:
+            spool = open_memory(clock=self.clock, paces=paces, events=Recording())
+            await story(spool)
+            await spool.close()
+
+        self.successResultOf(Deferred.fromCoroutine(tell()))

@@ -6,10 +6,17 @@ says how important each event is and how a person reads it. Fields that make
 no good sentence still go into the JSON line.
 """
 
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from attrs import frozen
-from twisted.logger import LogLevel
+from twisted.logger import ILogObserver, Logger, LogLevel
+
+from smtprelay.interfaces import Events
+from smtprelay.lines import flattened, redacted
+from smtprelay.logwriter import Levels, make_observer
+
+__all__ = ["EVENTS", "Kind", "Levels", "Log", "Telling", "make_observer"]
 
 
 @frozen
@@ -31,7 +38,7 @@ EVENTS: Final[dict[str, Kind]] = {
     "relay.ready": Kind(LogLevel.info, "ready: {listeners}"),
     "relay.stop": Kind(LogLevel.info, "stopping: {reason}"),
     "relay.warning": Kind(LogLevel.warn, "{text}"),
-    "config.effective": Kind(LogLevel.info, "configuration: {settings}"),
+    "config.effective": Kind(LogLevel.info, "the effective configuration"),
     # smtp
     "session.open": Kind(LogLevel.debug, "{listener}: {client} connected"),
     "session.close": Kind(LogLevel.debug, "{listener}: {client} left after {seconds:.1f} s: {reason}"),
@@ -74,3 +81,80 @@ EVENTS: Final[dict[str, Kind]] = {
     "provider.request": Kind(LogLevel.debug, "{provider}: {operation} {code} in {seconds:.3f} s"),
     "http.request": Kind(LogLevel.debug, "{client}: {method} {path} {code}"),
 }
+
+
+#: A text that no fields fit, so that :func:`_message` lists them.
+_ALL_FIELDS: Final = "{}"
+
+
+class Log:
+    """
+    The :class:`smtprelay.interfaces.Events` that hands events on to :mod:`twisted.logger`.
+
+    What is below its level costs one look into a dictionary.
+
+    :param observer: who gets them; by default whoever listens to Twisted's own log.
+    """
+
+    def __init__(self, levels: Levels | None = None, observer: ILogObserver | None = None) -> None:
+        self._observer = observer
+        self.use(levels or Levels())
+
+    def use(self, levels: Levels) -> None:
+        """Write by ``levels`` from now on."""
+        self._ways: dict[str, tuple[Logger, Any, str]] = {
+            event: (Logger(namespace(event), observer=self._observer), kind.level, kind.text)
+            for event, kind in EVENTS.items()
+            if kind.level is not None and kind.level >= levels.of(namespace(event))
+        }
+
+    def __call__(self, event: str, /, **fields: object) -> None:
+        """Write one line, unless nobody asked for its level; an unknown event is a warning."""
+        way = self._ways.get(event)
+        if way is None:
+            if event in EVENTS:
+                return
+            way = (Logger(namespace(event), observer=self._observer), LogLevel.warn, _ALL_FIELDS)
+        logger, level, text = way
+        fields = redacted(fields)
+        told = fields
+        if "exc" in fields:
+            fields["exc"] = whole = flattened(fields["exc"])
+            told = {**fields, "exc": whole.rpartition("\n")[2]}
+        # As one value, because a field may be called like a parameter of emit().
+        logger.emit(level, "{msg}", msg=_message(event, text, told), relay_event=event, relay_fields=fields)
+
+
+def namespace(event: str) -> str:
+    """Return the name of the logger that ``event`` belongs to."""
+    return f"smtprelay.{event.partition('.')[0]}"
+
+
+def _message(event: str, text: str, fields: Mapping[str, object]) -> str:
+    try:
+        return text.format_map(fields)
+    except (LookupError, ValueError, TypeError, AttributeError):  # a field is missing, or is no number
+        return " ".join((event, *(f"{name}={value}" for name, value in fields.items())))
+
+
+class Telling:
+    """An :class:`smtprelay.interfaces.Events` that tells several, and survives all of them."""
+
+    _log = Logger()
+
+    def __init__(self, listeners: Iterable[Events]) -> None:
+        self._listeners = tuple(listeners)
+        self._broken: set[tuple[int, str]] = set()
+
+    def __call__(self, event: str, /, **fields: object) -> None:
+        """Tell every listener; one that raises is reported once for each kind of event."""
+        for listener in self._listeners:
+            try:
+                listener(event, **fields)
+            except Exception:  # noqa: BLE001 -- mail must not stop because of who listens
+                self._report(listener, event)
+
+    def _report(self, listener: Events, event: str) -> None:
+        if (id(listener), event) not in self._broken:
+            self._broken.add((id(listener), event))
+            self._log.failure("{listener} cannot take {event}", listener=listener, event=event)

@@ -1,1 +1,16 @@
-"""TODO."""
+"""
+Station 4: what was accepted is brought to its end.
+
+The rules, as a list:
+
+- What a provider says is judged for each recipient on its own; what is closed is closed, and only
+  the rest goes again.
+- In the absence of a definite answer a mail is deferred, never failed.
+- An attempt whose answer was lost is resolved before anything else happens to its mail.
+- A lane that fails for its owner's reasons is stopped and probed; that never costs a mail a try.
+- Expiry is judged only when an attempt has just ended with a deferral.
+- A bounce is accepted in the transaction that closes the recipients it reports on.
+
+``dispatcher`` is the loop, ``attempt`` one attempt from claim to settlement, ``settle`` the judgement,
+``lanes`` and ``probe`` the breaker, ``bounce`` the report to the sender.
+"""

@@ -1,0 +1,61 @@
+# Everything runs from .venv, which is made when it is missing and renewed when setup.cfg changes.
+
+PYTHON ?= python3
+# Processes that trial uses; make JOBS=1 for one test at a time.
+JOBS ?= 2
+
+BIN := .venv/bin
+STYLED := $(wildcard smtprelay tests bench twisted setup.py)
+# The long forms, and what needs system packages, have targets of their own.
+APART := interop crash fuzz __pycache__
+SUITES := $(filter-out $(APART),$(notdir $(patsubst %/,%,$(wildcard tests/*/))))
+MODULES := $(patsubst tests/%.py,%,$(wildcard tests/test_*.py))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench crash fuzz interop clean
+
+help:
+	@echo 'make demo     try it out: no configuration, no cloud, nothing leaves this machine'
+	@echo 'make test     all tests that need nothing but Python'
+	@echo 'make lint     ruff and mypy'
+	@echo 'make interop  against other mail software (see .ci/run for the packages)'
+	@echo 'make bench | crash | fuzz   the long forms'
+	@echo 'make clean    remove what these made, .venv too'
+
+demo: .venv/runtime
+	$(BIN)/smtprelay demo
+
+test: .venv/dev
+	$(BIN)/trial -j$(JOBS) $(addprefix tests.,$(SUITES) $(MODULES))
+
+lint: .venv/dev
+	$(BIN)/ruff check $(STYLED)
+	$(BIN)/ruff format --check $(STYLED)
+	$(BIN)/mypy
+
+interop crash fuzz: .venv/dev
+	$(BIN)/trial tests.$@
+
+bench: .venv/dev
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf .venv build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis
+	find $(STYLED) -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f twisted/plugins/dropin.cache
+
+# The stamps say which install was done last, and for which setup.cfg.
+.venv/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo '$(PYTHON) is no Python 3.11 or later; make PYTHON=python3.12 takes another' >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || \
+		{ rm -rf .venv; echo 'no venv: on Debian, apt-get install python3-venv' >&2; exit 1; }
+	@touch $@
+
+.venv/runtime: setup.cfg pyproject.toml | .venv/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/dev: setup.cfg pyproject.toml | .venv/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,dev]'
+	@touch $@ .venv/runtime

@@ -1,0 +1,67 @@
+"""
+The tree of commands, each imported when it is asked for.
+
+A command returns its exit status, or ``None`` for 0; errors of usage, of the
+system and of ours leave here as :class:`smtprelay.cli.exits.CliError`.
+"""
+
+import errno
+import sys
+from collections.abc import Sequence
+
+import click
+
+from smtprelay.cli.exits import FAILED, OK, PERMISSION, USAGE, CliError
+from smtprelay.cli.options import LazyGroup
+from smtprelay.version import VERSION
+
+root = LazyGroup(
+    "smtprelay",
+    help="Accepts mail over SMTP, keeps it safe, delivers it over the HTTP APIs of mail providers.",
+    commands_at={
+        "run": "smtprelay.cli.start:run",
+        "demo": "smtprelay.cli.start:demo",
+        "check-config": "smtprelay.cli.check:check_config",
+        "hash-password": "smtprelay.cli.password:hash_password",
+        "send": "smtprelay.cli.send:send",
+        "queue": "smtprelay.cli.queue:queue",
+        "status": "smtprelay.cli.status:status",
+        "healthcheck": "smtprelay.cli.health:healthcheck",
+        "version": "smtprelay.cli.app:version",
+    },
+)
+click.version_option(VERSION, message="smtprelay %(version)s")(root)
+
+
+@click.command
+def version() -> None:
+    """Print the version."""
+    click.echo(f"smtprelay {VERSION}")
+
+
+def invoke(argv: Sequence[str] | None) -> int:
+    """
+    Carry out one command line and return its exit status.
+
+    Raises :class:`CliError`; ``BrokenPipeError`` passes. What nobody foresaw becomes a
+    sentence too, but under ``python -X dev`` its traceback is shown.
+    """
+    try:
+        status = root.main(argv, prog_name="smtprelay", standalone_mode=False)
+    except (CliError, BrokenPipeError):
+        raise
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "smtprelay"
+        raise CliError(USAGE, f"{error.format_message()} (see {path} --help)") from error
+    except click.ClickException as error:
+        raise CliError(FAILED, error.format_message()) from error
+    except click.Abort as error:
+        raise CliError(FAILED, "aborted") from error
+    except OSError as error:
+        denied = error.errno in {errno.EACCES, errno.EPERM}
+        raise CliError(PERMISSION if denied else FAILED, str(error)) from error
+    except Exception as error:
+        if sys.flags.dev_mode:
+            raise
+        raise CliError(FAILED, f"unexpected error: {type(error).__name__}: {error}") from error
+    return status if isinstance(status, int) else OK

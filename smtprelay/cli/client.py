@@ -1,0 +1,125 @@
+"""
+Speaks to the running relay: HTTP over its control socket, or over a URL.
+
+Standard library only, because the health check of a container runs this every
+few seconds and every command waits for it to be imported.
+"""
+
+import http.client
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+from smtprelay.cli.exits import FAILED, PERMISSION, TEMPFAIL, UNAVAILABLE, USAGE, CliError
+
+_STATUS_OF: Final[dict[int, int]] = {
+    http.client.UNAUTHORIZED: PERMISSION,
+    http.client.FORBIDDEN: PERMISSION,
+    http.client.TOO_MANY_REQUESTS: TEMPFAIL,
+    http.client.SERVICE_UNAVAILABLE: TEMPFAIL,
+}
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Client:
+    """
+    The API of one relay.
+
+    :param endpoint: the path of a UNIX socket (``unix:`` before it is fine) or an
+        ``http://`` or ``https://`` URL.
+    :param token: sent as bearer token, if there is one.
+    :param timeout: seconds for each step on the network.
+    """
+
+    def __init__(self, endpoint: str, token: str = "", timeout: float = 30.0) -> None:
+        self.endpoint = endpoint
+        self._timeout = timeout
+        self._headers = {"Accept": "application/json", "Connection": "close", "X-Smtprelay-CSRF": "1"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+
+    @property
+    def local(self) -> bool:
+        """Whether the endpoint is a socket of this machine."""
+        return not self.endpoint.startswith(("http://", "https://"))
+
+    def listening(self) -> bool:
+        """Return whether somebody takes connections there; ``True`` too if we may not know."""
+        connection = self._connection()
+        try:
+            connection.connect()
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except OSError:
+            return True
+        finally:
+            connection.close()
+        return True
+
+    def get(self, path: str, query: Mapping[str, str | Sequence[str]] | None = None) -> Any:
+        """Return the JSON at ``path``; raises :class:`CliError`, with 69 if nobody answers."""
+        parameters = urlencode(query or {}, doseq=True)
+        return self._json("GET", f"{path}?{parameters}" if parameters else path)
+
+    def post(self, path: str, body: object) -> Any:
+        """Send ``body`` as JSON and return the answer's; raises as :meth:`get`."""
+        return self._json("POST", path, json.dumps(body).encode())
+
+    def _json(self, method: str, path: str, body: bytes | None = None) -> Any:
+        code, content = self.request(method, path, body)
+        try:
+            answer = json.loads(content)
+        except ValueError:
+            answer = {}
+        if code == http.client.OK and answer:
+            return answer
+        reason = http.client.responses.get(code, "an unknown status")
+        words = answer.get("error") if isinstance(answer, dict) else None
+        sentence = words or f"{self.endpoint}: the relay answered {code} {reason}"
+        raise CliError(_STATUS_OF.get(code, FAILED), sentence)
+
+    def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """Return the status and the content of the answer, whatever they are; raises as :meth:`get`."""
+        connection = self._connection()
+        headers = self._headers
+        if body is not None:
+            headers = {**headers, "Content-Type": "application/json"}
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            return response.status, response.read()
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise CliError(UNAVAILABLE, f"the relay is not running: no one at {self.endpoint}") from error
+        except PermissionError as error:
+            raise CliError(PERMISSION, f"{self.endpoint}: permission denied") from error
+        except TimeoutError as error:
+            raise CliError(UNAVAILABLE, f"{self.endpoint}: no answer in {self._timeout:g} s") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise CliError(UNAVAILABLE, f"{self.endpoint}: {error or type(error).__name__}") from error
+        finally:
+            connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self.local:
+            return _UnixConnection(self.endpoint.removeprefix("unix:"), self._timeout)
+        try:
+            url = urlsplit(self.endpoint)
+            host, port = url.hostname or "", url.port
+        except ValueError as error:
+            raise CliError(USAGE, f"{self.endpoint}: {error}") from error
+        if not host or url.path.strip("/"):
+            raise CliError(USAGE, f"{self.endpoint}: expected http://host:port or https://host:port")
+        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+        return kind(host, port, timeout=self._timeout)

@@ -1,0 +1,167 @@
+"""
+One SMTP session, step by step, each told as it happens: ``✓`` done, ``✗`` refused.
+
+The standard library speaks; this module says what was done and how long it took,
+and gives the server's own words where it refused.
+"""
+
+import smtplib
+import socket
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+import click
+
+from smtprelay.cli.words import printable
+
+_TAKEN: Final = range(200, 300)
+
+
+class Stopped(Exception):  # noqa: N818 -- it was told already; this only ends the session
+    """A step failed, and its line has been printed."""
+
+
+class Login(NamedTuple):
+    """Whom to log in as; never printed."""
+
+    user: str
+    password: str
+
+
+class Server(NamedTuple):
+    """
+    Where to connect and how.
+
+    :ivar tls: ``none``, ``starttls`` or ``implicit``.
+    :ivar ca: a file of certificates to trust beside the system's, or ``""``.
+    :ivar timeout: seconds for each step.
+    """
+
+    host: str
+    port: int
+    tls: str = "none"
+    ca: str = ""
+    verify: bool = True
+    timeout: float = 30.0
+
+
+class Dialogue:
+    """
+    A session with ``server``: :meth:`open`, any number of :meth:`send`, :meth:`close`.
+
+    A step that ends the session prints its line and raises :class:`Stopped`.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._smtp: smtplib.SMTP
+
+    def open(self, login: Login | None) -> None:
+        """Connect, say EHLO, start TLS and log in, as far as asked for."""
+        _step("resolve", self._resolve)
+        _step("connect", self._connect)
+        _step("EHLO", self._ehlo)
+        if self._server.tls == "starttls":
+            _step("STARTTLS", self._starttls)
+            _step("EHLO", self._ehlo)
+        if login is not None:
+            _step("AUTH", lambda: _words(self._smtp.login(*login)))
+
+    def send(self, sender: str, recipients: Sequence[str], content: bytes) -> bool:
+        """Send one mail to those whom the server takes; return whether it took all."""
+        smtp = self._smtp
+        plain = all(map(str.isascii, (sender, *recipients)))
+        options = [] if plain else ["SMTPUTF8"]
+        if smtp.has_extn("size"):
+            options.append(f"SIZE={len(content)}")
+        _step(f"MAIL {sender}", lambda: _accepted(smtp.mail(sender, options)))
+        refused = [recipient for recipient in recipients if not self._rcpt(recipient)]
+        if len(refused) == len(recipients):
+            raise Stopped
+        _step("DATA", lambda: _accepted(smtp.data(content)))
+        return not refused
+
+    def close(self) -> None:
+        """Say QUIT and hang up."""
+        _step("QUIT", lambda: _words(self._smtp.quit()))
+
+    def _rcpt(self, recipient: str) -> bool:
+        try:
+            _step(f"RCPT {recipient}", lambda: _accepted(self._smtp.rcpt(recipient)))
+        except Stopped:
+            return False
+        return True
+
+    def _resolve(self) -> str:
+        found = socket.getaddrinfo(self._server.host, self._server.port, type=socket.SOCK_STREAM)
+        addresses = dict.fromkeys(str(address[0]) for *_, address in found)
+        return f"{self._server.host} → {' '.join(addresses)}"
+
+    def _connect(self) -> str:
+        host, port, tls, _, _, timeout = self._server
+        # Its own idea of our name would be a look-up in the DNS.
+        name = socket.gethostname()
+        if tls == "implicit":
+            self._smtp = smtplib.SMTP_SSL(host, port, name, timeout=timeout, context=self._context())
+        else:
+            self._smtp = smtplib.SMTP(host, port, name, timeout=timeout)
+        assert self._smtp.sock is not None
+        address = self._smtp.sock.getpeername()
+        return f"{address[0]} port {address[1]}{self._tls()}"
+
+    def _ehlo(self) -> str:
+        _accepted(self._smtp.ehlo())
+        offered = self._smtp.esmtp_features.items()
+        return " ".join(f"{name.upper()} {words}".strip() for name, words in offered)
+
+    def _starttls(self) -> str:
+        _accepted(self._smtp.starttls(context=self._context()))
+        return self._tls().removeprefix(", ")
+
+    def _tls(self) -> str:
+        sock = self._smtp.sock
+        if not isinstance(sock, ssl.SSLSocket):
+            return ""
+        cipher = sock.cipher()
+        trust = "" if self._server.verify else ", certificate not verified"
+        return f", {sock.version()} {cipher[0] if cipher else ''}{trust}"
+
+    def _context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        if self._server.ca:
+            context.load_verify_locations(self._server.ca)
+        if not self._server.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+def _accepted(reply: tuple[int, bytes]) -> str:
+    if reply[0] not in _TAKEN:
+        raise smtplib.SMTPResponseException(*reply)
+    return _words(reply)
+
+
+def _words(reply: tuple[int, bytes | str]) -> str:
+    code, text = reply
+    lines = text if isinstance(text, str) else text.decode("utf-8", "backslashreplace")
+    return f"{code} {' / '.join(lines.splitlines())}"
+
+
+def _step(name: str, act: Callable[[], str]) -> None:
+    """Do ``act`` and print its line; raises :class:`Stopped` when it fails."""
+    began = time.perf_counter()
+    try:
+        words, mark = act(), "✓"
+    except smtplib.SMTPResponseException as error:
+        words, mark = _words((error.smtp_code, error.smtp_error)), "✗"
+    except ssl.SSLCertVerificationError as error:
+        words, mark = f"{error.verify_message} (--tls-ca FILE trusts it, --insecure takes any)", "✗"
+    except (smtplib.SMTPException, OSError, ValueError) as error:
+        words, mark = str(error) or type(error).__name__, "✗"
+    took = (time.perf_counter() - began) * 1000
+    click.echo(f" {mark} {printable(name):<12} {printable(words)}   {took:.0f} ms")
+    if mark == "✗":
+        raise Stopped

@@ -1,0 +1,64 @@
+"""The table of ``queue list``: one line a delivery, and below it the lanes that are blocked."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from smtprelay.cli import printing
+from smtprelay.cli.words import ahead, clock, count, printable, size, span
+
+_HEADINGS = ("ID", "AGE", "SIZE", "STATE", "TRIES", "NEXT", "PROVIDER", "FROM", "TO", "LAST ERROR")
+
+
+def show(found: Mapping[str, Any], color: str) -> None:
+    """Print the answer of ``GET /queue``."""
+    now = time.time()
+    deliveries = found["deliveries"]
+    if deliveries:
+        printing.table(_HEADINGS, [_row(delivery, now) for delivery in deliveries], color)
+        total = sum(delivery["size"] for delivery in deliveries)
+        click.echo(f"{count(len(deliveries), 'delivery')}, {size(total)}.")
+    else:
+        click.echo("Nothing waits.")
+    for line in blocked(found["lanes"], now):
+        click.echo(line)
+
+
+def blocked(lanes: Sequence[Mapping[str, Any]], now: float) -> Sequence[str]:
+    """Return a sentence for each lane that is stopped."""
+    return [
+        f"{_name(lane)} is blocked, tried again at {clock(lane['blocked_until'], now)}, "
+        f"{lane['waiting']} waiting: {printable(lane['blocked_reason'])}"
+        for lane in lanes
+        if lane["blocked_reason"]
+    ]
+
+
+def _name(lane: Mapping[str, Any]) -> str:
+    return printable(f"{lane['provider']} {lane['lane']}".strip())
+
+
+def _row(delivery: Mapping[str, Any], now: float) -> Sequence[object]:
+    due = delivery["due"]
+    waits = due is not None and delivery["state"] in {"queued", "deferred"}
+    return (
+        delivery["id"],
+        span(now - delivery["received"]),
+        size(delivery["size"]),
+        delivery["state"],
+        delivery["attempts"],
+        ahead(due - now) if waits else "–",
+        delivery["provider"] or "–",
+        delivery["sender"] or "<>",
+        _recipients(delivery["recipients"]),
+        delivery["waiting_for"] or delivery["reason"],
+    )
+
+
+def _recipients(recipients: Sequence[Mapping[str, Any]]) -> str:
+    # The ones that are still open are what somebody looks for.
+    ordered = sorted(recipients, key=lambda recipient: recipient["state"] != "open")
+    first = ordered[0]["address"] if ordered else "–"
+    return first if len(ordered) < 2 else f"{first} +{len(ordered) - 1}"  # noqa: PLR2004

@@ -1,0 +1,113 @@
+"""
+The options that every command takes, before its name or after it.
+
+People write ``smtprelay -o json queue list`` and ``smtprelay queue list -o json``
+and are right both times: each command and group carries these options, and the
+innermost that is given wins. ``--set`` adds up.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final, NamedTuple
+
+import click
+from click.core import ParameterSource
+
+_META: Final = "smtprelay.cli.options"
+
+
+class Settings(NamedTuple):
+    """
+    What the options and the environment say; a named tuple because attrs costs 30 ms of start-up.
+
+    :ivar config: the configuration file, or ``None`` to look in the usual places.
+    :ivar sets: the ``a.b=c`` of each ``--set``.
+    :ivar endpoint: the path of a control socket, or an ``http://`` URL; ``""`` to find it.
+    :ivar token_file: holds the bearer token for a URL; ``""`` for none.
+    :ivar output: ``table``, ``json``, ``jsonl`` or ``ids``.
+    :ivar color: ``auto``, ``always`` or ``never``.
+    """
+
+    config: str | None = None
+    sets: tuple[str, ...] = ()
+    endpoint: str = ""
+    token_file: str = ""
+    output: str = "table"
+    color: str = "auto"
+
+
+def chosen(ctx: click.Context) -> Settings:
+    """Return what was chosen on the command line of ``ctx``."""
+    return Settings(**ctx.meta.get(_META, {}))
+
+
+def _remember(ctx: click.Context, option: click.Parameter, value: Any) -> None:
+    # A default, or the environment, must not undo what stood before the command's name.
+    name = str(option.name)
+    known = ctx.meta.setdefault(_META, {})
+    given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    if given and name == "sets":
+        known[name] = known.get(name, ()) + value
+    elif value is not None and (given or name not in known) and value != ():
+        known[name] = value
+
+
+def _global_options() -> list[click.Parameter]:
+    def option(*declarations: str, **attributes: Any) -> click.Option:
+        return click.Option(declarations, expose_value=False, callback=_remember, **attributes)
+
+    return [
+        option("-c", "--config", metavar="FILE", help="The configuration file."),
+        option("--set", "sets", multiple=True, metavar="A.B=C", help="Override one setting; repeatable."),
+        option(
+            "--endpoint",
+            metavar="SOCKET|URL",
+            envvar="SMTPRELAY_ENDPOINT",
+            help="The relay's control socket, or an http:// URL of its API.",
+        ),
+        option("--token-file", metavar="FILE", help="Holds the API token for a URL."),
+        option("-o", "--output", type=click.Choice(["table", "json", "jsonl", "ids"]), help="How to print."),
+        option("--color", type=click.Choice(["auto", "always", "never"]), help="When to use colour."),
+    ]
+
+
+class Command(click.Command):
+    """A command with the global options."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += _global_options()
+
+
+class Group(click.Group):
+    """A group with the global options, whose commands have them too."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += _global_options()
+
+
+class LazyGroup(Group):
+    """A group that imports a command when it is asked for: ``{name: "module:attribute"}``."""
+
+    def __init__(self, *args: Any, commands_at: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._commands_at = commands_at
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table, which is that of a newcomer's days."""
+        del ctx
+        return list(self._commands_at)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command, or return ``None`` for an unknown name."""
+        del ctx
+        place = self._commands_at.get(cmd_name)
+        if place is None:
+            return None
+        module, _, attribute = place.partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command

@@ -1,0 +1,30 @@
+"""``smtprelay hash-password``: what stands in the configuration instead of a password."""
+
+import getpass
+import secrets
+import sys
+
+import click
+
+from smtprelay.cli.exits import USAGE, CliError
+from smtprelay.cli.options import Command
+
+_SALT = 16
+
+
+@click.command("hash-password", cls=Command)
+def hash_password() -> None:
+    """Hash a password for `users` and `tokens`; asks twice, or reads one line from stdin."""
+    from smtprelay.policy import passwords  # noqa: PLC0415 -- no other command needs it
+
+    password = _asked() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise CliError(USAGE, "the password is empty")
+    click.echo(passwords.hash_password(password.encode(), secrets.token_bytes(_SALT)))
+
+
+def _asked() -> str:
+    password = getpass.getpass("Password: ")
+    if getpass.getpass("Once more: ") != password:
+        raise CliError(USAGE, "the two differ")
+    return password

@@ -1,0 +1,85 @@
+"""
+Finds the relay that a command is meant for: its control socket, and its spool.
+
+The configuration says where they are, but reading it takes longer than asking the
+relay. So the machine's own relay, the one that is meant when nobody names another, is
+first looked for where its socket usually lies.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from smtprelay.cli.client import Client
+from smtprelay.cli.exits import CONFIG, CliError
+from smtprelay.cli.options import Settings
+
+if TYPE_CHECKING:
+    from smtprelay.config import Config
+
+#: Where packages and container images put the socket and the spool.
+RUNTIME: Final = "/run/smtprelay"
+SPOOL: Final = "/var/lib/smtprelay"
+
+#: A configuration in the working folder is meant before the machine's.
+HERE: Final = "smtprelay.yaml"
+
+
+def client(settings: Settings, environ: Mapping[str, str], timeout: float = 30.0) -> Client:
+    """
+    Return the client of the relay that ``settings`` mean.
+
+    Raises :class:`CliError` (78) if only the configuration could tell, and it is wrong.
+    """
+    token = Path(settings.token_file).read_text("utf-8").strip() if settings.token_file else ""
+    return Client(_endpoint(settings, environ), token, timeout)
+
+
+def spool(settings: Settings, environ: Mapping[str, str]) -> str:
+    """
+    Return the folder of the relay's spool, or ``""`` if it is not a folder of this machine.
+
+    ``""`` too for an endpoint without a configuration: the spool that lies here may be another relay's.
+    """
+    if settings.endpoint and (_remote(settings.endpoint) or not settings.config):
+        return ""
+    return _spool_of(_config(settings, environ))
+
+
+def _usual(environ: Mapping[str, str], spool: str) -> str:
+    """Return the socket that lies where one does when no ``control`` is set, or ``""``."""
+    folders = filter(None, (environ.get("RUNTIME_DIRECTORY", ""), spool, RUNTIME))
+    sockets = [f"{folder}/control.sock" for folder in folders]
+    return next(filter(os.path.lexists, sockets), "")
+
+
+def _endpoint(settings: Settings, environ: Mapping[str, str]) -> str:
+    if settings.endpoint:
+        return settings.endpoint
+    named = settings.config or settings.sets or environ.get("SMTPRELAY_CONFIG") or Path(HERE).exists()
+    socket = "" if named else _usual(environ, SPOOL)
+    if socket:
+        return socket
+    config = _config(settings, environ)
+    beside = _spool_of(config)
+    return str(config.control or _usual(environ, beside) or f"{beside or RUNTIME}/control.sock")
+
+
+def _remote(endpoint: str) -> bool:
+    return not Client(endpoint).local
+
+
+def _spool_of(config: "Config") -> str:
+    local = config.spool is not None and config.spool.engine == "sqlite"
+    return str(config.spool.path) if local else ""
+
+
+def _config(settings: Settings, environ: Mapping[str, str]) -> "Config":
+    from smtprelay.config import ConfigError, load  # noqa: PLC0415 -- dear: see the module's docstring
+
+    try:
+        return load(settings.config, environ, settings.sets, alone=True).config
+    except ConfigError as error:
+        more = " (smtprelay check-config shows all)" if len(error.problems) > 1 else ""
+        raise CliError(CONFIG, f"{error.problems[0]}{more}") from error

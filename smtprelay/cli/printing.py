@@ -1,0 +1,72 @@
+"""
+Prints what a command found: as JSON for programs, as a table for people.
+
+rich draws the table on a terminal; elsewhere it is plain columns, whole and never
+cut, and rich is not even imported. Tables may change from version to version;
+JSON carries its schema's name.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+
+import click
+
+from smtprelay.cli.words import printable
+
+#: The style of a cell, by the state in it.
+STYLES = {
+    "active": "cyan",
+    "deferred": "yellow",
+    "held": "magenta",
+    "failed": "red",
+    "delivered": "green",
+    "blocked": "red",
+}
+
+
+def as_json(value: object) -> None:
+    """Print ``value`` as indented JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def as_lines(values: Iterable[object]) -> None:
+    """Print each value as one line of JSON."""
+    for value in values:
+        click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def colored(color: str) -> bool:
+    """Return whether to print for a terminal: ``color`` is ``auto``, ``always`` or ``never``."""
+    if color == "auto":
+        return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return color == "always"
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]], color: str) -> None:
+    """Print ``rows`` under ``headings``; every cell is made printable."""
+    cells = [[printable(cell) for cell in row] for row in rows]
+    if colored(color):
+        _rich(headings, cells)
+    else:
+        _plain([list(headings), *cells])
+
+
+def _plain(lines: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo(padded.rstrip())
+
+
+def _rich(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console  # noqa: PLC0415 -- 30 ms that only a terminal pays
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    drawn = Table(*headings, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        drawn.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+    # click's stream, not the console's own: it is the one that tests and pagers see.
+    Console(file=sys.stdout, force_terminal=True).print(drawn)

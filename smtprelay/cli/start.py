@@ -1,0 +1,29 @@
+"""
+``smtprelay run`` and ``smtprelay demo``: the two commands that become the relay.
+
+Only they import a reactor, and only once they are asked for.
+"""
+
+import click
+
+from smtprelay.cli.options import Command, chosen
+
+
+@click.command(cls=Command)
+@click.pass_context
+def run(ctx: click.Context) -> int:
+    """Run the relay in the foreground: the same code as `twistd -n smtprelay -c FILE`."""
+    from smtprelay.service import run as serve  # noqa: PLC0415
+
+    settings = chosen(ctx)
+    return serve(settings.config, settings.sets)
+
+
+@click.command(cls=Command)
+@click.option("--smtp-port", default=2525, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--http-port", default=8025, show_default=True, type=click.IntRange(0, 65535))
+def demo(*, smtp_port: int, http_port: int) -> int:
+    """Try it out: needs no configuration and no cloud; nothing leaves this machine."""
+    from smtprelay.demo import run as show  # noqa: PLC0415
+
+    return show(smtp_port=smtp_port, http_port=http_port)

@@ -1,0 +1,75 @@
+"""``smtprelay status``: on one screen whether the relay is well, and what needs a person."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from smtprelay.cli import listing, place, printing
+from smtprelay.cli.options import Command, chosen
+from smtprelay.cli.source import API
+from smtprelay.cli.words import count, printable, size, span
+
+
+@click.command(cls=Command)
+@click.pass_context
+def status(ctx: click.Context) -> None:
+    """Show readiness, listeners, what waits, and the providers."""
+    settings = chosen(ctx)
+    answer = place.client(settings, os.environ).get(f"{API}/status")
+    if settings.output == "json":
+        printing.as_json(answer)
+    elif settings.output == "jsonl":
+        printing.as_lines([answer])
+    else:
+        for name, line in _lines(answer, time.time()):
+            click.echo(f"{name:<11}{printable(line)}")
+
+
+def _lines(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
+    ready = answer["ready"]
+    word = "READY" if ready["ok"] else "NOT READY"
+    yield "smtprelay", f"{answer['version']}  up {span(answer['uptime'])}  {word}"
+    for name, reason in ready["checks"].items():
+        if reason:
+            yield "not ready", f"{name}: {reason}"
+    for listener in answer["listeners"]:
+        yield "listener", _listener(listener)
+    stock = answer["stock"]
+    if stock is None:
+        # All listeners are synchronous: nothing ever waits.
+        return
+    yield "spool", _spool(stock, now)
+    for lane in stock["lanes"]:
+        yield "provider", _lane(lane)
+    for sentence in listing.blocked(stock["lanes"], now):
+        yield "attention", sentence
+
+
+def _listener(listener: object) -> str:
+    if not isinstance(listener, dict):
+        return str(listener)
+    details = (
+        f"{key} {value}" for key, value in listener.items() if key != "name" and value not in (None, "")
+    )
+    return "  ".join([str(listener.get("name", "")), *details]).strip()
+
+
+def _spool(stock: Mapping[str, Any], now: float) -> str:
+    states = {state: number for state, number in stock["states"].items() if number}
+    each = ", ".join(f"{number} {state}" for state, number in states.items())
+    waiting = count(sum(states.values()), "delivery")
+    parts = [f"{waiting} ({each})" if each else waiting, size(stock["bytes"])]
+    if stock["free"] is not None:
+        parts.append(f"{size(stock['free'])} free")
+    if stock["oldest"] is not None:
+        parts.append(f"oldest {span(now - stock['oldest'])}")
+    return ", ".join(parts)
+
+
+def _lane(lane: Mapping[str, Any]) -> str:
+    name = f"{lane['provider']} {lane['lane']}".strip()
+    state = "BLOCKED" if lane["blocked_reason"] else "ok"
+    return f"{name}  {state}  {lane['active']} active, {lane['waiting']} waiting"

@@ -1,0 +1,15 @@
+"""
+One YAML file becomes one frozen :class:`Config`, or one list of all that is wrong with it.
+
+The way of a setting: :mod:`source` (YAML to a tree that knows its places) →
+:mod:`environ` (variables and ``--set`` over it) → :mod:`structure` (the classes of
+:mod:`model`, :mod:`listeners` and :mod:`providers`) → :mod:`complete` (defaults that
+depend on others) → :mod:`check`, :mod:`safety`, :mod:`unavailable`, :mod:`reach`.
+"""
+
+from smtprelay.config.effective import effective
+from smtprelay.config.loading import Loaded, load
+from smtprelay.config.model import Config
+from smtprelay.config.problem import ConfigError, Problem, render
+
+__all__ = ["Config", "ConfigError", "Loaded", "Problem", "effective", "load", "render"]

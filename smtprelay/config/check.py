@@ -1,0 +1,165 @@
+"""
+What can only be seen when the settings are looked at together.
+
+Here: names that lead nowhere, things given twice, mail that would have no way. What
+could be abused is in :mod:`~smtprelay.config.safety`, what lies outside of the file
+in :mod:`~smtprelay.config.reach`.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Final
+
+from smtprelay.config.listeners import EntraChecker
+from smtprelay.config.model import Match
+from smtprelay.config.problem import did_you_mean
+from smtprelay.config.providers import Acs, Smarthost
+from smtprelay.config.tree import Path
+from smtprelay.config.view import Complaint, View
+
+Check = Callable[[View], Iterator[Complaint]]
+
+
+def check_sections(view: View) -> Iterator[Complaint]:
+    """There must be a way in, a way out, and a way between them."""
+    config = view.config
+    for section in ("listeners", "providers"):
+        if not getattr(config, section) and view.whole(section):
+            yield Complaint((section,), f'"{section}" is missing: nothing to do without any', "CFG-MISSING")
+    if not config.routes and len(config.providers) > 1 and view.whole("routes"):
+        yield Complaint(("routes",), '"routes" is missing: there are several providers', "CFG-MISSING")
+
+
+def check_references(view: View) -> Iterator[Complaint]:
+    """A name must lead to something."""
+    config = view.config
+    providers = view.names("providers")
+    for n, route in enumerate(config.routes):
+        if not route.via:
+            yield Complaint(("routes", n, "via"), "names no provider", "CFG-VALUE")
+        yield from _unknown("provider", route.via, providers, ("routes", n, "via"))
+        if view.whole("listeners"):
+            listeners = view.listed_names("listeners")
+            yield from _unknown(
+                "listener", route.match.listener, listeners, ("routes", n, "match", "listener")
+            )
+    yield from _unknown("provider", config.bounces.via, providers, ("bounces", "via"))
+    if config.sandbox and providers is not None and config.sandbox.via not in providers:
+        hint = did_you_mean(config.sandbox.via, providers)
+        yield Complaint(
+            ("sandbox", "via"), f'unknown provider "{config.sandbox.via}"{hint}', "CFG-UNKNOWN-NAME"
+        )
+    checkers = view.names("checkers")
+    known = None if checkers is None else ("users", *checkers)
+    for n, listener in enumerate(config.listeners):
+        yield from _unknown(
+            "checker", listener.auth.checkers or (), known, ("listeners", n, "auth", "checkers")
+        )
+
+
+def check_duplicates(view: View) -> Iterator[Complaint]:
+    """Nothing may be there twice."""
+    config = view.config
+    for section in ("listeners", "users", "routes"):
+        names = [((section, n, "name"), name) for n, name in enumerate(view.listed_names(section))]
+        yield from _twice(names, "the name")
+    listeners = [
+        (("listeners", n, "endpoint"), listener.endpoint) for n, listener in enumerate(config.listeners)
+    ]
+    sites = [(("http", n, "endpoint"), site.endpoint) for n, site in enumerate(config.http)]
+    yield from _twice([*listeners, *sites], "the endpoint")
+    for n, route in enumerate(config.routes):
+        yield from _twice(
+            [(("routes", n, "via", m), name) for m, name in enumerate(route.via)], "the provider"
+        )
+    for n, site in enumerate(config.http):
+        yield from _twice(
+            [(("http", n, "tokens", m, "name"), t.name) for m, t in enumerate(site.tokens)], "the name"
+        )
+    if "users" in config.checkers:
+        yield Complaint(
+            ("checkers", "users"), 'the name "users" is that of the list of users', "CFG-DUPLICATE"
+        )
+
+
+def check_routes(view: View) -> Iterator[Complaint]:
+    """Behind a route without conditions nothing can match."""
+    taken = ""
+    for n, route in enumerate(view.config.routes):
+        if taken:
+            text = f'"{route.name}" can never match: "{taken}" before it has no condition'
+            yield Complaint(("routes", n), text, "CFG-UNREACHABLE", "warning")
+        if route.match == Match() and view.whole("routes", n):
+            taken = taken or route.name
+        if route.retry.max < route.retry.first:
+            yield Complaint(("routes", n, "retry", "max"), "is shorter than the first delay", "CFG-VALUE")
+
+
+def check_providers(view: View) -> Iterator[Complaint]:
+    """A provider must know how to log in, in one way."""
+    for name, provider in view.config.providers.items():
+        if view.whole("providers", name):
+            if isinstance(provider, Acs):
+                yield from _acs(provider, ("providers", name))
+            elif isinstance(provider, Smarthost):
+                yield from _smarthost(provider, ("providers", name))
+
+
+def check_spool(view: View) -> Iterator[Complaint]:
+    """What is kept must have a place, and a credential that is kept must be sealed."""
+    config = view.config
+    if config.spool.engine == "postgres" and not config.spool.url and view.whole("spool"):
+        yield Complaint(("spool",), '"url" is missing: it says where the PostgreSQL is', "CFG-MISSING")
+    entra = {name for name, checker in config.checkers.items() if isinstance(checker, EntraChecker)}
+    for n, listener in enumerate(config.listeners):
+        kept = entra & set(listener.auth.checkers or ()) and listener.delivery == "spool"
+        if kept and not config.spool.seal_key and view.whole("listeners", n) and view.whole("spool"):
+            text = "logins with Entra need delivery: synchronous, or a spool.seal_key to keep them"
+            yield Complaint(("listeners", n, "auth", "checkers"), text, "CFG-SEAL-KEY")
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    check_sections,
+    check_references,
+    check_duplicates,
+    check_routes,
+    check_providers,
+    check_spool,
+)
+
+
+def _unknown(
+    what: str, names: Iterable[str], known: Collection[str] | None, path: Path
+) -> Iterator[Complaint]:
+    if known is None:
+        return
+    for n, name in enumerate(names):
+        if name not in known:
+            yield Complaint(
+                (*path, n), f'unknown {what} "{name}"{did_you_mean(name, known)}', "CFG-UNKNOWN-NAME"
+            )
+
+
+def _twice(named: Iterable[tuple[Path, str]], what: str) -> Iterator[Complaint]:
+    seen: set[str] = set()
+    for path, name in named:
+        if name in seen:
+            yield Complaint(path, f'{what} "{name}" is given twice', "CFG-DUPLICATE")
+        seen.add(name)
+
+
+def _acs(provider: Acs, path: Path) -> Iterator[Complaint]:
+    keys = len(provider.access_keys)
+    if provider.connection_string and keys:
+        text = "connection_string and access_keys exclude each other"
+        yield Complaint((*path, "access_keys"), text, "CFG-VALUE")
+    elif not provider.connection_string and not (provider.endpoint and keys):
+        yield Complaint(path, "connection_string is missing, or endpoint and access_keys", "CFG-MISSING")
+    elif keys > 2:  # noqa: PLR2004 -- Azure has a primary and a secondary key
+        yield Complaint((*path, "access_keys"), "expected one or two", "CFG-VALUE")
+
+
+def _smarthost(provider: Smarthost, path: Path) -> Iterator[Complaint]:
+    if (provider.username is None) != (provider.password is None):
+        missing = "username" if provider.username is None else "password"
+        text = f'"{missing}" is missing: username and password belong together'
+        yield Complaint(path, text, "CFG-MISSING")

@@ -1,0 +1,74 @@
+"""
+The defaults that depend on other settings, or on the machine.
+
+After this no station needs to know that something was not given.
+"""
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from attrs import evolve
+
+from smtprelay.config.listeners import Listener
+from smtprelay.config.model import Config, Route
+from smtprelay.config.providers import Provider, Smarthost
+from smtprelay.message import Limits
+
+#: What the providers take in one message by their documentation (Graph's size depends on its settings).
+_LIMITS: Final[Mapping[str, Limits]] = {
+    "acs": Limits(size=10_000_000, recipients=50),
+    "graph": Limits(recipients=500),
+    "ses": Limits(size=40 << 20, recipients=50),
+}
+
+_PORTS: Final = {"starttls": 587, "implicit": 465, "none": 25}
+
+
+def complete(config: Config, environ: Mapping[str, str]) -> Config:
+    """Return ``config`` with everything filled in that was not given."""
+    hostname = config.hostname or socket.gethostname()
+    return evolve(
+        config,
+        hostname=hostname,
+        control=config.control or _control(config, environ),
+        listeners=tuple(_listener(listener, config) for listener in config.listeners),
+        providers={name: _provider(provider, hostname) for name, provider in config.providers.items()},
+        routes=_routes(config),
+        bounces=evolve(config.bounces, from_=config.bounces.from_ or f"MAILER-DAEMON@{hostname}"),
+    )
+
+
+def _control(config: Config, environ: Mapping[str, str]) -> str:
+    # systemd gives several folders with colons between them; the first is as good as any.
+    folder = environ.get("RUNTIME_DIRECTORY", "").split(":")[0] or config.spool.path
+    return str(Path(folder, "control.sock"))
+
+
+def _listener(listener: Listener, config: Config) -> Listener:
+    auth = listener.auth
+    if auth.checkers is None:
+        auth = evolve(auth, checkers=("users",) if config.users else ())
+    return evolve(listener, name=listener.name or listener.endpoint, auth=auth)
+
+
+def _provider(provider: Provider, hostname: str) -> Provider:
+    known = _LIMITS.get(provider.type, Limits())
+    given = provider.limits
+    limits = Limits(
+        size=known.size if given.size is None else given.size,
+        recipients=known.recipients if given.recipients is None else given.recipients,
+    )
+    provider = evolve(provider, limits=limits)
+    if isinstance(provider, Smarthost):
+        return evolve(provider, port=provider.port or _PORTS[provider.tls], helo=provider.helo or hostname)
+    return provider
+
+
+def _routes(config: Config) -> tuple[Route, ...]:
+    if not config.routes and len(config.providers) == 1:
+        return (Route(name="default", via=tuple(config.providers)),)
+    return tuple(
+        evolve(route, name=route.name or f"route{number}") for number, route in enumerate(config.routes, 1)
+    )

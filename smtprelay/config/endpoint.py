@@ -1,0 +1,82 @@
+"""
+Where to listen, as Twisted spells it (``tcp:2525:interface=127.0.0.1``), seen from outside.
+
+Twisted decides what an endpoint string means; this module only asks it, before
+anything listens, and finds out whether others than this machine could connect.
+"""
+
+import re
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+_PORT: Final = re.compile(r"[0-9]{1,5}")
+_TCP: Final = frozenset({"tcp", "tcp4", "tcp6", "ssl", "tls"})
+
+
+def parse_endpoint(text: str) -> str:
+    """Return ``text`` if it looks like an endpoint; :func:`complaint` asks Twisted."""
+    kind, arguments = _split(text)
+    if not kind or not arguments:
+        raise ValueError(f'"{text}" is no endpoint: expected one such as tcp:2525:interface=127.0.0.1')
+    port = arguments.get("port", arguments.get("0", ""))
+    if kind in _TCP and (not _PORT.fullmatch(port) or int(port) > 65535):  # noqa: PLR2004 -- the last TCP port
+        raise ValueError(f'"{text}" is no endpoint: "{port}" is no port')
+    return text
+
+
+def complaint(endpoint: str) -> str:
+    """Return why Twisted makes no server endpoint of ``endpoint``; ``""`` if it does."""
+    if _split(endpoint)[0] == "systemd":
+        # Only under systemd does Twisted know which sockets there are.
+        return ""
+    # Takes 100 ms to import, which a command that only wants to know the daemon's place need not wait for.
+    from twisted.internet.endpoints import serverFromString  # noqa: PLC0415
+
+    try:
+        serverFromString(None, endpoint)
+    except Exception as error:  # noqa: BLE001 -- each kind of endpoint has its own parser, other people's too
+        return re.sub(r"^_\w+\(\) ", "", str(error)) or type(error).__name__
+    return ""
+
+
+def is_local(endpoint: str) -> bool:
+    """Whether only this machine can connect to ``endpoint``; what is not known is not local."""
+    kind, arguments = _split(endpoint)
+    if kind == "unix":
+        return True
+    return kind in _TCP and is_loopback(arguments.get("interface", ""))
+
+
+def is_encrypted(endpoint: str) -> bool:
+    """Whether the endpoint itself speaks TLS."""
+    return _split(endpoint)[0] in {"ssl", "tls"}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` is this machine, by its name or address."""
+    return host in {"localhost", "::1"} or bool(re.fullmatch(r"127(?:\.[0-9]{1,3}){3}", host))
+
+
+def is_plain_remote(url: str) -> bool:
+    """Whether ``url`` would carry secrets in clear text beyond this machine."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme.lower() == "http" and not is_loopback((parts.hostname or "").lower())
+    except ValueError:
+        return True
+
+
+def _split(endpoint: str) -> tuple[str, dict[str, str]]:
+    """Return the kind of ``endpoint``, that inside of ``haproxy:``, and its arguments."""
+    parts = [part.replace("\\", "") for part in re.split(r"(?<!\\):", endpoint)]
+    while len(parts) > 1 and parts[0].lower() == "haproxy":
+        parts = parts[1:]
+    arguments: dict[str, str] = {}
+    for position, part in enumerate(parts[1:]):
+        name, equals, value = part.partition("=")
+        arguments[name if equals else str(position)] = value if equals else part
+    return parts[0].lower(), arguments
+
+
+#: A server endpoint description, see :func:`twisted.internet.endpoints.serverFromString`.
+Endpoint = Annotated[str, parse_endpoint]

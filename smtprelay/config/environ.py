@@ -1,0 +1,95 @@
+"""
+Settings from outside of the file: ``SMTPRELAY_A__B=value`` and ``--set a.b=value``.
+
+They are laid over the tree before it is given a meaning, so they are checked as
+the file is, and a wrong one is told by its own name.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from smtprelay.config.problem import Problem, make_problem
+from smtprelay.config.tree import CONTROL, Items, Mark, Node, Scalar, Table, below, child
+
+PREFIX: Final = "SMTPRELAY_"
+
+#: Variables with this prefix that are no settings: they say where to look.
+_OTHERS: Final = frozenset({"SMTPRELAY_CONFIG", "SMTPRELAY_ENDPOINT"})
+
+#: Kubernetes sets these in every container beside a Service that is called smtprelay….
+_SERVICE_LINK: Final = re.compile(
+    r"SMTPRELAY_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
+)
+
+
+def overlay(root: Table, environ: Mapping[str, str], sets: Sequence[str]) -> list[Problem]:
+    """
+    Lay the variables of ``environ``, then ``sets``, over ``root``; return what could not be.
+
+    Keys of a variable are found without regard to case, and ``_`` also finds ``-``; numbers are
+    positions in a list, the one after the last appends. What is set replaces what was there.
+    """
+    problems: list[Problem] = []
+    for name in _variables(environ):
+        keys = name.removeprefix(PREFIX).lower().split("__")
+        problems += _set(root, keys, environ[name], name)
+    for assignment in sets:
+        path, equals, value = assignment.partition("=")
+        if equals:
+            problems += _set(root, path.strip().split("."), value, f"--set {path}")
+        else:
+            problems.append(_unset(f"--set {path}", "expected a.b=value"))
+    return problems
+
+
+def _variables(environ: Mapping[str, str]) -> Iterable[str]:
+    # Sorted, so that X__FILE comes after X and wins.
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in _OTHERS and not _SERVICE_LINK.fullmatch(name):
+            yield name
+
+
+def _unset(origin: str, text: str) -> Problem:
+    return make_problem(Mark(origin), text, "CFG-SET", ())
+
+
+def _set(root: Table, keys: Sequence[str], value: str, origin: str) -> list[Problem]:
+    if not all(keys):
+        return [_unset(origin, "names no setting: a part of the name is empty")]
+    if CONTROL.search(value):
+        return [_unset(origin, "control characters are not allowed")]
+    mark = Mark(origin)
+    node: Node = root
+    for position, key in enumerate(keys):
+        step = _step(node, key)
+        if step is None:
+            last = len(node) if isinstance(node, Items) else 0
+            return [
+                _unset(origin, f'{node.where} is a list: expected a position from 0 to {last}, not "{key}"')
+            ]
+        where = below(node.where, step)
+        following = child(node, step)
+        if position == len(keys) - 1:
+            following = Scalar(value, mark, where, literal=False)
+            _put(node, step, following, mark)
+        elif following is None or isinstance(following, Scalar):
+            following = (Items if keys[position + 1].isdecimal() else Table)(mark, where)
+            _put(node, step, following, mark)
+        node = following
+    return []
+
+
+def _step(node: Node, key: str) -> str | int | None:
+    if isinstance(node, Items):
+        return int(key) if re.fullmatch(r"[0-9]{1,4}", key) and int(key) <= len(node) else None
+    names = node if isinstance(node, Table) else ()
+    folded = {name.lower().replace("-", "_"): name for name in names}
+    return key if key in names else folded.get(key.lower().replace("-", "_"), key)
+
+
+def _put(node: Node, step: str | int, value: Node, mark: Mark) -> None:
+    if isinstance(node, Table) and isinstance(step, str):
+        node.put(step, value, mark)
+    elif isinstance(node, Items) and isinstance(step, int):
+        node[step : step + 1] = [value]

@@ -1,0 +1,108 @@
+"""
+What is wrong with a configuration, where, and how a person reads it.
+
+All problems of a file are told at once, each with its place, so that an
+operator corrects the file once and not once for each mistake.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Final
+
+from attrs import field, frozen
+
+from smtprelay.config.tree import Mark
+
+#: What would break a line of the log, or cannot be printed at all.
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+#: Longer lines and sentences are cut.
+_WIDTH: Final = 300
+
+#: A line may hold a secret in clear text beside the mistake; a snippet never shows it.
+_SECRET: Final = re.compile(
+    r"""((?:password|passphrase|secret|token|hash|key|string|url|proxy)\w*["']?\s*:\s*)([^\s{].*)""",
+    re.IGNORECASE,
+)
+
+
+@frozen(kw_only=True)
+class Problem:
+    """
+    One mistake, or one warning.
+
+    :ivar file: the configuration file, or the name of the variable or option that is wrong.
+    :ivar line: from 1; 0 where there are no lines.
+    :ivar column: from 1; 0 where there are no columns.
+    :ivar severity: ``"error"`` or ``"warning"``.
+    :ivar text: one sentence, without the place.
+    :ivar code: stable, for ``smtprelay explain`` (``"CFG-UNKNOWN-KEY"``).
+    :ivar snippet: the line and the one before it with a caret under the column, or ``""``.
+    """
+
+    file: str
+    line: int
+    column: int
+    severity: str
+    text: str
+    code: str
+    snippet: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {self.severity}: {self.text} [{self.code}]"
+
+
+class ConfigError(Exception):
+    """
+    The configuration cannot be used.
+
+    :ivar problems: all that was found, warnings too, in the order of their places.
+    """
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def make_problem(mark: Mark, text: str, code: str, lines: Sequence[str], severity: str = "error") -> Problem:
+    """Return the problem at ``mark``; ``lines`` are the lines of the file, for the snippet."""
+    return Problem(
+        file=mark.file,
+        line=mark.line,
+        column=mark.column,
+        severity=severity,
+        text=_UNPRINTABLE.sub("�", text[:_WIDTH]),
+        code=code,
+        snippet=_snippet(mark, lines),
+    )
+
+
+def render(problem: Problem) -> str:
+    """Return ``problem`` as several lines: the sentence, then the snippet if there is one."""
+    return f"{problem}\n{problem.snippet}" if problem.snippet else str(problem)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``' - did you mean "x"?'`` for what of ``known`` is close to ``word``, or ``""``."""
+    by_fold = {name.casefold(): name for name in known}
+    close = get_close_matches(word.casefold(), by_fold, n=1)
+    return f' - did you mean "{by_fold[close[0]]}"?' if close else ""
+
+
+def _snippet(mark: Mark, lines: Sequence[str]) -> str:
+    if not 1 <= mark.line <= len(lines) or mark.column > _WIDTH:
+        return ""
+    numbers = range(max(1, mark.line - 1), mark.line + 1)
+    shown = [f"{number:5d} | {_shown(lines[number - 1])}" for number in numbers]
+    return "\n".join([*shown, f"      | {' ' * (mark.column - 1)}^"])
+
+
+def _shown(line: str) -> str:
+    # Each replacement is as long as what it replaces, so that the caret stays in its place.
+    return _UNPRINTABLE.sub("�", _SECRET.sub(_mask, line[:_WIDTH]))
+
+
+def _mask(match: re.Match[str]) -> str:
+    return match[1] + "•" * len(match[2])

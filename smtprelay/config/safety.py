@@ -1,0 +1,116 @@
+"""
+What could be abused: relays that are open, passwords and mail in clear text.
+"""
+
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from typing import Final
+
+from smtprelay.config.endpoint import is_encrypted, is_local, is_plain_remote
+from smtprelay.config.listeners import AnyChecker, Listener
+from smtprelay.config.providers import HttpOutlet, Smarthost
+from smtprelay.config.tree import Path
+from smtprelay.config.values import Network
+from smtprelay.config.view import Complaint, View
+
+#: A network with a shorter prefix is not one organisation's any more.
+_WIDEST: Final = {4: 8, 6: 16}
+
+#: Wide, but nobody's from outside.
+_PRIVATE: Final = frozenset({IPv6Network("fc00::/7"), IPv6Network("fe80::/10")})
+
+
+def check_listeners(view: View) -> Iterator[Complaint]:
+    """Nobody may send to anybody by mistake, and no password goes in clear text by mistake."""
+    for n, listener in enumerate(view.config.listeners):
+        if view.whole("listeners", n):
+            path = ("listeners", n)
+            yield from _open_relay(view, listener, path)
+            yield from _tls(listener, path)
+            yield from _auth(listener, path)
+
+
+def check_sites(view: View) -> Iterator[Complaint]:
+    """The queue is shown, and changed, only to those who may."""
+    for n, site in enumerate(view.config.http):
+        shown = {"dashboard", "api"} & set(site.serve)
+        if shown and not site.tokens and not is_local(site.endpoint) and view.whole("http", n):
+            text = f"{' and '.join(sorted(shown))} without tokens only on loopback (interface=127.0.0.1)"
+            yield Complaint(("http", n, "endpoint"), text, "CFG-NO-TOKENS")
+
+
+def check_clear_text(view: View) -> Iterator[Complaint]:
+    """Mail and credentials leave this machine only encrypted."""
+    for name, provider in view.config.providers.items():
+        if isinstance(provider, HttpOutlet) and provider.endpoint and is_plain_remote(provider.endpoint):
+            text = "http:// is for loopback only: use https://"
+            yield Complaint(("providers", name, "endpoint"), text, "CFG-CLEAR-TEXT")
+        if isinstance(provider, Smarthost) and provider.tls == "none" and provider.password:
+            text = "the password crosses the network in clear text"
+            yield Complaint(("providers", name, "tls"), text, "CFG-CLEAR-TEXT", "warning")
+        if isinstance(provider, Smarthost) and not provider.verify:
+            text = "the server's certificate is not verified: anyone in between can read the mail"
+            yield Complaint(("providers", name, "verify"), text, "CFG-NO-VERIFY", "warning")
+
+
+CHECKS: Final = (check_listeners, check_sites, check_clear_text)
+
+
+def anyone(networks: Iterable[Network]) -> Network | None:
+    """Return the one of ``networks`` that is wider than any organisation, also when it is given in parts."""
+    listed = [_unmapped(network) for network in networks]
+    whole: list[Network] = [
+        *collapse_addresses(network for network in listed if isinstance(network, IPv4Network)),
+        *collapse_addresses(network for network in listed if isinstance(network, IPv6Network)),
+    ]
+    wide = (network for network in whole if network.prefixlen < _WIDEST[network.version])
+    return next((network for network in wide if network not in _PRIVATE), None)
+
+
+def _unmapped(network: Network) -> Network:
+    """Return the IPv4 network that an IPv6 network of the form ``::ffff:a.b.c.d/n`` is."""
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return IPv4Network((mapped, network.prefixlen - 96)) if mapped and network.prefixlen >= 96 else network  # noqa: PLR2004
+
+
+def _open_relay(view: View, listener: Listener, path: Path) -> Iterator[Complaint]:
+    wide = anyone(listener.allow_from)
+    names = listener.auth.checkers or ()
+    protected = listener.auth.required and not any(
+        isinstance(view.config.checkers.get(name), AnyChecker) for name in names
+    )
+    restricted = listener.allow_recipients and "*" not in listener.allow_recipients
+    if wide is None or protected or restricted:
+        return
+    text = f"{wide} may send to anyone without logging in: this is an open relay"
+    if listener.open_relay:
+        yield Complaint((*path, "open_relay"), text, "CFG-OPEN-RELAY", "warning")
+    else:
+        more = "; require auth, restrict allow_recipients, or say open_relay: accepted"
+        yield Complaint((*path, "allow_from"), text + more, "CFG-OPEN-RELAY")
+
+
+def _tls(listener: Listener, path: Path) -> Iterator[Complaint]:
+    tls = listener.tls
+    if tls.mode != "off" and not tls.certificate:
+        yield Complaint((*path, "tls"), f'"certificate" is missing: tls.mode is {tls.mode}', "CFG-MISSING")
+    if tls.mode != "off" and is_encrypted(listener.endpoint):
+        yield Complaint(
+            (*path, "tls", "mode"), "the endpoint itself speaks TLS: choose one of both", "CFG-TLS"
+        )
+    if tls.mode == "off" and tls.require == "always" and not is_encrypted(listener.endpoint):
+        yield Complaint((*path, "tls", "require"), "TLS is required, but tls.mode is off", "CFG-TLS")
+
+
+def _auth(listener: Listener, path: Path) -> Iterator[Complaint]:
+    auth = listener.auth
+    encrypted = listener.tls.mode != "off" or is_encrypted(listener.endpoint)
+    if auth.required and not auth.checkers:
+        text = "a login is required, but there are neither users nor checkers"
+        yield Complaint((*path, "auth", "required"), text, "CFG-AUTH")
+    elif auth.required and not encrypted and not auth.without_tls:
+        text = "a login is required, but without TLS none is offered: set tls, or auth.without_tls: true"
+        yield Complaint((*path, "auth", "required"), text, "CFG-AUTH")
+    elif auth.checkers and not encrypted and not auth.without_tls and not is_local(listener.endpoint):
+        text = "logins are not offered here: set tls, or auth.without_tls: true"
+        yield Complaint((*path, "auth"), text, "CFG-AUTH", "warning")

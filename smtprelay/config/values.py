@@ -1,0 +1,228 @@
+"""
+The small languages of single settings: ``5m``, ``25MiB``, ``30/min``, ``10.0.0.0/8``, ``<2MiB``.
+
+Each ``parse_…`` gives a plain Python value that stations can use as it is, or says in
+one sentence what it expected instead. The types at the end carry their parser with
+them: that is how :mod:`~smtprelay.config.structure` finds it. Pure.
+"""
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Final
+
+from attrs import frozen
+
+from smtprelay.message import Window
+
+_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+_POWERS: Final = {"K": 1, "M": 2, "G": 3, "T": 4}
+_NUMBER: Final = r"([0-9]{1,15}(?:\.[0-9]{1,9})?)"
+_DURATION: Final = re.compile(_NUMBER + r" ?(ms|s|m|min|h|d|w)")
+_SIZE: Final = re.compile(_NUMBER + r" ?(?:([KMGT])(I?))?B?", re.IGNORECASE)
+_RATE: Final = re.compile(r"([0-9]{1,9}) ?/ ?([0-9]{0,9}) ?(s|m|min|h|d)")
+_SHARE: Final = re.compile(_NUMBER + "(%?)")
+_ADDRESS: Final = re.compile(r"[^\s<>,;@\x00-\x1f\x7f*]+@[^\s<>,;@\x00-\x1f\x7f*]+")
+_PATTERN: Final = re.compile(r"\*|[^\s<>,;@\x00-\x1f\x7f]+@[^\s<>,;@\x00-\x1f\x7f]+")
+_LABEL: Final = r"(?!-)[\w-]{1,63}(?<!-)"
+_DOMAIN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
+_NAME: Final = re.compile(r"[^\s\x00-\x1f\x7f]{1,100}")
+_HASH: Final = re.compile(r"\$scrypt\$ln=\d{1,2},r=\d{1,3},p=\d{1,3}\$[\w+/=-]+\$[\w+/=-]+", re.ASCII)
+_URL: Final = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
+
+
+@frozen
+class SizeRange:
+    """Sizes in bytes from ``smallest`` to ``largest``, both included; ``None`` is no bound."""
+
+    smallest: int | None = None
+    largest: int | None = None
+
+    def __contains__(self, size: int) -> bool:
+        return (self.smallest or 0) <= size and (self.largest is None or size <= self.largest)
+
+
+def parse_duration(text: str) -> float:
+    """``30s``, ``5m``, ``1.5h``, ``4h``, ``2d``, and ``0``; seconds."""
+    match = _DURATION.fullmatch(text)
+    if match:
+        return float(match[1]) * _SECONDS[match[2]]
+    if text == "0":
+        return 0.0
+    raise ValueError(f'"{text}" is no duration: expected a number and a unit, such as 30s, 5m, 4h or 2d')
+
+
+def parse_expiry(text: str) -> float | None:
+    """As :func:`parse_duration`, and ``never`` is ``None``."""
+    return None if text == "never" else parse_duration(text)
+
+
+def parse_size(text: str) -> int:
+    """``512``, ``10MB`` (powers of 1000), ``25MiB`` (powers of 1024); bytes."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f'"{text}" is no size: expected a number and a unit, such as 10MB, 25MiB or 10GiB')
+    power = _POWERS[match[2].upper()] if match[2] else 0
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
+
+
+def parse_size_range(text: str) -> SizeRange:
+    """``<2MiB``, ``<=2MiB``, ``>2MiB`` or ``>=2MiB``."""
+    match = re.fullmatch(r"([<>]=?) ?(.+)", text)
+    if match is None:
+        raise ValueError(f'"{text}" is no range of sizes: expected one such as <2MiB or >=2MiB')
+    size = parse_size(match[2])
+    match match[1]:
+        case "<":
+            return SizeRange(largest=size - 1)
+        case "<=":
+            return SizeRange(largest=size)
+        case ">":
+            return SizeRange(smallest=size + 1)
+    return SizeRange(smallest=size)
+
+
+def parse_rate(text: str) -> Window:
+    """``30/min``, ``100/h``, ``25/10s``."""
+    match = _RATE.fullmatch(text)
+    if match and int(match[1]) and match[2] != "0":
+        return Window(count=int(match[1]), seconds=float(int(match[2] or 1) * _SECONDS[match[3]]))
+    raise ValueError(f'"{text}" is no rate: expected a number in a time, such as 30/min, 100/h or 25/10s')
+
+
+def parse_share(text: str) -> float:
+    """``5%`` or ``0.05``."""
+    match = _SHARE.fullmatch(text)
+    share = float(match[1]) / (100 if match[2] else 1) if match else 2.0
+    if share > 1:
+        raise ValueError(f'"{text}" is no share: expected one such as 5% or 0.05')
+    return share
+
+
+def parse_int(text: str) -> int:
+    """A whole number in decimal digits."""
+    if not re.fullmatch(r"[-+]?[0-9]{1,18}", text):
+        raise ValueError(f'"{_short(text)}" is no whole number')
+    return int(text)
+
+
+def parse_count(text: str) -> int:
+    """A whole number from 1 to a billion."""
+    number = parse_int(text)
+    if not 1 <= number <= 10**9:
+        raise ValueError(f"{number} is out of range: expected 1 to 1000000000")
+    return number
+
+
+def parse_port(text: str) -> int:
+    """A whole number from 1 to 65535."""
+    number = parse_int(text)
+    if not 1 <= number <= 65535:  # noqa: PLR2004 -- the last TCP port
+        raise ValueError(f"{number} is no port: expected 1 to 65535")
+    return number
+
+
+def parse_factor(text: str) -> float:
+    """A number from 1 to 100."""
+    factor = float(text) if re.fullmatch(_NUMBER, text) else 0.0
+    if not 1 <= factor <= 100:  # noqa: PLR2004 -- see the docstring
+        raise ValueError(f'"{_short(text)}" is no factor: expected a number from 1 to 100')
+    return factor
+
+
+def parse_bool(text: str) -> bool:
+    """``true`` or ``false`` (YAML 1.2 core schema)."""
+    if text.lower() in {"true", "false"}:
+        return text.lower() == "true"
+    raise ValueError(f'"{_short(text)}" is neither true nor false')
+
+
+def parse_network(text: str) -> IPv4Network | IPv6Network:
+    """``10.0.0.0/8``, ``2001:db8::/32``, or one address."""
+    try:
+        return ip_network(text)
+    except ValueError:
+        pass
+    try:
+        whole = ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f'"{_short(text)}" is no network: expected one such as 10.0.0.0/8 or ::1') from None
+    raise ValueError(f'"{text}" has bits set behind its prefix: write {whole}, or one address without "/"')
+
+
+def parse_address(text: str) -> str:
+    """``user@example.com``."""
+    if not _ADDRESS.fullmatch(text):
+        raise ValueError(f'"{_short(text)}" is no mail address')
+    return text
+
+
+def parse_pattern(text: str) -> str:
+    """``*``, ``*@example.com``, or one address."""
+    if not _PATTERN.fullmatch(text):
+        hint = f' - did you mean "*@{text.lstrip("@")}"?' if _DOMAIN.fullmatch(text.lstrip("@")) else ""
+        raise ValueError(f'"{_short(text)}" is neither an address nor a pattern such as *@example.com{hint}')
+    return text
+
+
+def parse_domain(text: str) -> str:
+    """A DNS name; also what EHLO may say."""
+    domain = text.removesuffix(".")
+    if not _DOMAIN.fullmatch(domain):
+        raise ValueError(f'"{_short(text)}" is no host or domain name')
+    return domain
+
+
+def parse_name(text: str) -> str:
+    """One word without spaces."""
+    if not _NAME.fullmatch(text):
+        raise ValueError(f'"{_short(text)}" is no name: expected one word without spaces')
+    return text
+
+
+def parse_password_hash(text: str) -> str:
+    """What ``smtprelay hash-password`` printed; the text is not repeated in the error."""
+    if not _HASH.fullmatch(text):
+        raise ValueError('not a password hash: expected what "smtprelay hash-password" prints ($scrypt$ln=…)')
+    return text
+
+
+def parse_url(text: str) -> str:
+    """``https://host/…`` or ``http://host/…``."""
+    if not _URL.fullmatch(text):
+        raise ValueError("not a URL: expected https://…")
+    return text.rstrip("/")
+
+
+def _short(text: str) -> str:
+    """Return ``text`` as it may stand in a sentence."""
+    limit = 60
+    line = text.replace("\n", " ")
+    return line if len(line) <= limit else line[:limit] + "…"
+
+
+#: Seconds.
+Duration = Annotated[float, parse_duration]
+#: Seconds; ``None`` is ``never``.
+Expiry = Annotated[float | None, parse_expiry]
+#: Bytes.
+Size = Annotated[int, parse_size]
+Sizes = Annotated[SizeRange, parse_size_range]
+Rate = Annotated[Window, parse_rate]
+#: A part of a whole, from 0.0 to 1.0.
+Share = Annotated[float, parse_share]
+#: At least 1.
+Count = Annotated[int, parse_count]
+Port = Annotated[int, parse_port]
+Factor = Annotated[float, parse_factor]
+Flag = Annotated[bool, parse_bool]
+Network = Annotated[IPv4Network | IPv6Network, parse_network]
+Address = Annotated[str, parse_address]
+Pattern = Annotated[str, parse_pattern]
+#: Without a dot at its end.
+Domain = Annotated[str, parse_domain]
+#: What other settings, the log and the metrics call a thing.
+Name = Annotated[str, parse_name]
+PasswordHash = Annotated[str, parse_password_hash]
+Url = Annotated[str, parse_url]
+#: Any text.
+Text = Annotated[str, str]

@@ -1,0 +1,181 @@
+"""
+One attempt, from its claim to its settlement, as one straight line.
+
+The claim's intent is durable before this begins, and this ends only when its outcome is.
+"""
+
+import traceback
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
+from typing import Final
+
+from attrs import evolve, frozen
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from smtprelay.dispatch import report, settle
+from smtprelay.dispatch.failover import next_place
+from smtprelay.dispatch.lanes import Lanes
+from smtprelay.dispatch.postmaster import Postmaster
+from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
+from smtprelay.dispatch.settle import Case, Verdict
+from smtprelay.interfaces import Body, Events, Provider, Spool
+from smtprelay.message import Claim, Results, Route
+from smtprelay.queue import Block, Settlement
+
+_MIDDLE: Final = 0.5
+
+
+class BodyAtHand:
+    """A body that came with its claim; see :class:`smtprelay.interfaces.Body`."""
+
+    __slots__ = ("_content", "size")
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self.size = len(content)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Give it in one piece: it is at most one chunk."""
+        yield self._content
+
+    async def whole(self) -> bytes:
+        """Give it."""
+        return self._content
+
+
+@frozen(kw_only=True)
+class Attempts:
+    """
+    Makes attempts. It keeps nothing between them but what ``lanes`` knows.
+
+    :ivar chance: gives a number from 0 to 1, for the jitter.
+    """
+
+    spool: Spool
+    providers: Mapping[str, Provider]
+    routes: Mapping[str, Route]
+    lanes: Lanes
+    postmaster: Postmaster
+    clock: IReactorTime
+    events: Events
+    chance: Callable[[], float]
+
+    async def run(
+        self, claim: Claim, taken: Callable[[], None], running: Callable[[], bool]
+    ) -> Settlement | None:
+        """
+        Carry out one attempt; return what was recorded, ``None`` if the claim was not ours any more.
+
+        :param taken: given to the provider, see :meth:`smtprelay.interfaces.Provider.deliver`.
+        :param running: ``False`` when the relay gives up what is under way. Then, and only then, is a
+            ``CancelledError`` let through: the attempt stays without an outcome.
+        """
+        delivery, begun = claim.delivery, self.clock.seconds()
+        self.events("attempt.started", id=delivery.id, attempt=claim.attempt, provider=delivery.provider)
+        try:
+            verdict = await self._verdict(claim, taken)
+        except Exception as exc:
+            if isinstance(exc, CancelledError) and not running():
+                raise
+            verdict = self._crashed(claim, exc)
+        ours = await self._record(claim, verdict.settlement, running)
+        now = self.clock.seconds()
+        if not ours:
+            report.lost(self.events, claim, verdict)
+            return None
+        report.tell(self.events, claim, verdict, now, now - begun)
+        return verdict.settlement
+
+    async def _verdict(self, claim: Claim, taken: Callable[[], None]) -> Verdict:
+        delivery = claim.delivery
+        route = self._route(claim)
+        provider = self.providers.get(delivery.provider)
+        if provider is None:
+            return settle.homeless(self._case(claim, route))
+        body = self.spool.body(delivery) if claim.body is None else BodyAtHand(claim.body)
+        results = await _outcomes(claim, provider, route, body, taken)
+        if results is None:
+            return settle.undecided(claim)
+        block = self.lanes.learn(delivery, results.values(), self.clock.seconds())
+        if (verdict := settle.delivered(delivery, results)) is not None:
+            return verdict
+        verdict = settle.settle(self._case(claim, route, block), results)
+        return await self._with_bounce(claim, verdict, body) if verdict.report else verdict
+
+    def _route(self, claim: Claim) -> Route:
+        """The rules of a route that is not configured any more are the usual ones, at the same provider."""
+        delivery = claim.delivery
+        return self.routes.get(delivery.route) or Route(name=delivery.route, via=(delivery.provider,))
+
+    def _case(self, claim: Claim, route: Route, block: Block | None = None) -> Case:
+        now = self.clock.seconds()
+        stopped = partial(self.lanes.stopped, now=now)
+        return Case(
+            claim=claim,
+            route=route,
+            now=now,
+            chance=self.chance(),
+            elsewhere=lambda: next_place(claim.delivery, route.via, self.providers, stopped),
+            block=block,
+        )
+
+    def _crashed(self, claim: Claim, exc: Exception) -> Verdict:
+        self.events(
+            "attempt.crashed",
+            id=claim.delivery.id,
+            attempt=claim.attempt,
+            provider=claim.delivery.provider,
+            exc="".join(traceback.format_exception(exc)).strip(),
+        )
+        return settle.crashed(self._case(claim, self._route(claim)), _in_a_line(exc))
+
+    async def _with_bounce(self, claim: Claim, verdict: Verdict, body: Body) -> Verdict:
+        """Add the bounce. If it cannot be made, the delivery ends visibly failed all the same."""
+        try:
+            bounce = await self.postmaster.bounce(claim, verdict.report, body, self.clock.seconds())
+        except CancelledError:
+            raise
+        except Exception as exc:  # noqa: BLE001 -- the outcome is known and must not be lost for its report
+            text = f"{claim.delivery.id}: no bounce could be made: {_in_a_line(exc)}"
+            self.events("relay.warning", text=text)
+            return verdict
+        return evolve(verdict, settlement=evolve(verdict.settlement, bounce=bounce))
+
+    async def _record(self, claim: Claim, settlement: Settlement, running: Callable[[], bool]) -> bool:
+        """Settle, however often the spool fails: sending again is what must not happen instead."""
+        failures = 0
+        while True:
+            try:
+                ours = await self.spool.settle(claim, settlement)
+                if not ours and settlement.block is not None:
+                    await self.spool.block(settlement.block)
+            except Exception as exc:
+                if not running():
+                    raise
+                self.events("spool.failed", operation="settle", reason=_in_a_line(exc))
+            else:
+                return ours
+            await deferLater(self.clock, delay(SPOOL_AGAIN, failures, _MIDDLE))
+            failures += 1
+
+
+async def _outcomes(
+    claim: Claim, provider: Provider, route: Route, body: Body, taken: Callable[[], None]
+) -> Results | None:
+    """Deliver, or find out what became of the attempt before; ``None``: nobody knows, so it is held."""
+    if claim.uncertain:
+        known = await provider.resolve(claim.delivery)
+        if known is not None:
+            return known
+        if not provider.idempotent and route.on_uncertain == "hold":
+            return None
+    return await provider.deliver(claim.delivery, body, taken)
+
+
+def _in_a_line(exc: Exception) -> str:
+    """Say what happened and where, as the end of its traceback does."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    where = f" ({frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
+    return " ".join(f"{type(exc).__name__}: {exc}{where}".split())

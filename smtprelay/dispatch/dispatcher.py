@@ -1,0 +1,260 @@
+"""
+The loop that keeps the mail moving.
+
+It sleeps until there is a reason not to: an accept that says so, an attempt that ended, or the time at
+which the spool said that something becomes due. Then it asks the spool once, begins what it got, and
+sleeps again.
+"""
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from smtprelay.dispatch.attempt import Attempts
+from smtprelay.dispatch.bounce import BounceSettings
+from smtprelay.dispatch.lanes import Lanes
+from smtprelay.dispatch.postmaster import Post, Postmaster
+from smtprelay.dispatch.probe import Probes
+from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
+from smtprelay.dispatch.settle import returned
+from smtprelay.interfaces import Events, Provider, Spool
+from smtprelay.message import Claim, Route
+from smtprelay.queue import FINAL, Settlement
+
+#: An accept may have claimed one delivery of a message and queued another without a word: how soon
+#: after a success the spool is asked although nothing is known to wait, in seconds.
+_LOOK_AGAIN: Final = 1.0
+
+#: The spool's clock may be a little behind ours: what it calls due is not asked for faster than this.
+_SHORTEST_SLEEP: Final = 0.05
+
+
+class Dispatcher:
+    """
+    Attempts what the spool has, until each delivery has come to its end.
+
+    :param providers: by name.
+    :param routes: by name; see :class:`smtprelay.message.Route`.
+    :param clock: usually the reactor; its seconds are since the epoch.
+    :param jitter: gives a number from 0 to 1, as :func:`random.random`.
+    :param post: makes a bounce into a message with a route; accepted with the settlement.
+    :param lease: how long a claim holds without being renewed, seconds.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        providers: Mapping[str, Provider],
+        routes: Mapping[str, Route],
+        *,
+        clock: IReactorTime,
+        events: Events,
+        jitter: Callable[[], float],
+        post: Post,
+        bounces: BounceSettings,
+        lease: float = 60.0,
+    ) -> None:
+        self._spool = spool
+        self._clock = clock
+        self._events = events
+        self._jitter = jitter
+        self._renew_every = lease / 3.0
+        lanes = Lanes(events)
+        self._probes = Probes(spool, providers, lanes, clock, events)
+        self._attempts = Attempts(
+            spool=spool,
+            providers=providers,
+            routes=routes,
+            lanes=lanes,
+            postmaster=Postmaster(bounces, post),
+            clock=clock,
+            events=events,
+            chance=jitter,
+        )
+        self._claiming = False
+        self._given_up = False
+        self._flights: dict[Deferred[Settlement | None], Claim] = {}
+        self._chores: set[Deferred[Any]] = set()
+        self._asking = False
+        self._ask_again = False
+        self._backlog = True
+        self._failures = 0
+        self._alarm: IDelayedCall | None = None
+        self._look: IDelayedCall | None = None
+        self._renewal: IDelayedCall | None = None
+        self._landed: Deferred[None] | None = None
+
+    def start(self) -> None:
+        """Begin to claim, and hear of each accept from now on."""
+        self._claiming = True
+        self._spool.listen(self.take)
+        self._wake()
+
+    def take(self, claims: Sequence[Claim]) -> None:
+        """Attempt ``claims`` at once; without any, ask the spool, for something is waiting there."""
+        self._begin(claims)
+        if not claims:
+            self._backlog = True
+            self._wake()
+
+    def stop(self, bound: float) -> Deferred[None]:
+        """
+        Claim nothing more; fire when the attempts under way have ended, or after ``bound`` seconds.
+
+        What has not ended then is given up: it has an intent and no outcome, and is resolved after the
+        next start. Claims that still come in are given back to the spool.
+        """
+        self._claiming = False
+        _cancel(self._alarm)
+        _cancel(self._look)
+        self._probes.stop()
+        landed: Deferred[None] = Deferred()
+        self._landed = landed
+        limit = self._clock.callLater(bound, self._give_up)
+
+        def stopped(_: None) -> None:
+            _cancel(limit)
+            _cancel(self._renewal)
+
+        landed.addCallback(stopped)
+        self._see_whether_landed()
+        return landed
+
+    # --- attempts
+
+    def _begin(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            if self._claiming:
+                self._attempt(claim)
+            else:
+                self._watch("settle", self._spool.settle(claim, returned(claim, self._clock.seconds())))
+
+    def _attempt(self, claim: Claim) -> None:
+        flight = Deferred.fromCoroutine(
+            self._attempts.run(claim, lambda: self._watch("taken", self._free_slot(claim)), self._is_waiting)
+        )
+        self._flights[flight] = claim
+        if self._renewal is None and not flight.called:
+            self._renewal = self._clock.callLater(self._renew_every, self._renew)
+        flight.addCallbacks(self._end, self._break, callbackArgs=(flight,), errbackArgs=(flight,))
+
+    def _end(self, settlement: Settlement | None, flight: "Deferred[Settlement | None]") -> None:
+        """A slot is free; but the spool is only asked when something may be waiting for it."""
+        del self._flights[flight]
+        if settlement is None or settlement.state not in FINAL or settlement.bounce is not None:
+            self._backlog = True
+        if self._backlog or not self._flights:
+            self._wake()
+        elif self._look is None and self._claiming:
+            self._look = self._clock.callLater(_LOOK_AGAIN, self._look_again)
+        self._see_whether_landed()
+
+    def _break(self, failure: Failure, flight: "Deferred[Settlement | None]") -> None:
+        """An attempt ended without an outcome: it was given up, or this package has a bug."""
+        claim = self._flights.pop(flight)
+        if not self._given_up:
+            self._events(
+                "attempt.crashed",
+                id=claim.delivery.id,
+                attempt=claim.attempt,
+                provider=claim.delivery.provider,
+                exc=failure.getTraceback(),
+            )
+        self._see_whether_landed()
+
+    def _look_again(self) -> None:
+        self._look = None
+        self._wake()
+
+    async def _free_slot(self, claim: Claim) -> None:
+        await self._spool.taken(claim)
+        self._wake()
+
+    def _is_waiting(self) -> bool:
+        return not self._given_up
+
+    def _renew(self) -> None:
+        """Renew all leases together. With nothing under way there is no timer."""
+        self._renewal = None
+        if self._flights:
+            self._watch("renew", self._spool.renew(list(self._flights.values())))
+            self._renewal = self._clock.callLater(self._renew_every, self._renew)
+
+    # --- asking the spool
+
+    def _wake(self) -> None:
+        """Ask the spool now; or once more, if it is being asked and its answer may not know of this yet."""
+        self._ask_again = self._claiming
+        if self._claiming and not self._asking:
+            self._watch("claim", self._ask())
+
+    async def _ask(self) -> None:
+        self._asking = True
+        try:
+            while self._ask_again:
+                self._ask_again = False
+                work = await self._spool.claim()
+                self._failures = 0
+                self._sleep_until(work.due)
+                self._backlog = bool(work.claims or self._flights)
+                self._begin(work.claims)
+                for provider, lane in work.probes:
+                    self._probe(provider, lane)
+        finally:
+            self._asking = False
+
+    def _probe(self, provider: str, lane: str) -> None:
+        probe = self._probes.start(provider, lane) if self._claiming else None
+        if probe is not None:
+            self._watch("block", probe.addCallback(lambda _: self._wake()))
+
+    def _sleep_until(self, due: float | None) -> None:
+        _cancel(self._alarm)
+        self._alarm = None
+        if due is not None and self._claiming:
+            wait = max(due - self._clock.seconds(), _SHORTEST_SLEEP)
+            self._alarm = self._clock.callLater(wait, self._wake)
+
+    def _watch(self, operation: str, work: "Coroutine[Deferred[Any], Any, Any] | Deferred[Any]") -> None:
+        """See ``work`` to its end; if the spool fails in it, say so and ask it again after a while."""
+        chore = work if isinstance(work, Deferred) else Deferred.fromCoroutine(work)
+        self._chores.add(chore)
+        chore.addErrback(self._spool_failed, operation).addBoth(self._done, chore)
+
+    def _spool_failed(self, failure: Failure, operation: str) -> None:
+        if failure.check(CancelledError) and not self._claiming:
+            return
+        reason = f"{failure.type.__name__}: {failure.getErrorMessage()}" if failure.type else "unknown"
+        self._events("spool.failed", operation=operation, reason=reason)
+        wait = delay(SPOOL_AGAIN, self._failures, self._jitter())
+        self._failures += 1
+        self._backlog = True
+        self._sleep_until(self._clock.seconds() + wait)
+
+    def _done(self, _: object, chore: "Deferred[Any]") -> None:
+        self._chores.discard(chore)
+        self._see_whether_landed()
+
+    # --- stopping
+
+    def _see_whether_landed(self) -> None:
+        if self._landed is not None and not self._flights and not self._chores:
+            landed, self._landed = self._landed, None
+            landed.callback(None)
+
+    def _give_up(self) -> None:
+        """Let go of what is under way, and do not wait for it."""
+        self._given_up = True
+        for each in [*self._flights, *self._chores]:
+            each.cancel()
+        if self._landed is not None:
+            landed, self._landed = self._landed, None
+            landed.callback(None)
+
+
+def _cancel(call: IDelayedCall | None) -> None:
+    if call is not None and call.active():
+        call.cancel()

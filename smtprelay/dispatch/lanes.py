@@ -1,0 +1,119 @@
+"""
+What this process knows of the lanes that are stopped.
+
+The spool holds a stopped lane back; here is what it does not keep: how often in a row the
+lane was found blocked (the probes become rarer), and whether it is blocked at all or only paused
+because its provider asked us to wait. After a restart nothing is known, and a lane that was paused is probed
+as if it had been blocked.
+"""
+
+from collections.abc import Collection
+
+from attrs import frozen
+
+from smtprelay.dispatch.retry import honoured, probe_delay
+from smtprelay.interfaces import Events
+from smtprelay.message import Blocked, Deferred, Delivered, Delivery, Failed, Outcome
+from smtprelay.queue import Block
+
+
+@frozen
+class _Stop:
+    """
+    A lane that does not run.
+
+    :ivar until: seconds since the epoch; what happens in the lane later tells whether it works again.
+    :ivar times: how often in a row it was found blocked; 0 for a pause.
+    """
+
+    until: float
+    times: int
+
+
+class Lanes:
+    """The stopped lanes, by (provider, key). Says ``lane.blocked`` and ``lane.open`` once each time."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self._stops: dict[tuple[str, str], _Stop] = {}
+
+    def learn(self, delivery: Delivery, outcomes: Collection[Outcome], now: float) -> Block | None:
+        """Return the lane that ``outcomes`` of an attempt stop, or ``None``."""
+        for outcome in outcomes:
+            if isinstance(outcome, Blocked):
+                return self.block(delivery.provider, outcome.lane, outcome.why, now)
+        asked = [each for each in outcomes if isinstance(each, Deferred) and each.retry_after]
+        if asked:
+            longest = max(asked, key=lambda each: each.retry_after or 0.0)
+            return self._pause(delivery, longest, now)
+        if self._stops and any(isinstance(each, Delivered | Failed) for each in outcomes):
+            self._works(delivery, now)
+        return None
+
+    def block(self, provider: str, lane: str, why: str, now: float, *, probed: bool = False) -> Block:
+        """
+        Stop a lane, or keep it stopped.
+
+        :param probed: a probe found it so. Without it, what was under way when the lane was stopped
+            already does not stop it for longer.
+        """
+        why = why or "no reason was given"  # an empty one would open the lane
+        stop = self._stops.get((provider, lane))
+        if stop is None or stop.times == 0:
+            stop = _Stop(now + probe_delay(1), 1)
+            self._events("lane.blocked", provider=provider, lane=lane, reason=why, until=stop.until)
+        elif probed or now >= stop.until:
+            stop = _Stop(now + probe_delay(stop.times + 1), stop.times + 1)
+        self._stops[provider, lane] = stop
+        return Block(provider=provider, lane=lane, until=stop.until, reason=why)
+
+    def try_one(self, provider: str, lane: str, now: float) -> Block:
+        """Let one mail through a blocked lane; what becomes of it tells :meth:`learn` whether it works."""
+        self._stops.setdefault((provider, lane), _Stop(now, 1))
+        return Block(provider=provider, lane=lane, trial=True)
+
+    def opened(self, provider: str, lane: str) -> None:
+        """Note that a blocked lane works again."""
+        self._stops.pop((provider, lane), None)
+        self._events("lane.open", provider=provider, lane=lane)
+
+    def end_pause(self, provider: str, lane: str) -> bool:
+        """Forget a pause whose time is over. ``False``: this lane was not paused by us."""
+        stop = self._stops.get((provider, lane))
+        if stop is None or stop.times:
+            return False
+        del self._stops[provider, lane]
+        return True
+
+    def stopped(self, provider: str, lane: str, now: float) -> bool:
+        """Tell whether a lane, or its whole provider, is stopped as far as we know."""
+        if not self._stops:
+            return False
+        stops = (self._stops.get((provider, key)) for key in {lane, ""})
+        return any(stop is not None and now < stop.until for stop in stops)
+
+    def _pause(self, delivery: Delivery, asked: Deferred, now: float) -> Block | None:
+        assert asked.retry_after is not None
+        self._works(delivery, now)
+        key = (delivery.provider, delivery.lane)
+        stop = self._stops.get(key, _Stop(now, 0))
+        if stop.times:
+            return None  # blocked since: the probe will see
+        until = max(stop.until, now + honoured(asked.retry_after))
+        self._stops[key] = _Stop(until, 0)
+        return Block(
+            provider=delivery.provider, lane=delivery.lane, until=until, reason=f"asked to wait: {asked.why}"
+        )
+
+    def _works(self, delivery: Delivery, now: float) -> None:
+        """
+        Forget the stops of a lane in which a mail got an answer.
+
+        Not those that still last: what was under way when a lane was stopped proves nothing.
+        """
+        for key in {delivery.lane, ""}:
+            stop = self._stops.get((delivery.provider, key))
+            if stop is not None and now >= stop.until:
+                del self._stops[delivery.provider, key]
+                if stop.times:
+                    self._events("lane.open", provider=delivery.provider, lane=key)

@@ -1,0 +1,79 @@
+"""
+What the log and the metrics hear of an attempt: the events of one verdict.
+
+Each carries, beside what its sentence needs, ``count`` (recipients), ``age`` (seconds since the message was
+received) and ``seconds`` (how long the attempt took).
+"""
+
+from smtprelay.dispatch.settle import Verdict, reasons
+from smtprelay.interfaces import Events
+from smtprelay.message import Claim, Delivered, Results
+
+
+def tell(events: Events, claim: Claim, verdict: Verdict, now: float, seconds: float) -> None:
+    """Say what became of ``claim``, after it has been recorded."""
+    delivery = claim.delivery
+    events(
+        "attempt.ended",
+        id=delivery.id,
+        attempt=claim.attempt,
+        provider=delivery.provider,
+        outcome=verdict.outcome,
+        seconds=seconds,
+    )
+    fields = {
+        "id": delivery.id,
+        "provider": delivery.provider,
+        "age": now - delivery.received,
+        "seconds": seconds,
+    }
+    for kind, group in verdict.groups.items():
+        _tell_group(
+            events, verdict, kind, now, {**fields, "recipients": ", ".join(group), "count": len(group)}
+        )
+    settlement = verdict.settlement
+    if settlement.state == "held":
+        events("message.held", reason=settlement.reason, **fields)
+    elif not verdict.groups:  # crashed, or moved away from a provider that is gone
+        addresses = delivery.envelope.addresses
+        fields |= {"recipients": ", ".join(addresses), "count": len(addresses)}
+        events("message.deferred", reason=settlement.reason, delay=_delay(verdict, now), **fields)
+    if settlement.bounce is not None:
+        bounce = settlement.bounce.draft
+        events("message.bounced", id=delivery.id, to=", ".join(bounce.envelope.addresses), bounce=bounce.id)
+
+
+def lost(events: Events, claim: Claim, verdict: Verdict) -> None:
+    """Say that an attempt's outcome could not be recorded, for the claim was not ours any more."""
+    events(
+        "relay.warning",
+        text=f"{claim.delivery.id}: attempt {claim.attempt} at {claim.delivery.provider} ended"
+        f" ({verdict.outcome}) after its claim had been lost; nothing was recorded",
+    )
+
+
+def _tell_group(events: Events, verdict: Verdict, kind: str, now: float, fields: dict[str, object]) -> None:
+    group = verdict.groups[kind]
+    if kind == "delivered":
+        events("message.delivered", provider_id=_provider_ids(group), **fields)
+    elif kind == "uncertain":
+        events("message.uncertain", reason=reasons(group), **fields)
+    elif kind in ("deferred", "blocked"):
+        events("message.deferred", reason=reasons(group), delay=_delay(verdict, now), **fields)
+    elif verdict.settlement.closed.keys() >= group.keys():
+        events(f"message.{kind}", reason=reasons(group), **fields)
+    # What failed or expired and stays open is told by message.held, when it comes to that.
+
+
+def _delay(verdict: Verdict, now: float) -> float:
+    """After how many seconds it goes again; in a lane that was stopped not before it is probed."""
+    settlement = verdict.settlement
+    due = now if settlement.due is None else settlement.due
+    if settlement.block is not None and not settlement.provider:
+        due = max(due, settlement.block.until)
+    return max(0.0, due - now)
+
+
+def _provider_ids(group: Results) -> str:
+    ids = {outcome.id: None for outcome in group.values() if isinstance(outcome, Delivered) and outcome.id}
+    return ", ".join(ids)

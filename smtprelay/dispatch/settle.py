@@ -1,0 +1,260 @@
+"""
+The judgement: what the provider said of each recipient becomes one settlement.
+
+Two tables hold it. ``_KINDS`` names each outcome; ``_ONWARD`` says, for the recipients that stay open,
+which kind decides how the delivery goes on when they differ: the first in that table that is present.
+Everything here is pure; time and chance come in with the :class:`Case`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from attrs import evolve, field, frozen
+
+from smtprelay.dispatch.failover import Place
+from smtprelay.dispatch.retry import FIRST_RESOLVE, delay, honoured
+from smtprelay.message import (
+    Blocked,
+    Claim,
+    Deferred,
+    Delivered,
+    Delivery,
+    Failed,
+    Outcome,
+    Results,
+    Route,
+    Uncertain,
+)
+from smtprelay.queue import Block, Settlement
+
+#: So many unexpected exceptions in a row, and a delivery is held.
+MOST_ERRORS: Final = 3
+
+_KINDS: Final[Mapping[type, str]] = {
+    Delivered: "delivered",
+    Deferred: "deferred",
+    Failed: "failed",
+    Blocked: "blocked",
+    Uncertain: "uncertain",
+}
+
+_SILENCE: Final = Deferred("the provider said nothing about this recipient")
+
+
+@frozen(kw_only=True)
+class Case:
+    """
+    All that a judgement depends on besides the outcomes.
+
+    :ivar chance: from 0 to 1, for the jitter.
+    :ivar elsewhere: where the delivery could go instead; asked only when it matters.
+    :ivar block: the lane that these outcomes stop, if they do.
+    """
+
+    claim: Claim
+    route: Route
+    now: float
+    chance: float
+    elsewhere: Callable[[], Place | None]
+    block: Block | None = None
+
+
+@frozen(kw_only=True)
+class Verdict:
+    """
+    A settlement, and what the log and the sender are told about it.
+
+    :ivar outcome: how the attempt ended, in a word: a kind of outcome, several joined by ``+``.
+    :ivar groups: the outcomes by kind; a deferral that came too late is of the kind ``expired``.
+    :ivar report: the recipients that are closed and whose failure the sender shall hear of.
+    """
+
+    settlement: Settlement
+    outcome: str
+    groups: Mapping[str, Results] = field(factory=dict)
+    report: Results = field(factory=dict)
+
+
+def delivered(delivery: Delivery, results: Results) -> Verdict | None:
+    """Return the verdict if every recipient is delivered, which is the usual case; else ``None``."""
+    if len(results) != len(delivery.envelope.recipients):
+        return None
+    closed = {}
+    for recipient in delivery.envelope.recipients:
+        if not isinstance(results.get(recipient.address), Delivered):
+            return None
+        closed[recipient.address] = "delivered"
+    settlement = Settlement(state="delivered", outcomes=results, closed=closed)
+    return Verdict(settlement=settlement, outcome="delivered", groups={"delivered": results})
+
+
+def settle(case: Case, results: Results) -> Verdict:
+    """
+    Judge the outcome of each recipient.
+
+    A recipient that ``results`` leaves out is deferred; one that is not of this delivery is ignored.
+    """
+    outcomes = {
+        recipient.address: results.get(recipient.address, _SILENCE)
+        for recipient in case.claim.delivery.envelope.recipients
+    }
+    groups = _grouped(case, outcomes)
+    ends = {"delivered": "close", "failed": case.route.on_failed, "expired": case.route.on_expired}
+    ended = {kind: group for kind, group in groups.items() if ends.get(kind, "hold") != "hold"}
+    closed = {
+        address: "delivered" if kind == "delivered" else "failed"
+        for kind, group in ended.items()
+        for address in group
+    }
+    report = {
+        address: outcome
+        for kind, group in ended.items()
+        if ends[kind] == "bounce"
+        for address, outcome in group.items()
+    }
+    onward = _onward(case, {kind: group for kind, group in groups.items() if kind not in ended}, closed)
+    return Verdict(
+        settlement=evolve(
+            onward, outcomes=outcomes, closed=closed, reason=reasons(outcomes), block=case.block
+        ),
+        outcome="+".join(sorted({_KINDS[type(outcome)] for outcome in outcomes.values()})),
+        groups=groups,
+        report=report,
+    )
+
+
+def crashed(case: Case, reason: str) -> Verdict:
+    """
+    Return the verdict on an attempt that ended in an exception that nobody expected.
+
+    It may have happened after the body was sent, so the next attempt resolves this one first.
+    """
+    errors = case.claim.errors + 1
+    held = errors >= MOST_ERRORS
+    settlement = Settlement(
+        state="held" if held else "deferred",
+        outcomes={},
+        reason=reason,
+        due=None if held else case.now + delay(case.route.retry, errors - 1, case.chance),
+        tries=case.claim.tries,
+        errors=errors,
+        uncertain=True,
+    )
+    return Verdict(settlement=settlement, outcome="crashed")
+
+
+def undecided(claim: Claim) -> Verdict:
+    """
+    Return the verdict on a lost answer that nobody can tell, where the route says ``hold``.
+
+    It is not marked ``uncertain`` any more: whoever releases it has decided to send it.
+    """
+    reason = (
+        f"it is not known whether {claim.delivery.provider} took this mail, and it cannot tell;"
+        " release it to send it (again), delete it if it arrived"
+    )
+    outcomes = dict.fromkeys(claim.delivery.envelope.addresses, Uncertain(reason))
+    settlement = Settlement(state="held", outcomes=outcomes, reason=reason, tries=claim.tries)
+    return Verdict(settlement=settlement, outcome="uncertain", groups={"uncertain": outcomes})
+
+
+def homeless(case: Case) -> Verdict:
+    """Return the verdict on a delivery whose provider the configuration no longer has."""
+    claim = case.claim
+    reason = f"the configuration has no provider {claim.delivery.provider!r} any more"
+    place = case.elsewhere()
+    held = Settlement(state="held", outcomes={}, reason=reason, tries=claim.tries, uncertain=claim.uncertain)
+    if place is None:
+        return Verdict(settlement=held, outcome="held")
+    # Whether the old provider took it can never be resolved at another one: the route's word decides.
+    if claim.uncertain and case.route.on_uncertain == "hold":
+        return Verdict(settlement=evolve(held, uncertain=False), outcome="held")
+    return Verdict(settlement=evolve(_moved(case, place, case.now), reason=reason), outcome="moved")
+
+
+def returned(claim: Claim, now: float) -> Settlement:
+    """Return the settlement that gives back a claim which was not begun: as if it had not been taken."""
+    return Settlement(
+        state="queued",
+        outcomes={},
+        due=now,
+        tries=claim.tries,
+        errors=claim.errors,
+        uncertain=claim.uncertain,
+    )
+
+
+def reasons(outcomes: Results) -> str:
+    """Return what was said of those that are not delivered, each thing once, in one line."""
+    said = {outcome.why: None for outcome in outcomes.values() if not isinstance(outcome, Delivered)}
+    return " ".join("; ".join(said).split())
+
+
+def _grouped(case: Case, outcomes: Results) -> dict[str, Results]:
+    groups: dict[str, dict[str, Outcome]] = {}
+    for address, outcome in outcomes.items():
+        groups.setdefault(_KINDS[type(outcome)], {})[address] = outcome
+    if "deferred" in groups and _spent(case):
+        groups["expired"] = groups.pop("deferred")
+    return dict(groups)
+
+
+def _spent(case: Case) -> bool:
+    """Tell whether a delivery that is deferred now has come to the end of its patience."""
+    route, claim = case.route, case.claim
+    if route.expire is not None and claim.age > route.expire:
+        return True
+    return route.retry.attempts is not None and claim.tries + 1 >= route.retry.attempts
+
+
+def _onward(case: Case, still_open: Mapping[str, Results], closed: Mapping[str, str]) -> Settlement:
+    for kind, decide in _ONWARD.items():
+        if kind in still_open:
+            return decide(case, still_open[kind])
+    return Settlement(state="failed" if "failed" in closed.values() else "delivered", outcomes={})
+
+
+def _resolve_later(case: Case, _: Results) -> Settlement:
+    """Ask the provider soon; it never fails over before it is known what happened."""
+    claim = case.claim
+    # An uncertain claim is at least the second attempt; tries stays, for it counts deferrals only.
+    wait = delay(case.route.retry, claim.attempt - 2, case.chance) if claim.uncertain else FIRST_RESOLVE
+    return Settlement(state="deferred", outcomes={}, due=case.now + wait, tries=claim.tries, uncertain=True)
+
+
+def _leave_lane(case: Case, _: Results) -> Settlement:
+    """Go elsewhere at once, or wait where the lane is: it will not be claimed before it is open."""
+    place = case.elsewhere()
+    if place is None:
+        return Settlement(state="queued", outcomes={}, due=case.now, tries=case.claim.tries)
+    return _moved(case, place, case.now)
+
+
+def _go_again(case: Case, group: Results) -> Settlement:
+    tries = case.claim.tries + 1
+    wait = delay(case.route.retry, case.claim.tries, case.chance)
+    place = case.elsewhere() if tries >= case.route.failover_after else None
+    if place is not None:
+        # A whole round without success is a reason for patience, the next provider of a round is not.
+        return _moved(case, place, case.now + wait if place.wraps else case.now)
+    asked = [each.retry_after for each in group.values() if isinstance(each, Deferred) and each.retry_after]
+    wait = max(wait, *(honoured(seconds) for seconds in asked), 0.0)
+    return Settlement(state="deferred", outcomes={}, due=case.now + wait, tries=tries)
+
+
+def _moved(case: Case, place: Place, due: float) -> Settlement:
+    state = "queued" if due <= case.now else "deferred"
+    return Settlement(state=state, outcomes={}, due=due, provider=place.provider, lane=place.lane)
+
+
+def _hold(case: Case, _: Results) -> Settlement:
+    return Settlement(state="held", outcomes={}, tries=case.claim.tries)
+
+
+_ONWARD: Final[Mapping[str, Callable[[Case, Results], Settlement]]] = {
+    "uncertain": _resolve_later,
+    "blocked": _leave_lane,
+    "deferred": _go_again,
+    "expired": _hold,
+    "failed": _hold,
+}

@@ -1,0 +1,107 @@
+"""
+How one event becomes one line, for machines and for people.
+
+A log is searched line by line and trusted: so whatever a client or a provider
+puts into a name, an address or an error text, it can neither begin a line of its own
+nor move the terminal's cursor, and what is named like a secret is not written.
+"""
+
+import json
+import re
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final
+
+#: What stands in the place of a secret.
+REDACTED: Final = "[redacted]"
+
+_SECRET = re.compile(
+    r"passw|passphrase|secret|authorization|credential|token|cookie|private_?key|access_?key|api_?key"
+    r"|connection_?string",
+    re.IGNORECASE,
+)
+
+_COLOURS: Final = {
+    "debug": "\x1b[2m",
+    "info": "",
+    "warn": "\x1b[33m",
+    "error": "\x1b[31m",
+    "critical": "\x1b[1;31m",
+}
+_PLAIN: Final = "\x1b[0m"
+
+
+@lru_cache(maxsize=1024)
+def is_secret(name: str) -> bool:
+    """Tell whether a field called ``name`` may hold a secret."""
+    return _SECRET.search(name) is not None
+
+
+def redacted(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``fields`` without what is named like a secret, in dictionaries within them too."""
+    return {
+        name: REDACTED if is_secret(str(name)) else redacted(value) if isinstance(value, dict) else value
+        for name, value in fields.items()
+    }
+
+
+def printable(text: str) -> str:
+    r"""Return ``text`` with everything that is no visible character as an escape (``\n``, ``\x1b``)."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def flattened(error: object) -> str:
+    """Return the traceback of an exception or a ``Failure`` as one string; a string stays as it is."""
+    if hasattr(error, "getTraceback"):  # a Failure is an exception, too, but hides the traceback
+        return str(error.getTraceback()).rstrip()
+    if isinstance(error, BaseException):
+        return "".join(traceback.format_exception(error)).rstrip()
+    return str(error)
+
+
+def timestamp(seconds: float) -> str:
+    """Return seconds since the epoch as ISO 8601 in UTC, with milliseconds."""
+    return (
+        datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    )
+
+
+def json_line(ts: str, level: str, event: str, msg: str, fields: Mapping[str, Any]) -> str:
+    """
+    Return one flat JSON object, in ASCII, with its line end.
+
+    A field cannot take the place of ``ts``, ``level``, ``event`` or ``msg``: it gets
+    an underscore behind its name. Values that JSON does not know are written as text.
+    """
+    line: dict[str, Any] = {"ts": ts, "level": level, "event": event, "msg": msg}
+    if _HEAD.isdisjoint(fields):
+        line.update(fields)
+    else:
+        line.update((f"{name}_" if name in _HEAD else name, value) for name, value in fields.items())
+    try:
+        return _ENCODER.encode(line) + "\n"
+    except (TypeError, ValueError):  # a key that is no text, NaN, a loop
+        return _ENCODER.encode({name: str(value) for name, value in line.items()}) + "\n"
+
+
+def text_line(ts: str, level: str, event: str, msg: str, exc: str, *, colour: bool) -> str:
+    """
+    Return the line for a terminal: time, level, event and message in columns.
+
+    A traceback follows on lines of its own, each behind a bar, so that none of
+    them looks like an event.
+    """
+    start, end = (_COLOURS.get(level, ""), _PLAIN) if colour else ("", "")
+    line = f"{start}{ts} {level:<8} {event:<18} {printable(msg)}{end}\n"
+    return line + "".join(f"    | {printable(row)}\n" for row in exc.splitlines())
+
+
+_HEAD: Final = frozenset({"ts", "level", "event", "msg"})
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=str)

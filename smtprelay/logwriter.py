@@ -1,0 +1,114 @@
+"""
+The observer that writes the log, and the levels that it writes by.
+
+:mod:`twisted.logger` carries our own events as well as those of Twisted and
+other libraries; its own JSON format nests level and logger in a way that log
+collectors cannot use, so the lines are ours.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TextIO
+
+from attrs import field, frozen
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
+from zope.interface import implementer
+
+from smtprelay.lines import flattened, json_line, text_line, timestamp
+
+#: Which station a logger's events come from, where it is not called like it.
+STATIONS: Final = {
+    "smtprelay.session": "smtprelay.smtp",
+    "smtprelay.auth": "smtprelay.smtp",
+    "smtprelay.queue": "smtprelay.spool",
+    "smtprelay.message": "smtprelay.dispatch",
+    "smtprelay.attempt": "smtprelay.dispatch",
+    "smtprelay.lane": "smtprelay.dispatch",
+    "smtprelay.provider": "smtprelay.providers",
+    "smtprelay.http": "smtprelay.web",
+}
+
+
+@frozen
+class Levels:
+    """
+    From which level on something is written.
+
+    An event belongs to the logger ``smtprelay.<part before its dot>``, and that one to its
+    station: ``smtprelay.smtp: debug`` is about ``smtp.*``, ``session.*`` and ``auth.*``,
+    ``smtprelay.session: debug`` about ``session.*`` alone. The longest name that is given wins.
+
+    :ivar level: for whatever ``loggers`` does not name: debug, info, warn, error or critical.
+    :ivar loggers: levels by the beginning of a logger's dotted name; Twisted's loggers too.
+    """
+
+    level: str = "info"
+    loggers: Mapping[str, str] = field(factory=dict)
+
+    def of(self, namespace: str) -> Any:
+        """Return the ``LogLevel`` of the logger called ``namespace``."""
+        named = (self.loggers[name] for name in _beginnings(namespace) if name in self.loggers)
+        return LogLevel.levelWithName(next(named, self.level))
+
+
+def _beginnings(namespace: str) -> Iterator[str]:
+    while namespace:
+        yield namespace
+        if station := STATIONS.get(namespace):
+            yield station
+        namespace = namespace.rpartition(".")[0]
+
+
+@implementer(ILogObserver)
+class Writer:
+    """
+    Writes each event of :mod:`twisted.logger` as one line: ours, and those of Twisted and others.
+
+    Ours were measured against the levels by :class:`Log`. The others are called
+    ``twisted`` and carry their logger's name as ``namespace``.
+    """
+
+    def __init__(self, stream: TextIO, line: Callable[..., str], levels: Levels) -> None:
+        self._stream = stream
+        self._line = line
+        self._levels = levels
+
+    def use(self, levels: Levels) -> None:
+        """Write by ``levels`` from now on."""
+        self._levels = levels
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write ``event``, if it is important enough."""
+        name = event.get("relay_event")
+        if name is None:
+            self._write_foreign(event)
+        else:
+            self._write(event, name, event["msg"], event["relay_fields"])
+
+    def _write_foreign(self, event: LogEvent) -> None:
+        namespace = event.get("log_namespace") or ""
+        if event.get("log_level", LogLevel.info) < self._levels.of(namespace):
+            return
+        fields = {"namespace": namespace}
+        if "log_failure" in event:
+            fields["exc"] = flattened(event["log_failure"])
+        self._write(event, "twisted", formatEvent(event), fields)
+
+    def _write(self, event: LogEvent, name: str, msg: str, fields: Mapping[str, Any]) -> None:
+        level = event.get("log_level", LogLevel.info).name
+        self._stream.write(self._line(timestamp(event["log_time"]), level, name, msg, fields))
+        self._stream.flush()
+
+
+def make_observer(stream: TextIO, format: str = "auto", levels: Levels | None = None) -> Writer:  # noqa: A002
+    """
+    Return the observer that writes the log to ``stream``.
+
+    :param format: ``"json"``, ``"text"``, or ``"auto"``: text if ``stream`` is a terminal.
+    """
+    terminal = stream.isatty()
+
+    def text(ts: str, level: str, event: str, msg: str, fields: Mapping[str, Any]) -> str:
+        return text_line(ts, level, event, msg, fields.get("exc", ""), colour=terminal)
+
+    as_text = format == "text" or (format == "auto" and terminal)
+    return Writer(stream, text if as_text else json_line, levels or Levels())

@@ -1,0 +1,199 @@
+"""
+Networks and address patterns: the two ways in which a rule names people.
+
+Both are where relays are usually bypassed, so both are strict here: an address
+is judged by what follows its last ``@`` and never taken apart further, only
+ASCII letters are folded (folding more would make one mailbox look like another),
+and an IPv4 address is the same one when it arrives as IPv6. Pure.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from ipaddress import (
+    IPv4Network,
+    IPv6Network,
+    collapse_addresses,
+    ip_address,
+    ip_network,
+)
+from string import ascii_lowercase, ascii_uppercase
+from typing import Final
+
+from attrs import frozen
+
+Network = IPv4Network | IPv6Network
+
+#: Who may send when nobody is named: this machine.
+LOOPBACK: Final = ("127.0.0.0/8", "::1", "unix")
+
+#: Prefixes shorter than these hold more than one organisation: that is anyone.
+_WIDE: Final = {4: 8, 6: 16}
+#: Unique local and link-local addresses: wide on paper, but no stranger has one.
+_PRIVATE_IPV6: Final = (IPv6Network("fc00::/7"), IPv6Network("fe80::/10"))
+_MAPPED: Final = IPv6Network("::ffff:0:0/96")
+_ASCII_LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
+
+#: RFC 5321 §4.1.2 Mailbox. Unquoted, a second ``@``, a source route or a list cannot be in it.
+_MAILBOX: Final = re.compile(
+    r'(?:"(?:[^"\\]|\\.)*"|[^\s"\\<>()\[\],:;@]+)@(?:[^\s"\\<>()\[\],:;@]+|\[[^\s\\<>()\[\],;@]+\])'
+)
+#: What must never reach a header, a log line or a protocol further on: C0, DEL, C1, line and
+#: paragraph separators, and what was no text to begin with.
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def folded(text: str) -> str:
+    """Return ``text`` with its ASCII letters in lower case, and no others changed."""
+    return text.translate(_ASCII_LOWER)
+
+
+def has_control(address: str) -> bool:
+    """Say whether ``address`` has a character in it that may not stand in an address at all."""
+    return _CONTROL.search(address) is not None
+
+
+def is_mailbox(address: str) -> bool:
+    """Say whether ``address`` is one mailbox in full: one local part, one domain, nothing else."""
+    return _MAILBOX.fullmatch(address) is not None
+
+
+def glob(pattern: str) -> re.Pattern[str]:
+    """
+    Return what matches ``pattern`` with :meth:`re.Pattern.fullmatch`, ASCII case apart.
+
+    ``*`` stands for any text; nothing else is special. The time a match takes
+    does not explode with the number of stars.
+    """
+    first, *rest = map(re.escape, pattern.split("*"))
+    if rest:
+        *middle, last = rest
+        first += "".join(f"(?>.*?{piece})" for piece in middle) + ".*" + last
+    return re.compile(first, re.IGNORECASE | re.ASCII | re.DOTALL)
+
+
+def network(text: str) -> Network:
+    """
+    Read one network in CIDR notation, or one address.
+
+    An IPv4-mapped IPv6 network is its IPv4 network. Raises :exc:`ValueError` for
+    anything else, host bits that are set included.
+    """
+    parsed = ip_network(text)
+    if isinstance(parsed, IPv6Network) and parsed.subnet_of(_MAPPED):
+        mapped = parsed.network_address.ipv4_mapped
+        return IPv4Network((int(mapped or 0), parsed.prefixlen - 96))
+    return parsed
+
+
+@frozen
+class Networks:
+    """
+    A set of networks to find clients in.
+
+    :ivar unix: whether clients on a Unix socket belong to it.
+    """
+
+    networks: tuple[Network, ...] = ()
+    unix: bool = False
+
+    @classmethod
+    def parse(cls, texts: Iterable[str]) -> "Networks":
+        """Read CIDR networks, single addresses and the word ``unix``, or raise :exc:`ValueError`."""
+        texts = list(texts)
+        return cls(tuple(network(text) for text in texts if text != "unix"), "unix" in texts)
+
+    def __contains__(self, client: str) -> bool:
+        """Say whether ``client``, an IP address or ``"unix"``, is in one of the networks."""
+        if client == "unix":
+            return self.unix
+        try:
+            address = ip_address(client.partition("%")[0])
+        except ValueError:
+            return False
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in known for known in self.networks)
+
+    @property
+    def anyone(self) -> str:
+        """The first network so wide that strangers are in it, as text; ``""`` for none."""
+        public = [known for known in self.networks if not _is_private(known)]
+        for version in _WIDE:
+            of_version = (known for known in public if known.version == version)
+            # Two halves of the Internet are the Internet.
+            for wide in collapse_addresses(of_version):  # type: ignore[type-var]
+                if wide.prefixlen < _WIDE[version]:
+                    return str(wide)
+        return ""
+
+
+def _is_private(known: Network) -> bool:
+    return isinstance(known, IPv6Network) and any(known.subnet_of(private) for private in _PRIVATE_IPV6)
+
+
+@frozen
+class Patterns:
+    """
+    Address patterns: ``*``, ``*@example.com``, ``scan@example.com``, ``*@*.example.com``, ``<>``.
+
+    The null sender is matched by ``*`` and ``<>`` alone. Raises :exc:`ValueError`
+    for a pattern that could never match an address.
+    """
+
+    texts: tuple[str, ...]
+
+    def __attrs_post_init__(self) -> None:
+        for text in self.texts:
+            if "@" not in text and text not in ("*", "<>"):
+                raise ValueError(f"{text!r} is no address pattern; a domain is written *@{text}")
+
+    def match(self, address: str) -> bool:
+        """Say whether one of the patterns matches ``address``; none do if there are none."""
+        if self.anything:
+            return True
+        address = folded(address) or "<>"
+        if address in self._exact:
+            return True
+        local, at, domain = address.rpartition("@")
+        return at == "@" and (
+            domain in self._domains
+            or any(locals_.fullmatch(local) and domains.fullmatch(domain) for locals_, domains in self._globs)
+        )
+
+    @cached_property
+    def anything(self) -> bool:
+        """Whether every address is matched."""
+        return "*" in self.texts or "*@*" in self.texts
+
+    @cached_property
+    def _exact(self) -> frozenset[str]:
+        return frozenset(folded(text) for text in self.texts if "*" not in text)
+
+    @cached_property
+    def _domains(self) -> frozenset[str]:
+        split = [folded(text).rpartition("@") for text in self.texts]
+        return frozenset(domain for local, _, domain in split if local == "*" and "*" not in domain)
+
+    @cached_property
+    def _globs(self) -> Sequence[tuple[re.Pattern[str], re.Pattern[str]]]:
+        split = [text.rpartition("@") for text in self.texts if "*" in text]
+        return [(glob(local), glob(domain)) for local, _, domain in split if domain not in self._domains]
+
+
+def open_relay(
+    listener: str, allow_from: Networks, *, auth_required: bool, recipients: Patterns | None, accepted: bool
+) -> str:
+    """
+    Say in one sentence why ``listener`` would be an open relay; ``""`` if it would not.
+
+    :param auth_required: every client must log in with credentials that somebody checks.
+    :param recipients: to whom mail may go; ``None`` is anyone.
+    :param accepted: the owner wrote ``open_relay: accepted``.
+    """
+    restricted = recipients is not None and not recipients.anything
+    if accepted or auth_required or restricted or not allow_from.anyone:
+        return ""
+    return (
+        f"Listener {listener} would be an open relay: allow_from contains {allow_from.anyone}, "
+        "nobody has to log in, and any recipient is allowed."
+    )

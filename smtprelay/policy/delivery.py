@@ -1,0 +1,139 @@
+"""
+The avatar: one session's right to send, and the transaction it is in.
+
+It keeps the state; what is refused, and why, is in :mod:`smtprelay.policy.rules`. A
+recipient enters the envelope after the last rule has agreed and nowhere else,
+so a refused one cannot be delivered to, whatever the client does next.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from attrs import define, evolve, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from smtprelay.interfaces import IEnvelopeDelivery, Incoming, Receive
+from smtprelay.message import Client, Draft, Envelope, Recipient, Refused, Reply
+from smtprelay.policy import rules
+from smtprelay.policy.access import folded
+from smtprelay.policy.received import received
+from smtprelay.policy.route import Router, no_route
+from smtprelay.policy.settings import ListenerPolicy, User
+
+#: The MAIL parameters that concern those who deliver; the others end with the session.
+TRAVELLING: Final = frozenset({"BODY", "SMTPUTF8", "RET", "ENVID"})
+
+_NO_MAIL: Final = Reply(code=503, enhanced="5.5.1", text="MAIL first", rule="sequence")
+_NO_RECIPIENT: Final = Reply(code=554, enhanced="5.5.1", text="No valid recipients", rule="sequence")
+
+
+@frozen(kw_only=True)
+class Desk:
+    """
+    What all sessions of a listener share.
+
+    :ivar receive: the spool's ``incoming``, or synchronous delivery.
+    :ivar new_id: makes the id of a message.
+    :ivar clock: seconds since the epoch, as the reactor's.
+    """
+
+    listener: ListenerPolicy
+    router: Router
+    receive: Receive
+    new_id: Callable[[], str]
+    clock: IReactorTime
+
+
+@define
+class _Transaction:
+    sender: str
+    parameters: Mapping[str, str]
+    recipients: dict[str, Recipient] = field(factory=dict)
+
+
+@implementer(IEnvelopeDelivery)
+@define(eq=False)
+class EnvelopeDelivery:
+    """
+    The avatar of ``user``, which is one without a name when nobody logged in.
+
+    Until :meth:`client_is` told who speaks, nothing is admitted but a user who logged in.
+    """
+
+    _desk: Desk
+    _user: User = field(factory=lambda: User(name=""))
+    _client: Client = field(factory=lambda: Client(address=""))
+    _refusal: Reply | None = field(init=False, default=None)
+    _transaction: _Transaction | None = field(init=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        self.client_is(self._client)
+
+    def client_is(self, client: Client) -> None:
+        """Take ``client`` from now on; its user is the one of the login, whatever it says."""
+        listener = self._desk.listener
+        self._client = evolve(client, user=self._user.name, listener=client.listener or listener.name)
+        self._refusal = rules.admission(listener, self._client)
+
+    def mail(self, sender: str, parameters: Mapping[str, str]) -> None:
+        """Begin a transaction for an admitted client and a sender that it may use."""
+        self._transaction = None
+        if self._refusal is not None:
+            raise Refused(self._refusal)
+        sender = rules.sender(self._desk.listener, self._user, sender)
+        rules.declared_size(self._desk.listener, parameters.get("SIZE", ""))
+        travelling = {name: value for name, value in parameters.items() if name in TRAVELLING}
+        self._transaction = _Transaction(sender, travelling)
+
+    def rcpt(self, recipient: str, parameters: Mapping[str, str]) -> None:
+        """
+        Add one recipient if every rule agrees and some route may lead there.
+
+        Addresses that differ in the case of their domain are the same; the first one stays.
+        """
+        transaction = self._open_transaction()
+        accepted = rules.recipient(self._desk.listener, self._user, recipient, parameters)
+        if not self._desk.router.reaches(self._client, transaction.sender, accepted.address):
+            raise no_route(accepted.address)
+        local, _, domain = accepted.address.rpartition("@")
+        transaction.recipients.setdefault(f"{local}@{folded(domain)}", accepted)
+
+    # Any method of the interface may return a Deferred; its annotations cannot say so.
+    def data(self) -> Incoming | Deferred[Incoming]:  # type: ignore[override]
+        """Return where the body goes, our ``Received:`` header already in it."""
+        incoming, ready = self.begin()
+        return incoming if ready is None else ready.addCallback(lambda _: incoming)
+
+    def begin(self) -> tuple[Incoming, Deferred[None] | None]:
+        """Do what :meth:`data` does, for a caller who cannot wait until more may be written."""
+        transaction = self._open_transaction()
+        if not transaction.recipients:
+            raise Refused(_NO_RECIPIENT)
+        self._transaction = None
+        draft = self._draft(transaction)
+        incoming = self._desk.receive(draft, self._desk.router.plan(self._client, draft.envelope))
+        return incoming, incoming.write(received(draft, self._desk.listener.hostname))
+
+    def forget(self) -> None:
+        """Drop the transaction; the session is over."""
+        self._transaction = None
+
+    def _open_transaction(self) -> _Transaction:
+        if self._transaction is None:
+            raise Refused(_NO_MAIL)
+        return self._transaction
+
+    def _draft(self, transaction: _Transaction) -> Draft:
+        envelope = Envelope(
+            sender=transaction.sender,
+            recipients=tuple(transaction.recipients.values()),
+            parameters=transaction.parameters,
+        )
+        return Draft(
+            id=self._desk.new_id(),
+            envelope=envelope,
+            client=self._client,
+            received=self._desk.clock.seconds(),
+        )

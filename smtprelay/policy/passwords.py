@@ -1,0 +1,89 @@
+"""
+Passwords as they lie in the configuration: ``$scrypt$ln=15,r=8,p=1$<salt>$<hash>``.
+
+This is the form that passlib and others write, Base64 with or without padding,
+so that hashes can be brought along. The costs are bounded: a line in a file
+must not be able to take the machine's memory. Pure; a verification takes 50 ms
+and more, so it belongs in a thread.
+"""
+
+import re
+from base64 import b64decode, b64encode
+from hashlib import scrypt
+from hmac import compare_digest
+from typing import Final
+
+from attrs import field, frozen
+
+_FORM: Final = re.compile(
+    r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+/]+)={0,2}\$([A-Za-z0-9+/]+)={0,2}"
+)
+_MOST_MEMORY: Final = 256 * 1024 * 1024
+_SALT_LENGTH: Final = 8
+_HASH_LENGTH: Final = 16
+
+
+@frozen(kw_only=True)
+class PasswordHash:
+    """
+    One salted scrypt hash (RFC 7914).
+
+    :ivar ln: the base-2 logarithm of the cost N. ``r`` and ``p`` are the RFC's.
+    """
+
+    ln: int
+    r: int
+    p: int
+    salt: bytes = field(repr=False)
+    digest: bytes = field(repr=False)
+
+    @property
+    def cost(self) -> int:
+        """What a verification costs, in arbitrary units that can be compared."""
+        return self.r * self.p << self.ln
+
+    def verify(self, password: bytes) -> bool:
+        """Say whether ``password`` is the one, in a time that does not depend on it."""
+        digest = _scrypt(password, self.salt, ln=self.ln, r=self.r, p=self.p, length=len(self.digest))
+        return compare_digest(digest, self.digest)
+
+    def __str__(self) -> str:
+        costs = f"ln={self.ln},r={self.r},p={self.p}"
+        return f"$scrypt${costs}${_text(self.salt)}${_text(self.digest)}"
+
+
+def hash_password(password: bytes, salt: bytes, ln: int = 15, r: int = 8, p: int = 1) -> str:
+    """Return the line for the configuration. ``salt``: 16 random bytes."""
+    digest = _scrypt(password, salt, ln=ln, r=r, p=p, length=32)
+    return str(PasswordHash(ln=ln, r=r, p=p, salt=salt, digest=digest))
+
+
+def parse_hash(text: str) -> PasswordHash:
+    """Read such a line, or raise :exc:`ValueError`, which does not repeat it."""
+    match = _FORM.fullmatch(text)
+    if match is None:
+        raise ValueError("not of the form $scrypt$ln=15,r=8,p=1$<salt>$<hash>")
+    ln, r, p = (int(number) for number in match.group(1, 2, 3))
+    if not (ln and r and p) or _memory(ln, r, p) > _MOST_MEMORY:
+        raise ValueError(f"scrypt with ln={ln},r={r},p={p} is outside of what is supported")
+    salt, digest = (_bytes(part) for part in match.group(4, 5))
+    if len(salt) < _SALT_LENGTH or len(digest) < _HASH_LENGTH:
+        raise ValueError("the salt or the hash is too short to be safe")
+    return PasswordHash(ln=ln, r=r, p=p, salt=salt, digest=digest)
+
+
+def _memory(ln: int, r: int, p: int) -> int:
+    return 128 * r * ((1 << ln) + p + 2)
+
+
+def _scrypt(password: bytes, salt: bytes, *, ln: int, r: int, p: int, length: int) -> bytes:
+    # OpenSSL refuses the usual costs unless it is told that their memory is meant.
+    return scrypt(password, salt=salt, n=1 << ln, r=r, p=p, dklen=length, maxmem=2 * _memory(ln, r, p))
+
+
+def _text(raw: bytes) -> str:
+    return b64encode(raw).decode("ascii").rstrip("=")
+
+
+def _bytes(text: str) -> bytes:
+    return b64decode(text + "=" * (-len(text) % 4))

@@ -1,0 +1,205 @@
+"""
+Which way each recipient of a message goes.
+
+The first rule that matches wins, for each recipient apart; the recipients that
+go the same way travel together, as many as every provider of that way takes at
+once. Pure: providers are only asked for their limits and their lanes.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Protocol
+
+from attrs import field, frozen
+
+from smtprelay.interfaces import Plan
+from smtprelay.message import Client, Envelope, Limits, Planned, Recipient, Refused, Reply
+from smtprelay.policy.access import Networks, Patterns, glob
+
+Headers = Sequence[tuple[str, str]]
+
+
+class Outlet(Protocol):
+    """What a route needs to know of a :class:`smtprelay.interfaces.Provider`."""
+
+    @property
+    def limits(self) -> Limits:
+        """What it takes in one message."""
+
+    def lane(self, envelope: Envelope) -> str:
+        """Return the key of the lane that ``envelope`` goes in."""
+
+
+def _globs(headers: Mapping[str, str]) -> Mapping[str, re.Pattern[str]]:
+    return {name.lower(): glob(value) for name, value in headers.items()}
+
+
+@frozen(kw_only=True)
+class Rule:
+    """
+    One route's conditions, all of which must hold; an absent one always holds.
+
+    :ivar via: provider names in the order of failover.
+    :ivar users: who must have logged in; ``*`` is any user.
+    :ivar headers: header name to a pattern with ``*`` for its value; one of several headers of
+        that name is enough.
+    :ivar size_from: bytes, the smallest size that matches. ``size_below``: the first that does not.
+    """
+
+    name: str
+    via: tuple[str, ...]
+    clients: Networks | None = None
+    listeners: frozenset[str] | None = None
+    users: frozenset[str] | None = None
+    senders: Patterns | None = None
+    recipients: Patterns | None = None
+    headers: Mapping[str, re.Pattern[str]] = field(factory=dict, converter=_globs)
+    size_from: int = 0
+    size_below: int | None = None
+
+    def matches_transaction(self, client: Client, sender: str) -> bool:
+        """Judge what is known before the first recipient."""
+        return (
+            (self.listeners is None or client.listener in self.listeners)
+            and (self.users is None or self._matches_user(client.user))
+            and (self.clients is None or client.address in self.clients)
+            and (self.senders is None or self.senders.match(sender))
+        )
+
+    def matches_recipient(self, recipient: str) -> bool:
+        """Judge one recipient's address."""
+        return self.recipients is None or self.recipients.match(recipient)
+
+    def matches_message(self, headers: Headers, size: int) -> bool:
+        """Judge what is known at the end of data."""
+        return (
+            size >= self.size_from
+            and (self.size_below is None or size < self.size_below)
+            and all(_matches_header(headers, name, value) for name, value in self.headers.items())
+        )
+
+    def _matches_user(self, user: str) -> bool:
+        assert self.users is not None
+        return user in self.users or ("*" in self.users and user != "")
+
+
+def _matches_header(headers: Headers, name: str, value: re.Pattern[str]) -> bool:
+    return any(
+        given.lower() == name and value.fullmatch(_unfolded(raw)) is not None for given, raw in headers
+    )
+
+
+def _unfolded(raw: str) -> str:
+    """Undo folding (RFC 5322 §2.2.3) and strip the space that belongs to no value."""
+    return raw.replace("\r\n", "").replace("\n", "").strip()
+
+
+class Router:
+    """
+    The routes of a configuration, in their order.
+
+    :param providers: every provider that a rule's ``via`` names; a missing one is a :exc:`KeyError`.
+    """
+
+    def __init__(self, rules: Iterable[Rule], providers: Mapping[str, Outlet]) -> None:
+        self._rules = tuple(rules)
+        self._providers = providers
+        self._batch = {rule.name: _smallest_batch(rule, providers) for rule in self._rules}
+
+    def reaches(self, client: Client, sender: str, recipient: str) -> bool:
+        """
+        Say whether a message of this client could have a route to ``recipient``.
+
+        Conditions on header and size are taken to hold: they are only known at the end of data.
+        """
+        return any(
+            rule.matches_recipient(recipient) and rule.matches_transaction(client, sender)
+            for rule in self._rules
+        )
+
+    def plan(self, client: Client, envelope: Envelope) -> Plan:
+        """Return what decides, at the end of data, which deliveries ``envelope`` becomes."""
+        return partial(self._plan, client, envelope)
+
+    def _plan(self, client: Client, envelope: Envelope, headers: Headers, size: int) -> list[Planned]:
+        rules = [
+            rule
+            for rule in self._rules
+            if rule.matches_transaction(client, envelope.sender) and rule.matches_message(headers, size)
+        ]
+        groups: dict[str, tuple[Rule, list[Recipient]]] = {}
+        for recipient in envelope.recipients:
+            rule = _first_match(rules, recipient.address)
+            groups.setdefault(rule.name, (rule, []))[1].append(recipient)
+        return [
+            planned
+            for rule, recipients in groups.values()
+            for planned in self._deliveries(rule, envelope, recipients, size)
+        ]
+
+    def _deliveries(
+        self, rule: Rule, envelope: Envelope, recipients: Sequence[Recipient], size: int
+    ) -> Iterator[Planned]:
+        provider = self._first_that_takes(rule, size)
+        batch = self._batch[rule.name] or len(recipients)
+        for start in range(0, len(recipients), batch):
+            part = tuple(recipients[start : start + batch])
+            lane = self._providers[provider].lane(envelope.narrowed(part))
+            yield Planned(route=rule.name, provider=provider, lane=lane, recipients=part)
+
+    def _first_that_takes(self, rule: Rule, size: int) -> str:
+        most = 0
+        for name in rule.via:
+            limit = self._providers[name].limits.size
+            if limit is None or size <= limit:
+                return name
+            most = max(most, limit)
+        raise Refused(
+            Reply(
+                code=552,
+                enhanced="5.3.4",
+                text=f"The message has {size} bytes, route {rule.name} takes at most {most}",
+                rule="size",
+            )
+        )
+
+
+def no_route(recipient: str) -> Refused:
+    """Return the refusal of a recipient that no route leads to."""
+    return Refused(Reply(code=550, enhanced="5.7.1", text=f"No route leads to <{recipient}>", rule="route"))
+
+
+def largest(
+    rules: Iterable[Rule], providers: Mapping[str, Outlet], listener: str, limit: int | None
+) -> int | None:
+    """
+    Return the size that ``listener`` shall announce: what the most generous way takes.
+
+    :param limit: the listener's own limit in bytes; the answer is never above it.
+    :returns: bytes; ``None`` if neither the listener nor its routes know a limit.
+    """
+    takes = [
+        _least(providers[name].limits.size, None if rule.size_below is None else rule.size_below - 1)
+        for rule in rules
+        if rule.listeners is None or listener in rule.listeners
+        for name in rule.via
+    ]
+    known = [size for size in takes if size is not None]
+    most = max(known) if known and len(known) == len(takes) else None
+    return _least(most, limit)
+
+
+def _first_match(rules: Sequence[Rule], recipient: str) -> Rule:
+    for rule in rules:
+        if rule.matches_recipient(recipient):
+            return rule
+    raise no_route(recipient)
+
+
+def _smallest_batch(rule: Rule, providers: Mapping[str, Outlet]) -> int | None:
+    return _least(*(providers[name].limits.recipients for name in rule.via))
+
+
+def _least(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)

@@ -1,0 +1,94 @@
+"""
+What is refused, in which order, and with which words.
+
+Network, TLS, authentication; then the sender; then each recipient; then the
+size. Each function either returns what it accepts or raises
+:class:`~smtprelay.message.Refused` with the name of its rule. Pure.
+
+Relay tricks in an address (``victim%elsewhere@us``, ``"victim@elsewhere"@us``) are
+judged by the domain after the last ``@`` and travel on unchanged; what cannot be read as
+one mailbox (``victim@elsewhere@us``, ``@us:victim@elsewhere``, ``elsewhere!victim``) is refused.
+"""
+
+from collections.abc import Mapping
+
+from smtprelay.message import Client, Recipient, Refused, Reply
+from smtprelay.policy.access import folded, has_control, is_mailbox
+from smtprelay.policy.settings import ListenerPolicy, User
+
+
+def admission(listener: ListenerPolicy, client: Client) -> Reply | None:
+    """Return why ``client`` may not begin a transaction, or ``None`` if it may."""
+    permitted = client.user or client.address in listener.allow_from
+    if not permitted and not listener.has_checkers:
+        return Reply(
+            code=550,
+            enhanced="5.7.1",
+            text=f"{client.address or 'This client'} may not send through this relay",
+            rule="network",
+        )
+    if listener.tls_required and not client.tls:
+        return Reply(code=530, enhanced="5.7.0", text="Must issue a STARTTLS command first", rule="tls")
+    if not permitted or (listener.auth_required and not client.user):
+        return Reply(code=530, enhanced="5.7.0", text="Authentication required", rule="auth-required")
+    return None
+
+
+def sender(listener: ListenerPolicy, user: User, address: str) -> str:
+    """
+    Return the envelope sender for what ``user`` gave in MAIL.
+
+    The null sender passes whatever the patterns say, and stays: who may send
+    mail may also send the bounces of it (RFC 5321 §4.5.5). A sender without
+    domain, as devices give it, passes where ``*`` or nothing is asked for.
+    """
+    if has_control(address):
+        raise _refused(501, "5.1.7", "This sender address has control characters in it", "address")
+    if not address:
+        return address
+    given = user.force_from or address
+    if "@" in given and not is_mailbox(given):
+        raise _refused(553, "5.1.7", f"<{given}> is not a mailbox", "address")
+    for allowed in (listener.allow_senders, None if user.force_from else user.senders):
+        if allowed is not None and not allowed.match(given):
+            raise _refused(553, "5.7.1", f"{_who(user)} may not send as <{given}>", "sender")
+    return given
+
+
+def recipient(listener: ListenerPolicy, user: User, address: str, parameters: Mapping[str, str]) -> Recipient:
+    """
+    Return the recipient that RCPT named, its address as it was given.
+
+    ``postmaster`` without a domain is ours (RFC 5321 §4.5.1), and judged like any other.
+    """
+    if folded(address) == "postmaster":
+        address = f"{address}@{listener.hostname}"
+    if has_control(address):
+        raise _refused(501, "5.1.3", "This recipient address has control characters in it", "address")
+    if not is_mailbox(address):
+        raise _refused(553, "5.1.3", f"<{address}> is not a mailbox", "address")
+    for allowed in (listener.allow_recipients, user.recipients):
+        if allowed is not None and not allowed.match(address):
+            raise _refused(550, "5.7.1", f"{_who(user)} may not send to <{address}>", "recipient")
+    return Recipient(
+        address=address, notify=parameters.get("NOTIFY", "").upper(), orcpt=parameters.get("ORCPT", "")
+    )
+
+
+def declared_size(listener: ListenerPolicy, size: str) -> None:
+    """Judge the SIZE that MAIL declared (RFC 1870 §6); ``""`` is none."""
+    if not size:
+        return
+    if not (size.isascii() and size.isdigit()):
+        raise _refused(501, "5.5.4", "SIZE takes a number of bytes", "size")
+    # A number too long to be read is too large as well.
+    if listener.size is not None and (len(size) > 20 or int(size) > listener.size):  # noqa: PLR2004
+        raise _refused(552, "5.3.4", f"At most {listener.size} bytes are taken here", "size")
+
+
+def _who(user: User) -> str:
+    return user.name or "This client"
+
+
+def _refused(code: int, enhanced: str, text: str, rule: str) -> Refused:
+    return Refused(Reply(code=code, enhanced=enhanced, text=text, rule=rule))

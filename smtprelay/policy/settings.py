@@ -1,0 +1,52 @@
+"""
+What a listener and a user may do, as values.
+
+``None`` instead of patterns is no restriction; empty patterns allow nothing.
+The service makes these from the configuration. Pure.
+"""
+
+from attrs import field, frozen
+
+from smtprelay.policy.access import LOOPBACK, Networks, Patterns
+
+
+@frozen(kw_only=True)
+class ListenerPolicy:
+    """
+    The rights that come with a listener.
+
+    :ivar hostname: our name in the ``Received:`` header.
+    :ivar allow_from: who may send without logging in.
+    :ivar allow_senders: envelope senders that may pass; the null sender always may.
+    :ivar tls_required: nobody may send in plain text.
+    :ivar auth_required: ``allow_from`` is not enough, one must log in.
+    :ivar has_checkers: whether logging in is possible at all.
+    :ivar size: bytes of the largest message that is taken, as announced by SIZE; see
+        :func:`smtprelay.policy.route.largest`. ``None`` is no limit.
+    """
+
+    name: str
+    hostname: str
+    allow_from: Networks = field(factory=lambda: Networks.parse(LOOPBACK))
+    allow_senders: Patterns | None = None
+    allow_recipients: Patterns | None = None
+    tls_required: bool = False
+    auth_required: bool = False
+    has_checkers: bool = False
+    size: int | None = None
+
+
+@frozen(kw_only=True)
+class User:
+    """
+    The rights of one who logged in, within those of the listener.
+
+    :ivar password_hash: see :mod:`smtprelay.policy.passwords`; ``""`` cannot log in by password.
+    :ivar force_from: replaces whatever envelope sender is given, the null sender apart.
+    """
+
+    name: str
+    password_hash: str = field(default="", repr=False)
+    senders: Patterns | None = None
+    recipients: Patterns | None = None
+    force_from: str = ""

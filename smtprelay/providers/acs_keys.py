@@ -1,0 +1,112 @@
+"""
+Access keys of Azure Communication Services, and the signature that they make.
+
+Two keys exist so that one can be replaced while the other works. They come as
+connection strings, as the portal shows them; a mistake in one is told in words
+that do not repeat the secret.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+from attrs import field, frozen
+
+from smtprelay.providers.connections import is_loopback
+
+_SIGNED: Final = "x-ms-date;host;x-ms-content-sha256"
+#: What a ``Host`` header leaves out, by scheme.
+USUAL_PORTS: Final = {"https": ":443", "http": ":80"}
+
+
+@frozen
+class Credentials:
+    """
+    Where the resource is, and what opens it.
+
+    :ivar endpoint: scheme and host, without a slash at the end.
+    :ivar keys: one or two, in base64.
+    """
+
+    endpoint: str
+    keys: Sequence[str] = field(repr=False)
+
+    @property
+    def host(self) -> str:
+        """The value of the ``Host`` header, which is signed: with the port, if it is not the usual one."""
+        return self.endpoint.partition("://")[2]
+
+
+def parse_connection_string(text: str, second: str = "") -> Credentials:
+    """
+    Read ``endpoint=https://…/;accesskey=…``, and the same with the other key if it is given.
+
+    :raises ValueError: with a sentence for people: a part is missing, the endpoint is no
+        URL of a host, the key is no base64, or the two are not for the same endpoint.
+    """
+    endpoint, key = _parts(text)
+    if not second:
+        return Credentials(endpoint, (key,))
+    other_endpoint, other_key = _parts(second)
+    if other_endpoint != endpoint:
+        raise ValueError(f"the connection strings name two endpoints: {endpoint} and {other_endpoint}")
+    return Credentials(endpoint, (key, other_key))
+
+
+def _parts(text: str) -> tuple[str, str]:
+    pairs = (part.partition("=") for part in text.strip().split(";") if part.strip())
+    parts = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    for wanted in ("endpoint", "accesskey"):
+        if not parts.get(wanted):
+            raise ValueError(f"the connection string has no {wanted}: it is endpoint=https://…;accesskey=…")
+    return _endpoint(parts["endpoint"]), _key(parts["accesskey"])
+
+
+def _endpoint(text: str) -> str:
+    url = urlsplit(text.lower())
+    port = USUAL_PORTS.get(url.scheme)
+    if port is None or not url.hostname:
+        raise ValueError(f"the endpoint of the connection string is no https:// URL: {text}")
+    if url.scheme == "http" and not is_loopback(url.hostname):
+        raise ValueError(f"the endpoint of the connection string must be https: {text}")
+    if url.path.strip("/") or url.query or url.username:
+        raise ValueError(f"the endpoint of the connection string is more than a host: {text}")
+    return f"{url.scheme}://{url.netloc.removesuffix(port)}"
+
+
+def _key(text: str) -> str:
+    try:
+        base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise ValueError("the accesskey of the connection string is no base64") from None
+    return text
+
+
+def content_hash(body: bytes) -> str:
+    """Return the base64 SHA-256 of a request's body, as ``x-ms-content-sha256`` carries it."""
+    return base64.b64encode(hashlib.sha256(body).digest()).decode()
+
+
+def signed_headers(
+    key: str, method: str, target: str, *, host: str, date: str, digest: str
+) -> dict[str, str]:
+    """
+    Return the headers that authenticate one request by HMAC-SHA256.
+
+    :param target: path and query exactly as on the request line.
+    :param date: now, as an HTTP-date; the service tolerates some minutes.
+    :param digest: :func:`content_hash` of the body.
+    """
+    to_sign = f"{method}\n{target}\n{date};{host};{digest}"
+    mac = hmac.digest(base64.b64decode(key), to_sign.encode(), "sha256")
+    signature = base64.b64encode(mac).decode()
+    return {
+        "Host": host,
+        "x-ms-date": date,
+        "x-ms-content-sha256": digest,
+        "Authorization": f"HMAC-SHA256 SignedHeaders={_SIGNED}&Signature={signature}",
+    }

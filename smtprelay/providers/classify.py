@@ -1,0 +1,143 @@
+"""
+From a provider's answer to an outcome, by tables.
+
+What an answer means decides whether a person's mail waits, bounces or stops a
+whole lane, so it is written down as data that can be read and tested without a
+network. An operator's mistake must never become a bounce: what a table does not
+know is deferred.
+"""
+
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import Final
+
+from smtprelay.message import Blocked, Deferred, Failed, Outcome, Uncertain
+
+
+class Verdict(Enum):
+    """What an answer says of the mail; each names one class of outcome."""
+
+    DEFERRED = "deferred"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    UNCERTAIN = "uncertain"
+
+
+Statuses = Mapping[int, Verdict]
+
+#: What HTTP itself says (RFC 9110 §15, RFC 6585 §4), the same for all providers.
+#: A gateway that gave up (502, 504) may have passed the request on before.
+HTTP: Final[Statuses] = {
+    401: Verdict.BLOCKED,
+    403: Verdict.BLOCKED,
+    413: Verdict.FAILED,
+    429: Verdict.DEFERRED,
+    502: Verdict.UNCERTAIN,
+    504: Verdict.UNCERTAIN,
+}
+
+#: ``POST /emails:send`` of Azure Communication Services.
+ACS_SEND: Final[Statuses] = {
+    **HTTP,
+    400: Verdict.FAILED,
+    404: Verdict.BLOCKED,
+    422: Verdict.FAILED,
+}
+
+#: Error codes that say more than their status does. Whose fault an unknown sender is
+#: depends on who chose it; see :func:`acs_refusal`.
+ACS_CODES: Final[Mapping[str, Verdict]] = {
+    "DomainNotLinked": Verdict.BLOCKED,
+    "EmailServiceNotLinked": Verdict.BLOCKED,
+    "TooManyRequests": Verdict.DEFERRED,
+}
+
+#: Codes that refuse the sender's address.
+ACS_SENDER_CODES: Final = frozenset({"InvalidSenderUserName", "InvalidSender"})
+
+#: Enhanced status codes (RFC 3463) for the bounce, by error code or HTTP status.
+ACS_ENHANCED: Final[Mapping[str | int, str]] = {
+    "EmailDroppedAllRecipientsSuppressed": "5.7.1",
+    "InvalidEmailAddress": "5.1.3",
+    "InvalidSender": "5.1.8",
+    "InvalidSenderUserName": "5.1.8",
+    400: "5.6.0",
+    413: "5.3.4",
+    422: "5.6.0",
+}
+
+#: What an operator can do, by status; added to the provider's words.
+_ADVICE: Final[Mapping[int, str]] = {
+    401: "check the access key and this machine's clock",
+    403: "check the permissions and the linked domains of the resource",
+    404: "check the endpoint: this resource or its domain does not exist",
+}
+
+
+def outcome(verdict: Verdict, why: str, *, code: str = "5.0.0", retry_after: float | None = None) -> Outcome:
+    """Return the outcome that ``verdict`` names."""
+    match verdict:
+        case Verdict.FAILED:
+            return Failed(why, code)
+        case Verdict.BLOCKED:
+            return Blocked(why)
+        case Verdict.UNCERTAIN:
+            return Uncertain(why)
+        case Verdict.DEFERRED:
+            return Deferred(why, retry_after)
+
+
+def by_status(statuses: Statuses, status: int) -> Verdict:
+    """Return what ``statuses`` says of ``status``; ``DEFERRED`` for what it does not know."""
+    return statuses.get(status, Verdict.DEFERRED)
+
+
+def retry_after(value: str, now: float) -> float | None:
+    """
+    Return the seconds that a ``Retry-After`` header asks to wait (RFC 9110 §10.2.3).
+
+    :param value: seconds or an HTTP-date; anything else, ``""`` too, is ``None``.
+    :param now: seconds since the epoch.
+    """
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
+def acs_refusal(
+    status: int, code: str, message: str, *, wait: float | None = None, own_sender: bool = True
+) -> Outcome:
+    """
+    Return what a refusal of ``emails:send`` means for the mail.
+
+    :param code: ``error.code``, or ``x-ms-error-code``; ``""`` if there is none.
+    :param message: ``error.message``, as it came.
+    :param wait: seconds of ``Retry-After``, for what is deferred.
+    :param own_sender: the refused sender is the configured default. Then all mail
+        stops until the operator mends it; else only the mail that named it fails.
+    """
+    if code in ACS_SENDER_CODES:
+        verdict = Verdict.BLOCKED if own_sender else Verdict.FAILED
+    else:
+        verdict = ACS_CODES.get(code) or by_status(ACS_SEND, status)
+    why = words(status, code, message)
+    if verdict is Verdict.BLOCKED and status in _ADVICE:
+        why = f"{why} ({_ADVICE[status]})"
+    enhanced = ACS_ENHANCED.get(code) or ACS_ENHANCED.get(status, "5.0.0")
+    return outcome(verdict, why, code=enhanced, retry_after=wait)
+
+
+def acs_failed(code: str, message: str) -> Outcome:
+    """Return what an operation that ended ``Failed`` means for the mail."""
+    why = words("operation failed:", code, message)
+    return outcome(ACS_CODES.get(code, Verdict.FAILED), why, code=ACS_ENHANCED.get(code, "5.0.0"))
+
+
+def words(status: int | str, code: str, message: str) -> str:
+    """Return a provider's answer in one line: ``400 InvalidEmailAddress: Invalid format …``."""
+    said = ": ".join(" ".join(part.split()) for part in (code, message) if part.strip())
+    return f"{status} {said}".rstrip()

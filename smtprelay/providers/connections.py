@@ -1,0 +1,193 @@
+"""
+How a provider's requests get onto the wire: literally, quickly, and only when TLS is up.
+
+Twisted's own agent parses and puts together each URL anew; that costs time, and on
+some Python versions it doubles a leading ``//`` of the target, which breaks a
+signature. It also hands out a TLS connection before its handshake, so that a
+certificate nobody trusts looks like an answer lost after the request was sent.
+"""
+
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any, Final, cast
+
+from OpenSSL.SSL import Context
+from twisted.internet._sslverify import IOpenSSLTrustRoot
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.interfaces import (
+    IAddress,
+    IHandshakeListener,
+    IProtocol,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.ssl import platformTrust
+from twisted.python.failure import Failure
+from twisted.web._newclient import HTTP11ClientProtocol, Request
+from twisted.web.client import URI, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+from twisted.web.error import SchemeNotSupported
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
+from zope.interface import implementer
+
+#: How long an unused connection is kept; load balancers in front of the providers keep them longer.
+KEEP_ALIVE: Final = 50
+
+#: Makes the endpoint for ``(scheme, host, port)``; raises :class:`SchemeNotSupported`.
+Connect = Callable[[str, str, int], IStreamClientEndpoint]
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether ``host``, a name or an address without brackets, is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def connect_by_name(reactor: Any, *, timeout: float, ca: str = "") -> Connect:
+    """
+    Return the :data:`Connect` for real networks.
+
+    ``http`` is for loopback only; ``https`` verifies the host's name against the
+    platform's trust and, in addition, the PEM bundle in the file ``ca``.
+
+    :param timeout: seconds for a TCP connection, and again for its TLS handshake.
+    :raises OpenSSL.SSL.Error: later, at the first connection, if ``ca`` holds no certificate.
+    """
+    policy: IPolicyForHTTPS = BrowserLikePolicyForHTTPS(trustRoot=_PlatformAnd(ca) if ca else platformTrust())
+
+    def connect(scheme: str, host: str, port: int) -> IStreamClientEndpoint:
+        if scheme == "http" and not is_loopback(host):
+            raise SchemeNotSupported(f"plain http is allowed on loopback only, not for {host}")
+        if scheme not in ("http", "https"):
+            raise SchemeNotSupported(f"neither http nor https: {scheme}")
+        plain = HostnameEndpoint(reactor, host, port, timeout=timeout)
+        if scheme == "http":
+            return cast(IStreamClientEndpoint, plain)
+        secure = wrapClientTLS(policy.creatorForNetloc(host.encode("ascii"), port), plain)
+        return AfterHandshake(secure, reactor, timeout)
+
+    return connect
+
+
+@implementer(IOpenSSLTrustRoot)
+class _PlatformAnd:
+    """The platform's trust and one more bundle, for companies that inspect TLS."""
+
+    def __init__(self, ca: str) -> None:
+        self._ca = ca
+
+    def _addCACertsToContext(self, context: Context) -> None:  # noqa: N802 -- called by Twisted
+        context.set_default_verify_paths()
+        context.load_verify_locations(self._ca)
+
+
+@implementer(IStreamClientEndpoint)
+class AfterHandshake:
+    """A TLS endpoint whose ``connect`` fires when the peer's certificate has been verified."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint, clock: IReactorTime, timeout: float) -> None:
+        self._endpoint = endpoint
+        self._clock = clock
+        self._timeout = timeout
+
+    def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":  # noqa: N803
+        """Connect; fails with what ended the connection if the handshake does not succeed."""
+        connected = self._endpoint.connect(_HandshakeFactory(protocolFactory))
+        return connected.addCallback(self._wait)
+
+    def _wait(self, waiting: Any) -> "Deferred[IProtocol]":
+        def too_slow(_cancelled: Any, seconds: float) -> Any:
+            raise ConnectTimeout(string=f"no TLS handshake within {seconds:g} s")
+
+        done: Deferred[IProtocol] = waiting.done
+        return done.addTimeout(self._timeout, self._clock, onTimeoutCancel=too_slow)
+
+
+class _HandshakeFactory(Factory):
+    noisy = False
+
+    def __init__(self, wrapped: IProtocolFactory) -> None:
+        self._wrapped = wrapped
+
+    def buildProtocol(self, addr: IAddress | None) -> "_Handshaking":
+        """Wrap what the factory builds."""
+        wrapped = self._wrapped.buildProtocol(addr)  # type: ignore[arg-type]
+        assert wrapped is not None
+        return _Handshaking(wrapped)
+
+
+@implementer(IHandshakeListener)
+class _Handshaking(Protocol):
+    """Passes everything on to ``wrapped``, and tells by ``done`` when TLS is up."""
+
+    def __init__(self, wrapped: IProtocol) -> None:
+        self._wrapped = wrapped
+        self.done: Deferred[IProtocol] = Deferred(self._give_up)
+
+    def _give_up(self, _cancelled: object) -> None:
+        transport: Any = self.transport
+        transport.abortConnection()
+
+    def connectionMade(self) -> None:
+        """Hand the transport on."""
+        assert self.transport is not None
+        self._wrapped.makeConnection(self.transport)
+
+    def handshakeCompleted(self) -> None:
+        """Give the connection out: the certificate is good."""
+        self.done.callback(self._wrapped)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Hand it on."""
+        self._wrapped.dataReceived(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Hand it on, and fail those who wait for the handshake."""
+        self._wrapped.connectionLost(reason)
+        if not self.done.called:
+            self.done.errback(reason)
+
+
+@implementer(IAgent)
+class LiteralAgent:
+    """
+    An agent that puts the target on the request line exactly as the URL spells it.
+
+    It keeps one endpoint per origin. ``headers`` must hold ``Host``.
+    """
+
+    def __init__(self, pool: HTTPConnectionPool, connect: Connect) -> None:
+        self._pool = pool
+        self._connect = connect
+        self._endpoints: dict[bytes, IStreamClientEndpoint] = {}
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,  # noqa: N803
+    ) -> "Deferred[IResponse]":
+        """Send one request; see :class:`twisted.web.iweb.IAgent`."""
+        scheme, _, netloc, path = uri.split(b"/", 3)
+        origin = scheme + netloc
+        if origin not in self._endpoints:
+            self._endpoints[origin] = self._endpoint(uri)
+        request = Request(method, b"/" + path, headers, bodyProducer, persistent=self._pool.persistent)
+
+        def send(connection: HTTP11ClientProtocol) -> "Deferred[IResponse]":
+            return connection.request(request)
+
+        return self._pool.getConnection(origin, self._endpoints[origin]).addCallback(send)
+
+    def _endpoint(self, uri: bytes) -> IStreamClientEndpoint:
+        parsed = URI.fromBytes(uri)
+        return self._connect(parsed.scheme.decode(), parsed.host.decode().strip("[]"), parsed.port)

@@ -1,0 +1,307 @@
+"""
+One HTTP client per provider, which says how far a request got before it failed.
+
+A relay must know whether a request without an answer may have been acted upon: a
+mail whose request never left whole goes again at once, one whose answer was lost
+may already be on its way. :mod:`treq` sends and decodes; this module watches the
+body leave, bounds what comes back, and keeps the time.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from attrs import field, frozen
+from hyperlink import EncodedURL
+from OpenSSL.SSL import Error as TLSError
+from service_identity import VerificationError
+from treq.client import HTTPClient
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import (
+    HTTPConnectionPool,
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
+    ResponseDone,
+    ResponseFailed,
+)
+from twisted.web.error import SchemeNotSupported
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from zope.interface import implementer
+
+from smtprelay.providers.connections import KEEP_ALIVE, LiteralAgent, connect_by_name
+
+#: More of an answer than this is not read.
+MAX_ANSWER: Final = 1024 * 1024
+
+#: A request's body is written in pieces of this size, as the connection takes them.
+PIECE: Final = 64 * 1024
+
+_WRAPPED = (ResponseFailed, RequestGenerationFailed, RequestTransmissionFailed)
+_NETWORK = (
+    *_WRAPPED,
+    CancelledError,
+    ConnectError,
+    ConnectingCancelledError,
+    ConnectionClosed,
+    OSError,
+    SchemeNotSupported,
+    TLSError,
+    VerificationError,
+)
+
+
+class NoAnswerError(Exception):
+    """There is no answer; ``str()`` says why, in one line."""
+
+
+class NotSent(NoAnswerError):  # noqa: N818 -- a fact about the request, not an error of ours
+    """The request did not leave whole, so that nothing can have been done with it."""
+
+
+class AnswerLost(NoAnswerError):  # noqa: N818
+    """The whole request was handed to the connection, and no answer to it came back."""
+
+
+@frozen
+class Answer:
+    """
+    What the provider answered.
+
+    :ivar status: the HTTP status.
+    :ivar body: decoded from gzip; never more than about :data:`MAX_ANSWER`.
+    :ivar complete: ``False`` if the connection or our patience ended within the body.
+    """
+
+    status: int
+    headers: Headers = field(factory=Headers)
+    body: bytes = b""
+    complete: bool = True
+
+    def header(self, name: str) -> str:
+        """Return the last value of the header ``name``, or ``""``."""
+        values = self.headers.getRawHeaders(name)
+        return values[-1] if values else ""
+
+
+class PreparedURL(EncodedURL):
+    """A URL that leaves exactly as it is written; to be made once and used often."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._literal = text
+
+    def to_uri(self) -> "PreparedURL":
+        """Return itself: there is nothing to encode."""
+        return self
+
+    def to_text(self, with_password: bool = False) -> str:  # noqa: ARG002 -- hyperlink's signature
+        """Return what was given."""
+        return self._literal
+
+
+class Http:
+    """
+    An HTTP client with limits.
+
+    :param clock: an :class:`IReactorTime`.
+    :param timeout: seconds of silence after which a request is given up: until the
+        first piece of the body has left, between two pieces, until the answer's
+        headers are there, and until its body is.
+    :param close: closes the connections of ``agent``.
+    """
+
+    def __init__(
+        self,
+        agent: IAgent,
+        clock: Any,
+        *,
+        timeout: float = 30.0,
+        close: Callable[[], "Deferred[Any]"] = lambda: succeed(None),
+    ) -> None:
+        self._client = HTTPClient(agent, data_to_body_producer=lambda upload: upload)
+        self._clock = clock
+        self._timeout = timeout
+        self._close = close
+
+    async def request(
+        self,
+        method: str,
+        url: "str | PreparedURL",
+        headers: Headers | Mapping[str, str],
+        body: bytes = b"",
+    ) -> Answer:
+        """
+        Send one request and return the answer, whatever its status; redirects are not followed.
+
+        :param url: leaves byte for byte as it is written.
+        :param headers: with ``Host``, if it shall differ from the URL's.
+        :raises NotSent: nothing can have come of it. So always for a request without a body.
+        :raises AnswerLost: the provider may have acted on it.
+        """
+        prepared = PreparedURL(url) if isinstance(url, str) else url
+        patience = _Patience(self._clock, self._timeout)
+        upload = _Upload(body, patience) if body else None
+        try:
+            response = await patience.watch(self._send(method, prepared, headers, upload))
+        except _NETWORK as exc:
+            lost = upload is not None and upload.sent
+            raise (AnswerLost if lost else NotSent)(patience.why or why(exc)) from exc
+        finally:
+            patience.stop()
+        return await self._read(response)
+
+    def _send(
+        self, method: str, url: PreparedURL, headers: Headers | Mapping[str, str], upload: "_Upload | None"
+    ) -> "Deferred[Any]":
+        if not isinstance(headers, Headers):
+            headers = Headers({name: [value] for name, value in headers.items()})
+        if not headers.hasHeader("Host"):
+            headers.setRawHeaders("Host", [url.to_text().split("/", 3)[2]])
+        # treq imports the global reactor unless it is given one.
+        return self._client.request(
+            method,
+            url,
+            headers=headers,
+            data=upload,
+            allow_redirects=False,
+            unbuffered=True,
+            reactor=self._clock,
+        )
+
+    async def _read(self, response: IResponse) -> Answer:
+        collector = _Collector()
+        response.deliverBody(collector)
+        if not collector.finished.called:
+            patience = _Patience(self._clock, self._timeout)
+            await patience.watch(collector.finished)
+            patience.stop()
+        body = b"".join(collector.pieces)
+        return Answer(response.code, response.headers, body, collector.complete)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._close()
+
+
+def open_http(reactor: Any, *, concurrency: int, timeout: float = 30.0, ca: str = "") -> Http:
+    """
+    Return the client of one provider.
+
+    :param concurrency: how many requests will be under way at once; as many connections are kept.
+    :param timeout: see :class:`Http`; connecting may take as long, but at most 15 seconds.
+    :param ca: a PEM file of authorities to be trusted besides the platform's.
+    """
+    pool = HTTPConnectionPool(reactor)
+    pool.maxPersistentPerHost = concurrency
+    pool.cachedConnectionTimeout = KEEP_ALIVE
+    agent = LiteralAgent(pool, connect_by_name(reactor, timeout=min(timeout, 15.0), ca=ca))
+    return Http(agent, reactor, timeout=timeout, close=pool.closeCachedConnections)
+
+
+def why(exc: Exception) -> str:
+    """Say in one line what a request failed of; the causes that Twisted wraps come first."""
+    while isinstance(exc, _WRAPPED) and exc.reasons:
+        cause = exc.reasons[0].value
+        if not isinstance(cause, Exception):
+            break
+        exc = cause
+    return " ".join(str(exc).split()) or type(exc).__name__
+
+
+class _Patience:
+    """Cancels a Deferred after so many seconds in which nothing moved."""
+
+    def __init__(self, clock: IReactorTime, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._call: IDelayedCall | None = None
+        self.why = ""
+
+    def watch(self, waiting: "Deferred[Any]") -> "Deferred[Any]":
+        self._call = self._clock.callLater(self._seconds, self._lose, waiting)
+        return waiting
+
+    def _lose(self, waiting: "Deferred[Any]") -> None:
+        self.why = f"no answer within {self._seconds:g} s"
+        waiting.cancel()
+
+    def renew(self) -> None:
+        if self._call is not None and self._call.active():
+            self._call.reset(self._seconds)
+
+    def stop(self) -> None:
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+
+
+@implementer(IBodyProducer)
+class _Upload:
+    """
+    The body of a request on its way out.
+
+    :ivar sent: the last piece was handed to the connection. Before that the
+        provider cannot have a whole request, so it cannot have acted on it.
+    """
+
+    def __init__(self, body: bytes, patience: _Patience) -> None:
+        self.length = len(body)
+        self.sent = False
+        self._body = body
+        self._at = 0
+        self._paused = False
+        self._patience = patience
+        self._done: Deferred[None] = Deferred()
+
+    def startProducing(self, consumer: IConsumer) -> "Deferred[None]":
+        self._consumer = consumer
+        self.resumeProducing()
+        return self._done
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        while not (self._paused or self.sent):
+            piece = self._body[self._at : self._at + PIECE]
+            self._at += len(piece)
+            self.sent = self._at == self.length
+            self._consumer.write(piece)
+            self._patience.renew()
+        if self.sent and not self._done.called:
+            self._done.callback(None)
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+
+    def stopProducing(self) -> None:
+        self._paused = True
+        self._body = b""
+
+
+class _Collector(Protocol):
+    """Gathers an answer's body, up to a limit."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.complete = False
+        self.finished: Deferred[None] = Deferred(self._cut)
+        self._room = MAX_ANSWER
+
+    def _cut(self, finished: "Deferred[None]") -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()
+        if not finished.called:
+            finished.callback(None)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.pieces.append(data[: self._room])
+        self._room -= len(self.pieces[-1])
+        if not self._room and not self.finished.called:
+            self._cut(self.finished)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self.finished.called:
+            self.complete = reason.check(ResponseDone) is not None
+            self.finished.callback(None)

@@ -1,0 +1,131 @@
+"""
+From a command line to a relay that runs: for ``twistd smtprelay`` and for ``smtprelay run``.
+
+Whatever is wrong is told in plain lines on the standard error, with an exit status that
+says which kind of wrong it is; a traceback would be a bug.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final, cast
+
+from twisted.application.service import IService
+from twisted.logger import ILogObserver, globalLogPublisher
+from twisted.python import usage
+from twisted.python.failure import Failure
+
+from smtprelay.config import Config, ConfigError, Loaded, effective, load, render
+from smtprelay.log import Log
+from smtprelay.logwriter import Levels, make_observer
+from smtprelay.service.failure import CONFIG, StartFailed
+from smtprelay.service.relay import Relay
+from smtprelay.version import VERSION
+
+#: An error that nobody foresaw.
+SOFTWARE: Final = 70
+
+
+class Options(usage.Options):
+    """The options of ``twistd smtprelay``."""
+
+    synopsis = "[options]"
+    longdesc = "Takes mail over SMTP, keeps it safe, and delivers it through the provider's HTTP API."
+    optParameters = [  # noqa: RUF012 -- Twisted's own way
+        ["config", "c", None, "The configuration; else SMTPRELAY_CONFIG, ./smtprelay.yaml, or that in /etc."],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["sets"] = []
+
+    def opt_set(self, setting: str) -> None:
+        """Set one value over the configuration, as a.b=c."""
+        self["sets"].append(setting)
+
+
+def makeService(options: Options) -> IService:
+    """
+    Return the relay that ``twistd`` shall run.
+
+    :raises SystemExit: 78, after all mistakes of the configuration were told.
+    """
+    from twisted.internet import reactor  # noqa: PLC0415 -- installed by twistd before
+
+    loaded = load_or_exit(options["config"], options["sets"])
+    return build(loaded, reactor, _exit_after_shutdown(reactor))
+
+
+def run(config: str | None, sets: Sequence[str] = ()) -> int:
+    """Run the relay in the foreground until it is told to stop; return the exit status."""
+    from twisted.internet import reactor  # noqa: PLC0415
+
+    status: list[int] = []
+    relay = build(load_or_exit(config, sets), reactor, status.append)
+    run_service(relay, reactor)
+    return status[0] if status else 0
+
+
+def run_service(service: Any, reactor: Any) -> None:
+    """Run ``service`` until the reactor stops."""
+    service.privilegedStartService()
+    reactor.callWhenRunning(service.startService)
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    reactor.run()
+
+
+def load_or_exit(config: str | None, sets: Sequence[str]) -> Loaded:
+    """Return the configuration, or tell all its mistakes and exit with 78."""
+    try:
+        return load(config, os.environ, sets)
+    except ConfigError as error:
+        for problem in error.problems:
+            sys.stderr.write(f"{render(problem)}\n")
+        raise SystemExit(CONFIG) from None
+
+
+def build(loaded: Loaded, reactor: Any, failed: Callable[[int], object]) -> Relay:
+    """
+    Return a relay that logs as its configuration says, and stops the reactor if it cannot start.
+
+    :param failed: is told the exit status then.
+    """
+    log = start_logging(loaded.config)
+    relay = Relay(loaded.config, reactor, events=[log])
+    globalLogPublisher.addObserver(cast(ILogObserver, relay.metrics.observe))
+    log("relay.start", version=VERSION, config=loaded.file)
+    log("config.effective", settings=effective(loaded.config))
+    for warning in loaded.warnings:
+        log("relay.warning", text=str(warning))
+
+    def tell(failure: Failure) -> None:
+        status = SOFTWARE
+        if isinstance(failure.value, StartFailed):
+            status = failure.value.status
+            sys.stderr.write(f"smtprelay: {failure.getErrorMessage()}\n")
+        else:
+            sys.stderr.write(f"smtprelay: unexpected error, please report it\n{failure.getTraceback()}")
+        failed(status)
+        reactor.stop()
+
+    relay.started.addErrback(tell)
+    return relay
+
+
+def start_logging(config: Config) -> Log:
+    """Write the log as ``config`` says, Twisted's own events too; return where ours go."""
+    logging = config.logging
+    levels = Levels(logging.level, logging.levels)
+    stream = sys.stdout if logging.file is None else open(logging.file, "a", encoding="utf-8")  # noqa: PTH123, SIM115
+    observer = make_observer(stream, logging.format, levels)
+    globalLogPublisher.addObserver(observer)
+    return Log(levels, observer)
+
+
+def _exit_after_shutdown(reactor: Any) -> Callable[[int], object]:
+    """Return what makes ``twistd``, which knows no exit status of a service, exit with one."""
+
+    def exit_with(status: int) -> None:
+        reactor.addSystemEventTrigger("after", "shutdown", os._exit, status)
+
+    return exit_with

@@ -1,0 +1,64 @@
+"""
+Why the relay does not start, in one line that says what to do.
+"""
+
+import errno
+from typing import Final
+
+from twisted.internet.error import CannotListenError
+
+from smtprelay.spool.connection import SpoolFault
+from smtprelay.spool.lock import SpoolBusy
+from smtprelay.tls import CertificateError
+
+#: Exit statuses of sysexits.h, which service managers and scripts know.
+UNAVAILABLE: Final = 69
+NO_PERMISSION: Final = 77
+CONFIG: Final = 78
+CANNOT_CREATE: Final = 73
+
+
+class StartFailed(Exception):  # noqa: N818 -- what happened, in one sentence
+    """
+    The relay could not start; nothing of it is left open.
+
+    :ivar status: the exit status that says so to a service manager.
+    """
+
+    def __init__(self, why: str, status: int) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+def explain(error: Exception) -> Exception:
+    """Return :class:`StartFailed` for what an operator can mend, and any other error as it is."""
+    match error:
+        case CannotListenError():
+            return _cannot_listen(error)
+        case SpoolBusy():
+            known = str(error), UNAVAILABLE
+        case SpoolFault():
+            known = f"the spool cannot be used: {error}", CANNOT_CREATE
+        case CertificateError():
+            known = str(error), CONFIG
+        case PermissionError():
+            known = f"{error.filename}: {error.strerror}", NO_PERMISSION
+        case OSError():
+            known = f"{error.filename or 'the spool'}: {error.strerror}", CANNOT_CREATE
+        case _:
+            return error
+    return StartFailed(*known)
+
+
+def _cannot_listen(error: CannotListenError) -> StartFailed:
+    place = f"{error.interface or '*'}:{error.port}" if isinstance(error.port, int) else str(error.port)
+    number = getattr(error.socketError, "errno", None)
+    if number == errno.EADDRINUSE:
+        return StartFailed(f"{place} is in use by another program: stop it, or listen elsewhere", UNAVAILABLE)
+    if number == errno.EACCES:
+        return StartFailed(
+            f"{place}: no right to listen on a port below 1024: use a higher port, or give the"
+            " process CAP_NET_BIND_SERVICE",
+            NO_PERMISSION,
+        )
+    return StartFailed(f"{place}: {error.socketError}", UNAVAILABLE)

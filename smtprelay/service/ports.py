@@ -1,0 +1,123 @@
+"""
+What the relay listens on: doors for mail, sites for HTTP, each with a name.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.web.server import Site
+
+from smtprelay.config.listeners import Listener
+from smtprelay.smtp.protocol import ESMTPFactory
+
+
+@frozen(kw_only=True)
+class Door:
+    """A listener: where it listens, and who speaks SMTP there."""
+
+    name: str
+    endpoint: str
+    factory: ESMTPFactory
+
+    @classmethod
+    def of(cls, listener: Listener, factory: ESMTPFactory) -> "Door":
+        """Return the door of a listener's settings."""
+        return cls(name=listener.name, endpoint=listener.endpoint, factory=factory)
+
+
+@frozen(kw_only=True)
+class HttpPort:
+    """
+    An HTTP site and where it listens.
+
+    :ivar socket: the file of a UNIX socket, which is made for owner and group alone; else ``""``.
+    """
+
+    name: str
+    endpoint: str
+    site: Site
+    socket: str = ""
+
+
+class Ports:
+    """All that is open, to be closed in order."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._doors: dict[str, tuple[Door, IListeningPort]] = {}
+        self._sites: dict[str, tuple[HttpPort, IListeningPort]] = {}
+
+    @property
+    def addresses(self) -> Mapping[str, Any]:
+        """Where it listens, by name."""
+        return {name: port.getHost() for name, (_, port) in {**self._doors, **self._sites}.items()}
+
+    def described(self) -> Sequence[Mapping[str, Any]]:
+        """Return the doors as JSON objects."""
+        return [
+            {"name": name, "endpoint": door.endpoint, "address": _spoken(port.getHost())}
+            for name, (door, port) in self._doors.items()
+        ]
+
+    def spoken(self) -> str:
+        """Return all addresses in one line."""
+        return ", ".join(f"{name} on {_spoken(host)}" for name, host in self.addresses.items())
+
+    async def open_door(self, door: Door) -> None:
+        """Listen for mail; raises ``CannotListenError``."""
+        factory: Any = door.factory
+        settings = door.factory.settings
+        if settings.tls_implicit and settings.tls is not None:
+            factory = TLSMemoryBIOFactory(settings.tls, False, factory, self._reactor)
+        port = await serverFromString(self._reactor, door.endpoint).listen(factory)
+        self._doors[door.name] = (door, port)
+
+    async def open_site(self, site: HttpPort) -> None:
+        """Listen for HTTP; raises ``CannotListenError``."""
+        if site.socket:
+            _remove(site.socket)
+        port = await serverFromString(self._reactor, site.endpoint).listen(site.site)
+        self._sites[site.name] = (site, port)
+
+    def close_doors(self, bound: float) -> Deferred[Any]:
+        """Let nobody in any more; fires when all sessions are gone, at the latest after ``bound`` seconds."""
+        doors = [door for door, _ in self._doors.values()]
+        waiting: list[Deferred[Any]] = [maybeDeferred(port.stopListening) for _, port in self._doors.values()]
+        waiting += [door.factory.stop_sessions() for door in doors]
+
+        def cut() -> None:
+            for door in doors:
+                door.factory.abort_sessions()
+
+        cutting = self._reactor.callLater(bound, cut)
+
+        def gone(result: object) -> object:
+            if cutting.active():
+                cutting.cancel()
+            return result
+
+        return DeferredList(waiting, consumeErrors=True).addBoth(gone)
+
+    async def close_sites(self) -> None:
+        """Answer no more HTTP."""
+        for _, port in self._sites.values():
+            await maybeDeferred(port.stopListening)
+
+
+def _remove(socket: str) -> None:
+    """Remove what a killed process left behind; that it is nobody's is proven by the spool's lock."""
+    Path(socket).unlink(missing_ok=True)
+
+
+def _spoken(address: Any) -> str:
+    host = getattr(address, "host", None)
+    if host is None:
+        name = getattr(address, "name", "")
+        return name.decode() if isinstance(name, bytes) else str(name)
+    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"

@@ -1,0 +1,99 @@
+"""
+From the settings of a provider to the provider.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from attrs import evolve, frozen
+
+from smtprelay.config import providers as settings
+from smtprelay.config.model import Config
+from smtprelay.interfaces import Events, Provider
+from smtprelay.message import Limits
+from smtprelay.providers.acs import ACS_LIMITS, Acs, Credentials, parse_connection_string
+from smtprelay.providers.capture import Capture
+from smtprelay.providers.http import open_http
+from smtprelay.providers.smarthost import Host, Smarthost
+
+
+@frozen(kw_only=True)
+class Workshop:
+    """
+    What providers are built with.
+
+    :ivar defer_to_thread: runs a function on one of the relay's threads.
+    """
+
+    reactor: Any
+    events: Events
+    defer_to_thread: Callable[..., Any]
+    hostname: str
+
+
+def build_providers(config: Config, workshop: Workshop) -> dict[str, Provider]:
+    """Return the providers of ``config`` by name; nothing is connected yet."""
+    return {name: _BUILDERS[each.type](name, each, workshop) for name, each in config.providers.items()}
+
+
+def _acs(name: str, wanted: settings.Acs, workshop: Workshop) -> Provider:
+    return Acs(
+        name=name,
+        http=open_http(
+            workshop.reactor, concurrency=wanted.concurrency, timeout=wanted.timeout, ca=wanted.ca or ""
+        ),
+        credentials=lambda: _credentials(wanted),
+        sender=wanted.sender,
+        sender_domains=wanted.sender_domains,
+        accept_on=wanted.accept_on,
+        limits=_limits(ACS_LIMITS, wanted.limits),
+        clock=workshop.reactor,
+        events=workshop.events,
+        defer_to_thread=workshop.defer_to_thread,
+    )
+
+
+def _credentials(wanted: settings.Acs) -> Credentials:
+    """Read the secrets anew: an operator may have replaced them since."""
+    keys = [key.reveal() for key in wanted.access_keys]
+    if wanted.connection_string is None:
+        strings = [f"endpoint={wanted.endpoint};accesskey={key}" for key in keys]
+        return parse_connection_string(*strings)
+    known = parse_connection_string(wanted.connection_string.reveal())
+    extra = [parse_connection_string(f"endpoint={known.endpoint};accesskey={key}").keys[0] for key in keys]
+    return evolve(known, keys=(*known.keys, *extra))
+
+
+def _smarthost(name: str, wanted: settings.Smarthost, workshop: Workshop) -> Provider:
+    password = wanted.password
+    host = Host(
+        host=wanted.host,
+        port=wanted.port,
+        tls=wanted.tls,
+        verify=wanted.verify,
+        ca=wanted.ca or "",
+        helo=wanted.helo or workshop.hostname,
+        username=wanted.username or "",
+        password=(lambda: "") if password is None else password.reveal,
+        concurrency=wanted.concurrency,
+    )
+    return Smarthost(name, workshop.reactor, host, workshop.events, limits=wanted.limits)
+
+
+def _capture(name: str, wanted: settings.Capture, workshop: Workshop) -> Provider:
+    return Capture(name, wanted.path, workshop.defer_to_thread, wanted.limits)
+
+
+def _limits(documented: Limits, wanted: Limits) -> Limits:
+    """Return what the operator says, and what is documented where nothing is said."""
+    return Limits(
+        size=documented.size if wanted.size is None else wanted.size,
+        recipients=documented.recipients if wanted.recipients is None else wanted.recipients,
+    )
+
+
+_BUILDERS: Final[Mapping[str, Callable[[str, Any, Workshop], Provider]]] = {
+    "acs": _acs,
+    "smarthost": _smarthost,
+    "capture": _capture,
+}

@@ -1,0 +1,234 @@
+"""
+The relay as a Twisted service: every station, built and connected in the order of the mail.
+
+Starting goes from the inside to the outside: the spool first, so that there is a
+place for mail, the listeners last. Stopping goes the other way: nobody new
+comes in, what is being received and what is being delivered is finished, within
+bounds, and the spool is closed when nothing needs it any more.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.task import LoopingCall
+
+from smtprelay.config.model import Config
+from smtprelay.dispatch.dispatcher import Dispatcher
+from smtprelay.interfaces import Events, Provider, Spool
+from smtprelay.log import Log, Telling
+from smtprelay.metrics import Metrics, watch_lag
+from smtprelay.policy.checkers import Users
+from smtprelay.policy.route import Router
+from smtprelay.service.failure import StartFailed, explain
+from smtprelay.service.listeners import Reception, policy_user, rule
+from smtprelay.service.ports import Door, Ports
+from smtprelay.service.post import Post, bounce_settings
+from smtprelay.service.providers import Workshop, build_providers
+from smtprelay.service.sites import control_site, http_sites
+from smtprelay.service.threads import Threads
+from smtprelay.spool.identity import new_id
+from smtprelay.spool.memory import open_memory
+from smtprelay.spool.sqlite import open_sqlite
+from smtprelay.web.mailbox import Mailbox
+from smtprelay.web.sources import Sources
+
+__all__ = ["Relay", "StartFailed"]
+
+#: How long sessions may go on with the message they are in when the relay stops, seconds.
+SESSIONS_BOUND: Final = 10.0
+
+#: How long attempts may go on, seconds.
+ATTEMPTS_BOUND: Final = 25.0
+
+#: How often finished messages are looked through for what may be forgotten, seconds.
+SWEEP_EVERY: Final = 60.0
+
+_SWEEP: Final = 200
+
+
+class Relay(Service):
+    """
+    A whole relay. Several of them may live in one process.
+
+    :param config: what :func:`smtprelay.config.load` gives.
+    :param reactor: where it listens, connects and takes the time.
+    :param events: hears what happens beside Twisted's log and the metrics.
+    :param mailbox: shown on the page, if there is one.
+    :ivar metrics: with a registry of its own.
+    :ivar started: fires when the relay is ready; fails with :class:`StartFailed`, nothing left open.
+    :ivar addresses: where it listens, by the names of listeners and sites, once it is ready.
+    """
+
+    def __init__(
+        self, config: Config, reactor: Any, *, events: Sequence[Events] = (), mailbox: Mailbox | None = None
+    ) -> None:
+        self.config = config
+        self.metrics = Metrics(seconds=reactor.seconds)
+        self.started: Deferred[None] = Deferred()
+        self.spool: Spool | None = None
+        self._reactor = reactor
+        self._mailbox = mailbox
+        self._events = Telling([self.metrics, *(events or [Log()])])
+        self._ports = Ports(reactor)
+        self._threads = Threads(reactor)
+        self._providers: Mapping[str, Provider] = {}
+        self._dispatcher: Dispatcher | None = None
+        self._clocks: list[LoopingCall] = []
+        self._stopping = False
+        self._random = random.SystemRandom()
+
+    @property
+    def addresses(self) -> Mapping[str, Any]:
+        """See the class."""
+        return self._ports.addresses
+
+    def startService(self) -> None:
+        """Begin to start; :attr:`started` tells how it ends."""
+        super().startService()
+        self._threads.start()
+        starting = Deferred.fromCoroutine(self._start())
+        starting.addCallbacks(self.started.callback, self.started.errback)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop in order; fires when the spool is closed."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    # --- starting
+
+    async def _start(self) -> None:
+        try:
+            await self._build()
+        except Exception as error:
+            await self._stop()
+            raise explain(error) from error
+        self._events("relay.ready", listeners=self._ports.spoken())
+
+    async def _build(self) -> None:
+        config, reactor = self.config, self._reactor
+        spool = self.spool = await self._open_spool()
+        workshop = Workshop(
+            reactor=reactor,
+            events=self._events,
+            defer_to_thread=self._threads.work,
+            hostname=config.hostname,
+        )
+        self._providers = build_providers(config, workshop)
+        self.metrics.known(tuple(self._providers))
+        rules = [rule(route) for route in config.routes]
+        router = Router(rules, self._providers)
+        post = Post(config, router, self._providers, self._new_id, reactor)
+        dispatcher = self._dispatcher = Dispatcher(
+            spool,
+            self._providers,
+            {route.name: route.rules for route in config.routes},
+            clock=reactor,
+            events=self._events,
+            jitter=self._random.random,
+            post=post,
+            bounces=bounce_settings(config),
+            lease=config.spool.lease,
+        )
+        users = [policy_user(user) for user in config.users]
+        reception = Reception(
+            config=config,
+            providers=self._providers,
+            rules=rules,
+            users=users,
+            checker=Users(users, self._threads.login, reactor),
+            receive=spool.incoming,
+            new_id=self._new_id,
+            reactor=reactor,
+            events=self._events,
+        )
+        doors = [Door.of(listener, reception.factory(listener)) for listener in config.listeners]
+        recovered = await spool.recover()
+        if recovered:
+            self._events("spool.recovered", deliveries=recovered)
+        sources = self._sources(spool)
+        for site in [*http_sites(config, sources, self._threads.login), control_site(config, sources)]:
+            await self._ports.open_site(site)
+        for door in doors:
+            await self._ports.open_door(door)
+        self._clocks = [watch_lag(reactor, self.metrics), self._every(SWEEP_EVERY, self._sweep)]
+        dispatcher.start()
+        self.metrics.ready(True)
+
+    async def _open_spool(self) -> Any:
+        settings = self.config.spool
+        paces = {name: each.paced for name, each in self.config.providers.items()}
+        if settings.engine == "memory":
+            return open_memory(clock=self._reactor, paces=paces, events=self._events, lease=settings.lease)
+        return await open_sqlite(
+            settings.path, reactor=self._reactor, paces=paces, events=self._events, lease=settings.lease
+        )
+
+    def _new_id(self) -> str:
+        return new_id(self._reactor.seconds(), self._random.getrandbits)
+
+    def _sources(self, spool: Spool) -> Sources:
+        return Sources(
+            spool=spool,
+            metrics=self.metrics,
+            clock=self._reactor,
+            started=self._reactor.seconds(),
+            events=self._events,
+            readiness=self._readiness,
+            listeners=self._ports.described,
+            mailbox=self._mailbox,
+        )
+
+    async def _readiness(self) -> Mapping[str, str | None]:
+        assert self.spool is not None
+        checks: dict[str, str | None] = dict.fromkeys(("recovery", "listeners", "draining", "spool"))
+        if self._stopping:
+            checks["draining"] = "the relay is stopping"
+        if not self._clocks:
+            checks["listeners"] = "not all listeners are open yet"
+        try:
+            await self.spool.stock()
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the reason
+            checks["spool"] = f"{type(error).__name__}: {error}"
+        return checks
+
+    # --- while it runs
+
+    def _every(self, seconds: float, chore: Any) -> LoopingCall:
+        call = LoopingCall(lambda: Deferred.fromCoroutine(chore()).addErrback(self._chore_failed))
+        call.clock = self._reactor
+        call.start(seconds, now=False)
+        return call
+
+    def _chore_failed(self, failure: Any) -> None:
+        self._events("spool.failed", operation="sweep", reason=failure.getErrorMessage())
+
+    async def _sweep(self) -> None:
+        """Forget what was finished long enough ago, a few messages at a time."""
+        assert self.spool is not None
+        before = self._reactor.seconds() - self.config.spool.keep.history
+        while await self.spool.sweep(before, _SWEEP) == _SWEEP and not self._stopping:
+            pass
+
+    # --- stopping
+
+    async def _stop(self) -> None:
+        if self._stopping:
+            return
+        self._stopping = True
+        self.metrics.ready(False)
+        self._events("relay.stop", reason="asked to")
+        for call in self._clocks:
+            call.stop()
+        landing = [self._ports.close_doors(SESSIONS_BOUND)]
+        if self._dispatcher is not None:
+            landing.append(self._dispatcher.stop(ATTEMPTS_BOUND))
+        await DeferredList(landing)
+        await self._ports.close_sites()
+        for provider in self._providers.values():
+            await provider.close()
+        if self.spool is not None:
+            await self.spool.close()
+        self._threads.stop()

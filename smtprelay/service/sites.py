@@ -1,0 +1,53 @@
+"""
+The HTTP sites of a configuration, and the control socket that the CLI speaks to.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from smtprelay.config.model import Config
+from smtprelay.policy.passwords import parse_hash
+from smtprelay.service.ports import HttpPort
+from smtprelay.web.access import Access, Token, Verify
+from smtprelay.web.site import PARTS, build_site
+from smtprelay.web.sources import Sources
+
+
+def http_sites(config: Config, sources: Sources, defer_to_thread: Callable[..., Any]) -> Sequence[HttpPort]:
+    """Return the configured sites; without ``tokens`` one answers to its own machine alone."""
+    ports = []
+    for number, site in enumerate(config.http, start=1):
+        access = Access(
+            sources.clock,
+            tokens=[Token(name=each.name, hash=each.hash, role=each.role) for each in site.tokens],
+            verify=_verifier(defer_to_thread),
+            hosts=[config.hostname],
+        )
+        ports.append(
+            HttpPort(
+                name=f"http{number}", endpoint=site.endpoint, site=build_site(site.serve, sources, access)
+            )
+        )
+    return ports
+
+
+def control_site(config: Config, sources: Sources) -> HttpPort:
+    """Return the control socket: everything is served there, to whoever may open the file."""
+    quoted = config.control.replace("\\", "\\\\").replace(":", "\\:")
+    return HttpPort(
+        name="control",
+        endpoint=f"unix:{quoted}:mode=660",
+        site=build_site(tuple(PARTS), sources, Access(sources.clock, control=True)),
+        socket=config.control,
+    )
+
+
+def _verifier(defer_to_thread: Callable[..., Any]) -> Verify:
+    async def verify(password: str, stored: str) -> bool:
+        return bool(await defer_to_thread(_fits, password, stored))
+
+    return verify
+
+
+def _fits(password: str, stored: str) -> bool:
+    return parse_hash(stored).verify(password.encode())

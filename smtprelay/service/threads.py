@@ -1,0 +1,41 @@
+"""
+The relay's own threads, so that a slow password or a large mail never takes those of anybody else.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+#: Each verification of a password takes a core for tens of milliseconds.
+_LOGINS: Final = 2
+_WORK: Final = 4
+
+
+class Threads:
+    """Two small pools: one verifies passwords, one does the work on large mails and on files."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._logins = ThreadPool(0, _LOGINS, "smtprelay-logins")
+        self._work = ThreadPool(0, _WORK, "smtprelay-work")
+
+    def start(self) -> None:
+        """Take work from now on."""
+        self._logins.start()
+        self._work.start()
+
+    def login(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        """Run ``function`` on a thread for logins."""
+        return deferToThreadPool(self._reactor, self._logins, function, *arguments)
+
+    def work(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        """Run ``function`` on a thread for work."""
+        return deferToThreadPool(self._reactor, self._work, function, *arguments)
+
+    def stop(self) -> None:
+        """End the threads when they have done what they were given."""
+        self._logins.stop()
+        self._work.stop()

@@ -1,0 +1,71 @@
+"""
+How long a client may take, watched by one timer a session.
+
+The timer is not set again for each command or segment, which would cost more than
+reading them; it looks now and then at what has happened since it looked last.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+#: Seconds between two looks at most; also the period that a data rate is averaged over.
+PERIOD: Final = 60.0
+
+
+class Deadline:
+    """
+    Calls ``expired`` when the client was silent for ``seconds``, and ``look`` now and then.
+
+    :param look: told the seconds since it was called last; between two calls there are
+        at most :data:`PERIOD`.
+    """
+
+    __slots__ = ("_clock", "_expired", "_heard", "_look", "_looked", "_seconds", "_timer")
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        seconds: float,
+        expired: Callable[[], object],
+        look: Callable[[float], object],
+    ) -> None:
+        self._clock = clock
+        self._expired = expired
+        self._look = look
+        self._heard = self._looked = clock.seconds()
+        self._seconds = seconds
+        self._timer: IDelayedCall | None = clock.callLater(min(seconds, PERIOD), self._check)
+
+    def touch(self) -> None:
+        """The client said something, or waits for us: its time begins anew."""
+        self._heard = self._clock.seconds()
+
+    def shorten(self, seconds: float) -> None:
+        """From now on, ``seconds`` are all that is left, whatever the client says."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._clock.callLater(seconds, self._end)
+
+    def cancel(self) -> None:
+        """Stop watching."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _check(self) -> None:
+        now = self._clock.seconds()
+        left = self._heard + self._seconds - now
+        if left <= 0:
+            self._timer = self._clock.callLater(PERIOD, self._check)
+            self._heard = now
+            self._expired()
+            return
+        self._timer = self._clock.callLater(min(left, PERIOD), self._check)
+        elapsed, self._looked = now - self._looked, now
+        self._look(elapsed)
+
+    def _end(self) -> None:
+        self._timer = None
+        self._expired()

@@ -1,0 +1,29 @@
+"""
+Clients that do not speak SMTP, recognised by their first octets.
+
+A browser tricked into posting to this port, and a device set to the wrong kind of
+encryption, are both silent failures otherwise: the operator is told in plain words. Pure.
+"""
+
+from typing import Final
+
+from smtprelay.smtp.line import LineBuffer
+
+_TLS: Final = b"\x16\x03"  # a handshake record, RFC 8446 §5.1
+_HTTP: Final = tuple(
+    f"{verb} ".encode("ascii")
+    for verb in ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "PRI")
+)
+
+SPEAKS_TLS: Final = (
+    "the client speaks TLS at once: use a listener with implicit TLS, "
+    "or set the device to STARTTLS or to no encryption"
+)
+SPEAKS_HTTP: Final = "the client speaks HTTP: this is a port for mail"
+
+
+def recognised(first: LineBuffer) -> str:
+    """Return what begins so, as a sentence, or ``""`` if it may yet be SMTP."""
+    if first.startswith(_TLS):
+        return SPEAKS_TLS
+    return SPEAKS_HTTP if any(map(first.startswith, _HTTP)) else ""

@@ -1,0 +1,89 @@
+"""
+What the client sent and nobody has read yet, and the lines in it.
+
+A line that is too long, or ends with LF alone, is refused as soon as that is known and
+then dropped up to its CRLF, so that its end is never taken for a command and
+no client can make us keep more than a line of it. Pure.
+"""
+
+from typing import Final
+
+from smtprelay.message import Refused
+from smtprelay.smtp import reply
+
+#: Octets of a command line with its CRLF. RFC 5321 asks for 512 and more for each extension;
+#: Postfix takes 2048.
+LONGEST_LINE: Final = 2048
+#: Passwords may be client secrets and tokens (RFC 4954 §4).
+LONGEST_LOGIN_LINE: Final = 4096
+
+_CR: Final = 13
+
+
+class LineBuffer:
+    """Octets on their way to be lines, or to be taken as they are."""
+
+    __slots__ = ("_at", "_octets", "_swallowing")
+
+    def __init__(self) -> None:
+        self._octets = b""
+        self._at = 0  # what lies before it has been read
+        self._swallowing = False  # the rest of a line that was refused
+
+    def receive(self, octets: bytes) -> None:
+        """Add what the client sent."""
+        self._octets = self._octets[self._at :] + octets if self._octets else octets
+        self._at = 0
+
+    def startswith(self, beginning: bytes) -> bool:
+        """Tell whether ``beginning``, in upper case, begins what is unread; its own case is ignored."""
+        return self._octets[self._at : self._at + len(beginning)].upper() == beginning
+
+    def rest(self) -> bytes:
+        """Take everything that is unread."""
+        octets = self._octets[self._at :] if self._at else self._octets
+        self.drop()
+        return octets
+
+    def drop(self) -> None:
+        """Forget everything that is unread."""
+        self._octets = b""
+        self._at = 0
+
+    def line(self, longest: int) -> bytes | None:
+        """
+        Take the next line without its CRLF; ``None`` if it is not here yet.
+
+        :param longest: octets that it may have, with its CRLF.
+        :raises Refused: once for each line that is none.
+        """
+        # The first LF decides everything, so it does not matter how segments fall.
+        if self._swallowing and not self._swallow():
+            return None
+        start = self._at
+        end = self._octets.find(b"\n", start)
+        if end - start >= longest or (end < 0 and len(self._octets) - start > longest):
+            self._swallowing = True
+            raise Refused(reply.LINE_TOO_LONG)
+        if end < 0:
+            return None
+        if end == start or self._octets[end - 1] != _CR:
+            self._swallowing = True
+            raise Refused(reply.BARE_LINE_FEED)
+        line = self._octets[start : end - 1]
+        self._at = end + 1
+        if self._at == len(self._octets):
+            self.drop()
+        return line
+
+    def _swallow(self) -> bool:
+        """Drop a refused line; return whether its CRLF was found."""
+        end = self._octets.find(b"\r\n", self._at)
+        self._swallowing = end < 0
+        if end >= 0:
+            self._at = end + 2
+        elif self._octets.endswith(b"\r"):
+            self._at = len(self._octets) - 1
+        else:
+            self.drop()
+        return end >= 0

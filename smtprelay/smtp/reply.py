@@ -1,0 +1,134 @@
+"""
+What the server says by itself, by name, and how any reply is written on the wire.
+
+A number in the middle of logic tells nobody why it is that number; here each stands
+beside the section that asks for it. Pure.
+"""
+
+import re
+import textwrap
+from collections.abc import Iterator
+from typing import Final
+
+from smtprelay.message import Reply
+
+#: A reply line is at most 512 octets with its code and CRLF (RFC 5321 §4.5.3.1.5).
+LONGEST_LINE: Final = 480
+
+_UNPRINTABLE: Final = re.compile(r"[^ -~]")
+
+
+def _reply(code: int, enhanced: str, text: str, rule: str = "") -> Reply:
+    return Reply(code=code, enhanced=enhanced, text=text, rule=rule)
+
+
+# Success and intermediate replies (RFC 5321 §4.2.3, RFC 3463 §3).
+OK: Final = _reply(250, "2.0.0", "Ok")
+SENDER_OK: Final = _reply(250, "2.1.0", "Ok")
+RECIPIENT_OK: Final = _reply(250, "2.1.5", "Ok")
+START_MAIL: Final = _reply(354, "", "End data with <CR><LF>.<CR><LF>")
+BYE: Final = _reply(221, "2.0.0", "Bye")
+HELP: Final = _reply(214, "2.0.0", "See RFC 5321")
+#: RFC 5321 §3.5.3: we neither confirm nor deny.
+CANNOT_VERIFY: Final = _reply(252, "2.5.0", "Cannot verify; send some mail and see")
+READY_FOR_TLS: Final = _reply(220, "2.0.0", "Ready to start TLS")
+LOGGED_IN: Final = _reply(235, "2.7.0", "Authentication successful")
+
+# Commands that are no good (RFC 5321 §4.2.4, RFC 2034).
+UNKNOWN_COMMAND: Final = _reply(500, "5.5.1", "Command not recognized")
+NOT_OFFERED: Final = _reply(502, "5.5.1", "Command not available here")
+CONTROL_CHARACTER: Final = _reply(500, "5.5.2", "Control character in command")
+LINE_TOO_LONG: Final = _reply(500, "5.5.2", "Line too long")
+BARE_LINE_FEED: Final = _reply(500, "5.5.2", "Command lines end with CRLF, not with LF alone")
+SYNTAX: Final = _reply(501, "5.5.4", "Syntax error in arguments")
+UNKNOWN_PARAMETER: Final = _reply(555, "5.5.4", "Parameter not recognized")  # RFC 5321 §4.1.1.11
+BAD_SENDER: Final = _reply(553, "5.1.7", "Bad sender address syntax")
+BAD_RECIPIENT: Final = _reply(553, "5.1.3", "Bad recipient address syntax")
+NOT_ASCII: Final = _reply(553, "5.6.7", "Non-ASCII addresses are not supported")  # RFC 6531 §3.5
+
+# Commands at the wrong time (RFC 5321 §4.1.4).
+HELLO_FIRST: Final = _reply(503, "5.5.1", "EHLO or HELO first")
+MAIL_FIRST: Final = _reply(503, "5.5.1", "MAIL first")
+RECIPIENT_FIRST: Final = _reply(503, "5.5.1", "RCPT first")
+NO_VALID_RECIPIENTS: Final = _reply(554, "5.5.1", "No valid recipients")
+NESTED_MAIL: Final = _reply(503, "5.5.1", "A transaction is open already")
+NOT_NOW: Final = _reply(503, "5.5.1", "Not in this state")
+
+# Limits.
+TOO_MANY_RECIPIENTS: Final = _reply(452, "4.5.3", "Too many recipients", "recipients")
+TOO_MANY_ERRORS: Final = _reply(421, "4.7.0", "Too many errors", "errors")
+TOO_MANY_COMMANDS: Final = _reply(421, "4.7.0", "Too many commands", "commands")
+TOO_MANY_CONNECTIONS: Final = _reply(421, "4.3.2", "Too many connections, try again later", "connections")
+TOO_MANY_FROM_CLIENT: Final = _reply(
+    421, "4.7.0", "Too many connections from your address", "connections-per-client"
+)
+TIMED_OUT: Final = _reply(421, "4.4.2", "Timeout", "timeout")
+TOO_SLOW: Final = _reply(421, "4.4.2", "The message arrives too slowly", "data-rate")
+SHUTTING_DOWN: Final = _reply(421, "4.3.0", "Shutting down, try again later")
+
+
+def too_large(limit: int) -> Reply:
+    """Refuse a message, declared or sent, that is larger than ``limit`` octets (RFC 1870 §6)."""
+    return _reply(552, "5.3.4", f"Message too large, the limit is {limit} bytes", "size")
+
+
+# Content that is no good (RFC 3463 §3.7).
+NUL_IN_CONTENT: Final = _reply(554, "5.6.0", "NUL in the message", "nul")
+BARE_LINE_ENDS: Final = _reply(554, "5.6.0", "Bare CR or LF in the message", "line-ends")
+
+
+def header_too_large(limit: int) -> Reply:
+    """Refuse a message whose header block is larger than ``limit`` octets."""
+    return _reply(552, "5.3.4", f"Message header too large, the limit is {limit} bytes", "header-size")
+
+
+def too_many_hops(limit: int) -> Reply:
+    """Refuse a message that has ``Received:`` more than ``limit`` times (RFC 5321 §6.3)."""
+    return _reply(554, "5.4.6", f"Mail loop: more than {limit} Received headers", "hops")
+
+
+# Login and TLS (RFC 4954 §4 and §6, RFC 3207 §4).
+TLS_FIRST: Final = _reply(530, "5.7.0", "Must issue a STARTTLS command first", "tls")
+TLS_FOR_LOGIN: Final = _reply(538, "5.7.11", "Encryption required for authentication", "tls")
+LOGIN_FIRST: Final = _reply(530, "5.7.0", "Authentication required", "auth-required")
+LOGIN_CANCELLED: Final = _reply(501, "5.7.0", "Authentication cancelled")
+NOT_BASE64: Final = _reply(501, "5.5.2", "Cannot decode the response as base64")
+UNKNOWN_MECHANISM: Final = _reply(504, "5.5.4", "Authentication mechanism not supported")
+LOGIN_FAILED: Final = _reply(535, "5.7.8", "Authentication credentials invalid", "auth")
+LOGIN_UNAVAILABLE: Final = _reply(454, "4.7.0", "Temporary authentication failure", "auth")
+LOGGED_IN_ALREADY: Final = _reply(503, "5.5.1", "Already authenticated")
+NOT_ALLOWED: Final = _reply(550, "5.7.1", "You may not send through this relay", "network")
+LOCAL_ERROR: Final = _reply(451, "4.3.0", "Local error in processing")
+
+
+def welcome(banner: str) -> Reply:
+    """Greet a client (RFC 5321 §3.1)."""
+    return _reply(220, "", banner)
+
+
+def challenge(base64: str) -> Reply:
+    """Ask for the next response of a SASL exchange (RFC 4954 §4)."""
+    return _reply(334, "", base64)
+
+
+def render(reply: Reply) -> bytes:
+    """
+    Return ``reply`` as it goes over the wire.
+
+    Each line carries the code and the enhanced code (RFC 2034 §4). A text that comes
+    from elsewhere can neither end a line nor exceed one: what is not printable
+    ASCII becomes ``?``, what is long is wrapped.
+    """
+    text = reply.text
+    status = f"{reply.enhanced} " if reply.enhanced else ""
+    if len(text) <= LONGEST_LINE and text.isascii() and text.isprintable():
+        return f"{reply.code} {status}{text}\r\n".encode("ascii")
+    lines = list(_lines(text)) or [""]
+    written = [f"{reply.code}-{status}{line}\r\n" for line in lines[:-1]]
+    return "".join([*written, f"{reply.code} {status}{lines[-1]}\r\n"]).encode("ascii")
+
+
+def _lines(text: str) -> Iterator[str]:
+    for line in text.splitlines():
+        plain = _UNPRINTABLE.sub("?", line)
+        yield from textwrap.wrap(plain, LONGEST_LINE) or [""]

@@ -1,0 +1,337 @@
+"""
+The conversation, without knowing of sockets, clocks or policy (sans-IO).
+
+Two rules. Everything that decides which command may come when lives in this file. And
+every event asks for one answer, and until it is given there is no next event: so
+answers are in the order of the commands however late one comes, and what a client
+sent ahead waits in the buffer, unread.
+
+Theory: :meth:`Session.receive` takes octets, :meth:`Session.next_event` says what they
+mean, :meth:`Session.answer` takes the reply to it and returns it as octets. The state after
+a reply is found in one of three tables: :data:`TRANSITIONS`, :data:`HALF_WAY` and
+:data:`AFTER_REFUSAL`. Pure.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
+
+from smtprelay.message import Refused, Reply
+from smtprelay.smtp import capabilities, foreign, reply
+from smtprelay.smtp.body import BodyDecoder
+from smtprelay.smtp.command import VERBS, Command, parse, split
+from smtprelay.smtp.event import END_OF_DATA, RESPONSE, UNKNOWN, Answered, Content, Event, Foreign, Signal
+from smtprelay.smtp.line import LONGEST_LINE, LONGEST_LOGIN_LINE, LineBuffer
+from smtprelay.smtp.settings import Settings
+
+
+class State(Enum):
+    """What the conversation waits for."""
+
+    NEW = "EHLO or HELO"
+    READY = "MAIL"
+    SENDER = "the first RCPT"
+    RECIPIENTS = "RCPT or DATA"
+    CHALLENGED = "a response of AUTH"
+    CONTENT = "CRLF.CRLF"
+    UPGRADING = "the TLS handshake"
+    CLOSING = "our closing of the connection"
+    CLOSED = "nothing"
+
+
+_HELLO: Final = {"EHLO": State.READY, "HELO": State.READY, "STARTTLS": State.UPGRADING}
+_RESET: Final = {"RSET": State.READY}
+
+#: Which commands may come in a state, and where their success leads.
+TRANSITIONS: Final[Mapping[State, Mapping[str, State]]] = {
+    State.NEW: _HELLO,
+    State.READY: {**_HELLO, "AUTH": State.READY, "MAIL": State.SENDER},
+    State.SENDER: {**_HELLO, **_RESET, "RCPT": State.RECIPIENTS},
+    State.RECIPIENTS: {**_HELLO, **_RESET, "RCPT": State.RECIPIENTS, "DATA": State.CONTENT},
+    State.CHALLENGED: {RESPONSE: State.READY},
+    State.CONTENT: {END_OF_DATA: State.READY},
+}
+
+#: Where a refusal leads, for the few that lead anywhere. Who refuses DATA closes the transaction.
+AFTER_REFUSAL: Final = {"DATA": State.READY, RESPONSE: State.READY, END_OF_DATA: State.READY}
+
+#: Where an intermediate reply (3xx) leads.
+HALF_WAY: Final = {"DATA": State.CONTENT, "AUTH": State.CHALLENGED, RESPONSE: State.CHALLENGED}
+
+#: Commands that are good at any time and that nobody else needs to hear of.
+_SIMPLE: Final[Mapping[str, Reply]] = {
+    "NOOP": reply.OK,
+    "RSET": reply.OK,
+    "HELP": reply.HELP,
+    "VRFY": reply.CANNOT_VERIFY,
+    "QUIT": reply.BYE,
+}
+
+#: What a client without TLS may say where TLS is required for everything (RFC 3207 §4).
+_BEFORE_TLS: Final = frozenset({"EHLO", "HELO", "NOOP", "STARTTLS", "QUIT"})
+
+#: Replies to commands that should not have come; so many of them end a session.
+_ERRORS: Final = frozenset({500, 501, 502, 503, 504, 535, 538, 555})
+
+#: The parameters of MAIL that belong to what is announced; RCPT has none yet.
+_MAIL_PARAMETERS: Final = frozenset({"SIZE", "BODY", "AUTH"})
+_BODIES: Final = frozenset({"7BIT", "8BITMIME"})
+#: Of the digits of SIZE there are at most twenty (RFC 1870 §4).
+_LONGEST_SIZE: Final = 20
+
+_INTERMEDIATE, _NEGATIVE, _GOODBYE, _OUT_OF_ORDER = 300, 400, 421, 503
+
+
+class Session:
+    """
+    One client's conversation.
+
+    :param secure: TLS is spoken already.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_commands",
+        "_decoder",
+        "_errors",
+        "_farewell",
+        "_fresh",
+        "_input",
+        "_recipients",
+        "_refused",
+        "_secure",
+        "_settings",
+        "_state",
+    )
+
+    def __init__(self, settings: Settings, *, secure: bool = False) -> None:
+        self._settings = settings
+        self._secure = secure
+        self._state = State.NEW
+        self._input = LineBuffer()
+        self._asked = ""  # the event that waits for its answer
+        self._fresh = True  # no line has come yet
+        self._decoder: BodyDecoder | None = None
+        self._farewell: Reply | None = None
+        self._recipients = 0
+        self._refused = 0
+        self._errors = 0
+        self._commands = 0
+
+    @property
+    def waiting(self) -> bool:
+        """An event waits for its answer."""
+        return bool(self._asked)
+
+    @property
+    def closed(self) -> bool:
+        """Nothing more will be read or said."""
+        return self._state is State.CLOSED
+
+    @property
+    def decoder(self) -> BodyDecoder | None:
+        """The decoder of the message that is being received, or ``None``."""
+        return self._decoder
+
+    def receive(self, octets: bytes) -> None:
+        """Take what the client sent. Nothing is looked at before :meth:`next_event`."""
+        self._input.receive(octets)
+
+    def next_event(self) -> Event:
+        """
+        Say what comes next.
+
+        :class:`Command`, :class:`Answered`: give its reply to :meth:`answer`. :class:`Content`:
+        see there. :class:`Foreign`, ``CLOSE``: close. ``UPGRADE``: start TLS and
+        :meth:`proceed`. ``PAUSED``: the event before is not answered yet, or all is
+        over. ``NEED_DATA``: nothing complete is here, and less than a line is kept.
+        It never raises.
+        """
+        state = self._state
+        if self._asked or state is State.CLOSED:
+            return Signal.PAUSED
+        if self._decoder is not None:
+            return self._content(self._decoder)
+        if state is State.CLOSING:
+            return self._end(Signal.CLOSE)
+        if state is State.UPGRADING:
+            self._asked = "STARTTLS"
+            return Signal.UPGRADE
+        return self._line()
+
+    def answer(self, response: Reply) -> bytes:
+        """Take the reply to the last event; return it as it goes over the wire."""
+        verb, self._asked = self._asked, ""
+        code = response.code
+        # RFC 5321 §3.8: 421 announces the end.
+        if code == _GOODBYE or verb == "QUIT":
+            self._state = State.CLOSING
+            self._decoder = None
+        elif code < _INTERMEDIATE:
+            self._after_success(verb)
+        elif code < _NEGATIVE:
+            self._half_way(verb)
+        else:
+            self._after_refusal(verb, code)
+        return reply.render(response)
+
+    def proceed(self) -> None:
+        """Go on after ``UPGRADE``, or after content that has not ended."""
+        if self._state is State.UPGRADING:
+            self._secure = True
+            self._state = State.NEW
+        self._asked = ""
+
+    def dismiss(self, farewell: Reply) -> None:
+        """
+        End the session with ``farewell``, a 421, at the next moment that is safe.
+
+        That is at once, or after the pending answer, or after the reply to the
+        message whose content is on its way.
+        """
+        if self._farewell is None:
+            self._farewell = farewell
+
+    def interrupt(self, farewell: Reply) -> bytes:
+        """End the session now, wherever it is; return ``farewell`` as it goes over the wire."""
+        self._asked = ""
+        self._decoder = None
+        self._end(Signal.CLOSE)
+        return reply.render(farewell)
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def _content(self, decoder: BodyDecoder) -> Event:
+        segment = self._input.rest()
+        if not segment:
+            return Signal.NEED_DATA
+        chunk = decoder.feed(segment)
+        self._asked = END_OF_DATA
+        if decoder.ended:
+            self._input.receive(decoder.rest)
+            self._decoder = None
+        return Content(chunk, decoder.ended, decoder.refusal)
+
+    def _line(self) -> Event:
+        if self._farewell is not None:
+            return self._own(UNKNOWN, self._farewell)
+        if self._fresh and (stranger := foreign.recognised(self._input)):
+            return self._end(Foreign(stranger))
+        challenged = self._state is State.CHALLENGED
+        login = challenged or self._input.startswith(b"AUTH ")
+        try:
+            line = self._input.line(LONGEST_LOGIN_LINE if login else LONGEST_LINE)
+        except Refused as refused:
+            self._fresh = False
+            return self._own(RESPONSE if challenged else UNKNOWN, refused.reply)
+        if line is None:
+            return Signal.NEED_DATA
+        self._fresh = False
+        return self._understand(line)
+
+    def _end(self, event: Event) -> Event:
+        self._state = State.CLOSED
+        self._input.drop()
+        return event
+
+    # --- understanding ---------------------------------------------------------------------
+
+    def _understand(self, line: bytes) -> Event:
+        self._commands += 1
+        if self._settings.commands is not None and self._commands > self._settings.commands:
+            return self._own(UNKNOWN, reply.TOO_MANY_COMMANDS)
+        if self._state is State.CHALLENGED:
+            return self._ask(Command(RESPONSE, line.decode("latin-1")))
+        verb, rest = split(line)
+        try:
+            command = parse(verb, rest)
+            own = self._check(command)
+        except Refused as refused:
+            return self._own(verb if verb in VERBS else UNKNOWN, refused.reply)
+        return self._ask(command) if own is None else self._own(verb, own)
+
+    def _ask(self, command: Command) -> Command:
+        self._asked = command.verb
+        return command
+
+    def _own(self, verb: str, response: Reply) -> Answered:
+        self._asked = verb
+        return Answered(verb, response)
+
+    def _check(self, command: Command) -> Reply | None:
+        """Return our own reply to ``command``, or ``None`` if somebody else shall answer."""
+        verb = command.verb
+        self._check_offered(verb)
+        if verb in _SIMPLE:
+            return _SIMPLE[verb]
+        if verb not in TRANSITIONS[self._state]:
+            return self._out_of_order(verb)
+        if verb == "MAIL":
+            self._check_mail(command.parameters)
+        elif verb == "RCPT":
+            if command.parameters:
+                return reply.UNKNOWN_PARAMETER
+            if self._recipients >= self._settings.recipients:
+                return reply.TOO_MANY_RECIPIENTS
+        return None
+
+    def _check_offered(self, verb: str) -> None:
+        settings, secure = self._settings, self._secure
+        if settings.tls_require == "always" and not secure and verb not in _BEFORE_TLS:
+            raise Refused(reply.TLS_FIRST)
+        if verb == "STARTTLS" and not capabilities.offers_tls(settings, secure=secure):
+            raise Refused(reply.NOT_NOW if secure else reply.NOT_OFFERED)
+        if verb == "AUTH" and not capabilities.offers_login(settings, secure=secure):
+            raise Refused(reply.TLS_FOR_LOGIN if settings.mechanisms else reply.NOT_OFFERED)
+
+    def _check_mail(self, parameters: Mapping[str, str]) -> None:
+        for name, value in parameters.items():
+            if name not in _MAIL_PARAMETERS:
+                raise Refused(reply.UNKNOWN_PARAMETER)
+            if name == "SIZE" and not value.isdigit():
+                raise Refused(reply.SYNTAX)
+            if name == "BODY" and value not in _BODIES:
+                raise Refused(reply.SYNTAX)
+        size = parameters.get("SIZE", "")
+        if len(size) > _LONGEST_SIZE or int(size or 0) > self._settings.size:
+            raise Refused(reply.too_large(self._settings.size))
+
+    def _out_of_order(self, verb: str) -> Reply:
+        if self._state is State.NEW:
+            return reply.HELLO_FIRST
+        if verb == "MAIL":
+            return reply.NESTED_MAIL
+        if verb == "DATA" and self._state is State.SENDER:
+            return reply.NO_VALID_RECIPIENTS if self._refused else reply.RECIPIENT_FIRST
+        return reply.MAIL_FIRST if verb in ("RCPT", "DATA") else reply.NOT_NOW
+
+    # --- moving on -------------------------------------------------------------------------
+
+    def _after_success(self, verb: str) -> None:
+        if verb == "RCPT":
+            self._recipients += 1
+        elif verb in ("MAIL", "RSET", "EHLO", "HELO"):
+            self._recipients = self._refused = 0
+        elif verb == END_OF_DATA:
+            self._errors = 0
+        elif verb == "STARTTLS":
+            # RFC 3207 §4.2: nothing that came before TLS counts after it, least of all
+            # what somebody put behind the command.
+            self._input.drop()
+        self._state = TRANSITIONS[self._state].get(verb, self._state)
+
+    def _half_way(self, verb: str) -> None:
+        self._state = HALF_WAY[verb]
+        if verb == "DATA":
+            self._decoder = BodyDecoder(self._settings)
+
+    def _after_refusal(self, verb: str, code: int) -> None:
+        if verb == "RCPT":
+            self._refused += 1
+        if verb in TRANSITIONS[self._state]:
+            self._state = AFTER_REFUSAL.get(verb, self._state)
+        # A client that pipelines cannot know that its MAIL was refused.
+        if code in _ERRORS and not (code == _OUT_OF_ORDER and verb in ("RCPT", "DATA")):
+            self._errors += 1
+            if self._errors >= self._settings.errors:
+                self.dismiss(reply.TOO_MANY_ERRORS)

@@ -1,0 +1,57 @@
+"""
+What one listener is told: its name, its limits, its TLS. Values only, checked by who made them.
+"""
+
+from typing import Final
+
+from attrs import field, frozen
+from attrs.validators import in_
+from twisted.internet.interfaces import IOpenSSLContextFactory
+
+KIB: Final = 1024
+
+
+@frozen(kw_only=True)
+class Settings:
+    """
+    The settings of an :class:`smtprelay.smtp.protocol.ESMTPFactory`.
+
+    :ivar listener: its name, for the log and the routes.
+    :ivar hostname: who we are, in the banner and the reply to EHLO.
+    :ivar banner: the text behind ``220``; ``""`` is ``<hostname> ESMTP``.
+    :ivar size: of one message, octets; announced as SIZE.
+    :ivar recipients: of one transaction.
+    :ivar connections: at once, from all clients; ``connections_per_client`` from one address.
+    :ivar errors: bad commands since the last accepted message that end a session.
+    :ivar commands: that end a session; ``None`` is no limit.
+    :ivar header_size: of one message, octets.
+    :ivar hops: how many ``Received:`` headers a message may bring.
+    :ivar line_ends: ``"fix"`` makes bare CR and LF in content CRLF, ``"refuse"`` answers 5.6.0.
+    :ivar command_timeout: seconds that a client may stay silent.
+    :ivar data_rate: octets a second that content must arrive at, averaged over a minute.
+    :ivar tls: makes the contexts for STARTTLS, or ``None`` if it is not offered.
+    :ivar tls_implicit: the endpoint speaks TLS itself: STARTTLS is not offered.
+    :ivar tls_require: ``"never"``; ``"auth"``: for AUTH; ``"always"``: for everything.
+    :ivar mechanisms: of AUTH, in the order they are announced; empty offers no AUTH.
+    :ivar auth_without_tls: offer AUTH in plain text too.
+    """
+
+    listener: str = ""
+    hostname: str = "localhost"
+    banner: str = ""
+    size: int = 25 * KIB * KIB
+    recipients: int = 1000
+    connections: int = 1000
+    connections_per_client: int = 50
+    errors: int = 20
+    commands: int | None = None
+    header_size: int = 256 * KIB
+    hops: int = 50
+    line_ends: str = field(default="fix", validator=in_(("fix", "refuse")))
+    command_timeout: float = 300.0
+    data_rate: float = 100.0
+    tls: IOpenSSLContextFactory | None = field(default=None, repr=False)
+    tls_implicit: bool = False
+    tls_require: str = field(default="auth", validator=in_(("never", "auth", "always")))
+    mechanisms: tuple[str, ...] = ()
+    auth_without_tls: bool = False

@@ -1,0 +1,51 @@
+"""
+Replies leave at once, by one system call, where that is possible.
+
+Twisted's transports wait for the socket to become writable before they write, which for
+the few octets of a reply costs two more system calls and a round of the reactor: a
+quarter of what a small message costs in all. The socket is almost always writable.
+"""
+
+import socket
+
+from twisted.internet.interfaces import ITransport
+from twisted.internet.tcp import Server
+
+
+class Wire:
+    """
+    Writes to ``transport``: through its socket as long as that takes everything, else through it.
+
+    Only Twisted's own TCP connections are dealt with so; TLS, wrappers and the
+    transports of tests are written to. Once the transport has something to keep,
+    it stays in charge, so nothing overtakes.
+    """
+
+    __slots__ = ("_socket", "_transport")
+
+    def __init__(self, transport: ITransport) -> None:
+        self._transport = transport
+        self._socket: socket.socket | None = None
+        if isinstance(transport, Server):
+            self._socket = transport.getHandle()
+
+    def write(self, octets: bytes) -> None:
+        """Send ``octets``; what the kernel does not take now goes the usual way."""
+        if self._socket is not None:
+            octets = octets[self._send(self._socket, octets) :]
+            if not octets:
+                return
+            self._socket = None
+        self._transport.write(octets)
+
+    def through_transport(self) -> None:
+        """Leave the socket alone from now on: TLS begins, or the connection is at its end."""
+        self._socket = None
+
+    @staticmethod
+    def _send(sock: socket.socket, octets: bytes) -> int:
+        try:
+            return sock.send(octets)
+        except OSError:
+            # Full, or broken: the transport will find out which, and say so to the reactor.
+            return 0

@@ -1,0 +1,90 @@
+"""
+A provider that does what it is told: for tests of everything that stands before a provider.
+
+It is a whole :class:`smtprelay.interfaces.Provider`, so that an embedder can try his routes with it too.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from twisted.internet.defer import Deferred
+
+from smtprelay.interfaces import Body
+from smtprelay.message import Delivered, Delivery, Envelope, Limits, Outcome, Results
+
+#: One answer: for all recipients, for each, an exception to raise, or any of these later.
+Answer = Outcome | Results | Exception | Deferred["Outcome | Results"]
+
+
+class ScriptedProvider:
+    """
+    Answers from a script.
+
+    :ivar answers: what the next calls of ``deliver`` answer; when it is empty, ``Delivered``.
+    :ivar resolutions: so for ``resolve``; when it is empty, ``None``.
+    :ivar verdicts: so for ``probe``; when it is empty, ``None``.
+    :ivar calls: what was asked, in order: ``("deliver", id)``, ``("resolve", id)``, ``("probe", lane)``.
+    :ivar sent: (delivery, body) of each ``deliver``.
+    :ivar takes: call ``taken`` in each ``deliver``, as a provider does that is polled for its verdict.
+    """
+
+    def __init__(
+        self,
+        name: str = "scripted",
+        answers: Iterable[Answer] = (),
+        *,
+        idempotent: bool = False,
+        limits: Limits | None = None,
+        lane: Callable[[Envelope], str] = lambda _: "",
+        takes: bool = False,
+    ) -> None:
+        self.name = name
+        self.idempotent = idempotent
+        self.limits = limits or Limits()
+        self.takes = takes
+        self.answers = deque(answers)
+        self.resolutions: deque[Answer | None] = deque()
+        self.verdicts: deque[Outcome | Exception | Deferred[Outcome | None] | None] = deque()
+        self.calls: list[tuple[str, str]] = []
+        self.sent: list[tuple[Delivery, bytes]] = []
+        self.closed = False
+        self._lane = lane
+
+    def lane(self, envelope: Envelope) -> str:
+        """See :meth:`smtprelay.interfaces.Provider.lane`."""
+        return self._lane(envelope)
+
+    async def deliver(self, delivery: Delivery, body: Body, taken: Callable[[], None]) -> Results:
+        """Give the next of ``answers``."""
+        self.calls.append(("deliver", delivery.id))
+        self.sent.append((delivery, await body.whole()))
+        if self.takes:
+            taken()
+        return await _results(delivery, self.answers.popleft() if self.answers else Delivered("scripted"))
+
+    async def resolve(self, delivery: Delivery) -> Results | None:
+        """Give the next of ``resolutions``."""
+        self.calls.append(("resolve", delivery.id))
+        answer = self.resolutions.popleft() if self.resolutions else None
+        return None if answer is None else await _results(delivery, answer)
+
+    async def probe(self, lane: str) -> Outcome | None:
+        """Give the next of ``verdicts``."""
+        self.calls.append(("probe", lane))
+        verdict = self.verdicts.popleft() if self.verdicts else None
+        if isinstance(verdict, Exception):
+            raise verdict
+        return await verdict if isinstance(verdict, Deferred) else verdict
+
+    async def close(self) -> None:
+        """See :meth:`smtprelay.interfaces.Provider.close`."""
+        self.closed = True
+
+
+async def _results(delivery: Delivery, answer: Answer) -> Results:
+    given = await answer if isinstance(answer, Deferred) else answer
+    if isinstance(given, Exception):
+        raise given
+    if isinstance(given, Outcome):
+        return dict.fromkeys(delivery.envelope.addresses, given)
+    return given

@@ -1,0 +1,76 @@
+"""What the SMTP server for tests is told to do, and what it remembers."""
+
+from collections import defaultdict, deque
+from typing import Final
+
+from attrs import frozen
+
+
+@frozen
+class Cut:
+    """Cut the connection instead of answering."""
+
+
+@frozen
+class Silence:
+    """Never answer."""
+
+
+@frozen
+class Pause:
+    """Answer after ``seconds``; ``""`` is the usual answer. Needs the sink's ``clock``."""
+
+    seconds: float
+    reply: str = ""
+
+
+#: What a scripted verb gets: a reply (lines joined by ``"\n"``), raw bytes, or one of the above.
+Action = str | bytes | Cut | Silence | Pause
+CUT: Final = Cut()
+SILENCE: Final = Silence()
+
+
+@frozen(kw_only=True)
+class Message:
+    """
+    One message that came whole and was not refused; perhaps its answer was lost.
+
+    :ivar mail: the whole MAIL line, with its parameters; ``rcpts`` so.
+    :ivar body: without dot-stuffing, with its last CRLF.
+    :ivar wire: the bytes as they came, with the final dot.
+    :ivar connection: the number of its connection, from 1.
+    """
+
+    sender: str
+    recipients: tuple[str, ...]
+    body: bytes
+    wire: bytes
+    mail: str
+    rcpts: tuple[str, ...]
+    user: str
+    tls: bool
+    connection: int
+
+
+class Script:
+    """What is done, instead of the usual answer, when a verb comes."""
+
+    def __init__(self) -> None:
+        self._next: dict[str, deque[Action]] = defaultdict(deque)
+        self._always: dict[str, Action] = {}
+
+    def add(self, verb: str, *actions: Action) -> None:
+        """Do ``actions`` in turn, the next times that ``verb`` comes."""
+        self._next[verb].extend(actions)
+
+    def always(self, verb: str, action: Action | None) -> None:
+        """Do ``action`` whenever ``verb`` comes and nothing else waits; ``None``: the usual again."""
+        if action is None:
+            self._always.pop(verb, None)
+        else:
+            self._always[verb] = action
+
+    def take(self, verb: str) -> Action | None:
+        """Return what is to be done for ``verb`` now, and strike it out."""
+        waiting = self._next[verb]
+        return waiting.popleft() if waiting else self._always.get(verb)

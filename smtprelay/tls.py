@@ -1,0 +1,157 @@
+"""
+TLS for what listens: from a certificate and a key on disk to contexts for handshakes.
+
+Certificates are renewed under a running server, mostly by a tool that tells nobody: so
+the files are looked at again, at most once a second and only when somebody connects,
+and read again when they changed. A renewal that went wrong does not stop a server that
+runs: the certificate that was good stays in use, and a warning says why.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from attrs import frozen
+from OpenSSL import SSL, crypto
+from twisted.internet.interfaces import IOpenSSLContextFactory, IReactorTime
+from zope.interface import implementer
+
+from smtprelay.interfaces import Events
+
+#: Seconds that files are taken to be unchanged.
+FRESH: Final = 1.0
+
+#: TLS 1.2 with forward secrecy and AEAD only; the suites of TLS 1.3 are always these.
+MODERN: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL:!eNULL"
+
+_CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----", re.DOTALL)
+
+
+class CertificateError(Exception):
+    """A certificate or key cannot be used; the message names the file and says what is wrong."""
+
+
+@frozen
+class _Stamp:
+    """What changes when a file is replaced or written again."""
+
+    inode: int
+    modified: int
+    changed: int
+    size: int
+
+
+@implementer(IOpenSSLContextFactory)
+class ServerContext:
+    """
+    Makes the contexts of a server from PEM files; for ``startTLS`` and ``TLSMemoryBIOFactory``.
+
+    :param certificate: the server's certificate, then those of its chain.
+    :param key: the private key, not encrypted; it may be the same file.
+    :param clock: tells when a second has passed.
+    :param events: hears ``relay.warning`` when changed files are no good.
+    :param ciphers: an OpenSSL cipher list for TLS 1.2; ``""`` is :data:`MODERN`.
+    :raises CertificateError: if the files are no good now.
+    """
+
+    def __init__(
+        self,
+        certificate: str | os.PathLike[str],
+        key: str | os.PathLike[str],
+        clock: IReactorTime,
+        events: Events,
+        ciphers: str = "",
+    ) -> None:
+        self._certificate = Path(certificate)
+        self._key = Path(key)
+        self._clock = clock
+        self._events = events
+        self._ciphers = ciphers or MODERN
+        self._looked = clock.seconds()
+        self._stamps = self._stamped()
+        self._context = self._load()
+        self._trouble = ""
+
+    def getContext(self) -> SSL.Context:  # noqa: N802 -- called by Twisted
+        """Return the context for a new handshake; it never raises."""
+        now = self._clock.seconds()
+        if not 0 <= now - self._looked < FRESH:
+            self._looked = now
+            self._renew()
+        return self._context
+
+    def _renew(self) -> None:
+        try:
+            stamps = self._stamped()
+            if stamps != self._stamps:
+                self._stamps = stamps
+                self._context = self._load()
+                self._trouble = ""
+        except CertificateError as error:
+            # The same trouble is told once, however many handshakes meet it.
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                self._events("relay.warning", text=f"TLS keeps the certificate it has: {error}")
+
+    def _stamped(self) -> tuple[_Stamp, _Stamp]:
+        return _stamp(self._certificate), _stamp(self._key)
+
+    def _load(self) -> SSL.Context:
+        leaf, *chain = _certificates(self._certificate)
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.set_min_proto_version(SSL.TLS1_2_VERSION)
+        context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE)
+        # Idle sessions are many; each would keep two buffers of 16 KiB.
+        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        try:
+            context.set_cipher_list(self._ciphers.encode("ascii"))
+        except (SSL.Error, UnicodeEncodeError) as error:
+            raise CertificateError(f"ciphers {self._ciphers!r}: no such ciphers") from error
+        context.use_certificate(leaf)
+        for certificate in chain:
+            context.add_extra_chain_cert(certificate)
+        try:
+            context.use_privatekey(_private_key(self._key))
+            context.check_privatekey()
+        except SSL.Error as error:
+            raise CertificateError(
+                f"{self._key}: the key does not belong to the certificate in {self._certificate}"
+            ) from error
+        return context
+
+
+def _stamp(path: Path) -> _Stamp:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise CertificateError(f"{path}: {error.strerror}") from error
+    return _Stamp(status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CertificateError(f"{path}: {error.strerror}") from error
+
+
+def _certificates(path: Path) -> list[crypto.X509]:
+    try:
+        found = [
+            crypto.load_certificate(crypto.FILETYPE_PEM, pem) for pem in _CERTIFICATE.findall(_read(path))
+        ]
+    except (crypto.Error, ValueError) as error:
+        raise CertificateError(f"{path}: a certificate in it cannot be read") from error
+    if not found:
+        raise CertificateError(f"{path}: no certificate in PEM form in it")
+    return found
+
+
+def _private_key(path: Path) -> crypto.PKey:
+    try:
+        # With a passphrase given OpenSSL does not ask the terminal for one.
+        return crypto.load_privatekey(crypto.FILETYPE_PEM, _read(path), passphrase=b"")
+    except (crypto.Error, ValueError, TypeError) as error:
+        raise CertificateError(f"{path}: no private key in PEM form in it, or an encrypted one") from error

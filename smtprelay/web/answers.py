@@ -1,0 +1,94 @@
+"""
+What an answering function gets and returns: a request and an answer as plain values.
+
+Reading a request is validation: what is not understood is refused with a sentence
+that names it, because a filter that is silently ignored deletes the wrong mail.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs
+
+from attrs import evolve, field, frozen
+from twisted.web.server import Request
+
+#: The longest body of a request that is read, bytes.
+MAX_BODY = 1024 * 1024
+
+
+@frozen(kw_only=True)
+class Answer:
+    """A whole HTTP answer. ``headers`` beside the content type and those that all answers have."""
+
+    status: int = 200
+    body: bytes = b""
+    type: str = "application/json"
+    headers: Mapping[str, str] = field(factory=dict)
+
+
+def json_answer(value: Any, status: int = 200) -> Answer:
+    """Return ``value`` as JSON."""
+    return Answer(status=status, body=json.dumps(value).encode())
+
+
+def text_answer(text: str, status: int = 200) -> Answer:
+    """Return plain text."""
+    return Answer(status=status, body=text.encode(), type="text/plain; charset=utf-8")
+
+
+class Problem(Exception):  # noqa: N818 -- an answer, as Refused is
+    """What is raised to answer with ``status`` and ``{"error": sentence}``."""
+
+    def __init__(self, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(sentence)
+        self.answer = evolve(json_answer({"error": sentence}, status), headers=headers or {})
+
+
+@frozen(kw_only=True)
+class Asked:
+    """
+    One request.
+
+    :ivar path: what stood for the ``{names}`` of the route.
+    :ivar query: every value of every query parameter.
+    :ivar body: as sent, at most :data:`MAX_BODY`.
+    :ivar who: the name of the token, or ``"control"`` or ``"local"``; for the record.
+    :ivar role: what that one may do: ``""``, ``"viewer"`` or ``"operator"``.
+    :ivar secure: whether it came over TLS.
+    """
+
+    path: Mapping[str, str]
+    query: Mapping[str, list[str]]
+    accept: str = ""
+    content_type: str = ""
+    body: bytes = field(default=b"", repr=False)
+    token: str = field(default="", repr=False)
+    who: str = ""
+    role: str = ""
+    secure: bool = False
+
+    @classmethod
+    def of(cls, request: Request, path: Mapping[str, str]) -> "Asked":
+        """Read ``request``, all but who it is from."""
+        _, _, query = request.uri.partition(b"?")
+        return cls(
+            path=path,
+            query=parse_qs(query.decode("ascii", "replace"), keep_blank_values=True),
+            accept=request.getHeader("accept") or "",
+            content_type=request.getHeader("content-type") or "",
+            body=request.content.read() if request.content else b"",
+            secure=request.isSecure(),
+        )
+
+    def json(self) -> dict[str, Any]:
+        """Return the body, which must be a JSON object. Raises :class:`Problem`."""
+        if self.content_type.partition(";")[0].strip().lower() != "application/json":
+            raise Problem(415, "send application/json")
+        try:
+            value = json.loads(self.body)
+        except (ValueError, RecursionError) as error:
+            raise Problem(400, f"the body is no JSON: {error}") from None
+        if not isinstance(value, dict):
+            raise Problem(400, "the body must be a JSON object")
+        return value

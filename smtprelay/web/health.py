@@ -1,0 +1,98 @@
+"""
+Whether the relay lives, is ready, and how it does, for orchestrators and monitoring.
+
+Open to anyone who reaches the endpoint, and under any Host: a kubelet asks an IP address
+and has no token. Readiness never depends on a provider: an outage in the cloud must not
+take away the listeners while the spool can still take mail.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from smtprelay.exposition import bridge_metrics, bridge_numbers, render
+from smtprelay.queue import Stock
+from smtprelay.web.answers import Answer, Asked, json_answer, text_answer
+from smtprelay.web.router import Route
+from smtprelay.web.sources import Checks, Sources
+
+
+def health_routes(sources: Sources) -> Sequence[Route]:
+    """Return the probes, in their own spelling and in those of the relays that we replace."""
+
+    async def live(_asked: Asked) -> Answer:
+        return text_answer("ok\n")  # a reactor that does not turn would not have answered
+
+    async def ready(asked: Asked) -> Answer:
+        checks = await _checks(sources, asked.query.get("exclude", ()))
+        lines = [f"[-]{name} {why}" if why else f"[+]{name} ok" for name, why in checks.items()]
+        if "verbose" in asked.query:
+            lines += await _providers(sources)
+        else:
+            lines = [line for line in lines if line.startswith("[-]")]
+        good = not any(checks.values())
+        return text_answer("\n".join([*lines, "ok" if good else "not ready", ""]), 200 if good else 503)
+
+    async def started(_asked: Asked) -> Answer:
+        why = (await sources.readiness()).get("recovery")
+        return text_answer(f"recovery: {why}\n", 503) if why else text_answer("ok\n")
+
+    async def health(_asked: Asked) -> Answer:
+        good = not any((await _checks(sources)).values())
+        return json_answer(_health(sources, good), 200 if good else 503)
+
+    probes = {"/livez": live, "/readyz": ready, "/startupz": started}
+    probes |= dict.fromkeys(("/health", "/healthz", "/ready"), health)
+    return [Route("GET", path, action, "anyone") for path, action in probes.items()]
+
+
+def metrics_routes(sources: Sources) -> Sequence[Route]:
+    """Return ``/metrics``: text, OpenMetrics, or JSON for whoever asks for ``application/json``."""
+
+    async def metrics(asked: Asked) -> Answer:
+        if "application/json" in asked.accept:
+            body = bridge_metrics(sources.metrics.families, sources.uptime, sources.version)
+            return Answer(body=body)
+        await _checks(sources)
+        sources.metrics.stock(await _stock(sources))
+        body, content_type = render(sources.metrics.registry, asked.accept)
+        return Answer(body=body, type=content_type)
+
+    return [Route("GET", "/metrics", metrics, "anyone")]
+
+
+async def _checks(sources: Sources, exclude: Sequence[str] = ()) -> Checks:
+    checks = await sources.readiness()
+    sources.metrics.ready(not any(checks.values()))
+    return {name: why for name, why in checks.items() if name not in exclude}
+
+
+async def _stock(sources: Sources) -> Stock | None:
+    """Return ``None`` where the spool cannot tell: all else is worth knowing just then."""
+    if sources.spool is None:
+        return None
+    try:
+        return await sources.spool.stock()
+    except Exception as error:  # noqa: BLE001 -- whatever the engine raises
+        sources.events("spool.failed", operation="stock", reason=str(error))
+        return None
+
+
+async def _providers(sources: Sources) -> list[str]:
+    stock = await _stock(sources)
+    return [
+        f"[i]provider {lane.provider} {lane.lane}".rstrip() + f" blocked: {lane.blocked_reason}"
+        for lane in (stock.lanes if stock else ())
+        if lane.blocked_reason
+    ]
+
+
+def _health(sources: Sources, good: bool) -> dict[str, object]:
+    now = datetime.fromtimestamp(sources.clock.seconds(), UTC)
+    return {
+        "name": "smtprelay",
+        "status": "ok" if good else "degraded",
+        "version": sources.version,
+        "uptime_seconds": sources.uptime,
+        "timestamp": now.isoformat(timespec="milliseconds"),
+        "metrics": bridge_numbers(sources.metrics.families),
+    }

@@ -1,0 +1,134 @@
+"""
+From a request to the coroutine that answers it.
+
+Twisted Web's resources are trees of objects that write to a request; what this
+site does is a short list of paths, each answered by one ``async`` function that returns
+a value. Here, once, are the things that each of them would otherwise have to remember: who
+may ask, HEAD and 405, a client that went away, and an error that nobody expected.
+"""
+
+import re
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+from urllib.parse import unquote
+
+from attrs import field, frozen
+from twisted.internet.defer import Deferred
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from smtprelay.interfaces import Events
+from smtprelay.lines import flattened
+from smtprelay.web.access import Access
+from smtprelay.web.answers import Answer, Asked, Problem
+
+#: In the headers of every answer; an answer's own win.
+HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-DNS-Prefetch-Control": "off",
+    "Cache-Control": "no-store",
+}
+
+Action = Callable[[Asked], Awaitable[Answer]]
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path))
+
+
+@frozen
+class Route:
+    """
+    One path and how it is answered.
+
+    :ivar path: ``{name}`` stands for one segment; it becomes :attr:`Asked.path`'s ``name``.
+    :ivar role: who may ask: ``"anyone"`` (no token, any Host), ``"visitor"`` (no token),
+        ``"viewer"`` or ``"operator"``.
+    """
+
+    method: str
+    path: str
+    action: Action
+    role: str = "viewer"
+    pattern: re.Pattern[str] = field(init=False, eq=False)
+
+    @pattern.default
+    def _compiled(self) -> re.Pattern[str]:
+        return _pattern(self.path)
+
+
+class Router(Resource):
+    """The root resource of a site: looks the path up and waits for the answer."""
+
+    isLeaf = True
+
+    def __init__(self, routes: Iterable[Route], access: Access, events: Events) -> None:
+        super().__init__()
+        self._routes = tuple(routes)
+        self._access = access
+        self._events = events
+
+    def render(self, request: Request) -> int:
+        """Begin to answer; the rest happens when the answer is there."""
+        gone: list[object] = []
+        request.notifyFinish().addErrback(gone.append)
+        answered = Deferred.fromCoroutine(self._answer(request, gone))
+        answered.addErrback(lambda failure: self._crashed(request, failure))
+        return NOT_DONE_YET
+
+    async def _answer(self, request: Request, gone: list[object]) -> None:
+        path = unquote(request.path.decode("ascii", "replace"))
+        route: Route | None = None
+        try:
+            route, asked = self._find(request, path)
+            asked = await self._access.admit(request, route.role, asked)
+            answer = await route.action(asked)
+        except Problem as problem:
+            answer = problem.answer
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer
+            answer = self._unexpected(path, error)
+        if not gone:
+            self._write(request, answer)
+        self._events(
+            "http.request",
+            client=getattr(request.getClientAddress(), "host", "unix"),
+            method=request.method.decode("ascii", "replace") if route else "other",
+            path=path,
+            code=answer.status,
+            route=route.path if route else "other",
+        )
+
+    def _find(self, request: Request, path: str) -> tuple[Route, Asked]:
+        method = request.method.decode("ascii", "replace")
+        matching = [(route, found) for route in self._routes if (found := route.pattern.fullmatch(path))]
+        for route, found in matching:
+            if route.method == ("GET" if method == "HEAD" else method):
+                return route, Asked.of(request, found.groupdict())
+        if not matching:
+            raise Problem(404, f"there is nothing at {path}")
+        allowed = ", ".join(sorted({route.method for route, _ in matching}))
+        raise Problem(405, f"{path} takes {allowed} only", {"Allow": allowed})
+
+    def _unexpected(self, path: str, error: object) -> Answer:
+        number = uuid.uuid4().hex[:12]
+        text = f"unexpected error {number} while answering {path}"
+        self._events("relay.warning", text=text, exc=flattened(error))
+        return Problem(500, f"an unexpected error happened; the log has it as {number}").answer
+
+    def _write(self, request: Request, answer: Answer) -> None:
+        request.setResponseCode(answer.status)
+        headers = {**HEADERS, "Content-Type": answer.type, **answer.headers}
+        for name, value in headers.items():
+            request.setHeader(name, value)
+        request.setHeader("Content-Length", str(len(answer.body)))
+        request.write(answer.body)
+        request.finish()
+
+    def _crashed(self, request: Request, failure: object) -> None:
+        self._unexpected(repr(request.path), failure)

@@ -1,0 +1,64 @@
+"""
+One HTTP endpoint of the relay: what it serves, put together.
+
+The configuration names parts (``serve: [health, metrics]``); each part is a list of routes.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.server import Request, Site
+
+from smtprelay.web.access import Access
+from smtprelay.web.answers import MAX_BODY
+from smtprelay.web.api import api_routes
+from smtprelay.web.health import health_routes, metrics_routes
+from smtprelay.web.page import page_routes
+from smtprelay.web.router import Route, Router
+from smtprelay.web.sources import Sources
+
+#: What ``serve`` may name.
+PARTS: Final[dict[str, Callable[[Sources], Sequence[Route]]]] = {
+    "health": health_routes,
+    "metrics": metrics_routes,
+    "api": api_routes,
+    "dashboard": page_routes,
+}
+
+
+class _Request(Request):
+    _excessive = False
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
+        # Twisted collects the whole body before anybody sees the request.
+        assert self.content is not None  # made by gotLength
+        if self._excessive or self.content.tell() + len(data) > MAX_BODY:
+            self._excessive = True
+            self.channel.loseConnection()
+        else:
+            super().handleContentChunk(data)
+
+    def process(self) -> None:
+        if not self._excessive:  # its end may have come in the same read
+            super().process()
+
+
+class _Site(Site):
+    noisy = False
+
+    def log(self, request: Any) -> None:
+        """Write nothing: the router tells ``http.request``, without the query and its secrets."""
+
+
+def build_site(serve: Collection[str], sources: Sources, access: Access) -> Site:
+    """
+    Return the factory for one endpoint.
+
+    :param serve: of :data:`PARTS`; anything else is a ``KeyError``.
+    """
+    routes = [route for part in serve for route in PARTS[part](sources)]
+    clock: IReactorTime = sources.clock
+    site = _Site(Router(routes, access, sources.events), requestFactory=_Request, reactor=clock)
+    site.displayTracebacks = False
+    return site

@@ -1,0 +1,47 @@
+"""What the site reads from: the rest of the relay, as far as HTTP shows it."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import field, frozen
+from twisted.internet.interfaces import IReactorTime
+
+from smtprelay.interfaces import Events, Spool
+from smtprelay.metrics import Metrics
+from smtprelay.version import VERSION
+from smtprelay.web.mailbox import Mailbox
+
+#: Each check by name, with the reason why the relay is not ready, or ``None``.
+Checks = Mapping[str, str | None]
+
+
+def _no_listeners() -> Sequence[Mapping[str, Any]]:
+    return ()
+
+
+@frozen(kw_only=True)
+class Sources:
+    """
+    :ivar spool: ``None`` in a relay whose listeners are all synchronous.
+    :ivar started: when the relay started, by ``clock``.
+    :ivar clock: seconds since the epoch, as a reactor counts them.
+    :ivar listeners: one JSON object for each listener.
+    :ivar readiness: the checks behind ``/readyz``. One that is called ``recovery`` is behind
+        ``/startupz``, too: the spool is being put in order after a crash.
+    :ivar mailbox: what the demo's provider has taken.
+    """
+
+    spool: Spool | None
+    metrics: Metrics
+    clock: IReactorTime
+    started: float
+    events: Events
+    readiness: Callable[[], Awaitable[Checks]]
+    listeners: Callable[[], Sequence[Mapping[str, Any]]] = _no_listeners
+    version: str = VERSION
+    mailbox: Mailbox | None = field(default=None)
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the start."""
+        return self.clock.seconds() - self.started

@@ -1,0 +1,188 @@
+// The page: what it asks, when, and which view the URL's hash stands for.
+// #/mail[/id[/tab]] and #/queue[/id]; how it looks is in show.js.
+
+import { bytes, deliveryDetail, deliveryRow, duration, el, empty, laneNote, mailDetail, mailRow } from "./show.js";
+
+const PERIOD = 2000;
+const $ = (id) => document.getElementById(id);
+const shown = new Map(); // what each place shows now, so that what did not change is left alone
+let status = null;
+let timer = 0;
+let turn = 0;
+
+class Refusal extends Error {
+  constructor(code, sentence) { super(sentence); this.code = code; }
+}
+
+async function ask(path, options = {}) {
+  const response = await fetch(`api/v1/${path}`, { cache: "no-store", ...options });
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Refusal(response.status, answer.error || `${response.status} ${response.statusText}`);
+  return answer;
+}
+
+function post(path, body = {}, headers = {}) {
+  const all = { "Content-Type": "application/json", "X-Smtprelay-CSRF": "1", ...headers };
+  return ask(path, { method: "POST", headers: all, body: JSON.stringify(body) });
+}
+
+/** Fill a place, unless it already shows just this. */
+function put(id, value, make) {
+  const key = JSON.stringify(value);
+  if (shown.get(id) === key) return;
+  shown.set(id, key);
+  $(id).replaceChildren(...[make()].flat(Infinity).filter(Boolean));
+}
+
+function where() {
+  const [view, id, tab] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  const known = status?.mailbox ? ["mail", "queue"] : ["queue"];
+  return { view: known.includes(view) ? view : known[0], id: id || "", tab: tab || "" };
+}
+
+function showHeader(place, mails) {
+  put("version", [status.version, Math.round(status.uptime / 60)], () => `${status.version} · up ${duration(status.uptime)}`);
+  const failing = Object.entries(status.ready.checks).filter(([, why]) => why);
+  put("ready", failing, () => status.ready.ok ? "READY" : "NOT READY");
+  $("ready").className = `badge ${status.ready.ok ? "good" : "bad"}`;
+  $("ready").title = failing.map(([name, why]) => `${name}: ${why}`).join("\n") || "every check passes";
+  const names = status.mailbox ? { mail: "Mail", queue: "Queue" } : { queue: "Queue" };
+  put("tabs", [place.view, names], () => Object.entries(names).map(([view, name]) =>
+    el("a", { href: `#/${view}`, "data-testid": `view-${view}`, "aria-current": view === place.view && "page" }, name)));
+  showStats(mails);
+}
+
+function showStats(mails) {
+  const states = status.stock?.states ?? {};
+  const stats = Object.entries({ ...(mails && { delivered: mails.length }), queued: 0, active: 0, deferred: 0, held: 0, ...states });
+  const spool = status.stock ? [["spool", bytes(status.stock.bytes)]] : [];
+  put("stats", [stats, spool], () => [...stats, ...spool].map(([name, count]) =>
+    el("div", { "data-testid": `stat-${name}`, class: count ? "some" : "" }, el("dt", {}, name), el("dd", {}, String(count)))));
+}
+
+async function showMail(place, mails, mine) {
+  put("list", ["mail", place.id, mails], () => mails.length
+    ? el("ul", {}, mails.map((mail) => mailRow(mail, mail.id === place.id)))
+    : empty("No mail has reached the provider yet. Send one:", "smtprelay send --to you@example.com"));
+  if (!place.id || shown.get("detail") === JSON.stringify(["mail", place.id, place.tab])) return;
+  const mail = await ask(`mailbox/${encodeURIComponent(place.id)}`);
+  if (mine !== turn) return;
+  put("detail", ["mail", place.id, place.tab], () => [back("mail"), ...mailDetail(mail, place.tab)]);
+}
+
+async function showQueue(place, mine) {
+  const { deliveries, lanes } = await ask("queue?limit=200");
+  if (mine !== turn) return;
+  const blocked = lanes.filter((lane) => lane.blocked_reason);
+  put("list", ["queue", place.id, deliveries, blocked], () => [
+    ...blocked.map(laneNote),
+    deliveries.length
+      ? el("ul", {}, deliveries.map((one) => deliveryRow(one, one.id === place.id)))
+      : empty("Nothing waits: whatever was accepted is delivered."),
+  ]);
+  if (!place.id) return;
+  const { deliveries: found } = await ask(`queue/${encodeURIComponent(place.id)}`);
+  if (mine !== turn) return;
+  const exact = found.filter((one) => one.summary.id === place.id);
+  const all = exact.length ? exact : found; // a message's id stands for all its deliveries
+  put("detail", ["queue", place.id, all], () => [back("queue"), ...all.flatMap((one) => deliveryDetail(one, buttons(one.summary)))]);
+}
+
+const back = (view) => el("a", { class: "back", href: `#/${view}` }, "← back");
+
+function buttons({ id, state }) {
+  if (status.role !== "operator") return null;
+  const actions = state === "held" ? ["release", "delete"] : ["retry", "hold", "delete"];
+  return el("p", { class: "buttons" }, actions.map((action) =>
+    el("button", { type: "button", "data-testid": `do-${action}`, click: (event) => press(event.target, action, id) }, action)));
+}
+
+async function press(button, action, id) {
+  if (action === "delete" && button.dataset.sure === undefined) {
+    button.dataset.sure = "";
+    button.textContent = "really delete?";
+    return;
+  }
+  button.disabled = true;
+  try {
+    await post(`queue/${action}`, { ids: [id], why: "on the page" });
+    if (action === "delete") location.hash = "#/queue";
+  } catch (error) {
+    trouble(error);
+    button.disabled = false;
+    return;
+  }
+  refresh();
+}
+
+function trouble(error) {
+  $("trouble").hidden = !error;
+  $("trouble").textContent = error ? (error instanceof Refusal ? error.message : `no answer from the relay: ${error.message}`) : "";
+}
+
+function lock(locked) {
+  $("login").hidden = !locked;
+  document.querySelector("main").hidden = locked;
+}
+
+async function show(mine) {
+  const news = await ask("status");
+  const mails = news.mailbox ? (await ask("mailbox")).mails : null;
+  if (mine !== turn) return;
+  status = news;
+  lock(false);
+  const place = where();
+  document.body.dataset.place = place.id ? "detail" : "list";
+  $("detail").hidden = !place.id;
+  if (!shown.get("detail")?.startsWith(JSON.stringify([place.view, place.id]).slice(0, -1))) {
+    shown.delete("detail");
+    $("detail").replaceChildren();
+  }
+  showHeader(place, mails);
+  await (place.view === "mail" ? showMail(place, mails, mine) : showQueue(place, mine));
+}
+
+async function refresh() {
+  clearTimeout(timer);
+  turn += 1;
+  try {
+    await show(turn);
+    trouble(null);
+  } catch (error) {
+    if (error.code === 401) { lock(true); trouble(null); } else trouble(error);
+    if (!(error instanceof Refusal)) { $("ready").textContent = "NO ANSWER"; $("ready").className = "badge bad"; shown.delete("ready"); }
+  }
+  clearTimeout(timer);
+  if ($("login").hidden && !document.hidden) timer = setTimeout(refresh, PERIOD);
+}
+
+async function login(token) {
+  try {
+    await post("login", {}, { Authorization: `Bearer ${token}` });
+    trouble(null);
+    await refresh();
+  } catch (error) {
+    trouble(error);
+    lock(true);
+  }
+}
+
+/** A link that was printed with its token opens the page and does not stay in the history. */
+async function start() {
+  const token = new URLSearchParams(location.search).get("token") || /^#token=(.+)$/.exec(location.hash)?.[1];
+  if (token) {
+    history.replaceState(null, "", location.pathname + location.hash.replace(/^#token=.*/, ""));
+    await login(token);
+  } else {
+    await refresh();
+  }
+  window.addEventListener("hashchange", refresh);
+  document.addEventListener("visibilitychange", () => document.hidden || refresh());
+  $("login").addEventListener("submit", (event) => {
+    event.preventDefault();
+    login(new FormData(event.target).get("token"));
+    event.target.reset();
+  });
+}
+
+start();

@@ -1,0 +1,147 @@
+// How things look: from the API's JSON to elements. Text only ever becomes text nodes.
+
+/** Return an element; `attributes` that are functions become listeners, `false` and `null` are left out. */
+export function el(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") made.addEventListener(name, value);
+    else if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  return made;
+}
+
+export function time(seconds) {
+  if (seconds === null || seconds === undefined) return "";
+  const date = new Date(seconds * 1000);
+  const today = date.toDateString() === new Date().toDateString();
+  const text = today ? date.toLocaleTimeString() : date.toLocaleString();
+  return el("time", { datetime: date.toISOString(), title: date.toISOString() }, text);
+}
+
+export function bytes(count) {
+  const units = ["B", "KB", "MB", "GB", "TB"];
+  let power = 0;
+  while (count >= 1000 && power < units.length - 1) { count /= 1000; power += 1; }
+  return `${count < 10 && power ? count.toFixed(1) : Math.round(count)} ${units[power]}`;
+}
+
+export function duration(seconds) {
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} d`;
+}
+
+const address = (text) => el("bdi", {}, text || "<>");
+const chip = (text) => el("span", { class: `chip ${text}` }, text);
+const fact = (name, value) => [el("dt", {}, name), el("dd", {}, value)];
+
+function people(addresses) {
+  if (!addresses.length) return "nobody";
+  const more = addresses.length > 1 ? el("span", { class: "quiet", title: addresses.slice(1).join(", ") }, ` +${addresses.length - 1}`) : null;
+  return [address(addresses[0]), more];
+}
+
+/** One line of a list: a link whose href is the state to go to. */
+function row({ id, href, current, first, second, third }) {
+  const cells = [first, second, third].filter(Boolean).map((line) => el("div", {}, line));
+  return el("li", {}, el("a", { class: "row", href, "data-testid": `msg-row-${id}`, "aria-current": current && "true" }, cells));
+}
+
+export function mailRow(mail, current) {
+  return row({
+    id: mail.id,
+    href: `#/mail/${encodeURIComponent(mail.id)}`,
+    current,
+    first: [el("b", { dir: "auto" }, mail.subject || "(no subject)"), time(mail.received)],
+    second: [el("span", {}, address(mail.sender), " → ", people(mail.recipients)),
+      el("span", { class: "quiet" }, mail.attachments ? `${mail.attachments} attached · ` : "", bytes(mail.size))],
+  });
+}
+
+export function deliveryRow(delivery, current) {
+  const next = delivery.due && delivery.state === "deferred" ? ["again ", time(delivery.due)] : [];
+  const why = delivery.waiting_for || delivery.reason;
+  return row({
+    id: delivery.id,
+    href: `#/queue/${encodeURIComponent(delivery.id)}`,
+    current,
+    first: [el("span", {}, chip(delivery.state), " ", el("code", {}, delivery.id)), time(delivery.received)],
+    second: [el("span", {}, address(delivery.sender), " → ", people(delivery.recipients.map((one) => one.address))),
+      el("span", { class: "quiet" }, `${delivery.provider} · ${delivery.attempts} tries`, next.length ? " · " : "", next)],
+    third: why && [el("span", { class: "why" }, why)],
+  });
+}
+
+export function laneNote(lane) {
+  return el("p", { class: "blocked", role: "note", "data-testid": `provider-card-${lane.provider}` },
+    el("b", {}, [lane.provider, lane.lane].filter(Boolean).join(" ")), " is blocked: ", lane.blocked_reason,
+    el("span", { class: "quiet" }, ` ${lane.waiting} waiting, tried again `, time(lane.blocked_until)));
+}
+
+function tabs(names, chosen, href) {
+  return el("nav", { class: "tabs", "aria-label": "Parts of the mail" }, names.map((name) =>
+    el("a", { href: href(name), "data-testid": `tab-${name}`, "aria-current": name === chosen && "true" }, name)));
+}
+
+const BODIES = {
+  html: (mail, path) => el("iframe", { sandbox: true, src: `${path}/html`, title: "The mail's HTML", "data-testid": "preview-frame", referrerpolicy: "no-referrer" }),
+  text: (mail) => el("pre", { class: "body", dir: "auto" }, mail.text),
+  headers: (mail) => el("table", {}, mail.headers.map(([name, value]) =>
+    el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value)))),
+};
+
+function attachments(mail, path) {
+  return mail.attachments.length && el("ul", { class: "files", "aria-label": "Attachments" }, mail.attachments.map((part, n) =>
+    el("li", {}, el("a", { href: `${path}/attachments/${n}`, download: part.name || "attachment" }, part.name || "attachment"),
+      el("span", { class: "quiet" }, ` ${part.type}, ${bytes(part.size)}${part.content_id ? ", inline" : ""}`))));
+}
+
+export function mailDetail(mail, tab) {
+  const names = ["html", "text", "headers"].filter((name) => name !== "html" || mail.html !== null);
+  const chosen = names.includes(tab) ? tab : names[0];
+  const path = `api/v1/mailbox/${encodeURIComponent(mail.id)}`;
+  const kinds = [["To", mail.to], ["Cc", mail.cc], ["Bcc", mail.bcc]].filter(([, list]) => list.length);
+  return [
+    el("h2", { dir: "auto" }, mail.subject || "(no subject)"),
+    el("dl", { class: "facts" },
+      fact("From", address(mail.sender)),
+      kinds.map(([kind, list]) => fact(kind, list.map((one) => el("span", { class: "person" }, address(one))))),
+      fact("Taken", [time(mail.received), el("span", { class: "quiet" }, ` ${bytes(mail.size)}, provider's id ${mail.id}`)])),
+    attachments(mail, path),
+    tabs(names, chosen, (name) => `#/mail/${encodeURIComponent(mail.id)}/${name}`),
+    BODIES[chosen](mail, path),
+  ];
+}
+
+function history(attempts) {
+  return el("ol", { class: "history" }, attempts.map((one) => el("li", { "data-testid": "timeline-item" },
+    time(one.started), " ", chip(one.outcome || "active"), ` #${one.number} `, one.provider,
+    one.ended !== null && el("span", { class: "quiet" }, ` ${(one.ended - one.started).toFixed(2)} s`),
+    one.reason && el("div", { class: "why" }, one.reason))));
+}
+
+/** One delivery with its history; `act(action)` gives its buttons, or `null` to a viewer. */
+export function deliveryDetail({ summary, client, message_id: messageId, history: attempts }, buttons) {
+  return [
+    el("h2", {}, chip(summary.state), " ", el("code", {}, summary.id)),
+    (summary.waiting_for || summary.reason) && el("p", { class: "why" }, summary.waiting_for || summary.reason),
+    el("dl", { class: "facts" },
+      fact("Subject", el("span", { dir: "auto" }, summary.subject || "—")),
+      fact("From", address(summary.sender)),
+      fact("To", summary.recipients.map((one) => el("div", {}, address(one.address), " ", chip(one.state),
+        one.reason && el("span", { class: "why" }, ` ${one.reason}`)))),
+      fact("Received", [time(summary.received), " from ", client.address || "here", client.user ? ` as ${client.user}` : "",
+        client.listener ? ` on ${client.listener}` : "", client.tls ? `, ${client.tls}` : ", in plain text"]),
+      fact("Route", `${summary.route} → ${[summary.provider, summary.lane].filter(Boolean).join(" ")}`),
+      fact("Message-ID", messageId || "—"),
+      summary.due && summary.state === "deferred" ? fact("Next try", time(summary.due)) : []),
+    buttons,
+    el("h3", {}, "What happened"),
+    attempts.length ? history(attempts) : el("p", { class: "quiet" }, "Nothing yet."),
+  ];
+}
+
+export function empty(text, command) {
+  return el("div", { class: "empty" }, el("p", {}, text), command && el("code", {}, command));
+}

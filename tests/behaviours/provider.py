@@ -1,0 +1,261 @@
+"""
+What every provider promises, to be run against a fake of what is behind it.
+
+A test module makes a :class:`Stage` and joins it with the contracts that its
+provider can be brought to break: a folder has no password to be wrong::
+
+    class AcsDelivers(DeliveryContract, SynchronousTestCase):
+        def stage(self): return AcsStage()
+"""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any
+
+from smtprelay.interfaces import Provider
+from smtprelay.message import (
+    Blocked,
+    Deferred,
+    Delivered,
+    Delivery,
+    Envelope,
+    Failed,
+    Recipient,
+    Results,
+    Uncertain,
+)
+
+MAIL = (
+    b"From: Ann <ann@mail.example.com>\r\n"
+    b"To: Stranger <stranger@example.org>, bob@example.net\r\n"
+    b"Cc: another@example.org\r\n"
+    b"Bcc: blind@example.org\r\n"
+    b"Subject: Hi\r\n"
+    b"\r\n"
+    b"hello\r\n"
+    b".\r\n"
+)
+
+
+class Whole:
+    """A body in memory, as the spool gives it."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.size = len(content)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Give it in two pieces."""
+        yield self.content[:100]
+        yield self.content[100:]
+
+    async def whole(self) -> bytes:
+        """Give all."""
+        return self.content
+
+
+class Stage(ABC):
+    """
+    A provider, and the fake behind it.
+
+    :ivar words: what the fake says with its permanent refusal.
+    """
+
+    provider: Provider
+    words: str = ""
+
+    @abstractmethod
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Carry a coroutine of the provider to its end, let time pass for it, and return its result."""
+
+    @abstractmethod
+    def play(self, scene: str) -> None:
+        """
+        Prepare the next attempt.
+
+        ``transient`` and ``permanent`` refuse the mail; ``credentials`` refuses us, for
+        good; ``lost`` takes the mail and cuts the connection instead of answering.
+        """
+
+    @abstractmethod
+    def recipients(self) -> Sequence[str]:
+        """Return whom the fake sent mail to, one entry for each copy."""
+
+    @abstractmethod
+    def leftovers(self) -> Sequence[object]:
+        """Return the delayed calls and connections that are there."""
+
+
+def delivery(*addresses: str, sender: str = "ann@mail.example.com") -> Delivery:
+    """Make a delivery, always of the same operation."""
+    envelope = Envelope(sender=sender, recipients=tuple(Recipient(address=address) for address in addresses))
+    return Delivery(
+        message="m1",
+        n=1,
+        generation=0,
+        route="default",
+        provider="p",
+        lane="",
+        envelope=envelope,
+        size=len(MAIL),
+        received=1_800_000_000.0,
+    )
+
+
+BOB, CY = "bob@example.net", "cy@example.net"
+
+
+class Contract:
+    """The tools of all contracts; mixed into a ``SynchronousTestCase``."""
+
+    def stage(self) -> Stage:
+        """Make a new stage."""
+        raise AssertionError("a stage is made by the test module")
+
+    def setUp(self) -> None:
+        self.at = self.stage()
+
+    def deliver(self, item: Delivery, body: bytes = MAIL) -> Results:
+        """Deliver once, and check that exactly the envelope's recipients have an outcome."""
+        results = self.at.run(self.at.provider.deliver(item, Whole(body), lambda: None))
+        self.assertEqual(set(results), set(item.envelope.addresses))
+        return results
+
+    def assert_all(self, results: Results, kind: type) -> None:
+        """Check that everybody's outcome is of one kind."""
+        self.assertEqual({type(outcome) for outcome in results.values()}, {kind}, results)
+
+
+class DeliveryContract(Contract):
+    """Every provider."""
+
+    def test_delivered_once(self) -> None:
+        """A success is ``Delivered`` for each recipient, and one copy for each."""
+        self.assert_all(self.deliver(delivery(BOB, CY)), Delivered)
+        self.assertEqual(Counter(self.at.recipients()), {BOB: 1, CY: 1})
+
+    def test_the_envelope_decides(self) -> None:
+        """Whom the headers name and the envelope does not gets nothing."""
+        self.assert_all(self.deliver(delivery(CY)), Delivered)
+        self.assertEqual(list(self.at.recipients()), [CY])
+
+    def test_strange_mail(self) -> None:
+        """Nothing that a mail contains makes a provider raise, or loses a recipient."""
+        for body in (
+            b"",
+            b"\r\n",
+            b"no header at all",
+            b"\0\xff\r\n\r\n\r\r\n",
+            b": x\r\nTo: \xc3\x28\r\n\r\nx",
+        ):
+            self.deliver(delivery(BOB), body)
+            self.at = self.stage()
+
+    def test_strange_addresses(self) -> None:
+        """An address that could smuggle something harms nobody but itself."""
+        for bad in ("x@y\r\nRCPT TO:<evil@example.org>", "x> <evil@example.org", "ü@ü", "\0", "@"):
+            self.at = self.stage()
+            self.deliver(delivery(bad, BOB))
+            self.assertNotIn("evil@example.org", self.at.recipients())
+            self.deliver(delivery(BOB, sender=bad))
+            self.assertNotIn("evil@example.org", self.at.recipients())
+
+    def test_lane(self) -> None:
+        """Its lane is text, and the same for the same envelope."""
+        envelope = delivery(BOB).envelope
+        lane = self.at.provider.lane(envelope)
+        self.assertIsInstance(lane, str)
+        self.assertEqual(self.at.provider.lane(envelope), lane)
+
+    def test_probe(self) -> None:
+        """A probe sends no mail, and says that a provider works that does, or that it cannot tell."""
+        self.assertIsInstance(self.at.run(self.at.provider.probe("")), Delivered | None)
+        self.assertEqual(list(self.at.recipients()), [])
+
+    def test_close(self) -> None:
+        """After close there is no connection and no delayed call left."""
+        self.deliver(delivery(BOB))
+        self.at.run(self.at.provider.close())
+        self.assertEqual(list(self.at.leftovers()), [])
+
+
+class RepeatContract(Contract):
+    """Providers that say they are idempotent."""
+
+    def test_repeated(self) -> None:
+        """The same operation delivered twice is one mail."""
+        self.assertTrue(self.at.provider.idempotent)
+        self.assert_all(self.deliver(delivery(BOB)), Delivered)
+        self.assert_all(self.deliver(delivery(BOB)), Delivered)
+        self.assertEqual(list(self.at.recipients()), [BOB])
+
+    def test_resolved(self) -> None:
+        """``resolve`` finds what was delivered, and ``None`` for what never was; it sends nothing."""
+        self.assertIsNone(self.at.run(self.at.provider.resolve(delivery(BOB))))
+        self.deliver(delivery(BOB))
+        self.assert_all(self.at.run(self.at.provider.resolve(delivery(BOB))), Delivered)
+        self.assertEqual(list(self.at.recipients()), [BOB])
+
+
+class TransientContract(Contract):
+    """Providers that can fail for a while."""
+
+    def test_deferred(self) -> None:
+        """A transient refusal is ``Deferred`` with a reason, and the next attempt succeeds."""
+        self.at.play("transient")
+        results = self.deliver(delivery(BOB))
+        self.assert_all(results, Deferred)
+        self.assertTrue(results[BOB].why)
+        self.assertEqual(list(self.at.recipients()), [])
+        self.assert_all(self.deliver(delivery(BOB)), Delivered)
+        self.assertEqual(list(self.at.recipients()), [BOB])
+
+
+class PermanentContract(Contract):
+    """Providers that can refuse a mail."""
+
+    def test_failed(self) -> None:
+        """A permanent refusal is ``Failed``, in the provider's words and with a permanent code."""
+        self.at.play("permanent")
+        results = self.deliver(delivery(BOB))
+        self.assert_all(results, Failed)
+        self.assertIn(self.at.words, results[BOB].why)
+        self.assertRegex(results[BOB].code, r"\A5\.\d{1,3}\.\d{1,3}\Z")
+
+
+class CredentialsContract(Contract):
+    """Providers that know who we are."""
+
+    def test_blocked(self) -> None:
+        """Refused credentials are ``Blocked``, never the mail's fault; a probe says the same."""
+        self.at.play("credentials")
+        results = self.deliver(delivery(BOB))
+        self.assert_all(results, Blocked)
+        self.assertIn(results[BOB].lane, {"", self.at.provider.lane(delivery(BOB).envelope)})
+        self.assertIsInstance(self.at.run(self.at.provider.probe("")), Blocked)
+        self.assertEqual(list(self.at.recipients()), [])
+
+
+class LostAnswerContract(Contract):
+    """Providers behind a network."""
+
+    def test_uncertain(self) -> None:
+        """
+        An answer that is lost after the body was sent is ``Uncertain``.
+
+        An idempotent provider then finds out, or sends the same operation again: it is one mail.
+        """
+        self.at.play("lost")
+        self.assert_all(self.deliver(delivery(BOB)), Uncertain)
+        found = self.at.run(self.at.provider.resolve(delivery(BOB)))
+        if self.at.provider.idempotent:
+            self.assert_all(found or self.deliver(delivery(BOB)), Delivered)
+        self.assertEqual(list(self.at.recipients()), [BOB])
+
+    def test_close_after_a_loss(self) -> None:
+        """A lost connection leaves nothing behind."""
+        self.at.play("lost")
+        self.deliver(delivery(BOB))
+        self.at.run(self.at.provider.close())
+        self.assertEqual(list(self.at.leftovers()), [])

@@ -1,0 +1,99 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from smtprelay.version import VERSION
+from tests.cli.fakes import CommandCase, FakeRelay, Ran, queue_of
+
+QUEUE = {"GET /api/v1/queue": (200, queue_of())}
+
+
+class AppTests(CommandCase):
+    def test_version(self) -> None:
+        """``--version`` and ``version`` print the same."""
+        wanted = Ran(0, f"smtprelay {VERSION}\n", "")
+        self.assertEqual([self.run_command("--version"), self.run_command("version")], [wanted, wanted])
+
+    def test_help_names_every_command(self) -> None:
+        """``--help`` names each command with one line about it."""
+        ran = self.run_command("--help")
+        for name in ("run", "demo", "check-config", "hash-password", "send", "queue", "status", "version"):
+            self.assertRegex(ran.out, rf"(?m)^  {name} +\w+")
+
+    def test_usage(self) -> None:
+        """Mistakes of usage are one line that says where to read on: exit 2."""
+        for argv in (("quue",), ("queue", "--lots"), ("queue", "show"), ("send",), ("-o", "xml", "status")):
+            ran = self.run_command(*argv)
+            self.assertEqual((ran.status, ran.out, ran.err.count("\n")), (2, "", 1), argv)
+            self.assertIn("--help)", ran.err)
+
+    def test_options_before_and_after(self) -> None:
+        """Global options count before the command, after it, and between; the innermost wins."""
+        relay = FakeRelay(self, QUEUE)
+        for argv in (
+            ("-o", "json", "--endpoint", relay.endpoint, "queue", "list"),
+            ("--endpoint", relay.endpoint, "queue", "-o", "json", "list"),
+            ("queue", "list", "--endpoint", relay.endpoint, "-o", "json"),
+            ("-o", "ids", "--endpoint", "/nowhere", "queue", "list", "--endpoint", relay.endpoint, "-ojson"),
+        ):
+            self.assertEqual(json.loads(self.run_command(*argv).out), queue_of(), argv)
+
+    def test_endpoint_from_the_environment(self) -> None:
+        """SMTPRELAY_ENDPOINT is the endpoint, unless one is given."""
+        relay, other = FakeRelay(self, QUEUE), FakeRelay(self, QUEUE)
+        os.environ["SMTPRELAY_ENDPOINT"] = relay.endpoint
+        self.addCleanup(os.environ.pop, "SMTPRELAY_ENDPOINT")
+        self.run_command("queue", "list")
+        self.run_command("--endpoint", other.endpoint, "queue", "list")
+        self.assertEqual((len(relay.asked), len(other.asked)), (1, 1))
+
+    def test_token_file(self) -> None:
+        """The token of --token-file goes to the URL; a file that is not there is an error in words."""
+        relay = FakeRelay(self, QUEUE, tcp=True)
+        token = self.mktemp()
+        Path(token).write_text("s3cret\n")
+        self.run_command("queue", "list", "--endpoint", relay.endpoint, "--token-file", token)
+        self.assertEqual(relay.asked[0].headers["Authorization"], "Bearer s3cret")
+        ran = self.run_command("queue", "list", "--endpoint", relay.endpoint, "--token-file", "no-such-file")
+        self.assertEqual(ran.status, 1)
+        self.assertIn("no-such-file", ran.err)
+
+    def test_unexpected(self) -> None:
+        """What nobody foresaw is a sentence too: an answer of the wrong shape is no traceback."""
+        relay = FakeRelay(self, {"GET /api/v1/queue": (200, {"deliveries": 7})})
+        ran = self.run_command("--endpoint", relay.endpoint, "queue", "list")
+        self.assertEqual((ran.status, ran.out, ran.err.count("\n")), (1, "", 1))
+
+
+class ProcessTests(CommandCase):
+    def python(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        root = str(Path(__file__).parents[2])
+        environ = {**os.environ, "PYTHONPATH": root}
+        return subprocess.run(
+            [sys.executable, *argv], check=False, capture_output=True, text=True, env=environ, timeout=60
+        )
+
+    def test_thin_commands_import_no_reactor(self) -> None:
+        """Asking the relay imports neither Twisted nor attrs nor rich: that is what makes it fast."""
+        relay = FakeRelay(self, QUEUE)
+        script = (
+            "import sys; from smtprelay.cli import main; status = main();"
+            "print(status, sorted({'twisted', 'attr', 'rich', 'yaml'} & set(sys.modules)))"
+        )
+        done = self.python("-c", script, "queue", "list", "--endpoint", relay.endpoint)
+        self.assertEqual(done.stdout, "Nothing waits.\n0 []\n", done.stderr)
+
+    def test_module(self) -> None:
+        """``python -m smtprelay`` is the command, and its exit status is the process's."""
+        done = self.python("-m", "smtprelay", "queue", "delete")
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertTrue(done.stderr.startswith("smtprelay: say what to delete"), done.stderr)
+
+    def test_reader_goes_away(self) -> None:
+        """A reader that stops reading (``| head``) causes no traceback."""
+        script = "import os, sys; from smtprelay.cli import main; os.close(1); r, w = os.pipe(); os.close(r);"
+        script += "sys.stdout = os.fdopen(w, 'w'); sys.exit(main(['--help']))"
+        done = self.python("-c", script)
+        self.assertEqual((done.returncode, done.stderr), (1, ""))

@@ -1,0 +1,95 @@
+import os
+import socket
+from pathlib import Path
+
+from smtprelay.cli.client import Client
+from smtprelay.cli.exits import CliError
+from tests.cli.fakes import CommandCase, FakeRelay
+
+
+class ClientTests(CommandCase):
+    def fails(self, client: Client) -> CliError:
+        return self.assertRaises(CliError, client.get, "/x")
+
+    def answering(self, status: int, answer: object) -> Client:
+        return Client(FakeRelay(self, {"GET /x": (status, answer)}).endpoint)
+
+    def test_socket_and_url(self) -> None:
+        """A socket's path, with or without ``unix:``, and a URL all reach the relay."""
+        local = FakeRelay(self, {"GET /x": (200, {"a": 1})})
+        remote = FakeRelay(self, {"GET /x": (200, {"a": 2})}, tcp=True)
+        self.assertEqual(Client(local.endpoint).get("/x"), {"a": 1})
+        self.assertEqual(Client(f"unix:{local.endpoint}").get("/x"), {"a": 1})
+        self.assertEqual(Client(remote.endpoint).get("/x"), {"a": 2})
+
+    def test_token(self) -> None:
+        """A token goes out as a bearer token; without one there is no such header."""
+        relay = FakeRelay(self, {"GET /x": (200, {"a": 1})})
+        Client(relay.endpoint, "s3cret").get("/x")
+        Client(relay.endpoint).get("/x")
+        sent = [asked.headers.get("Authorization") for asked in relay.asked]
+        self.assertEqual(sent, ["Bearer s3cret", None])
+
+    def test_statuses(self) -> None:
+        """What the relay refuses becomes its sentence and the exit status that fits."""
+        wanted = {400: 1, 401: 77, 403: 77, 404: 1, 429: 75, 500: 1, 503: 75}
+        for code, status in wanted.items():
+            error = self.fails(self.answering(code, {"error": f"because {code}"}))
+            self.assertEqual((error.status, str(error)), (status, f"because {code}"))
+
+    def test_no_json(self) -> None:
+        """An answer that is no JSON, or not ours, is named by its status."""
+        self.assertIn("500 Internal Server Error", str(self.fails(self.answering(500, b"<html>"))))
+        self.assertIn("200 OK", str(self.fails(self.answering(200, b"<html>"))))
+        self.assertIn("404 Not Found", str(self.fails(self.answering(404, ["a list"]))))
+
+    def test_nobody(self) -> None:
+        """No socket, or one that nobody listens at, is exit 69 and not listening."""
+        missing = Client(self.mktemp())
+        path = self.mktemp()
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(path)
+        for client in (missing, Client(path)):
+            self.assertEqual(self.fails(client).status, 69)
+            self.assertIn("not running", str(self.fails(client)))
+            self.assertFalse(client.listening())
+
+    def test_hangs_up(self) -> None:
+        """A relay that hangs up, or does not answer in time, is exit 69 in words."""
+        path = self.mktemp()
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.bind(path)
+            silent.listen()
+            error = self.fails(Client(path, timeout=0.05))
+        self.assertEqual((error.status, str(error)), (69, f"{path}: no answer in 0.05 s"))
+
+    def test_not_ours_to_open(self) -> None:
+        """A socket that we may not open is exit 77, and it counts as listening."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        if os.geteuid() == 0:
+            client = _Denied(str(folder / "sock"))
+        else:
+            folder.chmod(0)
+            self.addCleanup(folder.chmod, 0o700)
+            client = Client(str(folder / "sock"))
+        self.assertEqual(self.fails(client).status, 77)
+        self.assertTrue(client.listening())
+
+    def test_bad_urls(self) -> None:
+        """A URL that cannot be one is an error of usage."""
+        for url in ("http://", "http://h:x", "http://h/path", "https://:1", "http://[::1"):
+            self.assertEqual(self.fails(Client(url)).status, 2, url)
+
+
+class _Denied(Client):
+    """root may open everything, so for root the refusal is made."""
+
+    def _connection(self):  # noqa: ANN202
+        connection = super()._connection()
+
+        def connect() -> None:
+            raise PermissionError(13, "Permission denied")
+
+        connection.connect = connect
+        return connection

@@ -1,0 +1,118 @@
+"""The commands against the relay's real API: what both sides believe of each other is the same."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial.unittest import TestCase
+
+from smtprelay.message import Client, Draft, Envelope, Planned, Recipient
+from smtprelay.metrics import Metrics
+from smtprelay.spool.memory import open_memory
+from smtprelay.web.access import Access
+from smtprelay.web.site import build_site
+from smtprelay.web.sources import Sources
+from tests.recording import Recording
+
+ROOT = Path(__file__).parents[2]
+ID = "7QK2AAAA00000000"
+
+
+class ContractTests(TestCase):
+    def setUp(self) -> Deferred[None]:
+        events = Recording()
+        self.spool = open_memory(clock=reactor, paces={}, events=events)
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.spool.close()))
+        self.checks: dict[str, str | None] = {"spool": None}
+        sources = Sources(
+            spool=self.spool,
+            metrics=Metrics(),
+            clock=reactor,
+            started=reactor.seconds() - 100,
+            events=events,
+            readiness=self.readiness,
+            listeners=lambda: [{"name": "lan", "endpoint": "tcp:2525"}],
+        )
+        # Relative: a socket's address is short.
+        self.socket = os.path.relpath(self.mktemp())
+        site = build_site(("health", "api"), sources, Access(reactor, control=True))
+        self.addCleanup(reactor.listenUNIX(self.socket, site).stopListening)
+        return Deferred.fromCoroutine(self.put())
+
+    async def readiness(self) -> dict[str, str | None]:
+        return self.checks
+
+    async def put(self) -> None:
+        to = (Recipient(address="anna@example.com"), Recipient(address="bob@example.com"))
+        draft = Draft(
+            id=ID,
+            envelope=Envelope(sender="scan@example.com", recipients=to),
+            client=Client(address="10.0.3.17", listener="lan"),
+            received=reactor.seconds() - 60,
+        )
+        planned = Planned(route="printers", provider="acs", lane="", recipients=to)
+        await self.spool.accept(draft, b"Subject: Scan\r\n\r\nHello\r\n", [planned])
+
+    async def run_command(self, *argv: str) -> tuple[int, str, str]:
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), "SMTPRELAY_ENDPOINT": self.socket}
+        out, err, status = await getProcessOutputAndValue(
+            sys.executable, ("-m", "smtprelay", *argv), environ, str(Path.cwd())
+        )
+        return status, out.decode(), err.decode()
+
+    async def parsed(self, *argv: str) -> Any:
+        _, out, _ = await self.run_command(*argv, "-o", "json")
+        return json.loads(out)
+
+    async def test_list(self) -> None:
+        """The queue's table, its JSON and its filters."""
+        status, out, err = await self.run_command("queue", "list")
+        self.assertEqual((status, err), (0, ""))
+        self.assertIn(f"{ID}.1", out)
+        self.assertIn("anna@example.com +1", out)
+        (delivery,) = (await self.parsed("queue", "list", "--from", "scan@example.com"))["deliveries"]
+        self.assertEqual((delivery["state"], delivery["subject"]), ("queued", "Scan"))
+        self.assertEqual((await self.parsed("queue", "list", "--state", "held"))["deliveries"], [])
+
+    async def test_show(self) -> None:
+        """One message by the beginning of its id, in any case; an unknown one is a sentence."""
+        status, out, _ = await self.run_command("queue", "show", ID[:5].lower())
+        self.assertEqual(status, 0)
+        self.assertIn("from 10.0.3.17, listener lan", out)
+        self.assertIn("bob@example.com   open", out)
+        status, out, err = await self.run_command("queue", "show", "ZZZZ")
+        self.assertEqual((status, out, err.count("\n")), (1, "", 1))
+
+    async def test_edit(self) -> None:
+        """Hold, a dry run, release, and delete change the queue as they say, and are in its history."""
+        self.assertEqual((await self.run_command("queue", "hold", ID, "--why", "look"))[0], 0)
+        (detail,) = (await self.parsed("queue", "show", ID))["deliveries"]
+        self.assertEqual(detail["summary"]["state"], "held")
+        self.assertIn("look", detail["history"][-1]["reason"])
+        dry = await self.parsed("queue", "delete", "--state", "held", "--dry-run")
+        self.assertEqual(dry["ids"], [f"{ID}.1"])
+        self.assertEqual((await self.run_command("queue", "release", "--all"))[0], 0)
+        _, out, _ = await self.run_command("queue", "delete", ID)
+        self.assertEqual(out, f"deleted 1 delivery: {ID}.1\n")
+        self.assertEqual((await self.run_command("queue", "list"))[1], "Nothing waits.\n")
+
+    async def test_status(self) -> None:
+        """The state of the relay, and what keeps it from being ready."""
+        _, out, _ = await self.run_command("status")
+        self.assertIn("READY", out)
+        self.assertIn("1 delivery (1 queued)", out)
+        self.checks["spool"] = "disk full"
+        self.assertIn("not ready  spool: disk full", (await self.run_command("status"))[1])
+
+    async def test_healthcheck(self) -> None:
+        """Live and ready, and only live once it is not ready."""
+        self.checks["spool"] = "disk full"
+        asked = [(await self.run_command("healthcheck", which))[0] for which in ("--live", "--ready")]
+        self.assertEqual(asked, [0, 1])
+        self.checks["spool"] = None
+        self.assertEqual(await self.run_command("healthcheck", "--ready"), (0, "", ""))

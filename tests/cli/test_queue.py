@@ -1,0 +1,254 @@
+import json
+from typing import Any
+
+from tests.cli.fakes import CommandCase, FakeRelay, Ran, Terminal, lane, queue_of, summary
+
+QUEUE = "GET /api/v1/queue"
+
+
+class ListTests(CommandCase):
+    def listed(self, answer: dict[str, Any], *argv: str) -> Ran:
+        self.relay = FakeRelay(self, {QUEUE: (200, answer)})
+        return self.run_command("--endpoint", self.relay.endpoint, "queue", "list", *argv)
+
+    def test_line(self) -> None:
+        """A delivery is one line: id, size, state, tries, provider, the recipient still open, the error."""
+        ran = self.listed(queue_of(summary()))
+        heading, line, total = ran.out.splitlines()
+        self.assertEqual(heading.split()[:3], ["ID", "AGE", "SIZE"])
+        for cell in ("7QK2-9FMD.1", "2.1M", "deferred", "acs", "scan@example.com", "anna@example.com +1"):
+            self.assertIn(cell, line)
+        self.assertTrue(line.endswith("429 throttled"))
+        self.assertEqual(total, "1 delivery, 2.1M.")
+        self.assertEqual((ran.status, ran.err), (0, ""))
+
+    def test_columns_stand_below_each_other(self) -> None:
+        """Off a terminal the table is plain: columns are aligned and nothing is cut off."""
+        address = "a" * 150 + "@example.com"
+        ran = self.listed(queue_of(summary(), summary(id="7QK4-1TTA.1", sender=address)))
+        heading, first, second, _ = ran.out.splitlines()
+        self.assertIn(address, second)
+        column = heading.index("STATE")
+        self.assertEqual([first[column:][:8], second[column:][:8]], ["deferred"] * 2)
+
+    def test_empty(self) -> None:
+        """An empty queue says so."""
+        self.assertEqual(self.listed(queue_of()).out, "Nothing waits.\n")
+
+    def test_blocked_lane(self) -> None:
+        """A blocked lane is told below the table, with its reason."""
+        stopped = lane(blocked_until=1_800_000_000.0, blocked_reason="401 the secret has expired")
+        ran = self.listed(queue_of(summary(), lanes=(stopped, lane(provider="host"))))
+        self.assertIn("acs is blocked", ran.out)
+        self.assertIn("12 waiting: 401 the secret has expired", ran.out)
+        self.assertNotIn("host", ran.out)
+
+    def test_control_characters(self) -> None:
+        """What strangers wrote cannot command the terminal or break a line."""
+        ran = self.listed(queue_of(summary(sender="x\x1b[2J\r\n@example.com")))
+        self.assertIn(r"x\x1b[2J\r\n@example.com", ran.out)
+        self.assertNotIn("\x1b", ran.out)
+
+    def test_filters(self) -> None:
+        """Filters go to the relay, which decides what matches."""
+        self.listed(
+            queue_of(), "7QK2", "--state", "held", "--state", "failed", "--from", "a@b.c", "--to", "d@e.f",
+            "--provider", "acs", "--limit", "5",
+        )  # fmt: skip
+        wanted = {
+            "id": ["7QK2"],
+            "state": ["held", "failed"],
+            "sender": ["a@b.c"],
+            "recipient": ["d@e.f"],
+            "provider": ["acs"],
+            "limit": ["5"],
+        }
+        self.assertEqual(self.relay.asked[0].query, wanted)
+
+    def test_json(self) -> None:
+        """JSON is the relay's own answer, with its schema, recipients and attempts."""
+        answer = queue_of(summary())
+        self.assertEqual(json.loads(self.listed(answer, "-o", "json").out), answer)
+
+    def test_json_lines(self) -> None:
+        """``jsonl`` is one delivery a line."""
+        lines = self.listed(queue_of(summary(), summary(id="B.1")), "-o", "jsonl").out.splitlines()
+        self.assertEqual([json.loads(line)["id"] for line in lines], ["7QK2-9FMD.1", "B.1"])
+
+    def test_ids(self) -> None:
+        """``ids`` is what the other commands read from stdin."""
+        ran = self.listed(queue_of(summary(), summary(id="B.1")), "-o", "ids")
+        self.assertEqual(ran.out, "7QK2-9FMD.1\nB.1\n")
+
+    def test_colour(self) -> None:
+        """On a terminal the table is coloured, and what strangers wrote is still only text."""
+        ran = self.listed(queue_of(summary(sender="[red]x[/red]@example.com")), "--color", "always")
+        self.assertIn("\x1b[", ran.out)
+        self.assertIn("[red]", ran.out.replace("\n", ""))
+
+    def test_unknown_state(self) -> None:
+        """A state that does not exist is an error of usage that names those that do."""
+        ran = self.listed(queue_of(), "--state", "lost")
+        self.assertEqual(ran.status, 2)
+        self.assertIn("deferred", ran.err)
+        self.assertEqual(self.relay.asked, [])
+
+
+class ShowTests(CommandCase):
+    def shown(self, detail: dict[str, Any], *argv: str) -> Ran:
+        answers = {"GET /api/v1/queue/7QK2": (200, {"deliveries": [detail]})}
+        relay = FakeRelay(self, answers)
+        return self.run_command("--endpoint", relay.endpoint, "queue", "show", "7QK2", *argv)
+
+    def detail(self, history: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
+        client = {
+            "address": "10.0.3.17",
+            "helo": "hp-3f.lan",
+            "listener": "lan",
+            "tls": "TLSv1.2",
+            "user": "printer1",
+        }
+        return {
+            "summary": summary(**changes),
+            "client": client,
+            "message_id": "<scan@hp-3f.lan>",
+            "history": history,
+        }
+
+    def attempt(self, **changes: Any) -> dict[str, Any]:
+        return {
+            "number": 1,
+            "provider": "acs",
+            "node": "n1",
+            "started": 1_800_000_001.0,
+            "ended": 1_800_000_001.2,
+            "outcome": "deferred",
+            "reason": '429 TooManyRequests: "Quota exceeded"',
+            **changes,
+        }
+
+    def test_history(self) -> None:
+        """Every attempt is a line: number, provider, outcome, time taken, the provider's words."""
+        second = self.attempt(number=2, ended=None, outcome="", reason="")
+        ran = self.shown(self.detail([self.attempt(), second]))
+        self.assertIn('#1  acs  deferred  0.2 s  429 TooManyRequests: "Quota exceeded"\n', ran.out)
+        self.assertIn("#2  acs  under way\n", ran.out)
+
+    def test_everything_about_it(self) -> None:
+        """Sender, each recipient's state, the client, the route and what comes next are told."""
+        out = self.shown(self.detail([])).out
+        for words in (
+            "7QK2-9FMD.1   deferred   2.1M   “Scan”",
+            "anna@example.com   open   429 throttled",
+            "bob@example.com   delivered   op-1",
+            "from 10.0.3.17 (hp-3f.lan), listener lan, TLSv1.2, user printer1",
+            "printers → acs",
+            "next attempt",
+            "Why        429 throttled",
+            "smtprelay queue retry 7QK2-9FMD.1",
+        ):
+            self.assertIn(words, out)
+
+    def test_over(self) -> None:
+        """A delivered mail promises no further attempt and advises nothing."""
+        out = self.shown(self.detail([], state="delivered", reason="")).out
+        self.assertNotIn("next attempt", out)
+        self.assertNotIn("Do ", out)
+
+    def test_json(self) -> None:
+        """JSON holds id, state, recipients with their states, and the attempts."""
+        delivery = json.loads(self.shown(self.detail([self.attempt()]), "-o", "json").out)["deliveries"][0]
+        self.assertEqual(delivery["summary"]["id"], "7QK2-9FMD.1")
+        self.assertEqual(delivery["summary"]["recipients"][1]["state"], "open")
+        self.assertEqual(delivery["history"][0]["outcome"], "deferred")
+
+    def test_unknown(self) -> None:
+        """An unknown id is the relay's sentence on stderr, and exit 1."""
+        relay = FakeRelay(self, {"GET /api/v1/queue/ZZ": (404, {"error": "no message begins with ZZ"})})
+        ran = self.run_command("--endpoint", relay.endpoint, "queue", "show", "ZZ")
+        self.assertEqual(ran, Ran(1, "", "smtprelay: no message begins with ZZ\n"))
+
+
+class EditTests(CommandCase):
+    def setUp(self) -> None:
+        super().setUp()
+        verbs = ("retry", "hold", "release", "delete")
+        answers = {f"POST /api/v1/queue/{verb}": (200, {"ids": ["A.1", "B.1"]}) for verb in verbs}
+        self.relay = FakeRelay(self, answers)
+
+    def edit(self, *argv: str, stdin: Any = "") -> Ran:
+        return self.run_command("--endpoint", self.relay.endpoint, "queue", *argv, stdin=stdin)
+
+    def test_by_filter(self) -> None:
+        """A change goes to the relay with its filters, who makes it, and why; the ids are told."""
+        ran = self.edit("hold", "--provider", "acs", "--why", "incident 7")
+        body = self.relay.asked[0].body
+        self.assertEqual(self.relay.asked[0].path, "/api/v1/queue/hold")
+        self.assertEqual((body["provider"], body["why"], body["everything"]), ("acs", "incident 7", False))
+        self.assertTrue(body["who"])
+        self.assertEqual(ran, Ran(0, "held 2 deliveries: A.1 B.1\n", ""))
+
+    def test_each_verb(self) -> None:
+        """Each verb is its own request, told in the past tense."""
+        told = [self.edit(verb, "A").out.split()[0] for verb in ("retry", "hold", "release", "delete")]
+        self.assertEqual(told, ["retried", "held", "released", "deleted"])
+
+    def test_without_selection(self) -> None:
+        """Without ids, filter or --all nothing is changed: exit 2, and it says what is missing."""
+        ran = self.edit("delete")
+        self.assertEqual(ran.status, 2)
+        self.assertIn("--all", ran.err)
+        self.assertEqual(self.relay.asked, [])
+
+    def test_all(self) -> None:
+        """--all means everything, and only it does."""
+        self.edit("retry", "--all")
+        self.assertIs(self.relay.asked[0].body["everything"], True)
+
+    def test_ids_on_stdin(self) -> None:
+        """``-`` reads ids from stdin, the first word of each line."""
+        self.edit("retry", "-", stdin="A.1\n\nB.1  deferred\n")
+        self.assertEqual(self.relay.asked[0].body["ids"], ["A.1", "B.1"])
+
+    def test_nothing_on_stdin(self) -> None:
+        """An empty list on stdin changes nothing, whatever else is given."""
+        ran = self.edit("delete", "-", "--all", stdin="")
+        self.assertEqual(ran, Ran(0, "deleted 0 deliveries\n", ""))
+        self.assertEqual(self.relay.asked, [])
+
+    def test_dry_run(self) -> None:
+        """--dry-run asks the relay what would be changed, and says so."""
+        ran = self.edit("delete", "--from", "root@nas.lan", "--dry-run", stdin=Terminal())
+        self.assertIs(self.relay.asked[0].body["dry_run"], True)
+        self.assertEqual(ran.out, "would delete 2 deliveries: A.1 B.1\n")
+
+    def test_delete_asks(self) -> None:
+        """On a terminal a delete says how many it means, and does nothing without a yes."""
+        ran = self.edit("delete", "A", stdin=Terminal("n\n"))
+        self.assertIn("delete 2 deliveries for good?", ran.out + ran.err)
+        self.assertEqual(ran.status, 1)
+        self.assertEqual([asked.body["dry_run"] for asked in self.relay.asked], [True])
+
+    def test_delete_after_yes(self) -> None:
+        """With a yes it deletes."""
+        self.assertEqual(self.edit("delete", "A", stdin=Terminal("y\n")).status, 0)
+        self.assertEqual([asked.body["dry_run"] for asked in self.relay.asked], [True, False])
+
+    def test_delete_yes(self) -> None:
+        """--yes does not ask."""
+        self.edit("delete", "A", "--yes", stdin=Terminal())
+        self.assertEqual([asked.body["dry_run"] for asked in self.relay.asked], [False])
+
+    def test_ids_out(self) -> None:
+        """``-o ids`` prints the ids alone, for the next command."""
+        self.assertEqual(self.edit("release", "A", "-o", "ids").out, "A.1\nB.1\n")
+
+
+class NothingFoundTests(CommandCase):
+    def test_unknown_ids(self) -> None:
+        """Ids that match nothing are a failure; a filter that matches nothing is not."""
+        relay = FakeRelay(self, {"POST /api/v1/queue/retry": (200, {"ids": []})})
+        ran = self.run_command("--endpoint", relay.endpoint, "queue", "retry", "ZZ")
+        self.assertEqual(ran, Ran(1, "", "smtprelay: nothing to retry: ZZ\n"))
+        ran = self.run_command("--endpoint", relay.endpoint, "queue", "retry", "--state", "held")
+        self.assertEqual(ran, Ran(0, "retried 0 deliveries\n", ""))

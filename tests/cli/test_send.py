@@ -1,0 +1,170 @@
+import socket
+from email import message_from_bytes
+from email.policy import default
+from pathlib import Path
+
+from tests.cli.fakes import CommandCase, Ran
+from tests.cli.smtpd import FakeServer
+
+
+class SendTests(CommandCase):
+    def send(self, server: FakeServer, *argv: str) -> Ran:
+        return self.run_command("send", "--server", server.address, "--to", "anna@example.com", *argv)
+
+    def file(self, content: str | bytes) -> str:
+        path = Path(self.mktemp())
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    def marks(self, ran: Ran) -> list[tuple[str, str]]:
+        """Return mark and name of each step."""
+        return [(line.split()[0], line.split()[1]) for line in ran.out.splitlines()]
+
+    def test_steps(self) -> None:
+        """Each step is a line with its mark, and the last reply holds the queue id."""
+        server = FakeServer(self)
+        ran = self.send(server)
+        steps = ["resolve", "connect", "EHLO", "MAIL", "RCPT", "DATA", "QUIT"]
+        self.assertEqual(self.marks(ran), [("✓", step) for step in steps])
+        self.assertIn("250 2.0.0 Ok: queued as 7QKB", ran.out)
+        self.assertEqual((ran.status, ran.err), (0, ""))
+
+    def test_envelope(self) -> None:
+        """The envelope is --from and each --to; without --from the first --to sends to itself."""
+        server = FakeServer(self)
+        self.send(server, "--to", "bob@example.com", "--from", "scan@example.com")
+        self.send(server)
+        mails = [line.split()[1] for line in server.heard if line.lower().startswith("mail")]
+        rcpts = [line.split()[1] for line in server.heard if line.lower().startswith("rcpt")]
+        self.assertEqual(mails, ["FROM:<scan@example.com>", "FROM:<anna@example.com>"])
+        self.assertEqual(rcpts, ["TO:<anna@example.com>", "TO:<bob@example.com>", "TO:<anna@example.com>"])
+
+    def test_content(self) -> None:
+        """Subject, text and attachments arrive as they were given."""
+        server = FakeServer(self)
+        attachment = self.file(b"\x00\x01PDF")
+        text = self.file(".a line with a dot\nGrüße\n")
+        self.send(server, "--subject", "Prüfung", "--body", f"@{text}", "--attach", attachment)
+        mail = message_from_bytes(server.mails[0], policy=default)
+        body, part = mail.iter_parts()
+        self.assertEqual(mail["Subject"], "Prüfung")
+        self.assertEqual(body.get_content().replace("\r\n", "\n"), ".a line with a dot\nGrüße\n")
+        self.assertEqual((part.get_content(), part.get_filename()), (b"\x00\x01PDF", Path(attachment).name))
+        self.assertTrue(mail["Date"])
+
+    def test_count(self) -> None:
+        """--count sends so many mails in one session, each with a Message-ID of its own."""
+        server = FakeServer(self)
+        self.send(server, "--count", "3")
+        ids = {message_from_bytes(mail)["Message-ID"] for mail in server.mails}
+        self.assertEqual((len(server.mails), len(ids)), (3, 3))
+        self.assertEqual(sum(line.lower().startswith("ehlo") for line in server.heard), 1)
+
+    def test_refused(self) -> None:
+        """A refusal is shown in the server's words, nothing follows it, and the exit status is 1."""
+        server = FakeServer(self, {"MAIL": "550 5.7.1 sender not allowed [rule lan]"})
+        ran = self.send(server)
+        self.assertIn("550 5.7.1 sender not allowed [rule lan]", ran.out)
+        self.assertEqual(self.marks(ran)[-1], ("✗", "MAIL"))
+        self.assertEqual(ran.status, 1)
+
+    def test_one_recipient_refused(self) -> None:
+        """If one recipient is refused the mail goes to the other, and the exit status is 1."""
+        server = FakeServer(self, {"rcpt TO:<bob@example.com>": "550 5.1.1 no such user"})
+        ran = self.send(server, "--to", "bob@example.com")
+        self.assertEqual(len(server.mails), 1)
+        self.assertIn(("✗", "RCPT"), self.marks(ran))
+        self.assertEqual(ran.status, 1)
+
+    def test_all_recipients_refused(self) -> None:
+        """If nobody is taken there is no DATA."""
+        server = FakeServer(self, {"RCPT": "554 5.7.1 relay access denied"})
+        ran = self.send(server)
+        self.assertEqual((server.mails, ran.status), ([], 1))
+
+    def test_nobody_listens(self) -> None:
+        """A port that is closed fails at connect."""
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            port = unused.getsockname()[1]
+        ran = self.run_command("send", "--server", f"127.0.0.1:{port}", "--to", "a@b.c")
+        self.assertEqual(self.marks(ran), [("✓", "resolve"), ("✗", "connect")])
+        self.assertEqual(ran.status, 1)
+
+    def test_login(self) -> None:
+        """--user logs in with the first line of the password file, and the password is not shown."""
+        server = FakeServer(self)
+        ran = self.send(server, "--user", "printer1", "--password-file", self.file("pass word\nmore"))
+        self.assertIn(("✓", "AUTH"), self.marks(ran))
+        self.assertEqual(ran.status, 0)
+        self.assertNotIn("pass word", ran.out + ran.err)
+
+    def test_wrong_password(self) -> None:
+        """A wrong password is the server's 535, exit 1, and no mail."""
+        server = FakeServer(self)
+        ran = self.send(server, "--user", "printer1", "--password-file", self.file("guess"))
+        self.assertIn("535 5.7.8 wrong password", ran.out)
+        self.assertEqual((ran.status, server.mails), (1, []))
+
+    def test_login_without_password(self) -> None:
+        """--user without a password file, where nobody can be asked, is an error of usage."""
+        ran = self.send(FakeServer(self), "--user", "printer1")
+        self.assertEqual((ran.status, ran.out), (2, ""))
+
+    def test_starttls(self) -> None:
+        """STARTTLS with a certificate that we were told to trust: everything after it is inside."""
+        server = FakeServer(self, tls="starttls")
+        ran = self.send(server, "--tls", "starttls", "--tls-ca", server.ca)
+        self.assertIn("✓ STARTTLS     TLSv1.", ran.out)
+        self.assertEqual((ran.status, len(server.mails)), (0, 1))
+
+    def test_implicit_tls(self) -> None:
+        """TLS from the first byte on."""
+        server = FakeServer(self, tls="implicit")
+        ran = self.send(server, "--tls", "implicit", "--tls-ca", server.ca)
+        self.assertEqual((ran.status, len(server.mails)), (0, 1))
+
+    def test_unknown_certificate(self) -> None:
+        """A certificate that nobody vouches for stops it, with the way out; --insecure takes it."""
+        server = FakeServer(self, tls="starttls")
+        ran = self.send(server, "--tls", "starttls")
+        self.assertEqual((ran.status, server.mails), (1, []))
+        self.assertIn("(--tls-ca FILE trusts it", ran.out)
+        ran = self.send(server, "--tls", "starttls", "--insecure")
+        self.assertIn("certificate not verified", ran.out)
+        self.assertEqual(ran.status, 0)
+
+    def test_starttls_not_offered(self) -> None:
+        """A server without STARTTLS is told apart from one that fails at it."""
+        ran = self.send(FakeServer(self), "--tls", "starttls")
+        self.assertIn("STARTTLS extension not supported", ran.out)
+        self.assertEqual(ran.status, 1)
+
+    def test_internationalized_address(self) -> None:
+        """An address beyond ASCII asks for SMTPUTF8 and arrives as UTF-8."""
+        server = FakeServer(self)
+        ran = self.run_command("send", "--server", server.address, "--to", "jörg@example.com")
+        self.assertEqual(ran.status, 0)
+        self.assertIn("rcpt TO:<jörg@example.com>", server.heard)
+        self.assertIn("To: jörg@example.com".encode(), server.mails[0])
+
+    def test_line_break_in_an_option(self) -> None:
+        """A line break in a subject or an address cannot become a header or a command."""
+        server = FakeServer(self)
+        subject = self.send(server, "--subject", "a\nBcc: eve@example.com")
+        address = self.send(server, "--from", "a@b.c>\r\nRCPT TO:<eve@example.com")
+        self.assertEqual([subject.status, address.status], [2, 2])
+        self.assertEqual((server.heard, server.mails), ([], []))
+
+    def test_bad_server(self) -> None:
+        """A server that is no HOST:PORT is an error of usage."""
+        for server in ("host:port", "host:0", "host:65536", "host:"):
+            ran = self.run_command("send", "--server", server, "--to", "a@b.c")
+            self.assertEqual((ran.status, ran.out), (2, ""), server)
+
+    def test_missing_attachment(self) -> None:
+        """An attachment that is not there is named, before anything is sent."""
+        server = FakeServer(self)
+        ran = self.send(server, "--attach", "not-there.pdf")
+        self.assertEqual((ran.status, server.heard), (1, []))
+        self.assertIn("not-there.pdf", ran.err)

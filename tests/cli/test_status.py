@@ -1,0 +1,72 @@
+import json
+from typing import Any
+
+from tests.cli.fakes import CommandCase, FakeRelay, Ran, lane
+
+
+def answer(**changes: Any) -> dict[str, Any]:
+    stopped = lane(provider="host", blocked_until=1_800_000_000.0, blocked_reason="535 bad login")
+    stock = {
+        "states": {"queued": 0, "active": 3, "deferred": 12, "held": 2},
+        "bytes": 48_000_000,
+        "free": 41_000_000_000,
+        "oldest": 1_800_000_000.0,
+        "lanes": [lane(), stopped],
+    }
+    return {
+        "version": "1.4.0",
+        "uptime": 1_051_200.0,
+        "ready": {"ok": True, "checks": {"spool": None}},
+        "stock": stock,
+        "listeners": [{"name": "lan", "endpoint": "tcp:2525", "connections": 12}],
+        **changes,
+    }
+
+
+class StatusTests(CommandCase):
+    def status(self, given: dict[str, Any], *argv: str) -> Ran:
+        relay = FakeRelay(self, {"GET /api/v1/status": (200, given)})
+        return self.run_command("status", "--endpoint", relay.endpoint, *argv)
+
+    def test_ready(self) -> None:
+        """One screen: version, age, readiness, listeners, what waits, each lane, what needs attention."""
+        ran = self.status(answer())
+        for words in (
+            "smtprelay  1.4.0  up 12d  READY\n",
+            "lan  endpoint tcp:2525  connections 12",
+            "17 deliveries (3 active, 12 deferred, 2 held), 46M, 38G free, oldest ",
+            "acs  ok  0 active, 12 waiting",
+            "host  BLOCKED",
+            "attention  host is blocked",
+            "535 bad login",
+        ):
+            self.assertIn(words, ran.out)
+        self.assertEqual((ran.status, ran.err), (0, ""))
+
+    def test_not_ready(self) -> None:
+        """What keeps it from being ready is named."""
+        ready = {"ok": False, "checks": {"spool": "disk full", "listeners": None}}
+        out = self.status(answer(ready=ready)).out
+        self.assertIn("NOT READY", out)
+        self.assertIn("not ready  spool: disk full\n", out)
+        self.assertNotIn("listeners:", out)
+
+    def test_empty(self) -> None:
+        """A relay with nothing to do says so, without what is unknown."""
+        stock = {"states": {}, "bytes": 0, "free": None, "oldest": None, "lanes": []}
+        self.assertIn("spool      0 deliveries, 0\n", self.status(answer(stock=stock)).out)
+
+    def test_no_spool(self) -> None:
+        """A relay without a spool has no line about it."""
+        ran = self.status(answer(stock=None))
+        self.assertEqual(ran.status, 0)
+        self.assertNotIn("spool  ", ran.out)
+
+    def test_json(self) -> None:
+        """JSON is the relay's own answer."""
+        self.assertEqual(json.loads(self.status(answer(), "-o", "json").out), answer())
+
+    def test_not_running(self) -> None:
+        """No relay is exit 69 and one line."""
+        ran = self.run_command("status", "--endpoint", self.mktemp())
+        self.assertEqual((ran.status, ran.out, ran.err.count("\n")), (69, "", 1))

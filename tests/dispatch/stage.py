@@ -1,0 +1,175 @@
+"""Values and a whole dispatch station for its tests: a spool in memory, scripted providers, a clock."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.dispatch.bounce import BounceSettings
+from smtprelay.dispatch.dispatcher import Dispatcher
+from smtprelay.message import Claim, Client, Delivery, Draft, Envelope, Pace, Planned, Recipient, Route
+from smtprelay.queue import Detail, NewMessage, Selection, Summary
+from smtprelay.spool.memory import open_memory
+from smtprelay.testing.provider import ScriptedProvider
+from tests.recording import Recording
+
+#: A moment that is no round number, so that confusing times with durations shows.
+MORNING = 1_795_172_400.0
+
+MAIL = b"From: scan@example.com\r\nSubject: Scan\r\n\r\nHello\r\n"
+
+BOUNCES = BounceSettings(sender="MAILER-DAEMON@example.com", hostname="relay.example.com")
+
+
+def recipients(*addresses: str) -> tuple[Recipient, ...]:
+    return tuple(Recipient(address=address) for address in addresses)
+
+
+def make_delivery(*addresses: str, **changes: Any) -> Delivery:
+    envelope = Envelope(sender="scan@example.com", recipients=recipients(*(addresses or ("a@x.org",))))
+    usual = {
+        "message": "M1",
+        "n": 1,
+        "generation": 1,
+        "route": "default",
+        "provider": "one",
+        "lane": "",
+        "envelope": envelope,
+        "size": 100,
+        "received": MORNING - 60,
+    }
+    return Delivery(**{**usual, **changes})
+
+
+def make_claim(*addresses: str, delivery: Delivery | None = None, **changes: Any) -> Claim:
+    usual = {"delivery": delivery or make_delivery(*addresses), "node": "here", "attempt": 1}
+    return Claim(**{**usual, **changes})
+
+
+class Stage:
+    """
+    A dispatcher with all that it needs.
+
+    :ivar posted: the bodies of the bounces that were made.
+    """
+
+    def __init__(
+        self,
+        providers: Iterable[ScriptedProvider],
+        routes: Iterable[Route],
+        pace: Pace | None = None,
+        bounces: BounceSettings = BOUNCES,
+    ) -> None:
+        self.clock = Clock()
+        self.clock.advance(MORNING)
+        self.events = Recording()
+        self.providers = {provider.name: provider for provider in providers}
+        self.routes = {route.name: route for route in routes}
+        paces = dict.fromkeys(self.providers, pace or Pace())
+        self.spool = open_memory(clock=self.clock, paces=paces, events=self.events)
+        self.posted: list[NewMessage] = []
+        self._messages = 0
+        self._bounces = bounces
+        self.dispatcher = self._make()
+
+    def start(self) -> "Stage":
+        self.dispatcher.start()
+        return self
+
+    def restart(self) -> None:
+        """Begin anew with the spool that a relay left behind when it died."""
+        done(self.spool.recover())
+        self.dispatcher = self._make()
+        self.start()
+
+    def _make(self) -> Dispatcher:
+        return Dispatcher(
+            self.spool,
+            self.providers,
+            self.routes,
+            clock=self.clock,
+            events=self.events,
+            jitter=lambda: 0.5,
+            post=self._post,
+            bounces=self._bounces,
+        )
+
+    def accept(
+        self,
+        *addresses: str,
+        sender: str = "scan@example.com",
+        provider: str = "one",
+        route: str = "default",
+        lane: str = "",
+        bounce_of: str = "",
+        body: bytes = MAIL,
+        split: bool = False,
+    ) -> str:
+        """Put a mail into the spool, with ``split`` as a delivery for each recipient; return its id."""
+        self._messages += 1
+        message = f"M{self._messages}"
+        to = recipients(*(addresses or ("a@x.org",)))
+        draft = Draft(
+            id=message,
+            envelope=Envelope(sender=sender, recipients=to),
+            client=Client(address="127.0.0.1"),
+            received=self.clock.seconds(),
+            bounce_of=bounce_of,
+        )
+        planned = [
+            Planned(route=route, provider=provider, lane=lane, recipients=group)
+            for group in ([(each,) for each in to] if split else [to])
+        ]
+        done(self.spool.accept(draft, body, planned))
+        return message
+
+    def detail(self, message: str) -> Detail:
+        """Return the first delivery of a message."""
+        return done(self.spool.show(message))[0]
+
+    def summary(self, message: str) -> Summary:
+        return self.detail(message).summary
+
+    def waiting(self) -> Sequence[Summary]:
+        return done(self.spool.list(Selection()))
+
+    def _post(self, envelope: Envelope, body: bytes, bounce_of: str) -> NewMessage:
+        new = NewMessage(
+            draft=Draft(
+                id=f"B{len(self.posted) + 1}",
+                envelope=envelope,
+                client=Client(address="127.0.0.1"),
+                received=self.clock.seconds(),
+                bounce_of=bounce_of,
+            ),
+            body=body,
+            planned=(Planned(route="default", provider="one", lane="", recipients=envelope.recipients),),
+        )
+        self.posted.append(new)
+        return new
+
+
+def done(work: Any) -> Any:
+    """Return the result of a coroutine that does not wait for anything."""
+    return SynchronousTestCase().successResultOf(Deferred.fromCoroutine(work))
+
+
+class DispatcherTestCase(SynchronousTestCase):
+    """Each test ends by stopping the dispatcher, which must leave no timer behind."""
+
+    def stage(self, *providers: ScriptedProvider, route: Any = None, **more: Any) -> Stage:
+        providers = providers or (ScriptedProvider("one"),)
+        via = tuple(provider.name for provider in providers)
+        usual = Route(name="default", via=via)
+        self.staged = Stage(providers, [evolve(usual, **(route or {}))], **more)
+        self.addCleanup(self.stop)
+        return self.staged.start()
+
+    def stop(self) -> None:
+        stopped = self.staged.dispatcher.stop(0)
+        self.staged.clock.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual(self.staged.clock.getDelayedCalls(), [])

@@ -1,0 +1,145 @@
+from twisted.internet.defer import Deferred
+
+from smtprelay.message import Deferred as Later
+from smtprelay.message import Delivered, Uncertain
+from smtprelay.queue import Edit, Selection
+from smtprelay.testing.provider import ScriptedProvider
+from tests.dispatch.stage import MORNING, DispatcherTestCase, done
+
+
+class RetryTests(DispatcherTestCase):
+    def test_deferred_goes_again_when_it_is_due(self) -> None:
+        """Not sooner, and without anybody asking for it."""
+        one = ScriptedProvider("one", [Later("421 busy")])
+        stage = self.stage(one)
+        message = stage.accept()
+        self.assertEqual(stage.summary(message).due, MORNING + 30)
+        self.assertEqual(stage.events.of("message.deferred")[0]["delay"], 30)
+        stage.clock.advance(29.9)
+        self.assertEqual(len(one.sent), 1)
+        stage.clock.advance(0.1)
+        self.assertEqual(stage.summary(message).state, "delivered")
+
+    def test_only_open_recipients_go_again(self) -> None:
+        """What was delivered is never sent twice."""
+        one = ScriptedProvider("one", [{"a@x.org": Delivered(), "b@x.org": Later("busy")}])
+        stage = self.stage(one)
+        stage.accept("a@x.org", "b@x.org")
+        stage.clock.advance(30)
+        self.assertEqual(
+            [delivery.envelope.addresses for delivery, _ in one.sent], [("a@x.org", "b@x.org"), ("b@x.org",)]
+        )
+
+    def test_no_request_before_retry_after(self) -> None:
+        """Neither this mail nor another one of the lane; then they go, without a probe."""
+        one = ScriptedProvider("one", [Later("429", retry_after=212.0)])
+        stage = self.stage(one)
+        stage.accept()
+        stage.accept()
+        stage.clock.pump([30.0] * 7 + [1.9])
+        self.assertEqual(len(one.sent), 1)
+        stage.clock.advance(0.1)
+        self.assertEqual([what for what, _ in one.calls], ["deliver"] * 3)
+        self.assertEqual(stage.waiting(), [])
+
+    def test_it_fails_over_after_enough_deferrals(self) -> None:
+        """The third one goes to the next provider at once."""
+        one = ScriptedProvider("one", [Later("busy")] * 3)
+        two = ScriptedProvider("two")
+        stage = self.stage(one, two)
+        stage.accept()
+        stage.clock.pump([30.0, 60.0])
+        self.assertEqual((len(one.sent), len(two.sent)), (3, 1))
+        self.assertEqual(stage.events.of("message.delivered")[0]["provider"], "two")
+
+    def test_an_unexpected_exception_is_tried_again_then_held(self) -> None:
+        """After three, with what was raised; other mail flows."""
+        one = ScriptedProvider("one", [KeyError("id")] * 3)
+        stage = self.stage(one)
+        message = stage.accept()
+        stage.clock.pump([30.0, 60.0])
+        self.assertIn("KeyError: 'id'", stage.summary(message).reason)
+        self.assertEqual((stage.summary(message).state, len(stage.events.of("attempt.crashed"))), ("held", 3))
+        self.assertIn("Traceback", str(stage.events.of("attempt.crashed")[0]["exc"]))
+        self.assertEqual(stage.summary(stage.accept()).state, "delivered")
+
+    def test_a_route_that_is_gone_means_the_usual_rules(self) -> None:
+        """The mail stays with its provider."""
+        one, two = ScriptedProvider("one", [Later("busy")] * 4), ScriptedProvider("two")
+        stage = self.stage(one, two)
+        message = stage.accept(route="deleted")
+        stage.clock.pump([30.0, 60.0, 120.0, 240.0])
+        self.assertEqual((stage.summary(message).state, len(two.sent)), ("delivered", 0))
+
+
+class UncertainTests(DispatcherTestCase):
+    def test_a_lost_answer_is_resolved_and_not_sent_again(self) -> None:
+        """The provider knows that it has the mail."""
+        one, two = ScriptedProvider("one", [Uncertain("cut")]), ScriptedProvider("two")
+        one.resolutions.append(Delivered("id-9"))
+        stage = self.stage(one, two, route={"failover_after": 1})
+        message = stage.accept()
+        stage.clock.advance(5)
+        self.assertEqual(one.calls, [("deliver", "M1.1"), ("resolve", "M1.1")])
+        self.assertEqual((stage.summary(message).state, len(two.sent)), ("delivered", 0))
+        self.assertEqual(stage.events.of("message.uncertain")[0]["reason"], "cut")
+
+    def test_resend_sends_what_nobody_can_tell(self) -> None:
+        """Once more to the same provider."""
+        one = ScriptedProvider("one", [Uncertain("cut")])
+        stage = self.stage(one)
+        message = stage.accept()
+        stage.clock.advance(5)
+        self.assertEqual([what for what, _ in one.calls], ["deliver", "resolve", "deliver"])
+        self.assertEqual(stage.summary(message).state, "delivered")
+
+    def test_hold_keeps_it_until_somebody_decides(self) -> None:
+        """Released, it is sent without another question."""
+        one = ScriptedProvider("one", [Uncertain("cut")])
+        stage = self.stage(one, route={"on_uncertain": "hold"})
+        message = stage.accept()
+        stage.clock.advance(5)
+        self.assertEqual((stage.summary(message).state, len(one.sent)), ("held", 1))
+        self.assertEqual(len(stage.events.of("message.held")), 1)
+        done(stage.spool.edit(Selection(ids=(message,)), Edit(action="release", who="ops")))
+        self.assertEqual((stage.summary(message).state, len(one.sent)), ("delivered", 2))
+
+    def test_an_idempotent_provider_gets_the_same_operation(self) -> None:
+        """Even where the route says hold: sending again cannot deliver twice."""
+        one = ScriptedProvider("one", [Uncertain("cut")], idempotent=True)
+        stage = self.stage(one, route={"on_uncertain": "hold"})
+        stage.accept()
+        stage.clock.advance(5)
+        self.assertEqual(len({delivery.operation_id for delivery, _ in one.sent}), 1)
+        self.assertEqual(len(one.sent), 2)
+
+    def test_what_was_under_way_when_the_relay_died_is_resolved_first(self) -> None:
+        """An intent without an outcome is an uncertain mail."""
+        one = ScriptedProvider("one", [Deferred()])
+        stage = self.stage(one)
+        stage.accept()
+        self.stop()
+        stage.restart()
+        self.assertEqual([what for what, _ in one.calls], ["deliver", "resolve", "deliver"])
+
+
+class GoneProviderTests(DispatcherTestCase):
+    def test_mail_of_a_provider_that_is_gone_goes_to_the_next(self) -> None:
+        """The configuration changed while it waited."""
+        one, two = ScriptedProvider("one", [Later("busy")]), ScriptedProvider("two")
+        stage = self.stage(one, two)
+        message = stage.accept()
+        del stage.providers["one"]
+        stage.clock.advance(30)
+        self.assertEqual(
+            (stage.summary(message).state, stage.summary(message).provider), ("delivered", "two")
+        )
+
+    def test_without_another_provider_it_is_held(self) -> None:
+        """Visible, with its reason."""
+        stage = self.stage(ScriptedProvider("one", [Later("busy")]))
+        message = stage.accept()
+        del stage.providers["one"]
+        stage.clock.advance(30)
+        self.assertEqual(stage.summary(message).state, "held")
+        self.assertIn("no provider 'one'", stage.summary(message).reason)

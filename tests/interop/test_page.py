@@ -1,0 +1,156 @@
+"""
+The page in a real Chromium: what a person sees, and what a hostile mail cannot do.
+
+Without Chromium these tests are skipped, and say so.
+"""
+
+import shutil
+
+from attrs import evolve
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial.unittest import TestCase
+
+from smtprelay.metrics import Metrics
+from smtprelay.web.access import Access, Token
+from smtprelay.web.site import build_site
+from smtprelay.web.sources import Sources
+from tests.recording import Recording
+from tests.web.asking import MAIL, FakeMailbox, FakeSpool
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+OPTIONS = (
+    "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
+    "--disable-sync --no-first-run --no-proxy-server --virtual-time-budget=5000 --dump-dom"
+)
+
+HOSTILE = """<html><head><meta http-equiv="refresh" content="0;url={canary}/refresh"><base href="{canary}/">
+<link rel="preconnect" href="{canary}/"><link rel="stylesheet" href="{canary}/style">
+<link rel="prefetch" href="{canary}/prefetch"></head>
+<body background="{canary}/background" onload="parent.document.title='owned'">
+<img src="{canary}/image" onerror="parent.document.title='owned'"><iframe src="{canary}/frame"></iframe>
+<svg onload="parent.document.title='owned'"><image href="{canary}/svg"/></svg>
+<object data="{canary}/object"></object>
+<style>@import "{canary}/import"; p {{ background: url({canary}/css) }}</style>
+<script>parent.document.title = "owned"; fetch("{canary}/fetch"); top.location = "{canary}/top"</script>
+<form action="{canary}/form"><input autofocus onfocus="parent.document.title='owned'"></form>
+<p>hello</p></body></html>"""
+
+
+class Canary(Protocol):
+    """Notes whoever connects, and what for."""
+
+    def connectionMade(self):
+        self.factory.visitors.append(b"a connection")
+
+    def dataReceived(self, data: bytes):
+        self.factory.visitors.append(data.partition(b"\r\n")[0])
+        self.transport.loseConnection()
+
+
+class PageInChromiumTests(TestCase):
+    timeout = 120
+    if CHROMIUM is None:
+        skip = "CHROMIUM IS MISSING: the page was not tested in a browser (apt-get install chromium)"
+
+    def setUp(self):
+        self.mailbox = FakeMailbox()
+        self.events = Recording()
+
+    def serve(self, **access: object) -> str:
+        """Serve the page on a free port and return its URL."""
+        sources = Sources(
+            spool=FakeSpool(),
+            metrics=Metrics(),
+            clock=reactor,
+            started=reactor.seconds(),
+            events=self.events,
+            readiness=self.readiness,
+            mailbox=self.mailbox,
+        )
+        return self.listen(build_site(["api", "dashboard"], sources, Access(reactor, **access)))
+
+    async def readiness(self) -> dict[str, str | None]:
+        return {"spool": None}
+
+    def listen(self, factory: Factory) -> str:
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return f"http://127.0.0.1:{port.getHost().port}"
+
+    async def dom(self, url: str) -> str:
+        """Return the page's DOM as Chromium has it after a while."""
+        profile = f"--user-data-dir={self.mktemp()}"
+        out, err, code = await getProcessOutputAndValue(CHROMIUM, [*OPTIONS.split(), profile, url])
+        self.assertEqual(code, 0, err.decode(errors="replace"))
+        return out.decode()
+
+    def test_a_mail_is_shown(self):
+        """The list, the badge, and the mail that the URL names, with its blind recipient."""
+
+        async def look() -> None:
+            dom = await self.dom(f"{self.serve()}/#/mail/op-1/text")
+            for sign in (
+                'data-testid="msg-row-op-1"',
+                ">READY<",
+                "see the picture",
+                "blind@example.com",
+                "pic.png",
+            ):
+                self.assertIn(sign, dom)
+
+        return Deferred.fromCoroutine(look())
+
+    def test_the_queue_is_shown(self):
+        """Each delivery with its last error, and the lane that is blocked with its reason."""
+
+        async def look() -> None:
+            dom = await self.dom(f"{self.serve()}/#/queue/7QK29FMD.1")
+            for sign in (
+                'data-testid="msg-row-7QK29FMD.1"',
+                "429 throttled",
+                "the client secret has expired",
+                'data-testid="timeline-item"',
+                'data-testid="do-retry"',
+            ):
+                self.assertIn(sign, dom)
+
+        return Deferred.fromCoroutine(look())
+
+    def test_a_hostile_mail_reaches_nothing(self):
+        """No script runs and no request leaves, whatever its HTML tries."""
+        factory = Factory.forProtocol(Canary)
+        factory.visitors = []
+
+        async def look() -> None:
+            canary = self.listen(factory)
+            mail = evolve(MAIL, html=HOSTILE.format(canary=canary), subject="<img src=x onerror=alert(1)>")
+            self.mailbox.get = lambda _id: mail
+            self.mailbox.list = lambda: [mail]
+            dom = await self.dom(f"{self.serve()}/#/mail/op-1/html")
+            self.assertIn('data-testid="preview-frame"', dom)
+            self.assertIn("<title>smtprelay</title>", dom)
+            self.assertIn("&lt;img src=x onerror=alert(1)&gt;", dom)
+            paths = [told["path"] for told in self.events.of("http.request")]
+            self.assertIn("/api/v1/mailbox/op-1/html", paths)
+            self.assertEqual(factory.visitors, [])
+
+        return Deferred.fromCoroutine(look())
+
+    def test_a_token_in_the_link_opens_the_page(self):
+        """Without it there is a form and no mail."""
+
+        async def verify(password: str, hashed: str) -> bool:
+            return password == hashed
+
+        async def look() -> None:
+            url = self.serve(tokens=[Token(name="ops", hash="open/sesame", role="operator")], verify=verify)
+            closed = await self.dom(f"{url}/")
+            self.assertNotIn("msg-row", closed)
+            self.assertIn('data-testid="login-form">', closed)
+            self.assertIn('data-testid="msg-row-op-1"', await self.dom(f"{url}/?token=open/sesame"))
+
+        return Deferred.fromCoroutine(look())

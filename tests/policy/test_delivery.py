@@ -1,0 +1,172 @@
+"""The avatar: a transaction from MAIL to the body's place."""
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from smtprelay.interfaces import IEnvelopeDelivery
+from smtprelay.message import Client, Envelope, Recipient, Refused
+from smtprelay.policy.access import Networks, Patterns
+from smtprelay.policy.delivery import EnvelopeDelivery
+from smtprelay.policy.route import Rule
+from smtprelay.policy.settings import User
+from tests.policy.doubles import FakeOutlet, Store, make_desk
+
+CLIENT = Client(address="127.0.0.1", helo="printer", protocol="ESMTP", listener="lan")
+
+
+class DeliveryCase(SynchronousTestCase):
+    def setUp(self):
+        self.store = Store()
+
+    def avatar(self, user: User | None = None, client: Client = CLIENT, **desk: object) -> EnvelopeDelivery:
+        avatar = EnvelopeDelivery(make_desk(self.store, **desk), user or User(name=""))
+        avatar.client_is(client)
+        return avatar
+
+    def assertRefused(self, code: int, rule: str, avatar: EnvelopeDelivery, verb: str, *args: object):
+        reply = self.assertRaises(Refused, getattr(avatar, verb), *args).reply
+        self.assertEqual((reply.code, reply.rule), (code, rule))
+
+
+class TransactionTests(DeliveryCase):
+    def test_interface(self):
+        """It is what a session logs in for."""
+        verifyObject(IEnvelopeDelivery, self.avatar())
+
+    def test_accepted(self):
+        """The draft has the envelope as given, who sent it, when, and our id; the body our header."""
+        avatar = self.avatar()
+        avatar.mail("a@b.org", {"BODY": "8BITMIME", "SIZE": "100", "RET": "HDRS", "AUTH": "<>"})
+        avatar.rcpt("x@y.org", {"NOTIFY": "never"})
+        avatar.rcpt("z@y.org", {})
+        incoming = avatar.data()
+        draft = incoming.draft
+        self.assertEqual(incoming, self.store.kept[0])
+        self.assertEqual((draft.id, draft.client, draft.received), ("m1", CLIENT, 1_800_000_000))
+        self.assertEqual(
+            draft.envelope,
+            Envelope(
+                sender="a@b.org",
+                recipients=(Recipient(address="x@y.org", notify="NEVER"), Recipient(address="z@y.org")),
+                parameters={"BODY": "8BITMIME", "RET": "HDRS"},
+            ),
+        )
+        self.assertTrue(incoming.body.startswith(b"Received: from printer ([127.0.0.1])\r\n"))
+        self.assertTrue(incoming.body.endswith(b" +0000\r\n"))
+        self.assertEqual(incoming.body.count(b"Received:"), 1)
+
+    def test_back_pressure(self):
+        """If the store wants to pause at the first bytes, the body's place is told when it may go on."""
+        self.store.pressure = Deferred()
+        avatar = self.avatar()
+        avatar.mail("a@b.org", {})
+        avatar.rcpt("x@y.org", {})
+        waiting = avatar.data()
+        self.assertNoResult(waiting)
+        self.store.pressure.callback(None)
+        self.assertIs(self.successResultOf(waiting), self.store.kept[0])
+
+    def test_the_plan_knows_client_and_envelope(self):
+        """What the store asks at the end of data is answered for this transaction."""
+        rules = [
+            Rule(name="ann", via=["acs"], users=frozenset({"ann"})),
+            Rule(name="default", via=["acs"]),
+        ]
+        avatar = self.avatar(User(name="ann"), rules=rules, outlets={"acs": FakeOutlet(lane_by_sender=True)})
+        avatar.mail("a@b.org", {})
+        avatar.rcpt("x@y.org", {})
+        (planned,) = avatar.data().plan([], 100)
+        self.assertEqual((planned.route, planned.lane, planned.provider), ("ann", "a@b.org", "acs"))
+
+    def test_duplicates_collapse(self):
+        """One recipient named twice is one; local parts that differ in case are two."""
+        avatar = self.avatar()
+        avatar.mail("a@b.org", {})
+        for address in ("x@y.org", "x@Y.ORG", "X@y.org", "x@y.org"):
+            avatar.rcpt(address, {})
+        self.assertEqual(avatar.data().draft.envelope.addresses, ("x@y.org", "X@y.org"))
+
+    def test_a_refused_recipient_is_never_in_the_envelope(self):
+        """What was refused, by any rule, is not delivered to, and the rest is."""
+        avatar = self.avatar(
+            rules=[Rule(name="y", via=["acs"], recipients=Patterns(["*@y.org"]))],
+            allow_recipients=Patterns(["*@y.org", "*@z.org"]),
+        )
+        avatar.mail("a@b.org", {})
+        self.assertRefused(550, "recipient", avatar, "rcpt", "x@evil.org", {})
+        self.assertRefused(550, "route", avatar, "rcpt", "x@z.org", {})
+        self.assertRefused(553, "address", avatar, "rcpt", "x@evil.org@y.org", {})
+        avatar.rcpt("x@y.org", {})
+        self.assertEqual(avatar.data().draft.envelope.addresses, ("x@y.org",))
+
+    def test_all_refused(self):
+        """When every recipient was refused there is nowhere for a body to go."""
+        avatar = self.avatar(allow_recipients=Patterns([]))
+        avatar.mail("a@b.org", {})
+        self.assertRefused(550, "recipient", avatar, "rcpt", "x@y.org", {})
+        self.assertRefused(554, "sequence", avatar, "data")
+        self.assertEqual(self.store.kept, [])
+
+    def test_a_refused_sender_ends_the_transaction_before(self):
+        """After a refused MAIL nothing of an earlier transaction is left to send with."""
+        avatar = self.avatar(allow_senders=Patterns(["*@b.org"]))
+        avatar.mail("a@b.org", {})
+        avatar.rcpt("x@y.org", {})
+        self.assertRefused(553, "sender", avatar, "mail", "a@evil.org", {})
+        self.assertRefused(503, "sequence", avatar, "rcpt", "x@y.org", {})
+        self.assertRefused(503, "sequence", avatar, "data")
+
+    def test_mail_begins_anew(self):
+        """A second MAIL forgets the recipients of the first; DATA ends the transaction."""
+        avatar = self.avatar()
+        avatar.mail("a@b.org", {})
+        avatar.rcpt("first@y.org", {})
+        avatar.mail("c@b.org", {})
+        avatar.rcpt("second@y.org", {})
+        self.assertEqual(avatar.data().draft.envelope.addresses, ("second@y.org",))
+        self.assertRefused(503, "sequence", avatar, "data")
+
+    def test_declared_size(self):
+        """A message that says that it is too large is refused before it is sent."""
+        avatar = self.avatar(size=1000)
+        self.assertRefused(552, "size", avatar, "mail", "a@b.org", {"SIZE": "1001"})
+        avatar.mail("a@b.org", {"SIZE": "1000"})
+
+
+class WhoTests(DeliveryCase):
+    def test_unknown_client(self):
+        """Before anybody said who speaks, nobody may send."""
+        avatar = EnvelopeDelivery(make_desk(self.store, allow_from=Networks.parse(["0.0.0.0/0", "::/0"])))
+        self.assertRefused(550, "network", avatar, "mail", "a@b.org", {})
+
+    def test_client_changes(self):
+        """What becomes known later, as TLS, counts from then on."""
+        avatar = self.avatar(tls_required=True)
+        self.assertRefused(530, "tls", avatar, "mail", "a@b.org", {})
+        avatar.client_is(Client(address="127.0.0.1", tls="TLSv1.3", protocol="ESMTPS"))
+        avatar.mail("a@b.org", {})
+
+    def test_a_user_is_who_logged_in(self):
+        """The session cannot claim a user that the login did not give."""
+        avatar = self.avatar(client=Client(address="198.51.100.1", user="ann"), has_checkers=True)
+        self.assertRefused(530, "auth-required", avatar, "mail", "a@b.org", {})
+
+    def test_rights_of_a_user(self):
+        """A user may send from anywhere, as what and to whom the rights say."""
+        printer = User(name="p", recipients=Patterns(["*@y.org"]), force_from="scan@example.com")
+        avatar = self.avatar(printer, Client(address="198.51.100.1"), has_checkers=True)
+        avatar.mail("whatever@evil.org", {})
+        self.assertRefused(550, "recipient", avatar, "rcpt", "x@evil.org", {})
+        avatar.rcpt("x@y.org", {})
+        draft = avatar.data().draft
+        self.assertEqual((draft.envelope.sender, draft.client.user), ("scan@example.com", "p"))
+        self.assertEqual(draft.client.listener, "lan")
+
+    def test_forgotten(self):
+        """After logout nothing is left."""
+        avatar = self.avatar()
+        avatar.mail("a@b.org", {})
+        avatar.rcpt("x@y.org", {})
+        avatar.forget()
+        self.assertRefused(503, "sequence", avatar, "data")

@@ -1,0 +1,88 @@
+"""Realm, checkers and avatar behind our own protocol, as a client meets them."""
+
+from base64 import b64encode
+
+from twisted.cred.portal import Portal
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.policy.access import Patterns
+from smtprelay.policy.checkers import AnonymousByNetwork, Users
+from smtprelay.policy.passwords import hash_password
+from smtprelay.policy.realm import Realm
+from smtprelay.policy.settings import User
+from smtprelay.smtp.protocol import ESMTPFactory
+from smtprelay.smtp.settings import Settings
+from tests.policy.doubles import Store, make_desk
+from tests.recording import Recording
+
+ANN = User(
+    name="ann",
+    password_hash=hash_password(b"s3cret", b"a" * 16, ln=4),
+    senders=Patterns(["ann@b.org"]),
+)
+
+
+class LoginTests(SynchronousTestCase):
+    def connect(self, address: str, **listener: object) -> None:
+        """Connect from ``address`` to a listener with ``ann`` in it, and say EHLO."""
+        self.store, self.events, clock = Store(), Recording(), Clock()
+        desk = make_desk(self.store, **listener)
+        checkers = [AnonymousByNetwork(desk.listener), Users([ANN], maybeDeferred, clock)]
+        settings = Settings(listener="lan", mechanisms=("PLAIN",), auth_without_tls=True)
+        factory = ESMTPFactory(Portal(Realm(desk, [ANN]), checkers), settings, clock, self.events)
+        self.protocol = factory.buildProtocol(None)
+        self.transport = StringTransport(peerAddress=IPv4Address("TCP", address, 40000))
+        self.protocol.makeConnection(self.transport)
+        self.say(b"EHLO printer")
+
+    def say(self, line: bytes) -> bytes:
+        self.transport.clear()
+        self.protocol.dataReceived(line + b"\r\n")
+        return self.transport.value().rstrip()
+
+    def auth(self, password: bytes) -> bytes:
+        return self.say(b"AUTH PLAIN " + b64encode(b"\0ann\0" + password))
+
+    def test_a_stranger_is_told_why(self):
+        """Without a way to log in the refusal names the address; it is told with its rule."""
+        self.connect("198.51.100.1")
+        self.assertEqual(
+            self.say(b"MAIL FROM:<a@b.org>"), b"550 5.7.1 198.51.100.1 may not send through this relay"
+        )
+        self.assertEqual([event["rule"] for event in self.events.of("policy.refused")], ["network"])
+
+    def test_a_stranger_logs_in(self):
+        """Who logs in may send from anywhere, with the rights of that user alone."""
+        self.connect("198.51.100.1", has_checkers=True)
+        self.assertEqual(self.say(b"MAIL FROM:<ann@b.org>"), b"530 5.7.0 Authentication required")
+        self.assertTrue(self.auth(b"wrong").startswith(b"535 "))
+        self.assertEqual(self.say(b"MAIL FROM:<ann@b.org>"), b"530 5.7.0 Authentication required")
+        self.assertTrue(self.auth(b"s3cret").startswith(b"235 "))
+        self.assertTrue(self.say(b"MAIL FROM:<bob@b.org>").startswith(b"553 5.7.1 ann may not send as"))
+        for line, code in (
+            (b"MAIL FROM:<ann@b.org>", b"250"),
+            (b"RCPT TO:<x@y.org>", b"250"),
+            (b"DATA", b"354"),
+        ):
+            self.assertEqual(self.say(line)[:3], code)
+        self.assertIn(b"with ESMTPA id m1", self.store.kept[0].body)
+        self.assertEqual(self.store.kept[0].draft.client.user, "ann")
+
+    def test_login_required(self):
+        """Where a login is required, being in the network is not enough, and a login is."""
+        self.connect("127.0.0.1", has_checkers=True, auth_required=True)
+        self.assertEqual(self.say(b"MAIL FROM:<ann@b.org>"), b"530 5.7.0 Authentication required")
+        self.auth(b"s3cret")
+        self.assertEqual(self.say(b"MAIL FROM:<ann@b.org>")[:3], b"250")
+
+    def test_logging_in_limits_as_well(self):
+        """A client of the network that logs in has the user's rights, no longer the network's."""
+        self.connect("127.0.0.1", has_checkers=True)
+        self.assertEqual(self.say(b"MAIL FROM:<bob@b.org>")[:3], b"250")
+        self.say(b"RSET")
+        self.auth(b"s3cret")
+        self.assertEqual(self.say(b"MAIL FROM:<bob@b.org>")[:3], b"553")

@@ -1,0 +1,80 @@
+"""From who logged in to what that one may do."""
+
+import subprocess
+import sys
+
+from twisted.cred.checkers import ANONYMOUS
+from twisted.cred.portal import IRealm
+from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from smtprelay.interfaces import IEnvelopeDelivery
+from smtprelay.message import Client, Refused
+from smtprelay.policy.access import Patterns
+from smtprelay.policy.realm import Realm
+from smtprelay.policy.settings import User
+from tests.policy.doubles import Store, make_desk
+
+OUTSIDE = Client(address="198.51.100.1")
+
+
+class RealmTests(SynchronousTestCase):
+    def setUp(self):
+        self.realm = Realm(
+            make_desk(Store(), has_checkers=True), [User(name="ann", senders=Patterns(["ann@b.org"]))]
+        )
+
+    def test_interface(self):
+        """It is a realm for cred's portal."""
+        verifyObject(IRealm, self.realm)
+
+    def test_our_interface_first(self):
+        """Asked for several, it gives the one that can do the most."""
+        interface, avatar, _ = self.realm.requestAvatar(
+            ANONYMOUS, None, IMessageDeliveryFactory, IMessageDelivery, IEnvelopeDelivery
+        )
+        self.assertIs(interface, IEnvelopeDelivery)
+        verifyObject(IEnvelopeDelivery, avatar)
+
+    def test_stock_interface(self):
+        """The stock protocols get what they know."""
+        interface, avatar, _ = self.realm.requestAvatar(
+            ANONYMOUS, None, IMessageDeliveryFactory, IMessageDelivery
+        )
+        self.assertIs(interface, IMessageDelivery)
+        verifyObject(IMessageDelivery, avatar)
+
+    def test_other_interfaces(self):
+        """There is no other avatar."""
+        with self.assertRaises(NotImplementedError):
+            self.realm.requestAvatar(ANONYMOUS, None, IRealm)
+
+    def test_rights(self):
+        """A known user has the rights by that name, an unknown one those of the listener."""
+        for name in (b"ann", "ann"):
+            _, avatar, _ = self.realm.requestAvatar(name, OUTSIDE, IEnvelopeDelivery)
+            avatar.mail("ann@b.org", {})
+            self.assertRaises(Refused, avatar.mail, "bob@b.org", {})
+        _, avatar, _ = self.realm.requestAvatar(b"tenant@client", OUTSIDE, IEnvelopeDelivery)
+        self.assertIsNone(avatar.mail("bob@b.org", {}))
+
+    def test_anonymous_is_no_user(self):
+        """Who did not log in has the rights of nobody."""
+        _, avatar, _ = self.realm.requestAvatar(ANONYMOUS, OUTSIDE, IEnvelopeDelivery)
+        self.assertEqual(self.assertRaises(Refused, avatar.mail, "a@b.org", {}).reply.rule, "auth-required")
+
+    def test_logout(self):
+        """After logout the avatar has no transaction any more."""
+        _, avatar, logout = self.realm.requestAvatar(b"ann", OUTSIDE, IEnvelopeDelivery)
+        avatar.mail("ann@b.org", {})
+        logout()
+        self.assertEqual(self.assertRaises(Refused, avatar.rcpt, "x@y.org", {}).reply.code, 503)
+
+    def test_no_reactor(self):
+        """Our own protocol's way imports nothing that installs the reactor."""
+        script = (
+            f"import sys; sys.path[:] = {sys.path}; import smtprelay.policy.realm, smtprelay.policy.checkers;"
+            "print('twisted.internet.reactor' in sys.modules)"
+        )
+        self.assertEqual(subprocess.check_output([sys.executable, "-c", script]), b"False\n")

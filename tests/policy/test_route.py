@@ -1,0 +1,216 @@
+"""Which way each recipient goes, and what may be announced as the largest size."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.message import Client, Envelope, Planned, Recipient, Refused
+from smtprelay.policy.access import Networks, Patterns
+from smtprelay.policy.route import Outlet, Router, Rule, largest
+from tests.policy.doubles import FakeOutlet
+
+CLIENT = Client(address="10.0.3.7", listener="lan", user="ann")
+SMALL, LARGE, ENDLESS = FakeOutlet(size=1000), FakeOutlet(size=5000), FakeOutlet()
+
+
+def envelope(*recipients: str, sender: str = "a@b.org") -> Envelope:
+    return Envelope(sender=sender, recipients=tuple(Recipient(address=each) for each in recipients))
+
+
+def router(*rules: Rule, **outlets: Outlet) -> Router:
+    return Router(rules, {"acs": FakeOutlet(), "ses": FakeOutlet()} | outlets)
+
+
+def ways(planned: list[Planned]) -> list[tuple]:
+    return [
+        (each.route, each.provider, each.lane, [to.address for to in each.recipients]) for each in planned
+    ]
+
+
+class MatchTests(SynchronousTestCase):
+    def assertRoute(self, conditions: dict, *, takes: list[dict], leaves: list[dict]):
+        """Check a rule against situations that differ from a harmless one as given."""
+        routes = router(Rule(name="special", via=["acs"], **conditions), Rule(name="default", via=["ses"]))
+        for situations, expected in ((takes, "special"), (leaves, "default")):
+            for changes in situations:
+                way = {
+                    "client": CLIENT,
+                    "sender": "a@b.org",
+                    "to": "x@y.org",
+                    "headers": [],
+                    "size": 100,
+                } | changes
+                plan = routes.plan(way["client"], envelope(way["to"], sender=way["sender"]))
+                self.assertEqual(
+                    [each.route for each in plan(way["headers"], way["size"])], [expected], changes
+                )
+
+    def test_client(self):
+        """A route for a network takes its clients, mapped IPv4 included."""
+        self.assertRoute(
+            {"clients": Networks.parse(["10.0.3.0/24"])},
+            takes=[{"client": Client(address="10.0.3.9")}, {"client": Client(address="::ffff:10.0.3.9")}],
+            leaves=[{"client": Client(address="10.0.4.9")}, {"client": Client(address="unix")}],
+        )
+
+    def test_listener_and_user(self):
+        """Listener and user are compared by name; ``*`` is any user, but not nobody."""
+        self.assertRoute(
+            {"listeners": frozenset({"lan"}), "users": frozenset({"ann"})},
+            takes=[{}],
+            leaves=[
+                {"client": Client(address="10.0.3.7", listener="wan", user="ann")},
+                {"client": Client(address="10.0.3.7", listener="lan", user="bob")},
+                {"client": Client(address="10.0.3.7", listener="lan")},
+            ],
+        )
+        self.assertRoute(
+            {"users": frozenset({"*"})}, takes=[{}], leaves=[{"client": Client(address="10.0.3.7")}]
+        )
+
+    def test_sender_and_recipient(self):
+        """Sender and recipient are compared with patterns."""
+        self.assertRoute(
+            {"senders": Patterns(["*@b.org", "<>"]), "recipients": Patterns(["*@y.org"])},
+            takes=[{}, {"sender": "c@B.org"}, {"sender": ""}],
+            leaves=[{"sender": "a@c.org"}, {"to": "x@z.org"}, {"to": "x@y.org.evil.com"}],
+        )
+
+    def test_header(self):
+        """A header is compared by name and by a pattern for its value; any of several is enough."""
+        self.assertRoute(
+            {"headers": {"X-Env": "test*", "X-App": "*"}},
+            takes=[
+                {"headers": [("x-env", " Testing "), ("X-App", "")]},
+                {"headers": [("X-Env", "live"), ("X-Env", " test\r\n 2"), ("X-App", "a")]},
+            ],
+            leaves=[
+                {"headers": []},
+                {"headers": [("X-Env", "test")]},
+                {"headers": [("X-Env", "a test"), ("X-App", "a")]},
+                {"headers": [("X-Env2", "test"), ("X-App", "a")]},
+            ],
+        )
+
+    def test_size(self):
+        """A size range has its beginning in it and its end not."""
+        self.assertRoute(
+            {"size_from": 100, "size_below": 200},
+            takes=[{"size": 100}, {"size": 199}],
+            leaves=[{"size": 99}, {"size": 200}],
+        )
+
+
+class PlanTests(SynchronousTestCase):
+    def test_first_match_wins_for_each_recipient(self):
+        """Recipients of one message go different ways, in the order in which the ways were met."""
+        routes = router(
+            Rule(name="own", via=["acs"], recipients=Patterns(["*@own.org"])),
+            Rule(name="all", via=["ses", "acs"]),
+            Rule(name="never", via=["acs"]),
+        )
+        plan = routes.plan(CLIENT, envelope("a@x.org", "b@own.org", "c@x.org"))
+        self.assertEqual(
+            ways(plan([], 10)),
+            [("all", "ses", "", ["a@x.org", "c@x.org"]), ("own", "acs", "", ["b@own.org"])],
+        )
+
+    def test_split_by_the_smallest_recipient_limit(self):
+        """A delivery has at most as many recipients as each provider of its way takes."""
+        routes = router(
+            Rule(name="all", via=["acs", "ses"]),
+            acs=FakeOutlet(recipients=50),
+            ses=FakeOutlet(recipients=2),
+        )
+        addresses = [f"r{n}@x.org" for n in range(5)]
+        planned = routes.plan(CLIENT, envelope(*addresses))([], 10)
+        self.assertEqual([len(each.recipients) for each in planned], [2, 2, 1])
+        self.assertEqual([to.address for each in planned for to in each.recipients], addresses)
+
+    def test_lane(self):
+        """The lane is asked of the first provider, with the recipients of that delivery."""
+        asked = []
+
+        class ByRecipient(FakeOutlet):
+            def lane(self, envelope: Envelope) -> str:
+                asked.append(envelope)
+                return envelope.addresses[0]
+
+        routes = router(Rule(name="all", via=["acs"]), acs=ByRecipient(recipients=1))
+        planned = routes.plan(CLIENT, envelope("a@x.org", "b@x.org"))([], 10)
+        self.assertEqual([each.lane for each in planned], ["a@x.org", "b@x.org"])
+        self.assertEqual([each.sender for each in asked], ["a@b.org", "a@b.org"])
+
+    def test_the_first_provider_that_takes_the_size(self):
+        """A message goes first to the first provider of ``via`` that it fits."""
+        routes = router(Rule(name="all", via=["acs", "ses"]), acs=SMALL, ses=LARGE)
+        plan = routes.plan(CLIENT, envelope("a@x.org"))
+        self.assertEqual([plan([], size)[0].provider for size in (1000, 1001, 5000)], ["acs", "ses", "ses"])
+
+    def test_too_large_for_all(self):
+        """What no provider of the way takes is 552, with the limit."""
+        routes = router(Rule(name="all", via=["ses", "acs"]), acs=SMALL, ses=LARGE)
+        reply = self.assertRaises(Refused, routes.plan(CLIENT, envelope("a@x.org")), [], 5001).reply
+        self.assertEqual((reply.code, reply.enhanced, reply.rule), (552, "5.3.4", "size"))
+        self.assertIn("5000", reply.text)
+
+    def test_no_route(self):
+        """A message with a recipient that no route takes in the end is refused whole."""
+        routes = router(
+            Rule(name="test", via=["acs"], headers={"X-Env": "test"}),
+            Rule(name="own", via=["acs"], recipients=Patterns(["*@own.org"])),
+        )
+        plan = routes.plan(CLIENT, envelope("a@own.org", "b@x.org"))
+        reply = self.assertRaises(Refused, plan, [], 10).reply
+        self.assertEqual((reply.code, reply.enhanced, reply.rule), (550, "5.7.1", "route"))
+        self.assertIn("b@x.org", reply.text)
+        self.assertEqual(len(plan([("X-Env", "test")], 10)), 1)
+
+    def test_a_missing_provider_is_found_at_once(self):
+        """A route to a provider that does not exist cannot be built."""
+        with self.assertRaises(KeyError):
+            router(Rule(name="all", via=["nowhere"]))
+
+
+class ReachesTests(SynchronousTestCase):
+    def test_what_rcpt_can_know(self):
+        """A recipient is out of reach when no header and no size could change it."""
+        routes = router(
+            Rule(name="test", via=["acs"], recipients=Patterns(["*@test.org"]), headers={"X-Env": "test"}),
+            Rule(name="big", via=["acs"], recipients=Patterns(["*@big.org"]), size_from=1000),
+            Rule(name="bob", via=["acs"], users=frozenset({"bob"})),
+        )
+        reached = [
+            address
+            for address in ("a@test.org", "a@big.org", "a@x.org")
+            if routes.reaches(CLIENT, "a@b.org", address)
+        ]
+        self.assertEqual(reached, ["a@test.org", "a@big.org"])
+        self.assertTrue(routes.reaches(Client(address="10.0.3.7", user="bob"), "a@b.org", "a@x.org"))
+
+
+class LargestTests(SynchronousTestCase):
+    def largest(self, rules: list[Rule], limit: int | None = None, listener: str = "lan") -> int | None:
+        return largest(rules, {"small": SMALL, "large": LARGE, "endless": ENDLESS}, listener, limit)
+
+    def test_the_most_generous_way(self):
+        """It is the largest limit of any provider of any route, within the listener's own."""
+        rules = [Rule(name="a", via=["small"]), Rule(name="b", via=["small", "large"])]
+        self.assertEqual(self.largest(rules), 5000)
+        self.assertEqual(self.largest(rules, 2000), 2000)
+        self.assertEqual(self.largest(rules, 9000), 5000)
+
+    def test_no_limit(self):
+        """One provider without a limit leaves only the listener's."""
+        rules = [Rule(name="a", via=["small", "endless"])]
+        self.assertIsNone(self.largest(rules))
+        self.assertEqual(self.largest(rules, 2000), 2000)
+        self.assertEqual(self.largest([], 2000), 2000)
+
+    def test_routes_of_other_listeners_do_not_count(self):
+        """A route that this listener cannot take makes no promise for it."""
+        rules = [Rule(name="a", via=["small"]), Rule(name="b", via=["endless"], listeners=frozenset({"wan"}))]
+        self.assertEqual(self.largest(rules), 1000)
+        self.assertIsNone(self.largest(rules, listener="wan"))
+
+    def test_routes_for_small_mail(self):
+        """A route for mail below a size takes at most one byte less."""
+        self.assertEqual(self.largest([Rule(name="a", via=["endless"], size_below=300)]), 299)

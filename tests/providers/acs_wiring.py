@@ -1,0 +1,116 @@
+"""
+An :class:`Acs` joined in memory with the fake service.
+
+:func:`joined_acs` is the factory for whoever runs a contract suite over providers.
+"""
+
+import base64
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
+
+from smtprelay.message import Delivery, Envelope, Recipient
+from smtprelay.providers.acs import Acs, Credentials
+from smtprelay.testing.acs import FakeAcs
+from tests.providers.http_wiring import JoinedHttp
+from tests.recording import Recording
+
+NOW = 1_800_000_000.0
+ENDPOINT = "http://127.0.0.1:8443"
+KEYS = tuple(base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2, 3))
+MAIL = b"From: Ann <ann@mail.example.com>\r\nTo: Bob <bob@example.net>\r\nSubject: Hi\r\n\r\nhello\r\n"
+
+
+class Whole:
+    """A body in memory, as the spool gives it."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.size = len(content)
+
+    async def chunks(self) -> "AsyncIterator[bytes]":
+        """Give all at once."""
+        yield self.content
+
+    async def whole(self) -> bytes:
+        """Give all."""
+        return self.content
+
+
+def delivery(*recipients: str, sender: str = "ann@mail.example.com", generation: int = 0) -> Delivery:
+    """Make a delivery for ``recipients``; for bob@example.net if there are none."""
+    addresses = recipients or ("bob@example.net",)
+    return Delivery(
+        message="m1",
+        n=1,
+        generation=generation,
+        route="default",
+        provider="acs",
+        lane="",
+        envelope=Envelope(sender=sender, recipients=tuple(Recipient(address=one) for one in addresses)),
+        size=len(MAIL),
+        received=NOW,
+    )
+
+
+class JoinedAcs:
+    """
+    A provider, the service it speaks to, and the clock of both.
+
+    :ivar secrets: what the provider reads when it reads its credentials; an exception is raised.
+    :ivar threads: how often work was given to a thread.
+    :ivar taken: how often the provider said that the service has the mail.
+    """
+
+    def __init__(self, fake: Callable[[Clock], Any] | None = None, **options: Any) -> None:
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.fake = fake(self.clock) if fake else FakeAcs(self.clock, KEYS[:2])
+        self.joined = JoinedHttp.to(self.fake, self.clock)
+        self.events = Recording()
+        self.secrets: Credentials | Exception = Credentials(ENDPOINT, KEYS[:2])
+        self.threads = 0
+        self.taken = 0
+        given = {"sender": "DoNotReply@mail.example.com", "sender_domains": ["Mail.Example.com"], **options}
+        self.provider = Acs(
+            name="acs",
+            http=self.joined.http,
+            credentials=self._read,
+            clock=self.clock,
+            events=self.events,
+            defer_to_thread=self._aside,
+            **given,
+        )
+
+    def start(self, item: Delivery | None = None, body: bytes = MAIL) -> "Deferred[Any]":
+        """Begin to deliver, and carry what was written."""
+        return self.joined.run(self.provider.deliver(item or delivery(), Whole(body), self._took))
+
+    def sent(self) -> list[dict[str, Any]]:
+        """Return the requests that the service accepted."""
+        return [operation.request for operation in self.fake.operations.values()]
+
+    def _took(self) -> None:
+        self.taken += 1
+
+    def _read(self) -> Credentials:
+        if isinstance(self.secrets, Exception):
+            raise self.secrets
+        return self.secrets
+
+    def _aside(self, work: Callable[[], Any]) -> "Deferred[Any]":
+        self.threads += 1
+        return maybeDeferred(work)
+
+
+def joined_acs(**options: Any) -> JoinedAcs:
+    """Return a provider with its fake service; advance ``.joined`` by 1, 2, 4 s for a verdict."""
+    return JoinedAcs(**options)
+
+
+def error(code: str, message: str) -> bytes:
+    """Return an error answer's body."""
+    return json.dumps({"error": {"code": code, "message": message}}).encode()

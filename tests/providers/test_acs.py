@@ -1,0 +1,413 @@
+import base64
+
+from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.interfaces import Provider
+from smtprelay.message import Blocked, Deferred, Delivered, Failed, Limits, Uncertain
+from smtprelay.providers.acs import Credentials, single_id
+from smtprelay.testing.acs import Answers, Babbles, Drops, Ends, FakeAcs, Hangs
+from tests.providers.acs_wiring import ENDPOINT, KEYS, MAIL, NOW, JoinedAcs, delivery, joined_acs
+
+BOB = "bob@example.net"
+BLIND = b"From: ann@mail.example.com\r\nTo: list@example.org\r\nSubject: Hi\r\n\r\nhello\r\n"
+
+
+class Case(SynchronousTestCase):
+    def outcome_of(self, joined: JoinedAcs, *seconds: float, body: bytes = MAIL) -> object:
+        """Deliver to one recipient and return the outcome after ``seconds``."""
+        result = joined.start(body=body)
+        joined.joined.advance(*seconds)
+        return self.successResultOf(result)[BOB]
+
+
+class DeliverTests(Case):
+    def test_delivered(self):
+        """A mail is sent once, under its operation id, and delivered when the operation succeeded."""
+        joined: JoinedAcs = joined_acs()
+        provider: Provider = joined.provider
+        self.assertTrue(provider.idempotent)
+        result = joined.start()
+        self.assertNoResult(result)
+        self.assertEqual(joined.taken, 1)
+        joined.joined.advance(1, 2, 4)
+        operation_id = delivery().operation_id
+        self.assertEqual(self.successResultOf(result), {BOB: Delivered(operation_id)})
+        [operation] = joined.fake.mails
+        self.assertEqual((operation.id, operation.posts, operation.polls), (operation_id, 1, 3))
+
+    def test_request(self):
+        """The request says what the mail said."""
+        joined = joined_acs()
+        self.outcome_of(joined, 1, 2, 4)
+        self.assertEqual(
+            joined.sent(),
+            [
+                {
+                    "senderAddress": "ann@mail.example.com",
+                    "content": {"subject": "Hi", "plainText": "hello\r\n"},
+                    "recipients": {"to": [{"address": BOB, "displayName": "Bob"}]},
+                }
+            ],
+        )
+
+    def test_polls_follow_the_location(self):
+        """Polls go to exactly the Operation-Location, which has a double slash."""
+        joined = joined_acs()
+        self.outcome_of(joined, 1, 2, 4)
+        target = f"//emails/operations/{delivery().operation_id}?api-version=2025-09-01"
+        self.assertEqual([one.target for one in joined.fake.exchanges[1:]], [target] * 3)
+
+    def test_foreign_location(self):
+        """An Operation-Location elsewhere gets no signed request; our own endpoint is asked."""
+        for location in ("https://evil.example.com//x", "http://[", "", f"{ENDPOINT}/a b", "/emails"):
+            with self.subTest(location):
+                joined = joined_acs()
+                self.successResultOf(joined.joined.run(joined.provider.probe("")))
+                joined.fake.script(Answers(202, headers={"Operation-Location": location}))
+                joined.fake.script(Answers(200, body=b'{"status":"Succeeded"}'), on="poll")
+                self.assertIsInstance(self.outcome_of(joined, 5), Delivered)
+                self.assertTrue(joined.fake.exchanges[-1].target.startswith("/emails/operations/"))
+                self.assertEqual({host for _, host, _ in joined.joined.asked}, {"127.0.0.1"})
+
+    def test_accepted_is_enough(self):
+        """With ``accept_on`` 202 nothing is polled."""
+        joined = joined_acs(accept_on="202")
+        self.assertEqual(self.outcome_of(joined), Delivered(delivery().operation_id))
+        self.assertEqual((len(joined.fake.exchanges), joined.taken), (1, 0))
+
+    def test_events(self):
+        """Each request is told, without secrets."""
+        joined = joined_acs()
+        self.outcome_of(joined, 1, 2, 4)
+        told = joined.events.of("provider.request")
+        self.assertEqual(
+            [(one["operation"], one["code"]) for one in told], [("send", 202)] + [("status", 200)] * 3
+        )
+        self.assertNotIn("Signature", repr(told))
+
+    def test_large_mail(self):
+        """Work on a large mail goes to a thread, that on a small one does not."""
+        joined = joined_acs()
+        self.outcome_of(joined, 1, 2, 4)
+        self.assertEqual(joined.threads, 1)  # the secrets
+        content = bytes(1_500_000)
+        attached = (
+            b"To: bob@example.net\r\nContent-Type: application/zip; name=a.zip\r\n"
+            b"Content-Transfer-Encoding: base64\r\n\r\n" + base64.encodebytes(content)
+        )
+        result = joined.start(delivery(generation=1), attached)
+        joined.joined.advance(1, 2, 4)
+        self.assertIsInstance(self.successResultOf(result)[BOB], Delivered)
+        self.assertEqual(joined.threads, 3)
+        [part] = joined.sent()[1]["attachments"]
+        self.assertEqual(base64.b64decode(part["contentInBase64"]), content)
+
+    def test_too_large(self):
+        """What is too large as a request fails without one."""
+        joined = joined_acs(limits=Limits(size=150, recipients=50))
+        outcome = self.outcome_of(joined)
+        self.assertEqual(outcome.code, "5.3.4")
+        self.assertIn("acs takes 150 bytes", outcome.why)
+        self.assertEqual(joined.fake.exchanges, [])
+
+    def test_too_complex(self):
+        """A mail of too many parts fails without a request."""
+        joined = joined_acs()
+        body = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n\r\n" * 2000
+        self.assertEqual(self.outcome_of(joined, body=body).code, "5.6.0")
+        self.assertEqual(joined.fake.exchanges, [])
+
+
+class BlindTests(Case):
+    def test_one(self):
+        """A single blind recipient stands in ``to``; the address of the header does not get the mail."""
+        joined = joined_acs()
+        self.outcome_of(joined, 1, 2, 4, body=BLIND)
+        self.assertEqual(joined.sent()[0]["recipients"], {"to": [{"address": BOB}]})
+        self.assertEqual(list(joined.fake.operations), [delivery().operation_id])
+
+    def test_several(self):
+        """Several get a request each, so that none sees another; ``taken`` is said once."""
+        joined = joined_acs()
+        item = delivery("a@x.org", "b@x.org")
+        result = joined.start(item, BLIND)
+        joined.joined.advance(1, 2, 4)
+        ids = {address: single_id(item, address) for address in ("a@x.org", "b@x.org")}
+        self.assertEqual(
+            self.successResultOf(result), {address: Delivered(one) for address, one in ids.items()}
+        )
+        self.assertEqual(
+            [sent["recipients"] for sent in joined.sent()],
+            [{"to": [{"address": "a@x.org"}]}, {"to": [{"address": "b@x.org"}]}],
+        )
+        self.assertEqual((list(joined.fake.operations), joined.taken), (list(ids.values()), 1))
+
+    def test_outcomes_differ(self):
+        """One recipient may be refused; a quota that is used up spares the rest the asking."""
+        joined = joined_acs()
+        joined.fake.script(
+            None, Answers(400, "InvalidEmailAddress"), Answers(429, headers={"Retry-After": "7"})
+        )
+        result = joined.start(delivery("a@x.org", "b@x.org", "c@x.org", "d@x.org"), BLIND)
+        joined.joined.advance(1, 2, 4)
+        outcomes = self.successResultOf(result)
+        self.assertEqual(
+            [type(outcome) for outcome in outcomes.values()], [Failed, Deferred, Deferred, Delivered]
+        )
+        self.assertEqual(outcomes["c@x.org"], outcomes["d@x.org"])
+        self.assertEqual(outcomes["d@x.org"].retry_after, 7.0)
+        self.assertEqual(sum(one.method == "POST" for one in joined.fake.exchanges), 3)
+
+
+class RefusalTests(Case):
+    def refused(self, *acts: object) -> object:
+        joined = joined_acs()
+        joined.fake.script(*acts)
+        return self.outcome_of(joined)
+
+    def test_quota(self):
+        """429 defers for as long as the service asks."""
+        refused = self.refused(Answers(429, "TooManyRequests", "slow down", {"Retry-After": "77"}))
+        self.assertEqual(refused, Deferred("429 TooManyRequests: slow down", 77.0))
+
+    def test_statuses(self):
+        """Each refusal has its outcome, with the service's words."""
+        for status, kind in ((400, Failed), (403, Blocked), (404, Blocked), (413, Failed), (500, Deferred)):
+            with self.subTest(status):
+                refused = self.refused(Answers(status, "Code", "the words"))
+                self.assertIsInstance(refused, kind)
+                self.assertIn(f"{status} Code: the words", refused.why)
+
+    def test_gateway(self):
+        """502 and 504 leave it open whether the mail was taken."""
+        for status in (502, 504):
+            self.assertIsInstance(self.refused(Answers(status)), Uncertain)
+
+    def test_strange_answers(self):
+        """Answers that are no JSON, or the wrong JSON, are judged by their status."""
+        for body in (b"", b"<html>", b"[1]", b'{"error":7}', b"\xff", b"[" * 100_000):
+            with self.subTest(body[:10]):
+                self.assertIsInstance(self.refused(Answers(503, body=body)), Deferred)
+
+    def test_lost_answer(self):
+        """A connection that ends without an answer is uncertain, taken or not; so is garbage, and silence."""
+        for act in (Drops(), Drops(accepting=True), Babbles()):
+            with self.subTest(act):
+                self.assertIsInstance(self.refused(act), Uncertain)
+        joined = joined_acs()
+        joined.fake.script(Hangs(accepting=True))
+        self.assertIsInstance(self.outcome_of(joined, 30), Uncertain)
+
+    def test_no_connection(self):
+        """Without a connection nothing was sent, so it is deferred."""
+        joined = joined_acs()
+        joined.joined.wire.refuse = Refused("nobody there")
+        self.assertIn("nobody there", self.outcome_of(joined).why)
+        self.assertIsInstance(self.outcome_of(joined), Deferred)
+
+    def test_sender_that_the_mail_chose(self):
+        """A sender that the service does not know fails the mail that chose it, and stops no lane."""
+        self.assertIsInstance(self.refused(Answers(400, "InvalidSenderUserName")), Failed)
+
+
+class KeyTests(Case):
+    def test_second_key(self):
+        """A 401 on one key tries the other, and stays with it."""
+        joined = joined_acs()
+        joined.fake.keys = [KEYS[1]]
+        self.assertIsInstance(self.outcome_of(joined, 1, 2, 4), Delivered)
+        self.assertEqual([one.status for one in joined.fake.exchanges], [401, 202, 200, 200, 200])
+
+    def test_rotated_keys(self):
+        """After a 401 on both the secrets are read again; a new key works at once."""
+        joined = joined_acs()
+        self.outcome_of(joined, 1, 2, 4)
+        joined.fake.keys = [KEYS[2]]
+        joined.secrets = Credentials(ENDPOINT, (KEYS[2],))
+        result = joined.start(delivery(generation=1))
+        joined.joined.advance(1, 2, 4)
+        self.assertIsInstance(self.successResultOf(result)[BOB], Delivered)
+
+    def test_no_key_works(self):
+        """If no key works the lane is blocked, after each was tried once."""
+        joined = joined_acs()
+        joined.fake.keys = [KEYS[2]]
+        self.assertIn("Denied by the resource provider", self.outcome_of(joined).why)
+        self.assertEqual([one.status for one in joined.fake.exchanges], [401, 401])
+
+    def test_clock(self):
+        """A wrong clock is named."""
+        behind = Clock()
+        behind.advance(NOW - 3600)
+        joined = joined_acs(fake=lambda _: FakeAcs(behind, KEYS[:2]))
+        outcome = self.outcome_of(joined)
+        self.assertIsInstance(outcome, Blocked)
+        self.assertIn("clock is 3600 s ahead", outcome.why)
+
+    def test_unreadable_secrets(self):
+        """Secrets that cannot be read block the lane, and nothing is sent."""
+        for problem in (OSError("no such file"), ValueError("no accesskey")):
+            with self.subTest(problem):
+                joined = joined_acs()
+                joined.secrets = problem
+                outcome = self.outcome_of(joined)
+                self.assertIsInstance(outcome, Blocked)
+                self.assertIn(str(problem), outcome.why)
+                self.assertEqual(joined.fake.exchanges, [])
+
+
+class OperationTests(Case):
+    def test_failed(self):
+        """An operation that fails fails the mail, in the service's words."""
+        joined = joined_acs()
+        joined.fake.script(Ends("Failed", "EmailDroppedAllRecipientsSuppressed", "All suppressed."))
+        outcome = self.outcome_of(joined, 1, 2, 4)
+        self.assertEqual(outcome.code, "5.7.1")
+        self.assertIn("EmailDroppedAllRecipientsSuppressed: All suppressed.", outcome.why)
+
+    def test_canceled(self):
+        """A canceled operation is deferred."""
+        joined = joined_acs()
+        joined.fake.script(Ends("Canceled", steps=()))
+        self.assertIsInstance(self.outcome_of(joined, 1), Deferred)
+
+    def test_pauses(self):
+        """The first poll waits as long as asked; the pauses then double, up to 30 s."""
+        joined = joined_acs()
+        joined.fake.script(Ends("Succeeded", steps=["Running"] * 7))
+        result = joined.start()
+        for pause in (1, 2, 4, 8, 16, 30, 30):
+            before = len(joined.fake.exchanges)
+            joined.joined.advance(pause - 0.01)
+            self.assertEqual(len(joined.fake.exchanges), before)
+            joined.joined.advance(0.01)
+            self.assertEqual(len(joined.fake.exchanges), before + 1)
+        self.assertNoResult(result)
+
+    def test_poll_quota(self):
+        """Polls that are refused or lost are repeated, not before the service allows it."""
+        joined = joined_acs()
+        joined.fake.script(Answers(429, headers={"Retry-After": "120"}), Answers(503), Drops(), on="poll")
+        result = joined.start()
+        joined.joined.advance(1, 119)
+        self.assertEqual(len(joined.fake.exchanges), 2)
+        joined.joined.advance(1, 30, 30, 30, 30, 30)
+        self.assertIsInstance(self.successResultOf(result)[BOB], Delivered)
+
+    def test_patience(self):
+        """An operation without an end is uncertain after 15 minutes."""
+        joined = joined_acs()
+        joined.fake.script(Ends("Succeeded", steps=["Running"] * 1000))
+        outcome = self.outcome_of(joined, *[30] * 31)
+        self.assertIsInstance(outcome, Uncertain)
+        self.assertIn("the operation is Running", outcome.why)
+
+    def test_key_lost_while_polling(self):
+        """A mail that was taken is never blocked: it is uncertain."""
+        joined = joined_acs()
+        result = joined.start()
+        joined.fake.keys = []
+        joined.joined.advance(1)
+        self.assertIsInstance(self.successResultOf(result)[BOB], Uncertain)
+
+    def test_same_mail_again(self):
+        """After a lost answer the same request delivers once, however often it is made."""
+        joined = joined_acs()
+        joined.fake.script(Drops(accepting=True))
+        self.assertIsInstance(self.outcome_of(joined), Uncertain)
+        self.assertIsInstance(self.outcome_of(joined, 1, 2, 4), Delivered)
+        [operation] = joined.fake.mails
+        self.assertEqual((operation.posts, operation.delivered), (2, 1))
+
+    def test_changed_mail_again(self):
+        """If the request changed since, the first one's verdict counts."""
+        joined = joined_acs()
+        joined.fake.script(Drops(accepting=True))
+        self.assertIsInstance(self.outcome_of(joined), Uncertain)
+        outcome = self.outcome_of(joined, 5, 10, 20, body=MAIL + b"more")
+        self.assertEqual(outcome, Delivered(delivery().operation_id))
+        self.assertEqual(len(joined.fake.mails), 1)
+
+
+class ResolveTests(Case):
+    def resolved(self, joined: JoinedAcs, item: object, *seconds: float) -> object:
+        result = joined.joined.run(joined.provider.resolve(item))
+        joined.joined.advance(*seconds)
+        return self.successResultOf(result)
+
+    def test_known(self):
+        """A mail that was taken is followed to its end, and not sent."""
+        joined = joined_acs()
+        joined.fake.script(Drops(accepting=True))
+        self.outcome_of(joined)
+        self.assertEqual(self.resolved(joined, delivery(), 1, 2), {BOB: Delivered(delivery().operation_id)})
+        self.assertEqual(joined.fake.mails[0].posts, 1)
+
+    def test_unknown(self):
+        """One that was never seen is ``None``."""
+        self.assertIsNone(self.resolved(joined_acs(), delivery()))
+
+    def test_singles(self):
+        """Of a mail in single requests each recipient is asked for; those not seen are deferred."""
+        joined = joined_acs()
+        joined.fake.script(None, Drops(accepting=True))
+        item = delivery("a@x.org", "b@x.org", "c@x.org")
+        result = joined.start(item, BLIND)
+        joined.joined.advance(1, 2, 4)
+        lost = self.successResultOf(result)
+        kinds = [type(lost[address]) for address in item.envelope.addresses]
+        self.assertEqual(kinds, [Delivered, Uncertain, Deferred])
+        found = self.resolved(joined, item, 1, 2, 4)
+        self.assertEqual(
+            [type(found[address]) for address in item.envelope.addresses], [Delivered, Delivered, Deferred]
+        )
+
+    def test_blocked(self):
+        """Credentials that are refused block."""
+        joined = joined_acs()
+        joined.fake.keys = []
+        self.assertIsInstance(self.resolved(joined, delivery())[BOB], Blocked)
+
+    def test_no_network(self):
+        """Without an answer it stays uncertain."""
+        joined = joined_acs()
+        joined.joined.wire.refuse = Refused("nobody there")
+        self.assertIsInstance(self.resolved(joined, delivery())[BOB], Uncertain)
+
+
+class ProbeTests(Case):
+    def test_probe(self):
+        """A probe sends nothing; what it finds is what the lane is."""
+        cases = (
+            (None, Delivered),
+            (Answers(200, body=b"{}"), Delivered),
+            (Answers(403), Blocked),
+            (Answers(429), Deferred),
+            (Drops(), Deferred),
+        )
+        for act, kind in cases:
+            with self.subTest(act):
+                joined = joined_acs()
+                joined.fake.script(act, act, on="poll")
+                self.assertIsInstance(
+                    self.successResultOf(joined.joined.run(joined.provider.probe(""))), kind
+                )
+                self.assertEqual({one.method for one in joined.fake.exchanges}, {"GET"})
+
+    def test_probe_with_refused_keys(self):
+        """Refused keys stay blocked, and unreadable secrets too."""
+        joined = joined_acs()
+        joined.fake.keys = []
+        self.assertIsInstance(self.successResultOf(joined.joined.run(joined.provider.probe(""))), Blocked)
+        joined.secrets = OSError("gone")
+        self.assertIsInstance(self.successResultOf(joined.joined.run(joined.provider.probe(""))), Blocked)
+
+    def test_lane_and_close(self):
+        """There is one lane, the provider's own; closing closes the connections."""
+        joined = joined_acs(accept_on="202")
+        self.assertEqual(joined.provider.lane(delivery().envelope), "")
+        self.outcome_of(joined)
+        self.successResultOf(joined.joined.run(joined.provider.close()))
+        self.assertTrue(joined.joined.wire.pumps[0].clientIO.disconnected)

@@ -1,0 +1,85 @@
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.providers.acs_keys import Credentials, content_hash, parse_connection_string, signed_headers
+
+KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+OTHER = "AAAA"
+
+
+class SignatureTests(SynchronousTestCase):
+    def test_vector(self):
+        """The signature is that of Microsoft's own SDK for the same request."""
+        digest = content_hash(b'{"senderAddress":"a@x.com"}')
+        self.assertEqual(digest, "c2Fe29j4Njf1x9YgQ87tKyxYkamYz3JyJlyOCnUlcEo=")
+        headers = signed_headers(
+            KEY,
+            "POST",
+            "/emails:send?api-version=2025-09-01",
+            host="contoso.unitedstates.communication.azure.com",
+            date="Fri, 20 Nov 2026 09:30:00 GMT",
+            digest=digest,
+        )
+        self.assertEqual(
+            headers["Authorization"],
+            "HMAC-SHA256 SignedHeaders=x-ms-date;host;x-ms-content-sha256"
+            "&Signature=k5USnW4xSRWHsbca0AuDS5rmRI1KbSbC+j19Y31Ocx0=",
+        )
+
+    def test_no_content(self):
+        """Without a body the hash is that of nothing."""
+        self.assertEqual(content_hash(b""), "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=")
+
+
+class ConnectionStringTests(SynchronousTestCase):
+    def test_as_the_portal_shows_it(self):
+        """Endpoint and key are read; the slash at the end and the usual port are dropped."""
+        expected = Credentials("https://contoso.europe.communication.azure.com", (KEY,))
+        for text in (
+            f"endpoint=https://contoso.europe.communication.azure.com/;accesskey={KEY}",
+            f" AccessKey={KEY} ; Endpoint=https://Contoso.europe.communication.azure.com:443;\n",
+        ):
+            with self.subTest(text):
+                self.assertEqual(parse_connection_string(text), expected)
+        self.assertEqual(expected.host, "contoso.europe.communication.azure.com")
+
+    def test_two_keys(self):
+        """A second connection string adds its key."""
+        both = parse_connection_string(
+            f"endpoint=https://a.example;accesskey={KEY}", f"endpoint=https://a.example/;accesskey={OTHER}"
+        )
+        self.assertEqual(both.keys, (KEY, OTHER))
+
+    def test_loopback(self):
+        """Plain HTTP is for loopback, where the port belongs to the host."""
+        read = parse_connection_string(f"endpoint=http://127.0.0.1:8080/;accesskey={KEY}")
+        self.assertEqual((read.endpoint, read.host), ("http://127.0.0.1:8080", "127.0.0.1:8080"))
+
+    def test_mistakes(self):
+        """Each mistake is told in words, which never repeat the key."""
+        cases = {
+            "": "no endpoint",
+            f"accesskey={KEY}": "no endpoint",
+            "endpoint=https://a.example": "no accesskey",
+            "endpoint=https://a.example;accesskey=": "no accesskey",
+            f"endpoint=a.example;accesskey={KEY}": "no https:// URL",
+            f"endpoint=https://;accesskey={KEY}": "no https:// URL",
+            f"endpoint=http://a.example;accesskey={KEY}": "must be https",
+            f"endpoint=https://a.example/emails;accesskey={KEY}": "more than a host",
+            "endpoint=https://a.example;accesskey=s3cret!": "no base64",
+        }
+        for text, words in cases.items():
+            with self.subTest(text):
+                error = self.assertRaises(ValueError, parse_connection_string, text)
+                self.assertIn(words, str(error))
+                self.assertNotIn("s3cret", str(error))
+                self.assertNotIn(KEY, str(error))
+
+    def test_two_endpoints(self):
+        """Two connection strings of different resources are a mistake."""
+        texts = [f"endpoint=https://{host}.example;accesskey={KEY}" for host in "ab"]
+        error = self.assertRaises(ValueError, parse_connection_string, *texts)
+        self.assertIn("https://b.example", str(error))
+
+    def test_secrets_are_not_shown(self):
+        """Keys are not in the representation, so they get into no log."""
+        self.assertNotIn(KEY, repr(Credentials("https://a.example", (KEY,))))

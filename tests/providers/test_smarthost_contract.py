@@ -1,0 +1,70 @@
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.testing.smtp import CUT, SmtpSink
+from tests.behaviours.provider import (
+    CredentialsContract,
+    DeliveryContract,
+    LostAnswerContract,
+    PermanentContract,
+    Stage,
+    TransientContract,
+)
+from tests.providers.smarthost_wiring import Joined
+
+
+class SmarthostStage(Stage):
+    words = "554 5.7.1 we do not like this"
+
+    def __init__(self, test: SynchronousTestCase, *, pipelining: bool) -> None:
+        self.test = test
+        keywords = ("PIPELINING", "SMTPUTF8") if pipelining else ()
+        sink = SmtpSink(users={"u": "p"}, required=True, keywords=keywords)
+        self.joined = Joined(sink, username="u", password=lambda: "p")
+        self.provider = self.joined.provider
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        deferred = Deferred.fromCoroutine(coroutine)
+        self.joined.wire.settle()
+        return self.test.successResultOf(deferred)
+
+    def play(self, scene: str) -> None:
+        sink = self.joined.sink
+        if scene == "transient":
+            sink.script("END", "451 4.3.0 later")
+        elif scene == "permanent":
+            sink.script("END", self.words)
+        elif scene == "credentials":
+            sink.users = {"u": "another"}
+        else:
+            sink.script("END", CUT)
+
+    def recipients(self) -> Sequence[str]:
+        return [address for message in self.joined.sink.messages for address in message.recipients]
+
+    def leftovers(self) -> Sequence[object]:
+        return [*self.joined.clock.getDelayedCalls(), *self.joined.sink.talks]
+
+
+class PipeliningTests(
+    DeliveryContract,
+    TransientContract,
+    PermanentContract,
+    CredentialsContract,
+    LostAnswerContract,
+    SynchronousTestCase,
+):
+    """A server that offers much."""
+
+    def stage(self) -> Stage:
+        return SmarthostStage(self, pipelining=True)
+
+
+class PlainTests(PipeliningTests):
+    """A server that offers nothing."""
+
+    def stage(self) -> Stage:
+        return SmarthostStage(self, pipelining=False)

@@ -1,0 +1,192 @@
+"""The content of messages: its end, its dots, its line ends, its limits."""
+
+from itertools import pairwise
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.smtp.body import BodyDecoder
+from smtprelay.smtp.settings import Settings
+
+#: Sequences that some server took for the end of data (anchors of the smuggling literature).
+NO_ENDS = (
+    b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\r.\n", b"\n.\r", b"\r\n.\r", b"\r\n.\r\r\n",
+    b"\r\r\n.\r\r\n", b"\r\n\x00.\r\n", b"\r\n.\x00\r\n", b"\r\x00\n.\r\n", b"\r\n.\r\x00\n",
+)  # fmt: skip
+ATTACK = b"MAIL FROM:<admin@victim.test>\r\n"
+
+
+class Fed:
+    """A decoder that was fed segments until its end, and what came of it."""
+
+    def __init__(self, *segments: bytes, **settings: object) -> None:
+        decoder = BodyDecoder(Settings(**settings))
+        self.stored = b""
+        self.rest = b""
+        for number, segment in enumerate(segments):
+            self.stored += decoder.feed(segment)
+            if decoder.ended:
+                self.rest = decoder.rest + b"".join(segments[number + 1 :])
+                break
+        self.ended = decoder.ended
+        self.refusal = decoder.refusal
+        self.code = decoder.refusal and (decoder.refusal.code, decoder.refusal.enhanced)
+
+
+def by_lines(octets: bytes) -> tuple[bytes, bytes] | None:
+    """The reference: read CRLF lines one by one (RFC 5321 §4.5.2), then mend what is in them."""
+    stored: list[bytes] = []
+    while b"\r\n" in octets:
+        line, octets = octets.split(b"\r\n", 1)
+        if line == b".":
+            return b"".join(stored), octets
+        line = line.removeprefix(b".")
+        stored.append(line.replace(b"\r", b"\n").replace(b"\n", b"\r\n") + b"\r\n")
+    return None
+
+
+class Decoding(SynchronousTestCase):
+    def test_plain(self):
+        """Content is stored with its last CRLF and without the end."""
+        fed = Fed(b"Subject: x\r\n\r\nhello\r\n.\r\n")
+        self.assertEqual((fed.stored, fed.ended, fed.refusal), (b"Subject: x\r\n\r\nhello\r\n", True, None))
+
+    def test_empty(self):
+        """An end that comes at once is the end of an empty message."""
+        self.assertEqual((Fed(b".\r\n").stored, Fed(b".\r\n").ended), (b"", True))
+
+    def test_dots(self):
+        """The first of a line's dots is stuffing, also on the first line; dots elsewhere are not."""
+        fed = Fed(b"..a\r\n..\r\n...b\r\nc..\r\n.d\r\n.\r\n")
+        self.assertEqual(fed.stored, b".a\r\n.\r\n..b\r\nc..\r\nd\r\n")
+
+    def test_what_comes_behind_the_end(self):
+        """What comes behind the end is left for the session."""
+        self.assertEqual(Fed(b"a\r\n.\r\nMAIL\r\n").rest, b"MAIL\r\n")
+
+    def test_size(self):
+        """The size counts what is stored, not stuffing and end."""
+        decoder = BodyDecoder(Settings())
+        decoder.feed(b"..a\r\n.\r\n")
+        self.assertEqual(decoder.size, 4)
+
+    def test_eight_bits(self):
+        """Octets above 127 are left as they are."""
+        content = bytes(octet for octet in range(1, 256) if octet not in b"\r\n") + b"\r\n"
+        self.assertEqual(Fed(content + b".\r\n").stored, content)
+
+
+class Smuggling(SynchronousTestCase):
+    def test_nothing_else_ends_data(self):
+        """No other sequence ends data, however it is cut; it is content, or the message is refused."""
+        for sequence in NO_ENDS:
+            octets = b"a: b\r\n\r\nbody" + sequence + ATTACK + b"\r\n.\r\nQUIT\r\n"
+            for mode in ("fix", "refuse"):
+                for cut in range(len(octets) - 8):
+                    fed = Fed(octets[:cut], octets[cut:], line_ends=mode)
+                    self.assertEqual(fed.rest, b"QUIT\r\n", (sequence, mode, cut))
+                    if fed.refusal is None:
+                        self.assertIn(ATTACK, fed.stored)
+
+    def test_refused_where_line_ends_must_be_right(self):
+        """With ``refuse`` each of them is 5.6.0, after reading to the real end."""
+        for sequence in NO_ENDS:
+            fed = Fed(b"body" + sequence + b"more\r\n.\r\n", line_ends="refuse")
+            self.assertEqual((fed.ended, fed.stored, fed.code), (True, b"", (554, "5.6.0")), sequence)
+
+    def test_fixed_content_cannot_end_data_when_it_is_sent_on(self):
+        """What is stored has only CRLF, so dot-stuffing it leaves no line of one dot."""
+        for sequence in NO_ENDS:
+            fed = Fed(b"body" + sequence + b"more\r\n.\r\n")
+            if fed.refusal is None:
+                stuffed = (b"\r\n" + fed.stored).replace(b"\r\n.", b"\r\n..")
+                bare = stuffed.replace(b"\r\n", b"")
+                self.assertFalse(b"\r" in bare or b"\n" in bare, sequence)
+                self.assertNotIn(b"\r\n.\r\n", stuffed, sequence)
+
+    def test_nul(self):
+        """NUL is refused in both modes, before the end and around it."""
+        for octets in (
+            b"a\x00b\r\n.\r\n",
+            b"\x00\r\n.\r\n",
+            b"a\r\n\x00.\r\nb\r\n.\r\n",
+            b"a\r\n.\x00\r\nb\r\n.\r\n",
+        ):
+            for mode in ("fix", "refuse"):
+                fed = Fed(octets, line_ends=mode)
+                self.assertEqual((fed.ended, fed.code, fed.stored), (True, (554, "5.6.0"), b""))
+                self.assertEqual(fed.refusal.rule, "nul")
+
+    def test_bare_line_ends_are_fixed(self):
+        """Bare CR and bare LF become CRLF; a dot behind one is content, not stuffing."""
+        self.assertEqual(Fed(b"a\nb\rc\r\n.\r\n").stored, b"a\r\nb\r\nc\r\n")
+        self.assertEqual(Fed(b"a\n.b\r\n.\r\n").stored, b"a\r\n.b\r\n")
+        self.assertEqual(Fed(b"a\n.\nb\r\n.\r\n").stored, b"a\r\n.\r\nb\r\n")
+
+
+class Limits(SynchronousTestCase):
+    def test_too_large(self):
+        """A message over the limit is read to its end and is 552 with the limit in the text."""
+        fed = Fed(b"x" * 90 + b"\r\n", b"x" * 90 + b"\r\n.\r\nQUIT", size=100)
+        self.assertEqual((fed.code, fed.rest), ((552, "5.3.4"), b"QUIT"))
+        self.assertIn("100", fed.refusal.text)
+
+    def test_exactly_at_the_limit(self):
+        """A message of just the limit is good."""
+        self.assertIsNone(Fed(b"x" * 98 + b"\r\n.\r\n", size=100).refusal)
+        self.assertIsNotNone(Fed(b"x" * 99 + b"\r\n.\r\n", size=100).refusal)
+
+    def test_header_too_large(self):
+        """A header block over its limit is 552, wherever segments fall; a body is not."""
+        header = b"X: " + b"y" * 95  # 98 octets
+        good, bad = header + b"yy\r\n\r\nbody\r\n.\r\n", header + b"yyyyy\r\n\r\nbody\r\n.\r\n"
+        for cut in range(len(good)):
+            self.assertIsNone(Fed(good[:cut], good[cut:], header_size=102).refusal, cut)
+        for cut in range(len(bad)):
+            self.assertEqual(Fed(bad[:cut], bad[cut:], header_size=102).code, (552, "5.3.4"), cut)
+        self.assertIsNone(Fed(b"a: b\r\n\r\n" + b"y" * 1000 + b"\r\n.\r\n", header_size=100).refusal)
+
+    def test_hops(self):
+        """A message that has been received too often is a loop: 554 5.4.6."""
+        for count, code in ((50, None), (51, (554, "5.4.6"))):
+            header = b"RECEIVED: x\r\n" + b"Received: y\r\n\tfolded\r\n" * (count - 1)
+            octets = header + b"\r\nReceived: z\r\n.\r\n"
+            self.assertEqual(Fed(octets).code, code)
+            self.assertEqual(Fed(*[octets[i : i + 1] for i in range(len(octets))]).code, code)
+            self.assertEqual(Fed(header + b".\r\n").code, code, "without an empty line")
+
+    def test_memory_while_refusing(self):
+        """Content that is refused already is not kept."""
+        decoder = BodyDecoder(Settings(size=1000))
+        chunks = [decoder.feed(b"x" * 10_000) for _ in range(100)]
+        self.assertEqual(b"".join(chunks), b"")
+
+
+OCTETS = st.lists(
+    st.sampled_from([b"\r\n", b"\r", b"\n", b".", b"a", b": ", b"\r\n.\r\n", b"\r\n..", b"b" * 40])
+)
+
+
+class Segmentation(SynchronousTestCase):
+    @given(OCTETS.map(b"".join), st.lists(st.integers(0, 300), max_size=8))
+    @example(b"\r\n.\r\r\n.\r\n", [3, 4])
+    def test_as_a_reader_of_lines(self, octets: bytes, cuts: list[int]):
+        """Cut in any way, the result is that of reading line by line."""
+        octets += b"\r\n.\r\nrest"
+        places = sorted({0, len(octets), *(cut for cut in cuts if cut < len(octets))})
+        fed = Fed(*[octets[a:b] for a, b in pairwise(places)])
+        self.assertEqual((fed.stored, fed.rest), by_lines(octets))
+
+    @given(
+        st.lists(st.sampled_from([b"\r\n", b"\n", b"\x00", b".", b"aaaa", b"Received: ", b"\r\n\r\n"])),
+        st.data(),
+    )
+    def test_same_refusal(self, pieces: list[bytes], draw: st.DataObject):
+        """Several things may be wrong; which one is told does not depend on the segments."""
+        octets = b"".join(pieces) + b"\r\n.\r\n"
+        limits = {"size": 30, "header_size": 20, "hops": 1, "line_ends": "refuse"}
+        cut = draw.draw(st.integers(0, len(octets)))
+        single = Fed(*[octets[i : i + 1] for i in range(len(octets))], **limits)
+        self.assertEqual(Fed(octets[:cut], octets[cut:], **limits).refusal, Fed(octets, **limits).refusal)
+        self.assertEqual(single.refusal, Fed(octets, **limits).refusal)

@@ -1,0 +1,156 @@
+"""Command lines: what is understood, what is refused, and with which reply."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.message import Refused
+from smtprelay.smtp.command import VERBS, Command, parse, split
+
+
+def read(line: bytes) -> Command:
+    return parse(*split(line))
+
+
+class Understood(SynchronousTestCase):
+    def test_sender_and_recipient_forms(self):
+        """The forms of RFC 5321, and the careless ones of devices, give the same address."""
+        for line, address in [
+            (b"MAIL FROM:<a@b.test>", "a@b.test"),
+            (b"mail from:<a@b.test>", "a@b.test"),
+            (b"MAIL FROM: <a@b.test>", "a@b.test"),
+            (b"MAIL FROM:  <a@b.test>  ", "a@b.test"),
+            (b"MAIL FROM:a@b.test", "a@b.test"),
+            (b"MAIL FROM: a@b.test", "a@b.test"),
+            (b"MAIL FROM:<>", ""),
+            (b"MAIL FROM:<scanner>", "scanner"),
+            (b"RCPT TO:<a@[192.0.2.1]>", "a@[192.0.2.1]"),
+            (b"RCPT TO:<a@[IPv6:2001:db8::1]>", "a@[IPv6:2001:db8::1]"),
+            (b"RCPT TO:<Postmaster>", "Postmaster"),
+            (b"RCPT TO:<@one.test,@two.test:joe@three.test>", "joe@three.test"),
+            (b'RCPT TO:<"a b>@c"@d.test>', '"a b>@c"@d.test'),
+            (b"RCPT TO:<user%dom@us.test>", "user%dom@us.test"),
+            (b"RCPT TO:<dom!user@us.test>", "dom!user@us.test"),
+        ]:
+            self.assertEqual(read(line).argument, address, line)
+
+    def test_parameters(self):
+        """Parameters have upper-case keys; one without value is empty; BODY is in upper case."""
+        command = read(b"MAIL FROM:<a@b.test> size=100 BODY=8bitmime SMTPUTF8")
+        self.assertEqual(command.parameters, {"SIZE": "100", "BODY": "8BITMIME", "SMTPUTF8": ""})
+
+    def test_parameters_behind_a_bare_path(self):
+        """A path without brackets may be followed by parameters."""
+        command = read(b"MAIL FROM:a@b.test SIZE=100")
+        self.assertEqual((command.argument, command.parameters), ("a@b.test", {"SIZE": "100"}))
+
+    def test_hello(self):
+        """The name of EHLO is its first word; what a device puts behind it is dropped."""
+        self.assertEqual(read(b"EHLO printer.test").argument, "printer.test")
+        self.assertEqual(read(b"ehlo [192.0.2.1]").argument, "[192.0.2.1]")
+        self.assertEqual(read(b"HELO MFP Office 3").argument, "MFP")
+
+    def test_trailing_spaces(self):
+        """Spaces behind a command without arguments are nothing."""
+        self.assertEqual(read(b"DATA  ").verb, "DATA")
+        self.assertEqual(read(b"quit").verb, "QUIT")
+
+    def test_secrets_are_not_shown(self):
+        """What follows AUTH does not appear in the representation of the command."""
+        self.assertNotIn("AGpvZQBwdw", repr(read(b"AUTH PLAIN AGpvZQBwdw==")))
+
+
+class RefusedLines(SynchronousTestCase):
+    def check(self, line: bytes, code: int, enhanced: str) -> None:
+        refusal = self.assertRaises(Refused, read, line).reply
+        self.assertEqual((refusal.code, refusal.enhanced), (code, enhanced), line)
+
+    def test_unknown_verbs(self):
+        """What is no verb of ours is 500, whatever its octets."""
+        for line in (
+            b"",
+            b"FOO",
+            b"BDAT 5",
+            b"\xe4\xf6\xfc",
+            b"MAIL\x00 FROM:<a@b.test>",
+            b" EHLO x",
+            b"M4IL",
+        ):
+            self.check(line, 500, "5.5.1")
+
+    def test_control_characters(self):
+        """A control character anywhere makes the command 500: no header line can be smuggled in."""
+        for octet in [*range(32), 127]:
+            self.check(b"MAIL FROM:<a%cX-Pwned: y@b.test>" % octet, 500, "5.5.2")
+            self.check(b"EHLO a%cb" % octet, 500, "5.5.2")
+
+    def test_not_ascii(self):
+        """Without SMTPUTF8 an address that is not ASCII is 553 5.6.7, in any encoding."""
+        for octets in ("ü".encode(), "\u2028".encode(), "\u0085".encode(), b"\xc0\xaf", b"\xff"):
+            self.check(b"MAIL FROM:<" + octets + b"@b.test>", 553, "5.6.7")
+            self.check(b"RCPT TO:<a@" + octets + b".test>", 553, "5.6.7")
+        self.check("EHLO büro".encode(), 501, "5.5.4")
+
+    def test_syntax(self):
+        """What does not have the form of its command is 501."""
+        for line in (
+            b"MAIL",
+            b"MAIL FROM",
+            b"MAIL FROM:",
+            b"MAIL TO:<a@b.test>",
+            b"MAIL FROM:<a@b.test",
+            b"MAIL FROM:<a@b.test>SIZE=1",
+            b"MAIL FROM:<<a@b.test>>",
+            b"MAIL FROM:<a@b.test> SIZE=",
+            b"MAIL FROM:<a@b.test> =1",
+            b"MAIL FROM:<a@b.test> SIZE=1 SIZE=2",
+            b"MAIL FROM:<a b@c.test>",
+            b"RCPT TO:",
+            b"RCPT FROM:<a@b.test>",
+            b"EHLO",
+            b"HELO ",
+            b"DATA now",
+            b"QUIT x",
+            b"STARTTLS x",
+            b"EHLO " + b"x" * 256,
+        ):
+            self.check(line, 501, "5.5.4")
+
+    def test_addresses_that_two_programs_could_read_differently(self):
+        """An address that is not one by RFC 5321 is 553, for the sender and the recipient."""
+        for address in (
+            b"a@b@c.test",
+            b"@b.test",
+            b"a@",
+            b"a@b..test",
+            b"a@b.test.",
+            b"a,c@b.test",
+            b"a(c)@b.test",
+            b'"a@b.test',
+            b"a@[b",
+            b"a:b@c.test",
+            b"@one.test:",
+            b"x" * 129 + b"@b.test",
+            b"a@" + b"x" * 256,
+        ):
+            if address.startswith(b'"'):
+                self.check(b"MAIL FROM:<" + address + b">", 501, "5.5.4")
+            else:
+                self.check(b"MAIL FROM:<" + address + b">", 553, "5.1.7")
+                self.check(b"RCPT TO:<" + address + b">", 553, "5.1.3")
+
+    def test_recipient_without_domain(self):
+        """Only the postmaster needs no domain; and nobody is no recipient."""
+        self.check(b"RCPT TO:<root>", 553, "5.1.3")
+        self.check(b"RCPT TO:<>", 553, "5.1.3")
+
+    @given(st.binary(max_size=80), st.sampled_from(sorted(VERBS)))
+    def test_anything(self, rest: bytes, verb: str):
+        """Whatever octets follow a verb, the answer is a command of printable ASCII or a 5xx."""
+        try:
+            command = parse(verb, rest)
+        except Refused as refused:
+            self.assertIn(refused.reply.code, range(500, 600))
+        else:
+            words = [command.argument, *command.parameters, *command.parameters.values()]
+            self.assertTrue(all(word.isascii() and word.isprintable() for word in words))

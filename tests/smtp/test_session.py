@@ -1,0 +1,276 @@
+"""The order of the conversation, without a transport."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.message import Reply
+from smtprelay.smtp import reply
+from smtprelay.smtp.command import Command
+from smtprelay.smtp.event import Answered, Content, Foreign, Signal
+from smtprelay.smtp.session import HALF_WAY, TRANSITIONS, Session
+from smtprelay.smtp.settings import Settings
+
+
+class Talk:
+    """A session whose every command is accepted, unless ``refuse`` has its verb."""
+
+    def __init__(self, *refuse: str, **settings: object) -> None:
+        self.session = Session(Settings(**settings))
+        self.refuse = refuse
+        self.sent = b""
+        self.stored: list[bytes] = []
+        self.ended = ""
+
+    def say(self, *segments: bytes) -> str:
+        """Send ``segments``; return the codes that came back, the lines of one reply as one."""
+        before = len(self.sent)
+        for segment in segments:
+            self.session.receive(segment)
+            self._run()
+        lines = self.sent[before:].decode().splitlines()
+        return " ".join(line[:3] for line in lines if line[3:4] == " ")
+
+    def _run(self) -> None:
+        while (event := self.session.next_event()) not in (Signal.NEED_DATA, Signal.PAUSED):
+            if isinstance(event, Command):
+                self.sent += self.session.answer(self._reply(event.verb))
+            elif isinstance(event, Answered):
+                self.sent += self.session.answer(event.reply)
+            elif isinstance(event, Content):
+                self._content(event)
+            elif isinstance(event, Foreign):
+                self.ended = event.reason
+            elif event is Signal.CLOSE:
+                self.ended = "close"
+            else:
+                self.session.proceed()
+
+    def _reply(self, verb: str) -> Reply:
+        if verb in self.refuse:
+            return Reply(code=550, enhanced="5.7.1", text="no")
+        return reply.START_MAIL if verb == "DATA" else reply.OK
+
+    def _content(self, content: Content) -> None:
+        self.stored.append(content.chunk)
+        if not content.ended:
+            self.session.proceed()
+            return
+        self.stored.append(b"|")
+        self.sent += self.session.answer(content.refusal or self._reply("."))
+
+
+class Order(SynchronousTestCase):
+    def test_a_whole_session(self):
+        """The commands of a mail in their order are answered in their order, and QUIT closes."""
+        talk = Talk()
+        codes = talk.say(
+            b"EHLO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\n", b"hi\r\n.\r\n", b"QUIT\r\n"
+        )
+        self.assertEqual(codes, "250 250 250 354 250 221")
+        self.assertEqual((b"".join(talk.stored), talk.ended), (b"hi\r\n|", "close"))
+
+    def test_out_of_order(self):
+        """Each command at the wrong time is 503."""
+        for commands, codes in [
+            (b"MAIL FROM:<a@b.test>\r\n", "503"),
+            (b"RCPT TO:<a@b.test>\r\n", "503"),
+            (b"DATA\r\n", "503"),
+            (b"EHLO x\r\nRCPT TO:<a@b.test>\r\n", "250 503"),
+            (b"EHLO x\r\nDATA\r\n", "250 503"),
+            (b"EHLO x\r\nMAIL FROM:<>\r\nMAIL FROM:<>\r\n", "250 250 503"),
+            (b"EHLO x\r\nMAIL FROM:<>\r\nDATA\r\n", "250 250 503"),
+            (b"EHLO x\r\nMAIL FROM:<>\r\nRSET\r\nRCPT TO:<a@b.test>\r\n", "250 250 250 503"),
+            (b"EHLO x\r\nMAIL FROM:<>\r\nEHLO x\r\nRCPT TO:<a@b.test>\r\n", "250 250 250 503"),
+        ]:
+            self.assertEqual(Talk().say(commands), codes, commands)
+
+    def test_all_recipients_refused(self):
+        """DATA after none but refused recipients is 554 5.5.1."""
+        codes = Talk("RCPT").say(b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\nDATA\r\n")
+        self.assertEqual(codes, "250 250 550 554")
+
+    def test_transaction_is_over_after_its_end(self):
+        """After a message, taken or refused, and after a refused DATA, MAIL must come first."""
+        for refuse in ((), (".",), ("DATA",)):
+            talk = Talk(*refuse)
+            talk.say(b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\nDATA\r\n")
+            if "DATA" not in refuse:
+                talk.say(b"x\r\n.\r\n")
+            self.assertEqual(talk.say(b"RCPT TO:<a@b.test>\r\nDATA\r\n"), "503 503", refuse)
+
+    def test_a_refused_command_changes_nothing(self):
+        """After a refused MAIL another one may come; after a refused RCPT another one."""
+        self.assertEqual(Talk("MAIL").say(b"EHLO x\r\nMAIL FROM:<>\r\nMAIL FROM:<>\r\n"), "250 550 550")
+        talk = Talk("RCPT")
+        talk.say(b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\n")
+        talk.refuse = ()
+        self.assertEqual(talk.say(b"RCPT TO:<a@b.test>\r\nDATA\r\n"), "250 354")
+
+    def test_simple_commands_at_any_time(self):
+        """NOOP, HELP, VRFY and RSET are answered before EHLO and within a transaction."""
+        four = b"NOOP\r\nHELP\r\nVRFY a\r\nRSET\r\n"
+        self.assertEqual(
+            Talk().say(four + b"EHLO x\r\nMAIL FROM:<>\r\n" + four),
+            "250 214 252 250" + " 250" * 3 + " 214 252 250",
+        )
+
+    def test_one_event_at_a_time(self):
+        """Until an event is answered there is no next one."""
+        session = Session(Settings())
+        session.receive(b"EHLO x\r\nEHLO y\r\n")
+        self.assertEqual(session.next_event().argument, "x")
+        self.assertIs(session.next_event(), Signal.PAUSED)
+        session.answer(reply.OK)
+        self.assertEqual(session.next_event().argument, "y")
+
+    def test_the_tables_are_complete(self):
+        """Each state that a table leads to has commands of its own, or is an end."""
+        reached = {state for row in TRANSITIONS.values() for state in row.values()} | set(HALF_WAY.values())
+        self.assertEqual({state.name for state in reached - set(TRANSITIONS)}, {"UPGRADING"})
+
+
+class Parameters(SynchronousTestCase):
+    def mail(self, parameters: bytes, **settings: object) -> str:
+        return Talk(**settings).say(b"HELO x\r\nMAIL FROM:<> " + parameters + b"\r\n")[4:]
+
+    def test_known(self):
+        """SIZE within the limit, the two kinds of BODY, and AUTH (RFC 4954 §5) are good."""
+        for good in (b"SIZE=100", b"SIZE=0", b"BODY=7BIT", b"BODY=8BITMIME", b"body=8bitmime", b"AUTH=<>"):
+            self.assertEqual(self.mail(good, size=100), "250", good)
+
+    def test_declared_size(self):
+        """A declared size over the limit is 552, however many digits it has."""
+        for size in (b"101", b"9" * 19, b"9" * 500):
+            self.assertEqual(self.mail(b"SIZE=" + size, size=100), "552", size)
+
+    def test_bad_values(self):
+        """A size that is no number, a body of another kind: 501."""
+        for bad in (b"SIZE", b"SIZE=-1", b"SIZE=1e3", b"BODY=BINARYMIME", b"BODY"):
+            self.assertEqual(self.mail(bad), "501", bad)
+
+    def test_unknown(self):
+        """What was not announced is 555."""
+        self.assertEqual(self.mail(b"RET=FULL"), "555")
+        self.assertEqual(self.mail(b"SMTPUTF8"), "555")
+        talk = Talk()
+        self.assertEqual(
+            talk.say(b"HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.test> NOTIFY=NEVER\r\n"), "250 250 555"
+        )
+
+
+class Lines(SynchronousTestCase):
+    def test_overlong(self):
+        """A line of more than 2048 octets is 500 once; what follows its CRLF is the next command."""
+        for segments in (
+            [b"NOOP " + b"x" * 5000 + b"\r\nNOOP\r\n"],
+            [b"NOOP ", *[b"x" * 100] * 50, b"\r", b"\nNOOP\r\n"],
+        ):
+            self.assertEqual(Talk().say(*segments), "500 250")
+
+    def test_longest(self):
+        """A line of just 2048 octets with its CRLF is good, one of 2049 is not."""
+        self.assertEqual(Talk().say(b"NOOP " + b"x" * 2041 + b"\r\n"), "250")
+        self.assertEqual(Talk().say(b"NOOP " + b"x" * 2042 + b"\r\n"), "500")
+
+    def test_login_lines_are_longer(self):
+        """A line that begins with AUTH may have 4096 octets."""
+        talk = Talk(mechanisms=("PLAIN",), auth_without_tls=True)
+        talk.say(b"EHLO x\r\n")
+        self.assertEqual(talk.say(b"auth PLAIN " + b"x" * 4083 + b"\r\n"), "250")
+        self.assertEqual(talk.say(b"AUTH PLAIN " + b"x" * 4084 + b"\r\n"), "500")
+
+    def test_bare_line_feed(self):
+        """A command that ends with LF alone is told so at once, and nothing behind it is executed."""
+        talk = Talk()
+        self.assertEqual(talk.say(b"EHLO x\n"), "500")
+        self.assertEqual(talk.say(b"MAIL FROM:<>\nQUIT\n"), "")
+        self.assertEqual(talk.say(b"\r\nNOOP\r\n"), "250")
+
+    def test_bare_carriage_return(self):
+        """CR within a line is a control character."""
+        self.assertEqual(Talk().say(b"EHLO x\rMAIL FROM:<>\r\nNOOP\r\n"), "500 250")
+
+
+class Ends(SynchronousTestCase):
+    def test_too_many_errors(self):
+        """After so many bad commands comes 421, and nothing is answered any more."""
+        talk = Talk(errors=3)
+        self.assertEqual(talk.say(b"FOO\r\n" * 10), "500 500 500 421")
+        self.assertEqual((talk.ended, talk.say(b"NOOP\r\n")), ("close", ""))
+
+    def test_errors_are_forgiven_by_a_message(self):
+        """An accepted message begins the count anew."""
+        talk = Talk(errors=3)
+        mail = b"MAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\nDATA\r\nx\r\n.\r\n"
+        codes = talk.say(b"EHLO x\r\n" + (b"FOO\r\nFOO\r\n" + mail) * 3)
+        self.assertNotIn("421", codes)
+
+    def test_pipelined_recipients_of_a_refused_sender(self):
+        """A client that pipelines is not punished for what it could not know."""
+        talk = Talk("MAIL", errors=3)
+        codes = talk.say(b"EHLO x\r\nMAIL FROM:<>\r\n" + b"RCPT TO:<a@b.test>\r\n" * 10 + b"DATA\r\n")
+        self.assertEqual(codes, "250 550" + " 503" * 11)
+
+    def test_too_many_commands(self):
+        """Where the number of commands is limited, one more is 421."""
+        self.assertEqual(Talk(commands=2).say(b"NOOP\r\n" * 5), "250 250 421")
+
+    def test_too_many_recipients(self):
+        """One recipient more than the limit is 452; the others stay."""
+        talk = Talk(recipients=2)
+        codes = talk.say(b"EHLO x\r\nMAIL FROM:<>\r\n" + b"RCPT TO:<a@b.test>\r\n" * 3 + b"DATA\r\n")
+        self.assertEqual(codes, "250 250 250 250 452 354")
+
+    def test_foreign(self):
+        """HTTP and TLS are recognised by their first octets, and only there."""
+        for first in ([b"GET / HTTP/1.1\r\n"], [b"PO", b"ST / HTTP/1.1\r\n"], [b"CONNECT a:25 HTTP/1.1\r\n"]):
+            talk = Talk()
+            self.assertEqual((talk.say(*first), "HTTP" in talk.ended), ("", True), first)
+        for first in ([b"\x16\x03\x01\x02\x00\x01"], [b"\x16", b"\x03\x01"]):
+            talk = Talk()
+            self.assertEqual((talk.say(*first), "TLS" in talk.ended), ("", True), first)
+        talk = Talk()
+        self.assertEqual((talk.say(b"NOOP\r\nGET / HTTP/1.1\r\n"), talk.ended), ("250 500", ""))
+
+
+PIECES = st.sampled_from(
+    [
+        b"EHLO x\r\n", b"HELO y\r\n", b"MAIL FROM:<a@b.test>\r\n", b"RCPT TO:<c@d.test>\r\n", b"DATA\r\n", b"RSET\r\n",
+        b"QUIT\r\n", b"NOOP\r\n", b"AUTH PLAIN AGEAYg==\r\n", b"FOO\r\n", b"a\nb\r\n", b"x" * 3000, b"\r\n", b"\r\n.\r\n",
+        b".", b"\n.\n", b"\x00", b"..\r\n", b"Subject: x\r\n\r\n", b"\r", b"\n", "ü".encode(), b"STARTTLS\r\n",
+    ]
+)  # fmt: skip
+
+
+class Segmentation(SynchronousTestCase):
+    @given(st.lists(PIECES, max_size=25), st.lists(st.integers(1, 400)), st.sampled_from(["fix", "refuse"]))
+    def test_any_segmentation(self, pieces: list[bytes], sizes: list[int], line_ends: str):
+        """However a dialogue is cut into segments, replies and stored bodies are the same."""
+        octets = b"".join(pieces)
+        settings = {
+            "line_ends": line_ends,
+            "errors": 5,
+            "size": 100,
+            "mechanisms": ("PLAIN",),
+            "auth_without_tls": True,
+        }
+        whole, cut, single = Talk(**settings), Talk(**settings), Talk(**settings)
+        whole.say(octets)
+        segments = []
+        rest = octets
+        for size in sizes:
+            segments.append(rest[:size])
+            rest = rest[size:]
+        cut.say(*filter(None, [*segments, rest]))
+        single.say(*[octets[i : i + 1] for i in range(len(octets))])
+        for other in (cut, single):
+            self.assertEqual(other.sent, whole.sent)
+            self.assertEqual(accepted(other), accepted(whole))
+            self.assertEqual(other.ended, whole.ended)
+
+
+def accepted(talk: Talk) -> bytes:
+    """What was stored of the messages that ended; of others and of refused ones it may differ."""
+    codes = [line[:3] for line in talk.sent.splitlines()]
+    return b"" if b"552" in codes or b"554" in codes else b"".join(talk.stored).rpartition(b"|")[0]

@@ -1,0 +1,261 @@
+"""The log: one line an event, whatever the fields hold."""
+
+import io
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.logger import Logger, LogLevel, LogPublisher
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.log import EVENTS, Levels, Log, Telling, make_observer
+
+QUEUED = {
+    "id": "7QK2",
+    "listener": "lan",
+    "client": "10.0.3.17",
+    "sender": "scan@example.com",
+    "recipients": "anna@example.com",
+    "size": 10240,
+}
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class Written:
+    """A log on a stream of its own."""
+
+    def __init__(
+        self,
+        format: str = "json",  # noqa: A002
+        *,
+        levels: Levels | None = None,
+        stream: io.StringIO | None = None,
+    ) -> None:
+        self.stream = stream or io.StringIO()
+        self.levels = levels or Levels()
+        self.publisher = LogPublisher(make_observer(self.stream, format, self.levels))
+        self.log = Log(self.levels, self.publisher)
+
+    @property
+    def lines(self):
+        return self.stream.getvalue().splitlines()
+
+    @property
+    def objects(self):
+        return [json.loads(line) for line in self.lines]
+
+
+class JsonTests(SynchronousTestCase):
+    def test_an_event_is_one_flat_object(self):
+        """The head comes first, the message is a sentence, the fields follow as they are."""
+        written = Written()
+        written.log("message.queued", **QUEUED)
+        (line,) = written.objects
+        self.assertEqual(list(line)[:4], ["ts", "level", "event", "msg"])
+        self.assertEqual((line["level"], line["event"]), ("info", "message.queued"))
+        self.assertEqual(
+            line["msg"],
+            "7QK2: queued from <scan@example.com> to anna@example.com (10240 bytes, 10.0.3.17 on lan)",
+        )
+        self.assertEqual(line["size"], 10240)
+        self.assertEqual({name: line[name] for name in QUEUED}, QUEUED)
+
+    def test_the_time_is_utc_with_milliseconds(self):
+        """``ts`` is ISO 8601 with a Z."""
+        stream = io.StringIO()
+        observer = make_observer(stream, "json")
+        observer(
+            {
+                "log_time": 1_790_000_000.0625,
+                "log_level": LogLevel.info,
+                "log_format": "x",
+                "log_namespace": "n",
+            }
+        )
+        self.assertEqual(json.loads(stream.getvalue())["ts"], "2026-09-21T14:13:20.062Z")
+
+    @given(st.text(), st.text(st.characters(max_codepoint=0x2030), max_size=40))
+    def test_no_field_breaks_the_line(self, sender: str, recipients: str):
+        """Any text, control characters and lone surrogates included, leaves one parsable ASCII line."""
+        written = Written()
+        written.log("message.queued", **{**QUEUED, "sender": sender, "recipients": recipients})
+        raw = written.stream.getvalue()
+        self.assertEqual((raw.count("\n"), raw.isascii(), raw[:-1].isprintable()), (1, True, True))
+        self.assertEqual(json.loads(raw)["sender"], sender)
+
+    def test_an_exception_is_one_string(self):
+        """``exc`` is the flattened traceback; the message only names its last line."""
+        for error in (ValueError("no such\nkey"), Failure(ValueError("no such\nkey"))):
+            written = Written()
+            written.log("attempt.crashed", id="7QK2.1", attempt=1, provider="acs", exc=error)
+            (line,) = written.objects
+            self.assertIn("ValueError: no such\nkey", line["exc"])
+            self.assertNotIn("Traceback", line["msg"])
+
+    def test_a_missing_or_odd_field_does_not_raise(self):
+        """A line still comes, with what there is."""
+        written = Written()
+        written.log("message.held", id="7QK2")
+        written.log("message.deferred", id="7QK2", provider="acs", delay=None, reason="x", recipients="y")
+        written.log("message.held", id=float("nan"), reason={1: object()})
+        self.assertEqual(
+            [line["event"] for line in written.objects],
+            ["message.held", "message.deferred", "message.held"],
+        )
+        self.assertIn("id=7QK2", written.objects[0]["msg"])
+
+    def test_a_field_cannot_replace_the_head(self):
+        """A field called like a key of the head, or like a parameter of emit(), keeps its value aside."""
+        written = Written()
+        written.log(
+            "message.held", id="7QK2", reason="x", level="critical", ts="never", format="{", msg="{x}"
+        )
+        (line,) = written.objects
+        self.assertEqual(
+            (line["level"], line["level_"], line["ts_"], line["msg_"]), ("warn", "critical", "never", "{x}")
+        )
+
+    def test_an_unknown_event_is_a_warning(self):
+        """An event that nobody listed is not lost."""
+        written = Written()
+        written.log("new.event", what="x")
+        self.assertEqual(
+            {"level": "warn", "event": "new.event", "msg": "new.event what=x", "what": "x"},
+            {name: value for name, value in written.objects[0].items() if name != "ts"},
+        )
+
+    def test_secrets_are_never_written(self):
+        """Fields that are named like a secret are blotted out in every format, nested ones too."""
+        sentinel = "hunter2-sentinel"
+        for name in (
+            "password",
+            "client_secret",
+            "Authorization",
+            "access_key",
+            "connection_string",
+            "token",
+        ):
+            for format in ("json", "text"):  # noqa: A001
+                written = Written(format)
+                written.log("relay.warning", text="x", **{name: sentinel})
+                written.log("config.effective", settings={"providers": {"acs": {name: sentinel}}})
+                written.log("made.up", **{name: sentinel})
+                self.assertNotIn(sentinel, written.stream.getvalue())
+                self.assertEqual(len(written.lines), 3)
+
+
+class TextTests(SynchronousTestCase):
+    def test_columns(self):
+        """Time, level, event and sentence stand in columns, without colour into a file."""
+        written = Written("text")
+        written.log("message.queued", **QUEUED)
+        written.log("lane.open", provider="acs", lane="")
+        first, second = written.lines
+        self.assertEqual(first.index("7QK2: queued"), second.index("acs : open again"))
+        self.assertNotIn("\x1b", first + second)
+
+    def test_control_characters_are_escaped(self):
+        """Neither a line of its own nor a command to the terminal gets through."""
+        written = Written("text")
+        written.log("message.held", id="7QK2", reason="x\n2026 info message.delivered\x1b[2J\u202e")
+        (line,) = written.lines
+        self.assertTrue(line.endswith(r"x\n2026 info message.delivered\x1b[2J\u202e"))
+
+    def test_a_traceback_stands_behind_a_bar(self):
+        """Its rows follow, none of which looks like an event."""
+        written = Written("text")
+        written.log("attempt.crashed", id="7QK2.1", attempt=1, provider="acs", exc="Traceback\nKeyError: 'x'")
+        self.assertEqual(written.lines[1:], ["    | Traceback", "    | KeyError: 'x'"])
+
+    def test_auto_is_text_in_colour_on_a_terminal_only(self):
+        """What a person reads is text, what a program reads is JSON."""
+        terminal = Written("auto", stream=Terminal())
+        terminal.log("message.held", id="7QK2", reason="x")
+        self.assertTrue(terminal.lines[0].startswith("\x1b[33m"))
+        self.assertTrue(terminal.lines[0].endswith("\x1b[0m"))
+        piped = Written("auto")
+        piped.log("message.held", id="7QK2", reason="x")
+        self.assertEqual(piped.objects[0]["event"], "message.held")
+
+
+class LevelTests(SynchronousTestCase):
+    def heard(self, levels: Levels, *events: str):
+        written = Written(levels=levels)
+        for event in events:
+            written.log(event)
+        return [line["event"] for line in written.objects]
+
+    def test_below_the_level_nothing_is_written(self):
+        """Debug events need debug; what is for the metrics only is never written."""
+        events = ("session.open", "message.queued", "smtp.reply", "lane.blocked")
+        self.assertEqual(self.heard(Levels(), *events), ["message.queued", "lane.blocked"])
+        self.assertEqual(
+            self.heard(Levels("debug"), *events), ["session.open", "message.queued", "lane.blocked"]
+        )
+        self.assertEqual(self.heard(Levels("error"), *events), ["lane.blocked"])
+
+    def test_a_station_covers_its_loggers_and_the_longest_name_wins(self):
+        """``smtprelay.smtp`` is about sessions and logins, too, and ``smtprelay.auth`` overrides it."""
+        events = ("session.open", "auth.ok", "attempt.started")
+        station = Levels("info", {"smtprelay.smtp": "debug"})
+        self.assertEqual(self.heard(station, *events), ["session.open", "auth.ok"])
+        narrower = Levels("info", {"smtprelay.smtp": "debug", "smtprelay.auth": "warn"})
+        self.assertEqual(self.heard(narrower, *events), ["session.open"])
+        self.assertEqual(self.heard(Levels("error", {"smtprelay": "debug"}), *events), list(events))
+
+    def test_levels_change_while_it_runs(self):
+        """A reload or ``log-level`` takes effect at once."""
+        written = Written()
+        written.log("session.open")
+        written.log.use(Levels("debug"))
+        written.log("session.open")
+        self.assertEqual(len(written.lines), 1)
+
+    def test_twisteds_own_events_are_lines_too(self):
+        """They are called ``twisted``, carry their logger's name, and obey its level."""
+        written = Written(levels=Levels("info", {"twisted.names": "error"}))
+        Logger("twisted.web", observer=written.publisher).info("{what} starts", what="Site")
+        Logger("twisted.names.dns", observer=written.publisher).warn("timeout")
+        Logger("twisted.web", observer=written.publisher).debug("quiet")
+        (line,) = written.objects
+        del line["ts"]
+        self.assertEqual(
+            line, {"level": "info", "event": "twisted", "msg": "Site starts", "namespace": "twisted.web"}
+        )
+
+    def test_an_unhandled_error_is_one_line_with_its_traceback(self):
+        """A failure that Twisted reports is flattened into ``exc``."""
+        written = Written()
+        Logger("twisted", observer=written.publisher).failure("oops", Failure(KeyError("x")))
+        (line,) = written.objects
+        self.assertEqual((line["level"], line["msg"]), ("critical", "oops"))
+        self.assertIn("KeyError: 'x'", line["exc"])
+
+
+class TellingTests(SynchronousTestCase):
+    def test_all_hear_it_even_if_one_raises(self):
+        """The broken listener is reported once for each event, and the others still hear everything."""
+        heard: list[tuple[str, dict[str, object]]] = []
+
+        def broken(event: str, /, **_fields: object) -> None:
+            raise RuntimeError(event)
+
+        telling = Telling([broken, lambda event, /, **fields: heard.append((event, fields))])
+        for event in ("relay.stop", "relay.stop", "lane.open"):
+            telling(event, reason="x")
+        self.assertEqual([event for event, _ in heard], ["relay.stop", "relay.stop", "lane.open"])
+        self.assertEqual(heard[0][1], {"reason": "x"})
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
+
+
+class TableTests(SynchronousTestCase):
+    def test_every_text_is_a_format(self):
+        """Each event's text uses named fields only, so that it can be filled in."""
+        for event, kind in EVENTS.items():
+            self.assertRegex(event, r"^[a-z]+\.[a-z]+$")
+            self.assertNotIn("{}", kind.text)

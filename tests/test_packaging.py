@@ -1,0 +1,101 @@
+"""
+What gets installed, and that Twisted finds it there.
+
+A wheel, and an editable install, each in a virtual environment of its own. Those see the
+libraries of the environment that the tests run in, but not its relay: a ``.pth`` file that is
+reached through another one is not read.
+"""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.version import VERSION
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ("setup.cfg", "setup.py", "pyproject.toml", "README.rst", "LICENSE", "smtprelay", "twisted")
+
+
+def run(*command: object) -> str:
+    """Run a command that must succeed, away from the checkout, and return what it printed."""
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd="/",
+        check=False,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if done.returncode:
+        raise AssertionError(f"{command}\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+class Environment:
+    """A virtual environment in ``folder``, with our libraries and without our relay."""
+
+    def __init__(self, folder: Path) -> None:
+        venv.create(folder, symlinks=True, with_pip=False)
+        self.python = folder / "bin" / "python"
+        self.scripts = folder / "bin"
+        (site,) = folder.glob("lib/python*/site-packages")
+        paths = {sysconfig.get_path(kind) for kind in ("purelib", "platlib")}
+        (site / "libraries.pth").write_text("".join(f"{path}\n" for path in sorted(paths)))
+
+    def install(self, *arguments: object) -> None:
+        """Have pip install, without any index."""
+        pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", self.python)
+        run(*pip, "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", *arguments)
+
+    def twistd_help(self) -> str:
+        """Return what ``twistd --help`` prints here."""
+        return run(self.python, "-c", "from twisted.scripts.twistd import run; run()", "--help")
+
+
+class PackagingTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.checkout = self.folder / "checkout"
+        self.checkout.mkdir(parents=True)
+        for name in SOURCES:
+            if (ROOT / name).is_dir():
+                copytree(
+                    ROOT / name, self.checkout / name, ignore=ignore_patterns("__pycache__", "dropin.cache")
+                )
+            else:
+                (self.checkout / name).write_bytes((ROOT / name).read_bytes())
+
+    def test_wheel(self) -> None:
+        """The wheel holds the relay, all of it, and the plugin; nothing else; and it installs."""
+        run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", self.folder, self.checkout)
+        (wheel,) = self.folder.glob("*.whl")
+        held = set(zipfile.ZipFile(wheel).namelist())
+        ours = {
+            str(path.relative_to(ROOT))
+            for path in (ROOT / "smtprelay").rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+        rest = {name for name in held - ours if ".dist-info/" not in name}
+        self.assertEqual((ours - held, rest), (set(), {"twisted/plugins/smtprelay_dropin.py"}))
+        environment = Environment(self.folder / "venv")
+        self.assertNotIn("smtprelay", environment.twistd_help())
+        environment.install(wheel)
+        self.assertIn("smtprelay", environment.twistd_help())
+        self.assertEqual(run(environment.scripts / "smtprelay", "--version"), f"smtprelay {VERSION}\n")
+
+    def test_editable(self) -> None:
+        """An editable install is found by Twisted too, from any folder."""
+        environment = Environment(self.folder / "venv")
+        environment.install("--editable", self.checkout)
+        self.assertIn("smtprelay", environment.twistd_help())
+        script = "import smtprelay; print(smtprelay.__path__[0])"
+        self.assertEqual(run(environment.python, "-c", script), f"{self.checkout}/smtprelay\n")

@@ -1,0 +1,213 @@
+"""What the tests of the site share: a spool and a mailbox to look at, and a way to ask over HTTP."""
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from attrs import evolve, frozen
+from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from smtprelay.metrics import Metrics
+from smtprelay.queue import Attempt, Detail, Edit, LaneState, RecipientState, Selection, Stock, Summary
+from smtprelay.web.access import Access
+from smtprelay.web.mailbox import Attachment, Mail
+from smtprelay.web.site import build_site
+from smtprelay.web.sources import Sources
+from tests.recording import Recording
+
+NOW = 1_790_000_000.0
+
+SUMMARY = Summary(
+    id="7QK29FMD.1",
+    message="7QK29FMD",
+    state="deferred",
+    sender="scan@example.com",
+    recipients=(RecipientState(address="anna@example.com", state="open", reason="429 throttled"),),
+    attempts=5,
+    size=2_100_000,
+    subject="Scan",
+    received=NOW - 2460,
+    due=NOW + 12,
+    route="printers",
+    provider="acs",
+    lane="",
+    reason="429 throttled",
+)
+
+DETAIL = Detail(
+    summary=SUMMARY,
+    client={"address": "10.0.3.17", "listener": "lan", "user": "printer1", "tls": "TLSv1.2"},
+    message_id="<scan-1@hp.lan>",
+    history=(
+        Attempt(
+            number=1,
+            provider="acs",
+            node="a",
+            started=NOW - 60,
+            ended=NOW - 59,
+            outcome="deferred",
+            reason="429 throttled",
+        ),
+    ),
+)
+
+LANE = LaneState(
+    provider="graph",
+    lane="ups@example.com",
+    waiting=3,
+    active=0,
+    due=None,
+    blocked_until=NOW + 60,
+    blocked_reason="the client secret has expired",
+)
+
+STOCK = Stock(states={"queued": 1, "deferred": 12}, bytes=4096, free=10**9, oldest=NOW - 2460, lanes=(LANE,))
+
+MAIL = Mail(
+    id="op-1",
+    received=NOW,
+    sender="scan@example.com",
+    to=("anna@example.com",),
+    bcc=("blind@example.com",),
+    subject="Scan",
+    headers=(("X-Env", "test"),),
+    text="see the picture",
+    html='<p>see <img src="cid:pic"></p><script>alert(1)</script>',
+    attachments=(
+        Attachment("pic.png", "image/png", b"\x89PNG", "pic"),
+        Attachment('ev"il\r\nX: y/ü.html', "text/html", b"<script>alert(1)</script>"),
+    ),
+    size=1234,
+)
+
+
+class FakeSpool:
+    """A spool with one delivery; it keeps what it was asked and raises what it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+        self.error: Exception | None = None
+        self.lines = [SUMMARY]
+
+    def _raise(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    async def list(self, selection: Selection):
+        self.asked.append(selection)
+        self._raise()
+        return self.lines
+
+    async def show(self, message: str):
+        self.asked.append(message)
+        self._raise()
+        return [DETAIL]
+
+    async def edit(self, selection: Selection, edit: Edit):
+        self.asked.append((selection, edit))
+        self._raise()
+        return ["7QK29FMD.1"]
+
+    async def stock(self):
+        self._raise()
+        return STOCK
+
+
+class FakeMailbox:
+    """A mailbox with one mail."""
+
+    def list(self):
+        return [MAIL]
+
+    def get(self, id: str):  # noqa: A002
+        return MAIL if id == MAIL.id else None
+
+
+@frozen
+class Response:
+    status: int
+    headers: dict
+    body: bytes
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+
+class Fixture:
+    """One endpoint on a clock, with everything behind it."""
+
+    def __init__(
+        self,
+        serve: Collection[str] = ("health", "metrics", "api", "dashboard"),
+        *,
+        access: Callable[[Clock], Access] | None = None,
+        **changes: Any,
+    ) -> None:
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.events = Recording()
+        self.spool = FakeSpool()
+        self.checks: dict[str, str | None] = {"spool": None, "listener lan": None}
+        sources = Sources(
+            spool=self.spool,
+            metrics=Metrics(),
+            clock=self.clock,
+            started=NOW - 100,
+            events=self.events,
+            readiness=self._readiness,
+            listeners=lambda: [{"name": "lan", "endpoint": "tcp:2525"}],
+            version="1.2.3",
+            mailbox=FakeMailbox(),
+        )
+        self.sources = evolve(sources, **changes)
+        self.access = access(self.clock) if access else Access(self.clock, hosts=["relay.example.com"])
+        self.site = build_site(serve, self.sources, self.access)
+
+    async def _readiness(self) -> dict[str, str | None]:
+        return self.checks
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        peer: str = "127.0.0.1",
+    ):
+        """Send one request and return its transport; the answer is what was written to it."""
+        headers = {"Host": "127.0.0.1", "Connection": "close", **(headers or {})}
+        if body:
+            headers["Content-Length"] = str(len(body))
+        lines = [
+            f"{method} {path} HTTP/1.1",
+            *(f"{name}: {value}" for name, value in headers.items() if value),
+        ]
+        transport = StringTransport(peerAddress=IPv4Address("TCP", peer, 50000))
+        protocol = self.site.buildProtocol(transport.getPeer())
+        protocol.makeConnection(transport)
+        protocol.dataReceived("\r\n".join([*lines, "", ""]).encode() + body)
+        transport.protocol = protocol
+        return transport
+
+    def ask(self, method: str, path: str, **kwargs: Any):
+        """Send one request and return the answer to it."""
+        return parse(self.send(method, path, **kwargs).value())
+
+    def get(self, path: str, **kwargs: Any):
+        return self.ask("GET", path, **kwargs)
+
+    def post(self, path: str, value: object, **kwargs: Any):
+        headers = {"Content-Type": "application/json", "X-Smtprelay-CSRF": "1", **kwargs.pop("headers", {})}
+        return self.ask("POST", path, headers=headers, body=json.dumps(value).encode(), **kwargs)
+
+
+def parse(raw: bytes):
+    """Return the one response in ``raw``."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    status, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    return Response(int(status.split()[1]), headers, body)

@@ -37,7 +37,8 @@ class Levels:
     station: ``smtprelay.smtp: debug`` is about ``smtp.*``, ``session.*`` and ``auth.*``,
     ``smtprelay.session: debug`` about ``session.*`` alone. The longest name that is given wins.
 
-    :ivar level: for whatever ``loggers`` does not name: debug, info, warn, error or critical.
+    :ivar level: for whatever ``loggers`` does not name: debug, info, warn, error or critical. At
+        ``info`` the others' chatter (ports opened, connections made) is left out: theirs begins at ``warn``.
     :ivar loggers: levels by the beginning of a logger's dotted name; Twisted's loggers too.
     """
 
@@ -46,8 +47,12 @@ class Levels:
 
     def of(self, namespace: str) -> Any:
         """Return the ``LogLevel`` of the logger called ``namespace``."""
-        named = (self.loggers[name] for name in _beginnings(namespace) if name in self.loggers)
-        return LogLevel.levelWithName(next(named, self.level))
+        named = next((self.loggers[name] for name in _beginnings(namespace) if name in self.loggers), None)
+        if named is not None:
+            return LogLevel.levelWithName(named)
+        level = LogLevel.levelWithName(self.level)
+        foreign = not namespace.startswith("smtprelay")
+        return LogLevel.warn if foreign and level == LogLevel.info else level
 
 
 def _beginnings(namespace: str) -> Iterator[str]:

@@ -26,6 +26,10 @@ STYLES = {
 }
 
 
+#: A column up to this wide is never narrowed.
+_SHORT = 8
+
+
 def as_json(value: object) -> None:
     """Print ``value`` as indented JSON."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
@@ -65,7 +69,12 @@ def _rich(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    drawn = Table(*headings, box=None, pad_edge=False, header_style="bold")
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, column in zip(headings, zip(*rows, strict=True), strict=True):
+        width = max(map(len, (heading, *column)))
+        # Where it is narrow, addresses and errors give way; the id and what is short stay whole.
+        whole = heading is headings[0] or width <= _SHORT
+        drawn.add_column(heading, min_width=width if whole else None, overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
     # click's stream, not the console's own: it is the one that tests and pagers see.

@@ -15,6 +15,9 @@ from smtprelay.cli.words import ahead, clock, moment, printable, size, span
 
 Details = Mapping[str, Any]
 
+#: What stands in the history between the attempts: an operator's acts.
+_EDITS = ("retry", "hold", "release", "delete")
+
 
 def show(deliveries: Sequence[Details]) -> None:
     """Print the ``deliveries`` of one message, as ``GET /queue/<id>`` gives them."""
@@ -67,13 +70,18 @@ def _history(detail: Details, now: float) -> Iterator[str]:
     day = summary["received"]
     yield f"{clock(day, day)}  received"
     for attempt in detail["history"]:
-        took = "" if attempt["ended"] is None else f"{attempt['ended'] - attempt['started']:.1f} s"
-        outcome = attempt["outcome"] or "under way"
-        words = f"#{attempt['number']}  {attempt['provider']}  {outcome}  {took}  {attempt['reason']}"
-        yield f"{clock(attempt['started'], day)}  {words}".rstrip()
+        yield f"{clock(attempt['started'], day)}  {_attempt(attempt)}".rstrip()
     if summary["due"] is not None and summary["state"] in {"queued", "deferred"}:
         first = "resolve the last attempt, then " if summary["uncertain"] else ""
         yield f"{clock(summary['due'], day)}  {first}next attempt ({ahead(summary['due'] - now)})"
+
+
+def _attempt(attempt: Mapping[str, Any]) -> str:
+    if attempt["outcome"] in _EDITS:
+        return f"{attempt['outcome']}  {attempt['reason']}"
+    took = "" if attempt["ended"] is None else f"{attempt['ended'] - attempt['started']:.1f} s"
+    outcome = attempt["outcome"] or "under way"
+    return f"#{attempt['number']}  {attempt['provider']}  {outcome}  {took}  {attempt['reason']}"
 
 
 def _advice(summary: Mapping[str, Any]) -> str:

@@ -30,9 +30,9 @@ def ahead(seconds: float) -> str:
 
 def size(count: float) -> str:
     """Return a size in the largest binary unit that keeps it above one: ``"2.1M"``."""
-    for unit in ("", "K", "M", "G"):
+    for unit in ("B", "K", "M", "G"):
         if count < 1024:  # noqa: PLR2004 -- that is what a K is
-            return f"{count:.0f}{unit}" if not unit or count >= 10 else f"{count:.1f}{unit}"  # noqa: PLR2004
+            return f"{count:.0f}{unit}" if unit == "B" or count >= 10 else f"{count:.1f}{unit}"  # noqa: PLR2004
         count /= 1024
     return f"{count:.1f}T"
 

@@ -151,7 +151,7 @@ def _pieces(content: bytes, boundary: bytes) -> Iterator[bytes]:
         tail = content[after : line_end if line_end >= 0 else len(content)].strip()
         if tail in (b"", b"--") and (at == 0 or content[at - 1] == ord("\n")):
             if begin is not None:
-                yield content[begin : _before_line_end(content, begin, at)]
+                yield content[begin : _before_line_end(content, at)]
             begin = line_end + 1 if line_end >= 0 else len(content)
             if tail == b"--":
                 return
@@ -160,11 +160,9 @@ def _pieces(content: bytes, boundary: bytes) -> Iterator[bytes]:
         yield content[begin:]
 
 
-def _before_line_end(content: bytes, begin: int, at: int) -> int:
+def _before_line_end(content: bytes, at: int) -> int:
     """Return where the line end before ``at`` begins: it belongs to the delimiter, not to the part."""
-    if at - 2 >= begin and content[at - 2 : at] == b"\r\n":
-        return at - 2
-    return max(begin, at - 1)
+    return at - 2 if content[at - 2 : at] == b"\r\n" else at - 1
 
 
 @define

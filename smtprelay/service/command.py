@@ -21,6 +21,7 @@ from smtprelay.logwriter import Levels, make_observer
 from smtprelay.service.failure import CONFIG, StartFailed
 from smtprelay.service.relay import Relay
 from smtprelay.version import VERSION
+from smtprelay.web.mailbox import Mailbox
 
 #: An error that nobody foresaw.
 SOFTWARE: Final = 70
@@ -84,14 +85,23 @@ def load_or_exit(config: str | None, sets: Sequence[str]) -> Loaded:
         raise SystemExit(CONFIG) from None
 
 
-def build(loaded: Loaded, reactor: Any, failed: Callable[[int], object]) -> Relay:
+def build(
+    loaded: Loaded,
+    reactor: Any,
+    failed: Callable[[int], object],
+    *,
+    ready: Callable[[Relay], object] = lambda _relay: None,
+    mailbox: Mailbox | None = None,
+) -> Relay:
     """
     Return a relay that logs as its configuration says, and stops the reactor if it cannot start.
 
     :param failed: is told the exit status then.
+    :param ready: is told when the relay listens.
+    :param mailbox: shown on the page.
     """
     log = start_logging(loaded.config)
-    relay = Relay(loaded.config, reactor, events=[log])
+    relay = Relay(loaded.config, reactor, events=[log], mailbox=mailbox)
     globalLogPublisher.addObserver(cast(ILogObserver, relay.metrics.observe))
     log("relay.start", version=VERSION, config=loaded.file)
     log("config.effective", settings=effective(loaded.config))
@@ -108,7 +118,7 @@ def build(loaded: Loaded, reactor: Any, failed: Callable[[int], object]) -> Rela
         failed(status)
         reactor.stop()
 
-    relay.started.addErrback(tell)
+    relay.started.addCallbacks(lambda _: ready(relay), tell)
     return relay
 
 

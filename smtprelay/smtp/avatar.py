@@ -40,7 +40,7 @@ async def admit_anonymous(portal: Portal, client: Client) -> Admission:
     A portal of somebody else, which has never heard of our credential, is asked
     again with the stock one.
 
-    :raises UnauthorizedLogin: if the portal wants a name. A checker may also raise
+    :raises LoginFailed: if the portal wants a name. A checker may also raise
         :class:`smtprelay.message.Refused`.
     """
     try:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Final
 
 from attrs import evolve
-from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.error import LoginFailed
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
 
@@ -178,7 +178,7 @@ class Dialogue:
     async def _first_mail(self, command: Command) -> Reply:
         try:
             self._be(await admit_anonymous(self._portal, self.client))
-        except UnauthorizedLogin:
+        except LoginFailed:
             return self._refused("mail", self._name_wanted())
         except Exception as error:  # noqa: BLE001 -- as in _ask
             return self._turned_down("mail", error)
@@ -191,7 +191,7 @@ class Dialogue:
             self.leave()
             self._introduce(user=login.username)
             self._be(admission)
-        except UnauthorizedLogin:
+        except LoginFailed:
             return self._not_logged_in(login.mechanism, reply.LOGIN_FAILED)
         except Refused as refused:
             return self._not_logged_in(login.mechanism, refused.reply)

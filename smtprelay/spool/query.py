@@ -142,7 +142,7 @@ def _where(connection: Connection, selection: Selection) -> tuple[list[str], lis
 
 
 def _identified(connection: Connection, text: str) -> tuple[str, list[Any]]:
-    """Return the clause for one id as a person gives it: the beginning of a message id, perhaps with ``.n``."""
+    """Return the clause for an id as a person gives it: the beginning of a message's, perhaps with ``.n``."""
     start, _, n = text.strip().partition(".")
     start = canonical(start)
     found = connection.execute(
@@ -167,7 +167,8 @@ def _summary(connection: Connection, row: Sequence[Any], paces: Mapping[str, Pac
     (message, n, state, route, due, reason, uncertain, attempts, sender, size, subject, received, *rest) = row
     provider, key, lane_reason, own_reason, *_ = rest
     recipients = connection.execute(
-        "SELECT address, state, reason, provider_id FROM recipient WHERE message = ? AND n = ? ORDER BY position",
+        "SELECT address, state, reason, provider_id FROM recipient"
+        " WHERE message = ? AND n = ? ORDER BY position",
         (message, n),
     ).fetchall()
     waiting_for = ""

@@ -105,6 +105,7 @@ class Operation:
 
     :ivar request: the decoded JSON.
     :ivar time: when it was accepted first, seconds of the clock.
+    :ivar size: of the request, bytes.
     :ivar posts: how often it was posted, the first time included.
     """
 
@@ -113,6 +114,7 @@ class Operation:
     time: float
     digest: bytes = field(repr=False)
     ends: Ends
+    size: int = 0
     posts: int = 1
     polls: int = 0
 
@@ -280,7 +282,7 @@ class FakeAcs(Resource):
         known = self.operations.get(operation_id)
         if known is None:
             ends = act if isinstance(act, Ends) else self._usual
-            known = Operation(operation_id, sent, self._clock.seconds(), digest, ends)
+            known = Operation(operation_id, sent, self._clock.seconds(), digest, ends, len(body))
             self.operations[operation_id] = known
         elif known.digest == digest:
             known.posts += 1

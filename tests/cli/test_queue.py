@@ -1,4 +1,5 @@
 import json
+import os
 from typing import Any
 
 from tests.cli.fakes import CommandCase, FakeRelay, Ran, Terminal, lane, queue_of, summary
@@ -86,6 +87,12 @@ class ListTests(CommandCase):
         self.assertIn("\x1b[", ran.out)
         self.assertIn("[red]", ran.out.replace("\n", ""))
 
+    def test_narrow_terminal(self) -> None:
+        """However narrow the terminal is, ids are whole: somebody will copy them."""
+        self.patch(os, "environ", {**os.environ, "COLUMNS": "60"})
+        ran = self.listed(queue_of(summary(id="7QK2AAAA00000000.1")), "--color", "always")
+        self.assertIn("7QK2AAAA00000000.1", ran.out)
+
     def test_unknown_state(self) -> None:
         """A state that does not exist is an error of usage that names those that do."""
         ran = self.listed(queue_of(), "--state", "lost")
@@ -133,6 +140,11 @@ class ShowTests(CommandCase):
         ran = self.shown(self.detail([self.attempt(), second]))
         self.assertIn('#1  acs  deferred  0.2 s  429 TooManyRequests: "Quota exceeded"\n', ran.out)
         self.assertIn("#2  acs  under way\n", ran.out)
+
+    def test_an_operators_act(self) -> None:
+        """What an operator did stands between the attempts, with who and why."""
+        ran = self.shown(self.detail([self.attempt(number=2, outcome="hold", reason="by root: disk swap")]))
+        self.assertRegex(ran.out, r"\d\d:\d\d:\d\d  hold  by root: disk swap\n")
 
     def test_everything_about_it(self) -> None:
         """Sender, each recipient's state, the client, the route and what comes next are told."""

@@ -54,7 +54,7 @@ class StatusTests(CommandCase):
     def test_empty(self) -> None:
         """A relay with nothing to do says so, without what is unknown."""
         stock = {"states": {}, "bytes": 0, "free": None, "oldest": None, "lanes": []}
-        self.assertIn("spool      0 deliveries, 0\n", self.status(answer(stock=stock)).out)
+        self.assertIn("spool      0 deliveries, 0B\n", self.status(answer(stock=stock)).out)
 
     def test_no_spool(self) -> None:
         """A relay without a spool has no line about it."""

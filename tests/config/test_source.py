@@ -117,7 +117,7 @@ class RefusingTests(SynchronousTestCase):
 
     def test_reference_in_a_flow_map(self) -> None:
         """${NAME} without quotes inside of braces is answered with how to write it."""
-        for content in (b"a: {b: ${NAME}}\n", b"a: [xx, ${N}]\n"):
+        for content in (b"a: {b: ${NAME}}\n", b"a: [x, ${N}]\n"):
             expected = '1:9 CFG-SYNTAX inside of { } and [ ] a reference needs quotes: "${NAME}"'
             self.assert_broken(content, expected)
 

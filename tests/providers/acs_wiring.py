@@ -5,12 +5,12 @@ An :class:`Acs` joined in memory with the fake service.
 """
 
 import base64
-import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.message import Delivery, Envelope, Recipient
 from smtprelay.providers.acs import Acs, Credentials
@@ -22,6 +22,8 @@ NOW = 1_800_000_000.0
 ENDPOINT = "http://127.0.0.1:8443"
 KEYS = tuple(base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2, 3))
 MAIL = b"From: Ann <ann@mail.example.com>\r\nTo: Bob <bob@example.net>\r\nSubject: Hi\r\n\r\nhello\r\n"
+BOB = "bob@example.net"
+BLIND = b"From: ann@mail.example.com\r\nTo: list@example.org\r\nSubject: Hi\r\n\r\nhello\r\n"
 
 
 class Whole:
@@ -111,6 +113,11 @@ def joined_acs(**options: Any) -> JoinedAcs:
     return JoinedAcs(**options)
 
 
-def error(code: str, message: str) -> bytes:
-    """Return an error answer's body."""
-    return json.dumps({"error": {"code": code, "message": message}}).encode()
+class Case(SynchronousTestCase):
+    """What the tests of the provider share."""
+
+    def outcome_of(self, joined: JoinedAcs, *seconds: float, body: bytes = MAIL) -> object:
+        """Deliver to one recipient and return the outcome after ``seconds``."""
+        result = joined.start(body=body)
+        joined.joined.advance(*seconds)
+        return self.successResultOf(result)[BOB]

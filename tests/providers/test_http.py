@@ -1,12 +1,16 @@
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.error import SchemeNotSupported
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from smtprelay.providers.connections import connect_by_name
 from smtprelay.providers.http import MAX_ANSWER, AnswerLost, NoAnswerError, NotSent, PreparedURL, open_http
 from smtprelay.testing.certificates import make_certificate
 from tests.providers.http_wiring import JoinedHttp, Server
@@ -205,8 +209,19 @@ class RealTests(TestCase):
         with self.assertRaises(NotSent):
             await self.client().request("POST", f"http://127.0.0.1:{port}/", {}, b"x" * 30_000_000)
 
-    async def test_plain_http_elsewhere(self):
-        """Plain HTTP to another machine is refused before anything is sent."""
-        for url in ("http://192.0.2.1/", "http://example.com/", "ftp://localhost/"):
-            with self.subTest(url), self.assertRaises(NotSent):
-                await self.client().request("POST", url, {}, b"x")
+    async def test_unknown_scheme(self):
+        """A URL that no connection can be made for is ``NotSent``."""
+        with self.assertRaises(NotSent):
+            await self.client().request("POST", "ftp://localhost/", {}, b"x")
+
+
+class ConnectTests(SynchronousTestCase):
+    def test_plain_http(self):
+        """Plain HTTP is for loopback only; no other endpoint is even made."""
+        connect = connect_by_name(MemoryReactorClock(), timeout=1.0)
+        for host in ("192.0.2.1", "example.com", "localhost.example.com", "2001:db8::1"):
+            with self.subTest(host):
+                self.assertRaises(SchemeNotSupported, connect, "http", host, 80)
+        for host in ("127.0.0.1", "127.9.9.9", "::1", "localhost"):
+            with self.subTest(host):
+                self.assertTrue(IStreamClientEndpoint.providedBy(connect("http", host, 80)))

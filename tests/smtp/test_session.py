@@ -110,10 +110,8 @@ class Order(SynchronousTestCase):
     def test_simple_commands_at_any_time(self):
         """NOOP, HELP, VRFY and RSET are answered before EHLO and within a transaction."""
         four = b"NOOP\r\nHELP\r\nVRFY a\r\nRSET\r\n"
-        self.assertEqual(
-            Talk().say(four + b"EHLO x\r\nMAIL FROM:<>\r\n" + four),
-            "250 214 252 250" + " 250" * 3 + " 214 252 250",
-        )
+        codes = Talk().say(four + b"EHLO x\r\nMAIL FROM:<>\r\n" + four)
+        self.assertEqual(codes, "250 214 252 250 250 250 250 214 252 250")
 
     def test_one_event_at_a_time(self):
         """Until an event is answered there is no next one."""
@@ -153,19 +151,16 @@ class Parameters(SynchronousTestCase):
         """What was not announced is 555."""
         self.assertEqual(self.mail(b"RET=FULL"), "555")
         self.assertEqual(self.mail(b"SMTPUTF8"), "555")
-        talk = Talk()
-        self.assertEqual(
-            talk.say(b"HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.test> NOTIFY=NEVER\r\n"), "250 250 555"
-        )
+        codes = Talk().say(b"HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.test> NOTIFY=NEVER\r\n")
+        self.assertEqual(codes, "250 250 555")
 
 
 class Lines(SynchronousTestCase):
     def test_overlong(self):
         """A line of more than 2048 octets is 500 once; what follows its CRLF is the next command."""
-        for segments in (
-            [b"NOOP " + b"x" * 5000 + b"\r\nNOOP\r\n"],
-            [b"NOOP ", *[b"x" * 100] * 50, b"\r", b"\nNOOP\r\n"],
-        ):
+        single = [b"NOOP " + b"x" * 5000 + b"\r\nNOOP\r\n"]
+        many = [b"NOOP ", *[b"x" * 100] * 50, b"\r", b"\nNOOP\r\n"]
+        for segments in (single, many):
             self.assertEqual(Talk().say(*segments), "500 250")
 
     def test_longest(self):
@@ -236,9 +231,10 @@ class Ends(SynchronousTestCase):
 
 PIECES = st.sampled_from(
     [
-        b"EHLO x\r\n", b"HELO y\r\n", b"MAIL FROM:<a@b.test>\r\n", b"RCPT TO:<c@d.test>\r\n", b"DATA\r\n", b"RSET\r\n",
-        b"QUIT\r\n", b"NOOP\r\n", b"AUTH PLAIN AGEAYg==\r\n", b"FOO\r\n", b"a\nb\r\n", b"x" * 3000, b"\r\n", b"\r\n.\r\n",
-        b".", b"\n.\n", b"\x00", b"..\r\n", b"Subject: x\r\n\r\n", b"\r", b"\n", "ü".encode(), b"STARTTLS\r\n",
+        b"EHLO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\n", b"\r\n.\r\n",
+        b"EHLO x\r\n", b"MAIL FROM:<a@b.test>\r\n", b"RCPT TO:<c@d.test>\r\n", b"DATA\r\n", b"RSET\r\n",
+        b"QUIT\r\n", b"NOOP\r\n", b"AUTH PLAIN AGEAYg==\r\n", b"FOO\r\n", b"a\nb\r\n", b"x" * 3000,
+        b"\r\n", b".", b"\n.\n", b"\x00", b"..\r\n", b"Subject: x\r\n\r\n", b"\r", b"\n", b"STARTTLS\r\n",
     ]
 )  # fmt: skip
 
@@ -248,14 +244,8 @@ class Segmentation(SynchronousTestCase):
     def test_any_segmentation(self, pieces: list[bytes], sizes: list[int], line_ends: str):
         """However a dialogue is cut into segments, replies and stored bodies are the same."""
         octets = b"".join(pieces)
-        settings = {
-            "line_ends": line_ends,
-            "errors": 5,
-            "size": 100,
-            "mechanisms": ("PLAIN",),
-            "auth_without_tls": True,
-        }
-        whole, cut, single = Talk(**settings), Talk(**settings), Talk(**settings)
+        login = {"mechanisms": ("PLAIN",), "auth_without_tls": True}
+        whole, cut, single = (Talk(line_ends=line_ends, errors=5, size=100, **login) for _ in range(3))
         whole.say(octets)
         segments = []
         rest = octets

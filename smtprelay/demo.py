@@ -1,0 +1,196 @@
+"""
+``smtprelay demo``: the whole relay on one machine, with a provider of its own.
+
+Nothing in it is pretended but the cloud: the real listener, spool and ``acs`` client,
+speaking over loopback to :class:`smtprelay.testing.acs.FakeAcs`, which checks each
+request as strictly as the service does. The page shows what arrived there.
+"""
+
+import base64
+import secrets
+import shutil
+import smtplib
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.web.server import Site
+
+from smtprelay.service.command import build, load_or_exit, run_service
+from smtprelay.service.relay import Relay
+from smtprelay.testing.acs import FakeAcs, Operation
+from smtprelay.web.mailbox import Attachment, Mail
+
+_CONFIG: Final = """\
+hostname: demo.localhost
+listeners:
+  - {{name: demo, endpoint: "tcp:{smtp}:interface=127.0.0.1"}}
+providers:
+  acs:
+    type: acs
+    connection_string: {{file: {folder}/connection_string}}
+    sender: DoNotReply@example.com
+    sender_domains: [example.com]
+http:
+  - {{endpoint: "tcp:{http}:interface=127.0.0.1", serve: [dashboard, api, health, metrics]}}
+spool: {{path: {folder}/spool}}
+"""
+
+_WELCOME: Final = """
+  SMTP   127.0.0.1:{smtp}      no login needed from this machine; nothing leaves it
+  Page   http://127.0.0.1:{http}/      the mails that reached the provider
+  Try    smtprelay send --server 127.0.0.1:{smtp} --to you@example.com
+         swaks --server 127.0.0.1:{smtp} --to you@example.com --attach @README.rst
+  See    smtprelay -c {folder}/smtprelay.yaml queue list
+         curl http://127.0.0.1:{http}/metrics
+
+  Ctrl-C ends it; {folder} is removed then.
+
+"""
+
+#: A red dot, to be shown inside the sample's HTML.
+_DOT: Final = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAUAAAAFCAYAAACNbyblAAAAHElEQVQI12P4//8/w38GIAXDIBKE0DHxgljNBAAO9TXL0Y4OHwAA"
+    "AABJRU5ErkJggg=="
+)
+
+
+def run(*, smtp_port: int = 2525, http_port: int = 8025) -> int:
+    """Run the demo in the foreground until it is told to stop; return the exit status."""
+    from twisted.internet import reactor  # noqa: PLC0415
+
+    folder = tempfile.mkdtemp(prefix="smtprelay-demo-")
+    status: list[int] = []
+    try:
+        _start(Path(folder), smtp_port, http_port, reactor, status.append)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return status[0] if status else 0
+
+
+def _start(folder: Path, smtp: int, http: int, reactor: Any, failed: Callable[[int], object]) -> None:
+    key = base64.b64encode(secrets.token_bytes(32)).decode()
+    fake = FakeAcs(reactor, keys=[key], steps=("Running",))
+    cloud = reactor.listenTCP(0, _quiet(Site(fake)), interface="127.0.0.1").getHost()
+    secret = f"endpoint=http://127.0.0.1:{cloud.port}/;accesskey={key}\n"
+    _write(folder / "connection_string", secret)
+    _write(folder / "smtprelay.yaml", _CONFIG.format(folder=folder, smtp=smtp, http=http))
+    loaded = load_or_exit(str(folder / "smtprelay.yaml"), [])
+
+    def welcome(relay: Relay) -> None:
+        listening = _ports(relay)
+        sys.stdout.write(_WELCOME.format(folder=folder, **listening))
+        sys.stdout.flush()
+        sample = Deferred.fromCoroutine(_in_thread(reactor, _send_sample, listening["smtp"]))
+        sample.addErrback(lambda failure: sys.stderr.write(f"the sample mail failed: {failure.value}\n"))
+
+    run_service(build(loaded, reactor, failed, ready=welcome, mailbox=CloudMailbox(fake)), reactor)
+
+
+def _quiet(site: Site) -> Site:
+    """Keep the fake's access log out of the relay's."""
+    site.log = lambda _request: None
+    return site
+
+
+def _write(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text, "utf-8")
+
+
+def _ports(relay: Relay) -> dict[str, int]:
+    return {"smtp": relay.addresses["demo"].port, "http": relay.addresses["http1"].port}
+
+
+async def _in_thread(reactor: Any, function: Callable[..., object], *arguments: object) -> None:
+    from twisted.internet.threads import deferToThreadPool  # noqa: PLC0415 -- imports the reactor
+
+    await deferToThreadPool(reactor, reactor.getThreadPool(), function, *arguments)
+
+
+def sample_mail() -> EmailMessage:
+    """Return the mail that the demo sends to itself: text, HTML with an image, and an attachment."""
+    mail = EmailMessage()
+    mail["Subject"] = "Welcome – your relay works ✓"
+    mail["From"] = "Demo <demo@example.com>"
+    mail["To"] = "You <you@example.com>"
+    mail["Cc"] = "A colleague <colleague@example.com>"
+    mail["X-Demo"] = "yes"
+    mail.set_content("This mail came in by SMTP, lay safely on disk, and left through an HTTP API.\n")
+    mail.add_alternative(
+        "<p>This mail came in by <b>SMTP</b>, lay safely on disk, and left through an HTTP API."
+        ' <img src="cid:dot" alt="a red dot" width="12" height="12"></p>',
+        subtype="html",
+    )
+    *_, html = mail.iter_parts()
+    assert isinstance(html, EmailMessage)
+    html.add_related(_DOT, "image", "png", cid="<dot>", filename="dot.png")
+    mail.add_attachment(b"a,b\r\n1,2\r\n", maintype="text", subtype="csv", filename="table.csv")
+    return mail
+
+
+def _send_sample(port: int) -> None:
+    """Send it as any program would; one of the recipients is in no header."""
+    with smtplib.SMTP("127.0.0.1", port, local_hostname="demo.localhost", timeout=30) as client:
+        client.send_message(
+            sample_mail(),
+            "demo@example.com",
+            ["you@example.com", "colleague@example.com", "blind@example.com"],
+        )
+
+
+class CloudMailbox:
+    """What the fake provider took, as the page shows it; see :class:`smtprelay.web.mailbox.Mailbox`."""
+
+    def __init__(self, fake: FakeAcs) -> None:
+        self._fake = fake
+
+    def list(self) -> Sequence[Mail]:
+        """Return the mails that went out, the newest first."""
+        return [_mail(operation) for operation in reversed(self._fake.mails)]
+
+    def get(self, id: str) -> Mail | None:  # noqa: A002 -- the interface's name
+        """Return one mail by its operation id."""
+        operation = self._fake.operations.get(id)
+        return _mail(operation) if operation is not None and operation.delivered else None
+
+
+def _mail(operation: Operation) -> Mail:
+    request = operation.request
+    recipients = request["recipients"]
+    return Mail(
+        id=operation.id,
+        received=operation.time,
+        sender=request["senderAddress"],
+        to=_addresses(recipients.get("to")),
+        cc=_addresses(recipients.get("cc")),
+        bcc=_addresses(recipients.get("bcc")),
+        subject=request["content"].get("subject", ""),
+        headers=[
+            *request.get("headers", {}).items(),
+            *(("Reply-To", each) for each in _addresses(request.get("replyTo"))),
+        ],
+        text=request["content"].get("plainText") or "",
+        html=request["content"].get("html"),
+        attachments=[
+            Attachment(
+                each["name"],
+                each["contentType"],
+                base64.b64decode(each["contentInBase64"]),
+                each.get("contentId") or "",
+            )
+            for each in request.get("attachments", ())
+        ],
+        size=operation.size,
+    )
+
+
+def _addresses(entries: Sequence[dict[str, str]] | None) -> list[str]:
+    return [
+        f"{each['displayName']} <{each['address']}>" if each.get("displayName") else each["address"]
+        for each in entries or ()
+    ]

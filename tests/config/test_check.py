@@ -1,0 +1,127 @@
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.config.loading import SMALL, codes, problems_of, told, with_provider
+
+SPOOL = "spool: {path: spool}\n"
+LISTENERS = "listeners: [{name: lan, endpoint: 'tcp:2525:interface=127.0.0.1'}]\n"
+PROVIDERS = "providers: {local: {type: capture, path: captured}}\n"
+
+
+class SectionsTests(SynchronousTestCase):
+    def test_empty(self) -> None:
+        """An empty configuration lacks a way in and a way out."""
+        expected = [
+            f'1:1 CFG-MISSING "{name}" is missing: nothing to do without any'
+            for name in ("listeners", "providers")
+        ]
+        self.assertEqual(told(problems_of("")), expected)
+
+    def test_routes(self) -> None:
+        """One provider needs no routes, several do."""
+        self.assertEqual(problems_of(SMALL), [])
+        text = SMALL.replace("captured}", "captured}, more: {type: capture, path: x}")
+        self.assertEqual(
+            told(problems_of(text)), ['1:1 CFG-MISSING "routes" is missing: there are several providers']
+        )
+
+
+class ReferencesTests(SynchronousTestCase):
+    def test_unknown_names(self) -> None:
+        """Each name that leads nowhere is told, with the one that was meant."""
+        cases = {
+            "routes: [{via: [local, locl]}]": ("4:24", 'unknown provider "locl" - did you mean "local"?'),
+            "routes: [{via: [local], match: {listener: [lam]}}]": (
+                "4:44",
+                'unknown listener "lam" - did you mean "lan"?',
+            ),
+            "routes: [{via: []}]": ("4:16", "names no provider"),
+            "bounces: {via: [lokal]}": ("4:17", 'unknown provider "lokal" - did you mean "local"?'),
+        }
+        for text, (place, expected) in cases.items():
+            [problem] = problems_of(SMALL + text + "\n")
+            self.assertEqual((f"{problem.line}:{problem.column}", problem.text), (place, expected))
+
+    def test_checkers(self) -> None:
+        """A listener names users or one of the checkers."""
+        listeners = "listeners: [{endpoint: 'unix:x', auth: {checkers: [users, user]}}]\n"
+        [problem] = problems_of(listeners + PROVIDERS + SPOOL)
+        self.assertEqual(problem.text, 'unknown checker "user" - did you mean "users"?')
+
+
+class DuplicatesTests(SynchronousTestCase):
+    def test_names_and_endpoints(self) -> None:
+        """What has the name or the endpoint of another is told at the second one."""
+        text = (
+            "listeners: [{name: a, endpoint: 'unix:x'}, {name: a, endpoint: 'unix:y'}]\n"
+            + PROVIDERS
+            + "http: [{endpoint: 'unix:y', serve: [health]}]\n"
+            + "routes: [{name: r, match: {size: <1MB}, via: [local, local]}, {name: r, via: [local]}]\n"
+            + "users: [{name: u, password_hash: &H}, {name: u, password_hash: &H}]\n".replace(
+                "&H", "'$scrypt$ln=15,r=8,p=1$c2FsdA==$aGFzaA=='"
+            )
+            + SPOOL
+        )
+        expected = [
+            '1:51 CFG-DUPLICATE the name "a" is given twice',
+            '3:19 CFG-DUPLICATE the endpoint "unix:y" is given twice',
+            '4:54 CFG-DUPLICATE the provider "local" is given twice',
+            '4:70 CFG-DUPLICATE the name "r" is given twice',
+            '5:85 CFG-DUPLICATE the name "u" is given twice',
+        ]
+        self.assertEqual([t for t in told(problems_of(text)) if "DUPLICATE" in t], expected)
+
+
+class RoutesTests(SynchronousTestCase):
+    def test_unreachable(self) -> None:
+        """Behind a route without conditions nothing can match: a warning at each such route."""
+        routes = "routes:\n  - {name: a, match: {user: [x]}, via: [local]}\n  - {name: b, via: [local]}\n"
+        more = "  - {name: c, match: {user: [y]}, via: [local]}\n"
+        self.assertEqual(problems_of(SMALL + routes), [])
+        [problem] = problems_of(SMALL + routes + more)
+        self.assertEqual((problem.severity, problem.line), ("warning", 7))
+        self.assertEqual(problem.text, '"c" can never match: "b" before it has no condition')
+
+    def test_retry(self) -> None:
+        """The longest delay is not shorter than the first."""
+        [problem] = problems_of(SMALL + "routes: [{via: [local], retry: {first: 2h}}]\n")
+        self.assertEqual(problem.code, "CFG-VALUE")
+
+
+class ProvidersTests(SynchronousTestCase):
+    def test_acs_needs_one_way_to_log_in(self) -> None:
+        """A connection string, or an endpoint with one or two keys; not both and not neither."""
+        string = "connection_string: {env: C}"
+        environ = {"C": "endpoint=https://x.example;accesskey=a"}
+        cases = {
+            string: [],
+            "endpoint: 'https://x', access_keys: [{env: C}]": [],
+            "access_keys: [{env: C}]": ["CFG-MISSING"],
+            "endpoint: 'https://x'": ["CFG-MISSING"],
+            string + ", access_keys: [{env: C}]": ["CFG-VALUE"],
+            "endpoint: 'https://x', access_keys: [{env: C}, {env: C}, {env: C}]": ["CFG-VALUE"],
+        }
+        for settings, expected in cases.items():
+            text = with_provider("type: acs, sender: a@b, " + settings)
+            self.assertEqual(codes(problems_of(text, environ)), expected, settings)
+
+    def test_smarthost_login(self) -> None:
+        """A user name needs a password, and a password a user name."""
+        for setting, missing in {"username: u": "password", "password: {env: P}": "username"}.items():
+            [problem] = problems_of(with_provider(f"type: smarthost, host: h, {setting}"), {"P": "x"})
+            self.assertIn(f'"{missing}" is missing', problem.text)
+
+
+class SpoolTests(SynchronousTestCase):
+    def test_postgres_needs_a_url(self) -> None:
+        """The engine postgres without a url is told."""
+        problems = problems_of(LISTENERS + PROVIDERS + "spool: {engine: postgres}\n")
+        self.assertIn("CFG-MISSING", codes(problems))
+
+    def test_entra_needs_a_seal_key(self) -> None:
+        """Credentials of a login are kept only sealed; a synchronous listener keeps none."""
+        for delivery, told_ in (("spool", True), ("synchronous", False)):
+            listeners = (
+                f"listeners: [{{endpoint: 'unix:x', delivery: {delivery}, auth: {{checkers: [m]}}}}]\n"
+            )
+            problems = problems_of(listeners + PROVIDERS + SPOOL + "checkers: {m: {type: entra}}\n")
+            self.assertEqual("CFG-SEAL-KEY" in codes(problems), told_)

@@ -1,0 +1,65 @@
+import socket
+from ipaddress import ip_network
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.config.providers import Smarthost
+from smtprelay.message import Limits
+from tests.config.loading import SMALL, load_text, with_provider
+
+
+class CompleteTests(SynchronousTestCase):
+    def test_machine(self) -> None:
+        """The name is the machine's own, and bounces come from it."""
+        config = load_text(SMALL).config
+        self.assertEqual(config.hostname, socket.gethostname())
+        self.assertEqual(config.bounces.from_, f"MAILER-DAEMON@{config.hostname}")
+
+    def test_control(self) -> None:
+        """The socket lies in systemd's folder, else beside the spool, unless it is given."""
+        config = load_text(SMALL).config
+        self.assertEqual(config.control, config.spool.path + "/control.sock")
+        config = load_text(SMALL, {"RUNTIME_DIRECTORY": "/run/a:/run/b"}).config
+        self.assertEqual(config.control, "/run/a/control.sock")
+        self.assertEqual(load_text(SMALL + "control: /x/y\n").config.control, "/x/y")
+
+    def test_listener(self) -> None:
+        """A listener is closed to others, limited, and called as its endpoint."""
+        text = SMALL.replace("name: lan, ", "")
+        [listener] = load_text(text).config.listeners
+        self.assertEqual(listener.name, listener.endpoint)
+        self.assertEqual(listener.allow_from, (ip_network("127.0.0.0/8"), ip_network("::1")))
+        limits = listener.limits
+        self.assertEqual((limits.size, limits.recipients), (25 << 20, 1000))
+        self.assertEqual((limits.connections, limits.connections_per_client), (1000, 50))
+
+    def test_checkers(self) -> None:
+        """Users are checked where there are any and nothing else is said."""
+        users = "users: [{name: u, password_hash: '$scrypt$ln=15,r=8,p=1$c2FsdA==$aGFzaA=='}]\n"
+        self.assertEqual(load_text(SMALL).config.listeners[0].auth.checkers, ())
+        self.assertEqual(load_text(SMALL + users).config.listeners[0].auth.checkers, ("users",))
+        text = SMALL.replace("name: lan", "name: lan, auth: {checkers: []}") + users
+        self.assertEqual(load_text(text).config.listeners[0].auth.checkers, ())
+
+    def test_routes(self) -> None:
+        """A route without a name is called by its position."""
+        config = load_text(SMALL + "routes: [{match: {user: [a]}, via: [local]}, {via: [local]}]\n").config
+        self.assertEqual([route.name for route in config.routes], ["route1", "route2"])
+
+    def test_smarthost(self) -> None:
+        """The port follows from how TLS is spoken; we greet with the hostname."""
+        for tls, port in {"starttls": 587, "implicit": 465, "none": 25}.items():
+            text = "hostname: a.example\n" + with_provider(f"type: smarthost, host: h, tls: {tls}")
+            provider = load_text(text).config.providers["more"]
+            assert isinstance(provider, Smarthost)
+            self.assertEqual((provider.port, provider.helo), (port, "a.example"))
+
+    def test_limits(self) -> None:
+        """A limit that is not given is the documented one; one that is given does not hide the other."""
+        environ = {"C": "endpoint=https://x.example;accesskey=a"}
+        for given, expected in {
+            "": Limits(size=10_000_000, recipients=50),
+            ", limits: {size: 1MB}": Limits(size=1_000_000, recipients=50),
+        }.items():
+            text = with_provider("type: acs, sender: a@b, connection_string: {env: C}" + given)
+            self.assertEqual(load_text(text, environ).config.providers["more"].limits, expected)

@@ -1,0 +1,28 @@
+import json
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.config import effective
+from tests.config.loading import SMALL, load_text, with_provider
+
+
+class EffectiveTests(SynchronousTestCase):
+    def test_json(self) -> None:
+        """It goes to JSON, by the keys of the file, with the defaults."""
+        text = SMALL + "routes: [{via: [local], match: {client: [10.0.0.0/8], size: '<1MB'}}]\n"
+        shown = json.loads(json.dumps(effective(load_text(text).config)))
+        self.assertEqual(shown["routes"][0]["match"]["client"], ["10.0.0.0/8"])
+        self.assertEqual(shown["routes"][0]["match"]["size"], {"smallest": None, "largest": 999_999})
+        self.assertIn("from", shown["bounces"])
+        self.assertEqual(shown["spool"]["lease"], 60.0)
+
+    def test_no_secret(self) -> None:
+        """Of secrets only the place is shown, of hashes and logins in URLs nothing."""
+        text = "hostname: h\n" + with_provider(
+            "type: acs, sender: a@b, endpoint: 'https://u:hunter1@x.org', access_keys: [{env: K}, hunter3]"
+        )
+        text += "users: [{name: u, password_hash: '$scrypt$ln=15,r=8,p=1$hunter4$hunter5'}]\n"
+        shown = effective(load_text(text, {"K": "hunter2"}).config)
+        self.assertNotIn("hunter", json.dumps(shown))
+        self.assertEqual(shown["providers"]["more"]["access_keys"], ["‹env K›", "‹inline›"])
+        self.assertEqual(shown["providers"]["more"]["endpoint"], "https://‹hidden›@x.org")

@@ -1,0 +1,65 @@
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.config.endpoint import complaint, is_encrypted, is_local, is_plain_remote, parse_endpoint
+
+
+class EndpointTests(SynchronousTestCase):
+    def test_good(self) -> None:
+        """What Twisted takes is taken as it is; systemd's sockets are not looked for."""
+        good = [
+            "tcp:2525",
+            "tcp:0:interface=127.0.0.1",
+            "tcp6:port=25:interface=\\:\\:1",
+            "haproxy:tcp:2525",
+            "unix:/run/x.sock",
+            "systemd:domain=INET6:name=smtp",
+        ]
+        self.assertEqual([parse_endpoint(text) for text in good], good)
+        self.assertEqual([complaint(text) for text in good], [""] * len(good))
+
+    def test_bad_at_a_glance(self) -> None:
+        """What has no port, a wrong one, or no kind at all is refused without asking Twisted."""
+        for text in ("", "2525", "tcp", "tcp:x", "tcp:70000", "tcp:-1", "tcp:", ":2525", "haproxy:tcp:x"):
+            self.assertRaises(ValueError, parse_endpoint, text)
+
+    def test_bad_for_twisted(self) -> None:
+        """What Twisted refuses is told in its words."""
+        self.assertIn("bogus", complaint("bogus:1"))
+        self.assertIn("unexpected keyword argument 'wrong'", complaint("tcp:1:wrong=2"))
+        self.assertIn("No such file", complaint("ssl:1:privateKey=/nope"))
+
+    def test_local(self) -> None:
+        """Only loopback and UNIX sockets are local; what is not known is not."""
+        local = [
+            "tcp:1:interface=127.0.0.1",
+            "tcp6:1:interface=\\:\\:1",
+            "unix:/x",
+            "haproxy:tcp:1:interface=127.0.0.2",
+        ]
+        remote = [
+            "tcp:1",
+            "tcp:1:interface=0.0.0.0",
+            "tcp:1:interface=10.0.0.1",
+            "systemd:domain=INET:index=0",
+        ]
+        self.assertEqual([is_local(text) for text in local + remote], [True] * 4 + [False] * 4)
+
+    def test_encrypted(self) -> None:
+        """ssl: and tls: endpoints speak TLS themselves, also behind a proxy."""
+        texts = ["ssl:1", "haproxy:ssl:1", "tcp:1"]
+        self.assertEqual([is_encrypted(text) for text in texts], [True, True, False])
+
+    def test_plain_remote(self) -> None:
+        """Only http:// to another machine carries secrets in clear text."""
+        cases = {
+            "https://example.com": False,
+            "http://127.0.0.1:8080/x": False,
+            "http://localhost": False,
+            "http://[::1]:1": False,
+            "http://example.com": True,
+            "HTTP://example.com": True,
+            "http://127.0.0.1.example.com": True,
+            "http://127.0.0.1@example.com": True,
+            "http://[bad": True,
+        }
+        self.assertEqual({url: is_plain_remote(url) for url in cases}, cases)

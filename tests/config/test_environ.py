@@ -1,0 +1,117 @@
+from ipaddress import ip_network
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.config.providers import Acs
+from tests.config.loading import SMALL, codes, load_text, problems_of
+
+
+class OverlayTests(SynchronousTestCase):
+    def test_scalar(self) -> None:
+        """A variable replaces what the file says, and adds what it does not say."""
+        environ = {"SMTPRELAY_HOSTNAME": "a.example", "SMTPRELAY_LOGGING__LEVEL": "debug"}
+        config = load_text("hostname: b.example\n" + SMALL, environ).config
+        self.assertEqual((config.hostname, config.logging.level), ("a.example", "debug"))
+
+    def test_positions(self) -> None:
+        """A number is a position in a list; the one after the last appends."""
+        environ = {
+            "SMTPRELAY_LISTENERS__0__LIMITS__SIZE": "1MB",
+            "SMTPRELAY_LISTENERS__0__ALLOW_FROM__0": "127.0.0.1",
+            "SMTPRELAY_LISTENERS__0__ALLOW_FROM__1": "10.0.3.0/24",
+            "SMTPRELAY_LISTENERS__1__ENDPOINT": "tcp:2526:interface=127.0.0.1",
+        }
+        first, second = load_text(SMALL, environ).config.listeners
+        self.assertEqual(first.limits.size, 10**6)
+        self.assertEqual(first.allow_from, (ip_network("127.0.0.1"), ip_network("10.0.3.0/24")))
+        self.assertEqual(second.endpoint, "tcp:2526:interface=127.0.0.1")
+
+    def test_keys_with_hyphens_and_capitals(self) -> None:
+        """A key of the file is found without regard to case, and with - for _."""
+        text = SMALL.replace("local:", "My-Folder:")
+        config = load_text(text, {"SMTPRELAY_PROVIDERS__MY_FOLDER__CONCURRENCY": "3"}).config
+        self.assertEqual(config.providers["My-Folder"].concurrency, 3)
+
+    def test_secrets(self) -> None:
+        """A secret is set by its value, or by what it is in; the file wins."""
+        text = SMALL + "routes: [{via: [local]}]\n"
+        environ = {
+            "SMTPRELAY_PROVIDERS__A__TYPE": "acs",
+            "SMTPRELAY_PROVIDERS__A__SENDER": "a@b",
+            "SMTPRELAY_PROVIDERS__A__CONNECTION_STRING": "endpoint=https://x.example;accesskey=a",
+        }
+        provider = load_text(text, environ).config.providers["a"]
+        assert isinstance(provider, Acs)
+        assert provider.connection_string is not None
+        self.assertEqual(provider.connection_string.place, "environment")
+        problems = problems_of(text, environ | {"SMTPRELAY_PROVIDERS__A__CONNECTION_STRING__FILE": "/nope"})
+        self.assertEqual(codes(problems), ["CFG-SECRET"])
+        self.assertIn("/nope", problems[0].text)
+
+    def test_set(self) -> None:
+        """--set wins over a variable, and the later one over the earlier."""
+        sets = ["logging.level=warn", "logging.level=error", "listeners.0.name=x"]
+        config = load_text(SMALL, {"SMTPRELAY_LOGGING__LEVEL": "debug"}, sets).config
+        self.assertEqual((config.logging.level, config.listeners[0].name), ("error", "x"))
+
+    def test_empty_is_the_default(self) -> None:
+        """A variable that is empty gives the default."""
+        config = load_text("logging: {level: debug}\n" + SMALL, {"SMTPRELAY_LOGGING__LEVEL": ""}).config
+        self.assertEqual(config.logging.level, "info")
+
+    def test_nothing_is_looked_up_in_a_value(self) -> None:
+        """A dollar in a variable's value is a dollar."""
+        config = load_text(SMALL, {"SMTPRELAY_LISTENERS__0__BANNER": "${X} $$"}).config
+        self.assertEqual(config.listeners[0].banner, "${X} $$")
+
+    def test_others(self) -> None:
+        """What says where to look, other programs' variables and Kubernetes' links are no settings."""
+        environ = {
+            "SMTPRELAY_CONFIG": "/x",
+            "SMTPRELAY_ENDPOINT": "/run/x",
+            "SMTPRELAYX": "1",
+            "PATH": "/bin",
+            "SMTPRELAY_SERVICE_HOST": "10.0.0.1",
+            "SMTPRELAY_SERVICE_PORT": "2525",
+            "SMTPRELAY_SERVICE_PORT_SMTP": "2525",
+            "SMTPRELAY_PORT": "tcp://10.0.0.1:2525",
+            "SMTPRELAY_PORT_2525_TCP_ADDR": "10.0.0.1",
+            "SMTPRELAY_METRICS_SERVICE_HOST": "10.0.0.2",
+        }
+        self.assertEqual(problems_of(SMALL, environ), [])
+
+
+class WrongTests(SynchronousTestCase):
+    def test_unknown(self) -> None:
+        """A variable that is no setting is an error by its name, with what was meant."""
+        for name, hint in {
+            "SMTPRELAY_HOSTNAM": 'unknown key "hostnam" - did you mean "hostname"?',
+            "SMTPRELAY_LOGGING__LEVLE": 'unknown key "levle" - did you mean "level"?',
+        }.items():
+            [problem] = problems_of(SMALL, {name: "x"})
+            self.assertEqual((problem.file, problem.line, problem.text), (name, 0, hint))
+
+    def test_values(self) -> None:
+        """A wrong value is told by the variable or option it came from."""
+        [problem] = problems_of(SMALL, {}, ["spool.lease=soon"])
+        self.assertIn('--set spool.lease: error: spool.lease: "soon" is no duration', str(problem))
+        [problem] = problems_of(SMALL, {"SMTPRELAY_HOSTNAME": "a\ud800"})
+        self.assertEqual(
+            str(problem), "SMTPRELAY_HOSTNAME: error: control characters are not allowed [CFG-SET]"
+        )
+
+    def test_shapes(self) -> None:
+        """What fits no place is an error in words."""
+        cases = {
+            "listeners.lan.name=x": 'listeners is a list: expected a position from 0 to 1, not "lan"',
+            "listeners.7.name=x": 'listeners is a list: expected a position from 0 to 1, not "7"',
+            "listeners.²=x": 'listeners is a list: expected a position from 0 to 1, not "²"',
+            "listeners=x": "listeners: expected a list, not one value",
+            "hostname.x=y": "hostname: expected one value, not a map",
+            "a..b=c": "names no setting: a part of the name is empty",
+            "nonsense": "expected a.b=value",
+            "=x": "names no setting: a part of the name is empty",
+        }
+        for assignment, expected in cases.items():
+            texts = [problem.text for problem in problems_of("hostname: h\n" + SMALL, {}, [assignment])]
+            self.assertEqual(texts, [expected], assignment)

@@ -1,0 +1,76 @@
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from attrs import fields, has
+from twisted.trial.unittest import SynchronousTestCase
+
+import smtprelay
+from smtprelay.config import Config, ConfigError, load
+from smtprelay.config.unavailable import ROWS
+
+EXAMPLE = Path(*smtprelay.__path__).parent / "etc" / "smtprelay.yaml"
+MARKER = "## Every setting"
+
+
+def reference() -> str:
+    """Return the part that shows every setting, as settings and not as comments; lines keep their numbers."""
+    before, after = EXAMPLE.read_text().split(MARKER)
+    lines = [re.sub("^##.*", "", line).removeprefix("#") for line in after.splitlines()]
+    return "\n" * before.count("\n") + "\n".join(["", *lines[1:]]) + "\n"
+
+
+def keys(kind: Any) -> Iterator[str]:
+    """Give every key that a configuration may have."""
+    if has(kind):
+        for field in fields(kind):
+            yield field.name.strip("_")
+            yield from keys(field.type)
+    for part in get_args(kind):
+        yield from keys(part)
+
+
+class ExampleTests(SynchronousTestCase):
+    def test_works_as_it_is(self) -> None:
+        """The example without a change is a configuration without a warning."""
+        loaded = load(str(EXAMPLE), {}, alone=True)
+        self.assertEqual(loaded.warnings, ())
+        self.assertEqual([route.via for route in loaded.config.routes], [("local",)])
+
+    def test_every_setting_is_valid(self) -> None:
+        """What is commented out is right: all that is told is what this version cannot do yet."""
+        path = Path(self.mktemp())
+        path.write_text(reference())
+        error = self.assertRaises(ConfigError, load, str(path), {}, alone=True)
+        wrong = [str(p) for p in error.problems if p.code != "CFG-UNAVAILABLE" and p.severity == "error"]
+        self.assertEqual(wrong, [])
+
+    def test_every_row_is_met(self) -> None:
+        """Each setting of the table of what is not available exists: the example uses most of them."""
+        path = Path(self.mktemp())
+        path.write_text(reference())
+        error = self.assertRaises(ConfigError, load, str(path), {}, alone=True)
+        met = {p.text for p in error.problems if p.code == "CFG-UNAVAILABLE"}
+        whats = {f"{row.what} {row.word}" if row.word else row.what for row in ROWS}
+        unused = {w for w in whats if f"{w} is not available in this version" not in met}
+        others = {
+            "the choice webhook",
+            "the delivery synchronous",
+            "the engine postgres",
+            "the privacy addresses: masked",
+            "the privacy subjects: false",
+            "the profile legacy",
+        }
+        self.assertEqual(unused, others)
+
+    def test_every_key_is_shown(self) -> None:
+        """There is no setting that the example does not show."""
+        text = reference()
+        missing = {
+            key for key in keys(Config) if not re.search(rf"(^|[\s{{]){re.escape(key)}:", text, re.MULTILINE)
+        }
+        # Values that one word spells: <2MiB, 30/min, and a secret's insides.
+        self.assertEqual(
+            missing - {"smallest", "largest", "count", "seconds", "place", "read", "expires"}, set()
+        )

@@ -1,0 +1,129 @@
+from ipaddress import ip_network
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.config.safety import anyone
+from tests.config.loading import codes, problems_of, with_provider
+
+REST = "providers: {local: {type: capture, path: captured}}\nspool: {path: spool}\n"
+USERS = "users: [{name: u, password_hash: '$scrypt$ln=15,r=8,p=1$c2FsdA==$aGFzaA=='}]\n"
+TLS = "tls: {certificate: /etc/hostname}"
+
+
+def listener(settings: str, rest: str = "") -> list[str]:
+    """Return the codes of the problems of one listener that others can reach."""
+    return codes(problems_of(f"listeners: [{{endpoint: 'tcp:2525', {settings}}}]\n" + REST + rest))
+
+
+class OpenRelayTests(SynchronousTestCase):
+    def test_wide_networks(self) -> None:
+        """Networks wider than any organisation's are found, in parts and in disguise too."""
+        cases = {
+            ("0.0.0.0/0",): True,
+            ("::/0",): True,
+            ("0.0.0.0/1", "128.0.0.0/1"): True,
+            ("::ffff:0:0/96",): True,
+            ("10.0.0.0/8", "16.0.0.0/7"): True,
+            tuple(f"{n}.0.0.0/8" for n in range(16, 32)): True,
+            ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"): False,
+            ("::ffff:10.0.0.0/104", "::1", "2001:db8::/32"): False,
+            (): False,
+        }
+        found = {networks: anyone([ip_network(n) for n in networks]) is not None for networks in cases}
+        self.assertEqual(found, cases)
+
+    def test_refused(self) -> None:
+        """Anyone to anyone without a login is an error, also if only the sender is restricted."""
+        for more in ("", ", allow_senders: ['*@example.com']", ", allow_recipients: ['*']"):
+            self.assertEqual(listener("allow_from: [0.0.0.0/0]" + more), ["CFG-OPEN-RELAY"])
+
+    def test_accepted(self) -> None:
+        """Said on purpose it is a warning."""
+        self.assertEqual(listener("allow_from: ['::/0'], open_relay: accepted"), ["CFG-OPEN-RELAY?"])
+        self.assertEqual(listener("allow_from: ['::/0'], open_relay: true"), ["CFG-UNKNOWN-VALUE"])
+
+    def test_protected(self) -> None:
+        """A required login, or own recipients only, close it."""
+        self.assertEqual(listener("allow_from: [0.0.0.0/0], allow_recipients: ['*@example.com']"), [])
+        self.assertEqual(listener(f"allow_from: [0.0.0.0/0], auth: {{required: true}}, {TLS}", USERS), [])
+
+    def test_a_checker_that_takes_everybody_protects_nothing(self) -> None:
+        """With the checker any a required login is none, also when there are users besides."""
+        checkers = "checkers: {a: {type: any}}\n"
+        for names in ("a", "users, a"):
+            auth = f"auth: {{required: true, checkers: [{names}]}}"
+            found = listener(f"allow_from: [0.0.0.0/0], {auth}, {TLS}", USERS + checkers)
+            self.assertIn("CFG-OPEN-RELAY", found)
+
+
+class TlsTests(SynchronousTestCase):
+    def test_certificate(self) -> None:
+        """A tls section needs a certificate, unless its mode is off."""
+        self.assertEqual(listener("tls: {}"), ["CFG-MISSING"])
+        self.assertEqual(listener("tls: {mode: implicit}"), ["CFG-MISSING"])
+        self.assertEqual(listener("tls: {mode: off}"), [])
+        self.assertEqual(listener(TLS), [])
+
+    def test_required_without(self) -> None:
+        """TLS cannot be required where there is none."""
+        self.assertEqual(listener("tls: {mode: off, require: always}"), ["CFG-TLS"])
+
+
+class AuthTests(SynchronousTestCase):
+    def test_required(self) -> None:
+        """A required login needs users, and TLS or the word that it may go without."""
+        self.assertEqual(listener("auth: {required: true}"), ["CFG-AUTH"])
+        self.assertEqual(listener("auth: {required: true}", USERS), ["CFG-AUTH"])
+        self.assertEqual(listener("auth: {required: true, without_tls: true}", USERS), [])
+        self.assertEqual(listener(f"auth: {{required: true}}, {TLS}", USERS), [])
+
+    def test_not_offered(self) -> None:
+        """Users who could never log in are worth a warning."""
+        self.assertEqual(listener("name: x", USERS), ["CFG-AUTH?"])
+
+
+class SitesTests(SynchronousTestCase):
+    def test_tokens(self) -> None:
+        """The page and the API need tokens where others can reach them; health and metrics do not."""
+        token = "tokens: [{name: ops, hash: '$scrypt$ln=15,r=8,p=1$c2FsdA==$aGFzaA=='}]"
+        cases = {
+            "endpoint: 'tcp:1', serve: [api]": ["CFG-NO-TOKENS"],
+            "endpoint: 'tcp:1', serve: [health, dashboard]": ["CFG-NO-TOKENS"],
+            "endpoint: 'tcp:1', serve: [health, metrics]": [],
+            "endpoint: 'tcp:1:interface=127.0.0.1', serve: [dashboard, api]": [],
+            "endpoint: 'tcp:1', serve: [api], " + token: [],
+        }
+        for site, expected in cases.items():
+            self.assertEqual(listener("name: x", f"http: [{{{site}}}]\n"), expected, site)
+
+
+class ClearTextTests(SynchronousTestCase):
+    def test_http(self) -> None:
+        """http:// is for this machine only, in a connection string too."""
+        acs = "type: acs, sender: a@b, "
+        cases = {
+            "endpoint: 'http://example.com', access_keys: [{env: K}]": ["CFG-CLEAR-TEXT"],
+            "endpoint: 'http://127.0.0.1:1', access_keys: [{env: K}]": [],
+            "connection_string: {env: REMOTE}": ["CFG-CLEAR-TEXT"],
+            "connection_string: {env: LOCAL}": [],
+            "connection_string: {env: K}": ["CFG-SECRET"],
+        }
+        environ = {
+            "K": "key",
+            "REMOTE": "endpoint=http://example.com/;accesskey=a==",
+            "LOCAL": "endpoint=http://127.0.0.1:1/;accesskey=a==",
+        }
+        for settings, expected in cases.items():
+            self.assertEqual(codes(problems_of(with_provider(acs + settings), environ)), expected, settings)
+
+    def test_smarthost(self) -> None:
+        """A password in clear text and a certificate that is not verified are warnings."""
+        login = "username: u, password: {env: P}"
+        for settings, expected in {
+            f"tls: none, {login}": ["CFG-CLEAR-TEXT?"],
+            f"verify: false, {login}": ["CFG-NO-VERIFY?"],
+            f"tls: implicit, {login}": [],
+            "tls: none": [],
+        }.items():
+            text = with_provider(f"type: smarthost, host: h, {settings}")
+            self.assertEqual(codes(problems_of(text, {"P": "x"})), expected)

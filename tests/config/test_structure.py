@@ -1,0 +1,184 @@
+import json
+from typing import Any
+
+from attrs import fields, has
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.config import Config, ConfigError
+from smtprelay.message import Limits, Pace, Route, Schedule, Window
+from tests.config.loading import SMALL, codes, load_text, problems_of, told, with_provider
+
+FIVE = """\
+hostname: relay.example.com
+listeners:
+  - name: lan
+    endpoint: "tcp:2525:interface=127.0.0.1"
+    max_conections: 50
+providers:
+  local: {type: captur, path: x}
+  host: {type: smarthost, host: h, tls: startls, timeout: 5 parsecs}
+routes:
+  - {name: all, via: [locl]}
+spool: {path: spool}
+"""
+
+
+class MistakesTests(SynchronousTestCase):
+    def test_all_at_once(self) -> None:
+        """Five different mistakes are five problems, each at its place and with what was meant."""
+        expected = [
+            (
+                '5:5 CFG-UNKNOWN-KEY unknown key "max_conections" - did you mean "connections"? '
+                'It belongs under "limits"'
+            ),
+            '7:17 CFG-UNKNOWN-TYPE providers.local.type: unknown type "captur" - did you mean "capture"?',
+            '8:41 CFG-UNKNOWN-VALUE providers.host.tls: unknown value "startls" - did you mean "starttls"?',
+            (
+                '8:59 CFG-VALUE providers.host.timeout: "5 parsecs" is no duration: '
+                "expected a number and a unit, such as 30s, 5m, 4h or 2d"
+            ),
+            '10:23 CFG-UNKNOWN-NAME unknown provider "locl" - did you mean "local"?',
+        ]
+        self.assertEqual(told(problems_of(FIVE)), expected)
+
+    def test_a_mistake_has_no_followers(self) -> None:
+        """What only follows from another mistake is not told: neither missing keys nor unknown names."""
+        text = SMALL.replace("type: capture", "type: captur") + "routes: [{via: [local]}, {via: local}]\n"
+        self.assertEqual(codes(problems_of(text)), ["CFG-UNKNOWN-TYPE", "CFG-TYPE"])
+        for broken in ("listeners: 3\n", "providers: [x]\n", "listeners: [{}]\n"):
+            section = broken.split(":")[0]
+            rest = "".join(line + "\n" for line in SMALL.splitlines() if not line.startswith(section))
+            self.assertEqual(len(problems_of(broken + rest + "routes: [{via: [local]}]\n")), 1, broken)
+
+    def test_wrong_shapes(self) -> None:
+        """A list, a map or a word where another is expected is told in words."""
+        cases = {
+            "hostname: [a]": "hostname: expected one value, not a list",
+            "hostname: {a: b}": "hostname: expected one value, not a map",
+            "users: {name: x}": "users: expected a list, not a map",
+            "users: x": "users: expected a list, not one value: write [x]",
+            "users: [x]": "users[0]: expected settings (key: value), not one value",
+            "users: [~]": "users[0]: expected settings (key: value), not nothing",
+            "logging: []": "logging: expected settings (key: value), not a list",
+            "logging: debug": "logging: expected settings (key: value), not one value",
+            "checkers: [a]": "checkers: expected settings (key: value), not a list",
+            "checkers: {a: b}": "checkers.a: expected settings (key: value), not one value",
+            "checkers: {a: {}}": 'checkers.a: "type" is missing: expected any or entra or azure_table',
+            "checkers: {a: {type: [x]}}": "checkers.a.type: expected one value, not a list",
+            "bounces: {via: [[host]]}": "bounces.via[0]: expected one value, not a list",
+            "privacy: {subjects: yes}": 'privacy.subjects: "yes" is neither true nor false',
+            "workers: 0.5": 'workers: "0.5" is no whole number',
+            "http: [{serve: [health]}]": 'http[0]: "endpoint" is missing',
+        }
+        for text, expected in cases.items():
+            self.assertIn(expected, [problem.text for problem in problems_of(SMALL + text + "\n")], text)
+
+    def test_huge_numbers(self) -> None:
+        """A number beyond all bounds is out of range and no crash."""
+        for number in ("9" * 10, "9" * 30, "9" * 5000, "-1", "1" + "0" * 400 + "MB"):
+            for setting in ("workers: {}", "spool: {{limit: {{bytes: {}}}}}", "spool: {{lease: {}s}}"):
+                text = SMALL.replace("spool: {path: spool}\n", "") + setting.format(number) + "\n"
+                found = codes(problems_of(text))
+                self.assertTrue("CFG-VALUE" in found or number == "9" * 10, (setting, number, found))
+
+    def test_many_settings_are_missing(self) -> None:
+        """Every key that is missing is told."""
+        problems = problems_of(with_provider("type: graph"))
+        texts = [p.text for p in problems if p.code == "CFG-MISSING"]
+        self.assertEqual(
+            texts, ['providers.more: "tenant" is missing', 'providers.more: "client_id" is missing']
+        )
+
+    def test_bad_names_of_providers(self) -> None:
+        """A key that is a name must be one word."""
+        problems = problems_of(SMALL + "checkers: {'a b': {type: any}}\n")
+        self.assertEqual(told(problems)[0][:40], '4:12 CFG-VALUE checkers: "a b" is no name'[:40])
+
+
+class MeaningTests(SynchronousTestCase):
+    def test_null_is_the_default(self) -> None:
+        """Null and nothing give the default, for a section too."""
+        config = load_text(SMALL + "hostname: ~\nusers:\nlogging:\n  level: null\n").config
+        self.assertEqual((config.users, config.logging.level, bool(config.hostname)), ((), "info", True))
+
+    def test_quotes_do_not_matter(self) -> None:
+        """A setting has its meaning with and without quotes."""
+        config = load_text(with_provider('type: smarthost, host: h, port: "26", verify: "true"')).config
+        self.assertEqual(getattr(config.providers["more"], "port", None), 26)
+
+    def test_words_that_look_like_numbers(self) -> None:
+        """Text keeps its zeros, and no word becomes a boolean."""
+        more = "type: graph, tenant: off, client_id: 0123, mailbox: 1e3"
+        try:
+            load_text(with_provider(more))
+        except ConfigError as error:
+            self.assertEqual(codes(error.problems), ["CFG-UNAVAILABLE"])
+        else:
+            self.fail("graph is not available")
+
+    def test_values_of_other_stations(self) -> None:
+        """Routes and providers give the values that the stations work with."""
+        text = with_provider(
+            "type: capture, path: x, pace: [30/min, 100/h], concurrency: 3, limits: {size: 1MB}"
+        )
+        text = text.replace(
+            "{via: [more]}",
+            "{name: all, via: [more, local], failover_after: 2, expire: never, on_failed: hold,"
+            " retry: {first: 10s, max: 5m, jitter: 10%, attempts: 4}}",
+        )
+        config = load_text(text).config
+        more = config.providers["more"]
+        windows = (Window(count=30, seconds=60.0), Window(count=100, seconds=3600.0))
+        self.assertEqual(more.paced, Pace(concurrency=3, windows=windows))
+        self.assertEqual(more.limits, Limits(size=10**6, recipients=None))
+        expected = Route(
+            name="all",
+            via=("more", "local"),
+            failover_after=2,
+            retry=Schedule(first=10.0, max=300.0, jitter=0.1, attempts=4),
+            expire=None,
+            on_failed="hold",
+        )
+        self.assertEqual(config.routes[0].rules, expected)
+
+    def test_defaults_agree_with_the_stations(self) -> None:
+        """What a route does when nothing is said is what message.Route does."""
+        config = load_text(SMALL).config
+        self.assertEqual(config.routes[0].rules, Route(name="default", via=("local",)))
+
+
+def some_values() -> st.SearchStrategy[Any]:
+    """Return anything that JSON, and so YAML, can hold."""
+    leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+    return st.recursive(
+        leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=5), inner), max_leaves=8
+    )
+
+
+def shaped(cls: type) -> st.SearchStrategy[dict[str, Any]]:
+    """Return maps with the keys of ``cls`` and anything as their values, or maps shaped as they should be."""
+    nested = {
+        field.name.rstrip("_"): shaped(field.type) | some_values() if has(field.type) else some_values()
+        for field in fields(cls)
+    }
+    return st.fixed_dictionaries({}, optional=nested)
+
+
+class HypothesisTests(SynchronousTestCase):
+    @settings(max_examples=150, deadline=None)
+    @given(
+        st.binary(max_size=200)
+        | st.text(alphabet="ab:-[]{}&*!|>'\"#%@, \n\t${}?~0\\", max_size=60).map(str.encode)
+    )
+    def test_any_text(self, content: bytes) -> None:
+        """Any text gives a list of problems, and nothing else."""
+        self.assertNotEqual(problems_of(content), [])
+
+    @settings(max_examples=150, deadline=None)
+    @given(shaped(Config))
+    def test_any_values(self, value: dict[str, Any]) -> None:
+        """Any values under the known keys give problems with places, and nothing else."""
+        for problem in problems_of(json.dumps(value)):
+            self.assertRegex(str(problem), r":[0-9]+:[0-9]+: (error|warning): .+ \[CFG-[A-Z-]+\]$")

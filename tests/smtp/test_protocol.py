@@ -1,0 +1,563 @@
+"""Sessions over a transport: the loop, its bounds, its times and its ends."""
+
+import tracemalloc
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.message import Reply
+from tests.smtp.doubles import NO, TAKEN, Inbox, Line, Site, refused
+from tests.smtp.test_body import NO_ENDS
+
+MAIL = "MAIL FROM:<a@x.test>"
+RCPT = "RCPT TO:<b@x.test>"
+
+
+def lose(line: Line) -> None:
+    """Take the client away."""
+    line.protocol.connectionLost(Failure(ConnectionDone()))
+
+
+class Mail(SynchronousTestCase):
+    def test_a_message(self):
+        """A message is given to the avatar as it was meant, and its reply is the incoming's."""
+        site = Site()
+        line = site.connect()
+        self.assertEqual(line.banner, ["220 relay.test ESMTP"])
+        line.say("EHLO client.test")
+        self.assertEqual(
+            line.say("MAIL FROM:<a@x.test> SIZE=10 BODY=8BITMIME", RCPT, "RCPT TO:<c@x.test>", "DATA"),
+            ["250 2.1.0 Ok", "250 2.1.5 Ok", "250 2.1.5 Ok", "354 End data with <CR><LF>.<CR><LF>"],
+        )
+        self.assertEqual(line.say("Subject: x", "", "..dot", "."), ["250 2.0.0 Ok: queued as x1"])
+        [avatar] = site.desk.avatars
+        self.assertEqual(
+            avatar.calls, [("mail", "a@x.test"), ("rcpt", "b@x.test"), ("rcpt", "c@x.test"), ("data", "")]
+        )
+        self.assertEqual(avatar.parameters, {"SIZE": "10", "BODY": "8BITMIME"})
+        self.assertEqual(avatar.inboxes[0].body, b"Subject: x\r\n\r\n.dot\r\n")
+        self.assertEqual(line.say("QUIT"), ["221 2.0.0 Bye"])
+        self.assertTrue(line.closed)
+
+    def test_hello(self):
+        """EHLO lists what is offered; HELO is one line."""
+        line = Site(size=1000).connect()
+        self.assertEqual(
+            line.say("EHLO x"),
+            ["250-relay.test", "250-PIPELINING", "250-SIZE 1000", "250-8BITMIME", "250 ENHANCEDSTATUSCODES"],
+        )
+        self.assertEqual(line.say("HELO x"), ["250 relay.test"])
+
+    def test_the_avatar_knows_the_client(self):
+        """The avatar is told who speaks, before its first MAIL and after another EHLO."""
+        site = Site()
+        line = site.connect("192.0.2.9")
+        line.say("HELO one", MAIL)
+        [avatar] = site.desk.avatars
+        client = avatar.client
+        self.assertEqual(
+            (client.address, client.listener, client.helo, client.protocol, client.tls, client.user),
+            ("192.0.2.9", "lan", "one", "SMTP", "", ""),
+        )
+        line.say("EHLO two")
+        self.assertEqual((avatar.client.helo, avatar.client.protocol), ("two", "ESMTP"))
+
+    def test_one_login_a_session(self):
+        """A session logs in once, at its first MAIL, and out at its end."""
+        site = Site()
+        line = site.greeted()
+        self.assertEqual(site.desk.logged_in, [])
+        for _ in range(3):
+            line.say(MAIL, RCPT, "DATA", "x", ".")
+        self.assertEqual((site.desk.logged_in, site.desk.left), ([()], 0))
+        lose(line)
+        self.assertEqual(site.desk.left, 1)
+
+    def test_refusals_of_the_avatar(self):
+        """What the avatar refuses is answered in its words, and told with the stage and the rule."""
+        site = Site()
+        answers = site.desk.answers
+        line = site.greeted()
+        for verb, argument in (("mail", "a@x.test"), ("rcpt", "b@x.test"), ("data", "")):
+            answers[verb, argument] = refused()
+            self.assertIn("550 5.7.1 no", line.say(MAIL, RCPT, "DATA", "RSET"))
+            del answers[verb, argument]
+        told = site.events.of("policy.refused")
+        self.assertEqual([event["stage"] for event in told], ["mail", "rcpt", "data"])
+        self.assertEqual(
+            told[0],
+            {
+                "listener": "lan", "client": "192.0.2.7", "stage": "mail",
+                "code": 550, "enhanced": "5.7.1", "text": "no", "rule": "test",
+            },
+        )  # fmt: skip
+
+    def test_bugs_of_the_avatar(self):
+        """An unexpected error is 451, is told, and the session goes on."""
+        site = Site()
+        line = site.greeted()
+        site.desk.answers["mail", "a@x.test"] = error = KeyError("bug")
+        self.assertEqual(line.say(MAIL, "NOOP"), ["451 4.3.0 Local error in processing", "250 2.0.0 Ok"])
+        self.assertIs(site.events.of("session.failed")[0]["exc"], error)
+
+    def test_nobody_may_send(self):
+        """Where the portal lets nobody in without a name: 530 with AUTH, 550 without it."""
+        line = Site(anonymous=False).greeted()
+        self.assertEqual(line.say(MAIL), ["550 5.7.1 You may not send through this relay"])
+        line = Site(anonymous=False, mechanisms=("PLAIN",), auth_without_tls=True).greeted()
+        self.assertEqual(line.say(MAIL), ["530 5.7.0 Authentication required"])
+
+    def test_replies_are_counted(self):
+        """Each reply is told with its command and code."""
+        site = Site()
+        site.greeted().say(MAIL, RCPT, "DATA", "x", ".", "FOO")
+        self.assertEqual(
+            [(event["command"], event["code"]) for event in site.events.of("smtp.reply")],
+            [
+                ("EHLO", 250),
+                ("MAIL", 250),
+                ("RCPT", 250),
+                ("DATA", 354),
+                ("END-OF-DATA", 250),
+                ("UNKNOWN", 500),
+            ],
+        )
+
+
+class Later(SynchronousTestCase):
+    def test_late_answers_stay_in_order(self):
+        """While the avatar thinks about one command the next ones wait, and are not even asked."""
+        site = Site()
+        late_mail, late_rcpt = Deferred(), Deferred()
+        site.desk.answers["mail", "a@x.test"] = late_mail
+        site.desk.answers["rcpt", "b@x.test"] = late_rcpt
+        line = site.greeted()
+        self.assertEqual(line.say(MAIL, RCPT, "RCPT TO:<c@x.test>", "NOOP"), [])
+        self.assertEqual(site.desk.avatars[0].calls, [("mail", "a@x.test")])
+        late_mail.callback(None)
+        self.assertEqual(line.heard(), ["250 2.1.0 Ok"])
+        late_rcpt.errback(refused())
+        self.assertEqual(line.heard(), ["550 5.7.1 no", "250 2.1.5 Ok", "250 2.0.0 Ok"])
+
+    def test_late_data(self):
+        """354 comes only when there is a place for the content; content sent ahead waits."""
+        site = Site()
+        place: Deferred[Inbox] = Deferred()
+        site.desk.answers["data", ""] = place
+        line = site.greeted()
+        self.assertEqual(line.codes(MAIL, RCPT, "DATA", "x", "."), ["250", "250"])
+        inbox = Inbox()
+        place.callback(inbox)
+        self.assertEqual([reply[:3] for reply in line.heard()], ["354", "250"])
+        self.assertEqual(inbox.body, b"x\r\n")
+
+    def test_coroutines(self):
+        """An avatar's method may be a coroutine; its refusal is one, too."""
+
+        async def no() -> None:
+            raise refused()
+
+        site = Site()
+        site.desk.answers["rcpt", "b@x.test"] = no()
+        self.assertEqual(site.greeted().codes(MAIL, RCPT), ["250", "550"])
+
+    def test_reading_stops_while_an_answer_is_pending(self):
+        """What comes while an answer is pending is one segment; then nothing is read until it is given."""
+        site = Site()
+        late: Deferred[None] = Deferred()
+        site.desk.answers["mail", "a@x.test"] = late
+        line = site.greeted()
+        line.say(MAIL)
+        line.say("NOOP")
+        self.assertEqual(line.transport.producerState, "paused")
+        late.callback(None)
+        self.assertEqual(line.transport.producerState, "producing")
+        self.assertEqual(line.heard(), ["250 2.1.0 Ok", "250 2.0.0 Ok"])
+
+    def test_back_pressure(self):
+        """A write that returns a Deferred stops content; the end waits for it as well."""
+        site = Site()
+        line = site.in_content()
+        [inbox] = site.desk.inboxes
+        inbox.slow = first = Deferred()
+        line.say("one")
+        self.assertEqual(line.say("two", "."), [])
+        self.assertEqual(inbox.body, b"one\r\n"[:-2])
+        self.assertEqual(line.transport.producerState, "paused")
+        inbox.slow = second = Deferred()
+        first.callback(None)
+        self.assertEqual((inbox.body, inbox.state, line.heard()), (b"one\r\ntwo\r\n", "open", []))
+        second.callback(None)
+        self.assertEqual((inbox.state, line.heard()), ("finished", ["250 2.0.0 Ok: queued as x1"]))
+
+    def test_finishing(self):
+        """The reply to the message is what finish returns, whenever; refusals are told."""
+        site = Site()
+        line = site.in_content()
+        [inbox] = site.desk.inboxes
+        inbox.verdict = late = Deferred()
+        self.assertEqual(line.say("x", ".", "NOOP"), [])
+        late.callback(Reply(code=452, enhanced="4.3.1", text="full", rule="space"))
+        self.assertEqual(line.heard(), ["452 4.3.1 full", "250 2.0.0 Ok"])
+        self.assertEqual(site.events.of("policy.refused")[0]["rule"], "space")
+
+    def test_finish_breaks(self):
+        """A finish that raises is 451: the client has its message still."""
+        site = Site()
+        line = site.in_content()
+        site.desk.inboxes[0].verdict = ValueError("bug")
+        self.assertEqual(line.say("x", "."), ["451 4.3.0 Local error in processing"])
+        self.assertEqual(len(site.events.of("session.failed")), 1)
+
+
+class Content(SynchronousTestCase):
+    def test_refused_content(self):
+        """Bad content aborts the incoming at once, and is answered at its end, once."""
+        for octets, settings, code in [
+            (b"a\x00b\r\n", {}, "554 5.6.0"),
+            (b"a\nb\r\n", {"line_ends": "refuse"}, "554 5.6.0"),
+            (b"x" * 200 + b"\r\n", {"size": 100}, "552 5.3.4"),
+        ]:
+            site = Site(**settings)
+            line = site.in_content()
+            [inbox] = site.desk.inboxes
+            self.assertEqual(line.send(octets), [])
+            self.assertEqual(inbox.state, "aborted")
+            [reply] = line.say("more", ".")
+            self.assertEqual(reply[:9], code)
+            self.assertEqual(line.say(MAIL), ["250 2.1.0 Ok"])
+            self.assertEqual(len(site.events.of("policy.refused")), 1)
+
+    def test_the_limit_is_in_the_text(self):
+        """Too large, declared or sent, the client learns the limit."""
+        site = Site(size=100)
+        self.assertIn("100", site.greeted().say("MAIL FROM:<> SIZE=101")[0])
+        self.assertIn("100", site.in_content().say("x" * 200, ".")[0])
+
+    def test_smuggling(self):
+        """A false end of data smuggles no command, in either mode, in one segment or two."""
+        for end in NO_ENDS:
+            for mode in ("fix", "refuse"):
+                for joined in (True, False):
+                    site = Site(line_ends=mode)
+                    line = site.in_content()
+                    attack = b"MAIL FROM:<admin@x.test>\r\nRCPT TO:<v@x.test>\r\nDATA\r\nevil\r\n.\r\n"
+                    segments = [b"good" + end + attack] if joined else [b"good" + end, attack]
+                    replies = [reply[:3] for segment in segments for reply in line.send(segment)]
+                    self.assertEqual(len(replies), 1, (end, mode))
+                    self.assertEqual(len(site.desk.inboxes), 1)
+                    self.assertNotIn(("mail", "admin@x.test"), site.desk.avatars[0].calls)
+
+    def test_nul_behind_the_end(self):
+        """NUL behind a valid end is a bad command, not content."""
+        site = Site()
+        replies = site.in_content().send(b"x\r\n.\r\n\x00\r\n")
+        self.assertEqual([reply[:3] for reply in replies], ["250", "500"])
+
+    def test_a_long_line_in_content(self):
+        """A line of content may be as long as it wants, and what follows stays content."""
+        site = Site()
+        line = site.in_content()
+        self.assertEqual(line.send(b"x" * 20_000), [])
+        self.assertEqual(line.send(b"\r\nMAIL FROM:<evil@x.test>\r\n"), [])
+        self.assertEqual(line.send(b".\r\n"), ["250 2.0.0 Ok: queued as x1"])
+        body = b"x" * 20_000 + b"\r\nMAIL FROM:<evil@x.test>\r\n"
+        self.assertEqual(site.desk.inboxes[0].body, body)
+
+
+class Bounds(SynchronousTestCase):
+    def test_many_commands_at_once(self):
+        """20,000 commands in one segment, and in many, are all answered, and cost no stack."""
+        octets = b"NOOP\r\n" * 20_000
+        for size in (len(octets), 301):
+            line = Site().connect()
+            count = sum(len(line.send(octets[i : i + size])) for i in range(0, len(octets), size))
+            self.assertEqual(count, 20_000)
+
+    def test_many_asked_commands_at_once(self):
+        """The same for commands that the avatar answers, at once or with a fired Deferred."""
+        site = Site(recipients=10_000)
+        late: Deferred[None] = Deferred()
+        late.callback(None)
+        site.desk.answers["rcpt", "b@x.test"] = late
+        self.assertEqual(len(site.greeted().say(MAIL, *[RCPT] * 5_000)), 5_001)
+
+    def test_one_write_for_a_group(self):
+        """The replies to a pipelined group leave in one write."""
+        site = Site()
+        line = site.greeted()
+        writes: list[bytes] = []
+        line.transport.write = writes.append
+        line.say(MAIL, RCPT, RCPT, "DATA")
+        self.assertEqual(len(writes), 1)
+        self.assertEqual(writes[0].count(b"\r\n"), 4)
+
+    def test_endless_line(self):
+        """60 MB without CRLF cost one 500 and no memory."""
+        line = Site().connect()
+        segment = b"x" * 65_536
+        tracemalloc.start()
+        try:
+            replies = [reply for _ in range(920) for reply in line.send(segment)]
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        self.assertEqual(replies, ["500 5.5.2 Line too long"])
+        self.assertLess(peak, 1_000_000)
+        self.assertEqual(line.send(b"\r\nNOOP\r\n"), ["250 2.0.0 Ok"])
+
+    def test_client_that_does_not_read(self):
+        """Replies that are not read stop the loop and reading, and go on where they stopped."""
+        line = Site().connect()
+        line.protocol.pauseProducing()
+        self.assertEqual(line.say(*["NOOP"] * 5), [])
+        self.assertEqual(line.transport.producerState, "paused")
+        line.protocol.resumeProducing()
+        self.assertEqual(len(line.heard()), 5)
+        self.assertEqual(line.transport.producerState, "producing")
+
+    def test_a_flood_of_replies_stops(self):
+        """A transport that is full in the middle of a group gets no more than was collected by then."""
+        line = Site().connect()
+        written: list[bytes] = []
+
+        def full(octets: bytes) -> None:
+            written.append(octets)
+            line.protocol.pauseProducing()
+
+        line.transport.write = full
+        line.say(*["HELP"] * 20_000)
+        self.assertEqual(len(written), 1)
+        self.assertLess(len(written[0]), 70_000)
+
+    def test_client_that_never_reads_is_cut(self):
+        """A client that does not read within the command timeout is cut off."""
+        site = Site()
+        line = site.connect()
+        line.protocol.pauseProducing()
+        line.say("NOOP")
+        site.clock.pump([60] * 6)
+        self.assertTrue(line.transport.disconnected)
+
+    def test_connections(self):
+        """Over the total or the client's number a connection gets 421 and is closed; others stay."""
+        site = Site(connections=3, connections_per_client=2)
+        lines = [site.connect("192.0.2.1"), site.connect("192.0.2.1")]
+        third = site.connect("192.0.2.1")
+        self.assertEqual((third.banner[0][:9], third.closed), ("421 4.7.0", True))
+        lose(third)
+        lines.append(site.connect("192.0.2.2"))
+        fifth = site.connect("192.0.2.3")
+        self.assertEqual((fifth.banner[0][:9], fifth.closed), ("421 4.3.2", True))
+        lose(fifth)
+        self.assertEqual([line.codes("NOOP") for line in lines], [["250"]] * 3)
+        lose(lines[0])
+        self.assertEqual(site.connect("192.0.2.1").banner[0][:3], "220")
+        self.assertEqual(len(site.events.of("session.refused")), 2)
+
+    def test_strangers(self):
+        """HTTP and TLS on this port are closed without a word, and told in plain words."""
+        for octets, word in ((b"GET / HTTP/1.1\r\n\r\n", "HTTP"), (b"\x16\x03\x01\x00\xa5\x01", "TLS")):
+            site = Site()
+            line = site.connect()
+            self.assertEqual((line.send(octets), line.closed), ([], True))
+            self.assertIn(word, site.events.of("session.refused")[0]["reason"])
+
+
+class Times(SynchronousTestCase):
+    def test_silence(self):
+        """A client that says nothing for the command timeout gets 421 and is closed."""
+        site = Site(command_timeout=300)
+        line = site.connect()
+        site.clock.pump([50] * 5)
+        line.say("NOOP")
+        site.clock.pump([50] * 5)
+        self.assertEqual(line.heard(), [])
+        site.clock.pump([50] * 2)
+        self.assertEqual((line.heard(), line.closed), (["421 4.4.2 Timeout"], True))
+
+    def test_our_own_time_is_not_the_clients(self):
+        """While the client waits for our answer its time does not run."""
+        site = Site(command_timeout=300)
+        late: Deferred[None] = Deferred()
+        site.desk.answers["mail", "a@x.test"] = late
+        line = site.greeted()
+        line.say(MAIL)
+        site.clock.pump([60] * 20)
+        late.callback(None)
+        self.assertEqual(line.heard(), ["250 2.1.0 Ok"])
+        site.clock.pump([60] * 4)
+        self.assertEqual(line.say("NOOP"), ["250 2.0.0 Ok"])
+
+    def test_slow_content(self):
+        """Content that arrives slower than the data rate ends with 421, and is forgotten."""
+        site = Site(data_rate=100)
+        line = site.in_content()
+        for _ in range(181):
+            if not line.closed:
+                line.send(b"x")
+                site.clock.advance(1)
+        self.assertTrue(line.closed)
+        self.assertEqual(line.heard(), ["421 4.4.2 The message arrives too slowly"])
+        self.assertEqual(site.desk.inboxes[0].state, "aborted")
+
+    def test_content_that_is_fast_enough(self):
+        """Content at the data rate goes on as long as it wants."""
+        site = Site(data_rate=100)
+        line = site.in_content()
+        for _ in range(1000):
+            line.send(b"x" * 120)
+            site.clock.advance(1)
+        self.assertEqual((line.send(b"\r\n.\r\n"), line.closed), (["250 2.0.0 Ok: queued as x1"], False))
+
+    def test_no_rate_between_messages(self):
+        """A client that pauses between its messages is not too slow."""
+        site = Site(data_rate=100)
+        line = site.in_content()
+        for _ in range(10):
+            line.send(b"x\r\n.\r\n")
+            site.clock.advance(59)
+            self.assertEqual(line.codes(MAIL, RCPT, "DATA"), ["250", "250", "354"])
+            site.clock.advance(2)
+        self.assertFalse(line.closed)
+
+    def test_last_words_are_not_waited_for_for_ever(self):
+        """A client that does not take our goodbye is cut off."""
+        site = Site()
+        line = site.connect()
+        line.say("QUIT")
+        site.clock.advance(10)
+        self.assertTrue(line.transport.disconnected)
+
+    def test_no_timer_is_left(self):
+        """When the connection is lost no timer is left."""
+        site = Site()
+        line = site.greeted()
+        lose(line)
+        self.assertEqual(site.clock.getDelayedCalls(), [])
+
+
+class Loss(SynchronousTestCase):
+    def test_within_content(self):
+        """A client that leaves in the middle of content leaves no message."""
+        site = Site()
+        line = site.in_content()
+        line.send(b"half")
+        lose(line)
+        self.assertEqual((site.desk.inboxes[0].state, site.desk.left), ("aborted", 1))
+
+    def test_while_finishing(self):
+        """A message whose end has come is finished, though the client has left; then we log out."""
+        site = Site()
+        line = site.in_content()
+        [inbox] = site.desk.inboxes
+        inbox.verdict = late = Deferred()
+        line.say("x", ".")
+        lose(line)
+        self.assertEqual((inbox.state, site.desk.left), ("finishing", 0))
+        late.callback(TAKEN)
+        self.assertEqual((inbox.state, site.desk.left, line.heard()), ("finished", 1, []))
+        self.assertEqual(len(site.events.of("session.close")), 1)
+
+    def test_while_data_is_pending(self):
+        """A place for content that comes too late is given back."""
+        site = Site()
+        place: Deferred[Inbox] = Deferred()
+        site.desk.answers["data", ""] = place
+        line = site.greeted()
+        line.say(MAIL, RCPT, "DATA")
+        lose(line)
+        inbox = Inbox()
+        place.callback(inbox)
+        self.assertEqual((inbox.state, site.desk.left), ("aborted", 1))
+
+    def test_while_writing(self):
+        """A client that leaves while the incoming is slow ends the session at once."""
+        site = Site()
+        line = site.in_content()
+        [inbox] = site.desk.inboxes
+        inbox.slow = late = Deferred()
+        line.send(b"half")
+        lose(line)
+        self.assertEqual((inbox.state, site.desk.left), ("aborted", 1))
+        late.callback(None)
+        self.assertEqual(len(site.events.of("session.close")), 1)
+
+    def test_events_of_a_session(self):
+        """A session is told when it opens and when it closes, with its duration and why."""
+        site = Site()
+        line = site.connect()
+        site.clock.advance(7)
+        line.say("QUIT")
+        lose(line)
+        self.assertEqual(site.events.of("session.open"), [{"listener": "lan", "client": "192.0.2.7"}])
+        [close] = site.events.of("session.close")
+        self.assertEqual((close["seconds"], close["reason"]), (7, "goodbye"))
+
+
+class Shutdown(SynchronousTestCase):
+    def test_idle_sessions(self):
+        """Idle sessions hear 421 at once; the Deferred fires when the last has gone."""
+        site = Site()
+        lines = [site.connect(), site.greeted()]
+        done = site.factory.stop_sessions()
+        for line in lines:
+            self.assertEqual(
+                (line.heard(), line.closed), (["421 4.3.0 Shutting down, try again later"], True)
+            )
+            self.assertNoResult(done)
+            lose(line)
+        self.assertIsNone(self.successResultOf(done))
+
+    def test_within_content(self):
+        """A message on its way is still taken; 421 follows its reply."""
+        site = Site()
+        line = site.in_content()
+        done = site.factory.stop_sessions()
+        self.assertEqual(line.heard(), [])
+        inbox = site.desk.inboxes[0]
+        inbox.verdict = late = Deferred()
+        self.assertEqual(line.say("x", "."), [])
+        late.callback(TAKEN)
+        self.assertEqual([reply[:9] for reply in line.heard()], ["250 2.0.0", "421 4.3.0"])
+        self.assertTrue(line.closed)
+        lose(line)
+        self.successResultOf(done)
+
+    def test_newcomers(self):
+        """Who connects after that is turned away."""
+        site = Site()
+        self.successResultOf(site.factory.stop_sessions())
+        line = site.connect()
+        self.assertEqual((line.banner[0][:9], line.closed), ("421 4.3.0", True))
+
+    def test_abort(self):
+        """Who cannot wait cuts the sessions, not the messages that are being finished."""
+        site = Site()
+        idle, busy = site.connect(), site.in_content()
+        site.desk.inboxes[0].verdict = late = Deferred()
+        busy.say("x", ".")
+        done = site.factory.stop_sessions()
+        site.factory.abort_sessions()
+        self.assertTrue(idle.transport.disconnected and busy.transport.disconnected)
+        lose(idle)
+        lose(busy)
+        self.assertNoResult(done)
+        late.callback(TAKEN)
+        self.successResultOf(done)
+
+    def test_refused_by_421(self):
+        """An avatar that answers 421 ends the session."""
+        site = Site()
+        site.desk.answers["mail", "a@x.test"] = refused(Reply(code=421, enhanced="4.7.0", text="go away"))
+        line = site.greeted()
+        self.assertEqual((line.say(MAIL, "NOOP"), line.closed), (["421 4.7.0 go away"], True))
+
+    def test_no_is_no(self):
+        """NO, as the tests use it, is a refusal that leaves the session open."""
+        site = Site()
+        site.desk.answers["mail", "a@x.test"] = refused(NO)
+        line = site.greeted()
+        self.assertEqual((line.codes(MAIL, "NOOP"), line.closed), (["550", "250"], False))

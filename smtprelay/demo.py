@@ -75,7 +75,7 @@ def run(*, smtp_port: int = 2525, http_port: int = 8025) -> int:
 def _start(folder: Path, smtp: int, http: int, reactor: Any, failed: Callable[[int], object]) -> None:
     key = base64.b64encode(secrets.token_bytes(32)).decode()
     fake = FakeAcs(reactor, keys=[key], steps=("Running",))
-    cloud = reactor.listenTCP(0, _quiet(Site(fake)), interface="127.0.0.1").getHost()
+    cloud = reactor.listenTCP(0, _Cloud(fake), interface="127.0.0.1").getHost()
     secret = f"endpoint=http://127.0.0.1:{cloud.port}/;accesskey={key}\n"
     _write(folder / "connection_string", secret)
     _write(folder / "smtprelay.yaml", _CONFIG.format(folder=folder, smtp=smtp, http=http))
@@ -91,10 +91,11 @@ def _start(folder: Path, smtp: int, http: int, reactor: Any, failed: Callable[[i
     run_service(build(loaded, reactor, failed, ready=welcome, mailbox=CloudMailbox(fake)), reactor)
 
 
-def _quiet(site: Site) -> Site:
-    """Keep the fake's access log out of the relay's."""
-    site.log = lambda _request: None
-    return site
+class _Cloud(Site):
+    """The fake's site, whose access log does not belong into the relay's."""
+
+    def log(self, request: Any) -> None:
+        """Write nothing."""
 
 
 def _write(path: Path, text: str) -> None:

@@ -72,7 +72,7 @@ class JsonTests(SynchronousTestCase):
         observer(
             {
                 "log_time": 1_790_000_000.0625,
-                "log_level": LogLevel.info,
+                "log_level": LogLevel.warn,
                 "log_format": "x",
                 "log_namespace": "n",
             }
@@ -219,13 +219,14 @@ class LevelTests(SynchronousTestCase):
     def test_twisteds_own_events_are_lines_too(self):
         """They are called ``twisted``, carry their logger's name, and obey its level."""
         written = Written(levels=Levels("info", {"twisted.names": "error"}))
-        Logger("twisted.web", observer=written.publisher).info("{what} starts", what="Site")
+        Logger("twisted.web", observer=written.publisher).warn("{what} is slow", what="Site")
+        Logger("twisted.web", observer=written.publisher).info("starting, which nobody needs to know")
         Logger("twisted.names.dns", observer=written.publisher).warn("timeout")
         Logger("twisted.web", observer=written.publisher).debug("quiet")
         (line,) = written.objects
         del line["ts"]
         self.assertEqual(
-            line, {"level": "info", "event": "twisted", "msg": "Site starts", "namespace": "twisted.web"}
+            line, {"level": "warn", "event": "twisted", "msg": "Site is slow", "namespace": "twisted.web"}
         )
 
     def test_an_unhandled_error_is_one_line_with_its_traceback(self):

@@ -42,7 +42,7 @@ def _acs(name: str, wanted: settings.Acs, workshop: Workshop) -> Provider:
         http=open_http(
             workshop.reactor, concurrency=wanted.concurrency, timeout=wanted.timeout, ca=wanted.ca or ""
         ),
-        credentials=lambda: _credentials(wanted),
+        credentials=lambda: credentials_of(wanted),
         sender=wanted.sender,
         sender_domains=wanted.sender_domains,
         accept_on=wanted.accept_on,
@@ -53,7 +53,7 @@ def _acs(name: str, wanted: settings.Acs, workshop: Workshop) -> Provider:
     )
 
 
-def _credentials(wanted: settings.Acs) -> Credentials:
+def credentials_of(wanted: settings.Acs) -> Credentials:
     """Read the secrets anew: an operator may have replaced them since."""
     keys = [key.reveal() for key in wanted.access_keys]
     if wanted.connection_string is None:

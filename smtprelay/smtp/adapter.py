@@ -101,23 +101,27 @@ class Lines:
         self._messages = messages
         self._partial = b""
         self._begun = False
-        self._refusal: Reply | None = None
+        self._error: Exception | None = None
 
     def write(self, chunk: bytes) -> None:
         """Hand on the lines that are complete. The first that is refused refuses the message."""
         *lines, self._partial = (self._partial + chunk).split(b"\r\n")
-        if self._refusal is None:
+        if self._error is None:
             try:
                 for line in lines:
                     self._line(line)
             except Exception as error:  # noqa: BLE001 -- somebody else's code; told by finish
-                self._refusal = _reply_to(error)
+                self._error = error
                 self.abort()
 
     async def finish(self) -> Reply:
-        """Return 250 if all messages were taken; any 4xx beats any 5xx beats 250."""
-        if self._refusal is not None:
-            return self._refusal
+        """
+        Return 250 if all messages were taken; any 4xx beats any 5xx beats 250.
+
+        An error that is no refusal is raised, for the session to tell; it means 451.
+        """
+        if self._error is not None:
+            return _reply_to(self._error)
         ends = [maybeDeferred(message.eomReceived) for message in self._messages]
         results = await DeferredList(ends, consumeErrors=True)
         return worst([_reply_to(result.value) for _, result in results if isinstance(result, Failure)])
@@ -168,10 +172,12 @@ def _translated(error: Exception) -> Exception:
 
 
 def _reply_to(error: BaseException | None) -> Reply:
+    """Return what a stock error says; raise one that says nothing to the client."""
     if isinstance(error, Refused):
         return error.reply
     if not isinstance(error, SMTPServerError):
-        return reply.LOCAL_ERROR
+        assert error is not None
+        raise error
     text = error.resp.decode("utf-8", "replace") if isinstance(error.resp, bytes) else str(error.resp)
     return Reply(code=error.code, enhanced=f"{error.code // 100}.0.0", text=text)
 

@@ -85,7 +85,7 @@ class ClientTests(CommandCase):
 class _Denied(Client):
     """root may open everything, so for root the refusal is made."""
 
-    def _connection(self):  # noqa: ANN202
+    def _connection(self):
         connection = super()._connection()
 
         def connect() -> None:

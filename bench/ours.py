@@ -1,0 +1,71 @@
+"""
+Our relay, as it is run in production, with a configuration of its own in a folder of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from bench.program import PYTHON, Program, free_port
+
+_KEY: Final = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+DOMAIN: Final = "example.com"
+
+#: Nobody listens there.
+NOWHERE: Final = {"type": "smarthost", "host": "127.0.0.1", "port": 9, "tls": "none"}
+
+
+def smarthost(port: int, concurrency: int = 50) -> dict[str, Any]:
+    """Return the settings of a provider that speaks SMTP to ``port``."""
+    return {"type": "smarthost", "host": "127.0.0.1", "port": port, "tls": "none", "concurrency": concurrency}
+
+
+def acs(port: int, concurrency: int = 50) -> dict[str, Any]:
+    """Return the settings of a provider that posts to ``port``."""
+    return {
+        "type": "acs",
+        "connection_string": f"endpoint=http://127.0.0.1:{port}/;accesskey={_KEY}",
+        "sender": f"sender@{DOMAIN}",
+        "sender_domains": [DOMAIN],
+        "concurrency": concurrency,
+        "accept_on": "202",
+    }
+
+
+class Ours(Program):
+    """
+    A relay that runs.
+
+    :param mode: of :mod:`bench.entry`.
+    :param via: the providers of the default route; empty is the first of ``providers``.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        providers: Mapping[str, Mapping[str, Any]],
+        *,
+        mode: str = "run",
+        via: Sequence[str] = (),
+    ) -> None:
+        self.port = free_port()
+        self.folder = folder
+        self.control = folder / "control.sock"
+        folder.mkdir(parents=True, exist_ok=True)
+        limits = {"size": "64MiB", "connections": 10000, "connections_per_client": 10000}
+        listener = {"name": "in", "endpoint": f"tcp:{self.port}:interface=127.0.0.1:backlog=1000", "limits": limits}
+        config = {
+            "hostname": "relay.example.com",
+            "control": str(self.control),
+            "listeners": [listener],
+            "providers": dict(providers),
+            "routes": [{"name": "default", "via": list(via) or [next(iter(providers))]}],
+            "spool": {"path": str(folder / "spool"), "limit": {"messages": 100_000_000, "bytes": "100GiB"}},
+            "logging": {"file": str(folder / "log")},
+        }
+        file = folder / "smtprelay.yaml"
+        file.write_text(yaml.safe_dump(config))
+        super().__init__([PYTHON, "-m", "bench.entry", mode, file], folder / "output")
+        self.wait_for(self.port)

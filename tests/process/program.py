@@ -1,0 +1,152 @@
+"""
+A child process under test: its output can be waited for, and so can its end.
+
+Waiting is always for an event and always with a deadline, so that a process that does not do what
+it should fails its test with all it has said.
+"""
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessDone, ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+#: Where ``tests`` can be imported from.
+ROOT = Path(__file__).parents[2]
+
+#: Seconds that anything may take on a machine that is busy with other tests.
+PATIENCE = 40.0
+
+
+class Program(ProcessProtocol):
+    """
+    A running command.
+
+    :ivar out: what it wrote to its standard output, ``err``: to its standard error.
+    :ivar status: its exit status, the negative number of the signal that ended it, ``None`` while it runs.
+    """
+
+    def __init__(self) -> None:
+        self.out = b""
+        self.err = b""
+        self.status: int | None = None
+        self._waiting: list[tuple[Callable[[], object], Deferred[object]]] = []
+
+    @classmethod
+    def start(
+        cls,
+        command: Sequence[str],
+        folder: Path,
+        *,
+        user: int | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> "Program":
+        """Start ``command`` in ``folder``, as ``user``, with ``environ`` added to a plain environment."""
+        program = cls()
+        plain = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(folder), **(environ or {})}
+        reactor.spawnProcess(program, command[0], command, env=plain, path=str(folder), uid=user, gid=user)
+        return program
+
+    @classmethod
+    def python(cls, arguments: Sequence[str], folder: Path, *, user: int | None = None) -> "Program":
+        """Start the Python of this test with ``arguments``."""
+        return cls.start([sys.executable, "-P", *arguments], folder, user=user)
+
+    async def says(self, pattern: str) -> re.Match[str]:
+        """Wait until its standard output has ``pattern``; return the match."""
+        sought = re.compile(pattern.encode(), re.MULTILINE)
+        found = await self._until(lambda: sought.search(self.out), f"says {pattern!r}")
+        assert isinstance(found, re.Match)
+        match = re.search(pattern, found.string.decode(), re.MULTILINE)
+        assert match is not None
+        return match
+
+    async def ends(self) -> int:
+        """Wait until it has ended; return :attr:`status`."""
+        await self._until(lambda: self.status is not None, "ends", even_ended=True)
+        assert self.status is not None
+        return self.status
+
+    async def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send it a signal, unless it has ended, and wait for its end."""
+        self.signal(number)
+        return await self.ends()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal; one that has ended does not mind."""
+        try:
+            self.transport.signalProcess(number)
+        except ProcessExitedAlready:
+            pass
+
+    # --- called by Twisted
+
+    def outReceived(self, octets: bytes) -> None:  # noqa: N802
+        self.out += octets
+        self._look()
+
+    def errReceived(self, octets: bytes) -> None:  # noqa: N802
+        self.err += octets
+
+    def processEnded(self, reason: Failure) -> None:  # noqa: N802
+        ended = reason.value
+        self.status = 0 if isinstance(ended, ProcessDone) else (ended.exitCode or -(ended.signal or 0))
+        self._look()
+
+    # --- waiting
+
+    async def _until(self, there: Callable[[], object], what: str, *, even_ended: bool = False) -> object:
+        value = there()
+        if value:
+            return value
+        if self.status is not None and not even_ended:
+            raise AssertionError(f"it ended with {self.status} before it {what}\n{self._told()}")
+        waiting: Deferred[object] = Deferred()
+        self._waiting.append((there, waiting))
+        late = reactor.callLater(PATIENCE, waiting.errback, AssertionError(f"not in time: {what}"))
+        try:
+            return await waiting
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self._told()}") from None
+        finally:
+            if late.active():
+                late.cancel()
+            self._waiting = [each for each in self._waiting if each[1] is not waiting]
+
+    def _look(self) -> None:
+        for there, waiting in list(self._waiting):
+            if waiting.called:
+                continue
+            if value := there():
+                waiting.callback(value)
+            elif self.status is not None:
+                waiting.errback(AssertionError(f"it ended with {self.status}"))
+
+    def _told(self) -> str:
+        return (self.out + b"\n--- standard error\n" + self.err).decode(errors="replace")[-8000:]
+
+
+async def eventually(look: Callable[[], object], what: str = "it", *, patience: float = PATIENCE) -> object:
+    """
+    Ask ``look``, which may be a coroutine function, until its answer is true; return that.
+
+    For what another process knows and cannot tell by itself.
+    """
+    end = reactor.seconds() + patience
+    while True:
+        answer = look()
+        if hasattr(answer, "__await__"):
+            answer = await answer
+        if answer:
+            return answer
+        if reactor.seconds() > end:
+            raise AssertionError(f"not in time: {what}")
+        await deferLater(reactor, 0.05)

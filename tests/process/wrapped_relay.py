@@ -1,0 +1,123 @@
+"""
+The relay with some of its seams wrapped: ``python -m tests.process.wrapped_relay OPTIONS -- run -c FILE``.
+
+``--die POINT:N`` makes it kill itself, as ``kill -9`` would, when it comes to a named point for the
+N-th time. ``--probe-after SECONDS`` makes it ask sooner whether a blocked lane works again. The
+product knows nothing of either.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from smtprelay.cli import main
+from smtprelay.dispatch import retry
+from smtprelay.providers.acs import Acs
+from smtprelay.providers.acs_api import AcsApi
+from smtprelay.spool import incoming, settle
+from smtprelay.spool.sqlite import SqliteEngine
+
+#: Every point between two things that must not come apart, in the order of a mail's way.
+POINTS = (
+    "chunk uncommitted",
+    "chunk committed",
+    "accept uncommitted",
+    "accept committed",  # and the client has not heard of it
+    "claimed",  # and nothing is sent
+    "requested",  # and the provider's verdict is outstanding
+    "judged",  # and the outcome is not recorded
+    "settle uncommitted",
+    "settle committed",  # and nobody here knows
+)
+
+
+class Fate:
+    """Says at each point whether it is time to die."""
+
+    def __init__(self, point: str, count: int) -> None:
+        self._point = point
+        self._left = count
+
+    def reach(self, point: str) -> None:
+        """Be at ``point``, which may be the end."""
+        if point != self._point:
+            return
+        self._left -= 1
+        if self._left == 0:
+            os.write(2, f"died at {point}\n".encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wrap_transactions(fate: Fate) -> None:
+    """Have ``fate`` told before and after each commit, with what the transaction is for."""
+    purposes: set[str] = set()
+
+    def noting(purpose: str, operation: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*arguments: Any, **keywords: Any) -> Any:
+            purposes.add(purpose)
+            return operation(*arguments, **keywords)
+
+        return noted
+
+    incoming.store_chunk = noting("chunk", incoming.store_chunk)
+    incoming.accept = noting("accept", incoming.accept)
+    settle.settle = noting("settle", settle.settle)
+    inner: Callable[..., AbstractContextManager[Any]] = SqliteEngine.transaction
+
+    @contextmanager
+    def transaction(engine: SqliteEngine, connection: Any) -> Iterator[Any]:
+        purposes.clear()
+        with inner(engine, connection) as begun:
+            yield begun
+            for purpose in sorted(purposes):
+                fate.reach(f"{purpose} uncommitted")
+        for purpose in sorted(purposes):
+            fate.reach(f"{purpose} committed")
+
+    SqliteEngine.transaction = transaction
+
+
+def wrap_provider(fate: Fate) -> None:
+    """Have ``fate`` told around a delivery."""
+    deliver, send = Acs.deliver, AcsApi.send
+
+    async def delivering(self: Acs, *arguments: Any) -> Any:
+        fate.reach("claimed")
+        results = await deliver(self, *arguments)
+        fate.reach("judged")
+        return results
+
+    async def sending(self: AcsApi, *arguments: Any) -> Any:
+        answer = await send(self, *arguments)
+        fate.reach("requested")
+        return answer
+
+    Acs.deliver = delivering
+    AcsApi.send = sending
+
+
+def wrapped(argv: list[str]) -> int:
+    """Run the relay's own command line behind ``--``, wrapped."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--die", default="")
+    parser.add_argument("--probe-after", type=float)
+    parser.add_argument("command", nargs="+")
+    options = parser.parse_args(argv)
+    if options.probe_after is not None:
+        retry.FIRST_PROBE = options.probe_after
+    if options.die:
+        point, _, count = options.die.partition(":")
+        if point not in POINTS:
+            parser.error(f"no such point: {point}")
+        fate = Fate(point, int(count))
+        wrap_transactions(fate)
+        wrap_provider(fate)
+    return main(options.command)
+
+
+if __name__ == "__main__":
+    sys.exit(wrapped(sys.argv[1:]))

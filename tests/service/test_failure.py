@@ -1,0 +1,46 @@
+"""Why the relay does not start is told in one sentence with an exit status."""
+
+import errno
+
+from twisted.internet.error import CannotListenError
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.service.failure import StartFailed, explain
+from smtprelay.spool.connection import SpoolFault
+from smtprelay.spool.lock import SpoolBusy
+from smtprelay.tls import CertificateError
+
+
+def _cannot(number: int) -> CannotListenError:
+    return CannotListenError("127.0.0.1", 25, OSError(number, "as the system says"))
+
+
+class ExplainTests(SynchronousTestCase):
+    def test_each_has_its_sentence_and_status(self):
+        """What an operator can mend names the place, and the kind of mistake is the exit status."""
+        denied = PermissionError(errno.EACCES, "Permission denied", "/var/lib/x")
+        full = OSError(errno.ENOSPC, "No space left on device", "/var/lib/x")
+        for error, words, status in (
+            (_cannot(errno.EADDRINUSE), "127.0.0.1:25 is in use by another program", 69),
+            (_cannot(errno.EACCES), "127.0.0.1:25: no right to listen on a port below 1024", 77),
+            (_cannot(errno.EADDRNOTAVAIL), "127.0.0.1:25: ", 69),
+            (SpoolBusy("the spool x is in use by process 7"), "process 7", 69),
+            (SpoolFault("file is not a database"), "the spool cannot be used: file is not", 73),
+            (CertificateError("cert.pem: no such file"), "cert.pem", 78),
+            (denied, "/var/lib/x: Permission denied", 77),
+            (full, "/var/lib/x: No space left", 73),
+        ):
+            told = explain(error)
+            self.assertIsInstance(told, StartFailed)
+            self.assertIn(words, str(told))
+            self.assertEqual(status, told.status, error)
+
+    def test_a_port_by_name(self):
+        """A UNIX socket that cannot be made is named by its path."""
+        error = CannotListenError(None, "/run/x.sock", OSError(errno.ENOENT, "No such file"))
+        self.assertIn("/run/x.sock", str(explain(error)))
+
+    def test_what_nobody_foresaw_stays_as_it_is(self):
+        """A bug is not dressed up as an operator's mistake."""
+        error = KeyError("x")
+        self.assertIs(error, explain(error))

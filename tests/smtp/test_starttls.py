@@ -1,0 +1,211 @@
+"""TLS: what it changes in a session, over real sockets, and what must not pass into it."""
+
+import socket
+import ssl
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ServerFactory
+from twisted.internet.testing import StringTransport
+from twisted.internet.threads import deferToThread
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from smtprelay.smtp.settings import Settings
+from smtprelay.testing.certificates import make_certificate
+from smtprelay.tls import ServerContext
+from tests.smtp.doubles import Line, Names, Site
+
+
+class Upgradable(StringTransport):
+    """Notes that TLS was started, and with what."""
+
+    started: Any = None
+
+    def startTLS(self, context: object) -> None:
+        self.started = context
+
+
+class Contexts:
+    """Stands for a context factory where no handshake takes place."""
+
+
+def upgradable(**settings: object) -> tuple[Site, Line]:
+    site = Site(Names({}), tls=Contexts(), **settings)
+    line = site.connect()
+    line.transport.__class__ = Upgradable
+    return site, line
+
+
+class Plain(SynchronousTestCase):
+    def test_offered(self):
+        """STARTTLS is announced where there is a certificate, and answered 502 where there is none."""
+        _, line = upgradable()
+        self.assertIn("250 STARTTLS", line.say("EHLO x"))
+        self.assertEqual(Site().greeted().codes("STARTTLS"), ["502"])
+
+    def test_injection(self):
+        """What stands behind STARTTLS in its segment is dropped, unanswered and undone."""
+        site, line = upgradable()
+        line.say("EHLO x")
+        self.assertEqual(line.codes("STARTTLS", "EHLO evil", "MAIL FROM:<evil@x.test>", "QUIT"), ["220"])
+        self.assertIs(line.transport.started, site.factory.settings.tls)
+        self.assertEqual((site.desk.logged_in, line.closed), ([], False))
+        self.assertEqual(line.say("MAIL FROM:<>"), ["503 5.5.1 EHLO or HELO first"])
+
+    def test_injection_while_an_answer_is_pending(self):
+        """That holds as well when STARTTLS itself had to wait."""
+        site, line = upgradable()
+        late: Deferred[None] = Deferred()
+        site.desk.answers["mail", "a@x.test"] = late
+        line.say("EHLO x", "MAIL FROM:<a@x.test>", "STARTTLS")
+        line.say("EHLO evil")
+        late.callback(None)
+        self.assertEqual([reply[:3] for reply in line.heard()], ["250", "220"])
+        self.assertEqual(line.codes("MAIL FROM:<>"), ["503"])
+
+    def test_state_is_dropped(self):
+        """A transaction and a login from before TLS are gone."""
+        site, line = upgradable()
+        line.say("EHLO x", "MAIL FROM:<a@x.test>", "RCPT TO:<b@x.test>")
+        line.say("STARTTLS")
+        self.assertEqual(site.desk.left, 1)
+        self.assertEqual(line.codes("EHLO y", "RCPT TO:<b@x.test>", "DATA")[-2:], ["503", "503"])
+        line.say("MAIL FROM:<a@x.test>")
+        self.assertEqual(len(site.desk.logged_in), 2)
+        self.assertEqual(site.desk.avatars[1].client.protocol, "ESMTPS")
+
+    def test_required(self):
+        """Where TLS is required for everything, nothing but the way there is open."""
+        _, line = upgradable(tls_require="always", mechanisms=("PLAIN",))
+        self.assertEqual(line.codes("NOOP", "HELO x"), ["250", "250"])
+        for command in ("MAIL FROM:<>", "RCPT TO:<a@x.test>", "DATA", "VRFY a", "RSET", "AUTH LOGIN"):
+            self.assertEqual(line.say(command), ["530 5.7.0 Must issue a STARTTLS command first"])
+        self.assertEqual(line.codes("STARTTLS", "NOOP"), ["220"])
+        self.assertEqual(line.codes("HELO x", "MAIL FROM:<>"), ["250", "250"])
+
+    def test_login_needs_it(self):
+        """AUTH appears with TLS; until then a name is asked for by asking for TLS."""
+        site = Site(Names({}), anonymous=False, tls=Contexts(), mechanisms=("PLAIN",))
+        line = site.connect()
+        line.transport.__class__ = Upgradable
+        self.assertFalse(any("AUTH" in reply for reply in line.say("EHLO x")))
+        self.assertEqual(line.codes("AUTH PLAIN", "MAIL FROM:<>"), ["538", "530"])
+        line.say("STARTTLS")
+        self.assertIn("250 AUTH PLAIN", line.say("EHLO x"))
+
+    def test_once(self):
+        """Within TLS it is neither announced nor possible; with an argument it is 501."""
+        _, line = upgradable()
+        self.assertEqual(line.codes("STARTTLS now"), ["501"])
+        line.say("STARTTLS")
+        self.assertFalse(any("STARTTLS" in reply for reply in line.say("EHLO x")))
+        self.assertEqual(line.codes("STARTTLS"), ["503"])
+
+
+class Client:
+    """A blocking client, to be used in a thread."""
+
+    def __init__(self, port: int, context: ssl.SSLContext) -> None:
+        self.context = context
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.file = self.socket.makefile("rb")
+
+    def secure(self) -> None:
+        self.socket = self.context.wrap_socket(self.socket, server_hostname="localhost")
+        self.file = self.socket.makefile("rb")
+
+    def reply(self) -> str:
+        lines = []
+        while not lines or lines[-1][3:4] == "-":
+            lines.append(self.file.readline().decode())
+        return "".join(lines)
+
+    def say(self, text: str) -> str:
+        self.socket.sendall(text.encode())
+        return self.reply()
+
+    def close(self) -> None:
+        self.file.close()
+        self.socket.close()
+
+
+class Real(TestCase):
+    def setUp(self):
+        self.files = make_certificate(self.mktemp())
+        self.trust = ssl.create_default_context(cafile=str(self.files.ca))
+
+    def listen(self, *, implicit: bool) -> tuple[Site, int]:
+        site = Site()
+        site.clock.advance(1)
+        context = ServerContext(self.files.certificate, self.files.key, reactor, site.events)
+        site.factory.clock = reactor
+        site.factory.settings = Settings(hostname="relay.test", tls=context, tls_implicit=implicit)
+        factory: ServerFactory = site.factory
+        if implicit:
+            factory = TLSMemoryBIOFactory(context, False, site.factory)
+            factory.noisy = False
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(site.factory.stop_sessions)
+        self.addCleanup(port.stopListening)
+        return site, port.getHost().port
+
+    async def test_starttls(self):
+        """After STARTTLS a large message arrives whole, and the avatar knows the version of TLS."""
+        site, port = self.listen(implicit=False)
+
+        def talk() -> list[str]:
+            client = Client(port, self.trust)
+            replies = [client.reply(), client.say("EHLO x\r\n"), client.say("STARTTLS\r\n")]
+            client.secure()
+            replies += [client.say("EHLO y\r\n"), client.say("MAIL FROM:<a@x.test>\r\n")]
+            replies += [client.say("RCPT TO:<b@x.test>\r\n"), client.say("DATA\r\n")]
+            replies += [client.say("..x\r\n" * 200_000 + ".\r\n"), client.say("QUIT\r\n")]
+            client.close()
+            return replies
+
+        replies = await deferToThread(talk)
+        self.assertEqual(
+            [reply[:3] for reply in replies], ["220", "250", "220", "250", "250", "250", "354", "250", "221"]
+        )
+        self.assertNotIn("STARTTLS", replies[3])
+        [inbox] = site.desk.inboxes
+        self.assertEqual(inbox.body, b".x\r\n" * 200_000)
+        self.assertEqual(site.desk.avatars[0].client.tls, "TLSv1.3")
+        self.assertEqual(site.events.of("session.tls")[0]["version"], "TLSv1.3")
+
+    async def test_injection(self):
+        """Octets behind STARTTLS in its segment do not reach the session within TLS."""
+        _, port = self.listen(implicit=False)
+
+        def talk() -> list[str]:
+            client = Client(port, self.trust)
+            client.reply()
+            replies = [client.say("STARTTLS\r\nEHLO evil\r\nMAIL FROM:<evil@x.test>\r\n")]
+            client.secure()
+            replies.append(client.say("NOOP\r\n"))
+            replies.append(client.say("RCPT TO:<b@x.test>\r\n"))
+            client.close()
+            return replies
+
+        replies = await deferToThread(talk)
+        self.assertEqual([reply[:3] for reply in replies], ["220", "250", "503"])
+
+    async def test_implicit(self):
+        """With implicit TLS the session knows that it is secure, and STARTTLS is not offered."""
+        site, port = self.listen(implicit=True)
+
+        def talk() -> list[str]:
+            client = Client(port, self.trust)
+            client.secure()
+            replies = [client.reply(), client.say("EHLO x\r\n"), client.say("STARTTLS\r\n")]
+            replies.append(client.say("MAIL FROM:<a@x.test>\r\n"))
+            client.close()
+            return replies
+
+        replies = await deferToThread(talk)
+        self.assertEqual([reply[:3] for reply in replies], ["220", "250", "503", "250"])
+        self.assertNotIn("STARTTLS", replies[1])
+        client = site.desk.avatars[0].client
+        self.assertEqual((client.tls, client.protocol), ("TLSv1.3", "ESMTPS"))

@@ -74,10 +74,11 @@ class BodyDecoder:
     def feed(self, segment: bytes) -> bytes:
         """Take octets from the client; return what is to be stored, ``b""`` if that is nothing."""
         window = self._held + segment if self._held else segment
-        # No dot begins a line in most segments: then there is no end to find and nothing to unstuff.
-        dotted = _DOT(window) is not None
-        content = self._cut(window, dotted=dotted)
-        stored = self._decode(content, dotted=dotted) if content else b""
+        # In most segments no dot begins a line, but for the one of the end.
+        found = _DOT(window)
+        dot = found.start() if found else -1
+        content = self._cut(window, dot)
+        stored = self._decode(content, stuffed=0 <= dot < len(content) - 2) if content else b""
         self.size += len(stored)
         if self.size > self._limit:
             self._refuse(reply.too_large(self._limit))
@@ -86,9 +87,9 @@ class BodyDecoder:
             self._refuse(self._header.finish())
         return b"" if self._refusals else stored
 
-    def _cut(self, window: bytes, *, dotted: bool) -> bytes:
+    def _cut(self, window: bytes, dot: int) -> bytes:
         """Return what is surely content; keep what may be the end, and what is behind it."""
-        end = window.find(_END) if dotted else -1
+        end = window.find(_END, dot) if dot >= 0 else -1
         if end >= 0:
             self.ended = True
             self._held = b""
@@ -101,11 +102,11 @@ class BodyDecoder:
         self._held = b""
         return window
 
-    def _decode(self, content: bytes, *, dotted: bool) -> bytes:
+    def _decode(self, content: bytes, *, stuffed: bool) -> bytes:
         if b"\0" in content:
             self._refuse(reply.NUL_IN_CONTENT)
         clean = self._has_clean_line_ends(content)
-        if dotted:
+        if stuffed:
             content = content.replace(b"\r\n.", b"\r\n")
         if not clean:
             content = self._mend(content)

@@ -61,8 +61,14 @@ class Dialogue:
         if content.refusal is not None:
             self.abort()
             return self._refused("content", content.refusal) if content.ended else None
-        assert self._incoming is not None
-        waiting = self._incoming.write(content.chunk) if content.chunk else None
+        if self._incoming is None:  # it broke; the rest is read all the same
+            return reply.LOCAL_ERROR if content.ended else None
+        try:
+            waiting = self._incoming.write(content.chunk) if content.chunk else None
+        except Exception as error:  # noqa: BLE001 -- as in _ask
+            self._failed(error)
+            self.abort()
+            return reply.LOCAL_ERROR if content.ended else None
         if waiting is None and not content.ended:
             return None
         return Deferred.fromCoroutine(self._later(waiting, ended=content.ended))
@@ -214,17 +220,20 @@ class Dialogue:
         )
 
     async def _later(self, waiting: Deferred[None] | None, *, ended: bool) -> Reply | None:
-        if waiting is not None:
-            await waiting
-        if not ended:
-            return None
+        try:
+            if waiting is not None:
+                await waiting
+            return await self._finish() if ended else None
+        except Exception as error:  # noqa: BLE001 -- as in _ask
+            self._failed(error)
+            self.abort()
+            return reply.LOCAL_ERROR if ended else None
+
+    async def _finish(self) -> Reply:
         incoming, self._incoming = self._incoming, None
         if incoming is None:  # the client went away while we waited
             return reply.LOCAL_ERROR
-        try:
-            answer = await incoming.finish()
-        except Exception as error:  # noqa: BLE001 -- as in _ask
-            return self._turned_down("content", error)
+        answer = await incoming.finish()
         return self._refused("content", answer) if answer.code >= _REFUSAL else answer
 
     # --- what came of it -------------------------------------------------------------------

@@ -1,5 +1,5 @@
 """
-Clients that do not speak SMTP, recognised by their first octets.
+Clients that do not speak what this port speaks, recognised by their first octets or by OpenSSL.
 
 A browser tricked into posting to this port, and a device set to the wrong kind of
 encryption, are both silent failures otherwise: the operator is told in plain words. Pure.
@@ -27,3 +27,22 @@ def recognised(first: LineBuffer) -> str:
     if first.startswith(_TLS):
         return SPEAKS_TLS
     return SPEAKS_HTTP if any(map(first.startswith, _HTTP)) else ""
+
+
+#: What OpenSSL says of a handshake that failed, in words that tell what to do.
+_HANDSHAKES: Final = {
+    "wrong version number": "the client does not speak TLS: set the device to implicit TLS (SMTPS)",
+    "http request": SPEAKS_HTTP,
+    "unsupported protocol": "the client's TLS is too old",
+    "no shared cipher": "the client and we have no cipher in common",
+    "alert unknown ca": "the client does not trust our certificate",
+    "alert bad certificate": "the client does not like our certificate",
+    "alert certificate unknown": "the client does not like our certificate",
+    "alert certificate expired": "the client finds that our certificate has expired",
+}
+
+
+def failed_handshake(words: str) -> str:
+    """Return why TLS failed, as a sentence; ``words`` are OpenSSL's."""
+    told = next((sentence for key, sentence in _HANDSHAKES.items() if key in words), "")
+    return f"TLS failed: {told or words}"

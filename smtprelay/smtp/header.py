@@ -6,8 +6,14 @@ kept in memory by many a reader, so it is bounded. Both are answered by searchin
 the block as a whole, once, not by reading its lines. Pure.
 """
 
+import re
+from typing import Final
+
 from smtprelay.message import Reply
 from smtprelay.smtp import reply
+
+#: Fields and their folded lines; the last one may be cut off.
+_FIELDS: Final = re.compile(rb"(?:(?:[!-9;-~]+[ \t]*:|[ \t])[^\n]*(?:\n|\Z))*")
 
 
 class HeaderCheck:
@@ -33,18 +39,25 @@ class HeaderCheck:
             return None
         start = max(0, len(block) - 3)
         # Of a large piece only as much as decides; what is behind it is body.
-        block += content[: self._size + 4]
+        enough = self._size + 4
+        block += content[:enough]
         end = block.find(b"\r\n\r\n", start)
         if 0 <= end <= self._size:
             return self._count(block[:end])
-        if len(block) >= self._size + 4:
-            self._block = None
-            return reply.header_too_large(self._size)
-        return None
+        return None if len(block) < enough else self._judge(block[:enough])
 
     def finish(self) -> Reply | None:
         """Look at a block that no empty line ended."""
         return None if self._block is None else self._count(self._block)
+
+    def _judge(self, block: bytearray) -> Reply | None:
+        """Look at a block that is too large, unless it is no header at all but a body without one."""
+        fields = _FIELDS.match(block, 2)
+        assert fields is not None
+        if fields.end() < len(block):
+            return self._count(block[: fields.end()])
+        self._block = None
+        return reply.header_too_large(self._size)
 
     def _count(self, block: bytearray) -> Reply | None:
         self._block = None

@@ -50,31 +50,35 @@ class LineBuffer:
         self._octets = b""
         self._at = 0
 
-    def line(self, longest: int) -> bytes | None:
+    def line(self, *, login: bool) -> bytes | None:
         """
         Take the next line without its CRLF; ``None`` if it is not here yet.
 
-        :param longest: octets that it may have, with its CRLF.
+        :param login: it is a response of AUTH and may be as long as an AUTH command.
         :raises Refused: once for each line that is none.
         """
-        # The first LF decides everything, so it does not matter how segments fall.
-        if self._swallowing and not self._swallow():
+        if not self._octets or (self._swallowing and not self._swallow()):
             return None
+        # The first LF decides everything, so it does not matter how segments fall.
         start = self._at
-        end = self._octets.find(b"\n", start)
-        if end - start >= longest or (end < 0 and len(self._octets) - start > longest):
+        end = self._octets.find(b"\n", start) + 1
+        length = (end or len(self._octets)) - start
+        if length > LONGEST_LINE and length > self._longest(login=login):
             self._swallowing = True
             raise Refused(reply.LINE_TOO_LONG)
-        if end < 0:
+        if not end:
             return None
-        if end == start or self._octets[end - 1] != _CR:
+        if length == 1 or self._octets[end - 2] != _CR:
             self._swallowing = True
             raise Refused(reply.BARE_LINE_FEED)
-        line = self._octets[start : end - 1]
-        self._at = end + 1
-        if self._at == len(self._octets):
+        line = self._octets[start : end - 2]
+        self._at = end
+        if end == len(self._octets):
             self.drop()
         return line
+
+    def _longest(self, *, login: bool) -> int:
+        return LONGEST_LOGIN_LINE if login or self.startswith(b"AUTH ") else LONGEST_LINE
 
     def _swallow(self) -> bool:
         """Drop a refused line; return whether its CRLF was found."""

@@ -10,6 +10,7 @@ answer is pending or the client does not read, and then so does reading.
 from collections import Counter
 from typing import Any, Final
 
+from OpenSSL.SSL import Error as TLSError
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IHandshakeListener, IPushProducer, IReactorTime
@@ -25,6 +26,7 @@ from smtprelay.smtp.command import Command
 from smtprelay.smtp.deadline import Deadline
 from smtprelay.smtp.dialogue import Dialogue
 from smtprelay.smtp.event import END_OF_DATA, UNKNOWN, Answered, Content, Event, Foreign, Signal
+from smtprelay.smtp.foreign import failed_handshake
 from smtprelay.smtp.session import Session
 from smtprelay.smtp.settings import Settings
 from smtprelay.smtp.wire import Wire
@@ -33,6 +35,8 @@ from smtprelay.smtp.wire import Wire
 ENOUGH: Final = 64 * 1024
 #: Seconds that a client has to read our last words.
 LINGER: Final = 10.0
+
+_GOODBYE: Final = 421
 
 
 @implementer(IHandshakeListener, IPushProducer)
@@ -96,6 +100,9 @@ class ESMTP(Protocol):
         """Forget what is incomplete; a message whose end has come is not."""
         self._lost = True
         self._why = self._why or reason.getErrorMessage()
+        if reason.check(TLSError):
+            self._why = failed_handshake(self._why)
+            self._tell("session.refused", reason=self._why)
         self._deadline.cancel()
         if not self._session.waiting or self._dialogue.receiving:
             self._leave()
@@ -132,8 +139,11 @@ class ESMTP(Protocol):
             return
         self._looping = True
         try:
-            while not self._choked and self._act(self._session.next_event()):
-                pass
+            while not self._choked:
+                event = self._session.next_event()
+                if event is Signal.NEED_DATA or event is Signal.PAUSED:
+                    break
+                self._act(event)
         finally:
             self._looping = False
         self._flush()
@@ -141,8 +151,7 @@ class ESMTP(Protocol):
             self._held = False
             self.transport.resumeProducing()
 
-    def _act(self, event: Event) -> bool:
-        """Do what ``event`` asks for; return whether there may be another one."""
+    def _act(self, event: Event) -> None:
         if isinstance(event, Command):
             self._await(event.verb, self._dialogue.answer(event))
         elif isinstance(event, Content):
@@ -156,7 +165,6 @@ class ESMTP(Protocol):
             self._start_tls()
         elif event is Signal.CLOSE:
             self._close("")
-        return not isinstance(event, Signal) or event is Signal.UPGRADE
 
     def _await(self, verb: str, answer: Deferred[Reply] | Deferred[Reply | None] | Reply | None) -> None:
         if isinstance(answer, Deferred):
@@ -171,6 +179,8 @@ class ESMTP(Protocol):
         if response is None:
             self._session.proceed()
         else:
+            if response.code == _GOODBYE:
+                self._why = response.text
             self._say(verb, response.code, self._session.answer(response))
         if not self._looping:
             # It came late: the client's time begins now.
@@ -279,6 +289,7 @@ class ESMTPFactory(ServerFactory):
         self.clock = clock
         self.events = events
         self._sessions: dict[ESMTP, str] = {}
+        self._turned_away: set[ESMTP] = set()
         self._clients: Counter[str] = Counter()
         self._stopped: Deferred[None] | None = None
 
@@ -289,12 +300,19 @@ class ESMTPFactory(ServerFactory):
     def enter(self, session: ESMTP, address: str) -> Reply | None:
         """Count a session in; return the 421 that it must be ended with, or ``None``."""
         refusal = self._refusal(address)
-        self._sessions[session] = address
-        self._clients[address] += 1
+        if refusal is None:
+            self._sessions[session] = address
+            self._clients[address] += 1
+        else:
+            # It takes nobody's place while it takes its leave.
+            self._turned_away.add(session)
         return refusal
 
     def leave(self, session: ESMTP) -> bool:
         """Count a session out; return whether it was in."""
+        if session in self._turned_away:
+            self._turned_away.remove(session)
+            return True
         address = self._sessions.pop(session, None)
         if address is None:
             return False
@@ -324,7 +342,7 @@ class ESMTPFactory(ServerFactory):
 
     def abort_sessions(self) -> None:
         """Cut all connections; messages that are being finished are finished."""
-        for session in list(self._sessions):
+        for session in [*self._sessions, *self._turned_away]:
             session.cut("aborted at shutdown")
 
     def _refusal(self, address: str) -> Reply | None:

@@ -21,7 +21,7 @@ from smtprelay.smtp import capabilities, foreign, reply
 from smtprelay.smtp.body import BodyDecoder
 from smtprelay.smtp.command import VERBS, Command, parse, split
 from smtprelay.smtp.event import END_OF_DATA, RESPONSE, UNKNOWN, Answered, Content, Event, Foreign, Signal
-from smtprelay.smtp.line import LONGEST_LINE, LONGEST_LOGIN_LINE, LineBuffer
+from smtprelay.smtp.line import LineBuffer
 from smtprelay.smtp.settings import Settings
 
 
@@ -218,9 +218,8 @@ class Session:
         if self._fresh and (stranger := foreign.recognised(self._input)):
             return self._end(Foreign(stranger))
         challenged = self._state is State.CHALLENGED
-        login = challenged or self._input.startswith(b"AUTH ")
         try:
-            line = self._input.line(LONGEST_LOGIN_LINE if login else LONGEST_LINE)
+            line = self._input.line(login=challenged)
         except Refused as refused:
             self._fresh = False
             return self._own(RESPONSE if challenged else UNKNOWN, refused.reply)

@@ -33,7 +33,7 @@ class Settings:
     :ivar tls_implicit: the endpoint speaks TLS itself: STARTTLS is not offered.
     :ivar tls_require: ``"never"``; ``"auth"``: for AUTH; ``"always"``: for everything.
     :ivar mechanisms: of AUTH, in the order they are announced; empty offers no AUTH.
-    :ivar auth_without_tls: offer AUTH in plain text too.
+    :ivar auth_without_tls: offer AUTH in plain text too, unless TLS is required always.
     """
 
     listener: str = ""

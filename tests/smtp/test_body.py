@@ -147,6 +147,15 @@ class Limits(SynchronousTestCase):
             self.assertEqual(Fed(bad[:cut], bad[cut:], header_size=102).code, (552, "5.3.4"), cut)
         self.assertIsNone(Fed(b"a: b\r\n\r\n" + b"y" * 1000 + b"\r\n.\r\n", header_size=100).refusal)
 
+    def test_content_without_headers(self):
+        """A long text that has no headers, or no empty line behind them, is not a long header."""
+        for start in (b"", b"Subject: x\r\n\tfolded\r\n"):
+            for text in (b"just text\r\n" * 100, b"x" * 1000 + b"\r\n"):
+                octets = start + text + b".\r\n"
+                self.assertIsNone(Fed(octets, header_size=100).refusal)
+                single = Fed(*[octets[i : i + 1] for i in range(len(octets))], header_size=100)
+                self.assertIsNone(single.refusal)
+
     def test_hops(self):
         """A message that has been received too often is a loop: 554 5.4.6."""
         for count, code in ((50, None), (51, (554, "5.4.6"))):

@@ -211,6 +211,23 @@ class Later(SynchronousTestCase):
         self.assertEqual(line.say("x", "."), ["451 4.3.0 Local error in processing"])
         self.assertEqual(len(site.events.of("session.failed")), 1)
 
+    def test_write_breaks(self):
+        """A write that raises, or whose Deferred fails, is 451 at the end of data, and told once."""
+        for late in (False, True):
+            site = Site()
+            line = site.in_content()
+            [inbox] = site.desk.inboxes
+            inbox.slow = failing = Deferred()
+            if not late:
+                inbox.write = inbox.chunks.index  # raises: nothing is in it
+            self.assertEqual(line.say("one"), [])
+            if late:
+                failing.errback(OSError("disk"))
+            self.assertEqual(
+                line.say("two", ".", "NOOP"), ["451 4.3.0 Local error in processing", "250 2.0.0 Ok"]
+            )
+            self.assertEqual((inbox.state, len(site.events.of("session.failed"))), ("aborted", 1))
+
 
 class Content(SynchronousTestCase):
     def test_refused_content(self):
@@ -347,11 +364,10 @@ class Bounds(SynchronousTestCase):
         lines = [site.connect("192.0.2.1"), site.connect("192.0.2.1")]
         third = site.connect("192.0.2.1")
         self.assertEqual((third.banner[0][:9], third.closed), ("421 4.7.0", True))
-        lose(third)
         lines.append(site.connect("192.0.2.2"))
         fifth = site.connect("192.0.2.3")
         self.assertEqual((fifth.banner[0][:9], fifth.closed), ("421 4.3.2", True))
-        lose(fifth)
+        lose(third)
         self.assertEqual([line.codes("NOOP") for line in lines], [["250"]] * 3)
         lose(lines[0])
         self.assertEqual(site.connect("192.0.2.1").banner[0][:3], "220")
@@ -385,10 +401,10 @@ class Times(SynchronousTestCase):
         site.desk.answers["mail", "a@x.test"] = late
         line = site.greeted()
         line.say(MAIL)
-        site.clock.pump([60] * 20)
+        site.clock.pump([58] * 25)
         late.callback(None)
         self.assertEqual(line.heard(), ["250 2.1.0 Ok"])
-        site.clock.pump([60] * 4)
+        site.clock.pump([58] * 5)
         self.assertEqual(line.say("NOOP"), ["250 2.0.0 Ok"])
 
     def test_slow_content(self):
@@ -554,6 +570,8 @@ class Shutdown(SynchronousTestCase):
         site.desk.answers["mail", "a@x.test"] = refused(Reply(code=421, enhanced="4.7.0", text="go away"))
         line = site.greeted()
         self.assertEqual((line.say(MAIL, "NOOP"), line.closed), (["421 4.7.0 go away"], True))
+        lose(line)
+        self.assertEqual(site.events.of("session.close")[0]["reason"], "go away")
 
     def test_no_is_no(self):
         """NO, as the tests use it, is a refusal that leaves the session open."""

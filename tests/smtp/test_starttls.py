@@ -166,9 +166,8 @@ class Real(TestCase):
             return replies
 
         replies = await deferToThread(talk)
-        self.assertEqual(
-            [reply[:3] for reply in replies], ["220", "250", "220", "250", "250", "250", "354", "250", "221"]
-        )
+        codes = " ".join(reply[:3] for reply in replies)
+        self.assertEqual(codes, "220 250 220 250 250 250 354 250 221")
         self.assertNotIn("STARTTLS", replies[3])
         [inbox] = site.desk.inboxes
         self.assertEqual(inbox.body, b".x\r\n" * 200_000)
@@ -209,3 +208,23 @@ class Real(TestCase):
         self.assertNotIn("STARTTLS", replies[1])
         client = site.desk.avatars[0].client
         self.assertEqual((client.tls, client.protocol), ("TLSv1.3", "ESMTPS"))
+
+    async def test_failed_handshakes(self):
+        """Why TLS failed is told in plain words: no TLS at all, or a certificate nobody trusts."""
+        site, port = self.listen(implicit=True)
+
+        def talk() -> None:
+            plain = socket.create_connection(("127.0.0.1", port), timeout=10)
+            plain.sendall(b"EHLO x\r\n")
+            plain.recv(100)
+            plain.close()
+            client = Client(port, ssl.create_default_context())
+            self.assertRaises(ssl.SSLError, client.secure)
+            client.close()
+
+        await deferToThread(talk)
+        await site.factory.stop_sessions()
+        told = [event["reason"] for event in site.events.of("session.refused")]
+        self.assertEqual(len(told), 2, told)
+        self.assertIn("does not speak TLS", told[0])
+        self.assertIn("certificate", told[1])

@@ -48,12 +48,15 @@ class Sockets(TestCase):
         pieces = [b"%08d" % number * 8192 for number in range(200)]
         for piece in pieces:
             wire.write(piece)
+        # Now the socket has room again, and the transport has not yet used it.
+        first = b"".join(client.recv(65_536) for _ in range(40))
+        wire.write(b"last")
         server.transport.loseConnection()
 
         def read() -> bytes:
             return b"".join(iter(lambda: client.recv(65_536), b""))
 
-        self.assertEqual(await deferToThread(read), b"".join(pieces))
+        self.assertEqual(first + await deferToThread(read), b"".join(pieces) + b"last")
         await server.factory.gone
 
     async def test_client_gone(self):

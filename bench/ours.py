@@ -55,14 +55,18 @@ class Ours(Program):
         self.control = folder / "control.sock"
         folder.mkdir(parents=True, exist_ok=True)
         limits = {"size": "64MiB", "connections": 10000, "connections_per_client": 10000}
-        listener = {"name": "in", "endpoint": f"tcp:{self.port}:interface=127.0.0.1:backlog=1000", "limits": limits}
+        listener = {
+            "name": "in",
+            "endpoint": f"tcp:{self.port}:interface=127.0.0.1:backlog=1000",
+            "limits": limits,
+        }
         config = {
             "hostname": "relay.example.com",
             "control": str(self.control),
             "listeners": [listener],
             "providers": dict(providers),
             "routes": [{"name": "default", "via": list(via) or [next(iter(providers))]}],
-            "spool": {"path": str(folder / "spool"), "limit": {"messages": 100_000_000, "bytes": "100GiB"}},
+            "spool": {"path": str(folder / "spool")},
             "logging": {"file": str(folder / "log")},
         }
         file = folder / "smtprelay.yaml"

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 #: The checkout, where ``bench`` and ``smtprelay`` are imported from.
 ROOT: Final = Path(__file__).parent.parent
@@ -25,7 +25,12 @@ class Program(AbstractContextManager["Program"]):
         self.output = output
         with output.open("ab") as file:
             self._process = subprocess.Popen(
-                [str(argument) for argument in argv], stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=ROOT
+                [str(argument) for argument in argv],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                cwd=ROOT,
+                start_new_session=True,
             )
         self.pid = self._process.pid
 
@@ -36,14 +41,17 @@ class Program(AbstractContextManager["Program"]):
     def stop(self) -> None:
         """End it, and wait until it has ended."""
         if self.running():
-            self._process.send_signal(signal.SIGTERM)
+            self._ask_to_end()
         try:
             self._process.wait(40)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait(10)
 
-    def __exit__(self, *_: Any) -> None:
+    def _ask_to_end(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def wait_for(self, port: int, bound: float = 60.0) -> "Program":
@@ -51,7 +59,9 @@ class Program(AbstractContextManager["Program"]):
         deadline = time.monotonic() + bound
         while not listens(port):
             if not self.running() or time.monotonic() > deadline:
-                raise RuntimeError(f"{self.output} does not listen on {port}:\n{self.output.read_text()[-2000:]}")
+                raise RuntimeError(
+                    f"{self.output} does not listen on {port}:\n{self.output.read_text()[-2000:]}"
+                )
             time.sleep(0.02)
         return self
 

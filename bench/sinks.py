@@ -27,7 +27,9 @@ class SmtpSink(Program):
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
         self._file = folder / f"smtp-sink-{self.port}"
-        super().__init__(["smtp-sink", "-c", "-m", 1000, f"127.0.0.1:{self.port}", 1000], self._file)
+        super().__init__(
+            ["smtp-sink", "-c", "-m", 1000, "-u", "nobody", f"127.0.0.1:{self.port}", 1000], self._file
+        )
         self.wait_for(self.port)
 
     def count(self) -> int:

@@ -5,18 +5,21 @@ Whatever is wrong is told in plain lines on the standard error, with an exit sta
 says which kind of wrong it is; a traceback would be a bug.
 """
 
+import atexit
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
-from twisted.application.service import IService
-from twisted.logger import ILogObserver, globalLogPublisher
+from twisted.application.service import IService, MultiService
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python import usage
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
+from zope.interface import provider
 
 from smtprelay.config import Config, ConfigError, Loaded, effective, load, render
-from smtprelay.log import Log
+from smtprelay.log import Log, Telling
 from smtprelay.logwriter import Levels, make_observer
 from smtprelay.service.failure import CONFIG, StartFailed
 from smtprelay.service.relay import Relay
@@ -54,7 +57,24 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # noqa: PLC0415 -- installed by twistd before
 
     loaded = load_or_exit(options["config"], options["sets"])
-    return build(loaded, reactor, _exit_after_shutdown(reactor))
+    daemon = Daemon()
+    build(loaded, reactor, _exit_after_shutdown(reactor)).setServiceParent(daemon)
+    return daemon
+
+
+class Daemon(MultiService):
+    """What ``twistd`` runs: the relay, whose log is the only one."""
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join ``twistd``'s application, and keep its own lines, in another format, from between ours."""
+        if isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, _unwritten)
+        super().setServiceParent(parent)
+
+
+@provider(ILogObserver)
+def _unwritten(event: LogEvent) -> None:
+    """Write nothing: our own observer has the event, too."""
 
 
 def run(config: str | None, sets: Sequence[str] = ()) -> int:
@@ -100,8 +120,10 @@ def build(
     :param ready: is told when the relay listens.
     :param mailbox: shown on the page.
     """
-    log = start_logging(loaded.config)
-    relay = Relay(loaded.config, reactor, events=[log], mailbox=mailbox)
+    writing = start_logging(loaded.config)
+    relay = Relay(loaded.config, reactor, events=[writing], mailbox=mailbox)
+    # A log that cannot be written must not keep the mail.
+    log = Telling([writing])
     globalLogPublisher.addObserver(cast(ILogObserver, relay.metrics.observe))
     log("relay.start", version=VERSION, config=loaded.file)
     log("config.effective", settings=effective(loaded.config))
@@ -110,13 +132,16 @@ def build(
 
     def tell(failure: Failure) -> None:
         status = SOFTWARE
+        # Not sys.stderr, which twistd has replaced by its log.
+        stderr = sys.__stderr__ or sys.stderr
         if isinstance(failure.value, StartFailed):
             status = failure.value.status
-            sys.stderr.write(f"smtprelay: {failure.getErrorMessage()}\n")
+            stderr.write(f"smtprelay: {failure.getErrorMessage()}\n")
         else:
-            sys.stderr.write(f"smtprelay: unexpected error, please report it\n{failure.getTraceback()}")
+            stderr.write(f"smtprelay: unexpected error, please report it\n{failure.getTraceback()}")
         failed(status)
-        reactor.stop()
+        # Some failures come at once, and twistd starts its services before the reactor.
+        reactor.callWhenRunning(reactor.stop)
 
     relay.started.addCallbacks(lambda _: ready(relay), tell)
     return relay
@@ -127,6 +152,8 @@ def start_logging(config: Config) -> Log:
     logging = config.logging
     levels = Levels(logging.level, logging.levels)
     stream = sys.stdout if logging.file is None else open(logging.file, "a", encoding="utf-8")  # noqa: PTH123, SIM115
+    # Who closed the standard output has none.
+    stream = stream or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     observer = make_observer(stream, logging.format, levels)
     globalLogPublisher.addObserver(observer)
     return Log(levels, observer)
@@ -136,6 +163,7 @@ def _exit_after_shutdown(reactor: Any) -> Callable[[int], object]:
     """Return what makes ``twistd``, which knows no exit status of a service, exit with one."""
 
     def exit_with(status: int) -> None:
-        reactor.addSystemEventTrigger("after", "shutdown", os._exit, status)
+        # At the very end, so that twistd still removes its PID file.
+        reactor.addSystemEventTrigger("after", "shutdown", atexit.register, os._exit, status)
 
     return exit_with

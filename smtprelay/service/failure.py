@@ -3,6 +3,7 @@ Why the relay does not start, in one line that says what to do.
 """
 
 import errno
+import os
 from typing import Final
 
 from twisted.internet.error import CannotListenError
@@ -51,7 +52,7 @@ def explain(error: Exception) -> Exception:
 
 
 def _cannot_listen(error: CannotListenError) -> StartFailed:
-    place = f"{error.interface or '*'}:{error.port}" if isinstance(error.port, int) else str(error.port)
+    place = f"{error.interface or '*'}:{error.port}" if isinstance(error.port, int) else _path(error.port)
     number = getattr(error.socketError, "errno", None)
     if number == errno.EADDRINUSE:
         return StartFailed(f"{place} is in use by another program: stop it, or listen elsewhere", UNAVAILABLE)
@@ -62,3 +63,8 @@ def _cannot_listen(error: CannotListenError) -> StartFailed:
             NO_PERMISSION,
         )
     return StartFailed(f"{place}: {error.socketError}", UNAVAILABLE)
+
+
+def _path(socket: object) -> str:
+    """Return the path of a UNIX socket, which Twisted tells in bytes."""
+    return os.fsdecode(socket) if isinstance(socket, bytes) else str(socket)

@@ -2,6 +2,8 @@
 What the relay listens on: doors for mail, sites for HTTP, each with a name.
 """
 
+import errno
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.server import Site
 
+from smtprelay.config.endpoint import LONGEST_SOCKET
 from smtprelay.config.listeners import Listener
 from smtprelay.smtp.protocol import ESMTPFactory
 
@@ -79,8 +82,9 @@ class Ports:
         self._doors[door.name] = (door, port)
 
     async def open_site(self, site: HttpPort) -> None:
-        """Listen for HTTP; raises ``CannotListenError``."""
+        """Listen for HTTP; raises ``CannotListenError``, or ``OSError`` for a socket that can have no place."""
         if site.socket:
+            _check(site.socket)
             _remove(site.socket)
         port = await serverFromString(self._reactor, site.endpoint).listen(site.site)
         self._sites[site.name] = (site, port)
@@ -108,6 +112,16 @@ class Ports:
         """Answer no more HTTP."""
         for _, port in self._sites.values():
             await maybeDeferred(port.stopListening)
+
+
+def _check(socket: str) -> None:
+    """Say what Twisted, which locks a file beside the socket first, would say of that file."""
+    if len(os.fsencode(socket)) > LONGEST_SOCKET:
+        why = f"longer than the {LONGEST_SOCKET} bytes that a socket's path may have: set control to another"
+        raise OSError(errno.ENAMETOOLONG, why, socket)
+    folder = Path(socket).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
 
 
 def _remove(socket: str) -> None:

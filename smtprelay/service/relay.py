@@ -68,6 +68,7 @@ class Relay(Service):
         self.config = config
         self.metrics = Metrics(seconds=reactor.seconds)
         self.started: Deferred[None] = Deferred()
+        self._begun: Deferred[None] | None = None
         self.spool: Spool | None = None
         self._reactor = reactor
         self._mailbox = mailbox
@@ -89,13 +90,15 @@ class Relay(Service):
         """Begin to start; :attr:`started` tells how it ends."""
         super().startService()
         self._threads.start()
+        begun = self._begun = Deferred()
         starting = Deferred.fromCoroutine(self._start())
         starting.addCallbacks(self.started.callback, self.started.errback)
+        starting.addBoth(lambda _: begun.callback(None))
 
     def stopService(self) -> Deferred[None]:
-        """Stop in order; fires when the spool is closed."""
+        """Stop in order; fires when the spool is closed. A start that is under way is waited for."""
         super().stopService()
-        return Deferred.fromCoroutine(self._stop())
+        return Deferred.fromCoroutine(self._stop_when_begun())
 
     # --- starting
 
@@ -103,8 +106,9 @@ class Relay(Service):
         try:
             await self._build()
         except Exception as error:
-            await self._stop()
-            raise explain(error) from error
+            told = explain(error)
+            await self._stop(f"it cannot start: {told}")
+            raise told from error
         self._events("relay.ready", listeners=self._ports.spoken())
 
     async def _build(self) -> None:
@@ -214,12 +218,17 @@ class Relay(Service):
 
     # --- stopping
 
-    async def _stop(self) -> None:
+    async def _stop_when_begun(self) -> None:
+        if self._begun is not None:
+            await self._begun
+        await self._stop("asked to")
+
+    async def _stop(self, reason: str) -> None:
         if self._stopping:
             return
         self._stopping = True
         self.metrics.ready(False)
-        self._events("relay.stop", reason="asked to")
+        self._events("relay.stop", reason=reason)
         for call in self._clocks:
             call.stop()
         landing = [self._ports.close_doors(SESSIONS_BOUND)]

@@ -29,6 +29,18 @@ class AppTests(CommandCase):
             self.assertEqual((ran.status, ran.out, ran.err.count("\n")), (2, "", 1), argv)
             self.assertIn("--help)", ran.err)
 
+    def test_nothing_asked_for(self) -> None:
+        """Without a command the help is shown, as it is, and the exit status says that nothing was done."""
+        for argv, line in {(): "  run            Run the relay", ("queue",): "  list     List what"}.items():
+            ran = self.run_command(*argv)
+            self.assertEqual((ran.status, ran.out), (2, ""))
+            self.assertIn(f"\n{line}", ran.err)
+
+    def test_every_command_is_told_whole(self) -> None:
+        """No line about a command is cut off."""
+        for argv in ((), ("queue",)):
+            self.assertNotRegex(self.run_command(*argv, "--help").out, r"(?m)^  [a-z-]+ .*\.\.\.$")
+
     def test_options_before_and_after(self) -> None:
         """Global options count before the command, after it, and between; the innermost wins."""
         relay = FakeRelay(self, QUEUE)
@@ -58,7 +70,7 @@ class AppTests(CommandCase):
         self.assertEqual(relay.asked[0].headers["Authorization"], "Bearer s3cret")
         ran = self.run_command("queue", "list", "--endpoint", relay.endpoint, "--token-file", "no-such-file")
         self.assertEqual(ran.status, 1)
-        self.assertIn("no-such-file", ran.err)
+        self.assertEqual(ran.err, "smtprelay: no-such-file: No such file or directory\n")
 
     def test_unexpected(self) -> None:
         """What nobody foresaw is a sentence too: an answer of the wrong shape is no traceback."""

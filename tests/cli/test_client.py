@@ -81,6 +81,11 @@ class ClientTests(CommandCase):
         for url in ("http://", "http://h:x", "http://h/path", "https://:1", "http://[::1"):
             self.assertEqual(self.fails(Client(url)).status, 2, url)
 
+    def test_a_host_is_no_socket(self) -> None:
+        """A host and port without http:// are an error of usage that says how to write them."""
+        error = self.fails(Client("localhost:8080"))
+        self.assertEqual((error.status, str(error)[-21:]), (2, "http://localhost:8080"))
+
 
 class _Denied(Client):
     """root may open everything, so for root the refusal is made."""

@@ -44,6 +44,12 @@ class ListTests(CommandCase):
         self.assertIn("12 waiting: 401 the secret has expired", ran.out)
         self.assertNotIn("host", ran.out)
 
+    def test_waiting_for_a_lane(self) -> None:
+        """What waits for its lane has no time of its own, whatever its due time says."""
+        waiting = summary(state="queued", due=1.0, waiting_for="401 the secret has expired")
+        self.assertRegex(self.listed(queue_of(waiting)).out, r"queued +5 +blocked +acs ")
+        self.assertRegex(self.listed(queue_of(summary(state="queued", due=1.0))).out, r"queued +5 +now +acs ")
+
     def test_control_characters(self) -> None:
         """What strangers wrote cannot command the terminal or break a line."""
         ran = self.listed(queue_of(summary(sender="x\x1b[2J\r\n@example.com")))
@@ -160,6 +166,12 @@ class ShowTests(CommandCase):
             "smtprelay queue retry 7QK2-9FMD.1",
         ):
             self.assertIn(words, out)
+
+    def test_waiting_for_a_lane(self) -> None:
+        """The next attempt of what waits for its lane has no time, and the reason stands below."""
+        out = self.shown(self.detail([], state="queued", due=1.0, waiting_for="401 expired")).out
+        self.assertIn("then      next attempt, when the cause below is gone\n", out)
+        self.assertIn("Why        401 expired\n", out)
 
     def test_over(self) -> None:
         """A delivered mail promises no further attempt and advises nothing."""

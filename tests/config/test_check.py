@@ -34,7 +34,7 @@ class ReferencesTests(SynchronousTestCase):
                 "4:44",
                 'unknown listener "lam" - did you mean "lan"?',
             ),
-            "routes: [{via: []}]": ("4:16", "names no provider"),
+            "routes: [{via: []}]": ("4:16", "via names no provider"),
             "bounces: {via: [lokal]}": ("4:17", 'unknown provider "lokal" - did you mean "local"?'),
         }
         for text, (place, expected) in cases.items():
@@ -70,6 +70,37 @@ class DuplicatesTests(SynchronousTestCase):
         ]
         self.assertEqual([t for t in told(problems_of(text)) if "DUPLICATE" in t], expected)
 
+    def test_any_port(self) -> None:
+        """Port 0 is another port each time."""
+        text = SMALL.replace("tcp:2525", "tcp:0")
+        http = "http: [{endpoint: 'tcp:0:interface=127.0.0.1', serve: [health]}]\n"
+        self.assertEqual(problems_of(text + http), [])
+
+
+class ServicesTests(SynchronousTestCase):
+    def test_nothing_to_do(self) -> None:
+        """What can take, serve or log nothing is told."""
+        cases = {
+            SMALL.replace("name: lan", "limits: {size: 0}"): ("CFG-VALUE", "size is 0: no mail would fit"),
+            SMALL + "http: [{endpoint: 'tcp:1', serve: []}]\n": ("CFG-VALUE", "serve names nothing"),
+            SMALL + "http: [{endpoint: 'tcp:1:interface=127.0.0.1', serve: [dashboard]}]\n": (
+                "CFG-VALUE?",
+                "the dashboard shows nothing without api beside it",
+            ),
+            SMALL + "logging: {levels: {smtprelay.smpt: debug}}\n": (
+                "CFG-UNKNOWN-NAME?",
+                'nothing logs as "smtprelay.smpt" - did you mean "smtprelay.smtp"?',
+            ),
+        }
+        for text, (code, expected) in cases.items():
+            [problem] = problems_of(text)
+            self.assertEqual((codes([problem]), problem.text), ([code], expected))
+
+    def test_loggers(self) -> None:
+        """Stations, their events and other people's loggers may all have a level."""
+        levels = "{smtprelay: warn, smtprelay.dispatch: debug, smtprelay.lane: error, twisted.web: info}"
+        self.assertEqual(problems_of(SMALL + f"logging: {{levels: {levels}}}\n"), [])
+
 
 class RoutesTests(SynchronousTestCase):
     def test_unreachable(self) -> None:
@@ -82,23 +113,28 @@ class RoutesTests(SynchronousTestCase):
         self.assertEqual(problem.text, '"c" can never match: "b" before it has no condition')
 
     def test_retry(self) -> None:
-        """The longest delay is not shorter than the first."""
-        [problem] = problems_of(SMALL + "routes: [{via: [local], retry: {first: 2h}}]\n")
-        self.assertEqual(problem.code, "CFG-VALUE")
+        """The longest delay is not shorter than the first, and the first is one."""
+        for retry, expected in {
+            "first: 2h": "retry.max is shorter than retry.first",
+            "first: 0s": "retry.first is 0: a mail would be tried again at once, for ever",
+        }.items():
+            [problem] = problems_of(SMALL + f"routes: [{{via: [local], retry: {{{retry}}}}}]\n")
+            self.assertEqual((problem.code, problem.text), ("CFG-VALUE", expected))
 
 
 class ProvidersTests(SynchronousTestCase):
     def test_acs_needs_one_way_to_log_in(self) -> None:
         """A connection string, or an endpoint with one or two keys; not both and not neither."""
         string = "connection_string: {env: C}"
-        environ = {"C": "endpoint=https://x.example;accesskey=a"}
+        environ = {"C": "endpoint=https://x.example;accesskey=a2V5", "K": "a2V5"}
         cases = {
             string: [],
-            "endpoint: 'https://x', access_keys: [{env: C}]": [],
-            "access_keys: [{env: C}]": ["CFG-MISSING"],
+            "endpoint: 'https://x', access_keys: [{env: K}]": [],
+            "access_keys: [{env: K}]": ["CFG-MISSING"],
             "endpoint: 'https://x'": ["CFG-MISSING"],
-            string + ", access_keys: [{env: C}]": ["CFG-VALUE"],
-            "endpoint: 'https://x', access_keys: [{env: C}, {env: C}, {env: C}]": ["CFG-VALUE"],
+            string + ", endpoint: 'https://x'": ["CFG-VALUE"],
+            string + ", access_keys: [{env: K}]": ["CFG-VALUE"],
+            "endpoint: 'https://x', access_keys: [{env: K}, {env: K}, {env: K}]": ["CFG-VALUE"],
         }
         for settings, expected in cases.items():
             text = with_provider("type: acs, sender: a@b, " + settings)

@@ -38,7 +38,7 @@ class OverlayTests(SynchronousTestCase):
         environ = {
             "SMTPRELAY_PROVIDERS__A__TYPE": "acs",
             "SMTPRELAY_PROVIDERS__A__SENDER": "a@b",
-            "SMTPRELAY_PROVIDERS__A__CONNECTION_STRING": "endpoint=https://x.example;accesskey=a",
+            "SMTPRELAY_PROVIDERS__A__CONNECTION_STRING": "endpoint=https://x.example;accesskey=a2V5",
         }
         provider = load_text(text, environ).config.providers["a"]
         assert isinstance(provider, Acs)

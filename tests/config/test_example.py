@@ -58,9 +58,13 @@ class ExampleTests(SynchronousTestCase):
             "the choice webhook",
             "the delivery synchronous",
             "the engine postgres",
-            "the privacy addresses: masked",
-            "the privacy subjects: false",
+            "a second provider for bounces",
+            "keeping bodies of what is finished",
+            "privacy.addresses: masked",
+            "privacy.subjects: false",
             "the profile legacy",
+            "the timeout of a folder",
+            "the timeout of a smarthost",
         }
         self.assertEqual(unused, others)
 

@@ -1,37 +1,36 @@
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.config.loading import SMALL, codes, problems_of
+from tests.config.loading import SMALL, codes, problems_of, with_provider
 
 
 class ReachTests(SynchronousTestCase):
-    def test_files(self) -> None:
-        """A certificate that is not there, or is a folder, is told with its path."""
-        for path, reason in {"/nope.pem": "no such file or directory", "/": "is a directory"}.items():
-            text = SMALL.replace("name: lan", f"name: lan, tls: {{certificate: {path}, key: {path}}}")
-            texts = [problem.text for problem in problems_of(text)]
-            self.assertEqual(len(texts), 2)
-            self.assertIn(f"certificate: file {path}: {reason}", texts[0])
-            self.assertIn(f"key: file {path}: {reason}", texts[1])
+    def test_expiry(self) -> None:
+        """From thirty days before a secret expires on, each start warns of it."""
+        today = datetime.now(UTC).date()
+        for days, expected in {-1: "expired on", 0: "expires on", 29: "expires on", 32: None}.items():
+            day = today + timedelta(days=days)
+            secret = f"{{env: C, expires: {day}}}"
+            text = with_provider(f"type: acs, connection_string: {secret}, sender: a@b")
+            problems = problems_of(text, {"C": "endpoint=https://x.example;accesskey=a2V5"})
+            where = "providers.more.connection_string"
+            wanted = [f"{where}: the secret {expected} {day}"] if expected else []
+            self.assertEqual([problem.text for problem in problems], wanted)
+            self.assertEqual(codes(problems), ["CFG-EXPIRES?"] * len(wanted))
 
-    def test_spool(self) -> None:
-        """The spool's folder may be made, but not below a file."""
-        file = Path(self.mktemp())
-        file.write_text("")
-        for path, expected in (
-            (file, ["CFG-SPOOL"]),
-            (file / "spool", ["CFG-SPOOL"]),
-            (file.parent / "a/b", []),
+    def test_access_keys(self) -> None:
+        """A key that is no base64 is a warning, and is not repeated."""
+        acs = "type: acs, sender: a@b, "
+        for settings in (
+            "connection_string: {env: C}",
+            "endpoint: 'https://x.example', access_keys: [{env: K}]",
         ):
-            self.assertEqual(
-                codes(problems_of(SMALL.replace("path: spool", f"path: {path.absolute()}"))), expected
-            )
-
-    def test_memory(self) -> None:
-        """A spool in memory has no folder."""
-        text = SMALL.replace("path: spool", "engine: memory, path: /dev/null/x")
-        self.assertEqual(problems_of(text), [])
+            environ = {"C": "endpoint=https://x.example;accesskey=not_a_key", "K": "not_a_key"}
+            [problem] = problems_of(with_provider(acs + settings), environ)
+            self.assertEqual((problem.code, problem.severity), ("CFG-SECRET", "warning"))
+            self.assertIn("no base64", problem.text)
+            self.assertNotIn("not_a_key", problem.text)
 
     def test_endpoints(self) -> None:
         """An endpoint that Twisted does not know is told at its place."""

@@ -1,17 +1,26 @@
 from ipaddress import ip_network
+from tempfile import mkdtemp
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.config.safety import anyone
+from smtprelay.testing.certificates import make_certificate
 from tests.config.loading import codes, problems_of, with_provider
 
 REST = "providers: {local: {type: capture, path: captured}}\nspool: {path: spool}\n"
 USERS = "users: [{name: u, password_hash: '$scrypt$ln=15,r=8,p=1$c2FsdA==$aGFzaA=='}]\n"
-TLS = "tls: {certificate: /etc/hostname}"
+TLS = "tls: {certificate: CERTIFICATE, key: KEY}"
+
+
+def with_certificate(text: str) -> str:
+    """Return ``text`` with a certificate that is one, in the place of the words in :data:`TLS`."""
+    files = make_certificate(mkdtemp())
+    return text.replace("CERTIFICATE", str(files.certificate)).replace("KEY", str(files.key))
 
 
 def listener(settings: str, rest: str = "") -> list[str]:
     """Return the codes of the problems of one listener that others can reach."""
+    settings = with_certificate(settings) if "CERTIFICATE" in settings else settings
     return codes(problems_of(f"listeners: [{{endpoint: 'tcp:2525', {settings}}}]\n" + REST + rest))
 
 
@@ -88,7 +97,7 @@ class SitesTests(SynchronousTestCase):
         token = "tokens: [{name: ops, hash: '$scrypt$ln=15,r=8,p=1$c2FsdA==$aGFzaA=='}]"
         cases = {
             "endpoint: 'tcp:1', serve: [api]": ["CFG-NO-TOKENS"],
-            "endpoint: 'tcp:1', serve: [health, dashboard]": ["CFG-NO-TOKENS"],
+            "endpoint: 'tcp:1', serve: [health, dashboard, api]": ["CFG-NO-TOKENS"],
             "endpoint: 'tcp:1', serve: [health, metrics]": [],
             "endpoint: 'tcp:1:interface=127.0.0.1', serve: [dashboard, api]": [],
             "endpoint: 'tcp:1', serve: [api], " + token: [],
@@ -109,9 +118,9 @@ class ClearTextTests(SynchronousTestCase):
             "connection_string: {env: K}": ["CFG-SECRET"],
         }
         environ = {
-            "K": "key",
-            "REMOTE": "endpoint=http://example.com/;accesskey=a==",
-            "LOCAL": "endpoint=http://127.0.0.1:1/;accesskey=a==",
+            "K": "a2V5",
+            "REMOTE": "endpoint=http://example.com/;accesskey=a2V5",
+            "LOCAL": "endpoint=http://127.0.0.1:1/;accesskey=a2V5",
         }
         for settings, expected in cases.items():
             self.assertEqual(codes(problems_of(with_provider(acs + settings), environ)), expected, settings)

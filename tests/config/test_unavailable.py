@@ -18,6 +18,12 @@ class UnavailableTests(SynchronousTestCase):
             SMALL + "workers: 4\n": "running several workers",
             SMALL + "routes: [{via: [local], rewrite: {from: a@b}}]\n": "rewriting",
             SMALL + "routes: [{via: [local], on_failed: webhook}]\n": "the choice webhook",
+            SMALL.replace("name: lan", "reply_deadline: 9s"): "a deadline for the provider's verdict",
+            SMALL.replace(
+                "path: spool", "path: spool, keep: {bodies: 1d}"
+            ): "keeping bodies of what is finished",
+            SMALL.replace("captured}", "captured, timeout: 9s}"): "the timeout of a folder",
+            SMALL + "privacy: {subjects: False}\n": "privacy.subjects: false",
         }
         for text, what in cases.items():
             self.assertEqual(unavailable(text), [f"{what} is not available in this version"])
@@ -25,7 +31,25 @@ class UnavailableTests(SynchronousTestCase):
     def test_default_spelled_out(self) -> None:
         """A setting that is null or has a value that works is no error."""
         text = SMALL.replace("name: lan", "delivery: spool, proxy_trust: ~, auth: {mechanisms: [PLAIN]}")
+        text = text.replace("path: spool", "path: spool, keep: {bodies: 0}")
         self.assertEqual(unavailable(text + "workers:\n"), [])
+        self.assertEqual(unavailable(text + "workers: 1\n"), [])
+
+    def test_only_of_some_types(self) -> None:
+        """A setting that works for one type of provider may do nothing for another."""
+        acs = "type: acs, connection_string: {env: C}, sender: a@b, timeout: 9s"
+        self.assertEqual(unavailable(with_provider(acs)), [])
+        host = "type: smarthost, host: h, timeout: 9s"
+        self.assertEqual(
+            unavailable(with_provider(host)), ["the timeout of a smarthost is not available in this version"]
+        )
+
+    def test_a_second_one(self) -> None:
+        """Of a list that may have one entry, the second is told."""
+        bounces = "bounces: {{via: [{}]}}\n"
+        self.assertEqual(unavailable(SMALL + bounces.format("local")), [])
+        [problem] = problems_of(with_provider("type: capture, path: x") + bounces.format("local, more"))
+        self.assertEqual((problem.code, problem.line), ("CFG-UNAVAILABLE", 5))
 
     def test_values_are_checked_all_the_same(self) -> None:
         """The keys of what is not available are checked fully."""

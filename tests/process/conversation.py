@@ -46,13 +46,13 @@ class Conversation(LineReceiver):
         return await self.reply()
 
     async def mail(self, content: bytes, *recipients: str, sender: str = "app@example.org") -> str:
-        """Send one mail in a session that has said hello; return the first reply that refuses, or the last."""
+        """Send one mail, whole lines, after hello; return the first reply that refuses, or the last."""
         commands = [f"MAIL FROM:<{sender}>", *(f"RCPT TO:<{each}>" for each in recipients), "DATA"]
         for command in commands:
             reply = await self.say(command)
             if reply[0] not in "23":
                 return reply
-        self.write(content.replace(b"\r\n.", b"\r\n..") + b"\r\n.\r\n")
+        self.write(content.replace(b"\r\n.", b"\r\n..") + b".\r\n")
         return await self.reply()
 
     def write(self, octets: bytes) -> None:

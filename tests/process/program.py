@@ -9,7 +9,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -41,24 +42,17 @@ class Program(ProcessProtocol):
         self._waiting: list[tuple[Callable[[], object], Deferred[object]]] = []
 
     @classmethod
-    def start(
-        cls,
-        command: Sequence[str],
-        folder: Path,
-        *,
-        user: int | None = None,
-        environ: Mapping[str, str] | None = None,
-    ) -> "Program":
-        """Start ``command`` in ``folder``, as ``user``, with ``environ`` added to a plain environment."""
+    def start(cls, command: Sequence[str], folder: Path, **environ: str) -> "Program":
+        """Start ``command`` in ``folder``, with little in its environment but ``environ``."""
         program = cls()
-        plain = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(folder), **(environ or {})}
-        reactor.spawnProcess(program, command[0], command, env=plain, path=str(folder), uid=user, gid=user)
+        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(folder), **environ}
+        reactor.spawnProcess(program, command[0], command, env=environ, path=str(folder))
         return program
 
     @classmethod
-    def python(cls, arguments: Sequence[str], folder: Path, *, user: int | None = None) -> "Program":
+    def python(cls, arguments: Sequence[str], folder: Path) -> "Program":
         """Start the Python of this test with ``arguments``."""
-        return cls.start([sys.executable, "-P", *arguments], folder, user=user)
+        return cls.start([sys.executable, "-P", *arguments], folder)
 
     async def says(self, pattern: str) -> re.Match[str]:
         """Wait until its standard output has ``pattern``; return the match."""
@@ -82,21 +76,19 @@ class Program(ProcessProtocol):
 
     def signal(self, number: int) -> None:
         """Send it a signal; one that has ended does not mind."""
-        try:
+        with suppress(ProcessExitedAlready):
             self.transport.signalProcess(number)
-        except ProcessExitedAlready:
-            pass
 
     # --- called by Twisted
 
-    def outReceived(self, octets: bytes) -> None:  # noqa: N802
+    def outReceived(self, octets: bytes) -> None:
         self.out += octets
         self._look()
 
-    def errReceived(self, octets: bytes) -> None:  # noqa: N802
+    def errReceived(self, octets: bytes) -> None:
         self.err += octets
 
-    def processEnded(self, reason: Failure) -> None:  # noqa: N802
+    def processEnded(self, reason: Failure) -> None:
         ended = reason.value
         self.status = 0 if isinstance(ended, ProcessDone) else (ended.exitCode or -(ended.signal or 0))
         self._look()

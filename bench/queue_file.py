@@ -1,0 +1,105 @@
+"""
+Spools with many deliveries, written by the queue's own operations in bulk.
+"""
+
+import random
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from attrs import frozen
+
+from bench.load import SENDER
+from smtprelay.message import Client, Draft, Envelope, Pace, Planned, Recipient
+from smtprelay.spool.accept import Arrival, accept
+from smtprelay.spool.connection import Connection
+from smtprelay.spool.identity import new_id
+from smtprelay.spool.sqlite import DATABASE, SqliteEngine, prepare_folder
+
+_BATCH: Final = 2000
+_REASON: Final = "451 4.7.1 try again later"
+
+
+@frozen
+class Many:
+    """So many deliveries of 1 KB that wait at one provider."""
+
+    provider: str
+    count: int
+
+
+def engine_of(folder: Path, provider: str) -> SqliteEngine:
+    """Return the engine of a spool in ``folder``, for transactions of our own."""
+    paces: Mapping[str, Pace] = {provider: Pace(concurrency=1_000_000)}
+    return SqliteEngine(database=str(folder / DATABASE), paces=paces, lease=60.0, seconds=time.time)
+
+
+def connect(engine: SqliteEngine) -> Connection:
+    """Open a spool without syncing: it is the statements that are measured, or just to be done."""
+    connection = engine.connect()
+    connection.execute("PRAGMA synchronous = OFF")
+    return connection
+
+
+def fill(folder: Path, many: Many) -> None:
+    """Write a spool in ``folder`` in which ``many`` are queued."""
+    prepare_folder(str(folder))
+    engine, chance = engine_of(folder, many.provider), random.Random(1)
+    body = (b"Subject: waiting\r\nMessage-ID: <%d@example.com>\r\n\r\n" % many.count).ljust(
+        1022, b"x"
+    ) + b"\r\n"
+    with closing(connect(engine)) as connection:
+        for start in range(0, many.count, _BATCH):
+            with engine.transaction(connection) as transaction:
+                for _ in range(min(_BATCH, many.count - start)):
+                    accept(transaction, _arrival(many.provider, body, chance), claiming=False)
+
+
+def defer(folder: Path, many: Many) -> None:
+    """Have all of them tried once, and due in an hour or later, one after the other."""
+    later = time.time() + 3600
+    with closing(connect(engine_of(folder, many.provider))) as connection:
+        connection.execute("BEGIN")
+        connection.execute(
+            "UPDATE delivery SET state = 'deferred', attempt = 1, tries = 1, reason = ?,"
+            " due = ? + rowid * 0.001",
+            (_REASON, later),
+        )
+        connection.execute("UPDATE lane SET deferred = queued, queued = 0, due = ?", (later,))
+        connection.execute(
+            "INSERT INTO attempt (message, n, number, provider, node, started, ended, outcome, reason)"
+            " SELECT message, n, 1, ?, 'local', ?, ?, 'deferred', ? FROM delivery",
+            (many.provider, later, later, _REASON),
+        )
+        connection.execute("COMMIT")
+
+
+def block(folder: Path, many: Many) -> None:
+    """Stop the lane in which all of them wait, for a day."""
+    engine = engine_of(folder, many.provider)
+    with closing(connect(engine)) as connection, engine.transaction(connection) as transaction:
+        transaction.lanes.get(many.provider, "").block(
+            transaction.now + 86400, "401 expired", transaction.now
+        )
+
+
+def _arrival(provider: str, body: bytes, chance: random.Random) -> Arrival:
+    recipients = (Recipient(address="somebody@example.net"),)
+    now = time.time()
+    draft = Draft(
+        id=new_id(now, chance.getrandbits),
+        envelope=Envelope(sender=SENDER, recipients=recipients),
+        client=Client(address="127.0.0.1", listener="in", helo="bench", protocol="ESMTP"),
+        received=now,
+    )
+    planned = [Planned(route="waiting", provider=provider, lane="", recipients=recipients)]
+    return Arrival(
+        draft=draft,
+        size=len(body),
+        subject="waiting",
+        message_id="<1@example.com>",
+        planned=planned,
+        rest=body,
+    )

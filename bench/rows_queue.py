@@ -1,0 +1,151 @@
+"""
+Rows about a queue that is long: what waits must not slow down what goes.
+"""
+
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
+from pathlib import Path
+from socket import AF_UNIX, socket
+
+from bench.comparison import NO_BOUNDS, Bounds
+from bench.load import Conversation
+from bench.measure import resident
+from bench.ours import NOWHERE, Ours, acs
+from bench.queue_file import Many, block, connect, defer, engine_of, fill
+from bench.sinks import HttpSink
+from bench.table import Row
+from bench.workplace import Workplace
+from smtprelay.dispatch.settle import returned
+from smtprelay.spool.claim import claim
+from smtprelay.spool.settle import settle
+
+_MILLION = 1_000_000
+_BEHIND = 100_000
+_SINGLE_MAILS = 50
+_CLAIMS = 100
+
+
+def million(work: Workplace) -> Iterator[Row]:
+    """A relay that starts with a million deliveries which all wait for later."""
+    many = Many("out", work.scaled(_MILLION))
+    folder = work.place("million")
+    fill(folder / "spool", many)
+    defer(folder / "spool", many)
+    began = time.monotonic()
+    with Ours(folder, {"out": NOWHERE}) as relay:
+        until_greeting = time.monotonic() - began
+        short = [_asked(relay.control, "/api/v1/queue?limit=50") for _ in range(5)]
+        long = [_asked(relay.control, "/api/v1/queue?limit=1000") for _ in range(5)]
+        memory = resident(relay.pid) / (1 << 20)
+    size = (folder / "spool/spool.db").stat().st_size >> 20
+    about = f"{many.count} deferred of 1 KB, {size} MiB on disk, read before"
+    yield _alone("start to first 220", until_greeting, "s", (5, 1), about)
+    first, slowest = short[0] * 1000, max(short) * 1000
+    note = f"by the control socket, 50 lines; first {first:.1f}, slowest {slowest:.1f} ms"
+    listed, longer = statistics.median(short) * 1000, statistics.median(long) * 1000
+    yield _alone("queue list, a million deferred", listed, "ms", (50, 10), note)
+    yield _alone("queue list of 1000 lines, a million deferred", longer, "ms")
+    yield _alone("memory, a million deferred", memory, "MiB", (150, 100), about)
+    cost = _claim_cost(folder / "spool", "out", _CLAIMS // 5, found=False)
+    yield _alone("claim, a million deferred", cost, "ms", (50, 10), "without the sync; nothing is due")
+
+
+def claim_cost(work: Workplace) -> Iterator[Row]:
+    """One claim, with so much in its lane."""
+    costs = {}
+    for count in (10, 1000, 100_000):
+        folder = work.place("claim") / "spool"
+        fill(folder, Many("out", count))
+        costs[count] = _claim_cost(folder, "out", work.scaled(_CLAIMS), found=True)
+    for count, cost in costs.items():
+        note = "one delivery claimed, without the sync"
+        yield _alone(f"claim with {count} queued", cost, "ms", note=note)
+    yield _alone("claim, 100,000 ÷ 10 queued", costs[100_000] / costs[10], "times")
+
+
+def behind_blocked(work: Workplace) -> Iterator[Row]:
+    """A single mail on a free route, while many are due in a lane that is blocked."""
+    many = Many("stuck", work.scaled(_BEHIND))
+    full, empty = work.place("blocked"), work.place("idle")
+    fill(full / "spool", many)
+    block(full / "spool", many)
+    times = {}
+    with ExitStack() as stack:
+        for name, folder in (("idle", empty), ("blocked", full)):
+            sink = stack.enter_context(HttpSink(work.place("sink")))
+            relay = stack.enter_context(Ours(folder, {"free": acs(sink.port), "stuck": NOWHERE}))
+            times[name] = _single_mails(relay.port, sink, work.scaled(_SINGLE_MAILS))
+    idle, blocked = times["idle"] * 1000, times["blocked"] * 1000
+    yield Row(
+        measure=f"single mail, {many.count} due behind a block ÷ idle",
+        ours=f"{blocked:.2f} ms",
+        peer=f"{idle:.2f} ms",
+        value=blocked / idle,
+        note="median from MAIL to the provider's having it",
+    )
+
+
+def _single_mails(port: int, sink: HttpSink, count: int) -> float:
+    """Return the median time from MAIL until the sink has the mail, in seconds."""
+    conversation, times = Conversation(port), []
+    for n in range(count + 5):
+        before, began = sink.count(), time.monotonic()
+        conversation.send(b"Subject: single\r\n\r\n" + b"x" * 70)
+        while sink.count() == before:
+            if time.monotonic() - began > 30:
+                raise RuntimeError("a single mail was not delivered within 30 s")
+            time.sleep(0.0001)
+        times.append(time.monotonic() - began)
+        time.sleep(0.02 if n else 0.5)
+    conversation.close()
+    return statistics.median(times[5:])
+
+
+def _claim_cost(spool: Path, provider: str, count: int, *, found: bool) -> float:
+    """Return the median of one claim, milliseconds; what it claimed is given back."""
+    engine, times = engine_of(spool, provider), []
+    with closing(connect(engine)) as connection:
+        for _ in range(count):
+            began = time.perf_counter()
+            with engine.transaction(connection) as transaction:
+                work = claim(transaction, 1)
+            times.append(time.perf_counter() - began)
+            if bool(work.claims) is not found:
+                raise RuntimeError(f"the claim found {len(work.claims)}")
+            with engine.transaction(connection) as transaction:
+                for each in work.claims:
+                    settle(transaction, each, returned(each, transaction.now))
+    return statistics.median(times) * 1000
+
+
+class _Control(HTTPConnection):
+    """HTTP over a UNIX socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=60)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket(AF_UNIX)
+        self.sock.connect(str(self._path))
+
+
+def _asked(control: Path, path: str) -> float:
+    """Return how long the relay takes for an answer, seconds."""
+    began = time.perf_counter()
+    with closing(_Control(control)) as connection:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        text = answer.read()
+    if answer.status != 200:
+        raise RuntimeError(f"{path}: {answer.status} {text[:200]!r}")
+    return time.perf_counter() - began
+
+
+def _alone(measure: str, value: float, unit: str, bounds: Bounds = NO_BOUNDS, note: str = "") -> Row:
+    """Return the row of a figure that has no peer."""
+    must, goal = bounds
+    return Row(measure=measure, ours=f"{value:.3g} {unit}", value=value, must=must, goal=goal, note=note)

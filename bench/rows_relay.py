@@ -1,0 +1,94 @@
+"""
+Rows about mail that goes through: from a client to a sink, over SMTP and over HTTP.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from bench.comparison import busy, cpu_row, rate_row
+from bench.load import Load
+from bench.ours import Ours, acs, smarthost
+from bench.peers import Postfix, Server
+from bench.rounds import Side, alternate, median
+from bench.sinks import HttpSink, SmtpSink
+from bench.table import Row
+from bench.workplace import Workplace, spelled
+
+_SMTP = {10_000: (0.3, 0.15), 100_000: (0.6, 0.4), 5_000_000: (1.2, 0.8)}
+
+_LATENCY = 0.05
+_CONCURRENCY = 50
+
+
+def relay_cpu(work: Workplace) -> Iterator[Row]:
+    """CPU of a message that comes and goes, by SMTP and by the API of Azure, beside Postfix's by SMTP."""
+    for size, bounds in _SMTP.items():
+        with ExitStack() as stack:
+            to_postfix, to_smarthost = (stack.enter_context(SmtpSink(work.place("sink"))) for _ in range(2))
+            to_acs = stack.enter_context(HttpSink(work.place("sink")))
+            postfix = stack.enter_context(Postfix(work.place("postfix"), to_postfix.port))
+            ours = stack.enter_context(Ours(work.place("smarthost"), {"out": smarthost(to_smarthost.port)}))
+            http = stack.enter_context(Ours(work.place("acs"), {"out": acs(to_acs.port)}))
+            sides = [
+                Side(name="ours", port=ours.port, pid=ours.pid, sink=to_smarthost),
+                Side(name="acs", port=http.port, pid=http.pid, sink=to_acs),
+                Side(name="postfix", port=postfix.port, pid=postfix.pid, sink=to_postfix),
+            ]
+            results = alternate(sides, work.load(size), work.rounds)
+        over_smtp = {name: results[name] for name in ("ours", "postfix")}
+        yield cpu_row(f"relay CPU, smarthost, {spelled(size)}", over_smtp, "postfix", bounds)
+        over_http = {"ours": results["acs"], "postfix": results["postfix"]}
+        yield cpu_row(f"relay CPU, acs, {spelled(size)}", over_http, "postfix")
+
+
+def delivered_rate(work: Workplace) -> Iterator[Row]:
+    """Deliveries a second of one process to an HTTP provider without latency, beside Postfix to its sink."""
+    with ExitStack() as stack:
+        to_postfix = stack.enter_context(SmtpSink(work.place("sink")))
+        to_acs = stack.enter_context(HttpSink(work.place("sink")))
+        postfix = stack.enter_context(Postfix(work.place("postfix"), to_postfix.port))
+        ours = stack.enter_context(Ours(work.place("acs"), {"out": acs(to_acs.port)}))
+        sides = [
+            Side(name="ours", port=ours.port, pid=ours.pid, sink=to_acs),
+            Side(name="postfix", port=postfix.port, pid=postfix.pid, sink=to_postfix),
+        ]
+        results = alternate(sides, work.load(10_000, 50), work.rounds)
+    yield rate_row("delivered, HTTP 0 ms ÷ Postfix", results, "postfix", "delivered", (2, 3))
+
+
+def ceiling(work: Workplace) -> Iterator[Row]:
+    """How near deliveries come to what the provider's latency and our concurrency allow."""
+    with ExitStack() as stack:
+        sink = stack.enter_context(HttpSink(work.place("sink"), _LATENCY))
+        ours = stack.enter_context(Ours(work.place("acs"), {"out": acs(sink.port, _CONCURRENCY)}))
+        sides = [Side(name="ours", port=ours.port, pid=ours.pid, sink=sink)]
+        results = alternate(sides, work.load(10_000, 50), work.rounds)
+    rate, most = median(results, "ours", "delivered"), _CONCURRENCY / _LATENCY
+    yield Row(
+        measure="delivered ÷ (concurrency ÷ latency)",
+        ours=f"{rate:.0f}/s",
+        peer=f"{most:.0f}/s",
+        value=rate / most,
+        must=0.8,
+        goal=0.95,
+        more=True,
+        note=busy(results),
+    )
+
+
+def awaiting(work: Workplace) -> Iterator[Row]:
+    """Beside a relay whose clients wait for its provider."""
+    with ExitStack() as stack:
+        to_ours, to_peer = (stack.enter_context(HttpSink(work.place("sink"), _LATENCY)) for _ in range(2))
+        ours = stack.enter_context(Ours(work.place("acs"), {"out": acs(to_ours.port, _CONCURRENCY)}))
+        url = f"http://127.0.0.1:{to_peer.port}/"
+        peer = stack.enter_context(Server(work.place("aiosmtpd"), "aiosmtpd", url))
+        sides = [
+            Side(name="ours", port=ours.port, pid=ours.pid, sink=to_ours),
+            Side(name="aiosmtpd", port=peer.port, pid=peer.pid, sink=to_peer),
+        ]
+        # The peer gets fewer: it takes 200 a second at most.
+        load, fewer = work.load(10_000), Load(10_000, work.scaled(1000), 10)
+        results = {**alternate(sides[:1], load, work.rounds), **alternate(sides[1:], fewer, work.rounds)}
+    yield rate_row("accepted ÷ aiosmtpd that awaits", results, "aiosmtpd", "accepted", (10, 20))
+    yield rate_row("delivered ÷ aiosmtpd that awaits", results, "aiosmtpd", "delivered", (4, 4.8))

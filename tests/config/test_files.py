@@ -1,0 +1,98 @@
+from pathlib import Path
+from tempfile import mkdtemp
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.testing.certificates import make_certificate
+from tests.config.loading import SMALL, codes, problems_of, with_provider
+
+
+def with_tls(settings: str) -> str:
+    """Return a configuration whose listener has these ``settings`` of TLS."""
+    return SMALL.replace("name: lan", f"name: lan, tls: {{{settings}}}")
+
+
+class CertificatesTests(SynchronousTestCase):
+    def test_unreadable(self) -> None:
+        """A certificate that is not there, or is a folder, is told with its path."""
+        for path, reason in {"/nope.pem": "no such file or directory", "/": "is a directory"}.items():
+            texts = [problem.text for problem in problems_of(with_tls(f"certificate: {path}, key: {path}"))]
+            self.assertEqual(len(texts), 2)
+            self.assertIn(f"certificate: file {path}: {reason}", texts[0])
+            self.assertIn(f"key: file {path}: {reason}", texts[1])
+
+    def test_unusable(self) -> None:
+        """A key that is missing or another's, and ciphers that nobody knows, are told as at the start."""
+        made, other = make_certificate(mkdtemp()), make_certificate(mkdtemp())
+        cases = {
+            f"certificate: {made.certificate}": "no private key in PEM form in it",
+            f"certificate: {made.key}, key: {made.key}": "no certificate in PEM form in it",
+            f"certificate: {made.certificate}, key: {other.key}": "does not belong to the certificate",
+            f"certificate: {made.certificate}, key: {made.key}, ciphers: FOO": "no such ciphers",
+        }
+        for settings, expected in cases.items():
+            [problem] = problems_of(with_tls(settings))
+            self.assertEqual(problem.code, "CFG-TLS")
+            self.assertIn(expected, problem.text)
+
+    def test_good(self) -> None:
+        """A pair that belongs together is fine, and without TLS nobody looks."""
+        made = make_certificate(mkdtemp())
+        self.assertEqual(problems_of(with_tls(f"certificate: {made.certificate}, key: {made.key}")), [])
+        self.assertEqual(problems_of(with_tls("mode: off, certificate: /nope.pem")), [])
+
+
+class AuthoritiesTests(SynchronousTestCase):
+    def test_ca(self) -> None:
+        """A file of certificates to trust holds at least one."""
+        made = make_certificate(mkdtemp())
+        for file, expected in {made.ca: [], made.key: ["CFG-FILE"], "/nope.pem": ["CFG-FILE"]}.items():
+            text = with_provider(f"type: smarthost, host: h, ca: {file}")
+            self.assertEqual(codes(problems_of(text)), expected, file)
+
+
+class FoldersTests(SynchronousTestCase):
+    def test_spool(self) -> None:
+        """The spool's folder may be made, but not below a file."""
+        file = Path(self.mktemp())
+        file.write_text("")
+        for path, expected in (
+            (file, ["CFG-SPOOL"]),
+            (file / "spool", ["CFG-SPOOL"]),
+            (Path(mkdtemp()) / "a/b", []),
+        ):
+            self.assertEqual(
+                codes(problems_of(SMALL.replace("path: spool", f"path: {path.absolute()}"))), expected
+            )
+
+    def test_memory(self) -> None:
+        """A spool in memory has no folder."""
+        text = SMALL.replace("path: spool", "engine: memory, path: /dev/null/x")
+        self.assertEqual(problems_of(text), [])
+
+    def test_log(self) -> None:
+        """The folder of the log must be there."""
+        [problem] = problems_of(SMALL + "logging: {file: nope/log}\n")
+        self.assertEqual(problem.code, "CFG-FILE")
+        self.assertEqual(problems_of(SMALL + "logging: {file: log}\n"), [])
+
+
+class SocketsTests(SynchronousTestCase):
+    def test_too_long(self) -> None:
+        """A path that no address has room for is told, with what to do."""
+        for length, expected in {107: [], 108: ["CFG-SOCKET"]}.items():
+            path = "/tmp/".ljust(length, "s")
+            problems = problems_of(SMALL + f"control: {path}\n")
+            self.assertEqual(codes(problems), expected, length)
+            for problem in problems:
+                self.assertIn("set control to a shorter one", problem.text)
+
+    def test_no_folder(self) -> None:
+        """The folder of a socket must be there, also that of a listener."""
+        for text in (
+            SMALL + "control: /nope/s\n",
+            SMALL.replace("tcp:2525:interface=127.0.0.1", "unix:/nope/s"),
+        ):
+            [problem] = problems_of(text)
+            self.assertEqual(problem.code, "CFG-SOCKET")
+            self.assertIn("cannot write in /nope: no such file or directory", problem.text)

@@ -1,0 +1,28 @@
+"""
+Promises 1 and 2 under ``kill -9``, in the short form; ``make crash`` runs the long one.
+"""
+
+import random
+
+from twisted.trial.unittest import TestCase
+
+from tests.process.relay_process import RelayProcess
+from tests.process.stage import Stage
+from tests.process.storm import Kill, Storm
+from tests.process.wrapped_relay import POINTS
+
+
+class CrashTests(Stage, TestCase):
+    async def test_nothing_is_lost_and_nothing_comes_twice(self) -> None:
+        """Killed at each commit point and at three more moments: all that got its 250 arrives once."""
+        acs = await self.fake_acs()
+        relay = self.ending(RelayProcess.to_acs(self.folder, acs, accept_on="succeeded"))
+        kills = [Kill(point) for point in POINTS]
+        kills += [Kill(after=random.uniform(0.02, 0.4)) for _ in range(3)]
+        random.shuffle(kills)
+        tally = await Storm(relay, acs, mails=200, clients=50).rage(kills)
+        told = f"{tally}\n{kills}"
+        self.assertEqual((tally.lost, tally.duplicated, tally.spoilt), ([], [], []), told)
+        self.assertEqual(tally.left_over, 0, told)
+        self.assertGreaterEqual(tally.accepted, 200, told)
+        self.assertEqual(set(tally.reached), {*POINTS, "any moment"}, told)

@@ -1,0 +1,30 @@
+"""
+Becomes another command without any capability: ``python -m tests.process.without_rights COMMAND…``.
+
+Root without them is bound by the modes of files and by privileged ports as everybody is, and can
+still read the Python that lies in its own home. Who is not root has none to lose.
+"""
+
+import ctypes
+import os
+import sys
+
+#: Of ``prctl``, see <linux/prctl.h>.
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
+
+
+def drop_all() -> None:
+    """Empty the bounding set: what is executed from now on gets nothing."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    capability = 0
+    while libc.prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0:
+        if libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl")
+        capability += 1
+
+
+if __name__ == "__main__":
+    if os.getuid() == 0:
+        drop_all()
+    os.execv(sys.argv[1], sys.argv[1:])

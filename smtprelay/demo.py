@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from email.message import EmailMessage
+from email.utils import formatdate, make_msgid
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,14 +39,15 @@ providers:
 http:
   - {{endpoint: "tcp:{http}:interface=127.0.0.1", serve: [dashboard, api, health, metrics]}}
 spool: {{path: {folder}/spool}}
+logging: {{levels: {{smtprelay.config: warn}}}}
 """
 
 _WELCOME: Final = """
   SMTP   127.0.0.1:{smtp}      no login needed from this machine; nothing leaves it
   Page   http://127.0.0.1:{http}/      the mails that reached the provider
-  Try    smtprelay send --server 127.0.0.1:{smtp} --to you@example.com
+  Try    {program} send --server 127.0.0.1:{smtp} --to you@example.com
          swaks --server 127.0.0.1:{smtp} --to you@example.com --attach @README.rst
-  See    smtprelay -c {folder}/smtprelay.yaml queue list
+  See    {program} -c {folder}/smtprelay.yaml queue list --state delivered
          curl http://127.0.0.1:{http}/metrics
 
   Ctrl-C ends it; {folder} is removed then.
@@ -83,7 +85,7 @@ def _start(folder: Path, smtp: int, http: int, reactor: Any, failed: Callable[[i
 
     def welcome(relay: Relay) -> None:
         listening = _ports(relay)
-        sys.stdout.write(_WELCOME.format(folder=folder, **listening))
+        sys.stdout.write(_WELCOME.format(folder=folder, program=_program(), **listening))
         sys.stdout.flush()
         sample = Deferred.fromCoroutine(_in_thread(reactor, _send_sample, listening["smtp"]))
         sample.addErrback(lambda failure: sys.stderr.write(f"the sample mail failed: {failure.value}\n"))
@@ -94,8 +96,15 @@ def _start(folder: Path, smtp: int, http: int, reactor: Any, failed: Callable[[i
 class _Cloud(Site):
     """The fake's site, whose access log does not belong into the relay's."""
 
+    noisy = False
+
     def log(self, request: Any) -> None:
         """Write nothing."""
+
+
+def _program() -> str:
+    """Return what a shell must be told to run this command again: its name, or its path off the ``PATH``."""
+    return "smtprelay" if shutil.which("smtprelay") else sys.argv[0]
 
 
 def _write(path: Path, text: str) -> None:
@@ -120,6 +129,8 @@ def sample_mail() -> EmailMessage:
     mail["From"] = "Demo <demo@example.com>"
     mail["To"] = "You <you@example.com>"
     mail["Cc"] = "A colleague <colleague@example.com>"
+    mail["Date"] = formatdate(localtime=True)
+    mail["Message-ID"] = make_msgid(domain="demo.localhost")
     mail["X-Demo"] = "yes"
     mail.set_content("This mail came in by SMTP, lay safely on disk, and left through an HTTP API.\n")
     mail.add_alternative(

@@ -62,26 +62,10 @@ def _waiting(stock: Stock) -> Metric:
     return family
 
 
-class _WithoutCreated(Collector):
-    """
-    A registry without the ``_created`` series, which double the output for nobody.
-
-    prometheus-client can only leave them out for the whole process.
-    """
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-
-    def collect(self) -> Iterator[Metric]:
-        for metric in self._registry.collect():
-            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
-            yield metric
-
-
 def render(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
     """Return all metrics and their content type: what an ``Accept`` header prefers, text by default."""
     encode, content_type = choose_encoder(accept)
-    return encode(_WithoutCreated(registry)), content_type
+    return encode(registry), content_type
 
 
 def bridge_numbers(families: Families) -> dict[str, Any]:

@@ -6,11 +6,18 @@ or dropped only with an entry in the release notes. Durations are in seconds, si
 """
 
 import platform
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.metadata import version
-from typing import Any, Final
+from itertools import accumulate
+from math import inf
+from typing import Any, Final, Generic, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from smtprelay.version import VERSION
 
@@ -24,30 +31,103 @@ _LAG_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 _SIZE_BYTES = tuple(1024 * 4.0**power for power in range(9))
 
 
-class Family:
-    """A metric that keeps its children at hand: looking them up costs more than counting."""
+class Number:
+    """One series of a counter or a gauge."""
 
-    def __init__(self, metric: MetricWrapperBase) -> None:
-        self._metric = metric
-        self._children: dict[tuple[object, ...], Any] = {}
+    __slots__ = ("value",)
 
-    def __call__(self, *labels: object) -> Any:
-        """Return the child with these labels."""
-        return self._children.get(labels) or self._child(labels)
+    def __init__(self) -> None:
+        self.value = 0.0
 
-    def _child(self, labels: tuple[object, ...]) -> Any:
-        if not labels:
-            return self._metric
-        if len(self._children) >= MOST_CHILDREN:
-            return self._metric.labels(*["other"] * len(labels))
-        child = self._children[labels] = self._metric.labels(*labels)
+    def inc(self, by: float = 1) -> None:
+        """Add ``by``."""
+        self.value += by
+
+    def dec(self) -> None:
+        """Take one away; of a gauge only."""
+        self.value -= 1
+
+    def set(self, value: float) -> None:
+        """Let it be ``value``; of a gauge only."""
+        self.value = value
+
+
+class Spread:
+    """One series of a histogram."""
+
+    __slots__ = ("_bounds", "_counts", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count ``value`` in the first bucket that is wide enough."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self.sum += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return the upper bounds, and how many values each of them is not below."""
+        bounds = (floatToGoString(bound) for bound in (*self._bounds, inf))
+        return list(zip(bounds, accumulate(self._counts), strict=True))
+
+
+Child = TypeVar("Child", Number, Spread)
+
+
+class Family(Collector, Generic[Child]):
+    """
+    A metric with its series.
+
+    All that is counted is counted on the reactor's thread, many times a message: so the numbers are kept
+    without the locks of prometheus-client, which only shows them.
+
+    :param shown: makes the empty family of prometheus-client.
+    :param child: makes a new series.
+    :param labels: their names.
+    """
+
+    def __init__(
+        self,
+        shown: Callable[..., Any],
+        child: Callable[[], Child],
+        name: str,
+        text: str,
+        labels: Sequence[str],
+    ) -> None:
+        self._shown = partial(shown, f"smtprelay_{name}", text, labels=labels)
+        self._new: Callable[[], Child] = child
+        self._series: dict[tuple[str, ...], Child] = {}
+        self._at_hand: dict[tuple[object, ...], Child] = {}
+
+    def __call__(self, *labels: object) -> Child:
+        """Return the series with these labels; beyond :data:`MOST_CHILDREN` one for all others."""
+        return self._at_hand.get(labels) or self._look_up(labels)
+
+    def _look_up(self, labels: tuple[object, ...]) -> Child:
+        names = tuple(map(str, labels))
+        if len(self._at_hand) >= MOST_CHILDREN:
+            names = ("other",) * len(labels)
+            return self._series.setdefault(names, self._new())
+        child = self._at_hand[labels] = self._series.setdefault(names, self._new())
         return child
 
+    def collect(self) -> Iterator[Metric]:
+        """Give the metric with all its series."""
+        family = self._shown()
+        for labels, child in self._series.items():
+            if isinstance(child, Spread):
+                family.add_metric(labels, child.buckets(), child.sum)
+            else:
+                family.add_metric(labels, child.value)
+        yield family
+
     def total(self, **labels: str) -> float:
-        """Return the sum over all children whose labels are among these; a histogram's is its ``_sum``."""
+        """Return the sum over all series whose labels are among these; a histogram's is its ``_sum``."""
         return sum(
             sample.value
-            for family in self._metric.collect()
+            for family in self.collect()
             for sample in family.samples
             if sample.name.endswith(("_total", "_sum")) or family.type == "gauge"
             if labels.items() <= sample.labels.items()
@@ -109,11 +189,15 @@ class Families:
         self.log_events = count("log_events", "Events of a level, written or not.", "level")
         self.lag = histogram("reactor_lag_seconds", "How late the reactor was.", _LAG_SECONDS)()
 
-    def _count(self, name: str, text: str, *labels: str) -> Family:
-        return Family(Counter(f"smtprelay_{name}", text, labels, registry=self._registry))
+    def _count(self, name: str, text: str, *labels: str) -> Family[Number]:
+        return self._registered(Family(CounterMetricFamily, Number, name, text, labels))
 
-    def _gauge(self, name: str, text: str, *labels: str) -> Family:
-        return Family(Gauge(f"smtprelay_{name}", text, labels, registry=self._registry))
+    def _gauge(self, name: str, text: str, *labels: str) -> Family[Number]:
+        return self._registered(Family(GaugeMetricFamily, Number, name, text, labels))
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Family:
-        return Family(Histogram(f"smtprelay_{name}", text, labels, registry=self._registry, buckets=buckets))
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Family[Spread]:
+        return self._registered(Family(HistogramMetricFamily, partial(Spread, buckets), name, text, labels))
+
+    def _registered(self, family: Family[Child]) -> Family[Child]:
+        self._registry.register(family)
+        return family

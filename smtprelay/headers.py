@@ -12,7 +12,7 @@ from contextlib import suppress
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:[ \t]*([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)(?:\r\n|$)")
+_FIELD = re.compile(rb"(?:\A|(?<=\n))([!-9;-~]+)[ \t]*:[ \t]*([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)(?:\r\n|$)")
 _FOLD = re.compile(r"\r\n(?=[ \t])")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 

@@ -26,7 +26,7 @@ from smtprelay.message import (
     Reply,
     Results,
 )
-from smtprelay.queue import Block, Detail, Edit, Selection, Settlement, Stock, Summary
+from smtprelay.queue import Block, Detail, Detour, Edit, Moved, Selection, Settlement, Stock, Summary
 
 # --- what happened ---------------------------------------------------------------------------
 
@@ -170,12 +170,16 @@ class Work:
 
     :ivar claims: to be attempted now, by us.
     :ivar probes: (provider, lane) that are blocked and whose time to be tried has come.
+    :ivar stopped: (provider, lane) that are blocked while mail in them is due: it may take a detour.
+    :ivar waiting: something is due and waits for a slot: ask again when an attempt has ended.
     :ivar due: when something may be claimed or probed next, seconds since the epoch;
         ``None`` if nothing waits for a time (a settle or an accept will tell).
     """
 
     claims: Sequence[Claim] = ()
     probes: Sequence[tuple[str, str]] = ()
+    stopped: Sequence[tuple[str, str]] = ()
+    waiting: bool = False
     due: float | None = None
 
 
@@ -238,6 +242,13 @@ class Spool(Protocol):
 
     async def block(self, block: Block) -> None:
         """Stop a lane until ``block.until``, or, with ``reason`` empty, open it again."""
+
+    async def move(self, detour: Detour, limit: int = 100) -> Moved:
+        """
+        Let mail that waits and is due go on in another lane, in steps of up to ``limit`` deliveries.
+
+        It keeps its place in time, and what it had waited in vain. A lane that is blocked gets none.
+        """
 
     async def edit(self, selection: Selection, edit: Edit) -> Sequence[str]:
         """Carry out an operator's change on all that match; return the ids of those deliveries."""

@@ -14,6 +14,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
+#: Types of values in which nothing is hidden.
+_OPEN: Final = frozenset({str, int, float, bool, type(None)})
+
 #: What stands in the place of a secret.
 REDACTED: Final = "[redacted]"
 
@@ -41,10 +44,18 @@ def is_secret(name: str) -> bool:
 
 def redacted(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``fields`` without what is named like a secret, in dictionaries within them too."""
+    if not _secrets(tuple(fields)) and _OPEN.issuperset(map(type, fields.values())):
+        return dict(fields)
     return {
         name: REDACTED if is_secret(str(name)) else redacted(value) if isinstance(value, dict) else value
         for name, value in fields.items()
     }
+
+
+@lru_cache(maxsize=1024)
+def _secrets(names: tuple[Any, ...]) -> bool:
+    """Tell whether one of ``names``, which are the same for all events of a kind, may be that of a secret."""
+    return any(is_secret(str(name)) for name in names)
 
 
 def printable(text: str) -> str:
@@ -68,9 +79,15 @@ def flattened(error: object) -> str:
 
 def timestamp(seconds: float) -> str:
     """Return seconds since the epoch as ISO 8601 in UTC, with milliseconds."""
-    return (
-        datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-    )
+    # A float may be a little below the millisecond that is meant.
+    whole, milliseconds = divmod(int(seconds * 1000 + 0.001), 1000)
+    return f"{_second(whole)}.{milliseconds:03}Z"
+
+
+@lru_cache(maxsize=8)
+def _second(whole: int) -> str:
+    """Many lines are written in one second."""
+    return datetime.fromtimestamp(whole, UTC).isoformat().removesuffix("+00:00")
 
 
 def json_line(ts: str, level: str, event: str, msg: str, fields: Mapping[str, Any]) -> str:

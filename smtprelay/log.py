@@ -6,7 +6,8 @@ says how important each event is and how a person reads it. Fields that make
 no good sentence still go into the JSON line.
 """
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from attrs import frozen
@@ -14,7 +15,7 @@ from twisted.logger import ILogObserver, Logger, LogLevel
 
 from smtprelay.interfaces import Events
 from smtprelay.lines import flattened, redacted
-from smtprelay.logwriter import Levels, make_observer
+from smtprelay.logwriter import Levels, Writer, make_observer
 
 __all__ = ["EVENTS", "Kind", "Levels", "Log", "Telling", "make_observer"]
 
@@ -83,6 +84,9 @@ EVENTS: Final[dict[str, Kind]] = {
 }
 
 
+#: Writes an event: its message and its fields.
+_Way = Callable[[str, Mapping[str, object]], object]
+
 #: A text that no fields fit, so that :func:`_message` lists them.
 _ALL_FIELDS: Final = "{}"
 
@@ -102,27 +106,37 @@ class Log:
 
     def use(self, levels: Levels) -> None:
         """Write by ``levels`` from now on."""
-        self._ways: dict[str, tuple[Logger, Any, str]] = {
-            event: (Logger(namespace(event), observer=self._observer), kind.level, kind.text)
+        self._ways: dict[str, tuple[_Way, str]] = {
+            event: (self._way(event, kind.level), kind.text)
             for event, kind in EVENTS.items()
             if kind.level is not None and kind.level >= levels.of(namespace(event))
         }
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Write one line, unless nobody asked for its level; an unknown event is a warning."""
-        way = self._ways.get(event)
-        if way is None:
+        known = self._ways.get(event)
+        if known is None:
             if event in EVENTS:
                 return
-            way = (Logger(namespace(event), observer=self._observer), LogLevel.warn, _ALL_FIELDS)
-        logger, level, text = way
+            known = (self._way(event, LogLevel.warn), _ALL_FIELDS)
+        write, text = known
         fields = redacted(fields)
         told = fields
         if "exc" in fields:
             fields["exc"] = whole = flattened(fields["exc"])
             told = {**fields, "exc": whole.rpartition("\n")[2]}
+        write(_message(event, text, told), fields)
+
+    def _way(self, event: str, level: Any) -> "_Way":
+        """Return what writes ``event``: straight to the lines, if they are all that listens."""
+        observer: Any = self._observer
+        if isinstance(observer, Writer):
+            return lambda msg, fields: observer.write(level.name, event, msg, fields, time.time())
+        logger = Logger(namespace(event), observer=observer)
         # As one value, because a field may be called like a parameter of emit().
-        logger.emit(level, "{msg}", msg=_message(event, text, told), relay_event=event, relay_fields=fields)
+        return lambda msg, fields: logger.emit(
+            level, "{msg}", msg=msg, relay_event=event, relay_fields=fields
+        )
 
 
 def namespace(event: str) -> str:

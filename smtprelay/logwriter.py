@@ -83,25 +83,31 @@ class Writer:
 
     def __call__(self, event: LogEvent) -> None:
         """Write ``event``, if it is important enough."""
-        name = event.get("relay_event")
-        if name is None:
-            self._write_foreign(event)
-        else:
-            self._write(event, name, event["msg"], event["relay_fields"])
-
-    def _write_foreign(self, event: LogEvent) -> None:
-        namespace = event.get("log_namespace") or ""
-        if event.get("log_level", LogLevel.info) < self._levels.of(namespace):
+        name, level, time = event.get("relay_event"), event.get("log_level", LogLevel.info), event["log_time"]
+        if name is not None:
+            self.write(level.name, name, event["msg"], event["relay_fields"], time)
             return
+        namespace = event.get("log_namespace") or ""
+        if level >= self._levels.of(namespace):
+            self._write_foreign(event, level, namespace, time)
+
+    def write(self, level: str, event: str, msg: str, fields: Mapping[str, Any], time: float) -> None:
+        """
+        Write one of our events at once.
+
+        What :class:`Log` tells comes this way when nobody else is to hear it: to make an event of
+        :mod:`twisted.logger` for it costs as much as the line.
+
+        :param time: seconds since the epoch.
+        """
+        self._stream.write(self._line(timestamp(time), level, event, msg, fields))
+        self._stream.flush()
+
+    def _write_foreign(self, event: LogEvent, level: Any, namespace: str, time: float) -> None:
         fields = {"namespace": namespace}
         if "log_failure" in event:
             fields["exc"] = flattened(event["log_failure"])
-        self._write(event, "twisted", formatEvent(event), fields)
-
-    def _write(self, event: LogEvent, name: str, msg: str, fields: Mapping[str, Any]) -> None:
-        level = event.get("log_level", LogLevel.info).name
-        self._stream.write(self._line(timestamp(event["log_time"]), level, name, msg, fields))
-        self._stream.flush()
+        self.write(level.name, "twisted", formatEvent(event), fields, time)
 
 
 def make_observer(stream: TextIO, format: str = "auto", levels: Levels | None = None) -> Writer:  # noqa: A002

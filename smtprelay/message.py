@@ -139,8 +139,8 @@ class Delivery:
     One message on one route: what a provider is asked to deliver at one time.
 
     :ivar n: its number within the message, from 1; users see ``<message>.<n>``.
-    :ivar generation: raised by an operator's retry after a terminal failure, so that the
-        provider sees a new operation.
+    :ivar generation: raised by an operator's retry after a terminal failure, and when the provider has
+        ended the operation without taking the mail, so that it sees a new one.
     :ivar envelope: narrowed to the recipients that are still open.
     :ivar size: of the stored body, bytes.
     """
@@ -200,10 +200,16 @@ class Delivered:
 
 @frozen
 class Deferred:
-    """A transient refusal. ``retry_after``: seconds that the provider asked for, if it did."""
+    """
+    A transient refusal.
+
+    :ivar retry_after: seconds that the provider asked for, if it did.
+    :ivar closed: the provider has ended this operation; the next attempt is a new one to it.
+    """
 
     why: str
     retry_after: float | None = None
+    closed: bool = False
 
 
 @frozen
@@ -220,10 +226,12 @@ class Blocked:
     Credentials, permission, account or host: not the mail's fault.
 
     :ivar lane: the lane to stop: the delivery's own, or ``""`` for the whole provider.
+    :ivar closed: as in :class:`Deferred`.
     """
 
     why: str
     lane: str = ""
+    closed: bool = False
 
 
 @frozen

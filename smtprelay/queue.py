@@ -6,11 +6,11 @@ does through the CLI, the API and the page; all of them go to JSON by
 :func:`attrs.asdict`. :mod:`smtprelay.message` holds the mail itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import field, frozen
 
-from smtprelay.message import Draft, Planned, Results
+from smtprelay.message import Delivery, Draft, Planned, Results
 
 #: The states of a delivery, in the order of its life.
 STATES = ("queued", "active", "deferred", "held", "delivered", "failed")
@@ -74,6 +74,50 @@ class Settlement:
     uncertain: bool = False
     block: Block | None = None
     bounce: NewMessage | None = None
+
+
+#: How far a search has come; for the spool alone to read.
+Mark = tuple[int, float, str, int]
+
+
+@frozen(kw_only=True)
+class Detour:
+    """
+    How mail shall leave a lane that does not run.
+
+    :ivar lane: the key; ``""`` is all lanes of the provider.
+    :ivar routes: only deliveries of these routes, and none that is uncertain.
+    :ivar lost: of these also what is uncertain: nobody can resolve it any more.
+    :ivar onward: gives the (provider, lane) where a delivery goes on, or ``None``: it stays. It is
+        called on the spool's thread and must depend on nothing but what it was made of.
+    :ivar reason: in one line, for those who look at a delivery that was moved.
+    :ivar since: only what has become due since, seconds since the epoch.
+    :ivar mark: the :attr:`Moved.mark` of the step before this one.
+    """
+
+    provider: str
+    lane: str
+    routes: Sequence[str]
+    lost: Sequence[str] = ()
+    onward: Callable[[Delivery], tuple[str, str] | None]
+    reason: str
+    since: float = 0.0
+    mark: Mark | None = None
+
+
+@frozen(kw_only=True)
+class Moved:
+    """
+    One step of a detour.
+
+    :ivar count: how many deliveries were moved.
+    :ivar until: what becomes due from now on was not looked at.
+    :ivar mark: where the next step begins; ``None`` after the last.
+    """
+
+    count: int
+    until: float
+    mark: Mark | None
 
 
 @frozen(kw_only=True)

@@ -32,6 +32,10 @@ class HeadersTests(SynchronousTestCase):
         pairs = headers.fields("A: é\r\n".encode() + b"B: \xe9\r\n")
         self.assertEqual([("A", "é"), ("B", "é")], pairs)
 
+    def test_a_long_line_without_a_colon_costs_no_more_than_its_length(self):
+        """What is no header field is passed over line by line, not from each of its bytes anew."""
+        self.assertEqual([("A", "1")], headers.fields(b"x" * 5_000_000 + b"\r\nA: 1\r\n"))
+
     def test_encoded_words_become_readable(self):
         """RFC 2047 is decoded; what only looks like it is shown as it stands."""
         self.assertEqual("Grüße", headers.readable("=?utf-8?q?Gr=C3=BC=C3=9Fe?="))

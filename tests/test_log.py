@@ -2,6 +2,7 @@
 
 import io
 import json
+from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from twisted.logger import Logger, LogLevel, LogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.lines import timestamp
 from smtprelay.log import EVENTS, Levels, Log, Telling, make_observer
 
 QUEUED = {
@@ -236,6 +238,37 @@ class LevelTests(SynchronousTestCase):
         (line,) = written.objects
         self.assertEqual((line["level"], line["msg"]), ("critical", "oops"))
         self.assertIn("KeyError: 'x'", line["exc"])
+
+
+class StraightTests(SynchronousTestCase):
+    def test_it_is_the_same_line(self):
+        """A log whose only listener is the writer writes what it would have written through Twisted's."""
+        events = [
+            ("message.queued", QUEUED),
+            ("message.held", {"id": "x", "reason": "y", "level": "critical", "password": "hunter2"}),
+            ("attempt.crashed", {"id": "x", "exc": ValueError("no\nsuch key")}),
+            ("new.event", {"nested": {"token": "hunter2"}, "what": 1}),
+            ("session.open", {"listener": "lan", "client": "c"}),
+        ]
+        through, straight = Written(), io.StringIO()
+        log = Log(Levels(), make_observer(straight, "json"))
+        for event, fields in events:
+            through.log(event, **fields)
+            log(event, **fields)
+        written = [json.loads(line) for line in straight.getvalue().splitlines()]
+        self.assertEqual(len(written), 4)
+        self.assertEqual(_timeless(written), _timeless(through.objects))
+        self.assertNotIn("hunter2", straight.getvalue())
+
+    @given(st.integers(0, 4_000_000_000_000))
+    def test_every_millisecond_has_its_own_text(self, milliseconds: int):
+        """The time of a line is that of the clock, to the millisecond, whatever second was written last."""
+        expected = datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        self.assertEqual(timestamp(milliseconds / 1000), f"{expected}.{milliseconds % 1000:03}Z")
+
+
+def _timeless(lines: list[dict[str, object]]) -> list[dict[str, object]]:
+    return [{name: value for name, value in line.items() if name != "ts"} for line in lines]
 
 
 class TellingTests(SynchronousTestCase):

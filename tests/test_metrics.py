@@ -101,6 +101,24 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(self.value("spool_errors_total", operation="other"), 50)
         self.assertIsNone(self.value("spool_errors_total", operation=f"op{MOST_CHILDREN}"))
 
+    def test_labels_that_read_alike_are_one_series(self):
+        """A code that is told as a number and one that is told as text count together."""
+        for code in (250, "250"):
+            self.metrics("smtp.reply", listener="lan", command="RCPT", code=code)
+        self.assertEqual(self.value("smtp_replies_total", listener="lan", command="RCPT", code="250"), 2)
+
+    def test_buckets_count_what_is_not_above_them(self):
+        """A value on a bound is within it, one above all bounds only in the last; the rest is summed up."""
+        for size in (1024, 1025, 10**12):
+            self.metrics("message.queued", listener="lan", size=size)
+        counts = {
+            le: self.value("message_size_bytes_bucket", listener="lan", le=le)
+            for le in ("1024.0", "4096.0", "+Inf")
+        }
+        self.assertEqual(counts, {"1024.0": 1, "4096.0": 2, "+Inf": 3})
+        self.assertEqual(self.value("message_size_bytes_count", listener="lan"), 3)
+        self.assertEqual(self.value("message_size_bytes_sum", listener="lan"), 10**12 + 2049)
+
     def test_no_address_is_ever_a_label(self):
         """An event's private fields are not in the output."""
         private = {"client": "10.9.8.7", "user": "u-secret", "sender": "s@x.org", "recipients": "r@x.org"}

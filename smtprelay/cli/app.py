@@ -59,7 +59,8 @@ def invoke(argv: Sequence[str] | None) -> int:
         raise CliError(FAILED, "aborted") from error
     except OSError as error:
         denied = error.errno in {errno.EACCES, errno.EPERM}
-        raise CliError(PERMISSION if denied else FAILED, str(error)) from error
+        sentence = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        raise CliError(PERMISSION if denied else FAILED, sentence) from error
     except Exception as error:
         if sys.flags.dev_mode:
             raise

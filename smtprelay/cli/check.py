@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 @click.argument("file", required=False)
 @click.pass_context
 def check_config(ctx: click.Context, *, file: str | None) -> int:
-    """Check FILE, or the configuration that the relay would find; exit 78 if it is wrong."""
+    """
+    Tell every mistake of a configuration.
+
+    That is FILE, or the one that the relay would find. Exit 78 if it is wrong.
+    """
     from smtprelay.config import ConfigError, load  # noqa: PLC0415 -- dear, and no other command needs it all
 
     settings = chosen(ctx)

@@ -113,7 +113,10 @@ class Client:
 
     def _connection(self) -> http.client.HTTPConnection:
         if self.local:
-            return _UnixConnection(self.endpoint.removeprefix("unix:"), self._timeout)
+            path = self.endpoint.removeprefix("unix:")
+            if ":" in path and "/" not in path:
+                raise CliError(USAGE, f"{path}: expected the path of a socket, or http://{path}")
+            return _UnixConnection(path, self._timeout)
         try:
             url = urlsplit(self.endpoint)
             host, port = url.hostname or "", url.port

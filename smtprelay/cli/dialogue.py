@@ -114,7 +114,7 @@ class Dialogue:
     def _ehlo(self) -> str:
         _accepted(self._smtp.ehlo())
         offered = self._smtp.esmtp_features.items()
-        return " ".join(f"{name.upper()} {words}".strip() for name, words in offered)
+        return " ".join(" ".join((name.upper(), *words.split())) for name, words in offered)
 
     def _starttls(self) -> str:
         _accepted(self._smtp.starttls(context=self._context()))

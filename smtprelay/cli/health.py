@@ -22,7 +22,11 @@ from smtprelay.cli.options import Command, Settings, chosen
 @click.option("--timeout", default=5.0, show_default=True, metavar="SECONDS", help="For each of the two.")
 @click.pass_context
 def healthcheck(ctx: click.Context, *, path: str, url: str, timeout: float) -> int:
-    """Ask whether the relay is well; exit 0 or 1, silently."""
+    """
+    Ask silently whether the relay is well.
+
+    The answer is the exit status: 0 or 1.
+    """
     settings = chosen(ctx)
     if _answers(settings, timeout, path):
         return OK

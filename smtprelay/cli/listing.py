@@ -41,20 +41,25 @@ def _name(lane: Mapping[str, Any]) -> str:
 
 
 def _row(delivery: Mapping[str, Any], now: float) -> Sequence[object]:
-    due = delivery["due"]
-    waits = due is not None and delivery["state"] in {"queued", "deferred"}
     return (
         delivery["id"],
         span(now - delivery["received"]),
         size(delivery["size"]),
         delivery["state"],
         delivery["attempts"],
-        ahead(due - now) if waits else "–",
+        _next(delivery, now),
         delivery["provider"] or "–",
         delivery["sender"] or "<>",
         _recipients(delivery["recipients"]),
         delivery["waiting_for"] or delivery["reason"],
     )
+
+
+def _next(delivery: Mapping[str, Any], now: float) -> str:
+    if delivery["due"] is None or delivery["state"] not in {"queued", "deferred"}:
+        return "–"
+    # Due or not, it goes when its lane is open again, which the line below the table tells.
+    return "blocked" if delivery["waiting_for"] else ahead(delivery["due"] - now)
 
 
 def _recipients(recipients: Sequence[Mapping[str, Any]]) -> str:

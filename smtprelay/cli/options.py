@@ -13,6 +13,8 @@ from typing import Any, Final, NamedTuple
 import click
 from click.core import ParameterSource
 
+from smtprelay.cli.exits import USAGE
+
 _META: Final = "smtprelay.cli.options"
 
 
@@ -87,6 +89,18 @@ class Group(click.Group):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params += _global_options()
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:  # noqa: D102 -- as click's
+        if not args:
+            # Somebody who looks around; click's versions differ in how they end then.
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(USAGE)
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the source, which begins with what is used most."""
+        del ctx
+        return list(self.commands)
 
 
 class LazyGroup(Group):

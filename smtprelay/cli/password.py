@@ -14,7 +14,11 @@ _SALT = 16
 
 @click.command("hash-password", cls=Command)
 def hash_password() -> None:
-    """Hash a password for `users` and `tokens`; asks twice, or reads one line from stdin."""
+    """
+    Hash a password for users and tokens.
+
+    It is asked for twice, or read as one line from stdin.
+    """
     from smtprelay.policy import passwords  # noqa: PLC0415 -- no other command needs it
 
     password = _asked() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")

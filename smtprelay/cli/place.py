@@ -71,8 +71,8 @@ def _remote(endpoint: str) -> bool:
 
 
 def _spool_of(config: "Config") -> str:
-    local = config.spool is not None and config.spool.engine == "sqlite"
-    return str(config.spool.path) if local else ""
+    spool = config.spool
+    return spool.path if spool is not None and spool.engine == "sqlite" else ""
 
 
 def _config(settings: Settings, environ: Mapping[str, str]) -> "Config":

@@ -28,7 +28,7 @@ _EVERY = 10_000_000
 
 @click.group(cls=Group)
 def queue() -> None:
-    """List, show, retry, hold, release and delete what waits."""
+    """See and change what waits."""
 
 
 def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,7 +60,11 @@ def _selection(given: Mapping[str, Any], ids: Sequence[str], limit: int = _EVERY
 @click.option("--limit", default=1000, show_default=True, type=click.IntRange(min=1), help="The oldest ones.")
 @click.pass_context
 def list_(ctx: click.Context, /, *, ids: Sequence[str], limit: int, **given: Any) -> None:
-    """List what waits, the oldest first; --state delivered and --state failed show what is over."""
+    """
+    List what waits, the oldest first.
+
+    --state delivered and --state failed show what is over.
+    """
     settings = chosen(ctx)
     with opened(settings) as source:
         found = source.list(_selection(given, ids, limit))
@@ -71,7 +75,11 @@ def list_(ctx: click.Context, /, *, ids: Sequence[str], limit: int, **given: Any
 @click.argument("message", metavar="ID")
 @click.pass_context
 def show(ctx: click.Context, *, message: str) -> None:
-    """Show where one message is: its recipients, every attempt, and the provider's words."""
+    """
+    Show where one message is.
+
+    Its recipients, every attempt, and what the provider said.
+    """
     settings = chosen(ctx)
     with opened(settings) as source:
         found = source.show(message)

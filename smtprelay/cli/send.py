@@ -58,7 +58,7 @@ def send(
     count: int,
     timeout: float,
 ) -> int:
-    """Send a test mail over SMTP and show each step."""
+    """Send a test mail and show each step."""
     host, port = _address(server, _PORTS.get(tls, 25))
     login = Login(user, _password(user, password_file)) if user else None
     sender = sender or recipients[0]

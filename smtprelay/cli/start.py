@@ -12,7 +12,11 @@ from smtprelay.cli.options import Command, chosen
 @click.command(cls=Command)
 @click.pass_context
 def run(ctx: click.Context) -> int:
-    """Run the relay in the foreground: the same code as `twistd -n smtprelay -c FILE`."""
+    """
+    Run the relay in the foreground.
+
+    It is the same code as `twistd -n smtprelay -c FILE`.
+    """
     from smtprelay.service import run as serve  # noqa: PLC0415
 
     settings = chosen(ctx)
@@ -23,7 +27,11 @@ def run(ctx: click.Context) -> int:
 @click.option("--smtp-port", default=2525, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--http-port", default=8025, show_default=True, type=click.IntRange(0, 65535))
 def demo(*, smtp_port: int, http_port: int) -> int:
-    """Try it out: needs no configuration and no cloud; nothing leaves this machine."""
+    """
+    Try it out on this machine.
+
+    Needs no configuration and no cloud, and nothing leaves this machine. Port 0 is any free one.
+    """
     from smtprelay.demo import run as show  # noqa: PLC0415
 
     return show(smtp_port=smtp_port, http_port=http_port)

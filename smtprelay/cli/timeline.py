@@ -73,7 +73,10 @@ def _history(detail: Details, now: float) -> Iterator[str]:
         yield f"{clock(attempt['started'], day)}  {_attempt(attempt)}".rstrip()
     if summary["due"] is not None and summary["state"] in {"queued", "deferred"}:
         first = "resolve the last attempt, then " if summary["uncertain"] else ""
-        yield f"{clock(summary['due'], day)}  {first}next attempt ({ahead(summary['due'] - now)})"
+        if summary["waiting_for"]:
+            yield f"then      {first}next attempt, when the cause below is gone"
+        else:
+            yield f"{clock(summary['due'], day)}  {first}next attempt ({ahead(summary['due'] - now)})"
 
 
 def _attempt(attempt: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ One YAML file becomes one frozen :class:`Config`, or one list of all that is wro
 The way of a setting: :mod:`source` (YAML to a tree that knows its places) →
 :mod:`environ` (variables and ``--set`` over it) → :mod:`structure` (the classes of
 :mod:`model`, :mod:`listeners` and :mod:`providers`) → :mod:`complete` (defaults that
-depend on others) → :mod:`check`, :mod:`safety`, :mod:`unavailable`, :mod:`reach`.
+depend on others) → :mod:`check`, :mod:`safety`, :mod:`unavailable`, :mod:`reach`, :mod:`files`.
 """
 
 from smtprelay.config.effective import effective

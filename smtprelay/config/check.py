@@ -9,12 +9,18 @@ in :mod:`~smtprelay.config.reach`.
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final
 
-from smtprelay.config.listeners import EntraChecker
+from attrs import fields
+
+from smtprelay.config import endpoint
+from smtprelay.config.listeners import EntraChecker, Listener
 from smtprelay.config.model import Match
 from smtprelay.config.problem import did_you_mean
 from smtprelay.config.providers import Acs, Smarthost
 from smtprelay.config.tree import Path
 from smtprelay.config.view import Complaint, View
+
+#: A client waits so long for the reply to the end of data, seconds (RFC 5321 §4.5.3.2.6).
+_PATIENCE: Final = 600
 
 Check = Callable[[View], Iterator[Complaint]]
 
@@ -35,7 +41,7 @@ def check_references(view: View) -> Iterator[Complaint]:
     providers = view.names("providers")
     for n, route in enumerate(config.routes):
         if not route.via:
-            yield Complaint(("routes", n, "via"), "names no provider", "CFG-VALUE")
+            yield Complaint(("routes", n, "via"), "via names no provider", "CFG-VALUE")
         yield from _unknown("provider", route.via, providers, ("routes", n, "via"))
         if view.whole("listeners"):
             listeners = view.listed_names("listeners")
@@ -66,7 +72,8 @@ def check_duplicates(view: View) -> Iterator[Complaint]:
         (("listeners", n, "endpoint"), listener.endpoint) for n, listener in enumerate(config.listeners)
     ]
     sites = [(("http", n, "endpoint"), site.endpoint) for n, site in enumerate(config.http)]
-    yield from _twice([*listeners, *sites], "the endpoint")
+    fixed = [(path, place) for path, place in [*listeners, *sites] if not endpoint.is_anywhere(place)]
+    yield from _twice(fixed, "the endpoint")
     for n, route in enumerate(config.routes):
         yield from _twice(
             [(("routes", n, "via", m), name) for m, name in enumerate(route.via)], "the provider"
@@ -91,7 +98,11 @@ def check_routes(view: View) -> Iterator[Complaint]:
         if route.match == Match() and view.whole("routes", n):
             taken = taken or route.name
         if route.retry.max < route.retry.first:
-            yield Complaint(("routes", n, "retry", "max"), "is shorter than the first delay", "CFG-VALUE")
+            text = "retry.max is shorter than retry.first"
+            yield Complaint(("routes", n, "retry", "max"), text, "CFG-VALUE")
+        if not route.retry.first:
+            text = "retry.first is 0: a mail would be tried again at once, for ever"
+            yield Complaint(("routes", n, "retry", "first"), text, "CFG-VALUE")
 
 
 def check_providers(view: View) -> Iterator[Complaint]:
@@ -107,14 +118,59 @@ def check_providers(view: View) -> Iterator[Complaint]:
 def check_spool(view: View) -> Iterator[Complaint]:
     """What is kept must have a place, and a credential that is kept must be sealed."""
     config = view.config
-    if config.spool.engine == "postgres" and not config.spool.url and view.whole("spool"):
+    spool = config.spool
+    if spool is None:
+        return
+    if not spool.lease:
+        yield Complaint(("spool", "lease"), "lease is 0: nothing could be delivered within it", "CFG-VALUE")
+    if spool.engine == "postgres" and not spool.url and view.whole("spool"):
         yield Complaint(("spool",), '"url" is missing: it says where the PostgreSQL is', "CFG-MISSING")
     entra = {name for name, checker in config.checkers.items() if isinstance(checker, EntraChecker)}
     for n, listener in enumerate(config.listeners):
         kept = entra & set(listener.auth.checkers or ()) and listener.delivery == "spool"
-        if kept and not config.spool.seal_key and view.whole("listeners", n) and view.whole("spool"):
+        if kept and not spool.seal_key and view.whole("listeners", n) and view.whole("spool"):
             text = "logins with Entra need delivery: synchronous, or a spool.seal_key to keep them"
             yield Complaint(("listeners", n, "auth", "checkers"), text, "CFG-SEAL-KEY")
+
+
+def check_services(view: View) -> Iterator[Complaint]:
+    """What is there must do something."""
+    for n, listener in enumerate(view.config.listeners):
+        if not listener.limits.size:
+            yield Complaint(("listeners", n, "limits", "size"), "size is 0: no mail would fit", "CFG-VALUE")
+        yield from _deadline(listener, ("listeners", n, "reply_deadline"))
+    for n, site in enumerate(view.config.http):
+        if not site.serve and view.whole("http", n):
+            yield Complaint(("http", n, "serve"), "serve names nothing", "CFG-VALUE")
+        if "dashboard" in site.serve and "api" not in site.serve:
+            text = "the dashboard shows nothing without api beside it"
+            yield Complaint(("http", n, "serve"), text, "CFG-VALUE", "warning")
+    ours = [name for name in view.config.logging.levels if name.startswith("smtprelay")]
+    known = _loggers() if ours else ()
+    for name in ours:
+        if name not in known:
+            text = f'nothing logs as "{name}"{did_you_mean(name, known)}'
+            yield Complaint(("logging", "levels", name), text, "CFG-UNKNOWN-NAME", "warning")
+
+
+def _deadline(listener: Listener, path: Path) -> Iterator[Complaint]:
+    deadline = listener.reply_deadline
+    if not deadline:
+        text = "reply_deadline is 0: no verdict could come within it"
+        yield Complaint(path, text, "CFG-VALUE")
+    elif deadline > _PATIENCE:
+        text = "reply_deadline is longer than 10 minutes, which is as long as clients wait"
+        yield Complaint(path, text, "CFG-VALUE", "warning")
+    elif listener.delivery == "spool" and deadline != fields(Listener).reply_deadline.default:
+        yield Complaint(path, "reply_deadline is for delivery: synchronous only", "CFG-VALUE", "warning")
+
+
+def _loggers() -> Collection[str]:
+    # Twisted's logger takes 150 ms to import, and few ask for levels.
+    from smtprelay.log import EVENTS, namespace  # noqa: PLC0415
+    from smtprelay.logwriter import STATIONS  # noqa: PLC0415
+
+    return {"smtprelay", *map(namespace, EVENTS), *STATIONS.values()}
 
 
 CHECKS: Final[tuple[Check, ...]] = (
@@ -123,6 +179,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     check_duplicates,
     check_routes,
     check_providers,
+    check_services,
     check_spool,
 )
 
@@ -149,6 +206,9 @@ def _twice(named: Iterable[tuple[Path, str]], what: str) -> Iterator[Complaint]:
 
 def _acs(provider: Acs, path: Path) -> Iterator[Complaint]:
     keys = len(provider.access_keys)
+    if provider.connection_string and provider.endpoint:
+        text = "connection_string names the endpoint: leave one of them out"
+        yield Complaint((*path, "endpoint"), text, "CFG-VALUE")
     if provider.connection_string and keys:
         text = "connection_string and access_keys exclude each other"
         yield Complaint((*path, "access_keys"), text, "CFG-VALUE")

@@ -12,7 +12,7 @@ from typing import Final
 from attrs import evolve
 
 from smtprelay.config.listeners import Listener
-from smtprelay.config.model import Config, Route
+from smtprelay.config.model import Config, Route, SpoolSettings
 from smtprelay.config.providers import Provider, Smarthost
 from smtprelay.message import Limits
 
@@ -23,12 +23,16 @@ _LIMITS: Final[Mapping[str, Limits]] = {
     "ses": Limits(size=40 << 20, recipients=50),
 }
 
+#: Where the socket lies without a spool; the CLI looks there, too.
+RUNTIME: Final = "/run/smtprelay"
+
 _PORTS: Final = {"starttls": 587, "implicit": 465, "none": 25}
 
 
 def complete(config: Config, environ: Mapping[str, str]) -> Config:
     """Return ``config`` with everything filled in that was not given."""
     hostname = config.hostname or socket.gethostname()
+    config = evolve(config, spool=_spool(config))
     return evolve(
         config,
         hostname=hostname,
@@ -42,8 +46,15 @@ def complete(config: Config, environ: Mapping[str, str]) -> Config:
 
 def _control(config: Config, environ: Mapping[str, str]) -> str:
     # systemd gives several folders with colons between them; the first is as good as any.
-    folder = environ.get("RUNTIME_DIRECTORY", "").split(":")[0] or config.spool.path
-    return str(Path(folder, "control.sock"))
+    folder = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    beside = RUNTIME if config.spool is None else config.spool.path
+    return str(Path(folder or beside, "control.sock"))
+
+
+def _spool(config: Config) -> SpoolSettings | None:
+    """Return the spool, which is not needed where each client waits for the provider's verdict."""
+    needed = not config.listeners or any(listener.delivery == "spool" for listener in config.listeners)
+    return config.spool or (SpoolSettings() if needed else None)
 
 
 def _listener(listener: Listener, config: Config) -> Listener:

@@ -9,6 +9,9 @@ import re
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
+#: What the address of a UNIX socket has room for on Linux, bytes; the zero byte at its end not counted.
+LONGEST_SOCKET: Final = 107
+
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 _TCP: Final = frozenset({"tcp", "tcp4", "tcp6", "ssl", "tls"})
 
@@ -45,6 +48,18 @@ def is_local(endpoint: str) -> bool:
     if kind == "unix":
         return True
     return kind in _TCP and is_loopback(arguments.get("interface", ""))
+
+
+def is_anywhere(endpoint: str) -> bool:
+    """Whether the system chooses the port (``tcp:0``), so that no other endpoint can be the same."""
+    kind, arguments = _split(endpoint)
+    return kind in _TCP and int(arguments.get("port", arguments.get("0", ""))) == 0
+
+
+def socket_path(endpoint: str) -> str:
+    """Return the path of a UNIX socket, ``""`` for any other kind of endpoint."""
+    kind, arguments = _split(endpoint)
+    return arguments.get("address", arguments.get("0", "")) if kind == "unix" else ""
 
 
 def is_encrypted(endpoint: str) -> bool:

@@ -5,6 +5,7 @@ A :class:`Finding` knows which node must go for the rest to be usable; that is w
 lets all mistakes of a file be found in one pass.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 
 from attrs import frozen
@@ -60,7 +61,7 @@ def expect_table(node: Node) -> Table:
 def expect_items(node: Node) -> Items:
     """Return ``node``, which must be a list."""
     if not isinstance(node, Items):
-        hint = f": write [{node.text}]" if isinstance(node, Scalar) and node.literal else ""
+        hint = f": write {_list_of(node)}" if isinstance(node, Scalar) and node.literal else ""
         raise wrong(node, f"expected a list, not {_kind(node)}{hint}", "CFG-TYPE")
     return node
 
@@ -100,6 +101,12 @@ def _below(key: str, deeper: Mapping[str, str]) -> str:
     hint = did_you_mean(key, deeper)
     section = next((section for name, section in deeper.items() if f'"{name}"' in hint), "")
     return f'{hint} It belongs under "{section}"' if section else ""
+
+
+def _list_of(word: Scalar) -> str:
+    """Return the list of one ``word`` as YAML spells it: ``*@example.com`` and ``::1`` need quotes there."""
+    plain = re.fullmatch(r"[\w./@$-]+", word.text)
+    return f"[{word.text}]" if plain else f'["{word.text}"]'
 
 
 def _kind(node: Node) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import frozen
 
-from smtprelay.config import check, reach, safety
+from smtprelay.config import check, files, reach, safety
 from smtprelay.config.complete import complete
 from smtprelay.config.environ import overlay
 from smtprelay.config.model import Config
@@ -65,7 +65,7 @@ def load(
     problems += _problems(source, ((found.mark, found.text, found.code, "error") for found in findings))
     config = complete(config, environ)
     view = View(config, root, source.root, frozenset(found.culprit.where for found in findings))
-    checks = _CHECKS if alone else (*_CHECKS, *reach.CHECKS)
+    checks = _CHECKS if alone else (*_CHECKS, *reach.CHECKS, *files.CHECKS)
     complaints = (complaint for check in checks for complaint in check(view))
     problems += _problems(source, ((view.mark(c.path), c.text, c.code, c.severity) for c in complaints))
     problems.sort(key=lambda problem: (problem.file, problem.line, problem.column))

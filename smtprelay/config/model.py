@@ -218,7 +218,9 @@ class Config:
     Everything that an operator decides.
 
     :ivar hostname: when not given the machine's own name.
-    :ivar control: when not given ``$RUNTIME_DIRECTORY/control.sock``, else beside the spool.
+    :ivar control: when not given ``$RUNTIME_DIRECTORY/control.sock``, else beside the spool,
+        without one in ``/run/smtprelay``.
+    :ivar spool: when not given the usual one; none, if all listeners are synchronous.
     :ivar routes: when not given and there is one provider, everything goes there.
     """
 
@@ -231,7 +233,7 @@ class Config:
     dkim: tuple[Dkim, ...] = ()
     routes: tuple[Route, ...] = ()
     bounces: Bounces = Bounces()
-    spool: SpoolSettings = SpoolSettings()
+    spool: SpoolSettings | None = None
     workers: Count = 1
     http: tuple[HttpSite, ...] = ()
     logging: Logging = Logging()

@@ -19,24 +19,27 @@ class Row:
     """
     One thing that is not there.
 
-    :ivar setting: the keys to it; ``*`` is every entry of a map or list.
+    :ivar setting: the keys to it; ``*`` is every entry of a map or list, ``*=acs`` every one of that type.
     :ivar what: how the sentence begins.
     :ivar word: the value that is meant, and named in the sentence; ``None`` is every value.
+    :ivar idle: the value that asks for nothing, and is no mistake.
     """
 
     setting: str
     what: str
     word: str | None = None
+    idle: str | None = None
 
 
 ROWS: Final = (
     Row("providers.*.type", "the provider type", "graph"),
     Row("providers.*.type", "the provider type", "ses"),
     Row("providers.*.proxy", "a proxy"),
+    Row("providers.*=smarthost.timeout", "the timeout of a smarthost"),
+    Row("providers.*=capture.timeout", "the timeout of a folder"),
     Row("checkers.*.type", "the checker", "any"),
     Row("checkers.*.type", "the checker", "entra"),
     Row("checkers.*.type", "the checker", "azure_table"),
-    Row("listeners.*.delivery", "the delivery", "synchronous"),
     Row("listeners.*.proxy_trust", "the PROXY protocol"),
     Row("listeners.*.auth.mechanisms.*", "the mechanism", "CRAM-MD5"),
     Row("listeners.*.auth.mechanisms.*", "the mechanism", "SCRAM-SHA-256"),
@@ -47,15 +50,18 @@ ROWS: Final = (
     Row("routes.*.rewrite", "rewriting"),
     Row("routes.*.on_failed", "the choice", "webhook"),
     Row("routes.*.on_expired", "the choice", "webhook"),
+    Row("bounces.via.1", "a second provider for bounces"),
     Row("bounces.delay_notice", "the delay notice"),
     Row("dkim.*", "signing with DKIM"),
     Row("sandbox", "the sandbox"),
-    Row("privacy.subjects", "the privacy subjects:", "false"),
-    Row("privacy.addresses", "the privacy addresses:", "masked"),
+    Row("privacy.subjects", "privacy.subjects:", "false"),
+    Row("privacy.addresses", "privacy.addresses:", "masked"),
     Row("spool.limit", "limiting the spool"),
+    Row("spool.keep.bodies", "keeping bodies of what is finished", idle="0"),
     Row("spool.engine", "the engine", "postgres"),
+    Row("spool.url", "a spool in a database elsewhere"),
     Row("spool.seal_key", "sealing credentials"),
-    Row("workers", "running several workers"),
+    Row("workers", "running several workers", idle="1"),
 )
 
 
@@ -63,7 +69,9 @@ def check_unavailable(view: View) -> Iterator[Complaint]:
     """Complain of each setting that a row of :data:`ROWS` is for."""
     for row in ROWS:
         for path, node in _select(view.root, row.setting.split("."), ()):
-            if row.word is None or (isinstance(node, Scalar) and node.text == row.word):
+            text = node.text.lower() if isinstance(node, Scalar) else ""
+            wanted = text != row.idle if row.word is None else text == row.word.lower()
+            if wanted:
                 what = row.what if row.word is None else f"{row.what} {row.word}"
                 yield Complaint(path, f"{what} is not available in this version", "CFG-UNAVAILABLE")
 
@@ -79,6 +87,12 @@ def _select(node: Node, keys: list[str], path: Path) -> Iterator[tuple[Path, Nod
         entries = node.items()
     elif isinstance(node, Items):
         entries = enumerate(node)
+    wanted, _, kind = keys[0].partition("=")
     for key, value in entries:
-        if keys[0] in {"*", key}:
+        if wanted in {"*", str(key)} and (not kind or _type(value) == kind):
             yield from _select(value, keys[1:], (*path, key))
+
+
+def _type(node: Node) -> str:
+    kind = node.get("type") if isinstance(node, Table) else None
+    return kind.text if isinstance(kind, Scalar) else ""

@@ -8,9 +8,11 @@ The rules, as a list:
 - In the absence of a definite answer a mail is deferred, never failed.
 - An attempt whose answer was lost is resolved before anything else happens to its mail.
 - A lane that fails for its owner's reasons is stopped and probed; that never costs a mail a try.
-- Expiry is judged only when an attempt has just ended with a deferral.
+- What waits in such a lane goes on at another provider of its route, if there is one.
+- Expiry is judged only when an attempt has just ended with a deferral. What is still uncertain by then is
+  held: it may have arrived, and must neither bounce nor be sent for ever.
 - A bounce is accepted in the transaction that closes the recipients it reports on.
 
 ``dispatcher`` is the loop, ``attempt`` one attempt from claim to settlement, ``settle`` the judgement,
-``lanes`` and ``probe`` the breaker, ``bounce`` the report to the sender.
+``lanes`` and ``probe`` the breaker, ``detour`` the way round it, ``bounce`` the report to the sender.
 """

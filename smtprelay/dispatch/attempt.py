@@ -30,10 +30,11 @@ _MIDDLE: Final = 0.5
 class BodyAtHand:
     """A body that came with its claim; see :class:`smtprelay.interfaces.Body`."""
 
-    __slots__ = ("_content", "size")
+    __slots__ = ("_content", "fault", "size")
 
     def __init__(self, content: bytes) -> None:
         self._content = content
+        self.fault: Exception | None = None
         self.size = len(content)
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -43,6 +44,40 @@ class BodyAtHand:
     async def whole(self) -> bytes:
         """Give it."""
         return self._content
+
+
+class WatchedBody:
+    """
+    A stored body that remembers that it could not be read, whatever the provider made of that.
+
+    :ivar fault: what reading it raised, or ``None``.
+    """
+
+    __slots__ = ("_body", "fault", "size")
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self.fault: Exception | None = None
+        self.size = body.size
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """See :meth:`smtprelay.interfaces.Body.chunks`."""
+        chunks = self._body.chunks()
+        while True:
+            try:
+                chunk = await anext(chunks)
+            except StopAsyncIteration:
+                return
+            except CancelledError:
+                raise
+            except Exception as exc:
+                self.fault = exc
+                raise
+            yield chunk
+
+    async def whole(self) -> bytes:
+        """See :meth:`smtprelay.interfaces.Body.whole`."""
+        return b"".join([chunk async for chunk in self.chunks()])
 
 
 @frozen(kw_only=True)
@@ -74,12 +109,13 @@ class Attempts:
         """
         delivery, begun = claim.delivery, self.clock.seconds()
         self.events("attempt.started", id=delivery.id, attempt=claim.attempt, provider=delivery.provider)
+        body = WatchedBody(self.spool.body(delivery)) if claim.body is None else BodyAtHand(claim.body)
         try:
-            verdict = await self._verdict(claim, taken)
+            verdict = await self._verdict(claim, body, taken)
         except Exception as exc:
             if isinstance(exc, CancelledError) and not running():
                 raise
-            verdict = self._crashed(claim, exc)
+            verdict = self._unreadable(claim, {}, body.fault) if body.fault else self._crashed(claim, exc)
         ours = await self._record(claim, verdict.settlement, running)
         now = self.clock.seconds()
         if not ours:
@@ -88,19 +124,25 @@ class Attempts:
         report.tell(self.events, claim, verdict, now, now - begun)
         return verdict.settlement
 
-    async def _verdict(self, claim: Claim, taken: Callable[[], None]) -> Verdict:
+    async def _verdict(
+        self, claim: Claim, body: BodyAtHand | WatchedBody, taken: Callable[[], None]
+    ) -> Verdict:
         delivery = claim.delivery
         route = self._route(claim)
         provider = self.providers.get(delivery.provider)
         if provider is None:
             return settle.homeless(self._case(claim, route))
-        body = self.spool.body(delivery) if claim.body is None else BodyAtHand(claim.body)
-        results = await _outcomes(claim, provider, route, body, taken)
-        if results is None:
+        known = await provider.resolve(delivery) if claim.uncertain else None
+        if claim.uncertain and known is None and not provider.idempotent and route.on_uncertain == "hold":
             return settle.undecided(claim)
+        results = await provider.deliver(delivery, body, taken) if known is None else known
+        if body.fault is not None:
+            return self._unreadable(claim, results, body.fault)
         block = self.lanes.learn(delivery, results.values(), self.clock.seconds())
         if (verdict := settle.delivered(delivery, results)) is not None:
             return verdict
+        if known is not None:
+            results = settle.resolved(known)
         verdict = settle.settle(self._case(claim, route, block), results)
         return await self._with_bounce(claim, verdict, body) if verdict.report else verdict
 
@@ -130,6 +172,11 @@ class Attempts:
             exc="".join(traceback.format_exception(exc)).strip(),
         )
         return settle.crashed(self._case(claim, self._route(claim)), _in_a_line(exc))
+
+    def _unreadable(self, claim: Claim, results: Results, fault: Exception) -> Verdict:
+        case = self._case(claim, self._route(claim))
+        gone = isinstance(fault, LookupError)
+        return settle.unreadable(case, results, _in_a_line(fault), gone=gone)
 
     async def _with_bounce(self, claim: Claim, verdict: Verdict, body: Body) -> Verdict:
         """Add the bounce. If it cannot be made, the delivery ends visibly failed all the same."""
@@ -161,21 +208,9 @@ class Attempts:
             failures += 1
 
 
-async def _outcomes(
-    claim: Claim, provider: Provider, route: Route, body: Body, taken: Callable[[], None]
-) -> Results | None:
-    """Deliver, or find out what became of the attempt before; ``None``: nobody knows, so it is held."""
-    if claim.uncertain:
-        known = await provider.resolve(claim.delivery)
-        if known is not None:
-            return known
-        if not provider.idempotent and route.on_uncertain == "hold":
-            return None
-    return await provider.deliver(claim.delivery, body, taken)
-
-
 def _in_a_line(exc: Exception) -> str:
     """Say what happened and where, as the end of its traceback does."""
     frames = traceback.extract_tb(exc.__traceback__)
     where = f" ({frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
-    return " ".join(f"{type(exc).__name__}: {exc}{where}".split())
+    said = "".join(traceback.format_exception_only(exc))  # even of one that cannot be printed
+    return " ".join(f"{said.strip()}{where}".split())

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from smtprelay.dispatch.attempt import Attempts
 from smtprelay.dispatch.bounce import BounceSettings
+from smtprelay.dispatch.detour import Detours
 from smtprelay.dispatch.lanes import Lanes
 from smtprelay.dispatch.postmaster import Post, Postmaster
 from smtprelay.dispatch.probe import Probes
@@ -23,10 +24,6 @@ from smtprelay.dispatch.settle import returned
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.message import Claim, Route
 from smtprelay.queue import FINAL, Settlement
-
-#: An accept may have claimed one delivery of a message and queued another without a word: how soon
-#: after a success the spool is asked although nothing is known to wait, in seconds.
-_LOOK_AGAIN: Final = 1.0
 
 #: The spool's clock may be a little behind ours: what it calls due is not asked for faster than this.
 _SHORTEST_SLEEP: Final = 0.05
@@ -64,6 +61,7 @@ class Dispatcher:
         self._renew_every = lease / 3.0
         lanes = Lanes(events)
         self._probes = Probes(spool, providers, lanes, clock, events)
+        self._detours = Detours(spool, providers, routes, lanes, clock=clock, events=events)
         self._attempts = Attempts(
             spool=spool,
             providers=providers,
@@ -80,10 +78,9 @@ class Dispatcher:
         self._chores: set[Deferred[Any]] = set()
         self._asking = False
         self._ask_again = False
-        self._backlog = True
+        self._backlog = False
         self._failures = 0
         self._alarm: IDelayedCall | None = None
-        self._look: IDelayedCall | None = None
         self._renewal: IDelayedCall | None = None
         self._landed: Deferred[None] | None = None
 
@@ -97,7 +94,6 @@ class Dispatcher:
         """Attempt ``claims`` at once; without any, ask the spool, for something is waiting there."""
         self._begin(claims)
         if not claims:
-            self._backlog = True
             self._wake()
 
     def stop(self, bound: float) -> Deferred[None]:
@@ -109,8 +105,8 @@ class Dispatcher:
         """
         self._claiming = False
         _cancel(self._alarm)
-        _cancel(self._look)
         self._probes.stop()
+        self._detours.stop()
         landed: Deferred[None] = Deferred()
         self._landed = landed
         limit = self._clock.callLater(bound, self._give_up)
@@ -142,14 +138,11 @@ class Dispatcher:
         flight.addCallbacks(self._end, self._break, callbackArgs=(flight,), errbackArgs=(flight,))
 
     def _end(self, settlement: Settlement | None, flight: "Deferred[Settlement | None]") -> None:
-        """A slot is free; but the spool is only asked when something may be waiting for it."""
+        """A slot is free; but the spool is only asked when something may be waiting for it, or goes again."""
         del self._flights[flight]
-        if settlement is None or settlement.state not in FINAL or settlement.bounce is not None:
-            self._backlog = True
-        if self._backlog or not self._flights:
+        ended = settlement is not None and settlement.state in FINAL and settlement.bounce is None
+        if self._backlog or not ended:
             self._wake()
-        elif self._look is None and self._claiming:
-            self._look = self._clock.callLater(_LOOK_AGAIN, self._look_again)
         self._see_whether_landed()
 
     def _break(self, failure: Failure, flight: "Deferred[Settlement | None]") -> None:
@@ -163,15 +156,13 @@ class Dispatcher:
                 provider=claim.delivery.provider,
                 exc=failure.getTraceback(),
             )
-        self._see_whether_landed()
-
-    def _look_again(self) -> None:
-        self._look = None
         self._wake()
+        self._see_whether_landed()
 
     async def _free_slot(self, claim: Claim) -> None:
         await self._spool.taken(claim)
-        self._wake()
+        if self._backlog:
+            self._wake()
 
     def _is_waiting(self) -> bool:
         return not self._given_up
@@ -196,20 +187,36 @@ class Dispatcher:
         try:
             while self._ask_again:
                 self._ask_again = False
+                gone = await self._detours.gone()
                 work = await self._spool.claim()
                 self._failures = 0
                 self._sleep_until(work.due)
-                self._backlog = bool(work.claims or self._flights)
+                self._backlog = work.waiting
                 self._begin(work.claims)
                 for provider, lane in work.probes:
                     self._probe(provider, lane)
+                for provider, lane in [*work.stopped, *gone]:
+                    self._detour(provider, lane)
         finally:
             self._asking = False
 
     def _probe(self, provider: str, lane: str) -> None:
         probe = self._probes.start(provider, lane) if self._claiming else None
         if probe is not None:
-            self._watch("block", probe.addCallback(lambda _: self._wake()))
+            self._watch("block", probe.addCallback(self._probed))
+
+    def _probed(self, _: None) -> None:
+        self._detours.begin_anew()
+        self._wake()
+
+    def _detour(self, provider: str, lane: str) -> None:
+        detour = self._detours.start(provider, lane)
+        if detour is not None:
+            self._watch("move", detour.addCallback(self._moved))
+
+    def _moved(self, count: int) -> None:
+        if count:
+            self._wake()
 
     def _sleep_until(self, due: float | None) -> None:
         _cancel(self._alarm)
@@ -231,7 +238,6 @@ class Dispatcher:
         self._events("spool.failed", operation=operation, reason=reason)
         wait = delay(SPOOL_AGAIN, self._failures, self._jitter())
         self._failures += 1
-        self._backlog = True
         self._sleep_until(self._clock.seconds() + wait)
 
     def _done(self, _: object, chore: "Deferred[Any]") -> None:

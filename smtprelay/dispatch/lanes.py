@@ -92,6 +92,15 @@ class Lanes:
         stops = (self._stops.get((provider, key)) for key in {lane, ""})
         return any(stop is not None and now < stop.until for stop in stops)
 
+    def is_blocked(self, provider: str, lane: str) -> bool:
+        """Tell whether a lane is known to be blocked, and not only paused or open."""
+        stop = self._stops.get((provider, lane))
+        return stop is not None and stop.times > 0
+
+    def all_stopped(self, now: float) -> frozenset[tuple[str, str]]:
+        """Return the lanes that are stopped now, as far as we know."""
+        return frozenset(key for key, stop in self._stops.items() if now < stop.until)
+
     def _pause(self, delivery: Delivery, asked: Deferred, now: float) -> Block | None:
         assert asked.retry_after is not None
         self._works(delivery, now)

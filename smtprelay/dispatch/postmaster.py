@@ -7,6 +7,8 @@ the route of the new mail.
 
 from collections.abc import Callable
 
+from twisted.internet.defer import CancelledError
+
 from smtprelay.dispatch.bounce import (
     BounceSettings,
     Notice,
@@ -37,7 +39,8 @@ class Postmaster:
         """
         Return the bounce that tells of ``report``, or ``None`` if nobody is to be told.
 
-        It raises what reading the body or routing the new mail raises.
+        Without the original's header, if that cannot be read: the sender must hear of it all the same.
+        It raises what routing the new mail raises.
         """
         delivery = claim.delivery
         undelivered = [
@@ -57,7 +60,7 @@ class Postmaster:
             written=now,
             undelivered=undelivered,
             envelope_id=delivery.envelope.parameters.get("ENVID", ""),
-            headers=header_block(await anext(body.chunks(), b"")),
+            headers=await _headers(body),
         )
         return self._post(self._envelope(to), render(notice, self._settings), delivery.message)
 
@@ -70,6 +73,15 @@ class Postmaster:
             recipients=tuple(Recipient(address=address) for address in addresses),
             parameters={"SMTPUTF8": ""} if international else {},
         )
+
+
+async def _headers(body: Body) -> bytes:
+    try:
+        return header_block(await anext(body.chunks(), b""))
+    except CancelledError:
+        raise
+    except Exception:  # noqa: BLE001 -- whatever is wrong with the spool, the outcome is known
+        return b""
 
 
 def _undelivered(recipient: Recipient, report: Results) -> Undelivered:

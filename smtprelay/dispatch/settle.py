@@ -123,24 +123,60 @@ def settle(case: Case, results: Results) -> Verdict:
     )
 
 
+def resolved(known: Results) -> Results:
+    """
+    Return what a provider that was asked for a lost attempt did say of it.
+
+    A lane that was found blocked when it was asked says nothing of the mail: the attempt stays uncertain.
+    Only one that ended the operation does.
+    """
+    return {
+        address: Uncertain(outcome.why) if isinstance(outcome, Blocked) and not outcome.closed else outcome
+        for address, outcome in known.items()
+    }
+
+
 def crashed(case: Case, reason: str) -> Verdict:
     """
     Return the verdict on an attempt that ended in an exception that nobody expected.
 
     It may have happened after the body was sent, so the next attempt resolves this one first.
     """
+    settlement = _in_trouble(case, reason, held=False)
+    return Verdict(settlement=evolve(settlement, uncertain=True), outcome="crashed")
+
+
+def unreadable(case: Case, results: Results, reason: str, *, gone: bool) -> Verdict:
+    """
+    Return the verdict on an attempt for which the stored body could not be read.
+
+    Without its body the provider has not taken the mail, and what it said, except that somebody has it
+    already, is not about the mail.
+
+    :param gone: it will never be readable; else it is tried again.
+    """
+    outcomes = {address: each for address, each in results.items() if isinstance(each, Delivered)}
+    settlement = evolve(
+        _in_trouble(case, f"the body cannot be read: {reason}", held=gone),
+        outcomes=outcomes,
+        closed=dict.fromkeys(outcomes, "delivered"),
+        uncertain=case.claim.uncertain,
+    )
+    return Verdict(settlement=settlement, outcome="unreadable")
+
+
+def _in_trouble(case: Case, reason: str, *, held: bool) -> Settlement:
+    """Try it again later, but not for ever."""
     errors = case.claim.errors + 1
-    held = errors >= MOST_ERRORS
-    settlement = Settlement(
+    held = held or errors >= MOST_ERRORS
+    return Settlement(
         state="held" if held else "deferred",
         outcomes={},
         reason=reason,
         due=None if held else case.now + delay(case.route.retry, errors - 1, case.chance),
         tries=case.claim.tries,
         errors=errors,
-        uncertain=True,
     )
-    return Verdict(settlement=settlement, outcome="crashed")
 
 
 def undecided(claim: Claim) -> Verdict:
@@ -215,8 +251,14 @@ def _onward(case: Case, still_open: Mapping[str, Results], closed: Mapping[str, 
 
 
 def _resolve_later(case: Case, _: Results) -> Settlement:
-    """Ask the provider soon; it never fails over before it is known what happened."""
+    """
+    Ask the provider soon; it never fails over before it is known what happened.
+
+    When its time has run out an operator must look: to end it could lose it, to go on sends it ever again.
+    """
     claim = case.claim
+    if case.route.expire is not None and claim.age > case.route.expire:
+        return Settlement(state="held", outcomes={}, tries=claim.tries, uncertain=True)
     # An uncertain claim is at least the second attempt; tries stays, for it counts deferrals only.
     wait = delay(case.route.retry, claim.attempt - 2, case.chance) if claim.uncertain else FIRST_RESOLVE
     return Settlement(state="deferred", outcomes={}, due=case.now + wait, tries=claim.tries, uncertain=True)
@@ -236,7 +278,8 @@ def _go_again(case: Case, group: Results) -> Settlement:
     place = case.elsewhere() if tries >= case.route.failover_after else None
     if place is not None:
         # A whole round without success is a reason for patience, the next provider of a round is not.
-        return _moved(case, place, case.now + wait if place.wraps else case.now)
+        pause = delay(case.route.retry, max(case.claim.tries, case.claim.attempt - 1), case.chance)
+        return _moved(case, place, case.now + pause if place.wraps else case.now)
     asked = [each.retry_after for each in group.values() if isinstance(each, Deferred) and each.retry_after]
     wait = max(wait, *(honoured(seconds) for seconds in asked), 0.0)
     return Settlement(state="deferred", outcomes={}, due=case.now + wait, tries=tries)

@@ -26,6 +26,13 @@ from smtprelay.policy.settings import ListenerPolicy, User
 TRAVELLING: Final = frozenset({"BODY", "SMTPUTF8", "RET", "ENVID"})
 
 _NO_MAIL: Final = Reply(code=503, enhanced="5.5.1", text="MAIL first", rule="sequence")
+#: RFC 5321 §4.5.3.1.10: the client sends to the others in a transaction of their own.
+_OTHER_ROUTE: Final = Reply(
+    code=452, enhanced="4.5.3", text="This recipient needs a transaction of its own", rule="one-delivery"
+)
+_TOO_MANY: Final = Reply(
+    code=452, enhanced="4.5.3", text="Too many recipients for one delivery", rule="one-delivery"
+)
 _NO_RECIPIENT: Final = Reply(code=554, enhanced="5.5.1", text="No valid recipients", rule="sequence")
 
 
@@ -51,6 +58,7 @@ class _Transaction:
     sender: str
     parameters: Mapping[str, str]
     recipients: dict[str, Recipient] = field(factory=dict)
+    ways: tuple[str, ...] = ()
 
 
 @implementer(IEnvelopeDelivery)
@@ -95,10 +103,11 @@ class EnvelopeDelivery:
         """
         transaction = self._open_transaction()
         accepted = rules.recipient(self._desk.listener, self._user, recipient, parameters)
-        if not self._desk.router.reaches(self._client, transaction.sender, accepted.address):
-            raise no_route(accepted.address)
         local, _, domain = accepted.address.rpartition("@")
-        transaction.recipients.setdefault(f"{local}@{folded(domain)}", accepted)
+        key = f"{local}@{folded(domain)}"
+        if key not in transaction.recipients:
+            self._check_route(transaction, accepted.address)
+            transaction.recipients[key] = accepted
 
     # Any method of the interface may return a Deferred; its annotations cannot say so.
     def data(self) -> Incoming | Deferred[Incoming]:  # type: ignore[override]
@@ -119,6 +128,25 @@ class EnvelopeDelivery:
     def forget(self) -> None:
         """Drop the transaction; the session is over."""
         self._transaction = None
+
+    def _check_route(self, transaction: _Transaction, address: str) -> None:
+        if self._desk.listener.one_delivery:
+            self._join(transaction, address)
+        elif not self._desk.router.reaches(self._client, transaction.sender, address):
+            raise no_route(address)
+
+    def _join(self, transaction: _Transaction, address: str) -> None:
+        """Let a recipient into a transaction that must be one delivery, whatever its content will be."""
+        router = self._desk.router
+        ways = router.ways(self._client, transaction.sender, address)
+        if not ways:
+            raise no_route(address)
+        most = router.most_recipients(ways)
+        if transaction.recipients and ways != transaction.ways:
+            raise Refused(_OTHER_ROUTE)
+        if most is not None and len(transaction.recipients) >= most:
+            raise Refused(_TOO_MANY)
+        transaction.ways = ways
 
     def _open_transaction(self) -> _Transaction:
         if self._transaction is None:

@@ -9,6 +9,7 @@ recipient is named only when there is one: with several it would tell the others
 import re
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Final
 
 from smtprelay.message import Client, Draft
@@ -30,8 +31,14 @@ def received(draft: Draft, hostname: str) -> bytes:
     if len(addresses) == 1 and _PLAIN_MAILBOX.fullmatch(addresses[0]):
         lines.append(f"for <{addresses[0]}>")
     lines[-1] += ";"
-    lines.append(format_datetime(datetime.fromtimestamp(draft.received, UTC)))
+    lines.append(_date(int(draft.received)))
     return ("\r\n\t".join(lines) + "\r\n").encode("ascii", "replace")
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    """Return the RFC 5322 date, which is the same for all messages of a second."""
+    return format_datetime(datetime.fromtimestamp(second, UTC))
 
 
 def _literal(client: Client) -> str:

@@ -58,6 +58,11 @@ class Rule:
     size_from: int = 0
     size_below: int | None = None
 
+    @property
+    def is_conditional(self) -> bool:
+        """Whether only the end of data tells if it matches."""
+        return bool(self.headers) or self.size_from > 0 or self.size_below is not None
+
     def matches_transaction(self, client: Client, sender: str) -> bool:
         """Judge what is known before the first recipient."""
         return (
@@ -117,6 +122,25 @@ class Router:
             rule.matches_recipient(recipient) and rule.matches_transaction(client, sender)
             for rule in self._rules
         )
+
+    def ways(self, client: Client, sender: str, recipient: str) -> tuple[str, ...]:
+        """
+        Return the names of the routes that a message to ``recipient`` may take, the first that matches first.
+
+        Which one it is, header and size decide. Recipients with the same ways take the same one, whatever
+        the message turns out to be. Empty: none leads there.
+        """
+        names = []
+        for rule in self._rules:
+            if rule.matches_recipient(recipient) and rule.matches_transaction(client, sender):
+                names.append(rule.name)
+                if not rule.is_conditional:
+                    break
+        return tuple(names)
+
+    def most_recipients(self, ways: Iterable[str]) -> int | None:
+        """Return how many recipients every provider of ``ways`` takes at once; ``None`` is any number."""
+        return _least(*(self._batch[name] for name in ways))
 
     def plan(self, client: Client, envelope: Envelope) -> Plan:
         """Return what decides, at the end of data, which deliveries ``envelope`` becomes."""

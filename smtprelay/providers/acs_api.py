@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from email.utils import formatdate, parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -133,11 +134,11 @@ class AcsApi:
         return answer
 
     async def _request(self, credentials: Credentials, key: str, call: "_Call") -> Answer:
-        date = formatdate(self._clock.seconds(), usegmt=True)
+        began = self._clock.seconds()
+        date = _http_date(int(began))
         signed = signed_headers(
             key, call.method, call.target, host=credentials.host, date=date, digest=call.digest
         )
-        began = self._clock.seconds()
         code: int | str = "no answer"
         try:
             answer = await self._http.request(
@@ -160,6 +161,11 @@ class _Call:
     headers: Mapping[str, str] = field(factory=dict)
     body: bytes = b""
     digest: str = content_hash(b"")
+
+
+@lru_cache(maxsize=2)
+def _http_date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 def own_target(operation_id: str) -> str:

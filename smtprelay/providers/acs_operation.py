@@ -8,7 +8,7 @@ rarely, and ever more rarely.
 
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
@@ -76,6 +76,8 @@ def _of_operation(answer: Answer, operation_id: str, pause: float | None) -> Loo
         outcome = acs_failed(str(error.get("code") or ""), str(error.get("message") or ""))
     elif status == "Canceled":
         outcome = Deferred("the service canceled the operation")
+    if isinstance(outcome, Deferred | Blocked):
+        outcome = evolve(outcome, closed=True)
     return Look(outcome, f"the operation is {status}", known=True, pause=pause)
 
 

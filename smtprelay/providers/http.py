@@ -8,6 +8,7 @@ body leave, bounds what comes back, and keeps the time.
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from attrs import field, frozen
@@ -15,6 +16,7 @@ from hyperlink import EncodedURL
 from OpenSSL.SSL import Error as TLSError
 from service_identity import VerificationError
 from treq.client import HTTPClient
+from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IReactorTime
@@ -103,6 +105,22 @@ class PreparedURL(EncodedURL):
         return self._literal
 
 
+@lru_cache(maxsize=8)
+def _prepared(url: str) -> PreparedURL:
+    """A provider has few URLs, and one that all its mail goes to."""
+    return PreparedURL(url)
+
+
+class NoCookies(IndexableCookieJar):
+    """No API of a provider needs cookies, and keeping none is much cheaper than looking for them."""
+
+    def add_cookie_header(self, request: Any) -> None:
+        """Add none."""
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        """Take none."""
+
+
 class Http:
     """
     An HTTP client with limits.
@@ -122,7 +140,8 @@ class Http:
         timeout: float = 30.0,
         close: Callable[[], "Deferred[Any]"] = lambda: succeed(None),
     ) -> None:
-        self._client = HTTPClient(agent, data_to_body_producer=lambda upload: upload)
+        self._cookies = NoCookies()
+        self._client = HTTPClient(agent, self._cookies, data_to_body_producer=lambda upload: upload)
         self._clock = clock
         self._timeout = timeout
         self._close = close
@@ -142,7 +161,7 @@ class Http:
         :raises NotSent: nothing can have come of it. So always for a request without a body.
         :raises AnswerLost: the provider may have acted on it.
         """
-        prepared = PreparedURL(url) if isinstance(url, str) else url
+        prepared = _prepared(url) if isinstance(url, str) else url
         patience = _Patience(self._clock, self._timeout)
         upload = _Upload(body, patience) if body else None
         try:
@@ -167,6 +186,7 @@ class Http:
             url,
             headers=headers,
             data=upload,
+            cookies=self._cookies,
             allow_redirects=False,
             unbuffered=True,
             reactor=self._clock,

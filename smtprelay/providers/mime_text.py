@@ -25,6 +25,11 @@ _WORDS: Final = re.compile(r"((?:=\?[^?\s]+\?[bBqQ]\?[^?]*\?=(?:[ \t]+(?==\?))?)
 _WORD: Final = re.compile(r"=\?([^?\s*]+)[^?\s]*\?([bBqQ])\?([^?]*)\?=")
 _NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_ATOMS: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+#: One mailbox without quotes, comments and encoded words: what most headers hold.
+_PLAIN_MAILBOX: Final = re.compile(rf"(?:((?:[A-Za-z0-9]+ )*)<({_ATOMS}@{_ATOMS})>|({_ATOMS}@{_ATOMS}))")
+#: These say the same of ASCII.
+_ASCII: Final = frozenset({"ascii", "us-ascii", "utf-8", "iso-8859-1", "windows-1252"})
 _LENIENT: Final = {"strict": False} if getattr(email.utils, "supports_strict_parsing", False) else {}
 
 
@@ -64,12 +69,18 @@ def addresses(headers: Headers, wanted: str) -> tuple[Address, ...]:
     values = [value for name, value in headers if name.lower() == wanted]
     if not values:
         return ()
+    plain = _PLAIN_MAILBOX.fullmatch(values[0]) if len(values) == 1 else None
+    if plain is not None:
+        name, bracketed, bare = plain.groups("")
+        return (Address(bracketed or bare, name.rstrip(" ")),)
     pairs = email.utils.getaddresses(values, **_LENIENT)
     return tuple(Address(address, decoded(name)) for name, address in pairs if "@" in address)
 
 
 def text_of(content: bytes, charset: str) -> str:
     """Decode ``content``: by ``charset`` if that is known and fits, else as UTF-8, else as Windows-1252."""
+    if content.isascii() and charset in _ASCII:
+        return content.decode("ascii")
     for name in (charset, "utf-8"):
         try:
             text = content.decode(name)

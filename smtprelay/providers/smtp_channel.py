@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smtprelay.providers.smtp_answer import Answer, AnswerReader, Garbled
+from smtprelay.wire import Wire
 
 #: The code with which a server closes the channel, at any time (RFC 5321 §3.8).
 CLOSING = 421
@@ -121,7 +122,7 @@ class Channel(Protocol):
         self._resting = False
         self._deadline.set(seconds)
         if lines:
-            self._transport.write(lines)
+            self._wire.write(lines)
         if len(self._answers) >= count:
             answers, self._answers = self._answers, []
             return succeed(answers)
@@ -145,7 +146,7 @@ class Channel(Protocol):
                 if self._lost is not None or self._answers:
                     break
                 self._deadline.set(seconds)
-                self._transport.write(encode(chunk))
+                self._wire.write(encode(chunk))
                 if self._room is not None:
                     await self._room
         finally:
@@ -164,6 +165,7 @@ class Channel(Protocol):
             self.abort("the server spoke in plain text after STARTTLS")
         if self._lost is not None:
             raise self._lost
+        self._wire.through_transport()
         self._transport.startTLS(creator)
 
     def rest(self, seconds: float) -> None:
@@ -174,7 +176,7 @@ class Channel(Protocol):
     def quit(self) -> None:
         """Say goodbye and close, without waiting for an answer."""
         if self._lost is None:
-            self._transport.write(b"QUIT\r\n")
+            self._wire.write(b"QUIT\r\n")
             self._lost = Lost("we closed the connection")
             self._deadline.set(LINGER)
             self._transport.loseConnection()
@@ -191,7 +193,9 @@ class Channel(Protocol):
     def connectionMade(self) -> None:
         """Wait for the greeting."""
         # Any: ITCPTransport or TLS over it, which share no interface.
-        self._transport: Any = self.transport
+        transport: Any = self.transport
+        self._transport = transport
+        self._wire = Wire(transport)
         # 40 ms for the end of each larger message otherwise (Nagle meets the delayed ACK).
         if ITCPTransport.providedBy(self._transport):
             self._transport.setTcpNoDelay(True)

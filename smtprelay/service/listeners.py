@@ -29,6 +29,7 @@ class Reception:
 
     :ivar rules: the routes' conditions, in their order.
     :ivar checker: knows the users, and remembers for all listeners who was verified or guessed wrong.
+    :ivar receive: gives what takes the mail of a listener: the spool, or synchronous delivery.
     :ivar new_id: makes message ids.
     """
 
@@ -37,7 +38,7 @@ class Reception:
     rules: Sequence[Rule]
     users: Sequence[User]
     checker: Users
-    receive: Receive
+    receive: Callable[[listeners.Listener], Receive]
     new_id: Callable[[], str]
     reactor: Any
     events: Events
@@ -49,7 +50,7 @@ class Reception:
         desk = Desk(
             listener=policy,
             router=Router(self.rules, self.providers),
-            receive=self.receive,
+            receive=self.receive(listener),
             new_id=self.new_id,
             clock=self.reactor,
         )
@@ -71,6 +72,7 @@ def _policy(config: Config, listener: listeners.Listener, size: int | None) -> L
         tls_required=listener.tls.require == "always" and listener.tls.mode != "off",
         auth_required=listener.auth.required,
         has_checkers=bool(listener.auth.checkers),
+        one_delivery=listener.delivery == "synchronous",
         size=size,
     )
 

@@ -4,6 +4,7 @@ What the relay listens on: doors for mail, sites for HTTP, each with a name.
 
 import errno
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.server import Site
@@ -82,7 +84,7 @@ class Ports:
         self._doors[door.name] = (door, port)
 
     async def open_site(self, site: HttpPort) -> None:
-        """Listen for HTTP; raises ``CannotListenError``, or ``OSError`` for a socket that can have no place."""
+        """Listen for HTTP; raises ``CannotListenError``, or ``OSError`` for a socket without a place."""
         if site.socket:
             _check(site.socket)
             _remove(site.socket)
@@ -114,19 +116,27 @@ class Ports:
             await maybeDeferred(port.stopListening)
 
 
-def _check(socket: str) -> None:
-    """Say what Twisted, which locks a file beside the socket first, would say of that file."""
-    if len(os.fsencode(socket)) > LONGEST_SOCKET:
+def _check(path: str) -> None:
+    """Raise what is wrong with the place of a socket, by the name that an operator knows."""
+    if len(os.fsencode(path)) > LONGEST_SOCKET:
         why = f"longer than the {LONGEST_SOCKET} bytes that a socket's path may have: set control to another"
-        raise OSError(errno.ENAMETOOLONG, why, socket)
-    folder = Path(socket).parent
+        raise OSError(errno.ENAMETOOLONG, why, path)
+    folder = Path(path).parent
     if not folder.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
 
 
-def _remove(socket: str) -> None:
-    """Remove what a killed process left behind; that it is nobody's is proven by the spool's lock."""
-    Path(socket).unlink(missing_ok=True)
+def _remove(path: str) -> None:
+    """
+    Remove what a killed process left behind; raise ``CannotListenError`` if it is another relay's.
+
+    Who has a spool has proven that by its lock already; a relay without one has nothing but its socket.
+    """
+    with socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)
+        if client.connect_ex(path) in (0, errno.EAGAIN):
+            raise CannotListenError(None, path, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
+    Path(path).unlink(missing_ok=True)
 
 
 def _spoken(address: Any) -> str:

@@ -15,9 +15,11 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import LoopingCall
 
+from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Config
 from smtprelay.dispatch.dispatcher import Dispatcher
-from smtprelay.interfaces import Events, Provider, Spool
+from smtprelay.dispatch.synchronous import Synchronous
+from smtprelay.interfaces import Events, Provider, Receive, Spool
 from smtprelay.log import Log, Telling
 from smtprelay.metrics import Metrics, watch_lag
 from smtprelay.policy.checkers import Users
@@ -28,6 +30,7 @@ from smtprelay.service.ports import Door, Ports
 from smtprelay.service.post import Post, bounce_settings
 from smtprelay.service.providers import Workshop, build_providers
 from smtprelay.service.sites import control_site, http_sites
+from smtprelay.service.synchronous import build_synchronous
 from smtprelay.service.threads import Threads
 from smtprelay.spool.identity import new_id
 from smtprelay.spool.memory import open_memory
@@ -42,6 +45,9 @@ SESSIONS_BOUND: Final = 10.0
 
 #: How long attempts may go on, seconds.
 ATTEMPTS_BOUND: Final = 25.0
+
+#: So for sessions where a client may wait for the provider's verdict: it shall hear it, if it comes in time.
+VERDICTS_BOUND: Final = ATTEMPTS_BOUND + 1.0
 
 #: How often finished messages are looked through for what may be forgotten, seconds.
 SWEEP_EVERY: Final = 60.0
@@ -59,6 +65,7 @@ class Relay(Service):
     :param mailbox: shown on the page, if there is one.
     :ivar metrics: with a registry of its own.
     :ivar started: fires when the relay is ready; fails with :class:`StartFailed`, nothing left open.
+    :ivar spool: ``None`` without one, and before it is open.
     :ivar addresses: where it listens, by the names of listeners and sites, once it is ready.
     """
 
@@ -77,6 +84,7 @@ class Relay(Service):
         self._threads = Threads(reactor)
         self._providers: Mapping[str, Provider] = {}
         self._dispatcher: Dispatcher | None = None
+        self._synchronous: Synchronous | None = None
         self._clocks: list[LoopingCall] = []
         self._stopping = False
         self._random = random.SystemRandom()
@@ -125,16 +133,15 @@ class Relay(Service):
         rules = [rule(route) for route in config.routes]
         router = Router(rules, self._providers)
         post = Post(config, router, self._providers, self._new_id, reactor)
-        dispatcher = self._dispatcher = Dispatcher(
-            spool,
+        self._dispatcher = None if spool is None else self._make_dispatcher(spool, post)
+        self._synchronous = build_synchronous(
+            config,
             self._providers,
-            {route.name: route.rules for route in config.routes},
-            clock=reactor,
+            spool,
+            post,
+            reactor=reactor,
             events=self._events,
-            jitter=self._random.random,
-            post=post,
-            bounces=bounce_settings(config),
-            lease=config.spool.lease,
+            defer_to_thread=self._threads.work,
         )
         users = [policy_user(user) for user in config.users]
         reception = Reception(
@@ -143,26 +150,52 @@ class Relay(Service):
             rules=rules,
             users=users,
             checker=Users(users, self._threads.login, reactor),
-            receive=spool.incoming,
+            receive=self._receive,
             new_id=self._new_id,
             reactor=reactor,
             events=self._events,
         )
         doors = [Door.of(listener, reception.factory(listener)) for listener in config.listeners]
-        recovered = await spool.recover()
-        if recovered:
-            self._events("spool.recovered", deliveries=recovered)
-        sources = self._sources(spool)
+        await self._recover()
+        sources = self._sources()
         for site in [*http_sites(config, sources, self._threads.login), control_site(config, sources)]:
             await self._ports.open_site(site)
         for door in doors:
             await self._ports.open_door(door)
-        self._clocks = [watch_lag(reactor, self.metrics), self._every(SWEEP_EVERY, self._sweep)]
-        dispatcher.start()
+        self._clocks = [watch_lag(reactor, self.metrics)]
+        if self._dispatcher is not None:
+            self._clocks.append(self._every(SWEEP_EVERY, self._sweep))
+            self._dispatcher.start()
         self.metrics.ready(True)
 
-    async def _open_spool(self) -> Any:
+    def _make_dispatcher(self, spool: Spool, post: Post) -> Dispatcher:
+        config = self.config
+        assert config.spool is not None
+        return Dispatcher(
+            spool,
+            self._providers,
+            {route.name: route.rules for route in config.routes},
+            clock=self._reactor,
+            events=self._events,
+            jitter=self._random.random,
+            post=post,
+            bounces=bounce_settings(config),
+            lease=config.spool.lease,
+        )
+
+    def _receive(self, listener: Listener) -> Receive:
+        """Return what takes the mail of a listener."""
+        if listener.delivery == "synchronous":
+            assert self._synchronous is not None
+            return self._synchronous.within(listener.reply_deadline)
+        assert self.spool is not None
+        return self.spool.incoming
+
+    async def _open_spool(self) -> Spool | None:
+        """Return the spool; ``None`` if all listeners are synchronous and the configuration has none."""
         settings = self.config.spool
+        if settings is None:
+            return None
         paces = {name: each.paced for name, each in self.config.providers.items()}
         if settings.engine == "memory":
             return open_memory(clock=self._reactor, paces=paces, events=self._events, lease=settings.lease)
@@ -170,12 +203,17 @@ class Relay(Service):
             settings.path, reactor=self._reactor, paces=paces, events=self._events, lease=settings.lease
         )
 
+    async def _recover(self) -> None:
+        recovered = 0 if self.spool is None else await self.spool.recover()
+        if recovered:
+            self._events("spool.recovered", deliveries=recovered)
+
     def _new_id(self) -> str:
         return new_id(self._reactor.seconds(), self._random.getrandbits)
 
-    def _sources(self, spool: Spool) -> Sources:
+    def _sources(self) -> Sources:
         return Sources(
-            spool=spool,
+            spool=self.spool,
             metrics=self.metrics,
             clock=self._reactor,
             started=self._reactor.seconds(),
@@ -186,17 +224,21 @@ class Relay(Service):
         )
 
     async def _readiness(self) -> Mapping[str, str | None]:
-        assert self.spool is not None
-        checks: dict[str, str | None] = dict.fromkeys(("recovery", "listeners", "draining", "spool"))
+        checks: dict[str, str | None] = dict.fromkeys(("recovery", "listeners", "draining"))
         if self._stopping:
             checks["draining"] = "the relay is stopping"
         if not self._clocks:
             checks["listeners"] = "not all listeners are open yet"
-        try:
-            await self.spool.stock()
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the reason
-            checks["spool"] = f"{type(error).__name__}: {error}"
+        if self.spool is not None:
+            checks["spool"] = await self._complaint(self.spool)
         return checks
+
+    async def _complaint(self, spool: Spool) -> str | None:
+        try:
+            await spool.stock()
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the reason
+            return f"{type(error).__name__}: {error}"
+        return None
 
     # --- while it runs
 
@@ -212,6 +254,7 @@ class Relay(Service):
     async def _sweep(self) -> None:
         """Forget what was finished long enough ago, a few messages at a time."""
         assert self.spool is not None
+        assert self.config.spool is not None
         before = self._reactor.seconds() - self.config.spool.keep.history
         while await self.spool.sweep(before, _SWEEP) == _SWEEP and not self._stopping:
             pass
@@ -231,7 +274,9 @@ class Relay(Service):
         self._events("relay.stop", reason=reason)
         for call in self._clocks:
             call.stop()
-        landing = [self._ports.close_doors(SESSIONS_BOUND)]
+        landing = [self._ports.close_doors(SESSIONS_BOUND if self._synchronous is None else VERDICTS_BOUND)]
+        if self._synchronous is not None:
+            landing.append(self._synchronous.stop(ATTEMPTS_BOUND))
         if self._dispatcher is not None:
             landing.append(self._dispatcher.stop(ATTEMPTS_BOUND))
         await DeferredList(landing)

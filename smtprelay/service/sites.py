@@ -33,10 +33,11 @@ def http_sites(config: Config, sources: Sources, defer_to_thread: Callable[..., 
 
 def control_site(config: Config, sources: Sources) -> HttpPort:
     """Return the control socket: everything is served there, to whoever may open the file."""
+    # Twisted's own lock holds a process id: a container that was killed comes back with the same one.
     quoted = config.control.replace("\\", "\\\\").replace(":", "\\:")
     return HttpPort(
         name="control",
-        endpoint=f"unix:{quoted}:mode=660",
+        endpoint=f"unix:{quoted}:mode=660:lockfile=0",
         site=build_site(tuple(PARTS), sources, Access(sources.clock, control=True)),
         socket=config.control,
     )

@@ -74,8 +74,8 @@ class BodyDecoder:
     def feed(self, segment: bytes) -> bytes:
         """Take octets from the client; return what is to be stored, ``b""`` if that is nothing."""
         window = self._held + segment if self._held else segment
-        # In most segments no dot begins a line, but for the one of the end.
-        found = _DOT(window)
+        # In most segments no dot begins a line, but for the one of the end; in base64 there is none at all.
+        found = _DOT(window) if b"." in window else None
         dot = found.start() if found else -1
         content = self._cut(window, dot)
         stored = self._decode(content, stuffed=0 <= dot < len(content) - 2) if content else b""

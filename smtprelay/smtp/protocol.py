@@ -29,7 +29,7 @@ from smtprelay.smtp.event import END_OF_DATA, UNKNOWN, Answered, Content, Event,
 from smtprelay.smtp.foreign import failed_handshake
 from smtprelay.smtp.session import Session
 from smtprelay.smtp.settings import Settings
-from smtprelay.smtp.wire import Wire
+from smtprelay.wire import Wire
 
 #: Octets of replies that are collected before they are written in the middle of a group.
 ENOUGH: Final = 64 * 1024

@@ -7,13 +7,14 @@ costs two commits in all, this one and the one that settles it.
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import attrs
 from attrs import field, frozen
 
-from smtprelay.message import Claim, Delivery, Draft, Planned
-from smtprelay.spool.connection import Transaction
+from smtprelay.message import Claim, Client, Delivery, Draft, Planned
+from smtprelay.spool.connection import SpoolFault, Transaction
 from smtprelay.spool.slots import Gate
 
 #: Bodies are stored in pieces of at most this many bytes.
@@ -40,8 +41,8 @@ class Arrival:
 
 def store_chunk(tx: Transaction, message: str, n: int, content: bytes) -> None:
     """Store one piece of a body whose message is still arriving."""
-    if n == 1:
-        tx.execute("INSERT INTO upload (message, node) VALUES (?, ?)", (message, tx.node))
+    # With each piece, for the one before it may have failed, and a piece without an upload is never swept.
+    tx.execute("INSERT INTO upload (message, node) VALUES (?, ?) ON CONFLICT DO NOTHING", (message, tx.node))
     tx.insert("chunk", (message, n, content))
 
 
@@ -56,22 +57,26 @@ def accept(tx: Transaction, arrival: Arrival, *, claiming: bool) -> list[Claim]:
     Make the message ours; return the claims on those of its deliveries that may go now.
 
     :param claiming: without it everything is queued.
+    :raises SpoolFault: a piece of the body is missing.
+    :raises ValueError: nobody is to get it.
     """
     draft = arrival.draft
+    if not arrival.planned:
+        raise ValueError(f"{draft.id}: no delivery is planned")
     if arrival.chunks:
+        _count_chunks(tx, arrival)
         tx.execute("DELETE FROM upload WHERE message = ?", (draft.id,))
     if arrival.rest or not arrival.chunks:
         tx.insert("chunk", (draft.id, arrival.chunks + 1, arrival.rest))
     envelope = draft.envelope
     parameters = json.dumps(dict(envelope.parameters)) if envelope.parameters else "{}"
-    client = json.dumps(attrs.asdict(draft.client))
     tx.insert(
         "message",
         (
             draft.id,
             envelope.sender,
             parameters,
-            client,
+            _described(draft.client),
             draft.received,
             arrival.size,
             arrival.subject,
@@ -84,6 +89,19 @@ def accept(tx: Transaction, arrival: Arrival, *, claiming: bool) -> list[Claim]:
         for n, planned in enumerate(arrival.planned, start=1)
     )
     return [claim for claim in started if claim is not None]
+
+
+def _count_chunks(tx: Transaction, arrival: Arrival) -> None:
+    """See that what was stored while the body arrived is there."""
+    (stored,) = tx.execute("SELECT count(*) FROM chunk WHERE message = ?", (arrival.draft.id,)).fetchone()
+    if stored != arrival.chunks:
+        raise SpoolFault(f"{arrival.draft.id}: {stored} of {arrival.chunks} pieces of the body are stored")
+
+
+@lru_cache(maxsize=256)
+def _described(client: Client) -> str:
+    """Return the client as it is stored; one client sends many messages."""
+    return json.dumps(attrs.asdict(client))
 
 
 def _deliver(tx: Transaction, arrival: Arrival, n: int, planned: Planned, *, claiming: bool) -> Claim | None:
@@ -103,7 +121,7 @@ def _deliver(tx: Transaction, arrival: Arrival, n: int, planned: Planned, *, cla
     else:
         row = ("queued", tx.now, 0, 0, 0, 0, "", 0, None)
         lane.wait("queued", tx.now)
-    tx.insert("delivery", (message, n, 1, planned.route, lane.id, *row, lane.blocked_time(tx.now), ""))
+    tx.insert("delivery", (message, n, 1, planned.route, lane.id, *row, tx.lanes.blocked_time(lane), ""))
     for position, each in enumerate(planned.recipients, start=1):
         tx.insert("recipient", (message, n, position, each.address, each.notify, each.orcpt, "open", "", ""))
     return _claim(tx, arrival, n, planned) if goes else None

@@ -4,25 +4,26 @@ Taking what is due, and keeping or returning what was taken.
 ``claim`` goes round the lanes of each provider in which something is due, the
 longest unserved first, and takes one delivery from each in turn: a lane with a
 hundred thousand mails and a lane with one get the same share, and each turn costs the
-same whatever waits behind it.
+same whatever waits behind it. What it cannot take it accounts for: it waits for a
+time, for a slot, or for a lane to be opened.
 """
 
-import json
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
+
+from attrs import define, field
 
 from smtprelay.interfaces import Work
-from smtprelay.message import Claim, Delivery, Envelope, Pace, Recipient
+from smtprelay.message import Claim
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.lanes import Lane
 from smtprelay.spool.slots import Gate, release
+from smtprelay.spool.stored import COLUMNS, delivery_of, first_due
 
-_DUE: Final = """
-    SELECT d.message, d.n, d.generation, d.route, d.state, d.attempt, d.tries, d.errors, d.uncertain,
-           d.blocked_before,
-           m.sender, m.parameters, m.received, m.size, m.bounce_of
+_DUE: Final = f"""
+    SELECT {COLUMNS}, d.state, d.attempt, d.tries, d.errors, d.uncertain, d.blocked_before
     FROM delivery d JOIN message m ON m.id = d.message
-    WHERE d.lane = ? AND d.due <= ? ORDER BY d.due LIMIT 1"""
+    WHERE d.lane = ? AND d.due <= ? ORDER BY d.due, d.message, d.n LIMIT 1"""  # noqa: S608 -- constants
 
 _TAKE: Final = """
     UPDATE delivery SET
@@ -30,22 +31,35 @@ _TAKE: Final = """
     WHERE message = ? AND n = ?"""
 
 
+@define
+class _Found:
+    """What becomes a :class:`Work`."""
+
+    claims: list[Claim] = field(factory=list)
+    probes: list[tuple[str, str]] = field(factory=list)
+    stopped: list[tuple[str, str]] = field(factory=list)
+    dues: list[float] = field(factory=list)
+    waiting: bool = False
+
+
 def claim(tx: Transaction, limit: int) -> Work:
     """Take up to ``limit`` deliveries that may go now; see :meth:`smtprelay.interfaces.Spool.claim`."""
-    claims: list[Claim] = []
-    probes: list[tuple[str, str]] = []
-    dues: list[float] = []
-    for provider, pace in tx.paces.items():
-        for lane in tx.lanes.blocked(provider):
-            assert lane.blocked_until is not None
-            if lane.blocked_until <= tx.now:
-                probes.append((provider, lane.key))
-            else:
-                dues.append(lane.blocked_until)
-        claims += _claim_provider(tx, provider, pace, limit - len(claims), dues)
-    if len(claims) >= limit:
-        dues.append(tx.now)
-    return Work(claims=claims, probes=probes, due=min(dues, default=None))
+    found = _Found()
+    for done, (provider, pace) in enumerate(tx.paces.items()):
+        gate = Gate(tx, provider, pace)
+        left = limit - len(found.claims)
+        # A share for each, so that one with a hundred thousand mails leaves something for the others.
+        _claim_provider(tx, gate, min(left, max(1, left // (len(tx.paces) - done))), found)
+        _note_blocked(tx, gate, found)
+        if gate.own.blocked_until is None:
+            _note_waiting(tx, gate, found)
+    return Work(
+        claims=found.claims,
+        probes=found.probes,
+        stopped=found.stopped,
+        waiting=found.waiting,
+        due=min(found.dues, default=None),
+    )
 
 
 def taken(tx: Transaction, claimed: Claim) -> None:
@@ -101,31 +115,50 @@ def recover(tx: Transaction) -> int:
 _LOST: Final = "the relay stopped while this attempt was under way"
 
 
-def _claim_provider(tx: Transaction, provider: str, pace: Pace, limit: int, dues: list[float]) -> list[Claim]:
-    """Take from the lanes of one provider; add to ``dues`` when more may be taken."""
-    claims: list[Claim] = []
-    gate = Gate(tx, provider, pace)
-    while gate.room > 0 and len(claims) < limit:
-        round_of = [lane for lane in tx.lanes.ready(provider, limit) if gate.lets(lane)]
-        got = len(claims)
-        for lane in round_of:
-            if len(claims) < limit and gate.lets(lane):
-                claimed = _claim_next(tx, gate, lane)
-                if claimed is not None:
-                    claims.append(claimed)
-        if len(claims) == got:
+def _claim_provider(tx: Transaction, gate: Gate, limit: int, found: _Found) -> None:
+    """Take from the lanes of one provider, in rounds."""
+    provider, left = gate.own.provider, limit
+    while gate.room > 0 and left > 0:
+        lanes = tx.lanes.ready(provider, gate.per_lane, left)
+        if not lanes:
             break
-    if gate.own.blocked_until is None:
-        _note_due(tx, provider, gate, dues)
-    return claims
+        # Each lane gives a delivery or, if nothing is due in it after all, is not ready any more.
+        for lane in lanes:
+            claimed = _claim_next(tx, gate, lane) if gate.room > 0 else None
+            if claimed is not None:
+                found.claims.append(claimed)
+                left -= 1
 
 
-def _note_due(tx: Transaction, provider: str, gate: Gate, dues: list[float]) -> None:
+def _note_blocked(tx: Transaction, gate: Gate, found: _Found) -> None:
+    """Note which lanes are to be probed, now or later, and in which of them mail waits."""
+    for lane in tx.lanes.blocked(gate.own.provider):
+        place = (lane.provider, lane.key)
+        assert lane.blocked_until is not None
+        if lane.blocked_until <= tx.now:
+            found.probes.append(place)
+        else:
+            found.dues.append(lane.blocked_until)
+        if lane is gate.own:
+            held_up = tx.lanes.is_due(lane.provider, blocked=True)
+        else:
+            held_up = lane.due is not None and lane.due <= tx.now
+        if held_up:
+            found.stopped.append(place)
+
+
+def _note_waiting(tx: Transaction, gate: Gate, found: _Found) -> None:
+    """Note when more may be taken: at a time, or as soon as there is a slot."""
+    provider, opens = gate.own.provider, gate.opens()
     later = tx.lanes.next_due(provider)
     if later is not None:
-        dues.append(later if gate.when is None else max(later, gate.when))
-    if gate.room < 1 and gate.when is not None and tx.lanes.ready(provider, 1):
-        dues.append(gate.when)
+        found.dues.append(max(later, opens))
+    if not tx.lanes.is_due(provider):
+        return
+    if opens > tx.now or (gate.room > 0 and tx.lanes.ready(provider, gate.per_lane, 1)):
+        found.dues.append(opens)
+    else:
+        found.waiting = True
 
 
 def _claim_next(tx: Transaction, gate: Gate, lane: Lane) -> Claim | None:
@@ -133,52 +166,21 @@ def _claim_next(tx: Transaction, gate: Gate, lane: Lane) -> Claim | None:
     row = tx.execute(_DUE, (lane.id, tx.now)).fetchone()
     claimed = None
     if row is not None:
-        message, n, state, attempt = row[0], row[1], row[4], row[5] + 1
+        delivery = delivery_of(tx, lane, row)
+        state, attempts, tries, errors, uncertain, blocked_before = row[9:]
+        claimed = Claim(
+            delivery=delivery,
+            node=tx.node,
+            attempt=attempts + 1,
+            tries=tries,
+            age=tx.now - delivery.received - (tx.lanes.blocked_time(lane) - blocked_before),
+            uncertain=bool(uncertain),
+            errors=errors,
+        )
         setattr(lane, state, getattr(lane, state) - 1)
         gate.occupy(lane)
-        tx.execute(_TAKE, (attempt, tx.node, tx.now + tx.lease, message, n))
-        tx.insert("attempt", (message, n, attempt, lane.provider, tx.node, tx.now, None, "", ""))
-        claimed = _claimed(tx, lane, row)
-    lane.due = tx.execute(
-        "SELECT min(due) FROM delivery WHERE lane = ? AND due IS NOT NULL", (lane.id,)
-    ).fetchone()[0]
+        where = (delivery.message, delivery.n)
+        tx.execute(_TAKE, (claimed.attempt, tx.node, tx.now + tx.lease, *where))
+        tx.insert("attempt", (*where, claimed.attempt, lane.provider, tx.node, tx.now, None, "", ""))
+    lane.due = first_due(tx, lane)
     return claimed
-
-
-def _claimed(tx: Transaction, lane: Lane, row: Sequence[Any]) -> Claim:
-    (message, n, generation, route, _, attempt, tries, errors, uncertain, blocked_before, *rest) = row
-    sender, parameters, received, size, bounce_of = rest
-    recipients = tx.execute(
-        "SELECT address, notify, orcpt FROM recipient WHERE message = ? AND n = ? AND state = 'open'"
-        " ORDER BY position",
-        (message, n),
-    ).fetchall()
-    envelope = Envelope(
-        sender=sender,
-        recipients=tuple(
-            Recipient(address=address, notify=notify, orcpt=orcpt) for address, notify, orcpt in recipients
-        ),
-        parameters=json.loads(parameters),
-    )
-    delivery = Delivery(
-        message=message,
-        n=n,
-        generation=generation,
-        route=route,
-        provider=lane.provider,
-        lane=lane.key,
-        envelope=envelope,
-        size=size,
-        received=received,
-        bounce_of=bounce_of,
-    )
-    age = tx.now - received - (lane.blocked_time(tx.now) - blocked_before)
-    return Claim(
-        delivery=delivery,
-        node=tx.node,
-        attempt=attempt + 1,
-        tries=tries,
-        age=age,
-        uncertain=bool(uncertain),
-        errors=errors,
-    )

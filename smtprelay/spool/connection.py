@@ -8,6 +8,7 @@ each statement lets go of the interpreter lock and must win it back from the rea
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final, Protocol
 
 from smtprelay.message import Pace
@@ -23,8 +24,8 @@ _COLUMNS: Final = {
     "attempt": "message, n, number, provider, node, started, ended, outcome, reason",
 }
 
-#: Rows in one INSERT: few distinct statements, so that the engine can keep them prepared.
-_BATCHES: Final = (64, 16, 4, 1)
+#: Rows in one INSERT at most. Each number of rows is a statement of its own, which the engine keeps prepared.
+_MOST_ROWS: Final = 32
 
 
 class SpoolFault(Exception):  # noqa: N818 -- the word of the field
@@ -90,6 +91,14 @@ class Transaction:
         self._write_rows()
         return self._connection.execute(sql, parameters)
 
+    def execute_first(self, sql: str, parameters: Sequence[Any] = ()) -> Cursor:
+        """
+        Run one statement before what was inserted is written; it is about rows of earlier transactions.
+
+        So the inserts of the other operations of the group stay together.
+        """
+        return self._connection.execute(sql, parameters)
+
     def finish(self) -> None:
         """Write what was held back. The caller commits."""
         self._write_rows()
@@ -105,10 +114,13 @@ class Transaction:
 def _insert(
     execute: Callable[[str, Sequence[Any]], Cursor], table: str, rows: Sequence[Sequence[Any]]
 ) -> None:
-    marks = "(" + ", ".join("?" * len(rows[0])) + ")"
-    start = 0
-    for batch in _BATCHES:
-        while len(rows) - start >= batch:
-            sql = f"INSERT INTO {table} ({_COLUMNS[table]}) VALUES {', '.join([marks] * batch)}"  # noqa: S608 -- constants
-            execute(sql, [value for row in rows[start : start + batch] for value in row])
-            start += batch
+    for start in range(0, len(rows), _MOST_ROWS):
+        batch = rows[start : start + _MOST_ROWS]
+        execute(_insertion(table, len(batch)), [value for row in batch for value in row])
+
+
+@cache
+def _insertion(table: str, rows: int) -> str:
+    columns = _COLUMNS[table]
+    marks = f"({', '.join('?' * (columns.count(',') + 1))})"
+    return f"INSERT INTO {table} ({columns}) VALUES {', '.join([marks] * rows)}"  # noqa: S608 -- constants

@@ -12,6 +12,8 @@ from typing import Final
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _RANDOM_BITS: Final = 35
 _LENGTH: Final = 16
+#: Two characters at once.
+_PAIRS: Final = [first + second for first in _ALPHABET for second in _ALPHABET]
 
 
 def new_id(seconds: float, random_bits: Callable[[int], int]) -> str:
@@ -21,7 +23,7 @@ def new_id(seconds: float, random_bits: Callable[[int], int]) -> str:
     :param random_bits: gives an integer of so many random bits, as ``random.SystemRandom().getrandbits``.
     """
     number = int(seconds * 1000) << _RANDOM_BITS | random_bits(_RANDOM_BITS)
-    return "".join(_ALPHABET[number >> shift & 31] for shift in range(5 * _LENGTH - 5, -1, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(5 * _LENGTH - 10, -1, -10)])
 
 
 def canonical(text: str) -> str:

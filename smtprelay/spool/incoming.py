@@ -17,6 +17,7 @@ from smtprelay.interfaces import Events, Plan
 from smtprelay.message import Claim, Draft, Refused, Reply
 from smtprelay.spool.accept import CHUNK, Arrival, accept, forget_chunks, store_chunk
 from smtprelay.spool.connection import SpoolFault
+from smtprelay.spool.stored import storable
 from smtprelay.spool.writer import Operation, Writer
 
 T = TypeVar("T")
@@ -83,10 +84,10 @@ class SpoolIncoming:
         except Refused as refused:
             self.abort()
             return refused.reply
-        except SpoolFault as fault:
-            self._events("spool.failed", operation="accept", reason=str(fault), id=self.id)
+        except Exception as error:  # noqa: BLE001 -- whatever it was, the message is not here and the client keeps it
+            self._events("spool.failed", operation="accept", reason=_said(error), id=self.id)
             self.abort()
-            return FULL if fault.full else FAULT
+            return FULL if isinstance(error, SpoolFault) and error.full else FAULT
 
     def abort(self) -> None:
         """See :meth:`smtprelay.interfaces.Incoming.abort`."""
@@ -109,8 +110,8 @@ class SpoolIncoming:
         arrival = Arrival(
             draft=self._draft,
             size=self._size,
-            subject=headers.readable(headers.first(pairs, "Subject")),
-            message_id=headers.first(pairs, "Message-ID"),
+            subject=storable(headers.readable(headers.first(pairs, "Subject"))),
+            message_id=storable(headers.first(pairs, "Message-ID")),
             planned=self._plan(pairs, self._size),
             chunks=self._chunks,
             rest=rest,
@@ -118,8 +119,10 @@ class SpoolIncoming:
         take = self._listener()
         claims = await self._writer.do(partial(accept, arrival=arrival, claiming=take is not None))
         self._tell(arrival)
-        if take is not None:
+        if take is not None and claims:
             take(claims)
+        if take is not None and len(claims) < len(arrival.planned):
+            take(())
         return Reply(code=250, enhanced="2.0.0", text=f"Ok: queued as {self.id}")
 
     def _tell(self, arrival: Arrival) -> None:
@@ -165,3 +168,7 @@ class SpoolIncoming:
     def _not_forgotten(self, failure: object) -> None:
         """The pieces stay until the next start sweeps them."""
         self._events("spool.failed", operation="abort", reason=str(getattr(failure, "value", "")), id=self.id)
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, SpoolFault) else f"{type(error).__name__}: {error}"

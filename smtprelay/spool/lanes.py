@@ -14,7 +14,10 @@ from typing import Any, Final
 from attrs import define, fields
 
 from smtprelay.message import Pace
-from smtprelay.spool.pace import Spent, nothing_spent
+from smtprelay.pace import Spent, nothing_spent
+
+#: No bound.
+ANY_NUMBER: Final = 2**31 - 1
 
 #: Takes SQL and parameters, gives a cursor.
 Execute = Callable[[str, Sequence[Any]], Any]
@@ -64,11 +67,9 @@ class Lane:
         self.blocked_until, self.blocked_since, self.blocked_reason = None, None, ""
         self.trial = int(trial)
 
-    def room(self, bound: int | None) -> int | None:
+    def room(self, bound: int) -> int:
         """Return how many slots are free under ``bound``; one at most while the lane is on trial."""
-        if self.trial:
-            bound = 1
-        return None if bound is None else max(0, bound - self.slots)
+        return max(0, (1 if self.trial else bound) - self.slots)
 
     def counts(self, pace: Pace) -> list[Spent]:
         """Return what the pace has counted; nothing if its windows are not the ones that were counted."""
@@ -87,6 +88,7 @@ class Lane:
 
 _NAMES: Final = [each.name for each in fields(Lane)]
 _SELECT: Final = f"SELECT {', '.join(_NAMES)} FROM lane WHERE "  # noqa: S608 -- constants
+_OPEN_AND_DUE: Final = "provider = ? AND due <= ? AND blocked_until IS NULL"
 _UPDATE: Final = f"UPDATE lane SET {', '.join(f'{name} = ?' for name in _NAMES[3:])} WHERE id = ?"  # noqa: S608
 
 
@@ -116,11 +118,41 @@ class Lanes:
             return self._by_id[number][0]
         return self._keep(self._execute(_SELECT + "id = ?", (number,)).fetchone())
 
-    def ready(self, provider: str, limit: int) -> list[Lane]:
-        """Return lanes of ``provider`` in which something may be due, the longest unserved first."""
+    def own(self, lane: Lane) -> Lane:
+        """Return the own lane of the provider of ``lane``."""
+        return lane if lane.key == "" else self.get(lane.provider, "")
+
+    def blocked_time(self, lane: Lane) -> float:
+        """
+        Return for how long what waits in ``lane`` could not go, in seconds.
+
+        It or its whole provider was blocked; when both were it counts twice, in favour of the mail.
+        """
+        own = self.own(lane)
+        time = lane.blocked_time(self._now)
+        return time if own is lane else time + own.blocked_time(self._now)
+
+    def ready(self, provider: str, per_lane: int, limit: int) -> list[Lane]:
+        """Return lanes of ``provider`` that may be due and have a free slot, the longest unserved first."""
         return self._query(
-            "provider = ? AND due <= ? AND blocked_until IS NULL ORDER BY served, id LIMIT ?",
-            (provider, self._now, limit),
+            f"{_OPEN_AND_DUE} AND (key = '' OR slots < CASE WHEN trial = 1 THEN 1 ELSE ? END)"
+            " ORDER BY served, id LIMIT ?",
+            (provider, self._now, per_lane, limit),
+        )
+
+    def is_due(self, provider: str, *, blocked: bool = False) -> bool:
+        """Tell whether something is due in a lane of ``provider``, ``blocked`` or not."""
+        self.write()
+        where = "provider = ? AND due <= ?" if blocked else _OPEN_AND_DUE
+        sql = f"SELECT 1 FROM lane WHERE {where} LIMIT 1"  # noqa: S608 -- constants
+        return self._execute(sql, (provider, self._now)).fetchone() is not None
+
+    def waiting(self, provider: str, key: str, begin: int, limit: int) -> list[Lane]:
+        """Return lanes from number ``begin`` on that may be due: ``key``, or for ``""`` all of them."""
+        which, parameters = ("", ()) if key == "" else (" AND key = ?", (key,))
+        return self._query(
+            f"provider = ? AND due <= ? AND id >= ?{which} ORDER BY id LIMIT ?",
+            (provider, self._now, begin, *parameters, limit),
         )
 
     def blocked(self, provider: str) -> list[Lane]:

@@ -6,8 +6,9 @@ transaction that also records it. The SQL is what SQLite and PostgreSQL (and the
 engines that speak its protocol) share; the few type names that differ are filled in.
 
 ``delivery.due`` is null unless the delivery waits, and ``delivery.ended`` is null until it
-is final: the two partial indexes therefore hold only what is waiting and what is
-alive, and neither claim nor list pays for history.
+is final: the partial indexes therefore hold only what is waiting and what is alive,
+and neither claim nor list pays for history. What failed has one of its own, for that is
+looked for among all that went well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,8 +45,9 @@ _FIRST: Final = (
         node TEXT NOT NULL, slot INTEGER NOT NULL, lease {real}, blocked_before {real} NOT NULL,
         reason TEXT NOT NULL,
         PRIMARY KEY (message, n))""",
-    "CREATE INDEX delivery_due ON delivery (lane, due) WHERE due IS NOT NULL",
+    "CREATE INDEX delivery_due ON delivery (lane, due, message, n) WHERE due IS NOT NULL",
     "CREATE INDEX delivery_alive ON delivery (state, message) WHERE ended IS NULL",
+    "CREATE INDEX delivery_failed ON delivery (message) WHERE state = 'failed'",
     """CREATE TABLE recipient (
         message TEXT NOT NULL, n INTEGER NOT NULL, position INTEGER NOT NULL, address TEXT NOT NULL,
         notify TEXT NOT NULL, orcpt TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL,

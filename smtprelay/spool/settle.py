@@ -13,6 +13,7 @@ from smtprelay.spool.accept import Arrival, accept
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.lanes import Lane
 from smtprelay.spool.slots import release
+from smtprelay.spool.stored import storable
 
 #: What an outcome is called in the history.
 _NAMES: Final[dict[type, str]] = {
@@ -24,14 +25,17 @@ _NAMES: Final[dict[type, str]] = {
 
 _SETTLE: Final = """
     UPDATE delivery SET state = ?, due = ?, ended = ?, tries = ?, errors = ?, uncertain = ?, lane = ?,
-        blocked_before = ?, reason = ?, node = '', slot = 0, lease = NULL
+        blocked_before = ?, reason = ?, generation = generation + ?, node = '', slot = 0, lease = NULL
     WHERE message = ? AND n = ?"""
+
+#: The outcomes that show that a lane works, whatever they say of the mail.
+_ANSWERS: Final = (Delivered, Deferred, Failed)
 
 
 def settle(tx: Transaction, claim: Claim, settlement: Settlement) -> bool:
     """Carry out ``settlement``; ``False``, and nothing changed, if ``claim`` does not hold any more."""
     delivery = claim.delivery
-    row = tx.execute(
+    row = tx.execute_first(
         "SELECT lane, slot, blocked_before FROM delivery"
         " WHERE message = ? AND n = ? AND state = 'active' AND node = ? AND attempt = ?",
         (delivery.message, delivery.n, claim.node, claim.attempt),
@@ -46,21 +50,21 @@ def settle(tx: Transaction, claim: Claim, settlement: Settlement) -> bool:
     _record(tx, claim, settlement)
     if settlement.block is not None:
         set_block(tx, settlement.block)
-    else:
-        lane.trial = 0
+    elif any(isinstance(outcome, _ANSWERS) for outcome in settlement.outcomes.values()):
+        lane.trial = tx.lanes.own(lane).trial = 0
     following = _following(tx, lane, settlement)
     if following is not lane:
-        earned = lane.blocked_time(tx.now) - blocked_before
-        blocked_before = following.blocked_time(tx.now) - earned
-    final = settlement.state in FINAL
+        blocked_before += tx.lanes.blocked_time(following) - tx.lanes.blocked_time(lane)
+    state = _state(tx, claim, settlement)
+    final = state in FINAL
     due = None
     if settlement.state in ("queued", "deferred"):
         due = tx.now if settlement.due is None else settlement.due
         following.wait(settlement.state, due)
-    tx.execute(
+    tx.execute_first(
         _SETTLE,
         (
-            settlement.state,
+            state,
             due,
             tx.now if final else None,
             settlement.tries,
@@ -68,7 +72,8 @@ def settle(tx: Transaction, claim: Claim, settlement: Settlement) -> bool:
             int(settlement.uncertain),
             following.id,
             blocked_before,
-            settlement.reason,
+            storable(settlement.reason),
+            int(_ended(settlement)),
             delivery.message,
             delivery.n,
         ),
@@ -93,7 +98,7 @@ def set_block(tx: Transaction, block: Block) -> None:
     """Stop a lane, or open it again."""
     lane = tx.lanes.get(block.provider, block.lane)
     if block.reason:
-        lane.block(block.until, block.reason, tx.now)
+        lane.block(block.until, storable(block.reason), tx.now)
     else:
         lane.open(tx.now, trial=block.trial)
 
@@ -107,14 +112,40 @@ def finish_message(tx: Transaction, message: str) -> None:
     """
     states = {
         state
-        for (state,) in tx.execute(
+        for (state,) in tx.execute_first(
             "SELECT DISTINCT state FROM delivery WHERE message = ?", (message,)
         ).fetchall()
     }
     if states <= set(FINAL):
-        tx.execute("UPDATE message SET finished = ? WHERE id = ?", (tx.now, message))
+        tx.execute_first("UPDATE message SET finished = ? WHERE id = ?", (tx.now, message))
     if states == {"delivered"}:
-        tx.execute("DELETE FROM chunk WHERE message = ?", (message,))
+        tx.execute_first("DELETE FROM chunk WHERE message = ?", (message,))
+
+
+def _state(tx: Transaction, claim: Claim, settlement: Settlement) -> str:
+    """Return the new state; a delivery of which a recipient failed earlier did not end well, and shows it."""
+    if settlement.state != "delivered" or claim.attempt == 1:
+        return settlement.state
+    failed = tx.execute_first(
+        "SELECT 1 FROM recipient WHERE message = ? AND n = ? AND state = 'failed' LIMIT 1",
+        (claim.delivery.message, claim.delivery.n),
+    ).fetchone()
+    return "delivered" if failed is None else "failed"
+
+
+def _ended(settlement: Settlement) -> bool:
+    """
+    Tell whether the provider has ended the operation for all that stays open.
+
+    When that goes again the provider must see a new operation, for it knows how the old one ended.
+    """
+    still_open = [
+        outcome for address, outcome in settlement.outcomes.items() if address not in settlement.closed
+    ]
+    return bool(still_open) and all(
+        isinstance(outcome, Failed) or (isinstance(outcome, Deferred | Blocked) and outcome.closed)
+        for outcome in still_open
+    )
 
 
 def _following(tx: Transaction, lane: Lane, settlement: Settlement) -> Lane:
@@ -129,21 +160,21 @@ def _record(tx: Transaction, claim: Claim, settlement: Settlement) -> None:
     delivery = claim.delivery
     where = (delivery.message, delivery.n)
     names = dict.fromkeys(_NAMES.get(type(outcome), "uncertain") for outcome in settlement.outcomes.values())
-    tx.execute(
+    tx.execute_first(
         "UPDATE attempt SET ended = ?, outcome = ?, reason = ? WHERE message = ? AND n = ? AND number = ?",
-        (tx.now, "+".join(names) or settlement.state, settlement.reason, *where, claim.attempt),
+        (tx.now, "+".join(names) or settlement.state, storable(settlement.reason), *where, claim.attempt),
     )
     verdicts = {address: _verdict(settlement, address) for address in delivery.envelope.addresses}
     if len(set(verdicts.values())) == 1:
         verdict = next(iter(verdicts.values()))
-        tx.execute(
+        tx.execute_first(
             "UPDATE recipient SET state = ?, reason = ?, provider_id = ?"
             " WHERE message = ? AND n = ? AND state = 'open'",
             (*verdict, *where),
         )
         return
     for address, verdict in verdicts.items():
-        tx.execute(
+        tx.execute_first(
             "UPDATE recipient SET state = ?, reason = ?, provider_id = ?"
             " WHERE message = ? AND n = ? AND address = ? AND state = 'open'",
             (*verdict, *where, address),
@@ -155,5 +186,5 @@ def _verdict(settlement: Settlement, address: str) -> tuple[str, str, str]:
     outcome: Outcome | None = settlement.outcomes.get(address)
     state = settlement.closed.get(address, "open")
     if outcome is None:
-        return state, settlement.reason, ""
-    return state, outcome.why, outcome.id if isinstance(outcome, Delivered) else ""
+        return state, storable(settlement.reason), ""
+    return state, storable(outcome.why), storable(outcome.id) if isinstance(outcome, Delivered) else ""

@@ -5,29 +5,30 @@ A delivery that is under way occupies a slot of its lane and of its provider's o
 lane until the provider has the body; the provider's own lane also counts the pace.
 """
 
+from smtprelay import pace as windows
 from smtprelay.message import Pace
-from smtprelay.spool import pace as windows
 from smtprelay.spool.connection import Transaction
-from smtprelay.spool.lanes import Lane
+from smtprelay.spool.lanes import ANY_NUMBER, Lane
 
 
 class Gate:
     """
     What one provider allows in this transaction.
 
-    :ivar room: how many more may go now, over all lanes; ``None`` is any number.
-    :ivar when: when the pace allows more, if ``room`` is 0 because of it; else ``None``.
+    :ivar own: the provider's own lane.
+    :ivar room: how many more may go now, over all lanes.
+    :ivar per_lane: how many at once in one lane.
     """
 
     def __init__(self, tx: Transaction, provider: str, pace: Pace) -> None:
         self._now = tx.now
         self._pace = pace
+        self.per_lane = ANY_NUMBER if pace.per_lane is None else pace.per_lane
         self.own = tx.lanes.get(provider, "")
         self._counts = self.own.counts(pace) if pace.windows else []
-        allowed, when = windows.allowance(pace.windows, self._counts, tx.now)
+        allowed, _ = windows.allowance(pace.windows, self._counts, tx.now)
         free = self.own.room(pace.concurrency)
-        self.when = when if allowed == 0 else None
-        self.room = 0 if free is None else free if allowed is None else min(free, allowed)
+        self.room = free if allowed is None else min(free, allowed)
         if self.own.blocked_until is not None:
             self.room = 0
 
@@ -35,7 +36,12 @@ class Gate:
         """Tell whether one delivery of ``lane`` may go now."""
         if self.room < 1 or lane.blocked_until is not None:
             return False
-        return lane.key == "" or lane.room(self._pace.per_lane) != 0
+        return lane is self.own or lane.room(self.per_lane) > 0
+
+    def opens(self) -> float:
+        """Return when the pace allows more: now, or later."""
+        allowed, when = windows.allowance(self._pace.windows, self._counts, self._now)
+        return when if allowed == 0 else self._now
 
     def occupy(self, lane: Lane) -> None:
         """Take a slot, and a token of each window, for one delivery of ``lane``."""
@@ -52,7 +58,7 @@ class Gate:
 
 def release(tx: Transaction, lane: Lane) -> None:
     """Give back the slot that a delivery of ``lane`` occupied."""
-    own = tx.lanes.get(lane.provider, "")
+    own = tx.lanes.own(lane)
     own.slots = max(0, own.slots - 1)
     if lane is not own:
         lane.slots = max(0, lane.slots - 1)

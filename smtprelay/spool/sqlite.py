@@ -80,8 +80,10 @@ class SqliteEngine:
             yield transaction
             transaction.finish()
             connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             _roll_back(connection)
+            if isinstance(error, _OURS):
+                raise
             raise SpoolFault(str(error), full="full" in str(error)) from error
         except Exception:
             _roll_back(connection)
@@ -92,6 +94,14 @@ class SqliteEngine:
         assert isinstance(connection, sqlite3.Connection)
         connection.close()
 
+
+#: What the database says of a statement, not of itself; its operation alone is at fault.
+_OURS: Final = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.ProgrammingError,
+    sqlite3.NotSupportedError,
+)
 
 _PRAGMAS: Final = (
     "journal_mode = WAL",

@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred
 
 from smtprelay.interfaces import Events, Plan, Work
 from smtprelay.message import Claim, Delivery, Draft, Pace, Planned
-from smtprelay.queue import Block, Detail, Edit, Selection, Settlement, Stock, Summary
-from smtprelay.spool import claim, edit, history, query, settle
+from smtprelay.queue import Block, Detail, Detour, Edit, Moved, Selection, Settlement, Stock, Summary
+from smtprelay.spool import claim, edit, history, move, query, settle
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.incoming import SpoolIncoming
 from smtprelay.spool.writer import Writer
@@ -107,6 +107,10 @@ class QueueSpool:
         """See :meth:`smtprelay.interfaces.Spool.block`."""
         await self._writer.do(partial(settle.set_block, block=block))
 
+    async def move(self, detour: Detour, limit: int = 100) -> Moved:
+        """See :meth:`smtprelay.interfaces.Spool.move`."""
+        return await self._writer.do(partial(move.move, detour=detour, limit=limit))
+
     async def edit(self, selection: Selection, change: Edit) -> Sequence[str]:
         """See :meth:`smtprelay.interfaces.Spool.edit`."""
         done = await self._writer.do(partial(edit.edit, selection=selection, change=change))
@@ -155,15 +159,18 @@ class StoredBody:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """See :meth:`smtprelay.interfaces.Body.chunks`."""
-        n = 0
+        n = had = 0
         while True:
             n += 1
             content = await self._reader.do(partial(_chunk, message=self._message, n=n))
             if content is None:
                 break
+            had += len(content)
             yield content
         if n == 1:
             raise LookupError(f"the body of {self._message} is gone")
+        if had != self.size:
+            raise LookupError(f"the body of {self._message} has {had} bytes instead of {self.size}")
 
     async def whole(self) -> bytes:
         """See :meth:`smtprelay.interfaces.Body.whole`."""

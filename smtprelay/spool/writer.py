@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Final, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, execute
+from twisted.internet.defer import Deferred, execute, fail
 from twisted.python.failure import Failure
 
 from smtprelay.interfaces import Events
@@ -95,6 +95,7 @@ class ThreadWriter:
         self._call_from_thread = call_from_thread
         self._events = events
         self._waiting: SimpleQueue[tuple[Operation[Any], Deferred[Any]] | None] = SimpleQueue()
+        self._closing = False
         self._closed: Deferred[None] = Deferred()
         self._thread = Thread(target=self._run, name=name, daemon=True)
 
@@ -106,13 +107,16 @@ class ThreadWriter:
         return opened
 
     def do(self, operation: Operation[T]) -> Deferred[T]:
-        """See :meth:`Writer.do`."""
+        """See :meth:`Writer.do`; when it is closed, nothing more is done."""
+        if self._closing:
+            return fail(SpoolFault("the spool is closed"))
         done: Deferred[T] = Deferred()
         self._waiting.put((operation, done))
         return done
 
     def close(self) -> Deferred[None]:
         """See :meth:`Writer.close`."""
+        self._closing = True
         self._waiting.put(None)
         return self._closed
 

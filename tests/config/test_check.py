@@ -147,7 +147,29 @@ class ProvidersTests(SynchronousTestCase):
             self.assertIn(f'"{missing}" is missing', problem.text)
 
 
+class DeadlineTests(SynchronousTestCase):
+    def test_deadline(self) -> None:
+        """A deadline must leave time, be within what clients wait, and have something to do."""
+        for settings, expected in {
+            "delivery: synchronous": [],
+            "delivery: synchronous, reply_deadline: 10m": [],
+            "delivery: synchronous, reply_deadline: 11m": ["CFG-VALUE?"],
+            "delivery: synchronous, reply_deadline: 0": ["CFG-VALUE"],
+            "reply_deadline: 60s": [],
+            "reply_deadline: 30s": ["CFG-VALUE?"],
+        }.items():
+            text = (
+                f"listeners: [{{endpoint: 'tcp:25:interface=127.0.0.1', {settings}}}]\n" + PROVIDERS + SPOOL
+            )
+            self.assertEqual(codes(problems_of(text)), expected, settings)
+
+
 class SpoolTests(SynchronousTestCase):
+    def test_needless(self) -> None:
+        """Where all listeners are synchronous none is missed, nor is its folder."""
+        listeners = "listeners: [{endpoint: 'tcp:25:interface=127.0.0.1', delivery: synchronous}]\n"
+        self.assertEqual(problems_of(listeners + PROVIDERS + "control: control.sock\n"), [])
+
     def test_postgres_needs_a_url(self) -> None:
         """The engine postgres without a url is told."""
         problems = problems_of(LISTENERS + PROVIDERS + "spool: {engine: postgres}\n")

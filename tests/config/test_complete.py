@@ -19,9 +19,25 @@ class CompleteTests(SynchronousTestCase):
         """The socket lies in systemd's folder, else beside the spool, unless it is given."""
         config = load_text(SMALL).config
         self.assertEqual(config.control, config.spool.path + "/control.sock")
-        config = load_text(SMALL, {"RUNTIME_DIRECTORY": "/tmp:/run/b"}).config
-        self.assertEqual(config.control, "/tmp/control.sock")
+        config = load_text(SMALL, {"RUNTIME_DIRECTORY": "/run/a:/run/b"}).config
+        self.assertEqual(config.control, "/run/a/control.sock")
         self.assertEqual(load_text(SMALL + "control: /tmp/y\n").config.control, "/tmp/y")
+
+    def test_spool(self) -> None:
+        """There is one, unless each client waits for the verdict and nobody asked for it."""
+        spool = load_text(SMALL).config.spool
+        assert spool is not None
+        synchronous = SMALL.replace("name: lan", "name: lan, delivery: synchronous")
+        control = "control: control.sock\n"
+        without = synchronous.replace("spool: {path: spool}\n", "") + control
+        self.assertIsNone(load_text(without).config.spool)
+        self.assertIsNone(load_text(without + "spool:\n").config.spool)
+        self.assertIsNotNone(load_text(synchronous).config.spool)
+        both = without.replace("listeners: [", "listeners: [{endpoint: 'tcp:25:interface=127.0.0.1'}, ")
+        usual = load_text(both, sets=["spool.path=spool"]).config.spool
+        assert usual is not None
+        self.assertEqual(usual.lease, spool.lease)
+        self.assertIsNotNone(load_text(without, {"SMTPRELAY_SPOOL__PATH": "spool"}).config.spool)
 
     def test_listener(self) -> None:
         """A listener is closed to others, limited, and called as its endpoint."""

@@ -1,5 +1,4 @@
 from pathlib import Path
-from tempfile import mkdtemp
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -23,7 +22,10 @@ class CertificatesTests(SynchronousTestCase):
 
     def test_unusable(self) -> None:
         """A key that is missing or another's, and ciphers that nobody knows, are told as at the start."""
-        made, other = make_certificate(mkdtemp()), make_certificate(mkdtemp())
+        made, other = (
+            make_certificate(Path(self.mktemp()).absolute()),
+            make_certificate(Path(self.mktemp()).absolute()),
+        )
         cases = {
             f"certificate: {made.certificate}": "no private key in PEM form in it",
             f"certificate: {made.key}, key: {made.key}": "no certificate in PEM form in it",
@@ -37,7 +39,7 @@ class CertificatesTests(SynchronousTestCase):
 
     def test_good(self) -> None:
         """A pair that belongs together is fine, and without TLS nobody looks."""
-        made = make_certificate(mkdtemp())
+        made = make_certificate(Path(self.mktemp()).absolute())
         self.assertEqual(problems_of(with_tls(f"certificate: {made.certificate}, key: {made.key}")), [])
         self.assertEqual(problems_of(with_tls("mode: off, certificate: /nope.pem")), [])
 
@@ -45,7 +47,7 @@ class CertificatesTests(SynchronousTestCase):
 class AuthoritiesTests(SynchronousTestCase):
     def test_ca(self) -> None:
         """A file of certificates to trust holds at least one."""
-        made = make_certificate(mkdtemp())
+        made = make_certificate(Path(self.mktemp()).absolute())
         for file, expected in {made.ca: [], made.key: ["CFG-FILE"], "/nope.pem": ["CFG-FILE"]}.items():
             text = with_provider(f"type: smarthost, host: h, ca: {file}")
             self.assertEqual(codes(problems_of(text)), expected, file)
@@ -59,11 +61,18 @@ class FoldersTests(SynchronousTestCase):
         for path, expected in (
             (file, ["CFG-SPOOL"]),
             (file / "spool", ["CFG-SPOOL"]),
-            (Path(mkdtemp()) / "a/b", []),
+            (Path(self.mktemp()) / "a/b", []),
         ):
             self.assertEqual(
                 codes(problems_of(SMALL.replace("path: spool", f"path: {path.absolute()}"))), expected
             )
+
+    def test_captured(self) -> None:
+        """So it is with the folder of captured mail."""
+        file = Path(self.mktemp())
+        file.write_text("")
+        [problem] = problems_of(SMALL.replace("path: captured", f"path: {file.absolute()}/x"))
+        self.assertEqual((problem.code, problem.line), ("CFG-FILE", 2))
 
     def test_memory(self) -> None:
         """A spool in memory has no folder."""
@@ -86,6 +95,10 @@ class SocketsTests(SynchronousTestCase):
             self.assertEqual(codes(problems), expected, length)
             for problem in problems:
                 self.assertIn("set control to a shorter one", problem.text)
+
+    def test_the_usual_place(self) -> None:
+        """What nobody chose is no mistake in the file."""
+        self.assertEqual(problems_of(SMALL.replace("path: spool", f"path: {'s' * 120}")), [])
 
     def test_no_folder(self) -> None:
         """The folder of a socket must be there, also that of a listener."""

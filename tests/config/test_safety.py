@@ -1,5 +1,5 @@
 from ipaddress import ip_network
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -12,16 +12,17 @@ USERS = "users: [{name: u, password_hash: '$scrypt$ln=15,r=8,p=1$c2FsdA==$aGFzaA
 TLS = "tls: {certificate: CERTIFICATE, key: KEY}"
 
 
-def with_certificate(text: str) -> str:
-    """Return ``text`` with a certificate that is one, in the place of the words in :data:`TLS`."""
-    files = make_certificate(mkdtemp())
+def with_certificate(text: str, folder: str) -> str:
+    """Return ``text`` with a certificate made in ``folder`` in the place of the words in :data:`TLS`."""
+    files = make_certificate(folder)
     return text.replace("CERTIFICATE", str(files.certificate)).replace("KEY", str(files.key))
 
 
 def listener(settings: str, rest: str = "") -> list[str]:
     """Return the codes of the problems of one listener that others can reach."""
-    settings = with_certificate(settings) if "CERTIFICATE" in settings else settings
-    return codes(problems_of(f"listeners: [{{endpoint: 'tcp:2525', {settings}}}]\n" + REST + rest))
+    text = f"listeners: [{{endpoint: 'tcp:2525', {settings}}}]\n" + REST + rest
+    with TemporaryDirectory() as folder:
+        return codes(problems_of(with_certificate(text, folder) if TLS in text else text))
 
 
 class OpenRelayTests(SynchronousTestCase):

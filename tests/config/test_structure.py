@@ -75,6 +75,15 @@ class MistakesTests(SynchronousTestCase):
         for text, expected in cases.items():
             self.assertIn(expected, [problem.text for problem in problems_of(SMALL + text + "\n")], text)
 
+    def test_one_word_for_a_list(self) -> None:
+        """What should have been a list is shown as one that YAML reads, with quotes where it needs them."""
+        for word, expected in {"'*@b.org'": '["*@b.org"]', "a@b.org": "[a@b.org]"}.items():
+            [problem] = problems_of(SMALL.replace("name: lan", f"allow_senders: {word}"))
+            self.assertEqual(
+                problem.text,
+                f"listeners[0].allow_senders: expected a list, not one value: write {expected}",
+            )
+
     def test_huge_numbers(self) -> None:
         """A number beyond all bounds is out of range and no crash."""
         for number in ("9" * 10, "9" * 30, "9" * 5000, "-1", "1" + "0" * 400 + "MB"):

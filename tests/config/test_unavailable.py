@@ -14,11 +14,9 @@ class UnavailableTests(SynchronousTestCase):
         """A setting that does nothing yet is an error that says so."""
         cases = {
             with_provider("type: ses, region: eu-west-1"): "the provider type ses",
-            SMALL.replace("name: lan", "delivery: synchronous"): "the delivery synchronous",
             SMALL + "workers: 4\n": "running several workers",
             SMALL + "routes: [{via: [local], rewrite: {from: a@b}}]\n": "rewriting",
             SMALL + "routes: [{via: [local], on_failed: webhook}]\n": "the choice webhook",
-            SMALL.replace("name: lan", "reply_deadline: 9s"): "a deadline for the provider's verdict",
             SMALL.replace(
                 "path: spool", "path: spool, keep: {bodies: 1d}"
             ): "keeping bodies of what is finished",

@@ -62,10 +62,11 @@ class Stage:
         routes: Iterable[Route],
         pace: Pace | None = None,
         bounces: BounceSettings = BOUNCES,
+        events: Recording | None = None,
     ) -> None:
         self.clock = Clock()
         self.clock.advance(MORNING)
-        self.events = Recording()
+        self.events = events or Recording()
         self.providers = {provider.name: provider for provider in providers}
         self.routes = {route.name: route for route in routes}
         paces = dict.fromkeys(self.providers, pace or Pace())

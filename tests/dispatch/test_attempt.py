@@ -1,10 +1,13 @@
+import contextlib
+from typing import Any
+
 from twisted.internet.defer import Deferred
 
+from smtprelay.message import Blocked, Delivered, Failed, Route, Uncertain
 from smtprelay.message import Deferred as Later
-from smtprelay.message import Delivered, Uncertain
 from smtprelay.queue import Edit, Selection
 from smtprelay.testing.provider import ScriptedProvider
-from tests.dispatch.stage import MORNING, DispatcherTestCase, done
+from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done
 
 
 class RetryTests(DispatcherTestCase):
@@ -143,3 +146,88 @@ class GoneProviderTests(DispatcherTestCase):
         stage.clock.advance(30)
         self.assertEqual(stage.summary(message).state, "held")
         self.assertIn("no provider 'one'", stage.summary(message).reason)
+
+
+class UnreadableBodyTests(DispatcherTestCase):
+    def broken(self, fault: Exception, *providers: Any, **more: Any) -> Any:
+        """A relay that finds a mail whose body the spool cannot give."""
+        self.staged = stage = Stage(providers, [Route(name="default", via=("one",))], **more)
+        self.addCleanup(self.stop)
+        real = stage.spool.body
+
+        class Broken:
+            size = 1
+
+            async def chunks(self) -> Any:
+                yield b"Subject: "
+                if faults:
+                    raise faults.pop()
+
+            async def whole(self) -> bytes:
+                return b"".join([chunk async for chunk in self.chunks()])
+
+        faults = [fault] * 3
+        stage.spool.body = lambda delivery: Broken() if faults else real(delivery)  # type: ignore[method-assign]
+        return stage
+
+    def test_a_body_that_is_gone_is_held(self) -> None:
+        """Visible with its reason, at once, and nobody is told that the mail was refused."""
+        stage = self.broken(LookupError("the body of M1 is gone"), ScriptedProvider("one"))
+        message = stage.accept()
+        stage.start()
+        summary = stage.summary(message)
+        self.assertEqual((summary.state, stage.posted), ("held", []))
+        self.assertIn("the body cannot be read: LookupError: the body of M1 is gone", summary.reason)
+
+    def test_a_provider_that_hides_it_does_not_bounce_the_mail(self) -> None:
+        """What it says without the body, whatever it is, says nothing of the mail."""
+
+        class Hiding(ScriptedProvider):
+            async def deliver(self, delivery: Any, body: Any, taken: Any) -> Any:
+                with contextlib.suppress(LookupError):
+                    await body.whole()
+                return dict.fromkeys(delivery.envelope.addresses, Failed("empty message"))
+
+        stage = self.broken(LookupError("gone"), Hiding("one"))
+        message = stage.accept()
+        stage.start()
+        self.assertEqual((stage.summary(message).state, stage.posted), ("held", []))
+
+    def test_a_disk_that_fails_for_a_while_costs_nothing(self) -> None:
+        """It is read again later, and delivered."""
+        one = ScriptedProvider("one")
+        stage = self.broken(OSError("I/O error"), one)
+        message = stage.accept()
+        stage.start()
+        self.assertEqual(stage.summary(message).state, "deferred")
+        stage.spool.body = type(stage.spool).body.__get__(stage.spool)
+        stage.clock.advance(30)
+        self.assertEqual((stage.summary(message).state, len(one.sent)), ("delivered", 1))
+
+    def test_a_body_that_cannot_be_read_is_bounced_without_its_header(self) -> None:
+        """A refusal that is known is told, though the original's header is lost."""
+        answers = [Failed("no such user", "5.1.1")]
+
+        class Refusing(ScriptedProvider):
+            async def deliver(self, delivery: Any, body: Any, taken: Any) -> Any:
+                return dict.fromkeys(delivery.envelope.addresses, answers.pop() if answers else Delivered())
+
+        stage = self.broken(OSError("I/O error"), Refusing("one"))
+        message = stage.accept()
+        stage.start()
+        self.assertEqual((stage.summary(message).state, len(stage.posted)), ("failed", 1))
+        self.assertIn(b"no such user", stage.posted[0].body)
+
+
+class ResolveTests(DispatcherTestCase):
+    def test_credentials_that_fail_while_it_asks_leave_it_uncertain(self) -> None:
+        """The lane stops, and the mail is neither sent elsewhere nor sent again before it is resolved."""
+        one, two = ScriptedProvider("one", [Uncertain("cut")]), ScriptedProvider("two")
+        one.resolutions.extend([Blocked("401"), Delivered("7")])
+        one.verdicts.append(Delivered())
+        stage = self.stage(one, two)
+        message = stage.accept()
+        stage.clock.advance(5)
+        self.assertEqual((stage.summary(message).uncertain, len(stage.events.of("lane.blocked"))), (True, 1))
+        stage.clock.pump([30.0, 30.0])
+        self.assertEqual((stage.summary(message).state, len(one.sent), two.sent), ("delivered", 1, []))

@@ -7,6 +7,7 @@ from smtprelay.message import Delivered, Failed, Pace, Route, Window
 from smtprelay.queue import Block, Edit, Selection
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MAIL, MORNING, DispatcherTestCase, Stage, done
+from tests.recording import Recording
 
 
 class DeliveryTests(DispatcherTestCase):
@@ -71,13 +72,14 @@ class DeliveryTests(DispatcherTestCase):
         self.assertEqual(counts, [2, 3, 4, 5, 5])
 
     def test_a_delivery_that_was_queued_beside_a_claimed_one_is_not_forgotten(self) -> None:
-        """An accept that claims a part of a message does not say that the rest is waiting."""
-        one = ScriptedProvider("one", [Deferred()])
+        """It goes as soon as there is a slot, without any clock."""
+        answers: list[Deferred[Any]] = [Deferred(), Deferred(), Deferred()]
+        one = ScriptedProvider("one", answers)
         stage = self.stage(one, pace=Pace(concurrency=2))
         stage.accept()
         stage.accept("a@x.org", "b@x.org", split=True)
         self.assertEqual([delivery.id for delivery, _ in one.sent], ["M1.1", "M2.1"])
-        stage.clock.advance(1)
+        answers[0].callback(Delivered())
         self.assertEqual(one.sent[-1][0].id, "M2.2")
 
     def test_a_slot_is_free_when_the_provider_has_the_body(self) -> None:
@@ -136,6 +138,47 @@ class DeliveryTests(DispatcherTestCase):
         stage.accept()
         stage.accept()
         self.assertEqual((len(one.sent), asked), (3, []))
+
+    def test_an_idle_relay_spends_two_commits_on_a_mail(self) -> None:
+        """Accept with its claim, and the settlement: nothing is asked for when nothing waits."""
+        stage = self.stage()
+        asked = []
+        claim = stage.spool.claim
+        stage.spool.claim = lambda *limit: asked.append(None) or claim(*limit)  # type: ignore[method-assign]
+        message = stage.accept()
+        self.assertEqual((stage.summary(message).state, asked), ("delivered", []))
+
+    def test_after_a_rush_it_is_quiet_again(self) -> None:
+        """When nothing waits for a slot any more, a success asks for nothing though others are under way."""
+        answers: list[Deferred[Any]] = [Deferred() for _ in range(4)]
+        stage = self.stage(ScriptedProvider("one", answers), pace=Pace(concurrency=2))
+        for _ in range(4):
+            stage.accept()
+        answers[0].callback(Delivered())
+        answers[1].callback(Delivered())
+        asked = []
+        claim = stage.spool.claim
+        stage.spool.claim = lambda *limit: asked.append(None) or claim(*limit)  # type: ignore[method-assign]
+        answers[2].callback(Delivered())
+        self.assertEqual(asked, [])
+
+    def test_a_bug_in_an_attempt_does_not_stop_the_loop(self) -> None:
+        """What waits for the slot that was free before it goes on."""
+
+        class Breaking(Recording):
+            def __call__(self, event: str, /, **fields: object) -> None:
+                super().__call__(event, **fields)
+                if event == "attempt.ended" and len(self.of(event)) == 1:
+                    raise ZeroDivisionError
+
+        answer: Deferred[Any] = Deferred()
+        one = ScriptedProvider("one", [answer])
+        stage = self.stage(one, pace=Pace(concurrency=1), events=Breaking())
+        stage.accept()
+        stage.accept()
+        answer.callback(Delivered())
+        self.assertEqual(len(one.sent), 2)
+        self.assertIn("ZeroDivisionError", str(stage.events.of("attempt.crashed")[0]["exc"]))
 
 
 class AskingTests(DispatcherTestCase):

@@ -11,9 +11,11 @@ from smtprelay.dispatch.settle import (
     delivered,
     homeless,
     reasons,
+    resolved,
     returned,
     settle,
     undecided,
+    unreadable,
 )
 from smtprelay.message import Blocked, Claim, Deferred, Delivered, Failed, Route, Schedule, Uncertain
 from smtprelay.queue import Block
@@ -87,6 +89,15 @@ class OneRecipientTests(SynchronousTestCase):
         self.assertEqual((settlement.provider, settlement.due), ("two", MORNING + 120))
         self.assertEqual(settlement.state, "deferred")
 
+    def test_each_round_is_followed_by_a_longer_delay(self) -> None:
+        """Though the tries begin anew with each provider."""
+        waits = []
+        for attempt in (6, 12, 60):
+            claim = make_claim(A, tries=2, attempt=attempt)
+            settlement = self.judge(Deferred("busy"), claim, evolve(TWO, wraps=True)).settlement
+            waits.append((settlement.due or 0) - MORNING)
+        self.assertEqual(waits, [960, 3600, 3600])
+
     def test_it_stays_where_it_is_when_there_is_nowhere_else(self) -> None:
         """Its tries and delays go on growing."""
         settlement = self.judge(Deferred("busy"), make_claim(A, tries=5)).settlement
@@ -116,12 +127,18 @@ class OneRecipientTests(SynchronousTestCase):
             self.assertEqual(list(verdict.groups), ["expired"])
 
     def test_only_a_deferral_expires(self) -> None:
-        """However old it is, a blocked or an uncertain mail waits, and a delivered one is delivered."""
+        """However old it is, a blocked mail waits, and a delivered one is delivered."""
         old = make_claim(A, age=30 * 86400.0)
-        states = [
-            self.judge(each, old).settlement.state for each in (Blocked("x"), Uncertain("x"), Delivered())
-        ]
-        self.assertEqual(states, ["queued", "deferred", "delivered"])
+        states = [self.judge(each, old).settlement.state for each in (Blocked("x"), Delivered())]
+        self.assertEqual(states, ["queued", "delivered"])
+
+    def test_what_stays_uncertain_for_too_long_is_held(self) -> None:
+        """It is neither sent again for ever nor bounced, for it may have arrived. An operator decides."""
+        old = make_claim(A, age=3 * 86400.0, uncertain=True, attempt=9)
+        verdict = self.judge(Uncertain("cut"), old)
+        self.assertEqual((verdict.settlement.state, verdict.settlement.uncertain), ("held", True))
+        self.assertEqual((verdict.report, verdict.settlement.reason), ({}, "cut"))
+        self.assertEqual(self.judge(Uncertain("cut"), old, expire=None).settlement.state, "deferred")
 
     def test_never_is_never(self) -> None:
         """``expire: never`` keeps trying."""
@@ -249,6 +266,28 @@ class OtherEndsTests(SynchronousTestCase):
         self.assertEqual(
             settle(make_case(make_claim(A, errors=2)), {A: Deferred("busy")}).settlement.errors, 0
         )
+
+    def test_a_body_that_is_gone_is_held_at_once(self) -> None:
+        """Whatever the provider said without it; who has the mail already keeps it."""
+        case = make_case(make_claim(A, B, tries=2))
+        verdict = unreadable(case, {A: Delivered("1"), B: Failed("empty")}, "gone", gone=True)
+        settlement = verdict.settlement
+        self.assertEqual((settlement.state, settlement.due, settlement.tries), ("held", None, 2))
+        self.assertEqual((dict(settlement.closed), verdict.report), ({A: "delivered"}, {}))
+        self.assertEqual(settlement.reason, "the body cannot be read: gone")
+
+    def test_a_body_that_cannot_be_read_is_tried_again(self) -> None:
+        """Not for ever. It was not sent, so there is nothing to resolve that was not before."""
+        settlement = unreadable(make_case(make_claim(A)), {}, "busy", gone=False).settlement
+        self.assertEqual((settlement.state, settlement.due), ("deferred", MORNING + 30))
+        self.assertEqual((settlement.errors, settlement.uncertain), (1, False))
+        last = unreadable(make_case(make_claim(A, errors=2, uncertain=True)), {}, "busy", gone=False)
+        self.assertEqual((last.settlement.state, last.settlement.uncertain), ("held", True))
+
+    def test_who_could_not_be_asked_has_said_nothing(self) -> None:
+        """A refusal of our credentials leaves a lost attempt uncertain; what the provider knows counts."""
+        known = {A: Blocked("401"), B: Failed("no such user"), C: Deferred("canceled")}
+        self.assertEqual(resolved(known), {**known, A: Uncertain("401")})
 
     def test_undecided_is_held_and_can_be_released(self) -> None:
         """A released mail is sent: were it still uncertain, it would only be held again."""

@@ -170,3 +170,67 @@ class WhoTests(DeliveryCase):
         avatar.rcpt("x@y.org", {})
         avatar.forget()
         self.assertRefused(503, "sequence", avatar, "data")
+
+
+class OneDeliveryTests(DeliveryCase):
+    """A listener whose clients wait for the verdict: a transaction is one delivery."""
+
+    def begun(self, *rules: Rule, **outlets: FakeOutlet) -> EnvelopeDelivery:
+        avatar = self.avatar(
+            rules=rules, outlets={"acs": FakeOutlet(), "ses": FakeOutlet()} | outlets, one_delivery=True
+        )
+        avatar.mail("a@b.org", {})
+        avatar.rcpt("first@x.org", {})
+        return avatar
+
+    def test_another_route(self):
+        """Who goes another way, or may, needs another transaction; those of the same way come along."""
+        for rule in (
+            Rule(name="own", via=["ses"], recipients=Patterns(["*@own.org"])),
+            Rule(name="own", via=["ses"], recipients=Patterns(["*@own.org"]), headers={"X-Env": "test"}),
+            Rule(name="own", via=["ses"], recipients=Patterns(["*@own.org"]), size_from=1000),
+        ):
+            avatar = self.begun(rule, Rule(name="all", via=["acs"]))
+            self.assertRefused(452, "one-delivery", avatar, "rcpt", "c@own.org", {})
+            avatar.rcpt("second@x.org", {})
+            self.assertEqual(avatar.data().draft.envelope.addresses, ("first@x.org", "second@x.org"))
+
+    def test_decided_by_the_content(self):
+        """Where only the content decides between routes, it does so for all recipients together."""
+        test = Rule(name="test", via=["ses"], headers={"X-Env": "test"})
+        avatar = self.begun(test, Rule(name="all", via=["acs"]))
+        avatar.rcpt("second@y.org", {})
+        plan = avatar.data().plan
+        self.assertEqual([each.route for each in plan([], 10)], ["all"])
+        self.assertEqual([each.route for each in plan([("X-Env", "test")], 10)], ["test"])
+
+    def test_too_many(self):
+        """No more than each provider takes at once; the same one twice is one."""
+        avatar = self.begun(Rule(name="all", via=["acs", "ses"]), ses=FakeOutlet(recipients=2))
+        avatar.rcpt("second@x.org", {})
+        avatar.rcpt("second@X.org", {})
+        self.assertRefused(452, "one-delivery", avatar, "rcpt", "third@x.org", {})
+        self.assertEqual(len(avatar.data().draft.envelope.recipients), 2)
+
+    def test_no_route(self):
+        """Where no route leads, no transaction will help."""
+        avatar = self.begun(Rule(name="x", via=["acs"], recipients=Patterns(["*@x.org"])))
+        self.assertRefused(550, "route", avatar, "rcpt", "c@own.org", {})
+
+    def test_begins_anew(self):
+        """The next transaction may go the other way."""
+        own = Rule(name="own", via=["ses"], recipients=Patterns(["*@own.org"]))
+        avatar = self.begun(own, Rule(name="all", via=["acs"]))
+        avatar.mail("a@b.org", {})
+        avatar.rcpt("c@own.org", {})
+        self.assertEqual(avatar.data().draft.envelope.addresses, ("c@own.org",))
+
+    def test_other_listeners(self):
+        """A listener with a spool takes all recipients at once."""
+        own = Rule(name="own", via=["ses"], recipients=Patterns(["*@own.org"]))
+        outlets = {"acs": FakeOutlet(recipients=1), "ses": FakeOutlet()}
+        avatar = self.avatar(rules=[own, Rule(name="all", via=["acs"])], outlets=outlets)
+        avatar.mail("a@b.org", {})
+        for address in ("a@x.org", "b@x.org", "c@own.org"):
+            avatar.rcpt(address, {})
+        self.assertEqual(len(avatar.data().plan([], 10)), 3)

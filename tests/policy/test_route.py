@@ -99,6 +99,45 @@ class MatchTests(SynchronousTestCase):
         )
 
 
+class WaysTests(SynchronousTestCase):
+    def test_until_nothing_is_open(self):
+        """The ways end with the first route that needs no header and no size to match."""
+        routes = router(
+            Rule(name="test", via=["acs"], headers={"X-Env": "test"}),
+            Rule(name="other", via=["acs"], listeners=frozenset({"wan"})),
+            Rule(name="small", via=["acs"], size_below=1000, recipients=Patterns(["*@x.org"])),
+            Rule(name="all", via=["ses"]),
+            Rule(name="never", via=["acs"]),
+        )
+        self.assertEqual(routes.ways(CLIENT, "a@b.org", "c@x.org"), ("test", "small", "all"))
+        self.assertEqual(routes.ways(CLIENT, "a@b.org", "c@y.org"), ("test", "all"))
+
+    def test_none(self):
+        """Where no route leads there are none."""
+        routes = router(Rule(name="own", via=["acs"], recipients=Patterns(["*@own.org"])))
+        self.assertEqual(routes.ways(CLIENT, "a@b.org", "c@x.org"), ())
+
+    def test_same_ways_same_route(self):
+        """Recipients with the same ways are planned together, whatever the message is."""
+        routes = router(
+            Rule(name="test", via=["acs"], headers={"X-Env": "test"}),
+            Rule(name="large", via=["ses"], size_from=1000),
+            Rule(name="all", via=["acs"]),
+        )
+        to = ("c@x.org", "d@y.org")
+        self.assertEqual(len({routes.ways(CLIENT, "a@b.org", each) for each in to}), 1)
+        for headers, size in (([], 10), ([("X-Env", "test")], 10), ([], 5000)):
+            self.assertEqual(len(routes.plan(CLIENT, envelope(*to))(headers, size)), 1)
+
+    def test_most_recipients(self):
+        """The smallest limit of all providers that may be asked counts."""
+        rules = [Rule(name="test", via=["acs", "ses"], headers={"X": "y"}), Rule(name="all", via=["ses"])]
+        routes = router(*rules, acs=FakeOutlet(recipients=5), ses=FakeOutlet(recipients=50))
+        self.assertEqual(routes.most_recipients(["test", "all"]), 5)
+        self.assertEqual(routes.most_recipients(["all"]), 50)
+        self.assertIsNone(router(*rules).most_recipients(["test", "all"]))
+
+
 class PlanTests(SynchronousTestCase):
     def test_first_match_wins_for_each_recipient(self):
         """Recipients of one message go different ways, in the order in which the ways were met."""

@@ -15,10 +15,12 @@ class OperationTests(Case):
         self.assertIn("EmailDroppedAllRecipientsSuppressed: All suppressed.", outcome.why)
 
     def test_canceled(self):
-        """A canceled operation is deferred."""
+        """A canceled operation is deferred, and over: the next attempt has to be another one."""
         joined = joined_acs()
         joined.fake.script(Ends("Canceled", steps=()))
-        self.assertIsInstance(self.outcome_of(joined, 1), Deferred)
+        outcome = self.outcome_of(joined, 1)
+        self.assertIsInstance(outcome, Deferred)
+        self.assertTrue(outcome.closed)
 
     def test_pauses(self):
         """The first poll waits as long as asked; the pauses then double, up to 30 s."""

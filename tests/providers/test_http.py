@@ -77,6 +77,20 @@ class RequestTests(SynchronousTestCase):
             self.successResultOf(joined.run(joined.http.request("POST", URL, {}, b"x")))
         self.assertEqual(len(joined.wire.pumps), 1)
 
+    def test_cookies_are_not_kept(self):
+        """What a server wants to be reminded of is not sent back to it."""
+
+        class Baker(Resource):
+            isLeaf = True
+
+            def render(self, request: object) -> bytes:
+                request.addCookie("session", "1")
+                return b"%r" % request.getHeader("cookie")
+
+        joined = JoinedHttp.to(Baker())
+        answers = [self.successResultOf(joined.run(joined.http.request("GET", URL, {}))) for _ in range(2)]
+        self.assertEqual([answer.body for answer in answers], [b"None", b"None"])
+
     def test_redirect_is_an_answer(self):
         """A redirect is not followed."""
         joined = JoinedHttp(raw(b"HTTP/1.1 302 F\r\nLocation: http://evil/\r\nContent-Length: 0\r\n\r\n"))

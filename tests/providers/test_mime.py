@@ -285,6 +285,18 @@ class HeaderTests(SynchronousTestCase):
             with self.subTest(value):
                 self.assertEqual(list(addresses([("TO", value)], "to")), expected)
 
+    @given(
+        st.from_regex(
+            r"([A-Za-z0-9]{1,3} {1,2}){0,2}(<[a-z=.]{1,4}@[a-z.-]{1,5}>|[a-z=.]{1,4}@[a-z.-]{1,5})",
+            fullmatch=True,
+        )
+    )
+    def test_a_plain_mailbox_is_read_like_any_other(self, value: str):
+        """Alone, where it goes a shorter way, a mailbox reads as it does before another one."""
+        last = Address("last@x.org")
+        both = addresses([("To", value), ("To", last.address)], "to")
+        self.assertEqual((*addresses([("To", value)], "to"), last), both)
+
     def test_several_headers(self):
         """Two To headers are one list."""
         mail = read(b"To: a@x\r\nTO: b@x\r\nCc: c@x\r\n\r\n")

@@ -13,6 +13,12 @@ class IdentityTests(SynchronousTestCase):
         ids = [new_id(1_700_000_000 + step / 1000, lambda _bits: 5) for step in range(5000)]
         self.assertEqual(sorted(ids), ids)
 
+    def test_it_is_the_time_and_then_chance(self):
+        """Nine characters of milliseconds, seven of random bits, in Crockford's base32."""
+        self.assertEqual(
+            new_id(1_700_000_000.123, lambda _bits: 0b00001_00010 << 25 | 31), "1HF7YAT3V120000Z"
+        )
+
     def test_ids_of_one_moment_differ(self):
         """What is random in an id keeps those of the same millisecond apart."""
         ids = {new_id(1.0, random.SystemRandom().getrandbits) for _ in range(1000)}

@@ -5,7 +5,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.spool.memory import open_memory
-from tests.behaviours.spool import PACES, SpoolContract
+from tests.behaviours.spool import SpoolContract
+from tests.behaviours.spool_stories import PACES
 from tests.recording import Recording
 
 

@@ -68,7 +68,7 @@ export function deliveryRow(delivery, current) {
     current,
     first: [el("span", {}, chip(delivery.state), " ", el("code", {}, delivery.id)), time(delivery.received)],
     second: [el("span", {}, address(delivery.sender), " → ", people(delivery.recipients.map((one) => one.address))),
-      el("span", { class: "quiet" }, `${delivery.provider} · ${delivery.attempts} tries`, next.length ? " · " : "", next)],
+      el("span", { class: "quiet" }, `${delivery.provider} · ${delivery.attempts} ${delivery.attempts === 1 ? "try" : "tries"}`, next.length ? " · " : "", next)],
     third: why && [el("span", { class: "why" }, why)],
   });
 }
@@ -76,7 +76,7 @@ export function deliveryRow(delivery, current) {
 export function laneNote(lane) {
   return el("p", { class: "blocked", role: "note", "data-testid": `provider-card-${lane.provider}` },
     el("b", {}, [lane.provider, lane.lane].filter(Boolean).join(" ")), " is blocked: ", lane.blocked_reason,
-    el("span", { class: "quiet" }, ` ${lane.waiting} waiting, tried again `, time(lane.blocked_until)));
+    el("span", { class: "quiet" }, ` · ${lane.waiting} waiting, tried again `, time(lane.blocked_until)));
 }
 
 function tabs(names, chosen, href) {
@@ -87,8 +87,10 @@ function tabs(names, chosen, href) {
 const BODIES = {
   html: (mail, path) => el("iframe", { sandbox: true, src: `${path}/html`, title: "The mail's HTML", "data-testid": "preview-frame", referrerpolicy: "no-referrer" }),
   text: (mail) => el("pre", { class: "body", dir: "auto" }, mail.text),
-  headers: (mail) => el("table", {}, mail.headers.map(([name, value]) =>
-    el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value)))),
+  headers: (mail) => mail.headers.length
+    ? el("table", {}, mail.headers.map(([name, value]) =>
+      el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value))))
+    : el("p", { class: "quiet" }, "The provider was given no other headers."),
 };
 
 function attachments(mail, path) {
@@ -107,7 +109,7 @@ export function mailDetail(mail, tab) {
     el("dl", { class: "facts" },
       fact("From", address(mail.sender)),
       kinds.map(([kind, list]) => fact(kind, list.map((one) => el("span", { class: "person" }, address(one))))),
-      fact("Taken", [time(mail.received), el("span", { class: "quiet" }, ` ${bytes(mail.size)}, provider's id ${mail.id}`)])),
+      fact("Taken", [time(mail.received), el("span", { class: "quiet" }, ` · ${bytes(mail.size)} · provider's id ${mail.id}`)])),
     attachments(mail, path),
     tabs(names, chosen, (name) => `#/mail/${encodeURIComponent(mail.id)}/${name}`),
     BODIES[chosen](mail, path),

@@ -4,12 +4,13 @@ import socket
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import StringTransport
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from smtprelay.smtp.wire import Wire
+from smtprelay.wire import Wire
 
 
 class Server(Protocol):
@@ -40,6 +41,34 @@ class Sockets(TestCase):
         self.assertEqual(client.recv(100), b"250 Ok\r\n")
         server.transport.loseConnection()
         await server.factory.gone
+
+    async def test_at_once_from_a_client(self):
+        """A connection that we made is written to like one that we took."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            factory = Factory.forProtocol(Server)
+            factory.noisy = False
+            factory.connected, factory.gone = Deferred(), Deferred()
+            endpoint = HostnameEndpoint(reactor, "127.0.0.1", listening.getsockname()[1])
+            client = await endpoint.connect(factory)
+            taken, _ = listening.accept()
+        self.addCleanup(taken.close)
+        Wire(client.transport).write(b"QUIT\r\n")
+        taken.settimeout(5)
+        self.assertEqual(taken.recv(100), b"QUIT\r\n")
+        client.transport.loseConnection()
+        await factory.gone
+
+    async def test_in_charge_of_the_transport(self):
+        """Told to leave the socket alone, it waits for the transport's turn, as TLS needs it."""
+        server, client = await self.connect()
+        wire = Wire(server.transport)
+        wire.through_transport()
+        wire.write(b"250 Ok\r\n")
+        client.setblocking(False)
+        self.assertRaises(BlockingIOError, client.recv, 100)
+        server.transport.loseConnection()
+        await server.factory.gone
+        self.assertEqual(client.recv(100), b"250 Ok\r\n")
 
     async def test_more_than_the_socket_takes(self):
         """What the socket does not take goes through the transport, all of it and in order."""

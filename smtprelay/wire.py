@@ -1,15 +1,15 @@
 """
-Replies leave at once, by one system call, where that is possible.
+What both ends of SMTP say leaves at once, by one system call, where that is possible.
 
 Twisted's transports wait for the socket to become writable before they write, which for
-the few octets of a reply costs two more system calls and a round of the reactor: a
+the few octets of a command or a reply costs two more system calls and a round of the reactor: a
 quarter of what a small message costs in all. The socket is almost always writable.
 """
 
 import socket
 
 from twisted.internet.interfaces import ITransport
-from twisted.internet.tcp import Server
+from twisted.internet.tcp import Connection
 
 
 class Wire:
@@ -26,7 +26,7 @@ class Wire:
     def __init__(self, transport: ITransport) -> None:
         self._transport = transport
         self._socket: socket.socket | None = None
-        if isinstance(transport, Server):
+        if isinstance(transport, Connection):
             self._socket = transport.getHandle()
 
     def write(self, octets: bytes) -> None:

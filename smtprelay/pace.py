@@ -40,7 +40,7 @@ def spend(windows: Sequence[Window], spent: Sequence[Spent], now: float, count: 
     after = []
     for window, counts in zip(windows, spent, strict=True):
         part = _part(window, now)
-        kept = {number: old for number, old in counts.items() if number >= part - PARTS}
+        kept = _covering(counts, part)
         kept[part] = kept.get(part, 0) + count
         after.append(kept)
     return after
@@ -55,9 +55,19 @@ def _part(window: Window, now: float) -> int:
     return math.floor(now * PARTS / window.seconds)
 
 
+def _covering(counts: Spent, part: int) -> dict[int, int]:
+    """
+    Return the counts that a window which ends in ``part`` may hold.
+
+    Those of the near future are among them: the clock was put back. What lies further ahead than
+    a window was counted by a wrong clock, and would close the pace until that time comes.
+    """
+    return {number: count for number, count in counts.items() if abs(number - part) <= PARTS}
+
+
 def _window_allowance(window: Window, counts: Spent, now: float) -> tuple[int, float]:
     part = _part(window, now)
-    covering = {number: count for number, count in counts.items() if number >= part - PARTS}
+    covering = _covering(counts, part)
     left = window.count - sum(covering.values())
     if left > 0:
         return left, now

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.message import Window
-from smtprelay.spool.pace import PARTS, allowance, nothing_spent, spend
+from smtprelay.pace import PARTS, allowance, nothing_spent, spend
 
 MINUTE = Window(count=5, seconds=60.0)
 
@@ -36,9 +36,14 @@ class PaceTests(SynchronousTestCase):
         self.assertLessEqual(len(spent[0]), PARTS + 1)
 
     def test_a_clock_that_goes_back_does_not_open_it(self):
-        """After a step back in time what was spent in the future still counts."""
+        """After a step back in time what was spent a moment ago still counts."""
         spent = spend((MINUTE,), nothing_spent((MINUTE,)), 1000.0, 5)
-        self.assertEqual(0, allowance((MINUTE,), spent, 900.0)[0])
+        self.assertEqual(0, allowance((MINUTE,), spent, 950.0)[0])
+
+    def test_a_clock_that_was_far_ahead_does_not_close_it(self):
+        """What was spent by a clock that was a day ahead is not waited for until that day."""
+        spent = spend((MINUTE,), nothing_spent((MINUTE,)), 87400.0, 5)
+        self.assertEqual(5, allowance((MINUTE,), spent, 1000.0)[0])
 
     @given(
         st.integers(1, 40),

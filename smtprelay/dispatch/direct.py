@@ -1,0 +1,195 @@
+"""
+One delivery while its client waits: at the providers of its route, one after the other.
+
+It keeps to the breaker and to the pace, and leaves no trace but events. Nothing is begun once the client's
+patience is over; what was begun is seen to its end.
+"""
+
+import traceback
+from collections.abc import Mapping
+from typing import Final
+
+from attrs import evolve, frozen
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from smtprelay.dispatch import report, settle
+from smtprelay.dispatch.answer import Busy
+from smtprelay.dispatch.breaker import Breaker
+from smtprelay.dispatch.failover import next_place
+from smtprelay.dispatch.gate import Gate, Patience, Slot
+from smtprelay.dispatch.retry import FIRST_RESOLVE, delay
+from smtprelay.interfaces import Body, Events, Provider
+from smtprelay.message import (
+    Blocked,
+    Claim,
+    Deferred,
+    Delivery,
+    Outcome,
+    Recipient,
+    Results,
+    Route,
+    Schedule,
+    Uncertain,
+)
+
+#: How a provider is asked what became of a request whose answer was lost.
+_RESOLVE: Final = Schedule(first=FIRST_RESOLVE, jitter=0.0)
+
+#: What is judged here goes nowhere: no retry, no expiry, no bounce.
+_ONCE: Final = Route(name="", via=(), retry=Schedule(first=0.0, jitter=0.0), expire=None, on_failed="discard")
+
+_MIDDLE: Final = 0.5
+
+
+@frozen(kw_only=True)
+class Direct:
+    """
+    Delivers without a spool.
+
+    :ivar routes: by name.
+    """
+
+    providers: Mapping[str, Provider]
+    routes: Mapping[str, Route]
+    gate: Gate
+    breaker: Breaker
+    clock: IReactorTime
+    events: Events
+
+    async def deliver(self, delivery: Delivery, body: Body, patience: Patience) -> Results:
+        """
+        Return what became of each recipient.
+
+        Those that a provider defers or blocks go to the next one of the route's ``via``, unless it took the
+        body. :class:`~smtprelay.dispatch.answer.Busy`: there was no slot, or no time was left.
+        """
+        outcomes: dict[str, Outcome] = {}
+        via = self.routes[delivery.route].via
+        attempt = 0
+        while True:
+            attempt += 1
+            results, final = await self._at(delivery, attempt, body, patience)
+            outcomes.update(results)
+            rest = _open(delivery, results)
+            if final or not rest:
+                return outcomes
+            delivery = _narrowed(delivery, rest)
+            place = next_place(delivery, via, self.providers, self.breaker.stopped)
+            if place is None or place.wraps or not patience.left:
+                return outcomes
+            delivery = evolve(delivery, provider=place.provider, lane=place.lane)
+
+    async def _at(
+        self, delivery: Delivery, attempt: int, body: Body, patience: Patience
+    ) -> tuple[Results, bool]:
+        """Return the outcomes at one provider, and whether no other one may be asked."""
+        provider, lane = delivery.provider, delivery.lane
+        stopped = self.breaker.reason(provider, lane)
+        if stopped:
+            return _all(delivery, Blocked(stopped)), False
+        slot = await self.gate.enter(provider, lane, patience.left)
+        if slot is None:
+            return _all(delivery, Busy(f"{provider} takes no more at this time, try again later")), False
+        try:
+            # It may have been stopped while we waited, or may want a probe.
+            stopped = await self.breaker.admit(provider, lane)
+            if stopped:
+                return _all(delivery, Blocked(stopped)), False
+            if not patience.left:
+                return _all(delivery, Busy(f"{provider} could not be asked in time, try again later")), True
+            return await self._attempt(delivery, attempt, body, slot, patience)
+        finally:
+            slot.release()
+
+    async def _attempt(
+        self, delivery: Delivery, attempt: int, body: Body, slot: Slot, patience: Patience
+    ) -> tuple[Results, bool]:
+        claim = Claim(delivery=delivery, node="", attempt=attempt)
+        begun = self.clock.seconds()
+        self.events("attempt.started", id=delivery.id, attempt=attempt, provider=delivery.provider)
+        try:
+            results = await self.providers[delivery.provider].deliver(delivery, body, slot.release)
+            taken = slot.released
+            # Before who waits for the slot is let in.
+            self.breaker.learn(delivery, results.values())
+            slot.release()
+        except CancelledError:
+            raise
+        except Exception as exc:  # noqa: BLE001 -- whatever it is, the client must have an answer
+            taken, results = True, _all(delivery, Uncertain(f"unexpected error: {type(exc).__name__}"))
+            self._crashed(claim, exc)
+        results = await self._resolved(claim, results, patience)
+        verdict = self._verdict(claim, results)
+        now = self.clock.seconds()
+        report.tell(self.events, claim, verdict, now, now - begun)
+        outcomes = verdict.settlement.outcomes
+        return outcomes, taken or _uncertain(delivery, outcomes) != ()
+
+    async def _resolved(self, claim: Claim, results: Results, patience: Patience) -> Results:
+        """Find out what became of the recipients whose answer was lost, where the provider can tell."""
+        delivery = claim.delivery
+        asked = 0
+        while self.providers[delivery.provider].idempotent and (lost := _uncertain(delivery, results)):
+            wait = delay(_RESOLVE, asked, _MIDDLE)
+            if wait > patience.left:
+                break
+            await deferLater(self.clock, wait)
+            known = await self._ask(evolve(claim, delivery=_narrowed(delivery, lost)))
+            if known is None:
+                break
+            self.breaker.learn(delivery, known.values())
+            results = {**results, **known}
+            asked += 1
+        return results
+
+    async def _ask(self, claim: Claim) -> Results | None:
+        try:
+            return await self.providers[claim.delivery.provider].resolve(claim.delivery)
+        except CancelledError:
+            raise
+        except Exception as exc:  # noqa: BLE001 -- what is known of the other recipients must not be lost
+            self._crashed(claim, exc)
+            return None
+
+    def _verdict(self, claim: Claim, results: Results) -> settle.Verdict:
+        verdict = settle.delivered(claim.delivery, results)
+        if verdict is not None:
+            return verdict
+        case = settle.Case(
+            claim=claim, route=_ONCE, now=self.clock.seconds(), chance=_MIDDLE, elsewhere=lambda: None
+        )
+        return settle.settle(case, results)
+
+    def _crashed(self, claim: Claim, exc: Exception) -> None:
+        self.events(
+            "attempt.crashed",
+            id=claim.delivery.id,
+            attempt=claim.attempt,
+            provider=claim.delivery.provider,
+            exc="".join(traceback.format_exception(exc)).strip(),
+        )
+
+
+def _all(delivery: Delivery, outcome: Outcome) -> Results:
+    return dict.fromkeys(delivery.envelope.addresses, outcome)
+
+
+def _narrowed(delivery: Delivery, recipients: tuple[Recipient, ...]) -> Delivery:
+    return evolve(delivery, envelope=delivery.envelope.narrowed(recipients))
+
+
+def _open(delivery: Delivery, results: Results) -> tuple[Recipient, ...]:
+    """Return the recipients that another provider may still take."""
+    return tuple(
+        each
+        for each in delivery.envelope.recipients
+        if isinstance(results.get(each.address), Deferred | Blocked)
+    )
+
+
+def _uncertain(delivery: Delivery, results: Results) -> tuple[Recipient, ...]:
+    return tuple(
+        each for each in delivery.envelope.recipients if isinstance(results.get(each.address), Uncertain)
+    )

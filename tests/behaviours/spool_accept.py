@@ -1,0 +1,206 @@
+"""A message becomes the spool's, whole or not at all."""
+
+from collections.abc import Sequence
+
+from smtprelay.interfaces import Spool
+from smtprelay.message import (
+    Claim,
+    Planned,
+    Refused,
+    Reply,
+)
+from smtprelay.queue import Selection
+from tests.behaviours.spool_stories import BODY, SpoolStories, done
+
+
+class AcceptContract(SpoolStories):
+    """Mixed into a trial test case that has :meth:`play`."""
+
+    def test_a_reply_names_the_message(self):
+        """The 250 reply carries the id under which the message is in the queue."""
+
+        async def story(spool: Spool) -> None:
+            reply = await self.send(spool)
+            (line,) = await spool.list(Selection())
+            self.assertEqual((250, f"Ok: queued as {line.message}"), (reply.code, reply.text))
+            self.assertEqual(("queued", "Scan", len(BODY)), (line.state, line.subject, line.size))
+
+        return self.play(story)
+
+    def test_a_listener_gets_the_claim_at_once(self):
+        """With a free slot the message is claimed in the transaction that accepts it, body in hand."""
+
+        async def story(spool: Spool) -> None:
+            claims: list[Claim] = []
+            spool.listen(claims.extend)
+            await self.send(spool)
+            (claim,) = claims
+            self.assertEqual((1, BODY, False), (claim.attempt, claim.body, claim.uncertain))
+            self.assertEqual(("anna@example.com",), claim.delivery.envelope.addresses)
+            (detail,) = await spool.show(claim.delivery.message)
+            self.assertEqual([("main", None)], [(each.provider, each.ended) for each in detail.history])
+
+        return self.play(story)
+
+    def test_without_a_slot_it_waits(self):
+        """What finds no free slot is queued, and its listener is told that something waits."""
+
+        async def story(spool: Spool) -> None:
+            told: list[Sequence[Claim]] = []
+            spool.listen(told.append)
+            for number in (1, 2, 3):
+                await self.send(spool, number=number)
+            self.assertEqual([1, 1, 0], [len(claims) for claims in told])
+            self.assertEqual([], list((await spool.claim()).claims))
+            await spool.settle(told[0][0], done(told[0][0]))
+            (claim,) = (await spool.claim()).claims
+            self.assertEqual(self.draft(number=3).id, claim.delivery.message)
+
+        return self.play(story)
+
+    def test_a_newcomer_does_not_overtake(self):
+        """While others of its lane are due, a message queues behind them though a slot is free."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool, number=1)
+            told: list[Sequence[Claim]] = []
+            spool.listen(told.append)
+            await self.send(spool, number=2)
+            self.assertEqual([()], [tuple(claims) for claims in told])
+            work = await spool.claim()
+            self.assertEqual(
+                [self.draft(number=1).id, self.draft(number=2).id],
+                [claim.delivery.message for claim in work.claims],
+            )
+
+        return self.play(story)
+
+    def test_a_refused_plan_stores_nothing(self):
+        """When policy refuses at the end of the data, its reply is given and nothing stays."""
+
+        async def story(spool: Spool) -> None:
+            reply = Reply(code=552, enhanced="5.3.4", text="too large")
+
+            def plan(_headers: object, _size: int) -> Sequence[Planned]:
+                raise Refused(reply)
+
+            incoming = spool.incoming(self.draft("a@example.com"), plan)
+            incoming.write(BODY)
+            self.assertEqual(reply, await incoming.finish())
+            self.assertEqual([], list(await spool.list(Selection())))
+
+        return self.play(story)
+
+    def test_a_large_body_comes_back_byte_for_byte(self):
+        """A body of many chunks, of any length, is stored and streamed without change."""
+        body = BODY + bytes(range(256)) * 4000 + b"end"
+
+        async def story(spool: Spool) -> None:
+            claims: list[Claim] = []
+            spool.listen(claims.extend)
+            await self.send(spool, body=body)
+            (claim,) = claims
+            self.assertIsNone(claim.body)
+            stored = spool.body(claim.delivery)
+            chunks = [chunk async for chunk in stored.chunks()]
+            self.assertEqual(body, b"".join(chunks))
+            self.assertLessEqual(max(map(len, chunks)), 256 * 1024)
+            self.assertEqual(len(body), stored.size)
+
+        return self.play(story)
+
+    def test_an_aborted_message_leaves_nothing(self):
+        """A client that goes away in the middle leaves neither message nor body."""
+
+        async def story(spool: Spool) -> None:
+            draft = self.draft("a@example.com")
+            incoming = spool.incoming(draft, lambda _headers, _size: [])
+            waiting = incoming.write(b"x" * 600_000)
+            if waiting is not None:
+                await waiting
+            incoming.abort()
+            self.assertEqual([], list(await spool.list(Selection())))
+            with self.assertRaises(LookupError):
+                await spool.show(draft.id)
+
+        return self.play(story)
+
+    def test_several_deliveries_of_one_message(self):
+        """Each planned delivery is claimed, settled and listed by itself, under one message id."""
+
+        async def story(spool: Spool) -> None:
+            draft = self.draft("a@example.com", "b@example.com")
+            first, second = draft.envelope.recipients
+            planned = [
+                Planned(route="r", provider="main", lane="", recipients=(first,)),
+                Planned(route="s", provider="other", lane="box", recipients=(second,)),
+            ]
+            await spool.accept(draft, BODY, planned)
+            work = await spool.claim()
+            self.assertEqual(
+                {
+                    (f"{draft.id}.1", "a@example.com", "main", ""),
+                    (f"{draft.id}.2", "b@example.com", "other", "box"),
+                },
+                {
+                    (each.id, *each.envelope.addresses, each.provider, each.lane)
+                    for each in (claim.delivery for claim in work.claims)
+                },
+            )
+            await spool.settle(work.claims[0], done(work.claims[0]))
+            self.assertEqual(BODY, await spool.body(work.claims[1].delivery).whole())
+
+        return self.play(story)
+
+    def test_what_is_queued_beside_a_claim_is_told(self):
+        """When only a part of a message is claimed, the listener hears that the rest waits."""
+
+        async def story(spool: Spool) -> None:
+            told: list[Sequence[Claim]] = []
+            spool.listen(lambda claims: told.append(tuple(claims)))
+            draft = self.draft("a@example.com", "b@example.com", "c@example.com")
+            planned = [
+                Planned(route="r", provider="main", lane="", recipients=(each,))
+                for each in draft.envelope.recipients
+            ]
+            await spool.accept(draft, BODY, planned)
+            self.assertEqual([2, 0], [len(claims) for claims in told])
+
+        return self.play(story)
+
+    def test_a_plan_for_nobody_is_not_accepted(self):
+        """What would never reach anybody stays with its client."""
+
+        async def story(spool: Spool) -> None:
+            incoming = spool.incoming(self.draft("a@example.com"), lambda _headers, _size: [])
+            incoming.write(BODY)
+            self.assertEqual(451, (await incoming.finish()).code)
+            self.assertEqual([], list(await spool.list(Selection())))
+
+        return self.play(story)
+
+    def test_a_plan_that_breaks_is_answered(self):
+        """Whatever is raised on the way, the client gets a reply that lets it try again."""
+
+        async def story(spool: Spool) -> None:
+            def plan(_headers: object, _size: int) -> Sequence[Planned]:
+                raise KeyError("provider")
+
+            incoming = spool.incoming(self.draft("a@example.com"), plan)
+            waiting = incoming.write(BODY + b"x" * 600_000)
+            if waiting is not None:
+                await waiting
+            self.assertEqual((451, "4.3.0"), ((reply := await incoming.finish()).code, reply.enhanced))
+
+        return self.play(story)
+
+    def test_a_subject_that_is_no_text_is_stored(self):
+        """Half a surrogate pair, which no database takes, does not keep a mail out."""
+
+        async def story(spool: Spool) -> None:
+            body = b"Subject: =?utf-7?Q?+2AA-?=\r\nMessage-ID: \x00\r\n\r\n"
+            self.assertEqual(250, (await self.send(spool, body=body)).code)
+            (line,) = await spool.list(Selection())
+            self.assertEqual("\\ud800", line.subject)
+
+        return self.play(story)

@@ -1,0 +1,254 @@
+"""A lane that does not run keeps its mail, or lets it go elsewhere."""
+
+from typing import Any
+
+from smtprelay.interfaces import Spool
+from smtprelay.message import Blocked, Delivery, Uncertain
+from smtprelay.queue import Block, Detour, Selection, Settlement
+from tests.behaviours.spool_stories import SpoolStories, done
+
+
+class LaneContract(SpoolStories):
+    """Mixed into a trial test case that has :meth:`play`."""
+
+    def test_a_blocked_lane_waits_and_is_probed(self):
+        """Nothing of a blocked lane is claimed; when its time comes it is offered for a probe."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool, number=1)
+            await self.send(spool, number=2)
+            (claim, _) = (await spool.claim()).claims
+            until = self.clock.seconds() + 60
+            block = Block(provider="main", until=until, reason="401 the secret has expired")
+            await spool.settle(
+                claim,
+                Settlement(state="queued", outcomes={"anna@example.com": Blocked("401")}, block=block),
+            )
+            work = await spool.claim()
+            self.assertEqual(([], [], until), (list(work.claims), list(work.probes), work.due))
+            lines = await spool.list(Selection(states=("queued",)))
+            self.assertEqual(["401 the secret has expired"], [line.waiting_for for line in lines])
+            self.clock.advance(60)
+            self.assertEqual([("main", "")], list((await spool.claim()).probes))
+            await spool.block(Block(provider="main"))
+            self.assertEqual(1, len((await spool.claim()).claims))
+
+        return self.play(story)
+
+    def test_blocked_time_does_not_age_a_message(self):
+        """The age that expiry is judged by leaves out the time its lane was blocked."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool)
+            self.clock.advance(10)
+            await spool.block(Block(provider="main", until=self.clock.seconds() + 50, reason="host unknown"))
+            self.clock.advance(86400)
+            await spool.block(Block(provider="main"))
+            self.clock.advance(5)
+            (claim,) = (await spool.claim()).claims
+            self.assertEqual(15.0, claim.age)
+
+        return self.play(story)
+
+    def test_blocked_time_is_kept_over_a_failover(self):
+        """What a delivery waited in a blocked lane does not age it in the next one either."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool)
+            (claim,) = (await spool.claim()).claims
+            await spool.block(Block(provider="other", until=9e9, reason="down"))
+            await spool.block(Block(provider="main", until=9e9, reason="down"))
+            self.clock.advance(1000)
+            await spool.block(Block(provider="other"))
+            await spool.settle(claim, Settlement(state="queued", outcomes={}, provider="other"))
+            self.clock.advance(7)
+            (again,) = (await spool.claim()).claims
+            self.assertEqual(7.0, again.age)
+
+        return self.play(story)
+
+    def test_a_blocked_key_leaves_the_others_alone(self):
+        """Blocking one mailbox of a provider stops that lane and no other."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool, number=1, provider="other", lane="bad")
+            await self.send(spool, number=2, provider="other", lane="good")
+            await spool.block(Block(provider="other", lane="bad", until=9e9, reason="no such mailbox"))
+            work = await spool.claim()
+            self.assertEqual(["good"], [claim.delivery.lane for claim in work.claims])
+
+        return self.play(story)
+
+    def test_on_trial_one_goes_alone(self):
+        """A lane opened on trial lets one delivery through; its success opens it for all."""
+
+        async def story(spool: Spool) -> None:
+            for number in (1, 2, 3):
+                await self.send(spool, number=number)
+            await spool.block(Block(provider="main", trial=True))
+            (claim,) = (await spool.claim()).claims
+            self.assertEqual([], list((await spool.claim()).claims))
+            await spool.settle(claim, done(claim))
+            self.assertEqual(2, len((await spool.claim()).claims))
+
+        return self.play(story)
+
+    def test_a_blocked_provider_does_not_age_the_mail_of_its_lanes(self):
+        """The time for which the whole provider was blocked is left out of the age in each of its lanes."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool, provider="other", lane="box")
+            await spool.block(Block(provider="other", until=9e9, reason="the secret has expired"))
+            self.clock.advance(86400)
+            await spool.block(Block(provider="other"))
+            self.clock.advance(5)
+            (claim,) = (await spool.claim()).claims
+            self.assertEqual(5.0, claim.age)
+
+        return self.play(story)
+
+    def test_a_lane_ends_the_trial_of_its_provider(self):
+        """A provider on trial is open for all when a mail in any of its lanes got an answer."""
+
+        async def story(spool: Spool) -> None:
+            for number in (1, 2, 3):
+                await self.send(spool, number=number, provider="other", lane=f"box{number}")
+            await spool.block(Block(provider="other", trial=True))
+            (claim,) = (await spool.claim()).claims
+            await spool.settle(claim, done(claim))
+            self.assertEqual(2, len((await spool.claim()).claims))
+
+        return self.play(story)
+
+    def test_what_got_no_answer_proves_nothing(self):
+        """A trial goes on, one mail at a time, until one has been answered."""
+
+        async def story(spool: Spool) -> None:
+            for number in (1, 2, 3):
+                await self.send(spool, number=number)
+            await spool.block(Block(provider="main", trial=True))
+            (claim,) = (await spool.claim()).claims
+            lost = Settlement(state="held", outcomes={"anna@example.com": Uncertain("cut")})
+            await spool.settle(claim, lost)
+            self.assertEqual(1, len((await spool.claim()).claims))
+
+        return self.play(story)
+
+    # --- the way round them ---
+
+    async def go_round(self, spool: Spool, limit: int = 2, **changes: Any) -> int:
+        """Lead what waits in the provider ``main`` to the lane ``box`` of the other."""
+        usual: dict[str, Any] = {
+            "provider": "main",
+            "lane": "",
+            "routes": ("r",),
+            "onward": lambda _delivery: ("other", "box"),
+            "reason": "main does not run",
+        }
+        step = await spool.move(Detour(**{**usual, **changes}), limit)
+        count = step.count
+        while step.mark is not None:
+            step = await spool.move(Detour(**{**usual, **changes}, mark=step.mark), limit)
+            count += step.count
+        return count
+
+    async def places(self, spool: Spool) -> list[tuple[str, str]]:
+        return [(line.provider, line.lane) for line in await spool.list(Selection())]
+
+    def test_waiting_mail_goes_round_a_blocked_lane(self):
+        """All that is due goes on in the other lane, in steps, in its order, and can be claimed there."""
+
+        async def story(spool: Spool) -> None:
+            for number in range(1, 6):
+                await self.send(spool, number=number)
+            await spool.block(Block(provider="main", until=9e9, reason="401"))
+            work = await spool.claim()
+            self.assertEqual(([], [("main", "")]), (list(work.claims), list(work.stopped)))
+            self.assertEqual(5, await self.go_round(spool))
+            work = await spool.claim()
+            self.assertEqual([], list(work.stopped))
+            (claim,) = work.claims
+            self.assertEqual(self.draft(number=1).id, claim.delivery.message)
+            self.assertEqual(("other", "box"), (claim.delivery.provider, claim.delivery.lane))
+            lines = await spool.list(Selection(states=("queued",)))
+            self.assertEqual({"main does not run"}, {line.reason for line in lines})
+
+        return self.play(story)
+
+    def test_only_what_may_go_elsewhere_is_moved(self):
+        """Not mail of other routes, not what is not due, under way, uncertain, or has no other place."""
+
+        async def story(spool: Spool) -> None:
+            for number in (1, 2, 3, 4):
+                await self.send(spool, number=number)
+            first, second = (await spool.claim()).claims
+            self.clock.advance(1)
+            later = self.clock.seconds() + 30
+            await spool.settle(first, Settlement(state="deferred", outcomes={}, due=later))
+            await spool.settle(second, Settlement(state="queued", outcomes={}, uncertain=True))
+            (third,) = (await spool.claim(limit=1)).claims
+            self.assertEqual(0, await self.go_round(spool, routes=("s",)))
+            self.assertEqual(0, await self.go_round(spool, onward=lambda _delivery: None))
+            self.assertEqual(1, await self.go_round(spool))
+            self.assertTrue(await spool.settle(third, done(third)))
+            self.assertEqual([("main", "")] * 2 + [("other", "box")], sorted(await self.places(spool)))
+            self.assertEqual(1, await self.go_round(spool, lost=("r",)))
+
+        return self.play(story)
+
+    def test_nothing_goes_into_a_lane_that_is_blocked(self):
+        """Neither into the lane itself nor into any lane of a provider that is blocked."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool)
+            for lane in ("box", ""):
+                await spool.block(Block(provider="other", lane=lane, until=9e9, reason="down"))
+                self.assertEqual(0, await self.go_round(spool))
+                await spool.block(Block(provider="other", lane=lane))
+            self.assertEqual(1, await self.go_round(spool))
+
+        return self.play(story)
+
+    def test_all_lanes_of_a_provider_are_left(self):
+        """One key names one lane; the provider's own name them all."""
+
+        async def story(spool: Spool) -> None:
+            for number in (1, 2, 3):
+                await self.send(spool, number=number, provider="other", lane=f"box{number}")
+            changes = {"provider": "other", "onward": lambda _delivery: ("main", "")}
+            self.assertEqual(1, await self.go_round(spool, lane="box2", **changes))
+            self.assertEqual(2, await self.go_round(spool, limit=1, **changes))
+            self.assertEqual({("main", "")}, set(await self.places(spool)))
+
+        return self.play(story)
+
+    def test_what_was_looked_at_is_not_looked_at_again(self):
+        """A search from a moment on sees what has become due since, and nothing older."""
+        seen: list[str] = []
+
+        def look(delivery: Delivery) -> None:
+            seen.append(delivery.message)
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool, number=1)
+            self.clock.advance(10)
+            now = self.clock.seconds()
+            await self.send(spool, number=2)
+            await self.go_round(spool, since=now, onward=look)
+            self.assertEqual([self.draft(number=2).id], seen)
+
+        return self.play(story)
+
+    def test_what_was_waited_in_vain_is_kept(self):
+        """The time in the blocked lane does not age a mail after it has left."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool)
+            await spool.block(Block(provider="main", until=9e9, reason="401"))
+            self.clock.advance(1000)
+            await self.go_round(spool)
+            self.clock.advance(7)
+            (claim,) = (await spool.claim()).claims
+            self.assertEqual(7.0, claim.age)
+
+        return self.play(story)

@@ -1,0 +1,261 @@
+"""
+Whatever happens in whatever order: in the end each mail has come to an end, once.
+
+The spool of this play answers late, as one on a disk does: operations wait, are committed together, and only
+then their askers are told. Providers answer when hypothesis says so. A wake-up that is lost somewhere
+in between leaves mail that nobody looks at any more, which the end of each play finds out.
+"""
+
+from collections import Counter, deque
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.dispatch.dispatcher import Dispatcher
+from smtprelay.message import (
+    Blocked,
+    Client,
+    Delivered,
+    Draft,
+    Envelope,
+    Failed,
+    Limits,
+    Pace,
+    Planned,
+    Recipient,
+    Route,
+    Uncertain,
+    Window,
+)
+from smtprelay.message import Deferred as Later
+from smtprelay.queue import Edit, NewMessage, Selection
+from smtprelay.spool.check import check
+from smtprelay.spool.memory import InlineReader
+from smtprelay.spool.sqlite import SqliteEngine
+from smtprelay.spool.store import QueueSpool
+from smtprelay.spool.writer import run_group
+from tests.dispatch.stage import BOUNCES, MORNING
+from tests.recording import Recording
+
+PACES = {
+    "one": Pace(concurrency=2, per_lane=1),
+    "two": Pace(concurrency=1, windows=(Window(count=2, seconds=10),)),
+}
+ROUTES = {
+    "both": Route(name="both", via=("one", "two"), failover_after=2, expire=None),
+    "alone": Route(name="alone", via=("one",), expire=None, on_failed="hold"),
+}
+OUTCOMES = st.sampled_from(
+    [
+        *[Delivered()] * 4,
+        Later("busy"),
+        Later("429", 20.0),
+        Failed("no"),
+        Blocked("401"),
+        Blocked("mailbox", "box"),
+        Uncertain("cut"),
+        KeyError("bug"),
+    ]
+)
+
+
+class LateWriter:
+    """A writer whose thread runs when the play says so."""
+
+    def __init__(self, engine: SqliteEngine) -> None:
+        self.engine = engine
+        self.connection = engine.connect()
+        self.waiting: deque[tuple[Any, Deferred[Any]]] = deque()
+
+    def do(self, operation: Any) -> Deferred[Any]:
+        done: Deferred[Any] = Deferred()
+        self.waiting.append((operation, done))
+        return done
+
+    def commit(self) -> None:
+        group, self.waiting = list(self.waiting), deque()
+        results = run_group(self.engine, self.connection, [operation for operation, _ in group])
+        for (_, done), result in zip(group, results, strict=True):
+            done.errback(result) if isinstance(result, Failure) else done.callback(result)
+
+    def close(self) -> Deferred[None]:
+        raise AssertionError("the play ends before")
+
+
+class Moody:
+    """A provider that answers when it is told to; it keeps book of what it has delivered."""
+
+    idempotent = False
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        self.name = name
+        self.limits = limits
+        self.asked: list[tuple[Any, Deferred[Any]]] = []
+        self.verdicts: deque[Any] = deque()
+        self.takes = False
+        self.had: Counter[tuple[str, str]] = Counter()
+        self.doubtful: set[tuple[str, str]] = set()
+
+    def lane(self, envelope: Envelope) -> str:
+        return "box" if envelope.sender.startswith("box") else ""
+
+    async def deliver(self, delivery: Any, body: Any, taken: Any) -> Any:
+        answer: Deferred[Any] = Deferred()
+        self.asked.append((delivery, answer))
+        if self.takes:
+            taken()
+        outcome = await answer
+        people = {(delivery.message, address) for address in delivery.envelope.addresses}
+        if isinstance(outcome, Uncertain | Exception):
+            self.doubtful |= people
+        if isinstance(outcome, Exception):
+            raise outcome
+        if isinstance(outcome, Delivered):
+            self.had.update(people)
+        return dict.fromkeys(delivery.envelope.addresses, outcome)
+
+    async def resolve(self, delivery: Any) -> None:
+        return None
+
+    async def probe(self, lane: str) -> Any:
+        return self.verdicts.popleft() if self.verdicts else Delivered()
+
+
+class Play(RuleBasedStateMachine):
+    """A dispatcher among clients, providers, an operator, and time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.clock.advance(MORNING)
+        engine = SqliteEngine(database=":memory:", paces=PACES, lease=60.0, seconds=self.clock.seconds)
+        self.writer = LateWriter(engine)
+        self.events = Recording()
+        self.spool = QueueSpool(self.writer, InlineReader(self.writer.connection), PACES, self.events)
+        self.providers = {"one": Moody("one", Limits()), "two": Moody("two", Limits(size=60))}
+        self.number = 0
+        self.dispatcher = Dispatcher(
+            self.spool,
+            self.providers,
+            ROUTES,
+            clock=self.clock,
+            events=self.events,
+            jitter=lambda: 0.5,
+            post=self.post,
+            bounces=BOUNCES,
+        )
+        self.dispatcher.start()
+
+    def draft(self, envelope: Envelope, bounce_of: str = "") -> Draft:
+        self.number += 1
+        client = Client(address="127.0.0.1")
+        now = self.clock.seconds()
+        return Draft(
+            id=f"M{self.number}", envelope=envelope, client=client, received=now, bounce_of=bounce_of
+        )
+
+    def post(self, envelope: Envelope, body: bytes, bounce_of: str) -> NewMessage:
+        planned = Planned(route="both", provider="one", lane="", recipients=envelope.recipients)
+        return NewMessage(draft=self.draft(envelope, bounce_of), body=b"Sorry", planned=[planned])
+
+    @rule(
+        people=st.integers(1, 3),
+        route=st.sampled_from(["both", "both", "alone"]),
+        sender=st.sampled_from(["box@x.org", "a@x.org"]),
+        large=st.booleans(),
+    )
+    def accept(self, people, route, sender, large):
+        recipients = tuple(Recipient(address=f"{n}@x.org") for n in range(people))
+        envelope = Envelope(sender=sender, recipients=recipients)
+        lane = self.providers["one"].lane(envelope)
+        planned = [Planned(route=route, provider="one", lane=lane, recipients=(each,)) for each in recipients]
+        body = b"Subject: x\r\n\r\n" + b"x" * 100 * large
+        Deferred.fromCoroutine(self.spool.accept(self.draft(envelope), body, planned))
+
+    @rule()
+    def commit(self):
+        self.writer.commit()
+
+    @precondition(lambda self: any(each.asked for each in self.providers.values()))
+    @rule(data=st.data(), outcome=OUTCOMES)
+    def answer(self, data, outcome):
+        asked = [(each, n) for each in self.providers.values() for n in range(len(each.asked))]
+        provider, n = data.draw(st.sampled_from(asked))
+        provider.asked.pop(n)[1].callback(outcome)
+
+    @rule(name=st.sampled_from(["one", "two"]), verdict=st.sampled_from([Delivered(), Blocked("401"), None]))
+    def probe_will_say(self, name, verdict):
+        self.providers[name].verdicts.append(verdict)
+
+    @rule(takes=st.booleans())
+    def providers_are_polled(self, takes):
+        for each in self.providers.values():
+            each.takes = takes
+
+    @rule(seconds=st.sampled_from([0.05, 1, 10, 30, 60, 900]))
+    def wait(self, seconds):
+        self.clock.advance(seconds)
+
+    @rule(action=st.sampled_from(["retry", "hold", "release"]))
+    def edit(self, action):
+        change = Edit(action=action, who="ops")
+        editing = self.spool.edit(Selection(states=("queued", "deferred", "held"), everything=True), change)
+        Deferred.fromCoroutine(editing)
+
+    # --- the end
+
+    def teardown(self) -> None:
+        """Let everything go well from now on; what is not at its end then never will be."""
+        for each in self.providers.values():
+            each.verdicts.clear()
+        for _ in range(3000):
+            if not self.go_on():
+                break
+        else:
+            raise AssertionError("it never comes to rest")
+        assert check(self.writer.connection) == []
+        rows = self.writer.connection.execute(
+            "SELECT message, n, state FROM delivery WHERE ended IS NULL AND state != 'held'"
+        ).fetchall()
+        assert rows == [], rows
+        self.nobody_got_it_twice()
+        assert not self.events.of("spool.failed")
+
+    def go_on(self) -> bool:
+        if self.writer.waiting:
+            self.writer.commit()
+            return True
+        asked = [(each, each.asked.pop()) for each in self.providers.values() if each.asked]
+        for _, (_, answer) in asked:
+            answer.callback(Delivered())
+        if asked:
+            return True
+        calls = list(self.clock.getDelayedCalls())
+        if calls:
+            self.clock.advance(max(0.0, min(call.getTime() for call in calls) - self.clock.seconds()))
+        return bool(calls)
+
+    def nobody_got_it_twice(self) -> None:
+        had = sum((each.had for each in self.providers.values()), Counter())
+        doubtful = set().union(*(each.doubtful for each in self.providers.values()))
+        assert not {who: times for who, times in had.items() if times > 1 and who not in doubtful}
+
+
+class LivenessTests(SynchronousTestCase):
+    def test_every_mail_comes_to_its_end(self) -> None:
+        """No order of commits, answers and times leaves mail behind or needlessly delivers it twice."""
+        case = Play.TestCase()
+        case.settings = settings(
+            max_examples=400,
+            stateful_step_count=12,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            database=None,
+        )
+        case.runTest()

@@ -1,0 +1,178 @@
+"""
+No statement on a mail's way, and none for a person who looks, reads a table from end to end.
+
+How long a statement takes depends on the machine; how it goes about it does not. So the database is asked for
+its plan of each statement that the operations execute.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.message import (
+    Claim,
+    Client,
+    Deferred,
+    Delivered,
+    Draft,
+    Envelope,
+    Failed,
+    Pace,
+    Planned,
+    Recipient,
+    Window,
+)
+from smtprelay.queue import Block, Detour, Edit, Selection, Settlement
+from smtprelay.spool import claim, history, query, settle
+from smtprelay.spool.accept import Arrival, accept, forget_chunks, store_chunk
+from smtprelay.spool.connection import Cursor, Transaction
+from smtprelay.spool.edit import edit
+from smtprelay.spool.move import move
+from smtprelay.spool.sqlite import SqliteEngine
+
+PACES = {
+    "main": Pace(concurrency=2, windows=(Window(count=9, seconds=60),)),
+    "other": Pace(concurrency=3, per_lane=1),
+}
+
+#: Lanes and interrupted uploads are few, and these questions are about all of them.
+ABOUT_ALL = (
+    "SELECT coalesce(sum(queued)",
+    "SELECT provider, key, queued + deferred",
+    "FROM upload WHERE node",
+)
+
+
+#: What reads all there is: one row of constants, an index of just what is asked for.
+HARMLESS = ("CONSTANT ROW", "SCAN d USING INDEX delivery_failed")
+
+
+class Explaining:
+    """A connection that notes the plan of each statement."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.plans: dict[str, list[str]] = {}
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Cursor:
+        if sql not in self.plans:
+            rows = self._connection.execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()
+            self.plans[sql] = [row[3] for row in rows]
+        return self._connection.execute(sql, parameters)
+
+
+class PlanTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        engine = SqliteEngine(database=":memory:", paces=PACES, lease=60.0, seconds=lambda: 0.0)
+        self.connection = Explaining(engine.connect())
+        self.now = 1000.0
+        self.number = 0
+
+    def run_one(self, operation: Any, *arguments: Any, **more: Any) -> Any:
+        self.now += 1
+        transaction = Transaction(self.connection, now=self.now, node="here", paces=PACES, lease=60.0)
+        result = operation(transaction, *arguments, **more)
+        transaction.finish()
+        return result
+
+    def accept(self, provider: str = "main", lane: str = "", *, claiming: bool = False) -> list[Claim]:
+        self.number += 1
+        recipients = (Recipient(address="a@x.org"), Recipient(address="b@x.org"))
+        message = f"M{self.number}"
+        self.run_one(store_chunk, message, 1, b"x")
+        arrival = Arrival(
+            draft=Draft(
+                id=message,
+                envelope=Envelope(sender="s@x.org", recipients=recipients),
+                client=Client(address="127.0.0.1"),
+                received=self.now,
+            ),
+            size=2,
+            subject="",
+            message_id="",
+            planned=[Planned(route="r", provider=provider, lane=lane, recipients=recipients)],
+            chunks=1,
+            rest=b"y",
+        )
+        return self.run_one(accept, arrival, claiming=claiming)
+
+    def settle(self, claimed: Claim, state: str, **more: Any) -> None:
+        settlement = Settlement(state=state, outcomes={"a@x.org": Failed("x"), "b@x.org": Deferred("x")})
+        if state == "delivered":
+            outcomes = {"a@x.org": Delivered(), "b@x.org": Delivered()}
+            closed = dict.fromkeys(outcomes, "delivered")
+            settlement = Settlement(state=state, outcomes=outcomes, closed=closed)
+        self.assertTrue(self.run_one(settle.settle, claimed, settlement))
+
+    def a_day(self) -> None:
+        """Do everything once."""
+        self.settle(*self.accept(claiming=True), "delivered")
+        self.settle(*self.accept(claiming=True), "deferred")
+        for provider, lane in (("main", ""), ("main", ""), ("other", "box"), ("other", "box"), ("main", "")):
+            self.accept(provider, lane)
+        claims = self.run_one(claim.claim, 4).claims
+        self.run_one(claim.renew, claims)
+        self.run_one(claim.taken, claims[0])
+        self.settle(claims[0], "queued")
+        self.run_one(settle.set_block, Block(provider="main", until=self.now, reason="401"))
+        self.run_one(settle.set_block, Block(provider="other", lane="box", until=9e9, reason="401"))
+        self.run_one(claim.claim, 4)
+        self.go_round()
+        self.run_one(claim.recover)
+        self.operator()
+        self.run_one(store_chunk, "M99", 1, b"x")
+        self.run_one(forget_chunks, "M99")
+        self.run_one(history.sweep, 9e9, 10)
+
+    def go_round(self) -> None:
+        detour = Detour(
+            provider="other",
+            lane="",
+            routes=("r", "s"),
+            lost=("r",),
+            onward=lambda _: ("main", "b"),
+            reason="x",
+        )
+        self.run_one(settle.set_block, Block(provider="main"))
+        self.assertEqual(1, self.run_one(move, detour, 10).count)
+
+    def operator(self) -> None:
+        for selection in (
+            Selection(everything=True),
+            Selection(provider="main"),
+            Selection(sender="*@x.org"),
+            Selection(recipient="a@*"),
+            Selection(states=("failed", "held")),
+            Selection(ids=("M3",)),
+            Selection(ids=("M3.1", "M4")),
+        ):
+            query.summaries(self.connection, selection, PACES)
+            for action in ("hold", "release", "delete", "retry"):
+                self.run_one(edit, selection, Edit(action=action, who="ops"))
+        query.details(self.connection, "M3", PACES)
+        query.counts(self.connection)
+        query.lane_states(self.connection)
+
+    def test_every_statement_goes_by_an_index(self) -> None:
+        """Of all that the operations execute nothing scans, but what asks for all that is there."""
+        self.a_day()
+        plans = self.connection.plans
+        scans = {
+            sql: plan
+            for sql, plan in plans.items()
+            if any("SCAN" in step and not any(each in step for each in HARMLESS) for step in plan)
+            and not any(each in sql for each in ABOUT_ALL)
+        }
+        self.assertEqual("", "\n".join(f"{sql}: {plan}" for sql, plan in scans.items()))
+        self.assertGreater(len(plans), 50)
+
+    def test_what_is_due_comes_in_order_from_the_index(self) -> None:
+        """To take the first of a hundred thousand, none of the others is looked at or sorted."""
+        self.a_day()
+        plans = [plan for sql, plan in self.connection.plans.items() if "d.due <= ?" in sql]
+        self.assertEqual(2, len(plans))
+        for plan in plans:
+            self.assertIn("USING INDEX delivery_due", plan[0])
+            self.assertEqual([], [step for step in plan if "TEMP B-TREE" in step])

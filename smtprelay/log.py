@@ -76,8 +76,8 @@ EVENTS: Final[dict[str, Kind]] = {
     "message.held": Kind(LogLevel.warn, "{id}: held: {reason}"),
     "message.uncertain": Kind(LogLevel.warn, "{id}: uncertain at {provider}: {reason}"),
     "message.bounced": Kind(LogLevel.info, "{id}: bounced to <{to}> as {bounce}"),
-    "lane.blocked": Kind(LogLevel.error, "{provider} {lane}: blocked: {reason}"),
-    "lane.open": Kind(LogLevel.info, "{provider} {lane}: open again"),
+    "lane.blocked": Kind(LogLevel.error, "{provider}: lane '{lane}' is blocked: {reason}"),
+    "lane.open": Kind(LogLevel.info, "{provider}: lane '{lane}' is open again"),
     # providers, web
     "provider.request": Kind(LogLevel.debug, "{provider}: {operation} {code} in {seconds:.3f} s"),
     "http.request": Kind(LogLevel.debug, "{client}: {method} {path} {code}"),

@@ -158,7 +158,7 @@ class TextTests(SynchronousTestCase):
         written.log("message.queued", **QUEUED)
         written.log("lane.open", provider="acs", lane="")
         first, second = written.lines
-        self.assertEqual(first.index("7QK2: queued"), second.index("acs : open again"))
+        self.assertEqual(first.index("7QK2: queued"), second.index("acs: lane '' is open"))
         self.assertNotIn("\x1b", first + second)
 
     def test_control_characters_are_escaped(self):

@@ -191,14 +191,16 @@ def body_of(mail: Mail, sender: str, replies: Sequence[Address], recipients: Vis
     headers = custom_headers(mail)
     if headers:
         request["headers"] = headers
+    # What is ASCII reads the same either way; so it takes a quarter less, and other letters do not grow.
+    body = _json(request, escape=all(text.isascii() for text in content.values()))
     if not mail.attachments:
-        return _json(request)
+        return body
     parts = b",".join(_attachment(attachment) for attachment in attached(mail))
-    return b'%b,"attachments":[%b]}' % (_json(request)[:-1], parts)
+    return b'%b,"attachments":[%b]}' % (body[:-1], parts)
 
 
-def _json(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+def _json(value: object, *, escape: bool = False) -> bytes:
+    return json.dumps(value, ensure_ascii=escape, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def _mailbox(who: Address) -> dict[str, str]:

@@ -6,17 +6,23 @@ program opens the folder; the envelope, which alone says who would have got the
 mail, stands in headers at its top.
 """
 
+import errno
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from smtprelay.interfaces import Body
-from smtprelay.message import Deferred, Delivered, Delivery, Envelope, Limits, Outcome, Results
+from smtprelay.message import Blocked, Deferred, Delivered, Delivery, Envelope, Limits, Outcome, Results
 
 #: Runs a function in a thread; :func:`twisted.internet.threads.deferToThreadPool` with its first
 #: two arguments bound.
 DeferToThread = Callable[..., Awaitable[Any]]
+
+#: What an operator has set up wrongly.
+_MISTAKES: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST}
+)
 
 FOLDERS = ("tmp", "new", "cur")
 
@@ -26,8 +32,8 @@ class Capture:
     A :class:`smtprelay.interfaces.Provider` that writes into the Maildir at ``path``.
 
     Idempotent: a file is named after the operation, so the same operation delivered
-    twice is one file, also when a mail program has moved it to ``cur``. What the
-    disk does not let happen is ``Deferred`` with its reason.
+    twice is one file, also when a mail program has moved it to ``cur``. A folder that cannot be
+    used is ``Blocked``, anything else that the disk does not let happen ``Deferred``.
     """
 
     idempotent = True
@@ -55,7 +61,7 @@ class Capture:
         try:
             await self._write(delivery, body)
         except OSError as error:
-            outcome = Deferred(f"{error.filename or self._maildir.path}: {error.strerror}")
+            outcome = self._obstacle(error)
         return dict.fromkeys(delivery.envelope.addresses, outcome)
 
     async def resolve(self, delivery: Delivery) -> Results | None:
@@ -69,8 +75,13 @@ class Capture:
         try:
             await self._defer_to_thread(self._maildir.make)
         except OSError as error:
-            return Deferred(f"{error.filename or self._maildir.path}: {error.strerror}")
+            return self._obstacle(error)
         return Delivered()
+
+    def _obstacle(self, error: OSError) -> Outcome:
+        """A folder that is missing or not ours waits for the operator; what else a disk does may pass."""
+        why = f"{error.filename or self._maildir.path}: {error.strerror}"
+        return Blocked(why) if error.errno in _MISTAKES else Deferred(why)
 
     async def close(self) -> None:
         """Do nothing: no file stays open."""

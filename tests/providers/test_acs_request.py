@@ -160,6 +160,16 @@ class BodyTests(SynchronousTestCase):
         self.assertEqual(request["content"]["subject"], "(no subject)")
         self.assertNotIn("attachments", request)
 
+    def test_letters_beyond_ascii(self):
+        """They arrive as they are, in texts and in names, and a text of them does not grow."""
+        people = Visible(to=[Address("a@x.org", "Jürgen")])
+        for text in ("grün " * 1000, "green " * 1000):
+            body = body_of(mail(text=text, subject="x"), "s@x.org", (), people)
+            read = json.loads(body)
+            self.assertEqual(read["content"]["plainText"], text)
+            self.assertEqual(read["recipients"]["to"][0]["displayName"], "Jürgen")
+            self.assertLess(len(body), len(text.encode()) + 300)
+
     def test_html_only(self):
         """HTML alone gets no plain text made up."""
         request = json.loads(body_of(mail(html="<p>"), "s@x.org", (), Visible([A])))

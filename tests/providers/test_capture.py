@@ -9,8 +9,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.message import Blocked, Delivered
 from smtprelay.message import Deferred as Later
-from smtprelay.message import Delivered
 from smtprelay.providers.capture import Capture
 from tests.behaviours.provider import (
     BOB,
@@ -129,11 +129,11 @@ class CaptureTests(SynchronousTestCase):
         self.assertEqual((self.at.files(), self.at.leftovers()), ([], []))
 
     def test_no_folder(self) -> None:
-        """A path that cannot be a folder defers deliveries and fails the probe."""
+        """A path that cannot be a folder is the operator's mistake: it blocks, and fails no mail."""
         self.at.path.parent.mkdir(parents=True)
         self.at.path.write_text("in the way")
         for outcome in (self.deliver()[BOB], self.at.run(self.at.provider.probe(""))):
-            self.assertIsInstance(outcome, Later)
+            self.assertIsInstance(outcome, Blocked)
             self.assertIn(str(self.at.path), outcome.why)
 
     def test_disk_work_in_a_thread(self) -> None:

@@ -214,7 +214,12 @@ def _part(kind: str, content: bytes) -> bytes:
         return _lines(f"Content-Type: {kind}", "Content-Transfer-Encoding: 7bit", "", "") + content
     charset = "; charset=utf-8" if kind.startswith("text/") else ""
     head = _lines(f"Content-Type: {kind}{charset}", "Content-Transfer-Encoding: quoted-printable", "", "")
-    return head + binascii.b2a_qp(content)
+    return head + b"\r\n".join(map(_quoted, content.split(b"\r\n")))
+
+
+def _quoted(line: bytes) -> bytes:
+    """Return a line as quoted-printable (RFC 2045 §6.7); binascii, seeing no CRLF in it, breaks it with LF."""
+    return binascii.b2a_qp(line).replace(b"=\n", b"=\r\n")
 
 
 def _lines(*lines: str) -> bytes:

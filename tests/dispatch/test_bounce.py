@@ -166,6 +166,11 @@ class RenderTests(SynchronousTestCase):
         notice = make_notice(headers=headers)
         self.assertEqual(parts(notice)[2].get_payload(decode=True), headers)
 
+    def test_a_long_header_without_a_line_end(self) -> None:
+        """What is broken into lines is broken by CRLF, even where the original has no line end at all."""
+        raw = render(make_notice(headers=b"\x00" * 25 + b"\x80"), BOUNCES)
+        self.assertFalse([line for line in raw.split(b"\r\n") if b"\n" in line])
+
     @given(
         why=st.text(),
         address=st.text(min_size=1),

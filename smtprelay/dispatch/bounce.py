@@ -218,7 +218,7 @@ def _part(kind: str, content: bytes) -> bytes:
 
 
 def _quoted(line: bytes) -> bytes:
-    """Return a line as quoted-printable (RFC 2045 §6.7); binascii, seeing no CRLF in it, breaks it with LF."""
+    """Return a line as quoted-printable (RFC 2045 §6.7); binascii alone would break it with LF here."""
     return binascii.b2a_qp(line).replace(b"=\n", b"=\r\n")
 
 

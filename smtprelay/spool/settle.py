@@ -28,6 +28,14 @@ _SETTLE: Final = """
         blocked_before = ?, reason = ?, generation = generation + ?, node = '', slot = 0, lease = NULL
     WHERE message = ? AND n = ?"""
 
+_FINISH: Final = """
+    UPDATE message SET finished = ?
+    WHERE id = ? AND NOT EXISTS (SELECT 1 FROM delivery WHERE message = ? AND ended IS NULL)"""
+
+_DROP_BODY: Final = """
+    DELETE FROM chunk
+    WHERE message = ? AND NOT EXISTS (SELECT 1 FROM delivery WHERE message = ? AND state <> 'delivered')"""
+
 #: The outcomes that show that a lane works, whatever they say of the mail.
 _ANSWERS: Final = (Delivered, Deferred, Failed)
 
@@ -110,16 +118,8 @@ def finish_message(tx: Transaction, message: str) -> None:
     The body goes at once when everything was delivered; that of a failed message stays
     with its history, so that an operator can still send it.
     """
-    states = {
-        state
-        for (state,) in tx.execute_first(
-            "SELECT DISTINCT state FROM delivery WHERE message = ?", (message,)
-        ).fetchall()
-    }
-    if states <= set(FINAL):
-        tx.execute_first("UPDATE message SET finished = ? WHERE id = ?", (tx.now, message))
-    if states == {"delivered"}:
-        tx.execute_first("DELETE FROM chunk WHERE message = ?", (message,))
+    tx.execute_first(_FINISH, (tx.now, message, message))
+    tx.execute_first(_DROP_BODY, (message, message))
 
 
 def _state(tx: Transaction, claim: Claim, settlement: Settlement) -> str:

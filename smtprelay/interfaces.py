@@ -108,7 +108,8 @@ class Incoming(Protocol):
         """
         Make the message safe and return the reply to the end of data.
 
-        ``250 2.0.0 Ok: queued as <id>``: it is committed and synced. 4xx: it is
+        ``250 2.0.0 Ok: queued as <id>``: it is committed and synced; a synchronous delivery
+        says ``250 2.0.0 Ok: <id> delivered as <provider's id>`` instead. 4xx: it is
         not here, the client shall try again. 5xx: it is not here and never will be.
         It returns a reply in each of these cases and does not raise.
         """

@@ -15,4 +15,6 @@ The rules, as a list:
 
 ``dispatcher`` is the loop, ``attempt`` one attempt from claim to settlement, ``settle`` the judgement,
 ``lanes`` and ``probe`` the breaker, ``detour`` the way round it, ``bounce`` the report to the sender.
+``synchronous`` is the other way in: it holds the client until the provider has spoken (``direct``), within
+the pace (``gate``) and its own ``breaker``, and what is left of a mixed result is the ``remainder``.
 """

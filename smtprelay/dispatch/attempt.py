@@ -164,13 +164,7 @@ class Attempts:
         )
 
     def _crashed(self, claim: Claim, exc: Exception) -> Verdict:
-        self.events(
-            "attempt.crashed",
-            id=claim.delivery.id,
-            attempt=claim.attempt,
-            provider=claim.delivery.provider,
-            exc="".join(traceback.format_exception(exc)).strip(),
-        )
+        report.crashed(self.events, claim, exc)
         return settle.crashed(self._case(claim, self._route(claim)), _in_a_line(exc))
 
     def _unreadable(self, claim: Claim, results: Results, fault: Exception) -> Verdict:

@@ -5,7 +5,6 @@ It keeps to the breaker and to the pace, and leaves no trace but events. Nothing
 patience is over; what was begun is seen to its end.
 """
 
-import traceback
 from collections.abc import Mapping
 from typing import Final
 
@@ -119,7 +118,7 @@ class Direct:
             raise
         except Exception as exc:  # noqa: BLE001 -- whatever it is, the client must have an answer
             taken, results = True, _all(delivery, Uncertain(f"unexpected error: {type(exc).__name__}"))
-            self._crashed(claim, exc)
+            report.crashed(self.events, claim, exc)
         results = await self._resolved(claim, results, patience)
         verdict = self._verdict(claim, results)
         now = self.clock.seconds()
@@ -150,7 +149,7 @@ class Direct:
         except CancelledError:
             raise
         except Exception as exc:  # noqa: BLE001 -- what is known of the other recipients must not be lost
-            self._crashed(claim, exc)
+            report.crashed(self.events, claim, exc)
             return None
 
     def _verdict(self, claim: Claim, results: Results) -> settle.Verdict:
@@ -161,15 +160,6 @@ class Direct:
             claim=claim, route=_ONCE, now=self.clock.seconds(), chance=_MIDDLE, elsewhere=lambda: None
         )
         return settle.settle(case, results)
-
-    def _crashed(self, claim: Claim, exc: Exception) -> None:
-        self.events(
-            "attempt.crashed",
-            id=claim.delivery.id,
-            attempt=claim.attempt,
-            provider=claim.delivery.provider,
-            exc="".join(traceback.format_exception(exc)).strip(),
-        )
 
 
 def _all(delivery: Delivery, outcome: Outcome) -> Results:

@@ -5,6 +5,8 @@ Each carries, beside what its sentence needs, ``count`` (recipients), ``age`` (s
 received) and ``seconds`` (how long the attempt took).
 """
 
+import traceback
+
 from smtprelay.dispatch.settle import Verdict, reasons
 from smtprelay.interfaces import Events
 from smtprelay.message import Claim, Delivered, Results
@@ -77,3 +79,14 @@ def _delay(verdict: Verdict, now: float) -> float:
 def _provider_ids(group: Results) -> str:
     ids = {outcome.id: None for outcome in group.values() if isinstance(outcome, Delivered) and outcome.id}
     return ", ".join(ids)
+
+
+def crashed(events: Events, claim: Claim, exc: Exception) -> None:
+    """Tell of an attempt that ended in an exception that nobody expected, with its traceback."""
+    events(
+        "attempt.crashed",
+        id=claim.delivery.id,
+        attempt=claim.attempt,
+        provider=claim.delivery.provider,
+        exc="".join(traceback.format_exception(exc)).strip(),
+    )

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, Final, cast
 
-from OpenSSL.SSL import Context
-from twisted.internet._sslverify import IOpenSSLTrustRoot
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import TimeoutError as ConnectTimeout
@@ -25,7 +23,6 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.ssl import platformTrust
 from twisted.python.failure import Failure
 from twisted.web._newclient import HTTP11ClientProtocol, Request
 from twisted.web.client import URI, BrowserLikePolicyForHTTPS, HTTPConnectionPool
@@ -33,6 +30,8 @@ from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
+
+from smtprelay.providers.trust import trust_root
 
 #: How long an unused connection is kept; load balancers in front of the providers keep them longer.
 KEEP_ALIVE: Final = 50
@@ -59,9 +58,9 @@ def connect_by_name(reactor: Any, *, timeout: float, ca: str = "") -> Connect:
     platform's trust and, in addition, the PEM bundle in the file ``ca``.
 
     :param timeout: seconds for a TCP connection, and again for its TLS handshake.
-    :raises OpenSSL.SSL.Error: later, at the first connection, if ``ca`` holds no certificate.
+    :raises OpenSSL.SSL.Error: if ``ca`` holds no certificate.
     """
-    policy: IPolicyForHTTPS = BrowserLikePolicyForHTTPS(trustRoot=_PlatformAnd(ca) if ca else platformTrust())
+    policy: IPolicyForHTTPS = BrowserLikePolicyForHTTPS(trustRoot=trust_root(ca))
 
     def connect(scheme: str, host: str, port: int) -> IStreamClientEndpoint:
         if scheme == "http" and not is_loopback(host):
@@ -75,18 +74,6 @@ def connect_by_name(reactor: Any, *, timeout: float, ca: str = "") -> Connect:
         return AfterHandshake(secure, reactor, timeout)
 
     return connect
-
-
-@implementer(IOpenSSLTrustRoot)
-class _PlatformAnd:
-    """The platform's trust and one more bundle, for companies that inspect TLS."""
-
-    def __init__(self, ca: str) -> None:
-        self._ca = ca
-
-    def _addCACertsToContext(self, context: Context) -> None:  # noqa: N802 -- called by Twisted
-        context.set_default_verify_paths()
-        context.load_verify_locations(self._ca)
 
 
 @implementer(IStreamClientEndpoint)

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from OpenSSL.SSL import Connection, Context
-from twisted.internet._sslverify import IOpenSSLTrustRoot
+from OpenSSL.SSL import Connection
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.internet.ssl import CertificateOptions, optionsForClientTLS, platformTrust
+from twisted.internet.ssl import CertificateOptions, optionsForClientTLS
 from zope.interface import implementer
+
+from smtprelay.providers.trust import trust_root
 
 
 def tls_creator(host: str, *, verify: bool = True, ca: str = "") -> IOpenSSLClientConnectionCreator:
@@ -20,21 +21,7 @@ def tls_creator(host: str, *, verify: bool = True, ca: str = "") -> IOpenSSLClie
     """
     if not verify:
         return Unverified(host)
-    return optionsForClientTLS(host, PlatformAnd(ca) if ca else platformTrust())
-
-
-@implementer(IOpenSSLTrustRoot)
-class PlatformAnd:
-    """The platform's trust and one more file, for servers with an authority of their own."""
-
-    def __init__(self, ca: str) -> None:
-        self._ca = ca
-        # Once for nothing, so that a bad file is found at start and not at the first mail.
-        self._addCACertsToContext(CertificateOptions().getContext())
-
-    def _addCACertsToContext(self, context: Context) -> None:  # noqa: N802 -- called by Twisted
-        context.set_default_verify_paths()
-        context.load_verify_locations(self._ca)
+    return optionsForClientTLS(host, trust_root(ca))
 
 
 @implementer(IOpenSSLClientConnectionCreator)

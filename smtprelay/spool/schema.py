@@ -62,8 +62,14 @@ _FIRST: Final = (
         PRIMARY KEY (message, n))""",
 )
 
+_SECOND: Final = (
+    # A node is one process on a spool that several share; ``mark`` is the last group that it committed.
+    """CREATE TABLE node (
+        name TEXT PRIMARY KEY, mark TEXT NOT NULL, seen {real} NOT NULL, draining INTEGER NOT NULL DEFAULT 0)""",
+)
+
 #: What each version adds to the one before it; a released entry never changes.
-MIGRATIONS: Final[Sequence[Sequence[str]]] = (_FIRST,)
+MIGRATIONS: Final[Sequence[Sequence[str]]] = (_FIRST, _SECOND)
 
 
 def migrate(connection: Connection, types: Mapping[str, str]) -> None:

@@ -241,6 +241,13 @@ class Spool(Protocol):
         Each of them becomes ``queued``, due at once and ``uncertain``.
         """
 
+    async def reclaim(self) -> int:
+        """
+        Put back what other nodes held when they died or froze; return how many deliveries, a few at a time.
+
+        Their leases have run out. Each delivery becomes what :meth:`recover` makes of it.
+        """
+
     async def block(self, block: Block) -> None:
         """Stop a lane until ``block.until``, or, with ``reason`` empty, open it again."""
 

@@ -112,7 +112,7 @@ def _deliver(tx: Transaction, arrival: Arrival, n: int, planned: Planned, *, cla
     goes = False
     if claiming and pace is not None and (lane.due is None or lane.due > tx.now):
         gate = Gate(tx, planned.provider, pace)
-        goes = gate.lets(lane)
+        goes = gate.room_in(lane) > 0
         if goes:
             gate.occupy(lane)
     if goes:

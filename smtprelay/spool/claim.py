@@ -9,6 +9,7 @@ time, for a slot, or for a lane to be opened.
 """
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Final
 
 from attrs import define, field
@@ -18,17 +19,22 @@ from smtprelay.message import Claim
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.lanes import Lane
 from smtprelay.spool.slots import Gate, release
-from smtprelay.spool.stored import COLUMNS, delivery_of, first_due
+from smtprelay.spool.stored import COLUMNS, deliveries_of, first_due, marks, portions
 
-_DUE: Final = f"""
-    SELECT {COLUMNS}, d.state, d.attempt, d.tries, d.errors, d.uncertain, d.blocked_before
-    FROM delivery d JOIN message m ON m.id = d.message
-    WHERE d.lane = ? AND d.due <= ? ORDER BY d.due, d.message, d.n LIMIT 1"""  # noqa: S608 -- constants
+_DUE: Final = (
+    f"SELECT {COLUMNS}, d.state, d.attempt, d.tries, d.errors, d.uncertain, d.blocked_before"  # noqa: S608 -- constants
+    " FROM delivery d JOIN message m ON m.id = d.message"
+    " WHERE d.lane = ? AND d.due <= ? ORDER BY d.due, d.message, d.n LIMIT ?"
+)
 
 _TAKE: Final = """
     UPDATE delivery SET
-        state = 'active', due = NULL, attempt = ?, node = ?, slot = 1, lease = ?, uncertain = 0
-    WHERE message = ? AND n = ?"""
+        state = 'active', due = NULL, attempt = attempt + 1, node = ?, slot = 1, lease = ?, uncertain = 0
+    WHERE n = ? AND message IN ({})"""
+
+_RENEW: Final = """
+    UPDATE delivery SET lease = ?
+    WHERE n = ? AND attempt = ? AND node = ? AND state = 'active' AND message IN ({})"""
 
 
 @define
@@ -45,6 +51,7 @@ class _Found:
 def claim(tx: Transaction, limit: int) -> Work:
     """Take up to ``limit`` deliveries that may go now; see :meth:`smtprelay.interfaces.Spool.claim`."""
     found = _Found()
+    tx.lanes.take(list(tx.paces))
     for done, (provider, pace) in enumerate(tx.paces.items()):
         gate = Gate(tx, provider, pace)
         left = limit - len(found.claims)
@@ -75,59 +82,29 @@ def taken(tx: Transaction, claimed: Claim) -> None:
 
 def renew(tx: Transaction, claims: Sequence[Claim]) -> None:
     """Let the leases of ``claims`` begin anew."""
-    for each in claims:
-        tx.execute(
-            "UPDATE delivery SET lease = ? WHERE message = ? AND n = ? AND state = 'active' AND node = ?"
-            " AND attempt = ?",
-            (tx.now + tx.lease, each.delivery.message, each.delivery.n, each.node, each.attempt),
-        )
+    for (n, attempt, node), group in groupby(sorted(claims, key=_fence), key=_fence):
+        for some in portions([claim.delivery.message for claim in group]):
+            tx.execute(_RENEW.format(marks(some)), (tx.now + tx.lease, n, attempt, node, *some))
 
 
-def recover(tx: Transaction) -> int:
-    """Put back what this node had claimed when it died; return how many deliveries."""
-    rows = tx.execute(
-        "SELECT message, n, attempt, lane, slot FROM delivery WHERE ended IS NULL AND state = 'active'"
-        " AND node = ?",
-        (tx.node,),
-    ).fetchall()
-    for message, n, attempt, number, slot in rows:
-        lane = tx.lanes.by_id(number)
-        lane.active -= 1
-        if slot:
-            release(tx, lane)
-        lane.wait("queued", tx.now)
-        tx.execute(
-            "UPDATE delivery SET state = 'queued', due = ?, uncertain = 1, node = '', slot = 0, lease = NULL,"
-            " reason = ? WHERE message = ? AND n = ?",
-            (tx.now, _LOST, message, n),
-        )
-        tx.execute(
-            "UPDATE attempt SET ended = ?, outcome = 'uncertain', reason = ?"
-            " WHERE message = ? AND n = ? AND number = ?",
-            (tx.now, _LOST, message, n, attempt),
-        )
-    for (message,) in tx.execute("SELECT message FROM upload WHERE node = ?", (tx.node,)).fetchall():
-        tx.execute("DELETE FROM chunk WHERE message = ?", (message,))
-    tx.execute("DELETE FROM upload WHERE node = ?", (tx.node,))
-    return len(rows)
-
-
-_LOST: Final = "the relay stopped while this attempt was under way"
+def _fence(claim: Claim) -> tuple[int, int, str]:
+    return claim.delivery.n, claim.attempt, claim.node
 
 
 def _claim_provider(tx: Transaction, gate: Gate, limit: int, found: _Found) -> None:
-    """Take from the lanes of one provider, in rounds."""
+    """Take from the lanes of one provider, in rounds; in each of them all lanes get the same share."""
     provider, left = gate.own.provider, limit
     while gate.room > 0 and left > 0:
         lanes = tx.lanes.ready(provider, gate.per_lane, left)
-        if not lanes:
-            break
-        # Each lane gives a delivery or, if nothing is due in it after all, is not ready any more.
+        share = max(1, min(gate.room, left) // max(1, len(lanes)))
+        before = left
         for lane in lanes:
-            claimed = _claim_next(tx, gate, lane) if gate.room > 0 else None
-            if claimed is not None:
-                found.claims.append(claimed)
-                left -= 1
+            claims = _claim_lane(tx, gate, lane, min(share, left, gate.room_in(lane)))
+            found.claims += claims
+            left -= len(claims)
+        # A lane gives something or is not due any more, unless another node is changing just that.
+        if left == before and all(lane.due is not None and lane.due <= tx.now for lane in lanes):
+            break
 
 
 def _note_blocked(tx: Transaction, gate: Gate, found: _Found) -> None:
@@ -161,26 +138,40 @@ def _note_waiting(tx: Transaction, gate: Gate, found: _Found) -> None:
         found.waiting = True
 
 
-def _claim_next(tx: Transaction, gate: Gate, lane: Lane) -> Claim | None:
-    """Take the first delivery that is due in ``lane``, and note when the next one is."""
-    row = tx.execute(_DUE, (lane.id, tx.now)).fetchone()
-    claimed = None
-    if row is not None:
-        delivery = delivery_of(tx, lane, row)
+def _claim_lane(tx: Transaction, gate: Gate, lane: Lane, count: int) -> list[Claim]:
+    """Take up to ``count`` deliveries that are due in ``lane``, and note when the next one is."""
+    if count < 1:
+        return []
+    rows = tx.execute(_DUE + tx.locking.free_delivery, (lane.id, tx.now, count)).fetchall()
+    claims = []
+    for delivery, row in zip(deliveries_of(tx, lane, rows), rows, strict=True):
         state, attempts, tries, errors, uncertain, blocked_before = row[9:]
-        claimed = Claim(
-            delivery=delivery,
-            node=tx.node,
-            attempt=attempts + 1,
-            tries=tries,
-            age=tx.now - delivery.received - (tx.lanes.blocked_time(lane) - blocked_before),
-            uncertain=bool(uncertain),
-            errors=errors,
+        claims.append(
+            Claim(
+                delivery=delivery,
+                node=tx.node,
+                attempt=attempts + 1,
+                tries=tries,
+                age=tx.now - delivery.received - (tx.lanes.blocked_time(lane) - blocked_before),
+                uncertain=bool(uncertain),
+                errors=errors,
+            )
         )
         setattr(lane, state, getattr(lane, state) - 1)
         gate.occupy(lane)
-        where = (delivery.message, delivery.n)
-        tx.execute(_TAKE, (claimed.attempt, tx.node, tx.now + tx.lease, *where))
-        tx.insert("attempt", (*where, claimed.attempt, lane.provider, tx.node, tx.now, None, "", ""))
+    _take(tx, claims)
     lane.due = first_due(tx, lane)
-    return claimed
+    return claims
+
+
+def _take(tx: Transaction, claims: Sequence[Claim]) -> None:
+    """Write the intents."""
+    messages: dict[int, list[str]] = {}
+    for claim in claims:
+        delivery = claim.delivery
+        messages.setdefault(delivery.n, []).append(delivery.message)
+        where = (delivery.message, delivery.n, claim.attempt)
+        tx.insert("attempt", (*where, delivery.provider, tx.node, tx.now, None, "", ""))
+    for n, each in messages.items():
+        for some in portions(each):
+            tx.execute(_TAKE.format(marks(some)), (tx.node, tx.now + tx.lease, n, *some))

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, Protocol
 
+from attrs import frozen
+
 from smtprelay.message import Pace
 from smtprelay.spool.lanes import Lanes
 
@@ -38,6 +40,29 @@ class SpoolFault(Exception):  # noqa: N818 -- the word of the field
     def __init__(self, why: str, *, full: bool = False) -> None:
         super().__init__(why)
         self.full = full
+
+
+class Again(Exception):  # noqa: N818 -- what to do
+    """Another node was in the way, and nothing of the transaction has happened: run it again."""
+
+
+@frozen
+class Locking:
+    """
+    What the SELECTs end with to lock rows, where several nodes write.
+
+    :ivar row: waits for who has the row.
+    :ivar delivery: so of the delivery, in a statement where that is ``d``.
+    :ivar free_delivery: so, but leaves out what somebody else has.
+    """
+
+    row: str = ""
+    delivery: str = ""
+    free_delivery: str = ""
+
+
+#: One writer only: no row needs a lock.
+ALONE: Final = Locking()
 
 
 class Cursor(Protocol):
@@ -69,16 +94,27 @@ class Transaction:
     :ivar node: the name under which this process claims.
     :ivar paces: how fast each configured provider may be asked, by its name.
     :ivar lease: how long a claim holds without being renewed, seconds.
+    :ivar locking: what keeps other nodes away from the rows that are read to be changed.
+    :param lanes: begun at ``now``.
     """
 
     def __init__(
-        self, connection: Connection, *, now: float, node: str, paces: Mapping[str, Pace], lease: float
+        self,
+        connection: Connection,
+        lanes: Lanes,
+        *,
+        now: float,
+        node: str,
+        paces: Mapping[str, Pace],
+        lease: float,
+        locking: Locking = ALONE,
     ) -> None:
         self.now = now
         self.node = node
         self.paces = paces
         self.lease = lease
-        self.lanes = Lanes(connection.execute, now)
+        self.locking = locking
+        self.lanes = lanes
         self._connection = connection
         self._rows: dict[str, list[Sequence[Any]]] = {table: [] for table in _COLUMNS}
 

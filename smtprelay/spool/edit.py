@@ -13,8 +13,8 @@ from attrs import evolve
 
 from smtprelay.queue import Edit, Selection
 from smtprelay.spool.connection import Transaction
+from smtprelay.spool.delivered import finish
 from smtprelay.spool.query import matching
-from smtprelay.spool.settle import finish_message
 
 
 def edit(tx: Transaction, selection: Selection, change: Edit) -> list[str]:
@@ -32,7 +32,8 @@ def edit(tx: Transaction, selection: Selection, change: Edit) -> list[str]:
         raise ValueError("nothing is selected: name ids or a filter, or say that you mean everything")
     states, act = _ACTIONS[change.action]
     done = []
-    for row in matching(tx, selection, "d.message, d.n, d.state, d.lane, d.attempt, d.reason", states):
+    columns = "d.message, d.n, d.state, d.lane, d.attempt, d.reason"
+    for row in matching(tx, selection, columns, states, tx.locking.delivery):
         act(tx, row)
         _record(tx, row, change)
         done.append(f"{row[0]}.{row[1]}")
@@ -89,7 +90,7 @@ def _delete(tx: Transaction, row: Sequence[Any]) -> None:
         " WHERE message = ? AND n = ? AND state = 'open'",
         (message, n),
     )
-    finish_message(tx, message)
+    finish(tx, [message])
 
 
 def _record(tx: Transaction, row: Sequence[Any], change: Edit) -> None:

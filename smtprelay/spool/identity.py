@@ -29,3 +29,8 @@ def new_id(seconds: float, random_bits: Callable[[int], int]) -> str:
 def canonical(text: str) -> str:
     """Return an id as a person may have written it (lower case, O for 0, dashes) in its one spelling."""
     return text.upper().replace("-", "").translate(str.maketrans("OIL", "011"))
+
+
+def last_with(beginning: str) -> str:
+    """Return what no id with ``beginning`` sorts after, in any database's order of digits and capitals."""
+    return beginning.ljust(_LENGTH, _ALPHABET[-1])

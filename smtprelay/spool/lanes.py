@@ -9,6 +9,7 @@ something was taken out, and is put right by the claim that finds nothing.
 
 import json
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from attrs import define, fields
@@ -18,6 +19,9 @@ from smtprelay.pace import Spent, nothing_spent
 
 #: No bound.
 ANY_NUMBER: Final = 2**31 - 1
+
+#: So many lanes are kept in memory from one transaction to the next at most.
+_MOST_KEPT: Final = 1000
 
 #: Takes SQL and parameters, gives a cursor.
 Execute = Callable[[str, Sequence[Any]], Any]
@@ -89,34 +93,74 @@ class Lane:
 _NAMES: Final = [each.name for each in fields(Lane)]
 _SELECT: Final = f"SELECT {', '.join(_NAMES)} FROM lane WHERE "  # noqa: S608 -- constants
 _OPEN_AND_DUE: Final = "provider = ? AND due <= ? AND blocked_until IS NULL"
+_values: Final[Callable[[Lane], tuple[Any, ...]]] = attrgetter(*_NAMES[3:])
 _UPDATE: Final = f"UPDATE lane SET {', '.join(f'{name} = ?' for name in _NAMES[3:])} WHERE id = ?"  # noqa: S608
 
 
 class Lanes:
-    """The lanes that a transaction has touched, each read once and written once."""
+    """
+    The lanes that a transaction has touched, each read once and written once.
 
-    def __init__(self, execute: Execute, now: float) -> None:
+    Where nobody else writes they are kept from one transaction to the next: see :meth:`begin`. Where
+    other nodes write, the own lane of a provider is locked before any of its lanes is looked at: who
+    has that one has them all.
+
+    :param lock: what a SELECT ends with to lock the row that it gives.
+    """
+
+    def __init__(self, execute: Execute, lock: str = "") -> None:
         self._execute = execute
-        self._now = now
+        self._lock = lock
+        self._now = 0.0
         self._by_id: dict[int, tuple[Lane, tuple[Any, ...]]] = {}
         self._ids: dict[tuple[str, str], int] = {}
+        self._touched: set[int] = set()
+
+    @property
+    def touched(self) -> list[Lane]:
+        """The lanes that this transaction has asked for."""
+        return [self._by_id[number][0] for number in self._touched]
+
+    def begin(self, now: float) -> None:
+        """Begin a transaction at ``now``; what is known of the lanes still holds."""
+        self._now = now
+        self._touched.clear()
+        if len(self._by_id) > _MOST_KEPT:
+            self.forget()
+
+    def forget(self) -> None:
+        """Know nothing any more: the transaction was rolled back, or somebody else may have written."""
+        self._by_id.clear()
+        self._ids.clear()
+        self._touched.clear()
+
+    def take(self, providers: Sequence[str]) -> None:
+        """
+        Lock the own lanes of ``providers`` at once, in the order that everybody takes.
+
+        So two nodes that need the same two providers do not each wait for the other.
+        """
+        if self._lock and providers:
+            marks = ", ".join("?" * len(providers))
+            self._query(f"key = '' AND provider IN ({marks}) ORDER BY id{self._lock}", providers)
 
     def get(self, provider: str, key: str) -> Lane:
         """Return a lane; a new one is made for a name that never was."""
         known = self._ids.get((provider, key))
         if known is not None:
+            self._touched.add(known)
             return self._by_id[known][0]
-        row = self._execute(_SELECT + "provider = ? AND key = ?", (provider, key)).fetchone()
-        if row is None:
-            self._execute("INSERT INTO lane (provider, key) VALUES (?, ?)", (provider, key))
-            row = self._execute(_SELECT + "provider = ? AND key = ?", (provider, key)).fetchone()
-        return self._keep(row)
+        if key != "":
+            self.get(provider, "")
+        return self._read(provider, key) or self._made(provider, key)
 
     def by_id(self, number: int) -> Lane:
         """Return the lane with this number."""
         if number in self._by_id:
+            self._touched.add(number)
             return self._by_id[number][0]
-        return self._keep(self._execute(_SELECT + "id = ?", (number,)).fetchone())
+        provider, key = self._execute("SELECT provider, key FROM lane WHERE id = ?", (number,)).fetchone()
+        return self.get(provider, key)
 
     def own(self, lane: Lane) -> Lane:
         """Return the own lane of the provider of ``lane``."""
@@ -149,6 +193,7 @@ class Lanes:
 
     def waiting(self, provider: str, key: str, begin: int, limit: int) -> list[Lane]:
         """Return lanes from number ``begin`` on that may be due: ``key``, or for ``""`` all of them."""
+        self.get(provider, "")
         which, parameters = ("", ()) if key == "" else (" AND key = ?", (key,))
         return self._query(
             f"provider = ? AND due <= ? AND id >= ?{which} ORDER BY id LIMIT ?",
@@ -157,7 +202,7 @@ class Lanes:
 
     def blocked(self, provider: str) -> list[Lane]:
         """Return the lanes of ``provider`` that are blocked."""
-        return self._query("provider = ? AND blocked_until IS NOT NULL", (provider,))
+        return self._query("provider = ? AND blocked_until IS NOT NULL ORDER BY id", (provider,))
 
     def next_due(self, provider: str) -> float | None:
         """Return when something of ``provider`` becomes due that is not due yet."""
@@ -168,7 +213,8 @@ class Lanes:
 
     def write(self) -> None:
         """Write the lanes that have changed."""
-        for number, (lane, written) in self._by_id.items():
+        for number in self._touched:
+            lane, written = self._by_id[number]
             values = _values(lane)
             if values != written:
                 self._execute(_UPDATE, (*values, number))
@@ -178,14 +224,27 @@ class Lanes:
         self.write()
         return [self._keep(row) for row in self._execute(_SELECT + where, parameters).fetchall()]
 
-    def _keep(self, row: Sequence[Any]) -> Lane:
-        if row[0] in self._by_id:
-            return self._by_id[row[0]][0]
-        lane = Lane(*row)
-        self._by_id[lane.id] = (lane, _values(lane))
-        self._ids[lane.provider, lane.key] = lane.id
+    def _read(self, provider: str, key: str) -> Lane | None:
+        lock = self._lock if key == "" else ""
+        sql = f"{_SELECT}provider = ? AND key = ?{lock}"
+        row = self._execute(sql, (provider, key)).fetchone()
+        return None if row is None else self._keep(row)
+
+    def _made(self, provider: str, key: str) -> Lane:
+        # Another node may make it in the same moment.
+        self._execute(
+            "INSERT INTO lane (provider, key) VALUES (?, ?) ON CONFLICT DO NOTHING", (provider, key)
+        )
+        lane = self._read(provider, key)
+        assert lane is not None
         return lane
 
-
-def _values(lane: Lane) -> tuple[Any, ...]:
-    return tuple([getattr(lane, name) for name in _NAMES[3:]])
+    def _keep(self, row: Sequence[Any]) -> Lane:
+        number = row[0]
+        self._touched.add(number)
+        if number in self._by_id:
+            return self._by_id[number][0]
+        lane = Lane(*row)
+        self._by_id[number] = (lane, _values(lane))
+        self._ids[lane.provider, lane.key] = number
+        return lane

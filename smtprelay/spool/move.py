@@ -9,16 +9,17 @@ one lane never hold up the transactions of the others.
 from collections.abc import Sequence
 from typing import Any, Final
 
+from smtprelay.message import Delivery
 from smtprelay.queue import Detour, Moved
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.lanes import Lane
-from smtprelay.spool.stored import COLUMNS, delivery_of, first_due, storable
+from smtprelay.spool.stored import COLUMNS, deliveries_of, first_due, marks, storable
 
 _PAGE: Final = (
     f"SELECT {COLUMNS}, d.due, d.state, d.blocked_before FROM delivery d JOIN message m ON m.id = d.message"  # noqa: S608 -- constants
     " WHERE d.lane = ? AND d.due <= ? AND (d.due, d.message, d.n) > (?, ?, ?)"
     " AND d.route IN ({routes}) AND (d.uncertain = 0 OR d.route IN ({lost}))"
-    " ORDER BY d.due, d.message, d.n LIMIT ?"
+    " ORDER BY d.due, d.message, d.n LIMIT ?{lock}"
 )
 
 
@@ -29,7 +30,8 @@ def move(tx: Transaction, detour: Detour, limit: int) -> Moved:
     count, left = 0, limit
     for lane in lanes:
         rows = _page(tx, detour, lane, place if lane.id == begin else (detour.since, "", 0), left)
-        moved = sum(_move(tx, detour, lane, row) for row in rows)
+        deliveries = zip(deliveries_of(tx, lane, rows), rows, strict=True)
+        moved = sum(_move(tx, detour, lane, delivery, row) for delivery, row in deliveries)
         if moved:
             lane.due = first_due(tx, lane)
         count += moved
@@ -44,18 +46,13 @@ def move(tx: Transaction, detour: Detour, limit: int) -> Moved:
 def _page(
     tx: Transaction, detour: Detour, lane: Lane, place: Sequence[Any], limit: int
 ) -> list[Sequence[Any]]:
-    sql = _PAGE.format(routes=_marks(detour.routes), lost=_marks(detour.lost))
+    sql = _PAGE.format(routes=marks(detour.routes), lost=marks(detour.lost), lock=tx.locking.free_delivery)
     parameters = (lane.id, tx.now, *place, *detour.routes, *detour.lost, limit)
     return tx.execute(sql, parameters).fetchall()
 
 
-def _marks(values: Sequence[str]) -> str:
-    return ", ".join("?" * len(values))
-
-
-def _move(tx: Transaction, detour: Detour, lane: Lane, row: Sequence[Any]) -> bool:
+def _move(tx: Transaction, detour: Detour, lane: Lane, delivery: Delivery, row: Sequence[Any]) -> bool:
     """Move one delivery, if there is a lane for it that is open; it keeps its place in time."""
-    delivery = delivery_of(tx, lane, row)
     due, state, blocked_before = row[9:]
     place = detour.onward(delivery)
     if place is None:

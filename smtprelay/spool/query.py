@@ -12,7 +12,8 @@ from typing import Any, Final
 from smtprelay.message import Pace
 from smtprelay.queue import FINAL, STATES, Attempt, Detail, LaneState, RecipientState, Selection, Summary
 from smtprelay.spool.connection import Connection
-from smtprelay.spool.identity import canonical
+from smtprelay.spool.identity import canonical, last_with
+from smtprelay.spool.lanes import ANY_NUMBER
 
 _ALIVE: Final = tuple(state for state in STATES if state not in FINAL)
 
@@ -25,17 +26,22 @@ _SUMMARY: Final = (
 _MATCHING: Final = (
     "SELECT {columns} FROM delivery d JOIN message m ON m.id = d.message JOIN lane l ON l.id = d.lane"
     " LEFT JOIN lane o ON o.provider = l.provider AND o.key = ''"
-    " WHERE {where} ORDER BY d.message LIMIT ?"
+    " WHERE {where} ORDER BY d.message LIMIT ?{lock}"
 )
 
 
 def matching(
-    connection: Connection, selection: Selection, columns: str, states: Sequence[str] = STATES
+    connection: Connection,
+    selection: Selection,
+    columns: str,
+    states: Sequence[str] = STATES,
+    lock: str = "",
 ) -> list[Sequence[Any]]:
     """
     Return ``columns`` of the deliveries (``d``, their message ``m`` and lane ``l``) that match.
 
     :param states: a bound on the states, whatever the selection says.
+    :param lock: see :class:`smtprelay.spool.connection.Locking`.
     :raises LookupError: an id of the selection names no message, or several.
     """
     where, parameters = _where(connection, selection)
@@ -44,8 +50,8 @@ def matching(
         # Spelled out, because only then a partial index is known to hold it.
         of_state = f"d.state = '{state}'" + ("" if state in FINAL else " AND d.ended IS NULL")
         found += connection.execute(
-            _MATCHING.format(columns=columns, where=" AND ".join([of_state, *where])),
-            (*parameters, selection.limit or -1),
+            _MATCHING.format(columns=columns, where=" AND ".join([of_state, *where]), lock=lock),
+            (*parameters, selection.limit or ANY_NUMBER),
         ).fetchall()
     return found
 
@@ -147,7 +153,7 @@ def _identified(connection: Connection, text: str) -> tuple[str, list[Any]]:
     start, _, n = text.strip().partition(".")
     start = canonical(start)
     found = connection.execute(
-        "SELECT id FROM message WHERE id >= ? AND id < ? ORDER BY id LIMIT 2", (start, start + "~")
+        "SELECT id FROM message WHERE id >= ? AND id <= ? ORDER BY id LIMIT 2", (start, last_with(start))
     ).fetchall()
     if not found or not start or (n and not n.isdigit()):
         raise LookupError(f"there is no message {text!r}")

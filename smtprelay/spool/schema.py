@@ -65,7 +65,8 @@ _FIRST: Final = (
 _SECOND: Final = (
     # A node is one process on a spool that several share; ``mark`` is the last group that it committed.
     """CREATE TABLE node (
-        name TEXT PRIMARY KEY, mark TEXT NOT NULL, seen {real} NOT NULL, draining INTEGER NOT NULL DEFAULT 0)""",
+        name TEXT PRIMARY KEY, mark TEXT NOT NULL, seen {real} NOT NULL,
+        draining INTEGER NOT NULL DEFAULT 0)""",
 )
 
 #: What each version adds to the one before it; a released entry never changes.

@@ -5,15 +5,17 @@ The node and the attempt's number fence it: an outcome that comes after the clai
 went to somebody else, or after an operator deleted the delivery, changes nothing.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from smtprelay.message import Blocked, Claim, Deferred, Delivered, Failed, Outcome
 from smtprelay.queue import FINAL, Block, Settlement
 from smtprelay.spool.accept import Arrival, accept
 from smtprelay.spool.connection import Transaction
+from smtprelay.spool.delivered import deliver, finish, is_usual
 from smtprelay.spool.lanes import Lane
 from smtprelay.spool.slots import release
-from smtprelay.spool.stored import storable
+from smtprelay.spool.stored import marks, portions, storable
 
 #: What an outcome is called in the history.
 _NAMES: Final[dict[type, str]] = {
@@ -28,33 +30,57 @@ _SETTLE: Final = """
         blocked_before = ?, reason = ?, generation = generation + ?, node = '', slot = 0, lease = NULL
     WHERE message = ? AND n = ?"""
 
-_FINISH: Final = """
-    UPDATE message SET finished = ?
-    WHERE id = ? AND NOT EXISTS (SELECT 1 FROM delivery WHERE message = ? AND ended IS NULL)"""
-
-_DROP_BODY: Final = """
-    DELETE FROM chunk
-    WHERE message = ? AND NOT EXISTS (SELECT 1 FROM delivery WHERE message = ? AND state <> 'delivered')"""
-
 #: The outcomes that show that a lane works, whatever they say of the mail.
 _ANSWERS: Final = (Delivered, Deferred, Failed)
 
 
-def settle(tx: Transaction, claim: Claim, settlement: Settlement) -> bool:
-    """Carry out ``settlement``; ``False``, and nothing changed, if ``claim`` does not hold any more."""
-    delivery = claim.delivery
-    row = tx.execute_first(
-        "SELECT lane, slot, blocked_before FROM delivery"
-        " WHERE message = ? AND n = ? AND state = 'active' AND node = ? AND attempt = ?",
-        (delivery.message, delivery.n, claim.node, claim.attempt),
-    ).fetchone()
-    if row is None:
-        return False
-    number, slot, blocked_before = row
+def settle(tx: Transaction, settled: Sequence[tuple[Claim, Settlement]]) -> list[bool]:
+    """Carry out each settlement; ``False``, and nothing changed, for a claim that does not hold any more."""
+    held = _held(tx, [claim for claim, _ in settled])
+    done, usual = [], []
+    for claim, settlement in settled:
+        row = held.pop((claim.delivery.id, claim.node, claim.attempt), None)
+        done.append(row is not None)
+        if row is None:
+            continue
+        number, slot, blocked_before = row
+        lane = _vacate(tx, number, slot)
+        if is_usual(claim, settlement):
+            lane.trial = tx.lanes.own(lane).trial = 0
+            usual.append((claim, settlement))
+        else:
+            _settle(tx, claim, settlement, lane, blocked_before)
+    if usual:
+        deliver(tx, usual)
+    return done
+
+
+def _held(tx: Transaction, claims: Sequence[Claim]) -> dict[tuple[str, str, int], tuple[int, int, float]]:
+    """Return lane, slot and blocked time of what is claimed, by delivery, node and attempt."""
+    held = {}
+    messages = list({claim.delivery.message: None for claim in claims})
+    for some in portions(messages):
+        rows = tx.execute_first(
+            "SELECT message, n, node, attempt, lane, slot, blocked_before FROM delivery"  # noqa: S608
+            f" WHERE message IN ({marks(some)}) AND state = 'active'{tx.locking.row}",
+            some,
+        ).fetchall()
+        for message, n, node, attempt, *rest in rows:
+            held[f"{message}.{n}", node, attempt] = tuple(rest)
+    return held
+
+
+def _vacate(tx: Transaction, number: int, slot: int) -> Lane:
+    """Take a delivery that was under way out of its lane's counts; return the lane."""
     lane = tx.lanes.by_id(number)
     lane.active -= 1
     if slot:
         release(tx, lane)
+    return lane
+
+
+def _settle(tx: Transaction, claim: Claim, settlement: Settlement, lane: Lane, blocked_before: float) -> None:
+    delivery = claim.delivery
     _record(tx, claim, settlement)
     if settlement.block is not None:
         set_block(tx, settlement.block)
@@ -87,7 +113,7 @@ def settle(tx: Transaction, claim: Claim, settlement: Settlement) -> bool:
         ),
     )
     if final:
-        finish_message(tx, delivery.message)
+        finish(tx, [delivery.message])
     if settlement.bounce is not None:
         bounce = settlement.bounce
         arrival = Arrival(
@@ -99,7 +125,6 @@ def settle(tx: Transaction, claim: Claim, settlement: Settlement) -> bool:
             rest=bounce.body,
         )
         accept(tx, arrival, claiming=False)
-    return True
 
 
 def set_block(tx: Transaction, block: Block) -> None:
@@ -109,17 +134,6 @@ def set_block(tx: Transaction, block: Block) -> None:
         lane.block(block.until, storable(block.reason), tx.now)
     else:
         lane.open(tx.now, trial=block.trial)
-
-
-def finish_message(tx: Transaction, message: str) -> None:
-    """
-    Close a message whose deliveries are all final.
-
-    The body goes at once when everything was delivered; that of a failed message stays
-    with its history, so that an operator can still send it.
-    """
-    tx.execute_first(_FINISH, (tx.now, message, message))
-    tx.execute_first(_DROP_BODY, (message, message))
 
 
 def _state(tx: Transaction, claim: Claim, settlement: Settlement) -> str:

@@ -32,11 +32,11 @@ class Gate:
         if self.own.blocked_until is not None:
             self.room = 0
 
-    def lets(self, lane: Lane) -> bool:
-        """Tell whether one delivery of ``lane`` may go now."""
+    def room_in(self, lane: Lane) -> int:
+        """Return how many deliveries of ``lane`` may go now."""
         if self.room < 1 or lane.blocked_until is not None:
-            return False
-        return lane is self.own or lane.room(self.per_lane) > 0
+            return 0
+        return self.room if lane is self.own else min(self.room, lane.room(self.per_lane))
 
     def opens(self) -> float:
         """Return when the pace allows more: now, or later."""

@@ -10,23 +10,21 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from attrs import frozen
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
+from attrs import define, field
 
 from smtprelay.interfaces import Events
 from smtprelay.message import Pace
 from smtprelay.spool.connection import Connection, SpoolFault, Transaction
+from smtprelay.spool.lanes import Lanes
 from smtprelay.spool.lock import SpoolLock
+from smtprelay.spool.reader import ThreadReader
 from smtprelay.spool.schema import SQLITE_TYPES, migrate
 from smtprelay.spool.store import QueueSpool
 from smtprelay.spool.writer import ThreadWriter
-
-T = TypeVar("T")
 
 #: The database within the spool's folder.
 DATABASE: Final = "spool.db"
@@ -35,7 +33,7 @@ DATABASE: Final = "spool.db"
 NODE: Final = "local"
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class SqliteEngine:
     """
     See :class:`smtprelay.spool.writer.Engine`.
@@ -48,6 +46,8 @@ class SqliteEngine:
     paces: Mapping[str, Pace]
     lease: float
     seconds: Callable[[], float]
+    #: This process alone writes, so that what it knows of the lanes stays true.
+    _lanes: Lanes | None = field(default=None, init=False)
 
     def connect(self) -> sqlite3.Connection:
         """
@@ -64,6 +64,7 @@ class SqliteEngine:
             connection.execute("BEGIN IMMEDIATE")
             migrate(connection, SQLITE_TYPES)
             connection.execute("COMMIT")
+            self._lanes = None
         except (sqlite3.Error, ValueError) as error:
             raise SpoolFault(f"{self.database}: {error}") from error
         return connection
@@ -74,25 +75,35 @@ class SqliteEngine:
         assert isinstance(connection, sqlite3.Connection)
         try:
             connection.execute("BEGIN IMMEDIATE")
-            transaction = Transaction(
-                connection, now=self.seconds(), node=NODE, paces=self.paces, lease=self.lease
-            )
+            transaction = self._begun(connection)
             yield transaction
             transaction.finish()
             connection.execute("COMMIT")
         except sqlite3.DatabaseError as error:
-            _roll_back(connection)
+            self._roll_back(connection)
             if isinstance(error, _OURS):
                 raise
             raise SpoolFault(str(error), full="full" in str(error)) from error
         except Exception:
-            _roll_back(connection)
+            self._roll_back(connection)
             raise
 
     def disconnect(self, connection: Connection) -> None:
         """Close the database; what the write-ahead log holds goes into it."""
         assert isinstance(connection, sqlite3.Connection)
         connection.close()
+
+    def _begun(self, connection: sqlite3.Connection) -> Transaction:
+        now = self.seconds()
+        if self._lanes is None:
+            self._lanes = Lanes(connection.execute)
+        self._lanes.begin(now)
+        return Transaction(connection, self._lanes, now=now, node=NODE, paces=self.paces, lease=self.lease)
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        self._lanes = None
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 #: What the database says of a statement, not of itself; its operation alone is at fault.
@@ -113,30 +124,11 @@ _PRAGMAS: Final = (
 )
 
 
-def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
-
-
-class ThreadReader:
-    """Asks on a thread of its own, through a connection that cannot write."""
-
-    def __init__(self, database: Path, reactor: Any) -> None:
-        self._reactor = reactor
-        self._connection = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA query_only = ON")
-        self._pool = ThreadPool(0, 1, "spool-reader")
-        self._pool.start()
-
-    def do(self, question: Callable[[Connection], T]) -> Deferred[T]:
-        """See :meth:`smtprelay.spool.store.Reader.do`."""
-        return deferToThreadPool(self._reactor, self._pool, question, self._connection)
-
-    def close(self) -> Deferred[None]:
-        """See :meth:`smtprelay.spool.store.Reader.close`; what was asked is still answered."""
-        self._pool.stop()
-        self._connection.close()
-        return succeed(None)
+def connect_reader(database: Path) -> sqlite3.Connection:
+    """Open a connection that cannot write."""
+    connection = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
 
 
 def prepare_folder(path: str) -> Path:
@@ -171,8 +163,8 @@ async def open_sqlite(
     except Exception:
         lock.release()
         raise
-    reader = ThreadReader(folder / DATABASE, reactor)
-    return QueueSpool(writer, reader, paces, events, measure=lambda: measure(folder), release=lock.release)
+    reader = ThreadReader(partial(connect_reader, folder / DATABASE), sqlite3.Connection.close, reactor)
+    return QueueSpool(writer, reader, paces, events, measure=lambda _: measure(folder), release=lock.release)
 
 
 def measure(folder: Path) -> tuple[int, int | None]:

@@ -15,10 +15,10 @@ from twisted.internet.defer import Deferred
 from smtprelay.interfaces import Events, Plan, Work
 from smtprelay.message import Claim, Delivery, Draft, Pace, Planned
 from smtprelay.queue import Block, Detail, Detour, Edit, Moved, Selection, Settlement, Stock, Summary
-from smtprelay.spool import claim, edit, history, move, query, settle
+from smtprelay.spool import claim, edit, history, move, query, recover, settle
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.incoming import SpoolIncoming
-from smtprelay.spool.writer import Writer
+from smtprelay.spool.writer import Together, Writer
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ class QueueSpool:
         paces: Mapping[str, Pace],
         events: Events,
         *,
-        measure: Callable[[], tuple[int, int | None]] = lambda: (0, None),
+        measure: Callable[[Connection], tuple[int, int | None]] = lambda _: (0, None),
         release: Callable[[], None] = lambda: None,
     ) -> None:
         self._writer = writer
@@ -93,7 +93,7 @@ class QueueSpool:
 
     async def settle(self, claimed: Claim, settlement: Settlement) -> bool:
         """See :meth:`smtprelay.interfaces.Spool.settle`."""
-        return await self._writer.do(partial(settle.settle, claim=claimed, settlement=settlement))
+        return await self._writer.do(Together(settle.settle, (claimed, settlement)))
 
     def body(self, delivery: Delivery) -> "StoredBody":
         """See :meth:`smtprelay.interfaces.Spool.body`."""
@@ -101,7 +101,14 @@ class QueueSpool:
 
     async def recover(self) -> int:
         """See :meth:`smtprelay.interfaces.Spool.recover`."""
-        return await self._writer.do(claim.recover)
+        return await self._writer.do(recover.recover)
+
+    async def reclaim(self) -> int:
+        """See :meth:`smtprelay.interfaces.Spool.reclaim`."""
+        count = await self._writer.do(recover.reclaim)
+        if count and self._take is not None:
+            self._take(())
+        return count
 
     async def block(self, block: Block) -> None:
         """See :meth:`smtprelay.interfaces.Spool.block`."""
@@ -138,7 +145,7 @@ class QueueSpool:
         return await self._writer.do(partial(history.sweep, before=before, limit=limit))
 
     def _count(self, connection: Connection) -> Stock:
-        (states, oldest), (size, free) = query.counts(connection), self._measure()
+        (states, oldest), (size, free) = query.counts(connection), self._measure(connection)
         return Stock(states=states, bytes=size, free=free, oldest=oldest, lanes=query.lane_states(connection))
 
     async def close(self) -> None:

@@ -6,34 +6,43 @@ recipients that are still open, in their order, and no others.
 """
 
 import json
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, TypeVar
 
 from smtprelay.message import Delivery, Envelope, Recipient
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.lanes import Lane
 
-#: What :func:`delivery_of` wants, of the tables ``delivery d`` and ``message m``.
+T = TypeVar("T")
+
+#: What :func:`deliveries_of` wants, of the tables ``delivery d`` and ``message m``.
 COLUMNS: Final = (
     "d.message, d.n, d.generation, d.route, m.sender, m.parameters, m.received, m.size, m.bounce_of"
 )
 
 
-def delivery_of(tx: Transaction, lane: Lane, row: Sequence[Any]) -> Delivery:
-    """Return the delivery of ``lane`` whose ``row`` begins with :data:`COLUMNS`."""
+#: Values that are listed in one statement at most; each number of them is a statement that stays prepared.
+_MOST_LISTED: Final = 32
+
+
+def deliveries_of(tx: Transaction, lane: Lane, rows: Sequence[Sequence[Any]]) -> list[Delivery]:
+    """Return the deliveries of ``lane`` whose ``rows`` begin with :data:`COLUMNS`."""
+    recipients: dict[tuple[str, int], list[Recipient]] = {}
+    for some in portions([row[0] for row in rows]):
+        found = tx.execute(
+            "SELECT message, n, address, notify, orcpt FROM recipient"  # noqa: S608 -- constants
+            f" WHERE message IN ({marks(some)}) AND state = 'open' ORDER BY message, n, position",
+            some,
+        ).fetchall()
+        for message, n, address, notify, orcpt in found:
+            recipient = Recipient(address=address, notify=notify, orcpt=orcpt)
+            recipients.setdefault((message, n), []).append(recipient)
+    return [_delivery(lane, row, recipients.get((row[0], row[1]), ())) for row in rows]
+
+
+def _delivery(lane: Lane, row: Sequence[Any], recipients: Sequence[Recipient]) -> Delivery:
     message, n, generation, route, sender, parameters, received, size, bounce_of = row[:9]
-    recipients = tx.execute(
-        "SELECT address, notify, orcpt FROM recipient WHERE message = ? AND n = ? AND state = 'open'"
-        " ORDER BY position",
-        (message, n),
-    ).fetchall()
-    envelope = Envelope(
-        sender=sender,
-        recipients=tuple(
-            Recipient(address=address, notify=notify, orcpt=orcpt) for address, notify, orcpt in recipients
-        ),
-        parameters=json.loads(parameters),
-    )
+    envelope = Envelope(sender=sender, recipients=tuple(recipients), parameters=json.loads(parameters))
     return Delivery(
         message=message,
         n=n,
@@ -53,6 +62,17 @@ def first_due(tx: Transaction, lane: Lane) -> float | None:
     sql = "SELECT min(due) FROM delivery WHERE lane = ? AND due IS NOT NULL"
     due: float | None = tx.execute(sql, (lane.id,)).fetchone()[0]
     return due
+
+
+def marks(values: Sequence[Any]) -> str:
+    """Return a parameter's mark for each of ``values``, as ``IN`` wants them."""
+    return ", ".join("?" * len(values))
+
+
+def portions(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Give ``values`` in portions that one statement may list."""
+    for start in range(0, len(values), _MOST_LISTED):
+        yield values[start : start + _MOST_LISTED]
 
 
 def storable(text: str) -> str:

@@ -9,22 +9,44 @@ themselves; an operation that comes alone is committed alone, at once.
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
+from attrs import frozen
 from twisted.internet.defer import Deferred, execute, fail
 from twisted.python.failure import Failure
 
 from smtprelay.interfaces import Events
-from smtprelay.spool.connection import Connection, SpoolFault, Transaction
+from smtprelay.spool.connection import Again, Connection, SpoolFault, Transaction
 
 T = TypeVar("T")
+A = TypeVar("A")
 Operation = Callable[[Transaction], T]
 
 #: Operations in one transaction; more would only make the first of them wait.
 LARGEST_GROUP: Final = 500
+
+#: How often a transaction is run that other nodes are in the way of.
+_MOST_TIMES: Final = 10
+
+
+@frozen
+class Together(Generic[T, A]):
+    """
+    An operation that is done for a whole group at once.
+
+    ``function`` takes the arguments of all such operations of a group, and returns a result for each of
+    them. They come before the group's other operations: what has ended makes room for what begins.
+    """
+
+    function: Callable[[Transaction, Sequence[A]], Sequence[T]]
+    argument: A
+
+    def __call__(self, tx: Transaction) -> T:
+        """Do it alone."""
+        return self.function(tx, [self.argument])[0]
 
 
 class Engine(Protocol):
@@ -38,6 +60,7 @@ class Engine(Protocol):
         Begin a transaction; committed and synced when the block ends, rolled back when it raises.
 
         :raises SpoolFault: the database failed.
+        :raises Again: another node was in the way; nothing has happened.
         """
 
     def disconnect(self, connection: Connection) -> None:
@@ -173,8 +196,7 @@ def run_group(engine: Engine, connection: Connection, operations: Sequence[Opera
     own, so that only the one at fault fails. When the database fails, all fail.
     """
     try:
-        with engine.transaction(connection) as transaction:
-            return [operation(transaction) for operation in operations]
+        return _in_transaction(engine, connection, operations)
     except SpoolFault:
         return [Failure()] * len(operations)
     except Exception:  # noqa: BLE001 -- each caller gets its own
@@ -183,6 +205,31 @@ def run_group(engine: Engine, connection: Connection, operations: Sequence[Opera
     return [run_group(engine, connection, [operation])[0] for operation in operations]
 
 
+def _in_transaction(
+    engine: Engine, connection: Connection, operations: Sequence[Operation[Any]]
+) -> list[Any]:
+    """Run them all, again and again while another node is in the way."""
+    for _ in range(_MOST_TIMES):
+        with suppress(Again), engine.transaction(connection) as transaction:
+            return _results(transaction, operations)
+    raise SpoolFault("other nodes were in the way all the time")
+
+
+def _results(transaction: Transaction, operations: Sequence[Operation[Any]]) -> list[Any]:
+    results: list[Any] = [None] * len(operations)
+    together: dict[Callable[..., Any], list[int]] = {}
+    for place, operation in enumerate(operations):
+        if isinstance(operation, Together):
+            together.setdefault(operation.function, []).append(place)
+    for function, places in together.items():
+        arguments = [cast(Together[Any, Any], operations[place]).argument for place in places]
+        for place, result in zip(places, function(transaction, arguments), strict=True):
+            results[place] = result
+    for place, operation in enumerate(operations):
+        if not isinstance(operation, Together):
+            results[place] = operation(transaction)
+    return results
+
+
 def _alone(engine: Engine, connection: Connection, operation: Operation[T]) -> T:
-    with engine.transaction(connection) as transaction:
-        return operation(transaction)
+    return cast(T, _in_transaction(engine, connection, [operation])[0])

@@ -1,0 +1,57 @@
+"""
+Questions about what is committed, on threads of their own: nobody who looks holds up the mail.
+"""
+
+from collections.abc import Callable
+from threading import local
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+from smtprelay.spool.connection import Connection
+
+T = TypeVar("T")
+
+
+class ThreadReader:
+    """
+    See :class:`smtprelay.spool.store.Reader`.
+
+    :param connect: opens a connection that cannot write; each thread has one, opened when it is needed.
+    :param disconnect: closes one.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        disconnect: Callable[[Any], object],
+        reactor: Any,
+        threads: int = 1,
+    ) -> None:
+        self._connect = connect
+        self._disconnect = disconnect
+        self._reactor = reactor
+        self._mine = local()
+        self._open: list[Connection] = []
+        self._pool = ThreadPool(0, threads, "spool-reader")
+        self._pool.start()
+
+    def do(self, question: Callable[[Connection], T]) -> Deferred[T]:
+        """See :meth:`smtprelay.spool.store.Reader.do`."""
+        return deferToThreadPool(self._reactor, self._pool, self._ask, question)
+
+    def close(self) -> Deferred[None]:
+        """See :meth:`smtprelay.spool.store.Reader.close`; what was asked is still answered."""
+        self._pool.stop()
+        for connection in self._open:
+            self._disconnect(connection)
+        return succeed(None)
+
+    def _ask(self, question: Callable[[Connection], T]) -> T:
+        connection: Connection | None = getattr(self._mine, "connection", None)
+        if connection is None:
+            connection = self._mine.connection = self._connect()
+            self._open.append(connection)
+        return question(connection)

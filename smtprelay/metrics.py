@@ -68,6 +68,7 @@ class Metrics:
             "message.queued": self._queued,
             "spool.commit": self._committed,
             "spool.recovered": self._recovered,
+            "spool.reclaimed": self._reclaimed,
             "spool.failed": self._spool_failed,
             "attempt.started": self._started,
             "attempt.ended": self._ended,
@@ -181,6 +182,9 @@ class Metrics:
 
     def _recovered(self, fields: Fields) -> None:
         self.families.recovered("requeued").inc(fields.get("deliveries", 0))
+
+    def _reclaimed(self, fields: Fields) -> None:
+        self.families.recovered("reclaimed").inc(fields.get("deliveries", 0))
 
     def _spool_failed(self, fields: Fields) -> None:
         self.families.spool_errors(fields.get("operation", "")).inc()

@@ -47,7 +47,8 @@ def complete(config: Config, environ: Mapping[str, str]) -> Config:
 def _control(config: Config, environ: Mapping[str, str]) -> str:
     # systemd gives several folders with colons between them; the first is as good as any.
     folder = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
-    beside = RUNTIME if config.spool is None else config.spool.path
+    spool = config.spool
+    beside = RUNTIME if spool is None or spool.engine == "postgres" else spool.path
     return str(Path(folder or beside, "control.sock"))
 
 

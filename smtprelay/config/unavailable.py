@@ -58,8 +58,6 @@ ROWS: Final = (
     Row("privacy.addresses", "privacy.addresses:", "masked"),
     Row("spool.limit", "limiting the spool"),
     Row("spool.keep.bodies", "keeping bodies of what is finished", idle="0"),
-    Row("spool.engine", "the engine", "postgres"),
-    Row("spool.url", "a spool in a database elsewhere"),
     Row("spool.seal_key", "sealing credentials"),
     Row("workers", "running several workers", idle="1"),
 )

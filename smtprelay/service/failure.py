@@ -34,6 +34,8 @@ class StartFailed(Exception):  # noqa: N818 -- what happened, in one sentence
 def explain(error: Exception) -> Exception:
     """Return :class:`StartFailed` for what an operator can mend, and any other error as it is."""
     match error:
+        case StartFailed():
+            return error
         case CannotListenError():
             return _cannot_listen(error)
         case SpoolBusy():

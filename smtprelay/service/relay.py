@@ -30,11 +30,10 @@ from smtprelay.service.ports import Door, Ports
 from smtprelay.service.post import Post, bounce_settings
 from smtprelay.service.providers import Workshop, build_providers
 from smtprelay.service.sites import control_site, http_sites
+from smtprelay.service.spools import open_spool
 from smtprelay.service.synchronous import build_synchronous
 from smtprelay.service.threads import Threads
 from smtprelay.spool.identity import new_id
-from smtprelay.spool.memory import open_memory
-from smtprelay.spool.sqlite import open_sqlite
 from smtprelay.web.mailbox import Mailbox
 from smtprelay.web.sources import Sources
 
@@ -164,7 +163,9 @@ class Relay(Service):
             await self._ports.open_door(door)
         self._clocks = [watch_lag(reactor, self.metrics)]
         if self._dispatcher is not None:
+            assert config.spool is not None
             self._clocks.append(self._every(SWEEP_EVERY, self._sweep))
+            self._clocks.append(self._every(config.spool.lease / 2, self._reclaim))
             self._dispatcher.start()
         self.metrics.ready(True)
 
@@ -197,11 +198,7 @@ class Relay(Service):
         if settings is None:
             return None
         paces = {name: each.paced for name, each in self.config.providers.items()}
-        if settings.engine == "memory":
-            return open_memory(clock=self._reactor, paces=paces, events=self._events, lease=settings.lease)
-        return await open_sqlite(
-            settings.path, reactor=self._reactor, paces=paces, events=self._events, lease=settings.lease
-        )
+        return await open_spool(settings, paces, self._reactor, self._events)
 
     async def _recover(self) -> None:
         recovered = 0 if self.spool is None else await self.spool.recover()
@@ -258,6 +255,12 @@ class Relay(Service):
         before = self._reactor.seconds() - self.config.spool.keep.history
         while await self.spool.sweep(before, _SWEEP) == _SWEEP and not self._stopping:
             pass
+
+    async def _reclaim(self) -> None:
+        """Take over what nodes had that are not there any more."""
+        assert self.spool is not None
+        if reclaimed := await self.spool.reclaim():
+            self._events("spool.reclaimed", deliveries=reclaimed)
 
     # --- stopping
 

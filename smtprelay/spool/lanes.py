@@ -71,6 +71,10 @@ class Lane:
         self.blocked_until, self.blocked_since, self.blocked_reason = None, None, ""
         self.trial = int(trial)
 
+    def goes(self, now: float) -> bool:
+        """Tell whether something is due, and may go when there is a slot."""
+        return self.due is not None and self.due <= now and self.blocked_until is None
+
     def room(self, bound: int) -> int:
         """Return how many slots are free under ``bound``; one at most while the lane is on trial."""
         return max(0, (1 if self.trial else bound) - self.slots)
@@ -140,9 +144,23 @@ class Lanes:
 
         So two nodes that need the same two providers do not each wait for the other.
         """
-        if self._lock and providers:
-            marks = ", ".join("?" * len(providers))
-            self._query(f"key = '' AND provider IN ({marks}) ORDER BY id{self._lock}", providers)
+        if self._lock:
+            self.write()
+            self.keep(self.ask(providers))
+
+    def ask(self, providers: Sequence[str]) -> Any:
+        """Do the first half of :meth:`take`; return the cursor for :meth:`keep`, which may come later."""
+        if not providers:
+            return None
+        listed = ", ".join("?" * len(providers))
+        return self._execute(
+            f"{_SELECT}key = '' AND provider IN ({listed}) ORDER BY id{self._lock}", providers
+        )
+
+    def keep(self, asked: Any) -> None:
+        """Note the lanes that :meth:`ask` has found."""
+        for row in asked.fetchall() if asked is not None else ():
+            self._keep(row)
 
     def get(self, provider: str, key: str) -> Lane:
         """Return a lane; a new one is made for a name that never was."""

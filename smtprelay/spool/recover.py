@@ -16,6 +16,11 @@ _MOST: Final = 200
 
 _HELD: Final = "SELECT message, n, attempt, lane, slot FROM delivery WHERE ended IS NULL AND state = 'active'"
 
+#: Nodes that had begun to receive a message.
+_GONE: Final = """
+    SELECT DISTINCT u.node FROM upload u LEFT JOIN node o ON o.name = u.node
+    WHERE u.node <> ? AND (o.name IS NULL OR o.seen < ?)"""
+
 _PUT_BACK: Final = """
     UPDATE delivery SET
         state = 'queued', due = ?, uncertain = 1, node = '', slot = 0, lease = NULL, reason = ?
@@ -48,10 +53,9 @@ def reclaim(tx: Transaction) -> int:
     rows = tx.execute(sql, (tx.now, tx.node, tx.now - tx.lease, _MOST)).fetchall()
     for row in rows:
         _put_back(tx, row, "its relay did not renew its claim while this attempt was under way")
-    gone = tx.execute(
-        "SELECT name FROM node WHERE seen < ? AND name <> ?", (tx.now - 2 * tx.lease, tx.node)
-    ).fetchall()
+    gone = tx.execute(_GONE, (tx.node, tx.now - 2 * tx.lease)).fetchall()
     _forget_uploads(tx, [name for (name,) in gone])
+    tx.execute("DELETE FROM node WHERE seen < ? AND name <> ?", (tx.now - 2 * tx.lease, tx.node))
     return len(rows)
 
 
@@ -72,4 +76,3 @@ def _forget_uploads(tx: Transaction, nodes: Sequence[str]) -> None:
         for upload in tx.execute("SELECT message FROM upload WHERE node = ?", (node,)).fetchall():
             tx.execute("DELETE FROM chunk WHERE message = ?", upload)
         tx.execute("DELETE FROM upload WHERE node = ?", (node,))
-        tx.execute("DELETE FROM node WHERE name = ? AND name <> ?", (node, tx.node))

@@ -57,7 +57,17 @@ class QueueSpool:
         self._events = events
         self._measure = measure
         self._release = release
+        self._last_chores: list[Callable[[], object]] = []
         self._take: Callable[[Sequence[Claim]], None] | None = None
+
+    def at_close(self, chore: Callable[[], object]) -> None:
+        """Have ``chore`` called when the spool is closed, before its last write."""
+        self._last_chores.append(chore)
+
+    def wake(self) -> None:
+        """Tell who listens that another node has put something into the spool."""
+        if self._take is not None:
+            self._take(())
 
     def incoming(self, draft: Draft, plan: Plan) -> SpoolIncoming:
         """See :meth:`smtprelay.interfaces.Spool.incoming`."""
@@ -106,8 +116,8 @@ class QueueSpool:
     async def reclaim(self) -> int:
         """See :meth:`smtprelay.interfaces.Spool.reclaim`."""
         count = await self._writer.do(recover.reclaim)
-        if count and self._take is not None:
-            self._take(())
+        if count:
+            self.wake()
         return count
 
     async def block(self, block: Block) -> None:
@@ -124,8 +134,7 @@ class QueueSpool:
         self._events(
             "queue.edited", who=change.who, action=change.action, ids=", ".join(done), why=change.why
         )
-        if self._take is not None:
-            self._take(())
+        self.wake()
         return done
 
     async def list(self, selection: Selection) -> Sequence[Summary]:
@@ -151,6 +160,8 @@ class QueueSpool:
     async def close(self) -> None:
         """See :meth:`smtprelay.interfaces.Spool.close`."""
         self._take = None
+        for chore in self._last_chores:
+            chore()
         await self._reader.close()
         await self._writer.close()
         self._release()

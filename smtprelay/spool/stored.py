@@ -65,8 +65,8 @@ def first_due(tx: Transaction, lane: Lane) -> float | None:
 
 
 def marks(values: Sequence[Any]) -> str:
-    """Return a parameter's mark for each of ``values``, as ``IN`` wants them."""
-    return ", ".join("?" * len(values))
+    """Return a parameter's mark for each of ``values``, as ``IN`` wants them; it wants one at least."""
+    return ", ".join("?" * len(values)) or "NULL"
 
 
 def portions(values: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -43,7 +43,8 @@ ABOUT_ALL = (
     "SELECT coalesce(sum(queued)",
     "SELECT provider, key, queued + deferred",
     "FROM upload WHERE node",
-    "SELECT name FROM node",
+    "FROM upload u LEFT JOIN node",
+    "DELETE FROM node",
 )
 
 

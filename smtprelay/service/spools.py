@@ -1,0 +1,40 @@
+"""
+Which spool the relay has, by its configuration.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from smtprelay.config.model import SpoolSettings
+from smtprelay.interfaces import Events
+from smtprelay.message import Pace
+from smtprelay.service.failure import CONFIG, StartFailed
+from smtprelay.spool.memory import open_memory
+from smtprelay.spool.sqlite import open_sqlite
+from smtprelay.spool.store import QueueSpool
+
+
+async def open_spool(
+    settings: SpoolSettings, paces: Mapping[str, Pace], reactor: Any, events: Events
+) -> QueueSpool:
+    """
+    Open the spool.
+
+    :raises StartFailed: the software for it is not installed.
+    :raises SpoolFault: it cannot be used; so :class:`SpoolBusy` and ``OSError``.
+    """
+    if settings.engine == "memory":
+        return open_memory(clock=reactor, paces=paces, events=events, lease=settings.lease)
+    if settings.engine == "sqlite":
+        return await open_sqlite(
+            settings.path, reactor=reactor, paces=paces, events=events, lease=settings.lease
+        )
+    try:
+        from smtprelay.spool.postgres import open_postgres  # noqa: PLC0415 -- needs what not everybody has
+    except ImportError as error:
+        why = f"the engine postgres needs psycopg: pip install 'smtprelay[postgres]' ({error})"
+        raise StartFailed(why, CONFIG) from error
+    assert settings.url is not None
+    return await open_postgres(
+        settings.url.reveal, reactor=reactor, paces=paces, events=events, lease=settings.lease
+    )

@@ -1,0 +1,145 @@
+"""
+A connection to PostgreSQL as the queue operations want it.
+
+It takes ``?`` parameters, connects when it is first used, and again when it was lost.
+What a database says becomes an error that the writer understands.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from typing import Any, Final
+
+import psycopg
+from psycopg import DataError, Error, IntegrityError, NotSupportedError, ProgrammingError, RawCursor
+
+from smtprelay.spool.connection import SpoolFault
+
+#: Gives the connection string.
+Url = Callable[[], str]
+
+#: Unless the connection string says otherwise: a server that is gone is noticed, not waited for.
+_DEFAULTS: Final = {
+    "application_name": "smtprelay",
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+    "target_session_attrs": "read-write",
+}
+
+#: Statements that stay prepared; each number of rows in an INSERT is one of them.
+_PREPARED: Final = 500
+
+
+class PostgresConnection:
+    """
+    See :class:`smtprelay.spool.connection.Connection`.
+
+    :param idle: how long a transaction may wait for us before the database ends it, seconds: a node that
+        was frozen within one must not hold up the others.
+    :param reading: it cannot write, and asks again by itself when the connection was lost.
+    """
+
+    def __init__(self, url: Url, *, idle: float = 10.0, reading: bool = False) -> None:
+        self._url = url
+        self._idle = idle
+        self._reading = reading
+        self._connection: psycopg.Connection[Any] | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection broke."""
+        return self._connection is not None and self._connection.closed
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> RawCursor[Any]:
+        """
+        Run one statement.
+
+        :raises SpoolFault: there is no connection.
+        :raises psycopg.Error: what the database said.
+        """
+        numbered = _numbered(sql)
+        try:
+            return self._opened().execute(numbered, parameters)  # type: ignore[return-value]
+        except Error as error:
+            if not self._reading:
+                raise
+            if not self.lost:
+                raise SpoolFault(explained(error)) from error
+            return self._opened().execute(numbered, parameters)  # type: ignore[return-value]
+
+    def pipeline(self) -> AbstractContextManager[object]:
+        """Send the statements within without waiting for the answer to each."""
+        return self._opened().pipeline()
+
+    def roll_back(self) -> None:
+        """Undo what was begun; if that cannot be, there is no connection any more, which undoes it too."""
+        try:
+            self.execute("ROLLBACK")
+        except (Error, SpoolFault):
+            self.drop()
+
+    def drop(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _opened(self) -> psycopg.Connection[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+        return self._connection
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        try:
+            connection = connect(self._url)
+            connection.prepared_max = _PREPARED
+            if self._reading:
+                connection.execute("SET default_transaction_read_only = on")
+            else:
+                milliseconds = int(self._idle * 1000)
+                connection.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
+                _see_that_commits_are_synced(connection)
+        except Error as error:
+            raise SpoolFault(f"no connection to the database: {explained(error)}") from error
+        return connection
+
+
+def connect(url: Url) -> psycopg.Connection[Any]:
+    """
+    Connect to the server that writes, each statement a transaction of its own.
+
+    :raises psycopg.Error: it cannot be.
+    """
+    given = psycopg.conninfo.conninfo_to_dict(url())
+    return psycopg.connect(
+        psycopg.conninfo.make_conninfo("", **{**_DEFAULTS, **given}),
+        autocommit=True,
+        cursor_factory=RawCursor,
+    )
+
+
+def explained(error: Exception) -> str:
+    """Return what the database said, in one line."""
+    return " ".join(str(error).split())
+
+
+def is_ours(error: Error) -> bool:
+    """Tell whether the statement was wrong, not the database: its operation alone is at fault."""
+    return isinstance(error, IntegrityError | DataError | ProgrammingError | NotSupportedError)
+
+
+def _see_that_commits_are_synced(connection: psycopg.Connection[Any]) -> None:
+    """A database may be told not to; our 250 says that it did."""
+    row = connection.execute("SHOW synchronous_commit").fetchone()
+    if row is not None and row[0] == "off":
+        connection.execute("SET synchronous_commit = on")
+
+
+@lru_cache(maxsize=1000)
+def _numbered(sql: str) -> str:
+    """Return ``sql`` with its ``?`` as ``$1``, ``$2`` and so on; no text in our statements has one."""
+    first, *rest = sql.split("?")
+    return first + "".join(f"${number}{part}" for number, part in enumerate(rest, start=1))

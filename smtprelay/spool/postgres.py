@@ -1,0 +1,266 @@
+"""
+The engine for several nodes: PostgreSQL, or what speaks its protocol.
+
+The database's clock rules. A node is a process with a name of its own; its claims are
+leases, which others take back when it is gone. The own lane of a provider is locked by
+whoever claims, accepts or settles for it, so that pace, slots and breaker are those of
+all nodes together. A commit whose answer was lost is looked up: each group leaves a mark.
+"""
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+from attrs import define, field
+from psycopg import Error
+
+from smtprelay.interfaces import Events
+from smtprelay.message import Pace
+from smtprelay.spool.bell import Bell
+from smtprelay.spool.connection import Again, Connection, Locking, SpoolFault, Transaction
+from smtprelay.spool.lanes import Lanes
+from smtprelay.spool.pgconnection import PostgresConnection, Url, explained, is_ours
+from smtprelay.spool.reader import ThreadReader
+from smtprelay.spool.schema import POSTGRES_TYPES, migrate
+from smtprelay.spool.store import QueueSpool
+from smtprelay.spool.writer import ThreadWriter
+
+#: What tells the other nodes that something is due.
+CHANNEL: Final = "smtprelay"
+
+#: For how long it is tried to find out whether a commit has happened, seconds.
+_PATIENCE: Final = 20.0
+
+#: Providers that were needed so recently are locked when a transaction begins, seconds.
+_RECENT: Final = 10.0
+
+#: Any number; migrations of all nodes take turns at it.
+_MIGRATING: Final = 7_366_720_025
+
+_ROW_LOCKS: Final = Locking(
+    row=" FOR UPDATE", delivery=" FOR UPDATE OF d", free_delivery=" FOR UPDATE OF d SKIP LOCKED"
+)
+
+_MARK: Final = (
+    "INSERT INTO node (name, mark, seen) VALUES (?, ?, ?)"
+    " ON CONFLICT (name) DO UPDATE SET mark = excluded.mark, seen = excluded.seen"
+)
+
+
+def database_time(connection: Connection) -> float:
+    """Return the database's time, seconds since the epoch."""
+    sql = "SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
+    seconds: float = connection.execute(sql).fetchone()[0]
+    return seconds
+
+
+def new_node() -> str:
+    """Return a name that no other process has, nor had before."""
+    return f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(3)}"
+
+
+@define(kw_only=True)
+class PostgresEngine:
+    """
+    See :class:`smtprelay.spool.writer.Engine`.
+
+    :ivar url: gives the connection string; asked for each time, for a password may change.
+    :ivar node: the name of this process among those that share the spool.
+    :ivar seconds: gives the time of a transaction.
+    :ivar patience: how long to look for the answer to a commit that was lost, seconds.
+    """
+
+    url: Url
+    node: str
+    paces: Mapping[str, Pace]
+    lease: float
+    seconds: Callable[[Connection], float] = database_time
+    patience: float = _PATIENCE
+    _notifying: bool = field(default=False, init=False)
+    _groups: int = field(default=0, init=False)
+    _recent: dict[str, float] = field(factory=dict, init=False)
+
+    def connect(self) -> PostgresConnection:
+        """
+        Connect, and bring the tables up to date; one node at a time does that.
+
+        :raises SpoolFault: the database cannot be reached or used, or a newer version wrote it.
+        """
+        connection = PostgresConnection(self.url, idle=max(1.0, self.lease / 6))
+        try:
+            connection.execute("BEGIN")
+            connection.execute("SELECT pg_advisory_xact_lock(?)", (_MIGRATING,))
+            migrate(connection, POSTGRES_TYPES)
+            connection.execute("COMMIT")
+        except (Error, ValueError) as error:
+            connection.drop()
+            raise SpoolFault(explained(error)) from error
+        self._notifying = _can_notify(connection)
+        return connection
+
+    def reading(self) -> PostgresConnection:
+        """Return a connection that cannot write; it connects when it is asked."""
+        return PostgresConnection(self.url, reading=True)
+
+    @contextmanager
+    def transaction(self, connection: Connection) -> Iterator[Transaction]:
+        """See :meth:`smtprelay.spool.writer.Engine.transaction`."""
+        assert isinstance(connection, PostgresConnection)
+        self._groups += 1
+        mark, committing = str(self._groups), False
+        try:
+            with connection.pipeline():
+                transaction = self._begin(connection)
+                yield transaction
+                self._finish(transaction, mark)
+                committing = True
+                connection.execute("COMMIT")
+        except Error as error:
+            if connection.lost and committing:
+                if self._has_happened(connection, mark):
+                    return
+                raise Again from error
+            if connection.lost:
+                raise Again from error
+            connection.roll_back()
+            if is_ours(error):
+                raise
+            raise _fault(connection, error) from error
+        except Exception:
+            connection.roll_back()
+            raise
+
+    def disconnect(self, connection: Connection) -> None:
+        """Leave: nobody needs to wait for this node any more."""
+        assert isinstance(connection, PostgresConnection)
+        # If it cannot be said, the others will see it.
+        with suppress(Error, SpoolFault):
+            connection.execute("DELETE FROM node WHERE name = ?", (self.node,))
+        connection.drop()
+
+    def _begin(self, connection: PostgresConnection) -> Transaction:
+        connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+        lanes = Lanes(connection.execute, _ROW_LOCKS.row)
+        wanted = lanes.ask(list(self._recent))
+        now = self.seconds(connection)
+        lanes.begin(now)
+        lanes.keep(wanted)
+        return Transaction(
+            connection,
+            lanes,
+            now=now,
+            node=self.node,
+            paces=self.paces,
+            lease=self.lease,
+            locking=_ROW_LOCKS,
+        )
+
+    def _finish(self, tx: Transaction, mark: str) -> None:
+        tx.finish()
+        touched = tx.lanes.touched
+        self._recent.update((lane.provider, tx.now) for lane in touched)
+        for provider, when in list(self._recent.items()):
+            if when < tx.now - _RECENT:
+                del self._recent[provider]
+        if self._notifying and any(lane.goes(tx.now) for lane in touched):
+            tx.execute("SELECT pg_notify(?, ?)", (CHANNEL, self.node))
+        tx.execute(_MARK, (self.node, mark, tx.now))
+
+    def _has_happened(self, connection: PostgresConnection, mark: str) -> bool:
+        """
+        Tell whether the group with ``mark`` was committed: its connection was lost meanwhile.
+
+        :raises SpoolFault: nobody can tell.
+        """
+        deadline = time.monotonic() + self.patience
+        while True:
+            try:
+                # The lock waits for the end of the transaction, should the server still be at it.
+                row = connection.execute(
+                    "SELECT mark FROM node WHERE name = ? FOR UPDATE", (self.node,)
+                ).fetchone()
+            except (Error, SpoolFault) as error:
+                if time.monotonic() > deadline:
+                    why = f"it is not known whether the last commit happened: {explained(error)}"
+                    raise SpoolFault(why) from error
+                time.sleep(_BETWEEN)
+            else:
+                return row is not None and row[0] == mark
+
+
+#: Between two questions to a database that does not answer, seconds.
+_BETWEEN: Final = 0.3
+
+#: Insufficient resources: disk full.
+_FULL: Final = "53100"
+
+#: serialization_failure, deadlock_detected, lock_not_available.
+_IN_THE_WAY: Final = ("40001", "40P01", "55P03")
+
+#: read_only_sql_transaction: this is a standby now; another server may be the primary.
+_STANDBY: Final = "25006"
+
+
+def _fault(connection: PostgresConnection, error: Error) -> Exception:
+    """Return what an error that is not the operation's own means."""
+    if error.sqlstate in _IN_THE_WAY:
+        return Again(explained(error))
+    if error.sqlstate == _STANDBY:
+        connection.drop()
+    return SpoolFault(explained(error), full=error.sqlstate == _FULL)
+
+
+def _can_notify(connection: PostgresConnection) -> bool:
+    """Tell whether the database has NOTIFY; not all that speak the protocol do."""
+    try:
+        connection.execute("SELECT pg_notify(?, '')", (CHANNEL,))
+    except Error:
+        return False
+    return True
+
+
+async def open_postgres(
+    url: Url,
+    *,
+    reactor: Any,
+    paces: Mapping[str, Pace],
+    events: Events,
+    lease: float = 60.0,
+    seconds: Callable[[Connection], float] = database_time,
+    listening: bool = True,
+) -> QueueSpool:
+    """
+    Open the spool in the database at ``url``; its tables are made if they are missing.
+
+    :param url: gives a connection string of libpq, as URL or as ``key=value`` pairs.
+    :param reactor: to which results come back.
+    :param seconds: gives the time of a transaction; the database's, unless a test has one.
+    :param listening: hear at once of what other nodes have put into the spool.
+    :raises SpoolFault: the database cannot be used.
+    """
+    engine = PostgresEngine(url=url, node=new_node(), paces=paces, lease=lease, seconds=seconds)
+    writer = ThreadWriter(engine, reactor.callFromThread, events, "spool-writer")
+    await writer.start()
+    reader = ThreadReader(engine.reading, PostgresConnection.drop, reactor, threads=2)
+    spool = QueueSpool(writer, reader, paces, events, measure=measure)
+    if listening:
+        bell = Bell(url, CHANNEL, engine.node, lambda: reactor.callFromThread(spool.wake))
+        spool.at_close(bell.stop)
+        bell.start()
+    return spool
+
+
+_MEASURED: Final = ("message", "chunk", "delivery", "recipient", "attempt")
+
+
+def measure(connection: Connection) -> tuple[int, int | None]:
+    """Return the bytes that the tables take, 0 where the database does not tell, and nothing of free ones."""
+    size = " + ".join(f"pg_total_relation_size('{table}')" for table in _MEASURED)
+    try:
+        return connection.execute(f"SELECT {size}").fetchone()[0], None
+    except Error:
+        return 0, None

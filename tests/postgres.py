@@ -1,4 +1,4 @@
-"""A PostgreSQL server of this test process's own, over a socket in its own folder; each spool has a schema."""
+"""A PostgreSQL server of this process's own, over a socket in its own folder; each spool has a schema."""
 
 import atexit
 import shutil

@@ -42,8 +42,10 @@ def _lanes(connection: Connection) -> Iterator[str]:
 
 
 _COUNT: Final = """
-    SELECT coalesce(sum(state = 'queued'), 0), coalesce(sum(state = 'deferred'), 0),
-           coalesce(sum(state = 'active'), 0), coalesce(sum(slot), 0), min(due)
+    SELECT coalesce(sum(CASE WHEN state = 'queued' THEN 1 ELSE 0 END), 0),
+           coalesce(sum(CASE WHEN state = 'deferred' THEN 1 ELSE 0 END), 0),
+           coalesce(sum(CASE WHEN state = 'active' THEN 1 ELSE 0 END), 0),
+           coalesce(sum(slot), 0), min(due)
     FROM delivery WHERE lane = ?"""
 
 _OCCUPIED: Final = """
@@ -86,7 +88,7 @@ _NEVER: Final[dict[str, str]] = {
     "a body is not whole": """
         SELECT id, size FROM message m
         WHERE EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.id AND d.state != 'delivered')
-          AND size IS NOT (SELECT sum(length(content)) FROM chunk c WHERE c.message = m.id)""",
+          AND size != coalesce((SELECT sum(length(content)) FROM chunk c WHERE c.message = m.id), -1)""",
     "a body is kept though everybody has it": """
         SELECT DISTINCT c.message FROM chunk c JOIN message m ON m.id = c.message
         WHERE NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.id AND d.state != 'delivered')""",

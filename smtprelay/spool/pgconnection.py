@@ -5,6 +5,7 @@ It takes ``?`` parameters, connects when it is first used, and again when it was
 What a database says becomes an error that the writer understands.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
@@ -28,6 +29,9 @@ _DEFAULTS: Final = {
     "tcp_user_timeout": "20000",
     "target_session_attrs": "read-write",
 }
+
+# It warns of each connection that breaks while in use; we tell that ourselves.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 #: Statements that stay prepared; each number of rows in an INSERT is one of them.
 _PREPARED: Final = 500

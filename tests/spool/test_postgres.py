@@ -1,13 +1,22 @@
 """The spool in PostgreSQL keeps the contract, and several nodes share it."""
 
-from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
+from concurrent.futures import Future, wait
+
+import psycopg
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
+from smtprelay.message import Pace, Planned, Window
+from smtprelay.queue import Block, Selection
+from smtprelay.spool.check import check
+from smtprelay.spool.pgconnection import PostgresConnection
 from smtprelay.spool.postgres import open_postgres
+from smtprelay.spool.settle import settle
 from tests.behaviours.spool import SpoolContract
-from tests.behaviours.spool_stories import PACES, SpoolStories
-from tests.postgres import new_spool_url
+from tests.behaviours.spool_stories import PACES, SpoolStories, done
+from tests.postgres import new_spool_url, server_url
 from tests.recording import Recording
 from tests.spool.test_sqlite import ClockedReactor
 
@@ -44,3 +53,322 @@ class Shared(SpoolStories):
 
 class PostgresTests(Shared, SpoolContract, TestCase):
     """The contract."""
+
+
+class NodesTests(Shared, TestCase):
+    """Several nodes, which is what this engine is for."""
+
+    def with_nodes(self, story, number=2, paces=PACES):
+        """Tell ``story`` with so many spools on the same tables."""
+
+        async def tell() -> None:
+            nodes = [await self.open(paces) for _ in range(number)]
+            try:
+                await story(*nodes)
+                await self.assert_sound(nodes[0])
+            finally:
+                for node in nodes:
+                    await node.close()
+
+        return Deferred.fromCoroutine(tell())
+
+    async def assert_sound(self, spool):
+        """Count everything anew."""
+        self.assertEqual([], await spool._reader.do(check))
+
+    def test_any_node_takes_any_mail(self):
+        """What one node accepted another one claims, reads and settles."""
+
+        async def story(one, other) -> None:
+            await self.send(one, body=b"x" * 600_000)
+            (claim,) = (await other.claim()).claims
+            self.assertEqual(b"x" * 600_000, await other.body(claim.delivery).whole())
+            self.assertTrue(await other.settle(claim, done(claim)))
+            self.assertEqual((), tuple(await one.list(Selection())))
+
+        return self.with_nodes(story)
+
+    def test_slots_are_shared(self):
+        """A provider's concurrency holds for all nodes together; a slot that one frees another may take."""
+
+        async def story(one, other) -> None:
+            for number in (1, 2, 3):
+                await self.send(one, number=number)
+            first, second = (await one.claim()).claims
+            work = await other.claim()
+            self.assertEqual(((), True), (tuple(work.claims), work.waiting))
+            await one.settle(first, done(first))
+            (third,) = (await other.claim()).claims
+            await one.settle(second, done(second))
+            await other.settle(third, done(third))
+
+        return self.with_nodes(story)
+
+    def test_the_pace_is_shared(self):
+        """Of three in a minute each node takes what the others have left."""
+        paces = {"main": Pace(concurrency=9, windows=(Window(count=3, seconds=60),))}
+
+        async def story(one, other) -> None:
+            for number in range(1, 6):
+                await self.send(one, number=number)
+            mine = (await one.claim(limit=2)).claims
+            work = await other.claim()
+            self.assertEqual((2, 1), (len(mine), len(work.claims)))
+            self.assertGreater(work.due, self.clock.seconds())
+            for node, claims in ((one, mine), (other, work.claims)):
+                for claim in claims:
+                    await node.settle(claim, done(claim))
+
+        return self.with_nodes(story, paces=paces)
+
+    def test_a_block_is_shared(self):
+        """A lane that one node stopped gives nothing to another."""
+
+        async def story(one, other) -> None:
+            await self.send(one)
+            await one.block(Block(provider="main", until=self.clock.seconds() + 60, reason="401"))
+            self.assertEqual((), tuple((await other.claim()).claims))
+            await other.block(Block(provider="main"))
+            self.assertEqual(1, len((await one.claim()).claims))
+
+        return self.with_nodes(story)
+
+    def test_a_dead_node_gives_back(self):
+        """A claim whose lease ran out goes to another node, uncertain; the dead one cannot settle it."""
+
+        async def story(one, other) -> None:
+            await self.send(one)
+            (lost,) = (await one.claim()).claims
+            self.clock.advance(59)
+            self.assertEqual(0, await other.reclaim())
+            self.clock.advance(2)
+            self.assertEqual(1, await other.reclaim())
+            (found,) = (await other.claim()).claims
+            self.assertTrue(found.uncertain)
+            self.assertFalse(await one.settle(lost, done(lost)))
+            self.assertTrue(await other.settle(found, done(found)))
+            (detail,) = await one.show(found.delivery.message)
+            self.assertEqual(["uncertain", "delivered"], [each.outcome for each in detail.history])
+
+        return self.with_nodes(story)
+
+    def test_a_claim_that_is_renewed_is_kept(self):
+        """A lease that is renewed does not run out."""
+
+        async def story(one, other) -> None:
+            await self.send(one)
+            (claim,) = (await one.claim()).claims
+            self.clock.advance(50)
+            await one.renew([claim])
+            self.clock.advance(50)
+            self.assertEqual(0, await other.reclaim())
+            self.assertTrue(await one.settle(claim, done(claim)))
+
+        return self.with_nodes(story)
+
+    def test_a_claim_that_nobody_knows_of(self):
+        """A claim of this node that nobody renews, for its commit was not told, comes back in the end."""
+
+        async def story(one) -> None:
+            await self.send(one)
+            await one.claim()
+            self.clock.advance(61)
+            self.assertEqual(0, await one.reclaim())
+            self.clock.advance(60)
+            self.assertEqual(1, await one.reclaim())
+
+        return self.with_nodes(story, 1)
+
+    def test_pieces_of_a_dead_node(self):
+        """What a dead node had received of a message goes, what a living one has stays."""
+
+        async def story(one, other) -> None:
+            for node, number in ((one, 1), (other, 2)):
+                incoming = node.incoming(self.draft("a@example.com", number=number), lambda _h, _s: [])
+                await incoming.write(b"x" * 600_000)
+            self.clock.advance(90)
+            await other.reclaim()
+            self.clock.advance(90)
+            await other.reclaim()
+            rows = await other._reader.do(lambda c: c.execute("SELECT message FROM chunk").fetchall())
+            self.assertEqual({self.draft(number=2).id}, {row[0] for row in rows})
+
+        return self.with_nodes(story)
+
+    def test_two_ends_of_one_message(self):
+        """Two nodes that settle the last two deliveries of a message at once close it, and drop its body."""
+
+        async def story(one, other) -> None:
+            draft = self.draft("a@example.com", "b@example.com")
+            people = draft.envelope.recipients
+            planned = [
+                Planned(route="r", provider="main", lane="", recipients=people[:1]),
+                Planned(route="r", provider="other", lane="", recipients=people[1:]),
+            ]
+            await one.accept(draft, b"x", planned)
+            (mine,) = (await one.claim(limit=1)).claims
+            (theirs,) = (await other.claim(limit=1)).claims
+            settling = Deferred()
+            # Providers that a node needed just now it locks beforehand, and so would wait anyway.
+            self.clock.advance(20)
+            await other.renew([theirs])
+
+            def settle_between(tx) -> None:
+                """Settle, and before that is committed have the other node settle, as far as it gets."""
+                settle(tx, [(mine, done(mine))])
+                tx.finish()
+                begun = Deferred.fromCoroutine(other.settle(theirs, done(theirs)))
+                reactor.callFromThread(begun.chainDeferred, settling)
+                wait([Future()], timeout=0.3)
+
+            await one._writer.do(settle_between)
+            self.assertTrue(await settling)
+            rows = await one._reader.do(
+                lambda c: (
+                    c.execute("SELECT count(*) FROM message WHERE finished IS NULL").fetchall()
+                    + c.execute("SELECT count(*) FROM chunk").fetchall()
+                )
+            )
+            self.assertEqual([(0,), (0,)], rows)
+
+        return self.with_nodes(story)
+
+    def test_many_at_once(self):
+        """Three nodes accept, claim and settle two hundred mails in each other's way: each goes once."""
+
+        async def work(node, number) -> list[str]:
+            sent = []
+            for n in range(70):
+                await self.send(
+                    node,
+                    number=number * 1000 + n,
+                    provider="main" if n % 2 else "other",
+                    lane="" if n % 2 else f"box{n % 3}",
+                )
+                for claim in (await node.claim(limit=5)).claims:
+                    await node.taken(claim)
+                    if await node.settle(claim, done(claim)):
+                        sent.append(claim.delivery.id)
+            return sent
+
+        async def story(*nodes) -> None:
+            lists = await gatherResults(
+                Deferred.fromCoroutine(work(node, number)) for number, node in enumerate(nodes, start=1)
+            )
+            while claims := (await nodes[0].claim()).claims:
+                for claim in claims:
+                    await nodes[0].settle(claim, done(claim))
+                    lists.append([claim.delivery.id])
+            ids = [each for some in lists for each in some]
+            self.assertEqual((210, 210), (len(ids), len(set(ids))))
+
+        return self.with_nodes(story, 3)
+
+    def test_a_node_hears_of_mail(self):
+        """What one node accepts and does not claim is told to the others."""
+
+        async def story() -> None:
+            one, other = await self.open(), await self.open(listening=True)
+            told = Deferred()
+            try:
+                calls = []
+
+                def take(claims) -> None:
+                    calls.append(claims)
+                    if len(calls) == 2:
+                        told.callback(None)
+
+                other.listen(take)
+                while not calls:
+                    await deferLater(reactor, 0.01)
+                await self.send(one)
+                await told
+            finally:
+                await one.close()
+                await other.close()
+
+        return Deferred.fromCoroutine(story())
+
+
+class LossTests(Shared, TestCase):
+    """A connection that breaks, in the worst of moments."""
+
+    def end_sessions(self):
+        """Have the server end all other sessions, as an administrator does."""
+        with psycopg.connect(server_url(), autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE pid <> pg_backend_pid() AND application_name = 'smtprelay'"
+            )
+
+    def test_between_transactions(self):
+        """A connection that was ended while it was idle is replaced, and nobody notices."""
+
+        async def story(spool) -> None:
+            await self.send(spool, number=1)
+            self.assertEqual(1, len(await spool.list(Selection())))
+            self.end_sessions()
+            reply = await self.send(spool, number=2)
+            self.assertEqual(250, reply.code)
+            self.end_sessions()
+            self.assertEqual(2, len(await spool.list(Selection())))
+
+        return self.play(story)
+
+    def broken_commits(self, before):
+        """
+        Have each first COMMIT of a group lose its answer; before it happened, or after.
+
+        Returns how often that was.
+        """
+        count = []
+        execute = PostgresConnection.execute
+
+        def losing(connection, sql, parameters=()):
+            if sql != "COMMIT" or len(count) % 2:
+                if sql == "COMMIT":
+                    count.append("went well")
+                return execute(connection, sql, parameters)
+            count.append("lost")
+            if not before:
+                execute(connection, sql)
+                connection._connection._pipeline.sync()
+            connection._connection.close()
+            raise psycopg.OperationalError("the answer was lost")
+
+        self.patch(PostgresConnection, "execute", losing)
+        return count
+
+    def each_once(self, spool):
+        async def story() -> None:
+            for number in (1, 2, 3):
+                self.assertEqual(250, (await self.send(spool, number=number)).code)
+            claims = (await spool.claim()).claims
+            self.assertEqual(2, len(claims))
+            self.assertEqual([True, True], [await spool.settle(each, done(each)) for each in claims])
+            found = await spool.list(Selection(states=("queued", "delivered", "active")))
+            self.assertEqual(["delivered", "delivered", "queued"], sorted(each.state for each in found))
+            self.assertEqual([], await spool._reader.do(check))
+
+        return story()
+
+    def test_before_a_commit(self):
+        """A group that was not committed is run again."""
+        lost = []
+
+        async def story(spool) -> None:
+            lost.extend([self.broken_commits(before=True)])
+            await self.each_once(spool)
+            self.assertIn("lost", lost[0])
+
+        return self.play(story)
+
+    def test_after_a_commit(self):
+        """A group that was committed is not run again, though its answer was lost."""
+
+        async def story(spool) -> None:
+            lost = self.broken_commits(before=False)
+            await self.each_once(spool)
+            self.assertIn("lost", lost)
+
+        return self.play(story)

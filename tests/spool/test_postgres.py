@@ -211,7 +211,8 @@ class NodesTests(Shared, TestCase):
             settling = Deferred()
             # Providers that a node needed just now it locks beforehand, and so would wait anyway.
             self.clock.advance(20)
-            await other.renew([theirs])
+            for node in (one, other):
+                await node.renew([])
 
             def settle_between(tx) -> None:
                 """Settle, and before that is committed have the other node settle, as far as it gets."""

@@ -218,6 +218,7 @@ class NodesTests(Shared, TestCase):
                 """Settle, and before that is committed have the other node settle, as far as it gets."""
                 settle(tx, [(mine, done(mine))])
                 tx.finish()
+                tx.execute("SELECT 1").fetchone()  # which waits until all before it has been done
                 begun = Deferred.fromCoroutine(other.settle(theirs, done(theirs)))
                 reactor.callFromThread(begun.chainDeferred, settling)
                 wait([Future()], timeout=0.3)

@@ -158,7 +158,7 @@ class Lanes:
         )
 
     def keep(self, asked: Any) -> None:
-        """Note the lanes that :meth:`ask` has found."""
+        """Note the lanes that :meth:`ask` has found; they are not touched by that."""
         for row in asked.fetchall() if asked is not None else ():
             self._keep(row)
 
@@ -240,13 +240,13 @@ class Lanes:
 
     def _query(self, where: str, parameters: Sequence[Any]) -> list[Lane]:
         self.write()
-        return [self._keep(row) for row in self._execute(_SELECT + where, parameters).fetchall()]
+        return [self._touch(row) for row in self._execute(_SELECT + where, parameters).fetchall()]
 
     def _read(self, provider: str, key: str) -> Lane | None:
         lock = self._lock if key == "" else ""
         sql = f"{_SELECT}provider = ? AND key = ?{lock}"
         row = self._execute(sql, (provider, key)).fetchone()
-        return None if row is None else self._keep(row)
+        return None if row is None else self._touch(row)
 
     def _made(self, provider: str, key: str) -> Lane:
         # Another node may make it in the same moment.
@@ -257,9 +257,12 @@ class Lanes:
         assert lane is not None
         return lane
 
+    def _touch(self, row: Sequence[Any]) -> Lane:
+        self._touched.add(row[0])
+        return self._keep(row)
+
     def _keep(self, row: Sequence[Any]) -> Lane:
         number = row[0]
-        self._touched.add(number)
         if number in self._by_id:
             return self._by_id[number][0]
         lane = Lane(*row)

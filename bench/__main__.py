@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from bench import rows_accept, rows_memory, rows_queue, rows_relay
+from bench import rows_accept, rows_memory, rows_nodes, rows_queue, rows_relay
 from bench.peers import missing_programs
 from bench.table import Row, render, save
 from bench.workplace import Workplace, workplace
@@ -34,6 +34,9 @@ ROWS: Final[Mapping[str, Callable[[Workplace], Iterator[Row]]]] = {
         rows_queue.million,
         rows_queue.claim_cost,
         rows_queue.behind_blocked,
+        rows_queue.growth,
+        rows_nodes.commits,
+        rows_nodes.nodes,
     )
 }
 

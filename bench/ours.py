@@ -40,6 +40,7 @@ class Ours(Program):
 
     :param mode: of :mod:`bench.entry`.
     :param via: the providers of the default route; empty is the first of ``providers``.
+    :param spool: the settings of its spool; a file in ``folder`` if there are none.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Ours(Program):
         *,
         mode: str = "run",
         via: Sequence[str] = (),
+        spool: Mapping[str, Any] | None = None,
     ) -> None:
         self.port = free_port()
         self.folder = folder
@@ -66,7 +68,7 @@ class Ours(Program):
             "listeners": [listener],
             "providers": dict(providers),
             "routes": [{"name": "default", "via": list(via) or [next(iter(providers))]}],
-            "spool": {"path": str(folder / "spool")},
+            "spool": dict(spool or {"path": str(folder / "spool")}),
             "logging": {"file": str(folder / "log")},
         }
         file = folder / "smtprelay.yaml"

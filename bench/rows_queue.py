@@ -6,16 +6,16 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from http.client import HTTPConnection
 from pathlib import Path
-from socket import AF_UNIX, socket
 
 from bench.comparison import NO_BOUNDS, Bounds
+from bench.control import asked
 from bench.load import Conversation
 from bench.measure import resident
-from bench.ours import NOWHERE, Ours, acs
+from bench.ours import NOWHERE, Ours, acs, smarthost
 from bench.queue_file import Many, block, connect, defer, engine_of, fill
-from bench.sinks import HttpSink
+from bench.rounds import Side, alternate, median
+from bench.sinks import HttpSink, SmtpSink
 from bench.table import Row
 from bench.workplace import Workplace
 from smtprelay.dispatch.settle import returned
@@ -37,8 +37,8 @@ def million(work: Workplace) -> Iterator[Row]:
     began = time.monotonic()
     with Ours(folder, {"out": NOWHERE}) as relay:
         until_greeting = time.monotonic() - began
-        short = [_asked(relay.control, "/api/v1/queue?limit=50") for _ in range(5)]
-        long = [_asked(relay.control, "/api/v1/queue?limit=1000") for _ in range(5)]
+        short = [asked(relay.control, "/api/v1/queue?limit=50").seconds for _ in range(5)]
+        long = [asked(relay.control, "/api/v1/queue?limit=1000").seconds for _ in range(5)]
         memory = resident(relay.pid) / (1 << 20)
     size = (folder / "spool/spool.db").stat().st_size >> 20
     about = f"{many.count} deferred of 1 KB, {size} MiB on disk, read before"
@@ -88,6 +88,27 @@ def behind_blocked(work: Workplace) -> Iterator[Row]:
     )
 
 
+def growth(work: Workplace) -> Iterator[Row]:
+    """What a message that comes and goes costs, with so many others that wait for later."""
+    least = 0.0
+    for count in (1_000, 10_000, 100_000, 1_000_000):
+        many, folder = Many("later", work.scaled(count)), work.place("growth")
+        fill(folder / "spool", many)
+        defer(folder / "spool", many)
+        with ExitStack() as stack:
+            sink = stack.enter_context(SmtpSink(work.place("sink")))
+            relay = stack.enter_context(Ours(folder, {"free": smarthost(sink.port), "later": NOWHERE}))
+            side = Side(name="ours", port=relay.port, pid=relay.pid, sink=sink)
+            cost = median(alternate([side], work.load(10_000), work.rounds), "ours", "cpu")
+        least = least or cost
+        yield Row(
+            measure=f"relay CPU, smarthost, 10 KB, {many.count} queued",
+            ours=f"{cost:.3g} ms",
+            value=cost / least,
+            note="÷ that with the fewest",
+        )
+
+
 def _single_mails(port: int, sink: HttpSink, count: int) -> float:
     """Return the median time from MAIL until the sink has the mail, in seconds."""
     conversation, times = Conversation(port), []
@@ -116,33 +137,8 @@ def _claim_cost(spool: Path, provider: str, count: int, *, found: bool) -> float
             if bool(work.claims) is not found:
                 raise RuntimeError(f"the claim found {len(work.claims)}")
             with engine.transaction(connection) as transaction:
-                for each in work.claims:
-                    settle(transaction, each, returned(each, transaction.now))
+                settle(transaction, [(each, returned(each, transaction.now)) for each in work.claims])
     return statistics.median(times) * 1000
-
-
-class _Control(HTTPConnection):
-    """HTTP over a UNIX socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=60)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket(AF_UNIX)
-        self.sock.connect(str(self._path))
-
-
-def _asked(control: Path, path: str) -> float:
-    """Return how long the relay takes for an answer, seconds."""
-    began = time.perf_counter()
-    with closing(_Control(control)) as connection:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        text = answer.read()
-    if answer.status != 200:
-        raise RuntimeError(f"{path}: {answer.status} {text[:200]!r}")
-    return time.perf_counter() - began
 
 
 def _alone(measure: str, value: float, unit: str, bounds: Bounds = NO_BOUNDS, note: str = "") -> Row:

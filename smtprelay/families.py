@@ -25,6 +25,7 @@ from smtprelay.version import VERSION
 MOST_CHILDREN: Final = 2000
 
 _COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+_OPERATIONS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 _REQUEST_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _LATENCY_SECONDS = (0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0, 172800.0)
 _LAG_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -156,6 +157,7 @@ class Families:
         self.recipients = count("message_recipients_received", "Their recipients.", "listener")
         self.sizes = histogram("message_size_bytes", "Their sizes.", _SIZE_BYTES, "listener")
         self.commits = histogram("spool_commit_duration_seconds", "Commit and sync.", _COMMIT_SECONDS)()
+        self.groups = histogram("spool_commit_operations", "Operations in a commit.", _OPERATIONS)()
         self.spool_errors = count("spool_errors", "Operations that failed.", "operation")
         self.recovered = count("spool_recovered_messages", "Deliveries found after a crash.", "outcome")
         # dispatch

@@ -179,6 +179,7 @@ class Metrics:
 
     def _committed(self, fields: Fields) -> None:
         self.families.commits.observe(fields.get("seconds", 0.0))
+        self.families.groups.observe(fields.get("operations", 0))
 
     def _recovered(self, fields: Fields) -> None:
         self.families.recovered("requeued").inc(fields.get("deliveries", 0))

@@ -51,7 +51,7 @@ class Bell:
             try:
                 with connect(self._url) as connection:
                     self._listen(connection)
-            except Error:
+            except (Error, ValueError, OSError):
                 self._pause()
 
     def _listen(self, connection: psycopg.Connection[Any]) -> None:

@@ -81,8 +81,9 @@ class PostgresConnection:
     def roll_back(self) -> None:
         """Undo what was begun; if that cannot be, there is no connection any more, which undoes it too."""
         try:
-            self.execute("ROLLBACK")
-        except (Error, SpoolFault):
+            if self._connection is not None and not self._connection.closed:
+                self._connection.execute("ROLLBACK")
+        except Error:
             self.drop()
 
     def drop(self) -> None:
@@ -106,7 +107,7 @@ class PostgresConnection:
                 milliseconds = int(self._idle * 1000)
                 connection.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
                 _see_that_commits_are_synced(connection)
-        except Error as error:
+        except (Error, ValueError, OSError) as error:
             raise SpoolFault(f"no connection to the database: {explained(error)}") from error
         return connection
 
@@ -117,7 +118,11 @@ def connect(url: Url) -> psycopg.Connection[Any]:
 
     :raises psycopg.Error: it cannot be.
     """
-    given = psycopg.conninfo.conninfo_to_dict(url())
+    try:
+        given = psycopg.conninfo.conninfo_to_dict(url())
+    except (ProgrammingError, ValueError):
+        # What is wrong with it would be said by quoting it, with its password.
+        raise ProgrammingError("the connection string cannot be read or understood") from None
     return psycopg.connect(
         psycopg.conninfo.make_conninfo("", **{**_DEFAULTS, **given}),
         autocommit=True,

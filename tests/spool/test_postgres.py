@@ -11,6 +11,7 @@ from twisted.trial.unittest import TestCase
 from smtprelay.message import Pace, Planned, Window
 from smtprelay.queue import Block, Edit, Selection
 from smtprelay.spool.check import check
+from smtprelay.spool.connection import SpoolFault
 from smtprelay.spool.pgconnection import PostgresConnection
 from smtprelay.spool.postgres import open_postgres
 from smtprelay.spool.settle import settle
@@ -369,3 +370,20 @@ class LossTests(Shared, TestCase):
             self.assertIn("lost", lost)
 
         return self.play(story)
+
+    def test_a_connection_string_that_is_none(self):
+        """What is wrong with a connection string is told without quoting it: a password may be in it."""
+        self.url = "postgresql//relay:secret@db"
+        failed = self.assertFailure(Deferred.fromCoroutine(self.open()), SpoolFault)
+        return failed.addCallback(
+            lambda fault: (
+                self.assertIn("connection string", str(fault)),
+                self.assertNotIn("secret", str(fault)),
+            )
+        )
+
+    def test_a_server_that_is_not_there(self):
+        """Without a server the spool does not open, and says what the database library says."""
+        self.url = f"host={self.mktemp()} user=nobody"
+        failed = self.assertFailure(Deferred.fromCoroutine(self.open()), SpoolFault)
+        return failed.addCallback(lambda fault: self.assertIn("no connection to the database", str(fault)))

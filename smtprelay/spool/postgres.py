@@ -243,7 +243,7 @@ async def open_postgres(
     :raises SpoolFault: the database cannot be used.
     """
     engine = PostgresEngine(url=url, node=new_node(), paces=paces, lease=lease, seconds=seconds)
-    writer = ThreadWriter(engine, reactor.callFromThread, events, "spool-writer")
+    writer = ThreadWriter(engine, reactor, events, "spool-writer")
     await writer.start()
     reader = ThreadReader(engine.reading, PostgresConnection.drop, reactor, threads=2)
     spool = QueueSpool(writer, reader, paces, events, measure=measure)

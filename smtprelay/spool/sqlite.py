@@ -157,7 +157,7 @@ async def open_sqlite(
     folder = prepare_folder(path)
     lock = SpoolLock(folder)
     engine = SqliteEngine(database=str(folder / DATABASE), paces=paces, lease=lease, seconds=reactor.seconds)
-    writer = ThreadWriter(engine, reactor.callFromThread, events, "spool-writer")
+    writer = ThreadWriter(engine, reactor, events, "spool-writer")
     try:
         await writer.start()
     except Exception:

@@ -24,6 +24,7 @@ from smtprelay.spool.connection import Again, Connection, SpoolFault, Transactio
 T = TypeVar("T")
 A = TypeVar("A")
 Operation = Callable[[Transaction], T]
+_Asked = tuple[Operation[Any], Deferred[Any]]
 
 #: Operations in one transaction; more would only make the first of them wait.
 LARGEST_GROUP: Final = 500
@@ -108,16 +109,16 @@ class ThreadWriter:
     """
     Runs operations on a thread of its own, in groups.
 
-    :param call_from_thread: ``reactor.callFromThread``.
+    :param reactor: what is asked of us within one of its turns is handed to the thread at the turn's end,
+        all at once: each time the thread is woken costs more than an operation does.
     """
 
-    def __init__(
-        self, engine: Engine, call_from_thread: Callable[..., object], events: Events, name: str
-    ) -> None:
+    def __init__(self, engine: Engine, reactor: Any, events: Events, name: str) -> None:
         self._engine = engine
-        self._call_from_thread = call_from_thread
+        self._reactor = reactor
         self._events = events
-        self._waiting: SimpleQueue[tuple[Operation[Any], Deferred[Any]] | None] = SimpleQueue()
+        self._asked: list[_Asked] = []
+        self._waiting: SimpleQueue[list[_Asked] | None] = SimpleQueue()
         self._closing = False
         self._closed: Deferred[None] = Deferred()
         self._thread = Thread(target=self._run, name=name, daemon=True)
@@ -125,7 +126,7 @@ class ThreadWriter:
     def start(self) -> Deferred[None]:
         """Open the connection; fires when it is open, or fails with what prevents it."""
         opened: Deferred[None] = Deferred()
-        self._waiting.put((lambda _: None, opened))
+        self._waiting.put([(lambda _: None, opened)])
         self._thread.start()
         return opened
 
@@ -134,14 +135,22 @@ class ThreadWriter:
         if self._closing:
             return fail(SpoolFault("the spool is closed"))
         done: Deferred[T] = Deferred()
-        self._waiting.put((operation, done))
+        if not self._asked:
+            self._reactor.callLater(0, self._hand_over)
+        self._asked.append((operation, done))
         return done
 
     def close(self) -> Deferred[None]:
         """See :meth:`Writer.close`."""
         self._closing = True
+        self._hand_over()
         self._waiting.put(None)
         return self._closed
+
+    def _hand_over(self) -> None:
+        for start in range(0, len(self._asked), LARGEST_GROUP):
+            self._waiting.put(self._asked[start : start + LARGEST_GROUP])
+        self._asked = []
 
     def _run(self) -> None:
         try:
@@ -153,16 +162,16 @@ class ThreadWriter:
             started = time.monotonic()
             results = run_group(self._engine, connection, [operation for operation, _ in group])
             seconds = time.monotonic() - started
-            self._call_from_thread(self._tell, [done for _, done in group], results, seconds)
+            self._reactor.callFromThread(self._tell, [done for _, done in group], results, seconds)
         self._engine.disconnect(connection)
-        self._call_from_thread(self._closed.callback, None)
+        self._reactor.callFromThread(self._closed.callback, None)
 
-    def _next_group(self) -> list[tuple[Operation[Any], Deferred[Any]]]:
+    def _next_group(self) -> list[_Asked]:
         """Wait for something to do and return all there is; nothing means the end."""
         first = self._waiting.get()
-        group = []
+        group: list[_Asked] = []
         while first is not None:
-            group.append(first)
+            group += first
             if len(group) >= LARGEST_GROUP:
                 break
             try:
@@ -183,9 +192,10 @@ class ThreadWriter:
                 done.callback(result)
 
     def _fail_all(self, failure: Failure) -> None:
-        while (entry := self._waiting.get()) is not None:
-            self._call_from_thread(entry[1].errback, failure)
-        self._call_from_thread(self._closed.callback, None)
+        while (asked := self._waiting.get()) is not None:
+            for _, done in asked:
+                self._reactor.callFromThread(done.errback, failure)
+        self._reactor.callFromThread(self._closed.callback, None)
 
 
 def run_group(engine: Engine, connection: Connection, operations: Sequence[Operation[Any]]) -> list[Any]:

@@ -104,7 +104,7 @@ class BodyTests(SynchronousTestCase):
 class ThreadWriterTests(TestCase):
     async def test_what_comes_after_the_end_is_told_so(self) -> None:
         """It fails at once, and nobody waits for what will never be done."""
-        writer = ThreadWriter(make_engine(), reactor.callFromThread, Recording(), "test-writer")
+        writer = ThreadWriter(make_engine(), reactor, Recording(), "test-writer")
         await writer.start()
         before = writer.do(lambda _: "done")
         closed = writer.close()
@@ -127,7 +127,7 @@ class ThreadWriterTests(TestCase):
 
         faults: list[int] = []
         engine = Faulty(database=":memory:", paces={}, lease=60.0, seconds=lambda: 1000.0)
-        writer = ThreadWriter(engine, reactor.callFromThread, Recording(), "test-writer")
+        writer = ThreadWriter(engine, reactor, Recording(), "test-writer")
         with self.assertRaises(OSError):
             await writer.start()
         self.assertEqual("done", await writer.do(lambda _: "done"))

@@ -57,7 +57,7 @@ class PostgresConnection:
         """Whether the connection broke."""
         return self._connection is not None and self._connection.closed
 
-    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> RawCursor[Any]:
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> psycopg.Cursor[Any]:
         """
         Run one statement.
 
@@ -66,13 +66,16 @@ class PostgresConnection:
         """
         numbered = _numbered(sql)
         try:
-            return self._opened().execute(numbered, parameters)  # type: ignore[return-value]
+            return self._run(numbered, parameters)
         except Error as error:
             if not self._reading:
                 raise
             if not self.lost:
                 raise SpoolFault(explained(error)) from error
-            return self._opened().execute(numbered, parameters)  # type: ignore[return-value]
+        try:
+            return self._run(numbered, parameters)
+        except Error as error:
+            raise SpoolFault(explained(error)) from error
 
     def pipeline(self) -> AbstractContextManager[object]:
         """Send the statements within without waiting for the answer to each."""
@@ -91,6 +94,9 @@ class PostgresConnection:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _run(self, numbered: str, parameters: Sequence[Any]) -> psycopg.Cursor[Any]:
+        return self._opened().execute(numbered, parameters)
 
     def _opened(self) -> psycopg.Connection[Any]:
         if self._connection is None or self._connection.closed:

@@ -108,13 +108,10 @@ def counts(connection: Connection) -> tuple[dict[str, int], float | None]:
     held = connection.execute(
         "SELECT count(*) FROM delivery WHERE ended IS NULL AND state = 'held'"
     ).fetchone()
-    first = [
-        connection.execute(
-            "SELECT min(message) FROM delivery WHERE ended IS NULL AND state = ?", (state,)
-        ).fetchone()[0]
-        for state in _ALIVE
-    ]
-    oldest = min((message for message in first if message is not None), default=None)
+    # In the order of the index, or PostgreSQL takes another and reads it all.
+    sql = "SELECT message FROM delivery WHERE ended IS NULL AND state = ? ORDER BY state, message LIMIT 1"
+    first = [connection.execute(sql, (state,)).fetchone() for state in _ALIVE]
+    oldest = min((row[0] for row in first if row is not None), default=None)
     received = None
     if oldest is not None:
         received = connection.execute("SELECT received FROM message WHERE id = ?", (oldest,)).fetchone()[0]

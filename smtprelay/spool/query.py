@@ -30,6 +30,13 @@ _MATCHING: Final = (
 )
 
 
+#: In words that leave PostgreSQL no other index than the one of what is alive.
+_FIRST_IN_STATE: Final = (
+    "SELECT message FROM delivery WHERE ended IS NULL AND state >= ? AND state <= ?"
+    " ORDER BY state, message LIMIT 1"
+)
+
+
 def matching(
     connection: Connection,
     selection: Selection,
@@ -108,9 +115,7 @@ def counts(connection: Connection) -> tuple[dict[str, int], float | None]:
     held = connection.execute(
         "SELECT count(*) FROM delivery WHERE ended IS NULL AND state = 'held'"
     ).fetchone()
-    # In the order of the index, or PostgreSQL takes another and reads it all.
-    sql = "SELECT message FROM delivery WHERE ended IS NULL AND state = ? ORDER BY state, message LIMIT 1"
-    first = [connection.execute(sql, (state,)).fetchone() for state in _ALIVE]
+    first = [connection.execute(_FIRST_IN_STATE, (state, state)).fetchone() for state in _ALIVE]
     oldest = min((row[0] for row in first if row is not None), default=None)
     received = None
     if oldest is not None:

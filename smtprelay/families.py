@@ -171,6 +171,7 @@ class Families:
         )
         self.expired = count("messages_expired", "Deliveries given up for their age.", "provider")
         self.bounced = count("messages_bounced", "Bounces made.", "provider")
+        self.reports = count("dsn_sent", "Reports to senders: failure, success or delay.", "kind")
         # providers
         self.up = gauge("provider_up", "0 while a lane of it is blocked.", "provider")
         self.blocked_lanes = gauge("provider_blocked_lanes", "Lanes that are stopped.", "provider")

@@ -26,7 +26,19 @@ from smtprelay.message import (
     Reply,
     Results,
 )
-from smtprelay.queue import Block, Detail, Detour, Edit, Moved, Selection, Settlement, Stock, Summary
+from smtprelay.queue import (
+    Block,
+    Detail,
+    Detour,
+    Edit,
+    Moved,
+    NewMessage,
+    OverduePage,
+    Selection,
+    Settlement,
+    Stock,
+    Summary,
+)
 
 # --- what happened ---------------------------------------------------------------------------
 
@@ -256,6 +268,21 @@ class Spool(Protocol):
         Let mail that waits and is due go on in another lane, in steps of up to ``limit`` deliveries.
 
         It keeps its place in time, and what it had waited in vain. A lane that is blocked gets none.
+        """
+
+    async def overdue(self, before: float, mark: tuple[str, int] = ("", 0), limit: int = 200) -> OverduePage:
+        """
+        Return a page of what is alive and was received until ``before``: the oldest after ``mark``.
+
+        Left out is of what :meth:`notify` has told, what has no sender, and what is a report itself. The cost
+        does not grow with the queue.
+        """
+
+    async def notify(self, delivery: Delivery, notice: NewMessage) -> bool:
+        """
+        Accept ``notice``, the only one of its kind for ``delivery``.
+
+        ``False``, and nothing was accepted, if it has come to its end meanwhile or somebody was faster.
         """
 
     async def edit(self, selection: Selection, edit: Edit) -> Sequence[str]:

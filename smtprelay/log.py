@@ -77,6 +77,7 @@ EVENTS: Final[dict[str, Kind]] = {
     "message.held": Kind(LogLevel.warn, "{id}: held: {reason}"),
     "message.uncertain": Kind(LogLevel.warn, "{id}: uncertain at {provider}: {reason}"),
     "message.bounced": Kind(LogLevel.info, "{id}: bounced to <{to}> as {bounce}"),
+    "message.notified": Kind(LogLevel.info, "{id}: told <{to}> of its {kind} as {notice}"),
     "lane.blocked": Kind(LogLevel.error, "{provider}: lane '{lane}' is blocked: {reason}"),
     "lane.open": Kind(LogLevel.info, "{provider}: lane '{lane}' is open again"),
     # providers, web

@@ -192,10 +192,15 @@ class Claim:
 
 @frozen
 class Delivered:
-    """The provider's documented success answer; ``id`` is the provider's own, for tracing."""
+    """
+    The provider's documented success answer; ``id`` is the provider's own, for tracing.
+
+    :ivar reports: it took over what the sender asked to be told (RFC 3461 §5.2.1): that is its duty now.
+    """
 
     id: str = ""
     why: str = ""
+    reports: bool = False
 
 
 @frozen

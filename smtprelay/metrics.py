@@ -78,6 +78,7 @@ class Metrics:
             "message.failed": self._failed,
             "message.expired": self._expired,
             "message.bounced": self._bounced,
+            "message.notified": self._notified,
             "lane.blocked": self._lane_blocked,
             "lane.open": self._lane_open,
             "provider.request": self._requested,
@@ -231,6 +232,10 @@ class Metrics:
 
     def _bounced(self, fields: Fields) -> None:
         self.families.bounced(fields.get("provider", "")).inc()
+        self.families.reports("failure").inc()
+
+    def _notified(self, fields: Fields) -> None:
+        self.families.reports(fields.get("kind", "")).inc()
 
     # providers, web
 

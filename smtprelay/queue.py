@@ -38,11 +38,16 @@ class Block:
 
 @frozen(kw_only=True)
 class NewMessage:
-    """A message of our own making that is accepted in the transaction of a settlement."""
+    """
+    A message of our own making that is accepted in the transaction of a settlement.
+
+    :ivar kind: what it reports: ``"failure"`` (perhaps with others), ``"success"`` or ``"delay"``.
+    """
 
     draft: Draft
     body: bytes = field(repr=False)
     planned: Sequence[Planned]
+    kind: str = "failure"
 
 
 @frozen(kw_only=True)
@@ -59,7 +64,7 @@ class Settlement:
     :ivar tries: see :attr:`Claim.tries`, for the attempt that comes next; so ``errors``.
     :ivar uncertain: the next attempt must resolve this one first.
     :ivar block: a lane to stop.
-    :ivar bounce: a message to accept.
+    :ivar bounce: a report to the sender, to be accepted.
     """
 
     state: str
@@ -118,6 +123,37 @@ class Moved:
     count: int
     until: float
     mark: Mark | None
+
+
+@frozen(kw_only=True)
+class Overdue:
+    """
+    A delivery that has waited for long.
+
+    :ivar reason: the last error, or why its lane is blocked, or ``""``.
+    :ivar age: as :attr:`Claim.age`; what of it passed in a blocked lane does not count.
+    :ivar attempted: when its last attempt began, seconds since the epoch; ``None`` if there was none.
+    """
+
+    delivery: Delivery
+    state: str
+    reason: str
+    age: float
+    attempted: float | None
+
+
+@frozen(kw_only=True)
+class OverduePage:
+    """
+    Some of what is overdue.
+
+    :ivar mark: where the next page begins, whenever it is asked for.
+    :ivar more: there may be more already.
+    """
+
+    deliveries: Sequence[Overdue]
+    mark: tuple[str, int]
+    more: bool
 
 
 @frozen(kw_only=True)

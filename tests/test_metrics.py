@@ -75,6 +75,15 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(self.value("provider_in_flight", provider="acs"), 0)
         self.assertEqual(self.value("delivery_attempts_total", provider="acs", result="crashed"), 1)
 
+    def test_reports_by_their_kind(self):
+        """A bounce is the report of a failure; those of successes and delays are no bounces."""
+        self.metrics("message.bounced", id="a.1", provider="acs", to="x", bounce="b")
+        for kind in ("success", "delay", "delay"):
+            self.metrics("message.notified", id="a.1", provider="acs", to="x", kind=kind, notice="b")
+        for kind, count in (("failure", 1), ("success", 1), ("delay", 2)):
+            self.assertEqual(self.value("dsn_sent_total", kind=kind), count)
+        self.assertEqual(self.value("messages_bounced_total", provider="acs"), 1)
+
     def test_connections_are_open_until_they_close(self):
         """The gauge goes up and down, the counter only up; a refused one is not open."""
         for event in ("session.open", "session.open", "session.close", "session.refused"):

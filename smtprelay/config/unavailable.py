@@ -50,8 +50,6 @@ ROWS: Final = (
     Row("routes.*.rewrite", "rewriting"),
     Row("routes.*.on_failed", "the choice", "webhook"),
     Row("routes.*.on_expired", "the choice", "webhook"),
-    Row("bounces.via.1", "a second provider for bounces"),
-    Row("bounces.delay_notice", "the delay notice"),
     Row("dkim.*", "signing with DKIM"),
     Row("sandbox", "the sandbox"),
     Row("privacy.subjects", "privacy.subjects:", "false"),

@@ -11,10 +11,11 @@ The rules, as a list:
 - What waits in such a lane goes on at another provider of its route, if there is one.
 - Expiry is judged only when an attempt has just ended with a deferral. What is still uncertain by then is
   held: it may have arrived, and must neither bounce nor be sent for ever.
-- A bounce is accepted in the transaction that closes the recipients it reports on.
+- A report to a sender is accepted in the transaction that closes the recipients it reports on.
 
 ``dispatcher`` is the loop, ``attempt`` one attempt from claim to settlement, ``settle`` the judgement,
-``lanes`` and ``probe`` the breaker, ``detour`` the way round it, ``bounce`` the report to the sender.
+``lanes`` and ``probe`` the breaker, ``detour`` the way round it. What senders are told is a ``notice``: the
+``postmaster`` decides of whom, ``bounce`` writes it, ``delay`` looks for those who wait.
 ``synchronous`` is the other way in: it holds the client until the provider has spoken (``direct``), within
 the pace (``gate``) and its own ``breaker``, and what is left of a mixed result is the ``remainder``.
 """

@@ -139,11 +139,11 @@ class Attempts:
         if body.fault is not None:
             return self._unreadable(claim, results, body.fault)
         block = self.lanes.learn(delivery, results.values(), self.clock.seconds())
-        if (verdict := settle.delivered(delivery, results)) is not None:
-            return verdict
-        if known is not None:
-            results = settle.resolved(known)
-        verdict = settle.settle(self._case(claim, route, block), results)
+        verdict = settle.delivered(delivery, results)
+        if verdict is None:
+            if known is not None:
+                results = settle.resolved(known)
+            verdict = settle.settle(self._case(claim, route, block), results)
         return await self._with_bounce(claim, verdict, body) if verdict.report else verdict
 
     def _route(self, claim: Claim) -> Route:
@@ -173,13 +173,13 @@ class Attempts:
         return settle.unreadable(case, results, _in_a_line(fault), gone=gone)
 
     async def _with_bounce(self, claim: Claim, verdict: Verdict, body: Body) -> Verdict:
-        """Add the bounce. If it cannot be made, the delivery ends visibly failed all the same."""
+        """Add the report to the sender. If it cannot be made, the delivery comes to its end all the same."""
         try:
             bounce = await self.postmaster.bounce(claim, verdict.report, body, self.clock.seconds())
         except CancelledError:
             raise
         except Exception as exc:  # noqa: BLE001 -- the outcome is known and must not be lost for its report
-            text = f"{claim.delivery.id}: no bounce could be made: {_in_a_line(exc)}"
+            text = f"{claim.delivery.id}: no report to its sender could be made: {_in_a_line(exc)}"
             self.events("relay.warning", text=text)
             return verdict
         return evolve(verdict, settlement=evolve(verdict.settlement, bounce=bounce))

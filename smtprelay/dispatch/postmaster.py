@@ -1,35 +1,38 @@
 """
-Who writes to the sender: from a verdict to the bounce that is accepted with it.
+Who writes to the sender: from what became of his mail to the report that is accepted with it.
 
 Here is what :mod:`smtprelay.dispatch.bounce` must not do itself: reading the stored body, and asking for
 the route of the new mail.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from typing import Final
 
+from attrs import evolve
 from twisted.internet.defer import CancelledError
 
-from smtprelay.dispatch.bounce import (
-    BounceSettings,
-    Notice,
-    Undelivered,
-    header_block,
-    is_wanted,
-    render,
-)
+from smtprelay.dispatch.bounce import BounceSettings, render
+from smtprelay.dispatch.notice import DELAYED, FAILED, RELAYED, Notice, Report, is_wanted
+from smtprelay.dispatch.original import NOTHING, Original, header_of, whole_message
 from smtprelay.interfaces import Body
-from smtprelay.message import Claim, Envelope, Failed, Recipient, Results
-from smtprelay.queue import NewMessage
+from smtprelay.message import Claim, Delivered, Delivery, Envelope, Failed, Outcome, Recipient, Results
+from smtprelay.queue import NewMessage, Overdue
 
 #: Makes a new message of ours: the envelope, the body, and the id of the mail that it reports on.
 Post = Callable[[Envelope, bytes, str], NewMessage]
 
 #: Delivery time expired (RFC 3463 §3.5).
-EXPIRED = "4.4.7"
+EXPIRED: Final = "4.4.7"
+
+#: What a report is for the log and the metrics.
+_KINDS: Final = {FAILED: "failure", DELAYED: "delay", RELAYED: "success"}
+
+_TRANSIENT: Final = re.compile(r"(?<![\d.])4\.\d{1,3}\.\d{1,3}(?![\d.])", re.ASCII)
 
 
 class Postmaster:
-    """Makes bounces, for the recipients who failed and whose sender wants to know."""
+    """Makes reports, of what a sender wants to know."""
 
     def __init__(self, settings: BounceSettings, post: Post) -> None:
         self._settings = settings
@@ -37,36 +40,76 @@ class Postmaster:
 
     async def bounce(self, claim: Claim, report: Results, body: Body, now: float) -> NewMessage | None:
         """
-        Return the bounce that tells of ``report``, or ``None`` if nobody is to be told.
+        Return the report that tells of ``report``, or ``None`` if nobody is to be told.
 
-        Without the original's header, if that cannot be read: the sender must hear of it all the same.
+        Whoever is not ``Delivered`` in it has failed for good. Failures and successes are told in one mail.
+        It comes without the original, if that cannot be read: the sender must hear of it all the same.
         It raises what routing the new mail raises.
         """
         delivery = claim.delivery
-        undelivered = [
-            _undelivered(recipient, report)
-            for recipient in delivery.envelope.recipients
-            if recipient.address in report and is_wanted(delivery, recipient)
+        outcomes = ((each, report.get(each.address)) for each in delivery.envelope.recipients)
+        told = [_ended(recipient, outcome) for recipient, outcome in outcomes if outcome is not None]
+        notice = self._notice(delivery, told, f"{delivery.id}.{claim.attempt}", now)
+        return None if notice is None else await self._write(delivery, evolve(notice, attempted=now), body)
+
+    async def delay(
+        self, overdue: Overdue, body: Body, now: float, *, until: float | None
+    ) -> NewMessage | None:
+        """
+        Return the report that a mail still waits, or ``None`` if nobody is to be told.
+
+        :param until: when it will be given up, seconds since the epoch, if that is known.
+        """
+        delivery = overdue.delivery
+        held = overdue.state == "held"
+        # Why it is held is said to the operator, who decides.
+        why = "held for the postmaster" if held else overdue.reason
+        code = _TRANSIENT.search(why)
+        told = [
+            Report(recipient=each, action=DELAYED, why=why, code=code[0] if code else "")
+            for each in delivery.envelope.recipients
         ]
-        if not undelivered:
+        notice = self._notice(delivery, told, f"{delivery.id}.delay", now)
+        if notice is None:
             return None
-        to = delivery.envelope.sender if self._settings.to == "sender" else self._settings.to
-        notice = Notice(
+        waits = "it waits for a decision of the postmaster" if held else ""
+        notice = evolve(notice, attempted=overdue.attempted, until=None if held else until, waits=waits)
+        return await self._write(delivery, notice, body)
+
+    def _notice(
+        self, delivery: Delivery, told: Sequence[Report | None], reference: str, now: float
+    ) -> Notice | None:
+        reports = [each for each in told if each and is_wanted(delivery, each.recipient, each.action)]
+        if not reports:
+            return None
+        settings = self._settings
+        return Notice(
             message=delivery.message,
-            reference=f"{delivery.id}.{claim.attempt}",
-            to=to,
+            reference=reference,
+            to=delivery.envelope.sender if settings.to == "sender" else settings.to,
             provider=delivery.provider,
+            remote=settings.remotes.get(delivery.provider, ""),
             received=delivery.received,
             written=now,
-            undelivered=undelivered,
+            reports=reports,
             envelope_id=delivery.envelope.parameters.get("ENVID", ""),
-            headers=await _headers(body),
         )
-        return self._post(self._envelope(to), render(notice, self._settings), delivery.message)
 
-    def _envelope(self, to: str) -> Envelope:
+    async def _write(self, delivery: Delivery, notice: Notice, body: Body) -> NewMessage:
+        failed = FAILED in notice.actions
+        # RFC 3461 §4.3: RET is about failures alone.
+        full = failed and delivery.envelope.parameters.get("RET", "") == "FULL"
+        notice = evolve(notice, original=await self._original(delivery, body, full=full))
+        new = self._post(
+            self._envelope(notice.to, self._settings.copy if failed else ""),
+            render(notice, self._settings),
+            delivery.message,
+        )
+        return evolve(new, kind=_KINDS[notice.actions[0]])
+
+    def _envelope(self, *people: str) -> Envelope:
         """The null sender, so that no bounce is ever answered with another (RFC 5321 §4.5.5)."""
-        addresses = dict.fromkeys(address for address in (to, self._settings.copy) if address)
+        addresses = dict.fromkeys(address for address in people if address)
         international = not all(address.isascii() for address in addresses)
         return Envelope(
             sender="",
@@ -74,17 +117,24 @@ class Postmaster:
             parameters={"SMTPUTF8": ""} if international else {},
         )
 
+    async def _original(self, delivery: Delivery, body: Body, *, full: bool) -> Original:
+        try:
+            if full and delivery.size <= self._settings.largest:
+                return whole_message(await body.whole())
+            instead = f"with {delivery.size} bytes it is too large for that" if full else ""
+            return header_of(await anext(body.chunks(), b""), instead=instead)
+        except CancelledError:
+            raise
+        except Exception:  # noqa: BLE001 -- whatever is wrong with the spool, the outcome is known
+            return NOTHING
 
-async def _headers(body: Body) -> bytes:
-    try:
-        return header_block(await anext(body.chunks(), b""))
-    except CancelledError:
-        raise
-    except Exception:  # noqa: BLE001 -- whatever is wrong with the spool, the outcome is known
-        return b""
 
-
-def _undelivered(recipient: Recipient, report: Results) -> Undelivered:
-    outcome = report[recipient.address]
+def _ended(recipient: Recipient, outcome: Outcome) -> Report | None:
+    """Return what became of a recipient; ``None`` if somebody else reports on it."""
+    if isinstance(outcome, Delivered):
+        if outcome.reports:
+            return None
+        why = outcome.why or (f"taken as {outcome.id}" if outcome.id else "")
+        return Report(recipient=recipient, action=RELAYED, why=why, code="2.0.0")
     code = outcome.code if isinstance(outcome, Failed) else EXPIRED
-    return Undelivered(recipient=recipient, why=outcome.why, code=code)
+    return Report(recipient=recipient, action=FAILED, why=outcome.why, code=code)

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.dispatch.answer import final
 from smtprelay.dispatch.postmaster import Postmaster
+from smtprelay.dispatch.report import notified
 from smtprelay.interfaces import Body, Events, Spool
 from smtprelay.message import (
     Claim,
@@ -84,21 +85,36 @@ class Remainder:
             self._tell(delivery, bounce)
         return bounce
 
+    async def confirm(self, delivery: Delivery, results: Results, body: Body) -> NewMessage | None:
+        """
+        Tell a sender who wants to know it that everybody has the mail.
+
+        Returns the report for which there is no spool, ``None`` if there is nothing to do.
+        """
+        told = await self.report(delivery, results, body)
+        if told is None or self.spool is None:
+            return told
+        try:
+            await self._accept(self.spool, told)
+        except NotKept:
+            return told
+        return None
+
     async def _bounce(self, delivery: Delivery, results: Results, body: Body) -> NewMessage | None:
         """Return a bounce, or ``None`` if there is to be none, or none could be made."""
         discarded = self.routes[delivery.route].on_failed == "discard"
-        undelivered = {
-            address: final(outcome)
+        ended = {
+            address: outcome if isinstance(outcome, Delivered) else final(outcome)
             for address, outcome in results.items()
-            if not isinstance(outcome, Delivered) and not (discarded and isinstance(outcome, Failed))
+            if not (discarded and isinstance(outcome, Failed))
         }
-        claim = Claim(delivery=delivery, node="", attempt=1)
+        claim = Claim(delivery=delivery, node="", attempt=0)  # before any attempt that the spool counts
         try:
-            return await self.postmaster.bounce(claim, undelivered, body, self.clock.seconds())
+            return await self.postmaster.bounce(claim, ended, body, self.clock.seconds())
         except CancelledError:
             raise
         except Exception as exc:  # noqa: BLE001 -- the log tells of the failure all the same
-            text = f"{delivery.id}: no bounce could be made: {type(exc).__name__}: {exc}"
+            text = f"{delivery.id}: no report to its sender could be made: {type(exc).__name__}: {exc}"
             self.events("relay.warning", text=text)
             return None
 
@@ -129,10 +145,7 @@ class Remainder:
             raise NotKept(reply.text)
 
     def _tell(self, delivery: Delivery, bounce: NewMessage) -> None:
-        to = ", ".join(bounce.draft.envelope.addresses)
-        self.events(
-            "message.bounced", id=delivery.id, provider=delivery.provider, to=to, bounce=bounce.draft.id
-        )
+        notified(self.events, delivery, bounce)
 
 
 def _ends(route: Route, outcome: Outcome) -> bool:

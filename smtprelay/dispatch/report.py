@@ -9,7 +9,8 @@ import traceback
 
 from smtprelay.dispatch.settle import Verdict, reasons
 from smtprelay.interfaces import Events
-from smtprelay.message import Claim, Delivered, Results
+from smtprelay.message import Claim, Delivered, Delivery, Results
+from smtprelay.queue import NewMessage
 
 
 def tell(events: Events, claim: Claim, verdict: Verdict, now: float, seconds: float) -> None:
@@ -41,8 +42,20 @@ def tell(events: Events, claim: Claim, verdict: Verdict, now: float, seconds: fl
         fields |= {"recipients": ", ".join(addresses), "count": len(addresses)}
         events("message.deferred", reason=settlement.reason, delay=_delay(verdict, now), **fields)
     if settlement.bounce is not None:
-        bounce = settlement.bounce.draft
-        events("message.bounced", id=delivery.id, to=", ".join(bounce.envelope.addresses), bounce=bounce.id)
+        notified(events, delivery, settlement.bounce)
+
+
+def notified(events: Events, delivery: Delivery, notice: NewMessage) -> None:
+    """Say that the sender of ``delivery`` is told what became of it."""
+    fields = {
+        "id": delivery.id,
+        "provider": delivery.provider,
+        "to": ", ".join(notice.draft.envelope.addresses),
+    }
+    if notice.kind == "failure":
+        events("message.bounced", bounce=notice.draft.id, **fields)
+    else:
+        events("message.notified", kind=notice.kind, notice=notice.draft.id, **fields)
 
 
 def lost(events: Events, claim: Claim, verdict: Verdict) -> None:

@@ -66,7 +66,7 @@ class Verdict:
 
     :ivar outcome: how the attempt ended, in a word: a kind of outcome, several joined by ``+``.
     :ivar groups: the outcomes by kind; a deferral that came too late is of the kind ``expired``.
-    :ivar report: the recipients that are closed and whose failure the sender shall hear of.
+    :ivar report: the recipients that are closed and of whom the sender may want to hear.
     """
 
     settlement: Settlement
@@ -79,13 +79,16 @@ def delivered(delivery: Delivery, results: Results) -> Verdict | None:
     """Return the verdict if every recipient is delivered, which is the usual case; else ``None``."""
     if len(results) != len(delivery.envelope.recipients):
         return None
-    closed = {}
+    closed, report = {}, {}
     for recipient in delivery.envelope.recipients:
-        if not isinstance(results.get(recipient.address), Delivered):
+        address = recipient.address
+        if not isinstance(results.get(address), Delivered):
             return None
-        closed[recipient.address] = "delivered"
+        closed[address] = "delivered"
+        if recipient.notify:
+            report[address] = results[address]
     settlement = Settlement(state="delivered", outcomes=results, closed=closed)
-    return Verdict(settlement=settlement, outcome="delivered", groups={"delivered": results})
+    return Verdict(settlement=settlement, outcome="delivered", groups={"delivered": results}, report=report)
 
 
 def settle(case: Case, results: Results) -> Verdict:
@@ -106,11 +109,12 @@ def settle(case: Case, results: Results) -> Verdict:
         for kind, group in ended.items()
         for address in group
     }
+    wishes = {each.address for each in case.claim.delivery.envelope.recipients if each.notify}
     report = {
         address: outcome
         for kind, group in ended.items()
-        if ends[kind] == "bounce"
         for address, outcome in group.items()
+        if ends[kind] == "bounce" or (kind == "delivered" and address in wishes)
     }
     onward = _onward(case, {kind: group for kind, group in groups.items() if kind not in ended}, closed)
     return Verdict(

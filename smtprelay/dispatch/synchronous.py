@@ -196,6 +196,8 @@ class SynchronousIncoming:
             await self._share(delivery, results)
         else:
             self._answer(answer.reply(self.id, results))
+            if not _refused(results):
+                self._send(await self._all.remainder.confirm(delivery, results, self._body))
 
     async def _planned(self) -> Delivery:
         """Return the one delivery that the message is; raises :class:`Refused`."""
@@ -216,10 +218,12 @@ class SynchronousIncoming:
         self._forget_deadline()
         remainder = self._all.remainder
         if not await remainder.keep(self._draft, delivery, results, self._body):
-            bounce = await remainder.report(delivery, results, self._body)
-            if bounce is not None:
-                self._all.send(bounce)
+            self._send(await remainder.report(delivery, results, self._body))
         self._answer(answer.partly(self.id, results))
+
+    def _send(self, report: NewMessage | None) -> None:
+        if report is not None:
+            self._all.send(report)
 
     def _answer(self, reply: Reply) -> None:
         """Answer, once; after the deadline nobody listens any more."""

@@ -99,7 +99,8 @@ class EnvelopeDelivery:
         """
         Add one recipient if every rule agrees and some route may lead there.
 
-        Addresses that differ in the case of their domain are the same; the first one stays.
+        Addresses that differ in the case of their domain are the same; the first one stays, with what
+        was asked for it (RFC 3461): other wishes for it later are answered like any recipient, and forgotten.
         """
         transaction = self._open_transaction()
         accepted = rules.recipient(self._desk.listener, self._user, recipient, parameters)

@@ -69,7 +69,11 @@ _TYPES: Final = {
         "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         "xml": "application/xml",
         "zip": "application/zip",
-    }
+    },
+    # The parts of a bounce.
+    "message/delivery-status": {"txt": "text/plain"},
+    "message/global": {"eml": "message/rfc822"},
+    "text/rfc822-headers": {"txt": "text/plain"},
 }
 
 

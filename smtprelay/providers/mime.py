@@ -37,11 +37,14 @@ _EXTENSIONS: Final = {
     "image/jpeg": ".jpg",
     "image/png": ".png",
     "image/tiff": ".tif",
+    "message/delivery-status": ".txt",
+    "message/global": ".eml",
     "message/rfc822": ".eml",
     "text/calendar": ".ics",
     "text/csv": ".csv",
     "text/html": ".html",
     "text/plain": ".txt",
+    "text/rfc822-headers": ".txt",
 }
 
 
@@ -231,7 +234,7 @@ class _Collected:
         given = re.split(r"[/\\]", given)[-1].strip(" .")
         if given:
             return given
-        if part.kind == "message/rfc822":
+        if part.kind in ("message/rfc822", "message/global"):
             subject = decoded(first(split_headers(content)[0], "subject"))
             given = re.sub(r'[/\\:*?"<>|]', "_", subject).strip(" .")[:100]
         return (given or f"attachment-{len(self.attachments) + 1}") + _EXTENSIONS.get(part.kind, ".bin")

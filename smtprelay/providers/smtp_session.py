@@ -165,7 +165,7 @@ class Session:
                 return Uncertain(f"no answer to the message: {lost}")
             return Deferred(f"the message was not taken: {lost}")
         self._busy = False
-        return of_message(answer)
+        return of_message(answer, reports=self._offers.dsn)
 
     async def _interrupted(self) -> Outcome:
         """The server spoke before the message was whole; nothing can follow that on this connection."""

@@ -57,10 +57,10 @@ def of_recipient(answer: Answer) -> Outcome:
     return of_mail("the recipient", answer)
 
 
-def of_message(answer: Answer) -> Outcome:
-    """Judge the answer to the final dot."""
+def of_message(answer: Answer, *, reports: bool = False) -> Outcome:
+    """Judge the answer to the final dot; see :attr:`smtprelay.message.Delivered.reports`."""
     if answer.positive:
-        return Delivered(answer.queue_id, str(answer))
+        return Delivered(answer.queue_id, str(answer), reports)
     return of_mail("the message", answer)
 
 

@@ -1,26 +1,45 @@
 """
-The route of the mail that the relay writes itself: bounces.
+The mail that the relay writes itself, the reports to senders: how it is written, and its route.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
+from smtprelay import message
 from smtprelay.config.model import Config
-from smtprelay.dispatch.bounce import BounceSettings
-from smtprelay.interfaces import Provider
+from smtprelay.config.providers import Smarthost
+from smtprelay.dispatch.bounce import LARGEST_RETURN, BounceSettings
+from smtprelay.dispatch.delay import Delays
+from smtprelay.dispatch.postmaster import Postmaster
+from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.message import Client, Draft, Envelope, Planned, Refused
-from smtprelay.policy.route import Router
+from smtprelay.policy.route import Router, Rule
 from smtprelay.queue import NewMessage
 
 #: The listener that bounces seem to come from, for the routes to match on and the history to show.
 OURSELVES = Client(address="127.0.0.1", listener="bounces", protocol="LOCAL")
 
+#: The route along ``bounces.via``; a name that no configured route can have.
+BOUNCES: Final = "bounces (via)"
+
+#: What a report says beside the mail that it returns; bytes, and plenty.
+_AROUND: Final = 128 * 1024
+
+#: So often in the time that makes mail late it is looked for; but within these bounds, seconds.
+_LOOKS: Final = 10
+_LOOK_EVERY: Final = (1.0, 60.0)
+
 
 @frozen
 class Post:
-    """Makes a message of ours out of an envelope and a body: the dispatcher's way to write to somebody."""
+    """
+    Makes a message of ours out of an envelope and a body: the dispatcher's way to write to somebody.
+
+    :param router: along the routes of the configuration.
+    """
 
     _config: Config
     _router: Router
@@ -44,23 +63,55 @@ class Post:
         return NewMessage(draft=draft, body=body, planned=self._planned(envelope, len(body)))
 
     def _planned(self, envelope: Envelope, size: int) -> Sequence[Planned]:
-        first = self._config.routes[0]
         via = self._config.bounces.via
-        if not via:
-            try:
-                return self._router.plan(OURSELVES, envelope)([], size)
-            except Refused:
-                via = first.via
-        lane = self._providers[via[0]].lane(envelope)
-        return [Planned(route=first.name, provider=via[0], lane=lane, recipients=envelope.recipients)]
+        router = Router([Rule(name=BOUNCES, via=via)], self._providers) if via else self._router
+        try:
+            return router.plan(OURSELVES, envelope)([], size)
+        except Refused:
+            first = self._config.routes[0]
+            name, provider = (BOUNCES, via[0]) if via else (first.name, first.via[0])
+        lane = self._providers[provider].lane(envelope)
+        return [Planned(route=name, provider=provider, lane=lane, recipients=envelope.recipients)]
 
 
-def bounce_settings(config: Config) -> BounceSettings:
-    """Return how bounces are written."""
+def all_routes(config: Config) -> dict[str, message.Route]:
+    """Return what dispatch must know of each route by its name, that of ``bounces.via`` among them."""
+    routes = {route.name: route.rules for route in config.routes}
+    if config.bounces.via:
+        routes[BOUNCES] = message.Route(name=BOUNCES, via=config.bounces.via)
+    return routes
+
+
+def bounce_settings(config: Config, providers: Mapping[str, Provider]) -> BounceSettings:
+    """Return how reports are written."""
     bounces = config.bounces
+    ways = bounces.via or tuple(providers)
+    sizes = [size for name in ways if (size := providers[name].limits.size) is not None]
     return BounceSettings(
         sender=bounces.from_ or f"MAILER-DAEMON@{config.hostname}",
         hostname=config.hostname,
         to=bounces.to,
         copy=bounces.copy or "",
+        largest=max(0, min(LARGEST_RETURN, *(size - _AROUND for size in sizes))) if sizes else LARGEST_RETURN,
+        remotes={name: each.host for name, each in config.providers.items() if isinstance(each, Smarthost)},
     )
+
+
+def build_delays(
+    config: Config,
+    spool: Spool,
+    postmaster: Postmaster,
+    *,
+    clock: IReactorTime,
+    events: Events,
+    running: Callable[[], bool],
+) -> tuple[float, Delays] | None:
+    """Return what looks for late mail, and every how many seconds it shall; ``None`` if nobody wants it."""
+    after = config.bounces.delay_notice
+    if after is None:
+        return None
+    shortest, longest = _LOOK_EVERY
+    delays = Delays(
+        spool, all_routes(config), postmaster, after=after, clock=clock, events=events, running=running
+    )
+    return min(longest, max(shortest, after / _LOOKS)), delays

@@ -18,6 +18,7 @@ from twisted.internet.task import LoopingCall
 from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Config
 from smtprelay.dispatch.dispatcher import Dispatcher
+from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.dispatch.synchronous import Synchronous
 from smtprelay.interfaces import Events, Provider, Receive, Spool
 from smtprelay.log import Log, Telling
@@ -27,7 +28,7 @@ from smtprelay.policy.route import Router
 from smtprelay.service.failure import StartFailed, explain
 from smtprelay.service.listeners import Reception, policy_user, rule
 from smtprelay.service.ports import Door, Ports
-from smtprelay.service.post import Post, bounce_settings
+from smtprelay.service.post import Post, all_routes, bounce_settings, build_delays
 from smtprelay.service.providers import Workshop, build_providers
 from smtprelay.service.sites import control_site, http_sites
 from smtprelay.service.spools import open_spool
@@ -166,6 +167,7 @@ class Relay(Service):
             assert config.spool is not None
             self._clocks.append(self._every(SWEEP_EVERY, self._sweep))
             self._clocks.append(self._every(config.spool.lease / 2, self._reclaim))
+            self._clocks += self._look_for_delays(post)
             self._dispatcher.start()
         self.metrics.ready(True)
 
@@ -175,12 +177,12 @@ class Relay(Service):
         return Dispatcher(
             spool,
             self._providers,
-            {route.name: route.rules for route in config.routes},
+            all_routes(config),
             clock=self._reactor,
             events=self._events,
             jitter=self._random.random,
             post=post,
-            bounces=bounce_settings(config),
+            bounces=bounce_settings(config, self._providers),
             lease=config.spool.lease,
         )
 
@@ -255,6 +257,18 @@ class Relay(Service):
         before = self._reactor.seconds() - self.config.spool.keep.history
         while await self.spool.sweep(before, _SWEEP) == _SWEEP and not self._stopping:
             pass
+
+    def _look_for_delays(self, post: Post) -> list[LoopingCall]:
+        assert self.spool is not None
+        delays = build_delays(
+            self.config,
+            self.spool,
+            Postmaster(bounce_settings(self.config, self._providers), post),
+            clock=self._reactor,
+            events=self._events,
+            running=lambda: not self._stopping,
+        )
+        return [] if delays is None else [self._every(delays[0], delays[1].look)]
 
     async def _reclaim(self) -> None:
         """Take over what nodes had that are not there any more."""

@@ -14,7 +14,7 @@ from smtprelay.dispatch.postmaster import Post, Postmaster
 from smtprelay.dispatch.remainder import Remainder
 from smtprelay.dispatch.synchronous import Synchronous
 from smtprelay.interfaces import Events, Provider, Spool
-from smtprelay.service.post import bounce_settings
+from smtprelay.service.post import all_routes, bounce_settings
 
 
 def build_synchronous(
@@ -34,7 +34,7 @@ def build_synchronous(
     """
     if all(listener.delivery == "spool" for listener in config.listeners):
         return None
-    routes = {route.name: route.rules for route in config.routes}
+    routes = all_routes(config)
     direct = Direct(
         providers=providers,
         routes=routes,
@@ -46,7 +46,7 @@ def build_synchronous(
     remainder = Remainder(
         spool=spool,
         routes=routes,
-        postmaster=Postmaster(bounce_settings(config), post),
+        postmaster=Postmaster(bounce_settings(config, providers), post),
         clock=reactor,
         events=events,
     )

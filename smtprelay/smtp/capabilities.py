@@ -36,6 +36,7 @@ EXTENSIONS: Final[tuple[Callable[[Settings, bool], str], ...]] = (
     lambda settings, _secure: f"SIZE {settings.size}",  # RFC 1870
     lambda _settings, _secure: "8BITMIME",  # RFC 6152
     lambda _settings, _secure: "ENHANCEDSTATUSCODES",  # RFC 2034
+    lambda settings, _secure: "DSN" if settings.dsn else "",  # RFC 3461
     _starttls,
     _auth,
 )

@@ -98,8 +98,9 @@ def _name(verb: str, rest: str) -> Command:
 
 def _mail(verb: str, rest: str) -> Command:
     path, parameters = _path(rest, "FROM:")
-    if "BODY" in parameters:
-        parameters = {**parameters, "BODY": parameters["BODY"].upper()}
+    keywords = {name: parameters[name].upper() for name in ("BODY", "RET") if name in parameters}
+    if keywords:
+        parameters = {**parameters, **keywords}
     return Command(verb, _address(path, reply.BAD_SENDER) if path else "", parameters)
 
 

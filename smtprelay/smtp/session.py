@@ -12,12 +12,12 @@ a reply is found in one of three tables: :data:`TRANSITIONS`, :data:`HALF_WAY` a
 :data:`AFTER_REFUSAL`. Pure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Final
 
 from smtprelay.message import Refused, Reply
-from smtprelay.smtp import capabilities, foreign, reply
+from smtprelay.smtp import capabilities, dsn, foreign, reply
 from smtprelay.smtp.body import BodyDecoder
 from smtprelay.smtp.command import VERBS, Command, parse, split
 from smtprelay.smtp.event import END_OF_DATA, RESPONSE, UNKNOWN, Answered, Content, Event, Foreign, Signal
@@ -73,7 +73,7 @@ _BEFORE_TLS: Final = frozenset({"EHLO", "HELO", "NOOP", "STARTTLS", "QUIT"})
 #: Replies to commands that should not have come; so many of them end a session.
 _ERRORS: Final = frozenset({500, 501, 502, 503, 504, 535, 538, 555})
 
-#: The parameters of MAIL that belong to what is announced; RCPT has none yet.
+#: The parameters of MAIL that belong to what is announced, beside those of :mod:`smtprelay.smtp.dsn`.
 _MAIL_PARAMETERS: Final = frozenset({"SIZE", "BODY", "AUTH"})
 _BODIES: Final = frozenset({"7BIT", "8BITMIME"})
 #: Of the digits of SIZE there are at most twenty (RFC 1870 §4).
@@ -94,6 +94,7 @@ class Session:
         "_commands",
         "_decoder",
         "_errors",
+        "_extended",
         "_farewell",
         "_fresh",
         "_input",
@@ -111,6 +112,7 @@ class Session:
         self._input = LineBuffer()
         self._asked = ""  # the event that waits for its answer
         self._fresh = True  # no line has come yet
+        self._extended = False  # it said EHLO, and so knows what we announce
         self._decoder: BodyDecoder | None = None
         self._farewell: Reply | None = None
         self._recipients = 0
@@ -268,8 +270,8 @@ class Session:
         if verb == "MAIL":
             self._check_mail(command.parameters)
         elif verb == "RCPT":
-            if command.parameters:
-                return reply.UNKNOWN_PARAMETER
+            for name, value in command.parameters.items():
+                self._check_wish(dsn.RCPT, name, value)
             if self._recipients >= self._settings.recipients:
                 return reply.TOO_MANY_RECIPIENTS
         return None
@@ -286,7 +288,7 @@ class Session:
     def _check_mail(self, parameters: Mapping[str, str]) -> None:
         for name, value in parameters.items():
             if name not in _MAIL_PARAMETERS:
-                raise Refused(reply.UNKNOWN_PARAMETER)
+                self._check_wish(dsn.MAIL, name, value)
             if name == "SIZE" and not value.isdigit():
                 raise Refused(reply.SYNTAX)
             if name == "BODY" and value not in _BODIES:
@@ -294,6 +296,13 @@ class Session:
         size = parameters.get("SIZE", "")
         if len(size) > _LONGEST_SIZE or int(size or 0) > self._settings.size:
             raise Refused(reply.too_large(self._settings.size))
+
+    def _check_wish(self, known: Mapping[str, Callable[[str], bool]], name: str, value: str) -> None:
+        """Judge a parameter of RFC 3461; whoever said HELO was not told that there are any."""
+        if not (self._extended and self._settings.dsn) or name not in known:
+            raise Refused(reply.UNKNOWN_PARAMETER)
+        if not known[name](value):
+            raise Refused(reply.SYNTAX)
 
     def _out_of_order(self, verb: str) -> Reply:
         if self._state is State.NEW:
@@ -311,6 +320,8 @@ class Session:
             self._recipients += 1
         elif verb in ("MAIL", "RSET", "EHLO", "HELO"):
             self._recipients = self._refused = 0
+            if verb in _HELLO:
+                self._extended = verb == "EHLO"
         elif verb == END_OF_DATA:
             self._errors = 0
         elif verb == "STARTTLS":

@@ -27,6 +27,7 @@ class Settings:
     :ivar header_size: of one message, octets.
     :ivar hops: how many ``Received:`` headers a message may bring.
     :ivar line_ends: ``"fix"`` makes bare CR and LF in content CRLF, ``"refuse"`` answers 5.6.0.
+    :ivar dsn: take what a client asks to be told (RFC 3461); not for avatars that do not obey it.
     :ivar command_timeout: seconds that a client may stay silent.
     :ivar data_rate: octets a second that content must arrive at, averaged over a minute.
     :ivar tls: makes the contexts for STARTTLS, or ``None`` if it is not offered.
@@ -48,6 +49,7 @@ class Settings:
     header_size: int = 256 * KIB
     hops: int = 50
     line_ends: str = field(default="fix", validator=in_(("fix", "refuse")))
+    dsn: bool = True
     command_timeout: float = 300.0
     data_rate: float = 100.0
     tls: IOpenSSLContextFactory | None = field(default=None, repr=False)

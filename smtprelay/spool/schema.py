@@ -73,6 +73,8 @@ _SECOND: Final = (
     """CREATE TABLE node (
         name TEXT PRIMARY KEY, mark TEXT NOT NULL, seen {real} NOT NULL,
         draining INTEGER NOT NULL DEFAULT 0)""",
+    # 1: the sender was told that it is delayed.
+    "ALTER TABLE delivery ADD COLUMN noticed INTEGER NOT NULL DEFAULT 0",
 )
 
 #: What each version adds to the one before it; a released entry never changes.

@@ -10,10 +10,10 @@ from typing import Final
 
 from smtprelay.message import Blocked, Claim, Deferred, Delivered, Failed, Outcome
 from smtprelay.queue import FINAL, Block, Settlement
-from smtprelay.spool.accept import Arrival, accept
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.delivered import deliver, finish, is_usual
 from smtprelay.spool.lanes import Lane
+from smtprelay.spool.notice import enclose
 from smtprelay.spool.slots import release
 from smtprelay.spool.stored import marks, portions, storable
 
@@ -115,16 +115,7 @@ def _settle(tx: Transaction, claim: Claim, settlement: Settlement, lane: Lane, b
     if final:
         finish(tx, [delivery.message])
     if settlement.bounce is not None:
-        bounce = settlement.bounce
-        arrival = Arrival(
-            draft=bounce.draft,
-            size=len(bounce.body),
-            subject="Undelivered Mail Returned to Sender",
-            message_id="",
-            planned=bounce.planned,
-            rest=bounce.body,
-        )
-        accept(tx, arrival, claiming=False)
+        enclose(tx, settlement.bounce)
 
 
 def set_block(tx: Transaction, block: Block) -> None:

@@ -14,8 +14,20 @@ from twisted.internet.defer import Deferred
 
 from smtprelay.interfaces import Events, Plan, Work
 from smtprelay.message import Claim, Delivery, Draft, Pace, Planned
-from smtprelay.queue import Block, Detail, Detour, Edit, Moved, Selection, Settlement, Stock, Summary
-from smtprelay.spool import claim, edit, history, move, query, recover, settle
+from smtprelay.queue import (
+    Block,
+    Detail,
+    Detour,
+    Edit,
+    Moved,
+    NewMessage,
+    OverduePage,
+    Selection,
+    Settlement,
+    Stock,
+    Summary,
+)
+from smtprelay.spool import claim, edit, history, move, notice, query, recover, settle
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.incoming import SpoolIncoming
 from smtprelay.spool.writer import Together, Writer
@@ -127,6 +139,17 @@ class QueueSpool:
     async def move(self, detour: Detour, limit: int = 100) -> Moved:
         """See :meth:`smtprelay.interfaces.Spool.move`."""
         return await self._writer.do(partial(move.move, detour=detour, limit=limit))
+
+    async def overdue(self, before: float, mark: tuple[str, int] = ("", 0), limit: int = 200) -> OverduePage:
+        """See :meth:`smtprelay.interfaces.Spool.overdue`."""
+        return await self._writer.do(partial(notice.overdue, before=before, mark=mark, limit=limit))
+
+    async def notify(self, delivery: Delivery, told: NewMessage) -> bool:
+        """See :meth:`smtprelay.interfaces.Spool.notify`."""
+        ours = await self._writer.do(partial(notice.notify, delivery=delivery, notice=told))
+        if ours:
+            self.wake()
+        return ours
 
     async def edit(self, selection: Selection, change: Edit) -> Sequence[str]:
         """See :meth:`smtprelay.interfaces.Spool.edit`."""

@@ -8,9 +8,12 @@ case says how one is opened.
 from tests.behaviours.spool_accept import AcceptContract
 from tests.behaviours.spool_claim import ClaimContract
 from tests.behaviours.spool_lanes import LaneContract
+from tests.behaviours.spool_notice import NoticeContract
 from tests.behaviours.spool_operator import OperatorContract
 from tests.behaviours.spool_settle import SettleContract
 
 
-class SpoolContract(AcceptContract, ClaimContract, SettleContract, LaneContract, OperatorContract):
+class SpoolContract(
+    AcceptContract, ClaimContract, SettleContract, LaneContract, OperatorContract, NoticeContract
+):
     """Mixed into a trial test case that has :meth:`play`."""

@@ -42,13 +42,6 @@ class UnavailableTests(SynchronousTestCase):
             unavailable(with_provider(host)), ["the timeout of a smarthost is not available in this version"]
         )
 
-    def test_a_second_one(self) -> None:
-        """Of a list that may have one entry, the second is told."""
-        bounces = "bounces: {{via: [{}]}}\n"
-        self.assertEqual(unavailable(SMALL + bounces.format("local")), [])
-        [problem] = problems_of(with_provider("type: capture, path: x") + bounces.format("local, more"))
-        self.assertEqual((problem.code, problem.line), ("CFG-UNAVAILABLE", 5))
-
     def test_values_are_checked_all_the_same(self) -> None:
         """The keys of what is not available are checked fully."""
         texts = [p.text for p in problems_of(SMALL + "sandbox: {via: locl, alow: ['*']}\n")]

@@ -24,8 +24,8 @@ MAIL = b"From: scan@example.com\r\nSubject: Scan\r\n\r\nHello\r\n"
 BOUNCES = BounceSettings(sender="MAILER-DAEMON@example.com", hostname="relay.example.com")
 
 
-def recipients(*addresses: str) -> tuple[Recipient, ...]:
-    return tuple(Recipient(address=address) for address in addresses)
+def recipients(*addresses: str, notify: str = "") -> tuple[Recipient, ...]:
+    return tuple(Recipient(address=address, notify=notify) for address in addresses)
 
 
 def make_delivery(*addresses: str, **changes: Any) -> Delivery:
@@ -108,14 +108,16 @@ class Stage:
         bounce_of: str = "",
         body: bytes = MAIL,
         split: bool = False,
+        notify: str = "",
+        parameters: dict[str, str] | None = None,
     ) -> str:
         """Put a mail into the spool, with ``split`` as a delivery for each recipient; return its id."""
         self._messages += 1
         message = f"M{self._messages}"
-        to = recipients(*(addresses or ("a@x.org",)))
+        to = recipients(*(addresses or ("a@x.org",)), notify=notify)
         draft = Draft(
             id=message,
-            envelope=Envelope(sender=sender, recipients=to),
+            envelope=Envelope(sender=sender, recipients=to, parameters=parameters or {}),
             client=Client(address="127.0.0.1"),
             received=self.clock.seconds(),
             bounce_of=bounce_of,

@@ -7,6 +7,8 @@ from smtprelay.message import Delivered, Failed
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import BOUNCES, DispatcherTestCase
 
+LONG = b"Subject: Long\r\n\r\n" + b"x" * 70 + b"\r\n" * 20
+
 
 class BounceTests(DispatcherTestCase):
     def test_a_failed_mail_is_bounced_to_its_sender(self) -> None:
@@ -22,7 +24,8 @@ class BounceTests(DispatcherTestCase):
         self.assertEqual(stage.summary(message).state, "failed")
         self.assertEqual([delivery.message for delivery, _ in one.sent], ["M1", "B1"])
         self.assertEqual(
-            stage.events.of("message.bounced"), [{"id": "M1.1", "to": "scan@example.com", "bounce": "B1"}]
+            stage.events.of("message.bounced"),
+            [{"id": "M1.1", "provider": "one", "to": "scan@example.com", "bounce": "B1"}],
         )
 
     def test_only_those_who_failed_are_reported(self) -> None:
@@ -78,3 +81,100 @@ class BounceTests(DispatcherTestCase):
         message = stage.accept()
         self.assertEqual(stage.summary(message).state, "failed")
         self.assertIn("no route takes a bounce", str(stage.events.of("relay.warning")[0]["text"]))
+
+    def test_all_or_the_header(self) -> None:
+        """RET=FULL gets the whole mail back, HDRS and nothing the header (RFC 3461 §4.3)."""
+        for parameters, whole in (({"RET": "FULL"}, True), ({"RET": "HDRS"}, False), ({}, False)):
+            stage = self.stage(ScriptedProvider("one", [Failed("no")]))
+            stage.accept(parameters=parameters)
+            body = stage.posted[0].body
+            self.assertEqual((b"Hello" in body, b"message/rfc822" in body), (whole, whole), parameters)
+
+    def test_too_large_to_go_back(self) -> None:
+        """Above the limit the header goes back, and the letter says so."""
+        for largest, whole in ((len(LONG), True), (len(LONG) - 1, False)):
+            settings = evolve(BOUNCES, largest=largest)
+            stage = self.stage(ScriptedProvider("one", [Failed("no")]), bounces=settings)
+            stage.accept(parameters={"RET": "FULL"}, body=LONG)
+            self.assertEqual(b"xxxxx" in stage.posted[0].body, whole)
+            said = b"too large for that" in b" ".join(stage.posted[0].body.split())
+            self.assertEqual(said, not whole)
+
+    def test_what_the_sender_called_it(self) -> None:
+        """ENVID comes back, and the recipients as the sender wrote them."""
+        stage = self.stage(ScriptedProvider("one", [Failed("no")]))
+        stage.accept(parameters={"ENVID": "QQ+2B1"})
+        self.assertIn(b"\r\nOriginal-Envelope-Id: QQ+1\r\n", stage.posted[0].body)
+
+    def test_nobody_wants_to_know(self) -> None:
+        """NOTIFY=NEVER: the mail fails, and no report is made."""
+        stage = self.stage(ScriptedProvider("one", [Failed("no")]))
+        message = stage.accept(notify="NEVER")
+        self.assertEqual((stage.posted, stage.summary(message).state), ([], "failed"))
+
+
+class SuccessTests(DispatcherTestCase):
+    def test_who_asked_hears_of_it(self) -> None:
+        """In the mail's own settlement: relayed, for whoever takes it reports no further; only the header."""
+        stage = self.stage(ScriptedProvider("one", [Delivered("id-7")]), bounces=evolve(BOUNCES, copy="p@x"))
+        message = stage.accept(notify="SUCCESS", parameters={"RET": "FULL"})
+        (told,) = stage.posted
+        self.assertEqual(told.draft.bounce_of, message)
+        self.assertEqual(told.draft.envelope.addresses, ("scan@example.com",))
+        self.assertIn(b"\r\nAction: relayed\r\nStatus: 2.0.0\r\n", told.body)
+        self.assertIn(b"taken as id-7", told.body)
+        self.assertNotIn(b"Hello", told.body)
+        self.assertEqual(stage.summary(message).state, "delivered")
+        self.assertEqual(stage.events.of("message.bounced"), [])
+        self.assertEqual(
+            stage.events.of("message.notified"),
+            [{"id": "M1.1", "provider": "one", "to": "scan@example.com", "kind": "success", "notice": "B1"}],
+        )
+
+    def test_who_did_not_ask_does_not(self) -> None:
+        """Nor when only of failures."""
+        stage = self.stage()
+        for notify in ("", "NEVER", "FAILURE,DELAY"):
+            stage.accept(notify=notify)
+        stage.accept(notify="SUCCESS", sender="")
+        self.assertEqual(stage.posted, [])
+
+    def test_who_took_it_over_tells_it(self) -> None:
+        """A server that offered DSN has the duty now."""
+        stage = self.stage(ScriptedProvider("one", [Delivered("7", "250 ok", reports=True)]))
+        stage.accept(notify="SUCCESS")
+        self.assertEqual(stage.posted, [])
+
+    def test_with_the_failures(self) -> None:
+        """One report, an action for each recipient; nothing of who is still open."""
+        results = {"a@x.org": Delivered(), "b@x.org": Failed("no"), "c@x.org": Later("busy")}
+        stage = self.stage(ScriptedProvider("one", [results]))
+        stage.accept(*results, notify="SUCCESS,FAILURE", parameters={"RET": "FULL"})
+        (told,) = stage.posted
+        self.assertEqual(len(stage.events.of("message.bounced")), 1)
+        actions = [line for line in told.body.split(b"\r\n") if line.startswith((b"Final", b"Action"))]
+        self.assertEqual(
+            actions,
+            [
+                b"Final-Recipient: rfc822; a@x.org",
+                b"Action: relayed",
+                b"Final-Recipient: rfc822; b@x.org",
+                b"Action: failed",
+            ],
+        )
+        self.assertIn(b"Hello", told.body)
+        stage.clock.advance(60)
+        _, later = stage.posted
+        self.assertIn(b"\r\nSubject: Mail Was Handed On\r\n", later.body)
+        self.assertIn(b"c@x.org", later.body)
+
+
+class LoopTests(DispatcherTestCase):
+    def test_a_provider_that_refuses_everything(self) -> None:
+        """A bounce that the same provider refuses ends as failed, and is the last mail."""
+        one = ScriptedProvider("one", [Failed("no")] * 10)
+        stage = self.stage(one)
+        message = stage.accept(sender="MAILER-DAEMON@example.com", notify="SUCCESS,FAILURE,DELAY")
+        stage.clock.advance(86400)
+        self.assertEqual([stage.summary(each).state for each in (message, "B1")], ["failed", "failed"])
+        self.assertEqual((len(stage.posted), len(one.sent)), (1, 2))

@@ -90,9 +90,9 @@ class Counter:
             defer_to_thread=self._aside,
         )
 
-    def incoming(self, *addresses: str, plan: Plan | None = None) -> Incoming:
+    def incoming(self, *addresses: str, plan: Plan | None = None, notify: str = "") -> Incoming:
         self._count += 1
-        to = recipients(*(addresses or ("a@x.org",)))
+        to = recipients(*(addresses or ("a@x.org",)), notify=notify)
         draft = Draft(
             id=f"M{self._count}",
             envelope=Envelope(sender="scan@example.com", recipients=to),
@@ -103,9 +103,11 @@ class Counter:
         planned = [Planned(route="default", provider=name, lane="", recipients=to)]
         return self.synchronous.within(self.seconds)(draft, plan or (lambda *_: planned))
 
-    def mail(self, *addresses: str, body: bytes = MAIL, plan: Plan | None = None) -> Deferred[Reply]:
+    def mail(
+        self, *addresses: str, body: bytes = MAIL, plan: Plan | None = None, notify: str = ""
+    ) -> Deferred[Reply]:
         """Send a mail; return what its client will hear."""
-        incoming = self.incoming(*addresses, plan=plan)
+        incoming = self.incoming(*addresses, plan=plan, notify=notify)
         incoming.write(body)
         return Deferred.fromCoroutine(incoming.finish())
 
@@ -542,6 +544,34 @@ class RestTests(CounterTestCase):
             self.assertIn(b"b@x.org", report)
             self.assertIn(outcome.why.encode(), report)
             self.assertNotIn(b"a@x.org", report)
+
+    def test_a_success_is_told(self) -> None:
+        """Who asked for it (RFC 3461) gets it by the spool, or without one at once; nobody else does."""
+        counter = self.counter(spool=True)
+        self.assertReply(counter.mail(notify="SUCCESS"), 250, "2.0.0")
+        [line] = counter.queued()
+        self.assertEqual((line.message, line.sender, line.subject), ("B1", "", "Mail Was Handed On"))
+        counter = self.counter()
+        self.assertReply(counter.mail(notify="SUCCESS"), 250, "2.0.0")
+        self.assertReply(counter.mail(notify="FAILURE"), 250, "2.0.0")
+        self.assertReply(counter.mail(), 250, "2.0.0")
+        told = [body for delivery, body in counter.providers["one"].sent if delivery.bounce_of]
+        self.assertEqual(len(told), 1)
+        self.assertIn(b"Action: relayed", told[0])
+
+    def test_failures_and_successes_in_one(self) -> None:
+        """What a mixed result means for each is told in one report."""
+        one = ScriptedProvider("one", [{"a@x.org": Delivered("op-1"), "b@x.org": Failed("no")}])
+        for spool in (True, False):
+            one.answers.append({"a@x.org": Delivered("op-1"), "b@x.org": Failed("no")})
+            counter = self.counter(one, spool=spool)
+            counter.mail("a@x.org", "b@x.org", notify="SUCCESS,FAILURE")
+            if spool:
+                [claim] = done(counter.spool.claim()).claims
+                report = done(counter.spool.body(claim.delivery).whole())
+            else:
+                report = one.sent[-1][1]
+            self.assertEqual((report.count(b"Action: relayed"), report.count(b"Action: failed")), (1, 1))
 
     def test_a_bounce_that_fails(self) -> None:
         """It is tried once, and then the log is all that knows."""

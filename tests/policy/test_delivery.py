@@ -56,6 +56,17 @@ class TransactionTests(DeliveryCase):
         self.assertTrue(incoming.body.endswith(b" +0000\r\n"))
         self.assertEqual(incoming.body.count(b"Received:"), 1)
 
+    def test_the_first_wishes_hold(self):
+        """A recipient who comes again, with other wishes for reports (RFC 3461), is one, with the first."""
+        avatar = self.avatar()
+        avatar.mail("a@b.org", {})
+        avatar.rcpt("x@y.org", {"NOTIFY": "NEVER", "ORCPT": "rfc822;one"})
+        avatar.rcpt("x@Y.org", {"NOTIFY": "SUCCESS", "ORCPT": "rfc822;two"})
+        self.assertEqual(
+            avatar.data().draft.envelope.recipients,
+            (Recipient(address="x@y.org", notify="NEVER", orcpt="rfc822;one"),),
+        )
+
     def test_back_pressure(self):
         """If the store wants to pause at the first bytes, the body's place is told when it may go on."""
         self.store.pressure = Deferred()

@@ -1,6 +1,7 @@
+from attrs import evolve
 from twisted.internet.error import DNSLookupError
 
-from smtprelay.message import Blocked, Deferred, Delivered, Failed, Uncertain
+from smtprelay.message import Blocked, Deferred, Delivered, Envelope, Failed, Recipient, Uncertain
 from smtprelay.testing.smtp import CUT, KEYWORDS, SILENCE, Pause, SmtpSink
 from tests.providers.smarthost_wiring import Case, Joined, Stored, delivery, refused
 
@@ -13,12 +14,30 @@ class TransactionTests(Case):
         """Every recipient gets the server's id; the server gets the envelope and the body."""
         joined = Joined()
         results = self.successResultOf(joined.start(delivery(A, B), Stored(b"X: y\r\n\r\n.dot\r\n")))
-        said = Delivered("sunk", "250 2.0.0 Ok: queued as sunk")
+        said = Delivered("sunk", "250 2.0.0 Ok: queued as sunk", reports=True)
         self.assertEqual(results, {A: said, B: said})
         [message] = joined.sink.messages
         self.assertEqual((message.sender, message.recipients), ("a@example.com", (A, B)))
         self.assertEqual(message.body, b"X: y\r\n\r\n.dot\r\n")
         self.assertEqual(message.wire, b"X: y\r\n\r\n..dot\r\n.\r\n")
+
+    def test_wishes_are_handed_on(self) -> None:
+        """A server with DSN is told what the sender asked for, and reports from there on; no other is."""
+        asked = Envelope(
+            sender="a@example.com",
+            recipients=(Recipient(address=A, notify="SUCCESS,DELAY", orcpt="rfc822;b+2Bx@y"),),
+            parameters={"RET": "HDRS", "ENVID": "Q+2B1"},
+        )
+        for keywords, mail, rcpt in (
+            (("DSN",), " RET=HDRS ENVID=Q+2B1", " NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b+2Bx@y"),
+            ((), "", ""),
+        ):
+            joined = Joined(SmtpSink(keywords=keywords))
+            outcome = self.one(joined, evolve(delivery(A), envelope=asked))
+            self.assertEqual(outcome.reports, bool(keywords))
+            [message] = joined.sink.messages
+            self.assertEqual(message.mail, f"MAIL FROM:<a@example.com>{mail}")
+            self.assertEqual(message.rcpts, (f"RCPT TO:<{A}>{rcpt}",))
 
     def test_each_recipient_its_own(self) -> None:
         """A recipient that is refused does not keep the others from their mail."""

@@ -35,9 +35,12 @@ class Understood(SynchronousTestCase):
             self.assertEqual(read(line).argument, address, line)
 
     def test_parameters(self):
-        """Parameters have upper-case keys; one without value is empty; BODY is in upper case."""
-        command = read(b"MAIL FROM:<a@b.test> size=100 BODY=8bitmime SMTPUTF8")
-        self.assertEqual(command.parameters, {"SIZE": "100", "BODY": "8BITMIME", "SMTPUTF8": ""})
+        """Parameters have upper-case keys; one without value is empty; BODY and RET are in upper case."""
+        command = read(b"MAIL FROM:<a@b.test> size=100 BODY=8bitmime SMTPUTF8 ret=Hdrs ENVID=aB")
+        self.assertEqual(
+            command.parameters,
+            {"SIZE": "100", "BODY": "8BITMIME", "SMTPUTF8": "", "RET": "HDRS", "ENVID": "aB"},
+        )
 
     def test_parameters_behind_a_bare_path(self):
         """A path without brackets may be followed by parameters."""

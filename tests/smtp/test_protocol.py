@@ -46,7 +46,14 @@ class Mail(SynchronousTestCase):
         line = Site(size=1000).connect()
         self.assertEqual(
             line.say("EHLO x"),
-            ["250-relay.test", "250-PIPELINING", "250-SIZE 1000", "250-8BITMIME", "250 ENHANCEDSTATUSCODES"],
+            [
+                "250-relay.test",
+                "250-PIPELINING",
+                "250-SIZE 1000",
+                "250-8BITMIME",
+                "250-ENHANCEDSTATUSCODES",
+                "250 DSN",
+            ],
         )
         self.assertEqual(line.say("HELO x"), ["250 relay.test"])
 

@@ -158,6 +158,14 @@ class SpoolMachine(RuleBasedStateMachine):
     def settlements(self, claim):
         return SpoolMachine._settlements(self, claim)
 
+    @rule(age=st.sampled_from([0, 60, 5000]))
+    def notify(self, age):
+        for each in done(self.spool.overdue(self.clock.seconds() - age, limit=2)).deliveries:
+            notice = self.bounce()
+            assert done(self.spool.notify(each.delivery, notice))
+            assert not done(self.spool.notify(each.delivery, notice))
+            self.remember(notice.draft)
+
     def bounce(self):
         draft, planned = self.new([(("b", "box"), ["s@e.org"])], sender="")
         return NewMessage(draft=draft, body=b"Sorry", planned=planned)

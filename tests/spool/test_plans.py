@@ -24,8 +24,8 @@ from smtprelay.message import (
     Recipient,
     Window,
 )
-from smtprelay.queue import Block, Detour, Edit, Selection, Settlement
-from smtprelay.spool import claim, history, query, recover, settle
+from smtprelay.queue import Block, Detour, Edit, NewMessage, Selection, Settlement
+from smtprelay.spool import claim, history, notice, query, recover, settle
 from smtprelay.spool.accept import Arrival, accept, forget_chunks, store_chunk
 from smtprelay.spool.connection import Cursor, Transaction
 from smtprelay.spool.edit import edit
@@ -48,8 +48,8 @@ ABOUT_ALL = (
 )
 
 
-#: What reads all there is: one row of constants, an index of just what is asked for.
-HARMLESS = ("CONSTANT ROW", "SCAN v", "SCAN d USING INDEX delivery_failed")
+#: What reads all there is: one row of constants, a page, an index of just what is asked for.
+HARMLESS = ("CONSTANT ROW", "SCAN v", "SCAN page_of_", "SCAN d USING INDEX delivery_failed")
 
 
 class Explaining:
@@ -125,12 +125,22 @@ class PlanTests(SynchronousTestCase):
         self.run_one(settle.set_block, Block(provider="other", lane="box", until=9e9, reason="401"))
         self.run_one(claim.claim, 4)
         self.go_round()
+        late = self.run_one(notice.overdue, 9e9, ("", 0), 2).deliveries[0]
+        self.assertTrue(self.run_one(notice.notify, late.delivery, self.report()))
         self.run_one(recover.recover)
         self.run_one(recover.reclaim)
         self.operator()
         self.run_one(store_chunk, "M99", 1, b"x")
         self.run_one(forget_chunks, "M99")
         self.run_one(history.sweep, 9e9, 10)
+
+    def report(self) -> NewMessage:
+        recipients = (Recipient(address="s@x.org"),)
+        draft = Draft(
+            id="N1", envelope=Envelope(sender=""), client=Client(address="127.0.0.1"), received=self.now
+        )
+        planned = [Planned(route="r", provider="main", lane="", recipients=recipients)]
+        return NewMessage(draft=draft, body=b"Late", planned=planned)
 
     def go_round(self) -> None:
         detour = Detour(
@@ -173,6 +183,17 @@ class PlanTests(SynchronousTestCase):
         }
         self.assertEqual("", "\n".join(f"{sql}: {plan}" for sql, plan in scans.items()))
         self.assertGreater(len(plans), 50)
+
+    def test_what_is_late_comes_in_order_from_the_index(self) -> None:
+        """A page of what is late looks at the oldest of each state, and at no other."""
+        self.a_day()
+        (plan,) = [plan for sql, plan in self.connection.plans.items() if "UNION ALL" in sql]
+        searches = [step for step in plan if "SEARCH d " in step]
+        self.assertEqual(4, len(searches), plan)
+        for step in searches:
+            self.assertIn("USING INDEX delivery_alive (state=? AND message>?)", step)
+        # Within one message its deliveries are sorted, which stops when the page is full.
+        self.assertEqual([], [s for s in plan if "TEMP B-TREE FOR ORDER BY" in s])
 
     def test_what_is_due_comes_in_order_from_the_index(self) -> None:
         """To take the first of a hundred thousand, none of the others is looked at or sorted."""

@@ -16,6 +16,7 @@ from smtprelay.spool.pgconnection import PostgresConnection
 from smtprelay.spool.postgres import open_postgres
 from smtprelay.spool.settle import settle
 from tests.behaviours.spool import SpoolContract
+from tests.behaviours.spool_notice import report_on
 from tests.behaviours.spool_stories import PACES, SpoolStories, done
 from tests.postgres import new_spool_url, server_url
 from tests.recording import Recording
@@ -76,6 +77,25 @@ class NodesTests(Shared, TestCase):
     async def assert_sound(self, spool):
         """Count everything anew."""
         self.assertEqual([], await spool._reader.do(check))
+
+    def test_only_one_node_tells_of_a_delay(self):
+        """All look for what is late; whoever is first tells it."""
+
+        async def story(*nodes):
+            await self.send(nodes[0])
+            self.clock.advance(11)
+            pages = [await node.overdue(self.clock.seconds() - 10) for node in nodes]
+            late = [page.deliveries[0].delivery for page in pages]
+            told = await gatherResults(
+                [
+                    Deferred.fromCoroutine(node.notify(late[n], report_on(late[n].message, n)))
+                    for n, node in enumerate(nodes)
+                ]
+            )
+            self.assertEqual([False, False, True], sorted(told))
+            self.assertEqual(2, len(await nodes[0].list(Selection())))
+
+        return self.with_nodes(story, number=3)
 
     def test_any_node_takes_any_mail(self):
         """What one node accepted another one claims, reads and settles."""

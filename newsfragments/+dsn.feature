@@ -1,0 +1,1 @@
+Delivery status notifications (RFC 3461, RFC 3464): ``RET``, ``ENVID``, ``NOTIFY`` and ``ORCPT`` are obeyed, and handed on to a smarthost that knows them; ``bounces.delay_notice`` tells senders of mail that still waits; ``bounces.via`` may name several providers, in the order of failover. See ``docs/bounces.rst``.

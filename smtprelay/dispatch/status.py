@@ -1,0 +1,52 @@
+"""
+The part of a report that a program reads: ``message/delivery-status`` (RFC 3464 §2). Pure.
+"""
+
+import re
+from typing import Final
+
+from smtprelay.dispatch.notice import DELAYED, RELAYED, Notice, Report
+from smtprelay.dispatch.wording import ascii_only, clean, date, from_xtext, lines, reason, typed, wrapped
+
+#: The reply in what a provider that speaks SMTP said.
+_REPLY: Final = re.compile(r"(?:^|: )([245]\d\d .*)", re.ASCII | re.DOTALL)
+
+
+def status(notice: Notice, hostname: str) -> bytes:
+    """Return the fields of ``notice``, a group for the message and one for each recipient."""
+    envelope_id = ascii_only(from_xtext(notice.envelope_id))
+    return lines(
+        *([f"Original-Envelope-Id: {envelope_id}"] if envelope_id else ()),
+        f"Reporting-MTA: dns; {hostname}",
+        f"X-Smtprelay-Queue-Id: {clean(notice.message)}",
+        f"Arrival-Date: {date(notice.received)}",
+        "",
+        *[line for report in notice.reports for line in (*_recipient(notice, report), "")],
+    )
+
+
+def _recipient(notice: Notice, report: Report) -> list[str]:
+    fields = [
+        *_original(report.recipient.orcpt),
+        f"Final-Recipient: {typed(report.recipient.address)}",
+        f"Action: {report.action}",
+        f"Status: {report.status}",
+    ]
+    reply = _REPLY.search(report.why) if notice.remote else None
+    if reply:
+        fields.append(f"Remote-MTA: dns; {ascii_only(notice.remote)}")
+    # Of a success there is nothing to diagnose (RFC 3464 §2.3.6).
+    if report.action != RELAYED and report.why:
+        words = f"smtp; {reply[1]}" if reply else f"X-Smtprelay; {report.why}"
+        fields += wrapped(f"Diagnostic-Code: {ascii_only(reason(words))}", "", "    ")
+    if notice.attempted is not None:
+        fields.append(f"Last-Attempt-Date: {date(notice.attempted)}")
+    if notice.until is not None and report.action == DELAYED:
+        fields.append(f"Will-Retry-Until: {date(notice.until)}")
+    return fields
+
+
+def _original(orcpt: str) -> list[str]:
+    kind, _, address = orcpt.partition(";")
+    decoded = ascii_only(from_xtext(address))
+    return [f"Original-Recipient: {ascii_only(kind)}; {decoded}"] if decoded else []

@@ -7,19 +7,19 @@ JOBS ?= 2
 BIN := .venv/bin
 STYLED := $(wildcard smtprelay tests bench twisted setup.py)
 # The long forms, and what needs system packages, have targets of their own.
-APART := interop crash __pycache__
+APART := interop crash faults __pycache__
 SUITES := $(filter-out $(APART),$(notdir $(patsubst %/,%,$(wildcard tests/*/))))
 MODULES := $(patsubst tests/%.py,%,$(wildcard tests/test_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench crash interop clean
+.PHONY: help demo test lint bench crash faults interop clean
 
 help:
 	@echo 'make demo     try it out: no configuration, no cloud, nothing leaves this machine'
 	@echo 'make test     all tests that need nothing but Python'
 	@echo 'make lint     ruff and mypy'
 	@echo 'make interop  against other mail software (see .ci/run for the packages)'
-	@echo 'make bench | crash   the long forms'
+	@echo 'make bench | crash | faults   the long forms; faults needs a C compiler'
 	@echo 'make clean    remove what these made, .venv too'
 
 demo: .venv/runtime
@@ -33,7 +33,7 @@ lint: .venv/dev
 	$(BIN)/ruff format --check $(STYLED)
 	$(BIN)/mypy
 
-interop crash: .venv/dev
+interop crash faults: .venv/dev
 	$(BIN)/trial tests.$@
 
 bench: .venv/dev

@@ -159,6 +159,9 @@ class Families:
         self.commits = histogram("spool_commit_duration_seconds", "Commit and sync.", _COMMIT_SECONDS)()
         self.groups = histogram("spool_commit_operations", "Operations in a commit.", _OPERATIONS)()
         self.spool_errors = count("spool_errors", "Operations that failed.", "operation")
+        self.spool_full = gauge("spool_full", "1 while it refuses mail for want of room.")()
+        self.spool_limit_bytes = gauge("spool_limit_bytes", "So much content it may hold.")()
+        self.spool_limit_messages = gauge("spool_limit_messages", "So many deliveries may wait.")()
         self.recovered = count("spool_recovered_messages", "Deliveries found after a crash.", "outcome")
         # dispatch
         self.attempts = count("delivery_attempts", "Attempts that ended.", "provider", "result")

@@ -304,6 +304,31 @@ class Spool(Protocol):
     async def stock(self) -> Stock:
         """Count what lies in the spool, at a cost that does not grow with it."""
 
+    async def stepped(self, seconds: float) -> None:
+        """
+        Put right what was written before our clock was put forward by ``seconds``; negative is back.
+
+        No mail is older for it, and what waits still goes when it would have gone.
+        """
+
+    def refusal(self, size: int = 0) -> Reply | None:
+        """
+        Return why a message of ``size`` bytes cannot be taken now, or ``None`` if there is room for it.
+
+        It costs nothing. What we write ourselves (a bounce) is not asked about.
+        """
+
+    @property
+    def complaint(self) -> str:
+        """Why no mail is taken now: it is full, or the last write failed; ``""`` while all is well."""
+
+    async def look(self) -> None:
+        """
+        See how much room there is, and whether what failed works again. It never raises.
+
+        To be called about once a second; :meth:`refusal` and :attr:`complaint` are as old as the last call.
+        """
+
     async def close(self) -> None:
         """Finish what is waiting to be committed and let go of the files."""
 

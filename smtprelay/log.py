@@ -61,6 +61,9 @@ EVENTS: Final[dict[str, Kind]] = {
     "spool.recovered": Kind(LogLevel.info, "{deliveries} deliveries taken up again after a crash"),
     "spool.reclaimed": Kind(LogLevel.warn, "{deliveries} deliveries taken over from a node that is gone"),
     "spool.failed": Kind(LogLevel.error, "spool: {operation}: {reason}"),
+    "spool.writable": Kind(LogLevel.info, "the spool can be written again"),
+    "spool.full": Kind(LogLevel.error, "the spool is full: {reason}"),
+    "spool.room": Kind(LogLevel.info, "the spool has room again"),
     "queue.edited": Kind(LogLevel.info, "{who}: {action} of {ids}: {why}"),
     # dispatch
     "attempt.started": Kind(LogLevel.debug, "{id}: attempt {attempt} at {provider}"),

@@ -70,6 +70,8 @@ class Metrics:
             "spool.recovered": self._recovered,
             "spool.reclaimed": self._reclaimed,
             "spool.failed": self._spool_failed,
+            "spool.full": lambda _: self.families.spool_full.set(1),
+            "spool.room": lambda _: self.families.spool_full.set(0),
             "attempt.started": self._started,
             "attempt.ended": self._ended,
             "attempt.crashed": self._landed,
@@ -129,6 +131,11 @@ class Metrics:
             self._blocked.setdefault(provider, set())
             self._set_up(provider)
             self.families.in_flight(provider).set(0)
+
+    def limits(self, size: int, messages: int) -> None:
+        """Show the limits of the spool."""
+        self.families.spool_limit_bytes.set(size)
+        self.families.spool_limit_messages.set(messages)
 
     def lag(self, seconds: float) -> None:
         """Note by how much the reactor was late."""

@@ -134,6 +134,9 @@ class SpoolLimit:
     """
     Beyond these nothing more is accepted (452), while delivery goes on.
 
+    :ivar bytes: of what the spool holds, history included.
+    :ivar messages: that wait; one with several routes, or more recipients than a provider takes at once,
+        counts as the several deliveries it becomes.
     :ivar free: the part of the file system that stays free.
     """
 

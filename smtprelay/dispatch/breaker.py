@@ -64,6 +64,11 @@ class Breaker:
         if stop is not None:
             self._stops[stop.provider, stop.lane] = stop
 
+    def stepped(self, seconds: float) -> None:
+        """Move all times by ``seconds``: the clock was put."""
+        self._lanes.stepped(seconds)
+        self._stops = {key: evolve(stop, until=stop.until + seconds) for key, stop in self._stops.items()}
+
     def _of(self, provider: str, lane: str) -> list[Block]:
         """Return the stops that concern a lane: its own, and that of its whole provider."""
         if not self._stops:

@@ -59,7 +59,7 @@ class Dispatcher:
         self._events = events
         self._jitter = jitter
         self._renew_every = lease / 3.0
-        lanes = Lanes(events)
+        lanes = self._lanes = Lanes(events)
         self._probes = Probes(spool, providers, lanes, clock, events)
         self._detours = Detours(spool, providers, routes, lanes, clock=clock, events=events)
         self._attempts = Attempts(
@@ -95,6 +95,12 @@ class Dispatcher:
         self._begin(claims)
         if not claims:
             self._wake()
+
+    def stepped(self, seconds: float) -> None:
+        """Put all times right when the clock was put forward by ``seconds``, or back; then ask the spool."""
+        self._lanes.stepped(seconds)
+        self._watch("step", self._spool.stepped(seconds))
+        self._wake()
 
     def stop(self, bound: float) -> Deferred[None]:
         """

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.python.failure import Failure
 
 from smtprelay import headers
+from smtprelay.budget import Budget
 
 #: Bytes of one message that are held in memory.
 MOST_IN_MEMORY: Final = 1 << 20
@@ -29,12 +30,14 @@ class Holding:
     """
     Takes a body while it arrives; then it is a :class:`smtprelay.interfaces.Body`.
 
+    :param budget: of memory; when it is used up the file begins at one chunk.
     :ivar size: bytes so far.
     """
 
-    def __init__(self, defer_to_thread: DeferToThread) -> None:
+    def __init__(self, defer_to_thread: DeferToThread, budget: Budget | None = None) -> None:
         self.size = 0
         self._defer_to_thread = defer_to_thread
+        self._budget = budget or Budget()
         self._parts: list[bytes] = []
         self._held = 0
         self._start = b""
@@ -51,7 +54,9 @@ class Holding:
             return None
         self._parts.append(chunk)
         self._held += len(chunk)
-        return self._spill() if self._held > (CHUNK if self._spilled else MOST_IN_MEMORY) else None
+        self._budget.take(len(chunk))
+        short = self._spilled or self._budget.exceeded
+        return self._spill() if self._held > (CHUNK if short else MOST_IN_MEMORY) else None
 
     async def complete(self) -> None:
         """
@@ -82,7 +87,7 @@ class Holding:
 
     def close(self) -> None:
         """Let go of it; nothing is read any more."""
-        self._parts = []
+        self._let_go()
         if self._spilled:
             self._turn.run(self._defer_to_thread, self._discard).addErrback(_ignored)
 
@@ -94,7 +99,8 @@ class Holding:
         if not self._spilled:
             self._spilled = True
             self._start = headers.block(content)
-        return self._turn.run(self._defer_to_thread, self._append, content).addErrback(self._failed)
+        stored = self._turn.run(self._defer_to_thread, self._append, content).addErrback(self._failed)
+        return stored.addCallback(lambda _: self._budget.give_back(len(content)))
 
     async def _read(self, start: int, count: int) -> bytes:
         if not self._spilled:
@@ -105,6 +111,11 @@ class Holding:
     def _failed(self, failure: Failure) -> None:
         """Remember it; the sender is told at the end of the data."""
         self._fault = self._fault or failure.value
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._budget.give_back(self._held)
+        self._held = 0
         self._parts = []
 
     # --- on a thread

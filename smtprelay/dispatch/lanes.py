@@ -9,7 +9,7 @@ as if it had been blocked.
 
 from collections.abc import Collection
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from smtprelay.dispatch.retry import honoured, probe_delay
 from smtprelay.interfaces import Events
@@ -96,6 +96,10 @@ class Lanes:
         """Tell whether a lane is known to be blocked, and not only paused or open."""
         stop = self._stops.get((provider, lane))
         return stop is not None and stop.times > 0
+
+    def stepped(self, seconds: float) -> None:
+        """Move all times by ``seconds``: the clock was put."""
+        self._stops = {key: evolve(stop, until=stop.until + seconds) for key, stop in self._stops.items()}
 
     def all_stopped(self, now: float) -> frozenset[tuple[str, str]]:
         """Return the lanes that are stopped now, as far as we know."""

@@ -12,7 +12,7 @@ from typing import Final
 from attrs import evolve, field, frozen
 
 from smtprelay.dispatch.failover import Place
-from smtprelay.dispatch.retry import FIRST_RESOLVE, delay, honoured
+from smtprelay.dispatch.retry import FIRST_RESOLVE, SPOOL_AGAIN, delay, honoured
 from smtprelay.message import (
     Blocked,
     Claim,
@@ -146,7 +146,7 @@ def crashed(case: Case, reason: str) -> Verdict:
 
     It may have happened after the body was sent, so the next attempt resolves this one first.
     """
-    settlement = _in_trouble(case, reason, held=False)
+    settlement = _in_trouble(case, reason)
     return Verdict(settlement=evolve(settlement, uncertain=True), outcome="crashed")
 
 
@@ -157,22 +157,28 @@ def unreadable(case: Case, results: Results, reason: str, *, gone: bool) -> Verd
     Without its body the provider has not taken the mail, and what it said, except that somebody has it
     already, is not about the mail.
 
-    :param gone: it will never be readable; else it is tried again.
+    :param gone: it will never be readable, and is held; else the spool is in trouble, which is no fault
+        of this mail: it is tried until that is over.
     """
     outcomes = {address: each for address, each in results.items() if isinstance(each, Delivered)}
-    settlement = evolve(
-        _in_trouble(case, f"the body cannot be read: {reason}", held=gone),
+    claim = case.claim
+    settlement = Settlement(
+        state="held" if gone else "deferred",
         outcomes=outcomes,
         closed=dict.fromkeys(outcomes, "delivered"),
-        uncertain=case.claim.uncertain,
+        reason=f"the body cannot be read: {reason}",
+        due=None if gone else case.now + delay(SPOOL_AGAIN, claim.attempt - 1, case.chance),
+        tries=claim.tries,
+        errors=claim.errors,
+        uncertain=claim.uncertain,
     )
     return Verdict(settlement=settlement, outcome="unreadable")
 
 
-def _in_trouble(case: Case, reason: str, *, held: bool) -> Settlement:
+def _in_trouble(case: Case, reason: str) -> Settlement:
     """Try it again later, but not for ever."""
     errors = case.claim.errors + 1
-    held = held or errors >= MOST_ERRORS
+    held = errors >= MOST_ERRORS
     return Settlement(
         state="held" if held else "deferred",
         outcomes={},

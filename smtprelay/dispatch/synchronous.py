@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from smtprelay import headers
+from smtprelay.budget import Budget
 from smtprelay.dispatch import answer
 from smtprelay.dispatch.attempt import BodyAtHand
 from smtprelay.dispatch.direct import Direct
@@ -41,6 +42,7 @@ class Synchronous:
     The synchronous deliveries of all listeners.
 
     :param defer_to_thread: for the bodies that are too large for the memory.
+    :param budget: of memory.
     """
 
     def __init__(
@@ -51,12 +53,14 @@ class Synchronous:
         clock: IReactorTime,
         events: Events,
         defer_to_thread: DeferToThread,
+        budget: Budget | None = None,
     ) -> None:
         self.direct = direct
         self.remainder = remainder
         self.clock = clock
         self.events = events
         self.defer_to_thread = defer_to_thread
+        self.budget = budget or Budget()
         self._flights: dict[Deferred[Any], Patience] = {}
         self._closing: float | None = None
         self._landed: Deferred[None] | None = None
@@ -86,6 +90,12 @@ class Synchronous:
         landed.addCallback(stopped)
         self._see_whether_landed()
         return landed
+
+    def stepped(self, seconds: float) -> None:
+        """Move all times by ``seconds``: the clock was put."""
+        self.direct.breaker.stepped(seconds)
+        if self._closing is not None:
+            self._closing += seconds
 
     def allowed(self, seconds: float) -> float:
         """Return how many of ``seconds`` a delivery that begins now may take."""
@@ -149,7 +159,7 @@ class SynchronousIncoming:
         self._plan = plan
         self._all = synchronous
         self._seconds = seconds
-        self._body = Holding(synchronous.defer_to_thread)
+        self._body = Holding(synchronous.defer_to_thread, synchronous.budget)
         self._reply: Deferred[Reply] = Deferred()
         self._deadline: IDelayedCall | None = None
 

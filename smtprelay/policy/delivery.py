@@ -44,6 +44,7 @@ class Desk:
     :ivar receive: the spool's ``incoming``, or synchronous delivery.
     :ivar new_id: makes the id of a message.
     :ivar clock: seconds since the epoch, as the reactor's.
+    :ivar admits: why no message of so many bytes can be taken now; asked at MAIL and before the content.
     """
 
     listener: ListenerPolicy
@@ -51,11 +52,13 @@ class Desk:
     receive: Receive
     new_id: Callable[[], str]
     clock: IReactorTime
+    admits: Callable[[int], Reply | None] = lambda _: None
 
 
 @define
 class _Transaction:
     sender: str
+    size: int
     parameters: Mapping[str, str]
     recipients: dict[str, Recipient] = field(factory=dict)
     ways: tuple[str, ...] = ()
@@ -91,9 +94,10 @@ class EnvelopeDelivery:
         if self._refusal is not None:
             raise Refused(self._refusal)
         sender = rules.sender(self._desk.listener, self._user, sender)
-        rules.declared_size(self._desk.listener, parameters.get("SIZE", ""))
+        size = rules.declared_size(self._desk.listener, parameters.get("SIZE", ""))
+        self._check_room(size)
         travelling = {name: value for name, value in parameters.items() if name in TRAVELLING}
-        self._transaction = _Transaction(sender, travelling)
+        self._transaction = _Transaction(sender, size, travelling)
 
     def rcpt(self, recipient: str, parameters: Mapping[str, str]) -> None:
         """
@@ -122,6 +126,7 @@ class EnvelopeDelivery:
         if not transaction.recipients:
             raise Refused(_NO_RECIPIENT)
         self._transaction = None
+        self._check_room(transaction.size)
         draft = self._draft(transaction)
         incoming = self._desk.receive(draft, self._desk.router.plan(self._client, draft.envelope))
         return incoming, incoming.write(received(draft, self._desk.listener.hostname))
@@ -129,6 +134,11 @@ class EnvelopeDelivery:
     def forget(self) -> None:
         """Drop the transaction; the session is over."""
         self._transaction = None
+
+    def _check_room(self, size: int) -> None:
+        refusal = self._desk.admits(size)
+        if refusal is not None:
+            raise Refused(refusal)
 
     def _check_route(self, transaction: _Transaction, address: str) -> None:
         if self._desk.listener.one_delivery:

@@ -75,15 +75,16 @@ def recipient(listener: ListenerPolicy, user: User, address: str, parameters: Ma
     )
 
 
-def declared_size(listener: ListenerPolicy, size: str) -> None:
-    """Judge the SIZE that MAIL declared (RFC 1870 §6); ``""`` is none."""
+def declared_size(listener: ListenerPolicy, size: str) -> int:
+    """Return the SIZE that MAIL declared (RFC 1870 §6) in bytes; ``""`` is none, which is 0."""
     if not size:
-        return
+        return 0
     if not (size.isascii() and size.isdigit()):
         raise _refused(501, "5.5.4", "SIZE takes a number of bytes", "size")
     # A number too long to be read is too large as well.
     if listener.size is not None and (len(size) > 20 or int(size) > listener.size):  # noqa: PLR2004
         raise _refused(552, "5.3.4", f"At most {listener.size} bytes are taken here", "size")
+    return int(size[:20])
 
 
 def _who(user: User) -> str:

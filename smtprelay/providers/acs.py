@@ -28,7 +28,14 @@ from smtprelay.message import (
     Results,
     Uncertain,
 )
-from smtprelay.providers.acs_api import AcsApi, DeferToThread, NoCredentialsError, own_target, refusal
+from smtprelay.providers.acs_api import (
+    AcsApi,
+    DeferToThread,
+    NoCredentialsError,
+    content,
+    own_target,
+    refusal,
+)
 from smtprelay.providers.acs_keys import Credentials, content_hash, parse_connection_string
 from smtprelay.providers.acs_operation import follow, look
 from smtprelay.providers.acs_request import Visible, body_of, choose_sender, narrowed, reply_to
@@ -121,16 +128,16 @@ class Acs:
         A mail that names none of its recipients goes to each of them alone; their
         outcomes may differ.
         """
-        content = await body.whole()
+        stored = await body.whole()
         try:
-            mail = await self._aside(len(content), partial(read, content))
+            mail = await self._aside(len(stored), partial(read, stored))
         except TooComplexError as exc:
             return dict.fromkeys(delivery.envelope.addresses, Failed(str(exc), "5.6.0"))
         results: dict[str, Outcome] = {}
         pending: list[_Taken] = []
         obstacle: Outcome | None = None
         for request in _requests(delivery, mail):
-            sent = obstacle or await self._send(delivery, mail, len(content), request)
+            sent = obstacle or await self._send(delivery, mail, len(stored), request)
             if isinstance(sent, _Taken):
                 pending.append(sent)
                 continue
@@ -206,6 +213,9 @@ class Acs:
         now = self._clock.seconds()
         pause = retry_after(answer.header("Retry-After"), now)
         if answer.status == _ACCEPTED:
+            if not answer.header("Operation-Location") and "id" not in content(answer):
+                # Some other program in between may say 202, too; only the service names an operation.
+                return Uncertain("202 without the operation that the service names with it")
             return _Taken(request, self._api.target_of(answer, request.operation_id), pause)
         if answer.status in _REPEATED:
             # An operation id that was used before is refused too, if anything in the mail has changed.

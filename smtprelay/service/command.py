@@ -23,6 +23,7 @@ from smtprelay.log import Log, Telling
 from smtprelay.logwriter import Levels, make_observer
 from smtprelay.service.failure import CONFIG, StartFailed
 from smtprelay.service.relay import Relay
+from smtprelay.service.steps import ClockSteps
 from smtprelay.version import VERSION
 from smtprelay.web.mailbox import Mailbox
 
@@ -143,7 +144,13 @@ def build(
         # Some failures come at once, and twistd starts its services before the reactor.
         reactor.callWhenRunning(reactor.stop)
 
-    relay.started.addCallbacks(lambda _: ready(relay), tell)
+    def started(_: None) -> None:
+        clock = ClockSteps(reactor, relay.clock_stepped)
+        clock.startService()
+        reactor.addSystemEventTrigger("before", "shutdown", clock.stopService)
+        ready(relay)
+
+    relay.started.addCallbacks(started, tell)
     return relay
 
 

@@ -3,6 +3,7 @@ From the settings of a listener to a factory that speaks SMTP, with its policy b
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from attrs import frozen
@@ -11,6 +12,7 @@ from twisted.cred.portal import Portal
 from smtprelay.config import listeners
 from smtprelay.config.model import Config, Route
 from smtprelay.interfaces import Events, Provider, Receive
+from smtprelay.message import Reply
 from smtprelay.policy.access import Networks, Patterns
 from smtprelay.policy.checkers import AnonymousByNetwork, Users
 from smtprelay.policy.delivery import Desk
@@ -30,6 +32,7 @@ class Reception:
     :ivar rules: the routes' conditions, in their order.
     :ivar checker: knows the users, and remembers for all listeners who was verified or guessed wrong.
     :ivar receive: gives what takes the mail of a listener: the spool, or synchronous delivery.
+    :ivar admits: why a listener can take no message of so many bytes now, or ``None``.
     :ivar new_id: makes message ids.
     """
 
@@ -39,6 +42,7 @@ class Reception:
     users: Sequence[User]
     checker: Users
     receive: Callable[[listeners.Listener], Receive]
+    admits: Callable[[listeners.Listener, int], Reply | None]
     new_id: Callable[[], str]
     reactor: Any
     events: Events
@@ -53,6 +57,7 @@ class Reception:
             receive=self.receive(listener),
             new_id=self.new_id,
             clock=self.reactor,
+            admits=partial(self.admits, listener),
         )
         portal = Portal(Realm(desk, self.users), [AnonymousByNetwork(policy)])
         if policy.has_checkers:

@@ -15,6 +15,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import LoopingCall
 
+from smtprelay.budget import Budget
 from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Config
 from smtprelay.dispatch.dispatcher import Dispatcher
@@ -22,6 +23,7 @@ from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.dispatch.synchronous import Synchronous
 from smtprelay.interfaces import Events, Provider, Receive, Spool
 from smtprelay.log import Log, Telling
+from smtprelay.message import Reply
 from smtprelay.metrics import Metrics, watch_lag
 from smtprelay.policy.checkers import Users
 from smtprelay.policy.route import Router
@@ -35,6 +37,7 @@ from smtprelay.service.spools import open_spool
 from smtprelay.service.synchronous import build_synchronous
 from smtprelay.service.threads import Threads
 from smtprelay.spool.identity import new_id
+from smtprelay.spool.mounts import on_forgetful
 from smtprelay.web.mailbox import Mailbox
 from smtprelay.web.sources import Sources
 
@@ -53,6 +56,9 @@ VERDICTS_BOUND: Final = ATTEMPTS_BOUND + 1.0
 SWEEP_EVERY: Final = 60.0
 
 _SWEEP: Final = 200
+
+#: How often the room in the spool is measured, and what failed is tried again, seconds.
+LOOK_EVERY: Final = 1.0
 
 
 class Relay(Service):
@@ -79,6 +85,7 @@ class Relay(Service):
         self.spool: Spool | None = None
         self._reactor = reactor
         self._mailbox = mailbox
+        self._budget = Budget()
         self._events = Telling([self.metrics, *(events or [Log()])])
         self._ports = Ports(reactor)
         self._threads = Threads(reactor)
@@ -142,6 +149,7 @@ class Relay(Service):
             reactor=reactor,
             events=self._events,
             defer_to_thread=self._threads.work,
+            budget=self._budget,
         )
         users = [policy_user(user) for user in config.users]
         reception = Reception(
@@ -151,6 +159,7 @@ class Relay(Service):
             users=users,
             checker=Users(users, self._threads.login, reactor),
             receive=self._receive,
+            admits=self._admits,
             new_id=self._new_id,
             reactor=reactor,
             events=self._events,
@@ -164,10 +173,12 @@ class Relay(Service):
             await self._ports.open_door(door)
         self._clocks = [watch_lag(reactor, self.metrics)]
         if self._dispatcher is not None:
+            assert spool is not None
             assert config.spool is not None
             self._clocks.append(self._every(SWEEP_EVERY, self._sweep))
             self._clocks.append(self._every(config.spool.lease / 2, self._reclaim))
             self._clocks += self._look_for_delays(post)
+            self._clocks.append(self._every(LOOK_EVERY, spool.look))
             self._dispatcher.start()
         self.metrics.ready(True)
 
@@ -194,16 +205,32 @@ class Relay(Service):
         assert self.spool is not None
         return self.spool.incoming
 
+    def _admits(self, listener: Listener, size: int) -> Reply | None:
+        """Return why a listener can take no message of ``size`` bytes now, or ``None`` if it can."""
+        refusal = self._budget.refusal()
+        if refusal is not None or listener.delivery == "synchronous" or self.spool is None:
+            return refusal
+        return self.spool.refusal(size)
+
     async def _open_spool(self) -> Spool | None:
         """Return the spool; ``None`` if all listeners are synchronous and the configuration has none."""
         settings = self.config.spool
         if settings is None:
             return None
         paces = {name: each.paced for name, each in self.config.providers.items()}
-        return await open_spool(settings, paces, self._reactor, self._events)
+        self.metrics.limits(settings.limit.bytes, settings.limit.messages)
+        spool = await open_spool(settings, paces, self._reactor, self._events, self._budget)
+        if settings.engine == "sqlite":
+            forgets = await self._threads.work(on_forgetful, settings.path)
+            if forgets:
+                self._events("relay.warning", text=f"the spool {settings.path} lies on {forgets}")
+        return spool
 
     async def _recover(self) -> None:
-        recovered = 0 if self.spool is None else await self.spool.recover()
+        if self.spool is None:
+            return
+        recovered = await self.spool.recover()
+        await self.spool.look()
         if recovered:
             self._events("spool.recovered", deliveries=recovered)
 
@@ -229,17 +256,19 @@ class Relay(Service):
         if not self._clocks:
             checks["listeners"] = "not all listeners are open yet"
         if self.spool is not None:
-            checks["spool"] = await self._complaint(self.spool)
+            checks["spool"] = self.spool.complaint or None
         return checks
 
-    async def _complaint(self, spool: Spool) -> str | None:
-        try:
-            await spool.stock()
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the reason
-            return f"{type(error).__name__}: {error}"
-        return None
-
     # --- while it runs
+
+    def clock_stepped(self, seconds: float) -> None:
+        """Put right what depends on the time, when the reactor's clock was put by ``seconds``."""
+        where = "forward" if seconds > 0 else "back"
+        self._events("relay.warning", text=f"the clock was put {where} by {abs(seconds):.0f} seconds")
+        if self._synchronous is not None:
+            self._synchronous.stepped(seconds)
+        if self._dispatcher is not None:
+            self._dispatcher.stepped(seconds)
 
     def _every(self, seconds: float, chore: Any) -> LoopingCall:
         call = LoopingCall(lambda: Deferred.fromCoroutine(chore()).addErrback(self._chore_failed))

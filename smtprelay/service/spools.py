@@ -5,36 +5,43 @@ Which spool the relay has, by its configuration.
 from collections.abc import Mapping
 from typing import Any
 
+from smtprelay.budget import Budget
 from smtprelay.config.model import SpoolSettings
 from smtprelay.interfaces import Events
 from smtprelay.message import Pace
 from smtprelay.service.failure import CONFIG, StartFailed
+from smtprelay.spool.admission import Floors
 from smtprelay.spool.memory import open_memory
 from smtprelay.spool.sqlite import open_sqlite
 from smtprelay.spool.store import QueueSpool
 
 
 async def open_spool(
-    settings: SpoolSettings, paces: Mapping[str, Pace], reactor: Any, events: Events
+    settings: SpoolSettings, paces: Mapping[str, Pace], reactor: Any, events: Events, budget: Budget
 ) -> QueueSpool:
     """
     Open the spool.
 
+    :param budget: of memory for what is being received.
     :raises StartFailed: the software for it is not installed.
     :raises SpoolFault: it cannot be used; so :class:`SpoolBusy` and ``OSError``.
     """
+    limit = settings.limit
+    shared: dict[str, Any] = {
+        "paces": paces,
+        "events": events,
+        "lease": settings.lease,
+        "floors": Floors(bytes=limit.bytes, messages=limit.messages, free=limit.free),
+        "budget": budget,
+    }
     if settings.engine == "memory":
-        return open_memory(clock=reactor, paces=paces, events=events, lease=settings.lease)
+        return open_memory(clock=reactor, **shared)
     if settings.engine == "sqlite":
-        return await open_sqlite(
-            settings.path, reactor=reactor, paces=paces, events=events, lease=settings.lease
-        )
+        return await open_sqlite(settings.path, reactor=reactor, **shared)
     try:
         from smtprelay.spool.postgres import open_postgres  # noqa: PLC0415 -- needs what not everybody has
     except ImportError as error:
         why = f"the engine postgres needs psycopg: pip install 'smtprelay[postgres]' ({error})"
         raise StartFailed(why, CONFIG) from error
     assert settings.url is not None
-    return await open_postgres(
-        settings.url.reveal, reactor=reactor, paces=paces, events=events, lease=settings.lease
-    )
+    return await open_postgres(settings.url.reveal, reactor=reactor, **shared)

@@ -5,6 +5,7 @@ Synchronous delivery of a configuration: built only where a listener wants it.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from smtprelay.budget import Budget
 from smtprelay.config.model import Config
 from smtprelay.dispatch.breaker import Breaker
 from smtprelay.dispatch.direct import Direct
@@ -26,6 +27,7 @@ def build_synchronous(
     reactor: Any,
     events: Events,
     defer_to_thread: Callable[..., Any],
+    budget: Budget,
 ) -> Synchronous | None:
     """
     Return what delivers for the synchronous listeners of ``config``; ``None`` if there are none.
@@ -50,4 +52,6 @@ def build_synchronous(
         clock=reactor,
         events=events,
     )
-    return Synchronous(direct, remainder, clock=reactor, events=events, defer_to_thread=defer_to_thread)
+    return Synchronous(
+        direct, remainder, clock=reactor, events=events, defer_to_thread=defer_to_thread, budget=budget
+    )

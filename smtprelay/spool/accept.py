@@ -14,7 +14,7 @@ import attrs
 from attrs import field, frozen
 
 from smtprelay.message import Claim, Client, Delivery, Draft, Planned
-from smtprelay.spool.connection import SpoolFault, Transaction
+from smtprelay.spool.connection import Transaction
 from smtprelay.spool.slots import Gate
 
 #: Bodies are stored in pieces of at most this many bytes.
@@ -57,7 +57,7 @@ def accept(tx: Transaction, arrival: Arrival, *, claiming: bool) -> list[Claim]:
     Make the message ours; return the claims on those of its deliveries that may go now.
 
     :param claiming: without it everything is queued.
-    :raises SpoolFault: a piece of the body is missing.
+    :raises LookupError: a piece of the body is missing.
     :raises ValueError: nobody is to get it.
     """
     draft = arrival.draft
@@ -95,7 +95,7 @@ def _count_chunks(tx: Transaction, arrival: Arrival) -> None:
     """See that what was stored while the body arrived is there."""
     (stored,) = tx.execute("SELECT count(*) FROM chunk WHERE message = ?", (arrival.draft.id,)).fetchone()
     if stored != arrival.chunks:
-        raise SpoolFault(f"{arrival.draft.id}: {stored} of {arrival.chunks} pieces of the body are stored")
+        raise LookupError(f"{arrival.draft.id}: {stored} of {arrival.chunks} pieces of the body are stored")
 
 
 @lru_cache(maxsize=256)

@@ -24,19 +24,19 @@ def check(connection: Connection) -> list[str]:
 def _lanes(connection: Connection) -> Iterator[str]:
     """Compare each lane with its deliveries."""
     lanes = connection.execute(
-        "SELECT id, provider, key, queued, deferred, active, slots, due FROM lane ORDER BY id"
+        "SELECT id, provider, key, queued, deferred, active, held, slots, due FROM lane ORDER BY id"
     ).fetchall()
-    for number, provider, key, queued, deferred, active, slots, due in lanes:
+    for number, provider, key, queued, deferred, active, held, slots, due in lanes:
         counted = connection.execute(_COUNT, (number,)).fetchone()
-        occupied = counted[3]
+        occupied = counted[4]
         if key == "":
             occupied = connection.execute(_OCCUPIED, (provider,)).fetchone()[0]
         name = f"lane {provider!r} {key!r}"
-        kept = {"queued": queued, "deferred": deferred, "active": active, "slots": slots}
-        for (what, value), real in zip(kept.items(), (*counted[:3], occupied), strict=True):
+        kept = {"queued": queued, "deferred": deferred, "active": active, "held": held, "slots": slots}
+        for (what, value), real in zip(kept.items(), (*counted[:4], occupied), strict=True):
             if value != real:
                 yield f"{name}: {what} is {value}, counted {real}"
-        first = counted[4]
+        first = counted[5]
         if first is not None and (due is None or due > first):
             yield f"{name}: due is {due}, but a delivery is due {first}"
 
@@ -45,6 +45,7 @@ _COUNT: Final = """
     SELECT coalesce(sum(CASE WHEN state = 'queued' THEN 1 ELSE 0 END), 0),
            coalesce(sum(CASE WHEN state = 'deferred' THEN 1 ELSE 0 END), 0),
            coalesce(sum(CASE WHEN state = 'active' THEN 1 ELSE 0 END), 0),
+           coalesce(sum(CASE WHEN state = 'held' THEN 1 ELSE 0 END), 0),
            coalesce(sum(slot), 0), min(due)
     FROM delivery WHERE lane = ?"""
 

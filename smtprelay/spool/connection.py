@@ -35,11 +35,13 @@ class SpoolFault(Exception):  # noqa: N818 -- the word of the field
     The database failed: nothing of what was asked has happened.
 
     :ivar full: because there is no room; it will pass when there is.
+    :ivar broken: the connection is not to be trusted any more: another one must be opened.
     """
 
-    def __init__(self, why: str, *, full: bool = False) -> None:
+    def __init__(self, why: str, *, full: bool = False, broken: bool = False) -> None:
         super().__init__(why)
         self.full = full
+        self.broken = broken
 
 
 class Again(Exception):  # noqa: N818 -- what to do

@@ -41,9 +41,9 @@ def edit(tx: Transaction, selection: Selection, change: Edit) -> list[str]:
 
 
 def _leave_queue(tx: Transaction, row: Sequence[Any]) -> None:
-    """Take a delivery that waits out of its lane's count."""
+    """Take a delivery out of its lane's count."""
     state, lane = row[2], tx.lanes.by_id(row[3])
-    if state in ("queued", "deferred"):
+    if state in ("queued", "deferred", "held"):
         setattr(lane, state, getattr(lane, state) - 1)
 
 
@@ -69,6 +69,7 @@ def _retry(tx: Transaction, row: Sequence[Any]) -> None:
 
 def _hold(tx: Transaction, row: Sequence[Any]) -> None:
     _leave_queue(tx, row)
+    tx.lanes.by_id(row[3]).held += 1
     tx.execute(
         "UPDATE delivery SET state = 'held', due = NULL, reason = 'held by an operator'"
         " WHERE message = ? AND n = ?",

@@ -3,43 +3,57 @@ A message on its way into the spool.
 
 Up to one chunk stays in memory and is committed together with the envelope. What is
 larger goes to the disk chunk by chunk while it arrives, and the sender is
-slowed to the disk's pace: a listener full of large mails costs one chunk for each.
+slowed to the disk's pace: a listener full of large mails costs one chunk for each, and
+less than that when the relay's budget of memory is used up.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Final
 
 from twisted.internet.defer import Deferred
 
 from smtprelay import headers
+from smtprelay.budget import Budget
 from smtprelay.interfaces import Events, Plan
 from smtprelay.message import Claim, Draft, Refused, Reply
 from smtprelay.spool.accept import CHUNK, Arrival, accept, forget_chunks, store_chunk
+from smtprelay.spool.admission import FULL, Admission
 from smtprelay.spool.connection import SpoolFault
 from smtprelay.spool.stored import storable
-from smtprelay.spool.writer import Operation, Writer
+from smtprelay.spool.writer import Writer
 
-T = TypeVar("T")
+#: When memory is short a message goes to the disk in pieces of at least this size, not of whole chunks.
+PIECE: Final = 64 * 1024
 
-#: RFC 3463: X.3.1 mail system full; X.3.0 other or undefined mail system status.
-FULL = Reply(code=452, enhanced="4.3.1", text="The spool is full, try again later", rule="spool-full")
+#: RFC 3463: X.3.0 other or undefined mail system status.
 FAULT = Reply(
     code=451, enhanced="4.3.0", text="The message could not be stored, try again later", rule="spool"
 )
 
 
 class SpoolIncoming:
-    """See :class:`smtprelay.interfaces.Incoming`."""
+    """
+    See :class:`smtprelay.interfaces.Incoming`.
+
+    :param admission: says whether there is room: before the body begins to go to the disk, and at its end.
+    :param budget: of memory.
+    :param forget: called with the id of a message of which pieces could not be dropped.
+    :param ours: a message of our own making, which is not refused for want of room.
+    """
 
     __slots__ = (
+        "_admission",
+        "_budget",
         "_chunks",
         "_draft",
         "_events",
         "_fault",
+        "_forget",
         "_head",
         "_held",
         "_listener",
+        "_ours",
         "_parts",
         "_plan",
         "_size",
@@ -54,6 +68,11 @@ class SpoolIncoming:
         writer: Writer,
         events: Events,
         listener: Callable[[], Callable[[Sequence[Claim]], None] | None],
+        *,
+        admission: Admission,
+        budget: Budget,
+        forget: Callable[[str], None],
+        ours: bool = False,
     ) -> None:
         self.id = draft.id
         self._draft = draft
@@ -61,12 +80,16 @@ class SpoolIncoming:
         self._writer = writer
         self._events = events
         self._listener = listener
+        self._admission = admission
+        self._budget = budget
+        self._forget = forget
+        self._ours = ours
         self._parts: list[bytes] = []
         self._held = 0
         self._size = 0
         self._chunks = 0
         self._head = b""
-        self._fault: SpoolFault | None = None
+        self._fault: SpoolFault | Refused | None = None
 
     def write(self, chunk: bytes) -> "Deferred[None] | None":
         """See :meth:`smtprelay.interfaces.Incoming.write`."""
@@ -75,7 +98,10 @@ class SpoolIncoming:
             return None
         self._parts.append(chunk)
         self._held += len(chunk)
-        return self._spill() if self._held > CHUNK else None
+        self._budget.take(len(chunk))
+        if self._held > CHUNK or (self._budget.exceeded and self._may_spill_early()):
+            return self._spill()
+        return None
 
     async def finish(self) -> Reply:
         """See :meth:`smtprelay.interfaces.Incoming.finish`."""
@@ -85,13 +111,15 @@ class SpoolIncoming:
             self.abort()
             return refused.reply
         except Exception as error:  # noqa: BLE001 -- whatever it was, the message is not here and the client keeps it
-            self._events("spool.failed", operation="accept", reason=_said(error), id=self.id)
             self.abort()
-            return FULL if isinstance(error, SpoolFault) and error.full else FAULT
+            # Of a piece that could not be stored the end only knows that it is missing.
+            cause = self._fault or error
+            self._events("spool.failed", operation="accept", reason=_said(cause), id=self.id)
+            return FULL if isinstance(cause, SpoolFault) and cause.full else FAULT
 
     def abort(self) -> None:
         """See :meth:`smtprelay.interfaces.Incoming.abort`."""
-        self._parts.clear()
+        self._let_go()
         if self._chunks:
             self._writer.do(partial(forget_chunks, message=self.id)).addErrback(self._not_forgotten)
             self._chunks = 0
@@ -100,11 +128,12 @@ class SpoolIncoming:
         """
         Do as ``finish``, but raise what prevents it.
 
-        :raises Refused: the plan would not have it.
+        :raises Refused: the plan would not have it, or there is no room.
         :raises SpoolFault: it could not be stored.
         """
         if self._fault is not None:
             raise self._fault
+        self._check_room(self._held)
         rest = b"".join(self._parts)
         pairs = headers.fields(headers.block(self._head or rest))
         arrival = Arrival(
@@ -117,7 +146,11 @@ class SpoolIncoming:
             rest=rest,
         )
         take = self._listener()
-        claims = await self._writer.do(partial(accept, arrival=arrival, claiming=take is not None))
+        try:
+            claims = await self._writer.do(partial(accept, arrival=arrival, claiming=take is not None))
+        finally:
+            self._let_go()
+        self._admission.came(len(arrival.planned), len(arrival.rest))
         self._tell(arrival)
         if take is not None and claims:
             take(claims)
@@ -141,32 +174,60 @@ class SpoolIncoming:
             message_id=arrival.message_id,
         )
 
-    def _spill(self) -> "Deferred[None]":
-        """Write whole chunks to the disk; fires when the last of them is there."""
+    def _check_room(self, size: int) -> None:
+        refusal = None if self._ours else self._admission.refusal(size)
+        if refusal is not None:
+            raise Refused(refusal)
+
+    def _may_spill_early(self) -> bool:
+        """Tell whether there is a piece that is worth it; the first one must hold the whole header block."""
+        if self._held < PIECE:
+            return False
+        return bool(self._chunks) or b"\r\n\r\n" in b"".join(self._parts)
+
+    def _spill(self) -> "Deferred[None] | None":
+        """Write whole chunks to the disk, or all there is if memory is short; fires when they are there."""
         content = b"".join(self._parts)
-        whole = len(content) // CHUNK * CHUNK
         if not self._chunks:
             self._head = headers.block(content)
-        for start in range(0, whole, CHUNK):
-            self._chunks += 1
-            piece = content[start : start + CHUNK]
-            done = self._do(partial(store_chunk, message=self.id, n=self._chunks, content=piece))
+            try:
+                self._check_room(len(content))
+            except Refused as refused:
+                self._give_up(refused)
+                return None
+        whole = len(content) // CHUNK * CHUNK or len(content)
         self._parts = [content[whole:]]
         self._held = len(content) - whole
-        return done
+        return [self._store(content[start : start + CHUNK]) for start in range(0, whole, CHUNK)][-1]
 
-    def _do(self, operation: Operation[None]) -> "Deferred[None]":
-        return self._writer.do(operation).addErrback(self._failed)
+    def _store(self, piece: bytes) -> "Deferred[None]":
+        self._chunks += 1
+        done = self._writer.do(partial(store_chunk, message=self.id, n=self._chunks, content=piece))
+        return done.addErrback(self._failed).addBoth(self._is_on_disk, len(piece))
+
+    def _is_on_disk(self, _: None, count: int) -> None:
+        """Count a piece that we hold no more, stored or lost."""
+        self._budget.give_back(count)
+        self._admission.came(0, count)
 
     def _failed(self, failure: object) -> None:
         """Remember that the message is lost; its sender is told at the end of the data."""
         fault = getattr(failure, "value", None)
-        self._fault = fault if isinstance(fault, SpoolFault) else SpoolFault(str(fault))
+        self._give_up(fault if isinstance(fault, SpoolFault) else SpoolFault(str(fault)))
+
+    def _give_up(self, fault: SpoolFault | Refused) -> None:
+        self._fault = self._fault or fault
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Hold nothing any more."""
+        self._budget.give_back(self._held)
         self._parts.clear()
         self._held = 0
 
     def _not_forgotten(self, failure: object) -> None:
-        """The pieces stay until the next start sweeps them."""
+        """The pieces stay until the spool can be written again."""
+        self._forget(self.id)
         self._events("spool.failed", operation="abort", reason=str(getattr(failure, "value", "")), id=self.id)
 
 

@@ -46,6 +46,7 @@ class Lane:
     blocked_total: float
     trial: int
     spent: str
+    held: int
 
     def wait(self, state: str, due: float, count: int = 1) -> None:
         """Note that ``count`` deliveries begin to wait in ``state``, the first of them until ``due``."""
@@ -221,6 +222,10 @@ class Lanes:
     def blocked(self, provider: str) -> list[Lane]:
         """Return the lanes of ``provider`` that are blocked."""
         return self._query("provider = ? AND blocked_until IS NOT NULL ORDER BY id", (provider,))
+
+    def all(self) -> list[Lane]:
+        """Return every lane."""
+        return self._query("1 = 1 ORDER BY id", ())
 
     def next_due(self, provider: str) -> float | None:
         """Return when something of ``provider`` becomes due that is not due yet."""

@@ -11,10 +11,12 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.interfaces import IReactorTime
 
+from smtprelay.budget import Budget
 from smtprelay.interfaces import Events
 from smtprelay.message import Pace
+from smtprelay.spool.admission import Floors
 from smtprelay.spool.connection import Connection
-from smtprelay.spool.sqlite import SqliteEngine
+from smtprelay.spool.sqlite import SqliteEngine, space
 from smtprelay.spool.store import QueueSpool
 from smtprelay.spool.writer import InlineWriter
 
@@ -37,9 +39,23 @@ class InlineReader:
 
 
 def open_memory(
-    *, clock: IReactorTime, paces: Mapping[str, Pace], events: Events, lease: float = 60.0
+    *,
+    clock: IReactorTime,
+    paces: Mapping[str, Pace],
+    events: Events,
+    lease: float = 60.0,
+    floors: Floors | None = None,
+    budget: Budget | None = None,
 ) -> QueueSpool:
     """Return an empty spool in memory; all its coroutines finish without waiting."""
     engine = SqliteEngine(database=":memory:", paces=paces, lease=lease, seconds=clock.seconds)
     writer = InlineWriter(engine)
-    return QueueSpool(writer, InlineReader(writer.connection), paces, events)
+    return QueueSpool(
+        writer,
+        InlineReader(writer.connection),
+        paces,
+        events,
+        space=lambda connection: space(connection, None),
+        floors=floors,
+        budget=budget,
+    )

@@ -18,8 +18,10 @@ from typing import Any, Final
 from attrs import define, field
 from psycopg import Error
 
+from smtprelay.budget import Budget
 from smtprelay.interfaces import Events
 from smtprelay.message import Pace
+from smtprelay.spool.admission import Floors
 from smtprelay.spool.bell import Bell
 from smtprelay.spool.connection import Again, Connection, Locking, SpoolFault, Transaction
 from smtprelay.spool.lanes import Lanes
@@ -230,6 +232,8 @@ async def open_postgres(
     paces: Mapping[str, Pace],
     events: Events,
     lease: float = 60.0,
+    floors: Floors | None = None,
+    budget: Budget | None = None,
     seconds: Callable[[Connection], float] = database_time,
     listening: bool = True,
 ) -> QueueSpool:
@@ -238,6 +242,9 @@ async def open_postgres(
 
     :param url: gives a connection string of libpq, as URL or as ``key=value`` pairs.
     :param reactor: to which results come back.
+    :param floors: the limits beyond which nothing is accepted; of these only that of the messages, for
+        what a server's disk has to spare is for those who run it to know.
+    :param budget: of memory for what is being received.
     :param seconds: gives the time of a transaction; the database's, unless a test has one.
     :param listening: hear at once of what other nodes have put into the spool.
     :raises SpoolFault: the database cannot be used.
@@ -246,7 +253,9 @@ async def open_postgres(
     writer = ThreadWriter(engine, reactor, events, "spool-writer")
     await writer.start()
     reader = ThreadReader(engine.reading, PostgresConnection.drop, reactor, threads=2)
-    spool = QueueSpool(writer, reader, paces, events, measure=measure)
+    spool = QueueSpool(
+        writer, reader, paces, events, measure=measure, floors=floors, budget=budget, own_clock=False
+    )
     if listening:
         bell = Bell(url, CHANNEL, engine.node, lambda: reactor.callFromThread(spool.wake))
         spool.at_close(bell.stop)

@@ -110,17 +110,23 @@ def lane_states(connection: Connection) -> list[LaneState]:
 def counts(connection: Connection) -> tuple[dict[str, int], float | None]:
     """Return how many deliveries are in each state, and when the oldest of them was received."""
     sums = connection.execute(
-        "SELECT coalesce(sum(queued), 0), coalesce(sum(active), 0), coalesce(sum(deferred), 0) FROM lane"
-    ).fetchone()
-    held = connection.execute(
-        "SELECT count(*) FROM delivery WHERE ended IS NULL AND state = 'held'"
+        "SELECT coalesce(sum(queued), 0), coalesce(sum(active), 0), coalesce(sum(deferred), 0),"
+        " coalesce(sum(held), 0) FROM lane"
     ).fetchone()
     first = [connection.execute(_FIRST_IN_STATE, (state, state)).fetchone() for state in _ALIVE]
     oldest = min((row[0] for row in first if row is not None), default=None)
     received = None
     if oldest is not None:
         received = connection.execute("SELECT received FROM message WHERE id = ?", (oldest,)).fetchone()[0]
-    return {"queued": sums[0], "active": sums[1], "deferred": sums[2], "held": held[0]}, received
+    return {"queued": sums[0], "active": sums[1], "deferred": sums[2], "held": sums[3]}, received
+
+
+def alive(connection: Connection) -> int:
+    """Return how many deliveries are not at their end, at a cost that does not grow with them."""
+    row = connection.execute(
+        "SELECT coalesce(sum(queued + active + deferred + held), 0) FROM lane"
+    ).fetchone()
+    return int(row[0])
 
 
 def _states(selection: Selection, bound: Sequence[str]) -> list[str]:

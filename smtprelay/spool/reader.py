@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from smtprelay.spool.connection import Connection
+from smtprelay.spool.connection import Connection, SpoolFault
 
 T = TypeVar("T")
 
@@ -21,6 +21,8 @@ class ThreadReader:
 
     :param connect: opens a connection that cannot write; each thread has one, opened when it is needed.
     :param disconnect: closes one.
+    :param fault: says what an error means for the database; ``None``: it is the question's own. After a
+        fault that broke the connection the next question opens another one.
     """
 
     def __init__(
@@ -29,10 +31,12 @@ class ThreadReader:
         disconnect: Callable[[Any], object],
         reactor: Any,
         threads: int = 1,
+        fault: Callable[[Exception], SpoolFault | None] = lambda _: None,
     ) -> None:
         self._connect = connect
         self._disconnect = disconnect
         self._reactor = reactor
+        self._fault = fault
         self._mine = local()
         self._open: list[Connection] = []
         self._pool = ThreadPool(0, threads, "spool-reader")
@@ -50,8 +54,26 @@ class ThreadReader:
         return succeed(None)
 
     def _ask(self, question: Callable[[Connection], T]) -> T:
+        try:
+            return question(self._connection())
+        except Exception as error:
+            fault = self._fault(error)
+            if fault is None:
+                raise
+            if fault.broken:
+                self._drop()
+            raise fault from error
+
+    def _connection(self) -> Connection:
         connection: Connection | None = getattr(self._mine, "connection", None)
         if connection is None:
             connection = self._mine.connection = self._connect()
             self._open.append(connection)
-        return question(connection)
+        return connection
+
+    def _drop(self) -> None:
+        connection: Connection | None = getattr(self._mine, "connection", None)
+        if connection is not None:
+            self._mine.connection = None
+            self._open.remove(connection)
+            self._disconnect(connection)

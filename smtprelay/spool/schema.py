@@ -75,6 +75,10 @@ _SECOND: Final = (
         draining INTEGER NOT NULL DEFAULT 0)""",
     # 1: the sender was told that it is delayed.
     "ALTER TABLE delivery ADD COLUMN noticed INTEGER NOT NULL DEFAULT 0",
+    # What is held is counted like all that waits, for the limit of the spool.
+    "ALTER TABLE lane ADD COLUMN held INTEGER NOT NULL DEFAULT 0",
+    """UPDATE lane SET held = (
+        SELECT count(*) FROM delivery d WHERE d.lane = lane.id AND d.state = 'held' AND d.ended IS NULL)""",
 )
 
 #: What each version adds to the one before it; a released entry never changes.

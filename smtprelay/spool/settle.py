@@ -95,6 +95,8 @@ def _settle(tx: Transaction, claim: Claim, settlement: Settlement, lane: Lane, b
     if settlement.state in ("queued", "deferred"):
         due = tx.now if settlement.due is None else settlement.due
         following.wait(settlement.state, due)
+    elif state == "held":
+        following.held += 1
     tx.execute_first(
         _SETTLE,
         (

@@ -4,20 +4,27 @@ The embedded engine: SQLite, one process, one connection that writes.
 ``synchronous=FULL`` with a write-ahead log makes one sync of one file per commit;
 that sync is the promise behind every 250. Reading has a connection and a thread of
 its own, and never waits for the writer.
+
+A sync that failed is never believed later: the kernel may have dropped the pages and call the next
+sync of the same file a success. What had been written then was not promised to anybody, its
+connection is closed, and whoever opens the next one first has all that can be read from the log
+written into the database, anew, and synced; only then is anything built on it.
 """
 
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from attrs import define, field
 
+from smtprelay.budget import Budget
 from smtprelay.interfaces import Events
 from smtprelay.message import Pace
+from smtprelay.spool.admission import Floors, Space
 from smtprelay.spool.connection import Connection, SpoolFault, Transaction
 from smtprelay.spool.lanes import Lanes
 from smtprelay.spool.lock import SpoolLock
@@ -51,22 +58,24 @@ class SqliteEngine:
 
     def connect(self) -> sqlite3.Connection:
         """
-        Open the database and bring its tables up to date.
+        Open the database, make durable what can be read from its log, and bring its tables up to date.
 
         :raises SpoolFault: it cannot be opened, or a newer version wrote it.
         """
+        connection = None
         try:
-            connection = sqlite3.connect(
-                self.database, isolation_level=None, check_same_thread=False, cached_statements=256
-            )
+            connection = open_file(self.database, cached_statements=256)
             for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
+            _empty_log(connection)
             connection.execute("BEGIN IMMEDIATE")
             migrate(connection, SQLITE_TYPES)
             connection.execute("COMMIT")
             self._lanes = None
         except (sqlite3.Error, ValueError) as error:
-            raise SpoolFault(f"{self.database}: {error}") from error
+            if connection is not None:
+                self.disconnect(connection)
+            raise SpoolFault(f"{self.database}: {error}", full=_is_full(error), broken=True) from error
         return connection
 
     @contextmanager
@@ -83,15 +92,20 @@ class SqliteEngine:
             self._roll_back(connection)
             if isinstance(error, _OURS):
                 raise
-            raise SpoolFault(str(error), full="full" in str(error)) from error
+            fault = _fault(error)
+            if fault.full:
+                # The log takes room that its content would not take in the database.
+                with suppress(sqlite3.Error):
+                    _empty_log(connection)
+            raise fault from error
         except Exception:
             self._roll_back(connection)
             raise
 
     def disconnect(self, connection: Connection) -> None:
-        """Close the database; what the write-ahead log holds goes into it."""
+        """Close the database; what the write-ahead log holds goes into it, now or when it is opened again."""
         assert isinstance(connection, sqlite3.Connection)
-        connection.close()
+        _close(connection)
 
     def _begun(self, connection: sqlite3.Connection) -> Transaction:
         now = self.seconds()
@@ -102,8 +116,10 @@ class SqliteEngine:
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         self._lanes = None
+        # Where even that fails the next transaction cannot begin, and says that the connection is broken.
         if connection.in_transaction:
-            connection.execute("ROLLBACK")
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
 
 
 #: What the database says of a statement, not of itself; its operation alone is at fault.
@@ -114,21 +130,76 @@ _OURS: Final = (
     sqlite3.NotSupportedError,
 )
 
+#: The log is emptied into the database when it has so many pages.
+_LOG_PAGES: Final = 4000
+
 _PRAGMAS: Final = (
     "journal_mode = WAL",
     "synchronous = FULL",
-    "wal_autocheckpoint = 4000",
+    f"wal_autocheckpoint = {_LOG_PAGES}",
     "journal_size_limit = 67108864",
     "cache_size = -16000",
     "temp_store = MEMORY",
 )
 
 
+#: There is no room, or another one has it now: it passes, and the connection is as good as it was.
+_PASSES: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+
+
+def open_file(database: str, **options: Any) -> sqlite3.Connection:
+    """
+    Open a database that is there, on any thread; ``":memory:"`` is a new one.
+
+    A file that is gone, as when its disk is not mounted any more, is not made anew: it would be empty.
+    """
+    place = database if database == ":memory:" else f"{Path(database).absolute().as_uri()}?mode=rw"
+    connection: sqlite3.Connection = sqlite3.connect(
+        place, uri=True, isolation_level=None, check_same_thread=False, **options
+    )
+    return connection
+
+
+def _close(connection: sqlite3.Connection) -> None:
+    """Close a connection in whatever state it is."""
+    with suppress(sqlite3.Error):
+        connection.close()
+
+
+def _empty_log(connection: Connection) -> None:
+    """Have all that the write-ahead log holds in the database, and synced, as far as there is room."""
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.OperationalError as error:
+        if _code(error) not in _PASSES:
+            raise
+
+
+def _fault(error: sqlite3.Error) -> SpoolFault:
+    return SpoolFault(str(error), full=_is_full(error), broken=_code(error) not in _PASSES)
+
+
+def _is_full(error: Exception) -> bool:
+    return _code(error) == sqlite3.SQLITE_FULL
+
+
+def _code(error: Exception) -> int:
+    """Return SQLite's primary result code; 0 if the error is not SQLite's own."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
 def connect_reader(database: Path) -> sqlite3.Connection:
     """Open a connection that cannot write."""
-    connection = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
+    connection = open_file(str(database))
     connection.execute("PRAGMA query_only = ON")
     return connection
+
+
+def fault_of_reading(error: Exception) -> SpoolFault | None:
+    """Return what an error means for the database; ``None``: it is the question's own."""
+    if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, _OURS):
+        return None
+    return _fault(error)
 
 
 def prepare_folder(path: str) -> Path:
@@ -144,12 +215,21 @@ def prepare_folder(path: str) -> Path:
 
 
 async def open_sqlite(
-    path: str, *, reactor: Any, paces: Mapping[str, Pace], events: Events, lease: float = 60.0
+    path: str,
+    *,
+    reactor: Any,
+    paces: Mapping[str, Pace],
+    events: Events,
+    lease: float = 60.0,
+    floors: Floors | None = None,
+    budget: Budget | None = None,
 ) -> QueueSpool:
     """
     Open the spool in the folder ``path``, made if it is missing.
 
     :param reactor: the clock and the thread to which results come back.
+    :param floors: the limits beyond which nothing is accepted.
+    :param budget: of memory for what is being received.
     :raises SpoolBusy: another process has it.
     :raises OSError: the folder cannot be made or written.
     :raises SpoolFault: the database cannot be used.
@@ -163,8 +243,19 @@ async def open_sqlite(
     except Exception:
         lock.release()
         raise
-    reader = ThreadReader(partial(connect_reader, folder / DATABASE), sqlite3.Connection.close, reactor)
-    return QueueSpool(writer, reader, paces, events, measure=lambda _: measure(folder), release=lock.release)
+    reader = ThreadReader(partial(connect_reader, folder / DATABASE), _close, reactor, fault=fault_of_reading)
+    return QueueSpool(
+        writer,
+        reader,
+        paces,
+        events,
+        measure=lambda _: measure(folder),
+        space=lambda connection: space(connection, folder),
+        shrink=_empty_log,
+        floors=floors,
+        budget=budget,
+        release=lock.release,
+    )
 
 
 def measure(folder: Path) -> tuple[int, int | None]:
@@ -172,3 +263,29 @@ def measure(folder: Path) -> tuple[int, int | None]:
     size = sum(file.stat().st_size for file in folder.glob(f"{DATABASE}*"))
     system = os.statvfs(folder)
     return size, system.f_bavail * system.f_frsize
+
+
+def space(connection: Connection, folder: Path | None) -> Space:
+    """
+    Return the disk under the spool in ``folder``; ``None``: under a database in memory.
+
+    Pages of the database that hold nothing are used again before the file grows. What the log may still
+    grow by, and the database when it gets what the log holds, is as good as taken: without that room
+    the log could not be emptied, and nothing could be written at all.
+    """
+    page, pages, spare = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_size", "page_count", "freelist_count")
+    )
+    used = page * (pages - spare)
+    if folder is None:
+        return Space(used=used)
+    system = os.statvfs(folder)
+    growth = max(0, page * pages - _size(folder / DATABASE))
+    growth += max(0, _LOG_PAGES * page - _size(folder / f"{DATABASE}-wal"))
+    left = system.f_bavail * system.f_frsize + page * spare - growth
+    return Space(used=used, left=left, whole=system.f_blocks * system.f_frsize)
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0

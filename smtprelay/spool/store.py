@@ -8,13 +8,15 @@ operation does is said in the modules of that name.
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 
+from smtprelay.budget import Budget
 from smtprelay.interfaces import Events, Plan, Work
-from smtprelay.message import Claim, Delivery, Draft, Pace, Planned
+from smtprelay.message import Claim, Delivery, Draft, Pace, Planned, Reply
 from smtprelay.queue import (
+    FINAL,
     Block,
     Detail,
     Detour,
@@ -27,12 +29,18 @@ from smtprelay.queue import (
     Stock,
     Summary,
 )
-from smtprelay.spool import claim, edit, history, move, notice, query, recover, settle
+from smtprelay.spool import claim, edit, history, move, notice, query, recover, settle, step
+from smtprelay.spool.accept import forget_chunks
+from smtprelay.spool.admission import Admission, Floors, Space, Usage
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.incoming import SpoolIncoming
+from smtprelay.spool.pulse import Pulse
 from smtprelay.spool.writer import Together, Writer
 
 T = TypeVar("T")
+
+#: Deliveries whose times are put right in one transaction.
+_PULLED: Final = 500
 
 
 class Reader(Protocol):
@@ -50,6 +58,11 @@ class QueueSpool:
     See :class:`smtprelay.interfaces.Spool`.
 
     :param measure: gives the size of the spool's files and the free bytes beside them.
+    :param space: gives the disk under the spool; called on the thread that reads.
+    :param shrink: has the spool take less of the disk, as far as that can be; on the thread that reads.
+    :param floors: the limits beyond which nothing is accepted.
+    :param budget: of memory for what is being received.
+    :param own_clock: the times in it are those of this machine's clock.
     :param release: lets go of what proves that the spool is ours, after the last write.
     """
 
@@ -61,13 +74,25 @@ class QueueSpool:
         events: Events,
         *,
         measure: Callable[[Connection], tuple[int, int | None]] = lambda _: (0, None),
+        space: Callable[[Connection], Space] = lambda _: Space(),
+        shrink: Callable[[Connection], object] = lambda _: None,
+        floors: Floors | None = None,
+        budget: Budget | None = None,
+        own_clock: bool = True,
         release: Callable[[], None] = lambda: None,
     ) -> None:
-        self._writer = writer
+        self._writer = Pulse(writer)
         self._reader = reader
         self._paces = paces
         self._events = events
         self._measure = measure
+        self._space = space
+        self._shrink = shrink
+        self._budget = budget or Budget()
+        self._admission = Admission(floors or Floors(), events)
+        self._unreadable = ""
+        self._orphans: set[str] = set()
+        self._own_clock = own_clock
         self._release = release
         self._last_chores: list[Callable[[], object]] = []
         self._take: Callable[[Sequence[Claim]], None] | None = None
@@ -77,17 +102,30 @@ class QueueSpool:
         self._last_chores.append(chore)
 
     def wake(self) -> None:
-        """Tell who listens that another node has put something into the spool."""
+        """Tell who listens that there may be something to do."""
         if self._take is not None:
             self._take(())
 
     def incoming(self, draft: Draft, plan: Plan) -> SpoolIncoming:
         """See :meth:`smtprelay.interfaces.Spool.incoming`."""
-        return SpoolIncoming(draft, plan, self._writer, self._events, lambda: self._take)
+        return self._incoming(draft, plan)
+
+    def _incoming(self, draft: Draft, plan: Plan, *, ours: bool = False) -> SpoolIncoming:
+        return SpoolIncoming(
+            draft,
+            plan,
+            self._writer,
+            self._events,
+            lambda: self._take,
+            admission=self._admission,
+            budget=self._budget,
+            forget=self._orphans.add,
+            ours=ours,
+        )
 
     async def accept(self, draft: Draft, body: bytes, planned: Sequence[Planned]) -> None:
         """See :meth:`smtprelay.interfaces.Spool.accept`."""
-        incoming = self.incoming(draft, lambda _pairs, _size: planned)
+        incoming = self._incoming(draft, lambda _pairs, _size: planned, ours=True)
         waiting = incoming.write(body)
         if waiting is not None:
             await waiting
@@ -115,7 +153,10 @@ class QueueSpool:
 
     async def settle(self, claimed: Claim, settlement: Settlement) -> bool:
         """See :meth:`smtprelay.interfaces.Spool.settle`."""
-        return await self._writer.do(Together(settle.settle, (claimed, settlement)))
+        ours = await self._writer.do(Together(settle.settle, (claimed, settlement)))
+        if ours and settlement.state in FINAL:
+            self._admission.ended(1)
+        return ours
 
     def body(self, delivery: Delivery) -> "StoredBody":
         """See :meth:`smtprelay.interfaces.Spool.body`."""
@@ -176,9 +217,59 @@ class QueueSpool:
         """Drop up to ``limit`` finished messages that ended before ``before``; return how many."""
         return await self._writer.do(partial(history.sweep, before=before, limit=limit))
 
+    async def stepped(self, seconds: float) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.stepped`."""
+        if not self._own_clock:
+            return
+        await self._writer.do(partial(step.shift_lanes, seconds=seconds))
+        while await self._writer.do(partial(step.pull, seconds=-seconds, limit=_PULLED)):
+            pass
+
     def _count(self, connection: Connection) -> Stock:
         (states, oldest), (size, free) = query.counts(connection), self._measure(connection)
         return Stock(states=states, bytes=size, free=free, oldest=oldest, lanes=query.lane_states(connection))
+
+    # --- whether it takes mail
+
+    def refusal(self, size: int = 0) -> Reply | None:
+        """See :meth:`smtprelay.interfaces.Spool.refusal`."""
+        return self._admission.refusal(size)
+
+    @property
+    def complaint(self) -> str:
+        """See :attr:`smtprelay.interfaces.Spool.complaint`."""
+        full = self._admission.full
+        return self._writer.trouble or self._unreadable or (full and f"full: {full}")
+
+    async def look(self) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.look`."""
+        try:
+            self._admission.measured(await self._reader.do(self._usage))
+            if self._admission.full:
+                await self._reader.do(self._shrink)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the reason
+            self._unreadable = str(error) or type(error).__name__
+        else:
+            self._unreadable = ""
+        if await self._writer.beat():
+            self._events("spool.writable")
+            self.wake()
+        if not self._writer.trouble:
+            await self._forget_orphans()
+
+    def _usage(self, connection: Connection) -> Usage:
+        return Usage(messages=query.alive(connection), space=self._space(connection))
+
+    async def _forget_orphans(self) -> None:
+        """Drop the pieces of messages that never came, and that could not be dropped at their time."""
+        while self._orphans and not self._writer.trouble:
+            message = self._orphans.pop()
+            try:
+                await self._writer.do(partial(forget_chunks, message=message))
+            except Exception as error:  # noqa: BLE001 -- later, then
+                self._orphans.add(message)
+                self._events("spool.failed", operation="abort", reason=str(error), id=message)
+                return
 
     async def close(self) -> None:
         """See :meth:`smtprelay.interfaces.Spool.close`."""

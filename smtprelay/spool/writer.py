@@ -65,7 +65,7 @@ class Engine(Protocol):
         """
 
     def disconnect(self, connection: Connection) -> None:
-        """Close the connection."""
+        """Close the connection, in whatever state it is; it raises nothing."""
 
 
 class Writer(Protocol):
@@ -109,6 +109,9 @@ class ThreadWriter:
     """
     Runs operations on a thread of its own, in groups.
 
+    A connection that broke is closed, and another one is opened for the next group; while that
+    fails, so does each group.
+
     :param reactor: what is asked of us within one of its turns is handed to the thread at the turn's end,
         all at once: each time the thread is woken costs more than an operation does.
     """
@@ -119,6 +122,7 @@ class ThreadWriter:
         self._events = events
         self._asked: list[_Asked] = []
         self._waiting: SimpleQueue[list[_Asked] | None] = SimpleQueue()
+        self._connection: Connection | None = None
         self._closing = False
         self._closed: Deferred[None] = Deferred()
         self._thread = Thread(target=self._run, name=name, daemon=True)
@@ -154,17 +158,29 @@ class ThreadWriter:
 
     def _run(self) -> None:
         try:
-            connection = self._engine.connect()
+            self._connection = self._engine.connect()
         except Exception:  # noqa: BLE001 -- it belongs to whoever asked first
             self._fail_all(Failure())
             return
         while group := self._next_group():
             started = time.monotonic()
-            results = run_group(self._engine, connection, [operation for operation, _ in group])
+            results = self._commit([operation for operation, _ in group])
             seconds = time.monotonic() - started
             self._reactor.callFromThread(self._tell, [done for _, done in group], results, seconds)
-        self._engine.disconnect(connection)
+        if self._connection is not None:
+            self._engine.disconnect(self._connection)
         self._reactor.callFromThread(self._closed.callback, None)
+
+    def _commit(self, operations: Sequence[Operation[Any]]) -> list[Any]:
+        try:
+            connection = self._connection = self._connection or self._engine.connect()
+        except Exception:  # noqa: BLE001 -- as in run_group
+            return [Failure()] * len(operations)
+        results = run_group(self._engine, connection, operations)
+        if any(map(_is_broken, results)):
+            self._connection = None
+            self._engine.disconnect(connection)
+        return results
 
     def _next_group(self) -> list[_Asked]:
         """Wait for something to do and return all there is; nothing means the end."""
@@ -196,6 +212,10 @@ class ThreadWriter:
             for _, done in asked:
                 self._reactor.callFromThread(done.errback, failure)
         self._reactor.callFromThread(self._closed.callback, None)
+
+
+def _is_broken(result: object) -> bool:
+    return isinstance(result, Failure) and isinstance(result.value, SpoolFault) and result.value.broken
 
 
 def run_group(engine: Engine, connection: Connection, operations: Sequence[Operation[Any]]) -> list[Any]:

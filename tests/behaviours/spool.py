@@ -10,10 +10,17 @@ from tests.behaviours.spool_claim import ClaimContract
 from tests.behaviours.spool_lanes import LaneContract
 from tests.behaviours.spool_notice import NoticeContract
 from tests.behaviours.spool_operator import OperatorContract
+from tests.behaviours.spool_room import RoomContract
 from tests.behaviours.spool_settle import SettleContract
 
 
 class SpoolContract(
-    AcceptContract, ClaimContract, SettleContract, LaneContract, OperatorContract, NoticeContract
+    AcceptContract,
+    ClaimContract,
+    SettleContract,
+    LaneContract,
+    OperatorContract,
+    NoticeContract,
+    RoomContract,
 ):
     """Mixed into a trial test case that has :meth:`play`."""

@@ -30,9 +30,9 @@ class SpoolStories:
     clock: Clock
 
     def play(
-        self, story: Callable[[Spool], Awaitable[None]], paces: dict[str, Pace] = PACES
+        self, story: Callable[[Spool], Awaitable[None]], paces: dict[str, Pace] = PACES, **opening: object
     ) -> "defer.Deferred[None] | None":
-        """Open a spool with ``paces``, tell it ``story``, close it."""
+        """Open a spool with ``paces`` and what else is said (floors, budget), tell it ``story``, close it."""
         raise AssertionError("each engine says how a spool is opened")
 
     def draft(self, *recipients: str, sender: str = "scan@example.com", number: int = 1) -> Draft:
@@ -46,6 +46,10 @@ class SpoolStories:
             received=self.clock.seconds(),
         )
 
+    def planned(self, draft: Draft, provider: str = "main", lane: str = "") -> Planned:
+        """Return the one delivery that ``draft`` becomes."""
+        return Planned(route="r", provider=provider, lane=lane, recipients=draft.envelope.recipients)
+
     async def send(
         self,
         spool: Spool,
@@ -58,7 +62,7 @@ class SpoolStories:
         """Send one message on one route."""
         recipients = recipients or ("anna@example.com",)
         draft = self.draft(*recipients, number=number)
-        planned = Planned(route="r", provider=provider, lane=lane, recipients=draft.envelope.recipients)
+        planned = self.planned(draft, provider, lane)
         incoming = spool.incoming(draft, lambda _headers, _size: [planned])
         for start in range(0, len(body), 100_000):
             waiting = incoming.write(body[start : start + 100_000])

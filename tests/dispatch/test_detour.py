@@ -209,7 +209,7 @@ class GoneProviderTests(DispatcherTestCase):
         self.assertIn("not configured", stage.waiting()[0].waiting_for)
 
     def make_uncertain(self, stage: Stage) -> None:
-        stage.spool._writer.connection.execute("UPDATE delivery SET uncertain = 1")
+        stage.spool._writer.writer.connection.execute("UPDATE delivery SET uncertain = 1")
 
     def test_a_lane_blocked_before_the_start_is_left_after_its_probe(self) -> None:
         """What the spool knows and this process does not yet loses no mail."""

@@ -277,12 +277,14 @@ class OtherEndsTests(SynchronousTestCase):
         self.assertEqual(settlement.reason, "the body cannot be read: gone")
 
     def test_a_body_that_cannot_be_read_is_tried_again(self) -> None:
-        """Not for ever. It was not sent, so there is nothing to resolve that was not before."""
+        """For as long as that takes: it is not this mail's fault, and it is as it was before."""
         settlement = unreadable(make_case(make_claim(A)), {}, "busy", gone=False).settlement
-        self.assertEqual((settlement.state, settlement.due), ("deferred", MORNING + 30))
-        self.assertEqual((settlement.errors, settlement.uncertain), (1, False))
-        last = unreadable(make_case(make_claim(A, errors=2, uncertain=True)), {}, "busy", gone=False)
-        self.assertEqual((last.settlement.state, last.settlement.uncertain), ("held", True))
+        self.assertEqual((settlement.state, settlement.due), ("deferred", MORNING + 1))
+        self.assertEqual((settlement.errors, settlement.uncertain), (0, False))
+        later = make_claim(A, attempt=30, errors=2, uncertain=True)
+        last = unreadable(make_case(later), {}, "busy", gone=False).settlement
+        self.assertEqual((last.state, last.due), ("deferred", MORNING + 60))
+        self.assertEqual((last.errors, last.uncertain), (2, True))
 
     def test_who_could_not_be_asked_has_said_nothing(self) -> None:
         """A refusal of our credentials leaves a lost attempt uncertain; what the provider knows counts."""

@@ -21,12 +21,18 @@ from twisted.internet import reactor
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from smtprelay.testing.acs import Act, Answers, Drops, Ends, FakeAcs
+from smtprelay.testing.acs import Act, Answers, Babbles, Drops, Ends, FakeAcs, Hangs
 from tests.process.program import Program
 
 KEY = base64.b64encode(b"the key that works").decode()
 
-_ACTS: Mapping[str, type[Act]] = {"answers": Answers, "drops": Drops, "ends": Ends}
+_ACTS: Mapping[str, type[Act]] = {
+    "answers": Answers,
+    "drops": Drops,
+    "ends": Ends,
+    "hangs": Hangs,
+    "babbles": Babbles,
+}
 
 
 class AcsProcess:
@@ -59,7 +65,7 @@ class AcsProcess:
         return Counter(tuple(each) for each in await self._ask("GET", "deliveries"))
 
     async def script(self, act: str, *, times: int = 1, **values: Any) -> None:
-        """Say what happens to the next sends: ``answers``, ``drops`` or ``ends``, as the fake's classes."""
+        """Say what happens to the next sends: a word for one of the fake's classes, and its ``values``."""
         await self._ask("POST", "script", {"act": act, "times": times, "values": values})
 
     async def refuse(self, text: str, **values: Any) -> None:

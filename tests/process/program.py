@@ -50,9 +50,9 @@ class Program(ProcessProtocol):
         return program
 
     @classmethod
-    def python(cls, arguments: Sequence[str], folder: Path) -> "Program":
+    def python(cls, arguments: Sequence[str], folder: Path, **environ: str) -> "Program":
         """Start the Python of this test with ``arguments``."""
-        return cls.start([sys.executable, "-P", *arguments], folder)
+        return cls.start([sys.executable, "-P", *arguments], folder, **environ)
 
     async def says(self, pattern: str) -> re.Match[str]:
         """Wait until its standard output has ``pattern``; return the match."""

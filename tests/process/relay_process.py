@@ -37,6 +37,7 @@ class RelayProcess:
     A relay at ``folder``.
 
     :ivar life: the process; of the last life if it has ended.
+    :ivar environ: what the next life has in its environment beside the usual.
     :ivar smtp: the port of its listener.
     :ivar http: the URL of its health and metrics.
     """
@@ -45,6 +46,7 @@ class RelayProcess:
         self.life: Program | None = None
         self.smtp = 0
         self.http = ""
+        self.environ: dict[str, str] = {}
         self.folder = folder
         self.config = folder / "relay.yaml"
         self.config.write_text(config)
@@ -65,7 +67,8 @@ class RelayProcess:
     def launch(self, *wrapping: str) -> Program:
         """Start a life, with options of :mod:`tests.process.wrapped_relay`; it need not become ready."""
         entry = ["tests.process.wrapped_relay", *wrapping, "--"] if wrapping else ["smtprelay"]
-        self.life = Program.python(["-m", *entry, "run", "-c", str(self.config)], self.folder)
+        command = ["-m", *entry, "run", "-c", str(self.config)]
+        self.life = Program.python(command, self.folder, **self.environ)
         return self.life
 
     async def start(self, *wrapping: str) -> "RelayProcess":

@@ -63,11 +63,22 @@ class DeliverTests(Case):
             with self.subTest(location):
                 joined = joined_acs()
                 self.successResultOf(joined.joined.run(joined.provider.probe("")))
-                joined.fake.script(Answers(202, headers={"Operation-Location": location}))
+                joined.fake.script(
+                    Answers(
+                        202, headers={"Operation-Location": location}, body=b'{"id":"x","status":"Running"}'
+                    )
+                )
                 joined.fake.script(Answers(200, body=b'{"status":"Succeeded"}'), on="poll")
                 self.assertIsInstance(self.outcome_of(joined, 5), Delivered)
                 self.assertTrue(joined.fake.exchanges[-1].target.startswith("/emails/operations/"))
                 self.assertEqual({host for _, host, _ in joined.joined.asked}, {"127.0.0.1"})
+
+    def test_a_202_of_somebody_else(self):
+        """One that names no operation is not the documented answer: the mail may not be there at all."""
+        for body in (b"", b"<html>accepted</html>", b"[]", b'{"error":{"code":"Oops"}}'):
+            joined = joined_acs(accept_on="202")
+            joined.fake.script(Answers(202, body=body))
+            self.assertIsInstance(self.outcome_of(joined), Uncertain)
 
     def test_accepted_is_enough(self):
         """With ``accept_on`` 202 nothing is polled."""

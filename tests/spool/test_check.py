@@ -16,7 +16,7 @@ class CheckTests(SpoolStories, SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(1000)
         self.spool = open_memory(clock=self.clock, paces=PACES, events=Recording())
-        self.connection = self.spool._writer.connection
+        self.connection = self.spool._writer.writer.connection
         for number in range(1, 6):
             finished(self.send(self.spool, number=number))
         first, second = finished(self.spool.claim()).claims

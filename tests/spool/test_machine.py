@@ -51,7 +51,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.clock = Clock()
         self.clock.advance(1_000_000)
         self.spool = open_memory(clock=self.clock, paces=PACES, events=Recording())
-        self.connection = self.spool._writer.connection
+        self.connection = self.spool._writer.writer.connection
         self.number = 0
         self.accepted: dict[str, set[str]] = {}
         self.held: list[Claim] = []

@@ -15,9 +15,9 @@ class MemoryTests(SpoolContract, SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(1000)
 
-    def play(self, story, paces=PACES):
+    def play(self, story, paces=PACES, **opening):
         async def tell() -> None:
-            spool = open_memory(clock=self.clock, paces=paces, events=Recording())
+            spool = open_memory(clock=self.clock, paces=paces, events=Recording(), **opening)
             await story(spool)
             await spool.close()
 

@@ -32,7 +32,7 @@ class Shared(SpoolStories):
         self.url = new_spool_url()
         self.events = Recording()
 
-    async def open(self, paces=PACES, *, listening=False):
+    async def open(self, paces=PACES, *, listening=False, **opening):
         return await open_postgres(
             lambda: self.url,
             reactor=ClockedReactor(self.clock),
@@ -40,11 +40,12 @@ class Shared(SpoolStories):
             events=self.events,
             seconds=lambda _: self.clock.seconds(),
             listening=listening,
+            **opening,
         )
 
-    def play(self, story, paces=PACES):
+    def play(self, story, paces=PACES, **opening):
         async def tell() -> None:
-            spool = await self.open(paces)
+            spool = await self.open(paces, **opening)
             try:
                 await story(spool)
             finally:

@@ -39,14 +39,14 @@ class OnDisk(SpoolStories):
         self.folder = self.mktemp()
         self.events = Recording()
 
-    async def open(self, paces=PACES):
+    async def open(self, paces=PACES, **opening):
         return await open_sqlite(
-            self.folder, reactor=ClockedReactor(self.clock), paces=paces, events=self.events
+            self.folder, reactor=ClockedReactor(self.clock), paces=paces, events=self.events, **opening
         )
 
-    def play(self, story, paces=PACES):
+    def play(self, story, paces=PACES, **opening):
         async def tell() -> None:
-            spool = await self.open(paces)
+            spool = await self.open(paces, **opening)
             try:
                 await story(spool)
             finally:

@@ -1,0 +1,162 @@
+"""
+Whether there is room for more mail.
+
+The spool is measured about once a second, on the thread that reads it, and what comes and goes in
+between is counted along: so the question costs the same with an empty spool and a full one, and
+may be asked for every command. Only those who hand mail in are refused; what is in the spool goes
+out, and that is how there comes to be room again.
+"""
+
+from typing import Final
+
+from attrs import evolve, frozen
+
+from smtprelay.interfaces import Events
+from smtprelay.message import Reply
+
+#: RFC 3463: X.3.1 mail system full.
+FULL: Final = Reply(code=452, enhanced="4.3.1", text="The spool is full, try again later", rule="spool-full")
+
+#: A spool that was full takes mail again when it is this part away from its limits, so that it does not flap.
+EASE: Final = 0.05
+
+#: How often a byte is written before room is made again: into the log, and from there into the database.
+_WRITTEN: Final = 2
+
+_UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
+_UNIT: Final = 1024
+
+
+@frozen(kw_only=True)
+class Floors:
+    """
+    How much the spool may take.
+
+    :ivar bytes: of its content, what is kept as history included.
+    :ivar messages: deliveries that are not at their end, as ``smtprelay_spool_messages`` counts them.
+    :ivar free: the part of the file system that shall stay free.
+    """
+
+    bytes: int = 10 << 30
+    messages: int = 1_000_000
+    free: float = 0.05
+
+
+@frozen(kw_only=True)
+class Space:
+    """
+    The disk under a spool.
+
+    :ivar used: bytes that the spool's content takes.
+    :ivar left: bytes that it could still take: what is free on the file system, and what the
+        spool's files have to spare. ``None``: nobody can tell.
+    :ivar whole: the size of the file system, or ``None``.
+    """
+
+    used: int = 0
+    left: int | None = None
+    whole: int | None = None
+
+
+@frozen(kw_only=True)
+class Usage:
+    """What lies in the spool: ``messages`` that are not at their end, and the ``space``."""
+
+    messages: int = 0
+    space: Space = Space()
+
+
+class Admission:
+    """
+    Knows whether the spool is full.
+
+    :ivar floors: the limits.
+    :ivar full: why it is, for people; ``""`` while it takes mail.
+    """
+
+    def __init__(self, floors: Floors, events: Events) -> None:
+        self.floors = floors
+        self.full = ""
+        self._events = events
+        self._usage = Usage()
+        self._messages = 0
+        self._bytes = 0
+        # Below these there is no need to look any closer.
+        self._most_messages = 0
+        self._most_bytes = 0.0
+
+    def measured(self, usage: Usage) -> None:
+        """Begin anew with what was found; see whether there is room, and tell if that has changed."""
+        self._usage = usage
+        self._messages = self._bytes = 0
+        self._most_messages, self._most_bytes = _slack(self.floors, usage)
+        self._judge()
+
+    def came(self, messages: int, size: int) -> None:
+        """Count what was stored since the spool was measured."""
+        self._messages += messages
+        self._bytes += size
+
+    def ended(self, messages: int) -> None:
+        """Count deliveries that came to their end since."""
+        self._messages -= messages
+
+    def refusal(self, size: int = 0) -> Reply | None:
+        """Return why a message of ``size`` bytes cannot be taken now, or ``None`` if it can."""
+        if not self.full and self._messages < self._most_messages and self._bytes + size < self._most_bytes:
+            return None
+        self._judge()
+        return FULL if self.full or lack(self.floors, self._now(), size=size) else None
+
+    def _now(self) -> Usage:
+        if not self._messages and not self._bytes:
+            return self._usage
+        space = self._usage.space
+        left = None if space.left is None else space.left - _WRITTEN * self._bytes
+        return Usage(
+            messages=self._usage.messages + self._messages,
+            space=evolve(space, used=space.used + self._bytes, left=left),
+        )
+
+    def _judge(self) -> None:
+        before = self.full
+        self.full = lack(self.floors, self._now(), ease=EASE if before else 0.0)
+        if self.full and not before:
+            self._events("spool.full", reason=self.full)
+        elif before and not self.full:
+            self._events("spool.room")
+
+
+def _slack(floors: Floors, usage: Usage) -> tuple[int, float]:
+    """Return how many messages, and bytes, may come before anything can be lacking."""
+    space = usage.space
+    room = float(floors.bytes - space.used)
+    if space.left is not None and space.whole is not None:
+        room = min(room, (space.left - space.whole * floors.free) / _WRITTEN)
+    return floors.messages - usage.messages, room
+
+
+def lack(floors: Floors, usage: Usage, *, size: int = 0, ease: float = 0.0) -> str:
+    """
+    Return what there is too little of for a message of ``size`` bytes; ``""`` if for nothing.
+
+    :param ease: the part by which each limit is held tighter.
+    """
+    space = usage.space
+    if usage.messages >= floors.messages * (1 - ease):
+        return f"{usage.messages} messages wait, the limit is {floors.messages}"
+    if space.used + size >= floors.bytes * (1 - ease):
+        return f"it holds {_amount(space.used)}, the limit is {_amount(floors.bytes)}"
+    if space.left is not None and space.whole is not None:
+        floor = space.whole * floors.free
+        if space.left - _WRITTEN * size < floor * (1 + ease):
+            return f"{_amount(space.left)} are left on its file system, {_amount(int(floor))} shall stay free"
+    return ""
+
+
+def _amount(size: int) -> str:
+    """Return a number of bytes as people read it."""
+    amount, unit = float(max(size, 0)), 0
+    while amount >= _UNIT and unit < len(_UNITS) - 1:
+        amount, unit = amount / _UNIT, unit + 1
+    return f"{amount:.{1 if unit else 0}f} {_UNITS[unit]}"

@@ -1,0 +1,53 @@
+"""
+On what the spool lies: some file systems forget it with the machine, or with the container.
+"""
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+_IN_MEMORY: Final = "accepted mail is lost when the machine stops"
+_IN_CONTAINER: Final = "accepted mail is lost with the container; mount a volume there"
+
+#: What becomes of a spool there.
+_FORGETFUL: Final = {
+    "tmpfs": f"a tmpfs: {_IN_MEMORY}",
+    "ramfs": f"a ramfs: {_IN_MEMORY}",
+    "overlay": f"an overlay: {_IN_CONTAINER}",
+    "aufs": f"an overlay: {_IN_CONTAINER}",
+}
+
+
+def on_forgetful(folder: str) -> str:
+    """Return :func:`forgetful` of a folder of this machine; ``""`` where nobody tells. Blocks."""
+    try:
+        mountinfo = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
+    except OSError:
+        return ""
+    return forgetful(mountinfo, str(Path(folder).resolve()))
+
+
+def forgetful(mountinfo: str, folder: str) -> str:
+    """
+    Return what ``folder`` lies on, if that does not keep what is written to it; else ``""``. Pure.
+
+    :param mountinfo: the text of ``/proc/self/mountinfo`` (proc_pid_mountinfo(5)); lines that
+        cannot be read count for nothing.
+    :param folder: an absolute path without symbolic links.
+    """
+    best, kind = -1, ""
+    for line in mountinfo.splitlines():
+        place, separator, source = line.partition(" - ")
+        fields, system = place.split(" "), source.split(" ")[0]
+        if not separator or len(fields) < 6:  # noqa: PLR2004 -- the mount point is the fifth, options follow
+            continue
+        point = PurePosixPath(_unescaped(fields[4]))
+        # What is mounted later over the same place hides what was there.
+        if PurePosixPath(folder).is_relative_to(point) and len(point.parts) >= best:
+            best, kind = len(point.parts), system
+    return _FORGETFUL.get(kind, "")
+
+
+def _unescaped(point: str) -> str:
+    """The kernel writes space, tab, newline and backslash as three octal digits."""
+    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), point)

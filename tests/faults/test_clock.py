@@ -1,0 +1,40 @@
+"""
+Promises 1, 2 and 4 while the clock of the relay's machine jumps two days forward and back.
+
+The provider's clock stands: while the relay's is wrong its signatures are refused, which blocks the lane and
+bounces nothing.
+"""
+
+import sys
+
+from twisted.trial.unittest import TestCase
+
+from tests.faults.shim import Shim
+from tests.faults.test_disk import seeded
+from tests.process.siege import Siege
+from tests.process.troubles import SiegeStage
+
+DAYS = 2 * 86400
+
+
+class ClockTests(SiegeStage, TestCase):
+    timeout = 900
+
+    async def test_two_days_either_way(self) -> None:
+        """Mail is accepted all the time, none expires, and all goes as soon as the clock is right."""
+        seed = seeded()
+        siege = await self.siege(seed, mails=300, clients=10)
+        shim = Shim(self.folder, self.folder / "spool")
+        siege.relay.environ = shim.environ
+
+        async def jumps(siege: Siege) -> None:
+            for put in (DAYS, 0, -DAYS, 0, DAYS, -DAYS, 0):
+                await siege.wait(1.0, 4.0)
+                shim.put_clock(put)
+
+        tally = await siege.endure(jumps, "--probe-after", "1")
+        told = self.assert_kept(siege, tally, seed)
+        sys.stdout.write(f"\n{told}\nFAULTS_SEED={seed}\n")
+        self.assertEqual((tally.accepted, tally.delivered), (300, 300), told)
+        self.assertEqual(siege.refused.total(), 0, told)
+        self.assertIn(b"the clock was put back by", siege.relay.life.out)

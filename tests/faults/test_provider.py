@@ -1,0 +1,33 @@
+"""
+Promises 1 and 2 while the provider goes mad for minutes; :mod:`tests.process.test_faults` has the short form.
+"""
+
+import sys
+
+from twisted.trial.unittest import TestCase
+
+from tests.faults.test_disk import seeded
+from tests.process.siege import Siege
+from tests.process.troubles import SiegeStage, mad_provider
+
+MAILS = 500
+
+
+class ProviderTests(SiegeStage, TestCase):
+    timeout = 1800
+
+    async def test_a_long_madness(self) -> None:
+        """It is killed besides, now and then: all mail arrives, and once."""
+        seed = seeded()
+        siege = await self.siege(seed, mails=MAILS, clients=20)
+
+        async def madness(siege: Siege) -> None:
+            for _ in range(6):
+                await mad_provider(siege, rounds=12)
+                await siege.relay.kill()
+                await siege.relay.start()
+
+        tally = await siege.endure(madness)
+        told = self.assert_kept(siege, tally, seed)
+        sys.stdout.write(f"\n{told}\nFAULTS_SEED={seed}\n")
+        self.assertEqual((tally.accepted, tally.delivered >= MAILS), (MAILS, True), told)

@@ -1,0 +1,142 @@
+"""
+Many clients, one relay that is never restarted, and what fails around it meanwhile: its disk, its provider.
+
+It counts as :mod:`tests.process.storm` does. A refusal is no harm as long as it is temporary: its client
+tries again, until all its mail is accepted.
+"""
+
+import random
+import resource
+import sqlite3
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+
+import treq
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.error import ConnectError, ConnectionLost
+from twisted.internet.task import deferLater
+
+from smtprelay.spool.check import check
+from tests.process.acs_process import AcsProcess
+from tests.process.program import eventually
+from tests.process.relay_process import RelayProcess
+from tests.process.storm import Storm, Tally
+
+#: Fails for a while, and is well again when it returns.
+Trouble = Callable[["Siege"], Awaitable[None]]
+
+
+class Siege(Storm):
+    """
+    Hands mails in while something fails.
+
+    :ivar relay: that is under siege.
+    :ivar acs: its provider.
+    :ivar dice: for what happens at random.
+    :ivar refused: the replies that were no 250, by their codes.
+    :ivar unready: how often ``/readyz`` was seen to say no, by its reason.
+    """
+
+    def __init__(
+        self, relay: RelayProcess, acs: AcsProcess, dice: random.Random, *, mails: int, clients: int
+    ) -> None:
+        super().__init__(relay, acs, mails=mails, clients=clients)
+        self.relay = relay
+        self.acs = acs
+        self.dice = dice
+        self.refused: Counter[str] = Counter()
+        self.unready: Counter[str] = Counter()
+        self._over = False
+
+    async def endure(self, trouble: Trouble, *wrapping: str) -> Tally:
+        """Hand in until all is accepted and ``trouble`` is over; count when nothing waits any more."""
+        await self.relay.start(*wrapping)
+        clients = [Deferred.fromCoroutine(self._client()) for _ in range(self._clients)]
+        self._add(self._mails)
+        try:
+            await trouble(self)
+        finally:
+            self._over = True
+        await gatherResults(clients, consumeErrors=True)
+        await eventually(self.is_ready, "a relay that is ready")
+        await eventually(self._at_rest, "an empty queue", patience=300.0)
+        tally = self._count(await self.acs.deliveries())
+        await self.relay.stop()
+        tally.left_over = self._left_over()
+        return tally
+
+    @property
+    def mails(self) -> int:
+        """How many mails there are in all."""
+        return self._mails
+
+    async def is_ready(self) -> bool:
+        """Ask the relay, and note what it says."""
+        answer = await treq.get(f"{self.relay.http}/readyz", persistent=False, reactor=reactor)
+        text = await answer.text()
+        if answer.code != 200:
+            self.unready[text.partition("\n")[0]] += 1
+        return answer.code == 200
+
+    async def wait(self, least: float, most: float) -> None:
+        """Let some time pass, in seconds."""
+        await deferLater(reactor, self.dice.uniform(least, most))
+
+    async def until_refused(self, times: int = 1) -> None:
+        """Hand more mail in until so many are refused."""
+        enough = self.refused.total() + times
+
+        def refused() -> bool:
+            if not self._to_send:
+                self._mails += self._clients
+                self._add(self._clients)
+            return self.refused.total() >= enough
+
+        await eventually(refused, "mail that is refused")
+
+    def faults_of_the_spool(self) -> list[str]:
+        """Return what :func:`smtprelay.spool.check.check` finds wrong, when the relay has ended."""
+        with closing(sqlite3.connect(self.relay.folder / "spool" / "spool.db")) as spool:
+            damage = [row[0] for row in spool.execute("PRAGMA integrity_check") if row[0] != "ok"]
+            return damage + check(spool)
+
+    def limit_files(self, size: int = resource.RLIM_INFINITY) -> None:
+        """Have each write of the relay fail that would reach beyond ``size`` bytes of a file (EFBIG)."""
+        pid = self.relay.life.transport.pid
+        _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, most))
+
+    # --- clients
+
+    async def _client(self) -> None:
+        """Hand in, in one session after the other, until there is nothing more and the trouble is over."""
+        while (self._to_send and self.relay.life.status is None) or not self._over:
+            try:
+                talk = await self.relay.greet()
+                while self._to_send:
+                    await self._hand_in_one(talk)
+                await talk.close()
+            except (ConnectError, ConnectionLost):
+                self.refused["gone"] += 1
+            await self.wait(0.02, 0.1)
+
+    async def _hand_in_one(self, talk) -> None:
+        number = self._to_send.popleft()
+        accepted = False
+        try:
+            accepted = await self._try(talk, number)
+        finally:
+            if not accepted:
+                self._to_send.append(number)
+        if not accepted:
+            await self.wait(0.02, 0.2)
+
+    def _judge(self, name: str, reply: str) -> bool:
+        if reply.startswith("250 "):
+            return super()._judge(name, reply)
+        self.refused[reply[:9]] += 1
+        if reply[0] != "4":
+            raise AssertionError(f"refused for good: {reply}")
+        return False

@@ -1,0 +1,63 @@
+"""
+What fails around a relay under siege, and what must hold all the same; for the short form and the long one.
+"""
+
+import random
+
+from tests.process.relay_process import CONFIG, RelayProcess
+from tests.process.siege import Siege
+from tests.process.stage import Stage
+from tests.process.storm import Tally
+
+ACS = "out: {type: acs, connection_string: {file: acs.key}, sender: a@b.test, accept_on: '202', timeout: 1s}"
+
+#: What a provider may do instead of its work, and how often in a row at most.
+MADNESS = (
+    ("answers", {"status": 429, "code": "TooManyRequests", "headers": {"Retry-After": "1"}}, 3),
+    ("answers", {"status": 500, "code": "InternalServerError"}, 5),
+    ("answers", {"status": 503, "code": "ServiceUnavailable"}, 5),
+    ("answers", {"status": 202, "body": None, "headers": {}}, 1),
+    ("drops", {"accepting": True}, 3),
+    ("drops", {"accepting": False}, 3),
+    ("hangs", {"accepting": True}, 2),
+    ("hangs", {"accepting": False}, 2),
+    ("babbles", {}, 3),
+)
+
+
+class SiegeStage(Stage):
+    """Gives each test a siege."""
+
+    async def siege(self, seed: int, *, mails: int, clients: int, spool: str = "path: spool") -> Siege:
+        """Return a siege of a relay that delivers to a fake."""
+        acs = await self.fake_acs()
+        (self.folder / "acs.key").write_text(acs.connection_string())
+        config = CONFIG.format(provider=ACS, listener="").replace("path: spool", spool)
+        config = config.replace("first: 200ms", "first: 200ms, max: 2s")
+        relay = self.ending(RelayProcess(self.folder, config))
+        return Siege(relay, acs, random.Random(seed), mails=mails, clients=clients)
+
+    def assert_kept(self, siege: Siege, tally: Tally, seed: int) -> str:
+        """See that promises 1 and 2 were; return what was counted."""
+        told = f"{tally}; refused {dict(siege.refused)}; not ready {dict(siege.unready)}; seed {seed}"
+        self.assertEqual((tally.lost, tally.duplicated, tally.spoilt), ([], [], []), told)
+        self.assertEqual((tally.left_over, siege.faults_of_the_spool()), (0, []), told)
+        return told
+
+
+async def failing_disk(siege: Siege, rounds: int = 4) -> None:
+    """Refuse writes beyond some size, from all of them to those of a large log, and take them again."""
+    for size in range(rounds):
+        await siege.wait(0.1, 0.4)
+        siege.limit_files(siege.dice.choice((0, 4096, 100_000, 1_000_000)) if size else 0)
+        await siege.wait(0.3, 1.5)
+        await siege.is_ready()
+        siege.limit_files()
+
+
+async def mad_provider(siege: Siege, rounds: int = 6) -> None:
+    """Answer garbage, hang, reset and throttle, several times each, in any order."""
+    for _ in range(rounds):
+        for act, values, most in siege.dice.sample(MADNESS, k=4):
+            await siege.acs.script(act, times=siege.dice.randint(1, most), **values)
+        await siege.wait(0.1, 0.4)

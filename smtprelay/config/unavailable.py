@@ -57,7 +57,6 @@ ROWS: Final = (
     Row("spool.limit", "limiting the spool"),
     Row("spool.keep.bodies", "keeping bodies of what is finished", idle="0"),
     Row("spool.seal_key", "sealing credentials"),
-    Row("workers", "running several workers", idle="1"),
 )
 
 

@@ -161,7 +161,7 @@ async def open_sqlite(
     try:
         await writer.start()
     except Exception:
-        lock.release()
+        writer.close().addBoth(lambda _: lock.release())
         raise
     reader = ThreadReader(partial(connect_reader, folder / DATABASE), sqlite3.Connection.close, reactor)
     return QueueSpool(writer, reader, paces, events, measure=lambda _: measure(folder), release=lock.release)

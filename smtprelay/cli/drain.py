@@ -25,17 +25,15 @@ _AGAIN: Final = 0.5
 
 @click.command(cls=Command)
 @click.option("--wait", is_flag=True, help="Return when nothing is under way any more.")
-@click.option(
-    "--timeout", type=float, metavar="SECONDS", help="Wait no longer than this; then the status is 75."
-)
+@click.option("--timeout", type=float, metavar="SECONDS", help="Wait no longer; then it is 75.")
 @click.option("--undo", is_flag=True, help="Take mail and deliver again.")
 @click.pass_context
 def drain(ctx: click.Context, *, wait: bool, timeout: float | None, undo: bool) -> int:
     """
-    Take nothing new, neither mail nor deliveries, and finish what is under way.
+    Take nothing new and finish what is under way.
 
-    Clients hear 421, and the relay is not ready, until `drain --undo` or its next start. What waits in a spool
-    that several nodes share is delivered by the others; in the spool of a single node it stays.
+    Clients hear 421, and the relay is not ready, until `drain --undo` or its next start. What waits in a
+    spool that several nodes share is delivered by the others; in the spool of a single node it stays.
     """
     settings = chosen(ctx)
     client = place.client(settings, os.environ)
@@ -65,18 +63,10 @@ def _wait(client: Client, state: Mapping[str, Any], timeout: float | None) -> Ma
 def _sentence(state: Mapping[str, Any]) -> str:
     if not state["draining"]:
         return "not draining: mail is taken and delivered"
-    under_way = [
-        count(state[name], noun)
-        for name, noun in (("sessions", "session"), ("attempts", "attempt"))
-        if state[name]
-    ]
-    parts = [
-        f"draining: {' and '.join(under_way)} under way" if under_way else "drained: nothing is under way"
-    ]
-    if state["waiting"] and state["shared"]:
-        parts.append(f"{count(state['waiting'], 'delivery')} in the spool, for the other nodes")
-    elif state["waiting"]:
-        parts.append(
-            f"{count(state['waiting'], 'delivery')} in the spool of this node, which wait until it goes on"
-        )
-    return "; ".join(parts)
+    nouns = {"sessions": "session", "attempts": "attempt"}
+    under_way = " and ".join(count(state[name], noun) for name, noun in nouns.items() if state[name])
+    now = f"draining: {under_way} under way" if under_way else "drained: nothing is under way"
+    if not state["waiting"]:
+        return now
+    whose = "for the other nodes" if state["shared"] else "of this node, where they stay until it goes on"
+    return f"{now}; {count(state['waiting'], 'delivery')} in the spool {whose}"

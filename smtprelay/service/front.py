@@ -37,9 +37,9 @@ def _with_workers(route: Route, sources: Sources, workers: Sequence[Worker]) -> 
 
     async def status(asked: Asked) -> Answer:
         answer = await route.action(asked)
-        told: dict[str, Any] = json.loads(answer.body)
         if answer.status != 200:  # noqa: PLR2004 -- OK
             return answer
+        told: dict[str, Any] = json.loads(answer.body)
         checks = await sources.readiness()
         told |= {
             "uptime": sources.uptime,

@@ -16,7 +16,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
 
-from smtprelay.config import Loaded
+from smtprelay.config import Config, Loaded
 from smtprelay.gathered import Gathered
 from smtprelay.interfaces import Events
 from smtprelay.log import Log, Telling
@@ -111,10 +111,7 @@ class Supervisor(Service):
     # --- starting
 
     async def _start(self) -> None:
-        spool = self.config.spool
-        if spool is not None and spool.engine == "sqlite":
-            # Our control socket usually lies in it.
-            Path(spool.path).mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_folder(self.config)
         for listener in self.config.listeners:
             await self._sockets.open(self._reactor, listener)
         sources, parts = self._sources(), front_parts(self.config, self._passing, self._workers)
@@ -252,6 +249,12 @@ class Supervisor(Service):
         self._threads.stop()
         if not self.started.called and reason == "asked to":
             self.started.errback(CancelledError())
+
+
+def _make_folder(config: Config) -> None:
+    """Make the spool's folder, in which the control socket usually lies."""
+    if config.spool is not None and config.spool.engine == "sqlite":
+        Path(config.spool.path).mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _line(body: bytes) -> str:

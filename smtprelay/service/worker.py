@@ -71,12 +71,12 @@ class _Lifeline:
         return self._number
 
     def doRead(self) -> Any:  # noqa: N802 -- Twisted's
-        """Hear the end."""
-        self._gone()
+        """Hear the end; some reactors say it at once by :meth:`connectionLost`."""
         return ConnectionDone()
 
     def connectionLost(self, _reason: Any) -> None:
-        """Forget it."""
+        """Pass it on."""
+        self._gone()
 
     def logPrefix(self) -> str:  # noqa: N802 -- Twisted's
         """Return a name."""

@@ -30,11 +30,11 @@ class ShutdownCase(Stage):
         await self.tell_to_stop(relay)
         return relay
 
-    async def busy(self) -> RelayProcess:
+    async def busy(self, *wrapping: str) -> RelayProcess:
         """Return a relay that waits for its provider, long."""
         acs = await self.fake_acs()
         await acs.delay(60.0)
-        relay = await self.ending(RelayProcess.to_acs(self.folder, acs)).start()
+        relay = await self.ending(RelayProcess.to_acs(self.folder, acs)).start(*wrapping)
         await relay.send(message("on its way"), "user@example.com")
         await eventually(acs.arrivals, "the request")
         return relay
@@ -94,6 +94,26 @@ class MeanwhileTests(ShutdownCase, TestCase):
         relay.life.signal(signal.SIGTERM)
         self.assertTrue((await idle.reply()).startswith("421 4.3.2 "))
         self.assertEqual(await relay.life.ends(), 0)
+
+
+class BoundTests(ShutdownCase, TestCase):
+    async def test_what_takes_too_long(self) -> None:
+        """An attempt that does not end in time is ended, and recorded as what it is, uncertain; 0."""
+        relay = await self.busy("--attempts-bound", "0.5")
+        self.assertEqual(await relay.stop(), 0)
+        [line] = await relay.queued()
+        self.assertEqual((line["state"], line["uncertain"]), ("deferred", True))
+        self.assertNotIn(b"Traceback", relay.life.out + relay.life.err)
+
+    async def test_what_has_no_outcome(self) -> None:
+        """One that ends without an outcome is let go: whoever is next need not wait for its lease; 0."""
+        acs = await self.fake_acs()
+        relay = self.ending(RelayProcess.to_acs(self.folder, acs))
+        await relay.start("--attempts-bound", "0.5", "--stuck")
+        await relay.send(message("on its way"), "user@example.com")
+        self.assertEqual(await relay.stop(), 0)
+        [line] = await relay.queued()
+        self.assertEqual((line["state"], line["uncertain"]), ("queued", True))
 
 
 class HangingStartTests(ShutdownCase, TestCase):

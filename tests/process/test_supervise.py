@@ -7,17 +7,19 @@ import os
 import select
 import signal
 import socket
+import ssl
 from pathlib import Path
 
 import treq
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
-from tests.process.program import eventually
+from smtprelay.testing.certificates import make_certificate
+from tests.process.program import Program, eventually
 from tests.process.relay_process import message
 from tests.process.stage import Stage
 from tests.process.supervised import SupervisedRelay
-from tests.process.test_shutdown import AT_ONCE
+from tests.process.test_shutdown import AT_ONCE, TWISTD
 
 
 def is_there(pid: int) -> bool:
@@ -149,6 +151,61 @@ class StartTests(SuperviseCase, TestCase):
         os.kill(pid, signal.SIGTERM)
         await self.gone(pid)
         self.assertTrue((self.folder / "in.sock").exists())
+
+
+class EndpointTests(SuperviseCase, TestCase):
+    async def test_sockets_of_systemd(self) -> None:
+        """A socket that systemd has opened is for the workers, too."""
+        relay = self.relay()
+        text = relay.config.read_text()
+        relay.config.write_text(text.replace("tcp:0:interface=127.0.0.1", "systemd:domain=INET:name=smtp"))
+        start = (
+            "import os, socket, sys; s = socket.create_server(('127.0.0.1', 0)); os.dup2(s.fileno(), 3);"
+            " os.environ |= {'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '1', 'LISTEN_FDNAMES': 'smtp'};"
+            " from smtprelay.cli import main; sys.exit(main(sys.argv[1:]))"
+        )
+        await relay.ready(Program.python(["-c", start, "run", "-c", str(relay.config)], self.folder))
+        self.assertIn("250 2.0.0", await relay.send(message("one"), "user@example.com"))
+        pid = await relay.end_worker()
+        await relay.life.says(rf'"event":"worker.died".*"pid":{pid}')
+        self.assertIn("250 2.0.0", await relay.send(message("two"), "user@example.com"))
+        self.assertEqual(await relay.stop(), 0)
+
+    async def test_tls(self) -> None:
+        """An endpoint that speaks TLS by itself does so in a worker."""
+        made = make_certificate(self.folder)
+        endpoint = f"ssl:0:interface=127.0.0.1:privateKey={made.key}:certKey={made.certificate}"
+        relay = self.relay()
+        text = relay.config.read_text()
+        relay.config.write_text(text.replace("tcp:0:interface=127.0.0.1", endpoint))
+        await relay.start()
+        context = ssl.create_default_context(cafile=made.ca)
+        with socket.create_connection(("127.0.0.1", relay.smtp)) as plain:
+            client = context.wrap_socket(plain, server_hostname="localhost", do_handshake_on_connect=False)
+            client.setblocking(False)
+            await eventually(lambda: shaken(client), "the handshake")
+            client.setblocking(True)
+            self.assertEqual(client.recv(3), b"220")
+
+    async def test_twistd(self) -> None:
+        """``twistd`` runs the workers as well, and ends as it always does."""
+        relay = self.relay()
+        arguments = ["-c", TWISTD, "-n", "smtprelay", "-c", str(relay.config)]
+        await relay.ready(Program.python(arguments, self.folder))
+        self.assertIn("250 2.0.0", await relay.send(message("one"), "user@example.com"))
+        pid = await relay.pid()
+        self.assertEqual(await relay.stop(), -signal.SIGTERM)
+        self.assertFalse(is_there(pid))
+        self.assertNotIn(b"Traceback", relay.life.out + relay.life.err)
+
+
+def shaken(client: ssl.SSLSocket) -> bool:
+    """Go on with a handshake; return whether it is done."""
+    try:
+        client.do_handshake()
+    except ssl.SSLWantReadError:
+        return False
+    return True
 
 
 class EndTests(SuperviseCase, TestCase):

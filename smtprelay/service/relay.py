@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.task import LoopingCall
 
 from smtprelay.config.listeners import Listener
@@ -345,5 +346,5 @@ class Relay(Service):
             await spool.close()
 
     def _not_closed(self, failure: Any) -> None:
-        reason = "no answer in time" if failure.check(TimeoutError) else failure.getErrorMessage()
+        reason = "no answer in time" if failure.check(TookTooLong) else failure.getErrorMessage()
         self._events("spool.failed", operation="close", reason=reason)

@@ -247,7 +247,7 @@ async def open_postgres(
     try:
         await writer.start()
     except Exception:
-        writer.close()
+        await writer.abandon()
         raise
     reader = ThreadReader(engine.reading, PostgresConnection.drop, reactor, threads=2)
     spool = QueueSpool(writer, reader, paces, events, measure=measure)

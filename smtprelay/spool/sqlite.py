@@ -161,7 +161,8 @@ async def open_sqlite(
     try:
         await writer.start()
     except Exception:
-        writer.close().addBoth(lambda _: lock.release())
+        await writer.abandon()
+        lock.release()
         raise
     reader = ThreadReader(partial(connect_reader, folder / DATABASE), sqlite3.Connection.close, reactor)
     return QueueSpool(writer, reader, paces, events, measure=lambda _: measure(folder), release=lock.release)

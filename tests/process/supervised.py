@@ -20,12 +20,11 @@ class SupervisedRelay(RelayProcess):
     def with_workers(
         cls, folder: Path, provider: str = CAPTURE, *, more: str = "supervise: {restarts_per_hour: 3}\n"
     ) -> "SupervisedRelay":
-        """Return a relay with these settings added; a spool in ``more`` replaces the usual one."""
+        """Return a relay with the settings of ``more``, in place of the usual ones or beside them."""
         relay = cls.of(folder, provider)
         text = relay.config.read_text()
-        if "spool:" in more:
-            text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("spool:"))
-        relay.config.write_text(text + more)
+        kept = [line for line in text.splitlines(keepends=True) if f"{line.partition(':')[0]}:" not in more]
+        relay.config.write_text("".join(kept) + more)
         return relay
 
     async def workers(self) -> Sequence[dict[str, Any]]:

@@ -4,6 +4,7 @@ A relay that is started again when it dies: one worker, with the spool of one pr
 
 import contextlib
 import os
+import re
 import select
 import signal
 import socket
@@ -14,12 +15,21 @@ import treq
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
+from smtprelay.policy.passwords import hash_password
 from smtprelay.testing.certificates import make_certificate
 from tests.process.program import Program, eventually
 from tests.process.relay_process import message
 from tests.process.stage import Stage
 from tests.process.supervised import SupervisedRelay
 from tests.process.test_shutdown import AT_ONCE, TWISTD
+
+NOBODY = "out: {type: smarthost, host: 127.0.0.1, port: 1, tls: none}"
+
+TOKENS = """\
+http:
+  - {{endpoint: "tcp:port=0:interface=127.0.0.1", serve: [health, metrics]}}
+  - {{endpoint: "tcp:port=0:interface=127.0.0.1", serve: [api], tokens: [{{name: look, hash: "{hash}"}}]}}
+"""
 
 
 def is_there(pid: int) -> bool:
@@ -99,6 +109,46 @@ class DeathTests(SuperviseCase, TestCase):
         await relay.end_worker(how=signal.SIGTERM)
         await relay.life.says(r'"event":"worker.died".*"reason":"exit status 0"')
         self.assertIn("250 2.0.0", await relay.send(message("after"), "user@example.com"))
+
+
+class FrontTests(SuperviseCase, TestCase):
+    async def test_the_queue(self) -> None:
+        """The commands ask and change the queue as without a front; errors keep their words and status."""
+        relay = await self.relay(provider=NOBODY).start()
+        queued = re.search(r"queued as (\S+)", await relay.send(message("one"), "user@example.com"))[1]
+        await relay.life.says('"event":"(message.deferred|lane.blocked)"')
+        await relay.cli("queue", "hold", queued)
+        await relay.life.says(rf'"event":"queue.edited","msg":"\w+: hold of {queued}')
+        [shown] = (await relay.cli("queue", "show", queued))["deliveries"]
+        self.assertEqual(shown["summary"]["state"], "held")
+        with self.assertRaisesRegex(AssertionError, "1: smtprelay: there is no message 'nosuch'"):
+            await relay.cli("queue", "show", "nosuch")
+        await relay.cli("queue", "delete", queued)
+        self.assertEqual(await relay.queued(), [])
+
+    async def test_who_may(self) -> None:
+        """The front looks at tokens and roles; the worker records who it was."""
+        relay = self.relay(
+            more=TOKENS.format(hash=hash_password(b"opensesame", b"salt of 16 bytes", ln=10))
+            + "supervise: {}\n"
+        )
+        life = relay.launch()
+        told = await life.says(r'"ready: lan on [\d.]+:(\d+), http1 on \S+, http2 on ([\d.]+:\d+)')
+        relay.life, relay.smtp, api = life, int(told[1]), f"http://{told[2]}/api/v1"
+
+        async def ask(token: str, *, method: str = "POST", path: str = "/drain") -> int:
+            headers = {"Authorization": f"Bearer {token}", "X-Smtprelay-CSRF": "1"}
+            answer = await treq.request(
+                method, api + path, json={}, headers=headers, persistent=False, reactor=reactor
+            )
+            await answer.content()
+            return answer.code
+
+        self.assertEqual(await ask("wrong"), 401)
+        self.assertEqual(await ask("opensesame"), 403)
+        self.assertEqual(await ask("opensesame", method="GET", path="/queue?state=held"), 200)
+        self.assertEqual(await ask("opensesame", method="GET", path="/queue?state=no"), 400)
+        self.assertNotIn(b"relay.drain", life.out)
 
 
 class StartTests(SuperviseCase, TestCase):

@@ -116,7 +116,7 @@ class FrontTests(SuperviseCase, TestCase):
         """The commands ask and change the queue as without a front; errors keep their words and status."""
         relay = await self.relay(provider=NOBODY).start()
         queued = re.search(r"queued as (\S+)", await relay.send(message("one"), "user@example.com"))[1]
-        await relay.life.says('"event":"(message.deferred|lane.blocked)"')
+        await relay.cli("drain", "--wait")
         await relay.cli("queue", "hold", queued)
         await relay.life.says(rf'"event":"queue.edited","msg":"\w+: hold of {queued}')
         [shown] = (await relay.cli("queue", "show", queued))["deliveries"]

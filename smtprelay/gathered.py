@@ -19,6 +19,9 @@ from prometheus_client.registry import Collector
 #: What only grows, and is kept when its process is gone.
 _GROWING: Final = ("counter", "histogram", "summary")
 
+#: What a worker's own site was asked, it was asked by us.
+_OURS: Final = ("smtprelay_http_requests",)
+
 #: How the gauges of several processes become one; all others: the largest.
 _GAUGES: Final[Mapping[str, Callable[[float, float], float]]] = {
     **dict.fromkeys(
@@ -82,7 +85,8 @@ class Gathered(Collector):
 
     def take(self, worker: int, exposition: str) -> None:
         """Take what a worker tells, in Prometheus' text format, in place of what it told before."""
-        self._told[worker] = list(text_string_to_metric_families(exposition))
+        told = text_string_to_metric_families(exposition)
+        self._told[worker] = [metric for metric in told if metric.name not in _OURS]
 
     def depart(self, worker: int) -> None:
         """Keep what a worker that is gone has counted; its gauges are gone with it."""

@@ -60,6 +60,12 @@ class GatheredTests(SynchronousTestCase):
         self.gathered.depart(1)
         self.assertEqual(self.value("messages_received_total", listener="lan"), 2)
 
+    def test_who_asked(self) -> None:
+        """That we have asked a worker is not counted: a request counts where it came in."""
+        served = ("http.request", {"route": "/metrics", "method": "GET", "code": 200})
+        self.gathered.take(1, exposition(served))
+        self.assertIsNone(self.value("http_requests_total", handler="/metrics", method="GET", code="200"))
+
     def test_gauges(self) -> None:
         """Sessions are added up; a provider is up if no worker found it blocked; one ready worker will do."""
         self.gathered.take(1, exposition(OPENED, BLOCKED, ready=False))

@@ -35,7 +35,7 @@ from smtprelay.web.sources import Sources
 PATIENCE: Final = VERDICTS_BOUND + CLOSING_BOUND + 10.0
 
 #: How often workers are asked for their metrics when nobody scrapes, seconds.
-GATHER_EVERY: Final = 5.0
+GATHER_EVERY: Final = 2.0
 
 #: How long a worker may take to say how it is, seconds.
 _ANSWER: Final = 5.0

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from twisted.web.server import Site
 
 from smtprelay.service.command import build, load_or_exit, run_service
 from smtprelay.service.relay import Relay
+from smtprelay.service.signals import end_at_second
 from smtprelay.testing.acs import FakeAcs, Operation
 from smtprelay.web.mailbox import Attachment, Mail
 
@@ -90,7 +92,9 @@ def _start(folder: Path, smtp: int, http: int, reactor: Any, failed: Callable[[i
         sample = Deferred.fromCoroutine(_in_thread(reactor, _send_sample, listening["smtp"]))
         sample.addErrback(lambda failure: sys.stderr.write(f"the sample mail failed: {failure.value}\n"))
 
-    run_service(build(loaded, reactor, failed, ready=welcome, mailbox=CloudMailbox(fake)), reactor)
+    relay = build(loaded, reactor, failed, ready=welcome, mailbox=CloudMailbox(fake))
+    end_at_second(reactor, partial(shutil.rmtree, folder, ignore_errors=True))
+    run_service(relay, reactor)
 
 
 class _Cloud(Site):

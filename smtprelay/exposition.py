@@ -6,15 +6,16 @@ so it stays right after a crash and with several nodes on one spool.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
-from smtprelay.families import Families
 from smtprelay.queue import FINAL, STATES, Stock
 
 
@@ -68,23 +69,31 @@ def render(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
     return encode(registry), content_type
 
 
-def bridge_numbers(families: Families) -> dict[str, Any]:
+def bridge_numbers(registry: CollectorRegistry) -> dict[str, Any]:
     """Return the numbers that smtp-acs-bridge had, under its names; a recipient is a mail to it."""
-    sent = families.outcomes.total(result="delivered")
-    failed = families.outcomes.total(result="failed") + families.outcomes.total(result="expired")
-    attempts = families.attempts.total()
+    total = partial(_total, [sample for family in registry.collect() for sample in family.samples])
+    sent = total("delivery_recipients_total", result="delivered")
+    failed = sum(total("delivery_recipients_total", result=each) for each in ("failed", "expired"))
+    attempts = total("delivery_attempts_total")
+    seconds = total("delivery_attempt_duration_seconds_sum")
     return {
-        "connections_total": int(families.sessions.total(result="accepted")),
-        "connections_active": int(families.connections.total()),
+        "connections_total": int(total("smtp_connections_total", result="accepted")),
+        "connections_active": int(total("smtp_connections_open")),
         "emails_sent_total": int(sent),
         "emails_failed_total": int(failed),
-        "bytes_processed_total": int(families.sizes.total()),
+        "bytes_processed_total": int(total("message_size_bytes_sum")),
         "response_times_count": int(attempts),
-        "average_response_time_ms": 1000 * families.attempt_seconds.total() / attempts if attempts else 0.0,
+        "average_response_time_ms": 1000 * seconds / attempts if attempts else 0.0,
         "success_rate_percent": 100 * sent / (sent + failed) if sent + failed else 100.0,
     }
 
 
-def bridge_metrics(families: Families, uptime: float, version: str) -> bytes:
+def _total(samples: Sequence[Sample], name: str, **labels: str) -> float:
+    """Return the sum of the ``samples`` with this name whose labels are among these."""
+    named = (sample for sample in samples if sample.name == f"smtprelay_{name}")
+    return sum(sample.value for sample in named if labels.items() <= sample.labels.items())
+
+
+def bridge_metrics(registry: CollectorRegistry, uptime: float, version: str) -> bytes:
     """Return what smtp-acs-bridge answered on ``/metrics``, as JSON."""
-    return json.dumps({**bridge_numbers(families), "uptime_seconds": uptime, "version": version}).encode()
+    return json.dumps({**bridge_numbers(registry), "uptime_seconds": uptime, "version": version}).encode()

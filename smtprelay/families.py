@@ -124,16 +124,6 @@ class Family(Collector, Generic[Child]):
                 family.add_metric(labels, child.value)
         yield family
 
-    def total(self, **labels: str) -> float:
-        """Return the sum over all series whose labels are among these; a histogram's is its ``_sum``."""
-        return sum(
-            sample.value
-            for family in self.collect()
-            for sample in family.samples
-            if sample.name.endswith(("_total", "_sum")) or family.type == "gauge"
-            if labels.items() <= sample.labels.items()
-        )
-
 
 class Families:
     """The metrics of one relay, registered in ``registry``, each under ``smtprelay_``."""
@@ -144,6 +134,8 @@ class Families:
         build = gauge("build_info", "What runs here.", "version", "python", "twisted")
         build(VERSION, platform.python_version(), version("twisted")).set(1)
         self.ready = gauge("ready", "Whether /readyz says so.")()
+        self.draining = gauge("draining", "Whether it takes nothing new.")()
+        self.deaths = count("worker_deaths", "Workers that ended by themselves.", "worker")
         # smtp and policy
         self.connections = gauge("smtp_connections_open", "Sessions open now.", "listener")
         # A refused connection was accepted first, to be told why.

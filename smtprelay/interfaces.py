@@ -33,6 +33,7 @@ from smtprelay.queue import (
     Edit,
     Moved,
     NewMessage,
+    Node,
     OverduePage,
     Selection,
     Settlement,
@@ -211,9 +212,9 @@ class Spool(Protocol):
     async def accept(self, draft: Draft, body: bytes, planned: Sequence[Planned]) -> None:
         """Take a whole message of our own making (a bounce, a test mail)."""
 
-    def listen(self, take: Callable[[Sequence[Claim]], None]) -> None:
+    def listen(self, take: Callable[[Sequence[Claim]], None] | None) -> None:
         """
-        Have ``take`` called, on the reactor, after each accept.
+        Have ``take`` called, on the reactor, after each accept; ``None``: nobody listens any more.
 
         It gets the claims that the accept took in its own transaction; none if
         the message is queued, which is then a reason to ask :meth:`claim`.
@@ -251,6 +252,13 @@ class Spool(Protocol):
         Put back what this node held when it died; return how many deliveries.
 
         Each of them becomes ``queued``, due at once and ``uncertain``.
+        """
+
+    async def release(self) -> int:
+        """
+        Put back what this node holds, for it stops: nobody has to wait until it is recovered or reclaimed.
+
+        Each delivery becomes what :meth:`recover` makes of it; return how many.
         """
 
     async def reclaim(self) -> int:
@@ -300,6 +308,12 @@ class Spool(Protocol):
 
     async def sweep(self, before: float, limit: int = 200) -> int:
         """Drop up to ``limit`` messages that were finished before ``before``; return how many."""
+
+    async def announce(self, draining: bool) -> None:
+        """Tell the other nodes of this spool, if there are any, whether this one takes new work."""
+
+    async def nodes(self) -> Sequence[Node]:
+        """Return the nodes that share this spool; none if it belongs to one process."""
 
     async def stock(self) -> Stock:
         """Count what lies in the spool, at a cost that does not grow with it."""

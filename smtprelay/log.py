@@ -38,6 +38,12 @@ EVENTS: Final[dict[str, Kind]] = {
     "relay.start": Kind(LogLevel.info, "smtprelay {version} starts with {config}"),
     "relay.ready": Kind(LogLevel.info, "ready: {listeners}"),
     "relay.stop": Kind(LogLevel.info, "stopping: {reason}"),
+    "relay.drain": Kind(LogLevel.info, "draining, nothing new is taken: {who}"),
+    "relay.undrain": Kind(LogLevel.info, "not draining any more: {who}"),
+    "worker.ready": Kind(LogLevel.info, "worker {worker} is ready (process {pid})"),
+    "worker.died": Kind(
+        LogLevel.error, "worker {worker} (process {pid}) ended: {reason}; number {deaths} within an hour"
+    ),
     "relay.warning": Kind(LogLevel.warn, "{text}"),
     "config.effective": Kind(LogLevel.info, "the effective configuration"),
     # smtp

@@ -57,6 +57,9 @@ class Metrics:
             event: self.families.log_events(kind.level.name) for event, kind in EVENTS.items() if kind.level
         }
         self._counts: dict[str, Callable[[Fields], None]] = {
+            "relay.drain": self._draining,
+            "relay.undrain": self._not_draining,
+            "worker.died": self._died,
             "session.open": self._opened,
             "session.close": self._closed,
             "session.refused": self._turned_away,
@@ -140,6 +143,17 @@ class Metrics:
     def lag(self, seconds: float) -> None:
         """Note by how much the reactor was late."""
         self.families.lag.observe(seconds)
+
+    # the relay itself
+
+    def _draining(self, _fields: Fields) -> None:
+        self.families.draining.set(1)
+
+    def _not_draining(self, _fields: Fields) -> None:
+        self.families.draining.set(0)
+
+    def _died(self, fields: Fields) -> None:
+        self.families.deaths(fields.get("worker", "")).inc()
 
     # smtp and policy
 

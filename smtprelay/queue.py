@@ -268,6 +268,20 @@ class LaneState:
 
 
 @frozen(kw_only=True)
+class Node:
+    """
+    One of the processes that share a spool.
+
+    :ivar seen: when it was last there, seconds since the epoch.
+    :ivar draining: it takes no new work.
+    """
+
+    name: str
+    seen: float
+    draining: bool
+
+
+@frozen(kw_only=True)
 class Stock:
     """
     What lies in the spool.

@@ -29,8 +29,8 @@ IMPORTERS = {
 }
 
 #: These install the reactor when they are imported; the adapters that need them are imported late.
-INSTALLS_REACTOR = ("twisted.internet.reactor", "twisted.mail.smtp")
-ADAPTERS = ("smtprelay.smtp.adapter", "smtprelay.policy.stock")
+INSTALLS_REACTOR = ("twisted.internet.reactor", "twisted.mail.smtp", "twisted.runner.procmon")
+ADAPTERS = ("smtprelay.smtp.adapter", "smtprelay.policy.stock", "smtprelay.service.monitor")
 
 #: The design says that these are pure; so is each module that says it of itself.
 PURE = (
@@ -49,7 +49,9 @@ EMPTY_WORDS = frozenset(
     {"handler", "manager", "processor", "engine", "helper", "util", "utils", "common", "base", "data", "info"}
 )
 #: Where such a word is the right one: SMTP's verb, Twisted's callback, what turns the spool.
-RIGHT_WORDS = re.compile(r"_?(verb_|on_)?data|dataReceived|[A-Z][a-z]*Engine|Engine|\w*base64\w*")
+RIGHT_WORDS = re.compile(
+    r"_?(verb_|on_)?data|dataReceived|childDataReceived|[A-Z][a-z]*Engine|Engine|\w*base64\w*"
+)
 
 
 def modules(folder: str = "smtprelay") -> Iterator[tuple[str, ast.Module]]:

@@ -245,7 +245,7 @@ class ExpositionTests(SynchronousTestCase):
             )
         self.metrics("message.delivered", provider="acs", count=3)
         self.metrics("message.failed", provider="ses", count=1)
-        numbers = json.loads(bridge_metrics(self.metrics.families, 12.5, "1.2.3"))
+        numbers = json.loads(bridge_metrics(self.metrics.registry, 12.5, "1.2.3"))
         self.assertAlmostEqual(numbers.pop("average_response_time_ms"), 200)
         self.assertEqual(
             numbers,

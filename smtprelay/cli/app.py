@@ -26,6 +26,7 @@ root = LazyGroup(
         "send": "smtprelay.cli.send:send",
         "queue": "smtprelay.cli.queue:queue",
         "status": "smtprelay.cli.status:status",
+        "drain": "smtprelay.cli.drain:drain",
         "healthcheck": "smtprelay.cli.health:healthcheck",
         "version": "smtprelay.cli.app:version",
     },

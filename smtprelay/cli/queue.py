@@ -119,7 +119,7 @@ def _edit(action: str, meaning: str) -> None:
             _tell(settings, action, [], dry_run)
             return
         filters = _selection(given, wanted)
-        change = Change(action=action, who=_who(), why=why, dry_run=dry_run)
+        change = Change(action=action, who=who(), why=why, dry_run=dry_run)
         with opened(settings) as source:
             if action == "delete" and not yes and not dry_run and sys.stdin.isatty():
                 meant = source.edit(filters, {**change, "dry_run": True})
@@ -137,7 +137,8 @@ def _from_stdin(ids: Sequence[str]) -> Sequence[str]:
     return [*(name for name in ids if name != "-"), *read]
 
 
-def _who() -> str:
+def who() -> str:
+    """Return the name of whoever runs this command, for the record."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -35,6 +35,10 @@ def _lines(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
     for name, reason in ready["checks"].items():
         if reason:
             yield "not ready", f"{name}: {reason}"
+    for worker in answer.get("workers", ()):
+        yield "worker", _worker(worker)
+    for node in answer.get("nodes", ()):
+        yield "node", _node(node, now)
     for listener in answer["listeners"]:
         yield "listener", _listener(listener)
     stock = answer["stock"]
@@ -55,6 +59,15 @@ def _listener(listener: object) -> str:
         f"{key} {value}" for key, value in listener.items() if key != "name" and value not in (None, "")
     )
     return "  ".join([str(listener.get("name", "")), *details]).strip()
+
+
+def _worker(worker: Mapping[str, Any]) -> str:
+    process = f"process {worker['pid']}" if worker["pid"] else "no process"
+    return f"{worker['number']}  {process}  {'ready' if worker['ready'] else 'not ready'}"
+
+
+def _node(node: Mapping[str, Any], now: float) -> str:
+    return f"{node['name']}  seen {span(now - node['seen'])} ago{'  draining' if node['draining'] else ''}"
 
 
 def _spool(stock: Mapping[str, Any], now: float) -> str:

@@ -133,6 +133,20 @@ def check_spool(view: View) -> Iterator[Complaint]:
             yield Complaint(("listeners", n, "auth", "checkers"), text, "CFG-SEAL-KEY")
 
 
+def check_workers(view: View) -> Iterator[Complaint]:
+    """Several processes need a spool that they can share."""
+    config = view.config
+    if config.workers == 1:
+        return
+    if config.spool is None or config.spool.engine != "postgres":
+        text = "more than one worker needs a spool that they can share: spool.engine postgres"
+        yield Complaint(("workers",), text, "CFG-WORKERS")
+    for n, listener in enumerate(config.listeners):
+        if listener.delivery == "synchronous":
+            text = f"each of the {config.workers} workers keeps the pace of synchronous deliveries for itself"
+            yield Complaint(("listeners", n, "delivery"), text, "CFG-WORKERS", "warning")
+
+
 def check_services(view: View) -> Iterator[Complaint]:
     """What is there must do something."""
     for n, listener in enumerate(view.config.listeners):
@@ -181,6 +195,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     check_providers,
     check_services,
     check_spool,
+    check_workers,
 )
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from attrs import evolve
 
 from smtprelay.config.listeners import Listener
-from smtprelay.config.model import Config, Route, SpoolSettings
+from smtprelay.config.model import Config, Route, SpoolSettings, Supervise
 from smtprelay.config.providers import Provider, Smarthost
 from smtprelay.message import Limits
 
@@ -40,6 +40,7 @@ def complete(config: Config, environ: Mapping[str, str]) -> Config:
         listeners=tuple(_listener(listener, config) for listener in config.listeners),
         providers={name: _provider(provider, hostname) for name, provider in config.providers.items()},
         routes=_routes(config),
+        supervise=config.supervise or (Supervise() if config.workers > 1 else None),
         bounces=evolve(config.bounces, from_=config.bounces.from_ or f"MAILER-DAEMON@{hostname}"),
     )
 

@@ -190,6 +190,13 @@ class HttpSite:
 
 
 @frozen(kw_only=True)
+class Supervise:
+    """The relay runs as a child that is started again when it dies; more often than this it is given up."""
+
+    restarts_per_hour: Count = 5
+
+
+@frozen(kw_only=True)
 class Logging:
     """What is logged; ``levels`` by logger; ``file`` ``None`` is the standard output."""
 
@@ -225,6 +232,7 @@ class Config:
         without one in ``/run/smtprelay``.
     :ivar spool: when not given the usual one; none, if all listeners are synchronous.
     :ivar routes: when not given and there is one provider, everything goes there.
+    :ivar supervise: when not given and there are several workers, as it is by default.
     """
 
     hostname: Domain = ""
@@ -238,6 +246,7 @@ class Config:
     bounces: Bounces = Bounces()
     spool: SpoolSettings | None = None
     workers: Count = 1
+    supervise: Supervise | None = None
     http: tuple[HttpSite, ...] = ()
     logging: Logging = Logging()
     privacy: Privacy = Privacy()

@@ -56,7 +56,6 @@ ROWS: Final = (
     Row("privacy.addresses", "privacy.addresses:", "masked"),
     Row("spool.keep.bodies", "keeping bodies of what is finished", idle="0"),
     Row("spool.seal_key", "sealing credentials"),
-    Row("workers", "running several workers", idle="1"),
 )
 
 

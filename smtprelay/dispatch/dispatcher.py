@@ -84,8 +84,18 @@ class Dispatcher:
         self._renewal: IDelayedCall | None = None
         self._landed: Deferred[None] | None = None
 
+    @property
+    def attempts(self) -> int:
+        """How many attempts are under way."""
+        return len(self._flights)
+
+    @property
+    def given_up(self) -> bool:
+        """Whether attempts were given up when it stopped: they are claimed, and nobody ends them."""
+        return self._given_up
+
     def start(self) -> None:
-        """Begin to claim, and hear of each accept from now on."""
+        """Begin to claim, and hear of each accept from now on; also after :meth:`pause`."""
         self._claiming = True
         self._spool.listen(self.take)
         self._wake()
@@ -102,16 +112,22 @@ class Dispatcher:
         self._watch("step", self._spool.stepped(seconds))
         self._wake()
 
+    def pause(self) -> None:
+        """Claim nothing more; what is under way goes on. Claims that still come in are given back."""
+        self._claiming = False
+        self._spool.listen(None)
+        _cancel(self._alarm)
+        self._alarm = None
+        self._probes.stop()
+
     def stop(self, bound: float) -> Deferred[None]:
         """
         Claim nothing more; fire when the attempts under way have ended, or after ``bound`` seconds.
 
-        What has not ended then is given up: it has an intent and no outcome, and is resolved after the
-        next start. Claims that still come in are given back to the spool.
+        What has not ended then is given up: it has an intent and no outcome, and is resolved when it is
+        claimed again.
         """
-        self._claiming = False
-        _cancel(self._alarm)
-        self._probes.stop()
+        self.pause()
         self._detours.stop()
         landed: Deferred[None] = Deferred()
         self._landed = landed

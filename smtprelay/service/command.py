@@ -9,9 +9,12 @@ import atexit
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, cast
 
 from twisted.application.service import IService, MultiService
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python import usage
 from twisted.python.components import Componentized
@@ -23,7 +26,9 @@ from smtprelay.log import Log, Telling
 from smtprelay.logwriter import Levels, make_observer
 from smtprelay.service.failure import CONFIG, StartFailed
 from smtprelay.service.relay import Relay
+from smtprelay.service.signals import end_at_second
 from smtprelay.service.steps import ClockSteps
+from smtprelay.service.supervisor import Supervisor
 from smtprelay.version import VERSION
 from smtprelay.web.mailbox import Mailbox
 
@@ -59,7 +64,7 @@ def makeService(options: Options) -> IService:
 
     loaded = load_or_exit(options["config"], options["sets"])
     daemon = Daemon()
-    build(loaded, reactor, _exit_after_shutdown(reactor)).setServiceParent(daemon)
+    make(loaded, options["sets"], reactor, _exit_after_shutdown(reactor)).setServiceParent(daemon)
     return daemon
 
 
@@ -83,9 +88,34 @@ def run(config: str | None, sets: Sequence[str] = ()) -> int:
     from twisted.internet import reactor  # noqa: PLC0415
 
     status: list[int] = []
-    relay = build(load_or_exit(config, sets), reactor, status.append)
+    relay = make(load_or_exit(config, sets), sets, reactor, status.append)
     run_service(relay, reactor)
     return status[0] if status else 0
+
+
+def make(
+    loaded: Loaded, sets: Sequence[str], reactor: Any, failed: Callable[[int], object]
+) -> Relay | Supervisor:
+    """
+    Return the relay, or, where the configuration wants that, what supervises its workers.
+
+    A second signal ends it at once. The parameters are as of :func:`build`.
+    """
+    if loaded.config.supervise is None:
+        relay = build(loaded, reactor, failed)
+        end_at_second(reactor)
+        return relay
+
+    def ended(status: int) -> None:
+        failed(status)
+        stop(reactor)
+
+    log = begin_log(loaded)
+    supervisor = Supervisor(loaded, sets, reactor, events=[log], ended=ended)
+    globalLogPublisher.addObserver(cast(ILogObserver, supervisor.metrics.observe))
+    supervisor.started.addErrback(tell_failure(reactor, failed))
+    end_at_second(reactor, supervisor.kill)
+    return supervisor
 
 
 def run_service(service: Any, reactor: Any) -> None:
@@ -121,17 +151,37 @@ def build(
     :param ready: is told when the relay listens.
     :param mailbox: shown on the page.
     """
+    relay = Relay(loaded.config, reactor, events=[begin_log(loaded)], mailbox=mailbox)
+    globalLogPublisher.addObserver(cast(ILogObserver, relay.metrics.observe))
+
+    def started(_: None) -> None:
+        clock = ClockSteps(reactor, relay.clock_stepped)
+        clock.startService()
+        reactor.addSystemEventTrigger("before", "shutdown", clock.stopService)
+        ready(relay)
+
+    relay.started.addCallbacks(started, tell_failure(reactor, failed))
+    return relay
+
+
+def begin_log(loaded: Loaded) -> Log:
+    """Write the log as ``loaded`` says, beginning with what it says; return where events go."""
     writing = start_logging(loaded.config)
-    relay = Relay(loaded.config, reactor, events=[writing], mailbox=mailbox)
     # A log that cannot be written must not keep the mail.
     log = Telling([writing])
-    globalLogPublisher.addObserver(cast(ILogObserver, relay.metrics.observe))
     log("relay.start", version=VERSION, config=loaded.file)
     log("config.effective", settings=effective(loaded.config))
     for warning in loaded.warnings:
         log("relay.warning", text=str(warning))
+    return writing
+
+
+def tell_failure(reactor: Any, failed: Callable[[int], object]) -> Callable[[Failure], None]:
+    """Return what tells why a relay did not start, gives ``failed`` the status, and stops the reactor."""
 
     def tell(failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return  # it was asked to stop before
         status = SOFTWARE
         # Not sys.stderr, which twistd has replaced by its log.
         stderr = sys.__stderr__ or sys.stderr
@@ -141,17 +191,20 @@ def build(
         else:
             stderr.write(f"smtprelay: unexpected error, please report it\n{failure.getTraceback()}")
         failed(status)
-        # Some failures come at once, and twistd starts its services before the reactor.
-        reactor.callWhenRunning(reactor.stop)
+        stop(reactor)
 
-    def started(_: None) -> None:
-        clock = ClockSteps(reactor, relay.clock_stepped)
-        clock.startService()
-        reactor.addSystemEventTrigger("before", "shutdown", clock.stopService)
-        ready(relay)
+    return tell
 
-    relay.started.addCallbacks(started, tell)
-    return relay
+
+def stop(reactor: Any) -> None:
+    """Stop the reactor, unless it is stopping already."""
+
+    def stop_once() -> None:
+        with suppress(ReactorNotRunning):
+            reactor.stop()
+
+    # Some failures come at once, and twistd starts its services before the reactor.
+    reactor.callWhenRunning(stop_once)
 
 
 def start_logging(config: Config) -> Log:

@@ -19,6 +19,7 @@ from twisted.web.server import Site
 
 from smtprelay.config.endpoint import LONGEST_SOCKET
 from smtprelay.config.listeners import Listener
+from smtprelay.service.sockets import Inherited, spoken_address
 from smtprelay.smtp.protocol import ESMTPFactory
 
 
@@ -51,10 +52,15 @@ class HttpPort:
 
 
 class Ports:
-    """All that is open, to be closed in order."""
+    """
+    All that is open, to be closed in order.
 
-    def __init__(self, reactor: Any) -> None:
+    :param inherited: the sockets of the doors, where another process has opened them.
+    """
+
+    def __init__(self, reactor: Any, inherited: Inherited | None = None) -> None:
         self._reactor = reactor
+        self._inherited = inherited
         self._doors: dict[str, tuple[Door, IListeningPort]] = {}
         self._sites: dict[str, tuple[HttpPort, IListeningPort]] = {}
 
@@ -66,13 +72,13 @@ class Ports:
     def described(self) -> Sequence[Mapping[str, Any]]:
         """Return the doors as JSON objects."""
         return [
-            {"name": name, "endpoint": door.endpoint, "address": _spoken(port.getHost())}
+            {"name": name, "endpoint": door.endpoint, "address": spoken_address(port.getHost())}
             for name, (door, port) in self._doors.items()
         ]
 
     def spoken(self) -> str:
         """Return all addresses in one line."""
-        return ", ".join(f"{name} on {_spoken(host)}" for name, host in self.addresses.items())
+        return ", ".join(f"{name} on {spoken_address(host)}" for name, host in self.addresses.items())
 
     async def open_door(self, door: Door) -> None:
         """Listen for mail; raises ``CannotListenError``."""
@@ -80,7 +86,7 @@ class Ports:
         settings = door.factory.settings
         if settings.tls_implicit and settings.tls is not None:
             factory = TLSMemoryBIOFactory(settings.tls, False, factory, self._reactor)
-        port = await serverFromString(self._reactor, door.endpoint).listen(factory)
+        port = await self._endpoint(door).listen(factory)
         self._doors[door.name] = (door, port)
 
     async def open_site(self, site: HttpPort) -> None:
@@ -91,11 +97,29 @@ class Ports:
         port = await serverFromString(self._reactor, site.endpoint).listen(site.site)
         self._sites[site.name] = (site, port)
 
-    def close_doors(self, bound: float) -> Deferred[Any]:
-        """Let nobody in any more; fires when all sessions are gone, at the latest after ``bound`` seconds."""
+    @property
+    def sessions(self) -> int:
+        """How many SMTP sessions there are."""
+        return sum(door.factory.sessions for door, _ in self._doors.values())
+
+    def turn_away(self) -> None:
+        """Tell everybody 421: who comes at once, who is here when no message of theirs is on its way."""
+        for door, _ in self._doors.values():
+            door.factory.turn_away()
+
+    def admit(self) -> None:
+        """Let everybody in again."""
+        for door, _ in self._doors.values():
+            door.factory.admit()
+
+    def end_sessions(self, bound: float) -> Deferred[Any]:
+        """
+        Turn everybody away; fires when all sessions are gone, at the latest after ``bound`` seconds.
+
+        The doors stay open: a 421 tells a client more than a port where nobody answers.
+        """
         doors = [door for door, _ in self._doors.values()]
-        waiting: list[Deferred[Any]] = [maybeDeferred(port.stopListening) for _, port in self._doors.values()]
-        waiting += [door.factory.stop_sessions() for door in doors]
+        waiting = [door.factory.stop_sessions() for door in doors]
 
         def cut() -> None:
             for door in doors:
@@ -110,10 +134,15 @@ class Ports:
 
         return DeferredList(waiting, consumeErrors=True).addBoth(gone)
 
-    async def close_sites(self) -> None:
-        """Answer no more HTTP."""
-        for _, port in self._sites.values():
+    async def close(self) -> None:
+        """Answer nobody any more."""
+        for _, port in [*self._doors.values(), *self._sites.values()]:
             await maybeDeferred(port.stopListening)
+
+    def _endpoint(self, door: Door) -> Any:
+        if self._inherited is not None:
+            return self._inherited.endpoint(self._reactor, door.name, door.endpoint)
+        return serverFromString(self._reactor, door.endpoint)
 
 
 def _check(path: str) -> None:
@@ -137,11 +166,3 @@ def _remove(path: str) -> None:
         if client.connect_ex(path) in (0, errno.EAGAIN):
             raise CannotListenError(None, path, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
     Path(path).unlink(missing_ok=True)
-
-
-def _spoken(address: Any) -> str:
-    host = getattr(address, "host", None)
-    if host is None:
-        name = getattr(address, "name", "")
-        return name.decode() if isinstance(name, bytes) else str(name)
-    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"

@@ -3,8 +3,8 @@ The relay as a Twisted service: every station, built and connected in the order 
 
 Starting goes from the inside to the outside: the spool first, so that there is a
 place for mail, the listeners last. Stopping goes the other way: nobody new
-comes in, what is being received and what is being delivered is finished, within
-bounds, and the spool is closed when nothing needs it any more.
+comes in (421), what is being received and what is being delivered is finished, within
+bounds, what is not is let go, and the spool is closed when nothing needs it any more.
 """
 
 import random
@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.task import LoopingCall
 
 from smtprelay.budget import Budget
@@ -27,12 +28,14 @@ from smtprelay.message import Reply
 from smtprelay.metrics import Metrics, watch_lag
 from smtprelay.policy.checkers import Users
 from smtprelay.policy.route import Router
+from smtprelay.service.drain import Drain
 from smtprelay.service.failure import StartFailed, explain
 from smtprelay.service.listeners import Reception, policy_user, rule
 from smtprelay.service.ports import Door, Ports
 from smtprelay.service.post import Post, all_routes, bounce_settings, build_delays
 from smtprelay.service.providers import Workshop, build_providers
 from smtprelay.service.sites import control_site, http_sites
+from smtprelay.service.sockets import Inherited
 from smtprelay.service.spools import open_spool
 from smtprelay.service.synchronous import build_synchronous
 from smtprelay.service.threads import Threads
@@ -52,6 +55,9 @@ ATTEMPTS_BOUND: Final = 25.0
 #: So for sessions where a client may wait for the provider's verdict: it shall hear it, if it comes in time.
 VERDICTS_BOUND: Final = ATTEMPTS_BOUND + 1.0
 
+#: How long the spool may take to let go of what was given up and to be closed, seconds.
+CLOSING_BOUND: Final = 5.0
+
 #: How often finished messages are looked through for what may be forgotten, seconds.
 SWEEP_EVERY: Final = 60.0
 
@@ -69,28 +75,40 @@ class Relay(Service):
     :param reactor: where it listens, connects and takes the time.
     :param events: hears what happens beside Twisted's log and the metrics.
     :param mailbox: shown on the page, if there is one.
+    :param inherited: in a worker, the sockets where the relay listens; its control socket then takes requests
+        that were admitted elsewhere.
     :ivar metrics: with a registry of its own.
-    :ivar started: fires when the relay is ready; fails with :class:`StartFailed`, nothing left open.
+    :ivar started: fires when the relay is ready; fails with :class:`StartFailed`, nothing left open, and
+        with ``CancelledError`` if it was stopped before.
     :ivar spool: ``None`` without one, and before it is open.
     :ivar addresses: where it listens, by the names of listeners and sites, once it is ready.
     """
 
     def __init__(
-        self, config: Config, reactor: Any, *, events: Sequence[Events] = (), mailbox: Mailbox | None = None
+        self,
+        config: Config,
+        reactor: Any,
+        *,
+        events: Sequence[Events] = (),
+        mailbox: Mailbox | None = None,
+        inherited: Inherited | None = None,
     ) -> None:
         self.config = config
         self.metrics = Metrics(seconds=reactor.seconds)
         self.started: Deferred[None] = Deferred()
+        self._starting: Deferred[None] | None = None
         self._begun: Deferred[None] | None = None
         self.spool: Spool | None = None
         self._reactor = reactor
         self._mailbox = mailbox
         self._budget = Budget()
         self._events = Telling([self.metrics, *(events or [Log()])])
-        self._ports = Ports(reactor)
+        self._inherited = inherited
+        self._ports = Ports(reactor, inherited)
         self._threads = Threads(reactor)
         self._providers: Mapping[str, Provider] = {}
         self._dispatcher: Dispatcher | None = None
+        self._drain: Drain | None = None
         self._synchronous: Synchronous | None = None
         self._clocks: list[LoopingCall] = []
         self._stopping = False
@@ -106,13 +124,15 @@ class Relay(Service):
         super().startService()
         self._threads.start()
         begun = self._begun = Deferred()
-        starting = Deferred.fromCoroutine(self._start())
+        starting = self._starting = Deferred.fromCoroutine(self._start())
         starting.addCallbacks(self.started.callback, self.started.errback)
         starting.addBoth(lambda _: begun.callback(None))
 
     def stopService(self) -> Deferred[None]:
-        """Stop in order; fires when the spool is closed. A start that is under way is waited for."""
+        """Stop in order; fires when the spool is closed. A start that is under way is given up."""
         super().stopService()
+        if self._starting is not None and not self._stopping:
+            self._starting.cancel()
         return Deferred.fromCoroutine(self._stop_when_begun())
 
     # --- starting
@@ -122,7 +142,8 @@ class Relay(Service):
             await self._build()
         except Exception as error:
             told = explain(error)
-            await self._stop(f"it cannot start: {told}")
+            asked = isinstance(error, CancelledError)
+            await self._stop("asked to, before it was ready" if asked else f"it cannot start: {told}")
             raise told from error
         self._events("relay.ready", listeners=self._ports.spoken())
 
@@ -141,6 +162,13 @@ class Relay(Service):
         router = Router(rules, self._providers)
         post = Post(config, router, self._providers, self._new_id, reactor)
         self._dispatcher = None if spool is None else self._make_dispatcher(spool, post)
+        self._drain = Drain(
+            self._ports,
+            self._dispatcher,
+            spool,
+            shared=config.spool is not None and config.spool.engine == "postgres",
+            events=self._events,
+        )
         self._synchronous = build_synchronous(
             config,
             self._providers,
@@ -167,7 +195,8 @@ class Relay(Service):
         doors = [Door.of(listener, reception.factory(listener)) for listener in config.listeners]
         await self._recover()
         sources = self._sources()
-        for site in [*http_sites(config, sources, self._threads.login), control_site(config, sources)]:
+        control = control_site(config, sources, worker=self._inherited is not None)
+        for site in [*http_sites(config, sources, self._threads.login), control]:
             await self._ports.open_site(site)
         for door in doors:
             await self._ports.open_door(door)
@@ -247,12 +276,15 @@ class Relay(Service):
             readiness=self._readiness,
             listeners=self._ports.described,
             mailbox=self._mailbox,
+            draining=self._drain,
         )
 
     async def _readiness(self) -> Mapping[str, str | None]:
         checks: dict[str, str | None] = dict.fromkeys(("recovery", "listeners", "draining"))
         if self._stopping:
             checks["draining"] = "the relay is stopping"
+        elif self._drain is not None and self._drain.on:
+            checks["draining"] = "it takes nothing new: smtprelay drain --undo ends that"
         if not self._clocks:
             checks["listeners"] = "not all listeners are open yet"
         if self.spool is not None:
@@ -320,15 +352,28 @@ class Relay(Service):
         self._events("relay.stop", reason=reason)
         for call in self._clocks:
             call.stop()
-        landing = [self._ports.close_doors(SESSIONS_BOUND if self._synchronous is None else VERDICTS_BOUND)]
+        landing = [self._ports.end_sessions(SESSIONS_BOUND if self._synchronous is None else VERDICTS_BOUND)]
         if self._synchronous is not None:
             landing.append(self._synchronous.stop(ATTEMPTS_BOUND))
         if self._dispatcher is not None:
             landing.append(self._dispatcher.stop(ATTEMPTS_BOUND))
         await DeferredList(landing)
-        await self._ports.close_sites()
+        await self._ports.close()
         for provider in self._providers.values():
             await provider.close()
         if self.spool is not None:
-            await self.spool.close()
+            closing = Deferred.fromCoroutine(self._leave(self.spool)).addTimeout(CLOSING_BOUND, self._reactor)
+            await closing.addErrback(self._not_closed)
         self._threads.stop()
+
+    async def _leave(self, spool: Spool) -> None:
+        """Let go of what was given up, so that others need not wait until our claims run out; then close."""
+        try:
+            if self._dispatcher is not None and self._dispatcher.given_up:
+                await spool.release()
+        finally:
+            await spool.close()
+
+    def _not_closed(self, failure: Any) -> None:
+        reason = "no answer in time" if failure.check(TookTooLong) else failure.getErrorMessage()
+        self._events("spool.failed", operation="close", reason=reason)

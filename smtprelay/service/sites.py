@@ -9,11 +9,13 @@ from smtprelay.config.model import Config
 from smtprelay.policy.passwords import parse_hash
 from smtprelay.service.ports import HttpPort
 from smtprelay.web.access import Access, Token, Verify
-from smtprelay.web.site import PARTS, build_site
+from smtprelay.web.site import PARTS, Parts, build_site
 from smtprelay.web.sources import Sources
 
 
-def http_sites(config: Config, sources: Sources, defer_to_thread: Callable[..., Any]) -> Sequence[HttpPort]:
+def http_sites(
+    config: Config, sources: Sources, defer_to_thread: Callable[..., Any], parts: Parts = PARTS
+) -> Sequence[HttpPort]:
     """Return the configured sites; without ``tokens`` one answers to its own machine alone."""
     ports = []
     for number, site in enumerate(config.http, start=1):
@@ -25,20 +27,26 @@ def http_sites(config: Config, sources: Sources, defer_to_thread: Callable[..., 
         )
         ports.append(
             HttpPort(
-                name=f"http{number}", endpoint=site.endpoint, site=build_site(site.serve, sources, access)
+                name=f"http{number}",
+                endpoint=site.endpoint,
+                site=build_site(site.serve, sources, access, parts),
             )
         )
     return ports
 
 
-def control_site(config: Config, sources: Sources) -> HttpPort:
-    """Return the control socket: everything is served there, to whoever may open the file."""
+def control_site(config: Config, sources: Sources, parts: Parts = PARTS, *, worker: bool = False) -> HttpPort:
+    """
+    Return the control socket: everything is served there, to whoever may open the file.
+
+    :param worker: it is for the process above us, which says who asks.
+    """
     # Twisted's own lock holds a process id: a container that was killed comes back with the same one.
     quoted = config.control.replace("\\", "\\\\").replace(":", "\\:")
     return HttpPort(
         name="control",
         endpoint=f"unix:{quoted}:mode=660:lockfile=0",
-        site=build_site(tuple(PARTS), sources, Access(sources.clock, control=True)),
+        site=build_site(tuple(parts), sources, Access(sources.clock, control=True, admitted=worker), parts),
         socket=config.control,
     )
 

@@ -292,6 +292,12 @@ class ESMTPFactory(ServerFactory):
         self._turned_away: set[ESMTP] = set()
         self._clients: Counter[str] = Counter()
         self._stopped: Deferred[None] | None = None
+        self._closed = False
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions there are; those that are being turned away do not count."""
+        return len(self._sessions)
 
     def buildProtocol(self, addr: IAddress | None) -> ESMTP:  # noqa: ARG002
         """Return the protocol for a client; it is greeted, or turned away, when it is connected."""
@@ -323,17 +329,26 @@ class ESMTPFactory(ServerFactory):
             self._stopped.callback(None)
         return True
 
+    def turn_away(self) -> None:
+        """Tell each session 421 4.3.2 when no message of it is on its way, and whoever comes, at once."""
+        self._closed = True
+        for session in list(self._sessions):
+            session.dismiss(reply.SHUTTING_DOWN)
+
+    def admit(self) -> None:
+        """Let clients in again after :meth:`turn_away`."""
+        self._closed = False
+
     def stop_sessions(self) -> Deferred[None]:
         """
-        Tell each session 421 4.3.0 when no message of it is on its way.
+        Turn everybody away, for good.
 
         The Deferred fires when all are gone; that may be long. Whoever cannot wait
-        calls :meth:`abort_sessions`. Sessions that begin from now on are turned away.
+        calls :meth:`abort_sessions`.
         """
         if self._stopped is None:
             self._stopped = Deferred()
-            for session in list(self._sessions):
-                session.dismiss(reply.SHUTTING_DOWN)
+            self.turn_away()
             if not self._sessions and not self._stopped.called:
                 self._stopped.callback(None)
         waiting: Deferred[None] = Deferred()
@@ -346,7 +361,7 @@ class ESMTPFactory(ServerFactory):
             session.cut("aborted at shutdown")
 
     def _refusal(self, address: str) -> Reply | None:
-        if self._stopped is not None:
+        if self._closed or self._stopped is not None:
             return reply.SHUTTING_DOWN
         if len(self._sessions) >= self.settings.connections:
             return reply.TOO_MANY_CONNECTIONS

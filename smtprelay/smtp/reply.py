@@ -64,7 +64,7 @@ TOO_MANY_FROM_CLIENT: Final = _reply(
 )
 TIMED_OUT: Final = _reply(421, "4.4.2", "Timeout", "timeout")
 TOO_SLOW: Final = _reply(421, "4.4.2", "The message arrives too slowly", "data-rate")
-SHUTTING_DOWN: Final = _reply(421, "4.3.0", "Shutting down, try again later")
+SHUTTING_DOWN: Final = _reply(421, "4.3.2", "Shutting down, try again later")
 
 
 def too_large(limit: int) -> Reply:

@@ -251,7 +251,11 @@ async def open_postgres(
     """
     engine = PostgresEngine(url=url, node=new_node(), paces=paces, lease=lease, seconds=seconds)
     writer = ThreadWriter(engine, reactor, events, "spool-writer")
-    await writer.start()
+    try:
+        await writer.start()
+    except Exception:
+        await writer.abandon()
+        raise
     reader = ThreadReader(engine.reading, PostgresConnection.drop, reactor, threads=2)
     spool = QueueSpool(
         writer, reader, paces, events, measure=measure, floors=floors, budget=budget, own_clock=False

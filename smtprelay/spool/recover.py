@@ -33,10 +33,16 @@ _NO_OUTCOME: Final = """
 
 def recover(tx: Transaction) -> int:
     """Put back what this node had claimed when it died; return how many deliveries."""
+    count = put_back_own(tx)
+    _forget_uploads(tx, [tx.node])
+    return count
+
+
+def put_back_own(tx: Transaction) -> int:
+    """Put back what this node has claimed; return how many deliveries."""
     rows = tx.execute(f"{_HELD} AND node = ?", (tx.node,)).fetchall()
     for row in rows:
         _put_back(tx, row, "the relay stopped while this attempt was under way")
-    _forget_uploads(tx, [tx.node])
     return len(rows)
 
 

@@ -241,6 +241,7 @@ async def open_sqlite(
     try:
         await writer.start()
     except Exception:
+        await writer.abandon()
         lock.release()
         raise
     reader = ThreadReader(partial(connect_reader, folder / DATABASE), _close, reactor, fault=fault_of_reading)

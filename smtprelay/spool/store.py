@@ -23,13 +23,14 @@ from smtprelay.queue import (
     Edit,
     Moved,
     NewMessage,
+    Node,
     OverduePage,
     Selection,
     Settlement,
     Stock,
     Summary,
 )
-from smtprelay.spool import claim, edit, history, move, notice, query, recover, settle, step
+from smtprelay.spool import claim, edit, history, move, nodes, notice, query, recover, settle, step
 from smtprelay.spool.accept import forget_chunks
 from smtprelay.spool.admission import Admission, Floors, Space, Usage
 from smtprelay.spool.connection import Connection
@@ -166,6 +167,10 @@ class QueueSpool:
         """See :meth:`smtprelay.interfaces.Spool.recover`."""
         return await self._writer.do(recover.recover)
 
+    async def release(self) -> int:
+        """See :meth:`smtprelay.interfaces.Spool.release`."""
+        return await self._writer.do(recover.put_back_own)
+
     async def reclaim(self) -> int:
         """See :meth:`smtprelay.interfaces.Spool.reclaim`."""
         count = await self._writer.do(recover.reclaim)
@@ -208,6 +213,14 @@ class QueueSpool:
     async def show(self, message: str) -> Sequence[Detail]:
         """See :meth:`smtprelay.interfaces.Spool.show`."""
         return await self._reader.do(partial(query.details, message=message, paces=self._paces))
+
+    async def announce(self, draining: bool) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.announce`."""
+        await self._writer.do(partial(nodes.announce, draining=draining))
+
+    async def nodes(self) -> Sequence[Node]:
+        """See :meth:`smtprelay.interfaces.Spool.nodes`."""
+        return await self._reader.do(nodes.nodes)
 
     async def stock(self) -> Stock:
         """See :meth:`smtprelay.interfaces.Spool.stock`."""

@@ -29,6 +29,9 @@ _Asked = tuple[Operation[Any], Deferred[Any]]
 #: Operations in one transaction; more would only make the first of them wait.
 LARGEST_GROUP: Final = 500
 
+#: How long the thread may take to let go of a database that it was still opening, seconds.
+_ABANDONED: Final = 6.0
+
 #: How often a transaction is run that other nodes are in the way of.
 _MOST_TIMES: Final = 10
 
@@ -150,6 +153,10 @@ class ThreadWriter:
         self._hand_over()
         self._waiting.put(None)
         return self._closed
+
+    def abandon(self) -> Deferred[None]:
+        """Close what could not be opened, or not in time; waits a while for a database that hangs."""
+        return self.close().addTimeout(_ABANDONED, self._reactor, onTimeoutCancel=lambda *_: None)
 
     def _hand_over(self) -> None:
         for start in range(0, len(self._asked), LARGEST_GROUP):

@@ -36,6 +36,10 @@ WINDOW: Final = 60.0
 PATIENCE: Final = 10
 MOST_REMEMBERED: Final = 1000
 
+#: In what a front passes on: who asks, and as what.
+WHO: Final = "X-Smtprelay-Who"
+ROLE: Final = "X-Smtprelay-Role"
+
 #: Tells whether a password belongs to a ``$scrypt$…`` hash, off the reactor thread.
 Verify = Callable[[str, str], Awaitable[bool]]
 
@@ -66,6 +70,7 @@ class Access:
     :param verify: called as ``verify(password, hash)``.
     :param hosts: names under which the site is reached, beside loopback names and IP addresses.
     :param control: the endpoint is the control socket: everybody is an operator.
+    :param admitted: the requests come from our own front, which has decided and says who asks.
     """
 
     def __init__(
@@ -76,12 +81,14 @@ class Access:
         verify: Verify = _nobody,
         hosts: Sequence[str] = (),
         control: bool = False,
+        admitted: bool = False,
     ) -> None:
         self._clock = clock
         self._tokens = tuple(tokens)
         self._verify = verify
         self._hosts = frozenset(host.lower() for host in hosts)
         self._control = control
+        self._admitted = admitted
         self._known: dict[bytes, tuple[float, Token]] = {}
         self._wrong: dict[str, tuple[float, int]] = {}
 
@@ -95,6 +102,10 @@ class Access:
         """
         if role == "anyone":
             return asked
+        if self._admitted:
+            return evolve(
+                asked, who=request.getHeader(WHO) or "control", role=request.getHeader(ROLE) or "operator"
+            )
         if self._control:
             return evolve(asked, who="control", role="operator")
         self._check_host(request)

@@ -81,6 +81,12 @@ class Asked:
             secure=request.isSecure(),
         )
 
+    def signed(self, claimed: str) -> str:
+        """Return the name for the record: over the socket the caller says it, a token proves its own."""
+        if self.who == "control":
+            return claimed or self.who
+        return f"{self.who} ({claimed})" if claimed else self.who
+
     def json(self) -> dict[str, Any]:
         """Return the body, which must be a JSON object. Raises :class:`Problem`."""
         if self.content_type.partition(";")[0].strip().lower() != "application/json":

@@ -20,6 +20,7 @@ from smtprelay.interfaces import Spool
 from smtprelay.queue import STATES, Edit, Selection
 from smtprelay.web.access import COOKIE
 from smtprelay.web.answers import Answer, Asked, Problem, json_answer
+from smtprelay.web.drain import drain_routes
 from smtprelay.web.mailbox import mailbox_routes
 from smtprelay.web.router import Route
 from smtprelay.web.sources import Sources
@@ -83,6 +84,8 @@ def api_routes(sources: Sources) -> Sequence[Route]:
     ]
     if sources.spool is not None:
         routes += _queue_routes(sources.spool, sources.clock)
+    if sources.draining is not None:
+        routes += drain_routes(sources.draining)
     if sources.mailbox is not None:
         routes += mailbox_routes(sources.mailbox)
     return routes
@@ -97,12 +100,14 @@ def _with_cookie(asked: Asked, value: str, age: int) -> Answer:
 async def _status(sources: Sources, asked: Asked) -> Answer:
     checks = dict(await sources.readiness())
     stock = None if sources.spool is None else await sources.spool.stock()
+    nodes = () if sources.spool is None else await sources.spool.nodes()
     return json_answer(
         {
             "version": sources.version,
             "uptime": sources.uptime,
             "ready": {"ok": not any(checks.values()), "checks": checks},
             "stock": _plain(stock),
+            "nodes": _plain(nodes),
             "listeners": [dict(listener) for listener in sources.listeners()],
             "mailbox": sources.mailbox is not None,
             "who": asked.who,
@@ -165,21 +170,14 @@ async def _edit(spool: Spool, asked: Asked, action: str) -> Answer:
             ids: Sequence[str] = [line.id for line in await spool.list(evolve(selection, limit=EVERYTHING))]
         else:
             ids = await spool.edit(
-                selection, Edit(action=action, who=_who(asked, wanted), why=wanted.get("why", ""))
+                selection,
+                Edit(action=action, who=asked.signed(wanted.get("who", "")), why=wanted.get("why", "")),
             )
     except LookupError as error:
         raise Problem(404, _sentence(error)) from None
     except ValueError as error:
         raise Problem(400, _sentence(error)) from None
     return json_answer({"ids": list(ids)})
-
-
-def _who(asked: Asked, wanted: Mapping[str, Any]) -> str:
-    """Return the name for the record: over the socket the caller says it, a token proves its own."""
-    claimed: str = wanted.get("who", "")
-    if asked.who == "control":
-        return claimed or asked.who
-    return f"{asked.who} ({claimed})" if claimed else asked.who
 
 
 def _selection(query: Mapping[str, list[str]]) -> Selection:

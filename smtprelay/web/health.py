@@ -9,8 +9,9 @@ take away the listeners while the spool can still take mail.
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from prometheus_client import CollectorRegistry
+
 from smtprelay.exposition import bridge_metrics, bridge_numbers, render
-from smtprelay.queue import Stock
 from smtprelay.web.answers import Answer, Asked, json_answer, text_answer
 from smtprelay.web.router import Route
 from smtprelay.web.sources import Checks, Sources
@@ -38,7 +39,7 @@ def health_routes(sources: Sources) -> Sequence[Route]:
 
     async def health(_asked: Asked) -> Answer:
         good = not any((await _checks(sources)).values())
-        return json_answer(_health(sources, good), 200 if good else 503)
+        return json_answer(_health(sources, good, await sources.exposition()), 200 if good else 503)
 
     probes = {"/livez": live, "/readyz": ready, "/startupz": started}
     probes |= dict.fromkeys(("/health", "/healthz", "/ready"), health)
@@ -49,12 +50,10 @@ def metrics_routes(sources: Sources) -> Sequence[Route]:
     """Return ``/metrics``: text, OpenMetrics, or JSON for whoever asks for ``application/json``."""
 
     async def metrics(asked: Asked) -> Answer:
+        registry = await sources.exposition()
         if "application/json" in asked.accept:
-            body = bridge_metrics(sources.metrics.families, sources.uptime, sources.version)
-            return Answer(body=body)
-        await _checks(sources)
-        sources.metrics.stock(await _stock(sources))
-        body, content_type = render(sources.metrics.registry, asked.accept)
+            return Answer(body=bridge_metrics(registry, sources.uptime, sources.version))
+        body, content_type = render(registry, asked.accept)
         return Answer(body=body, type=content_type)
 
     return [Route("GET", "/metrics", metrics, "anyone")]
@@ -66,19 +65,8 @@ async def _checks(sources: Sources, exclude: Sequence[str] = ()) -> Checks:
     return {name: why for name, why in checks.items() if name not in exclude}
 
 
-async def _stock(sources: Sources) -> Stock | None:
-    """Return ``None`` where the spool cannot tell: all else is worth knowing just then."""
-    if sources.spool is None:
-        return None
-    try:
-        return await sources.spool.stock()
-    except Exception as error:  # noqa: BLE001 -- whatever the engine raises
-        sources.events("spool.failed", operation="stock", reason=str(error))
-        return None
-
-
 async def _providers(sources: Sources) -> list[str]:
-    stock = await _stock(sources)
+    stock = await sources.counted()
     return [
         f"[i]provider {lane.provider} {lane.lane}".rstrip() + f" blocked: {lane.blocked_reason}"
         for lane in (stock.lanes if stock else ())
@@ -86,7 +74,7 @@ async def _providers(sources: Sources) -> list[str]:
     ]
 
 
-def _health(sources: Sources, good: bool) -> dict[str, object]:
+def _health(sources: Sources, good: bool, registry: CollectorRegistry) -> dict[str, object]:
     now = datetime.fromtimestamp(sources.clock.seconds(), UTC)
     return {
         "name": "smtprelay",
@@ -94,5 +82,5 @@ def _health(sources: Sources, good: bool) -> dict[str, object]:
         "version": sources.version,
         "uptime_seconds": sources.uptime,
         "timestamp": now.isoformat(timespec="milliseconds"),
-        "metrics": bridge_numbers(sources.metrics.families),
+        "metrics": bridge_numbers(registry),
     }

@@ -4,7 +4,7 @@ One HTTP endpoint of the relay: what it serves, put together.
 The configuration names parts (``serve: [health, metrics]``); each part is a list of routes.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
@@ -18,8 +18,11 @@ from smtprelay.web.page import page_routes
 from smtprelay.web.router import Route, Router
 from smtprelay.web.sources import Sources
 
+#: Makes the routes of each part.
+Parts = Mapping[str, Callable[[Sources], Sequence[Route]]]
+
 #: What ``serve`` may name.
-PARTS: Final[dict[str, Callable[[Sources], Sequence[Route]]]] = {
+PARTS: Final[Parts] = {
     "health": health_routes,
     "metrics": metrics_routes,
     "api": api_routes,
@@ -51,13 +54,13 @@ class _Site(Site):
         """Write nothing: the router tells ``http.request``, without the query and its secrets."""
 
 
-def build_site(serve: Collection[str], sources: Sources, access: Access) -> Site:
+def build_site(serve: Collection[str], sources: Sources, access: Access, parts: Parts = PARTS) -> Site:
     """
     Return the factory for one endpoint.
 
-    :param serve: of :data:`PARTS`; anything else is a ``KeyError``.
+    :param serve: of ``parts``; anything else is a ``KeyError``.
     """
-    routes = [route for part in serve for route in PARTS[part](sources)]
+    routes = [route for part in serve for route in parts[part](sources)]
     clock: IReactorTime = sources.clock
     site = _Site(Router(routes, access, sources.events), requestFactory=_Request, reactor=clock)
     site.displayTracebacks = False

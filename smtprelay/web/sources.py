@@ -4,11 +4,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import field, frozen
+from prometheus_client import CollectorRegistry
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Events, Spool
 from smtprelay.metrics import Metrics
+from smtprelay.queue import Stock
 from smtprelay.version import VERSION
+from smtprelay.web.drain import Draining
 from smtprelay.web.mailbox import Mailbox
 
 #: Each check by name, with the reason why the relay is not ready, or ``None``.
@@ -29,6 +32,8 @@ class Sources:
     :ivar readiness: the checks behind ``/readyz``. One that is called ``recovery`` is behind
         ``/startupz``, too: the spool is being put in order after a crash.
     :ivar mailbox: what the demo's provider has taken.
+    :ivar draining: what ``smtprelay drain`` turns; ``None`` where nothing can be drained.
+    :ivar exposition: gives the metrics that are shown, brought up to date.
     """
 
     spool: Spool | None
@@ -40,6 +45,27 @@ class Sources:
     listeners: Callable[[], Sequence[Mapping[str, Any]]] = _no_listeners
     version: str = VERSION
     mailbox: Mailbox | None = field(default=None)
+    draining: Draining | None = field(default=None)
+    exposition: Callable[[], Awaitable[CollectorRegistry]] = field()
+
+    @exposition.default
+    def _own_metrics(self) -> Callable[[], Awaitable[CollectorRegistry]]:
+        return self._counted
+
+    async def _counted(self) -> CollectorRegistry:
+        self.metrics.ready(not any((await self.readiness()).values()))
+        self.metrics.stock(await self.counted())
+        return self.metrics.registry
+
+    async def counted(self) -> Stock | None:
+        """Return what lies in the spool; ``None`` where it cannot tell: all else is worth knowing then."""
+        if self.spool is None:
+            return None
+        try:
+            return await self.spool.stock()
+        except Exception as error:  # noqa: BLE001 -- whatever the engine raises
+            self.events("spool.failed", operation="stock", reason=str(error))
+            return None
 
     @property
     def uptime(self) -> float:

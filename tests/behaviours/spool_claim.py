@@ -1,13 +1,16 @@
 """What is due is taken in turn, once, and comes back after a crash."""
 
+from twisted.internet.defer import succeed
+
 from smtprelay.interfaces import Spool
 from smtprelay.message import (
     Deferred,
     Pace,
+    Planned,
     Window,
 )
 from smtprelay.queue import Edit, Selection, Settlement
-from tests.behaviours.spool_stories import SpoolStories, done
+from tests.behaviours.spool_stories import BODY, SpoolStories, done
 
 
 class ClaimContract(SpoolStories):
@@ -114,6 +117,39 @@ class ClaimContract(SpoolStories):
             self.assertFalse(await spool.settle(before[0], done(before[0])))
             (detail,) = await spool.show(before[0].delivery.message)
             self.assertEqual("uncertain", detail.history[0].outcome)
+
+        return self.play(story)
+
+    def test_a_node_that_stops_lets_go(self):
+        """What it holds goes back as after a crash, at once; a message that is still arriving arrives."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool, number=1)
+            await spool.claim()
+            draft = self.draft("anna@example.com", number=2)
+            planned = Planned(route="r", provider="main", lane="", recipients=draft.envelope.recipients)
+            incoming = spool.incoming(draft, lambda _headers, _size: [planned])
+            await (incoming.write(BODY + b"x" * 600_000) or succeed(None))
+            self.assertEqual(1, await spool.release())
+            self.assertEqual(0, await spool.release())
+            self.assertEqual(250, (await incoming.finish()).code)
+            claims = {claim.delivery.message: claim for claim in (await spool.claim()).claims}
+            self.assertEqual([True, False], [claims[each].uncertain for each in sorted(claims)])
+            whole = await spool.body(claims[draft.id].delivery).whole()
+            self.assertEqual(len(BODY) + 600_000, len(whole))
+
+        return self.play(story)
+
+    def test_nobody_listens_any_more(self):
+        """After ``listen(None)`` an accept claims nothing: another node may."""
+
+        async def story(spool: Spool) -> None:
+            taken: list[object] = []
+            spool.listen(taken.append)
+            spool.listen(None)
+            await self.send(spool)
+            self.assertEqual([], taken)
+            self.assertEqual(1, len((await spool.claim()).claims))
 
         return self.play(story)
 

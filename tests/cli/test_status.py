@@ -43,6 +43,15 @@ class StatusTests(CommandCase):
             self.assertIn(words, ran.out)
         self.assertEqual((ran.status, ran.err), (0, ""))
 
+    def test_workers_and_nodes(self) -> None:
+        """Each worker, and each node of a shared spool, has a line."""
+        workers = [{"number": 1, "pid": 77, "ready": True}, {"number": 2, "pid": 0, "ready": False}]
+        nodes = [{"name": "mx1.77.abc", "seen": 1_800_000_000.0, "draining": True}]
+        out = self.status(answer(workers=workers, nodes=nodes)).out
+        self.assertIn("worker     1  process 77  ready\n", out)
+        self.assertIn("worker     2  no process  not ready\n", out)
+        self.assertRegex(out, r"node       mx1\.77\.abc  seen \w+ ago  draining\n")
+
     def test_not_ready(self) -> None:
         """What keeps it from being ready is named."""
         ready = {"ok": False, "checks": {"spool": "disk full", "listeners": None}}

@@ -1,8 +1,9 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.config.loading import SMALL, codes, problems_of, told, with_provider
+from tests.config.loading import SMALL, codes, load_text, problems_of, told, with_provider
 
 SPOOL = "spool: {path: spool}\n"
+SHARED = "spool: {engine: postgres, url: {env: URL}}"
 LISTENERS = "listeners: [{name: lan, endpoint: 'tcp:2525:interface=127.0.0.1'}]\n"
 PROVIDERS = "providers: {local: {type: capture, path: captured}}\n"
 
@@ -46,6 +47,31 @@ class ReferencesTests(SynchronousTestCase):
         listeners = "listeners: [{endpoint: 'unix:x', auth: {checkers: [users, user]}}]\n"
         [problem] = problems_of(listeners + PROVIDERS + SPOOL)
         self.assertEqual(problem.text, 'unknown checker "user" - did you mean "users"?')
+
+
+class WorkersTests(SynchronousTestCase):
+    def test_one(self) -> None:
+        """One worker has any spool; it may be supervised."""
+        self.assertEqual(problems_of(SMALL + "workers: 1\nsupervise: {}\n"), [])
+        self.assertIsNone(load_text(SMALL).config.supervise)
+
+    def test_several(self) -> None:
+        """Several need one that they can share, and are supervised."""
+        [problem] = problems_of(SMALL + "workers: 2\n")
+        expected = "more than one worker needs a spool that they can share: spool.engine postgres"
+        self.assertEqual((problem.line, problem.code, problem.text), (4, "CFG-WORKERS", expected))
+        shared = SMALL.replace("spool: {path: spool}", SHARED)
+        config = load_text(shared + "workers: 2\n", {"URL": "postgresql://db"}).config
+        self.assertEqual(config.supervise.restarts_per_hour, 5)
+        self.assertEqual(
+            codes(problems_of(shared + "workers: 0\n", {"URL": "postgresql://db"})), ["CFG-VALUE"]
+        )
+
+    def test_synchronous(self) -> None:
+        """Each worker paces synchronous deliveries by itself, which is worth a warning."""
+        text = SMALL.replace("spool: {path: spool}", SHARED).replace("name: lan", "delivery: synchronous")
+        found = problems_of(text + "workers: 2\n", {"URL": "postgresql://db"})
+        self.assertEqual(codes(found), ["CFG-WORKERS?"])
 
 
 class DuplicatesTests(SynchronousTestCase):

@@ -3,6 +3,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from smtprelay.message import Blocked, Delivered, Route
+from smtprelay.message import Deferred as Retry
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done
 
@@ -72,7 +73,7 @@ class StopTests(DispatcherTestCase):
         self.assertEqual(stage.clock.getDelayedCalls(), [])
 
     def test_stop_waits_no_longer_than_it_may(self) -> None:
-        """What is given up has no outcome: it is recovered as uncertain."""
+        """What is given up has no outcome: it is let go as uncertain."""
         stage = self.stage(ScriptedProvider("one", [Deferred()]))
         message = stage.accept()
         stopped = stage.dispatcher.stop(10)
@@ -80,9 +81,9 @@ class StopTests(DispatcherTestCase):
         self.assertNoResult(stopped)
         stage.clock.advance(0.1)
         self.successResultOf(stopped)
-        self.assertEqual(stage.summary(message).state, "active")
+        self.assertEqual((stage.summary(message).state, stage.dispatcher.given_up), ("active", True))
         self.assertEqual(stage.events.of("attempt.crashed"), [])
-        self.assertEqual(done(stage.spool.recover()), 1)
+        self.assertEqual(done(stage.spool.release()), 1)
         self.assertTrue(stage.summary(message).uncertain)
 
     def test_a_settlement_that_never_ends_is_given_up_too(self) -> None:
@@ -108,6 +109,23 @@ class StopTests(DispatcherTestCase):
         message = stage.accept()
         self.assertEqual((one.sent, stage.summary(message).state), ([], "queued"))
         self.assertFalse(stage.summary(message).uncertain)
+
+    def test_a_pause(self) -> None:
+        """What is under way goes on, nothing is begun, neither accepted nor due; then all of it."""
+        answer: Deferred[Any] = Deferred()
+        one = ScriptedProvider("one", [Retry("busy"), answer])
+        stage = self.stage(one)
+        due = stage.accept()
+        flying = stage.accept()
+        stage.dispatcher.pause()
+        waiting = stage.accept()
+        stage.clock.advance(3600)
+        self.assertEqual((len(one.sent), stage.dispatcher.attempts), (2, 1))
+        answer.callback(Delivered())
+        self.assertEqual(stage.summary(flying).state, "delivered")
+        self.assertEqual((len(one.sent), stage.dispatcher.attempts), (2, 0))
+        stage.dispatcher.start()
+        self.assertEqual([stage.summary(each).state for each in (due, waiting)], ["delivered"] * 2)
 
     def test_a_probe_does_not_hold_up_the_stop(self) -> None:
         """The lane stays as it is."""

@@ -8,6 +8,7 @@ from shutil import rmtree
 
 from prometheus_client import generate_latest
 from twisted.internet import reactor
+from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import TestCase
 
 from smtprelay.config import load
@@ -73,7 +74,8 @@ class EmbeddedTests(TestCase):
         """What it has opened by then, and what it opens after, is closed: the next one has the spool."""
         first = self.embed("first")
         await first.stopService()
-        await first.started
+        with self.assertRaises(CancelledError):
+            await first.started
         second = Relay(first.config, reactor, events=[Recording()])
         second.startService()
         await second.started

@@ -2,8 +2,9 @@
 The relay with some of its seams wrapped: ``python -m tests.process.wrapped_relay OPTIONS -- run -c FILE``.
 
 ``--die POINT:N`` makes it kill itself, as ``kill -9`` would, when it comes to a named point for the
-N-th time. ``--probe-after SECONDS`` makes it ask sooner whether a blocked lane works again. The
-product knows nothing of either.
+N-th time. ``--probe-after SECONDS`` makes it ask sooner whether a blocked lane works again,
+``--attempts-bound SECONDS`` give attempts up sooner when it stops, and with ``--stuck`` none ever ends. The
+product knows nothing of them.
 """
 
 import argparse
@@ -14,10 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from smtprelay.cli import main
 from smtprelay.dispatch import retry
 from smtprelay.providers.acs import Acs
 from smtprelay.providers.acs_api import AcsApi
+from smtprelay.service import relay
 from smtprelay.spool import incoming, settle
 from smtprelay.spool.sqlite import SqliteEngine
 
@@ -100,15 +104,26 @@ def wrap_provider(fate: Fate) -> None:
     AcsApi.send = sending
 
 
+async def never(*_: Any) -> Any:
+    """Deliver without an end."""
+    await Deferred()
+
+
 def wrapped(argv: list[str]) -> int:
     """Run the relay's own command line behind ``--``, wrapped."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--die", default="")
     parser.add_argument("--probe-after", type=float)
+    parser.add_argument("--attempts-bound", type=float)
+    parser.add_argument("--stuck", action="store_true")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args(argv)
     if options.probe_after is not None:
         retry.FIRST_PROBE = options.probe_after
+    if options.attempts_bound is not None:
+        relay.ATTEMPTS_BOUND = options.attempts_bound
+    if options.stuck:
+        Acs.deliver = never
     if options.die:
         point, _, count = options.die.partition(":")
         if point not in POINTS:

@@ -528,7 +528,7 @@ class Shutdown(SynchronousTestCase):
         done = site.factory.stop_sessions()
         for line in lines:
             self.assertEqual(
-                (line.heard(), line.closed), (["421 4.3.0 Shutting down, try again later"], True)
+                (line.heard(), line.closed), (["421 4.3.2 Shutting down, try again later"], True)
             )
             self.assertNoResult(done)
             lose(line)
@@ -544,7 +544,7 @@ class Shutdown(SynchronousTestCase):
         inbox.verdict = late = Deferred()
         self.assertEqual(line.say("x", "."), [])
         late.callback(TAKEN)
-        self.assertEqual([reply[:9] for reply in line.heard()], ["250 2.0.0", "421 4.3.0"])
+        self.assertEqual([reply[:9] for reply in line.heard()], ["250 2.0.0", "421 4.3.2"])
         self.assertTrue(line.closed)
         lose(line)
         self.successResultOf(done)
@@ -554,7 +554,22 @@ class Shutdown(SynchronousTestCase):
         site = Site()
         self.successResultOf(site.factory.stop_sessions())
         line = site.connect()
-        self.assertEqual((line.banner[0][:9], line.closed), ("421 4.3.0", True))
+        self.assertEqual((line.banner[0][:9], line.closed), ("421 4.3.2", True))
+
+    def test_turned_away_for_a_while(self):
+        """Who is idle or comes is turned away, a message on its way is taken; then everybody is let in."""
+        site = Site()
+        idle, busy = site.greeted(), site.in_content()
+        site.factory.turn_away()
+        self.assertEqual(idle.heard(), ["421 4.3.2 Shutting down, try again later"])
+        lose(idle)
+        self.assertEqual(site.connect().banner[0][:9], "421 4.3.2")
+        self.assertEqual(site.factory.sessions, 1)
+        self.assertEqual([reply[:9] for reply in busy.say("x", ".")], ["250 2.0.0", "421 4.3.2"])
+        lose(busy)
+        site.factory.admit()
+        self.assertEqual(site.connect().banner[0][:3], "220")
+        self.assertEqual(site.factory.sessions, 1)
 
     def test_abort(self):
         """Who cannot wait cuts the sessions, not the messages that are being finished."""

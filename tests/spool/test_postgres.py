@@ -110,6 +110,17 @@ class NodesTests(Shared, TestCase):
 
         return self.with_nodes(story)
 
+    def test_the_others_see_who_drains(self):
+        """A node says that it takes no new work; all see it, until it says otherwise."""
+
+        async def story(one, other) -> None:
+            await one.announce(True)
+            self.assertEqual([False, True], sorted(node.draining for node in await other.nodes()))
+            await one.announce(False)
+            self.assertEqual([False, False], [node.draining for node in await other.nodes()])
+
+        return self.with_nodes(story)
+
     def test_slots_are_shared(self):
         """A provider's concurrency holds for all nodes together; a slot that one frees another may take."""
 

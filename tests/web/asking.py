@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from smtprelay.metrics import Metrics
-from smtprelay.queue import Attempt, Detail, Edit, LaneState, RecipientState, Selection, Stock, Summary
+from smtprelay.queue import Attempt, Detail, Edit, LaneState, Node, RecipientState, Selection, Stock, Summary
 from smtprelay.web.access import Access
 from smtprelay.web.mailbox import Attachment, Mail
 from smtprelay.web.site import build_site
@@ -109,6 +109,9 @@ class FakeSpool:
         self.asked.append((selection, edit))
         self._raise()
         return ["7QK29FMD.1"]
+
+    async def nodes(self):
+        return [Node(name="a", seen=NOW, draining=False)]
 
     async def stock(self):
         self._raise()

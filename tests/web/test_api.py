@@ -4,7 +4,7 @@ from attrs import asdict
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.queue import Edit, Selection
-from tests.web.asking import DETAIL, LANE, STOCK, SUMMARY, Fixture
+from tests.web.asking import DETAIL, LANE, NOW, STOCK, SUMMARY, Fixture
 
 
 def plain(value: object) -> object:
@@ -28,6 +28,7 @@ class StatusTests(SynchronousTestCase):
                 "uptime": 100.0,
                 "ready": {"ok": False, "checks": {"spool": None, "listener lan": "not bound"}},
                 "stock": plain(STOCK),
+                "nodes": [{"name": "a", "seen": NOW, "draining": False}],
                 "listeners": [{"name": "lan", "endpoint": "tcp:2525"}],
                 "mailbox": True,
                 "who": "local",

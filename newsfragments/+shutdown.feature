@@ -1,0 +1,1 @@
+A second SIGTERM or SIGINT ends the relay at once; while it stops, clients hear ``421 4.3.2`` instead of finding a closed port; a start that hangs can be stopped; deliveries that are not finished in time are let go at once instead of when their lease runs out.

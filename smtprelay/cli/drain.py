@@ -1,0 +1,72 @@
+"""
+``smtprelay drain``: takes a relay out of service without stopping it, before an update or a scale-down.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+from smtprelay.cli import place, printing
+from smtprelay.cli.client import Client
+from smtprelay.cli.exits import OK, TEMPFAIL, CliError
+from smtprelay.cli.options import Command, chosen
+from smtprelay.cli.queue import who
+from smtprelay.cli.source import API
+from smtprelay.cli.words import count, span
+
+_DRAIN: Final = f"{API}/drain"
+
+#: Between two questions, seconds.
+_AGAIN: Final = 0.5
+
+
+@click.command(cls=Command)
+@click.option("--wait", is_flag=True, help="Return when nothing is under way any more.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Wait no longer; then it is 75.")
+@click.option("--undo", is_flag=True, help="Take mail and deliver again.")
+@click.pass_context
+def drain(ctx: click.Context, *, wait: bool, timeout: float | None, undo: bool) -> int:
+    """
+    Take nothing new and finish what is under way.
+
+    Clients hear 421, and the relay is not ready, until `drain --undo` or its next start. What waits in a
+    spool that several nodes share is delivered by the others; in the spool of a single node it stays.
+    """
+    settings = chosen(ctx)
+    client = place.client(settings, os.environ)
+    state = client.post(_DRAIN, {"undo": undo, "who": who()})
+    if wait and not undo:
+        state = _wait(client, state, timeout)
+    if settings.output in {"json", "jsonl"}:
+        printing.as_json(state)
+    else:
+        click.echo(_sentence(state))
+    return OK
+
+
+def _wait(client: Client, state: Mapping[str, Any], timeout: float | None) -> Mapping[str, Any]:
+    began = time.monotonic()
+    while state["sessions"] or state["attempts"]:
+        waited = time.monotonic() - began
+        if timeout is not None and waited >= timeout:
+            raise CliError(TEMPFAIL, f"after {span(waited)} still {_sentence(state)}")
+        time.sleep(_AGAIN)
+        state = client.get(_DRAIN)
+        if not state["draining"]:
+            raise CliError(TEMPFAIL, "somebody has ended the draining")
+    return state
+
+
+def _sentence(state: Mapping[str, Any]) -> str:
+    if not state["draining"]:
+        return "not draining: mail is taken and delivered"
+    nouns = {"sessions": "session", "attempts": "attempt"}
+    under_way = " and ".join(count(state[name], noun) for name, noun in nouns.items() if state[name])
+    now = f"draining: {under_way} under way" if under_way else "drained: nothing is under way"
+    if not state["waiting"]:
+        return now
+    whose = "for the other nodes" if state["shared"] else "of this node, where they stay until it goes on"
+    return f"{now}; {count(state['waiting'], 'delivery')} in the spool {whose}"

@@ -1,0 +1,146 @@
+"""
+Listening sockets that several processes share: one opens them, the others inherit them.
+
+Endpoint strings keep their meaning on both sides. The one that opens makes the endpoint listen and accepts
+nobody; the one that inherits makes the same endpoint, with its TLS and its PROXY protocol, on a reactor for
+which listening means to take the socket that is there.
+"""
+
+import os
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from attrs import frozen
+from twisted.internet import unix
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from smtprelay.config.listeners import Listener
+from smtprelay.service.failure import CONFIG, UNAVAILABLE, StartFailed
+
+#: The file descriptors of a worker: a pipe that is closed when its parent is gone, and one for what it tells.
+LIFELINE: Final = 3
+NEWS: Final = 4
+#: From here on, the sockets.
+FIRST_SOCKET: Final = 5
+
+
+class Sockets:
+    """The sockets of all listeners, opened for others."""
+
+    def __init__(self) -> None:
+        self._ports: dict[str, tuple[Listener, Any]] = {}
+
+    @property
+    def numbers(self) -> Mapping[str, int]:
+        """The file descriptors by the listeners' names."""
+        return {name: port.fileno() for name, (_, port) in self._ports.items()}
+
+    @property
+    def addresses(self) -> Mapping[str, Any]:
+        """Where it listens, by the listeners' names."""
+        return {name: port.getHost() for name, (_, port) in self._ports.items()}
+
+    def described(self) -> Sequence[Mapping[str, Any]]:
+        """Return the listeners as JSON objects."""
+        return [
+            {"name": name, "endpoint": listener.endpoint, "address": spoken_address(port.getHost())}
+            for name, (listener, port) in self._ports.items()
+        ]
+
+    async def close(self) -> None:
+        """Listen no more."""
+        for _, port in self._ports.values():
+            await maybeDeferred(port.stopListening)
+
+    async def open(self, reactor: Any, listener: Listener) -> None:
+        """
+        Listen, and leave it to others to accept.
+
+        :raises CannotListenError: as any endpoint.
+        :raises StartFailed: no other process can accept there.
+        """
+        port: Any = await serverFromString(reactor, listener.endpoint).listen(Factory())
+        self._ports[listener.name] = (listener, port)
+        if not hasattr(port, "stopReading"):
+            raise StartFailed(f"{listener.endpoint}: an endpoint of this kind is for one worker only", CONFIG)
+        # Nobody was accepted: the reactor has not turned since.
+        port.stopReading()
+
+
+@frozen
+class Inherited:
+    """
+    What a worker has from the process that opened the sockets.
+
+    :ivar numbers: file descriptors by the listeners' names.
+    """
+
+    numbers: Mapping[str, int]
+
+    def endpoint(self, reactor: Any, name: str, text: str) -> Any:
+        """
+        Return the server endpoint ``text`` on the socket of the listener ``name``.
+
+        :raises StartFailed: there is none.
+        """
+        if name not in self.numbers:
+            raise StartFailed(f"{name}: a listener that is new: stop the relay and start it", UNAVAILABLE)
+        # A worker is not whom systemd gave its sockets to.
+        text = re.sub(r"\bsystemd:.*", "tcp:0", text)
+        return serverFromString(_Adopting(reactor, self.numbers[name]), text)
+
+
+class _Adopting:
+    """A reactor where whatever shall listen gets one socket, which listens already."""
+
+    def __init__(self, reactor: Any, number: int) -> None:
+        self._reactor = reactor
+        self._number = number
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenTCP(self, _port: int, factory: Any, **_: object) -> IListeningPort:  # noqa: N802 -- Twisted's
+        return self._adopt(factory)
+
+    def listenSSL(self, _port: int, factory: Any, contextFactory: Any, **_: object) -> IListeningPort:  # noqa: N802, N803 -- Twisted's
+        return self._adopt(TLSMemoryBIOFactory(contextFactory, False, factory, self._reactor))
+
+    def listenUNIX(self, _address: str, factory: Any, **_: object) -> IListeningPort:  # noqa: N802 -- Twisted's
+        return self._adopt(factory)
+
+    def _adopt(self, factory: Any) -> IListeningPort:
+        inherited = socket.socket(fileno=os.dup(self._number))
+        if inherited.family == socket.AF_UNIX:
+            port = _UnixPort(inherited, factory, self._reactor)
+            port.startListening()
+            return port
+        with inherited:
+            adopted: IListeningPort = self._reactor.adoptStreamPort(
+                inherited.fileno(), inherited.family, factory
+            )
+        return adopted
+
+
+class _UnixPort(unix.Port):
+    """A port on a socket whose file belongs to somebody else: its mode stays, and so does the file."""
+
+    def __init__(self, inherited: socket.socket, factory: Any, reactor: Any) -> None:
+        # Twisted changes and removes the file of a name that is not abstract.
+        super().__init__(b"\0inherited", factory, reactor=reactor)
+        self._preexistingSocket = inherited
+
+
+def spoken_address(address: Any) -> str:
+    """Return an address of Twisted's as people write it."""
+    host = getattr(address, "host", None)
+    if host is None:
+        name = getattr(address, "name", "")
+        return name.decode() if isinstance(name, bytes) else str(name)
+    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"

@@ -1,0 +1,263 @@
+"""
+The process in front of the workers: it opens what they listen on, starts them, and answers for all of them.
+
+The mail never passes through it: workers accept from the sockets that it opened, and each uses the spool by
+itself. It serves the HTTP sites and the control socket: ready while one worker is, with the metrics of all
+added up, and with the API's questions passed on. A worker that dies is started again; one death too many
+within an hour ends everything.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import LoopingCall
+
+from smtprelay.config import Config, Loaded
+from smtprelay.gathered import Gathered
+from smtprelay.interfaces import Events
+from smtprelay.log import Log, Telling
+from smtprelay.metrics import Metrics, watch_lag
+from smtprelay.service.failure import StartFailed, explain
+from smtprelay.service.front import front_parts
+from smtprelay.service.passing import AllDrain, Passing, Worker, control_of
+from smtprelay.service.ports import Ports
+from smtprelay.service.relay import CLOSING_BOUND, VERDICTS_BOUND
+from smtprelay.service.sites import control_site, http_sites
+from smtprelay.service.sockets import Sockets, spoken_address
+from smtprelay.service.threads import Threads
+from smtprelay.web.sources import Sources
+
+#: How long a worker that shall end may take, seconds; then it is killed.
+PATIENCE: Final = VERDICTS_BOUND + CLOSING_BOUND + 10.0
+
+#: How often workers are asked for their metrics when nobody scrapes, seconds.
+GATHER_EVERY: Final = 2.0
+
+#: How long a worker may take to say how it is, seconds.
+_ANSWER: Final = 5.0
+
+#: After the first start one death too many is no question of the configuration any more.
+_TOO_MANY: Final = 1
+
+
+class Supervisor(Service):
+    """
+    A relay whose work is done by child processes.
+
+    :param sets: the values of ``--set``, for the workers, who read the configuration themselves.
+    :param ended: called with an exit status when it ends by itself after it was ready.
+    :ivar started: fires when a worker is ready; fails with :class:`StartFailed`, nothing left open, and with
+        ``CancelledError`` if it was stopped before.
+    :ivar addresses: as of :class:`smtprelay.service.Relay`.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        sets: Sequence[str],
+        reactor: Any,
+        *,
+        events: Sequence[Events] = (),
+        ended: Callable[[int], object] = lambda _status: None,
+    ) -> None:
+        self.config = loaded.config
+        self.metrics = Metrics(seconds=reactor.seconds)
+        self.started: Deferred[None] = Deferred()
+        self._file = str(Path(loaded.file).absolute())
+        self._sets = sets
+        self._reactor = reactor
+        self._events = Telling([self.metrics, *(events or [Log()])])
+        self._ended = ended
+        self._gathered = Gathered(self.metrics.registry)
+        self._registry = CollectorRegistry()
+        self._registry.register(self._gathered)
+        self._threads = Threads(reactor)
+        self._ports = Ports(reactor)
+        self._sockets = Sockets()
+        numbers = range(1, self.config.workers + 1)
+        self._workers = [Worker(number, control_of(self.config, number)) for number in numbers]
+        self._passing = Passing(reactor, self._workers)
+        spool = self.config.spool
+        self._drain = AllDrain(self._passing, shared=spool is not None and spool.engine == "postgres")
+        self._monitor: Any = None
+        self._clocks: list[LoopingCall] = []
+        self._stopping: Deferred[None] | None = None
+
+    @property
+    def addresses(self) -> Mapping[str, Any]:
+        """See the class."""
+        return {**self._sockets.addresses, **self._ports.addresses}
+
+    def startService(self) -> None:
+        """Begin to start; :attr:`started` tells how it ends."""
+        super().startService()
+        self._threads.start()
+        Deferred.fromCoroutine(self._start()).addErrback(self._cannot_start)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop the workers in order, then the rest; fires when nothing is left."""
+        super().stopService()
+        return self._stop("asked to")
+
+    def kill(self) -> None:
+        """End all workers at once."""
+        if self._monitor is not None:
+            self._monitor.kill()
+
+    # --- starting
+
+    async def _start(self) -> None:
+        _make_folder(self.config)
+        for listener in self.config.listeners:
+            await self._sockets.open(self._reactor, listener)
+        sources, parts = self._sources(), front_parts(self.config, self._passing, self._workers)
+        sites = http_sites(self.config, sources, self._threads.login, parts)
+        for site in [*sites, control_site(self.config, sources, parts)]:
+            await self._ports.open_site(site)
+        self._clocks = [watch_lag(self._reactor, self.metrics), self._gathering()]
+        from smtprelay.service.monitor import Lives, Monitor, command  # noqa: PLC0415 -- it imports the reactor
+
+        assert self.config.supervise is not None
+        lives = Lives(began=self._began, ready=self._ready, died=self._died, enough=self._enough)
+        self._monitor = Monitor(
+            self._reactor,
+            command(self._file, self._sets),
+            self._sockets.numbers,
+            lives,
+            workers=self.config.workers,
+            restarts_per_hour=self.config.supervise.restarts_per_hour,
+            patience=PATIENCE,
+        )
+        self._monitor.start()
+
+    def _cannot_start(self, failure: Any) -> Deferred[None]:
+        told = explain(failure.value)
+        return self._stop(f"it cannot start: {told}").addCallback(lambda _: self.started.errback(told))
+
+    def _sources(self) -> Sources:
+        return Sources(
+            spool=None,
+            metrics=self.metrics,
+            clock=self._reactor,
+            started=self._reactor.seconds(),
+            events=self._events,
+            readiness=self._readiness,
+            listeners=self._sockets.described,
+            draining=self._drain,
+            exposition=self._exposition,
+        )
+
+    # --- the lives of the workers
+
+    def _began(self, number: int, pid: int) -> None:
+        worker = self._workers[number - 1]
+        worker.pid, worker.ready = pid, False
+
+    def _ready(self, number: int) -> None:
+        worker = self._workers[number - 1]
+        worker.ready = True
+        self._events("worker.ready", worker=number, pid=worker.pid)
+        if self._drain.on:
+            self._watch(self._drain.tell())
+        if not self.started.called and self._stopping is None:
+            spoken = (f"{name} on {spoken_address(host)}" for name, host in self.addresses.items())
+            self._events("relay.ready", listeners=", ".join(spoken))
+            self.metrics.ready(True)
+            self.started.callback(None)
+
+    def _died(self, number: int, pid: int, status: int | None, why: str, deaths: int) -> None:
+        worker = self._workers[number - 1]
+        worker.pid, worker.ready = 0, False
+        self._gathered.depart(number)
+        self._events("worker.died", worker=number, pid=pid, reason=why, deaths=deaths)
+        if status and not self.started.called and self._stopping is None:
+            # It has said itself what is wrong, and another one would say the same.
+            told = StartFailed(f"worker {number} cannot start ({why})", status)
+            self._stop(f"it cannot start: {told}").addCallback(lambda _: self.started.errback(told))
+
+    def _enough(self) -> None:
+        assert self.config.supervise is not None
+        why = f"more than {self.config.supervise.restarts_per_hour} workers died within an hour"
+        stopped = self._stop(why)
+        if self.started.called:
+            stopped.addCallback(lambda _: self._ended(_TOO_MANY))
+        else:
+            stopped.addCallback(lambda _: self.started.errback(StartFailed(why, _TOO_MANY)))
+
+    # --- while it runs
+
+    async def _readiness(self) -> Mapping[str, str | None]:
+        checks: dict[str, str | None] = dict.fromkeys(("recovery", "workers", "draining"))
+        if self._stopping is not None:
+            checks["draining"] = "the relay is stopping"
+        elif self._drain.on:
+            checks["draining"] = "it takes nothing new: smtprelay drain --undo ends that"
+        if not self.started.called:
+            checks["recovery"] = "no worker has been ready yet"
+        answers = await self._passing.all("GET", "/readyz", patience=_ANSWER)
+        if not any(answer.status == 200 for answer in answers.values()):  # noqa: PLR2004 -- OK
+            said = (f"worker {n}: {_line(answer.body)}" for n, answer in sorted(answers.items()))
+            checks["workers"] = "; ".join(said) or "no worker answers"
+        return checks
+
+    async def _exposition(self) -> CollectorRegistry:
+        self.metrics.ready(not any((await self._readiness()).values()))
+        await self._gather()
+        return self._registry
+
+    async def _gather(self) -> None:
+        answers = await self._passing.all("GET", "/metrics", patience=_ANSWER)
+        for number, answer in answers.items():
+            # One that has died meanwhile has departed with what it told before.
+            if answer.status == 200 and self._workers[number - 1].ready:  # noqa: PLR2004
+                self._gathered.take(number, answer.body.decode())
+
+    def _gathering(self) -> LoopingCall:
+        call = LoopingCall(lambda: self._watch(self._gather()))
+        call.clock = self._reactor
+        call.start(GATHER_EVERY, now=False)
+        return call
+
+    def _watch(self, chore: Any) -> Deferred[Any]:
+        return Deferred.fromCoroutine(chore).addErrback(
+            lambda failure: self._events("relay.warning", text=f"workers: {failure.getErrorMessage()}")
+        )
+
+    # --- stopping
+
+    def _stop(self, reason: str) -> Deferred[None]:
+        """Stop, once; each caller's Deferred fires when all is closed."""
+        waiting: Deferred[None] = Deferred()
+        if self._stopping is None:
+            self._stopping = Deferred.fromCoroutine(self._close(reason))
+        self._stopping.addCallback(lambda _: waiting.callback(None))
+        return waiting
+
+    async def _close(self, reason: str) -> None:
+        self.metrics.ready(False)
+        self._events("relay.stop", reason=reason)
+        if self._monitor is not None:
+            await self._monitor.stop()
+        for call in self._clocks:
+            call.stop()
+        await self._sockets.close()
+        await self._ports.close()
+        self._threads.stop()
+        if not self.started.called and reason == "asked to":
+            self.started.errback(CancelledError())
+
+
+def _make_folder(config: Config) -> None:
+    """Make the spool's folder, in which the control socket usually lies."""
+    if config.spool is not None and config.spool.engine == "sqlite":
+        Path(config.spool.path).mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _line(body: bytes) -> str:
+    """Return the reasons of a worker that is not ready, in one line."""
+    lines = (line.removeprefix("[-]") for line in body.decode("utf-8", "replace").splitlines())
+    return ", ".join(line for line in lines if line and line != "not ready")

@@ -1,0 +1,87 @@
+"""
+A worker: the relay without a front, as a child of the process that opened the sockets.
+
+``python -m smtprelay.service.worker`` is what :mod:`smtprelay.service.monitor` starts; nobody else needs it.
+It ends in order when it is told to by SIGTERM, and when its parent is gone. What a terminal says to all
+processes at once is for the parent.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from attrs import evolve, frozen
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IReadDescriptor
+from zope.interface import implementer
+
+from smtprelay.service.command import load_or_exit, run_service, start_logging, stop, tell_failure
+from smtprelay.service.passing import control_of
+from smtprelay.service.relay import Relay
+from smtprelay.service.signals import ignore_second
+from smtprelay.service.sockets import LIFELINE, NEWS, Inherited
+
+
+def run_worker(arguments: Sequence[str]) -> int:
+    """Run one worker until it shall end; return its exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from twisted.internet import reactor  # noqa: PLC0415
+
+    options = _parse(arguments)
+    config = load_or_exit(options.config, options.sets).config
+    config = evolve(config, control=control_of(config, options.number), http=())
+    log = partial(start_logging(config), worker=options.number)
+    status: list[int] = []
+    relay = Relay(config, reactor, events=[log], inherited=Inherited(dict(options.sockets)))
+    relay.started.addCallbacks(lambda _: os.write(NEWS, b"ready\n"), tell_failure(reactor, status.append))
+    ignore_second(reactor)
+    reactor.addReader(_Lifeline(LIFELINE, partial(stop, reactor)))
+    run_service(relay, reactor)
+    return status[0] if status else 0
+
+
+def _parse(arguments: Sequence[str]) -> Any:
+    parser = argparse.ArgumentParser(prog="smtprelay worker")
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--set", dest="sets", action="append", default=[])
+    parser.add_argument("--number", type=int, required=True)
+    parser.add_argument("--socket", dest="sockets", type=_socket, action="append", default=[])
+    return parser.parse_args(arguments)
+
+
+def _socket(text: str) -> tuple[str, int]:
+    number, _, name = text.partition("=")
+    return name, int(number)
+
+
+@implementer(IReadDescriptor)
+@frozen(eq=False)
+class _Lifeline:
+    """A pipe that nobody writes to: it can be read when its other end is gone, and so is the parent."""
+
+    _number: int
+    _gone: Callable[[], object]
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._number
+
+    def doRead(self) -> Any:  # noqa: N802 -- Twisted's
+        """Hear the end; some reactors say it at once by :meth:`connectionLost`."""
+        return ConnectionDone()
+
+    def connectionLost(self, _reason: Any) -> None:
+        """Pass it on."""
+        self._gone()
+
+    def logPrefix(self) -> str:  # noqa: N802 -- Twisted's
+        """Return a name."""
+        return "lifeline"
+
+
+if __name__ == "__main__":
+    sys.exit(run_worker(sys.argv[1:]))

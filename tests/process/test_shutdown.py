@@ -1,0 +1,133 @@
+"""
+How the real process ends: in order at the first signal, at once at the second.
+"""
+
+import signal
+import sqlite3
+
+import treq
+from twisted.internet import reactor
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.protocol import Factory
+from twisted.trial.unittest import TestCase
+
+from tests.process.conversation import Conversation
+from tests.process.program import Program, eventually
+from tests.process.relay_process import RelayProcess, message
+from tests.process.stage import Stage
+
+CAPTURE = "out: {type: capture, path: captured}"
+
+TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
+
+AT_ONCE = "while stopping: ended at once, with what was under way\n"
+
+
+class ShutdownCase(Stage):
+    async def stopping(self) -> RelayProcess:
+        """Return a relay that has been told to stop while a provider has not answered."""
+        relay = await self.busy()
+        await self.tell_to_stop(relay)
+        return relay
+
+    async def busy(self, *wrapping: str) -> RelayProcess:
+        """Return a relay that waits for its provider, long."""
+        acs = await self.fake_acs()
+        await acs.delay(60.0)
+        relay = await self.ending(RelayProcess.to_acs(self.folder, acs)).start(*wrapping)
+        await relay.send(message("on its way"), "user@example.com")
+        await eventually(acs.arrivals, "the request")
+        return relay
+
+    async def tell_to_stop(self, relay: RelayProcess) -> None:
+        relay.life.signal(signal.SIGTERM)
+        await relay.life.says('"event":"relay.stop"')
+
+
+class SecondSignalTests(ShutdownCase, TestCase):
+    async def test_run(self) -> None:
+        """While attempts are awaited a second SIGTERM ends ``smtprelay run`` at once and says so."""
+        relay = await self.stopping()
+        self.assertEqual(await relay.stop(), 128 + signal.SIGTERM)
+        self.assertEqual(relay.life.err.decode(), f"smtprelay: SIGTERM {AT_ONCE}")
+
+    async def test_what_was_under_way(self) -> None:
+        """After that the next start resolves what was under way, as after a crash."""
+        relay = await self.stopping()
+        await relay.life.stop(signal.SIGINT)
+        [line] = await relay.queued()
+        self.assertEqual(line["state"], "active")
+        await relay.start()
+        await relay.life.says('"event":"spool.recovered"')
+
+    async def test_twistd(self) -> None:
+        """``twistd -n smtprelay`` does the same."""
+        relay = self.ending(RelayProcess.of(self.folder, CAPTURE))
+        arguments = ["-c", TWISTD, "-n", "smtprelay", "-c", str(relay.config)]
+        await relay.ready(self.ending_program(Program.python(arguments, self.folder)))
+        talk = await relay.greet()
+        for command in ("MAIL FROM:<a@b.test>", "RCPT TO:<user@example.com>", "DATA"):
+            await talk.say(command)
+        await self.tell_to_stop(relay)
+        self.assertEqual(await relay.life.stop(signal.SIGINT), 128 + signal.SIGINT)
+        self.assertEqual(relay.life.err.decode(), f"smtprelay: SIGINT {AT_ONCE}")
+
+
+class MeanwhileTests(ShutdownCase, TestCase):
+    async def test_who_comes_meanwhile(self) -> None:
+        """Until the end whoever connects hears 421 4.3.2, and an orchestrator that the relay is not ready."""
+        relay = await self.stopping()
+        endpoint = HostnameEndpoint(reactor, "127.0.0.1", relay.smtp)
+        talk = await endpoint.connect(Factory.forProtocol(Conversation))
+        self.assertTrue((await talk.reply()).startswith("421 4.3.2 "))
+        await talk.gone
+        answer = await treq.get(f"{relay.http}/readyz", persistent=False, reactor=reactor)
+        self.assertEqual(answer.code, 503)
+        self.assertIn("[-]draining the relay is stopping", await answer.text())
+        answer = await treq.get(f"{relay.http}/livez", persistent=False, reactor=reactor)
+        self.assertEqual(answer.code, 200)
+
+    async def test_who_is_idle(self) -> None:
+        """A session between messages hears 421 4.3.2 and is closed."""
+        relay = await self.ending(RelayProcess.of(self.folder, CAPTURE)).start()
+        idle = await relay.greet()
+        relay.life.signal(signal.SIGTERM)
+        self.assertTrue((await idle.reply()).startswith("421 4.3.2 "))
+        self.assertEqual(await relay.life.ends(), 0)
+
+
+class BoundTests(ShutdownCase, TestCase):
+    async def test_what_takes_too_long(self) -> None:
+        """An attempt that does not end in time is ended, and recorded as what it is, uncertain; 0."""
+        relay = await self.busy("--attempts-bound", "0.5")
+        self.assertEqual(await relay.stop(), 0)
+        [line] = await relay.queued()
+        self.assertEqual((line["state"], line["uncertain"]), ("deferred", True))
+        self.assertNotIn(b"Traceback", relay.life.out + relay.life.err)
+
+    async def test_what_has_no_outcome(self) -> None:
+        """One that ends without an outcome is let go: whoever is next need not wait for its lease; 0."""
+        acs = await self.fake_acs()
+        relay = self.ending(RelayProcess.to_acs(self.folder, acs))
+        await relay.start("--attempts-bound", "0.5", "--stuck")
+        await relay.send(message("on its way"), "user@example.com")
+        self.assertEqual(await relay.stop(), 0)
+        [line] = await relay.queued()
+        self.assertEqual((line["state"], line["uncertain"]), ("queued", True))
+
+
+class HangingStartTests(ShutdownCase, TestCase):
+    async def test_a_database_that_is_locked(self) -> None:
+        """SIGTERM ends a start that waits for its database; 0, and nothing on the standard error."""
+        relay = await self.ending(RelayProcess.of(self.folder, CAPTURE)).start()
+        await relay.stop()
+        other = sqlite3.connect(self.folder / "spool" / "spool.db", isolation_level=None)
+        self.addCleanup(other.close)
+        other.execute("BEGIN EXCLUSIVE")
+        life = self.ending_program(relay.launch())
+        lock = self.folder / "spool" / "lock"
+        await eventually(lambda: str(life.transport.pid) in lock.read_text(), "the lock")
+        self.assertEqual(await life.stop(), 0)
+        self.assertEqual(life.err, b"")
+        self.assertNotIn(b"relay.ready", life.out)
+        self.assertIn(b"stopping: asked to, before it was ready", life.out)

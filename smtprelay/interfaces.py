@@ -39,6 +39,8 @@ from smtprelay.queue import (
     Stock,
     Summary,
 )
+from smtprelay.transfer import Transfer
+from smtprelay.upkeep import Upkeep
 
 # --- what happened ---------------------------------------------------------------------------
 
@@ -203,7 +205,13 @@ class Spool(Protocol):
     Every coroutine returns after its change is committed and synced; several
     changes share one commit. Two commits carry a message through: accept-or-claim
     and settle.
+
+    :ivar transfer: how messages leave it and come in from another one.
+    :ivar upkeep: what keeps it sound and small.
     """
+
+    transfer: Transfer
+    upkeep: Upkeep
 
     def incoming(self, draft: Draft, plan: Plan) -> Incoming:
         """Return where the body of ``draft`` goes; its ``finish`` accepts the message."""
@@ -299,7 +307,11 @@ class Spool(Protocol):
         """
 
     async def sweep(self, before: float, limit: int = 200) -> int:
-        """Drop up to ``limit`` messages that were finished before ``before``; return how many."""
+        """
+        Drop up to ``limit`` messages that were finished before ``before``, the oldest first.
+
+        Returns how many, 0 when none is left.
+        """
 
     async def stock(self) -> Stock:
         """Count what lies in the spool, at a cost that does not grow with it."""

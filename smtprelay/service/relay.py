@@ -17,7 +17,7 @@ from twisted.internet.task import LoopingCall
 
 from smtprelay.budget import Budget
 from smtprelay.config.listeners import Listener
-from smtprelay.config.model import Config
+from smtprelay.config.model import Config, SpoolSettings
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.dispatch.synchronous import Synchronous
@@ -28,6 +28,7 @@ from smtprelay.metrics import Metrics, watch_lag
 from smtprelay.policy.checkers import Users
 from smtprelay.policy.route import Router
 from smtprelay.service.failure import StartFailed, explain
+from smtprelay.service.keeping import Keeping
 from smtprelay.service.listeners import Reception, policy_user, rule
 from smtprelay.service.ports import Door, Ports
 from smtprelay.service.post import Post, all_routes, bounce_settings, build_delays
@@ -38,6 +39,7 @@ from smtprelay.service.synchronous import build_synchronous
 from smtprelay.service.threads import Threads
 from smtprelay.spool.identity import new_id
 from smtprelay.spool.mounts import on_forgetful
+from smtprelay.transfer import Ways
 from smtprelay.web.mailbox import Mailbox
 from smtprelay.web.sources import Sources
 
@@ -53,9 +55,10 @@ ATTEMPTS_BOUND: Final = 25.0
 VERDICTS_BOUND: Final = ATTEMPTS_BOUND + 1.0
 
 #: How often finished messages are looked through for what may be forgotten, seconds.
-SWEEP_EVERY: Final = 60.0
+SWEEP_EVERY: Final = 15.0
 
-_SWEEP: Final = 200
+#: How often it is seen whether the spool's files can be smaller, seconds.
+SHRINK_EVERY: Final = 60.0
 
 #: How often the room in the spool is measured, and what failed is tried again, seconds.
 LOOK_EVERY: Final = 1.0
@@ -93,6 +96,7 @@ class Relay(Service):
         self._dispatcher: Dispatcher | None = None
         self._synchronous: Synchronous | None = None
         self._clocks: list[LoopingCall] = []
+        self._keeping: Keeping | None = None
         self._stopping = False
         self._random = random.SystemRandom()
 
@@ -175,7 +179,7 @@ class Relay(Service):
         if self._dispatcher is not None:
             assert spool is not None
             assert config.spool is not None
-            self._clocks.append(self._every(SWEEP_EVERY, self._sweep))
+            self._clocks += self._chores(config.spool)
             self._clocks.append(self._every(config.spool.lease / 2, self._reclaim))
             self._clocks += self._look_for_delays(post)
             self._clocks.append(self._every(LOOK_EVERY, spool.look))
@@ -247,6 +251,10 @@ class Relay(Service):
             readiness=self._readiness,
             listeners=self._ports.described,
             mailbox=self._mailbox,
+            ways=Ways(
+                routes={route.name: route.via for route in self.config.routes},
+                providers=tuple(self.config.providers),
+            ),
         )
 
     async def _readiness(self) -> Mapping[str, str | None]:
@@ -279,13 +287,13 @@ class Relay(Service):
     def _chore_failed(self, failure: Any) -> None:
         self._events("spool.failed", operation="sweep", reason=failure.getErrorMessage())
 
-    async def _sweep(self) -> None:
-        """Forget what was finished long enough ago, a few messages at a time."""
+    def _chores(self, settings: SpoolSettings) -> Sequence[LoopingCall]:
         assert self.spool is not None
-        assert self.config.spool is not None
-        before = self._reactor.seconds() - self.config.spool.keep.history
-        while await self.spool.sweep(before, _SWEEP) == _SWEEP and not self._stopping:
-            pass
+        self._keeping = Keeping(self.spool, settings, self._reactor.seconds, self._events)
+        return [
+            self._every(SWEEP_EVERY, self._keeping.sweep),
+            self._every(SHRINK_EVERY, self._keeping.shrink),
+        ]
 
     def _look_for_delays(self, post: Post) -> list[LoopingCall]:
         assert self.spool is not None
@@ -320,6 +328,8 @@ class Relay(Service):
         self._events("relay.stop", reason=reason)
         for call in self._clocks:
             call.stop()
+        if self._keeping is not None:
+            self._keeping.stopping = True
         landing = [self._ports.close_doors(SESSIONS_BOUND if self._synchronous is None else VERDICTS_BOUND)]
         if self._synchronous is not None:
             landing.append(self._synchronous.stop(ATTEMPTS_BOUND))

@@ -23,6 +23,7 @@ from smtprelay.web.answers import Answer, Asked, Problem, json_answer
 from smtprelay.web.mailbox import mailbox_routes
 from smtprelay.web.router import Route
 from smtprelay.web.sources import Sources
+from smtprelay.web.transfer import transfer_routes, who
 
 #: The version of the queue's JSON.
 SCHEMA: Final = "smtprelay.queue.v1"
@@ -83,6 +84,7 @@ def api_routes(sources: Sources) -> Sequence[Route]:
     ]
     if sources.spool is not None:
         routes += _queue_routes(sources.spool, sources.clock)
+        routes += transfer_routes(sources.spool, sources.ways)
     if sources.mailbox is not None:
         routes += mailbox_routes(sources.mailbox)
     return routes
@@ -165,21 +167,13 @@ async def _edit(spool: Spool, asked: Asked, action: str) -> Answer:
             ids: Sequence[str] = [line.id for line in await spool.list(evolve(selection, limit=EVERYTHING))]
         else:
             ids = await spool.edit(
-                selection, Edit(action=action, who=_who(asked, wanted), why=wanted.get("why", ""))
+                selection, Edit(action=action, who=who(asked, wanted), why=wanted.get("why", ""))
             )
     except LookupError as error:
         raise Problem(404, _sentence(error)) from None
     except ValueError as error:
         raise Problem(400, _sentence(error)) from None
     return json_answer({"ids": list(ids)})
-
-
-def _who(asked: Asked, wanted: Mapping[str, Any]) -> str:
-    """Return the name for the record: over the socket the caller says it, a token proves its own."""
-    claimed: str = wanted.get("who", "")
-    if asked.who == "control":
-        return claimed or asked.who
-    return f"{asked.who} ({claimed})" if claimed else asked.who
 
 
 def _selection(query: Mapping[str, list[str]]) -> Selection:

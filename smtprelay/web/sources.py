@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Events, Spool
 from smtprelay.metrics import Metrics
+from smtprelay.transfer import Ways
 from smtprelay.version import VERSION
 from smtprelay.web.mailbox import Mailbox
 
@@ -29,6 +30,7 @@ class Sources:
     :ivar readiness: the checks behind ``/readyz``. One that is called ``recovery`` is behind
         ``/startupz``, too: the spool is being put in order after a crash.
     :ivar mailbox: what the demo's provider has taken.
+    :ivar ways: which way mail can go that is imported.
     """
 
     spool: Spool | None
@@ -40,6 +42,7 @@ class Sources:
     listeners: Callable[[], Sequence[Mapping[str, Any]]] = _no_listeners
     version: str = VERSION
     mailbox: Mailbox | None = field(default=None)
+    ways: Ways = field(factory=Ways)
 
     @property
     def uptime(self) -> float:

@@ -17,9 +17,6 @@ class UnavailableTests(SynchronousTestCase):
             SMALL + "workers: 4\n": "running several workers",
             SMALL + "routes: [{via: [local], rewrite: {from: a@b}}]\n": "rewriting",
             SMALL + "routes: [{via: [local], on_failed: webhook}]\n": "the choice webhook",
-            SMALL.replace(
-                "path: spool", "path: spool, keep: {bodies: 1d}"
-            ): "keeping bodies of what is finished",
             SMALL.replace("captured}", "captured, timeout: 9s}"): "the timeout of a folder",
             SMALL + "privacy: {subjects: False}\n": "privacy.subjects: false",
         }

@@ -40,6 +40,8 @@ from smtprelay.queue import (
     Stock,
     Summary,
 )
+from smtprelay.transfer import Transfer
+from smtprelay.upkeep import Upkeep
 
 # --- what happened ---------------------------------------------------------------------------
 
@@ -204,7 +206,13 @@ class Spool(Protocol):
     Every coroutine returns after its change is committed and synced; several
     changes share one commit. Two commits carry a message through: accept-or-claim
     and settle.
+
+    :ivar transfer: how messages leave it and come in from another one.
+    :ivar upkeep: what keeps it sound and small.
     """
+
+    transfer: Transfer
+    upkeep: Upkeep
 
     def incoming(self, draft: Draft, plan: Plan) -> Incoming:
         """Return where the body of ``draft`` goes; its ``finish`` accepts the message."""
@@ -307,7 +315,11 @@ class Spool(Protocol):
         """
 
     async def sweep(self, before: float, limit: int = 200) -> int:
-        """Drop up to ``limit`` messages that were finished before ``before``; return how many."""
+        """
+        Drop up to ``limit`` messages that were finished before ``before``, the oldest first.
+
+        Returns how many, 0 when none is left.
+        """
 
     async def announce(self, draining: bool) -> None:
         """Tell the other nodes of this spool, if there are any, whether this one takes new work."""

@@ -66,10 +66,17 @@ EVENTS: Final[dict[str, Kind]] = {
     "spool.commit": Kind(None, "{operations} operations committed in {seconds:.3f} s"),
     "spool.recovered": Kind(LogLevel.info, "{deliveries} deliveries taken up again after a crash"),
     "spool.reclaimed": Kind(LogLevel.warn, "{deliveries} deliveries taken over from a node that is gone"),
+    "spool.trimmed": Kind(
+        LogLevel.warn,
+        "the history of {messages} messages is forgotten before its time: the spool is too large",
+    ),
     "spool.failed": Kind(LogLevel.error, "spool: {operation}: {reason}"),
     "spool.writable": Kind(LogLevel.info, "the spool can be written again"),
     "spool.full": Kind(LogLevel.error, "the spool is full: {reason}"),
     "spool.room": Kind(LogLevel.info, "the spool has room again"),
+    "queue.exported": Kind(LogLevel.info, "{who}: {count} messages read for an export: {ids}"),
+    "queue.moved": Kind(LogLevel.info, "{who}: {count} messages moved to another spool: {ids}"),
+    "queue.imported": Kind(LogLevel.info, "{who}: {count} messages imported: {ids}"),
     "queue.edited": Kind(LogLevel.info, "{who}: {action} of {ids}: {why}"),
     # dispatch
     "attempt.started": Kind(LogLevel.debug, "{id}: attempt {attempt} at {provider}"),

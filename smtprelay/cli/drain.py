@@ -13,8 +13,8 @@ from smtprelay.cli import place, printing
 from smtprelay.cli.client import Client
 from smtprelay.cli.exits import OK, TEMPFAIL, CliError
 from smtprelay.cli.options import Command, chosen
-from smtprelay.cli.queue import who
 from smtprelay.cli.source import API
+from smtprelay.cli.who import who
 from smtprelay.cli.words import count, span
 
 _DRAIN: Final = f"{API}/drain"

@@ -17,6 +17,7 @@ from smtprelay.cli.options import Settings
 
 if TYPE_CHECKING:
     from smtprelay.config import Config
+    from smtprelay.transfer import Ways
 
 #: Where packages and container images put the socket and the spool.
 RUNTIME: Final = "/run/smtprelay"
@@ -45,6 +46,14 @@ def spool(settings: Settings, environ: Mapping[str, str]) -> str:
     if settings.endpoint and (_remote(settings.endpoint) or not settings.config):
         return ""
     return _spool_of(_config(settings, environ))
+
+
+def ways(settings: Settings, environ: Mapping[str, str]) -> "Ways":
+    """Return the ways that mail can go by the configuration."""
+    from smtprelay.transfer import Ways  # noqa: PLC0415
+
+    config = _config(settings, environ)
+    return Ways(routes={route.name: route.via for route in config.routes}, providers=tuple(config.providers))
 
 
 def _usual(environ: Mapping[str, str], spool: str) -> str:

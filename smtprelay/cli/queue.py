@@ -5,8 +5,6 @@ A change needs to know what it means: ids, a filter, or ``--all``. Ids may come 
 stdin (``-``), and none of them there means that nothing is changed.
 """
 
-import getpass
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,8 +13,12 @@ import click
 
 from smtprelay.cli import listing, printing, timeline
 from smtprelay.cli.exits import FAILED, USAGE, CliError
+from smtprelay.cli.exporting import export
+from smtprelay.cli.importing import import_
 from smtprelay.cli.options import Group, Settings, chosen
+from smtprelay.cli.soundness import check, compact
 from smtprelay.cli.source import Change, Filters, opened
+from smtprelay.cli.who import who
 from smtprelay.cli.words import count, printable
 
 _STATES = ("queued", "active", "deferred", "held", "delivered", "failed")
@@ -137,15 +139,6 @@ def _from_stdin(ids: Sequence[str]) -> Sequence[str]:
     return [*(name for name in ids if name != "-"), *read]
 
 
-def who() -> str:
-    """Return the name of whoever runs this command, for the record."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # A container may run as a number that has no name.
-        return f"uid {os.getuid()}"
-
-
 def _tell(settings: Settings, action: str, ids: Sequence[str], dry_run: bool) -> None:
     if settings.output == "json":
         printing.as_json({"action": action, "dry_run": dry_run, "ids": list(ids)})
@@ -162,3 +155,5 @@ _edit("retry", "Try again now; what failed for good starts over.")
 _edit("hold", "Keep back until it is released.")
 _edit("release", "Let go what was held.")
 _edit("delete", "Remove for good, without a bounce.")
+for _command in (export, import_, check, compact):
+    queue.add_command(_command)

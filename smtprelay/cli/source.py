@@ -99,7 +99,7 @@ class Offline:
 
     def list(self, filters: Filters) -> dict[str, Any]:
         """Read the queue."""
-        with _in_words():
+        with in_words():
             return {
                 "schema": SCHEMA,
                 "deliveries": [_plain(summary) for summary in self._spool.list(_selection(filters))],
@@ -108,7 +108,7 @@ class Offline:
 
     def show(self, message: str) -> dict[str, Any]:
         """Read one message."""
-        with _in_words():
+        with in_words():
             return {"schema": SCHEMA, "deliveries": [_plain(detail) for detail in self._spool.show(message)]}
 
     def edit(self, filters: Filters, change: Change) -> Sequence[str]:
@@ -116,7 +116,7 @@ class Offline:
         from smtprelay.queue import Edit  # noqa: PLC0415
 
         selection = _selection(filters)
-        with _in_words():
+        with in_words():
             if change["dry_run"]:
                 return [summary.id for summary in self._spool.list(selection)]
             edit = Edit(action=change["action"], who=change["who"], why=change["why"])
@@ -138,14 +138,15 @@ def opened(settings: Settings) -> Iterator[Source]:
     from smtprelay.spool.offline import open_spool  # noqa: PLC0415 -- only when nobody listens
 
     click.echo(f"smtprelay: the relay is not running: opening its spool in {path}", err=True)
-    with _in_words():
+    with in_words():
         spool = open_spool(path)
     with closing(spool):
         yield Offline(spool)
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
+def in_words() -> Iterator[None]:
+    """Have what a spool raises become :class:`CliError`."""
     import sqlite3  # noqa: PLC0415
 
     from smtprelay.spool.connection import SpoolFault  # noqa: PLC0415

@@ -54,7 +54,6 @@ ROWS: Final = (
     Row("sandbox", "the sandbox"),
     Row("privacy.subjects", "privacy.subjects:", "false"),
     Row("privacy.addresses", "privacy.addresses:", "masked"),
-    Row("spool.keep.bodies", "keeping bodies of what is finished", idle="0"),
     Row("spool.seal_key", "sealing credentials"),
 )
 

@@ -18,7 +18,7 @@ from twisted.internet.task import LoopingCall
 
 from smtprelay.budget import Budget
 from smtprelay.config.listeners import Listener
-from smtprelay.config.model import Config
+from smtprelay.config.model import Config, SpoolSettings
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.dispatch.synchronous import Synchronous
@@ -30,6 +30,7 @@ from smtprelay.policy.checkers import Users
 from smtprelay.policy.route import Router
 from smtprelay.service.drain import Drain
 from smtprelay.service.failure import StartFailed, explain
+from smtprelay.service.keeping import Keeping
 from smtprelay.service.listeners import Reception, policy_user, rule
 from smtprelay.service.ports import Door, Ports
 from smtprelay.service.post import Post, all_routes, bounce_settings, build_delays
@@ -41,6 +42,7 @@ from smtprelay.service.synchronous import build_synchronous
 from smtprelay.service.threads import Threads
 from smtprelay.spool.identity import new_id
 from smtprelay.spool.mounts import on_forgetful
+from smtprelay.transfer import Ways
 from smtprelay.web.mailbox import Mailbox
 from smtprelay.web.sources import Sources
 
@@ -59,9 +61,10 @@ VERDICTS_BOUND: Final = ATTEMPTS_BOUND + 1.0
 CLOSING_BOUND: Final = 5.0
 
 #: How often finished messages are looked through for what may be forgotten, seconds.
-SWEEP_EVERY: Final = 60.0
+SWEEP_EVERY: Final = 15.0
 
-_SWEEP: Final = 200
+#: How often it is seen whether the spool's files can be smaller, seconds.
+SHRINK_EVERY: Final = 60.0
 
 #: How often the room in the spool is measured, and what failed is tried again, seconds.
 LOOK_EVERY: Final = 1.0
@@ -111,6 +114,7 @@ class Relay(Service):
         self._drain: Drain | None = None
         self._synchronous: Synchronous | None = None
         self._clocks: list[LoopingCall] = []
+        self._keeping: Keeping | None = None
         self._stopping = False
         self._random = random.SystemRandom()
 
@@ -204,7 +208,7 @@ class Relay(Service):
         if self._dispatcher is not None:
             assert spool is not None
             assert config.spool is not None
-            self._clocks.append(self._every(SWEEP_EVERY, self._sweep))
+            self._clocks += self._chores(config.spool)
             self._clocks.append(self._every(config.spool.lease / 2, self._reclaim))
             self._clocks += self._look_for_delays(post)
             self._clocks.append(self._every(LOOK_EVERY, spool.look))
@@ -277,6 +281,10 @@ class Relay(Service):
             listeners=self._ports.described,
             mailbox=self._mailbox,
             draining=self._drain,
+            ways=Ways(
+                routes={route.name: route.via for route in self.config.routes},
+                providers=tuple(self.config.providers),
+            ),
         )
 
     async def _readiness(self) -> Mapping[str, str | None]:
@@ -311,13 +319,13 @@ class Relay(Service):
     def _chore_failed(self, failure: Any) -> None:
         self._events("spool.failed", operation="sweep", reason=failure.getErrorMessage())
 
-    async def _sweep(self) -> None:
-        """Forget what was finished long enough ago, a few messages at a time."""
+    def _chores(self, settings: SpoolSettings) -> Sequence[LoopingCall]:
         assert self.spool is not None
-        assert self.config.spool is not None
-        before = self._reactor.seconds() - self.config.spool.keep.history
-        while await self.spool.sweep(before, _SWEEP) == _SWEEP and not self._stopping:
-            pass
+        self._keeping = Keeping(self.spool, settings, self._reactor.seconds, self._events)
+        return [
+            self._every(SWEEP_EVERY, self._keeping.sweep),
+            self._every(SHRINK_EVERY, self._keeping.shrink),
+        ]
 
     def _look_for_delays(self, post: Post) -> list[LoopingCall]:
         assert self.spool is not None
@@ -352,6 +360,8 @@ class Relay(Service):
         self._events("relay.stop", reason=reason)
         for call in self._clocks:
             call.stop()
+        if self._keeping is not None:
+            self._keeping.stopping = True
         landing = [self._ports.end_sessions(SESSIONS_BOUND if self._synchronous is None else VERDICTS_BOUND)]
         if self._synchronous is not None:
             landing.append(self._synchronous.stop(ATTEMPTS_BOUND))

@@ -33,6 +33,7 @@ async def open_spool(
         "lease": settings.lease,
         "floors": Floors(bytes=limit.bytes, messages=limit.messages, free=limit.free),
         "budget": budget,
+        "keeps_bodies": settings.keep.bodies > 0,
     }
     if settings.engine == "memory":
         return open_memory(clock=reactor, **shared)

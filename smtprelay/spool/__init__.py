@@ -7,7 +7,8 @@ The promise, in words:
   callers share one commit (``writer``), nobody waits for a timer.
 - A claim is an intent: the attempt's row is durable before anything is sent. What
   has an intent and no outcome when its node dies comes back as ``uncertain``; nothing else does.
-- The operations (``accept``, ``claim``, ``settle``, ``move``, ``edit``, ``query``) are plain
+- The operations (``accept``, ``claim``, ``settle``, ``move``, ``edit``, ``query``, ``history``, ``export``,
+  ``imports``, ``check``) are plain
   synchronous functions on a transaction. The engine's thread and the CLI, when no
   daemon runs, call the same ones.
 

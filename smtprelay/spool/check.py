@@ -5,65 +5,113 @@ The lanes keep counts, so that nothing on a mail's way has to count; here they a
 anew. It reads everything, so it is for tests, and for an operator who has a doubt.
 """
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
 
 from smtprelay.spool.connection import Connection
+from smtprelay.upkeep import Checked
+
+#: Findings of one kind that are told; a spool that is very wrong has as many as rows.
+_MOST: Final = 100
+
+
+def checked(connection: Connection, verify: Callable[[Connection], Sequence[str]] = lambda _: ()) -> Checked:
+    """
+    Check the spool as it was at one moment.
+
+    :param connection: with no transaction open.
+    :param verify: gives more findings; see :class:`smtprelay.spool.upkeep.Files`.
+    """
+    with snapshot(connection):
+        return Checked(
+            findings=[*verify(connection), *check(connection)],
+            messages=_number(connection, "SELECT count(*) FROM message"),
+            deliveries=_number(connection, "SELECT count(*) FROM delivery"),
+            bytes=_number(connection, "SELECT coalesce(sum(length(content)), 0) FROM chunk"),
+        )
+
+
+@contextmanager
+def snapshot(connection: Connection) -> Iterator[None]:
+    """Have all that is asked within answered as of one moment."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def check(connection: Connection) -> list[str]:
     """Return a sentence for each thing that does not agree; none for a sound spool."""
-    wrong = [
-        f"{what}: {', '.join(str(value) for value in row)}"
-        for what, sql in _NEVER.items()
-        for row in connection.execute(sql).fetchall()
-    ]
-    return [*wrong, *_lanes(connection)]
+    return [*_rows(connection), *_lanes(connection)]
+
+
+def _rows(connection: Connection) -> Iterator[str]:
+    for what, sql in _NEVER.items():
+        rows = connection.execute(sql).fetchall()
+        yield from (f"{what}: {', '.join(str(value) for value in row)}" for row in rows[:_MOST])
+        if len(rows) > _MOST:
+            yield f"{what}: {len(rows) - _MOST} more"
 
 
 def _lanes(connection: Connection) -> Iterator[str]:
     """Compare each lane with its deliveries."""
+    counted = {row[0]: row[1:] for row in connection.execute(_COUNT).fetchall()}
+    occupied = dict(connection.execute(_OCCUPIED).fetchall())
     lanes = connection.execute(
         "SELECT id, provider, key, queued, deferred, active, held, slots, due FROM lane ORDER BY id"
     ).fetchall()
-    for number, provider, key, queued, deferred, active, held, slots, due in lanes:
-        counted = connection.execute(_COUNT, (number,)).fetchone()
-        occupied = counted[4]
-        if key == "":
-            occupied = connection.execute(_OCCUPIED, (provider,)).fetchone()[0]
+    for number, provider, key, *kept, due in lanes:
+        *counts, slots, first = counted.pop(number, (0, 0, 0, 0, 0, None))
+        counts.append(occupied.get(provider, 0) if key == "" else slots)
         name = f"lane {provider!r} {key!r}"
-        kept = {"queued": queued, "deferred": deferred, "active": active, "held": held, "slots": slots}
-        for (what, value), real in zip(kept.items(), (*counted[:4], occupied), strict=True):
+        for what, value, real in zip(_KEPT, kept, counts, strict=True):
             if value != real:
                 yield f"{name}: {what} is {value}, counted {real}"
-        first = counted[5]
         if first is not None and (due is None or due > first):
             yield f"{name}: due is {due}, but a delivery is due {first}"
+    yield from (f"deliveries are in a lane that does not exist: {number}" for number in counted)
 
+
+def _number(connection: Connection, sql: str) -> int:
+    row: Any = connection.execute(sql).fetchone()
+    return int(row[0])
+
+
+#: What a lane counts.
+_KEPT: Final = ("queued", "deferred", "active", "held", "slots")
 
 _COUNT: Final = """
-    SELECT coalesce(sum(CASE WHEN state = 'queued' THEN 1 ELSE 0 END), 0),
-           coalesce(sum(CASE WHEN state = 'deferred' THEN 1 ELSE 0 END), 0),
-           coalesce(sum(CASE WHEN state = 'active' THEN 1 ELSE 0 END), 0),
-           coalesce(sum(CASE WHEN state = 'held' THEN 1 ELSE 0 END), 0),
-           coalesce(sum(slot), 0), min(due)
-    FROM delivery WHERE lane = ?"""
+    SELECT lane, count(CASE WHEN state = 'queued' THEN 1 END), count(CASE WHEN state = 'deferred' THEN 1 END),
+           count(CASE WHEN state = 'active' THEN 1 END), count(CASE WHEN state = 'held' THEN 1 END),
+           sum(slot), min(due)
+    FROM delivery GROUP BY lane"""
 
 _OCCUPIED: Final = """
-    SELECT coalesce(sum(d.slot), 0) FROM delivery d JOIN lane l ON l.id = d.lane WHERE l.provider = ?"""
+    SELECT l.provider, sum(d.slot) FROM delivery d JOIN lane l ON l.id = d.lane
+    WHERE d.slot <> 0 GROUP BY l.provider"""
+
+_ORPHAN: Final = """
+    SELECT o.message, o.n FROM {} o
+    LEFT JOIN delivery d ON d.message = o.message AND d.n = o.n WHERE d.message IS NULL"""
 
 #: What must never be found, by what is wrong then; each gives the ids of the rows.
 _NEVER: Final[dict[str, str]] = {
     "a delivery's columns contradict its state": """
         SELECT message, n, state FROM delivery
-        WHERE (state IN ('queued', 'deferred')) != (due IS NOT NULL)
-           OR (state IN ('delivered', 'failed')) != (ended IS NOT NULL)
-           OR (state = 'active') != (lease IS NOT NULL) OR (state = 'active') != (node != '')
-           OR (slot != 0 AND state != 'active')""",
+        WHERE (state IN ('queued', 'deferred') AND due IS NULL)
+           OR (state NOT IN ('queued', 'deferred') AND due IS NOT NULL)
+           OR (state IN ('delivered', 'failed') AND ended IS NULL)
+           OR (state NOT IN ('delivered', 'failed') AND ended IS NOT NULL)
+           OR (state = 'active' AND (lease IS NULL OR node = ''))
+           OR (state <> 'active' AND (lease IS NOT NULL OR node <> '' OR slot <> 0))""",
+    "a delivery belongs to no message": """
+        SELECT d.message, d.n FROM delivery d LEFT JOIN message m ON m.id = d.message WHERE m.id IS NULL""",
     "a recipient contradicts its delivery": """
         SELECT r.message, r.n, r.position, r.state, d.state FROM recipient r
         LEFT JOIN delivery d ON d.message = r.message AND d.n = r.n
-        WHERE d.state IS NULL OR (d.state = 'delivered' AND r.state != 'delivered')
+        WHERE d.state IS NULL OR (d.state = 'delivered' AND r.state <> 'delivered')
            OR (d.state = 'failed' AND r.state = 'open')""",
     "a delivery that goes on has nobody to go to": """
         SELECT message, n, state FROM delivery d WHERE ended IS NULL AND NOT EXISTS (
@@ -71,6 +119,8 @@ _NEVER: Final[dict[str, str]] = {
     "a delivery that failed has no recipient who did": """
         SELECT message, n FROM delivery d WHERE state = 'failed' AND NOT EXISTS (
             SELECT 1 FROM recipient r WHERE r.message = d.message AND r.n = d.n AND r.state = 'failed')""",
+    "an attempt belongs to no delivery": _ORPHAN.format("attempt"),
+    "a credential belongs to no delivery": _ORPHAN.format("credential"),
     "an attempt is under way without its delivery": """
         SELECT a.message, a.n, a.number FROM attempt a
         LEFT JOIN delivery d ON d.message = a.message AND d.n = a.n
@@ -84,15 +134,18 @@ _NEVER: Final[dict[str, str]] = {
     "a message has no delivery": """
         SELECT id FROM message m WHERE NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.id)""",
     "a message is finished before its deliveries, or not with them": """
-        SELECT id FROM message m WHERE (finished IS NULL) !=
-            EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.id AND d.ended IS NULL)""",
+        SELECT id FROM message m WHERE CASE WHEN finished IS NULL THEN 0 ELSE 1 END =
+            CASE WHEN EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.id AND d.ended IS NULL)
+                 THEN 1 ELSE 0 END""",
     "a body is not whole": """
         SELECT id, size FROM message m
-        WHERE EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.id AND d.state != 'delivered')
-          AND size != coalesce((SELECT sum(length(content)) FROM chunk c WHERE c.message = m.id), -1)""",
+        WHERE (EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.id AND d.state <> 'delivered')
+               OR EXISTS (SELECT 1 FROM chunk c WHERE c.message = m.id))
+          AND size <> coalesce((SELECT sum(length(content)) FROM chunk c WHERE c.message = m.id), -1)""",
     "a body is kept though everybody has it": """
-        SELECT DISTINCT c.message FROM chunk c JOIN message m ON m.id = c.message
-        WHERE NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.id AND d.state != 'delivered')""",
+        SELECT m.id FROM message m WHERE m.kept = 0
+          AND EXISTS (SELECT 1 FROM chunk c WHERE c.message = m.id)
+          AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.id AND d.state <> 'delivered')""",
     "a piece of a body belongs to nothing": """
         SELECT DISTINCT c.message FROM chunk c
         WHERE NOT EXISTS (SELECT 1 FROM message m WHERE m.id = c.message)

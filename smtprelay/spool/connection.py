@@ -97,6 +97,7 @@ class Transaction:
     :ivar paces: how fast each configured provider may be asked, by its name.
     :ivar lease: how long a claim holds without being renewed, seconds.
     :ivar locking: what keeps other nodes away from the rows that are read to be changed.
+    :ivar keeps_bodies: bodies outlive their delivery, until they are swept.
     :param lanes: begun at ``now``.
     """
 
@@ -110,12 +111,14 @@ class Transaction:
         paces: Mapping[str, Pace],
         lease: float,
         locking: Locking = ALONE,
+        keeps_bodies: bool = False,
     ) -> None:
         self.now = now
         self.node = node
         self.paces = paces
         self.lease = lease
         self.locking = locking
+        self.keeps_bodies = keeps_bodies
         self.lanes = lanes
         self._connection = connection
         self._rows: dict[str, list[Sequence[Any]]] = {table: [] for table in _COLUMNS}

@@ -41,21 +41,24 @@ def finish(tx: Transaction, messages: Sequence[str]) -> None:
     """
     Close those of ``messages`` whose deliveries are all final.
 
-    The body goes at once when everything was delivered; that of a failed message stays
-    with its history, so that an operator can still send it.
+    The body goes at once when everything was delivered, unless bodies are kept for a while; that of a
+    failed message stays with its history, so that an operator can still send it.
     """
     listed = marks(messages)
     if tx.locking.row:
         # Two nodes that end a message's last two deliveries must not both find the other one open.
         tx.execute_first(_LOCK.format(listed) + tx.locking.row, messages)
-    tx.execute_first(_FINISH.format(listed), (tx.now, *messages))
+    if tx.keeps_bodies:
+        tx.execute_first(_FINISH.format(", kept = 1", listed), (tx.now, *messages))
+        return
+    tx.execute_first(_FINISH.format("", listed), (tx.now, *messages))
     tx.execute_first(_DROP_BODY.format(listed), messages)
 
 
 _LOCK: Final = "SELECT id FROM message WHERE id IN ({}) ORDER BY id"
 
 _FINISH: Final = """
-    UPDATE message SET finished = ? WHERE id IN ({}) AND NOT EXISTS (
+    UPDATE message SET finished = ?{} WHERE id IN ({}) AND NOT EXISTS (
         SELECT 1 FROM delivery WHERE delivery.message = message.id AND ended IS NULL)"""
 
 _DROP_BODY: Final = """

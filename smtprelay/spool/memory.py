@@ -16,7 +16,7 @@ from smtprelay.interfaces import Events
 from smtprelay.message import Pace
 from smtprelay.spool.admission import Floors
 from smtprelay.spool.connection import Connection
-from smtprelay.spool.sqlite import SqliteEngine, space
+from smtprelay.spool.sqlite import FILES, SqliteEngine, space
 from smtprelay.spool.store import QueueSpool
 from smtprelay.spool.writer import InlineWriter
 
@@ -46,9 +46,12 @@ def open_memory(
     lease: float = 60.0,
     floors: Floors | None = None,
     budget: Budget | None = None,
+    keeps_bodies: bool = False,
 ) -> QueueSpool:
     """Return an empty spool in memory; all its coroutines finish without waiting."""
-    engine = SqliteEngine(database=":memory:", paces=paces, lease=lease, seconds=clock.seconds)
+    engine = SqliteEngine(
+        database=":memory:", paces=paces, lease=lease, seconds=clock.seconds, keeps_bodies=keeps_bodies
+    )
     writer = InlineWriter(engine)
     return QueueSpool(
         writer,
@@ -56,6 +59,7 @@ def open_memory(
         paces,
         events,
         space=lambda connection: space(connection, None),
+        files=FILES,
         floors=floors,
         budget=budget,
     )

@@ -109,6 +109,8 @@ class PostgresConnection:
             connection.prepared_max = _PREPARED
             if self._reading:
                 connection.execute("SET default_transaction_read_only = on")
+                # What is asked within BEGIN and COMMIT is answered as of one moment.
+                connection.execute("SET default_transaction_isolation = 'repeatable read'")
             else:
                 milliseconds = int(self._idle * 1000)
                 connection.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")

@@ -73,6 +73,7 @@ class PostgresEngine:
     :ivar url: gives the connection string; asked for each time, for a password may change.
     :ivar node: the name of this process among those that share the spool.
     :ivar seconds: gives the time of a transaction.
+    :ivar keeps_bodies: see :class:`smtprelay.spool.connection.Transaction`.
     :ivar patience: how long to look for the answer to a commit that was lost, seconds.
     """
 
@@ -82,6 +83,7 @@ class PostgresEngine:
     lease: float
     seconds: Callable[[Connection], float] = database_time
     patience: float = _PATIENCE
+    keeps_bodies: bool = False
     _notifying: bool = field(default=False, init=False)
     _groups: int = field(default=0, init=False)
     _recent: dict[str, float] = field(factory=dict, init=False)
@@ -159,6 +161,7 @@ class PostgresEngine:
             paces=self.paces,
             lease=self.lease,
             locking=_ROW_LOCKS,
+            keeps_bodies=self.keeps_bodies,
         )
 
     def _finish(self, tx: Transaction, mark: str) -> None:
@@ -236,6 +239,7 @@ async def open_postgres(
     budget: Budget | None = None,
     seconds: Callable[[Connection], float] = database_time,
     listening: bool = True,
+    keeps_bodies: bool = False,
 ) -> QueueSpool:
     """
     Open the spool in the database at ``url``; its tables are made if they are missing.
@@ -249,7 +253,9 @@ async def open_postgres(
     :param listening: hear at once of what other nodes have put into the spool.
     :raises SpoolFault: the database cannot be used.
     """
-    engine = PostgresEngine(url=url, node=new_node(), paces=paces, lease=lease, seconds=seconds)
+    engine = PostgresEngine(
+        url=url, node=new_node(), paces=paces, lease=lease, seconds=seconds, keeps_bodies=keeps_bodies
+    )
     writer = ThreadWriter(engine, reactor, events, "spool-writer")
     try:
         await writer.start()

@@ -43,15 +43,21 @@ def matching(
     columns: str,
     states: Sequence[str] = STATES,
     lock: str = "",
+    *,
+    after: str = "",
 ) -> list[Sequence[Any]]:
     """
     Return ``columns`` of the deliveries (``d``, their message ``m`` and lane ``l``) that match.
 
     :param states: a bound on the states, whatever the selection says.
+    :param after: only messages whose ids come behind this one.
     :param lock: see :class:`smtprelay.spool.connection.Locking`.
     :raises LookupError: an id of the selection names no message, or several.
     """
     where, parameters = _where(connection, selection)
+    if after:
+        where.append("d.message > ?")
+        parameters.append(after)
     found = []
     for state in _states(selection, states):
         # Spelled out, because only then a partial index is known to hold it.

@@ -79,6 +79,9 @@ _SECOND: Final = (
     "ALTER TABLE lane ADD COLUMN held INTEGER NOT NULL DEFAULT 0",
     """UPDATE lane SET held = (
         SELECT count(*) FROM delivery d WHERE d.lane = lane.id AND d.state = 'held' AND d.ended IS NULL)""",
+    # A body that outlives its delivery, until it is swept.
+    "ALTER TABLE message ADD COLUMN kept INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX message_kept ON message (finished) WHERE kept = 1",
 )
 
 #: What each version adds to the one before it; a released entry never changes.

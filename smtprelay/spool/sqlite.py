@@ -24,6 +24,7 @@ from attrs import define, field
 from smtprelay.budget import Budget
 from smtprelay.interfaces import Events
 from smtprelay.message import Pace
+from smtprelay.spool import shrink
 from smtprelay.spool.admission import Floors, Space
 from smtprelay.spool.connection import Connection, SpoolFault, Transaction
 from smtprelay.spool.lanes import Lanes
@@ -31,6 +32,7 @@ from smtprelay.spool.lock import SpoolLock
 from smtprelay.spool.reader import ThreadReader
 from smtprelay.spool.schema import SQLITE_TYPES, migrate
 from smtprelay.spool.store import QueueSpool
+from smtprelay.spool.upkeep import Files
 from smtprelay.spool.writer import ThreadWriter
 
 #: The database within the spool's folder.
@@ -47,12 +49,14 @@ class SqliteEngine:
 
     :ivar database: the file, or ``":memory:"``.
     :ivar seconds: gives the time, on any thread.
+    :ivar keeps_bodies: see :class:`smtprelay.spool.connection.Transaction`.
     """
 
     database: str
     paces: Mapping[str, Pace]
     lease: float
     seconds: Callable[[], float]
+    keeps_bodies: bool = False
     #: This process alone writes, so that what it knows of the lanes stays true.
     _lanes: Lanes | None = field(default=None, init=False)
 
@@ -112,7 +116,15 @@ class SqliteEngine:
         if self._lanes is None:
             self._lanes = Lanes(connection.execute)
         self._lanes.begin(now)
-        return Transaction(connection, self._lanes, now=now, node=NODE, paces=self.paces, lease=self.lease)
+        return Transaction(
+            connection,
+            self._lanes,
+            now=now,
+            node=NODE,
+            paces=self.paces,
+            lease=self.lease,
+            keeps_bodies=self.keeps_bodies,
+        )
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         self._lanes = None
@@ -134,12 +146,16 @@ _OURS: Final = (
 _LOG_PAGES: Final = 4000
 
 _PRAGMAS: Final = (
+    # Before anything is written: it decides how the file is made.
+    "auto_vacuum = INCREMENTAL",
     "journal_mode = WAL",
     "synchronous = FULL",
     f"wal_autocheckpoint = {_LOG_PAGES}",
     "journal_size_limit = 67108864",
     "cache_size = -16000",
     "temp_store = MEMORY",
+    # Some builds overwrite with zeros whatever is deleted: that would write each body once more.
+    "secure_delete = FAST",
 )
 
 
@@ -223,6 +239,7 @@ async def open_sqlite(
     lease: float = 60.0,
     floors: Floors | None = None,
     budget: Budget | None = None,
+    keeps_bodies: bool = False,
 ) -> QueueSpool:
     """
     Open the spool in the folder ``path``, made if it is missing.
@@ -236,7 +253,13 @@ async def open_sqlite(
     """
     folder = prepare_folder(path)
     lock = SpoolLock(folder)
-    engine = SqliteEngine(database=str(folder / DATABASE), paces=paces, lease=lease, seconds=reactor.seconds)
+    engine = SqliteEngine(
+        database=str(folder / DATABASE),
+        paces=paces,
+        lease=lease,
+        seconds=reactor.seconds,
+        keeps_bodies=keeps_bodies,
+    )
     writer = ThreadWriter(engine, reactor, events, "spool-writer")
     try:
         await writer.start()
@@ -244,7 +267,9 @@ async def open_sqlite(
         await writer.abandon()
         lock.release()
         raise
-    reader = ThreadReader(partial(connect_reader, folder / DATABASE), _close, reactor, fault=fault_of_reading)
+    connect = partial(connect_reader, folder / DATABASE)
+    # One of the threads may be at a long question.
+    reader = ThreadReader(connect, _close, reactor, threads=2, fault=fault_of_reading)
     return QueueSpool(
         writer,
         reader,
@@ -253,10 +278,15 @@ async def open_sqlite(
         measure=lambda _: measure(folder),
         space=lambda connection: space(connection, folder),
         shrink=_empty_log,
+        files=FILES,
         floors=floors,
         budget=budget,
         release=lock.release,
     )
+
+
+#: What can be done for the file.
+FILES: Final = Files(space=shrink.space, shrink=shrink.shrink, cut_log=shrink.cut_log, verify=shrink.verify)
 
 
 def measure(folder: Path) -> tuple[int, int | None]:

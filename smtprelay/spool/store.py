@@ -36,7 +36,11 @@ from smtprelay.spool.admission import Admission, Floors, Space, Usage
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.incoming import SpoolIncoming
 from smtprelay.spool.pulse import Pulse
+from smtprelay.spool.transfer import SpoolTransfer
+from smtprelay.spool.upkeep import NO_FILES, Files, SpoolUpkeep
 from smtprelay.spool.writer import Together, Writer
+from smtprelay.transfer import Transfer
+from smtprelay.upkeep import Upkeep
 
 T = TypeVar("T")
 
@@ -64,6 +68,7 @@ class QueueSpool:
     :param floors: the limits beyond which nothing is accepted.
     :param budget: of memory for what is being received.
     :param own_clock: the times in it are those of this machine's clock.
+    :param files: what the engine can do for its files.
     :param release: lets go of what proves that the spool is ours, after the last write.
     """
 
@@ -80,6 +85,7 @@ class QueueSpool:
         floors: Floors | None = None,
         budget: Budget | None = None,
         own_clock: bool = True,
+        files: Files = NO_FILES,
         release: Callable[[], None] = lambda: None,
     ) -> None:
         self._writer = Pulse(writer)
@@ -94,6 +100,8 @@ class QueueSpool:
         self._unreadable = ""
         self._orphans: set[str] = set()
         self._own_clock = own_clock
+        self.transfer: Transfer = SpoolTransfer(self._writer, reader, events, self.wake)
+        self.upkeep: Upkeep = SpoolUpkeep(self._writer, reader, files)
         self._release = release
         self._last_chores: list[Callable[[], object]] = []
         self._take: Callable[[Sequence[Claim]], None] | None = None
@@ -227,7 +235,7 @@ class QueueSpool:
         return await self._reader.do(self._count)
 
     async def sweep(self, before: float, limit: int = 200) -> int:
-        """Drop up to ``limit`` finished messages that ended before ``before``; return how many."""
+        """See :meth:`smtprelay.interfaces.Spool.sweep`."""
         return await self._writer.do(partial(history.sweep, before=before, limit=limit))
 
     async def stepped(self, seconds: float) -> None:

@@ -24,6 +24,7 @@ from smtprelay.web.drain import drain_routes
 from smtprelay.web.mailbox import mailbox_routes
 from smtprelay.web.router import Route
 from smtprelay.web.sources import Sources
+from smtprelay.web.transfer import transfer_routes
 
 #: The version of the queue's JSON.
 SCHEMA: Final = "smtprelay.queue.v1"
@@ -84,6 +85,7 @@ def api_routes(sources: Sources) -> Sequence[Route]:
     ]
     if sources.spool is not None:
         routes += _queue_routes(sources.spool, sources.clock)
+        routes += transfer_routes(sources.spool, sources.ways)
     if sources.draining is not None:
         routes += drain_routes(sources.draining)
     if sources.mailbox is not None:

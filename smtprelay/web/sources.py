@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from smtprelay.interfaces import Events, Spool
 from smtprelay.metrics import Metrics
 from smtprelay.queue import Stock
+from smtprelay.transfer import Ways
 from smtprelay.version import VERSION
 from smtprelay.web.drain import Draining
 from smtprelay.web.mailbox import Mailbox
@@ -34,6 +35,7 @@ class Sources:
     :ivar mailbox: what the demo's provider has taken.
     :ivar draining: what ``smtprelay drain`` turns; ``None`` where nothing can be drained.
     :ivar exposition: gives the metrics that are shown, brought up to date.
+    :ivar ways: which way mail can go that is imported.
     """
 
     spool: Spool | None
@@ -46,6 +48,7 @@ class Sources:
     version: str = VERSION
     mailbox: Mailbox | None = field(default=None)
     draining: Draining | None = field(default=None)
+    ways: Ways = field(factory=Ways)
     exposition: Callable[[], Awaitable[CollectorRegistry]] = field()
 
     @exposition.default

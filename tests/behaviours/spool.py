@@ -12,6 +12,8 @@ from tests.behaviours.spool_notice import NoticeContract
 from tests.behaviours.spool_operator import OperatorContract
 from tests.behaviours.spool_room import RoomContract
 from tests.behaviours.spool_settle import SettleContract
+from tests.behaviours.spool_transfer import TransferContract
+from tests.behaviours.spool_upkeep import UpkeepContract
 
 
 class SpoolContract(
@@ -22,5 +24,7 @@ class SpoolContract(
     OperatorContract,
     NoticeContract,
     RoomContract,
+    UpkeepContract,
+    TransferContract,
 ):
     """Mixed into a trial test case that has :meth:`play`."""

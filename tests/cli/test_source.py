@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from smtprelay.message import Client, Draft, Envelope, Planned, Recipient
-from smtprelay.spool.accept import Arrival, accept
+from smtprelay.spool.accept import CHUNK, Arrival, accept, store_chunk
 from smtprelay.spool.lock import SpoolLock
 from smtprelay.spool.sqlite import SqliteEngine, prepare_folder
 from tests.cli.fakes import CommandCase, FakeRelay, Ran, queue_of, summary
@@ -17,13 +17,15 @@ spool: {{path: {folder}}}
 """
 
 
-def put(folder: str, *ids: str) -> None:
+def put(folder: str, *ids: str, body: bytes = b"Hello", people: int = 1) -> None:
     """Put a message with each of ``ids`` into the spool in ``folder``."""
     engine = SqliteEngine(
         database=str(prepare_folder(folder) / "spool.db"), paces={}, lease=60.0, seconds=time.time
     )
     connection = engine.connect()
     to = (Recipient(address="anna@example.com"),)
+    to += tuple(Recipient(address=f"person{number}@example.com") for number in range(1, people))
+    pieces = [body[start : start + CHUNK] for start in range(0, len(body), CHUNK)]
     for name in ids:
         draft = Draft(
             id=name,
@@ -32,13 +34,25 @@ def put(folder: str, *ids: str) -> None:
             received=1_800_000_000.0,
         )
         planned = [Planned(route="default", provider="local", lane="", recipients=to)]
-        arrival = Arrival(draft=draft, size=5, subject="Scan", message_id="", planned=planned, rest=b"Hello")
+        arrival = Arrival(
+            draft=draft,
+            size=len(body),
+            subject="Scan",
+            message_id="",
+            planned=planned,
+            chunks=len(pieces) - 1,
+            rest=pieces[-1],
+        )
         with engine.transaction(connection) as transaction:
+            for n, piece in enumerate(pieces[:-1], start=1):
+                store_chunk(transaction, name, n, piece)
             accept(transaction, arrival, claiming=False)
     engine.disconnect(connection)
 
 
-class OfflineTests(CommandCase):
+class OfflineCase(CommandCase):
+    """A relay that does not run, and its spool with two messages."""
+
     def setUp(self) -> None:
         super().setUp()
         # Short, because the address of a socket in it must be.
@@ -51,6 +65,8 @@ class OfflineTests(CommandCase):
     def queue(self, *argv: str) -> Ran:
         return self.run_command("queue", *argv, "-c", self.config)
 
+
+class OfflineTests(OfflineCase):
     def test_list(self) -> None:
         """With no relay running the queue is read from its spool, and stderr says so."""
         ran = self.queue("list", "-o", "ids")

@@ -26,6 +26,14 @@ class SectionsTests(SynchronousTestCase):
         )
 
 
+class KeepTests(SynchronousTestCase):
+    def test_bodies_without_history(self) -> None:
+        """A body cannot be kept for longer than the message that it belongs to is known."""
+        text = SMALL.replace("path: spool", "path: spool, keep: {history: 1d, bodies: 2d}")
+        self.assertEqual(codes(problems_of(text)), ["CFG-VALUE"])
+        self.assertEqual(problems_of(text.replace("2d", "1d")), [])
+
+
 class ReferencesTests(SynchronousTestCase):
     def test_unknown_names(self) -> None:
         """Each name that leads nowhere is told, with the one that was meant."""

@@ -56,7 +56,6 @@ class ExampleTests(SynchronousTestCase):
         unused = {w for w in whats if f"{w} is not available in this version" not in met}
         others = {
             "the choice webhook",
-            "keeping bodies of what is finished",
             "privacy.addresses: masked",
             "privacy.subjects: false",
             "the profile legacy",

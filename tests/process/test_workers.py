@@ -82,7 +82,8 @@ class WorkersTests(Stage, TestCase):
         relay = await self.relay(provider=ACS).start()
         await eventually(lambda: relay.life.out.count(b'"event":"worker.ready"') == 2, "both")
         sending = Deferred.fromCoroutine(self.load(relay, 8, 15))
-        await eventually(acs.mails, "some mails")
+        # What it has just begun to deliver takes half a second.
+        await relay.life.says(r'"event":"attempt.started"[^\n]*"worker":2|"message.queued"[^\n]*"worker":2')
         await relay.end_worker(2)
         accepted = await sending
         self.assertGreater(len(accepted), 50)

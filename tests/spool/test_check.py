@@ -44,9 +44,25 @@ class CheckTests(SpoolStories, SynchronousTestCase):
             ("UPDATE chunk SET content = x'00'", "a body is not whole"),
             ("INSERT INTO chunk SELECT id, 1, x'00' FROM message WHERE finished > 0", "everybody has it"),
             ("INSERT INTO chunk VALUES ('nobody', 1, x'00')", "belongs to nothing: nobody"),
+            ("DELETE FROM message", "a delivery belongs to no message"),
+            ("DELETE FROM delivery", "an attempt belongs to no delivery"),
+            (
+                "INSERT INTO credential VALUES ('nobody', 1, 'k', x'00')",
+                "a credential belongs to no delivery",
+            ),
+            ("UPDATE delivery SET lane = 99", "a lane that does not exist: 99"),
+            ("UPDATE delivery SET node = 'x' WHERE state = 'queued'", "contradict its state"),
         ):
             self.connection.execute("BEGIN")
             self.connection.execute(damage)
             found = check(self.connection)
             self.connection.execute("ROLLBACK")
             self.assertTrue([line for line in found if words in line], (damage, found))
+
+    def test_a_spool_that_is_very_wrong(self) -> None:
+        """Of each kind of damage a hundred are told, and how many more there are."""
+        self.connection.executemany(
+            "INSERT INTO chunk VALUES (?, 1, x'00')", [(f"nobody{number}",) for number in range(150)]
+        )
+        found = [line for line in check(self.connection) if "belongs to nothing" in line]
+        self.assertEqual((101, "a piece of a body belongs to nothing: 50 more"), (len(found), found[-1]))

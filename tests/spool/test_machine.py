@@ -27,6 +27,7 @@ from smtprelay.message import (
     Uncertain,
     Window,
 )
+from smtprelay.queue import STATES as ALL_STATES
 from smtprelay.queue import Block, Detour, Edit, NewMessage, Selection, Settlement
 from smtprelay.spool.check import check
 from smtprelay.spool.memory import open_memory
@@ -240,6 +241,33 @@ class SpoolMachine(RuleBasedStateMachine):
     def finished(self, before):
         rows = self.connection.execute("SELECT id FROM message WHERE finished < ?", (before,)).fetchall()
         return [message for (message,) in rows]
+
+    @rule(comes_back=st.booleans())
+    def travel(self, comes_back):
+        """Have all that is not under way leave for another spool and come back, or stop before it leaves."""
+        packed, mark = [], None
+        while mark != "":
+            portion = done(
+                self.spool.transfer.export(
+                    Selection(states=ALL_STATES, everything=True), mark or "", moving=True
+                )
+            )
+            packed += [self.whole(each) for each in portion.packed]
+            mark = portion.mark
+        if comes_back:
+            ids = [each.parcel.id for each in packed]
+            assert list(done(self.spool.transfer.exported(ids, "ops"))) == ids
+            assert list(done(self.spool.transfer.put(packed, "ops"))) == [True] * len(ids)
+        assert set(done(self.spool.transfer.put(packed, "ops"))) <= {False}
+
+    def whole(self, packed):
+        if packed.content is not None or not packed.parcel.body:
+            return packed
+        pieces, n = [], 1
+        while (piece := done(self.spool.transfer.piece(packed.parcel.id, n))) is not None:
+            pieces.append(piece)
+            n += 1
+        return evolve(packed, content=b"".join(pieces))
 
     # --- what must hold
 

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.message import (
@@ -24,14 +25,15 @@ from smtprelay.message import (
     Recipient,
     Window,
 )
-from smtprelay.queue import Block, Detour, Edit, NewMessage, Selection, Settlement
-from smtprelay.spool import claim, history, notice, query, recover, settle
+from smtprelay.queue import STATES, Block, Detour, Edit, NewMessage, Selection, Settlement
+from smtprelay.spool import claim, export, history, imports, notice, query, recover, settle
 from smtprelay.spool.accept import Arrival, accept, forget_chunks, store_chunk
 from smtprelay.spool.connection import Cursor, Transaction
 from smtprelay.spool.edit import edit
 from smtprelay.spool.lanes import Lanes
 from smtprelay.spool.move import move
 from smtprelay.spool.sqlite import SqliteEngine
+from smtprelay.transfer import Packed
 
 PACES = {
     "main": Pace(concurrency=2, windows=(Window(count=9, seconds=60),)),
@@ -132,6 +134,8 @@ class PlanTests(SynchronousTestCase):
         self.operator()
         self.run_one(store_chunk, "M99", 1, b"x")
         self.run_one(forget_chunks, "M99")
+        self.travel()
+        self.run_one(history.sweep_bodies, 9e9, 10)
         self.run_one(history.sweep, 9e9, 10)
 
     def report(self) -> NewMessage:
@@ -141,6 +145,16 @@ class PlanTests(SynchronousTestCase):
         )
         planned = [Planned(route="r", provider="main", lane="", recipients=recipients)]
         return NewMessage(draft=draft, body=b"Late", planned=planned)
+
+    def travel(self) -> None:
+        for selection in (Selection(everything=True, states=STATES), Selection(ids=("M3",))):
+            portion = self.run_one(export.export, selection, "M2", moving=True)
+            self.assertTrue(portion.packed)
+        self.run_one(export.drop, ["M3"])
+        parcel = evolve(portion.packed[0].parcel, id="7QK2AAAA00000000")
+        self.run_one(imports.put_piece, parcel.id, 1, b"xy")
+        self.assertTrue(self.run_one(imports.put, Packed(parcel=parcel)))
+        self.run_one(imports.forget_pieces, "7QK2AAAA00000001")
 
     def go_round(self) -> None:
         detour = Detour(

@@ -1,0 +1,1 @@
+``smtprelay queue check`` tells whether the spool is consistent.

@@ -1,0 +1,150 @@
+"""
+The archive of an export: a tar file, for a host to keep and for another one to read.
+
+Each message is ``messages/ID.json`` and, if it still has a body, ``messages/ID.eml`` behind it. The
+manifest comes last, with the counts: an archive without one was cut off. It is written and read from
+beginning to end, so that it may be a pipe.
+"""
+
+import io
+import json
+import tarfile
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import IO, Any, BinaryIO, Final, NamedTuple
+
+from smtprelay.cli.exits import FAILED, CliError
+from smtprelay.version import VERSION
+
+#: The version of the archive.
+SCHEMA: Final = "smtprelay.export.v1"
+
+_MANIFEST: Final = "manifest.json"
+
+#: The longest JSON that is read, bytes.
+_MOST: Final = 64 * 1024 * 1024
+
+#: What a damaged archive raises.
+_DAMAGED: Final = (tarfile.TarError, EOFError, zlib.error, OSError)
+
+
+class Item(NamedTuple):
+    """
+    One message as a file has it.
+
+    :ivar name: of the file, for people.
+    :ivar values: the message's JSON; ``None`` if that is not to be had, and then ``fault`` says why.
+    :ivar body: to be read before the next item is asked for; ``None`` without one.
+    """
+
+    name: str
+    values: dict[str, Any] | None
+    body: IO[bytes] | None
+    fault: str = ""
+
+
+class ArchiveWriter:
+    """
+    Writes an archive to ``stream``.
+
+    :param packed: compress it.
+    """
+
+    def __init__(self, stream: BinaryIO, *, packed: bool) -> None:
+        self._tar = tarfile.open(fileobj=stream, mode="w|gz" if packed else "w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+
+    def add(self, values: Mapping[str, Any], body: IO[bytes] | None) -> None:
+        """Add a message, and its body, all of it."""
+        name = f"messages/{values['id']}"
+        self._add(f"{name}.json", json.dumps(values, indent=1).encode(), values["received"])
+        if body is not None:
+            self._tar.addfile(_entry(f"{name}.eml", values["size"], values["received"]), body)
+
+    def close(self, counts: Mapping[str, int]) -> None:
+        """Add the manifest, and end."""
+        now = time.time()
+        made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+        manifest = {"schema": SCHEMA, "version": VERSION, "created": made, **counts}
+        self._add(_MANIFEST, json.dumps(manifest, indent=1).encode(), now)
+        self._tar.close()
+
+    def _add(self, name: str, content: bytes, when: float) -> None:
+        self._tar.addfile(_entry(name, len(content), when), io.BytesIO(content))
+
+
+def _entry(name: str, size: int, when: float) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mtime, entry.mode = size, max(0, int(when)), 0o600
+    return entry
+
+
+def read(stream: BinaryIO) -> Iterator[Item]:
+    """
+    Give the messages of an archive, however it is compressed.
+
+    Raises :class:`CliError`, after all that could be read, if it is none, or not whole.
+    """
+    count = 0
+    manifest = None
+    waiting: tuple[str, dict[str, Any]] | None = None
+    try:
+        with tarfile.open(fileobj=stream, mode="r|*") as tar:
+            for entry in tar:
+                content = tar.extractfile(entry) if entry.isreg() else None
+                if content is None:
+                    continue
+                path = PurePosixPath(entry.name)
+                if waiting is not None and path.suffix == ".eml" and path.stem == waiting[1].get("id"):
+                    yield Item(*waiting, content)
+                    waiting = None
+                    continue
+                if waiting is not None:
+                    yield Item(*waiting, None)
+                    waiting = None
+                if path.suffix != ".json":
+                    continue
+                values, fault = _values(content, entry.size)
+                if path.name == _MANIFEST:
+                    manifest = values
+                    continue
+                count += 1
+                if values is None:
+                    yield Item(entry.name, None, None, fault)
+                else:
+                    waiting = (entry.name, values)
+            if waiting is not None:
+                yield Item(*waiting, None)
+    except _DAMAGED as error:
+        raise CliError(
+            FAILED, f"the archive is damaged or no archive: {error or type(error).__name__}"
+        ) from error
+    _compare(manifest, count)
+
+
+def _compare(manifest: Mapping[str, Any] | None, count: int) -> None:
+    if manifest is None:
+        raise CliError(
+            FAILED, "the archive has no manifest: its end is missing, there may have been more messages"
+        )
+    if manifest.get("schema") != SCHEMA or manifest.get("messages") != count:
+        raise CliError(
+            FAILED,
+            f"the archive's manifest speaks of {manifest.get('messages')} messages in the form"
+            f" {manifest.get('schema')!r}: here are {count} in {SCHEMA!r}",
+        )
+
+
+def _values(content: Any, size: int) -> tuple[dict[str, Any] | None, str]:
+    from smtprelay.parcel import loaded  # noqa: PLC0415 -- dear
+
+    if size > _MOST:
+        return None, f"it has {size} bytes, more than any message's JSON"
+    try:
+        values = loaded(content.read())
+    except ValueError as error:
+        return None, f"this is no JSON: {error}"
+    if not isinstance(values, dict):
+        return None, "this is no JSON object"
+    return values, ""

@@ -1,0 +1,227 @@
+"""
+``smtprelay queue export`` and ``queue import``: a spool's mail to a file, and from a file into a spool.
+
+The relay may run or not. Mail that moves is held first, and leaves the spool when the file is synced;
+whatever stops the command in between, no mail is lost, and none is sent twice.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, BinaryIO, Final
+
+import click
+
+from smtprelay.cli import archive, jsonfolder, printing
+from smtprelay.cli.exits import FAILED, TEMPFAIL, USAGE, CliError
+from smtprelay.cli.mover import Message, Mover, opened
+from smtprelay.cli.options import Command, chosen
+from smtprelay.cli.who import who
+from smtprelay.cli.words import count
+
+_STATES: Final = ("queued", "active", "deferred", "held", "delivered", "failed")
+_FORMATS: Final = click.Choice(["tar", "json"])
+
+#: Messages that are dropped in one request.
+_MOST: Final = 50
+
+#: A body up to this size is kept in memory until it is written, bytes.
+_IN_MEMORY: Final = 1024 * 1024
+
+
+@click.command("export", cls=Command)
+@click.argument("place", metavar="FILE|DIR|-")
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--state", "states", multiple=True, type=click.Choice(_STATES), help="Repeatable.")
+@click.option("--provider", default="", metavar="NAME", help="Only what goes to this provider.")
+@click.option("--from", "sender", default="", metavar="ADDRESS", help="Only from this sender.")
+@click.option("--to", "recipient", default="", metavar="ADDRESS", help="Only to this recipient.")
+@click.option("--all", "everything", is_flag=True, help="Also what is over, for as long as it is kept.")
+@click.option("--format", "form", default="tar", type=_FORMATS, help="tar, or one JSON file a message.")
+@click.option("--move", is_flag=True, help="Take it out of the spool, when the file is safe.")
+@click.pass_context
+def export(
+    ctx: click.Context, /, *, place: str, ids: Sequence[str], form: str, move: bool, **given: Any
+) -> int | None:
+    """
+    Write what waits to an archive.
+
+    Ids and filters, or --all, say what else. A message goes whole, with all its deliveries, attempts and its
+    body. FILE is a tar archive, compressed unless its name ends in .tar; - is stdout. With --format json DIR
+    gets one JSON file a message.
+
+    Of what moves a message stays if an attempt is under way: the exit status is 75 then.
+    """
+    if move and place == "-":
+        raise CliError(USAGE, "--move needs a file: nobody can tell whether what goes into a pipe is safe")
+    if move and form == "tar" and Path(place).exists():
+        raise CliError(FAILED, f"{place} exists already: what moved into it may be nowhere else")
+    settings = chosen(ctx)
+    with opened(settings, who()) as mover:
+        with _writer(place, form) as writer:
+            taken = _Taken(writer)
+            taken.fill(mover, _filters(given, ids), move=move)
+        gone = [each for some in _portions(taken.ids) for each in mover.exported(some)] if move else []
+    told = {**taken.counts, "moved": len(gone), "left": len(taken.left)}
+    if settings.output in {"json", "jsonl"} and place != "-":
+        printing.as_json(told)
+    else:
+        _tell(taken, gone, place, move=move)
+    return TEMPFAIL if taken.left else None
+
+
+def _tell(taken: "_Taken", gone: Sequence[str], place: str, *, move: bool) -> None:
+    click.echo(f"exported {count(taken.counts['messages'], 'message')}", err=place == "-")
+    if move:
+        click.echo(f"took {count(len(gone), 'message')} out of the spool")
+    for line in _unfinished(taken, gone, move=move):
+        click.echo(f"smtprelay: {line}", err=True)
+
+
+def _filters(given: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any]:
+    filters = {name: given[name] for name in ("provider", "sender", "recipient") if given[name]}
+    if ids:
+        filters["ids"] = list(ids)
+    states = list(given["states"]) or (list(_STATES) if given["everything"] else [])
+    if states:
+        filters["states"] = states
+    return filters
+
+
+def _unfinished(taken: "_Taken", gone: Sequence[str], *, move: bool) -> Iterator[str]:
+    if taken.left:
+        yield f"{count(len(taken.left), 'message')} stayed: an attempt is under way. Export again for them"
+    if taken.lost:
+        yield f"{count(len(taken.lost), 'message')} went meanwhile and are not in the archive"
+    if move and len(gone) < len(taken.ids):
+        names = " ".join(sorted(set(taken.ids) - set(gone))[:_MOST])
+        yield f"in the archive and still in the spool, for somebody released them meanwhile: {names}"
+
+
+class _Taken:
+    """What is written so far."""
+
+    def __init__(self, writer: "_Writer") -> None:
+        self._writer = writer
+        self._known: set[str] = set()
+        self.counts = {"messages": 0, "deliveries": 0, "bytes": 0}
+        self.ids: list[str] = []
+        self.left: list[str] = []
+        self.lost: list[str] = []
+
+    def fill(self, mover: Mover, filters: Mapping[str, Any], *, move: bool) -> None:
+        """Write all that matches."""
+        mark = ""
+        while True:
+            portion = mover.export(filters, mark, moving=move)
+            self.left += portion.left
+            for message in portion.messages:
+                self._write(mover, message)
+            mark = portion.mark
+            if not mark:
+                break
+        self._writer.end(self.counts)
+
+    def _write(self, mover: Mover, message: Message) -> None:
+        values = message.values
+        if values["id"] in self._known:
+            return
+        self._known.add(values["id"])
+        with _body(mover, message) as body:
+            if body is None and values["body"]:
+                self.lost.append(values["id"])
+                return
+            self._writer.add(values, body)
+        self.ids.append(values["id"])
+        self.counts["messages"] += 1
+        self.counts["deliveries"] += len(values["deliveries"])
+        self.counts["bytes"] += values["size"] if values["body"] else 0
+
+
+@contextmanager
+def _body(mover: Mover, message: Message) -> Iterator[IO[bytes] | None]:
+    """Give the body of a message, ``None`` if it has none, or it is not there any more."""
+    values = message.values
+    if not values["body"]:
+        yield None
+        return
+    # Whole before it is written: an archive cannot take back a body that ends too early.
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as kept:
+        if message.content is not None:
+            kept.write(message.content)
+        else:
+            n = 1
+            while (piece := mover.piece(values["id"], n)) is not None:
+                kept.write(piece)
+                n += 1
+        size = kept.tell()
+        kept.seek(0)
+        yield kept if size == values["size"] else None
+
+
+class _Writer:
+    """What takes messages: an archive or a folder."""
+
+    def add(self, values: Mapping[str, Any], body: IO[bytes] | None) -> None:
+        """Write one message."""
+        raise NotImplementedError
+
+    def end(self, counts: Mapping[str, int]) -> None:
+        """Write what stands behind the last one."""
+
+
+class _ToArchive(_Writer):
+    def __init__(self, stream: BinaryIO, *, packed: bool) -> None:
+        self._archive = archive.ArchiveWriter(stream, packed=packed)
+
+    def add(self, values: Mapping[str, Any], body: IO[bytes] | None) -> None:
+        self._archive.add(values, body)
+
+    def end(self, counts: Mapping[str, int]) -> None:
+        self._archive.close(counts)
+
+
+class _ToFolder(_Writer):
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def add(self, values: Mapping[str, Any], body: IO[bytes] | None) -> None:
+        jsonfolder.write(self._folder, values, b"" if body is None else body.read())
+
+
+@contextmanager
+def _writer(place: str, form: str) -> Iterator[_Writer]:
+    """Give a writer; when the block has ended well, what was written is synced and has its name."""
+    if form == "json":
+        folder = Path(place)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield _ToFolder(folder)
+        _sync(folder)
+    elif place == "-":
+        yield _ToArchive(sys.stdout.buffer, packed=True)
+        sys.stdout.buffer.flush()
+    else:
+        unfinished = Path(f"{place}.part")
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "wb") as stream:  # noqa: PTH123 -- a descriptor
+            yield _ToArchive(stream, packed=not place.endswith(".tar"))
+            stream.flush()
+            os.fsync(descriptor)
+        unfinished.rename(place)
+        _sync(Path(place).absolute().parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _portions(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), _MOST):
+        yield ids[start : start + _MOST]

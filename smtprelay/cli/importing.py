@@ -1,0 +1,139 @@
+"""
+``smtprelay queue import``: the mail of an archive, or of another relay's folder, into the spool.
+
+What is here already is skipped, so that it may be done again; what cannot be taken is named with the
+reason, and the others come in all the same.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+import click
+
+from smtprelay.cli import archive, jsonfolder, printing
+from smtprelay.cli.archive import Item
+from smtprelay.cli.exits import FAILED, CliError
+from smtprelay.cli.mover import Message, Mover, opened
+from smtprelay.cli.options import Command, chosen
+from smtprelay.cli.who import who
+from smtprelay.cli.words import count, printable
+
+#: The longest body that goes with its message; what is longer goes in pieces of the second size.
+SMALL: Final = 64 * 1024
+PIECE: Final = 256 * 1024
+
+#: In one request: messages, and bytes as they are sent, unless one message has more.
+_MOST: Final = 50
+_MOST_BYTES: Final = 500 * 1024
+
+
+@click.command("import", cls=Command)
+@click.argument("place", metavar="FILE|DIR|-")
+@click.option("--route", default="", metavar="NAME", help="For what has no route or provider of this relay.")
+@click.pass_context
+def import_(ctx: click.Context, *, place: str, route: str) -> int | None:
+    """
+    Take mail in from an archive.
+
+    It is one of queue export, or a folder with one JSON file a message, also that of the relay "SMTPRelay".
+    Ids stay what they were, and a message that is here already is left alone. What was under way when it was
+    exported is resolved with its provider first, as after a crash.
+    """
+    settings = chosen(ctx)
+    taken = _Taken(route)
+    ended: CliError | None = None
+    with _items(place) as items, opened(settings, who(), new=True) as mover:
+        try:
+            for item in items:
+                taken.take(mover, item)
+        except CliError as error:
+            ended = error
+        taken.send(mover)
+    if settings.output in {"json", "jsonl"}:
+        printing.as_json({**taken.counts, "faults": [{"name": a, "why": b} for a, b in taken.faults]})
+    else:
+        click.echo(
+            f"imported {count(taken.counts['imported'], 'message')},"
+            f" {taken.counts['present']} were here already, {taken.counts['refused']} refused"
+        )
+    for name, why in taken.faults:
+        click.echo(f"smtprelay: {printable(name)}: {printable(why)}", err=True)
+    if ended is not None:
+        raise ended
+    return FAILED if taken.faults else None
+
+
+class _Taken:
+    """What has been taken in so far, and what waits to be sent with others."""
+
+    def __init__(self, route: str) -> None:
+        self._route = route
+        self._waiting: list[tuple[str, Message]] = []
+        self._bytes = 0
+        self.counts = {"imported": 0, "present": 0, "refused": 0}
+        self.faults: list[tuple[str, str]] = []
+
+    def take(self, mover: Mover, item: Item) -> None:
+        """Take one message, now or with the next ones."""
+        values = item.values
+        if values is None:
+            self._refuse(item.name, item.fault)
+            return
+        size = values.get("size")
+        if item.body is None or not isinstance(size, int):
+            values["body"] = False
+            self._add(item.name, Message(values, None), mover)
+            return
+        values["body"] = True
+        start = item.body.read(SMALL + 1)
+        if len(start) <= SMALL:
+            self._add(item.name, Message(values, start), mover)
+            return
+        self._put_pieces(mover, str(values.get("id")), start, item.body)
+        self._put(mover, [(item.name, Message(values, None))])
+
+    def send(self, mover: Mover) -> None:
+        """Send what waits."""
+        waiting, self._waiting, self._bytes = self._waiting, [], 0
+        if waiting:
+            self._put(mover, waiting)
+
+    def _add(self, name: str, message: Message, mover: Mover) -> None:
+        size = len(json.dumps(message.values)) + len(message.content or b"") * 4 // 3
+        if len(self._waiting) >= _MOST or self._bytes + size > _MOST_BYTES:
+            self.send(mover)
+        self._waiting.append((name, message))
+        self._bytes += size
+
+    def _put_pieces(self, mover: Mover, message: str, start: bytes, body: IO[bytes]) -> None:
+        n, piece = 1, start + body.read(PIECE - len(start))
+        while piece and mover.put_piece(message, n, piece):
+            n, piece = n + 1, body.read(PIECE)
+
+    def _put(self, mover: Mover, named: Sequence[tuple[str, Message]]) -> None:
+        results = mover.put([message for _, message in named], self._route)
+        for (name, _), result in zip(named, results, strict=True):
+            if result["done"] == "refused":
+                self._refuse(name, result["why"])
+            else:
+                self.counts[result["done"]] += 1
+
+    def _refuse(self, name: str, why: str) -> None:
+        self.counts["refused"] += 1
+        self.faults.append((name, why))
+
+
+@contextmanager
+def _items(place: str) -> Iterator[Iterator[Item]]:
+    """Give the messages of a file, a folder, or stdin."""
+    if place == "-":
+        yield archive.read(sys.stdin.buffer)
+    elif Path(place).is_dir():
+        yield jsonfolder.read(Path(place))
+    else:
+        with Path(place).open("rb") as stream:
+            yield archive.read(stream)

@@ -1,0 +1,206 @@
+"""
+Where messages are exported from and imported into: a running relay, or its spool.
+
+Both speak of messages as the JSON values of :mod:`smtprelay.parcel`, in portions, and of large bodies
+in pieces; see :class:`smtprelay.transfer.Transfer`.
+"""
+
+import base64
+import http.client
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import click
+
+from smtprelay.cli import place
+from smtprelay.cli.client import Client
+from smtprelay.cli.exits import FAILED, USAGE, CliError
+from smtprelay.cli.options import Settings
+from smtprelay.cli.source import API, in_words
+
+if TYPE_CHECKING:
+    from smtprelay.spool.aside import SpoolAside
+    from smtprelay.transfer import Ways
+
+#: Seconds for an answer: the disk may be busy.
+PATIENCE = 300.0
+
+
+#: What a relay reads of one request, bytes.
+LARGEST = 1024 * 1024
+
+
+class Message(NamedTuple):
+    """A message as JSON's values, and its body if that is at hand."""
+
+    values: dict[str, Any]
+    content: bytes | None
+
+
+class Portion(NamedTuple):
+    """See :class:`smtprelay.transfer.Portion`."""
+
+    messages: Sequence[Message]
+    mark: str
+    left: Sequence[str]
+
+
+class Mover(Protocol):
+    """See :class:`smtprelay.transfer.Transfer`; every method raises :class:`CliError`."""
+
+    def export(self, filters: Mapping[str, Any], mark: str, *, moving: bool) -> Portion:
+        """Return the next messages."""
+
+    def piece(self, message: str, n: int) -> bytes | None:
+        """Return a piece of a body."""
+
+    def exported(self, messages: Sequence[str]) -> Sequence[str]:
+        """Drop what is safe elsewhere; return what was dropped."""
+
+    def put(self, messages: Sequence[Message], route: str) -> Sequence[Mapping[str, str]]:
+        """Take messages in; ``done`` of each is ``imported``, ``present``, or ``refused`` with ``why``."""
+
+    def put_piece(self, message: str, n: int, content: bytes) -> bool:
+        """Take a piece of a body in; ``False`` if the message is here already."""
+
+
+class OnlineMover:
+    """A running relay."""
+
+    def __init__(self, client: Client, who: str) -> None:
+        self._client = client
+        self._who = who
+
+    def export(self, filters: Mapping[str, Any], mark: str, *, moving: bool) -> Portion:
+        """See :class:`Mover`."""
+        wanted = {"filters": dict(filters), "mark": mark, "moving": moving, "who": self._who}
+        found = self._client.post(f"{API}/transfer/export", wanted)
+        messages = [
+            Message(each["message"], base64.b64decode(each["content"]) if "content" in each else None)
+            for each in found["messages"]
+        ]
+        return Portion(messages, found["mark"], found["left"])
+
+    def piece(self, message: str, n: int) -> bytes | None:
+        """See :class:`Mover`."""
+        code, content = self._client.request("GET", f"{API}/transfer/{message}/pieces/{n}")
+        if code == http.client.OK:
+            return content
+        if code == http.client.NOT_FOUND:
+            return None
+        raise CliError(FAILED, f"the relay answered {code} when it was asked for the body of {message}")
+
+    def exported(self, messages: Sequence[str]) -> Sequence[str]:
+        """See :class:`Mover`."""
+        wanted = {"ids": list(messages), "who": self._who}
+        return list(self._client.post(f"{API}/transfer/exported", wanted)["ids"])
+
+    def put(self, messages: Sequence[Message], route: str) -> Sequence[Mapping[str, str]]:
+        """See :class:`Mover`."""
+        told = [
+            {"message": each.values}
+            | ({} if each.content is None else {"content": base64.b64encode(each.content).decode()})
+            for each in messages
+        ]
+        wanted = {"messages": told, "route": route, "who": self._who}
+        if len(messages) == 1 and len(json.dumps(wanted)) > LARGEST:
+            return [
+                {"done": "refused", "why": "too many recipients for a running relay: stop it for this import"}
+            ]
+        return list(self._client.post(f"{API}/transfer/import", wanted)["results"])
+
+    def put_piece(self, message: str, n: int, content: bytes) -> bool:
+        """See :class:`Mover`."""
+        code, answer = self._client.request("POST", f"{API}/transfer/{message}/pieces/{n}", content)
+        if code != http.client.OK:
+            raise CliError(FAILED, f"the relay answered {code} to the body of {message}")
+        return bool(json.loads(answer)["taken"])
+
+
+class OfflineMover:
+    """
+    The spool of a relay that does not run.
+
+    :param ways: called when something is imported: only then the configuration is needed for it.
+    """
+
+    def __init__(self, spool: "SpoolAside", ways: "Callable[[], Ways]", who: str) -> None:
+        self._spool = spool
+        self._ways = ways
+        self._who = who
+
+    def export(self, filters: Mapping[str, Any], mark: str, *, moving: bool) -> Portion:
+        """See :class:`Mover`."""
+        from smtprelay.parcel import written  # noqa: PLC0415
+        from smtprelay.queue import Selection  # noqa: PLC0415
+
+        with in_words():
+            portion = self._spool.export(Selection(**filters), mark, moving=moving)
+        messages = [Message(written(each.parcel), each.content) for each in portion.packed]
+        return Portion(messages, portion.mark, portion.left)
+
+    def piece(self, message: str, n: int) -> bytes | None:
+        """See :class:`Mover`."""
+        with in_words():
+            return self._spool.piece(message, n)
+
+    def exported(self, messages: Sequence[str]) -> Sequence[str]:
+        """See :class:`Mover`."""
+        with in_words():
+            return self._spool.exported(messages, self._who)
+
+    def put(self, messages: Sequence[Message], route: str) -> Sequence[Mapping[str, str]]:
+        """See :class:`Mover`."""
+        from smtprelay.transfer import check_route  # noqa: PLC0415
+
+        ways = self._ways()
+        try:
+            check_route(ways, route)
+        except ValueError as error:
+            raise CliError(USAGE, str(error)) from error
+        with in_words():
+            return [self._put(each, ways, route) for each in messages]
+
+    def put_piece(self, message: str, n: int, content: bytes) -> bool:
+        """See :class:`Mover`."""
+        with in_words():
+            return self._spool.put_piece(message, n, content)
+
+    def _put(self, message: Message, ways: "Ways", route: str) -> Mapping[str, str]:
+        from smtprelay.parcel import read  # noqa: PLC0415
+        from smtprelay.transfer import Packed, directed  # noqa: PLC0415
+
+        try:
+            parcel = directed(read(message.values), ways, route)
+        except ValueError as error:
+            return {"done": "refused", "why": str(error)}
+        (result,) = self._spool.put([Packed(parcel=parcel, content=message.content)], self._who)
+        if isinstance(result, Exception):
+            return {"done": "refused", "why": str(result)}
+        return {"done": "imported" if result else "present", "why": ""}
+
+
+@contextmanager
+def opened(settings: Settings, who: str, *, new: bool = False) -> Iterator[Mover]:
+    """
+    Give the relay that ``settings`` mean, or its spool, which is locked; says on stderr if it is the spool.
+
+    :param new: make a spool if there is none.
+
+    Raises :class:`CliError` if there is neither.
+    """
+    client = place.client(settings, os.environ, PATIENCE)
+    path = "" if client.listening() else place.spool(settings, os.environ)
+    if not path:
+        yield OnlineMover(client, who)
+        return
+    from smtprelay.spool.aside import SpoolAside  # noqa: PLC0415 -- only when nobody listens
+
+    click.echo(f"smtprelay: the relay is not running: opening its spool in {path}", err=True)
+    with in_words():
+        spool = SpoolAside(path, new=new)
+    with closing(spool):
+        yield OfflineMover(spool, lambda: place.ways(settings, os.environ), who)

@@ -1,0 +1,94 @@
+"""
+``smtprelay queue check`` and ``queue compact``: whether the spool is sound, and how to make its file small.
+"""
+
+import os
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
+
+import click
+
+from smtprelay.cli import place, printing
+from smtprelay.cli.exits import FAILED, UNAVAILABLE, CliError
+from smtprelay.cli.options import Command, Settings, chosen
+from smtprelay.cli.source import API, in_words
+from smtprelay.cli.words import count, printable, size
+
+#: Seconds for an answer: a check reads the whole spool.
+_PATIENCE = 3600.0
+
+
+@click.command(cls=Command)
+@click.option("--deep", is_flag=True, help="Also read every page of the spool's file.")
+@click.option("--recount", is_flag=True, help="Put right what the lanes count, before.")
+@click.pass_context
+def check(ctx: click.Context, *, deep: bool, recount: bool) -> int | None:
+    """
+    Count everything in the spool anew, and compare.
+
+    Mail goes on meanwhile. The exit status is 1 if anything does not agree.
+    """
+    settings = chosen(ctx)
+    if recount:
+        click.echo(f"recounted: {count(_recount(settings), 'lane')} changed", err=True)
+    found = _check(settings, deep=deep)
+    findings = found["findings"]
+    if settings.output in {"json", "jsonl"}:
+        printing.as_json(dict(found))
+        return FAILED if findings else None
+    for finding in findings:
+        click.echo(printable(finding))
+    told = (
+        f"{count(found['messages'], 'message')}, {count(found['deliveries'], 'delivery')},"
+        f" {size(found['bytes'])} of bodies"
+    )
+    click.echo(
+        f"not consistent: {count(len(findings), 'finding')} in {told}" if findings else f"consistent: {told}"
+    )
+    return FAILED if findings else None
+
+
+def _check(settings: Settings, *, deep: bool) -> Mapping[str, Any]:
+    client = place.client(settings, os.environ, _PATIENCE)
+    path = "" if client.listening() else place.spool(settings, os.environ)
+    if not path:
+        return dict(client.get(f"{API}/check", {"deep": "1"} if deep else {}))
+    from attrs import asdict  # noqa: PLC0415
+
+    from smtprelay.spool import aside  # noqa: PLC0415
+
+    click.echo(f"smtprelay: the relay is not running: opening its spool in {path}", err=True)
+    with in_words():
+        return asdict(aside.check(path, deep=deep))
+
+
+def _recount(settings: Settings) -> int:
+    client = place.client(settings, os.environ, _PATIENCE)
+    path = "" if client.listening() else place.spool(settings, os.environ)
+    if not path:
+        return int(client.post(f"{API}/check/recount", {})["lanes"])
+    from smtprelay.spool.aside import SpoolAside  # noqa: PLC0415
+
+    with in_words(), closing(SpoolAside(path)) as spool:
+        return spool.recount()
+
+
+@click.command(cls=Command)
+@click.pass_context
+def compact(ctx: click.Context) -> None:
+    """
+    Write the spool's file anew, as small as can be.
+
+    The relay must not run. Only for the file of an old version, which does not shrink by itself, and then
+    once.
+    """
+    settings = chosen(ctx)
+    path = place.spool(settings, os.environ)
+    if not path:
+        raise CliError(UNAVAILABLE, "there is no spool in a folder of this machine")
+    from smtprelay.spool import aside  # noqa: PLC0415
+
+    with in_words():
+        before, after = aside.compact(path)
+    click.echo(f"{size(before)} before, {size(after)} now")

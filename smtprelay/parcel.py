@@ -1,0 +1,250 @@
+"""
+A message as it goes from one spool to another, whole: all that a spool knows of it but the bytes of its body.
+
+Its JSON carries the name of its schema. What comes in is read strictly: what is not understood
+is refused with a sentence that says what it is, because what is silently left out is lost, and what
+contradicts itself would make a sound spool an unsound one.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from attrs import field, frozen
+from cattrs import ClassValidationError, Converter, transform_error
+from cattrs.v import format_exception
+
+from smtprelay.queue import FINAL, STATES, Attempt
+
+#: The version of the JSON.
+SCHEMA: Final = "smtprelay.message.v1"
+
+#: The largest number that every database stores.
+_MOST: Final = 2**31 - 1
+
+_ID: Final = re.compile(r"[0-9A-HJKMNP-TV-Z]{16}")
+
+
+@frozen(kw_only=True)
+class ParcelRecipient:
+    """A recipient with what became of it; see :class:`smtprelay.message.Recipient`."""
+
+    address: str
+    notify: str = ""
+    orcpt: str = ""
+    state: str = "open"
+    reason: str = ""
+    provider_id: str = ""
+
+
+@frozen(kw_only=True)
+class ParcelDelivery:
+    """
+    A delivery with its history.
+
+    :ivar state: of :data:`smtprelay.queue.STATES`, never ``active``.
+    :ivar noticed: whether its sender was told that it is delayed.
+    :ivar blocked: for how long it could not go because its lane was blocked, seconds.
+    :ivar key_id: with ``sealed``, in base64, the credential that it is sent with; ``""`` for none.
+    """
+
+    n: int
+    generation: int = 1
+    route: str
+    provider: str
+    lane: str = ""
+    state: str
+    due: float | None = None
+    ended: float | None = None
+    attempt: int = 0
+    tries: int = 0
+    errors: int = 0
+    uncertain: bool = False
+    noticed: bool = False
+    blocked: float = 0.0
+    reason: str = ""
+    recipients: tuple[ParcelRecipient, ...]
+    attempts: tuple[Attempt, ...] = ()
+    key_id: str = ""
+    sealed: str = field(default="", repr=False)
+
+
+@frozen(kw_only=True)
+class Parcel:
+    """
+    A message with its deliveries.
+
+    :ivar body: whether its body goes with it.
+    :ivar size: of the body, bytes, also when it is gone.
+    """
+
+    id: str
+    sender: str
+    parameters: Mapping[str, str] = field(factory=dict)
+    client: Mapping[str, str] = field(factory=dict)
+    received: float
+    size: int
+    subject: str = ""
+    message_id: str = ""
+    bounce_of: str = ""
+    finished: float | None = None
+    body: bool = True
+    deliveries: tuple[ParcelDelivery, ...]
+
+
+def written(parcel: Parcel) -> dict[str, Any]:
+    """Return ``parcel`` as JSON's values."""
+    return {"schema": SCHEMA, **_CONVERTER.unstructure(parcel)}
+
+
+def read(values: object) -> Parcel:
+    """
+    Return the parcel that :func:`written` made these values of.
+
+    :raises ValueError: it is none, a later version made it, or it contradicts itself.
+    """
+    if not isinstance(values, dict):
+        raise ValueError("this is no JSON object")  # noqa: TRY004 -- as all that is wrong with it
+    schema = values.get("schema")
+    if schema != SCHEMA:
+        raise ValueError(f"its schema is {schema!r}, this version reads {SCHEMA!r}")
+    try:
+        parcel = _CONVERTER.structure({k: v for k, v in values.items() if k != "schema"}, Parcel)
+    except ClassValidationError as error:
+        raise ValueError(transform_error(error, path="message", format_exception=_worded)[0]) from None
+    for fault in faults(parcel):
+        raise ValueError(fault)
+    return parcel
+
+
+def loaded(text: str | bytes) -> Any:
+    """
+    Return the values of a JSON text.
+
+    :raises ValueError: it is no JSON, or has text or numbers that no spool can store.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except RecursionError:
+        raise ValueError("its JSON is nested too deeply") from None
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def faults(parcel: Parcel) -> Iterator[str]:
+    """Give a sentence for each thing that contradicts another."""
+    if not _ID.fullmatch(parcel.id):
+        yield f"{parcel.id[:40]!r} is no id of a message"
+    for text in (parcel.sender, *parcel.parameters, *parcel.parameters.values(), *parcel.client.values()):
+        yield from _unspeakable(text)
+    if not parcel.deliveries:
+        yield "it has no delivery"
+    numbers = [delivery.n for delivery in parcel.deliveries]
+    if len(set(numbers)) < len(numbers) or 0 in numbers:
+        yield f"its deliveries are numbered {numbers}"
+    for delivery in parcel.deliveries:
+        for fault in _delivery_faults(delivery):
+            yield f"delivery {delivery.n}: {fault}"
+    if (parcel.finished is None) == all(delivery.state in FINAL for delivery in parcel.deliveries):
+        yield "it is finished before its deliveries, or not with them"
+    if not parcel.body and any(delivery.state != "delivered" for delivery in parcel.deliveries):
+        yield "its body is missing, and not everybody has it"
+
+
+def _delivery_faults(delivery: ParcelDelivery) -> Iterator[str]:
+    state = delivery.state
+    if state not in STATES or state == "active":
+        yield f"unknown state {state!r}"
+    if (delivery.due is not None) != (state in ("queued", "deferred")):
+        yield f"it is {state} and due {delivery.due}"
+    if (delivery.ended is not None) != (state in FINAL):
+        yield f"it is {state} and ended {delivery.ended}"
+    if delivery.generation < 1:
+        yield "its generation is 0"
+    for text in (delivery.route, delivery.provider, delivery.lane, delivery.key_id):
+        yield from _unspeakable(text)
+    yield from _recipient_faults(delivery)
+    numbers = [attempt.number for attempt in delivery.attempts]
+    if len(set(numbers)) < len(numbers) or max(numbers, default=0) > delivery.attempt:
+        yield f"it has made {delivery.attempt} attempts, and they are numbered {numbers}"
+    if any(attempt.ended is None for attempt in delivery.attempts):
+        yield "an attempt is under way"
+
+
+#: Which states of recipients a delivery must have, and which others it may have.
+_RECIPIENTS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
+    "delivered": ("delivered", frozenset({"delivered"})),
+    "failed": ("failed", frozenset({"delivered", "failed"})),
+}
+_ALIVE: Final = ("open", frozenset({"open", "delivered", "failed"}))
+
+
+def _recipient_faults(delivery: ParcelDelivery) -> Iterator[str]:
+    for recipient in delivery.recipients:
+        for text in (recipient.address, recipient.notify, recipient.orcpt):
+            yield from _unspeakable(text)
+        if not recipient.address:
+            yield "a recipient has no address"
+    states = {recipient.state for recipient in delivery.recipients}
+    needed, allowed = _RECIPIENTS.get(delivery.state, _ALIVE)
+    if needed not in states or not states <= allowed:
+        yield f"it is {delivery.state}, and its recipients are {', '.join(sorted(states)) or 'none'}"
+
+
+def _unspeakable(text: str) -> Iterator[str]:
+    """Complain of what would break a line of SMTP, or of the log."""
+    if any(character < " " or character == "\x7f" for character in text):
+        yield f"{text[:40]!r} has a control character"
+
+
+def _worded(error: BaseException, kind: type | None) -> str:
+    """Return our own words for what is wrong, and those of cattrs for what it finds itself."""
+    ours = isinstance(error, TypeError | ValueError) and str(error)
+    return str(error) if ours else format_exception(error, kind)
+
+
+# --- strictly: cattrs would make a number of "1", and a text of anything ---
+
+
+def _text(value: object, _: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("expected a text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair cannot be stored") from None
+    return value
+
+
+def _count(value: object, _: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
+        raise TypeError(f"expected a number from 0 to {_MOST}")
+    return value
+
+
+def _seconds(value: object, _: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError("expected seconds")
+    return float(value)
+
+
+def _flag(value: object, _: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("expected true or false")
+    return value
+
+
+def _converter() -> Converter:
+    converter = Converter(forbid_extra_keys=True)
+    converter.register_structure_hook(str, _text)
+    converter.register_structure_hook(int, _count)
+    converter.register_structure_hook(float, _seconds)
+    converter.register_structure_hook(bool, _flag)
+    return converter
+
+
+_CONVERTER: Final = _converter()

@@ -1,0 +1,84 @@
+"""
+The chores that keep the spool small: what is over is forgotten, and the room that it had given back.
+
+Each goes in small steps, and mail comes between any two of them.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from smtprelay.config.model import SpoolSettings
+from smtprelay.interfaces import Events, Spool
+
+#: Messages that one step forgets at most.
+STEP: Final = 200
+
+#: The history goes, the oldest first, when the spool takes more than this share of what it may take:
+#: it must make room before new mail is refused.
+SHARE: Final = 0.8
+
+#: So much of the file stays though it is free: the next mail needs it, bytes.
+SLACK: Final = 4 * 1024 * 1024
+
+#: Steps in which room is given back, each time: about a second of the writer's time.
+MOST_STEPS: Final = 40
+
+
+class Keeping:
+    """
+    The chores of one spool; each is a coroutine that is called once a minute or so.
+
+    :param settings: how much is kept, and for how long.
+    :param seconds: gives the time, seconds since the epoch.
+    :ivar stopping: when it becomes true, the step under way is the last one.
+    """
+
+    def __init__(
+        self, spool: Spool, settings: SpoolSettings, seconds: Callable[[], float], events: Events
+    ) -> None:
+        self._spool = spool
+        self._events = events
+        self._keep = settings.keep
+        self._bound = SHARE * settings.limit.bytes
+        self._seconds = seconds
+        self._spare = 0
+        self.stopping = False
+
+    async def sweep(self) -> None:
+        """Forget what is too old, and then of what is over as much as is too large."""
+        now = self._seconds()
+        while not self.stopping and await self._spool.sweep(now - self._keep.history, STEP):
+            pass
+        while not self.stopping and await self._spool.upkeep.sweep_bodies(now - self._keep.bodies, STEP):
+            pass
+        await self._trim()
+
+    async def shrink(self) -> None:
+        """
+        Give back room that was free the last time already.
+
+        What a busy spool fills and empties again is left to it.
+        """
+        spare = (await self._spool.upkeep.space()).spare
+        wanted, self._spare = min(spare, self._spare), spare
+        if wanted <= SLACK:
+            return
+        for _ in range(MOST_STEPS):
+            if self.stopping or not await self._spool.upkeep.shrink(SLACK + spare - wanted):
+                break
+        self._spare = (await self._spool.upkeep.space()).spare
+
+    async def _trim(self) -> None:
+        """Forget what is over before its time, while the spool is too large."""
+        forgotten = 0
+        while not self.stopping and await self._is_too_large():
+            step = await self._spool.sweep(self._seconds() + 1, STEP)
+            forgotten += step
+            if not step:
+                break
+        if forgotten:
+            self._events("spool.trimmed", messages=forgotten)
+
+    async def _is_too_large(self) -> bool:
+        used = (await self._spool.upkeep.space()).used
+        return used is not None and used > self._bound

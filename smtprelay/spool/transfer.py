@@ -1,0 +1,71 @@
+"""
+Export and import on the spool's writer and its reader; see :class:`smtprelay.transfer.Transfer`.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import DeferredList
+
+from smtprelay.interfaces import Events
+from smtprelay.queue import Selection
+from smtprelay.spool import export, imports
+from smtprelay.spool.writer import Writer
+from smtprelay.transfer import Packed, Portion
+
+if TYPE_CHECKING:
+    from smtprelay.spool.store import Reader
+
+
+class SpoolTransfer:
+    """
+    See :class:`smtprelay.transfer.Transfer`.
+
+    :param wake: called when something has come in.
+    """
+
+    def __init__(self, writer: Writer, reader: "Reader", events: Events, wake: Callable[[], object]) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._events = events
+        self._wake = wake
+
+    async def export(
+        self, selection: Selection, mark: str = "", *, moving: bool = False, who: str = ""
+    ) -> Portion:
+        """See :meth:`smtprelay.transfer.Transfer.export`."""
+        portion = await self._writer.do(partial(export.export, selection=selection, mark=mark, moving=moving))
+        ids = [each.parcel.id for each in portion.packed]
+        if ids:
+            self._events("queue.exported", who=who, count=len(ids), ids=", ".join(ids))
+        return portion
+
+    async def piece(self, message: str, n: int) -> bytes | None:
+        """See :meth:`smtprelay.transfer.Transfer.piece`."""
+        return await self._reader.do(partial(export.piece, message=message, n=n))
+
+    async def exported(self, messages: Sequence[str], who: str) -> Sequence[str]:
+        """See :meth:`smtprelay.transfer.Transfer.exported`."""
+        gone = await self._writer.do(partial(export.drop, messages=messages))
+        if gone:
+            self._events("queue.moved", who=who, count=len(gone), ids=", ".join(gone))
+        return gone
+
+    async def put(self, packed: Sequence[Packed], who: str) -> Sequence[bool | Exception]:
+        """See :meth:`smtprelay.transfer.Transfer.put`."""
+        doing = [self._writer.do(partial(imports.put, packed=each)) for each in packed]
+        results = await DeferredList(doing, consumeErrors=True)
+        told = [result if done else getattr(result, "value", result) for done, result in results]
+        for each, result in zip(packed, told, strict=True):
+            if result is not True and each.parcel.body and each.content is None:
+                await self._writer.do(partial(imports.forget_pieces, message=each.parcel.id))
+        taken = [each.parcel.id for each, result in zip(packed, told, strict=True) if result is True]
+        if taken:
+            self._events("queue.imported", who=who, count=len(taken), ids=", ".join(taken))
+            self._wake()
+        return told
+
+    async def put_piece(self, message: str, n: int, content: bytes) -> bool:
+        """See :meth:`smtprelay.transfer.Transfer.put_piece`."""
+        return await self._writer.do(partial(imports.put_piece, message=message, n=n, content=content))

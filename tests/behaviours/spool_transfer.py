@@ -1,0 +1,276 @@
+"""Messages leave a spool and come into another one, and nobody gets anything twice or not at all."""
+
+from attrs import evolve
+
+from smtprelay.interfaces import Spool
+from smtprelay.message import Deferred, Delivered, Failed
+from smtprelay.parcel import ParcelDelivery, read, written
+from smtprelay.queue import STATES, Block, Edit, Selection, Settlement
+from smtprelay.transfer import Packed
+from tests.behaviours.spool_stories import BODY, SpoolStories, done
+
+EVERYTHING = Selection(states=STATES, everything=True)
+
+
+class TransferContract(SpoolStories):
+    """Mixed into a trial test case that has :meth:`play`."""
+
+    async def fill(self, spool: Spool) -> None:
+        """Put mail into every stage: 1 delivered, 2 deferred, 3 active, 4 held, 5 failed, 6 queued."""
+        await self.send(spool, number=1)
+        await self.settle(spool, done)
+        await self.send(spool, "a@example.com", "b@example.com", number=2)
+        await self.settle(spool, self.half)
+        await self.send(spool, number=5)
+        await self.settle(spool, self.failed)
+        await self.send(spool, number=4)
+        await spool.edit(Selection(ids=(self.draft(number=4).id,)), Edit(action="hold", who="ops"))
+        await self.send(spool, number=3)
+        await spool.claim(1)
+        await self.send(spool, number=6, body=BODY + b"x" * 600_000)
+
+    async def settle(self, spool: Spool, settlement) -> None:
+        (claim,) = (await spool.claim(1)).claims
+        self.assertTrue(await spool.settle(claim, settlement(claim)))
+
+    def half(self, claim) -> Settlement:
+        first, second = claim.delivery.envelope.addresses
+        return Settlement(
+            state="deferred",
+            outcomes={first: Delivered("op-1"), second: Deferred("busy")},
+            closed={first: "delivered"},
+            reason="busy",
+            due=self.clock.seconds() + 600,
+            tries=1,
+            uncertain=True,
+        )
+
+    def failed(self, claim) -> Settlement:
+        addresses = claim.delivery.envelope.addresses
+        return Settlement(
+            state="failed",
+            outcomes={each: Failed("no") for each in addresses},
+            closed=dict.fromkeys(addresses, "failed"),
+            reason="no",
+        )
+
+    async def exported(self, spool: Spool, selection=EVERYTHING, *, moving=False) -> list[Packed]:
+        """Return everything that is exported, bodies and all."""
+        packed, mark = [], None
+        while mark != "":
+            portion = await spool.transfer.export(selection, mark or "", moving=moving)
+            packed += [evolve(each, content=await self.body_of(spool, each)) for each in portion.packed]
+            mark = portion.mark
+        return packed
+
+    async def body_of(self, spool: Spool, packed: Packed) -> bytes | None:
+        if packed.content is not None or not packed.parcel.body:
+            return packed.content
+        pieces, n = [], 1
+        while (piece := await spool.transfer.piece(packed.parcel.id, n)) is not None:
+            pieces.append(piece)
+            n += 1
+        return b"".join(pieces)
+
+    def only(self, packed: list[Packed], number: int) -> ParcelDelivery:
+        (parcel,) = [each.parcel for each in packed if each.parcel.id == self.draft(number=number).id]
+        (delivery,) = parcel.deliveries
+        return delivery
+
+    async def sound(self, spool: Spool) -> None:
+        self.assertEqual([], list((await spool.upkeep.check()).findings))
+
+    def test_everything_is_told(self):
+        """Each message with its state, recipients, attempts and body; what is under way is uncertain."""
+
+        async def story(spool: Spool) -> None:
+            await self.fill(spool)
+            packed = await self.exported(spool)
+            told = {n: (self.only(packed, n).state, self.only(packed, n).uncertain) for n in range(1, 7)}
+            self.assertEqual(
+                {
+                    1: ("delivered", False),
+                    2: ("deferred", True),
+                    3: ("queued", True),
+                    4: ("held", False),
+                    5: ("failed", False),
+                    6: ("queued", False),
+                },
+                told,
+            )
+            deferred = self.only(packed, 2)
+            self.assertEqual(["delivered", "open"], [each.state for each in deferred.recipients])
+            self.assertEqual(["delivered+deferred"], [each.outcome for each in deferred.attempts])
+            self.assertEqual(["uncertain"], [each.outcome for each in self.only(packed, 3).attempts])
+            bodies = [each.content is None for each in packed]
+            self.assertEqual([True, False, False, False, False, False], bodies)
+            self.assertEqual(BODY + b"x" * 600_000, packed[5].content)
+            self.assertEqual(
+                [each.parcel for each in packed], [read(written(each.parcel)) for each in packed]
+            )
+            await self.sound(spool)
+
+        return self.play(story)
+
+    def test_a_copy_changes_nothing(self):
+        """Without moving, everything goes on as it was."""
+
+        async def story(spool: Spool) -> None:
+            await self.fill(spool)
+            before = await spool.list(EVERYTHING)
+            packed = await self.exported(spool, Selection())
+            self.assertEqual(4, len(packed))
+            self.assertEqual(list(before), list(await spool.list(EVERYTHING)))
+
+        return self.play(story)
+
+    def test_what_moves_is_not_sent_from_here(self):
+        """It is held from the moment in which it is told, and gone when it is safe elsewhere."""
+
+        async def story(spool: Spool) -> None:
+            await self.fill(spool)
+            portion = await spool.transfer.export(EVERYTHING, moving=True)
+            self.assertEqual([self.draft(number=3).id], list(portion.left))
+            ids = [each.parcel.id for each in portion.packed]
+            self.assertEqual(5, len(ids))
+            self.clock.advance(9999)
+            self.assertEqual([], list((await spool.claim()).claims))
+            await self.sound(spool)
+            self.assertEqual(sorted(ids), sorted(await spool.transfer.exported([*ids, "nobody"], "ops")))
+            self.assertEqual(
+                [self.draft(number=3).id], [line.message for line in await spool.list(EVERYTHING)]
+            )
+            await self.sound(spool)
+
+        return self.play(story)
+
+    def test_a_move_that_was_given_up(self):
+        """What it had held is told as it was, more or less, the next time, and may be released."""
+
+        async def story(spool: Spool) -> None:
+            await self.fill(spool)
+            await self.exported(spool, moving=True)
+            again = await self.exported(spool)
+            self.assertEqual("queued", self.only(again, 2).state)
+            self.assertEqual("held", self.only(again, 4).state)
+            await spool.edit(Selection(ids=(self.draft(number=6).id,)), Edit(action="release", who="ops"))
+            ids = [each.parcel.id for each in again]
+            gone = await spool.transfer.exported(ids, "ops")
+            self.assertNotIn(self.draft(number=6).id, gone)
+            self.assertNotIn(self.draft(number=3).id, gone)
+            await self.sound(spool)
+
+        return self.play(story)
+
+    def test_what_comes_in_is_what_went_out(self):
+        """Into the same spool again, after it was moved out: the same parcels, the same next operation."""
+
+        async def story(spool: Spool) -> None:
+            await self.fill(spool)
+            await spool.recover()
+            packed = await self.exported(spool, moving=True)
+            await spool.transfer.exported([each.parcel.id for each in packed], "ops")
+            self.assertEqual((), tuple(await spool.list(EVERYTHING)))
+            self.assertEqual([True] * 6, list(await spool.transfer.put(packed, "ops")))
+            await self.sound(spool)
+            self.assertEqual(packed, await self.exported(spool))
+            claims = {each.delivery.message: each for each in (await spool.claim(1)).claims}
+            uncertain = claims[self.draft(number=3).id]
+            self.assertEqual((True, 2), (uncertain.uncertain, uncertain.attempt))
+            self.assertEqual(BODY, await spool.body(uncertain.delivery).whole())
+
+        return self.play(story)
+
+    def test_importing_twice(self):
+        """What is here already is left as it is, whatever has become of it."""
+
+        async def story(spool: Spool) -> None:
+            await self.fill(spool)
+            packed = await self.exported(spool)
+            before = await spool.list(EVERYTHING)
+            self.assertEqual([False] * 6, list(await spool.transfer.put(packed, "ops")))
+            self.assertEqual(list(before), list(await spool.list(EVERYTHING)))
+            self.assertFalse(await spool.transfer.put_piece(self.draft(number=6).id, 1, b"other"))
+            await self.sound(spool)
+
+        return self.play(story)
+
+    def test_a_large_body_comes_in_pieces(self):
+        """Byte for byte; when one is missing the message is not taken, and the pieces are gone."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool, body=BODY + b"x" * 600_000)
+            (packed,) = await self.exported(spool, moving=True)
+            message, content = packed.parcel.id, packed.content
+            await spool.transfer.exported([message], "ops")
+            for last in (2, 3):
+                for n in range(1, last + 1):
+                    piece = content[(n - 1) * 262_144 : n * 262_144]
+                    self.assertTrue(await spool.transfer.put_piece(message, n, piece))
+                (result,) = await spool.transfer.put([evolve(packed, content=None)], "ops")
+                await self.sound(spool)
+                if last == 2:
+                    self.assertIn("524288 bytes instead of", str(result))
+            self.assertEqual(True, result)
+            self.assertEqual(content, await self.body_of(spool, evolve(packed, content=None)))
+
+        return self.play(story)
+
+    def test_one_bad_parcel_harms_no_other(self):
+        """What contradicts itself is refused with its reason; the others of the portion come in."""
+
+        async def story(spool: Spool) -> None:
+            for number in (1, 2, 3):
+                await self.send(spool, number=number)
+            packed = await self.exported(spool, moving=True)
+            await spool.transfer.exported([each.parcel.id for each in packed], "ops")
+            packed[1] = evolve(packed[1], content=b"cut off")
+            first, second, third = await spool.transfer.put(packed, "ops")
+            self.assertEqual((True, True), (first, third))
+            self.assertIn("7 bytes instead of", str(second))
+            self.assertEqual(2, len(await spool.list(Selection())))
+            await self.sound(spool)
+
+        return self.play(story)
+
+    def test_many_in_portions(self):
+        """However many there are, and in however many states, each is told once."""
+
+        async def story(spool: Spool) -> None:
+            for number in range(1, 91):
+                await self.send(spool, number=number, provider="none")
+            for first, action in ((2, "hold"), (5, "delete")):
+                ids = [self.draft(number=number).id for number in range(first, 91, 7)]
+                await spool.edit(Selection(ids=ids), Edit(action=action, who="ops"))
+            ids = [each.parcel.id for each in await self.exported(spool)]
+            self.assertEqual([self.draft(number=number).id for number in range(1, 91)], ids)
+            waiting = await self.exported(spool, Selection(provider="none"))
+            self.assertEqual(90 - 13, len(waiting))
+
+        return self.play(story)
+
+    def test_blocked_time_does_not_count_elsewhere(self):
+        """What a lane's block has cost a mail is not counted towards its age in the next spool."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool)
+            await spool.block(Block(provider="main", until=9e9, reason="401"))
+            self.clock.advance(3600)
+            packed = await self.exported(spool, moving=True)
+            self.assertEqual(3600.0, self.only(packed, 1).blocked)
+            await spool.transfer.exported([packed[0].parcel.id], "ops")
+            await spool.block(Block(provider="main"))
+            await spool.transfer.put(packed, "ops")
+            (claim,) = (await spool.claim()).claims
+            self.assertEqual(0.0, claim.age)
+
+        return self.play(story)
+
+    def test_an_unknown_id(self):
+        """It is said that there is no such message."""
+
+        async def story(spool: Spool) -> None:
+            with self.assertRaises(LookupError):
+                await spool.transfer.export(Selection(ids=("ZZZZ",)))
+
+        return self.play(story)

@@ -1,0 +1,438 @@
+"""Mail goes to a file and comes from one, whatever state the file or the spool is in."""
+
+import base64
+import gzip
+import io
+import json
+import sqlite3
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+from smtprelay.cli import archive, importing
+from smtprelay.cli.mover import OnlineMover
+from smtprelay.message import Pace
+from smtprelay.spool.aside import SpoolAside
+from smtprelay.spool.claim import claim
+from smtprelay.spool.lock import SpoolLock
+from tests.cli.fakes import Ran
+from tests.cli.test_source import OfflineCase, put
+
+FIRST, SECOND = "7QK2AAAA00000000", "7QK4BBBB00000000"
+
+OTHER = """
+listeners: [{{name: lan, endpoint: "tcp:2525:interface=127.0.0.1"}}]
+providers: {{out: {{type: capture, path: {folder}/captured}}}}
+routes: [{{name: only, via: [out]}}]
+spool: {{path: {folder}}}
+"""
+
+#: As the relay "SMTPRelay" writes them, but for what a test changes.
+THEIRS: dict[str, Any] = {
+    "id": "1754224496123456789",
+    "from": "scan@example.com",
+    "to": ["anna@example.com", "bob@example.com"],
+    "headers": {"Subject": "Scan"},
+    "body": base64.b64encode(b"Subject: Scan\nMessage-ID: <1@x>\n\nHello\r\n").decode(),
+    "received": "2025-08-03T12:34:56.123456789Z",
+    "forwarded": "0001-01-01T00:00:00Z",
+    "status": "retrying",
+    "error": "dial tcp: refused",
+    "retry_attempt": 2,
+    "next_retry": "2025-08-03T14:35:56+02:00",
+    "retry_history": [
+        {"attempt": 1, "timestamp": "2025-08-03T12:35:00Z", "error": "refused"},
+        {"attempt": 1, "timestamp": "2025-08-03T12:35:10Z", "error": "refused again"},
+    ],
+}
+
+
+class TransferCase(OfflineCase):
+    """Two relays that do not run, with a spool each; the second one's is still to be made."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.file = f"{self.folder}/out.tar.gz"
+        self.other = self.mktemp()
+        Path(self.other).write_text(OTHER.format(folder=f"{self.folder}/other"))
+
+    def into_other(self, *argv: str) -> Ran:
+        return self.run_command("queue", "import", *argv, "-c", self.other)
+
+    def shown(self, config: str, message: str) -> dict[str, Any]:
+        ran = self.run_command("queue", "show", message, "-c", config, "-o", "json")
+        self.assertEqual(0, ran.status, ran.err)
+        return json.loads(ran.out)["deliveries"][0]
+
+    def sound(self, config: str) -> str:
+        ran = self.run_command("queue", "check", "-c", config, "--deep")
+        self.assertEqual(0, ran.status, ran.out)
+        return ran.out
+
+
+class ArchiveTests(TransferCase):
+    def members(self) -> dict[str, bytes]:
+        with tarfile.open(self.file) as tar:
+            return {each.name: tar.extractfile(each).read() for each in tar}
+
+    def rewrite(self, members: dict[str, bytes]) -> None:
+        with tarfile.open(self.file, "w:gz") as tar:
+            for name, content in members.items():
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+
+    def test_there_and_back(self) -> None:
+        """A copy into another spool: same id, state and body; a second time nothing is added."""
+        self.queue("hold", FIRST, "--why", "look")
+        ran = self.queue("export", self.file)
+        self.assertEqual((0, "exported 2 messages\n"), (ran.status, ran.out))
+        self.assertEqual(0o600, Path(self.file).stat().st_mode & 0o777)
+        for line in ("imported 2 messages, 0 were", "imported 0 messages, 2 were"):
+            ran = self.into_other(self.file, "--route", "only")
+            self.assertEqual(0, ran.status, ran.err)
+            self.assertIn(line, ran.out)
+        detail = self.shown(self.other, FIRST)
+        self.assertEqual(
+            ("held", "only", "out"), tuple(detail["summary"][k] for k in ("state", "route", "provider"))
+        )
+        self.assertIn("look", detail["history"][0]["reason"])
+        self.assertEqual("consistent: 2 messages, 2 deliveries, 10B of bodies\n", self.sound(self.other))
+        self.assertIn("2 deliveries", self.queue("list").out)
+
+    def test_what_is_in_it(self) -> None:
+        """One JSON and the mail itself for each message, and a manifest with the counts at the end."""
+        self.queue("export", self.file)
+        members = self.members()
+        self.assertEqual(
+            [f"messages/{FIRST}.json", f"messages/{FIRST}.eml", f"messages/{SECOND}.json"], [*members][:3]
+        )
+        self.assertEqual(b"Hello", members[f"messages/{FIRST}.eml"])
+        self.assertEqual("manifest.json", [*members][-1])
+        manifest = json.loads(members["manifest.json"])
+        self.assertEqual((2, 2, 10), tuple(manifest[k] for k in ("messages", "deliveries", "bytes")))
+        self.assertEqual(
+            "anna@example.com",
+            json.loads(members[f"messages/{FIRST}.json"])["deliveries"][0]["recipients"][0]["address"],
+        )
+
+    def test_filters(self) -> None:
+        """Only what is meant is exported, and an id that is none is an error that leaves no file."""
+        self.assertIn("exported 1 message\n", self.queue("export", self.file, FIRST).out)
+        self.queue("delete", "--all", "--yes")
+        self.assertIn("exported 0 messages", self.queue("export", self.file).out)
+        self.assertIn("exported 2 messages", self.queue("export", self.file, "--all").out)
+        self.assertIn("exported 2 messages", self.queue("export", self.file, "--state", "failed").out)
+        before = Path(self.file).read_bytes()
+        ran = self.queue("export", self.file, "ZZZZ")
+        self.assertEqual((1, before), (ran.status, Path(self.file).read_bytes()))
+        self.assertIn("ZZZZ", ran.err)
+
+    def test_move(self) -> None:
+        """What moves is gone from the spool when the file is there, and nothing is left of it."""
+        ran = self.queue("export", self.file, "--move", FIRST)
+        self.assertEqual("exported 1 message\ntook 1 message out of the spool\n", ran.out)
+        self.assertEqual(f"{SECOND}.1\n", self.queue("list", "-o", "ids").out)
+        self.assertIn("consistent: 1 message, ", self.sound(self.config))
+        again = self.queue("export", self.file, "--move")
+        self.assertEqual((1, True), (again.status, "exists already" in again.err))
+        self.assertEqual(f"{SECOND}.1\n", self.queue("list", "-o", "ids").out)
+        self.assertIn("imported 1 message,", self.queue("import", self.file).out)
+        self.assertEqual("queued", self.shown(self.config, FIRST)["summary"]["state"])
+
+    def test_move_what_is_under_way(self) -> None:
+        """It stays, and the exit status says that there is something left to do."""
+        spool = SpoolAside(self.folder)
+        spool._engine.paces = {"local": Pace(concurrency=1)}
+        spool._do(lambda tx: claim(tx, 1))
+        spool.close()
+        ran = self.queue("export", self.file, "--move")
+        self.assertEqual((75, True), (ran.status, "took 1 message out" in ran.out))
+        self.assertIn("1 message stayed: an attempt is under way", ran.err)
+        self.assertEqual(f"{FIRST}.1\n", self.queue("list", "-o", "ids").out)
+
+    def test_move_into_a_pipe(self) -> None:
+        """Nobody knows what becomes of it there: it is refused, and nothing is held."""
+        self.assertEqual(2, self.queue("export", "-", "--move").status)
+        self.assertEqual("", self.queue("list", "--state", "held", "-o", "ids").out)
+
+    def test_move_to_where_nothing_can_be_written(self) -> None:
+        """Without a file nothing leaves the spool."""
+        ran = self.queue("export", f"{self.folder}/nowhere/out.tar", "--move")
+        self.assertEqual(1, ran.status)
+        self.assertIn("nowhere", ran.err)
+        self.assertEqual(2, len(self.queue("list", "-o", "ids").out.split()))
+
+    def test_a_pipe(self) -> None:
+        """The archive goes to stdout and comes from stdin, compressed or not."""
+        self.queue("export", self.file)
+        plain = gzip.decompress(Path(self.file).read_bytes())
+        for content in (Path(self.file).read_bytes(), plain):
+            self.patch(sys, "stdin", None)
+            ran = self.run_command(
+                "queue", "import", "-", "-c", self.other, "--route", "only", stdin=Bytes(content)
+            )
+            self.assertEqual(0, ran.status, ran.err)
+        self.assertIn("2 were here already", ran.out)
+
+    def test_a_large_body(self) -> None:
+        """It goes piece by piece, and comes in byte for byte."""
+        large = b"Subject: x\r\n\r\n" + bytes(range(256)) * 4000
+        put(self.folder, "7QK5CCCC00000000", body=large)
+        self.queue("export", self.file)
+        self.assertEqual(large, self.members()["messages/7QK5CCCC00000000.eml"])
+        self.assertEqual(0, self.into_other(self.file, "--route", "only").status)
+        spool = SpoolAside(f"{self.folder}/other")
+        pieces = [spool.piece("7QK5CCCC00000000", n) for n in range(1, 6)]
+        spool.close()
+        self.assertEqual((large, None), (b"".join(pieces[:4]), pieces[4]))
+        self.sound(self.other)
+
+    def test_without_a_route(self) -> None:
+        """Each message that can go nowhere here is named with the route that is missing; nothing is taken."""
+        self.queue("export", self.file)
+        ran = self.into_other(self.file)
+        self.assertEqual(1, ran.status)
+        self.assertIn("imported 0 messages, 0 were here already, 2 refused", ran.out)
+        self.assertEqual(2, ran.err.count("there is no route 'default' here"))
+        ran = self.into_other(self.file, "--route", "nope")
+        self.assertEqual((2, True), (ran.status, "there is no route 'nope': there are only" in ran.err))
+
+    def test_one_bad_file(self) -> None:
+        """It is named with the reason, and the others come in."""
+        for name, content, words in (
+            (f"messages/{FIRST}.json", b"{", "no JSON"),
+            (f"messages/{FIRST}.json", b"[]", "no JSON object"),
+            (f"messages/{FIRST}.json", b'{"schema": "smtprelay.message.v2"}', "smtprelay.message.v2"),
+            (f"messages/{FIRST}.eml", b"Hell", "4 bytes instead of 5"),
+            (f"messages/{FIRST}.eml", None, "body is missing"),
+        ):
+            self.queue("export", self.file)
+            members = {**self.members(), name: content}
+            self.rewrite({key: value for key, value in members.items() if value is not None})
+            ran = self.into_other(self.file, "--route", "only")
+            self.assertEqual(1, ran.status)
+            self.assertIn(f"messages/{FIRST}.json: ", ran.err)
+            self.assertIn(words, ran.err)
+            self.assertIn("1 refused", ran.out)
+            self.assertIn("consistent: 1 message,", self.sound(self.other))
+
+    def test_strange_members(self) -> None:
+        """Links, folders and other files in an archive are passed over; nothing is ever unpacked."""
+        self.queue("export", self.file)
+        members = {"../../evil.txt": b"x", "evil.eml": b"y", **self.members()}
+        self.rewrite(members)
+        ran = self.into_other(self.file, "--route", "only")
+        self.assertEqual((0, "imported 2"), (ran.status, ran.out[:10]))
+
+    def test_cut_off(self) -> None:
+        """Of an archive that ends early what is there comes in, and the end is said to be missing."""
+        self.queue("export", f"{self.folder}/out.tar")
+        whole = Path(f"{self.folder}/out.tar").read_bytes()
+        second = whole.index(f"messages/{SECOND}".encode())
+        for end in (second, second + 100, second + 600):
+            Path(self.file).write_bytes(whole[:end])
+            ran = self.into_other(self.file, "--route", "only")
+            self.assertEqual(1, ran.status)
+            self.assertRegex(ran.err.splitlines()[-1], "no manifest|damaged")
+        self.assertIn("consistent: 1 message,", self.sound(self.other))
+
+    def test_no_archive(self) -> None:
+        """Any other file, or none, is a sentence."""
+        Path(self.file).write_bytes(b"no archive" * 200)
+        for name, words in ((self.file, "no archive"), (f"{self.folder}/missing", "missing")):
+            ran = self.into_other(name)
+            self.assertEqual(1, ran.status)
+            self.assertIn(words, ran.err.splitlines()[-1])
+
+    def test_a_spool_in_use(self) -> None:
+        """While somebody has the spool neither direction is possible, and says who it is: exit 69."""
+        lock = SpoolLock(Path(self.folder))
+        self.addCleanup(lock.release)
+        for action in ("export", "import"):
+            ran = self.queue(action, self.file)
+            if action == "import":
+                Path(self.file).write_bytes(b"")
+                ran = self.queue(action, self.file)
+            self.assertEqual(69, ran.status, ran.err)
+            self.assertIn("in use by process", ran.err)
+
+
+class Bytes(io.StringIO):
+    """A standard input of bytes."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__()
+        self.buffer = io.BytesIO(content)
+
+
+class FolderTests(TransferCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.place = Path(f"{self.folder}/messages")
+
+    def theirs(self, name: str = "a.json", **changes: object) -> None:
+        self.place.mkdir(exist_ok=True)
+        (self.place / name).write_text(json.dumps({**THEIRS, **changes}))
+
+    def take(self) -> list[dict[str, Any]]:
+        ran = self.into_other(str(self.place), "--route", "only")
+        self.assertEqual(0, ran.status, ran.err)
+        self.sound(self.other)
+        listed = self.run_command(
+            "queue",
+            "list",
+            "-c",
+            self.other,
+            "-o",
+            "json",
+            *(f"--state={s}" for s in ("queued", "deferred", "failed", "delivered")),
+        )
+        return json.loads(listed.out)["deliveries"]
+
+    def test_there_and_back(self) -> None:
+        """One file a message, for other programs to read; what we wrote comes back whole."""
+        self.queue("hold", FIRST)
+        ran = self.queue("export", str(self.place), "--format", "json")
+        self.assertEqual("exported 2 messages\n", ran.out)
+        self.assertEqual([f"{FIRST}.json", f"{SECOND}.json"], sorted(f.name for f in self.place.iterdir()))
+        document = json.loads((self.place / f"{SECOND}.json").read_text())
+        self.assertEqual(
+            ("received", "scan@example.com", ["anna@example.com"], b"Hello"),
+            (document["status"], document["from"], document["to"], base64.b64decode(document["body"])),
+        )
+        self.assertEqual(0, self.into_other(str(self.place), "--route", "only").status)
+        self.assertEqual("held", self.shown(self.other, FIRST)["summary"]["state"])
+        self.sound(self.other)
+
+    def test_states_of_theirs(self) -> None:
+        """Each of their states becomes the one that says what is to be done."""
+        for number, status in enumerate(("received", "forwarding", "retrying", "forwarded", "failed")):
+            self.theirs(f"{number}.json", id=f"175422449612345678{number}", status=status)
+        (self.place / "retry_queue.json").write_text("[]")
+        states = {(line["state"], line["uncertain"]) for line in self.take()}
+        self.assertEqual(
+            {
+                ("queued", False),
+                ("queued", True),
+                ("deferred", False),
+                ("delivered", False),
+                ("failed", False),
+            },
+            states,
+        )
+
+    def test_a_message_of_theirs(self) -> None:
+        """Recipients, times, attempts and body are kept; line ends become those of mail."""
+        self.theirs()
+        (line,) = self.take()
+        self.assertEqual(
+            ("deferred", "Scan", "scan@example.com", 2, 1754224556.0),
+            (line["state"], line["subject"], line["sender"], line["attempts"], line["due"]),
+        )
+        self.assertEqual(["anna@example.com", "bob@example.com"], [r["address"] for r in line["recipients"]])
+        history = self.shown(self.other, line["message"])["history"]
+        self.assertEqual(["refused", "refused again"], [each["reason"] for each in history])
+        spool = SpoolAside(f"{self.folder}/other")
+        self.assertEqual(
+            b"Subject: Scan\r\nMessage-ID: <1@x>\r\n\r\nHello\r\n", spool.piece(line["message"], 1)
+        )
+        spool.close()
+
+    def test_twice(self) -> None:
+        """Their ids become the same ones of ours each time."""
+        self.theirs()
+        self.assertEqual(self.take(), self.take())
+
+    def test_bad_files(self) -> None:
+        """Each is named with the reason, and the others come in."""
+        self.theirs("good.json")
+        bad = {
+            "base64.json": {"body": "*"},
+            "status.json": {"status": "lost"},
+            "nobody.json": {"to": []},
+            "text.json": {"to": "anna@example.com"},
+            "number.json": {"to": [7]},
+            "inject.json": {"from": "a\r\nQUIT"},
+            "time.json": {"received": "yesterday"},
+            "history.json": {"retry_history": [7]},
+        }
+        for number, (name, changes) in enumerate(bad.items()):
+            self.theirs(name, **{"id": str(number), **changes})
+        (self.place / "torn.json").write_text('{"id": "17')
+        (self.place / "other.json").write_text("{}")
+        ran = self.into_other(str(self.place), "--route", "only")
+        self.assertEqual(1, ran.status)
+        self.assertIn(f"imported 1 message, 0 were here already, {len(bad) + 2} refused", ran.out)
+        for name in (*bad, "torn.json", "other.json"):
+            self.assertIn(f"smtprelay: {name}: ", ran.err)
+        self.sound(self.other)
+
+    def test_nowhere_to_go(self) -> None:
+        """Their messages know no route: one must be given."""
+        self.theirs()
+        ran = self.into_other(str(self.place))
+        self.assertEqual(1, ran.status)
+        self.assertIn("names no route", ran.err)
+
+
+class Counting:
+    """A client of a relay that takes everything; it keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    def post(self, _path: str, body: Any) -> Any:
+        self.sent.append(body)
+        return {"results": [{"done": "imported", "why": ""} for _ in body["messages"]]}
+
+
+class OnlineTests(TransferCase):
+    def test_no_request_is_too_large(self) -> None:
+        """However much JSON messages have, what is sent at once stays below what a relay reads."""
+        put(self.folder, *(f"7QK6000000000{number:03d}" for number in range(40)), people=300)
+        put(self.folder, "7QK7000000000000", people=20_000)
+        self.queue("export", self.file)
+        client, taken = Counting(), importing._Taken("")
+        mover = OnlineMover(client, "ops")
+        with Path(self.file).open("rb") as stream:
+            for item in archive.read(stream):
+                taken.take(mover, item)
+        taken.send(mover)
+        [(name, why)] = taken.faults
+        self.assertEqual("messages/7QK7000000000000.json", name)
+        self.assertIn("too many recipients", why)
+        sizes = [len(json.dumps(body)) for body in client.sent]
+        self.assertGreater(len(sizes), 1)
+        self.assertLess(max(sizes), 1_000_000)
+        self.assertEqual(42, sum(len(body["messages"]) for body in client.sent))
+
+
+class CheckTests(TransferCase):
+    def test_damage(self) -> None:
+        """Each finding is a line, and the exit status says that there are some."""
+        with sqlite3.connect(f"{self.folder}/spool.db") as connection:
+            connection.execute("UPDATE lane SET queued = 7")
+        ran = self.queue("check")
+        self.assertEqual(1, ran.status)
+        self.assertIn("lane 'local' '': queued is 7, counted 2\n", ran.out)
+        self.assertIn("not consistent: 1 finding in 2 messages", ran.out)
+        self.assertEqual(1, len(json.loads(self.queue("check", "-o", "json").out)["findings"]))
+
+    def test_recount(self) -> None:
+        """Counts that are wrong are put right, whatever they were."""
+        with sqlite3.connect(f"{self.folder}/spool.db") as connection:
+            connection.execute("UPDATE lane SET queued = 7, slots = 9, active = -1, due = NULL")
+        ran = self.queue("check", "--recount")
+        self.assertEqual((0, True), (ran.status, "recounted: 1 lane changed" in ran.err), ran.out)
+        self.assertIn("recounted: 0 lanes changed", self.queue("check", "--recount").err)
+
+    def test_compact(self) -> None:
+        """A spool is written anew, unless somebody has it."""
+        ran = self.queue("compact")
+        self.assertEqual(0, ran.status, ran.err)
+        self.sound(self.config)
+        lock = SpoolLock(Path(self.folder))
+        self.addCleanup(lock.release)
+        self.assertEqual(69, self.queue("compact").status)

@@ -64,7 +64,8 @@ def serve_ours(port: int) -> None:  # noqa: C901 -- three small classes
     from twisted.internet import reactor  # noqa: PLC0415
     from twisted.internet.defer import succeed  # noqa: PLC0415
 
-    from smtprelay.interfaces import IAnonymousClient, IEnvelopeDelivery  # noqa: PLC0415
+    from smtprelay.credentials import IAnonymousClient  # noqa: PLC0415
+    from smtprelay.interfaces import IEnvelopeDelivery  # noqa: PLC0415
     from smtprelay.message import Reply  # noqa: PLC0415
     from smtprelay.smtp.protocol import ESMTPFactory  # noqa: PLC0415
     from smtprelay.smtp.settings import Settings  # noqa: PLC0415

@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from smtprelay.interfaces import IAnonymousClient
+from smtprelay.credentials import IAnonymousClient
 from smtprelay.message import Client, Refused
 from smtprelay.policy.passwords import PasswordHash, parse_hash
 from smtprelay.policy.penalty import Penalties

@@ -16,7 +16,8 @@ from twisted.cred.error import UnhandledCredentials
 from twisted.cred.portal import Portal
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 
-from smtprelay.interfaces import AnonymousClient, IEnvelopeDelivery, PasswordClient
+from smtprelay.credentials import AnonymousClient, PasswordClient
+from smtprelay.interfaces import IEnvelopeDelivery
 from smtprelay.message import Client
 
 

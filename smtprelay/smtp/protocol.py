@@ -276,8 +276,8 @@ class ESMTPFactory(ServerFactory):
     One listener: makes a session for each client and knows those that are there.
 
     :ivar portal: where sessions log in, for ``IEnvelopeDelivery``, ``IMessageDeliveryFactory``
-        or ``IMessageDelivery``, with :class:`smtprelay.interfaces.AnonymousClient` or
-        :class:`smtprelay.interfaces.PasswordClient`.
+        or ``IMessageDelivery``, with :class:`smtprelay.credentials.AnonymousClient` or
+        :class:`smtprelay.credentials.PasswordClient`.
     :ivar settings: taken by each session when it begins; it may be replaced, as may ``portal``.
     """
 

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from smtprelay.interfaces import AnonymousClient, PasswordClient
+from smtprelay.credentials import AnonymousClient, PasswordClient
 from smtprelay.message import Client, Refused
 from smtprelay.policy.access import Networks
 from smtprelay.policy.checkers import CACHED, AnonymousByNetwork, Users

@@ -24,7 +24,7 @@ from twisted.mail.smtp import (
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from smtprelay.interfaces import IAnonymousClient
+from smtprelay.credentials import IAnonymousClient
 from smtprelay.message import Reply
 from smtprelay.policy.access import Patterns
 from smtprelay.policy.checkers import AnonymousByNetwork

@@ -11,7 +11,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from zope.interface import implementer
 
-from smtprelay.interfaces import IAnonymousClient, IEnvelopeDelivery, IPasswordClient, PasswordClient
+from smtprelay.credentials import IAnonymousClient, IPasswordClient, PasswordClient
+from smtprelay.interfaces import IEnvelopeDelivery
 from smtprelay.message import Client, Refused, Reply
 from smtprelay.smtp.protocol import ESMTP, ESMTPFactory
 from smtprelay.smtp.settings import Settings

@@ -113,7 +113,7 @@ def make(
     log = begin_log(loaded)
     supervisor = Supervisor(loaded, sets, reactor, events=[log], ended=ended)
     globalLogPublisher.addObserver(cast(ILogObserver, supervisor.metrics.observe))
-    supervisor.started.addErrback(tell_failure(reactor, failed))
+    supervisor.started.addCallbacks(lambda _: watch_clock(reactor, supervisor), tell_failure(reactor, failed))
     end_at_second(reactor, supervisor.kill)
     return supervisor
 
@@ -155,13 +155,18 @@ def build(
     globalLogPublisher.addObserver(cast(ILogObserver, relay.metrics.observe))
 
     def started(_: None) -> None:
-        clock = ClockSteps(reactor, relay.clock_stepped)
-        clock.startService()
-        reactor.addSystemEventTrigger("before", "shutdown", clock.stopService)
+        watch_clock(reactor, relay)
         ready(relay)
 
     relay.started.addCallbacks(started, tell_failure(reactor, failed))
     return relay
+
+
+def watch_clock(reactor: Any, relay: Relay | Supervisor) -> None:
+    """Have the timers of this process, and ``relay``, put right when the clock is put."""
+    clock = ClockSteps(reactor, relay.clock_stepped)
+    clock.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", clock.stopService)
 
 
 def begin_log(loaded: Loaded) -> Log:

@@ -111,6 +111,12 @@ class Monitor:
             with suppress(ProcessLookupError):
                 os.kill(life.pid, signal.SIGKILL)
 
+    def stepped(self, seconds: float) -> None:
+        """Go on counting deaths and lives when the clock was put forward by ``seconds``, or back."""
+        self._deaths = deque(died + seconds for died in self._deaths)
+        for name, began in self._monitor.timeStarted.items():
+            self._monitor.timeStarted[name] = began + seconds
+
     # --- told by a life
 
     def began(self, life: "_Life") -> None:

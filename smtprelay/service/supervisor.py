@@ -190,6 +190,10 @@ class Supervisor(Service):
 
     # --- while it runs
 
+    def clock_stepped(self, seconds: float) -> None:
+        """Put right what depends on the time, when the reactor's clock was put by ``seconds``."""
+        self._monitor.stepped(seconds)
+
     async def _readiness(self) -> Mapping[str, str | None]:
         checks: dict[str, str | None] = dict.fromkeys(("recovery", "workers", "draining"))
         if self._stopping is not None:

@@ -19,7 +19,14 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
 
-from smtprelay.service.command import load_or_exit, run_service, start_logging, stop, tell_failure
+from smtprelay.service.command import (
+    load_or_exit,
+    run_service,
+    start_logging,
+    stop,
+    tell_failure,
+    watch_clock,
+)
 from smtprelay.service.passing import control_of
 from smtprelay.service.relay import Relay
 from smtprelay.service.signals import ignore_second
@@ -37,7 +44,12 @@ def run_worker(arguments: Sequence[str]) -> int:
     log = partial(start_logging(config), worker=options.number)
     status: list[int] = []
     relay = Relay(config, reactor, events=[log], inherited=Inherited(dict(options.sockets)))
-    relay.started.addCallbacks(lambda _: os.write(NEWS, b"ready\n"), tell_failure(reactor, status.append))
+
+    def started(_: None) -> None:
+        watch_clock(reactor, relay)
+        os.write(NEWS, b"ready\n")
+
+    relay.started.addCallbacks(started, tell_failure(reactor, status.append))
     ignore_second(reactor)
     reactor.addReader(_Lifeline(LIFELINE, partial(stop, reactor)))
     run_service(relay, reactor)

@@ -25,20 +25,8 @@ from smtprelay.message import (
     Reply,
     Results,
 )
-from smtprelay.queue import (
-    Block,
-    Detail,
-    Detour,
-    Edit,
-    Moved,
-    NewMessage,
-    Node,
-    OverduePage,
-    Selection,
-    Settlement,
-    Stock,
-    Summary,
-)
+from smtprelay.operating import Queue
+from smtprelay.queue import Block, Detour, Moved, NewMessage, Node, OverduePage, Settlement, Stock
 from smtprelay.transfer import Transfer
 from smtprelay.upkeep import Upkeep
 
@@ -148,6 +136,7 @@ class Work:
     :ivar claims: to be attempted now, by us.
     :ivar probes: (provider, lane) that are blocked and whose time to be tried has come.
     :ivar stopped: (provider, lane) that are blocked while mail in them is due: it may take a detour.
+    :ivar suspended: (provider, lane) that an operator has suspended.
     :ivar waiting: something is due and waits for a slot: ask again when an attempt has ended.
     :ivar due: when something may be claimed or probed next, seconds since the epoch;
         ``None`` if nothing waits for a time (a settle or an accept will tell).
@@ -156,13 +145,16 @@ class Work:
     claims: Sequence[Claim] = ()
     probes: Sequence[tuple[str, str]] = ()
     stopped: Sequence[tuple[str, str]] = ()
+    suspended: Sequence[tuple[str, str]] = ()
     waiting: bool = False
     due: float | None = None
 
 
-class Spool(Protocol):
+class Spool(Queue, Protocol):
     """
     Where accepted mail is safe, and the only place where its state lives.
+
+    What an operator asks of it is said in :class:`smtprelay.operating.Queue`.
 
     Every coroutine returns after its change is committed and synced; several
     changes share one commit. Two commits carry a message through: accept-or-claim
@@ -262,18 +254,8 @@ class Spool(Protocol):
         ``False``, and nothing was accepted, if it has come to its end meanwhile or somebody was faster.
         """
 
-    async def edit(self, selection: Selection, edit: Edit) -> Sequence[str]:
-        """Carry out an operator's change on all that match; return the ids of those deliveries."""
-
-    async def list(self, selection: Selection) -> Sequence[Summary]:
-        """Return the deliveries that match, the oldest first."""
-
-    async def show(self, message: str) -> Sequence[Detail]:
-        """
-        Return all deliveries of the message whose id begins with ``message``.
-
-        Raises ``LookupError``, with a sentence for people, if none or several do.
-        """
+    async def raw(self, message: str) -> Body:
+        """Return the stored body of the message whose id begins with ``message``; raises ``LookupError``."""
 
     async def sweep(self, before: float, limit: int = 200) -> int:
         """

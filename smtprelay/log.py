@@ -77,6 +77,9 @@ EVENTS: Final[dict[str, Kind]] = {
     "queue.exported": Kind(LogLevel.info, "{who}: {count} messages read for an export: {ids}"),
     "queue.moved": Kind(LogLevel.info, "{who}: {count} messages moved to another spool: {ids}"),
     "queue.imported": Kind(LogLevel.info, "{who}: {count} messages imported: {ids}"),
+    "hold.made": Kind(LogLevel.info, "{who}: hold rule {rule} is in force: {why}"),
+    "hold.ended": Kind(LogLevel.info, "hold rule {rule} has ended, what it held is released: {who}"),
+    "queue.read": Kind(LogLevel.info, "{who}: read {part} of {id}"),
     "queue.edited": Kind(LogLevel.info, "{who}: {action} of {ids}: {why}"),
     # dispatch
     "attempt.started": Kind(LogLevel.debug, "{id}: attempt {attempt} at {provider}"),
@@ -95,6 +98,7 @@ EVENTS: Final[dict[str, Kind]] = {
     "message.bounced": Kind(LogLevel.info, "{id}: bounced to <{to}> as {bounce}"),
     "message.notified": Kind(LogLevel.info, "{id}: told <{to}> of its {kind} as {notice}"),
     "lane.blocked": Kind(LogLevel.error, "{provider}: lane '{lane}' is blocked: {reason}"),
+    "lane.changed": Kind(LogLevel.info, "{who}: {provider} '{lane}': {action}: {why}"),
     "lane.open": Kind(LogLevel.info, "{provider}: lane '{lane}' is open again"),
     # providers, web
     "provider.request": Kind(LogLevel.debug, "{provider}: {operation} {code} in {seconds:.3f} s"),

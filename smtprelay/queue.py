@@ -7,8 +7,9 @@ does through the CLI, the API and the page; all of them go to JSON by
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
-from attrs import field, frozen
+from attrs import asdict, field, frozen
 
 from smtprelay.message import Delivery, Draft, Planned, Results
 
@@ -17,6 +18,9 @@ STATES = ("queued", "active", "deferred", "held", "delivered", "failed")
 
 #: The states that a delivery leaves only by an operator's hand.
 FINAL = ("delivered", "failed")
+
+#: A provider that an operator suspended is blocked until then: it is not tried by itself.
+SUSPENDED: Final = 253_370_764_800.0
 
 
 @frozen(kw_only=True)
@@ -27,6 +31,7 @@ class Block:
     :ivar until: when it shall be probed, seconds since the epoch.
     :ivar reason: in the provider's words; ``""`` opens the lane.
     :ivar trial: when opening: let one delivery through alone, to see.
+    :ivar operator: by an operator's hand: only so a lane is suspended, or opened that was.
     """
 
     provider: str
@@ -34,6 +39,7 @@ class Block:
     until: float = 0.0
     reason: str = ""
     trial: bool = False
+    operator: bool = False
 
 
 @frozen(kw_only=True)
@@ -161,19 +167,47 @@ class Selection:
     """
     Which deliveries are meant; every filter that is given must match.
 
+    In ``sender``, ``recipient``, ``provider``, ``route``, ``lane``, ``client``, ``user``, ``message_id`` and
+    ``provider_id`` a ``*`` stands for anything; capitals do not matter in any text.
+
     :ivar ids: message ids or ``<message>.<n>``, whole or an unambiguous beginning.
-    :ivar states: of :data:`STATES`; empty is all that are not final.
+    :ivar states: of :data:`STATES`; empty is all that are not final, with ``ids`` all.
+    :ivar subject: so is ``error``: a part of it, or a pattern for all of it if there is a ``*``.
+    :ivar client: the client's address.
+    :ivar min_size: bytes.
+    :ivar since: received at this time or later, seconds since the epoch; ``until``: before it.
+    :ivar hold: held by the rule with this number.
     :ivar everything: needed for an edit without any filter, so that none happens by mistake.
-    :ivar limit: at most so many, the oldest first; for a list only.
+    :ivar newest: the newest first, as always where a final state is asked for; else the oldest.
+    :ivar limit: at most so many; for a list only.
     """
 
     ids: Sequence[str] = ()
     states: Sequence[str] = ()
+    route: str = ""
     provider: str = ""
+    lane: str = ""
     sender: str = ""
     recipient: str = ""
+    subject: str = ""
+    message_id: str = ""
+    provider_id: str = ""
+    error: str = ""
+    client: str = ""
+    user: str = ""
+    min_size: int = 0
+    since: float | None = None
+    until: float | None = None
+    hold: int = 0
     everything: bool = False
+    newest: bool = False
     limit: int = 1000
+
+    @property
+    def narrows(self) -> bool:
+        """Whether any filter is given."""
+        given = asdict(self, filter=lambda each, _: each.name not in ("everything", "newest", "limit"))
+        return any(value or isinstance(value, float) for value in given.values())
 
 
 @frozen(kw_only=True)
@@ -181,13 +215,25 @@ class Edit:
     """
     An operator's change.
 
-    :ivar action: ``"retry"``, ``"hold"``, ``"release"`` or ``"delete"``.
+    :ivar action: ``"retry"``, ``"hold"``, ``"release"``, ``"delete"`` or ``"redirect"``.
     :ivar who: recorded with each delivery, as is ``why``.
+    :ivar at: when a retry is due, seconds since the epoch; ``None`` is now.
+    :ivar provider: where a redirect goes.
+    :ivar force: redirect also what may have arrived already.
+    :ivar bounce: tell the senders of what is deleted.
+    :ivar rule: the hold rule that holds or releases.
+    :ivar dry_run: change nothing, only say what would be changed.
     """
 
     action: str
     who: str
     why: str = ""
+    at: float | None = None
+    provider: str = ""
+    force: bool = False
+    bounce: bool = False
+    rule: int = 0
+    dry_run: bool = False
 
 
 @frozen(kw_only=True)
@@ -224,6 +270,7 @@ class Summary:
     One line of the queue.
 
     :ivar waiting_for: why nothing happens now, in plain words: a blocked lane's reason, or ``""``.
+    :ivar ended: when it became final, seconds since the epoch.
     """
 
     id: str
@@ -242,6 +289,7 @@ class Summary:
     reason: str
     waiting_for: str = ""
     uncertain: bool = False
+    ended: float | None = None
 
 
 @frozen(kw_only=True)
@@ -256,7 +304,11 @@ class Detail:
 
 @frozen(kw_only=True)
 class LaneState:
-    """One lane: how many wait in it, how many are under way, and whether it is blocked."""
+    """
+    One lane: how many wait in it, how many are under way, and whether it is blocked.
+
+    :ivar suspended: it is blocked by an operator, until one resumes it.
+    """
 
     provider: str
     lane: str
@@ -265,6 +317,7 @@ class LaneState:
     due: float | None
     blocked_until: float | None
     blocked_reason: str
+    suspended: bool = False
 
 
 @frozen(kw_only=True)

@@ -22,7 +22,12 @@ STATIONS = ("smtp", "policy", "spool", "dispatch", "providers")
 #: Who may import what is not for everybody, with all that lies in it.
 IMPORTERS = {
     "smtprelay.config": ("smtprelay.config", "smtprelay.service", "smtprelay.cli", "smtprelay.demo"),
-    "smtprelay.service": ("smtprelay.service", "smtprelay.cli.start", "smtprelay.demo"),
+    "smtprelay.service": (
+        "smtprelay.service",
+        "smtprelay.cli.start",
+        "smtprelay.cli.offline",
+        "smtprelay.demo",
+    ),
     "smtprelay.demo": ("smtprelay.demo", "smtprelay.cli.start"),
     "smtprelay.cli": ("smtprelay.cli", "smtprelay.__main__"),
     "smtprelay.testing": ("smtprelay.testing", "smtprelay.demo"),

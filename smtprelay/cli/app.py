@@ -25,6 +25,8 @@ root = LazyGroup(
         "hash-password": "smtprelay.cli.password:hash_password",
         "send": "smtprelay.cli.send:send",
         "queue": "smtprelay.cli.queue:queue",
+        "history": "smtprelay.cli.queue:history",
+        "providers": "smtprelay.cli.providers:providers",
         "status": "smtprelay.cli.status:status",
         "drain": "smtprelay.cli.drain:drain",
         "healthcheck": "smtprelay.cli.health:healthcheck",

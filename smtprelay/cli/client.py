@@ -9,7 +9,7 @@ import http.client
 import json
 import socket
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from urllib.parse import urlencode, urlsplit
 
 from smtprelay.cli.exits import FAILED, PERMISSION, TEMPFAIL, UNAVAILABLE, USAGE, CliError
@@ -79,12 +79,14 @@ class Client:
 
     def _json(self, method: str, path: str, body: bytes | None = None) -> Any:
         code, content = self.request(method, path, body)
-        try:
-            answer = json.loads(content)
-        except ValueError:
-            answer = {}
+        answer = _parsed(content)
         if code == http.client.OK and answer:
             return answer
+        return self.refuse(code, content)
+
+    def refuse(self, code: int, content: bytes) -> NoReturn:
+        """Raise what an answer that is not the wanted one means."""
+        answer = _parsed(content)
         reason = http.client.responses.get(code, "an unknown status")
         words = answer.get("error") if isinstance(answer, dict) else None
         sentence = words or f"{self.endpoint}: the relay answered {code} {reason}"
@@ -126,3 +128,10 @@ class Client:
             raise CliError(USAGE, f"{self.endpoint}: expected http://host:port or https://host:port")
         kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
         return kind(host, port, timeout=self._timeout)
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return {}

@@ -12,28 +12,39 @@ from smtprelay.cli.words import ahead, clock, count, printable, size, span
 _HEADINGS = ("ID", "AGE", "SIZE", "STATE", "TRIES", "NEXT", "PROVIDER", "FROM", "TO", "LAST ERROR")
 
 
-def show(found: Mapping[str, Any], color: str) -> None:
-    """Print the answer of ``GET /queue``."""
+def show(found: Mapping[str, Any], color: str, nothing: str = "Nothing waits.") -> None:
+    """Print the answer of ``GET /queue``; ``nothing`` if that is empty."""
     now = time.time()
     deliveries = found["deliveries"]
     if deliveries:
-        printing.table(_HEADINGS, [_row(delivery, now) for delivery in deliveries], color)
+        show_lines(deliveries, color)
         total = sum(delivery["size"] for delivery in deliveries)
         click.echo(f"{count(len(deliveries), 'delivery')}, {size(total)}.")
     else:
-        click.echo("Nothing waits.")
+        click.echo(nothing)
     for line in blocked(found["lanes"], now):
         click.echo(line)
+
+
+def show_lines(deliveries: Sequence[Mapping[str, Any]], color: str) -> None:
+    """Print the table alone."""
+    now = time.time()
+    printing.table(_HEADINGS, [_row(delivery, now) for delivery in deliveries], color)
 
 
 def blocked(lanes: Sequence[Mapping[str, Any]], now: float) -> Sequence[str]:
     """Return a sentence for each lane that is stopped."""
     return [
-        f"{_name(lane)} is blocked, tried again at {clock(lane['blocked_until'], now)}, "
-        f"{lane['waiting']} waiting: {printable(lane['blocked_reason'])}"
+        f"{_name(lane)} {_how(lane, now)}, {lane['waiting']} waiting: {printable(lane['blocked_reason'])}"
         for lane in lanes
         if lane["blocked_reason"]
     ]
+
+
+def _how(lane: Mapping[str, Any], now: float) -> str:
+    if lane.get("suspended"):
+        return "waits for `smtprelay providers resume`"
+    return f"is blocked, tried again at {clock(lane['blocked_until'], now)}"
 
 
 def _name(lane: Mapping[str, Any]) -> str:

@@ -45,14 +45,14 @@ def spool(settings: Settings, environ: Mapping[str, str]) -> str:
     """
     if settings.endpoint and (_remote(settings.endpoint) or not settings.config):
         return ""
-    return _spool_of(_config(settings, environ))
+    return _spool_of(configuration(settings, environ))
 
 
 def ways(settings: Settings, environ: Mapping[str, str]) -> "Ways":
     """Return the ways that mail can go by the configuration."""
     from smtprelay.transfer import Ways  # noqa: PLC0415
 
-    config = _config(settings, environ)
+    config = configuration(settings, environ)
     return Ways(routes={route.name: route.via for route in config.routes}, providers=tuple(config.providers))
 
 
@@ -70,7 +70,7 @@ def _endpoint(settings: Settings, environ: Mapping[str, str]) -> str:
     socket = "" if named else _usual(environ, SPOOL)
     if socket:
         return socket
-    config = _config(settings, environ)
+    config = configuration(settings, environ)
     beside = _spool_of(config)
     return str(config.control or _usual(environ, beside) or f"{beside or RUNTIME}/control.sock")
 
@@ -84,7 +84,8 @@ def _spool_of(config: "Config") -> str:
     return spool.path if spool is not None and spool.engine == "sqlite" else ""
 
 
-def _config(settings: Settings, environ: Mapping[str, str]) -> "Config":
+def configuration(settings: Settings, environ: Mapping[str, str]) -> "Config":
+    """Read the configuration; raises :class:`CliError` (78) if it is wrong."""
     from smtprelay.config import ConfigError, load  # noqa: PLC0415 -- dear: see the module's docstring
 
     try:

@@ -1,15 +1,16 @@
 """
 The queue as the commands see it, whether the relay runs or not.
 
-:class:`Online` asks the relay. When nobody listens, :class:`Offline` opens the
+:class:`Online` asks the relay. When nobody listens, :class:`smtprelay.cli.offline.Offline` opens the
 spool itself: reading needs nothing but the right to, an edit needs the lock that
 a running relay would hold. Both give the same plain values, those of the API.
 """
 
+import http.client
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from typing import Any, Protocol, TypedDict
 from urllib.parse import quote
 
 import click
@@ -19,46 +20,63 @@ from smtprelay.cli.client import Client
 from smtprelay.cli.exits import FAILED, PERMISSION, UNAVAILABLE, CliError
 from smtprelay.cli.options import Settings
 
-if TYPE_CHECKING:
-    from smtprelay.queue import Selection
-    from smtprelay.spool.offline import OfflineSpool
-
 API = "/api/v1"
 SCHEMA = "smtprelay.queue.v1"
 
+#: Which deliveries are meant: what is given of the fields of :class:`smtprelay.queue.Selection`.
+Filters = Mapping[str, Any]
 
-class Filters(TypedDict):
-    """Which deliveries are meant; the fields of :class:`smtprelay.queue.Selection`."""
-
-    ids: Sequence[str]
-    states: Sequence[str]
-    provider: str
-    sender: str
-    recipient: str
-    everything: bool
-    limit: int
+#: How a field is called in a query.
+_PARAMETERS = {"ids": "id", "states": "state", "newest": "order"}
 
 
 class Change(TypedDict):
-    """What an operator does, and why; ``dry_run`` only says to which deliveries."""
+    """
+    What an operator does, and why.
+
+    :ivar dry_run: only say to which deliveries.
+    :ivar options: what the action takes beside: ``at``, ``bounce``, ``to`` and ``force``.
+    """
 
     action: str
     who: str
     why: str
     dry_run: bool
+    options: Mapping[str, Any]
+
+
+class Step(TypedDict):
+    """What one step of a change did; with a ``mark`` there is another one."""
+
+    count: int
+    ids: Sequence[str]
+    left: Mapping[str, int]
+    mark: str
 
 
 class Source(Protocol):
     """Where the queue is asked and changed; every method raises :class:`CliError`."""
 
-    def list(self, filters: Filters) -> dict[str, Any]:
-        """Return ``{"schema", "deliveries", "lanes"}`` as the API does."""
+    def list(self, filters: Filters, mark: str = "") -> dict[str, Any]:
+        """Return ``{"schema", "deliveries", "lanes", "mark", "partial"}`` as the API does."""
 
     def show(self, message: str) -> dict[str, Any]:
         """Return ``{"deliveries"}`` with the details of one message's deliveries."""
 
-    def edit(self, filters: Filters, change: Change) -> Sequence[str]:
-        """Carry out ``change`` and return the ids of the deliveries that it met."""
+    def edit(self, filters: Filters, change: Change, mark: str = "") -> Step:
+        """Carry out one step of ``change``."""
+
+    def content(self, message: str, part: str) -> Iterator[bytes]:
+        """Give the stored message, or its ``headers``, in pieces."""
+
+    def holds(self) -> dict[str, Any]:
+        """Return ``{"holds"}``: the rules that hold mail."""
+
+    def hold(self, rule: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a rule; return ``{"hold"}`` with its number."""
+
+    def unhold(self, number: int, who: str) -> dict[str, Any]:
+        """End a rule; return ``{"hold"}``."""
 
 
 class Online:
@@ -67,60 +85,45 @@ class Online:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def list(self, filters: Filters) -> dict[str, Any]:
+    def list(self, filters: Filters, mark: str = "") -> dict[str, Any]:
         """Ask for the queue."""
-        query: dict[str, str | Sequence[str]] = {
-            "id": filters["ids"],
-            "state": filters["states"],
-            "limit": str(filters["limit"]),
-        }
-        for name in ("provider", "sender", "recipient"):
-            if filters[name]:
-                query[name] = filters[name]
+        query = {_PARAMETERS.get(name, name): value for name, value in filters.items()}
+        if filters.get("newest"):
+            query["order"] = "newest"
+        if mark:
+            query["after"] = mark
         return dict(self._client.get(f"{API}/queue", query))
 
     def show(self, message: str) -> dict[str, Any]:
         """Ask for one message."""
         return dict(self._client.get(f"{API}/queue/{quote(message, safe='')}"))
 
-    def edit(self, filters: Filters, change: Change) -> Sequence[str]:
+    def edit(self, filters: Filters, change: Change, mark: str = "") -> Step:
         """Have the relay do it."""
-        body = {name: value for name, value in filters.items() if name != "limit"}
-        for name in ("who", "why", "dry_run"):
-            body[name] = change[name]
-        return list(self._client.post(f"{API}/queue/{change['action']}", body)["ids"])
+        said = {"who": change["who"], "why": change["why"], "dry_run": change["dry_run"], "mark": mark}
+        body = {**filters, **change["options"], **said}
+        answer: Step = self._client.post(f"{API}/queue/{change['action']}", body)
+        return answer
 
+    def content(self, message: str, part: str) -> Iterator[bytes]:
+        """Fetch it."""
+        path = f"{API}/queue/{quote(message, safe='')}/message?part={part}"
+        code, content = self._client.request("GET", path)
+        if code != http.client.OK:
+            self._client.refuse(code, content)
+        yield content
 
-class Offline:
-    """The queue of a relay that does not run, in its spool."""
+    def holds(self) -> dict[str, Any]:
+        """Ask for the rules."""
+        return dict(self._client.get(f"{API}/holds"))
 
-    def __init__(self, spool: "OfflineSpool") -> None:
-        self._spool = spool
+    def hold(self, rule: Mapping[str, Any]) -> dict[str, Any]:
+        """Have the relay make it."""
+        return dict(self._client.post(f"{API}/holds", rule))
 
-    def list(self, filters: Filters) -> dict[str, Any]:
-        """Read the queue."""
-        with in_words():
-            return {
-                "schema": SCHEMA,
-                "deliveries": [_plain(summary) for summary in self._spool.list(_selection(filters))],
-                "lanes": [_plain(lane) for lane in self._spool.lanes()],
-            }
-
-    def show(self, message: str) -> dict[str, Any]:
-        """Read one message."""
-        with in_words():
-            return {"schema": SCHEMA, "deliveries": [_plain(detail) for detail in self._spool.show(message)]}
-
-    def edit(self, filters: Filters, change: Change) -> Sequence[str]:
-        """Do it in the spool, under its lock."""
-        from smtprelay.queue import Edit  # noqa: PLC0415
-
-        selection = _selection(filters)
-        with in_words():
-            if change["dry_run"]:
-                return [summary.id for summary in self._spool.list(selection)]
-            edit = Edit(action=change["action"], who=change["who"], why=change["why"])
-            return list(self._spool.edit(selection, edit))
+    def unhold(self, number: int, who: str) -> dict[str, Any]:
+        """Have the relay end it."""
+        return dict(self._client.post(f"{API}/holds/{number}/end", {"who": who}))
 
 
 @contextmanager
@@ -135,13 +138,11 @@ def opened(settings: Settings) -> Iterator[Source]:
     if not path:
         yield Online(client)
         return
-    from smtprelay.spool.offline import open_spool  # noqa: PLC0415 -- only when nobody listens
+    from smtprelay.cli.offline import Offline  # noqa: PLC0415 -- only when nobody listens
 
     click.echo(f"smtprelay: the relay is not running: opening its spool in {path}", err=True)
-    with in_words():
-        spool = open_spool(path)
-    with closing(spool):
-        yield Offline(spool)
+    with closing(Offline(path, settings)) as offline:
+        yield offline
 
 
 @contextmanager
@@ -165,15 +166,3 @@ def in_words() -> Iterator[None]:
         raise CliError(
             UNAVAILABLE, f"the relay is not running, and its spool cannot be read: {error}"
         ) from error
-
-
-def _selection(filters: Filters) -> "Selection":
-    from smtprelay.queue import Selection  # noqa: PLC0415
-
-    return Selection(**filters)
-
-
-def _plain(value: Any) -> Mapping[str, Any]:
-    from attrs import asdict  # noqa: PLC0415
-
-    return asdict(value)

@@ -85,4 +85,6 @@ def _spool(stock: Mapping[str, Any], now: float) -> str:
 def _lane(lane: Mapping[str, Any]) -> str:
     name = f"{lane['provider']} {lane['lane']}".strip()
     state = "BLOCKED" if lane["blocked_reason"] else "ok"
+    if lane.get("suspended"):
+        state = "SUSPENDED"
     return f"{name}  {state}  {lane['active']} active, {lane['waiting']} waiting"

@@ -16,7 +16,7 @@ from smtprelay.cli.words import ahead, clock, moment, printable, size, span
 Details = Mapping[str, Any]
 
 #: What stands in the history between the attempts: an operator's acts.
-_EDITS = ("retry", "hold", "release", "delete")
+_EDITS = ("retry", "hold", "release", "delete", "redirect")
 
 
 def show(deliveries: Sequence[Details]) -> None:

@@ -17,10 +17,12 @@ from smtprelay.dispatch.attempt import Attempts
 from smtprelay.dispatch.bounce import BounceSettings
 from smtprelay.dispatch.detour import Detours
 from smtprelay.dispatch.lanes import Lanes
+from smtprelay.dispatch.operator import OperatorDesk
 from smtprelay.dispatch.postmaster import Post, Postmaster
 from smtprelay.dispatch.probe import Probes
 from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
 from smtprelay.dispatch.settle import returned
+from smtprelay.dispatch.tending import Tending
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.message import Claim, Route
 from smtprelay.queue import FINAL, Settlement
@@ -39,6 +41,7 @@ class Dispatcher:
     :param jitter: gives a number from 0 to 1, as :func:`random.random`.
     :param post: makes a bounce into a message with a route; accepted with the settlement.
     :param lease: how long a claim holds without being renewed, seconds.
+    :ivar operator: what an operator may do beside changing the queue.
     """
 
     def __init__(
@@ -60,6 +63,18 @@ class Dispatcher:
         self._jitter = jitter
         self._renew_every = lease / 3.0
         lanes = self._lanes = Lanes(events)
+        postmaster = Postmaster(bounces, post)
+        self._tending = Tending(spool, clock, events)
+        self.operator = OperatorDesk(
+            spool,
+            providers,
+            postmaster,
+            lanes,
+            seconds=clock.seconds,
+            events=events,
+            wake=self._look_anew,
+            holds_changed=self._tending.kick,
+        )
         self._probes = Probes(spool, providers, lanes, clock, events)
         self._detours = Detours(spool, providers, routes, lanes, clock=clock, events=events)
         self._attempts = Attempts(
@@ -67,7 +82,7 @@ class Dispatcher:
             providers=providers,
             routes=routes,
             lanes=lanes,
-            postmaster=Postmaster(bounces, post),
+            postmaster=postmaster,
             clock=clock,
             events=events,
             chance=jitter,
@@ -98,6 +113,7 @@ class Dispatcher:
         """Begin to claim, and hear of each accept from now on; also after :meth:`pause`."""
         self._claiming = True
         self._spool.listen(self.take)
+        self._tending.kick()
         self._wake()
 
     def take(self, claims: Sequence[Claim]) -> None:
@@ -129,6 +145,7 @@ class Dispatcher:
         """
         self.pause()
         self._detours.stop()
+        self._tending.stop()
         landed: Deferred[None] = Deferred()
         self._landed = landed
         limit = self._clock.callLater(bound, self._give_up)
@@ -212,6 +229,7 @@ class Dispatcher:
                 gone = await self._detours.gone()
                 work = await self._spool.claim()
                 self._failures = 0
+                self._lanes.suspend(work.suspended)
                 self._sleep_until(work.due)
                 self._backlog = work.waiting
                 self._begin(work.claims)
@@ -221,6 +239,11 @@ class Dispatcher:
                     self._detour(provider, lane)
         finally:
             self._asking = False
+
+    def _look_anew(self) -> None:
+        """An operator stopped or opened something: that may change the way of all that waits."""
+        self._detours.begin_anew()
+        self._wake()
 
     def _probe(self, provider: str, lane: str) -> None:
         probe = self._probes.start(provider, lane) if self._claiming else None

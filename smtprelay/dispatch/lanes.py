@@ -8,6 +8,7 @@ as if it had been blocked.
 """
 
 from collections.abc import Collection
+from typing import Final
 
 from attrs import evolve, frozen
 
@@ -15,6 +16,9 @@ from smtprelay.dispatch.retry import honoured, probe_delay
 from smtprelay.interfaces import Events
 from smtprelay.message import Blocked, Deferred, Delivered, Delivery, Failed, Outcome
 from smtprelay.queue import Block
+
+#: How the reason of a lane begins that is only paused.
+ASKED_TO_WAIT: Final = "asked to wait"
 
 
 @frozen
@@ -36,6 +40,12 @@ class Lanes:
     def __init__(self, events: Events) -> None:
         self._events = events
         self._stops: dict[tuple[str, str], _Stop] = {}
+        self._suspended: frozenset[tuple[str, str]] = frozenset()
+
+    def suspend(self, suspended: Collection[tuple[str, str]]) -> None:
+        """Note which lanes are suspended by an operator now, and that no other is."""
+        if suspended or self._suspended:
+            self._suspended = frozenset(suspended)
 
     def learn(self, delivery: Delivery, outcomes: Collection[Outcome], now: float) -> Block | None:
         """Return the lane that ``outcomes`` of an attempt stop, or ``None``."""
@@ -87,6 +97,8 @@ class Lanes:
 
     def stopped(self, provider: str, lane: str, now: float) -> bool:
         """Tell whether a lane, or its whole provider, is stopped as far as we know."""
+        if self._suspended and not self._suspended.isdisjoint({(provider, lane), (provider, "")}):
+            return True
         if not self._stops:
             return False
         stops = (self._stops.get((provider, key)) for key in {lane, ""})
@@ -95,7 +107,7 @@ class Lanes:
     def is_blocked(self, provider: str, lane: str) -> bool:
         """Tell whether a lane is known to be blocked, and not only paused or open."""
         stop = self._stops.get((provider, lane))
-        return stop is not None and stop.times > 0
+        return (provider, lane) in self._suspended or (stop is not None and stop.times > 0)
 
     def stepped(self, seconds: float) -> None:
         """Move all times by ``seconds``: the clock was put."""
@@ -103,7 +115,7 @@ class Lanes:
 
     def all_stopped(self, now: float) -> frozenset[tuple[str, str]]:
         """Return the lanes that are stopped now, as far as we know."""
-        return frozenset(key for key, stop in self._stops.items() if now < stop.until)
+        return self._suspended.union(key for key, stop in self._stops.items() if now < stop.until)
 
     def _pause(self, delivery: Delivery, asked: Deferred, now: float) -> Block | None:
         assert asked.retry_after is not None
@@ -115,7 +127,10 @@ class Lanes:
         until = max(stop.until, now + honoured(asked.retry_after))
         self._stops[key] = _Stop(until, 0)
         return Block(
-            provider=delivery.provider, lane=delivery.lane, until=until, reason=f"asked to wait: {asked.why}"
+            provider=delivery.provider,
+            lane=delivery.lane,
+            until=until,
+            reason=f"{ASKED_TO_WAIT}: {asked.why}",
         )
 
     def _works(self, delivery: Delivery, now: float) -> None:

@@ -279,6 +279,7 @@ class Relay(Service):
             events=self._events,
             readiness=self._readiness,
             listeners=self._ports.described,
+            operator=None if self._dispatcher is None else self._dispatcher.operator,
             mailbox=self._mailbox,
             draining=self._drain,
             ways=Ways(
@@ -324,8 +325,14 @@ class Relay(Service):
         self._keeping = Keeping(self.spool, settings, self._reactor.seconds, self._events)
         return [
             self._every(SWEEP_EVERY, self._keeping.sweep),
+            self._every(SWEEP_EVERY, self._tend),
             self._every(SHRINK_EVERY, self._keeping.shrink),
         ]
+
+    async def _tend(self) -> None:
+        """Another node may have made a rule that holds mail, and be gone when it ends."""
+        if self._dispatcher is not None:
+            self._dispatcher.operator.holds_changed()
 
     def _look_for_delays(self, post: Post) -> list[LoopingCall]:
         assert self.spool is not None

@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from smtprelay.message import Claim, Client, Delivery, Draft, Planned
 from smtprelay.spool.connection import Transaction
+from smtprelay.spool.holds import note
 from smtprelay.spool.slots import Gate
 
 #: Bodies are stored in pieces of at most this many bytes.
@@ -110,7 +111,8 @@ def _deliver(tx: Transaction, arrival: Arrival, n: int, planned: Planned, *, cla
     lane = tx.lanes.get(planned.provider, planned.lane)
     pace = tx.paces.get(planned.provider)
     goes = False
-    if claiming and pace is not None and (lane.due is None or lane.due > tx.now):
+    rule = tx.holds.over(arrival.draft.envelope.sender, planned)
+    if rule is None and claiming and pace is not None and (lane.due is None or lane.due > tx.now):
         gate = Gate(tx, planned.provider, pace)
         goes = gate.room_in(lane) > 0
         if goes:
@@ -118,12 +120,17 @@ def _deliver(tx: Transaction, arrival: Arrival, n: int, planned: Planned, *, cla
     if goes:
         row: tuple[Any, ...] = ("active", None, 1, 0, 0, 0, tx.node, 1, tx.now + tx.lease)
         tx.insert("attempt", (message, n, 1, planned.provider, tx.node, tx.now, None, "", ""))
+    elif rule is not None:
+        row = ("held", None, 0, 0, 0, 0, "", 0, None)
+        lane.held += 1
     else:
         row = ("queued", tx.now, 0, 0, 0, 0, "", 0, None)
         lane.wait("queued", tx.now)
     tx.insert("delivery", (message, n, 1, planned.route, lane.id, *row, tx.lanes.blocked_time(lane), ""))
     for position, each in enumerate(planned.recipients, start=1):
         tx.insert("recipient", (message, n, position, each.address, each.notify, each.orcpt, "open", "", ""))
+    if rule is not None:
+        note(tx, (message, n), rule)
     return _claim(tx, arrival, n, planned) if goes else None
 
 

@@ -16,6 +16,7 @@ from attrs import define, field
 
 from smtprelay.interfaces import Work
 from smtprelay.message import Claim
+from smtprelay.queue import SUSPENDED
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.lanes import Lane
 from smtprelay.spool.slots import Gate, release
@@ -44,6 +45,7 @@ class _Found:
     claims: list[Claim] = field(factory=list)
     probes: list[tuple[str, str]] = field(factory=list)
     stopped: list[tuple[str, str]] = field(factory=list)
+    suspended: list[tuple[str, str]] = field(factory=list)
     dues: list[float] = field(factory=list)
     waiting: bool = False
 
@@ -64,6 +66,7 @@ def claim(tx: Transaction, limit: int) -> Work:
         claims=found.claims,
         probes=found.probes,
         stopped=found.stopped,
+        suspended=found.suspended,
         waiting=found.waiting,
         due=min(found.dues, default=None),
     )
@@ -112,7 +115,12 @@ def _note_blocked(tx: Transaction, gate: Gate, found: _Found) -> None:
     for lane in tx.lanes.blocked(gate.own.provider):
         place = (lane.provider, lane.key)
         assert lane.blocked_until is not None
-        if lane.blocked_until <= tx.now:
+        if lane.blocked_until == SUSPENDED:
+            # No probe's time will wake anybody for what becomes due there.
+            found.suspended.append(place)
+            due = tx.lanes.next_due(lane.provider, blocked=True)
+            found.dues += [] if due is None else [due]
+        elif lane.blocked_until <= tx.now:
             found.probes.append(place)
         else:
             found.dues.append(lane.blocked_until)

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 from attrs import frozen
 
 from smtprelay.message import Pace
+from smtprelay.spool.holds import Holds
 from smtprelay.spool.lanes import Lanes
 
 #: The columns that are written for a new row of each table.
@@ -96,6 +97,7 @@ class Transaction:
     :ivar node: the name under which this process claims.
     :ivar paces: how fast each configured provider may be asked, by its name.
     :ivar lease: how long a claim holds without being renewed, seconds.
+    :ivar holds: the rules that hold mail, read when they are first asked for.
     :ivar locking: what keeps other nodes away from the rows that are read to be changed.
     :ivar keeps_bodies: bodies outlive their delivery, until they are swept.
     :param lanes: begun at ``now``.
@@ -120,6 +122,7 @@ class Transaction:
         self.locking = locking
         self.keeps_bodies = keeps_bodies
         self.lanes = lanes
+        self.holds = Holds(connection.execute, now)
         self._connection = connection
         self._rows: dict[str, list[Sequence[Any]]] = {table: [] for table in _COLUMNS}
 

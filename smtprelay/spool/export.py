@@ -17,7 +17,7 @@ from smtprelay.parcel import Parcel, ParcelDelivery, ParcelRecipient
 from smtprelay.queue import FINAL, STATES, Attempt, Selection
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.history import remove
-from smtprelay.spool.query import matching
+from smtprelay.spool.search import matching
 from smtprelay.spool.stored import marks, portions
 from smtprelay.transfer import SMALL, Packed, Portion
 
@@ -91,7 +91,7 @@ def _found(tx: Transaction, selection: Selection, mark: str, lock: str) -> tuple
     known = ""
     for state in selection.states or [each for each in STATES if selection.ids or each not in FINAL]:
         some = evolve(selection, states=(state,), limit=_MOST)
-        rows = matching(tx, some, "d.message", lock=lock, after=mark)
+        rows = matching(tx, some, state, lock=lock, after=mark)
         found.update(message for (message,) in rows)
         if len(rows) == _MOST:
             known = min(known or rows[-1][0], rows[-1][0])

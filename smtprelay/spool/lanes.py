@@ -227,10 +227,12 @@ class Lanes:
         """Return every lane."""
         return self._query("1 = 1 ORDER BY id", ())
 
-    def next_due(self, provider: str) -> float | None:
-        """Return when something of ``provider`` becomes due that is not due yet."""
+    def next_due(self, provider: str, *, blocked: bool = False) -> float | None:
+        """Return when something of ``provider`` becomes due that is not due yet, ``blocked`` or not."""
         self.write()
-        sql = "SELECT min(due) FROM lane WHERE provider = ? AND due > ? AND blocked_until IS NULL"
+        sql = "SELECT min(due) FROM lane WHERE provider = ? AND due > ?"
+        if not blocked:
+            sql += " AND blocked_until IS NULL"
         due: float | None = self._execute(sql, (provider, self._now)).fetchone()[0]
         return due
 

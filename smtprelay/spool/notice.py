@@ -32,7 +32,7 @@ _STATES: Final = len(STATES) - len(FINAL)
 _ONE: Final = f"""
     SELECT {COLUMNS}, d.lane, d.state, d.reason, d.blocked_before, (
         SELECT max(a.started) FROM attempt a WHERE a.message = d.message AND a.n = d.n
-            AND a.outcome NOT IN ('retry', 'hold', 'release', 'delete'))
+            AND a.outcome NOT IN ('retry', 'hold', 'release', 'delete', 'redirect'))
     FROM delivery d JOIN message m ON m.id = d.message
     WHERE d.message = ? AND d.n = ?"""  # noqa: S608 -- constants
 

@@ -1,8 +1,8 @@
 """
 What an operator sees of the queue. Nothing here changes anything.
 
-Lists go by the index of what is alive, oldest first, and stop at their limit, so
-that they cost the same with ten deliveries and with a million.
+Lists go by an index and stop at their limit, so that they cost the same with ten deliveries and with a
+million; a filter is asked of one page at a time (:mod:`smtprelay.spool.search`).
 """
 
 import json
@@ -10,23 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from smtprelay.message import Pace
-from smtprelay.queue import FINAL, STATES, Attempt, Detail, LaneState, RecipientState, Selection, Summary
+from smtprelay.operating import Found
+from smtprelay.queue import SUSPENDED, Attempt, Detail, LaneState, RecipientState, Selection, Summary
 from smtprelay.spool.connection import Connection
-from smtprelay.spool.identity import canonical, last_with
-from smtprelay.spool.lanes import ANY_NUMBER
-
-_ALIVE: Final = tuple(state for state in STATES if state not in FINAL)
+from smtprelay.spool.search import ALIVE, LARGEST_PAGE, Search, identified
 
 _SUMMARY: Final = (
     "d.message, d.n, d.state, d.route, d.due, d.reason, d.uncertain, d.attempt, m.sender, m.size, m.subject,"
-    " m.received, l.provider, l.key, l.blocked_reason, o.blocked_reason, m.client, m.message_id"
-)
-
-#: One state at a time: each then comes in order from an index, and stops at the limit.
-_MATCHING: Final = (
-    "SELECT {columns} FROM delivery d JOIN message m ON m.id = d.message JOIN lane l ON l.id = d.lane"
-    " LEFT JOIN lane o ON o.provider = l.provider AND o.key = ''"
-    " WHERE {where} ORDER BY d.message LIMIT ?{lock}"
+    " m.received, l.provider, l.key, l.blocked_reason, o.blocked_reason, d.ended, m.client, m.message_id"
 )
 
 
@@ -37,42 +28,18 @@ _FIRST_IN_STATE: Final = (
 )
 
 
-def matching(
-    connection: Connection,
-    selection: Selection,
-    columns: str,
-    states: Sequence[str] = STATES,
-    lock: str = "",
-    *,
-    after: str = "",
-) -> list[Sequence[Any]]:
+def found(
+    connection: Connection, selection: Selection, paces: Mapping[str, Pace], mark: str, limit: int
+) -> tuple[Found, int]:
     """
-    Return ``columns`` of the deliveries (``d``, their message ``m`` and lane ``l``) that match.
+    Return up to ``limit`` lines of one page of a search, and how many rows were looked at for it.
 
-    :param states: a bound on the states, whatever the selection says.
-    :param after: only messages whose ids come behind this one.
-    :param lock: see :class:`smtprelay.spool.connection.Locking`.
     :raises LookupError: an id of the selection names no message, or several.
+    :raises ValueError: the mark is none of ours.
     """
-    where, parameters = _where(connection, selection)
-    if after:
-        where.append("d.message > ?")
-        parameters.append(after)
-    found = []
-    for state in _states(selection, states):
-        # Spelled out, because only then a partial index is known to hold it.
-        of_state = f"d.state = '{state}'" + ("" if state in FINAL else " AND d.ended IS NULL")
-        found += connection.execute(
-            _MATCHING.format(columns=columns, where=" AND ".join([of_state, *where]), lock=lock),
-            (*parameters, selection.limit or ANY_NUMBER),
-        ).fetchall()
-    return found
-
-
-def summaries(connection: Connection, selection: Selection, paces: Mapping[str, Pace]) -> list[Summary]:
-    """Return the lines of the queue that match, the oldest first."""
-    rows = sorted(matching(connection, selection, _SUMMARY), key=lambda row: (row[0], row[1]))
-    return [_summary(connection, row, paces) for row in rows[: selection.limit]]
+    page = Search(selection=selection, columns=_SUMMARY).page(connection, mark, limit)
+    lines = [_summary(connection, row, paces) for row in page.rows[:limit]]
+    return Found(deliveries=lines, mark=page.mark), page.looked
 
 
 def details(connection: Connection, message: str, paces: Mapping[str, Pace]) -> list[Detail]:
@@ -81,16 +48,32 @@ def details(connection: Connection, message: str, paces: Mapping[str, Pace]) -> 
 
     :raises LookupError: there is no such message, or ``message`` is the beginning of several ids.
     """
-    rows = sorted(matching(connection, Selection(ids=(message,)), _SUMMARY), key=lambda row: row[1])
+    search = Search(selection=Selection(ids=(message,)), columns=_SUMMARY)
+    rows = search.page(connection, "", LARGEST_PAGE).rows
     return [
         Detail(
             summary=_summary(connection, row, paces),
-            client=json.loads(row[16]),
-            message_id=row[17],
+            client=json.loads(row[17]),
+            message_id=row[18],
             history=_history(connection, row[0], row[1]),
         )
         for row in rows
     ]
+
+
+def message_of(connection: Connection, text: str) -> tuple[str, int]:
+    """
+    Return id and size of the message whose id begins with ``text``; a ``.n`` after it does not matter.
+
+    :raises LookupError: there is none, or several are.
+    """
+    condition, parameters = identified(connection, text.partition(".")[0])
+    row: tuple[str, int] = connection.execute(
+        f"SELECT d.message, m.size FROM delivery d JOIN message m ON m.id = d.message WHERE {condition}"  # noqa: S608
+        " LIMIT 1",
+        parameters,
+    ).fetchone()
+    return row
 
 
 def lane_states(connection: Connection) -> list[LaneState]:
@@ -108,6 +91,7 @@ def lane_states(connection: Connection) -> list[LaneState]:
             due=row[4],
             blocked_until=row[5],
             blocked_reason=row[6],
+            suspended=row[5] == SUSPENDED,
         )
         for row in rows
     ]
@@ -119,7 +103,7 @@ def counts(connection: Connection) -> tuple[dict[str, int], float | None]:
         "SELECT coalesce(sum(queued), 0), coalesce(sum(active), 0), coalesce(sum(deferred), 0),"
         " coalesce(sum(held), 0) FROM lane"
     ).fetchone()
-    first = [connection.execute(_FIRST_IN_STATE, (state, state)).fetchone() for state in _ALIVE]
+    first = [connection.execute(_FIRST_IN_STATE, (state, state)).fetchone() for state in ALIVE]
     oldest = min((row[0] for row in first if row is not None), default=None)
     received = None
     if oldest is not None:
@@ -135,58 +119,9 @@ def alive(connection: Connection) -> int:
     return int(row[0])
 
 
-def _states(selection: Selection, bound: Sequence[str]) -> list[str]:
-    wanted = selection.states or (STATES if selection.ids else _ALIVE)
-    return [state for state in wanted if state in bound]
-
-
-def _where(connection: Connection, selection: Selection) -> tuple[list[str], list[Any]]:
-    where: list[str] = []
-    parameters: list[Any] = []
-    if selection.ids:
-        found = [_identified(connection, each) for each in selection.ids]
-        where.append("(" + " OR ".join(clause for clause, _ in found) + ")")
-        parameters += [value for _, values in found for value in values]
-    if selection.provider:
-        where.append("l.provider = ?")
-        parameters.append(selection.provider)
-    if selection.sender:
-        where.append("lower(m.sender) LIKE ? ESCAPE '!'")
-        parameters.append(_like(selection.sender))
-    if selection.recipient:
-        where.append(
-            "EXISTS (SELECT 1 FROM recipient r WHERE r.message = d.message AND r.n = d.n"
-            " AND lower(r.address) LIKE ? ESCAPE '!')"
-        )
-        parameters.append(_like(selection.recipient))
-    return where, parameters
-
-
-def _identified(connection: Connection, text: str) -> tuple[str, list[Any]]:
-    """Return the clause for an id as a person gives it: the beginning of a message's, perhaps with ``.n``."""
-    start, _, n = text.strip().partition(".")
-    start = canonical(start)
-    found = connection.execute(
-        "SELECT id FROM message WHERE id >= ? AND id <= ? ORDER BY id LIMIT 2", (start, last_with(start))
-    ).fetchall()
-    if not found or not start or (n and not n.isdigit()):
-        raise LookupError(f"there is no message {text!r}")
-    if len(found) > 1:
-        raise LookupError(f"several messages begin with {text!r}: {found[0][0]}, {found[1][0]}, …")
-    if n:
-        return "(d.message = ? AND d.n = ?)", [found[0][0], int(n)]
-    return "d.message = ?", [found[0][0]]
-
-
-def _like(pattern: str) -> str:
-    """Return a pattern with ``*`` for anything as one of SQL's."""
-    escaped = pattern.lower().replace("!", "!!").replace("%", "!%").replace("_", "!_")
-    return escaped.replace("*", "%")
-
-
 def _summary(connection: Connection, row: Sequence[Any], paces: Mapping[str, Pace]) -> Summary:
     (message, n, state, route, due, reason, uncertain, attempts, sender, size, subject, received, *rest) = row
-    provider, key, lane_reason, own_reason, *_ = rest
+    provider, key, lane_reason, own_reason, ended, *_ = rest
     recipients = connection.execute(
         "SELECT address, state, reason, provider_id FROM recipient"
         " WHERE message = ? AND n = ? ORDER BY position",
@@ -213,6 +148,7 @@ def _summary(connection: Connection, row: Sequence[Any], paces: Mapping[str, Pac
         reason=reason,
         waiting_for=waiting_for,
         uncertain=bool(uncertain),
+        ended=ended,
     )
 
 

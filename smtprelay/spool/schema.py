@@ -82,6 +82,13 @@ _SECOND: Final = (
     # A body that outlives its delivery, until it is swept.
     "ALTER TABLE message ADD COLUMN kept INTEGER NOT NULL DEFAULT 0",
     "CREATE INDEX message_kept ON message (finished) WHERE kept = 1",
+    # Rules that hold mail. Only what one of them holds is in the index: other mail never pays for it.
+    """CREATE TABLE hold (
+        id {serial}, sender TEXT NOT NULL, recipient TEXT NOT NULL, provider TEXT NOT NULL,
+        route TEXT NOT NULL, reason TEXT NOT NULL, who TEXT NOT NULL, made {real} NOT NULL,
+        until {real} NOT NULL, progress TEXT NOT NULL DEFAULT '', ended_by TEXT NOT NULL DEFAULT '')""",
+    "ALTER TABLE delivery ADD COLUMN hold BIGINT NOT NULL DEFAULT 0",
+    "CREATE INDEX delivery_hold ON delivery (hold, message) WHERE hold <> 0",
 )
 
 #: What each version adds to the one before it; a released entry never changes.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from smtprelay.message import Blocked, Claim, Deferred, Delivered, Failed, Outcome
-from smtprelay.queue import FINAL, Block, Settlement
+from smtprelay.queue import FINAL, SUSPENDED, Block, Settlement
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.delivered import deliver, finish, is_usual
 from smtprelay.spool.lanes import Lane
@@ -121,8 +121,10 @@ def _settle(tx: Transaction, claim: Claim, settlement: Settlement, lane: Lane, b
 
 
 def set_block(tx: Transaction, block: Block) -> None:
-    """Stop a lane, or open it again."""
+    """Stop a lane, or open it again; what an operator suspended, only an operator does."""
     lane = tx.lanes.get(block.provider, block.lane)
+    if lane.blocked_until == SUSPENDED and not block.operator:
+        return
     if block.reason:
         lane.block(block.until, storable(block.reason), tx.now)
     else:

@@ -7,6 +7,7 @@ and what was to go in ten minutes still goes in ten minutes, not after the days 
 
 from typing import Final
 
+from smtprelay.queue import SUSPENDED
 from smtprelay.spool.connection import Transaction
 
 #: A smaller step back is sat out: to look through all that waits would not be worth it. Seconds.
@@ -20,7 +21,7 @@ def shift_lanes(tx: Transaction, seconds: float) -> None:
     For the age of mail the step counts as time in which its provider was blocked.
     """
     for lane in tx.lanes.all():
-        if lane.blocked_until is not None:
+        if lane.blocked_until is not None and lane.blocked_until != SUSPENDED:
             lane.blocked_until += seconds
         if lane.blocked_since is not None:
             lane.blocked_since += seconds

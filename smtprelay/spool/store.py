@@ -10,11 +10,13 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from smtprelay.budget import Budget
 from smtprelay.interfaces import Events, Plan, Work
 from smtprelay.message import Claim, Delivery, Draft, Pace, Planned, Reply
+from smtprelay.operating import MOST_LOOKED_AT, Edited, Found, HoldRule, Prepare
 from smtprelay.queue import (
     FINAL,
     Block,
@@ -30,10 +32,11 @@ from smtprelay.queue import (
     Stock,
     Summary,
 )
-from smtprelay.spool import claim, edit, history, move, nodes, notice, query, recover, settle, step
+from smtprelay.spool import claim, history, holds, move, nodes, notice, query, recover, settle, step
 from smtprelay.spool.accept import forget_chunks
 from smtprelay.spool.admission import Admission, Floors, Space, Usage
 from smtprelay.spool.connection import Connection
+from smtprelay.spool.editing import Editing
 from smtprelay.spool.incoming import SpoolIncoming
 from smtprelay.spool.pulse import Pulse
 from smtprelay.spool.transfer import SpoolTransfer
@@ -205,18 +208,70 @@ class QueueSpool:
             self.wake()
         return ours
 
-    async def edit(self, selection: Selection, change: Edit) -> Sequence[str]:
+    async def edit(
+        self, selection: Selection, change: Edit, mark: str = "", prepare: Prepare | None = None
+    ) -> Edited:
         """See :meth:`smtprelay.interfaces.Spool.edit`."""
-        done = await self._writer.do(partial(edit.edit, selection=selection, change=change))
-        self._events(
-            "queue.edited", who=change.who, action=change.action, ids=", ".join(done), why=change.why
+        editing = Editing(
+            reader=self._reader, writer=self._writer, selection=selection, change=change, prepare=prepare
         )
-        self.wake()
-        return done
+        edited = await editing.step(mark)
+        if edited.count and not change.dry_run:
+            ids = ", ".join(edited.ids)
+            self._events("queue.edited", who=change.who, action=change.action, ids=ids, why=change.why)
+            self.wake()
+        return edited
+
+    async def search(self, selection: Selection, mark: str = "") -> Found:
+        """See :meth:`smtprelay.interfaces.Spool.search`."""
+        lines: list[Summary] = []
+        looked, left = 0, selection.limit
+        while left > 0 and looked < MOST_LOOKED_AT:
+            question = partial(query.found, selection=selection, paces=self._paces, mark=mark, limit=left)
+            found, more = await self._reader.do(question)
+            lines += found.deliveries
+            looked, mark, left = looked + more, found.mark, selection.limit - len(lines)
+            if not mark:
+                break
+        return Found(deliveries=lines, mark=mark, partial=bool(mark) and left > 0)
 
     async def list(self, selection: Selection) -> Sequence[Summary]:
         """See :meth:`smtprelay.interfaces.Spool.list`."""
-        return await self._reader.do(partial(query.summaries, selection=selection, paces=self._paces))
+        return (await self.search(selection)).deliveries
+
+    async def hold(self, rule: HoldRule) -> HoldRule:
+        """See :meth:`smtprelay.interfaces.Spool.hold`."""
+        number = await self._writer.do(partial(holds.make, rule=rule))
+        self._events("hold.made", rule=number, who=rule.who, why=rule.reason)
+        return evolve(rule, id=number)
+
+    async def unhold(self, number: int, who: str) -> HoldRule:
+        """See :meth:`smtprelay.interfaces.Spool.unhold`."""
+        return await self._writer.do(partial(holds.end, number=number, who=who))
+
+    async def holds(self) -> Sequence[HoldRule]:
+        """See :meth:`smtprelay.interfaces.Spool.holds`."""
+        return await self._reader.do(holds.rules)
+
+    async def tend(self) -> float | None:
+        """See :meth:`smtprelay.interfaces.Spool.tend`."""
+        due = await self._writer.do(holds.due)
+        if due.rule is None:
+            return due.when
+        rule = due.rule
+        if due.mark is not None:
+            edited = await self.edit(*holds.holding(rule), mark=due.mark)
+            await self._writer.do(partial(holds.proceed, number=rule.id, mark=edited.mark))
+        else:
+            edited = await self.edit(*holds.releasing(rule, due.ended_by))
+            if not edited.mark and await self._writer.do(partial(holds.drop, number=rule.id)):
+                self._events("hold.ended", rule=rule.id, who=due.ended_by or "its time is over")
+        return 0.0
+
+    async def raw(self, message: str) -> "StoredBody":
+        """See :meth:`smtprelay.interfaces.Spool.raw`."""
+        name, size = await self._reader.do(partial(query.message_of, text=message))
+        return StoredBody(self._reader, name, size)
 
     async def show(self, message: str) -> Sequence[Detail]:
         """See :meth:`smtprelay.interfaces.Spool.show`."""

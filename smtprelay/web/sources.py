@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Events, Spool
 from smtprelay.metrics import Metrics
+from smtprelay.operating import Operator
 from smtprelay.queue import Stock
 from smtprelay.transfer import Ways
 from smtprelay.version import VERSION
@@ -32,6 +33,7 @@ class Sources:
     :ivar listeners: one JSON object for each listener.
     :ivar readiness: the checks behind ``/readyz``. One that is called ``recovery`` is behind
         ``/startupz``, too: the spool is being put in order after a crash.
+    :ivar operator: what an operator may do beside changing the queue; ``None`` if nothing is delivered here.
     :ivar mailbox: what the demo's provider has taken.
     :ivar draining: what ``smtprelay drain`` turns; ``None`` where nothing can be drained.
     :ivar exposition: gives the metrics that are shown, brought up to date.
@@ -46,6 +48,7 @@ class Sources:
     readiness: Callable[[], Awaitable[Checks]]
     listeners: Callable[[], Sequence[Mapping[str, Any]]] = _no_listeners
     version: str = VERSION
+    operator: Operator | None = None
     mailbox: Mailbox | None = field(default=None)
     draining: Draining | None = field(default=None)
     ways: Ways = field(factory=Ways)

@@ -6,11 +6,14 @@ case says how one is opened.
 """
 
 from tests.behaviours.spool_accept import AcceptContract
+from tests.behaviours.spool_changes import ChangeContract
 from tests.behaviours.spool_claim import ClaimContract
+from tests.behaviours.spool_holds import HoldContract
 from tests.behaviours.spool_lanes import LaneContract
 from tests.behaviours.spool_notice import NoticeContract
 from tests.behaviours.spool_operator import OperatorContract
 from tests.behaviours.spool_room import RoomContract
+from tests.behaviours.spool_search import SearchContract
 from tests.behaviours.spool_settle import SettleContract
 from tests.behaviours.spool_transfer import TransferContract
 from tests.behaviours.spool_upkeep import UpkeepContract
@@ -26,5 +29,8 @@ class SpoolContract(
     RoomContract,
     UpkeepContract,
     TransferContract,
+    SearchContract,
+    ChangeContract,
+    HoldContract,
 ):
     """Mixed into a trial test case that has :meth:`play`."""

@@ -27,7 +27,7 @@ class OperatorContract(SpoolStories):
                 ),
             )
             edited = await spool.edit(Selection(ids=(claim.delivery.id,)), Edit(action="retry", who="ops"))
-            self.assertEqual([claim.delivery.id], list(edited))
+            self.assertEqual([claim.delivery.id], list(edited.ids))
             (again,) = (await spool.claim()).claims
             self.assertEqual(("b@example.com",), again.delivery.envelope.addresses)
             self.assertNotEqual(claim.delivery.operation_id, again.delivery.operation_id)
@@ -54,12 +54,14 @@ class OperatorContract(SpoolStories):
         async def story(spool: Spool) -> None:
             await self.send(spool)
             chosen = Selection(ids=(self.draft().id[:12],))
-            self.assertEqual(1, len(await spool.edit(chosen, Edit(action="hold", who="ops"))))
+            self.assertEqual(1, (await spool.edit(chosen, Edit(action="hold", who="ops"))).count)
             self.assertEqual([], list((await spool.claim()).claims))
             self.assertEqual(1, (await spool.stock()).states["held"])
-            self.assertEqual(1, len(await spool.edit(chosen, Edit(action="release", who="ops"))))
-            self.assertEqual(1, len(await spool.edit(chosen, Edit(action="delete", who="ops", why="spam"))))
-            self.assertEqual([], list(await spool.edit(chosen, Edit(action="delete", who="ops"))))
+            self.assertEqual(1, (await spool.edit(chosen, Edit(action="release", who="ops"))).count)
+            delete = Edit(action="delete", who="ops", why="spam")
+            self.assertEqual(1, (await spool.edit(chosen, delete)).count)
+            again = await spool.edit(chosen, delete)
+            self.assertEqual((0, {"failed": 1}), (again.count, dict(again.left)))
             (detail,) = await spool.show(self.draft().id)
             self.assertEqual(
                 [("hold", "by ops"), ("release", "by ops"), ("delete", "by ops: spam")],
@@ -75,9 +77,8 @@ class OperatorContract(SpoolStories):
         async def story(spool: Spool) -> None:
             await self.send(spool)
             (claim,) = (await spool.claim()).claims
-            self.assertEqual(
-                [], list(await spool.edit(Selection(everything=True), Edit(action="delete", who="o")))
-            )
+            edited = await spool.edit(Selection(everything=True), Edit(action="delete", who="o"))
+            self.assertEqual((0, {"under way": 1}), (edited.count, dict(edited.left)))
             self.assertTrue(await spool.settle(claim, done(claim)))
 
         return self.play(story)
@@ -90,6 +91,8 @@ class OperatorContract(SpoolStories):
             for selection, action, error in (
                 (Selection(), "delete", ValueError),
                 (Selection(everything=True), "explode", ValueError),
+                (Selection(states=("delivered",)), "retry", ValueError),
+                (Selection(everything=True), "redirect", ValueError),
                 (Selection(ids=("ZZZZ",)), "delete", LookupError),
                 (Selection(ids=("",)), "delete", LookupError),
             ):

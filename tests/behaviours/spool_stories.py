@@ -54,6 +54,7 @@ class SpoolStories:
         self,
         spool: Spool,
         *recipients: str,
+        sender: str = "scan@example.com",
         number: int = 1,
         provider: str = "main",
         lane: str = "",
@@ -61,7 +62,7 @@ class SpoolStories:
     ) -> Reply:
         """Send one message on one route."""
         recipients = recipients or ("anna@example.com",)
-        draft = self.draft(*recipients, number=number)
+        draft = self.draft(*recipients, sender=sender, number=number)
         planned = self.planned(draft, provider, lane)
         incoming = spool.incoming(draft, lambda _headers, _size: [planned])
         for start in range(0, len(body), 100_000):

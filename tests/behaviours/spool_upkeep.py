@@ -93,7 +93,7 @@ class UpkeepContract(SpoolStories):
                 self.clock.advance(1)
             await spool.sweep(9e9, limit=1)
             left = await spool.list(Selection(states=("delivered",)))
-            self.assertEqual([self.draft(number=n).id for n in (1, 3)], [line.message for line in left])
+            self.assertEqual([self.draft(number=n).id for n in (3, 1)], [line.message for line in left])
 
         return self.play(story)
 

@@ -47,11 +47,13 @@ class CommandCase(SynchronousTestCase):
 
     def run_command(self, *argv: str, stdin: io.StringIO | str = "") -> Ran:
         """Run ``smtprelay argv`` with ``stdin`` and return what came of it."""
-        out, err = io.StringIO(), io.StringIO()
+        # With bytes below, for what is no text.
+        out, err = io.TextIOWrapper(io.BytesIO(), "utf-8", newline=""), io.StringIO()
         self.patch(sys, "stdin", io.StringIO(stdin) if isinstance(stdin, str) else stdin)
         with redirect_stdout(out), redirect_stderr(err):
             status = main(argv)
-        return Ran(status, out.getvalue(), err.getvalue())
+        out.flush()
+        return Ran(status, out.buffer.getvalue().decode(), err.getvalue())
 
 
 class Asked(NamedTuple):
@@ -134,13 +136,25 @@ def summary(**changes: Any) -> dict[str, Any]:
         "reason": "429 throttled",
         "waiting_for": "",
         "uncertain": False,
+        "ended": None,
         **changes,
     }
 
 
 def queue_of(*deliveries: dict[str, Any], lanes: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
     """Return the answer to ``GET /queue``."""
-    return {"schema": "smtprelay.queue.v1", "deliveries": list(deliveries), "lanes": list(lanes)}
+    return {
+        "schema": "smtprelay.queue.v1",
+        "deliveries": list(deliveries),
+        "lanes": list(lanes),
+        "mark": "",
+        "partial": False,
+    }
+
+
+def step(*ids: str, **changes: Any) -> dict[str, Any]:
+    """Return the answer to one step of a change."""
+    return {"count": len(ids), "ids": list(ids), "left": {}, "mark": "", **changes}
 
 
 def lane(**changes: Any) -> dict[str, Any]:

@@ -101,6 +101,29 @@ class ContractTests(TestCase):
         self.assertEqual(out, f"deleted 1 delivery: {ID}.1\n")
         self.assertEqual((await self.run_command("queue", "list"))[1], "Nothing waits.\n")
 
+    async def test_history(self) -> None:
+        """What was deleted is over; every filter is understood, and a bad one is not."""
+        await self.run_command("queue", "delete", ID, "--why", "spam")
+        found = await self.parsed("history", "--error", "spam", "--newer-than", "1h", "--client", "10.0.3.*")
+        self.assertEqual([line["id"] for line in found["deliveries"]], [f"{ID}.1"])
+        self.assertEqual((await self.parsed("history", "--user", "nobody"))["deliveries"], [])
+        self.assertEqual((await self.run_command("queue", "list", "--after", "x/y"))[0], 1)
+
+    async def test_holds(self) -> None:
+        """A rule, what it holds, and its end."""
+        made = await self.parsed("queue", "hold", "--to", "*@example.com", "--for", "1h", "--reason", "x")
+        (rule,) = (await self.parsed("queue", "holds"))["holds"]
+        self.assertEqual((rule["id"], rule["count"]), (made["hold"]["id"], 1))
+        self.assertEqual((await self.run_command("queue", "unhold", str(rule["id"])))[0], 0)
+        self.assertEqual((await self.parsed("queue", "list"))["deliveries"][0]["state"], "queued")
+
+    async def test_cat(self) -> None:
+        """The message as it is stored."""
+        _, out, _ = await self.run_command("queue", "cat", ID)
+        self.assertEqual(out, "Subject: Scan\r\n\r\nHello\r\n")
+        self.assertEqual((await self.run_command("queue", "cat", "--headers", ID))[1], "Subject: Scan\r\n")
+        self.assertEqual((await self.run_command("queue", "cat", "ZZZZ"))[0], 1)
+
     async def test_status(self) -> None:
         """The state of the relay, and what keeps it from being ready."""
         _, out, _ = await self.run_command("status")

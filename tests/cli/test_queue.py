@@ -1,8 +1,10 @@
 import json
 import os
+import time
+from datetime import datetime
 from typing import Any
 
-from tests.cli.fakes import CommandCase, FakeRelay, Ran, Terminal, lane, queue_of, summary
+from tests.cli.fakes import CommandCase, FakeRelay, Ran, Terminal, lane, queue_of, step, summary
 
 QUEUE = "GET /api/v1/queue"
 
@@ -196,8 +198,9 @@ class ShowTests(CommandCase):
 class EditTests(CommandCase):
     def setUp(self) -> None:
         super().setUp()
-        verbs = ("retry", "hold", "release", "delete")
-        answers = {f"POST /api/v1/queue/{verb}": (200, {"ids": ["A.1", "B.1"]}) for verb in verbs}
+        verbs = ("retry", "hold", "release", "delete", "redirect")
+        answers = {f"POST /api/v1/queue/{verb}": (200, step("A.1", "B.1")) for verb in verbs}
+        answers[QUEUE] = (200, queue_of(summary(id="A.1"), summary(id="B.1")))
         self.relay = FakeRelay(self, answers)
 
     def edit(self, *argv: str, stdin: Any = "") -> Ran:
@@ -208,7 +211,8 @@ class EditTests(CommandCase):
         ran = self.edit("hold", "--provider", "acs", "--why", "incident 7")
         body = self.relay.asked[0].body
         self.assertEqual(self.relay.asked[0].path, "/api/v1/queue/hold")
-        self.assertEqual((body["provider"], body["why"], body["everything"]), ("acs", "incident 7", False))
+        self.assertEqual((body["provider"], body["why"]), ("acs", "incident 7"))
+        self.assertNotIn("everything", body)
         self.assertTrue(body["who"])
         self.assertEqual(ran, Ran(0, "held 2 deliveries: A.1 B.1\n", ""))
 
@@ -244,7 +248,10 @@ class EditTests(CommandCase):
         """--dry-run asks the relay what would be changed, and says so."""
         ran = self.edit("delete", "--from", "root@nas.lan", "--dry-run", stdin=Terminal())
         self.assertIs(self.relay.asked[0].body["dry_run"], True)
-        self.assertEqual(ran.out, "would delete 2 deliveries: A.1 B.1\n")
+        told, heading, *lines = ran.out.splitlines()
+        self.assertEqual(told, "would delete 2 deliveries: A.1 B.1")
+        self.assertEqual([heading.split()[0], *(line.split()[0] for line in lines)], ["ID", "A.1", "B.1"])
+        self.assertEqual(self.relay.asked[-1].query, {"id": ["A.1", "B.1"]})
 
     def test_delete_asks(self) -> None:
         """On a terminal a delete says how many it means, and does nothing without a yes."""
@@ -271,8 +278,191 @@ class EditTests(CommandCase):
 class NothingFoundTests(CommandCase):
     def test_unknown_ids(self) -> None:
         """Ids that match nothing are a failure; a filter that matches nothing is not."""
-        relay = FakeRelay(self, {"POST /api/v1/queue/retry": (200, {"ids": []})})
+        relay = FakeRelay(self, {"POST /api/v1/queue/retry": (200, step())})
         ran = self.run_command("--endpoint", relay.endpoint, "queue", "retry", "ZZ")
         self.assertEqual(ran, Ran(1, "", "smtprelay: nothing to retry: ZZ\n"))
         ran = self.run_command("--endpoint", relay.endpoint, "queue", "retry", "--state", "held")
         self.assertEqual(ran, Ran(0, "retried 0 deliveries\n", ""))
+
+
+class ChangeTests(CommandCase):
+    """What each change takes beside its filters, and what is done with a long one."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        verbs = ("retry", "hold", "release", "delete", "redirect")
+        self.answers: dict[str, tuple[int, Any]] = {
+            f"POST /api/v1/queue/{verb}": (200, step("A.1")) for verb in verbs
+        }
+        self.relay = FakeRelay(self, self.answers)
+
+    def edit(self, *argv: str) -> Ran:
+        return self.run_command("--endpoint", self.relay.endpoint, "queue", *argv)
+
+    def test_every_filter(self) -> None:
+        """Each option is the field of that name; sizes are bytes, spans are times."""
+        before = time.time()
+        self.edit(
+            "hold", "--route", "r", "--lane", "l", "--subject", "s", "--message-id", "<m@x>",
+            "--provider-id", "p", "--error", "429", "--client", "10.*", "--user", "u", "--larger", "2K",
+            "--older-than", "1d", "--since", "2026-01-02T03:04",
+        )  # fmt: skip
+        body = self.relay.asked[0].body
+        since = datetime.fromisoformat("2026-01-02T03:04").astimezone().timestamp()
+        self.assertAlmostEqual(body.pop("until"), before - 86400, places=-2)
+        for name in ("who", "why", "dry_run", "mark"):
+            del body[name]
+        texts = {"route": "r", "lane": "l", "subject": "s", "message_id": "<m@x>", "provider_id": "p"}
+        others = {"error": "429", "client": "10.*", "user": "u", "min_size": 2048, "since": since}
+        self.assertEqual(body, {**texts, **others})
+
+    def test_bad_values(self) -> None:
+        """What is no time, no span and no size is an error of usage; nothing is asked."""
+        for argv in (
+            ("--since", "yesterday"),
+            ("--since", "25:00"),
+            ("--older-than", "1y"),
+            ("--larger", "big"),
+            ("--until", ""),
+        ):
+            self.assertEqual(self.edit("hold", *argv).status, 2, argv)
+        self.assertEqual(self.edit("hold", "A", "--for", "soon").status, 2)
+        self.assertEqual(self.relay.asked, [])
+
+    def test_a_retry_at_a_time(self) -> None:
+        """--in counts from now, --at is the next time it is so late."""
+        self.edit("retry", "A", "--in", "2h")
+        self.assertAlmostEqual(self.relay.asked[-1].body["at"], time.time() + 7200, places=-2)
+        hour = datetime.fromtimestamp(time.time() - 3600).astimezone().strftime("%H:%M")
+        self.edit("retry", "A", "--at", hour)
+        self.assertAlmostEqual(self.relay.asked[-1].body["at"], time.time() + 23 * 3600, places=-3)
+
+    def test_a_redirect(self) -> None:
+        """--provider is where it goes, --from-provider the filter; the first one must be given."""
+        self.edit("redirect", "--from-provider", "acs", "--provider", "graph", "--force")
+        body = self.relay.asked[-1].body
+        self.assertEqual((body["to"], body["provider"], body["force"]), ("graph", "acs", True))
+        self.assertEqual(self.edit("redirect", "A").status, 2)
+
+    def test_a_deletion_that_is_told(self) -> None:
+        """--bounce asks for the report."""
+        self.edit("delete", "A", "--bounce", "--yes", "--reason", "spam")
+        body = self.relay.asked[-1].body
+        self.assertEqual((body["bounce"], body["why"]), (True, "spam"))
+        self.edit("delete", "A", "--yes")
+        self.assertNotIn("bounce", self.relay.asked[-1].body)
+
+    def test_what_is_left_alone_is_told(self) -> None:
+        """With the reasons; and if nothing was done for an id, that is a failure."""
+        left = {"under way": 2, "beyond the limits of graph": 1}
+        self.answers["POST /api/v1/queue/hold"] = (200, step("A.1", left=left))
+        ran = self.edit("hold", "--all")
+        self.assertEqual(
+            ran.out, "held 1 delivery: A.1\nleft alone: 2 under way, 1 beyond the limits of graph\n"
+        )
+        self.answers["POST /api/v1/queue/hold"] = (200, step(left={"held already": 1}))
+        ran = self.edit("hold", "A")
+        self.assertEqual(ran, Ran(1, "", "smtprelay: nothing to hold: 1 held already\n"))
+
+    def test_it_goes_on_to_the_end(self) -> None:
+        """A step that has a mark is followed by the next one; all of them are counted."""
+        steps = [step("A.1", mark="m1", left={"x": 1}), step("B.1", "C.1", mark="m2"), step(left={"x": 2})]
+
+        class Steps(dict[str, Any]):
+            def get(self, *_: Any) -> Any:
+                return 200, steps.pop(0)
+
+        relay = FakeRelay(self, Steps())
+        ran = self.run_command("--endpoint", relay.endpoint, "queue", "retry", "--all")
+        self.assertEqual(ran.out, "retried 3 deliveries: A.1 B.1 C.1\nleft alone: 3 x\n")
+        self.assertEqual([asked.body["mark"] for asked in relay.asked], ["", "m1", "m2"])
+
+
+class HistoryTests(CommandCase):
+    def test_what_is_over(self) -> None:
+        """Delivered and failed, the last first; a filter for one of them wins."""
+        relay = FakeRelay(self, {QUEUE: (200, queue_of())})
+        ran = self.run_command("--endpoint", relay.endpoint, "history", "--to", "a@b.c")
+        self.assertEqual(ran, Ran(0, "Nothing is known.\n", ""))
+        wanted = {
+            "state": ["delivered", "failed"],
+            "recipient": ["a@b.c"],
+            "order": ["newest"],
+            "limit": ["1000"],
+        }
+        self.assertEqual(relay.asked[0].query, wanted)
+        self.run_command("--endpoint", relay.endpoint, "history", "--state", "failed")
+        self.assertEqual(relay.asked[1].query["state"], ["failed"])
+
+    def test_a_search_goes_on(self) -> None:
+        """While not enough is found and not all was looked at, the relay is asked again; then it says so."""
+        partial = {**queue_of(summary()), "partial": True, "mark": "id/M1"}
+        relay = FakeRelay(self, {QUEUE: (200, partial)})
+        ran = self.run_command("--endpoint", relay.endpoint, "history", "--limit", "50", "-o", "ids")
+        self.assertEqual(len(relay.asked), 10)
+        self.assertEqual(relay.asked[1].query["after"], ["id/M1"])
+        self.assertEqual(relay.asked[1].query["limit"], ["49"])
+        self.assertEqual(ran.out.count("\n"), 10)
+        self.assertEqual(ran.err, "smtprelay: not all was looked at; go on with --after id/M1\n")
+
+
+class HoldTests(CommandCase):
+    def setUp(self) -> None:
+        super().setUp()
+        rule = {
+            "id": 3,
+            "sender": "",
+            "recipient": "*@gmail.com",
+            "provider": "",
+            "route": "",
+            "reason": "incident",
+            "who": "anna",
+            "made": 1.0,
+            "until": 1_800_000_000.0,
+            "count": 7,
+        }
+        self.relay = FakeRelay(
+            self,
+            {
+                "POST /api/v1/holds": (200, {"hold": rule}),
+                "GET /api/v1/holds": (200, {"holds": [rule]}),
+                "POST /api/v1/holds/3/end": (200, {"hold": rule}),
+            },
+        )
+
+    def queue(self, *argv: str) -> Ran:
+        return self.run_command("--endpoint", self.relay.endpoint, "queue", *argv)
+
+    def test_a_rule(self) -> None:
+        """--for makes the filters a rule that ends in its time."""
+        ran = self.queue("hold", "--to", "*@gmail.com", "--for", "2h", "--reason", "incident")
+        body = self.relay.asked[0].body
+        self.assertAlmostEqual(body.pop("until"), time.time() + 7200, places=-2)
+        self.assertTrue(body.pop("who"))
+        self.assertEqual(body, {"recipient": "*@gmail.com", "why": "incident"})
+        self.assertIn("hold rule 3: mail to *@gmail.com is held until 2027-", ran.out)
+
+    def test_what_a_rule_cannot_say(self) -> None:
+        """Ids, other filters, and everything are refused; and a rule cannot be tried."""
+        for argv in (
+            ("A", "--for", "1h"),
+            ("--all", "--for", "1h"),
+            ("--for", "1h"),
+            ("--subject", "x", "--from", "a", "--for", "1h"),
+            ("--from", "a", "--for", "1h", "--dry-run"),
+        ):
+            self.assertEqual(self.queue("hold", *argv).status, 2, argv)
+        self.assertEqual(self.relay.asked, [])
+
+    def test_the_rules(self) -> None:
+        """Each is a line: what it holds, until when, how much, who made it and why."""
+        _, line = self.queue("holds").out.splitlines()
+        for words in ("to *@gmail.com", "7", "anna", "incident"):
+            self.assertIn(words, line)
+        self.assertEqual(self.queue("holds", "-o", "ids").out, "3\n")
+
+    def test_a_rule_is_ended(self) -> None:
+        """By its number."""
+        ran = self.queue("unhold", "3")
+        self.assertEqual(ran.out, "ended hold rule 3: what it held is released\n")
+        self.assertEqual(self.queue("unhold", "x").status, 2)

@@ -12,8 +12,9 @@ from tests.cli.fakes import CommandCase, FakeRelay, Ran, queue_of, summary
 
 CONFIG = """
 listeners: [{{name: lan, endpoint: "tcp:2525:interface=127.0.0.1"}}]
-providers: {{local: {{type: capture, path: {folder}/captured}}}}
+providers: {{local: {{type: capture, path: {folder}/captured}}, other: {{type: capture, path: {folder}/o}}}}
 spool: {{path: {folder}}}
+routes: [{{name: default, via: [local]}}]
 """
 
 
@@ -100,6 +101,40 @@ class OfflineTests(OfflineCase):
         """A dry run names what it would change, and changes nothing."""
         self.assertEqual(self.queue("delete", "--all", "--dry-run", "-o", "ids").out.count("\n"), 2)
         self.assertEqual(self.queue("list", "-o", "ids").out.count("\n"), 2)
+
+    def test_a_rule(self) -> None:
+        """A rule holds what waits; ended it lets it go."""
+        ran = self.queue("hold", "--to", "*", "--for", "1h", "--reason", "x", "-o", "ids")
+        number = ran.out.strip()
+        self.assertEqual(self.queue("list", "--state", "held", "-o", "ids").out.count("\n"), 2)
+        self.assertIn("to *", self.queue("holds").out)
+        self.assertEqual(self.queue("unhold", number).status, 0)
+        self.assertEqual(self.queue("list", "--state", "queued", "-o", "ids").out.count("\n"), 2)
+        self.assertEqual(self.queue("holds").out, "No rule holds mail.\n")
+        self.assertEqual(self.queue("unhold", "99").status, 1)
+
+    def test_a_redirect(self) -> None:
+        """The configuration knows the provider; one that it does not have is named."""
+        self.assertEqual(self.queue("redirect", "7QK2", "--provider", "other").status, 0)
+        answer = json.loads(self.queue("list", "7QK2", "-o", "json").out)
+        self.assertEqual(answer["deliveries"][0]["provider"], "other")
+        ran = self.queue("redirect", "7QK2", "--provider", "nowhere")
+        self.assertEqual(ran.status, 1)
+        self.assertIn("there is no provider 'nowhere'", ran.err)
+
+    def test_a_deletion_that_is_told(self) -> None:
+        """The report waits in the spool for the relay to run again."""
+        self.assertEqual(self.queue("delete", "7QK2", "--bounce", "--why", "spam").status, 0)
+        answer = json.loads(self.queue("list", "--to", "scan@example.com", "-o", "json").out)
+        self.assertEqual([line["sender"] for line in answer["deliveries"]], [""])
+
+    def test_cat(self) -> None:
+        """The message as it came, or its header."""
+        put(self.folder, "7QK8CCCC00000000", body=b"A: b\r\n\r\nHello")
+        ran = self.queue("cat", "7QK8")
+        self.assertEqual((ran.status, ran.out), (0, "A: b\r\n\r\nHello"))
+        self.assertEqual(self.queue("cat", "7QK8", "--headers").out, "A: b\r\n")
+        self.assertEqual(self.queue("cat", "ZZZ").status, 1)
 
     def test_edit_while_somebody_has_the_spool(self) -> None:
         """A change of a spool that somebody has locked is refused by name: exit 69."""

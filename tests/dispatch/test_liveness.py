@@ -34,6 +34,7 @@ from smtprelay.message import (
     Window,
 )
 from smtprelay.message import Deferred as Later
+from smtprelay.operating import HoldRule
 from smtprelay.queue import Edit, NewMessage, Selection
 from smtprelay.spool.check import check
 from smtprelay.spool.memory import InlineReader
@@ -63,6 +64,9 @@ OUTCOMES = st.sampled_from(
         KeyError("bug"),
     ]
 )
+
+
+NAMES = st.sampled_from(["one", "two"])
 
 
 class LateWriter:
@@ -202,18 +206,42 @@ class Play(RuleBasedStateMachine):
     def wait(self, seconds):
         self.clock.advance(seconds)
 
-    @rule(action=st.sampled_from(["retry", "hold", "release"]))
-    def edit(self, action):
-        change = Edit(action=action, who="ops")
-        editing = self.spool.edit(Selection(states=("queued", "deferred", "held"), everything=True), change)
-        Deferred.fromCoroutine(editing)
+    @rule(action=st.sampled_from(["retry", "hold", "release", "redirect", "delete"]), name=NAMES)
+    def edit(self, action, name):
+        to = name if action == "redirect" else ""
+        change = Edit(action=action, who="ops", provider=to, bounce=action == "delete")
+        chosen = Selection(states=("queued", "deferred", "held"), everything=True)
+        self.by_hand(self.spool.edit(chosen, change, "", self.dispatcher.operator))
+
+    @rule(name=NAMES, what=st.sampled_from(["suspend", "resume", "retry"]))
+    def lane(self, name, what):
+        operator = self.dispatcher.operator
+        works = {
+            "suspend": lambda: operator.suspend(name, "ops", "x"),
+            "resume": lambda: operator.resume(name, "ops"),
+            "retry": lambda: operator.retry(name, "", "ops", force=True),
+        }
+        self.by_hand(works[what]())
+
+    @rule(recipient=st.sampled_from(["*", "1@*"]), seconds=st.sampled_from([1, 60]))
+    def hold(self, recipient, seconds):
+        until = self.clock.seconds() + seconds
+        self.by_hand(self.spool.hold(HoldRule(recipient=recipient, reason="", who="ops", until=until)))
+        self.dispatcher.operator.holds_changed()
+
+    def by_hand(self, work):
+        """Do it whenever the spool gets to it, if it can be done then."""
+        Deferred.fromCoroutine(work).addErrback(lambda failure: failure.trap(ValueError, LookupError))
 
     # --- the end
 
     def teardown(self) -> None:
         """Let everything go well from now on; what is not at its end then never will be."""
+        while self.writer.waiting:
+            self.writer.commit()
         for each in self.providers.values():
             each.verdicts.clear()
+            self.by_hand(self.dispatcher.operator.resume(each.name, "ops"))
         for _ in range(3000):
             if not self.go_on():
                 break

@@ -120,6 +120,22 @@ class PageInChromiumTests(TestCase):
 
         return Deferred.fromCoroutine(look())
 
+    def test_the_queue_is_filtered(self):
+        """What is over is looked at by a filter, and what may be done depends on the state."""
+
+        async def look() -> None:
+            dom = await self.dom(f"{self.serve()}/#/queue:failed/7QK29FMD.1")
+            for sign in (
+                'href="#/queue:failed/7QK29FMD.1"',
+                'data-testid="filter-delivered"',
+                'data-testid="do-redirect"',
+                "tell the sender",
+            ):
+                self.assertIn(sign, dom)
+            self.assertNotIn('data-testid="do-release"', dom)
+
+        return Deferred.fromCoroutine(look())
+
     def test_a_hostile_mail_reaches_nothing(self):
         """No script runs and no request leaves, whatever its HTML tries."""
         factory = Factory.forProtocol(Canary)

@@ -27,9 +27,11 @@ from smtprelay.message import (
     Uncertain,
     Window,
 )
+from smtprelay.operating import HoldRule, Prepared
 from smtprelay.queue import STATES as ALL_STATES
 from smtprelay.queue import Block, Detour, Edit, NewMessage, Selection, Settlement
 from smtprelay.spool.check import check
+from smtprelay.spool.edit import ACTS
 from smtprelay.spool.memory import open_memory
 from tests.dispatch.stage import done
 from tests.recording import Recording
@@ -214,12 +216,49 @@ class SpoolMachine(RuleBasedStateMachine):
     # --- an operator, time, the end
 
     @rule(
-        action=st.sampled_from(["retry", "hold", "release", "delete"]),
+        action=st.sampled_from(sorted(ACTS)),
         states=st.sampled_from([(), ("failed",), ("held",), ("deferred",), ("queued",)]),
+        place=PLACES,
+        later=st.sampled_from([None, 3600]),
+        force=st.booleans(),
     )
-    def edit(self, action, states):
+    def edit(self, action, states, place, later, force):
+        if states and not set(states) & set(ACTS[action].states):
+            return
         selection = Selection(states=states, everything=True)
-        done(self.spool.edit(selection, Edit(action=action, who="ops")))
+        change = Edit(
+            action=action,
+            who="ops",
+            provider=place[0] if action == "redirect" else "",
+            at=self.clock.seconds() + later if later and action == "retry" else None,
+            bounce=action == "delete",
+            force=force,
+        )
+
+        async def prepare(_delivery, _edit):
+            bounce = self.bounce() if change.bounce else None
+            if bounce is not None:
+                self.remember(bounce.draft)
+            return Prepared(lane=place[1], bounce=bounce)
+
+        done(self.spool.edit(selection, change, "", prepare))
+
+    @rule(recipient=st.sampled_from(["*", "*x@e.org", "0y@*"]), seconds=st.sampled_from([5, 3600]))
+    def hold(self, recipient, seconds):
+        until = self.clock.seconds() + seconds
+        done(self.spool.hold(HoldRule(recipient=recipient, reason="", who="ops", until=until)))
+
+    @precondition(lambda self: done(self.spool.holds()))
+    @rule(data=st.data())
+    def unhold(self, data):
+        done(self.spool.unhold(data.draw(st.sampled_from(done(self.spool.holds()))).id, "ops"))
+
+    @rule()
+    def tend(self):
+        for _ in range(100):
+            if done(self.spool.tend()) != 0.0:
+                return
+        raise AssertionError("the steps of the rules do not end")
 
     @rule(seconds=st.sampled_from([1, 30, 3600, 90_000, -10, -5000]))
     def wait(self, seconds):

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from attrs import evolve
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay import message as mail
 from smtprelay.message import (
     Claim,
     Client,
-    Deferred,
     Delivered,
+    Delivery,
     Draft,
     Envelope,
     Failed,
@@ -25,15 +27,21 @@ from smtprelay.message import (
     Recipient,
     Window,
 )
-from smtprelay.queue import STATES, Block, Detour, Edit, NewMessage, Selection, Settlement
-from smtprelay.spool import claim, export, history, imports, notice, query, recover, settle
+from smtprelay.operating import HoldRule, Prepared
+from smtprelay.queue import STATES, SUSPENDED, Block, Detour, Edit, NewMessage, Selection, Settlement
+from smtprelay.spool import claim, export, history, imports, notice, recover, settle
 from smtprelay.spool.accept import Arrival, accept, forget_chunks, store_chunk
 from smtprelay.spool.connection import Cursor, Transaction
-from smtprelay.spool.edit import edit
+from smtprelay.spool.edit import ACTS
+from smtprelay.spool.filters import _TEXTS
 from smtprelay.spool.lanes import Lanes
+from smtprelay.spool.memory import InlineReader
 from smtprelay.spool.move import move
+from smtprelay.spool.offline import now
 from smtprelay.spool.sqlite import SqliteEngine
+from smtprelay.spool.store import QueueSpool
 from smtprelay.transfer import Packed
+from tests.recording import Recording
 
 PACES = {
     "main": Pace(concurrency=2, windows=(Window(count=9, seconds=60),)),
@@ -45,13 +53,21 @@ ABOUT_ALL = (
     "SELECT coalesce(sum(queued)",
     "SELECT provider, key, queued + deferred",
     "FROM upload WHERE node",
+    "FROM hold",
+    "UPDATE hold",
     "FROM upload u LEFT JOIN node",
     "DELETE FROM node",
 )
 
 
 #: What reads all there is: one row of constants, a page, an index of just what is asked for.
-HARMLESS = ("CONSTANT ROW", "SCAN v", "SCAN page_of_", "SCAN d USING INDEX delivery_failed")
+HARMLESS = (
+    "CONSTANT ROW",
+    "SCAN v",
+    "SCAN page_of_",
+    "SCAN d USING INDEX delivery_failed",
+    "COVERING INDEX delivery_hold",
+)
 
 
 class Explaining:
@@ -106,7 +122,7 @@ class PlanTests(SynchronousTestCase):
         return self.run_one(accept, arrival, claiming=claiming)
 
     def settle(self, claimed: Claim, state: str, **more: Any) -> None:
-        settlement = Settlement(state=state, outcomes={"a@x.org": Failed("x"), "b@x.org": Deferred("x")})
+        settlement = Settlement(state=state, outcomes={"a@x.org": Failed("x"), "b@x.org": mail.Deferred("x")})
         if state == "delivered":
             outcomes = {"a@x.org": Delivered(), "b@x.org": Delivered()}
             closed = dict.fromkeys(outcomes, "delivered")
@@ -125,7 +141,9 @@ class PlanTests(SynchronousTestCase):
         self.settle(claims[0], "queued")
         self.run_one(settle.set_block, Block(provider="main", until=self.now, reason="401"))
         self.run_one(settle.set_block, Block(provider="other", lane="box", until=9e9, reason="401"))
+        self.run_one(settle.set_block, Block(provider="other", until=SUSPENDED, reason="x", operator=True))
         self.run_one(claim.claim, 4)
+        self.run_one(settle.set_block, Block(provider="other", operator=True))
         self.go_round()
         late = self.run_one(notice.overdue, 9e9, ("", 0), 2).deliveries[0]
         self.assertTrue(self.run_one(notice.notify, late.delivery, self.report()))
@@ -169,21 +187,41 @@ class PlanTests(SynchronousTestCase):
         self.assertEqual(1, self.run_one(move, detour, 10).count)
 
     def operator(self) -> None:
+        spool = QueueSpool(self, InlineReader(self.connection), PACES, Recording())
+        for name in _TEXTS:
+            now(spool.search(Selection(**{name: "*a*"})))
         for selection in (
             Selection(everything=True),
             Selection(provider="main"),
             Selection(sender="*@x.org"),
-            Selection(recipient="a@*"),
+            Selection(recipient="a@*", states=("delivered", "failed", "held"), newest=True),
             Selection(states=("failed", "held")),
+            Selection(states=("delivered",), since=1.0, until=9e9, min_size=1),
             Selection(ids=("M3",)),
             Selection(ids=("M3.1", "M4")),
         ):
-            query.summaries(self.connection, selection, PACES)
-            for action in ("hold", "release", "delete", "retry"):
-                self.run_one(edit, selection, Edit(action=action, who="ops"))
-        query.details(self.connection, "M3", PACES)
-        query.counts(self.connection)
-        query.lane_states(self.connection)
+            mark = now(spool.search(evolve(selection, limit=1))).mark
+            while mark:
+                mark = now(spool.search(evolve(selection, limit=1), mark)).mark
+            for action, act in ACTS.items():
+                change = Edit(action=action, who="ops", provider="other")
+                if not selection.states or set(selection.states) & set(act.states):
+                    now(spool.edit(selection, change, "", self.prepare))
+        now(spool.hold(HoldRule(recipient="*@x.org", who="ops", reason="", until=self.now + 5)))
+        self.accept(claiming=True)
+        now(spool.unhold(now(spool.holds())[0].id, "ops"))
+        while now(spool.tend()) is not None:
+            pass
+        now(spool.raw("M3"))
+        now(spool.show("M3"))
+        now(spool.stock())
+
+    def do(self, operation: Any) -> Deferred[Any]:
+        """Be the writer of a spool."""
+        return succeed(self.run_one(operation))
+
+    async def prepare(self, _delivery: Delivery, _edit: Edit) -> Prepared:
+        return Prepared()
 
     def test_every_statement_goes_by_an_index(self) -> None:
         """Of all that the operations execute nothing scans, but what asks for all that is there."""
@@ -217,3 +255,26 @@ class PlanTests(SynchronousTestCase):
         for plan in plans:
             self.assertIn("USING INDEX delivery_due", plan[0])
             self.assertEqual([], [step for step in plan if "TEMP B-TREE" in step])
+
+    def test_lists_come_in_order_from_an_index(self) -> None:
+        """A page of what waits, failed or is over is found without sorting and without passing over any."""
+        self.a_day()
+        pages = {sql: plan for sql, plan in self.connection.plans.items() if "OFFSET" in sql}
+        for sign, index in (
+            ("d.state = 'deferred'", "INDEX delivery_alive (state=? AND message"),
+            ("d.state = 'failed'", "INDEX delivery_failed (message"),
+            ("FROM message", "INDEX message_finished (finished"),
+        ):
+            plans = [plan for sql, plan in pages.items() if sign in sql]
+            self.assertTrue(plans, sign)
+            for plan in plans:
+                self.assertEqual(1, len(plan), plan)
+                self.assertIn(index, plan[0])
+
+    def test_what_is_over_is_found_by_its_end(self) -> None:
+        """However many wait, what was delivered is looked for among what is over."""
+        self.a_day()
+        plans = [plan for sql, plan in self.connection.plans.items() if "CROSS JOIN delivery d" in sql]
+        self.assertTrue(plans)
+        for plan in plans:
+            self.assertIn("USING INDEX message_finished", plan[0])

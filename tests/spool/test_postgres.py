@@ -257,7 +257,7 @@ class NodesTests(Shared, TestCase):
                 wait([Future()], timeout=0.3)
 
             await one._writer.do(settle_between)
-            self.assertEqual([f"{draft.id}.2"], await settling)
+            self.assertEqual([f"{draft.id}.2"], (await settling).ids)
             sql = "SELECT count(*) FROM message WHERE finished IS NULL"
             self.assertEqual((0,), await one._reader.do(lambda c: c.execute(sql).fetchone()))
 

@@ -204,13 +204,12 @@ class SqliteFileTests(OnDisk, TestCase):
             spool = await self.open()
             await self.send(spool)
             offline = open_spool(self.folder)
-            (line,) = offline.list(Selection())
+            (line,) = offline.search(Selection()).deliveries
             with self.assertRaises(SpoolBusy):
                 offline.edit(Selection(ids=(line.id,)), Edit(action="hold", who="ops"))
             await spool.close()
-            self.assertEqual(
-                [line.id], list(offline.edit(Selection(ids=(line.id,)), Edit(action="hold", who="o")))
-            )
+            edited = offline.edit(Selection(ids=(line.id,)), Edit(action="hold", who="o"))
+            self.assertEqual([line.id], edited.ids)
             self.assertEqual("held", offline.show(line.message)[0].summary.state)
             self.assertEqual(["main"], [lane.provider for lane in offline.lanes()])
             offline.close()

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from smtprelay.metrics import Metrics
+from smtprelay.operating import Edited, Found, HoldRule
 from smtprelay.queue import Attempt, Detail, Edit, LaneState, Node, RecipientState, Selection, Stock, Summary
 from smtprelay.web.access import Access
 from smtprelay.web.mailbox import Attachment, Mail
@@ -65,6 +66,10 @@ LANE = LaneState(
 
 STOCK = Stock(states={"queued": 1, "deferred": 12}, bytes=4096, free=10**9, oldest=NOW - 2460, lanes=(LANE,))
 
+RULE = HoldRule(
+    id=3, recipient="*@example.org", reason="incident", who="anna", made=NOW, until=NOW + 60, count=2
+)
+
 MAIL = Mail(
     id="op-1",
     received=NOW,
@@ -83,6 +88,43 @@ MAIL = Mail(
 )
 
 
+class FakeBody:
+    """A stored message."""
+
+    size = 24
+
+    async def chunks(self):
+        yield await self.whole()
+
+    async def whole(self) -> bytes:
+        return b"Subject: Scan\r\n\r\nhello\r\n"
+
+
+class FakeOperator:
+    """Keeps what it was asked, and raises what it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+        self.error: Exception | None = None
+
+    async def retry(self, *asked: object, **more: object) -> None:
+        self._note("retry", *asked, *more.items())
+
+    async def suspend(self, *asked: object) -> None:
+        self._note("suspend", *asked)
+
+    async def resume(self, *asked: object) -> None:
+        self._note("resume", *asked)
+
+    def holds_changed(self) -> None:
+        self._note("holds")
+
+    def _note(self, *asked: object) -> None:
+        self.asked.append(asked)
+        if self.error is not None:
+            raise self.error
+
+
 class FakeSpool:
     """A spool with one delivery; it keeps what it was asked and raises what it is told to."""
 
@@ -95,20 +137,44 @@ class FakeSpool:
         if self.error is not None:
             raise self.error
 
-    async def list(self, selection: Selection):
-        self.asked.append(selection)
+    async def search(self, selection: Selection, mark: str = ""):
+        self.asked.append((selection, mark) if mark else selection)
         self._raise()
-        return self.lines
+        return Found(deliveries=self.lines)
+
+    async def list(self, selection: Selection):
+        return (await self.search(selection)).deliveries
 
     async def show(self, message: str):
         self.asked.append(message)
         self._raise()
         return [DETAIL]
 
-    async def edit(self, selection: Selection, edit: Edit):
-        self.asked.append((selection, edit))
+    async def edit(self, selection: Selection, edit: Edit, mark: str = "", prepare: object = None):
+        self.asked.append((selection, edit, mark) if mark else (selection, edit))
         self._raise()
-        return ["7QK29FMD.1"]
+        return Edited(count=1, ids=["7QK29FMD.1"], left={"under way": 2}, mark="more" if mark else "")
+
+    async def hold(self, rule: HoldRule):
+        self.asked.append(rule)
+        self._raise()
+        return evolve(rule, id=3)
+
+    async def unhold(self, number: int, who: str):
+        self.asked.append((number, who))
+        self._raise()
+        return RULE
+
+    async def holds(self):
+        return [RULE]
+
+    async def tend(self):
+        self.asked.append("tend")
+
+    async def raw(self, message: str):
+        self.asked.append(message)
+        self._raise()
+        return FakeBody()
 
     async def nodes(self):
         return [Node(name="a", seen=NOW, draining=False)]
@@ -153,6 +219,7 @@ class Fixture:
         self.clock.advance(NOW)
         self.events = Recording()
         self.spool = FakeSpool()
+        self.operator = FakeOperator()
         self.checks: dict[str, str | None] = {"spool": None, "listener lan": None}
         sources = Sources(
             spool=self.spool,
@@ -163,6 +230,7 @@ class Fixture:
             readiness=self._readiness,
             listeners=lambda: [{"name": "lan", "endpoint": "tcp:2525"}],
             version="1.2.3",
+            operator=self.operator,
             mailbox=FakeMailbox(),
         )
         self.sources = evolve(sources, **changes)

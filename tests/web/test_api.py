@@ -3,7 +3,9 @@
 from attrs import asdict
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.operating import HoldRule
 from smtprelay.queue import Edit, Selection
+from smtprelay.web.access import Access, Token
 from tests.web.asking import DETAIL, LANE, NOW, STOCK, SUMMARY, Fixture
 
 
@@ -51,7 +53,14 @@ class QueueTests(SynchronousTestCase):
         """Each delivery and each lane as the spool gives them."""
         answer = self.fixture.get("/api/v1/queue").json
         self.assertEqual(
-            answer, {"schema": "smtprelay.queue.v1", "deliveries": [plain(SUMMARY)], "lanes": [plain(LANE)]}
+            answer,
+            {
+                "schema": "smtprelay.queue.v1",
+                "deliveries": [plain(SUMMARY)],
+                "lanes": [plain(LANE)],
+                "mark": "",
+                "partial": False,
+            },
         )
         self.assertEqual(self.fixture.spool.asked, [Selection(ids=[], states=[], limit=1000)])
 
@@ -87,10 +96,35 @@ class QueueTests(SynchronousTestCase):
             "limit=x",
             "limit=99999999999",
             "sender=a&sender=b",
+            "since=yesterday",
+            "until=nan",
+            "min_size=-1",
+            "order=oldest",
+            "everything=true",
         ):
             response = self.fixture.get(f"/api/v1/queue?{query}")
             self.assertEqual((response.status, list(response.json)), (400, ["error"]), query)
         self.assertEqual(self.fixture.spool.asked, [])
+
+    def test_every_filter(self):
+        """Each field of a selection is a parameter, numbers as numbers; a list goes on at its mark."""
+        texts = ["route", "lane", "subject", "message_id", "provider_id", "error", "client", "user"]
+        query = "&".join(f"{name}=x" for name in texts)
+        self.fixture.get(f"/api/v1/queue?{query}&since=5&until=9.5&min_size=100&order=newest&after=id/M1")
+        ((selection, mark),) = self.fixture.spool.asked
+        self.assertEqual(mark, "id/M1")
+        self.assertEqual(
+            selection,
+            Selection(
+                ids=[],
+                states=[],
+                **dict.fromkeys(texts, "x"),
+                since=5.0,
+                until=9.5,
+                min_size=100,
+                newest=True,
+            ),
+        )
 
     def test_one_message(self):
         """All its deliveries with their history."""
@@ -116,7 +150,9 @@ class EditTests(SynchronousTestCase):
                 f"/api/v1/queue/{action}",
                 {"ids": ["7QK2"], "states": ["held"], "why": "because", "who": "anna"},
             )
-            self.assertEqual(response.json, {"ids": ["7QK29FMD.1"]})
+            self.assertEqual(
+                response.json, {"count": 1, "ids": ["7QK29FMD.1"], "left": {"under way": 2}, "mark": ""}
+            )
             self.assertEqual(
                 self.fixture.spool.asked.pop(),
                 (
@@ -126,11 +162,40 @@ class EditTests(SynchronousTestCase):
             )
 
     def test_a_dry_run_only_looks(self):
-        """It answers the same ids and edits nothing."""
+        """It answers the same ids, and the spool is told that nothing is to be changed."""
         response = self.fixture.post("/api/v1/queue/delete", {"provider": "acs", "dry_run": True})
-        self.assertEqual(response.json, {"ids": ["7QK29FMD.1"]})
-        (selection,) = self.fixture.spool.asked
-        self.assertEqual(selection.provider, "acs")
+        self.assertEqual(response.json["ids"], ["7QK29FMD.1"])
+        ((selection, edit),) = self.fixture.spool.asked
+        self.assertEqual((selection.provider, edit.dry_run), ("acs", True))
+
+    def test_each_action_has_its_options(self):
+        """When a retry is due, who hears of a deletion, where a redirect goes; and the next step."""
+        for action, given, expected in (
+            ("retry", {"at": 5}, {"at": 5}),
+            ("delete", {"bounce": True}, {"bounce": True}),
+            ("redirect", {"to": "graph", "force": True}, {"provider": "graph", "force": True}),
+        ):
+            body = {"provider": "acs", "mark": "m", **given}
+            response = self.fixture.post(f"/api/v1/queue/{action}", body)
+            self.assertEqual(response.json["mark"], "more")
+            asked = self.fixture.spool.asked.pop()
+            self.assertEqual(
+                asked, (Selection(provider="acs"), Edit(action=action, who="local", **expected), "m")
+            )
+
+    def test_options_of_other_actions_are_refused(self):
+        """What an action does not take is not left out silently."""
+        for action, given in (
+            ("hold", {"at": 5}),
+            ("retry", {"bounce": True}),
+            ("retry", {"at": "soon"}),
+            ("redirect", {}),
+            ("redirect", {"to": ""}),
+            ("delete", {"rule": 3}),
+        ):
+            response = self.fixture.post(f"/api/v1/queue/{action}", {"ids": ["A"], **given})
+            self.assertEqual(response.status, 400, (action, given))
+        self.assertEqual(self.fixture.spool.asked, [])
 
     def test_everything_must_be_said(self):
         """Without a filter, or with empty ones, nothing happens unless everything is meant."""
@@ -164,3 +229,117 @@ class EditTests(SynchronousTestCase):
             self.fixture.spool.error = error
             response = self.fixture.post("/api/v1/queue/release", {"ids": ["9"]})
             self.assertEqual((response.status, response.json), (status, {"error": error.args[0]}))
+
+
+class ContentTests(SynchronousTestCase):
+    def setUp(self):
+        self.fixture = Fixture()
+
+    def test_the_stored_message(self):
+        """An operator gets it as it came, or its header; the log says who read what."""
+        response = self.fixture.get("/api/v1/queue/7QK2/message")
+        self.assertEqual((response.status, response.body), (200, b"Subject: Scan\r\n\r\nhello\r\n"))
+        self.assertEqual(response.headers["content-type"], "message/rfc822")
+        self.assertEqual(
+            self.fixture.get("/api/v1/queue/7QK2/message?part=headers").body, b"Subject: Scan\r\n"
+        )
+        read = self.fixture.events.of("queue.read")
+        self.assertEqual(
+            [(each["who"], each["id"], each["part"]) for each in read],
+            [("local", "7QK2", "message"), ("local", "7QK2", "headers")],
+        )
+
+    def test_what_is_not_there(self):
+        """A body that is gone is 404 in the spool's words, an unknown part 400; neither was read."""
+        self.assertEqual(self.fixture.get("/api/v1/queue/7QK2/message?part=x").status, 400)
+        self.fixture.spool.error = LookupError("the body is gone")
+        response = self.fixture.get("/api/v1/queue/7QK2/message")
+        self.assertEqual((response.status, response.json), (404, {"error": "the body is gone"}))
+        self.assertEqual(self.fixture.events.of("queue.read"), [])
+
+
+class HoldTests(SynchronousTestCase):
+    def setUp(self):
+        self.fixture = Fixture()
+
+    def test_the_rules(self):
+        """Each with what it holds."""
+        (rule,) = self.fixture.get("/api/v1/holds").json["holds"]
+        self.assertEqual((rule["id"], rule["recipient"], rule["count"]), (3, "*@example.org", 2))
+
+    def test_a_rule_is_made(self):
+        """It is in force when it is answered, what waits is seen to, and who asked is recorded."""
+        body = {"recipient": "*@x.org", "until": NOW + 60, "why": "incident", "who": "anna"}
+        self.assertEqual(self.fixture.post("/api/v1/holds", body).json["hold"]["id"], 3)
+        rule = HoldRule(recipient="*@x.org", until=NOW + 60, reason="incident", who="local (anna)")
+        self.assertEqual(self.fixture.spool.asked, [rule, "tend"])
+        self.assertEqual(self.fixture.operator.asked, [("holds",)])
+
+    def test_a_rule_is_ended(self):
+        """By its number; what is none is not there."""
+        self.assertEqual(self.fixture.post("/api/v1/holds/3/end", {}).status, 200)
+        self.assertEqual(self.fixture.spool.asked, [(3, "local"), "tend"])
+        for number in ("x", "-1", "9" * 40):
+            self.assertEqual(self.fixture.post(f"/api/v1/holds/{number}/end", {}).status, 404)
+
+    def test_bad_rules(self):
+        """Without an end, or with what a rule does not have, there is none."""
+        for body in ({"recipient": "*"}, {"until": "x"}, {"until": 5, "subject": "x"}):
+            self.assertEqual(self.fixture.post("/api/v1/holds", body).status, 400, body)
+        self.assertEqual(self.fixture.spool.asked, [])
+
+
+class ProviderTests(SynchronousTestCase):
+    def setUp(self):
+        self.fixture = Fixture()
+
+    def test_the_lanes(self):
+        """All of them, with what waits."""
+        self.assertEqual(self.fixture.get("/api/v1/providers").json, {"lanes": [plain(LANE)]})
+
+    def test_changes(self):
+        """Each reaches the operator's desk with who asked."""
+        for what, body in (
+            ("retry", {"lane": "box", "force": True}),
+            ("suspend", {"why": "maintenance"}),
+            ("resume", {"who": "anna"}),
+        ):
+            self.assertEqual(self.fixture.post(f"/api/v1/providers/acs/{what}", body).status, 200)
+        self.assertEqual(
+            self.fixture.operator.asked,
+            [
+                ("retry", "acs", "box", "local", ("force", True)),
+                ("suspend", "acs", "local", "maintenance"),
+                ("resume", "acs", "local (anna)"),
+            ],
+        )
+
+    def test_refusals(self):
+        """What cannot be done is 400, what is not there 404, in words."""
+        for error, status in ((ValueError("acs is not blocked"), 400), (LookupError("no provider"), 404)):
+            self.fixture.operator.error = error
+            response = self.fixture.post("/api/v1/providers/acs/retry", {})
+            self.assertEqual((response.status, response.json), (status, {"error": error.args[0]}))
+
+
+class RoleTests(SynchronousTestCase):
+    """What a viewer's token opens."""
+
+    def test_a_viewer_looks_and_changes_nothing(self):
+        """Lists, rules and lanes are for a viewer; what changes something, or is a mail, is not."""
+
+        async def verify(password: str, hashed: str) -> bool:
+            return password == hashed
+
+        fixture = Fixture(
+            access=lambda clock: Access(
+                clock, tokens=[Token(name="v", hash="pass", role="viewer")], verify=verify
+            )
+        )
+        headers = {"Authorization": "Bearer pass"}
+        for path in ("queue", "queue/7QK2", "holds", "providers"):
+            self.assertEqual(fixture.get(f"/api/v1/{path}", headers=headers).status, 200, path)
+        self.assertEqual(fixture.get("/api/v1/queue/7QK2/message", headers=headers).status, 403)
+        for path in ("queue/redirect", "holds", "holds/3/end", "providers/acs/suspend"):
+            self.assertEqual(fixture.post(f"/api/v1/{path}", {}, headers=headers).status, 403, path)
+        self.assertEqual(fixture.operator.asked, [])

@@ -5,6 +5,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.operating import Found
 from smtprelay.web.answers import MAX_BODY
 from tests.web.asking import SUMMARY, Fixture, parse
 
@@ -61,16 +62,16 @@ class RouterTests(SynchronousTestCase):
 
     def test_a_client_that_left_gets_no_answer(self):
         """Nothing is written to it, and nothing breaks, when the answer comes."""
-        answer: Deferred[list[object]] = Deferred()
+        answer: Deferred[Found] = Deferred()
 
-        async def slow(_selection: object) -> list[object]:
+        async def slow(_selection: object, _mark: str) -> Found:
             return await answer
 
-        self.fixture.spool.list = slow
+        self.fixture.spool.search = slow
         transport = self.fixture.send("GET", "/api/v1/queue")
         self.assertEqual(transport.value(), b"")
         transport.protocol.connectionLost(Failure(ConnectionDone()))
-        answer.callback([])
+        answer.callback(Found(deliveries=[]))
         self.assertEqual(transport.value(), b"")
         self.assertEqual(self.fixture.events.of("relay.warning"), [])
 

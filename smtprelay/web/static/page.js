@@ -1,7 +1,23 @@
 // The page: what it asks, when, and which view the URL's hash stands for.
-// #/mail[/id[/tab]] and #/queue[/id]; how it looks is in show.js.
+// #/mail[/id[/tab]] and #/queue[:filter][/id]; how it looks is in show.js.
 
-import { bytes, deliveryDetail, deliveryRow, duration, el, empty, laneNote, mailDetail, mailRow } from "./show.js";
+import { bytes, deliveryDetail, deliveryRow, duration, el, empty, filterBar, laneNote, mailDetail, mailRow } from "./show.js";
+
+/** What the queue can show: the query of each filter, and what is said when it finds nothing. */
+const FILTERS = {
+  waiting: ["", "Nothing waits: whatever was accepted is delivered."],
+  held: ["&state=held", "Nothing is held."],
+  failed: ["&state=failed", "Nothing has failed."],
+  delivered: ["&state=delivered", "Nothing was delivered yet, or it is forgotten already."],
+};
+
+/** What an operator may do to a delivery in each state. */
+const ACTIONS = {
+  queued: ["retry", "hold", "redirect", "delete"],
+  deferred: ["retry", "hold", "redirect", "delete"],
+  held: ["release", "redirect", "delete"],
+  failed: ["retry", "redirect"],
+};
 
 const PERIOD = 2000;
 const $ = (id) => document.getElementById(id);
@@ -35,9 +51,13 @@ function put(id, value, make) {
 }
 
 function where() {
-  const [view, id, tab] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  const [first, id, tab] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  const [view, filter] = first.split(":");
   const known = status?.mailbox ? ["mail", "queue"] : ["queue"];
-  return { view: known.includes(view) ? view : known[0], id: id || "", tab: tab || "" };
+  return {
+    view: known.includes(view) ? view : known[0], id: id || "", tab: tab || "",
+    filter: Object.hasOwn(FILTERS, filter) ? filter : "waiting",
+  };
 }
 
 function showHeader(place, mails) {
@@ -71,33 +91,54 @@ async function showMail(place, mails, mine) {
 }
 
 async function showQueue(place, mine) {
-  const { deliveries, lanes } = await ask("queue?limit=200");
+  const [query, nothing] = FILTERS[place.filter];
+  const base = place.filter === "waiting" ? "queue" : `queue:${place.filter}`;
+  const { deliveries, lanes } = await ask(`queue?limit=200${query}`);
   if (mine !== turn) return;
   const blocked = lanes.filter((lane) => lane.blocked_reason);
-  put("list", ["queue", place.id, deliveries, blocked], () => [
+  put("list", [base, place.id, deliveries, blocked], () => [
+    filterBar(Object.keys(FILTERS), place.filter),
     ...blocked.map(laneNote),
     deliveries.length
-      ? el("ul", {}, deliveries.map((one) => deliveryRow(one, one.id === place.id)))
-      : empty("Nothing waits: whatever was accepted is delivered."),
+      ? el("ul", {}, deliveries.map((one) => deliveryRow(one, one.id === place.id, base)))
+      : empty(nothing),
   ]);
   if (!place.id) return;
   const { deliveries: found } = await ask(`queue/${encodeURIComponent(place.id)}`);
   if (mine !== turn) return;
   const exact = found.filter((one) => one.summary.id === place.id);
   const all = exact.length ? exact : found; // a message's id stands for all its deliveries
-  put("detail", ["queue", place.id, all], () => [back("queue"), ...all.flatMap((one) => deliveryDetail(one, buttons(one.summary)))]);
+  const providers = [...new Set(lanes.map((lane) => lane.provider))];
+  put("detail", ["queue", place.id, all, base, providers], () =>
+    [back(base), ...all.flatMap((one) => deliveryDetail(one, buttons(one.summary, providers)))]);
 }
 
 const back = (view) => el("a", { class: "back", href: `#/${view}` }, "← back");
 
-function buttons({ id, state }) {
-  if (status.role !== "operator") return null;
-  const actions = state === "held" ? ["release", "delete"] : ["retry", "hold", "delete"];
-  return el("p", { class: "buttons" }, actions.map((action) =>
-    el("button", { type: "button", "data-testid": `do-${action}`, click: (event) => press(event.target, action, id) }, action)));
+function buttons({ id, state, provider }, providers) {
+  if (status.role !== "operator" || !ACTIONS[state]) return null;
+  const others = providers.filter((name) => name !== provider);
+  const why = el("input", { name: "why", placeholder: "why", "aria-label": "Why", maxlength: 200 });
+  const to = el("select", { name: "to", "aria-label": "Provider to redirect to" }, others.map((name) => el("option", {}, name)));
+  const bounce = el("input", { type: "checkbox", name: "bounce" });
+  const given = {
+    delete: () => ({ bounce: bounce.checked }),
+    redirect: () => ({ to: to.value }),
+  };
+  const button = (action) => el("button", {
+    type: "button", "data-testid": `do-${action}`,
+    click: (event) => press(event.target, action, { ids: [id], why: why.value || "on the page", ...given[action]?.() }),
+  }, action);
+  const beside = {
+    delete: el("label", {}, bounce, " tell the sender"),
+    redirect: to,
+  };
+  return el("div", { class: "buttons" }, why, ACTIONS[state]
+    .filter((action) => action !== "redirect" || others.length)
+    .map((action) => el("span", {}, button(action), " ", beside[action])));
 }
 
-async function press(button, action, id) {
+async function press(button, action, body) {
   if (action === "delete" && button.dataset.sure === undefined) {
     button.dataset.sure = "";
     button.textContent = "really delete?";
@@ -105,9 +146,11 @@ async function press(button, action, id) {
   }
   button.disabled = true;
   try {
-    await post(`queue/${action}`, { ids: [id], why: "on the page" });
+    const { count, left } = await post(`queue/${action}`, body);
+    if (!count) throw new Refusal(0, `not done: ${Object.keys(left).join(", ") || "it is not there any more"}`);
     if (action === "delete") location.hash = "#/queue";
   } catch (error) {
+    await refresh();
     trouble(error);
     button.disabled = false;
     return;

@@ -59,14 +59,19 @@ export function mailRow(mail, current) {
   });
 }
 
-export function deliveryRow(delivery, current) {
+export function filterBar(names, chosen) {
+  return el("nav", { class: "tabs", "aria-label": "What the queue shows" }, names.map((name) =>
+    el("a", { href: name === "waiting" ? "#/queue" : `#/queue:${name}`, "data-testid": `filter-${name}`, "aria-current": name === chosen && "true" }, name)));
+}
+
+export function deliveryRow(delivery, current, base) {
   const next = delivery.due && delivery.state === "deferred" ? ["again ", time(delivery.due)] : [];
   const why = delivery.waiting_for || delivery.reason;
   return row({
     id: delivery.id,
-    href: `#/queue/${encodeURIComponent(delivery.id)}`,
+    href: `#/${base}/${encodeURIComponent(delivery.id)}`,
     current,
-    first: [el("span", {}, chip(delivery.state), " ", el("code", {}, delivery.id)), time(delivery.received)],
+    first: [el("span", {}, chip(delivery.state), " ", el("code", {}, delivery.id)), time(delivery.ended ?? delivery.received)],
     second: [el("span", {}, address(delivery.sender), " → ", people(delivery.recipients.map((one) => one.address))),
       el("span", { class: "quiet" }, `${delivery.provider} · ${delivery.attempts} ${delivery.attempts === 1 ? "try" : "tries"}`, next.length ? " · " : "", next)],
     third: why && [el("span", { class: "why" }, why)],
@@ -75,8 +80,8 @@ export function deliveryRow(delivery, current) {
 
 export function laneNote(lane) {
   return el("p", { class: "blocked", role: "note", "data-testid": `provider-card-${lane.provider}` },
-    el("b", {}, [lane.provider, lane.lane].filter(Boolean).join(" ")), " is blocked: ", lane.blocked_reason,
-    el("span", { class: "quiet" }, ` · ${lane.waiting} waiting, tried again `, time(lane.blocked_until)));
+    el("b", {}, [lane.provider, lane.lane].filter(Boolean).join(" ")), lane.suspended ? ": " : " is blocked: ", lane.blocked_reason,
+    el("span", { class: "quiet" }, ` · ${lane.waiting} waiting`, lane.suspended ? "" : [", tried again ", time(lane.blocked_until)]));
 }
 
 function tabs(names, chosen, href) {
@@ -123,7 +128,7 @@ function history(attempts) {
     one.reason && el("div", { class: "why" }, one.reason))));
 }
 
-/** One delivery with its history; `act(action)` gives its buttons, or `null` to a viewer. */
+/** One delivery with its history, and the `buttons` of an operator, or `null`. */
 export function deliveryDetail({ summary, client, message_id: messageId, history: attempts }, buttons) {
   return [
     el("h2", {}, chip(summary.state), " ", el("code", {}, summary.id)),

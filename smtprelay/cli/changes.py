@@ -1,0 +1,249 @@
+"""
+``smtprelay queue retry`` and its like: an operator's changes, and the rules that hold mail.
+
+A change needs to know what it means: ids, a filter, or ``--all``. Ids may come on
+stdin (``-``), and none of them there means that nothing is changed.
+"""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import click
+
+from smtprelay.cli import listing, printing
+from smtprelay.cli.exits import FAILED, USAGE, CliError
+from smtprelay.cli.filters import Span, When, filters, selected
+from smtprelay.cli.options import Command, Settings, chosen
+from smtprelay.cli.source import Change, Filters, Source, Step, opened
+from smtprelay.cli.who import who
+from smtprelay.cli.words import count, moment, printable
+
+_DONE = {
+    "retry": "retried",
+    "hold": "held",
+    "release": "released",
+    "delete": "deleted",
+    "redirect": "redirected",
+}
+#: How many ids a person is told, and how many lines of what would be changed.
+_SHOWN = 10
+
+
+def _changing(command: Callable[..., Any], provider: str = "--provider") -> Callable[..., Any]:
+    """Add what every change takes; ``provider`` is the name of that filter."""
+    for option in (
+        click.option("--yes", is_flag=True, help="Do not ask."),
+        click.option("--dry-run", is_flag=True, help="Only show what would be changed."),
+        click.option("--why", "--reason", default="", metavar="TEXT", help="Recorded with each delivery."),
+        click.option("--all", "everything", is_flag=True, help="Needed when there is no id and no filter."),
+    ):
+        command = option(command)
+    return click.argument("ids", nargs=-1, metavar="[ID]... | -")(filters(command, provider))
+
+
+@click.command(cls=Command)
+@_changing
+@click.option("--at", metavar="WHEN", type=When(1), help="Not now, but then: 18:00, 2026-11-24T18:00, 2h.")
+@click.option("--in", "at", metavar="SPAN", type=When(1), help="The same as --at: 2h.")
+@click.pass_context
+def retry(ctx: click.Context, /, *, at: float | None, **given: Any) -> None:
+    """Try again now; what failed for good starts over."""
+    _carry_out(chosen(ctx), "retry", given, {} if at is None else {"at": at})
+
+
+@click.command(cls=Command)
+@_changing
+@click.option(
+    "--for", "span", metavar="SPAN", type=Span(), help="For so long, and also what comes in: a rule."
+)
+@click.pass_context
+def hold(ctx: click.Context, /, *, span: float | None, **given: Any) -> None:
+    """
+    Keep back until it is released.
+
+    With --for also what comes in, for so long: see `queue holds`.
+    """
+    if span is None:
+        _carry_out(chosen(ctx), "hold", given, {})
+    else:
+        _make_rule(chosen(ctx), given, span)
+
+
+@click.command(cls=Command)
+@_changing
+@click.pass_context
+def release(ctx: click.Context, /, **given: Any) -> None:
+    """Let go what was held."""
+    _carry_out(chosen(ctx), "release", given, {})
+
+
+@click.command(cls=Command)
+@_changing
+@click.option("--bounce", is_flag=True, help="Tell the senders, with the reason.")
+@click.pass_context
+def delete(ctx: click.Context, /, *, bounce: bool, **given: Any) -> None:
+    """Remove for good; without --bounce nobody is told."""
+    _carry_out(chosen(ctx), "delete", given, {"bounce": True} if bounce else {})
+
+
+@click.command(cls=Command)
+@partial(_changing, provider="--from-provider")
+@click.option("--provider", "to", required=True, metavar="NAME", help="The provider where it shall go.")
+@click.option("--force", is_flag=True, help="Also what may have arrived already.")
+@click.pass_context
+def redirect(ctx: click.Context, /, *, to: str, force: bool, **given: Any) -> None:
+    """
+    Send by another provider.
+
+    What is held goes there when it is released.
+    """
+    _carry_out(chosen(ctx), "redirect", given, {"to": to, "force": force})
+
+
+@click.command(cls=Command)
+@click.pass_context
+def holds(ctx: click.Context) -> None:
+    """List the rules that hold mail."""
+    settings = chosen(ctx)
+    with opened(settings) as source:
+        found = source.holds()
+    if settings.output == "json":
+        printing.as_json(found)
+    elif settings.output == "jsonl":
+        printing.as_lines(found["holds"])
+    elif settings.output == "ids":
+        for rule in found["holds"]:
+            click.echo(rule["id"])
+    elif found["holds"]:
+        printing.table(
+            ("ID", "HOLDS", "UNTIL", "COUNT", "BY", "REASON"),
+            [
+                (
+                    each["id"],
+                    _patterns(each),
+                    moment(each["until"]),
+                    each["count"],
+                    each["who"],
+                    each["reason"],
+                )
+                for each in found["holds"]
+            ],
+            settings.color,
+        )
+    else:
+        click.echo("No rule holds mail.")
+
+
+@click.command(cls=Command)
+@click.argument("number", metavar="ID", type=click.IntRange(min=1))
+@click.pass_context
+def unhold(ctx: click.Context, *, number: int) -> None:
+    """End a rule; what it held is released."""
+    settings = chosen(ctx)
+    with opened(settings) as source:
+        ended = source.unhold(number, who())
+    if settings.output == "json":
+        printing.as_json(ended)
+    else:
+        click.echo(f"ended hold rule {number}: what it held is released")
+
+
+def _carry_out(settings: Settings, action: str, given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    ids: Sequence[str] = given["ids"]
+    dry_run: bool = given["dry_run"]
+    meant = selected(given)
+    if not ids and not meant and not given["everything"]:
+        raise CliError(USAGE, f"say what to {action}: ids, a filter (--state, --from, …), or --all")
+    wanted = _from_stdin(ids)
+    if ids and not wanted:
+        # Nothing came on stdin: that is nothing, not everything.
+        _tell(settings, action, _NOTHING, dry_run=dry_run)
+        return
+    meant = selected(given, wanted) | ({"everything": True} if given["everything"] else {})
+    change = Change(action=action, who=who(), why=given["why"], dry_run=dry_run, options=options)
+    with opened(settings) as source:
+        if action == "delete" and not given["yes"] and not dry_run and sys.stdin.isatty():
+            number = _all_steps(source, meant, {**change, "dry_run": True})["count"]
+            click.confirm(f"delete {count(number, 'delivery')} for good?", abort=True, err=True)
+        done = _all_steps(source, meant, change)
+        lines = source.list({"ids": done["ids"][:_SHOWN]}) if dry_run and done["ids"] else None
+    if wanted and not done["count"]:
+        why = _left(done) or printable(" ".join(wanted[:_SHOWN]))
+        raise CliError(FAILED, f"nothing to {action}: {why}")
+    _tell(settings, action, done, dry_run=dry_run)
+    if lines is not None and settings.output == "table":
+        listing.show_lines(lines["deliveries"], settings.color)
+
+
+def _all_steps(source: Source, meant: Filters, change: Change) -> Step:
+    """Go on until the change has come to its end."""
+    step = source.edit(meant, change)
+    number, ids, left = step["count"], list(step["ids"]), Counter(step["left"])
+    while step["mark"]:
+        step = source.edit(meant, change, step["mark"])
+        number += step["count"]
+        ids += step["ids"]
+        left.update(step["left"])
+    return Step(count=number, ids=ids, left=left, mark="")
+
+
+_NOTHING = Step(count=0, ids=(), left={}, mark="")
+
+
+def _from_stdin(ids: Sequence[str]) -> Sequence[str]:
+    if "-" not in ids:
+        return ids
+    read = [line.split()[0] for line in sys.stdin if line.strip()]
+    return [*(name for name in ids if name != "-"), *read]
+
+
+def _tell(settings: Settings, action: str, done: Step, *, dry_run: bool) -> None:
+    ids = done["ids"]
+    if settings.output == "json":
+        answer = {"action": action, "dry_run": dry_run, "count": done["count"], "ids": list(ids)}
+        printing.as_json({**answer, "left": dict(done["left"])})
+    elif settings.output in {"jsonl", "ids"}:
+        for name in ids:
+            click.echo(name)
+    else:
+        verb = f"would {action}" if dry_run else _DONE[action]
+        names = f": {' '.join(ids[:_SHOWN])}{' …' if len(ids) > _SHOWN else ''}" if ids else ""
+        click.echo(f"{verb} {count(done['count'], 'delivery')}{names}")
+        if done["left"]:
+            click.echo(f"left alone: {_left(done)}")
+
+
+def _left(done: Step) -> str:
+    return ", ".join(f"{number} {printable(why)}" for why, number in done["left"].items())
+
+
+# --- rules
+
+_PATTERNS = {"sender": "from", "recipient": "to", "provider": "by provider", "route": "of route"}
+
+
+def _make_rule(settings: Settings, given: Mapping[str, Any], span: float) -> None:
+    meant = selected(given, given["ids"])
+    others = sorted(set(meant) - set(_PATTERNS))
+    if others or given["everything"] or not meant:
+        raise CliError(USAGE, "a rule takes --from, --to, --provider or --route, and nothing else; * is any")
+    if given["dry_run"]:
+        raise CliError(USAGE, "try a rule without --for: --dry-run then shows what waits")
+    rule = {**meant, "who": who(), "why": given["why"], "until": time.time() + span}
+    with opened(settings) as source:
+        made = source.hold(rule)
+    if settings.output == "json":
+        printing.as_json(made)
+    elif settings.output == "ids":
+        click.echo(made["hold"]["id"])
+    else:
+        number, until = made["hold"]["id"], moment(made["hold"]["until"])
+        click.echo(f"hold rule {number}: mail {_patterns(made['hold'])} is held until {until}")
+
+
+def _patterns(rule: Mapping[str, Any]) -> str:
+    return " ".join(f"{word} {printable(rule[name])}" for name, word in _PATTERNS.items() if rule[name])

@@ -1,0 +1,143 @@
+"""
+The options that say which deliveries are meant, the same for every command.
+
+Times are written as people think of them: ``2h`` is so long ago (or so long from now, where something is to
+happen), and a date or an hour is one of this machine's time zone.
+"""
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import click
+
+STATES: Final = ("queued", "active", "deferred", "held", "delivered", "failed")
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_SPAN: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhdw])", re.ASCII)
+_SIZE: Final = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)([kmg]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
+
+
+class Span(click.ParamType[float]):
+    """A duration like ``90s``, ``2h`` or ``1d``; becomes seconds."""
+
+    name = "span"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds."""
+        if isinstance(value, float):
+            return value
+        seconds = span_of(str(value))
+        if seconds is None:
+            self.fail(f"{value!r} is no duration like 90s, 15m, 2h or 1d", param, ctx)
+        return seconds
+
+
+class When(click.ParamType[float]):
+    """
+    A time; becomes seconds since the epoch.
+
+    :param sign: of a duration: -1 is so long ago, 1 is so long from now.
+    """
+
+    name = "when"
+
+    def __init__(self, sign: int) -> None:
+        self._sign = sign
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the time."""
+        if isinstance(value, float):
+            return value
+        seconds = span_of(str(value))
+        if seconds is not None:
+            return time.time() + self._sign * seconds
+        try:
+            return _moment(str(value).strip(), self._sign)
+        except ValueError:
+            self.fail(f"{value!r} is no time like 2h, 14:30 or 2026-11-24T14:30", param, ctx)
+
+
+class Size(click.ParamType[int]):
+    """A size like ``2M``; becomes bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the bytes."""
+        found = _SIZE.fullmatch(str(value).strip())
+        if found is None:
+            self.fail(f"{value!r} is no size like 500k or 2M", param, ctx)
+        return int(float(found[1]) * 1024 ** " kmg".index(found[2].lower() or " "))
+
+
+def span_of(text: str) -> float | None:
+    """Return a duration in seconds, or ``None`` if ``text`` is none."""
+    found = _SPAN.fullmatch(text.strip().lower())
+    return None if found is None else float(found[1]) * _UNITS[found[2]]
+
+
+def _moment(text: str, sign: int) -> float:
+    """Return a local time; an hour alone is the last one, or the next."""
+    if ":" in text[:3]:
+        now = datetime.now().astimezone()
+        hour = datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007 -- the zone is that of now
+        then = datetime.combine(now.date(), hour).astimezone().timestamp()
+        passed = (then - now.timestamp()) * sign < 0
+        return then + sign * 86400.0 * passed
+    return datetime.fromisoformat(text).astimezone().timestamp()
+
+
+#: The fields of a selection, and how a person gives them.
+_OPTIONS: Final = (
+    click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="Repeatable."),
+    click.option("--from", "sender", metavar="ADDRESS", help="Only from this sender; * is anything."),
+    click.option("--to", "recipient", metavar="ADDRESS", help="Only to this recipient."),
+    click.option("--route", metavar="NAME", help="Only of this route."),
+    click.option("--lane", metavar="KEY", help="Only in this lane of a provider."),
+    click.option("--subject", metavar="TEXT", help="A part of the subject, or a pattern with *."),
+    click.option("--message-id", metavar="ID", help="The Message-ID that the client gave."),
+    click.option("--provider-id", metavar="ID", help="The id that the provider gave."),
+    click.option("--error", metavar="TEXT", help="A part of the last error."),
+    click.option("--client", metavar="ADDRESS", help="Only from this client's IP address; * is anything."),
+    click.option("--user", metavar="NAME", help="Only from who logged in so."),
+    click.option("--larger", "min_size", metavar="SIZE", type=Size(), help="Of this size at least: 2M."),
+    click.option("--since", metavar="WHEN", type=When(-1), help="Received since: 2h, 14:30, 2026-11-24."),
+    click.option("--until", metavar="WHEN", type=When(-1), help="Received before."),
+    click.option("--older-than", "until", metavar="SPAN", type=When(-1), help="The same as --until: 1d."),
+    click.option("--newer-than", "since", metavar="SPAN", type=When(-1), help="The same as --since: 1h."),
+)
+
+FIELDS: Final = (
+    "states",
+    "sender",
+    "recipient",
+    "provider",
+    "route",
+    "lane",
+    "subject",
+    "message_id",
+    "provider_id",
+    "error",
+    "client",
+    "user",
+    "min_size",
+    "since",
+    "until",
+)
+
+
+def filters(command: Callable[..., Any], provider: str = "--provider") -> Callable[..., Any]:
+    """Add the options of all filters to a command; ``provider`` is how that one is called."""
+    by_provider = click.option(provider, "provider", metavar="NAME", help="Only what goes to this provider.")
+    for option in reversed((*_OPTIONS[:3], by_provider, *_OPTIONS[3:])):
+        command = option(command)
+    return command
+
+
+def selected(given: Mapping[str, Any], ids: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what is given of the fields of a selection."""
+    chosen = {name: given[name] for name in FIELDS if given.get(name)}
+    return {"ids": list(ids), **chosen} if ids else chosen

@@ -1,0 +1,94 @@
+"""
+``smtprelay providers``: the lanes to the providers, and an operator's hand on them.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from smtprelay.cli import place, printing
+from smtprelay.cli.options import Group, Settings, chosen
+from smtprelay.cli.source import API
+from smtprelay.cli.who import who
+from smtprelay.cli.words import clock
+
+
+@click.group(cls=Group)
+def providers() -> None:
+    """See, suspend and resume providers."""
+
+
+@providers.command("list")
+@click.pass_context
+def list_(ctx: click.Context) -> None:
+    """List the lanes of all providers, and what waits in them."""
+    settings = chosen(ctx)
+    answer = place.client(settings, os.environ).get(f"{API}/providers")
+    if settings.output == "json":
+        printing.as_json(answer)
+    elif settings.output == "jsonl":
+        printing.as_lines(answer["lanes"])
+    else:
+        now = time.time()
+        headings = ("PROVIDER", "LANE", "STATE", "ACTIVE", "WAITING", "REASON")
+        printing.table(headings, [_row(lane, now) for lane in answer["lanes"]], settings.color)
+
+
+@providers.command()
+@click.argument("name")
+@click.argument("lane", default="")
+@click.option("--force", is_flag=True, help="Also if the provider asked us to wait.")
+@click.pass_context
+def retry(ctx: click.Context, *, name: str, lane: str, force: bool) -> None:
+    """Try a blocked provider, or one lane of it, now."""
+    _post(chosen(ctx), name, "retry", {"lane": lane, "force": force}, "is tried now")
+
+
+@providers.command()
+@click.argument("name")
+@click.option("--why", "--reason", default="", metavar="TEXT", help="Told with all that waits for it.")
+@click.pass_context
+def suspend(ctx: click.Context, *, name: str, why: str) -> None:
+    """
+    Send nothing to a provider until it is resumed.
+
+    Mail whose route has another provider goes on there, all other mail waits.
+    """
+    _post(chosen(ctx), name, "suspend", {"why": why}, "is suspended")
+
+
+@providers.command()
+@click.argument("name")
+@click.pass_context
+def resume(ctx: click.Context, *, name: str) -> None:
+    """Let a suspended provider run again."""
+    _post(chosen(ctx), name, "resume", {}, "runs again")
+
+
+def _post(settings: Settings, name: str, what: str, body: Mapping[str, Any], told: str) -> None:
+    path = f"{API}/providers/{quote(name, safe='')}/{what}"
+    answer = place.client(settings, os.environ).post(path, {**body, "who": who()})
+    if settings.output == "json":
+        printing.as_json(answer)
+    else:
+        click.echo(" ".join(filter(None, (name, body.get("lane"), told))))
+
+
+def _row(lane: Mapping[str, Any], now: float) -> tuple[object, ...]:
+    state = "ok"
+    if lane["suspended"]:
+        state = "suspended"
+    elif lane["blocked_until"] is not None:
+        state = f"blocked until {clock(lane['blocked_until'], now)}"
+    return (
+        lane["provider"],
+        lane["lane"] or "–",
+        state,
+        lane["active"],
+        lane["waiting"],
+        lane["blocked_reason"],
+    )

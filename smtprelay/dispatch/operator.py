@@ -1,0 +1,126 @@
+"""
+An operator's hand on what the spool alone cannot know: providers, their lanes, and who is written to.
+
+The spool carries out the changes; here each of them is prepared: the lane that a redirected mail goes in,
+and the bounce of one that is deleted. What stops or opens a lane by hand is here, too.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from attrs import evolve
+
+from smtprelay.dispatch.failover import fits
+from smtprelay.dispatch.lanes import ASKED_TO_WAIT, Lanes
+from smtprelay.dispatch.postmaster import Postmaster
+from smtprelay.interfaces import Events, Provider, Spool
+from smtprelay.message import Claim, Delivery, Failed
+from smtprelay.operating import Prepared
+from smtprelay.queue import SUSPENDED, Block, Edit, LaneState, NewMessage
+
+#: Other or undefined security or policy status (RFC 3463 §3.8).
+_REMOVED: Final = "5.7.0"
+
+_NOTHING: Final = Prepared()
+
+
+class OperatorDesk:
+    """
+    See :class:`smtprelay.interfaces.Operator`.
+
+    :param lanes: what this process knows of stopped lanes.
+    :param seconds: gives the time, since the epoch.
+    :param wake: has the spool asked for what may go now.
+    :param holds_changed: see there.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        providers: Mapping[str, Provider],
+        postmaster: Postmaster,
+        lanes: Lanes,
+        *,
+        seconds: Callable[[], float],
+        events: Events,
+        wake: Callable[[], None],
+        holds_changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._spool = spool
+        self._providers = providers
+        self._postmaster = postmaster
+        self._lanes = lanes
+        self._seconds = seconds
+        self._events = events
+        self._wake = wake
+        self.holds_changed = holds_changed
+
+    async def __call__(self, delivery: Delivery, edit: Edit) -> Prepared:
+        """See :class:`smtprelay.interfaces.Prepare`."""
+        if edit.action == "redirect":
+            return self._redirected(delivery, edit.provider)
+        if edit.action == "delete" and edit.bounce:
+            return Prepared(bounce=await self._bounce(delivery, edit))
+        return _NOTHING
+
+    async def retry(self, provider: str, lane: str, who: str, *, force: bool = False) -> None:
+        """See :meth:`smtprelay.interfaces.Operator.retry`."""
+        state = await self._lane(provider, lane)
+        name = f"{provider} {lane}".rstrip()
+        if state.suspended:
+            raise ValueError(f"{name} is suspended: resume it")
+        if state.blocked_until is None:
+            raise ValueError(f"{name} is not blocked")
+        if state.blocked_reason.startswith(ASKED_TO_WAIT) and not force:
+            raise ValueError(f"{name} {state.blocked_reason} (--force tries it all the same)")
+        block = Block(provider=provider, lane=lane, until=self._seconds(), reason=state.blocked_reason)
+        await self._change(block, "retry", who, state.blocked_reason)
+
+    async def suspend(self, provider: str, who: str, why: str) -> None:
+        """See :meth:`smtprelay.interfaces.Operator.suspend`."""
+        self._configured(provider)
+        reason = f"suspended by {who}" + (f": {why}" if why else "")
+        block = Block(provider=provider, until=SUSPENDED, reason=reason, operator=True)
+        await self._change(block, "suspend", who, why)
+
+    async def resume(self, provider: str, who: str) -> None:
+        """See :meth:`smtprelay.interfaces.Operator.resume`."""
+        state = await self._lane(provider, "")
+        if not state.suspended:
+            raise ValueError(f"{provider} is not suspended")
+        await self._change(Block(provider=provider, operator=True), "resume", who, state.blocked_reason)
+
+    def _configured(self, name: str) -> Provider:
+        provider = self._providers.get(name)
+        if provider is None:
+            raise LookupError(f"there is no provider {name!r}: {', '.join(self._providers)}")
+        return provider
+
+    async def _lane(self, provider: str, lane: str) -> LaneState:
+        self._configured(provider)
+        for each in (await self._spool.stock()).lanes:
+            if (each.provider, each.lane) == (provider, lane):
+                return each
+        raise LookupError(f"{provider} has no lane {lane!r}" if lane else f"{provider} has had no mail yet")
+
+    async def _change(self, block: Block, action: str, who: str, why: str) -> None:
+        await self._spool.block(block)
+        self._events(
+            "lane.changed", provider=block.provider, lane=block.lane, action=action, who=who, why=why
+        )
+        self._wake()
+
+    def _redirected(self, delivery: Delivery, name: str) -> Prepared:
+        provider = self._configured(name)
+        if delivery.provider == name:
+            return Prepared(refusal=f"goes to {name} already")
+        if not fits(delivery, provider.limits):
+            return Prepared(refusal=f"beyond the limits of {name}")
+        return Prepared(lane=provider.lane(delivery.envelope))
+
+    async def _bounce(self, delivery: Delivery, edit: Edit) -> NewMessage | None:
+        why = edit.why or "no reason was given"
+        report = {address: Failed(why, _REMOVED) for address in delivery.envelope.addresses}
+        # Nobody but the operator said so.
+        told = Claim(delivery=evolve(delivery, provider="the operator"), node="", attempt=0)
+        return await self._postmaster.bounce(told, report, self._spool.body(delivery), self._seconds())

@@ -1,0 +1,50 @@
+"""
+The parts of the relay that an operator's change needs while the relay does not run.
+
+Where a redirected mail goes and how a bounce is written, the providers and the routes decide: they are
+built as for the relay, but for a reactor that never runs, so nothing is connected.
+"""
+
+from collections.abc import Callable
+
+from twisted.internet.task import Clock
+
+from smtprelay.config.model import Config
+from smtprelay.dispatch.lanes import Lanes
+from smtprelay.dispatch.operator import OperatorDesk
+from smtprelay.dispatch.postmaster import Postmaster
+from smtprelay.interfaces import Spool
+from smtprelay.policy.route import Router
+from smtprelay.service.listeners import rule
+from smtprelay.service.post import Post, bounce_settings
+from smtprelay.service.providers import Workshop, build_providers
+from smtprelay.spool.identity import new_id
+
+
+def build_desk(
+    config: Config, spool: Spool, seconds: Callable[[], float], random_bits: Callable[[int], int]
+) -> OperatorDesk:
+    """Return what prepares an operator's changes of ``spool``."""
+    clock = Clock()
+    clock.advance(seconds())
+    workshop = Workshop(reactor=clock, events=_silence, defer_to_thread=_nowhere, hostname=config.hostname)
+    providers = build_providers(config, workshop)
+    router = Router([rule(route) for route in config.routes], providers)
+    post = Post(config, router, providers, lambda: new_id(seconds(), random_bits), clock)
+    return OperatorDesk(
+        spool,
+        providers,
+        Postmaster(bounce_settings(config, providers), post),
+        Lanes(_silence),
+        seconds=seconds,
+        events=_silence,
+        wake=lambda: None,
+    )
+
+
+def _silence(_event: str, /, **_fields: object) -> None:
+    """Nobody listens."""
+
+
+def _nowhere(function: object, *_arguments: object) -> None:
+    raise AssertionError(f"{function}: the relay does not run")

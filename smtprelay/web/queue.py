@@ -1,0 +1,188 @@
+"""
+The queue under ``/api/v1``: looking, changing, the rules that hold mail, and the providers' lanes.
+
+Long lists are written in slices, so that they do not hold up the mail; a change of many deliveries is
+answered step by step: whoever asked goes on with the ``mark`` of the answer, or stops.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+from cattrs import Converter
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from smtprelay import headers
+from smtprelay.interfaces import Body, Spool
+from smtprelay.operating import HoldRule, Operator
+from smtprelay.web.answers import Answer, Asked, Problem, json_answer
+from smtprelay.web.asked import FLAG, NUMBER, TEXT, changed, checked, listed
+from smtprelay.web.router import Action, Route
+from smtprelay.web.sources import Sources
+
+#: The version of the queue's JSON.
+SCHEMA: Final = "smtprelay.queue.v1"
+
+ACTIONS: Final = ("retry", "hold", "release", "delete", "redirect")
+
+#: How many deliveries are written at a time.
+SLICE: Final = 200
+
+# cattrs' generated code takes a tenth of the time of attrs.asdict.
+plain: Final = Converter().unstructure
+
+
+def queue_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
+    """Return the routes of the queue."""
+
+    async def listing(asked: Asked) -> Answer:
+        found = await spool.search(*listed(asked.query))
+        deliveries = await _slices(found.deliveries, sources.clock)
+        rest = {"lanes": plain((await spool.stock()).lanes), "mark": found.mark, "partial": found.partial}
+        more = json.dumps(rest)[1:]
+        return Answer(body=f'{{"schema":"{SCHEMA}","deliveries":[{deliveries}],{more}'.encode())
+
+    async def show(asked: Asked) -> Answer:
+        return json_answer({"schema": SCHEMA, "deliveries": plain(await spool.show(asked.path["id"]))})
+
+    async def raw(asked: Asked) -> Answer:
+        part = asked.query.get("part", ["message"])[0]
+        if part not in _PARTS:
+            raise Problem(400, f"part is one of {', '.join(_PARTS)}")
+        body = await _PARTS[part](await spool.raw(asked.path["id"]))
+        sources.events("queue.read", who=asked.who, id=asked.path["id"], part=part)
+        return Answer(body=body, type="message/rfc822", headers={"Content-Disposition": "attachment"})
+
+    def editing(action: str) -> Route:
+        async def edit(asked: Asked) -> Answer:
+            selection, change, mark = changed(asked, action)
+            return json_answer(plain(await spool.edit(selection, change, mark, sources.operator)))
+
+        return Route("POST", f"/api/v1/queue/{action}", _answering(edit), "operator")
+
+    return [
+        Route("GET", "/api/v1/queue", _answering(listing)),
+        Route("GET", "/api/v1/queue/{id}", _answering(show)),
+        Route("GET", "/api/v1/queue/{id}/message", _answering(raw), "operator"),
+        *(editing(action) for action in ACTIONS),
+        *_hold_routes(spool, sources.operator),
+        *([] if sources.operator is None else _provider_routes(spool, sources.operator)),
+    ]
+
+
+def _hold_routes(spool: Spool, operator: Operator | None) -> Sequence[Route]:
+    async def holds(_asked: Asked) -> Answer:
+        return json_answer({"holds": plain(await spool.holds())})
+
+    async def hold(asked: Asked) -> Answer:
+        wanted = checked(asked.json(), _RULE)
+        if "until" not in wanted:
+            raise Problem(400, "until must be when the rule ends, in seconds since the epoch")
+        given = {name: wanted[name] for name in _PATTERNS if name in wanted}
+        rule = HoldRule(
+            **given,
+            reason=wanted.get("why", ""),
+            who=asked.signed(wanted.get("who", "")),
+            until=float(wanted["until"]),
+        )
+        return await tended(await spool.hold(rule))
+
+    async def unhold(asked: Asked) -> Answer:
+        wanted = checked(asked.json(), {"who": TEXT})
+        number = asked.path["id"]
+        if not number.isascii() or not number.isdigit() or len(number) > _DIGITS:
+            raise Problem(404, f"there is no hold rule {number}")
+        return await tended(await spool.unhold(int(number), asked.signed(wanted.get("who", ""))))
+
+    async def tended(rule: HoldRule) -> Answer:
+        # The first step, so that what lies in a small queue is held when this is answered.
+        await spool.tend()
+        if operator is not None:
+            operator.holds_changed()
+        return json_answer({"hold": plain(rule)})
+
+    return [
+        Route("GET", "/api/v1/holds", _answering(holds)),
+        Route("POST", "/api/v1/holds", _answering(hold), "operator"),
+        Route("POST", "/api/v1/holds/{id}/end", _answering(unhold), "operator"),
+    ]
+
+
+def _provider_routes(spool: Spool, operator: Operator) -> Sequence[Route]:
+    async def lanes(_asked: Asked) -> Answer:
+        return json_answer({"lanes": plain((await spool.stock()).lanes)})
+
+    async def retry(asked: Asked) -> Answer:
+        wanted = checked(asked.json(), {"who": TEXT, "lane": TEXT, "force": FLAG})
+        name, lane, force = asked.path["name"], wanted.get("lane", ""), wanted.get("force", False)
+        await operator.retry(name, lane, asked.signed(wanted.get("who", "")), force=force)
+        return json_answer({"provider": name, "lane": lane})
+
+    async def suspend(asked: Asked) -> Answer:
+        wanted = checked(asked.json(), {"who": TEXT, "why": TEXT})
+        await operator.suspend(asked.path["name"], asked.signed(wanted.get("who", "")), wanted.get("why", ""))
+        return json_answer({"provider": asked.path["name"]})
+
+    async def resume(asked: Asked) -> Answer:
+        wanted = checked(asked.json(), {"who": TEXT})
+        await operator.resume(asked.path["name"], asked.signed(wanted.get("who", "")))
+        return json_answer({"provider": asked.path["name"]})
+
+    changes: Sequence[tuple[str, Action]] = (("retry", retry), ("suspend", suspend), ("resume", resume))
+    return [
+        Route("GET", "/api/v1/providers", _answering(lanes)),
+        *(
+            Route("POST", f"/api/v1/providers/{{name}}/{what}", _answering(do), "operator")
+            for what, do in changes
+        ),
+    ]
+
+
+_PATTERNS: Final = ("sender", "recipient", "provider", "route")
+_RULE: Final = {**dict.fromkeys((*_PATTERNS, "who", "why"), TEXT), "until": NUMBER}
+
+#: Of the number of a rule.
+_DIGITS: Final = 18
+
+
+async def _whole(body: Body) -> bytes:
+    return await body.whole()
+
+
+async def _headers(body: Body) -> bytes:
+    """The first piece holds them, as it does for who routes."""
+    return headers.block(await anext(body.chunks(), b""))
+
+
+_PARTS: Final[dict[str, Callable[[Body], Awaitable[bytes]]]] = {"message": _whole, "headers": _headers}
+
+
+def _answering(action: Action) -> Action:
+    """Let ``action`` answer 404 for what is not there, and 400 for what cannot be done."""
+
+    async def answer(asked: Asked) -> Answer:
+        try:
+            return await action(asked)
+        except LookupError as error:
+            raise Problem(404, _sentence(error)) from None
+        except ValueError as error:
+            raise Problem(400, _sentence(error)) from None
+
+    return answer
+
+
+def _sentence(error: Exception) -> str:
+    return str(error.args[0]) if error.args else type(error).__name__
+
+
+async def _slices(values: Sequence[Any], clock: IReactorTime) -> str:
+    """Return ``values`` as the inside of a JSON list, letting the reactor turn between slices."""
+    parts = []
+    for start in range(0, len(values), SLICE):
+        if start:
+            turn: Deferred[None] = Deferred()
+            clock.callLater(0, turn.callback, None)
+            await turn
+        parts.append(json.dumps(plain(values[start : start + SLICE]))[1:-1])
+    return ",".join(parts)

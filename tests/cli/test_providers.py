@@ -1,0 +1,51 @@
+from tests.cli.fakes import CommandCase, FakeRelay, Ran, lane
+
+
+class ProvidersTests(CommandCase):
+    def setUp(self) -> None:
+        super().setUp()
+        lanes = [
+            {**lane(), "suspended": False},
+            {
+                **lane(provider="graph", lane="box", blocked_until=1.8e9, blocked_reason="401"),
+                "suspended": False,
+            },
+            {
+                **lane(provider="ses", blocked_until=2.5e11, blocked_reason="suspended by x"),
+                "suspended": True,
+            },
+        ]
+        answers = {f"POST /api/v1/providers/acs/{what}": (200, {}) for what in ("suspend", "resume", "retry")}
+        answers = {name: (200, {"provider": "acs"}) for name in answers}
+        self.relay = FakeRelay(self, {"GET /api/v1/providers": (200, {"lanes": lanes}), **answers})
+
+    def providers(self, *argv: str) -> Ran:
+        return self.run_command("--endpoint", self.relay.endpoint, "providers", *argv)
+
+    def test_list(self) -> None:
+        """Each lane with its state and why."""
+        _, first, second, third = self.providers("list").out.splitlines()
+        self.assertRegex(first, r"^acs +– +ok +0 +12")
+        self.assertRegex(second, r"^graph +box +blocked until .* 401$")
+        self.assertRegex(third, r"^ses +– +suspended +0 +12 +suspended by x$")
+
+    def test_changes(self) -> None:
+        """Each is asked of the relay, with who and why, and told."""
+        self.assertEqual(self.providers("suspend", "acs", "--reason", "x").out, "acs is suspended\n")
+        self.assertEqual(self.providers("resume", "acs").out, "acs runs again\n")
+        self.assertEqual(self.providers("retry", "acs", "box", "--force").out, "acs box is tried now\n")
+        suspend, resume, retry = [asked.body for asked in self.relay.asked]
+        self.assertEqual(suspend["why"], "x")
+        self.assertTrue(resume["who"])
+        self.assertEqual((retry["lane"], retry["force"]), ("box", True))
+
+    def test_a_refusal(self) -> None:
+        """The relay's sentence is told: exit 1."""
+        answers = {"POST /api/v1/providers/acs/retry": (400, {"error": "acs is not blocked"})}
+        relay = FakeRelay(self, answers)
+        ran = self.run_command("--endpoint", relay.endpoint, "providers", "retry", "acs")
+        self.assertEqual(ran, Ran(1, "", "smtprelay: acs is not blocked\n"))
+
+    def test_without_a_relay(self) -> None:
+        """Providers are the relay's: nobody there is exit 69."""
+        self.assertEqual(self.run_command("--endpoint", self.mktemp(), "providers", "list").status, 69)

@@ -1,0 +1,227 @@
+"""An operator's hand on lanes, and on mail that needs a provider or a letter for it."""
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.dispatch.tending import Tending
+from smtprelay.message import Blocked, Limits
+from smtprelay.message import Deferred as Later
+from smtprelay.operating import HoldRule
+from smtprelay.queue import Edit, Selection
+from smtprelay.testing.provider import ScriptedProvider
+from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done
+from tests.recording import Recording
+
+
+def change(stage: Stage, action: str, **more: object):
+    """Carry out a change of everything, as the API does."""
+    edit = Edit(action=action, who="ops", **more)
+    return done(stage.spool.edit(Selection(everything=True), edit, "", stage.dispatcher.operator))
+
+
+class RedirectTests(DispatcherTestCase):
+    def test_it_goes_where_the_provider_wants_it(self) -> None:
+        """In the lane that the provider names, at once."""
+        one, two = ScriptedProvider("one", [Later("busy")]), ScriptedProvider("two")
+        stage = self.stage(one, two)
+        stage.accept()
+        self.assertEqual(change(stage, "redirect", provider="two").count, 1)
+        self.assertEqual([delivery.message for delivery, _ in two.sent], ["M1"])
+
+    def test_limits(self) -> None:
+        """What the provider cannot take stays, and why is told."""
+        one, two = ScriptedProvider("one", [Later("busy")]), ScriptedProvider("two")
+        two.limits = Limits(size=10)
+        stage = self.stage(one, two)
+        stage.accept()
+        edited = change(stage, "redirect", provider="two")
+        self.assertEqual((edited.count, edited.left), (0, {"beyond the limits of two": 1}))
+        edited = change(stage, "redirect", provider="one")
+        self.assertEqual((edited.count, edited.left), (0, {"goes to one already": 1}))
+
+    def test_an_unknown_provider(self) -> None:
+        """It is named, with those that are there; nothing moves."""
+        stage = self.stage(ScriptedProvider("one", [Later("busy")]))
+        stage.accept()
+        edit = Edit(action="redirect", provider="tow", who="ops")
+        work = stage.spool.edit(Selection(everything=True), edit, "", stage.dispatcher.operator)
+        failure = self.failureResultOf(Deferred.fromCoroutine(work), LookupError)
+        self.assertIn("there is no provider 'tow': one", str(failure.value))
+
+
+class DeleteTests(DispatcherTestCase):
+    def test_the_sender_is_told(self) -> None:
+        """In the usual report, with the operator's reason as his own words."""
+        stage = self.stage(ScriptedProvider("one", [Later("busy")]))
+        stage.accept("a@x.org", "b@x.org")
+        change(stage, "delete", bounce=True, why="spam run")
+        (posted,) = stage.posted
+        self.assertEqual(posted.draft.envelope.addresses, ("scan@example.com",))
+        for words in (b"the operator said: spam run", b"a@x.org", b"b@x.org", b"Status: 5.7.0"):
+            self.assertIn(words, posted.body)
+
+    def test_nobody_is_told_of_a_bounce(self) -> None:
+        """A mail from nobody is deleted without a word."""
+        stage = self.stage(ScriptedProvider("one", [Later("busy")]))
+        stage.accept(sender="")
+        self.assertEqual(change(stage, "delete", bounce=True).count, 1)
+        self.assertEqual(stage.posted, [])
+
+
+class LaneTests(DispatcherTestCase):
+    def operator(self, stage: Stage):
+        return stage.dispatcher.operator
+
+    def refusal(self, work, kind: type[Exception] = ValueError) -> str:
+        return str(self.failureResultOf(Deferred.fromCoroutine(work), kind).value)
+
+    def test_a_blocked_lane_is_tried_now(self) -> None:
+        """The probe does not wait for its time; what waits goes when it says that the lane works."""
+        one = ScriptedProvider("one", [Blocked("401")])
+        stage = self.stage(one)
+        stage.accept()
+        self.assertEqual(len(one.sent), 1)
+        done(self.operator(stage).retry("one", "", "ops"))
+        stage.clock.advance(1)
+        self.assertEqual(len(one.sent), 2)
+        (told,) = stage.events.of("lane.changed")
+        self.assertEqual((told["action"], told["who"], told["why"]), ("retry", "ops", "401"))
+
+    def test_a_pause_is_respected(self) -> None:
+        """A provider that asked us to wait is only asked before if that is forced."""
+        one = ScriptedProvider("one", [Later("429", retry_after=600.0)])
+        stage = self.stage(one)
+        stage.accept()
+        stage.accept()
+        self.assertEqual(len(one.sent), 1)
+        self.assertIn("asked to wait", self.refusal(self.operator(stage).retry("one", "", "ops")))
+        done(self.operator(stage).retry("one", "", "ops", force=True))
+        stage.clock.advance(1)
+        self.assertEqual([delivery.message for delivery, _ in one.sent], ["M1", "M2"])
+
+    def test_what_is_not_there_or_runs(self) -> None:
+        """Each refusal says why."""
+        stage = self.stage(ScriptedProvider("one"))
+        stage.accept()
+        operator = self.operator(stage)
+        self.assertIn("not blocked", self.refusal(operator.retry("one", "", "ops")))
+        self.assertIn("no lane 'box'", self.refusal(operator.retry("one", "box", "ops"), LookupError))
+        self.assertIn("no provider", self.refusal(operator.suspend("two", "ops", ""), LookupError))
+        self.assertIn("not suspended", self.refusal(operator.resume("one", "ops")))
+
+    def test_a_suspended_provider_gets_nothing(self) -> None:
+        """Not after days, not by a restart and not by a probe, until it is resumed."""
+        one = ScriptedProvider("one")
+        stage = self.stage(one)
+        done(self.operator(stage).suspend("one", "ops", "maintenance"))
+        stage.accept()
+        stage.clock.advance(7 * 86400)
+        stage.dispatcher.stop(1)
+        stage.restart()
+        stage.clock.advance(86400)
+        self.assertEqual(one.sent, [])
+        self.assertEqual("suspended by ops: maintenance", stage.summary("M1").waiting_for)
+        self.assertIn("resume it", self.refusal(self.operator(stage).retry("one", "", "ops", force=True)))
+        done(self.operator(stage).resume("one", "ops"))
+        stage.clock.advance(1)
+        self.assertEqual(len(one.sent), 1)
+
+    def test_a_clock_that_is_put_does_not_resume_it(self) -> None:
+        """However the clock is put, a suspended provider stays so."""
+        one = ScriptedProvider("one")
+        stage = self.stage(one)
+        done(self.operator(stage).suspend("one", "ops", ""))
+        stage.accept()
+        for seconds in (90_000.0, -180_000.0):
+            stage.clock.rightNow += seconds
+            stage.dispatcher.stepped(seconds)
+            stage.clock.advance(1)
+        self.assertEqual([True], [lane.suspended for lane in done(stage.spool.stock()).lanes])
+        self.assertEqual(one.sent, [])
+
+    def test_its_mail_goes_on_elsewhere(self) -> None:
+        """What waits and what comes in takes the next provider of its route."""
+        one, two = ScriptedProvider("one", [Later("busy")]), ScriptedProvider("two")
+        stage = self.stage(one, two)
+        stage.accept()
+        done(self.operator(stage).suspend("one", "ops", ""))
+        stage.accept()
+        stage.clock.advance(60)
+        self.assertEqual(sorted(delivery.message for delivery, _ in two.sent), ["M1", "M2"])
+        self.assertEqual(len(one.sent), 1)
+
+    def test_an_attempt_under_way_does_not_resume_it(self) -> None:
+        """What was under way when the provider was suspended ends as it ends; the suspension stays."""
+        for outcome in (Blocked("401"), Later("429", retry_after=5.0), Later("busy")):
+            answer: Deferred[object] = Deferred()
+            one = ScriptedProvider("one", [answer])
+            stage = self.stage(one)
+            stage.accept()
+            done(self.operator(stage).suspend("one", "ops", "x"))
+            answer.callback(outcome)
+            stage.clock.advance(3600)
+            (lane,) = done(stage.spool.stock()).lanes
+            self.assertEqual((lane.suspended, lane.blocked_reason), (True, "suspended by ops: x"), outcome)
+            self.assertEqual(len(one.sent), 1)
+
+
+class TendingTests(DispatcherTestCase):
+    def test_a_rule_ends_by_itself(self) -> None:
+        """What it held is sent at that time, without anybody asking."""
+        one = ScriptedProvider("one")
+        stage = self.stage(one)
+        until = MORNING + 600
+        done(stage.spool.hold(HoldRule(recipient="*", reason="", who="ops", until=until)))
+        stage.dispatcher.operator.holds_changed()
+        stage.accept()
+        stage.clock.advance(599)
+        self.assertEqual(one.sent, [])
+        stage.clock.advance(2)
+        self.assertEqual(len(one.sent), 1)
+        self.assertEqual(stage.events.of("hold.ended")[0]["who"], "its time is over")
+
+    def test_a_rule_outlives_the_relay(self) -> None:
+        """One whose time ran out while the relay was down ends at its start."""
+        one = ScriptedProvider("one")
+        stage = self.stage(one)
+        done(stage.spool.hold(HoldRule(recipient="*", reason="", who="ops", until=MORNING + 60)))
+        stage.accept()
+        stage.dispatcher.stop(1)
+        stage.clock.advance(100)
+        stage.restart()
+        self.assertEqual(len(one.sent), 1)
+
+    def test_a_fault_is_told_and_tried_again(self) -> None:
+        """When the spool fails the rules are seen to later."""
+        clock, events = Clock(), Recording()
+
+        class Failing:
+            asked = 0
+
+            async def tend(self):
+                self.asked += 1
+                await fail(RuntimeError("disk"))
+
+        spool = Failing()
+        tending = Tending(spool, clock, events)
+        tending.kick()
+        clock.advance(61)
+        self.assertEqual(spool.asked, 2)
+        self.assertEqual(events.of("spool.failed")[0]["operation"], "tend")
+        tending.stop()
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+
+class QuietTests(SynchronousTestCase):
+    def test_without_rules_nothing_is_waited_for(self) -> None:
+        """The clock has no call for what is not there."""
+        clock = Clock()
+
+        class Empty:
+            async def tend(self) -> None:
+                return None
+
+        tending = Tending(Empty(), clock, Recording())
+        tending.kick()
+        self.assertEqual(clock.getDelayedCalls(), [])

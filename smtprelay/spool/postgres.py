@@ -94,17 +94,18 @@ class PostgresEngine:
 
         :raises SpoolFault: the database cannot be reached or used, or a newer version wrote it.
         """
-        connection = PostgresConnection(self.url, idle=max(1.0, self.lease / 6))
+        connection = PostgresConnection(self.url)  # a migration takes as long as it takes
         try:
             connection.execute("BEGIN")
             connection.execute("SELECT pg_advisory_xact_lock(?)", (_MIGRATING,))
             migrate(connection, POSTGRES_TYPES)
             connection.execute("COMMIT")
+            self._notifying = _can_notify(connection)
         except (Error, ValueError) as error:
-            connection.drop()
             raise SpoolFault(explained(error)) from error
-        self._notifying = _can_notify(connection)
-        return connection
+        finally:
+            connection.drop()
+        return PostgresConnection(self.url, bound=max(1.0, self.lease / 6))
 
     def reading(self) -> PostgresConnection:
         """Return a connection that cannot write; it connects when it is asked."""

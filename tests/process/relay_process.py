@@ -29,7 +29,10 @@ routes: [{{name: all, via: [out], retry: {{first: 200ms, jitter: 0}}}}]
 bounces: {{from: MAILER-DAEMON@relay.test}}
 """
 
-ACS = "out: {{type: acs, connection_string: {{file: acs.key}}, sender: noreply@mail.test, accept_on: {on}{more}}}"
+ACS = (
+    "out: {{type: acs, connection_string: {{file: acs.key}}, sender: noreply@mail.test,"
+    " accept_on: {on}{more}}}"
+)
 
 
 class RelayProcess:

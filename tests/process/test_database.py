@@ -5,11 +5,13 @@ The relays are not restarted. What they had said 250 to is safe; new mail is tol
 when there is a server they work on.
 """
 
+import signal
 from collections.abc import Callable
 
 import psycopg
 import treq
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
@@ -21,7 +23,9 @@ from tests.process.test_nodes import NodesCase
 MAILS = 120
 
 
-class DatabaseTests(NodesCase, TestCase):
+class DatabaseCase(NodesCase):
+    """Has a server that may be killed."""
+
     async def serve(self) -> Server:
         """Return a server of this test's own, where the spool is from now on."""
         return self.ending_server(await deferToThread(Server.new, self.folder / "database"))
@@ -34,6 +38,8 @@ class DatabaseTests(NodesCase, TestCase):
         """The spool has a server of its own here."""
         return psycopg.conninfo.make_conninfo("", host=str(self.folder / "database"), user="postgres")
 
+
+class DatabaseTests(DatabaseCase, TestCase):
     async def see_through(self, down: Callable[[], object], up: Callable[[], object]) -> None:
         """Have mail come and go while the server goes ``down`` and comes ``up``; see what becomes of it."""
         acs = await self.fake_acs()
@@ -54,7 +60,7 @@ class DatabaseTests(NodesCase, TestCase):
         await flowing
         for node in nodes:
             await eventually(lambda node=node: self.answers(node, 200), "ready again")
-        tally = await self.see_to_the_end(acs, MAILS)
+        tally = await self.see_to_the_end(acs, MAILS, swept=False)
         self.assertEqual(tally.excused, [])
         self.assertEqual([node.life.status for node in nodes], [None, None])
 
@@ -76,6 +82,24 @@ class DatabaseTests(NodesCase, TestCase):
         self.url = f"host={self.folder}/database,{self.folder}/standby user=postgres"
         await self.see_through(server.kill, standby.promote)
 
+    async def test_a_commit_in_doubt(self) -> None:
+        """A commit was not answered when the server died: its mail gets the truth, others do not wait."""
+        server, acs = await self.serve(), await self.fake_acs()
+        [node] = self.to_acs(acs, 1)
+        await node.start("--freeze", "accept committing:1")
+        doubtful = Deferred.fromCoroutine(node.send(message("doubtful"), "user@example.com"))
+        await eventually(lambda: b"died at" in node.life.err, "the freeze")
+        await eventually(self.ledger.waiting, "the commit")
+        await deferToThread(server.kill)
+        node.life.signal(signal.SIGCONT)
+        reply = await node.send(message("meanwhile"), "nobody@example.com")
+        self.assertRegex(reply, r"^451 4\.3\.0 ")
+        self.assertFalse(doubtful.called)
+        await deferToThread(server.start)
+        self.assertIn("250 2.0.0", await doubtful)
+        await eventually(lambda: not self.ledger.waiting(), "an empty queue")
+        self.assertEqual(list((await acs.deliveries()).values()), [1])
+
     async def test_restarted_in_order(self) -> None:
         """A restart takes a moment in which mail may be told to come again, and nothing else."""
         server, acs = await self.serve(), await self.fake_acs()
@@ -85,6 +109,6 @@ class DatabaseTests(NodesCase, TestCase):
         await self.accepted(MAILS // 3)
         await deferToThread(server.restart)
         await flowing
-        tally = await self.see_to_the_end(acs, MAILS)
+        tally = await self.see_to_the_end(acs, MAILS, swept=False)
         self.assertEqual(tally.excused, [])
         self.assertEqual([node.life.status for node in nodes], [None, None])

@@ -74,9 +74,9 @@ class NodesCase(Stage):
         """Wait until so many mails have got their 250."""
         await eventually(lambda: len(self.traffic.accepted) >= count, f"{count} accepted mails")
 
-    async def see_to_the_end(self, sink: Sink, count: int) -> Tally:
+    async def see_to_the_end(self, sink: Sink, count: int, *, swept: bool = True) -> Tally:
         """Wait for the end of all that was accepted; see that nothing is lost or comes twice unexplained."""
-        tally = await at_rest(self.traffic, sink, self.ledger)
+        tally = await at_rest(self.traffic, sink, self.ledger, swept=swept)
         self.assertEqual((tally.lost, tally.duplicated, tally.spoilt), ([], [], []), str(tally))
         self.assertGreaterEqual(tally.accepted, count)
         return tally

@@ -96,5 +96,5 @@ class ServerTests(Dice, DatabaseCase, TestCase):
             await node.life.stop(signal.SIGKILL)
             await node.start()
             await flowing
-        tally = await self.see_to_the_end(acs, MAILS, swept=False)
+        tally = await self.see_to_the_end(acs, MAILS)
         self.tell(tally)

@@ -24,10 +24,13 @@ hostname: relay.test
 listeners: [{{name: lan, endpoint: "tcp:0:interface=127.0.0.1"{listener}}}]
 providers: {{{provider}}}
 http: [{{endpoint: "tcp:port=0:interface=127.0.0.1", serve: [health, metrics]}}]
-spool: {spool}
+spool: {{path: spool}}
 routes: [{{name: all, via: [out], retry: {{first: 200ms, jitter: 0}}}}]
 bounces: {{from: MAILER-DAEMON@relay.test}}
 """
+
+#: A spool in the relay's own folder.
+HERE = "{path: spool}"
 
 ACS = (
     "out: {{type: acs, connection_string: {{file: acs.key}}, sender: noreply@mail.test,"
@@ -55,11 +58,10 @@ class RelayProcess:
         self.config.write_text(config)
 
     @classmethod
-    def of(
-        cls, folder: Path, provider: str, *, listener: str = "", spool: str = "{path: spool}"
-    ) -> "RelayProcess":
+    def of(cls, folder: Path, provider: str, *, listener: str = "", spool: str = HERE) -> "RelayProcess":
         """Return a relay that sends everything to ``provider``, called ``out``."""
-        return cls(folder, CONFIG.format(provider=provider, listener=listener, spool=spool))
+        config = CONFIG.format(provider=provider, listener=listener).replace(HERE, spool)
+        return cls(folder, config)
 
     @classmethod
     def to_acs(
@@ -69,7 +71,7 @@ class RelayProcess:
         *,
         accept_on: str = '"202"',
         listener: str = "",
-        spool: str = "{path: spool}",
+        spool: str = HERE,
         more: str = "",
     ) -> "RelayProcess":
         """Return a relay that sends everything to ``acs``; its secret is in the file ``acs.key``."""

@@ -38,12 +38,15 @@ class NodesCase(Stage):
         """Return where the spool is."""
         return new_spool_url()
 
-    def to_acs(self, acs: AcsProcess, count: int = 3, *, more: str = "") -> list[RelayProcess]:
+    def to_acs(
+        self, acs: AcsProcess, count: int = 3, *, more: str = "", lease: str = "1s"
+    ) -> list[RelayProcess]:
         """Return ``count`` nodes that send everything to ``acs``, none of them started."""
-        return [
-            self.ending(RelayProcess.to_acs(folder, acs, spool=on_postgres(folder, self.url), more=more))
-            for folder in self.folders(count)
-        ]
+        nodes = []
+        for folder in self.folders(count):
+            spool = on_postgres(folder, self.url, lease=lease)
+            nodes.append(self.ending(RelayProcess.to_acs(folder, acs, spool=spool, more=more)))
+        return nodes
 
     def to_smarthost(self, port: int, count: int = 3) -> list[RelayProcess]:
         """Return ``count`` nodes that send everything to the SMTP server at ``port``."""

@@ -68,13 +68,13 @@ class Traffic:
     Hands mails in.
 
     :ivar accepted: the names of the tries that got their 250.
-    :ivar refused: how many were told to come again, because the spool could not be written.
+    :ivar refused: the replies that were no 250, by their codes.
     :ivar slowest: how long a client had to wait for the reply to its mail at most, seconds.
     """
 
     def __init__(self) -> None:
         self.accepted: set[str] = set()
-        self.refused = 0
+        self.refused: Counter[str] = Counter()
         self.slowest = 0.0
         self._next = 0
         self._to_send: deque[int] = deque()
@@ -130,8 +130,12 @@ class Traffic:
         begun = reactor.seconds()
         reply = await talk.mail(message("storm", text=text, number=name), f"user{number}@example.com")
         self.slowest = max(self.slowest, reactor.seconds() - begun)
+        return self._judge(name, reply)
+
+    def _judge(self, name: str, reply: str) -> bool:
+        """Note what became of a try; return whether the mail needs no other."""
         if reply.startswith(NOT_NOW):
-            self.refused += 1
+            self.refused[NOT_NOW] += 1
             return False
         if not reply.startswith("250 2.0.0 Ok: queued as "):
             raise AssertionError(f"not accepted: {reply}")

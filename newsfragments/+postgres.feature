@@ -1,1 +1,1 @@
-``spool: {engine: postgres, url: …}`` lets several relays share one spool: any of them takes any mail, what one held when it died goes on at another after ``spool.lease``, and pace, concurrency and blocked lanes are those of all together.
+``spool: {engine: postgres, url: …}`` lets several relays share one spool: any of them takes any mail, what one held when it died goes on at another after ``spool.lease``, and pace, concurrency and blocked lanes are those of all together. See ``docs/postgres.rst``.

@@ -48,8 +48,10 @@ def store_chunk(tx: Transaction, message: str, n: int, content: bytes) -> None:
 
 
 def forget_chunks(tx: Transaction, message: str) -> None:
-    """Drop the pieces of a body whose message will not come."""
-    tx.execute("DELETE FROM chunk WHERE message = ?", (message,))
+    """Drop the pieces of a body whose message will not come; one that has come after all keeps them."""
+    # Where an answer to a commit may be lost, a message may be here that its client was told to send again.
+    arriving = "EXISTS (SELECT 1 FROM upload WHERE message = ?)"
+    tx.execute(f"DELETE FROM chunk WHERE message = ? AND {arriving}", (message, message))  # noqa: S608
     tx.execute("DELETE FROM upload WHERE message = ?", (message,))
 
 

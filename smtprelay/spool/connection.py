@@ -7,6 +7,7 @@ touched in memory, to write each of them once. Both matter more than they look:
 each statement lets go of the interpreter lock and must win it back from the reactor.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, Protocol
@@ -98,6 +99,7 @@ class Transaction:
     :ivar paces: how fast each configured provider may be asked, by its name.
     :ivar lease: how long a claim holds without being renewed, seconds.
     :ivar holds: the rules that hold mail, read when they are first asked for.
+    :ivar back: when the database was there again after it had been away, seconds since the epoch.
     :ivar locking: what keeps other nodes away from the rows that are read to be changed.
     :ivar keeps_bodies: bodies outlive their delivery, until they are swept.
     :param lanes: begun at ``now``.
@@ -112,6 +114,7 @@ class Transaction:
         node: str,
         paces: Mapping[str, Pace],
         lease: float,
+        back: float = -math.inf,
         locking: Locking = ALONE,
         keeps_bodies: bool = False,
     ) -> None:
@@ -119,6 +122,7 @@ class Transaction:
         self.node = node
         self.paces = paces
         self.lease = lease
+        self.back = back
         self.locking = locking
         self.keeps_bodies = keeps_bodies
         self.lanes = lanes

@@ -7,7 +7,7 @@ What a database says becomes an error that the writer understands.
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, Final
 
@@ -33,6 +33,9 @@ _DEFAULTS: Final = {
 # It warns of each connection that breaks while in use; we tell that ourselves.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
+#: The first version of PostgreSQL that can end a transaction because of its age.
+_BOUNDING: Final = 170000
+
 #: Statements that stay prepared; each number of rows in an INSERT is one of them.
 _PREPARED: Final = 500
 
@@ -41,14 +44,14 @@ class PostgresConnection:
     """
     See :class:`smtprelay.spool.connection.Connection`.
 
-    :param idle: how long a transaction may wait for us before the database ends it, seconds: a node that
-        was frozen within one must not hold up the others.
+    :param bound: how long a transaction may last before the database ends it, seconds: a node that was
+        frozen within one must not hold up the others. ``None``: as long as it takes.
     :param reading: it cannot write, and asks again by itself when the connection was lost.
     """
 
-    def __init__(self, url: Url, *, idle: float = 10.0, reading: bool = False) -> None:
+    def __init__(self, url: Url, *, bound: float | None = None, reading: bool = False) -> None:
         self._url = url
-        self._idle = idle
+        self._bound = bound
         self._reading = reading
         self._connection: psycopg.Connection[Any] | None = None
 
@@ -78,8 +81,9 @@ class PostgresConnection:
             raise SpoolFault(explained(error)) from error
 
     def pipeline(self) -> AbstractContextManager[object]:
-        """Send the statements within without waiting for the answer to each."""
-        return self._opened().pipeline()
+        """Send the statements within without waiting for the answer to each, where that is safe."""
+        connection = self._opened()
+        return connection.pipeline() if _bounds_transactions(connection) else nullcontext()
 
     def roll_back(self) -> None:
         """Undo what was begun; if that cannot be, there is no connection any more, which undoes it too."""
@@ -112,9 +116,9 @@ class PostgresConnection:
                 # What is asked within BEGIN and COMMIT is answered as of one moment.
                 connection.execute("SET default_transaction_isolation = 'repeatable read'")
             else:
-                milliseconds = int(self._idle * 1000)
-                connection.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
                 _see_that_commits_are_synced(connection)
+            if self._bound is not None:
+                _set_bounds(connection, int(self._bound * 1000))
         except (Error, ValueError, OSError) as error:
             raise SpoolFault(f"no connection to the database: {explained(error)}") from error
         return connection
@@ -146,6 +150,23 @@ def explained(error: Exception) -> str:
 def is_ours(error: Error) -> bool:
     """Tell whether the statement was wrong, not the database: its operation alone is at fault."""
     return isinstance(error, IntegrityError | DataError | ProgrammingError | NotSupportedError)
+
+
+def _bounds_transactions(connection: psycopg.Connection[Any]) -> bool:
+    """
+    Tell whether the server has ``transaction_timeout``, as PostgreSQL has from version 17 on.
+
+    Within a pipeline a session is never idle, whatever it waits for: nothing else would end one there.
+    """
+    return connection.info.server_version >= _BOUNDING
+
+
+def _set_bounds(connection: psycopg.Connection[Any], milliseconds: int) -> None:
+    """Have transactions end by themselves; who waits for one gives up sooner, and begins anew."""
+    connection.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
+    connection.execute(f"SET lock_timeout = {milliseconds // 4}")
+    if _bounds_transactions(connection):
+        connection.execute(f"SET transaction_timeout = {milliseconds}")
 
 
 def _see_that_commits_are_synced(connection: psycopg.Connection[Any]) -> None:

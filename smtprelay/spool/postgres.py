@@ -7,6 +7,7 @@ whoever claims, accepts or settles for it, so that pace, slots and breaker are t
 all nodes together. A commit whose answer was lost is looked up: each group leaves a mark.
 """
 
+import math
 import os
 import secrets
 import socket
@@ -39,6 +40,9 @@ _PATIENCE: Final = 20.0
 
 #: Providers that were needed so recently are locked when a transaction begins, seconds.
 _RECENT: Final = 10.0
+
+#: A node asks for something every half lease; a claim that is renewed runs out after two thirds of one.
+_SILENCE: Final = 0.6
 
 #: Any number; migrations of all nodes take turns at it.
 _MIGRATING: Final = 7_366_720_025
@@ -75,6 +79,7 @@ class PostgresEngine:
     :ivar seconds: gives the time of a transaction.
     :ivar keeps_bodies: see :class:`smtprelay.spool.connection.Transaction`.
     :ivar patience: how long to look for the answer to a commit that was lost, seconds.
+    :ivar refuse: called with the reason when that takes long: what waits behind it shall wait no longer.
     """
 
     url: Url
@@ -84,8 +89,12 @@ class PostgresEngine:
     seconds: Callable[[Connection], float] = database_time
     patience: float = _PATIENCE
     keeps_bodies: bool = False
+    refuse: Callable[[str], object] = field(default=lambda _: None)
     _notifying: bool = field(default=False, init=False)
     _groups: int = field(default=0, init=False)
+    #: When the database was heard last, and when that was after a long silence.
+    _heard: float = field(default=math.inf, init=False)
+    _back: float = field(default=-math.inf, init=False)
     _recent: dict[str, float] = field(factory=dict, init=False)
 
     def connect(self) -> PostgresConnection:
@@ -94,17 +103,18 @@ class PostgresEngine:
 
         :raises SpoolFault: the database cannot be reached or used, or a newer version wrote it.
         """
-        connection = PostgresConnection(self.url, idle=max(1.0, self.lease / 6))
+        connection = PostgresConnection(self.url)  # a migration takes as long as it takes
         try:
             connection.execute("BEGIN")
             connection.execute("SELECT pg_advisory_xact_lock(?)", (_MIGRATING,))
             migrate(connection, POSTGRES_TYPES)
             connection.execute("COMMIT")
+            self._notifying = _can_notify(connection)
         except (Error, ValueError) as error:
-            connection.drop()
             raise SpoolFault(explained(error)) from error
-        self._notifying = _can_notify(connection)
-        return connection
+        finally:
+            connection.drop()
+        return PostgresConnection(self.url, bound=max(1.0, self.lease / 6))
 
     def reading(self) -> PostgresConnection:
         """Return a connection that cannot write; it connects when it is asked."""
@@ -151,6 +161,9 @@ class PostgresEngine:
         lanes = Lanes(connection.execute, _ROW_LOCKS.row)
         wanted = lanes.ask(list(self._recent))
         now = self.seconds(connection)
+        if now > self._heard + _SILENCE * self.lease:
+            self._back = now
+        self._heard = now
         lanes.begin(now)
         lanes.keep(wanted)
         return Transaction(
@@ -160,6 +173,7 @@ class PostgresEngine:
             node=self.node,
             paces=self.paces,
             lease=self.lease,
+            back=self._back,
             locking=_ROW_LOCKS,
             keeps_bodies=self.keeps_bodies,
         )
@@ -181,7 +195,7 @@ class PostgresEngine:
 
         :raises SpoolFault: nobody can tell.
         """
-        deadline = time.monotonic() + self.patience
+        begun = time.monotonic()
         while True:
             try:
                 # The lock waits for the end of the transaction, should the server still be at it.
@@ -189,13 +203,18 @@ class PostgresEngine:
                     "SELECT mark FROM node WHERE name = ? FOR UPDATE", (self.node,)
                 ).fetchone()
             except (Error, SpoolFault) as error:
-                if time.monotonic() > deadline:
-                    why = f"it is not known whether the last commit happened: {explained(error)}"
+                why = f"it is not known whether the last commit happened: {explained(error)}"
+                if time.monotonic() > begun + self.patience:
                     raise SpoolFault(why) from error
+                if time.monotonic() > begun + _NOT_LONG:
+                    self.refuse(why)
                 time.sleep(_BETWEEN)
             else:
                 return row is not None and row[0] == mark
 
+
+#: How long others wait for what became of a commit, seconds.
+_NOT_LONG: Final = 5.0
 
 #: Between two questions to a database that does not answer, seconds.
 _BETWEEN: Final = 0.3
@@ -257,6 +276,7 @@ async def open_postgres(
         url=url, node=new_node(), paces=paces, lease=lease, seconds=seconds, keeps_bodies=keeps_bodies
     )
     writer = ThreadWriter(engine, reactor, events, "spool-writer")
+    engine.refuse = writer.refuse_waiting
     try:
         await writer.start()
     except Exception:

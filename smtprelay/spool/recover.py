@@ -52,7 +52,11 @@ def reclaim(tx: Transaction) -> int:
 
     Their leases have run out. So has, after as long again, that of a claim of this node that nobody renews:
     nobody knows of it, for the answer to its commit was lost.
+
+    When the database was away nobody could renew anything: each gets as long as a lease to do so.
     """
+    if tx.now < tx.back + tx.lease:
+        return 0
     sql = f"{_HELD} AND (lease < ? AND node <> ? OR lease < ?) LIMIT ?"
     if tx.locking.row:
         sql += f"{tx.locking.row} SKIP LOCKED"

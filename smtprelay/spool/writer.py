@@ -158,6 +158,16 @@ class ThreadWriter:
         """Close what could not be opened, or not in time; waits a while for a database that hangs."""
         return self.close().addTimeout(_ABANDONED, self._reactor, onTimeoutCancel=lambda *_: None)
 
+    def refuse_waiting(self, why: str) -> None:
+        """Fail what has come since the group that is being committed; the engine may ask for it meanwhile."""
+        while not self._waiting.empty():
+            asked = self._waiting.get()
+            if asked is None:
+                self._waiting.put(None)
+                return
+            for _, done in asked:
+                self._reactor.callFromThread(done.errback, SpoolFault(why))
+
     def _hand_over(self) -> None:
         for start in range(0, len(self._asked), LARGEST_GROUP):
             self._waiting.put(self._asked[start : start + LARGEST_GROUP])

@@ -29,7 +29,13 @@ routes: [{{name: all, via: [out], retry: {{first: 200ms, jitter: 0}}}}]
 bounces: {{from: MAILER-DAEMON@relay.test}}
 """
 
-ACS = "out: {{type: acs, connection_string: {{file: acs.key}}, sender: noreply@mail.test, accept_on: {on}}}"
+#: A spool in the relay's own folder.
+HERE = "{path: spool}"
+
+ACS = (
+    "out: {{type: acs, connection_string: {{file: acs.key}}, sender: noreply@mail.test,"
+    " accept_on: {on}{more}}}"
+)
 
 
 class RelayProcess:
@@ -52,17 +58,25 @@ class RelayProcess:
         self.config.write_text(config)
 
     @classmethod
-    def of(cls, folder: Path, provider: str, *, listener: str = "") -> "RelayProcess":
+    def of(cls, folder: Path, provider: str, *, listener: str = "", spool: str = HERE) -> "RelayProcess":
         """Return a relay that sends everything to ``provider``, called ``out``."""
-        return cls(folder, CONFIG.format(provider=provider, listener=listener))
+        config = CONFIG.format(provider=provider, listener=listener).replace(HERE, spool)
+        return cls(folder, config)
 
     @classmethod
     def to_acs(
-        cls, folder: Path, acs: AcsProcess, *, accept_on: str = '"202"', listener: str = ""
+        cls,
+        folder: Path,
+        acs: AcsProcess,
+        *,
+        accept_on: str = '"202"',
+        listener: str = "",
+        spool: str = HERE,
+        more: str = "",
     ) -> "RelayProcess":
         """Return a relay that sends everything to ``acs``; its secret is in the file ``acs.key``."""
         (folder / "acs.key").write_text(acs.connection_string())
-        return cls.of(folder, ACS.format(on=accept_on), listener=listener)
+        return cls.of(folder, ACS.format(on=accept_on, more=more), listener=listener, spool=spool)
 
     def launch(self, *wrapping: str) -> Program:
         """Start a life, with options of :mod:`tests.process.wrapped_relay`; it need not become ready."""
@@ -125,6 +139,12 @@ class RelayProcess:
             if line.startswith(f"{name} "):
                 return float(line.split()[-1])
         raise AssertionError(f"no metric {name}")
+
+
+def on_postgres(folder: Path, url: str, *, lease: str = "1s") -> str:
+    """Return the setting of a spool at ``url``; the secret is in the file ``spool.url`` in ``folder``."""
+    (folder / "spool.url").write_text(url)
+    return f"{{engine: postgres, url: {{file: spool.url}}, lease: {lease}}}\ncontrol: control.sock"
 
 
 def message(subject: str, to: str = "user@example.com", text: str = "hello", number: str = "") -> bytes:

@@ -1,16 +1,14 @@
 """
 Many clients, one relay that is never restarted, and what fails around it meanwhile: its disk, its provider.
 
-It counts as :mod:`tests.process.storm` does. A refusal is no harm as long as it is temporary: its client
+It counts as :mod:`tests.process.traffic` does. A refusal is no harm as long as it is temporary: its client
 tries again, until all its mail is accepted.
 """
 
 import random
 import resource
-import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import closing
 
 import treq
 from twisted.internet import reactor
@@ -18,59 +16,56 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectError, ConnectionLost
 from twisted.internet.task import deferLater
 
-from smtprelay.spool.check import check
 from tests.process.acs_process import AcsProcess
+from tests.process.ledger import Ledger
 from tests.process.program import eventually
 from tests.process.relay_process import RelayProcess
-from tests.process.storm import Storm, Tally
+from tests.process.traffic import Tally, Traffic
 
 #: Fails for a while, and is well again when it returns.
 Trouble = Callable[["Siege"], Awaitable[None]]
 
 
-class Siege(Storm):
+class Siege(Traffic):
     """
     Hands mails in while something fails.
 
+    :ivar mails: how many there are in all.
     :ivar relay: that is under siege.
     :ivar acs: its provider.
     :ivar dice: for what happens at random.
-    :ivar refused: the replies that were no 250, by their codes.
     :ivar unready: how often ``/readyz`` was seen to say no, by its reason.
     """
 
     def __init__(
         self, relay: RelayProcess, acs: AcsProcess, dice: random.Random, *, mails: int, clients: int
     ) -> None:
-        super().__init__(relay, acs, mails=mails, clients=clients)
+        super().__init__()
+        self.mails = mails
         self.relay = relay
         self.acs = acs
         self.dice = dice
-        self.refused: Counter[str] = Counter()
         self.unready: Counter[str] = Counter()
+        self._clients = clients
+        self._ledger = Ledger.of_folder(relay.folder / "spool")
         self._over = False
 
     async def endure(self, trouble: Trouble, *wrapping: str) -> Tally:
         """Hand in until all is accepted and ``trouble`` is over; count when nothing waits any more."""
         await self.relay.start(*wrapping)
-        clients = [Deferred.fromCoroutine(self._client()) for _ in range(self._clients)]
-        self._add(self._mails)
+        clients = [Deferred.fromCoroutine(self._come()) for _ in range(self._clients)]
+        self.add(self.mails)
         try:
             await trouble(self)
         finally:
             self._over = True
         await gatherResults(clients, consumeErrors=True)
         await eventually(self.is_ready, "a relay that is ready")
-        await eventually(self._at_rest, "an empty queue", patience=300.0)
-        tally = self._count(await self.acs.deliveries())
+        await eventually(lambda: not self._ledger.waiting(), "an empty queue", patience=300.0)
+        tally = self.count(await self.acs.deliveries(), self._ledger)
         await self.relay.stop()
-        tally.left_over = self._left_over()
+        tally.left_over = self._ledger.left_over()
         return tally
-
-    @property
-    def mails(self) -> int:
-        """How many mails there are in all."""
-        return self._mails
 
     async def is_ready(self) -> bool:
         """Ask the relay, and note what it says."""
@@ -90,17 +85,16 @@ class Siege(Storm):
 
         def refused() -> bool:
             if not self._to_send:
-                self._mails += self._clients
-                self._add(self._clients)
+                self.mails += self._clients
+                self.add(self._clients)
             return self.refused.total() >= enough
 
         await eventually(refused, "mail that is refused")
 
     def faults_of_the_spool(self) -> list[str]:
         """Return what :func:`smtprelay.spool.check.check` finds wrong, when the relay has ended."""
-        with closing(sqlite3.connect(self.relay.folder / "spool" / "spool.db")) as spool:
-            damage = [row[0] for row in spool.execute("PRAGMA integrity_check") if row[0] != "ok"]
-            return damage + check(spool)
+        damage = [row[0] for row in self._ledger.ask("PRAGMA integrity_check") if row[0] != "ok"]
+        return damage + self._ledger.wrong()
 
     def limit_files(self, size: int = resource.RLIM_INFINITY) -> None:
         """Have each write of the relay fail that would reach beyond ``size`` bytes of a file (EFBIG)."""
@@ -110,7 +104,7 @@ class Siege(Storm):
 
     # --- clients
 
-    async def _client(self) -> None:
+    async def _come(self) -> None:
         """Hand in, in one session after the other, until there is nothing more and the trouble is over."""
         while (self._to_send and self.relay.life.status is None) or not self._over:
             try:

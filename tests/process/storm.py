@@ -1,36 +1,25 @@
 """
-Many clients, one relay that is killed again and again, and the count of what became of the mail.
-
-The unit is a *try*: one mail handed in once, with a Message-ID of its own. A try that got its 250
-must arrive exactly once; one that did not (the relay died before the reply) may arrive once or
-not at all, and its mail is tried again, as any client would.
+One relay that is killed again and again while many clients hand mail in.
 """
 
-import random
 import signal
-import sqlite3
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
-from typing import Final
+from typing import Final, Protocol
 
-from attrs import define, field, frozen
+from attrs import frozen
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.error import ConnectError, ConnectionLost
-from twisted.internet.task import deferLater
 
-from tests.process.acs_process import AcsProcess, digest
-from tests.process.conversation import Conversation
+from tests.process.ledger import Ledger
 from tests.process.program import eventually
-from tests.process.relay_process import RelayProcess, message
-
-#: Every so many mails one is larger than a chunk of the spool.
-LARGE_EVERY: Final = 8
-LARGE_LINES: Final = 8_000
+from tests.process.relay_process import RelayProcess
+from tests.process.traffic import Deliveries, Tally, Traffic
 
 #: Seconds that a relay may live on after its mail was handed in without coming to where it shall die.
 GRACE: Final = 8.0
+
+#: Seconds until nothing may wait any more.
+PATIENCE: Final = 300.0
 
 
 @frozen
@@ -48,32 +37,11 @@ class Kill:
     after: float = 0.0
 
 
-@define
-class Tally:
-    """
-    The result, in tries.
+class Sink(Protocol):
+    """Where the mail goes."""
 
-    :ivar spoilt: arrived with another text or at another recipient than it was sent with.
-    :ivar left_over: rows of bodies that the spool still has although nothing waits.
-    :ivar reached: the points at which a life really ended.
-    """
-
-    accepted: int = 0
-    unanswered: int = 0
-    delivered: int = 0
-    lost: list[str] = field(factory=list)
-    duplicated: list[str] = field(factory=list)
-    spoilt: list[str] = field(factory=list)
-    left_over: int = 0
-    reached: Counter[str] = field(factory=Counter)
-
-    def __str__(self) -> str:
-        kills = ", ".join(f"{point} {count}" for point, count in sorted(self.reached.items()))
-        return (
-            f"accepted {self.accepted}, delivered {self.delivered}, lost {len(self.lost)},"
-            f" duplicated {len(self.duplicated)}, spoilt {len(self.spoilt)}, left over {self.left_over};"
-            f" without a reply {self.unanswered}; killed: {kills}"
-        )
+    async def deliveries(self) -> Deliveries:
+        """Return what came there."""
 
 
 class Storm:
@@ -81,18 +49,19 @@ class Storm:
     Hands mails in while the relay is killed.
 
     :param mails: how many must be accepted in all; each life gets its share.
+    :param ledger: of the relay's spool; without one it is in the relay's folder.
     """
 
-    def __init__(self, relay: RelayProcess, acs: AcsProcess, *, mails: int, clients: int) -> None:
+    def __init__(
+        self, relay: RelayProcess, sink: Sink, *, mails: int, clients: int, ledger: Ledger | None = None
+    ) -> None:
         self._relay = relay
-        self._acs = acs
+        self._sink = sink
         self._mails = mails
         self._clients = clients
-        self._next = 0
-        self._to_send: deque[int] = deque()
-        self._tries: Counter[int] = Counter()
-        self._accepted: set[str] = set()
-        self._texts: dict[str, str] = {}
+        self._ledger = ledger or Ledger.of_folder(relay.folder / "spool")
+        self._traffic = Traffic()
+        self._left = mails
         self._reached: Counter[str] = Counter()
 
     async def rage(self, kills: Sequence[Kill]) -> Tally:
@@ -104,18 +73,15 @@ class Storm:
         self._add(self._mails)
         await self._relay.start()
         await self._hand_in()
-        await eventually(self._at_rest, "an empty queue", patience=300.0)
-        tally = self._count(await self._acs.deliveries())
+        tally = await at_rest(self._traffic, self._sink, self._ledger)
         await self._relay.stop()
-        tally.left_over = self._left_over()
+        tally.reached = self._reached
         return tally
 
-    # --- lives
-
     def _add(self, count: int) -> None:
-        until = min(self._next + count, self._mails)
-        self._to_send.extend(range(self._next, until))
-        self._next = until
+        count = min(count, self._left)
+        self._left -= count
+        self._traffic.add(count)
 
     async def _live(self, kill: Kill) -> None:
         relay = self._relay
@@ -131,69 +97,21 @@ class Storm:
         self._reached[died or "any moment"] += 1
 
     async def _hand_in(self) -> None:
-        """Hand in all there is, as far as the relay lives that long."""
-        await gatherResults([Deferred.fromCoroutine(self._client()) for _ in range(self._clients)])
+        await self._traffic.hand_in([self._relay], self._clients)
 
-    async def _client(self) -> None:
-        try:
-            talk = await self._relay.greet()
-        except (ConnectError, ConnectionLost):
-            return
-        while self._to_send:
-            number = self._to_send.popleft()
-            try:
-                accepted = await self._try(talk, number)
-            except ConnectionLost:
-                accepted = False
-            if not accepted:
-                self._to_send.append(number)
-                break
-            await deferLater(reactor, random.uniform(0.0, 0.01))
-        await talk.close()
 
-    async def _try(self, talk: Conversation, number: int) -> bool:
-        self._tries[number] += 1
-        name = f"{number}.{self._tries[number]}"
-        text = f"mail {name}"
-        if number % LARGE_EVERY == 0:
-            text += "\r\n" + "\r\n".join(
-                f"line {line} of a large mail, to fill it" for line in range(LARGE_LINES)
-            )
-        self._texts[name] = digest(text)
-        reply = await talk.mail(message("storm", text=text, number=name), f"user{number}@example.com")
-        return self._judge(name, reply)
+async def at_rest(traffic: Traffic, sink: Sink, ledger: Ledger, *, swept: bool = True) -> Tally:
+    """
+    Wait until nothing waits any more; return the result.
 
-    def _judge(self, name: str, reply: str) -> bool:
-        """Note what became of a try; return whether the mail needs no other."""
-        if not reply.startswith("250 2.0.0 Ok: queued as "):
-            raise AssertionError(f"not accepted: {reply}")
-        self._accepted.add(name)
-        return True
-
-    # --- the end
-
-    async def _at_rest(self) -> bool:
-        return not await self._relay.queued()
-
-    def _left_over(self) -> int:
-        with closing(sqlite3.connect(self._relay.folder / "spool" / "spool.db")) as spool:
-            return int(
-                spool.execute(
-                    "SELECT (SELECT count(*) FROM chunk) + (SELECT count(*) FROM upload)"
-                ).fetchone()[0]
-            )
-
-    def _count(self, deliveries: "Counter[tuple[str, str, str]]") -> Tally:
-        arrived: Counter[str] = Counter()
-        tally = Tally(accepted=len(self._accepted), reached=self._reached)
-        for (message_id, recipient, text), times in deliveries.items():
-            name = message_id.strip("<>").partition("@")[0]
-            arrived[name] += times
-            number = name.partition(".")[0]
-            if text != self._texts[name] or recipient != f"user{number}@example.com":
-                tally.spoilt.append(name)
-        tally.unanswered = len(self._texts) - len(self._accepted)
-        tally.delivered = len(arrived)
-        tally.lost = sorted(self._accepted - arrived.keys())
-        tally.duplicated = sorted(name for name, times in arrived.items() if times > 1)
-        return tally
+    :param swept: wait, too, until what did not become a message is gone.
+    """
+    await eventually(lambda: not ledger.waiting(), "an empty queue", patience=PATIENCE)
+    tally = traffic.count(await sink.deliveries(), ledger)
+    if swept:
+        await eventually(lambda: not ledger.left_over(), f"no bodies left over; {tally}")
+        tally.left_over = 0
+    wrong = ledger.wrong()
+    if wrong:
+        raise AssertionError(f"the spool is not sound: {wrong}; {tally}")
+    return tally

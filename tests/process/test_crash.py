@@ -6,10 +6,12 @@ import random
 
 from twisted.trial.unittest import TestCase
 
-from tests.process.relay_process import RelayProcess
+from tests.postgres import new_spool_url
+from tests.process.ledger import Ledger
+from tests.process.relay_process import RelayProcess, on_postgres
 from tests.process.stage import Stage
 from tests.process.storm import Kill, Storm
-from tests.process.wrapped_relay import POINTS
+from tests.process.wrapped_relay import POINTS, POSTGRES_POINTS
 
 
 class CrashTests(Stage, TestCase):
@@ -17,12 +19,23 @@ class CrashTests(Stage, TestCase):
         """Killed at each commit point and at three more moments: all that got its 250 arrives once."""
         acs = await self.fake_acs()
         relay = self.ending(RelayProcess.to_acs(self.folder, acs, accept_on="succeeded"))
-        kills = [Kill(point) for point in POINTS]
+        await self.weather(Storm(relay, acs, mails=200, clients=50), POINTS)
+
+    async def test_so_it_is_on_postgresql(self) -> None:
+        """So too where the spool is on a server, which may have committed without having said so."""
+        acs, url = await self.fake_acs(), new_spool_url()
+        spool = on_postgres(self.folder, url)
+        relay = self.ending(RelayProcess.to_acs(self.folder, acs, accept_on="succeeded", spool=spool))
+        storm = Storm(relay, acs, mails=200, clients=50, ledger=Ledger.of_database(url))
+        await self.weather(storm, POSTGRES_POINTS)
+
+    async def weather(self, storm: Storm, points: tuple[str, ...]) -> None:
+        kills = [Kill(point) for point in points]
         kills += [Kill(after=random.uniform(0.02, 0.4)) for _ in range(3)]
         random.shuffle(kills)
-        tally = await Storm(relay, acs, mails=200, clients=50).rage(kills)
+        tally = await storm.rage(kills)
         told = f"{tally}\n{kills}"
-        self.assertEqual((tally.lost, tally.duplicated, tally.spoilt), ([], [], []), told)
+        self.assertEqual((tally.lost, tally.duplicated, tally.excused, tally.spoilt), ([], [], [], []), told)
         self.assertEqual(tally.left_over, 0, told)
         self.assertGreaterEqual(tally.accepted, 200, told)
-        self.assertEqual(set(tally.reached), {*POINTS, "any moment"}, told)
+        self.assertEqual(set(tally.reached), {*points, "any moment"}, told)

@@ -2,7 +2,8 @@
 The relay with some of its seams wrapped: ``python -m tests.process.wrapped_relay OPTIONS -- run -c FILE``.
 
 ``--die POINT:N`` makes it kill itself, as ``kill -9`` would, when it comes to a named point for the
-N-th time. ``--probe-after SECONDS`` makes it ask sooner whether a blocked lane works again,
+N-th time; ``--freeze POINT:N`` makes it stand still there, until it is woken by SIGCONT.
+``--probe-after SECONDS`` makes it ask sooner whether a blocked lane works again,
 ``--attempts-bound SECONDS`` give attempts up sooner when it stops, and with ``--stuck`` none ever ends. The
 product knows nothing of them.
 """
@@ -23,6 +24,8 @@ from smtprelay.providers.acs import Acs
 from smtprelay.providers.acs_api import AcsApi
 from smtprelay.service import relay
 from smtprelay.spool import incoming, settle
+from smtprelay.spool.pgconnection import PostgresConnection
+from smtprelay.spool.postgres import PostgresEngine
 from smtprelay.spool.sqlite import SqliteEngine
 
 #: Every point between two things that must not come apart, in the order of a mail's way.
@@ -38,13 +41,17 @@ POINTS = (
     "settle committed",  # and nobody here knows
 )
 
+#: So, and where the database is a server: it has been told to commit, and has not answered.
+POSTGRES_POINTS = (*POINTS, "chunk committing", "accept committing", "settle committing")
+
 
 class Fate:
-    """Says at each point whether it is time to die."""
+    """Says at each point whether it is time to die, or to stand still."""
 
-    def __init__(self, point: str, count: int) -> None:
+    def __init__(self, point: str, count: int, end: signal.Signals) -> None:
         self._point = point
         self._left = count
+        self._end = end
 
     def reach(self, point: str) -> None:
         """Be at ``point``, which may be the end."""
@@ -53,7 +60,7 @@ class Fate:
         self._left -= 1
         if self._left == 0:
             os.write(2, f"died at {point}\n".encode())
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._end)
 
 
 def wrap_transactions(fate: Fate) -> None:
@@ -70,19 +77,36 @@ def wrap_transactions(fate: Fate) -> None:
     incoming.store_chunk = noting("chunk", incoming.store_chunk)
     incoming.accept = noting("accept", incoming.accept)
     settle.settle = noting("settle", settle.settle)
-    inner: Callable[..., AbstractContextManager[Any]] = SqliteEngine.transaction
+    for engine in (SqliteEngine, PostgresEngine):
+        engine.transaction = watched(engine.transaction, fate, purposes)
+    execute = PostgresConnection.execute
+
+    def executing(connection: PostgresConnection, sql: str, *parameters: Any) -> Any:
+        answer = execute(connection, sql, *parameters)
+        if sql == "COMMIT":
+            for purpose in sorted(purposes):
+                fate.reach(f"{purpose} committing")
+        return answer
+
+    PostgresConnection.execute = executing
+
+
+def watched(
+    transaction: Callable[..., AbstractContextManager[Any]], fate: Fate, purposes: set[str]
+) -> Callable[..., AbstractContextManager[Any]]:
+    """Return ``transaction`` with ``fate`` told before and after its commit."""
 
     @contextmanager
-    def transaction(engine: SqliteEngine, connection: Any) -> Iterator[Any]:
+    def watching(engine: Any, connection: Any) -> Iterator[Any]:
         purposes.clear()
-        with inner(engine, connection) as begun:
+        with transaction(engine, connection) as begun:
             yield begun
             for purpose in sorted(purposes):
                 fate.reach(f"{purpose} uncommitted")
         for purpose in sorted(purposes):
             fate.reach(f"{purpose} committed")
 
-    SqliteEngine.transaction = transaction
+    return watching
 
 
 def wrap_provider(fate: Fate) -> None:
@@ -113,6 +137,7 @@ def wrapped(argv: list[str]) -> int:
     """Run the relay's own command line behind ``--``, wrapped."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--die", default="")
+    parser.add_argument("--freeze", default="")
     parser.add_argument("--probe-after", type=float)
     parser.add_argument("--attempts-bound", type=float)
     parser.add_argument("--stuck", action="store_true")
@@ -124,11 +149,11 @@ def wrapped(argv: list[str]) -> int:
         relay.ATTEMPTS_BOUND = options.attempts_bound
     if options.stuck:
         Acs.deliver = never
-    if options.die:
-        point, _, count = options.die.partition(":")
-        if point not in POINTS:
+    if options.die or options.freeze:
+        point, _, count = (options.die or options.freeze).partition(":")
+        if point not in POSTGRES_POINTS:
             parser.error(f"no such point: {point}")
-        fate = Fate(point, int(count))
+        fate = Fate(point, int(count), signal.SIGKILL if options.die else signal.SIGSTOP)
         wrap_transactions(fate)
         wrap_provider(fate)
     return main(options.command)

@@ -172,7 +172,7 @@ class NodesTests(Shared, TestCase):
         async def story(one, other) -> None:
             await self.send(one)
             (lost,) = (await one.claim()).claims
-            self.clock.advance(59)
+            await self.live(other, 59)
             self.assertEqual(0, await other.reclaim())
             self.clock.advance(2)
             self.assertEqual(1, await other.reclaim())
@@ -185,15 +185,40 @@ class NodesTests(Shared, TestCase):
 
         return self.with_nodes(story)
 
+    def test_a_database_that_was_away(self):
+        """Nobody could renew meanwhile: nothing is taken from a node that does so soon after, all else is."""
+
+        async def story(one, other) -> None:
+            for number in (1, 2):
+                await self.send(one, number=number)
+            claims = (await one.claim()).claims
+            self.clock.advance(90)
+            self.assertEqual(0, await other.reclaim())
+            await one.renew(claims[:1])
+            await self.live(other, 59)
+            self.assertEqual(0, await other.reclaim())
+            self.clock.advance(1)
+            self.assertEqual(1, await other.reclaim())
+            self.assertEqual([True, False], [await one.settle(each, done(each)) for each in claims])
+
+        return self.with_nodes(story)
+
+    async def live(self, node, seconds):
+        """Let time go by, in which ``node`` has something to do now and then."""
+        for _ in range(round(seconds)):
+            self.clock.advance(1)
+            if not self.clock.seconds() % 30:
+                await node.renew([])
+
     def test_a_claim_that_is_renewed_is_kept(self):
         """A lease that is renewed does not run out."""
 
         async def story(one, other) -> None:
             await self.send(one)
             (claim,) = (await one.claim()).claims
-            self.clock.advance(50)
+            await self.live(other, 50)
             await one.renew([claim])
-            self.clock.advance(50)
+            await self.live(other, 50)
             self.assertEqual(0, await other.reclaim())
             self.assertTrue(await one.settle(claim, done(claim)))
 
@@ -205,9 +230,9 @@ class NodesTests(Shared, TestCase):
         async def story(one) -> None:
             await self.send(one)
             await one.claim()
-            self.clock.advance(61)
+            await self.live(one, 61)
             self.assertEqual(0, await one.reclaim())
-            self.clock.advance(60)
+            await self.live(one, 60)
             self.assertEqual(1, await one.reclaim())
 
         return self.with_nodes(story, 1)
@@ -219,9 +244,7 @@ class NodesTests(Shared, TestCase):
             for node, number in ((one, 1), (other, 2)):
                 incoming = node.incoming(self.draft("a@example.com", number=number), lambda _h, _s: [])
                 await incoming.write(b"x" * 600_000)
-            self.clock.advance(90)
-            await other.reclaim()
-            self.clock.advance(90)
+            await self.live(other, 180)
             await other.reclaim()
             rows = await other._reader.do(lambda c: c.execute("SELECT message FROM chunk").fetchall())
             self.assertEqual({self.draft(number=2).id}, {row[0] for row in rows})

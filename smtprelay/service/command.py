@@ -121,7 +121,7 @@ def build(
     :param ready: is told when the relay listens.
     :param mailbox: shown on the page.
     """
-    writing = start_logging(loaded.config)
+    writing = start_logging(loaded.config, reactor)
     relay = Relay(loaded.config, reactor, events=[writing], mailbox=mailbox)
     # A log that cannot be written must not keep the mail.
     log = Telling([writing])
@@ -154,8 +154,12 @@ def build(
     return relay
 
 
-def start_logging(config: Config) -> Log:
-    """Write the log as ``config`` says, Twisted's own events too; return where ours go."""
+def start_logging(config: Config, reactor: Any) -> Log:
+    """
+    Write the log as ``config`` says, Twisted's own events too; return where ours go.
+
+    While the ``reactor`` runs, the lines of one turn leave together.
+    """
     logging = config.logging
     levels = Levels(logging.level, logging.levels)
     stream = sys.stdout if logging.file is None else open(logging.file, "a", encoding="utf-8")  # noqa: PTH123, SIM115
@@ -163,6 +167,8 @@ def start_logging(config: Config) -> Log:
     stream = stream or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     observer = make_observer(stream, logging.format, levels)
     globalLogPublisher.addObserver(observer)
+    reactor.callWhenRunning(observer.by_turns, reactor)
+    reactor.addSystemEventTrigger("during", "shutdown", observer.by_turns, None)
     return Log(levels, observer)
 
 

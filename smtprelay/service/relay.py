@@ -36,7 +36,7 @@ from smtprelay.service.sites import control_site, http_sites
 from smtprelay.service.spools import open_spool
 from smtprelay.service.synchronous import build_synchronous
 from smtprelay.service.threads import Threads
-from smtprelay.spool.identity import new_id
+from smtprelay.spool.identity import Bits, new_id
 from smtprelay.spool.mounts import on_forgetful
 from smtprelay.web.mailbox import Mailbox
 from smtprelay.web.sources import Sources
@@ -95,6 +95,7 @@ class Relay(Service):
         self._clocks: list[LoopingCall] = []
         self._stopping = False
         self._random = random.SystemRandom()
+        self._bits = Bits()
 
     @property
     def addresses(self) -> Mapping[str, Any]:
@@ -235,7 +236,7 @@ class Relay(Service):
             self._events("spool.recovered", deliveries=recovered)
 
     def _new_id(self) -> str:
-        return new_id(self._reactor.seconds(), self._random.getrandbits)
+        return new_id(self._reactor.seconds(), self._bits)
 
     def _sources(self) -> Sources:
         return Sources(

@@ -6,6 +6,7 @@ says which kind of wrong it is; a traceback would be a bug.
 """
 
 import atexit
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -29,6 +30,9 @@ from smtprelay.web.mailbox import Mailbox
 
 #: An error that nobody foresaw.
 SOFTWARE: Final = 70
+
+#: New objects between two looks of the garbage collector; Python's own 700 are fewer than a message has.
+_LESS_OFTEN: Final = 20_000
 
 
 class Options(usage.Options):
@@ -84,8 +88,20 @@ def run(config: str | None, sets: Sequence[str] = ()) -> int:
 
     status: list[int] = []
     relay = build(load_or_exit(config, sets), reactor, status.append)
+    reactor.callWhenRunning(_keep_what_is_there)
     run_service(relay, reactor)
     return status[0] if status else 0
+
+
+def _keep_what_is_there() -> None:
+    """
+    Spare the garbage collector what stays as long as the process, and let it look less often.
+
+    Next to nothing of a message is in cycles; to look for them was 4 % of what one costs.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_LESS_OFTEN, *gc.get_threshold()[1:])
 
 
 def run_service(service: Any, reactor: Any) -> None:

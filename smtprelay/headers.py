@@ -7,10 +7,11 @@ whatever bytes a device sends as headers, these functions give an answer. Pure.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
+from typing import overload
 
 _FIELD = re.compile(rb"(?:\A|(?<=\n))([!-9;-~]+)[ \t]*:[ \t]*([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)(?:\r\n|$)")
 _FOLD = re.compile(r"\r\n(?=[ \t])")
@@ -29,6 +30,53 @@ def block(start: bytes) -> bytes:
     return start if end < 0 else start[: end + 2]
 
 
+class Head(Sequence[tuple[str, str]]):
+    """
+    The fields of a header block, as :func:`fields` gives them, taken apart only when somebody looks.
+
+    For one field by its name nothing else is read.
+    """
+
+    def __init__(self, block: bytes) -> None:
+        self._block = block
+        self._pairs: list[tuple[str, str]] | None = None
+
+    def first(self, name: str) -> str:
+        """Return the value of the first field called ``name``, in any case; ``""`` if there is none."""
+        wanted = name.lower().encode("ascii")
+        lines = b"\n" + self._block.lower()
+        at = lines.find(b"\n" + wanted)
+        while at >= 0:
+            field = _FIELD.match(self._block, at)
+            if field is not None and len(field[1]) == len(wanted):
+                return _text(field[2])
+            at = lines.find(b"\n" + wanted, at + 1)
+        return ""
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[str, str]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[tuple[str, str]]: ...
+
+    def __getitem__(self, index: int | slice) -> tuple[str, str] | Sequence[tuple[str, str]]:
+        """Return one pair, or several."""
+        return self._all()[index]
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """Give all pairs, in order."""
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        """Return how many fields there are."""
+        return len(self._all())
+
+    def _all(self) -> list[tuple[str, str]]:
+        if self._pairs is None:
+            self._pairs = fields(self._block)
+        return self._pairs
+
+
 def fields(head: bytes) -> list[tuple[str, str]]:
     """
     Return the (name, value) pairs of a header block, in order, values unfolded.
@@ -37,12 +85,6 @@ def fields(head: bytes) -> list[tuple[str, str]]:
     no header field are skipped.
     """
     return [(match[1].decode("ascii"), _text(match[2])) for match in _FIELD.finditer(head)]
-
-
-def first(pairs: Sequence[tuple[str, str]], name: str) -> str:
-    """Return the value of the first field called ``name``, in any case; ``""`` if there is none."""
-    wanted = name.lower()
-    return next((value for key, value in pairs if key.lower() == wanted), "")
 
 
 def readable(value: str) -> str:

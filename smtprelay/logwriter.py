@@ -7,9 +7,11 @@ collectors cannot use, so the lines are ours.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final, TextIO
 
 from attrs import field, frozen
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from zope.interface import implementer
 
@@ -76,10 +78,24 @@ class Writer:
         self._stream = stream
         self._line = line
         self._levels = levels
+        self._clock: IReactorTime | None = None
+        self._kept = False  # lines that wait for the end of the turn
 
     def use(self, levels: Levels) -> None:
         """Write by ``levels`` from now on."""
         self._levels = levels
+
+    def by_turns(self, clock: IReactorTime | None) -> None:
+        """
+        Write what is told within one turn of the reactor at once, at the turn's end.
+
+        A system call for each line is more than the line costs. Who is killed without warning
+        takes the lines of that turn along.
+
+        :param clock: the reactor, as long as it runs; ``None``: write each line at once, as in the beginning.
+        """
+        self._clock = clock
+        self._flush()
 
     def __call__(self, event: LogEvent) -> None:
         """Write ``event``, if it is important enough."""
@@ -93,7 +109,7 @@ class Writer:
 
     def write(self, level: str, event: str, msg: str, fields: Mapping[str, Any], time: float) -> None:
         """
-        Write one of our events at once.
+        Write one of our events, by the end of this turn.
 
         What :class:`Log` tells comes this way when nobody else is to hear it: to make an event of
         :mod:`twisted.logger` for it costs as much as the line.
@@ -101,13 +117,25 @@ class Writer:
         :param time: seconds since the epoch.
         """
         self._stream.write(self._line(timestamp(time), level, event, msg, fields))
-        self._stream.flush()
+        if self._clock is None:
+            self._stream.flush()
+        elif not self._kept:
+            self._kept = True
+            self._clock.callLater(0, self._flush)
+
+    def _flush(self) -> None:
+        self._kept = False
+        # There is nobody left who could be told that the log cannot be written.
+        with suppress(OSError):
+            self._stream.flush()
 
     def _write_foreign(self, event: LogEvent, level: Any, namespace: str, time: float) -> None:
         fields = {"namespace": namespace}
         if "log_failure" in event:
             fields["exc"] = flattened(event["log_failure"])
-        self.write(level.name, "twisted", formatEvent(event), fields, time)
+        # At once: it may come from another thread, which may not ask for the end of the turn.
+        self._stream.write(self._line(timestamp(time), level.name, "twisted", formatEvent(event), fields))
+        self._stream.flush()
 
 
 def make_observer(stream: TextIO, format: str = "auto", levels: Levels | None = None) -> Writer:  # noqa: A002

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Final
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 #: Namespace of the idempotency keys; part of the wire contract, never to be changed.
 OPERATIONS: Final = uuid.UUID("6f1d0d9e-5a0b-5c39-9b6e-7a3f4f1f2c11")
@@ -98,8 +98,10 @@ class Envelope:
         return tuple(recipient.address for recipient in self.recipients)
 
     def narrowed(self, recipients: tuple[Recipient, ...]) -> "Envelope":
-        """Return this envelope with only ``recipients``."""
-        return evolve(self, recipients=recipients)
+        """Return this envelope with only ``recipients``: itself, if these are all."""
+        if recipients == self.recipients:
+            return self
+        return Envelope(sender=self.sender, recipients=recipients, parameters=self.parameters)
 
 
 @frozen(kw_only=True)

@@ -92,6 +92,10 @@ class Metrics:
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Count ``event``; one that has no metric counts by its level alone."""
+        self.hear(event, fields)
+
+    def hear(self, event: str, fields: Fields) -> None:
+        """Do the same for fields that are at hand as a mapping."""
         line = self._lines.get(event)
         if line is not None:
             line.inc()

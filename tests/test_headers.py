@@ -24,8 +24,16 @@ class HeadersTests(SynchronousTestCase):
 
     def test_the_first_in_any_case(self):
         """Names are compared without case, and the first field of a name counts."""
-        pairs = [("to", "x"), ("Subject", "1"), ("SUBJECT", "2")]
-        self.assertEqual(("1", ""), (headers.first(pairs, "subject"), headers.first(pairs, "Date")))
+        head = headers.Head(b"to: x\r\nSubjects: 0\r\nSUBJECT : 1\r\n 2\r\nSubject: 3\r\n")
+        self.assertEqual(("1 2", ""), (head.first("subject"), head.first("Date")))
+
+    @given(st.text("aA:\r\n\t \xe9", max_size=40).map(str.encode), st.sampled_from(["a", "aA", "b"]))
+    def test_one_field_is_found_as_among_all(self, block, name):
+        """Looking for one field gives what taking all of them apart would give; so does looking at all."""
+        pairs, head = headers.fields(block), headers.Head(block)
+        found = [value for key, value in pairs if key.lower() == name.lower()]
+        self.assertEqual([*found, ""][0], head.first(name))
+        self.assertEqual((pairs, len(pairs), pairs[:1]), (list(head), len(head), head[:1]))
 
     def test_eight_bit_values_are_read(self):
         """UTF-8 is UTF-8, and anything else is Latin-1 rather than an error."""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.logger import Logger, LogLevel, LogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -267,6 +268,61 @@ class StraightTests(SynchronousTestCase):
         self.assertEqual(timestamp(milliseconds / 1000), f"{expected}.{milliseconds % 1000:03}Z")
 
 
+class Flushed(io.StringIO):
+    """Counts what would be system calls; ``full`` is a disk that takes nothing more."""
+
+    count = 0
+    full = False
+
+    def flush(self):
+        self.count += 1
+        if self.full:
+            raise OSError(28, "No space left on device")
+
+
+class TurnTests(SynchronousTestCase):
+    def setUp(self):
+        self.clock, self.stream = Clock(), Flushed()
+        self.writer = make_observer(self.stream, "json")
+        self.log = Log(Levels(), self.writer)
+        self.writer.by_turns(self.clock)
+        self.stream.count = 0
+
+    def test_the_lines_of_a_turn_leave_together(self):
+        """Nothing is written before the turn's end, and then everything at once."""
+        self.log("relay.stop", reason="x")
+        self.log("relay.stop", reason="y")
+        self.assertEqual(self.stream.count, 0)
+        self.clock.advance(0)
+        self.assertEqual((self.stream.count, len(self.stream.getvalue().splitlines())), (1, 2))
+        self.log("relay.stop", reason="z")
+        self.clock.advance(0)
+        self.assertEqual((self.stream.count, self.clock.getDelayedCalls()), (2, []))
+
+    def test_at_the_end_each_line_leaves_at_once(self):
+        """What waited leaves when the reactor stops, and what comes then does not wait."""
+        self.log("relay.stop", reason="x")
+        self.writer.by_turns(None)
+        self.assertEqual(self.stream.count, 1)
+        self.log("relay.stop", reason="y")
+        self.assertEqual(self.stream.count, 2)
+
+    def test_what_others_log_leaves_at_once(self):
+        """It may come from any thread, where nobody can ask for the end of the turn."""
+        Logger("twisted.x", observer=LogPublisher(self.writer)).warn("no turn")
+        self.assertEqual((self.stream.count, self.clock.getDelayedCalls()), (1, []))
+
+    def test_a_full_disk_costs_the_lines_and_nothing_else(self):
+        """A log that cannot be written raises nothing into the reactor."""
+        self.stream.full = True
+        self.log("relay.stop", reason="x")
+        self.clock.advance(0)
+        self.stream.full = False
+        self.log("relay.stop", reason="y")
+        self.clock.advance(0)
+        self.assertEqual(self.stream.count, 2)
+
+
 def _timeless(lines: list[dict[str, object]]) -> list[dict[str, object]]:
     return [{name: value for name, value in line.items() if name != "ts"} for line in lines]
 
@@ -285,6 +341,22 @@ class TellingTests(SynchronousTestCase):
         self.assertEqual([event for event, _ in heard], ["relay.stop", "relay.stop", "lane.open"])
         self.assertEqual(heard[0][1], {"reason": "x"})
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
+
+    def test_who_can_hear_is_not_called(self):
+        """A listener with ``hear`` gets the fields as they are; another one gets them spread."""
+        heard: list[tuple[str, dict[str, object]]] = []
+
+        class Hearing:
+            def __call__(self, event: str, /, **fields: object) -> None:
+                raise AssertionError(event)
+
+            def hear(self, event: str, fields: dict[str, object]) -> None:
+                heard.append((event, fields))
+
+        Telling([Hearing(), lambda event, /, **fields: heard.append((event, fields))])(
+            "x.y", event=1, fields=2
+        )
+        self.assertEqual(heard, [("x.y", {"event": 1, "fields": 2})] * 2)
 
 
 class TableTests(SynchronousTestCase):

@@ -150,7 +150,7 @@ def ours(document: Any, now: float) -> tuple[dict[str, Any], bytes]:
     if not isinstance(to, list) or not to:
         raise ValueError("it has no recipients")
     received = _seconds(document.get("received")) or now
-    pairs = headers.fields(headers.block(body))
+    head = headers.Head(headers.block(body))
     delivery = _delivery(document, received, now)
     message = {
         "schema": "smtprelay.message.v1",
@@ -158,8 +158,8 @@ def ours(document: Any, now: float) -> tuple[dict[str, Any], bytes]:
         "sender": document["from"],
         "received": received,
         "size": len(body),
-        "subject": headers.readable(headers.first(pairs, "Subject")),
-        "message_id": headers.first(pairs, "Message-ID"),
+        "subject": headers.readable(head.first("Subject")),
+        "message_id": head.first("Message-ID"),
         "finished": delivery["ended"],
         "deliveries": [delivery],
     }

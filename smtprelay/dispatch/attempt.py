@@ -5,7 +5,7 @@ The claim's intent is durable before this begins, and this ends only when its ou
 """
 
 import traceback
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -85,10 +85,12 @@ class Attempts:
     """
     Makes attempts. It keeps nothing between them but what ``lanes`` knows.
 
+    :ivar settle: records an outcome, as :meth:`smtprelay.interfaces.Spool.settle`.
     :ivar chance: gives a number from 0 to 1, for the jitter.
     """
 
     spool: Spool
+    settle: Callable[[Claim, Settlement], Awaitable[bool]]
     providers: Mapping[str, Provider]
     routes: Mapping[str, Route]
     lanes: Lanes
@@ -189,7 +191,7 @@ class Attempts:
         failures = 0
         while True:
             try:
-                ours = await self.spool.settle(claim, settlement)
+                ours = await self.settle(claim, settlement)
                 if not ours and settlement.block is not None:
                     await self.spool.block(settlement.block)
             except Exception as exc:

@@ -30,6 +30,9 @@ from smtprelay.queue import FINAL, Settlement
 #: The spool's clock may be a little behind ours: what it calls due is not asked for faster than this.
 _SHORTEST_SLEEP: Final = 0.05
 
+#: The spool is asked again before it has answered, so that what became free is not waited for twice.
+_MOST_QUESTIONS: Final = 2
+
 
 class Dispatcher:
     """
@@ -79,6 +82,7 @@ class Dispatcher:
         self._detours = Detours(spool, providers, routes, lanes, clock=clock, events=events)
         self._attempts = Attempts(
             spool=spool,
+            settle=self._settle,
             providers=providers,
             routes=routes,
             lanes=lanes,
@@ -91,7 +95,7 @@ class Dispatcher:
         self._given_up = False
         self._flights: dict[Deferred[Settlement | None], Claim] = {}
         self._chores: set[Deferred[Any]] = set()
-        self._asking = False
+        self._asking = self._asked = self._answered = 0
         self._ask_again = False
         self._backlog = False
         self._failures = 0
@@ -176,11 +180,20 @@ class Dispatcher:
             self._renewal = self._clock.callLater(self._renew_every, self._renew)
         flight.addCallbacks(self._end, self._break, callbackArgs=(flight,), errbackArgs=(flight,))
 
+    async def _settle(self, claim: Claim, settlement: Settlement) -> bool:
+        """Record an outcome; what waits for the slot is asked for behind it, so that one commit does both."""
+        if not (_is_over(settlement) and (self._backlog or self._asking)):
+            return await self._spool.settle(claim, settlement)
+        settled = Deferred.fromCoroutine(self._spool.settle(claim, settlement))
+        self._wake()
+        if self._ask_again and self._asking < _MOST_QUESTIONS:
+            self._watch("claim", self._ask())
+        return await settled
+
     def _end(self, settlement: Settlement | None, flight: "Deferred[Settlement | None]") -> None:
-        """A slot is free; but the spool is only asked when something may be waiting for it, or goes again."""
+        """Ask the spool if it goes again; who waits for its slot was asked for when it was settled."""
         del self._flights[flight]
-        ended = settlement is not None and settlement.state in FINAL and settlement.bounce is None
-        if self._backlog or not ended:
+        if settlement is None or not _is_over(settlement):
             self._wake()
         self._see_whether_landed()
 
@@ -222,23 +235,31 @@ class Dispatcher:
             self._watch("claim", self._ask())
 
     async def _ask(self) -> None:
-        self._asking = True
+        self._asking += 1
         try:
             while self._ask_again:
                 self._ask_again = False
-                gone = await self._detours.gone()
-                work = await self._spool.claim()
-                self._failures = 0
-                self._lanes.suspend(work.suspended)
-                self._sleep_until(work.due)
-                self._backlog = work.waiting
-                self._begin(work.claims)
-                for provider, lane in work.probes:
-                    self._probe(provider, lane)
-                for provider, lane in [*work.stopped, *gone]:
-                    self._detour(provider, lane)
+                await self._ask_once()
         finally:
-            self._asking = False
+            self._asking -= 1
+
+    async def _ask_once(self) -> None:
+        gone = await self._detours.gone()
+        self._asked += 1
+        number = self._asked
+        work = await self._spool.claim()
+        self._failures = 0
+        # What was asked first may be answered last, and knows less.
+        if number > self._answered:
+            self._answered = number
+            self._lanes.suspend(work.suspended)
+            self._sleep_until(work.due)
+            self._backlog = work.waiting
+        self._begin(work.claims)
+        for provider, lane in work.probes:
+            self._probe(provider, lane)
+        for provider, lane in [*work.stopped, *gone]:
+            self._detour(provider, lane)
 
     def _look_anew(self) -> None:
         """An operator stopped or opened something: that may change the way of all that waits."""
@@ -304,6 +325,11 @@ class Dispatcher:
         if self._landed is not None:
             landed, self._landed = self._landed, None
             landed.callback(None)
+
+
+def _is_over(settlement: Settlement) -> bool:
+    """Tell whether nothing of the delivery waits any more, not even its bounce."""
+    return settlement.state in FINAL and settlement.bounce is None
 
 
 def _cancel(call: IDelayedCall | None) -> None:

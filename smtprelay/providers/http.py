@@ -111,6 +111,14 @@ def _prepared(url: str) -> PreparedURL:
     return PreparedURL(url)
 
 
+class OwnHeaders(Headers):
+    """Headers that were made for one request: whoever wants a copy to change may have them."""
+
+    def copy(self) -> "OwnHeaders":
+        """Return itself; what asks adds that gzip is understood, which the request shall have."""
+        return self
+
+
 class NoCookies(IndexableCookieJar):
     """No API of a provider needs cookies, and keeping none is much cheaper than looking for them."""
 
@@ -177,7 +185,7 @@ class Http:
         self, method: str, url: PreparedURL, headers: Headers | Mapping[str, str], upload: "_Upload | None"
     ) -> "Deferred[Any]":
         if not isinstance(headers, Headers):
-            headers = Headers({name: [value] for name, value in headers.items()})
+            headers = OwnHeaders({name: [value] for name, value in headers.items()})
         if not headers.hasHeader("Host"):
             headers.setRawHeaders("Host", [url.to_text().split("/", 3)[2]])
         # treq imports the global reactor unless it is given one.

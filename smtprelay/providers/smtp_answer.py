@@ -7,6 +7,7 @@ bounces, so nothing unprintable comes through.
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from attrs import frozen
@@ -64,7 +65,7 @@ class AnswerReader:
     def __init__(self) -> None:
         self._rest = b""
         self._lines: list[str] = []
-        self._code = b""
+        self._code = 0
 
     @property
     def empty(self) -> bool:
@@ -88,21 +89,31 @@ class AnswerReader:
         return answers
 
     def _line(self, line: bytes) -> Answer | None:
-        found = _LINE.fullmatch(line)
-        if found is None or len(line) > LINE_LIMIT:
-            raise Garbled(f"no SMTP reply: {printable(line[:80])}")
-        code, mark, text = found.groups()
-        if self._lines and code != self._code:
-            raise Garbled(f"a reply with two codes: {printable(line[:80])}")
-        self._lines.append(printable(text or b""))
-        if mark != b"-":
-            answer = Answer(int(code), tuple(self._lines))
+        code, more, text = _read(line)
+        if self._lines:
+            if code != self._code:
+                raise Garbled(f"a reply with two codes: {printable(line[:80])}")
+        elif not more:
+            return Answer(code, (text,))
+        self._lines.append(text)
+        if not more:
+            answer = Answer(code, tuple(self._lines))
             self._lines.clear()
             return answer
         if len(self._lines) >= LINES_LIMIT:
             raise Garbled("a reply with too many lines")
         self._code = code
         return None
+
+
+@lru_cache(maxsize=256)
+def _read(line: bytes) -> tuple[int, bool, str]:
+    """Return code, whether more lines follow, and text; servers repeat themselves, so it is remembered."""
+    found = _LINE.fullmatch(line)
+    if found is None or len(line) > LINE_LIMIT:
+        raise Garbled(f"no SMTP reply: {printable(line[:80])}")
+    code, mark, text = found.groups()
+    return int(code), mark == b"-", printable(text or b"")
 
 
 def printable(text: bytes) -> str:

@@ -6,6 +6,7 @@ says which kind of wrong it is; a traceback would be a bug.
 """
 
 import atexit
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -34,6 +35,9 @@ from smtprelay.web.mailbox import Mailbox
 
 #: An error that nobody foresaw.
 SOFTWARE: Final = 70
+
+#: New objects between two looks of the garbage collector; Python's own 700 are fewer than a message has.
+_LESS_OFTEN: Final = 20_000
 
 
 class Options(usage.Options):
@@ -110,7 +114,7 @@ def make(
         failed(status)
         stop(reactor)
 
-    log = begin_log(loaded)
+    log = begin_log(loaded, reactor)
     supervisor = Supervisor(loaded, sets, reactor, events=[log], ended=ended)
     globalLogPublisher.addObserver(cast(ILogObserver, supervisor.metrics.observe))
     supervisor.started.addCallbacks(lambda _: watch_clock(reactor, supervisor), tell_failure(reactor, failed))
@@ -118,10 +122,22 @@ def make(
     return supervisor
 
 
+def _keep_what_is_there() -> None:
+    """
+    Spare the garbage collector what stays as long as the process, and let it look less often.
+
+    Next to nothing of a message is in cycles; to look for them was 4 % of what one costs.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_LESS_OFTEN, *gc.get_threshold()[1:])
+
+
 def run_service(service: Any, reactor: Any) -> None:
     """Run ``service`` until the reactor stops."""
     service.privilegedStartService()
     reactor.callWhenRunning(service.startService)
+    reactor.callWhenRunning(_keep_what_is_there)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()
 
@@ -151,7 +167,7 @@ def build(
     :param ready: is told when the relay listens.
     :param mailbox: shown on the page.
     """
-    relay = Relay(loaded.config, reactor, events=[begin_log(loaded)], mailbox=mailbox)
+    relay = Relay(loaded.config, reactor, events=[begin_log(loaded, reactor)], mailbox=mailbox)
     globalLogPublisher.addObserver(cast(ILogObserver, relay.metrics.observe))
 
     def started(_: None) -> None:
@@ -169,9 +185,9 @@ def watch_clock(reactor: Any, relay: Relay | Supervisor) -> None:
     reactor.addSystemEventTrigger("before", "shutdown", clock.stopService)
 
 
-def begin_log(loaded: Loaded) -> Log:
+def begin_log(loaded: Loaded, reactor: Any) -> Log:
     """Write the log as ``loaded`` says, beginning with what it says; return where events go."""
-    writing = start_logging(loaded.config)
+    writing = start_logging(loaded.config, reactor)
     # A log that cannot be written must not keep the mail.
     log = Telling([writing])
     log("relay.start", version=VERSION, config=loaded.file)
@@ -212,8 +228,12 @@ def stop(reactor: Any) -> None:
     reactor.callWhenRunning(stop_once)
 
 
-def start_logging(config: Config) -> Log:
-    """Write the log as ``config`` says, Twisted's own events too; return where ours go."""
+def start_logging(config: Config, reactor: Any) -> Log:
+    """
+    Write the log as ``config`` says, Twisted's own events too; return where ours go.
+
+    While the ``reactor`` runs, the lines of one turn leave together.
+    """
     logging = config.logging
     levels = Levels(logging.level, logging.levels)
     stream = sys.stdout if logging.file is None else open(logging.file, "a", encoding="utf-8")  # noqa: PTH123, SIM115
@@ -221,6 +241,8 @@ def start_logging(config: Config) -> Log:
     stream = stream or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     observer = make_observer(stream, logging.format, levels)
     globalLogPublisher.addObserver(observer)
+    reactor.callWhenRunning(observer.by_turns, reactor)
+    reactor.addSystemEventTrigger("during", "shutdown", observer.by_turns, None)
     return Log(levels, observer)
 
 

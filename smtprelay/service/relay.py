@@ -40,7 +40,7 @@ from smtprelay.service.sockets import Inherited
 from smtprelay.service.spools import open_spool
 from smtprelay.service.synchronous import build_synchronous
 from smtprelay.service.threads import Threads
-from smtprelay.spool.identity import new_id
+from smtprelay.spool.identity import Bits, new_id
 from smtprelay.spool.mounts import on_forgetful
 from smtprelay.transfer import Ways
 from smtprelay.web.mailbox import Mailbox
@@ -117,6 +117,7 @@ class Relay(Service):
         self._keeping: Keeping | None = None
         self._stopping = False
         self._random = random.SystemRandom()
+        self._bits = Bits()
 
     @property
     def addresses(self) -> Mapping[str, Any]:
@@ -268,7 +269,7 @@ class Relay(Service):
             self._events("spool.recovered", deliveries=recovered)
 
     def _new_id(self) -> str:
-        return new_id(self._reactor.seconds(), self._random.getrandbits)
+        return new_id(self._reactor.seconds(), self._bits)
 
     def _sources(self) -> Sources:
         return Sources(

@@ -9,6 +9,8 @@ could read differently. Pure.
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Final
 
 from attrs import field, frozen
@@ -37,6 +39,8 @@ class Command:
     argument: str = field(default="", repr=False)
     parameters: Mapping[str, str] = field(factory=dict)
 
+
+_NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
 
@@ -78,6 +82,20 @@ def parse(verb: str, rest: bytes) -> Command:
     return read(verb, rest.decode("ascii").strip(" "))
 
 
+def understand(line: bytes) -> Command:
+    """
+    Return the command in ``line``, given without its CRLF; raises as :func:`parse`.
+
+    Clients say the same again and again, so what was understood is remembered, apart from secrets.
+    """
+    return parse(*split(line)) if line[:5].upper() == b"AUTH " else _understood(line)
+
+
+@lru_cache(maxsize=512)
+def _understood(line: bytes) -> Command:
+    return parse(*split(line))
+
+
 def _nothing(verb: str, rest: str) -> Command:
     if rest:
         raise Refused(reply.SYNTAX)
@@ -100,7 +118,7 @@ def _mail(verb: str, rest: str) -> Command:
     path, parameters = _path(rest, "FROM:")
     keywords = {name: parameters[name].upper() for name in ("BODY", "RET") if name in parameters}
     if keywords:
-        parameters = {**parameters, **keywords}
+        parameters = MappingProxyType({**parameters, **keywords})
     return Command(verb, _address(path, reply.BAD_SENDER) if path else "", parameters)
 
 
@@ -118,7 +136,7 @@ def _path(rest: str, keyword: str) -> tuple[str, Mapping[str, str]]:
     if found is None or rest[: len(keyword)].upper() != keyword:
         raise Refused(reply.SYNTAX)
     path, bare, parameters = found.group("path", "bare", "parameters")
-    return bare if path is None else path, _parameters(parameters) if parameters else {}
+    return bare if path is None else path, _parameters(parameters) if parameters else _NO_PARAMETERS
 
 
 def _address(path: str, refusal: Reply) -> str:
@@ -144,7 +162,7 @@ def _parameters(text: str) -> Mapping[str, str]:
         if found is None or found[1].upper() in parameters:
             raise Refused(reply.SYNTAX)
         parameters[found[1].upper()] = found[2] or ""
-    return parameters
+    return MappingProxyType(parameters)
 
 
 _ARGUMENTS: Final[Mapping[str, Callable[[str, str], Command]]] = {

@@ -171,7 +171,8 @@ class Dialogue:
             result = question(*values)
         except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
             return self._turned_down(stage, error)
-        if isinstance(result, Awaitable):
+        # To ask whether something is Awaitable takes longer than most avatars do.
+        if result is not None and isinstance(result, Awaitable):
             return Deferred.fromCoroutine(self._await(stage, then, result))
         return then(result)
 

@@ -19,7 +19,7 @@ from typing import Final
 from smtprelay.message import Refused, Reply
 from smtprelay.smtp import capabilities, dsn, foreign, reply
 from smtprelay.smtp.body import BodyDecoder
-from smtprelay.smtp.command import VERBS, Command, parse, split
+from smtprelay.smtp.command import VERBS, Command, split, understand
 from smtprelay.smtp.event import END_OF_DATA, RESPONSE, UNKNOWN, Answered, Content, Event, Foreign, Signal
 from smtprelay.smtp.line import LineBuffer
 from smtprelay.smtp.settings import Settings
@@ -37,6 +37,9 @@ class State(Enum):
     UPGRADING = "the TLS handshake"
     CLOSING = "our closing of the connection"
     CLOSED = "nothing"
+
+    # That of Enum is written in Python, and the tables below are asked several times a command.
+    __hash__ = object.__hash__
 
 
 _HELLO: Final = {"EHLO": State.READY, "HELO": State.READY, "STARTTLS": State.UPGRADING}
@@ -243,13 +246,13 @@ class Session:
             return self._own(UNKNOWN, reply.TOO_MANY_COMMANDS)
         if self._state is State.CHALLENGED:
             return self._ask(Command(RESPONSE, line.decode("latin-1")))
-        verb, rest = split(line)
         try:
-            command = parse(verb, rest)
+            command = understand(line)
             own = self._check(command)
         except Refused as refused:
+            verb, _ = split(line)
             return self._own(verb if verb in VERBS else UNKNOWN, refused.reply)
-        return self._ask(command) if own is None else self._own(verb, own)
+        return self._ask(command) if own is None else self._own(command.verb, own)
 
     def _ask(self, command: Command) -> Command:
         self._asked = command.verb

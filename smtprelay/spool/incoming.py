@@ -135,13 +135,13 @@ class SpoolIncoming:
             raise self._fault
         self._check_room(self._held)
         rest = b"".join(self._parts)
-        pairs = headers.fields(headers.block(self._head or rest))
+        head = headers.Head(headers.block(self._head or rest))
         arrival = Arrival(
             draft=self._draft,
             size=self._size,
-            subject=storable(headers.readable(headers.first(pairs, "Subject"))),
-            message_id=storable(headers.first(pairs, "Message-ID")),
-            planned=self._plan(pairs, self._size),
+            subject=storable(headers.readable(head.first("Subject"))),
+            message_id=storable(head.first("Message-ID")),
+            planned=self._plan(head, self._size),
             chunks=self._chunks,
             rest=rest,
         )

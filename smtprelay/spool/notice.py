@@ -67,12 +67,12 @@ def enclose(tx: Transaction, new: NewMessage) -> None:
     pieces = [body[start : start + CHUNK] for start in range(0, len(body), CHUNK)] or [b""]
     for n, piece in enumerate(pieces[:-1], start=1):
         tx.insert("chunk", (message, n, piece))
-    pairs = headers.fields(headers.block(body))
+    head = headers.Head(headers.block(body))
     arrival = Arrival(
         draft=new.draft,
         size=len(body),
-        subject=storable(headers.readable(headers.first(pairs, "Subject"))),
-        message_id=storable(headers.first(pairs, "Message-ID")),
+        subject=storable(headers.readable(head.first("Subject"))),
+        message_id=storable(head.first("Message-ID")),
         planned=new.planned,
         chunks=len(pieces) - 1,
         rest=pieces[-1],

@@ -35,6 +35,7 @@ from smtprelay.queue import (
 from smtprelay.spool import claim, history, holds, move, nodes, notice, query, recover, settle, step
 from smtprelay.spool.accept import forget_chunks
 from smtprelay.spool.admission import Admission, Floors, Space, Usage
+from smtprelay.spool.bodies import with_bodies
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.editing import Editing
 from smtprelay.spool.incoming import SpoolIncoming
@@ -153,7 +154,7 @@ class QueueSpool:
 
     async def claim(self, limit: int = 50) -> Work:
         """See :meth:`smtprelay.interfaces.Spool.claim`."""
-        return await self._writer.do(partial(claim.claim, limit=limit))
+        return await with_bodies(self._reader.do, await self._writer.do(partial(claim.claim, limit=limit)))
 
     async def taken(self, claimed: Claim) -> None:
         """See :meth:`smtprelay.interfaces.Spool.taken`."""
@@ -368,14 +369,14 @@ class StoredBody:
     async def chunks(self) -> AsyncIterator[bytes]:
         """See :meth:`smtprelay.interfaces.Body.chunks`."""
         n = had = 0
-        while True:
+        while n == 0 or had < self.size:
             n += 1
             content = await self._reader.do(partial(_chunk, message=self._message, n=n))
             if content is None:
                 break
             had += len(content)
             yield content
-        if n == 1:
+        if n == 1 and content is None:
             raise LookupError(f"the body of {self._message} is gone")
         if had != self.size:
             raise LookupError(f"the body of {self._message} has {had} bytes instead of {self.size}")

@@ -29,6 +29,18 @@ class ClaimContract(SpoolStories):
 
         return self.play(story)
 
+    def test_short_bodies_come_with_their_claims(self):
+        """One chunk is there already; a longer body is left to be read in pieces."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool, number=1)
+            await self.send(spool, number=2, body=b"A: 1\r\n\r\n" + b"x" * 300_000)
+            short, long = (await spool.claim()).claims
+            self.assertEqual((await spool.body(short.delivery).whole(), None), (short.body, long.body))
+            self.assertEqual(long.delivery.size, len(await spool.body(long.delivery).whole()))
+
+        return self.play(story)
+
     def test_the_pace_is_never_exceeded(self):
         """In no interval as long as the window do more messages go than it allows."""
 

@@ -1,6 +1,7 @@
 import contextlib
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from smtprelay.message import Blocked, Delivered, Failed, Route, Uncertain
@@ -166,6 +167,12 @@ class UnreadableBodyTests(DispatcherTestCase):
             async def whole(self) -> bytes:
                 return b"".join([chunk async for chunk in self.chunks()])
 
+        async def claim(limit: int = 50) -> Any:
+            work = await claim_all(limit)
+            return evolve(work, claims=[evolve(each, body=None) for each in work.claims])
+
+        # The spool could not give the body with the claim either.
+        claim_all, stage.spool.claim = stage.spool.claim, claim  # type: ignore[method-assign]
         faults = [fault] * 3
         stage.spool.body = lambda delivery: Broken() if faults else real(delivery)  # type: ignore[method-assign]
         return stage

@@ -207,6 +207,36 @@ class AskingTests(DispatcherTestCase):
         self.asked[1].callback(None)
         self.assertEqual(len(self.asked), 2)
 
+    def test_who_waits_for_a_slot_is_asked_for_with_the_settlement(self) -> None:
+        """The question goes to the spool behind the outcome, before that and the last one are answered."""
+        answer: Deferred[Any] = Deferred()
+        self.one.answers.append(answer)
+        order: list[str] = []
+        settling: Deferred[None] = Deferred()
+        spool = self.staged.spool
+        settle, claim = spool.settle, spool.claim
+
+        async def settle_late(*arguments: Any) -> Any:
+            order.append("settle")
+            await settling
+            return await settle(*arguments)
+
+        async def claim_noted() -> Any:
+            order.append("claim")
+            return await claim()
+
+        spool.settle, spool.claim = settle_late, claim_noted  # type: ignore[method-assign,assignment]
+        self.staged.accept()
+        self.staged.dispatcher.take(())
+        answer.callback(Delivered())
+        self.assertEqual((order, len(self.asked)), (["claim", "settle", "claim"], 2))
+        # The older answer comes last, and must not be taken for the newer one.
+        for each in (*reversed(self.asked), settling):
+            each.callback(None)
+        self.assertEqual(
+            (order, self.staged.summary("M1").state), (["claim", "settle", "claim"], "delivered")
+        )
+
     def test_what_is_claimed_while_it_stops_is_given_back(self) -> None:
         """The stop waits for that, and nothing is sent."""
         self.staged.spool.listen(lambda _: None)

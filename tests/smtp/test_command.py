@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.message import Refused
-from smtprelay.smtp.command import VERBS, Command, parse, split
+from smtprelay.smtp.command import VERBS, Command, parse, understand
 
 
 def read(line: bytes) -> Command:
-    return parse(*split(line))
+    return understand(line)
 
 
 class Understood(SynchronousTestCase):
@@ -41,6 +41,14 @@ class Understood(SynchronousTestCase):
             command.parameters,
             {"SIZE": "100", "BODY": "8BITMIME", "SMTPUTF8": "", "RET": "HDRS", "ENVID": "aB"},
         )
+
+    def test_nobody_can_change_what_is_remembered(self):
+        """A line is read once for all who send it; a login is never kept."""
+        for line in (b"MAIL FROM:<a@b.test> SIZE=1", b"RCPT TO:<a@b.test>", b"MAIL FROM:<> BODY=7bit"):
+            self.assertIs(read(line), read(line))
+            with self.assertRaises(TypeError):
+                read(line).parameters["SIZE"] = "2"  # type: ignore[index]
+        self.assertIsNot(read(b"auth PLAIN AGEAYg=="), read(b"auth PLAIN AGEAYg=="))
 
     def test_parameters_behind_a_bare_path(self):
         """A path without brackets may be followed by parameters."""

@@ -1,0 +1,1 @@
+A message costs less of the processor: what clients and servers repeat is understood once, and the log writes the lines of one turn of the reactor together (a killed process may lose those of its last turn).

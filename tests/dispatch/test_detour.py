@@ -136,7 +136,6 @@ class BlockedLaneTests(DispatcherTestCase):
 
         stage.spool.move = move  # type: ignore[method-assign,assignment]
         answer.callback(Blocked("401"))
-        self.assertEqual(len(stage.waiting()), 1)
         stage.clock.advance(2)
         self.assertEqual((stage.waiting(), len(two.sent)), ([], 2))
         self.assertEqual(stage.events.of("spool.failed")[0]["operation"], "move")

@@ -50,6 +50,8 @@ async def failing_disk(siege: Siege, rounds: int = 4) -> None:
     for size in range(rounds):
         await siege.wait(0.1, 0.4)
         siege.limit_files(siege.dice.choice((0, 4096, 100_000, 1_000_000)) if size else 0)
+        if not size:
+            await siege.until_refused()
         await siege.wait(0.3, 1.5)
         await siege.is_ready()
         siege.limit_files()

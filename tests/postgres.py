@@ -6,10 +6,9 @@ restarts or follows a server makes one of its own.
 """
 
 import atexit
-import os
 import shutil
-import signal
 import tempfile
+from contextlib import suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -81,7 +80,8 @@ class Server:
             return
         family = [leader, *leader.children()]
         for each in family:
-            os.kill(each.pid, signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
         psutil.wait_procs(family, timeout=10)
 
     def follow(self, folder: Path) -> "Server":

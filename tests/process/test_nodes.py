@@ -145,7 +145,7 @@ class NodesTests(NodesCase, TestCase):
         """It holds locks then: the database ends its session, the others go on, and so does it when woken."""
         acs = await self.fake_acs()
         nodes = self.to_acs(acs)
-        await nodes[0].start("--freeze", "accept uncommitted:3")
+        await nodes[0].start("--freeze", "accept uncommitted:1")
         await self.start(nodes[1:])
         flowing = self.flow(nodes[:1], 10)
         await eventually(lambda: b"died at" in nodes[0].life.err, "the freeze")

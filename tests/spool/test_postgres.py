@@ -1,6 +1,7 @@
 """The spool in PostgreSQL keeps the contract, and several nodes share it."""
 
 from concurrent.futures import Future, wait
+from functools import partial
 
 import psycopg
 from twisted.internet import reactor
@@ -10,6 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from smtprelay.message import Pace, Planned, Window
 from smtprelay.queue import Block, Edit, Selection
+from smtprelay.spool.accept import forget_chunks
 from smtprelay.spool.check import check
 from smtprelay.spool.connection import SpoolFault
 from smtprelay.spool.pgconnection import PostgresConnection
@@ -404,6 +406,20 @@ class LossTests(Shared, TestCase):
             self.assertEqual([], await spool._reader.do(check))
 
         return story()
+
+    def test_a_message_that_came_after_all(self):
+        """A message whose client was told to send it again, for nobody knew that it was here, keeps its body."""
+
+        async def story(spool) -> None:
+            draft, body = self.draft("a@example.com"), b"x" * 600_000
+            people = draft.envelope.recipients
+            planned = [Planned(route="r", provider="main", lane="", recipients=people)]
+            await spool.accept(draft, body, planned)
+            await spool._writer.do(partial(forget_chunks, message=draft.id))
+            (claim,) = (await spool.claim()).claims
+            self.assertEqual(body, await spool.body(claim.delivery).whole())
+
+        return self.play(story)
 
     def test_before_a_commit(self):
         """A group that was not committed is run again."""

@@ -85,16 +85,13 @@ class PostgresConnection:
         connection = self._opened()
         return connection.pipeline() if _bounds_transactions(connection) else nullcontext()
 
-    def roll_back(self) -> None:
-        """Undo what was begun; if that cannot be, there is no connection any more, which undoes it too."""
-        try:
-            if self._connection is not None and not self._connection.closed:
-                self._connection.execute("ROLLBACK")
-        except Error:
-            self.drop()
-
     def drop(self) -> None:
-        """Close the connection."""
+        """
+        Close the connection, which undoes what was begun; the next statement opens another.
+
+        A ROLLBACK would not do: after a pipeline that was broken off psycopg takes statements for prepared
+        that are not.
+        """
         if self._connection is not None:
             self._connection.close()
             self._connection = None

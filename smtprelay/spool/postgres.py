@@ -140,12 +140,12 @@ class PostgresEngine:
                 raise Again from error
             if connection.lost:
                 raise Again from error
-            connection.roll_back()
+            connection.drop()
             if is_ours(error):
                 raise
             raise _fault(connection, error) from error
         except Exception:
-            connection.roll_back()
+            connection.drop()
             raise
 
     def disconnect(self, connection: Connection) -> None:

@@ -408,7 +408,7 @@ class LossTests(Shared, TestCase):
         return story()
 
     def test_a_message_that_came_after_all(self):
-        """A message whose client was told to send it again, for nobody knew that it was here, keeps its body."""
+        """A message whose client was told to send it again, though it was here, keeps its body."""
 
         async def story(spool) -> None:
             draft, body = self.draft("a@example.com"), b"x" * 600_000

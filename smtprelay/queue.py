@@ -62,6 +62,7 @@ class Settlement:
     :ivar due: when the open recipients go again, for ``queued`` and ``deferred``.
     :ivar provider: the provider that is asked next; ``""`` keeps it. ``lane`` belongs to it.
     :ivar tries: see :attr:`Claim.tries`, for the attempt that comes next; so ``errors``.
+    :ivar counts: this attempt is one of the :attr:`Claim.deferrals`.
     :ivar uncertain: the next attempt must resolve this one first.
     :ivar block: a lane to stop.
     :ivar bounce: a report to the sender, to be accepted.
@@ -76,6 +77,7 @@ class Settlement:
     lane: str = ""
     tries: int = 0
     errors: int = 0
+    counts: bool = False
     uncertain: bool = False
     block: Block | None = None
     bounce: NewMessage | None = None
@@ -256,7 +258,12 @@ class Detail:
 
 @frozen(kw_only=True)
 class LaneState:
-    """One lane: how many wait in it, how many are under way, and whether it is blocked."""
+    """
+    One lane: how many wait in it, how many are under way, and whether it is blocked.
+
+    :ivar ceiling: how many at once its provider seems to bear; less than one is one now and then.
+        ``None``: it has not complained, or not for long.
+    """
 
     provider: str
     lane: str
@@ -265,6 +272,7 @@ class LaneState:
     due: float | None
     blocked_until: float | None
     blocked_reason: str
+    ceiling: float | None = None
 
 
 @frozen(kw_only=True)

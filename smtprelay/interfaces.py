@@ -211,13 +211,13 @@ class Spool(Protocol):
     async def accept(self, draft: Draft, body: bytes, planned: Sequence[Planned]) -> None:
         """Take a whole message of our own making (a bounce, a test mail)."""
 
-    def listen(self, take: Callable[[Sequence[Claim]], None]) -> None:
+    def listen(self, take: Callable[[Sequence[Claim]], None] | None) -> None:
         """
         Have ``take`` called, on the reactor, after each accept.
 
         It gets the claims that the accept took in its own transaction; none if
         the message is queued, which is then a reason to ask :meth:`claim`.
-        Until somebody listens nothing is claimed at accept.
+        Until somebody listens, and after ``None``, nothing is claimed at accept.
         """
 
     async def claim(self, limit: int = 50) -> Work:
@@ -250,7 +250,8 @@ class Spool(Protocol):
         """
         Put back what this node held when it died; return how many deliveries.
 
-        Each of them becomes ``queued``, due at once and ``uncertain``.
+        Each of them becomes ``queued`` and ``uncertain``, with one of its ``errors`` more: it may be why
+        the node died. It is due at once; after several such deaths one by one, to see which of them it is.
         """
 
     async def reclaim(self) -> int:

@@ -82,6 +82,7 @@ EVENTS: Final[dict[str, Kind]] = {
     "message.bounced": Kind(LogLevel.info, "{id}: bounced to <{to}> as {bounce}"),
     "message.notified": Kind(LogLevel.info, "{id}: told <{to}> of its {kind} as {notice}"),
     "lane.blocked": Kind(LogLevel.error, "{provider}: lane '{lane}' is blocked: {reason}"),
+    "lane.throttled": Kind(LogLevel.warn, "{provider}: lane '{lane}' slows down: {reason}"),
     "lane.open": Kind(LogLevel.info, "{provider}: lane '{lane}' is open again"),
     # providers, web
     "provider.request": Kind(LogLevel.debug, "{provider}: {operation} {code} in {seconds:.3f} s"),

@@ -128,6 +128,8 @@ class Attempts:
         self, claim: Claim, body: BodyAtHand | WatchedBody, taken: Callable[[], None]
     ) -> Verdict:
         delivery = claim.delivery
+        if claim.errors >= settle.MOST_ERRORS:
+            return settle.poisonous(claim)
         route = self._route(claim)
         provider = self.providers.get(delivery.provider)
         if provider is None:

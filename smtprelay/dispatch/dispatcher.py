@@ -20,7 +20,7 @@ from smtprelay.dispatch.lanes import Lanes
 from smtprelay.dispatch.postmaster import Post, Postmaster
 from smtprelay.dispatch.probe import Probes
 from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
-from smtprelay.dispatch.settle import returned
+from smtprelay.dispatch.settle import given_up, returned
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.message import Claim, Route
 from smtprelay.queue import FINAL, Settlement
@@ -107,9 +107,10 @@ class Dispatcher:
         Claim nothing more; fire when the attempts under way have ended, or after ``bound`` seconds.
 
         What has not ended then is given up: it has an intent and no outcome, and is resolved after the
-        next start. Claims that still come in are given back to the spool.
+        next start. Nothing is claimed at accept any more, and claims that still come in are given back.
         """
         self._claiming = False
+        self._spool.listen(None)
         _cancel(self._alarm)
         self._probes.stop()
         self._detours.stop()
@@ -258,10 +259,15 @@ class Dispatcher:
             landed.callback(None)
 
     def _give_up(self) -> None:
-        """Let go of what is under way, and do not wait for it."""
+        """Let go of what is under way, and do not wait for it: neither for an answer nor for the spool."""
         self._given_up = True
+        claims = list(self._flights.values())
         for each in [*self._flights, *self._chores]:
             each.cancel()
+        for claim in claims:
+            # That we stop is not the mail's fault: without this it would look as if we had crashed at it.
+            last = self._spool.settle(claim, given_up(claim, self._clock.seconds()))
+            Deferred.fromCoroutine(last).addErrback(lambda _: None)
         if self._landed is not None:
             landed, self._landed = self._landed, None
             landed.callback(None)

@@ -61,8 +61,8 @@ def _retry(tx: Transaction, row: Sequence[Any]) -> None:
         )
         tx.execute("UPDATE message SET finished = NULL WHERE id = ?", (message,))
     tx.execute(
-        "UPDATE delivery SET state = 'queued', due = ?, ended = NULL, tries = 0, errors = 0,"
-        " generation = generation + ? WHERE message = ? AND n = ?",
+        "UPDATE delivery SET state = 'queued', due = ?, ended = NULL, tries = 0, deferrals = 0,"
+        " errors = 0, generation = generation + ? WHERE message = ? AND n = ?",
         (tx.now, generation, message, n),
     )
 

@@ -90,7 +90,7 @@ def details(connection: Connection, message: str, paces: Mapping[str, Pace]) -> 
 def lane_states(connection: Connection) -> list[LaneState]:
     """Return all lanes that ever had something to do."""
     rows = connection.execute(
-        "SELECT provider, key, queued + deferred, active, due, blocked_until, blocked_reason"
+        "SELECT provider, key, queued + deferred, active, due, blocked_until, blocked_reason, ceiling"
         " FROM lane ORDER BY provider, key"
     ).fetchall()
     return [
@@ -102,6 +102,7 @@ def lane_states(connection: Connection) -> list[LaneState]:
             due=row[4],
             blocked_until=row[5],
             blocked_reason=row[6],
+            ceiling=row[7],
         )
         for row in rows
     ]

@@ -79,6 +79,13 @@ _SECOND: Final = (
     "ALTER TABLE lane ADD COLUMN held INTEGER NOT NULL DEFAULT 0",
     """UPDATE lane SET held = (
         SELECT count(*) FROM delivery d WHERE d.lane = lane.id AND d.state = 'held' AND d.ended IS NULL)""",
+    # How fast a lane may go whose provider complained, see ``feedback``.
+    "ALTER TABLE lane ADD COLUMN ceiling {real}",
+    "ALTER TABLE lane ADD COLUMN cut {real} NOT NULL DEFAULT 0",
+    "ALTER TABLE lane ADD COLUMN pause {real} NOT NULL DEFAULT 0",
+    "ALTER TABLE lane ADD COLUMN opens {real} NOT NULL DEFAULT 0",
+    "CREATE INDEX lane_throttled ON lane (provider) WHERE ceiling IS NOT NULL",
+    "ALTER TABLE delivery ADD COLUMN deferrals INTEGER NOT NULL DEFAULT 0",
 )
 
 #: What each version adds to the one before it; a released entry never changes.

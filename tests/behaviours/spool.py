@@ -7,6 +7,7 @@ case says how one is opened.
 
 from tests.behaviours.spool_accept import AcceptContract
 from tests.behaviours.spool_claim import ClaimContract
+from tests.behaviours.spool_feedback import FeedbackContract
 from tests.behaviours.spool_lanes import LaneContract
 from tests.behaviours.spool_notice import NoticeContract
 from tests.behaviours.spool_operator import OperatorContract
@@ -19,6 +20,7 @@ class SpoolContract(
     ClaimContract,
     SettleContract,
     LaneContract,
+    FeedbackContract,
     OperatorContract,
     NoticeContract,
     RoomContract,

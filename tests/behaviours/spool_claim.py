@@ -117,6 +117,27 @@ class ClaimContract(SpoolStories):
 
         return self.play(story)
 
+    def test_each_death_is_counted_and_the_second_one_takes_them_apart(self):
+        """What was under way at two deaths in a row comes back one by one: one of them may be the reason."""
+
+        async def story(spool: Spool) -> None:
+            for number in (1, 2):
+                await self.send(spool, number=number)
+            await spool.claim()
+            await spool.recover()
+            self.assertEqual([1, 1], [claim.errors for claim in (await spool.claim()).claims])
+            await spool.recover()
+            self.assertEqual([], list((await spool.claim()).claims))
+            alone = []
+            for _ in range(2):
+                self.clock.advance(1)
+                (claim,) = (await spool.claim()).claims
+                alone.append(claim.errors)
+                await spool.settle(claim, done(claim))
+            self.assertEqual([2, 2], alone)
+
+        return self.play(story)
+
     def test_it_is_said_when_a_slot_is_waited_for(self):
         """Mail that is due and finds no slot needs no time to wake for, but the end of an attempt."""
 

@@ -82,6 +82,8 @@ class Stage:
 
     def restart(self) -> None:
         """Begin anew with the spool that a relay left behind when it died."""
+        for call in self.clock.getDelayedCalls():
+            call.cancel()
         done(self.spool.recover())
         self.dispatcher = self._make()
         self.start()

@@ -127,6 +127,31 @@ class UncertainTests(DispatcherTestCase):
 
 
 class GoneProviderTests(DispatcherTestCase):
+    def test_what_the_relay_died_of_three_times_is_held(self) -> None:
+        """Each death leaves an attempt without an outcome; after the third one it is not tried again."""
+        one = ScriptedProvider("one", [Deferred(), Deferred(), Deferred()])
+        stage = self.stage(one)
+        message = stage.accept()
+        for sent in (2, 3, 3):
+            stage.restart()
+            stage.clock.advance(1.0)
+            self.assertEqual(len(one.sent), sent)
+        summary = stage.summary(message)
+        self.assertEqual((summary.state, summary.uncertain), ("held", True))
+        self.assertIn("3 attempts in a row", summary.reason)
+        [held] = stage.events.of("message.held")
+        self.assertEqual(held["id"], f"{message}.1")
+
+    def test_an_answer_between_two_deaths_clears_it(self) -> None:
+        """Only deaths in a row count."""
+        one = ScriptedProvider("one", [Deferred(), Deferred(), Later("busy"), Deferred()])
+        stage = self.stage(one)
+        message = stage.accept()
+        for _ in range(4):
+            stage.restart()
+            stage.clock.pump([1.0, 30.0])
+        self.assertEqual(stage.summary(message).state, "delivered")
+
     def test_mail_of_a_provider_that_is_gone_goes_to_the_next(self) -> None:
         """The configuration changed while it waited."""
         one, two = ScriptedProvider("one", [Later("busy")]), ScriptedProvider("two")

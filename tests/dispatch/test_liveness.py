@@ -56,6 +56,7 @@ OUTCOMES = st.sampled_from(
         *[Delivered()] * 4,
         Later("busy"),
         Later("429", 20.0),
+        Later("429 too fast", throttled=True),
         Failed("no"),
         Blocked("401"),
         Blocked("mailbox", "box"),

@@ -72,7 +72,7 @@ class StopTests(DispatcherTestCase):
         self.assertEqual(stage.clock.getDelayedCalls(), [])
 
     def test_stop_waits_no_longer_than_it_may(self) -> None:
-        """What is given up has no outcome: it is recovered as uncertain."""
+        """What is given up has no outcome: it is uncertain, and that is not its fault."""
         stage = self.stage(ScriptedProvider("one", [Deferred()]))
         message = stage.accept()
         stopped = stage.dispatcher.stop(10)
@@ -80,10 +80,19 @@ class StopTests(DispatcherTestCase):
         self.assertNoResult(stopped)
         stage.clock.advance(0.1)
         self.successResultOf(stopped)
-        self.assertEqual(stage.summary(message).state, "active")
         self.assertEqual(stage.events.of("attempt.crashed"), [])
-        self.assertEqual(done(stage.spool.recover()), 1)
-        self.assertTrue(stage.summary(message).uncertain)
+        self.assertEqual(done(stage.spool.recover()), 0)
+        summary = stage.summary(message)
+        self.assertEqual((summary.state, summary.uncertain), ("queued", True))
+        [claim] = done(stage.spool.claim()).claims
+        self.assertEqual((claim.errors, claim.uncertain), (0, True))
+
+    def test_after_stop_nothing_is_claimed_at_accept(self) -> None:
+        """The spool is told that nobody listens: what still comes in is queued in one transaction."""
+        stage = self.stage()
+        self.successResultOf(stage.dispatcher.stop(10))
+        message = stage.accept()
+        self.assertEqual(stage.detail(message).history, [])
 
     def test_a_settlement_that_never_ends_is_given_up_too(self) -> None:
         """Nothing is tried again after the stop."""

@@ -39,7 +39,16 @@ PACES = {
 }
 PLACES = st.sampled_from([("a", ""), ("b", ""), ("b", "box"), ("b", "bin"), ("gone", "")])
 PEOPLE = st.lists(st.sampled_from(["x@e.org", "y@e.org", "z@e.org"]), min_size=1, max_size=3, unique=True)
-OUTCOMES = st.sampled_from([Delivered("1"), Deferred("busy"), Failed("no"), Blocked("401"), Uncertain("?")])
+OUTCOMES = st.sampled_from(
+    [
+        Delivered("1"),
+        Deferred("busy"),
+        Deferred("429", throttled=True),
+        Failed("no"),
+        Blocked("401"),
+        Uncertain("?"),
+    ]
+)
 STATES = {"delivered": "delivered", "failed": "failed"}
 
 

@@ -42,12 +42,14 @@ class NewMessage:
     A message of our own making that is accepted in the transaction of a settlement.
 
     :ivar kind: what it reports: ``"failure"`` (perhaps with others), ``"success"`` or ``"delay"``.
+    :ivar subject: what the queue shows; ``""`` is what its header says.
     """
 
     draft: Draft
     body: bytes = field(repr=False)
     planned: Sequence[Planned]
     kind: str = "failure"
+    subject: str = ""
 
 
 @frozen(kw_only=True)
@@ -66,6 +68,7 @@ class Settlement:
     :ivar uncertain: the next attempt must resolve this one first.
     :ivar block: a lane to stop.
     :ivar bounce: a report to the sender, to be accepted.
+    :ivar event: a message for the webhook, to be accepted.
     """
 
     state: str
@@ -81,6 +84,7 @@ class Settlement:
     uncertain: bool = False
     block: Block | None = None
     bounce: NewMessage | None = None
+    event: NewMessage | None = None
 
 
 #: How far a search has come; for the spool alone to read.

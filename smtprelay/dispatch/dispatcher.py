@@ -21,6 +21,7 @@ from smtprelay.dispatch.postmaster import Post, Postmaster
 from smtprelay.dispatch.probe import Probes
 from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
 from smtprelay.dispatch.settle import given_up, returned
+from smtprelay.dispatch.webhook import Announcer
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.message import Claim, Route
 from smtprelay.queue import FINAL, Settlement
@@ -38,6 +39,7 @@ class Dispatcher:
     :param clock: usually the reactor; its seconds are since the epoch.
     :param jitter: gives a number from 0 to 1, as :func:`random.random`.
     :param post: makes a bounce into a message with a route; accepted with the settlement.
+    :param announcer: makes the events for the webhook, where a route asks for them.
     :param lease: how long a claim holds without being renewed, seconds.
     """
 
@@ -52,6 +54,7 @@ class Dispatcher:
         jitter: Callable[[], float],
         post: Post,
         bounces: BounceSettings,
+        announcer: Announcer | None = None,
         lease: float = 60.0,
     ) -> None:
         self._spool = spool
@@ -68,6 +71,7 @@ class Dispatcher:
             routes=routes,
             lanes=lanes,
             postmaster=Postmaster(bounces, post),
+            announcer=announcer,
             clock=clock,
             events=events,
             chance=jitter,
@@ -147,8 +151,7 @@ class Dispatcher:
     def _end(self, settlement: Settlement | None, flight: "Deferred[Settlement | None]") -> None:
         """A slot is free; but the spool is only asked when something may be waiting for it, or goes again."""
         del self._flights[flight]
-        ended = settlement is not None and settlement.state in FINAL and settlement.bounce is None
-        if self._backlog or not ended:
+        if self._backlog or not _is_all(settlement):
             self._wake()
         self._see_whether_landed()
 
@@ -271,6 +274,13 @@ class Dispatcher:
         if self._landed is not None:
             landed, self._landed = self._landed, None
             landed.callback(None)
+
+
+def _is_all(settlement: Settlement | None) -> bool:
+    """Tell whether nothing goes on after ``settlement``, and no message of ours begins with it."""
+    if settlement is None or settlement.state not in FINAL:
+        return False
+    return settlement.bounce is None and settlement.event is None
 
 
 def _cancel(call: IDelayedCall | None) -> None:

@@ -43,6 +43,8 @@ def tell(events: Events, claim: Claim, verdict: Verdict, now: float, seconds: fl
         events("message.deferred", reason=settlement.reason, delay=_delay(verdict, now), **fields)
     if settlement.bounce is not None:
         notified(events, delivery, settlement.bounce)
+    if settlement.event is not None:
+        events("message.reported", id=delivery.id, report=settlement.event.draft.id)
 
 
 def notified(events: Events, delivery: Delivery, notice: NewMessage) -> None:

@@ -68,12 +68,14 @@ class Verdict:
         ``+``.
     :ivar groups: the outcomes by kind; a deferral that came too late is of the kind ``expired``.
     :ivar report: the recipients that are closed and of whom the sender may want to hear.
+    :ivar announced: those that the webhook shall hear of, by how they ended: ``failed`` or ``expired``.
     """
 
     settlement: Settlement
     outcome: str
     groups: Mapping[str, Results] = field(factory=dict)
     report: Results = field(factory=dict)
+    announced: Mapping[str, Results] = field(factory=dict)
 
 
 def delivered(delivery: Delivery, results: Results) -> Verdict | None:
@@ -125,6 +127,7 @@ def settle(case: Case, results: Results) -> Verdict:
         outcome="+".join(sorted({_word(outcome) for outcome in outcomes.values()})),
         groups=groups,
         report=report,
+        announced={kind: group for kind, group in ended.items() if ends[kind] == "webhook"},
     )
 
 

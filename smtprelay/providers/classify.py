@@ -40,6 +40,16 @@ HTTP: Final[Statuses] = {
     504: Verdict.UNCERTAIN,
 }
 
+#: A webhook. What its owner must mend stops it and keeps the events; it knows a repetition by its id, so
+#: that a lost answer is none to worry about. Redirects are not followed.
+WEBHOOK: Final[Statuses] = {
+    **HTTP,
+    **dict.fromkeys((300, 301, 302, 303, 307, 308, 401, 402, 403, 404, 405, 407, 410), Verdict.BLOCKED),
+    **dict.fromkeys((400, 406, 411, 413, 415, 422), Verdict.FAILED),
+    502: Verdict.DEFERRED,
+    504: Verdict.DEFERRED,
+}
+
 #: ``POST /emails:send`` of Azure Communication Services.
 ACS_SEND: Final[Statuses] = {
     **HTTP,

@@ -36,6 +36,7 @@ from smtprelay.service.sites import control_site, http_sites
 from smtprelay.service.spools import open_spool
 from smtprelay.service.synchronous import build_synchronous
 from smtprelay.service.threads import Threads
+from smtprelay.service.webhook import build_announcer, build_webhook, webhook_paces
 from smtprelay.spool.identity import new_id
 from smtprelay.spool.mounts import on_forgetful
 from smtprelay.web.mailbox import Mailbox
@@ -135,7 +136,7 @@ class Relay(Service):
             defer_to_thread=self._threads.work,
             hostname=config.hostname,
         )
-        self._providers = build_providers(config, workshop)
+        self._providers = {**build_providers(config, workshop), **build_webhook(config, workshop)}
         self.metrics.known(tuple(self._providers))
         rules = [rule(route) for route in config.routes]
         router = Router(rules, self._providers)
@@ -194,6 +195,7 @@ class Relay(Service):
             jitter=self._random.random,
             post=post,
             bounces=bounce_settings(config, self._providers),
+            announcer=build_announcer(config, self._new_id, self._reactor),
             lease=config.spool.lease,
         )
 
@@ -218,6 +220,7 @@ class Relay(Service):
         if settings is None:
             return None
         paces = {name: each.paced for name, each in self.config.providers.items()}
+        paces |= webhook_paces(self.config)
         self.metrics.limits(settings.limit.bytes, settings.limit.messages)
         spool = await open_spool(settings, paces, self._reactor, self._events, self._budget)
         if settings.engine == "sqlite":

@@ -71,7 +71,7 @@ def enclose(tx: Transaction, new: NewMessage) -> None:
     arrival = Arrival(
         draft=new.draft,
         size=len(body),
-        subject=storable(headers.readable(headers.first(pairs, "Subject"))),
+        subject=storable(new.subject or headers.readable(headers.first(pairs, "Subject"))),
         message_id=storable(headers.first(pairs, "Message-ID")),
         planned=new.planned,
         chunks=len(pieces) - 1,

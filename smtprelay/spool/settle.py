@@ -114,8 +114,9 @@ def _settle(tx: Transaction, claim: Claim, settlement: Settlement, lane: Lane, b
     )
     if final:
         finish(tx, [delivery.message])
-    if settlement.bounce is not None:
-        enclose(tx, settlement.bounce)
+    for ours in (settlement.bounce, settlement.event):
+        if ours is not None:
+            enclose(tx, ours)
 
 
 def set_block(tx: Transaction, block: Block) -> None:

@@ -55,7 +55,6 @@ class ExampleTests(SynchronousTestCase):
         whats = {f"{row.what} {row.word}" if row.word else row.what for row in ROWS}
         unused = {w for w in whats if f"{w} is not available in this version" not in met}
         others = {
-            "the choice webhook",
             "keeping bodies of what is finished",
             "privacy.addresses: masked",
             "privacy.subjects: false",

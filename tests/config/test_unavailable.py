@@ -16,7 +16,6 @@ class UnavailableTests(SynchronousTestCase):
             with_provider("type: ses, region: eu-west-1"): "the provider type ses",
             SMALL + "workers: 4\n": "running several workers",
             SMALL + "routes: [{via: [local], rewrite: {from: a@b}}]\n": "rewriting",
-            SMALL + "routes: [{via: [local], on_failed: webhook}]\n": "the choice webhook",
             SMALL.replace(
                 "path: spool", "path: spool, keep: {bodies: 1d}"
             ): "keeping bodies of what is finished",

@@ -14,6 +14,7 @@ from twisted.cred.credentials import ICredentials, IUsernamePassword
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface, implementer
 
+from smtprelay.loan import Lender
 from smtprelay.message import (
     Claim,
     Client,
@@ -196,7 +197,7 @@ class Work:
     due: float | None = None
 
 
-class Spool(Protocol):
+class Spool(Lender, Protocol):
     """
     Where accepted mail is safe, and the only place where its state lives.
 
@@ -205,8 +206,13 @@ class Spool(Protocol):
     and settle.
     """
 
-    def incoming(self, draft: Draft, plan: Plan) -> Incoming:
-        """Return where the body of ``draft`` goes; its ``finish`` accepts the message."""
+    def incoming(self, draft: Draft, plan: Plan, ended: Settlement | None = None) -> Incoming:
+        """
+        Return where the body of ``draft`` goes; its ``finish`` accepts the message.
+
+        :param ended: how an attempt ended that was made already, outside of the spool, of the one
+            delivery that is planned: it is recorded in the same transaction.
+        """
 
     async def accept(self, draft: Draft, body: bytes, planned: Sequence[Planned]) -> None:
         """Take a whole message of our own making (a bounce, a test mail)."""

@@ -41,6 +41,7 @@ class Dispatcher:
     :param post: makes a bounce into a message with a route; accepted with the settlement.
     :param announcer: makes the events for the webhook, where a route asks for them.
     :param lease: how long a claim holds without being renewed, seconds.
+    :ivar lanes: what is known of the lanes that are stopped.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Dispatcher:
         self._events = events
         self._jitter = jitter
         self._renew_every = lease / 3.0
-        lanes = self._lanes = Lanes(events)
+        lanes = self.lanes = Lanes(events)
         self._probes = Probes(spool, providers, lanes, clock, events)
         self._detours = Detours(spool, providers, routes, lanes, clock=clock, events=events)
         self._attempts = Attempts(
@@ -102,7 +103,7 @@ class Dispatcher:
 
     def stepped(self, seconds: float) -> None:
         """Put all times right when the clock was put forward by ``seconds``, or back; then ask the spool."""
-        self._lanes.stepped(seconds)
+        self.lanes.stepped(seconds)
         self._watch("step", self._spool.stepped(seconds))
         self._wake()
 

@@ -110,6 +110,7 @@ class Lanes:
     def stepped(self, seconds: float) -> None:
         """Move all times by ``seconds``: the clock was put."""
         self._stops = {key: evolve(stop, until=stop.until + seconds) for key, stop in self._stops.items()}
+        self._told = {key: until + seconds for key, until in self._told.items()}
 
     def all_stopped(self, now: float) -> frozenset[tuple[str, str]]:
         """Return the lanes that are stopped now, as far as we know."""

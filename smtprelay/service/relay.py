@@ -21,6 +21,7 @@ from smtprelay.config.model import Config
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.dispatch.synchronous import Synchronous
+from smtprelay.dispatch.webhook import Announcer
 from smtprelay.interfaces import Events, Provider, Receive, Spool
 from smtprelay.log import Log, Telling
 from smtprelay.message import Reply
@@ -141,12 +142,15 @@ class Relay(Service):
         rules = [rule(route) for route in config.routes]
         router = Router(rules, self._providers)
         post = Post(config, router, self._providers, self._new_id, reactor)
-        self._dispatcher = None if spool is None else self._make_dispatcher(spool, post)
+        announcer = build_announcer(config, self._new_id, reactor)
+        self._dispatcher = None if spool is None else self._make_dispatcher(spool, post, announcer)
         self._synchronous = build_synchronous(
             config,
             self._providers,
             spool,
+            None if self._dispatcher is None else self._dispatcher.lanes,
             post,
+            announcer=announcer,
             reactor=reactor,
             events=self._events,
             defer_to_thread=self._threads.work,
@@ -183,7 +187,7 @@ class Relay(Service):
             self._dispatcher.start()
         self.metrics.ready(True)
 
-    def _make_dispatcher(self, spool: Spool, post: Post) -> Dispatcher:
+    def _make_dispatcher(self, spool: Spool, post: Post, announcer: Announcer | None) -> Dispatcher:
         config = self.config
         assert config.spool is not None
         return Dispatcher(
@@ -195,7 +199,7 @@ class Relay(Service):
             jitter=self._random.random,
             post=post,
             bounces=bounce_settings(config, self._providers),
-            announcer=build_announcer(config, self._new_id, self._reactor),
+            announcer=announcer,
             lease=config.spool.lease,
         )
 

@@ -28,9 +28,10 @@ def _lanes(connection: Connection) -> Iterator[str]:
     ).fetchall()
     for number, provider, key, queued, deferred, active, held, slots, due in lanes:
         counted = connection.execute(_COUNT, (number,)).fetchone()
-        occupied = counted[4]
+        occupied = counted[4] + connection.execute(_LENT, (number,)).fetchone()[0]
         if key == "":
             occupied = connection.execute(_OCCUPIED, (provider,)).fetchone()[0]
+            occupied += connection.execute(_ALL_LENT, (provider,)).fetchone()[0]
         name = f"lane {provider!r} {key!r}"
         kept = {"queued": queued, "deferred": deferred, "active": active, "held": held, "slots": slots}
         for (what, value), real in zip(kept.items(), (*counted[:4], occupied), strict=True):
@@ -51,6 +52,11 @@ _COUNT: Final = """
 
 _OCCUPIED: Final = """
     SELECT coalesce(sum(d.slot), 0) FROM delivery d JOIN lane l ON l.id = d.lane WHERE l.provider = ?"""
+
+_LENT: Final = "SELECT coalesce(sum(slot), 0) FROM loan WHERE lane = ?"
+
+_ALL_LENT: Final = """
+    SELECT coalesce(sum(o.slot), 0) FROM loan o JOIN lane l ON l.id = o.lane WHERE l.provider = ?"""
 
 #: What must never be found, by what is wrong then; each gives the ids of the rows.
 _NEVER: Final[dict[str, str]] = {

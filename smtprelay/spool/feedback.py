@@ -11,7 +11,7 @@ then one request goes alone. So of a hundred thousand mails that wait, few are r
 It is kept with the lane: every node learns from the answers that any of them gets.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from smtprelay.message import Claim, Deferred, Delivered, Failed, Outcome
@@ -34,12 +34,16 @@ _LONGEST: Final = 60.0
 _ANSWERS: Final = (Delivered, Deferred, Failed)
 
 
-def learn(tx: Transaction, lane: Lane, claim: Claim, outcomes: Collection[Outcome]) -> None:
-    """Adapt ``lane`` to what became of an attempt in it: it was asked for too much, it works, or neither."""
+def learn(tx: Transaction, lane: Lane, outcomes: Collection[Outcome], started: Callable[[], float]) -> None:
+    """
+    Adapt ``lane`` to what became of a request in it: it was asked for too much, it works, or neither.
+
+    :param started: gives when the request began, by the clock of the spool; asked only when it matters.
+    """
     if any(isinstance(outcome, Deferred) and outcome.throttled for outcome in outcomes):
-        throttled(lane, tx.now, _started(tx, claim), _bound(tx, lane))
+        throttled(lane, tx.now, started(), _bound(tx, lane))
     elif any(isinstance(outcome, _ANSWERS) for outcome in outcomes):
-        if lane.ceiling is not None and not answered(lane, _started(tx, claim), _bound(tx, lane)):
+        if lane.ceiling is not None and not answered(lane, started(), _bound(tx, lane)):
             return
         lane.trial = tx.lanes.own(lane).trial = 0
 
@@ -82,8 +86,8 @@ def _bound(tx: Transaction, lane: Lane) -> int:
     return pace.concurrency if lane.key == "" else min(pace.concurrency, pace.per_lane or pace.concurrency)
 
 
-def _started(tx: Transaction, claim: Claim) -> float:
-    """Return when the attempt began, by the clock of the spool."""
+def begin_of(tx: Transaction, claim: Claim) -> float:
+    """Return when an attempt began, by the clock of the spool."""
     delivery = claim.delivery
     row = tx.execute(
         "SELECT started FROM attempt WHERE message = ? AND n = ? AND number = ?",

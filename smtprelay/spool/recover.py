@@ -10,6 +10,7 @@ and not all that happened to be under way with it.
 from collections.abc import Sequence
 from typing import Any, Final
 
+from smtprelay.spool import borrow
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.slots import release
 
@@ -45,6 +46,7 @@ def recover(tx: Transaction) -> int:
     rows = tx.execute(f"{_HELD} AND node = ?", (tx.node,)).fetchall()
     _put_back(tx, rows, "the relay stopped while this attempt was under way")
     _forget_uploads(tx, [tx.node])
+    borrow.forget(tx, "node = ?", (tx.node,))
     return len(rows)
 
 
@@ -60,6 +62,7 @@ def reclaim(tx: Transaction) -> int:
         sql += f"{tx.locking.row} SKIP LOCKED"
     rows = tx.execute(sql, (tx.now, tx.node, tx.now - tx.lease, _MOST)).fetchall()
     _put_back(tx, rows, "its relay did not renew its claim while this attempt was under way")
+    borrow.forget(tx, "lease < ?", (tx.now,))
     gone = tx.execute(_GONE, (tx.node, tx.now - 2 * tx.lease)).fetchall()
     _forget_uploads(tx, [name for (name,) in gone])
     tx.execute("DELETE FROM node WHERE seen < ? AND name <> ?", (tx.now - 2 * tx.lease, tx.node))

@@ -86,6 +86,11 @@ _SECOND: Final = (
     "ALTER TABLE lane ADD COLUMN opens {real} NOT NULL DEFAULT 0",
     "CREATE INDEX lane_throttled ON lane (provider) WHERE ceiling IS NOT NULL",
     "ALTER TABLE delivery ADD COLUMN deferrals INTEGER NOT NULL DEFAULT 0",
+    # What deliveries of synchronous listeners occupy, see ``borrow``.
+    """CREATE TABLE loan (
+        name TEXT PRIMARY KEY, node TEXT NOT NULL, lane INTEGER NOT NULL, slot INTEGER NOT NULL,
+        started {real} NOT NULL, lease {real} NOT NULL)""",
+    "CREATE INDEX loan_lease ON loan (lease)",
 )
 
 #: What each version adds to the one before it; a released entry never changes.

@@ -6,6 +6,7 @@ went to somebody else, or after an operator deleted the delivery, changes nothin
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from smtprelay.message import Blocked, Claim, Deferred, Delivered, Failed, Outcome
@@ -44,7 +45,8 @@ def settle(tx: Transaction, settled: Sequence[tuple[Claim, Settlement]]) -> list
             continue
         number, slot, blocked_before = row
         lane = _vacate(tx, number, slot)
-        feedback.learn(tx, lane, claim, settlement.outcomes.values())
+        started = partial(feedback.begin_of, tx, claim)
+        feedback.learn(tx, lane, settlement.outcomes.values(), started)
         if is_usual(claim, settlement):
             usual.append((claim, settlement))
         else:

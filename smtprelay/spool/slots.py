@@ -46,13 +46,17 @@ class Gate:
 
     def occupy(self, lane: Lane) -> None:
         """Take a slot, and a token of each window, for one delivery of ``lane``."""
+        lane.active += 1
+        self.lend(lane)
+
+    def lend(self, lane: Lane) -> None:
+        """Do so for a request that is no delivery of the spool."""
         self.room -= 1
         self.own.slots += 1
         feedback.begun(self.own, self._now)
         if lane is not self.own:
             lane.slots += 1
             feedback.begun(lane, self._now)
-        lane.active += 1
         lane.served = self._now
         if self._pace.windows:
             self._counts = list(windows.spend(self._pace.windows, self._counts, self._now, 1))
@@ -60,7 +64,7 @@ class Gate:
 
 
 def release(tx: Transaction, lane: Lane) -> None:
-    """Give back the slot that a delivery of ``lane`` occupied."""
+    """Give back the slot that a delivery of ``lane`` occupied, or a loan."""
     own = tx.lanes.own(lane)
     own.slots = max(0, own.slots - 1)
     if lane is not own:

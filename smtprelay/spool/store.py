@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 
 from smtprelay.budget import Budget
 from smtprelay.interfaces import Events, Plan, Work
+from smtprelay.loan import Lesson, Loan, NoRoom
 from smtprelay.message import Claim, Delivery, Draft, Pace, Planned, Reply
 from smtprelay.queue import (
     FINAL,
@@ -29,7 +30,7 @@ from smtprelay.queue import (
     Stock,
     Summary,
 )
-from smtprelay.spool import claim, edit, history, move, notice, query, recover, settle, step
+from smtprelay.spool import borrow, claim, edit, history, move, notice, query, recover, settle, step
 from smtprelay.spool.accept import forget_chunks
 from smtprelay.spool.admission import Admission, Floors, Space, Usage
 from smtprelay.spool.connection import Connection
@@ -96,6 +97,7 @@ class QueueSpool:
         self._release = release
         self._last_chores: list[Callable[[], object]] = []
         self._take: Callable[[Sequence[Claim]], None] | None = None
+        self._make_room: Callable[[], None] = lambda: None
 
     def at_close(self, chore: Callable[[], object]) -> None:
         """Have ``chore`` called when the spool is closed, before its last write."""
@@ -106,11 +108,14 @@ class QueueSpool:
         if self._take is not None:
             self._take(())
 
-    def incoming(self, draft: Draft, plan: Plan) -> SpoolIncoming:
+    def incoming(self, draft: Draft, plan: Plan, ended: Settlement | None = None) -> SpoolIncoming:
         """See :meth:`smtprelay.interfaces.Spool.incoming`."""
-        return self._incoming(draft, plan)
+        # What a provider took for some must not be refused for the others.
+        return self._incoming(draft, plan, ours=ended is not None, ended=ended)
 
-    def _incoming(self, draft: Draft, plan: Plan, *, ours: bool = False) -> SpoolIncoming:
+    def _incoming(
+        self, draft: Draft, plan: Plan, *, ours: bool = False, ended: Settlement | None = None
+    ) -> SpoolIncoming:
         return SpoolIncoming(
             draft,
             plan,
@@ -121,6 +126,7 @@ class QueueSpool:
             budget=self._budget,
             forget=self._orphans.add,
             ours=ours,
+            ended=ended,
         )
 
     async def accept(self, draft: Draft, body: bytes, planned: Sequence[Planned]) -> None:
@@ -146,6 +152,7 @@ class QueueSpool:
     async def taken(self, claimed: Claim) -> None:
         """See :meth:`smtprelay.interfaces.Spool.taken`."""
         await self._writer.do(partial(claim.taken, claimed=claimed))
+        self._make_room()
 
     async def renew(self, claims: Sequence[Claim]) -> None:
         """See :meth:`smtprelay.interfaces.Spool.renew`."""
@@ -156,7 +163,23 @@ class QueueSpool:
         ours = await self._writer.do(Together(settle.settle, (claimed, settlement)))
         if ours and settlement.state in FINAL:
             self._admission.ended(1)
+        self._make_room()
         return ours
+
+    async def borrow(self, name: str, provider: str, lane: str) -> Loan | NoRoom:
+        """See :meth:`smtprelay.interfaces.Spool.borrow`."""
+        return await self._writer.do(partial(borrow.borrow, name=name, provider=provider, key=lane))
+
+    async def give_back(self, loan: Loan, lesson: Lesson | None = None) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.give_back`."""
+        waited_for = await self._writer.do(partial(borrow.give_back, loan=loan, lesson=lesson))
+        self._make_room()
+        if waited_for:
+            self.wake()
+
+    def when_room(self, ask: Callable[[], None]) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.when_room`."""
+        self._make_room = ask
 
     def body(self, delivery: Delivery) -> "StoredBody":
         """See :meth:`smtprelay.interfaces.Spool.body`."""
@@ -176,6 +199,7 @@ class QueueSpool:
     async def block(self, block: Block) -> None:
         """See :meth:`smtprelay.interfaces.Spool.block`."""
         await self._writer.do(partial(settle.set_block, block=block))
+        self._make_room()
 
     async def move(self, detour: Detour, limit: int = 100) -> Moved:
         """See :meth:`smtprelay.interfaces.Spool.move`."""

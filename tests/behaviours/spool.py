@@ -6,6 +6,7 @@ case says how one is opened.
 """
 
 from tests.behaviours.spool_accept import AcceptContract
+from tests.behaviours.spool_borrow import BorrowContract
 from tests.behaviours.spool_claim import ClaimContract
 from tests.behaviours.spool_feedback import FeedbackContract
 from tests.behaviours.spool_lanes import LaneContract
@@ -21,6 +22,7 @@ class SpoolContract(
     SettleContract,
     LaneContract,
     FeedbackContract,
+    BorrowContract,
     OperatorContract,
     NoticeContract,
     RoomContract,

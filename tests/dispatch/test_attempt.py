@@ -3,7 +3,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from smtprelay.message import Blocked, Delivered, Failed, Route, Uncertain
+from smtprelay.message import Blocked, Delivered, Failed, Route, Schedule, Uncertain
 from smtprelay.message import Deferred as Later
 from smtprelay.queue import Edit, Selection
 from smtprelay.testing.provider import ScriptedProvider
@@ -65,6 +65,33 @@ class RetryTests(DispatcherTestCase):
         self.assertEqual((stage.summary(message).state, len(stage.events.of("attempt.crashed"))), ("held", 3))
         self.assertIn("Traceback", str(stage.events.of("attempt.crashed")[0]["exc"]))
         self.assertEqual(stage.summary(stage.accept()).state, "delivered")
+
+    def test_each_route_has_its_own_patience(self) -> None:
+        """Two mails that are refused alike: one route tries once, the other one for ever."""
+        once = Route(name="once", via=("one",), retry=Schedule(attempts=1))
+        ever = Route(name="ever", via=("one",), retry=Schedule(first=60.0, max=60.0, jitter=0.0), expire=None)
+        one = ScriptedProvider("one", [Later("busy")] * 50)
+        self.staged = stage = Stage([one], [once, ever])
+        self.addCleanup(self.stop)
+        stage.start()
+        first, second = stage.accept(route="once"), stage.accept(route="ever")
+        self.assertEqual((stage.summary(first).state, stage.summary(second).state), ("failed", "deferred"))
+        stage.clock.pump([60.0] * 10)
+        self.assertEqual((stage.summary(second).state, stage.summary(second).attempts), ("deferred", 11))
+
+    def test_attempts_end_over_all_providers(self) -> None:
+        """Two providers that both refuse use up the attempts together."""
+        one = ScriptedProvider("one", [Later("busy")] * 9)
+        two = ScriptedProvider("two", [Later("so busy")] * 9)
+        route = {
+            "failover_after": 2,
+            "retry": Schedule(first=1.0, jitter=0.0, attempts=5),
+            "on_expired": "hold",
+        }
+        stage = self.stage(one, two, route=route)
+        message = stage.accept()
+        stage.clock.pump([1.0] * 100)
+        self.assertEqual((stage.summary(message).state, stage.summary(message).attempts), ("held", 5))
 
     def test_a_route_that_is_gone_means_the_usual_rules(self) -> None:
         """The mail stays with its provider."""

@@ -146,6 +146,58 @@ class FeedbackContract(SpoolStories):
 
         return self.play(story, WIDE)
 
+    def test_a_lane_at_its_ceiling_waits_for_an_answer(self):
+        """It needs no time to wake for, and does not hide another lane from a claim with a limit."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool, number=1, provider="other", lane="slow")
+            (claim,) = (await spool.claim()).claims
+            await spool.settle(claim, refused(claim, self.clock.seconds()))
+            self.clock.advance(0.25)
+            (claim,) = (await spool.claim()).claims
+            await spool.settle(claim, done(claim))
+            for number in range(2, 20):
+                await self.send(spool, number=number, provider="other", lane="slow")
+            self.assertEqual(14, len((await spool.claim()).claims))
+            work = await spool.claim()
+            self.assertEqual((0, True, None), (len(work.claims), work.waiting, work.due))
+            self.clock.advance(1)
+            await self.send(spool, number=30, provider="other", lane="fast")
+            work = await spool.claim(limit=1)
+            self.assertEqual(["fast"], [each.delivery.lane for each in work.claims])
+
+        return self.play(story, WIDE)
+
+    def test_a_complaint_of_the_provider_itself_closes_all_its_lanes(self):
+        """Its own lane stands for it; the claim says when it goes on, and nothing goes at accept."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool, number=1, provider="other")
+            (claim,) = (await spool.claim()).claims
+            await spool.settle(claim, refused(claim, self.clock.seconds() + 9))
+            taken: list[Claim] = []
+            spool.listen(taken.extend)
+            await self.send(spool, number=2, provider="other", lane="box")
+            work = await spool.claim()
+            self.assertEqual(([], [], self.clock.seconds() + 0.25), (taken, list(work.claims), work.due))
+            self.clock.advance(0.25)
+            self.assertEqual(1, len((await spool.claim()).claims))
+
+        return self.play(story, WIDE)
+
+    def test_a_mail_for_a_slow_mailbox_is_not_claimed_at_accept(self):
+        """So it is for a lane that is not the provider's own."""
+
+        async def story(spool: Spool) -> None:
+            taken: list[Claim] = []
+            spool.listen(taken.extend)
+            await self.send(spool, number=1, provider="other", lane="box")
+            await spool.settle(taken[0], refused(taken[0], self.clock.seconds() + 9))
+            await self.send(spool, number=2, provider="other", lane="box")
+            self.assertEqual(1, len(taken))
+
+        return self.play(story, WIDE)
+
     def test_a_mail_in_a_slow_lane_is_not_claimed_at_accept(self):
         """What comes in while the lane is closed is queued."""
 

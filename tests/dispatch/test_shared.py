@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.shared import Shared
-from smtprelay.message import Blocked, Client, Delivered, Draft, Envelope, Pace, Planned, Window
+from smtprelay.message import Blocked, Client, Delivered, Draft, Envelope, Pace, Planned, Uncertain, Window
 from smtprelay.message import Deferred as Later
 from smtprelay.queue import NewMessage
 from smtprelay.spool.check import check
@@ -182,6 +182,23 @@ class SharedTests(CounterTestCase):
         self.assertEqual(both.state(message), "delivered")
         verdict.callback(Delivered())
         self.assertReply(client, 250, "2.0.0")
+
+    def test_a_provider_that_breaks(self) -> None:
+        """Its slot comes back all the same."""
+        both = self.both(ScriptedProvider("one", [ValueError("oops")]), pace=Pace(concurrency=1))
+        self.assertReply(both.mail(), 451, "4.4.2")
+        self.assertReply(both.mail(), 250, "2.0.0")
+
+    def test_a_lane_that_is_found_blocked_by_a_question(self) -> None:
+        """What became of a mail was asked, and the login refused: that stops the queue, too."""
+        one = ScriptedProvider("one", [Uncertain("cut")], idempotent=True)
+        one.resolutions.append(Blocked("401"))
+        both = self.both(one)
+        client = both.mail()
+        both.clock.advance(5)
+        self.assertReply(client, 451, "4.3.0", "401")
+        message = both.queue()
+        self.assertEqual((both.state(message), len(one.sent)), ("queued", 1))
 
     def test_what_it_costs(self) -> None:
         """One mail, two transactions: the loan before the request, its end after the reply."""

@@ -552,6 +552,17 @@ class RestTests(CounterTestCase):
             self.assertEqual((line.state, line.uncertain, line.due), ("deferred", True, MORNING + 5))
             self.assertEqual([each.state for each in line.recipients], ["delivered", "open"])
 
+    def test_the_next_provider_has_no_slot(self) -> None:
+        """The rest goes on as a deferral, which is what it was."""
+        one = ScriptedProvider("one", [{"a@x.org": Delivered(), "b@x.org": Later("busy")}])
+        two = ScriptedProvider("two")
+        counter = self.counter(one, two, spool=True, pace=Pace(windows=(Window(count=1, seconds=600),)))
+        assert counter.spool is not None
+        done(counter.spool.borrow("x", "two", ""))
+        self.assertReply(counter.mail("a@x.org", "b@x.org"), 250, "2.0.0", "takes no more")
+        [line] = counter.queued()
+        self.assertEqual((line.provider, line.state), ("one", "deferred"))
+
     def test_the_next_provider_is_asked(self) -> None:
         """What both providers of the route deferred begins where it began, by the route's own rules."""
         two = ScriptedProvider("two", [Later("so busy")])

@@ -26,6 +26,7 @@ class TooFastTests(SynchronousTestCase):
             (421, "4.7.28 Our system has detected an unusual rate of unsolicited mail"),
             (454, "Throttling failure: Maximum sending rate exceeded."),
             (451, "4.7.500 Server busy. Please try again later from [192.0.2.1]"),
+            (421, "4.3.2 mail.example.com is going down"),
             (421, "Too many concurrent SMTP connections; please try again later."),
         ):
             self.assertTrue(self.throttled(code, text), text)

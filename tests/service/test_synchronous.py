@@ -31,6 +31,7 @@ http: [{{endpoint: "tcp:0:interface=127.0.0.1", serve: [health, metrics]}}]
 BESIDE_A_SPOOL = (
     STATELESS.replace("listeners: [", 'listeners: [{{name: queue, endpoint: "tcp:0:interface=127.0.0.1"}}, ')
     + "spool: {{path: spool}}\n"
+    + "routes: [{{name: all, via: [out], retry: {{first: 100ms, jitter: 0}}}}]\n"
 )
 
 MAIL = b"From: app@example.org\r\nSubject: test\r\n\r\nHello\r\n"
@@ -152,7 +153,11 @@ class SynchronousTests(TestCase):
         )
         assert relay.spool is not None
         [detail] = await relay.spool.show(reply.split()[3])
-        self.assertEqual([each.address for each in detail.summary.recipients], ["a@example.com"])
+        self.assertEqual(
+            [(each.address, each.state) for each in detail.summary.recipients],
+            [("a@example.com", "delivered"), ("b@example.com", "delivered")],
+        )
+        self.assertEqual([each.outcome for each in detail.history], ["deferred+delivered", "delivered"])
         self.assertEqual(await relay.spool.list(Selection()), [])
 
     async def test_stopped_in_the_middle(self) -> None:

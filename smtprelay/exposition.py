@@ -31,6 +31,7 @@ class StockCollector(Collector):
             return
         yield _states(self.stock)
         yield _waiting(self.stock)
+        yield _throttled(self.stock)
         yield _gauge("spool_bytes", "The size of the spool's files.", self.stock.bytes)
         if self.stock.free is not None:
             yield _gauge("spool_filesystem_free_bytes", "Free on the spool's file system.", self.stock.free)
@@ -59,6 +60,18 @@ def _waiting(stock: Stock) -> Metric:
     for lane in stock.lanes:
         waiting[lane.provider] = waiting.get(lane.provider, 0) + lane.waiting
     for provider, count in waiting.items():
+        family.add_metric([provider], count)
+    return family
+
+
+def _throttled(stock: Stock) -> Metric:
+    family = GaugeMetricFamily(
+        "smtprelay_provider_throttled_lanes", "Lanes that go slower than they may.", labels=["provider"]
+    )
+    slow = {lane.provider: 0 for lane in stock.lanes}
+    for lane in stock.lanes:
+        slow[lane.provider] += lane.ceiling is not None
+    for provider, count in slow.items():
         family.add_metric([provider], count)
     return family
 

@@ -13,6 +13,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
+from smtprelay.loan import Lender
 from smtprelay.message import (
     Claim,
     Client,
@@ -150,7 +151,7 @@ class Work:
     due: float | None = None
 
 
-class Spool(Queue, Protocol):
+class Spool(Queue, Lender, Protocol):
     """
     Where accepted mail is safe, and the only place where its state lives.
 
@@ -167,8 +168,13 @@ class Spool(Queue, Protocol):
     transfer: Transfer
     upkeep: Upkeep
 
-    def incoming(self, draft: Draft, plan: Plan) -> Incoming:
-        """Return where the body of ``draft`` goes; its ``finish`` accepts the message."""
+    def incoming(self, draft: Draft, plan: Plan, ended: Settlement | None = None) -> Incoming:
+        """
+        Return where the body of ``draft`` goes; its ``finish`` accepts the message.
+
+        :param ended: how an attempt ended that was made already, outside of the spool, of the one
+            delivery that is planned: it is recorded in the same transaction.
+        """
 
     async def accept(self, draft: Draft, body: bytes, planned: Sequence[Planned]) -> None:
         """Take a whole message of our own making (a bounce, a test mail)."""
@@ -179,7 +185,7 @@ class Spool(Queue, Protocol):
 
         It gets the claims that the accept took in its own transaction; none if
         the message is queued, which is then a reason to ask :meth:`claim`.
-        Until somebody listens nothing is claimed at accept.
+        Until somebody listens, and after ``None``, nothing is claimed at accept.
         """
 
     async def claim(self, limit: int = 50) -> Work:
@@ -212,7 +218,8 @@ class Spool(Queue, Protocol):
         """
         Put back what this node held when it died; return how many deliveries.
 
-        Each of them becomes ``queued``, due at once and ``uncertain``.
+        Each of them becomes ``queued`` and ``uncertain``, with one of its ``errors`` more: it may be why
+        the node died. It is due at once; after several such deaths one by one, to see which of them it is.
         """
 
     async def release(self) -> int:

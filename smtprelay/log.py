@@ -97,8 +97,10 @@ EVENTS: Final[dict[str, Kind]] = {
     "message.uncertain": Kind(LogLevel.warn, "{id}: uncertain at {provider}: {reason}"),
     "message.bounced": Kind(LogLevel.info, "{id}: bounced to <{to}> as {bounce}"),
     "message.notified": Kind(LogLevel.info, "{id}: told <{to}> of its {kind} as {notice}"),
+    "message.reported": Kind(LogLevel.info, "{id}: reported to the webhook as {report}"),
     "lane.blocked": Kind(LogLevel.error, "{provider}: lane '{lane}' is blocked: {reason}"),
     "lane.changed": Kind(LogLevel.info, "{who}: {provider} '{lane}': {action}: {why}"),
+    "lane.throttled": Kind(LogLevel.warn, "{provider}: lane '{lane}' slows down: {reason}"),
     "lane.open": Kind(LogLevel.info, "{provider}: lane '{lane}' is open again"),
     # providers, web
     "provider.request": Kind(LogLevel.debug, "{provider}: {operation} {code} in {seconds:.3f} s"),

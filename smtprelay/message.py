@@ -176,6 +176,7 @@ class Claim:
 
     :ivar attempt: unique within the delivery; with ``node`` it fences :meth:`Spool.settle`.
     :ivar tries: attempts that ended ``Deferred`` before this one, on this provider.
+    :ivar deferrals: those that count against :attr:`Schedule.attempts`, on all providers together.
     :ivar age: seconds since the message was received, less the time its lane was blocked.
     :ivar uncertain: the attempt before this one has no outcome: resolve before sending.
     :ivar errors: attempts in a row that ended in an unexpected exception.
@@ -186,6 +187,7 @@ class Claim:
     node: str
     attempt: int
     tries: int = 0
+    deferrals: int = 0
     age: float = 0.0
     uncertain: bool = False
     errors: int = 0
@@ -212,11 +214,13 @@ class Deferred:
 
     :ivar retry_after: seconds that the provider asked for, if it did.
     :ivar closed: the provider has ended this operation; the next attempt is a new one to it.
+    :ivar throttled: it says nothing of the mail, but that we ask for too much: the lane slows down.
     """
 
     why: str
     retry_after: float | None = None
     closed: bool = False
+    throttled: bool = False
 
 
 @frozen
@@ -291,7 +295,7 @@ class Schedule:
     When a deferred delivery goes again: ``first * factor ** n`` seconds, at most ``max``.
 
     :ivar jitter: each delay is spread evenly over plus or minus this share of it.
-    :ivar attempts: give up after so many; ``None`` is never.
+    :ivar attempts: give up after so many deferred attempts, over all providers; ``None`` is never.
     """
 
     first: float = 30.0
@@ -309,7 +313,7 @@ class Route:
     :ivar via: provider names, in the order of failover; at least one.
     :ivar failover_after: deferred attempts at one provider before the next one is asked.
     :ivar expire: seconds after which a delivery that was deferred once more ends; ``None`` is never.
-    :ivar on_failed: ``"bounce"``, ``"hold"`` or ``"discard"``; so also ``on_expired``.
+    :ivar on_failed: ``"bounce"``, ``"hold"``, ``"discard"`` or ``"webhook"``; so also ``on_expired``.
     :ivar on_uncertain: ``"resend"`` or ``"hold"``, where the provider cannot tell.
     """
 

@@ -60,6 +60,7 @@ class ParcelDelivery:
     ended: float | None = None
     attempt: int = 0
     tries: int = 0
+    deferrals: int = 0
     errors: int = 0
     uncertain: bool = False
     noticed: bool = False

@@ -48,12 +48,14 @@ class NewMessage:
     A message of our own making that is accepted in the transaction of a settlement.
 
     :ivar kind: what it reports: ``"failure"`` (perhaps with others), ``"success"`` or ``"delay"``.
+    :ivar subject: what the queue shows; ``""`` is what its header says.
     """
 
     draft: Draft
     body: bytes = field(repr=False)
     planned: Sequence[Planned]
     kind: str = "failure"
+    subject: str = ""
 
 
 @frozen(kw_only=True)
@@ -68,9 +70,11 @@ class Settlement:
     :ivar due: when the open recipients go again, for ``queued`` and ``deferred``.
     :ivar provider: the provider that is asked next; ``""`` keeps it. ``lane`` belongs to it.
     :ivar tries: see :attr:`Claim.tries`, for the attempt that comes next; so ``errors``.
+    :ivar counts: this attempt is one of the :attr:`Claim.deferrals`.
     :ivar uncertain: the next attempt must resolve this one first.
     :ivar block: a lane to stop.
     :ivar bounce: a report to the sender, to be accepted.
+    :ivar event: a message for the webhook, to be accepted.
     """
 
     state: str
@@ -82,9 +86,11 @@ class Settlement:
     lane: str = ""
     tries: int = 0
     errors: int = 0
+    counts: bool = False
     uncertain: bool = False
     block: Block | None = None
     bounce: NewMessage | None = None
+    event: NewMessage | None = None
 
 
 #: How far a search has come; for the spool alone to read.
@@ -308,6 +314,8 @@ class LaneState:
     One lane: how many wait in it, how many are under way, and whether it is blocked.
 
     :ivar suspended: it is blocked by an operator, until one resumes it.
+    :ivar ceiling: how many at once its provider seems to bear; less than one is one now and then.
+        ``None``: it has not complained, or not for long.
     """
 
     provider: str
@@ -317,6 +325,7 @@ class LaneState:
     due: float | None
     blocked_until: float | None
     blocked_reason: str
+    ceiling: float | None = None
     suspended: bool = False
 
 

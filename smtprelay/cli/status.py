@@ -84,7 +84,7 @@ def _spool(stock: Mapping[str, Any], now: float) -> str:
 
 def _lane(lane: Mapping[str, Any]) -> str:
     name = f"{lane['provider']} {lane['lane']}".strip()
-    state = "BLOCKED" if lane["blocked_reason"] else "ok"
+    state = "BLOCKED" if lane["blocked_reason"] else listing.slowed(lane) or "ok"
     if lane.get("suspended"):
         state = "SUSPENDED"
     return f"{name}  {state}  {lane['active']} active, {lane['waiting']} waiting"

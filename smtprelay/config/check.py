@@ -22,6 +22,9 @@ from smtprelay.config.view import Complaint, View
 #: A client waits so long for the reply to the end of data, seconds (RFC 5321 §4.5.3.2.6).
 _PATIENCE: Final = 600
 
+#: The provider, and the route, of the events that go to webhooks.
+WEBHOOK: Final = "webhook"
+
 Check = Callable[[View], Iterator[Complaint]]
 
 
@@ -103,6 +106,25 @@ def check_routes(view: View) -> Iterator[Complaint]:
         if not route.retry.first:
             text = "retry.first is 0: a mail would be tried again at once, for ever"
             yield Complaint(("routes", n, "retry", "first"), text, "CFG-VALUE")
+
+
+def check_webhooks(view: View) -> Iterator[Complaint]:
+    """What is told to a webhook needs one, and a spool that keeps it until it is told."""
+    config = view.config
+    announcing = [(n, route) for n, route in enumerate(config.routes) if route.announces]
+    for n, route in announcing:
+        if route.webhook is None and config.webhook is None and view.whole("webhook"):
+            text = '"webhook" is missing: it says where the events go'
+            yield Complaint(("routes", n), text, "CFG-MISSING")
+        if config.spool is None:
+            text = "events for a webhook need a spool, which keeps them until they are told"
+            yield Complaint(("routes", n), text, "CFG-MISSING")
+        if route.name == WEBHOOK:
+            text = f'the name "{WEBHOOK}" is that of the events for webhooks'
+            yield Complaint(("routes", n, "name"), text, "CFG-DUPLICATE")
+    if announcing and WEBHOOK in config.providers:
+        text = f'the name "{WEBHOOK}" is that of the built-in provider for webhooks'
+        yield Complaint(("providers", WEBHOOK), text, "CFG-DUPLICATE")
 
 
 def check_providers(view: View) -> Iterator[Complaint]:
@@ -195,6 +217,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     check_references,
     check_duplicates,
     check_routes,
+    check_webhooks,
     check_providers,
     check_services,
     check_spool,

@@ -14,10 +14,11 @@ from typing import Final
 
 from smtprelay.config import endpoint
 from smtprelay.config.listeners import TlsSettings
-from smtprelay.config.providers import Capture
+from smtprelay.config.model import Webhook
+from smtprelay.config.providers import Capture, Outlet
 from smtprelay.config.secret import complaint
 from smtprelay.config.tree import Path as Place
-from smtprelay.config.view import Complaint, View
+from smtprelay.config.view import Complaint, View, walk
 
 
 def check_certificates(view: View) -> Iterator[Complaint]:
@@ -36,10 +37,9 @@ def check_certificates(view: View) -> Iterator[Complaint]:
 
 def check_authorities(view: View) -> Iterator[Complaint]:
     """A file of certificates to trust must hold some."""
-    for name, provider in view.config.providers.items():
-        path = ("providers", name, "ca")
-        ca: str | None = getattr(provider, "ca", None)
-        if ca is None:
+    for place, value in walk(view.config):
+        path, ca = (*place, "ca"), getattr(value, "ca", None)
+        if not isinstance(value, Outlet | Webhook) or ca is None:
             continue
         unreadable = list(_readable(ca, path))
         yield from unreadable

@@ -77,12 +77,30 @@ class Rewrite:
 
 
 @frozen(kw_only=True)
+class Webhook:
+    """
+    Where ``on_failed: webhook`` and ``on_expired: webhook`` tell of mail that ended badly.
+
+    :ivar url: ``https://``, or ``http://`` on loopback; often whoever knows it may post to it: a secret.
+    :ivar secret: what the requests are signed with.
+    :ivar timeout: for each step of a request: connect, answer, body.
+    :ivar ca: a file of certificates that are trusted besides the platform's.
+    """
+
+    url: Secret
+    secret: Secret | None = None
+    timeout: Duration = 30.0
+    ca: FilePath | None = None
+
+
+@frozen(kw_only=True)
 class Route:
     """
     Which mail goes which way; the first that matches a recipient has it.
 
     :ivar name: ``route1``, by its position, if none is given.
     :ivar expire: ``None`` is never.
+    :ivar webhook: its own, instead of the relay's.
     """
 
     name: Name = ""
@@ -95,6 +113,7 @@ class Route:
     on_failed: Failure = "bounce"
     on_expired: Failure = "bounce"
     on_uncertain: Literal["resend", "hold"] = "resend"
+    webhook: Webhook | None = None
 
     @property
     def rules(self) -> message.Route:
@@ -109,6 +128,11 @@ class Route:
             on_expired=self.on_expired,
             on_uncertain=self.on_uncertain,
         )
+
+    @property
+    def announces(self) -> bool:
+        """Whether a webhook may hear of its mail."""
+        return "webhook" in (self.on_failed, self.on_expired)
 
 
 @frozen(kw_only=True)
@@ -230,6 +254,7 @@ class Config:
     :ivar hostname: when not given the machine's own name.
     :ivar control: when not given ``$RUNTIME_DIRECTORY/control.sock``, else beside the spool,
         without one in ``/run/smtprelay``.
+    :ivar webhook: for the routes that have none of their own.
     :ivar spool: when not given the usual one; none, if all listeners are synchronous.
     :ivar routes: when not given and there is one provider, everything goes there.
     :ivar supervise: when not given and there are several workers, as it is by default.
@@ -244,6 +269,7 @@ class Config:
     dkim: tuple[Dkim, ...] = ()
     routes: tuple[Route, ...] = ()
     bounces: Bounces = Bounces()
+    webhook: Webhook | None = None
     spool: SpoolSettings | None = None
     workers: Count = 1
     supervise: Supervise | None = None

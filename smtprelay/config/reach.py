@@ -7,11 +7,13 @@ runs as; :func:`smtprelay.config.load` can leave them out.
 
 import base64
 import binascii
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Final
 
 from smtprelay.config import endpoint
+from smtprelay.config.model import Webhook
 from smtprelay.config.providers import Acs
 from smtprelay.config.secret import Secret
 from smtprelay.config.tree import Path, spelled
@@ -50,6 +52,16 @@ def check_access_keys(view: View) -> Iterator[Complaint]:
             yield from _connection_string(_text(provider.connection_string), (*path, "connection_string"))
 
 
+def check_webhooks(view: View) -> Iterator[Complaint]:
+    """Events leave this machine only encrypted."""
+    for path, value in walk(view.config):
+        url = _text(value.url) if isinstance(value, Webhook) else ""
+        if url and not re.match("https?://[^/]", url):
+            yield Complaint((*path, "url"), "expected https://host/…", "CFG-VALUE")
+        elif url and endpoint.is_plain_remote(url):
+            yield Complaint((*path, "url"), "http:// is for loopback only: use https://", "CFG-CLEAR-TEXT")
+
+
 def check_endpoints(view: View) -> Iterator[Complaint]:
     """Twisted must know what an endpoint means; some kinds read certificates for that."""
     for section in ("listeners", "http"):
@@ -60,7 +72,7 @@ def check_endpoints(view: View) -> Iterator[Complaint]:
                 yield Complaint((section, n, "endpoint"), text, "CFG-ENDPOINT")
 
 
-CHECKS: Final = (check_secrets, check_access_keys, check_endpoints)
+CHECKS: Final = (check_secrets, check_access_keys, check_webhooks, check_endpoints)
 
 
 def _expiry(day: date, path: Path) -> Iterator[Complaint]:

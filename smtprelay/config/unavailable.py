@@ -48,8 +48,6 @@ ROWS: Final = (
     Row("listeners.*.limits.messages", "limiting the rate of messages"),
     Row("users.*.rate", "limiting the rate of messages"),
     Row("routes.*.rewrite", "rewriting"),
-    Row("routes.*.on_failed", "the choice", "webhook"),
-    Row("routes.*.on_expired", "the choice", "webhook"),
     Row("dkim.*", "signing with DKIM"),
     Row("sandbox", "the sandbox"),
     Row("privacy.subjects", "privacy.subjects:", "false"),

@@ -20,6 +20,7 @@ from smtprelay.dispatch.lanes import Lanes
 from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
 from smtprelay.dispatch.settle import Case, Verdict
+from smtprelay.dispatch.webhook import Announcer
 from smtprelay.interfaces import Body, Events, Provider, Spool
 from smtprelay.message import Claim, Results, Route
 from smtprelay.queue import Block, Settlement
@@ -95,6 +96,7 @@ class Attempts:
     routes: Mapping[str, Route]
     lanes: Lanes
     postmaster: Postmaster
+    announcer: Announcer | None
     clock: IReactorTime
     events: Events
     chance: Callable[[], float]
@@ -130,6 +132,8 @@ class Attempts:
         self, claim: Claim, body: BodyAtHand | WatchedBody, taken: Callable[[], None]
     ) -> Verdict:
         delivery = claim.delivery
+        if claim.errors >= settle.MOST_ERRORS:
+            return settle.poisonous(claim)
         route = self._route(claim)
         provider = self.providers.get(delivery.provider)
         if provider is None:
@@ -146,7 +150,8 @@ class Attempts:
             if known is not None:
                 results = settle.resolved(known)
             verdict = settle.settle(self._case(claim, route, block), results)
-        return await self._with_bounce(claim, verdict, body) if verdict.report else verdict
+        verdict = await self._with_bounce(claim, verdict, body) if verdict.report else verdict
+        return await self._with_event(claim, verdict, body) if verdict.announced else verdict
 
     def _route(self, claim: Claim) -> Route:
         """The rules of a route that is not configured any more are the usual ones, at the same provider."""
@@ -185,6 +190,21 @@ class Attempts:
             self.events("relay.warning", text=text)
             return verdict
         return evolve(verdict, settlement=evolve(verdict.settlement, bounce=bounce))
+
+    async def _with_event(self, claim: Claim, verdict: Verdict, body: Body) -> Verdict:
+        """Add the event for the webhook; if it cannot be made, so."""
+        try:
+            if self.announcer is None:
+                raise LookupError("the configuration has no webhook any more")  # noqa: TRY301 -- told like others
+            now = self.clock.seconds()
+            event = await self.announcer.announce(claim, verdict.announced, body, now)
+        except CancelledError:
+            raise
+        except Exception as exc:  # noqa: BLE001 -- so
+            text = f"{claim.delivery.id}: no event could be made: {_in_a_line(exc)}"
+            self.events("relay.warning", text=text)
+            return verdict
+        return evolve(verdict, settlement=evolve(verdict.settlement, event=event))
 
     async def _record(self, claim: Claim, settlement: Settlement, running: Callable[[], bool]) -> bool:
         """Settle, however often the spool fails: sending again is what must not happen instead."""

@@ -1,8 +1,8 @@
 """
 One delivery while its client waits: at the providers of its route, one after the other.
 
-It keeps to the breaker and to the pace, and leaves no trace but events. Nothing is begun once the client's
-patience is over; what was begun is seen to its end.
+It keeps to the breaker and to the pace (``admission``), and leaves no trace but events. Nothing is begun once
+the client's patience is over; what was begun is seen to its end.
 """
 
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from smtprelay.dispatch import report, settle
+from smtprelay.dispatch.admission import Admission, Slot, Turned
 from smtprelay.dispatch.answer import Busy
-from smtprelay.dispatch.breaker import Breaker
 from smtprelay.dispatch.failover import next_place
-from smtprelay.dispatch.gate import Gate, Patience, Slot
+from smtprelay.dispatch.gate import Patience
 from smtprelay.dispatch.retry import FIRST_RESOLVE, delay
 from smtprelay.interfaces import Body, Events, Provider
 from smtprelay.message import (
@@ -45,15 +45,14 @@ _MIDDLE: Final = 0.5
 @frozen(kw_only=True)
 class Direct:
     """
-    Delivers without a spool.
+    Delivers without storing anything.
 
     :ivar routes: by name.
     """
 
     providers: Mapping[str, Provider]
     routes: Mapping[str, Route]
-    gate: Gate
-    breaker: Breaker
+    admission: Admission
     clock: IReactorTime
     events: Events
 
@@ -75,7 +74,7 @@ class Direct:
             if final or not rest:
                 return outcomes
             delivery = _narrowed(delivery, rest)
-            place = next_place(delivery, via, self.providers, self.breaker.stopped)
+            place = next_place(delivery, via, self.providers, self.admission.stopped)
             if place is None or place.wraps or not patience.left:
                 return outcomes
             delivery = evolve(delivery, provider=place.provider, lane=place.lane)
@@ -84,23 +83,23 @@ class Direct:
         self, delivery: Delivery, attempt: int, body: Body, patience: Patience
     ) -> tuple[Results, bool]:
         """Return the outcomes at one provider, and whether no other one may be asked."""
-        provider, lane = delivery.provider, delivery.lane
-        stopped = self.breaker.reason(provider, lane)
-        if stopped:
-            return _all(delivery, Blocked(stopped)), False
-        slot = await self.gate.enter(provider, lane, patience.left)
-        if slot is None:
-            return _all(delivery, Busy(f"{provider} takes no more at this time, try again later")), False
+        slot = await self._enter(delivery, attempt, patience)
+        if isinstance(slot, Turned):
+            return _all(delivery, slot.outcome), slot.final
         try:
-            # It may have been stopped while we waited, or may want a probe.
-            stopped = await self.breaker.admit(provider, lane)
-            if stopped:
-                return _all(delivery, Blocked(stopped)), False
-            if not patience.left:
-                return _all(delivery, Busy(f"{provider} could not be asked in time, try again later")), True
             return await self._attempt(delivery, attempt, body, slot, patience)
         finally:
-            slot.release()
+            slot.end()
+
+    async def _enter(self, delivery: Delivery, attempt: int, patience: Patience) -> Slot | Turned:
+        """A spool that fails admits nobody: what it counts would not be true any more."""
+        try:
+            return await self.admission.enter(delivery, attempt, patience)
+        except CancelledError:
+            raise
+        except Exception as exc:  # noqa: BLE001 -- whatever it is, the client must have an answer
+            self.events("spool.failed", operation="borrow", reason=f"{type(exc).__name__}: {exc}")
+            return Turned(Busy("local error in processing, try again later"), final=True)
 
     async def _attempt(
         self, delivery: Delivery, attempt: int, body: Body, slot: Slot, patience: Patience
@@ -111,22 +110,20 @@ class Direct:
         try:
             results = await self.providers[delivery.provider].deliver(delivery, body, slot.release)
             taken = slot.released
-            # Before who waits for the slot is let in.
-            self.breaker.learn(delivery, results.values())
-            slot.release()
+            slot.learn(results.values())
         except CancelledError:
             raise
         except Exception as exc:  # noqa: BLE001 -- whatever it is, the client must have an answer
             taken, results = True, _all(delivery, Uncertain(f"unexpected error: {type(exc).__name__}"))
             report.crashed(self.events, claim, exc)
-        results = await self._resolved(claim, results, patience)
+        results = await self._resolved(claim, results, slot, patience)
         verdict = self._verdict(claim, results)
         now = self.clock.seconds()
         report.tell(self.events, claim, verdict, now, now - begun)
         outcomes = verdict.settlement.outcomes
         return outcomes, taken or _uncertain(delivery, outcomes) != ()
 
-    async def _resolved(self, claim: Claim, results: Results, patience: Patience) -> Results:
+    async def _resolved(self, claim: Claim, results: Results, slot: Slot, patience: Patience) -> Results:
         """Find out what became of the recipients whose answer was lost, where the provider can tell."""
         delivery = claim.delivery
         asked = 0
@@ -138,7 +135,7 @@ class Direct:
             known = await self._ask(evolve(claim, delivery=_narrowed(delivery, lost)))
             if known is None:
                 break
-            self.breaker.learn(delivery, known.values())
+            slot.learn(known.values())
             results = {**results, **known}
             asked += 1
         return results

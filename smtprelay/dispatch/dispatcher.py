@@ -23,6 +23,7 @@ from smtprelay.dispatch.probe import Probes
 from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
 from smtprelay.dispatch.settle import returned
 from smtprelay.dispatch.tending import Tending
+from smtprelay.dispatch.webhook import Announcer
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.message import Claim, Route
 from smtprelay.queue import FINAL, Settlement
@@ -43,8 +44,10 @@ class Dispatcher:
     :param clock: usually the reactor; its seconds are since the epoch.
     :param jitter: gives a number from 0 to 1, as :func:`random.random`.
     :param post: makes a bounce into a message with a route; accepted with the settlement.
+    :param announcer: makes the events for the webhook, where a route asks for them.
     :param lease: how long a claim holds without being renewed, seconds.
     :ivar operator: what an operator may do beside changing the queue.
+    :ivar lanes: what is known of the lanes that are stopped.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Dispatcher:
         jitter: Callable[[], float],
         post: Post,
         bounces: BounceSettings,
+        announcer: Announcer | None = None,
         lease: float = 60.0,
     ) -> None:
         self._spool = spool
@@ -65,7 +69,7 @@ class Dispatcher:
         self._events = events
         self._jitter = jitter
         self._renew_every = lease / 3.0
-        lanes = self._lanes = Lanes(events)
+        lanes = self.lanes = Lanes(events)
         postmaster = Postmaster(bounces, post)
         self._tending = Tending(spool, clock, events)
         self.operator = OperatorDesk(
@@ -87,6 +91,7 @@ class Dispatcher:
             routes=routes,
             lanes=lanes,
             postmaster=postmaster,
+            announcer=announcer,
             clock=clock,
             events=events,
             chance=jitter,
@@ -128,7 +133,7 @@ class Dispatcher:
 
     def stepped(self, seconds: float) -> None:
         """Put all times right when the clock was put forward by ``seconds``, or back; then ask the spool."""
-        self._lanes.stepped(seconds)
+        self.lanes.stepped(seconds)
         self._watch("step", self._spool.stepped(seconds))
         self._wake()
 
@@ -252,7 +257,7 @@ class Dispatcher:
         # What was asked first may be answered last, and knows less.
         if number > self._answered:
             self._answered = number
-            self._lanes.suspend(work.suspended)
+            self.lanes.suspend(work.suspended)
             self._sleep_until(work.due)
             self._backlog = work.waiting
         self._begin(work.claims)
@@ -318,7 +323,7 @@ class Dispatcher:
             landed.callback(None)
 
     def _give_up(self) -> None:
-        """Let go of what is under way, and do not wait for it."""
+        """Let go of what is under way, and do not wait for it: neither for an answer nor for the spool."""
         self._given_up = True
         for each in [*self._flights, *self._chores]:
             each.cancel()
@@ -328,8 +333,8 @@ class Dispatcher:
 
 
 def _is_over(settlement: Settlement) -> bool:
-    """Tell whether nothing of the delivery waits any more, not even its bounce."""
-    return settlement.state in FINAL and settlement.bounce is None
+    """Tell whether nothing of the delivery waits any more, and no message of ours begins with its end."""
+    return settlement.state in FINAL and settlement.bounce is None and settlement.event is None
 
 
 def _cancel(call: IDelayedCall | None) -> None:

@@ -20,6 +20,9 @@ from smtprelay.queue import Block
 #: How the reason of a lane begins that is only paused.
 ASKED_TO_WAIT: Final = "asked to wait"
 
+#: After a warning that a lane is throttled the next one comes so many seconds later at the earliest.
+_SILENT: Final = 60.0
+
 
 @frozen
 class _Stop:
@@ -40,6 +43,7 @@ class Lanes:
     def __init__(self, events: Events) -> None:
         self._events = events
         self._stops: dict[tuple[str, str], _Stop] = {}
+        self._told: dict[tuple[str, str], float] = {}
         self._suspended: frozenset[tuple[str, str]] = frozenset()
 
     def suspend(self, suspended: Collection[tuple[str, str]]) -> None:
@@ -48,10 +52,15 @@ class Lanes:
             self._suspended = frozenset(suspended)
 
     def learn(self, delivery: Delivery, outcomes: Collection[Outcome], now: float) -> Block | None:
-        """Return the lane that ``outcomes`` of an attempt stop, or ``None``."""
+        """
+        Return the lane that ``outcomes`` of an attempt stop, or ``None``.
+
+        One that is only throttled does not stop: the spool slows it down.
+        """
         for outcome in outcomes:
             if isinstance(outcome, Blocked):
                 return self.block(delivery.provider, outcome.lane, outcome.why, now)
+        self._tell_throttled(delivery, outcomes, now)
         asked = [each for each in outcomes if isinstance(each, Deferred) and each.retry_after]
         if asked:
             longest = max(asked, key=lambda each: each.retry_after or 0.0)
@@ -112,10 +121,19 @@ class Lanes:
     def stepped(self, seconds: float) -> None:
         """Move all times by ``seconds``: the clock was put."""
         self._stops = {key: evolve(stop, until=stop.until + seconds) for key, stop in self._stops.items()}
+        self._told = {key: until + seconds for key, until in self._told.items()}
 
     def all_stopped(self, now: float) -> frozenset[tuple[str, str]]:
         """Return the lanes that are stopped now, as far as we know."""
         return self._suspended.union(key for key, stop in self._stops.items() if now < stop.until)
+
+    def _tell_throttled(self, delivery: Delivery, outcomes: Collection[Outcome], now: float) -> None:
+        """Warn of it, but not for each mail that is refused."""
+        reason = next((each.why for each in outcomes if isinstance(each, Deferred) and each.throttled), None)
+        key = (delivery.provider, delivery.lane)
+        if reason is not None and now >= self._told.get(key, now):
+            self._told[key] = now + _SILENT
+            self._events("lane.throttled", provider=key[0], lane=key[1], reason=reason)
 
     def _pause(self, delivery: Delivery, asked: Deferred, now: float) -> Block | None:
         assert asked.retry_after is not None

@@ -2,22 +2,26 @@
 The recipients that a provider did not take, in a message that it took for others.
 
 Their client must hear 250, or it would send the mail to those again who have it. So we are responsible for
-the rest: it enters the spool, if there is one, where it is tried again and ends as all mail does. Without
-one the sender gets a bounce, and that is the end of it.
+the rest: the message enters the spool, if there is one, with the attempt that was made, is tried again and
+ends as all mail does. Without a spool the sender gets a bounce, and that is the end of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from attrs import evolve, frozen
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.dispatch.answer import final
+from smtprelay.dispatch import report
+from smtprelay.dispatch.answer import Busy, final
+from smtprelay.dispatch.failover import next_place
 from smtprelay.dispatch.postmaster import Postmaster
-from smtprelay.dispatch.report import notified
-from smtprelay.interfaces import Body, Events, Spool
+from smtprelay.dispatch.settle import Case, Verdict, settle
+from smtprelay.dispatch.webhook import Announcer
+from smtprelay.interfaces import Body, Events, Provider, Spool
 from smtprelay.message import (
     Claim,
+    Deferred,
     Delivered,
     Delivery,
     Draft,
@@ -26,9 +30,8 @@ from smtprelay.message import (
     Planned,
     Results,
     Route,
-    Uncertain,
 )
-from smtprelay.queue import NewMessage
+from smtprelay.queue import NewMessage, Settlement
 
 
 class NotKept(Exception):  # noqa: N818 -- a plain fact, for the one caller
@@ -42,37 +45,51 @@ class Remainder:
 
     :ivar spool: ``None`` where all listeners are synchronous.
     :ivar routes: by name.
+    :ivar providers: by name; for the next one of the route, with ``stopped``: see :func:`next_place`.
+    :ivar chance: gives a number from 0 to 1, for the jitter.
     """
 
     spool: Spool | None
     routes: Mapping[str, Route]
+    providers: Mapping[str, Provider]
+    stopped: Callable[[str, str], bool]
     postmaster: Postmaster
+    announcer: Announcer | None
     clock: IReactorTime
     events: Events
+    chance: Callable[[], float]
 
     async def keep(self, draft: Draft, delivery: Delivery, results: Results, body: Body) -> bool:
         """
-        Put the rest into the spool; ``False`` if there is none, and nothing was done.
+        Put the message into the spool, with what became of it so far; ``False`` if there is none.
 
-        It keeps its id. What is final is reported to the sender as the route says; what the route wants to be
-        held is tried once more there, and then held.
+        It keeps its id. It goes on as if the spool had made the attempt: what is open waits for its next
+        try, what is final is reported as the route says, what the route wants to be held is held.
 
         :raises NotKept: the spool does not take it.
         """
         if self.spool is None:
             return False
-        route = self.routes[delivery.route]
-        ended = {address: outcome for address, outcome in results.items() if _ends(route, outcome)}
-        bounce = await self._bounce(delivery, ended, body)
-        if bounce is not None:
-            await self._accept(self.spool, bounce)
-            self._tell(delivery, bounce)
-        rest = tuple(each for each in delivery.envelope.recipients if each.address not in ended)
-        if rest:
-            await self._queue(
-                self.spool, evolve(draft, envelope=draft.envelope.narrowed(rest)), delivery, body
-            )
+        now = self.clock.seconds()
+        claim = Claim(delivery=delivery, node="", attempt=1, age=now - delivery.received)
+        settlement = await self._settlement(claim, results, body)
+        await self._accept(self.spool, draft, delivery, body, settlement)
+        self._tell(delivery, settlement)
         return True
+
+    async def _settlement(self, claim: Claim, results: Results, body: Body) -> Settlement:
+        delivery, route = claim.delivery, self.routes[claim.delivery.route]
+        case = Case(
+            claim=claim,
+            route=route,
+            now=self.clock.seconds(),
+            chance=self.chance(),
+            elsewhere=lambda: next_place(delivery, route.via, self.providers, self.stopped),
+        )
+        verdict = settle(case, {address: _as_said(outcome) for address, outcome in results.items()})
+        bounce = await self._bounce(claim, verdict.report, body) if verdict.report else None
+        event = await self._event(claim, verdict, body) if verdict.announced else None
+        return evolve(verdict.settlement, bounce=bounce, event=event)
 
     async def report(self, delivery: Delivery, results: Results, body: Body) -> NewMessage | None:
         """
@@ -80,10 +97,17 @@ class Remainder:
 
         ``None`` if nobody is to be told.
         """
-        bounce = await self._bounce(delivery, results, body)
-        if bounce is not None:
-            self._tell(delivery, bounce)
-        return bounce
+        discarded = self.routes[delivery.route].on_failed == "discard"
+        ended = {
+            address: outcome if isinstance(outcome, Delivered) else final(outcome)
+            for address, outcome in results.items()
+            if not (discarded and isinstance(outcome, Failed))
+        }
+        # Before any attempt that a spool counts.
+        notice = await self._bounce(Claim(delivery=delivery, node="", attempt=0), ended, body)
+        if notice is not None:
+            report.ours(self.events, delivery, bounce=notice)
+        return notice
 
     async def confirm(self, delivery: Delivery, results: Results, body: Body) -> NewMessage | None:
         """
@@ -95,43 +119,46 @@ class Remainder:
         if told is None or self.spool is None:
             return told
         try:
-            await self._accept(self.spool, told)
-        except NotKept:
+            await self.spool.accept(told.draft, told.body, told.planned)
+        except Exception:  # noqa: BLE001 -- it has another way
             return told
         return None
 
-    async def _bounce(self, delivery: Delivery, results: Results, body: Body) -> NewMessage | None:
-        """Return a bounce, or ``None`` if there is to be none, or none could be made."""
-        discarded = self.routes[delivery.route].on_failed == "discard"
-        ended = {
-            address: outcome if isinstance(outcome, Delivered) else final(outcome)
-            for address, outcome in results.items()
-            if not (discarded and isinstance(outcome, Failed))
-        }
-        claim = Claim(delivery=delivery, node="", attempt=0)  # before any attempt that the spool counts
+    async def _bounce(self, claim: Claim, ended: Results, body: Body) -> NewMessage | None:
+        """Return the report to the sender, or ``None`` if there is to be none, or none could be made."""
         try:
             return await self.postmaster.bounce(claim, ended, body, self.clock.seconds())
         except CancelledError:
             raise
         except Exception as exc:  # noqa: BLE001 -- the log tells of the failure all the same
-            text = f"{delivery.id}: no report to its sender could be made: {type(exc).__name__}: {exc}"
-            self.events("relay.warning", text=text)
+            self._not_made(claim.delivery, "report to its sender", exc)
             return None
 
-    async def _accept(self, spool: Spool, bounce: NewMessage) -> None:
+    async def _event(self, claim: Claim, verdict: Verdict, body: Body) -> NewMessage | None:
         try:
-            await spool.accept(bounce.draft, bounce.body, bounce.planned)
-        except Exception as exc:
-            raise NotKept(f"{type(exc).__name__}: {exc}") from exc
+            if self.announcer is None:
+                raise LookupError("the configuration has no webhook")  # noqa: TRY301 -- told like others
+            return await self.announcer.announce(claim, verdict.announced, body, self.clock.seconds())
+        except CancelledError:
+            raise
+        except Exception as exc:  # noqa: BLE001 -- so
+            self._not_made(claim.delivery, "event", exc)
+            return None
 
-    async def _queue(self, spool: Spool, draft: Draft, delivery: Delivery, body: Body) -> None:
+    def _not_made(self, delivery: Delivery, what: str, exc: Exception) -> None:
+        text = f"{delivery.id}: no {what} could be made: {type(exc).__name__}: {exc}"
+        self.events("relay.warning", text=text)
+
+    async def _accept(
+        self, spool: Spool, draft: Draft, delivery: Delivery, body: Body, settlement: Settlement
+    ) -> None:
         planned = Planned(
             route=delivery.route,
             provider=delivery.provider,
             lane=delivery.lane,
-            recipients=draft.envelope.recipients,
+            recipients=delivery.envelope.recipients,
         )
-        incoming = spool.incoming(draft, lambda _headers, _size: [planned])
+        incoming = spool.incoming(draft, lambda _headers, _size: [planned], settlement)
         try:
             async for chunk in body.chunks():
                 waiting = incoming.write(chunk)
@@ -144,12 +171,12 @@ class Remainder:
         if reply.code != 250:  # noqa: PLR2004 -- the spool's only success
             raise NotKept(reply.text)
 
-    def _tell(self, delivery: Delivery, bounce: NewMessage) -> None:
-        notified(self.events, delivery, bounce)
+    def _tell(self, delivery: Delivery, settlement: Settlement) -> None:
+        report.ours(self.events, delivery, bounce=settlement.bounce, event=settlement.event)
+        if settlement.state == "held":
+            report.held(self.events, delivery, settlement.reason, self.clock.seconds(), 0.0)
 
 
-def _ends(route: Route, outcome: Outcome) -> bool:
-    """Tell whether a recipient is at his end, so that nothing may be sent to him again."""
-    if isinstance(outcome, Failed):
-        return route.on_failed != "hold"
-    return isinstance(outcome, Delivered) or (isinstance(outcome, Uncertain) and route.on_uncertain == "hold")
+def _as_said(outcome: Outcome) -> Outcome:
+    """One that found no slot is deferred like another: nobody has refused the mail."""
+    return Deferred(outcome.why) if isinstance(outcome, Busy) else outcome

@@ -36,13 +36,30 @@ def tell(events: Events, claim: Claim, verdict: Verdict, now: float, seconds: fl
         )
     settlement = verdict.settlement
     if settlement.state == "held":
-        events("message.held", reason=settlement.reason, **fields)
+        held(events, delivery, settlement.reason, now, seconds)
     elif not verdict.groups:  # crashed, or moved away from a provider that is gone
         addresses = delivery.envelope.addresses
         fields |= {"recipients": ", ".join(addresses), "count": len(addresses)}
         events("message.deferred", reason=settlement.reason, delay=_delay(verdict, now), **fields)
-    if settlement.bounce is not None:
-        notified(events, delivery, settlement.bounce)
+    ours(events, delivery, bounce=settlement.bounce, event=settlement.event)
+
+
+def ours(
+    events: Events, delivery: Delivery, *, bounce: NewMessage | None = None, event: NewMessage | None = None
+) -> None:
+    """Say which messages of ours tell of ``delivery``."""
+    if bounce is not None:
+        notified(events, delivery, bounce)
+    if event is not None:
+        events("message.reported", id=delivery.id, report=event.draft.id)
+
+
+def held(events: Events, delivery: Delivery, reason: str, now: float, seconds: float) -> None:
+    """Say that ``delivery`` waits for an operator."""
+    age = now - delivery.received
+    events(
+        "message.held", id=delivery.id, provider=delivery.provider, reason=reason, age=age, seconds=seconds
+    )
 
 
 def notified(events: Events, delivery: Delivery, notice: NewMessage) -> None:

@@ -6,7 +6,7 @@ which kind decides how the delivery goes on when they differ: the first in that 
 Everything here is pure; time and chance come in with the :class:`Case`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from attrs import evolve, field, frozen
@@ -64,15 +64,18 @@ class Verdict:
     """
     A settlement, and what the log and the sender are told about it.
 
-    :ivar outcome: how the attempt ended, in a word: a kind of outcome, several joined by ``+``.
+    :ivar outcome: how the attempt ended, in a word: a kind of outcome or ``throttled``, several joined by
+        ``+``.
     :ivar groups: the outcomes by kind; a deferral that came too late is of the kind ``expired``.
     :ivar report: the recipients that are closed and of whom the sender may want to hear.
+    :ivar announced: those that the webhook shall hear of, by how they ended: ``failed`` or ``expired``.
     """
 
     settlement: Settlement
     outcome: str
     groups: Mapping[str, Results] = field(factory=dict)
     report: Results = field(factory=dict)
+    announced: Mapping[str, Results] = field(factory=dict)
 
 
 def delivered(delivery: Delivery, results: Results) -> Verdict | None:
@@ -121,9 +124,10 @@ def settle(case: Case, results: Results) -> Verdict:
         settlement=evolve(
             onward, outcomes=outcomes, closed=closed, reason=reasons(outcomes), block=case.block
         ),
-        outcome="+".join(sorted({_KINDS[type(outcome)] for outcome in outcomes.values()})),
+        outcome="+".join(sorted({_word(outcome) for outcome in outcomes.values()})),
         groups=groups,
         report=report,
+        announced={kind: group for kind, group in ended.items() if ends[kind] == "webhook"},
     )
 
 
@@ -148,6 +152,15 @@ def crashed(case: Case, reason: str) -> Verdict:
     """
     settlement = _in_trouble(case, reason)
     return Verdict(settlement=evolve(settlement, uncertain=True), outcome="crashed")
+
+
+def poisonous(claim: Claim) -> Verdict:
+    """Return the verdict on a mail at which the relay, or a provider's code, broke down each time."""
+    reason = f"{claim.errors} attempts in a row ended without an outcome, the last one with the relay"
+    held = Settlement(
+        state="held", outcomes={}, reason=reason, tries=claim.tries, errors=claim.errors, uncertain=True
+    )
+    return Verdict(settlement=held, outcome="held")
 
 
 def unreadable(case: Case, results: Results, reason: str, *, gone: bool) -> Verdict:
@@ -236,21 +249,32 @@ def reasons(outcomes: Results) -> str:
     return " ".join("; ".join(said).split())
 
 
+def _word(outcome: Outcome) -> str:
+    throttled = isinstance(outcome, Deferred) and outcome.throttled
+    return "throttled" if throttled else _KINDS[type(outcome)]
+
+
 def _grouped(case: Case, outcomes: Results) -> dict[str, Results]:
     groups: dict[str, dict[str, Outcome]] = {}
     for address, outcome in outcomes.items():
         groups.setdefault(_KINDS[type(outcome)], {})[address] = outcome
-    if "deferred" in groups and _spent(case):
+    if "deferred" in groups and _spent(case, groups["deferred"].values()):
         groups["expired"] = groups.pop("deferred")
     return dict(groups)
 
 
-def _spent(case: Case) -> bool:
+def _spent(case: Case, deferred: Iterable[Outcome]) -> bool:
     """Tell whether a delivery that is deferred now has come to the end of its patience."""
     route, claim = case.route, case.claim
     if route.expire is not None and claim.age > route.expire:
         return True
-    return route.retry.attempts is not None and claim.tries + 1 >= route.retry.attempts
+    most = route.retry.attempts
+    return most is not None and claim.deferrals + _counted(deferred) >= most
+
+
+def _counted(deferred: Iterable[Outcome]) -> bool:
+    """Tell whether a deferral is one of the route's attempts: not if we only asked for too much."""
+    return not all(isinstance(each, Deferred) and each.throttled for each in deferred)
 
 
 def _onward(case: Case, still_open: Mapping[str, Results], closed: Mapping[str, str]) -> Settlement:
@@ -283,16 +307,18 @@ def _leave_lane(case: Case, _: Results) -> Settlement:
 
 
 def _go_again(case: Case, group: Results) -> Settlement:
-    tries = case.claim.tries + 1
-    wait = delay(case.route.retry, case.claim.tries, case.chance)
+    tries, counts = case.claim.tries + 1, _counted(group.values())
+    # One that only came too fast is not to blame: it goes again as soon as its lane does.
+    wait = delay(case.route.retry, case.claim.tries, case.chance) if counts else 0.0
     place = case.elsewhere() if tries >= case.route.failover_after else None
     if place is not None:
         # A whole round without success is a reason for patience, the next provider of a round is not.
         pause = delay(case.route.retry, max(case.claim.tries, case.claim.attempt - 1), case.chance)
-        return _moved(case, place, case.now + pause if place.wraps else case.now)
+        moved = _moved(case, place, case.now + pause if place.wraps else case.now)
+        return evolve(moved, counts=counts)
     asked = [each.retry_after for each in group.values() if isinstance(each, Deferred) and each.retry_after]
     wait = max(wait, *(honoured(seconds) for seconds in asked), 0.0)
-    return Settlement(state="deferred", outcomes={}, due=case.now + wait, tries=tries)
+    return Settlement(state="deferred", outcomes={}, due=case.now + wait, tries=tries, counts=counts)
 
 
 def _moved(case: Case, place: Place, due: float) -> Settlement:

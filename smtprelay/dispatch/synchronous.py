@@ -93,7 +93,7 @@ class Synchronous:
 
     def stepped(self, seconds: float) -> None:
         """Move all times by ``seconds``: the clock was put."""
-        self.direct.breaker.stepped(seconds)
+        self.direct.admission.stepped(seconds)
         if self._closing is not None:
             self._closing += seconds
 

@@ -19,6 +19,7 @@ class Verdict(Enum):
     """What an answer says of the mail; each names one class of outcome."""
 
     DEFERRED = "deferred"
+    THROTTLED = "throttled"
     FAILED = "failed"
     BLOCKED = "blocked"
     UNCERTAIN = "uncertain"
@@ -27,14 +28,26 @@ class Verdict(Enum):
 Statuses = Mapping[int, Verdict]
 
 #: What HTTP itself says (RFC 9110 §15, RFC 6585 §4), the same for all providers.
-#: A gateway that gave up (502, 504) may have passed the request on before.
+#: A gateway that gave up (502, 504) may have passed the request on before. 503 is an overload or a
+#: pause, so that asking less is right in both cases.
 HTTP: Final[Statuses] = {
     401: Verdict.BLOCKED,
     403: Verdict.BLOCKED,
     413: Verdict.FAILED,
-    429: Verdict.DEFERRED,
+    429: Verdict.THROTTLED,
     502: Verdict.UNCERTAIN,
+    503: Verdict.THROTTLED,
     504: Verdict.UNCERTAIN,
+}
+
+#: A webhook. What its owner must mend stops it and keeps the events; it knows a repetition by its id, so
+#: that a lost answer is none to worry about. Redirects are not followed.
+WEBHOOK: Final[Statuses] = {
+    **HTTP,
+    **dict.fromkeys((300, 301, 302, 303, 307, 308, 401, 402, 403, 404, 405, 407, 410), Verdict.BLOCKED),
+    **dict.fromkeys((400, 406, 411, 413, 415, 422), Verdict.FAILED),
+    502: Verdict.DEFERRED,
+    504: Verdict.DEFERRED,
 }
 
 #: ``POST /emails:send`` of Azure Communication Services.
@@ -50,7 +63,7 @@ ACS_SEND: Final[Statuses] = {
 ACS_CODES: Final[Mapping[str, Verdict]] = {
     "DomainNotLinked": Verdict.BLOCKED,
     "EmailServiceNotLinked": Verdict.BLOCKED,
-    "TooManyRequests": Verdict.DEFERRED,
+    "TooManyRequests": Verdict.THROTTLED,
 }
 
 #: Codes that refuse the sender's address.
@@ -84,8 +97,8 @@ def outcome(verdict: Verdict, why: str, *, code: str = "5.0.0", retry_after: flo
             return Blocked(why)
         case Verdict.UNCERTAIN:
             return Uncertain(why)
-        case Verdict.DEFERRED:
-            return Deferred(why, retry_after)
+        case Verdict.DEFERRED | Verdict.THROTTLED:
+            return Deferred(why, retry_after, throttled=verdict is Verdict.THROTTLED)
 
 
 def by_status(statuses: Statuses, status: int) -> Verdict:

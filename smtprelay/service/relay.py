@@ -28,18 +28,20 @@ from smtprelay.message import Reply
 from smtprelay.metrics import Metrics, watch_lag
 from smtprelay.policy.checkers import Users
 from smtprelay.policy.route import Router
+from smtprelay.service.dispatching import build_dispatcher
 from smtprelay.service.drain import Drain
 from smtprelay.service.failure import StartFailed, explain
 from smtprelay.service.keeping import Keeping
 from smtprelay.service.listeners import Reception, policy_user, rule
 from smtprelay.service.ports import Door, Ports
-from smtprelay.service.post import Post, all_routes, bounce_settings, build_delays
+from smtprelay.service.post import Post, bounce_settings, build_delays
 from smtprelay.service.providers import Workshop, build_providers
 from smtprelay.service.sites import control_site, http_sites
 from smtprelay.service.sockets import Inherited
 from smtprelay.service.spools import open_spool
 from smtprelay.service.synchronous import build_synchronous
 from smtprelay.service.threads import Threads
+from smtprelay.service.webhook import build_announcer, build_webhook, webhook_paces
 from smtprelay.spool.identity import Bits, new_id
 from smtprelay.spool.mounts import on_forgetful
 from smtprelay.transfer import Ways
@@ -161,12 +163,22 @@ class Relay(Service):
             defer_to_thread=self._threads.work,
             hostname=config.hostname,
         )
-        self._providers = build_providers(config, workshop)
+        self._providers = {**build_providers(config, workshop), **build_webhook(config, workshop)}
         self.metrics.known(tuple(self._providers))
         rules = [rule(route) for route in config.routes]
         router = Router(rules, self._providers)
         post = Post(config, router, self._providers, self._new_id, reactor)
-        self._dispatcher = None if spool is None else self._make_dispatcher(spool, post)
+        announcer = build_announcer(config, self._new_id, reactor)
+        if spool is not None:
+            self._dispatcher = build_dispatcher(
+                config,
+                spool,
+                self._providers,
+                post=post,
+                announcer=announcer,
+                reactor=reactor,
+                events=self._events,
+            )
         self._drain = Drain(
             self._ports,
             self._dispatcher,
@@ -178,7 +190,9 @@ class Relay(Service):
             config,
             self._providers,
             spool,
+            None if self._dispatcher is None else self._dispatcher.lanes,
             post,
+            announcer=announcer,
             reactor=reactor,
             events=self._events,
             defer_to_thread=self._threads.work,
@@ -216,21 +230,6 @@ class Relay(Service):
             self._dispatcher.start()
         self.metrics.ready(True)
 
-    def _make_dispatcher(self, spool: Spool, post: Post) -> Dispatcher:
-        config = self.config
-        assert config.spool is not None
-        return Dispatcher(
-            spool,
-            self._providers,
-            all_routes(config),
-            clock=self._reactor,
-            events=self._events,
-            jitter=self._random.random,
-            post=post,
-            bounces=bounce_settings(config, self._providers),
-            lease=config.spool.lease,
-        )
-
     def _receive(self, listener: Listener) -> Receive:
         """Return what takes the mail of a listener."""
         if listener.delivery == "synchronous":
@@ -252,6 +251,7 @@ class Relay(Service):
         if settings is None:
             return None
         paces = {name: each.paced for name, each in self.config.providers.items()}
+        paces |= webhook_paces(self.config)
         self.metrics.limits(settings.limit.bytes, settings.limit.messages)
         spool = await open_spool(settings, paces, self._reactor, self._events, self._budget)
         if settings.engine == "sqlite":

@@ -2,18 +2,23 @@
 Synchronous delivery of a configuration: built only where a listener wants it.
 """
 
+import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from smtprelay.budget import Budget
 from smtprelay.config.model import Config
+from smtprelay.dispatch.admission import Admission
+from smtprelay.dispatch.alone import Alone
 from smtprelay.dispatch.breaker import Breaker
 from smtprelay.dispatch.direct import Direct
 from smtprelay.dispatch.gate import Gate
 from smtprelay.dispatch.lanes import Lanes
 from smtprelay.dispatch.postmaster import Post, Postmaster
 from smtprelay.dispatch.remainder import Remainder
+from smtprelay.dispatch.shared import Shared
 from smtprelay.dispatch.synchronous import Synchronous
+from smtprelay.dispatch.webhook import Announcer
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.service.post import all_routes, bounce_settings
 
@@ -22,8 +27,10 @@ def build_synchronous(
     config: Config,
     providers: Mapping[str, Provider],
     spool: Spool | None,
+    lanes: Lanes | None,
     post: Post,
     *,
+    announcer: Announcer | None,
     reactor: Any,
     events: Events,
     defer_to_thread: Callable[..., Any],
@@ -32,25 +39,36 @@ def build_synchronous(
     """
     Return what delivers for the synchronous listeners of ``config``; ``None`` if there are none.
 
-    :param spool: for the recipients of a mail that the provider takes for others only, if there is one.
+    :param spool: if there is one: it counts what is asked of the providers, and takes what is left of a mail
+        that a provider took for some recipients only.
+    :param lanes: the dispatcher's, if there is one.
     """
     if all(listener.delivery == "spool" for listener in config.listeners):
         return None
     routes = all_routes(config)
+    admission: Admission
+    if spool is None or lanes is None:
+        paces = {name: each.paced for name, each in config.providers.items()}
+        admission = Alone(Gate(paces, reactor), Breaker(Lanes(events), providers, reactor, events))
+    else:
+        admission = Shared(spool, lanes, reactor, events)
     direct = Direct(
         providers=providers,
         routes=routes,
-        gate=Gate({name: each.paced for name, each in config.providers.items()}, reactor),
-        breaker=Breaker(Lanes(events), providers, reactor, events),
+        admission=admission,
         clock=reactor,
         events=events,
     )
     remainder = Remainder(
         spool=spool,
         routes=routes,
+        providers=providers,
+        stopped=admission.stopped,
         postmaster=Postmaster(bounce_settings(config, providers), post),
+        announcer=announcer,
         clock=reactor,
         events=events,
+        chance=random.random,
     )
     return Synchronous(
         direct, remainder, clock=reactor, events=events, defer_to_thread=defer_to_thread, budget=budget

@@ -59,12 +59,17 @@ def _lanes(connection: Connection) -> Iterator[str]:
     """Compare each lane with its deliveries."""
     counted = {row[0]: row[1:] for row in connection.execute(_COUNT).fetchall()}
     occupied = dict(connection.execute(_OCCUPIED).fetchall())
+    lent = {row[0]: row[1] for row in connection.execute(_LENT).fetchall()}
+    all_lent = dict(connection.execute(_ALL_LENT).fetchall())
     lanes = connection.execute(
         "SELECT id, provider, key, queued, deferred, active, held, slots, due FROM lane ORDER BY id"
     ).fetchall()
     for number, provider, key, *kept, due in lanes:
         *counts, slots, first = counted.pop(number, (0, 0, 0, 0, 0, None))
-        counts.append(occupied.get(provider, 0) if key == "" else slots)
+        if key == "":
+            counts.append(occupied.get(provider, 0) + all_lent.get(provider, 0))
+        else:
+            counts.append(slots + lent.get(number, 0))
         name = f"lane {provider!r} {key!r}"
         for what, value, real in zip(_KEPT, kept, counts, strict=True):
             if value != real:
@@ -95,6 +100,11 @@ _OCCUPIED: Final = """
 _ORPHAN: Final = """
     SELECT o.message, o.n FROM {} o
     LEFT JOIN delivery d ON d.message = o.message AND d.n = o.n WHERE d.message IS NULL"""
+
+_LENT: Final = "SELECT lane, sum(slot) FROM loan GROUP BY lane"
+
+_ALL_LENT: Final = """
+    SELECT l.provider, sum(o.slot) FROM loan o JOIN lane l ON l.id = o.lane GROUP BY l.provider"""
 
 #: What must never be found, by what is wrong then; each gives the ids of the rows.
 _NEVER: Final[dict[str, str]] = {

@@ -23,7 +23,8 @@ from smtprelay.spool.slots import Gate, release
 from smtprelay.spool.stored import COLUMNS, deliveries_of, first_due, marks, portions
 
 _DUE: Final = (
-    f"SELECT {COLUMNS}, d.state, d.attempt, d.tries, d.errors, d.uncertain, d.blocked_before"  # noqa: S608 -- constants
+    f"SELECT {COLUMNS}, d.state, d.attempt, d.tries, d.deferrals, d.errors, d.uncertain,"  # noqa: S608
+    " d.blocked_before"
     " FROM delivery d JOIN message m ON m.id = d.message"
     " WHERE d.lane = ? AND d.due <= ? ORDER BY d.due, d.message, d.n LIMIT ?"
 )
@@ -153,13 +154,14 @@ def _claim_lane(tx: Transaction, gate: Gate, lane: Lane, count: int) -> list[Cla
     rows = tx.execute(_DUE + tx.locking.free_delivery, (lane.id, tx.now, count)).fetchall()
     claims = []
     for delivery, row in zip(deliveries_of(tx, lane, rows), rows, strict=True):
-        state, attempts, tries, errors, uncertain, blocked_before = row[9:]
+        state, attempts, tries, deferrals, errors, uncertain, blocked_before = row[9:]
         claims.append(
             Claim(
                 delivery=delivery,
                 node=tx.node,
                 attempt=attempts + 1,
                 tries=tries,
+                deferrals=deferrals,
                 age=tx.now - delivery.received - (tx.lanes.blocked_time(lane) - blocked_before),
                 uncertain=bool(uncertain),
                 errors=errors,

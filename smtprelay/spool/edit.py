@@ -114,7 +114,7 @@ def _wait(tx: Transaction, row: Row, lane: Lane, due: float) -> None:
     )
     tx.execute(
         "UPDATE delivery SET state = ?, due = ?, lane = ?, blocked_before = ?, ended = NULL, tries = 0,"
-        " errors = 0, hold = 0 WHERE message = ? AND n = ?",
+        " deferrals = 0, errors = 0, hold = 0 WHERE message = ? AND n = ?",
         (state, due, lane.id, blocked, *row.where),
     )
 

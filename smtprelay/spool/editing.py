@@ -22,7 +22,7 @@ from smtprelay.spool.search import Page, Search
 from smtprelay.spool.writer import Writer
 
 if TYPE_CHECKING:
-    from smtprelay.spool.store import Reader
+    from smtprelay.spool.reader import Reader
 
 #: So many deliveries are changed in one step; its caller then says whether it goes on.
 _MOST_IN_A_STEP: Final = 5000

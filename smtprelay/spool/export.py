@@ -36,7 +36,7 @@ _MESSAGES: Final = """
     FROM message WHERE id IN ({})"""
 _DELIVERIES: Final = """
     SELECT d.message, d.n, d.generation, d.route, l.provider, l.key, d.state, d.due, d.ended, d.attempt,
-        d.tries, d.errors, d.uncertain, d.noticed, d.reason, d.blocked_before,
+        d.tries, d.errors, d.deferrals, d.uncertain, d.noticed, d.reason, d.blocked_before,
         l.blocked_total, l.blocked_since, o.blocked_total, o.blocked_since
     FROM delivery d JOIN lane l ON l.id = d.lane LEFT JOIN lane o ON o.provider = l.provider AND o.key = ''
     WHERE d.message IN ({}) ORDER BY d.message, d.n"""
@@ -171,7 +171,7 @@ def _delivery(
     tx: Transaction, row: Sequence[Any], recipients: _Rows, attempts: _Rows, credentials: _Rows
 ) -> ParcelDelivery:
     (message, n, generation, route, provider, lane, state, due, ended, attempt, tries, errors, *rest) = row
-    uncertain, noticed, reason, blocked_before, *blocked = rest
+    deferrals, uncertain, noticed, reason, blocked_before, *blocked = rest
     if state == "active" or (state == "held" and reason == MOVING):
         uncertain = uncertain or state == "active"
         state, due, reason = "queued", tx.now, _UNKNOWN if state == "active" else ""
@@ -187,6 +187,7 @@ def _delivery(
         ended=ended,
         attempt=attempt,
         tries=tries,
+        deferrals=deferrals,
         errors=errors,
         uncertain=bool(uncertain),
         noticed=bool(noticed),

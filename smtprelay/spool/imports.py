@@ -23,9 +23,9 @@ _MESSAGE: Final = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id"""
 
 _DELIVERY: Final = """
-    INSERT INTO delivery (message, n, generation, route, lane, state, due, ended, attempt, tries, errors,
-        uncertain, noticed, node, slot, lease, blocked_before, reason)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0, NULL, ?, ?)"""
+    INSERT INTO delivery (message, n, generation, route, lane, state, due, ended, attempt, tries, deferrals,
+        errors, uncertain, noticed, node, slot, lease, blocked_before, reason)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0, NULL, ?, ?)"""
 
 
 def put(tx: Transaction, packed: Packed) -> bool:
@@ -127,6 +127,7 @@ def _put_delivery(tx: Transaction, message: str, delivery: ParcelDelivery) -> No
             delivery.ended,
             delivery.attempt,
             delivery.tries,
+            delivery.deferrals,
             delivery.errors,
             int(delivery.uncertain),
             int(delivery.noticed),

@@ -17,8 +17,10 @@ from smtprelay import headers
 from smtprelay.budget import Budget
 from smtprelay.interfaces import Events, Plan
 from smtprelay.message import Claim, Draft, Refused, Reply
+from smtprelay.queue import Settlement
 from smtprelay.spool.accept import CHUNK, Arrival, accept, forget_chunks, store_chunk
 from smtprelay.spool.admission import FULL, Admission
+from smtprelay.spool.adopt import adopt
 from smtprelay.spool.connection import SpoolFault
 from smtprelay.spool.stored import storable
 from smtprelay.spool.writer import Writer
@@ -47,6 +49,7 @@ class SpoolIncoming:
         "_budget",
         "_chunks",
         "_draft",
+        "_ended",
         "_events",
         "_fault",
         "_forget",
@@ -73,6 +76,7 @@ class SpoolIncoming:
         budget: Budget,
         forget: Callable[[str], None],
         ours: bool = False,
+        ended: Settlement | None = None,
     ) -> None:
         self.id = draft.id
         self._draft = draft
@@ -84,6 +88,7 @@ class SpoolIncoming:
         self._budget = budget
         self._forget = forget
         self._ours = ours
+        self._ended = ended
         self._parts: list[bytes] = []
         self._held = 0
         self._size = 0
@@ -147,7 +152,7 @@ class SpoolIncoming:
         )
         take = self._listener()
         try:
-            claims = await self._writer.do(partial(accept, arrival=arrival, claiming=take is not None))
+            claims = await self._accepted(arrival, claiming=take is not None)
         finally:
             self._let_go()
         self._admission.came(len(arrival.planned), len(arrival.rest))
@@ -158,8 +163,19 @@ class SpoolIncoming:
             take(())
         return Reply(code=250, enhanced="2.0.0", text=f"Ok: queued as {self.id}")
 
+    async def _accepted(self, arrival: Arrival, *, claiming: bool) -> Sequence[Claim]:
+        if self._ended is None:
+            return await self._writer.do(partial(accept, arrival=arrival, claiming=claiming))
+        await self._writer.do(partial(adopt, arrival=arrival, settlement=self._ended))
+        return ()
+
     def _tell(self, arrival: Arrival) -> None:
         envelope, client = self._draft.envelope, self._draft.client
+        if self._ended is not None:
+            closed = self._ended.closed
+            envelope = envelope.narrowed(
+                tuple(each for each in envelope.recipients if each.address not in closed)
+            )
         self._events(
             "message.queued",
             id=self.id,

@@ -47,6 +47,10 @@ class Lane:
     trial: int
     spent: str
     held: int
+    ceiling: float | None
+    cut: float
+    pause: float
+    opens: float
 
     def wait(self, state: str, due: float, count: int = 1) -> None:
         """Note that ``count`` deliveries begin to wait in ``state``, the first of them until ``due``."""
@@ -77,7 +81,9 @@ class Lane:
         return self.due is not None and self.due <= now and self.blocked_until is None
 
     def room(self, bound: int) -> int:
-        """Return how many slots are free under ``bound``; one at most while the lane is on trial."""
+        """Return how many slots are free under ``bound`` and the ceiling; one at most while on trial."""
+        if self.ceiling is not None:
+            bound = min(bound, max(1, int(self.ceiling)))
         return max(0, (1 if self.trial else bound) - self.slots)
 
     def counts(self, pace: Pace) -> list[Spent]:
@@ -97,7 +103,15 @@ class Lane:
 
 _NAMES: Final = [each.name for each in fields(Lane)]
 _SELECT: Final = f"SELECT {', '.join(_NAMES)} FROM lane WHERE "  # noqa: S608 -- constants
-_OPEN_AND_DUE: Final = "provider = ? AND due <= ? AND blocked_until IS NULL"
+_OPEN_AND_DUE: Final = "provider = ? AND due <= ? AND blocked_until IS NULL AND opens <= ?"
+#: The second half is about the few lanes that are throttled.
+_OPEN: Final = " AND blocked_until IS NULL"
+_NEXT_DUE: Final = f"""
+    SELECT min(due) FROM (
+        SELECT min(due) AS due FROM lane WHERE provider = ? AND due > ?{_OPEN}
+        UNION ALL SELECT min(opens) FROM lane
+            WHERE provider = ? AND ceiling IS NOT NULL AND opens > ? AND due <= ?{_OPEN}
+    ) AS next"""  # noqa: S608 -- constants
 _values: Final[Callable[[Lane], tuple[Any, ...]]] = attrgetter(*_NAMES[3:])
 _UPDATE: Final = f"UPDATE lane SET {', '.join(f'{name} = ?' for name in _NAMES[3:])} WHERE id = ?"  # noqa: S608
 
@@ -199,8 +213,9 @@ class Lanes:
         """Return lanes of ``provider`` that may be due and have a free slot, the longest unserved first."""
         return self._query(
             f"{_OPEN_AND_DUE} AND (key = '' OR slots < CASE WHEN trial = 1 THEN 1 ELSE ? END)"
+            " AND (key = '' OR ceiling IS NULL OR slots = 0 OR slots + 1 <= ceiling)"
             " ORDER BY served, id LIMIT ?",
-            (provider, self._now, per_lane, limit),
+            (provider, self._now, self._now, per_lane, limit),
         )
 
     def is_due(self, provider: str, *, blocked: bool = False) -> bool:
@@ -208,7 +223,8 @@ class Lanes:
         self.write()
         where = "provider = ? AND due <= ?" if blocked else _OPEN_AND_DUE
         sql = f"SELECT 1 FROM lane WHERE {where} LIMIT 1"  # noqa: S608 -- constants
-        return self._execute(sql, (provider, self._now)).fetchone() is not None
+        parameters = (provider, *[self._now] * (where.count("?") - 1))
+        return self._execute(sql, parameters).fetchone() is not None
 
     def waiting(self, provider: str, key: str, begin: int, limit: int) -> list[Lane]:
         """Return lanes from number ``begin`` on that may be due: ``key``, or for ``""`` all of them."""
@@ -228,12 +244,15 @@ class Lanes:
         return self._query("1 = 1 ORDER BY id", ())
 
     def next_due(self, provider: str, *, blocked: bool = False) -> float | None:
-        """Return when something of ``provider`` becomes due that is not due yet, ``blocked`` or not."""
+        """
+        Return when something of ``provider`` becomes due, or a lane with something due opens.
+
+        :param blocked: whether what is in blocked lanes counts, too.
+        """
         self.write()
-        sql = "SELECT min(due) FROM lane WHERE provider = ? AND due > ?"
-        if not blocked:
-            sql += " AND blocked_until IS NULL"
-        due: float | None = self._execute(sql, (provider, self._now)).fetchone()[0]
+        sql = _NEXT_DUE.replace(_OPEN, "") if blocked else _NEXT_DUE
+        parameters = (provider, self._now, provider, self._now, self._now)
+        due: float | None = self._execute(sql, parameters).fetchone()[0]
         return due
 
     def write(self) -> None:

@@ -71,7 +71,7 @@ def enclose(tx: Transaction, new: NewMessage) -> None:
     arrival = Arrival(
         draft=new.draft,
         size=len(body),
-        subject=storable(headers.readable(head.first("Subject"))),
+        subject=storable(new.subject or headers.readable(head.first("Subject"))),
         message_id=storable(head.first("Message-ID")),
         planned=new.planned,
         chunks=len(pieces) - 1,

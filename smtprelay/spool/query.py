@@ -79,7 +79,7 @@ def message_of(connection: Connection, text: str) -> tuple[str, int]:
 def lane_states(connection: Connection) -> list[LaneState]:
     """Return all lanes that ever had something to do."""
     rows = connection.execute(
-        "SELECT provider, key, queued + deferred, active, due, blocked_until, blocked_reason"
+        "SELECT provider, key, queued + deferred, active, due, blocked_until, blocked_reason, ceiling"
         " FROM lane ORDER BY provider, key"
     ).fetchall()
     return [
@@ -92,6 +92,7 @@ def lane_states(connection: Connection) -> list[LaneState]:
             blocked_until=row[5],
             blocked_reason=row[6],
             suspended=row[5] == SUSPENDED,
+            ceiling=row[7],
         )
         for row in rows
     ]

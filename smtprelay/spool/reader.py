@@ -4,7 +4,7 @@ Questions about what is committed, on threads of their own: nobody who looks hol
 
 from collections.abc import Callable
 from threading import local
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
@@ -13,6 +13,16 @@ from twisted.python.threadpool import ThreadPool
 from smtprelay.spool.connection import Connection, SpoolFault
 
 T = TypeVar("T")
+
+
+class Reader(Protocol):
+    """Answers questions about what is committed."""
+
+    def do(self, question: Callable[[Connection], T]) -> Deferred[T]:
+        """Ask ``question``; it fails with what the question raised."""
+
+    def close(self) -> Deferred[None]:
+        """Let go of the database."""
 
 
 class ThreadReader:

@@ -2,19 +2,28 @@
 What was claimed by somebody who is not there any more comes back.
 
 An attempt that was under way then has an intent and no outcome: its delivery is
-``uncertain``, and nothing else is.
+``uncertain``, and nothing else is. It may also be what the node died of: that is counted, and
+what was there at two deaths in a row comes back one by one, so that the third one is held
+and not all that happened to be under way with it.
 """
 
 from collections.abc import Sequence
 from typing import Any, Final
 
+from smtprelay.spool import borrow
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.slots import release
 
 #: Deliveries that one transaction puts back at most, where others wait for their turn.
 _MOST: Final = 200
 
-_HELD: Final = "SELECT message, n, attempt, lane, slot FROM delivery WHERE ended IS NULL AND state = 'active'"
+_HELD: Final = (
+    "SELECT message, n, attempt, lane, slot, errors FROM delivery WHERE ended IS NULL AND state = 'active'"
+)
+
+#: What is found for the second time comes back one by one, after so many seconds each; all within a minute.
+_ONE_BY_ONE: Final = 1.0
+_LATEST: Final = 60.0
 
 #: Nodes that had begun to receive a message.
 _GONE: Final = """
@@ -23,7 +32,8 @@ _GONE: Final = """
 
 _PUT_BACK: Final = """
     UPDATE delivery SET
-        state = 'queued', due = ?, uncertain = 1, node = '', slot = 0, lease = NULL, reason = ?
+        state = 'queued', due = ?, errors = errors + ?, uncertain = 1, node = '', slot = 0, lease = NULL,
+        reason = ?
     WHERE message = ? AND n = ?"""
 
 _NO_OUTCOME: Final = """
@@ -33,16 +43,20 @@ _NO_OUTCOME: Final = """
 
 def recover(tx: Transaction) -> int:
     """Put back what this node had claimed when it died; return how many deliveries."""
-    count = put_back_own(tx)
+    count = _put_back_own(tx, "the relay stopped while this attempt was under way", died=True)
     _forget_uploads(tx, [tx.node])
     return count
 
 
 def put_back_own(tx: Transaction) -> int:
-    """Put back what this node has claimed; return how many deliveries."""
+    """Put back what this node has claimed and gives up, for it stops; return how many deliveries."""
+    return _put_back_own(tx, "the relay was stopped while this attempt was under way", died=False)
+
+
+def _put_back_own(tx: Transaction, why: str, *, died: bool) -> int:
     rows = tx.execute(f"{_HELD} AND node = ?", (tx.node,)).fetchall()
-    for row in rows:
-        _put_back(tx, row, "the relay stopped while this attempt was under way")
+    _put_back(tx, rows, why, died=died)
+    borrow.forget(tx, "node = ?", (tx.node,))
     return len(rows)
 
 
@@ -61,23 +75,30 @@ def reclaim(tx: Transaction) -> int:
     if tx.locking.row:
         sql += f"{tx.locking.row} SKIP LOCKED"
     rows = tx.execute(sql, (tx.now, tx.node, tx.now - tx.lease, _MOST)).fetchall()
-    for row in rows:
-        _put_back(tx, row, "its relay did not renew its claim while this attempt was under way")
+    _put_back(tx, rows, "its relay did not renew its claim while this attempt was under way", died=True)
+    borrow.forget(tx, "lease < ?", (tx.now,))
     gone = tx.execute(_GONE, (tx.node, tx.now - 2 * tx.lease)).fetchall()
     _forget_uploads(tx, [name for (name,) in gone])
     tx.execute("DELETE FROM node WHERE seen < ? AND name <> ?", (tx.now - 2 * tx.lease, tx.node))
     return len(rows)
 
 
-def _put_back(tx: Transaction, row: Sequence[Any], why: str) -> None:
-    message, n, attempt, number, slot = row
-    lane = tx.lanes.by_id(number)
-    lane.active -= 1
-    if slot:
-        release(tx, lane)
-    lane.wait("queued", tx.now)
-    tx.execute(_PUT_BACK, (tx.now, why, message, n))
-    tx.execute(_NO_OUTCOME, (tx.now, why, message, n, attempt))
+def _put_back(tx: Transaction, rows: Sequence[Sequence[Any]], why: str, *, died: bool) -> None:
+    """Queue them again; what was there when a node ``died`` before comes one by one."""
+    again = sum(errors > 0 for *_, errors in rows)
+    apart = min(_ONE_BY_ONE, _LATEST / max(1, again))
+    due = tx.now
+    for message, n, attempt, number, slot, errors in rows:
+        lane = tx.lanes.by_id(number)
+        lane.active -= 1
+        if slot:
+            release(tx, lane)
+        if errors and died:
+            due += apart
+        at = due if errors and died else tx.now
+        lane.wait("queued", at)
+        tx.execute(_PUT_BACK, (at, int(died), why, message, n))
+        tx.execute(_NO_OUTCOME, (tx.now, why, message, n, attempt))
 
 
 def _forget_uploads(tx: Transaction, nodes: Sequence[str]) -> None:

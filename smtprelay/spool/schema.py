@@ -89,6 +89,18 @@ _SECOND: Final = (
         until {real} NOT NULL, progress TEXT NOT NULL DEFAULT '', ended_by TEXT NOT NULL DEFAULT '')""",
     "ALTER TABLE delivery ADD COLUMN hold BIGINT NOT NULL DEFAULT 0",
     "CREATE INDEX delivery_hold ON delivery (hold, message) WHERE hold <> 0",
+    # How fast a lane may go whose provider complained, see ``feedback``.
+    "ALTER TABLE lane ADD COLUMN ceiling {real}",
+    "ALTER TABLE lane ADD COLUMN cut {real} NOT NULL DEFAULT 0",
+    "ALTER TABLE lane ADD COLUMN pause {real} NOT NULL DEFAULT 0",
+    "ALTER TABLE lane ADD COLUMN opens {real} NOT NULL DEFAULT 0",
+    "CREATE INDEX lane_throttled ON lane (provider) WHERE ceiling IS NOT NULL",
+    "ALTER TABLE delivery ADD COLUMN deferrals INTEGER NOT NULL DEFAULT 0",
+    # What deliveries of synchronous listeners occupy, see ``borrow``.
+    """CREATE TABLE loan (
+        name TEXT PRIMARY KEY, node TEXT NOT NULL, lane INTEGER NOT NULL, slot INTEGER NOT NULL,
+        started {real} NOT NULL, lease {real} NOT NULL)""",
+    "CREATE INDEX loan_lease ON loan (lease)",
 )
 
 #: What each version adds to the one before it; a released entry never changes.

@@ -6,10 +6,12 @@ went to somebody else, or after an operator deleted the delivery, changes nothin
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from smtprelay.message import Blocked, Claim, Deferred, Delivered, Failed, Outcome
 from smtprelay.queue import FINAL, SUSPENDED, Block, Settlement
+from smtprelay.spool import feedback
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.delivered import deliver, finish, is_usual
 from smtprelay.spool.lanes import Lane
@@ -27,11 +29,9 @@ _NAMES: Final[dict[type, str]] = {
 
 _SETTLE: Final = """
     UPDATE delivery SET state = ?, due = ?, ended = ?, tries = ?, errors = ?, uncertain = ?, lane = ?,
-        blocked_before = ?, reason = ?, generation = generation + ?, node = '', slot = 0, lease = NULL
+        deferrals = deferrals + ?, blocked_before = ?, reason = ?, generation = generation + ?, node = '',
+        slot = 0, lease = NULL
     WHERE message = ? AND n = ?"""
-
-#: The outcomes that show that a lane works, whatever they say of the mail.
-_ANSWERS: Final = (Delivered, Deferred, Failed)
 
 
 def settle(tx: Transaction, settled: Sequence[tuple[Claim, Settlement]]) -> list[bool]:
@@ -45,8 +45,9 @@ def settle(tx: Transaction, settled: Sequence[tuple[Claim, Settlement]]) -> list
             continue
         number, slot, blocked_before = row
         lane = _vacate(tx, number, slot)
+        started = partial(feedback.begin_of, tx, claim)
+        feedback.learn(tx, lane, settlement.outcomes.values(), started)
         if is_usual(claim, settlement):
-            lane.trial = tx.lanes.own(lane).trial = 0
             usual.append((claim, settlement))
         else:
             _settle(tx, claim, settlement, lane, blocked_before)
@@ -84,8 +85,6 @@ def _settle(tx: Transaction, claim: Claim, settlement: Settlement, lane: Lane, b
     _record(tx, claim, settlement)
     if settlement.block is not None:
         set_block(tx, settlement.block)
-    elif any(isinstance(outcome, _ANSWERS) for outcome in settlement.outcomes.values()):
-        lane.trial = tx.lanes.own(lane).trial = 0
     following = _following(tx, lane, settlement)
     if following is not lane:
         blocked_before += tx.lanes.blocked_time(following) - tx.lanes.blocked_time(lane)
@@ -107,6 +106,7 @@ def _settle(tx: Transaction, claim: Claim, settlement: Settlement, lane: Lane, b
             settlement.errors,
             int(settlement.uncertain),
             following.id,
+            int(settlement.counts),
             blocked_before,
             storable(settlement.reason),
             int(_ended(settlement)),
@@ -116,8 +116,9 @@ def _settle(tx: Transaction, claim: Claim, settlement: Settlement, lane: Lane, b
     )
     if final:
         finish(tx, [delivery.message])
-    if settlement.bounce is not None:
-        enclose(tx, settlement.bounce)
+    for ours in (settlement.bounce, settlement.event):
+        if ours is not None:
+            enclose(tx, ours)
 
 
 def set_block(tx: Transaction, block: Block) -> None:

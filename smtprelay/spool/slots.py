@@ -1,5 +1,5 @@
 """
-Who may go now: blocked lanes, free slots and the pace, in one place.
+Who may go now: blocked and throttled lanes, free slots and the pace, in one place.
 
 A delivery that is under way occupies a slot of its lane and of its provider's own
 lane until the provider has the body; the provider's own lane also counts the pace.
@@ -7,6 +7,7 @@ lane until the provider has the body; the provider's own lane also counts the pa
 
 from smtprelay import pace as windows
 from smtprelay.message import Pace
+from smtprelay.spool import feedback
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.lanes import ANY_NUMBER, Lane
 
@@ -29,27 +30,33 @@ class Gate:
         allowed, _ = windows.allowance(pace.windows, self._counts, tx.now)
         free = self.own.room(pace.concurrency)
         self.room = free if allowed is None else min(free, allowed)
-        if self.own.blocked_until is not None:
+        if self.own.blocked_until is not None or self.own.opens > tx.now:
             self.room = 0
 
     def room_in(self, lane: Lane) -> int:
         """Return how many deliveries of ``lane`` may go now."""
-        if self.room < 1 or lane.blocked_until is not None:
+        if self.room < 1 or lane.blocked_until is not None or lane.opens > self._now:
             return 0
         return self.room if lane is self.own else min(self.room, lane.room(self.per_lane))
 
     def opens(self) -> float:
-        """Return when the pace allows more: now, or later."""
+        """Return when the pace, and what the provider bears, allow more: now, or later."""
         allowed, when = windows.allowance(self._pace.windows, self._counts, self._now)
-        return when if allowed == 0 else self._now
+        return max(when if allowed == 0 else self._now, self.own.opens)
 
     def occupy(self, lane: Lane) -> None:
         """Take a slot, and a token of each window, for one delivery of ``lane``."""
+        lane.active += 1
+        self.lend(lane)
+
+    def lend(self, lane: Lane) -> None:
+        """Do so for a request that is no delivery of the spool."""
         self.room -= 1
         self.own.slots += 1
+        feedback.begun(self.own, self._now)
         if lane is not self.own:
             lane.slots += 1
-        lane.active += 1
+            feedback.begun(lane, self._now)
         lane.served = self._now
         if self._pace.windows:
             self._counts = list(windows.spend(self._pace.windows, self._counts, self._now, 1))
@@ -57,7 +64,7 @@ class Gate:
 
 
 def release(tx: Transaction, lane: Lane) -> None:
-    """Give back the slot that a delivery of ``lane`` occupied."""
+    """Give back the slot that a delivery of ``lane`` occupied, or a loan."""
     own = tx.lanes.own(lane)
     own.slots = max(0, own.slots - 1)
     if lane is not own:

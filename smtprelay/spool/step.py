@@ -25,6 +25,7 @@ def shift_lanes(tx: Transaction, seconds: float) -> None:
             lane.blocked_until += seconds
         if lane.blocked_since is not None:
             lane.blocked_since += seconds
+        lane.cut, lane.opens = lane.cut + seconds, lane.opens + seconds
         if lane.key == "":
             lane.blocked_total += seconds
         if seconds < 0 and lane.due is not None:

@@ -6,15 +6,15 @@ Which database it is, and on which threads it is used, is the engine's business
 operation does is said in the modules of that name.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
 
 from smtprelay.budget import Budget
 from smtprelay.interfaces import Events, Plan, Work
+from smtprelay.loan import Lesson, Loan, NoRoom
 from smtprelay.message import Claim, Delivery, Draft, Pace, Planned, Reply
 from smtprelay.operating import MOST_LOOKED_AT, Edited, Found, HoldRule, Prepare
 from smtprelay.queue import (
@@ -32,14 +32,16 @@ from smtprelay.queue import (
     Stock,
     Summary,
 )
-from smtprelay.spool import claim, history, holds, move, nodes, notice, query, recover, settle, step
+from smtprelay.spool import borrow, claim, history, holds, move, nodes, notice, query, recover, settle, step
 from smtprelay.spool.accept import forget_chunks
 from smtprelay.spool.admission import Admission, Floors, Space, Usage
 from smtprelay.spool.bodies import with_bodies
+from smtprelay.spool.body import StoredBody
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.editing import Editing
 from smtprelay.spool.incoming import SpoolIncoming
 from smtprelay.spool.pulse import Pulse
+from smtprelay.spool.reader import Reader
 from smtprelay.spool.transfer import SpoolTransfer
 from smtprelay.spool.upkeep import NO_FILES, Files, SpoolUpkeep
 from smtprelay.spool.writer import Together, Writer
@@ -50,16 +52,6 @@ T = TypeVar("T")
 
 #: Deliveries whose times are put right in one transaction.
 _PULLED: Final = 500
-
-
-class Reader(Protocol):
-    """Answers questions about what is committed."""
-
-    def do(self, question: Callable[[Connection], T]) -> Deferred[T]:
-        """Ask ``question``; it fails with what the question raised."""
-
-    def close(self) -> Deferred[None]:
-        """Let go of the database."""
 
 
 class QueueSpool:
@@ -109,6 +101,7 @@ class QueueSpool:
         self._release = release
         self._last_chores: list[Callable[[], object]] = []
         self._take: Callable[[Sequence[Claim]], None] | None = None
+        self._make_room: Callable[[], None] = lambda: None
 
     def at_close(self, chore: Callable[[], object]) -> None:
         """Have ``chore`` called when the spool is closed, before its last write."""
@@ -119,11 +112,14 @@ class QueueSpool:
         if self._take is not None:
             self._take(())
 
-    def incoming(self, draft: Draft, plan: Plan) -> SpoolIncoming:
+    def incoming(self, draft: Draft, plan: Plan, ended: Settlement | None = None) -> SpoolIncoming:
         """See :meth:`smtprelay.interfaces.Spool.incoming`."""
-        return self._incoming(draft, plan)
+        # What a provider took for some must not be refused for the others.
+        return self._incoming(draft, plan, ours=ended is not None, ended=ended)
 
-    def _incoming(self, draft: Draft, plan: Plan, *, ours: bool = False) -> SpoolIncoming:
+    def _incoming(
+        self, draft: Draft, plan: Plan, *, ours: bool = False, ended: Settlement | None = None
+    ) -> SpoolIncoming:
         return SpoolIncoming(
             draft,
             plan,
@@ -134,6 +130,7 @@ class QueueSpool:
             budget=self._budget,
             forget=self._orphans.add,
             ours=ours,
+            ended=ended,
         )
 
     async def accept(self, draft: Draft, body: bytes, planned: Sequence[Planned]) -> None:
@@ -159,6 +156,7 @@ class QueueSpool:
     async def taken(self, claimed: Claim) -> None:
         """See :meth:`smtprelay.interfaces.Spool.taken`."""
         await self._writer.do(partial(claim.taken, claimed=claimed))
+        self._make_room()
 
     async def renew(self, claims: Sequence[Claim]) -> None:
         """See :meth:`smtprelay.interfaces.Spool.renew`."""
@@ -169,7 +167,23 @@ class QueueSpool:
         ours = await self._writer.do(Together(settle.settle, (claimed, settlement)))
         if ours and settlement.state in FINAL:
             self._admission.ended(1)
+        self._make_room()
         return ours
+
+    async def borrow(self, name: str, provider: str, lane: str) -> Loan | NoRoom:
+        """See :meth:`smtprelay.interfaces.Spool.borrow`."""
+        return await self._writer.do(partial(borrow.borrow, name=name, provider=provider, key=lane))
+
+    async def give_back(self, loan: Loan, lesson: Lesson | None = None) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.give_back`."""
+        waited_for = await self._writer.do(partial(borrow.give_back, loan=loan, lesson=lesson))
+        self._make_room()
+        if waited_for:
+            self.wake()
+
+    def when_room(self, ask: Callable[[], None]) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.when_room`."""
+        self._make_room = ask
 
     def body(self, delivery: Delivery) -> "StoredBody":
         """See :meth:`smtprelay.interfaces.Spool.body`."""
@@ -193,6 +207,7 @@ class QueueSpool:
     async def block(self, block: Block) -> None:
         """See :meth:`smtprelay.interfaces.Spool.block`."""
         await self._writer.do(partial(settle.set_block, block=block))
+        self._make_room()
 
     async def move(self, detour: Detour, limit: int = 100) -> Moved:
         """See :meth:`smtprelay.interfaces.Spool.move`."""
@@ -356,36 +371,3 @@ class QueueSpool:
         await self._reader.close()
         await self._writer.close()
         self._release()
-
-
-class StoredBody:
-    """See :class:`smtprelay.interfaces.Body`."""
-
-    def __init__(self, reader: Reader, message: str, size: int) -> None:
-        self.size = size
-        self._reader = reader
-        self._message = message
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """See :meth:`smtprelay.interfaces.Body.chunks`."""
-        n = had = 0
-        while n == 0 or had < self.size:
-            n += 1
-            content = await self._reader.do(partial(_chunk, message=self._message, n=n))
-            if content is None:
-                break
-            had += len(content)
-            yield content
-        if n == 1 and content is None:
-            raise LookupError(f"the body of {self._message} is gone")
-        if had != self.size:
-            raise LookupError(f"the body of {self._message} has {had} bytes instead of {self.size}")
-
-    async def whole(self) -> bytes:
-        """See :meth:`smtprelay.interfaces.Body.whole`."""
-        return b"".join([chunk async for chunk in self.chunks()])
-
-
-def _chunk(connection: Connection, message: str, n: int) -> bytes | None:
-    row = connection.execute("SELECT content FROM chunk WHERE message = ? AND n = ?", (message, n)).fetchone()
-    return None if row is None else bytes(row[0])

@@ -15,7 +15,7 @@ from smtprelay.spool.writer import Writer
 from smtprelay.transfer import Packed, Portion
 
 if TYPE_CHECKING:
-    from smtprelay.spool.store import Reader
+    from smtprelay.spool.reader import Reader
 
 
 class SpoolTransfer:

@@ -20,7 +20,7 @@ from smtprelay.spool.writer import Writer
 from smtprelay.upkeep import Checked, Space
 
 if TYPE_CHECKING:
-    from smtprelay.spool.store import Reader
+    from smtprelay.spool.reader import Reader
 
 
 def _unknown(_: Connection) -> Space:

@@ -6,8 +6,10 @@ case says how one is opened.
 """
 
 from tests.behaviours.spool_accept import AcceptContract
+from tests.behaviours.spool_borrow import BorrowContract
 from tests.behaviours.spool_changes import ChangeContract
 from tests.behaviours.spool_claim import ClaimContract
+from tests.behaviours.spool_feedback import FeedbackContract
 from tests.behaviours.spool_holds import HoldContract
 from tests.behaviours.spool_lanes import LaneContract
 from tests.behaviours.spool_notice import NoticeContract
@@ -24,6 +26,8 @@ class SpoolContract(
     ClaimContract,
     SettleContract,
     LaneContract,
+    FeedbackContract,
+    BorrowContract,
     OperatorContract,
     NoticeContract,
     RoomContract,

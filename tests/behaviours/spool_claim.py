@@ -147,6 +147,7 @@ class ClaimContract(SpoolStories):
             self.assertEqual(250, (await incoming.finish()).code)
             claims = {claim.delivery.message: claim for claim in (await spool.claim()).claims}
             self.assertEqual([True, False], [claims[each].uncertain for each in sorted(claims)])
+            self.assertEqual([0, 0], [claim.errors for claim in claims.values()])
             whole = await spool.body(claims[draft.id].delivery).whole()
             self.assertEqual(len(BODY) + 600_000, len(whole))
 
@@ -162,6 +163,27 @@ class ClaimContract(SpoolStories):
             await self.send(spool)
             self.assertEqual([], taken)
             self.assertEqual(1, len((await spool.claim()).claims))
+
+        return self.play(story)
+
+    def test_each_death_is_counted_and_the_second_one_takes_them_apart(self):
+        """What was under way at two deaths in a row comes back one by one: one of them may be the reason."""
+
+        async def story(spool: Spool) -> None:
+            for number in (1, 2):
+                await self.send(spool, number=number)
+            await spool.claim()
+            await spool.recover()
+            self.assertEqual([1, 1], [claim.errors for claim in (await spool.claim()).claims])
+            await spool.recover()
+            self.assertEqual([], list((await spool.claim()).claims))
+            alone = []
+            for _ in range(2):
+                self.clock.advance(1)
+                (claim,) = (await spool.claim()).claims
+                alone.append(claim.errors)
+                await spool.settle(claim, done(claim))
+            self.assertEqual([2, 2], alone)
 
         return self.play(story)
 

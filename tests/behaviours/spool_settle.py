@@ -131,6 +131,33 @@ class SettleContract(SpoolStories):
 
         return self.play(story)
 
+    def test_an_event_and_a_bounce_may_come_together(self):
+        """Both messages of ours are there when the settlement is, each with its subject."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool)
+            (claim,) = (await spool.claim()).claims
+            ours = []
+            for number in (7, 8):
+                draft = self.draft("x@example.com", sender="", number=number)
+                planned = Planned(route="r", provider="main", lane="", recipients=draft.envelope.recipients)
+                ours.append(NewMessage(draft=draft, body=b"{}", planned=[planned], subject=f"no. {number}"))
+            failed = {"anna@example.com": Failed("no", "5.1.1")}
+            await spool.settle(
+                claim,
+                Settlement(
+                    state="failed",
+                    outcomes=failed,
+                    closed={"anna@example.com": "failed"},
+                    bounce=ours[0],
+                    event=ours[1],
+                ),
+            )
+            lines = await spool.list(Selection())
+            self.assertEqual(["no. 7", "no. 8"], [line.subject for line in lines])
+
+        return self.play(story)
+
     def test_failover_goes_on_in_the_other_lane(self):
         """A settlement that names another provider moves the delivery there, due at once."""
 

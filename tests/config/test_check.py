@@ -82,6 +82,58 @@ class WorkersTests(SynchronousTestCase):
         self.assertEqual(codes(found), ["CFG-WORKERS?"])
 
 
+class WebhookTests(SynchronousTestCase):
+    def test_it_must_be_somewhere(self) -> None:
+        """A route that tells a webhook needs its own or the relay's, and names of ours are taken."""
+        hook = "{url: {env: HOOK}}"
+        environ = {"HOOK": "https://hooks.example.com/x"}
+        cases = {
+            "routes: [{via: [local], on_failed: webhook}]": [
+                '4:10 CFG-MISSING "webhook" is missing: it says where the events go'
+            ],
+            f"routes: [{{via: [local], on_expired: webhook, webhook: {hook}}}]": [],
+            f"routes: [{{via: [local], on_failed: webhook}}]\nwebhook: {hook}": [],
+            f"routes: [{{name: webhook, via: [local], on_failed: webhook}}]\nwebhook: {hook}": [
+                '4:17 CFG-DUPLICATE the name "webhook" is that of the events for webhooks'
+            ],
+        }
+        for text, expected in cases.items():
+            self.assertEqual(told(problems_of(SMALL + text + "\n", environ)), expected)
+
+    def test_the_provider_of_ours(self) -> None:
+        """A provider called webhook is only in the way where there are events."""
+        text = SMALL.replace("local", "webhook") + "routes: [{via: [webhook]}]\n"
+        self.assertEqual(problems_of(text), [])
+        more = text.replace("via: [webhook]", "via: [webhook], on_failed: webhook, webhook: {url: {env: H}}")
+        [problem] = problems_of(more, {"H": "https://x.example/"})
+        self.assertEqual(problem.text, 'the name "webhook" is that of the built-in provider for webhooks')
+
+    def test_events_need_a_spool(self) -> None:
+        """Without one nothing would keep them until they are told."""
+        text = (
+            "listeners: [{endpoint: 'unix:x', delivery: synchronous}]\n"
+            + PROVIDERS
+            + "routes: [{via: [local], on_failed: webhook, webhook: {url: {env: H}}}]\n"
+        )
+        [problem] = problems_of(text, {"H": "https://x.example/"})
+        self.assertEqual(
+            problem.text, "events for a webhook need a spool, which keeps them until they are told"
+        )
+
+    def test_where_events_may_go(self) -> None:
+        """Only through TLS, or to this machine; the URL, which may be a secret, is not repeated."""
+        text = SMALL + "webhook: {url: {env: H}}\n"
+        for url, code in (
+            ("https://x.example/SECRET", None),
+            ("http://127.0.0.1:8080/SECRET", None),
+            ("http://x.example/SECRET", "CFG-CLEAR-TEXT"),
+            ("x.example/SECRET", "CFG-VALUE"),
+        ):
+            problems = problems_of(text, {"H": url})
+            self.assertEqual([problem.code for problem in problems], [code] if code else [])
+            self.assertNotIn("SECRET", str(problems))
+
+
 class DuplicatesTests(SynchronousTestCase):
     def test_names_and_endpoints(self) -> None:
         """What has the name or the endpoint of another is told at the second one."""

@@ -55,7 +55,6 @@ class ExampleTests(SynchronousTestCase):
         whats = {f"{row.what} {row.word}" if row.word else row.what for row in ROWS}
         unused = {w for w in whats if f"{w} is not available in this version" not in met}
         others = {
-            "the choice webhook",
             "privacy.addresses: masked",
             "privacy.subjects: false",
             "the profile legacy",

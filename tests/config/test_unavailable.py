@@ -15,7 +15,6 @@ class UnavailableTests(SynchronousTestCase):
         cases = {
             with_provider("type: ses, region: eu-west-1"): "the provider type ses",
             SMALL + "routes: [{via: [local], rewrite: {from: a@b}}]\n": "rewriting",
-            SMALL + "routes: [{via: [local], on_failed: webhook}]\n": "the choice webhook",
             SMALL.replace("captured}", "captured, timeout: 9s}"): "the timeout of a folder",
             SMALL + "privacy: {subjects: False}\n": "privacy.subjects: false",
         }

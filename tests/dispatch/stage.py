@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.bounce import BounceSettings
 from smtprelay.dispatch.dispatcher import Dispatcher
+from smtprelay.dispatch.webhook import Announcer
 from smtprelay.message import Claim, Client, Delivery, Draft, Envelope, Pace, Planned, Recipient, Route
 from smtprelay.queue import Detail, NewMessage, Selection, Summary
 from smtprelay.spool.memory import open_memory
@@ -63,6 +64,8 @@ class Stage:
         pace: Pace | None = None,
         bounces: BounceSettings = BOUNCES,
         events: Recording | None = None,
+        *,
+        announcer: Announcer | None = None,
     ) -> None:
         self.clock = Clock()
         self.clock.advance(MORNING)
@@ -74,6 +77,7 @@ class Stage:
         self.posted: list[NewMessage] = []
         self._messages = 0
         self._bounces = bounces
+        self._announcer = announcer
         self.dispatcher = self._make()
 
     def start(self) -> "Stage":
@@ -82,6 +86,8 @@ class Stage:
 
     def restart(self) -> None:
         """Begin anew with the spool that a relay left behind when it died."""
+        for call in self.clock.getDelayedCalls():
+            call.cancel()
         done(self.spool.recover())
         self.dispatcher = self._make()
         self.start()
@@ -96,6 +102,7 @@ class Stage:
             jitter=lambda: 0.5,
             post=self._post,
             bounces=self._bounces,
+            announcer=self._announcer,
         )
 
     def accept(

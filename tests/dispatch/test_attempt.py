@@ -4,7 +4,7 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
-from smtprelay.message import Blocked, Delivered, Failed, Route, Uncertain
+from smtprelay.message import Blocked, Delivered, Failed, Route, Schedule, Uncertain
 from smtprelay.message import Deferred as Later
 from smtprelay.queue import Edit, Selection
 from smtprelay.testing.provider import ScriptedProvider
@@ -67,6 +67,33 @@ class RetryTests(DispatcherTestCase):
         self.assertIn("Traceback", str(stage.events.of("attempt.crashed")[0]["exc"]))
         self.assertEqual(stage.summary(stage.accept()).state, "delivered")
 
+    def test_each_route_has_its_own_patience(self) -> None:
+        """Two mails that are refused alike: one route tries once, the other one for ever."""
+        once = Route(name="once", via=("one",), retry=Schedule(attempts=1))
+        ever = Route(name="ever", via=("one",), retry=Schedule(first=60.0, max=60.0, jitter=0.0), expire=None)
+        one = ScriptedProvider("one", [Later("busy")] * 50)
+        self.staged = stage = Stage([one], [once, ever])
+        self.addCleanup(self.stop)
+        stage.start()
+        first, second = stage.accept(route="once"), stage.accept(route="ever")
+        self.assertEqual((stage.summary(first).state, stage.summary(second).state), ("failed", "deferred"))
+        stage.clock.pump([60.0] * 10)
+        self.assertEqual((stage.summary(second).state, stage.summary(second).attempts), ("deferred", 11))
+
+    def test_attempts_end_over_all_providers(self) -> None:
+        """Two providers that both refuse use up the attempts together."""
+        one = ScriptedProvider("one", [Later("busy")] * 9)
+        two = ScriptedProvider("two", [Later("so busy")] * 9)
+        route = {
+            "failover_after": 2,
+            "retry": Schedule(first=1.0, jitter=0.0, attempts=5),
+            "on_expired": "hold",
+        }
+        stage = self.stage(one, two, route=route)
+        message = stage.accept()
+        stage.clock.pump([1.0] * 100)
+        self.assertEqual((stage.summary(message).state, stage.summary(message).attempts), ("held", 5))
+
     def test_a_route_that_is_gone_means_the_usual_rules(self) -> None:
         """The mail stays with its provider."""
         one, two = ScriptedProvider("one", [Later("busy")] * 4), ScriptedProvider("two")
@@ -128,6 +155,31 @@ class UncertainTests(DispatcherTestCase):
 
 
 class GoneProviderTests(DispatcherTestCase):
+    def test_what_the_relay_died_of_three_times_is_held(self) -> None:
+        """Each death leaves an attempt without an outcome; after the third one it is not tried again."""
+        one = ScriptedProvider("one", [Deferred(), Deferred(), Deferred()])
+        stage = self.stage(one)
+        message = stage.accept()
+        for sent in (2, 3, 3):
+            stage.restart()
+            stage.clock.advance(1.0)
+            self.assertEqual(len(one.sent), sent)
+        summary = stage.summary(message)
+        self.assertEqual((summary.state, summary.uncertain), ("held", True))
+        self.assertIn("3 attempts in a row", summary.reason)
+        [held] = stage.events.of("message.held")
+        self.assertEqual(held["id"], f"{message}.1")
+
+    def test_an_answer_between_two_deaths_clears_it(self) -> None:
+        """Only deaths in a row count."""
+        one = ScriptedProvider("one", [Deferred(), Deferred(), Later("busy"), Deferred()])
+        stage = self.stage(one)
+        message = stage.accept()
+        for _ in range(4):
+            stage.restart()
+            stage.clock.pump([1.0, 30.0])
+        self.assertEqual(stage.summary(message).state, "delivered")
+
     def test_mail_of_a_provider_that_is_gone_goes_to_the_next(self) -> None:
         """The configuration changed while it waited."""
         one, two = ScriptedProvider("one", [Later("busy")]), ScriptedProvider("two")

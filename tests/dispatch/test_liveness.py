@@ -17,7 +17,10 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.dispatch.admission import Turned
 from smtprelay.dispatch.dispatcher import Dispatcher
+from smtprelay.dispatch.gate import Patience
+from smtprelay.dispatch.shared import Shared
 from smtprelay.message import (
     Blocked,
     Client,
@@ -41,7 +44,7 @@ from smtprelay.spool.memory import InlineReader
 from smtprelay.spool.sqlite import SqliteEngine
 from smtprelay.spool.store import QueueSpool
 from smtprelay.spool.writer import run_group
-from tests.dispatch.stage import BOUNCES, MORNING
+from tests.dispatch.stage import BOUNCES, MORNING, make_delivery
 from tests.recording import Recording
 
 PACES = {
@@ -57,6 +60,7 @@ OUTCOMES = st.sampled_from(
         *[Delivered()] * 4,
         Later("busy"),
         Later("429", 20.0),
+        Later("429 too fast", throttled=True),
         Failed("no"),
         Blocked("401"),
         Blocked("mailbox", "box"),
@@ -154,6 +158,8 @@ class Play(RuleBasedStateMachine):
             post=self.post,
             bounces=BOUNCES,
         )
+        self.shared = Shared(self.spool, self.dispatcher.lanes, self.clock, self.events)
+        self.slots: list[Any] = []
         self.dispatcher.start()
 
     def draft(self, envelope: Envelope, bounce_of: str = "") -> Draft:
@@ -181,6 +187,27 @@ class Play(RuleBasedStateMachine):
         planned = [Planned(route=route, provider="one", lane=lane, recipients=(each,)) for each in recipients]
         body = b"Subject: x\r\n\r\n" + b"x" * 100 * large
         Deferred.fromCoroutine(self.spool.accept(self.draft(envelope), body, planned))
+
+    @rule(sender=st.sampled_from(["box@x.org", "a@x.org"]))
+    def client_comes(self, sender):
+        """One who waits for the verdict: he may have a slot that the queue then waits for."""
+        self.number += 1
+        lane = self.providers["one"].lane(Envelope(sender=sender))
+        delivery = make_delivery(message=f"S{self.number}", provider="one", lane=lane)
+        entering = Deferred.fromCoroutine(self.shared.enter(delivery, 1, Patience(self.clock, 20.0)))
+        entering.addCallback(self.slots.append)
+
+    @precondition(lambda self: self.slots)
+    @rule(data=st.data(), outcome=OUTCOMES)
+    def client_is_answered(self, data, outcome):
+        slot = self.slots.pop(data.draw(st.integers(0, len(self.slots) - 1)))
+        if isinstance(slot, Turned):
+            return
+        if data.draw(st.booleans()):
+            slot.release()
+        if not isinstance(outcome, Exception):
+            slot.learn((outcome,))
+        slot.end()
 
     @rule()
     def commit(self):
@@ -252,12 +279,18 @@ class Play(RuleBasedStateMachine):
             "SELECT message, n, state FROM delivery WHERE ended IS NULL AND state != 'held'"
         ).fetchall()
         assert rows == [], rows
+        assert self.writer.connection.execute("SELECT name FROM loan").fetchall() == []
         self.nobody_got_it_twice()
         assert not self.events.of("spool.failed")
 
     def go_on(self) -> bool:
         if self.writer.waiting:
             self.writer.commit()
+            return True
+        if self.slots:
+            slot = self.slots.pop()
+            if not isinstance(slot, Turned):
+                slot.end()
             return True
         asked = [(each, each.asked.pop()) for each in self.providers.values() if each.asked]
         for _, (_, answer) in asked:

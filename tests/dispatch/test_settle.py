@@ -10,6 +10,7 @@ from smtprelay.dispatch.settle import (
     crashed,
     delivered,
     homeless,
+    poisonous,
     reasons,
     resolved,
     returned,
@@ -150,10 +151,47 @@ class OneRecipientTests(SynchronousTestCase):
         """With three attempts, the third deferral is the last."""
         retry = Schedule(attempts=3)
         states = [
-            self.judge(Deferred("busy"), make_claim(A, tries=tries), retry=retry).settlement.state
-            for tries in (1, 2)
+            self.judge(Deferred("busy"), make_claim(A, deferrals=before), retry=retry).settlement.state
+            for before in (1, 2)
         ]
         self.assertEqual(states, ["deferred", "failed"])
+
+    def test_one_attempt_is_one(self) -> None:
+        """``attempts: 1``: the first deferral ends it, though another provider could be asked."""
+        verdict = self.judge(Deferred("busy"), place=TWO, retry=Schedule(attempts=1), failover_after=1)
+        self.assertEqual((verdict.settlement.state, list(verdict.report)), ("failed", [A]))
+
+    def test_attempts_are_those_of_all_providers(self) -> None:
+        """The tries of a provider begin anew after a failover; the attempts of the route do not."""
+        retry = Schedule(attempts=5)
+        for before, state in ((3, "queued"), (4, "failed")):
+            verdict = self.judge(
+                Deferred("busy"), make_claim(A, tries=1, deferrals=before), TWO, retry=retry, failover_after=2
+            )
+            self.assertEqual((verdict.settlement.state, verdict.settlement.tries), (state, 0))
+            self.assertEqual(verdict.settlement.counts, state == "queued")
+
+    def test_only_deferrals_count(self) -> None:
+        """A blocked lane, a lost answer, a bug and a mail that came too fast are none of the attempts."""
+        one_left = make_claim(A, deferrals=1)
+        for outcome in (Blocked("x"), Uncertain("cut"), Deferred("429", throttled=True)):
+            settlement = self.judge(outcome, one_left, retry=Schedule(attempts=2)).settlement
+            self.assertIn(settlement.state, ("queued", "deferred"))
+            self.assertFalse(settlement.counts)
+
+    def test_expire_before_the_first_retry(self) -> None:
+        """The first deferral never expires a young mail; the next one does, whenever it comes."""
+        route = {"expire": 10.0, "retry": Schedule(first=30.0)}
+        first = self.judge(Deferred("busy"), make_claim(A, age=0.0), **route).settlement
+        self.assertEqual((first.state, first.due), ("deferred", MORNING + 30))
+        second = self.judge(Deferred("busy"), make_claim(A, age=30.0, tries=1), **route)
+        self.assertEqual((second.settlement.state, list(second.groups)), ("failed", ["expired"]))
+
+    def test_what_came_too_fast_goes_when_its_lane_does(self) -> None:
+        """It is due at once, or when the provider says; its tries count for the failover only."""
+        for asked, due in ((None, MORNING), (7.0, MORNING + 7)):
+            settlement = self.judge(Deferred("429", asked, throttled=True), make_claim(A, tries=1)).settlement
+            self.assertEqual((settlement.state, settlement.due, settlement.tries), ("deferred", due, 2))
 
     def test_blocked_fails_over_at_once(self) -> None:
         """It costs no try, and it needs no number of them."""
@@ -266,6 +304,12 @@ class OtherEndsTests(SynchronousTestCase):
         self.assertEqual(
             settle(make_case(make_claim(A, errors=2)), {A: Deferred("busy")}).settlement.errors, 0
         )
+
+    def test_what_the_relay_died_of_is_held(self) -> None:
+        """It stays uncertain, and says why it is held."""
+        verdict = poisonous(make_claim(A, errors=3))
+        self.assertEqual((verdict.settlement.state, verdict.settlement.uncertain), ("held", True))
+        self.assertIn("3 attempts in a row ended without an outcome", verdict.settlement.reason)
 
     def test_a_body_that_is_gone_is_held_at_once(self) -> None:
         """Whatever the provider said without it; who has the mail already keeps it."""

@@ -8,12 +8,15 @@ from twisted.internet.defer import CancelledError, Deferred, execute, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.dispatch.admission import Admission
+from smtprelay.dispatch.alone import Alone
 from smtprelay.dispatch.breaker import Breaker
 from smtprelay.dispatch.direct import Direct
 from smtprelay.dispatch.gate import Gate
 from smtprelay.dispatch.lanes import Lanes
 from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.dispatch.remainder import Remainder
+from smtprelay.dispatch.shared import Shared
 from smtprelay.dispatch.synchronous import Synchronous
 from smtprelay.interfaces import Incoming, Spool
 from smtprelay.message import (
@@ -67,20 +70,29 @@ class Counter:
             self.spool = open_memory(clock=self.clock, paces=paces, events=self.events)
         self.to_thread: Callable[..., Deferred[Any]] = execute
         self._count = 0
+        lanes = Lanes(self.events)
+        self.admission: Admission = Alone(
+            Gate(paces, self.clock), Breaker(lanes, self.providers, self.clock, self.events)
+        )
+        if self.spool is not None:
+            self.admission = Shared(self.spool, lanes, self.clock, self.events)
         direct = Direct(
             providers=self.providers,
             routes=self.routes,
-            gate=Gate(paces, self.clock),
-            breaker=Breaker(Lanes(self.events), self.providers, self.clock, self.events),
+            admission=self.admission,
             clock=self.clock,
             events=self.events,
         )
         remainder = Remainder(
             spool=self.spool,
             routes=self.routes,
+            providers=self.providers,
+            stopped=self.admission.stopped,
             postmaster=Postmaster(BOUNCES, self._post),
+            announcer=None,
             clock=self.clock,
             events=self.events,
+            chance=lambda: 0.5,
         )
         self.synchronous = Synchronous(
             direct,
@@ -129,10 +141,17 @@ class Counter:
 
 
 class CounterTestCase(SynchronousTestCase):
-    """Each test ends with nothing under way and no timer."""
+    """
+    Each test ends with nothing under way and no timer.
+
+    :cvar spool: whether there is one, for tests that do not care.
+    """
+
+    spool = False
 
     def counter(self, *providers: ScriptedProvider, **more: Any) -> Counter:
-        self.counted = Counter(*(providers or (ScriptedProvider("one"),)), **more)
+        usual = {"spool": self.spool}
+        self.counted = Counter(*(providers or (ScriptedProvider("one"),)), **{**usual, **more})
         self.addCleanup(self.check_rest)
         return self.counted
 
@@ -363,6 +382,19 @@ class FailoverTests(CounterTestCase):
         self.assertReply(counter.mail(), 451, "4.3.0", "disabled")
         self.assertEqual((len(one.sent), len(two.sent)), (1, 1))
 
+    def test_blocked_while_waiting(self) -> None:
+        """Who waited for a slot behind the one that found it blocked does not try it again."""
+        first: Deferred[Any] = Deferred()
+        one = ScriptedProvider("one", [first])
+        counter = self.counter(one, pace=Pace(concurrency=1))
+        answers = [counter.mail() for _ in range(3)]
+        first.callback(Blocked("401"))
+        for answer in answers:
+            self.assertReply(answer, 451, "4.3.0", "401")
+        self.assertEqual(len(one.sent), 1)
+
+
+class ProbeTests(CounterTestCase):
     def test_blocked_alone(self) -> None:
         """Without another one the reason comes at once and the provider is left alone until it is probed."""
         one = ScriptedProvider("one", [Blocked("401")])
@@ -375,17 +407,6 @@ class FailoverTests(CounterTestCase):
         self.assertReply(counter.mail(), 250, "2.0.0")
         self.assertEqual(one.calls[1:], [("probe", ""), ("deliver", "M3.1")])
         self.assertEqual(len(counter.events.of("lane.open")), 1)
-
-    def test_blocked_while_waiting(self) -> None:
-        """Who waited for a slot behind the one that found it blocked does not try it again."""
-        first: Deferred[Any] = Deferred()
-        one = ScriptedProvider("one", [first])
-        counter = self.counter(one, pace=Pace(concurrency=1))
-        answers = [counter.mail() for _ in range(3)]
-        first.callback(Blocked("401"))
-        for answer in answers:
-            self.assertReply(answer, 451, "4.3.0", "401")
-        self.assertEqual(len(one.sent), 1)
 
 
 class DoubtTests(CounterTestCase):
@@ -492,13 +513,22 @@ class RestTests(CounterTestCase):
 
     def test_deferred_enters_the_spool(self) -> None:
         """Who may still get it waits in the spool, by the same id, and nobody else does."""
-        [line] = self.mixed(Later("busy"), spool=True).queued()
-        self.assertEqual((line.id, line.state, line.sender), ("M1.1", "queued", "scan@example.com"))
-        self.assertEqual([each.address for each in line.recipients], ["b@x.org"])
-        assert self.counted.spool is not None
-        [claim] = done(self.counted.spool.claim()).claims
-        body = self.counted.spool.body(claim.delivery)
-        self.assertEqual(done(body.whole()), MAIL)
+        counter = self.mixed(Later("busy"), spool=True)
+        [line] = counter.queued()
+        self.assertEqual((line.id, line.state, line.sender), ("M1.1", "deferred", "scan@example.com"))
+        self.assertEqual(
+            [(each.address, each.state) for each in line.recipients],
+            [("a@x.org", "delivered"), ("b@x.org", "open")],
+        )
+        assert counter.spool is not None
+        counter.clock.advance(30)
+        [claim] = done(counter.spool.claim()).claims
+        self.assertEqual(claim.delivery.envelope.addresses, ("b@x.org",))
+        self.assertEqual((claim.attempt, claim.tries, claim.deferrals, claim.uncertain), (2, 1, 1, False))
+        self.assertEqual(done(counter.spool.body(claim.delivery).whole()), MAIL)
+        [first, _] = done(counter.spool.show("M1"))[0].history
+        self.assertEqual((first.outcome, first.reason), ("delivered+deferred", "busy"))
+        self.assertEqual(counter.events.of("message.queued")[0]["recipients"], "b@x.org")
 
     def test_failed_bounces_into_the_spool(self) -> None:
         """Who will never get it is reported to the sender, at once."""
@@ -509,16 +539,38 @@ class RestTests(CounterTestCase):
         self.assertEqual(counter.events.of("message.bounced")[0]["bounce"], "B1")
 
     def test_failed_is_held_in_the_spool(self) -> None:
-        """A route that holds what fails has it in the spool, where that is done."""
-        [line] = self.mixed(Failed("no"), spool=True, on_failed="hold").queued()
-        self.assertEqual([each.address for each in line.recipients], ["b@x.org"])
+        """A route that holds what fails has it in the spool, held."""
+        counter = self.mixed(Failed("no"), spool=True, on_failed="hold")
+        [line] = counter.queued()
+        self.assertEqual((line.state, line.reason), ("held", "no"))
+        self.assertEqual(len(counter.events.of("message.held")), 1)
 
     def test_in_doubt(self) -> None:
-        """Who may have it gets it again, unless the route forbids that: then the sender is told."""
-        [line] = self.mixed(Uncertain("cut"), spool=True).queued()
-        self.assertEqual([each.address for each in line.recipients], ["b@x.org"])
-        [line] = self.mixed(Uncertain("cut"), spool=True, on_uncertain="hold").queued()
-        self.assertEqual((line.message, line.sender), ("B1", ""))
+        """Who may have it waits to be asked about: the next attempt resolves this one, as the route says."""
+        for word in ("resend", "hold"):
+            [line] = self.mixed(Uncertain("cut"), spool=True, on_uncertain=word).queued()
+            self.assertEqual((line.state, line.uncertain, line.due), ("deferred", True, MORNING + 5))
+            self.assertEqual([each.state for each in line.recipients], ["delivered", "open"])
+
+    def test_the_next_provider_has_no_slot(self) -> None:
+        """The rest goes on as a deferral, which is what it was."""
+        one = ScriptedProvider("one", [{"a@x.org": Delivered(), "b@x.org": Later("busy")}])
+        two = ScriptedProvider("two")
+        counter = self.counter(one, two, spool=True, pace=Pace(windows=(Window(count=1, seconds=600),)))
+        assert counter.spool is not None
+        done(counter.spool.borrow("x", "two", ""))
+        self.assertReply(counter.mail("a@x.org", "b@x.org"), 250, "2.0.0", "takes no more")
+        [line] = counter.queued()
+        self.assertEqual((line.provider, line.state), ("one", "deferred"))
+
+    def test_the_next_provider_is_asked(self) -> None:
+        """What both providers of the route deferred begins where it began, by the route's own rules."""
+        two = ScriptedProvider("two", [Later("so busy")])
+        one = ScriptedProvider("one", [{"a@x.org": Delivered(), "b@x.org": Later("busy")}])
+        counter = self.counter(one, two, spool=True, failover_after=1)
+        self.assertReply(counter.mail("a@x.org", "b@x.org"), 250, "2.0.0", "so busy")
+        [line] = counter.queued()
+        self.assertEqual((line.provider, line.state), ("two", "queued"))
 
     def test_failed_is_discarded(self) -> None:
         """A route that discards what fails has nothing in the spool."""
@@ -527,11 +579,24 @@ class RestTests(CounterTestCase):
 
     def test_no_place(self) -> None:
         """If the spool does not take the rest nobody may think that it did: 451, and the log says why."""
-        one = ScriptedProvider("one", [{"a@x.org": Delivered(), "b@x.org": Later("busy")}])
+        verdict: Deferred[Any] = Deferred()
+        counter = self.counter(ScriptedProvider("one", [verdict]), spool=True)
+        answer = counter.mail("a@x.org", "b@x.org")
+        assert counter.spool is not None
+        done(counter.spool.close())
+        verdict.callback({"a@x.org": Delivered(), "b@x.org": Later("busy")})
+        self.assertReply(answer, 451, "4.3.0", "could not be stored")
+        operations = [each["operation"] for each in counter.events.of("spool.failed")]
+        self.assertEqual(operations, ["give back", "accept"])
+
+    def test_a_spool_that_fails_admits_nobody(self) -> None:
+        """What it counts would not be true any more: the client shall come again."""
+        one = ScriptedProvider("one")
         counter = self.counter(one, spool=True)
         assert counter.spool is not None
         done(counter.spool.close())
-        self.assertReply(counter.mail("a@x.org", "b@x.org"), 451, "4.3.0", "could not be stored")
+        self.assertReply(counter.mail(), 451, "4.3.2", "local error")
+        self.assertEqual((one.sent, len(counter.events.of("spool.failed"))), ([], 1))
 
     def test_without_a_spool_it_bounces(self) -> None:
         """Who does not have it is reported to the sender by the same provider, once."""
@@ -633,3 +698,39 @@ class StopTests(CounterTestCase):
         self.assertReply(first, 250, "2.0.0")
         counter.clock.advance(5)
         self.assertReply(counter.mail(), 451, "4.3.2")
+
+
+class SharedVerdictTests(VerdictTests):
+    """The same with a spool, which counts what is asked."""
+
+    spool = True
+
+
+class SharedPaceTests(PaceTests):
+    """So."""
+
+    spool = True
+
+
+class SharedFailoverTests(FailoverTests):
+    """So."""
+
+    spool = True
+
+
+class SharedDoubtTests(DoubtTests):
+    """So."""
+
+    spool = True
+
+
+class SharedDeadlineTests(DeadlineTests):
+    """So."""
+
+    spool = True
+
+
+class SharedStopTests(StopTests):
+    """So."""
+
+    spool = True

@@ -73,7 +73,7 @@ class Storm:
         self._add(self._mails)
         await self._relay.start()
         await self._hand_in()
-        tally = await at_rest(self._traffic, self._sink, self._ledger)
+        tally = await at_rest(self._traffic, self._sink, self._ledger, relay=self._relay)
         await self._relay.stop()
         tally.reached = self._reached
         return tally
@@ -100,13 +100,24 @@ class Storm:
         await self._traffic.hand_in([self._relay], self._clients)
 
 
-async def at_rest(traffic: Traffic, sink: Sink, ledger: Ledger, *, swept: bool = True) -> Tally:
+async def at_rest(
+    traffic: Traffic, sink: Sink, ledger: Ledger, *, swept: bool = True, relay: RelayProcess | None = None
+) -> Tally:
     """
     Wait until nothing waits any more; return the result.
 
     :param swept: wait, too, until what did not become a message is gone.
+    :param relay: asked to release what is held: mail that was under way at three deaths in a row, which
+        here are ours and not its own.
     """
-    await eventually(lambda: not ledger.waiting(), "an empty queue", patience=PATIENCE)
+
+    async def nothing_waits() -> bool:
+        held = [each["id"] for each in await relay.queued() if each["state"] == "held"] if relay else []
+        if held:
+            await relay.cli("queue", "release", *held)
+        return not ledger.waiting()
+
+    await eventually(nothing_waits, "an empty queue", patience=PATIENCE)
     tally = traffic.count(await sink.deliveries(), ledger)
     if swept:
         await eventually(lambda: not ledger.left_over(), f"no bodies left over; {tally}")

@@ -2,13 +2,15 @@
 Promises 1 and 2 under ``kill -9``, in the short form; ``make crash`` runs the long one.
 """
 
+import contextlib  # as a name of this module, trial would take suppress for its own
 import random
 
+from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import TestCase
 
 from tests.postgres import new_spool_url
 from tests.process.ledger import Ledger
-from tests.process.relay_process import RelayProcess, on_postgres
+from tests.process.relay_process import RelayProcess, message, on_postgres
 from tests.process.stage import Stage
 from tests.process.storm import Kill, Storm
 from tests.process.wrapped_relay import POINTS, POSTGRES_POINTS
@@ -39,3 +41,22 @@ class CrashTests(Stage, TestCase):
         self.assertEqual(tally.left_over, 0, told)
         self.assertGreaterEqual(tally.accepted, 200, told)
         self.assertEqual(set(tally.reached), {*points, "any moment"}, told)
+
+    async def test_a_mail_that_kills_the_relay_is_held(self) -> None:
+        """After three deaths at the same mail the relay lives, and has put it aside; others go on."""
+        acs = await self.fake_acs()
+        relay = self.ending(RelayProcess.to_acs(self.folder, acs))
+        await relay.start("--die", "claimed:1")
+        with contextlib.suppress(ConnectionLost):
+            await relay.send(message("poison"), "user@example.com")
+        await relay.life.ends()
+        for _ in range(2):
+            await relay.launch("--die", "claimed:1").ends()
+        await relay.start("--die", "claimed:2")
+        await relay.life.says(r'"message\.held"')
+        [held] = await relay.queued()
+        self.assertEqual((held["state"], held["uncertain"], held["attempts"]), ("held", True, 4))
+        self.assertIn("3 attempts in a row", held["reason"])
+        reply = await relay.send(message("sound"), "other@example.com")
+        self.assertTrue(reply.startswith("250 "), reply)
+        await relay.life.says(r'"message\.delivered"')

@@ -28,6 +28,23 @@ class ProviderFaultTests(Stage, TestCase):
         self.assertGreaterEqual(waited, 1.99)
         self.assertLess(waited, 6.0)
 
+    async def test_a_provider_that_is_asked_too_much(self) -> None:
+        """A bare 429 slows the lane down, visibly: not all that waits is tried, and all of it arrives."""
+        acs = await self.fake_acs()
+        relay = await self.ending(RelayProcess.to_acs(self.folder, acs)).start()
+        await acs.script("answers", times=4, status=429, code="TooManyRequests", message="slow down")
+        for number in range(30):
+            await relay.send(message("many", number=str(number)), f"user{number}@example.com")
+        await relay.life.says(r'"lane\.throttled"')
+        await eventually(lambda: has(acs, 30), "all mail at the provider")
+        arrivals = await acs.arrivals()
+        self.assertLess(len([each for each in arrivals if each["status"] == 429]), 5)
+        [lane] = (await relay.cli("status"))["stock"]["lanes"]
+        self.assertLess(lane["ceiling"], 10)
+        self.assertEqual(await relay.metric('smtprelay_provider_throttled_lanes{provider="out"}'), 1)
+        throttled = 'smtprelay_delivery_attempts_total{provider="out",result="throttled"}'
+        self.assertEqual(await relay.metric(throttled), 4)
+
     async def test_a_wrong_key_bounces_nothing(self) -> None:
         """A 401 stops the lane, says so everywhere, and all mail goes when the key file is right again."""
         acs = await self.fake_acs()

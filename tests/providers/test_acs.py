@@ -179,7 +179,7 @@ class RefusalTests(Case):
     def test_quota(self):
         """429 defers for as long as the service asks."""
         refused = self.refused(Answers(429, "TooManyRequests", "slow down", {"Retry-After": "77"}))
-        self.assertEqual(refused, Deferred("429 TooManyRequests: slow down", 77.0))
+        self.assertEqual(refused, Deferred("429 TooManyRequests: slow down", 77.0, throttled=True))
 
     def test_statuses(self):
         """Each refusal has its outcome, with the service's words."""

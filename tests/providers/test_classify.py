@@ -40,6 +40,14 @@ class RefusalTests(SynchronousTestCase):
             with self.subTest(status):
                 self.assertIsInstance(acs_refusal(status, "", "no"), kind)
 
+    def test_too_fast(self):
+        """429 and 503 say that we ask for too much; another deferral says something about the mail."""
+        throttled = {
+            status for status in (409, 429, 500, 503, 599) if acs_refusal(status, "", "no").throttled
+        }
+        self.assertEqual(throttled, {429, 503})
+        self.assertTrue(acs_refusal(400, "TooManyRequests", "no").throttled)
+
     def test_words(self):
         """The reason is the provider's own words in one line, with advice for the operator."""
         refused = acs_refusal(401, "Denied", "Denied by\r\n the resource provider.")
@@ -58,7 +66,7 @@ class RefusalTests(SynchronousTestCase):
 
     def test_wait(self):
         """What is deferred keeps the provider's wait."""
-        self.assertEqual(acs_refusal(429, "", "slow", wait=7.0), Deferred("429 slow", 7.0))
+        self.assertEqual(acs_refusal(429, "", "slow", wait=7.0), Deferred("429 slow", 7.0, throttled=True))
 
     def test_sender_of_the_operator(self):
         """A refused sender blocks the lane if it is the configured one, else it fails its mail."""

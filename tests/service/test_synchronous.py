@@ -31,6 +31,7 @@ http: [{{endpoint: "tcp:0:interface=127.0.0.1", serve: [health, metrics]}}]
 BESIDE_A_SPOOL = (
     STATELESS.replace("listeners: [", 'listeners: [{{name: queue, endpoint: "tcp:0:interface=127.0.0.1"}}, ')
     + "spool: {{path: spool}}\n"
+    + "routes: [{{name: all, via: [out], retry: {{first: 100ms, jitter: 0}}}}]\n"
 )
 
 MAIL = b"From: app@example.org\r\nSubject: test\r\n\r\nHello\r\n"
@@ -150,10 +151,19 @@ class SynchronousTests(TestCase):
             [message.recipients for message in self.sink.messages[1:]],
             [("b@example.com",), ("a@example.com",)],
         )
-        assert relay.spool is not None
-        [detail] = await relay.spool.show(reply.split()[3])
-        self.assertEqual([each.address for each in detail.summary.recipients], ["a@example.com"])
-        self.assertEqual(await relay.spool.list(Selection()), [])
+        spool = relay.spool
+        assert spool is not None
+
+        async def settled() -> bool:
+            return not await spool.list(Selection())
+
+        await eventually(settled, "a queue that is empty")
+        [detail] = await spool.show(reply.split()[3])
+        self.assertEqual(
+            [(each.address, each.state) for each in detail.summary.recipients],
+            [("a@example.com", "delivered"), ("b@example.com", "delivered")],
+        )
+        self.assertEqual([each.outcome for each in detail.history], ["deferred+delivered", "delivered"])
 
     async def test_stopped_in_the_middle(self) -> None:
         """A relay that stops lets the provider finish, and the client hears the verdict."""

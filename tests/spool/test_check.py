@@ -33,6 +33,7 @@ class CheckTests(SpoolStories, SynchronousTestCase):
         for damage, words in (
             ("UPDATE lane SET queued = queued + 1", "queued is 3, counted 2"),
             ("UPDATE lane SET slots = 0", "slots is 0, counted 1"),
+            ("INSERT INTO loan VALUES ('x', 'n', 1, 1, 0, 0)", "slots is 1, counted 2"),
             ("UPDATE lane SET due = 9e9", "but a delivery is due"),
             ("UPDATE delivery SET due = NULL WHERE state = 'deferred'", "contradict its state"),
             ("UPDATE recipient SET state = 'open'", "a recipient contradicts its delivery"),

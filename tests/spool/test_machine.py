@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.loan import Lesson, Loan
 from smtprelay.message import (
     Blocked,
     Claim,
@@ -42,7 +43,15 @@ PACES = {
 }
 PLACES = st.sampled_from([("a", ""), ("b", ""), ("b", "box"), ("b", "bin"), ("gone", "")])
 PEOPLE = st.lists(st.sampled_from(["x@e.org", "y@e.org", "z@e.org"]), min_size=1, max_size=3, unique=True)
-OUTCOMES = st.sampled_from([Delivered("1"), Deferred("busy"), Failed("no"), Blocked("401"), Uncertain("?")])
+ANSWERS = (
+    Delivered("1"),
+    Deferred("busy"),
+    Deferred("429", throttled=True),
+    Failed("no"),
+    Blocked("401"),
+    Uncertain("?"),
+)
+OUTCOMES = st.sampled_from(ANSWERS)
 STATES = {"delivered": "delivered", "failed": "failed"}
 
 
@@ -59,6 +68,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.accepted: dict[str, set[str]] = {}
         self.held: list[Claim] = []
         self.over: list[Claim] = []
+        self.loans: list[Loan] = []
 
     # --- clients
 
@@ -212,6 +222,39 @@ class SpoolMachine(RuleBasedStateMachine):
                 return
             detour = evolve(detour, mark=moved.mark)
         raise AssertionError("the steps of a detour do not end")
+
+    # --- synchronous listeners
+
+    @rule(place=PLACES)
+    def borrow(self, place):
+        if place[0] in PACES:
+            self.number += 1
+            lent = done(self.spool.borrow(f"loan {self.number}", *place))
+            if isinstance(lent, Loan):
+                self.loans.append(lent)
+
+    @precondition(lambda self: self.loans)
+    @rule(data=st.data(), outcome=st.sampled_from([None, *ANSWERS]))
+    def give_back(self, data, outcome):
+        loan = self.pick(data, self.loans)
+        lesson = None if outcome is None else Lesson(outcomes=(outcome,))
+        if isinstance(outcome, Blocked):
+            lesson = evolve(lesson, block=self.block_of(loan.provider, loan.lane))
+        done(self.spool.give_back(loan, lesson))
+        if lesson is not None and data.draw(st.booleans()):
+            self.loans.remove(loan)
+
+    @rule()
+    def reclaim(self):
+        done(self.spool.reclaim())
+        rows = self.connection.execute(
+            "SELECT message, n, attempt FROM delivery WHERE state = 'active'"
+        ).fetchall()
+        gone = [
+            each for each in self.held if (each.delivery.message, each.delivery.n, each.attempt) not in rows
+        ]
+        self.over += gone
+        self.held[:] = [each for each in self.held if each not in gone]
 
     # --- an operator, time, the end
 

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay import message as mail
+from smtprelay.loan import Lesson, Loan
 from smtprelay.message import (
     Claim,
     Client,
@@ -29,7 +30,7 @@ from smtprelay.message import (
 )
 from smtprelay.operating import HoldRule, Prepared
 from smtprelay.queue import STATES, SUSPENDED, Block, Detour, Edit, NewMessage, Selection, Settlement
-from smtprelay.spool import claim, export, history, imports, notice, recover, settle
+from smtprelay.spool import borrow, claim, export, history, imports, notice, recover, settle
 from smtprelay.spool.accept import Arrival, accept, forget_chunks, store_chunk
 from smtprelay.spool.connection import Cursor, Transaction
 from smtprelay.spool.edit import ACTS
@@ -55,6 +56,7 @@ ABOUT_ALL = (
     "FROM upload WHERE node",
     "FROM hold",
     "UPDATE hold",
+    "FROM loan WHERE node",
     "FROM upload u LEFT JOIN node",
     "DELETE FROM node",
 )
@@ -147,6 +149,12 @@ class PlanTests(SynchronousTestCase):
         self.go_round()
         late = self.run_one(notice.overdue, 9e9, ("", 0), 2).deliveries[0]
         self.assertTrue(self.run_one(notice.notify, late.delivery, self.report()))
+        self.run_one(settle.set_block, Block(provider="main"))
+        for name in ("x", "y"):
+            loan = self.run_one(borrow.borrow, name, "main", "lent")
+            assert isinstance(loan, Loan)
+            self.run_one(borrow.give_back, loan, None)
+        self.run_one(borrow.give_back, loan, Lesson(outcomes=(mail.Deferred("x", throttled=True),)))
         self.run_one(recover.recover)
         self.run_one(recover.reclaim)
         self.operator()
@@ -239,7 +247,7 @@ class PlanTests(SynchronousTestCase):
     def test_what_is_late_comes_in_order_from_the_index(self) -> None:
         """A page of what is late looks at the oldest of each state, and at no other."""
         self.a_day()
-        (plan,) = [plan for sql, plan in self.connection.plans.items() if "UNION ALL" in sql]
+        (plan,) = [plan for sql, plan in self.connection.plans.items() if "page_of_" in sql]
         searches = [step for step in plan if "SEARCH d " in step]
         self.assertEqual(4, len(searches), plan)
         for step in searches:

@@ -65,6 +65,22 @@ class StepTests(SpoolStories, SynchronousTestCase):
         self.clock.advance(601)
         self.assertEqual(2, len(self.claim()))
 
+    def test_a_lane_that_is_throttled(self):
+        """Opens when it would have opened, and still learns from what comes after the step."""
+        done(self.send(self.spool))
+        (claim,) = self.claim()
+        throttled = {"anna@example.com": Deferred("429", throttled=True)}
+        settlement = Settlement(state="queued", outcomes=throttled, due=self.clock.seconds())
+        done(self.spool.settle(claim, settlement))
+        self.put(-DAYS)
+        self.assertEqual([], self.claim())
+        self.clock.advance(0.25)
+        (claim,) = self.claim()
+        self.clock.advance(1)
+        done(self.spool.settle(claim, settlement))
+        self.clock.advance(0.49)
+        self.assertEqual([], self.claim())
+
     def test_a_small_step_back(self):
         """Is sat out."""
         done(self.send(self.spool))

@@ -11,10 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from smtprelay.message import Client, Delivery, Draft, Envelope, Planned, Recipient
 from smtprelay.spool.accept import Arrival, accept, store_chunk
+from smtprelay.spool.body import StoredBody
 from smtprelay.spool.connection import SpoolFault
 from smtprelay.spool.memory import InlineReader
 from smtprelay.spool.sqlite import SqliteEngine
-from smtprelay.spool.store import StoredBody
 from smtprelay.spool.writer import InlineWriter, ThreadWriter, run_group
 from tests.recording import Recording
 

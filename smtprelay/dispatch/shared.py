@@ -1,0 +1,182 @@
+"""
+Admission by the lanes of the spool: synchronous deliveries and the queue are one load for a provider.
+
+A client waits in person, so that it goes before the queue: it asks the spool whenever a slot has become free,
+before the dispatcher does. Of those who wait for one lane only the first asks. A lane that an answer stops
+is stopped for the queue, too; probing it is left to the dispatcher.
+"""
+
+from collections.abc import Collection, Coroutine
+from typing import Any, Final
+
+from twisted.internet import defer
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from smtprelay.dispatch import admission
+from smtprelay.dispatch.admission import Turned
+from smtprelay.dispatch.gate import Patience
+from smtprelay.dispatch.lanes import Lanes
+from smtprelay.interfaces import Events, Spool
+from smtprelay.loan import Lesson, Loan, NoRoom
+from smtprelay.message import Blocked, Delivery, Outcome
+from smtprelay.queue import Block
+
+#: Another node gives back its slots without our hearing of it: the spool is asked so often, seconds.
+_LONGEST_WAIT: Final = 1.0
+
+#: A timer may ring a moment before the spool agrees; it is not set faster than this, seconds.
+_SHORTEST_WAIT: Final = 0.05
+
+
+class Shared:
+    """
+    See :class:`smtprelay.dispatch.admission.Admission`.
+
+    :param lanes: those of the dispatcher.
+    """
+
+    def __init__(self, spool: Spool, lanes: Lanes, clock: IReactorTime, events: Events) -> None:
+        self._spool = spool
+        self._lanes = lanes
+        self._clock = clock
+        self._events = events
+        self._lines: dict[tuple[str, str], DeferredLock] = {}
+        self._waiting: list[Deferred[None]] = []
+        self._stops: dict[tuple[str, str], float] = {}
+        spool.when_room(self._ask_again)
+
+    def stopped(self, provider: str, lane: str) -> bool:
+        """See :meth:`smtprelay.dispatch.admission.Admission.stopped`."""
+        now = self._clock.seconds()
+        return self._lanes.stopped(provider, lane, now) or now < self._stops.get((provider, lane), 0.0)
+
+    def stepped(self, seconds: float) -> None:
+        """See :meth:`smtprelay.dispatch.admission.Admission.stepped`; the dispatcher sees to the lanes."""
+        self._stops = {key: until + seconds for key, until in self._stops.items()}
+
+    async def enter(self, delivery: Delivery, attempt: int, patience: Patience) -> "SharedSlot | Turned":
+        """See :meth:`smtprelay.dispatch.admission.Admission.enter`."""
+        place = (delivery.provider, delivery.lane)
+        name = f"{delivery.id}/{attempt}"
+        if place not in self._lines:
+            asked = await self._ask(name, *place)
+            if self._is_answer(asked, patience):
+                return self._result(asked, delivery, patience)
+        line = self._lines.setdefault(place, DeferredLock())
+        try:
+            await line.acquire().addTimeout(patience.left, self._clock)
+        except defer.TimeoutError:
+            return admission.busy(delivery.provider)
+        try:
+            return self._result(await self._first(name, place, patience), delivery, patience)
+        finally:
+            line.release()
+            if not line.locked:
+                self._lines.pop(place, None)
+
+    async def _first(self, name: str, place: tuple[str, str], patience: Patience) -> Loan | NoRoom:
+        """Ask again and again, as the first in line."""
+        while True:
+            asked = await self._ask(name, *place)
+            if isinstance(asked, Loan) or self._is_answer(asked, patience):
+                return asked
+            wait = _LONGEST_WAIT if asked.until is None else asked.until - self._clock.seconds()
+            await self._wait(min(max(wait, _SHORTEST_WAIT), patience.left))
+
+    async def _ask(self, name: str, provider: str, lane: str) -> Loan | NoRoom:
+        asked = await self._spool.borrow(name, provider, lane)
+        if isinstance(asked, NoRoom) and asked.reason and asked.until is not None:
+            self._stops[provider, lane] = asked.until
+        else:
+            self._stops.pop((provider, lane), None)
+        return asked
+
+    def _is_answer(self, asked: Loan | NoRoom, patience: Patience) -> bool:
+        """Tell whether there is a slot, or will be none as long as ``patience`` lasts."""
+        if isinstance(asked, Loan) or asked.reason or not patience.left:
+            return True
+        return asked.until is not None and asked.until - self._clock.seconds() > patience.left
+
+    def _result(self, asked: Loan | NoRoom, delivery: Delivery, patience: Patience) -> "SharedSlot | Turned":
+        if isinstance(asked, NoRoom):
+            return Turned(Blocked(asked.reason)) if asked.reason else admission.busy(delivery.provider)
+        slot = SharedSlot(asked, delivery, self)
+        if patience.left:
+            return slot
+        slot.end()
+        return admission.too_late(delivery.provider)
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait until a slot may be free, or for so long."""
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append(waiting)
+        alarm = self._clock.callLater(seconds, waiting.callback, None)
+        try:
+            await waiting
+        finally:
+            if alarm.active():
+                alarm.cancel()
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+
+    def _ask_again(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.callback(None)
+
+    # --- what came of it
+
+    def give_back(self, loan: Loan, lesson: Lesson | None) -> None:
+        """Tell the spool; nobody waits for that."""
+        self._see_to("give back", self._spool.give_back(loan, lesson))
+
+    def learn(self, delivery: Delivery, outcomes: Collection[Outcome]) -> Block | None:
+        """Return the lane that ``outcomes`` stop, or ``None``."""
+        return self._lanes.learn(delivery, outcomes, self._clock.seconds())
+
+    def block(self, block: Block) -> None:
+        """Stop a lane; nobody waits for that."""
+        self._see_to("block", self._spool.block(block))
+
+    def _see_to(self, operation: str, work: "Coroutine[Deferred[Any], Any, None]") -> None:
+        Deferred.fromCoroutine(work).addErrback(self._failed, operation)
+
+    def _failed(self, failure: Failure, operation: str) -> None:
+        if not failure.check(CancelledError):
+            self._events("spool.failed", operation=operation, reason=failure.getErrorMessage())
+
+
+class SharedSlot:
+    """See :class:`smtprelay.dispatch.admission.Slot`."""
+
+    def __init__(self, loan: Loan, delivery: Delivery, shared: Shared) -> None:
+        self.released = False
+        self._ended = False
+        self._loan = loan
+        self._delivery = delivery
+        self._shared = shared
+
+    def release(self) -> None:
+        """See :meth:`smtprelay.dispatch.admission.Slot.release`."""
+        if not self.released:
+            self.released = True
+            self._shared.give_back(self._loan, None)
+
+    def learn(self, outcomes: Collection[Outcome]) -> None:
+        """See :meth:`smtprelay.dispatch.admission.Slot.learn`."""
+        block = self._shared.learn(self._delivery, outcomes)
+        if not self._ended:
+            self._end(Lesson(outcomes=tuple(outcomes), block=block))
+        elif block is not None:
+            self._shared.block(block)
+
+    def end(self) -> None:
+        """See :meth:`smtprelay.dispatch.admission.Slot.end`."""
+        if not self._ended:
+            self._end(Lesson())
+
+    def _end(self, lesson: Lesson) -> None:
+        self._ended = self.released = True
+        self._shared.give_back(self._loan, lesson)

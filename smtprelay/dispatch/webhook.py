@@ -1,0 +1,96 @@
+"""
+Telling a program what ended badly: the event that goes to the webhook.
+
+``on_failed: webhook`` and ``on_expired: webhook`` are for those who have something better than a bounce:
+a ticket, a database of addresses. The event is a message of our own in the spool, accepted in the transaction
+that closes the recipients it tells of, for the built-in provider ``webhook``: so it survives what mail
+survives, and is tried again as mail is. It names who and why, and never holds the mail's content.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+
+from attrs import frozen
+from twisted.internet.defer import CancelledError
+
+from smtprelay import headers
+from smtprelay.interfaces import Body
+from smtprelay.message import Claim, Failed, Outcome, Results
+from smtprelay.queue import NewMessage
+
+#: The built-in provider, and the route of its messages.
+NAME = "webhook"
+
+#: Makes a new message of ours: the route whose webhook it is for, the event, the id of the mail it is about.
+PostEvent = Callable[[str, bytes, str], NewMessage]
+
+#: Delivery time expired (RFC 3463 §3.5).
+_EXPIRED = "4.4.7"
+
+
+@frozen(kw_only=True)
+class Announcer:
+    """
+    Makes events.
+
+    :ivar subjects: whether they may name the mail's subject.
+    """
+
+    post: PostEvent
+    subjects: bool = True
+
+    async def announce(
+        self, claim: Claim, ended: Mapping[str, Results], body: Body, now: float
+    ) -> NewMessage | None:
+        """
+        Return the message that tells of ``ended``, the recipients by how they ended; ``None`` for nobody.
+
+        It raises what routing the message raises.
+        """
+        if not any(ended.values()):
+            return None
+        subject = await _subject(body) if self.subjects else None
+        event = render(claim, ended, subject, now)
+        return self.post(claim.delivery.route, event, claim.delivery.message)
+
+
+def render(claim: Claim, ended: Mapping[str, Results], subject: str | None, now: float) -> bytes:
+    """Return the event as JSON, in ASCII; ``subject`` is left out if it is ``None``."""
+    delivery = claim.delivery
+    envelope = delivery.envelope
+    event = {
+        "type": "delivery.ended",
+        "time": now,
+        "message": delivery.message,
+        "delivery": delivery.id,
+        "attempt": claim.attempt,
+        "route": delivery.route,
+        "provider": delivery.provider,
+        "received": delivery.received,
+        "size": delivery.size,
+        "sender": envelope.sender,
+        "envelope_id": envelope.parameters.get("ENVID", ""),
+        "recipients": [
+            {"address": address, "result": result, **_said(outcome)}
+            for result, outcomes in ended.items()
+            for address, outcome in outcomes.items()
+        ],
+    }
+    if subject is not None:
+        event["subject"] = subject
+    return json.dumps(event).encode("ascii")
+
+
+def _said(outcome: Outcome) -> dict[str, str]:
+    return {"reason": outcome.why, "code": outcome.code if isinstance(outcome, Failed) else _EXPIRED}
+
+
+async def _subject(body: Body) -> str:
+    """Return the mail's subject; ``""`` if it cannot be read: whatever is wrong, the event must be told."""
+    try:
+        head = headers.Head(headers.block(await anext(body.chunks(), b"")))
+    except CancelledError:
+        raise
+    except Exception:  # noqa: BLE001 -- the outcome is known
+        return ""
+    return headers.readable(head.first("Subject"))

@@ -1,0 +1,175 @@
+"""
+The built-in way out of the events that routes send to a webhook.
+
+An event is a small JSON message in the spool, so that all that mail has, retries, pace, breaker, history, it
+has too. A request is signed as https://www.standardwebhooks.com describes it, for which there are libraries;
+its id is the same at each attempt, so that the receiver can tell a repetition.
+"""
+
+import base64
+import binascii
+import hmac
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+from attrs import field, frozen
+from twisted.internet.interfaces import IReactorTime
+
+from smtprelay.interfaces import Body, Events
+from smtprelay.message import Blocked, Deferred, Delivered, Delivery, Envelope, Limits, Outcome, Results
+from smtprelay.providers.acs_api import DeferToThread
+from smtprelay.providers.classify import WEBHOOK, by_status, outcome, retry_after, words
+from smtprelay.providers.http import Answer, Http, NoAnswerError
+
+#: The recipient of an event for the relay's own webhook; that of a route's own one is the route's name.
+DEFAULT: Final = "webhook"
+
+_SUCCESS: Final = range(200, 300)
+_PREFIX: Final = "whsec_"
+#: So much of an answer is repeated in a reason.
+_REPEATED: Final = 200
+
+
+@frozen
+class Hook:
+    """
+    Where events go. Both may read a file; they raise ``ValueError`` if they cannot.
+
+    :ivar url: gives ``https://…``, or ``http://`` on loopback.
+    :ivar secret: gives what requests are signed with, ``""`` for none.
+    """
+
+    http: Http
+    url: Callable[[], str] = field(repr=False)
+    secret: Callable[[], str] = field(default=lambda: "", repr=False)
+
+
+class Webhook:
+    """
+    A :class:`smtprelay.interfaces.Provider` of events.
+
+    :param hooks: by the recipient: a route's name, or :data:`DEFAULT`.
+    """
+
+    name = "webhook"
+    idempotent = True
+    limits = Limits()
+
+    def __init__(
+        self,
+        hooks: Mapping[str, Hook],
+        *,
+        clock: IReactorTime,
+        events: Events,
+        defer_to_thread: DeferToThread,
+    ) -> None:
+        self._hooks = hooks
+        self._clock = clock
+        self._events = events
+        self._defer_to_thread = defer_to_thread
+
+    def lane(self, envelope: Envelope) -> str:
+        """Return one lane for each webhook: a broken one holds up no other."""
+        return "".join(envelope.addresses[:1])
+
+    async def deliver(self, delivery: Delivery, body: Body, taken: Callable[[], None]) -> Results:  # noqa: ARG002 -- the seam's
+        """Send the event once; see :meth:`smtprelay.interfaces.Provider.deliver`."""
+        result = await self._send(delivery, await body.whole())
+        return dict.fromkeys(delivery.envelope.addresses, result)
+
+    async def resolve(self, delivery: Delivery) -> Results | None:  # noqa: ARG002 -- the seam's
+        """Return ``None``: nobody can be asked, and the receiver knows a repetition by its id."""
+        return None
+
+    async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's
+        """Return ``None``: only an event can tell."""
+        return None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for hook in self._hooks.values():
+            await hook.http.close()
+
+    async def _send(self, delivery: Delivery, event: bytes) -> Outcome:
+        hook = self._hooks.get(delivery.lane)
+        if hook is None:
+            return Blocked("the configuration has no such webhook any more", delivery.lane)
+        try:
+            url, secret = await self._defer_to_thread(lambda: (checked(hook.url()), key_of(hook.secret())))
+        except ValueError as exc:
+            return Blocked(str(exc), delivery.lane)
+        headers = signed(delivery.operation_id, int(self._clock.seconds()), event, secret)
+        begun = self._clock.seconds()
+        try:
+            answer = await hook.http.request("POST", url, headers, event)
+        except NoAnswerError as exc:
+            return Deferred(str(exc))
+        self._events(
+            "provider.request",
+            provider=self.name,
+            operation="post",
+            code=answer.status,
+            seconds=self._clock.seconds() - begun,
+        )
+        return self._judge(delivery, answer)
+
+    def _judge(self, delivery: Delivery, answer: Answer) -> Outcome:
+        if answer.status in _SUCCESS:
+            return Delivered(why=str(answer.status))
+        why = words(answer.status, "", answer.body[:_REPEATED].decode("utf-8", "replace"))
+        wait = retry_after(answer.header("Retry-After"), self._clock.seconds())
+        judged = outcome(by_status(WEBHOOK, answer.status), why, retry_after=wait)
+        return Blocked(why, delivery.lane) if isinstance(judged, Blocked) else judged
+
+
+def checked(url: str) -> str:
+    """
+    Return ``url`` as it can be sent to.
+
+    :raises ValueError: it is no URL, holds a login, or leads through clear text to another machine. The
+        text does not repeat it, for it may be a secret.
+    """
+    parts = urlsplit(url.strip())
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.fragment:
+        raise ValueError("the URL of the webhook is none that can be used: expected https://host/…")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError("http:// is for loopback only: the URL of the webhook must begin with https://")
+    return parts._replace(path=parts.path or "/").geturl()
+
+
+def key_of(secret: str) -> bytes:
+    """
+    Return the key that ``secret`` means: base64 behind ``whsec_``, else its own bytes.
+
+    :raises ValueError: what follows is no base64.
+    """
+    if not secret.startswith(_PREFIX):
+        return secret.encode()
+    try:
+        return base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
+    except binascii.Error:
+        raise ValueError("the secret of the webhook is no base64 behind whsec_") from None
+
+
+def signed(identity: str, timestamp: int, event: bytes, key: bytes) -> dict[str, str]:
+    """Return the headers of a request, with a signature if there is a ``key``."""
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "smtprelay",
+        "webhook-id": identity,
+        "webhook-timestamp": str(timestamp),
+    }
+    if key:
+        digest = hmac.digest(key, f"{identity}.{timestamp}.".encode() + event, sha256)
+        headers["webhook-signature"] = f"v1,{base64.b64encode(digest).decode()}"
+    return headers
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,39 @@
+"""
+The dispatcher, by the configuration.
+"""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from smtprelay.config.model import Config
+from smtprelay.dispatch.dispatcher import Dispatcher
+from smtprelay.dispatch.webhook import Announcer
+from smtprelay.interfaces import Events, Provider, Spool
+from smtprelay.service.post import Post, all_routes, bounce_settings
+
+
+def build_dispatcher(
+    config: Config,
+    spool: Spool,
+    providers: Mapping[str, Provider],
+    *,
+    post: Post,
+    announcer: Announcer | None,
+    reactor: Any,
+    events: Events,
+) -> Dispatcher:
+    """Return what delivers the mail of ``spool``; it is to be started."""
+    assert config.spool is not None
+    return Dispatcher(
+        spool,
+        providers,
+        all_routes(config),
+        clock=reactor,
+        events=events,
+        jitter=random.SystemRandom().random,
+        post=post,
+        bounces=bounce_settings(config, providers),
+        announcer=announcer,
+        lease=config.spool.lease,
+    )

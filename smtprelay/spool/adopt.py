@@ -1,0 +1,43 @@
+"""
+A message comes in of which an attempt was made already.
+
+A synchronous listener has tried it, and some of its recipients have it. What is left goes on as if the
+spool had made that attempt: it is in the history, and nobody starts over.
+"""
+
+from smtprelay.message import Claim, Delivery
+from smtprelay.queue import Settlement
+from smtprelay.spool.accept import Arrival, accept
+from smtprelay.spool.connection import Transaction
+from smtprelay.spool.settle import settle
+
+
+def adopt(tx: Transaction, arrival: Arrival, settlement: Settlement) -> None:
+    """
+    Make a message ours, with one delivery and the attempt that ended as ``settlement`` says.
+
+    :raises SpoolFault: see :func:`smtprelay.spool.accept.accept`; so ``ValueError``.
+    """
+    accept(tx, arrival, claiming=False)
+    draft, planned = arrival.draft, arrival.planned[0]
+    delivery = Delivery(
+        message=draft.id,
+        n=1,
+        generation=1,
+        route=planned.route,
+        provider=planned.provider,
+        lane=planned.lane,
+        envelope=draft.envelope.narrowed(tuple(planned.recipients)),
+        size=arrival.size,
+        received=draft.received,
+        bounce_of=draft.bounce_of,
+    )
+    lane = tx.lanes.get(planned.provider, planned.lane)
+    lane.queued, lane.active = lane.queued - 1, lane.active + 1
+    tx.insert("attempt", (draft.id, 1, 1, planned.provider, tx.node, draft.received, None, "", ""))
+    tx.execute(
+        "UPDATE delivery SET state = 'active', due = NULL, attempt = 1, node = ?, lease = ?"
+        " WHERE message = ? AND n = 1",
+        (tx.node, tx.now + tx.lease, draft.id),
+    )
+    settle(tx, [(Claim(delivery=delivery, node=tx.node, attempt=1), settlement)])

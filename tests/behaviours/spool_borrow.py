@@ -1,0 +1,195 @@
+"""Who does not queue shares slots, pace and breaker with those who do."""
+
+from smtprelay.interfaces import Spool
+from smtprelay.loan import Lesson, Loan, NoRoom
+from smtprelay.message import Blocked, Deferred, Delivered, Pace, Planned, Window
+from smtprelay.queue import Block, Selection, Settlement
+from tests.behaviours.spool_stories import BODY, SpoolStories, done
+
+
+class BorrowContract(SpoolStories):
+    """Mixed into a trial test case that has :meth:`play`."""
+
+    async def lent(self, spool: Spool, name: str, provider: str = "main", lane: str = "") -> Loan:
+        loan = await spool.borrow(name, provider, lane)
+        assert isinstance(loan, Loan), loan
+        return loan
+
+    def test_a_loan_is_a_slot(self):
+        """The queue has what is left; what is given back goes to whoever asks first."""
+
+        async def story(spool: Spool) -> None:
+            woken: list[object] = []
+            loan = await self.lent(spool, "one")
+            for number in (1, 2, 3):
+                await self.send(spool, number=number)
+            (claim,) = (await spool.claim()).claims
+            self.assertEqual(NoRoom(), await spool.borrow("two", "main", ""))
+            spool.listen(woken.append)
+            await spool.give_back(loan, Lesson(outcomes=(Delivered(),)))
+            self.assertEqual([()], woken)
+            await spool.give_back(loan, Lesson())
+            await self.lent(spool, "two")
+            self.assertTrue((await spool.claim()).waiting)
+            await spool.settle(claim, done(claim))
+            self.assertEqual(1, len((await spool.claim()).claims))
+
+        return self.play(story)
+
+    def test_a_bound_of_the_lane_holds(self):
+        """One mailbox gives no more than its own slots, another one still does."""
+
+        async def story(spool: Spool) -> None:
+            await self.lent(spool, "one", "other", "box")
+            self.assertEqual(NoRoom(), await spool.borrow("two", "other", "box"))
+            await self.lent(spool, "three", "other", "bin")
+
+        return self.play(story)
+
+    def test_the_pace_is_shared(self):
+        """Each loan spends a token; it is said when there is another."""
+
+        async def story(spool: Spool) -> None:
+            await self.lent(spool, "one")
+            await self.send(spool, number=1)
+            self.assertEqual(1, len((await spool.claim()).claims))
+            turned = await spool.borrow("two", "main", "")
+            assert isinstance(turned, NoRoom)
+            assert turned.until is not None
+            self.assertEqual("", turned.reason)
+            self.clock.advance(turned.until - self.clock.seconds())
+            await self.lent(spool, "two")
+
+        return self.play(story, {"main": Pace(concurrency=9, windows=(Window(count=2, seconds=60),))})
+
+    def test_nothing_is_lent_in_a_blocked_lane(self):
+        """It says why, and until when: for the lane itself and for its whole provider."""
+
+        async def story(spool: Spool) -> None:
+            until = self.clock.seconds() + 60
+            for lane in ("box", ""):
+                await spool.block(Block(provider="other", lane=lane, until=until, reason="401"))
+                self.assertEqual(NoRoom(reason="401", until=until), await spool.borrow("one", "other", "box"))
+                await spool.block(Block(provider="other", lane=lane))
+            await self.lent(spool, "one", "other", "box")
+
+        return self.play(story)
+
+    def test_what_it_shows_is_known_to_all(self):
+        """A loan that finds the lane blocked stops it for the queue; one that is told off slows it down."""
+
+        async def story(spool: Spool) -> None:
+            block = Block(provider="main", until=9e9, reason="401")
+            loan = await self.lent(spool, "one")
+            await spool.give_back(loan, Lesson(outcomes=(Blocked("401"),), block=block))
+            await self.send(spool, number=1)
+            work = await spool.claim()
+            self.assertEqual(([], [("main", "")]), (list(work.claims), list(work.stopped)))
+            await spool.block(Block(provider="main"))
+            loan = await self.lent(spool, "two")
+            await spool.give_back(loan, Lesson(outcomes=(Deferred("429", throttled=True),)))
+            self.assertEqual(self.clock.seconds() + 0.25, (await spool.claim()).due)
+            self.assertEqual(NoRoom(until=self.clock.seconds() + 0.25), await spool.borrow("x", "main", ""))
+
+        return self.play(story)
+
+    def test_an_answer_ends_a_trial(self):
+        """On trial one request goes alone; if it is a loan, what it shows counts as well."""
+
+        async def story(spool: Spool) -> None:
+            await spool.block(Block(provider="main", trial=True))
+            loan = await self.lent(spool, "one")
+            self.assertEqual(NoRoom(), await spool.borrow("two", "main", ""))
+            await spool.give_back(loan, Lesson(outcomes=(Delivered(),)))
+            await self.lent(spool, "two")
+            await self.lent(spool, "three")
+
+        return self.play(story)
+
+    def test_the_slot_may_come_back_before_the_outcome(self):
+        """Then others may go; what comes of it later still teaches."""
+
+        async def story(spool: Spool) -> None:
+            first, _ = await self.lent(spool, "one"), await self.lent(spool, "two")
+            await spool.give_back(first)
+            await spool.give_back(first)
+            await self.lent(spool, "three")
+            self.assertEqual(NoRoom(), await spool.borrow("four", "main", ""))
+            await spool.give_back(first, Lesson(outcomes=(Deferred("429", throttled=True),)))
+            (lane,) = (await spool.stock()).lanes
+            self.assertIsNotNone(lane.ceiling)
+
+        return self.play(story)
+
+    def test_the_dead_give_back(self):
+        """A loan that nobody gives back ends with its node, or with its lease."""
+
+        async def story(spool: Spool) -> None:
+            for name in ("one", "two"):
+                await self.lent(spool, name)
+            await spool.recover()
+            stale = await self.lent(spool, "three")
+            await self.lent(spool, "four")
+            for _ in range(21):  # a database that was silent for long gives everybody another lease
+                self.clock.advance(30)
+                await spool.renew([])
+            await spool.reclaim()
+            await self.lent(spool, "five")
+            await spool.give_back(stale, Lesson())
+            await self.lent(spool, "six")
+            self.assertEqual(NoRoom(), await spool.borrow("seven", "main", ""))
+
+        return self.play(story)
+
+    def test_who_waits_is_told_of_room(self):
+        """After each end of an attempt, each slot that comes back, and each lane that opens."""
+
+        async def story(spool: Spool) -> None:
+            told: list[int] = []
+            spool.when_room(lambda: told.append(1))
+            await self.send(spool, number=1)
+            (claim,) = (await spool.claim()).claims
+            loan = await self.lent(spool, "one")
+            self.assertEqual(0, len(told))
+            await spool.taken(claim)
+            await spool.settle(claim, done(claim))
+            await spool.give_back(loan, Lesson())
+            await spool.block(Block(provider="main"))
+            self.assertEqual(4, len(told))
+
+        return self.play(story)
+
+    def test_a_message_comes_in_with_an_attempt_behind_it(self):
+        """It is recorded as the spool's own would be: the rest goes again when it is due."""
+
+        async def story(spool: Spool) -> None:
+            loan = await self.lent(spool, "one")
+            draft = self.draft("anna@example.com", "ben@example.com")
+            outcomes = {"anna@example.com": Delivered("op-1"), "ben@example.com": Deferred("busy")}
+            settlement = Settlement(
+                state="deferred",
+                outcomes=outcomes,
+                closed={"anna@example.com": "delivered"},
+                due=self.clock.seconds() + 30,
+                tries=1,
+                counts=True,
+                reason="busy",
+            )
+            planned = Planned(route="r", provider="main", lane="", recipients=draft.envelope.recipients)
+            incoming = spool.incoming(draft, lambda _headers, _size: [planned], settlement)
+            incoming.write(BODY)
+            self.assertEqual(250, (await incoming.finish()).code)
+            await spool.give_back(loan, Lesson())
+            (line,) = await spool.list(Selection())
+            self.assertEqual(("deferred", "busy", 1), (line.state, line.reason, line.attempts))
+            (detail,) = await spool.show(draft.id)
+            self.assertEqual(["delivered+deferred"], [each.outcome for each in detail.history])
+            self.assertEqual([], list((await spool.claim()).claims))
+            self.clock.advance(30)
+            (claim,) = (await spool.claim()).claims
+            self.assertEqual(("ben@example.com",), claim.delivery.envelope.addresses)
+            self.assertEqual((2, 1, 1), (claim.attempt, claim.tries, claim.deferrals))
+            await spool.settle(claim, done(claim))
+            self.assertEqual({}, {k: v for k, v in (await spool.stock()).states.items() if v})
+
+        return self.play(story)

@@ -114,7 +114,7 @@ def make(
         failed(status)
         stop(reactor)
 
-    log = begin_log(loaded, reactor)
+    log = begin_log(loaded)
     supervisor = Supervisor(loaded, sets, reactor, events=[log], ended=ended)
     globalLogPublisher.addObserver(cast(ILogObserver, supervisor.metrics.observe))
     supervisor.started.addCallbacks(lambda _: watch_clock(reactor, supervisor), tell_failure(reactor, failed))
@@ -185,7 +185,7 @@ def watch_clock(reactor: Any, relay: Relay | Supervisor) -> None:
     reactor.addSystemEventTrigger("before", "shutdown", clock.stopService)
 
 
-def begin_log(loaded: Loaded, reactor: Any) -> Log:
+def begin_log(loaded: Loaded, reactor: Any | None = None) -> Log:
     """Write the log as ``loaded`` says, beginning with what it says; return where events go."""
     writing = start_logging(loaded.config, reactor)
     # A log that cannot be written must not keep the mail.
@@ -228,11 +228,12 @@ def stop(reactor: Any) -> None:
     reactor.callWhenRunning(stop_once)
 
 
-def start_logging(config: Config, reactor: Any) -> Log:
+def start_logging(config: Config, reactor: Any | None = None) -> Log:
     """
     Write the log as ``config`` says, Twisted's own events too; return where ours go.
 
-    While the ``reactor`` runs, the lines of one turn leave together.
+    :param reactor: while it runs, the lines of one turn leave together. ``None``: each line by itself, for
+        where several processes write the same log: many lines at once would be torn by those of others.
     """
     logging = config.logging
     levels = Levels(logging.level, logging.levels)
@@ -241,8 +242,9 @@ def start_logging(config: Config, reactor: Any) -> Log:
     stream = stream or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     observer = make_observer(stream, logging.format, levels)
     globalLogPublisher.addObserver(observer)
-    reactor.callWhenRunning(observer.by_turns, reactor)
-    reactor.addSystemEventTrigger("during", "shutdown", observer.by_turns, None)
+    if reactor is not None:
+        reactor.callWhenRunning(observer.by_turns, reactor)
+        reactor.addSystemEventTrigger("during", "shutdown", observer.by_turns, None)
     return Log(levels, observer)
 
 

@@ -41,7 +41,7 @@ def run_worker(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     config = load_or_exit(options.config, options.sets).config
     config = evolve(config, control=control_of(config, options.number), http=())
-    log = partial(start_logging(config, reactor), worker=options.number)
+    log = partial(start_logging(config), worker=options.number)
     status: list[int] = []
     relay = Relay(config, reactor, events=[log], inherited=Inherited(dict(options.sockets)))
 

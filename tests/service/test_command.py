@@ -1,7 +1,12 @@
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 from twisted.application.service import Application, IServiceCollection, Service
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.service import command
 from smtprelay.service.command import Daemon
 
 
@@ -23,3 +28,19 @@ class DaemonTests(SynchronousTestCase):
         self.assertTrue(relay.running)
         self.successResultOf(IServiceCollection(application).stopService())
         self.assertFalse(relay.running)
+
+
+class LogTests(SynchronousTestCase):
+    def test_processes_that_share_a_log_write_line_by_line(self) -> None:
+        """Without a reactor no line waits for others, with which one of another process could tear it."""
+        file = Path(self.mktemp())
+        logging = SimpleNamespace(level="info", levels={}, format="json", file=str(file))
+        config: Any = SimpleNamespace(logging=logging)
+        before = set(globalLogPublisher._observers)
+        log = command.start_logging(config)
+        self.addCleanup(
+            lambda: [globalLogPublisher.removeObserver(o) for o in {*globalLogPublisher._observers} - before]
+        )
+        for count in (1, 2):
+            log("relay.stop", reason="x")
+            self.assertEqual(len(file.read_text().splitlines()), count)

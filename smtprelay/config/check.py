@@ -166,10 +166,6 @@ def check_workers(view: View) -> Iterator[Complaint]:
     if config.spool is None or config.spool.engine != "postgres":
         text = "more than one worker needs a spool that they can share: spool.engine postgres"
         yield Complaint(("workers",), text, "CFG-WORKERS")
-    for n, listener in enumerate(config.listeners):
-        if listener.delivery == "synchronous":
-            text = f"each of the {config.workers} workers keeps the pace of synchronous deliveries for itself"
-            yield Complaint(("listeners", n, "delivery"), text, "CFG-WORKERS", "warning")
 
 
 def check_services(view: View) -> Iterator[Complaint]:

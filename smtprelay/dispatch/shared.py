@@ -26,6 +26,9 @@ from smtprelay.queue import Block
 #: Another node gives back its slots without our hearing of it: the spool is asked so often, seconds.
 _LONGEST_WAIT: Final = 1.0
 
+#: So long a lane that was found blocked is passed over without asking, seconds; it may be opened any time.
+_REMEMBERED: Final = 10.0
+
 #: A timer may ring a moment before the spool agrees; it is not set faster than this, seconds.
 _SHORTEST_WAIT: Final = 0.05
 
@@ -88,7 +91,7 @@ class Shared:
     async def _ask(self, name: str, provider: str, lane: str) -> Loan | NoRoom:
         asked = await self._spool.borrow(name, provider, lane)
         if isinstance(asked, NoRoom) and asked.reason and asked.until is not None:
-            self._stops[provider, lane] = asked.until
+            self._stops[provider, lane] = min(asked.until, self._clock.seconds() + _REMEMBERED)
         else:
             self._stops.pop((provider, lane), None)
         return asked

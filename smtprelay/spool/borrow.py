@@ -55,7 +55,8 @@ def give_back(tx: Transaction, loan: Loan, lesson: Lesson | None) -> bool:
     if lesson is not None and lesson.block is not None:
         set_block(tx, lesson.block)
         return True
-    return tx.lanes.is_due(loan.provider)
+    # What came of it may have closed the lane for a moment: then who waits must learn until when.
+    return tx.lanes.is_due(loan.provider, blocked=True)
 
 
 def forget(tx: Transaction, where: str, parameters: Sequence[Any]) -> None:

@@ -8,7 +8,7 @@ from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.shared import Shared
 from smtprelay.message import Blocked, Client, Delivered, Draft, Envelope, Pace, Planned, Uncertain, Window
 from smtprelay.message import Deferred as Later
-from smtprelay.queue import NewMessage
+from smtprelay.queue import SUSPENDED, Block, NewMessage
 from smtprelay.spool.check import check
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import BOUNCES, MAIL, done, recipients
@@ -171,6 +171,28 @@ class SharedTests(CounterTestCase):
         self.assertEqual(
             (both.state(message), [call for call, _ in one.calls]), ("delivered", ["deliver"] * 2)
         )
+
+    def test_a_client_that_came_too_fast(self) -> None:
+        """The lane closes for a moment, and mail that waited for his slot goes when it opens."""
+        verdict: Deferred[Any] = Deferred()
+        both = self.both(ScriptedProvider("one", [verdict]), pace=Pace(concurrency=1))
+        client, message = both.mail(), both.queue()
+        verdict.callback(Later("429", throttled=True))
+        self.assertReply(client, 451, "4.3.0", "429")
+        self.assertEqual(both.state(message), "queued")
+        both.clock.advance(0.25)
+        self.assertEqual(both.state(message), "delivered")
+
+    def test_a_provider_that_was_suspended(self) -> None:
+        """It is asked again soon after an operator has resumed it, though nobody said when that would be."""
+        one, two = ScriptedProvider("one", [Later("busy")] * 3), ScriptedProvider("two")
+        both = self.both(one, two)
+        assert both.spool is not None
+        done(both.spool.block(Block(provider="two", until=SUSPENDED, reason="quota", operator=True)))
+        self.assertReply(both.mail(), 451, "4.3.0")
+        done(both.spool.block(Block(provider="two", operator=True)))
+        both.clock.advance(10)
+        self.assertReply(both.mail(), 250, "2.0.0")
 
     def test_a_slot_comes_back_with_the_body(self) -> None:
         """A provider that is polled for its verdict leaves room for the queue meanwhile."""

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Final
+from typing import IO, Any, BinaryIO, Final, Protocol
 
 import click
 
@@ -162,18 +162,17 @@ def _body(mover: Mover, message: Message) -> Iterator[IO[bytes] | None]:
         yield kept if size == values["size"] else None
 
 
-class _Writer:
+class _Writer(Protocol):
     """What takes messages: an archive or a folder."""
 
     def add(self, values: Mapping[str, Any], body: IO[bytes] | None) -> None:
         """Write one message."""
-        raise NotImplementedError
 
     def end(self, counts: Mapping[str, int]) -> None:
         """Write what stands behind the last one."""
 
 
-class _ToArchive(_Writer):
+class _ToArchive:
     def __init__(self, stream: BinaryIO, *, packed: bool) -> None:
         self._archive = archive.ArchiveWriter(stream, packed=packed)
 
@@ -184,12 +183,15 @@ class _ToArchive(_Writer):
         self._archive.close(counts)
 
 
-class _ToFolder(_Writer):
+class _ToFolder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def add(self, values: Mapping[str, Any], body: IO[bytes] | None) -> None:
         jsonfolder.write(self._folder, values, b"" if body is None else body.read())
+
+    def end(self, counts: Mapping[str, int]) -> None:
+        """Each file stands for itself."""
 
 
 @contextmanager

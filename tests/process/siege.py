@@ -20,6 +20,7 @@ from tests.process.acs_process import AcsProcess
 from tests.process.ledger import Ledger
 from tests.process.program import eventually
 from tests.process.relay_process import RelayProcess
+from tests.process.storm import is_empty
 from tests.process.traffic import Tally, Traffic
 
 #: Fails for a while, and is well again when it returns.
@@ -61,7 +62,7 @@ class Siege(Traffic):
             self._over = True
         await gatherResults(clients, consumeErrors=True)
         await eventually(self.is_ready, "a relay that is ready")
-        await eventually(lambda: not self._ledger.waiting(), "an empty queue", patience=300.0)
+        await eventually(lambda: is_empty(self._ledger, self.relay), "an empty queue", patience=300.0)
         tally = self.count(await self.acs.deliveries(), self._ledger)
         await self.relay.stop()
         tally.left_over = self._ledger.left_over()

@@ -110,14 +110,7 @@ async def at_rest(
     :param relay: asked to release what is held: mail that was under way at three deaths in a row, which
         here are ours and not its own.
     """
-
-    async def nothing_waits() -> bool:
-        held = [each["id"] for each in await relay.queued() if each["state"] == "held"] if relay else []
-        if held:
-            await relay.cli("queue", "release", *held)
-        return not ledger.waiting()
-
-    await eventually(nothing_waits, "an empty queue", patience=PATIENCE)
+    await eventually(lambda: is_empty(ledger, relay), "an empty queue", patience=PATIENCE)
     tally = traffic.count(await sink.deliveries(), ledger)
     if swept:
         await eventually(lambda: not ledger.left_over(), f"no bodies left over; {tally}")
@@ -126,3 +119,12 @@ async def at_rest(
     if wrong:
         raise AssertionError(f"the spool is not sound: {wrong}; {tally}")
     return tally
+
+
+async def is_empty(ledger: Ledger, relay: RelayProcess | None) -> bool:
+    """Say whether nothing waits any more; ``relay`` shall release what is held for the deaths around it."""
+    held = [each["id"] for each in await relay.queued() if each["state"] == "held"] if relay else []
+    if held:
+        assert relay is not None
+        await relay.cli("queue", "release", *held)
+    return not ledger.waiting()

@@ -41,6 +41,7 @@ EVENTS: Final[dict[str, Kind]] = {
     "relay.drain": Kind(LogLevel.info, "draining, nothing new is taken: {who}"),
     "relay.undrain": Kind(LogLevel.info, "not draining any more: {who}"),
     "worker.ready": Kind(LogLevel.info, "worker {worker} is ready (process {pid})"),
+    "worker.silent": Kind(LogLevel.error, "worker {worker} (process {pid}) stands still: it is killed"),
     "worker.died": Kind(
         LogLevel.error, "worker {worker} (process {pid}) ended: {reason}; number {deaths} within an hour"
     ),

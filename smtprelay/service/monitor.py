@@ -3,7 +3,8 @@ The processes of the workers: started, watched, started again.
 
 Twisted's :class:`~twisted.runner.procmon.ProcessMonitor` does that, with its back-off. What it does not know
 is added here: the sockets that a worker inherits, a pipe that ends with us, a pipe on which the worker tells
-that it is ready, who died and when, and that enough may be enough. It imports the reactor: import it late.
+that it lives and is ready, an end for one that stands still, who died and when, and that enough may be enough.
+It imports the reactor: import it late.
 """
 
 import os
@@ -24,6 +25,7 @@ from twisted.runner.procmon import ProcessMonitor
 from zope.interface import implementer
 
 import smtprelay
+from smtprelay.service.heartbeat import READY, Vigil
 from smtprelay.service.sockets import FIRST_SOCKET, LIFELINE, NEWS
 
 #: Who lives for less than this comes back more and more slowly, seconds.
@@ -41,6 +43,7 @@ class Lives:
 
     :ivar began: number and process id.
     :ivar ready: number.
+    :ivar silent: number and process id of one that stands still; it is killed, and has died next.
     :ivar died: number, process id, exit status (``None`` if a signal ended it), why in words, and how many
         have died within the last hour. Not told when they shall end.
     :ivar enough: more died within an hour than is allowed.
@@ -48,6 +51,7 @@ class Lives:
 
     began: Callable[[int, int], object]
     ready: Callable[[int], object]
+    silent: Callable[[int, int], object]
     died: Callable[[int, int, int | None, str, int], object]
     enough: Callable[[], object]
 
@@ -77,6 +81,7 @@ class Monitor:
         self._most = restarts_per_hour
         self._deaths: deque[float] = deque()
         self._running: dict[int, _Life] = {}
+        self._vigil = Vigil(reactor, self._silent)
         self._stopping = False
         self._ended: Deferred[None] | None = None
         inherited = dict(enumerate(sockets.values(), FIRST_SOCKET))
@@ -95,11 +100,13 @@ class Monitor:
 
     def start(self) -> None:
         """Start all workers."""
+        self._vigil.start()
         self._monitor.startService()
 
     def stop(self) -> Deferred[None]:
         """Tell all workers to end in order; fires when they have, or were killed after a while."""
         self._stopping = True
+        self._vigil.stop()
         self._monitor.stopService()
         ended = self._ended = Deferred()
         self._see_whether_ended()
@@ -108,8 +115,7 @@ class Monitor:
     def kill(self) -> None:
         """End all workers at once."""
         for life in self._running.values():
-            with suppress(ProcessLookupError):
-                os.kill(life.pid, signal.SIGKILL)
+            life.kill()
 
     def stepped(self, seconds: float) -> None:
         """Go on counting deaths and lives when the clock was put forward by ``seconds``, or back."""
@@ -124,13 +130,16 @@ class Monitor:
         self._running[life.number] = life
         self._lives.began(life.number, life.pid)
 
-    def told_ready(self, life: "_Life") -> None:
-        """Pass on that a worker takes mail."""
-        self._lives.ready(life.number)
+    def heard(self, life: "_Life", said: bytes) -> None:
+        """Note that a worker lives, and pass on that it takes mail."""
+        self._vigil.heard(life.number)
+        if READY in said:
+            self._lives.ready(life.number)
 
     def died(self, life: "_Life", status: int | None, why: str) -> None:
         """Forget a process; unless it should end, that counts."""
         del self._running[life.number]
+        self._vigil.forget(life.number)
         self._see_whether_ended()
         if self._stopping:
             return
@@ -143,6 +152,11 @@ class Monitor:
             # Before the monitor hears of it, who would start it again.
             self._monitor.stopService()
             self._lives.enough()
+
+    def _silent(self, number: int) -> None:
+        life = self._running[number]
+        self._lives.silent(number, life.pid)
+        life.kill()
 
     def _see_whether_ended(self) -> None:
         if self._ended is not None and not self._running:
@@ -168,7 +182,12 @@ class _Life(ProcessProtocol):
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803 -- Twisted's
         if childFD == NEWS and data:
-            self._owner.told_ready(self)
+            self._owner.heard(self, data)
+
+    def kill(self) -> None:
+        """End it at once."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
 
     def processEnded(self, reason: Failure) -> None:  # noqa: N802 -- Twisted's
         ended: Any = reason.value

@@ -307,6 +307,8 @@ class Relay(Service):
         """Put right what depends on the time, when the reactor's clock was put by ``seconds``."""
         where = "forward" if seconds > 0 else "back"
         self._events("relay.warning", text=f"the clock was put {where} by {abs(seconds):.0f} seconds")
+        if not self.started.called:
+            return
         if self._synchronous is not None:
             self._synchronous.stepped(seconds)
         if self._dispatcher is not None:

@@ -3,8 +3,8 @@ The process in front of the workers: it opens what they listen on, starts them, 
 
 The mail never passes through it: workers accept from the sockets that it opened, and each uses the spool by
 itself. It serves the HTTP sites and the control socket: ready while one worker is, with the metrics of all
-added up, and with the API's questions passed on. A worker that dies is started again; one death too many
-within an hour ends everything.
+added up, and with the API's questions passed on. A worker that dies is started again, one that stands still is
+killed before; one death too many within an hour ends everything.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -122,7 +122,13 @@ class Supervisor(Service):
         from smtprelay.service.monitor import Lives, Monitor, command  # noqa: PLC0415 -- it imports the reactor
 
         assert self.config.supervise is not None
-        lives = Lives(began=self._began, ready=self._ready, died=self._died, enough=self._enough)
+        lives = Lives(
+            began=self._began,
+            ready=self._ready,
+            silent=self._silent,
+            died=self._died,
+            enough=self._enough,
+        )
         self._monitor = Monitor(
             self._reactor,
             command(self._file, self._sets),
@@ -169,6 +175,9 @@ class Supervisor(Service):
             self.metrics.ready(True)
             self.started.callback(None)
 
+    def _silent(self, number: int, pid: int) -> None:
+        self._events("worker.silent", worker=number, pid=pid)
+
     def _died(self, number: int, pid: int, status: int | None, why: str, deaths: int) -> None:
         worker = self._workers[number - 1]
         worker.pid, worker.ready = 0, False
@@ -192,7 +201,8 @@ class Supervisor(Service):
 
     def clock_stepped(self, seconds: float) -> None:
         """Put right what depends on the time, when the reactor's clock was put by ``seconds``."""
-        self._monitor.stepped(seconds)
+        if self._monitor is not None:
+            self._monitor.stepped(seconds)
 
     async def _readiness(self) -> Mapping[str, str | None]:
         checks: dict[str, str | None] = dict.fromkeys(("recovery", "workers", "draining"))

@@ -7,7 +7,6 @@ processes at once is for the parent.
 """
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from smtprelay.service.command import (
     tell_failure,
     watch_clock,
 )
+from smtprelay.service.heartbeat import READY, Heart
 from smtprelay.service.passing import control_of
 from smtprelay.service.relay import Relay
 from smtprelay.service.signals import ignore_second
@@ -44,12 +44,10 @@ def run_worker(arguments: Sequence[str]) -> int:
     log = partial(start_logging(config), worker=options.number)
     status: list[int] = []
     relay = Relay(config, reactor, events=[log], inherited=Inherited(dict(options.sockets)))
-
-    def started(_: None) -> None:
-        watch_clock(reactor, relay)
-        os.write(NEWS, b"ready\n")
-
-    relay.started.addCallbacks(started, tell_failure(reactor, status.append))
+    heart = Heart(reactor, NEWS)
+    reactor.callWhenRunning(heart.start)
+    watch_clock(reactor, relay)
+    relay.started.addCallbacks(lambda _: heart.say(READY), tell_failure(reactor, status.append))
     ignore_second(reactor)
     reactor.addReader(_Lifeline(LIFELINE, partial(stop, reactor)))
     run_service(relay, reactor)

@@ -64,6 +64,7 @@ EVENTS: Final[dict[str, Kind]] = {
     "message.queued": Kind(
         LogLevel.info, "{id}: queued from <{sender}> to {recipients} ({size} bytes, {client} on {listener})"
     ),
+    "spool.away": Kind(LogLevel.error, "the spool is tried again in {seconds:.0f} s: {reason}"),
     "spool.commit": Kind(None, "{operations} operations committed in {seconds:.3f} s"),
     "spool.recovered": Kind(LogLevel.info, "{deliveries} deliveries taken up again after a crash"),
     "spool.reclaimed": Kind(LogLevel.warn, "{deliveries} deliveries taken over from a node that is gone"),

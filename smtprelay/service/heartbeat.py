@@ -15,8 +15,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
-#: What a worker says, a byte each: that it lives, and that it takes mail.
+#: What a worker says, a byte each: that it lives, that it waits for its spool's database, that it takes mail.
 ALIVE: Final = b"."
+WAITING: Final = b"w"
 READY: Final = b"r"
 
 #: How often a worker says that it lives, seconds.

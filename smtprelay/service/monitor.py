@@ -3,8 +3,8 @@ The processes of the workers: started, watched, started again.
 
 Twisted's :class:`~twisted.runner.procmon.ProcessMonitor` does that, with its back-off. What it does not know
 is added here: the sockets that a worker inherits, a pipe that ends with us, a pipe on which the worker tells
-that it lives and is ready, an end for one that stands still, who died and when, and that enough may be enough.
-It imports the reactor: import it late.
+that it lives and is ready, an end for one that stands still, who died and when, and that enough may be
+enough. It imports the reactor: import it late.
 """
 
 import os
@@ -25,7 +25,7 @@ from twisted.runner.procmon import ProcessMonitor
 from zope.interface import implementer
 
 import smtprelay
-from smtprelay.service.heartbeat import READY, Vigil
+from smtprelay.service.heartbeat import READY, WAITING, Vigil
 from smtprelay.service.sockets import FIRST_SOCKET, LIFELINE, NEWS
 
 #: Who lives for less than this comes back more and more slowly, seconds.
@@ -42,6 +42,7 @@ class Lives:
     What happens to workers, told to whoever is interested.
 
     :ivar began: number and process id.
+    :ivar waiting: number of one that cannot reach its spool's database yet.
     :ivar ready: number.
     :ivar silent: number and process id of one that stands still; it is killed, and has died next.
     :ivar died: number, process id, exit status (``None`` if a signal ended it), why in words, and how many
@@ -50,6 +51,7 @@ class Lives:
     """
 
     began: Callable[[int, int], object]
+    waiting: Callable[[int], object]
     ready: Callable[[int], object]
     silent: Callable[[int, int], object]
     died: Callable[[int, int, int | None, str, int], object]
@@ -131,8 +133,10 @@ class Monitor:
         self._lives.began(life.number, life.pid)
 
     def heard(self, life: "_Life", said: bytes) -> None:
-        """Note that a worker lives, and pass on that it takes mail."""
+        """Note that a worker lives, and pass on that it waits, or takes mail."""
         self._vigil.heard(life.number)
+        if WAITING in said:
+            self._lives.waiting(life.number)
         if READY in said:
             self._lives.ready(life.number)
 

@@ -59,12 +59,14 @@ class Worker:
     :ivar number: from 1.
     :ivar path: of its control socket.
     :ivar pid: of its process; 0 while there is none.
+    :ivar waiting: it has told that it cannot reach its spool's database.
     :ivar ready: it has told that it takes mail.
     """
 
     number: int
     path: str
     pid: int = 0
+    waiting: bool = False
     ready: bool = False
 
     async def ask(

@@ -24,6 +24,7 @@ async def open_spool(
 
     :param budget: of memory for what is being received.
     :raises StartFailed: the software for it is not installed.
+    :raises SpoolAway: its database cannot be reached.
     :raises SpoolFault: it cannot be used; so :class:`SpoolBusy` and ``OSError``.
     """
     limit = settings.limit

@@ -3,8 +3,9 @@ The process in front of the workers: it opens what they listen on, starts them, 
 
 The mail never passes through it: workers accept from the sockets that it opened, and each uses the spool by
 itself. It serves the HTTP sites and the control socket: ready while one worker is, with the metrics of all
-added up, and with the API's questions passed on. A worker that dies is started again, one that stands still is
-killed before; one death too many within an hour ends everything.
+added up, and with the API's questions passed on. A worker that dies is started again, one that stands still
+is killed before; one death too many within an hour ends everything. While workers wait for their database and
+none is ready, it tells whoever wants to hand in mail to come again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -77,7 +78,7 @@ class Supervisor(Service):
         self._registry.register(self._gathered)
         self._threads = Threads(reactor)
         self._ports = Ports(reactor)
-        self._sockets = Sockets()
+        self._sockets = Sockets(self.config.hostname)
         numbers = range(1, self.config.workers + 1)
         self._workers = [Worker(number, control_of(self.config, number)) for number in numbers]
         self._passing = Passing(reactor, self._workers)
@@ -124,6 +125,7 @@ class Supervisor(Service):
         assert self.config.supervise is not None
         lives = Lives(
             began=self._began,
+            waiting=self._waiting,
             ready=self._ready,
             silent=self._silent,
             died=self._died,
@@ -161,11 +163,21 @@ class Supervisor(Service):
 
     def _began(self, number: int, pid: int) -> None:
         worker = self._workers[number - 1]
-        worker.pid, worker.ready = pid, False
+        worker.pid = pid
+
+    def _waiting(self, number: int) -> None:
+        self._workers[number - 1].waiting = True
+        self._see_who_accepts()
+
+    def _see_who_accepts(self) -> None:
+        """A client shall not wait for a banner as long as for a database; for a new worker it may."""
+        waiting = any(worker.waiting for worker in self._workers)
+        self._sockets.turn_away(waiting and not any(worker.ready for worker in self._workers))
 
     def _ready(self, number: int) -> None:
         worker = self._workers[number - 1]
-        worker.ready = True
+        worker.waiting, worker.ready = False, True
+        self._see_who_accepts()
         self._events("worker.ready", worker=number, pid=worker.pid)
         if self._drain.on:
             self._watch(self._drain.tell())
@@ -180,7 +192,8 @@ class Supervisor(Service):
 
     def _died(self, number: int, pid: int, status: int | None, why: str, deaths: int) -> None:
         worker = self._workers[number - 1]
-        worker.pid, worker.ready = 0, False
+        worker.pid, worker.waiting, worker.ready = 0, False, False
+        self._see_who_accepts()
         self._gathered.depart(number)
         self._events("worker.died", worker=number, pid=pid, reason=why, deaths=deaths)
         if status and not self.started.called and self._stopping is None:
@@ -214,7 +227,9 @@ class Supervisor(Service):
             checks["recovery"] = "no worker has been ready yet"
         answers = await self._passing.all("GET", "/readyz", patience=_ANSWER)
         if not any(answer.status == 200 for answer in answers.values()):  # noqa: PLR2004 -- OK
-            said = (f"worker {n}: {_line(answer.body)}" for n, answer in sorted(answers.items()))
+            said = [f"worker {n}: {_line(answer.body)}" for n, answer in sorted(answers.items())]
+            waiting = (each for each in self._workers if each.waiting)
+            said += [f"worker {each.number}: it waits for the spool's database" for each in waiting]
             checks["workers"] = "; ".join(said) or "no worker answers"
         return checks
 

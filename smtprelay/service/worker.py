@@ -26,7 +26,7 @@ from smtprelay.service.command import (
     tell_failure,
     watch_clock,
 )
-from smtprelay.service.heartbeat import READY, Heart
+from smtprelay.service.heartbeat import READY, WAITING, Heart
 from smtprelay.service.passing import control_of
 from smtprelay.service.relay import Relay
 from smtprelay.service.signals import ignore_second
@@ -43,8 +43,13 @@ def run_worker(arguments: Sequence[str]) -> int:
     config = evolve(config, control=control_of(config, options.number), http=())
     log = partial(start_logging(config), worker=options.number)
     status: list[int] = []
-    relay = Relay(config, reactor, events=[log], inherited=Inherited(dict(options.sockets)))
     heart = Heart(reactor, NEWS)
+
+    def hear(event: str, /, **_: object) -> None:
+        if event == "spool.away":
+            heart.say(WAITING)
+
+    relay = Relay(config, reactor, events=[log, hear], inherited=Inherited(dict(options.sockets)))
     reactor.callWhenRunning(heart.start)
     watch_clock(reactor, relay)
     relay.started.addCallbacks(lambda _: heart.say(READY), tell_failure(reactor, status.append))

@@ -46,6 +46,10 @@ class SpoolFault(Exception):  # noqa: N818 -- the word of the field
         self.broken = broken
 
 
+class SpoolAway(SpoolFault):
+    """The database cannot be reached; it may come by itself."""
+
+
 class Again(Exception):  # noqa: N818 -- what to do
     """Another node was in the way, and nothing of the transaction has happened: run it again."""
 

@@ -12,9 +12,17 @@ from functools import lru_cache
 from typing import Any, Final
 
 import psycopg
-from psycopg import DataError, Error, IntegrityError, NotSupportedError, ProgrammingError, RawCursor
+from psycopg import (
+    DataError,
+    Error,
+    IntegrityError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+    RawCursor,
+)
 
-from smtprelay.spool.connection import SpoolFault
+from smtprelay.spool.connection import SpoolAway, SpoolFault
 
 #: Gives the connection string.
 Url = Callable[[], str]
@@ -117,7 +125,8 @@ class PostgresConnection:
             if self._bound is not None:
                 _set_bounds(connection, int(self._bound * 1000))
         except (Error, ValueError, OSError) as error:
-            raise SpoolFault(f"no connection to the database: {explained(error)}") from error
+            kind = SpoolAway if isinstance(error, OperationalError) else SpoolFault
+            raise kind(f"no connection to the database: {explained(error)}") from error
         return connection
 
 

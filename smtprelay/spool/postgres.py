@@ -24,7 +24,7 @@ from smtprelay.interfaces import Events
 from smtprelay.message import Pace
 from smtprelay.spool.admission import Floors
 from smtprelay.spool.bell import Bell
-from smtprelay.spool.connection import Again, Connection, Locking, SpoolFault, Transaction
+from smtprelay.spool.connection import Again, Connection, Locking, SpoolAway, SpoolFault, Transaction
 from smtprelay.spool.lanes import Lanes
 from smtprelay.spool.pgconnection import PostgresConnection, Url, explained, is_ours
 from smtprelay.spool.reader import ThreadReader
@@ -101,7 +101,8 @@ class PostgresEngine:
         """
         Connect, and bring the tables up to date; one node at a time does that.
 
-        :raises SpoolFault: the database cannot be reached or used, or a newer version wrote it.
+        :raises SpoolAway: the database cannot be reached.
+        :raises SpoolFault: it cannot be used, or a newer version wrote it.
         """
         connection = PostgresConnection(self.url)  # a migration takes as long as it takes
         try:
@@ -111,7 +112,7 @@ class PostgresEngine:
             connection.execute("COMMIT")
             self._notifying = _can_notify(connection)
         except (Error, ValueError) as error:
-            raise SpoolFault(explained(error)) from error
+            raise (SpoolAway if connection.lost else SpoolFault)(explained(error)) from error
         finally:
             connection.drop()
         return PostgresConnection(self.url, bound=max(1.0, self.lease / 6))
@@ -270,7 +271,8 @@ async def open_postgres(
     :param budget: of memory for what is being received.
     :param seconds: gives the time of a transaction; the database's, unless a test has one.
     :param listening: hear at once of what other nodes have put into the spool.
-    :raises SpoolFault: the database cannot be used.
+    :raises SpoolAway: the database cannot be reached.
+    :raises SpoolFault: it cannot be used.
     """
     engine = PostgresEngine(
         url=url, node=new_node(), paces=paces, lease=lease, seconds=seconds, keeps_bodies=keeps_bodies

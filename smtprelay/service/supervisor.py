@@ -24,6 +24,7 @@ from smtprelay.log import Log, Telling
 from smtprelay.metrics import Metrics, watch_lag
 from smtprelay.service.failure import StartFailed, explain
 from smtprelay.service.front import front_parts
+from smtprelay.service.gathering import Gathering
 from smtprelay.service.passing import AllDrain, Passing, Worker, control_of
 from smtprelay.service.ports import Ports
 from smtprelay.service.relay import CLOSING_BOUND, VERDICTS_BOUND
@@ -82,6 +83,7 @@ class Supervisor(Service):
         numbers = range(1, self.config.workers + 1)
         self._workers = [Worker(number, control_of(self.config, number)) for number in numbers]
         self._passing = Passing(reactor, self._workers)
+        self._gathering = Gathering(reactor, self._workers, self._gathered)
         spool = self.config.spool
         self._drain = AllDrain(self._passing, shared=spool is not None and spool.engine == "postgres")
         self._monitor: Any = None
@@ -119,7 +121,7 @@ class Supervisor(Service):
         sites = http_sites(self.config, sources, self._threads.login, parts)
         for site in [*sites, control_site(self.config, sources, parts)]:
             await self._ports.open_site(site)
-        self._clocks = [watch_lag(self._reactor, self.metrics), self._gathering()]
+        self._clocks = [watch_lag(self._reactor, self.metrics), self._gather_often()]
         from smtprelay.service.monitor import Lives, Monitor, command  # noqa: PLC0415 -- it imports the reactor
 
         assert self.config.supervise is not None
@@ -235,18 +237,11 @@ class Supervisor(Service):
 
     async def _exposition(self) -> CollectorRegistry:
         self.metrics.ready(not any((await self._readiness()).values()))
-        await self._gather()
+        await self._gathering.gather()
         return self._registry
 
-    async def _gather(self) -> None:
-        answers = await self._passing.all("GET", "/metrics", patience=_ANSWER)
-        for number, answer in answers.items():
-            # One that has died meanwhile has departed with what it told before.
-            if answer.status == 200 and self._workers[number - 1].ready:  # noqa: PLR2004
-                self._gathered.take(number, answer.body.decode())
-
-    def _gathering(self) -> LoopingCall:
-        call = LoopingCall(lambda: self._watch(self._gather()))
+    def _gather_often(self) -> LoopingCall:
+        call = LoopingCall(lambda: self._watch(self._gathering.gather()))
         call.clock = self._reactor
         call.start(GATHER_EVERY, now=False)
         return call

@@ -26,7 +26,7 @@ from zope.interface import implementer
 
 import smtprelay
 from smtprelay.service.heartbeat import READY, WAITING, Vigil
-from smtprelay.service.sockets import FIRST_SOCKET, LIFELINE, NEWS
+from smtprelay.service.sockets import FIRST_SOCKET, LIFELINE, MEMORY, NEWS
 
 #: Who lives for less than this comes back more and more slowly, seconds.
 _SHORT_LIFE: Final = 10.0
@@ -63,6 +63,7 @@ class Monitor:
     The processes.
 
     :param command: of a worker; its number follows, and the sockets.
+    :param memory: file descriptor of what workers share.
     :param sockets: file descriptors by listeners' names.
     :param patience: how long a worker that shall end may take before it is killed, seconds.
     """
@@ -71,6 +72,7 @@ class Monitor:
         self,
         reactor: Any,
         command: Sequence[str],
+        memory: int,
         sockets: Mapping[str, int],
         lives: Lives,
         *,
@@ -86,7 +88,7 @@ class Monitor:
         self._vigil = Vigil(reactor, self._silent)
         self._stopping = False
         self._ended: Deferred[None] | None = None
-        inherited = dict(enumerate(sockets.values(), FIRST_SOCKET))
+        inherited = {MEMORY: memory, **dict(enumerate(sockets.values(), FIRST_SOCKET))}
         names = [f"--socket={number}={name}" for number, name in enumerate(sockets, FIRST_SOCKET)]
         spawning: Any = _Spawning(reactor, self, inherited)
         # Its times are whole seconds by their defaults only.
@@ -207,9 +209,9 @@ class _Life(ProcessProtocol):
 class _Spawning:
     """The reactor for the monitor: its processes have our file descriptors, and we hear of their lives."""
 
-    def __init__(self, reactor: Any, owner: Monitor, sockets: Mapping[int, int]) -> None:
+    def __init__(self, reactor: Any, owner: Monitor, inherited: Mapping[int, int]) -> None:
         self._owner = owner
-        self._descriptors = {0: 0, 1: 1, 2: 2, LIFELINE: "w", NEWS: "r", **sockets}
+        self._descriptors = {0: 0, 1: 1, 2: 2, LIFELINE: "w", NEWS: "r", **inherited}
         self._reactor = reactor
         self.seconds = reactor.seconds
         self.callLater = reactor.callLater

@@ -16,7 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.task import LoopingCall
 
-from smtprelay.budget import Budget
+from smtprelay.budget import MOST, Budget
 from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Config, SpoolSettings
 from smtprelay.dispatch.dispatcher import Dispatcher
@@ -33,6 +33,7 @@ from smtprelay.service.drain import Drain
 from smtprelay.service.failure import StartFailed, explain
 from smtprelay.service.keeping import Keeping
 from smtprelay.service.listeners import Reception, policy_user, rule
+from smtprelay.service.neighbours import Neighbours
 from smtprelay.service.opening import Opening, Patience
 from smtprelay.service.ports import Door, Ports
 from smtprelay.service.post import Post, bounce_settings, build_delays
@@ -107,7 +108,8 @@ class Relay(Service):
         self.spool: Spool | None = None
         self._reactor = reactor
         self._mailbox = mailbox
-        self._budget = Budget()
+        self._neighbours = Neighbours() if inherited is None else inherited.neighbours
+        self._budget = Budget(MOST // self._neighbours.workers)
         self._events = Telling([self.metrics, *(events or [Log()])])
         self._inherited = inherited
         self._ports = Ports(reactor, inherited)
@@ -209,9 +211,16 @@ class Relay(Service):
             providers=self._providers,
             rules=rules,
             users=users,
-            checker=Users(users, self._threads.login, reactor),
+            checker=Users(
+                users,
+                self._threads.login,
+                reactor,
+                key=self._neighbours.key,
+                others=self._neighbours.failures,
+            ),
             receive=self._receive,
             admits=self._admits,
+            elsewhere=self._neighbours.elsewhere,
             new_id=self._new_id,
             reactor=reactor,
             events=self._events,

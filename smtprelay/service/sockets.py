@@ -23,12 +23,15 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from smtprelay.config.listeners import Listener
 from smtprelay.service.failure import CONFIG, UNAVAILABLE, StartFailed
+from smtprelay.service.neighbours import Neighbours
 
-#: The file descriptors of a worker: a pipe that is closed when its parent is gone, and one for what it tells.
+#: The file descriptors of a worker: a pipe that is closed when its parent is gone, one for what it tells, and
+#: memory that all workers share.
 LIFELINE: Final = 3
 NEWS: Final = 4
+MEMORY: Final = 5
 #: From here on, the sockets.
-FIRST_SOCKET: Final = 5
+FIRST_SOCKET: Final = 6
 
 
 class Sockets:
@@ -112,9 +115,11 @@ class Inherited:
     What a worker has from the process that opened the sockets.
 
     :ivar numbers: file descriptors by the listeners' names.
+    :ivar neighbours: the other workers.
     """
 
     numbers: Mapping[str, int]
+    neighbours: Neighbours
 
     def endpoint(self, reactor: Any, name: str, text: str) -> Any:
         """

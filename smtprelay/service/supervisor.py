@@ -8,6 +8,7 @@ is killed before; one death too many within an hour ends everything. While worke
 none is ready, it tells whoever wants to hand in mail to come again.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,7 @@ from smtprelay.service.gathering import Gathering
 from smtprelay.service.passing import AllDrain, Passing, Worker, control_of
 from smtprelay.service.ports import Ports
 from smtprelay.service.relay import CLOSING_BOUND, VERDICTS_BOUND
+from smtprelay.service.shared import Shared, new_memory
 from smtprelay.service.sites import control_site, http_sites
 from smtprelay.service.sockets import Sockets, spoken_address
 from smtprelay.service.threads import Threads
@@ -79,6 +81,8 @@ class Supervisor(Service):
         self._registry.register(self._gathered)
         self._threads = Threads(reactor)
         self._ports = Ports(reactor)
+        self._memory = new_memory(self.config.workers)
+        self._shared = Shared(self._memory)
         self._sockets = Sockets(self.config.hostname)
         numbers = range(1, self.config.workers + 1)
         self._workers = [Worker(number, control_of(self.config, number)) for number in numbers]
@@ -136,6 +140,7 @@ class Supervisor(Service):
         self._monitor = Monitor(
             self._reactor,
             command(self._file, self._sets),
+            self._memory,
             self._sockets.numbers,
             lives,
             workers=self.config.workers,
@@ -196,6 +201,7 @@ class Supervisor(Service):
         worker = self._workers[number - 1]
         worker.pid, worker.waiting, worker.ready = 0, False, False
         self._see_who_accepts()
+        self._shared.forget(number)
         self._gathered.depart(number)
         self._events("worker.died", worker=number, pid=pid, reason=why, deaths=deaths)
         if status and not self.started.called and self._stopping is None:
@@ -270,6 +276,7 @@ class Supervisor(Service):
             call.stop()
         await self._sockets.close()
         await self._ports.close()
+        os.close(self._memory)
         self._threads.stop()
         if not self.started.called and reason == "asked to":
             self.started.errback(CancelledError())

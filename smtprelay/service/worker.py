@@ -27,10 +27,12 @@ from smtprelay.service.command import (
     watch_clock,
 )
 from smtprelay.service.heartbeat import READY, WAITING, Heart
+from smtprelay.service.neighbours import Neighbours
 from smtprelay.service.passing import control_of
 from smtprelay.service.relay import Relay
+from smtprelay.service.shared import Shared
 from smtprelay.service.signals import ignore_second
-from smtprelay.service.sockets import LIFELINE, NEWS, Inherited
+from smtprelay.service.sockets import LIFELINE, MEMORY, NEWS, Inherited
 
 
 def run_worker(arguments: Sequence[str]) -> int:
@@ -49,7 +51,8 @@ def run_worker(arguments: Sequence[str]) -> int:
         if event == "spool.away":
             heart.say(WAITING)
 
-    relay = Relay(config, reactor, events=[log, hear], inherited=Inherited(dict(options.sockets)))
+    inherited = Inherited(dict(options.sockets), Neighbours.of(Shared(MEMORY, options.number)))
+    relay = Relay(config, reactor, events=[log, hear], inherited=inherited)
     reactor.callWhenRunning(heart.start)
     watch_clock(reactor, relay)
     relay.started.addCallbacks(lambda _: heart.say(READY), tell_failure(reactor, status.append))

@@ -156,6 +156,9 @@ class FrontTests(SuperviseCase, TestCase):
             await answer.content()
             return answer.code
 
+        # Whoever may open the worker's socket may say to be anybody.
+        sockets = [self.folder / "spool" / name for name in ("control.sock", "control.sock.1")]
+        self.assertEqual([each.stat().st_mode & 0o777 for each in sockets], [0o660, 0o600])
         self.assertEqual(await ask("wrong"), 401)
         self.assertEqual(await ask("opensesame"), 403)
         self.assertEqual(await ask("opensesame", method="GET", path="/queue?state=held"), 200)

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
@@ -154,7 +155,7 @@ class Monitor:
         while self._deaths[0] <= now - _HOUR:
             self._deaths.popleft()
         self._lives.died(life.number, life.pid, status, why, len(self._deaths))
-        if len(self._deaths) > self._most:
+        if len(self._deaths) > self._most and not self._stopping:
             # Before the monitor hears of it, who would start it again.
             self._monitor.stopService()
             self._lives.enough()
@@ -192,8 +193,8 @@ class _Life(ProcessProtocol):
 
     def kill(self) -> None:
         """End it at once."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        with suppress(ProcessExitedAlready):
+            self.transport.signalProcess("KILL")
 
     def processEnded(self, reason: Failure) -> None:  # noqa: N802 -- Twisted's
         ended: Any = reason.value

@@ -5,9 +5,10 @@ A relay may well be started before the database that has its spool, or while tha
 power everything comes up at once. It waits, tells what it waits for, and is not ready meanwhile.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
+from attrs import evolve
 from twisted.internet.task import deferLater
 
 from smtprelay.budget import Budget
@@ -18,6 +19,11 @@ from smtprelay.service.threads import Threads
 from smtprelay.service.webhook import webhook_paces
 from smtprelay.spool.connection import SpoolAway
 from smtprelay.spool.mounts import on_forgetful
+from smtprelay.web.answers import Answer, Asked, Problem
+from smtprelay.web.api import api_routes
+from smtprelay.web.router import Route
+from smtprelay.web.site import PARTS, Parts
+from smtprelay.web.sources import Sources
 
 T = TypeVar("T")
 
@@ -39,6 +45,21 @@ class Patience:
         self._clock = clock
         self._events = events
         self._waits = waits
+
+    @property
+    def parts(self) -> Parts:
+        """What the sites serve now: while it waits the API says so where it would need the spool."""
+        return {**PARTS, "api": self._routes} if self.complaint else PARTS
+
+    def _routes(self, sources: Sources) -> Sequence[Route]:
+        async def away(_asked: Asked) -> Answer:
+            raise Problem(503, self.complaint or "the spool is being opened")
+
+        there = {(each.method, each.path): each for each in api_routes(evolve(sources, spool=None))}
+        # No action of this table is called.
+        unseen: Any = object()
+        table = api_routes(evolve(sources, spool=unseen, draining=unseen))
+        return [there.get((each.method, each.path)) or evolve(each, action=away) for each in table]
 
     async def until_there(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what ``attempt`` returns in the end; raises what it raises, but for :class:`SpoolAway`."""

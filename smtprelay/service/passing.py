@@ -134,6 +134,8 @@ class Passing:
                 if method != "GET":
                     # It may have been done.
                     raise Problem(503, f"worker {worker.number} gave no answer: {error}") from None
+        if any(worker.waiting for worker in self._workers):
+            raise Problem(503, "no worker of the relay is ready: they wait for the spool's database")
         raise Problem(503, "no worker of the relay answers")
 
     async def all(

@@ -244,9 +244,9 @@ class Relay(Service):
 
     async def _open_sites(self) -> None:
         """Show on all sites what there is now."""
-        sources = self._sources()
-        control = control_site(self.config, sources, worker=self._inherited is not None)
-        for site in [*http_sites(self.config, sources, self._threads.login), control]:
+        sources, parts = self._sources(), self._patience.parts
+        control = control_site(self.config, sources, parts, worker=self._inherited is not None)
+        for site in [*http_sites(self.config, sources, self._threads.login, parts), control]:
             await self._ports.open_site(site)
 
     def _receive(self, listener: Listener) -> Receive:

@@ -45,11 +45,15 @@ class WaitingTests(Stage, TestCase):
         life = relay.launch()
         await life.says('"event":"spool.away".*no connection to the database')
         self.assertIn("no connection to the database", await self.health())
+        with self.assertRaisesRegex(AssertionError, "exit status 75: .*no connection to the database"):
+            await relay.queued()
+        self.assertFalse((await relay.cli("status"))["ready"]["ok"])
         self.assertNotIn(b"relay.ready", life.out)
         await deferToThread(database.start)
         await relay.ready(life)
         self.assertIn("250 2.0.0", await relay.send(message("late"), "user@example.com"))
         self.assertEqual(await self.health(), "ok\n")
+        self.assertEqual(await relay.queued(), [])
         self.assertEqual(await relay.stop(), 0)
 
     async def test_stopped_meanwhile(self) -> None:
@@ -75,6 +79,8 @@ class WaitingTests(Stage, TestCase):
         self.assertTrue((await talk.reply()).startswith("421 4.3.2 relay.test "))
         await talk.gone
         self.assertIn("it waits for the spool's database", await self.health())
+        with self.assertRaisesRegex(AssertionError, "exit status 75: .*they wait for the spool's database"):
+            await relay.queued()
         await deferToThread(database.start)
         await life.says('"event":"relay.ready"')
         talk = await door.connect(Factory.forProtocol(Conversation))

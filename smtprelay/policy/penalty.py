@@ -29,7 +29,7 @@ DIGEST: Final = 8
 
 
 @define
-class _Failures:
+class _Known:
     last: float
     count: int = 0
     guesses: deque[bytes] = field(factory=lambda: deque(maxlen=8))
@@ -66,7 +66,7 @@ class Penalties:
     def __init__(self, clock: IReactorTime, others: Failures | None = None) -> None:
         self._clock = clock
         self._others = others or OwnFailures()
-        self._failures: OrderedDict[bytes, _Failures] = OrderedDict()
+        self._failures: OrderedDict[bytes, _Known] = OrderedDict()
 
     def wait(self, keys: Iterable[tuple[str, str]]) -> float:
         """Return how many seconds an attempt under all of ``keys`` has to wait."""
@@ -82,7 +82,7 @@ class Penalties:
             self._others.tell(key, guess, now)
 
     def _count(self, key: bytes, guess: bytes, when: float) -> None:
-        failures = self._recent(key) or _Failures(when)
+        failures = self._recent(key) or _Known(when)
         if guess not in failures.guesses:
             failures.guesses.append(guess)
             failures.count += 1
@@ -99,7 +99,7 @@ class Penalties:
         # The exponent is bounded because a float is not.
         return min(LONGEST, 2.0 ** min(failures.count - FREE - 1, 10))
 
-    def _recent(self, key: bytes) -> _Failures | None:
+    def _recent(self, key: bytes) -> _Known | None:
         failures = self._failures.get(key)
         if failures is not None and self._clock.seconds() - failures.last > MEMORY:
             del self._failures[key]

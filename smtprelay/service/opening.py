@@ -36,7 +36,7 @@ class Patience:
     """
     Tries again what needs a database, until that can be reached.
 
-    :param waits: called before each wait, with why.
+    :param waits: called before each wait; :attr:`complaint` says why.
     :ivar complaint: why it waits; ``""`` if it does not.
     """
 

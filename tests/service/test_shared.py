@@ -2,9 +2,13 @@
 
 import os
 
+from twisted.cred.credentials import UsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.policy.checkers import Users
 from smtprelay.policy.penalty import Penalties
 from smtprelay.service.neighbours import Neighbours
 from smtprelay.service.shared import NOTICE, Shared, new_memory
@@ -117,3 +121,20 @@ class FailuresTests(SharedCase):
         for number in range(30):
             workers[number % 3].failed([CLIENT], b"the same")
         self.assertEqual([worker.wait([CLIENT]) for worker in workers], [0, 0, 0])
+
+    def test_logins(self) -> None:
+        """Wrong passwords at one worker are slow at another; to repeat one of them is not."""
+        one, two = self.users(1), self.users(2)
+        for password in (b"1", b"1", b"2"):
+            self.failureResultOf(one.requestAvatarId(UsernamePassword(b"ann", password)), UnauthorizedLogin)
+        self.failureResultOf(two.requestAvatarId(UsernamePassword(b"ann", b"2")), UnauthorizedLogin)
+        self.failureResultOf(two.requestAvatarId(UsernamePassword(b"ann", b"3")), UnauthorizedLogin)
+        guessing = one.requestAvatarId(UsernamePassword(b"ann", b"4"))
+        self.assertNoResult(guessing)
+        self.clock.advance(1.0)
+        self.failureResultOf(guessing, UnauthorizedLogin)
+
+    def users(self, number: int) -> Users:
+        """Return who knows the users, none, in a worker."""
+        neighbours = Neighbours.of(self.worker(number))
+        return Users([], maybeDeferred, self.clock, key=neighbours.key, others=neighbours.failures)

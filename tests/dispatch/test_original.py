@@ -54,3 +54,9 @@ class WholeMessageTests(SynchronousTestCase):
         """Whoever asked for the whole message hears why he does not get it."""
         original = header_of(HEADERS, instead="it is too large")
         self.assertEqual(original.remark, "Your message is not attached: it is too large. Its header is.")
+
+    def test_stray_ends_of_lines(self) -> None:
+        """A mail that was imported may have any bytes; none of them ends a line of the report."""
+        original = header_of(b"Subject: a\rb\nc\0\r\n\r\n")
+        self.assertEqual(original.encoding, "quoted-printable")
+        self.assertEqual(original.content, b"Subject: a=0Db=0Ac=00\r\n")

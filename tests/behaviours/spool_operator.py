@@ -50,7 +50,7 @@ class OperatorContract(SpoolStories):
         return self.play(story)
 
     def test_a_retry_of_what_was_deleted_in_doubt(self):
-        """It may have arrived: the provider is asked for the operation that it may know, not for a new one."""
+        """It may have arrived: the provider is asked for the operation that it may know first."""
 
         async def story(spool: Spool) -> None:
             await self.send(spool)

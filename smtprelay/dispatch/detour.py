@@ -50,6 +50,7 @@ class Detours:
         self._clock = clock
         self._events = events
         self._gone: list[Stopped] = []
+        self._looked = False
         self._look_again = 0.0
         self._since: dict[Stopped, float] = {}
         self._under_way: set[Stopped] = set()
@@ -60,15 +61,18 @@ class Detours:
         """
         Return the providers, as lanes, in which mail waits though the configuration has them no longer.
 
-        It is looked only now and then; with them comes when to ask again, if this time it was not.
+        It is looked only now and then; with them comes when to ask again, if this time it was not. Where
+        other nodes share the spool it is looked once: they may have a provider that is new.
         """
         now = self._clock.seconds()
         if now < self._look_again:
             return self._gone, self._look_again
-        lanes = (await self._spool.stock()).lanes
-        gone = {each.provider for each in lanes if each.waiting and each.provider not in self._providers}
-        self._gone = [(provider, "") for provider in sorted(gone)]
         self._look_again = now + _LOOK_EVERY
+        if not self._looked or len(await self._spool.nodes()) <= 1:
+            lanes = (await self._spool.stock()).lanes
+            waiting = {each.provider for each in lanes if each.waiting}
+            self._gone = [(provider, "") for provider in sorted(waiting.difference(self._providers))]
+            self._looked = True
         return self._gone, None
 
     def start(self, provider: str, lane: str) -> Deferred[int] | None:

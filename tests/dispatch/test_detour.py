@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import evolve
@@ -5,9 +6,9 @@ from twisted.internet.defer import Deferred
 
 from smtprelay.message import Blocked, Delivered, Delivery, Limits, Pace, Route, Uncertain
 from smtprelay.message import Deferred as Later
-from smtprelay.queue import Block, Edit, Selection
+from smtprelay.queue import Block, Edit, Node, Selection
 from smtprelay.testing.provider import ScriptedProvider
-from tests.dispatch.stage import DispatcherTestCase, Stage, done
+from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done
 
 
 class BlockedLaneTests(DispatcherTestCase):
@@ -222,6 +223,22 @@ class GoneProviderTests(DispatcherTestCase):
         stage.clock.advance(30)
         self.assertEqual(stage.summary(second).state, "delivered")
         self.assertEqual(stage.clock.getDelayedCalls(), [])
+
+    def test_what_other_nodes_may_have(self) -> None:
+        """A provider that came with their new configuration is none that is gone."""
+        self.staged = stage = Stage([ScriptedProvider("two")], [Route(name="default", via=("two",))])
+        self.addCleanup(self.stop)
+
+        async def nodes() -> Sequence[Node]:
+            return [Node(name=name, seen=MORNING, draining=False) for name in ("here", "there")]
+
+        stage.spool.nodes = nodes  # type: ignore[method-assign]
+        stage.start()
+        message = stage.accept()
+        stage.clock.advance(100)
+        stage.accept(provider="two")
+        stage.dispatcher.take(())
+        self.assertEqual((stage.summary(message).provider, stage.summary(message).state), ("one", "queued"))
 
     def edit(self, stage: Stage, action: str, *messages: str) -> None:
         done(stage.spool.edit(Selection(ids=messages), Edit(action=action, who="ops")))

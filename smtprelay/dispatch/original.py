@@ -93,4 +93,11 @@ def _is_text(content: bytes) -> bool:
 
 
 def _has_short_lines(content: bytes) -> bool:
-    return all(len(line) <= LONGEST_LINE for line in content.split(b"\r\n"))
+    """Look at the last line end that a line may have, again and again: line by line it stalls the reactor."""
+    begin = 0
+    while len(content) - begin > LONGEST_LINE:
+        end = content.rfind(b"\r\n", begin, begin + LONGEST_LINE + 2)
+        if end < 0:
+            return False
+        begin = end + 2
+    return True

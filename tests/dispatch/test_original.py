@@ -1,3 +1,5 @@
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.original import HEADER_LIMIT, header_block, header_of, whole_message
@@ -49,6 +51,13 @@ class WholeMessageTests(SynchronousTestCase):
             original = whole_message(HEADERS + b"\r\n" + body)
             self.assertEqual((original.kind, original.content), ("text/rfc822-headers", HEADERS))
             self.assertIn("not attached", original.remark)
+
+    @given(st.lists(st.sampled_from([0, 1, 500, 996, 997, 998, 999, 1000]), max_size=8), st.booleans())
+    def test_the_longest_line(self, lengths: list[int], ended: bool) -> None:
+        """998 bytes are the most that a line may have (RFC 5322 §2.1.1), wherever it stands."""
+        content = b"\r\n".join([b"Subject: x", b"", *(b"y" * length for length in lengths)])
+        whole = whole_message(content + b"\r\n" * ended).kind == "message/rfc822"
+        self.assertEqual(whole, all(length <= 998 for length in lengths))
 
     def test_a_reason_instead(self) -> None:
         """Whoever asked for the whole message hears why he does not get it."""

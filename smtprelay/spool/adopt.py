@@ -5,10 +5,12 @@ A synchronous listener has tried it, and some of its recipients have it. What is
 spool had made that attempt: it is in the history, and nobody starts over.
 """
 
-from smtprelay.message import Claim, Delivery
+from smtprelay.message import Claim, Delivery, Planned
 from smtprelay.queue import Settlement
 from smtprelay.spool.accept import Arrival, accept
 from smtprelay.spool.connection import Transaction
+from smtprelay.spool.edit import edit
+from smtprelay.spool.holds import holding
 from smtprelay.spool.settle import settle
 
 
@@ -16,9 +18,11 @@ def adopt(tx: Transaction, arrival: Arrival, settlement: Settlement) -> None:
     """
     Make a message ours, with one delivery and the attempt that ended as ``settlement`` says.
 
+    A rule that holds mail holds what is left of it.
+
     :raises SpoolFault: see :func:`smtprelay.spool.accept.accept`; so ``ValueError``.
     """
-    accept(tx, arrival, claiming=False)
+    accept(tx, arrival, claiming=False, holding=False)
     draft, planned = arrival.draft, arrival.planned[0]
     delivery = Delivery(
         message=draft.id,
@@ -41,3 +45,21 @@ def adopt(tx: Transaction, arrival: Arrival, settlement: Settlement) -> None:
         (tx.node, tx.now + tx.lease, draft.id),
     )
     settle(tx, [(Claim(delivery=delivery, node=tx.node, attempt=1), settlement)])
+    if settlement.state in ("queued", "deferred"):
+        _heed_rules(tx, delivery, settlement)
+
+
+def _heed_rules(tx: Transaction, delivery: Delivery, settlement: Settlement) -> None:
+    """Hold what waits now, if a rule says so."""
+    envelope = delivery.envelope
+    still_open = tuple(each for each in envelope.recipients if each.address not in settlement.closed)
+    planned = Planned(
+        route=delivery.route,
+        provider=settlement.provider or delivery.provider,
+        lane=settlement.lane,
+        recipients=still_open,
+    )
+    rule = tx.holds.over(envelope.sender, planned)
+    if rule is not None:
+        _, change = holding(rule)
+        edit(tx, {(delivery.message, delivery.n): 1}, change, {})

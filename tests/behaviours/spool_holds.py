@@ -1,10 +1,10 @@
 """Rules that hold mail, and how they end."""
 
 from smtprelay.interfaces import Spool
-from smtprelay.message import Planned, Recipient
+from smtprelay.message import Deferred, Delivered, Planned, Recipient
 from smtprelay.operating import HoldRule
-from smtprelay.queue import Edit, Selection
-from tests.behaviours.spool_stories import SpoolStories
+from smtprelay.queue import Edit, Selection, Settlement
+from tests.behaviours.spool_stories import BODY, SpoolStories
 
 
 class HoldContract(SpoolStories):
@@ -44,6 +44,36 @@ class HoldContract(SpoolStories):
             (told,) = await spool.holds()
             self.assertEqual((rule.id, 1, self.clock.seconds()), (told.id, told.count, told.made))
             self.assertEqual(1, (await spool.stock()).states["held"])
+
+        return self.play(story)
+
+    def test_what_is_left_of_a_synchronous_delivery_is_held(self):
+        """It comes in with its attempt, which holds no mail up; only if it is of those who have it not."""
+
+        async def story(spool: Spool) -> None:
+            rule = await spool.hold(self.rule(recipient="ben@example.com"))
+            for number, other in ((1, "ben@example.com"), (2, "ida@example.com")):
+                draft = self.draft("anna@example.com", other, number=number)
+                settlement = Settlement(
+                    state="deferred",
+                    outcomes={"anna@example.com": Delivered("op-1"), other: Deferred("busy")},
+                    closed={"anna@example.com": "delivered"},
+                    due=self.clock.seconds(),
+                )
+                planned = [self.planned(draft)]
+                incoming = spool.incoming(draft, lambda _headers, _size, planned=planned: planned, settlement)
+                incoming.write(BODY)
+                self.assertEqual(250, (await incoming.finish()).code)
+            (held,) = await spool.list(Selection(states=("held",)))
+            self.assertEqual(f"held by rule {rule.id}: incident", held.reason)
+            self.assertEqual(["held", "deferred"], [line.state for line in await spool.list(Selection())])
+            await spool.unhold(rule.id, "ops")
+            await self.tend(spool)
+            claims = (await spool.claim()).claims
+            self.assertEqual(
+                {"ben@example.com", "ida@example.com"},
+                {each for claim in claims for each in claim.delivery.envelope.addresses},
+            )
 
         return self.play(story)
 

@@ -4,6 +4,7 @@ from smtprelay.interfaces import Spool, Work
 from smtprelay.message import (
     Delivered,
     Failed,
+    Uncertain,
 )
 from smtprelay.queue import Edit, Selection, Settlement
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
@@ -45,6 +46,23 @@ class OperatorContract(SpoolStories):
             await spool.edit(Selection(everything=True), Edit(action="retry", who="ops"))
             (again,) = (await spool.claim()).claims
             self.assertEqual(claim.delivery.operation_id, again.delivery.operation_id)
+
+        return self.play(story)
+
+    def test_a_retry_of_what_was_deleted_in_doubt(self):
+        """It may have arrived: the provider is asked for the operation that it may know first."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool)
+            (claim,) = (await spool.claim()).claims
+            lost = {"anna@example.com": Uncertain("cut")}
+            await spool.settle(claim, Settlement(state="deferred", outcomes=lost, due=9e9, uncertain=True))
+            for action in ("delete", "retry"):
+                await spool.edit(Selection(ids=(claim.delivery.id,)), Edit(action=action, who="ops"))
+            (again,) = (await spool.claim()).claims
+            self.assertEqual(
+                (True, claim.delivery.operation_id), (again.uncertain, again.delivery.operation_id)
+            )
 
         return self.play(story)
 

@@ -19,7 +19,7 @@ STATES = ("queued", "active", "deferred", "held", "delivered", "failed")
 #: The states that a delivery leaves only by an operator's hand.
 FINAL = ("delivered", "failed")
 
-#: A provider that an operator suspended is blocked until then: it is not tried by itself.
+#: A provider that an operator suspended is blocked until then: no probe of ours opens it.
 SUSPENDED: Final = 253_370_764_800.0
 
 
@@ -32,6 +32,7 @@ class Block:
     :ivar reason: in the provider's words; ``""`` opens the lane.
     :ivar trial: when opening: let one delivery through alone, to see.
     :ivar operator: by an operator's hand: only so a lane is suspended, or opened that was.
+    :ivar lasting: when suspending: for so many seconds; ``None`` is until an operator opens it.
     """
 
     provider: str
@@ -40,6 +41,7 @@ class Block:
     reason: str = ""
     trial: bool = False
     operator: bool = False
+    lasting: float | None = None
 
 
 @frozen(kw_only=True)
@@ -314,6 +316,7 @@ class LaneState:
     One lane: how many wait in it, how many are under way, and whether it is blocked.
 
     :ivar suspended: it is blocked by an operator, until one resumes it.
+    :ivar resumes: until then at the latest, seconds since the epoch; ``None`` if no end was given.
     :ivar ceiling: how many at once its provider seems to bear; less than one is one now and then.
         ``None``: it has not complained, or not for long.
     """
@@ -327,6 +330,7 @@ class LaneState:
     blocked_reason: str
     ceiling: float | None = None
     suspended: bool = False
+    resumes: float | None = None
 
 
 @frozen(kw_only=True)

@@ -21,6 +21,9 @@ from smtprelay.queue import SUSPENDED, Block, Edit, LaneState, NewMessage
 #: Other or undefined security or policy status (RFC 3463 §3.8).
 _REMOVED: Final = "5.7.0"
 
+#: A time further away is a slip of the hand; seconds.
+LONGEST: Final = 100 * 365 * 86400.0
+
 _NOTHING: Final = Prepared()
 
 
@@ -76,11 +79,13 @@ class OperatorDesk:
         block = Block(provider=provider, lane=lane, until=self._seconds(), reason=state.blocked_reason)
         await self._change(block, "retry", who, state.blocked_reason)
 
-    async def suspend(self, provider: str, who: str, why: str) -> None:
+    async def suspend(self, provider: str, who: str, why: str, lasting: float | None = None) -> None:
         """See :meth:`smtprelay.interfaces.Operator.suspend`."""
         self._configured(provider)
+        if lasting is not None and not 0 < lasting <= LONGEST:
+            raise ValueError("a provider is suspended for more than no time and less than a hundred years")
         reason = f"suspended by {who}" + (f": {why}" if why else "")
-        block = Block(provider=provider, until=SUSPENDED, reason=reason, operator=True)
+        block = Block(provider=provider, until=SUSPENDED, reason=reason, operator=True, lasting=lasting)
         await self._change(block, "suspend", who, why)
 
     async def resume(self, provider: str, who: str) -> None:

@@ -79,7 +79,8 @@ def message_of(connection: Connection, text: str) -> tuple[str, int]:
 def lane_states(connection: Connection) -> list[LaneState]:
     """Return all lanes that ever had something to do."""
     rows = connection.execute(
-        "SELECT provider, key, queued + deferred, active, due, blocked_until, blocked_reason, ceiling"
+        "SELECT provider, key, queued + deferred, active, due, blocked_until, blocked_reason, ceiling,"
+        " resumes"
         " FROM lane ORDER BY provider, key"
     ).fetchall()
     return [
@@ -93,6 +94,7 @@ def lane_states(connection: Connection) -> list[LaneState]:
             blocked_reason=row[6],
             suspended=row[5] == SUSPENDED,
             ceiling=row[7],
+            resumes=row[8],
         )
         for row in rows
     ]

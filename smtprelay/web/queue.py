@@ -120,8 +120,9 @@ def _provider_routes(spool: Spool, operator: Operator) -> Sequence[Route]:
         return json_answer({"provider": name, "lane": lane})
 
     async def suspend(asked: Asked) -> Answer:
-        wanted = checked(asked.json(), {"who": TEXT, "why": TEXT})
-        await operator.suspend(asked.path["name"], asked.signed(wanted.get("who", "")), wanted.get("why", ""))
+        wanted = checked(asked.json(), {"who": TEXT, "why": TEXT, "for": NUMBER})
+        who, why = asked.signed(wanted.get("who", "")), wanted.get("why", "")
+        await operator.suspend(asked.path["name"], who, why, wanted.get("for"))
         return json_answer({"provider": asked.path["name"]})
 
     async def resume(asked: Asked) -> Answer:

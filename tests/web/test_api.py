@@ -302,6 +302,7 @@ class ProviderTests(SynchronousTestCase):
         for what, body in (
             ("retry", {"lane": "box", "force": True}),
             ("suspend", {"why": "maintenance"}),
+            ("suspend", {"for": 60}),
             ("resume", {"who": "anna"}),
         ):
             self.assertEqual(self.fixture.post(f"/api/v1/providers/acs/{what}", body).status, 200)
@@ -309,7 +310,8 @@ class ProviderTests(SynchronousTestCase):
             self.fixture.operator.asked,
             [
                 ("retry", "acs", "box", "local", ("force", True)),
-                ("suspend", "acs", "local", "maintenance"),
+                ("suspend", "acs", "local", "maintenance", None),
+                ("suspend", "acs", "local", "", 60),
                 ("resume", "acs", "local (anna)"),
             ],
         )

@@ -16,6 +16,9 @@ from smtprelay.queue import Detail, Edit, NewMessage, Selection, Summary
 #: One search looks at so many deliveries at most.
 MOST_LOOKED_AT: Final = 100_000
 
+#: A rule or a suspension that ends later is a slip of the hand; seconds from now.
+LONGEST: Final = 100 * 365 * 86400.0
+
 
 @frozen(kw_only=True)
 class Found:

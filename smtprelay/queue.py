@@ -19,6 +19,12 @@ STATES = ("queued", "active", "deferred", "held", "delivered", "failed")
 #: The states that a delivery leaves only by an operator's hand.
 FINAL = ("delivered", "failed")
 
+#: What an operator does to deliveries; in their history these stand between the outcomes of attempts.
+ACTIONS: Final = ("retry", "hold", "release", "delete", "redirect")
+
+#: The sender of what nobody sent, in a pattern; and how it is shown.
+NOBODY: Final = "<>"
+
 #: A provider that an operator suspended is blocked until then: no probe of ours opens it.
 SUSPENDED: Final = 253_370_764_800.0
 
@@ -180,6 +186,7 @@ class Selection:
 
     :ivar ids: message ids or ``<message>.<n>``, whole or an unambiguous beginning.
     :ivar states: of :data:`STATES`; empty is all that are not final, with ``ids`` all.
+    :ivar sender: also :data:`NOBODY`.
     :ivar subject: so is ``error``: a part of it, or a pattern for all of it if there is a ``*``.
     :ivar client: the client's address.
     :ivar min_size: bytes.
@@ -277,6 +284,7 @@ class Summary:
     """
     One line of the queue.
 
+    :ivar attempts: how often it was attempted; what an operator did does not count.
     :ivar waiting_for: why nothing happens now, in plain words: a blocked lane's reason, or ``""``.
     :ivar ended: when it became final, seconds since the epoch.
     """

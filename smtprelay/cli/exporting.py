@@ -208,11 +208,14 @@ def _writer(place: str, form: str) -> Iterator[_Writer]:
     else:
         unfinished = Path(f"{place}.part")
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb") as stream:  # noqa: PTH123 -- a descriptor
-            yield _ToArchive(stream, packed=not place.endswith(".tar"))
-            stream.flush()
-            os.fsync(descriptor)
-        unfinished.rename(place)
+        try:
+            with open(descriptor, "wb") as stream:  # noqa: PTH123 -- a descriptor
+                yield _ToArchive(stream, packed=not place.endswith(".tar"))
+                stream.flush()
+                os.fsync(descriptor)
+            unfinished.rename(place)
+        finally:
+            unfinished.unlink(missing_ok=True)
         _sync(Path(place).absolute().parent)
 
 

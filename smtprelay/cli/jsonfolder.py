@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from smtprelay import headers
 from smtprelay.cli.archive import Item
+from smtprelay.cli.timeline import EDITS
 
 #: What that relay keeps beside the messages.
 _NO_MESSAGES: Final = frozenset({"retry_queue.json"})
@@ -93,7 +94,8 @@ def theirs(values: Mapping[str, Any], body: bytes) -> dict[str, Any]:
         each for one in values["deliveries"] for each in one["recipients"] if each["state"] == "open"
     ]
     told = open_ones or [each for one in values["deliveries"] for each in one["recipients"]]
-    refused = [each for each in delivery["attempts"] if each["outcome"] != "delivered"]
+    tried = [each for each in delivery["attempts"] if each["outcome"] not in EDITS]
+    refused = [each for each in tried if each["outcome"] != "delivered"]
     document = {
         "id": values["id"],
         "from": values["sender"],
@@ -104,10 +106,10 @@ def theirs(values: Mapping[str, Any], body: bytes) -> dict[str, Any]:
         "forwarded": _written(delivery["ended"] if status == "forwarded" else None),
         "status": status,
         "next_retry": _written(delivery["due"] if status == "retrying" else None),
-        "retry_attempt": delivery["attempt"],
+        "retry_attempt": len(tried),
         "retry_history": [
-            {"attempt": each["number"], "timestamp": _written(each["started"]), "error": each["reason"]}
-            for each in refused
+            {"attempt": number, "timestamp": _written(each["started"]), "error": each["reason"]}
+            for number, each in enumerate(refused, start=1)
         ],
         _OURS: values,
     }

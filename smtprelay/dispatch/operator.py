@@ -15,14 +15,11 @@ from smtprelay.dispatch.lanes import ASKED_TO_WAIT, Lanes
 from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.message import Claim, Delivery, Failed
-from smtprelay.operating import Prepared
+from smtprelay.operating import LONGEST, Prepared
 from smtprelay.queue import SUSPENDED, Block, Edit, LaneState, NewMessage
 
 #: Other or undefined security or policy status (RFC 3463 §3.8).
 _REMOVED: Final = "5.7.0"
-
-#: A time further away is a slip of the hand; seconds.
-LONGEST: Final = 100 * 365 * 86400.0
 
 _NOTHING: Final = Prepared()
 

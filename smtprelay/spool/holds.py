@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import frozen
 
 from smtprelay.message import Planned
-from smtprelay.operating import HoldRule
-from smtprelay.queue import Edit, Selection
+from smtprelay.operating import LONGEST, HoldRule
+from smtprelay.queue import NOBODY, Edit, Selection
 
 if TYPE_CHECKING:
     from smtprelay.spool.connection import Connection, Transaction
@@ -53,7 +53,9 @@ def note(tx: "Transaction", where: Sequence[Any], rule: HoldRule) -> None:
 
 
 def make(tx: "Transaction", rule: HoldRule) -> int:
-    """Put ``rule`` in force; return its number. Raises ``ValueError`` if it has no pattern."""
+    """Put ``rule`` in force; return its number. Raises ``ValueError`` for one that cannot be meant."""
+    if not tx.now < rule.until <= tx.now + LONGEST:
+        raise ValueError("a hold rule ends later than now, and in less than a hundred years")
     if not any((rule.sender, rule.recipient, rule.provider, rule.route)):
         raise ValueError("a hold rule needs a sender, a recipient, a provider or a route; * is any")
     number: int = tx.execute(
@@ -162,7 +164,7 @@ def _rule(row: Sequence[Any], count: int = 0) -> HoldRule:
 
 def _holds(rule: HoldRule, sender: str, planned: Planned) -> bool:
     return (
-        _fits(rule.sender, sender)
+        _fits(rule.sender, sender or NOBODY)
         and _fits(rule.provider, planned.provider)
         and _fits(rule.route, planned.route)
         and (not rule.recipient or any(_fits(rule.recipient, each.address) for each in planned.recipients))

@@ -9,6 +9,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
+from attrs import evolve
 from cattrs import Converter
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -16,15 +17,15 @@ from twisted.internet.interfaces import IReactorTime
 from smtprelay import headers
 from smtprelay.interfaces import Body, Spool
 from smtprelay.operating import HoldRule, Operator
+from smtprelay.queue import ACTIONS
 from smtprelay.web.answers import Answer, Asked, Problem, json_answer
 from smtprelay.web.asked import FLAG, NUMBER, TEXT, changed, checked, listed
 from smtprelay.web.router import Action, Route
 from smtprelay.web.sources import Sources
+from smtprelay.web.streaming import begun
 
 #: The version of the queue's JSON.
 SCHEMA: Final = "smtprelay.queue.v1"
-
-ACTIONS: Final = ("retry", "hold", "release", "delete", "redirect")
 
 #: How many deliveries are written at a time.
 SLICE: Final = 200
@@ -50,9 +51,9 @@ def queue_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
         part = asked.query.get("part", ["message"])[0]
         if part not in _PARTS:
             raise Problem(400, f"part is one of {', '.join(_PARTS)}")
-        body = await _PARTS[part](await spool.raw(asked.path["id"]))
+        answer = await _PARTS[part](await spool.raw(asked.path["id"]))
         sources.events("queue.read", who=asked.who, id=asked.path["id"], part=part)
-        return Answer(body=body, type="message/rfc822", headers={"Content-Disposition": "attachment"})
+        return evolve(answer, type="message/rfc822", headers={"Content-Disposition": "attachment"})
 
     def editing(action: str) -> Route:
         async def edit(asked: Asked) -> Answer:
@@ -147,16 +148,16 @@ _RULE: Final = {**dict.fromkeys((*_PATTERNS, "who", "why"), TEXT), "until": NUMB
 _DIGITS: Final = 18
 
 
-async def _whole(body: Body) -> bytes:
-    return await body.whole()
+async def _whole(body: Body) -> Answer:
+    return Answer(pieces=await begun(body.chunks()), length=body.size)
 
 
-async def _headers(body: Body) -> bytes:
+async def _headers(body: Body) -> Answer:
     """The first piece holds them, as it does for who routes."""
-    return headers.block(await anext(body.chunks(), b""))
+    return Answer(body=headers.block(await anext(body.chunks(), b"")))
 
 
-_PARTS: Final[dict[str, Callable[[Body], Awaitable[bytes]]]] = {"message": _whole, "headers": _headers}
+_PARTS: Final[dict[str, Callable[[Body], Awaitable[Answer]]]] = {"message": _whole, "headers": _headers}
 
 
 def _answering(action: Action) -> Action:

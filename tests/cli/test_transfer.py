@@ -127,6 +127,7 @@ class ArchiveTests(TransferCase):
         before = Path(self.file).read_bytes()
         ran = self.queue("export", self.file, "ZZZZ")
         self.assertEqual((1, before), (ran.status, Path(self.file).read_bytes()))
+        self.assertFalse(Path(f"{self.file}.part").exists())
         self.assertIn("ZZZZ", ran.err)
 
     def test_move(self) -> None:
@@ -302,6 +303,8 @@ class FolderTests(TransferCase):
             ("received", "scan@example.com", ["anna@example.com"], b"Hello"),
             (document["status"], document["from"], document["to"], base64.b64decode(document["body"])),
         )
+        held = json.loads((self.place / f"{FIRST}.json").read_text())
+        self.assertEqual((0, []), (held["retry_attempt"], held["retry_history"]))
         self.assertEqual(0, self.into_other(str(self.place), "--route", "only").status)
         self.assertEqual("held", self.shown(self.other, FIRST)["summary"]["state"])
         self.sound(self.other)

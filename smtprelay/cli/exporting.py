@@ -5,6 +5,7 @@ The relay may run or not. Mail that moves is held first, and leaves the spool wh
 whatever stops the command in between, no mail is lost, and none is sent twice.
 """
 
+import io
 import os
 import sys
 import tempfile
@@ -188,7 +189,7 @@ class _ToFolder:
         self._folder = folder
 
     def add(self, values: Mapping[str, Any], body: IO[bytes] | None) -> None:
-        jsonfolder.write(self._folder, values, b"" if body is None else body.read())
+        jsonfolder.write(self._folder, values, io.BytesIO() if body is None else body)
 
     def end(self, counts: Mapping[str, int]) -> None:
         """Each file stands for itself."""

@@ -17,7 +17,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
+from uuid import uuid4
 
 from smtprelay import headers
 from smtprelay.cli.archive import Item
@@ -49,16 +50,26 @@ _OF_THEIRS: Final = {
 #: Of several deliveries the one that is told is in the first of these states.
 _ORDER: Final = ("deferred", "queued", "held", "failed", "delivered")
 
+#: Bytes of a body that are encoded at a time: whole groups of base64, and more than a header has.
+_PIECE: Final = 3 * 256 * 1024
+
 _ID_OF_TIME: Final = re.compile(r"[0-9]{16,20}")
 
 
-def write(folder: Path, values: Mapping[str, Any], body: bytes) -> None:
-    """Write the file of one message, synced, for our eyes only."""
+def write(folder: Path, values: Mapping[str, Any], body: IO[bytes]) -> None:
+    """Write the file of one message, synced, for our eyes only; its body goes through memory in pieces."""
+    head = headers.block(body.read(_PIECE))
+    body.seek(0)
+    place = uuid4().hex
+    before, _, after = json.dumps(theirs(values, head, place), indent=2).partition(place)
     file = folder / f"{values['id']}.json"
     unfinished = file.with_suffix(".tmp")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as out:  # noqa: PTH123 -- a descriptor
-        json.dump(theirs(values, body), out, indent=2)
+    with open(descriptor, "wb") as out:  # noqa: PTH123 -- a descriptor
+        out.write(before.encode())
+        while piece := body.read(_PIECE):
+            out.write(base64.b64encode(piece))
+        out.write(after.encode())
         out.flush()
         os.fsync(descriptor)
     unfinished.rename(file)
@@ -84,8 +95,8 @@ def _item(file: Path) -> Item:
 # --- theirs
 
 
-def theirs(values: Mapping[str, Any], body: bytes) -> dict[str, Any]:
-    """Return a message as that relay writes it."""
+def theirs(values: Mapping[str, Any], head: bytes, body: str) -> dict[str, Any]:
+    """Return a message as that relay writes it; ``head`` is its header, and ``body`` in base64."""
     delivery = min(values["deliveries"], key=lambda each: _ORDER.index(each["state"]))
     status = _THEIRS[delivery["state"]]
     if delivery["uncertain"] and status == "received":
@@ -100,8 +111,8 @@ def theirs(values: Mapping[str, Any], body: bytes) -> dict[str, Any]:
         "id": values["id"],
         "from": values["sender"],
         "to": [each["address"] for each in told],
-        "headers": dict(headers.fields(headers.block(body))),
-        "body": base64.b64encode(body).decode(),
+        "headers": dict(headers.fields(head)),
+        "body": body,
         "received": _written(values["received"]),
         "forwarded": _written(delivery["ended"] if status == "forwarded" else None),
         "status": status,

@@ -14,6 +14,7 @@ from smtprelay.operating import Found
 from smtprelay.queue import ACTIONS, SUSPENDED, Attempt, Detail, LaneState, RecipientState, Selection, Summary
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.search import ALIVE, LARGEST_PAGE, Search, identified
+from smtprelay.spool.stored import ATTEMPT, attempt_of
 
 _ATTEMPTS: Final = (
     "(SELECT count(*) FROM attempt t WHERE t.message = d.message AND t.n = d.n AND t.outcome NOT IN ("  # noqa: S608
@@ -163,11 +164,7 @@ def _summary(connection: Connection, row: Sequence[Any], paces: Mapping[str, Pac
 
 def _history(connection: Connection, message: str, n: int) -> list[Attempt]:
     rows = connection.execute(
-        "SELECT number, provider, node, started, ended, outcome, reason FROM attempt"
-        " WHERE message = ? AND n = ? ORDER BY number",
+        f"SELECT {ATTEMPT} FROM attempt WHERE message = ? AND n = ? ORDER BY number",  # noqa: S608
         (message, n),
     ).fetchall()
-    return [
-        Attempt(number=a, provider=b, node=c, started=d, ended=e, outcome=f, reason=g)
-        for a, b, c, d, e, f, g in rows
-    ]
+    return [attempt_of(row) for row in rows]

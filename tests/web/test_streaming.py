@@ -44,7 +44,7 @@ class OutletTests(SynchronousTestCase):
         return body
 
     def test_all_of_it(self) -> None:
-        """Every piece in its order, with the length before them; HEAD tells that and reads no more than one."""
+        """Every piece in its order, with the length before them; HEAD tells that and reads one at most."""
         self.give(LongBody())
         response = self.fixture.get(PATH)
         self.assertEqual((response.status, response.body), (200, b"abcdef"))

@@ -14,18 +14,19 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Final
 from uuid import uuid4
 
 from smtprelay import headers
-from smtprelay.cli.archive import Item
+from smtprelay.cli.archive import ORDERS, Item
 from smtprelay.cli.timeline import EDITS
 
 #: What that relay keeps beside the messages.
-_NO_MESSAGES: Final = frozenset({"retry_queue.json"})
+_NO_MESSAGES: Final = frozenset({"retry_queue.json", ORDERS})
 
 #: Under which key our own values stand.
 _OURS: Final = "smtprelay"
@@ -62,21 +63,33 @@ def write(folder: Path, values: Mapping[str, Any], body: IO[bytes]) -> None:
     body.seek(0)
     place = uuid4().hex
     before, _, after = json.dumps(theirs(values, head, place), indent=2).partition(place)
-    file = folder / f"{values['id']}.json"
+    pieces = map(base64.b64encode, iter(lambda: body.read(_PIECE), b""))
+    _write(folder / f"{values['id']}.json", chain([before.encode()], pieces, [after.encode()]))
+
+
+def _write(file: Path, pieces: Iterable[bytes]) -> None:
     unfinished = file.with_suffix(".tmp")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(descriptor, "wb") as out:  # noqa: PTH123 -- a descriptor
-        out.write(before.encode())
-        while piece := body.read(_PIECE):
-            out.write(base64.b64encode(piece))
-        out.write(after.encode())
+        out.writelines(pieces)
         out.flush()
         os.fsync(descriptor)
     unfinished.rename(file)
 
 
+def write_orders(folder: Path, orders: Mapping[str, Any]) -> None:
+    """Write an operator's orders beside the messages."""
+    _write(folder / ORDERS, [json.dumps(orders, indent=2).encode()])
+
+
 def read(folder: Path) -> Iterator[Item]:
-    """Give the messages of a folder by the names of their files; a file that is none comes with why."""
+    """
+    Give the messages of a folder by the names of their files; a file that is none comes with why.
+
+    Before them come the :data:`ORDERS`, by that name, if there are any.
+    """
+    if (folder / ORDERS).exists():
+        yield _orders(folder / ORDERS)
     for file in sorted(folder.glob("*.json")):
         if file.name not in _NO_MESSAGES:
             yield _item(file)
@@ -90,6 +103,15 @@ def _item(file: Path) -> Item:
     except (ValueError, OSError, TypeError, AttributeError) as error:
         return Item(file.name, None, None, str(error))
     return Item(file.name, values, io.BytesIO(body) if values.get("body", True) else None)
+
+
+def _orders(file: Path) -> Item:
+    from smtprelay.parcel import loaded  # noqa: PLC0415 -- dear
+
+    try:
+        return Item(ORDERS, dict(loaded(file.read_bytes())), None)
+    except (ValueError, OSError, TypeError) as error:
+        return Item(ORDERS, None, None, str(error))
 
 
 # --- theirs

@@ -36,7 +36,7 @@ _MESSAGES: Final = """
     FROM message WHERE id IN ({})"""
 _DELIVERIES: Final = f"""
     SELECT d.message, d.n, d.generation, d.route, l.provider, l.key, d.state, d.due, d.ended, d.attempt,
-        d.tries, d.errors, d.deferrals, d.uncertain, d.noticed, d.reason, d.blocked_before,
+        d.tries, d.errors, d.deferrals, d.uncertain, d.noticed, d.reason, d.blocked_before, d.hold,
         l.blocked_total, l.blocked_since, o.blocked_total, o.blocked_since
     FROM delivery d{LANES} WHERE d.message IN ({{}}) ORDER BY d.message, d.n"""  # noqa: S608 -- constants
 _WAITING: Final = """
@@ -170,7 +170,7 @@ def _delivery(
     tx: Transaction, row: Sequence[Any], recipients: _Rows, attempts: _Rows, credentials: _Rows
 ) -> ParcelDelivery:
     (message, n, generation, route, provider, lane, state, due, ended, attempt, tries, errors, *rest) = row
-    deferrals, uncertain, noticed, reason, blocked_before, *blocked = rest
+    deferrals, uncertain, noticed, reason, blocked_before, hold, *blocked = rest
     if state == "active" or (state == "held" and reason == MOVING):
         uncertain = uncertain or state == "active"
         state, due, reason = "queued", tx.now, _UNKNOWN if state == "active" else ""
@@ -192,6 +192,7 @@ def _delivery(
         noticed=bool(noticed),
         blocked=max(0.0, _blocked_time(blocked, lane, tx.now) - blocked_before),
         reason=reason,
+        hold=hold,
         recipients=tuple(_recipient(each) for each in recipients.get((message, n), ())),
         attempts=tuple(_attempt(each, tx.now) for each in attempts.get((message, n), ())),
         key_id=key_id,

@@ -52,9 +52,14 @@ def note(tx: "Transaction", where: Sequence[Any], rule: HoldRule) -> None:
     )
 
 
-def make(tx: "Transaction", rule: HoldRule) -> int:
-    """Put ``rule`` in force; return its number. Raises ``ValueError`` for one that cannot be meant."""
-    if not tx.now < rule.until <= tx.now + LONGEST:
+def make(tx: "Transaction", rule: HoldRule, made: float | None = None) -> int:
+    """
+    Put ``rule`` in force; return its number. Raises ``ValueError`` for one that cannot be meant.
+
+    :param made: when that was, for one that comes from another spool and may be over.
+    """
+    begin = tx.now if made is None else made
+    if not begin < rule.until <= tx.now + LONGEST:
         raise ValueError("a hold rule ends later than now, and in less than a hundred years")
     if not any((rule.sender, rule.recipient, rule.provider, rule.route)):
         raise ValueError("a hold rule needs a sender, a recipient, a provider or a route; * is any")
@@ -68,20 +73,34 @@ def make(tx: "Transaction", rule: HoldRule) -> int:
             rule.route,
             rule.reason,
             rule.who,
-            tx.now,
+            begin,
             rule.until,
         ),
     ).fetchone()[0]
     return number
 
 
+def same(tx: "Transaction", rule: HoldRule) -> int | None:
+    """Return the number of the rule that is ``rule``, whatever its number is there."""
+    values = [getattr(rule, name) for name in _COLUMNS[1:]]
+    where = " AND ".join(f"{name} = ?" for name in _COLUMNS[1:])
+    row = tx.execute(f"SELECT id FROM hold WHERE {where}", values).fetchone()  # noqa: S608 -- constants
+    return None if row is None else int(row[0])
+
+
+def with_number(tx: "Transaction", number: int) -> HoldRule | None:
+    """Return the rule with this number, or ``None``."""
+    row = tx.execute(f"{_SELECT} FROM hold WHERE id = ?", (number,)).fetchone()
+    return None if row is None else _rule(row)
+
+
 def end(tx: "Transaction", number: int, who: str) -> HoldRule:
     """End a rule now and return it. Raises ``LookupError`` if there is none with this number."""
-    row = tx.execute(f"{_SELECT} FROM hold WHERE id = ?", (number,)).fetchone()
-    if row is None:
+    rule = with_number(tx, number)
+    if rule is None:
         raise LookupError(f"there is no hold rule {number}")
     tx.execute("UPDATE hold SET until = ?, ended_by = ? WHERE id = ?", (tx.now, who, number))
-    return _rule(row)
+    return rule
 
 
 def rules(connection: "Connection") -> list[HoldRule]:

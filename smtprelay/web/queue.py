@@ -67,25 +67,25 @@ def queue_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
         Route("GET", "/api/v1/queue/{id}", _answering(show)),
         Route("GET", "/api/v1/queue/{id}/message", _answering(raw), "operator"),
         *(editing(action) for action in ACTIONS),
-        *_hold_routes(spool, sources.operator),
+        *_hold_routes(spool, sources),
         *([] if sources.operator is None else _provider_routes(spool, sources.operator)),
     ]
 
 
-def _hold_routes(spool: Spool, operator: Operator | None) -> Sequence[Route]:
+def _hold_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
     async def holds(_asked: Asked) -> Answer:
         return json_answer({"holds": plain(await spool.holds())})
 
     async def hold(asked: Asked) -> Answer:
         wanted = checked(asked.json(), _RULE)
-        if "until" not in wanted:
-            raise Problem(400, "until must be when the rule ends, in seconds since the epoch")
+        if ("until" in wanted) == ("for" in wanted):
+            raise Problem(400, "give until, in seconds since the epoch, or for, in seconds from now")
         given = {name: wanted[name] for name in _PATTERNS if name in wanted}
         rule = HoldRule(
             **given,
             reason=wanted.get("why", ""),
             who=asked.signed(wanted.get("who", "")),
-            until=float(wanted["until"]),
+            until=float(wanted["until"] if "until" in wanted else sources.clock.seconds() + wanted["for"]),
         )
         return await tended(await spool.hold(rule))
 
@@ -99,8 +99,8 @@ def _hold_routes(spool: Spool, operator: Operator | None) -> Sequence[Route]:
     async def tended(rule: HoldRule) -> Answer:
         # The first step, so that what lies in a small queue is held when this is answered.
         await spool.tend()
-        if operator is not None:
-            operator.holds_changed()
+        if sources.operator is not None:
+            sources.operator.holds_changed()
         return json_answer({"hold": plain(rule)})
 
     return [
@@ -142,7 +142,7 @@ def _provider_routes(spool: Spool, operator: Operator) -> Sequence[Route]:
 
 
 _PATTERNS: Final = ("sender", "recipient", "provider", "route")
-_RULE: Final = {**dict.fromkeys((*_PATTERNS, "who", "why"), TEXT), "until": NUMBER}
+_RULE: Final = {**dict.fromkeys((*_PATTERNS, "who", "why"), TEXT), "until": NUMBER, "for": NUMBER}
 
 #: Of the number of a rule.
 _DIGITS: Final = 18

@@ -77,8 +77,10 @@ class OperatingTests(Stage, TestCase):
 
     async def became(self, browser: Browser, state: str, lines: int = 0) -> None:
         """Wait until the detail shows ``state``, and so many lines of what happened."""
-        await browser.until(f"document.querySelector('#detail h2 .chip').textContent === {state!r}")
-        await browser.until(f"document.querySelectorAll('[data-testid=timeline-item]').length >= {lines}")
+        shown = f"document.querySelector('#detail h2 .chip').textContent === {state!r}"
+        await browser.until(
+            f"{shown} && document.querySelectorAll('[data-testid=timeline-item]').length >= {lines}"
+        )
 
     def test_held_released_and_redirected(self) -> None:
         """Each shows what became of the mail, with who and why, until another provider has delivered it."""

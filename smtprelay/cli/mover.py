@@ -60,6 +60,12 @@ class Mover(Protocol):
     def exported(self, messages: Sequence[str]) -> Sequence[str]:
         """Drop what is safe elsewhere; return what was dropped."""
 
+    def orders(self) -> dict[str, Any]:
+        """Return an operator's orders, as :func:`smtprelay.orders.written` does."""
+
+    def obey(self, orders: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Put orders in force; return the values of :class:`smtprelay.orders.Obeyed`."""
+
     def put(self, messages: Sequence[Message], route: str) -> Sequence[Mapping[str, str]]:
         """Take messages in; ``done`` of each is ``imported``, ``present``, or ``refused`` with ``why``."""
 
@@ -97,6 +103,16 @@ class OnlineMover:
         """See :class:`Mover`."""
         wanted = {"ids": list(messages), "who": self._who}
         return list(self._client.post(f"{API}/transfer/exported", wanted)["ids"])
+
+    def orders(self) -> dict[str, Any]:
+        """See :class:`Mover`."""
+        return dict(self._client.get(f"{API}/transfer/orders"))
+
+    def obey(self, orders: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See :class:`Mover`."""
+        obeyed = self._client.post(f"{API}/transfer/orders", {"orders": orders, "who": self._who})
+        # JSON has made texts of the numbers.
+        return {**obeyed, "numbers": {int(number): here for number, here in obeyed["numbers"].items()}}
 
     def put(self, messages: Sequence[Message], route: str) -> Sequence[Mapping[str, str]]:
         """See :class:`Mover`."""
@@ -151,6 +167,25 @@ class OfflineMover:
         """See :class:`Mover`."""
         with in_words():
             return self._spool.exported(messages, self._who)
+
+    def orders(self) -> dict[str, Any]:
+        """See :class:`Mover`."""
+        from smtprelay.orders import written  # noqa: PLC0415
+
+        with in_words():
+            return written(self._spool.orders())
+
+    def obey(self, orders: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See :class:`Mover`."""
+        from attrs import asdict  # noqa: PLC0415
+
+        from smtprelay.orders import read  # noqa: PLC0415
+
+        try:
+            with in_words():
+                return asdict(self._spool.obey(read(orders, self._ways()), self._who))
+        except ValueError as error:
+            raise CliError(FAILED, str(error)) from error
 
     def put(self, messages: Sequence[Message], route: str) -> Sequence[Mapping[str, str]]:
         """See :class:`Mover`."""

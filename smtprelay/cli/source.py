@@ -6,7 +6,6 @@ spool itself: reading needs nothing but the right to, an edit needs the lock tha
 a running relay would hold. Both give the same plain values, those of the API.
 """
 
-import http.client
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -96,7 +95,7 @@ class Online:
 
     def show(self, message: str) -> dict[str, Any]:
         """Ask for one message."""
-        return dict(self._client.get(f"{API}/queue/{quote(message, safe='')}"))
+        return dict(self._client.get(f"{API}/queue/{_named(message)}"))
 
     def edit(self, filters: Filters, change: Change, mark: str = "") -> Step:
         """Have the relay do it."""
@@ -107,11 +106,7 @@ class Online:
 
     def content(self, message: str, part: str) -> Iterator[bytes]:
         """Fetch it."""
-        path = f"{API}/queue/{quote(message, safe='')}/message?part={part}"
-        code, content = self._client.request("GET", path)
-        if code != http.client.OK:
-            self._client.refuse(code, content)
-        yield content
+        yield from self._client.pieces(f"{API}/queue/{_named(message)}/message?part={part}")
 
     def holds(self) -> dict[str, Any]:
         """Ask for the rules."""
@@ -124,6 +119,13 @@ class Online:
     def unhold(self, number: int, who: str) -> dict[str, Any]:
         """Have the relay end it."""
         return dict(self._client.post(f"{API}/holds/{number}/end", {"who": who}))
+
+
+def _named(message: str) -> str:
+    """Return an id as a part of a path, of which a slash would make several."""
+    if not message or "/" in message:
+        raise CliError(FAILED, f"there is no message {message!r}")
+    return quote(message, safe="")
 
 
 @contextmanager

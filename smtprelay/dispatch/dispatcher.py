@@ -258,7 +258,8 @@ class Dispatcher:
         # What was asked first may be answered last, and knows less.
         if number > self._answered:
             self._answered = number
-            self.lanes.suspend(work.suspended)
+            if self.lanes.suspend(work.suspended):
+                self._detours.begin_anew()
             self._sleep_until(min(filter(None, (work.due, look_again)), default=None))
             self._backlog = work.waiting
         self._begin(work.claims)

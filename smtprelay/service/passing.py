@@ -22,9 +22,10 @@ from zope.interface import implementer
 
 from smtprelay.config.model import Config
 from smtprelay.web.access import ROLE, WHO
-from smtprelay.web.answers import Answer, Asked, Problem
+from smtprelay.web.answers import MAX_BODY, Answer, Asked, Problem
 from smtprelay.web.drain import Drained, Draining
 from smtprelay.web.router import Action, Route
+from smtprelay.web.streaming import Inlet
 
 
 def control_of(config: Config, number: int) -> str:
@@ -89,9 +90,13 @@ class Worker:
     async def _exchange(self, agent: Agent, method: str, uri: str, body: bytes, headers: Headers) -> Answer:
         producer = FileBodyProducer(BytesIO(body)) if body else None
         response = await agent.request(method.encode(), f"http://worker{uri}".encode(), headers, producer)
-        content = await readBody(response)
         kind = response.headers.getRawHeaders("content-type", ["text/plain"])[0]
-        return Answer(status=response.code, body=content, type=kind)
+        length = response.length if isinstance(response.length, int) else 0
+        if length > MAX_BODY:
+            inlet = Inlet()
+            response.deliverBody(inlet)
+            return Answer(status=response.code, pieces=inlet.pieces(), length=length, type=kind)
+        return Answer(status=response.code, body=await readBody(response), type=kind)
 
 
 @frozen

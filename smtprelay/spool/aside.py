@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from smtprelay.orders import Obeyed, Orders
 from smtprelay.queue import Selection
-from smtprelay.spool import export, imports, shrink
+from smtprelay.spool import export, imports, orders, shrink
 from smtprelay.spool.check import checked
 from smtprelay.spool.connection import SpoolFault, Transaction
 from smtprelay.spool.lock import SpoolLock
@@ -66,6 +67,14 @@ class SpoolAside:
     def put_piece(self, message: str, n: int, content: bytes) -> bool:
         """See :meth:`smtprelay.transfer.Transfer.put_piece`."""
         return self._do(partial(imports.put_piece, message=message, n=n, content=content))
+
+    def orders(self) -> Orders:
+        """See :meth:`smtprelay.transfer.Transfer.orders`."""
+        return orders.orders(self._connection)
+
+    def obey(self, given: Orders, _who: str) -> Obeyed:
+        """See :meth:`smtprelay.transfer.Transfer.obey`."""
+        return self._do(partial(orders.obey, given=given))
 
     def recount(self) -> int:
         """See :meth:`smtprelay.upkeep.Upkeep.recount`."""

@@ -95,6 +95,8 @@ _SECOND: Final = (
     "ALTER TABLE lane ADD COLUMN pause {real} NOT NULL DEFAULT 0",
     "ALTER TABLE lane ADD COLUMN opens {real} NOT NULL DEFAULT 0",
     "CREATE INDEX lane_throttled ON lane (provider) WHERE ceiling IS NOT NULL",
+    # When a provider that an operator suspended goes on by itself.
+    "ALTER TABLE lane ADD COLUMN resumes {real}",
     "ALTER TABLE delivery ADD COLUMN deferrals INTEGER NOT NULL DEFAULT 0",
     # What deliveries of synchronous listeners occupy, see ``borrow``.
     """CREATE TABLE loan (

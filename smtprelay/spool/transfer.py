@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import DeferredList
 
 from smtprelay.interfaces import Events
+from smtprelay.orders import Obeyed, Orders
 from smtprelay.queue import Selection
-from smtprelay.spool import export, imports
+from smtprelay.spool import export, imports, orders
 from smtprelay.spool.writer import Writer
 from smtprelay.transfer import Packed, Portion
 
@@ -51,6 +52,21 @@ class SpoolTransfer:
         if gone:
             self._events("queue.moved", who=who, count=len(gone), ids=", ".join(gone))
         return gone
+
+    async def orders(self) -> Orders:
+        """See :meth:`smtprelay.transfer.Transfer.orders`."""
+        return await self._reader.do(orders.orders)
+
+    async def obey(self, given: Orders, who: str) -> Obeyed:
+        """See :meth:`smtprelay.transfer.Transfer.obey`."""
+        obeyed = await self._writer.do(partial(orders.obey, given=given))
+        for rule in obeyed.holds:
+            self._events("hold.made", rule=rule.id, who=who, why=rule.reason)
+        for each in obeyed.suspended:
+            told = {"provider": each.provider, "lane": "", "action": "suspend", "who": who}
+            self._events("lane.changed", **told, why=each.reason)
+        self._wake()
+        return obeyed
 
     async def put(self, packed: Sequence[Packed], who: str) -> Sequence[bool | Exception]:
         """See :meth:`smtprelay.transfer.Transfer.put`."""

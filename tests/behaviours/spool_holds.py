@@ -103,6 +103,7 @@ class HoldContract(SpoolStories):
             cases = (
                 ({"sender": "SCAN@*"}, True),
                 ({"sender": "scan"}, False),
+                ({"sender": "<>"}, False),
                 ({"recipient": "*@b.org"}, True),
                 ({"recipient": "b.org"}, False),
                 ({"provider": "main", "route": "r"}, True),
@@ -121,11 +122,14 @@ class HoldContract(SpoolStories):
         return self.play(story)
 
     def test_a_rule_without_a_pattern_is_none(self):
-        """Nobody holds everything by mistake; ``*`` says it."""
+        """Nobody holds everything by mistake; ``*`` says it. Nor a hundred years, or no time at all."""
 
         async def story(spool: Spool) -> None:
             with self.assertRaises(ValueError):
-                await spool.hold(HoldRule(reason="", who="ops", until=9e8))
+                await spool.hold(HoldRule(reason="", who="ops", until=self.clock.seconds() + 60))
+            for seconds in (0.0, -1.0, 4e9, float("inf")):
+                with self.assertRaises(ValueError):
+                    await spool.hold(self.rule(seconds))
             self.assertEqual([], list(await spool.holds()))
 
         return self.play(story)

@@ -89,6 +89,20 @@ class OperatorContract(SpoolStories):
 
         return self.play(story)
 
+    def test_an_act_is_no_attempt(self):
+        """What an operator does stands in the history and is not counted as a try."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool)
+            (claim,) = (await spool.claim()).claims
+            await spool.settle(claim, Settlement(state="deferred", outcomes={}, due=9e9))
+            for action in ("hold", "release"):
+                await spool.edit(Selection(everything=True), Edit(action=action, who="ops"))
+            (detail,) = await spool.show(self.draft().id)
+            self.assertEqual((3, 1), (len(detail.history), detail.summary.attempts))
+
+        return self.play(story)
+
     def test_an_edit_leaves_attempts_alone(self):
         """A delivery under way is neither held nor deleted from under its attempt."""
 

@@ -101,6 +101,36 @@ class ArchiveTests(TransferCase):
         self.assertEqual("consistent: 2 messages, 2 deliveries, 10B of bodies\n", self.sound(self.other))
         self.assertIn("2 deliveries", self.queue("list").out)
 
+    def test_orders(self) -> None:
+        """Rules go along with the whole queue, in both forms, once; with a choice of mail they do not."""
+        self.queue("hold", "--to", "*", "--for", "2h", "--reason", "incident")
+        folder = f"{self.folder}/json"
+        for form in ([self.file], [folder, "--format", "json"]):
+            self.assertEqual("exported 2 messages, 1 hold rule\n", self.queue("export", *form).out)
+        self.assertEqual("exported 1 message\n", self.queue("export", f"{self.folder}/one", FIRST).out)
+        self.assertTrue(self.into_other(f"{self.folder}/one", "--route", "only").out.endswith("0 refused\n"))
+        for place, told in ((self.file, "refused, 1 hold rule\n"), (folder, "0 refused\n")):
+            ran = self.into_other(place, "--route", "only")
+            self.assertEqual((0, True), (ran.status, ran.out.endswith(told)), ran)
+        holds = self.run_command("queue", "holds", "-c", self.other, "-o", "json")
+        (rule,) = json.loads(holds.out)["holds"]
+        self.assertEqual(("*", "incident", 1), (rule["recipient"], rule["reason"], rule["count"]))
+        self.run_command("queue", "unhold", str(rule["id"]), "-c", self.other)
+        self.assertEqual("held", self.shown(self.other, FIRST)["summary"]["state"])
+        self.assertEqual("queued", self.shown(self.other, SECOND)["summary"]["state"])
+        self.sound(self.other)
+
+    def test_bad_orders(self) -> None:
+        """What they cannot mean is named, and the mail comes in all the same."""
+        self.queue("export", self.file)
+        members = self.members()
+        for bad in (b"{", b"[]", b'{"schema": "x"}', b'{"schema": "smtprelay.orders.v1", "holds": 7}'):
+            self.rewrite({"orders.json": bad, **members})
+            ran = self.into_other(self.file, "--route", "only")
+            self.assertEqual((1, True), (ran.status, "orders.json: " in ran.err), ran)
+            self.assertIn("1 refused", ran.out)
+        self.assertEqual("queued", self.shown(self.other, FIRST)["summary"]["state"])
+
     def test_what_is_in_it(self) -> None:
         """One JSON and the mail itself for each message, and a manifest with the counts at the end."""
         self.queue("export", self.file)
@@ -127,6 +157,7 @@ class ArchiveTests(TransferCase):
         before = Path(self.file).read_bytes()
         ran = self.queue("export", self.file, "ZZZZ")
         self.assertEqual((1, before), (ran.status, Path(self.file).read_bytes()))
+        self.assertFalse(Path(f"{self.file}.part").exists())
         self.assertIn("ZZZZ", ran.err)
 
     def test_move(self) -> None:
@@ -302,6 +333,8 @@ class FolderTests(TransferCase):
             ("received", "scan@example.com", ["anna@example.com"], b"Hello"),
             (document["status"], document["from"], document["to"], base64.b64decode(document["body"])),
         )
+        held = json.loads((self.place / f"{FIRST}.json").read_text())
+        self.assertEqual((0, []), (held["retry_attempt"], held["retry_history"]))
         self.assertEqual(0, self.into_other(str(self.place), "--route", "only").status)
         self.assertEqual("held", self.shown(self.other, FIRST)["summary"]["state"])
         self.sound(self.other)

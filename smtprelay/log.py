@@ -224,6 +224,6 @@ class Telling:
 
 
 def _ear(listener: Events, event: str) -> Ear | None:
-    """Return what in ``listener`` hears ``event``; to spread the fields anew costs as much as to count them."""
+    """Return what hears ``event`` in ``listener``; to spread the fields anew costs as much as to count."""
     ask: Callable[[str], Ear | None] | None = getattr(listener, "ear", None)
     return ask(event) if ask is not None else lambda fields: listener(event, **fields)

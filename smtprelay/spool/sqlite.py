@@ -85,6 +85,8 @@ class SqliteEngine:
             connection = open_file(self.database, cached_statements=256)
             for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
+            (page,) = connection.execute("PRAGMA page_size").fetchone()
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG // page}")
             _empty_log(connection)
             connection.execute("BEGIN IMMEDIATE")
             migrate(connection, SQLITE_TYPES)
@@ -160,15 +162,16 @@ _OURS: Final = (
     sqlite3.NotSupportedError,
 )
 
-#: The log is emptied into the database when it has so many pages.
-_LOG_PAGES: Final = 4000
+#: The log is emptied into the database when it has so many bytes.
+_LOG: Final = 16 * 1024 * 1024
 
 _PRAGMAS: Final = (
-    # Before anything is written: it decides how the file is made.
+    # Before anything is written: these two decide how the file is made. A body takes many pages, each of
+    # them a write of its own to the log: at 5 MB a fifth of what a mail costs in all is gone with these.
+    "page_size = 16384",
     "auto_vacuum = INCREMENTAL",
     "journal_mode = WAL",
     "synchronous = FULL",
-    f"wal_autocheckpoint = {_LOG_PAGES}",
     "journal_size_limit = 67108864",
     "cache_size = -16000",
     "temp_store = MEMORY",
@@ -331,7 +334,7 @@ def space(connection: Connection, folder: Path | None) -> Space:
         return Space(used=used)
     system = os.statvfs(folder)
     growth = max(0, page * pages - _size(folder / DATABASE))
-    growth += max(0, _LOG_PAGES * page - _size(folder / f"{DATABASE}-wal"))
+    growth += max(0, _LOG - _size(folder / f"{DATABASE}-wal"))
     left = system.f_bavail * system.f_frsize + page * spare - growth
     return Space(used=used, left=left, whole=system.f_blocks * system.f_frsize)
 

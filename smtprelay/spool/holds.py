@@ -28,20 +28,34 @@ class Holds:
     """
     The rules that are in force in one transaction.
 
+    Where nobody else writes they are kept from one transaction to the next: see :meth:`begin`.
+
     :param execute: takes SQL and parameters.
     """
 
-    def __init__(self, execute: Callable[[str, Sequence[Any]], Any], now: float) -> None:
+    def __init__(self, execute: Callable[[str, Sequence[Any]], Any], now: float = 0.0) -> None:
         self._execute = execute
         self._now = now
         self._rules: Sequence[HoldRule] | None = None
+
+    def begin(self, now: float) -> None:
+        """Begin a transaction at ``now``; what is known of the rules still holds."""
+        self._now = now
+
+    def forget(self) -> None:
+        """Know nothing any more: a rule was made, or has changed."""
+        self._rules = None
 
     def over(self, sender: str, planned: Planned) -> HoldRule | None:
         """Return the first rule that holds a delivery, or ``None``."""
         if self._rules is None:
             rows = self._execute(f"{_SELECT} FROM hold WHERE until > ? ORDER BY id", (self._now,)).fetchall()
             self._rules = [_rule(row) for row in rows]
-        return next((rule for rule in self._rules if _holds(rule, sender, planned)), None)
+        if not self._rules:
+            return None
+        return next(
+            (rule for rule in self._rules if rule.until > self._now and _holds(rule, sender, planned)), None
+        )
 
 
 def note(tx: "Transaction", where: Sequence[Any], rule: HoldRule) -> None:
@@ -77,6 +91,7 @@ def make(tx: "Transaction", rule: HoldRule, made: float | None = None) -> int:
             rule.until,
         ),
     ).fetchone()[0]
+    tx.holds.forget()
     return number
 
 
@@ -100,6 +115,7 @@ def end(tx: "Transaction", number: int, who: str) -> HoldRule:
     if rule is None:
         raise LookupError(f"there is no hold rule {number}")
     tx.execute("UPDATE hold SET until = ?, ended_by = ? WHERE id = ?", (tx.now, who, number))
+    tx.holds.forget()
     return rule
 
 

@@ -88,6 +88,10 @@ class PostgresConnection:
         except Error as error:
             raise SpoolFault(explained(error)) from error
 
+    def run(self, sql: str, parameters: Sequence[Any] = (), /) -> None:
+        """Run one statement that gives nothing back; see :meth:`execute`."""
+        self.execute(sql, parameters)
+
     def pipeline(self) -> AbstractContextManager[object]:
         """Send the statements within without waiting for the answer to each, where that is safe."""
         connection = self._opened()

@@ -74,7 +74,7 @@ class RoomContract(SpoolStories):
             self.assertEqual(250, (await self.send(spool, number=2)).code)
             self.assertEqual("", spool.complaint)
 
-        return self.play(story, floors=Floors(bytes=300_000, free=0.0))
+        return self.play(story, floors=Floors(bytes=700_000, free=0.0))
 
     def test_our_own_mail_is_taken(self):
         """A bounce, a test mail, what is left of a synchronous delivery: they are not handed in."""

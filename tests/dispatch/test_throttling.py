@@ -132,7 +132,6 @@ class HiddenLimitTests(SynchronousTestCase):
         """So it is where two mails at once are one too many."""
         self.assertFound(bucket(1.0), 0.1, 0.7)
 
-
     def test_it_is_soon_as_fast_as_before(self) -> None:
         """When a provider that refused at random is well again, what waits goes within three minutes."""
         throughput, _ = self.deliver(bad_minutes(120), latency=0.1, mails=600)

@@ -30,6 +30,7 @@ from smtprelay.spool.connection import Connection, SpoolFault, Transaction
 from smtprelay.spool.lanes import Lanes
 from smtprelay.spool.lock import SpoolLock
 from smtprelay.spool.reader import ThreadReader
+from smtprelay.spool.reserve import Reserve
 from smtprelay.spool.schema import SQLITE_TYPES, migrate
 from smtprelay.spool.store import QueueSpool
 from smtprelay.spool.upkeep import Files
@@ -41,6 +42,10 @@ DATABASE: Final = "spool.db"
 #: The node's name: with the lock held there is one node only, before and after a crash.
 NODE: Final = "local"
 
+#: The pages of the log at most, and their size.
+LOG_PAGES: Final = 4000
+_PAGE: Final = 4096
+
 
 @define(kw_only=True)
 class SqliteEngine:
@@ -50,6 +55,7 @@ class SqliteEngine:
     :ivar database: the file, or ``":memory:"``.
     :ivar seconds: gives the time, on any thread.
     :ivar keeps_bodies: see :class:`smtprelay.spool.connection.Transaction`.
+    :ivar log_pages: the log is emptied into the database when it has so many pages.
     """
 
     database: str
@@ -57,6 +63,7 @@ class SqliteEngine:
     lease: float
     seconds: Callable[[], float]
     keeps_bodies: bool = False
+    log_pages: int = LOG_PAGES
     #: This process alone writes, so that what it knows of the lanes stays true.
     _lanes: Lanes | None = field(default=None, init=False)
 
@@ -71,6 +78,7 @@ class SqliteEngine:
             connection = open_file(self.database, cached_statements=256)
             for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {self.log_pages}")
             _empty_log(connection)
             connection.execute("BEGIN IMMEDIATE")
             migrate(connection, SQLITE_TYPES)
@@ -98,9 +106,9 @@ class SqliteEngine:
                 raise
             fault = _fault(error)
             if fault.full:
-                # The log takes room that its content would not take in the database.
+                # What the log holds may find its place in the database; then its room is for what comes.
                 with suppress(sqlite3.Error):
-                    _empty_log(connection)
+                    _reuse_log(connection)
             raise fault from error
         except Exception:
             self._roll_back(connection)
@@ -142,15 +150,11 @@ _OURS: Final = (
     sqlite3.NotSupportedError,
 )
 
-#: The log is emptied into the database when it has so many pages.
-_LOG_PAGES: Final = 4000
-
 _PRAGMAS: Final = (
     # Before anything is written: it decides how the file is made.
     "auto_vacuum = INCREMENTAL",
     "journal_mode = WAL",
     "synchronous = FULL",
-    f"wal_autocheckpoint = {_LOG_PAGES}",
     "journal_size_limit = 67108864",
     "cache_size = -16000",
     "temp_store = MEMORY",
@@ -184,8 +188,17 @@ def _close(connection: sqlite3.Connection) -> None:
 
 def _empty_log(connection: Connection) -> None:
     """Have all that the write-ahead log holds in the database, and synced, as far as there is room."""
+    _checkpoint(connection, "TRUNCATE")
+
+
+def _reuse_log(connection: Connection) -> None:
+    """Do so, but keep the room of the log: on a disk that is full somebody else would take it."""
+    _checkpoint(connection, "RESTART")
+
+
+def _checkpoint(connection: Connection, mode: str) -> None:
     try:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
     except sqlite3.OperationalError as error:
         if _code(error) not in _PASSES:
             raise
@@ -240,6 +253,7 @@ async def open_sqlite(
     floors: Floors | None = None,
     budget: Budget | None = None,
     keeps_bodies: bool = False,
+    reserve: int = 0,
 ) -> QueueSpool:
     """
     Open the spool in the folder ``path``, made if it is missing.
@@ -247,18 +261,22 @@ async def open_sqlite(
     :param reactor: the clock and the thread to which results come back.
     :param floors: the limits beyond which nothing is accepted.
     :param budget: of memory for what is being received.
+    :param reserve: bytes that are kept for delivery on a full disk, where that is not too small for it.
     :raises SpoolBusy: another process has it.
     :raises OSError: the folder cannot be made or written.
     :raises SpoolFault: the database cannot be used.
     """
     folder = prepare_folder(path)
     lock = SpoolLock(folder)
+    kept = _reserve(folder, reserve)
     engine = SqliteEngine(
         database=str(folder / DATABASE),
         paces=paces,
         lease=lease,
         seconds=reactor.seconds,
         keeps_bodies=keeps_bodies,
+        # What it holds must find room in the reserve, and itself may grow by as much.
+        log_pages=LOG_PAGES if kept is None else min(LOG_PAGES, kept.size // (2 * _PAGE)),
     )
     writer = ThreadWriter(engine, reactor, events, "spool-writer")
     try:
@@ -277,12 +295,24 @@ async def open_sqlite(
         events,
         measure=lambda _: measure(folder),
         space=lambda connection: space(connection, folder),
-        shrink=_empty_log,
+        shrink=_reuse_log,
+        reserve=kept,
         files=FILES,
         floors=floors,
         budget=budget,
         release=lock.release,
     )
+
+
+def _reserve(folder: Path, largest: int) -> Reserve | None:
+    """Return the reserve; given up at once on a disk so full that the database may not even be opened."""
+    if not largest:
+        return None
+    reserve = Reserve(folder, largest)
+    reserve.review(troubled=True)
+    if not reserve.kept:
+        reserve.give_up()
+    return reserve
 
 
 #: What can be done for the file.
@@ -313,7 +343,7 @@ def space(connection: Connection, folder: Path | None) -> Space:
         return Space(used=used)
     system = os.statvfs(folder)
     growth = max(0, page * pages - _size(folder / DATABASE))
-    growth += max(0, _LOG_PAGES * page - _size(folder / f"{DATABASE}-wal"))
+    growth += max(0, LOG_PAGES * page - _size(folder / f"{DATABASE}-wal"))
     left = system.f_bavail * system.f_frsize + page * spare - growth
     return Space(used=used, left=left, whole=system.f_blocks * system.f_frsize)
 

@@ -92,6 +92,10 @@ class FaultCase(SpoolStories):
     def told(self, event: str) -> int:
         return len(self.events.of(event))
 
+    async def pieces(self) -> int:
+        count = "SELECT (SELECT count(*) FROM chunk) + (SELECT count(*) FROM upload)"
+        return await self.reader.do(lambda connection: connection.execute(count).fetchone()[0])
+
 
 class WriteFaultTests(FaultCase, TestCase):
     async def test_a_failed_write_until_one_succeeds(self) -> None:
@@ -200,10 +204,6 @@ class WriteFaultTests(FaultCase, TestCase):
         ends = [incoming.finish(), self.send(spool, number=2)]
         replies = [await each for each in ends]
         self.assertEqual([451, 250], [reply.code for reply in replies])
-
-    async def pieces(self) -> int:
-        count = "SELECT (SELECT count(*) FROM chunk) + (SELECT count(*) FROM upload)"
-        return await self.reader.do(lambda connection: connection.execute(count).fetchone()[0])
 
 
 class ReadFaultTests(FaultCase, TestCase):

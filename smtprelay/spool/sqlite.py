@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from smtprelay.budget import Budget
 from smtprelay.interfaces import Events
@@ -297,7 +297,7 @@ async def open_sqlite(
         space=lambda connection: space(connection, folder),
         shrink=_reuse_log,
         reserve=kept,
-        files=FILES,
+        files=FILES if kept is None else evolve(FILES, cut_log=partial(_cut_log, reserve=kept)),
         floors=floors,
         budget=budget,
         release=lock.release,
@@ -313,6 +313,12 @@ def _reserve(folder: Path, largest: int) -> Reserve | None:
     if not reserve.kept:
         reserve.give_up()
     return reserve
+
+
+def _cut_log(connection: Connection, reserve: Reserve) -> None:
+    """On a disk that is full the log keeps its room: delivery needs it, and somebody else would take it."""
+    if reserve.kept:
+        shrink.cut_log(connection)
 
 
 #: What can be done for the file.

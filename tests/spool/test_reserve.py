@@ -17,9 +17,11 @@ from smtprelay.spool.admission import FULL
 from smtprelay.spool.connection import SpoolFault
 from smtprelay.spool.lock import SpoolLock
 from smtprelay.spool.reserve import GONE, Reserve
+from smtprelay.spool.sqlite import DATABASE
 from smtprelay.spool.store import QueueSpool
-from tests.behaviours.spool_stories import done
+from tests.behaviours.spool_stories import BODY, done
 from tests.spool.test_faults import LARGE, Disk, FaultCase, failure
+from tests.spool.test_sqlite import OnDisk
 
 MIB = 1 << 20
 
@@ -182,3 +184,17 @@ class FullDiskTests(FaultCase, TestCase):
         self.disk.fault = OSError(errno.EIO, "the disk is gone")
         await spool.look()
         self.assertEqual(([], "[Errno 5] the disk is gone"), (reserve.order, spool.complaint))
+
+
+class LogTests(OnDisk, TestCase):
+    async def test_the_log_keeps_its_room_on_a_full_disk(self) -> None:
+        """It is not cut off with the reserve gone, for its blocks are what delivery lives on."""
+        spool = await self.open(reserve=16 * MIB)
+        self.addCleanup(spool.close)
+        await self.send(spool, body=BODY + b"x" * 2_000_000)
+        log = Path(self.folder, f"{DATABASE}-wal")
+        assert spool._reserve is not None
+        for kept in (False, True):
+            spool._reserve.kept = kept
+            await spool.upkeep.shrink(0)
+            self.assertEqual(kept, log.stat().st_size == 0)

@@ -230,6 +230,13 @@ class ReadFaultTests(FaultCase, TestCase):
         with self.assertRaises(sqlite3.ProgrammingError):
             await self.reader.do(lambda connection: connection.execute("SELECT ?", (1, 2)))
 
+    async def test_a_question_after_the_end(self) -> None:
+        """Who asks a spool that is closed hears so, and does not wait for ever."""
+        reader = ThreadReader(lambda: sqlite3.connect(":memory:"), sqlite3.Connection.close, reactor)
+        await reader.close()
+        with self.assertRaises(SpoolFault):
+            await reader.do(lambda _: None)
+
 
 class ConnectTests(FaultCase, TestCase):
     async def test_a_file_that_is_gone_is_not_made_anew(self) -> None:

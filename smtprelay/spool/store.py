@@ -100,7 +100,9 @@ class QueueSpool:
         self._unreadable = ""
         self._orphans: set[str] = set()
         self._own_clock = own_clock
-        self.transfer: Transfer = SpoolTransfer(self._writer, reader, events, self.wake)
+        transfer = SpoolTransfer(self._writer, reader, events, self.wake)
+        self.transfer: Transfer = transfer
+        self._abandoned = transfer.abandoned
         self.upkeep: Upkeep = SpoolUpkeep(self._writer, reader, files)
         self._reserve = reserve
         self._release = release
@@ -352,6 +354,7 @@ class QueueSpool:
         if await self._writer.beat():
             self._events("spool.writable")
             self.wake()
+        self._orphans.update(self._abandoned())
         if not self._writer.trouble:
             await self._forget_orphans()
 

@@ -12,6 +12,7 @@ from smtprelay.message import Pace
 from smtprelay.service.failure import CONFIG, StartFailed
 from smtprelay.spool.admission import Floors
 from smtprelay.spool.memory import open_memory
+from smtprelay.spool.reserve import LARGEST
 from smtprelay.spool.sqlite import open_sqlite
 from smtprelay.spool.store import QueueSpool
 
@@ -39,7 +40,7 @@ async def open_spool(
     if settings.engine == "memory":
         return open_memory(clock=reactor, **shared)
     if settings.engine == "sqlite":
-        return await open_sqlite(settings.path, reactor=reactor, **shared)
+        return await open_sqlite(settings.path, reactor=reactor, reserve=LARGEST, **shared)
     try:
         from smtprelay.spool.postgres import open_postgres  # noqa: PLC0415 -- needs what not everybody has
     except ImportError as error:

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from smtprelay.budget import Budget
 from smtprelay.interfaces import Events
@@ -31,6 +31,7 @@ from smtprelay.spool.holds import Holds
 from smtprelay.spool.lanes import Lanes
 from smtprelay.spool.lock import SpoolLock
 from smtprelay.spool.reader import ThreadReader
+from smtprelay.spool.reserve import Reserve
 from smtprelay.spool.schema import SQLITE_TYPES, migrate
 from smtprelay.spool.store import QueueSpool
 from smtprelay.spool.upkeep import Files
@@ -41,6 +42,9 @@ DATABASE: Final = "spool.db"
 
 #: The node's name: with the lock held there is one node only, before and after a crash.
 NODE: Final = "local"
+
+#: The bytes of the log at most.
+LOG: Final = 16 * 1024 * 1024
 
 
 class SqliteConnection(sqlite3.Connection):
@@ -63,6 +67,7 @@ class SqliteEngine:
     :ivar database: the file, or ``":memory:"``.
     :ivar seconds: gives the time, on any thread.
     :ivar keeps_bodies: see :class:`smtprelay.spool.connection.Transaction`.
+    :ivar log: it is emptied into the database when it has so many bytes.
     """
 
     database: str
@@ -70,6 +75,7 @@ class SqliteEngine:
     lease: float
     seconds: Callable[[], float]
     keeps_bodies: bool = False
+    log: int = LOG
     #: This process alone writes, so that what it knows of the lanes stays true; of the rules, too.
     _lanes: Lanes | None = field(default=None, init=False)
     _holds: Holds | None = field(default=None, init=False)
@@ -86,7 +92,7 @@ class SqliteEngine:
             for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
             (page,) = connection.execute("PRAGMA page_size").fetchone()
-            connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG // page}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {self.log // page}")
             _empty_log(connection)
             connection.execute("BEGIN IMMEDIATE")
             migrate(connection, SQLITE_TYPES)
@@ -115,9 +121,9 @@ class SqliteEngine:
                 raise
             fault = _fault(error)
             if fault.full:
-                # The log takes room that its content would not take in the database.
+                # What the log holds may find its place in the database; then its room is for what comes.
                 with suppress(sqlite3.Error):
-                    _empty_log(connection)
+                    _reuse_log(connection)
             raise fault from error
         except Exception:
             self._roll_back(connection)
@@ -162,9 +168,6 @@ _OURS: Final = (
     sqlite3.NotSupportedError,
 )
 
-#: The log is emptied into the database when it has so many bytes.
-_LOG: Final = 16 * 1024 * 1024
-
 _PRAGMAS: Final = (
     # Before anything is written: these two decide how the file is made. A body takes many pages, each of
     # them a write of its own to the log: at 5 MB a fifth of what a mail costs in all is gone with these.
@@ -205,8 +208,17 @@ def _close(connection: sqlite3.Connection) -> None:
 
 def _empty_log(connection: Connection) -> None:
     """Have all that the write-ahead log holds in the database, and synced, as far as there is room."""
+    _checkpoint(connection, "TRUNCATE")
+
+
+def _reuse_log(connection: Connection) -> None:
+    """Do so, but keep the room of the log: on a disk that is full somebody else would take it."""
+    _checkpoint(connection, "RESTART")
+
+
+def _checkpoint(connection: Connection, mode: str) -> None:
     try:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
     except sqlite3.OperationalError as error:
         if _code(error) not in _PASSES:
             raise
@@ -261,6 +273,7 @@ async def open_sqlite(
     floors: Floors | None = None,
     budget: Budget | None = None,
     keeps_bodies: bool = False,
+    reserve: int = 0,
 ) -> QueueSpool:
     """
     Open the spool in the folder ``path``, made if it is missing.
@@ -268,18 +281,22 @@ async def open_sqlite(
     :param reactor: the clock and the thread to which results come back.
     :param floors: the limits beyond which nothing is accepted.
     :param budget: of memory for what is being received.
+    :param reserve: bytes that are kept for delivery on a full disk, where that is not too small for it.
     :raises SpoolBusy: another process has it.
     :raises OSError: the folder cannot be made or written.
     :raises SpoolFault: the database cannot be used.
     """
     folder = prepare_folder(path)
     lock = SpoolLock(folder)
+    kept = _reserve(folder, reserve)
     engine = SqliteEngine(
         database=str(folder / DATABASE),
         paces=paces,
         lease=lease,
         seconds=reactor.seconds,
         keeps_bodies=keeps_bodies,
+        # What it holds must find room in the reserve, and itself may grow by as much.
+        log=LOG if kept is None else min(LOG, kept.size // 2),
     )
     writer = ThreadWriter(engine, reactor, events, "spool-writer")
     try:
@@ -298,12 +315,30 @@ async def open_sqlite(
         events,
         measure=lambda _: measure(folder),
         space=lambda connection: space(connection, folder),
-        shrink=_empty_log,
-        files=FILES,
+        shrink=_reuse_log,
+        reserve=kept,
+        files=FILES if kept is None else evolve(FILES, cut_log=partial(_cut_log, reserve=kept)),
         floors=floors,
         budget=budget,
         release=lock.release,
     )
+
+
+def _reserve(folder: Path, largest: int) -> Reserve | None:
+    """Return the reserve; given up at once on a disk so full that the database may not even be opened."""
+    if not largest:
+        return None
+    reserve = Reserve(folder, largest)
+    reserve.review(troubled=True)
+    if not reserve.kept:
+        reserve.give_up()
+    return reserve
+
+
+def _cut_log(connection: Connection, reserve: Reserve) -> None:
+    """On a disk that is full the log keeps its room: delivery needs it, and somebody else would take it."""
+    if reserve.kept:
+        shrink.cut_log(connection)
 
 
 #: What can be done for the file.
@@ -334,7 +369,7 @@ def space(connection: Connection, folder: Path | None) -> Space:
         return Space(used=used)
     system = os.statvfs(folder)
     growth = max(0, page * pages - _size(folder / DATABASE))
-    growth += max(0, _LOG - _size(folder / f"{DATABASE}-wal"))
+    growth += max(0, LOG - _size(folder / f"{DATABASE}-wal"))
     left = system.f_bavail * system.f_frsize + page * spare - growth
     return Space(used=used, left=left, whole=system.f_blocks * system.f_frsize)
 

@@ -4,7 +4,7 @@ Export and import on the spool's writer and its reader; see :class:`smtprelay.tr
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import DeferredList
 
@@ -17,6 +17,9 @@ from smtprelay.transfer import Packed, Portion
 
 if TYPE_CHECKING:
     from smtprelay.spool.reader import Reader
+
+#: Pieces of a message are dropped when after so many seconds neither another one nor the message has come.
+PATIENCE: Final = 3600
 
 
 class SpoolTransfer:
@@ -31,6 +34,8 @@ class SpoolTransfer:
         self._reader = reader
         self._events = events
         self._wake = wake
+        # How long ago the last piece of what is coming in has come.
+        self._idle: dict[str, int] = {}
 
     async def export(
         self, selection: Selection, mark: str = "", *, moving: bool = False, who: str = ""
@@ -76,6 +81,7 @@ class SpoolTransfer:
         for each, result in zip(packed, told, strict=True):
             if result is not True and each.parcel.body and each.content is None:
                 await self._writer.do(partial(imports.forget_pieces, message=each.parcel.id))
+            self._idle.pop(each.parcel.id, None)
         taken = [each.parcel.id for each, result in zip(packed, told, strict=True) if result is True]
         if taken:
             self._events("queue.imported", who=who, count=len(taken), ids=", ".join(taken))
@@ -84,4 +90,14 @@ class SpoolTransfer:
 
     async def put_piece(self, message: str, n: int, content: bytes) -> bool:
         """See :meth:`smtprelay.transfer.Transfer.put_piece`."""
+        self._idle[message] = 0
         return await self._writer.do(partial(imports.put_piece, message=message, n=n, content=content))
+
+    def abandoned(self) -> list[str]:
+        """Return the messages whose pieces nobody goes on with; to be called once a second."""
+        for message in self._idle:
+            self._idle[message] += 1
+        gone = [message for message, seconds in self._idle.items() if seconds > PATIENCE]
+        for message in gone:
+            del self._idle[message]
+        return gone

@@ -8,6 +8,7 @@ from smtprelay.operating import HoldRule
 from smtprelay.orders import Orders, Suspension
 from smtprelay.parcel import ParcelDelivery, read, written
 from smtprelay.queue import STATES, SUSPENDED, Block, Edit, Selection, Settlement
+from smtprelay.spool import transfer
 from smtprelay.transfer import Packed
 from tests.behaviours.spool_stories import BODY, PACES, SpoolStories, done
 
@@ -299,6 +300,22 @@ class TransferContract(SpoolStories):
                     self.assertIn("524288 bytes instead of", str(result))
             self.assertEqual(True, result)
             self.assertEqual(content, await self.body_of(spool, evolve(packed, content=None)))
+
+        return self.play(story)
+
+    def test_an_import_that_was_given_up(self):
+        """The pieces of a message that nobody goes on with are dropped while the relay runs; others stay."""
+
+        async def story(spool: Spool) -> None:
+            for message in ("given-up", "goes-on"):
+                await spool.transfer.put_piece(message, 1, b"x" * 262_144)
+            self.patch(transfer, "PATIENCE", 3)
+            for _ in range(3):
+                await spool.look()
+            self.assertEqual(2 * 262_144, (await spool.upkeep.check()).bytes)
+            await spool.transfer.put_piece("goes-on", 2, b"x")
+            await spool.look()
+            self.assertEqual(262_145, (await spool.upkeep.check()).bytes)
 
         return self.play(story)
 

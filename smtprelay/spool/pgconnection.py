@@ -126,12 +126,14 @@ def connect(url: Url) -> psycopg.Connection[Any]:
     Connect to the server that writes, each statement a transaction of its own.
 
     :raises psycopg.Error: it cannot be.
+    :raises ValueError: ``url`` has no connection string; the text says why.
     """
+    text = url()
     try:
-        given = psycopg.conninfo.conninfo_to_dict(url())
+        given = psycopg.conninfo.conninfo_to_dict(text)
     except (ProgrammingError, ValueError):
         # What is wrong with it would be said by quoting it, with its password.
-        raise ProgrammingError("the connection string cannot be read or understood") from None
+        raise ProgrammingError("the connection string cannot be understood") from None
     return psycopg.connect(
         psycopg.conninfo.make_conninfo("", **{**_DEFAULTS, **given}),
         autocommit=True,
@@ -146,7 +148,12 @@ def explained(error: Exception) -> str:
 
 def is_ours(error: Error) -> bool:
     """Tell whether the statement was wrong, not the database: its operation alone is at fault."""
-    return isinstance(error, IntegrityError | DataError | ProgrammingError | NotSupportedError)
+    wrong = isinstance(error, IntegrityError | DataError | ProgrammingError | NotSupportedError)
+    return wrong and error.sqlstate not in _NOT_OURS_TO_USE
+
+
+#: insufficient_privilege, undefined_table, invalid_schema_name: somebody has changed the database.
+_NOT_OURS_TO_USE: Final = ("42501", "42P01", "3F000")
 
 
 def _bounds_transactions(connection: psycopg.Connection[Any]) -> bool:

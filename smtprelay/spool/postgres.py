@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Final
 
 from attrs import define, field
@@ -80,6 +81,7 @@ class PostgresEngine:
     :ivar keeps_bodies: see :class:`smtprelay.spool.connection.Transaction`.
     :ivar patience: how long to look for the answer to a commit that was lost, seconds.
     :ivar refuse: called with the reason when that takes long: what waits behind it shall wait no longer.
+    :ivar tables: sees to the tables within the first transaction; raises ``ValueError`` if they will not do.
     """
 
     url: Url
@@ -89,6 +91,7 @@ class PostgresEngine:
     seconds: Callable[[Connection], float] = database_time
     patience: float = _PATIENCE
     keeps_bodies: bool = False
+    tables: Callable[[Connection], object] = field(default=partial(migrate, types=POSTGRES_TYPES))
     refuse: Callable[[str], object] = field(default=lambda _: None)
     _notifying: bool = field(default=False, init=False)
     _groups: int = field(default=0, init=False)
@@ -99,7 +102,7 @@ class PostgresEngine:
 
     def connect(self) -> PostgresConnection:
         """
-        Connect, and bring the tables up to date; one node at a time does that.
+        Connect, and have the tables brought up to date; one node at a time does that.
 
         :raises SpoolFault: the database cannot be reached or used, or a newer version wrote it.
         """
@@ -107,7 +110,7 @@ class PostgresEngine:
         try:
             connection.execute("BEGIN")
             connection.execute("SELECT pg_advisory_xact_lock(?)", (_MIGRATING,))
-            migrate(connection, POSTGRES_TYPES)
+            self.tables(connection)
             connection.execute("COMMIT")
             self._notifying = _can_notify(connection)
         except (Error, ValueError) as error:

@@ -442,6 +442,21 @@ class LossTests(Shared, TestCase):
 
         return self.play(story)
 
+    def test_a_table_that_is_taken_away(self):
+        """It is no mail's fault: the node says that it cannot write, until it can."""
+
+        async def story(spool) -> None:
+            with psycopg.connect(self.url, autocommit=True) as connection:
+                connection.execute("ALTER TABLE message RENAME TO taken")
+                self.assertEqual(451, (await self.send(spool, number=1)).code)
+                self.assertIn('relation "message" does not exist', spool.complaint)
+                connection.execute("ALTER TABLE taken RENAME TO message")
+            await spool.look()
+            self.assertEqual("", spool.complaint)
+            self.assertEqual(250, (await self.send(spool, number=2)).code)
+
+        return self.play(story)
+
     def test_a_connection_string_that_is_none(self):
         """What is wrong with a connection string is told without quoting it: a password may be in it."""
         self.url = "postgresql//relay:secret@db"

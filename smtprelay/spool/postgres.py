@@ -28,6 +28,7 @@ from smtprelay.spool.bell import Bell
 from smtprelay.spool.connection import Again, Connection, Locking, SpoolFault, Transaction
 from smtprelay.spool.lanes import Lanes
 from smtprelay.spool.pgconnection import PostgresConnection, Url, explained, is_ours
+from smtprelay.spool.pgspace import Estimate, measure
 from smtprelay.spool.reader import ThreadReader
 from smtprelay.spool.schema import POSTGRES_TYPES, migrate
 from smtprelay.spool.store import QueueSpool
@@ -268,8 +269,8 @@ async def open_postgres(
 
     :param url: gives a connection string of libpq, as URL or as ``key=value`` pairs.
     :param reactor: to which results come back.
-    :param floors: the limits beyond which nothing is accepted; of these only that of the messages, for
-        what a server's disk has to spare is for those who run it to know.
+    :param floors: the limits beyond which nothing is accepted; what a server's disk has to spare is for
+        those who run it to know.
     :param budget: of memory for what is being received.
     :param seconds: gives the time of a transaction; the database's, unless a test has one.
     :param listening: hear at once of what other nodes have put into the spool.
@@ -286,23 +287,22 @@ async def open_postgres(
         await writer.abandon()
         raise
     reader = ThreadReader(engine.reading, PostgresConnection.drop, reactor, threads=2)
+    floors = floors or Floors()
+    estimate = Estimate(floors)
     spool = QueueSpool(
-        writer, reader, paces, events, measure=measure, floors=floors, budget=budget, own_clock=False
+        writer,
+        reader,
+        paces,
+        events,
+        measure=measure,
+        space=estimate.space,
+        files=estimate.files,
+        floors=floors,
+        budget=budget,
+        own_clock=False,
     )
     if listening:
         bell = Bell(url, CHANNEL, engine.node, lambda: reactor.callFromThread(spool.wake))
         spool.at_close(bell.stop)
         bell.start()
     return spool
-
-
-_MEASURED: Final = ("message", "chunk", "delivery", "recipient", "attempt")
-
-
-def measure(connection: Connection) -> tuple[int, int | None]:
-    """Return the bytes that the tables take, 0 where the database does not tell, and nothing of free ones."""
-    size = " + ".join(f"pg_total_relation_size('{table}')" for table in _MEASURED)
-    try:
-        return connection.execute(f"SELECT {size}").fetchone()[0], None
-    except Error:
-        return 0, None

@@ -11,10 +11,13 @@ from twisted.trial.unittest import TestCase
 
 from smtprelay.message import Pace, Planned, Window
 from smtprelay.queue import Block, Edit, Selection
+from smtprelay.spool import pgspace
 from smtprelay.spool.accept import forget_chunks
+from smtprelay.spool.admission import Floors
 from smtprelay.spool.check import check
 from smtprelay.spool.connection import SpoolFault
 from smtprelay.spool.pgconnection import PostgresConnection
+from smtprelay.spool.pgspace import living
 from smtprelay.spool.postgres import open_postgres
 from smtprelay.spool.settle import settle
 from tests.behaviours.spool import SpoolContract
@@ -343,6 +346,66 @@ class NodesTests(Shared, TestCase):
                 await other.close()
 
         return Deferred.fromCoroutine(story())
+
+
+class LesserTests(Shared, TestCase):
+    """A database that has less than PostgreSQL: what is missing is done without."""
+
+    def lacking(self, *functions):
+        """Have these functions, with the types of their parameters, fail as if they did not exist."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for function in functions:
+                connection.execute(
+                    f"CREATE FUNCTION {function} RETURNS bigint LANGUAGE plpgsql AS"
+                    " $$BEGIN RAISE 'no such function' USING ERRCODE = '42883'; END$$"
+                )
+            (schema,) = connection.execute("SELECT current_schema()").fetchone()
+        self.url = psycopg.conninfo.make_conninfo(self.url, options=f"-csearch_path={schema},pg_catalog")
+
+    def test_sizes_that_are_not_told(self):
+        """There is no limit of bytes, no history goes for its size; the limit of messages holds."""
+        self.lacking("pg_total_relation_size(text)")
+
+        async def story(spool) -> None:
+            for number in (1, 2):
+                await self.send(spool, number=number, body=b"x" * 200_000)
+                await spool.look()
+                self.assertIsNone(spool.refusal(200_000))
+            self.assertIsNone((await spool.upkeep.space()).used)
+            self.assertEqual(0, (await spool.stock()).bytes)
+            await self.send(spool, number=3)
+            self.assertIsNotNone(spool.refusal())
+
+        return self.play(story, floors=Floors(messages=3, bytes=300_000))
+
+    def test_a_sample_that_cannot_be_taken(self):
+        """The tables may have room within: what they take is not held against mail or history."""
+        self.lacking("pg_relation_size(text)")
+
+        async def story(spool) -> None:
+            await self.send(spool, number=1, body=b"x" * 200_000)
+            await spool.look()
+            self.assertEqual("", spool.complaint)
+            self.assertIsNone((await spool.upkeep.space()).used)
+            self.assertGreater((await spool.stock()).bytes, 0)
+
+        return self.play(story, floors=Floors(bytes=210_000))
+
+    def test_a_large_spool(self):
+        """Of many pages a few are looked at, and tell about how much there is."""
+
+        async def story(spool) -> None:
+            draft = self.draft("a@example.com")
+            people = draft.envelope.recipients * 30_000
+            planned = [Planned(route="r", provider="main", lane="", recipients=people)]
+            await spool.accept(draft, b"x", planned)
+            exact = await spool._reader.do(living)
+            self.patch(pgspace, "_MOST", 30)
+            estimated = await spool._reader.do(living)
+            self.assertTrue(exact / 3 < estimated < exact * 3, (estimated, exact))
+            self.assertNotEqual(estimated, exact)
+
+        return self.play(story)
 
 
 class LossTests(Shared, TestCase):

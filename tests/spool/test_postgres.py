@@ -9,9 +9,10 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
+from smtprelay.loan import Loan, NoRoom
 from smtprelay.message import Pace, Planned, Window
 from smtprelay.queue import Block, Edit, Selection
-from smtprelay.spool import pgspace
+from smtprelay.spool import borrow, pgspace
 from smtprelay.spool.accept import forget_chunks
 from smtprelay.spool.admission import Floors
 from smtprelay.spool.check import check
@@ -19,6 +20,7 @@ from smtprelay.spool.connection import SpoolFault
 from smtprelay.spool.pgconnection import PostgresConnection
 from smtprelay.spool.pgspace import living
 from smtprelay.spool.postgres import open_postgres
+from smtprelay.spool.recover import reclaim
 from smtprelay.spool.settle import settle
 from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_notice import report_on
@@ -269,25 +271,59 @@ class NodesTests(Shared, TestCase):
             await one.accept(draft, b"x", planned)
             (mine,) = (await one.claim(limit=1)).claims
             rest = Selection(ids=(f"{draft.id}.2",))
-            settling = Deferred()
-            # Providers that a node needed just now it locks beforehand, and so would wait anyway.
-            self.clock.advance(20)
-            for node in (one, other):
-                await node.renew([])
-
-            def settle_between(tx) -> None:
-                """Settle; before that is committed an operator deletes the rest, as far as he gets."""
-                settle(tx, [(mine, done(mine))])
-                tx.finish()
-                tx.execute("SELECT 1").fetchone()  # which waits until all before it has been done
-                begun = Deferred.fromCoroutine(other.edit(rest, Edit(action="delete", who="op")))
-                reactor.callFromThread(begun.chainDeferred, settling)
-                wait([Future()], timeout=0.3)
-
-            await one._writer.do(settle_between)
-            self.assertEqual([f"{draft.id}.2"], (await settling).ids)
+            deletion = Edit(action="delete", who="op")
+            edited = await self.in_between(
+                one, other, lambda tx: settle(tx, [(mine, done(mine))]), lambda: other.edit(rest, deletion)
+            )
+            self.assertEqual([f"{draft.id}.2"], edited.ids)
             sql = "SELECT count(*) FROM message WHERE finished IS NULL"
             self.assertEqual((0,), await one._reader.do(lambda c: c.execute(sql).fetchone()))
+
+        return self.with_nodes(story)
+
+    async def in_between(self, one, other, first, second):
+        """Have ``one`` run ``first``, and before that is committed begin ``second``, which ``other`` does."""
+        ended = Deferred()
+        # Providers that a node needed just now it locks beforehand, and so would wait anyway.
+        self.clock.advance(20)
+        for node in (one, other):
+            await node.renew([])
+
+        def run(tx) -> None:
+            first(tx)
+            tx.finish()
+            tx.execute("SELECT 1").fetchone()  # which waits until all before it has been done
+            begun = Deferred.fromCoroutine(second())
+            reactor.callFromThread(begun.chainDeferred, ended)
+            wait([Future()], timeout=0.3)
+
+        await one._writer.do(run)
+        return await ended
+
+    def test_a_loan_that_two_nodes_take_back(self):
+        """Its slot comes back once."""
+
+        async def story(one, other) -> None:
+            await one.borrow("gone", "main", "")
+            await self.live(other, 300)
+            await one.borrow("here", "main", "")
+            await self.live(other, 330)
+            forget = partial(borrow.forget, where="lease < ?", parameters=(self.clock.seconds(),))
+            await self.in_between(one, other, forget, other.reclaim)
+            self.assertIsInstance(await other.borrow("another", "main", ""), Loan)
+            self.assertIsInstance(await other.borrow("too many", "main", ""), NoRoom)
+
+        return self.with_nodes(story)
+
+    def test_a_claim_that_its_node_and_another_give_up(self):
+        """It comes back once."""
+
+        async def story(one, other) -> None:
+            await self.send(one)
+            await one.claim()
+            await self.live(other, 70)
+            await self.in_between(other, one, reclaim, one.release)
+            self.assertEqual(1, len(await other.list(Selection(states=("queued",)))))
 
         return self.with_nodes(story)
 

@@ -6,6 +6,8 @@ What a database says becomes an error that the writer understands.
 """
 
 import logging
+import math
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
@@ -13,6 +15,7 @@ from typing import Any, Final
 
 import psycopg
 from psycopg import DataError, Error, IntegrityError, NotSupportedError, ProgrammingError, RawCursor
+from psycopg.pq import TransactionStatus
 
 from smtprelay.spool.connection import SpoolFault
 
@@ -36,6 +39,9 @@ logging.getLogger("psycopg").addHandler(logging.NullHandler())
 #: The first version of PostgreSQL that can end a transaction because of its age.
 _BOUNDING: Final = 170000
 
+#: For how long one refusal of the server answers for all that is asked, seconds.
+_BELIEVED: Final = 0.25
+
 #: Statements that stay prepared; each number of rows in an INSERT is one of them.
 _PREPARED: Final = 500
 
@@ -47,12 +53,24 @@ class PostgresConnection:
     :param bound: how long a transaction may last before the database ends it, seconds: a node that was
         frozen within one must not hold up the others. ``None``: as long as it takes.
     :param reading: it cannot write, and asks again by itself when the connection was lost.
+    :param steady: gives seconds that only grow.
     """
 
-    def __init__(self, url: Url, *, bound: float | None = None, reading: bool = False) -> None:
+    def __init__(
+        self,
+        url: Url,
+        *,
+        bound: float | None = None,
+        reading: bool = False,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._url = url
         self._bound = bound
         self._reading = reading
+        self._steady = steady
+        #: Why there was no connection the last time, and until when that is believed.
+        self._refusal = ""
+        self._believed = -math.inf
         self._connection: psycopg.Connection[Any] | None = None
 
     @property
@@ -68,12 +86,13 @@ class PostgresConnection:
         :raises psycopg.Error: what the database said.
         """
         numbered = _numbered(sql)
+        within = self._is_within_transaction
         try:
             return self._run(numbered, parameters)
         except Error as error:
             if not self._reading:
                 raise
-            if not self.lost:
+            if within or not self.lost:
                 raise SpoolFault(explained(error)) from error
         try:
             return self._run(numbered, parameters)
@@ -82,6 +101,8 @@ class PostgresConnection:
 
     def pipeline(self) -> AbstractContextManager[object]:
         """Send the statements within without waiting for the answer to each, where that is safe."""
+        if self.lost:
+            self.drop()
         connection = self._opened()
         return connection.pipeline() if _bounds_transactions(connection) else nullcontext()
 
@@ -99,12 +120,30 @@ class PostgresConnection:
     def _run(self, numbered: str, parameters: Sequence[Any]) -> psycopg.Cursor[Any]:
         return self._opened().execute(numbered, parameters)
 
+    @property
+    def _is_within_transaction(self) -> bool:
+        return (
+            self._connection is not None
+            and self._connection.info.transaction_status is not TransactionStatus.IDLE
+        )
+
     def _opened(self) -> psycopg.Connection[Any]:
-        if self._connection is None or self._connection.closed:
+        # What writes and was lost is dropped first: another connection knows nothing of what was begun.
+        if self._connection is None or (self._reading and self._connection.closed):
             self._connection = self._connect()
         return self._connection
 
     def _connect(self) -> psycopg.Connection[Any]:
+        # A server that comes back, or is promoted, has more to do than to turn away all that came meanwhile.
+        if self._steady() < self._believed:
+            raise SpoolFault(self._refusal)
+        try:
+            return self._connected()
+        except SpoolFault as fault:
+            self._refusal, self._believed = str(fault), self._steady() + _BELIEVED
+            raise
+
+    def _connected(self) -> psycopg.Connection[Any]:
         try:
             connection = connect(self._url)
             connection.prepared_max = _PREPARED
@@ -144,6 +183,15 @@ def connect(url: Url) -> psycopg.Connection[Any]:
 def explained(error: Exception) -> str:
     """Return what the database said, in one line."""
     return " ".join(str(error).split())
+
+
+def is_broken(error: Error) -> bool:
+    """Tell whether the database has ended the session, or does not know itself what became of a commit."""
+    return error.sqlstate is not None and error.sqlstate.startswith(_BROKEN)
+
+
+#: connection_exception, operator_intervention, transaction_timeout and others, statement_completion_unknown.
+_BROKEN: Final = ("08", "57P", "25P03", "25P04", "40003")
 
 
 def is_ours(error: Error) -> bool:

@@ -1,5 +1,7 @@
 """The spool in PostgreSQL keeps the contract, and several nodes share it."""
 
+import os
+import socket
 from concurrent.futures import Future, wait
 from functools import partial
 
@@ -45,7 +47,7 @@ class Shared(SpoolStories):
             reactor=ClockedReactor(self.clock),
             paces=paces,
             events=self.events,
-            seconds=lambda _: self.clock.seconds(),
+            clock=lambda: f"CAST({self.clock.seconds()} AS double precision)",
             listening=listening,
             **opening,
         )
@@ -427,6 +429,15 @@ class LesserTests(Shared, TestCase):
 
         return self.play(story, floors=Floors(bytes=210_000))
 
+    def test_no_turns_at_the_tables(self):
+        """They are made all the same."""
+        self.lacking("pg_advisory_xact_lock(bigint)")
+
+        async def story(spool) -> None:
+            self.assertEqual(250, (await self.send(spool)).code)
+
+        return self.play(story)
+
     def test_a_large_spool(self):
         """Of many pages a few are looked at, and tell about how much there is."""
 
@@ -486,7 +497,8 @@ class LossTests(Shared, TestCase):
             count.append("lost")
             if not before:
                 execute(connection, sql)
-                connection._connection._pipeline.sync()
+                if connection._connection._pipeline is not None:  # from version 17 on
+                    connection._connection._pipeline.sync()
             connection._connection.close()
             raise psycopg.OperationalError("the answer was lost")
 
@@ -540,6 +552,109 @@ class LossTests(Shared, TestCase):
             self.assertIn("lost", lost)
 
         return self.play(story)
+
+    def test_a_commit_that_comes_late(self):
+        """The server goes on with what it had got before the connection broke: that is waited for."""
+        execute = PostgresConnection.execute
+        holder = psycopg.connect(self.url, autocommit=True)
+        self.addCleanup(holder.close)
+        lost = []
+
+        def losing(connection, sql, parameters=()):
+            answer = execute(connection, sql, parameters)
+            if sql != "COMMIT" or lost or not holding:
+                return answer
+            lost.append(sql)
+            line = connection._connection.pgconn
+            line.flush()
+            socket.socket(fileno=os.dup(line.socket)).shutdown(socket.SHUT_RDWR)
+            reactor.callFromThread(reactor.callLater, 0.5, holder.execute, "COMMIT")
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+        self.patch(PostgresConnection, "execute", losing)
+        holding = []
+
+        def late(tx) -> None:
+            tx.execute("UPDATE lane SET served = 1 WHERE provider = 'other'")
+            tx.execute("INSERT INTO upload (message, node) VALUES (?, '')", (str(len(holding)),))
+            holding.append(1)
+
+        async def story(spool) -> None:
+            await self.send(spool, provider="other")
+            # What was needed just now is locked at the beginning of a transaction.
+            self.clock.advance(20)
+            await spool.renew([])
+            holder.execute("BEGIN")
+            holder.execute("SELECT 1 FROM lane FOR UPDATE")
+            holding.append(1)
+            await spool._writer.do(late)
+            self.assertEqual(["COMMIT"], lost)
+            rows = await spool._reader.do(lambda c: c.execute("SELECT message FROM upload").fetchall())
+            self.assertEqual([("1",)], rows)
+
+        return self.play(story)
+
+    def test_a_commit_that_nobody_knows_of(self):
+        """A server that says itself that it does not know is asked again."""
+        execute = PostgresConnection.execute
+        lost = []
+
+        def losing(connection, sql, parameters=()):
+            answer = execute(connection, sql, parameters)
+            if sql != "COMMIT" or lost or not sent:
+                return answer
+            lost.append(sql)
+            if connection._connection._pipeline is not None:
+                connection._connection._pipeline.sync()
+            raise psycopg.errors.lookup(code)("nobody knows")
+
+        self.patch(PostgresConnection, "execute", losing)
+
+        async def story(spool) -> None:
+            sent.append(await self.send(spool, number=1))
+            self.assertEqual(250, (await self.send(spool, number=2)).code)
+            self.assertEqual(["COMMIT"], lost)
+            self.assertEqual(2, len(await spool.list(Selection())))
+
+        async def stories() -> None:
+            nonlocal code
+            for each in ("40003", "57P01"):
+                code = each
+                self.url = new_spool_url()
+                lost.clear()
+                sent.clear()
+                await self.play(story)
+
+        code, sent = "", []
+        return Deferred.fromCoroutine(stories())
+
+    def test_a_server_that_turns_many_away(self):
+        """While it refuses, one answer is for all that is asked in that moment; then it is asked again."""
+        steady = Clock()
+        asked = []
+
+        def url():
+            asked.append(1)
+            return f"host={self.mktemp()} user=nobody"
+
+        connection = PostgresConnection(url, steady=steady.seconds)
+        for _ in range(9):
+            self.assertRaises(SpoolFault, connection.execute, "SELECT 1")
+        self.assertEqual(1, len(asked))
+        steady.advance(1)
+        self.assertRaises(SpoolFault, connection.execute, "SELECT 1")
+        self.assertEqual(2, len(asked))
+
+    def test_in_the_middle_of_a_transaction(self):
+        """What is left of one does not go to another connection, where it would stand for itself."""
+        for connection, error in (
+            (PostgresConnection(lambda: self.url), psycopg.Error),
+            (PostgresConnection(lambda: self.url, reading=True), SpoolFault),
+        ):
+            self.addCleanup(connection.drop)
+            connection.execute("BEGIN")
+            self.end_sessions()
+            self.assertRaises(error, connection.execute, "SELECT 1")
 
     def test_a_table_that_is_taken_away(self):
         """It is no mail's fault: the node says that it cannot write, until it can."""

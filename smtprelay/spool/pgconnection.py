@@ -7,6 +7,7 @@ What a database says becomes an error that the writer understands.
 
 import logging
 import math
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -71,6 +72,7 @@ class PostgresConnection:
         #: Why there was no connection the last time, and until when that is believed.
         self._refusal = ""
         self._believed = -math.inf
+        self._session = ""
         self._connection: psycopg.Connection[Any] | None = None
 
     @property
@@ -105,6 +107,18 @@ class PostgresConnection:
             self.drop()
         connection = self._opened()
         return connection.pipeline() if _bounds_transactions(connection) else nullcontext()
+
+    def check_session(self) -> None:
+        """
+        See that it has a session of the server to itself: what was set there, and prepared, must last.
+
+        :raises SpoolFault: it has not, for a pool gives it another one for each transaction.
+        """
+        if not self._session:
+            return
+        row = self.execute("SELECT current_setting('smtprelay.session', true)").fetchone()
+        if row is None or row[0] != self._session:
+            raise SpoolFault(_POOLED)
 
     def drop(self) -> None:
         """
@@ -147,6 +161,7 @@ class PostgresConnection:
         try:
             connection = connect(self._url)
             connection.prepared_max = _PREPARED
+            self._session = _named(connection)
             if self._reading:
                 connection.execute("SET default_transaction_read_only = on")
                 # What is asked within BEGIN and COMMIT is answered as of one moment.
@@ -211,6 +226,22 @@ def _bounds_transactions(connection: psycopg.Connection[Any]) -> bool:
     Within a pipeline a session is never idle, whatever it waits for: nothing else would end one there.
     """
     return connection.info.server_version >= _BOUNDING
+
+
+def _named(connection: psycopg.Connection[Any]) -> str:
+    """Give the server's session a name that no other has, and return it; ``""`` if it takes none."""
+    name = secrets.token_hex(8)
+    try:
+        connection.execute("SELECT set_config('smtprelay.session', $1, false)", (name,))
+    except (ProgrammingError, NotSupportedError):
+        return ""
+    return name
+
+
+_POOLED: Final = (
+    "what pools its connections gives each transaction another session (as PgBouncer does with"
+    " pool_mode = transaction): the spool needs sessions (pool_mode = session)"
+)
 
 
 def _set_bounds(connection: psycopg.Connection[Any], milliseconds: int) -> None:

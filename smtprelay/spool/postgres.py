@@ -44,6 +44,9 @@ _PATIENCE: Final = 20.0
 #: Providers that were needed so recently are locked when a transaction begins, seconds.
 _RECENT: Final = 10.0
 
+#: How often it is looked whether the session is our own, seconds: a pool that changes it may do so seldom.
+_CHECKED: Final = 5.0
+
 #: A node asks for something every half lease; a claim that is renewed runs out after two thirds of one.
 _SILENCE: Final = 0.6
 
@@ -100,6 +103,7 @@ class PostgresEngine:
     _heard: float = field(default=math.inf, init=False)
     _back: float = field(default=-math.inf, init=False)
     _recent: dict[str, float] = field(factory=dict, init=False)
+    _checked: float = field(default=-math.inf, init=False)
 
     def connect(self) -> PostgresConnection:
         """
@@ -116,11 +120,26 @@ class PostgresEngine:
                 connection.drop()
                 self._see_to_tables(connection, "SELECT 1")
             self._notifying = _can_notify(connection)
+            return self._session()
         except (Error, ValueError) as error:
             raise SpoolFault(explained(error)) from error
         finally:
             connection.drop()
-        return PostgresConnection(self.url, bound=max(1.0, self.lease / 6))
+
+    def _session(self) -> PostgresConnection:
+        """Return the connection that writes, once it is seen that another one leaves its session alone."""
+        connection = PostgresConnection(self.url, bound=max(1.0, self.lease / 6))
+        other = self.reading()
+        try:
+            for each in (connection, other):
+                each.execute("SELECT 1")
+            connection.check_session()
+        except (Error, SpoolFault):
+            connection.drop()
+            raise
+        finally:
+            other.drop()
+        return connection
 
     def reading(self) -> PostgresConnection:
         """Return a connection that cannot write; it connects when it is asked."""
@@ -170,6 +189,9 @@ class PostgresEngine:
 
     def _begin(self, connection: PostgresConnection, mark: str) -> Transaction:
         connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+        if time.monotonic() > self._checked + _CHECKED:
+            connection.check_session()
+            self._checked = time.monotonic()
         lanes = Lanes(connection.execute, _ROW_LOCKS.row)
         wanted = lanes.ask(list(self._recent))
         marked = connection.execute(_MARK.format(clock=self.clock()), (self.node, mark))

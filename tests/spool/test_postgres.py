@@ -1,5 +1,6 @@
 """The spool in PostgreSQL keeps the contract, and several nodes share it."""
 
+import math
 import os
 import socket
 from concurrent.futures import Future, wait
@@ -14,7 +15,7 @@ from twisted.trial.unittest import TestCase
 from smtprelay.loan import Loan, NoRoom
 from smtprelay.message import Pace, Planned, Window
 from smtprelay.queue import Block, Edit, Selection
-from smtprelay.spool import borrow, pgspace
+from smtprelay.spool import borrow, pgconnection, pgspace
 from smtprelay.spool.accept import forget_chunks
 from smtprelay.spool.admission import Floors
 from smtprelay.spool.check import check
@@ -655,6 +656,32 @@ class LossTests(Shared, TestCase):
             connection.execute("BEGIN")
             self.end_sessions()
             self.assertRaises(error, connection.execute, "SELECT 1")
+
+    def test_a_pool_of_sessions(self):
+        """One that gives each transaction another session is refused in words, for what is set must last."""
+        pool = []
+
+        def connect(url):
+            if not pool or pool[0].closed:
+                pool[:] = [plain(url)]
+            return pool[0]
+
+        plain = pgconnection.connect
+        self.patch(pgconnection, "connect", connect)
+        failed = self.assertFailure(Deferred.fromCoroutine(self.open()), SpoolFault)
+        return failed.addCallback(lambda fault: self.assertIn("pool_mode = session", str(fault)))
+
+    def test_a_pool_that_is_found_out_late(self):
+        """As long as another client is in our session nothing is written."""
+
+        async def story(spool) -> None:
+            sql = "SELECT set_config('smtprelay.session', 'another', false)"
+            await spool._writer.do(lambda tx: tx.execute(sql).fetchone())
+            spool._writer.writer._engine._checked = -math.inf
+            self.assertEqual(451, (await self.send(spool)).code)
+            self.assertIn("pool_mode = session", spool.complaint)
+
+        return self.play(story)
 
     def test_a_table_that_is_taken_away(self):
         """It is no mail's fault: the node says that it cannot write, until it can."""

@@ -45,6 +45,7 @@ class Reception:
     admits: Callable[[listeners.Listener, int], Reply | None]
     new_id: Callable[[], str]
     reactor: Any
+    clock: Any
     events: Events
 
     def factory(self, listener: listeners.Listener) -> ESMTPFactory:
@@ -56,7 +57,7 @@ class Reception:
             router=Router(self.rules, self.providers),
             receive=self.receive(listener),
             new_id=self.new_id,
-            clock=self.reactor,
+            clock=self.clock,
             admits=partial(self.admits, listener),
         )
         portal = Portal(Realm(desk, self.users), [AnonymousByNetwork(policy)])

@@ -105,6 +105,8 @@ class Relay(Service):
         self._begun: Deferred[None] | None = None
         self.spool: Spool | None = None
         self._reactor = reactor
+        #: Of the mail and of all that waits; the nodes of a spool share one.
+        self._clock = reactor
         self._mailbox = mailbox
         self._budget = Budget()
         self._events = Telling([self.metrics, *(events or [Log()])])
@@ -167,8 +169,8 @@ class Relay(Service):
         self.metrics.known(tuple(self._providers))
         rules = [rule(route) for route in config.routes]
         router = Router(rules, self._providers)
-        post = Post(config, router, self._providers, self._new_id, reactor)
-        announcer = build_announcer(config, self._new_id, reactor)
+        post = Post(config, router, self._providers, self._new_id, self._clock)
+        announcer = build_announcer(config, self._new_id, self._clock)
         if spool is not None:
             self._dispatcher = build_dispatcher(
                 config,
@@ -176,7 +178,7 @@ class Relay(Service):
                 self._providers,
                 post=post,
                 announcer=announcer,
-                reactor=reactor,
+                reactor=self._clock,
                 events=self._events,
             )
         self._drain = Drain(
@@ -193,7 +195,7 @@ class Relay(Service):
             None if self._dispatcher is None else self._dispatcher.lanes,
             post,
             announcer=announcer,
-            reactor=reactor,
+            reactor=self._clock,
             events=self._events,
             defer_to_thread=self._threads.work,
             budget=self._budget,
@@ -209,6 +211,7 @@ class Relay(Service):
             admits=self._admits,
             new_id=self._new_id,
             reactor=reactor,
+            clock=self._clock,
             events=self._events,
         )
         doors = [Door.of(listener, reception.factory(listener)) for listener in config.listeners]
@@ -254,6 +257,7 @@ class Relay(Service):
         paces |= webhook_paces(self.config)
         self.metrics.limits(settings.limit.bytes, settings.limit.messages)
         spool = await open_spool(settings, paces, self._reactor, self._events, self._budget)
+        self._clock = spool.clock or self._reactor
         if settings.engine == "sqlite":
             forgets = await self._threads.work(on_forgetful, settings.path)
             if forgets:
@@ -269,14 +273,14 @@ class Relay(Service):
             self._events("spool.recovered", deliveries=recovered)
 
     def _new_id(self) -> str:
-        return new_id(self._reactor.seconds(), self._bits)
+        return new_id(self._clock.seconds(), self._bits)
 
     def _sources(self) -> Sources:
         return Sources(
             spool=self.spool,
             metrics=self.metrics,
-            clock=self._reactor,
-            started=self._reactor.seconds(),
+            clock=self._clock,
+            started=self._clock.seconds(),
             events=self._events,
             readiness=self._readiness,
             listeners=self._ports.described,
@@ -307,10 +311,9 @@ class Relay(Service):
         """Put right what depends on the time, when the reactor's clock was put by ``seconds``."""
         where = "forward" if seconds > 0 else "back"
         self._events("relay.warning", text=f"the clock was put {where} by {abs(seconds):.0f} seconds")
-        if self._synchronous is not None:
-            self._synchronous.stepped(seconds)
-        if self._dispatcher is not None:
-            self._dispatcher.stepped(seconds)
+        for each in (self._synchronous, self._dispatcher):
+            if each is not None and self._clock is self._reactor:
+                each.stepped(seconds)
 
     def _every(self, seconds: float, chore: Any) -> LoopingCall:
         call = LoopingCall(lambda: Deferred.fromCoroutine(chore()).addErrback(self._chore_failed))
@@ -323,7 +326,7 @@ class Relay(Service):
 
     def _chores(self, settings: SpoolSettings) -> Sequence[LoopingCall]:
         assert self.spool is not None
-        self._keeping = Keeping(self.spool, settings, self._reactor.seconds, self._events)
+        self._keeping = Keeping(self.spool, settings, self._clock.seconds, self._events)
         return [
             self._every(SWEEP_EVERY, self._keeping.sweep),
             self._every(SWEEP_EVERY, self._tend),
@@ -341,7 +344,7 @@ class Relay(Service):
             self.config,
             self.spool,
             Postmaster(bounce_settings(self.config, self._providers), post),
-            clock=self._reactor,
+            clock=self._clock,
             events=self._events,
             running=lambda: not self._stopping,
         )

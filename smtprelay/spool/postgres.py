@@ -28,6 +28,7 @@ from smtprelay.spool.admission import Floors
 from smtprelay.spool.bell import Bell
 from smtprelay.spool.connection import Again, Connection, Locking, SpoolFault, Transaction
 from smtprelay.spool.lanes import Lanes
+from smtprelay.spool.pgclock import DatabaseClock
 from smtprelay.spool.pgconnection import PostgresConnection, Url, explained, is_broken, is_ours
 from smtprelay.spool.pgspace import Estimate, measure
 from smtprelay.spool.reader import ThreadReader
@@ -85,6 +86,7 @@ class PostgresEngine:
     :ivar keeps_bodies: see :class:`smtprelay.spool.connection.Transaction`.
     :ivar patience: how long to look for the answer to a commit that was lost, seconds.
     :ivar refuse: called with the reason when that takes long: what waits behind it shall wait no longer.
+    :ivar heard: called with the database's time when that is heard, on the thread that writes.
     :ivar tables: sees to the tables within the first transaction; raises ``ValueError`` if they will not do.
     """
 
@@ -97,6 +99,7 @@ class PostgresEngine:
     keeps_bodies: bool = False
     tables: Callable[[Connection], object] = field(default=partial(migrate, types=POSTGRES_TYPES))
     refuse: Callable[[str], object] = field(default=lambda _: None)
+    heard: Callable[[float], object] = field(default=lambda _: None)
     _notifying: bool = field(default=False, init=False)
     _groups: int = field(default=0, init=False)
     #: When the database was heard last, and when that was after a long silence.
@@ -196,6 +199,7 @@ class PostgresEngine:
         wanted = lanes.ask(list(self._recent))
         marked = connection.execute(_MARK.format(clock=self.clock()), (self.node, mark))
         (now,) = marked.fetchone() or (0.0,)
+        self.heard(now)
         if now > self._heard + _SILENCE * self.lease:
             self._back = now
         self._heard = now
@@ -302,8 +306,15 @@ async def open_postgres(
     :param listening: hear at once of what other nodes have put into the spool.
     :raises SpoolFault: the database cannot be used.
     """
+    told = DatabaseClock(reactor)
     engine = PostgresEngine(
-        url=url, node=new_node(), paces=paces, lease=lease, clock=clock, keeps_bodies=keeps_bodies
+        url=url,
+        node=new_node(),
+        paces=paces,
+        lease=lease,
+        clock=clock,
+        keeps_bodies=keeps_bodies,
+        heard=told.heard,
     )
     writer = ThreadWriter(engine, reactor, events, "spool-writer")
     engine.refuse = writer.refuse_waiting
@@ -325,7 +336,7 @@ async def open_postgres(
         files=estimate.files,
         floors=floors,
         budget=budget,
-        own_clock=False,
+        clock=told,
     )
     if listening:
         bell = Bell(url, CHANNEL, engine.node, lambda: reactor.callFromThread(spool.wake))

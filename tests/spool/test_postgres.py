@@ -20,6 +20,7 @@ from smtprelay.spool.accept import forget_chunks
 from smtprelay.spool.admission import Floors
 from smtprelay.spool.check import check
 from smtprelay.spool.connection import SpoolFault
+from smtprelay.spool.pgclock import DatabaseClock
 from smtprelay.spool.pgconnection import PostgresConnection
 from smtprelay.spool.pgspace import living
 from smtprelay.spool.postgres import open_postgres
@@ -385,6 +386,43 @@ class NodesTests(Shared, TestCase):
                 await other.close()
 
         return Deferred.fromCoroutine(story())
+
+
+class TimeTests(Shared, TestCase):
+    """All nodes live by the database's clock, whatever their own ones show."""
+
+    async def open(self, paces=PACES, *, listening=False, **opening):
+        return await open_postgres(
+            lambda: self.url, reactor=ClockedReactor(self.clock), paces=paces, events=self.events, **opening
+        )
+
+    def test_a_node_whose_clock_is_wrong(self):
+        """What it says is the time is the database's time, from its start on, and stays it."""
+
+        async def story(spool) -> None:
+            sql = "SELECT extract(epoch FROM clock_timestamp())"
+            for step in (0, 10**6):
+                self.clock.advance(step)
+                (time,) = await spool._reader.do(lambda c: c.execute(sql).fetchone())
+                self.assertLess(abs(float(time) - spool.clock.seconds()), 3600)
+
+        return self.play(story)
+
+    def test_it_ticks_by_itself(self):
+        """Between two answers of the database it goes on steadily; a small difference changes nothing."""
+        reactor_time, steady = Clock(), Clock()
+        clock = DatabaseClock(reactor_time, steady.seconds)
+        self.assertEqual(0.0, clock.seconds())
+        for now, wanted in ((5000.0, 5000.0), (5000.2, 5000.0), (4999.9, 5000.0), (4000.0, 4000.0)):
+            clock.heard(now)
+            self.assertEqual(wanted, clock.seconds())
+        reactor_time.advance(1e6)
+        steady.advance(3)
+        self.assertEqual(4003.0, clock.seconds())
+        rung = []
+        clock.callLater(1, rung.append, 1)
+        reactor_time.advance(1)
+        self.assertEqual([1], rung)
 
 
 class LesserTests(Shared, TestCase):

@@ -167,6 +167,7 @@ class Relay(Service):
         )
         self._providers = {**build_providers(config, workshop), **build_webhook(config, workshop)}
         self.metrics.known(tuple(self._providers))
+        self._clock = reactor if spool is None else spool.clock or reactor
         rules = [rule(route) for route in config.routes]
         router = Router(rules, self._providers)
         post = Post(config, router, self._providers, self._new_id, self._clock)
@@ -257,7 +258,6 @@ class Relay(Service):
         paces |= webhook_paces(self.config)
         self.metrics.limits(settings.limit.bytes, settings.limit.messages)
         spool = await open_spool(settings, paces, self._reactor, self._events, self._budget)
-        self._clock = spool.clock or self._reactor
         if settings.engine == "sqlite":
             forgets = await self._threads.work(on_forgetful, settings.path)
             if forgets:
@@ -279,8 +279,8 @@ class Relay(Service):
         return Sources(
             spool=self.spool,
             metrics=self.metrics,
-            clock=self._clock,
-            started=self._clock.seconds(),
+            clock=self._reactor,
+            started=self._reactor.seconds(),
             events=self._events,
             readiness=self._readiness,
             listeners=self._ports.described,

@@ -70,7 +70,7 @@ class PostgresConnection:
         self._reading = reading
         self._steady = steady
         #: Why there was no connection the last time, and until when that is believed.
-        self._refusal = ""
+        self._refusal: SpoolFault | None = None
         self._believed = -math.inf
         self._session = ""
         self._connection: psycopg.Connection[Any] | None = None
@@ -149,12 +149,12 @@ class PostgresConnection:
 
     def _connect(self) -> psycopg.Connection[Any]:
         # A server that comes back, or is promoted, has more to do than to turn away all that came meanwhile.
-        if self._steady() < self._believed:
-            raise SpoolFault(self._refusal)
+        if self._refusal is not None and self._steady() < self._believed:
+            raise self._refusal
         try:
             return self._connected()
         except SpoolFault as fault:
-            self._refusal, self._believed = str(fault), self._steady() + _BELIEVED
+            self._refusal, self._believed = fault, self._steady() + _BELIEVED
             raise
 
     def _connected(self) -> psycopg.Connection[Any]:

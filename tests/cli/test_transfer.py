@@ -146,7 +146,7 @@ class ArchiveTests(TransferCase):
         """It stays, and the exit status says that there is something left to do."""
         spool = SpoolAside(Folder(Path(self.folder)))
         spool._writer._engine.paces = {"local": Pace(concurrency=1)}
-        spool._do(lambda tx: claim(tx, 1))
+        spool._writer.run(lambda tx: claim(tx, 1))
         spool.close()
         ran = self.queue("export", self.file, "--move")
         self.assertEqual((75, True), (ran.status, "took 1 message out" in ran.out))

@@ -623,6 +623,8 @@ class LossTests(Shared, TestCase):
             # What was needed just now is locked at the beginning of a transaction.
             self.clock.advance(20)
             await spool.renew([])
+            if holder.info.server_version < 170000:
+                return  # nothing is sent before the answer to what was sent before
             holder.execute("BEGIN")
             holder.execute("SELECT 1 FROM lane FOR UPDATE")
             holding.append(1)

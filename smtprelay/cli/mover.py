@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import click
-
 from smtprelay.cli import place
 from smtprelay.cli.client import Client
 from smtprelay.cli.exits import FAILED, USAGE, CliError
@@ -221,21 +219,20 @@ class OfflineMover:
 @contextmanager
 def opened(settings: Settings, who: str, *, new: bool = False) -> Iterator[Mover]:
     """
-    Give the relay that ``settings`` mean, or its spool, which is locked; says on stderr if it is the spool.
+    Give the relay that ``settings`` mean, or its spool; says on stderr if it is the spool.
 
     :param new: make a spool if there is none.
 
     Raises :class:`CliError` if there is neither.
     """
     client = place.client(settings, os.environ, PATIENCE)
-    path = "" if client.listening() else place.spool(settings, os.environ)
-    if not path:
+    ground = place.instead(client, settings, os.environ)
+    if ground is None:
         yield OnlineMover(client, who)
         return
     from smtprelay.spool.aside import SpoolAside  # noqa: PLC0415 -- only when nobody listens
 
-    click.echo(f"smtprelay: the relay is not running: opening its spool in {path}", err=True)
     with in_words():
-        spool = SpoolAside(path, new=new)
+        spool = SpoolAside(ground, new=new)
     with closing(spool):
         yield OfflineMover(spool, lambda: place.ways(settings, os.environ), who)

@@ -2,8 +2,8 @@
 The queue as the commands see it, whether the relay runs or not.
 
 :class:`Online` asks the relay. When nobody listens, :class:`smtprelay.cli.offline.Offline` opens the
-spool itself: reading needs nothing but the right to, an edit needs the lock that
-a running relay would hold. Both give the same plain values, those of the API.
+spool itself: reading needs nothing but the right to, an edit of a spool that is a file needs the lock
+that a running relay would hold. Both give the same plain values, those of the API.
 """
 
 import os
@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Protocol, TypedDict
 from urllib.parse import quote
-
-import click
 
 from smtprelay.cli import place
 from smtprelay.cli.client import Client
@@ -136,14 +134,13 @@ def opened(settings: Settings) -> Iterator[Source]:
     Raises :class:`CliError` if there is neither a relay nor a spool.
     """
     client = place.client(settings, os.environ)
-    path = "" if client.listening() else place.spool(settings, os.environ)
-    if not path:
+    ground = place.instead(client, settings, os.environ)
+    if ground is None:
         yield Online(client)
         return
     from smtprelay.cli.offline import Offline  # noqa: PLC0415 -- only when nobody listens
 
-    click.echo(f"smtprelay: the relay is not running: opening its spool in {path}", err=True)
-    with closing(Offline(path, settings)) as offline:
+    with closing(Offline(ground, settings)) as offline:
         yield offline
 
 

@@ -48,6 +48,7 @@ class Reception:
     elsewhere: Callable[[str], Elsewhere]
     new_id: Callable[[], str]
     reactor: Any
+    clock: Any
     events: Events
 
     def factory(self, listener: listeners.Listener) -> ESMTPFactory:
@@ -59,7 +60,7 @@ class Reception:
             router=Router(self.rules, self.providers),
             receive=self.receive(listener),
             new_id=self.new_id,
-            clock=self.reactor,
+            clock=self.clock,
             admits=partial(self.admits, listener),
         )
         portal = Portal(Realm(desk, self.users), [AnonymousByNetwork(policy)])

@@ -107,6 +107,8 @@ class Relay(Service):
         self._begun: Deferred[None] | None = None
         self.spool: Spool | None = None
         self._reactor = reactor
+        #: Of the mail and of all that waits; the nodes of a spool share one.
+        self._clock = reactor
         self._mailbox = mailbox
         self._neighbours = Neighbours() if inherited is None else inherited.neighbours
         self._budget = Budget(MOST // self._neighbours.workers)
@@ -172,10 +174,11 @@ class Relay(Service):
         )
         self._providers = {**build_providers(config, workshop), **build_webhook(config, workshop)}
         self.metrics.known(tuple(self._providers))
+        self._clock = reactor if spool is None else spool.clock or reactor
         rules = [rule(route) for route in config.routes]
         router = Router(rules, self._providers)
-        post = Post(config, router, self._providers, self._new_id, reactor)
-        announcer = build_announcer(config, self._new_id, reactor)
+        post = Post(config, router, self._providers, self._new_id, self._clock)
+        announcer = build_announcer(config, self._new_id, self._clock)
         if spool is not None:
             self._dispatcher = build_dispatcher(
                 config,
@@ -183,7 +186,7 @@ class Relay(Service):
                 self._providers,
                 post=post,
                 announcer=announcer,
-                reactor=reactor,
+                reactor=self._clock,
                 events=self._events,
             )
         self._drain = Drain(
@@ -200,7 +203,7 @@ class Relay(Service):
             None if self._dispatcher is None else self._dispatcher.lanes,
             post,
             announcer=announcer,
-            reactor=reactor,
+            reactor=self._clock,
             events=self._events,
             defer_to_thread=self._threads.work,
             budget=self._budget,
@@ -223,6 +226,7 @@ class Relay(Service):
             elsewhere=self._neighbours.elsewhere,
             new_id=self._new_id,
             reactor=reactor,
+            clock=self._clock,
             events=self._events,
         )
         doors = [Door.of(listener, reception.factory(listener)) for listener in config.listeners]
@@ -265,7 +269,7 @@ class Relay(Service):
         return self.spool.refusal(size)
 
     def _new_id(self) -> str:
-        return new_id(self._reactor.seconds(), self._bits)
+        return new_id(self._clock.seconds(), self._bits)
 
     def _sources(self) -> Sources:
         return Sources(
@@ -306,10 +310,9 @@ class Relay(Service):
         self._events("relay.warning", text=f"the clock was put {where} by {abs(seconds):.0f} seconds")
         if not self.started.called:
             return
-        if self._synchronous is not None:
-            self._synchronous.stepped(seconds)
-        if self._dispatcher is not None:
-            self._dispatcher.stepped(seconds)
+        for each in (self._synchronous, self._dispatcher):
+            if each is not None and self._clock is self._reactor:
+                each.stepped(seconds)
 
     def _every(self, seconds: float, chore: Any) -> LoopingCall:
         call = LoopingCall(lambda: Deferred.fromCoroutine(chore()).addErrback(self._chore_failed))
@@ -322,7 +325,7 @@ class Relay(Service):
 
     def _chores(self, settings: SpoolSettings) -> Sequence[LoopingCall]:
         assert self.spool is not None
-        self._keeping = Keeping(self.spool, settings, self._reactor.seconds, self._events)
+        self._keeping = Keeping(self.spool, settings, self._clock.seconds, self._events)
         return [
             self._every(SWEEP_EVERY, self._keeping.sweep),
             self._every(SWEEP_EVERY, self._tend),
@@ -340,7 +343,7 @@ class Relay(Service):
             self.config,
             self.spool,
             Postmaster(bounce_settings(self.config, self._providers), post),
-            clock=self._reactor,
+            clock=self._clock,
             events=self._events,
             running=lambda: not self._stopping,
         )

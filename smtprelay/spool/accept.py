@@ -124,7 +124,6 @@ def _deliver(
             gate.occupy(lane)
     if goes:
         row: tuple[Any, ...] = ("active", None, 1, 0, 0, 0, tx.node, 1, tx.now + tx.lease)
-        tx.insert("attempt", (message, n, 1, planned.provider, tx.node, tx.now, None, "", ""))
     elif rule is not None:
         row = ("held", None, 0, 0, 0, 0, "", 0, None)
         lane.held += 1
@@ -136,11 +135,13 @@ def _deliver(
         tx.insert("recipient", (message, n, position, each.address, each.notify, each.orcpt, "open", "", ""))
     if rule is not None:
         note(tx, (message, n), rule)
-    return _claim(tx, arrival, n, planned) if goes else None
+    return begin(tx, arrival, n, planned, tx.now) if goes else None
 
 
-def _claim(tx: Transaction, arrival: Arrival, n: int, planned: Planned) -> Claim:
+def begin(tx: Transaction, arrival: Arrival, n: int, planned: Planned, started: float) -> Claim:
+    """Write the first attempt of the n-th delivery; return the claim that it is made under."""
     draft = arrival.draft
+    tx.insert("attempt", (draft.id, n, 1, planned.provider, tx.node, started, None, "", ""))
     delivery = Delivery(
         message=draft.id,
         n=n,

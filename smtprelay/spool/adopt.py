@@ -5,9 +5,9 @@ A synchronous listener has tried it, and some of its recipients have it. What is
 spool had made that attempt: it is in the history, and nobody starts over.
 """
 
-from smtprelay.message import Claim, Delivery, Planned
+from smtprelay.message import Delivery, Planned
 from smtprelay.queue import Settlement
-from smtprelay.spool.accept import Arrival, accept
+from smtprelay.spool.accept import Arrival, accept, begin
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.edit import edit
 from smtprelay.spool.holds import holding
@@ -24,29 +24,17 @@ def adopt(tx: Transaction, arrival: Arrival, settlement: Settlement) -> None:
     """
     accept(tx, arrival, claiming=False, holding=False)
     draft, planned = arrival.draft, arrival.planned[0]
-    delivery = Delivery(
-        message=draft.id,
-        n=1,
-        generation=1,
-        route=planned.route,
-        provider=planned.provider,
-        lane=planned.lane,
-        envelope=draft.envelope.narrowed(tuple(planned.recipients)),
-        size=arrival.size,
-        received=draft.received,
-        bounce_of=draft.bounce_of,
-    )
     lane = tx.lanes.get(planned.provider, planned.lane)
     lane.queued, lane.active = lane.queued - 1, lane.active + 1
-    tx.insert("attempt", (draft.id, 1, 1, planned.provider, tx.node, draft.received, None, "", ""))
+    claim = begin(tx, arrival, 1, planned, draft.received)
     tx.execute(
         "UPDATE delivery SET state = 'active', due = NULL, attempt = 1, node = ?, lease = ?"
         " WHERE message = ? AND n = 1",
         (tx.node, tx.now + tx.lease, draft.id),
     )
-    settle(tx, [(Claim(delivery=delivery, node=tx.node, attempt=1), settlement)])
+    settle(tx, [(claim, settlement)])
     if settlement.state in ("queued", "deferred"):
-        _heed_rules(tx, delivery, settlement)
+        _heed_rules(tx, claim.delivery, settlement)
 
 
 def _heed_rules(tx: Transaction, delivery: Delivery, settlement: Settlement) -> None:

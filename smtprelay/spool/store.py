@@ -9,7 +9,7 @@ operation does is said in the modules of that name.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from attrs import evolve
 
@@ -65,7 +65,7 @@ class QueueSpool:
     :param shrink: has the spool take less of the disk, as far as that can be; on the thread that reads.
     :param floors: the limits beyond which nothing is accepted.
     :param budget: of memory for what is being received.
-    :param own_clock: the times in it are those of this machine's clock.
+    :param clock: whose time the times in it are, where that is not this machine's.
     :param files: what the engine can do for its files.
     :param reserve: what delivery lives on when the disk is full.
     :param release: lets go of what proves that the spool is ours, after the last write.
@@ -83,7 +83,7 @@ class QueueSpool:
         shrink: Callable[[Connection], object] = lambda _: None,
         floors: Floors | None = None,
         budget: Budget | None = None,
-        own_clock: bool = True,
+        clock: Any = None,
         files: Files = NO_FILES,
         reserve: Reserve | None = None,
         release: Callable[[], None] = lambda: None,
@@ -99,7 +99,7 @@ class QueueSpool:
         self._admission = Admission(floors or Floors(), events)
         self._unreadable = ""
         self._orphans: set[str] = set()
-        self._own_clock = own_clock
+        self.clock: Any = clock
         transfer = SpoolTransfer(self._writer, reader, events, self.wake)
         self.transfer: Transfer = transfer
         self._abandoned = transfer.abandoned
@@ -318,7 +318,7 @@ class QueueSpool:
 
     async def stepped(self, seconds: float) -> None:
         """See :meth:`smtprelay.interfaces.Spool.stepped`."""
-        if not self._own_clock:
+        if self.clock is not None:
             return
         await self._writer.do(partial(step.shift_lanes, seconds=seconds))
         while await self._writer.do(partial(step.pull, seconds=-seconds, limit=_PULLED)):

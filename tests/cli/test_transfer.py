@@ -15,6 +15,7 @@ from smtprelay.cli.mover import OnlineMover
 from smtprelay.message import Pace
 from smtprelay.spool.aside import SpoolAside
 from smtprelay.spool.claim import claim
+from smtprelay.spool.ground import Folder
 from smtprelay.spool.lock import SpoolLock
 from tests.cli.fakes import Ran
 from tests.cli.test_source import OfflineCase, put
@@ -174,9 +175,9 @@ class ArchiveTests(TransferCase):
 
     def test_move_what_is_under_way(self) -> None:
         """It stays, and the exit status says that there is something left to do."""
-        spool = SpoolAside(self.folder)
-        spool._engine.paces = {"local": Pace(concurrency=1)}
-        spool._do(lambda tx: claim(tx, 1))
+        spool = SpoolAside(Folder(Path(self.folder)))
+        spool._writer._engine.paces = {"local": Pace(concurrency=1)}
+        spool._writer.run(lambda tx: claim(tx, 1))
         spool.close()
         ran = self.queue("export", self.file, "--move")
         self.assertEqual((75, True), (ran.status, "took 1 message out" in ran.out))
@@ -214,7 +215,7 @@ class ArchiveTests(TransferCase):
         self.queue("export", self.file)
         self.assertEqual(large, self.members()["messages/7QK5CCCC00000000.eml"])
         self.assertEqual(0, self.into_other(self.file, "--route", "only").status)
-        spool = SpoolAside(f"{self.folder}/other")
+        spool = SpoolAside(Folder(Path(f"{self.folder}/other")))
         pieces = [spool.piece("7QK5CCCC00000000", n) for n in range(1, 6)]
         spool.close()
         self.assertEqual((large, None), (b"".join(pieces[:4]), pieces[4]))
@@ -367,7 +368,7 @@ class FolderTests(TransferCase):
         self.assertEqual(["anna@example.com", "bob@example.com"], [r["address"] for r in line["recipients"]])
         history = self.shown(self.other, line["message"])["history"]
         self.assertEqual(["refused", "refused again"], [each["reason"] for each in history])
-        spool = SpoolAside(f"{self.folder}/other")
+        spool = SpoolAside(Folder(Path(f"{self.folder}/other")))
         self.assertEqual(
             b"Subject: Scan\r\nMessage-ID: <1@x>\r\n\r\nHello\r\n", spool.piece(line["message"], 1)
         )

@@ -16,6 +16,7 @@ from smtprelay.spool.memory import open_memory
 from smtprelay.spool.reserve import LARGEST
 from smtprelay.spool.sqlite import open_sqlite
 from smtprelay.spool.store import QueueSpool
+from smtprelay.spool.terms import Terms
 
 
 async def open_spool(
@@ -30,22 +31,22 @@ async def open_spool(
     :raises SpoolFault: it cannot be used; so :class:`SpoolBusy` and ``OSError``.
     """
     limit = settings.limit
-    shared: dict[str, Any] = {
-        "paces": paces,
-        "events": events,
-        "lease": settings.lease,
-        "floors": Floors(bytes=limit.bytes, messages=limit.messages, free=limit.free),
-        "budget": budget,
-        "keeps_bodies": settings.keep.bodies > 0,
-    }
+    terms = Terms(
+        paces=paces,
+        events=events,
+        lease=settings.lease,
+        floors=Floors(bytes=limit.bytes, messages=limit.messages, free=limit.free),
+        budget=budget,
+        keeps_bodies=settings.keep.bodies > 0,
+    )
     if settings.engine == "memory":
-        return open_memory(clock=reactor, **shared)
+        return open_memory(terms, clock=reactor)
     if settings.engine == "sqlite":
-        return await open_sqlite(settings.path, reactor=reactor, reserve=LARGEST, **shared)
+        return await open_sqlite(settings.path, terms, reactor=reactor, reserve=LARGEST)
     try:
         with driver():
             from smtprelay.spool.postgres import open_postgres  # noqa: PLC0415 -- needs what not everybody has
     except DriverMissing as error:
         raise StartFailed(str(error), CONFIG) from error
     assert settings.url is not None
-    return await open_postgres(settings.url.reveal, reactor=reactor, **shared)
+    return await open_postgres(settings.url.reveal, terms, reactor=reactor)

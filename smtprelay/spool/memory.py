@@ -5,19 +5,16 @@ For tests, where nothing may depend on threads, and for those who ask for it: ma
 that was accepted is lost when the process ends.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.budget import Budget
-from smtprelay.interfaces import Events
-from smtprelay.message import Pace
-from smtprelay.spool.admission import Floors
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.sqlite import FILES, SqliteEngine, space
 from smtprelay.spool.store import QueueSpool
+from smtprelay.spool.terms import Terms
 from smtprelay.spool.writer import InlineWriter
 
 T = TypeVar("T")
@@ -38,28 +35,20 @@ class InlineReader:
         return succeed(None)
 
 
-def open_memory(
-    *,
-    clock: IReactorTime,
-    paces: Mapping[str, Pace],
-    events: Events,
-    lease: float = 60.0,
-    floors: Floors | None = None,
-    budget: Budget | None = None,
-    keeps_bodies: bool = False,
-) -> QueueSpool:
+def open_memory(terms: Terms, *, clock: IReactorTime) -> QueueSpool:
     """Return an empty spool in memory; all its coroutines finish without waiting."""
     engine = SqliteEngine(
-        database=":memory:", paces=paces, lease=lease, seconds=clock.seconds, keeps_bodies=keeps_bodies
+        database=":memory:",
+        paces=terms.paces,
+        lease=terms.lease,
+        seconds=clock.seconds,
+        keeps_bodies=terms.keeps_bodies,
     )
     writer = InlineWriter(engine)
     return QueueSpool(
         writer,
         InlineReader(writer.connection),
-        paces,
-        events,
+        terms,
         space=lambda connection: space(connection, None),
         files=FILES,
-        floors=floors,
-        budget=budget,
     )

@@ -17,6 +17,7 @@ from smtprelay.spool.connection import Connection
 from smtprelay.spool.ground import Ground
 from smtprelay.spool.memory import InlineReader
 from smtprelay.spool.store import QueueSpool
+from smtprelay.spool.terms import Terms
 from smtprelay.spool.writer import Operation
 
 T = TypeVar("T")
@@ -92,7 +93,7 @@ class OfflineSpool:
             self._ground.leave(self._connection)
 
     def _read(self) -> QueueSpool:
-        return QueueSpool(_NoWriter(), self._reader(), {}, _silence)
+        return QueueSpool(_NoWriter(), self._reader(), Terms(paces={}, events=_silence))
 
     def _reader(self) -> InlineReader:
         if self._connection is None:
@@ -102,7 +103,7 @@ class OfflineSpool:
     @contextmanager
     def _changing(self) -> Iterator[QueueSpool]:
         with self._ground.writing() as writer:
-            yield QueueSpool(writer, self._reader(), {}, _silence)
+            yield QueueSpool(writer, self._reader(), Terms(paces={}, events=_silence))
 
 
 def now(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -21,10 +21,7 @@ from attrs import define, field
 from psycopg import Error, NotSupportedError
 from psycopg.errors import UndefinedFunction
 
-from smtprelay.budget import Budget
-from smtprelay.interfaces import Events
 from smtprelay.message import Pace
-from smtprelay.spool.admission import Floors
 from smtprelay.spool.bell import Bell
 from smtprelay.spool.connection import Again, Connection, Locking, SpoolAway, SpoolFault, Transaction
 from smtprelay.spool.lanes import Lanes
@@ -34,6 +31,7 @@ from smtprelay.spool.pgspace import Estimate, measure
 from smtprelay.spool.reader import ThreadReader
 from smtprelay.spool.schema import POSTGRES_TYPES, migrate
 from smtprelay.spool.store import QueueSpool
+from smtprelay.spool.terms import Terms
 from smtprelay.spool.writer import ThreadWriter
 
 #: What tells the other nodes that something is due.
@@ -284,25 +282,18 @@ def _can_notify(connection: PostgresConnection) -> bool:
 
 async def open_postgres(
     url: Url,
+    terms: Terms,
     *,
     reactor: Any,
-    paces: Mapping[str, Pace],
-    events: Events,
-    lease: float = 60.0,
-    floors: Floors | None = None,
-    budget: Budget | None = None,
     clock: Callable[[], str] = database_clock,
     listening: bool = True,
-    keeps_bodies: bool = False,
 ) -> QueueSpool:
     """
     Open the spool in the database at ``url``; its tables are made if they are missing.
 
     :param url: gives a connection string of libpq, as URL or as ``key=value`` pairs.
+    :param terms: its ``floors`` do not mind the disk: what it has to spare is for those who run it to know.
     :param reactor: to which results come back.
-    :param floors: the limits beyond which nothing is accepted; what a server's disk has to spare is for
-        those who run it to know.
-    :param budget: of memory for what is being received.
     :param clock: gives what the time is in SQL: the database's, unless a test has one.
     :param listening: hear at once of what other nodes have put into the spool.
     :raises SpoolAway: the database cannot be reached.
@@ -312,13 +303,13 @@ async def open_postgres(
     engine = PostgresEngine(
         url=url,
         node=new_node(),
-        paces=paces,
-        lease=lease,
+        paces=terms.paces,
+        lease=terms.lease,
         clock=clock,
-        keeps_bodies=keeps_bodies,
+        keeps_bodies=terms.keeps_bodies,
         heard=told.heard,
     )
-    writer = ThreadWriter(engine, reactor, events, "spool-writer")
+    writer = ThreadWriter(engine, reactor, terms.events, "spool-writer")
     engine.refuse = writer.refuse_waiting
     try:
         await writer.start()
@@ -326,18 +317,14 @@ async def open_postgres(
         await writer.abandon()
         raise
     reader = ThreadReader(engine.reading, PostgresConnection.drop, reactor, threads=2)
-    floors = floors or Floors()
-    estimate = Estimate(floors)
+    estimate = Estimate(terms.floors)
     spool = QueueSpool(
         writer,
         reader,
-        paces,
-        events,
+        terms,
         measure=measure,
         space=estimate.space,
         files=estimate.files,
-        floors=floors,
-        budget=budget,
         clock=told,
     )
     if listening:

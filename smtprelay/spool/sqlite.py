@@ -21,11 +21,9 @@ from typing import Any, Final
 
 from attrs import define, evolve, field
 
-from smtprelay.budget import Budget
-from smtprelay.interfaces import Events
 from smtprelay.message import Pace
 from smtprelay.spool import shrink, strokes
-from smtprelay.spool.admission import Floors, Space
+from smtprelay.spool.admission import Space
 from smtprelay.spool.connection import COLUMNS, Connection, SpoolFault, Transaction
 from smtprelay.spool.holds import Holds
 from smtprelay.spool.lanes import Lanes
@@ -34,6 +32,7 @@ from smtprelay.spool.reader import ThreadReader
 from smtprelay.spool.reserve import Reserve
 from smtprelay.spool.schema import SQLITE_TYPES, migrate
 from smtprelay.spool.store import QueueSpool
+from smtprelay.spool.terms import Terms
 from smtprelay.spool.upkeep import Files
 from smtprelay.spool.writer import ThreadWriter
 
@@ -263,24 +262,11 @@ def prepare_folder(path: str) -> Path:
     return folder
 
 
-async def open_sqlite(
-    path: str,
-    *,
-    reactor: Any,
-    paces: Mapping[str, Pace],
-    events: Events,
-    lease: float = 60.0,
-    floors: Floors | None = None,
-    budget: Budget | None = None,
-    keeps_bodies: bool = False,
-    reserve: int = 0,
-) -> QueueSpool:
+async def open_sqlite(path: str, terms: Terms, *, reactor: Any, reserve: int = 0) -> QueueSpool:
     """
     Open the spool in the folder ``path``, made if it is missing.
 
     :param reactor: the clock and the thread to which results come back.
-    :param floors: the limits beyond which nothing is accepted.
-    :param budget: of memory for what is being received.
     :param reserve: bytes that are kept for delivery on a full disk, where that is not too small for it.
     :raises SpoolBusy: another process has it.
     :raises OSError: the folder cannot be made or written.
@@ -291,14 +277,14 @@ async def open_sqlite(
     kept = _reserve(folder, reserve)
     engine = SqliteEngine(
         database=str(folder / DATABASE),
-        paces=paces,
-        lease=lease,
+        paces=terms.paces,
+        lease=terms.lease,
         seconds=reactor.seconds,
-        keeps_bodies=keeps_bodies,
+        keeps_bodies=terms.keeps_bodies,
         # What it holds must find room in the reserve, and itself may grow by as much.
         log=LOG if kept is None else min(LOG, kept.size // 2),
     )
-    writer = ThreadWriter(engine, reactor, events, "spool-writer")
+    writer = ThreadWriter(engine, reactor, terms.events, "spool-writer")
     try:
         await writer.start()
     except Exception:
@@ -311,15 +297,12 @@ async def open_sqlite(
     return QueueSpool(
         writer,
         reader,
-        paces,
-        events,
+        terms,
         measure=lambda _: measure(folder),
         space=lambda connection: space(connection, folder),
         shrink=_reuse_log,
         reserve=kept,
         files=FILES if kept is None else evolve(FILES, cut_log=partial(_cut_log, reserve=kept)),
-        floors=floors,
-        budget=budget,
         release=lock.release,
     )
 

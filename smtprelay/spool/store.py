@@ -6,17 +6,16 @@ Which database it is, and on which threads it is used, is the engine's business
 operation does is said in the modules of that name.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from attrs import evolve
 
-from smtprelay.budget import Budget
-from smtprelay.interfaces import Events, Plan, Work
+from smtprelay.interfaces import Plan, Work
 from smtprelay.loan import Lesson, Loan, NoRoom
-from smtprelay.message import Claim, Delivery, Draft, Pace, Planned, Reply
+from smtprelay.message import Claim, Delivery, Draft, Planned, Reply
 from smtprelay.operating import MOST_LOOKED_AT, Edited, Found, HoldRule, Prepare
 from smtprelay.queue import (
     FINAL,
@@ -35,7 +34,7 @@ from smtprelay.queue import (
 )
 from smtprelay.spool import borrow, claim, history, holds, move, nodes, notice, query, recover, settle, step
 from smtprelay.spool.accept import forget_chunks
-from smtprelay.spool.admission import Admission, Floors, Space, Usage
+from smtprelay.spool.admission import Admission, Space, Usage
 from smtprelay.spool.bodies import with_bodies
 from smtprelay.spool.body import StoredBody
 from smtprelay.spool.connection import Connection
@@ -44,6 +43,7 @@ from smtprelay.spool.incoming import SpoolIncoming
 from smtprelay.spool.pulse import Pulse
 from smtprelay.spool.reader import Reader
 from smtprelay.spool.reserve import GONE, Reserve
+from smtprelay.spool.terms import Terms
 from smtprelay.spool.transfer import SpoolTransfer
 from smtprelay.spool.upkeep import NO_FILES, Files, SpoolUpkeep
 from smtprelay.spool.writer import Together, Writer
@@ -63,8 +63,6 @@ class QueueSpool:
     :param measure: gives the size of the spool's files and the free bytes beside them.
     :param space: gives the disk under the spool; called on the thread that reads.
     :param shrink: has the spool take less of the disk, as far as that can be; on the thread that reads.
-    :param floors: the limits beyond which nothing is accepted.
-    :param budget: of memory for what is being received.
     :param clock: whose time the times in it are, where that is not this machine's.
     :param files: what the engine can do for its files.
     :param reserve: what delivery lives on when the disk is full.
@@ -75,14 +73,11 @@ class QueueSpool:
         self,
         writer: Writer,
         reader: Reader,
-        paces: Mapping[str, Pace],
-        events: Events,
+        terms: Terms,
         *,
         measure: Callable[[Connection], tuple[int, int | None]] = lambda _: (0, None),
         space: Callable[[Connection], Space] = lambda _: Space(),
         shrink: Callable[[Connection], object] = lambda _: None,
-        floors: Floors | None = None,
-        budget: Budget | None = None,
         clock: Any = None,
         files: Files = NO_FILES,
         reserve: Reserve | None = None,
@@ -90,17 +85,17 @@ class QueueSpool:
     ) -> None:
         self._writer = Pulse(writer)
         self._reader = reader
-        self._paces = paces
-        self._events = events
+        self._paces = terms.paces
+        self._events = terms.events
         self._measure = measure
         self._space = space
         self._shrink = shrink
-        self._budget = budget or Budget()
-        self._admission = Admission(floors or Floors(), events)
+        self._budget = terms.budget
+        self._admission = Admission(terms.floors, terms.events)
         self._unreadable = ""
         self._orphans: set[str] = set()
         self.clock: Any = clock
-        transfer = SpoolTransfer(self._writer, reader, events, self.wake)
+        transfer = SpoolTransfer(self._writer, reader, terms.events, self.wake)
         self.transfer: Transfer = transfer
         self._abandoned = transfer.abandoned
         self.upkeep: Upkeep = SpoolUpkeep(self._writer, reader, files)

@@ -16,8 +16,8 @@ THREE = Floors(messages=3, free=0.0)
 
 
 def picture(number: int) -> bytes:
-    """Return 400 kB that no database makes smaller."""
-    return BODY + Random(number).randbytes(400_000).replace(b"\n", b"-")
+    """Return 1 MB that no database makes smaller."""
+    return BODY + Random(number).randbytes(1_000_000).replace(b"\n", b"-")
 
 
 class RoomContract(SpoolStories):
@@ -98,7 +98,7 @@ class RoomContract(SpoolStories):
             self.assertIsNone(spool.refusal(len(picture(4))))
             self.assertEqual(250, (await self.send(spool, number=4, body=picture(4))).code)
 
-        return self.play(story, floors=Floors(bytes=1_600_000, free=0.0))
+        return self.play(story, floors=Floors(bytes=4_000_000, free=0.0))
 
     def test_history_fills_it_too(self):
         """What is over takes room while it is kept; forgotten it takes none."""
@@ -113,7 +113,7 @@ class RoomContract(SpoolStories):
             self.assertEqual(2, await spool.sweep(9e9, 2))
             self.assertLess((await spool.upkeep.space()).used, before - 2 * len(picture(1)) + 20_000)
 
-        return self.play(story, floors=Floors(bytes=1_600_000, free=0.0), keeps_bodies=True)
+        return self.play(story, floors=Floors(bytes=4_000_000, free=0.0), keeps_bodies=True)
 
     def test_our_own_mail_is_taken(self):
         """A bounce, a test mail, what is left of a synchronous delivery: they are not handed in."""

@@ -14,6 +14,7 @@ from twisted.trial.unittest import TestCase
 from smtprelay.message import Client, Draft, Envelope, Planned, Recipient
 from smtprelay.metrics import Metrics
 from smtprelay.spool.memory import open_memory
+from smtprelay.spool.terms import Terms
 from smtprelay.web.access import Access
 from smtprelay.web.site import build_site
 from smtprelay.web.sources import Sources
@@ -26,7 +27,7 @@ ID = "7QK2AAAA00000000"
 class ContractTests(TestCase):
     def setUp(self) -> Deferred[None]:
         events = Recording()
-        self.spool = open_memory(clock=reactor, paces={}, events=events)
+        self.spool = open_memory(Terms(paces={}, events=events), clock=reactor)
         self.addCleanup(lambda: Deferred.fromCoroutine(self.spool.close()))
         self.checks: dict[str, str | None] = {"spool": None}
         sources = Sources(

@@ -14,6 +14,7 @@ from smtprelay.dispatch.webhook import Announcer
 from smtprelay.message import Claim, Client, Delivery, Draft, Envelope, Pace, Planned, Recipient, Route
 from smtprelay.queue import Detail, NewMessage, Selection, Summary
 from smtprelay.spool.memory import open_memory
+from smtprelay.spool.terms import Terms
 from smtprelay.testing.provider import ScriptedProvider
 from tests.recording import Recording
 
@@ -73,7 +74,7 @@ class Stage:
         self.providers = {provider.name: provider for provider in providers}
         self.routes = {route.name: route for route in routes}
         paces = dict.fromkeys(self.providers, pace or Pace())
-        self.spool = open_memory(clock=self.clock, paces=paces, events=self.events)
+        self.spool = open_memory(Terms(paces=paces, events=self.events), clock=self.clock)
         self.posted: list[NewMessage] = []
         self._messages = 0
         self._bounces = bounces

@@ -43,6 +43,7 @@ from smtprelay.spool.check import check
 from smtprelay.spool.memory import InlineReader
 from smtprelay.spool.sqlite import SqliteEngine
 from smtprelay.spool.store import QueueSpool
+from smtprelay.spool.terms import Terms
 from smtprelay.spool.writer import run_group
 from tests.dispatch.stage import BOUNCES, MORNING, make_delivery
 from tests.recording import Recording
@@ -145,7 +146,8 @@ class Play(RuleBasedStateMachine):
         engine = SqliteEngine(database=":memory:", paces=PACES, lease=60.0, seconds=self.clock.seconds)
         self.writer = LateWriter(engine)
         self.events = Recording()
-        self.spool = QueueSpool(self.writer, InlineReader(self.writer.connection), PACES, self.events)
+        terms = Terms(paces=PACES, events=self.events)
+        self.spool = QueueSpool(self.writer, InlineReader(self.writer.connection), terms)
         self.providers = {"one": Moody("one", Limits()), "two": Moody("two", Limits(size=60))}
         self.number = 0
         self.dispatcher = Dispatcher(

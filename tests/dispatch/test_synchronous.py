@@ -38,6 +38,7 @@ from smtprelay.message import (
 from smtprelay.message import Deferred as Later
 from smtprelay.queue import NewMessage, Selection, Summary
 from smtprelay.spool.memory import open_memory
+from smtprelay.spool.terms import Terms
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import BOUNCES, MAIL, MORNING, done, recipients
 from tests.recording import Recording
@@ -67,7 +68,7 @@ class Counter:
         paces = dict.fromkeys(self.providers, pace or Pace())
         self.spool: Spool | None = None
         if spool:
-            self.spool = open_memory(clock=self.clock, paces=paces, events=self.events)
+            self.spool = open_memory(Terms(paces=paces, events=self.events), clock=self.clock)
         self.to_thread: Callable[..., Deferred[Any]] = execute
         self._count = 0
         lanes = Lanes(self.events)

@@ -8,6 +8,7 @@ from smtprelay.message import Pace
 from smtprelay.queue import Selection
 from smtprelay.service.keeping import Keeping
 from smtprelay.spool.memory import open_memory
+from smtprelay.spool.terms import Terms
 from tests.behaviours.spool_stories import SpoolStories, done
 from tests.dispatch.stage import done as finished
 from tests.recording import Recording
@@ -21,7 +22,7 @@ class KeepingTests(SpoolStories, SynchronousTestCase):
         self.clock.advance(1000)
         paces = {"main": Pace(concurrency=100_000)}
         self.events = Recording()
-        self.spool = open_memory(clock=self.clock, paces=paces, events=self.events, keeps_bodies=True)
+        self.spool = open_memory(Terms(paces=paces, events=self.events, keeps_bodies=True), clock=self.clock)
         self.writer = self.spool._writer.writer
         self.connection = self.writer.connection
 

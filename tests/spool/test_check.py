@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.queue import Settlement
 from smtprelay.spool.check import check
 from smtprelay.spool.memory import open_memory
+from smtprelay.spool.terms import Terms
 from tests.behaviours.spool_stories import PACES, SpoolStories, done
 from tests.dispatch.stage import done as finished
 from tests.recording import Recording
@@ -15,7 +16,7 @@ class CheckTests(SpoolStories, SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        self.spool = open_memory(clock=self.clock, paces=PACES, events=Recording())
+        self.spool = open_memory(Terms(paces=PACES, events=Recording()), clock=self.clock)
         self.connection = self.spool._writer.writer.connection
         for number in range(1, 6):
             finished(self.send(self.spool, number=number))

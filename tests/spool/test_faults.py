@@ -18,6 +18,7 @@ from smtprelay.spool.connection import Connection, SpoolFault
 from smtprelay.spool.reader import ThreadReader
 from smtprelay.spool.sqlite import DATABASE, SqliteEngine, connect_reader, fault_of_reading, prepare_folder
 from smtprelay.spool.store import QueueSpool
+from smtprelay.spool.terms import Terms
 from smtprelay.spool.writer import ThreadWriter
 from tests.behaviours.spool_stories import BODY, PACES, SpoolStories, done
 from tests.recording import Recording
@@ -85,7 +86,7 @@ class FaultCase(SpoolStories):
         opening = partial(connect_reader, self.folder / DATABASE)
         reader = ThreadReader(opening, sqlite3.Connection.close, reactor, fault=fault_of_reading)
         self.reader = reader
-        spool = QueueSpool(writer, reader, PACES, self.events)
+        spool = QueueSpool(writer, reader, Terms(paces=PACES, events=self.events))
         self.addCleanup(spool.close)
         return spool
 

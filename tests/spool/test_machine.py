@@ -34,6 +34,7 @@ from smtprelay.queue import Block, Detour, Edit, NewMessage, Selection, Settleme
 from smtprelay.spool.check import check
 from smtprelay.spool.edit import ACTS
 from smtprelay.spool.memory import open_memory
+from smtprelay.spool.terms import Terms
 from tests.dispatch.stage import done
 from tests.recording import Recording
 
@@ -62,7 +63,7 @@ class SpoolMachine(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         self.clock.advance(1_000_000)
-        self.spool = open_memory(clock=self.clock, paces=PACES, events=Recording())
+        self.spool = open_memory(Terms(paces=PACES, events=Recording()), clock=self.clock)
         self.connection = self.spool._writer.writer.connection
         self.number = 0
         self.accepted: dict[str, set[str]] = {}

@@ -5,6 +5,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.spool.memory import open_memory
+from smtprelay.spool.terms import Terms
 from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_stories import PACES
 from tests.recording import Recording
@@ -17,7 +18,7 @@ class MemoryTests(SpoolContract, SynchronousTestCase):
 
     def play(self, story, paces=PACES, **opening):
         async def tell() -> None:
-            spool = open_memory(clock=self.clock, paces=paces, events=Recording(), **opening)
+            spool = open_memory(Terms(paces=paces, events=Recording(), **opening), clock=self.clock)
             await story(spool)
             await spool.close()
 

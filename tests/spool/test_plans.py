@@ -42,6 +42,7 @@ from smtprelay.spool.move import move
 from smtprelay.spool.offline import now
 from smtprelay.spool.sqlite import SqliteEngine
 from smtprelay.spool.store import QueueSpool
+from smtprelay.spool.terms import Terms
 from smtprelay.transfer import Packed
 from tests.recording import Recording
 
@@ -209,7 +210,7 @@ class PlanTests(SynchronousTestCase):
         self.assertEqual(1, self.run_one(move, detour, 10).count)
 
     def operator(self) -> None:
-        spool = QueueSpool(self, InlineReader(self.connection), PACES, Recording())
+        spool = QueueSpool(self, InlineReader(self.connection), Terms(paces=PACES, events=Recording()))
         for name in _TEXTS:
             now(spool.search(Selection(**{name: "*a*"})))
         for selection in (

@@ -26,6 +26,7 @@ from smtprelay.spool.pgspace import living
 from smtprelay.spool.postgres import open_postgres
 from smtprelay.spool.recover import reclaim
 from smtprelay.spool.settle import settle
+from smtprelay.spool.terms import Terms
 from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_notice import report_on
 from tests.behaviours.spool_stories import PACES, SpoolStories, done
@@ -46,12 +47,10 @@ class Shared(SpoolStories):
     async def open(self, paces=PACES, *, listening=False, **opening):
         return await open_postgres(
             lambda: self.url,
+            Terms(paces=paces, events=self.events, **opening),
             reactor=ClockedReactor(self.clock),
-            paces=paces,
-            events=self.events,
             clock=lambda: f"CAST({self.clock.seconds()} AS double precision)",
             listening=listening,
-            **opening,
         )
 
     def play(self, story, paces=PACES, **opening):
@@ -392,9 +391,8 @@ class TimeTests(Shared, TestCase):
     """All nodes live by the database's clock, whatever their own ones show."""
 
     async def open(self, paces=PACES, *, listening=False, **opening):
-        return await open_postgres(
-            lambda: self.url, reactor=ClockedReactor(self.clock), paces=paces, events=self.events, **opening
-        )
+        terms = Terms(paces=paces, events=self.events, **opening)
+        return await open_postgres(lambda: self.url, terms, reactor=ClockedReactor(self.clock))
 
     def test_a_node_whose_clock_is_wrong(self):
         """What it says is the time is the database's time, from its start on, and stays it."""

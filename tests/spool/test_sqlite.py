@@ -16,6 +16,7 @@ from smtprelay.spool.ground import Folder
 from smtprelay.spool.lock import SpoolBusy
 from smtprelay.spool.offline import OfflineSpool
 from smtprelay.spool.sqlite import DATABASE, open_sqlite
+from smtprelay.spool.terms import Terms
 from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_stories import BODY, PACES, SpoolStories, done
 from tests.recording import Recording
@@ -41,9 +42,8 @@ class OnDisk(SpoolStories):
         self.events = Recording()
 
     async def open(self, paces=PACES, **opening):
-        return await open_sqlite(
-            self.folder, reactor=ClockedReactor(self.clock), paces=paces, events=self.events, **opening
-        )
+        terms = Terms(paces=paces, events=self.events, **opening)
+        return await open_sqlite(self.folder, terms, reactor=ClockedReactor(self.clock))
 
     def play(self, story, paces=PACES, **opening):
         async def tell() -> None:

@@ -7,6 +7,7 @@ from smtprelay.message import Claim, Deferred
 from smtprelay.queue import Block, Selection, Settlement
 from smtprelay.spool.check import check
 from smtprelay.spool.memory import open_memory
+from smtprelay.spool.terms import Terms
 from tests.behaviours.spool_stories import PACES, SpoolStories
 from tests.dispatch.stage import done
 from tests.recording import Recording
@@ -23,7 +24,7 @@ class StepTests(SpoolStories, SynchronousTestCase):
     def setUp(self):
         self.clock = Clock()
         self.clock.advance(10_000_000)
-        self.spool = open_memory(clock=self.clock, paces=PACES, events=Recording())
+        self.spool = open_memory(Terms(paces=PACES, events=Recording()), clock=self.clock)
 
     def put(self, seconds: float) -> None:
         """Put the clock, as an operator or NTP does."""

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.message import Client, Draft, Envelope, Planned, Recipient
 from smtprelay.spool.memory import open_memory
+from smtprelay.spool.terms import Terms
 from smtprelay.transfer import Ways
 from smtprelay.web.access import Access, Token
 from tests.recording import Recording
@@ -22,7 +23,7 @@ class TransferTests(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(1_790_000_000)
         self.events = Recording()
-        self.spool = open_memory(clock=self.clock, paces={}, events=self.events)
+        self.spool = open_memory(Terms(paces={}, events=self.events), clock=self.clock)
         self.fixture = Fixture(spool=self.spool, ways=WAYS)
         to = (Recipient(address="anna@example.com"),)
         draft = Draft(

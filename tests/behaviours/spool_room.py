@@ -11,7 +11,7 @@ from smtprelay.queue import Edit, Selection, Settlement
 from smtprelay.spool.admission import Floors
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 
-LARGE = BODY + b"x" * 400_000
+LARGE = BODY + b"x" * 1_000_000
 THREE = Floors(messages=3, free=0.0)
 
 
@@ -81,7 +81,7 @@ class RoomContract(SpoolStories):
             self.assertEqual(250, (await self.send(spool, number=2)).code)
             self.assertEqual("", spool.complaint)
 
-        return self.play(story, floors=Floors(bytes=700_000, free=0.0))
+        return self.play(story, floors=Floors(bytes=1_000_000, free=0.0))
 
     def test_what_it_holds_is_limited(self):
         """Bodies fill it, whoever brought them; when one of them has gone there is room for another."""

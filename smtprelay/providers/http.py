@@ -29,7 +29,7 @@ from twisted.web.iweb import IAgent, IResponse
 
 from smtprelay.providers.connections import connect_by_name
 from smtprelay.providers.deadlines import Deadlines
-from smtprelay.providers.http_agent import LiteralAgent
+from smtprelay.providers.http_agent import LiteralAgent, RequestHeaders
 from smtprelay.providers.http_connection import BrokenOff
 from smtprelay.providers.upload import Upload
 
@@ -104,14 +104,6 @@ def _prepared(url: str) -> PreparedURL:
     return PreparedURL(url)
 
 
-class OwnHeaders(Headers):
-    """Headers that were made for one request: whoever wants a copy to change may have them."""
-
-    def copy(self) -> "OwnHeaders":
-        """Return itself; what asks adds that gzip is understood, which the request shall have."""
-        return self
-
-
 class NoCookies(IndexableCookieJar):
     """No API of a provider needs cookies, and keeping none is much cheaper than looking for them."""
 
@@ -151,7 +143,7 @@ class Http:
         self,
         method: str,
         url: "str | PreparedURL",
-        headers: Headers | Mapping[str, str],
+        headers: Mapping[str, str],
         body: bytes = b"",
     ) -> Answer:
         """
@@ -178,17 +170,15 @@ class Http:
         return await self._read(response)
 
     def _send(
-        self, method: str, url: PreparedURL, headers: Headers | Mapping[str, str], upload: Upload | None
+        self, method: str, url: PreparedURL, headers: Mapping[str, str], upload: Upload | None
     ) -> "Deferred[Any]":
-        if not isinstance(headers, Headers):
-            headers = OwnHeaders({name: [value] for name, value in headers.items()})
-        if not headers.hasHeader("Host"):
-            headers.setRawHeaders("Host", [url.to_text().split("/", 3)[2]])
+        if "Host" not in headers:
+            headers = {"Host": url.to_text().split("/", 3)[2], **headers}
         # treq imports the global reactor unless it is given one.
         return self._client.request(
             method,
             url,
-            headers=headers,
+            headers=RequestHeaders(headers),
             data=upload,
             cookies=self._cookies,
             allow_redirects=False,

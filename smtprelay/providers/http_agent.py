@@ -6,6 +6,7 @@ some Python versions it doubles a leading ``//`` of the target, which breaks a s
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail, gatherResults
@@ -100,6 +101,34 @@ class Origin(Factory):
         return self._on_new(head, upload)
 
 
+class RequestHeaders(Headers):
+    """
+    The headers of one request.
+
+    Its own are put together at once: to take them apart, change and copy them, as the
+    layers above an agent like to, costs more than they are worth. Those see none, and
+    what they add follows.
+
+    :raises ValueError: a name or value would not stay on its line.
+    """
+
+    def __init__(self, own: Mapping[str, str]) -> None:
+        super().__init__()
+        text = "".join([f"{name}: {value}\r\n" for name, value in own.items()])
+        if not text.count("\n") == text.count("\r") == len(own):
+            raise ValueError("a header of more than one line")
+        self._own = text.encode()
+
+    def copy(self) -> "RequestHeaders":
+        """Return itself: it was made for one request."""
+        return self
+
+    def lines(self) -> bytes:
+        """Return all, as they stand in a request."""
+        added = (b"%b: %b\r\n" % (name, value) for name, values in self.getAllRawHeaders() for value in values)
+        return self._own + b"".join(added)
+
+
 @implementer(IAgent)
 class LiteralAgent:
     """
@@ -120,13 +149,13 @@ class LiteralAgent:
         self,
         method: bytes,
         uri: bytes,
-        headers: Headers | None = None,
+        headers: Any = None,
         bodyProducer: Any = None,  # noqa: N803
     ) -> "Deferred[IResponse]":
         """
         Send one request; see :class:`twisted.web.iweb.IAgent`.
 
-        :param headers: with ``Host``.
+        :param headers: :class:`RequestHeaders`, with ``Host``.
         :param bodyProducer: an :class:`Upload`, or ``None``.
         """
         scheme, _, netloc, path = uri.split(b"/", 3)
@@ -134,7 +163,7 @@ class LiteralAgent:
             origin = self._origins.get(scheme + netloc) or self._origin(scheme + netloc, uri)
         except SchemeNotSupported as exc:
             return fail(exc)
-        head = head_of(method, b"/" + path, headers or Headers(), bodyProducer)
+        head = head_of(method, b"/" + path, headers, bodyProducer)
         return origin.request(head, bodyProducer, again=method == b"GET")
 
     def close(self) -> "Deferred[Any]":
@@ -149,7 +178,7 @@ class LiteralAgent:
         return origin
 
 
-def head_of(method: bytes, target: bytes, headers: Headers, upload: Upload | None) -> bytes:
+def head_of(method: bytes, target: bytes, headers: RequestHeaders, upload: Upload | None) -> bytes:
     """
     Return a request up to its body.
 
@@ -158,11 +187,9 @@ def head_of(method: bytes, target: bytes, headers: Headers, upload: Upload | Non
     line = b"%b %b" % (method, target)
     if not _LINE.fullmatch(line):
         raise ValueError(f"not to be put on a request line: {line!r}")
-    lines = [line + b" HTTP/1.1"]
-    for name, values in headers.getAllRawHeaders():
-        lines += [b"%b: %b" % (name, value) for value in values]
+    length = b""
     if upload is not None:
-        lines.append(b"Content-Length: %d" % upload.length)
+        length = b"Content-Length: %d\r\n" % upload.length
     elif method == b"POST":
-        lines.append(b"Content-Length: 0")
-    return b"\r\n".join((*lines, b"", b""))
+        length = b"Content-Length: 0\r\n"
+    return b"%b HTTP/1.1\r\n%b%b\r\n" % (line, headers.lines(), length)

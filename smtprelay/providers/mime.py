@@ -10,7 +10,7 @@ over the bytes, and depth and number of parts are bounded.
 
 import quopri
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from email.message import Message
 from typing import Final
 
@@ -19,8 +19,8 @@ from attrs import define, field, frozen
 from smtprelay.providers.mime_text import (
     Address,
     addresses,
+    by_name,
     decoded,
-    first,
     from_base64,
     split_headers,
     text_of,
@@ -97,19 +97,24 @@ def read(body: bytes) -> Mail:
     :raises TooComplexError: more than :data:`MAX_PARTS` parts, or deeper than :data:`MAX_DEPTH`.
     """
     headers, start = split_headers(body)
+    named = by_name(headers)
     collected = _Collected()
     collected.add(_part(headers, body[start:]))
     return Mail(
         headers=headers,
-        subject=decoded(first(headers, "subject")),
-        sender=addresses(headers, "from"),
-        reply_to=addresses(headers, "reply-to"),
-        to=addresses(headers, "to"),
-        cc=addresses(headers, "cc"),
+        subject=decoded(_first(named, "subject")),
+        sender=addresses(named.get("from", ())),
+        reply_to=addresses(named.get("reply-to", ())),
+        to=addresses(named.get("to", ())),
+        cc=addresses(named.get("cc", ())),
         text=collected.text,
         html=collected.html,
         attachments=collected.attachments,
     )
+
+
+def _first(named: Mapping[str, Sequence[str]], wanted: str) -> str:
+    return named.get(wanted, ("",))[0]
 
 
 @frozen
@@ -235,6 +240,6 @@ class _Collected:
         if given:
             return given
         if part.kind in ("message/rfc822", "message/global"):
-            subject = decoded(first(split_headers(content)[0], "subject"))
+            subject = decoded(_first(by_name(split_headers(content)[0]), "subject"))
             given = re.sub(r'[/\\:*?"<>|]', "_", subject).strip(" .")[:100]
         return (given or f"attachment-{len(self.attachments) + 1}") + _EXTENSIONS.get(part.kind, ".bin")

@@ -59,21 +59,21 @@ def split_headers(part: bytes) -> tuple[list[tuple[str, str]], int]:
     return headers, blank.end() if blank else at
 
 
-def first(headers: Headers, wanted: str) -> str:
-    """Return the value of the first header whose lower-case name is ``wanted``, or ``""``."""
-    return next((value for name, value in headers if name.lower() == wanted), "")
+def by_name(headers: Headers) -> dict[str, list[str]]:
+    """Return the values of all headers, in their order, by lower-case name."""
+    named: dict[str, list[str]] = {}
+    for name, value in headers:
+        named.setdefault(name.lower(), []).append(value)
+    return named
 
 
-def addresses(headers: Headers, wanted: str) -> tuple[Address, ...]:
-    """Return the mailboxes of all headers whose lower-case name is ``wanted``; groups are flattened."""
-    values = [value for name, value in headers if name.lower() == wanted]
-    if not values:
-        return ()
+def addresses(values: Sequence[str]) -> tuple[Address, ...]:
+    """Return the mailboxes in the values of headers of one name; groups are flattened."""
     plain = _PLAIN_MAILBOX.fullmatch(values[0]) if len(values) == 1 else None
     if plain is not None:
         name, bracketed, bare = plain.groups("")
         return (Address(bracketed or bare, name.rstrip(" ")),)
-    pairs = email.utils.getaddresses(values, **_LENIENT)
+    pairs = email.utils.getaddresses(values, **_LENIENT) if values else ()
     return tuple(Address(address, decoded(name)) for name, address in pairs if "@" in address)
 
 

@@ -19,7 +19,6 @@ from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
@@ -163,14 +162,15 @@ class Http:
         try:
             response = await waiting
         except _NETWORK as exc:
-            said = why(exc) if self._deadlines.end(waiting) else f"no answer within {self._deadlines.seconds:g} s"
+            in_time = self._deadlines.end(waiting)
+            said = why(exc) if in_time else f"no answer within {self._deadlines.seconds:g} s"
             lost = upload is not None and upload.sent
             raise (AnswerLost if lost else NotSent)(said) from exc
         self._deadlines.end(waiting)
         return await self._read(response)
 
     def _send(
-        self, method: str, url: PreparedURL, headers: Mapping[str, str], upload: Upload | None
+        self, method: str, url: PreparedURL, headers: Mapping[str, str], upload: Any
     ) -> "Deferred[Any]":
         if "Host" not in headers:
             headers = {"Host": url.to_text().split("/", 3)[2], **headers}

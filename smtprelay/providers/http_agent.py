@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import URI
 from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IResponse
+from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
 from smtprelay.providers.connections import Connect
@@ -125,7 +125,9 @@ class RequestHeaders(Headers):
 
     def lines(self) -> bytes:
         """Return all, as they stand in a request."""
-        added = (b"%b: %b\r\n" % (name, value) for name, values in self.getAllRawHeaders() for value in values)
+        added = (
+            b"%b: %b\r\n" % (name, value) for name, values in self.getAllRawHeaders() for value in values
+        )
         return self._own + b"".join(added)
 
 
@@ -151,7 +153,7 @@ class LiteralAgent:
         uri: bytes,
         headers: Any = None,
         bodyProducer: Any = None,  # noqa: N803
-    ) -> "Deferred[IResponse]":
+    ) -> "Deferred[Any]":
         """
         Send one request; see :class:`twisted.web.iweb.IAgent`.
 

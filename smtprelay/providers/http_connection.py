@@ -7,10 +7,11 @@ Here :mod:`httptools` reads, a request leaves in one write, and an answer that c
 in one segment is told once, when it is complete.
 """
 
-from typing import Any, Final, Protocol as Interface
+from typing import Any, Final
+from typing import Protocol as Interface
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -140,7 +141,7 @@ class Connection(Protocol):
             self.lose()
         response.end(DONE)
 
-    def _break_off(self, cause: BaseException) -> None:
+    def _break_off(self, cause: BaseException | None) -> None:
         response, self._response = self._response, None
         if response is None:
             return

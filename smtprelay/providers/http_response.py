@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone
+from twisted.web.client import ResponseDone, ResponseFailed
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
@@ -44,13 +44,12 @@ class Response:
         self._reader = protocol
         protocol.makeConnection(self)  # type: ignore[arg-type]
         kept, self._kept = self._kept, []
-        for piece in kept:
-            protocol.dataReceived(piece)
-        if self._end is not None:
+        whole = all(self._give(protocol, piece) for piece in kept)
+        if whole and self._end is not None:
             protocol.connectionLost(self._end)
 
     def loseConnection(self) -> None:
-        """Read no more of the body. The connection may long have begun something else if there is no more."""
+        """Read no more. If there is no more, the connection may long have begun something else."""
         if self._end is None:
             self._lose()
 
@@ -58,8 +57,8 @@ class Response:
         """Take a piece of the body from the connection."""
         if self._reader is None:
             self._kept.append(piece)
-        else:
-            self._reader.dataReceived(piece)
+        elif self._end is None:
+            self._give(self._reader, piece)
 
     def end(self, reason: Failure) -> None:
         """Take note that nothing more will come: :data:`DONE`, or what cut the body off."""
@@ -67,6 +66,16 @@ class Response:
             self._end = reason
             if self._reader is not None:
                 self._reader.connectionLost(reason)
+
+    def _give(self, reader: IProtocol, piece: bytes) -> bool:
+        try:
+            reader.dataReceived(piece)
+        except ResponseFailed as exc:  # it says that it is gzip and is not
+            self.loseConnection()
+            self._end = Failure(exc)
+            reader.connectionLost(self._end)
+            return False
+        return True
 
     def setPreviousResponse(self, response: Any) -> None:
         """Take note of the answer that led here."""

@@ -1,8 +1,8 @@
 """
 The body of a request on its way out.
 
-Whether the provider can have a whole request is what a lost answer raises; so this
-knows how much has left. A small body leaves in one write with the head before it, a
+Whether the provider can have had a whole request is the question after a lost answer;
+so this knows how much has left. A small body leaves in one write with the head before it, a
 large one in pieces, as the connection takes them.
 """
 
@@ -50,11 +50,10 @@ class Upload:
         """Write on."""
         self._paused = False
         while not (self._paused or self.sent):
-            piece = self._next()
-            self._transport.write(piece)
+            self._transport.write(self._next())
             self.moved()
-            if self.sent:
-                self._transport.unregisterProducer()
+        if self.sent:
+            self._transport.unregisterProducer()
 
     def pauseProducing(self) -> None:
         """Write no more for now."""

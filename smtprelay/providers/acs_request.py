@@ -6,7 +6,6 @@ mail. So these three are the delivery's recipients and nobody else; the mail's o
 To and Cc only decide who of them is visible, and under which name.
 """
 
-import binascii
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -201,7 +200,7 @@ def body_of(mail: Mail, sender: str, replies: Sequence[Address], recipients: Vis
         return body
     pieces = [body[:-1], b',"attachments":[']
     for attachment in attached(mail):
-        pieces += (_described(attachment), binascii.b2a_base64(attachment.content, newline=False), b'"},')
+        pieces += (_described(attachment), attachment.base64, b'"},')
     pieces[-1] = b'"}]}'
     return b"".join(pieces)
 

@@ -9,6 +9,7 @@ that do not exist; each of these still has one reading that a person would choos
 import binascii
 import email.utils
 import re
+import string
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final
@@ -24,6 +25,7 @@ _BLANK_LINE: Final = re.compile(rb"\r?\n")
 _WORDS: Final = re.compile(r"((?:=\?[^?\s]+\?[bBqQ]\?[^?]*\?=(?:[ \t]+(?==\?))?)+)")
 _WORD: Final = re.compile(r"=\?([^?\s*]+)[^?\s]*\?([bBqQ])\?([^?]*)\?=")
 _NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]")
+_BASE64: Final = (string.ascii_letters + string.digits + "+/").encode()
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _ATOMS: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
 #: One mailbox without quotes, comments and encoded words: what most headers hold.
@@ -126,3 +128,25 @@ def from_base64(content: bytes) -> bytes:
         # One letter beyond a multiple of four holds six bits, which is no byte.
         letters = letters[: len(letters) - (len(letters) % 4 == 1)]
         return binascii.a2b_base64(letters + b"=" * (-len(letters) % 4))
+
+
+def tidy_base64(content: bytes) -> bytes:
+    """
+    Return base64 of what :func:`from_base64` gives for ``content``, with no line ends in it.
+
+    Almost always ``content`` is that already, but for its line ends. To see so takes a
+    quarter of the time that decoding and encoding it takes, which is long for large files.
+    """
+    letters = content.translate(None, b"\r\n")
+    last = letters[-4:]
+    if (
+        not len(letters) % 4
+        and _again(last) == last
+        and letters.translate(None, _BASE64) == last.translate(None, _BASE64)
+    ):
+        return letters
+    return _again(content)
+
+
+def _again(content: bytes) -> bytes:
+    return binascii.b2a_base64(from_base64(content), newline=False)

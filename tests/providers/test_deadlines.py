@@ -45,6 +45,7 @@ class DeadlinesTests(SynchronousTestCase):
         again.begin(0)
         self.clock.pump([30, 30, 30])
         self.assertEqual(self.expired, [0, 1, 2])
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 
     def test_one_timer(self):
         """However many are watched, there is one delayed call; after ``stop`` none, if none is watched."""

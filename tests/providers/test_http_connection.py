@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from smtprelay.providers.http import Answer, AnswerLost, Http, NotSent
+from smtprelay.providers.http import MAX_ANSWER, Answer, AnswerLost, Http, NotSent
 from smtprelay.providers.http_agent import LiteralAgent
 from smtprelay.providers.http_connection import MAX_HEAD
 from smtprelay.providers.upload import PIECE, Upload
@@ -100,13 +100,23 @@ class ReadingTests(Case):
         self.assertEqual(self.answer().body, b"hello")
 
     def test_broken_gzip(self):
-        """A status counts, even if its body is not the gzip that it says it is; at once or later."""
-        head = b"HTTP/1.1 200 O\r\nContent-Encoding: gzip\r\nContent-Length: 9\r\n\r\n"
+        """A status counts, even if its body is not the gzip that it says it is; no more of it is read."""
+        head = b"HTTP/1.1 200 O\r\nContent-Encoding: gzip\r\nContent-Length: 999\r\n\r\n"
         for segments in ([head + b"not gzip!"], [head, b"not", b" gzip!"]):
             with self.subTest(segments):
                 self.join(segments)
                 answer = self.answer()
                 self.assertEqual((answer.status, answer.complete), (200, False))
+                self.assertTrue(self.joined.wire.pumps[0].clientIO.disconnecting)
+
+    def test_long(self):
+        """Of an answer that is whole but too long, the end is dropped, and not the connection."""
+        self.join(
+            b"HTTP/1.1 200 O\r\nContent-Length: %d\r\n\r\n" % (MAX_ANSWER + 5) + b"x" * (MAX_ANSWER + 5), OK
+        )
+        self.assertEqual(len(self.answer().body), MAX_ANSWER)
+        self.answer()
+        self.assert_connections(1)
 
     def test_broken_body(self):
         """So it does if the body is no HTTP."""
@@ -126,6 +136,8 @@ class ReadingTests(Case):
         self.joined.advance(0)
         answer = self.successResultOf(request)
         self.assertEqual((answer.status, answer.body, answer.complete), (200, b"ab", False))
+        self.successResultOf(self.joined.run(self.joined.http.close()))
+        self.assertEqual(self.joined.clock.getDelayedCalls(), [])
 
     def test_endless_headers(self):
         """Headers without an end are no answer."""

@@ -139,8 +139,10 @@ def custom_headers(mail: Mail) -> Mapping[str, str]:
     chosen: dict[str, tuple[str, str]] = {}
     for name, value in mail.headers:
         key = name.lower()
+        if key in _DROPPED or key.startswith(_DROPPED_PREFIXES):
+            continue
         clean = _CONTROL.sub("", value.replace("\t", " "))
-        if key in _DROPPED or key.startswith(_DROPPED_PREFIXES) or not clean.strip():
+        if not clean.strip():
             continue
         if key not in chosen:
             chosen[key] = (name, clean)

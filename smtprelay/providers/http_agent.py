@@ -192,6 +192,6 @@ def head_of(method: bytes, target: bytes, headers: RequestHeaders, upload: Uploa
     length = b""
     if upload is not None:
         length = b"Content-Length: %d\r\n" % upload.length
-    elif method == b"POST":
+    elif method in (b"POST", b"PUT"):
         length = b"Content-Length: 0\r\n"
     return b"%b HTTP/1.1\r\n%b%b\r\n" % (line, headers.lines(), length)

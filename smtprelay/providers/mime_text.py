@@ -20,6 +20,7 @@ from attrs import frozen
 Headers = Sequence[tuple[str, str]]
 
 _FIELD: Final = re.compile(rb"([!-9;-~]+)[ \t]*:(.*(?:\n[ \t].*)*)(?:\n|\Z)")
+_FIELDS: Final = re.compile(rb"(?:[!-9;-~]+[ \t]*:.*(?:\n[ \t].*)*(?:\n|\Z))*+")
 _MBOX_LINE: Final = re.compile(rb">?From .*\n")
 _BLANK_LINE: Final = re.compile(rb"\r?\n")
 _WORDS: Final = re.compile(r"((?:=\?[^?\s]+\?[bBqQ]\?[^?]*\?=(?:[ \t]+(?==\?))?)+)")
@@ -49,16 +50,17 @@ def split_headers(part: bytes) -> tuple[list[tuple[str, str]], int]:
 
     The first line that is no field ends them: there may be none at all.
     """
-    headers = []
     mbox_line = _MBOX_LINE.match(part)
-    at = mbox_line.end() if mbox_line else 0
-    while found := _FIELD.match(part, at):
-        name, value = found.groups()
-        unfolded = value.replace(b"\r", b"").replace(b"\n", b"").strip(b" \t")
-        headers.append((name.decode("ascii"), text_of(unfolded, "ascii")))
-        at = found.end()
-    blank = _BLANK_LINE.match(part, at)
-    return headers, blank.end() if blank else at
+    begin = mbox_line.end() if mbox_line else 0
+    fields = _FIELDS.match(part, begin)
+    assert fields is not None  # there may be none of them
+    blank = _BLANK_LINE.match(part, fields.end())
+    headers = [(name.decode("ascii"), _unfolded(value)) for name, value in _FIELD.findall(fields[0])]
+    return headers, blank.end() if blank else fields.end()
+
+
+def _unfolded(value: bytes) -> str:
+    return text_of(value.translate(None, b"\r\n").strip(b" \t"), "ascii")
 
 
 def by_name(headers: Headers) -> dict[str, list[str]]:

@@ -2,7 +2,7 @@
 Many deadlines of one length, kept by one timer.
 
 A request almost never misses its deadline. A delayed call for each, made and cancelled,
-costs more than a look now and then at the one that is due first: the oldest.
+costs more than a look now and then at those that are due.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ class Deadlines(Generic[T]):
     """
     Calls ``expire`` with each item that was not taken out within ``seconds``.
 
-    :param seconds: the same for all, so that they are due in the order they came in.
+    :param seconds: the same for all, so that the timer is right for each that comes later.
     """
 
     def __init__(self, clock: IReactorTime, seconds: float, expire: Callable[[T], object]) -> None:
@@ -55,5 +55,4 @@ class Deadlines(Generic[T]):
             if self.end(item):
                 self._expire(item)
         if self._due and self._timer is None:
-            first = next(iter(self._due.values()))
-            self._timer = self._clock.callLater(first - now, self._look)
+            self._timer = self._clock.callLater(min(self._due.values()) - now, self._look)

@@ -42,7 +42,7 @@ class Home(Interface):
         """Take ``connection``, whose answer is complete."""
 
     def gone(self, connection: "Connection", /) -> None:
-        """Forget ``connection``: it is closed."""
+        """Forget ``connection``: it is closed, or will be."""
 
 
 class Connection(Protocol):
@@ -102,6 +102,7 @@ class Connection(Protocol):
         """Read a segment."""
         response = self._response
         if response is None:  # nobody asked: it is a last word, such as 408
+            self._home.gone(self)
             self.lose()
             return
         self._heard += len(data)

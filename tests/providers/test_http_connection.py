@@ -159,8 +159,7 @@ class KeepingTests(Case):
         self.assertEqual(self.answer().body, b"ok")
         self.assertEqual(self.answer().body, b"ok")
         self.assert_connections(2)
-        self.server.connections[1].transport.write(OK)
-        self.joined.advance(0)
+        self.joined.wire.pumps[1].client.dataReceived(OK)
         self.assertEqual(self.answer().body, b"ok")
         self.assert_connections(3)
 

@@ -33,7 +33,7 @@ ROWS: Final[Mapping[str, Callable[[Workplace], Iterator[Row]]]] = {
         rows_memory.large_messages,
         rows_queue.million,
         rows_queue.claim_cost,
-        rows_queue.behind_blocked,
+        rows_queue.behind,
         rows_queue.growth,
         rows_nodes.commits,
         rows_nodes.nodes,

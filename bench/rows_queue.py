@@ -4,9 +4,10 @@ Rows about a queue that is long: what waits must not slow down what goes.
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 from bench.comparison import NO_BOUNDS, Bounds
 from bench.control import asked
@@ -26,6 +27,8 @@ _MILLION = 1_000_000
 _BEHIND = 100_000
 _SINGLE_MAILS = 50
 _CLAIMS = 100
+#: So late a provider answers that hangs, seconds.
+_FOR_EVER = 86400.0
 
 
 def million(work: Workplace) -> Iterator[Row]:
@@ -66,26 +69,28 @@ def claim_cost(work: Workplace) -> Iterator[Row]:
     yield _alone("claim, 100,000 ÷ 10 queued", costs[100_000] / costs[10], "times")
 
 
-def behind_blocked(work: Workplace) -> Iterator[Row]:
-    """A single mail on a free route, while many are due in a lane that is blocked."""
+def behind(work: Workplace) -> Iterator[Row]:
+    """A single mail on a free route, while many are due in a blocked lane, or at a provider that hangs."""
     many = Many("stuck", work.scaled(_BEHIND))
-    full, empty = work.place("blocked"), work.place("idle")
-    fill(full / "spool", many)
-    block(full / "spool", many)
-    times = {}
+    blocked, hanging = work.place("blocked"), work.place("hanging")
+    for folder in (blocked, hanging):
+        fill(folder / "spool", many)
+    block(blocked / "spool", many)
     with ExitStack() as stack:
-        for name, folder in (("idle", empty), ("blocked", full)):
-            sink = stack.enter_context(HttpSink(work.place("sink")))
-            relay = stack.enter_context(Ours(folder, {"free": acs(sink.port), "stuck": NOWHERE}))
-            times[name] = _single_mails(relay.port, sink, work.scaled(_SINGLE_MAILS))
-    idle, blocked = times["idle"] * 1000, times["blocked"] * 1000
-    yield Row(
-        measure=f"single mail, {many.count} due behind a block ÷ idle",
-        ours=f"{blocked:.2f} ms",
-        peer=f"{idle:.2f} ms",
-        value=blocked / idle,
-        note="median from MAIL to the provider's having it",
-    )
+        silent = stack.enter_context(HttpSink(work.place("sink"), latency=_FOR_EVER))
+        idle = _single_mails(work, work.place("idle"), NOWHERE)
+        times = {
+            "behind a block": _single_mails(work, blocked, NOWHERE),
+            "at a provider that hangs": _single_mails(work, hanging, acs(silent.port, 10)),
+        }
+    for place, seconds in times.items():
+        yield Row(
+            measure=f"single mail, {many.count} due {place} ÷ idle",
+            ours=f"{seconds * 1000:.2f} ms",
+            peer=f"{idle * 1000:.2f} ms",
+            value=seconds / idle,
+            note="median from MAIL to the provider's having it",
+        )
 
 
 def growth(work: Workplace) -> Iterator[Row]:
@@ -109,20 +114,26 @@ def growth(work: Workplace) -> Iterator[Row]:
         )
 
 
-def _single_mails(port: int, sink: HttpSink, count: int) -> float:
-    """Return the median time from MAIL until the sink has the mail, in seconds."""
-    conversation, times = Conversation(port), []
-    for n in range(count + 5):
-        before, began = sink.count(), time.monotonic()
-        conversation.send(b"Subject: single\r\n\r\n" + b"x" * 70)
-        while sink.count() == before:
-            if time.monotonic() - began > 30:
-                raise RuntimeError("a single mail was not delivered within 30 s")
-            time.sleep(0.0001)
-        times.append(time.monotonic() - began)
-        time.sleep(0.02 if n else 0.5)
-    conversation.close()
+def _single_mails(work: Workplace, folder: Path, stuck: Mapping[str, Any]) -> float:
+    """Return the median time from MAIL until a free provider has the mail, in seconds."""
+    with ExitStack() as stack:
+        sink = stack.enter_context(HttpSink(work.place("sink")))
+        relay = stack.enter_context(Ours(folder, {"free": acs(sink.port), "stuck": stuck}))
+        conversation = stack.enter_context(closing(Conversation(relay.port)))
+        # The first ones open connections.
+        times = [_single_mail(conversation, sink) for _ in range(work.scaled(_SINGLE_MAILS) + 5)]
     return statistics.median(times[5:])
+
+
+def _single_mail(conversation: Conversation, sink: HttpSink) -> float:
+    time.sleep(0.05)
+    before, began = sink.count(), time.monotonic()
+    conversation.send(b"Subject: single\r\n\r\n" + b"x" * 70)
+    while sink.count() == before:
+        if time.monotonic() - began > 30:
+            raise RuntimeError("a single mail was not delivered within 30 s")
+        time.sleep(0.0001)
+    return time.monotonic() - began
 
 
 def _claim_cost(spool: Path, provider: str, count: int, *, found: bool) -> float:

@@ -1,1 +1,1 @@
-A provider that says that it is asked for too much slows its lane down by itself, and lets it get faster again; ``smtprelay status`` and ``smtprelay_provider_throttled_lanes`` show it. Such refusals are none of ``retry.attempts``.
+A provider that says that it is asked for too much slows its lane down by itself, and lets it get faster again, soon after its bad hour is over; ``smtprelay status`` and ``smtprelay_provider_throttled_lanes`` show it. Such refusals are none of ``retry.attempts``.

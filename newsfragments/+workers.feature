@@ -1,1 +1,1 @@
-``workers`` runs several processes on one PostgreSQL behind the same listeners, with their metrics added up; ``supervise`` starts a worker that died again, also a single one, and ends with 1 after more than ``restarts_per_hour``.
+``workers`` runs several processes on one PostgreSQL behind the same listeners, with their metrics added up; ``supervise`` starts a worker that died again, also a single one, and ends with 1 after more than ``restarts_per_hour``. A worker that stands still for half a minute is killed and started again, too.

@@ -11,7 +11,8 @@ from typing import Final
 
 from smtprelay.message import Reply
 
-#: Bytes, for a whole relay: enough for five hundred messages of a chunk each.
+#: Bytes, for a whole relay, of which each process has its share: enough for five hundred messages of a chunk
+#: each.
 MOST: Final = 128 << 20
 
 #: RFC 3463: X.3.1, and the client keeps the message.

@@ -7,7 +7,7 @@ own stations, because mypy checks those without anybody registering anything.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -293,6 +293,10 @@ class Spool(Queue, Lender, Protocol):
 
         It costs nothing. What we write ourselves (a bounce) is not asked about.
         """
+
+    @property
+    def clock(self) -> Any:
+        """Whose time the times in it are, with the timers of the reactor; ``None``: this machine's."""
 
     @property
     def complaint(self) -> str:

@@ -10,9 +10,12 @@ import json
 import re
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
+
+import orjson
 
 #: Types of values in which nothing is hidden.
 _OPEN: Final = frozenset({str, int, float, bool, type(None)})
@@ -102,6 +105,10 @@ def json_line(ts: str, level: str, event: str, msg: str, fields: Mapping[str, An
         line.update(fields)
     else:
         line.update((f"{name}_" if name in _HEAD else name, value) for name, value in fields.items())
+    with suppress(TypeError):  # a key or a text that UTF-8 does not know
+        text = orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE)
+        if text.isascii():
+            return text.decode("ascii")
     try:
         return _ENCODER.encode(line) + "\n"
     except (TypeError, ValueError):  # a key that is no text, NaN, a loop

@@ -7,7 +7,8 @@ no good sentence still go into the JSON line.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from attrs import frozen
@@ -41,6 +42,7 @@ EVENTS: Final[dict[str, Kind]] = {
     "relay.drain": Kind(LogLevel.info, "draining, nothing new is taken: {who}"),
     "relay.undrain": Kind(LogLevel.info, "not draining any more: {who}"),
     "worker.ready": Kind(LogLevel.info, "worker {worker} is ready (process {pid})"),
+    "worker.silent": Kind(LogLevel.error, "worker {worker} (process {pid}) stands still: it is killed"),
     "worker.died": Kind(
         LogLevel.error, "worker {worker} (process {pid}) ended: {reason}; number {deaths} within an hour"
     ),
@@ -63,6 +65,7 @@ EVENTS: Final[dict[str, Kind]] = {
     "message.queued": Kind(
         LogLevel.info, "{id}: queued from <{sender}> to {recipients} ({size} bytes, {client} on {listener})"
     ),
+    "spool.away": Kind(LogLevel.error, "the spool is tried again in {seconds:.0f} s: {reason}"),
     "spool.commit": Kind(None, "{operations} operations committed in {seconds:.3f} s"),
     "spool.recovered": Kind(LogLevel.info, "{deliveries} deliveries taken up again after a crash"),
     "spool.reclaimed": Kind(LogLevel.warn, "{deliveries} deliveries taken over from a node that is gone"),
@@ -108,6 +111,9 @@ EVENTS: Final[dict[str, Kind]] = {
 }
 
 
+#: Takes the fields of one kind of event.
+Ear = Callable[[Mapping[str, object]], object]
+
 #: Writes an event: its message and its fields.
 _Way = Callable[[str, Mapping[str, object]], object]
 
@@ -138,10 +144,14 @@ class Log:
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Write one line, unless nobody asked for its level; an unknown event is a warning."""
-        self.hear(event, fields)
+        self._hear(event, fields)
 
-    def hear(self, event: str, fields: Mapping[str, object]) -> None:
-        """Do the same for fields that are at hand as a mapping; it is not changed."""
+    def ear(self, event: str) -> Ear | None:
+        """Return what writes events of this kind, or ``None`` if they never are; see :class:`Telling`."""
+        kind = EVENTS.get(event)
+        return None if kind is not None and kind.level is None else partial(self._hear, event)
+
+    def _hear(self, event: str, fields: Mapping[str, object]) -> None:
         known = self._ways.get(event)
         if known is None:
             if event in EVENTS:
@@ -183,22 +193,31 @@ class Telling:
     """
     An :class:`smtprelay.interfaces.Events` that tells several, and survives all of them.
 
-    Those that have a method ``hear(event, fields)`` are told by it, all with the same mapping.
+    A listener that has a method ``ear(event)`` is asked once for each kind of event: it returns what takes
+    the fields, all listeners the same mapping, or ``None`` if such events are nothing to it.
     """
 
     _log = Logger()
 
     def __init__(self, listeners: Iterable[Events]) -> None:
-        self._listeners = tuple((listener, _hearing(listener)) for listener in listeners)
+        self._listeners = tuple(listeners)
+        self._ears: dict[str, Sequence[tuple[Events, Ear]]] = {}
         self._broken: set[tuple[int, str]] = set()
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Tell every listener; one that raises is reported once for each kind of event."""
-        for listener, hear in self._listeners:
+        for listener, hear in self._ears.get(event) or self._listen(event):
             try:
-                hear(event, fields)
+                hear(fields)
             except Exception:  # noqa: BLE001 -- mail must not stop because of who listens
                 self._report(listener, event)
+
+    def _listen(self, event: str) -> "Sequence[tuple[Events, Ear]]":
+        ears = [(listener, _ear(listener, event)) for listener in self._listeners]
+        listening = [(listener, ear) for listener, ear in ears if ear is not None]
+        if event in EVENTS:  # there is an end to those
+            self._ears[event] = listening
+        return listening
 
     def _report(self, listener: Events, event: str) -> None:
         if (id(listener), event) not in self._broken:
@@ -206,7 +225,7 @@ class Telling:
             self._log.failure("{listener} cannot take {event}", listener=listener, event=event)
 
 
-def _hearing(listener: Events) -> Callable[[str, Mapping[str, object]], object]:
-    """Return what tells ``listener``; to spread the fields for each anew is a tenth of what telling costs."""
-    hear: Callable[[str, Mapping[str, object]], object] | None = getattr(listener, "hear", None)
-    return hear or (lambda event, fields: listener(event, **fields))
+def _ear(listener: Events, event: str) -> Ear | None:
+    """Return what hears ``event`` in ``listener``; to spread the fields anew costs as much as to count."""
+    ask: Callable[[str], Ear | None] | None = getattr(listener, "ear", None)
+    return ask(event) if ask is not None else lambda fields: listener(event, **fields)

@@ -92,16 +92,22 @@ class Metrics:
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Count ``event``; one that has no metric counts by its level alone."""
-        self.hear(event, fields)
+        hear = self.ear(event)
+        if hear is not None:
+            hear(fields)
 
-    def hear(self, event: str, fields: Fields) -> None:
-        """Do the same for fields that are at hand as a mapping."""
-        line = self._lines.get(event)
-        if line is not None:
+    def ear(self, event: str) -> Callable[[Fields], None] | None:
+        """Return what counts an event of this kind, or ``None``; see :class:`smtprelay.log.Telling`."""
+        line, count = self._lines.get(event), self._counts.get(event)
+        if line is None:
+            return count
+
+        def count_both(fields: Fields) -> None:
             line.inc()
-        count = self._counts.get(event)
-        if count is not None:
-            count(fields)
+            if count is not None:
+                count(fields)
+
+        return count_both
 
     def observe(self, event: LogEvent) -> None:
         """Count, as an ``ILogObserver``, what others than the relay's own events log."""

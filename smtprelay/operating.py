@@ -16,6 +16,9 @@ from smtprelay.queue import Detail, Edit, NewMessage, Selection, Summary
 #: One search looks at so many deliveries at most.
 MOST_LOOKED_AT: Final = 100_000
 
+#: A rule or a suspension that ends later is a slip of the hand; seconds from now.
+LONGEST: Final = 100 * 365 * 86400.0
+
 
 @frozen(kw_only=True)
 class Found:
@@ -162,8 +165,12 @@ class Operator(Prepare, Protocol):
     async def retry(self, provider: str, lane: str, who: str, *, force: bool = False) -> None:
         """Try a blocked lane now; one whose provider asked us to wait only if it is forced."""
 
-    async def suspend(self, provider: str, who: str, why: str) -> None:
-        """Send nothing to ``provider`` until it is resumed; its mail goes on elsewhere or waits."""
+    async def suspend(self, provider: str, who: str, why: str, lasting: float | None = None) -> None:
+        """
+        Send nothing to ``provider`` until it is resumed; its mail goes on elsewhere or waits.
+
+        :param lasting: after so many seconds it goes on by itself.
+        """
 
     async def resume(self, provider: str, who: str) -> None:
         """Let a provider that was suspended run again."""

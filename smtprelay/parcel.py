@@ -10,13 +10,15 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from attrs import field, frozen
 from cattrs import ClassValidationError, Converter, transform_error
 from cattrs.v import format_exception
 
 from smtprelay.queue import FINAL, STATES, Attempt
+
+T = TypeVar("T")
 
 #: The version of the JSON.
 SCHEMA: Final = "smtprelay.message.v1"
@@ -47,6 +49,7 @@ class ParcelDelivery:
     :ivar state: of :data:`smtprelay.queue.STATES`, never ``active``.
     :ivar noticed: whether its sender was told that it is delayed.
     :ivar blocked: for how long it could not go because its lane was blocked, seconds.
+    :ivar hold: if it is held by a rule, the number of that.
     :ivar key_id: with ``sealed``, in base64, the credential that it is sent with; ``""`` for none.
     """
 
@@ -68,6 +71,7 @@ class ParcelDelivery:
     reason: str = ""
     recipients: tuple[ParcelRecipient, ...]
     attempts: tuple[Attempt, ...] = ()
+    hold: int = 0
     key_id: str = ""
     sealed: str = field(default="", repr=False)
 
@@ -97,7 +101,7 @@ class Parcel:
 
 def written(parcel: Parcel) -> dict[str, Any]:
     """Return ``parcel`` as JSON's values."""
-    return {"schema": SCHEMA, **_CONVERTER.unstructure(parcel)}
+    return unstructured(parcel, SCHEMA)
 
 
 def read(values: object) -> Parcel:
@@ -106,18 +110,33 @@ def read(values: object) -> Parcel:
 
     :raises ValueError: it is none, a later version made it, or it contradicts itself.
     """
-    if not isinstance(values, dict):
-        raise ValueError("this is no JSON object")  # noqa: TRY004 -- as all that is wrong with it
-    schema = values.get("schema")
-    if schema != SCHEMA:
-        raise ValueError(f"its schema is {schema!r}, this version reads {SCHEMA!r}")
-    try:
-        parcel = _CONVERTER.structure({k: v for k, v in values.items() if k != "schema"}, Parcel)
-    except ClassValidationError as error:
-        raise ValueError(transform_error(error, path="message", format_exception=_worded)[0]) from None
+    parcel = structured(values, Parcel, SCHEMA)
     for fault in faults(parcel):
         raise ValueError(fault)
     return parcel
+
+
+def unstructured(value: object, schema: str) -> dict[str, Any]:
+    """Return a value as JSON's, with the name of its schema."""
+    return {"schema": schema, **_CONVERTER.unstructure(value)}
+
+
+def structured(values: object, kind: type[T], schema: str) -> T:
+    """
+    Return the value of ``kind`` that :func:`unstructured` made these of.
+
+    :raises ValueError: they are none of this schema.
+    """
+    if not isinstance(values, dict):
+        raise ValueError("this is no JSON object")  # noqa: TRY004 -- as all that is wrong with it
+    named = values.get("schema")
+    if named != schema:
+        raise ValueError(f"its schema is {named!r}, this version reads {schema!r}")
+    try:
+        return _CONVERTER.structure({k: v for k, v in values.items() if k != "schema"}, kind)
+    except ClassValidationError as error:
+        name = kind.__name__.lower().replace("parcel", "message")
+        raise ValueError(transform_error(error, path=name, format_exception=_worded)[0]) from None
 
 
 def loaded(text: str | bytes) -> Any:

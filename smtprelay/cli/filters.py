@@ -53,7 +53,7 @@ class When(click.ParamType[float]):
             return value
         seconds = span_of(str(value))
         if seconds is not None:
-            return time.time() + self._sign * seconds
+            return max(0.0, time.time() + self._sign * seconds)
         try:
             return _moment(str(value).strip(), self._sign)
         except ValueError:

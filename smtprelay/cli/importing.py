@@ -7,10 +7,10 @@ reason, and the others come in all the same.
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import click
 
@@ -20,7 +20,7 @@ from smtprelay.cli.exits import FAILED, CliError
 from smtprelay.cli.mover import Message, Mover, opened
 from smtprelay.cli.options import Command, chosen
 from smtprelay.cli.who import who
-from smtprelay.cli.words import count, printable
+from smtprelay.cli.words import count, ordered, printable
 
 #: The longest body that goes with its message; what is longer goes in pieces of the second size.
 SMALL: Final = 64 * 1024
@@ -54,11 +54,14 @@ def import_(ctx: click.Context, *, place: str, route: str) -> int | None:
             ended = error
         taken.send(mover)
     if settings.output in {"json", "jsonl"}:
-        printing.as_json({**taken.counts, "faults": [{"name": a, "why": b} for a, b in taken.faults]})
+        printing.as_json(
+            {**taken.counts, **taken.orders, "faults": [{"name": a, "why": b} for a, b in taken.faults]}
+        )
     else:
         click.echo(
             f"imported {count(taken.counts['imported'], 'message')},"
             f" {taken.counts['present']} were here already, {taken.counts['refused']} refused"
+            f"{ordered(**taken.orders)}"
         )
     for name, why in taken.faults:
         click.echo(f"smtprelay: {printable(name)}: {printable(why)}", err=True)
@@ -74,6 +77,8 @@ class _Taken:
         self._route = route
         self._waiting: list[tuple[str, Message]] = []
         self._bytes = 0
+        self._numbers: Mapping[int, int] = {}
+        self.orders = {"holds": 0, "suspended": 0}
         self.counts = {"imported": 0, "present": 0, "refused": 0}
         self.faults: list[tuple[str, str]] = []
 
@@ -83,6 +88,10 @@ class _Taken:
         if values is None:
             self._refuse(item.name, item.fault)
             return
+        if item.name == archive.ORDERS:
+            self._obey(mover, values)
+            return
+        self._number_anew(values)
         size = values.get("size")
         if item.body is None or not isinstance(size, int):
             values["body"] = False
@@ -95,6 +104,24 @@ class _Taken:
             return
         self._put_pieces(mover, str(values.get("id")), start, item.body)
         self._put(mover, [(item.name, Message(values, None))])
+
+    def _obey(self, mover: Mover, orders: Mapping[str, Any]) -> None:
+        try:
+            obeyed = mover.obey(orders)
+        except CliError as error:
+            if error.status != FAILED:
+                raise
+            self._refuse(archive.ORDERS, str(error))
+            return
+        self._numbers = obeyed["numbers"]
+        self.orders = {name: len(obeyed[name]) for name in ("holds", "suspended")}
+
+    def _number_anew(self, values: Mapping[str, Any]) -> None:
+        """Let what a rule holds name the rule's number here; without the rule it is only held."""
+        deliveries = values.get("deliveries")
+        for each in deliveries if isinstance(deliveries, list) else ():
+            if isinstance(each, dict) and each.get("hold"):
+                each["hold"] = self._numbers.get(each["hold"], 0)
 
     def send(self, mover: Mover) -> None:
         """Send what waits."""

@@ -14,16 +14,19 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
+from uuid import uuid4
 
 from smtprelay import headers
-from smtprelay.cli.archive import Item
+from smtprelay.cli.archive import ORDERS, Item
+from smtprelay.cli.timeline import EDITS
 
 #: What that relay keeps beside the messages.
-_NO_MESSAGES: Final = frozenset({"retry_queue.json"})
+_NO_MESSAGES: Final = frozenset({"retry_queue.json", ORDERS})
 
 #: Under which key our own values stand.
 _OURS: Final = "smtprelay"
@@ -48,23 +51,45 @@ _OF_THEIRS: Final = {
 #: Of several deliveries the one that is told is in the first of these states.
 _ORDER: Final = ("deferred", "queued", "held", "failed", "delivered")
 
+#: Bytes of a body that are encoded at a time: whole groups of base64, and more than a header has.
+_PIECE: Final = 3 * 256 * 1024
+
 _ID_OF_TIME: Final = re.compile(r"[0-9]{16,20}")
 
 
-def write(folder: Path, values: Mapping[str, Any], body: bytes) -> None:
-    """Write the file of one message, synced, for our eyes only."""
-    file = folder / f"{values['id']}.json"
+def write(folder: Path, values: Mapping[str, Any], body: IO[bytes]) -> None:
+    """Write the file of one message, synced, for our eyes only; its body goes through memory in pieces."""
+    head = headers.block(body.read(_PIECE))
+    body.seek(0)
+    place = uuid4().hex
+    before, _, after = json.dumps(theirs(values, head, place), indent=2).partition(place)
+    pieces = map(base64.b64encode, iter(lambda: body.read(_PIECE), b""))
+    _write(folder / f"{values['id']}.json", chain([before.encode()], pieces, [after.encode()]))
+
+
+def _write(file: Path, pieces: Iterable[bytes]) -> None:
     unfinished = file.with_suffix(".tmp")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as out:  # noqa: PTH123 -- a descriptor
-        json.dump(theirs(values, body), out, indent=2)
+    with open(descriptor, "wb") as out:  # noqa: PTH123 -- a descriptor
+        out.writelines(pieces)
         out.flush()
         os.fsync(descriptor)
     unfinished.rename(file)
 
 
+def write_orders(folder: Path, orders: Mapping[str, Any]) -> None:
+    """Write an operator's orders beside the messages."""
+    _write(folder / ORDERS, [json.dumps(orders, indent=2).encode()])
+
+
 def read(folder: Path) -> Iterator[Item]:
-    """Give the messages of a folder by the names of their files; a file that is none comes with why."""
+    """
+    Give the messages of a folder by the names of their files; a file that is none comes with why.
+
+    Before them come the :data:`ORDERS`, by that name, if there are any.
+    """
+    if (folder / ORDERS).exists():
+        yield _orders(folder / ORDERS)
     for file in sorted(folder.glob("*.json")):
         if file.name not in _NO_MESSAGES:
             yield _item(file)
@@ -80,11 +105,20 @@ def _item(file: Path) -> Item:
     return Item(file.name, values, io.BytesIO(body) if values.get("body", True) else None)
 
 
+def _orders(file: Path) -> Item:
+    from smtprelay.parcel import loaded  # noqa: PLC0415 -- dear
+
+    try:
+        return Item(ORDERS, dict(loaded(file.read_bytes())), None)
+    except (ValueError, OSError, TypeError) as error:
+        return Item(ORDERS, None, None, str(error))
+
+
 # --- theirs
 
 
-def theirs(values: Mapping[str, Any], body: bytes) -> dict[str, Any]:
-    """Return a message as that relay writes it."""
+def theirs(values: Mapping[str, Any], head: bytes, body: str) -> dict[str, Any]:
+    """Return a message as that relay writes it; ``head`` is its header, and ``body`` in base64."""
     delivery = min(values["deliveries"], key=lambda each: _ORDER.index(each["state"]))
     status = _THEIRS[delivery["state"]]
     if delivery["uncertain"] and status == "received":
@@ -93,21 +127,22 @@ def theirs(values: Mapping[str, Any], body: bytes) -> dict[str, Any]:
         each for one in values["deliveries"] for each in one["recipients"] if each["state"] == "open"
     ]
     told = open_ones or [each for one in values["deliveries"] for each in one["recipients"]]
-    refused = [each for each in delivery["attempts"] if each["outcome"] != "delivered"]
+    tried = [each for each in delivery["attempts"] if each["outcome"] not in EDITS]
+    refused = [each for each in tried if each["outcome"] != "delivered"]
     document = {
         "id": values["id"],
         "from": values["sender"],
         "to": [each["address"] for each in told],
-        "headers": dict(headers.fields(headers.block(body))),
-        "body": base64.b64encode(body).decode(),
+        "headers": dict(headers.fields(head)),
+        "body": body,
         "received": _written(values["received"]),
         "forwarded": _written(delivery["ended"] if status == "forwarded" else None),
         "status": status,
         "next_retry": _written(delivery["due"] if status == "retrying" else None),
-        "retry_attempt": delivery["attempt"],
+        "retry_attempt": len(tried),
         "retry_history": [
-            {"attempt": each["number"], "timestamp": _written(each["started"]), "error": each["reason"]}
-            for each in refused
+            {"attempt": number, "timestamp": _written(each["started"]), "error": each["reason"]}
+            for number, each in enumerate(refused, start=1)
         ],
         _OURS: values,
     }

@@ -43,7 +43,9 @@ def blocked(lanes: Sequence[Mapping[str, Any]], now: float) -> Sequence[str]:
 
 def _how(lane: Mapping[str, Any], now: float) -> str:
     if lane.get("suspended"):
-        return "waits for `smtprelay providers resume`"
+        resumes = lane.get("resumes")
+        until = "" if resumes is None else f"until {clock(resumes, now)}, or "
+        return f"waits {until}for `smtprelay providers resume`"
     return f"is blocked, tried again at {clock(lane['blocked_until'], now)}"
 
 

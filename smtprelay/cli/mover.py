@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import click
-
 from smtprelay.cli import place
 from smtprelay.cli.client import Client
 from smtprelay.cli.exits import FAILED, USAGE, CliError
@@ -60,6 +58,12 @@ class Mover(Protocol):
     def exported(self, messages: Sequence[str]) -> Sequence[str]:
         """Drop what is safe elsewhere; return what was dropped."""
 
+    def orders(self) -> dict[str, Any]:
+        """Return an operator's orders, as :func:`smtprelay.orders.written` does."""
+
+    def obey(self, orders: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Put orders in force; return the values of :class:`smtprelay.orders.Obeyed`."""
+
     def put(self, messages: Sequence[Message], route: str) -> Sequence[Mapping[str, str]]:
         """Take messages in; ``done`` of each is ``imported``, ``present``, or ``refused`` with ``why``."""
 
@@ -97,6 +101,16 @@ class OnlineMover:
         """See :class:`Mover`."""
         wanted = {"ids": list(messages), "who": self._who}
         return list(self._client.post(f"{API}/transfer/exported", wanted)["ids"])
+
+    def orders(self) -> dict[str, Any]:
+        """See :class:`Mover`."""
+        return dict(self._client.get(f"{API}/transfer/orders"))
+
+    def obey(self, orders: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See :class:`Mover`."""
+        obeyed = self._client.post(f"{API}/transfer/orders", {"orders": orders, "who": self._who})
+        # JSON has made texts of the numbers.
+        return {**obeyed, "numbers": {int(number): here for number, here in obeyed["numbers"].items()}}
 
     def put(self, messages: Sequence[Message], route: str) -> Sequence[Mapping[str, str]]:
         """See :class:`Mover`."""
@@ -152,6 +166,25 @@ class OfflineMover:
         with in_words():
             return self._spool.exported(messages, self._who)
 
+    def orders(self) -> dict[str, Any]:
+        """See :class:`Mover`."""
+        from smtprelay.orders import written  # noqa: PLC0415
+
+        with in_words():
+            return written(self._spool.orders())
+
+    def obey(self, orders: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See :class:`Mover`."""
+        from attrs import asdict  # noqa: PLC0415
+
+        from smtprelay.orders import read  # noqa: PLC0415
+
+        try:
+            with in_words():
+                return asdict(self._spool.obey(read(orders, self._ways()), self._who))
+        except ValueError as error:
+            raise CliError(FAILED, str(error)) from error
+
     def put(self, messages: Sequence[Message], route: str) -> Sequence[Mapping[str, str]]:
         """See :class:`Mover`."""
         from smtprelay.transfer import check_route  # noqa: PLC0415
@@ -186,21 +219,20 @@ class OfflineMover:
 @contextmanager
 def opened(settings: Settings, who: str, *, new: bool = False) -> Iterator[Mover]:
     """
-    Give the relay that ``settings`` mean, or its spool, which is locked; says on stderr if it is the spool.
+    Give the relay that ``settings`` mean, or its spool; says on stderr if it is the spool.
 
     :param new: make a spool if there is none.
 
     Raises :class:`CliError` if there is neither.
     """
     client = place.client(settings, os.environ, PATIENCE)
-    path = "" if client.listening() else place.spool(settings, os.environ)
-    if not path:
+    ground = place.instead(client, settings, os.environ)
+    if ground is None:
         yield OnlineMover(client, who)
         return
     from smtprelay.spool.aside import SpoolAside  # noqa: PLC0415 -- only when nobody listens
 
-    click.echo(f"smtprelay: the relay is not running: opening its spool in {path}", err=True)
     with in_words():
-        spool = SpoolAside(path, new=new)
+        spool = SpoolAside(ground, new=new)
     with closing(spool):
         yield OfflineMover(spool, lambda: place.ways(settings, os.environ), who)

@@ -21,17 +21,17 @@ from smtprelay.cli.place import configuration
 from smtprelay.cli.source import SCHEMA, Change, Filters, Step, in_words
 from smtprelay.operating import HoldRule, Prepare
 from smtprelay.queue import Edit, Selection
-from smtprelay.spool.offline import open_spool
+from smtprelay.spool.ground import Ground
+from smtprelay.spool.offline import OfflineSpool
 from smtprelay.spool.store import QueueSpool
 
 
 class Offline:
     """See :class:`smtprelay.cli.source.Source`."""
 
-    def __init__(self, path: str, settings: Settings) -> None:
+    def __init__(self, ground: Ground, settings: Settings) -> None:
         self._settings = settings
-        with _in_words():
-            self._spool = open_spool(path)
+        self._spool = OfflineSpool(ground)
 
     def list(self, filters: Filters, mark: str = "") -> dict[str, Any]:
         """Read the queue."""
@@ -46,7 +46,7 @@ class Offline:
             return {"schema": SCHEMA, "deliveries": [asdict(detail) for detail in self._spool.show(message)]}
 
     def edit(self, filters: Filters, change: Change, mark: str = "") -> Step:
-        """Do it in the spool, under its lock."""
+        """Do it in the spool."""
         options = dict(change["options"])
         needed = bool(options.get("bounce")) or change["action"] == "redirect"
         if "to" in options:

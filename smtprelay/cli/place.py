@@ -11,12 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import click
+
 from smtprelay.cli.client import Client
-from smtprelay.cli.exits import CONFIG, CliError
+from smtprelay.cli.exits import CONFIG, PERMISSION, CliError
 from smtprelay.cli.options import Settings
 
 if TYPE_CHECKING:
     from smtprelay.config import Config
+    from smtprelay.spool.ground import Ground
     from smtprelay.transfer import Ways
 
 #: Where packages and container images put the socket and the spool.
@@ -37,15 +40,43 @@ def client(settings: Settings, environ: Mapping[str, str], timeout: float = 30.0
     return Client(_endpoint(settings, environ), token, timeout)
 
 
-def spool(settings: Settings, environ: Mapping[str, str]) -> str:
+def instead(client: Client, settings: Settings, environ: Mapping[str, str]) -> "Ground | None":
     """
-    Return the folder of the relay's spool, or ``""`` if it is not a folder of this machine.
+    Return where the spool lies that is opened because the relay does not answer, and say so on stderr.
 
-    ``""`` too for an endpoint without a configuration: the spool that lies here may be another relay's.
+    ``None``: it does answer, or there is no such spool.
+    """
+    found = None if client.listening() else ground(settings, environ)
+    if found is not None:
+        click.echo(f"smtprelay: the relay is not running: opening its spool in {found}", err=True)
+    return found
+
+
+def ground(settings: Settings, environ: Mapping[str, str]) -> "Ground | None":
+    """
+    Return where the relay's spool lies, or ``None`` if that is no folder of this machine, and no database.
+
+    ``None`` too for an endpoint without a configuration: the spool that lies here may be another relay's.
+    Raises :class:`CliError` if the configuration is wrong, or what it takes to open the spool is not here.
     """
     if settings.endpoint and (_remote(settings.endpoint) or not settings.config):
-        return ""
-    return _spool_of(configuration(settings, environ))
+        return None
+    spool = configuration(settings, environ).spool
+    if spool is None or spool.engine == "memory":
+        return None
+    from smtprelay.spool.ground import DriverMissing, Folder, in_database  # noqa: PLC0415 -- dear
+
+    if spool.engine == "sqlite":
+        return Folder(Path(spool.path))
+    assert spool.url is not None
+    try:
+        spool.url.reveal()
+        return in_database(spool.url.reveal, spool.lease)
+    except DriverMissing as error:
+        raise CliError(CONFIG, str(error)) from error
+    except ValueError as error:
+        forbidden = isinstance(error.__cause__, PermissionError)
+        raise CliError(PERMISSION if forbidden else CONFIG, f"spool.url: {error}") from error
 
 
 def ways(settings: Settings, environ: Mapping[str, str]) -> "Ways":

@@ -11,10 +11,11 @@ from urllib.parse import quote
 import click
 
 from smtprelay.cli import place, printing
+from smtprelay.cli.filters import Span
 from smtprelay.cli.options import Group, Settings, chosen
 from smtprelay.cli.source import API
 from smtprelay.cli.who import who
-from smtprelay.cli.words import clock
+from smtprelay.cli.words import clock, moment
 
 
 @click.group(cls=Group)
@@ -50,15 +51,18 @@ def retry(ctx: click.Context, *, name: str, lane: str, force: bool) -> None:
 
 @providers.command()
 @click.argument("name")
+@click.option("--for", "span", metavar="SPAN", type=Span(), help="For so long; then it goes on by itself.")
 @click.option("--why", "--reason", default="", metavar="TEXT", help="Told with all that waits for it.")
 @click.pass_context
-def suspend(ctx: click.Context, *, name: str, why: str) -> None:
+def suspend(ctx: click.Context, *, name: str, span: float | None, why: str) -> None:
     """
     Send nothing to a provider until it is resumed.
 
     Mail whose route has another provider goes on there, all other mail waits.
     """
-    _post(chosen(ctx), name, "suspend", {"why": why}, "is suspended")
+    lasting: Mapping[str, Any] = {} if span is None else {"for": span}
+    until = "" if span is None else f" until {moment(time.time() + span)}"
+    _post(chosen(ctx), name, "suspend", {"why": why, **lasting}, f"is suspended{until}")
 
 
 @providers.command()
@@ -82,6 +86,8 @@ def _row(lane: Mapping[str, Any], now: float) -> tuple[object, ...]:
     state = "ok"
     if lane["suspended"]:
         state = "suspended"
+        if lane["resumes"] is not None:
+            state += f" until {clock(lane['resumes'], now)}"
     elif lane["blocked_until"] is not None:
         state = f"blocked until {clock(lane['blocked_until'], now)}"
     return (

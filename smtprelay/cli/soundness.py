@@ -51,26 +51,25 @@ def check(ctx: click.Context, *, deep: bool, recount: bool) -> int | None:
 
 def _check(settings: Settings, *, deep: bool) -> Mapping[str, Any]:
     client = place.client(settings, os.environ, _PATIENCE)
-    path = "" if client.listening() else place.spool(settings, os.environ)
-    if not path:
+    ground = place.instead(client, settings, os.environ)
+    if ground is None:
         return dict(client.get(f"{API}/check", {"deep": "1"} if deep else {}))
     from attrs import asdict  # noqa: PLC0415
 
     from smtprelay.spool import aside  # noqa: PLC0415
 
-    click.echo(f"smtprelay: the relay is not running: opening its spool in {path}", err=True)
     with in_words():
-        return asdict(aside.check(path, deep=deep))
+        return asdict(aside.check(ground, deep=deep))
 
 
 def _recount(settings: Settings) -> int:
     client = place.client(settings, os.environ, _PATIENCE)
-    path = "" if client.listening() else place.spool(settings, os.environ)
-    if not path:
+    ground = place.instead(client, settings, os.environ)
+    if ground is None:
         return int(client.post(f"{API}/check/recount", {})["lanes"])
     from smtprelay.spool.aside import SpoolAside  # noqa: PLC0415
 
-    with in_words(), closing(SpoolAside(path)) as spool:
+    with in_words(), closing(SpoolAside(ground)) as spool:
         return spool.recount()
 
 
@@ -84,11 +83,13 @@ def compact(ctx: click.Context) -> None:
     once.
     """
     settings = chosen(ctx)
-    path = place.spool(settings, os.environ)
-    if not path:
-        raise CliError(UNAVAILABLE, "there is no spool in a folder of this machine")
+    ground = place.ground(settings, os.environ)
     from smtprelay.spool import aside  # noqa: PLC0415
+    from smtprelay.spool.ground import Folder  # noqa: PLC0415
+
+    if not isinstance(ground, Folder):
+        raise CliError(UNAVAILABLE, "there is no spool in a folder of this machine")
 
     with in_words():
-        before, after = aside.compact(path)
+        before, after = aside.compact(ground)
     click.echo(f"{size(before)} before, {size(after)} now")

@@ -2,18 +2,15 @@
 The queue as the commands see it, whether the relay runs or not.
 
 :class:`Online` asks the relay. When nobody listens, :class:`smtprelay.cli.offline.Offline` opens the
-spool itself: reading needs nothing but the right to, an edit needs the lock that
-a running relay would hold. Both give the same plain values, those of the API.
+spool itself: reading needs nothing but the right to, an edit of a spool that is a file needs the lock
+that a running relay would hold. Both give the same plain values, those of the API.
 """
 
-import http.client
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Protocol, TypedDict
 from urllib.parse import quote
-
-import click
 
 from smtprelay.cli import place
 from smtprelay.cli.client import Client
@@ -96,7 +93,7 @@ class Online:
 
     def show(self, message: str) -> dict[str, Any]:
         """Ask for one message."""
-        return dict(self._client.get(f"{API}/queue/{quote(message, safe='')}"))
+        return dict(self._client.get(f"{API}/queue/{_named(message)}"))
 
     def edit(self, filters: Filters, change: Change, mark: str = "") -> Step:
         """Have the relay do it."""
@@ -107,11 +104,7 @@ class Online:
 
     def content(self, message: str, part: str) -> Iterator[bytes]:
         """Fetch it."""
-        path = f"{API}/queue/{quote(message, safe='')}/message?part={part}"
-        code, content = self._client.request("GET", path)
-        if code != http.client.OK:
-            self._client.refuse(code, content)
-        yield content
+        yield from self._client.pieces(f"{API}/queue/{_named(message)}/message?part={part}")
 
     def holds(self) -> dict[str, Any]:
         """Ask for the rules."""
@@ -126,6 +119,13 @@ class Online:
         return dict(self._client.post(f"{API}/holds/{number}/end", {"who": who}))
 
 
+def _named(message: str) -> str:
+    """Return an id as a part of a path, of which a slash would make several."""
+    if not message or "/" in message:
+        raise CliError(FAILED, f"there is no message {message!r}")
+    return quote(message, safe="")
+
+
 @contextmanager
 def opened(settings: Settings) -> Iterator[Source]:
     """
@@ -134,14 +134,13 @@ def opened(settings: Settings) -> Iterator[Source]:
     Raises :class:`CliError` if there is neither a relay nor a spool.
     """
     client = place.client(settings, os.environ)
-    path = "" if client.listening() else place.spool(settings, os.environ)
-    if not path:
+    ground = place.instead(client, settings, os.environ)
+    if ground is None:
         yield Online(client)
         return
     from smtprelay.cli.offline import Offline  # noqa: PLC0415 -- only when nobody listens
 
-    click.echo(f"smtprelay: the relay is not running: opening its spool in {path}", err=True)
-    with closing(Offline(path, settings)) as offline:
+    with closing(Offline(ground, settings)) as offline:
         yield offline
 
 

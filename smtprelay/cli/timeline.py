@@ -16,7 +16,7 @@ from smtprelay.cli.words import ahead, clock, moment, printable, size, span
 Details = Mapping[str, Any]
 
 #: What stands in the history between the attempts: an operator's acts.
-_EDITS = ("retry", "hold", "release", "delete", "redirect")
+EDITS = ("retry", "hold", "release", "delete", "redirect")
 
 
 def show(deliveries: Sequence[Details]) -> None:
@@ -80,7 +80,7 @@ def _history(detail: Details, now: float) -> Iterator[str]:
 
 
 def _attempt(attempt: Mapping[str, Any]) -> str:
-    if attempt["outcome"] in _EDITS:
+    if attempt["outcome"] in EDITS:
         return f"{attempt['outcome']}  {attempt['reason']}"
     took = "" if attempt["ended"] is None else f"{attempt['ended'] - attempt['started']:.1f} s"
     outcome = attempt["outcome"] or "under way"

@@ -49,6 +49,12 @@ def clock(seconds: float, day: float) -> str:
     return hour if moment(day).startswith(date) else whole
 
 
+def ordered(holds: int, suspended: int) -> str:
+    """Return what goes along with messages of an operator's orders: ``", 2 hold rules"``."""
+    parts = ((holds, "hold rule"), (suspended, "suspended provider"))
+    return "".join(f", {count(number, noun)}" for number, noun in parts if number)
+
+
 def count(number: int, noun: str) -> str:
     """Return ``"1 delivery"``, ``"2 deliveries"``."""
     if number == 1:

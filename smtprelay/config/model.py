@@ -161,7 +161,7 @@ class SpoolLimit:
     :ivar bytes: of what the spool holds, history included.
     :ivar messages: that wait; one with several routes, or more recipients than a provider takes at once,
         counts as the several deliveries it becomes.
-    :ivar free: the part of the file system that stays free.
+    :ivar free: the part of the file system that stays free, where the spool is a file.
     """
 
     bytes: Size = 10 << 30

@@ -91,7 +91,7 @@ class _File:
                 self._seen = seen
         except OSError as error:
             if self._seen is None:
-                raise ValueError(f"file {complaint(self._path, error)}") from None
+                raise ValueError(f"file {complaint(self._path, error)}") from error
         except ValueError as error:
             if self._seen is None:
                 raise ValueError(f"file {self._path}: {error}") from None

@@ -23,6 +23,9 @@ from smtprelay.queue import Detour
 #: What became due so shortly before a look may have been committed after it; it is looked at again, seconds.
 _OVERLAP: Final = 10.0
 
+#: How often it is looked for mail of a provider that is gone: an operator may release some, seconds.
+_LOOK_EVERY: Final = 30.0
+
 #: A provider, and the lane within it.
 Stopped = tuple[str, str]
 
@@ -46,19 +49,31 @@ class Detours:
         self._lanes = lanes
         self._clock = clock
         self._events = events
-        self._gone: list[Stopped] | None = None
+        self._gone: list[Stopped] = []
+        self._looked = False
+        self._look_again = 0.0
         self._since: dict[Stopped, float] = {}
         self._under_way: set[Stopped] = set()
         self._again: set[Stopped] = set()
         self._stopping = False
 
-    async def gone(self) -> list[Stopped]:
-        """Return the providers, as lanes, in which mail waits though the configuration has them no longer."""
-        if self._gone is None:
+    async def gone(self) -> tuple[list[Stopped], float | None]:
+        """
+        Return the providers, as lanes, in which mail waits though the configuration has them no longer.
+
+        It is looked only now and then; with them comes when to ask again, if this time it was not. Where
+        other nodes share the spool it is looked once: they may have a provider that is new.
+        """
+        now = self._clock.seconds()
+        if now < self._look_again:
+            return self._gone, self._look_again
+        self._look_again = now + _LOOK_EVERY
+        if not self._looked or len(await self._spool.nodes()) <= 1:
             lanes = (await self._spool.stock()).lanes
-            gone = {each.provider for each in lanes if each.waiting and each.provider not in self._providers}
-            self._gone = [(provider, "") for provider in sorted(gone)]
-        return self._gone
+            waiting = {each.provider for each in lanes if each.waiting}
+            self._gone = [(provider, "") for provider in sorted(waiting.difference(self._providers))]
+            self._looked = True
+        return self._gone, None
 
     def start(self, provider: str, lane: str) -> Deferred[int] | None:
         """
@@ -79,6 +94,7 @@ class Detours:
     def begin_anew(self) -> None:
         """Look at all that waits the next time: something may have changed for it."""
         self._since.clear()
+        self._look_again = 0.0
 
     def stop(self) -> None:
         """Move nothing more."""

@@ -56,9 +56,9 @@ class Direct:
     clock: IReactorTime
     events: Events
 
-    async def deliver(self, delivery: Delivery, body: Body, patience: Patience) -> Results:
+    async def deliver(self, delivery: Delivery, body: Body, patience: Patience) -> tuple[Results, Delivery]:
         """
-        Return what became of each recipient.
+        Return what became of each recipient, and the delivery as it was when it was tried last.
 
         Those that a provider defers or blocks go to the next one of the route's ``via``, unless it took the
         body. :class:`~smtprelay.dispatch.answer.Busy`: there was no slot, or no time was left.
@@ -72,11 +72,11 @@ class Direct:
             outcomes.update(results)
             rest = _open(delivery, results)
             if final or not rest:
-                return outcomes
+                return outcomes, delivery
             delivery = _narrowed(delivery, rest)
             place = next_place(delivery, via, self.providers, self.admission.stopped)
             if place is None or place.wraps or not patience.left:
-                return outcomes
+                return outcomes, delivery
             delivery = evolve(delivery, provider=place.provider, lane=place.lane)
 
     async def _at(

@@ -134,6 +134,7 @@ class Dispatcher:
     def stepped(self, seconds: float) -> None:
         """Put all times right when the clock was put forward by ``seconds``, or back; then ask the spool."""
         self.lanes.stepped(seconds)
+        self._detours.begin_anew()
         self._watch("step", self._spool.stepped(seconds))
         self._wake()
 
@@ -249,7 +250,7 @@ class Dispatcher:
             self._asking -= 1
 
     async def _ask_once(self) -> None:
-        gone = await self._detours.gone()
+        gone, look_again = await self._detours.gone()
         self._asked += 1
         number = self._asked
         work = await self._spool.claim()
@@ -257,8 +258,9 @@ class Dispatcher:
         # What was asked first may be answered last, and knows less.
         if number > self._answered:
             self._answered = number
-            self.lanes.suspend(work.suspended)
-            self._sleep_until(work.due)
+            if self.lanes.suspend(work.suspended):
+                self._detours.begin_anew()
+            self._sleep_until(min(filter(None, (work.due, look_again)), default=None))
             self._backlog = work.waiting
         self._begin(work.claims)
         for provider, lane in work.probes:

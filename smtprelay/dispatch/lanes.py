@@ -46,10 +46,14 @@ class Lanes:
         self._told: dict[tuple[str, str], float] = {}
         self._suspended: frozenset[tuple[str, str]] = frozenset()
 
-    def suspend(self, suspended: Collection[tuple[str, str]]) -> None:
-        """Note which lanes are suspended by an operator now, and that no other is."""
-        if suspended or self._suspended:
-            self._suspended = frozenset(suspended)
+    def suspend(self, suspended: Collection[tuple[str, str]]) -> bool:
+        """Note which lanes are suspended by an operator now, and that no other is; tell if that is new."""
+        if not suspended and not self._suspended:
+            return False
+        before, self._suspended = self._suspended, frozenset(suspended)
+        for provider, lane in sorted(before - self._suspended):
+            self._events("lane.open", provider=provider, lane=lane)
+        return before != self._suspended
 
     def learn(self, delivery: Delivery, outcomes: Collection[Outcome], now: float) -> Block | None:
         """

@@ -15,7 +15,7 @@ from smtprelay.dispatch.lanes import ASKED_TO_WAIT, Lanes
 from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.message import Claim, Delivery, Failed
-from smtprelay.operating import Prepared
+from smtprelay.operating import LONGEST, Prepared
 from smtprelay.queue import SUSPENDED, Block, Edit, LaneState, NewMessage
 
 #: Other or undefined security or policy status (RFC 3463 §3.8).
@@ -76,11 +76,13 @@ class OperatorDesk:
         block = Block(provider=provider, lane=lane, until=self._seconds(), reason=state.blocked_reason)
         await self._change(block, "retry", who, state.blocked_reason)
 
-    async def suspend(self, provider: str, who: str, why: str) -> None:
+    async def suspend(self, provider: str, who: str, why: str, lasting: float | None = None) -> None:
         """See :meth:`smtprelay.interfaces.Operator.suspend`."""
         self._configured(provider)
+        if lasting is not None and not 0 < lasting <= LONGEST:
+            raise ValueError("a provider is suspended for more than no time and less than a hundred years")
         reason = f"suspended by {who}" + (f": {why}" if why else "")
-        block = Block(provider=provider, until=SUSPENDED, reason=reason, operator=True)
+        block = Block(provider=provider, until=SUSPENDED, reason=reason, operator=True, lasting=lasting)
         await self._change(block, "suspend", who, why)
 
     async def resume(self, provider: str, who: str) -> None:

@@ -54,14 +54,14 @@ def header_of(start: bytes, *, instead: str = "") -> Original:
     """
     Return the header block that ``start`` holds.
 
-    What is not 7-bit or has overlong lines is made quoted-printable, which RFC 6522 §3 allows.
+    What is not 7-bit text, or has overlong lines, is made quoted-printable, which RFC 6522 §3 allows.
 
     :param instead: why the whole message does not go back, though it was asked for.
     """
     block = header_block(start)
     remark = f"Your message is not attached: {instead}. Its header is." if instead else ""
     more = {"remark": remark} if remark else {}
-    if block.isascii() and _has_short_lines(block):
+    if block.isascii() and _is_text(block) and _has_short_lines(block):
         return Original(kind="text/rfc822-headers", encoding="7bit", content=block, **more)
     quoted = b"\r\n".join(map(quoted_printable, block.split(b"\r\n")))
     kind = "text/rfc822-headers; charset=utf-8"
@@ -84,7 +84,7 @@ def whole_message(content: bytes) -> Original:
 
 def quoted_printable(line: bytes) -> bytes:
     """Return a line as quoted-printable (RFC 2045 §6.7); binascii alone would break it with LF here."""
-    return binascii.b2a_qp(line).replace(b"=\n", b"=\r\n")
+    return binascii.b2a_qp(line, istext=False).replace(b"=\n", b"=\r\n")
 
 
 def _is_text(content: bytes) -> bool:
@@ -93,4 +93,11 @@ def _is_text(content: bytes) -> bool:
 
 
 def _has_short_lines(content: bytes) -> bool:
-    return all(len(line) <= LONGEST_LINE for line in content.split(b"\r\n"))
+    """Look at the last line end that a line may have, again and again: line by line it stalls the reactor."""
+    begin = 0
+    while len(content) - begin > LONGEST_LINE:
+        end = content.rfind(b"\r\n", begin, begin + LONGEST_LINE + 2)
+        if end < 0:
+            return False
+        begin = end + 2
+    return True

@@ -12,6 +12,7 @@ from typing import Final
 from attrs import evolve
 from twisted.internet.defer import CancelledError
 
+from smtprelay import headers
 from smtprelay.dispatch.bounce import BounceSettings, render
 from smtprelay.dispatch.notice import DELAYED, FAILED, RELAYED, Notice, Report, is_wanted
 from smtprelay.dispatch.original import NOTHING, Original, header_of, whole_message
@@ -50,7 +51,9 @@ class Postmaster:
         outcomes = ((each, report.get(each.address)) for each in delivery.envelope.recipients)
         told = [_ended(recipient, outcome) for recipient, outcome in outcomes if outcome is not None]
         notice = self._notice(delivery, told, f"{delivery.id}.{claim.attempt}", now)
-        return None if notice is None else await self._write(delivery, evolve(notice, attempted=now), body)
+        if notice is None or await _is_answer(notice, body):
+            return None
+        return await self._write(delivery, evolve(notice, attempted=now), body)
 
     async def delay(
         self, overdue: Overdue, body: Body, now: float, *, until: float | None
@@ -70,7 +73,7 @@ class Postmaster:
             for each in delivery.envelope.recipients
         ]
         notice = self._notice(delivery, told, f"{delivery.id}.delay", now)
-        if notice is None:
+        if notice is None or await _is_answer(notice, body):
             return None
         waits = "it waits for a decision of the postmaster" if held else ""
         notice = evolve(notice, attempted=overdue.attempted, until=None if held else until, waits=waits)
@@ -127,6 +130,23 @@ class Postmaster:
             raise
         except Exception:  # noqa: BLE001 -- whatever is wrong with the spool, the outcome is known
             return NOTHING
+
+
+async def _is_answer(notice: Notice, body: Body) -> bool:
+    """
+    Tell whether a mail says of itself that it is an automatic answer (RFC 3834 §5) and wants no reports.
+
+    Such are the reports of a relay whose provider cannot send from ``<>``: two of them would go on for ever.
+    """
+    if any(report.recipient.notify for report in notice.reports):
+        return False
+    try:
+        head = headers.Head(headers.block(await anext(body.chunks(), b"")))
+    except CancelledError:
+        raise
+    except Exception:  # noqa: BLE001 -- whatever is wrong with the spool, the outcome is known
+        return False
+    return head.first("Auto-Submitted").partition(";")[0].strip().lower() == "auto-replied"
 
 
 def _ended(recipient: Recipient, outcome: Outcome) -> Report | None:

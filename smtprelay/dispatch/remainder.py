@@ -59,13 +59,16 @@ class Remainder:
     events: Events
     chance: Callable[[], float]
 
-    async def keep(self, draft: Draft, delivery: Delivery, results: Results, body: Body) -> bool:
+    async def keep(
+        self, draft: Draft, delivery: Delivery, results: Results, body: Body, last: Delivery
+    ) -> bool:
         """
         Put the message into the spool, with what became of it so far; ``False`` if there is none.
 
         It keeps its id. It goes on as if the spool had made the attempt: what is open waits for its next
         try, what is final is reported as the route says, what the route wants to be held is held.
 
+        :param last: the delivery as it was when it was tried last: what is in doubt is asked about there.
         :raises NotKept: the spool does not take it.
         """
         if self.spool is None:
@@ -73,6 +76,8 @@ class Remainder:
         now = self.clock.seconds()
         claim = Claim(delivery=delivery, node="", attempt=1, age=now - delivery.received)
         settlement = await self._settlement(claim, results, body)
+        if settlement.uncertain:
+            settlement = evolve(settlement, provider=last.provider, lane=last.lane)
         await self._accept(self.spool, draft, delivery, body, settlement)
         self._tell(delivery, settlement)
         return True

@@ -266,10 +266,12 @@ def _grouped(case: Case, outcomes: Results) -> dict[str, Results]:
 def _spent(case: Case, deferred: Iterable[Outcome]) -> bool:
     """Tell whether a delivery that is deferred now has come to the end of its patience."""
     route, claim = case.route, case.claim
-    if route.expire is not None and claim.age > route.expire:
+    counted = _counted(deferred)
+    # The first refusal of one that came too fast says nothing of it: a whole queue may have waited for days.
+    if route.expire is not None and claim.age > route.expire and (counted or claim.tries):
         return True
     most = route.retry.attempts
-    return most is not None and claim.deferrals + _counted(deferred) >= most
+    return most is not None and claim.deferrals + counted >= most
 
 
 def _counted(deferred: Iterable[Outcome]) -> bool:

@@ -117,7 +117,7 @@ class Synchronous:
     async def _send(self, message: NewMessage, patience: Patience) -> None:
         body = BodyAtHand(message.body)
         for n, planned in enumerate(message.planned, start=1):
-            results = await self.direct.deliver(
+            results, _ = await self.direct.deliver(
                 _delivery(message.draft, planned, body.size, n), body, patience
             )
             if _refused(results):
@@ -199,11 +199,11 @@ class SynchronousIncoming:
 
     async def _deliver(self, patience: Patience) -> None:
         delivery = await self._planned()
-        results = await self._all.direct.deliver(delivery, self._body, patience)
+        results, last = await self._all.direct.deliver(delivery, self._body, patience)
         if self._reply.called:
             self._tell_late(results)
         elif _refused(results) and _delivered(results):
-            await self._share(delivery, results)
+            await self._share(delivery, results, last)
         else:
             self._answer(answer.reply(self.id, results))
             if not _refused(results):
@@ -222,12 +222,12 @@ class SynchronousIncoming:
             raise Refused(answer.SEVERAL)
         return _delivery(self._draft, planned[0], self._body.size)
 
-    async def _share(self, delivery: Delivery, results: Results) -> None:
+    async def _share(self, delivery: Delivery, results: Results, last: Delivery) -> None:
         """Answer 250 when the recipients who do not have the mail are provided for."""
         # Of those who have it no deadline makes it undone.
         self._forget_deadline()
         remainder = self._all.remainder
-        if not await remainder.keep(self._draft, delivery, results, self._body):
+        if not await remainder.keep(self._draft, delivery, results, self._body, last):
             self._send(await remainder.report(delivery, results, self._body))
         self._answer(answer.partly(self.id, results))
 

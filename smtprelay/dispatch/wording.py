@@ -6,7 +6,6 @@ What a provider said, what a client put into ENVID: nothing of it may end a line
 
 import binascii
 import re
-import textwrap
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Final
@@ -29,7 +28,8 @@ def date(seconds: float) -> str:
 
 def clean(text: str) -> str:
     """Make one line of it, without control characters."""
-    return "".join(c for c in " ".join(text.split()) if c.isprintable())
+    line = " ".join(text.split())
+    return line if line.isprintable() else "".join(c for c in line if c.isprintable())
 
 
 def reason(why: str) -> str:
@@ -39,7 +39,8 @@ def reason(why: str) -> str:
 
 def ascii_only(text: str) -> str:
     r"""Write what is not ASCII as ``\x{HEX}`` (RFC 6533 §3)."""
-    return "".join(c if c.isascii() else f"\\x{{{ord(c):X}}}" for c in clean(text))
+    line = clean(text)
+    return line if line.isascii() else "".join(c if c.isascii() else f"\\x{{{ord(c):X}}}" for c in line)
 
 
 def typed(address: str) -> str:
@@ -62,12 +63,16 @@ def from_xtext(text: str) -> str:
 
 
 def wrapped(text: str, first: str, rest: str) -> list[str]:
-    """Return ``text`` in lines, the first indented by ``first``; a long word stays whole."""
-    return textwrap.wrap(
-        text,
-        _WIDTH,
-        initial_indent=first,
-        subsequent_indent=rest,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    """
+    Return ``text`` in lines, the first indented by ``first``; a long word stays whole.
+
+    A mail may fail for a thousand recipients at once: :mod:`textwrap` would stall the reactor.
+    """
+    rows, row = [], ""
+    for word in text.split():
+        if row and len(row) + 1 + len(word) > _WIDTH:
+            rows.append(row)
+            row = rest + word
+        else:
+            row = f"{row} {word}" if row else first + word
+    return [*rows, row] if row else rows

@@ -24,7 +24,7 @@ from zope.interface import implementer
 from smtprelay.credentials import IAnonymousClient
 from smtprelay.message import Client, Refused
 from smtprelay.policy.passwords import PasswordHash, parse_hash
-from smtprelay.policy.penalty import Penalties
+from smtprelay.policy.penalty import Failures, Penalties
 from smtprelay.policy.rules import admission
 from smtprelay.policy.settings import ListenerPolicy, User
 
@@ -78,16 +78,27 @@ class Users:
 
     A wrong password and an unknown name take the same time and are answered alike.
     Verified passwords are remembered for :data:`CACHED` seconds, as digests under a
-    key of this process; guesses are slowed by :class:`Penalties`.
+    secret key; guesses are slowed by :class:`Penalties`.
+
+    :param key: the same for all processes of a relay; ``None``: there is one.
+    :param others: see :class:`Penalties`.
     """
 
     credentialInterfaces = (IUsernamePassword,)
 
-    def __init__(self, users: Iterable[User], defer_to_thread: DeferToThread, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        users: Iterable[User],
+        defer_to_thread: DeferToThread,
+        clock: IReactorTime,
+        *,
+        key: bytes | None = None,
+        others: Failures | None = None,
+    ) -> None:
         self._defer_to_thread = defer_to_thread
         self._clock = clock
-        self._key = secrets.token_bytes(32)
-        self._penalties = Penalties(clock)
+        self._key = key or secrets.token_bytes(32)
+        self._penalties = Penalties(clock, others)
         self.change(users)
 
     def change(self, users: Iterable[User]) -> None:

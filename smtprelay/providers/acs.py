@@ -266,9 +266,8 @@ def _requests(delivery: Delivery, mail: Mail) -> Iterator[_Request]:
     visible = narrowed(mail, addresses)
     if not visible.blind:
         yield _Request(delivery.operation_id, addresses, visible)
-    elif len(addresses) == 1:
-        yield _Request(delivery.operation_id, addresses, Visible(to=visible.bcc))
     else:
+        # Also the only one: he may be the last of several, and be known to the service by this id.
         for address in addresses:
             yield _Request(single_id(delivery, address), (address,), Visible(to=(Address(address),)))
 

@@ -117,7 +117,8 @@ def make(
     log = begin_log(loaded)
     supervisor = Supervisor(loaded, sets, reactor, events=[log], ended=ended)
     globalLogPublisher.addObserver(cast(ILogObserver, supervisor.metrics.observe))
-    supervisor.started.addCallbacks(lambda _: watch_clock(reactor, supervisor), tell_failure(reactor, failed))
+    watch_clock(reactor, supervisor)
+    supervisor.started.addErrback(tell_failure(reactor, failed))
     end_at_second(reactor, supervisor.kill)
     return supervisor
 
@@ -169,19 +170,16 @@ def build(
     """
     relay = Relay(loaded.config, reactor, events=[begin_log(loaded, reactor)], mailbox=mailbox)
     globalLogPublisher.addObserver(cast(ILogObserver, relay.metrics.observe))
-
-    def started(_: None) -> None:
-        watch_clock(reactor, relay)
-        ready(relay)
-
-    relay.started.addCallbacks(started, tell_failure(reactor, failed))
+    watch_clock(reactor, relay)
+    relay.started.addCallbacks(lambda _: ready(relay), tell_failure(reactor, failed))
     return relay
 
 
 def watch_clock(reactor: Any, relay: Relay | Supervisor) -> None:
-    """Have the timers of this process, and ``relay``, put right when the clock is put."""
+    """Have the timers of this process, and ``relay``, put right when the clock is put, while it runs."""
     clock = ClockSteps(reactor, relay.clock_stepped)
-    clock.startService()
+    # Not now: twistd may fork first, which leaves threads behind.
+    reactor.callWhenRunning(clock.startService)
     reactor.addSystemEventTrigger("before", "shutdown", clock.stopService)
 
 

@@ -19,6 +19,7 @@ from smtprelay.policy.delivery import Desk
 from smtprelay.policy.realm import Realm
 from smtprelay.policy.route import Router, Rule, largest
 from smtprelay.policy.settings import ListenerPolicy, User
+from smtprelay.smtp.elsewhere import Elsewhere
 from smtprelay.smtp.protocol import ESMTPFactory
 from smtprelay.smtp.settings import Settings
 from smtprelay.tls import ServerContext
@@ -33,6 +34,7 @@ class Reception:
     :ivar checker: knows the users, and remembers for all listeners who was verified or guessed wrong.
     :ivar receive: gives what takes the mail of a listener: the spool, or synchronous delivery.
     :ivar admits: why a listener can take no message of so many bytes now, or ``None``.
+    :ivar elsewhere: gives what other processes have at a listener.
     :ivar new_id: makes message ids.
     """
 
@@ -43,8 +45,10 @@ class Reception:
     checker: Users
     receive: Callable[[listeners.Listener], Receive]
     admits: Callable[[listeners.Listener, int], Reply | None]
+    elsewhere: Callable[[str], Elsewhere]
     new_id: Callable[[], str]
     reactor: Any
+    clock: Any
     events: Events
 
     def factory(self, listener: listeners.Listener) -> ESMTPFactory:
@@ -56,7 +60,7 @@ class Reception:
             router=Router(self.rules, self.providers),
             receive=self.receive(listener),
             new_id=self.new_id,
-            clock=self.reactor,
+            clock=self.clock,
             admits=partial(self.admits, listener),
         )
         portal = Portal(Realm(desk, self.users), [AnonymousByNetwork(policy)])
@@ -64,7 +68,7 @@ class Reception:
             portal.registerChecker(self.checker)
         tls = _tls(listener.tls, self.reactor, self.events)
         settings = _settings(self.config, listener, policy, tls)
-        return ESMTPFactory(portal, settings, self.reactor, self.events)
+        return ESMTPFactory(portal, settings, self.reactor, self.events, self.elsewhere(listener.name))
 
 
 def _policy(config: Config, listener: listeners.Listener, size: int | None) -> ListenerPolicy:

@@ -3,7 +3,8 @@ The processes of the workers: started, watched, started again.
 
 Twisted's :class:`~twisted.runner.procmon.ProcessMonitor` does that, with its back-off. What it does not know
 is added here: the sockets that a worker inherits, a pipe that ends with us, a pipe on which the worker tells
-that it is ready, who died and when, and that enough may be enough. It imports the reactor: import it late.
+that it lives and is ready, an end for one that stands still, who died and when, and that enough may be
+enough. It imports the reactor: import it late.
 """
 
 import os
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
@@ -24,7 +26,8 @@ from twisted.runner.procmon import ProcessMonitor
 from zope.interface import implementer
 
 import smtprelay
-from smtprelay.service.sockets import FIRST_SOCKET, LIFELINE, NEWS
+from smtprelay.service.heartbeat import READY, WAITING, Vigil
+from smtprelay.service.sockets import FIRST_SOCKET, LIFELINE, MEMORY, NEWS
 
 #: Who lives for less than this comes back more and more slowly, seconds.
 _SHORT_LIFE: Final = 10.0
@@ -40,14 +43,18 @@ class Lives:
     What happens to workers, told to whoever is interested.
 
     :ivar began: number and process id.
+    :ivar waiting: number of one that cannot reach its spool's database yet.
     :ivar ready: number.
+    :ivar silent: number and process id of one that stands still; it is killed, and has died next.
     :ivar died: number, process id, exit status (``None`` if a signal ended it), why in words, and how many
         have died within the last hour. Not told when they shall end.
     :ivar enough: more died within an hour than is allowed.
     """
 
     began: Callable[[int, int], object]
+    waiting: Callable[[int], object]
     ready: Callable[[int], object]
+    silent: Callable[[int, int], object]
     died: Callable[[int, int, int | None, str, int], object]
     enough: Callable[[], object]
 
@@ -57,6 +64,7 @@ class Monitor:
     The processes.
 
     :param command: of a worker; its number follows, and the sockets.
+    :param memory: file descriptor of what workers share.
     :param sockets: file descriptors by listeners' names.
     :param patience: how long a worker that shall end may take before it is killed, seconds.
     """
@@ -65,6 +73,7 @@ class Monitor:
         self,
         reactor: Any,
         command: Sequence[str],
+        memory: int,
         sockets: Mapping[str, int],
         lives: Lives,
         *,
@@ -77,9 +86,10 @@ class Monitor:
         self._most = restarts_per_hour
         self._deaths: deque[float] = deque()
         self._running: dict[int, _Life] = {}
+        self._vigil = Vigil(reactor, self._silent)
         self._stopping = False
         self._ended: Deferred[None] | None = None
-        inherited = dict(enumerate(sockets.values(), FIRST_SOCKET))
+        inherited = {MEMORY: memory, **dict(enumerate(sockets.values(), FIRST_SOCKET))}
         names = [f"--socket={number}={name}" for number, name in enumerate(sockets, FIRST_SOCKET)]
         spawning: Any = _Spawning(reactor, self, inherited)
         # Its times are whole seconds by their defaults only.
@@ -95,11 +105,13 @@ class Monitor:
 
     def start(self) -> None:
         """Start all workers."""
+        self._vigil.start()
         self._monitor.startService()
 
     def stop(self) -> Deferred[None]:
         """Tell all workers to end in order; fires when they have, or were killed after a while."""
         self._stopping = True
+        self._vigil.stop()
         self._monitor.stopService()
         ended = self._ended = Deferred()
         self._see_whether_ended()
@@ -108,8 +120,7 @@ class Monitor:
     def kill(self) -> None:
         """End all workers at once."""
         for life in self._running.values():
-            with suppress(ProcessLookupError):
-                os.kill(life.pid, signal.SIGKILL)
+            life.kill()
 
     def stepped(self, seconds: float) -> None:
         """Go on counting deaths and lives when the clock was put forward by ``seconds``, or back."""
@@ -124,13 +135,18 @@ class Monitor:
         self._running[life.number] = life
         self._lives.began(life.number, life.pid)
 
-    def told_ready(self, life: "_Life") -> None:
-        """Pass on that a worker takes mail."""
-        self._lives.ready(life.number)
+    def heard(self, life: "_Life", said: bytes) -> None:
+        """Note that a worker lives, and pass on that it waits, or takes mail."""
+        self._vigil.heard(life.number)
+        if WAITING in said:
+            self._lives.waiting(life.number)
+        if READY in said:
+            self._lives.ready(life.number)
 
     def died(self, life: "_Life", status: int | None, why: str) -> None:
         """Forget a process; unless it should end, that counts."""
         del self._running[life.number]
+        self._vigil.forget(life.number)
         self._see_whether_ended()
         if self._stopping:
             return
@@ -139,10 +155,15 @@ class Monitor:
         while self._deaths[0] <= now - _HOUR:
             self._deaths.popleft()
         self._lives.died(life.number, life.pid, status, why, len(self._deaths))
-        if len(self._deaths) > self._most:
+        if len(self._deaths) > self._most and not self._stopping:
             # Before the monitor hears of it, who would start it again.
             self._monitor.stopService()
             self._lives.enough()
+
+    def _silent(self, number: int) -> None:
+        life = self._running[number]
+        self._lives.silent(number, life.pid)
+        life.kill()
 
     def _see_whether_ended(self) -> None:
         if self._ended is not None and not self._running:
@@ -168,7 +189,12 @@ class _Life(ProcessProtocol):
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803 -- Twisted's
         if childFD == NEWS and data:
-            self._owner.told_ready(self)
+            self._owner.heard(self, data)
+
+    def kill(self) -> None:
+        """End it at once."""
+        with suppress(ProcessExitedAlready):
+            self.transport.signalProcess("KILL")
 
     def processEnded(self, reason: Failure) -> None:  # noqa: N802 -- Twisted's
         ended: Any = reason.value
@@ -184,9 +210,9 @@ class _Life(ProcessProtocol):
 class _Spawning:
     """The reactor for the monitor: its processes have our file descriptors, and we hear of their lives."""
 
-    def __init__(self, reactor: Any, owner: Monitor, sockets: Mapping[int, int]) -> None:
+    def __init__(self, reactor: Any, owner: Monitor, inherited: Mapping[int, int]) -> None:
         self._owner = owner
-        self._descriptors = {0: 0, 1: 1, 2: 2, LIFELINE: "w", NEWS: "r", **sockets}
+        self._descriptors = {0: 0, 1: 1, 2: 2, LIFELINE: "w", NEWS: "r", **inherited}
         self._reactor = reactor
         self.seconds = reactor.seconds
         self.callLater = reactor.callLater

@@ -22,9 +22,10 @@ from zope.interface import implementer
 
 from smtprelay.config.model import Config
 from smtprelay.web.access import ROLE, WHO
-from smtprelay.web.answers import Answer, Asked, Problem
+from smtprelay.web.answers import MAX_BODY, Answer, Asked, Problem
 from smtprelay.web.drain import Drained, Draining
 from smtprelay.web.router import Action, Route
+from smtprelay.web.streaming import Inlet
 
 
 def control_of(config: Config, number: int) -> str:
@@ -59,12 +60,14 @@ class Worker:
     :ivar number: from 1.
     :ivar path: of its control socket.
     :ivar pid: of its process; 0 while there is none.
+    :ivar waiting: it has told that it cannot reach its spool's database.
     :ivar ready: it has told that it takes mail.
     """
 
     number: int
     path: str
     pid: int = 0
+    waiting: bool = False
     ready: bool = False
 
     async def ask(
@@ -87,9 +90,13 @@ class Worker:
     async def _exchange(self, agent: Agent, method: str, uri: str, body: bytes, headers: Headers) -> Answer:
         producer = FileBodyProducer(BytesIO(body)) if body else None
         response = await agent.request(method.encode(), f"http://worker{uri}".encode(), headers, producer)
-        content = await readBody(response)
         kind = response.headers.getRawHeaders("content-type", ["text/plain"])[0]
-        return Answer(status=response.code, body=content, type=kind)
+        length = response.length if isinstance(response.length, int) else 0
+        if length > MAX_BODY:
+            inlet = Inlet()
+            response.deliverBody(inlet)
+            return Answer(status=response.code, pieces=inlet.pieces(), length=length, type=kind)
+        return Answer(status=response.code, body=await readBody(response), type=kind)
 
 
 @frozen
@@ -132,6 +139,8 @@ class Passing:
                 if method != "GET":
                     # It may have been done.
                     raise Problem(503, f"worker {worker.number} gave no answer: {error}") from None
+        if any(worker.waiting for worker in self._workers):
+            raise Problem(503, "no worker of the relay is ready: they wait for the spool's database")
         raise Problem(503, "no worker of the relay answers")
 
     async def all(

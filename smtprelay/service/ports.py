@@ -90,7 +90,14 @@ class Ports:
         self._doors[door.name] = (door, port)
 
     async def open_site(self, site: HttpPort) -> None:
-        """Listen for HTTP; raises ``CannotListenError``, or ``OSError`` for a socket without a place."""
+        """
+        Listen for HTTP; a site that is open already shows what this one does from now on.
+
+        :raises CannotListenError: or ``OSError`` for a socket without a place.
+        """
+        if site.name in self._sites:
+            self._sites[site.name][0].site.resource = site.site.resource
+            return
         if site.socket:
             _check(site.socket)
             _remove(site.socket)

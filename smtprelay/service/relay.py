@@ -16,7 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.task import LoopingCall
 
-from smtprelay.budget import Budget
+from smtprelay.budget import MOST, Budget
 from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Config, SpoolSettings
 from smtprelay.dispatch.dispatcher import Dispatcher
@@ -33,17 +33,17 @@ from smtprelay.service.drain import Drain
 from smtprelay.service.failure import StartFailed, explain
 from smtprelay.service.keeping import Keeping
 from smtprelay.service.listeners import Reception, policy_user, rule
+from smtprelay.service.neighbours import Neighbours
+from smtprelay.service.opening import Opening, Patience
 from smtprelay.service.ports import Door, Ports
 from smtprelay.service.post import Post, bounce_settings, build_delays
 from smtprelay.service.providers import Workshop, build_providers
 from smtprelay.service.sites import control_site, http_sites
 from smtprelay.service.sockets import Inherited
-from smtprelay.service.spools import open_spool
 from smtprelay.service.synchronous import build_synchronous
 from smtprelay.service.threads import Threads
-from smtprelay.service.webhook import build_announcer, build_webhook, webhook_paces
+from smtprelay.service.webhook import build_announcer, build_webhook
 from smtprelay.spool.identity import Bits, new_id
-from smtprelay.spool.mounts import on_forgetful
 from smtprelay.transfer import Ways
 from smtprelay.web.mailbox import Mailbox
 from smtprelay.web.sources import Sources
@@ -100,17 +100,23 @@ class Relay(Service):
     ) -> None:
         self.config = config
         self.metrics = Metrics(seconds=reactor.seconds)
+        if config.spool is not None:
+            self.metrics.limits(config.spool.limit.bytes, config.spool.limit.messages)
         self.started: Deferred[None] = Deferred()
         self._starting: Deferred[None] | None = None
         self._begun: Deferred[None] | None = None
         self.spool: Spool | None = None
         self._reactor = reactor
+        #: Of the mail and of all that waits; the nodes of a spool share one.
+        self._clock = reactor
         self._mailbox = mailbox
-        self._budget = Budget()
+        self._neighbours = Neighbours() if inherited is None else inherited.neighbours
+        self._budget = Budget(MOST // self._neighbours.workers)
         self._events = Telling([self.metrics, *(events or [Log()])])
         self._inherited = inherited
         self._ports = Ports(reactor, inherited)
         self._threads = Threads(reactor)
+        self._patience = Patience(reactor, self._events, self._open_sites)
         self._providers: Mapping[str, Provider] = {}
         self._dispatcher: Dispatcher | None = None
         self._drain: Drain | None = None
@@ -118,6 +124,7 @@ class Relay(Service):
         self._clocks: list[LoopingCall] = []
         self._keeping: Keeping | None = None
         self._stopping = False
+        self._since = 0.0
         self._random = random.SystemRandom()
         self._bits = Bits()
 
@@ -129,6 +136,7 @@ class Relay(Service):
     def startService(self) -> None:
         """Begin to start; :attr:`started` tells how it ends."""
         super().startService()
+        self._since = self._reactor.seconds()
         self._threads.start()
         begun = self._begun = Deferred()
         starting = self._starting = Deferred.fromCoroutine(self._start())
@@ -156,7 +164,8 @@ class Relay(Service):
 
     async def _build(self) -> None:
         config, reactor = self.config, self._reactor
-        spool = self.spool = await self._open_spool()
+        opening = Opening(config, reactor, self._events, self._threads, self._patience)
+        spool = self.spool = await opening.open(self._budget)
         workshop = Workshop(
             reactor=reactor,
             events=self._events,
@@ -165,10 +174,11 @@ class Relay(Service):
         )
         self._providers = {**build_providers(config, workshop), **build_webhook(config, workshop)}
         self.metrics.known(tuple(self._providers))
+        self._clock = reactor if spool is None else spool.clock or reactor
         rules = [rule(route) for route in config.routes]
         router = Router(rules, self._providers)
-        post = Post(config, router, self._providers, self._new_id, reactor)
-        announcer = build_announcer(config, self._new_id, reactor)
+        post = Post(config, router, self._providers, self._new_id, self._clock)
+        announcer = build_announcer(config, self._new_id, self._clock)
         if spool is not None:
             self._dispatcher = build_dispatcher(
                 config,
@@ -176,7 +186,7 @@ class Relay(Service):
                 self._providers,
                 post=post,
                 announcer=announcer,
-                reactor=reactor,
+                reactor=self._clock,
                 events=self._events,
             )
         self._drain = Drain(
@@ -193,7 +203,7 @@ class Relay(Service):
             None if self._dispatcher is None else self._dispatcher.lanes,
             post,
             announcer=announcer,
-            reactor=reactor,
+            reactor=self._clock,
             events=self._events,
             defer_to_thread=self._threads.work,
             budget=self._budget,
@@ -204,19 +214,25 @@ class Relay(Service):
             providers=self._providers,
             rules=rules,
             users=users,
-            checker=Users(users, self._threads.login, reactor),
+            checker=Users(
+                users,
+                self._threads.login,
+                reactor,
+                key=self._neighbours.key,
+                others=self._neighbours.failures,
+            ),
             receive=self._receive,
             admits=self._admits,
+            elsewhere=self._neighbours.elsewhere,
             new_id=self._new_id,
             reactor=reactor,
+            clock=self._clock,
             events=self._events,
         )
         doors = [Door.of(listener, reception.factory(listener)) for listener in config.listeners]
-        await self._recover()
-        sources = self._sources()
-        control = control_site(config, sources, worker=self._inherited is not None)
-        for site in [*http_sites(config, sources, self._threads.login), control]:
-            await self._ports.open_site(site)
+        if spool is not None:
+            await opening.recover(spool)
+        await self._open_sites()
         for door in doors:
             await self._ports.open_door(door)
         self._clocks = [watch_lag(reactor, self.metrics)]
@@ -229,6 +245,13 @@ class Relay(Service):
             self._clocks.append(self._every(LOOK_EVERY, spool.look))
             self._dispatcher.start()
         self.metrics.ready(True)
+
+    async def _open_sites(self) -> None:
+        """Show on all sites what there is now."""
+        sources, parts = self._sources(), self._patience.parts
+        control = control_site(self.config, sources, parts, worker=self._inherited is not None)
+        for site in [*http_sites(self.config, sources, self._threads.login, parts), control]:
+            await self._ports.open_site(site)
 
     def _receive(self, listener: Listener) -> Receive:
         """Return what takes the mail of a listener."""
@@ -245,38 +268,15 @@ class Relay(Service):
             return refusal
         return self.spool.refusal(size)
 
-    async def _open_spool(self) -> Spool | None:
-        """Return the spool; ``None`` if all listeners are synchronous and the configuration has none."""
-        settings = self.config.spool
-        if settings is None:
-            return None
-        paces = {name: each.paced for name, each in self.config.providers.items()}
-        paces |= webhook_paces(self.config)
-        self.metrics.limits(settings.limit.bytes, settings.limit.messages)
-        spool = await open_spool(settings, paces, self._reactor, self._events, self._budget)
-        if settings.engine == "sqlite":
-            forgets = await self._threads.work(on_forgetful, settings.path)
-            if forgets:
-                self._events("relay.warning", text=f"the spool {settings.path} lies on {forgets}")
-        return spool
-
-    async def _recover(self) -> None:
-        if self.spool is None:
-            return
-        recovered = await self.spool.recover()
-        await self.spool.look()
-        if recovered:
-            self._events("spool.recovered", deliveries=recovered)
-
     def _new_id(self) -> str:
-        return new_id(self._reactor.seconds(), self._bits)
+        return new_id(self._clock.seconds(), self._bits)
 
     def _sources(self) -> Sources:
         return Sources(
             spool=self.spool,
             metrics=self.metrics,
             clock=self._reactor,
-            started=self._reactor.seconds(),
+            started=self._since,
             events=self._events,
             readiness=self._readiness,
             listeners=self._ports.described,
@@ -291,6 +291,7 @@ class Relay(Service):
 
     async def _readiness(self) -> Mapping[str, str | None]:
         checks: dict[str, str | None] = dict.fromkeys(("recovery", "listeners", "draining"))
+        checks["recovery"] = self._patience.complaint or None
         if self._stopping:
             checks["draining"] = "the relay is stopping"
         elif self._drain is not None and self._drain.on:
@@ -307,10 +308,11 @@ class Relay(Service):
         """Put right what depends on the time, when the reactor's clock was put by ``seconds``."""
         where = "forward" if seconds > 0 else "back"
         self._events("relay.warning", text=f"the clock was put {where} by {abs(seconds):.0f} seconds")
-        if self._synchronous is not None:
-            self._synchronous.stepped(seconds)
-        if self._dispatcher is not None:
-            self._dispatcher.stepped(seconds)
+        if not self.started.called:
+            return
+        for each in (self._synchronous, self._dispatcher):
+            if each is not None and self._clock is self._reactor:
+                each.stepped(seconds)
 
     def _every(self, seconds: float, chore: Any) -> LoopingCall:
         call = LoopingCall(lambda: Deferred.fromCoroutine(chore()).addErrback(self._chore_failed))
@@ -323,7 +325,7 @@ class Relay(Service):
 
     def _chores(self, settings: SpoolSettings) -> Sequence[LoopingCall]:
         assert self.spool is not None
-        self._keeping = Keeping(self.spool, settings, self._reactor.seconds, self._events)
+        self._keeping = Keeping(self.spool, settings, self._clock.seconds, self._events)
         return [
             self._every(SWEEP_EVERY, self._keeping.sweep),
             self._every(SWEEP_EVERY, self._tend),
@@ -341,7 +343,7 @@ class Relay(Service):
             self.config,
             self.spool,
             Postmaster(bounce_settings(self.config, self._providers), post),
-            clock=self._reactor,
+            clock=self._clock,
             events=self._events,
             running=lambda: not self._stopping,
         )

@@ -39,13 +39,14 @@ def control_site(config: Config, sources: Sources, parts: Parts = PARTS, *, work
     """
     Return the control socket: everything is served there, to whoever may open the file.
 
-    :param worker: it is for the process above us, which says who asks.
+    :param worker: it is for the process above us alone, which says who asks.
     """
+    mode = 600 if worker else 660
     # Twisted's own lock holds a process id: a container that was killed comes back with the same one.
     quoted = config.control.replace("\\", "\\\\").replace(":", "\\:")
     return HttpPort(
         name="control",
-        endpoint=f"unix:{quoted}:mode=660:lockfile=0",
+        endpoint=f"unix:{quoted}:mode={mode}:lockfile=0",
         site=build_site(tuple(parts), sources, Access(sources.clock, control=True, admitted=worker), parts),
         socket=config.control,
     )

@@ -10,6 +10,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from attrs import frozen
@@ -17,23 +18,33 @@ from twisted.internet import unix
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from smtprelay.config.listeners import Listener
 from smtprelay.service.failure import CONFIG, UNAVAILABLE, StartFailed
+from smtprelay.service.neighbours import Neighbours
 
-#: The file descriptors of a worker: a pipe that is closed when its parent is gone, and one for what it tells.
+#: The file descriptors of a worker: a pipe that is closed when its parent is gone, one for what it tells, and
+#: memory that all workers share.
 LIFELINE: Final = 3
 NEWS: Final = 4
+MEMORY: Final = 5
 #: From here on, the sockets.
-FIRST_SOCKET: Final = 5
+FIRST_SOCKET: Final = 6
 
 
 class Sockets:
-    """The sockets of all listeners, opened for others."""
+    """
+    The sockets of all listeners, opened for others.
 
-    def __init__(self) -> None:
+    :param hostname: who says so when somebody is turned away.
+    """
+
+    def __init__(self, hostname: str) -> None:
+        goodbye: Any = partial(_Goodbye, hostname)
+        self._factory = Factory.forProtocol(goodbye)
+        self._accepting = False
         self._ports: dict[str, tuple[Listener, Any]] = {}
 
     @property
@@ -53,6 +64,17 @@ class Sockets:
             for name, (listener, port) in self._ports.items()
         ]
 
+    def turn_away(self, on: bool) -> None:
+        """Accept whoever comes, to say 421, until others are there to accept; or leave it to them again."""
+        if on == self._accepting:
+            return
+        self._accepting = on
+        for _, port in self._ports.values():
+            if on:
+                port.startReading()
+            else:
+                port.stopReading()
+
     async def close(self) -> None:
         """Listen no more."""
         for _, port in self._ports.values():
@@ -65,12 +87,26 @@ class Sockets:
         :raises CannotListenError: as any endpoint.
         :raises StartFailed: no other process can accept there.
         """
-        port: Any = await serverFromString(reactor, listener.endpoint).listen(Factory())
+        port: Any = await serverFromString(reactor, listener.endpoint).listen(self._factory)
         self._ports[listener.name] = (listener, port)
         if not hasattr(port, "stopReading"):
             raise StartFailed(f"{listener.endpoint}: an endpoint of this kind is for one worker only", CONFIG)
         # Nobody was accepted: the reactor has not turned since.
         port.stopReading()
+
+
+class _Goodbye(Protocol):
+    """A client that nobody can take mail from yet."""
+
+    def __init__(self, hostname: str) -> None:
+        self._hostname = hostname
+
+    def connectionMade(self) -> None:
+        """Say so, and hang up."""
+        assert self.transport is not None  # Twisted's
+        line = f"421 4.3.2 {self._hostname} Not ready yet, try again later\r\n"
+        self.transport.write(line.encode())
+        self.transport.loseConnection()
 
 
 @frozen
@@ -79,9 +115,11 @@ class Inherited:
     What a worker has from the process that opened the sockets.
 
     :ivar numbers: file descriptors by the listeners' names.
+    :ivar neighbours: the other workers.
     """
 
     numbers: Mapping[str, int]
+    neighbours: Neighbours
 
     def endpoint(self, reactor: Any, name: str, text: str) -> Any:
         """

@@ -11,7 +11,9 @@ from smtprelay.interfaces import Events
 from smtprelay.message import Pace
 from smtprelay.service.failure import CONFIG, StartFailed
 from smtprelay.spool.admission import Floors
+from smtprelay.spool.ground import DriverMissing, driver
 from smtprelay.spool.memory import open_memory
+from smtprelay.spool.reserve import LARGEST
 from smtprelay.spool.sqlite import open_sqlite
 from smtprelay.spool.store import QueueSpool
 
@@ -24,6 +26,7 @@ async def open_spool(
 
     :param budget: of memory for what is being received.
     :raises StartFailed: the software for it is not installed.
+    :raises SpoolAway: its database cannot be reached.
     :raises SpoolFault: it cannot be used; so :class:`SpoolBusy` and ``OSError``.
     """
     limit = settings.limit
@@ -38,11 +41,11 @@ async def open_spool(
     if settings.engine == "memory":
         return open_memory(clock=reactor, **shared)
     if settings.engine == "sqlite":
-        return await open_sqlite(settings.path, reactor=reactor, **shared)
+        return await open_sqlite(settings.path, reactor=reactor, reserve=LARGEST, **shared)
     try:
-        from smtprelay.spool.postgres import open_postgres  # noqa: PLC0415 -- needs what not everybody has
-    except ImportError as error:
-        why = f"the engine postgres needs psycopg: pip install 'smtprelay[postgres]' ({error})"
-        raise StartFailed(why, CONFIG) from error
+        with driver():
+            from smtprelay.spool.postgres import open_postgres  # noqa: PLC0415 -- needs what not everybody has
+    except DriverMissing as error:
+        raise StartFailed(str(error), CONFIG) from error
     assert settings.url is not None
     return await open_postgres(settings.url.reveal, reactor=reactor, **shared)

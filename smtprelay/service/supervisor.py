@@ -3,10 +3,12 @@ The process in front of the workers: it opens what they listen on, starts them, 
 
 The mail never passes through it: workers accept from the sockets that it opened, and each uses the spool by
 itself. It serves the HTTP sites and the control socket: ready while one worker is, with the metrics of all
-added up, and with the API's questions passed on. A worker that dies is started again; one death too many
-within an hour ends everything.
+added up, and with the API's questions passed on. A worker that dies is started again, one that stands still
+is killed before; one death too many within an hour ends everything. While workers wait for their database and
+none is ready, it tells whoever wants to hand in mail to come again.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -23,9 +25,11 @@ from smtprelay.log import Log, Telling
 from smtprelay.metrics import Metrics, watch_lag
 from smtprelay.service.failure import StartFailed, explain
 from smtprelay.service.front import front_parts
+from smtprelay.service.gathering import Gathering
 from smtprelay.service.passing import AllDrain, Passing, Worker, control_of
 from smtprelay.service.ports import Ports
 from smtprelay.service.relay import CLOSING_BOUND, VERDICTS_BOUND
+from smtprelay.service.shared import Shared, new_memory
 from smtprelay.service.sites import control_site, http_sites
 from smtprelay.service.sockets import Sockets, spoken_address
 from smtprelay.service.threads import Threads
@@ -77,10 +81,13 @@ class Supervisor(Service):
         self._registry.register(self._gathered)
         self._threads = Threads(reactor)
         self._ports = Ports(reactor)
-        self._sockets = Sockets()
+        self._memory = new_memory(self.config.workers)
+        self._shared = Shared(self._memory)
+        self._sockets = Sockets(self.config.hostname)
         numbers = range(1, self.config.workers + 1)
         self._workers = [Worker(number, control_of(self.config, number)) for number in numbers]
         self._passing = Passing(reactor, self._workers)
+        self._gathering = Gathering(reactor, self._workers, self._gathered)
         spool = self.config.spool
         self._drain = AllDrain(self._passing, shared=spool is not None and spool.engine == "postgres")
         self._monitor: Any = None
@@ -118,14 +125,22 @@ class Supervisor(Service):
         sites = http_sites(self.config, sources, self._threads.login, parts)
         for site in [*sites, control_site(self.config, sources, parts)]:
             await self._ports.open_site(site)
-        self._clocks = [watch_lag(self._reactor, self.metrics), self._gathering()]
+        self._clocks = [watch_lag(self._reactor, self.metrics), self._gather_often()]
         from smtprelay.service.monitor import Lives, Monitor, command  # noqa: PLC0415 -- it imports the reactor
 
         assert self.config.supervise is not None
-        lives = Lives(began=self._began, ready=self._ready, died=self._died, enough=self._enough)
+        lives = Lives(
+            began=self._began,
+            waiting=self._waiting,
+            ready=self._ready,
+            silent=self._silent,
+            died=self._died,
+            enough=self._enough,
+        )
         self._monitor = Monitor(
             self._reactor,
             command(self._file, self._sets),
+            self._memory,
             self._sockets.numbers,
             lives,
             workers=self.config.workers,
@@ -155,11 +170,21 @@ class Supervisor(Service):
 
     def _began(self, number: int, pid: int) -> None:
         worker = self._workers[number - 1]
-        worker.pid, worker.ready = pid, False
+        worker.pid = pid
+
+    def _waiting(self, number: int) -> None:
+        self._workers[number - 1].waiting = True
+        self._see_who_accepts()
+
+    def _see_who_accepts(self) -> None:
+        """A client shall not wait for a banner as long as for a database; for a new worker it may."""
+        waiting = any(worker.waiting for worker in self._workers)
+        self._sockets.turn_away(waiting and not any(worker.ready for worker in self._workers))
 
     def _ready(self, number: int) -> None:
         worker = self._workers[number - 1]
-        worker.ready = True
+        worker.waiting, worker.ready = False, True
+        self._see_who_accepts()
         self._events("worker.ready", worker=number, pid=worker.pid)
         if self._drain.on:
             self._watch(self._drain.tell())
@@ -169,9 +194,14 @@ class Supervisor(Service):
             self.metrics.ready(True)
             self.started.callback(None)
 
+    def _silent(self, number: int, pid: int) -> None:
+        self._events("worker.silent", worker=number, pid=pid)
+
     def _died(self, number: int, pid: int, status: int | None, why: str, deaths: int) -> None:
         worker = self._workers[number - 1]
-        worker.pid, worker.ready = 0, False
+        worker.pid, worker.waiting, worker.ready = 0, False, False
+        self._see_who_accepts()
+        self._shared.forget(number)
         self._gathered.depart(number)
         self._events("worker.died", worker=number, pid=pid, reason=why, deaths=deaths)
         if status and not self.started.called and self._stopping is None:
@@ -192,7 +222,8 @@ class Supervisor(Service):
 
     def clock_stepped(self, seconds: float) -> None:
         """Put right what depends on the time, when the reactor's clock was put by ``seconds``."""
-        self._monitor.stepped(seconds)
+        if self._monitor is not None:
+            self._monitor.stepped(seconds)
 
     async def _readiness(self) -> Mapping[str, str | None]:
         checks: dict[str, str | None] = dict.fromkeys(("recovery", "workers", "draining"))
@@ -204,24 +235,19 @@ class Supervisor(Service):
             checks["recovery"] = "no worker has been ready yet"
         answers = await self._passing.all("GET", "/readyz", patience=_ANSWER)
         if not any(answer.status == 200 for answer in answers.values()):  # noqa: PLR2004 -- OK
-            said = (f"worker {n}: {_line(answer.body)}" for n, answer in sorted(answers.items()))
+            said = [f"worker {n}: {_line(answer.body)}" for n, answer in sorted(answers.items())]
+            waiting = (each for each in self._workers if each.waiting)
+            said += [f"worker {each.number}: it waits for the spool's database" for each in waiting]
             checks["workers"] = "; ".join(said) or "no worker answers"
         return checks
 
     async def _exposition(self) -> CollectorRegistry:
         self.metrics.ready(not any((await self._readiness()).values()))
-        await self._gather()
+        await self._gathering.gather()
         return self._registry
 
-    async def _gather(self) -> None:
-        answers = await self._passing.all("GET", "/metrics", patience=_ANSWER)
-        for number, answer in answers.items():
-            # One that has died meanwhile has departed with what it told before.
-            if answer.status == 200 and self._workers[number - 1].ready:  # noqa: PLR2004
-                self._gathered.take(number, answer.body.decode())
-
-    def _gathering(self) -> LoopingCall:
-        call = LoopingCall(lambda: self._watch(self._gather()))
+    def _gather_often(self) -> LoopingCall:
+        call = LoopingCall(lambda: self._watch(self._gathering.gather()))
         call.clock = self._reactor
         call.start(GATHER_EVERY, now=False)
         return call
@@ -250,6 +276,7 @@ class Supervisor(Service):
             call.stop()
         await self._sockets.close()
         await self._ports.close()
+        os.close(self._memory)
         self._threads.stop()
         if not self.started.called and reason == "asked to":
             self.started.errback(CancelledError())

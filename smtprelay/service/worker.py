@@ -7,7 +7,6 @@ processes at once is for the parent.
 """
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -27,10 +26,13 @@ from smtprelay.service.command import (
     tell_failure,
     watch_clock,
 )
+from smtprelay.service.heartbeat import READY, WAITING, Heart
+from smtprelay.service.neighbours import Neighbours
 from smtprelay.service.passing import control_of
 from smtprelay.service.relay import Relay
+from smtprelay.service.shared import Shared
 from smtprelay.service.signals import ignore_second
-from smtprelay.service.sockets import LIFELINE, NEWS, Inherited
+from smtprelay.service.sockets import LIFELINE, MEMORY, NEWS, Inherited
 
 
 def run_worker(arguments: Sequence[str]) -> int:
@@ -43,13 +45,17 @@ def run_worker(arguments: Sequence[str]) -> int:
     config = evolve(config, control=control_of(config, options.number), http=())
     log = partial(start_logging(config), worker=options.number)
     status: list[int] = []
-    relay = Relay(config, reactor, events=[log], inherited=Inherited(dict(options.sockets)))
+    heart = Heart(reactor, NEWS)
 
-    def started(_: None) -> None:
-        watch_clock(reactor, relay)
-        os.write(NEWS, b"ready\n")
+    def hear(event: str, /, **_: object) -> None:
+        if event == "spool.away":
+            heart.say(WAITING)
 
-    relay.started.addCallbacks(started, tell_failure(reactor, status.append))
+    inherited = Inherited(dict(options.sockets), Neighbours.of(Shared(MEMORY, options.number)))
+    relay = Relay(config, reactor, events=[log, hear], inherited=inherited)
+    reactor.callWhenRunning(heart.start)
+    watch_clock(reactor, relay)
+    relay.started.addCallbacks(lambda _: heart.say(READY), tell_failure(reactor, status.append))
     ignore_second(reactor)
     reactor.addReader(_Lifeline(LIFELINE, partial(stop, reactor)))
     run_service(relay, reactor)

@@ -56,6 +56,11 @@ class Deadline:
 
     def _check(self) -> None:
         now = self._clock.seconds()
+        if self._timer is not None and now - self._timer.getTime() > PERIOD:
+            # The clock was put forward, or the machine slept: it was not the client who was silent.
+            self._heard = self._looked = now
+            self._timer = self._clock.callLater(min(self._seconds, PERIOD), self._check)
+            return
         left = self._heard + self._seconds - now
         if left <= 0:
             self._timer = self._clock.callLater(PERIOD, self._check)

@@ -25,6 +25,7 @@ from smtprelay.smtp.body import BodyDecoder
 from smtprelay.smtp.command import Command
 from smtprelay.smtp.deadline import Deadline
 from smtprelay.smtp.dialogue import Dialogue
+from smtprelay.smtp.elsewhere import Elsewhere, Nowhere
 from smtprelay.smtp.event import END_OF_DATA, UNKNOWN, Answered, Content, Event, Foreign, Signal
 from smtprelay.smtp.foreign import failed_handshake
 from smtprelay.smtp.session import Session
@@ -279,11 +280,20 @@ class ESMTPFactory(ServerFactory):
         or ``IMessageDelivery``, with :class:`smtprelay.credentials.AnonymousClient` or
         :class:`smtprelay.credentials.PasswordClient`.
     :ivar settings: taken by each session when it begins; it may be replaced, as may ``portal``.
+    :param elsewhere: what other processes have at the same listener; the limits are of all together.
     """
 
     noisy = False
 
-    def __init__(self, portal: Portal, settings: Settings, clock: IReactorTime, events: Events) -> None:
+    def __init__(
+        self,
+        portal: Portal,
+        settings: Settings,
+        clock: IReactorTime,
+        events: Events,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
+        self._elsewhere = elsewhere or Nowhere()
         self.portal = portal
         self.settings = settings
         self.clock = clock
@@ -309,6 +319,7 @@ class ESMTPFactory(ServerFactory):
         if refusal is None:
             self._sessions[session] = address
             self._clients[address] += 1
+            self._elsewhere.note(address, 1)
         else:
             # It takes nobody's place while it takes its leave.
             self._turned_away.add(session)
@@ -323,6 +334,7 @@ class ESMTPFactory(ServerFactory):
         if address is None:
             return False
         self._clients[address] -= 1
+        self._elsewhere.note(address, -1)
         if not self._clients[address]:
             del self._clients[address]
         if self._stopped is not None and not self._sessions and not self._stopped.called:
@@ -363,8 +375,8 @@ class ESMTPFactory(ServerFactory):
     def _refusal(self, address: str) -> Reply | None:
         if self._closed or self._stopped is not None:
             return reply.SHUTTING_DOWN
-        if len(self._sessions) >= self.settings.connections:
+        if len(self._sessions) + self._elsewhere.count("") >= self.settings.connections:
             return reply.TOO_MANY_CONNECTIONS
-        if self._clients[address] >= self.settings.connections_per_client:
+        if self._clients[address] + self._elsewhere.count(address) >= self.settings.connections_per_client:
             return reply.TOO_MANY_FROM_CLIENT
         return None

@@ -55,11 +55,12 @@ def forget_chunks(tx: Transaction, message: str) -> None:
     tx.execute("DELETE FROM upload WHERE message = ?", (message,))
 
 
-def accept(tx: Transaction, arrival: Arrival, *, claiming: bool) -> list[Claim]:
+def accept(tx: Transaction, arrival: Arrival, *, claiming: bool, holding: bool = True) -> list[Claim]:
     """
     Make the message ours; return the claims on those of its deliveries that may go now.
 
     :param claiming: without it everything is queued.
+    :param holding: the rules that hold mail are heeded.
     :raises LookupError: a piece of the body is missing.
     :raises ValueError: nobody is to get it.
     """
@@ -88,7 +89,7 @@ def accept(tx: Transaction, arrival: Arrival, *, claiming: bool) -> list[Claim]:
         ),
     )
     started = (
-        _deliver(tx, arrival, n, planned, claiming=claiming)
+        _deliver(tx, arrival, n, planned, claiming=claiming, holding=holding)
         for n, planned in enumerate(arrival.planned, start=1)
     )
     return [claim for claim in started if claim is not None]
@@ -107,13 +108,15 @@ def _described(client: Client) -> str:
     return json.dumps(attrs.asdict(client))
 
 
-def _deliver(tx: Transaction, arrival: Arrival, n: int, planned: Planned, *, claiming: bool) -> Claim | None:
+def _deliver(
+    tx: Transaction, arrival: Arrival, n: int, planned: Planned, *, claiming: bool, holding: bool
+) -> Claim | None:
     """Write one delivery, claimed if it need not wait behind others of its lane."""
     message = arrival.draft.id
     lane = tx.lanes.get(planned.provider, planned.lane)
     pace = tx.paces.get(planned.provider)
     goes = False
-    rule = tx.holds.over(arrival.draft.envelope.sender, planned)
+    rule = tx.holds.over(arrival.draft.envelope.sender, planned) if holding else None
     if rule is None and claiming and pace is not None and (lane.due is None or lane.due > tx.now):
         gate = Gate(tx, planned.provider, pace)
         goes = gate.room_in(lane) > 0
@@ -121,7 +124,6 @@ def _deliver(tx: Transaction, arrival: Arrival, n: int, planned: Planned, *, cla
             gate.occupy(lane)
     if goes:
         row: tuple[Any, ...] = ("active", None, 1, 0, 0, 0, tx.node, 1, tx.now + tx.lease)
-        tx.insert("attempt", (message, n, 1, planned.provider, tx.node, tx.now, None, "", ""))
     elif rule is not None:
         row = ("held", None, 0, 0, 0, 0, "", 0, None)
         lane.held += 1
@@ -133,11 +135,13 @@ def _deliver(tx: Transaction, arrival: Arrival, n: int, planned: Planned, *, cla
         tx.insert("recipient", (message, n, position, each.address, each.notify, each.orcpt, "open", "", ""))
     if rule is not None:
         note(tx, (message, n), rule)
-    return _claim(tx, arrival, n, planned) if goes else None
+    return begin(tx, arrival, n, planned, tx.now) if goes else None
 
 
-def _claim(tx: Transaction, arrival: Arrival, n: int, planned: Planned) -> Claim:
+def begin(tx: Transaction, arrival: Arrival, n: int, planned: Planned, started: float) -> Claim:
+    """Write the first attempt of the n-th delivery; return the claim that it is made under."""
     draft = arrival.draft
+    tx.insert("attempt", (draft.id, n, 1, planned.provider, tx.node, started, None, "", ""))
     delivery = Delivery(
         message=draft.id,
         n=n,

@@ -78,6 +78,7 @@ class Admission:
         self.floors = floors
         self.full = ""
         self._events = events
+        self._starving = ""
         self._usage = Usage()
         self._messages = 0
         self._bytes = 0
@@ -90,6 +91,11 @@ class Admission:
         self._usage = usage
         self._messages = self._bytes = 0
         self._most_messages, self._most_bytes = _slack(self.floors, usage)
+        self._judge()
+
+    def starve(self, why: str) -> None:
+        """Take nothing, whatever is measured, for the reason ``why``; ``""`` ends that."""
+        self._starving = why
         self._judge()
 
     def came(self, messages: int, size: int) -> None:
@@ -120,7 +126,7 @@ class Admission:
 
     def _judge(self) -> None:
         before = self.full
-        self.full = lack(self.floors, self._now(), ease=EASE if before else 0.0)
+        self.full = self._starving or lack(self.floors, self._now(), ease=EASE if before else 0.0)
         if self.full and not before:
             self._events("spool.full", reason=self.full)
         elif before and not self.full:

@@ -5,10 +5,12 @@ A synchronous listener has tried it, and some of its recipients have it. What is
 spool had made that attempt: it is in the history, and nobody starts over.
 """
 
-from smtprelay.message import Claim, Delivery
+from smtprelay.message import Delivery, Planned
 from smtprelay.queue import Settlement
-from smtprelay.spool.accept import Arrival, accept
+from smtprelay.spool.accept import Arrival, accept, begin
 from smtprelay.spool.connection import Transaction
+from smtprelay.spool.edit import edit
+from smtprelay.spool.holds import holding
 from smtprelay.spool.settle import settle
 
 
@@ -16,28 +18,36 @@ def adopt(tx: Transaction, arrival: Arrival, settlement: Settlement) -> None:
     """
     Make a message ours, with one delivery and the attempt that ended as ``settlement`` says.
 
+    A rule that holds mail holds what is left of it.
+
     :raises SpoolFault: see :func:`smtprelay.spool.accept.accept`; so ``ValueError``.
     """
-    accept(tx, arrival, claiming=False)
+    accept(tx, arrival, claiming=False, holding=False)
     draft, planned = arrival.draft, arrival.planned[0]
-    delivery = Delivery(
-        message=draft.id,
-        n=1,
-        generation=1,
-        route=planned.route,
-        provider=planned.provider,
-        lane=planned.lane,
-        envelope=draft.envelope.narrowed(tuple(planned.recipients)),
-        size=arrival.size,
-        received=draft.received,
-        bounce_of=draft.bounce_of,
-    )
     lane = tx.lanes.get(planned.provider, planned.lane)
     lane.queued, lane.active = lane.queued - 1, lane.active + 1
-    tx.insert("attempt", (draft.id, 1, 1, planned.provider, tx.node, draft.received, None, "", ""))
+    claim = begin(tx, arrival, 1, planned, draft.received)
     tx.execute(
         "UPDATE delivery SET state = 'active', due = NULL, attempt = 1, node = ?, lease = ?"
         " WHERE message = ? AND n = 1",
         (tx.node, tx.now + tx.lease, draft.id),
     )
-    settle(tx, [(Claim(delivery=delivery, node=tx.node, attempt=1), settlement)])
+    settle(tx, [(claim, settlement)])
+    if settlement.state in ("queued", "deferred"):
+        _heed_rules(tx, claim.delivery, settlement)
+
+
+def _heed_rules(tx: Transaction, delivery: Delivery, settlement: Settlement) -> None:
+    """Hold what waits now, if a rule says so."""
+    envelope = delivery.envelope
+    still_open = tuple(each for each in envelope.recipients if each.address not in settlement.closed)
+    planned = Planned(
+        route=delivery.route,
+        provider=settlement.provider or delivery.provider,
+        lane=settlement.lane,
+        recipients=still_open,
+    )
+    rule = tx.holds.over(envelope.sender, planned)
+    if rule is not None:
+        _, change = holding(rule)
+        edit(tx, {(delivery.message, delivery.n): 1}, change, {})

@@ -39,12 +39,13 @@ def borrow(tx: Transaction, name: str, provider: str, key: str) -> Loan | NoRoom
 
 def give_back(tx: Transaction, loan: Loan, lesson: Lesson | None) -> bool:
     """See :meth:`smtprelay.interfaces.Spool.give_back`; tell whether somebody may have waited for this."""
+    # Who has the lane has its loans: another node may be about to take this one back.
+    lane = tx.lanes.get(loan.provider, loan.lane)
     row = tx.execute(
-        "SELECT lane, slot, started FROM loan WHERE name = ? AND node = ?", (loan.name, loan.node)
+        "SELECT slot, started FROM loan WHERE name = ? AND node = ?", (loan.name, loan.node)
     ).fetchone()
     if row is not None:
-        number, slot, started = row
-        lane = tx.lanes.by_id(number)
+        slot, started = row
         if slot:
             release(tx, lane)
         if lesson is None:
@@ -61,8 +62,10 @@ def give_back(tx: Transaction, loan: Loan, lesson: Lesson | None) -> bool:
 
 def forget(tx: Transaction, where: str, parameters: Sequence[Any]) -> None:
     """Take back the loans that ``where`` is true for: nobody gives them back."""
-    loans = tx.execute(f"SELECT name, lane, slot FROM loan WHERE {where}", parameters).fetchall()  # noqa: S608
-    for name, number, slot in loans:
-        if slot:
-            release(tx, tx.lanes.by_id(number))
-        tx.execute("DELETE FROM loan WHERE name = ?", (name,))
+    loans = tx.execute(f"SELECT name, lane FROM loan WHERE {where}", parameters).fetchall()  # noqa: S608
+    for name, number in loans:
+        lane = tx.lanes.by_id(number)
+        # Nothing, if somebody else did so before we had the lane.
+        row = tx.execute("DELETE FROM loan WHERE name = ? RETURNING slot", (name,)).fetchone()
+        if row is not None and row[0]:
+            release(tx, lane)

@@ -156,6 +156,22 @@ _NEVER: Final[dict[str, str]] = {
         SELECT m.id FROM message m WHERE m.kept = 0
           AND EXISTS (SELECT 1 FROM chunk c WHERE c.message = m.id)
           AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.id AND d.state <> 'delivered')""",
+    "a body has a gap": """
+        SELECT c.message FROM chunk c JOIN message m ON m.id = c.message
+        GROUP BY c.message HAVING max(c.n) <> count(*)""",
+    "a delivery is held by a rule that is not there, or is not held": """
+        SELECT d.message, d.n, d.hold, d.state FROM delivery d WHERE d.hold <> 0
+          AND (d.state <> 'held' OR NOT EXISTS (SELECT 1 FROM hold h WHERE h.id = d.hold))""",
+    "an attempt comes after the last one": """
+        SELECT a.message, a.n, a.number, d.attempt FROM attempt a
+        JOIN delivery d ON d.message = a.message AND d.n = a.n WHERE a.number > d.attempt""",
+    "a lane contradicts itself on whether it is stopped": """
+        SELECT provider, key, blocked_reason FROM lane
+        WHERE (blocked_until IS NOT NULL AND (blocked_since IS NULL OR blocked_reason = ''))
+           OR (blocked_until IS NULL
+               AND (blocked_since IS NOT NULL OR blocked_reason <> '' OR resumes IS NOT NULL))""",
+    "a loan is of a lane that does not exist": """
+        SELECT o.name, o.lane FROM loan o LEFT JOIN lane l ON l.id = o.lane WHERE l.id IS NULL""",
     "a piece of a body belongs to nothing": """
         SELECT DISTINCT c.message FROM chunk c
         WHERE NOT EXISTS (SELECT 1 FROM message m WHERE m.id = c.message)

@@ -119,8 +119,8 @@ def _note_blocked(tx: Transaction, gate: Gate, found: _Found) -> None:
         if lane.blocked_until == SUSPENDED:
             # No probe's time will wake anybody for what becomes due there.
             found.suspended.append(place)
-            due = tx.lanes.next_due(lane.provider, blocked=True)
-            found.dues += [] if due is None else [due]
+            dues = (tx.lanes.next_due(lane.provider, blocked=True), lane.resumes)
+            found.dues += [due for due in dues if due is not None]
         elif lane.blocked_until <= tx.now:
             found.probes.append(place)
         else:

@@ -8,18 +8,19 @@ each statement lets go of the interpreter lock and must win it back from the rea
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final, Protocol
 
 from attrs import frozen
 
 from smtprelay.message import Pace
+from smtprelay.spool import strokes
 from smtprelay.spool.holds import Holds
 from smtprelay.spool.lanes import Lanes
 
 #: The columns that are written for a new row of each table.
-_COLUMNS: Final = {
+COLUMNS: Final = {
     "message": "id, sender, parameters, client, received, size, subject, message_id, bounce_of",
     "chunk": "message, n, content",
     "delivery": "message, n, generation, route, lane, state, due, attempt, tries, errors, uncertain, node,"
@@ -29,7 +30,7 @@ _COLUMNS: Final = {
 }
 
 #: Rows in one INSERT at most. Each number of rows is a statement of its own, which the engine keeps prepared.
-_MOST_ROWS: Final = 32
+MOST_ROWS: Final = 32
 
 
 class SpoolFault(Exception):  # noqa: N818 -- the word of the field
@@ -44,6 +45,10 @@ class SpoolFault(Exception):  # noqa: N818 -- the word of the field
         super().__init__(why)
         self.full = full
         self.broken = broken
+
+
+class SpoolAway(SpoolFault):
+    """The database cannot be reached; it may come by itself."""
 
 
 class Again(Exception):  # noqa: N818 -- what to do
@@ -90,6 +95,13 @@ class Connection(Protocol):
         """Run one statement."""
 
 
+class WritingConnection(Connection, Protocol):
+    """A connection that transactions are made on."""
+
+    def run(self, sql: str, parameters: Sequence[Any] = (), /) -> object:
+        """Run one statement that gives nothing back."""
+
+
 class Transaction:
     """
     One transaction: a connection, the time, and who we are.
@@ -102,12 +114,13 @@ class Transaction:
     :ivar back: when the database was there again after it had been away, seconds since the epoch.
     :ivar locking: what keeps other nodes away from the rows that are read to be changed.
     :ivar keeps_bodies: bodies outlive their delivery, until they are swept.
-    :param lanes: begun at ``now``.
+    :ivar in_strokes: the connection has the views of :mod:`smtprelay.spool.strokes`.
+    :param lanes: begun at ``now``; so ``holds``, which are read anew if there are none.
     """
 
     def __init__(
         self,
-        connection: Connection,
+        connection: WritingConnection,
         lanes: Lanes,
         *,
         now: float,
@@ -117,6 +130,8 @@ class Transaction:
         back: float = -math.inf,
         locking: Locking = ALONE,
         keeps_bodies: bool = False,
+        in_strokes: bool = False,
+        holds: Holds | None = None,
     ) -> None:
         self.now = now
         self.node = node
@@ -125,10 +140,11 @@ class Transaction:
         self.back = back
         self.locking = locking
         self.keeps_bodies = keeps_bodies
+        self.in_strokes = in_strokes
         self.lanes = lanes
-        self.holds = Holds(connection.execute, now)
+        self.holds = holds or Holds(connection.execute, now)
         self._connection = connection
-        self._rows: dict[str, list[Sequence[Any]]] = {table: [] for table in _COLUMNS}
+        self._rows: dict[str, list[Sequence[Any]]] = {table: [] for table in COLUMNS}
 
     def insert(self, table: str, row: Sequence[Any]) -> None:
         """Add a row to ``table``, at the latest when the transaction ends."""
@@ -147,28 +163,32 @@ class Transaction:
         """
         return self._connection.execute(sql, parameters)
 
+    def run_first(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Run one statement so that gives nothing back."""
+        self._connection.run(sql, parameters)
+
     def finish(self) -> None:
         """Write what was held back. The caller commits."""
         self._write_rows()
         self.lanes.write()
 
     def _write_rows(self) -> None:
+        if self.in_strokes:
+            strokes.arrive(self._connection.run, self._rows, MOST_ROWS)
         for table, rows in self._rows.items():
             if rows:
-                _insert(self._connection.execute, table, rows)
+                _insert(self._connection.run, table, rows)
                 rows.clear()
 
 
-def _insert(
-    execute: Callable[[str, Sequence[Any]], Cursor], table: str, rows: Sequence[Sequence[Any]]
-) -> None:
-    for start in range(0, len(rows), _MOST_ROWS):
-        batch = rows[start : start + _MOST_ROWS]
-        execute(_insertion(table, len(batch)), [value for row in batch for value in row])
+def _insert(run: strokes.Run, table: str, rows: Sequence[Sequence[Any]]) -> None:
+    for start in range(0, len(rows), MOST_ROWS):
+        batch = rows[start : start + MOST_ROWS]
+        run(_insertion(table, len(batch)), [value for row in batch for value in row])
 
 
 @cache
 def _insertion(table: str, rows: int) -> str:
-    columns = _COLUMNS[table]
+    columns = COLUMNS[table]
     marks = f"({', '.join('?' * (columns.count(',') + 1))})"
     return f"INSERT INTO {table} ({columns}) VALUES {', '.join([marks] * rows)}"  # noqa: S608 -- constants

@@ -12,7 +12,8 @@ from typing import Final
 
 from smtprelay.message import Claim, Delivered
 from smtprelay.queue import Settlement
-from smtprelay.spool.connection import Transaction
+from smtprelay.spool import strokes
+from smtprelay.spool.connection import MOST_ROWS, Transaction
 from smtprelay.spool.stored import marks, portions, storable
 
 
@@ -32,6 +33,13 @@ def is_usual(claim: Claim, settlement: Settlement) -> bool:
 
 def deliver(tx: Transaction, settled: Sequence[tuple[Claim, Settlement]]) -> None:
     """Record that these deliveries have ended; their lanes are none of our business."""
+    if tx.in_strokes:
+        rows = [
+            (claim.delivery.message, claim.delivery.n, tx.now, *_words(settlement), int(tx.keeps_bodies))
+            for claim, settlement in settled
+        ]
+        strokes.end(tx.run_first, rows, MOST_ROWS)
+        return
     for n, group in groupby(sorted(settled, key=_number), key=_number):
         for some in portions(list(group)):
             _deliver(tx, n, some)
@@ -49,10 +57,10 @@ def finish(tx: Transaction, messages: Sequence[str]) -> None:
         # Two nodes that end a message's last two deliveries must not both find the other one open.
         tx.execute_first(_LOCK.format(listed) + tx.locking.row, messages)
     if tx.keeps_bodies:
-        tx.execute_first(_FINISH.format(", kept = 1", listed), (tx.now, *messages))
+        tx.run_first(_FINISH.format(", kept = 1", listed), (tx.now, *messages))
         return
-    tx.execute_first(_FINISH.format("", listed), (tx.now, *messages))
-    tx.execute_first(_DROP_BODY.format(listed), messages)
+    tx.run_first(_FINISH.format("", listed), (tx.now, *messages))
+    tx.run_first(_DROP_BODY.format(listed), messages)
 
 
 _LOCK: Final = "SELECT id FROM message WHERE id IN ({}) ORDER BY id"
@@ -82,15 +90,20 @@ def _number(settled: tuple[Claim, Settlement]) -> int:
 def _deliver(tx: Transaction, n: int, settled: Sequence[tuple[Claim, Settlement]]) -> None:
     messages = [claim.delivery.message for claim, _ in settled]
     listed = marks(messages)
-    tx.execute_first(_ATTEMPTS.format(listed), (tx.now, n, *messages))
+    tx.run_first(_ATTEMPTS.format(listed), (tx.now, n, *messages))
     words: list[str] = []
     for message, (_, settlement) in zip(messages, settled, strict=True):
-        outcome = next(iter(settlement.outcomes.values()))
-        assert isinstance(outcome, Delivered)
-        words += message, storable(outcome.why), storable(outcome.id)
-    tx.execute_first(_recipients(len(settled)), (*words, n))
-    tx.execute_first(_DELIVERIES.format(listed), (tx.now, n, *messages))
+        words += message, *_words(settlement)
+    tx.run_first(_recipients(len(settled)), (*words, n))
+    tx.run_first(_DELIVERIES.format(listed), (tx.now, n, *messages))
     finish(tx, messages)
+
+
+def _words(settlement: Settlement) -> tuple[str, str]:
+    """Return what the provider said, and its id for the mail."""
+    outcome = next(iter(settlement.outcomes.values()))
+    assert isinstance(outcome, Delivered)
+    return storable(outcome.why), storable(outcome.id)
 
 
 @cache

@@ -127,16 +127,18 @@ def _reopen(tx: Transaction, row: Row) -> None:
     tx.execute("UPDATE message SET finished = NULL WHERE id = ?", (row.message,))
 
 
-def _new_operation(tx: Transaction, row: Row) -> None:
+def _new_operation(tx: Transaction, row: Row, where: str = "") -> None:
     """The provider shall see a new operation."""
-    tx.execute("UPDATE delivery SET generation = generation + 1 WHERE message = ? AND n = ?", row.where)
+    sql = f"UPDATE delivery SET generation = generation + 1 WHERE message = ? AND n = ?{where}"  # noqa: S608
+    tx.execute(sql, row.where)
 
 
 def _retry(tx: Transaction, row: Row, change: Edit, _prepared: Prepared) -> bool:
     lane = _leave_queue(tx, row)
     if row.state == "failed":
         _reopen(tx, row)
-        _new_operation(tx, row)
+        # One that was deleted in doubt may have arrived: the provider is asked for its old operation first.
+        _new_operation(tx, row, " AND uncertain = 0")
     _wait(tx, row, lane, tx.now if change.at is None else max(change.at, tx.now))
     if row.state == "held":
         # Why it was held is in its history.

@@ -18,7 +18,7 @@ from smtprelay.queue import FINAL, STATES, Attempt, Selection
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.history import remove
 from smtprelay.spool.search import matching
-from smtprelay.spool.stored import marks, portions
+from smtprelay.spool.stored import ATTEMPT, LANES, attempt_of, marks, portions
 from smtprelay.transfer import SMALL, Packed, Portion
 
 #: Deliveries of each state in one portion at most, and bytes of bodies, unless one message has more.
@@ -34,21 +34,20 @@ _UNKNOWN: Final = "it was under way when the message was exported"
 _MESSAGES: Final = """
     SELECT id, sender, parameters, client, received, size, subject, message_id, bounce_of, finished
     FROM message WHERE id IN ({})"""
-_DELIVERIES: Final = """
+_DELIVERIES: Final = f"""
     SELECT d.message, d.n, d.generation, d.route, l.provider, l.key, d.state, d.due, d.ended, d.attempt,
-        d.tries, d.errors, d.deferrals, d.uncertain, d.noticed, d.reason, d.blocked_before,
+        d.tries, d.errors, d.deferrals, d.uncertain, d.noticed, d.reason, d.blocked_before, d.hold,
         l.blocked_total, l.blocked_since, o.blocked_total, o.blocked_since
-    FROM delivery d JOIN lane l ON l.id = d.lane LEFT JOIN lane o ON o.provider = l.provider AND o.key = ''
-    WHERE d.message IN ({}) ORDER BY d.message, d.n"""
+    FROM delivery d{LANES} WHERE d.message IN ({{}}) ORDER BY d.message, d.n"""  # noqa: S608 -- constants
 _WAITING: Final = """
     SELECT message, n, state, lane FROM delivery
     WHERE message IN ({}) AND state IN ('queued', 'deferred')"""
 _RECIPIENTS: Final = """
     SELECT message, n, address, notify, orcpt, state, reason, provider_id
     FROM recipient WHERE message IN ({}) ORDER BY message, n, position"""
-_ATTEMPTS: Final = """
-    SELECT message, n, number, provider, node, started, ended, outcome, reason
-    FROM attempt WHERE message IN ({}) ORDER BY message, n, number"""
+_ATTEMPTS: Final = (
+    f"SELECT message, n, {ATTEMPT} FROM attempt WHERE message IN ({{}}) ORDER BY message, n, number"  # noqa: S608
+)
 _CREDENTIALS: Final = "SELECT message, n, key_id, sealed FROM credential WHERE message IN ({})"
 _STATES: Final = "SELECT message, state, lane FROM delivery WHERE message IN ({}) ORDER BY message, n"
 _BODIES: Final = (
@@ -171,7 +170,7 @@ def _delivery(
     tx: Transaction, row: Sequence[Any], recipients: _Rows, attempts: _Rows, credentials: _Rows
 ) -> ParcelDelivery:
     (message, n, generation, route, provider, lane, state, due, ended, attempt, tries, errors, *rest) = row
-    deferrals, uncertain, noticed, reason, blocked_before, *blocked = rest
+    deferrals, uncertain, noticed, reason, blocked_before, hold, *blocked = rest
     if state == "active" or (state == "held" and reason == MOVING):
         uncertain = uncertain or state == "active"
         state, due, reason = "queued", tx.now, _UNKNOWN if state == "active" else ""
@@ -193,6 +192,7 @@ def _delivery(
         noticed=bool(noticed),
         blocked=max(0.0, _blocked_time(blocked, lane, tx.now) - blocked_before),
         reason=reason,
+        hold=hold,
         recipients=tuple(_recipient(each) for each in recipients.get((message, n), ())),
         attempts=tuple(_attempt(each, tx.now) for each in attempts.get((message, n), ())),
         key_id=key_id,
@@ -217,18 +217,10 @@ def _recipient(row: Sequence[Any]) -> ParcelRecipient:
 
 
 def _attempt(row: Sequence[Any], now: float) -> Attempt:
-    number, provider, node, started, ended, outcome, reason = row
-    if ended is None:
-        ended, outcome, reason = now, "uncertain", _UNKNOWN
-    return Attempt(
-        number=number,
-        provider=provider,
-        node=node,
-        started=started,
-        ended=ended,
-        outcome=outcome,
-        reason=reason,
-    )
+    attempt = attempt_of(row)
+    if attempt.ended is None:
+        return evolve(attempt, ended=now, outcome="uncertain", reason=_UNKNOWN)
+    return attempt
 
 
 def _rows(tx: Transaction, sql: str, messages: Sequence[str]) -> list[Sequence[Any]]:

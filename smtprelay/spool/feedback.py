@@ -23,9 +23,11 @@ from smtprelay.spool.lanes import Lane
 _CUT: Final = 0.7
 #: What an answer adds to it, below one in proportion to it.
 _STEP: Final = 0.01
+#: So many seconds after the last complaint it adds more: twice that time twice as much, and so on.
+_CALM: Final = 10.0
 #: Below one the ceiling means one request in so many seconds, divided by it.
 _INTERVAL: Final = 0.02
-_LEAST: Final = 0.001
+_LEAST: Final = 0.002
 #: How long the lane is closed after a complaint, and at most after many in a row, seconds.
 _PAUSE: Final = 0.25
 _LONGEST: Final = 60.0
@@ -67,7 +69,7 @@ def answered(lane: Lane, started: float, bound: int) -> bool:
     if lane.ceiling is None or started < lane.cut:
         return False
     lane.pause = 0.0
-    lane.ceiling += _STEP * min(1.0, lane.ceiling)
+    lane.ceiling += _STEP * max(1.0, (started - lane.cut) / _CALM) * min(1.0, lane.ceiling)
     if lane.ceiling >= bound:
         lane.ceiling = None
     return True

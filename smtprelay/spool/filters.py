@@ -14,7 +14,7 @@ from typing import Any, Final
 import attrs
 
 from smtprelay.message import Client
-from smtprelay.queue import Selection
+from smtprelay.queue import NOBODY, Selection
 
 #: A condition, and its parameters.
 Clause = tuple[str, list[Any]]
@@ -68,6 +68,11 @@ def _any_of(*makers: Callable[[str], Clause]) -> Callable[[str], Clause]:
     return clause
 
 
+def _sender(text: str) -> Clause:
+    """What nobody sent is shown as ``<>``, and looked for so."""
+    return ("m.sender = ''", []) if text == NOBODY else _like("m.sender")(text)
+
+
 def _message_id(text: str) -> Clause:
     """Angle brackets are easily lost when an id is copied."""
     bare = text.strip("<>")
@@ -118,7 +123,7 @@ _TEXTS: Final[dict[str, Callable[[str], Clause]]] = {
     "route": _like("d.route"),
     "provider": _like("l.provider"),
     "lane": _like("l.key"),
-    "sender": _like("m.sender"),
+    "sender": _sender,
     "recipient": _recipient(_like("r.address")),
     "subject": _containing("m.subject"),
     "message_id": _message_id,

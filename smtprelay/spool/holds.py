@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import frozen
 
 from smtprelay.message import Planned
-from smtprelay.operating import HoldRule
-from smtprelay.queue import Edit, Selection
+from smtprelay.operating import LONGEST, HoldRule
+from smtprelay.queue import NOBODY, Edit, Selection
 
 if TYPE_CHECKING:
     from smtprelay.spool.connection import Connection, Transaction
@@ -28,20 +28,34 @@ class Holds:
     """
     The rules that are in force in one transaction.
 
+    Where nobody else writes they are kept from one transaction to the next: see :meth:`begin`.
+
     :param execute: takes SQL and parameters.
     """
 
-    def __init__(self, execute: Callable[[str, Sequence[Any]], Any], now: float) -> None:
+    def __init__(self, execute: Callable[[str, Sequence[Any]], Any], now: float = 0.0) -> None:
         self._execute = execute
         self._now = now
         self._rules: Sequence[HoldRule] | None = None
+
+    def begin(self, now: float) -> None:
+        """Begin a transaction at ``now``; what is known of the rules still holds."""
+        self._now = now
+
+    def forget(self) -> None:
+        """Know nothing any more: a rule was made, or has changed."""
+        self._rules = None
 
     def over(self, sender: str, planned: Planned) -> HoldRule | None:
         """Return the first rule that holds a delivery, or ``None``."""
         if self._rules is None:
             rows = self._execute(f"{_SELECT} FROM hold WHERE until > ? ORDER BY id", (self._now,)).fetchall()
             self._rules = [_rule(row) for row in rows]
-        return next((rule for rule in self._rules if _holds(rule, sender, planned)), None)
+        if not self._rules:
+            return None
+        return next(
+            (rule for rule in self._rules if rule.until > self._now and _holds(rule, sender, planned)), None
+        )
 
 
 def note(tx: "Transaction", where: Sequence[Any], rule: HoldRule) -> None:
@@ -52,8 +66,15 @@ def note(tx: "Transaction", where: Sequence[Any], rule: HoldRule) -> None:
     )
 
 
-def make(tx: "Transaction", rule: HoldRule) -> int:
-    """Put ``rule`` in force; return its number. Raises ``ValueError`` if it has no pattern."""
+def make(tx: "Transaction", rule: HoldRule, made: float | None = None) -> int:
+    """
+    Put ``rule`` in force; return its number. Raises ``ValueError`` for one that cannot be meant.
+
+    :param made: when that was, for one that comes from another spool and may be over.
+    """
+    begin = tx.now if made is None else made
+    if not begin < rule.until <= tx.now + LONGEST:
+        raise ValueError("a hold rule ends later than now, and in less than a hundred years")
     if not any((rule.sender, rule.recipient, rule.provider, rule.route)):
         raise ValueError("a hold rule needs a sender, a recipient, a provider or a route; * is any")
     number: int = tx.execute(
@@ -66,20 +87,36 @@ def make(tx: "Transaction", rule: HoldRule) -> int:
             rule.route,
             rule.reason,
             rule.who,
-            tx.now,
+            begin,
             rule.until,
         ),
     ).fetchone()[0]
+    tx.holds.forget()
     return number
+
+
+def same(tx: "Transaction", rule: HoldRule) -> int | None:
+    """Return the number of the rule that is ``rule``, whatever its number is there."""
+    values = [getattr(rule, name) for name in _COLUMNS[1:]]
+    where = " AND ".join(f"{name} = ?" for name in _COLUMNS[1:])
+    row = tx.execute(f"SELECT id FROM hold WHERE {where}", values).fetchone()  # noqa: S608 -- constants
+    return None if row is None else int(row[0])
+
+
+def with_number(tx: "Transaction", number: int) -> HoldRule | None:
+    """Return the rule with this number, or ``None``."""
+    row = tx.execute(f"{_SELECT} FROM hold WHERE id = ?", (number,)).fetchone()
+    return None if row is None else _rule(row)
 
 
 def end(tx: "Transaction", number: int, who: str) -> HoldRule:
     """End a rule now and return it. Raises ``LookupError`` if there is none with this number."""
-    row = tx.execute(f"{_SELECT} FROM hold WHERE id = ?", (number,)).fetchone()
-    if row is None:
+    rule = with_number(tx, number)
+    if rule is None:
         raise LookupError(f"there is no hold rule {number}")
     tx.execute("UPDATE hold SET until = ?, ended_by = ? WHERE id = ?", (tx.now, who, number))
-    return _rule(row)
+    tx.holds.forget()
+    return rule
 
 
 def rules(connection: "Connection") -> list[HoldRule]:
@@ -162,7 +199,7 @@ def _rule(row: Sequence[Any], count: int = 0) -> HoldRule:
 
 def _holds(rule: HoldRule, sender: str, planned: Planned) -> bool:
     return (
-        _fits(rule.sender, sender)
+        _fits(rule.sender, sender or NOBODY)
         and _fits(rule.provider, planned.provider)
         and _fits(rule.route, planned.route)
         and (not rule.recipient or any(_fits(rule.recipient, each.address) for each in planned.recipients))

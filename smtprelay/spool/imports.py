@@ -12,6 +12,7 @@ import json
 from typing import Any, Final
 
 from smtprelay.parcel import Parcel, ParcelDelivery, faults
+from smtprelay.spool import holds
 from smtprelay.spool.accept import CHUNK, forget_chunks, store_chunk
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.stored import storable
@@ -141,6 +142,9 @@ def _put_delivery(tx: Transaction, message: str, delivery: ParcelDelivery) -> No
     for one in delivery.attempts:
         times = (one.number, storable(one.provider), storable(one.node), one.started, one.ended)
         tx.insert("attempt", (*where, *times, storable(one.outcome), storable(one.reason)))
+    rule = holds.with_number(tx, delivery.hold) if delivery.hold and delivery.state == "held" else None
+    if rule is not None:
+        holds.note(tx, where, rule)
     if delivery.key_id:
         tx.execute(
             "INSERT INTO credential (message, n, key_id, sealed) VALUES (?, ?, ?, ?)",

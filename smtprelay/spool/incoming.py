@@ -38,7 +38,7 @@ class SpoolIncoming:
     """
     See :class:`smtprelay.interfaces.Incoming`.
 
-    :param admission: says whether there is room: before the body begins to go to the disk, and at its end.
+    :param admission: says whether there is room: before a piece of the body goes to the disk, and at its end.
     :param budget: of memory.
     :param forget: called with the id of a message of which pieces could not be dropped.
     :param ours: a message of our own making, which is not refused for want of room.
@@ -206,11 +206,11 @@ class SpoolIncoming:
         content = b"".join(self._parts)
         if not self._chunks:
             self._head = headers.block(content)
-            try:
-                self._check_room(len(content))
-            except Refused as refused:
-                self._give_up(refused)
-                return None
+        try:
+            self._check_room(len(content))
+        except Refused as refused:
+            self._give_up(refused)
+            return None
         whole = len(content) // CHUNK * CHUNK or len(content)
         self._parts = [content[whole:]]
         self._held = len(content) - whole

@@ -51,6 +51,7 @@ class Lane:
     cut: float
     pause: float
     opens: float
+    resumes: float | None
 
     def wait(self, state: str, due: float, count: int = 1) -> None:
         """Note that ``count`` deliveries begin to wait in ``state``, the first of them until ``due``."""
@@ -66,15 +67,20 @@ class Lane:
 
     def block(self, until: float, reason: str, now: float) -> None:
         """Stop the lane. A lane that is blocked already keeps its beginning."""
-        self.blocked_until, self.blocked_reason = until, reason
+        self.blocked_until, self.blocked_reason, self.resumes = until, reason, None
         if self.blocked_since is None:
             self.blocked_since = now
 
     def open(self, now: float, *, trial: bool) -> None:
         """Let the lane run again."""
         self.blocked_total = self.blocked_time(now)
-        self.blocked_until, self.blocked_since, self.blocked_reason = None, None, ""
+        self.blocked_until, self.blocked_since, self.blocked_reason, self.resumes = None, None, "", None
         self.trial = int(trial)
+
+    def resume_in_time(self, now: float) -> None:
+        """Open the lane if it was suspended for a time that is over."""
+        if self.resumes is not None and self.resumes <= now:
+            self.open(now, trial=False)
 
     def goes(self, now: float) -> bool:
         """Tell whether something is due, and may go when there is a slot."""

@@ -7,6 +7,7 @@ killed never leaves one behind, and a second daemon on the same spool is refused
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -31,8 +32,9 @@ class SpoolLock:
             owner = os.pread(self._file, 200, 0).decode("utf-8", "replace").strip()
             os.close(self._file)
             raise SpoolBusy(f"the spool {folder} is in use by {owner or 'another process'}") from None
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"process {os.getpid()}\n".encode(), 0)
+        # On a full disk nobody reads who has it, but it is had.
+        with suppress(OSError):
+            os.ftruncate(self._file, os.pwrite(self._file, f"process {os.getpid()}\n".encode(), 0))
 
     def release(self) -> None:
         """Let go."""

@@ -1,27 +1,23 @@
 """
 The spool without a daemon: what the CLI does when nobody answers on the control socket.
 
-It is the same spool with the same operations, on the caller's thread. Looking needs no lock. Changing takes
-the node's lock for as long as the spool is open for it, so that it can never happen behind a
-running daemon's back.
+It is the same spool with the same operations, on the caller's thread. Looking needs no lock; what changing
+takes its :class:`smtprelay.spool.ground.Ground` knows.
 """
 
-import sqlite3
-import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
 from smtprelay.operating import Edited, Found, HoldRule, Prepare
 from smtprelay.queue import Detail, Edit, LaneState, Selection
-from smtprelay.spool.lock import SpoolLock
+from smtprelay.spool.connection import Connection
+from smtprelay.spool.ground import Ground
 from smtprelay.spool.memory import InlineReader
-from smtprelay.spool.sqlite import DATABASE, SqliteEngine, connect_reader
 from smtprelay.spool.store import QueueSpool
-from smtprelay.spool.writer import InlineWriter, Operation
+from smtprelay.spool.writer import Operation
 
 T = TypeVar("T")
 
@@ -30,35 +26,35 @@ Preparing = Callable[[QueueSpool], Prepare]
 
 
 class OfflineSpool:
-    """A spool on disk that is asked and changed directly; see :class:`smtprelay.interfaces.Spool`."""
+    """
+    A spool that is asked and changed directly; see :class:`smtprelay.interfaces.Spool`.
 
-    def __init__(self, path: str) -> None:
-        self._folder = Path(path)
-        self._database = self._folder / DATABASE
-        if not self._database.exists():
-            raise FileNotFoundError(f"there is no spool in {path}")
-        self._connection = connect_reader(self._database)
-        self._spool = QueueSpool(_NoWriter(), InlineReader(self._connection), {}, _silence)
+    Each method raises what its :class:`smtprelay.spool.ground.Ground` does.
+    """
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._connection: Connection | None = None
 
     def search(self, selection: Selection, mark: str = "") -> Found:
         """Return what matches."""
-        return now(self._spool.search(selection, mark))
+        return now(self._read().search(selection, mark))
 
     def show(self, message: str) -> Sequence[Detail]:
         """Return all that is known of one message's deliveries, or raise ``LookupError``."""
-        return now(self._spool.show(message))
+        return now(self._read().show(message))
 
     def lanes(self) -> Sequence[LaneState]:
         """Return all lanes."""
-        return now(self._spool.stock()).lanes
+        return now(self._read().stock()).lanes
 
     def holds(self) -> Sequence[HoldRule]:
         """Return the rules that hold mail."""
-        return now(self._spool.holds())
+        return now(self._read().holds())
 
     def chunks(self, message: str) -> Iterator[bytes]:
         """Give the stored body of a message in pieces, or raise ``LookupError``."""
-        chunks = now(self._spool.raw(message)).chunks()
+        chunks = now(self._read().raw(message)).chunks()
         while piece := now(_next(chunks)):
             yield piece
 
@@ -92,32 +88,21 @@ class OfflineSpool:
 
     def close(self) -> None:
         """Let go of the spool."""
-        self._connection.close()
+        if self._connection is not None:
+            self._ground.leave(self._connection)
+
+    def _read(self) -> QueueSpool:
+        return QueueSpool(_NoWriter(), self._reader(), {}, _silence)
+
+    def _reader(self) -> InlineReader:
+        if self._connection is None:
+            self._connection = self._ground.reading()
+        return InlineReader(self._connection)
 
     @contextmanager
     def _changing(self) -> Iterator[QueueSpool]:
-        lock = SpoolLock(self._folder)
-        try:
-            engine = SqliteEngine(database=str(self._database), paces={}, lease=60.0, seconds=time.time)
-            writer = InlineWriter(engine)
-            assert isinstance(writer.connection, sqlite3.Connection)
-            spool = QueueSpool(writer, InlineReader(writer.connection), {}, _silence)
-            try:
-                yield spool
-            finally:
-                now(spool.close())
-        finally:
-            lock.release()
-
-
-def open_spool(path: str) -> OfflineSpool:
-    """
-    Open the spool in the folder ``path``.
-
-    :raises FileNotFoundError: there is none.
-    :raises OSError: it cannot be opened.
-    """
-    return OfflineSpool(path)
+        with self._ground.writing() as writer:
+            yield QueueSpool(writer, self._reader(), {}, _silence)
 
 
 def now(coroutine: Coroutine[Any, Any, T]) -> T:

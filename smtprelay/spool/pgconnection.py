@@ -6,15 +6,27 @@ What a database says becomes an error that the writer understands.
 """
 
 import logging
+import math
+import secrets
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, Final
 
 import psycopg
-from psycopg import DataError, Error, IntegrityError, NotSupportedError, ProgrammingError, RawCursor
+from psycopg import (
+    DataError,
+    Error,
+    IntegrityError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+    RawCursor,
+)
+from psycopg.pq import TransactionStatus
 
-from smtprelay.spool.connection import SpoolFault
+from smtprelay.spool.connection import SpoolAway, SpoolFault
 
 #: Gives the connection string.
 Url = Callable[[], str]
@@ -36,6 +48,9 @@ logging.getLogger("psycopg").addHandler(logging.NullHandler())
 #: The first version of PostgreSQL that can end a transaction because of its age.
 _BOUNDING: Final = 170000
 
+#: For how long one refusal of the server answers for all that is asked, seconds.
+_BELIEVED: Final = 0.25
+
 #: Statements that stay prepared; each number of rows in an INSERT is one of them.
 _PREPARED: Final = 500
 
@@ -47,12 +62,25 @@ class PostgresConnection:
     :param bound: how long a transaction may last before the database ends it, seconds: a node that was
         frozen within one must not hold up the others. ``None``: as long as it takes.
     :param reading: it cannot write, and asks again by itself when the connection was lost.
+    :param steady: gives seconds that only grow.
     """
 
-    def __init__(self, url: Url, *, bound: float | None = None, reading: bool = False) -> None:
+    def __init__(
+        self,
+        url: Url,
+        *,
+        bound: float | None = None,
+        reading: bool = False,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._url = url
         self._bound = bound
         self._reading = reading
+        self._steady = steady
+        #: Why there was no connection the last time, and until when that is believed.
+        self._refusal: SpoolFault | None = None
+        self._believed = -math.inf
+        self._session = ""
         self._connection: psycopg.Connection[Any] | None = None
 
     @property
@@ -68,22 +96,41 @@ class PostgresConnection:
         :raises psycopg.Error: what the database said.
         """
         numbered = _numbered(sql)
+        within = self._is_within_transaction
         try:
             return self._run(numbered, parameters)
         except Error as error:
             if not self._reading:
                 raise
-            if not self.lost:
+            if within or not self.lost:
                 raise SpoolFault(explained(error)) from error
         try:
             return self._run(numbered, parameters)
         except Error as error:
             raise SpoolFault(explained(error)) from error
 
+    def run(self, sql: str, parameters: Sequence[Any] = (), /) -> None:
+        """Run one statement that gives nothing back; see :meth:`execute`."""
+        self.execute(sql, parameters)
+
     def pipeline(self) -> AbstractContextManager[object]:
         """Send the statements within without waiting for the answer to each, where that is safe."""
+        if self.lost:
+            self.drop()
         connection = self._opened()
         return connection.pipeline() if _bounds_transactions(connection) else nullcontext()
+
+    def check_session(self) -> None:
+        """
+        See that it has a session of the server to itself: what was set there, and prepared, must last.
+
+        :raises SpoolFault: it has not, for a pool gives it another one for each transaction.
+        """
+        if not self._session:
+            return
+        row = self.execute("SELECT current_setting('smtprelay.session', true)").fetchone()
+        if row is None or row[0] != self._session:
+            raise SpoolFault(_POOLED)
 
     def drop(self) -> None:
         """
@@ -99,15 +146,34 @@ class PostgresConnection:
     def _run(self, numbered: str, parameters: Sequence[Any]) -> psycopg.Cursor[Any]:
         return self._opened().execute(numbered, parameters)
 
+    @property
+    def _is_within_transaction(self) -> bool:
+        return (
+            self._connection is not None
+            and self._connection.info.transaction_status is not TransactionStatus.IDLE
+        )
+
     def _opened(self) -> psycopg.Connection[Any]:
-        if self._connection is None or self._connection.closed:
+        # What writes and was lost is dropped first: another connection knows nothing of what was begun.
+        if self._connection is None or (self._reading and self._connection.closed):
             self._connection = self._connect()
         return self._connection
 
     def _connect(self) -> psycopg.Connection[Any]:
+        # A server that comes back, or is promoted, has more to do than to turn away all that came meanwhile.
+        if self._refusal is not None and self._steady() < self._believed:
+            raise self._refusal
+        try:
+            return self._connected()
+        except SpoolFault as fault:
+            self._refusal, self._believed = fault, self._steady() + _BELIEVED
+            raise
+
+    def _connected(self) -> psycopg.Connection[Any]:
         try:
             connection = connect(self._url)
             connection.prepared_max = _PREPARED
+            self._session = _named(connection)
             if self._reading:
                 connection.execute("SET default_transaction_read_only = on")
                 # What is asked within BEGIN and COMMIT is answered as of one moment.
@@ -117,7 +183,8 @@ class PostgresConnection:
             if self._bound is not None:
                 _set_bounds(connection, int(self._bound * 1000))
         except (Error, ValueError, OSError) as error:
-            raise SpoolFault(f"no connection to the database: {explained(error)}") from error
+            kind = SpoolAway if isinstance(error, OperationalError) else SpoolFault
+            raise kind(f"no connection to the database: {explained(error)}") from error
         return connection
 
 
@@ -126,12 +193,14 @@ def connect(url: Url) -> psycopg.Connection[Any]:
     Connect to the server that writes, each statement a transaction of its own.
 
     :raises psycopg.Error: it cannot be.
+    :raises ValueError: ``url`` has no connection string; the text says why.
     """
+    text = url()
     try:
-        given = psycopg.conninfo.conninfo_to_dict(url())
+        given = psycopg.conninfo.conninfo_to_dict(text)
     except (ProgrammingError, ValueError):
         # What is wrong with it would be said by quoting it, with its password.
-        raise ProgrammingError("the connection string cannot be read or understood") from None
+        raise ProgrammingError("the connection string cannot be understood") from None
     return psycopg.connect(
         psycopg.conninfo.make_conninfo("", **{**_DEFAULTS, **given}),
         autocommit=True,
@@ -144,9 +213,23 @@ def explained(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+def is_broken(error: Error) -> bool:
+    """Tell whether the database has ended the session, or does not know itself what became of a commit."""
+    return error.sqlstate is not None and error.sqlstate.startswith(_BROKEN)
+
+
+#: connection_exception, operator_intervention, transaction_timeout and others, statement_completion_unknown.
+_BROKEN: Final = ("08", "57P", "25P03", "25P04", "40003")
+
+
 def is_ours(error: Error) -> bool:
     """Tell whether the statement was wrong, not the database: its operation alone is at fault."""
-    return isinstance(error, IntegrityError | DataError | ProgrammingError | NotSupportedError)
+    wrong = isinstance(error, IntegrityError | DataError | ProgrammingError | NotSupportedError)
+    return wrong and error.sqlstate not in _NOT_OURS_TO_USE
+
+
+#: insufficient_privilege, undefined_table, invalid_schema_name: somebody has changed the database.
+_NOT_OURS_TO_USE: Final = ("42501", "42P01", "3F000")
 
 
 def _bounds_transactions(connection: psycopg.Connection[Any]) -> bool:
@@ -156,6 +239,22 @@ def _bounds_transactions(connection: psycopg.Connection[Any]) -> bool:
     Within a pipeline a session is never idle, whatever it waits for: nothing else would end one there.
     """
     return connection.info.server_version >= _BOUNDING
+
+
+def _named(connection: psycopg.Connection[Any]) -> str:
+    """Give the server's session a name that no other has, and return it; ``""`` if it takes none."""
+    name = secrets.token_hex(8)
+    try:
+        connection.execute("SELECT set_config('smtprelay.session', $1, false)", (name,))
+    except (ProgrammingError, NotSupportedError):
+        return ""
+    return name
+
+
+_POOLED: Final = (
+    "what pools its connections gives each transaction another session (as PgBouncer does with"
+    " pool_mode = transaction): the spool needs sessions (pool_mode = session)"
+)
 
 
 def _set_bounds(connection: psycopg.Connection[Any], milliseconds: int) -> None:

@@ -12,21 +12,25 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Final
 
 from attrs import define, field
-from psycopg import Error
+from psycopg import Error, NotSupportedError
+from psycopg.errors import UndefinedFunction
 
 from smtprelay.budget import Budget
 from smtprelay.interfaces import Events
 from smtprelay.message import Pace
 from smtprelay.spool.admission import Floors
 from smtprelay.spool.bell import Bell
-from smtprelay.spool.connection import Again, Connection, Locking, SpoolFault, Transaction
+from smtprelay.spool.connection import Again, Connection, Locking, SpoolAway, SpoolFault, Transaction
 from smtprelay.spool.lanes import Lanes
-from smtprelay.spool.pgconnection import PostgresConnection, Url, explained, is_ours
+from smtprelay.spool.pgclock import DatabaseClock
+from smtprelay.spool.pgconnection import PostgresConnection, Url, explained, is_broken, is_ours
+from smtprelay.spool.pgspace import Estimate, measure
 from smtprelay.spool.reader import ThreadReader
 from smtprelay.spool.schema import POSTGRES_TYPES, migrate
 from smtprelay.spool.store import QueueSpool
@@ -41,6 +45,9 @@ _PATIENCE: Final = 20.0
 #: Providers that were needed so recently are locked when a transaction begins, seconds.
 _RECENT: Final = 10.0
 
+#: How often it is looked whether the session is our own, seconds: a pool that changes it may do so seldom.
+_CHECKED: Final = 5.0
+
 #: A node asks for something every half lease; a claim that is renewed runs out after two thirds of one.
 _SILENCE: Final = 0.6
 
@@ -51,17 +58,16 @@ _ROW_LOCKS: Final = Locking(
     row=" FOR UPDATE", delivery=" FOR UPDATE OF d", free_delivery=" FOR UPDATE OF d SKIP LOCKED"
 )
 
-_MARK: Final = (
-    "INSERT INTO node (name, mark, seen) VALUES (?, ?, ?)"
-    " ON CONFLICT (name) DO UPDATE SET mark = excluded.mark, seen = excluded.seen"
-)
+#: Of a transaction its mark, and its time. It is marked before anything is changed: should the connection
+#: break, who asks for it waits until the server is done with the transaction, however late it is with that.
+_MARK: Final = """
+    INSERT INTO node (name, mark, seen) VALUES (?, ?, {clock})
+    ON CONFLICT (name) DO UPDATE SET mark = excluded.mark, seen = excluded.seen RETURNING seen"""
 
 
-def database_time(connection: Connection) -> float:
-    """Return the database's time, seconds since the epoch."""
-    sql = "SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
-    seconds: float = connection.execute(sql).fetchone()[0]
-    return seconds
+def database_clock() -> str:
+    """Return what the database's time is in SQL, seconds since the epoch."""
+    return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
 
 
 def new_node() -> str:
@@ -76,45 +82,68 @@ class PostgresEngine:
 
     :ivar url: gives the connection string; asked for each time, for a password may change.
     :ivar node: the name of this process among those that share the spool.
-    :ivar seconds: gives the time of a transaction.
+    :ivar clock: gives what the time of a transaction is in SQL.
     :ivar keeps_bodies: see :class:`smtprelay.spool.connection.Transaction`.
     :ivar patience: how long to look for the answer to a commit that was lost, seconds.
     :ivar refuse: called with the reason when that takes long: what waits behind it shall wait no longer.
+    :ivar heard: called with the database's time when that is heard, on the thread that writes.
+    :ivar tables: sees to the tables within the first transaction; raises ``ValueError`` if they will not do.
     """
 
     url: Url
     node: str
     paces: Mapping[str, Pace]
     lease: float
-    seconds: Callable[[Connection], float] = database_time
+    clock: Callable[[], str] = database_clock
     patience: float = _PATIENCE
     keeps_bodies: bool = False
+    tables: Callable[[Connection], object] = field(default=partial(migrate, types=POSTGRES_TYPES))
     refuse: Callable[[str], object] = field(default=lambda _: None)
+    heard: Callable[[float], object] = field(default=lambda _: None)
     _notifying: bool = field(default=False, init=False)
     _groups: int = field(default=0, init=False)
     #: When the database was heard last, and when that was after a long silence.
     _heard: float = field(default=math.inf, init=False)
     _back: float = field(default=-math.inf, init=False)
     _recent: dict[str, float] = field(factory=dict, init=False)
+    _checked: float = field(default=-math.inf, init=False)
 
     def connect(self) -> PostgresConnection:
         """
-        Connect, and bring the tables up to date; one node at a time does that.
+        Connect, and have the tables brought up to date; one node at a time does that.
 
-        :raises SpoolFault: the database cannot be reached or used, or a newer version wrote it.
+        :raises SpoolAway: the database cannot be reached.
+        :raises SpoolFault: it cannot be used, or a newer version wrote it.
         """
         connection = PostgresConnection(self.url)  # a migration takes as long as it takes
         try:
-            connection.execute("BEGIN")
-            connection.execute("SELECT pg_advisory_xact_lock(?)", (_MIGRATING,))
-            migrate(connection, POSTGRES_TYPES)
-            connection.execute("COMMIT")
+            try:
+                self._see_to_tables(connection, "SELECT pg_advisory_xact_lock(?)", (_MIGRATING,))
+            except (UndefinedFunction, NotSupportedError):
+                # Not all that speak the protocol have it. Of two that make the same table one fails, then.
+                connection.drop()
+                self._see_to_tables(connection, "SELECT 1")
             self._notifying = _can_notify(connection)
+            return self._session()
         except (Error, ValueError) as error:
-            raise SpoolFault(explained(error)) from error
+            raise (SpoolAway if connection.lost else SpoolFault)(explained(error)) from error
         finally:
             connection.drop()
-        return PostgresConnection(self.url, bound=max(1.0, self.lease / 6))
+
+    def _session(self) -> PostgresConnection:
+        """Return the connection that writes, once it is seen that another one leaves its session alone."""
+        connection = PostgresConnection(self.url, bound=max(1.0, self.lease / 6))
+        other = self.reading()
+        try:
+            for each in (connection, other):
+                each.execute("SELECT 1")
+            connection.check_session()
+        except (Error, SpoolFault):
+            connection.drop()
+            raise
+        finally:
+            other.drop()
+        return connection
 
     def reading(self) -> PostgresConnection:
         """Return a connection that cannot write; it connects when it is asked."""
@@ -128,22 +157,21 @@ class PostgresEngine:
         mark, committing = str(self._groups), False
         try:
             with connection.pipeline():
-                transaction = self._begin(connection)
+                transaction = self._begin(connection, mark)
                 yield transaction
-                self._finish(transaction, mark)
+                self._finish(transaction)
                 committing = True
                 connection.execute("COMMIT")
         except Error as error:
-            if connection.lost and committing:
-                if self._has_happened(connection, mark):
+            broken = connection.lost or is_broken(error)
+            connection.drop()
+            if broken:
+                if committing and self._has_happened(connection, mark):
                     return
                 raise Again from error
-            if connection.lost:
-                raise Again from error
-            connection.drop()
             if is_ours(error):
                 raise
-            raise _fault(connection, error) from error
+            raise _fault(error) from error
         except Exception:
             connection.drop()
             raise
@@ -156,11 +184,23 @@ class PostgresEngine:
             connection.execute("DELETE FROM node WHERE name = ?", (self.node,))
         connection.drop()
 
-    def _begin(self, connection: PostgresConnection) -> Transaction:
+    def _see_to_tables(self, connection: Connection, turn: str, parameters: Sequence[Any] = ()) -> None:
+        """See to the tables in one transaction, which ``turn`` makes the only one at that time."""
+        connection.execute("BEGIN")
+        connection.execute(turn, parameters)
+        self.tables(connection)
+        connection.execute("COMMIT")
+
+    def _begin(self, connection: PostgresConnection, mark: str) -> Transaction:
         connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+        if time.monotonic() > self._checked + _CHECKED:
+            connection.check_session()
+            self._checked = time.monotonic()
         lanes = Lanes(connection.execute, _ROW_LOCKS.row)
         wanted = lanes.ask(list(self._recent))
-        now = self.seconds(connection)
+        marked = connection.execute(_MARK.format(clock=self.clock()), (self.node, mark))
+        (now,) = marked.fetchone() or (0.0,)
+        self.heard(now)
         if now > self._heard + _SILENCE * self.lease:
             self._back = now
         self._heard = now
@@ -178,7 +218,7 @@ class PostgresEngine:
             keeps_bodies=self.keeps_bodies,
         )
 
-    def _finish(self, tx: Transaction, mark: str) -> None:
+    def _finish(self, tx: Transaction) -> None:
         tx.finish()
         touched = tx.lanes.touched
         self._recent.update((lane.provider, tx.now) for lane in touched)
@@ -187,7 +227,6 @@ class PostgresEngine:
                 del self._recent[provider]
         if self._notifying and any(lane.goes(tx.now) for lane in touched):
             tx.execute("SELECT pg_notify(?, ?)", (CHANNEL, self.node))
-        tx.execute(_MARK, (self.node, mark, tx.now))
 
     def _has_happened(self, connection: PostgresConnection, mark: str) -> bool:
         """
@@ -203,6 +242,7 @@ class PostgresEngine:
                     "SELECT mark FROM node WHERE name = ? FOR UPDATE", (self.node,)
                 ).fetchone()
             except (Error, SpoolFault) as error:
+                connection.drop()
                 why = f"it is not known whether the last commit happened: {explained(error)}"
                 if time.monotonic() > begun + self.patience:
                     raise SpoolFault(why) from error
@@ -225,16 +265,11 @@ _FULL: Final = "53100"
 #: serialization_failure, deadlock_detected, lock_not_available.
 _IN_THE_WAY: Final = ("40001", "40P01", "55P03")
 
-#: read_only_sql_transaction: this is a standby now; another server may be the primary.
-_STANDBY: Final = "25006"
 
-
-def _fault(connection: PostgresConnection, error: Error) -> Exception:
+def _fault(error: Error) -> Exception:
     """Return what an error that is not the operation's own means."""
     if error.sqlstate in _IN_THE_WAY:
         return Again(explained(error))
-    if error.sqlstate == _STANDBY:
-        connection.drop()
     return SpoolFault(explained(error), full=error.sqlstate == _FULL)
 
 
@@ -256,7 +291,7 @@ async def open_postgres(
     lease: float = 60.0,
     floors: Floors | None = None,
     budget: Budget | None = None,
-    seconds: Callable[[Connection], float] = database_time,
+    clock: Callable[[], str] = database_clock,
     listening: bool = True,
     keeps_bodies: bool = False,
 ) -> QueueSpool:
@@ -265,15 +300,23 @@ async def open_postgres(
 
     :param url: gives a connection string of libpq, as URL or as ``key=value`` pairs.
     :param reactor: to which results come back.
-    :param floors: the limits beyond which nothing is accepted; of these only that of the messages, for
-        what a server's disk has to spare is for those who run it to know.
+    :param floors: the limits beyond which nothing is accepted; what a server's disk has to spare is for
+        those who run it to know.
     :param budget: of memory for what is being received.
-    :param seconds: gives the time of a transaction; the database's, unless a test has one.
+    :param clock: gives what the time is in SQL: the database's, unless a test has one.
     :param listening: hear at once of what other nodes have put into the spool.
-    :raises SpoolFault: the database cannot be used.
+    :raises SpoolAway: the database cannot be reached.
+    :raises SpoolFault: it cannot be used.
     """
+    told = DatabaseClock(reactor)
     engine = PostgresEngine(
-        url=url, node=new_node(), paces=paces, lease=lease, seconds=seconds, keeps_bodies=keeps_bodies
+        url=url,
+        node=new_node(),
+        paces=paces,
+        lease=lease,
+        clock=clock,
+        keeps_bodies=keeps_bodies,
+        heard=told.heard,
     )
     writer = ThreadWriter(engine, reactor, events, "spool-writer")
     engine.refuse = writer.refuse_waiting
@@ -283,23 +326,22 @@ async def open_postgres(
         await writer.abandon()
         raise
     reader = ThreadReader(engine.reading, PostgresConnection.drop, reactor, threads=2)
+    floors = floors or Floors()
+    estimate = Estimate(floors)
     spool = QueueSpool(
-        writer, reader, paces, events, measure=measure, floors=floors, budget=budget, own_clock=False
+        writer,
+        reader,
+        paces,
+        events,
+        measure=measure,
+        space=estimate.space,
+        files=estimate.files,
+        floors=floors,
+        budget=budget,
+        clock=told,
     )
     if listening:
         bell = Bell(url, CHANNEL, engine.node, lambda: reactor.callFromThread(spool.wake))
         spool.at_close(bell.stop)
         bell.start()
     return spool
-
-
-_MEASURED: Final = ("message", "chunk", "delivery", "recipient", "attempt")
-
-
-def measure(connection: Connection) -> tuple[int, int | None]:
-    """Return the bytes that the tables take, 0 where the database does not tell, and nothing of free ones."""
-    size = " + ".join(f"pg_total_relation_size('{table}')" for table in _MEASURED)
-    try:
-        return connection.execute(f"SELECT {size}").fetchone()[0], None
-    except Error:
-        return 0, None

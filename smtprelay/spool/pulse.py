@@ -7,6 +7,7 @@ without any mail, as soon as the disk is.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -48,6 +49,11 @@ class Pulse:
             return False
         self.trouble = ""
         return True
+
+    async def drained(self) -> None:
+        """Wait until all that was asked for has been done, or has failed."""
+        with suppress(SpoolFault):
+            await self.writer.do(lambda _: None)
 
     def close(self) -> Deferred[None]:
         """See :meth:`smtprelay.spool.writer.Writer.close`."""

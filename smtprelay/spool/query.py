@@ -11,13 +11,20 @@ from typing import Any, Final
 
 from smtprelay.message import Pace
 from smtprelay.operating import Found
-from smtprelay.queue import SUSPENDED, Attempt, Detail, LaneState, RecipientState, Selection, Summary
+from smtprelay.queue import ACTIONS, SUSPENDED, Attempt, Detail, LaneState, RecipientState, Selection, Summary
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.search import ALIVE, LARGEST_PAGE, Search, identified
+from smtprelay.spool.stored import ATTEMPT, attempt_of
 
+_ATTEMPTS: Final = (
+    "(SELECT count(*) FROM attempt t WHERE t.message = d.message AND t.n = d.n AND t.outcome NOT IN ("  # noqa: S608
+    + ", ".join(f"'{action}'" for action in ACTIONS)
+    + "))"
+)
 _SUMMARY: Final = (
-    "d.message, d.n, d.state, d.route, d.due, d.reason, d.uncertain, d.attempt, m.sender, m.size, m.subject,"
-    " m.received, l.provider, l.key, l.blocked_reason, o.blocked_reason, d.ended, m.client, m.message_id"
+    f"d.message, d.n, d.state, d.route, d.due, d.reason, d.uncertain, {_ATTEMPTS}, m.sender, m.size,"
+    " m.subject, m.received, l.provider, l.key, l.blocked_reason, o.blocked_reason, d.ended, m.client,"
+    " m.message_id"
 )
 
 
@@ -79,7 +86,8 @@ def message_of(connection: Connection, text: str) -> tuple[str, int]:
 def lane_states(connection: Connection) -> list[LaneState]:
     """Return all lanes that ever had something to do."""
     rows = connection.execute(
-        "SELECT provider, key, queued + deferred, active, due, blocked_until, blocked_reason, ceiling"
+        "SELECT provider, key, queued + deferred, active, due, blocked_until, blocked_reason, ceiling,"
+        " resumes"
         " FROM lane ORDER BY provider, key"
     ).fetchall()
     return [
@@ -93,6 +101,7 @@ def lane_states(connection: Connection) -> list[LaneState]:
             blocked_reason=row[6],
             suspended=row[5] == SUSPENDED,
             ceiling=row[7],
+            resumes=row[8],
         )
         for row in rows
     ]
@@ -155,11 +164,7 @@ def _summary(connection: Connection, row: Sequence[Any], paces: Mapping[str, Pac
 
 def _history(connection: Connection, message: str, n: int) -> list[Attempt]:
     rows = connection.execute(
-        "SELECT number, provider, node, started, ended, outcome, reason FROM attempt"
-        " WHERE message = ? AND n = ? ORDER BY number",
+        f"SELECT {ATTEMPT} FROM attempt WHERE message = ? AND n = ? ORDER BY number",  # noqa: S608
         (message, n),
     ).fetchall()
-    return [
-        Attempt(number=a, provider=b, node=c, started=d, ended=e, outcome=f, reason=g)
-        for a, b, c, d, e, f, g in rows
-    ]
+    return [attempt_of(row) for row in rows]

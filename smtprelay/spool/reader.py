@@ -6,7 +6,7 @@ from collections.abc import Callable
 from threading import local
 from typing import Any, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
@@ -53,7 +53,10 @@ class ThreadReader:
         self._pool.start()
 
     def do(self, question: Callable[[Connection], T]) -> Deferred[T]:
-        """See :meth:`smtprelay.spool.store.Reader.do`."""
+        """See :meth:`smtprelay.spool.store.Reader.do`; when it is closed, nothing more is asked."""
+        if self._pool.joined:
+            # The pool would drop the question, and nobody would ever hear of it.
+            return fail(SpoolFault("the spool is closed"))
         return deferToThreadPool(self._reactor, self._pool, self._ask, question)
 
     def close(self) -> Deferred[None]:

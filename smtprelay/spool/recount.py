@@ -24,10 +24,12 @@ def recount(tx: Transaction) -> int:
     lanes = [tx.lanes.by_id(number) for number in numbers]
     before = [_counts(lane) for lane in lanes]
     counted = {row[0]: row[1:] for row in tx.execute(_ALIVE).fetchall()}
+    lent = dict(tx.execute("SELECT lane, sum(slot) FROM loan GROUP BY lane").fetchall())
     occupied: dict[str, int] = {}
     for lane in lanes:
         counts = counted.get(lane.id, (0, 0, 0, 0, 0, None))
         lane.queued, lane.deferred, lane.active, lane.held, lane.slots, lane.due = counts
+        lane.slots += lent.get(lane.id, 0)
         occupied[lane.provider] = occupied.get(lane.provider, 0) + lane.slots
     for lane in lanes:
         if lane.key == "":

@@ -54,7 +54,8 @@ def put_back_own(tx: Transaction) -> int:
 
 
 def _put_back_own(tx: Transaction, why: str, *, died: bool) -> int:
-    rows = tx.execute(f"{_HELD} AND node = ?", (tx.node,)).fetchall()
+    # Another node may be about to take it back.
+    rows = tx.execute(f"{_HELD} AND node = ?{tx.locking.row}", (tx.node,)).fetchall()
     _put_back(tx, rows, why, died=died)
     borrow.forget(tx, "node = ?", (tx.node,))
     return len(rows)

@@ -95,6 +95,8 @@ _SECOND: Final = (
     "ALTER TABLE lane ADD COLUMN pause {real} NOT NULL DEFAULT 0",
     "ALTER TABLE lane ADD COLUMN opens {real} NOT NULL DEFAULT 0",
     "CREATE INDEX lane_throttled ON lane (provider) WHERE ceiling IS NOT NULL",
+    # When a provider that an operator suspended goes on by itself.
+    "ALTER TABLE lane ADD COLUMN resumes {real}",
     "ALTER TABLE delivery ADD COLUMN deferrals INTEGER NOT NULL DEFAULT 0",
     # What deliveries of synchronous listeners occupy, see ``borrow``.
     """CREATE TABLE loan (
@@ -114,13 +116,33 @@ def migrate(connection: Connection, types: Mapping[str, str]) -> None:
     :raises ValueError: the spool was written by a newer version than this one.
     """
     connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
-    row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
-    have = row[0] if row and row[0] is not None else 0
-    if have > len(MIGRATIONS):
-        raise ValueError(
-            f"the spool has version {have}, this smtprelay knows up to {len(MIGRATIONS)}: use a newer one"
-        )
+    have = _version(connection)
     for version, statements in enumerate(MIGRATIONS[have:], start=have + 1):
         for statement in statements:
             connection.execute(statement.format(**types))
         connection.execute("INSERT INTO schema_version (version) VALUES (?)", (version,))
+
+
+def check_version(connection: Connection) -> None:
+    """
+    See that the tables are as this version knows them, for those who must not change them.
+
+    :raises ValueError: they are not; the text says what to do.
+    """
+    have = _version(connection)
+    if have < len(MIGRATIONS):
+        raise ValueError(
+            f"the spool has version {have}, this smtprelay reads version {len(MIGRATIONS)}:"
+            " start the relay, which brings it up to date"
+        )
+
+
+def _version(connection: Connection) -> int:
+    """Return the version of the tables, 0 without any; raises ``ValueError`` if we do not know it."""
+    row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+    have: int = row[0] if row and row[0] is not None else 0
+    if have > len(MIGRATIONS):
+        raise ValueError(
+            f"the spool has version {have}, this smtprelay knows up to {len(MIGRATIONS)}: use a newer one"
+        )
+    return have

@@ -21,6 +21,7 @@ from smtprelay.queue import FINAL, STATES, Selection
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.filters import clauses
 from smtprelay.spool.identity import canonical, last_with, new_id
+from smtprelay.spool.stored import LANES
 
 ALIVE: Final = tuple(state for state in STATES if state not in FINAL)
 
@@ -31,10 +32,7 @@ _IDS: Final = 200
 #: An id is made a moment before the message is received, or after; clocks may differ a little, too. Seconds.
 _SLACK: Final = 60.0
 
-_JOINED: Final = (
-    " JOIN message m ON m.id = d.message JOIN lane l ON l.id = d.lane"
-    " LEFT JOIN lane o ON o.provider = l.provider AND o.key = ''"
-)
+_JOINED: Final = f" JOIN message m ON m.id = d.message{LANES}"
 
 #: Of a message with several parts that wait only the first one leads to those that are over.
 _REST: Final = (
@@ -227,8 +225,7 @@ class Search:
         )
         rows = self._rows(
             connection,
-            "message m CROSS JOIN delivery d JOIN lane l ON l.id = d.lane"
-            " LEFT JOIN lane o ON o.provider = l.provider AND o.key = ''",
+            f"message m CROSS JOIN delivery d{LANES}",
             f"{self.columns}, m.finished",
             f"d.message = m.id AND {where}",
             [begin[0], since if end is None else end[0], *begin],

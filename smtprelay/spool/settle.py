@@ -128,6 +128,7 @@ def set_block(tx: Transaction, block: Block) -> None:
         return
     if block.reason:
         lane.block(block.until, storable(block.reason), tx.now)
+        lane.resumes = None if block.lasting is None else tx.now + block.lasting
     else:
         lane.open(tx.now, trial=block.trial)
 

@@ -26,6 +26,7 @@ class Gate:
         self._pace = pace
         self.per_lane = ANY_NUMBER if pace.per_lane is None else pace.per_lane
         self.own = tx.lanes.get(provider, "")
+        self.own.resume_in_time(tx.now)
         self._counts = self.own.counts(pace) if pace.windows else []
         allowed, _ = windows.allowance(pace.windows, self._counts, tx.now)
         free = self.own.room(pace.concurrency)

@@ -13,23 +13,25 @@ written into the database, anew, and synced; only then is anything built on it.
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from smtprelay.budget import Budget
 from smtprelay.interfaces import Events
 from smtprelay.message import Pace
-from smtprelay.spool import shrink
+from smtprelay.spool import shrink, strokes
 from smtprelay.spool.admission import Floors, Space
-from smtprelay.spool.connection import Connection, SpoolFault, Transaction
+from smtprelay.spool.connection import COLUMNS, Connection, SpoolFault, Transaction
+from smtprelay.spool.holds import Holds
 from smtprelay.spool.lanes import Lanes
 from smtprelay.spool.lock import SpoolLock
 from smtprelay.spool.reader import ThreadReader
+from smtprelay.spool.reserve import Reserve
 from smtprelay.spool.schema import SQLITE_TYPES, migrate
 from smtprelay.spool.store import QueueSpool
 from smtprelay.spool.upkeep import Files
@@ -41,6 +43,21 @@ DATABASE: Final = "spool.db"
 #: The node's name: with the lock held there is one node only, before and after a crash.
 NODE: Final = "local"
 
+#: The bytes of the log at most.
+LOG: Final = 16 * 1024 * 1024
+
+
+class SqliteConnection(sqlite3.Connection):
+    """See :class:`smtprelay.spool.connection.WritingConnection`."""
+
+    def run(self, sql: str, parameters: Sequence[Any] = (), /) -> None:
+        """Run one statement that gives nothing back."""
+        # execute() would also ask for the number of the row: once more without the interpreter's lock.
+        if parameters:
+            self.executemany(sql, (parameters,))
+        else:
+            self.execute(sql)
+
 
 @define(kw_only=True)
 class SqliteEngine:
@@ -50,6 +67,7 @@ class SqliteEngine:
     :ivar database: the file, or ``":memory:"``.
     :ivar seconds: gives the time, on any thread.
     :ivar keeps_bodies: see :class:`smtprelay.spool.connection.Transaction`.
+    :ivar log: it is emptied into the database when it has so many bytes.
     """
 
     database: str
@@ -57,10 +75,12 @@ class SqliteEngine:
     lease: float
     seconds: Callable[[], float]
     keeps_bodies: bool = False
-    #: This process alone writes, so that what it knows of the lanes stays true.
+    log: int = LOG
+    #: This process alone writes, so that what it knows of the lanes stays true; of the rules, too.
     _lanes: Lanes | None = field(default=None, init=False)
+    _holds: Holds | None = field(default=None, init=False)
 
-    def connect(self) -> sqlite3.Connection:
+    def connect(self) -> SqliteConnection:
         """
         Open the database, make durable what can be read from its log, and bring its tables up to date.
 
@@ -71,11 +91,14 @@ class SqliteEngine:
             connection = open_file(self.database, cached_statements=256)
             for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
+            (page,) = connection.execute("PRAGMA page_size").fetchone()
+            connection.execute(f"PRAGMA wal_autocheckpoint = {self.log // page}")
             _empty_log(connection)
             connection.execute("BEGIN IMMEDIATE")
             migrate(connection, SQLITE_TYPES)
             connection.execute("COMMIT")
-            self._lanes = None
+            strokes.prepare(connection.run, {table: names.split(", ") for table, names in COLUMNS.items()})
+            self._lanes = self._holds = None
         except (sqlite3.Error, ValueError) as error:
             if connection is not None:
                 self.disconnect(connection)
@@ -85,22 +108,22 @@ class SqliteEngine:
     @contextmanager
     def transaction(self, connection: Connection) -> Iterator[Transaction]:
         """See :meth:`smtprelay.spool.writer.Engine.transaction`."""
-        assert isinstance(connection, sqlite3.Connection)
+        assert isinstance(connection, SqliteConnection)
         try:
             connection.execute("BEGIN IMMEDIATE")
             transaction = self._begun(connection)
             yield transaction
             transaction.finish()
-            connection.execute("COMMIT")
+            connection.commit()
         except sqlite3.DatabaseError as error:
             self._roll_back(connection)
             if isinstance(error, _OURS):
                 raise
             fault = _fault(error)
             if fault.full:
-                # The log takes room that its content would not take in the database.
+                # What the log holds may find its place in the database; then its room is for what comes.
                 with suppress(sqlite3.Error):
-                    _empty_log(connection)
+                    _reuse_log(connection)
             raise fault from error
         except Exception:
             self._roll_back(connection)
@@ -111,11 +134,12 @@ class SqliteEngine:
         assert isinstance(connection, sqlite3.Connection)
         _close(connection)
 
-    def _begun(self, connection: sqlite3.Connection) -> Transaction:
+    def _begun(self, connection: SqliteConnection) -> Transaction:
         now = self.seconds()
-        if self._lanes is None:
-            self._lanes = Lanes(connection.execute)
+        if self._lanes is None or self._holds is None:
+            self._lanes, self._holds = Lanes(connection.execute), Holds(connection.execute)
         self._lanes.begin(now)
+        self._holds.begin(now)
         return Transaction(
             connection,
             self._lanes,
@@ -124,10 +148,12 @@ class SqliteEngine:
             paces=self.paces,
             lease=self.lease,
             keeps_bodies=self.keeps_bodies,
+            in_strokes=True,
+            holds=self._holds,
         )
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
-        self._lanes = None
+        self._lanes = self._holds = None
         # Where even that fails the next transaction cannot begin, and says that the connection is broken.
         if connection.in_transaction:
             with suppress(sqlite3.Error):
@@ -142,15 +168,13 @@ _OURS: Final = (
     sqlite3.NotSupportedError,
 )
 
-#: The log is emptied into the database when it has so many pages.
-_LOG_PAGES: Final = 4000
-
 _PRAGMAS: Final = (
-    # Before anything is written: it decides how the file is made.
+    # Before anything is written: these two decide how the file is made. A body takes many pages, each of
+    # them a write of its own to the log: at 5 MB a fifth of what a mail costs in all is gone with these.
+    "page_size = 16384",
     "auto_vacuum = INCREMENTAL",
     "journal_mode = WAL",
     "synchronous = FULL",
-    f"wal_autocheckpoint = {_LOG_PAGES}",
     "journal_size_limit = 67108864",
     "cache_size = -16000",
     "temp_store = MEMORY",
@@ -163,15 +187,15 @@ _PRAGMAS: Final = (
 _PASSES: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 
-def open_file(database: str, **options: Any) -> sqlite3.Connection:
+def open_file(database: str, **options: Any) -> SqliteConnection:
     """
     Open a database that is there, on any thread; ``":memory:"`` is a new one.
 
     A file that is gone, as when its disk is not mounted any more, is not made anew: it would be empty.
     """
     place = database if database == ":memory:" else f"{Path(database).absolute().as_uri()}?mode=rw"
-    connection: sqlite3.Connection = sqlite3.connect(
-        place, uri=True, isolation_level=None, check_same_thread=False, **options
+    connection: SqliteConnection = sqlite3.connect(
+        place, uri=True, isolation_level=None, check_same_thread=False, factory=SqliteConnection, **options
     )
     return connection
 
@@ -184,8 +208,17 @@ def _close(connection: sqlite3.Connection) -> None:
 
 def _empty_log(connection: Connection) -> None:
     """Have all that the write-ahead log holds in the database, and synced, as far as there is room."""
+    _checkpoint(connection, "TRUNCATE")
+
+
+def _reuse_log(connection: Connection) -> None:
+    """Do so, but keep the room of the log: on a disk that is full somebody else would take it."""
+    _checkpoint(connection, "RESTART")
+
+
+def _checkpoint(connection: Connection, mode: str) -> None:
     try:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
     except sqlite3.OperationalError as error:
         if _code(error) not in _PASSES:
             raise
@@ -240,6 +273,7 @@ async def open_sqlite(
     floors: Floors | None = None,
     budget: Budget | None = None,
     keeps_bodies: bool = False,
+    reserve: int = 0,
 ) -> QueueSpool:
     """
     Open the spool in the folder ``path``, made if it is missing.
@@ -247,18 +281,22 @@ async def open_sqlite(
     :param reactor: the clock and the thread to which results come back.
     :param floors: the limits beyond which nothing is accepted.
     :param budget: of memory for what is being received.
+    :param reserve: bytes that are kept for delivery on a full disk, where that is not too small for it.
     :raises SpoolBusy: another process has it.
     :raises OSError: the folder cannot be made or written.
     :raises SpoolFault: the database cannot be used.
     """
     folder = prepare_folder(path)
     lock = SpoolLock(folder)
+    kept = _reserve(folder, reserve)
     engine = SqliteEngine(
         database=str(folder / DATABASE),
         paces=paces,
         lease=lease,
         seconds=reactor.seconds,
         keeps_bodies=keeps_bodies,
+        # What it holds must find room in the reserve, and itself may grow by as much.
+        log=LOG if kept is None else min(LOG, kept.size // 2),
     )
     writer = ThreadWriter(engine, reactor, events, "spool-writer")
     try:
@@ -277,12 +315,30 @@ async def open_sqlite(
         events,
         measure=lambda _: measure(folder),
         space=lambda connection: space(connection, folder),
-        shrink=_empty_log,
-        files=FILES,
+        shrink=_reuse_log,
+        reserve=kept,
+        files=FILES if kept is None else evolve(FILES, cut_log=partial(_cut_log, reserve=kept)),
         floors=floors,
         budget=budget,
         release=lock.release,
     )
+
+
+def _reserve(folder: Path, largest: int) -> Reserve | None:
+    """Return the reserve; given up at once on a disk so full that the database may not even be opened."""
+    if not largest:
+        return None
+    reserve = Reserve(folder, largest)
+    reserve.review(troubled=True)
+    if not reserve.kept:
+        reserve.give_up()
+    return reserve
+
+
+def _cut_log(connection: Connection, reserve: Reserve) -> None:
+    """On a disk that is full the log keeps its room: delivery needs it, and somebody else would take it."""
+    if reserve.kept:
+        shrink.cut_log(connection)
 
 
 #: What can be done for the file.
@@ -313,7 +369,7 @@ def space(connection: Connection, folder: Path | None) -> Space:
         return Space(used=used)
     system = os.statvfs(folder)
     growth = max(0, page * pages - _size(folder / DATABASE))
-    growth += max(0, _LOG_PAGES * page - _size(folder / f"{DATABASE}-wal"))
+    growth += max(0, LOG - _size(folder / f"{DATABASE}-wal"))
     left = system.f_bavail * system.f_frsize + page * spare - growth
     return Space(used=used, left=left, whole=system.f_blocks * system.f_frsize)
 

@@ -25,6 +25,8 @@ def shift_lanes(tx: Transaction, seconds: float) -> None:
             lane.blocked_until += seconds
         if lane.blocked_since is not None:
             lane.blocked_since += seconds
+        if lane.resumes is not None:
+            lane.resumes += seconds
         lane.cut, lane.opens = lane.cut + seconds, lane.opens + seconds
         if lane.key == "":
             lane.blocked_total += seconds

@@ -7,8 +7,9 @@ operation does is said in the modules of that name.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from attrs import evolve
 
@@ -42,6 +43,7 @@ from smtprelay.spool.editing import Editing
 from smtprelay.spool.incoming import SpoolIncoming
 from smtprelay.spool.pulse import Pulse
 from smtprelay.spool.reader import Reader
+from smtprelay.spool.reserve import GONE, Reserve
 from smtprelay.spool.transfer import SpoolTransfer
 from smtprelay.spool.upkeep import NO_FILES, Files, SpoolUpkeep
 from smtprelay.spool.writer import Together, Writer
@@ -63,8 +65,9 @@ class QueueSpool:
     :param shrink: has the spool take less of the disk, as far as that can be; on the thread that reads.
     :param floors: the limits beyond which nothing is accepted.
     :param budget: of memory for what is being received.
-    :param own_clock: the times in it are those of this machine's clock.
+    :param clock: whose time the times in it are, where that is not this machine's.
     :param files: what the engine can do for its files.
+    :param reserve: what delivery lives on when the disk is full.
     :param release: lets go of what proves that the spool is ours, after the last write.
     """
 
@@ -80,8 +83,9 @@ class QueueSpool:
         shrink: Callable[[Connection], object] = lambda _: None,
         floors: Floors | None = None,
         budget: Budget | None = None,
-        own_clock: bool = True,
+        clock: Any = None,
         files: Files = NO_FILES,
+        reserve: Reserve | None = None,
         release: Callable[[], None] = lambda: None,
     ) -> None:
         self._writer = Pulse(writer)
@@ -95,9 +99,12 @@ class QueueSpool:
         self._admission = Admission(floors or Floors(), events)
         self._unreadable = ""
         self._orphans: set[str] = set()
-        self._own_clock = own_clock
-        self.transfer: Transfer = SpoolTransfer(self._writer, reader, events, self.wake)
+        self.clock: Any = clock
+        transfer = SpoolTransfer(self._writer, reader, events, self.wake)
+        self.transfer: Transfer = transfer
+        self._abandoned = transfer.abandoned
         self.upkeep: Upkeep = SpoolUpkeep(self._writer, reader, files)
+        self._reserve = reserve
         self._release = release
         self._last_chores: list[Callable[[], object]] = []
         self._take: Callable[[Sequence[Claim]], None] | None = None
@@ -311,7 +318,7 @@ class QueueSpool:
 
     async def stepped(self, seconds: float) -> None:
         """See :meth:`smtprelay.interfaces.Spool.stepped`."""
-        if not self._own_clock:
+        if self.clock is not None:
             return
         await self._writer.do(partial(step.shift_lanes, seconds=seconds))
         while await self._writer.do(partial(step.pull, seconds=-seconds, limit=_PULLED)):
@@ -335,6 +342,7 @@ class QueueSpool:
 
     async def look(self) -> None:
         """See :meth:`smtprelay.interfaces.Spool.look`."""
+        await self._live_within_means()
         try:
             self._admission.measured(await self._reader.do(self._usage))
             if self._admission.full:
@@ -346,8 +354,22 @@ class QueueSpool:
         if await self._writer.beat():
             self._events("spool.writable")
             self.wake()
+        self._orphans.update(self._abandoned())
         if not self._writer.trouble:
             await self._forget_orphans()
+
+    async def _live_within_means(self) -> None:
+        """Give the reserve up for delivery when the disk is full, and take it back when it is not."""
+        reserve, troubled = self._reserve, bool(self._writer.trouble)
+        if reserve is None or (reserve.kept and not troubled):
+            return
+        with suppress(Exception):  # the disk fails in another way, which is told elsewhere
+            await self._reader.do(lambda _: reserve.review(troubled=troubled))
+            self._admission.starve("" if reserve.kept else GONE)
+            if not reserve.kept:
+                # Mail that is on its way to the disk fails before there is room that is not for it.
+                await self._writer.drained()
+                await self._reader.do(lambda _: reserve.give_up())
 
     def _usage(self, connection: Connection) -> Usage:
         return Usage(messages=query.alive(connection), space=self._space(connection))

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from smtprelay.message import Delivery, Envelope, Recipient
+from smtprelay.queue import Attempt
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.lanes import Lane
 
@@ -20,6 +21,11 @@ COLUMNS: Final = (
     "d.message, d.n, d.generation, d.route, m.sender, m.parameters, m.received, m.size, m.bounce_of"
 )
 
+#: Joins the lane ``l`` of a delivery ``d``, and its provider's own lane ``o``.
+LANES: Final = " JOIN lane l ON l.id = d.lane LEFT JOIN lane o ON o.provider = l.provider AND o.key = ''"
+
+#: What :func:`attempt_of` wants, of the table ``attempt``.
+ATTEMPT: Final = "number, provider, node, started, ended, outcome, reason"
 
 #: Values that are listed in one statement at most; each number of them is a statement that stays prepared.
 _MOST_LISTED: Final = 32
@@ -54,6 +60,20 @@ def _delivery(lane: Lane, row: Sequence[Any], recipients: Sequence[Recipient]) -
         size=size,
         received=received,
         bounce_of=bounce_of,
+    )
+
+
+def attempt_of(row: Sequence[Any]) -> Attempt:
+    """Return the attempt of a row of :data:`ATTEMPT`."""
+    number, provider, node, started, ended, outcome, reason = row
+    return Attempt(
+        number=number,
+        provider=provider,
+        node=node,
+        started=started,
+        ended=ended,
+        outcome=outcome,
+        reason=reason,
     )
 
 

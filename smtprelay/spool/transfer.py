@@ -4,18 +4,22 @@ Export and import on the spool's writer and its reader; see :class:`smtprelay.tr
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import DeferredList
 
 from smtprelay.interfaces import Events
+from smtprelay.orders import Obeyed, Orders
 from smtprelay.queue import Selection
-from smtprelay.spool import export, imports
+from smtprelay.spool import export, imports, orders
 from smtprelay.spool.writer import Writer
 from smtprelay.transfer import Packed, Portion
 
 if TYPE_CHECKING:
     from smtprelay.spool.reader import Reader
+
+#: Pieces of a message are dropped when after so many seconds neither another one nor the message has come.
+PATIENCE: Final = 3600
 
 
 class SpoolTransfer:
@@ -30,6 +34,8 @@ class SpoolTransfer:
         self._reader = reader
         self._events = events
         self._wake = wake
+        # How long ago the last piece of what is coming in has come.
+        self._idle: dict[str, int] = {}
 
     async def export(
         self, selection: Selection, mark: str = "", *, moving: bool = False, who: str = ""
@@ -52,6 +58,21 @@ class SpoolTransfer:
             self._events("queue.moved", who=who, count=len(gone), ids=", ".join(gone))
         return gone
 
+    async def orders(self) -> Orders:
+        """See :meth:`smtprelay.transfer.Transfer.orders`."""
+        return await self._reader.do(orders.orders)
+
+    async def obey(self, given: Orders, who: str) -> Obeyed:
+        """See :meth:`smtprelay.transfer.Transfer.obey`."""
+        obeyed = await self._writer.do(partial(orders.obey, given=given))
+        for rule in obeyed.holds:
+            self._events("hold.made", rule=rule.id, who=who, why=rule.reason)
+        for each in obeyed.suspended:
+            told = {"provider": each.provider, "lane": "", "action": "suspend", "who": who}
+            self._events("lane.changed", **told, why=each.reason)
+        self._wake()
+        return obeyed
+
     async def put(self, packed: Sequence[Packed], who: str) -> Sequence[bool | Exception]:
         """See :meth:`smtprelay.transfer.Transfer.put`."""
         doing = [self._writer.do(partial(imports.put, packed=each)) for each in packed]
@@ -60,6 +81,7 @@ class SpoolTransfer:
         for each, result in zip(packed, told, strict=True):
             if result is not True and each.parcel.body and each.content is None:
                 await self._writer.do(partial(imports.forget_pieces, message=each.parcel.id))
+            self._idle.pop(each.parcel.id, None)
         taken = [each.parcel.id for each, result in zip(packed, told, strict=True) if result is True]
         if taken:
             self._events("queue.imported", who=who, count=len(taken), ids=", ".join(taken))
@@ -68,4 +90,14 @@ class SpoolTransfer:
 
     async def put_piece(self, message: str, n: int, content: bytes) -> bool:
         """See :meth:`smtprelay.transfer.Transfer.put_piece`."""
+        self._idle[message] = 0
         return await self._writer.do(partial(imports.put_piece, message=message, n=n, content=content))
+
+    def abandoned(self) -> list[str]:
+        """Return the messages whose pieces nobody goes on with; to be called once a second."""
+        for message in self._idle:
+            self._idle[message] += 1
+        gone = [message for message, seconds in self._idle.items() if seconds > PATIENCE]
+        for message in gone:
+            del self._idle[message]
+        return gone

@@ -101,7 +101,11 @@ class InlineWriter:
 
     def do(self, operation: Operation[T]) -> Deferred[T]:
         """See :meth:`Writer.do`; the Deferred has fired already."""
-        return execute(_alone, self._engine, self._connection, operation)
+        return execute(self.run, operation)
+
+    def run(self, operation: Operation[T]) -> T:
+        """Return the result itself, or raise what it raises; see :meth:`Writer.do`."""
+        return cast(T, _in_transaction(self._engine, self._connection, [operation])[0])
 
     def close(self) -> Deferred[None]:
         """See :meth:`Writer.close`."""
@@ -276,7 +280,3 @@ def _results(transaction: Transaction, operations: Sequence[Operation[Any]]) -> 
         if not isinstance(operation, Together):
             results[place] = operation(transaction)
     return results
-
-
-def _alone(engine: Engine, connection: Connection, operation: Operation[T]) -> T:
-    return cast(T, _in_transaction(engine, connection, [operation])[0])

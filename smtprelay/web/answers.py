@@ -6,7 +6,7 @@ that names it, because a filter that is silently ignored deletes the wrong mail.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -19,10 +19,17 @@ MAX_BODY = 1024 * 1024
 
 @frozen(kw_only=True)
 class Answer:
-    """A whole HTTP answer. ``headers`` beside the content type and those that all answers have."""
+    """
+    An HTTP answer. ``headers`` beside the content type and those that all answers have.
+
+    :ivar pieces: instead of a ``body`` that is too long to be held in memory.
+    :ivar length: of all pieces together, bytes.
+    """
 
     status: int = 200
     body: bytes = b""
+    pieces: AsyncIterator[bytes] | None = None
+    length: int = 0
     type: str = "application/json"
     headers: Mapping[str, str] = field(factory=dict)
 

@@ -39,7 +39,7 @@ def api_routes(sources: Sources) -> Sequence[Route]:
     ]
     if sources.spool is not None:
         routes += queue_routes(sources.spool, sources)
-        routes += transfer_routes(sources.spool, sources.ways)
+        routes += transfer_routes(sources.spool, sources.ways, sources.operator)
     if sources.draining is not None:
         routes += drain_routes(sources.draining)
     if sources.mailbox is not None:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
+from attrs import evolve
 from cattrs import Converter
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -16,15 +17,15 @@ from twisted.internet.interfaces import IReactorTime
 from smtprelay import headers
 from smtprelay.interfaces import Body, Spool
 from smtprelay.operating import HoldRule, Operator
+from smtprelay.queue import ACTIONS
 from smtprelay.web.answers import Answer, Asked, Problem, json_answer
 from smtprelay.web.asked import FLAG, NUMBER, TEXT, changed, checked, listed
 from smtprelay.web.router import Action, Route
 from smtprelay.web.sources import Sources
+from smtprelay.web.streaming import begun
 
 #: The version of the queue's JSON.
 SCHEMA: Final = "smtprelay.queue.v1"
-
-ACTIONS: Final = ("retry", "hold", "release", "delete", "redirect")
 
 #: How many deliveries are written at a time.
 SLICE: Final = 200
@@ -50,9 +51,9 @@ def queue_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
         part = asked.query.get("part", ["message"])[0]
         if part not in _PARTS:
             raise Problem(400, f"part is one of {', '.join(_PARTS)}")
-        body = await _PARTS[part](await spool.raw(asked.path["id"]))
+        answer = await _PARTS[part](await spool.raw(asked.path["id"]))
         sources.events("queue.read", who=asked.who, id=asked.path["id"], part=part)
-        return Answer(body=body, type="message/rfc822", headers={"Content-Disposition": "attachment"})
+        return evolve(answer, type="message/rfc822", headers={"Content-Disposition": "attachment"})
 
     def editing(action: str) -> Route:
         async def edit(asked: Asked) -> Answer:
@@ -66,25 +67,25 @@ def queue_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
         Route("GET", "/api/v1/queue/{id}", _answering(show)),
         Route("GET", "/api/v1/queue/{id}/message", _answering(raw), "operator"),
         *(editing(action) for action in ACTIONS),
-        *_hold_routes(spool, sources.operator),
+        *_hold_routes(spool, sources),
         *([] if sources.operator is None else _provider_routes(spool, sources.operator)),
     ]
 
 
-def _hold_routes(spool: Spool, operator: Operator | None) -> Sequence[Route]:
+def _hold_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
     async def holds(_asked: Asked) -> Answer:
         return json_answer({"holds": plain(await spool.holds())})
 
     async def hold(asked: Asked) -> Answer:
         wanted = checked(asked.json(), _RULE)
-        if "until" not in wanted:
-            raise Problem(400, "until must be when the rule ends, in seconds since the epoch")
+        if ("until" in wanted) == ("for" in wanted):
+            raise Problem(400, "give until, in seconds since the epoch, or for, in seconds from now")
         given = {name: wanted[name] for name in _PATTERNS if name in wanted}
         rule = HoldRule(
             **given,
             reason=wanted.get("why", ""),
             who=asked.signed(wanted.get("who", "")),
-            until=float(wanted["until"]),
+            until=float(wanted["until"] if "until" in wanted else sources.clock.seconds() + wanted["for"]),
         )
         return await tended(await spool.hold(rule))
 
@@ -98,8 +99,8 @@ def _hold_routes(spool: Spool, operator: Operator | None) -> Sequence[Route]:
     async def tended(rule: HoldRule) -> Answer:
         # The first step, so that what lies in a small queue is held when this is answered.
         await spool.tend()
-        if operator is not None:
-            operator.holds_changed()
+        if sources.operator is not None:
+            sources.operator.holds_changed()
         return json_answer({"hold": plain(rule)})
 
     return [
@@ -120,8 +121,9 @@ def _provider_routes(spool: Spool, operator: Operator) -> Sequence[Route]:
         return json_answer({"provider": name, "lane": lane})
 
     async def suspend(asked: Asked) -> Answer:
-        wanted = checked(asked.json(), {"who": TEXT, "why": TEXT})
-        await operator.suspend(asked.path["name"], asked.signed(wanted.get("who", "")), wanted.get("why", ""))
+        wanted = checked(asked.json(), {"who": TEXT, "why": TEXT, "for": NUMBER})
+        who, why = asked.signed(wanted.get("who", "")), wanted.get("why", "")
+        await operator.suspend(asked.path["name"], who, why, wanted.get("for"))
         return json_answer({"provider": asked.path["name"]})
 
     async def resume(asked: Asked) -> Answer:
@@ -140,22 +142,22 @@ def _provider_routes(spool: Spool, operator: Operator) -> Sequence[Route]:
 
 
 _PATTERNS: Final = ("sender", "recipient", "provider", "route")
-_RULE: Final = {**dict.fromkeys((*_PATTERNS, "who", "why"), TEXT), "until": NUMBER}
+_RULE: Final = {**dict.fromkeys((*_PATTERNS, "who", "why"), TEXT), "until": NUMBER, "for": NUMBER}
 
 #: Of the number of a rule.
 _DIGITS: Final = 18
 
 
-async def _whole(body: Body) -> bytes:
-    return await body.whole()
+async def _whole(body: Body) -> Answer:
+    return Answer(pieces=await begun(body.chunks()), length=body.size)
 
 
-async def _headers(body: Body) -> bytes:
+async def _headers(body: Body) -> Answer:
     """The first piece holds them, as it does for who routes."""
-    return headers.block(await anext(body.chunks(), b""))
+    return Answer(body=headers.block(await anext(body.chunks(), b"")))
 
 
-_PARTS: Final[dict[str, Callable[[Body], Awaitable[bytes]]]] = {"message": _whole, "headers": _headers}
+_PARTS: Final[dict[str, Callable[[Body], Awaitable[Answer]]]] = {"message": _whole, "headers": _headers}
 
 
 def _answering(action: Action) -> Action:

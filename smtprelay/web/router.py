@@ -22,6 +22,7 @@ from smtprelay.interfaces import Events
 from smtprelay.lines import flattened
 from smtprelay.web.access import Access
 from smtprelay.web.answers import Answer, Asked, Problem
+from smtprelay.web.streaming import Outlet
 
 #: In the headers of every answer; an answer's own win.
 HEADERS: Final = {
@@ -94,7 +95,7 @@ class Router(Resource):
         except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer
             answer = self._unexpected(path, error)
         if not gone:
-            self._write(request, answer)
+            await self._write(request, answer)
         self._events(
             "http.request",
             client=getattr(request.getClientAddress(), "host", "unix"),
@@ -121,14 +122,20 @@ class Router(Resource):
         self._events("relay.warning", text=text, exc=flattened(error))
         return Problem(500, f"an unexpected error happened; the log has it as {number}").answer
 
-    def _write(self, request: Request, answer: Answer) -> None:
+    async def _write(self, request: Request, answer: Answer) -> None:
         request.setResponseCode(answer.status)
         headers = {**HEADERS, "Content-Type": answer.type, **answer.headers}
         for name, value in headers.items():
             request.setHeader(name, value)
-        request.setHeader("Content-Length", str(len(answer.body)))
-        request.write(answer.body)
+        length = len(answer.body) if answer.pieces is None else answer.length
+        request.setHeader("Content-Length", str(length))
+        if answer.pieces is None or request.method == b"HEAD":
+            request.write(answer.body)
+        elif not await Outlet(request).send(answer.pieces):
+            return
         request.finish()
 
     def _crashed(self, request: Request, failure: object) -> None:
         self._unexpected(repr(request.path), failure)
+        # Whoever waits for the rest of an answer must see that it does not come.
+        request.loseConnection()

@@ -12,7 +12,9 @@ from typing import Any, Final
 
 from cattrs import ClassValidationError, Converter
 
+from smtprelay import orders
 from smtprelay.interfaces import Spool
+from smtprelay.operating import Operator
 from smtprelay.parcel import read, written
 from smtprelay.queue import STATES, Selection
 from smtprelay.transfer import Packed, Ways, check_route, directed
@@ -25,7 +27,7 @@ MOST: Final = 200
 _PIECE: Final = "/api/v1/transfer/{id}/pieces/{n}"
 
 
-def transfer_routes(spool: Spool, ways: Ways) -> Sequence[Route]:
+def transfer_routes(spool: Spool, ways: Ways, operator: Operator | None = None) -> Sequence[Route]:
     """Return the routes; ``ways`` are those that what is imported may take."""
 
     async def export(asked: Asked) -> Answer:
@@ -64,11 +66,33 @@ def transfer_routes(spool: Spool, ways: Ways) -> Sequence[Route]:
         Route("POST", "/api/v1/transfer/export", export, "operator"),
         Route("POST", "/api/v1/transfer/exported", exported, "operator"),
         Route("POST", "/api/v1/transfer/import", put, "operator"),
+        *_order_routes(spool, ways, operator),
         Route("GET", _PIECE, piece, "operator"),
         Route("POST", _PIECE, put_piece, "operator"),
         Route("GET", "/api/v1/check", check, "operator"),
         Route("POST", "/api/v1/check/recount", recount, "operator"),
     ]
+
+
+def _order_routes(spool: Spool, ways: Ways, operator: Operator | None) -> Sequence[Route]:
+    path = "/api/v1/transfer/orders"
+
+    async def give(_asked: Asked) -> Answer:
+        return json_answer(orders.written(await spool.transfer.orders()))
+
+    async def obey(asked: Asked) -> Answer:
+        wanted = asked.json()
+        _know(wanted, "orders", "who")
+        try:
+            given = orders.read(wanted.get("orders"), ways)
+            obeyed = await spool.transfer.obey(given, asked.signed(str(wanted.get("who", ""))))
+        except ValueError as error:
+            raise Problem(400, str(error)) from None
+        if operator is not None:
+            operator.holds_changed()
+        return json_answer(Converter().unstructure(obeyed))
+
+    return [Route("GET", path, give, "operator"), Route("POST", path, obey, "operator")]
 
 
 async def _export(spool: Spool, asked: Asked) -> Answer:

@@ -1,10 +1,10 @@
 """Rules that hold mail, and how they end."""
 
 from smtprelay.interfaces import Spool
-from smtprelay.message import Planned, Recipient
+from smtprelay.message import Deferred, Delivered, Planned, Recipient
 from smtprelay.operating import HoldRule
-from smtprelay.queue import Edit, Selection
-from tests.behaviours.spool_stories import SpoolStories
+from smtprelay.queue import Edit, Selection, Settlement
+from tests.behaviours.spool_stories import BODY, SpoolStories
 
 
 class HoldContract(SpoolStories):
@@ -47,6 +47,36 @@ class HoldContract(SpoolStories):
 
         return self.play(story)
 
+    def test_what_is_left_of_a_synchronous_delivery_is_held(self):
+        """It comes in with its attempt, which holds no mail up; only if it is of those who have it not."""
+
+        async def story(spool: Spool) -> None:
+            rule = await spool.hold(self.rule(recipient="ben@example.com"))
+            for number, other in ((1, "ben@example.com"), (2, "ida@example.com")):
+                draft = self.draft("anna@example.com", other, number=number)
+                settlement = Settlement(
+                    state="deferred",
+                    outcomes={"anna@example.com": Delivered("op-1"), other: Deferred("busy")},
+                    closed={"anna@example.com": "delivered"},
+                    due=self.clock.seconds(),
+                )
+                planned = [self.planned(draft)]
+                incoming = spool.incoming(draft, lambda _headers, _size, planned=planned: planned, settlement)
+                incoming.write(BODY)
+                self.assertEqual(250, (await incoming.finish()).code)
+            (held,) = await spool.list(Selection(states=("held",)))
+            self.assertEqual(f"held by rule {rule.id}: incident", held.reason)
+            self.assertEqual(["held", "deferred"], [line.state for line in await spool.list(Selection())])
+            await spool.unhold(rule.id, "ops")
+            await self.tend(spool)
+            claims = (await spool.claim()).claims
+            self.assertEqual(
+                {"ben@example.com", "ida@example.com"},
+                {each for claim in claims for each in claim.delivery.envelope.addresses},
+            )
+
+        return self.play(story)
+
     def test_what_waits_is_held(self):
         """When a rule is made, what waits and matches is held, too; what is under way goes on."""
 
@@ -73,6 +103,7 @@ class HoldContract(SpoolStories):
             cases = (
                 ({"sender": "SCAN@*"}, True),
                 ({"sender": "scan"}, False),
+                ({"sender": "<>"}, False),
                 ({"recipient": "*@b.org"}, True),
                 ({"recipient": "b.org"}, False),
                 ({"provider": "main", "route": "r"}, True),
@@ -91,11 +122,14 @@ class HoldContract(SpoolStories):
         return self.play(story)
 
     def test_a_rule_without_a_pattern_is_none(self):
-        """Nobody holds everything by mistake; ``*`` says it."""
+        """Nobody holds everything by mistake; ``*`` says it. Nor a hundred years, or no time at all."""
 
         async def story(spool: Spool) -> None:
             with self.assertRaises(ValueError):
-                await spool.hold(HoldRule(reason="", who="ops", until=9e8))
+                await spool.hold(HoldRule(reason="", who="ops", until=self.clock.seconds() + 60))
+            for seconds in (0.0, -1.0, 4e9, float("inf")):
+                with self.assertRaises(ValueError):
+                    await spool.hold(self.rule(seconds))
             self.assertEqual([], list(await spool.holds()))
 
         return self.play(story)

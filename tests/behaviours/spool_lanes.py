@@ -4,7 +4,7 @@ from typing import Any
 
 from smtprelay.interfaces import Spool
 from smtprelay.message import Blocked, Delivery, Uncertain
-from smtprelay.queue import Block, Detour, Selection, Settlement
+from smtprelay.queue import SUSPENDED, Block, Detour, LaneState, Selection, Settlement
 from tests.behaviours.spool_stories import SpoolStories, done
 
 
@@ -78,6 +78,47 @@ class LaneContract(SpoolStories):
             self.assertEqual(["good"], [claim.delivery.lane for claim in work.claims])
 
         return self.play(story)
+
+    def test_a_suspension_ends_by_itself(self):
+        """Until its time it is told and nothing goes, not even by a probe; then everything goes."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool)
+            end = self.clock.seconds() + 60
+            await spool.block(self.suspension(lasting=60.0))
+            await spool.block(Block(provider="main"))  # no operator's
+            work = await spool.claim()
+            self.assertEqual(([], [], end), (list(work.claims), list(work.probes), work.due))
+            lane = await self.main_lane(spool)
+            self.assertEqual((True, end), (lane.suspended, lane.resumes))
+            self.clock.advance(60)
+            self.assertEqual(1, len((await spool.claim()).claims))
+            lane = await self.main_lane(spool)
+            self.assertEqual((False, None, ""), (lane.suspended, lane.resumes, lane.blocked_reason))
+
+        return self.play(story)
+
+    def test_the_last_suspension_counts(self):
+        """One with an end after one without ends; one without an end after one with an end does not."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool)
+            await spool.block(self.suspension(lasting=60.0))
+            await spool.block(self.suspension())
+            self.clock.advance(60)
+            self.assertEqual([], list((await spool.claim()).claims))
+            await spool.block(self.suspension(lasting=60.0))
+            self.clock.advance(60)
+            self.assertEqual(1, len((await spool.claim()).claims))
+
+        return self.play(story)
+
+    async def main_lane(self, spool: Spool) -> LaneState:
+        (lane,) = [each for each in (await spool.stock()).lanes if each.provider == "main"]
+        return lane
+
+    def suspension(self, lasting: float | None = None) -> Block:
+        return Block(provider="main", until=SUSPENDED, reason="by ops", operator=True, lasting=lasting)
 
     def test_on_trial_one_goes_alone(self):
         """A lane opened on trial lets one delivery through; its success opens it for all."""

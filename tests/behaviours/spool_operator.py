@@ -4,6 +4,7 @@ from smtprelay.interfaces import Spool, Work
 from smtprelay.message import (
     Delivered,
     Failed,
+    Uncertain,
 )
 from smtprelay.queue import Edit, Selection, Settlement
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
@@ -48,6 +49,23 @@ class OperatorContract(SpoolStories):
 
         return self.play(story)
 
+    def test_a_retry_of_what_was_deleted_in_doubt(self):
+        """It may have arrived: the provider is asked for the operation that it may know first."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool)
+            (claim,) = (await spool.claim()).claims
+            lost = {"anna@example.com": Uncertain("cut")}
+            await spool.settle(claim, Settlement(state="deferred", outcomes=lost, due=9e9, uncertain=True))
+            for action in ("delete", "retry"):
+                await spool.edit(Selection(ids=(claim.delivery.id,)), Edit(action=action, who="ops"))
+            (again,) = (await spool.claim()).claims
+            self.assertEqual(
+                (True, claim.delivery.operation_id), (again.uncertain, again.delivery.operation_id)
+            )
+
+        return self.play(story)
+
     def test_hold_release_and_delete(self):
         """Held mail is not claimed until released; deleted mail ends failed, with who and why."""
 
@@ -68,6 +86,20 @@ class OperatorContract(SpoolStories):
                 [(each.outcome, each.reason) for each in detail.history],
             )
             self.assertEqual("failed", detail.summary.state)
+
+        return self.play(story)
+
+    def test_an_act_is_no_attempt(self):
+        """What an operator does stands in the history and is not counted as a try."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool)
+            (claim,) = (await spool.claim()).claims
+            await spool.settle(claim, Settlement(state="deferred", outcomes={}, due=9e9))
+            for action in ("hold", "release"):
+                await spool.edit(Selection(everything=True), Edit(action=action, who="ops"))
+            (detail,) = await spool.show(self.draft().id)
+            self.assertEqual((3, 1), (len(detail.history), detail.summary.attempts))
 
         return self.play(story)
 

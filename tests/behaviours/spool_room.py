@@ -1,5 +1,7 @@
 """A spool that is full takes nothing more, lets go what it has, and takes mail again."""
 
+from random import Random
+
 from twisted.internet import defer
 
 from smtprelay.budget import Budget
@@ -11,6 +13,11 @@ from tests.behaviours.spool_stories import BODY, SpoolStories, done
 
 LARGE = BODY + b"x" * 400_000
 THREE = Floors(messages=3, free=0.0)
+
+
+def picture(number: int) -> bytes:
+    """Return 400 kB that no database makes smaller."""
+    return BODY + Random(number).randbytes(400_000).replace(b"\n", b"-")
 
 
 class RoomContract(SpoolStories):
@@ -74,7 +81,39 @@ class RoomContract(SpoolStories):
             self.assertEqual(250, (await self.send(spool, number=2)).code)
             self.assertEqual("", spool.complaint)
 
-        return self.play(story, floors=Floors(bytes=300_000, free=0.0))
+        return self.play(story, floors=Floors(bytes=700_000, free=0.0))
+
+    def test_what_it_holds_is_limited(self):
+        """Bodies fill it, whoever brought them; when one of them has gone there is room for another."""
+
+        async def story(spool: Spool) -> None:
+            for number in (1, 2, 3):
+                self.assertEqual(250, (await self.send(spool, number=number, body=picture(number))).code)
+            await spool.look()
+            self.assertIsNone(spool.refusal(1000))
+            self.assertIsNotNone(spool.refusal(len(picture(4))))
+            (claim,) = (await spool.claim(1)).claims
+            await spool.settle(claim, done(claim))
+            await spool.look()
+            self.assertIsNone(spool.refusal(len(picture(4))))
+            self.assertEqual(250, (await self.send(spool, number=4, body=picture(4))).code)
+
+        return self.play(story, floors=Floors(bytes=1_600_000, free=0.0))
+
+    def test_history_fills_it_too(self):
+        """What is over takes room while it is kept; forgotten it takes none."""
+
+        async def story(spool: Spool) -> None:
+            for number in (1, 2, 3):
+                await self.send(spool, number=number, body=picture(number))
+                (claim,) = (await spool.claim(1)).claims
+                await spool.settle(claim, done(claim))
+            before = (await spool.upkeep.space()).used
+            self.assertGreater(before, 3 * len(picture(1)))
+            self.assertEqual(2, await spool.sweep(9e9, 2))
+            self.assertLess((await spool.upkeep.space()).used, before - 2 * len(picture(1)) + 20_000)
+
+        return self.play(story, floors=Floors(bytes=1_600_000, free=0.0), keeps_bodies=True)
 
     def test_our_own_mail_is_taken(self):
         """A bounce, a test mail, what is left of a synchronous delivery: they are not handed in."""

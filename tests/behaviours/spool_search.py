@@ -94,6 +94,17 @@ class SearchContract(SpoolStories):
 
         return self.play(story)
 
+    def test_what_nobody_sent(self):
+        """Reports are found by the sender that they are shown with, and by no other pattern of one."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool, number=1)
+            await spool.accept(self.draft(sender="", number=2), b"x", [self.planned(self.draft(number=2))])
+            self.assertEqual([self.name(2)], await self.found(spool, sender="<>"))
+            self.assertEqual([self.name(1)], await self.found(spool, sender="*@*"))
+
+        return self.play(story)
+
     def test_times(self):
         """Since a time is with it, until a time is without it."""
 

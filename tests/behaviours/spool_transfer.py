@@ -4,10 +4,13 @@ from attrs import evolve
 
 from smtprelay.interfaces import Spool
 from smtprelay.message import Deferred, Delivered, Failed
+from smtprelay.operating import HoldRule
+from smtprelay.orders import Orders, Suspension
 from smtprelay.parcel import ParcelDelivery, read, written
-from smtprelay.queue import STATES, Block, Edit, Selection, Settlement
+from smtprelay.queue import STATES, SUSPENDED, Block, Edit, Selection, Settlement
+from smtprelay.spool import transfer
 from smtprelay.transfer import Packed
-from tests.behaviours.spool_stories import BODY, SpoolStories, done
+from tests.behaviours.spool_stories import BODY, PACES, SpoolStories, done
 
 EVERYTHING = Selection(states=STATES, everything=True)
 
@@ -112,6 +115,90 @@ class TransferContract(SpoolStories):
 
         return self.play(story)
 
+    async def carry_out(self, spool: Spool) -> None:
+        while await spool.tend() == 0.0:
+            pass
+
+    def test_orders(self):
+        """Rules and suspensions come in with what they hold, once, and end as they would have ended."""
+
+        async def story(spool: Spool) -> None:
+            rule = HoldRule(recipient="*", reason="incident", who="ops", until=self.clock.seconds() + 60)
+            number = (await spool.hold(rule)).id
+            await self.send(spool, number=1)
+            suspending = {"until": SUSPENDED, "operator": True}
+            await spool.block(Block(provider="main", reason="by ops", lasting=30.0, **suspending))
+            await spool.block(Block(provider="other", reason="by ops: down", **suspending))
+            given, (packed,) = await spool.transfer.orders(), await self.exported(spool, moving=True)
+            await spool.transfer.exported([packed.parcel.id], "ops")
+            await spool.unhold(number, "ops")
+            await self.carry_out(spool)
+            for provider in PACES:
+                await spool.block(Block(provider=provider, operator=True))
+            self.assertEqual(Orders(), await spool.transfer.orders())
+
+            for new in (1, 0):
+                obeyed = await spool.transfer.obey(given, "ops")
+                self.assertEqual((new, 2 * new), (len(obeyed.holds), len(obeyed.suspended)))
+            here = obeyed.numbers[self.only([packed], 1).hold]
+            self.assertEqual([True], list(await spool.transfer.put([self.numbered(packed, here)], "ops")))
+            (held,) = await spool.list(Selection(hold=here))
+            self.assertEqual(f"held by rule {here}: incident", held.reason)
+            self.assertEqual(given.suspended, (await spool.transfer.orders()).suspended)
+            await self.sound(spool)
+            self.clock.advance(60)
+            await self.carry_out(spool)
+            self.assertEqual(1, len((await spool.claim()).claims))
+            self.assertEqual([], list(await spool.holds()))
+
+        return self.play(story)
+
+    def test_orders_that_are_over(self):
+        """They come too late for what they were about, and nothing is left of them."""
+
+        async def story(spool: Spool) -> None:
+            now = self.clock.seconds()
+            rule = HoldRule(id=7, recipient="*", reason="", who="ops", made=now - 60, until=now - 1)
+            over = Suspension(provider="main", reason="by ops", resumes=now - 1)
+            obeyed = await spool.transfer.obey(Orders(holds=(rule,), suspended=(over,)), "ops")
+            self.assertEqual((), obeyed.suspended)
+            await self.carry_out(spool)
+            self.assertEqual(Orders(), await spool.transfer.orders())
+
+        return self.play(story)
+
+    def test_a_rule_that_is_not_here(self):
+        """What it held is held by nobody's rule: an operator releases it."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool, number=1)
+            await spool.edit(Selection(everything=True), Edit(action="hold", who="ops", why="look"))
+            (packed,) = await self.exported(spool, moving=True)
+            await spool.transfer.exported([packed.parcel.id], "ops")
+            self.assertEqual([True], list(await spool.transfer.put([self.numbered(packed, 7)], "ops")))
+            self.assertEqual([], list(await spool.list(Selection(hold=7))))
+            self.assertEqual("held by ops: look", (await spool.list(Selection()))[0].reason)
+
+        return self.play(story)
+
+    def test_orders_that_cannot_be_meant(self):
+        """They are refused, and none of them is in force."""
+
+        async def story(spool: Spool) -> None:
+            rule = HoldRule(recipient="*", reason="", who="ops", made=1.0, until=2.0)
+            for bad in ({"until": 9e12}, {"until": 0.5}, {"recipient": ""}):
+                given = Orders(holds=(rule, evolve(rule, id=2, **bad)))
+                with self.assertRaises(ValueError):
+                    await spool.transfer.obey(given, "ops")
+                self.assertEqual([], list(await spool.holds()))
+
+        return self.play(story)
+
+    def numbered(self, packed: Packed, number: int) -> Packed:
+        """Return a message whose held delivery is held by the rule with ``number``."""
+        (delivery,) = packed.parcel.deliveries
+        return evolve(packed, parcel=evolve(packed.parcel, deliveries=(evolve(delivery, hold=number),)))
+
     def test_a_copy_changes_nothing(self):
         """Without moving, everything goes on as it was."""
 
@@ -213,6 +300,22 @@ class TransferContract(SpoolStories):
                     self.assertIn("524288 bytes instead of", str(result))
             self.assertEqual(True, result)
             self.assertEqual(content, await self.body_of(spool, evolve(packed, content=None)))
+
+        return self.play(story)
+
+    def test_an_import_that_was_given_up(self):
+        """The pieces of a message that nobody goes on with are dropped while the relay runs; others stay."""
+
+        async def story(spool: Spool) -> None:
+            for message in ("given-up", "goes-on"):
+                await spool.transfer.put_piece(message, 1, b"x" * 262_144)
+            self.patch(transfer, "PATIENCE", 3)
+            for _ in range(3):
+                await spool.look()
+            self.assertEqual(2 * 262_144, (await spool.upkeep.check()).bytes)
+            await spool.transfer.put_piece("goes-on", 2, b"x")
+            await spool.look()
+            self.assertEqual(262_145, (await spool.upkeep.check()).bytes)
 
         return self.play(story)
 

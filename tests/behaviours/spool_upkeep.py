@@ -1,6 +1,7 @@
 """A spool forgets what is over, in small steps, and can say whether it is sound."""
 
 from smtprelay.interfaces import Spool
+from smtprelay.loan import Loan
 from smtprelay.message import Claim, Failed
 from smtprelay.queue import Edit, Selection, Settlement
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
@@ -112,14 +113,15 @@ class UpkeepContract(SpoolStories):
         return self.play(story)
 
     def test_a_sound_spool_is_recounted(self):
-        """With mail in every stage, whatever is counted anew is what was counted before."""
+        """With mail in every stage, and a loan, whatever is counted anew is what was counted before."""
 
         async def story(spool: Spool) -> None:
             for number, lane in enumerate(("", "a", "a", "b"), start=1):
                 await self.send(spool, number=number, provider="other", lane=lane)
             await spool.claim(2)
+            self.assertIsInstance(await spool.borrow("x", "other", "c"), Loan)
             before = (await spool.stock()).lanes
-            await spool.upkeep.recount()
+            self.assertEqual(0, await spool.upkeep.recount())
             self.assertEqual(list(before), list((await spool.stock()).lanes))
             self.assertEqual((), tuple((await spool.upkeep.check()).findings))
 

@@ -71,12 +71,20 @@ class FakeRelay:
     Answers ``{"METHOD /path": (status, JSON)}`` on a UNIX socket, or on a port of loopback.
 
     Anything else is 404. ``asked`` keeps the requests.
+
+    :param missing: so many bytes of each answer are announced and do not come.
     """
 
     def __init__(
-        self, case: SynchronousTestCase, answers: Mapping[str, tuple[int, Any]], *, tcp: bool = False
+        self,
+        case: SynchronousTestCase,
+        answers: Mapping[str, tuple[int, Any]],
+        *,
+        tcp: bool = False,
+        missing: int = 0,
     ) -> None:
         self.asked: list[Asked] = []
+        self._missing = missing
         relay = self
 
         class Page(BaseHTTPRequestHandler):
@@ -109,7 +117,7 @@ class FakeRelay:
         status, answer = answers.get(f"{page.command} {url.path}", (404, {"error": "no such page"}))
         raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         page.send_response(status)
-        page.send_header("Content-Length", str(len(raw)))
+        page.send_header("Content-Length", str(len(raw) + self._missing))
         page.end_headers()
         page.wfile.write(raw)
 

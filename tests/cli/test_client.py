@@ -43,6 +43,19 @@ class ClientTests(CommandCase):
         self.assertIn("200 OK", str(self.fails(self.answering(200, b"<html>"))))
         self.assertIn("404 Not Found", str(self.fails(self.answering(404, ["a list"]))))
 
+    def test_what_is_long(self) -> None:
+        """It comes in pieces; a refusal is a sentence, and an end that is missing is told: exit 69."""
+        whole = b"x" * 600_000
+        relay = FakeRelay(self, {"GET /x": (200, whole), "GET /y": (404, {"error": "it is gone"})})
+        pieces = list(Client(relay.endpoint).pieces("/x"))
+        self.assertEqual((b"".join(pieces), len(pieces)), (whole, 3))
+        self.assertEqual(
+            str(self.assertRaises(CliError, list, Client(relay.endpoint).pieces("/y"))), "it is gone"
+        )
+        cut = Client(FakeRelay(self, {"GET /x": (200, whole)}, missing=10).endpoint).pieces("/x")
+        error = self.assertRaises(CliError, list, cut)
+        self.assertEqual((error.status, "ended 10 bytes too early" in str(error)), (69, True))
+
     def test_nobody(self) -> None:
         """No socket, or one that nobody listens at, is exit 69 and not listening."""
         missing = Client(self.mktemp())

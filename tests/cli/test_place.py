@@ -95,4 +95,4 @@ class PlaceTests(SynchronousTestCase):
             Settings(endpoint="/x/control.sock"): "",
         }
         for settings, wanted in cases.items():
-            self.assertEqual(place.spool(settings, {}), wanted, settings)
+            self.assertEqual(str(place.ground(settings, {}) or ""), wanted, settings)

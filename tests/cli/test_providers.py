@@ -13,6 +13,12 @@ class ProvidersTests(CommandCase):
             {
                 **lane(provider="ses", blocked_until=2.5e11, blocked_reason="suspended by x"),
                 "suspended": True,
+                "resumes": None,
+            },
+            {
+                **lane(provider="host", blocked_until=2.5e11, blocked_reason="suspended by y"),
+                "suspended": True,
+                "resumes": 1.8e9,
             },
         ]
         answers = {f"POST /api/v1/providers/acs/{what}": (200, {}) for what in ("suspend", "resume", "retry")}
@@ -24,10 +30,11 @@ class ProvidersTests(CommandCase):
 
     def test_list(self) -> None:
         """Each lane with its state and why."""
-        _, first, second, third = self.providers("list").out.splitlines()
+        _, first, second, third, fourth = self.providers("list").out.splitlines()
         self.assertRegex(first, r"^acs +– +ok +0 +12")
         self.assertRegex(second, r"^graph +box +blocked until .* 401$")
         self.assertRegex(third, r"^ses +– +suspended +0 +12 +suspended by x$")
+        self.assertRegex(fourth, r"^host +– +suspended until 2027-01-1\d .*suspended by y$")
 
     def test_changes(self) -> None:
         """Each is asked of the relay, with who and why, and told."""
@@ -38,6 +45,13 @@ class ProvidersTests(CommandCase):
         self.assertEqual(suspend["why"], "x")
         self.assertTrue(resume["who"])
         self.assertEqual((retry["lane"], retry["force"]), ("box", True))
+
+    def test_for_a_time(self) -> None:
+        """The relay is told how long, and a person until when; what is no duration is told: exit 2."""
+        ran = self.providers("suspend", "acs", "--for", "2h")
+        self.assertRegex(ran.out, r"^acs is suspended until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\n$")
+        self.assertEqual(self.relay.asked[-1].body["for"], 7200.0)
+        self.assertEqual(self.providers("suspend", "acs", "--for", "2 sheep").status, 2)
 
     def test_a_refusal(self) -> None:
         """The relay's sentence is told: exit 1."""

@@ -193,6 +193,9 @@ class ShowTests(CommandCase):
         relay = FakeRelay(self, {"GET /api/v1/queue/ZZ": (404, {"error": "no message begins with ZZ"})})
         ran = self.run_command("--endpoint", relay.endpoint, "queue", "show", "ZZ")
         self.assertEqual(ran, Ran(1, "", "smtprelay: no message begins with ZZ\n"))
+        for strange in ("", "../../etc"):
+            ran = self.run_command("--endpoint", relay.endpoint, "queue", "show", strange)
+            self.assertEqual(ran, Ran(1, "", f"smtprelay: there is no message {strange!r}\n"))
 
 
 class EditTests(CommandCase):

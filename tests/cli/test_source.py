@@ -1,29 +1,46 @@
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
-import time
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
-from smtprelay.message import Client, Draft, Envelope, Planned, Recipient
+import psycopg
+
+from smtprelay.message import Client, Draft, Envelope, Pace, Planned, Recipient
 from smtprelay.spool.accept import CHUNK, Arrival, accept, store_chunk
+from smtprelay.spool.claim import claim
+from smtprelay.spool.connection import Transaction
+from smtprelay.spool.ground import Folder
 from smtprelay.spool.lock import SpoolLock
-from smtprelay.spool.sqlite import SqliteEngine, prepare_folder
+from smtprelay.spool.postgres import PostgresEngine, new_node
+from smtprelay.spool.schema import MIGRATIONS, POSTGRES_TYPES, SQLITE_TYPES
+from smtprelay.spool.settle import settle
+from smtprelay.spool.sqlite import connect_reader
+from smtprelay.spool.writer import InlineWriter
+from tests.behaviours.spool_stories import done
 from tests.cli.fakes import CommandCase, FakeRelay, Ran, queue_of, summary
+from tests.postgres import new_spool_url
 
 CONFIG = """
 listeners: [{{name: lan, endpoint: "tcp:2525:interface=127.0.0.1"}}]
 providers: {{local: {{type: capture, path: {folder}/captured}}, other: {{type: capture, path: {folder}/o}}}}
-spool: {{path: {folder}}}
+control: {folder}/control.sock
+spool: {spool}
 routes: [{{name: default, via: [local]}}]
 """
 
 
 def put(folder: str, *ids: str, body: bytes = b"Hello", people: int = 1) -> None:
     """Put a message with each of ``ids`` into the spool in ``folder``."""
-    engine = SqliteEngine(
-        database=str(prepare_folder(folder) / "spool.db"), paces={}, lease=60.0, seconds=time.time
-    )
-    connection = engine.connect()
+    with Folder(Path(folder)).writing(new=True) as writer:
+        put_by(writer, *ids, body=body, people=people)
+
+
+def put_by(writer: InlineWriter, *ids: str, body: bytes = b"Hello", people: int = 1) -> None:
+    """Put a message with each of ``ids`` into a spool."""
     to = (Recipient(address="anna@example.com"),)
     to += tuple(Recipient(address=f"person{number}@example.com") for number in range(1, people))
     pieces = [body[start : start + CHUNK] for start in range(0, len(body), CHUNK)]
@@ -34,21 +51,22 @@ def put(folder: str, *ids: str, body: bytes = b"Hello", people: int = 1) -> None
             client=Client(address="10.0.3.17"),
             received=1_800_000_000.0,
         )
-        planned = [Planned(route="default", provider="local", lane="", recipients=to)]
         arrival = Arrival(
             draft=draft,
             size=len(body),
             subject="Scan",
             message_id="",
-            planned=planned,
+            planned=[Planned(route="default", provider="local", lane="", recipients=to)],
             chunks=len(pieces) - 1,
             rest=pieces[-1],
         )
-        with engine.transaction(connection) as transaction:
+
+        def arrive(tx: Transaction, arrival: Arrival = arrival) -> None:
             for n, piece in enumerate(pieces[:-1], start=1):
-                store_chunk(transaction, name, n, piece)
-            accept(transaction, arrival, claiming=False)
-    engine.disconnect(connection)
+                store_chunk(tx, arrival.draft.id, n, piece)
+            accept(tx, arrival, claiming=False)
+
+        writer.run(arrive)
 
 
 class OfflineCase(CommandCase):
@@ -59,15 +77,24 @@ class OfflineCase(CommandCase):
         # Short, because the address of a socket in it must be.
         self.folder = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, self.folder)
-        put(self.folder, "7QK2AAAA00000000", "7QK4BBBB00000000")
         self.config = self.mktemp()
-        Path(self.config).write_text(CONFIG.format(folder=self.folder))
+        Path(self.config).write_text(CONFIG.format(folder=self.folder, spool=self.spool()))
+        self.put("7QK2AAAA00000000", "7QK4BBBB00000000")
+
+    def spool(self) -> str:
+        """Return the configuration of the spool."""
+        return f"{{path: {self.folder}}}"
+
+    def put(self, *ids: str, body: bytes = b"Hello") -> None:
+        put(self.folder, *ids, body=body)
 
     def queue(self, *argv: str) -> Ran:
         return self.run_command("queue", *argv, "-c", self.config)
 
 
-class OfflineTests(OfflineCase):
+class OfflineContract:
+    """What can be done without a relay, wherever its spool is."""
+
     def test_list(self) -> None:
         """With no relay running the queue is read from its spool, and stderr says so."""
         ran = self.queue("list", "-o", "ids")
@@ -130,11 +157,32 @@ class OfflineTests(OfflineCase):
 
     def test_cat(self) -> None:
         """The message as it came, or its header."""
-        put(self.folder, "7QK8CCCC00000000", body=b"A: b\r\n\r\nHello")
+        self.put("7QK8CCCC00000000", body=b"A: b\r\n\r\nHello")
         ran = self.queue("cat", "7QK8")
         self.assertEqual((ran.status, ran.out), (0, "A: b\r\n\r\nHello"))
         self.assertEqual(self.queue("cat", "7QK8", "--headers").out, "A: b\r\n")
         self.assertEqual(self.queue("cat", "ZZZ").status, 1)
+
+    def test_check(self) -> None:
+        """The spool is counted anew, and the lanes' counts are put right."""
+        ran = self.queue("check", "--recount")
+        self.assertEqual((ran.status, ran.out.split(":")[0]), (0, "consistent"))
+
+    def test_moved_away_and_back(self) -> None:
+        """Messages leave the spool with their bodies, and come back from the archive."""
+        self.put("7QK8CCCC00000000", body=b"x" * 400_000)
+        archive = f"{self.folder}/moved.tar"
+        self.assertEqual(self.queue("export", archive, "--all", "--move").status, 0)
+        self.assertEqual(self.queue("list").out, "Nothing waits.\n")
+        ran = self.queue("import", archive)
+        self.assertEqual((ran.status, ran.err.count("refused")), (0, 0))
+        self.assertEqual(self.queue("list", "-o", "ids").out.count("\n"), 3)
+        self.assertEqual(len(self.queue("cat", "7QK8").out), 400_000)
+        self.assertEqual(self.queue("check").status, 0)
+
+
+class FolderTests(OfflineContract, OfflineCase):
+    """The spool is a file."""
 
     def test_edit_while_somebody_has_the_spool(self) -> None:
         """A change of a spool that somebody has locked is refused by name: exit 69."""
@@ -144,6 +192,33 @@ class OfflineTests(OfflineCase):
         self.assertEqual(ran.status, 69)
         self.assertIn("in use by process", ran.err)
         self.assertEqual(self.queue("list", "-o", "ids").out.count("\n"), 2)
+
+    def test_an_older_version(self) -> None:
+        """It is not read, and says why; a change, which has the lock, brings it up to date."""
+        database = Path(self.folder) / "spool.db"
+        database.unlink()
+        database.touch()
+        connection = connect_reader(database)
+        with closing(connection):
+            connection.execute("PRAGMA query_only = OFF")
+            for statement in ("CREATE TABLE schema_version (version INTEGER NOT NULL)", *MIGRATIONS[0]):
+                connection.execute(statement.format(**SQLITE_TYPES))
+            connection.execute("INSERT INTO schema_version (version) VALUES (1)")
+        ran = self.queue("list")
+        self.assertEqual((ran.status, ran.out), (69, ""))
+        self.assertIn("the spool has version 1, this smtprelay reads version", ran.err)
+        self.assertEqual(self.queue("hold", "--all").status, 0)
+        self.assertEqual(self.queue("list").out, "Nothing waits.\n")
+
+    def test_a_newer_version(self) -> None:
+        """It is left alone, whatever is asked."""
+        with closing(connect_reader(Path(self.folder) / "spool.db")) as connection:
+            connection.execute("PRAGMA query_only = OFF")
+            connection.execute("INSERT INTO schema_version (version) VALUES (99)")
+        for argv in (["list"], ["hold", "--all"]):
+            ran = self.queue(*argv)
+            self.assertEqual(ran.status, 69)
+            self.assertIn("version 99", ran.err)
 
     def test_broken_spool(self) -> None:
         """A spool that is no database is exit 69 and a sentence."""
@@ -170,3 +245,103 @@ class OfflineTests(OfflineCase):
         shutil.move(relay.endpoint, Path(self.folder) / "control.sock")
         self.assertEqual(self.queue("list"), Ran(0, "Nothing waits.\n", ""))
         self.assertEqual(len(relay.asked), 1)
+
+
+class DatabaseTests(OfflineContract, OfflineCase):
+    """The spool is a database, where other relays may be at work."""
+
+    def spool(self) -> str:
+        self.url = new_spool_url()
+        self.secret = Path(self.folder, "url")
+        self.secret.write_text(self.url)
+        engine = PostgresEngine(
+            url=lambda: self.url, node=new_node(), paces={"local": Pace(concurrency=1)}, lease=60.0
+        )
+        self.other = InlineWriter(engine)
+        self.addCleanup(self.other.close)
+        return f"{{engine: postgres, url: {{file: {self.secret}}}}}"
+
+    def put(self, *ids: str, body: bytes = b"Hello") -> None:
+        put_by(self.other, *ids, body=body)
+
+    def test_beside_a_node(self) -> None:
+        """What another node delivers is left to it; all else is changed, and that node sees it."""
+        (claimed,) = self.other.run(partial(claim, limit=9)).claims
+        ran = self.queue("hold", "--all", "-o", "ids")
+        self.assertEqual((ran.status, ran.out), (0, "7QK4BBBB00000000.1\n"))
+        self.assertEqual(self.other.run(lambda tx: settle(tx, [(claimed, done(claimed))])), [True])
+        self.assertEqual(self.other.run(partial(claim, limit=9)).claims, [])
+        self.assertEqual(self.queue("check").status, 0)
+        nodes = self.other.run(lambda tx: tx.execute("SELECT count(*) FROM node").fetchone())
+        self.assertEqual(nodes, (1,))
+
+    def test_its_tables_are_not_changed(self) -> None:
+        """Relays of the older version may be at work with them: nothing is read, and nothing changed."""
+        self.url = new_spool_url()
+        self.secret.write_text(self.url)
+        for argv in (["list"], ["hold", "--all"]):
+            ran = self.queue(*argv)
+            self.assertEqual((ran.status, ran.out), (69, ""))
+            self.assertIn("there is no spool in it", ran.err)
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for statement in ("CREATE TABLE schema_version (version INTEGER NOT NULL)", *MIGRATIONS[0]):
+                connection.execute(statement.format(**POSTGRES_TYPES))
+            connection.execute("INSERT INTO schema_version (version) VALUES (1)")
+        for argv in (["list"], ["hold", "--all"], ["check"], ["import", self.folder]):
+            ran = self.queue(*argv)
+            self.assertEqual((ran.status, ran.out), (69, ""), argv)
+            self.assertIn("the spool has version 1, this smtprelay reads version", ran.err)
+
+    def test_a_first_import(self) -> None:
+        """An empty database gets its tables from an import, as a folder does."""
+        archive = f"{self.folder}/all.tar"
+        self.queue("export", archive)
+        self.secret.write_text(new_spool_url())
+        self.assertEqual(self.queue("import", archive).status, 0)
+        self.assertEqual(self.queue("list", "-o", "ids").out.count("\n"), 2)
+
+    def test_a_database_that_does_not_answer(self) -> None:
+        """Exit 69 and what the database library says, in one line; so for a role that may not come in."""
+        for url, words in {
+            f"host={self.folder} user=x": "its spool cannot be read: no connection to the database",
+            psycopg.conninfo.make_conninfo(self.url, user="nobody"): 'role "nobody" does not exist',
+        }.items():
+            self.secret.write_text(url)
+            for argv in (["list"], ["hold", "--all"], ["export", f"{self.folder}/x.tar"], ["check"]):
+                ran = self.queue(*argv)
+                self.assertEqual((ran.status, ran.out, ran.err.count("\n")), (69, "", 2), argv)
+                self.assertIn(words, ran.err)
+
+    def test_a_role_without_rights(self) -> None:
+        """What the database forbids is a sentence, too."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("DROP ROLE IF EXISTS looker")
+            connection.execute("CREATE ROLE looker LOGIN")
+            (schema,) = connection.execute("SELECT current_schema()").fetchone()
+            connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO looker")
+            connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO looker")
+        self.secret.write_text(psycopg.conninfo.make_conninfo(self.url, user="looker"))
+        self.assertEqual(self.queue("list", "-o", "ids").out.count("\n"), 2)
+        ran = self.queue("hold", "--all")
+        self.assertEqual((ran.status, ran.out), (69, ""))
+        self.assertIn("permission denied", ran.err)
+
+    def test_a_url_that_is_not_there(self) -> None:
+        """The configuration names a file that does not exist, or holds no URL: exit 78, 69."""
+        self.secret.write_text("postgresql//relay:secret@db")
+        ran = self.queue("list")
+        self.assertEqual(ran.status, 69)
+        self.assertIn("the connection string cannot be understood", ran.err)
+        self.assertNotIn("secret@", ran.err)
+        self.secret.unlink()
+        ran = self.queue("list")
+        self.assertEqual((ran.status, ran.err.count("\n")), (78, 1))
+        self.assertIn(f"spool.url: file {self.secret}: no such file", ran.err)
+
+    def test_without_psycopg(self) -> None:
+        """Exit 78, and how to get it."""
+        program = "import sys; sys.modules['psycopg'] = None; import smtprelay.__main__"
+        argv = [sys.executable, "-c", program, "queue", "list", "-c", self.config]
+        ran = subprocess.run(argv, capture_output=True, text=True, check=False)
+        self.assertEqual((ran.returncode, ran.stdout, ran.stderr.count("\n")), (78, "", 1))
+        self.assertIn("pip install 'smtprelay[postgres]'", ran.stderr)

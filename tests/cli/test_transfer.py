@@ -15,6 +15,7 @@ from smtprelay.cli.mover import OnlineMover
 from smtprelay.message import Pace
 from smtprelay.spool.aside import SpoolAside
 from smtprelay.spool.claim import claim
+from smtprelay.spool.ground import Folder
 from smtprelay.spool.lock import SpoolLock
 from tests.cli.fakes import Ran
 from tests.cli.test_source import OfflineCase, put
@@ -101,6 +102,36 @@ class ArchiveTests(TransferCase):
         self.assertEqual("consistent: 2 messages, 2 deliveries, 10B of bodies\n", self.sound(self.other))
         self.assertIn("2 deliveries", self.queue("list").out)
 
+    def test_orders(self) -> None:
+        """Rules go along with the whole queue, in both forms, once; with a choice of mail they do not."""
+        self.queue("hold", "--to", "*", "--for", "2h", "--reason", "incident")
+        folder = f"{self.folder}/json"
+        for form in ([self.file], [folder, "--format", "json"]):
+            self.assertEqual("exported 2 messages, 1 hold rule\n", self.queue("export", *form).out)
+        self.assertEqual("exported 1 message\n", self.queue("export", f"{self.folder}/one", FIRST).out)
+        self.assertTrue(self.into_other(f"{self.folder}/one", "--route", "only").out.endswith("0 refused\n"))
+        for place, told in ((self.file, "refused, 1 hold rule\n"), (folder, "0 refused\n")):
+            ran = self.into_other(place, "--route", "only")
+            self.assertEqual((0, True), (ran.status, ran.out.endswith(told)), ran)
+        holds = self.run_command("queue", "holds", "-c", self.other, "-o", "json")
+        (rule,) = json.loads(holds.out)["holds"]
+        self.assertEqual(("*", "incident", 1), (rule["recipient"], rule["reason"], rule["count"]))
+        self.run_command("queue", "unhold", str(rule["id"]), "-c", self.other)
+        self.assertEqual("held", self.shown(self.other, FIRST)["summary"]["state"])
+        self.assertEqual("queued", self.shown(self.other, SECOND)["summary"]["state"])
+        self.sound(self.other)
+
+    def test_bad_orders(self) -> None:
+        """What they cannot mean is named, and the mail comes in all the same."""
+        self.queue("export", self.file)
+        members = self.members()
+        for bad in (b"{", b"[]", b'{"schema": "x"}', b'{"schema": "smtprelay.orders.v1", "holds": 7}'):
+            self.rewrite({"orders.json": bad, **members})
+            ran = self.into_other(self.file, "--route", "only")
+            self.assertEqual((1, True), (ran.status, "orders.json: " in ran.err), ran)
+            self.assertIn("1 refused", ran.out)
+        self.assertEqual("queued", self.shown(self.other, FIRST)["summary"]["state"])
+
     def test_what_is_in_it(self) -> None:
         """One JSON and the mail itself for each message, and a manifest with the counts at the end."""
         self.queue("export", self.file)
@@ -127,6 +158,7 @@ class ArchiveTests(TransferCase):
         before = Path(self.file).read_bytes()
         ran = self.queue("export", self.file, "ZZZZ")
         self.assertEqual((1, before), (ran.status, Path(self.file).read_bytes()))
+        self.assertFalse(Path(f"{self.file}.part").exists())
         self.assertIn("ZZZZ", ran.err)
 
     def test_move(self) -> None:
@@ -143,9 +175,9 @@ class ArchiveTests(TransferCase):
 
     def test_move_what_is_under_way(self) -> None:
         """It stays, and the exit status says that there is something left to do."""
-        spool = SpoolAside(self.folder)
-        spool._engine.paces = {"local": Pace(concurrency=1)}
-        spool._do(lambda tx: claim(tx, 1))
+        spool = SpoolAside(Folder(Path(self.folder)))
+        spool._writer._engine.paces = {"local": Pace(concurrency=1)}
+        spool._writer.run(lambda tx: claim(tx, 1))
         spool.close()
         ran = self.queue("export", self.file, "--move")
         self.assertEqual((75, True), (ran.status, "took 1 message out" in ran.out))
@@ -183,7 +215,7 @@ class ArchiveTests(TransferCase):
         self.queue("export", self.file)
         self.assertEqual(large, self.members()["messages/7QK5CCCC00000000.eml"])
         self.assertEqual(0, self.into_other(self.file, "--route", "only").status)
-        spool = SpoolAside(f"{self.folder}/other")
+        spool = SpoolAside(Folder(Path(f"{self.folder}/other")))
         pieces = [spool.piece("7QK5CCCC00000000", n) for n in range(1, 6)]
         spool.close()
         self.assertEqual((large, None), (b"".join(pieces[:4]), pieces[4]))
@@ -302,6 +334,8 @@ class FolderTests(TransferCase):
             ("received", "scan@example.com", ["anna@example.com"], b"Hello"),
             (document["status"], document["from"], document["to"], base64.b64decode(document["body"])),
         )
+        held = json.loads((self.place / f"{FIRST}.json").read_text())
+        self.assertEqual((0, []), (held["retry_attempt"], held["retry_history"]))
         self.assertEqual(0, self.into_other(str(self.place), "--route", "only").status)
         self.assertEqual("held", self.shown(self.other, FIRST)["summary"]["state"])
         self.sound(self.other)
@@ -334,7 +368,7 @@ class FolderTests(TransferCase):
         self.assertEqual(["anna@example.com", "bob@example.com"], [r["address"] for r in line["recipients"]])
         history = self.shown(self.other, line["message"])["history"]
         self.assertEqual(["refused", "refused again"], [each["reason"] for each in history])
-        spool = SpoolAside(f"{self.folder}/other")
+        spool = SpoolAside(Folder(Path(f"{self.folder}/other")))
         self.assertEqual(
             b"Subject: Scan\r\nMessage-ID: <1@x>\r\n\r\nHello\r\n", spool.piece(line["message"], 1)
         )

@@ -86,6 +86,7 @@ class Stage:
 
     def restart(self) -> None:
         """Begin anew with the spool that a relay left behind when it died."""
+        self.dispatcher.pause()
         for call in self.clock.getDelayedCalls():
             call.cancel()
         done(self.spool.recover())

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import evolve
@@ -5,9 +6,9 @@ from twisted.internet.defer import Deferred
 
 from smtprelay.message import Blocked, Delivered, Delivery, Limits, Pace, Route, Uncertain
 from smtprelay.message import Deferred as Later
-from smtprelay.queue import Block, Selection
+from smtprelay.queue import Block, Edit, Node, Selection
 from smtprelay.testing.provider import ScriptedProvider
-from tests.dispatch.stage import DispatcherTestCase, Stage, done
+from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done
 
 
 class BlockedLaneTests(DispatcherTestCase):
@@ -206,6 +207,41 @@ class GoneProviderTests(DispatcherTestCase):
         self.assertEqual([delivery.route for delivery, _ in stage.providers["two"].sent], ["default"])
         self.assertEqual({line.route for line in stage.waiting()}, {"careful", "alone"})
         self.assertIn("not configured", stage.waiting()[0].waiting_for)
+
+    def test_what_is_released_later_goes_to_the_next_too(self) -> None:
+        """An operator held it when its provider was still there; nothing else has to happen then."""
+        self.staged = stage = Stage([ScriptedProvider("two")], [Route(name="default", via=("two",))])
+        self.addCleanup(self.stop)
+        first, second = stage.accept(), stage.accept()
+        self.edit(stage, "hold", first, second)
+        stage.start()
+        stage.clock.advance(100)
+        self.edit(stage, "release", first)
+        self.assertEqual(stage.summary(first).state, "delivered")
+        stage.clock.advance(1)
+        self.edit(stage, "release", second)
+        stage.clock.advance(30)
+        self.assertEqual(stage.summary(second).state, "delivered")
+        self.assertEqual(stage.clock.getDelayedCalls(), [])
+
+    def test_what_other_nodes_may_have(self) -> None:
+        """A provider that came with their new configuration is none that is gone."""
+        self.staged = stage = Stage([ScriptedProvider("two")], [Route(name="default", via=("two",))])
+        self.addCleanup(self.stop)
+
+        async def nodes() -> Sequence[Node]:
+            return [Node(name=name, seen=MORNING, draining=False) for name in ("here", "there")]
+
+        stage.spool.nodes = nodes  # type: ignore[method-assign]
+        stage.start()
+        message = stage.accept()
+        stage.clock.advance(100)
+        stage.accept(provider="two")
+        stage.dispatcher.take(())
+        self.assertEqual((stage.summary(message).provider, stage.summary(message).state), ("one", "queued"))
+
+    def edit(self, stage: Stage, action: str, *messages: str) -> None:
+        done(stage.spool.edit(Selection(ids=messages), Edit(action=action, who="ops")))
 
     def make_uncertain(self, stage: Stage) -> None:
         stage.spool._writer.writer.connection.execute("UPDATE delivery SET uncertain = 1")

@@ -127,6 +127,41 @@ class LaneTests(DispatcherTestCase):
         stage.clock.advance(1)
         self.assertEqual(len(one.sent), 1)
 
+    def test_a_suspension_with_an_end(self) -> None:
+        """It goes on at that time without anybody's asking, and the log says so; a restart is no matter."""
+        one = ScriptedProvider("one")
+        stage = self.stage(one)
+        done(self.operator(stage).suspend("one", "ops", "maintenance", 7200.0))
+        stage.accept()
+        stage.dispatcher.stop(1)
+        stage.restart()
+        stage.clock.advance(7199)
+        self.assertEqual((one.sent, stage.events.of("lane.open")), ([], []))
+        stage.clock.advance(1)
+        self.assertEqual(len(one.sent), 1)
+        self.assertEqual([told["provider"] for told in stage.events.of("lane.open")], ["one"])
+
+    def test_a_suspension_of_no_time(self) -> None:
+        """What is no time, or a slip of the hand, is refused."""
+        stage = self.stage(ScriptedProvider("one"))
+        for seconds in (0.0, -1.0, 9e12, float("nan")):
+            refusal = self.refusal(self.operator(stage).suspend("one", "ops", "", seconds))
+            self.assertIn("more than no time", refusal)
+
+    def test_a_clock_that_is_put_moves_the_end(self) -> None:
+        """A suspension of two hours is over after two hours, however the clock is put meanwhile."""
+        for seconds in (90_000.0, -180_000.0):
+            one = ScriptedProvider("one")
+            stage = self.stage(one)
+            done(self.operator(stage).suspend("one", "ops", "", 7200.0))
+            stage.accept()
+            stage.clock.rightNow += seconds
+            stage.dispatcher.stepped(seconds)
+            stage.clock.advance(7100)
+            self.assertEqual(one.sent, [])
+            stage.clock.advance(110)
+            self.assertEqual(len(one.sent), 1)
+
     def test_a_clock_that_is_put_does_not_resume_it(self) -> None:
         """However the clock is put, a suspended provider stays so."""
         one = ScriptedProvider("one")

@@ -1,3 +1,5 @@
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.original import HEADER_LIMIT, header_block, header_of, whole_message
@@ -50,7 +52,20 @@ class WholeMessageTests(SynchronousTestCase):
             self.assertEqual((original.kind, original.content), ("text/rfc822-headers", HEADERS))
             self.assertIn("not attached", original.remark)
 
+    @given(st.lists(st.sampled_from([0, 1, 500, 996, 997, 998, 999, 1000]), max_size=8), st.booleans())
+    def test_the_longest_line(self, lengths: list[int], ended: bool) -> None:
+        """998 bytes are the most that a line may have (RFC 5322 §2.1.1), wherever it stands."""
+        content = b"\r\n".join([b"Subject: x", b"", *(b"y" * length for length in lengths)])
+        whole = whole_message(content + b"\r\n" * ended).kind == "message/rfc822"
+        self.assertEqual(whole, all(length <= 998 for length in lengths))
+
     def test_a_reason_instead(self) -> None:
         """Whoever asked for the whole message hears why he does not get it."""
         original = header_of(HEADERS, instead="it is too large")
         self.assertEqual(original.remark, "Your message is not attached: it is too large. Its header is.")
+
+    def test_stray_ends_of_lines(self) -> None:
+        """A mail that was imported may have any bytes; none of them ends a line of the report."""
+        original = header_of(b"Subject: a\rb\nc\0\r\n\r\n")
+        self.assertEqual(original.encoding, "quoted-printable")
+        self.assertEqual(original.content, b"Subject: a=0Db=0Ac=00\r\n")

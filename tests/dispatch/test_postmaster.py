@@ -178,3 +178,23 @@ class LoopTests(DispatcherTestCase):
         stage.clock.advance(86400)
         self.assertEqual([stage.summary(each).state for each in (message, "B1")], ["failed", "failed"])
         self.assertEqual((len(stage.posted), len(one.sent)), (1, 2))
+
+    def test_an_automatic_answer(self) -> None:
+        """The report of another relay whose provider cannot send from ``<>``: we do not answer it."""
+        for words, told in (
+            (b"auto-replied", 0),
+            (b" Auto-Replied; x=y", 0),
+            (b"auto-generated", 1),
+            (b"no", 1),
+        ):
+            stage = self.stage(ScriptedProvider("one", [Failed("no")]))
+            message = stage.accept(
+                sender="MAILER-DAEMON@example.net", body=b"Auto-Submitted: " + words + b"\r\n\r\nNo.\r\n"
+            )
+            self.assertEqual((len(stage.posted), stage.summary(message).state), (told, "failed"), words)
+
+    def test_an_automatic_answer_whose_sender_wants_to_know(self) -> None:
+        """No relay asks for reports of its reports (RFC 3461 §6.1), so that this is none."""
+        stage = self.stage(ScriptedProvider("one", [Failed("no")]))
+        stage.accept(body=b"Auto-Submitted: auto-replied\r\n\r\nGone\r\n", notify="FAILURE")
+        self.assertEqual(len(stage.posted), 1)

@@ -187,6 +187,14 @@ class OneRecipientTests(SynchronousTestCase):
         second = self.judge(Deferred("busy"), make_claim(A, age=30.0, tries=1), **route)
         self.assertEqual((second.settlement.state, list(second.groups)), ("failed", ["expired"]))
 
+    def test_what_came_too_fast_does_not_expire_by_that_alone(self) -> None:
+        """A queue that stood still for days goes again, and faster than its provider bears."""
+        too_fast = Deferred("429", throttled=True)
+        first = self.judge(too_fast, make_claim(A, age=1e6))
+        self.assertEqual((first.settlement.state, list(first.groups)), ("deferred", ["deferred"]))
+        again = self.judge(too_fast, make_claim(A, age=1e6, tries=1))
+        self.assertEqual((again.settlement.state, list(again.groups)), ("failed", ["expired"]))
+
     def test_what_came_too_fast_goes_when_its_lane_does(self) -> None:
         """It is due at once, or when the provider says; its tries count for the failover only."""
         for asked, due in ((None, MORNING), (7.0, MORNING + 7)):

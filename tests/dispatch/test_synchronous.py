@@ -552,6 +552,18 @@ class RestTests(CounterTestCase):
             self.assertEqual((line.state, line.uncertain, line.due), ("deferred", True, MORNING + 5))
             self.assertEqual([each.state for each in line.recipients], ["delivered", "open"])
 
+    def test_in_doubt_at_the_next_provider(self) -> None:
+        """The one that may have it is asked, and nobody else is before that."""
+        one = ScriptedProvider("one", [{"a@x.org": Delivered(), "b@x.org": Later("busy")}])
+        two = ScriptedProvider("two", [Uncertain("cut")])
+        [line] = self.waiting(one, two)
+        self.assertEqual((line.provider, line.state, line.uncertain), ("two", "deferred", True))
+
+    def waiting(self, *providers: ScriptedProvider) -> Sequence[Summary]:
+        counter = self.counter(*providers, spool=True)
+        self.assertReply(counter.mail("a@x.org", "b@x.org"), 250, "2.0.0", "M1 delivered")
+        return counter.queued()
+
     def test_the_next_provider_has_no_slot(self) -> None:
         """The rest goes on as a deferral, which is what it was."""
         one = ScriptedProvider("one", [{"a@x.org": Delivered(), "b@x.org": Later("busy")}])

@@ -51,6 +51,18 @@ def any_second() -> Callable[[float], bool]:
     return takes
 
 
+def bad_minutes(seconds: float) -> Callable[[float], bool]:
+    """Return a provider's bad hour: for so long every other mail is refused, then all are taken."""
+    came = 0
+
+    def takes(now: float) -> bool:
+        nonlocal came
+        came += 1
+        return now > MORNING + seconds or came % 2 == 0
+
+    return takes
+
+
 class Limited:
     """A provider that answers after ``latency`` and takes no more than ``takes`` allows."""
 
@@ -119,6 +131,11 @@ class HiddenLimitTests(SynchronousTestCase):
     def test_a_limit_without_any_burst(self) -> None:
         """So it is where two mails at once are one too many."""
         self.assertFound(bucket(1.0), 0.1, 0.7)
+
+    def test_it_is_soon_as_fast_as_before(self) -> None:
+        """When a provider that refused at random is well again, what waits goes within three minutes."""
+        throughput, _ = self.deliver(bad_minutes(120), latency=0.1, mails=600)
+        self.assertLess(600 / (throughput * RATE), 120 + 180)
 
 
 class ThrottledTests(DispatcherTestCase):

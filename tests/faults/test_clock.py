@@ -5,13 +5,17 @@ The provider's clock stands: while the relay's is wrong its signatures are refus
 bounces nothing.
 """
 
+import socket
 import sys
 
 from twisted.trial.unittest import TestCase
 
 from tests.faults.shim import Shim
 from tests.faults.test_disk import seeded
+from tests.process.program import eventually
+from tests.process.relay_process import message
 from tests.process.siege import Siege
+from tests.process.test_nodes import NodesCase
 from tests.process.troubles import SiegeStage
 
 DAYS = 2 * 86400
@@ -38,3 +42,22 @@ class ClockTests(SiegeStage, TestCase):
         self.assertEqual((tally.accepted, tally.delivered), (300, 300), told)
         self.assertEqual(siege.refused.total(), 0, told)
         self.assertIn(b"the clock was put back by", siege.relay.life.out)
+
+
+class NodeTests(NodesCase, TestCase):
+    async def test_hours_beside_the_database(self) -> None:
+        """Mail that a node defers goes again at its time by the database's clock, and is as old."""
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            [node] = self.to_smarthost(nobody.getsockname()[1], 1)
+            shim = Shim(self.folder, self.folder / "spool")
+            shim.put_clock(2 * 3600)
+            node.environ = shim.environ
+            await self.start([node])
+            self.assertIn("250 2.0.0", await node.send(message("late"), "user@example.com"))
+            await eventually(lambda: len(self.ledger.ask("SELECT 1 FROM attempt")) > 2, "a third attempt")
+            shim.put_clock(-DAYS)
+            tried = len(self.ledger.ask("SELECT 1 FROM attempt"))
+            await eventually(lambda: len(self.ledger.ask("SELECT 1 FROM attempt")) > tried, "one more")
+            [(age,)] = self.ledger.ask("SELECT extract(epoch FROM clock_timestamp()) - received FROM message")
+            self.assertLess(abs(age), 3600)

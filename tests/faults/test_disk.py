@@ -10,11 +10,16 @@ import random
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
+from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from tests.faults.shim import READS, SIZES, SYNCS, WRITES, Shim
+from tests.process.ledger import name_of
+from tests.process.program import eventually
+from tests.process.relay_process import RelayProcess, message
 from tests.process.siege import Siege
 from tests.process.troubles import SiegeStage
 
@@ -32,6 +37,9 @@ WEATHER = (
     (errno.EIO, 100, READS),
 )
 ROUNDS = 4
+
+#: The text of a mail that is larger than a piece of the spool.
+LARGE = "\r\n".join("a line of a large mail, to fill it" for _ in range(12_000))
 
 
 def seeded() -> int:
@@ -52,6 +60,16 @@ class DiskTests(SiegeStage, TestCase):
         told = self.assert_kept(siege, tally, seed)
         sys.stdout.write(f"\n{told}\n{shim.failed} calls failed\nFAULTS_SEED={seed}\n")
         self.assertEqual(tally.accepted, siege.mails, told)
+
+    def small_disk(self) -> tuple[Path, bool]:
+        """Return the folder of the spool, and whether it is a small disk of its own."""
+        spool = self.folder / "spool"
+        spool.mkdir(mode=0o700)
+        small = mounted(spool)
+        if small:
+            # Before the folder goes, and after the relay.
+            self.addCleanup(subprocess.run, ["umount", "--lazy", spool], check=True)
+        return spool, small
 
     async def test_every_weather(self) -> None:
         """Writes, syncs and reads fail with ENOSPC and EIO, never and always and now and then."""
@@ -93,12 +111,7 @@ class DiskTests(SiegeStage, TestCase):
         """Somebody else fills it to the last byte, again and again, and makes room."""
         seed = seeded()
         siege, shim = await self.besieged(seed, "path: spool, limit: {free: 0%}")
-        spool = self.folder / "spool"
-        spool.mkdir(mode=0o700)
-        small = mounted(spool)
-        if small:
-            # Before the folder goes, and after the relay.
-            self.addCleanup(subprocess.run, ["umount", "--lazy", spool], check=True)
+        spool, small = self.small_disk()
         sys.stdout.write(f"\n{'a tmpfs of 64 MiB' if small else 'the shim'}\n")
 
         async def weather(siege: Siege) -> None:
@@ -116,6 +129,76 @@ class DiskTests(SiegeStage, TestCase):
         tally = await siege.endure(weather)
         await self.tell(siege, tally, seed, shim)
         self.assertIn("452 4.3.1", siege.refused)
+
+    async def test_delivery_on_a_disk_that_is_full(self) -> None:
+        """All that waits goes out while no byte is free, after a restart, too; then mail is taken."""
+        siege = await self.siege(1, mails=0, clients=1, spool="path: spool, limit: {free: 0%}")
+        spool, small = self.small_disk()
+        if not small:
+            sys.stdout.write("\nno right to mount a small disk: not tried\n")
+            return
+        relay, greedy = await siege.relay.start(), spool / "somebody's"
+        for restarted in ("not", "after a kill", "after it had stopped before"):
+            await self.have_mail_wait(siege)
+            if restarted == "after it had stopped before":
+                await relay.stop()
+                fill(greedy)
+                await relay.start()
+            else:
+                fill(greedy)
+            self.assertLess(free(spool), 6e6)
+            await eventually(lambda: refuses(relay), "mail that is refused")
+            if restarted == "after a kill":
+                await relay.kill()
+                fill(greedy)
+                await relay.start()
+            waiting = len(await relay.queued())
+            await siege.acs.come_to_its_senses()
+            begun = reactor.seconds()
+            await eventually(lambda: is_empty(relay), "an empty queue", patience=240.0)
+            self.assertFalse(await siege.is_ready())
+            self.assertIn("452 4.3.1", await relay.send(message("refused"), "b@example.com"))
+            self.assertLess(free(spool), 6e6)
+            full = f"{greedy.stat().st_size / 1e6:.1f} MB of somebody else, {free(spool) / 1e6:.1f} MB free"
+            seconds = reactor.seconds() - begun
+            sys.stdout.write(f"\nrestarted: {restarted}; {waiting} went in {seconds:.1f} s; {full}\n")
+            greedy.unlink()
+            await eventually(siege.is_ready, "a relay that is ready again")
+        self.assertIn("250 2.0.0", await relay.send(message("taken"), "a@example.com"))
+        await eventually(lambda: is_empty(relay), "an empty queue")
+        arrived = Counter(
+            {name_of(each): times for (each, *_), times in (await siege.acs.deliveries()).items()}
+        )
+        self.assertEqual({name: arrived[name] for name in siege.accepted}, dict.fromkeys(siege.accepted, 1))
+        await relay.stop()
+        self.assertEqual(siege.faults_of_the_spool(), [])
+
+    async def have_mail_wait(self, siege: Siege) -> None:
+        """Have the provider refuse, and mail wait for it."""
+        await siege.acs.go_mad("answers", status=503, headers={"Retry-After": "2"})
+        for number in range(60):
+            text = "x" * 60 if number % 10 else LARGE
+            name = f"{len(siege.accepted)}.1"
+            reply = await siege.relay.send(
+                message("waits", text=text, number=name), f"user{number}@example.com"
+            )
+            self.assertIn("250 2.0.0", reply)
+            siege.accepted.add(name)
+
+
+async def refuses(relay: RelayProcess) -> bool:
+    """Hand a large mail in, and say whether the relay found no room for it."""
+    return (await relay.send(message("too much", text=LARGE), "c@example.com")).startswith("452 4.3.1")
+
+
+async def is_empty(relay: RelayProcess) -> bool:
+    """Say whether nothing waits."""
+    return not await relay.queued()
+
+
+def free(folder: Path) -> int:
+    """Return the free bytes of a disk."""
+    return shutil.disk_usage(folder).free
 
 
 def mounted(folder: Path) -> bool:

@@ -4,8 +4,6 @@ The page in a real Chromium: what a person sees, and what a hostile mail cannot 
 Without Chromium these tests are skipped, and say so.
 """
 
-import shutil
-
 from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -17,10 +15,9 @@ from smtprelay.metrics import Metrics
 from smtprelay.web.access import Access, Token
 from smtprelay.web.site import build_site
 from smtprelay.web.sources import Sources
+from tests.interop.browser import CHROMIUM, MISSING
 from tests.recording import Recording
 from tests.web.asking import MAIL, FakeMailbox, FakeSpool
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 OPTIONS = (
     "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
@@ -54,7 +51,7 @@ class Canary(Protocol):
 class PageInChromiumTests(TestCase):
     timeout = 120
     if CHROMIUM is None:
-        skip = "CHROMIUM IS MISSING: the page was not tested in a browser (apt-get install chromium)"
+        skip = MISSING
 
     def setUp(self):
         self.mailbox = FakeMailbox()

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import os
+import random
 import sys
 import time
 from collections import Counter
@@ -72,6 +73,15 @@ class AcsProcess:
         """Answer each send that has ``text`` in it so, see :class:`smtprelay.testing.acs.Answers`."""
         await self._ask("POST", "refuse", {"text": text, "values": values})
 
+    async def go_mad(self, act: str, share: float = 1.0, **values: Any) -> None:
+        """Have so large a share of all sends end in ``act`` until it comes to its senses."""
+        await self._ask("POST", "go_mad", {"act": act, "share": share, "values": values})
+
+    async def come_to_its_senses(self) -> "Counter[str]":
+        """Work as usual again; return how often each act of madness has happened so far."""
+        await self._ask("POST", "calm", {})
+        return Counter(await self._ask("GET", "madness"))
+
     async def delay(self, seconds: float) -> None:
         """Answer everything so much later."""
         await self._ask("POST", "delay", {"seconds": seconds})
@@ -102,6 +112,8 @@ class WatchedAcs(FakeAcs):
         self.seconds = 0.0
         self.refused: list[tuple[bytes, Answers]] = []
         self.times: list[float] = []
+        self.mad: tuple[Act, float, str] | None = None
+        self.madness: Counter[str] = Counter()
 
     def render(self, request: Request) -> bytes | int:
         self.times.append(time.time())
@@ -110,6 +122,11 @@ class WatchedAcs(FakeAcs):
         for text, answer in self.refused:
             if text in content:
                 self.script(answer)
+        if self.mad and request.method == b"POST":
+            act, share, name = self.mad
+            if random.random() < share:
+                self.madness[name] += 1
+                self.script(act)
         answer = super().render(request)
         if not self.seconds or answer is NOT_DONE_YET:
             return answer
@@ -161,6 +178,15 @@ class Control(Resource):
 
     def do_refuse(self, text: str, values: Mapping[str, Any]) -> None:
         self._fake.refused.append((text.encode(), Answers(**values)))
+
+    def tell_madness(self) -> Mapping[str, int]:
+        return self._fake.madness
+
+    def do_go_mad(self, act: str, share: float, values: Mapping[str, Any]) -> None:
+        self._fake.mad = (_ACTS[act](**values), share, f"{act} {values.get('status', '')}".strip())
+
+    def do_calm(self) -> None:
+        self._fake.mad = None
 
     def do_delay(self, seconds: float) -> None:
         self._fake.seconds = seconds

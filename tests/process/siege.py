@@ -35,6 +35,7 @@ class Siege(Traffic):
     :ivar relay: that is under siege.
     :ivar acs: its provider.
     :ivar dice: for what happens at random.
+    :ivar madness: what the provider has done instead of its work, and how often.
     :ivar unready: how often ``/readyz`` was seen to say no, by its reason.
     """
 
@@ -46,6 +47,7 @@ class Siege(Traffic):
         self.relay = relay
         self.acs = acs
         self.dice = dice
+        self.madness: Counter[str] = Counter()
         self.unready: Counter[str] = Counter()
         self._clients = clients
         self._ledger = Ledger.of_folder(relay.folder / "spool")
@@ -80,14 +82,18 @@ class Siege(Traffic):
         """Let some time pass, in seconds."""
         await deferLater(reactor, self.dice.uniform(least, most))
 
+    def add_more(self, count: int) -> None:
+        """Have ``count`` mails more to hand in than there are in all."""
+        self.mails += count
+        self.add(count)
+
     async def until_refused(self, times: int = 1) -> None:
         """Hand more mail in until so many are refused."""
         enough = self.refused.total() + times
 
         def refused() -> bool:
             if not self._to_send:
-                self.mails += self._clients
-                self.add(self._clients)
+                self.add_more(self._clients)
             return self.refused.total() >= enough
 
         await eventually(refused, "mail that is refused")

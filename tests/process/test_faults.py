@@ -71,6 +71,7 @@ class ProviderTests(SiegeStage, TestCase):
         tally = await siege.endure(mad_provider)
         told = self.assert_kept(siege, tally, seed)
         self.assertEqual((tally.accepted, tally.delivered), (60, 60), told)
+        self.assertGreater(siege.madness.total(), 0)
 
 
 async def arrived(siege: Siege, count: int) -> bool:

@@ -91,6 +91,18 @@ class DeathTests(SuperviseCase, TestCase):
         answer = await treq.get(f"{relay.http}/livez", persistent=False, reactor=reactor)
         self.assertEqual(answer.code, 200)
 
+    async def test_a_worker_that_stands_still(self) -> None:
+        """It is killed, says the log, and counts as one that died; another one takes mail."""
+        relay = await self.relay().start("--look-every", "0.5")
+        pid = await relay.pid()
+        os.kill(pid, signal.SIGSTOP)
+        self.ends_with(pid)
+        await relay.life.says(rf'"event":"worker.silent".*"pid":{pid}')
+        await relay.life.says(rf'"event":"worker.died".*"pid":{pid},"reason":"killed by SIGKILL","deaths":1')
+        self.assertIn("250 2.0.0", await relay.send(message("after"), "user@example.com"))
+        self.assertEqual(relay.life.out.count(b"worker.silent"), 1)
+        self.assertEqual(await relay.stop(), 0)
+
     async def test_one_death_too_many(self) -> None:
         """More deaths within an hour than allowed end everything in order, with 1."""
         relay = await self.relay(more="supervise: {restarts_per_hour: 2}\n").start()
@@ -144,6 +156,9 @@ class FrontTests(SuperviseCase, TestCase):
             await answer.content()
             return answer.code
 
+        # Whoever may open the worker's socket may say to be anybody.
+        sockets = [self.folder / "spool" / name for name in ("control.sock", "control.sock.1")]
+        self.assertEqual([each.stat().st_mode & 0o777 for each in sockets], [0o660, 0o600])
         self.assertEqual(await ask("wrong"), 401)
         self.assertEqual(await ask("opensesame"), 403)
         self.assertEqual(await ask("opensesame", method="GET", path="/queue?state=held"), 200)

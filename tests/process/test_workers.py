@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from contextlib import suppress as ignoring
 from email import message_from_bytes
 
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, ConnectionLost
+from twisted.internet.protocol import Factory
 from twisted.trial.unittest import TestCase
 
 from tests.postgres import new_spool_url
@@ -100,6 +103,40 @@ class WorkersTests(Stage, TestCase):
 
     async def nothing_waits(self, relay: SupervisedRelay) -> bool:
         return not await relay.queued()
+
+    async def welcome(self, relay: SupervisedRelay) -> Conversation | None:
+        """Return a session, or nothing if there are too many."""
+        talk = await HostnameEndpoint(reactor, "127.0.0.1", relay.smtp).connect(
+            Factory.forProtocol(Conversation)
+        )
+        banner = await talk.reply()
+        if banner.startswith("220"):
+            return talk
+        self.assertIn("Too many connections from", banner)
+        await talk.gone
+        return None
+
+    async def fill(self, relay: SupervisedRelay, most: int = 40) -> list[Conversation]:
+        """Return the sessions that one client gets, at whichever worker."""
+        begun = [await self.welcome(relay) for _ in range(most)]
+        return [talk for talk in begun if talk is not None]
+
+    async def test_limits(self) -> None:
+        """A client has as many sessions as it may, at all workers together; those that died have none."""
+        relay = self.relay()
+        text = relay.config.read_text()
+        limited = '"tcp:0:interface=127.0.0.1", limits: {connections_per_client: 12}'
+        relay.config.write_text(text.replace('"tcp:0:interface=127.0.0.1"', limited))
+        await relay.start()
+        await eventually(lambda: relay.life.out.count(b'"event":"worker.ready"') == 2, "both")
+        there = await self.fill(relay)
+        self.assertEqual(len(there), 12)
+        await there.pop().close()
+        await eventually(lambda: self.welcome(relay), "a place that was left")
+        for number in (1, 2):
+            await relay.end_worker(number)
+            await relay.life.says(rf'"event":"worker.died".*"worker":{number}')
+        self.assertEqual(len(await self.fill(relay)), 12)
 
     async def test_drain(self) -> None:
         """All workers are drained together, one that is started meanwhile too, and the database knows."""

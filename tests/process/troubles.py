@@ -11,17 +11,18 @@ from tests.process.storm import Tally
 
 ACS = "out: {type: acs, connection_string: {file: acs.key}, sender: a@b.test, accept_on: '202', timeout: 1s}"
 
-#: What a provider may do instead of its work, and how often in a row at most.
+#: What a provider may do instead of its work.
 MADNESS = (
-    ("answers", {"status": 429, "code": "TooManyRequests", "headers": {"Retry-After": "1"}}, 3),
-    ("answers", {"status": 500, "code": "InternalServerError"}, 5),
-    ("answers", {"status": 503, "code": "ServiceUnavailable"}, 5),
-    ("answers", {"status": 202, "body": None, "headers": {}}, 1),
-    ("drops", {"accepting": True}, 3),
-    ("drops", {"accepting": False}, 3),
-    ("hangs", {"accepting": True}, 2),
-    ("hangs", {"accepting": False}, 2),
-    ("babbles", {}, 3),
+    ("answers", {"status": 429, "code": "TooManyRequests"}),
+    ("answers", {"status": 429, "code": "TooManyRequests", "headers": {"Retry-After": "1"}}),
+    ("answers", {"status": 500, "code": "InternalServerError"}),
+    ("answers", {"status": 503, "code": "ServiceUnavailable"}),
+    ("answers", {"status": 202, "body": None, "headers": {}}),
+    ("drops", {"accepting": True}),
+    ("drops", {"accepting": False}),
+    ("hangs", {"accepting": True}),
+    ("hangs", {"accepting": False}),
+    ("babbles", {}),
 )
 
 
@@ -57,9 +58,10 @@ async def failing_disk(siege: Siege, rounds: int = 4) -> None:
         siege.limit_files()
 
 
-async def mad_provider(siege: Siege, rounds: int = 6) -> None:
-    """Answer garbage, hang, reset and throttle, several times each, in any order."""
+async def mad_provider(siege: Siege, rounds: int = 2) -> None:
+    """Answer garbage, hang, reset and throttle, each for a moment, always or at random; then be well."""
     for _ in range(rounds):
-        for act, values, most in siege.dice.sample(MADNESS, k=4):
-            await siege.acs.script(act, times=siege.dice.randint(1, most), **values)
-        await siege.wait(0.1, 0.4)
+        for act, values in siege.dice.sample(MADNESS, k=len(MADNESS)):
+            await siege.acs.go_mad(act, siege.dice.choice((0.1, 0.5, 1.0)), **values)
+            await siege.wait(0.1, 0.8)
+    siege.madness = await siege.acs.come_to_its_senses()

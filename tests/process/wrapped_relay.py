@@ -4,8 +4,8 @@ The relay with some of its seams wrapped: ``python -m tests.process.wrapped_rela
 ``--die POINT:N`` makes it kill itself, as ``kill -9`` would, when it comes to a named point for the
 N-th time; ``--freeze POINT:N`` makes it stand still there, until it is woken by SIGCONT.
 ``--probe-after SECONDS`` makes it ask sooner whether a blocked lane works again,
-``--attempts-bound SECONDS`` give attempts up sooner when it stops, and with ``--stuck`` none ever ends. The
-product knows nothing of them.
+``--attempts-bound SECONDS`` give attempts up sooner when it stops, and with ``--stuck`` none ever ends.
+``--look-every SECONDS`` makes it notice sooner that a worker stands still. The product knows nothing of them.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from smtprelay.cli import main
 from smtprelay.dispatch import retry
 from smtprelay.providers.acs import Acs
 from smtprelay.providers.acs_api import AcsApi
-from smtprelay.service import relay
+from smtprelay.service import heartbeat, relay
 from smtprelay.spool import incoming, settle
 from smtprelay.spool.pgconnection import PostgresConnection
 from smtprelay.spool.postgres import PostgresEngine
@@ -140,6 +140,7 @@ def wrapped(argv: list[str]) -> int:
     parser.add_argument("--freeze", default="")
     parser.add_argument("--probe-after", type=float)
     parser.add_argument("--attempts-bound", type=float)
+    parser.add_argument("--look-every", type=float)
     parser.add_argument("--stuck", action="store_true")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args(argv)
@@ -147,6 +148,8 @@ def wrapped(argv: list[str]) -> int:
         retry.FIRST_PROBE = options.probe_after
     if options.attempts_bound is not None:
         relay.ATTEMPTS_BOUND = options.attempts_bound
+    if options.look_every is not None:
+        heartbeat.LOOK_EVERY = options.look_every
     if options.stuck:
         Acs.deliver = never
     if options.die or options.freeze:

@@ -135,7 +135,17 @@ class BlindTests(Case):
         joined = joined_acs()
         self.outcome_of(joined, 1, 2, 4, body=BLIND)
         self.assertEqual(joined.sent()[0]["recipients"], {"to": [{"address": BOB}]})
-        self.assertEqual(list(joined.fake.operations), [delivery().operation_id])
+        self.assertEqual(list(joined.fake.operations), [single_id(delivery(), BOB)])
+
+    def test_the_last_of_several(self):
+        """Whose answer was lost has the same operation when the others have the mail: it may still come."""
+        joined = joined_acs()
+        several, rest = delivery("a@x.org", "b@x.org"), delivery("b@x.org")
+        for item in (several, rest):
+            joined.start(item, BLIND)
+            joined.joined.advance(1, 2, 4)
+        ids = [single_id(several, each) for each in ("a@x.org", "b@x.org")]
+        self.assertEqual(list(joined.fake.operations), ids)
 
     def test_several(self):
         """Several get a request each, so that none sees another; ``taken`` is said once."""

@@ -1,3 +1,5 @@
+import os
+import time
 from email.utils import formatdate
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -96,6 +98,17 @@ class RetryAfterTests(SynchronousTestCase):
         """An HTTP-date is counted from now; one in the past is no wait."""
         self.assertEqual(retry_after(formatdate(NOW + 90, usegmt=True), NOW), 90.0)
         self.assertEqual(retry_after(formatdate(NOW - 90, usegmt=True), NOW), 0.0)
+
+    def test_date_without_a_zone(self):
+        """It is UTC (RFC 9110 §5.6.7), wherever this machine stands."""
+        self.stand_in("Asia/Tokyo", os.environ.get("TZ", ""))
+        self.assertEqual(retry_after(time.asctime(time.gmtime(NOW + 90)), NOW), 90.0)
+
+    def stand_in(self, zone, home):
+        os.environ["TZ"] = zone
+        time.tzset()
+        if zone != home:
+            self.addCleanup(self.stand_in, home, home)
 
     def test_nonsense(self):
         """Anything else is as if it were not there."""

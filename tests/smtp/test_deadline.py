@@ -44,6 +44,17 @@ class Watching(SynchronousTestCase):
         self.clock.pump([60] * 3)
         self.assertEqual(self.looks, [60, 60, 60])
 
+    def test_a_clock_that_is_put_forward(self):
+        """That is no silence, and no time in which the client might have sent something; it begins anew."""
+        self.start(100)
+        self.clock.advance(50)
+        self.clock.advance(2 * 86400)
+        self.assertEqual((self.expired, self.looks), ([], []))
+        self.clock.pump([1] * 99)
+        self.assertEqual((self.expired, self.looks), ([], [60]))
+        self.clock.pump([1])
+        self.assertEqual(self.expired, [150 + 2 * 86400])
+
     def test_shortened(self):
         """Shortened, it expires whatever is heard."""
         deadline = self.start(100)

@@ -53,6 +53,11 @@ class CheckTests(SpoolStories, SynchronousTestCase):
             ),
             ("UPDATE delivery SET lane = 99", "a lane that does not exist: 99"),
             ("UPDATE delivery SET node = 'x' WHERE state = 'queued'", "contradict its state"),
+            ("UPDATE chunk SET n = 5", "a body has a gap"),
+            ("UPDATE delivery SET hold = 7 WHERE state = 'queued'", "a rule that is not there"),
+            ("UPDATE delivery SET attempt = 0", "comes after the last one"),
+            ("UPDATE lane SET blocked_until = 5", "whether it is stopped: main"),
+            ("INSERT INTO loan VALUES ('x', 'n', 99, 1, 0, 0)", "a loan is of a lane"),
         ):
             self.connection.execute("BEGIN")
             self.connection.execute(damage)

@@ -92,6 +92,10 @@ class FaultCase(SpoolStories):
     def told(self, event: str) -> int:
         return len(self.events.of(event))
 
+    async def pieces(self) -> int:
+        count = "SELECT (SELECT count(*) FROM chunk) + (SELECT count(*) FROM upload)"
+        return await self.reader.do(lambda connection: connection.execute(count).fetchone()[0])
+
 
 class WriteFaultTests(FaultCase, TestCase):
     async def test_a_failed_write_until_one_succeeds(self) -> None:
@@ -201,10 +205,6 @@ class WriteFaultTests(FaultCase, TestCase):
         replies = [await each for each in ends]
         self.assertEqual([451, 250], [reply.code for reply in replies])
 
-    async def pieces(self) -> int:
-        count = "SELECT (SELECT count(*) FROM chunk) + (SELECT count(*) FROM upload)"
-        return await self.reader.do(lambda connection: connection.execute(count).fetchone()[0])
-
 
 class ReadFaultTests(FaultCase, TestCase):
     async def test_a_question_that_fails(self) -> None:
@@ -229,6 +229,13 @@ class ReadFaultTests(FaultCase, TestCase):
         await self.open()
         with self.assertRaises(sqlite3.ProgrammingError):
             await self.reader.do(lambda connection: connection.execute("SELECT ?", (1, 2)))
+
+    async def test_a_question_after_the_end(self) -> None:
+        """Who asks a spool that is closed hears so, and does not wait for ever."""
+        reader = ThreadReader(lambda: sqlite3.connect(":memory:"), sqlite3.Connection.close, reactor)
+        await reader.close()
+        with self.assertRaises(SpoolFault):
+            await reader.do(lambda _: None)
 
 
 class ConnectTests(FaultCase, TestCase):

@@ -5,6 +5,7 @@ How long a statement takes depends on the machine; how it goes about it does not
 its plan of each statement that the operations execute.
 """
 
+import re
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
@@ -30,7 +31,7 @@ from smtprelay.message import (
 )
 from smtprelay.operating import HoldRule, Prepared
 from smtprelay.queue import STATES, SUSPENDED, Block, Detour, Edit, NewMessage, Selection, Settlement
-from smtprelay.spool import borrow, claim, export, history, imports, notice, recover, settle
+from smtprelay.spool import borrow, claim, export, history, imports, notice, recover, settle, strokes
 from smtprelay.spool.accept import Arrival, accept, forget_chunks, store_chunk
 from smtprelay.spool.connection import Cursor, Transaction
 from smtprelay.spool.edit import ACTS
@@ -85,8 +86,13 @@ class Explaining:
             self.plans[sql] = [row[3] for row in rows]
         return self._connection.execute(sql, parameters)
 
+    def run(self, sql: str, parameters: Sequence[Any] = (), /) -> None:
+        self.execute(sql, parameters)
+
 
 class PlanTests(SynchronousTestCase):
+    in_strokes = False
+
     def setUp(self) -> None:
         engine = SqliteEngine(database=":memory:", paces=PACES, lease=60.0, seconds=lambda: 0.0)
         self.connection = Explaining(engine.connect())
@@ -97,7 +103,15 @@ class PlanTests(SynchronousTestCase):
         self.now += 1
         lanes = Lanes(self.connection.execute)
         lanes.begin(self.now)
-        transaction = Transaction(self.connection, lanes, now=self.now, node="here", paces=PACES, lease=60.0)
+        transaction = Transaction(
+            self.connection,
+            lanes,
+            now=self.now,
+            node="here",
+            paces=PACES,
+            lease=60.0,
+            in_strokes=self.in_strokes,
+        )
         result = operation(transaction, *arguments, **more)
         transaction.finish()
         return result
@@ -286,3 +300,18 @@ class PlanTests(SynchronousTestCase):
         self.assertTrue(plans)
         for plan in plans:
             self.assertIn("USING INDEX message_finished", plan[0])
+
+
+class StrokePlanTests(PlanTests):
+    """The same where the usual arrival and the usual end are one statement each."""
+
+    in_strokes = True
+
+    def test_the_usual_end_is_searched_by_keys(self) -> None:
+        """What the trigger of the view does to each table is found by the key of that table."""
+        statements = [each for each in strokes._END.split(";") if each.strip()]
+        self.assertEqual(5, len(statements))
+        for statement in statements:
+            sql = f"EXPLAIN QUERY PLAN {re.sub(r'NEW[.][a-z_]+', '?1', statement)}"
+            for *_, step in self.connection._connection.execute(sql, ("x",)).fetchall():
+                self.assertRegex(step, r"^SEARCH \w+ USING|SCALAR SUBQUERY")

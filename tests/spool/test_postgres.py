@@ -1,5 +1,8 @@
 """The spool in PostgreSQL keeps the contract, and several nodes share it."""
 
+import math
+import os
+import socket
 from concurrent.futures import Future, wait
 from functools import partial
 
@@ -9,13 +12,19 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
+from smtprelay.loan import Loan, NoRoom
 from smtprelay.message import Pace, Planned, Window
 from smtprelay.queue import Block, Edit, Selection
+from smtprelay.spool import borrow, pgconnection, pgspace
 from smtprelay.spool.accept import forget_chunks
+from smtprelay.spool.admission import Floors
 from smtprelay.spool.check import check
 from smtprelay.spool.connection import SpoolFault
+from smtprelay.spool.pgclock import DatabaseClock
 from smtprelay.spool.pgconnection import PostgresConnection
+from smtprelay.spool.pgspace import living
 from smtprelay.spool.postgres import open_postgres
+from smtprelay.spool.recover import reclaim
 from smtprelay.spool.settle import settle
 from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_notice import report_on
@@ -40,7 +49,7 @@ class Shared(SpoolStories):
             reactor=ClockedReactor(self.clock),
             paces=paces,
             events=self.events,
-            seconds=lambda _: self.clock.seconds(),
+            clock=lambda: f"CAST({self.clock.seconds()} AS double precision)",
             listening=listening,
             **opening,
         )
@@ -266,25 +275,59 @@ class NodesTests(Shared, TestCase):
             await one.accept(draft, b"x", planned)
             (mine,) = (await one.claim(limit=1)).claims
             rest = Selection(ids=(f"{draft.id}.2",))
-            settling = Deferred()
-            # Providers that a node needed just now it locks beforehand, and so would wait anyway.
-            self.clock.advance(20)
-            for node in (one, other):
-                await node.renew([])
-
-            def settle_between(tx) -> None:
-                """Settle; before that is committed an operator deletes the rest, as far as he gets."""
-                settle(tx, [(mine, done(mine))])
-                tx.finish()
-                tx.execute("SELECT 1").fetchone()  # which waits until all before it has been done
-                begun = Deferred.fromCoroutine(other.edit(rest, Edit(action="delete", who="op")))
-                reactor.callFromThread(begun.chainDeferred, settling)
-                wait([Future()], timeout=0.3)
-
-            await one._writer.do(settle_between)
-            self.assertEqual([f"{draft.id}.2"], (await settling).ids)
+            deletion = Edit(action="delete", who="op")
+            edited = await self.in_between(
+                one, other, lambda tx: settle(tx, [(mine, done(mine))]), lambda: other.edit(rest, deletion)
+            )
+            self.assertEqual([f"{draft.id}.2"], edited.ids)
             sql = "SELECT count(*) FROM message WHERE finished IS NULL"
             self.assertEqual((0,), await one._reader.do(lambda c: c.execute(sql).fetchone()))
+
+        return self.with_nodes(story)
+
+    async def in_between(self, one, other, first, second):
+        """Have ``one`` run ``first``, and before that is committed begin ``second``, which ``other`` does."""
+        ended = Deferred()
+        # Providers that a node needed just now it locks beforehand, and so would wait anyway.
+        self.clock.advance(20)
+        for node in (one, other):
+            await node.renew([])
+
+        def run(tx) -> None:
+            first(tx)
+            tx.finish()
+            tx.execute("SELECT 1").fetchone()  # which waits until all before it has been done
+            begun = Deferred.fromCoroutine(second())
+            reactor.callFromThread(begun.chainDeferred, ended)
+            wait([Future()], timeout=0.3)
+
+        await one._writer.do(run)
+        return await ended
+
+    def test_a_loan_that_two_nodes_take_back(self):
+        """Its slot comes back once."""
+
+        async def story(one, other) -> None:
+            await one.borrow("gone", "main", "")
+            await self.live(other, 300)
+            await one.borrow("here", "main", "")
+            await self.live(other, 330)
+            forget = partial(borrow.forget, where="lease < ?", parameters=(self.clock.seconds(),))
+            await self.in_between(one, other, forget, other.reclaim)
+            self.assertIsInstance(await other.borrow("another", "main", ""), Loan)
+            self.assertIsInstance(await other.borrow("too many", "main", ""), NoRoom)
+
+        return self.with_nodes(story)
+
+    def test_a_claim_that_its_node_and_another_give_up(self):
+        """It comes back once."""
+
+        async def story(one, other) -> None:
+            await self.send(one)
+            await one.claim()
+            await self.live(other, 70)
+            await self.in_between(other, one, reclaim, one.release)
+            self.assertEqual(1, len(await other.list(Selection(states=("queued",)))))
 
         return self.with_nodes(story)
 
@@ -345,6 +388,112 @@ class NodesTests(Shared, TestCase):
         return Deferred.fromCoroutine(story())
 
 
+class TimeTests(Shared, TestCase):
+    """All nodes live by the database's clock, whatever their own ones show."""
+
+    async def open(self, paces=PACES, *, listening=False, **opening):
+        return await open_postgres(
+            lambda: self.url, reactor=ClockedReactor(self.clock), paces=paces, events=self.events, **opening
+        )
+
+    def test_a_node_whose_clock_is_wrong(self):
+        """What it says is the time is the database's time, from its start on, and stays it."""
+
+        async def story(spool) -> None:
+            sql = "SELECT extract(epoch FROM clock_timestamp())"
+            for step in (0, 10**6):
+                self.clock.advance(step)
+                (time,) = await spool._reader.do(lambda c: c.execute(sql).fetchone())
+                self.assertLess(abs(float(time) - spool.clock.seconds()), 3600)
+
+        return self.play(story)
+
+    def test_it_ticks_by_itself(self):
+        """Between two answers of the database it goes on steadily; a small difference changes nothing."""
+        reactor_time, steady = Clock(), Clock()
+        clock = DatabaseClock(reactor_time, steady.seconds)
+        self.assertEqual(0.0, clock.seconds())
+        for now, wanted in ((5000.0, 5000.0), (5000.2, 5000.0), (4999.9, 5000.0), (4000.0, 4000.0)):
+            clock.heard(now)
+            self.assertEqual(wanted, clock.seconds())
+        reactor_time.advance(1e6)
+        steady.advance(3)
+        self.assertEqual(4003.0, clock.seconds())
+        rung = []
+        clock.callLater(1, rung.append, 1)
+        reactor_time.advance(1)
+        self.assertEqual([1], rung)
+
+
+class LesserTests(Shared, TestCase):
+    """A database that has less than PostgreSQL: what is missing is done without."""
+
+    def lacking(self, *functions):
+        """Have these functions, with the types of their parameters, fail as if they did not exist."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for function in functions:
+                connection.execute(
+                    f"CREATE FUNCTION {function} RETURNS bigint LANGUAGE plpgsql AS"
+                    " $$BEGIN RAISE 'no such function' USING ERRCODE = '42883'; END$$"
+                )
+            (schema,) = connection.execute("SELECT current_schema()").fetchone()
+        self.url = psycopg.conninfo.make_conninfo(self.url, options=f"-csearch_path={schema},pg_catalog")
+
+    def test_sizes_that_are_not_told(self):
+        """There is no limit of bytes, no history goes for its size; the limit of messages holds."""
+        self.lacking("pg_total_relation_size(text)")
+
+        async def story(spool) -> None:
+            for number in (1, 2):
+                await self.send(spool, number=number, body=b"x" * 200_000)
+                await spool.look()
+                self.assertIsNone(spool.refusal(200_000))
+            self.assertIsNone((await spool.upkeep.space()).used)
+            self.assertEqual(0, (await spool.stock()).bytes)
+            await self.send(spool, number=3)
+            self.assertIsNotNone(spool.refusal())
+
+        return self.play(story, floors=Floors(messages=3, bytes=300_000))
+
+    def test_a_sample_that_cannot_be_taken(self):
+        """The tables may have room within: what they take is not held against mail or history."""
+        self.lacking("pg_relation_size(text)")
+
+        async def story(spool) -> None:
+            await self.send(spool, number=1, body=b"x" * 200_000)
+            await spool.look()
+            self.assertEqual("", spool.complaint)
+            self.assertIsNone((await spool.upkeep.space()).used)
+            self.assertGreater((await spool.stock()).bytes, 0)
+
+        return self.play(story, floors=Floors(bytes=210_000))
+
+    def test_no_turns_at_the_tables(self):
+        """They are made all the same."""
+        self.lacking("pg_advisory_xact_lock(bigint)")
+
+        async def story(spool) -> None:
+            self.assertEqual(250, (await self.send(spool)).code)
+
+        return self.play(story)
+
+    def test_a_large_spool(self):
+        """Of many pages a few are looked at, and tell about how much there is."""
+
+        async def story(spool) -> None:
+            draft = self.draft("a@example.com")
+            people = draft.envelope.recipients * 30_000
+            planned = [Planned(route="r", provider="main", lane="", recipients=people)]
+            await spool.accept(draft, b"x", planned)
+            exact = await spool._reader.do(living)
+            self.patch(pgspace, "_MOST", 30)
+            estimated = await spool._reader.do(living)
+            self.assertTrue(exact / 3 < estimated < exact * 3, (estimated, exact))
+            self.assertNotEqual(estimated, exact)
+
+        return self.play(story)
+
+
 class LossTests(Shared, TestCase):
     """A connection that breaks, in the worst of moments."""
 
@@ -387,7 +536,8 @@ class LossTests(Shared, TestCase):
             count.append("lost")
             if not before:
                 execute(connection, sql)
-                connection._connection._pipeline.sync()
+                if connection._connection._pipeline is not None:  # from version 17 on
+                    connection._connection._pipeline.sync()
             connection._connection.close()
             raise psycopg.OperationalError("the answer was lost")
 
@@ -439,6 +589,152 @@ class LossTests(Shared, TestCase):
             lost = self.broken_commits(before=False)
             await self.each_once(spool)
             self.assertIn("lost", lost)
+
+        return self.play(story)
+
+    def test_a_commit_that_comes_late(self):
+        """The server goes on with what it had got before the connection broke: that is waited for."""
+        execute = PostgresConnection.execute
+        holder = psycopg.connect(self.url, autocommit=True)
+        self.addCleanup(holder.close)
+        lost = []
+
+        def losing(connection, sql, parameters=()):
+            answer = execute(connection, sql, parameters)
+            if sql != "COMMIT" or lost or not holding:
+                return answer
+            lost.append(sql)
+            line = connection._connection.pgconn
+            line.flush()
+            socket.socket(fileno=os.dup(line.socket)).shutdown(socket.SHUT_RDWR)
+            reactor.callFromThread(reactor.callLater, 0.5, holder.execute, "COMMIT")
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+        self.patch(PostgresConnection, "execute", losing)
+        holding = []
+
+        def late(tx) -> None:
+            tx.execute("UPDATE lane SET served = 1 WHERE provider = 'other'")
+            tx.execute("INSERT INTO upload (message, node) VALUES (?, '')", (str(len(holding)),))
+            holding.append(1)
+
+        async def story(spool) -> None:
+            await self.send(spool, provider="other")
+            # What was needed just now is locked at the beginning of a transaction.
+            self.clock.advance(20)
+            await spool.renew([])
+            if holder.info.server_version < 170000:
+                return  # nothing is sent before the answer to what was sent before
+            holder.execute("BEGIN")
+            holder.execute("SELECT 1 FROM lane FOR UPDATE")
+            holding.append(1)
+            await spool._writer.do(late)
+            self.assertEqual(["COMMIT"], lost)
+            rows = await spool._reader.do(lambda c: c.execute("SELECT message FROM upload").fetchall())
+            self.assertEqual([("1",)], rows)
+
+        return self.play(story)
+
+    def test_a_commit_that_nobody_knows_of(self):
+        """A server that says itself that it does not know is asked again."""
+        execute = PostgresConnection.execute
+        lost = []
+
+        def losing(connection, sql, parameters=()):
+            answer = execute(connection, sql, parameters)
+            if sql != "COMMIT" or lost or not sent:
+                return answer
+            lost.append(sql)
+            if connection._connection._pipeline is not None:
+                connection._connection._pipeline.sync()
+            raise psycopg.errors.lookup(code)("nobody knows")
+
+        self.patch(PostgresConnection, "execute", losing)
+
+        async def story(spool) -> None:
+            sent.append(await self.send(spool, number=1))
+            self.assertEqual(250, (await self.send(spool, number=2)).code)
+            self.assertEqual(["COMMIT"], lost)
+            self.assertEqual(2, len(await spool.list(Selection())))
+
+        async def stories() -> None:
+            nonlocal code
+            for each in ("40003", "57P01"):
+                code = each
+                self.url = new_spool_url()
+                lost.clear()
+                sent.clear()
+                await self.play(story)
+
+        code, sent = "", []
+        return Deferred.fromCoroutine(stories())
+
+    def test_a_server_that_turns_many_away(self):
+        """While it refuses, one answer is for all that is asked in that moment; then it is asked again."""
+        steady = Clock()
+        asked = []
+
+        def url():
+            asked.append(1)
+            return f"host={self.mktemp()} user=nobody"
+
+        connection = PostgresConnection(url, steady=steady.seconds)
+        for _ in range(9):
+            self.assertRaises(SpoolFault, connection.execute, "SELECT 1")
+        self.assertEqual(1, len(asked))
+        steady.advance(1)
+        self.assertRaises(SpoolFault, connection.execute, "SELECT 1")
+        self.assertEqual(2, len(asked))
+
+    def test_in_the_middle_of_a_transaction(self):
+        """What is left of one does not go to another connection, where it would stand for itself."""
+        for connection, error in (
+            (PostgresConnection(lambda: self.url), psycopg.Error),
+            (PostgresConnection(lambda: self.url, reading=True), SpoolFault),
+        ):
+            self.addCleanup(connection.drop)
+            connection.execute("BEGIN")
+            self.end_sessions()
+            self.assertRaises(error, connection.execute, "SELECT 1")
+
+    def test_a_pool_of_sessions(self):
+        """One that gives each transaction another session is refused in words, for what is set must last."""
+        pool = []
+
+        def connect(url):
+            if not pool or pool[0].closed:
+                pool[:] = [plain(url)]
+            return pool[0]
+
+        plain = pgconnection.connect
+        self.patch(pgconnection, "connect", connect)
+        failed = self.assertFailure(Deferred.fromCoroutine(self.open()), SpoolFault)
+        return failed.addCallback(lambda fault: self.assertIn("pool_mode = session", str(fault)))
+
+    def test_a_pool_that_is_found_out_late(self):
+        """As long as another client is in our session nothing is written."""
+
+        async def story(spool) -> None:
+            sql = "SELECT set_config('smtprelay.session', 'another', false)"
+            await spool._writer.do(lambda tx: tx.execute(sql).fetchone())
+            spool._writer.writer._engine._checked = -math.inf
+            self.assertEqual(451, (await self.send(spool)).code)
+            self.assertIn("pool_mode = session", spool.complaint)
+
+        return self.play(story)
+
+    def test_a_table_that_is_taken_away(self):
+        """It is no mail's fault: the node says that it cannot write, until it can."""
+
+        async def story(spool) -> None:
+            with psycopg.connect(self.url, autocommit=True) as connection:
+                connection.execute("ALTER TABLE message RENAME TO taken")
+                self.assertEqual(451, (await self.send(spool, number=1)).code)
+                self.assertIn('relation "message" does not exist', spool.complaint)
+                connection.execute("ALTER TABLE taken RENAME TO message")
+            await spool.look()
+            self.assertEqual("", spool.complaint)
+            self.assertEqual(250, (await self.send(spool, number=2)).code)
 
         return self.play(story)
 

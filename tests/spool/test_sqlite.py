@@ -12,8 +12,9 @@ from twisted.trial.unittest import TestCase
 from smtprelay.message import Pace
 from smtprelay.queue import Edit, Selection
 from smtprelay.spool.connection import SpoolFault
+from smtprelay.spool.ground import Folder
 from smtprelay.spool.lock import SpoolBusy
-from smtprelay.spool.offline import open_spool
+from smtprelay.spool.offline import OfflineSpool
 from smtprelay.spool.sqlite import DATABASE, open_sqlite
 from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_stories import BODY, PACES, SpoolStories, done
@@ -197,13 +198,26 @@ class SqliteFileTests(OnDisk, TestCase):
 
         return Deferred.fromCoroutine(story())
 
+    def test_what_is_kept_for_a_full_disk(self):
+        """The reserve is there from the start, and the log never becomes larger than half of it."""
+
+        async def story() -> None:
+            spool = await self.open(reserve=1 << 20)
+            self.assertEqual(1 << 20, Path(self.folder, "reserve").stat().st_size)
+            for number in range(1, 21):
+                await self.send(spool, number=number, body=BODY + b"x" * 200_000)
+            self.assertLess(Path(self.folder, f"{DATABASE}-wal").stat().st_size, 800_000)
+            await spool.close()
+
+        return Deferred.fromCoroutine(story())
+
     def test_offline_looks_and_changes(self):
         """Without a daemon the queue can be seen and edited; with one, only seen."""
 
         async def story() -> None:
             spool = await self.open()
             await self.send(spool)
-            offline = open_spool(self.folder)
+            offline = OfflineSpool(Folder(Path(self.folder)))
             (line,) = offline.search(Selection()).deliveries
             with self.assertRaises(SpoolBusy):
                 offline.edit(Selection(ids=(line.id,)), Edit(action="hold", who="ops"))
@@ -219,7 +233,7 @@ class SqliteFileTests(OnDisk, TestCase):
     def test_offline_needs_a_spool(self):
         """A folder without a spool is named; none is made."""
         with self.assertRaises(FileNotFoundError):
-            open_spool(self.folder)
+            OfflineSpool(Folder(Path(self.folder))).lanes()
         self.assertFalse(Path(self.folder).exists())
 
     def test_claims_settle_after_the_fact(self):

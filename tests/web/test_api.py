@@ -275,6 +275,11 @@ class HoldTests(SynchronousTestCase):
         self.assertEqual(self.fixture.spool.asked, [rule, "tend"])
         self.assertEqual(self.fixture.operator.asked, [("holds",)])
 
+    def test_a_rule_for_a_time(self):
+        """Its end is counted from now, by the relay's clock."""
+        self.fixture.post("/api/v1/holds", {"recipient": "*@x.org", "for": 60})
+        self.assertEqual(self.fixture.spool.asked[0].until, NOW + 60)
+
     def test_a_rule_is_ended(self):
         """By its number; what is none is not there."""
         self.assertEqual(self.fixture.post("/api/v1/holds/3/end", {}).status, 200)
@@ -284,7 +289,12 @@ class HoldTests(SynchronousTestCase):
 
     def test_bad_rules(self):
         """Without an end, or with what a rule does not have, there is none."""
-        for body in ({"recipient": "*"}, {"until": "x"}, {"until": 5, "subject": "x"}):
+        for body in (
+            {"recipient": "*"},
+            {"until": "x"},
+            {"until": 5, "subject": "x"},
+            {"recipient": "*", "until": NOW + 60, "for": 60},
+        ):
             self.assertEqual(self.fixture.post("/api/v1/holds", body).status, 400, body)
         self.assertEqual(self.fixture.spool.asked, [])
 
@@ -302,6 +312,7 @@ class ProviderTests(SynchronousTestCase):
         for what, body in (
             ("retry", {"lane": "box", "force": True}),
             ("suspend", {"why": "maintenance"}),
+            ("suspend", {"for": 60}),
             ("resume", {"who": "anna"}),
         ):
             self.assertEqual(self.fixture.post(f"/api/v1/providers/acs/{what}", body).status, 200)
@@ -309,7 +320,8 @@ class ProviderTests(SynchronousTestCase):
             self.fixture.operator.asked,
             [
                 ("retry", "acs", "box", "local", ("force", True)),
-                ("suspend", "acs", "local", "maintenance"),
+                ("suspend", "acs", "local", "maintenance", None),
+                ("suspend", "acs", "local", "", 60),
                 ("resume", "acs", "local (anna)"),
             ],
         )

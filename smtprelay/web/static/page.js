@@ -1,7 +1,9 @@
 // The page: what it asks, when, and which view the URL's hash stands for.
-// #/mail[/id[/tab]] and #/queue[:filter][/id]; how it looks is in show.js.
+// #/mail[/id[/tab]], #/queue[:filter][/id], #/rules and #/providers; how it looks is in show.js.
 
-import { bytes, deliveryDetail, deliveryRow, duration, el, empty, filterBar, laneNote, mailDetail, mailRow } from "./show.js";
+import {
+  bytes, deliveryDetail, deliveryRow, duration, el, empty, filterBar, laneNote, laneRow, list, mailDetail, mailRow, ruleRow,
+} from "./show.js";
 
 /** What the queue can show: the query of each filter, and what is said when it finds nothing. */
 const FILTERS = {
@@ -19,12 +21,16 @@ const ACTIONS = {
   failed: ["retry", "redirect"],
 };
 
+/** For how long something is held or suspended, in seconds. */
+const SPANS = { "1 hour": 3600, "2 hours": 7200, "8 hours": 28800, "1 day": 86400, "1 week": 604800 };
+
 const PERIOD = 2000;
 const $ = (id) => document.getElementById(id);
 const shown = new Map(); // what each place shows now, so that what did not change is left alone
 let status = null;
 let timer = 0;
 let turn = 0;
+let refused = null; // what the relay said to the last action, until the next one or another view
 
 class Refusal extends Error {
   constructor(code, sentence) { super(sentence); this.code = code; }
@@ -53,7 +59,7 @@ function put(id, value, make) {
 function where() {
   const [first, id, tab] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
   const [view, filter] = first.split(":");
-  const known = status?.mailbox ? ["mail", "queue"] : ["queue"];
+  const known = [...(status?.mailbox ? ["mail"] : []), "queue", "rules", "providers"];
   return {
     view: known.includes(view) ? view : known[0], id: id || "", tab: tab || "",
     filter: Object.hasOwn(FILTERS, filter) ? filter : "waiting",
@@ -66,7 +72,7 @@ function showHeader(place, mails) {
   put("ready", failing, () => status.ready.ok ? "READY" : "NOT READY");
   $("ready").className = `badge ${status.ready.ok ? "good" : "bad"}`;
   $("ready").title = failing.map(([name, why]) => `${name}: ${why}`).join("\n") || "every check passes";
-  const names = status.mailbox ? { mail: "Mail", queue: "Queue" } : { queue: "Queue" };
+  const names = { ...(status.mailbox && { mail: "Mail" }), queue: "Queue", rules: "Rules", providers: "Providers" };
   put("tabs", [place.view, names], () => Object.entries(names).map(([view, name]) =>
     el("a", { href: `#/${view}`, "data-testid": `view-${view}`, "aria-current": view === place.view && "page" }, name)));
   showStats(mails);
@@ -96,12 +102,10 @@ async function showQueue(place, mine) {
   const { deliveries, lanes } = await ask(`queue?limit=200${query}`);
   if (mine !== turn) return;
   const blocked = lanes.filter((lane) => lane.blocked_reason);
-  put("list", [base, place.id, deliveries, blocked], () => [
+  put("list", [base, place.id, deliveries, blocked, status.role], () => [
     filterBar(Object.keys(FILTERS), place.filter),
-    ...blocked.map(laneNote),
-    deliveries.length
-      ? el("ul", {}, deliveries.map((one) => deliveryRow(one, one.id === place.id, base)))
-      : empty(nothing),
+    ...blocked.map((lane) => laneNote(lane, laneButton(lane))),
+    list(deliveries.map((one) => deliveryRow(one, one.id === place.id, base)), nothing),
   ]);
   if (!place.id) return;
   const { deliveries: found } = await ask(`queue/${encodeURIComponent(place.id)}`);
@@ -109,8 +113,81 @@ async function showQueue(place, mine) {
   const exact = found.filter((one) => one.summary.id === place.id);
   const all = exact.length ? exact : found; // a message's id stands for all its deliveries
   const providers = [...new Set(lanes.map((lane) => lane.provider))];
-  put("detail", ["queue", place.id, all, base, providers], () =>
+  put("detail", ["queue", place.id, all, base, providers, status.role], () =>
     [back(base), ...all.flatMap((one) => deliveryDetail(one, buttons(one.summary, providers)))]);
+}
+
+/** Show a form, which stays as it is while what is below it changes. */
+function showBelow(form, formOf, value, make) {
+  put("list", form, () => {
+    shown.delete("below");
+    return [status.role === "operator" && formOf(), el("div", { id: "below" })];
+  });
+  put("below", value, make);
+}
+
+async function showRules(mine) {
+  const { holds } = await ask("holds");
+  if (mine !== turn) return;
+  showBelow(["rules", status.role], ruleForm, holds, () =>
+    list(holds.map((rule) => ruleRow(rule, endButton(rule))), "No rule holds mail."));
+}
+
+async function showProviders(mine) {
+  const { lanes } = await ask("providers");
+  if (mine !== turn) return;
+  const names = [...new Set(lanes.map((lane) => lane.provider))];
+  showBelow(["providers", names, status.role], () => suspendForm(names), lanes, () =>
+    list(lanes.map((lane) => laneRow(lane, laneButton(lane))), "No provider has had mail yet."));
+}
+
+function form(testid, fields, label, act) {
+  const button = el("button", { "data-testid": testid }, label);
+  return el("form", {
+    class: "buttons order", submit: (event) => {
+      event.preventDefault();
+      act(button, Object.fromEntries(new FormData(event.target)), event.target);
+    },
+  }, fields, button);
+}
+
+const field = (name, label) => el("input", { name, placeholder: label, "aria-label": label, maxlength: 320 });
+const choice = (name, label, values) =>
+  el("select", { name, "aria-label": label }, values.map((value) => el("option", {}, value)));
+
+function ruleForm() {
+  const fields = ["Hold mail ", field("sender", "from *@example.com"), field("recipient", "to *"), " for ",
+    choice("span", "For how long", Object.keys(SPANS)), field("why", "why")];
+  return form("do-rule", fields, "hold", async (button, { span, ...given }, made) => {
+    const patterns = Object.fromEntries(Object.entries(given).filter(([, text]) => text));
+    if (await act(button, "holds", { ...patterns, for: SPANS[span] })) made.reset();
+  });
+}
+
+function suspendForm(names) {
+  const always = "until it is resumed";
+  const fields = ["Send nothing to ", choice("name", "Provider to suspend", names),
+    choice("span", "For how long", [always, ...Object.keys(SPANS).map((span) => `for ${span}`)]), field("why", "why")];
+  return form("do-suspend", fields, "suspend", async (button, { name, span, why }, made) => {
+    const lasting = span === always ? {} : { for: SPANS[span.replace("for ", "")] };
+    if (await act(button, `providers/${encodeURIComponent(name)}/suspend`, { why, ...lasting })) made.reset();
+  });
+}
+
+function endButton(rule) {
+  if (status.role !== "operator") return null;
+  return el("button", {
+    type: "button", "data-testid": `do-end-${rule.id}`, click: (event) => act(event.target, `holds/${rule.id}/end`),
+  }, "release");
+}
+
+function laneButton(lane) {
+  if (status.role !== "operator" || !lane.blocked_reason) return null;
+  const [what, label, body] = lane.suspended ? ["resume", "resume", {}] : ["retry", "try now", { lane: lane.lane }];
+  return el("button", {
+    type: "button", "data-testid": `do-${what}-${lane.provider}`,
+    click: (event) => act(event.target, `providers/${encodeURIComponent(lane.provider)}/${what}`, body),
+  }, label);
 }
 
 const back = (view) => el("a", { class: "back", href: `#/${view}` }, "← back");
@@ -144,23 +221,30 @@ async function press(button, action, body) {
     button.textContent = "really delete?";
     return;
   }
-  button.disabled = true;
-  try {
-    const { count, left } = await post(`queue/${action}`, body);
+  const done = await act(button, `queue/${action}`, body, ({ count, left }) => {
     if (!count) throw new Refusal(0, `not done: ${Object.keys(left).join(", ") || "it is not there any more"}`);
-    if (action === "delete") location.hash = "#/queue";
+  });
+  if (done && action === "delete") location.hash = "#/queue";
+}
+
+/** Have something done; return whether it was. Why it was not stays on the page. */
+async function act(button, path, body = {}, check = () => {}) {
+  button.disabled = true;
+  refused = null;
+  try {
+    check(await post(path, body));
   } catch (error) {
-    await refresh();
-    trouble(error);
-    button.disabled = false;
-    return;
+    refused = error;
   }
-  refresh();
+  await refresh();
+  button.disabled = false;
+  return refused === null;
 }
 
 function trouble(error) {
-  $("trouble").hidden = !error;
-  $("trouble").textContent = error ? (error instanceof Refusal ? error.message : `no answer from the relay: ${error.message}`) : "";
+  const told = error ?? refused;
+  $("trouble").hidden = !told;
+  $("trouble").textContent = told ? (told instanceof Refusal ? told.message : `no answer from the relay: ${told.message}`) : "";
 }
 
 function lock(locked) {
@@ -182,7 +266,8 @@ async function show(mine) {
     $("detail").replaceChildren();
   }
   showHeader(place, mails);
-  await (place.view === "mail" ? showMail(place, mails, mine) : showQueue(place, mine));
+  const views = { mail: () => showMail(place, mails, mine), queue: () => showQueue(place, mine), rules: showRules, providers: showProviders };
+  await views[place.view](mine);
 }
 
 async function refresh() {
@@ -219,7 +304,7 @@ async function start() {
   } else {
     await refresh();
   }
-  window.addEventListener("hashchange", refresh);
+  window.addEventListener("hashchange", () => { refused = null; refresh(); });
   document.addEventListener("visibilitychange", () => document.hidden || refresh());
   $("login").addEventListener("submit", (event) => {
     event.preventDefault();

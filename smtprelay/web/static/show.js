@@ -78,10 +78,41 @@ export function deliveryRow(delivery, current, base) {
   });
 }
 
-export function laneNote(lane) {
+/** Lines of a list, or what is said when there are none. */
+export const list = (rows, nothing) => rows.length ? el("ul", {}, rows) : empty(nothing);
+
+const laneName = (lane) => [lane.provider, lane.lane].filter(Boolean).join(" ");
+
+function laneEnd(lane) {
+  if (!lane.suspended) return [", tried again ", time(lane.blocked_until)];
+  return lane.resumes === null ? "" : [", until ", time(lane.resumes)];
+}
+
+export function laneNote(lane, button) {
   return el("p", { class: "blocked", role: "note", "data-testid": `provider-card-${lane.provider}` },
-    el("b", {}, [lane.provider, lane.lane].filter(Boolean).join(" ")), lane.suspended ? ": " : " is blocked: ", lane.blocked_reason,
-    el("span", { class: "quiet" }, ` · ${lane.waiting} waiting`, lane.suspended ? "" : [", tried again ", time(lane.blocked_until)]));
+    el("span", {}, el("b", {}, laneName(lane)), lane.suspended ? ": " : " is blocked: ", lane.blocked_reason,
+      el("span", { class: "quiet" }, ` · ${lane.waiting} waiting`, laneEnd(lane))), button);
+}
+
+/** A line that leads nowhere, with what an operator may do at its end. */
+const line = (testid, first, second, button) =>
+  el("li", { class: "line", "data-testid": testid }, el("div", {}, el("div", {}, first), second && el("div", {}, second)), button);
+
+export function laneRow(lane, button) {
+  const state = lane.suspended ? "suspended" : lane.blocked_reason ? "blocked" : "ok";
+  const slow = lane.ceiling !== null && ` · throttled to ${Math.max(1, Math.floor(lane.ceiling))} at once`;
+  return line(`lane-${laneName(lane)}`,
+    [chip(state), " ", el("b", {}, laneName(lane)), el("span", { class: "quiet" }, ` ${lane.active} active, ${lane.waiting} waiting`, slow)],
+    lane.blocked_reason && [el("span", { class: "why" }, lane.blocked_reason), el("span", { class: "quiet" }, laneEnd(lane))], button);
+}
+
+const PATTERNS = { sender: "from", recipient: "to", provider: "by provider", route: "of route" };
+
+export function ruleRow(rule, button) {
+  const patterns = Object.entries(PATTERNS).filter(([name]) => rule[name]).map(([name, word]) => [`${word} `, el("bdi", {}, rule[name]), " "]);
+  return line(`rule-${rule.id}`,
+    [el("b", {}, "Mail ", patterns), el("span", { class: "quiet" }, ` ${rule.count} held, until `, time(rule.until), ` · rule ${rule.id} by ${rule.who}`)],
+    rule.reason && el("span", { class: "why" }, rule.reason), button);
 }
 
 function tabs(names, chosen, href) {

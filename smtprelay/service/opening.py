@@ -1,0 +1,122 @@
+"""
+From the configuration to a spool that is open and in order.
+
+A relay may well be started before the database that has its spool, or while that is away: after a loss of
+power everything comes up at once. It waits, tells what it waits for, and is not ready meanwhile.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
+
+from attrs import evolve
+from twisted.internet.task import deferLater
+
+from smtprelay.budget import Budget
+from smtprelay.config.model import Config
+from smtprelay.interfaces import Events, Spool
+from smtprelay.service.spools import open_spool
+from smtprelay.service.threads import Threads
+from smtprelay.service.webhook import webhook_paces
+from smtprelay.spool.connection import SpoolAway
+from smtprelay.spool.mounts import on_forgetful
+from smtprelay.web.answers import Answer, Asked, Problem
+from smtprelay.web.api import api_routes
+from smtprelay.web.router import Route
+from smtprelay.web.site import PARTS, Parts
+from smtprelay.web.sources import Sources
+
+T = TypeVar("T")
+
+#: Between two attempts to reach the database: at first, and after many; seconds.
+_FIRST: Final = 1.0
+_LONGEST: Final = 15.0
+
+
+class Patience:
+    """
+    Tries again what needs a database, until that can be reached.
+
+    :param waits: called before each wait; :attr:`complaint` says why.
+    :ivar complaint: why it waits; ``""`` if it does not.
+    """
+
+    def __init__(self, clock: Any, events: Events, waits: Callable[[], Awaitable[object]]) -> None:
+        self.complaint = ""
+        self._clock = clock
+        self._events = events
+        self._waits = waits
+
+    @property
+    def parts(self) -> Parts:
+        """What the sites serve now: while it waits the API says so where it would need the spool."""
+        return {**PARTS, "api": self._routes} if self.complaint else PARTS
+
+    def _routes(self, sources: Sources) -> Sequence[Route]:
+        async def away(_asked: Asked) -> Answer:
+            raise Problem(503, self.complaint or "the spool is being opened")
+
+        there = {(each.method, each.path): each for each in api_routes(evolve(sources, spool=None))}
+        # No action of this table is called.
+        unseen: Any = object()
+        table = api_routes(evolve(sources, spool=unseen, draining=unseen))
+        return [there.get((each.method, each.path)) or evolve(each, action=away) for each in table]
+
+    async def until_there(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Return what ``attempt`` returns in the end; raises what it raises, but for :class:`SpoolAway`."""
+        delay = _FIRST
+        while True:
+            try:
+                result = await attempt()
+            except SpoolAway as error:
+                self.complaint = str(error)
+            else:
+                self.complaint = ""
+                return result
+            self._events("spool.away", reason=self.complaint, seconds=delay)
+            await self._waits()
+            await deferLater(self._clock, delay)
+            delay = min(2 * delay, _LONGEST)
+
+
+class Opening:
+    """
+    Opens the spool of a relay.
+
+    :param patience: what waits for a database.
+    """
+
+    def __init__(
+        self, config: Config, reactor: Any, events: Events, threads: Threads, patience: Patience
+    ) -> None:
+        self._config = config
+        self._reactor = reactor
+        self._events = events
+        self._threads = threads
+        self._patience = patience
+
+    async def open(self, budget: Budget) -> Spool | None:
+        """
+        Return the spool; ``None`` if all listeners are synchronous and the configuration has none.
+
+        :raises: as :func:`smtprelay.service.spools.open_spool`, but waits for a database that is away.
+        """
+        settings = self._config.spool
+        if settings is None:
+            return None
+        paces = {name: each.paced for name, each in self._config.providers.items()}
+        paces |= webhook_paces(self._config)
+        spool = await self._patience.until_there(
+            lambda: open_spool(settings, paces, self._reactor, self._events, budget)
+        )
+        if settings.engine == "sqlite":
+            forgets = await self._threads.work(on_forgetful, settings.path)
+            if forgets:
+                self._events("relay.warning", text=f"the spool {settings.path} lies on {forgets}")
+        return spool
+
+    async def recover(self, spool: Spool) -> None:
+        """Put in order what a crash has left."""
+        recovered = await self._patience.until_there(spool.recover)
+        await spool.look()
+        if recovered:
+            self._events("spool.recovered", deliveries=recovered)

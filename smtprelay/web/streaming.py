@@ -1,0 +1,109 @@
+"""
+Answers that are too long to be held in memory: each piece waits for the client to take the one before.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.server import Request
+from zope.interface import implementer
+
+
+async def begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Return ``pieces`` when the first one is there: what prevents it can still be told here."""
+    return _behind(await anext(pieces, b""), pieces)
+
+
+async def _behind(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in pieces:
+        yield piece
+
+
+@implementer(IPushProducer)
+class Outlet:
+    """Writes to a request no faster than its client reads."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._gone = False
+        self._room: Deferred[None] | None = None
+        request.registerProducer(self, True)
+
+    async def send(self, pieces: AsyncIterator[bytes]) -> bool:
+        """Write all of ``pieces``; ``False`` if the client went away. Raises what they raise."""
+        try:
+            async for piece in pieces:
+                if self._room is not None:
+                    await self._room
+                if self._gone:
+                    return False
+                self._request.write(piece)
+        finally:
+            if not self._gone:
+                self._request.unregisterProducer()
+        return True
+
+    def pauseProducing(self) -> None:
+        """Wait: the client does not read as fast."""
+        if self._room is None:
+            self._room = Deferred()
+
+    def resumeProducing(self) -> None:
+        """Go on."""
+        room, self._room = self._room, None
+        if room is not None:
+            room.callback(None)
+
+    def stopProducing(self) -> None:
+        """End: the client has gone."""
+        self._gone = True
+        self.resumeProducing()
+
+
+class Inlet(Protocol):
+    """Takes what arrives from another server, no faster than it is asked for."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self._arrived: list[bytes] = []
+        self._end: Failure | None = None
+        self._news: Deferred[None] = Deferred()
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Give what arrives, to its end; raises what comes instead of the end."""
+        try:
+            while self._arrived or self._end is None:
+                if not self._arrived:
+                    self._news = Deferred()
+                    self.transport.resumeProducing()
+                    await self._news
+                arrived, self._arrived = self._arrived, []
+                for piece in arrived:
+                    yield piece
+            if not self._end.check(ResponseDone):
+                self._end.raiseException()
+        finally:
+            if self._end is None:
+                self.transport.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep it until it is asked for."""
+        self._arrived.append(data)
+        self.transport.pauseProducing()
+        self._tell()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Note how it ended."""
+        self._end = reason
+        self._tell()
+
+    def _tell(self) -> None:
+        if not self._news.called:
+            self._news.callback(None)

@@ -5,7 +5,6 @@ A key that is refused is not the mail's fault: the other key is tried, then the
 secrets are read again, because somebody may just have replaced them.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from email.utils import formatdate, parsedate_to_datetime
@@ -13,6 +12,7 @@ from functools import lru_cache
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
+import orjson
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -200,8 +200,8 @@ def refusal(answer: Answer, now: float) -> Refusal:
 def content(answer: Answer) -> Mapping[str, Any]:
     """Return the JSON object in an answer; empty if there is none."""
     try:
-        value = json.loads(answer.body)
-    except (ValueError, RecursionError):
+        value = orjson.loads(answer.body)
+    except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -1,15 +1,13 @@
 """
-How a provider's requests get onto the wire: literally, quickly, and only when TLS is up.
+How a provider is connected to: in clear only on this machine, else when TLS is up.
 
-Twisted's own agent parses and puts together each URL anew; that costs time, and on
-some Python versions it doubles a leading ``//`` of the target, which breaks a
-signature. It also hands out a TLS connection before its handshake, so that a
+Twisted's own agent hands out a TLS connection before its handshake, so that a
 certificate nobody trusts looks like an answer lost after the request was sent.
 """
 
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
@@ -24,17 +22,12 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web._newclient import HTTP11ClientProtocol, Request
-from twisted.web.client import URI, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+from twisted.web.client import BrowserLikePolicyForHTTPS
 from twisted.web.error import SchemeNotSupported
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
+from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
 from smtprelay.providers.trust import trust_root
-
-#: How long an unused connection is kept; load balancers in front of the providers keep them longer.
-KEEP_ALIVE: Final = 50
 
 #: Makes the endpoint for ``(scheme, host, port)``; raises :class:`SchemeNotSupported`.
 Connect = Callable[[str, str, int], IStreamClientEndpoint]
@@ -141,40 +134,3 @@ class _Handshaking(Protocol):
         self._wrapped.connectionLost(reason)
         if not self.done.called:
             self.done.errback(reason)
-
-
-@implementer(IAgent)
-class LiteralAgent:
-    """
-    An agent that puts the target on the request line exactly as the URL spells it.
-
-    It keeps one endpoint per origin. ``headers`` must hold ``Host``.
-    """
-
-    def __init__(self, pool: HTTPConnectionPool, connect: Connect) -> None:
-        self._pool = pool
-        self._connect = connect
-        self._endpoints: dict[bytes, IStreamClientEndpoint] = {}
-
-    def request(
-        self,
-        method: bytes,
-        uri: bytes,
-        headers: Headers | None = None,
-        bodyProducer: IBodyProducer | None = None,  # noqa: N803
-    ) -> "Deferred[IResponse]":
-        """Send one request; see :class:`twisted.web.iweb.IAgent`."""
-        scheme, _, netloc, path = uri.split(b"/", 3)
-        origin = scheme + netloc
-        if origin not in self._endpoints:
-            self._endpoints[origin] = self._endpoint(uri)
-        request = Request(method, b"/" + path, headers, bodyProducer, persistent=self._pool.persistent)
-
-        def send(connection: HTTP11ClientProtocol) -> "Deferred[IResponse]":
-            return connection.request(request)
-
-        return self._pool.getConnection(origin, self._endpoints[origin]).addCallback(send)
-
-    def _endpoint(self, uri: bytes) -> IStreamClientEndpoint:
-        parsed = URI.fromBytes(uri)
-        return self._connect(parsed.scheme.decode(), parsed.host.decode().strip("[]"), parsed.port)

@@ -8,7 +8,7 @@ body leave, bounds what comes back, and keeps the time.
 """
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from attrs import field, frozen
@@ -19,32 +19,24 @@ from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed
-from twisted.internet.interfaces import IConsumer, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import (
-    HTTPConnectionPool,
-    RequestGenerationFailed,
-    RequestTransmissionFailed,
-    ResponseDone,
-    ResponseFailed,
-)
+from twisted.web.client import ResponseDone
 from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer, IResponse
-from zope.interface import implementer
+from twisted.web.iweb import IAgent, IResponse
 
-from smtprelay.providers.connections import KEEP_ALIVE, LiteralAgent, connect_by_name
+from smtprelay.providers.connections import connect_by_name
+from smtprelay.providers.deadlines import Deadlines
+from smtprelay.providers.http_agent import LiteralAgent, RequestHeaders
+from smtprelay.providers.http_connection import BrokenOff
+from smtprelay.providers.upload import Upload
 
 #: More of an answer than this is not read.
 MAX_ANSWER: Final = 1024 * 1024
 
-#: A request's body is written in pieces of this size, as the connection takes them.
-PIECE: Final = 64 * 1024
-
-_WRAPPED = (ResponseFailed, RequestGenerationFailed, RequestTransmissionFailed)
 _NETWORK = (
-    *_WRAPPED,
+    BrokenOff,
     CancelledError,
     ConnectError,
     ConnectingCancelledError,
@@ -111,14 +103,6 @@ def _prepared(url: str) -> PreparedURL:
     return PreparedURL(url)
 
 
-class OwnHeaders(Headers):
-    """Headers that were made for one request: whoever wants a copy to change may have them."""
-
-    def copy(self) -> "OwnHeaders":
-        """Return itself; what asks adds that gzip is understood, which the request shall have."""
-        return self
-
-
 class NoCookies(IndexableCookieJar):
     """No API of a provider needs cookies, and keeping none is much cheaper than looking for them."""
 
@@ -151,14 +135,14 @@ class Http:
         self._cookies = NoCookies()
         self._client = HTTPClient(agent, self._cookies, data_to_body_producer=lambda upload: upload)
         self._clock = clock
-        self._timeout = timeout
+        self._deadlines: Deadlines[Deferred[Any]] = Deadlines(clock, timeout, Deferred.cancel)
         self._close = close
 
     async def request(
         self,
         method: str,
         url: "str | PreparedURL",
-        headers: Headers | Mapping[str, str],
+        headers: Mapping[str, str],
         body: bytes = b"",
     ) -> Answer:
         """
@@ -170,29 +154,31 @@ class Http:
         :raises AnswerLost: the provider may have acted on it.
         """
         prepared = _prepared(url) if isinstance(url, str) else url
-        patience = _Patience(self._clock, self._timeout)
-        upload = _Upload(body, patience) if body else None
+        upload = Upload(body) if body else None
+        waiting = self._send(method, prepared, headers, upload)
+        if upload is not None and not upload.sent:
+            upload.moved = partial(self._deadlines.renew, waiting)
+        self._deadlines.begin(waiting)
         try:
-            response = await patience.watch(self._send(method, prepared, headers, upload))
+            response = await waiting
         except _NETWORK as exc:
+            in_time = self._deadlines.end(waiting)
+            said = why(exc) if in_time else f"no answer within {self._deadlines.seconds:g} s"
             lost = upload is not None and upload.sent
-            raise (AnswerLost if lost else NotSent)(patience.why or why(exc)) from exc
-        finally:
-            patience.stop()
+            raise (AnswerLost if lost else NotSent)(said) from exc
+        self._deadlines.end(waiting)
         return await self._read(response)
 
     def _send(
-        self, method: str, url: PreparedURL, headers: Headers | Mapping[str, str], upload: "_Upload | None"
+        self, method: str, url: PreparedURL, headers: Mapping[str, str], upload: Any
     ) -> "Deferred[Any]":
-        if not isinstance(headers, Headers):
-            headers = OwnHeaders({name: [value] for name, value in headers.items()})
-        if not headers.hasHeader("Host"):
-            headers.setRawHeaders("Host", [url.to_text().split("/", 3)[2]])
+        if "Host" not in headers:
+            headers = {"Host": url.to_text().split("/", 3)[2], **headers}
         # treq imports the global reactor unless it is given one.
         return self._client.request(
             method,
             url,
-            headers=headers,
+            headers=RequestHeaders(headers),
             data=upload,
             cookies=self._cookies,
             allow_redirects=False,
@@ -204,14 +190,15 @@ class Http:
         collector = _Collector()
         response.deliverBody(collector)
         if not collector.finished.called:
-            patience = _Patience(self._clock, self._timeout)
-            await patience.watch(collector.finished)
-            patience.stop()
+            self._deadlines.begin(collector.finished)
+            await collector.finished
+            self._deadlines.end(collector.finished)
         body = b"".join(collector.pieces)
         return Answer(response.code, response.headers, body, collector.complete)
 
     async def close(self) -> None:
         """Close all connections."""
+        self._deadlines.stop()
         await self._close()
 
 
@@ -223,89 +210,13 @@ def open_http(reactor: Any, *, concurrency: int, timeout: float = 30.0, ca: str 
     :param timeout: see :class:`Http`; connecting may take as long, but at most 15 seconds.
     :param ca: a PEM file of authorities to be trusted besides the platform's.
     """
-    pool = HTTPConnectionPool(reactor)
-    pool.maxPersistentPerHost = concurrency
-    pool.cachedConnectionTimeout = KEEP_ALIVE
-    agent = LiteralAgent(pool, connect_by_name(reactor, timeout=min(timeout, 15.0), ca=ca))
-    return Http(agent, reactor, timeout=timeout, close=pool.closeCachedConnections)
+    agent = LiteralAgent(connect_by_name(reactor, timeout=min(timeout, 15.0), ca=ca), reactor, concurrency)
+    return Http(agent, reactor, timeout=timeout, close=agent.close)
 
 
 def why(exc: Exception) -> str:
-    """Say in one line what a request failed of; the causes that Twisted wraps come first."""
-    while isinstance(exc, _WRAPPED) and exc.reasons:
-        cause = exc.reasons[0].value
-        if not isinstance(cause, Exception):
-            break
-        exc = cause
+    """Say in one line what a request failed of."""
     return " ".join(str(exc).split()) or type(exc).__name__
-
-
-class _Patience:
-    """Cancels a Deferred after so many seconds in which nothing moved."""
-
-    def __init__(self, clock: IReactorTime, seconds: float) -> None:
-        self._clock = clock
-        self._seconds = seconds
-        self._call: IDelayedCall | None = None
-        self.why = ""
-
-    def watch(self, waiting: "Deferred[Any]") -> "Deferred[Any]":
-        self._call = self._clock.callLater(self._seconds, self._lose, waiting)
-        return waiting
-
-    def _lose(self, waiting: "Deferred[Any]") -> None:
-        self.why = f"no answer within {self._seconds:g} s"
-        waiting.cancel()
-
-    def renew(self) -> None:
-        if self._call is not None and self._call.active():
-            self._call.reset(self._seconds)
-
-    def stop(self) -> None:
-        if self._call is not None and self._call.active():
-            self._call.cancel()
-
-
-@implementer(IBodyProducer)
-class _Upload:
-    """
-    The body of a request on its way out.
-
-    :ivar sent: the last piece was handed to the connection. Before that the
-        provider cannot have a whole request, so it cannot have acted on it.
-    """
-
-    def __init__(self, body: bytes, patience: _Patience) -> None:
-        self.length = len(body)
-        self.sent = False
-        self._body = body
-        self._at = 0
-        self._paused = False
-        self._patience = patience
-        self._done: Deferred[None] = Deferred()
-
-    def startProducing(self, consumer: IConsumer) -> "Deferred[None]":
-        self._consumer = consumer
-        self.resumeProducing()
-        return self._done
-
-    def resumeProducing(self) -> None:
-        self._paused = False
-        while not (self._paused or self.sent):
-            piece = self._body[self._at : self._at + PIECE]
-            self._at += len(piece)
-            self.sent = self._at == self.length
-            self._consumer.write(piece)
-            self._patience.renew()
-        if self.sent and not self._done.called:
-            self._done.callback(None)
-
-    def pauseProducing(self) -> None:
-        self._paused = True
-
-    def stopProducing(self) -> None:
-        self._paused = True
-        self._body = b""
 
 
 class _Collector(Protocol):

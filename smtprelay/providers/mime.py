@@ -8,9 +8,10 @@ cost time: it splits by searching for boundaries, so the cost is that of a few p
 over the bytes, and depth and number of parts are bounded.
 """
 
+import binascii
 import quopri
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from email.message import Message
 from typing import Final
 
@@ -19,11 +20,12 @@ from attrs import define, field, frozen
 from smtprelay.providers.mime_text import (
     Address,
     addresses,
+    by_name,
     decoded,
-    first,
     from_base64,
     split_headers,
     text_of,
+    tidy_base64,
 )
 
 MAX_DEPTH: Final = 30
@@ -59,13 +61,13 @@ class Attachment:
 
     :ivar name: a file name without folders and control characters, never empty.
     :ivar content_type: in lower case, without parameters.
-    :ivar content: decoded, byte for byte what was attached.
+    :ivar base64: byte for byte what was attached, in base64 without line ends: most came so and leave so.
     :ivar content_id: without angle brackets, ``""`` for none.
     """
 
     name: str
     content_type: str
-    content: bytes = field(repr=False)
+    base64: bytes = field(repr=False)
     content_id: str = ""
 
 
@@ -97,19 +99,24 @@ def read(body: bytes) -> Mail:
     :raises TooComplexError: more than :data:`MAX_PARTS` parts, or deeper than :data:`MAX_DEPTH`.
     """
     headers, start = split_headers(body)
+    named = by_name(headers)
     collected = _Collected()
     collected.add(_part(headers, body[start:]))
     return Mail(
         headers=headers,
-        subject=decoded(first(headers, "subject")),
-        sender=addresses(headers, "from"),
-        reply_to=addresses(headers, "reply-to"),
-        to=addresses(headers, "to"),
-        cc=addresses(headers, "cc"),
+        subject=decoded(_first(named, "subject")),
+        sender=addresses(named.get("from", ())),
+        reply_to=addresses(named.get("reply-to", ())),
+        to=addresses(named.get("to", ())),
+        cc=addresses(named.get("cc", ())),
         text=collected.text,
         html=collected.html,
         attachments=collected.attachments,
     )
+
+
+def _first(named: Mapping[str, Sequence[str]], wanted: str) -> str:
+    return named.get(wanted, ("",))[0]
 
 
 @frozen
@@ -120,14 +127,23 @@ class _Part:
     content: bytes
     kind: str
 
+    @property
+    def _encoding(self) -> str:
+        return str(self.header.get("Content-Transfer-Encoding", "")).strip().lower()
+
     def decoded(self) -> bytes:
         """Return the content without its transfer encoding."""
-        encoding = str(self.header.get("Content-Transfer-Encoding", "")).strip().lower()
-        if encoding == "base64":
+        if self._encoding == "base64":
             return from_base64(self.content)
-        if encoding == "quoted-printable":
+        if self._encoding == "quoted-printable":
             return quopri.decodestring(self.content)
         return self.content
+
+    def base64(self) -> bytes:
+        """Return the decoded content in base64."""
+        if self._encoding == "base64":
+            return tidy_base64(self.content)
+        return binascii.b2a_base64(self.decoded(), newline=False)
 
     def text(self) -> str:
         """Return the content as text."""
@@ -224,17 +240,16 @@ class _Collected:
             self._attach(part)
 
     def _attach(self, part: _Part) -> None:
-        content = part.decoded()
         content_id = str(part.header.get("Content-ID", "")).strip().strip("<>")
-        name = self._name(part, content)
-        self.attachments.append(Attachment(name, part.kind, content, decoded(content_id)))
+        name = self._name(part)
+        self.attachments.append(Attachment(name, part.kind, part.base64(), decoded(content_id)))
 
-    def _name(self, part: _Part, content: bytes) -> str:
+    def _name(self, part: _Part) -> str:
         given = decoded(part.header.get_filename() or "")
         given = re.split(r"[/\\]", given)[-1].strip(" .")
         if given:
             return given
         if part.kind in ("message/rfc822", "message/global"):
-            subject = decoded(first(split_headers(content)[0], "subject"))
+            subject = decoded(_first(by_name(split_headers(part.decoded())[0]), "subject"))
             given = re.sub(r'[/\\:*?"<>|]', "_", subject).strip(" .")[:100]
         return (given or f"attachment-{len(self.attachments) + 1}") + _EXTENSIONS.get(part.kind, ".bin")

@@ -9,13 +9,12 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.test.iosim import FakeTransport, IOPump, connect
-from twisted.web.client import HTTPConnectionPool
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 from zope.interface import implementer
 
-from smtprelay.providers.connections import LiteralAgent
 from smtprelay.providers.http import Http
+from smtprelay.providers.http_agent import LiteralAgent
 
 
 class Transport(FakeTransport):
@@ -60,9 +59,8 @@ class JoinedHttp:
         self.clock = clock or Clock()
         self.wire = Wire(server, self.clock)
         self.asked: list[tuple[str, str, int]] = []
-        self.pool = HTTPConnectionPool(self.clock)
-        agent = LiteralAgent(self.pool, self._connect)
-        self.http = Http(agent, self.clock, timeout=30, close=self.pool.closeCachedConnections)
+        agent = LiteralAgent(self._connect, self.clock, keep=2)
+        self.http = Http(agent, self.clock, timeout=30, close=agent.close)
 
     @classmethod
     def to(cls, resource: IResource, clock: Clock | None = None) -> "JoinedHttp":

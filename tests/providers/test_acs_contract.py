@@ -22,8 +22,6 @@ class AcsStage(Stage):
     def __init__(self, test: SynchronousTestCase) -> None:
         self.test = test
         self.joined = joined_acs()
-        # As smtprelay.providers.http.open_http does it for real connections.
-        self.joined.joined.http._close = self.joined.joined.pool.closeCachedConnections
         self.provider = self.joined.provider
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -117,14 +117,14 @@ class AttachmentTests(SynchronousTestCase):
     def test_content_ids(self):
         """A content id is kept once, and only where the HTML shows the part."""
         parts = [
-            Attachment("p.png", "image/png", b"x", content_id) for content_id in ("a", "a", "b", "c d", "")
+            Attachment("p.png", "image/png", b"eA==", content_id) for content_id in ("a", "a", "b", "c d", "")
         ]
         found = attached(mail(html='<img src="cid:a"><img src="cid:c%20d">', attachments=parts))
         self.assertEqual([part.content_id for part in found], ["a", "", "", "c d", ""])
 
     def test_types(self):
         """A type that says nothing is told by the name, if that says more."""
-        parts = [Attachment(name, "application/octet-stream", b"x") for name in ("scan.PDF", "x.qqq")]
+        parts = [Attachment(name, "application/octet-stream", b"eA==") for name in ("scan.PDF", "x.qqq")]
         kinds = [part.content_type for part in attached(mail(attachments=parts))]
         self.assertEqual(kinds, ["application/pdf", "application/octet-stream"])
 
@@ -137,7 +137,7 @@ class BodyTests(SynchronousTestCase):
             text="t\ud800",
             html="<p>",
             headers=[("X-A", "1")],
-            attachments=[Attachment('"ä".pdf', "application/pdf", b"\x00\xff"), Attachment("b", "a/b", b"")],
+            attachments=[Attachment('"ä".pdf', "application/pdf", b"AP8="), Attachment("b", "a/b", b"")],
         )
         request = json.loads(body_of(full, "s@x.org", [B], Visible([A], [B], [C])))
         check_send(request)
@@ -169,6 +169,15 @@ class BodyTests(SynchronousTestCase):
             self.assertEqual(read["content"]["plainText"], text)
             self.assertEqual(read["recipients"]["to"][0]["displayName"], "Jürgen")
             self.assertLess(len(body), len(text.encode()) + 300)
+
+    def test_half_a_character(self):
+        """What has no UTF-8 becomes a question mark; the rest is as it was."""
+        full = mail(
+            subject="a\ud800b", text="ö\n", attachments=[Attachment("\udfff.pdf", "application/pdf", b"Yw==")]
+        )
+        request = json.loads(body_of(full, "s@x.org", (), Visible([A])))
+        self.assertEqual(request["content"], {"subject": "a?b", "plainText": "ö\n"})
+        self.assertEqual([part["name"] for part in request["attachments"]], ["?.pdf"])
 
     def test_html_only(self):
         """HTML alone gets no plain text made up."""

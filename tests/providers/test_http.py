@@ -127,6 +127,7 @@ class RequestTests(SynchronousTestCase):
 
 class FailureTests(SynchronousTestCase):
     def failed(self, joined: JoinedHttp, request: "Deferred[object]") -> NoAnswerError:
+        self.successResultOf(joined.run(joined.http.close()))
         self.assertEqual(joined.clock.getDelayedCalls(), [])
         return self.failureResultOf(request, NoAnswerError).value
 

@@ -7,10 +7,18 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.providers.mime import Attachment, TooComplexError, read
-from smtprelay.providers.mime_text import Address, addresses, decoded, text_of
+from smtprelay.providers.mime_text import Address, addresses, decoded, from_base64, text_of, tidy_base64
 
 #: Every byte there is.
 BYTES = bytes(range(256))
+
+
+def file(name: str, kind: str, content: bytes, content_id: str = "") -> Attachment:
+    return Attachment(name, kind, base64.b64encode(content), content_id)
+
+
+def bytes_of(attachment: Attachment) -> bytes:
+    return base64.b64decode(attachment.base64, validate=True)
 
 
 def crlf(text: str) -> bytes:
@@ -78,17 +86,17 @@ class TextTests(SynchronousTestCase):
             "--b\nContent-Type: text/plain\n\nt\n--b\nContent-Type: text/calendar; method=REQUEST\n\nBEGIN\n"
         )
         mail = read(crlf(f"Content-Type: multipart/alternative; boundary=b\n\n{parts}--b--\n"))
-        self.assertEqual(mail.attachments, [Attachment("attachment-1.ics", "text/calendar", b"BEGIN")])
+        self.assertEqual(mail.attachments, [file("attachment-1.ics", "text/calendar", b"BEGIN")])
 
     def test_two_texts(self):
         """A second plain text goes below the first; below HTML it is attached, so that readers find it."""
         plain = "--b\nContent-Type: text/plain\n\nfooter\n"
-        for first, text, attached in (("plain", "body\nfooter", []), ("html", None, [b"footer"])):
+        for first, text, attachments in (("plain", "body\nfooter", []), ("html", None, [b"footer"])):
             with self.subTest(first):
                 body = f"--b\nContent-Type: text/{first}\n\nbody\n{plain}--b--\n"
                 mail = read(crlf(f"Content-Type: multipart/mixed; boundary=b\n\n{body}"))
                 self.assertEqual(mail.text, text)
-                self.assertEqual([part.content for part in mail.attachments], attached)
+                self.assertEqual([bytes_of(part) for part in mail.attachments], attachments)
 
 
 class AttachmentTests(SynchronousTestCase):
@@ -110,8 +118,8 @@ class AttachmentTests(SynchronousTestCase):
             (mail.subject, mail.text.strip(), mail.html.strip()), ("Grüße", "text", '<img src="cid:i1">')
         )
         inline, attached = mail.attachments
-        self.assertEqual(inline, Attachment("attachment-1.png", "image/png", b"\x89PNG\r\n", "i1"))
-        self.assertEqual(attached, Attachment("Prüfung 1.pdf", "application/pdf", BYTES))
+        self.assertEqual(inline, file("attachment-1.png", "image/png", b"\x89PNG\r\n", "i1"))
+        self.assertEqual(attached, file("Prüfung 1.pdf", "application/pdf", BYTES))
 
     def test_scan_to_mail(self):
         """A mail that is only an attachment has no text."""
@@ -120,7 +128,7 @@ class AttachmentTests(SynchronousTestCase):
             b"Content-Transfer-Encoding: base64\r\n\r\nJVBERg=="
         )
         self.assertEqual((mail.text, mail.html), (None, None))
-        self.assertEqual(mail.attachments, [Attachment("scan.pdf", "application/pdf", b"%PDF")])
+        self.assertEqual(mail.attachments, [file("scan.pdf", "application/pdf", b"%PDF")])
 
     def test_forwarded_mail(self):
         """An attached mail is one file, byte for byte, named by its subject."""
@@ -130,7 +138,7 @@ class AttachmentTests(SynchronousTestCase):
             + inner
             + b"\r\n--bb--\r\n"
         )
-        self.assertEqual(mail.attachments, [Attachment("a_b.eml", "message/rfc822", inner)])
+        self.assertEqual(mail.attachments, [file("a_b.eml", "message/rfc822", inner)])
 
     def test_names(self):
         """File names are decoded by RFC 2231 and RFC 2047, and lose folders and control characters."""
@@ -159,7 +167,12 @@ class AttachmentTests(SynchronousTestCase):
         ):
             with self.subTest(content):
                 head = b"Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\n"
-                self.assertEqual(read(head + content).attachments[0].content, expected)
+                self.assertEqual(bytes_of(read(head + content).attachments[0]), expected)
+
+    @given(st.text("Qz9+/=\r\n! \xe9", max_size=30).map(lambda text: text.encode("latin-1")))
+    def test_tidy_base64(self, content: bytes):
+        """Whatever claims to be base64 is carried as that of what it decodes to."""
+        self.assertEqual(tidy_base64(content), base64.b64encode(from_base64(content)))
 
     def test_broken_quoted_printable(self):
         """A wrong escape stays as it is."""
@@ -230,7 +243,7 @@ class BoundsTests(SynchronousTestCase):
         began = time.process_time()
         mail = read(message)
         self.assertLess(time.process_time() - began, 1.0)
-        self.assertEqual(mail.attachments[0].content, content)
+        self.assertEqual(bytes_of(mail.attachments[0]), content)
 
     @settings(max_examples=150, deadline=None)
     @given(
@@ -283,7 +296,7 @@ class HeaderTests(SynchronousTestCase):
         }
         for value, expected in cases.items():
             with self.subTest(value):
-                self.assertEqual(list(addresses([("TO", value)], "to")), expected)
+                self.assertEqual(list(addresses([value])), expected)
 
     @given(
         st.from_regex(
@@ -294,8 +307,8 @@ class HeaderTests(SynchronousTestCase):
     def test_a_plain_mailbox_is_read_like_any_other(self, value: str):
         """Alone, where it goes a shorter way, a mailbox reads as it does before another one."""
         last = Address("last@x.org")
-        both = addresses([("To", value), ("To", last.address)], "to")
-        self.assertEqual((*addresses([("To", value)], "to"), last), both)
+        both = addresses([value, last.address])
+        self.assertEqual((*addresses([value]), last), both)
 
     def test_several_headers(self):
         """Two To headers are one list."""

@@ -107,7 +107,7 @@ def json_line(ts: str, level: str, event: str, msg: str, fields: Mapping[str, An
         line.update((f"{name}_" if name in _HEAD else name, value) for name, value in fields.items())
     with suppress(TypeError):  # a key or a text that UTF-8 does not know
         text = orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE)
-        if text.isascii():
+        if text.isascii() and _DELETE not in text:
             return text.decode("ascii")
     try:
         return _ENCODER.encode(line) + "\n"
@@ -126,6 +126,9 @@ def text_line(ts: str, level: str, event: str, msg: str, exc: str, *, colour: bo
     line = f"{start}{ts} {level:<8} {event:<18} {printable(msg)}{end}\n"
     return line + "".join(f"    | {printable(row)}\n" for row in exc.splitlines())
 
+
+#: The one control character that orjson writes as it is.
+_DELETE: Final = b"\x7f"
 
 _HEAD: Final = frozenset({"ts", "level", "event", "msg"})
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=str)

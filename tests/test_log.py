@@ -4,7 +4,7 @@ import io
 import json
 from datetime import UTC, datetime
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.logger import Logger, LogLevel, LogPublisher
@@ -82,6 +82,7 @@ class JsonTests(SynchronousTestCase):
         )
         self.assertEqual(json.loads(stream.getvalue())["ts"], "2026-09-21T14:13:20.062Z")
 
+    @example("\x7f", "\x7f")
     @given(st.text(), st.text(st.characters(max_codepoint=0x2030), max_size=40))
     def test_no_field_breaks_the_line(self, sender: str, recipients: str):
         """Any text, control characters and lone surrogates included, leaves one parsable ASCII line."""

@@ -41,9 +41,9 @@ class OnDisk(SpoolStories):
         self.folder = self.mktemp()
         self.events = Recording()
 
-    async def open(self, paces=PACES, **opening):
+    async def open(self, paces=PACES, *, reserve=0, **opening):
         terms = Terms(paces=paces, events=self.events, **opening)
-        return await open_sqlite(self.folder, terms, reactor=ClockedReactor(self.clock))
+        return await open_sqlite(self.folder, terms, reactor=ClockedReactor(self.clock), reserve=reserve)
 
     def play(self, story, paces=PACES, **opening):
         async def tell() -> None:

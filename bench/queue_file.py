@@ -58,13 +58,13 @@ def fill(folder: Path, many: Many) -> None:
 
 
 def defer(folder: Path, many: Many) -> None:
-    """Have all of them tried once, and due in an hour or later, one after the other."""
+    """Have all of them tried once, and due in an hour or a little later."""
     later = time.time() + 3600
     with closing(connect(engine_of(folder, many.provider))) as connection:
         connection.execute("BEGIN")
         connection.execute(
             "UPDATE delivery SET state = 'deferred', attempt = 1, tries = 1, reason = ?,"
-            " due = ? + rowid * 0.001",
+            " due = ? + abs(random() % 1000000) * 0.001",
             (_REASON, later),
         )
         connection.execute("UPDATE lane SET deferred = queued, queued = 0, due = ?", (later,))

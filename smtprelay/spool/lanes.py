@@ -131,10 +131,12 @@ class Lanes:
     has that one has them all.
 
     :param lock: what a SELECT ends with to lock the row that it gives.
+    :param run: runs a statement that gives nothing back.
     """
 
-    def __init__(self, execute: Execute, lock: str = "") -> None:
+    def __init__(self, execute: Execute, lock: str = "", run: Execute | None = None) -> None:
         self._execute = execute
+        self._run = run or execute
         self._lock = lock
         self._now = 0.0
         self._by_id: dict[int, tuple[Lane, tuple[Any, ...]]] = {}
@@ -267,7 +269,7 @@ class Lanes:
             lane, written = self._by_id[number]
             values = _values(lane)
             if values != written:
-                self._execute(_UPDATE, (*values, number))
+                self._run(_UPDATE, (*values, number))
                 self._by_id[number] = (lane, values)
 
     def _query(self, where: str, parameters: Sequence[Any]) -> list[Lane]:

@@ -136,7 +136,8 @@ class SqliteEngine:
     def _begun(self, connection: SqliteConnection) -> Transaction:
         now = self.seconds()
         if self._lanes is None or self._holds is None:
-            self._lanes, self._holds = Lanes(connection.execute), Holds(connection.execute)
+            self._lanes = Lanes(connection.execute, run=connection.run)
+            self._holds = Holds(connection.execute)
         self._lanes.begin(now)
         self._holds.begin(now)
         return Transaction(

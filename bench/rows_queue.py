@@ -102,7 +102,9 @@ def growth(work: Workplace) -> Iterator[Row]:
         defer(folder / "spool", many)
         with ExitStack() as stack:
             sink = stack.enter_context(SmtpSink(work.place("sink")))
-            relay = stack.enter_context(Ours(folder, {"free": smarthost(sink.port), "later": NOWHERE}))
+            spool = {"path": str(folder / "spool"), "limit": {"messages": 2 * _MILLION}}
+            providers = {"free": smarthost(sink.port), "later": NOWHERE}
+            relay = stack.enter_context(Ours(folder, providers, spool=spool))
             side = Side(name="ours", port=relay.port, pid=relay.pid, sink=sink)
             cost = median(alternate([side], work.load(10_000), work.rounds), "ours", "cpu")
         least = least or cost

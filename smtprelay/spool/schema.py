@@ -102,8 +102,6 @@ _SECOND: Final = (
     "ALTER TABLE lane ADD COLUMN pause {real} NOT NULL DEFAULT 0",
     "ALTER TABLE lane ADD COLUMN opens {real} NOT NULL DEFAULT 0",
     "CREATE INDEX lane_throttled ON lane (provider) WHERE ceiling IS NOT NULL",
-    # When a provider that an operator suspended goes on by itself.
-    "ALTER TABLE lane ADD COLUMN resumes {real}",
     "ALTER TABLE delivery ADD COLUMN deferrals INTEGER NOT NULL DEFAULT 0",
     # What deliveries of synchronous listeners occupy, see ``borrow``.
     """CREATE TABLE loan (
@@ -112,8 +110,13 @@ _SECOND: Final = (
     "CREATE INDEX loan_lease ON loan (lease)",
 )
 
-#: What each version adds to the one before it; a released entry never changes.
-MIGRATIONS: Final[Sequence[Sequence[str]]] = (_FIRST, _SECOND)
+_THIRD: Final = (
+    # When a provider that an operator suspended goes on by itself.
+    "ALTER TABLE lane ADD COLUMN resumes {real}",
+)
+
+#: What each version adds to the one before it; an entry never changes what its tables mean.
+MIGRATIONS: Final[Sequence[Sequence[str]]] = (_FIRST, _SECOND, _THIRD)
 
 
 def migrate(connection: Connection, types: Mapping[str, str]) -> None:

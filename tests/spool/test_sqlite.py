@@ -2,6 +2,7 @@
 
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -15,7 +16,8 @@ from smtprelay.spool.connection import SpoolFault
 from smtprelay.spool.ground import Folder
 from smtprelay.spool.lock import SpoolBusy
 from smtprelay.spool.offline import OfflineSpool
-from smtprelay.spool.sqlite import DATABASE, open_sqlite
+from smtprelay.spool.schema import MIGRATIONS, SQLITE_TYPES
+from smtprelay.spool.sqlite import DATABASE, open_sqlite, prepare_folder
 from smtprelay.spool.terms import Terms
 from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_stories import BODY, PACES, SpoolStories, done
@@ -195,6 +197,27 @@ class SqliteFileTests(OnDisk, TestCase):
             self.assertEqual(250, (await self.send(spool, number=3)).code)
             self.assertEqual(2, len(await spool.list(Selection())))
             await spool.close()
+
+        return Deferred.fromCoroutine(story())
+
+    def test_a_spool_of_each_older_version(self):
+        """It is brought up to date when it is opened, and works."""
+
+        async def story() -> None:
+            for have in range(1, len(MIGRATIONS)):
+                self.folder = self.mktemp()
+                with closing(sqlite3.connect(prepare_folder(self.folder) / DATABASE)) as old:
+                    old.execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
+                    for version, statements in enumerate(MIGRATIONS[:have], start=1):
+                        for statement in statements:
+                            old.execute(statement.format(**{**SQLITE_TYPES, "keyed": ""}))
+                        old.execute("INSERT INTO schema_version VALUES (?)", (version,))
+                    old.commit()
+                spool = await self.open()
+                self.assertEqual(250, (await self.send(spool, number=have)).code)
+                (claim,) = (await spool.claim()).claims
+                self.assertTrue(await spool.settle(claim, done(claim)))
+                await spool.close()
 
         return Deferred.fromCoroutine(story())
 

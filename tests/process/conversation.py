@@ -6,6 +6,7 @@ from collections import deque
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Factory, connectionDone
@@ -35,7 +36,11 @@ class Conversation(LineReceiver):
         """Connect, and take the banner."""
         endpoint = HostnameEndpoint(reactor, "127.0.0.1", port)
         talk = await endpoint.connect(Factory.forProtocol(cls))
-        banner = await talk.reply()
+        try:
+            banner = await talk.reply()
+        except TookTooLong:
+            talk.transport.abortConnection()
+            raise
         if not banner.startswith("220"):
             raise AssertionError(f"no welcome: {banner}")
         return talk

@@ -14,6 +14,7 @@ from typing import Final
 from attrs import define, field
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.error import ConnectError, ConnectionLost
 from twisted.internet.task import deferLater
 
@@ -104,6 +105,11 @@ class Traffic:
         try:
             talk = await relay.greet()
         except (ConnectError, ConnectionLost):
+            return False
+        except TookTooLong:
+            # A handshake that meets the end of who listened may be dropped without a word.
+            if relay.life is None or relay.life.status is None:
+                raise
             return False
         while self._to_send:
             number = self._to_send.popleft()

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import IO, Any, Final
 from uuid import uuid4
 
-from smtprelay import headers
 from smtprelay.cli.archive import ORDERS, Item
 from smtprelay.cli.timeline import EDITS
+from smtprelay.mime import headers
 
 #: What that relay keeps beside the messages.
 _NO_MESSAGES: Final = frozenset({"retry_queue.json", ORDERS})

@@ -14,11 +14,11 @@ from typing import Any
 
 from attrs import asdict
 
-from smtprelay import headers
 from smtprelay.cli.exits import FAILED, CliError
 from smtprelay.cli.options import Settings
 from smtprelay.cli.place import configuration
 from smtprelay.cli.source import SCHEMA, Change, Filters, Step, in_words
+from smtprelay.mime import headers
 from smtprelay.operating import HoldRule, Prepare
 from smtprelay.queue import Edit, Selection
 from smtprelay.spool.ground import Ground

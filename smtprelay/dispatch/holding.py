@@ -13,8 +13,8 @@ from typing import IO, Any, Final
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.python.failure import Failure
 
-from smtprelay import headers
 from smtprelay.budget import Budget
+from smtprelay.mime import headers
 
 #: Bytes of one message that are held in memory.
 MOST_IN_MEMORY: Final = 1 << 20

@@ -12,12 +12,12 @@ from typing import Final
 from attrs import evolve
 from twisted.internet.defer import CancelledError
 
-from smtprelay import headers
 from smtprelay.dispatch.bounce import BounceSettings, render
 from smtprelay.dispatch.notice import DELAYED, FAILED, RELAYED, Notice, Report, is_wanted
 from smtprelay.dispatch.original import NOTHING, Original, header_of, whole_message
 from smtprelay.interfaces import Body
 from smtprelay.message import Claim, Delivered, Delivery, Envelope, Failed, Outcome, Recipient, Results
+from smtprelay.mime import headers
 from smtprelay.queue import NewMessage, Overdue
 
 #: Makes a new message of ours: the envelope, the body, and the id of the mail that it reports on.

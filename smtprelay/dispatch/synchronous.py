@@ -15,7 +15,6 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from smtprelay import headers
 from smtprelay.budget import Budget
 from smtprelay.dispatch import answer
 from smtprelay.dispatch.attempt import BodyAtHand
@@ -25,6 +24,7 @@ from smtprelay.dispatch.holding import DeferToThread, Holding
 from smtprelay.dispatch.remainder import NotKept, Remainder
 from smtprelay.interfaces import Events, Incoming, Plan, Receive
 from smtprelay.message import Delivered, Delivery, Draft, Planned, Refused, Reply, Results
+from smtprelay.mime import headers
 from smtprelay.queue import NewMessage
 
 #: Nothing is begun so shortly before the deadline, seconds: its verdict would hardly come in time, and the

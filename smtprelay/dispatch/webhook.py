@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from attrs import frozen
 from twisted.internet.defer import CancelledError
 
-from smtprelay import headers
 from smtprelay.interfaces import Body
 from smtprelay.message import Claim, Failed, Outcome, Results
+from smtprelay.mime import headers
 from smtprelay.queue import NewMessage
 
 #: The built-in provider, and the route of its messages.

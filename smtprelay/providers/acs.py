@@ -28,6 +28,8 @@ from smtprelay.message import (
     Results,
     Uncertain,
 )
+from smtprelay.mime.parse import Mail, TooComplexError, read
+from smtprelay.mime.text import Address
 from smtprelay.providers.acs_api import (
     AcsApi,
     DeferToThread,
@@ -41,8 +43,6 @@ from smtprelay.providers.acs_operation import follow, look
 from smtprelay.providers.acs_request import Visible, body_of, choose_sender, narrowed, reply_to
 from smtprelay.providers.classify import acs_refusal, retry_after
 from smtprelay.providers.http import Answer, AnswerLost, Http, NotSent
-from smtprelay.providers.mime import Mail, TooComplexError, read
-from smtprelay.providers.mime_text import Address
 
 __all__ = ["ACS_LIMITS", "Acs", "Credentials", "parse_connection_string", "single_id"]
 

@@ -16,8 +16,8 @@ from urllib.parse import quote
 import orjson
 from attrs import evolve, frozen
 
-from smtprelay.providers.mime import Attachment, Mail
-from smtprelay.providers.mime_text import Address
+from smtprelay.mime.parse import Attachment, Mail
+from smtprelay.mime.text import Address
 
 #: The service requires a subject and some text; for mail that has none.
 NO_SUBJECT: Final = "(no subject)"

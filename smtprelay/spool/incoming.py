@@ -13,10 +13,10 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from smtprelay import headers
 from smtprelay.budget import Budget
 from smtprelay.interfaces import Events, Plan
 from smtprelay.message import Claim, Draft, Refused, Reply
+from smtprelay.mime import headers
 from smtprelay.queue import Settlement
 from smtprelay.spool.accept import CHUNK, Arrival, accept, forget_chunks, store_chunk
 from smtprelay.spool.admission import FULL, Admission

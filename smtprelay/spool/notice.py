@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any, Final
 
-from smtprelay import headers
 from smtprelay.message import Delivery
+from smtprelay.mime import headers
 from smtprelay.queue import FINAL, STATES, NewMessage, Overdue, OverduePage
 from smtprelay.spool.accept import CHUNK, Arrival, accept
 from smtprelay.spool.connection import Transaction

@@ -14,8 +14,8 @@ from cattrs import Converter
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay import headers
 from smtprelay.interfaces import Body, Spool
+from smtprelay.mime import headers
 from smtprelay.operating import HoldRule, Operator
 from smtprelay.queue import ACTIONS
 from smtprelay.web.answers import Answer, Asked, Problem, json_answer

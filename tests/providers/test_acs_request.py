@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.mime.parse import Attachment, Mail
+from smtprelay.mime.text import Address
 from smtprelay.providers.acs_request import (
     Visible,
     attached,
@@ -14,8 +16,6 @@ from smtprelay.providers.acs_request import (
     narrowed,
     reply_to,
 )
-from smtprelay.providers.mime import Attachment, Mail
-from smtprelay.providers.mime_text import Address
 from smtprelay.testing.acs_schema import check_send
 
 A, B, C = Address("a@x.org", "Ann"), Address("b@x.org", "Bob"), Address("c@x.org")

@@ -17,7 +17,7 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from smtprelay.providers.mime_text import (
+from smtprelay.mime.text import (
     Address,
     addresses,
     by_name,

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.providers.mime import Attachment, TooComplexError, read
-from smtprelay.providers.mime_text import Address, addresses, decoded, from_base64, text_of, tidy_base64
+from smtprelay.mime.parse import Attachment, TooComplexError, read
+from smtprelay.mime.text import Address, addresses, decoded, from_base64, text_of, tidy_base64
 
 #: Every byte there is.
 BYTES = bytes(range(256))

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay import headers
+from smtprelay.mime import headers
 
 
 class HeadersTests(SynchronousTestCase):

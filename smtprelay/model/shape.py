@@ -1,0 +1,72 @@
+"""
+What a mail's octets are like, counted while the mail comes in.
+
+A provider tells from it how large its request may become, and ``mime.outgoing`` that there is
+nothing to do, without anybody reading the mail again. Pure.
+"""
+
+from typing import Final
+
+from attrs import define, frozen
+
+#: Octets of the longest line that SMTP carries, its CRLF not counted (RFC 5321 §4.5.3.1.6).
+LONGEST_LINE: Final = 998
+
+_HIGH: Final = bytes(range(0x80, 0x100))
+
+
+@frozen(kw_only=True)
+class Shape:
+    """
+    What was counted.
+
+    :ivar size: octets of the stored mail.
+    :ivar eight_bit: octets of 0x80 and above.
+    :ivar long_lines: a line has more than :data:`LONGEST_LINE` octets.
+    """
+
+    size: int
+    eight_bit: int = 0
+    long_lines: bool = False
+
+
+@define
+class ShapeCounter:
+    """
+    Counts a :class:`Shape` from the pieces of a mail, however they are cut, by operations on whole pieces.
+    """
+
+    _size: int = 0
+    _eight_bit: int = 0
+    _long_lines: bool = False
+    #: Octets of the line that is not at its end yet.
+    _open: int = 0
+
+    def feed(self, piece: bytes) -> None:
+        """Count the next piece."""
+        self._size += len(piece)
+        if not piece.isascii():
+            self._eight_bit += len(piece) - len(piece.translate(None, _HIGH))
+        if not self._long_lines:
+            self._measure_lines(piece)
+
+    def shape(self) -> Shape:
+        """Return what was counted so far."""
+        return Shape(
+            size=self._size,
+            eight_bit=self._eight_bit,
+            long_lines=self._long_lines or self._open > LONGEST_LINE,
+        )
+
+    def _measure_lines(self, piece: bytes) -> None:
+        """Go from line end to line end in steps as long as a line may be: a few steps for many lines."""
+        start = -self._open
+        while len(piece) - start > LONGEST_LINE + 1:
+            # The CR and the LF of the line may stand behind its octets.
+            end = piece.rfind(b"\n", max(0, start), start + LONGEST_LINE + 2)
+            if end < 0:
+                self._long_lines = True
+                return
+            start = end + 1
+        end = piece.rfind(b"\n", max(0, start))
+        self._open = len(piece) - (end + 1 if end >= 0 else start)

@@ -161,7 +161,9 @@ class ProcessMimeWorker:
         self, task: MimeTask, chunks: AsyncIterator[bytes], size: int, parameters: Mapping[str, object]
     ) -> tuple[Mapping[str, Any], bytes]:
         self._end_idling()
-        process = self._process or self._started()
+        process = self._process
+        if process is None or process.over:
+            process = self._started()
         asked = {
             "task": name_of(task),
             "parameters": parameters,

@@ -98,7 +98,7 @@ class WorkerProcess(ProcessProtocol):
         """
         Start the process.
 
-        :raises OSError: it cannot be started.
+        :raises OSError: it cannot be started; so ``ValueError``, where Python does not know its own place.
         """
         arguments = [executable, "-P", "-m", "smtprelay.mime.child", *self._prefixes]
         self._reactor.spawnProcess(self, executable, arguments, env=environment())

@@ -210,7 +210,7 @@ class ProcessMimeWorker:
         process = WorkerProcess(self._reactor, self._prefixes)
         try:
             process.start(self._executable)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self._cannot_start()
             raise MimeWorkerUnavailable(f"the MIME worker cannot be started: {error}") from error
         self._living.add(process)

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from time import process_time
 from typing import Any
 
 from smtprelay.mime.parse import TooComplexError
@@ -97,3 +98,11 @@ def signals(octets: bytes, parameters: Mapping[str, Any]) -> Result:
     for name in parameters["signals"]:
         os.kill(os.getpid(), signal.Signals[name])
     return {"alive": True}, b""
+
+
+def use(octets: bytes, parameters: Mapping[str, Any]) -> Result:
+    """Compute for some seconds; return how many this process has used."""
+    end = process_time() + parameters["seconds"]
+    while process_time() < end:
+        pass
+    return {"used": process_time(), "pid": os.getpid()}, b""

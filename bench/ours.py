@@ -64,7 +64,7 @@ class Ours(Program):
         }
         config = {
             "hostname": "relay.example.com",
-            "control": str(self.control),
+            "control_socket": str(self.control),
             "listeners": [listener],
             "providers": dict(providers),
             "routes": [{"name": "default", "via": list(via) or [next(iter(providers))]}],

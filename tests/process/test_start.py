@@ -27,7 +27,7 @@ listeners:
   - name: lan
     endpoint: "tcp:2525:interface=127.0.0.1"
     limits: {size: 25 parsecs}
-    line_ends: mend
+    bare_newlines: mend
 providers:
   local: {type: captcha, path: captured}
 spool: {path: spool}

@@ -82,11 +82,11 @@ class LaneTests(DispatcherTestCase):
         stage = self.stage(one)
         stage.accept()
         self.assertEqual(len(one.sent), 1)
-        done(self.operator(stage).retry("one", "", "ops"))
+        done(self.operator(stage).probe("one", "", "ops"))
         stage.clock.advance(1)
         self.assertEqual(len(one.sent), 2)
         (told,) = stage.events.of("lane.changed")
-        self.assertEqual((told["action"], told["who"], told["why"]), ("retry", "ops", "401"))
+        self.assertEqual((told["action"], told["who"], told["why"]), ("probe", "ops", "401"))
 
     def test_a_pause_is_respected(self) -> None:
         """A provider that asked us to wait is only asked before if that is forced."""
@@ -95,8 +95,8 @@ class LaneTests(DispatcherTestCase):
         stage.accept()
         stage.accept()
         self.assertEqual(len(one.sent), 1)
-        self.assertIn("asked to wait", self.refusal(self.operator(stage).retry("one", "", "ops")))
-        done(self.operator(stage).retry("one", "", "ops", force=True))
+        self.assertIn("asked to wait", self.refusal(self.operator(stage).probe("one", "", "ops")))
+        done(self.operator(stage).probe("one", "", "ops", force=True))
         stage.clock.advance(1)
         self.assertEqual([delivery.message for delivery, _ in one.sent], ["M1", "M2"])
 
@@ -122,7 +122,7 @@ class LaneTests(DispatcherTestCase):
         stage.clock.advance(86400)
         self.assertEqual(one.sent, [])
         self.assertEqual("suspended by ops: maintenance", stage.summary("M1").waiting_for)
-        self.assertIn("resume it", self.refusal(self.operator(stage).retry("one", "", "ops", force=True)))
+        self.assertIn("resume it", self.refusal(self.operator(stage).probe("one", "", "ops", force=True)))
         done(self.operator(stage).resume("one", "ops"))
         stage.clock.advance(1)
         self.assertEqual(len(one.sent), 1)

@@ -88,7 +88,7 @@ class RefusalTests(StartCase, TestCase):
         for place, meant in (
             ("2:1", 'did you mean "listeners"?'),
             ("6:20", "such as 10MB"),
-            ("7:16", "expected fix or refuse"),
+            ("7:20", "expected fix or refuse"),
             ("9:17", "or capture"),
             ("11:17", 'did you mean "local"?'),
         ):

@@ -101,6 +101,30 @@ class JsonTests(SynchronousTestCase):
             self.assertIn("ValueError: no such\nkey", line["exc"])
             self.assertNotIn("Traceback", line["msg"])
 
+    def test_a_long_traceback(self):
+        """However deep the calls were and however much was said, the line is short and says what it was."""
+
+        def descend(levels: int) -> None:
+            if levels:
+                ascend(levels)
+            raise ValueError("x" * 100_000 + " the end")
+
+        def ascend(levels: int) -> None:
+            descend(levels - 1)
+
+        failure = None
+        try:
+            descend(200)
+        except ValueError as error:
+            failure = Failure(error)
+        text = failure.getTraceback()
+        for told in (failure.value, failure, text):
+            written = Written()
+            written.log("attempt.crashed", id="7QK2.1", attempt=1, provider="acs", exc=told)
+            (line,) = written.objects
+            self.assertLess(len(line["exc"]), 10_000)
+            self.assertIn("the end", line["exc"][-20:])
+
     def test_a_missing_or_odd_field_does_not_raise(self):
         """A line still comes, with what there is."""
         written = Written()
@@ -158,7 +182,7 @@ class TextTests(SynchronousTestCase):
         """Time, level, event and sentence stand in columns, without colour into a file."""
         written = Written("text")
         written.log("message.queued", **QUEUED)
-        written.log("lane.open", provider="acs", lane="")
+        written.log("lane.unblocked", provider="acs", lane="")
         first, second = written.lines
         self.assertEqual(first.index("7QK2: queued"), second.index("acs: lane '' is open"))
         self.assertNotIn("\x1b", first + second)
@@ -337,9 +361,9 @@ class TellingTests(SynchronousTestCase):
             raise RuntimeError(event)
 
         telling = Telling([broken, lambda event, /, **fields: heard.append((event, fields))])
-        for event in ("relay.stop", "relay.stop", "lane.open"):
+        for event in ("relay.stop", "relay.stop", "lane.unblocked"):
             telling(event, reason="x")
-        self.assertEqual([event for event, _ in heard], ["relay.stop", "relay.stop", "lane.open"])
+        self.assertEqual([event for event, _ in heard], ["relay.stop", "relay.stop", "lane.unblocked"])
         self.assertEqual(heard[0][1], {"reason": "x"})
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
 
@@ -370,12 +394,12 @@ class TellingTests(SynchronousTestCase):
 
             def ear(self, event: str):
                 asked.append(event)
-                return heard.append if event == "lane.open" else None
+                return heard.append if event == "lane.unblocked" else None
 
         telling = Telling([Choosy(), lambda _event, /, **_fields: None])
-        for event in ("relay.stop", "lane.open", "relay.stop", "lane.open"):
+        for event in ("relay.stop", "lane.unblocked", "relay.stop", "lane.unblocked"):
             telling(event, reason="x")
-        self.assertEqual(asked, ["relay.stop", "lane.open"])
+        self.assertEqual(asked, ["relay.stop", "lane.unblocked"])
         self.assertEqual(heard, [{"reason": "x"}] * 2)
 
 
@@ -383,5 +407,5 @@ class TableTests(SynchronousTestCase):
     def test_every_text_is_a_format(self):
         """Each event's text uses named fields only, so that it can be filled in."""
         for event, kind in EVENTS.items():
-            self.assertRegex(event, r"^[a-z]+\.[a-z]+$")
+            self.assertRegex(event, r"^[a-z_]+\.[a-z]+$")
             self.assertNotIn("{}", kind.text)

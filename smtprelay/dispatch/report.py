@@ -5,10 +5,9 @@ Each carries, beside what its sentence needs, ``count`` (recipients), ``age`` (s
 received) and ``seconds`` (how long the attempt took).
 """
 
-import traceback
-
 from smtprelay.dispatch.settle import Verdict, reasons
 from smtprelay.interfaces import Events
+from smtprelay.lines import flattened
 from smtprelay.message import Claim, Delivered, Delivery, Results
 from smtprelay.queue import NewMessage
 
@@ -51,7 +50,7 @@ def ours(
     if bounce is not None:
         notified(events, delivery, bounce)
     if event is not None:
-        events("message.reported", id=delivery.id, report=event.draft.id)
+        events("webhook.queued", id=delivery.id, report=event.draft.id)
 
 
 def held(events: Events, delivery: Delivery, reason: str, now: float, seconds: float) -> None:
@@ -72,7 +71,7 @@ def notified(events: Events, delivery: Delivery, notice: NewMessage) -> None:
     if notice.kind == "failure":
         events("message.bounced", bounce=notice.draft.id, **fields)
     else:
-        events("message.notified", kind=notice.kind, notice=notice.draft.id, **fields)
+        events("dsn.queued", kind=notice.kind, notice=notice.draft.id, **fields)
 
 
 def lost(events: Events, claim: Claim, verdict: Verdict) -> None:
@@ -118,5 +117,5 @@ def crashed(events: Events, claim: Claim, exc: Exception) -> None:
         id=claim.delivery.id,
         attempt=claim.attempt,
         provider=claim.delivery.provider,
-        exc="".join(traceback.format_exception(exc)).strip(),
+        exc=flattened(exc),
     )

@@ -14,6 +14,7 @@ from smtprelay.interfaces import (
     MimeWorkerUnavailable,
 )
 from smtprelay.mime.parse import TooComplexError
+from smtprelay.mime.task import name_of
 from smtprelay.mime.turns import SMALL_BODY, TURN
 from smtprelay.mime.worker import Bounds, ProcessMimeWorker
 from tests.mime import tasks
@@ -222,7 +223,7 @@ class ProcessTests(WorkerCase):
 
     def test_exceptions(self):
         """A declared exception comes as itself; any other one in words, with its place as the cause."""
-        told = {"type": "smtprelay.mime.parse:TooComplexError", "text": "parts", "line": "l", "traceback": ""}
+        told = {"type": name_of(TooComplexError), "text": "parts", "line": "l", "traceback": ""}
         done = self.run_on(LARGE)
         self.process.fails(told)
         self.assertEqual(self.failureResultOf(done, TooComplexError).getErrorMessage(), "parts")

@@ -98,7 +98,7 @@ def contents(size: int) -> Mapping[str, bytes]:
 
 
 def hostile() -> Mapping[str, bytes]:
-    """Return mails of up to 1 MB that are made to cost time, some so small that they are worked on at once."""
+    """Return mails of up to 1 MB that are made to cost time, some small enough to be worked on at once."""
     kinds = {
         "semicolons": ('Content-Type: text/plain; a="', b";", b"\r\n\r\nx\r\n"),
         "file name": (

@@ -8,8 +8,9 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-#: Octets of a mail, and of its header, that are worked on at once at most; so parts.
-SMALL_BODY: Final = 64 << 10
+#: Octets of a mail, and of its header, that are worked on at once at most; so parts. The dearest content that
+#: is known, octets that their charset does not have, takes half a millisecond for each KiB.
+SMALL_BODY: Final = 32 << 10
 SMALL_HEADER: Final = 16 << 10
 SMALL_PARTS: Final = 50
 

@@ -53,7 +53,7 @@ class Turns:
         """Return ``None`` if there is room in this turn, else what fires in a turn where there is."""
         if self._spent < TURN and not self._waiting:
             return None
-        waiting: Deferred[None] = Deferred(self._waiting.remove)
+        waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
         return waiting
 
@@ -70,6 +70,3 @@ class Turns:
         self._spent, self._turning = 0.0, False
         while self._waiting and self._spent < TURN:
             self._waiting.popleft().callback(None)
-        if self._waiting and not self._turning:
-            self._turning = True
-            self._clock.callLater(0, self._turn)

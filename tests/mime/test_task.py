@@ -13,6 +13,10 @@ def deep(levels: int) -> None:
 
 
 def forever() -> None:
+    and_ever()
+
+
+def and_ever() -> None:
     forever()
 
 

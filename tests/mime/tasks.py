@@ -115,3 +115,10 @@ def as_told(octets: bytes, parameters: Mapping[str, Any]) -> Result:
     """Compute for ever on a mail whose subject says so, but not on the report about it."""
     hostile = b"Subject: hostile" in octets and len(octets) > SMALL_BODY
     return burn(octets, parameters) if hostile else repeat(octets, {"times": 0})
+
+
+def crumble(octets: bytes, parameters: Mapping[str, Any]) -> Result:
+    """Take memory in the smallest pieces of every size, until there is none of any size."""
+    kept: list[object] = []
+    while True:
+        kept.extend(bytes(size) for size in range(1, 600, 8))

@@ -136,8 +136,12 @@ class BoundTests(WorkerCase, TestCase):
         await waiting
 
     async def test_memory(self):
-        """A task that wants more memory than it may have fails, whether at once or little by little."""
-        for task, parameters in ((tasks.gulp, {"octets": 1 << 30}), (tasks.hoard, {})):
+        """A task that wants more memory than it may have fails, at once, little by little, or in crumbs."""
+        for task, parameters in (
+            (tasks.gulp, {"octets": 1 << 30}),
+            (tasks.hoard, {}),
+            (tasks.crumble, {}),
+        ):
             costly, waiting = self.running(task, **parameters), self.running(tasks.repeat)
             await self.assertFailure(costly, MailTooCostly)
             await waiting

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from smtprelay.budget import Budget
 from smtprelay.mime import headers
+from smtprelay.model.shape import Shape, ShapeCounter
 
 #: Bytes of one message that are held in memory.
 MOST_IN_MEMORY: Final = 1 << 20
@@ -36,6 +37,7 @@ class Holding:
 
     def __init__(self, defer_to_thread: DeferToThread, budget: Budget | None = None) -> None:
         self.size = 0
+        self._shape = ShapeCounter()
         self._defer_to_thread = defer_to_thread
         self._budget = budget or Budget()
         self._parts: list[bytes] = []
@@ -50,6 +52,7 @@ class Holding:
     def write(self, chunk: bytes) -> "Deferred[None] | None":
         """Take the next bytes; see :meth:`smtprelay.interfaces.Incoming.write`."""
         self.size += len(chunk)
+        self._shape.feed(chunk)
         if self._fault is not None:
             return None
         self._parts.append(chunk)
@@ -70,6 +73,11 @@ class Holding:
             self._parts = [b"".join(self._parts)]
         if self._fault is not None:
             raise self._fault
+
+    @property
+    def shape(self) -> Shape:
+        """What its octets are like, so far."""
+        return self._shape.shape()
 
     @property
     def head(self) -> bytes:

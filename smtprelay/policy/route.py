@@ -13,11 +13,10 @@ from typing import Protocol
 
 from attrs import field, frozen
 
-from smtprelay.interfaces import Plan
+from smtprelay.interfaces import Headers, Plan
 from smtprelay.message import Client, Envelope, Limits, Planned, Recipient, Refused, Reply
+from smtprelay.model.shape import Shape
 from smtprelay.policy.access import Networks, Patterns, glob
-
-Headers = Sequence[tuple[str, str]]
 
 
 class Outlet(Protocol):
@@ -146,11 +145,13 @@ class Router:
         """Return what decides, at the end of data, which deliveries ``envelope`` becomes."""
         return partial(self._plan, client, envelope)
 
-    def _plan(self, client: Client, envelope: Envelope, headers: Headers, size: int) -> list[Planned]:
+    def _plan(
+        self, client: Client, envelope: Envelope, headers: Headers, shape: Shape, _: Mapping[str, int]
+    ) -> list[Planned]:
         rules = [
             rule
             for rule in self._rules
-            if rule.matches_transaction(client, envelope.sender) and rule.matches_message(headers, size)
+            if rule.matches_transaction(client, envelope.sender) and rule.matches_message(headers, shape.size)
         ]
         groups: dict[str, tuple[Rule, list[Recipient]]] = {}
         for recipient in envelope.recipients:
@@ -159,7 +160,7 @@ class Router:
         return [
             planned
             for rule, recipients in groups.values()
-            for planned in self._deliveries(rule, envelope, recipients, size)
+            for planned in self._deliveries(rule, envelope, recipients, shape.size)
         ]
 
     def _deliveries(

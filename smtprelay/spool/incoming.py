@@ -17,6 +17,7 @@ from smtprelay.budget import Budget
 from smtprelay.interfaces import Events, Plan
 from smtprelay.message import Claim, Draft, Refused, Reply
 from smtprelay.mime import headers
+from smtprelay.model.shape import ShapeCounter
 from smtprelay.queue import Settlement
 from smtprelay.spool.accept import CHUNK, Arrival, accept, forget_chunks, store_chunk
 from smtprelay.spool.admission import FULL, Admission
@@ -59,7 +60,7 @@ class SpoolIncoming:
         "_ours",
         "_parts",
         "_plan",
-        "_size",
+        "_shape",
         "_writer",
         "id",
     )
@@ -91,14 +92,14 @@ class SpoolIncoming:
         self._ended = ended
         self._parts: list[bytes] = []
         self._held = 0
-        self._size = 0
+        self._shape = ShapeCounter()
         self._chunks = 0
         self._head = b""
         self._fault: SpoolFault | Refused | None = None
 
     def write(self, chunk: bytes) -> "Deferred[None] | None":
         """See :meth:`smtprelay.interfaces.Incoming.write`."""
-        self._size += len(chunk)
+        self._shape.feed(chunk)
         if self._fault is not None:
             return None
         self._parts.append(chunk)
@@ -141,12 +142,13 @@ class SpoolIncoming:
         self._check_room(self._held)
         rest = b"".join(self._parts)
         head = headers.Head(headers.block(self._head or rest))
+        shape = self._shape.shape()
         arrival = Arrival(
             draft=self._draft,
-            size=self._size,
+            shape=shape,
             subject=storable(headers.readable(head.first("Subject"))),
             message_id=storable(head.first("Message-ID")),
-            planned=self._plan(head, self._size),
+            planned=self._plan(head, shape, {}),
             chunks=self._chunks,
             rest=rest,
         )
@@ -182,7 +184,7 @@ class SpoolIncoming:
             sender=envelope.sender,
             recipients=", ".join(envelope.addresses),
             count=len(envelope.recipients),
-            size=self._size,
+            size=arrival.shape.size,
             client=client.address,
             listener=client.listener,
             user=client.user,

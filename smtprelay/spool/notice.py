@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from smtprelay.message import Delivery
 from smtprelay.mime import headers
+from smtprelay.model.shape import shape_of
 from smtprelay.queue import FINAL, STATES, NewMessage, Overdue, OverduePage
 from smtprelay.spool.accept import CHUNK, Arrival, accept
 from smtprelay.spool.connection import Transaction
@@ -70,7 +71,7 @@ def enclose(tx: Transaction, new: NewMessage) -> None:
     head = headers.Head(headers.block(body))
     arrival = Arrival(
         draft=new.draft,
-        size=len(body),
+        shape=shape_of(body),
         subject=storable(new.subject or headers.readable(head.first("Subject"))),
         message_id=storable(head.first("Message-ID")),
         planned=new.planned,

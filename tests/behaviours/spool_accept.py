@@ -81,7 +81,7 @@ class AcceptContract(SpoolStories):
         async def story(spool: Spool) -> None:
             reply = Reply(code=552, enhanced="5.3.4", text="too large")
 
-            def plan(_headers: object, _size: int) -> Sequence[Planned]:
+            def plan(_headers: object, _shape: object, _measured: object) -> Sequence[Planned]:
                 raise Refused(reply)
 
             incoming = spool.incoming(self.draft("a@example.com"), plan)
@@ -114,7 +114,7 @@ class AcceptContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             draft = self.draft("a@example.com")
-            incoming = spool.incoming(draft, lambda _headers, _size: [])
+            incoming = spool.incoming(draft, lambda *_: [])
             waiting = incoming.write(b"x" * 600_000)
             if waiting is not None:
                 await waiting
@@ -172,7 +172,7 @@ class AcceptContract(SpoolStories):
         """What would never reach anybody stays with its client."""
 
         async def story(spool: Spool) -> None:
-            incoming = spool.incoming(self.draft("a@example.com"), lambda _headers, _size: [])
+            incoming = spool.incoming(self.draft("a@example.com"), lambda *_: [])
             incoming.write(BODY)
             self.assertEqual(451, (await incoming.finish()).code)
             self.assertEqual([], list(await spool.list(Selection())))
@@ -183,7 +183,7 @@ class AcceptContract(SpoolStories):
         """Whatever is raised on the way, the client gets a reply that lets it try again."""
 
         async def story(spool: Spool) -> None:
-            def plan(_headers: object, _size: int) -> Sequence[Planned]:
+            def plan(_headers: object, _shape: object, _measured: object) -> Sequence[Planned]:
                 raise KeyError("provider")
 
             incoming = spool.incoming(self.draft("a@example.com"), plan)

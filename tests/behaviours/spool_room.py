@@ -139,13 +139,13 @@ class RoomContract(SpoolStories):
             await self.send(spool, number=2, body=LARGE)
             self.assertEqual(0, budget.held)
             for content in (BODY, LARGE):
-                incoming = spool.incoming(self.draft("a@example.com", number=3), lambda _h, _s: [])
+                incoming = spool.incoming(self.draft("a@example.com", number=3), lambda *_: [])
                 waiting = incoming.write(content)
                 incoming.abort()
                 if waiting is not None:
                     await waiting
                 self.assertEqual(0, budget.held)
-            refused = spool.incoming(self.draft("a@example.com", number=4), lambda _h, _s: [])
+            refused = spool.incoming(self.draft("a@example.com", number=4), lambda *_: [])
             waiting = refused.write(LARGE)
             if waiting is not None:
                 await waiting
@@ -162,7 +162,7 @@ class RoomContract(SpoolStories):
         async def story(spool: Spool) -> None:
             body = BODY + b"x" * 600_000
             draft = self.draft("anna@example.com")
-            incoming = spool.incoming(draft, lambda _h, _s: [self.planned(draft)])
+            incoming = spool.incoming(draft, lambda *_: [self.planned(draft)])
             for start in range(0, len(body), 20_000):
                 waiting: defer.Deferred[None] | None = incoming.write(body[start : start + 20_000])
                 most.append(budget.held)

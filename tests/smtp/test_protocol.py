@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.message import Reply
 from tests.smtp.doubles import NO, TAKEN, Inbox, Line, Site, refused
 from tests.smtp.test_body import NO_ENDS
+from tests.steps import counted
 
 MAIL = "MAIL FROM:<a@x.test>"
 RCPT = "RCPT TO:<b@x.test>"
@@ -56,6 +57,20 @@ class Mail(SynchronousTestCase):
             ],
         )
         self.assertEqual(line.say("HELO x"), ["250 relay.test"])
+
+    def test_hello_again(self):
+        """What is answered to EHLO is made once for a session, and anew within TLS."""
+        site = Site(tls=object(), mechanisms=("PLAIN",))
+        line = site.connect()
+        first = line.say("EHLO x")
+        self.assertEqual(counted(lambda: line.say("EHLO x"), "smtp/capabilities.py"), 0)
+        self.assertLess(counted(lambda: line.say("EHLO x"), "smtp/reply.py"), 10)
+        self.assertEqual(line.say("EHLO y"), first)
+        line.transport.startTLS = lambda _context: None
+        line.say("STARTTLS")
+        within = line.say("EHLO x")
+        self.assertNotIn("250-STARTTLS", within)
+        self.assertIn("250 AUTH PLAIN", within)
 
     def test_the_avatar_knows_the_client(self):
         """The avatar is told who speaks, before its first MAIL and after another EHLO."""

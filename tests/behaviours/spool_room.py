@@ -1,5 +1,6 @@
 """A spool that is full takes nothing more, lets go what it has, and takes mail again."""
 
+import tracemalloc
 from random import Random
 
 from twisted.internet import defer
@@ -152,6 +153,28 @@ class RoomContract(SpoolStories):
             await refused.finish()
             self.assertEqual(0, budget.held)
 
+        return self.play(story, budget=budget)
+
+    def test_with_little_memory_an_endless_header_is_searched_once(self):
+        """A header without an end is not read again and again, whether anything can go to the disk yet."""
+
+        async def story(spool: Spool) -> None:
+            budget.take(1)
+            incoming = spool.incoming(self.draft("a@example.com"), lambda *_: [])
+            field = b"X: y\r\n" * 200
+            for _ in range(200):  # a quarter of a megabyte, but for a little
+                self.assertIsNone(incoming.write(field))
+            tracemalloc.start()
+            try:
+                for _ in range(10):
+                    self.assertIsNone(incoming.write(field))
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            self.assertLess(peak, 30_000)
+            incoming.abort()
+
+        budget = Budget(1)
         return self.play(story, budget=budget)
 
     def test_with_little_memory_a_message_goes_to_the_disk_in_small_pieces(self):

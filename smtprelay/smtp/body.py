@@ -46,6 +46,8 @@ class BodyDecoder:
     :ivar ended: the end of data was seen.
     :ivar rest: what came behind it; it is for the session.
     :ivar size: octets decoded so far, stored or not.
+    :ivar refusal: what must be answered at the end of data instead of storing it, as far as is known yet;
+        when several things are wrong it is the same one however the octets were cut.
     """
 
     __slots__ = (
@@ -58,9 +60,11 @@ class BodyDecoder:
         "_mark",
         "_newlines",
         "_nul",
+        "_odd",
         "_tail",
         "_utf_16",
         "ended",
+        "refusal",
         "rest",
         "size",
     )
@@ -75,17 +79,14 @@ class BodyDecoder:
         self._first = True
         self._tail = b""  # the last octets of what was decoded, as they came
         self._bare = self._nul = self._mark = self._utf_16 = False  # were seen
+        self._odd = False  # one of these was, or the header is no good
+        self.refusal: Reply | None = None
         self.ended = False
         self.rest = b""
         self.size = 0
 
-    @property
-    def refusal(self) -> Reply | None:
-        """
-        What must be answered at the end of data instead of storing it, as far as is known yet.
-
-        When several things are wrong the first of them here is told, however the octets were cut.
-        """
+    def _first_refusal(self) -> Reply | None:
+        """Return what is told when everything may be wrong."""
         if self._nul and not self._fix:
             return reply.NUL_IN_CONTENT
         if self._utf_16 or (self._mark and self._nul):
@@ -106,7 +107,11 @@ class BodyDecoder:
             return b""
         stored = self._decode(content, stuffed=0 <= dot < len(content) - 2)
         self.size += len(stored)
-        self._header.feed(stored)
+        if not self._header.ended:
+            self._header.feed(stored)
+            self._odd = self._odd or self._header.refusal is not None
+        if self._odd or self.size > self._limit:
+            self.refusal = self._first_refusal()
         return stored if self.refusal is None else b""
 
     def _cut(self, window: bytes, dot: int) -> bytes:
@@ -134,7 +139,7 @@ class BodyDecoder:
         if stuffed:
             content = content.replace(b"\r\n.", b"\r\n")
         if not clean:
-            self._bare = True
+            self._bare = self._odd = True
             content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
         # Behind that, or a NUL between a CR and an LF would make one line end or two, as the octets were cut.
         if nul:
@@ -146,6 +151,7 @@ class BodyDecoder:
 
     def _look_for_utf_16(self, octets: bytes, *, nul: bool) -> None:
         self._nul = self._nul or nul
+        self._odd = self._odd or nul
         self._mark = self._mark or _MARK(octets) is not None
         self._utf_16 = self._utf_16 or (nul and _UTF_16(octets) is not None)
 

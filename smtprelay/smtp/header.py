@@ -38,9 +38,10 @@ class HeaderCheck:
 
     :param size: octets that its fields may have.
     :param hops: how many ``Received:`` fields it may have.
+    :ivar ended: its end was seen.
     """
 
-    __slots__ = ("_counted", "_ended", "_hops", "_in_field", "_in_line", "_line", "_received", "_size")
+    __slots__ = ("_counted", "_hops", "_in_field", "_in_line", "_line", "_received", "_size", "ended")
 
     def __init__(self, size: int, hops: int) -> None:
         self._size = size
@@ -50,7 +51,7 @@ class HeaderCheck:
         self._line = b""  # one whose end has not come
         self._in_line = False  # so long a one that what came of it is counted already
         self._in_field = False  # what is folded belongs to a field
-        self._ended = False
+        self.ended = False
 
     @property
     def refusal(self) -> Reply | None:
@@ -61,16 +62,16 @@ class HeaderCheck:
 
     def feed(self, content: bytes) -> None:
         """Look at the next piece."""
-        if self._ended:
+        if self.ended:
             return
         lines = self._line + self._behind_line(content)
         end = 0 if lines.startswith(b"\r\n") else lines.find(b"\r\n\r\n") + 2
         if end == 1:
             end = lines.rfind(b"\n") + 1
         else:
-            self._ended = True
+            self.ended = True
         self._count(lines[:end])
-        self._line = b"" if self._ended else lines[end:]
+        self._line = b"" if self.ended else lines[end:]
         if len(self._line) >= _ENOUGH:
             self._begin_line(self._line)
 
@@ -98,7 +99,7 @@ class HeaderCheck:
         lowered = lines.lower()
         hops = lowered.count(b"\nreceived") + lowered.startswith(b"received")
         # Of nearly every header it is enough to know that it cannot have too much of anything.
-        if self._ended and self._counted + len(lines) <= self._size and self._received + hops <= self._hops:
+        if self.ended and self._counted + len(lines) <= self._size and self._received + hops <= self._hops:
             return
         if hops:
             self._received += len(_received(lines))

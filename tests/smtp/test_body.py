@@ -84,7 +84,7 @@ class Smuggling(SynchronousTestCase):
             octets = b"a: b\r\n\r\nbody" + sequence + ATTACK + b"\r\n.\r\nQUIT\r\n"
             for mode in ("fix", "refuse"):
                 for cut in range(len(octets) - 8):
-                    fed = Fed(octets[:cut], octets[cut:], line_ends=mode)
+                    fed = Fed(octets[:cut], octets[cut:], bare_newlines=mode)
                     self.assertEqual(fed.rest, b"QUIT\r\n", (sequence, mode, cut))
                     if fed.refusal is None:
                         self.assertIn(ATTACK, fed.stored)
@@ -92,7 +92,7 @@ class Smuggling(SynchronousTestCase):
     def test_refused_where_line_ends_must_be_right(self):
         """With ``refuse`` each of them is 5.6.0, after reading to the real end."""
         for sequence in NO_ENDS:
-            fed = Fed(b"body" + sequence + b"more\r\n.\r\n", line_ends="refuse")
+            fed = Fed(b"body" + sequence + b"more\r\n.\r\n", bare_newlines="refuse")
             self.assertEqual((fed.ended, fed.stored, fed.code), (True, b"", (554, "5.6.0")), sequence)
 
     def test_fixed_content_cannot_end_data_when_it_is_sent_on(self):
@@ -150,7 +150,7 @@ class Nul(SynchronousTestCase):
     def test_refused(self):
         """Where line ends must be right a NUL is 5.6.0 after the end of data, wherever it stands."""
         for octets in (b"a\0b\r\n.\r\n", b"\0\r\n.\r\n", b"a\r\n\0.\r\nb\r\n.\r\n", b"a\0\0\0\r\n.\r\n"):
-            fed = Fed(octets, line_ends="refuse")
+            fed = Fed(octets, bare_newlines="refuse")
             self.assertEqual((fed.ended, fed.code, fed.stored), (True, (554, "5.6.0"), b""))
             self.assertEqual(fed.refusal.rule, "nul")
 
@@ -267,10 +267,10 @@ class Segmentation(SynchronousTestCase):
         st.lists(st.integers(0, 200), max_size=6),
         st.sampled_from(["fix", "refuse"]),
     )
-    def test_same_verdict(self, pieces: list[bytes], cuts: list[int], line_ends: str):
+    def test_same_verdict(self, pieces: list[bytes], cuts: list[int], bare_newlines: str):
         """Several things may be wrong; which one is told does not depend on the segments."""
         octets = b"".join(pieces) + b"\r\n.\r\n"
-        limits = {"size": 60, "header_size": 20, "hops": 1, "line_ends": line_ends}
+        limits = {"size": 60, "header_size": 20, "hops": 1, "bare_newlines": bare_newlines}
         places = sorted({0, len(octets), *(cut for cut in cuts if cut < len(octets))})
         whole = Fed(octets, **limits)
         for segments in (single(octets), [octets[a:b] for a, b in pairwise(places)]):

@@ -3,7 +3,7 @@ The commented configuration, which shows every setting; ``etc/smtprelay.yaml`` i
 """
 
 import re
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 from smtprelay.config.source import parse
@@ -15,7 +15,7 @@ _MARKER: Final = "## Every setting"
 
 def example() -> str:
     """Return it as it is: a small configuration that works, then every setting in comments."""
-    return files("smtprelay.config").joinpath("example.yaml").read_text("utf-8")
+    return Path(__file__).with_name("example.yaml").read_text("utf-8")
 
 
 def reference() -> str:

@@ -178,6 +178,9 @@ EVENTS: Final[dict[str, Kind]] = {
         LogLevel.warn, "{provider}: lane '{lane}' slows down: {reason}", "provider lane reason"
     ),
     "lane.unblocked": Kind(LogLevel.info, "{provider}: lane '{lane}' is open again", "provider lane"),
+    # work on mail
+    "mime.started": Kind(LogLevel.debug, "the MIME worker runs (process {pid})", "pid"),
+    "mime.ended": Kind(LogLevel.warn, "the MIME worker (process {pid}) ended: {reason}", "pid reason"),
     # providers, web
     "provider.request": Kind(
         LogLevel.debug, "{provider}: {operation} {code} in {seconds:.3f} s", "provider operation code seconds"

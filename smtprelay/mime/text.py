@@ -7,14 +7,33 @@ that do not exist; each of these still has one reading that a person would choos
 """
 
 import binascii
+import email.message
 import email.utils
 import re
-import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Final
 
 from attrs import frozen
+
+from smtprelay.mime import charset as charsets
+from smtprelay.mime.transfer import from_base64, tidy_base64
+
+__all__ = [
+    "Address",
+    "ContentType",
+    "Headers",
+    "addresses",
+    "by_name",
+    "comparison_key",
+    "content_type",
+    "decoded",
+    "disposition",
+    "from_base64",
+    "split_headers",
+    "text_of",
+    "tidy_base64",
+]
 
 #: The headers of a mail or part: (name, unfolded value), in their order.
 Headers = Sequence[tuple[str, str]]
@@ -25,8 +44,6 @@ _MBOX_LINE: Final = re.compile(rb">?From .*\n")
 _BLANK_LINE: Final = re.compile(rb"\r?\n")
 _WORDS: Final = re.compile(r"((?:=\?[^?\s]+\?[bBqQ]\?[^?]*\?=(?:[ \t]+(?==\?))?)+)")
 _WORD: Final = re.compile(r"=\?([^?\s*]+)[^?\s]*\?([bBqQ])\?([^?]*)\?=")
-_NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]")
-_BASE64: Final = (string.ascii_letters + string.digits + "+/").encode()
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _ATOMS: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
 #: One mailbox without quotes, comments and encoded words: what most headers hold.
@@ -71,14 +88,52 @@ def by_name(headers: Headers) -> dict[str, list[str]]:
     return named
 
 
-def addresses(values: Sequence[str]) -> tuple[Address, ...]:
+@frozen
+class ContentType:
+    """
+    A Content-Type or Content-Disposition, read.
+
+    :ivar kind: ``type/subtype``, or the disposition, in lower case; ``""`` if the value says none.
+    :ivar parameters: by lower-case name, decoded; of two with one name the first.
+    """
+
+    kind: str
+    parameters: Mapping[str, str]
+
+
+def content_type(value: str, guess: str = "") -> ContentType:
+    """Read a Content-Type; the kind of a value that is not empty, but no type, is ``application/octet-stream``."""
+    return _parameters("Content-Type", value, guess)
+
+
+def disposition(value: str, guess: str = "") -> ContentType:
+    """Read a Content-Disposition; the kind is ``attachment``, ``inline``, another token, or ``""``."""
+    return _parameters("Content-Disposition", value, guess)
+
+
+def comparison_key(address: str) -> str:
+    """Return what is equal for two spellings of one address: its case, and A-labels for U-labels."""
+    return address.casefold()
+
+
+def _parameters(name: str, value: str, guess: str) -> ContentType:
+    header: email.message.Message = email.message.Message()
+    header[name] = value
+    pairs = header.get_params(header=name, unquote=True) or [("", "")]
+    found: dict[str, str] = {}
+    for key, given in pairs[1:]:
+        found.setdefault(key.lower(), decoded(email.utils.collapse_rfc2231_value(given), guess))
+    return ContentType(pairs[0][0].strip().lower(), found)
+
+
+def addresses(values: Sequence[str], guess: str = "") -> tuple[Address, ...]:
     """Return the mailboxes in the values of headers of one name; groups are flattened."""
     plain = _PLAIN_MAILBOX.fullmatch(values[0]) if len(values) == 1 else None
     if plain is not None:
         name, bracketed, bare = plain.groups("")
         return (Address(bracketed or bare, name.rstrip(" ")),)
     pairs = email.utils.getaddresses(values, **_LENIENT) if values else ()
-    return tuple(Address(address, decoded(name)) for name, address in pairs if "@" in address)
+    return tuple(Address(address, decoded(name, guess)) for name, address in pairs if "@" in address)
 
 
 def text_of(content: bytes, charset: str) -> str:
@@ -95,8 +150,15 @@ def text_of(content: bytes, charset: str) -> str:
     return content.decode("windows-1252", "replace")
 
 
-def decoded(value: str) -> str:
-    """Decode the RFC 2047 words of a header's value, and drop control characters."""
+def decoded(value: str | bytes, guess: str = "") -> str:
+    """
+    Return a header's value as people read it: RFC 2047 words decoded, control characters dropped.
+
+    :param value: octets that are not ASCII may stand in it by ``surrogateescape``.
+    :param guess: the charset that those octets are in, if they are not UTF-8.
+    """
+    octets = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
+    value = charsets.decode(octets, "", guess)
     if "=?" in value:
         value = "".join(_plain(piece) for piece in _WORDS.split(value))
     return _CONTROL.sub("", value)
@@ -119,36 +181,3 @@ def _encoded_words(piece: str) -> Iterator[tuple[str, bytes]]:
             yield charset.lower(), binascii.a2b_qp(content, header=True)
         else:
             yield charset.lower(), from_base64(content)
-
-
-def from_base64(content: bytes) -> bytes:
-    """Decode base64; what does not belong to it is skipped, an incomplete end is cut off."""
-    try:
-        return binascii.a2b_base64(content)
-    except binascii.Error:
-        letters = _NOT_BASE64.sub(b"", content)
-        # One letter beyond a multiple of four holds six bits, which is no byte.
-        letters = letters[: len(letters) - (len(letters) % 4 == 1)]
-        return binascii.a2b_base64(letters + b"=" * (-len(letters) % 4))
-
-
-def tidy_base64(content: bytes) -> bytes:
-    """
-    Return base64 of what :func:`from_base64` gives for ``content``, with no line ends in it.
-
-    Almost always ``content`` is that already, but for its line ends. To see so takes a
-    quarter of the time that decoding and encoding it takes, which is long for large files.
-    """
-    letters = content.translate(None, b"\r\n")
-    last = letters[-4:]
-    if (
-        not len(letters) % 4
-        and _again(last) == last
-        and letters.translate(None, _BASE64) == last.translate(None, _BASE64)
-    ):
-        return letters
-    return _again(content)
-
-
-def _again(content: bytes) -> bytes:
-    return binascii.b2a_base64(from_base64(content), newline=False)

@@ -29,6 +29,7 @@ _LONGEST_PLAIN: Final = 1 << 14
 _END: Final = b"\r\n\r\n"
 _FIELD: Final = re.compile(rb"^(([!-9;-~]++)[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)", re.MULTILINE)
 _GIVEN: Final = re.compile(rb"\n(from|date|message-id):[ \t]*+[^ \t\r\n]")
+_REMOVABLE: Final = re.compile(rb"\n(?:bcc|resent-bcc|return-path|content-length)")
 _SIGNED: Final = re.compile(rb"(?:[:;]|\A)\s*h\s*=([^;]*)")
 _ENCODING: Final = "Content-Transfer-Encoding"
 
@@ -130,7 +131,7 @@ def is_finished(octets: bytes) -> bool:
     names = b"\n" + block.lower()
     return (
         len(set(_GIVEN.findall(names))) == len(NEEDED)
-        and not any([b"\n" + name in names for name in REMOVED])
+        and not _REMOVABLE.search(names)
         and sum([len(field) for field, _ in _FIELD.findall(block)]) == len(block)
     )
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from smtprelay.interfaces import Body, MailTooCostly, MimeWorker, MimeWorkerUnavailable, Provider
@@ -88,7 +88,7 @@ class _Mail:
     """One stored mail that leaves, and what is known of it."""
 
     def __init__(
-        self, body: Body, start: bytes, shape: Shape, additions: Additions, worker: MimeWorker
+        self, body: Body, start: bytes, shape: Shape, additions: Callable[[], Additions], worker: MimeWorker
     ) -> None:
         self.body = body
         self.shape = shape
@@ -103,7 +103,11 @@ class _Mail:
         return FinishedBody(self, plan, hop)
 
     async def _plan(self, hop: NextHop) -> Plan:
-        start, shape, additions = self._start, self.shape, self._additions
+        start, shape = self._start, self.shape
+        plan = outgoing.unchanged_plan(start, shape, hop)
+        if plan is not None:
+            return plan
+        additions = self._additions()
         in_start = outgoing.holds_header(start, shape)
         if in_start and not outgoing.needs_content(shape, hop):
             return outgoing.plan_by_header(start, shape, additions, hop)
@@ -144,7 +148,7 @@ class OutgoingProvider:
 
     async def measure(self, envelope: Envelope, body: Body) -> int:
         """Return the size of the largest form of the mail, and some room for what is not known yet."""
-        mail = await self._read(body, None, _UNKNOWN)
+        mail = await self._read(body, None, lambda: _UNKNOWN)
         sizes = [await self._provider.measure(envelope, body)]
         for hop in (NextHop(), NextHop(eight_bit=False, raw_fields=False)):
             with suppress(Unfinishable):
@@ -155,7 +159,7 @@ class OutgoingProvider:
         """Finish the mail and deliver it; one that cannot be finished fails."""
         outcome: Outcome
         try:
-            mail = await self._read(body, delivery.shape, self._additions(delivery))
+            mail = await self._read(body, delivery.shape, partial(self._additions, delivery))
             return await self._provider.deliver(delivery, await mail.finished(NextHop()), taken)
         except Unfinishable as error:
             outcome = error.outcome
@@ -177,7 +181,7 @@ class OutgoingProvider:
         """Close the provider."""
         await self._provider.close()
 
-    async def _read(self, body: Body, shape: Shape | None, additions: Additions) -> _Mail:
+    async def _read(self, body: Body, shape: Shape | None, additions: Callable[[], Additions]) -> _Mail:
         if body.size <= _WHOLE:
             content = await body.whole()
             known = shape is not None and shape.size == len(content)

@@ -81,7 +81,9 @@ def split(
     """
     found = _Block(octets, start, is_delimiter)
     content = found.read()
-    pairs = [(name.decode("ascii"), value.decode("ascii", "surrogateescape")) for name, value in found.fields()]
+    pairs = [
+        (name.decode("ascii"), value.decode("ascii", "surrogateescape")) for name, value in found.fields()
+    ]
     return pairs, content
 
 
@@ -100,7 +102,7 @@ class Head(Sequence[tuple[str, str]]):
     def first(self, name: str) -> str:
         """Return the value of the first field called ``name``, in any case; ``""`` if there is none."""
         wanted = name.lower().encode("ascii")
-        if self._is_regular() and is_certain(wanted) and not wanted.startswith((b"content-", b"received")):
+        if self._is_regular() and wanted != b"received":
             return self._find(wanted)
         return next((value for key, value in self._all() if key.lower() == name.lower()), "")
 
@@ -151,9 +153,10 @@ class Head(Sequence[tuple[str, str]]):
 
 def fields(head: bytes) -> list[tuple[str, str]]:
     """
-    Return the (name, value) pairs of a header block, in order, as :func:`split` reads them.
+    Return the (name, value) pairs of a header block, in order, values unfolded.
 
-    Octets that are not ASCII are decoded: as UTF-8 where they are that, else as Windows-1252.
+    All of ``head`` is the header: a line that is no field is skipped, and no name is too strange. Octets
+    that are not ASCII are decoded: as UTF-8 where they are that, else as Windows-1252.
     """
     found = _Block(head, ended=True)
     found.read()
@@ -208,7 +211,7 @@ class _Block:
         octets, at, bound = self.octets, self.start, self.start + MAX_BLOCK
         self._client_at = at
         while at < len(octets):
-            if at > bound or len(self._found) >= MAX_FIELDS:
+            if (at > bound and not self.ended) or len(self._found) >= MAX_FIELDS:
                 return self._beyond(at)
             end = octets.find(b"\n", at)
             after = end + 1 if end >= 0 else len(octets)
@@ -218,10 +221,10 @@ class _Block:
             if self.is_delimiter is not None and line.startswith(b"--") and self.is_delimiter(line):
                 return self._close(at, blank=False)
             self._take(line, at, after)
-            if self._skipped > MAX_SKIPPED:
+            if self._skipped > MAX_SKIPPED and not self.ended:
                 return self._close(at, blank=False)
             at = after
-        return self._close(at, blank=self.ended)
+        return self._close(at, blank=False)
 
     def _take(self, line: bytes, at: int, after: int) -> None:
         if self._open and (line[:1] in (b" ", b"\t") or self._is_folded(line)):
@@ -291,6 +294,8 @@ class _Block:
 
     def _close(self, content: int, *, blank: bool = True) -> int:
         """Decide which fields there are, now that all were seen, and return where the content begins."""
+        if self.ended:
+            return content
         if not self._certain:
             return self._without_header(content)
         if self._text_at is not None and not (blank and self._is_encoded()):

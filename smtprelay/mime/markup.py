@@ -2,8 +2,7 @@
 As much of HTML as joining the texts of a mail takes.
 
 A list's footer in plain text goes below an HTML text, and an HTML text without a plain one stands among
-plain ones: so text becomes markup here, and markup text. A document also may say its charset itself.
-None of it renders: browsers do, and read whatever they get. Pure.
+plain ones: so text becomes markup here, and markup text. Pure.
 """
 
 import html
@@ -13,10 +12,6 @@ from typing import Final
 
 from attrs import frozen
 
-#: A document says its charset at its beginning, or it does not count.
-_START: Final = 4096
-_META: Final = re.compile(rb"<meta\s[^<>]*?charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
-_XML: Final = re.compile(rb"\s*<\?xml\s[^<>]*?encoding\s*=\s*[\"']([\w.:-]+)", re.IGNORECASE)
 _BODY: Final = re.compile(r"<body[\s>]", re.IGNORECASE)
 _ENDS: Final = (("</body", "</BODY", "</Body"), ("</html", "</HTML", "</Html"))
 _TAG: Final = re.compile(r"/?([A-Za-z][A-Za-z0-9]*)|[/!?]")
@@ -24,8 +19,36 @@ _HIDDEN: Final = {
     name: re.compile(f"</{name}", re.IGNORECASE) for name in ("script", "style", "template", "title")
 }
 _LINES: Final = frozenset(
-    "address article aside blockquote br div dl dt dd footer form h1 h2 h3 h4 h5 h6 header hr li main ol p pre"
-    " section table tr ul".split()
+    [
+        "address",
+        "article",
+        "aside",
+        "blockquote",
+        "br",
+        "div",
+        "dl",
+        "dt",
+        "dd",
+        "footer",
+        "form",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "header",
+        "hr",
+        "li",
+        "main",
+        "ol",
+        "p",
+        "pre",
+        "section",
+        "table",
+        "tr",
+        "ul",
+    ]
 )
 _CELLS: Final = frozenset(("td", "th"))
 _HUGE: Final = re.compile(r"&#(?:[0-9]{9,}|[xX][0-9a-fA-F]{9,});?")
@@ -37,15 +60,6 @@ class Piece:
 
     text: str
     is_html: bool = False
-
-
-def charset_of(document: bytes) -> str:
-    """Return the charset that an HTML document names itself, ``""`` if it names none."""
-    start = document[:_START]
-    found = _XML.match(start) or _META.search(start)
-    label = found[1].decode("latin-1").lower() if found else ""
-    # Who reads it octet by octet finds no UTF-16: the HTML standard says what is meant.
-    return "utf-8" if label.startswith(("utf-16", "utf-32", "ucs-")) else label
 
 
 def as_document(pieces: Sequence[Piece]) -> str:

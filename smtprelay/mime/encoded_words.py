@@ -1,79 +1,140 @@
 """
-Text as RFC 2047 encoded words, and parameters as RFC 2231 has them: what a header says in ASCII. Pure.
+Encoded words (RFC 2047) in the values of header fields.
+
+Written here, because ``email.header`` takes minutes for what one mail can hold (100,000 times ``=?a?q?`` without an
+end), leaves characters that are split over two words in pieces, and knows only Python's charsets.
+
+Header values travel as ``str`` in which octets beyond ASCII stand by ``surrogateescape``, until it is
+known which charset the body is in: that is the best guess for them, too. Pure.
 """
 
-import binascii
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Iterator
+from itertools import groupby
 from typing import Final
 
-_LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-#: Octets that stand for themselves in an encoded word, wherever the word stands (RFC 2047 §5).
-_IN_WORD: Final = {octet: chr(octet) for octet in _LETTERS + b"!*+-/"} | {0x20: "_"}
-#: Those of a parameter that is encoded (RFC 2231 §7).
-_IN_PARAMETER: Final = {octet: chr(octet) for octet in _LETTERS + b"!#$&+-.^_`{|}~"}
-#: An encoded word has at most 75 characters; so many of them say something.
-_ROOM: Final = 75 - len("=?utf-8?q??=")
-#: The octets in so many characters of base64.
-_OCTETS: Final = _ROOM // 4 * 3
+from attrs import frozen
 
-#: A longer parameter is divided into sections, the longest of so many characters.
-LONGEST_PARAMETER: Final = 500
-_SECTION: Final = 60
+from smtprelay.mime import charset as charsets
+from smtprelay.mime.transfer import from_base64, from_q
 
+#: More than these, of one value, stay as they stand.
+MAX_WORDS: Final = 5000
 
-def encoded_words(text: str) -> list[str]:
-    """Return the words that say ``text``; the blanks between two of them say nothing."""
-    octets = text.encode("utf-8", "replace")
-    escaped = len(octets) + 2 * sum(octet not in _IN_WORD for octet in octets)
-    if escaped <= max(len(octets) * 4 // 3, _ROOM):
-        return [f"=?utf-8?q?{spelled}?=" for spelled in _divided(text, _escaped, _ROOM)]
-    return [f"=?utf-8?b?{_base64(piece)}?=" for piece in _divided(text, _plain, _OCTETS)]
+_HEAD: Final = re.compile(r"=\?([^?*\s]{1,75})(?:\*[^?\s]{0,75})?\?([bBqQ])\?")
+_NO_END: Final = re.compile(r"\?=[0-9A-Fa-f]{2}[^\s?]*+\?=")
+_PADDED_BLOCKS: Final = re.compile(r"(?:[A-Za-z0-9+/]{2}(?:[A-Za-z0-9+/]{2}|[A-Za-z0-9+/]=|==))*+")
+_ESCAPE: Final = re.compile(r"_|=[0-9A-Fa-f]{2}")
+#: Blanks stay, all other controls (C0, DEL, C1) go; line separators would end a line for some readers.
+_CONTROLS: Final = {octet: None for octet in (*range(0x20), *range(0x7F, 0xA0))} | dict.fromkeys(
+    (*b"\t\n\v\f\r", 0x2028, 0x2029), " "
+)
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def parameters(given: Mapping[str, str]) -> list[str]:
-    """Return each as ``name=value``; as RFC 2231 has it, if it is long or not ASCII."""
-    return [section for name, value in given.items() for section in _parameter(name, value)]
+@frozen
+class Word:
+    """An encoded word as it stands; ``encoding`` is ``b`` or ``q``, ``content`` is not decoded."""
+
+    charset: str
+    encoding: str
+    content: str
 
 
-def _parameter(name: str, value: str) -> Iterator[str]:
-    if value.isascii() and value.isprintable() and len(value) <= LONGEST_PARAMETER:
-        quoted = value.replace("\\", "\\\\").replace('"', '\\"')
-        yield f'{name}="{quoted}"'
-        return
-    sections = list(_divided(value, _percent, _SECTION))
-    if len(sections) == 1:
-        yield f"{name}*=utf-8''{sections[0]}"
-        return
-    for n, section in enumerate(sections):
-        charset = "" if n else "utf-8''"
-        yield f"{name}*{n}*={charset}{section}"
+def pieces(value: str) -> Iterator[str | Word]:
+    """
+    Give ``value`` in order: encoded words, and what is between them.
+
+    A word ends at the first ``?=``; blanks may be in it, another word's beginning may not.
+    """
+    done = at = words = 0
+    end = -1
+    while words < MAX_WORDS and (at := value.find("=?", at)) >= 0:
+        head = _HEAD.match(value, at)
+        if head is None:
+            at += 1
+            continue
+        begin = head.end()
+        if end < begin and (end := value.find("?=", begin)) < 0:
+            break
+        other = value.find("=?", begin, end)
+        if other >= 0:
+            at = other
+            continue
+        if head[2] in "qQ":
+            end = _end_of_q(value, end)
+        if at > done:
+            yield value[done:at]
+        yield Word(head[1].lower(), head[2].lower(), value[begin:end])
+        done = at = end + 2
+        words += 1
+    if done < len(value):
+        yield value[done:]
 
 
-def _divided(text: str, spell: Callable[[bytes], str], room: int) -> Iterator[str]:
-    """Give ``text`` as ``spell`` spells it, in pieces with room for them, and never within a character."""
-    piece: list[str] = []
-    left = room
-    for character in text:
-        spelled = spell(character.encode("utf-8", "replace"))
-        if len(spelled) > left:
-            yield "".join(piece)
-            piece, left = [], room
-        piece.append(spelled)
-        left -= len(spelled)
-    yield "".join(piece)
+def _end_of_q(value: str, end: int) -> int:
+    """Return where a Q word ends: ``?=3D`` is a question mark and an escape, if its end follows it."""
+    while longer := _NO_END.match(value, end):
+        end = longer.end() - 2
+    return end
 
 
-def _escaped(character: bytes) -> str:
-    return "".join(_IN_WORD.get(octet) or f"={octet:02X}" for octet in character)
+def decode_words(value: str, guess: str = "") -> str:
+    """
+    Return ``value`` with its encoded words decoded, and with octets beyond ASCII read as UTF-8 or ``guess``.
+
+    Blanks between two words are dropped. Words that follow each other in one charset are decoded together:
+    programs split characters over them.
+    """
+    if "=?" not in value:
+        return raw_text(value, guess)
+    found = list(pieces(value))
+    kept = [
+        piece
+        for index, piece in enumerate(found)
+        if isinstance(piece, Word)
+        or not piece.isspace()
+        or not 0 < index < len(found) - 1  # between two words
+    ]
+    text = []
+    for charset, run in groupby(kept, key=lambda piece: piece.charset if isinstance(piece, Word) else None):
+        if charset is None:
+            text.extend(raw_text(piece, guess) for piece in run if isinstance(piece, str))
+        else:
+            text.append(_text([piece for piece in run if isinstance(piece, Word)], charset, guess))
+    return "".join(text)
 
 
-def _percent(character: bytes) -> str:
-    return "".join(_IN_PARAMETER.get(octet) or f"%{octet:02X}" for octet in character)
+def raw_text(value: str, guess: str = "") -> str:
+    """Return ``value`` with its octets beyond ASCII read as UTF-8, else as ``guess``."""
+    if value.isascii() and "\x1b" not in value and "~{" not in value:
+        return value
+    return charsets.decode(value.encode("utf-8", "surrogateescape"), "", guess)
 
 
-def _plain(character: bytes) -> str:
-    return character.decode("latin-1")
+def without_controls(text: str) -> str:
+    """Return ``text`` in one line, without control characters, and without blanks around it."""
+    return text.translate(_CONTROLS).strip() if _CONTROL.search(text) else text.strip()
 
 
-def _base64(piece: str) -> str:
-    return binascii.b2a_base64(piece.encode("latin-1"), newline=False).decode("ascii")
+def _text(words: list[Word], charset: str, guess: str) -> str:
+    octets = b"".join(_octets(word) for word in words)
+    if len(words) > 1 and all(word.encoding == "b" for word in words) and not charsets.fits(octets, charset):
+        # Some split base64 itself, so that only all of it makes octets.
+        whole = from_base64("".join(word.content for word in words).encode("ascii", "replace"))
+        if charsets.fits(whole, charset):
+            octets = whole
+    return charsets.decode(octets, charset, guess)
+
+
+def _octets(word: Word) -> bytes:
+    """Return the octets of a word; a wrong letter for its encoding is seen by its content."""
+    content = word.content.encode("utf-8", "surrogateescape")
+    if word.encoding == "b":
+        q = _ESCAPE.search(word.content) and not _PADDED_BLOCKS.fullmatch(word.content)
+        return from_q(content) if q else from_base64(content)
+    if word.content.endswith("=") and _PADDED_BLOCKS.fullmatch(word.content):
+        octets = from_base64(content)
+        if charsets.fits(octets, word.charset):
+            return octets
+    return from_q(content)

@@ -25,6 +25,7 @@ from smtprelay.message import (
     Reply,
     Results,
 )
+from smtprelay.mime import errors, task
 from smtprelay.model.shape import Shape
 from smtprelay.model.work import Work
 from smtprelay.operating import Queue
@@ -307,46 +308,21 @@ class Spool(Queue, Lender, Protocol):
 
 # --- work on a mail's content ------------------------------------------------------------------
 
-#: Work on a mail: takes its octets and parameters, returns facts about it and octets. Parameters and facts
-#: are what JSON can carry (a tuple may come back as a list). A function of a module below ``smtprelay``
-#: that imports nothing of Twisted; it may run in a process of its own.
-MimeTask = Callable[[bytes, Mapping[str, Any]], tuple[Mapping[str, Any], bytes]]
-
-
-class MailTooCostly(Exception):  # noqa: N818 -- it says what the mail is
-    """Work on the mail used up the processor time or the memory that a mail of its size may use."""
-
-
-class MimeWorkerTimeout(Exception):  # noqa: N818 -- the word of the field
-    """The work was not done in time: the mail is costly, or the machine is busy."""
-
-
-class MimeWorkerUnavailable(Exception):  # noqa: N818 -- a state, which passes
-    """The worker process could not be started, ended, or is being stopped: the work can be tried again."""
-
-
-class MimeTaskError(Exception):
-    """
-    A task raised what nobody expected: its message names the exception, what it said, and where.
-
-    Its cause shows the last lines of the task's traceback.
-    """
+MimeTask = task.MimeTask
+MailTooCostly = errors.MailTooCostly
+MimeWorkerTimeout = errors.MimeWorkerTimeout
+MimeWorkerUnavailable = errors.MimeWorkerUnavailable
+MimeTaskError = errors.MimeTaskError
 
 
 class MimeWorker(Protocol):
-    """
-    Works on the content of mail without holding up the reactor.
-
-    Work on a small mail is done at once, on a large one in a process that has a deadline.
-    """
+    """Works on the content of mail: at once if that takes no time, else in a process with a deadline."""
 
     async def run(
         self, task: MimeTask, body: Body, parameters: Mapping[str, object]
     ) -> tuple[Mapping[str, Any], bytes]:
         """
-        Return what ``task`` returns for the octets of ``body``; they are read when its turn has come.
-
-        Cancelling it ends the work.
+        Return what ``task`` returns for the octets of ``body``, which are read when its turn has come.
 
         :raises MailTooCostly: as it would be each time: ``Failed`` with 5.6.0.
         :raises MimeWorkerTimeout: as an unexpected error: deferred, held after three.

@@ -105,6 +105,9 @@ EVENTS: Final[dict[str, Kind]] = {
     "lane.changed": Kind(LogLevel.info, "{who}: {provider} '{lane}': {action}: {why}"),
     "lane.throttled": Kind(LogLevel.warn, "{provider}: lane '{lane}' slows down: {reason}"),
     "lane.open": Kind(LogLevel.info, "{provider}: lane '{lane}' is open again"),
+    # work on mail
+    "mime.started": Kind(LogLevel.debug, "the MIME worker runs (process {pid})"),
+    "mime.ended": Kind(LogLevel.warn, "the MIME worker (process {pid}) ended: {reason}"),
     # providers, web
     "provider.request": Kind(LogLevel.debug, "{provider}: {operation} {code} in {seconds:.3f} s"),
     "http.request": Kind(LogLevel.debug, "{client}: {method} {path} {code}"),

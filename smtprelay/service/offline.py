@@ -14,6 +14,7 @@ from smtprelay.dispatch.lanes import Lanes
 from smtprelay.dispatch.operator import OperatorDesk
 from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.interfaces import Spool
+from smtprelay.mime.worker import ProcessMimeWorker
 from smtprelay.policy.route import Router
 from smtprelay.service.listeners import rule
 from smtprelay.service.post import Post, bounce_settings
@@ -27,7 +28,13 @@ def build_desk(
     """Return what prepares an operator's changes of ``spool``."""
     clock = Clock()
     clock.advance(seconds())
-    workshop = Workshop(reactor=clock, events=_silence, defer_to_thread=_nowhere, hostname=config.hostname)
+    workshop = Workshop(
+        reactor=clock,
+        events=_silence,
+        defer_to_thread=_nowhere,
+        mime=ProcessMimeWorker(clock, _silence),
+        hostname=config.hostname,
+    )
     providers = build_providers(config, workshop)
     router = Router([rule(route) for route in config.routes], providers)
     post = Post(config, router, providers, lambda: new_id(seconds(), random_bits), clock)

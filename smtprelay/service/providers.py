@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 
 from smtprelay.config import providers as settings
 from smtprelay.config.model import Config
-from smtprelay.interfaces import Events, Provider
+from smtprelay.interfaces import Events, MimeWorker, Provider
 from smtprelay.message import Limits
 from smtprelay.providers.acs import ACS_LIMITS, Acs, Credentials, parse_connection_string
 from smtprelay.providers.capture import Capture
@@ -23,11 +23,13 @@ class Workshop:
     What providers are built with.
 
     :ivar defer_to_thread: runs a function on one of the relay's threads.
+    :ivar mime: works on the content of mail.
     """
 
     reactor: Any
     events: Events
     defer_to_thread: Callable[..., Any]
+    mime: MimeWorker
     hostname: str
 
 

@@ -7,7 +7,6 @@ comes in (421), what is being received and what is being delivered is finished, 
 bounds, what is not is let go, and the spool is closed when nothing needs it any more.
 """
 
-import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -26,6 +25,7 @@ from smtprelay.interfaces import Events, Provider, Receive, Spool
 from smtprelay.log import Log, Telling
 from smtprelay.message import Reply
 from smtprelay.metrics import Metrics, watch_lag
+from smtprelay.mime.worker import ProcessMimeWorker
 from smtprelay.policy.checkers import Users
 from smtprelay.policy.route import Router
 from smtprelay.service.dispatching import build_dispatcher
@@ -116,6 +116,7 @@ class Relay(Service):
         self._inherited = inherited
         self._ports = Ports(reactor, inherited)
         self._threads = Threads(reactor)
+        self._mime = ProcessMimeWorker(reactor, self._events)
         self._patience = Patience(reactor, self._events, self._open_sites)
         self._providers: Mapping[str, Provider] = {}
         self._dispatcher: Dispatcher | None = None
@@ -125,7 +126,6 @@ class Relay(Service):
         self._keeping: Keeping | None = None
         self._stopping = False
         self._since = 0.0
-        self._random = random.SystemRandom()
         self._bits = Bits()
 
     @property
@@ -170,6 +170,7 @@ class Relay(Service):
             reactor=reactor,
             events=self._events,
             defer_to_thread=self._threads.work,
+            mime=self._mime,
             hostname=config.hostname,
         )
         self._providers = {**build_providers(config, workshop), **build_webhook(config, workshop)}
@@ -239,9 +240,7 @@ class Relay(Service):
         if self._dispatcher is not None:
             assert spool is not None
             assert config.spool is not None
-            self._clocks += self._chores(config.spool)
-            self._clocks.append(self._every(config.spool.lease / 2, self._reclaim))
-            self._clocks += self._look_for_delays(post)
+            self._clocks += [*self._chores(config.spool), *self._look_for_delays(post)]
             self._clocks.append(self._every(LOOK_EVERY, spool.look))
             self._dispatcher.start()
         self.metrics.ready(True)
@@ -330,6 +329,7 @@ class Relay(Service):
             self._every(SWEEP_EVERY, self._keeping.sweep),
             self._every(SWEEP_EVERY, self._tend),
             self._every(SHRINK_EVERY, self._keeping.shrink),
+            self._every(settings.lease / 2, self._reclaim),
         ]
 
     async def _tend(self) -> None:
@@ -381,6 +381,7 @@ class Relay(Service):
         await self._ports.close()
         for provider in self._providers.values():
             await provider.close()
+        await self._mime.stop()
         if self.spool is not None:
             closing = Deferred.fromCoroutine(self._leave(self.spool)).addTimeout(CLOSING_BOUND, self._reactor)
             await closing.addErrback(self._not_closed)

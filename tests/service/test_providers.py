@@ -9,6 +9,7 @@ from smtprelay.providers.acs import ACS_LIMITS, Acs
 from smtprelay.providers.capture import Capture
 from smtprelay.providers.smarthost import Smarthost
 from smtprelay.service.providers import Workshop, build_providers, credentials_of
+from smtprelay.testing.mime import InlineMimeWorker
 from tests.config.loading import load_text
 from tests.recording import Recording
 
@@ -23,7 +24,11 @@ def _config(providers: str, routes: str = "routes: [{via: [p]}]\n"):
 class BuildTests(SynchronousTestCase):
     def build(self, providers: str):
         workshop = Workshop(
-            reactor=Clock(), events=Recording(), defer_to_thread=lambda *_: None, hostname="relay.example.com"
+            reactor=Clock(),
+            events=Recording(),
+            defer_to_thread=lambda *_: None,
+            mime=InlineMimeWorker(),
+            hostname="relay.example.com",
         )
         return build_providers(_config(providers), workshop)["p"]
 

@@ -1,0 +1,207 @@
+"""
+The MIME worker: a process that works on mail for the relay, one task after the other.
+
+It reads tasks from its standard input and writes what became of them to its standard output, see
+:mod:`smtprelay.mime.frames`. It ends when its input does, so when the relay is gone. Which task uses how much
+of the processor and of memory is bounded by the kernel; the relay alone decides when it ends otherwise, so
+signals that the whole group of processes gets are ignored.
+"""
+
+import json
+import math
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+from smtprelay.mime.frames import (
+    CHUNK,
+    END,
+    FACTS,
+    FAILURE,
+    LARGEST,
+    MORE,
+    OCTETS,
+    PIECE,
+    TASK,
+    FrameDecoder,
+    FrameError,
+    frame,
+    pieces,
+)
+from smtprelay.mime.task import PREFIXES, failure, named
+
+#: Of what was mapped when it cannot be asked.
+_MAPPED: Final = 1 << 29
+
+_IGNORED: Final = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+
+
+class _InputEnded(BaseException):
+    """The relay is gone, or has closed the pipe."""
+
+
+class Child:
+    """
+    The loop of the worker.
+
+    :param read: returns some octets of its input, none at its end.
+    :param write: writes all of what it is given.
+    :param limit: bounds the processor seconds and the octets of memory of the next task.
+    :param prefixes: of the modules in which tasks may be defined.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], bytes],
+        write: Callable[[bytes], object],
+        limit: Callable[[float, int], object],
+        prefixes: Sequence[str],
+    ) -> None:
+        self._frames = self._read_frames(read)
+        self._write = write
+        self._limit = limit
+        self._prefixes = prefixes
+
+    def run(self) -> None:
+        """Do tasks until the input ends."""
+        try:
+            while True:
+                asked = json.loads(self._next(TASK))
+                self._limit(asked["cpu"], asked["memory"])
+                try:
+                    self._answer(*self._do(asked))
+                except MemoryError as error:
+                    # The traceback holds the mail and all that was made of it: nothing can be said before.
+                    error.__traceback__ = error.__context__ = None
+                    self._write(frame(FAILURE, json.dumps(failure(error)).encode()))
+                except Exception as error:  # noqa: BLE001 -- the relay tells of it
+                    self._write(frame(FAILURE, json.dumps(failure(error)).encode()))
+        except _InputEnded:
+            return
+
+    def _do(self, asked: Mapping[str, Any]) -> tuple[bytes, bytes]:
+        """Return the facts as JSON, and the octets."""
+        octets = self._body()
+        facts, made = named(asked["task"], self._prefixes)(octets, asked["parameters"])
+        told = json.dumps(facts, separators=(",", ":")).encode()
+        if len(told) > LARGEST:
+            raise ValueError(f"{asked['task']}: {len(told)} octets of facts, {LARGEST} at most")
+        return told, made
+
+    def _body(self) -> bytes:
+        """Collect the mail without a second copy of it."""
+        collected = BytesIO()
+        while True:
+            self._write(frame(MORE))
+            kind, octets = next(self._frames)
+            if kind == END:
+                return collected.getvalue()
+            if kind != CHUNK:
+                raise _InputEnded
+            collected.write(octets)
+
+    def _answer(self, facts: bytes, made: bytes) -> None:
+        for piece in pieces(made):
+            if piece:
+                self._write(frame(OCTETS, piece))
+        self._write(frame(FACTS, facts))
+
+    def _next(self, wanted: bytes) -> bytes:
+        kind, octets = next(self._frames)
+        if kind != wanted:
+            raise _InputEnded
+        return octets
+
+    @staticmethod
+    def _read_frames(read: Callable[[], bytes]) -> Iterator[tuple[bytes, bytes]]:
+        decoder = FrameDecoder()
+        while octets := read():
+            try:
+                yield from decoder.feed(octets)
+            except FrameError as error:
+                raise _InputEnded from error
+        raise _InputEnded
+
+
+def limit(cpu: float, memory: int) -> None:
+    """Bound what this process may use from now on: ``cpu`` seconds more, and ``memory`` octets more."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _set(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime + cpu))
+    _set(resource.RLIMIT_AS, _mapped() + memory)
+
+
+def _set(which: int, wanted: int) -> None:
+    """Set a soft limit, which the kernel enforces and which can be raised again."""
+    _, hard = resource.getrlimit(which)
+    resource.setrlimit(which, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def _mapped() -> int:
+    """Return how many octets of address space this process has."""
+    try:
+        mapped = int(Path("/proc/self/statm").read_bytes().split()[0])
+    except (OSError, ValueError, IndexError):
+        return _MAPPED
+    return mapped * resource.getpagesize()
+
+
+def _apart() -> tuple[int, int]:
+    """
+    Return descriptors of the pipes that nobody else writes to or reads from.
+
+    What a library prints goes to the standard error, which the relay shows.
+    """
+    taken, given = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return taken, given
+
+
+def _write_all(descriptor: int, octets: bytes) -> None:
+    left = memoryview(octets)
+    try:
+        while left:
+            left = left[os.write(descriptor, left) :]
+    except OSError as error:
+        raise _InputEnded from error
+
+
+def _end_before_the_relay() -> None:
+    """When the machine runs out of memory, this process is the one to end."""
+    try:
+        Path("/proc/self/oom_score_adj").write_text("500")
+    except OSError:
+        return
+
+
+def main(prefixes: Sequence[str]) -> None:
+    """Work until the standard input ends; tasks may lie below ``prefixes``, too."""
+    for each in _IGNORED:
+        signal.signal(each, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _end_before_the_relay()
+    taken, given = _apart()
+    Child(
+        read=lambda: os.read(taken, PIECE),
+        write=lambda octets: _write_all(given, octets),
+        limit=limit,
+        prefixes=(*PREFIXES, *prefixes),
+    ).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,253 @@
+"""
+The process that works on mail for the relay: started, spoken to, ended.
+
+Whether it lives is told by the pipes to it: they close when it ends, also where nobody hears of the ends of
+processes (a reactor without signal handlers).
+"""
+
+import json
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+
+import smtprelay
+from smtprelay.interfaces import MailTooCostly, MimeWorkerUnavailable
+from smtprelay.mime.frames import (
+    CHUNK,
+    END,
+    FACTS,
+    FAILURE,
+    MORE,
+    OCTETS,
+    TASK,
+    FrameDecoder,
+    FrameError,
+    frame,
+    pieces,
+)
+
+#: How often it is asked how a process ended whose pipes are closed, and how many times.
+_ASK_EVERY: Final = 0.02
+_ASK_TIMES: Final = 100
+
+#: Octets of its standard error that are kept.
+_LAST_WORDS: Final = 500
+
+#: Of the environment: what Python needs to start, and no secrets.
+_ENVIRONMENT: Final = ("PYTHON", "LD_", "DYLD_", "LC_", "LANG", "PATH", "HOME", "TMPDIR", "VIRTUAL_ENV")
+
+_INPUT, _OUTPUT, _ERRORS = 0, 1, 2
+
+
+class TaskFailedError(Exception):
+    """
+    A task raised an exception in the process.
+
+    :ivar told: of it, by :func:`smtprelay.mime.task.failure`.
+    """
+
+    def __init__(self, told: Mapping[str, str]) -> None:
+        super().__init__(told["line"])
+        self.told = told
+
+
+class WorkerProcess(ProcessProtocol):
+    """
+    One life of the worker.
+
+    :param prefixes: of modules in which tasks may be defined, beside ``smtprelay``.
+    :ivar answered: it has said something: it can be started.
+    :ivar over: no more can be asked of it.
+    :ivar ended: fires when its pipes are closed and what became of it is known, or cannot be known.
+    """
+
+    transport: Any
+
+    def __init__(self, reactor: Any, prefixes: Sequence[str] = ()) -> None:
+        self.answered = False
+        self.over = False
+        self.ended: Deferred[None] = Deferred()
+        self._reactor = reactor
+        self._prefixes = prefixes
+        self._decoder = FrameDecoder()
+        self._frames: deque[tuple[bytes, bytes]] = deque()
+        self._wanted: Deferred[None] | None = None
+        self._errors = b""
+        self._status: Any = None
+        self._why: Exception | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return int(self.transport.pid)
+
+    @property
+    def reason(self) -> str:
+        """Why nothing more can be asked of it."""
+        return str(self._why or "")
+
+    def start(self, executable: str) -> None:
+        """
+        Start the process.
+
+        :raises OSError: it cannot be started.
+        """
+        arguments = [executable, "-P", "-m", "smtprelay.mime.child", *self._prefixes]
+        self._reactor.spawnProcess(self, executable, arguments, env=environment())
+
+    def kill(self) -> None:
+        """End it at once; who waits for an answer of it waits in vain."""
+        self.over = True
+        self._signal()
+
+    async def work(
+        self, asked: Mapping[str, object], body: AsyncIterator[bytes]
+    ) -> tuple[dict[str, Any], bytes]:
+        """
+        Have one task done; return its facts and the octets that it made.
+
+        :raises TaskFailedError: it raised an exception.
+        :raises MailTooCostly: it used up its seconds.
+        :raises MimeWorkerUnavailable: the process has ended.
+        """
+        self._send(frame(TASK, json.dumps(asked).encode()))
+        async for chunk in body:
+            for piece in pieces(chunk):
+                kind, said = await self._next()
+                if kind != MORE:
+                    return self._result(kind, said, b"")
+                self._send(frame(CHUNK, piece))
+        kind, said = await self._next()
+        if kind == MORE:
+            self._send(frame(END))
+            kind, said = await self._next()
+        made = BytesIO()
+        while kind == OCTETS:
+            made.write(said)
+            kind, said = await self._next()
+        return self._result(kind, said, made.getvalue())
+
+    def _result(self, kind: bytes, said: bytes, made: bytes) -> tuple[dict[str, Any], bytes]:
+        if kind == FACTS:
+            return json.loads(said), made
+        if kind == FAILURE:
+            raise TaskFailedError(json.loads(said))
+        raise self._lost(f"it answered out of turn ({kind!r})")
+
+    def _send(self, octets: bytes) -> None:
+        if self._why is not None:
+            raise self._why
+        with suppress(KeyError):  # closed, which its output will be, too
+            self.transport.writeToChild(_INPUT, octets)
+
+    def _signal(self) -> None:
+        with suppress(ProcessExitedAlready):
+            self.transport.signalProcess("KILL")
+
+    async def _next(self) -> tuple[bytes, bytes]:
+        while not self._frames:
+            if self._why is not None:
+                raise self._why
+            self._wanted = Deferred()
+            await self._wanted
+        return self._frames.popleft()
+
+    def _wake(self) -> None:
+        wanted, self._wanted = self._wanted, None
+        if wanted is not None and not wanted.called:
+            wanted.callback(None)
+
+    def _lost(self, why: str) -> Exception:
+        """End it, for it cannot be understood."""
+        self._why = MimeWorkerUnavailable(f"the MIME worker: {why}")
+        self.kill()
+        return self._why
+
+    # --- told by Twisted
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803 -- Twisted's
+        """Take octets of its output; keep the last of its standard error."""
+        if childFD == _ERRORS:
+            self._errors = (self._errors + data)[-_LAST_WORDS:]
+            return
+        if self.over:
+            return
+        try:
+            self._frames.extend(self._decoder.feed(data))
+        except FrameError as error:
+            self._lost(str(error))
+        else:
+            self.answered = self.answered or bool(self._frames)
+        if self._frames or self._why is not None:
+            self._wake()
+
+    def childConnectionLost(self, childFD: int) -> None:  # noqa: N802, N803 -- Twisted's
+        """A pipe is closed: it has ended, or is to."""
+        if childFD != _ERRORS:
+            self._signal()
+        if childFD == _OUTPUT:
+            self._ask(_ASK_TIMES)
+
+    def processExited(self, reason: Failure) -> None:  # noqa: N802 -- Twisted's
+        """Keep how it ended."""
+        self._status = reason.value
+
+    def _ask(self, times: int) -> None:
+        """Find out how it ended, if nobody tells."""
+        if self._status is None and times:
+            self.transport.reapProcess()
+        if self._status is None and times:
+            self._reactor.callLater(_ASK_EVERY, self._ask, times - 1)
+            return
+        if self._why is None:
+            self._why = (
+                MimeWorkerUnavailable("the MIME worker was ended")
+                if self.over
+                else _ended(self._status, self._errors)
+            )
+        self.over = True
+        self.ended.callback(None)
+        self._wake()
+
+
+def _ended(status: Any, errors: bytes) -> Exception:
+    """Return what is raised of a process that ended by itself."""
+    by = getattr(status, "signal", None)
+    if by == signal.SIGXCPU:
+        return MailTooCostly("work on the mail used up the processor time that a mail of its size may use")
+    code = getattr(status, "exitCode", None)
+    how = "ended" if status is None else f"killed by signal {by}" if by else f"exit status {code or 0}"
+    words = " ".join(errors.decode("utf-8", "replace").split())
+    return MimeWorkerUnavailable(f"the MIME worker: {how}{words and ': '}{words}")
+
+
+def environment() -> dict[str, str]:
+    """
+    Return the environment in which the process finds the modules that are found here.
+
+    Without our secrets: what it works on was written by strangers.
+    """
+    kept = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
+    paths = [path for path in map(_absolute, sys.path) if path]
+    root = str(Path(*smtprelay.__path__).parent)
+    kept["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*paths, root]))
+    return kept
+
+
+def _absolute(path: str) -> str:
+    """Return an entry of ``sys.path`` for a process elsewhere; ``""`` if there is no such place any more."""
+    try:
+        return str(Path(path).absolute())
+    except OSError:
+        return ""

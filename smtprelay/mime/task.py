@@ -1,0 +1,66 @@
+"""
+The tasks of a MIME worker: what they are called on the way to it, and what became of one that failed.
+
+The same in the relay's process and in the worker's. Pure.
+"""
+
+import importlib
+import traceback
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final
+
+#: Where tasks may be defined.
+PREFIXES: Final = ("smtprelay.",)
+
+#: Frames of a traceback that are told; characters of what an exception says.
+_FRAMES: Final = 8
+_TEXT: Final = 500
+
+#: Work on a mail: takes its octets and parameters, returns facts about it and octets. Parameters and facts
+#: are what JSON can carry (a tuple may come back as a list). A function of a module below ``smtprelay``
+#: that imports nothing of Twisted; it may run in a process of its own.
+MimeTask = Callable[[bytes, Mapping[str, Any]], tuple[Mapping[str, Any], bytes]]
+
+
+def name_of(task: Callable[..., object]) -> str:
+    """Return ``module:function``."""
+    return f"{task.__module__}:{task.__qualname__}"
+
+
+def named(name: str, prefixes: Collection[str] = PREFIXES) -> MimeTask:
+    """
+    Return the task that has this name.
+
+    :raises ValueError: it is none: it does not lie where tasks may, or is no function of a module.
+    """
+    module, _, function = name.partition(":")
+    if not function.isidentifier() or not module.startswith(tuple(prefixes)):
+        raise ValueError(f"{name} is no task")
+    task: MimeTask = getattr(importlib.import_module(module), function)
+    return task
+
+
+def failure(error: BaseException) -> dict[str, str]:
+    """
+    Return what is told of an exception that a task raised: ``type``, ``text``, ``line`` and ``traceback``.
+
+    All of it is short, whatever the exception and the depth of its traceback. ``line`` says what happened and
+    where in one line.
+    """
+    frames = traceback.extract_tb(error.__traceback__, limit=-_FRAMES)
+    said = " ".join(_cut("".join(traceback.format_exception_only(error))).split())
+    where = f" ({frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 -- an exception that cannot be printed is still an exception
+        text = said
+    return {
+        "type": name_of(type(error)),
+        "text": _cut(text),
+        "line": f"{said}{where}",
+        "traceback": "".join(traceback.format_list(frames)).rstrip(),
+    }
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _TEXT else f"{text[:_TEXT]}…"

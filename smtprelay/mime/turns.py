@@ -1,0 +1,74 @@
+"""
+Work on small mail in the relay's own process: what is small, and how much of it is done in one go.
+"""
+
+from collections import deque
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+#: Octets of a mail, and of its header, that are worked on at once at most; so parts.
+SMALL_BODY: Final = 64 << 10
+SMALL_HEADER: Final = 16 << 10
+SMALL_PARTS: Final = 50
+
+#: Seconds of work in one turn of the reactor after which the rest waits for the next one.
+TURN: Final = 0.005
+
+#: Work that takes less than this is not counted: most mail.
+_SLIGHT: Final = 0.0003
+
+
+def is_small(octets: bytes) -> bool:
+    """Tell whether a mail can be worked on without anybody noticing, whatever it contains."""
+    return (
+        len(octets) <= SMALL_BODY
+        and (len(octets) <= SMALL_HEADER or _header_ends(octets))
+        # Each part begins with a line of its own, though not each such line begins a part.
+        and octets.count(b"\n--") <= SMALL_PARTS
+    )
+
+
+def _header_ends(octets: bytes) -> bool:
+    """Tell whether an empty line comes early enough."""
+    return any(octets.find(end, 0, SMALL_HEADER) >= 0 for end in (b"\n\r\n", b"\n\n"))
+
+
+class Turns:
+    """
+    Spreads work over the turns of the reactor.
+
+    Each piece of it is short, but many may be asked for in one turn, as when fifty claims come at once.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._spent = 0.0
+        self._turning = False
+        self._waiting: deque[Deferred[None]] = deque()
+
+    def room(self) -> Deferred[None] | None:
+        """Return ``None`` if there is room in this turn, else what fires in a turn where there is."""
+        if self._spent < TURN and not self._waiting:
+            return None
+        waiting: Deferred[None] = Deferred(self._waiting.remove)
+        self._waiting.append(waiting)
+        return waiting
+
+    def spend(self, seconds: float) -> None:
+        """Count work that was done."""
+        if seconds < _SLIGHT:
+            return
+        self._spent += seconds
+        if not self._turning:
+            self._turning = True
+            self._clock.callLater(0, self._turn)
+
+    def _turn(self) -> None:
+        self._spent, self._turning = 0.0, False
+        while self._waiting and self._spent < TURN:
+            self._waiting.popleft().callback(None)
+        if self._waiting and not self._turning:
+            self._turning = True
+            self._clock.callLater(0, self._turn)

@@ -9,7 +9,7 @@ each attempt, delivery and provider: nothing of it depends on the clock or on ch
 from collections.abc import Mapping
 from typing import Any, Final
 
-from attrs import asdict
+from attrs import asdict, evolve
 
 from smtprelay.mime.outgoing_fields import FieldRules, NotConvertible
 from smtprelay.mime.outgoing_header import Additions, Changes, Header, finished, is_finished, read
@@ -118,7 +118,9 @@ def plan_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str
             draft.drop(header.content)
 
     try:
-        PartsWalk(draft, hop, rules, finish).run(header)
+        # The fields of parts are content for the next hop.
+        of_parts = evolve(rules, ascii_only=not hop.eight_bit, embedded=True)
+        PartsWalk(draft, hop, of_parts, finish).run(header)
     except NotConvertible as error:
         plan = Plan(refusal=str(error), code=error.code)
     else:

@@ -37,8 +37,8 @@ _WRAPPERS: Final[Mapping[str, str]] = {
 }
 #: Octets that no text has: tab, line feed, form feed, carriage return and escape are in some.
 _CONTROLS: Final = bytes(set(range(32)) - {9, 10, 12, 13, 27}) + b"\x7f"
-#: One octet of so many may need an escape before base64 is shorter.
-_ESCAPES: Final = 6
+#: With one octet of so many to be escaped a text is still readable, and about as long as in base64.
+_ESCAPES: Final = 4
 
 
 @frozen(kw_only=True)
@@ -68,6 +68,7 @@ class PartsWalk:
     """
     Plans the content of one mail.
 
+    :param rules: for the fields of parts.
     :param finish: is told of the changes to the mail's own header, before all else, and plans that header.
     """
 
@@ -151,7 +152,7 @@ class PartsWalk:
         """Return the boundary between the parts in ``part``, ``b""`` if it is not to be taken apart."""
         if not part.kind.startswith("multipart/") or part.kind == _SIGNED or part.encoding != "7bit":
             return b""
-        boundary = part.parameters.get("boundary", "").encode("utf-8", "replace").rstrip()
+        boundary = part.parameters.get("boundary", "").encode("utf-8", "surrogateescape").rstrip()
         if not boundary.isascii() and not self._hop.eight_bit:
             raise NotConvertible(
                 "its boundary is not ASCII, and the server takes no 8-bit mail", _NO_CONVERSION

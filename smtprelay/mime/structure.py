@@ -6,6 +6,7 @@ depth it stands: the work grows with the size of the mail alone. What a part mea
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from attrs import define, field
@@ -138,15 +139,16 @@ class _Scan:
 
     def _match(self, line: bytes) -> tuple[_Level, bool] | None:
         """Return whose delimiter ``line`` is, and whether it is the last one."""
-        levels = self._delimiters.get(line[2:])
-        if levels:
-            # One that is closed already may have more parts, if no open one has its boundary.
-            return next((level for level in reversed(levels) if not level.closed), levels[-1]), False
+        named = self._delimiters.get(line[2:], ())
+        level, last = _innermost(named), False
         if line.endswith(b"--"):
-            for level in reversed(self._delimiters.get(line[2:-2].rstrip(b" \t"), ())):
-                if not level.closed:
-                    return level, True
-        return None
+            ended = _innermost(self._delimiters.get(line[2:-2].rstrip(b" \t"), ()))
+            # "--b--" ends b, if that lies within a multipart with the boundary "b--".
+            if ended is not None and (level is None or ended.part > level.part):
+                level, last = ended, True
+        if level is None and named:
+            level = named[-1]  # which is closed already, and has more parts
+        return None if level is None else (level, last)
 
     def _guess(self, line: bytes, after: int) -> tuple[_Level, bool] | None:
         """Take ``line`` for a delimiter of the innermost level, if that has none and it looks like one."""
@@ -224,6 +226,11 @@ class _Scan:
         else:
             self._leaf = part
         return begin
+
+
+def _innermost(levels: Sequence[_Level]) -> _Level | None:
+    """Return the last of ``levels`` that is open."""
+    return next((level for level in reversed(levels) if not level.closed), None)
 
 
 def _first(fields: Headers, name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import yaml
 
-from bench.program import PYTHON, Program, free_port
+from bench.program import PYTHON, ROOT, Program, free_port
 
 _KEY: Final = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 DOMAIN: Final = "example.com"
@@ -41,6 +41,7 @@ class Ours(Program):
     :param mode: of :mod:`bench.entry`.
     :param via: the providers of the default route; empty is the first of ``providers``.
     :param spool: the settings of its spool; a file in ``folder`` if there are none.
+    :param root: the checkout that it runs from, with this Python.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Ours(Program):
         mode: str = "run",
         via: Sequence[str] = (),
         spool: Mapping[str, Any] | None = None,
+        root: Path = ROOT,
     ) -> None:
         self.port = free_port()
         self.folder = folder
@@ -73,5 +75,5 @@ class Ours(Program):
         }
         file = folder / "smtprelay.yaml"
         file.write_text(yaml.safe_dump(config))
-        super().__init__([PYTHON, "-m", "bench.entry", mode, file], folder / "output")
+        super().__init__([PYTHON, "-m", "bench.entry", mode, file], folder / "output", root)
         self.wait_for(self.port)

@@ -19,9 +19,9 @@ PYTHON: Final = sys.executable
 
 
 class Program(AbstractContextManager["Program"]):
-    """A process of ours; leaving the context ends it."""
+    """A process of ours, started in the checkout ``root``; leaving the context ends it."""
 
-    def __init__(self, argv: Sequence[object], output: Path) -> None:
+    def __init__(self, argv: Sequence[object], output: Path, root: Path = ROOT) -> None:
         self.output = output
         with output.open("ab") as file:
             self._process = subprocess.Popen(
@@ -29,7 +29,7 @@ class Program(AbstractContextManager["Program"]):
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
-                cwd=ROOT,
+                cwd=root,
                 start_new_session=True,
             )
         self.pid = self._process.pid

@@ -277,7 +277,7 @@ class HeaderTests(SynchronousTestCase):
             "=?utf-8?q?J=C3=BCrgen?= <j@x.org>": [Address("j@x.org", "Jürgen")],
             "team: a@x.org, b@x.org;": [Address("a@x.org"), Address("b@x.org")],
             "undisclosed-recipients:;": [],
-            "Doe, John <j@x.org>": [Address("j@x.org", "John")],
+            "Doe, John <j@x.org>": [Address("j@x.org", "Doe, John")],
             "nonsense": [],
         }
         for value, expected in cases.items():

@@ -26,7 +26,7 @@ _NO_END: Final = re.compile(r"\?=[0-9A-Fa-f]{2}[^\s?]*+\?=")
 _PADDED_BLOCKS: Final = re.compile(r"(?:[A-Za-z0-9+/]{2}(?:[A-Za-z0-9+/]{2}|[A-Za-z0-9+/]=|==))*+")
 _ESCAPE: Final = re.compile(r"_|=[0-9A-Fa-f]{2}")
 #: Blanks stay, all other controls (C0, DEL, C1) go; line separators would end a line for some readers.
-_CONTROLS: Final = {octet: None for octet in (*range(0x20), *range(0x7F, 0xA0))} | dict.fromkeys(
+_CONTROLS: Final = dict.fromkeys((*range(32), *range(127, 160))) | dict.fromkeys(
     (*b"\t\n\v\f\r", 0x2028, 0x2029), " "
 )
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")

@@ -23,7 +23,7 @@ _KANA: Final = range(0x21, 0x60)
 #: Half-width kana in seven bits, as those of Shift JIS.
 _HALF_WIDTH: Final = bytes(octet | 0x80 if octet in _KANA else octet for octet in range(256))
 #: What no pair is made of: a lone octet costs one character, blanks and controls are what they are.
-_LONE: Final = {octet: _REPLACEMENT for octet in (*range(0x21, 0x7F), *range(0x80, 0x100))}
+_LONE: Final = dict.fromkeys((*range(33, 127), *range(128, 256)), _REPLACEMENT)
 #: The first row whose lead octet in Shift JIS lies above the half-width kana.
 _SECOND_BLOCK: Final = 0x5F
 #: JIS X 0201 is ASCII but for these two.

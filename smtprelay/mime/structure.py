@@ -22,7 +22,6 @@ MAX_PARTS: Final = 1000
 _GUESSED: Final = re.compile(
     rb"(?=[^A-Za-z0-9]*[A-Za-z0-9])[0-9A-Za-z'()+_,./:=?-][0-9A-Za-z'()+_,./:=? -]{0,200}"
 )
-_BARE: Final = re.compile(r"\s*+text\s*+/?\s*+(?:;|\Z)", re.IGNORECASE)
 _CONTENT_FIELD: Final = re.compile(rb"Content-[A-Za-z-]+[ \t]*:", re.IGNORECASE)
 
 
@@ -219,7 +218,9 @@ class _Scan:
         self.parts.append(part)
         if part.is_multipart:
             level = _Level(len(self.parts) - 1, [], loose=begin)
-            boundary = part.kind.parameters.get("boundary", "").encode("utf-8", "replace").rstrip(b" \t")
+            boundary = (
+                part.kind.parameters.get("boundary", "").encode("utf-8", "surrogateescape").rstrip(b" \t")
+            )
             if boundary:
                 self._declare(level, boundary)
             self._levels.append(level)
@@ -253,11 +254,7 @@ def _kind_of(fields: Headers, shown: ContentType, default: str) -> ContentType:
     value = _first(fields, "content-type")
     read = content_type(value)
     kind = corrected(read.kind)
-    if _BARE.match(value):  # RFC 1049, and those who forget the rest
-        kind = "text/plain"
-    elif not kind.startswith("multipart/") and value.lstrip().lower().startswith("multipart"):
-        kind = "multipart/mixed"
-    elif not kind or (kind == OCTETS and not value.lstrip().lower().startswith(OCTETS)):
+    if not kind or (kind == OCTETS and not value.lstrip().lower().startswith(OCTETS)):
         by_name = kind_by_name(files.clean(given_name(shown, read)))
         kind = by_name if kind or by_name != OCTETS else default
     return ContentType(kind, read.parameters)

@@ -1,14 +1,19 @@
 """
 Feeds octets to the readers of mail, led by the branches that they reach, until the time is over.
 
-``python -m tests.fuzz [SECONDS] [RUNS]``. What fails is written into a file called ``crash-…`` or ``timeout-…``
-in ``.fuzz``, beside what was found to be interesting, from which the next run goes on.
+``python -m tests.fuzz [SECONDS] [RUNS]``. What fails is written into a file ``crash-…`` or ``timeout-…`` in
+``.fuzz``, beside what was found to reach new branches: from there the next run goes on.
 """
 
 import sys
 from pathlib import Path
 
-import atheris
+try:
+    import atheris
+except ImportError as error:
+    sys.exit(f"atheris cannot be imported on this Python ({error}): no fuzzing")
+
+from tests.mime.hostile import COSTLY
 
 with atheris.instrument_imports(include=["smtprelay.mime"]):
     from smtprelay.mime import headers, parse, text
@@ -43,20 +48,19 @@ def read(octets: bytes) -> None:
 
 
 def main(seconds: int = SECONDS, runs: int = RUNS) -> None:
-    """Write what mails are made of as a first corpus, and go."""
+    """Write mails of each costly kind as a first corpus, and go."""
     FOLDER.mkdir(exist_ok=True)
-    for n, seed in enumerate(seeds()):
-        (FOLDER / f"seed-{n}").write_bytes(seed)
-    bounds = [f"-max_total_time={seconds}", f"-runs={runs}", f"-max_len={LONGEST}", "-timeout=1", "-verbosity=1"]
+    for n, make in enumerate(COSTLY.values()):
+        (FOLDER / f"seed-{n}").write_bytes(make(100)[:LONGEST])
+    bounds = [
+        f"-max_total_time={seconds}",
+        f"-runs={runs}",
+        f"-max_len={LONGEST}",
+        "-timeout=1",
+        "-verbosity=1",
+    ]
     atheris.Setup([sys.argv[0], *bounds, f"-artifact_prefix={FOLDER}/", str(FOLDER)], read)
     atheris.Fuzz()
-
-
-def seeds() -> list[bytes]:
-    """Return small mails, one of each costly kind."""
-    from tests.mime.hostile import COSTLY
-
-    return [make(100)[:LONGEST] for make in COSTLY.values()]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """
 Mails that break parsers: as strategies for hypothesis, and as makers whose cost is measured.
 
-:func:`mails` gives anything from plain mail to noise, made of header lines, structures, boundaries and charsets
-that real programs and attackers send. :data:`COSTLY` has, by name, what once stopped a relay: a function from
-a size to a mail of about that many octets.
+:func:`mails` gives anything from plain mail to noise, made of header lines, structures, boundaries and
+charsets that programs and attackers send. :data:`COSTLY` has, by name, what stops a parser that is not
+linear: a function from a size to a mail of about that many octets.
 """
 
 import base64
@@ -183,7 +183,7 @@ def _leaf(block: bytes, content: bytes) -> bytes:
     return block + b"\r\n" + content
 
 
-def _multipart(
+def _multipart(  # noqa: PLR0917 - what a multipart is made of, in its order
     block: bytes, subtype: str, boundary: str, parts: list[bytes], loose: bytes, close: bytes
 ) -> bytes:
     line = b"\r\n--" + _octets(boundary)

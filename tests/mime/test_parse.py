@@ -504,6 +504,45 @@ class CharsetTests(SynchronousTestCase):
         mail = read(crlf("Content-Transfer-Encoding: quoted-printable\n\na=00=1B\tb=07=0D=0Ac=7F=C2=9B"))
         self.assertEqual(mail.text, "a\tb\r\nc")
 
+    def test_everywhere(self):
+        """A charset is read alike in a text, a raw or encoded subject, a display name and a file name."""
+        cases = (
+            ("gb2312", "镕基".encode("gbk"), "镕基"),
+            ("gb_2312-80", "中文".encode("gbk"), "中文"),
+            ("shift_jis", "①日本".encode("cp932"), "①日本"),
+            ("x-sjis", "髙島".encode("cp932"), "髙島"),
+            ("iso-2022-jp", b"\x1b$B-j\x1b(B", "㈱"),
+            ("iso-2022-jp", b"\x1b(I1\x1b(B", "ｱ"),
+            ("iso-8859-8-i", "שלום".encode("iso-8859-8"), "שלום"),
+            ("iso-8859-1", b"\x93a\x94 \x80", "“a” €"),
+            ("latin1", b"\x85\xfc", "…ü"),
+            ("iso-8859-9", b"\x80\xf0", "€ğ"),
+            ("ks_c_5601-1987", "똠방".encode("cp949"), "똠방"),
+            ("utf-8", b"gr\xc3\xbcn \xff \xc3\xa4", "grün \ufffd ä"),
+        )
+        for label, octets, expected in cases:
+            with self.subTest(label, octets=octets):
+                packed = base64.b64encode(octets).decode()
+                percents = "".join(f"%{octet:02X}" for octet in octets)
+                word = f"=?{label}?B?{packed}?="
+                head = (
+                    f"Subject: {word}\nFrom: {word} <a@x.org>\nContent-Type: text/plain; charset={label}\n\n"
+                )
+                mail = read(crlf(head) + octets)
+                self.assertEqual(
+                    (mail.subject, mail.sender[0].name, mail.text), (expected, expected, expected)
+                )
+                for name in (f'filename="{word}"', f"filename*={label}''{percents}"):
+                    attached = read(crlf(f"Content-Disposition: attachment; {name}\nContent-Type: a/b\n\nx"))
+                    self.assertEqual(attached.attachments[0].name, expected)
+                if b"\xff" not in octets:
+                    raw = b"Subject: " + octets + crlf(f"\nContent-Type: text/plain; charset={label}\n\nx")
+                    self.assertEqual(read(raw).subject, expected)
+
+    def test_raw_octets_within_an_encoded_word(self):
+        """They are of the word's charset."""
+        self.assertEqual(read(b"Subject: =?iso-8859-1?q?gr\xfcn?=\r\n\r\n").subject, "grün")
+
     def test_subject_in_the_charset_of_the_body(self):
         """A raw subject, name or file name is in the charset of the first text that names one."""
         for charset, word in (
@@ -585,6 +624,58 @@ class CharsetTests(SynchronousTestCase):
         self.assertEqual(
             read(b"Content-Type: text/plain; charset=utf-8\r\n\r\ngr\xc3\xbcn \xff").text, "grün \ufffd"
         )
+
+
+class LooseFieldTests(SynchronousTestCase):
+    """B4, B6, H1: types, encodings and parameters as programs spell them."""
+
+    def test_types(self):
+        """A type is read up to the first blank or sign that belongs to none."""
+        for kind, text, html in (
+            ("text/html charset=utf-8", None, "grün"),
+            ("text/plain>", "grün", None),
+            ("text/plain\x01", "grün", None),
+            ("text/plain, charset=utf-8", "grün", None),
+            ("text/html; charset=utf-8; charset=utf-8;;", None, "grün"),
+            ("charset=utf-8", "grün", None),
+        ):
+            with self.subTest(kind):
+                mail = read(crlf(f"Content-Type: {kind}\n\ngrün"))
+                self.assertEqual((mail.text, mail.html, mail.attachments), (text, html, []))
+        (attached,) = read(crlf("Content-Type: application/octet-stream name=a.csv\n\nx")).attachments
+        self.assertEqual((attached.name, attached.content_type), ("a.csv", "application/octet-stream"))
+
+    def test_encodings(self):
+        """An encoding is known however it is spelled."""
+        for encoding, content in (
+            ("base64;", "Z3LDvG4="),
+            ("base64 (x)", "Z3LDvG4="),
+            ("BASE-64", "Z3LDvG4="),
+            ("base64", "Z3I=\nw7xu"),
+            ("quoted printable", "gr=C3=BCn"),
+            ("quoted-printable", "gr=C3= \n=BCn"),
+            ("x-uuencode", "begin 644 a\n%9W+#O&X \n \nend\n"),
+            ("uuencode", "begin 644 a\n%9W+#O&X \n`\nend\n"),
+        ):
+            with self.subTest(encoding):
+                head = f"Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: {encoding}\n\n"
+                self.assertEqual(read(crlf(head + content)).text, "grün")
+                (attached,) = read(crlf(f"{head}{content}".replace("text/plain", "image/png"))).attachments
+                self.assertEqual(bytes_of(attached), "grün".encode())
+
+    def test_endless_parameters(self):
+        """What can be read of a field is, and what stands behind it is delivered."""
+        for sign in (";", "a", "\\", "(", '"', " =", ";a="):
+            with self.subTest(sign):
+                mail = read(b'Content-Type: text/plain; a="' + sign.encode() * 20_000 + b"\r\n\r\ntext")
+                self.assertEqual(mail.text, "text")
+                head = (
+                    b'Content-Type: a/b\r\nContent-Disposition: attachment; filename="x'
+                    + sign.encode() * 20_000
+                )
+                mail = read(multipart(b"--b\r\n" + head + b"\r\n\r\nfile\r\n"))
+                self.assertEqual([bytes_of(each) for each in mail.attachments], [b"file"])
+                self.assertLessEqual(len(mail.attachments[0].name), 200)
 
 
 class NameTests(SynchronousTestCase):

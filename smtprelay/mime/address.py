@@ -117,7 +117,8 @@ class _Scanner:
     One pass over the mailboxes of a field's value.
 
     What is known of the present one: ``_shown``, its words as they would be a name; ``_bare``, as they would be
-    an address; ``_comments`` of it; what stood in angle brackets; whether it began behind such without a comma.
+    an address; ``_comments`` of it; what stood in angle brackets; whether
+    at signs are among the words; and whether it began behind brackets without a comma.
     """
 
     _value: str
@@ -127,6 +128,8 @@ class _Scanner:
     _bare: list[str] = field(factory=list)
     _comments: list[str] = field(factory=list)
     _angle: str = ""
+    _shown_at: bool = False
+    _bare_at: bool = False
     _behind: bool = False
     _found: list[Address] = field(factory=list)
     #: How many strings and comments without an end are looked for, each time up to the end of the value.
@@ -162,6 +165,7 @@ class _Scanner:
         if words.strip():
             self._show(words)
             self._bare.append(words)
+            self._bare_at = self._bare_at or "@" in words
         elif words and self._shown:
             self._shown.append(words)
 
@@ -171,6 +175,7 @@ class _Scanner:
             self._end()
             self._behind = True
         self._shown.append(words)
+        self._shown_at = self._shown_at or "@" in words
 
     def _quote(self) -> None:
         quoted = _QUOTED.match(self._value, self._at) if self._patience else None
@@ -182,6 +187,7 @@ class _Scanner:
         self._show(_ESCAPED.sub(r"\1", quoted[1]))
         if self._value.startswith("@", self._at):
             self._bare.append(quoted[0].replace(" ", _BLANK))
+            self._bare_at = True
 
     def _comment(self) -> None:
         end = comment_end(self._value, self._at) if self._patience else 0
@@ -206,7 +212,7 @@ class _Scanner:
 
     def _comma(self) -> None:
         self._at += 1
-        if self._angle or any("@" in words for words in (*self._bare, *self._shown)):
+        if self._angle or self._shown_at:
             self._end()
         elif self._behind:
             self._clear()
@@ -220,7 +226,7 @@ class _Scanner:
 
     def _colon(self) -> None:
         """Drop the name of a group; a colon without the end of a group behind it is one of a name."""
-        if self._angle or any("@" in words for words in self._bare) or self._value.rfind(";") < self._at:
+        if self._angle or self._bare_at or self._value.rfind(";") < self._at:
             self._both(self._at + 1)
         else:
             self._at += 1
@@ -263,7 +269,7 @@ class _Scanner:
         self._bare.clear()
         self._comments.clear()
         self._angle = ""
-        self._behind = False
+        self._shown_at = self._bare_at = self._behind = False
 
 
 _READERS: Final[Mapping[str, Callable[[_Scanner], None]]] = {

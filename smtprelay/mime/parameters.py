@@ -16,7 +16,8 @@ from attrs import define, field, frozen
 from smtprelay.mime import charset as charsets
 from smtprelay.mime.encoded_words import decode_words, without_controls
 
-#: What is beyond these is not read: parameters of one value (a continuation is one each), and octets of one.
+#: What is beyond these is not read: characters of a value, parameters (a continuation is one), characters of one.
+MAX_VALUE: Final = 65536
 MAX_PARAMETERS: Final = 200
 MAX_LENGTH: Final = 8192
 
@@ -69,6 +70,7 @@ def content_type(value: str, guess: str = "") -> ContentType:
     The kind of an empty value is ``""``; that of any other without a type is ``text/plain`` if there is a charset,
     else ``application/octet-stream``.
     """
+    value = value[:MAX_VALUE]
     match = _KIND.match(value)
     if match is None or _NAME.match(value, match.start(1)):
         parameters = _read(value, _end(_NO_NAME, value, 0) if match is None else 0, guess)
@@ -80,6 +82,7 @@ def content_type(value: str, guess: str = "") -> ContentType:
 
 def disposition(value: str, guess: str = "") -> ContentType:
     """Read the value of a Content-Disposition; the kind of one without a disposition is ``""``."""
+    value = value[:MAX_VALUE]
     match = _TOKEN.match(value)
     if match is None or _NAME.match(value, match.start(1)):  # ``filename=a.pdf`` alone
         return ContentType("", _read(value, 0, guess))
@@ -144,7 +147,7 @@ class _Scanner:
             match = pattern.match(self.value, self.at) if self._patience else None
             if match is not None:
                 self.at = match.end()
-                return _ESCAPED.sub(r"\1", match[1][: 2 * MAX_LENGTH])
+                return _ESCAPED.sub(r"\1", match[1])
             self._patience -= bool(self._patience)
         self.at += 1
         return self._up_to(_end(_TO_SEMICOLON, self.value, self.at)).rstrip(' \t"')

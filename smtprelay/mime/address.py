@@ -1,9 +1,9 @@
 """
 The addresses in the values of header fields (RFC 5322 §3.4), read as leniently as people expect.
 
-Written here, because ``email.utils.getaddresses`` and ``email.headerregistry`` recurse over brackets, take seconds for
-a line of at signs, and lose the names in ``[Team] Sales <a@x>`` and ``Doe, John <a@x>``. One pass from one
-special character to the next, without recursion; what has no end (a quote, a comment) is text. Pure.
+Written here, because ``email.utils.getaddresses`` and ``email.headerregistry`` recurse over brackets, take
+seconds for a line of at signs, and lose the names in ``[Team] Sales <a@x>`` and ``Doe, John <a@x>``. One pass
+from one special character to the next, without recursion; what has no end (a quote, a comment) is text. Pure.
 """
 
 import re
@@ -37,9 +37,7 @@ _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 #: A quote that lost its end takes the next mailbox's beginning for it.
 _SWALLOWED: Final = re.compile(r"@[^\s<>@]*+>\s*+[,;]")
 _WORD: Final = re.compile(r"(=\?[^?\s]{1,150}+\?[bBqQ]\?[^?\s]*+\?=)")
-_ANGLE: Final = re.compile(
-    r'<\s*+(?:@[^<>:;"]*+:)?+("(?:[^"\\]++|\\.)*+")?+([^<>,;"]*+)>?+', re.DOTALL
-)
+_ANGLE: Final = re.compile(r'<\s*+(?:@[^<>:;"]*+:)?+("(?:[^"\\]++|\\.)*+")?+([^<>,;"]*+)>?+', re.DOTALL)
 #: Stands for the blanks in a quoted local part while words are split.
 _BLANK: Final = "\x00"
 
@@ -56,7 +54,8 @@ def addresses(values: Sequence[str], guess: str = "") -> tuple[Address, ...]:
     """
     Return the mailboxes in the values of headers of one name, in order; groups are flattened.
 
-    A name with commas before an address in angle brackets is one name. Words without an address are no mailbox.
+    A name with commas before an address in angle brackets is one name. Words without an address are no
+    mailbox.
 
     :param guess: the charset of octets beyond ASCII that are not UTF-8.
     """
@@ -73,8 +72,8 @@ def comparison_key(address: str) -> str:
     """
     Return what is equal for two spellings of one address.
 
-    Case is folded, a domain's U-labels become A-labels (UTS 46), a dot at its end and quotes that a local part does
-    not need are dropped. Never fails: what is no domain stands for itself.
+    Case is folded, a domain's U-labels become A-labels (UTS 46), a dot at its end and quotes that a local
+    part does not need are dropped. Never fails: what is no domain stands for itself.
     """
     local, _, domain = address.rpartition("@")
     if local.startswith('"') and local.endswith('"'):
@@ -103,7 +102,10 @@ def _a_label(label: str) -> str:
 
 
 def _without_raw_octets(value: str, guess: str) -> str:
-    """Decode the octets beyond ASCII, but those within encoded words: in some charsets they hold commas and quotes."""
+    """
+    Decode the octets beyond ASCII, but those within encoded words: in some charsets they hold commas and
+    quotes.
+    """
     if value.isascii() and "\x1b" not in value:
         return value
     return "".join(
@@ -116,8 +118,9 @@ class _Scanner:
     """
     One pass over the mailboxes of a field's value.
 
-    What is known of the present one: ``_shown``, its words as they would be a name; ``_bare``, as they would be
-    an address; ``_comments`` of it; what stood in angle brackets; whether it began behind such without a comma.
+    What is known of the present one: ``_shown``, its words as they would be a name; ``_bare``, as they would
+    be an address; ``_comments`` of it; what stood in angle brackets; whether
+    at signs are among the words; and whether it began behind brackets without a comma.
     """
 
     _value: str
@@ -127,6 +130,8 @@ class _Scanner:
     _bare: list[str] = field(factory=list)
     _comments: list[str] = field(factory=list)
     _angle: str = ""
+    _shown_at: bool = False
+    _bare_at: bool = False
     _behind: bool = False
     _found: list[Address] = field(factory=list)
     #: How many strings and comments without an end are looked for, each time up to the end of the value.
@@ -162,6 +167,7 @@ class _Scanner:
         if words.strip():
             self._show(words)
             self._bare.append(words)
+            self._bare_at = self._bare_at or "@" in words
         elif words and self._shown:
             self._shown.append(words)
 
@@ -171,8 +177,9 @@ class _Scanner:
             self._end()
             self._behind = True
         self._shown.append(words)
+        self._shown_at = self._shown_at or "@" in words
 
-    def _quote(self) -> None:
+    def read_quote(self) -> None:
         quoted = _QUOTED.match(self._value, self._at) if self._patience else None
         if quoted is None or (self._patience > 1 and _SWALLOWED.search(quoted[1])):
             self._patience -= bool(self._patience)
@@ -182,8 +189,9 @@ class _Scanner:
         self._show(_ESCAPED.sub(r"\1", quoted[1]))
         if self._value.startswith("@", self._at):
             self._bare.append(quoted[0].replace(" ", _BLANK))
+            self._bare_at = True
 
-    def _comment(self) -> None:
+    def read_comment(self) -> None:
         end = comment_end(self._value, self._at) if self._patience else 0
         if not end:
             self._patience -= bool(self._patience)
@@ -194,7 +202,7 @@ class _Scanner:
             self._shown.append(self._value[self._at : end])
         self._at = end
 
-    def _bracket(self) -> None:
+    def read_bracket(self) -> None:
         if self._angle:
             self._end()
         angle = _ANGLE.match(self._value, self._at)
@@ -204,9 +212,9 @@ class _Scanner:
         if "@" in rest or "=?" in rest:
             self._angle = local.replace(" ", _BLANK) + rest
 
-    def _comma(self) -> None:
+    def read_comma(self) -> None:
         self._at += 1
-        if self._angle or any("@" in words for words in (*self._bare, *self._shown)):
+        if self._angle or self._shown_at:
             self._end()
         elif self._behind:
             self._clear()
@@ -214,19 +222,19 @@ class _Scanner:
             self._shown.append(", ")
             self._bare.clear()
 
-    def _semicolon(self) -> None:
+    def read_semicolon(self) -> None:
         self._at += 1
         self._end()
 
-    def _colon(self) -> None:
+    def read_colon(self) -> None:
         """Drop the name of a group; a colon without the end of a group behind it is one of a name."""
-        if self._angle or any("@" in words for words in self._bare) or self._value.rfind(";") < self._at:
+        if self._angle or self._bare_at or self._value.rfind(";") < self._at:
             self._both(self._at + 1)
         else:
             self._at += 1
             self._clear()
 
-    def _encoded_word(self) -> None:
+    def read_encoded_word(self) -> None:
         word = _WORD.match(self._value, self._at)
         if word is None:
             self._both(self._at + 2)
@@ -234,7 +242,7 @@ class _Scanner:
         self._show(word[0])
         self._at = word.end()
 
-    def _escape(self) -> None:
+    def read_escape(self) -> None:
         self._show(self._value[self._at + 1])
         self._bare.append(self._value[self._at : self._at + 2])
         self._at += 2
@@ -263,18 +271,18 @@ class _Scanner:
         self._bare.clear()
         self._comments.clear()
         self._angle = ""
-        self._behind = False
+        self._shown_at = self._bare_at = self._behind = False
 
 
 _READERS: Final[Mapping[str, Callable[[_Scanner], None]]] = {
-    '"': _Scanner._quote,
-    "(": _Scanner._comment,
-    "<": _Scanner._bracket,
-    ",": _Scanner._comma,
-    ";": _Scanner._semicolon,
-    ":": _Scanner._colon,
-    "=": _Scanner._encoded_word,
-    "\\": _Scanner._escape,
+    '"': _Scanner.read_quote,
+    "(": _Scanner.read_comment,
+    "<": _Scanner.read_bracket,
+    ",": _Scanner.read_comma,
+    ";": _Scanner.read_semicolon,
+    ":": _Scanner.read_colon,
+    "=": _Scanner.read_encoded_word,
+    "\\": _Scanner.read_escape,
 }
 
 
@@ -286,7 +294,9 @@ def _readable(name: str, guess: str) -> str:
 
 
 def _split(text: str) -> tuple[list[str], str]:
-    """Return the words of ``text`` that are addresses, and the others; blanks around an at sign do not count."""
+    """
+    Return the words of ``text`` that are addresses, and the others; blanks around an at sign do not count.
+    """
     if "@" not in text:
         return [], text
     words = "@".join(part.strip() for part in text.split("@")).split()

@@ -99,7 +99,10 @@ def _labelled(octets: bytes, codec: str, guess: str) -> str:
 
 
 def _nearly_utf_8(octets: bytes, guess: str) -> str:
-    """Return the text of octets that claim to be UTF-8 and have wrong ones among them, or are all something else."""
+    """
+    Return the text of octets that claim to be UTF-8 and have wrong ones among them, or are all something
+    else.
+    """
     right, wrong = _counts(octets)
     if right or (wrong == 1 and _CUT_OFF.search(octets)):
         return codecs.decode(octets, _UTF_8)

@@ -1,8 +1,8 @@
 """
 One decoder for each charset of the table, none of which fails: what is no character becomes U+FFFD.
 
-Python's codecs do the work. What they leave out is added here: the octets that Windows-1252 and its kin fill where
-ISO 8859 has controls, the rows of NEC and IBM in EUC-JP, the end of UTF-7's surrogates. Pure.
+Python's codecs do the work. What they leave out is added here: the octets that Windows-1252 and its kin fill
+where ISO 8859 has controls, the rows of NEC and IBM in EUC-JP, the end of UTF-7's surrogates. Pure.
 """
 
 import codecs
@@ -47,7 +47,8 @@ NOT_ASCII: Final = frozenset(
     }
 )
 
-#: Windows' page for the same letters: where ISO 8859 has the controls that no mail means, it has quotes and dashes.
+#: Windows' page for the same letters: where ISO 8859 has the controls that no mail means, it has quotes and
+#: dashes.
 _PAGES: Final = {
     "iso8859-2": "cp1250",
     "iso8859-4": "cp1257",

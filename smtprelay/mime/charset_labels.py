@@ -34,7 +34,8 @@ _ISO_8859: Final = re.compile(r"(?:iso)?8859(\d{1,2})[ie]?")
 _LATIN: Final = re.compile(r"(?:iso)?latin(10|[1-9])")
 _CODE_PAGE: Final = re.compile(r"(?:cp|windows|win|ms|ibm|dos|codepage|oem|ansi|cpwindows)0{0,4}(\d{3,5})")
 
-#: By the label in lower case without punctuation. ``us-ascii`` is what programs say that know nothing of charsets.
+#: By the label in lower case without punctuation. ``us-ascii`` is what programs say that know nothing of
+#: charsets.
 _ALIASES: Final = {
     "ascii": ASCII,
     "usascii": ASCII,

@@ -1,8 +1,8 @@
 """
 Encoded words (RFC 2047) in the values of header fields.
 
-Written here, because ``email.header`` takes minutes for what one mail can hold (100,000 times ``=?a?q?`` without an
-end), leaves characters that are split over two words in pieces, and knows only Python's charsets.
+Written here, because ``email.header`` takes minutes for what one mail can hold (100,000 times ``=?a?q?``
+without an end), leaves characters that are split over two words in pieces, and knows only Python's charsets.
 
 Header values travel as ``str`` in which octets beyond ASCII stand by ``surrogateescape``, until it is
 known which charset the body is in: that is the best guess for them, too. Pure.
@@ -26,7 +26,7 @@ _NO_END: Final = re.compile(r"\?=[0-9A-Fa-f]{2}[^\s?]*+\?=")
 _PADDED_BLOCKS: Final = re.compile(r"(?:[A-Za-z0-9+/]{2}(?:[A-Za-z0-9+/]{2}|[A-Za-z0-9+/]=|==))*+")
 _ESCAPE: Final = re.compile(r"_|=[0-9A-Fa-f]{2}")
 #: Blanks stay, all other controls (C0, DEL, C1) go; line separators would end a line for some readers.
-_CONTROLS: Final = {octet: None for octet in (*range(0x20), *range(0x7F, 0xA0))} | dict.fromkeys(
+_CONTROLS: Final[dict[int, str]] = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), "") | dict.fromkeys(
     (*b"\t\n\v\f\r", 0x2028, 0x2029), " "
 )
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -96,7 +96,7 @@ def decode_words(value: str, guess: str = "") -> str:
         or not piece.isspace()
         or not 0 < index < len(found) - 1  # between two words
     ]
-    text = []
+    text: list[str] = []
     for charset, run in groupby(kept, key=lambda piece: piece.charset if isinstance(piece, Word) else None):
         if charset is None:
             text.extend(raw_text(piece, guess) for piece in run if isinstance(piece, str))

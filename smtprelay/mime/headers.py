@@ -20,6 +20,7 @@ from smtprelay.mime.text import decoded
 
 #: What is looked at of one header block; beyond it only its end is looked for.
 MAX_FIELDS: Final = 5000
+MAX_LINES: Final = 10_000
 MAX_BLOCK: Final = 1 << 20
 #: Lines that are no fields, one behind the other, that may stand in a header; more of them are text.
 MAX_SKIPPED: Final = 10
@@ -125,13 +126,9 @@ class Head(Sequence[tuple[str, str]]):
         return len(self._all())
 
     def _is_regular(self) -> bool:
-        """Tell whether the block is nothing but fields, and not more than are looked at."""
+        """Tell whether the block is nothing but fields."""
         if self._lower is None:
-            regular = (
-                len(self._block) <= MAX_BLOCK
-                and self._block.count(b"\n") < MAX_FIELDS
-                and _REGULAR.fullmatch(self._block) is not None
-            )
+            regular = _REGULAR.fullmatch(self._block) is not None
             self._lower = b"\n" + self._block.lower() if regular else b""
         return bool(self._lower)
 
@@ -210,9 +207,11 @@ class _Block:
         """Read the block, and return where the content begins."""
         octets, at, bound = self.octets, self.start, self.start + MAX_BLOCK
         self._client_at = at
+        lines = 0
         while at < len(octets):
-            if (at > bound and not self.ended) or len(self._found) >= MAX_FIELDS:
+            if (at > bound and not self.ended) or lines >= MAX_LINES or len(self._found) >= MAX_FIELDS:
                 return self._beyond(at)
+            lines += 1
             end = octets.find(b"\n", at)
             after = end + 1 if end >= 0 else len(octets)
             line = octets[at:after].rstrip(b"\r\n")

@@ -23,7 +23,7 @@ _KANA: Final = range(0x21, 0x60)
 #: Half-width kana in seven bits, as those of Shift JIS.
 _HALF_WIDTH: Final = bytes(octet | 0x80 if octet in _KANA else octet for octet in range(256))
 #: What no pair is made of: a lone octet costs one character, blanks and controls are what they are.
-_LONE: Final = {octet: _REPLACEMENT for octet in (*range(0x21, 0x7F), *range(0x80, 0x100))}
+_LONE: Final = dict.fromkeys((*range(0x21, 0x7F), *range(0x80, 0x100)), _REPLACEMENT)
 #: The first row whose lead octet in Shift JIS lies above the half-width kana.
 _SECOND_BLOCK: Final = 0x5F
 #: JIS X 0201 is ASCII but for these two.
@@ -32,6 +32,7 @@ _ROMAN: Final = {0x5C: "¥", 0x7E: "‾"}
 #: What octets that belong to no alphabet are read as: programs mix up the charsets of one country.
 _EIGHT_BIT: Final = {"jp": "cp932", "kr": "cp949", "cn": "gb18030"}
 _SHIFTED_OUT: Final = {"jp": "(I", "kr": "$(C", "cn": "$(A"}
+
 
 def decode(octets: bytes, country: str) -> str:
     """
@@ -48,7 +49,9 @@ def decode(octets: bytes, country: str) -> str:
 
 @define
 class _State:
-    """Which alphabets the octets are in, by their escape sequences without ESC: G0, and G1 after a shift out."""
+    """
+    Which alphabets the octets are in, by their escape sequences without ESC: G0, and G1 after a shift out.
+    """
 
     country: str
     shifted_out: str
@@ -89,7 +92,9 @@ class _State:
 
 
 def decode_hz(octets: bytes) -> str:
-    """Return the text of ``octets``, which are HZ (RFC 1843); octets outside of ASCII are read as GB 18030."""
+    """
+    Return the text of ``octets``, which are HZ (RFC 1843); octets outside of ASCII are read as GB 18030.
+    """
     text: list[str] = []
     at = 0
     for match in _HZ.finditer(octets):
@@ -120,7 +125,9 @@ class _Table(dict[int, str]):
 
 @cache
 def _table(alphabet: str) -> Mapping[int, str]:
-    """Return the characters of an alphabet by their two seven-bit octets; of an unknown one there are none."""
+    """
+    Return the characters of an alphabet by their two seven-bit octets; of an unknown one there are none.
+    """
     table = _Table()
     if alphabet in _ALPHABETS:
         codec, shift = _ALPHABETS[alphabet]

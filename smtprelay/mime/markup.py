@@ -50,6 +50,7 @@ _LINES: Final = frozenset(
         "ul",
     ]
 )
+_BLANKS: Final = re.compile(" {2,}")
 _CELLS: Final = frozenset(("td", "th"))
 _HUGE: Final = re.compile(r"&#(?:[0-9]{9,}|[xX][0-9a-fA-F]{9,});?")
 
@@ -105,7 +106,7 @@ def _stripped(document: str) -> str:
     """Return the words of an HTML text: no tags, no scripts, a line for each block."""
     text = html.unescape(_HUGE.sub("\ufffd", "".join(_words(document))))
     lines: list[str] = []
-    for line in text.split("\n"):
+    for line in _BLANKS.sub(" ", text).split("\n"):
         line = line.strip(" ")  # noqa: PLW2901
         if line or (lines and lines[-1]):
             lines.append(line)

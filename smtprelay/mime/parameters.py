@@ -1,9 +1,10 @@
 """
 Content-Type and Content-Disposition: a kind, and parameters (RFC 2045 §5.1, RFC 2183, RFC 2231).
 
-Written here, because ``email.message`` takes quadratic time for parameters (a megabyte of semicolons behind an open
-quote: minutes), prefers ``filename`` to ``filename*``, and reads ``text/html charset=utf-8`` as the name of a type.
-One pass over the value; what makes no sense is skipped up to the next semicolon or blank. Pure.
+Written here, because ``email.message`` takes quadratic time for parameters (a megabyte of semicolons behind
+an open quote: minutes), prefers ``filename`` to ``filename*``, and reads ``text/html charset=utf-8`` as the
+name of a type. One pass over the value; what makes no sense is skipped up to the next semicolon or blank.
+Pure.
 """
 
 import re
@@ -16,7 +17,9 @@ from attrs import define, field, frozen
 from smtprelay.mime import charset as charsets
 from smtprelay.mime.encoded_words import decode_words, without_controls
 
-#: What is beyond these is not read: parameters of one value (a continuation is one each), and octets of one.
+#: What is beyond these is not read: characters of a value, parameters (a continuation is one), characters of
+#: one.
+MAX_VALUE: Final = 65536
 MAX_PARAMETERS: Final = 200
 MAX_LENGTH: Final = 8192
 
@@ -32,7 +35,8 @@ _SEPARATORS: Final = re.compile(r"""[\s;,:>"'\x00-\x1f]*+""")
 _NAME: Final = re.compile(r"([A-Za-z0-9!#$%&*+.^_`|~-]{1,100}+)\s*+=\s*+")
 _NO_NAME: Final = re.compile(r"[^;\s(]*+")
 _QUOTED: Final = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
-#: A quoted string with quotes in it that should have been escaped: none of those is followed by what follows an end.
+#: A quoted string with quotes in it that should have been escaped: none of those is followed by what follows
+#: an end.
 _LOOSELY_QUOTED: Final = re.compile(
     r'"((?:[^"\\]++|\\.)*+(?:"(?!\s*+(?:[;,(>]|\Z|[\w*-]{1,60}+\s*+=))(?:[^"\\;]++|\\.)*+)*+)"', re.DOTALL
 )
@@ -54,8 +58,8 @@ class ContentType:
     A Content-Type or Content-Disposition, read.
 
     :ivar kind: ``type/subtype``, or the disposition, in lower case.
-    :ivar parameters: by lower-case name, decoded; of two with one name the first. ``boundary`` is as it stands, with
-        octets beyond ASCII by ``surrogateescape``: it is compared with octets of the body.
+    :ivar parameters: by lower-case name, decoded; of two with one name the first. ``boundary`` is as it
+        stands, with octets beyond ASCII by ``surrogateescape``: it is compared with octets of the body.
     """
 
     kind: str
@@ -66,9 +70,10 @@ def content_type(value: str, guess: str = "") -> ContentType:
     """
     Read the value of a Content-Type.
 
-    The kind of an empty value is ``""``; that of any other without a type is ``text/plain`` if there is a charset,
-    else ``application/octet-stream``.
+    The kind of an empty value is ``""``; that of any other without a type is ``text/plain`` if there is a
+    charset, else ``application/octet-stream``.
     """
+    value = value[:MAX_VALUE]
     match = _KIND.match(value)
     if match is None or _NAME.match(value, match.start(1)):
         parameters = _read(value, _end(_NO_NAME, value, 0) if match is None else 0, guess)
@@ -80,6 +85,7 @@ def content_type(value: str, guess: str = "") -> ContentType:
 
 def disposition(value: str, guess: str = "") -> ContentType:
     """Read the value of a Content-Disposition; the kind of one without a disposition is ``""``."""
+    value = value[:MAX_VALUE]
     match = _TOKEN.match(value)
     if match is None or _NAME.match(value, match.start(1)):  # ``filename=a.pdf`` alone
         return ContentType("", _read(value, 0, guess))
@@ -100,8 +106,8 @@ class _Scanner:
     """
     One pass over the parameters of ``value``.
 
-    Strings and comments without an end, which are looked for in vain up to the end of the value, are looked for
-    only a few times.
+    Strings and comments without an end, which are looked for in vain up to the end of the value, are looked
+    for only a few times.
     """
 
     value: str
@@ -144,7 +150,7 @@ class _Scanner:
             match = pattern.match(self.value, self.at) if self._patience else None
             if match is not None:
                 self.at = match.end()
-                return _ESCAPED.sub(r"\1", match[1][: 2 * MAX_LENGTH])
+                return _ESCAPED.sub(r"\1", match[1])
             self._patience -= bool(self._patience)
         self.at += 1
         return self._up_to(_end(_TO_SEMICOLON, self.value, self.at)).rstrip(' \t"')
@@ -208,7 +214,9 @@ def _decoded(name: str, parameter: _Named, guess: str) -> str:
 
 
 def _joined(pieces: list[tuple[str, bool]], guess: str) -> str:
-    """Return the text of RFC 2231's sections; those that are ``True`` have percent signs, the first a charset."""
+    """
+    Return the text of RFC 2231's sections; those that are ``True`` have percent signs, the first a charset.
+    """
     if not any(extended for _, extended in pieces):
         return decode_words("".join(text for text, _ in pieces), guess)
     charset = ""

@@ -23,9 +23,7 @@ __all__ = ["MAX_DEPTH", "MAX_PARTS", "Attachment", "Mail", "TooComplexError", "r
 
 #: What JSON and people can do without; a form feed is one, a line end is none.
 _CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
-_ISO_2022_JP: Final = (b"\x1b$B", b"\x1b$@")
-_BOMS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16le"), (b"\xfe\xff", "utf-16be"))
-#: Charsets that say nothing of octets that are not ASCII.
+#: A charset that says nothing of octets that are not ASCII, under its names.
 _ASCII: Final = frozenset(("", "ascii", "us-ascii"))
 #: Texts by name, that are made for programs.
 _FILES: Final = frozenset(
@@ -168,24 +166,19 @@ class _Reader:
 
     def _charset_to_guess(self, n: int) -> str:
         label = self._charset(n)
-        return "" if label.startswith("utf") else label
+        return label if charset.known(label) and not label.startswith("utf") else ""
 
     def _charset(self, n: int) -> str:
-        """Return the charset that a text names, itself or in its type; ``""`` for none that is known."""
-        content, kind = self._texts[n], self.parts[n].kind
-        for mark, label in _BOMS:
-            if content.startswith(mark):
-                return label
+        """Return the charset that a text names, in its type or itself; ``""`` for none."""
+        kind = self.parts[n].kind
         label = kind.parameters.get("charset", "").strip().lower()
         if kind.kind == "text/html" and (label in _ASCII or not charset.known(label)):
-            label = charset.html_charset(content).lower()
-        if label not in _ASCII and charset.known(label):
-            return label
-        return "iso-2022-jp" if any(mark in content for mark in _ISO_2022_JP) else ""
+            label = charset.html_charset(self._texts[n]).lower()
+        return "" if label in _ASCII else label
 
     def _piece(self, n: int) -> Piece:
         text = charset.decode(self._texts[n], self._charset(n), self.guess)
-        return Piece(_CONTROL.sub("", text.removeprefix("\ufeff")), self.parts[n].kind.kind == "text/html")
+        return Piece(_CONTROL.sub("", text), self.parts[n].kind.kind == "text/html")
 
     def _blocks(self) -> Sequence[_Block]:
         """Return the texts that are not blank; backwards, for a multipart comes before what is in it."""

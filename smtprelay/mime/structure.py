@@ -6,6 +6,7 @@ depth it stands: the work grows with the size of the mail alone. What a part mea
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from attrs import define, field
@@ -21,7 +22,6 @@ MAX_PARTS: Final = 1000
 _GUESSED: Final = re.compile(
     rb"(?=[^A-Za-z0-9]*[A-Za-z0-9])[0-9A-Za-z'()+_,./:=?-][0-9A-Za-z'()+_,./:=? -]{0,200}"
 )
-_BARE: Final = re.compile(r"\s*+text\s*+/?\s*+(?:;|\Z)", re.IGNORECASE)
 _CONTENT_FIELD: Final = re.compile(rb"Content-[A-Za-z-]+[ \t]*:", re.IGNORECASE)
 
 
@@ -138,15 +138,16 @@ class _Scan:
 
     def _match(self, line: bytes) -> tuple[_Level, bool] | None:
         """Return whose delimiter ``line`` is, and whether it is the last one."""
-        levels = self._delimiters.get(line[2:])
-        if levels:
-            # One that is closed already may have more parts, if no open one has its boundary.
-            return next((level for level in reversed(levels) if not level.closed), levels[-1]), False
+        named = self._delimiters.get(line[2:], ())
+        level, last = _innermost(named), False
         if line.endswith(b"--"):
-            for level in reversed(self._delimiters.get(line[2:-2].rstrip(b" \t"), ())):
-                if not level.closed:
-                    return level, True
-        return None
+            ended = _innermost(self._delimiters.get(line[2:-2].rstrip(b" \t"), ()))
+            # "--b--" ends b, if that lies within a multipart with the boundary "b--".
+            if ended is not None and (level is None or ended.part > level.part):
+                level, last = ended, True
+        if level is None and named:
+            level = named[-1]  # which is closed already, and has more parts
+        return None if level is None else (level, last)
 
     def _guess(self, line: bytes, after: int) -> tuple[_Level, bool] | None:
         """Take ``line`` for a delimiter of the innermost level, if that has none and it looks like one."""
@@ -217,13 +218,20 @@ class _Scan:
         self.parts.append(part)
         if part.is_multipart:
             level = _Level(len(self.parts) - 1, [], loose=begin)
-            boundary = part.kind.parameters.get("boundary", "").encode("utf-8", "replace").rstrip(b" \t")
+            boundary = (
+                part.kind.parameters.get("boundary", "").encode("utf-8", "surrogateescape").rstrip(b" \t")
+            )
             if boundary:
                 self._declare(level, boundary)
             self._levels.append(level)
         else:
             self._leaf = part
         return begin
+
+
+def _innermost(levels: Sequence[_Level]) -> _Level | None:
+    """Return the last of ``levels`` that is open."""
+    return next((level for level in reversed(levels) if not level.closed), None)
 
 
 def _first(fields: Headers, name: str) -> str:
@@ -246,11 +254,7 @@ def _kind_of(fields: Headers, shown: ContentType, default: str) -> ContentType:
     value = _first(fields, "content-type")
     read = content_type(value)
     kind = corrected(read.kind)
-    if _BARE.match(value):  # RFC 1049, and those who forget the rest
-        kind = "text/plain"
-    elif not kind.startswith("multipart/") and value.lstrip().lower().startswith("multipart"):
-        kind = "multipart/mixed"
-    elif not kind or (kind == OCTETS and not value.lstrip().lower().startswith(OCTETS)):
+    if not kind or (kind == OCTETS and not value.lstrip().lower().startswith(OCTETS)):
         by_name = kind_by_name(files.clean(given_name(shown, read)))
         kind = by_name if kind or by_name != OCTETS else default
     return ContentType(kind, read.parameters)

@@ -1,7 +1,8 @@
 """
 The text in a mail's headers: encoded words, parameters, addresses.
 
-What readers of a mail need of :mod:`.encoded_words`, :mod:`.parameters`, :mod:`.address` and :mod:`.charset`, in one place.
+What readers of a mail need of :mod:`.encoded_words`, :mod:`.parameters`, :mod:`.address` and :mod:`.charset`,
+in one place.
 
 Nothing here ever fails over what it reads, and all of it is linear. A relay's clients write raw UTF-8 or
 Latin-1 into headers, split characters over two encoded words and name charsets

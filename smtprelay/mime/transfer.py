@@ -1,8 +1,9 @@
 """
 Content-Transfer-Encoding (RFC 2045 §6): what a part's octets are, however they were packed.
 
-The standard library does the bulk of it at its speed. What it drops (base64 behind a padded block), keeps (blanks
-at the end of a line of quoted-printable) or fails over (a line of uuencode) is mended before or beside it. Pure.
+The standard library does the bulk of it at its speed. What it drops (base64 behind a padded block), keeps
+(blanks at the end of a line of quoted-printable) or fails over (a line of uuencode) is mended before or
+beside it. Pure.
 """
 
 import binascii
@@ -75,8 +76,8 @@ def from_quoted_printable(content: bytes) -> bytes:
     """
     Decode quoted-printable.
 
-    An escape that is none stays as it is. Blanks at the end of a line were put there on the way and are dropped,
-    also behind the equals sign of a soft line break (RFC 2045 §6.7, rule 3).
+    An escape that is none stays as it is. Blanks at the end of a line were put there on the way and are
+    dropped, also behind the equals sign of a soft line break (RFC 2045 §6.7, rule 3).
     """
     if any(end in content for end in _BLANK_ENDS) or content.endswith((b" ", b"\t")):
         content = b"\n".join(map(_without_blanks, content.split(b"\n")))

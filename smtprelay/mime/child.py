@@ -194,6 +194,8 @@ def main(prefixes: Sequence[str]) -> None:
         signal.signal(each, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _end_before_the_relay()
+    # The relay's own folder may be gone, or wanted by who unmounts it.
+    os.chdir("/")
     taken, given = _apart()
     Child(
         read=lambda: os.read(taken, PIECE),

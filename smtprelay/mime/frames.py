@@ -20,7 +20,7 @@ FAILURE: Final = b"F"
 _KINDS: Final = frozenset((TASK, CHUNK, END, MORE, OCTETS, FACTS, FAILURE))
 
 #: Octets in a frame at most; what is longer is sent in several.
-LARGEST: Final = 1 << 20
+LARGEST: Final = 1 << 19
 
 #: Octets of ``CHUNK`` and ``OCTETS`` frames at most: a few times what a pipe holds.
 PIECE: Final = 1 << 18

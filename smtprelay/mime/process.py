@@ -67,6 +67,7 @@ class WorkerProcess(ProcessProtocol):
     One life of the worker.
 
     :param prefixes: of modules in which tasks may be defined, beside ``smtprelay``.
+    :ivar pid: its process id, also when it has ended.
     :ivar answered: it has said something: it can be started.
     :ivar over: no more can be asked of it.
     :ivar ended: fires when its pipes are closed and what became of it is known, or cannot be known.
@@ -75,6 +76,7 @@ class WorkerProcess(ProcessProtocol):
     transport: Any
 
     def __init__(self, reactor: Any, prefixes: Sequence[str] = ()) -> None:
+        self.pid = 0
         self.answered = False
         self.over = False
         self.ended: Deferred[None] = Deferred()
@@ -88,11 +90,6 @@ class WorkerProcess(ProcessProtocol):
         self._why: Exception | None = None
 
     @property
-    def pid(self) -> int:
-        """Its process id."""
-        return int(self.transport.pid)
-
-    @property
     def reason(self) -> str:
         """Why nothing more can be asked of it."""
         return str(self._why or "")
@@ -101,7 +98,7 @@ class WorkerProcess(ProcessProtocol):
         """
         Start the process.
 
-        :raises OSError: it cannot be started.
+        :raises OSError: it cannot be started; so ``ValueError``, where Python does not know its own place.
         """
         arguments = [executable, "-P", "-m", "smtprelay.mime.child", *self._prefixes]
         self._reactor.spawnProcess(self, executable, arguments, env=environment())
@@ -121,6 +118,8 @@ class WorkerProcess(ProcessProtocol):
         :raises MailTooCostly: it used up its seconds.
         :raises MimeWorkerUnavailable: the process has ended.
         """
+        if self._frames:
+            raise self._lost("it spoke out of turn")
         self._send(frame(TASK, json.dumps(asked).encode()))
         async for chunk in body:
             for piece in pieces(chunk):
@@ -175,6 +174,10 @@ class WorkerProcess(ProcessProtocol):
         return self._why
 
     # --- told by Twisted
+
+    def connectionMade(self) -> None:
+        """Keep the process id."""
+        self.pid = self.transport.pid
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803 -- Twisted's
         """Take octets of its output; keep the last of its standard error."""

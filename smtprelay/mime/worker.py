@@ -161,7 +161,9 @@ class ProcessMimeWorker:
         self, task: MimeTask, chunks: AsyncIterator[bytes], size: int, parameters: Mapping[str, object]
     ) -> tuple[Mapping[str, Any], bytes]:
         self._end_idling()
-        process = self._process or self._started()
+        process = self._process
+        if process is None or process.over:
+            process = self._started()
         asked = {
             "task": name_of(task),
             "parameters": parameters,
@@ -208,7 +210,7 @@ class ProcessMimeWorker:
         process = WorkerProcess(self._reactor, self._prefixes)
         try:
             process.start(self._executable)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self._cannot_start()
             raise MimeWorkerUnavailable(f"the MIME worker cannot be started: {error}") from error
         self._living.add(process)

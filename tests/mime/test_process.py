@@ -1,0 +1,197 @@
+"""One life of the worker: what it is told and asked, and that its end is seen in every case."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.interfaces import MailTooCostly, MimeWorkerUnavailable
+from smtprelay.mime.frames import CHUNK, END, FACTS, MORE, OCTETS, PIECE, TASK, frame
+from smtprelay.mime.process import TaskFailedError, WorkerProcess, environment
+from tests.mime.fake_process import FakeBody, FakeReactor
+
+
+class ProcessTests(SynchronousTestCase):
+    def setUp(self):
+        self.begin()
+
+    def begin(self, *, tells: bool = True):
+        self.reactor = FakeReactor(tells=tells)
+        self.worker = WorkerProcess(self.reactor, ("tests.",))
+        self.worker.start("/usr/bin/python3")
+        self.process = self.reactor.processes[-1]
+
+    def work(self, *pieces, **asked):
+        self.body = FakeBody(*pieces)
+        return Deferred.fromCoroutine(self.worker.work(asked, self.body.chunks()))
+
+    def test_command(self):
+        """The interpreter, which does not look where it stands, with the places where tasks may lie."""
+        [(arguments, _)] = self.reactor.commands
+        self.assertEqual(arguments, ["/usr/bin/python3", "-P", "-m", "smtprelay.mime.child", "tests."])
+
+    def test_a_task(self):
+        """The task, then a piece of the mail for each go-ahead, then the answer."""
+        done = self.work(b"ab", b"cd", task="x:y", cpu=1)
+        self.assertEqual(self.process.sent, [(TASK, b'{"task": "x:y", "cpu": 1}')])
+        self.process.goes_on()
+        self.assertEqual(self.process.sent[1:], [(CHUNK, b"ab")])
+        self.process.goes_on()
+        self.process.goes_on()
+        self.assertEqual(self.process.sent[2:], [(CHUNK, b"cd"), (END, b"")])
+        self.process.says(frame(OCTETS, b"12") + frame(OCTETS, b"3"))
+        self.assertNoResult(done)
+        self.process.says(frame(FACTS, b'{"size": 4}'))
+        self.assertEqual(self.successResultOf(done), ({"size": 4}, b"123"))
+        self.assertFalse(self.worker.over)
+
+    def test_back_pressure(self):
+        """The mail is read from the spool no faster than the process takes it: one piece ahead."""
+        self.work(*[b"x"] * 10)
+        for gone in range(5):
+            self.assertEqual(self.body.read, gone + 1)
+            self.process.goes_on()
+
+    def test_large_piece(self):
+        """A piece that is larger than a frame may be goes in several."""
+        done = self.work(bytes(3 * PIECE), task="x")
+        self.process.answers({})
+        self.successResultOf(done)
+        sizes = [len(octets) for kind, octets in self.process.sent if kind == CHUNK]
+        self.assertEqual(sizes, [PIECE] * 3)
+
+    def test_failure(self):
+        """What is told of an exception in the process is what is raised here; it goes on living."""
+        done = self.work(b"x")
+        self.process.fails({"type": "a:B", "line": "B: text", "text": "text"})
+        self.assertEqual(self.failureResultOf(done, TaskFailedError).value.told["type"], "a:B")
+        self.assertFalse(self.worker.over)
+
+    def test_failure_before_the_end(self):
+        """A process that fails before it has the whole mail is heard, too."""
+        done = self.work(b"x", b"y")
+        self.process.goes_on()
+        self.process.says(frame(b"F", json.dumps({"type": "a:B", "line": "B"}).encode()))
+        self.failureResultOf(done, TaskFailedError)
+
+    def test_garbage(self):
+        """What is no frame, or out of turn, ends it: nothing that it says can be believed any more."""
+        for garbage in (b"hello, world", frame(TASK), frame(MORE) * 3 + frame(OCTETS, b"x") + frame(MORE)):
+            self.begin()
+            done = self.work(b"x")
+            self.process.says(garbage)
+            reason = self.failureResultOf(done, MimeWorkerUnavailable).getErrorMessage()
+            self.assertTrue(reason.startswith("the MIME worker: "), reason)
+            self.assertEqual(self.process.killed, ["KILL"])
+            self.assertTrue(self.worker.over)
+
+    def test_out_of_turn(self):
+        """What was said while nothing was asked does not become the answer to what is asked next."""
+        self.process.says(frame(MORE) + frame(FACTS, b"{}"))
+        self.failureResultOf(self.work(b"x"), MimeWorkerUnavailable)
+        self.assertTrue(self.worker.over)
+
+    def test_seconds_used_up(self):
+        """The kernel ends it when its seconds are used up: that is for the mail."""
+        done = self.work(b"x")
+        self.process.ends(None, int(signal.SIGXCPU))
+        self.failureResultOf(done, MailTooCostly)
+
+    def test_other_ends(self):
+        """Any other end says nothing of the mail, but how it ended, and the process's last words."""
+        for end, told in (
+            ((None, int(signal.SIGSEGV)), "killed by signal 11: last words"),
+            ((3, None), "exit status 3: last words"),
+            ((0, None), "exit status 0: last words"),
+        ):
+            self.begin()
+            done = self.work(b"x")
+            self.worker.childDataReceived(2, b"x" * 10_000 + b"\n  last ")
+            self.worker.childDataReceived(2, b"words\n")
+            self.process.ends(*end)
+            reason = self.failureResultOf(done, MimeWorkerUnavailable).getErrorMessage()
+            self.assertIn(told.partition(":")[0], reason)
+            self.assertTrue(reason.endswith(" last words"), reason)
+            self.assertLess(len(reason), 1000)
+            self.successResultOf(self.worker.ended)
+
+    def test_end_between_tasks(self):
+        """A process that has ended takes no task."""
+        self.process.ends(1)
+        self.failureResultOf(self.work(b"x"), MimeWorkerUnavailable)
+
+    def test_answer_before_the_end(self):
+        """An answer that was written before the end counts."""
+        done = self.work(b"x")
+        self.process.answers({"done": True})
+        self.process.ends(1)
+        self.assertEqual(self.successResultOf(done), ({"done": True}, b""))
+
+    def test_nobody_tells(self):
+        """Where the reactor hears of no ends, the closed pipes are the end, and how is asked."""
+        self.begin(tells=False)
+        done = self.work(b"x")
+        self.process.ends(None, int(signal.SIGXCPU))
+        self.failureResultOf(done, MailTooCostly)
+        self.assertEqual(self.process.asked, 1)
+
+    def test_late_status(self):
+        """It may take a moment until it can be known how it ended."""
+        done = self.work(b"x")
+        self.worker.childConnectionLost(1)
+        self.assertNoResult(done)
+        self.assertNoResult(self.worker.ended)
+        self.worker.processExited(type("Reason", (), {"value": type("Ended", (), {"signal": 24})})())
+        self.reactor.advance(0.1)
+        self.failureResultOf(done, MailTooCostly)
+
+    def test_status_never_known(self):
+        """If it cannot be known how it ended, that is no reason to wait for ever."""
+        self.begin(tells=False)
+        done = self.work(b"x")
+        self.worker.childConnectionLost(1)
+        self.reactor.pump([0.02] * 200)
+        self.failureResultOf(done, MimeWorkerUnavailable)
+        self.successResultOf(self.worker.ended)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_closed_pipe(self):
+        """A process that closes a pipe is ended, for it cannot be asked any more."""
+        for pipe in (0, 1):
+            self.begin()
+            self.worker.childConnectionLost(pipe)
+            self.assertEqual(self.process.killed, ["KILL"])
+
+    def test_closed_errors(self):
+        """Its standard error may be closed: it is not needed."""
+        self.worker.childConnectionLost(2)
+        self.assertEqual(self.process.killed, [])
+
+    def test_kill(self):
+        """Killing it ends what it does; twice, and when it has ended, is once."""
+        done = self.work(b"x")
+        self.worker.kill()
+        self.worker.kill()
+        self.process.ends(None, int(signal.SIGKILL))
+        self.worker.kill()
+        reason = self.failureResultOf(done, MimeWorkerUnavailable).getErrorMessage()
+        self.assertEqual(reason, "the MIME worker was ended")
+
+
+class EnvironmentTests(SynchronousTestCase):
+    def test_modules(self):
+        """It finds what is found here, in the same order, wherever it stands."""
+        self.patch(sys, "path", ["", "lib", "/usr/lib/x"])
+        paths = environment()["PYTHONPATH"].split(os.pathsep)
+        here = Path.cwd()
+        self.assertEqual(paths[:3], [str(here), str(here / "lib"), "/usr/lib/x"])
+        self.assertTrue((Path(paths[-1]) / "smtprelay").is_dir())
+
+    def test_secrets_stay_here(self):
+        """What it needs to start is handed on, and nothing else."""
+        self.patch(os, "environ", {"PATH": "/bin", "LC_ALL": "C", "SMTPRELAY_KEY": "x", "PASSWORD": "y"})
+        self.assertEqual(sorted(environment()), ["LC_ALL", "PATH", "PYTHONPATH"])

@@ -1,0 +1,115 @@
+"""Which mail is small, and that much small work is spread over the turns of the reactor."""
+
+from twisted.internet.defer import CancelledError
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.mime.turns import SMALL_BODY, SMALL_HEADER, SMALL_PARTS, TURN, Turns, is_small
+
+
+class SmallTests(SynchronousTestCase):
+    def test_size(self):
+        """Up to the limit of the body, not an octet more."""
+        head = b"Subject: x\r\n\r\n"
+        self.assertTrue(is_small(head + bytes(SMALL_BODY - len(head))))
+        self.assertFalse(is_small(head + bytes(SMALL_BODY - len(head) + 1)))
+        self.assertTrue(is_small(b""))
+
+    def test_header(self):
+        """The empty line comes within the limit of the header, with either kind of line end."""
+        for end in (b"\r\n\r\n", b"\n\n"):
+            for length, small in ((SMALL_HEADER - 4, True), (SMALL_HEADER, False)):
+                mail = b"X: " + b"a" * (length - 3) + end + b"text" * 10
+                self.assertEqual(is_small(mail), small, (end, length))
+
+    def test_header_only(self):
+        """A mail without an empty line is all header."""
+        self.assertTrue(is_small(b"a" * SMALL_HEADER))
+        self.assertFalse(is_small(b"a" * (SMALL_HEADER + 1)))
+
+    def test_parts(self):
+        """Lines that may begin a part are counted, whatever else they are."""
+        self.assertTrue(is_small(b"\r\n\r\n" + b"\r\n--a" * SMALL_PARTS))
+        self.assertFalse(is_small(b"\r\n\r\n" + b"\r\n--a" * (SMALL_PARTS + 1)))
+        self.assertFalse(is_small(b"\n\n" + b"\n--" * (SMALL_PARTS + 1)))
+
+
+class Loop:
+    """As the reactor: what is to be called at once is called in the next turn, not in this one."""
+
+    def __init__(self):
+        self.calls = []
+
+    def callLater(self, delay, function):
+        assert delay == 0
+        self.calls.append(function)
+
+    def turn(self):
+        calls, self.calls = self.calls, []
+        for call in calls:
+            call()
+
+
+class TurnsTests(SynchronousTestCase):
+    def setUp(self):
+        self.loop = Loop()
+        self.turns = Turns(self.loop)
+        self.done = []
+
+    def work(self, name, seconds):
+        """Work as the worker does: at once if there is room, else when there is."""
+        room = self.turns.room()
+        if room is None:
+            self.finish(None, name, seconds)
+        else:
+            room.addCallback(self.finish, name, seconds)
+        return room
+
+    def finish(self, _, name, seconds):
+        self.done.append(name)
+        self.turns.spend(seconds)
+
+    def test_slight_work(self):
+        """Work that takes next to nothing is never put off, and needs no timer."""
+        for name in range(1000):
+            self.work(name, 0.0001)
+        self.assertEqual((len(self.done), self.loop.calls), (1000, []))
+
+    def test_spread(self):
+        """When a turn's time is used up the rest goes on in the next turns, in order."""
+        for name in range(7):
+            self.work(name, TURN / 2)
+        seen = [list(self.done)]
+        for _ in range(4):
+            self.loop.turn()
+            seen.append(list(self.done))
+        self.assertEqual([len(each) for each in seen], [2, 4, 6, 7, 7])
+        self.assertEqual(self.done, list(range(7)))
+
+    def test_nobody_overtakes(self):
+        """Who comes in a new turn waits behind those that waited before."""
+        self.work("long", TURN)
+        self.work("waits", TURN)
+        self.work("waits, too", TURN)
+        self.loop.turn()
+        self.work("new", 0)
+        self.assertEqual(self.done, ["long", "waits"])
+        for _ in range(3):
+            self.loop.turn()
+        self.assertEqual(self.done, ["long", "waits", "waits, too", "new"])
+
+    def test_given_up(self):
+        """Who is cancelled does not hold up the others."""
+        self.work("long", TURN)
+        given_up = self.work("given up", TURN)
+        self.work("last", TURN)
+        given_up.cancel()
+        self.failureResultOf(given_up, CancelledError)
+        self.loop.turn()
+        self.assertEqual(self.done, ["long", "last"])
+
+    def test_quiet_again(self):
+        """When nothing waits no timer is left."""
+        self.work("long", TURN)
+        self.loop.turn()
+        self.assertEqual(self.loop.calls, [])
+        self.assertIsNone(self.turns.room())

@@ -39,6 +39,12 @@ class EncoderTests(SynchronousTestCase):
         self.assertEqual(encode(kind, content, cuts), whole)
         self.assertEqual(encoded_length(kind, content), len(whole))
 
+    def test_cut_in_a_line_end(self) -> None:
+        """A line as long as a piece may be is not taken for a longer one when its CR comes alone."""
+        for kind in ENCODERS:
+            content = b"x" * 4080 + b"\r\ny"
+            self.assertEqual(encode(kind, content, [4081]), encode(kind, content), kind)
+
     @given(st.sampled_from(list(ENCODERS)), _CONTENT)
     def test_lines(self, kind: str, content: bytes) -> None:
         """What comes out is ASCII in lines that end with CRLF, of hardly more than 76 characters."""

@@ -149,6 +149,12 @@ class RubbishTests(SynchronousTestCase):
             finished = sent(line + b"To: a@x.example\r\nSubject: Hi\r\n\r\nhello\r\n")
             self.assertEqual(finished, b"To: a@x.example\r\nSubject: Hi\r\n" + ADDED + b"\r\nhello\r\n", line)
 
+    def test_rubbish_in_a_complete_header(self) -> None:
+        """So if nothing else has to be done to the mail."""
+        self.assertEqual(
+            sent(COMPLETE + b"rubbish\r\nTo: a@x.example\r\n\r\nhi"), COMPLETE + b"To: a@x.example\r\n\r\nhi"
+        )
+
     def test_blind_recipient_behind_rubbish(self) -> None:
         """What is removed is removed there, too."""
         finished = sent(b"rubbish\r\nBcc: boss@x.example\r\nrubbish\r\nSubject: Hi\r\n\r\nhello")

@@ -58,12 +58,14 @@ class WholeMailTests(SynchronousTestCase):
                 "quoted-printable",
             ),
             ("привет\r\n".encode(), "utf-8", "base64"),
+            ("привет".encode(), "utf-8", "base64"),
         ):
             mail = ADDED + b"\r\n" + octets
             self.assertEqual(finish(mail, EIGHT_BIT), mail)
             finished = finish(mail, SEVEN_BIT)
             [part] = leaves(finished)
             self.assertTrue(finished.isascii())
+            self.assertTrue(finished.endswith(b"\r\n"))
             self.assertEqual(part.get_payload(decode=True), octets)
             self.assertEqual(
                 (part.get_content_charset(), part["Content-Transfer-Encoding"]), (charset, encoding)
@@ -184,6 +186,12 @@ class PartsTests(SynchronousTestCase):
         self.assertNotIn(b"readers", finished)
         self.assertTrue(finished.endswith(b"--B--\r\n"))
         self.assertEqual([part.get_payload(decode=True) for part in leaves(finished)], ["Grüße".encode()])
+
+    def test_preamble_behind_a_header_that_changes(self) -> None:
+        """What is left out may follow what is replaced."""
+        mail = mixed(text(b"plain"), extra="Content-Transfer-Encoding: 8bit\r\n")
+        finished = finish(mail.replace(b"\r\n\r\n--B", b"\r\n\r\n\xff\r\n--B", 1), SEVEN_BIT)
+        self.assertEqual(finished.partition(b"\r\n\r\n")[2], b"\r\n" + mail.partition(b"\r\n\r\n")[2])
 
     def test_mail_within_the_mail(self) -> None:
         """A mail within the mail is not encoded, but what is in it, header fields and parts."""

@@ -328,13 +328,14 @@ class SeamTests(SynchronousTestCase):
 
     def test_shape_of_another_mail(self) -> None:
         """A shape that cannot be that of the mail is not believed."""
-        at = Finishing(self)
-        item = evolve(delivery(), shape=Shape(size=3))
-        body = Stored(COMPLETE + b"\r\n" + b"z" * 5000)
-        done = Promise.fromCoroutine(at.provider.deliver(item, body, lambda: None))
-        at.joined.wire.settle()
-        self.successResultOf(done)
-        self.assertEqual(max(map(len, at.got.split(b"\r\n"))), 76)
+        for length in (5000, LARGE):
+            at = Finishing(self)
+            item = evolve(delivery(), shape=Shape(size=3))
+            body = Stored(COMPLETE + b"\r\n" + b"z" * length)
+            done = Promise.fromCoroutine(at.provider.deliver(item, body, lambda: None))
+            at.joined.wire.settle()
+            self.successResultOf(done)
+            self.assertEqual(max(map(len, at.got.split(b"\r\n"))), 76)
 
     def test_close(self) -> None:
         """Closing closes the provider's connections."""

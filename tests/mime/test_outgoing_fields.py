@@ -72,8 +72,8 @@ class TextTests(SynchronousTestCase):
     def test_long_field_of_a_program(self) -> None:
         """In a field that programs read a long word is folded where it must be, never within a character."""
         for letter in ("a", "ü", "\U0001f600"):
-            field = mend(f"X-Token: {letter * 1500}", ANY)
-            self.assertEqual(field.replace(" ", "").removeprefix("X-Token:"), letter * 1500)
+            field = mend(f"X-Token: a{letter * 1500}", ANY)
+            self.assertEqual(field.replace(" ", "").removeprefix("X-Token:"), f"a{letter * 1500}")
             self.assertFalse([c for c in field if "\udc80" <= c <= "\udcff"])
 
     def test_blanks(self) -> None:

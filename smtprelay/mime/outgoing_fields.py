@@ -21,6 +21,9 @@ from smtprelay.model.shape import LONGEST_LINE
 LONGEST_WORD: Final = 900
 _WIDTH: Final = 76
 _MOST_BLANKS: Final = 100
+#: With more separators than these, and less between them than any address has, it is no list of addresses.
+_FEW: Final = 200
+_SHORTEST: Final = 6
 
 _ADDRESSES: Final = frozenset(
     {
@@ -146,11 +149,12 @@ def _parameter_words(kind: str, given: dict[str, str]) -> list[str]:
 def _in_ascii(name: str, text: str, rules: FieldRules) -> str:
     if name in _PARAMETERS:
         return _with_parameters(name, text, rules)
-    if name in _ADDRESSES:
+    is_list = name in _ADDRESSES
+    if is_list and sum(map(text.count, "<,:;(")) <= max(_FEW, len(text) // _SHORTEST):
         return "".join(_address_pieces(text, rules))
     if name in _IDS:
         return " ".join(each for each in _ID.findall(text) if each.isascii())
-    if _STRUCTURED.fullmatch(name):
+    if is_list or _STRUCTURED.fullmatch(name):
         return text.encode("ascii", "replace").decode("ascii")
     return " ".join(_text_words(decoded(text, rules.guess)))
 

@@ -124,6 +124,12 @@ class AddressTests(SynchronousTestCase):
         field = mend("From: J <jürgen@x.example>", FieldRules(ascii_only=True, embedded=True))
         self.assertEqual(decoded(field).split(), ["From:", "J", "jürgen@x.example", ":;"])
 
+    def test_no_list_at_all(self) -> None:
+        """Thousands of separators with next to nothing between them are not spelled one by one."""
+        self.assertEqual(mend("To: " + "ü," * 1000).replace(" ", ""), "To:" + ",".join(["??"] * 1000))
+        names = ",".join(f"ü <u{n}@x.example>" for n in range(1000))
+        self.assertEqual(len(addresses([mend(f"To: {names}")[4:]])), 1000)
+
     def test_long_list(self) -> None:
         """Addresses without a blank between them are folded behind the commas, and stay the same."""
         value = ",".join(f"user{n}@example.com" for n in range(300))

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.python.failure import Failure
 
 from smtprelay.budget import Budget
-from smtprelay.mime import headers
+from smtprelay.mime.capped import CappedHead, HeaderCollector
 from smtprelay.model.shape import Shape, ShapeCounter
 
 #: Bytes of one message that are held in memory.
@@ -42,7 +42,7 @@ class Holding:
         self._budget = budget or Budget()
         self._parts: list[bytes] = []
         self._held = 0
-        self._start = b""
+        self._header = HeaderCollector()
         self._file: IO[bytes] | None = None
         self._fault: BaseException | None = None
         self._spilled = False
@@ -55,6 +55,7 @@ class Holding:
         self._shape.feed(chunk)
         if self._fault is not None:
             return None
+        self._header.feed(chunk)
         self._parts.append(chunk)
         self._held += len(chunk)
         self._budget.take(len(chunk))
@@ -80,9 +81,9 @@ class Holding:
         return self._shape.shape()
 
     @property
-    def head(self) -> bytes:
-        """The message's header block."""
-        return headers.block(self._start if self._spilled else b"".join(self._parts))
+    def head(self) -> CappedHead:
+        """The message's header."""
+        return self._header.head()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """See :meth:`smtprelay.interfaces.Body.chunks`."""
@@ -104,9 +105,7 @@ class Holding:
     def _spill(self) -> "Deferred[None]":
         content, self._held = b"".join(self._parts), 0
         self._parts = []
-        if not self._spilled:
-            self._spilled = True
-            self._start = headers.block(content)
+        self._spilled = True
         stored = self._turn.run(self._defer_to_thread, self._append, content).addErrback(self._failed)
         return stored.addCallback(lambda _: self._budget.give_back(len(content)))
 

@@ -24,7 +24,6 @@ from smtprelay.dispatch.holding import DeferToThread, Holding
 from smtprelay.dispatch.remainder import NotKept, Remainder
 from smtprelay.interfaces import Events, Incoming, Plan, Receive
 from smtprelay.message import Delivered, Delivery, Draft, Planned, Refused, Reply, Results
-from smtprelay.mime import headers
 from smtprelay.model.shape import Shape, shape_of
 from smtprelay.queue import NewMessage
 
@@ -219,7 +218,7 @@ class SynchronousIncoming:
             full = exc.errno in _FULL_DISK
             raise Refused(answer.FULL if full else answer.NOT_STORED) from exc
         shape = self._body.shape
-        planned = self._plan(headers.fields(self._body.head), shape, {})
+        planned = self._plan(self._body.head, shape, {})
         if len(planned) != 1:
             raise Refused(answer.SEVERAL)
         return _delivery(self._draft, planned[0], shape)

@@ -3,10 +3,12 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.message import Client, Envelope, Planned, Recipient, Refused
+from smtprelay.mime.capped import CappedHead
 from smtprelay.model.shape import Shape
 from smtprelay.policy.access import Networks, Patterns
 from smtprelay.policy.route import Outlet, Router, Rule, largest
 from tests.policy.doubles import FakeOutlet
+from tests.steps import counted
 
 CLIENT = Client(address="10.0.3.7", listener="lan", user="ann")
 SMALL, LARGE, ENDLESS = FakeOutlet(size=1000), FakeOutlet(size=5000), FakeOutlet()
@@ -92,6 +94,34 @@ class MatchTests(SynchronousTestCase):
                 {"headers": [("X-Env2", "test"), ("X-App", "a")]},
             ],
         )
+
+    def test_header_of_an_arriving_mail(self):
+        """So it is for the header that arrives with a mail, however large it is."""
+        filler = b"Y: y\r\n" * 40_000
+        self.assertRoute(
+            {"headers": {"X-Env": "test*", "X-App": "*"}},
+            takes=[
+                {"headers": CappedHead(filler + b"x-env:  Testing \r\nX-App:\r\n")},
+                {"headers": CappedHead(b"X-Env: live\r\nX-Env: test\r\n 2\r\n" + filler + b"X-App: a\r\n")},
+            ],
+            leaves=[
+                {"headers": CappedHead(filler)},
+                {"headers": CappedHead(b"X-Env: test\r\n" + filler)},
+                {"headers": CappedHead(filler + b"X-Env2: test\r\nX-App: a\r\n")},
+            ],
+        )
+
+    def test_a_header_is_read_once(self):
+        """Many routes that look at a header of many fields cost no more for each of them than one does."""
+        many = [Rule(name=f"r{n}", via=["acs"], headers={"X-Env": f"e{n}", "X": "y*"}) for n in range(40)]
+        head = b"X-Field: y\r\n" * 23_000 + b"X-Env: e39\r\n"
+        for headers in (CappedHead(head), [("X-Field", "y")] * 5_000):
+            few = router(*many[:2], Rule(name="default", via=["ses"])).plan(CLIENT, envelope("x@y.org"))
+            all_ = router(*many, Rule(name="default", via=["ses"])).plan(CLIENT, envelope("x@y.org"))
+            steps = [
+                counted(lambda plan=plan, head=headers: plan(head, Shape(size=1), {})) for plan in (few, all_)
+            ]
+            self.assertLess(steps[1] - steps[0], 2_000)
 
     def test_size(self):
         """A size range has its beginning in it and its end not."""

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from bench import rows_accept, rows_memory, rows_nodes, rows_outgoing, rows_queue, rows_relay
+from bench import rows_accept, rows_memory, rows_mime, rows_nodes, rows_outgoing, rows_queue, rows_relay
 from bench.peers import missing_programs
 from bench.table import Row, render, save
 from bench.workplace import Workplace, workplace
@@ -33,6 +33,8 @@ ROWS: Final[Mapping[str, Callable[[Workplace], Iterator[Row]]]] = {
         rows_accept.data_cpu,
         rows_memory.idle_connection,
         rows_memory.large_messages,
+        rows_mime.stall,
+        rows_mime.mapper_cpu,
         rows_queue.million,
         rows_queue.claim_cost,
         rows_queue.behind,

@@ -20,6 +20,10 @@ import orjson
 #: Types of values in which nothing is hidden.
 _OPEN: Final = frozenset({str, int, float, bool, type(None)})
 
+#: Of a traceback, calls and characters that are told.
+_FRAMES: Final = 20
+_LONGEST: Final = 8000
+
 #: What stands in the place of a secret.
 REDACTED: Final = "[redacted]"
 
@@ -72,12 +76,20 @@ def printable(text: str) -> str:
 
 
 def flattened(error: object) -> str:
-    """Return the traceback of an exception or a ``Failure`` as one string; a string stays as it is."""
+    """
+    Return the traceback of an exception or a ``Failure`` as one string; a string is that of one already.
+
+    It is short, however deep the calls and however much the exception says: its end says what happened.
+    """
     if hasattr(error, "getTraceback"):  # a Failure is an exception, too, but hides the traceback
-        return str(error.getTraceback()).rstrip()
-    if isinstance(error, BaseException):
-        return "".join(traceback.format_exception(error)).rstrip()
-    return str(error)
+        text = str(error.getTraceback())
+    elif isinstance(error, BaseException):
+        text = "".join(traceback.format_exception(error, limit=-_FRAMES))
+    else:
+        text = str(error)
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 4]}\n…\n{text[-_LONGEST * 3 // 4 :]}"
+    return text.rstrip()
 
 
 def timestamp(seconds: float) -> str:

@@ -101,6 +101,30 @@ class JsonTests(SynchronousTestCase):
             self.assertIn("ValueError: no such\nkey", line["exc"])
             self.assertNotIn("Traceback", line["msg"])
 
+    def test_a_long_traceback(self):
+        """However deep the calls were and however much was said, the line is short and says what it was."""
+
+        def descend(levels: int) -> None:
+            if levels:
+                ascend(levels)
+            raise ValueError("x" * 100_000 + " the end")
+
+        def ascend(levels: int) -> None:
+            descend(levels - 1)
+
+        failure = None
+        try:
+            descend(200)
+        except ValueError as error:
+            failure = Failure(error)
+        text = failure.getTraceback()
+        for told in (failure.value, failure, text):
+            written = Written()
+            written.log("attempt.crashed", id="7QK2.1", attempt=1, provider="acs", exc=told)
+            (line,) = written.objects
+            self.assertLess(len(line["exc"]), 10_000)
+            self.assertIn("the end", line["exc"][-20:])
+
     def test_a_missing_or_odd_field_does_not_raise(self):
         """A line still comes, with what there is."""
         written = Written()

@@ -5,10 +5,9 @@ Each carries, beside what its sentence needs, ``count`` (recipients), ``age`` (s
 received) and ``seconds`` (how long the attempt took).
 """
 
-import traceback
-
 from smtprelay.dispatch.settle import Verdict, reasons
 from smtprelay.interfaces import Events
+from smtprelay.lines import flattened
 from smtprelay.message import Claim, Delivered, Delivery, Results
 from smtprelay.queue import NewMessage
 
@@ -118,5 +117,5 @@ def crashed(events: Events, claim: Claim, exc: Exception) -> None:
         id=claim.delivery.id,
         attempt=claim.attempt,
         provider=claim.delivery.provider,
-        exc="".join(traceback.format_exception(exc)).strip(),
+        exc=flattened(exc),
     )

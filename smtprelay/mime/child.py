@@ -38,6 +38,9 @@ from smtprelay.mime.task import PREFIXES, failure, named
 #: Of what was mapped when it cannot be asked.
 _MAPPED: Final = 1 << 29
 
+#: ``PR_SET_PDEATHSIG`` of Linux.
+_PARENT_DEATH: Final = 1
+
 _IGNORED: Final = (
     signal.SIGINT,
     signal.SIGTERM,
@@ -188,12 +191,23 @@ def _end_before_the_relay() -> None:
         return
 
 
+def _end_with_the_relay() -> None:
+    """Have the kernel end this process when the relay is killed, also in the middle of a task (Linux)."""
+    try:
+        from ctypes import CDLL  # noqa: PLC0415 -- not every Python has it
+
+        CDLL(None).prctl(_PARENT_DEATH, int(signal.SIGKILL))
+    except (ImportError, OSError, AttributeError):
+        return
+
+
 def main(prefixes: Sequence[str]) -> None:
     """Work until the standard input ends; tasks may lie below ``prefixes``, too."""
     for each in _IGNORED:
         signal.signal(each, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _end_before_the_relay()
+    _end_with_the_relay()
     # The relay's own folder may be gone, or wanted by who unmounts it.
     os.chdir("/")
     taken, given = _apart()

@@ -1,5 +1,5 @@
 """
-The relay's own threads, so that a slow password or a large mail never takes those of anybody else.
+The relay's own threads, so that a slow password or a slow disk never takes those of anybody else.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _WORK: Final = 4
 
 
 class Threads:
-    """Two small pools: one verifies passwords, one does the work on large mails and on files."""
+    """Two small pools: one verifies passwords, one does the work on files."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor

@@ -13,6 +13,9 @@ from typing import Any
 
 from smtprelay.mime.parse import TooComplexError
 
+#: As in :mod:`smtprelay.mime.turns`, which has Twisted come along.
+SMALL_BODY = 32 << 10
+
 Result = tuple[Mapping[str, Any], bytes]
 
 
@@ -106,3 +109,9 @@ def use(octets: bytes, parameters: Mapping[str, Any]) -> Result:
     while process_time() < end:
         pass
     return {"used": process_time(), "pid": os.getpid()}, b""
+
+
+def as_told(octets: bytes, parameters: Mapping[str, Any]) -> Result:
+    """Compute for ever on a mail whose subject says so, but not on the report about it."""
+    hostile = b"Subject: hostile" in octets and len(octets) > SMALL_BODY
+    return burn(octets, parameters) if hostile else repeat(octets, {"times": 0})

@@ -7,7 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime.child import Child
 from smtprelay.mime.frames import CHUNK, END, FACTS, FAILURE, MORE, OCTETS, PIECE, TASK, FrameDecoder, frame
-from smtprelay.mime.task import PREFIXES
+from smtprelay.mime.parse import TooComplexError
+from smtprelay.mime.task import PREFIXES, name_of
 
 
 def task(name: str, cpu: float = 1.0, memory: int = 1000, **parameters) -> bytes:
@@ -58,7 +59,7 @@ class ChildTests(SynchronousTestCase):
         """A task that raises anything, or returns what cannot be told, fails alone; the next one is done."""
         for name, parameters, kind in (
             ("fail", {"text": "x"}, "builtins:KeyError"),
-            ("refuse", {"text": "x"}, "smtprelay.mime.parse:TooComplexError"),
+            ("refuse", {"text": "x"}, name_of(TooComplexError)),
             ("recurse", {}, "builtins:RecursionError"),
             ("no_facts", {}, "builtins:TypeError"),
             ("large_facts", {"characters": 1 << 20}, "builtins:ValueError"),
@@ -87,5 +88,5 @@ class ChildTests(SynchronousTestCase):
     def test_no_sense(self):
         """It ends when the relay says what makes no sense: there is no way to go on together."""
         for sent in ((b"garbage and more",), (frame(MORE),), (task("repeat"), frame(TASK, b"{}"))):
-            self.answers(*sent, task("repeat"), frame(END))
-            self.assertLess(len(self.limits), 2)
+            said = self.answers(*sent, task("repeat"), frame(END))
+            self.assertEqual({kind for kind, _ in said} - {MORE}, set())

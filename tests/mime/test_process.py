@@ -166,6 +166,14 @@ class ProcessTests(SynchronousTestCase):
             self.worker.childConnectionLost(pipe)
             self.assertEqual(self.process.killed, ["KILL"])
 
+    def test_task_for_closed_pipes(self):
+        """A task for a process whose pipes have just closed fails when its end is seen, and not before."""
+        self.process.closed = True
+        done = self.work(b"x")
+        self.assertNoResult(done)
+        self.process.ends(1)
+        self.failureResultOf(done, MimeWorkerUnavailable)
+
     def test_closed_errors(self):
         """Its standard error may be closed: it is not needed."""
         self.worker.childConnectionLost(2)

@@ -97,6 +97,14 @@ class TurnsTests(SynchronousTestCase):
             self.loop.turn()
         self.assertEqual(self.done, ["long", "waits", "waits, too", "new"])
 
+    def test_nobody_pushes_in(self):
+        """Who asks while one of those that waited works is behind the others."""
+        self.work("long", TURN)
+        self.work("waits", 0).addCallback(lambda _: self.work("new", 0))
+        self.work("waits, too", 0)
+        self.loop.turn()
+        self.assertEqual(self.done, ["long", "waits", "waits, too", "new"])
+
     def test_given_up(self):
         """Who is cancelled does not hold up the others."""
         self.work("long", TURN)

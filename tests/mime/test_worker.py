@@ -14,6 +14,7 @@ from smtprelay.interfaces import (
     MimeWorkerUnavailable,
 )
 from smtprelay.mime.parse import TooComplexError
+from smtprelay.mime.task import name_of
 from smtprelay.mime.turns import SMALL_BODY, TURN
 from smtprelay.mime.worker import Bounds, ProcessMimeWorker
 from tests.mime import tasks
@@ -222,7 +223,7 @@ class ProcessTests(WorkerCase):
 
     def test_exceptions(self):
         """A declared exception comes as itself; any other one in words, with its place as the cause."""
-        told = {"type": "smtprelay.mime.parse:TooComplexError", "text": "parts", "line": "l", "traceback": ""}
+        told = {"type": name_of(TooComplexError), "text": "parts", "line": "l", "traceback": ""}
         done = self.run_on(LARGE)
         self.process.fails(told)
         self.assertEqual(self.failureResultOf(done, TooComplexError).getErrorMessage(), "parts")
@@ -256,6 +257,23 @@ class ProcessTests(WorkerCase):
         self.test_started_when_needed()
         self.process.ends(None, int(signal.SIGKILL))
         self.assertEqual(len(self.ended()), 1)
+        done = self.run_on(LARGE)
+        self.process.answers({})
+        self.successResultOf(done)
+        self.assertEqual(len(self.reactor.processes), 2)
+
+    def test_death_while_idle(self):
+        """One that ended while it was idle leaves no timer, and is replaced when work is about to come."""
+        self.test_started_when_needed()
+        self.process.ends(None, int(signal.SIGKILL))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.worker.start()
+        self.assertEqual(len(self.reactor.processes), 2)
+
+    def test_garbage_while_idle(self):
+        """One that says what nobody asked is not asked any more, though its end is still to come."""
+        self.test_started_when_needed()
+        self.process.says(b"garbage and more of it")
         done = self.run_on(LARGE)
         self.process.answers({})
         self.successResultOf(done)
@@ -303,6 +321,14 @@ class ProcessTests(WorkerCase):
         self.assertEqual(self.process.killed, ["KILL"])
         self.process.ends(None, int(signal.SIGKILL))
         self.assertEqual((self.ended(), self.reactor.getDelayedCalls()), ([], []))
+
+    def test_idle_after_a_failure(self):
+        """So is one whose last task failed."""
+        done = self.run_on(LARGE)
+        self.process.fails({"type": "a:B", "text": "t", "line": "l", "traceback": ""})
+        self.failureResultOf(done, MimeTaskError)
+        self.reactor.advance(100)
+        self.assertEqual(self.process.killed, ["KILL"])
 
     def test_busy_is_not_idle(self):
         """A process is not ended while it works."""

@@ -39,7 +39,7 @@ def lives(pid: int) -> bool:
         return False
 
 
-class WorkerCase(TestCase):
+class WorkerCase:
     timeout = 120
 
     def setUp(self):
@@ -69,7 +69,7 @@ class WorkerCase(TestCase):
         self.assertEqual((await self.run_on(times=2))[1], LARGE * 2)
 
 
-class WorkTests(WorkerCase):
+class WorkTests(WorkerCase, TestCase):
     async def test_many(self):
         """Many tasks at once are done one after the other by one process, which has no Twisted."""
         sizes = range(SMALL_BODY + 1, SMALL_BODY + 101)
@@ -108,7 +108,7 @@ class WorkTests(WorkerCase):
         self.assertEqual(await self.pid(), pid)
 
 
-class BoundTests(WorkerCase):
+class BoundTests(WorkerCase, TestCase):
     async def test_seconds(self):
         """A task that computes for ever fails when its seconds are used up, within C code, too."""
         self.worker = self.make(bounds=Bounds(cpu=(1.0, 0.0)))
@@ -145,7 +145,7 @@ class BoundTests(WorkerCase):
         self.assertEqual((facts["size"], len(made)), (20 * MIB, 60 * MIB))
 
 
-class EndTests(WorkerCase):
+class EndTests(WorkerCase, TestCase):
     async def test_killed(self):
         """A process that somebody kills costs the task that it did; the others are done by the next one."""
         pid = await self.pid()

@@ -5,7 +5,9 @@ The relay with some of its seams wrapped: ``python -m tests.process.wrapped_rela
 N-th time; ``--freeze POINT:N`` makes it stand still there, until it is woken by SIGCONT.
 ``--probe-after SECONDS`` makes it ask sooner whether a blocked lane works again,
 ``--attempts-bound SECONDS`` give attempts up sooner when it stops, and with ``--stuck`` none ever ends.
-``--look-every SECONDS`` makes it notice sooner that a worker stands still. The product knows nothing of them.
+``--look-every SECONDS`` makes it notice sooner that a worker stands still.
+``--mime SECONDS`` has a folder's provider do MIME work first, for ever on a mail that says so; it may use
+so many seconds of the processor. The product knows nothing of them.
 """
 
 import argparse
@@ -16,17 +18,22 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet import defer
 
 from smtprelay.cli import main
 from smtprelay.dispatch import retry
+from smtprelay.interfaces import MailTooCostly, MimeWorkerUnavailable
+from smtprelay.message import Deferred, Failed
+from smtprelay.mime.worker import Bounds, ProcessMimeWorker
 from smtprelay.providers.acs import Acs
 from smtprelay.providers.acs_api import AcsApi
+from smtprelay.providers.capture import Capture
 from smtprelay.service import heartbeat, relay
 from smtprelay.spool import incoming, settle
 from smtprelay.spool.pgconnection import PostgresConnection
 from smtprelay.spool.postgres import PostgresEngine
 from smtprelay.spool.sqlite import SqliteEngine
+from tests.mime import tasks
 
 #: Every point between two things that must not come apart, in the order of a mail's way.
 POINTS = (
@@ -128,9 +135,31 @@ def wrap_provider(fate: Fate) -> None:
     AcsApi.send = sending
 
 
+def wrap_capture(seconds: float) -> None:
+    """Have each mail worked on before it becomes a file, with tasks of the tests."""
+    build = ProcessMimeWorker.__init__
+
+    def built(self: ProcessMimeWorker, *arguments: Any, **keywords: Any) -> None:
+        build(self, *arguments, bounds=Bounds(cpu=(seconds, 0.0)), prefixes=["tests."], **keywords)
+        workers.append(self)
+
+    async def deliver(self: Capture, delivery: Any, body: Any, taken: Any) -> Any:
+        try:
+            await workers[-1].run(tasks.as_told, body, {})
+        except MailTooCostly as error:
+            return dict.fromkeys(delivery.envelope.addresses, Failed(str(error), "5.6.0"))
+        except MimeWorkerUnavailable as error:
+            return dict.fromkeys(delivery.envelope.addresses, Deferred(str(error)))
+        return await write(self, delivery, body, taken)
+
+    workers: list[ProcessMimeWorker] = []
+    write, Capture.deliver = Capture.deliver, deliver
+    ProcessMimeWorker.__init__ = built
+
+
 async def never(*_: Any) -> Any:
     """Deliver without an end."""
-    await Deferred()
+    await defer.Deferred()
 
 
 def wrapped(argv: list[str]) -> int:
@@ -142,6 +171,7 @@ def wrapped(argv: list[str]) -> int:
     parser.add_argument("--attempts-bound", type=float)
     parser.add_argument("--look-every", type=float)
     parser.add_argument("--stuck", action="store_true")
+    parser.add_argument("--mime", type=float)
     parser.add_argument("command", nargs="+")
     options = parser.parse_args(argv)
     if options.probe_after is not None:
@@ -150,6 +180,8 @@ def wrapped(argv: list[str]) -> int:
         relay.ATTEMPTS_BOUND = options.attempts_bound
     if options.look_every is not None:
         heartbeat.LOOK_EVERY = options.look_every
+    if options.mime is not None:
+        wrap_capture(options.mime)
     if options.stuck:
         Acs.deliver = never
     if options.die or options.freeze:

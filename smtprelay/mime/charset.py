@@ -22,7 +22,7 @@ _ISO_2022: Final = re.compile(rb"\x1b(?:\$[@AB()]|\(I)")
 _KOREAN: Final = b"\x1b$)C"
 #: UTF-8 that ends within a character. A lone letter of Latin-1 is more likely but for these two.
 _CUT_OFF: Final = re.compile(rb"(?:[\xc2\xc3]|[\xe0-\xef][\x80-\xbf]|[\xf0-\xf4][\x80-\xbf]{1,2})\Z")
-#: So many octets of ASCII are hardly UTF-16 by chance.
+#: So many octets of UTF-8 are hardly UTF-16 by chance.
 _NO_CHANCE: Final = 16
 _META: Final = re.compile(
     rb"""<(?:meta\s[^<>]*?charset|\?xml\s[^<>]*?encoding)\s*+=\s*+["']?\s*+([a-z0-9_.:+-]++)""", re.IGNORECASE
@@ -89,10 +89,12 @@ def _labelled(octets: bytes, codec: str, guess: str) -> str:
     if codec == _UTF_8:
         text = _strict_utf_8(octets)
         return _nearly_utf_8(octets, guess) if text is None else text
-    if codec.startswith("utf-16") and octets.isascii() and b"\0" not in octets and len(octets) >= _NO_CHANCE:
-        return octets.decode("ascii")
-    text = codecs.decode(octets, codec)
     wide = codec.startswith(("utf-16", "utf-32"))
+    if wide and b"\0" not in octets and len(octets) >= _NO_CHANCE:
+        text = _strict_utf_8(octets)
+        if text is not None:
+            return text
+    text = codecs.decode(octets, codec)
     if codecs.REPLACEMENT in text and (wide or not octets.isascii()) and b"\0" not in octets:
         return _strict_utf_8(octets) or text
     return text

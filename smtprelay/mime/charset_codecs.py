@@ -62,10 +62,28 @@ _PAGES: Final = {
 _C1: Final = range(0x80, 0xA0)
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 #: Python reads JIS and Big5 as Unicode's first tables did, the standard as Windows does.
-_JAPANESE: Final = str.maketrans("〜‖−¢£¬", "～∥－￠￡￢")
-_BIG5: Final = str.maketrans("•､∼♁☉¥¢£", "‧﹑～⊕⊙￥￠￡")
-_CP932: Final = str.maketrans("\ua8f0\uf8f0\uf8f1\uf8f2\uf8f3", "\ua8f0" + REPLACEMENT * 4)
+_JAPANESE: Final = dict(zip("〜‖−¢£¬", "～∥－￠￡￢", strict=True))
+_BIG5: Final = dict(zip("•､‾∼♁☉¥¢£", "‧﹑¯～⊕⊙￥￠￡", strict=True))
+#: Python has GB 18030 of 2000, in which these were not in Unicode yet.
+_GB_18030: Final = dict(
+    zip(
+        "\ue5e5\ue78d\ue78e\ue78f\ue790\ue791\ue792\ue793\ue794\ue795\ue796\ue7c7\ue81e\ue826\ue82b\ue82c\ue832\ue843"
+        "\ue854\ue864",
+        "\u3000\ufe10\ufe12\ufe11\ufe13\ufe14\ufe15\ufe16\ufe17\ufe18\ufe19\u1e3f\u9fb4\u9fb5\u9fb6\u9fb7\u9fb8\u9fb9"
+        "\u9fba\u9fbb",
+        strict=True,
+    )
+)
+#: Octets that Python reads otherwise than the standard, or not at all.
+_OWN: Final = {"koi8-u": {0xAE: "ў", 0xBE: "Ў"}, "cp1255": {0xCA: "\u05ba"}}
+#: What Windows has for octets that are no character.
+_CP932: Final = dict.fromkeys("\uf8f0\uf8f1\uf8f2\uf8f3", REPLACEMENT)
 _HIGH: Final = range(0xA1, 0xFF)
+_BIG5_KANA: Final = range(0xC6, 0xC9)
+_PAIR: Final = 2
+#: The first octet of a pair; and the second, but for ASCII, which is likelier to be just that.
+_LEADS: Final = frozenset((*range(0x81, 0xA0), *range(0xA1, 0xFD)))
+_TRAILS: Final = range(0x80, 0xFF)
 _MEND: Final = "smtprelay.mend"
 
 
@@ -87,7 +105,7 @@ def _characters(codec: str) -> str:
         own = bytes((octet,)).decode(codec, "replace")
         if page != codec and (octet in _C1 or (own == REPLACEMENT and codec == "iso8859-8")):
             own = bytes((octet,)).decode(page, "replace")
-        characters.append(own)
+        characters.append(_OWN.get(codec, {}).get(octet, own))
     return "".join(characters)
 
 
@@ -103,15 +121,25 @@ def _utf_16(octets: bytes) -> str:
 
 
 def _euc_jp(octets: bytes) -> str:
-    return octets.decode("euc_jp", _MEND).translate(_JAPANESE)
+    return _replaced(octets.decode("euc_jp", _MEND), _JAPANESE)
 
 
 def _big5(octets: bytes) -> str:
-    return octets.decode("big5hkscs", _MEND).translate(_BIG5)
+    return _replaced(octets.decode("big5hkscs", _MEND), _BIG5)
 
 
 def _cp932(octets: bytes) -> str:
-    return octets.decode("cp932", _MEND).translate(_CP932)
+    return _replaced(octets.decode("cp932", _MEND), _CP932)
+
+
+def _gb_18030(octets: bytes) -> str:
+    return _replaced(octets.decode("gb18030", _MEND), _GB_18030)
+
+
+def _replaced(text: str, characters: Mapping[str, str]) -> str:
+    for character, right in characters.items():
+        text = text.replace(character, right)
+    return text
 
 
 _DECODERS: Final[Mapping[str, Callable[[bytes], str]]] = {
@@ -124,6 +152,7 @@ _DECODERS: Final[Mapping[str, Callable[[bytes], str]]] = {
     "big5hkscs": _big5,
     "cp932": _cp932,
     "euc_jp": _euc_jp,
+    "gb18030": _gb_18030,
 }
 
 
@@ -153,16 +182,26 @@ def _mend_euc_jp(octets: bytes, start: int, end: int) -> tuple[str, int] | None:
     """Read the rows of NEC and IBM."""
     del end
     pair = octets[start : start + 2]
-    if len(pair) < 2 or pair[0] not in _HIGH or pair[1] not in _HIGH:  # noqa: PLR2004
+    if len(pair) < _PAIR or any(octet not in _HIGH for octet in pair):
         return None
     return iso_2022.jis_character(pair[0] & 0x7F, pair[1] & 0x7F), start + 2
 
 
 def _mend_big5(octets: bytes, start: int, end: int) -> tuple[str, int] | None:
-    """Read what Windows has and Hong Kong has not."""
-    del end
+    """Read what Windows has and Hong Kong has not; their kana lie elsewhere."""
     text = octets[start : start + 2].decode("cp950", "ignore")
-    return (text, start + 2) if len(text) == 1 and not text.isascii() else None
+    if len(text) == 1 and not text.isascii() and octets[start] not in _BIG5_KANA:
+        return text, start + 2
+    return _mend_pair(octets, start, end)
+
+
+def _mend_pair(octets: bytes, start: int, end: int) -> tuple[str, int] | None:
+    """Take two octets that could be a character, but are none, as one, so that what follows stays in step."""
+    del end
+    pair = octets[start : start + 2]
+    if pair[0] in _LEADS and pair[-1] in _TRAILS and len(pair) == _PAIR:
+        return REPLACEMENT, start + 2
+    return None
 
 
 def _mend_gb18030(octets: bytes, start: int, end: int) -> tuple[str, int] | None:
@@ -172,8 +211,11 @@ def _mend_gb18030(octets: bytes, start: int, end: int) -> tuple[str, int] | None
 
 _MENDERS: Final[Mapping[str, Callable[[bytes, int, int], tuple[str, int] | None]]] = {
     "big5hkscs": _mend_big5,
+    "cp932": _mend_pair,
+    "cp949": _mend_pair,
     "euc_jp": _mend_euc_jp,
     "gb18030": _mend_gb18030,
+    "johab": _mend_pair,
     "utf-8": _mend_utf_8,
 }
 codecs.register_error(_MEND, _mend)

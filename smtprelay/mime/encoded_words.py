@@ -1,8 +1,9 @@
 """
 Encoded words (RFC 2047) in the values of header fields.
 
-Written here, because ``email.header`` takes minutes for what one mail can hold (100,000 times ``=?a?q?``
-without an end), leaves characters that are split over two words in pieces, and knows only Python's charsets.
+Written here: ``email.header`` asks Python for any codec that a mail names (250,000 letters of punycode:
+41 s), raises for a charset that it does not know, reads raw octets within a word as Latin-1, and mends no
+word that is nearly right. For a right one it costs the same: 7 µs for a name of two words.
 
 Header values travel as ``str`` in which octets beyond ASCII stand by ``surrogateescape``, until it is
 known which charset the body is in: that is the best guess for them, too. Pure.

@@ -36,7 +36,7 @@ _LONGEST: Final = 200
 
 _BASE64: Final = (string.ascii_letters + string.digits + "+/").encode()
 _NOT_BASE64: Final = bytes(octet for octet in range(256) if octet not in _BASE64)
-_PADDING: Final = re.compile(rb"=++")
+#: What follows a padded block and may be one more.
 _BLOCK: Final = re.compile(rb"[\r\n \t=]*+((?:[A-Za-z0-9+/]++[\r\n]*+)++)(={0,2})(?=[=\r\n]|\Z)")
 #: More letters than a word has that a mailing list put below.
 _NO_WORD: Final = 40
@@ -90,8 +90,9 @@ def from_q(content: bytes) -> bytes:
 
 
 def _mended(content: bytes, illegal: re.Pattern[bytes]) -> bytes:
-    # The library takes == for one sign, and drops what stands between =, a bare CR and the next line.
-    return illegal.sub(b"=3D", content) if b"=" in content else content
+    # The library takes == for one sign, drops one at the end, and all between =, a bare CR and the next line.
+    strange = b"==" in content or content.count(b"=\r") != content.count(b"=\r\n") or content.endswith(b"=")
+    return illegal.sub(b"=3D", content) if strange else content
 
 
 def _without_blanks(line: bytes) -> bytes:

@@ -101,7 +101,7 @@ class Relay(Service):
         self.config = config
         self.metrics = Metrics(seconds=reactor.seconds)
         if config.spool is not None:
-            self.metrics.limits(config.spool.limit.bytes, config.spool.limit.messages)
+            self.metrics.limits(config.spool.limit.bytes, config.spool.limit.deliveries)
         self.started: Deferred[None] = Deferred()
         self._starting: Deferred[None] | None = None
         self._begun: Deferred[None] | None = None

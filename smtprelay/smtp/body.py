@@ -55,7 +55,7 @@ class BodyDecoder:
 
     def __init__(self, settings: Settings) -> None:
         self._limit = settings.size
-        self._fix = settings.line_ends == "fix"
+        self._fix = settings.bare_newlines == "fix"
         self._header = HeaderCheck(settings.header_size, settings.hops)
         self._newlines = IncrementalNewlineDecoder(None, translate=False)
         self._refusals: dict[str, Reply] = {}

@@ -15,7 +15,7 @@ from smtprelay.mime import headers
 from smtprelay.queue import FINAL, STATES, NewMessage, Overdue, OverduePage
 from smtprelay.spool.accept import CHUNK, Arrival, accept
 from smtprelay.spool.connection import Transaction
-from smtprelay.spool.stored import COLUMNS, deliveries_of, storable
+from smtprelay.spool.stored import COLUMNS, EDITS, deliveries_of, storable
 
 #: One state at a time, because each comes in order from the index; all in one statement, because a delivery
 #: that changes its state between two would be in neither.
@@ -32,7 +32,7 @@ _STATES: Final = len(STATES) - len(FINAL)
 _ONE: Final = f"""
     SELECT {COLUMNS}, d.lane, d.state, d.reason, d.blocked_before, (
         SELECT max(a.started) FROM attempt a WHERE a.message = d.message AND a.n = d.n
-            AND a.outcome NOT IN ('retry', 'hold', 'release', 'delete', 'redirect'))
+            AND a.outcome NOT IN ({EDITS}))
     FROM delivery d JOIN message m ON m.id = d.message
     WHERE d.message = ? AND d.n = ?"""  # noqa: S608 -- constants
 

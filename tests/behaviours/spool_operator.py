@@ -124,7 +124,7 @@ class OperatorContract(SpoolStories):
                 (Selection(), "delete", ValueError),
                 (Selection(everything=True), "explode", ValueError),
                 (Selection(states=("delivered",)), "retry", ValueError),
-                (Selection(everything=True), "redirect", ValueError),
+                (Selection(everything=True), "reroute", ValueError),
                 (Selection(ids=("ZZZZ",)), "delete", LookupError),
                 (Selection(ids=("",)), "delete", LookupError),
             ):

@@ -12,7 +12,7 @@ from smtprelay.spool.admission import Floors
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 
 LARGE = BODY + b"x" * 1_000_000
-THREE = Floors(messages=3, free=0.0)
+THREE = Floors(deliveries=3, free=0.0)
 
 
 def picture(number: int) -> bytes:
@@ -33,7 +33,7 @@ class RoomContract(SpoolStories):
             reply = await self.send(spool, number=4)
             self.assertEqual((452, "4.3.1", "spool-full"), (reply.code, reply.enhanced, reply.rule))
             self.assertEqual(reply, spool.refusal())
-            self.assertEqual("full: 3 messages wait, the limit is 3", spool.complaint)
+            self.assertEqual("full: 3 deliveries wait, the limit is 3", spool.complaint)
             await spool.look()
             self.assertEqual(reply, spool.refusal())
             (claim, _) = (await spool.claim()).claims
@@ -125,7 +125,7 @@ class RoomContract(SpoolStories):
             await spool.accept(draft, LARGE, [self.planned(draft)])
             self.assertEqual(2, len(await spool.list(Selection())))
 
-        return self.play(story, floors=Floors(messages=1))
+        return self.play(story, floors=Floors(deliveries=1))
 
     def test_memory_is_given_back(self):
         """Whatever becomes of a message, nothing of it is held when it is over."""

@@ -127,7 +127,7 @@ class SuccessTests(DispatcherTestCase):
         self.assertEqual(stage.summary(message).state, "delivered")
         self.assertEqual(stage.events.of("message.bounced"), [])
         self.assertEqual(
-            stage.events.of("message.notified"),
+            stage.events.of("dsn.queued"),
             [{"id": "M1.1", "provider": "one", "to": "scan@example.com", "kind": "success", "notice": "B1"}],
         )
 

@@ -407,7 +407,7 @@ class ProbeTests(CounterTestCase):
         counter.clock.advance(30)
         self.assertReply(counter.mail(), 250, "2.0.0")
         self.assertEqual(one.calls[1:], [("probe", ""), ("deliver", "M3.1")])
-        self.assertEqual(len(counter.events.of("lane.open")), 1)
+        self.assertEqual(len(counter.events.of("lane.unblocked")), 1)
 
 
 class DoubtTests(CounterTestCase):

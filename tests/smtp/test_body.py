@@ -84,7 +84,7 @@ class Smuggling(SynchronousTestCase):
             octets = b"a: b\r\n\r\nbody" + sequence + ATTACK + b"\r\n.\r\nQUIT\r\n"
             for mode in ("fix", "refuse"):
                 for cut in range(len(octets) - 8):
-                    fed = Fed(octets[:cut], octets[cut:], line_ends=mode)
+                    fed = Fed(octets[:cut], octets[cut:], bare_newlines=mode)
                     self.assertEqual(fed.rest, b"QUIT\r\n", (sequence, mode, cut))
                     if fed.refusal is None:
                         self.assertIn(ATTACK, fed.stored)
@@ -92,7 +92,7 @@ class Smuggling(SynchronousTestCase):
     def test_refused_where_line_ends_must_be_right(self):
         """With ``refuse`` each of them is 5.6.0, after reading to the real end."""
         for sequence in NO_ENDS:
-            fed = Fed(b"body" + sequence + b"more\r\n.\r\n", line_ends="refuse")
+            fed = Fed(b"body" + sequence + b"more\r\n.\r\n", bare_newlines="refuse")
             self.assertEqual((fed.ended, fed.stored, fed.code), (True, b"", (554, "5.6.0")), sequence)
 
     def test_fixed_content_cannot_end_data_when_it_is_sent_on(self):
@@ -114,7 +114,7 @@ class Smuggling(SynchronousTestCase):
             b"a\r\n.\x00\r\nb\r\n.\r\n",
         ):
             for mode in ("fix", "refuse"):
-                fed = Fed(octets, line_ends=mode)
+                fed = Fed(octets, bare_newlines=mode)
                 self.assertEqual((fed.ended, fed.code, fed.stored), (True, (554, "5.6.0"), b""))
                 self.assertEqual(fed.refusal.rule, "nul")
 
@@ -194,7 +194,7 @@ class Segmentation(SynchronousTestCase):
     def test_same_refusal(self, pieces: list[bytes], draw: st.DataObject):
         """Several things may be wrong; which one is told does not depend on the segments."""
         octets = b"".join(pieces) + b"\r\n.\r\n"
-        limits = {"size": 30, "header_size": 20, "hops": 1, "line_ends": "refuse"}
+        limits = {"size": 30, "header_size": 20, "hops": 1, "bare_newlines": "refuse"}
         cut = draw.draw(st.integers(0, len(octets)))
         single = Fed(*[octets[i : i + 1] for i in range(len(octets))], **limits)
         self.assertEqual(Fed(octets[:cut], octets[cut:], **limits).refusal, Fed(octets, **limits).refusal)

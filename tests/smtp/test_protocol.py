@@ -113,7 +113,7 @@ class Mail(SynchronousTestCase):
         """Where the portal lets nobody in without a name: 530 with AUTH, 550 without it."""
         line = Site(anonymous=False).greeted()
         self.assertEqual(line.say(MAIL), ["550 5.7.1 You may not send through this relay"])
-        line = Site(anonymous=False, mechanisms=("PLAIN",), auth_without_tls=True).greeted()
+        line = Site(anonymous=False, mechanisms=("PLAIN",), auth_allow_plaintext=True).greeted()
         self.assertEqual(line.say(MAIL), ["530 5.7.0 Authentication required"])
 
     def test_replies_are_counted(self):
@@ -241,7 +241,7 @@ class Content(SynchronousTestCase):
         """Bad content aborts the incoming at once, and is answered at its end, once."""
         for octets, settings, code in [
             (b"a\x00b\r\n", {}, "554 5.6.0"),
-            (b"a\nb\r\n", {"line_ends": "refuse"}, "554 5.6.0"),
+            (b"a\nb\r\n", {"bare_newlines": "refuse"}, "554 5.6.0"),
             (b"x" * 200 + b"\r\n", {"size": 100}, "552 5.3.4"),
         ]:
             site = Site(**settings)
@@ -265,7 +265,7 @@ class Content(SynchronousTestCase):
         for end in NO_ENDS:
             for mode in ("fix", "refuse"):
                 for joined in (True, False):
-                    site = Site(line_ends=mode)
+                    site = Site(bare_newlines=mode)
                     line = site.in_content()
                     attack = b"MAIL FROM:<admin@x.test>\r\nRCPT TO:<v@x.test>\r\nDATA\r\nevil\r\n.\r\n"
                     segments = [b"good" + end + attack] if joined else [b"good" + end, attack]

@@ -273,7 +273,7 @@ class SpoolMachine(RuleBasedStateMachine):
         change = Edit(
             action=action,
             who="ops",
-            provider=place[0] if action == "redirect" else "",
+            provider=place[0] if action == "reroute" else "",
             at=self.clock.seconds() + later if later and action == "retry" else None,
             bounce=action == "delete",
             force=force,

@@ -16,9 +16,9 @@ def growth(
     """
     Return how many times the CPU time of ``run`` grows when ``make`` makes an input of twice the size.
 
-    Measured by four times the size, and by the shortest of several runs of each, at up to three sizes: what is
-    quadratic is so each time, what the memory allocator does is not. An input made of the size ``largest`` that
-    takes less than can be measured is cheap enough.
+    Measured by four times the size, and by the shortest of several runs of each, at up to three sizes: what
+    is quadratic is so each time, what the memory allocator does is not. An input made of the size ``largest``
+    that takes less than can be measured is cheap enough.
     """
     while _cost(run, make(size)) < _SECONDS:
         if size >= largest:

@@ -1,1 +1,1 @@
-``smtprelay queue check`` tells whether the spool is consistent.
+``smtprelay spool check`` tells whether the spool is consistent.

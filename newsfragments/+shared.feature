@@ -1,1 +1,1 @@
-Synchronous listeners and the queue share pace, concurrency and blocked lanes of a provider; what a provider took for some recipients only goes on in the spool where the attempt left it.
+Synchronous listeners and the queue share rate, concurrency and blocked lanes of a provider; what a provider took for some recipients only goes on in the spool where the attempt left it.

@@ -45,7 +45,7 @@ def _gauge(name: str, text: str, value: float) -> Metric:
 
 
 def _states(stock: Stock) -> Metric:
-    family = GaugeMetricFamily("smtprelay_spool_messages", "Deliveries that wait.", labels=["state"])
+    family = GaugeMetricFamily("smtprelay_spool_deliveries", "Deliveries that wait.", labels=["state"])
     for state in STATES:
         if state not in FINAL or state in stock.states:
             family.add_metric([state], stock.states.get(state, 0))
@@ -54,7 +54,7 @@ def _states(stock: Stock) -> Metric:
 
 def _waiting(stock: Stock) -> Metric:
     family = GaugeMetricFamily(
-        "smtprelay_provider_waiting", "Deliveries that wait for it.", labels=["provider"]
+        "smtprelay_provider_waiting_deliveries", "Deliveries that wait for it.", labels=["provider"]
     )
     waiting: dict[str, int] = {}
     for lane in stock.lanes:

@@ -141,7 +141,7 @@ class Families:
         # A refused connection was accepted first, to be told why.
         self.sessions = count("smtp_connections", "Connections.", "listener", "result")
         self.replies = count("smtp_replies", "Replies sent.", "listener", "command", "code")
-        self.rejections = count("smtp_rejections", "Refusals, by rule.", "listener", "stage", "reason")
+        self.rejections = count("smtp_rejections", "Refusals, by rule.", "listener", "stage", "rule")
         self.logins = count("smtp_auth_attempts", "Attempts to log in.", "listener", "mechanism", "result")
         self.tls = count("smtp_tls_sessions", "TLS handshakes.", "listener", "version")
         # spool
@@ -153,8 +153,8 @@ class Families:
         self.spool_errors = count("spool_errors", "Operations that failed.", "operation")
         self.spool_full = gauge("spool_full", "1 while it refuses mail for want of room.")()
         self.spool_limit_bytes = gauge("spool_limit_bytes", "So much content it may hold.")()
-        self.spool_limit_messages = gauge("spool_limit_messages", "So many deliveries may wait.")()
-        self.recovered = count("spool_recovered_messages", "Deliveries found after a crash.", "outcome")
+        self.spool_limit_deliveries = gauge("spool_limit_deliveries", "So many deliveries may wait.")()
+        self.recovered = count("spool_recovered_deliveries", "Deliveries found after a crash.", "outcome")
         # dispatch
         self.attempts = count("delivery_attempts", "Attempts that ended.", "provider", "result")
         self.outcomes = count("delivery_recipients", "Recipients, by outcome.", "provider", "result")
@@ -164,8 +164,8 @@ class Families:
         self.latency = histogram(
             "delivery_latency_seconds", "From received to delivered.", _LATENCY_SECONDS, "provider"
         )
-        self.expired = count("messages_expired", "Deliveries given up for their age.", "provider")
-        self.bounced = count("messages_bounced", "Bounces made.", "provider")
+        self.expired = count("deliveries_expired", "Deliveries given up for their age.", "provider")
+        self.bounced = count("deliveries_bounced", "Bounces made.", "provider")
         self.reports = count("dsn_sent", "Reports to senders: failure, success or delay.", "kind")
         # providers
         self.up = gauge("provider_up", "0 while a lane of it is blocked.", "provider")

@@ -74,7 +74,7 @@ class Metrics:
             "spool.reclaimed": self._reclaimed,
             "spool.failed": self._spool_failed,
             "spool.full": lambda _: self.families.spool_full.set(1),
-            "spool.room": lambda _: self.families.spool_full.set(0),
+            "spool.accepting": lambda _: self.families.spool_full.set(0),
             "attempt.started": self._started,
             "attempt.ended": self._ended,
             "attempt.crashed": self._landed,
@@ -83,9 +83,9 @@ class Metrics:
             "message.failed": self._failed,
             "message.expired": self._expired,
             "message.bounced": self._bounced,
-            "message.notified": self._notified,
+            "dsn.queued": self._notified,
             "lane.blocked": self._lane_blocked,
-            "lane.open": self._lane_open,
+            "lane.unblocked": self._lane_open,
             "provider.request": self._requested,
             "http.request": self._served,
         }
@@ -145,10 +145,10 @@ class Metrics:
             self._set_up(provider)
             self.families.in_flight(provider).set(0)
 
-    def limits(self, size: int, messages: int) -> None:
+    def limits(self, size: int, deliveries: int) -> None:
         """Show the limits of the spool."""
         self.families.spool_limit_bytes.set(size)
-        self.families.spool_limit_messages.set(messages)
+        self.families.spool_limit_deliveries.set(deliveries)
 
     def lag(self, seconds: float) -> None:
         """Note by how much the reactor was late."""

@@ -40,7 +40,7 @@ class Prepared:
     What a change needs for one delivery and the spool cannot know.
 
     :ivar refusal: why this one is left alone; ``""`` if it is not.
-    :ivar lane: of the provider that a redirect goes to.
+    :ivar lane: of the provider that a reroute goes to.
     :ivar bounce: accepted with the deletion, if somebody is to be told.
     """
 
@@ -111,7 +111,7 @@ class Queue(Protocol):
         was looked at. What comes in after the first step is not meant. With ids it is all one step.
 
         :param mark: :attr:`Edited.mark` of the step before this one.
-        :param prepare: called on the reactor for each delivery; a redirect needs it, and a bounce.
+        :param prepare: called on the reactor for each delivery; a reroute needs it, and a bounce.
         :raises LookupError: an id names no message, or several.
         :raises ValueError: nothing is selected, there is no such action, or it fits none of the states.
         """
@@ -162,7 +162,7 @@ class Operator(Prepare, Protocol):
     with a sentence for people if it cannot be done.
     """
 
-    async def retry(self, provider: str, lane: str, who: str, *, force: bool = False) -> None:
+    async def probe(self, provider: str, lane: str, who: str, *, force: bool = False) -> None:
         """Try a blocked lane now; one whose provider asked us to wait only if it is forced."""
 
     async def suspend(self, provider: str, who: str, why: str, lasting: float | None = None) -> None:

@@ -20,7 +20,10 @@ STATES = ("queued", "active", "deferred", "held", "delivered", "failed")
 FINAL = ("delivered", "failed")
 
 #: What an operator does to deliveries; in their history these stand between the outcomes of attempts.
-ACTIONS: Final = ("retry", "hold", "release", "delete", "redirect")
+ACTIONS: Final = ("retry", "hold", "release", "delete", "reroute")
+
+#: The same in the history of a delivery, where earlier versions wrote ``redirect`` for a reroute.
+RECORDED: Final = (*ACTIONS, "redirect")
 
 #: The sender of what nobody sent, in a pattern; and how it is shown.
 NOBODY: Final = "<>"
@@ -230,11 +233,11 @@ class Edit:
     """
     An operator's change.
 
-    :ivar action: ``"retry"``, ``"hold"``, ``"release"``, ``"delete"`` or ``"redirect"``.
+    :ivar action: ``"retry"``, ``"hold"``, ``"release"``, ``"delete"`` or ``"reroute"``.
     :ivar who: recorded with each delivery, as is ``why``.
     :ivar at: when a retry is due, seconds since the epoch; ``None`` is now.
-    :ivar provider: where a redirect goes.
-    :ivar force: redirect also what may have arrived already.
+    :ivar provider: where a reroute goes.
+    :ivar force: reroute also what may have arrived already.
     :ivar bounce: tell the senders of what is deleted.
     :ivar rule: the hold rule that holds or releases.
     :ivar dry_run: change nothing, only say what would be changed.

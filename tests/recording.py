@@ -7,14 +7,16 @@ class Recording:
     """
     An :class:`smtprelay.interfaces.Events` that keeps everything.
 
-    It refuses what the log could not print: an unknown name, a missing field.
+    It refuses what the log could not print, or does not declare: an unknown name, a missing or unknown field.
     """
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, dict[str, object]]] = []
 
     def __call__(self, event: str, /, **fields: object) -> None:
-        EVENTS[event].text.format(**fields)
+        kind = EVENTS[event]
+        kind.text.format(**fields)
+        assert fields.keys() <= {*kind.fields, "worker"}, (event, fields)
         self.heard.append((event, fields))
 
     def of(self, event: str) -> list[dict[str, object]]:

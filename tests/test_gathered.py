@@ -21,7 +21,7 @@ QUEUED = ("message.queued", {"listener": "lan", "size": 2000, "count": 2})
 OPENED = ("session.open", {"listener": "lan"})
 DELIVERED = ("message.delivered", {"provider": "out", "count": 1, "age": 0.2})
 BLOCKED = ("lane.blocked", {"provider": "out", "lane": ""})
-OPEN = ("lane.open", {"provider": "out", "lane": ""})
+OPEN = ("lane.unblocked", {"provider": "out", "lane": ""})
 
 
 class GatheredTests(SynchronousTestCase):

@@ -158,7 +158,7 @@ class TextTests(SynchronousTestCase):
         """Time, level, event and sentence stand in columns, without colour into a file."""
         written = Written("text")
         written.log("message.queued", **QUEUED)
-        written.log("lane.open", provider="acs", lane="")
+        written.log("lane.unblocked", provider="acs", lane="")
         first, second = written.lines
         self.assertEqual(first.index("7QK2: queued"), second.index("acs: lane '' is open"))
         self.assertNotIn("\x1b", first + second)
@@ -337,9 +337,9 @@ class TellingTests(SynchronousTestCase):
             raise RuntimeError(event)
 
         telling = Telling([broken, lambda event, /, **fields: heard.append((event, fields))])
-        for event in ("relay.stop", "relay.stop", "lane.open"):
+        for event in ("relay.stop", "relay.stop", "lane.unblocked"):
             telling(event, reason="x")
-        self.assertEqual([event for event, _ in heard], ["relay.stop", "relay.stop", "lane.open"])
+        self.assertEqual([event for event, _ in heard], ["relay.stop", "relay.stop", "lane.unblocked"])
         self.assertEqual(heard[0][1], {"reason": "x"})
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
 
@@ -370,12 +370,12 @@ class TellingTests(SynchronousTestCase):
 
             def ear(self, event: str):
                 asked.append(event)
-                return heard.append if event == "lane.open" else None
+                return heard.append if event == "lane.unblocked" else None
 
         telling = Telling([Choosy(), lambda _event, /, **_fields: None])
-        for event in ("relay.stop", "lane.open", "relay.stop", "lane.open"):
+        for event in ("relay.stop", "lane.unblocked", "relay.stop", "lane.unblocked"):
             telling(event, reason="x")
-        self.assertEqual(asked, ["relay.stop", "lane.open"])
+        self.assertEqual(asked, ["relay.stop", "lane.unblocked"])
         self.assertEqual(heard, [{"reason": "x"}] * 2)
 
 
@@ -383,5 +383,5 @@ class TableTests(SynchronousTestCase):
     def test_every_text_is_a_format(self):
         """Each event's text uses named fields only, so that it can be filled in."""
         for event, kind in EVENTS.items():
-            self.assertRegex(event, r"^[a-z]+\.[a-z]+$")
+            self.assertRegex(event, r"^[a-z_]+\.[a-z]+$")
             self.assertNotIn("{}", kind.text)

@@ -79,10 +79,10 @@ class MetricsTests(SynchronousTestCase):
         """A bounce is the report of a failure; those of successes and delays are no bounces."""
         self.metrics("message.bounced", id="a.1", provider="acs", to="x", bounce="b")
         for kind in ("success", "delay", "delay"):
-            self.metrics("message.notified", id="a.1", provider="acs", to="x", kind=kind, notice="b")
+            self.metrics("dsn.queued", id="a.1", provider="acs", to="x", kind=kind, notice="b")
         for kind, count in (("failure", 1), ("success", 1), ("delay", 2)):
             self.assertEqual(self.value("dsn_sent_total", kind=kind), count)
-        self.assertEqual(self.value("messages_bounced_total", provider="acs"), 1)
+        self.assertEqual(self.value("deliveries_bounced_total", provider="acs"), 1)
 
     def test_connections_are_open_until_they_close(self):
         """The gauge goes up and down, the counter only up; a refused one is not open."""
@@ -150,9 +150,9 @@ class MetricsTests(SynchronousTestCase):
         for key in ("a", "b"):
             self.metrics("lane.blocked", provider="graph", lane=key, reason="expired")
         self.assertEqual(self.value("provider_blocked_lanes", provider="graph"), 2)
-        self.metrics("lane.open", provider="graph", lane="a")
+        self.metrics("lane.unblocked", provider="graph", lane="a")
         self.assertEqual(self.value("provider_up", provider="graph"), 0)
-        self.metrics("lane.open", provider="graph", lane="b")
+        self.metrics("lane.unblocked", provider="graph", lane="b")
         self.assertEqual(self.value("provider_up", provider="graph"), 1)
 
     def test_the_spool_knows_better_which_lanes_are_blocked(self):
@@ -163,15 +163,15 @@ class MetricsTests(SynchronousTestCase):
         self.metrics.stock(Stock(states={"queued": 9}, bytes=10, free=None, oldest=None, lanes=lanes))
         up = {name: self.value("provider_up", provider=name) for name in ("acs", "graph", "ses")}
         self.assertEqual(up, {"acs": 1, "graph": 1, "ses": 0})
-        self.assertEqual(self.value("provider_waiting", provider="ses"), 9)
+        self.assertEqual(self.value("provider_waiting_deliveries", provider="ses"), 9)
 
     def test_the_stock_is_shown_as_it_is(self):
         """Known states are there with 0; what is unknown or empty is absent."""
         self.assertIsNone(self.value("spool_bytes"))
         self.metrics.stock(Stock(states={"deferred": 12}, bytes=10, free=None, oldest=None, lanes=()))
-        self.assertEqual(self.value("spool_messages", state="deferred"), 12)
-        self.assertEqual(self.value("spool_messages", state="held"), 0)
-        self.assertIsNone(self.value("spool_messages", state="delivered"))
+        self.assertEqual(self.value("spool_deliveries", state="deferred"), 12)
+        self.assertEqual(self.value("spool_deliveries", state="held"), 0)
+        self.assertIsNone(self.value("spool_deliveries", state="delivered"))
         self.assertIsNone(self.value("spool_filesystem_free_bytes"))
         self.assertIsNone(self.value("spool_oldest_message_timestamp_seconds"))
         self.metrics.stock(None)
@@ -191,9 +191,9 @@ class MetricsTests(SynchronousTestCase):
         other = Metrics(mine)
         other("spool.recovered", deliveries=4)
         self.assertEqual(
-            mine.get_sample_value("smtprelay_spool_recovered_messages_total", {"outcome": "requeued"}), 4
+            mine.get_sample_value("smtprelay_spool_recovered_deliveries_total", {"outcome": "requeued"}), 4
         )
-        self.assertIsNone(self.value("spool_recovered_messages_total", outcome="requeued"))
+        self.assertIsNone(self.value("spool_recovered_deliveries_total", outcome="requeued"))
         self.assertIsNone(mine.get_sample_value("process_open_fds"))
         self.assertIsNotNone(self.metrics.registry.get_sample_value("process_open_fds"))
 

@@ -1,12 +1,11 @@
 """
-``smtprelay queue retry`` and its like: an operator's changes, and the rules that hold mail.
+``smtprelay queue retry`` and its like: an operator's changes.
 
 A change needs to know what it means: ids, a filter, or ``--all``. Ids may come on
 stdin (``-``), and none of them there means that nothing is changed.
 """
 
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,18 +15,18 @@ import click
 
 from smtprelay.cli import listing, printing
 from smtprelay.cli.exits import FAILED, USAGE, CliError
-from smtprelay.cli.filters import Span, When, filters, selected
+from smtprelay.cli.filters import When, filters, selected
 from smtprelay.cli.options import Command, Settings, chosen
 from smtprelay.cli.source import Change, Filters, Source, Step, opened
 from smtprelay.cli.who import who
-from smtprelay.cli.words import count, moment, printable
+from smtprelay.cli.words import count, printable
 
 _DONE = {
     "retry": "retried",
     "hold": "held",
     "release": "released",
     "delete": "deleted",
-    "redirect": "redirected",
+    "reroute": "rerouted",
 }
 #: How many ids a person is told, and how many lines of what would be changed.
 _SHOWN = 10
@@ -57,20 +56,14 @@ def retry(ctx: click.Context, /, *, at: float | None, **given: Any) -> None:
 
 @click.command(cls=Command)
 @_changing
-@click.option(
-    "--for", "span", metavar="SPAN", type=Span(), help="For so long, and also what comes in: a rule."
-)
 @click.pass_context
-def hold(ctx: click.Context, /, *, span: float | None, **given: Any) -> None:
+def hold(ctx: click.Context, /, **given: Any) -> None:
     """
     Keep back until it is released.
 
-    With --for also what comes in, for so long: see `queue holds`.
+    Mail that comes in later is not held: see `hold-rules add`.
     """
-    if span is None:
-        _carry_out(chosen(ctx), "hold", given, {})
-    else:
-        _make_rule(chosen(ctx), given, span)
+    _carry_out(chosen(ctx), "hold", given, {})
 
 
 @click.command(cls=Command)
@@ -95,61 +88,13 @@ def delete(ctx: click.Context, /, *, bounce: bool, **given: Any) -> None:
 @click.option("--provider", "to", required=True, metavar="NAME", help="The provider where it shall go.")
 @click.option("--force", is_flag=True, help="Also what may have arrived already.")
 @click.pass_context
-def redirect(ctx: click.Context, /, *, to: str, force: bool, **given: Any) -> None:
+def reroute(ctx: click.Context, /, *, to: str, force: bool, **given: Any) -> None:
     """
     Send by another provider.
 
     What is held goes there when it is released.
     """
-    _carry_out(chosen(ctx), "redirect", given, {"to": to, "force": force})
-
-
-@click.command(cls=Command)
-@click.pass_context
-def holds(ctx: click.Context) -> None:
-    """List the rules that hold mail."""
-    settings = chosen(ctx)
-    with opened(settings) as source:
-        found = source.holds()
-    if settings.output == "json":
-        printing.as_json(found)
-    elif settings.output == "jsonl":
-        printing.as_lines(found["holds"])
-    elif settings.output == "ids":
-        for rule in found["holds"]:
-            click.echo(rule["id"])
-    elif found["holds"]:
-        printing.table(
-            ("ID", "HOLDS", "UNTIL", "COUNT", "BY", "REASON"),
-            [
-                (
-                    each["id"],
-                    _patterns(each),
-                    moment(each["until"]),
-                    each["count"],
-                    each["who"],
-                    each["reason"],
-                )
-                for each in found["holds"]
-            ],
-            settings.color,
-        )
-    else:
-        click.echo("No rule holds mail.")
-
-
-@click.command(cls=Command)
-@click.argument("number", metavar="ID", type=click.IntRange(min=1))
-@click.pass_context
-def unhold(ctx: click.Context, *, number: int) -> None:
-    """End a rule; what it held is released."""
-    settings = chosen(ctx)
-    with opened(settings) as source:
-        ended = source.unhold(number, who())
-    if settings.output == "json":
-        printing.as_json(ended)
-    else:
-        click.echo(f"ended hold rule {number}: what it held is released")
+    _carry_out(chosen(ctx), "reroute", given, {"to": to, "force": force})
 
 
 def _carry_out(settings: Settings, action: str, given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
@@ -219,31 +164,3 @@ def _tell(settings: Settings, action: str, done: Step, *, dry_run: bool) -> None
 
 def _left(done: Step) -> str:
     return ", ".join(f"{number} {printable(why)}" for why, number in done["left"].items())
-
-
-# --- rules
-
-_PATTERNS = {"sender": "from", "recipient": "to", "provider": "by provider", "route": "of route"}
-
-
-def _make_rule(settings: Settings, given: Mapping[str, Any], span: float) -> None:
-    meant = selected(given, given["ids"])
-    others = sorted(set(meant) - set(_PATTERNS))
-    if others or given["everything"] or not meant:
-        raise CliError(USAGE, "a rule takes --from, --to, --provider or --route, and nothing else; * is any")
-    if given["dry_run"]:
-        raise CliError(USAGE, "try a rule without --for: --dry-run then shows what waits")
-    rule = {**meant, "who": who(), "why": given["why"], "until": time.time() + span}
-    with opened(settings) as source:
-        made = source.hold(rule)
-    if settings.output == "json":
-        printing.as_json(made)
-    elif settings.output == "ids":
-        click.echo(made["hold"]["id"])
-    else:
-        number, until = made["hold"]["id"], moment(made["hold"]["until"])
-        click.echo(f"hold rule {number}: mail {_patterns(made['hold'])} is held until {until}")
-
-
-def _patterns(rule: Mapping[str, Any]) -> str:
-    return " ".join(f"{word} {printable(rule[name])}" for name, word in _PATTERNS.items() if rule[name])

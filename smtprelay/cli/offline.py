@@ -48,7 +48,7 @@ class Offline:
     def edit(self, filters: Filters, change: Change, mark: str = "") -> Step:
         """Do it in the spool."""
         options = dict(change["options"])
-        needed = bool(options.get("bounce")) or change["action"] == "redirect"
+        needed = bool(options.get("bounce")) or change["action"] == "reroute"
         if "to" in options:
             options["provider"] = options.pop("to")
         edit = Edit(
@@ -75,18 +75,18 @@ class Offline:
     def holds(self) -> dict[str, Any]:
         """Read the rules."""
         with _in_words():
-            return {"holds": [asdict(rule) for rule in self._spool.holds()]}
+            return {"hold_rules": [asdict(rule) for rule in self._spool.holds()]}
 
     def hold(self, rule: Mapping[str, Any]) -> dict[str, Any]:
         """Make it, and hold what waits."""
         fields = {name: value for name, value in rule.items() if name != "why"}
         with _in_words():
-            return {"hold": asdict(self._spool.hold(HoldRule(**fields, reason=rule["why"])))}
+            return {"hold_rule": asdict(self._spool.hold(HoldRule(**fields, reason=rule["why"])))}
 
     def unhold(self, number: int, who: str) -> dict[str, Any]:
         """End it, and release what it held."""
         with _in_words():
-            return {"hold": asdict(self._spool.unhold(number, who))}
+            return {"hold_rule": asdict(self._spool.unhold(number, who))}
 
     def close(self) -> None:
         """Let go of the spool."""

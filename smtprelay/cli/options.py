@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from smtprelay.cli.exits import USAGE
+from smtprelay.cli.renamed import renamed
 
 _META: Final = "smtprelay.cli.options"
 
@@ -80,6 +81,15 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         self.params += _global_options()
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:  # noqa: D102 -- as click's
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            sentence = renamed(ctx.command_path, error.option_name)
+            if sentence:
+                raise click.UsageError(sentence, ctx) from error
+            raise
+
 
 class Group(click.Group):
     """A group with the global options, whose commands have them too."""
@@ -96,6 +106,14 @@ class Group(click.Group):
             click.echo(ctx.get_help(), err=True)
             ctx.exit(USAGE)
         return super().parse_args(ctx, args)
+
+    def resolve_command(  # noqa: D102 -- as click's
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        sentence = renamed(ctx.command_path, args[0])
+        if sentence:
+            ctx.fail(sentence)
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the source, which begins with what is used most."""

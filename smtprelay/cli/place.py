@@ -88,7 +88,7 @@ def ways(settings: Settings, environ: Mapping[str, str]) -> "Ways":
 
 
 def _usual(environ: Mapping[str, str], spool: str) -> str:
-    """Return the socket that lies where one does when no ``control`` is set, or ``""``."""
+    """Return the socket that lies where one does when no ``control_socket`` is set, or ``""``."""
     folders = filter(None, (environ.get("RUNTIME_DIRECTORY", ""), spool, RUNTIME))
     sockets = [f"{folder}/control.sock" for folder in folders]
     return next(filter(os.path.lexists, sockets), "")
@@ -103,7 +103,7 @@ def _endpoint(settings: Settings, environ: Mapping[str, str]) -> str:
         return socket
     config = configuration(settings, environ)
     beside = _spool_of(config)
-    return str(config.control or _usual(environ, beside) or f"{beside or RUNTIME}/control.sock")
+    return str(config.control_socket or _usual(environ, beside) or f"{beside or RUNTIME}/control.sock")
 
 
 def _remote(endpoint: str) -> bool:
@@ -122,5 +122,5 @@ def configuration(settings: Settings, environ: Mapping[str, str]) -> "Config":
     try:
         return load(settings.config, environ, settings.sets, alone=True).config
     except ConfigError as error:
-        more = " (smtprelay check-config shows all)" if len(error.problems) > 1 else ""
+        more = " (smtprelay config check shows all)" if len(error.problems) > 1 else ""
         raise CliError(CONFIG, f"{error.problems[0]}{more}") from error

@@ -44,9 +44,9 @@ def list_(ctx: click.Context) -> None:
 @click.argument("lane", default="")
 @click.option("--force", is_flag=True, help="Also if the provider asked us to wait.")
 @click.pass_context
-def retry(ctx: click.Context, *, name: str, lane: str, force: bool) -> None:
+def probe(ctx: click.Context, *, name: str, lane: str, force: bool) -> None:
     """Try a blocked provider, or one lane of it, now."""
-    _post(chosen(ctx), name, "retry", {"lane": lane, "force": force}, "is tried now")
+    _post(chosen(ctx), name, "probe", {"lane": lane, "force": force}, "is tried now")
 
 
 @providers.command()

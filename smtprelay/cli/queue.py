@@ -13,7 +13,6 @@ from smtprelay.cli.exporting import export
 from smtprelay.cli.filters import filters, selected
 from smtprelay.cli.importing import import_
 from smtprelay.cli.options import Command, Group, Settings, chosen
-from smtprelay.cli.soundness import check, compact
 from smtprelay.cli.source import Filters, Source, opened
 
 #: So often a search that has not found enough yet is continued; each time looks at 100,000 deliveries.
@@ -60,7 +59,7 @@ def history(ctx: click.Context, /, *, limit: int, after: str, **given: Any) -> N
     """
     List what is over, the last first.
 
-    What was delivered and what failed, as long as spool.keep.history says.
+    What was delivered and what failed, as long as spool.retention.history says.
     """
     wanted = {"states": ["delivered", "failed"], **selected(given), "newest": True, "limit": limit}
     _list(chosen(ctx), wanted, after, _NOTHING_OVER)
@@ -68,33 +67,25 @@ def history(ctx: click.Context, /, *, limit: int, after: str, **given: Any) -> N
 
 @queue.command()
 @click.argument("message", metavar="ID")
+@click.option("--raw", is_flag=True, help="The stored message itself, as it came in.")
+@click.option("--headers", is_flag=True, help="Of the stored message only the header.")
 @click.pass_context
-def show(ctx: click.Context, *, message: str) -> None:
+def show(ctx: click.Context, *, message: str, raw: bool, headers: bool) -> None:
     """
     Show where one message is.
 
-    Its recipients, every attempt, and what the provider said.
+    Its recipients, every attempt, and what the provider said. With --raw the message itself: that somebody
+    has read it is in the relay's log.
     """
     settings = chosen(ctx)
     with opened(settings) as source:
+        if raw or headers:
+            for piece in source.content(message, "headers" if headers else "message"):
+                sys.stdout.buffer.write(piece)
+            sys.stdout.flush()
+            return
         found = source.show(message)
     _print(settings, found, lambda: timeline.show(found["deliveries"]))
-
-
-@queue.command()
-@click.argument("message", metavar="ID")
-@click.option("--headers", is_flag=True, help="Only the header.")
-@click.pass_context
-def cat(ctx: click.Context, *, message: str, headers: bool) -> None:
-    """
-    Print the stored message as it came in.
-
-    That somebody has read it is in the relay's log.
-    """
-    with opened(chosen(ctx)) as source:
-        for piece in source.content(message, "headers" if headers else "message"):
-            sys.stdout.buffer.write(piece)
-        sys.stdout.flush()
 
 
 def _list(settings: Settings, wanted: Filters, after: str, nothing: str) -> None:
@@ -135,12 +126,8 @@ for command in (
     changes.hold,
     changes.release,
     changes.delete,
-    changes.redirect,
-    changes.holds,
-    changes.unhold,
+    changes.reroute,
     export,
     import_,
-    check,
-    compact,
 ):
     queue.add_command(command)

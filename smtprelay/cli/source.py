@@ -67,13 +67,13 @@ class Source(Protocol):
         """Give the stored message, or its ``headers``, in pieces."""
 
     def holds(self) -> dict[str, Any]:
-        """Return ``{"holds"}``: the rules that hold mail."""
+        """Return ``{"hold_rules"}``: the rules that hold mail."""
 
     def hold(self, rule: Mapping[str, Any]) -> dict[str, Any]:
-        """Make a rule; return ``{"hold"}`` with its number."""
+        """Make a rule; return ``{"hold_rule"}`` with its number."""
 
     def unhold(self, number: int, who: str) -> dict[str, Any]:
-        """End a rule; return ``{"hold"}``."""
+        """End a rule; return ``{"hold_rule"}``."""
 
 
 class Online:
@@ -108,15 +108,15 @@ class Online:
 
     def holds(self) -> dict[str, Any]:
         """Ask for the rules."""
-        return dict(self._client.get(f"{API}/holds"))
+        return dict(self._client.get(f"{API}/hold-rules"))
 
     def hold(self, rule: Mapping[str, Any]) -> dict[str, Any]:
         """Have the relay make it."""
-        return dict(self._client.post(f"{API}/holds", rule))
+        return dict(self._client.post(f"{API}/hold-rules", rule))
 
     def unhold(self, number: int, who: str) -> dict[str, Any]:
         """Have the relay end it."""
-        return dict(self._client.post(f"{API}/holds/{number}/end", {"who": who}))
+        return dict(self._client.post(f"{API}/hold-rules/{number}/remove", {"who": who}))
 
 
 def _named(message: str) -> str:

@@ -15,8 +15,9 @@ from smtprelay.cli.words import ahead, clock, moment, printable, size, span
 
 Details = Mapping[str, Any]
 
-#: What stands in the history between the attempts: an operator's acts.
-EDITS = ("retry", "hold", "release", "delete", "redirect")
+#: What stands in the history between the attempts: an operator's acts; ``redirect`` is how earlier versions
+#: recorded a ``reroute``.
+EDITS = ("retry", "hold", "release", "delete", "reroute", "redirect")
 
 
 def show(deliveries: Sequence[Details]) -> None:

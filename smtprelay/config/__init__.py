@@ -4,12 +4,29 @@ One YAML file becomes one frozen :class:`Config`, or one list of all that is wro
 The way of a setting: :mod:`source` (YAML to a tree that knows its places) →
 :mod:`environ` (variables and ``--set`` over it) → :mod:`structure` (the classes of
 :mod:`model`, :mod:`listeners` and :mod:`providers`) → :mod:`complete` (defaults that
-depend on others) → :mod:`check`, :mod:`safety`, :mod:`unavailable`, :mod:`reach`, :mod:`files`.
+depend on others) → :mod:`check`, :mod:`safety`, :mod:`unavailable`, :mod:`reach`, :mod:`files`. Keys that had
+another name are in :mod:`renamed`. Back to text: :mod:`effective`, and what a key means: :mod:`reference`,
+:mod:`json_schema`, :mod:`example`.
 """
 
 from smtprelay.config.effective import effective
+from smtprelay.config.example import example
+from smtprelay.config.json_schema import json_schema
 from smtprelay.config.loading import Loaded, load
 from smtprelay.config.model import Config
 from smtprelay.config.problem import ConfigError, Problem, render
+from smtprelay.config.reference import Setting, explain
 
-__all__ = ["Config", "ConfigError", "Loaded", "Problem", "effective", "load", "render"]
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Loaded",
+    "Problem",
+    "Setting",
+    "effective",
+    "example",
+    "explain",
+    "json_schema",
+    "load",
+    "render",
+]

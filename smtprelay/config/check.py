@@ -145,9 +145,9 @@ def check_spool(view: View) -> Iterator[Complaint]:
         return
     if not spool.lease:
         yield Complaint(("spool", "lease"), "lease is 0: nothing could be delivered within it", "CFG-VALUE")
-    if spool.keep.bodies > spool.keep.history:
+    if spool.retention.bodies > spool.retention.history:
         text = "bodies is longer than history: what is forgotten has no body any more"
-        yield Complaint(("spool", "keep", "bodies"), text, "CFG-VALUE")
+        yield Complaint(("spool", "retention", "bodies"), text, "CFG-VALUE")
     if spool.engine == "postgres" and not spool.url and view.whole("spool"):
         yield Complaint(("spool",), '"url" is missing: it says where the PostgreSQL is', "CFG-MISSING")
     entra = {name for name, checker in config.checkers.items() if isinstance(checker, EntraChecker)}

@@ -36,7 +36,7 @@ def complete(config: Config, environ: Mapping[str, str]) -> Config:
     return evolve(
         config,
         hostname=hostname,
-        control=config.control or _control(config, environ),
+        control_socket=config.control_socket or _control(config, environ),
         listeners=tuple(_listener(listener, config) for listener in config.listeners),
         providers={name: _provider(provider, hostname) for name, provider in config.providers.items()},
         routes=_routes(config),

@@ -71,10 +71,12 @@ def check_sockets(view: View) -> Iterator[Complaint]:
     """
     The path of a UNIX socket must fit into an address, and its folder be there.
 
-    Where ``control`` lies if nobody says it is seen at the start.
+    Where ``control_socket`` lies if nobody says it is seen at the start.
     """
     config = view.config
-    sockets: list[tuple[Place, str]] = [(("control",), config.control)] if "control" in view.root else []
+    sockets: list[tuple[Place, str]] = (
+        [(("control_socket",), config.control_socket)] if "control_socket" in view.root else []
+    )
     for section in ("listeners", "http"):
         for n, place in enumerate(getattr(config, section)):
             sockets.append(((section, n, "endpoint"), endpoint.socket_path(place.endpoint)))
@@ -83,7 +85,7 @@ def check_sockets(view: View) -> Iterator[Complaint]:
         if length > endpoint.LONGEST_SOCKET:
             most = endpoint.LONGEST_SOCKET
             text = f"the path of the socket {socket} has {length} bytes, and the system takes {most}"
-            more = ": set control to a shorter one" if path == ("control",) else ""
+            more = ": set control_socket to a shorter one" if path == ("control_socket",) else ""
             yield Complaint(path, text + more, "CFG-SOCKET")
         # The spool's own folder is made at the start.
         elif socket and (config.spool is None or Path(socket).parent != Path(config.spool.path)):

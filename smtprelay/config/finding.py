@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from attrs import frozen
 
 from smtprelay.config.problem import did_you_mean
+from smtprelay.config.renamed import renamed
 from smtprelay.config.tree import Items, Mark, Node, Scalar, Table
 
 
@@ -80,21 +81,22 @@ def expect_one_of(
 
 def unknown_keys(node: Table, known: Iterable[str], deeper: Mapping[str, str] | None = None) -> list[Finding]:
     """
-    Return a finding for each key of ``node`` that is not ``known``.
+    Return a finding for each key of ``node`` that is not ``known``; for an old name it tells the new one.
 
     :param deeper: keys that belong into a section below, with its name.
     """
     names = list(known)
     return [
-        Finding(
-            node.key_marks[key],
-            f'unknown key "{key}"{did_you_mean(key, names) or _below(key, deeper or {})}',
-            "CFG-UNKNOWN-KEY",
-            value,
-        )
-        for key, value in node.items()
+        _unknown(key, node, did_you_mean(key, names) or _below(key, deeper or {}))
+        for key in node
         if key not in names
     ]
+
+
+def _unknown(key: str, node: Table, hint: str) -> Finding:
+    new = renamed(node.where, key)
+    text = f'the key "{key}" is now called "{new}"' if new else f'unknown key "{key}"{hint}'
+    return Finding(node.key_marks[key], text, "CFG-RENAMED-KEY" if new else "CFG-UNKNOWN-KEY", node[key])
 
 
 def _below(key: str, deeper: Mapping[str, str]) -> str:

@@ -57,13 +57,13 @@ class Auth:
     :ivar checkers: ``users``, or names of :attr:`Config.checkers`;
         when not given, ``users`` if there are any.
     :ivar required: without a login nothing is accepted, not even from ``allow_from``.
-    :ivar without_tls: passwords may cross the network in clear text.
+    :ivar allow_plaintext: passwords may cross the network in clear text.
     """
 
     checkers: tuple[Name, ...] | None = None
     mechanisms: tuple[Literal["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256"], ...] = ("PLAIN", "LOGIN")
     required: Flag = False
-    without_tls: Flag = False
+    allow_plaintext: Flag = False
 
 
 @frozen(kw_only=True)
@@ -109,7 +109,7 @@ class Listener:
     auth: Auth = Auth()
     allow_senders: tuple[Pattern, ...] = ()
     allow_recipients: tuple[Pattern, ...] = ()
-    line_ends: Literal["fix", "refuse"] = "fix"
+    bare_newlines: Literal["fix", "refuse"] = "fix"
     limits: ListenerLimits = ListenerLimits()
     delivery: Literal["spool", "synchronous"] = "spool"
     reply_deadline: Duration = 60.0

@@ -159,18 +159,18 @@ class SpoolLimit:
     Beyond these nothing more is accepted (452), while delivery goes on.
 
     :ivar bytes: of what the spool holds, history included.
-    :ivar messages: that wait; one with several routes, or more recipients than a provider takes at once,
+    :ivar deliveries: that wait; one with several routes, or more recipients than a provider takes at once,
         counts as the several deliveries it becomes.
     :ivar free: the part of the file system that stays free, where the spool is a file.
     """
 
     bytes: Size = 10 << 30
-    messages: Count = 1_000_000
+    deliveries: Count = 1_000_000
     free: Share = 0.05
 
 
 @frozen(kw_only=True)
-class Keep:
+class RetentionSettings:
     """How long what is finished stays visible: metadata, and the bodies."""
 
     history: Duration = 3 * 86400.0
@@ -192,7 +192,7 @@ class SpoolSettings:
     limit: SpoolLimit = SpoolLimit()
     lease: Duration = 60.0
     seal_key: Secret | None = None
-    keep: Keep = Keep()
+    retention: RetentionSettings = RetentionSettings()
 
 
 @frozen(kw_only=True)
@@ -252,7 +252,7 @@ class Config:
     Everything that an operator decides.
 
     :ivar hostname: when not given the machine's own name.
-    :ivar control: when not given ``$RUNTIME_DIRECTORY/control.sock``, else beside the spool,
+    :ivar control_socket: when not given ``$RUNTIME_DIRECTORY/control.sock``, else beside the spool,
         without one in ``/run/smtprelay``.
     :ivar webhook: for the routes that have none of their own.
     :ivar spool: when not given the usual one; none, if all listeners are synchronous.
@@ -261,7 +261,7 @@ class Config:
     """
 
     hostname: Domain = ""
-    control: FilePath = ""
+    control_socket: FilePath = ""
     listeners: tuple[Listener, ...] = ()
     users: tuple[User, ...] = ()
     checkers: Mapping[Name, Checker] = field(factory=dict)

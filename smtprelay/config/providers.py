@@ -18,21 +18,21 @@ class Outlet:
     """
     What every provider has.
 
-    :ivar pace: all windows hold at once.
+    :ivar rate: all windows hold at once.
     :ivar concurrency: requests, or connections, at once.
     :ivar timeout: for each step of a request: connect, answer, body.
     :ivar limits: what it takes in one message; when not given as it is documented for its type.
     """
 
-    pace: tuple[Rate, ...] = ()
+    rate: tuple[Rate, ...] = ()
     concurrency: Count = 10
     timeout: Duration = 30.0
     limits: Limits = field(factory=Limits)
 
     @property
     def paced(self) -> Pace:
-        """``pace`` and ``concurrency`` as the spool wants them."""
-        return Pace(concurrency=self.concurrency, windows=self.pace)
+        """``rate`` and ``concurrency`` as the spool wants them."""
+        return Pace(concurrency=self.concurrency, windows=self.rate)
 
 
 @frozen(kw_only=True)

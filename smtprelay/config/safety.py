@@ -108,9 +108,9 @@ def _auth(listener: Listener, path: Path) -> Iterator[Complaint]:
     if auth.required and not auth.checkers:
         text = "a login is required, but there are neither users nor checkers"
         yield Complaint((*path, "auth", "required"), text, "CFG-AUTH")
-    elif auth.required and not encrypted and not auth.without_tls:
-        text = "a login is required, but without TLS none is offered: set tls, or auth.without_tls: true"
+    elif auth.required and not encrypted and not auth.allow_plaintext:
+        text = "a login is required, but without TLS none is offered: set tls, or auth.allow_plaintext: true"
         yield Complaint((*path, "auth", "required"), text, "CFG-AUTH")
-    elif auth.checkers and not encrypted and not auth.without_tls and not is_local(listener.endpoint):
-        text = "logins are not offered here: set tls, or auth.without_tls: true"
+    elif auth.checkers and not encrypted and not auth.allow_plaintext and not is_local(listener.endpoint):
+        text = "logins are not offered here: set tls, or auth.allow_plaintext: true"
         yield Complaint((*path, "auth"), text, "CFG-AUTH", "warning")

@@ -36,7 +36,7 @@ from smtprelay.config.tree import Node, Scalar, Table, without
 Hook = Callable[[Node, Any], Any]
 
 #: The values of smtprelay.message say float and int; in the file they have units.
-_UNITS: Final[Mapping[Any, Mapping[str, Any]]] = {
+UNITS: Final[Mapping[Any, Mapping[str, Any]]] = {
     message.Limits: {"size": values.Size, "recipients": values.Count},
     message.Schedule: {
         "first": values.Duration,
@@ -159,7 +159,7 @@ def _map_hook(kind: Any, converter: Converter) -> Hook:
 
 
 def _table_hook(cls: Any, converter: Converter) -> Hook:
-    units = _UNITS.get(cls, {})
+    units = UNITS.get(cls, {})
     # A key that Python reserves has an underscore at its end.
     keys = {name: name.rstrip("_") for name in fields_dict(cls)}
     overrides = {

@@ -38,7 +38,7 @@ class _Stop:
 
 
 class Lanes:
-    """The stopped lanes, by (provider, key). Says ``lane.blocked`` and ``lane.open`` once each time."""
+    """The stopped lanes, by (provider, key). Says ``lane.blocked`` and ``lane.unblocked`` once each time."""
 
     def __init__(self, events: Events) -> None:
         self._events = events
@@ -52,7 +52,7 @@ class Lanes:
             return False
         before, self._suspended = self._suspended, frozenset(suspended)
         for provider, lane in sorted(before - self._suspended):
-            self._events("lane.open", provider=provider, lane=lane)
+            self._events("lane.unblocked", provider=provider, lane=lane)
         return before != self._suspended
 
     def learn(self, delivery: Delivery, outcomes: Collection[Outcome], now: float) -> Block | None:
@@ -98,7 +98,7 @@ class Lanes:
     def opened(self, provider: str, lane: str) -> None:
         """Note that a blocked lane works again."""
         self._stops.pop((provider, lane), None)
-        self._events("lane.open", provider=provider, lane=lane)
+        self._events("lane.unblocked", provider=provider, lane=lane)
 
     def end_pause(self, provider: str, lane: str) -> bool:
         """Forget a pause whose time is over. ``False``: this lane was not paused by us."""
@@ -166,4 +166,4 @@ class Lanes:
             if stop is not None and now >= stop.until:
                 del self._stops[delivery.provider, key]
                 if stop.times:
-                    self._events("lane.open", provider=delivery.provider, lane=key)
+                    self._events("lane.unblocked", provider=delivery.provider, lane=key)

@@ -1,7 +1,7 @@
 """
 An operator's hand on what the spool alone cannot know: providers, their lanes, and who is written to.
 
-The spool carries out the changes; here each of them is prepared: the lane that a redirected mail goes in,
+The spool carries out the changes; here each of them is prepared: the lane that a rerouted mail goes in,
 and the bounce of one that is deleted. What stops or opens a lane by hand is here, too.
 """
 
@@ -57,14 +57,14 @@ class OperatorDesk:
 
     async def __call__(self, delivery: Delivery, edit: Edit) -> Prepared:
         """See :class:`smtprelay.interfaces.Prepare`."""
-        if edit.action == "redirect":
-            return self._redirected(delivery, edit.provider)
+        if edit.action == "reroute":
+            return self._rerouted(delivery, edit.provider)
         if edit.action == "delete" and edit.bounce:
             return Prepared(bounce=await self._bounce(delivery, edit))
         return _NOTHING
 
-    async def retry(self, provider: str, lane: str, who: str, *, force: bool = False) -> None:
-        """See :meth:`smtprelay.interfaces.Operator.retry`."""
+    async def probe(self, provider: str, lane: str, who: str, *, force: bool = False) -> None:
+        """See :meth:`smtprelay.interfaces.Operator.probe`."""
         state = await self._lane(provider, lane)
         name = f"{provider} {lane}".rstrip()
         if state.suspended:
@@ -74,7 +74,7 @@ class OperatorDesk:
         if state.blocked_reason.startswith(ASKED_TO_WAIT) and not force:
             raise ValueError(f"{name} {state.blocked_reason} (--force tries it all the same)")
         block = Block(provider=provider, lane=lane, until=self._seconds(), reason=state.blocked_reason)
-        await self._change(block, "retry", who, state.blocked_reason)
+        await self._change(block, "probe", who, state.blocked_reason)
 
     async def suspend(self, provider: str, who: str, why: str, lasting: float | None = None) -> None:
         """See :meth:`smtprelay.interfaces.Operator.suspend`."""
@@ -112,7 +112,7 @@ class OperatorDesk:
         )
         self._wake()
 
-    def _redirected(self, delivery: Delivery, name: str) -> Prepared:
+    def _rerouted(self, delivery: Delivery, name: str) -> Prepared:
         provider = self._configured(name)
         if delivery.provider == name:
             return Prepared(refusal=f"goes to {name} already")

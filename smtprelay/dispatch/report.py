@@ -51,7 +51,7 @@ def ours(
     if bounce is not None:
         notified(events, delivery, bounce)
     if event is not None:
-        events("message.reported", id=delivery.id, report=event.draft.id)
+        events("webhook.queued", id=delivery.id, report=event.draft.id)
 
 
 def held(events: Events, delivery: Delivery, reason: str, now: float, seconds: float) -> None:
@@ -72,7 +72,7 @@ def notified(events: Events, delivery: Delivery, notice: NewMessage) -> None:
     if notice.kind == "failure":
         events("message.bounced", bounce=notice.draft.id, **fields)
     else:
-        events("message.notified", kind=notice.kind, notice=notice.draft.id, **fields)
+        events("dsn.queued", kind=notice.kind, notice=notice.draft.id, **fields)
 
 
 def lost(events: Events, claim: Claim, verdict: Verdict) -> None:

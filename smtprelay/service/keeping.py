@@ -38,7 +38,7 @@ class Keeping:
     ) -> None:
         self._spool = spool
         self._events = events
-        self._keep = settings.keep
+        self._retention = settings.retention
         self._bound = SHARE * settings.limit.bytes
         self._seconds = seconds
         self._spare = 0
@@ -47,9 +47,9 @@ class Keeping:
     async def sweep(self) -> None:
         """Forget what is too old, and then of what is over as much as is too large."""
         now = self._seconds()
-        while not self.stopping and await self._spool.sweep(now - self._keep.history, STEP):
+        while not self.stopping and await self._spool.sweep(now - self._retention.history, STEP):
             pass
-        while not self.stopping and await self._spool.upkeep.sweep_bodies(now - self._keep.bodies, STEP):
+        while not self.stopping and await self._spool.upkeep.sweep_bodies(now - self._retention.bodies, STEP):
             pass
         await self._trim()
 
@@ -77,7 +77,7 @@ class Keeping:
             if not step:
                 break
         if forgotten:
-            self._events("spool.trimmed", messages=forgotten)
+            self._events("history.pruned", messages=forgotten)
 
     async def _is_too_large(self) -> bool:
         used = (await self._spool.upkeep.space()).used

@@ -98,12 +98,12 @@ def _settings(
         recipients=limits.recipients,
         connections=limits.connections,
         connections_per_client=limits.connections_per_client,
-        line_ends=listener.line_ends,
+        bare_newlines=listener.bare_newlines,
         tls=tls,
         tls_implicit=listener.tls.mode == "implicit",
         tls_require=listener.tls.require if listener.tls.mode != "off" else "never",
         mechanisms=tuple(listener.auth.mechanisms) if policy.has_checkers else (),
-        auth_without_tls=listener.auth.without_tls,
+        auth_allow_plaintext=listener.auth.allow_plaintext,
     )
 
 

@@ -1,7 +1,7 @@
 """
 The parts of the relay that an operator's change needs while the relay does not run.
 
-Where a redirected mail goes and how a bounce is written, the providers and the routes decide: they are
+Where a rerouted mail goes and how a bounce is written, the providers and the routes decide: they are
 built as for the relay, but for a reactor that never runs, so nothing is connected.
 """
 

@@ -72,7 +72,7 @@ class Patience:
             else:
                 self.complaint = ""
                 return result
-            self._events("spool.away", reason=self.complaint, seconds=delay)
+            self._events("spool.unavailable", reason=self.complaint, seconds=delay)
             await self._waits()
             await deferLater(self._clock, delay)
             delay = min(2 * delay, _LONGEST)

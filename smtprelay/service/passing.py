@@ -30,7 +30,7 @@ from smtprelay.web.streaming import Inlet
 
 def control_of(config: Config, number: int) -> str:
     """Return the path of a worker's own control socket."""
-    return f"{config.control}.{number}"
+    return f"{config.control_socket}.{number}"
 
 
 #: How long a worker may take to answer, seconds.

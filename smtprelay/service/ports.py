@@ -155,7 +155,8 @@ class Ports:
 def _check(path: str) -> None:
     """Raise what is wrong with the place of a socket, by the name that an operator knows."""
     if len(os.fsencode(path)) > LONGEST_SOCKET:
-        why = f"longer than the {LONGEST_SOCKET} bytes that a socket's path may have: set control to another"
+        most = f"the {LONGEST_SOCKET} bytes that a socket's path may have"
+        why = f"longer than {most}: set control_socket to another"
         raise OSError(errno.ENAMETOOLONG, why, path)
     folder = Path(path).parent
     if not folder.is_dir():

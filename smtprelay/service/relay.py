@@ -101,7 +101,7 @@ class Relay(Service):
         self.config = config
         self.metrics = Metrics(seconds=reactor.seconds)
         if config.spool is not None:
-            self.metrics.limits(config.spool.limit.bytes, config.spool.limit.messages)
+            self.metrics.limits(config.spool.limit.bytes, config.spool.limit.deliveries)
         self.started: Deferred[None] = Deferred()
         self._starting: Deferred[None] | None = None
         self._begun: Deferred[None] | None = None
@@ -342,7 +342,7 @@ class Relay(Service):
         delays = build_delays(
             self.config,
             self.spool,
-            Postmaster(bounce_settings(self.config, self._providers), post),
+            Postmaster(bounce_settings(self.config, self._providers), post, self._clock),
             clock=self._clock,
             events=self._events,
             running=lambda: not self._stopping,

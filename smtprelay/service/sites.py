@@ -43,12 +43,12 @@ def control_site(config: Config, sources: Sources, parts: Parts = PARTS, *, work
     """
     mode = 600 if worker else 660
     # Twisted's own lock holds a process id: a container that was killed comes back with the same one.
-    quoted = config.control.replace("\\", "\\\\").replace(":", "\\:")
+    quoted = config.control_socket.replace("\\", "\\\\").replace(":", "\\:")
     return HttpPort(
         name="control",
         endpoint=f"unix:{quoted}:mode={mode}:lockfile=0",
         site=build_site(tuple(parts), sources, Access(sources.clock, control=True, admitted=worker), parts),
-        socket=config.control,
+        socket=config.control_socket,
     )
 
 

@@ -35,9 +35,9 @@ async def open_spool(
         paces=paces,
         events=events,
         lease=settings.lease,
-        floors=Floors(bytes=limit.bytes, messages=limit.messages, free=limit.free),
+        floors=Floors(bytes=limit.bytes, deliveries=limit.deliveries, free=limit.free),
         budget=budget,
-        keeps_bodies=settings.keep.bodies > 0,
+        keeps_bodies=settings.retention.bodies > 0,
     )
     if settings.engine == "memory":
         return open_memory(terms, clock=reactor)

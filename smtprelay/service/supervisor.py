@@ -195,7 +195,7 @@ class Supervisor(Service):
             self.started.callback(None)
 
     def _silent(self, number: int, pid: int) -> None:
-        self._events("worker.silent", worker=number, pid=pid)
+        self._events("worker.unresponsive", worker=number, pid=pid)
 
     def _died(self, number: int, pid: int, status: int | None, why: str, deaths: int) -> None:
         worker = self._workers[number - 1]

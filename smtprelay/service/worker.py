@@ -42,13 +42,13 @@ def run_worker(arguments: Sequence[str]) -> int:
 
     options = _parse(arguments)
     config = load_or_exit(options.config, options.sets).config
-    config = evolve(config, control=control_of(config, options.number), http=())
+    config = evolve(config, control_socket=control_of(config, options.number), http=())
     log = partial(start_logging(config), worker=options.number)
     status: list[int] = []
     heart = Heart(reactor, NEWS)
 
     def hear(event: str, /, **_: object) -> None:
-        if event == "spool.away":
+        if event == "spool.unavailable":
             heart.say(WAITING)
 
     inherited = Inherited(dict(options.sockets), Neighbours.of(Shared(MEMORY, options.number)))

@@ -19,7 +19,7 @@ def offers_tls(settings: Settings, *, secure: bool) -> bool:
 
 def offers_login(settings: Settings, *, secure: bool) -> bool:
     """Tell whether AUTH is available; without TLS only if the operator said so (RFC 4954 §4)."""
-    return bool(settings.mechanisms) and (secure or settings.auth_without_tls)
+    return bool(settings.mechanisms) and (secure or settings.auth_allow_plaintext)
 
 
 def _starttls(settings: Settings, secure: bool) -> str:

@@ -22,11 +22,13 @@ class Settings:
     :ivar size: of one message, octets; announced as SIZE.
     :ivar recipients: of one transaction.
     :ivar connections: at once, from all clients; ``connections_per_client`` from one address.
-    :ivar errors: bad commands since the last accepted message that end a session.
+    :ivar errors: bad commands since the last accepted message that end a session; those that bring no mail
+        nearer are bad when there are too many of them.
     :ivar commands: that end a session; ``None`` is no limit.
     :ivar header_size: of one message, octets.
     :ivar hops: how many ``Received:`` headers a message may bring.
-    :ivar line_ends: ``"fix"`` makes bare CR and LF in content CRLF, ``"refuse"`` answers 5.6.0.
+    :ivar bare_newlines: ``"fix"`` makes bare CR and LF in content CRLF and removes NULs,
+        ``"refuse"`` answers 5.6.0.
     :ivar dsn: take what a client asks to be told (RFC 3461); not for avatars that do not obey it.
     :ivar command_timeout: seconds that a client may stay silent.
     :ivar data_rate: octets a second that content must arrive at, averaged over a minute.
@@ -34,7 +36,7 @@ class Settings:
     :ivar tls_implicit: the endpoint speaks TLS itself: STARTTLS is not offered.
     :ivar tls_require: ``"never"``; ``"auth"``: for AUTH; ``"always"``: for everything.
     :ivar mechanisms: of AUTH, in the order they are announced; empty offers no AUTH.
-    :ivar auth_without_tls: offer AUTH in plain text too, unless TLS is required always.
+    :ivar auth_allow_plaintext: offer AUTH in plain text too, unless TLS is required always.
     """
 
     listener: str = ""
@@ -48,7 +50,7 @@ class Settings:
     commands: int | None = None
     header_size: int = 256 * KIB
     hops: int = 50
-    line_ends: str = field(default="fix", validator=in_(("fix", "refuse")))
+    bare_newlines: str = field(default="fix", validator=in_(("fix", "refuse")))
     dsn: bool = True
     command_timeout: float = 300.0
     data_rate: float = 100.0
@@ -56,4 +58,4 @@ class Settings:
     tls_implicit: bool = False
     tls_require: str = field(default="auth", validator=in_(("never", "auth", "always")))
     mechanisms: tuple[str, ...] = ()
-    auth_without_tls: bool = False
+    auth_allow_plaintext: bool = False

@@ -33,12 +33,12 @@ class Floors:
     How much the spool may take.
 
     :ivar bytes: of its content, what is kept as history included.
-    :ivar messages: deliveries that are not at their end, as ``smtprelay_spool_messages`` counts them.
+    :ivar deliveries: deliveries that are not at their end, as ``smtprelay_spool_deliveries`` counts them.
     :ivar free: the part of the file system that shall stay free.
     """
 
     bytes: int = 10 << 30
-    messages: int = 1_000_000
+    deliveries: int = 1_000_000
     free: float = 0.05
 
 
@@ -60,9 +60,9 @@ class Space:
 
 @frozen(kw_only=True)
 class Usage:
-    """What lies in the spool: ``messages`` that are not at their end, and the ``space``."""
+    """What lies in the spool: ``deliveries`` that are not at their end, and the ``space``."""
 
-    messages: int = 0
+    deliveries: int = 0
     space: Space = Space()
 
 
@@ -80,17 +80,17 @@ class Admission:
         self._events = events
         self._starving = ""
         self._usage = Usage()
-        self._messages = 0
+        self._deliveries = 0
         self._bytes = 0
         # Below these there is no need to look any closer.
-        self._most_messages = 0
+        self._most_deliveries = 0
         self._most_bytes = 0.0
 
     def measured(self, usage: Usage) -> None:
         """Begin anew with what was found; see whether there is room, and tell if that has changed."""
         self._usage = usage
-        self._messages = self._bytes = 0
-        self._most_messages, self._most_bytes = _slack(self.floors, usage)
+        self._deliveries = self._bytes = 0
+        self._most_deliveries, self._most_bytes = _slack(self.floors, usage)
         self._judge()
 
     def starve(self, why: str) -> None:
@@ -98,29 +98,33 @@ class Admission:
         self._starving = why
         self._judge()
 
-    def came(self, messages: int, size: int) -> None:
+    def came(self, deliveries: int, size: int) -> None:
         """Count what was stored since the spool was measured."""
-        self._messages += messages
+        self._deliveries += deliveries
         self._bytes += size
 
-    def ended(self, messages: int) -> None:
+    def ended(self, deliveries: int) -> None:
         """Count deliveries that came to their end since."""
-        self._messages -= messages
+        self._deliveries -= deliveries
 
     def refusal(self, size: int = 0) -> Reply | None:
         """Return why a message of ``size`` bytes cannot be taken now, or ``None`` if it can."""
-        if not self.full and self._messages < self._most_messages and self._bytes + size < self._most_bytes:
+        if (
+            not self.full
+            and self._deliveries < self._most_deliveries
+            and self._bytes + size < self._most_bytes
+        ):
             return None
         self._judge()
         return FULL if self.full or lack(self.floors, self._now(), size=size) else None
 
     def _now(self) -> Usage:
-        if not self._messages and not self._bytes:
+        if not self._deliveries and not self._bytes:
             return self._usage
         space = self._usage.space
         left = None if space.left is None else space.left - _WRITTEN * self._bytes
         return Usage(
-            messages=self._usage.messages + self._messages,
+            deliveries=self._usage.deliveries + self._deliveries,
             space=evolve(space, used=space.used + self._bytes, left=left),
         )
 
@@ -130,16 +134,16 @@ class Admission:
         if self.full and not before:
             self._events("spool.full", reason=self.full)
         elif before and not self.full:
-            self._events("spool.room")
+            self._events("spool.accepting")
 
 
 def _slack(floors: Floors, usage: Usage) -> tuple[int, float]:
-    """Return how many messages, and bytes, may come before anything can be lacking."""
+    """Return how many deliveries, and bytes, may come before anything can be lacking."""
     space = usage.space
     room = float(floors.bytes - space.used)
     if space.left is not None and space.whole is not None:
         room = min(room, (space.left - space.whole * floors.free) / _WRITTEN)
-    return floors.messages - usage.messages, room
+    return floors.deliveries - usage.deliveries, room
 
 
 def lack(floors: Floors, usage: Usage, *, size: int = 0, ease: float = 0.0) -> str:
@@ -149,8 +153,8 @@ def lack(floors: Floors, usage: Usage, *, size: int = 0, ease: float = 0.0) -> s
     :param ease: the part by which each limit is held tighter.
     """
     space = usage.space
-    if usage.messages >= floors.messages * (1 - ease):
-        return f"{usage.messages} messages wait, the limit is {floors.messages}"
+    if usage.deliveries >= floors.deliveries * (1 - ease):
+        return f"{usage.deliveries} deliveries wait, the limit is {floors.deliveries}"
     if space.used + size >= floors.bytes * (1 - ease):
         return f"it holds {_amount(space.used)}, the limit is {_amount(floors.bytes)}"
     if space.left is not None and space.whole is not None:

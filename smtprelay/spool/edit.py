@@ -1,5 +1,5 @@
 """
-What an operator does to deliveries: retry, hold, release, delete, redirect.
+What an operator does to deliveries: retry, hold, release, delete, reroute.
 
 Every act is written into the delivery's history with who did it and why. A
 delivery that is under way cannot be held or deleted from under its attempt: it is
@@ -184,7 +184,7 @@ def _delete(tx: Transaction, row: Row, change: Edit, prepared: Prepared) -> bool
     return True
 
 
-def _redirect(tx: Transaction, row: Row, change: Edit, prepared: Prepared) -> bool:
+def _reroute(tx: Transaction, row: Row, change: Edit, prepared: Prepared) -> bool:
     """What is held stays held: whoever held it did not mean the provider."""
     before = _leave_queue(tx, row)
     following = tx.lanes.get(change.provider, prepared.lane)
@@ -203,7 +203,7 @@ def _redirect(tx: Transaction, row: Row, change: Edit, prepared: Prepared) -> bo
     _wait(tx, row, following, tx.now)
     tx.execute(
         "UPDATE delivery SET uncertain = 0, reason = ? WHERE message = ? AND n = ?",
-        (storable(_because(f"redirected from {before.provider}", change)), *row.where),
+        (storable(_because(f"rerouted from {before.provider}", change)), *row.where),
     )
     return True
 
@@ -246,5 +246,5 @@ ACTS: Final[dict[str, Act]] = {
     "hold": Act(("queued", "deferred"), _hold),
     "release": Act(("held",), _release),
     "delete": Act(("queued", "deferred", "held"), _delete),
-    "redirect": Act(("queued", "deferred", "held", "failed"), _redirect),
+    "reroute": Act(("queued", "deferred", "held", "failed"), _reroute),
 }

@@ -104,7 +104,7 @@ class Editing:
     async def _prepared(self, message: str, n: int, state: str, *, uncertain: bool) -> Prepared:
         if self.prepare is None or not _needs(self.change):
             return _NOTHING
-        if uncertain and self.change.action == "redirect" and not self.change.force:
+        if uncertain and self.change.action == "reroute" and not self.change.force:
             return Prepared(refusal="uncertain: it may have arrived (--force)")
         delivery = await self.reader.do(partial(_delivery, message=message, n=n, state=state))
         if delivery is None:
@@ -118,7 +118,7 @@ _ALL: Final = ("queued", "active", "deferred", "held", "delivered", "failed")
 
 def _needs(change: Edit) -> bool:
     """Tell whether something must be found out for each delivery."""
-    return change.bounce or change.action == "redirect"
+    return change.bounce or change.action == "reroute"
 
 
 def _checked(selection: Selection, change: Edit, prepare: Prepare | None) -> Act:

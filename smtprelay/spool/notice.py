@@ -12,10 +12,12 @@ from typing import Any, Final
 
 from smtprelay.message import Delivery
 from smtprelay.mime import headers
+from smtprelay.mime.capped import CappedHead, message_id_of, subject_of
+from smtprelay.model.shape import shape_of
 from smtprelay.queue import FINAL, STATES, NewMessage, Overdue, OverduePage
 from smtprelay.spool.accept import CHUNK, Arrival, accept
 from smtprelay.spool.connection import Transaction
-from smtprelay.spool.stored import COLUMNS, deliveries_of, storable
+from smtprelay.spool.stored import COLUMNS, EDITS, deliveries_of, storable
 
 #: One state at a time, because each comes in order from the index; all in one statement, because a delivery
 #: that changes its state between two would be in neither.
@@ -32,7 +34,7 @@ _STATES: Final = len(STATES) - len(FINAL)
 _ONE: Final = f"""
     SELECT {COLUMNS}, d.lane, d.state, d.reason, d.blocked_before, (
         SELECT max(a.started) FROM attempt a WHERE a.message = d.message AND a.n = d.n
-            AND a.outcome NOT IN ('retry', 'hold', 'release', 'delete', 'redirect'))
+            AND a.outcome NOT IN ({EDITS}))
     FROM delivery d JOIN message m ON m.id = d.message
     WHERE d.message = ? AND d.n = ?"""  # noqa: S608 -- constants
 
@@ -67,12 +69,12 @@ def enclose(tx: Transaction, new: NewMessage) -> None:
     pieces = [body[start : start + CHUNK] for start in range(0, len(body), CHUNK)] or [b""]
     for n, piece in enumerate(pieces[:-1], start=1):
         tx.insert("chunk", (message, n, piece))
-    head = headers.Head(headers.block(body))
+    head = CappedHead(headers.block(body))
     arrival = Arrival(
         draft=new.draft,
-        size=len(body),
-        subject=storable(new.subject or headers.readable(head.first("Subject"))),
-        message_id=storable(head.first("Message-ID")),
+        shape=shape_of(body),
+        subject=storable(new.subject or subject_of(head)),
+        message_id=storable(message_id_of(head)),
         planned=new.planned,
         chunks=len(pieces) - 1,
         rest=pieces[-1],

@@ -11,15 +11,14 @@ from typing import Any, Final
 
 from smtprelay.message import Pace
 from smtprelay.operating import Found
-from smtprelay.queue import ACTIONS, SUSPENDED, Attempt, Detail, LaneState, RecipientState, Selection, Summary
+from smtprelay.queue import SUSPENDED, Attempt, Detail, LaneState, RecipientState, Selection, Summary
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.search import ALIVE, LARGEST_PAGE, Search, identified
-from smtprelay.spool.stored import ATTEMPT, attempt_of
+from smtprelay.spool.stored import ATTEMPT, EDITS, attempt_of
 
 _ATTEMPTS: Final = (
     "(SELECT count(*) FROM attempt t WHERE t.message = d.message AND t.n = d.n AND t.outcome NOT IN ("  # noqa: S608
-    + ", ".join(f"'{action}'" for action in ACTIONS)
-    + "))"
+    f"{EDITS}))"
 )
 _SUMMARY: Final = (
     f"d.message, d.n, d.state, d.route, d.due, d.reason, d.uncertain, {_ATTEMPTS}, m.sender, m.size,"

@@ -13,9 +13,10 @@ from typing import Any, Final, TypeVar
 
 from attrs import evolve
 
-from smtprelay.interfaces import Plan, Work
+from smtprelay.interfaces import Plan
 from smtprelay.loan import Lesson, Loan, NoRoom
 from smtprelay.message import Claim, Delivery, Draft, Planned, Reply
+from smtprelay.model.work import Work
 from smtprelay.operating import MOST_LOOKED_AT, Edited, Found, HoldRule, Prepare
 from smtprelay.queue import (
     FINAL,
@@ -137,7 +138,7 @@ class QueueSpool:
 
     async def accept(self, draft: Draft, body: bytes, planned: Sequence[Planned]) -> None:
         """See :meth:`smtprelay.interfaces.Spool.accept`."""
-        incoming = self._incoming(draft, lambda _pairs, _size: planned, ours=True)
+        incoming = self._incoming(draft, lambda *_: planned, ours=True)
         waiting = incoming.write(body)
         if waiting is not None:
             await waiting
@@ -260,7 +261,7 @@ class QueueSpool:
     async def hold(self, rule: HoldRule) -> HoldRule:
         """See :meth:`smtprelay.interfaces.Spool.hold`."""
         number = await self._writer.do(partial(holds.make, rule=rule))
-        self._events("hold.made", rule=number, who=rule.who, why=rule.reason)
+        self._events("hold_rule.added", rule=number, who=rule.who, why=rule.reason)
         return evolve(rule, id=number)
 
     async def unhold(self, number: int, who: str) -> HoldRule:
@@ -283,7 +284,7 @@ class QueueSpool:
         else:
             edited = await self.edit(*holds.releasing(rule, due.ended_by))
             if not edited.mark and await self._writer.do(partial(holds.drop, number=rule.id)):
-                self._events("hold.ended", rule=rule.id, who=due.ended_by or "its time is over")
+                self._events("hold_rule.removed", rule=rule.id, who=due.ended_by or "its time is over")
         return 0.0
 
     async def raw(self, message: str) -> "StoredBody":
@@ -367,7 +368,7 @@ class QueueSpool:
                 await self._reader.do(lambda _: reserve.give_up())
 
     def _usage(self, connection: Connection) -> Usage:
-        return Usage(messages=query.alive(connection), space=self._space(connection))
+        return Usage(deliveries=query.alive(connection), space=self._space(connection))
 
     async def _forget_orphans(self) -> None:
         """Drop the pieces of messages that never came, and that could not be dropped at their time."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from smtprelay.message import Delivery, Envelope, Recipient
-from smtprelay.queue import Attempt
+from smtprelay.queue import RECORDED, Attempt
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.lanes import Lane
 
@@ -26,6 +26,9 @@ LANES: Final = " JOIN lane l ON l.id = d.lane LEFT JOIN lane o ON o.provider = l
 
 #: What :func:`attempt_of` wants, of the table ``attempt``.
 ATTEMPT: Final = "number, provider, node, started, ended, outcome, reason"
+
+#: The outcomes in a delivery's history that are no attempt's but an operator's change, for ``IN (…)``.
+EDITS: Final = ", ".join(f"'{action}'" for action in RECORDED)
 
 #: Values that are listed in one statement at most; each number of them is a statement that stays prepared.
 _MOST_LISTED: Final = 32

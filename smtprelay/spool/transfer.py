@@ -66,7 +66,7 @@ class SpoolTransfer:
         """See :meth:`smtprelay.transfer.Transfer.obey`."""
         obeyed = await self._writer.do(partial(orders.obey, given=given))
         for rule in obeyed.holds:
-            self._events("hold.made", rule=rule.id, who=who, why=rule.reason)
+            self._events("hold_rule.added", rule=rule.id, who=who, why=rule.reason)
         for each in obeyed.suspended:
             told = {"provider": each.provider, "lane": "", "action": "suspend", "who": who}
             self._events("lane.changed", **told, why=each.reason)

@@ -65,11 +65,11 @@ _FILTERS: Final[Mapping[str, Kind]] = {
     **dict.fromkeys((*_TIMES, *_COUNTS), NUMBER),
 }
 
-#: What an action takes beside the filters and who, why and dry_run; ``to`` is the provider of a redirect.
+#: What an action takes beside the filters and who, why and dry_run; ``to`` is the provider of a reroute.
 _OPTIONS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "retry": {"at": NUMBER},
     "delete": {"bounce": FLAG},
-    "redirect": {"to": TEXT, "force": FLAG},
+    "reroute": {"to": TEXT, "force": FLAG},
 }
 
 _EDIT: Final[Mapping[str, Kind]] = {
@@ -114,7 +114,7 @@ def changed(asked: Asked, action: str) -> tuple[Selection, Edit, str]:
         dry_run=wanted.get("dry_run", False),
     )
     given = {name: wanted[name] for name in options if name in wanted}
-    if action == "redirect":
+    if action == "reroute":
         if not given.get("to"):
             raise Problem(400, "to must be the provider where the mail shall go")
         given["provider"] = given.pop("to")

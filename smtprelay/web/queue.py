@@ -74,7 +74,7 @@ def queue_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
 
 def _hold_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
     async def holds(_asked: Asked) -> Answer:
-        return json_answer({"holds": plain(await spool.holds())})
+        return json_answer({"hold_rules": plain(await spool.holds())})
 
     async def hold(asked: Asked) -> Answer:
         wanted = checked(asked.json(), _RULE)
@@ -101,12 +101,12 @@ def _hold_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
         await spool.tend()
         if sources.operator is not None:
             sources.operator.holds_changed()
-        return json_answer({"hold": plain(rule)})
+        return json_answer({"hold_rule": plain(rule)})
 
     return [
-        Route("GET", "/api/v1/holds", _answering(holds)),
-        Route("POST", "/api/v1/holds", _answering(hold), "operator"),
-        Route("POST", "/api/v1/holds/{id}/end", _answering(unhold), "operator"),
+        Route("GET", "/api/v1/hold-rules", _answering(holds)),
+        Route("POST", "/api/v1/hold-rules", _answering(hold), "operator"),
+        Route("POST", "/api/v1/hold-rules/{id}/remove", _answering(unhold), "operator"),
     ]
 
 
@@ -114,10 +114,10 @@ def _provider_routes(spool: Spool, operator: Operator) -> Sequence[Route]:
     async def lanes(_asked: Asked) -> Answer:
         return json_answer({"lanes": plain((await spool.stock()).lanes)})
 
-    async def retry(asked: Asked) -> Answer:
+    async def probe(asked: Asked) -> Answer:
         wanted = checked(asked.json(), {"who": TEXT, "lane": TEXT, "force": FLAG})
         name, lane, force = asked.path["name"], wanted.get("lane", ""), wanted.get("force", False)
-        await operator.retry(name, lane, asked.signed(wanted.get("who", "")), force=force)
+        await operator.probe(name, lane, asked.signed(wanted.get("who", "")), force=force)
         return json_answer({"provider": name, "lane": lane})
 
     async def suspend(asked: Asked) -> Answer:
@@ -131,7 +131,7 @@ def _provider_routes(spool: Spool, operator: Operator) -> Sequence[Route]:
         await operator.resume(asked.path["name"], asked.signed(wanted.get("who", "")))
         return json_answer({"provider": asked.path["name"]})
 
-    changes: Sequence[tuple[str, Action]] = (("retry", retry), ("suspend", suspend), ("resume", resume))
+    changes: Sequence[tuple[str, Action]] = (("probe", probe), ("suspend", suspend), ("resume", resume))
     return [
         Route("GET", "/api/v1/providers", _answering(lanes)),
         *(

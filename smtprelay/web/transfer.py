@@ -69,8 +69,8 @@ def transfer_routes(spool: Spool, ways: Ways, operator: Operator | None = None) 
         *_order_routes(spool, ways, operator),
         Route("GET", _PIECE, piece, "operator"),
         Route("POST", _PIECE, put_piece, "operator"),
-        Route("GET", "/api/v1/check", check, "operator"),
-        Route("POST", "/api/v1/check/recount", recount, "operator"),
+        Route("GET", "/api/v1/spool/check", check, "operator"),
+        Route("POST", "/api/v1/spool/check/recount", recount, "operator"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""An operator's changes: redirects, deletions that are told, later retries, in bulk and dry."""
+"""An operator's changes: reroutes, deletions that are told, later retries, in bulk and dry."""
 
 from attrs import evolve
 
@@ -27,13 +27,13 @@ class ChangeContract(SpoolStories):
         )
         return claim
 
-    def test_a_redirect_is_a_new_operation_elsewhere(self):
+    def test_a_reroute_is_a_new_operation_elsewhere(self):
         """The mail goes at once, in the lane that was prepared, with all its tries before it."""
 
         async def story(spool: Spool) -> None:
             before = await self.one_deferred(spool)
-            redirect = Edit(action="redirect", provider="other", who="ops", why="quota")
-            edited = await spool.edit(EVERYTHING, redirect, "", self.to_box)
+            reroute = Edit(action="reroute", provider="other", who="ops", why="quota")
+            edited = await spool.edit(EVERYTHING, reroute, "", self.to_box)
             self.assertEqual([before.delivery.id], edited.ids)
             (claim,) = (await spool.claim()).claims
             self.assertEqual(("other", "box", 0), (claim.delivery.provider, claim.delivery.lane, claim.tries))
@@ -41,26 +41,26 @@ class ChangeContract(SpoolStories):
             (detail,) = await spool.show(claim.delivery.message)
             act = detail.history[1]
             self.assertEqual(
-                ("redirect", "main", "to other, by ops: quota"), (act.outcome, act.provider, act.reason)
+                ("reroute", "main", "to other, by ops: quota"), (act.outcome, act.provider, act.reason)
             )
 
         return self.play(story)
 
-    def test_blocked_time_goes_with_a_redirect(self):
+    def test_blocked_time_goes_with_a_reroute(self):
         """What a mail had waited in vain makes it no older where it goes on."""
 
         async def story(spool: Spool) -> None:
             await self.send(spool)
             await spool.block(Block(provider="main", until=9e8, reason="401"))
             self.clock.advance(1000)
-            await spool.edit(EVERYTHING, Edit(action="redirect", provider="other", who="o"), "", self.to_box)
+            await spool.edit(EVERYTHING, Edit(action="reroute", provider="other", who="o"), "", self.to_box)
             self.clock.advance(5)
             (claim,) = (await spool.claim()).claims
             self.assertEqual(5, claim.age)
 
         return self.play(story)
 
-    def test_what_does_not_fit_is_not_redirected(self):
+    def test_what_does_not_fit_is_not_rerouted(self):
         """What is refused for one delivery is told, and leaves it as it is."""
 
         async def refuse(_delivery: Delivery, _edit: Edit) -> Prepared:
@@ -69,45 +69,45 @@ class ChangeContract(SpoolStories):
         async def story(spool: Spool) -> None:
             await self.send(spool)
             edited = await spool.edit(
-                EVERYTHING, Edit(action="redirect", provider="other", who="o"), "", refuse
+                EVERYTHING, Edit(action="reroute", provider="other", who="o"), "", refuse
             )
             self.assertEqual((0, {"too large": 1}), (edited.count, dict(edited.left)))
             self.assertEqual("main", (await spool.list(Selection()))[0].provider)
 
         return self.play(story)
 
-    def test_what_may_have_arrived_is_redirected_by_force_only(self):
+    def test_what_may_have_arrived_is_rerouted_by_force_only(self):
         """An uncertain delivery stays where its provider can still be asked, unless it is forced."""
 
         async def story(spool: Spool) -> None:
             await self.send(spool)
             await spool.claim()
             await spool.recover()
-            redirect = Edit(action="redirect", provider="other", who="o")
-            edited = await spool.edit(EVERYTHING, redirect, "", self.to_box)
+            reroute = Edit(action="reroute", provider="other", who="o")
+            edited = await spool.edit(EVERYTHING, reroute, "", self.to_box)
             self.assertEqual(0, edited.count)
             self.assertIn("uncertain", next(iter(edited.left)))
-            edited = await spool.edit(EVERYTHING, evolve(redirect, force=True), "", self.to_box)
+            edited = await spool.edit(EVERYTHING, evolve(reroute, force=True), "", self.to_box)
             self.assertEqual(1, edited.count)
             (claim,) = (await spool.claim()).claims
             self.assertEqual(("other", False), (claim.delivery.provider, claim.uncertain))
 
         return self.play(story)
 
-    def test_held_mail_stays_held_when_it_is_redirected(self):
+    def test_held_mail_stays_held_when_it_is_rerouted(self):
         """Who held it did not mean its provider; released it goes to the new one."""
 
         async def story(spool: Spool) -> None:
             await self.send(spool)
             await spool.edit(EVERYTHING, Edit(action="hold", who="o"))
-            await spool.edit(EVERYTHING, Edit(action="redirect", provider="other", who="o"), "", self.to_box)
+            await spool.edit(EVERYTHING, Edit(action="reroute", provider="other", who="o"), "", self.to_box)
             self.assertEqual((), tuple((await spool.claim()).claims))
             await spool.edit(EVERYTHING, Edit(action="release", who="o"))
             self.assertEqual("other", (await spool.claim()).claims[0].delivery.provider)
 
         return self.play(story)
 
-    def test_what_failed_is_redirected(self):
+    def test_what_failed_is_rerouted(self):
         """Those recipients who failed, and no others, get it from the other provider."""
         seen = []
 
@@ -122,8 +122,8 @@ class ChangeContract(SpoolStories):
             outcomes = {**part.outcomes, "b@example.com": Failed("no")}
             closed = {**part.closed, "b@example.com": "failed"}
             await spool.settle(claim, evolve(part, state="failed", outcomes=outcomes, closed=closed))
-            redirect = Edit(action="redirect", provider="other", who="o")
-            await spool.edit(Selection(states=("failed",)), redirect, "", prepare)
+            reroute = Edit(action="reroute", provider="other", who="o")
+            await spool.edit(Selection(states=("failed",)), reroute, "", prepare)
             (again,) = (await spool.claim()).claims
             self.assertEqual(("b@example.com",), again.delivery.envelope.addresses)
             self.assertEqual([("b@example.com",)], seen)
@@ -197,8 +197,8 @@ class ChangeContract(SpoolStories):
                 await self.send(spool, number=next(arrived))
                 return Prepared()
 
-            redirect = Edit(action="redirect", provider="other", who="o")
-            edited = await spool.edit(EVERYTHING, redirect, "", prepare)
+            reroute = Edit(action="reroute", provider="other", who="o")
+            edited = await spool.edit(EVERYTHING, reroute, "", prepare)
             self.assertEqual((3, ""), (edited.count, edited.mark))
             self.assertEqual(3, len(await spool.list(Selection(provider="main"))))
 
@@ -214,8 +214,8 @@ class ChangeContract(SpoolStories):
                 self.claims = (await spool.claim()).claims
                 return Prepared()
 
-            redirect = Edit(action="redirect", provider="other", who="o")
-            edited = await spool.edit(EVERYTHING, redirect, "", prepare)
+            reroute = Edit(action="reroute", provider="other", who="o")
+            edited = await spool.edit(EVERYTHING, reroute, "", prepare)
             self.assertEqual((0, {"changed meanwhile": 1}), (edited.count, dict(edited.left)))
             self.assertTrue(await spool.settle(self.claims[0], done(self.claims[0])))
 
@@ -228,7 +228,7 @@ class ChangeContract(SpoolStories):
             await self.send(spool)
             (claim,) = (await spool.claim()).claims
             await spool.settle(claim, done(claim))
-            for action in ("retry", "hold", "release", "delete", "redirect"):
+            for action in ("retry", "hold", "release", "delete", "reroute"):
                 chosen = Selection(ids=(claim.delivery.id,))
                 edited = await spool.edit(
                     chosen, Edit(action=action, provider="other", who="o"), "", self.to_box

@@ -19,7 +19,7 @@ class AppTests(CommandCase):
     def test_help_names_every_command(self) -> None:
         """``--help`` names each command with one line about it."""
         ran = self.run_command("--help")
-        for name in ("run", "demo", "check-config", "hash-password", "send", "queue", "status", "version"):
+        for name in ("run", "demo", "config", "hash-password", "send", "queue", "status", "version"):
             self.assertRegex(ran.out, rf"(?m)^  {name} +\w+")
 
     def test_usage(self) -> None:
@@ -31,7 +31,7 @@ class AppTests(CommandCase):
 
     def test_nothing_asked_for(self) -> None:
         """Without a command the help is shown, as it is, and the exit status says that nothing was done."""
-        for argv, line in {(): "  run            Run the relay", ("queue",): "  list      List what"}.items():
+        for argv, line in {(): "  run            Run the relay", ("queue",): "  list     List what"}.items():
             ran = self.run_command(*argv)
             self.assertEqual((ran.status, ran.out), (2, ""))
             self.assertIn(f"\n{line}", ran.err)

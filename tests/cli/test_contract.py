@@ -110,20 +110,22 @@ class ContractTests(TestCase):
         self.assertEqual((await self.parsed("history", "--user", "nobody"))["deliveries"], [])
         self.assertEqual((await self.run_command("queue", "list", "--after", "x/y"))[0], 1)
 
-    async def test_holds(self) -> None:
+    async def test_hold_rules(self) -> None:
         """A rule, what it holds, and its end."""
-        made = await self.parsed("queue", "hold", "--to", "*@example.com", "--for", "1h", "--reason", "x")
-        (rule,) = (await self.parsed("queue", "holds"))["holds"]
-        self.assertEqual((rule["id"], rule["count"]), (made["hold"]["id"], 1))
-        self.assertEqual((await self.run_command("queue", "unhold", str(rule["id"])))[0], 0)
+        made = await self.parsed("hold-rules", "add", "--to", "*@example.com", "--for", "1h", "--reason", "x")
+        (rule,) = (await self.parsed("hold-rules", "list"))["hold_rules"]
+        self.assertEqual((rule["id"], rule["count"]), (made["hold_rule"]["id"], 1))
+        self.assertEqual((await self.run_command("hold-rules", "remove", str(rule["id"])))[0], 0)
         self.assertEqual((await self.parsed("queue", "list"))["deliveries"][0]["state"], "queued")
 
-    async def test_cat(self) -> None:
+    async def test_raw(self) -> None:
         """The message as it is stored."""
-        _, out, _ = await self.run_command("queue", "cat", ID)
+        _, out, _ = await self.run_command("queue", "show", "--raw", ID)
         self.assertEqual(out, "Subject: Scan\r\n\r\nHello\r\n")
-        self.assertEqual((await self.run_command("queue", "cat", "--headers", ID))[1], "Subject: Scan\r\n")
-        self.assertEqual((await self.run_command("queue", "cat", "ZZZZ"))[0], 1)
+        self.assertEqual(
+            (await self.run_command("queue", "show", "--raw", "--headers", ID))[1], "Subject: Scan\r\n"
+        )
+        self.assertEqual((await self.run_command("queue", "show", "--raw", "ZZZZ"))[0], 1)
 
     async def test_status(self) -> None:
         """The state of the relay, and what keeps it from being ready."""

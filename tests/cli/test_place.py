@@ -34,13 +34,13 @@ class PlaceTests(SynchronousTestCase):
         self.assertEqual(place.client(settings, {}).endpoint, "/x/control.sock")
 
     def test_control(self) -> None:
-        """``control`` of the configuration comes before everything that lies around."""
-        self.configured(f"control: /x/y.sock\nspool: {{path: {self.folder}}}")
+        """``control_socket`` of the configuration comes before everything that lies around."""
+        self.configured(f"control_socket: /x/y.sock\nspool: {{path: {self.folder}}}")
         (self.folder / "control.sock").touch()
         self.assertEqual(self.endpoint(RUNTIME_DIRECTORY=str(self.folder)), "/x/y.sock")
 
     def test_runtime_directory(self) -> None:
-        """Without ``control`` the socket is in the service's runtime folder, else beside the spool."""
+        """Without ``control_socket`` the socket is in the service's runtime folder, else beside the spool."""
         self.configured(f"spool: {{path: {self.folder}/spool}}")
         for name in ("run", "spool"):
             (self.folder / name).mkdir()
@@ -62,7 +62,7 @@ class PlaceTests(SynchronousTestCase):
 
     def test_named_by_the_environment(self) -> None:
         """SMTPRELAY_CONFIG names a relay, and then no other's socket will do."""
-        self.configured("control: /x/y.sock")
+        self.configured("control_socket: /x/y.sock")
         (self.folder / "control.sock").touch()
         environ = {"RUNTIME_DIRECTORY": str(self.folder), "SMTPRELAY_CONFIG": str(self.file)}
         self.assertEqual(place.client(Settings(), environ).endpoint, "/x/y.sock")
@@ -78,7 +78,7 @@ class PlaceTests(SynchronousTestCase):
         """The secrets that the configuration names need not be readable for whoever only asks."""
         secret = "password: {file: /no/such/file}"
         self.file.write_text(
-            "control: /x/y.sock\n"
+            "control_socket: /x/y.sock\n"
             f"providers: {{m: {{type: smarthost, host: h, username: u, {secret}}}}}\n"
             'listeners: [{name: lan, endpoint: "tcp:2525:interface=127.0.0.1"}]\n'
         )

@@ -21,7 +21,7 @@ class ProvidersTests(CommandCase):
                 "resumes": 1.8e9,
             },
         ]
-        answers = {f"POST /api/v1/providers/acs/{what}": (200, {}) for what in ("suspend", "resume", "retry")}
+        answers = {f"POST /api/v1/providers/acs/{what}": (200, {}) for what in ("suspend", "resume", "probe")}
         answers = {name: (200, {"provider": "acs"}) for name in answers}
         self.relay = FakeRelay(self, {"GET /api/v1/providers": (200, {"lanes": lanes}), **answers})
 
@@ -40,7 +40,7 @@ class ProvidersTests(CommandCase):
         """Each is asked of the relay, with who and why, and told."""
         self.assertEqual(self.providers("suspend", "acs", "--reason", "x").out, "acs is suspended\n")
         self.assertEqual(self.providers("resume", "acs").out, "acs runs again\n")
-        self.assertEqual(self.providers("retry", "acs", "box", "--force").out, "acs box is tried now\n")
+        self.assertEqual(self.providers("probe", "acs", "box", "--force").out, "acs box is tried now\n")
         suspend, resume, retry = [asked.body for asked in self.relay.asked]
         self.assertEqual(suspend["why"], "x")
         self.assertTrue(resume["who"])
@@ -55,9 +55,9 @@ class ProvidersTests(CommandCase):
 
     def test_a_refusal(self) -> None:
         """The relay's sentence is told: exit 1."""
-        answers = {"POST /api/v1/providers/acs/retry": (400, {"error": "acs is not blocked"})}
+        answers = {"POST /api/v1/providers/acs/probe": (400, {"error": "acs is not blocked"})}
         relay = FakeRelay(self, answers)
-        ran = self.run_command("--endpoint", relay.endpoint, "providers", "retry", "acs")
+        ran = self.run_command("--endpoint", relay.endpoint, "providers", "probe", "acs")
         self.assertEqual(ran, Ran(1, "", "smtprelay: acs is not blocked\n"))
 
     def test_without_a_relay(self) -> None:

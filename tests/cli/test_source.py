@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 
 from smtprelay.message import Client, Draft, Envelope, Pace, Planned, Recipient
+from smtprelay.model.shape import shape_of
 from smtprelay.spool.accept import CHUNK, Arrival, accept, store_chunk
 from smtprelay.spool.claim import claim
 from smtprelay.spool.connection import Transaction
@@ -27,7 +28,7 @@ from tests.postgres import new_spool_url
 CONFIG = """
 listeners: [{{name: lan, endpoint: "tcp:2525:interface=127.0.0.1"}}]
 providers: {{local: {{type: capture, path: {folder}/captured}}, other: {{type: capture, path: {folder}/o}}}}
-control: {folder}/control.sock
+control_socket: {folder}/control.sock
 spool: {spool}
 routes: [{{name: default, via: [local]}}]
 """
@@ -53,7 +54,7 @@ def put_by(writer: InlineWriter, *ids: str, body: bytes = b"Hello", people: int 
         )
         arrival = Arrival(
             draft=draft,
-            size=len(body),
+            shape=shape_of(body),
             subject="Scan",
             message_id="",
             planned=[Planned(route="default", provider="local", lane="", recipients=to)],
@@ -89,7 +90,10 @@ class OfflineCase(CommandCase):
         put(self.folder, *ids, body=body)
 
     def queue(self, *argv: str) -> Ran:
-        return self.run_command("queue", *argv, "-c", self.config)
+        return self.command("queue", *argv)
+
+    def command(self, *argv: str) -> Ran:
+        return self.run_command(*argv, "-c", self.config)
 
 
 class OfflineContract:
@@ -130,22 +134,22 @@ class OfflineContract:
         self.assertEqual(self.queue("list", "-o", "ids").out.count("\n"), 2)
 
     def test_a_rule(self) -> None:
-        """A rule holds what waits; ended it lets it go."""
-        ran = self.queue("hold", "--to", "*", "--for", "1h", "--reason", "x", "-o", "ids")
+        """A rule holds what waits; removed it lets it go."""
+        ran = self.command("hold-rules", "add", "--to", "*", "--for", "1h", "--reason", "x", "-o", "ids")
         number = ran.out.strip()
         self.assertEqual(self.queue("list", "--state", "held", "-o", "ids").out.count("\n"), 2)
-        self.assertIn("to *", self.queue("holds").out)
-        self.assertEqual(self.queue("unhold", number).status, 0)
+        self.assertIn("to *", self.command("hold-rules", "list").out)
+        self.assertEqual(self.command("hold-rules", "remove", number).status, 0)
         self.assertEqual(self.queue("list", "--state", "queued", "-o", "ids").out.count("\n"), 2)
-        self.assertEqual(self.queue("holds").out, "No rule holds mail.\n")
-        self.assertEqual(self.queue("unhold", "99").status, 1)
+        self.assertEqual(self.command("hold-rules", "list").out, "No rule holds mail.\n")
+        self.assertEqual(self.command("hold-rules", "remove", "99").status, 1)
 
-    def test_a_redirect(self) -> None:
+    def test_a_reroute(self) -> None:
         """The configuration knows the provider; one that it does not have is named."""
-        self.assertEqual(self.queue("redirect", "7QK2", "--provider", "other").status, 0)
+        self.assertEqual(self.queue("reroute", "7QK2", "--provider", "other").status, 0)
         answer = json.loads(self.queue("list", "7QK2", "-o", "json").out)
         self.assertEqual(answer["deliveries"][0]["provider"], "other")
-        ran = self.queue("redirect", "7QK2", "--provider", "nowhere")
+        ran = self.queue("reroute", "7QK2", "--provider", "nowhere")
         self.assertEqual(ran.status, 1)
         self.assertIn("there is no provider 'nowhere'", ran.err)
 
@@ -155,17 +159,17 @@ class OfflineContract:
         answer = json.loads(self.queue("list", "--to", "scan@example.com", "-o", "json").out)
         self.assertEqual([line["sender"] for line in answer["deliveries"]], [""])
 
-    def test_cat(self) -> None:
+    def test_raw(self) -> None:
         """The message as it came, or its header."""
         self.put("7QK8CCCC00000000", body=b"A: b\r\n\r\nHello")
-        ran = self.queue("cat", "7QK8")
+        ran = self.queue("show", "--raw", "7QK8")
         self.assertEqual((ran.status, ran.out), (0, "A: b\r\n\r\nHello"))
-        self.assertEqual(self.queue("cat", "7QK8", "--headers").out, "A: b\r\n")
-        self.assertEqual(self.queue("cat", "ZZZ").status, 1)
+        self.assertEqual(self.queue("show", "7QK8", "--raw", "--headers").out, "A: b\r\n")
+        self.assertEqual(self.queue("show", "--raw", "ZZZ").status, 1)
 
     def test_check(self) -> None:
         """The spool is counted anew, and the lanes' counts are put right."""
-        ran = self.queue("check", "--recount")
+        ran = self.command("spool", "check", "--recount")
         self.assertEqual((ran.status, ran.out.split(":")[0]), (0, "consistent"))
 
     def test_moved_away_and_back(self) -> None:
@@ -177,8 +181,8 @@ class OfflineContract:
         ran = self.queue("import", archive)
         self.assertEqual((ran.status, ran.err.count("refused")), (0, 0))
         self.assertEqual(self.queue("list", "-o", "ids").out.count("\n"), 3)
-        self.assertEqual(len(self.queue("cat", "7QK8").out), 400_000)
-        self.assertEqual(self.queue("check").status, 0)
+        self.assertEqual(len(self.queue("show", "--raw", "7QK8").out), 400_000)
+        self.assertEqual(self.command("spool", "check").status, 0)
 
 
 class FolderTests(OfflineContract, OfflineCase):
@@ -271,7 +275,7 @@ class DatabaseTests(OfflineContract, OfflineCase):
         self.assertEqual((ran.status, ran.out), (0, "7QK4BBBB00000000.1\n"))
         self.assertEqual(self.other.run(lambda tx: settle(tx, [(claimed, done(claimed))])), [True])
         self.assertEqual(self.other.run(partial(claim, limit=9)).claims, [])
-        self.assertEqual(self.queue("check").status, 0)
+        self.assertEqual(self.command("spool", "check").status, 0)
         nodes = self.other.run(lambda tx: tx.execute("SELECT count(*) FROM node").fetchone())
         self.assertEqual(nodes, (1,))
 
@@ -287,10 +291,11 @@ class DatabaseTests(OfflineContract, OfflineCase):
             for statement in ("CREATE TABLE schema_version (version INTEGER NOT NULL)", *MIGRATIONS[0]):
                 connection.execute(statement.format(**POSTGRES_TYPES))
             connection.execute("INSERT INTO schema_version (version) VALUES (1)")
-        for argv in (["list"], ["hold", "--all"], ["check"], ["import", self.folder]):
+        for argv in (["list"], ["hold", "--all"], ["import", self.folder]):
             ran = self.queue(*argv)
             self.assertEqual((ran.status, ran.out), (69, ""), argv)
             self.assertIn("the spool has version 1, this smtprelay reads version", ran.err)
+        self.assertEqual(self.command("spool", "check").status, 69)
 
     def test_a_first_import(self) -> None:
         """An empty database gets its tables from an import, as a folder does."""
@@ -307,10 +312,11 @@ class DatabaseTests(OfflineContract, OfflineCase):
             psycopg.conninfo.make_conninfo(self.url, user="nobody"): 'role "nobody" does not exist',
         }.items():
             self.secret.write_text(url)
-            for argv in (["list"], ["hold", "--all"], ["export", f"{self.folder}/x.tar"], ["check"]):
+            for argv in (["list"], ["hold", "--all"], ["export", f"{self.folder}/x.tar"]):
                 ran = self.queue(*argv)
                 self.assertEqual((ran.status, ran.out, ran.err.count("\n")), (69, "", 2), argv)
                 self.assertIn(words, ran.err)
+            self.assertIn(words, self.command("spool", "check").err)
 
     def test_a_role_without_rights(self) -> None:
         """What the database forbids is a sentence, too."""

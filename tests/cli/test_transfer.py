@@ -67,7 +67,7 @@ class TransferCase(OfflineCase):
         return json.loads(ran.out)["deliveries"][0]
 
     def sound(self, config: str) -> str:
-        ran = self.run_command("queue", "check", "-c", config, "--deep")
+        ran = self.run_command("spool", "check", "-c", config, "--deep")
         self.assertEqual(0, ran.status, ran.out)
         return ran.out
 
@@ -104,7 +104,7 @@ class ArchiveTests(TransferCase):
 
     def test_orders(self) -> None:
         """Rules go along with the whole queue, in both forms, once; with a choice of mail they do not."""
-        self.queue("hold", "--to", "*", "--for", "2h", "--reason", "incident")
+        self.command("hold-rules", "add", "--to", "*", "--for", "2h", "--reason", "incident")
         folder = f"{self.folder}/json"
         for form in ([self.file], [folder, "--format", "json"]):
             self.assertEqual("exported 2 messages, 1 hold rule\n", self.queue("export", *form).out)
@@ -113,10 +113,10 @@ class ArchiveTests(TransferCase):
         for place, told in ((self.file, "refused, 1 hold rule\n"), (folder, "0 refused\n")):
             ran = self.into_other(place, "--route", "only")
             self.assertEqual((0, True), (ran.status, ran.out.endswith(told)), ran)
-        holds = self.run_command("queue", "holds", "-c", self.other, "-o", "json")
-        (rule,) = json.loads(holds.out)["holds"]
+        holds = self.run_command("hold-rules", "list", "-c", self.other, "-o", "json")
+        (rule,) = json.loads(holds.out)["hold_rules"]
         self.assertEqual(("*", "incident", 1), (rule["recipient"], rule["reason"], rule["count"]))
-        self.run_command("queue", "unhold", str(rule["id"]), "-c", self.other)
+        self.run_command("hold-rules", "remove", str(rule["id"]), "-c", self.other)
         self.assertEqual("held", self.shown(self.other, FIRST)["summary"]["state"])
         self.assertEqual("queued", self.shown(self.other, SECOND)["summary"]["state"])
         self.sound(self.other)
@@ -448,25 +448,25 @@ class CheckTests(TransferCase):
         """Each finding is a line, and the exit status says that there are some."""
         with sqlite3.connect(f"{self.folder}/spool.db") as connection:
             connection.execute("UPDATE lane SET queued = 7")
-        ran = self.queue("check")
+        ran = self.command("spool", "check")
         self.assertEqual(1, ran.status)
         self.assertIn("lane 'local' '': queued is 7, counted 2\n", ran.out)
         self.assertIn("not consistent: 1 finding in 2 messages", ran.out)
-        self.assertEqual(1, len(json.loads(self.queue("check", "-o", "json").out)["findings"]))
+        self.assertEqual(1, len(json.loads(self.command("spool", "check", "-o", "json").out)["findings"]))
 
     def test_recount(self) -> None:
         """Counts that are wrong are put right, whatever they were."""
         with sqlite3.connect(f"{self.folder}/spool.db") as connection:
             connection.execute("UPDATE lane SET queued = 7, slots = 9, active = -1, due = NULL")
-        ran = self.queue("check", "--recount")
+        ran = self.command("spool", "check", "--recount")
         self.assertEqual((0, True), (ran.status, "recounted: 1 lane changed" in ran.err), ran.out)
-        self.assertIn("recounted: 0 lanes changed", self.queue("check", "--recount").err)
+        self.assertIn("recounted: 0 lanes changed", self.command("spool", "check", "--recount").err)
 
     def test_compact(self) -> None:
         """A spool is written anew, unless somebody has it."""
-        ran = self.queue("compact")
+        ran = self.command("spool", "compact")
         self.assertEqual(0, ran.status, ran.err)
         self.sound(self.config)
         lock = SpoolLock(Path(self.folder))
         self.addCleanup(lock.release)
-        self.assertEqual(69, self.queue("compact").status)
+        self.assertEqual(69, self.command("spool", "compact").status)

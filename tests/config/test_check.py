@@ -29,7 +29,7 @@ class SectionsTests(SynchronousTestCase):
 class KeepTests(SynchronousTestCase):
     def test_bodies_without_history(self) -> None:
         """A body cannot be kept for longer than the message that it belongs to is known."""
-        text = SMALL.replace("path: spool", "path: spool, keep: {history: 1d, bodies: 2d}")
+        text = SMALL.replace("path: spool", "path: spool, retention: {history: 1d, bodies: 2d}")
         self.assertEqual(codes(problems_of(text)), ["CFG-VALUE"])
         self.assertEqual(problems_of(text.replace("2d", "1d")), [])
 
@@ -253,7 +253,7 @@ class SpoolTests(SynchronousTestCase):
     def test_needless(self) -> None:
         """Where all listeners are synchronous none is missed, nor is its folder."""
         listeners = "listeners: [{endpoint: 'tcp:25:interface=127.0.0.1', delivery: synchronous}]\n"
-        self.assertEqual(problems_of(listeners + PROVIDERS + "control: control.sock\n"), [])
+        self.assertEqual(problems_of(listeners + PROVIDERS + "control_socket: control.sock\n"), [])
 
     def test_postgres_needs_a_url(self) -> None:
         """The engine postgres without a url is told."""

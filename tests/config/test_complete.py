@@ -18,17 +18,17 @@ class CompleteTests(SynchronousTestCase):
     def test_control(self) -> None:
         """The socket lies in systemd's folder, else beside the spool, unless it is given."""
         config = load_text(SMALL).config
-        self.assertEqual(config.control, config.spool.path + "/control.sock")
+        self.assertEqual(config.control_socket, config.spool.path + "/control.sock")
         config = load_text(SMALL, {"RUNTIME_DIRECTORY": "/run/a:/run/b"}).config
-        self.assertEqual(config.control, "/run/a/control.sock")
-        self.assertEqual(load_text(SMALL + "control: /tmp/y\n").config.control, "/tmp/y")
+        self.assertEqual(config.control_socket, "/run/a/control.sock")
+        self.assertEqual(load_text(SMALL + "control_socket: /tmp/y\n").config.control_socket, "/tmp/y")
 
     def test_spool(self) -> None:
         """There is one, unless each client waits for the verdict and nobody asked for it."""
         spool = load_text(SMALL).config.spool
         assert spool is not None
         synchronous = SMALL.replace("name: lan", "name: lan, delivery: synchronous")
-        control = "control: control.sock\n"
+        control = "control_socket: control.sock\n"
         without = synchronous.replace("spool: {path: spool}\n", "") + control
         self.assertIsNone(load_text(without).config.spool)
         self.assertIsNone(load_text(without + "spool:\n").config.spool)

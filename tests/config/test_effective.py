@@ -8,13 +8,14 @@ from tests.config.loading import SMALL, load_text, with_provider
 
 class EffectiveTests(SynchronousTestCase):
     def test_json(self) -> None:
-        """It goes to JSON, by the keys of the file, with the defaults."""
+        """It goes to JSON, by the keys of the file and with its units, with the defaults."""
         text = SMALL + "routes: [{via: [local], match: {client: [10.0.0.0/8], size: '<1MB'}}]\n"
         shown = json.loads(json.dumps(effective(load_text(text).config)))
         self.assertEqual(shown["routes"][0]["match"]["client"], ["10.0.0.0/8"])
-        self.assertEqual(shown["routes"][0]["match"]["size"], {"smallest": None, "largest": 999_999})
+        self.assertEqual(shown["routes"][0]["match"]["size"], "<=999999")
         self.assertIn("from", shown["bounces"])
-        self.assertEqual(shown["spool"]["lease"], 60.0)
+        self.assertEqual(shown["spool"]["lease"], "1m")
+        self.assertEqual(shown["spool"]["limit"], {"bytes": "10GiB", "deliveries": 1_000_000, "free": "5%"})
 
     def test_no_secret(self) -> None:
         """Of secrets only the place is shown, of hashes and logins in URLs nothing."""

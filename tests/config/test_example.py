@@ -7,18 +7,11 @@ from attrs import fields, has
 from twisted.trial.unittest import SynchronousTestCase
 
 import smtprelay
-from smtprelay.config import Config, ConfigError, load
+from smtprelay.config import Config, ConfigError, example, load
+from smtprelay.config.example import reference
 from smtprelay.config.unavailable import ROWS
 
 EXAMPLE = Path(*smtprelay.__path__).parent / "etc" / "smtprelay.yaml"
-MARKER = "## Every setting"
-
-
-def reference() -> str:
-    """Return the part that shows every setting, as settings and not as comments; lines keep their numbers."""
-    before, after = EXAMPLE.read_text().split(MARKER)
-    lines = [re.sub("^##.*", "", line).removeprefix("#") for line in after.splitlines()]
-    return "\n" * before.count("\n") + "\n".join(["", *lines[1:]]) + "\n"
 
 
 def keys(kind: Any) -> Iterator[str]:
@@ -37,6 +30,10 @@ class ExampleTests(SynchronousTestCase):
         loaded = load(str(EXAMPLE), {}, alone=True)
         self.assertEqual(loaded.warnings, ())
         self.assertEqual([route.via for route in loaded.config.routes], [("local",)])
+
+    def test_a_copy(self) -> None:
+        """``etc/smtprelay.yaml`` is what ``smtprelay config example`` prints."""
+        self.assertEqual(EXAMPLE.read_text("utf-8"), example())
 
     def test_every_setting_is_valid(self) -> None:
         """What is commented out is right: all that is told is what this version cannot do yet."""

@@ -91,10 +91,10 @@ class SocketsTests(SynchronousTestCase):
         """A path that no address has room for is told, with what to do."""
         for length, expected in {107: [], 108: ["CFG-SOCKET"]}.items():
             path = "/tmp/".ljust(length, "s")
-            problems = problems_of(SMALL + f"control: {path}\n")
+            problems = problems_of(SMALL + f"control_socket: {path}\n")
             self.assertEqual(codes(problems), expected, length)
             for problem in problems:
-                self.assertIn("set control to a shorter one", problem.text)
+                self.assertIn("set control_socket to a shorter one", problem.text)
 
     def test_the_usual_place(self) -> None:
         """What nobody chose is no mistake in the file."""
@@ -103,7 +103,7 @@ class SocketsTests(SynchronousTestCase):
     def test_no_folder(self) -> None:
         """The folder of a socket must be there, also that of a listener."""
         for text in (
-            SMALL + "control: /nope/s\n",
+            SMALL + "control_socket: /nope/s\n",
             SMALL.replace("tcp:2525:interface=127.0.0.1", "unix:/nope/s"),
         ):
             [problem] = problems_of(text)

@@ -71,5 +71,6 @@ class LoadTests(SynchronousTestCase):
         path.write_text(with_provider("type: acs, sender: a@b, connection_string: {file: /nope}"))
         self.assertEqual(codes(self.assertRaises(ConfigError, load, str(path), {}).problems), ["CFG-SECRET"])
         self.assertEqual(
-            load(str(path), {}, alone=True).config.control, str(path.parent.absolute() / "spool/control.sock")
+            load(str(path), {}, alone=True).config.control_socket,
+            str(path.parent.absolute() / "spool/control.sock"),
         )

@@ -84,7 +84,7 @@ class AuthTests(SynchronousTestCase):
         """A required login needs users, and TLS or the word that it may go without."""
         self.assertEqual(listener("auth: {required: true}"), ["CFG-AUTH"])
         self.assertEqual(listener("auth: {required: true}", USERS), ["CFG-AUTH"])
-        self.assertEqual(listener("auth: {required: true, without_tls: true}", USERS), [])
+        self.assertEqual(listener("auth: {required: true, allow_plaintext: true}", USERS), [])
         self.assertEqual(listener(f"auth: {{required: true}}, {TLS}", USERS), [])
 
     def test_not_offered(self) -> None:

@@ -130,7 +130,7 @@ class MeaningTests(SynchronousTestCase):
     def test_values_of_other_stations(self) -> None:
         """Routes and providers give the values that the stations work with."""
         text = with_provider(
-            "type: capture, path: x, pace: [30/min, 100/h], concurrency: 3, limits: {size: 1MB}"
+            "type: capture, path: x, rate: [30/min, 100/h], concurrency: 3, limits: {size: 1MB}"
         )
         text = text.replace(
             "{via: [more]}",

@@ -24,7 +24,7 @@ class UnavailableTests(SynchronousTestCase):
     def test_default_spelled_out(self) -> None:
         """A setting that is null or has a value that works is no error."""
         text = SMALL.replace("name: lan", "delivery: spool, proxy_trust: ~, auth: {mechanisms: [PLAIN]}")
-        text = text.replace("path: spool", "path: spool, keep: {bodies: 0}")
+        text = text.replace("path: spool", "path: spool, retention: {bodies: 0}")
         self.assertEqual(unavailable(text), [])
 
     def test_only_of_some_types(self) -> None:

@@ -56,7 +56,7 @@ class BreakerTests(SynchronousTestCase):
         self.clock.advance(30)
         self.assertEqual(self.breaker.reason("one", ""), "")
         self.assertEqual((self.admit(), self.admit()), ("", ""))
-        self.assertEqual((self.one.calls, self.told()), ([("probe", "")], ["lane.blocked", "lane.open"]))
+        self.assertEqual((self.one.calls, self.told()), ([("probe", "")], ["lane.blocked", "lane.unblocked"]))
 
     def test_probe_finds_it_does_not(self) -> None:
         """It stays stopped, for longer each time, for the reason that the probe gave."""
@@ -87,7 +87,7 @@ class BreakerTests(SynchronousTestCase):
         self.clock.advance(30)
         self.assertEqual((self.admit(), self.admit()), ("", "535"))
         self.learn(Delivered())
-        self.assertEqual((self.admit(), self.told()), ("", ["lane.blocked", "lane.open"]))
+        self.assertEqual((self.admit(), self.told()), ("", ["lane.blocked", "lane.unblocked"]))
 
     def test_the_mail_did_not_tell(self) -> None:
         """If nothing came of it the lane is still in doubt: after a while another one tries."""

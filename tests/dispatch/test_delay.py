@@ -48,7 +48,7 @@ class DelayTests(DispatcherTestCase):
         self.assertIn(b"Subject: Scan\r\n", told)
         stage.clock.advance(HOUR / 2)
         self.assertEqual(len(self.look(stage)), 1)
-        (event,) = stage.events.of("message.notified")
+        (event,) = stage.events.of("dsn.queued")
         self.assertEqual((event["id"], event["kind"], event["notice"]), ("M1.1", "delay", "B1"))
 
     def test_however_it_waits(self) -> None:

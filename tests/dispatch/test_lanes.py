@@ -49,7 +49,7 @@ class LanesTests(SynchronousTestCase):
         self.learn(Blocked("x", lane="box"))
         self.learn(Delivered(), later=1)
         self.assertTrue(self.lanes.stopped("one", "box", MORNING + 2))
-        self.assertEqual(self.events.of("lane.open"), [])
+        self.assertEqual(self.events.of("lane.unblocked"), [])
 
     def test_the_mail_that_was_let_through_decides(self) -> None:
         """Delivered opens the lane, once; blocked stops it for twice the time."""
@@ -60,10 +60,10 @@ class LanesTests(SynchronousTestCase):
         self.assertEqual(again.until, MORNING + 91)
         self.lanes.try_one("one", "box", MORNING + 91)
         self.learn(Uncertain("cut"), later=92)
-        self.assertEqual(self.events.of("lane.open"), [])
+        self.assertEqual(self.events.of("lane.unblocked"), [])
         self.learn(Delivered(), later=93)
         self.learn(Delivered(), later=94)
-        self.assertEqual(self.events.of("lane.open"), [{"provider": "one", "lane": "box"}])
+        self.assertEqual(self.events.of("lane.unblocked"), [{"provider": "one", "lane": "box"}])
 
     def test_a_blocked_provider_stops_all_its_lanes(self) -> None:
         """And no other provider's."""

@@ -38,6 +38,7 @@ from smtprelay.message import (
 )
 from smtprelay.message import Deferred as Later
 from smtprelay.operating import HoldRule
+from smtprelay.providers.raw import RawProvider
 from smtprelay.queue import Edit, NewMessage, Selection
 from smtprelay.spool.check import check
 from smtprelay.spool.memory import InlineReader
@@ -97,7 +98,7 @@ class LateWriter:
         raise AssertionError("the play ends before")
 
 
-class Moody:
+class Moody(RawProvider):
     """A provider that answers when it is told to; it keeps book of what it has delivered."""
 
     idempotent = False
@@ -235,20 +236,20 @@ class Play(RuleBasedStateMachine):
     def wait(self, seconds):
         self.clock.advance(seconds)
 
-    @rule(action=st.sampled_from(["retry", "hold", "release", "redirect", "delete"]), name=NAMES)
+    @rule(action=st.sampled_from(["retry", "hold", "release", "reroute", "delete"]), name=NAMES)
     def edit(self, action, name):
-        to = name if action == "redirect" else ""
+        to = name if action == "reroute" else ""
         change = Edit(action=action, who="ops", provider=to, bounce=action == "delete")
         chosen = Selection(states=("queued", "deferred", "held"), everything=True)
         self.by_hand(self.spool.edit(chosen, change, "", self.dispatcher.operator))
 
-    @rule(name=NAMES, what=st.sampled_from(["suspend", "resume", "retry"]))
+    @rule(name=NAMES, what=st.sampled_from(["suspend", "resume", "probe"]))
     def lane(self, name, what):
         operator = self.dispatcher.operator
         works = {
             "suspend": lambda: operator.suspend(name, "ops", "x"),
             "resume": lambda: operator.resume(name, "ops"),
-            "retry": lambda: operator.retry(name, "", "ops", force=True),
+            "probe": lambda: operator.probe(name, "", "ops", force=True),
         }
         self.by_hand(works[what]())
 

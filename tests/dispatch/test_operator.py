@@ -20,13 +20,13 @@ def change(stage: Stage, action: str, **more: object):
     return done(stage.spool.edit(Selection(everything=True), edit, "", stage.dispatcher.operator))
 
 
-class RedirectTests(DispatcherTestCase):
+class RerouteTests(DispatcherTestCase):
     def test_it_goes_where_the_provider_wants_it(self) -> None:
         """In the lane that the provider names, at once."""
         one, two = ScriptedProvider("one", [Later("busy")]), ScriptedProvider("two")
         stage = self.stage(one, two)
         stage.accept()
-        self.assertEqual(change(stage, "redirect", provider="two").count, 1)
+        self.assertEqual(change(stage, "reroute", provider="two").count, 1)
         self.assertEqual([delivery.message for delivery, _ in two.sent], ["M1"])
 
     def test_limits(self) -> None:
@@ -35,16 +35,16 @@ class RedirectTests(DispatcherTestCase):
         two.limits = Limits(size=10)
         stage = self.stage(one, two)
         stage.accept()
-        edited = change(stage, "redirect", provider="two")
+        edited = change(stage, "reroute", provider="two")
         self.assertEqual((edited.count, edited.left), (0, {"beyond the limits of two": 1}))
-        edited = change(stage, "redirect", provider="one")
+        edited = change(stage, "reroute", provider="one")
         self.assertEqual((edited.count, edited.left), (0, {"goes to one already": 1}))
 
     def test_an_unknown_provider(self) -> None:
         """It is named, with those that are there; nothing moves."""
         stage = self.stage(ScriptedProvider("one", [Later("busy")]))
         stage.accept()
-        edit = Edit(action="redirect", provider="tow", who="ops")
+        edit = Edit(action="reroute", provider="tow", who="ops")
         work = stage.spool.edit(Selection(everything=True), edit, "", stage.dispatcher.operator)
         failure = self.failureResultOf(Deferred.fromCoroutine(work), LookupError)
         self.assertIn("there is no provider 'tow': one", str(failure.value))
@@ -82,11 +82,11 @@ class LaneTests(DispatcherTestCase):
         stage = self.stage(one)
         stage.accept()
         self.assertEqual(len(one.sent), 1)
-        done(self.operator(stage).retry("one", "", "ops"))
+        done(self.operator(stage).probe("one", "", "ops"))
         stage.clock.advance(1)
         self.assertEqual(len(one.sent), 2)
         (told,) = stage.events.of("lane.changed")
-        self.assertEqual((told["action"], told["who"], told["why"]), ("retry", "ops", "401"))
+        self.assertEqual((told["action"], told["who"], told["why"]), ("probe", "ops", "401"))
 
     def test_a_pause_is_respected(self) -> None:
         """A provider that asked us to wait is only asked before if that is forced."""
@@ -95,8 +95,8 @@ class LaneTests(DispatcherTestCase):
         stage.accept()
         stage.accept()
         self.assertEqual(len(one.sent), 1)
-        self.assertIn("asked to wait", self.refusal(self.operator(stage).retry("one", "", "ops")))
-        done(self.operator(stage).retry("one", "", "ops", force=True))
+        self.assertIn("asked to wait", self.refusal(self.operator(stage).probe("one", "", "ops")))
+        done(self.operator(stage).probe("one", "", "ops", force=True))
         stage.clock.advance(1)
         self.assertEqual([delivery.message for delivery, _ in one.sent], ["M1", "M2"])
 
@@ -105,8 +105,8 @@ class LaneTests(DispatcherTestCase):
         stage = self.stage(ScriptedProvider("one"))
         stage.accept()
         operator = self.operator(stage)
-        self.assertIn("not blocked", self.refusal(operator.retry("one", "", "ops")))
-        self.assertIn("no lane 'box'", self.refusal(operator.retry("one", "box", "ops"), LookupError))
+        self.assertIn("not blocked", self.refusal(operator.probe("one", "", "ops")))
+        self.assertIn("no lane 'box'", self.refusal(operator.probe("one", "box", "ops"), LookupError))
         self.assertIn("no provider", self.refusal(operator.suspend("two", "ops", ""), LookupError))
         self.assertIn("not suspended", self.refusal(operator.resume("one", "ops")))
 
@@ -122,7 +122,7 @@ class LaneTests(DispatcherTestCase):
         stage.clock.advance(86400)
         self.assertEqual(one.sent, [])
         self.assertEqual("suspended by ops: maintenance", stage.summary("M1").waiting_for)
-        self.assertIn("resume it", self.refusal(self.operator(stage).retry("one", "", "ops", force=True)))
+        self.assertIn("resume it", self.refusal(self.operator(stage).probe("one", "", "ops", force=True)))
         done(self.operator(stage).resume("one", "ops"))
         stage.clock.advance(1)
         self.assertEqual(len(one.sent), 1)
@@ -136,10 +136,10 @@ class LaneTests(DispatcherTestCase):
         stage.dispatcher.stop(1)
         stage.restart()
         stage.clock.advance(7199)
-        self.assertEqual((one.sent, stage.events.of("lane.open")), ([], []))
+        self.assertEqual((one.sent, stage.events.of("lane.unblocked")), ([], []))
         stage.clock.advance(1)
         self.assertEqual(len(one.sent), 1)
-        self.assertEqual([told["provider"] for told in stage.events.of("lane.open")], ["one"])
+        self.assertEqual([told["provider"] for told in stage.events.of("lane.unblocked")], ["one"])
 
     def test_a_suspension_of_no_time(self) -> None:
         """What is no time, or a slip of the hand, is refused."""
@@ -214,7 +214,7 @@ class TendingTests(DispatcherTestCase):
         self.assertEqual(one.sent, [])
         stage.clock.advance(2)
         self.assertEqual(len(one.sent), 1)
-        self.assertEqual(stage.events.of("hold.ended")[0]["who"], "its time is over")
+        self.assertEqual(stage.events.of("hold_rule.removed")[0]["who"], "its time is over")
 
     def test_a_rule_outlives_the_relay(self) -> None:
         """One whose time ran out while the relay was down ends at its start."""

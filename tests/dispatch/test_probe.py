@@ -35,7 +35,7 @@ class BlockedTests(DispatcherTestCase):
         self.assertEqual([what for what, _ in one.calls], ["deliver", "probe"])
         stage.clock.advance(1)
         self.assertEqual([what for what, _ in one.calls], ["deliver", "probe", "probe", "deliver", "deliver"])
-        self.assertEqual(stage.events.of("lane.open"), [{"provider": "one", "lane": ""}])
+        self.assertEqual(stage.events.of("lane.unblocked"), [{"provider": "one", "lane": ""}])
         self.assertEqual(len(stage.events.of("lane.blocked")), 1)
         self.assertEqual(stage.waiting(), [])
 
@@ -50,7 +50,9 @@ class BlockedTests(DispatcherTestCase):
         self.assertEqual(len(stage.waiting()), 3)
         stage.clock.advance(60)
         self.assertEqual(stage.waiting(), [])
-        self.assertEqual((len(stage.events.of("lane.blocked")), len(stage.events.of("lane.open"))), (1, 1))
+        self.assertEqual(
+            (len(stage.events.of("lane.blocked")), len(stage.events.of("lane.unblocked"))), (1, 1)
+        )
 
     def test_one_probe_at_a_time(self) -> None:
         """However long it takes, and whatever else wakes the loop meanwhile."""

@@ -82,7 +82,7 @@ class OperatingTests(Stage, TestCase):
             f"{shown} && document.querySelectorAll('[data-testid=timeline-item]').length >= {lines}"
         )
 
-    def test_held_released_and_redirected(self) -> None:
+    def test_held_released_and_rerouted(self) -> None:
         """Each shows what became of the mail, with who and why, until another provider has delivered it."""
 
         async def story(browser: Browser) -> None:
@@ -94,7 +94,7 @@ class OperatingTests(Stage, TestCase):
             await browser.click("[data-testid=do-release]")
             await self.became(browser, "deferred", lines=6)
             await browser.choose("[name=to]", "good")
-            await browser.click("[data-testid=do-redirect]")
+            await browser.click("[data-testid=do-reroute]")
             await self.became(browser, "delivered")
             await browser.click("[data-testid=filter-delivered]")
             await browser.until(f"document.querySelector('[data-testid=\"msg-row-{name}\"]')")

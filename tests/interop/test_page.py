@@ -125,7 +125,7 @@ class PageInChromiumTests(TestCase):
             for sign in (
                 'href="#/queue:failed/7QK29FMD.1"',
                 'data-testid="filter-delivered"',
-                'data-testid="do-redirect"',
+                'data-testid="do-reroute"',
                 "tell the sender",
             ):
                 self.assertIn(sign, dom)

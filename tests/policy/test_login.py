@@ -32,7 +32,7 @@ class LoginTests(SynchronousTestCase):
         self.store, self.events, clock = Store(), Recording(), Clock()
         desk = make_desk(self.store, **listener)
         checkers = [AnonymousByNetwork(desk.listener), Users([ANN], maybeDeferred, clock)]
-        settings = Settings(listener="lan", mechanisms=("PLAIN",), auth_without_tls=True)
+        settings = Settings(listener="lan", mechanisms=("PLAIN",), auth_allow_plaintext=True)
         factory = ESMTPFactory(Portal(Realm(desk, [ANN]), checkers), settings, clock, self.events)
         self.protocol = factory.buildProtocol(None)
         self.transport = StringTransport(peerAddress=IPv4Address("TCP", address, 40000))

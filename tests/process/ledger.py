@@ -68,7 +68,7 @@ class Ledger:
         return {name for (name,) in self.ask("SELECT DISTINCT node FROM attempt")}
 
     def wrong(self) -> list[str]:
-        """Return what ``smtprelay queue check`` would complain of; for a spool at rest."""
+        """Return what ``smtprelay spool check`` would complain of; for a spool at rest."""
         with closing(self.connect()) as connection:
             return check(connection)
 

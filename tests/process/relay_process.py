@@ -144,7 +144,7 @@ class RelayProcess:
 def on_postgres(folder: Path, url: str, *, lease: str = "1s") -> str:
     """Return the setting of a spool at ``url``; the secret is in the file ``spool.url`` in ``folder``."""
     (folder / "spool.url").write_text(url)
-    return f"{{engine: postgres, url: {{file: spool.url}}, lease: {lease}}}\ncontrol: control.sock"
+    return f"{{engine: postgres, url: {{file: spool.url}}, lease: {lease}}}\ncontrol_socket: control.sock"
 
 
 def message(subject: str, to: str = "user@example.com", text: str = "hello", number: str = "") -> bytes:

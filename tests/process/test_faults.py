@@ -42,7 +42,7 @@ class DiskTests(SiegeStage, TestCase):
 
     async def test_a_full_spool(self) -> None:
         """At its limit mail is refused at MAIL, what waits goes out, and there is room again by itself."""
-        siege = await self.siege(1, mails=1, clients=1, spool="path: spool, limit: {messages: 3}")
+        siege = await self.siege(1, mails=1, clients=1, spool="path: spool, limit: {deliveries: 3}")
         relay = await siege.relay.start()
         await siege.acs.script("answers", times=9, status=429, headers={"Retry-After": "3"})
         for name in "abc":
@@ -50,11 +50,11 @@ class DiskTests(SiegeStage, TestCase):
         talk = await relay.greet()
         self.assertIn("452 4.3.1", await talk.say("MAIL FROM:<app@example.org>"))
         self.assertFalse(await siege.is_ready())
-        self.assertIn("[-]spool full: 3 messages wait, the limit is 3", siege.unready)
+        self.assertIn("[-]spool full: 3 deliveries wait, the limit is 3", siege.unready)
         self.assertEqual(await relay.metric("smtprelay_spool_full"), 1)
         self.assertEqual(
             await relay.metric(
-                'smtprelay_smtp_rejections_total{listener="lan",reason="spool-full",stage="mail"}'
+                'smtprelay_smtp_rejections_total{listener="lan",rule="spool-full",stage="mail"}'
             ),
             1,
         )

@@ -181,7 +181,7 @@ class SharedTests(NodesCase, TestCase):
     async def test_the_pace(self) -> None:
         """Twenty in five seconds is that for all nodes together, but for what is just on its way."""
         acs = await self.fake_acs()
-        nodes = self.to_acs(acs, more=", pace: [20/5s], concurrency: 30")
+        nodes = self.to_acs(acs, more=", rate: [20/5s], concurrency: 30")
         await self.start(nodes)
         await self.flow(nodes, 50)
         await self.see_to_the_end(acs, 50)

@@ -27,7 +27,7 @@ listeners:
   - name: lan
     endpoint: "tcp:2525:interface=127.0.0.1"
     limits: {size: 25 parsecs}
-    line_ends: mend
+    bare_newlines: mend
 providers:
   local: {type: captcha, path: captured}
 spool: {path: spool}
@@ -88,7 +88,7 @@ class RefusalTests(StartCase, TestCase):
         for place, meant in (
             ("2:1", 'did you mean "listeners"?'),
             ("6:20", "such as 10MB"),
-            ("7:16", "expected fix or refuse"),
+            ("7:20", "expected fix or refuse"),
             ("9:17", "or capture"),
             ("11:17", 'did you mean "local"?'),
         ):

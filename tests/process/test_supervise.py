@@ -97,10 +97,10 @@ class DeathTests(SuperviseCase, TestCase):
         pid = await relay.pid()
         os.kill(pid, signal.SIGSTOP)
         self.ends_with(pid)
-        await relay.life.says(rf'"event":"worker.silent".*"pid":{pid}')
+        await relay.life.says(rf'"event":"worker.unresponsive".*"pid":{pid}')
         await relay.life.says(rf'"event":"worker.died".*"pid":{pid},"reason":"killed by SIGKILL","deaths":1')
         self.assertIn("250 2.0.0", await relay.send(message("after"), "user@example.com"))
-        self.assertEqual(relay.life.out.count(b"worker.silent"), 1)
+        self.assertEqual(relay.life.out.count(b"worker.unresponsive"), 1)
         self.assertEqual(await relay.stop(), 0)
 
     async def test_one_death_too_many(self) -> None:
@@ -171,7 +171,7 @@ class StartTests(SuperviseCase, TestCase):
         """What keeps the first worker from starting is told as without supervision, with the same status."""
         first = await self.relay(more="").start()
         second = SupervisedRelay(self.folder, first.config.read_text())
-        text = second.config.read_text() + "supervise: {}\ncontrol: other.sock\n"
+        text = second.config.read_text() + "supervise: {}\ncontrol_socket: other.sock\n"
         second.config.write_text(text)
         life = self.ending_program(second.launch())
         self.assertEqual(await life.ends(), 69)

@@ -19,8 +19,8 @@ class MoveTests(Stage, TestCase):
         return self.ending(RelayProcess.of(self.folder / name, provider))
 
     async def command(self, relay: RelayProcess, *arguments: str, allowed: tuple[int, ...] = (0,)) -> str:
-        """Run ``smtprelay queue ARGUMENTS`` for ``relay``; return what it prints."""
-        command = ["-m", "smtprelay", "-c", str(relay.config), "queue", *arguments]
+        """Run ``smtprelay ARGUMENTS`` for ``relay``; return what it prints."""
+        command = ["-m", "smtprelay", "-c", str(relay.config), *arguments]
         program = self.ending_program(Program.python(command, relay.folder))
         self.assertIn(await program.ends(), allowed, program.err.decode())
         return program.out.decode()
@@ -36,15 +36,15 @@ class MoveTests(Stage, TestCase):
         archive = str(self.folder / "mail.tar.gz")
         archives = [f"{archive}{number}" for number in range(20)]
         for number, each in enumerate(archives):
-            await self.command(old, "export", each, "--move", allowed=(0, 75))
+            await self.command(old, "queue", "export", each, "--move", allowed=(0, 75))
             if not await old.queued():
                 archives = archives[: number + 1]
                 break
         self.assertEqual([], await old.queued())
-        self.assertIn("consistent: 0 messages", await self.command(old, "check", "--deep"))
+        self.assertIn("consistent: 0 messages", await self.command(old, "spool", "check", "--deep"))
         new = await self.place("new", CAPTURE).start()
         for _ in range(2):
-            told = [await self.command(new, "import", each) for each in archives]
+            told = [await self.command(new, "queue", "import", each) for each in archives]
         self.assertNotIn("imported 1", " ".join(told))
         found = await eventually(
             lambda: len(list(new.folder.glob("captured/new/*"))) == 5, "the mails at the other end"
@@ -55,4 +55,4 @@ class MoveTests(Stage, TestCase):
             {f"mail {number}" for number in range(5)},
             {body.partition(b"Subject: ")[2].split(b"\r\n")[0].decode() for body in bodies},
         )
-        self.assertIn("consistent: 5 messages", await self.command(new, "check"))
+        self.assertIn("consistent: 5 messages", await self.command(new, "spool", "check"))

@@ -18,7 +18,7 @@ from tests.process.supervised import CAPTURE, SupervisedRelay
 
 WORKERS = """\
 spool: {engine: postgres, url: {file: url}}
-control: control.sock
+control_socket: control.sock
 workers: 2
 supervise: {restarts_per_hour: 1}
 """
@@ -43,7 +43,7 @@ class WaitingTests(Stage, TestCase):
         spool = on_postgres(self.folder, database.url)
         relay = self.ending(RelayProcess.of(self.folder, CAPTURE, spool=spool))
         life = relay.launch()
-        await life.says('"event":"spool.away".*no connection to the database')
+        await life.says('"event":"spool.unavailable".*no connection to the database')
         self.assertIn("no connection to the database", await self.health())
         with self.assertRaisesRegex(AssertionError, "exit status 75: .*no connection to the database"):
             await relay.queued()
@@ -61,7 +61,7 @@ class WaitingTests(Stage, TestCase):
         database = await self.database()
         spool = on_postgres(self.folder, database.url)
         life = self.ending(RelayProcess.of(self.folder, CAPTURE, spool=spool)).launch()
-        await life.says('"event":"spool.away"')
+        await life.says('"event":"spool.unavailable"')
         self.assertEqual(await life.stop(), 0)
         self.assertEqual(life.err, b"")
 
@@ -99,5 +99,5 @@ class WaitingTests(Stage, TestCase):
 
     def away(self, life: Program) -> set[int]:
         """Return the workers that have said that they wait."""
-        lines = [line for line in life.out.splitlines() if b'"event":"spool.away"' in line]
+        lines = [line for line in life.out.splitlines() if b'"event":"spool.unavailable"' in line]
         return {number for number in (1, 2) if any(b'"worker":%d' % number in line for line in lines)}

@@ -22,7 +22,7 @@ from tests.process.supervised import CAPTURE, SupervisedRelay
 
 POSTGRES = """\
 spool: {engine: postgres, url: {file: url}, lease: 3s}
-control: control.sock
+control_socket: control.sock
 workers: 2
 """
 

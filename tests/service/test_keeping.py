@@ -3,7 +3,7 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config.model import Keep, SpoolLimit, SpoolSettings
+from smtprelay.config.model import RetentionSettings, SpoolLimit, SpoolSettings
 from smtprelay.message import Pace
 from smtprelay.queue import Selection
 from smtprelay.service.keeping import Keeping
@@ -27,8 +27,10 @@ class KeepingTests(SpoolStories, SynchronousTestCase):
         self.connection = self.writer.connection
 
     def keeping(self, **more) -> Keeping:
-        keep = Keep(history=3 * DAY, bodies=DAY)
-        return Keeping(self.spool, SpoolSettings(keep=keep, **more), self.clock.seconds, self.events)
+        retention = RetentionSettings(history=3 * DAY, bodies=DAY)
+        return Keeping(
+            self.spool, SpoolSettings(retention=retention, **more), self.clock.seconds, self.events
+        )
 
     def delivered(self, count: int) -> None:
         for number in range(1, count + 1):
@@ -74,11 +76,11 @@ class KeepingTests(SpoolStories, SynchronousTestCase):
         self.delivered(1000)
         used = finished(self.spool.upkeep.space()).used
         finished(self.keeping(limit=SpoolLimit(bytes=2 * used)).sweep())
-        self.assertEqual((1000, []), (self.count("message"), self.events.of("spool.trimmed")))
+        self.assertEqual((1000, []), (self.count("message"), self.events.of("history.pruned")))
         finished(self.keeping(limit=SpoolLimit(bytes=used)).sweep())
         left = self.count("message")
         self.assertTrue(0 < left < 1000, left)
-        self.assertEqual([{"messages": 1000 - left}], self.events.of("spool.trimmed"))
+        self.assertEqual([{"messages": 1000 - left}], self.events.of("history.pruned"))
         finished(self.send(self.spool, number=2000))
         finished(self.keeping(limit=SpoolLimit(bytes=1)).sweep())
         self.assertEqual(1, self.count("message"))

@@ -47,7 +47,7 @@ class PatienceTests(SynchronousTestCase):
         self.clock.pump([0.1, 15])
         self.assertEqual(self.successResultOf(trying), "spool")
         self.assertEqual(self.patience.complaint, "")
-        waits = [fields["seconds"] for fields in self.events.of("spool.away")]
+        waits = [fields["seconds"] for fields in self.events.of("spool.unavailable")]
         self.assertEqual(waits, [1, 2, 4, 8, 15, 15, 15])
 
     def test_what_does_not_pass(self) -> None:

@@ -25,10 +25,8 @@ class ControlSocketTests(SynchronousTestCase):
     def test_too_long(self) -> None:
         """A path that no address has room for is told with what to do."""
         socket = "/tmp/".ljust(120, "x")
-        self.assertEqual(
-            self.told(socket),
-            f"{socket}: longer than the 107 bytes that a socket's path may have: set control to another",
-        )
+        why = "longer than the 107 bytes that a socket's path may have: set control_socket to another"
+        self.assertEqual(self.told(socket), f"{socket}: {why}")
 
     def test_no_folder(self) -> None:
         """A folder that is not there is told by its own name."""

@@ -23,7 +23,7 @@ from tests.recording import Recording
 
 STATELESS = """\
 hostname: relay.test
-control: control.sock
+control_socket: control.sock
 listeners: [{{name: lan, endpoint: "tcp:0:interface=127.0.0.1", delivery: synchronous, reply_deadline: 30s}}]
 providers: {{out: {{type: smarthost, host: 127.0.0.1, port: {port}, tls: none}}}}
 http: [{{endpoint: "tcp:0:interface=127.0.0.1", serve: [health, metrics]}}]

@@ -89,7 +89,7 @@ class Exchanges(SynchronousTestCase):
 class Sessions(SynchronousTestCase):
     def setUp(self):
         self.users: dict[bytes, object] = {b"joe": b"s3cret"}
-        self.site = Site(Names(self.users), anonymous=False, mechanisms=BOTH, auth_without_tls=True)
+        self.site = Site(Names(self.users), anonymous=False, mechanisms=BOTH, auth_allow_plaintext=True)
         self.line = self.site.greeted()
 
     def test_offered(self):
@@ -163,7 +163,7 @@ class Sessions(SynchronousTestCase):
 
     def test_guessing(self):
         """Failed logins are errors: so many end the session."""
-        site = Site(Names({}), mechanisms=BOTH, auth_without_tls=True, errors=3)
+        site = Site(Names({}), mechanisms=BOTH, auth_allow_plaintext=True, errors=3)
         codes = site.greeted().codes(*[f"AUTH PLAIN {PLAIN}"] * 5)
         self.assertEqual(codes, ["535", "535", "535", "421"])
 
@@ -174,7 +174,7 @@ class Sessions(SynchronousTestCase):
 
     def test_login_after_anonymous_mail(self):
         """Who logs in after mail without a name has left the first avatar."""
-        site = Site(Names(self.users), mechanisms=BOTH, auth_without_tls=True)
+        site = Site(Names(self.users), mechanisms=BOTH, auth_allow_plaintext=True)
         line: Line = site.greeted()
         line.say("MAIL FROM:<>", "RSET", f"AUTH PLAIN {PLAIN}")
         self.assertEqual((site.desk.logged_in, site.desk.left), ([(), b"joe"], 1))

@@ -169,7 +169,7 @@ class Lines(SynchronousTestCase):
 
     def test_login_lines_are_longer(self):
         """A line that begins with AUTH may have 4096 octets."""
-        talk = Talk(mechanisms=("PLAIN",), auth_without_tls=True)
+        talk = Talk(mechanisms=("PLAIN",), auth_allow_plaintext=True)
         talk.say(b"EHLO x\r\n")
         self.assertEqual(talk.say(b"auth PLAIN " + b"x" * 4083 + b"\r\n"), "250")
         self.assertEqual(talk.say(b"AUTH PLAIN " + b"x" * 4084 + b"\r\n"), "500")
@@ -240,11 +240,13 @@ PIECES = st.sampled_from(
 
 class Segmentation(SynchronousTestCase):
     @given(st.lists(PIECES, max_size=25), st.lists(st.integers(1, 400)), st.sampled_from(["fix", "refuse"]))
-    def test_any_segmentation(self, pieces: list[bytes], sizes: list[int], line_ends: str):
+    def test_any_segmentation(self, pieces: list[bytes], sizes: list[int], bare_newlines: str):
         """However a dialogue is cut into segments, replies and stored bodies are the same."""
         octets = b"".join(pieces)
-        login = {"mechanisms": ("PLAIN",), "auth_without_tls": True}
-        whole, cut, single = (Talk(line_ends=line_ends, errors=5, size=100, **login) for _ in range(3))
+        login = {"mechanisms": ("PLAIN",), "auth_allow_plaintext": True}
+        whole, cut, single = (
+            Talk(bare_newlines=bare_newlines, errors=5, size=100, **login) for _ in range(3)
+        )
         whole.say(octets)
         segments = []
         rest = octets

@@ -6,7 +6,7 @@ from smtprelay.spool.admission import Admission, Floors, Space, Usage, lack
 from tests.recording import Recording
 
 GIB = 1 << 30
-FLOORS = Floors(bytes=10 * GIB, messages=1000, free=0.05)
+FLOORS = Floors(bytes=10 * GIB, deliveries=1000, free=0.05)
 
 
 def disk(*, used: int = 0, left: int = 50 * GIB) -> Space:
@@ -17,8 +17,8 @@ class LackTests(SynchronousTestCase):
     def test_each_limit(self) -> None:
         """Each is named with what is there and what may be; one byte or message less is no lack."""
         cases = {
-            Usage(messages=999, space=disk()): "",
-            Usage(messages=1000): "1000 messages wait, the limit is 1000",
+            Usage(deliveries=999, space=disk()): "",
+            Usage(deliveries=1000): "1000 deliveries wait, the limit is 1000",
             Usage(space=disk(used=10 * GIB - 1)): "",
             Usage(space=disk(used=10 * GIB)): "it holds 10.0 GiB, the limit is 10.0 GiB",
             Usage(space=disk(left=5 * GIB)): "",
@@ -47,7 +47,7 @@ class AdmissionTests(SynchronousTestCase):
         self.admission = Admission(FLOORS, self.events)
 
     def measure(self, messages: int, left: int = 50 * GIB) -> None:
-        self.admission.measured(Usage(messages=messages, space=disk(left=left)))
+        self.admission.measured(Usage(deliveries=messages, space=disk(left=left)))
 
     def test_it_does_not_flap(self) -> None:
         """Full at the limit, and until it is clearly below; each is told once."""
@@ -56,8 +56,10 @@ class AdmissionTests(SynchronousTestCase):
             self.measure(messages)
             said.append(self.admission.refusal() is not None)
         self.assertEqual(said, [False, True, True, True, True, False, False, True])
-        self.assertEqual([name for name, _ in self.events.heard], ["spool.full", "spool.room", "spool.full"])
-        self.assertIn("1000 messages wait", self.events.of("spool.full")[0]["reason"])
+        self.assertEqual(
+            [name for name, _ in self.events.heard], ["spool.full", "spool.accepting", "spool.full"]
+        )
+        self.assertIn("1000 deliveries wait", self.events.of("spool.full")[0]["reason"])
 
     def test_free_space_comes_back(self) -> None:
         """The floor of the file system is left as clearly."""

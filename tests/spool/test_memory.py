@@ -4,6 +4,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.operating import Prepared
+from smtprelay.queue import Edit, Selection
 from smtprelay.spool.memory import open_memory
 from smtprelay.spool.terms import Terms
 from tests.behaviours.spool import SpoolContract
@@ -23,3 +25,21 @@ class MemoryTests(SpoolContract, SynchronousTestCase):
             await spool.close()
 
         self.successResultOf(Deferred.fromCoroutine(tell()))
+
+    def test_a_reroute_of_an_earlier_version(self):
+        """A row that says redirect still shows in the history, and is no try."""
+
+        async def prepare(*_):
+            return Prepared(lane="")
+
+        async def story(spool):
+            await self.send(spool)
+            edit = Edit(action="reroute", provider="other", who="ops")
+            await spool.edit(Selection(everything=True), edit, "", prepare)
+            spool._writer.writer.connection.execute("UPDATE attempt SET outcome = 'redirect'")
+            (line,) = await spool.list(Selection(everything=True))
+            (detail,) = await spool.show(line.id)
+            self.assertEqual(["redirect"], [each.outcome for each in detail.history])
+            self.assertEqual(0, detail.summary.attempts)
+
+        return self.play(story)

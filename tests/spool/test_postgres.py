@@ -451,7 +451,7 @@ class LesserTests(Shared, TestCase):
             await self.send(spool, number=3)
             self.assertIsNotNone(spool.refusal())
 
-        return self.play(story, floors=Floors(messages=3, bytes=300_000))
+        return self.play(story, floors=Floors(deliveries=3, bytes=300_000))
 
     def test_a_sample_that_cannot_be_taken(self):
         """The tables may have room within: what they take is not held against mail or history."""

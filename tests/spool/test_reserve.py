@@ -145,7 +145,7 @@ class FullDiskTests(FaultCase, TestCase):
         self.assertEqual(452, (await self.send(spool, number=3)).code)
         reserve.stays = True
         await spool.look()
-        self.assertEqual(("", 1, 1), (spool.complaint, self.told("spool.full"), self.told("spool.room")))
+        self.assertEqual(("", 1, 1), (spool.complaint, self.told("spool.full"), self.told("spool.accepting")))
         self.assertEqual(250, (await self.send(spool, number=4)).code)
 
     async def test_mail_on_its_way_does_not_get_it(self) -> None:

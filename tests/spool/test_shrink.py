@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from smtprelay.config.model import Keep, SpoolLimit, SpoolSettings
+from smtprelay.config.model import RetentionSettings, SpoolLimit, SpoolSettings
 from smtprelay.message import Pace
 from smtprelay.service.keeping import Keeping
 from smtprelay.spool import shrink
@@ -148,7 +148,9 @@ class ShrinkTests(OnDisk, TestCase):
                 for claim in (await spool.claim(1)).claims:
                     await spool.settle(claim, done(claim))
             await self.send(spool, number=99, body=b"\r\n" + b"x" * MEGABYTE)
-            settings = SpoolSettings(limit=SpoolLimit(bytes=10 * MEGABYTE), keep=Keep(bodies=86400.0))
+            settings = SpoolSettings(
+                limit=SpoolLimit(bytes=10 * MEGABYTE), retention=RetentionSettings(bodies=86400.0)
+            )
             await self.keep(spool, 1, settings)
             checked = await spool.upkeep.check()
             self.assertIn(checked.messages, (1, 2, 3, 4, 5, 6, 7, 8))

@@ -107,8 +107,8 @@ class FakeOperator:
         self.asked: list[object] = []
         self.error: Exception | None = None
 
-    async def retry(self, *asked: object, **more: object) -> None:
-        self._note("retry", *asked, *more.items())
+    async def probe(self, *asked: object, **more: object) -> None:
+        self._note("probe", *asked, *more.items())
 
     async def suspend(self, *asked: object) -> None:
         self._note("suspend", *asked)

@@ -169,11 +169,11 @@ class EditTests(SynchronousTestCase):
         self.assertEqual((selection.provider, edit.dry_run), ("acs", True))
 
     def test_each_action_has_its_options(self):
-        """When a retry is due, who hears of a deletion, where a redirect goes; and the next step."""
+        """When a retry is due, who hears of a deletion, where a reroute goes; and the next step."""
         for action, given, expected in (
             ("retry", {"at": 5}, {"at": 5}),
             ("delete", {"bounce": True}, {"bounce": True}),
-            ("redirect", {"to": "graph", "force": True}, {"provider": "graph", "force": True}),
+            ("reroute", {"to": "graph", "force": True}, {"provider": "graph", "force": True}),
         ):
             body = {"provider": "acs", "mark": "m", **given}
             response = self.fixture.post(f"/api/v1/queue/{action}", body)
@@ -189,8 +189,8 @@ class EditTests(SynchronousTestCase):
             ("hold", {"at": 5}),
             ("retry", {"bounce": True}),
             ("retry", {"at": "soon"}),
-            ("redirect", {}),
-            ("redirect", {"to": ""}),
+            ("reroute", {}),
+            ("reroute", {"to": ""}),
             ("delete", {"rule": 3}),
         ):
             response = self.fixture.post(f"/api/v1/queue/{action}", {"ids": ["A"], **given})
@@ -264,28 +264,28 @@ class HoldTests(SynchronousTestCase):
 
     def test_the_rules(self):
         """Each with what it holds."""
-        (rule,) = self.fixture.get("/api/v1/holds").json["holds"]
+        (rule,) = self.fixture.get("/api/v1/hold-rules").json["hold_rules"]
         self.assertEqual((rule["id"], rule["recipient"], rule["count"]), (3, "*@example.org", 2))
 
     def test_a_rule_is_made(self):
         """It is in force when it is answered, what waits is seen to, and who asked is recorded."""
         body = {"recipient": "*@x.org", "until": NOW + 60, "why": "incident", "who": "anna"}
-        self.assertEqual(self.fixture.post("/api/v1/holds", body).json["hold"]["id"], 3)
+        self.assertEqual(self.fixture.post("/api/v1/hold-rules", body).json["hold_rule"]["id"], 3)
         rule = HoldRule(recipient="*@x.org", until=NOW + 60, reason="incident", who="local (anna)")
         self.assertEqual(self.fixture.spool.asked, [rule, "tend"])
         self.assertEqual(self.fixture.operator.asked, [("holds",)])
 
     def test_a_rule_for_a_time(self):
         """Its end is counted from now, by the relay's clock."""
-        self.fixture.post("/api/v1/holds", {"recipient": "*@x.org", "for": 60})
+        self.fixture.post("/api/v1/hold-rules", {"recipient": "*@x.org", "for": 60})
         self.assertEqual(self.fixture.spool.asked[0].until, NOW + 60)
 
     def test_a_rule_is_ended(self):
         """By its number; what is none is not there."""
-        self.assertEqual(self.fixture.post("/api/v1/holds/3/end", {}).status, 200)
+        self.assertEqual(self.fixture.post("/api/v1/hold-rules/3/remove", {}).status, 200)
         self.assertEqual(self.fixture.spool.asked, [(3, "local"), "tend"])
         for number in ("x", "-1", "9" * 40):
-            self.assertEqual(self.fixture.post(f"/api/v1/holds/{number}/end", {}).status, 404)
+            self.assertEqual(self.fixture.post(f"/api/v1/hold-rules/{number}/remove", {}).status, 404)
 
     def test_bad_rules(self):
         """Without an end, or with what a rule does not have, there is none."""
@@ -295,7 +295,7 @@ class HoldTests(SynchronousTestCase):
             {"until": 5, "subject": "x"},
             {"recipient": "*", "until": NOW + 60, "for": 60},
         ):
-            self.assertEqual(self.fixture.post("/api/v1/holds", body).status, 400, body)
+            self.assertEqual(self.fixture.post("/api/v1/hold-rules", body).status, 400, body)
         self.assertEqual(self.fixture.spool.asked, [])
 
 
@@ -310,7 +310,7 @@ class ProviderTests(SynchronousTestCase):
     def test_changes(self):
         """Each reaches the operator's desk with who asked."""
         for what, body in (
-            ("retry", {"lane": "box", "force": True}),
+            ("probe", {"lane": "box", "force": True}),
             ("suspend", {"why": "maintenance"}),
             ("suspend", {"for": 60}),
             ("resume", {"who": "anna"}),
@@ -319,7 +319,7 @@ class ProviderTests(SynchronousTestCase):
         self.assertEqual(
             self.fixture.operator.asked,
             [
-                ("retry", "acs", "box", "local", ("force", True)),
+                ("probe", "acs", "box", "local", ("force", True)),
                 ("suspend", "acs", "local", "maintenance", None),
                 ("suspend", "acs", "local", "", 60),
                 ("resume", "acs", "local (anna)"),
@@ -330,7 +330,7 @@ class ProviderTests(SynchronousTestCase):
         """What cannot be done is 400, what is not there 404, in words."""
         for error, status in ((ValueError("acs is not blocked"), 400), (LookupError("no provider"), 404)):
             self.fixture.operator.error = error
-            response = self.fixture.post("/api/v1/providers/acs/retry", {})
+            response = self.fixture.post("/api/v1/providers/acs/probe", {})
             self.assertEqual((response.status, response.json), (status, {"error": error.args[0]}))
 
 
@@ -349,9 +349,9 @@ class RoleTests(SynchronousTestCase):
             )
         )
         headers = {"Authorization": "Bearer pass"}
-        for path in ("queue", "queue/7QK2", "holds", "providers"):
+        for path in ("queue", "queue/7QK2", "hold-rules", "providers"):
             self.assertEqual(fixture.get(f"/api/v1/{path}", headers=headers).status, 200, path)
         self.assertEqual(fixture.get("/api/v1/queue/7QK2/message", headers=headers).status, 403)
-        for path in ("queue/redirect", "holds", "holds/3/end", "providers/acs/suspend"):
+        for path in ("queue/reroute", "hold-rules", "hold-rules/3/remove", "providers/acs/suspend"):
             self.assertEqual(fixture.post(f"/api/v1/{path}", {}, headers=headers).status, 403, path)
         self.assertEqual(fixture.operator.asked, [])

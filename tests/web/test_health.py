@@ -96,7 +96,7 @@ class MetricsTests(SynchronousTestCase):
         """Its gauges and readiness are as fresh as the answer."""
         self.fixture.checks["spool"] = "full"
         body = self.fixture.get("/metrics").body.decode()
-        self.assertIn('smtprelay_spool_messages{state="deferred"} 12.0\n', body)
+        self.assertIn('smtprelay_spool_deliveries{state="deferred"} 12.0\n', body)
         self.assertIn('smtprelay_provider_up{provider="graph"} 0.0\n', body)
         self.assertIn("smtprelay_ready 0.0\n", body)
         self.fixture.checks["spool"] = None
@@ -108,7 +108,7 @@ class MetricsTests(SynchronousTestCase):
         self.fixture.spool.error = OSError("disk on fire")
         response = self.fixture.get("/metrics")
         self.assertEqual(response.status, 200)
-        self.assertNotIn(b"smtprelay_spool_messages{", response.body)
+        self.assertNotIn(b"smtprelay_spool_deliveries{", response.body)
         self.assertIn(b"smtprelay_build_info{", response.body)
 
     def test_negotiation(self):

@@ -52,14 +52,14 @@ class TransferTests(SynchronousTestCase):
         self.assertEqual([{"who": "local (anna)", "count": 1, "ids": ID}], self.events.of("queue.imported"))
         self.assertEqual([{"who": "local (anna)", "count": 1, "ids": ID}], self.events.of("queue.moved"))
         self.assertEqual([{"who": "local", "count": 1, "ids": ID}], self.events.of("queue.exported"))
-        self.assertEqual({"lanes": 0}, self.fixture.post("/api/v1/check/recount", {}).json)
-        checked = self.fixture.get("/api/v1/check?deep=1").json
+        self.assertEqual({"lanes": 0}, self.fixture.post("/api/v1/spool/check/recount", {}).json)
+        checked = self.fixture.get("/api/v1/spool/check?deep=1").json
         self.assertEqual({"findings": [], "messages": 1, "deliveries": 1, "bytes": 7}, checked)
 
     def test_orders(self) -> None:
         """They leave and come in; a provider that is not here is not suspended; what is none is named."""
         hold = {"recipient": "*", "why": "incident", "until": self.clock.seconds() + 60}
-        self.fixture.post("/api/v1/holds", hold)
+        self.fixture.post("/api/v1/hold-rules", hold)
         told = self.fixture.get("/api/v1/transfer/orders").json
         self.assertEqual(["incident"], [each["reason"] for each in told["holds"]])
         told["holds"][0]["reason"] = "another"
@@ -140,7 +140,7 @@ class TransferTests(SynchronousTestCase):
             self.assertEqual(400, answer.status, (path, value, answer.body))
             self.assertTrue(answer.json["error"])
         self.assertEqual(404, self.post("export", {"filters": {"ids": ["ZZZZ"]}}).status)
-        self.assertEqual(1, self.fixture.get("/api/v1/check").json["messages"])
+        self.assertEqual(1, self.fixture.get("/api/v1/spool/check").json["messages"])
 
     def test_for_operators(self) -> None:
         """It is mail that goes here: a viewer gets nothing."""
@@ -153,4 +153,4 @@ class TransferTests(SynchronousTestCase):
         headers = {"Authorization": "Bearer secret"}
         self.assertEqual(403, fixture.post("/api/v1/transfer/export", {}, headers=headers).status)
         self.assertEqual(403, fixture.get(f"/api/v1/transfer/{ID}/pieces/1", headers=headers).status)
-        self.assertEqual(403, fixture.get("/api/v1/check", headers=headers).status)
+        self.assertEqual(403, fixture.get("/api/v1/spool/check", headers=headers).status)

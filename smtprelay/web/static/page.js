@@ -15,10 +15,10 @@ const FILTERS = {
 
 /** What an operator may do to a delivery in each state. */
 const ACTIONS = {
-  queued: ["retry", "hold", "redirect", "delete"],
-  deferred: ["retry", "hold", "redirect", "delete"],
-  held: ["release", "redirect", "delete"],
-  failed: ["retry", "redirect"],
+  queued: ["retry", "hold", "reroute", "delete"],
+  deferred: ["retry", "hold", "reroute", "delete"],
+  held: ["release", "reroute", "delete"],
+  failed: ["retry", "reroute"],
 };
 
 /** For how long something is held or suspended, in seconds. */
@@ -127,10 +127,10 @@ function showBelow(form, formOf, value, make) {
 }
 
 async function showRules(mine) {
-  const { holds } = await ask("holds");
+  const { hold_rules: rules } = await ask("hold-rules");
   if (mine !== turn) return;
-  showBelow(["rules", status.role], ruleForm, holds, () =>
-    list(holds.map((rule) => ruleRow(rule, endButton(rule))), "No rule holds mail."));
+  showBelow(["rules", status.role], ruleForm, rules, () =>
+    list(rules.map((rule) => ruleRow(rule, endButton(rule))), "No rule holds mail."));
 }
 
 async function showProviders(mine) {
@@ -160,7 +160,7 @@ function ruleForm() {
     choice("span", "For how long", Object.keys(SPANS)), field("why", "why")];
   return form("do-rule", fields, "hold", async (button, { span, ...given }, made) => {
     const patterns = Object.fromEntries(Object.entries(given).filter(([, text]) => text));
-    if (await act(button, "holds", { ...patterns, for: SPANS[span] })) made.reset();
+    if (await act(button, "hold-rules", { ...patterns, for: SPANS[span] })) made.reset();
   });
 }
 
@@ -177,13 +177,13 @@ function suspendForm(names) {
 function endButton(rule) {
   if (status.role !== "operator") return null;
   return el("button", {
-    type: "button", "data-testid": `do-end-${rule.id}`, click: (event) => act(event.target, `holds/${rule.id}/end`),
+    type: "button", "data-testid": `do-end-${rule.id}`, click: (event) => act(event.target, `hold-rules/${rule.id}/remove`),
   }, "release");
 }
 
 function laneButton(lane) {
   if (status.role !== "operator" || !lane.blocked_reason) return null;
-  const [what, label, body] = lane.suspended ? ["resume", "resume", {}] : ["retry", "try now", { lane: lane.lane }];
+  const [what, label, body] = lane.suspended ? ["resume", "resume", {}] : ["probe", "try now", { lane: lane.lane }];
   return el("button", {
     type: "button", "data-testid": `do-${what}-${lane.provider}`,
     click: (event) => act(event.target, `providers/${encodeURIComponent(lane.provider)}/${what}`, body),
@@ -196,11 +196,11 @@ function buttons({ id, state, provider }, providers) {
   if (status.role !== "operator" || !ACTIONS[state]) return null;
   const others = providers.filter((name) => name !== provider);
   const why = el("input", { name: "why", placeholder: "why", "aria-label": "Why", maxlength: 200 });
-  const to = el("select", { name: "to", "aria-label": "Provider to redirect to" }, others.map((name) => el("option", {}, name)));
+  const to = el("select", { name: "to", "aria-label": "Provider to reroute to" }, others.map((name) => el("option", {}, name)));
   const bounce = el("input", { type: "checkbox", name: "bounce" });
   const given = {
     delete: () => ({ bounce: bounce.checked }),
-    redirect: () => ({ to: to.value }),
+    reroute: () => ({ to: to.value }),
   };
   const button = (action) => el("button", {
     type: "button", "data-testid": `do-${action}`,
@@ -208,10 +208,10 @@ function buttons({ id, state, provider }, providers) {
   }, action);
   const beside = {
     delete: el("label", {}, bounce, " tell the sender"),
-    redirect: to,
+    reroute: to,
   };
   return el("div", { class: "buttons" }, why, ACTIONS[state]
-    .filter((action) => action !== "redirect" || others.length)
+    .filter((action) => action !== "reroute" || others.length)
     .map((action) => el("span", {}, button(action), " ", beside[action])));
 }
 

@@ -1,5 +1,5 @@
 """
-``smtprelay queue check`` and ``queue compact``: whether the spool is sound, and how to make its file small.
+``smtprelay spool``: whether the spool is sound, and how to make its file small.
 """
 
 import os
@@ -11,7 +11,7 @@ import click
 
 from smtprelay.cli import place, printing
 from smtprelay.cli.exits import FAILED, UNAVAILABLE, CliError
-from smtprelay.cli.options import Command, Settings, chosen
+from smtprelay.cli.options import Group, Settings, chosen
 from smtprelay.cli.source import API, in_words
 from smtprelay.cli.words import count, printable, size
 
@@ -19,7 +19,12 @@ from smtprelay.cli.words import count, printable, size
 _PATIENCE = 3600.0
 
 
-@click.command(cls=Command)
+@click.group(cls=Group)
+def spool() -> None:
+    """Check the spool, or make its file small."""
+
+
+@spool.command()
 @click.option("--deep", is_flag=True, help="Also read every page of the spool's file.")
 @click.option("--recount", is_flag=True, help="Put right what the lanes count, before.")
 @click.pass_context
@@ -53,7 +58,7 @@ def _check(settings: Settings, *, deep: bool) -> Mapping[str, Any]:
     client = place.client(settings, os.environ, _PATIENCE)
     ground = place.instead(client, settings, os.environ)
     if ground is None:
-        return dict(client.get(f"{API}/check", {"deep": "1"} if deep else {}))
+        return dict(client.get(f"{API}/spool/check", {"deep": "1"} if deep else {}))
     from attrs import asdict  # noqa: PLC0415
 
     from smtprelay.spool import aside  # noqa: PLC0415
@@ -66,14 +71,14 @@ def _recount(settings: Settings) -> int:
     client = place.client(settings, os.environ, _PATIENCE)
     ground = place.instead(client, settings, os.environ)
     if ground is None:
-        return int(client.post(f"{API}/check/recount", {})["lanes"])
+        return int(client.post(f"{API}/spool/check/recount", {})["lanes"])
     from smtprelay.spool.aside import SpoolAside  # noqa: PLC0415
 
-    with in_words(), closing(SpoolAside(ground)) as spool:
-        return spool.recount()
+    with in_words(), closing(SpoolAside(ground)) as opened:
+        return opened.recount()
 
 
-@click.command(cls=Command)
+@spool.command()
 @click.pass_context
 def compact(ctx: click.Context) -> None:
     """

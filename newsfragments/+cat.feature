@@ -1,1 +1,0 @@
-``queue cat`` of a large mail takes no more memory than a piece of it, in the relay, in the process in front of workers, and in the command.

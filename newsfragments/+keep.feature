@@ -1,1 +1,0 @@
-``spool.keep.bodies`` keeps the content of delivered mail for a while; history goes before its time when the spool nears ``spool.limit.bytes``, on PostgreSQL, too; the SQLite file shrinks after a burst (``smtprelay queue compact`` prepares an older one).

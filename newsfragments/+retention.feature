@@ -1,0 +1,1 @@
+``spool.retention.bodies`` keeps the content of delivered mail for a while; history goes before its time when the spool nears ``spool.limit.bytes``, on PostgreSQL, too; the SQLite file shrinks after a burst (``smtprelay spool compact`` prepares an older one).

@@ -1,0 +1,169 @@
+"""``smtprelay config``: check a configuration before it is used, and look settings up."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from smtprelay.cli import printing
+from smtprelay.cli.exits import CONFIG, FAILED, OK, CliError
+from smtprelay.cli.options import Group, Settings, chosen
+from smtprelay.cli.words import count
+
+if TYPE_CHECKING:
+    from smtprelay.config import Config, Problem, Setting
+
+#: A longer example is that of a whole section.
+_WIDTH = 100
+
+
+@click.group(cls=Group)
+def config() -> None:
+    """Check, show and explain the configuration."""
+
+
+@config.command()
+@click.argument("file", required=False)
+@click.pass_context
+def check(ctx: click.Context, *, file: str | None) -> int:
+    """
+    Tell every mistake of a configuration.
+
+    That is FILE, or the one that the relay would find. Exit 78 if it is wrong.
+    """
+    from smtprelay.config import ConfigError, load  # noqa: PLC0415 -- dear, and no other command needs it all
+
+    settings = chosen(ctx)
+    try:
+        loaded = load(file or settings.config, os.environ, settings.sets)
+    except ConfigError as error:
+        _tell(settings, error.problems, "")
+        return CONFIG
+    _tell(settings, loaded.warnings, f"configuration ok: {_summary(loaded.config)}")
+    return OK
+
+
+@config.command()
+def example() -> None:
+    """Print a commented configuration with every setting."""
+    from smtprelay.config import example as text  # noqa: PLC0415
+
+    click.echo(text(), nl=False)
+
+
+@config.command()
+@click.argument("file", required=False)
+@click.pass_context
+def show(ctx: click.Context, *, file: str | None) -> int:
+    """
+    Print the effective configuration.
+
+    That is FILE, or the one that the relay would find, with --set, the environment and all defaults; of a
+    secret only the place is shown.
+    """
+    import yaml  # noqa: PLC0415
+
+    from smtprelay.config import ConfigError, effective, load  # noqa: PLC0415
+
+    settings = chosen(ctx)
+    try:
+        loaded = load(file or settings.config, os.environ, settings.sets, alone=True)
+    except ConfigError as error:
+        _tell(settings, error.problems, "")
+        return CONFIG
+    shown = effective(loaded.config)
+    if settings.output == "json":
+        printing.as_json(shown)
+    elif settings.output == "jsonl":
+        printing.as_lines([shown])
+    else:
+        click.echo(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=_WIDTH), nl=False)
+    return OK
+
+
+@config.command()
+@click.argument("key")
+@click.pass_context
+def explain(ctx: click.Context, *, key: str) -> None:
+    """
+    Explain one setting.
+
+    KEY is the way to it: providers.acs.rate, listeners.0.auth, spool.limit.
+    """
+    from attrs import asdict  # noqa: PLC0415
+
+    from smtprelay.config import explain as look_up  # noqa: PLC0415
+
+    try:
+        found = look_up(key)
+    except LookupError as error:
+        raise CliError(FAILED, str(error)) from error
+    settings = chosen(ctx)
+    if settings.output == "json":
+        printing.as_json(asdict(found))
+    elif settings.output == "jsonl":
+        printing.as_lines([asdict(found)])
+    else:
+        _explain(found)
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration, for editors."""
+    from smtprelay.config import json_schema  # noqa: PLC0415
+
+    printing.as_json(json_schema())
+
+
+def _explain(setting: "Setting") -> None:
+    click.echo(setting.key)
+    if setting.help:
+        click.echo(f"  {setting.help}")
+    default = "none, it must be given" if setting.required else _word(setting.default)
+    example = setting.example if len(setting.example) <= _WIDTH else ""
+    for name, text in (("type", setting.type), ("default", default), ("example", example)):
+        if text:
+            click.echo(f"  {name:<8} {text}")
+    for name, text in setting.keys.items():
+        click.echo(f"  {name}: {text}".rstrip(" :"))
+
+
+def _word(default: object) -> str:
+    if default is None:
+        return ""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"[{', '.join(default)}]" if isinstance(default, list) else str(default)
+
+
+def _tell(settings: Settings, problems: Sequence["Problem"], verdict: str) -> None:
+    from smtprelay.config import render  # noqa: PLC0415
+
+    if settings.output in {"json", "jsonl"}:
+        found = [_plain(problem) for problem in problems]
+        if settings.output == "json":
+            printing.as_json({"ok": bool(verdict), "problems": found})
+        else:
+            printing.as_lines(found)
+        return
+    for problem in problems:
+        # What is wrong goes where errors go; a warning is part of the answer.
+        click.echo(render(problem), err=not verdict)
+    if not verdict:
+        errors = sum(problem.severity == "error" for problem in problems)
+        warnings = len(problems) - errors
+        verdict = count(errors, "error") + (f", {count(warnings, 'warning')}" if warnings else "")
+        click.echo(f"{verdict}.", err=True)
+    else:
+        click.echo(verdict)
+
+
+def _plain(problem: "Problem") -> dict[str, object]:
+    names = ("file", "line", "column", "severity", "text", "code")
+    return {name: getattr(problem, name) for name in names}
+
+
+def _summary(config: "Config") -> str:
+    nouns = {"listener": config.listeners, "provider": config.providers, "route": config.routes}
+    return ", ".join(count(len(things), noun) for noun, things in nouns.items())

@@ -1,0 +1,99 @@
+"""
+``smtprelay hold-rules``: the rules that hold what comes in, and what waits, for some time.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+from smtprelay.cli import printing
+from smtprelay.cli.exits import USAGE, CliError
+from smtprelay.cli.filters import Span
+from smtprelay.cli.options import Group, chosen
+from smtprelay.cli.source import opened
+from smtprelay.cli.who import who
+from smtprelay.cli.words import moment, printable
+
+#: The patterns of a rule, as a person reads them.
+_PATTERNS: Final = {"sender": "from", "recipient": "to", "provider": "by provider", "route": "of route"}
+
+
+@click.group("hold-rules", cls=Group)
+def hold_rules() -> None:
+    """Hold mail by a rule, for some time."""
+
+
+@hold_rules.command()
+@click.option("--from", "sender", metavar="ADDRESS", help="From this sender; * is anything.")
+@click.option("--to", "recipient", metavar="ADDRESS", help="To this recipient; * is anything.")
+@click.option("--provider", metavar="NAME", help="By this provider.")
+@click.option("--route", metavar="NAME", help="Of this route.")
+@click.option("--for", "span", metavar="SPAN", type=Span(), required=True, help="For so long: 2h.")
+@click.option("--why", "--reason", default="", metavar="TEXT", help="Recorded with each delivery.")
+@click.pass_context
+def add(ctx: click.Context, /, *, span: float, why: str, **given: str | None) -> None:
+    """
+    Hold what waits and what comes in.
+
+    All patterns that are given must match. When the time is over, what the rule held is released.
+    """
+    settings = chosen(ctx)
+    patterns = {name: pattern for name, pattern in given.items() if pattern}
+    if not patterns:
+        raise CliError(USAGE, "say what to hold: --from, --to, --provider or --route; * is any")
+    with opened(settings) as source:
+        made = source.hold({**patterns, "who": who(), "why": why, "until": time.time() + span})
+    rule = made["hold_rule"]
+    if settings.output == "json":
+        printing.as_json(made)
+    elif settings.output == "ids":
+        click.echo(rule["id"])
+    else:
+        click.echo(f"hold rule {rule['id']}: mail {_patterns(rule)} is held until {moment(rule['until'])}")
+
+
+@hold_rules.command("list")
+@click.pass_context
+def list_(ctx: click.Context) -> None:
+    """List the rules."""
+    settings = chosen(ctx)
+    with opened(settings) as source:
+        found = source.holds()
+    rules = found["hold_rules"]
+    if settings.output == "json":
+        printing.as_json(found)
+    elif settings.output == "jsonl":
+        printing.as_lines(rules)
+    elif settings.output == "ids":
+        for rule in rules:
+            click.echo(rule["id"])
+    elif rules:
+        headings = ("ID", "HOLDS", "UNTIL", "COUNT", "BY", "REASON")
+        printing.table(headings, map(_row, rules), settings.color)
+    else:
+        click.echo("No rule holds mail.")
+
+
+@hold_rules.command()
+@click.argument("number", metavar="ID", type=click.IntRange(min=1))
+@click.pass_context
+def remove(ctx: click.Context, *, number: int) -> None:
+    """Remove a rule; what it held is released."""
+    settings = chosen(ctx)
+    with opened(settings) as source:
+        removed = source.unhold(number, who())
+    if settings.output == "json":
+        printing.as_json(removed)
+    else:
+        click.echo(f"removed hold rule {number}: what it held is released")
+
+
+def _row(rule: Mapping[str, Any]) -> tuple[object, ...]:
+    until = moment(rule["until"])
+    return (rule["id"], _patterns(rule), until, rule["count"], rule["who"], rule["reason"])
+
+
+def _patterns(rule: Mapping[str, Any]) -> str:
+    return " ".join(f"{word} {printable(rule[name])}" for name, word in _PATTERNS.items() if rule[name])

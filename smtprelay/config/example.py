@@ -1,0 +1,48 @@
+"""
+The commented configuration, which shows every setting; ``etc/smtprelay.yaml`` is a copy of it.
+"""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from smtprelay.config.source import parse
+from smtprelay.config.tree import Items, Node, Scalar, Table
+
+#: What begins the part that shows every setting.
+_MARKER: Final = "## Every setting"
+
+
+def example() -> str:
+    """Return it as it is: a small configuration that works, then every setting in comments."""
+    return Path(__file__).with_name("example.yaml").read_text("utf-8")
+
+
+def reference() -> str:
+    """Return the part that shows every setting, as settings and not as comments; lines keep their numbers."""
+    before, after = example().split(_MARKER)
+    lines = [re.sub("^##.*", "", line).removeprefix("#") for line in after.splitlines()]
+    return "\n" * before.count("\n") + "\n".join(["", *lines[1:]]) + "\n"
+
+
+def example_of(key: str) -> str:
+    """Return what the example says for ``key`` (``listeners.*.auth``), on one line; ``""`` if nothing."""
+    found: list[Node] = [parse(reference().encode(), "example.yaml", {}).root]
+    for word in key.split("."):
+        found = [node for each in found for node in _children(each, word)]
+    return _flow(found[0]) if found else ""
+
+
+def _children(node: Node, word: str) -> list[Node]:
+    if isinstance(node, Table):
+        return list(node.values()) if word == "*" else [node[word]] if word in node else []
+    return list(node) if isinstance(node, Items) else []
+
+
+def _flow(node: Node) -> str:
+    if isinstance(node, Table):
+        return "{" + ", ".join(f"{key}: {_flow(value)}" for key, value in node.items()) + "}"
+    if isinstance(node, Items):
+        return f"[{', '.join(map(_flow, node))}]"
+    assert isinstance(node, Scalar)
+    return node.text if node.plain else f'"{node.text}"'

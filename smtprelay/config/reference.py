@@ -1,0 +1,252 @@
+"""
+What each setting is: its help, type, default and an example, read from the settings classes.
+
+``smtprelay config explain`` prints it, the JSON Schema is made from it, and :func:`spelled` writes values as
+the file does.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from inspect import cleandoc
+from types import UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+
+from attrs import NOTHING, Attribute, Factory, fields, frozen, has
+
+from smtprelay.config import values
+from smtprelay.config.endpoint import Endpoint
+from smtprelay.config.example import example_of
+from smtprelay.config.model import Config
+from smtprelay.config.paths import FilePath
+from smtprelay.config.problem import did_you_mean
+from smtprelay.config.renamed import renamed
+from smtprelay.config.secret import Secret
+from smtprelay.config.structure import UNITS
+from smtprelay.config.tree import below
+from smtprelay.message import Window
+
+#: What people call the types that are one word.
+WORDS: Final[Mapping[Any, str]] = {
+    values.Duration: "duration (30s, 5m, 4h, 2d)",
+    values.Expiry: "duration (30s, 5m, 4h, 2d), or never",
+    values.Size: "size (10MB, 25MiB)",
+    values.Sizes: "range of sizes (<2MiB, >=2MiB)",
+    values.Rate: "rate (30/min, 100/h, 25/10s)",
+    values.Share: "share (5%, 0.05)",
+    values.Count: "number from 1",
+    values.Port: "port",
+    values.Factor: "factor from 1 to 100",
+    values.Flag: "true or false",
+    values.Network: "network (10.0.0.0/8, ::1)",
+    values.Address: "mail address",
+    values.Pattern: "pattern (*, *@example.com), or mail address",
+    values.Domain: "host or domain name",
+    values.Name: "name without spaces",
+    values.PasswordHash: 'hash by "smtprelay hash-password"',
+    values.Url: "URL",
+    values.Text: "text",
+    FilePath: "path of a file",
+    Endpoint: "endpoint (tcp:2525:interface=127.0.0.1)",
+    Secret: "secret ({file: path}, {env: NAME}, {credential: name})",
+}
+
+_SPANS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+_SIZES: Final = ((1 << 30, "GiB"), (1 << 20, "MiB"), (10**9, "GB"), (10**6, "MB"), (1, ""))
+
+
+@frozen(kw_only=True)
+class Setting:
+    """
+    One key of the configuration.
+
+    :ivar key: the way to it, with ``*`` for each entry of a list or map.
+    :ivar type: as people call it.
+    :ivar required: it must be given.
+    :ivar default: as the file spells it; ``None`` also for what depends on other settings.
+    :ivar example: from the commented configuration, on one line; ``""`` if it has none.
+    :ivar keys: of a section, each with its help.
+    """
+
+    key: str
+    help: str
+    type: str
+    required: bool
+    default: Any
+    example: str
+    keys: Mapping[str, str]
+
+
+def explain(key: str) -> Setting:
+    """
+    Return what is known of ``key``: ``providers.acs.rate``, ``listeners.0.auth``, ``spool.limit``.
+
+    The names and numbers of entries may be left out. Raises ``LookupError`` with a sentence for people.
+    """
+    kind: Any = Config
+    classes: list[Any] = [Config]
+    where, found = "", None
+    for word in re.sub(r"\[(\w*)\]", r".\1", key).strip(".").split("."):
+        hits = [(cls, each) for cls in classes for each in fields(cls) if key_of(each) == word]
+        if hits:
+            where = below(f"{where}.*" if _entries(kind) else where, word)
+            found = hits[0]
+            kind = kind_of(*hits[0])
+            classes = classes_of(kind)
+        elif _entries(kind):
+            where, kind = f"{where}.*", None
+            classes = [cls for cls in classes if _type_word(cls) == word] or classes
+        else:
+            raise _unknown(where, word, classes)
+    assert found is not None
+    return _setting(where, *found)
+
+
+def classes_of(kind: Any) -> list[Any]:
+    """Return the settings classes in ``kind``: those of a union, a list or a map too."""
+    if kind is Secret:
+        return []
+    if has(kind):
+        return [kind]
+    parts = () if get_origin(kind) in {Annotated, Literal} else get_args(kind)
+    return [cls for part in parts for cls in classes_of(part)]
+
+
+def key_of(attribute: "Attribute[Any]") -> str:
+    """Return the key of an attribute: one that Python reserves has an underscore at its end."""
+    return attribute.name.rstrip("_")
+
+
+def kind_of(cls: Any, attribute: "Attribute[Any]") -> Any:
+    """Return the type of an attribute as the file has it, with its unit."""
+    return UNITS.get(cls, {}).get(attribute.name, attribute.type)
+
+
+def help_of(cls: Any, attribute: "Attribute[Any]") -> str:
+    """Return what the docstrings of ``cls`` say of an attribute, else what its own class says of itself."""
+    for each in cls.__mro__:
+        found = re.search(
+            rf":ivar {attribute.name}: (.+?)(?=\n:|\n\n|\Z)", cleandoc(each.__doc__ or ""), re.DOTALL
+        )
+        if found:
+            return _plain(found[1])
+    below_it = classes_of(kind_of(cls, attribute))
+    return summary_of(below_it[0]) if len(below_it) == 1 else ""
+
+
+def summary_of(cls: Any) -> str:
+    """Return the first paragraph of a class's docstring."""
+    return _plain(cleandoc(cls.__doc__ or "").partition("\n\n")[0])
+
+
+def type_of(kind: Any) -> str:
+    """Return what people call a type."""
+    if kind in WORDS:
+        return WORDS[kind]
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return " or ".join(map(str, parts))
+    if origin is tuple:
+        return f"list: {type_of(parts[0])}"
+    if origin is Mapping:
+        return f"map: {type_of(parts[1])}"
+    return type_of(given(kind)) if given(kind) != kind else "section"
+
+
+def default_of(cls: Any, attribute: "Attribute[Any]") -> Any:
+    """Return the default as JSON can hold it; ``None``: a section, or none; ``NOTHING``: it must be given."""
+    default: Any = attribute.default
+    if default is NOTHING:
+        return NOTHING
+    if isinstance(default, Factory):  # type: ignore[arg-type]
+        default = default.factory()
+    if has(type(default)) or default == "":
+        return None
+    if isinstance(default, tuple):
+        return [str(each) for each in default]
+    return spelled(kind_of(cls, attribute), dict(default) if isinstance(default, Mapping) else default)
+
+
+def _setting(key: str, cls: Any, attribute: "Attribute[Any]") -> Setting:
+    kind = kind_of(cls, attribute)
+    default = default_of(cls, attribute)
+    keys = {key_of(each): help_of(part, each) for part in classes_of(kind) for each in fields(part)}
+    return Setting(
+        key=key,
+        help=help_of(cls, attribute),
+        type=type_of(kind),
+        required=default is NOTHING,
+        default=None if default is NOTHING else default,
+        example=example_of(key),
+        keys=keys,
+    )
+
+
+def _entries(kind: Any) -> bool:
+    """Whether ``kind`` is a list or a map, whose entries may be named."""
+    return get_origin(kind) in {tuple, Mapping}
+
+
+def _type_word(cls: Any) -> str:
+    """Return the ``type:`` of a class of providers or checkers, or ``""``."""
+    kind = next((each.type for each in fields(cls) if each.name == "type"), None)
+    return str(get_args(kind)[0]) if kind is not None else ""
+
+
+def _unknown(where: str, word: str, classes: Iterable[Any]) -> LookupError:
+    new = renamed(where, word)
+    if new:
+        return LookupError(f'the key "{word}" is now called "{new}"')
+    known = [key_of(each) for cls in classes for each in fields(cls)]
+    place = f' in "{where}"' if where else ""
+    return LookupError(f'there is no setting "{word}"{place}{did_you_mean(word, known)}')
+
+
+def _plain(text: str) -> str:
+    """Return a docstring's text without its markup, on one line."""
+    return re.sub(r":\w+:`~?([^`]*)`|``", r"\1", " ".join(text.split()))
+
+
+def spelled(kind: Any, value: Any) -> Any:
+    """Return a ``value`` of type ``kind`` as the file spells it, if it has a unit; else as it is."""
+    if value is None:
+        return "never" if kind == values.Expiry else None
+    spell = _SPELLED.get(given(kind))
+    return value if spell is None else spell(value)
+
+
+def given(kind: Any) -> Any:
+    """Return ``kind`` without ``None``."""
+    parts = [part for part in get_args(kind) if part is not type(None)]
+    optional = get_origin(kind) in {Union, UnionType} and len(parts) == 1
+    return parts[0] if optional else kind
+
+
+def _span(seconds: float) -> str:
+    if seconds % 1:
+        return f"{seconds:g}s"
+    size, unit = next((pair for pair in _SPANS if seconds and not seconds % pair[0]), (1, "s"))
+    return f"{int(seconds) // size}{unit}"
+
+
+def _size(count: int) -> str:
+    size, unit = next((pair for pair in _SIZES if count and not count % pair[0]), (1, ""))
+    return f"{count // size}{unit}"
+
+
+def _sizes(value: values.SizeRange) -> str:
+    return f"<={value.largest}" if value.smallest is None else f">={value.smallest}"
+
+
+def _rate(value: Window) -> str:
+    span = _span(value.seconds)
+    return f"{value.count}/{span[1:] if span[:-1] == '1' else span}"
+
+
+_SPELLED: Final[Mapping[Any, Callable[[Any], str]]] = {
+    values.Duration: _span,
+    values.Expiry: _span,
+    values.Size: _size,
+    values.Sizes: _sizes,
+    values.Rate: _rate,
+    values.Share: lambda value: f"{value * 100:g}%",
+}

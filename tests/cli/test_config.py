@@ -1,0 +1,148 @@
+import json
+from pathlib import Path
+
+import yaml
+
+from smtprelay.config import json_schema
+from tests.cli.fakes import CommandCase
+
+GOOD = """\
+listeners: [{name: lan, endpoint: "tcp:2525:interface=127.0.0.1"}]
+providers: {local: {type: capture, path: captured}}
+spool: {path: spool}
+"""
+
+
+class ConfigCase(CommandCase):
+    def file(self, text: str) -> str:
+        path = self.mktemp()
+        Path(path).write_text(text)
+        return path
+
+
+class CheckTests(ConfigCase):
+    def test_good(self) -> None:
+        """A good file is exit 0 and a summary, wherever its name stands."""
+        path = self.file(GOOD)
+        for argv in (
+            ("config", "check", path),
+            ("config", "check", "-c", path),
+            ("-c", path, "config", "check"),
+        ):
+            ran = self.run_command(*argv)
+            self.assertEqual((ran.status, ran.err), (0, ""), argv)
+            self.assertIn("configuration ok: 1 listener, 1 provider, 1 route\n", ran.out)
+
+    def test_every_mistake(self) -> None:
+        """All mistakes are told, each with its place, a caret and a suggestion: exit 78."""
+        path = self.file(GOOD + "hostnam: x\nspol: {}\n")
+        ran = self.run_command("config", "check", path)
+        self.assertEqual((ran.status, ran.out), (78, ""))
+        self.assertIn(f"{path}:4:1: error", ran.err)
+        self.assertIn(f"{path}:5:1: error", ran.err)
+        self.assertIn('did you mean "hostname"?', ran.err)
+        self.assertIn("    4 | hostnam: x\n      | ^\n", ran.err)
+        self.assertTrue(ran.err.endswith("2 errors.\n"), ran.err)
+
+    def test_sets(self) -> None:
+        """--set is checked with the file, wherever it stands, each time it is given."""
+        path = self.file(GOOD)
+        ran = self.run_command("--set", "hostnam=x", "config", "check", path, "--set", "spol.path=y")
+        self.assertEqual(ran.status, 78)
+        self.assertIn("--set hostnam", ran.err)
+        self.assertIn("--set spol.path", ran.err)
+
+    def test_missing_file(self) -> None:
+        """A file that is not there is named: exit 78."""
+        ran = self.run_command("config", "check", "no-such-file.yaml")
+        self.assertEqual((ran.status, ran.out), (78, ""))
+        self.assertIn("no-such-file.yaml", ran.err)
+
+    def test_json(self) -> None:
+        """JSON holds the verdict and each problem's place, for an editor."""
+        ran = self.run_command("config", "check", self.file(GOOD + "hostnam: x\n"), "-o", "json")
+        answer = json.loads(ran.out)
+        self.assertEqual((ran.status, answer["ok"]), (78, False))
+        self.assertEqual((answer["problems"][0]["line"], answer["problems"][0]["severity"]), (4, "error"))
+
+    def test_other_commands(self) -> None:
+        """A command that needs the configuration to find the relay says what is wrong in one line."""
+        ran = self.run_command("queue", "list", "-c", self.file("hostnam: x\n"))
+        self.assertEqual((ran.status, ran.out, ran.err.count("\n")), (78, "", 1))
+        self.assertIn("config check shows all", ran.err)
+
+
+class ShowTests(ConfigCase):
+    def test_effective(self) -> None:
+        """The whole configuration with its defaults and --set, as YAML or JSON, wherever it is named."""
+        path = self.file(GOOD)
+        for argv in (
+            ("config", "show", path),
+            ("-c", path, "config", "show"),
+            ("config", "show", "-c", path),
+        ):
+            ran = self.run_command(*argv, "--set", "spool.lease=90s")
+            self.assertEqual((ran.status, ran.err), (0, ""))
+            shown = yaml.safe_load(ran.out)
+            self.assertEqual((shown["spool"]["lease"], shown["spool"]["limit"]["free"]), ("90s", "5%"))
+        self.assertEqual(
+            json.loads(self.run_command("config", "show", path, "-o", "json").out)["spool"]["lease"], "1m"
+        )
+
+    def test_secrets(self) -> None:
+        """Of a secret only its place is shown, and it need not be there."""
+        more = "host: {type: smarthost, host: h, username: u, password: hunter2}"
+        path = self.file(GOOD.replace("local:", f"{more}, local:") + "routes: [{via: [host]}]\n")
+        ran = self.run_command("config", "show", path)
+        self.assertEqual(ran.status, 0, ran.err)
+        self.assertNotIn("hunter2", ran.out)
+        self.assertIn("password: ‹inline›", ran.out)
+
+    def test_mistakes(self) -> None:
+        """A wrong one is not shown: every mistake is told, exit 78."""
+        ran = self.run_command("config", "show", self.file(GOOD + "hostnam: x\ncontrol: y\n"))
+        self.assertEqual((ran.status, ran.out), (78, ""))
+        self.assertIn('did you mean "hostname"?', ran.err)
+        self.assertIn('the key "control" is now called "control_socket"', ran.err)
+
+
+class ExplainTests(CommandCase):
+    def test_a_setting(self) -> None:
+        """Key, help, type, default and example, each in a line."""
+        ran = self.run_command("config", "explain", "providers.acs.accept_on")
+        self.assertEqual((ran.status, ran.err), (0, ""))
+        self.assertEqual(
+            ran.out,
+            "providers.*.accept_on\n  when a mail counts as delivered.\n  type     succeeded or 202\n"
+            "  default  succeeded\n  example  succeeded\n",
+        )
+
+    def test_a_section(self) -> None:
+        """Its keys follow, without the example of them all."""
+        out = self.run_command("config", "explain", "listeners").out
+        self.assertIn("\n  allow_from: may send without logging in.\n", out)
+        self.assertNotIn("example", out)
+
+    def test_json(self) -> None:
+        """The same for programs."""
+        told = json.loads(self.run_command("config", "explain", "spool.lease", "-o", "json").out)
+        self.assertEqual((told["key"], told["default"], told["required"]), ("spool.lease", "1m", False))
+
+    def test_unknown(self) -> None:
+        """A key that is none is an error, with what was meant."""
+        ran = self.run_command("config", "explain", "spool.leese")
+        self.assertEqual((ran.status, ran.out), (1, ""))
+        self.assertIn('did you mean "lease"?', ran.err)
+
+
+class PrintTests(ConfigCase):
+    def test_example(self) -> None:
+        """The example is printed as it is, and it is a good configuration."""
+        out = self.run_command("config", "example").out
+        ran = self.run_command("config", "show", self.file(out))
+        self.assertEqual((ran.status, ran.err), (0, ""))
+        self.assertIn("#control_socket: ", out)
+
+    def test_schema(self) -> None:
+        """The schema is JSON."""
+        self.assertEqual(json.loads(self.run_command("config", "schema").out), json_schema())

@@ -1,0 +1,99 @@
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+from attrs import fields
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.config import Config, effective, explain
+from smtprelay.config.reference import classes_of, key_of, kind_of
+from smtprelay.config.renamed import RENAMED
+from tests.config.loading import SMALL, load_text
+
+
+def keys(cls: Any = Config, where: str = "") -> Iterator[str]:
+    """Give the way to every key, the names of entries left out."""
+    for attribute in fields(cls):
+        key = f"{where}.{key_of(attribute)}".lstrip(".")
+        yield key
+        for part in classes_of(kind_of(cls, attribute)):
+            yield from keys(part, key)
+
+
+class ExplainTests(SynchronousTestCase):
+    def test_a_setting(self) -> None:
+        """Help, type, default and example of one key, wherever the names of entries stand."""
+        for key in ("providers.acs.rate", "providers.rate", "providers.*.rate", "providers.my.rate"):
+            found = explain(key)
+            self.assertEqual(
+                (found.key, found.help, found.default), ("providers.*.rate", "all windows hold at once.", [])
+            )
+            self.assertIn("30/min", found.type)
+            self.assertEqual(found.example, "[30/min, 100/h]")
+        for key in ("listeners.0.auth.allow_plaintext", "listeners[0].auth.allow_plaintext"):
+            self.assertEqual((explain(key).default, explain(key).type), (False, "true or false"))
+
+    def test_units(self) -> None:
+        """Defaults are spelled as in the file."""
+        spelled = {
+            "spool.lease": "1m",
+            "spool.limit.bytes": "10GiB",
+            "spool.limit.free": "5%",
+            "routes.expire": "2d",
+            "routes.retry.first": "30s",
+            "spool.retention.bodies": "0s",
+        }
+        self.assertEqual({key: explain(key).default for key in spelled}, spelled)
+
+    def test_required(self) -> None:
+        """What must be given has no default."""
+        self.assertTrue(explain("providers.acs.sender").required)
+        self.assertFalse(explain("hostname").required)
+
+    def test_by_type(self) -> None:
+        """Behind the word of its type only a provider's own keys are known."""
+        self.assertEqual(explain("providers.smarthost.tls").default, "starttls")
+        error = self.assertRaises(LookupError, explain, "providers.acs.tls")
+        self.assertIn('there is no setting "tls" in "providers.*"', str(error))
+
+    def test_sections(self) -> None:
+        """A section tells its keys, each with its help."""
+        found = explain("spool")
+        self.assertEqual(found.type, "section")
+        self.assertEqual(found.keys["lease"], "how long a node may hold a delivery without a sign of life.")
+
+    def test_every_key(self) -> None:
+        """Every key can be explained; its example is in the commented configuration."""
+        every = list(keys())
+        self.assertGreater(len(every), 150)
+        without = {explain(key).key for key in every if not explain(key).example}
+        self.assertEqual(without, {f"routes.*.webhook.{key}" for key in ("secret", "timeout", "ca")})
+
+    def test_unknown(self) -> None:
+        """A key that is none is told with what was meant, an old one with its new name."""
+        for key, words in {
+            "hostnme": 'there is no setting "hostnme" - did you mean "hostname"?',
+            "spool.leese": 'there is no setting "leese" in "spool" - did you mean "lease"?',
+            "": 'there is no setting ""',
+            "hostname.x": 'there is no setting "x" in "hostname"',
+        }.items():
+            self.assertEqual(str(self.assertRaises(LookupError, explain, key)), words)
+        for old, new in RENAMED.items():
+            error = self.assertRaises(LookupError, explain, old.replace("*", "0"))
+            self.assertEqual(str(error), f'the key "{old.rpartition(".")[2]}" is now called "{new}"')
+
+
+class SpelledTests(SynchronousTestCase):
+    def test_it_loads_again(self) -> None:
+        """The effective configuration says the same when it is loaded: every value has its unit."""
+        text = SMALL.replace("captured}", "captured, rate: [30/min, 25/10s, 7/90m], limits: {size: 10MB}}")
+        text += (
+            "routes: [{via: [local], expire: never, retry: {first: 500ms, max: 90s}, match: {size: <2MiB}}]\n"
+        )
+        config = load_text(text).config
+        shown = effective(config)
+        # What a version cannot do yet is refused where it is written, whatever it says.
+        del shown["listeners"][0]["proxy_trust"], shown["providers"]["local"]["timeout"]
+        again = load_text(yaml.safe_dump(shown)).config
+        self.assertEqual(effective(again), effective(config))
+        self.assertEqual((again.routes, again.providers), (config.routes, config.providers))

@@ -16,7 +16,7 @@ from typing import Final
 import idna
 from attrs import define, field, frozen
 
-from smtprelay.mime.encoded_words import WORD, decode_words, without_controls, without_raw_octets
+from smtprelay.mime.encoded_words import WORD, decode_words, raw_text, without_controls, without_raw_octets
 from smtprelay.mime.parameters import comment_end
 
 #: What is beyond these is not read: mailboxes of a field, characters of an address and of a name.
@@ -270,6 +270,8 @@ class _Scanner:
 
     def _add(self, address: str, name: str) -> None:
         if len(address) <= MAX_ADDRESS:
+            # Octets within what is no encoded word after all.
+            address = address if address.isascii() else raw_text(address, self._guess)
             self._found.append(Address(address, _readable(name, self._guess) if name else ""))
 
     def _clear(self) -> None:

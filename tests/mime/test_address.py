@@ -87,6 +87,7 @@ CASES = {
     "a@b@x.org": [],
     "a@x.org@": [],
     "\udcff@": [],
+    "\\=?x?q?\udcff?=@x.org": [("\\=?x?q?ÿ?=@x.org", "")],
 }
 
 FRAGMENTS = st.sampled_from(

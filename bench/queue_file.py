@@ -13,6 +13,7 @@ from attrs import frozen
 
 from bench.load import SENDER
 from smtprelay.message import Client, Draft, Envelope, Pace, Planned, Recipient
+from smtprelay.model.shape import shape_of
 from smtprelay.spool.accept import Arrival, accept
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.identity import new_id
@@ -97,7 +98,7 @@ def _arrival(provider: str, body: bytes, chance: random.Random) -> Arrival:
     planned = [Planned(route="waiting", provider=provider, lane="", recipients=recipients)]
     return Arrival(
         draft=draft,
-        size=len(body),
+        shape=shape_of(body),
         subject="waiting",
         message_id="<1@example.com>",
         planned=planned,

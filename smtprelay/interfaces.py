@@ -9,7 +9,6 @@ own stations, because mypy checks those without anybody registering anything.
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from attrs import frozen
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
@@ -26,6 +25,8 @@ from smtprelay.message import (
     Reply,
     Results,
 )
+from smtprelay.model.shape import Shape
+from smtprelay.model.work import Work
 from smtprelay.operating import Queue
 from smtprelay.queue import Block, Detour, Moved, NewMessage, Node, OverduePage, Settlement, Stock
 from smtprelay.transfer import Transfer
@@ -106,9 +107,22 @@ class IEnvelopeDelivery(Interface):
         """Tell who speaks now: after EHLO or STARTTLS the name, the protocol or TLS changed."""
 
 
-#: Decides, when headers and size are known, which deliveries a message becomes.
-#: May raise :class:`Refused`. Headers are (name, raw value) pairs in their order.
-Plan = Callable[[Sequence[tuple[str, str]], int], Sequence[Planned]]
+#: (name, raw value) pairs in their order.
+Headers = Sequence[tuple[str, str]]
+
+#: Decides, when header and shape are known, which deliveries a message becomes. The third argument is what
+#: was measured so far: the exact size of the request, by the provider's name. May raise
+#: :class:`Refused`, and :class:`Unmeasured`.
+Plan = Callable[[Headers, Shape, Mapping[str, int]], Sequence[Planned]]
+
+
+class Unmeasured(Exception):  # noqa: N818 -- a question, not an error
+    """What a :data:`Plan` raises that must know how large the request of a provider becomes."""
+
+    def __init__(self, provider: str) -> None:
+        super().__init__(f"how large the request of {provider} becomes is not known")
+        self.provider = provider
+
 
 #: Makes the :class:`Incoming` for one message: the spool, or a synchronous delivery.
 Receive = Callable[[Draft, Plan], Incoming]
@@ -127,28 +141,6 @@ class Body(Protocol):
 
     async def whole(self) -> bytes:
         """Give the whole body at once."""
-
-
-@frozen(kw_only=True)
-class Work:
-    """
-    What :meth:`Spool.claim` found.
-
-    :ivar claims: to be attempted now, by us.
-    :ivar probes: (provider, lane) that are blocked and whose time to be tried has come.
-    :ivar stopped: (provider, lane) that are blocked while mail in them is due: it may take a detour.
-    :ivar suspended: (provider, lane) that an operator has suspended.
-    :ivar waiting: something is due and waits for a slot: ask again when an attempt has ended.
-    :ivar due: when something may be claimed or probed next, seconds since the epoch;
-        ``None`` if nothing waits for a time (a settle or an accept will tell).
-    """
-
-    claims: Sequence[Claim] = ()
-    probes: Sequence[tuple[str, str]] = ()
-    stopped: Sequence[tuple[str, str]] = ()
-    suspended: Sequence[tuple[str, str]] = ()
-    waiting: bool = False
-    due: float | None = None
 
 
 class Spool(Queue, Lender, Protocol):
@@ -313,6 +305,57 @@ class Spool(Queue, Lender, Protocol):
         """Finish what is waiting to be committed and let go of the files."""
 
 
+# --- work on a mail's content ------------------------------------------------------------------
+
+#: Work on a mail: takes its octets and parameters, returns facts about it and octets. Parameters and facts
+#: are what JSON can carry (a tuple may come back as a list). A function of a module below ``smtprelay``
+#: that imports nothing of Twisted; it may run in a process of its own.
+MimeTask = Callable[[bytes, Mapping[str, Any]], tuple[Mapping[str, Any], bytes]]
+
+
+class MailTooCostly(Exception):  # noqa: N818 -- it says what the mail is
+    """Work on the mail used up the processor time or the memory that a mail of its size may use."""
+
+
+class MimeWorkerTimeout(Exception):  # noqa: N818 -- the word of the field
+    """The work was not done in time: the mail is costly, or the machine is busy."""
+
+
+class MimeWorkerUnavailable(Exception):  # noqa: N818 -- a state, which passes
+    """The worker process could not be started, ended, or is being stopped: the work can be tried again."""
+
+
+class MimeTaskError(Exception):
+    """
+    A task raised what nobody expected: its message names the exception, what it said, and where.
+
+    Its cause shows the last lines of the task's traceback.
+    """
+
+
+class MimeWorker(Protocol):
+    """
+    Works on the content of mail without holding up the reactor.
+
+    Work on a small mail is done at once, on a large one in a process that has a deadline.
+    """
+
+    async def run(
+        self, task: MimeTask, body: Body, parameters: Mapping[str, object]
+    ) -> tuple[Mapping[str, Any], bytes]:
+        """
+        Return what ``task`` returns for the octets of ``body``; they are read when its turn has come.
+
+        Cancelling it ends the work.
+
+        :raises MailTooCostly: as it would be each time: ``Failed`` with 5.6.0.
+        :raises MimeWorkerTimeout: as an unexpected error: deferred, held after three.
+        :raises MimeWorkerUnavailable: later; nothing was wrong with the mail.
+        :raises MimeTaskError: an error in the task.
+        :raises TooComplexError: of :mod:`smtprelay.mime.parse`, as the task raised it.
+        """
+
+
 # --- providers -------------------------------------------------------------------------------
 
 
@@ -331,6 +374,21 @@ class Provider(Protocol):
 
     def lane(self, envelope: Envelope) -> str:
         """Return the key of the lane that ``envelope`` goes in; ``""`` is the provider's own."""
+
+    def encoded_size(self, shape: Shape) -> tuple[int, int]:
+        """
+        Return the least and the most octets that the request for a mail of this shape may have.
+
+        Both grow with the mail. They are the same where the request is the mail itself.
+        """
+
+    async def measure(self, envelope: Envelope, body: Body) -> int:
+        """
+        Return the octets of the largest request that the mail becomes, without sending anything.
+
+        :raises MimeWorkerUnavailable: nobody could say; another time. So :class:`MimeWorkerTimeout`.
+        :raises MailTooCostly: nobody ever will.
+        """
 
     async def deliver(self, delivery: Delivery, body: Body, taken: Callable[[], None]) -> Results:
         """

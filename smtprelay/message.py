@@ -13,6 +13,8 @@ from typing import Final
 
 from attrs import field, frozen
 
+from smtprelay.model.shape import Shape
+
 #: Namespace of the idempotency keys; part of the wire contract, never to be changed.
 OPERATIONS: Final = uuid.UUID("6f1d0d9e-5a0b-5c39-9b6e-7a3f4f1f2c11")
 
@@ -145,6 +147,7 @@ class Delivery:
         ended the operation without taking the mail, so that it sees a new one.
     :ivar envelope: narrowed to the recipients that are still open.
     :ivar size: of the stored body, bytes.
+    :ivar shape: what its octets are like; ``None`` if an earlier version stored it.
     """
 
     message: str
@@ -157,6 +160,7 @@ class Delivery:
     size: int
     received: float
     bounce_of: str = ""
+    shape: Shape | None = None
 
     @property
     def id(self) -> str:
@@ -215,20 +219,30 @@ class Deferred:
     :ivar retry_after: seconds that the provider asked for, if it did.
     :ivar closed: the provider has ended this operation; the next attempt is a new one to it.
     :ivar throttled: it says nothing of the mail, but that we ask for too much: the lane slows down.
+    :ivar again: the request was refused for other recipients, which are :class:`Failed`: this one goes
+        again at once, as a new operation, and this attempt does not count.
     """
 
     why: str
     retry_after: float | None = None
     closed: bool = False
     throttled: bool = False
+    again: bool = False
 
 
 @frozen
 class Failed:
-    """This mail will never be taken. ``code``: the enhanced status code for the bounce."""
+    """
+    This mail will never be taken.
+
+    :ivar code: the enhanced status code for the bounce.
+    :ivar whole: the whole request was refused for a recipient that the provider did not name: a delivery to
+        several is halved, and each half goes again at once.
+    """
 
     why: str
     code: str = "5.0.0"
+    whole: bool = False
 
 
 @frozen
@@ -260,9 +274,15 @@ Results = Mapping[str, Outcome]
 
 @frozen(kw_only=True)
 class Limits:
-    """What a provider takes in one message; ``None`` is no limit that we know of."""
+    """
+    What a provider takes in one message; ``None`` is no limit that we know of.
+
+    :ivar size: octets of the mail, as the client counts them.
+    :ivar request: octets of the request that carries it.
+    """
 
     size: int | None = None
+    request: int | None = None
     recipients: int | None = None
 
 

@@ -102,5 +102,7 @@ def _status(outcome: Outcome) -> str:
 
 def _line(text: str) -> str:
     """Make one short line of it, without control characters: it may come from anywhere."""
-    line = "".join(character for character in " ".join(text.split()) if character.isprintable())
+    # A thousand recipients may have been refused in as many words.
+    said = " ".join(text[: 10 * _LONGEST].split())
+    line = "".join(character for character in said if character.isprintable())
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"

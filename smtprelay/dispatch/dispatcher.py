@@ -70,7 +70,7 @@ class Dispatcher:
         self._jitter = jitter
         self._renew_every = lease / 3.0
         lanes = self.lanes = Lanes(events)
-        postmaster = Postmaster(bounces, post)
+        postmaster = Postmaster(bounces, post, clock)
         self._tending = Tending(spool, clock, events)
         self.operator = OperatorDesk(
             spool,

@@ -14,7 +14,8 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.python.failure import Failure
 
 from smtprelay.budget import Budget
-from smtprelay.mime import headers
+from smtprelay.mime.capped import CappedHead, HeaderCollector
+from smtprelay.model.shape import Shape, ShapeCounter
 
 #: Bytes of one message that are held in memory.
 MOST_IN_MEMORY: Final = 1 << 20
@@ -36,11 +37,12 @@ class Holding:
 
     def __init__(self, defer_to_thread: DeferToThread, budget: Budget | None = None) -> None:
         self.size = 0
+        self._shape = ShapeCounter()
         self._defer_to_thread = defer_to_thread
         self._budget = budget or Budget()
         self._parts: list[bytes] = []
         self._held = 0
-        self._start = b""
+        self._header = HeaderCollector()
         self._file: IO[bytes] | None = None
         self._fault: BaseException | None = None
         self._spilled = False
@@ -50,8 +52,10 @@ class Holding:
     def write(self, chunk: bytes) -> "Deferred[None] | None":
         """Take the next bytes; see :meth:`smtprelay.interfaces.Incoming.write`."""
         self.size += len(chunk)
+        self._shape.feed(chunk)
         if self._fault is not None:
             return None
+        self._header.feed(chunk)
         self._parts.append(chunk)
         self._held += len(chunk)
         self._budget.take(len(chunk))
@@ -72,9 +76,14 @@ class Holding:
             raise self._fault
 
     @property
-    def head(self) -> bytes:
-        """The message's header block."""
-        return headers.block(self._start if self._spilled else b"".join(self._parts))
+    def shape(self) -> Shape:
+        """What its octets are like, so far."""
+        return self._shape.shape()
+
+    @property
+    def head(self) -> CappedHead:
+        """The message's header."""
+        return self._header.head()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """See :meth:`smtprelay.interfaces.Body.chunks`."""
@@ -96,9 +105,7 @@ class Holding:
     def _spill(self) -> "Deferred[None]":
         content, self._held = b"".join(self._parts), 0
         self._parts = []
-        if not self._spilled:
-            self._spilled = True
-            self._start = headers.block(content)
+        self._spilled = True
         stored = self._turn.run(self._defer_to_thread, self._append, content).addErrback(self._failed)
         return stored.addCallback(lambda _: self._budget.give_back(len(content)))
 

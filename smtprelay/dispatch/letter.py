@@ -2,10 +2,11 @@
 The part of a report that a person reads. Pure.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 from smtprelay.dispatch.notice import DELAYED, FAILED, RELAYED, Notice, Report
-from smtprelay.dispatch.wording import clean, date, lines, reason, wrapped
+from smtprelay.dispatch.wording import clean, date, reason, wrapped
 
 #: What is said above the recipients of each action.
 _OPENINGS: Final = {
@@ -40,13 +41,12 @@ _PLAIN: Final = {
 }
 
 
-def letter(notice: Notice, hostname: str) -> bytes:
-    """Return what ``notice`` says, with CRLF line ends, in UTF-8."""
-    said = [line for action in notice.actions for line in _section(notice, action)]
-    return lines(
-        f"This is the mail relay at {hostname}.",
-        "",
-        *said,
+def letter(notice: Notice, hostname: str) -> Iterator[str]:
+    """Give the lines of what ``notice`` says, the work for a recipient when its lines are asked for."""
+    yield from (f"This is the mail relay at {hostname}.", "")
+    for action in notice.actions:
+        yield from _section(notice, action)
+    yield from (
         f"Message id at this relay: {clean(notice.message)}",
         f"Received:                 {date(notice.received)}",
         *_times(notice),
@@ -56,11 +56,12 @@ def letter(notice: Notice, hostname: str) -> bytes:
     )
 
 
-def _section(notice: Notice, action: str) -> list[str]:
+def _section(notice: Notice, action: str) -> Iterator[str]:
     waits = notice.waits or "it is tried again"
-    opening = wrapped(_OPENINGS[action].format(waits=waits), "", "")
-    told = [report for report in notice.reports if report.action == action]
-    return [*opening, "", *(line for report in told for line in _paragraph(report, notice.provider))]
+    yield from (*wrapped(_OPENINGS[action].format(waits=waits), "", ""), "")
+    for report in notice.reports:
+        if report.action == action:
+            yield from _paragraph(report, notice.provider)
 
 
 def _paragraph(report: Report, provider: str) -> list[str]:

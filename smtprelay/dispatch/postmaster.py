@@ -6,18 +6,23 @@ the route of the new mail.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
-from smtprelay.dispatch.bounce import BounceSettings, render
+from smtprelay.dispatch.bounce import BounceSettings, assembled
+from smtprelay.dispatch.letter import letter
 from smtprelay.dispatch.notice import DELAYED, FAILED, RELAYED, Notice, Report, is_wanted
 from smtprelay.dispatch.original import NOTHING, Original, header_of, whole_message
+from smtprelay.dispatch.status import status
 from smtprelay.interfaces import Body
 from smtprelay.message import Claim, Delivered, Delivery, Envelope, Failed, Outcome, Recipient, Results
 from smtprelay.mime import headers
+from smtprelay.mime.capped import CappedHead
 from smtprelay.queue import NewMessage, Overdue
 
 #: Makes a new message of ours: the envelope, the body, and the id of the mail that it reports on.
@@ -29,15 +34,23 @@ EXPIRED: Final = "4.4.7"
 #: What a report is for the log and the metrics.
 _KINDS: Final = {FAILED: "failure", DELAYED: "delay", RELAYED: "success"}
 
+#: Lines that are written in one turn of the reactor; a mail may fail for a thousand recipients at once.
+_LINES: Final = 200
+
 _TRANSIENT: Final = re.compile(r"(?<![\d.])4\.\d{1,3}\.\d{1,3}(?![\d.])", re.ASCII)
 
 
 class Postmaster:
-    """Makes reports, of what a sender wants to know."""
+    """
+    Makes reports, of what a sender wants to know.
 
-    def __init__(self, settings: BounceSettings, post: Post) -> None:
+    :param clock: for turns of the reactor between the parts of a long report; ``None`` where nobody waits.
+    """
+
+    def __init__(self, settings: BounceSettings, post: Post, clock: IReactorTime | None = None) -> None:
         self._settings = settings
         self._post = post
+        self._clock = clock
 
     async def bounce(self, claim: Claim, report: Results, body: Body, now: float) -> NewMessage | None:
         """
@@ -105,10 +118,24 @@ class Postmaster:
         notice = evolve(notice, original=await self._original(delivery, body, full=full))
         new = self._post(
             self._envelope(notice.to, self._settings.copy if failed else ""),
-            render(notice, self._settings),
+            await self._rendered(notice),
             delivery.message,
         )
         return evolve(new, kind=_KINDS[notice.actions[0]])
+
+    async def _rendered(self, notice: Notice) -> bytes:
+        hostname = self._settings.hostname
+        said = await self._written(letter(notice, hostname))
+        told = await self._written(status(notice, hostname))
+        return assembled(notice, self._settings, said, told)
+
+    async def _written(self, lines: Iterator[str]) -> list[str]:
+        written: list[str] = []
+        for line in lines:
+            written.append(line)
+            if len(written) % _LINES == 0 and self._clock is not None:
+                await deferLater(self._clock, 0)
+        return written
 
     def _envelope(self, *people: str) -> Envelope:
         """The null sender, so that no bounce is ever answered with another (RFC 5321 §4.5.5)."""
@@ -141,7 +168,7 @@ async def _is_answer(notice: Notice, body: Body) -> bool:
     if any(report.recipient.notify for report in notice.reports):
         return False
     try:
-        head = headers.Head(headers.block(await anext(body.chunks(), b"")))
+        head = CappedHead(headers.block(await anext(body.chunks(), b"")))
     except CancelledError:
         raise
     except Exception:  # noqa: BLE001 -- whatever is wrong with the spool, the outcome is known

@@ -163,7 +163,7 @@ class Remainder:
             lane=delivery.lane,
             recipients=delivery.envelope.recipients,
         )
-        incoming = spool.incoming(draft, lambda _headers, _size: [planned], settlement)
+        incoming = spool.incoming(draft, lambda *_: [planned], settlement)
         try:
             async for chunk in body.chunks():
                 waiting = incoming.write(chunk)

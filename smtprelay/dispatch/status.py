@@ -3,26 +3,35 @@ The part of a report that a program reads: ``message/delivery-status`` (RFC 3464
 """
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 from smtprelay.dispatch.notice import DELAYED, RELAYED, Notice, Report
-from smtprelay.dispatch.wording import ascii_only, clean, date, from_xtext, lines, reason, typed, wrapped
+from smtprelay.dispatch.wording import ascii_only, clean, date, from_xtext, reason, typed, wrapped
+
+#: Of what was said; one word of it must fit into a line.
+_LONGEST: Final = 900
 
 #: The reply in what a provider that speaks SMTP said.
 _REPLY: Final = re.compile(r"(?:^|: )([245]\d\d .*)", re.ASCII | re.DOTALL)
 
 
-def status(notice: Notice, hostname: str) -> bytes:
-    """Return the fields of ``notice``, a group for the message and one for each recipient."""
+def status(notice: Notice, hostname: str) -> Iterator[str]:
+    """
+    Give the lines of the fields of ``notice``, a group for the message and one for each recipient.
+
+    The work for a recipient is done when its lines are asked for.
+    """
     envelope_id = ascii_only(from_xtext(notice.envelope_id))
-    return lines(
+    yield from (
         *([f"Original-Envelope-Id: {envelope_id}"] if envelope_id else ()),
         f"Reporting-MTA: dns; {hostname}",
         f"X-Smtprelay-Queue-Id: {clean(notice.message)}",
         f"Arrival-Date: {date(notice.received)}",
         "",
-        *[line for report in notice.reports for line in (*_recipient(notice, report), "")],
     )
+    for report in notice.reports:
+        yield from (*_recipient(notice, report), "")
 
 
 def _recipient(notice: Notice, report: Report) -> list[str]:
@@ -38,7 +47,7 @@ def _recipient(notice: Notice, report: Report) -> list[str]:
     # Of a success there is nothing to diagnose (RFC 3464 §2.3.6).
     if report.action != RELAYED and report.why:
         words = f"smtp; {reply[1]}" if reply else f"X-Smtprelay; {report.why}"
-        fields += wrapped(f"Diagnostic-Code: {ascii_only(reason(words))}", "", "    ")
+        fields += wrapped(f"Diagnostic-Code: {ascii_only(reason(words))[:_LONGEST]}", "", "    ")
     if notice.attempted is not None:
         fields.append(f"Last-Attempt-Date: {date(notice.attempted)}")
     if notice.until is not None and report.action == DELAYED:

@@ -24,7 +24,7 @@ from smtprelay.dispatch.holding import DeferToThread, Holding
 from smtprelay.dispatch.remainder import NotKept, Remainder
 from smtprelay.interfaces import Events, Incoming, Plan, Receive
 from smtprelay.message import Delivered, Delivery, Draft, Planned, Refused, Reply, Results
-from smtprelay.mime import headers
+from smtprelay.model.shape import Shape, shape_of
 from smtprelay.queue import NewMessage
 
 #: Nothing is begun so shortly before the deadline, seconds: its verdict would hardly come in time, and the
@@ -118,7 +118,7 @@ class Synchronous:
         body = BodyAtHand(message.body)
         for n, planned in enumerate(message.planned, start=1):
             results, _ = await self.direct.deliver(
-                _delivery(message.draft, planned, body.size, n), body, patience
+                _delivery(message.draft, planned, shape_of(message.body), n), body, patience
             )
             if _refused(results):
                 text = f"{message.draft.id}: the bounce is lost: {answer.words(results)}"
@@ -217,10 +217,11 @@ class SynchronousIncoming:
             self._all.events("spool.failed", operation="hold", reason=str(exc), id=self.id)
             full = exc.errno in _FULL_DISK
             raise Refused(answer.FULL if full else answer.NOT_STORED) from exc
-        planned = self._plan(headers.fields(self._body.head), self._body.size)
+        shape = self._body.shape
+        planned = self._plan(self._body.head, shape, {})
         if len(planned) != 1:
             raise Refused(answer.SEVERAL)
-        return _delivery(self._draft, planned[0], self._body.size)
+        return _delivery(self._draft, planned[0], shape)
 
     async def _share(self, delivery: Delivery, results: Results, last: Delivery) -> None:
         """Answer 250 when the recipients who do not have the mail are provided for."""
@@ -251,7 +252,7 @@ class SynchronousIncoming:
             self._all.events("relay.warning", text=text)
 
 
-def _delivery(draft: Draft, planned: Planned, size: int, n: int = 1) -> Delivery:
+def _delivery(draft: Draft, planned: Planned, shape: Shape, n: int = 1) -> Delivery:
     return Delivery(
         message=draft.id,
         n=n,
@@ -260,9 +261,10 @@ def _delivery(draft: Draft, planned: Planned, size: int, n: int = 1) -> Delivery
         provider=planned.provider,
         lane=planned.lane,
         envelope=draft.envelope.narrowed(tuple(planned.recipients)),
-        size=size,
+        size=shape.size,
         received=draft.received,
         bounce_of=draft.bounce_of,
+        shape=shape,
     )
 
 

@@ -16,6 +16,7 @@ from twisted.internet.defer import CancelledError
 from smtprelay.interfaces import Body
 from smtprelay.message import Claim, Failed, Outcome, Results
 from smtprelay.mime import headers
+from smtprelay.mime.capped import CappedHead, subject_of
 from smtprelay.queue import NewMessage
 
 #: The built-in provider, and the route of its messages.
@@ -88,9 +89,9 @@ def _said(outcome: Outcome) -> dict[str, str]:
 async def _subject(body: Body) -> str:
     """Return the mail's subject; ``""`` if it cannot be read: whatever is wrong, the event must be told."""
     try:
-        head = headers.Head(headers.block(await anext(body.chunks(), b"")))
+        head = CappedHead(headers.block(await anext(body.chunks(), b"")))
     except CancelledError:
         raise
     except Exception:  # noqa: BLE001 -- the outcome is known
         return ""
-    return headers.readable(head.first("Subject"))
+    return subject_of(head)

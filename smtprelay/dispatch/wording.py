@@ -8,6 +8,7 @@ import binascii
 import re
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Final
 
 #: So much of what a provider said; it may have answered with a web page.
@@ -15,12 +16,16 @@ _LONGEST_REASON: Final = 500
 
 _WIDTH: Final = 76
 
+_not_ascii: Final = re.compile(r"[^\x00-\x7f]+").sub
+_encoded_octets: Final = re.compile(r"(?:\+[0-9A-F]{2})+").sub
+
 
 def lines(*text: str) -> bytes:
     """Join with CRLF; an empty last line ends the one before it."""
     return "\r\n".join(text).encode("utf-8", "replace")
 
 
+@lru_cache(maxsize=16)
 def date(seconds: float) -> str:
     """Return a moment as RFC 5322 writes it, in UTC."""
     return format_datetime(datetime.fromtimestamp(seconds, tz=UTC).replace(microsecond=0))
@@ -34,13 +39,13 @@ def clean(text: str) -> str:
 
 def reason(why: str) -> str:
     """Return what was said, as much of it as a person reads."""
-    return clean(why)[:_LONGEST_REASON] or "no reason was given"
+    return clean(why[: 4 * _LONGEST_REASON])[:_LONGEST_REASON] or "no reason was given"
 
 
 def ascii_only(text: str) -> str:
     r"""Write what is not ASCII as ``\x{HEX}`` (RFC 6533 §3)."""
     line = clean(text)
-    return line if line.isascii() else "".join(c if c.isascii() else f"\\x{{{ord(c):X}}}" for c in line)
+    return line if line.isascii() else _not_ascii(_hexadecimal, line)
 
 
 def typed(address: str) -> str:
@@ -59,7 +64,7 @@ def mailbox(address: str) -> str:
 
 def from_xtext(text: str) -> str:
     """Decode xtext (RFC 3461 §4); what comes of it is as little to be trusted as before."""
-    return re.sub(r"\+([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), text)
+    return _encoded_octets(_decoded, text) if "+" in text else text
 
 
 def wrapped(text: str, first: str, rest: str) -> list[str]:
@@ -68,11 +73,25 @@ def wrapped(text: str, first: str, rest: str) -> list[str]:
 
     A mail may fail for a thousand recipients at once: :mod:`textwrap` would stall the reactor.
     """
-    rows, row = [], ""
-    for word in text.split():
-        if row and len(row) + 1 + len(word) > _WIDTH:
-            rows.append(row)
-            row = rest + word
-        else:
-            row = f"{row} {word}" if row else first + word
-    return [*rows, row] if row else rows
+    line = first + " ".join(text.split())
+    rows: list[str] = []
+    # Of the first row the indent is in the line already.
+    start, indent, skipped, width = 0, "", len(first), _WIDTH
+    while len(line) - start > width:
+        end = line.rfind(" ", start + skipped, start + width + 1)
+        if end < 0:
+            end = line.find(" ", start + max(skipped, width))
+        if end < 0:
+            break
+        rows.append(indent + line[start:end])
+        start, indent, skipped, width = end + 1, rest, 0, _WIDTH - len(rest)
+    last = line[start:]
+    return [*rows, indent + last] if last.strip() else rows
+
+
+def _decoded(found: re.Match[str]) -> str:
+    return bytes.fromhex(found[0].replace("+", "")).decode("latin-1")
+
+
+def _hexadecimal(found: re.Match[str]) -> str:
+    return "".join(f"\\x{{{ord(character):X}}}" for character in found[0])

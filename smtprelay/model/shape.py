@@ -70,3 +70,10 @@ class ShapeCounter:
             start = end + 1
         end = piece.rfind(b"\n", max(0, start))
         self._open = len(piece) - (end + 1 if end >= 0 else start)
+
+
+def shape_of(mail: bytes) -> Shape:
+    """Return the shape of a mail that is at hand."""
+    counter = ShapeCounter()
+    counter.feed(mail)
+    return counter.shape()

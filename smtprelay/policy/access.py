@@ -22,6 +22,8 @@ from typing import Final
 
 from attrs import frozen
 
+from smtprelay.model.address import is_domain, is_local_part
+
 Network = IPv4Network | IPv6Network
 
 #: Who may send when nobody is named: this machine.
@@ -54,8 +56,15 @@ def has_control(address: str) -> bool:
 
 
 def is_mailbox(address: str) -> bool:
-    """Say whether ``address`` is one mailbox in full: one local part, one domain, nothing else."""
-    return _MAILBOX.fullmatch(address) is not None
+    """
+    Say whether ``address`` is one mailbox in full: one local part, one domain, nothing else.
+
+    One that no mail can be delivered to, whatever servers there are, is none.
+    """
+    if _MAILBOX.fullmatch(address) is None:
+        return False
+    local, _, domain = address.rpartition("@")
+    return is_local_part(local) and is_domain(domain)
 
 
 def glob(pattern: str) -> re.Pattern[str]:

@@ -7,17 +7,17 @@ once. Pure: providers are only asked for their limits and their lanes.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
 from attrs import field, frozen
 
-from smtprelay.interfaces import Plan
+from smtprelay.interfaces import Headers, Plan
 from smtprelay.message import Client, Envelope, Limits, Planned, Recipient, Refused, Reply
+from smtprelay.mime.capped import CappedHead
+from smtprelay.model.shape import Shape
 from smtprelay.policy.access import Networks, Patterns, glob
-
-Headers = Sequence[tuple[str, str]]
 
 
 class Outlet(Protocol):
@@ -76,12 +76,12 @@ class Rule:
         """Judge one recipient's address."""
         return self.recipients is None or self.recipients.match(recipient)
 
-    def matches_message(self, headers: Headers, size: int) -> bool:
-        """Judge what is known at the end of data."""
+    def matches_message(self, headers: Mapping[str, Sequence[str]], size: int) -> bool:
+        """Judge what is known at the end of data; ``headers`` are those that it names, in lower case."""
         return (
             size >= self.size_from
             and (self.size_below is None or size < self.size_below)
-            and all(_matches_header(headers, name, value) for name, value in self.headers.items())
+            and all(any(map(value.fullmatch, headers[name])) for name, value in self.headers.items())
         )
 
     def _matches_user(self, user: str) -> bool:
@@ -89,10 +89,15 @@ class Rule:
         return user in self.users or ("*" in self.users and user != "")
 
 
-def _matches_header(headers: Headers, name: str, value: re.Pattern[str]) -> bool:
-    return any(
-        given.lower() == name and value.fullmatch(_unfolded(raw)) is not None for given, raw in headers
-    )
+def _values(headers: Headers, names: Collection[str]) -> Mapping[str, Sequence[str]]:
+    """Return the values of the header fields called ``names``, in lower case; the others are not read."""
+    if isinstance(headers, CappedHead):
+        return {name: headers.values(name) for name in names}
+    found: dict[str, list[str]] = {name: [] for name in names}
+    for name, value in headers if found else ():
+        if name.lower() in found:
+            found[name.lower()].append(_unfolded(value))
+    return found
 
 
 def _unfolded(raw: str) -> str:
@@ -146,12 +151,12 @@ class Router:
         """Return what decides, at the end of data, which deliveries ``envelope`` becomes."""
         return partial(self._plan, client, envelope)
 
-    def _plan(self, client: Client, envelope: Envelope, headers: Headers, size: int) -> list[Planned]:
-        rules = [
-            rule
-            for rule in self._rules
-            if rule.matches_transaction(client, envelope.sender) and rule.matches_message(headers, size)
-        ]
+    def _plan(
+        self, client: Client, envelope: Envelope, headers: Headers, shape: Shape, _: Mapping[str, int]
+    ) -> list[Planned]:
+        rules = [rule for rule in self._rules if rule.matches_transaction(client, envelope.sender)]
+        values = _values(headers, {name for rule in rules for name in rule.headers})
+        rules = [rule for rule in rules if rule.matches_message(values, shape.size)]
         groups: dict[str, tuple[Rule, list[Recipient]]] = {}
         for recipient in envelope.recipients:
             rule = _first_match(rules, recipient.address)
@@ -159,7 +164,7 @@ class Router:
         return [
             planned
             for rule, recipients in groups.values()
-            for planned in self._deliveries(rule, envelope, recipients, size)
+            for planned in self._deliveries(rule, envelope, recipients, shape.size)
         ]
 
     def _deliveries(

@@ -13,6 +13,7 @@ one mailbox (``victim@elsewhere@us``, ``@us:victim@elsewhere``, ``elsewhere!vict
 from collections.abc import Mapping
 
 from smtprelay.message import Client, Recipient, Refused, Reply
+from smtprelay.model.address import is_numeric
 from smtprelay.policy.access import folded, has_control, is_mailbox
 from smtprelay.policy.settings import ListenerPolicy, User
 
@@ -65,7 +66,7 @@ def recipient(listener: ListenerPolicy, user: User, address: str, parameters: Ma
         address = f"{address}@{listener.hostname}"
     if has_control(address):
         raise _refused(501, "5.1.3", "This recipient address has control characters in it", "address")
-    if not is_mailbox(address):
+    if not is_mailbox(address) or is_numeric(address.rpartition("@")[2]):
         raise _refused(553, "5.1.3", f"<{address}> is not a mailbox", "address")
     for allowed in (listener.allow_recipients, user.recipients):
         if allowed is not None and not allowed.match(address):

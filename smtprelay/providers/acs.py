@@ -43,6 +43,7 @@ from smtprelay.providers.acs_operation import follow, look
 from smtprelay.providers.acs_request import Visible, body_of, choose_sender, narrowed, reply_to
 from smtprelay.providers.classify import acs_refusal, retry_after
 from smtprelay.providers.http import Answer, AnswerLost, Http, NotSent
+from smtprelay.providers.raw import RawProvider
 
 __all__ = ["ACS_LIMITS", "Acs", "Credentials", "parse_connection_string", "single_id"]
 
@@ -76,7 +77,7 @@ class _Taken:
     pause: float | None
 
 
-class Acs:
+class Acs(RawProvider):
     """
     A :class:`smtprelay.interfaces.Provider`.
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from smtprelay.interfaces import Body
 from smtprelay.message import Blocked, Deferred, Delivered, Delivery, Envelope, Limits, Outcome, Results
+from smtprelay.providers.raw import RawProvider
 
 #: Runs a function in a thread; :func:`twisted.internet.threads.deferToThreadPool` with its first
 #: two arguments bound.
@@ -27,7 +28,7 @@ _MISTAKES: Final = frozenset(
 FOLDERS = ("tmp", "new", "cur")
 
 
-class Capture:
+class Capture(RawProvider):
     """
     A :class:`smtprelay.interfaces.Provider` that writes into the Maildir at ``path``.
 

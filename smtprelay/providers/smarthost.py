@@ -19,6 +19,7 @@ from twisted.internet.protocol import Factory
 from smtprelay import message
 from smtprelay.interfaces import Body, Events
 from smtprelay.message import Blocked, Delivered, Delivery, Envelope, Limits, Outcome, Results
+from smtprelay.providers.raw import RawProvider
 from smtprelay.providers.smtp_channel import Channel, Lost
 from smtprelay.providers.smtp_greeting import Manners, Timeouts, begin
 from smtprelay.providers.smtp_session import Session
@@ -60,7 +61,7 @@ class Host:
     timeouts: Timeouts = field(factory=Timeouts)
 
 
-class Smarthost:
+class Smarthost(RawProvider):
     """
     A :class:`smtprelay.interfaces.Provider` that speaks SMTP.
 

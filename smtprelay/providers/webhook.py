@@ -23,6 +23,7 @@ from smtprelay.message import Blocked, Deferred, Delivered, Delivery, Envelope, 
 from smtprelay.providers.acs_api import DeferToThread
 from smtprelay.providers.classify import WEBHOOK, by_status, outcome, retry_after, words
 from smtprelay.providers.http import Answer, Http, NoAnswerError
+from smtprelay.providers.raw import RawProvider
 
 #: The recipient of an event for the relay's own webhook; that of a route's own one is the route's name.
 DEFAULT: Final = "webhook"
@@ -47,7 +48,7 @@ class Hook:
     secret: Callable[[], str] = field(default=lambda: "", repr=False)
 
 
-class Webhook:
+class Webhook(RawProvider):
     """
     A :class:`smtprelay.interfaces.Provider` of events.
 

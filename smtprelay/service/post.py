@@ -14,8 +14,9 @@ from smtprelay.config.providers import Smarthost
 from smtprelay.dispatch.bounce import LARGEST_RETURN, BounceSettings
 from smtprelay.dispatch.delay import Delays
 from smtprelay.dispatch.postmaster import Postmaster
-from smtprelay.interfaces import Events, Provider, Spool
+from smtprelay.interfaces import Events, Provider, Spool, Unmeasured
 from smtprelay.message import Client, Draft, Envelope, Planned, Refused
+from smtprelay.model.shape import Shape, shape_of
 from smtprelay.policy.route import Router, Rule
 from smtprelay.queue import NewMessage
 
@@ -60,14 +61,14 @@ class Post:
             received=self._clock.seconds(),
             bounce_of=bounce_of,
         )
-        return NewMessage(draft=draft, body=body, planned=self._planned(envelope, len(body)))
+        return NewMessage(draft=draft, body=body, planned=self._planned(envelope, shape_of(body)))
 
-    def _planned(self, envelope: Envelope, size: int) -> Sequence[Planned]:
+    def _planned(self, envelope: Envelope, shape: Shape) -> Sequence[Planned]:
         via = self._config.bounces.via
         router = Router([Rule(name=BOUNCES, via=via)], self._providers) if via else self._router
         try:
-            return router.plan(OURSELVES, envelope)([], size)
-        except Refused:
+            return router.plan(OURSELVES, envelope)([], shape, {})
+        except (Refused, Unmeasured):
             first = self._config.routes[0]
             name, provider = (BOUNCES, via[0]) if via else (first.name, first.via[0])
         lane = self._providers[provider].lane(envelope)

@@ -88,6 +88,7 @@ def _limits(documented: Limits, wanted: Limits) -> Limits:
     """Return what the operator says, and what is documented where nothing is said."""
     return Limits(
         size=documented.size if wanted.size is None else wanted.size,
+        request=documented.request,
         recipients=documented.recipients if wanted.recipients is None else wanted.recipients,
     )
 

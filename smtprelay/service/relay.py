@@ -342,7 +342,7 @@ class Relay(Service):
         delays = build_delays(
             self.config,
             self.spool,
-            Postmaster(bounce_settings(self.config, self._providers), post),
+            Postmaster(bounce_settings(self.config, self._providers), post, self._clock),
             clock=self._clock,
             events=self._events,
             running=lambda: not self._stopping,

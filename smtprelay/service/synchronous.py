@@ -64,7 +64,7 @@ def build_synchronous(
         routes=routes,
         providers=providers,
         stopped=admission.stopped,
-        postmaster=Postmaster(bounce_settings(config, providers), post),
+        postmaster=Postmaster(bounce_settings(config, providers), post, reactor),
         announcer=announcer,
         clock=reactor,
         events=events,

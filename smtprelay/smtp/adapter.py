@@ -99,13 +99,18 @@ class Lines:
 
     def __init__(self, messages: Sequence[Any]) -> None:
         self._messages = messages
-        self._partial = b""
+        self._partial: list[bytes] = []
         self._begun = False
         self._error: Exception | None = None
 
     def write(self, chunk: bytes) -> None:
         """Hand on the lines that are complete. The first that is refused refuses the message."""
-        *lines, self._partial = (self._partial + chunk).split(b"\r\n")
+        if b"\n" not in chunk:
+            # It is joined once, when its end comes: a line may be as long as the message.
+            self._partial.append(chunk)
+            return
+        *lines, partial = b"".join([*self._partial, chunk]).split(b"\r\n")
+        self._partial = [partial]
         if self._error is None:
             try:
                 for line in lines:

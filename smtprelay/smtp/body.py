@@ -7,10 +7,14 @@ CRLF or a ``CRLF.``, so it can be judged and decoded by itself.
 
 Only ``CRLF.CRLF`` ends data, and only a dot behind CRLF is stuffing (RFC 5321 §4.5.2);
 the dots of ``\n.\n`` or ``\r.\r`` are content. Bare line ends are made CRLF
-*after* that, so that fixing cannot make an end or a stuffing dot out of content; a
-line of one dot that arises so is stored as what it is, and stuffed when it goes
+*after* that, and NULs removed after that, so that fixing cannot make an end or a stuffing dot
+out of content; a line of one dot that arises so is stored as what it is, and stuffed when it goes
 out. Content that is refused is still read to its real end, or what follows it
-would be taken for commands. Pure.
+would be taken for commands.
+
+Programs leave NULs at the end of their strings, and mail is readable without them. Text in UTF-16 is not:
+it is refused. It is told by NULs in every second octet, by NULs around the octets of a line end, or by a byte
+order mark at the beginning of a line. Pure.
 """
 
 import re
@@ -27,8 +31,12 @@ _END: Final = b"\r\n.\r\n"
 _DOT: Final = re.compile(rb"\r\n\.").search
 _BEGINNINGS: Final = (_END[:4], _END[:3], _END[:2], _END[:1])
 
-#: When several things are wrong the first of these rules is named, however the octets were cut.
-_ORDER: Final = ("nul", "line-ends", "header-size", "hops", "size")
+#: The octets of four letters, or those of a line end, in UTF-16; whichever half of a pair comes first.
+_UTF_16: Final = re.compile(rb"(?:[^\0\r\n]\0){4}|\r\0\n\0|\0\r\0").search
+#: A byte order mark at the beginning of a line.
+_MARK: Final = re.compile(rb"\n(?:\xff\xfe|\xfe\xff)").search
+#: So many octets less one may be of either, when a segment ends.
+_TAIL: Final = 7
 
 
 class BodyDecoder:
@@ -38,17 +46,25 @@ class BodyDecoder:
     :ivar ended: the end of data was seen.
     :ivar rest: what came behind it; it is for the session.
     :ivar size: octets decoded so far, stored or not.
+    :ivar refusal: what must be answered at the end of data instead of storing it, as far as is known yet;
+        when several things are wrong it is the same one however the octets were cut.
     """
 
     __slots__ = (
+        "_bare",
         "_first",
         "_fix",
         "_header",
         "_held",
         "_limit",
+        "_mark",
         "_newlines",
-        "_refusals",
+        "_nul",
+        "_odd",
+        "_tail",
+        "_utf_16",
         "ended",
+        "refusal",
         "rest",
         "size",
     )
@@ -58,18 +74,27 @@ class BodyDecoder:
         self._fix = settings.bare_newlines == "fix"
         self._header = HeaderCheck(settings.header_size, settings.hops)
         self._newlines = IncrementalNewlineDecoder(None, translate=False)
-        self._refusals: dict[str, Reply] = {}
         # The CRLF of the DATA command may be the first of the end (RFC 5321 §4.1.1.4).
         self._held = b"\r\n"
         self._first = True
+        self._tail = b""  # the last octets of what was decoded, as they came
+        self._bare = self._nul = self._mark = self._utf_16 = False  # were seen
+        self._odd = False  # one of these was, or the header is no good
+        self.refusal: Reply | None = None
         self.ended = False
         self.rest = b""
         self.size = 0
 
-    @property
-    def refusal(self) -> Reply | None:
-        """What must be answered at the end of data instead of storing it, as far as is known yet."""
-        return next((self._refusals[rule] for rule in _ORDER if rule in self._refusals), None)
+    def _first_refusal(self) -> Reply | None:
+        """Return what is told when everything may be wrong."""
+        if self._nul and not self._fix:
+            return reply.NUL_IN_CONTENT
+        if self._utf_16 or (self._mark and self._nul):
+            return reply.UTF_16
+        if self._bare and not self._fix:
+            return reply.BARE_LINE_ENDS
+        refusal = self._header.refusal
+        return reply.too_large(self._limit) if refusal is None and self.size > self._limit else refusal
 
     def feed(self, segment: bytes) -> bytes:
         """Take octets from the client; return what is to be stored, ``b""`` if that is nothing."""
@@ -78,14 +103,16 @@ class BodyDecoder:
         found = _DOT(window) if b"." in window else None
         dot = found.start() if found else -1
         content = self._cut(window, dot)
-        stored = self._decode(content, stuffed=0 <= dot < len(content) - 2) if content else b""
+        if not content:
+            return b""
+        stored = self._decode(content, stuffed=0 <= dot < len(content) - 2)
         self.size += len(stored)
-        if self.size > self._limit:
-            self._refuse(reply.too_large(self._limit))
-        self._refuse(self._header.feed(stored))
-        if self.ended:
-            self._refuse(self._header.finish())
-        return b"" if self._refusals else stored
+        if not self._header.ended:
+            self._header.feed(stored)
+            self._odd = self._odd or self._header.refusal is not None
+        if self._odd or self.size > self._limit:
+            self.refusal = self._first_refusal()
+        return stored if self.refusal is None else b""
 
     def _cut(self, window: bytes, dot: int) -> bytes:
         """Return what is surely content; keep what may be the end, and what is behind it."""
@@ -103,30 +130,33 @@ class BodyDecoder:
         return window
 
     def _decode(self, content: bytes, *, stuffed: bool) -> bytes:
-        if b"\0" in content:
-            self._refuse(reply.NUL_IN_CONTENT)
-        clean = self._has_clean_line_ends(content)
+        text = content.decode("latin-1")
+        nul = b"\0" in content
+        if nul or not text.isascii():
+            self._look_for_utf_16(self._tail + content, nul=nul)
+        self._tail = content[-_TAIL:] if len(content) >= _TAIL else (self._tail + content)[-_TAIL:]
+        clean = self._has_clean_line_ends(text)
         if stuffed:
             content = content.replace(b"\r\n.", b"\r\n")
         if not clean:
-            content = self._mend(content)
+            self._bare = self._odd = True
+            content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+        # Behind that, or a NUL between a CR and an LF would make one line end or two, as the octets were cut.
+        if nul:
+            content = content.replace(b"\0", b"")
         if self._first:
             self._first = False
             return content[2:]
         return content
 
-    def _has_clean_line_ends(self, content: bytes) -> bool:
+    def _look_for_utf_16(self, octets: bytes, *, nul: bool) -> None:
+        self._nul = self._nul or nul
+        self._odd = self._odd or nul
+        self._mark = self._mark or _MARK(octets) is not None
+        self._utf_16 = self._utf_16 or (nul and _UTF_16(octets) is not None)
+
+    def _has_clean_line_ends(self, text: str) -> bool:
         # The only single pass in C that tells CRLF from CR and LF: a third of counting each.
         self._newlines.reset()
-        self._newlines.decode(content.decode("latin-1"), final=True)
+        self._newlines.decode(text, final=True)
         return self._newlines.newlines in (None, "\r\n")
-
-    def _mend(self, content: bytes) -> bytes:
-        if not self._fix:
-            self._refuse(reply.BARE_LINE_ENDS)
-            return content
-        return content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
-
-    def _refuse(self, refusal: Reply | None) -> None:
-        if refusal is not None:
-            self._refusals.setdefault(refusal.rule, refusal)

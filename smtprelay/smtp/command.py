@@ -4,7 +4,7 @@ One line from a client, understood or refused (RFC 5321 §4.1.1 and §4.1.2).
 Lenient where devices are careless and no harm is possible: a space after ``FROM:``,
 an address without its angle brackets. Strict where leniency was somebody's security
 hole: control characters, anything that is not ASCII, addresses that two programs
-could read differently. Pure.
+could read differently, or that no mail can be delivered to. Pure.
 """
 
 import re
@@ -16,11 +16,11 @@ from typing import Final
 from attrs import field, frozen
 
 from smtprelay.message import Refused, Reply
+from smtprelay.model.address import is_domain, is_local_part, is_numeric
 from smtprelay.smtp import reply
 
-#: Longer than RFC 5321 §4.5.3.1 asks for: command line, local part, domain, EHLO name.
+#: Longer than RFC 5321 §4.5.3.1 asks for: local part, EHLO name.
 LONGEST_LOCAL: Final = 128
-LONGEST_DOMAIN: Final = 255
 LONGEST_NAME: Final = 255
 
 
@@ -125,8 +125,9 @@ def _mail(verb: str, rest: str) -> Command:
 def _rcpt(verb: str, rest: str) -> Command:
     path, parameters = _path(rest, "TO:")
     address = _address(path, reply.BAD_RECIPIENT)
+    domain = address.rpartition("@")[2]
     # Only the postmaster may go without a domain (RFC 5321 §4.1.1.3).
-    if "@" not in address and address.lower() != "postmaster":
+    if is_numeric(domain) or (domain == address and address.lower() != "postmaster"):
         raise Refused(reply.BAD_RECIPIENT)
     return Command(verb, address, parameters)
 
@@ -147,9 +148,9 @@ def _address(path: str, refusal: Reply) -> str:
     local, at, domain = mailbox.rpartition("@")
     if not at:
         local = domain
-    good = len(local) <= LONGEST_LOCAL and _LOCAL.fullmatch(local)
+    good = len(local) <= LONGEST_LOCAL and _LOCAL.fullmatch(local) and is_local_part(local)
     if at:
-        good = good and len(domain) <= LONGEST_DOMAIN and _DOMAIN.fullmatch(domain)
+        good = good and _DOMAIN.fullmatch(domain) and is_domain(domain)
     if not good:
         raise Refused(refusal)
     return mailbox

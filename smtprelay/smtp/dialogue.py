@@ -36,7 +36,16 @@ class Dialogue:
     :ivar client: who speaks, as far as it is known now.
     """
 
-    __slots__ = ("_admission", "_events", "_exchange", "_incoming", "_portal", "_settings", "client")
+    __slots__ = (
+        "_admission",
+        "_events",
+        "_exchange",
+        "_greetings",
+        "_incoming",
+        "_portal",
+        "_settings",
+        "client",
+    )
 
     def __init__(self, portal: Portal, settings: Settings, events: Events, client: Client) -> None:
         self._portal = portal
@@ -45,6 +54,7 @@ class Dialogue:
         self._admission: Admission | None = None
         self._exchange: Exchange | None = None
         self._incoming: Incoming | None = None
+        self._greetings: dict[tuple[str, bool], Reply] = {}
         self.client = client
 
     def answer(self, command: Command) -> Answer:
@@ -103,9 +113,13 @@ class Dialogue:
     # --- verbs -----------------------------------------------------------------------------
 
     def _hello(self, command: Command) -> Answer:
-        extended = command.verb == "EHLO"
-        self._introduce(helo=command.argument, extended=extended)
-        greeting = capabilities.greeting(self._settings, command.verb, secure=bool(self.client.tls))
+        verb, secure = command.verb, bool(self.client.tls)
+        self._introduce(helo=command.argument, extended=verb == "EHLO")
+        # Some clients say it before each message.
+        greeting = self._greetings.get((verb, secure))
+        if greeting is None:
+            greeting = capabilities.greeting(self._settings, verb, secure=secure)
+            self._greetings[verb, secure] = greeting
         if self._admission is None:
             return greeting
         return self._ask("helo", lambda _: greeting, self._admission.delivery.client_is, self.client)

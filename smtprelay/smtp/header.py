@@ -1,9 +1,13 @@
 """
-The header block of a message on its way in, looked at for two things only.
+The header of a message on its way in, looked at for two things only: its size, and how often it was received.
 
-Mail that goes in circles collects ``Received:`` headers; and a header block is
-kept in memory by many a reader, so it is bounded. Both are answered by searching
-the block as a whole, once, not by reading its lines. Pure.
+Mail that goes in circles collects ``Received:`` fields; and many a reader keeps a header in memory, so it
+is bounded. The header ends at the first empty line. Lines in it that are no field, and what is folded behind
+them, do not count and do not end it: a text without a header is no large header, and no line in front of
+fields hides them.
+
+Each line is judged by its own first octets, so the verdict is the same however the content is cut and
+wherever in a piece a line begins. Nothing is kept but the beginning of an unfinished line. Pure.
 """
 
 import re
@@ -12,55 +16,99 @@ from typing import Final
 from smtprelay.message import Reply
 from smtprelay.smtp import reply
 
-#: Fields and their folded lines; the last one may be cut off.
-_FIELDS: Final = re.compile(rb"(?:(?:[!-9;-~]+[ \t]*:|[ \t])[^\n]*(?:\n|\Z))*")
+#: A field name may have so many octets, and as many blanks behind it; RFC 5322 §2.1.1 allows 998 for all.
+_LONGEST_NAME: Final = 512
+#: So many octets of a line tell what it is.
+_ENOUGH: Final = 2 * _LONGEST_NAME + 1
+
+_NAME: Final = rb"[!-9;-~]{1,%d}+[ \t]{0,%d}+:" % (_LONGEST_NAME, _LONGEST_NAME)
+_FOLDED: Final = rb"(?:[ \t][^\n]*+\n)*+"
+_is_field: Final = re.compile(_NAME).match
+_folded_lines: Final = re.compile(_FOLDED).match
+#: Fields one behind the other, with what is folded behind them, are group 1; other lines are none.
+_runs: Final = re.compile(rb"((?:%b[^\n]*+\n%b)++)|(?:(?!%b)[^\n]*+\n)++" % (_NAME, _FOLDED, _NAME)).finditer
+_received: Final = re.compile(
+    rb"^received[ \t]{0,%d}+:" % _LONGEST_NAME, re.IGNORECASE | re.MULTILINE
+).findall
 
 
 class HeaderCheck:
     """
-    Judges one header block, fed in pieces.
+    Judges one header, fed in pieces; it may end without an empty line.
 
-    :param size: octets that the block may have, the empty line not counted.
-    :param hops: how many ``Received:`` headers it may have.
+    :param size: octets that its fields may have.
+    :param hops: how many ``Received:`` fields it may have.
+    :ivar ended: its end was seen.
     """
 
-    __slots__ = ("_block", "_hops", "_size")
+    __slots__ = ("_counted", "_hops", "_in_field", "_in_line", "_line", "_received", "_size", "ended")
 
     def __init__(self, size: int, hops: int) -> None:
-        # As if a line came before, so that the first line is found like the others.
-        self._block: bytearray | None = bytearray(b"\r\n")
         self._size = size
         self._hops = hops
+        self._counted = 0  # octets of fields
+        self._received = 0
+        self._line = b""  # one whose end has not come
+        self._in_line = False  # so long a one that what came of it is counted already
+        self._in_field = False  # what is folded belongs to a field
+        self.ended = False
 
-    def feed(self, content: bytes) -> Reply | None:
-        """Look at the next piece; return a refusal, once, or ``None``."""
-        block = self._block
-        if block is None:
-            return None
-        start = max(0, len(block) - 3)
-        # Of a large piece only as much as decides; what is behind it is body.
-        enough = self._size + 4
-        block += content[:enough]
-        end = block.find(b"\r\n\r\n", start)
-        if 0 <= end <= self._size:
-            return self._count(block[:end])
-        return None if len(block) < enough else self._judge(block[:enough])
-
-    def finish(self) -> Reply | None:
-        """Look at a block that no empty line ended."""
-        return None if self._block is None else self._count(self._block)
-
-    def _judge(self, block: bytearray) -> Reply | None:
-        """Look at a block that is too large, unless it is no header at all but a body without one."""
-        fields = _FIELDS.match(block, 2)
-        assert fields is not None
-        if fields.end() < len(block):
-            return self._count(block[: fields.end()])
-        self._block = None
-        return reply.header_too_large(self._size)
-
-    def _count(self, block: bytearray) -> Reply | None:
-        self._block = None
-        if block.lower().count(b"\r\nreceived:") > self._hops:
+    @property
+    def refusal(self) -> Reply | None:
+        """Why the message cannot be taken, as far as is known yet; that it circles is told first."""
+        if self._received > self._hops:
             return reply.too_many_hops(self._hops)
-        return None
+        return reply.header_too_large(self._size) if self._counted > self._size else None
+
+    def feed(self, content: bytes) -> None:
+        """Look at the next piece."""
+        if self.ended:
+            return
+        lines = self._line + self._behind_line(content)
+        end = 0 if lines.startswith(b"\r\n") else lines.find(b"\r\n\r\n") + 2
+        if end == 1:
+            end = lines.rfind(b"\n") + 1
+        else:
+            self.ended = True
+        self._count(lines[:end])
+        self._line = b"" if self.ended else lines[end:]
+        if len(self._line) >= _ENOUGH:
+            self._begin_line(self._line)
+
+    def _behind_line(self, content: bytes) -> bytes:
+        """Return what is behind the line that is counted already."""
+        if not self._in_line:
+            return content
+        end = content.find(b"\n") + 1
+        if self._in_field:
+            self._counted += end or len(content)
+        self._in_line = not end
+        return content[end:] if end else b""
+
+    def _begin_line(self, line: bytes) -> None:
+        if not line.startswith((b" ", b"\t")):
+            self._in_field = _is_field(line) is not None
+        if self._in_field:
+            self._counted += len(line)
+            self._received += len(_received(line))
+        self._in_line = True
+        self._line = b""
+
+    def _count(self, lines: bytes) -> None:
+        """Count whole lines."""
+        lowered = lines.lower()
+        hops = lowered.count(b"\nreceived") + lowered.startswith(b"received")
+        # Of nearly every header it is enough to know that it cannot have too much of anything.
+        if self.ended and self._counted + len(lines) <= self._size and self._received + hops <= self._hops:
+            return
+        if hops:
+            self._received += len(_received(lines))
+        start = 0
+        if self._in_field:
+            folded = _folded_lines(lines)
+            start = folded.end() if folded else 0
+            self._counted += start
+        for run in _runs(lines, start):
+            self._in_field = run.end(1) >= 0
+            if self._in_field:
+                self._counted += run.end() - run.start()

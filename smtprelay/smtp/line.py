@@ -23,32 +23,61 @@ _CR: Final = 13
 class LineBuffer:
     """Octets on their way to be lines, or to be taken as they are."""
 
-    __slots__ = ("_at", "_octets", "_swallowing")
+    __slots__ = ("_at", "_later", "_octets", "_swallowing")
 
     def __init__(self) -> None:
         self._octets = b""
+        self._later: list[bytes] = []  # what came behind them, joined when somebody reads
         self._at = 0  # what lies before it has been read
         self._swallowing = False  # the rest of a line that was refused
 
     def receive(self, octets: bytes) -> None:
         """Add what the client sent."""
-        self._octets = self._octets[self._at :] + octets if self._octets else octets
-        self._at = 0
+        if self._octets:
+            self._later.append(octets)
+        else:
+            self._octets = octets
+
+    @property
+    def unread(self) -> bool:
+        """Whether there is anything that nobody has read."""
+        return bool(self._octets)
 
     def startswith(self, beginning: bytes) -> bool:
         """Tell whether ``beginning``, in upper case, begins what is unread; its own case is ignored."""
+        self._join()
         return self._octets[self._at : self._at + len(beginning)].upper() == beginning
 
-    def rest(self) -> bytes:
-        """Take everything that is unread."""
-        octets = self._octets[self._at :] if self._at else self._octets
-        self.drop()
+    def take(self, most: int) -> bytes:
+        """Take what is unread, up to ``most`` octets of it."""
+        self._join()
+        end = self._at + most
+        if end >= len(self._octets):
+            octets = self._octets[self._at :] if self._at else self._octets
+            self.drop()
+        else:
+            octets = self._octets[self._at : end]
+            self._at = end
         return octets
+
+    def put_back(self, octets: bytes) -> None:
+        """Let ``octets``, the end of what was taken last, be unread again."""
+        if self._octets:
+            self._at -= len(octets)
+        else:
+            self._octets = octets
 
     def drop(self) -> None:
         """Forget everything that is unread."""
         self._octets = b""
+        self._later.clear()
         self._at = 0
+
+    def _join(self) -> None:
+        if self._later:
+            self._octets = b"".join([self._octets[self._at :], *self._later])
+            self._later.clear()
+            self._at = 0
 
     def line(self, *, login: bool) -> bytes | None:
         """
@@ -57,6 +86,7 @@ class LineBuffer:
         :param login: it is a response of AUTH and may be as long as an AUTH command.
         :raises Refused: once for each line that is none.
         """
+        self._join()
         if not self._octets or (self._swallowing and not self._swallow()):
             return None
         # The first LF decides everything, so it does not matter how segments fall.

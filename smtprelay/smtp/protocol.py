@@ -4,7 +4,8 @@ The server protocol: the one loop between a transport, a session and its dialogu
 Each event of the session gets one answer before the next is asked for. The loop does
 not call itself, so a client that sends thousands of commands at once costs no stack;
 replies are collected while it runs and leave in one write. It stops while an
-answer is pending or the client does not read, and then so does reading.
+answer is pending or the client does not read, and when it has done enough for one turn
+of the reactor; and then so does reading.
 """
 
 from collections import Counter
@@ -30,10 +31,9 @@ from smtprelay.smtp.event import END_OF_DATA, UNKNOWN, Answered, Content, Event,
 from smtprelay.smtp.foreign import failed_handshake
 from smtprelay.smtp.session import Session
 from smtprelay.smtp.settings import Settings
+from smtprelay.smtp.turn import CONTENT, Turn
 from smtprelay.wire import Wire
 
-#: Octets of replies that are collected before they are written in the middle of a group.
-ENOUGH: Final = 64 * 1024
 #: Seconds that a client has to read our last words.
 LINGER: Final = 10.0
 
@@ -52,7 +52,6 @@ class ESMTP(Protocol):
         self._settings = factory.settings
         self._events = factory.events
         self._replies: list[bytes] = []
-        self._collected = 0  # octets in them
         self._looping = False
         self._choked = False  # the client does not read
         self._held = False  # we do not read
@@ -75,6 +74,7 @@ class ESMTP(Protocol):
         self._dialogue = Dialogue(self.factory.portal, settings, self._events, client)
         self._wire = Wire(self.transport)
         self._deadline = Deadline(clock, settings.command_timeout, self._expired, self._look)
+        self._turn = Turn(clock, self._advance)
         self.transport.registerProducer(self, True)
         self._tell("session.open")
         refusal = self.factory.enter(self, address)
@@ -92,7 +92,10 @@ class ESMTP(Protocol):
         self._octets += len(octets)
         self._deadline.touch()
         self._session.receive(octets)
-        if self._choked or self._session.waiting:
+        if not self._dialogue.client.tls:
+            # A socket is read once a turn; what TLS reads at once comes here record by record.
+            self._turn.renew()
+        if self._choked or self._session.waiting or self._turn.waiting:
             self._hold()
         else:
             self._advance()
@@ -105,6 +108,7 @@ class ESMTP(Protocol):
             self._why = failed_handshake(self._why)
             self._tell("session.refused", reason=self._why)
         self._deadline.cancel()
+        self._turn.cancel()
         if not self._session.waiting or self._dialogue.receiving:
             self._leave()
 
@@ -136,11 +140,15 @@ class ESMTP(Protocol):
     # --- the loop --------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        if self._looping or self._lost:
+        if self._looping or self._lost or self._turn.waiting:
             return
         self._looping = True
         try:
             while not self._choked:
+                if self._turn.over and self._session.unread:
+                    self._turn.wait()
+                    self._hold()
+                    break
                 event = self._session.next_event()
                 if event is Signal.NEED_DATA or event is Signal.PAUSED:
                     break
@@ -148,11 +156,17 @@ class ESMTP(Protocol):
         finally:
             self._looping = False
         self._flush()
-        if self._held and not self._choked and not self._session.waiting:
+        if self._held and not (self._choked or self._turn.waiting or self._session.waiting):
             self._held = False
-            self.transport.resumeProducing()
+            if not self._session.closed:
+                self.transport.resumeProducing()
 
     def _act(self, event: Event) -> None:
+        if not isinstance(event, Content):
+            self._turn.spend(1)
+        elif self._session.unread:
+            # Else it was no more than the transport reads at once.
+            self._turn.spend(CONTENT)
         if isinstance(event, Command):
             self._await(event.verb, self._dialogue.answer(event))
         elif isinstance(event, Content):
@@ -184,7 +198,8 @@ class ESMTP(Protocol):
                 self._why = response.text
             self._say(verb, response.code, self._session.answer(response))
         if not self._looping:
-            # It came late: the client's time begins now.
+            # It came late, in another turn: the client's time begins now.
+            self._turn.renew()
             self._deadline.touch()
             self._watched = None
             self._advance()
@@ -192,15 +207,11 @@ class ESMTP(Protocol):
     def _say(self, verb: str, code: int, octets: bytes) -> None:
         self._events("smtp.reply", listener=self._settings.listener, command=verb, code=code)
         self._replies.append(octets)
-        self._collected += len(octets)
-        if self._collected > ENOUGH:
-            self._flush()
 
     def _flush(self) -> None:
         if self._replies:
             octets = b"".join(self._replies)
             self._replies.clear()
-            self._collected = 0
             self._wire.write(octets)
 
     def _hold(self) -> None:
@@ -238,6 +249,7 @@ class ESMTP(Protocol):
     def _look(self, elapsed: float) -> None:
         """Judge how fast content came, if it was one message's for the whole time."""
         octets, self._octets = self._octets, 0
+        self._session.forgive(elapsed)
         watched, self._watched = self._watched, self._session.decoder
         if watched is None or watched is not self._session.decoder or self._session.waiting:
             return
@@ -253,6 +265,7 @@ class ESMTP(Protocol):
     def cut(self, why: str) -> None:
         """Cut the connection, for the reason ``why``."""
         self._why = why
+        self._turn.cancel()
         self.transport.abortConnection()
 
     def _broken(self, failure: Failure) -> None:

@@ -8,12 +8,15 @@ beside the section that asks for it. Pure.
 import re
 import textwrap
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 from smtprelay.message import Reply
 
 #: A reply line is at most 512 octets with its code and CRLF (RFC 5321 §4.5.3.1.5).
 LONGEST_LINE: Final = 480
+#: Characters of all lines together; what somebody else said may be a web page.
+LONGEST_TEXT: Final = 4000
 
 _UNPRINTABLE: Final = re.compile(r"[^ -~]")
 
@@ -74,6 +77,9 @@ def too_large(limit: int) -> Reply:
 
 # Content that is no good (RFC 3463 §3.7).
 NUL_IN_CONTENT: Final = _reply(554, "5.6.0", "NUL in the message", "nul")
+UTF_16: Final = _reply(
+    554, "5.6.0", "The message is text in UTF-16, which mail does not carry; send it as UTF-8", "utf-16"
+)
 BARE_LINE_ENDS: Final = _reply(554, "5.6.0", "Bare CR or LF in the message", "line-ends")
 
 
@@ -117,18 +123,24 @@ def render(reply: Reply) -> bytes:
 
     Each line carries the code and the enhanced code (RFC 2034 §4). A text that comes
     from elsewhere can neither end a line nor exceed one: what is not printable
-    ASCII becomes ``?``, what is long is wrapped.
+    ASCII becomes ``?``, what is long is wrapped, what is endless is cut.
     """
     text = reply.text
     status = f"{reply.enhanced} " if reply.enhanced else ""
     if len(text) <= LONGEST_LINE and text.isascii() and text.isprintable():
         return f"{reply.code} {status}{text}\r\n".encode("ascii")
+    return _in_lines(f"{reply.code}", status, text[:LONGEST_TEXT])
+
+
+@lru_cache(maxsize=32)
+def _in_lines(code: str, status: str, text: str) -> bytes:
+    """Write a reply of several lines; the one to EHLO is the same for all clients of a listener."""
     lines = list(_lines(text)) or [""]
-    written = [f"{reply.code}-{status}{line}\r\n" for line in lines[:-1]]
-    return "".join([*written, f"{reply.code} {status}{lines[-1]}\r\n"]).encode("ascii")
+    written = [f"{code}-{status}{line}\r\n" for line in lines[:-1]]
+    return "".join([*written, f"{code} {status}{lines[-1]}\r\n"]).encode("ascii")
 
 
 def _lines(text: str) -> Iterator[str]:
     for line in text.splitlines():
         plain = _UNPRINTABLE.sub("?", line)
-        yield from textwrap.wrap(plain, LONGEST_LINE) or [""]
+        yield from [plain] if len(plain) <= LONGEST_LINE else textwrap.wrap(plain, LONGEST_LINE) or [""]

@@ -70,6 +70,15 @@ _SIMPLE: Final[Mapping[str, Reply]] = {
     "QUIT": reply.BYE,
 }
 
+#: Commands that bring no mail nearer, and how many of them a client may say between two messages; each more
+#: counts as an error. A minute forgives as many, so that a NOOP now and then may keep a connection open.
+_JUNK: Final = frozenset({"NOOP", "RSET", "HELP", "VRFY", "EHLO", "HELO"})
+MOST_JUNK: Final = 100
+_FORGIVEN: Final = MOST_JUNK / 60.0
+
+#: Octets of content that are decoded at a time: what a transport reads at most at once.
+SEGMENT: Final = 64 * 1024
+
 #: What a client without TLS may say where TLS is required for everything (RFC 3207 §4).
 _BEFORE_TLS: Final = frozenset({"EHLO", "HELO", "NOOP", "STARTTLS", "QUIT"})
 
@@ -101,6 +110,7 @@ class Session:
         "_farewell",
         "_fresh",
         "_input",
+        "_junk",
         "_recipients",
         "_refused",
         "_secure",
@@ -121,6 +131,7 @@ class Session:
         self._recipients = 0
         self._refused = 0
         self._errors = 0
+        self._junk = 0.0
         self._commands = 0
 
     @property
@@ -132,6 +143,11 @@ class Session:
     def closed(self) -> bool:
         """Nothing more will be read or said."""
         return self._state is State.CLOSED
+
+    @property
+    def unread(self) -> bool:
+        """The client has sent what no event has told of yet; it may be half a line."""
+        return self._input.unread
 
     @property
     def decoder(self) -> BodyDecoder | None:
@@ -168,6 +184,8 @@ class Session:
         """Take the reply to the last event; return it as it goes over the wire."""
         verb, self._asked = self._asked, ""
         code = response.code
+        if verb in _JUNK:
+            self._count_junk()
         # RFC 5321 §3.8: 421 announces the end.
         if code == _GOODBYE or verb == "QUIT":
             self._state = State.CLOSING
@@ -197,6 +215,10 @@ class Session:
         if self._farewell is None:
             self._farewell = farewell
 
+    def forgive(self, seconds: float) -> None:
+        """Forget as many commands without use as a client may say in ``seconds``."""
+        self._junk = max(0.0, self._junk - _FORGIVEN * seconds)
+
     def interrupt(self, farewell: Reply) -> bytes:
         """End the session now, wherever it is; return ``farewell`` as it goes over the wire."""
         self._asked = ""
@@ -207,13 +229,13 @@ class Session:
     # --- reading ---------------------------------------------------------------------------
 
     def _content(self, decoder: BodyDecoder) -> Event:
-        segment = self._input.rest()
+        segment = self._input.take(SEGMENT)
         if not segment:
             return Signal.NEED_DATA
         chunk = decoder.feed(segment)
         self._asked = END_OF_DATA
         if decoder.ended:
-            self._input.receive(decoder.rest)
+            self._input.put_back(decoder.rest)
             self._decoder = None
         return Content(chunk, decoder.ended, decoder.refusal)
 
@@ -326,7 +348,7 @@ class Session:
             if verb in _HELLO:
                 self._extended = verb == "EHLO"
         elif verb == END_OF_DATA:
-            self._errors = 0
+            self._errors, self._junk = 0, 0.0
         elif verb == "STARTTLS":
             # RFC 3207 §4.2: nothing that came before TLS counts after it, least of all
             # what somebody put behind the command.
@@ -345,6 +367,14 @@ class Session:
             self._state = AFTER_REFUSAL.get(verb, self._state)
         # A client that pipelines cannot know that its MAIL was refused.
         if code in _ERRORS and not (code == _OUT_OF_ORDER and verb in ("RCPT", "DATA")):
-            self._errors += 1
-            if self._errors >= self._settings.errors:
-                self.dismiss(reply.TOO_MANY_ERRORS)
+            self._count_error()
+
+    def _count_junk(self) -> None:
+        self._junk += 1
+        if self._junk > MOST_JUNK:
+            self._count_error()
+
+    def _count_error(self) -> None:
+        self._errors += 1
+        if self._errors >= self._settings.errors:
+            self.dismiss(reply.TOO_MANY_ERRORS)

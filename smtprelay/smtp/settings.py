@@ -22,11 +22,13 @@ class Settings:
     :ivar size: of one message, octets; announced as SIZE.
     :ivar recipients: of one transaction.
     :ivar connections: at once, from all clients; ``connections_per_client`` from one address.
-    :ivar errors: bad commands since the last accepted message that end a session.
+    :ivar errors: bad commands since the last accepted message that end a session; those that bring no mail
+        nearer are bad when there are too many of them.
     :ivar commands: that end a session; ``None`` is no limit.
     :ivar header_size: of one message, octets.
     :ivar hops: how many ``Received:`` headers a message may bring.
-    :ivar bare_newlines: ``"fix"`` makes bare CR and LF in content CRLF, ``"refuse"`` answers 5.6.0.
+    :ivar bare_newlines: ``"fix"`` makes bare CR and LF in content CRLF and removes NULs,
+        ``"refuse"`` answers 5.6.0.
     :ivar dsn: take what a client asks to be told (RFC 3461); not for avatars that do not obey it.
     :ivar command_timeout: seconds that a client may stay silent.
     :ivar data_rate: octets a second that content must arrive at, averaged over a minute.

@@ -14,6 +14,7 @@ import attrs
 from attrs import field, frozen
 
 from smtprelay.message import Claim, Client, Delivery, Draft, Planned
+from smtprelay.model.shape import Shape
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.holds import note
 from smtprelay.spool.slots import Gate
@@ -32,7 +33,7 @@ class Arrival:
     """
 
     draft: Draft
-    size: int
+    shape: Shape
     subject: str
     message_id: str
     planned: Sequence[Planned]
@@ -82,7 +83,7 @@ def accept(tx: Transaction, arrival: Arrival, *, claiming: bool, holding: bool =
             parameters,
             _described(draft.client),
             draft.received,
-            arrival.size,
+            arrival.shape.size,
             arrival.subject,
             arrival.message_id,
             draft.bounce_of,
@@ -150,9 +151,10 @@ def begin(tx: Transaction, arrival: Arrival, n: int, planned: Planned, started: 
         provider=planned.provider,
         lane=planned.lane,
         envelope=draft.envelope.narrowed(tuple(planned.recipients)),
-        size=arrival.size,
+        size=arrival.shape.size,
         received=draft.received,
         bounce_of=draft.bounce_of,
+        shape=arrival.shape,
     )
     body = None if arrival.chunks else arrival.rest
     return Claim(delivery=delivery, node=tx.node, attempt=1, body=body)

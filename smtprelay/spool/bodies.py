@@ -12,8 +12,8 @@ from functools import partial
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
-from smtprelay.interfaces import Work
 from smtprelay.message import Claim
+from smtprelay.model.work import Work
 from smtprelay.spool.accept import CHUNK
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.stored import marks, portions

@@ -14,8 +14,8 @@ from typing import Final
 
 from attrs import define, field
 
-from smtprelay.interfaces import Work
 from smtprelay.message import Claim
+from smtprelay.model.work import Work
 from smtprelay.queue import SUSPENDED
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.lanes import Lane

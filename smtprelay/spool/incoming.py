@@ -16,7 +16,8 @@ from twisted.internet.defer import Deferred
 from smtprelay.budget import Budget
 from smtprelay.interfaces import Events, Plan
 from smtprelay.message import Claim, Draft, Refused, Reply
-from smtprelay.mime import headers
+from smtprelay.mime.capped import HeaderCollector, message_id_of, subject_of
+from smtprelay.model.shape import ShapeCounter
 from smtprelay.queue import Settlement
 from smtprelay.spool.accept import CHUNK, Arrival, accept, forget_chunks, store_chunk
 from smtprelay.spool.admission import FULL, Admission
@@ -53,13 +54,13 @@ class SpoolIncoming:
         "_events",
         "_fault",
         "_forget",
-        "_head",
+        "_header",
         "_held",
         "_listener",
         "_ours",
         "_parts",
         "_plan",
-        "_size",
+        "_shape",
         "_writer",
         "id",
     )
@@ -91,16 +92,17 @@ class SpoolIncoming:
         self._ended = ended
         self._parts: list[bytes] = []
         self._held = 0
-        self._size = 0
+        self._shape = ShapeCounter()
         self._chunks = 0
-        self._head = b""
+        self._header = HeaderCollector()
         self._fault: SpoolFault | Refused | None = None
 
     def write(self, chunk: bytes) -> "Deferred[None] | None":
         """See :meth:`smtprelay.interfaces.Incoming.write`."""
-        self._size += len(chunk)
+        self._shape.feed(chunk)
         if self._fault is not None:
             return None
+        self._header.feed(chunk)
         self._parts.append(chunk)
         self._held += len(chunk)
         self._budget.take(len(chunk))
@@ -140,13 +142,14 @@ class SpoolIncoming:
             raise self._fault
         self._check_room(self._held)
         rest = b"".join(self._parts)
-        head = headers.Head(headers.block(self._head or rest))
+        head = self._header.head()
+        shape = self._shape.shape()
         arrival = Arrival(
             draft=self._draft,
-            size=self._size,
-            subject=storable(headers.readable(head.first("Subject"))),
-            message_id=storable(head.first("Message-ID")),
-            planned=self._plan(head, self._size),
+            shape=shape,
+            subject=storable(subject_of(head)),
+            message_id=storable(message_id_of(head)),
+            planned=self._plan(head, shape, {}),
             chunks=self._chunks,
             rest=rest,
         )
@@ -182,7 +185,7 @@ class SpoolIncoming:
             sender=envelope.sender,
             recipients=", ".join(envelope.addresses),
             count=len(envelope.recipients),
-            size=self._size,
+            size=arrival.shape.size,
             client=client.address,
             listener=client.listener,
             user=client.user,
@@ -196,16 +199,12 @@ class SpoolIncoming:
             raise Refused(refusal)
 
     def _may_spill_early(self) -> bool:
-        """Tell whether there is a piece that is worth it; the first one must hold the whole header block."""
-        if self._held < PIECE:
-            return False
-        return bool(self._chunks) or b"\r\n\r\n" in b"".join(self._parts)
+        """Tell whether there is a piece that is worth it; a header is held until it is complete."""
+        return self._held >= PIECE and (self._chunks > 0 or self._header.ended)
 
     def _spill(self) -> "Deferred[None] | None":
         """Write whole chunks to the disk, or all there is if memory is short; fires when they are there."""
         content = b"".join(self._parts)
-        if not self._chunks:
-            self._head = headers.block(content)
         try:
             self._check_room(len(content))
         except Refused as refused:

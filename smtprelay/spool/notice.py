@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from smtprelay.message import Delivery
 from smtprelay.mime import headers
+from smtprelay.mime.capped import CappedHead, message_id_of, subject_of
+from smtprelay.model.shape import shape_of
 from smtprelay.queue import FINAL, STATES, NewMessage, Overdue, OverduePage
 from smtprelay.spool.accept import CHUNK, Arrival, accept
 from smtprelay.spool.connection import Transaction
@@ -67,12 +69,12 @@ def enclose(tx: Transaction, new: NewMessage) -> None:
     pieces = [body[start : start + CHUNK] for start in range(0, len(body), CHUNK)] or [b""]
     for n, piece in enumerate(pieces[:-1], start=1):
         tx.insert("chunk", (message, n, piece))
-    head = headers.Head(headers.block(body))
+    head = CappedHead(headers.block(body))
     arrival = Arrival(
         draft=new.draft,
-        size=len(body),
-        subject=storable(new.subject or headers.readable(head.first("Subject"))),
-        message_id=storable(head.first("Message-ID")),
+        shape=shape_of(body),
+        subject=storable(new.subject or subject_of(head)),
+        message_id=storable(message_id_of(head)),
         planned=new.planned,
         chunks=len(pieces) - 1,
         rest=pieces[-1],

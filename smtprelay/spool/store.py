@@ -13,9 +13,10 @@ from typing import Any, Final, TypeVar
 
 from attrs import evolve
 
-from smtprelay.interfaces import Plan, Work
+from smtprelay.interfaces import Plan
 from smtprelay.loan import Lesson, Loan, NoRoom
 from smtprelay.message import Claim, Delivery, Draft, Planned, Reply
+from smtprelay.model.work import Work
 from smtprelay.operating import MOST_LOOKED_AT, Edited, Found, HoldRule, Prepare
 from smtprelay.queue import (
     FINAL,
@@ -137,7 +138,7 @@ class QueueSpool:
 
     async def accept(self, draft: Draft, body: bytes, planned: Sequence[Planned]) -> None:
         """See :meth:`smtprelay.interfaces.Spool.accept`."""
-        incoming = self._incoming(draft, lambda _pairs, _size: planned, ours=True)
+        incoming = self._incoming(draft, lambda *_: planned, ours=True)
         waiting = incoming.write(body)
         if waiting is not None:
             await waiting

@@ -81,7 +81,7 @@ class AcceptContract(SpoolStories):
         async def story(spool: Spool) -> None:
             reply = Reply(code=552, enhanced="5.3.4", text="too large")
 
-            def plan(_headers: object, _size: int) -> Sequence[Planned]:
+            def plan(_headers: object, _shape: object, _measured: object) -> Sequence[Planned]:
                 raise Refused(reply)
 
             incoming = spool.incoming(self.draft("a@example.com"), plan)
@@ -109,12 +109,51 @@ class AcceptContract(SpoolStories):
 
         return self.play(story)
 
+    def test_records_of_a_hostile_header(self):
+        """What the queue shows of a mail is cut before it is decoded, and the mail is taken as it is."""
+        word = b"=?punycode?q?-" + b"b" * 250_000 + b"?="
+
+        async def story(spool: Spool) -> None:
+            for number, name in enumerate((b"Subject", b"Message-ID", b"X-Other"), start=1):
+                header = b"To: a@example.com\r\n" + name + b": " + word + b"\r\n"
+                self.assertEqual(250, (await self.send(spool, number=number, body=header + b"\r\nx")).code)
+            for line in await spool.list(Selection()):
+                self.assertLessEqual(len(line.subject), 1024)
+            stored = await spool.raw(self.draft(number=1).id)
+            self.assertIn(word, await stored.whole())
+
+        return self.play(story)
+
+    def test_a_header_in_two_pieces(self):
+        """The plan hears of a field wherever the pieces of the body end."""
+        found: list[object] = []
+
+        async def story(spool: Spool) -> None:
+            filler = b"X: 0123456789abc\r\n" * 14_564
+            for number, cut in enumerate((262_153, 262_155, 262_160), start=1):
+                draft = self.draft("a@example.com", number=number)
+
+                def plan(head, _shape, _measured, draft=draft) -> Sequence[Planned]:
+                    found.append(head.first("X-Env"))
+                    return [self.planned(draft)]
+
+                body = filler + b"X-Env: test\r\n\r\n" + b"x" * 100_000
+                incoming = spool.incoming(draft, plan)
+                for piece in (body[:cut], body[cut : cut + 10], body[cut + 10 :]):
+                    waiting = incoming.write(piece)
+                    if waiting is not None:
+                        await waiting
+                self.assertEqual(250, (await incoming.finish()).code)
+            self.assertEqual(["test"] * 3, found)
+
+        return self.play(story)
+
     def test_an_aborted_message_leaves_nothing(self):
         """A client that goes away in the middle leaves neither message nor body."""
 
         async def story(spool: Spool) -> None:
             draft = self.draft("a@example.com")
-            incoming = spool.incoming(draft, lambda _headers, _size: [])
+            incoming = spool.incoming(draft, lambda *_: [])
             waiting = incoming.write(b"x" * 600_000)
             if waiting is not None:
                 await waiting
@@ -172,7 +211,7 @@ class AcceptContract(SpoolStories):
         """What would never reach anybody stays with its client."""
 
         async def story(spool: Spool) -> None:
-            incoming = spool.incoming(self.draft("a@example.com"), lambda _headers, _size: [])
+            incoming = spool.incoming(self.draft("a@example.com"), lambda *_: [])
             incoming.write(BODY)
             self.assertEqual(451, (await incoming.finish()).code)
             self.assertEqual([], list(await spool.list(Selection())))
@@ -183,7 +222,7 @@ class AcceptContract(SpoolStories):
         """Whatever is raised on the way, the client gets a reply that lets it try again."""
 
         async def story(spool: Spool) -> None:
-            def plan(_headers: object, _size: int) -> Sequence[Planned]:
+            def plan(_headers: object, _shape: object, _measured: object) -> Sequence[Planned]:
                 raise KeyError("provider")
 
             incoming = spool.incoming(self.draft("a@example.com"), plan)

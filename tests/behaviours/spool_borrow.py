@@ -176,7 +176,7 @@ class BorrowContract(SpoolStories):
                 reason="busy",
             )
             planned = Planned(route="r", provider="main", lane="", recipients=draft.envelope.recipients)
-            incoming = spool.incoming(draft, lambda _headers, _size: [planned], settlement)
+            incoming = spool.incoming(draft, lambda *_: [planned], settlement)
             incoming.write(BODY)
             self.assertEqual(250, (await incoming.finish()).code)
             await spool.give_back(loan, Lesson())

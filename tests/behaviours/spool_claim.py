@@ -140,7 +140,7 @@ class ClaimContract(SpoolStories):
             await spool.claim()
             draft = self.draft("anna@example.com", number=2)
             planned = Planned(route="r", provider="main", lane="", recipients=draft.envelope.recipients)
-            incoming = spool.incoming(draft, lambda _headers, _size: [planned])
+            incoming = spool.incoming(draft, lambda *_: [planned])
             await (incoming.write(BODY + b"x" * 600_000) or succeed(None))
             self.assertEqual(1, await spool.release())
             self.assertEqual(0, await spool.release())

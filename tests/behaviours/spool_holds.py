@@ -61,7 +61,7 @@ class HoldContract(SpoolStories):
                     due=self.clock.seconds(),
                 )
                 planned = [self.planned(draft)]
-                incoming = spool.incoming(draft, lambda _headers, _size, planned=planned: planned, settlement)
+                incoming = spool.incoming(draft, lambda *_, planned=planned: planned, settlement)
                 incoming.write(BODY)
                 self.assertEqual(250, (await incoming.finish()).code)
             (held,) = await spool.list(Selection(states=("held",)))

@@ -1,11 +1,12 @@
 """What an operator sees and does."""
 
-from smtprelay.interfaces import Spool, Work
+from smtprelay.interfaces import Spool
 from smtprelay.message import (
     Delivered,
     Failed,
     Uncertain,
 )
+from smtprelay.model.work import Work
 from smtprelay.queue import Edit, Selection, Settlement
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 

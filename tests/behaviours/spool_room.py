@@ -1,5 +1,6 @@
 """A spool that is full takes nothing more, lets go what it has, and takes mail again."""
 
+import tracemalloc
 from random import Random
 
 from twisted.internet import defer
@@ -139,19 +140,41 @@ class RoomContract(SpoolStories):
             await self.send(spool, number=2, body=LARGE)
             self.assertEqual(0, budget.held)
             for content in (BODY, LARGE):
-                incoming = spool.incoming(self.draft("a@example.com", number=3), lambda _h, _s: [])
+                incoming = spool.incoming(self.draft("a@example.com", number=3), lambda *_: [])
                 waiting = incoming.write(content)
                 incoming.abort()
                 if waiting is not None:
                     await waiting
                 self.assertEqual(0, budget.held)
-            refused = spool.incoming(self.draft("a@example.com", number=4), lambda _h, _s: [])
+            refused = spool.incoming(self.draft("a@example.com", number=4), lambda *_: [])
             waiting = refused.write(LARGE)
             if waiting is not None:
                 await waiting
             await refused.finish()
             self.assertEqual(0, budget.held)
 
+        return self.play(story, budget=budget)
+
+    def test_with_little_memory_an_endless_header_is_searched_once(self):
+        """A header without an end is not read again and again, whether anything can go to the disk yet."""
+
+        async def story(spool: Spool) -> None:
+            budget.take(1)
+            incoming = spool.incoming(self.draft("a@example.com"), lambda *_: [])
+            field = b"X: y\r\n" * 200
+            for _ in range(200):  # a quarter of a megabyte, but for a little
+                self.assertIsNone(incoming.write(field))
+            tracemalloc.start()
+            try:
+                for _ in range(10):
+                    self.assertIsNone(incoming.write(field))
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            self.assertLess(peak, 30_000)
+            incoming.abort()
+
+        budget = Budget(1)
         return self.play(story, budget=budget)
 
     def test_with_little_memory_a_message_goes_to_the_disk_in_small_pieces(self):
@@ -162,7 +185,7 @@ class RoomContract(SpoolStories):
         async def story(spool: Spool) -> None:
             body = BODY + b"x" * 600_000
             draft = self.draft("anna@example.com")
-            incoming = spool.incoming(draft, lambda _h, _s: [self.planned(draft)])
+            incoming = spool.incoming(draft, lambda *_: [self.planned(draft)])
             for start in range(0, len(body), 20_000):
                 waiting: defer.Deferred[None] | None = incoming.write(body[start : start + 20_000])
                 most.append(budget.held)

@@ -64,7 +64,7 @@ class SpoolStories:
         recipients = recipients or ("anna@example.com",)
         draft = self.draft(*recipients, sender=sender, number=number)
         planned = self.planned(draft, provider, lane)
-        incoming = spool.incoming(draft, lambda _headers, _size: [planned])
+        incoming = spool.incoming(draft, lambda *_: [planned])
         for start in range(0, len(body), 100_000):
             waiting = incoming.write(body[start : start + 100_000])
             if waiting is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 
 from smtprelay.message import Client, Draft, Envelope, Pace, Planned, Recipient
+from smtprelay.model.shape import shape_of
 from smtprelay.spool.accept import CHUNK, Arrival, accept, store_chunk
 from smtprelay.spool.claim import claim
 from smtprelay.spool.connection import Transaction
@@ -53,7 +54,7 @@ def put_by(writer: InlineWriter, *ids: str, body: bytes = b"Hello", people: int 
         )
         arrival = Arrival(
             draft=draft,
-            size=len(body),
+            shape=shape_of(body),
             subject="Scan",
             message_id="",
             planned=[Planned(route="default", provider="local", lane="", recipients=to)],

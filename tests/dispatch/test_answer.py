@@ -5,6 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.dispatch import answer
 from smtprelay.dispatch.answer import Busy
 from smtprelay.message import Blocked, Deferred, Delivered, Failed, Outcome, Reply, Uncertain
+from tests.steps import counted
 
 
 def reply(*outcomes: Outcome) -> Reply:
@@ -56,6 +57,12 @@ class ReplyTests(SynchronousTestCase):
         self.assertTrue(text.isprintable())
         self.assertLess(len(reply(Failed("long " * 1000)).text), 400)
         self.assertEqual(reply(Failed("")).text, "no reason was given (M1)")
+
+    def test_many_words(self) -> None:
+        """Of what a thousand recipients were refused with, only what is said is looked at."""
+        outcomes = {f"{n}@x.org": Failed(f"{n} {'no ' * 200}") for n in range(1000)}
+        self.assertLess(counted(lambda: answer.reply("M1", outcomes)), 20_000)
+        self.assertLess(len(answer.reply("M1", outcomes).text), 400)
 
     def test_partly(self) -> None:
         """Who has it is told as delivered, and how many have it not, and why."""

@@ -38,6 +38,7 @@ from smtprelay.message import (
 )
 from smtprelay.message import Deferred as Later
 from smtprelay.operating import HoldRule
+from smtprelay.providers.raw import RawProvider
 from smtprelay.queue import Edit, NewMessage, Selection
 from smtprelay.spool.check import check
 from smtprelay.spool.memory import InlineReader
@@ -97,7 +98,7 @@ class LateWriter:
         raise AssertionError("the play ends before")
 
 
-class Moody:
+class Moody(RawProvider):
     """A provider that answers when it is told to; it keeps book of what it has delivered."""
 
     idempotent = False

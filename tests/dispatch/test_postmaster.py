@@ -1,11 +1,16 @@
 from typing import Any
 
 from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
+from smtprelay.dispatch.attempt import BodyAtHand
+from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.message import Deferred as Later
 from smtprelay.message import Delivered, Failed
 from smtprelay.testing.provider import ScriptedProvider
-from tests.dispatch.stage import BOUNCES, DispatcherTestCase
+from tests.dispatch.stage import BOUNCES, MORNING, DispatcherTestCase, make_claim
+from tests.steps import counted
 
 LONG = b"Subject: Long\r\n\r\n" + b"x" * 70 + b"\r\n" * 20
 
@@ -99,6 +104,26 @@ class BounceTests(DispatcherTestCase):
             self.assertEqual(b"xxxxx" in stage.posted[0].body, whole)
             said = b"too large for that" in b" ".join(stage.posted[0].body.split())
             self.assertEqual(said, not whole)
+
+    def test_many_recipients(self) -> None:
+        """A report on a thousand recipients is written in many turns of the reactor, and says the same."""
+        addresses = [f"r{number}@example.org" for number in range(1000)]
+        claim = make_claim(*addresses)
+        results = {each: Failed(f"550 no {each}", "5.1.1") for each in addresses}
+        stage, clock = self.stage(ScriptedProvider("one")), Clock()
+        for given in (None, clock):
+            postmaster = Postmaster(BOUNCES, stage._post, given)
+            made = Deferred.fromCoroutine(postmaster.bounce(claim, results, BodyAtHand(LONG), MORNING))
+            turns = 0
+            while clock.calls:
+                call = clock.calls.pop()
+                turns += 1
+                self.assertLess(counted(lambda call=call: call.func(*call.args, **call.kw)), 30_000)
+            self.assertIsNotNone(self.successResultOf(made))
+            self.assertEqual(turns > 30, given is not None)
+        at_once, in_turns = (each.body for each in stage.posted)
+        self.assertEqual(at_once, in_turns)
+        self.assertEqual(at_once.count(b"Final-Recipient: rfc822; r"), 1000)
 
     def test_what_the_sender_called_it(self) -> None:
         """ENVID comes back, and the recipients as the sender wrote them."""

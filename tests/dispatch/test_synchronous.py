@@ -36,6 +36,7 @@ from smtprelay.message import (
     Window,
 )
 from smtprelay.message import Deferred as Later
+from smtprelay.model.shape import Shape
 from smtprelay.queue import NewMessage, Selection, Summary
 from smtprelay.spool.memory import open_memory
 from smtprelay.spool.terms import Terms
@@ -45,7 +46,7 @@ from tests.recording import Recording
 
 CLIENT = Client(address="127.0.0.1", listener="lan")
 
-Plan = Callable[[Any, int], Sequence[Planned]]
+Plan = Callable[[Any, Any, Any], Sequence[Planned]]
 
 
 class Counter:
@@ -225,8 +226,8 @@ class VerdictTests(CounterTestCase):
         counter = self.counter(one)
         refusal = Reply(code=552, enhanced="5.3.4", text="too large", rule="size")
 
-        def refuse(headers: Any, size: int) -> Sequence[Planned]:
-            self.assertEqual((headers[1], size), (("Subject", "Scan"), len(MAIL)))
+        def refuse(headers: Any, shape: Shape, _: Any) -> Sequence[Planned]:
+            self.assertEqual((headers[1], shape.size), (("Subject", "Scan"), len(MAIL)))
             raise Refused(refusal)
 
         self.assertEqual(self.successResultOf(counter.mail(plan=refuse)), refusal)

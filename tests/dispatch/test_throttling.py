@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.message import Deferred as Later
 from smtprelay.message import Delivered, Limits, Pace, Route, Schedule
+from smtprelay.providers.raw import RawProvider
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage
 
@@ -63,7 +64,7 @@ def bad_minutes(seconds: float) -> Callable[[float], bool]:
     return takes
 
 
-class Limited:
+class Limited(RawProvider):
     """A provider that answers after ``latency`` and takes no more than ``takes`` allows."""
 
     idempotent = True

@@ -8,6 +8,7 @@ from twisted.internet.task import Clock
 
 from smtprelay.interfaces import Plan
 from smtprelay.message import Draft, Envelope, Limits, Reply
+from smtprelay.model.shape import Shape
 from smtprelay.policy.delivery import Desk
 from smtprelay.policy.route import Outlet, Router, Rule
 from smtprelay.policy.settings import ListenerPolicy
@@ -21,12 +22,18 @@ class FakeOutlet:
     """A provider's limits, and its lanes, one for each sender if asked for."""
 
     size: int | None = None
+    request: int | None = None
     recipients: int | None = None
+    least: int = 1
+    most: int = 1
     lane_by_sender: bool = False
 
     @property
     def limits(self) -> Limits:
-        return Limits(size=self.size, recipients=self.recipients)
+        return Limits(size=self.size, request=self.request, recipients=self.recipients)
+
+    def encoded_size(self, shape: Shape) -> tuple[int, int]:
+        return shape.size * self.least, shape.size * self.most
 
     def lane(self, envelope: Envelope) -> str:
         return envelope.sender if self.lane_by_sender else ""

@@ -3,9 +3,12 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.message import Client, Envelope, Planned, Recipient, Refused
+from smtprelay.mime.capped import CappedHead
+from smtprelay.model.shape import Shape
 from smtprelay.policy.access import Networks, Patterns
 from smtprelay.policy.route import Outlet, Router, Rule, largest
 from tests.policy.doubles import FakeOutlet
+from tests.steps import counted
 
 CLIENT = Client(address="10.0.3.7", listener="lan", user="ann")
 SMALL, LARGE, ENDLESS = FakeOutlet(size=1000), FakeOutlet(size=5000), FakeOutlet()
@@ -40,7 +43,9 @@ class MatchTests(SynchronousTestCase):
                 } | changes
                 plan = routes.plan(way["client"], envelope(way["to"], sender=way["sender"]))
                 self.assertEqual(
-                    [each.route for each in plan(way["headers"], way["size"])], [expected], changes
+                    [each.route for each in plan(way["headers"], Shape(size=way["size"]), {})],
+                    [expected],
+                    changes,
                 )
 
     def test_client(self):
@@ -90,6 +95,34 @@ class MatchTests(SynchronousTestCase):
             ],
         )
 
+    def test_header_of_an_arriving_mail(self):
+        """So it is for the header that arrives with a mail, however large it is."""
+        filler = b"Y: y\r\n" * 40_000
+        self.assertRoute(
+            {"headers": {"X-Env": "test*", "X-App": "*"}},
+            takes=[
+                {"headers": CappedHead(filler + b"x-env:  Testing \r\nX-App:\r\n")},
+                {"headers": CappedHead(b"X-Env: live\r\nX-Env: test\r\n 2\r\n" + filler + b"X-App: a\r\n")},
+            ],
+            leaves=[
+                {"headers": CappedHead(filler)},
+                {"headers": CappedHead(b"X-Env: test\r\n" + filler)},
+                {"headers": CappedHead(filler + b"X-Env2: test\r\nX-App: a\r\n")},
+            ],
+        )
+
+    def test_a_header_is_read_once(self):
+        """Many routes that look at a header of many fields cost no more for each of them than one does."""
+        many = [Rule(name=f"r{n}", via=["acs"], headers={"X-Env": f"e{n}", "X": "y*"}) for n in range(40)]
+        head = b"X-Field: y\r\n" * 23_000 + b"X-Env: e39\r\n"
+        for headers in (CappedHead(head), [("X-Field", "y")] * 5_000):
+            few = router(*many[:2], Rule(name="default", via=["ses"])).plan(CLIENT, envelope("x@y.org"))
+            all_ = router(*many, Rule(name="default", via=["ses"])).plan(CLIENT, envelope("x@y.org"))
+            steps = [
+                counted(lambda plan=plan, head=headers: plan(head, Shape(size=1), {})) for plan in (few, all_)
+            ]
+            self.assertLess(steps[1] - steps[0], 2_000)
+
     def test_size(self):
         """A size range has its beginning in it and its end not."""
         self.assertRoute(
@@ -127,7 +160,7 @@ class WaysTests(SynchronousTestCase):
         to = ("c@x.org", "d@y.org")
         self.assertEqual(len({routes.ways(CLIENT, "a@b.org", each) for each in to}), 1)
         for headers, size in (([], 10), ([("X-Env", "test")], 10), ([], 5000)):
-            self.assertEqual(len(routes.plan(CLIENT, envelope(*to))(headers, size)), 1)
+            self.assertEqual(len(routes.plan(CLIENT, envelope(*to))(headers, Shape(size=size), {})), 1)
 
     def test_most_recipients(self):
         """The smallest limit of all providers that may be asked counts."""
@@ -148,7 +181,7 @@ class PlanTests(SynchronousTestCase):
         )
         plan = routes.plan(CLIENT, envelope("a@x.org", "b@own.org", "c@x.org"))
         self.assertEqual(
-            ways(plan([], 10)),
+            ways(plan([], Shape(size=10), {})),
             [("all", "ses", "", ["a@x.org", "c@x.org"]), ("own", "acs", "", ["b@own.org"])],
         )
 
@@ -160,7 +193,7 @@ class PlanTests(SynchronousTestCase):
             ses=FakeOutlet(recipients=2),
         )
         addresses = [f"r{n}@x.org" for n in range(5)]
-        planned = routes.plan(CLIENT, envelope(*addresses))([], 10)
+        planned = routes.plan(CLIENT, envelope(*addresses))([], Shape(size=10), {})
         self.assertEqual([len(each.recipients) for each in planned], [2, 2, 1])
         self.assertEqual([to.address for each in planned for to in each.recipients], addresses)
 
@@ -174,7 +207,7 @@ class PlanTests(SynchronousTestCase):
                 return envelope.addresses[0]
 
         routes = router(Rule(name="all", via=["acs"]), acs=ByRecipient(recipients=1))
-        planned = routes.plan(CLIENT, envelope("a@x.org", "b@x.org"))([], 10)
+        planned = routes.plan(CLIENT, envelope("a@x.org", "b@x.org"))([], Shape(size=10), {})
         self.assertEqual([each.lane for each in planned], ["a@x.org", "b@x.org"])
         self.assertEqual([each.sender for each in asked], ["a@b.org", "a@b.org"])
 
@@ -182,12 +215,16 @@ class PlanTests(SynchronousTestCase):
         """A message goes first to the first provider of ``via`` that it fits."""
         routes = router(Rule(name="all", via=["acs", "ses"]), acs=SMALL, ses=LARGE)
         plan = routes.plan(CLIENT, envelope("a@x.org"))
-        self.assertEqual([plan([], size)[0].provider for size in (1000, 1001, 5000)], ["acs", "ses", "ses"])
+        self.assertEqual(
+            [plan([], Shape(size=size), {})[0].provider for size in (1000, 1001, 5000)], ["acs", "ses", "ses"]
+        )
 
     def test_too_large_for_all(self):
         """What no provider of the way takes is 552, with the limit."""
         routes = router(Rule(name="all", via=["ses", "acs"]), acs=SMALL, ses=LARGE)
-        reply = self.assertRaises(Refused, routes.plan(CLIENT, envelope("a@x.org")), [], 5001).reply
+        reply = self.assertRaises(
+            Refused, routes.plan(CLIENT, envelope("a@x.org")), [], Shape(size=5001), {}
+        ).reply
         self.assertEqual((reply.code, reply.enhanced, reply.rule), (552, "5.3.4", "size"))
         self.assertIn("5000", reply.text)
 
@@ -198,10 +235,10 @@ class PlanTests(SynchronousTestCase):
             Rule(name="own", via=["acs"], recipients=Patterns(["*@own.org"])),
         )
         plan = routes.plan(CLIENT, envelope("a@own.org", "b@x.org"))
-        reply = self.assertRaises(Refused, plan, [], 10).reply
+        reply = self.assertRaises(Refused, plan, [], Shape(size=10), {}).reply
         self.assertEqual((reply.code, reply.enhanced, reply.rule), (550, "5.7.1", "route"))
         self.assertIn("b@x.org", reply.text)
-        self.assertEqual(len(plan([("X-Env", "test")], 10)), 1)
+        self.assertEqual(len(plan([("X-Env", "test")], Shape(size=10), {})), 1)
 
     def test_a_missing_provider_is_found_at_once(self):
         """A route to a provider that does not exist cannot be built."""

@@ -187,6 +187,16 @@ class RecipientTests(RulesCase):
         restricted = listener(allow_recipients=Patterns(["*@us.com"]))
         self.assertRefused(550, "5.7.1", "recipient", rules.recipient, restricted, NOBODY, "postmaster", {})
 
+    def test_undeliverable(self):
+        """What no mail can be delivered to is refused, also where it did not come over our own protocol."""
+        for bad in ("a..b@x.org", ".a@x.org", "a.@x.org", "a@-x.org", "a@x-.org", "a@[999.1.1.1]", "a@[::1]"):
+            self.assertRefused(553, "5.1.3", "address", rules.recipient, listener(), NOBODY, bad, {})
+            self.assertRefused(553, "5.1.7", "address", rules.sender, listener(), NOBODY, bad)
+        self.assertRefused(553, "5.1.3", "address", rules.recipient, listener(), NOBODY, "a@10.0.0.7", {})
+        self.assertEqual(rules.sender(listener(), NOBODY, "scan@10.0.0.7"), "scan@10.0.0.7")
+        for good in ("ü.ö@bücher.example", "a@x_y.org", '"a..b"@x.org', "a@[IPv6:::1]", "a@x.org."):
+            self.assertEqual(rules.recipient(listener(), NOBODY, good, {}).address, good)
+
     def test_injection(self):
         """Control characters are refused, whatever is allowed."""
         for bad in ("a\r\nRCPT TO:<b@c>", "a@b.org\r", "a\0@b.org", "a@b\u2029.org", '"a\nb"@c.org'):

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from twisted.internet import reactor
+from twisted.internet.error import ConnectionClosed
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
@@ -23,6 +24,8 @@ GROWTH = 40 * MB
 
 #: Commands that need no order, with the code of their replies.
 CODES = {b"NOOP": "250", b"VRFY x": "252", b"HELP": "214", b"RSET": "250"}
+#: Those of a transaction, of which there may be any number.
+RECIPIENTS = {b"RCPT TO:<user@example.com>": "250", b"RCPT TO:<us..er@example.com>": "553"}
 
 CAPTURE = "out: {type: capture, path: captured}"
 SMALL_ACS = "out: {type: acs, connection_string: {file: acs.key}, sender: a@b.test}"
@@ -84,11 +87,26 @@ class CommandTests(HostileCase, TestCase):
         """20,000 commands at once are answered, in order, while others are served."""
         relay = await self.relay()
         talk, before = await relay.greet(), self.peak(relay)
-        commands = self.commands(20_000)
+        await talk.say("MAIL FROM:<a@b.test>")
+        commands = random.choices(list(RECIPIENTS), weights=[1, 25], k=20_000)
         talk.write(b"".join(command + b"\r\n" for command in commands))
         await self.serve_another(relay)
-        await self.check_order(talk, commands)
+        replies = [(await talk.reply())[:3] for _ in commands]
+        self.assertEqual(replies, [RECIPIENTS[command] for command in commands])
+        self.assertTrue((await talk.say("QUIT")).startswith("221"))
         self.assert_grew_little(relay, before)
+
+    async def test_a_million_without_use(self) -> None:
+        """A million NOOP, or EHLO, end their session after some dozens, and cost nothing."""
+        relay = await self.relay()
+        for command in (b"NOOP\r\n", b"EHLO client.test\r\n"):
+            talk, before = await relay.greet(), self.peak(relay)
+            talk.write(command * 1_000_000)
+            await self.serve_another(relay)
+            with self.assertRaises(ConnectionClosed):
+                for _ in range(200):
+                    await talk.reply()
+            self.assert_grew_little(relay, before)
 
     async def test_an_endless_line(self) -> None:
         """A line of 60 MB is refused once and not kept; the session goes on behind it."""
@@ -104,16 +122,18 @@ class CommandTests(HostileCase, TestCase):
         """60 MB of replies that nobody reads are not made: commands wait until the client reads."""
         relay = await self.relay()
         talk, before = await relay.greet(), self.peak(relay)
-        greeting = await talk.say("EHLO client.test")
-        count = 60 * MB // len(greeting)
+        await talk.say("MAIL FROM:<a@b.test>")
+        command, code = list(RECIPIENTS.items())[1]
+        refusal = await talk.say(command.decode())
+        self.assertTrue(refusal.startswith(code))
         talk.transport.pauseProducing()
-        talk.write(b"EHLO client.test\r\nVRFY x\r\n" * count)
+        talk.write((command + b"\r\n") * (60 * MB // len(refusal)))
         for _ in range(20):
             await self.serve_another(relay)
         self.assert_grew_little(relay, before)
         talk.transport.resumeProducing()
         for _ in range(1000):
-            self.assertEqual([await talk.reply(), (await talk.reply())[:3]], [greeting, "252"])
+            self.assertEqual(await talk.reply(), refusal)
         talk.transport.pauseProducing()
         await talk.close()
         self.assert_grew_little(relay, before)

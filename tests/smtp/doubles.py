@@ -173,6 +173,18 @@ class Line:
         self.protocol.dataReceived(octets)
         return self.heard()
 
+    def turn(self) -> list[str]:
+        """Let the reactor have a turn; return what was answered in it."""
+        self.protocol.factory.clock.turn()
+        return self.heard()
+
+    def turns(self) -> list[list[str]]:
+        """Let the reactor turn until nothing comes any more; return what was answered in each turn."""
+        answered = []
+        while replies := self.turn():
+            answered.append(replies)
+        return answered
+
     def codes(self, *lines: str) -> list[str]:
         """Like :meth:`say`, but only the codes."""
         return [reply[:3] for reply in self.say(*lines)]
@@ -182,11 +194,22 @@ class Line:
         return self.transport.disconnecting or self.transport.disconnected
 
 
+class Turning(Clock):
+    """A clock that can be stopped after each turn, as a reactor's: what is called later comes in the next."""
+
+    def turn(self) -> None:
+        for call in self.getDelayedCalls():
+            if call.active() and call.getTime() <= self.seconds():
+                self.calls.remove(call)
+                call.called = 1
+                call.func(*call.args, **call.kw)
+
+
 class Site:
     """A factory with everything behind it."""
 
     def __init__(self, *checkers: object, anonymous: bool = True, **settings: object) -> None:
-        self.clock = Clock()
+        self.clock = Turning()
         self.events = Recording()
         self.desk = Desk()
         everybody = [AnyClient()] if anonymous else []

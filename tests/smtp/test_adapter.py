@@ -1,5 +1,7 @@
 """Stock deliveries behind our protocol: their calls, their errors, the worst of them."""
 
+import tracemalloc
+
 from twisted.cred.checkers import AllowAnonymousAccess
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, fail, succeed
@@ -8,6 +10,7 @@ from twisted.mail import smtp
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from smtprelay.smtp.adapter import Lines
 from smtprelay.smtp.protocol import ESMTPFactory
 from smtprelay.smtp.settings import Settings
 from tests.recording import Recording
@@ -33,6 +36,28 @@ class Message:
 
     def connectionLost(self) -> None:
         self.lost += 1
+
+
+class LinesTests(SynchronousTestCase):
+    def test_one_endless_line(self):
+        """A line as long as the message is joined once, not again with each piece of it."""
+        message = Message("")
+        lines = Lines([message])
+        lines.write(b"X: ")
+        for _ in range(2_000):
+            lines.write(b"x" * 1_000)
+        tracemalloc.start()
+        try:
+            for _ in range(100):
+                lines.write(b"y" * 1_000)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        lines.write(b"z\r\nnext\r\nlast")
+        lines.write(b"\r")
+        lines.write(b"\n")
+        self.assertLess(peak, 1_000_000)
+        self.assertEqual(message.lines, [b"X: " + b"x" * 2_000_000 + b"y" * 100_000 + b"z", b"next", b"last"])
 
 
 @implementer(smtp.IMessageDelivery)

@@ -41,8 +41,8 @@ def by_lines(octets: bytes) -> tuple[bytes, bytes] | None:
         line, octets = octets.split(b"\r\n", 1)
         if line == b".":
             return b"".join(stored), octets
-        line = line.removeprefix(b".")
-        stored.append(line.replace(b"\r", b"\n").replace(b"\n", b"\r\n") + b"\r\n")
+        line = line.removeprefix(b".").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+        stored.append(line.replace(b"\0", b"") + b"\r\n")
     return None
 
 
@@ -105,24 +105,80 @@ class Smuggling(SynchronousTestCase):
                 self.assertFalse(b"\r" in bare or b"\n" in bare, sequence)
                 self.assertNotIn(b"\r\n.\r\n", stuffed, sequence)
 
-    def test_nul(self):
-        """NUL is refused in both modes, before the end and around it."""
-        for octets in (
-            b"a\x00b\r\n.\r\n",
-            b"\x00\r\n.\r\n",
-            b"a\r\n\x00.\r\nb\r\n.\r\n",
-            b"a\r\n.\x00\r\nb\r\n.\r\n",
-        ):
-            for mode in ("fix", "refuse"):
-                fed = Fed(octets, bare_newlines=mode)
-                self.assertEqual((fed.ended, fed.code, fed.stored), (True, (554, "5.6.0"), b""))
-                self.assertEqual(fed.refusal.rule, "nul")
-
     def test_bare_line_ends_are_fixed(self):
         """Bare CR and bare LF become CRLF; a dot behind one is content, not stuffing."""
         self.assertEqual(Fed(b"a\nb\rc\r\n.\r\n").stored, b"a\r\nb\r\nc\r\n")
         self.assertEqual(Fed(b"a\n.b\r\n.\r\n").stored, b"a\r\n.b\r\n")
         self.assertEqual(Fed(b"a\n.\nb\r\n.\r\n").stored, b"a\r\n.\r\nb\r\n")
+
+
+def single(octets: bytes) -> list[bytes]:
+    """Return the segments of one octet each."""
+    return [octets[at : at + 1] for at in range(len(octets))]
+
+
+TEXTS = ("Alarm", "Alarm\r\nDoor 3 is open.\r\n", "Prüfung läuft", "警報 3\r\n第二行\r\n", "\r\n", "Tür\r\n")
+
+
+class Nul(SynchronousTestCase):
+    def test_removed(self):
+        """Where line ends are fixed NULs are removed, wherever they stand; nothing else is."""
+        for octets, stored in [
+            (b"a\0b\r\n.\r\n", b"ab\r\n"),
+            (b"Subject: x\0\r\n\r\nAlarm\0\0\0\0\r\n.\r\n", b"Subject: x\r\n\r\nAlarm\r\n"),
+            (b"one\r\n\0two\r\n\0\r\n.\r\n", b"one\r\ntwo\r\n\r\n"),
+            (b"\0\r\n.\r\n", b"\r\n"),
+            (b"one\0two\0three\0four\0five\0six\0\r\n.\r\n", b"onetwothreefourfivesix\r\n"),
+            (b"a\0" * 3 + b"\0" * 100_000 + b"\r\n.\r\n", b"aaa\r\n"),
+            (b"\xff\xfea, in Latin-1\r\n.\r\n", b"\xff\xfea, in Latin-1\r\n"),
+        ]:
+            for fed in (Fed(octets), Fed(*single(octets))):
+                self.assertEqual((fed.stored, fed.ended, fed.refusal), (stored, True, None), octets)
+
+    def test_removing_them_ends_nothing(self):
+        """What looks like the end, or like a stuffing dot, when the NULs are gone is content."""
+        for octets, stored in [
+            (b"a\r\n\0.\r\nb\r\n.\r\n", b"a\r\n.\r\nb\r\n"),
+            (b"a\r\n.\0\r\nb\r\n.\r\n", b"a\r\n\r\nb\r\n"),
+            (b"a\r\n\0.b\r\n.\r\n", b"a\r\n.b\r\n"),
+            (b"a\r\0\n.\r\nb\r\n.\r\n", b"a\r\n\r\n.\r\nb\r\n"),
+        ]:
+            for cut in range(len(octets)):
+                fed = Fed(octets[:cut], octets[cut:])
+                self.assertEqual((fed.stored, fed.rest, fed.refusal), (stored, b"", None), (octets, cut))
+
+    def test_refused(self):
+        """Where line ends must be right a NUL is 5.6.0 after the end of data, wherever it stands."""
+        for octets in (b"a\0b\r\n.\r\n", b"\0\r\n.\r\n", b"a\r\n\0.\r\nb\r\n.\r\n", b"a\0\0\0\r\n.\r\n"):
+            fed = Fed(octets, bare_newlines="refuse")
+            self.assertEqual((fed.ended, fed.code, fed.stored), (True, (554, "5.6.0"), b""))
+            self.assertEqual(fed.refusal.rule, "nul")
+
+    def test_utf_16(self):
+        """A text in UTF-16 is not stripped to something else, but refused with words that say what to do."""
+        for text in TEXTS:
+            for codec in ("utf-16", "utf-16-le", "utf-16-be"):
+                for head in (b"", b"Subject: x\r\n\r\n"):
+                    octets = head + text.encode(codec) + b"\r\n.\r\n"
+                    self.assert_is_utf_16(octets)
+
+    def test_a_part_in_utf_16(self):
+        """It may be far behind, in one part of many."""
+        octets = b"Subject: x\r\n\r\n--a\r\n" + b"text\r\n" * 1000 + b"\r\n--a\r\n\r\n"
+        self.assert_is_utf_16(octets + "Hello\r\n".encode("utf-16-be") + b"\r\n--a--\r\n.\r\n")
+
+    def test_a_mark_without_nul(self):
+        """A byte order mark makes it UTF-16 if there are NULs at all, before it or behind it."""
+        self.assert_is_utf_16(b"\r\n\xff\xfe" + "漢字 漢字".encode("utf-16-le") + b"\r\n.\r\n")
+        self.assert_is_utf_16(b"X: \0\r\n\r\n\xfe\xff" + "漢字".encode("utf-16-be") + b"\r\n.\r\n")
+        self.assertIsNone(Fed(b"\r\n\xff\xfe" + "漢字".encode("utf-16-le") + b"\r\n.\r\n").refusal)
+
+    def assert_is_utf_16(self, octets: bytes) -> None:
+        for segments in ([octets], single(octets), [octets[:-9], octets[-9:]]):
+            fed = Fed(*segments)
+            self.assertEqual((fed.ended, fed.code), (True, (554, "5.6.0")), octets)
+            self.assertEqual(fed.refusal.rule, "utf-16")
+            self.assertIn("UTF-8", fed.refusal.text)
 
 
 class Limits(SynchronousTestCase):
@@ -150,11 +206,14 @@ class Limits(SynchronousTestCase):
     def test_content_without_headers(self):
         """A long text that has no headers, or no empty line behind them, is not a long header."""
         for start in (b"", b"Subject: x\r\n\tfolded\r\n"):
-            for text in (b"just text\r\n" * 100, b"x" * 1000 + b"\r\n"):
+            for text in (
+                b"just text\r\n" * 100,
+                b"x" * 1000 + b"\r\n",
+                b"text\r\n" + b"\tin columns\r\n" * 50,
+            ):
                 octets = start + text + b".\r\n"
                 self.assertIsNone(Fed(octets, header_size=100).refusal)
-                single = Fed(*[octets[i : i + 1] for i in range(len(octets))], header_size=100)
-                self.assertIsNone(single.refusal)
+                self.assertIsNone(Fed(*single(octets), header_size=100).refusal)
 
     def test_hops(self):
         """A message that has been received too often is a loop: 554 5.4.6."""
@@ -162,7 +221,7 @@ class Limits(SynchronousTestCase):
             header = b"RECEIVED: x\r\n" + b"Received: y\r\n\tfolded\r\n" * (count - 1)
             octets = header + b"\r\nReceived: z\r\n.\r\n"
             self.assertEqual(Fed(octets).code, code)
-            self.assertEqual(Fed(*[octets[i : i + 1] for i in range(len(octets))]).code, code)
+            self.assertEqual(Fed(*single(octets)).code, code)
             self.assertEqual(Fed(header + b".\r\n").code, code, "without an empty line")
 
     def test_memory_while_refusing(self):
@@ -188,14 +247,34 @@ class Segmentation(SynchronousTestCase):
         self.assertEqual((fed.stored, fed.rest), by_lines(octets))
 
     @given(
-        st.lists(st.sampled_from([b"\r\n", b"\n", b"\x00", b".", b"aaaa", b"Received: ", b"\r\n\r\n"])),
-        st.data(),
+        st.lists(
+            st.sampled_from(
+                [
+                    b"\r\n",
+                    b"\r",
+                    b"\n",
+                    b"\0",
+                    b".",
+                    b"aaaa",
+                    b"a\0b\0c\0d\0",
+                    b"\xff\xfe",
+                    b"Received",
+                    b": x",
+                    b" ",
+                ]
+            )
+        ),
+        st.lists(st.integers(0, 200), max_size=6),
+        st.sampled_from(["fix", "refuse"]),
     )
-    def test_same_refusal(self, pieces: list[bytes], draw: st.DataObject):
+    def test_same_verdict(self, pieces: list[bytes], cuts: list[int], bare_newlines: str):
         """Several things may be wrong; which one is told does not depend on the segments."""
         octets = b"".join(pieces) + b"\r\n.\r\n"
-        limits = {"size": 30, "header_size": 20, "hops": 1, "bare_newlines": "refuse"}
-        cut = draw.draw(st.integers(0, len(octets)))
-        single = Fed(*[octets[i : i + 1] for i in range(len(octets))], **limits)
-        self.assertEqual(Fed(octets[:cut], octets[cut:], **limits).refusal, Fed(octets, **limits).refusal)
-        self.assertEqual(single.refusal, Fed(octets, **limits).refusal)
+        limits = {"size": 60, "header_size": 20, "hops": 1, "bare_newlines": bare_newlines}
+        places = sorted({0, len(octets), *(cut for cut in cuts if cut < len(octets))})
+        whole = Fed(octets, **limits)
+        for segments in (single(octets), [octets[a:b] for a, b in pairwise(places)]):
+            fed = Fed(*segments, **limits)
+            self.assertEqual((fed.refusal, fed.rest), (whole.refusal, whole.rest))
+            if whole.refusal is None:
+                self.assertEqual(fed.stored, whole.stored)

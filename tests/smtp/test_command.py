@@ -12,7 +12,57 @@ def read(line: bytes) -> Command:
     return understand(line)
 
 
+#: Nothing could ever be delivered to them, whatever servers there are.
+UNDELIVERABLE = (
+    b"a..b@x.test",
+    b".a@x.test",
+    b"a.@x.test",
+    b".@x.test",
+    b"a@[999.1.1.1]",
+    b"a@[1.2.3]",
+    b"a@[1.2.3.4.5]",
+    b"a@[01.2.3.4]",
+    b"a@[]",
+    b"a@[x.test]",
+    b"a@[IPv6:2001:db8::1::2]",
+    b"a@[IPv6:192.0.2.1]",
+    b"a@[2001:db8::1]",
+    b"a@-x.com",
+    b"a@x-.com",
+    b"a@x.-com",
+    b"a@x.com-",
+    b"a@.x.com",
+    b"a@x..com",
+    b"a@" + b"x" * 64 + b".com",
+    b"a@" + b".".join([b"x" * 60] * 4) + b".verylongx.com",
+)
+DELIVERABLE = (
+    b"a.b.c@x.test",
+    b"o'neill+tag={x}@x.test",
+    b'"a..b"@x.test',
+    b'".a"@x.test',
+    b'""@x.test',
+    b"a@my_printer._domainkey.x.test",
+    b"a@x--y.test",
+    b"a@3com.com",
+    b"a@nas",
+    b"a@xn--bcher-kva.example",
+    b"a@" + b"x" * 63 + b".com",
+    b"a@" + b".".join([b"x" * 60] * 4) + b".longlong",
+    b"x" * 128 + b"@x.test",
+    b"a@[192.0.2.1]",
+    b"a@[IPv6:2001:db8::1]",
+    b"a@[ipv6:::ffff:192.0.2.1]",
+)
+
+
 class Understood(SynchronousTestCase):
+    def test_addresses_that_mail_may_be_delivered_to(self):
+        """What is unusual and possible is understood, for the sender and the recipient."""
+        for address in DELIVERABLE:
+            for command in (b"MAIL FROM:<%b>", b"RCPT TO:<%b>"):
+                self.assertEqual(read(command % address).argument, address.decode(), address)
+
     def test_sender_and_recipient_forms(self):
         """The forms of RFC 5321, and the careless ones of devices, give the same address."""
         for line, address in [
@@ -142,13 +192,19 @@ class RefusedLines(SynchronousTestCase):
             b"a:b@c.test",
             b"@one.test:",
             b"x" * 129 + b"@b.test",
-            b"a@" + b"x" * 256,
+            *UNDELIVERABLE,
         ):
             if address.startswith(b'"'):
                 self.check(b"MAIL FROM:<" + address + b">", 501, "5.5.4")
             else:
                 self.check(b"MAIL FROM:<" + address + b">", 553, "5.1.7")
                 self.check(b"RCPT TO:<" + address + b">", 553, "5.1.3")
+
+    def test_a_number_is_no_domain(self):
+        """No mail goes to an address without its brackets; a device may call itself so."""
+        for domain in (b"192.0.2.1", b"999", b"x.7"):
+            self.check(b"RCPT TO:<a@" + domain + b">", 553, "5.1.3")
+            self.assertEqual(read(b"MAIL FROM:<a@" + domain + b">").argument, f"a@{domain.decode()}")
 
     def test_recipient_without_domain(self):
         """Only the postmaster needs no domain; and nobody is no recipient."""

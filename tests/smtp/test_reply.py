@@ -31,6 +31,13 @@ class Rendering(SynchronousTestCase):
         self.assertEqual(rendered("a\r\n250 Ok"), b"550-5.0.0 a\r\n550 5.0.0 250 Ok\r\n")
         self.assertEqual(rendered("zu groß\x00\x1b"), b"550 5.0.0 zu gro???\r\n")
 
+    def test_endless_text(self):
+        """Of a text as long as a web page the first lines are said."""
+        for text in ("x" * 1_000_000, "word " * 200_000, "a\n" * 500_000):
+            written = rendered(text)
+            self.assertLess(len(written), 40_000)
+            self.assertTrue(written.splitlines()[-1].startswith(b"550 5.0.0 "))
+
     @given(st.text(max_size=2000))
     def test_any_text(self, text: str):
         """Whatever the text, each line is short, printable, and has the code."""

@@ -6,8 +6,8 @@ from attrs import evolve
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.interfaces import Work
 from smtprelay.message import Claim, Delivery, Envelope
+from smtprelay.model.work import Work
 from smtprelay.spool.bodies import with_bodies
 
 

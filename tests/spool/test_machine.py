@@ -105,7 +105,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule()
     def give_up_in_the_middle(self):
         draft, planned = self.new([(("a", ""), ["x@e.org"])])
-        incoming = self.spool.incoming(draft, lambda _headers, _size: planned)
+        incoming = self.spool.incoming(draft, lambda *_: planned)
         incoming.write(b"\r\n\r\n" + b"x" * 600_000)
         incoming.abort()
 

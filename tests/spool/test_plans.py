@@ -29,6 +29,7 @@ from smtprelay.message import (
     Recipient,
     Window,
 )
+from smtprelay.model.shape import Shape
 from smtprelay.operating import HoldRule, Prepared
 from smtprelay.queue import STATES, SUSPENDED, Block, Detour, Edit, NewMessage, Selection, Settlement
 from smtprelay.spool import borrow, claim, export, history, imports, notice, recover, settle, strokes
@@ -129,7 +130,7 @@ class PlanTests(SynchronousTestCase):
                 client=Client(address="127.0.0.1"),
                 received=self.now,
             ),
-            size=2,
+            shape=Shape(size=2),
             subject="",
             message_id="",
             planned=[Planned(route="r", provider=provider, lane=lane, recipients=recipients)],

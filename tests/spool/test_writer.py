@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from smtprelay.message import Client, Delivery, Draft, Envelope, Planned, Recipient
+from smtprelay.model.shape import Shape
 from smtprelay.spool.accept import Arrival, accept, store_chunk
 from smtprelay.spool.body import StoredBody
 from smtprelay.spool.connection import SpoolFault
@@ -32,7 +33,7 @@ def arrival(chunks: int) -> Arrival:
             client=Client(address="127.0.0.1"),
             received=0.0,
         ),
-        size=6,
+        shape=Shape(size=6),
         subject="",
         message_id="",
         planned=[Planned(route="r", provider="p", lane="", recipients=recipients)],

@@ -1,0 +1,154 @@
+"""
+The header of a mail while it is accepted: what the queue's records and the routes want to know of it.
+
+A client waits for its 250 meanwhile, and everybody else with it. So fields are looked up by name, by
+searching the block as a whole; nothing is taken apart that nobody asks for, and of everything there is only
+so much: in a header of a hundred thousand lines a field is found in a few milliseconds. Pure.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import islice
+from typing import Final, overload
+
+from smtprelay.mime import headers
+
+#: Octets of a header that are kept while the rest of the mail arrives: more than the listener's limit.
+MOST: Final = 288 * 1024
+#: Octets of a value and of all values of one name, and how many these are, at most.
+LONGEST_VALUE: Final = 8 * 1024
+LONGEST_VALUES: Final = 64 * 1024
+MOST_VALUES: Final = 1000
+#: What goes through the fields one by one gets those of so many octets.
+_LISTED: Final = 16 * 1024
+#: Characters of a subject that are decoded, and those that are kept; and of a message id.
+_DECODED: Final = 2048
+_KEPT: Final = 1024
+
+_END: Final = b"\r\n\r\n"
+_MARK: Final = b"\xef\xbb\xbf"
+_VALUE: Final = re.compile(rb"[^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+").match
+_FOLD: Final = re.compile(r"\r\n[ \t]+")
+
+
+class CappedHead(Sequence[tuple[str, str]]):
+    """
+    A header block whose fields are looked up by name.
+
+    As a sequence it is what :func:`smtprelay.mime.headers.fields` gives of its first 16 KiB.
+    """
+
+    def __init__(self, block: bytes) -> None:
+        # Some programs begin their text with a byte order mark.
+        self._block = block.replace(b"\n" + _MARK, b"\n").removeprefix(_MARK)
+        self._lowered = b""
+        self._pairs: Sequence[tuple[str, str]] | None = None
+
+    def first(self, name: str) -> str:
+        """Return the value of the first field called ``name``, in any case; ``""`` if there is none."""
+        found = _named(name).search(self._searchable())
+        return "" if found is None else self._value(found)
+
+    def values(self, name: str) -> Sequence[str]:
+        """Return the values of all fields called ``name``, in order, unfolded, as many as are looked at."""
+        found, size = [], 0
+        for place in islice(_named(name).finditer(self._searchable()), MOST_VALUES):
+            found.append(self._value(place))
+            size += len(found[-1])
+            if size >= LONGEST_VALUES:
+                break
+        return found
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[str, str]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[tuple[str, str]]: ...
+
+    def __getitem__(self, index: int | slice) -> tuple[str, str] | Sequence[tuple[str, str]]:
+        """Return one pair, or several."""
+        return self._all()[index]
+
+    def __len__(self) -> int:
+        """Return how many fields there are."""
+        return len(self._all())
+
+    def _all(self) -> Sequence[tuple[str, str]]:
+        if self._pairs is None:
+            block = self._block
+            if len(block) > _LISTED:
+                block = block[: block.rfind(b"\r\n", 0, _LISTED) + 2]
+            self._pairs = headers.fields(block)
+        return self._pairs
+
+    def _searchable(self) -> bytes:
+        if not self._lowered:
+            self._lowered = b"\n" + self._block.lower()
+        return self._lowered
+
+    def _value(self, found: re.Match[bytes]) -> str:
+        # The line end in front makes the places there one more than those in the block.
+        value = _VALUE(self._block, found.end() - 1)
+        assert value is not None
+        return _text(value[0][:LONGEST_VALUE])
+
+
+@lru_cache(maxsize=64)
+def _named(name: str) -> re.Pattern[bytes]:
+    """Return what finds where the fields of a name have their value."""
+    return re.compile(rb"\n%b[ \t]*+:[ \t]*+" % re.escape(name.lower().encode("ascii")))
+
+
+class HeaderCollector:
+    """Keeps the header of a mail that arrives in pieces, up to :data:`MOST` octets."""
+
+    __slots__ = ("_last", "_pieces", "_size", "ended")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+        # As if a line came before, so that an empty first line is found like any other.
+        self._last = b"\r\n"
+        #: Nothing more is kept: the empty line was seen, or there is enough.
+        self.ended = False
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next piece of the mail."""
+        if self.ended or not piece:
+            return
+        # The empty line may begin in the piece before.
+        end = (self._last + piece[:3]).find(_END) - len(self._last)
+        if end < -len(self._last):
+            end = piece.find(_END)
+            self.ended = end >= 0
+        else:
+            self.ended = True
+        end = end + 2 if self.ended else len(piece)
+        self._last = (self._last + piece[-3:])[-3:]
+        kept = piece[: max(0, min(end, MOST - self._size))]
+        self._pieces.append(kept)
+        self._size += len(kept)
+        self.ended = self.ended or self._size >= MOST
+
+    def head(self) -> CappedHead:
+        """Return what was kept."""
+        return CappedHead(b"".join(self._pieces))
+
+
+def subject_of(head: CappedHead) -> str:
+    """Return the subject for people, its first thousand characters."""
+    return headers.readable(head.first("Subject")[:_DECODED])[:_KEPT]
+
+
+def message_id_of(head: CappedHead) -> str:
+    """Return the message id, its first thousand characters."""
+    return head.first("Message-ID")[:_KEPT]
+
+
+def _text(value: bytes) -> str:
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        text = value.decode("cp1252", "replace")
+    return _FOLD.sub(" ", text).strip(" \t") if "\r" in text else text.rstrip(" \t")

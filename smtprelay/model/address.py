@@ -1,0 +1,55 @@
+"""
+Which addresses no mail can ever be delivered to, by their spelling alone.
+
+Providers refuse them, some of them with all the other recipients of the request; so their client hears
+of it at once (RFC 5321 §4.1.2 and §4.1.3, RFC 1035 §2.3.4). An underscore may stand in a domain: the
+names of devices have it. Pure.
+"""
+
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
+
+#: Octets of a domain as it is written, and of one label.
+LONGEST_DOMAIN: Final = 253
+LONGEST_LABEL: Final = 63
+
+_IPV6: Final = "ipv6:"
+
+
+def is_local_part(local: str) -> bool:
+    """Tell whether ``local``, which has no character that may not be in it, is quoted or a dot-atom."""
+    return local.startswith('"') or not (local.startswith(".") or local.endswith(".") or ".." in local)
+
+
+@lru_cache(maxsize=512)
+def is_domain(domain: str) -> bool:
+    """Tell whether ``domain`` can be a host's name, or is an address in brackets that exists."""
+    if domain.startswith("["):
+        return domain.endswith("]") and _is_literal(domain[1:-1])
+    domain = domain.removesuffix(".")
+    return len(domain) <= LONGEST_DOMAIN and all(map(_is_label, domain.split(".")))
+
+
+def is_numeric(domain: str) -> bool:
+    """
+    Tell whether ``domain`` ends like an address without its brackets.
+
+    There is no such top-level domain (RFC 3696 §2); devices call themselves so all the same.
+    """
+    last = domain.removesuffix(".").rpartition(".")[2]
+    return last.isascii() and last.isdigit()
+
+
+def _is_label(label: str) -> bool:
+    return 0 < len(label) <= LONGEST_LABEL and label[0] != "-" and label[-1] != "-"
+
+
+def _is_literal(address: str) -> bool:
+    try:
+        if address[: len(_IPV6)].lower() == _IPV6:
+            return IPv6Address(address[len(_IPV6) :]).scope_id is None
+        IPv4Address(address)
+    except ValueError:
+        return False
+    return True

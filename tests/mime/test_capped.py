@@ -1,0 +1,161 @@
+"""What the queue and the routes want of a header: found in any header, at a price that has a bound."""
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.mime import headers
+from smtprelay.mime.capped import (
+    LONGEST_VALUE,
+    LONGEST_VALUES,
+    MOST,
+    CappedHead,
+    HeaderCollector,
+    message_id_of,
+    subject_of,
+)
+from tests.steps import counted
+
+#: Lines that a header may be full of.
+KINDS = (
+    b"X-Field: y\r\n",
+    b"Subject-Line: y\r\n",
+    b"subject\r\n",
+    b"X: y\r\n folded\r\n",
+    b" \r\n",
+    b"no field\r\n",
+    b":\r\n",
+    b"X: \xe9;, \r\n",
+    b"Subject: \r\n",
+)
+
+
+def collected(*pieces: bytes) -> HeaderCollector:
+    collector = HeaderCollector()
+    for piece in pieces:
+        collector.feed(piece)
+    return collector
+
+
+class CappedHeadTests(SynchronousTestCase):
+    def test_by_name(self) -> None:
+        """The first field of a name is found, in any case, and unfolded; none is empty."""
+        head = CappedHead(b"to: x\r\nSubjects: 0\r\nSUBJECT : 1\r\n\t 2\r\nSubject: 3\r\n")
+        self.assertEqual((head.first("subject"), head.first("Date")), ("1 2", ""))
+        self.assertEqual((head.values("SUBJECT"), head.values("Date")), (["1 2", "3"], []))
+
+    def test_as_a_sequence(self) -> None:
+        """It gives the pairs that a header block has, in their order."""
+        block = b"Subject: a\r\nTo: b\r\nSubject: c\r\n"
+        head = CappedHead(block)
+        self.assertEqual((list(head), len(head), head[0]), (headers.fields(block), 3, ("Subject", "a")))
+
+    def test_lines_that_are_none(self) -> None:
+        """A line that is no field, or a byte order mark, hides nothing."""
+        for block in (
+            b"\xef\xbb\xbfSubject: x\r\n",
+            b"Received: y\r\n\xef\xbb\xbfSubject: x\r\n",
+            b"this is no header\r\nSubject: x\r\n",
+            b"Subject\r\nSubject x\r\nSubject: x\r\n",
+            b"Subject:x",
+        ):
+            self.assertEqual(CappedHead(block).first("Subject"), "x", block)
+
+    def test_octets(self) -> None:
+        """What is not ASCII is UTF-8 where it is that."""
+        for octets, text in (
+            ("é".encode(), "é"),
+            (b"\xe9", "é"),
+            (b"\x93a\x94", "“a”"),
+            (b"\xff\x81", "ÿ\ufffd"),
+        ):
+            self.assertEqual(CappedHead(b"Subject: " + octets + b"\r\n").first("Subject"), text)
+
+    def test_far_behind(self) -> None:
+        """It is found behind a quarter of a megabyte of others, too."""
+        for kind in KINDS[:-1]:
+            head = CappedHead(kind * (250_000 // len(kind)) + b"Subject: x\r\nX-Env: test\r\n")
+            self.assertEqual((head.first("Subject"), head.values("X-Env")), ("x", ["test"]), kind)
+
+    def test_how_much(self) -> None:
+        """Of a value, and of all that are called the same, there is so much; as a sequence, of the block."""
+        long = CappedHead(b"Subject: " + b"x" * 250_000 + b"\r\nTo: y\r\n")
+        self.assertEqual((len(long.first("Subject")), long.first("To")), (LONGEST_VALUE, "y"))
+        many = CappedHead(b"X: 0123456789\r\n" * 20_000)
+        self.assertLess(sum(map(len, many.values("X"))), LONGEST_VALUES + LONGEST_VALUE)
+        self.assertLess(len(many), 2_000)
+
+    def test_work(self) -> None:
+        """Twice the header is at most twice the work, and finding a field in the largest is little."""
+
+        def look(octets: int, kind: bytes) -> None:
+            head = CappedHead(kind * (octets // len(kind)))
+            subject_of(head)
+            message_id_of(head)
+            head.values("X")
+
+        for kind in KINDS:
+            few, many, most = (counted(lambda n=n, k=kind: look(n, k)) for n in (20_000, 40_000, MOST))
+            self.assertLess(many, 2.3 * few, kind)
+            self.assertLess(most, 220_000, kind)
+
+
+class RecordTests(SynchronousTestCase):
+    def test_readable(self) -> None:
+        """The subject is decoded for people."""
+        self.assertEqual(subject_of(CappedHead(b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n")), "Grüße")
+        self.assertEqual(message_id_of(CappedHead(b"Message-ID: <a@b>\r\n")), "<a@b>")
+
+    def test_a_subject_that_costs(self) -> None:
+        """However long and strange it is, it is cut before anybody decodes it."""
+        for subject in (
+            b"=?punycode?q?-" + b"b" * 250_000 + b"?=",
+            b"=?utf-8?q?" + b"=C3=BC" * 40_000 + b"?=",
+            b"=?utf-8?b?" + b"w7w" * 80_000,
+            b"=?utf-8?q?x?= " * 18_000,
+            b"=?" * 120_000,
+            b"x" * 250_000,
+            b"\xe9" * 250_000,
+            b"=?unicode_escape?q?" + b"=5Cx41" * 40_000 + b"?=",
+        ):
+            head = CappedHead(b"Subject: " + subject + b"\r\nMessage-ID: " + subject + b"\r\n")
+            lines = counted(lambda head=head: (subject_of(head), message_id_of(head)))
+            self.assertLess(lines, 50_000, subject[:20])
+            self.assertLessEqual(len(subject_of(head)), 1024)
+            self.assertLessEqual(len(message_id_of(head)), 1024)
+
+
+class HeaderCollectorTests(SynchronousTestCase):
+    BLOCK = b"Received: a\r\n\tb\r\nSubject: x\r\n"
+
+    @given(st.lists(st.integers(0, 60), max_size=6))
+    def test_any_cut(self, cuts: list[int]) -> None:
+        """The header ends where its empty line is, however the mail is cut."""
+        mail = self.BLOCK + b"\r\nTo: body\r\n\r\nmore\r\n"
+        for places in (cuts, range(len(mail))):
+            edges = sorted({0, len(mail), *(each for each in places if each < len(mail))})
+            collector = collected(*[mail[start:end] for start, end in pairwise(edges)])
+            self.assertTrue(collector.ended)
+            self.assertEqual(list(collector.head()), headers.fields(self.BLOCK))
+
+    def test_without_an_end(self) -> None:
+        """A mail without an empty line is all header; one that begins with it has none."""
+        self.assertEqual(list(collected(self.BLOCK).head()), headers.fields(self.BLOCK))
+        self.assertFalse(collected(self.BLOCK).ended)
+        self.assertEqual(list(collected(b"\r", b"\nTo: body\r\n").head()), [])
+
+    def test_what_is_kept(self) -> None:
+        """Of the text nothing is kept, and of a header no more than is looked at."""
+        collector = collected(self.BLOCK + b"\r\n" + b"x" * 60_000, b"y" * 60_000)
+        self.assertEqual(sum(map(len, collector._pieces)), len(self.BLOCK))
+        endless = collected(*[b"X: y\r\n" * 10_000] * 100)
+        self.assertEqual((sum(map(len, endless._pieces)), endless.ended), (MOST, True))
+
+    def test_the_end_of_a_header_of_the_listener_s_limit(self) -> None:
+        """A header as large as a listener takes it, our own Received before it, is kept whole."""
+        filler = b"X: 0123456789abc\r\n" * (262_144 // 18 - 2)
+        header = b"Received: us\r\n" * 20 + filler + b"X-Env: test\r\n"
+        head = collected(header[:100], header[100:] + b"\r\nbody").head()
+        self.assertEqual(head.values("X-Env"), ["test"])

@@ -16,7 +16,7 @@ from typing import Final
 import idna
 from attrs import define, field, frozen
 
-from smtprelay.mime.encoded_words import decode_words, raw_text, without_controls
+from smtprelay.mime.encoded_words import WORD, decode_words, raw_text, without_controls, without_raw_octets
 from smtprelay.mime.parameters import comment_end
 
 #: What is beyond these is not read: mailboxes of a field, characters of an address and of a name.
@@ -38,7 +38,6 @@ _QUOTED: Final = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 #: A quote that lost its end takes the next mailbox's beginning for it.
 _SWALLOWED: Final = re.compile(r"@[^\s<>@]*+>\s*+[,;]")
-_WORD: Final = re.compile(r"(=\?[^?\s]{1,150}+\?[bBqQ]\?[^?\s]*+\?=)")
 _ANGLE: Final = re.compile(r'<\s*+(?:@[^<>:;"]*+:)?+("(?:[^"\\]++|\\.)*+")?+([^<>,;"]*+)>?+', re.DOTALL)
 #: Stands for the blanks in a quoted local part while words are split.
 _BLANK: Final = "\x00"
@@ -63,7 +62,7 @@ def addresses(values: Sequence[str], guess: str = "") -> tuple[Address, ...]:
     """
     found: list[Address] = []
     for value in values:
-        for mailbox in _Scanner(_without_raw_octets(value, guess), guess).all():
+        for mailbox in _Scanner(without_raw_octets(value, guess), guess).all():
             found.append(mailbox)
             if len(found) == MAX_ADDRESSES:
                 return tuple(found)
@@ -103,26 +102,15 @@ def _a_label(label: str) -> str:
     return label
 
 
-def _without_raw_octets(value: str, guess: str) -> str:
-    """
-    Decode the octets beyond ASCII, but those within encoded words: in some charsets they hold commas and
-    quotes.
-    """
-    if value.isascii() and "\x1b" not in value:
-        return value
-    return "".join(
-        piece if index % 2 else raw_text(piece, guess) for index, piece in enumerate(_WORD.split(value))
-    )
-
-
 @define
 class _Scanner:
     """
     One pass over the mailboxes of a field's value.
 
     What is known of the present one: ``_shown``, its words as they would be a name; ``_bare``, as they would
-    be an address; ``_comments`` of it; what stood in angle brackets; whether
-    at signs are among the words; and whether it began behind brackets without a comma.
+    be an address; ``_comments`` of it; what stood in angle brackets; where in
+    ``_shown`` the words behind the last comma begin; whether an at sign is in ``_bare``; and whether it began
+    behind brackets without a comma.
     """
 
     _value: str
@@ -132,12 +120,17 @@ class _Scanner:
     _bare: list[str] = field(factory=list)
     _comments: list[str] = field(factory=list)
     _angle: str = ""
-    _shown_at: bool = False
+    _since: int = 0
     _bare_at: bool = False
     _behind: bool = False
     _found: list[Address] = field(factory=list)
+    #: Where the last group ends.
+    _last_end: int = field(init=False)
     #: How many strings and comments without an end are looked for, each time up to the end of the value.
     _patience: int = 4
+
+    def __attrs_post_init__(self) -> None:
+        self._last_end = self._value.rfind(";")
 
     def all(self) -> list[Address]:
         """Return the mailboxes, as many as are read."""
@@ -179,11 +172,10 @@ class _Scanner:
             self._end()
             self._behind = True
         self._shown.append(words)
-        self._shown_at = self._shown_at or "@" in words
 
     def read_quote(self) -> None:
         quoted = _QUOTED.match(self._value, self._at) if self._patience else None
-        if quoted is None or (self._patience > 1 and _SWALLOWED.search(quoted[1])):
+        if quoted is None or (self._patience > 1 and self._swallows(quoted)):
             self._patience -= bool(self._patience)
             self._at += 1
             return
@@ -192,6 +184,11 @@ class _Scanner:
         if self._value.startswith("@", self._at):
             self._bare.append(quoted[0].replace(" ", _BLANK))
             self._bare_at = True
+
+    def _swallows(self, quoted: re.Match[str]) -> bool:
+        """Return whether the string ends at the next one's beginning, with a mailbox in it."""
+        behind = self._value[quoted.end() : quoted.end() + 1]
+        return bool(behind.strip(" \t,;:<(@.")) and _SWALLOWED.search(quoted[1]) is not None
 
     def read_comment(self) -> None:
         end = comment_end(self._value, self._at) if self._patience else 0
@@ -216,13 +213,20 @@ class _Scanner:
 
     def read_comma(self) -> None:
         self._at += 1
-        if self._angle or self._shown_at:
+        if self._angle or self._bare_at or self._shows_address():
             self._end()
         elif self._behind:
             self._clear()
         elif self._shown:
             self._shown.append(", ")
+            self._since = len(self._shown)
             self._bare.clear()
+
+    def _shows_address(self) -> bool:
+        """Return whether the words since the last comma, within quotes or encoded words, have an address."""
+        words = "".join(self._shown[self._since :])
+        found, _ = _split(decode_words(words, self._guess) if "=?" in words else words, blanks=True)
+        return bool(found)
 
     def read_semicolon(self) -> None:
         self._at += 1
@@ -230,14 +234,14 @@ class _Scanner:
 
     def read_colon(self) -> None:
         """Drop the name of a group; a colon without the end of a group behind it is one of a name."""
-        if self._angle or self._bare_at or self._value.rfind(";") < self._at:
+        if self._angle or self._bare_at or self._last_end < self._at:
             self._both(self._at + 1)
         else:
             self._at += 1
             self._clear()
 
     def read_encoded_word(self) -> None:
-        word = _WORD.match(self._value, self._at)
+        word = WORD.match(self._value, self._at)
         if word is None:
             self._both(self._at + 2)
             return
@@ -258,7 +262,7 @@ class _Scanner:
         else:
             found, others = _split("".join(self._bare))
             if not found and "@" in (words := decode_words(shown, self._guess)):
-                found, others = _split(words)
+                found, others = _split(words, blanks=True)
             name = comments or others
         for address in found:
             self._add(address, name if len(found) == 1 else "")
@@ -266,6 +270,8 @@ class _Scanner:
 
     def _add(self, address: str, name: str) -> None:
         if len(address) <= MAX_ADDRESS:
+            # Octets within what is no encoded word after all.
+            address = address if address.isascii() else raw_text(address, self._guess)
             self._found.append(Address(address, _readable(name, self._guess) if name else ""))
 
     def _clear(self) -> None:
@@ -273,7 +279,8 @@ class _Scanner:
         self._bare.clear()
         self._comments.clear()
         self._angle = ""
-        self._shown_at = self._bare_at = self._behind = False
+        self._since = 0
+        self._bare_at = self._behind = False
 
 
 _READERS: Final[Mapping[str, Callable[[_Scanner], None]]] = {
@@ -295,13 +302,15 @@ def _readable(name: str, guess: str) -> str:
     return name[1:-1].strip() if len(name) > 1 and name[0] == name[-1] == "'" else name
 
 
-def _split(text: str) -> tuple[list[str], str]:
+def _split(text: str, blanks: bool = False) -> tuple[list[str], str]:
     """
-    Return the words of ``text`` that are addresses, and the others; blanks around an at sign do not count.
+    Return the words of ``text`` that are addresses, and the others.
+
+    Blanks around an at sign do not count, unless ``blanks`` says so.
     """
     if "@" not in text:
         return [], text
-    words = "@".join(part.strip() for part in text.split("@")).split()
+    words = (text if blanks else "@".join(part.strip() for part in text.split("@"))).split()
     found = []
     others = []
     for word in words:

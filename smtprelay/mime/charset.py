@@ -44,6 +44,8 @@ def html_charset(octets: bytes) -> str:
 def fits(octets: bytes, charset: str) -> bool:
     """Return whether ``charset`` is known and each of ``octets`` belongs to a character of it."""
     codec = codec_of(charset)
+    if codec == _UTF_8:
+        return _strict_utf_8(octets) is not None
     return codec is not None and codecs.REPLACEMENT not in codecs.decode(octets, codec)
 
 

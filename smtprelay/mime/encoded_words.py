@@ -11,19 +11,27 @@ known which charset the body is in: that is the best guess for them, too. Pure.
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import groupby
 from typing import Final
 
 from attrs import frozen
 
 from smtprelay.mime import charset as charsets
+from smtprelay.mime.charset_labels import codec_of
 from smtprelay.mime.transfer import from_base64, from_q
 
 #: More than these, of one value, stay as they stand.
 MAX_WORDS: Final = 5000
 
+#: A word as scanners of addresses take it: in one piece, whatever commas and quotes are in it.
+WORD: Final = re.compile(r"(=\?[^?\s]{1,150}+\?[bBqQ]\?[^?\s]*+\?=)")
+
+_OCTETS: Final = re.compile(r"[\udc80-\udcff]++")
+_HALF: Final = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
 _HEAD: Final = re.compile(r"=\?([^?*\s]{1,75})(?:\*[^?\s]{0,75})?\?([bBqQ])\?")
-_NO_END: Final = re.compile(r"\?=[0-9A-Fa-f]{2}[^\s?]*+\?=")
+#: A question mark and an escape, if a word's end follows before a blank and before another word.
+_NO_END: Final = re.compile(r"\?=[0-9A-Fa-f]{2}[^\s?]*+(?:(?<!=)\?(?!=)[^\s?]*+)*+(?<!=)\?=")
 _PADDED_BLOCKS: Final = re.compile(r"(?:[A-Za-z0-9+/]{2}(?:[A-Za-z0-9+/]{2}|[A-Za-z0-9+/]=|==))*+")
 _ESCAPE: Final = re.compile(r"_|=[0-9A-Fa-f]{2}")
 #: Blanks stay, all other controls (C0, DEL, C1) go; line separators would end a line for some readers.
@@ -87,6 +95,7 @@ def decode_words(value: str, guess: str = "") -> str:
     Blanks between two words are dropped. Words that follow each other in one charset are decoded together:
     programs split characters over them.
     """
+    value = without_halves(value)
     if "=?" not in value:
         return raw_text(value, guess)
     found = list(pieces(value))
@@ -110,7 +119,29 @@ def raw_text(value: str, guess: str = "") -> str:
     """Return ``value`` with its octets beyond ASCII read as UTF-8, else as ``guess``."""
     if value.isascii() and "\x1b" not in value and "~{" not in value:
         return value
-    return charsets.decode(value.encode("utf-8", "surrogateescape"), "", guess)
+    try:
+        return charsets.decode(value.encode("ascii", "surrogateescape"), "", guess)
+    except UnicodeEncodeError:  # characters that have been read stay
+        return _OCTETS.sub(lambda run: raw_text(run[0], guess), value)
+
+
+def without_raw_octets(value: str, guess: str) -> str:
+    """
+    Return ``value`` with its octets beyond ASCII read, but for those within encoded words.
+
+    For scanners: in some charsets the second octet of a character is that of a quote, a backslash or a comma.
+    """
+    if value.isascii() and "\x1b" not in value:
+        return value
+    value = without_halves(value)
+    return "".join(
+        piece if index % 2 else raw_text(piece, guess) for index, piece in enumerate(WORD.split(value))
+    )
+
+
+def without_halves(value: str) -> str:
+    """Return ``value`` with U+FFFD for each half of a character that stands for no octet."""
+    return value if value.isascii() else _HALF.sub("\ufffd", value)
 
 
 def without_controls(text: str) -> str:
@@ -130,7 +161,7 @@ def _text(words: list[Word], charset: str, guess: str) -> str:
 
 def _octets(word: Word) -> bytes:
     """Return the octets of a word; a wrong letter for its encoding is seen by its content."""
-    content = word.content.encode("utf-8", "surrogateescape")
+    content = _encoded(word.content, word.charset)
     if word.encoding == "b":
         q = _ESCAPE.search(word.content) and not _PADDED_BLOCKS.fullmatch(word.content)
         return from_q(content) if q else from_base64(content)
@@ -139,3 +170,11 @@ def _octets(word: Word) -> bytes:
         if charsets.fits(octets, word.charset):
             return octets
     return from_q(content)
+
+
+def _encoded(content: str, charset: str) -> bytes:
+    """Return the octets that ``content`` was before characters beyond ASCII in it were read."""
+    for codec in ("ascii", codec_of(charset)):
+        with suppress(UnicodeError):
+            return content.encode(codec or "ascii", "surrogateescape")
+    return content.encode("utf-8", "surrogateescape")

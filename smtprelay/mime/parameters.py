@@ -15,7 +15,9 @@ from urllib.parse import unquote_to_bytes
 from attrs import define, field, frozen
 
 from smtprelay.mime import charset as charsets
-from smtprelay.mime.encoded_words import decode_words, without_controls
+from smtprelay.mime.charset_codecs import MULTI_OCTET
+from smtprelay.mime.charset_labels import codec_of
+from smtprelay.mime.encoded_words import decode_words, without_controls, without_halves, without_raw_octets
 
 #: What is beyond these is not read: characters of a value, parameters (a continuation is one), characters of
 #: one.
@@ -73,7 +75,7 @@ def content_type(value: str, guess: str = "") -> ContentType:
     The kind of an empty value is ``""``; that of any other without a type is ``text/plain`` if there is a
     charset, else ``application/octet-stream``.
     """
-    value = value[:MAX_VALUE]
+    value = _settled(value, guess)
     match = _KIND.match(value)
     if match is None or _NAME.match(value, match.start(1)):
         parameters = _read(value, _end(_NO_NAME, value, 0) if match is None else 0, guess)
@@ -85,11 +87,17 @@ def content_type(value: str, guess: str = "") -> ContentType:
 
 def disposition(value: str, guess: str = "") -> ContentType:
     """Read the value of a Content-Disposition; the kind of one without a disposition is ``""``."""
-    value = value[:MAX_VALUE]
+    value = _settled(value, guess)
     match = _TOKEN.match(value)
     if match is None or _NAME.match(value, match.start(1)):  # ``filename=a.pdf`` alone
         return ContentType("", _read(value, 0, guess))
     return ContentType(match[1].lower(), _read(value, match.end(), guess))
+
+
+def _settled(value: str, guess: str) -> str:
+    """Cut ``value``; where the guess has characters with a backslash in them, they are read first."""
+    value = without_halves(value[:MAX_VALUE])
+    return without_raw_octets(value, guess) if codec_of(guess) in MULTI_OCTET else value
 
 
 def _read(value: str, at: int, guess: str) -> dict[str, str]:

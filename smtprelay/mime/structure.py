@@ -152,7 +152,7 @@ class _Scan:
     def _guess(self, line: bytes, after: int) -> tuple[_Level, bool] | None:
         """Take ``line`` for a delimiter of the innermost level, if that has none and it looks like one."""
         level = self._levels[-1]
-        if level.begun or level.closed or line.endswith(b"--") or not _GUESSED.fullmatch(line, 2):
+        if level.begun or line.endswith(b"--") or not _GUESSED.fullmatch(line, 2):
             return None
         if level.boundaries and not _CONTENT_FIELD.match(self.mail, after):
             return None

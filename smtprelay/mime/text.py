@@ -9,9 +9,7 @@ Latin-1 into headers, split characters over two encoded words and name charsets
 that do not exist; each of these still has one reading that a person would choose. Pure.
 """
 
-import re
 from collections.abc import Sequence
-from typing import Final
 
 from smtprelay.mime import charset as charsets
 from smtprelay.mime.address import Address, addresses, comparison_key
@@ -30,18 +28,12 @@ __all__ = [
     "decoded",
     "disposition",
     "from_base64",
-    "split_headers",
     "text_of",
     "tidy_base64",
 ]
 
 #: The headers of a mail or part: (name, unfolded value), in their order.
 Headers = Sequence[tuple[str, str]]
-
-_FIELD: Final = re.compile(rb"([!-9;-~]+)[ \t]*:(.*(?:\n[ \t].*)*)(?:\n|\Z)")
-_FIELDS: Final = re.compile(rb"(?:[!-9;-~]+[ \t]*:.*(?:\n[ \t].*)*(?:\n|\Z))*+")
-_MBOX_LINE: Final = re.compile(rb">?From .*\n")
-_BLANK_LINE: Final = re.compile(rb"\r?\n")
 
 
 def decoded(value: str | bytes, guess: str = "") -> str:
@@ -53,25 +45,6 @@ def decoded(value: str | bytes, guess: str = "") -> str:
     """
     text = value.decode("ascii", "surrogateescape") if isinstance(value, bytes) else value
     return without_controls(decode_words(text, guess))
-
-
-def split_headers(part: bytes) -> tuple[list[tuple[str, str]], int]:
-    """
-    Return the headers of a mail or part, and where its content begins.
-
-    The first line that is no field ends them: there may be none at all.
-    """
-    mbox_line = _MBOX_LINE.match(part)
-    begin = mbox_line.end() if mbox_line else 0
-    fields = _FIELDS.match(part, begin)
-    assert fields is not None  # there may be none of them
-    blank = _BLANK_LINE.match(part, fields.end())
-    headers = [(name.decode("ascii"), _unfolded(value)) for name, value in _FIELD.findall(fields[0])]
-    return headers, blank.end() if blank else fields.end()
-
-
-def _unfolded(value: bytes) -> str:
-    return text_of(value.translate(None, b"\r\n").strip(b" \t"), "ascii")
 
 
 def by_name(headers: Headers) -> dict[str, list[str]]:

@@ -37,7 +37,7 @@ _LONGEST: Final = 200
 _BASE64: Final = (string.ascii_letters + string.digits + "+/").encode()
 _NOT_BASE64: Final = bytes(octet for octet in range(256) if octet not in _BASE64)
 #: What follows a padded block and may be one more.
-_BLOCK: Final = re.compile(rb"[\r\n \t=]*+((?:[A-Za-z0-9+/]++[\r\n]*+)++)(={0,2})(?=[=\r\n]|\Z)")
+_BLOCK: Final = re.compile(rb"[\r\n \t=]*+((?:[A-Za-z0-9+/]++(?:[\r\n]++|(?==)|\Z))++)(={0,2})")
 #: More letters than a word has that a mailing list put below.
 _NO_WORD: Final = 40
 
@@ -119,10 +119,10 @@ def from_uuencode(content: bytes) -> bytes:
 
 
 def _from_uu_line(letters: bytes, blanks_lost: bool) -> bytes:
-    """Decode a line: its length, then four letters for three octets; blanks at its end may have been lost."""
+    """Decode a line: its length, then four letters for three octets; blanks at its end may be lost."""
     length = (letters[0] - 0x20) & 0x3F if letters else 0
     needed = 1 + (length + 2) // 3 * 4
-    if not length or len(letters) > needed + 1 or (len(letters) < needed and not blanks_lost):
+    if not length or len(letters) > needed + 1 or len(letters) < (needed // 2 if blanks_lost else needed):
         return b""
     try:
         return binascii.a2b_uu(letters[:needed])

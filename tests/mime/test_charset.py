@@ -103,7 +103,7 @@ class TableTests(SynchronousTestCase):
         """What says nothing, a codec of Python that is no charset, and a font's own octets are not known."""
         labels = (
             "default, unknown-8bit, x-unknown, 8bit, binary, , =, undefined, punycode, idna, rot13, rot_13, "
-            "zlib, hex, bz2, base64, quopri, uu, unicode_escape, raw_unicode_escape, mbcs, oem, charmap, cp037, "
+            "zlib, hex, bz2, base64, quopri, uu, unicode_escape, raw_unicode_escape, mbcs, oem, cp037, "
             "x-user-defined, replacement, iso-8859-12, iso-8859-99, cp99999, utf-9, \xff, \ud800"
         )
         for label in labels.split(", "):
@@ -166,6 +166,19 @@ class WrongOctetTests(SynchronousTestCase):
         ):
             with self.subTest(label):
                 self.assertEqual(decode(octets, label)[1:], "\ufffd")
+
+    def test_half_a_surrogate(self):
+        """Halves of characters, which UTF-7, UTF-16 and CESU-8 can spell, are no text."""
+        cases = (
+            ("utf-7", b"+2D0-"),
+            ("utf-7", b"+3gA-"),
+            ("utf-16le", b"\x3d\xd8"),
+            ("utf-16be", b"\xde\x00"),
+        )
+        for label, octets in cases:
+            with self.subTest(label, octets=octets):
+                self.assertEqual(decode(octets, label), "\ufffd")
+        self.assertEqual(decode(b"+2D3eAA-", "utf-7"), "😀")
 
     def test_in_step(self):
         """Two octets that could be a character but are none cost one sign, and nothing of what follows."""

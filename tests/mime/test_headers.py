@@ -154,6 +154,11 @@ class LenientTests(SynchronousTestCase):
                 self.assertEqual((pairs[:1], content[-3:]), ([("Subject", "s")], text[-3:]))
                 self.assertTrue(content.startswith((text, b"bye")), content)
 
+    def test_a_likely_field_behind_it(self):
+        """A Date, say, makes no header of a text, but in a header it is a field like others."""
+        pairs, content = split(b"Subject: s\r\nno field\r\nDate: today\r\n\r\nbody")
+        self.assertEqual((pairs, content), ([("Subject", "s"), ("Date", "today")], b"body"))
+
     def test_a_line_before_encoded_content(self):
         """Base64 would not bear a line of text in front of it: there it is skipped."""
         for field in (b"Content-Transfer-Encoding: base64\r\n", b"Content-Type: application/pdf\r\n"):

@@ -56,6 +56,10 @@ class TextTests(SynchronousTestCase):
             with self.subTest(document):
                 self.assertEqual(stripped(document), text)
 
+    def test_endless_number(self):
+        """A character's number with more digits than numbers have is no character."""
+        self.assertEqual(stripped("a&#" + "1" * 5000 + ";b&#x" + "f" * 5000 + ";"), "a\ufffdb\ufffd")
+
     @given(st.text("<>!-/ab&#;1x \n", max_size=40))
     def test_whatever_there_is(self, document):
         """Any HTML gives a text."""

@@ -568,6 +568,17 @@ class CharsetTests(SynchronousTestCase):
                 text = part(f"Content-Type: text/html; charset={charset}", raw)
                 self.assertEqual(read(multipart(attached, text)).attachments[0].name, f"{word}.png")
 
+    def test_a_text_that_says_nothing_of_it(self):
+        """ASCII and UTF-8 are no guess: the next text is asked."""
+        raw = "Привет".encode("cp1251")
+        for label in ("us-ascii", "utf-8", "nonsense"):
+            with self.subTest(label):
+                texts = part(f"Content-Type: text/plain; charset={label}", "x")
+                texts += part("Content-Type: text/plain; charset=windows-1251", "y")
+                attached = b"--b\r\nContent-Type: a/b\r\nContent-Disposition: attachment; filename=" + raw
+                mail = read(b"Subject: " + raw + b"\r\n" + multipart(texts, attached + b"\r\n\r\nx\r\n"))
+                self.assertEqual((mail.subject, mail.attachments[0].name), ("Привет", "Привет"))
+
     def test_utf8_needs_no_guess(self):
         """UTF-8 is read as that, whatever the body is in; what is not, by no body in UTF-8."""
         head = "Subject: grün\nContent-Type: text/plain; charset=gb2312\n\nx"

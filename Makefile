@@ -7,19 +7,19 @@ JOBS ?= 2
 BIN := .venv/bin
 STYLED := $(wildcard smtprelay tests bench twisted setup.py)
 # The long forms, and what needs system packages, have targets of their own.
-APART := interop crash faults __pycache__
+APART := interop crash faults fuzz __pycache__
 SUITES := $(filter-out $(APART),$(notdir $(patsubst %/,%,$(wildcard tests/*/))))
 MODULES := $(patsubst tests/%.py,%,$(wildcard tests/test_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench crash faults interop clean
+.PHONY: help demo test lint bench crash faults fuzz interop clean
 
 help:
 	@echo 'make demo     try it out: no configuration, no cloud, nothing leaves this machine'
 	@echo 'make test     all tests that need nothing but Python'
 	@echo 'make lint     ruff and mypy'
 	@echo 'make interop  against other mail software (see .ci/run for the packages)'
-	@echo 'make bench | crash | faults   the long forms; faults needs a C compiler'
+	@echo 'make bench | crash | faults | fuzz   the long forms; faults needs a C compiler'
 	@echo 'make clean    remove what these made, .venv too'
 
 demo: .venv/runtime
@@ -40,8 +40,15 @@ bench: .venv/dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m bench
 
+# FUZZ_SECONDS=600 goes on for longer.
+FUZZ_SECONDS ?= 60
+fuzz: .venv/dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]' || \
+		{ echo 'atheris cannot be installed for this Python: no fuzzing' >&2; exit 1; }
+	$(BIN)/python -m tests.fuzz $(FUZZ_SECONDS)
+
 clean:
-	rm -rf .venv build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis .fuzz
 	find $(STYLED) -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f twisted/plugins/dropin.cache
 

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from bench import rows_accept, rows_memory, rows_mime, rows_nodes, rows_queue, rows_relay
+from bench import rows_accept, rows_memory, rows_mime, rows_nodes, rows_outgoing, rows_queue, rows_relay
 from bench.peers import missing_programs
 from bench.table import Row, render, save
 from bench.workplace import Workplace, workplace
@@ -26,6 +26,7 @@ ROWS: Final[Mapping[str, Callable[[Workplace], Iterator[Row]]]] = {
         rows_relay.delivered_rate,
         rows_relay.ceiling,
         rows_relay.awaiting,
+        rows_outgoing.outgoing_cpu,
         rows_accept.accept_cpu,
         rows_accept.accept_rate,
         rows_accept.group_commit,

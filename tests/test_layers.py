@@ -56,7 +56,7 @@ EMPTY_WORDS = frozenset(
 )
 #: Where such a word is the right one: SMTP's verb, Twisted's callback, what turns the spool.
 RIGHT_WORDS = re.compile(
-    r"_?(verb_|on_)?data|dataReceived|childDataReceived|[A-Z][a-z]*Engine|Engine|\w*base64\w*"
+    r"_?(verb_|on_)?data|dataReceived|childDataReceived|[A-Z][a-z]*Engine|Engine|\w*[Bb]ase64\w*"
 )
 
 

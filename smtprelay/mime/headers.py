@@ -1,21 +1,55 @@
 """
-A light look at a message's header block.
+The fields of a header block, read as leniently as people read it.
 
-The relay needs a few header fields of every mail, for its routes and for people,
-and must not pay for a whole MIME parse to get them. Everything here is tolerant:
-whatever bytes a device sends as headers, these functions give an answer. Pure.
+The relay needs a few header fields of every mail, for its routes and for people, and must not pay for
+a whole MIME parse to get them; ``parse`` and ``outgoing`` need all of them, and to know where the text
+begins. Devices write lines into a header that are no fields, forget the blank line, or send no header
+at all. Whatever octets there are, these functions give an answer, in time that grows with their
+number and no faster. Pure.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from email.errors import HeaderParseError
-from email.header import decode_header, make_header
-from typing import overload
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, overload
 
-_FIELD = re.compile(rb"(?:\A|(?<=\n))([!-9;-~]+)[ \t]*:[ \t]*([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)(?:\r\n|$)")
-_FOLD = re.compile(r"\r\n(?=[ \t])")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+from attrs import define, field
+
+from smtprelay.mime.charset import decode
+from smtprelay.mime.known import is_certain, is_known
+from smtprelay.mime.text import decoded
+
+#: What is looked at of one header block; beyond it only its end is looked for.
+MAX_FIELDS: Final = 5000
+MAX_LINES: Final = 10_000
+MAX_BLOCK: Final = 1 << 20
+#: Lines that are no fields, one behind the other, that may stand in a header; more of them are text.
+MAX_SKIPPED: Final = 10
+#: Characters of a value that are shown to people.
+_SHOWN: Final = 1024
+
+_BOM: Final = b"\xef\xbb\xbf"
+_NAME: Final = re.compile(rb"([!#-'*+.-9A-Z^-z|~/-]++)[ \t]*+:")
+_REGULAR: Final = re.compile(
+    rb"(?:[!#-'*+.-9A-Z^-z|~/-]++[ \t]*+:[^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+(?:\r\n|\Z))*+"
+)
+_VALUE: Final = re.compile(rb"[ \t]*+:([^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)")
+_FOLD: Final = re.compile(rb"\r\n[ \t]+")
+#: Where a blank line or a line that may be a boundary begins.
+_END: Final = re.compile(rb"\n(?=\r?\n|--)")
+_PARAMETER: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++[ \t]*+=")
+_KNOWN_PARAMETER: Final = re.compile(
+    rb"(?:boundary|charset|name|filename|format|delsp|type|start|start-info|report-type|protocol|micalg"
+    rb"|method|size|(?:creation|modification|read)-date|x-[a-z-]+)(?:\*[0-9]{0,3}\*?)?[ \t]*=",
+    re.IGNORECASE,
+)
+#: The end of a ``Received`` field (RFC 5321 §4.4): nothing follows its date.
+_DATE: Final = re.compile(
+    rb"(?:\A|;)[ \t]*(?:[A-Za-z]{3},?[ \t]+)?[0-9]{1,2} [A-Za-z]{3} [0-9]{4} [0-9:]{5,8} [+-][0-9]{4}[ \t]*\Z"
+)
+_LISTS: Final = frozenset((b"to", b"cc", b"bcc", b"from", b"reply-to"))
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]+")
+_OPEN_WORD: Final = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?]*\??\Z")
+_TEXT_ENCODINGS: Final = ("", "7bit", "8bit", "binary", "quoted-printable")
 
 
 def block(start: bytes) -> bytes:
@@ -30,28 +64,48 @@ def block(start: bytes) -> bytes:
     return start if end < 0 else start[: end + 2]
 
 
+def split(
+    octets: bytes, start: int = 0, is_delimiter: Callable[[bytes], bool] | None = None
+) -> tuple[list[tuple[str, str]], int]:
+    r"""
+    Return the fields at ``start`` of a mail or part, and where its content begins.
+
+    Values are unfolded: a line end and the blanks behind it are one blank. Octets that are not ASCII are
+    kept by ``surrogateescape``, since only the rest of the mail tells their charset.
+
+    - A line that is no field is skipped, if a known field follows. Behind the last known field it is
+      the first line of the text, which a blank line should stand before.
+    - A parameter behind a ``Content-`` field belongs to it, also without the blank that folds a line.
+    - If no field is known, but for the ``Received`` that the relay puts before all, all the rest is text.
+
+    :param is_delimiter: tells of a line that begins with ``--`` whether it ends the part.
+    """
+    found = _Block(octets, start, is_delimiter)
+    content = found.read()
+    pairs = [
+        (name.decode("ascii"), value.decode("ascii", "surrogateescape")) for name, value in found.fields()
+    ]
+    return pairs, content
+
+
 class Head(Sequence[tuple[str, str]]):
     """
     The fields of a header block, as :func:`fields` gives them, taken apart only when somebody looks.
 
-    For one field by its name nothing else is read.
+    For one field by its name nothing else is read, if the block is as RFC 5322 has it.
     """
 
     def __init__(self, block: bytes) -> None:
         self._block = block
         self._pairs: list[tuple[str, str]] | None = None
+        self._lower: bytes | None = None
 
     def first(self, name: str) -> str:
         """Return the value of the first field called ``name``, in any case; ``""`` if there is none."""
         wanted = name.lower().encode("ascii")
-        lines = b"\n" + self._block.lower()
-        at = lines.find(b"\n" + wanted)
-        while at >= 0:
-            field = _FIELD.match(self._block, at)
-            if field is not None and len(field[1]) == len(wanted):
-                return _text(field[2])
-            at = lines.find(b"\n" + wanted, at + 1)
-        return ""
+        if self._is_regular() and wanted != b"received":
+            return self._find(wanted)
+        return next((value for key, value in self._all() if key.lower() == name.lower()), "")
 
     @overload
     def __getitem__(self, index: int) -> tuple[str, str]: ...
@@ -71,6 +125,23 @@ class Head(Sequence[tuple[str, str]]):
         """Return how many fields there are."""
         return len(self._all())
 
+    def _is_regular(self) -> bool:
+        """Tell whether the block is nothing but fields."""
+        if self._lower is None:
+            regular = _REGULAR.fullmatch(self._block) is not None
+            self._lower = b"\n" + self._block.lower() if regular else b""
+        return bool(self._lower)
+
+    def _find(self, wanted: bytes) -> str:
+        lines = self._lower or b""
+        at = lines.find(b"\n" + wanted)
+        while at >= 0:
+            value = _VALUE.match(self._block, at + len(wanted))
+            if value is not None:
+                return _text(_FOLD.sub(b" ", value[1]).strip(b" \t"))
+            at = lines.find(b"\n" + wanted, at + 1)
+        return ""
+
     def _all(self) -> list[tuple[str, str]]:
         if self._pairs is None:
             self._pairs = fields(self._block)
@@ -81,24 +152,169 @@ def fields(head: bytes) -> list[tuple[str, str]]:
     """
     Return the (name, value) pairs of a header block, in order, values unfolded.
 
-    Values are decoded as UTF-8 where they are, else as Latin-1; lines that are
-    no header field are skipped.
+    All of ``head`` is the header: a line that is no field is skipped, and no name is too strange. Octets
+    that are not ASCII are decoded: as UTF-8 where they are that, else as Windows-1252.
     """
-    return [(match[1].decode("ascii"), _text(match[2])) for match in _FIELD.finditer(head)]
+    found = _Block(head, ended=True)
+    found.read()
+    return [(name.decode("ascii"), _text(value)) for name, value in found.fields()]
 
 
 def readable(value: str) -> str:
-    """Return ``value`` for people: RFC 2047 words decoded, control characters made spaces."""
-    if "=?" in value:
-        # What is not what it pretends to be is shown as it stands.
-        with suppress(HeaderParseError, LookupError, UnicodeError, ValueError):
-            value = str(make_header(decode_header(value)))
-    return _CONTROL.sub(" ", value).strip()
+    """Return ``value`` for people: its first KB, RFC 2047 words decoded, control characters made spaces."""
+    if len(value) > _SHOWN:
+        value = value[:_SHOWN]
+        cut = _OPEN_WORD.search(value)
+        value = f"{value.removesuffix('?')}?=" if cut else value
+    return _CONTROL.sub(" ", decoded(_CONTROL.sub(" ", value))).strip()
 
 
 def _text(value: bytes) -> str:
-    try:
-        text = value.decode("utf-8")
-    except UnicodeDecodeError:
-        text = value.decode("latin-1")
-    return _FOLD.sub("", text) if "\r" in text else text
+    return value.decode("ascii") if value.isascii() else decode(value)
+
+
+@define
+class _Block:
+    """One header block while it is read, line by line."""
+
+    octets: bytes = field(repr=False)
+    start: int = 0
+    is_delimiter: Callable[[bytes], bool] | None = None
+    #: There is nothing but the header: it ends where the octets end.
+    ended: bool = False
+    #: Name, and the lines of the value.
+    _found: list[tuple[bytes, list[bytes]]] = field(factory=list)
+    #: So many fields there were with the last known one, and there it ended.
+    _known: int = 0
+    _known_end: int = 0
+    #: One of them can only be a header's.
+    _certain: bool = False
+    #: Where the first line stands that is no field, since then; so many fields were before it.
+    _text_at: int | None = None
+    _kept: int = 0
+    _skipped: int = 0
+    #: Where what the client sent begins: behind our own Received.
+    _client_at: int = 0
+    #: The last line belonged to the last field; the next may do so, too.
+    _open: bool = False
+
+    def fields(self) -> Iterator[tuple[bytes, bytes]]:
+        """Give names and unfolded values."""
+        for name, lines in self._found:
+            yield name, (b" ".join(lines) if len(lines) > 1 else lines[0]).strip(b" \t")
+
+    def read(self) -> int:
+        """Read the block, and return where the content begins."""
+        octets, at, bound = self.octets, self.start, self.start + MAX_BLOCK
+        self._client_at = at
+        lines = 0
+        while at < len(octets):
+            if (at > bound and not self.ended) or lines >= MAX_LINES or len(self._found) >= MAX_FIELDS:
+                return self._beyond(at)
+            lines += 1
+            end = octets.find(b"\n", at)
+            after = end + 1 if end >= 0 else len(octets)
+            line = octets[at:after].rstrip(b"\r\n")
+            if not line and end >= 0:
+                return self._close(after)
+            if self.is_delimiter is not None and line.startswith(b"--") and self.is_delimiter(line):
+                return self._close(at, blank=False)
+            self._take(line, at, after)
+            if self._skipped > MAX_SKIPPED and not self.ended:
+                return self._close(at, blank=False)
+            at = after
+        return self._close(at, blank=False)
+
+    def _take(self, line: bytes, at: int, after: int) -> None:
+        if self._open and (line[:1] in (b" ", b"\t") or self._is_folded(line)):
+            self._found[-1][1].append(line.lstrip(b" \t"))
+        elif not self._add(line):
+            self._skip(at)
+            return
+        own = self._is_own_received()
+        if own:
+            self._client_at = after
+            # A line with a blank in front is the client's, once our field has its date.
+            self._open = not _DATE.search(self._found[0][1][-1])
+        elif self._open and len(self._found) == self._known:
+            self._known_end = after
+
+    def _is_own_received(self) -> bool:
+        return len(self._found) == 1 and self._found[0][0].lower() == b"received"
+
+    def _add(self, line: bytes) -> bool:
+        """Take ``line`` as the first of a field, if it is that."""
+        if line.startswith(_BOM) and not self._known:
+            line = line[len(_BOM) :]
+        name = _NAME.match(line)
+        if name is None:
+            return False
+        self._found.append((name[1], [line[name.end() :].lstrip(b" \t")]))
+        self._open = True
+        if is_known(name[1].lower()) and not self._is_own_received():
+            self._known = len(self._found)
+            self._certain = self._certain or is_certain(name[1].lower())
+            self._text_at, self._skipped = None, 0
+        return True
+
+    def _is_folded(self, line: bytes) -> bool:
+        """Tell whether ``line`` goes on with the last field, though no blank stands before it."""
+        name, lines = self._found[-1]
+        name, last = name.lower(), lines[-1].rstrip(b" \t")
+        if name.startswith(b"content-"):
+            if last.endswith(b";"):
+                return _PARAMETER.match(line) is not None or _NAME.match(line) is None
+            if line.startswith(b";"):
+                return True
+            if _KNOWN_PARAMETER.match(line):
+                lines[-1] = last + b";"
+                return True
+        return name in _LISTS and last.endswith(b",") and _NAME.match(line) is None
+
+    def _skip(self, at: int) -> None:
+        if self._text_at is None:
+            self._text_at, self._kept = at, len(self._found)
+        self._skipped += 1
+        self._open = False
+
+    def _beyond(self, at: int) -> int:
+        """Look for the end of a block that has more than is looked at."""
+        end = _END.search(self.octets, at - 1)
+        while end is not None:
+            at = end.start() + 1
+            after = self.octets.find(b"\n", at) + 1 or len(self.octets)
+            line = self.octets[at:after].rstrip(b"\r\n")
+            if not line:
+                return self._close(after)
+            if self.is_delimiter is not None and self.is_delimiter(line):
+                return self._close(at, blank=False)
+            end = _END.search(self.octets, at)
+        return self._close(at, blank=False)
+
+    def _close(self, content: int, *, blank: bool = True) -> int:
+        """Decide which fields there are, now that all were seen, and return where the content begins."""
+        if self.ended:
+            return content
+        if not self._certain:
+            return self._without_header(content)
+        if self._text_at is not None and not (blank and self._is_encoded()):
+            del self._found[self._kept :]
+            return self._text_at
+        if not blank and self._text_at is None:
+            # Without the blank line, what is not known may be all the text that there is.
+            del self._found[self._known :]
+            return self._known_end
+        return content
+
+    def _without_header(self, content: int) -> int:
+        if self._text_at is None and len(self._found) == self._is_own_received():
+            return content
+        del self._found[int(bool(self._found) and self._found[0][0].lower() == b"received") :]
+        return self._client_at
+
+    def _is_encoded(self) -> bool:
+        """Tell whether one line of text within the content would break it."""
+        named = {name.lower(): b" ".join(lines).strip().lower() for name, lines in self._found}
+        kind = named.get(b"content-type", b"text")
+        encoding = named.get(b"content-transfer-encoding", b"").decode("latin-1")
+        return not kind.startswith((b"text", b"multipart")) or encoding not in _TEXT_ENCODINGS

@@ -1,57 +1,34 @@
-r"""
+"""
 A mail taken apart, for providers that take no MIME: texts, attachments, addresses, headers.
 
-Relays meet mail from scanners, scripts and broken programs. So this reading never
-fails over content: an unknown or wrong charset, broken base64 or a message without
-any header yield the best text there is. What it does refuse is a structure made to
-cost time: it splits by searching for boundaries, so the cost is that of a few passes
-over the bytes, and depth and number of parts are bounded.
+Relays meet mail from scanners, scripts and broken programs. So this reading never fails over content: an
+unknown or wrong charset, broken base64 or a message without any header yield the best text there is. What it
+refuses is a structure made to cost time, with more parts or deeper ones than ``structure`` takes. Pure.
 """
 
 import binascii
-import quopri
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from email.message import Message
+from collections.abc import Sequence
 from typing import Final
 
 from attrs import define, field, frozen
 
-from smtprelay.mime.text import (
-    Address,
-    addresses,
-    by_name,
-    decoded,
-    from_base64,
-    split_headers,
-    text_of,
-    tidy_base64,
+from smtprelay.mime import charset, files, headers, transfer
+from smtprelay.mime.kinds import extension_for
+from smtprelay.mime.markup import Piece, as_document, as_text
+from smtprelay.mime.structure import MAX_DEPTH, MAX_PARTS, Part, TooComplexError, given_name, parts_of
+from smtprelay.mime.text import Address, addresses, by_name, content_type, decoded, disposition
+
+__all__ = ["MAX_DEPTH", "MAX_PARTS", "Attachment", "Mail", "TooComplexError", "read"]
+
+#: What JSON and people can do without; a form feed is one, a line end is none.
+_CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
+#: A charset that says nothing of octets that are not ASCII, under its names.
+_ASCII: Final = frozenset(("", "ascii", "us-ascii"))
+#: Texts by name, that are made for programs.
+_FILES: Final = frozenset(
+    ("calendar", "css", "csv", "directory", "javascript", "rfc822-headers", "rtf", "vcard", "x-vcard", "xml")
 )
-
-MAX_DEPTH: Final = 30
-MAX_PARTS: Final = 1000
-
-_EXTENSIONS: Final = {
-    "application/pdf": ".pdf",
-    "application/pgp-signature": ".asc",
-    "application/pkcs7-signature": ".p7s",
-    "image/gif": ".gif",
-    "image/jpeg": ".jpg",
-    "image/png": ".png",
-    "image/tiff": ".tif",
-    "message/delivery-status": ".txt",
-    "message/global": ".eml",
-    "message/rfc822": ".eml",
-    "text/calendar": ".ics",
-    "text/csv": ".csv",
-    "text/html": ".html",
-    "text/plain": ".txt",
-    "text/rfc822-headers": ".txt",
-}
-
-
-class TooComplexError(ValueError):
-    """The mail has more parts, or parts deeper within each other, than any honest one."""
 
 
 @frozen
@@ -78,7 +55,8 @@ class Mail:
 
     :ivar headers: all of them in order, (name, value) unfolded; RFC 2047 words as they came.
     :ivar subject: decoded; ``""`` if there is none.
-    :ivar text: the plain text, ``None`` if the mail has none; so ``html``.
+    :ivar text: the plain text, ``None`` if the mail has none; so ``html``. Of control characters they have
+        tab, CR and LF alone.
     """
 
     headers: Sequence[tuple[str, str]]
@@ -98,158 +76,184 @@ def read(body: bytes) -> Mail:
 
     :raises TooComplexError: more than :data:`MAX_PARTS` parts, or deeper than :data:`MAX_DEPTH`.
     """
-    headers, start = split_headers(body)
-    named = by_name(headers)
-    collected = _Collected()
-    collected.add(_part(headers, body[start:]))
+    reader = _Reader(body, parts_of(body))
+    reader.run()
+    named, guess = by_name(reader.parts[0].headers), reader.guess
     return Mail(
-        headers=headers,
-        subject=decoded(_first(named, "subject")),
-        sender=addresses(named.get("from", ())),
-        reply_to=addresses(named.get("reply-to", ())),
-        to=addresses(named.get("to", ())),
-        cc=addresses(named.get("cc", ())),
-        text=collected.text,
-        html=collected.html,
-        attachments=collected.attachments,
+        headers=[(name, _unescaped(value, guess)) for name, value in reader.parts[0].headers],
+        subject=decoded(named.get("subject", ("",))[0], guess),
+        sender=addresses(named.get("from", ()), guess),
+        reply_to=addresses(named.get("reply-to", ()), guess),
+        to=addresses(named.get("to", ()), guess),
+        cc=addresses(named.get("cc", ()), guess),
+        text=reader.text,
+        html=reader.html,
+        attachments=reader.attachments,
     )
 
 
-def _first(named: Mapping[str, Sequence[str]], wanted: str) -> str:
-    return named.get(wanted, ("",))[0]
+def _unescaped(value: str, guess: str) -> str:
+    """Return a header's value with its octets decoded that are not ASCII."""
+    return value if value.isascii() else charset.decode(value.encode("ascii", "surrogateescape"), "", guess)
 
 
 @frozen
-class _Part:
-    """One part: its headers, as the library that knows their parameters, and its raw content."""
+class _Block:
+    """One text of a mail: plain, as HTML, or both of them as alternatives; each in pieces."""
 
-    header: Message
-    content: bytes
-    kind: str
+    plain: Sequence[Piece] = ()
+    html: Sequence[Piece] = ()
 
     @property
-    def _encoding(self) -> str:
-        return str(self.header.get("Content-Transfer-Encoding", "")).strip().lower()
+    def text_pieces(self) -> Sequence[Piece]:
+        """What readers of plain text get."""
+        return self.plain or self.html
 
-    def decoded(self) -> bytes:
-        """Return the content without its transfer encoding."""
-        if self._encoding == "base64":
-            return from_base64(self.content)
-        if self._encoding == "quoted-printable":
-            return quopri.decodestring(self.content)
-        return self.content
-
-    def base64(self) -> bytes:
-        """Return the decoded content in base64."""
-        if self._encoding == "base64":
-            return tidy_base64(self.content)
-        return binascii.b2a_base64(self.decoded(), newline=False)
-
-    def text(self) -> str:
-        """Return the content as text."""
-        return text_of(self.decoded(), self.header.get_content_charset("us-ascii"))
-
-
-def _part(headers: Sequence[tuple[str, str]], content: bytes, default: str = "text/plain") -> _Part:
-    header: Message = Message()
-    header.set_default_type(default)
-    for name, value in headers:
-        if name.lower().startswith("content-"):
-            header[name] = value
-    return _Part(header, content, header.get_content_type())
-
-
-def _pieces(content: bytes, boundary: bytes) -> Iterator[bytes]:
-    """Give the parts of a multipart (RFC 2046 §5.1.1); the last delimiter may be missing."""
-    delimiter = b"--" + boundary
-    begin: int | None = None
-    at = content.find(delimiter)
-    while at >= 0:
-        after = at + len(delimiter)
-        line_end = content.find(b"\n", after)
-        tail = content[after : line_end if line_end >= 0 else len(content)].strip()
-        if tail in (b"", b"--") and (at == 0 or content[at - 1] == ord("\n")):
-            if begin is not None:
-                yield content[begin : _before_line_end(content, at)]
-            begin = line_end + 1 if line_end >= 0 else len(content)
-            if tail == b"--":
-                return
-        at = content.find(delimiter, after)
-    if begin is not None:
-        yield content[begin:]
-
-
-def _before_line_end(content: bytes, at: int) -> int:
-    """Return where the line end before ``at`` begins: it belongs to the delimiter, not to the part."""
-    return at - 2 if content[at - 2 : at] == b"\r\n" else at - 1
+    @property
+    def html_pieces(self) -> Sequence[Piece]:
+        """What readers of HTML get."""
+        return self.html or self.plain
 
 
 @define
-class _Collected:
-    """Sorts the parts of a mail into texts and attachments, in their order."""
+class _Reader:
+    """Tells what the parts of a mail mean: texts or attachments, in their order."""
 
+    body: bytes = field(repr=False)
+    parts: Sequence[Part]
+    #: The charset of the first text that names one, for octets whose charset nobody named.
+    guess: str = ""
     text: str | None = None
     html: str | None = None
     attachments: list[Attachment] = field(factory=list)
-    _seen: int = 0
+    #: The places of the parts that are texts, with their decoded content.
+    _texts: dict[int, bytes] = field(factory=dict)
 
-    def add(self, part: _Part, depth: int = 0, alternative: bool = False) -> None:
-        self._seen += 1
-        if depth > MAX_DEPTH or self._seen > MAX_PARTS:
-            raise TooComplexError(f"more than {MAX_PARTS} parts, or nested deeper than {MAX_DEPTH}")
-        boundary = part.header.get_boundary() if part.kind.startswith("multipart/") else None
-        if boundary:
-            self._add_all(part, boundary, depth)
-        elif self._is_attached(part):
-            self._attach(part)
-        elif part.kind == "text/html":
-            self._add_html(part)
-        elif part.kind == "text/plain" or part.kind.startswith("multipart/"):
-            self._add_text(part, alternative)
+    def run(self) -> None:
+        leaves = [n for n, part in enumerate(self.parts) if not part.is_multipart]
+        self._texts = {n: self._content(self.parts[n]) for n in self._choose(leaves)}
+        self.guess = next(filter(None, map(self._charset_to_guess, self._texts)), "")
+        self._join(self._blocks())
+        for n in leaves:
+            if n not in self._texts:
+                self._attach(self.parts[n])
+        if self.text is None and self.html is None and not self.attachments:
+            self.text = self._aside()
+        if self.text is None and self.html is None and self._texts:
+            self.text = ""
+
+    def _choose(self, leaves: Sequence[int]) -> Sequence[int]:
+        """Return which parts are the text: if none is so plainly, the first that may be."""
+        open_ones = [n for n in leaves if self.parts[n].disposition.kind != "attachment"]
+        written = [n for n in open_ones if self.parts[n].kind.kind in ("text/plain", "text/html")]
+        plainly = [n for n in written if self._is_plainly_text(n)]
+        unknown = [n for n in open_ones if _is_unknown_text(self.parts[n])]
+        return plainly or written[:1] or unknown[:1]
+
+    def _is_plainly_text(self, n: int) -> bool:
+        part = self.parts[n]
+        parent = self.parts[part.parent].kind.kind if part.parent >= 0 else ""
+        # What is shown is the first of what is related; the others may be shown within it.
+        if parent == "multipart/alternative" or (parent == "multipart/related" and part.parent == n - 1):
+            return True
+        within = parent == "multipart/related" and (
+            part.first("content-id") or part.first("content-location")
+        )
+        return not (part.file_name or within)
+
+    def _content(self, part: Part) -> bytes:
+        return transfer.decode(self.body[part.begin : part.end], _encoding(part))
+
+    def _charset_to_guess(self, n: int) -> str:
+        label = self._charset(n)
+        return label if charset.known(label) and not label.startswith("utf") else ""
+
+    def _charset(self, n: int) -> str:
+        """Return the charset that a text names, in its type or itself; ``""`` for none."""
+        kind = self.parts[n].kind
+        label = kind.parameters.get("charset", "").strip().lower()
+        if kind.kind == "text/html" and (label in _ASCII or not charset.known(label)):
+            label = charset.html_charset(self._texts[n]).lower()
+        return "" if label in _ASCII else label
+
+    def _piece(self, n: int) -> Piece:
+        text = charset.decode(self._texts[n], self._charset(n), self.guess)
+        return Piece(_CONTROL.sub("", text), self.parts[n].kind.kind == "text/html")
+
+    def _blocks(self) -> Sequence[_Block]:
+        """Return the texts that are not blank; backwards, for a multipart comes before what is in it."""
+        within: dict[int, list[Sequence[_Block]]] = {}
+        for n in range(len(self.parts) - 1, -1, -1):
+            inner = within.pop(n, [])[::-1]
+            blocks: Sequence[_Block]
+            if n in self._texts:
+                blocks = _written(self._piece(n))
+            elif self.parts[n].kind.kind == "multipart/alternative":
+                blocks = _alternatives(inner)
+            else:
+                blocks = [block for each in inner for block in each]
+            if blocks:
+                within.setdefault(self.parts[n].parent, []).append(blocks)
+        return [block for each in within.pop(-1, [])[::-1] for block in each]
+
+    def _join(self, blocks: Sequence[_Block]) -> None:
+        if any(block.html for block in blocks):
+            self.html = as_document([piece for block in blocks for piece in block.html_pieces])
+        if any(block.plain for block in blocks):
+            self.text = as_text([piece for block in blocks for piece in block.text_pieces])
+
+    def _attach(self, part: Part) -> None:
+        if _encoding(part) == "base64":
+            base64 = transfer.tidy_base64(self.body[part.begin : part.end])
         else:
-            self._attach(part)
+            base64 = binascii.b2a_base64(self._content(part), newline=False)
+        content_id = decoded(part.first("content-id"), self.guess).strip().strip("<>")
+        name = files.clean(self._given_name(part)) or self._made_name(part)
+        self.attachments.append(Attachment(name, part.kind.kind, base64, content_id))
 
-    def _add_all(self, part: _Part, boundary: str, depth: int) -> None:
-        default = "message/rfc822" if part.kind == "multipart/digest" else "text/plain"
-        empty = True
-        for piece in _pieces(part.content, boundary.encode("utf-8", "surrogateescape")):
-            headers, start = split_headers(piece)
-            inner = _part(headers, piece[start:], default)
-            self.add(inner, depth + 1, part.kind == "multipart/alternative")
-            empty = False
-        if empty:  # the boundary does not occur: what is there is all text that we have
-            self._add_text(part, alternative=False)
+    def _given_name(self, part: Part) -> str:
+        shown, kind = part.first("content-disposition"), part.first("content-type")
+        if shown.isascii() and kind.isascii():
+            return part.file_name
+        return given_name(disposition(shown, self.guess), content_type(kind, self.guess))
 
-    @staticmethod
-    def _is_attached(part: _Part) -> bool:
-        return part.header.get_content_disposition() == "attachment" or bool(part.header.get_filename())
+    def _made_name(self, part: Part) -> str:
+        kind, stem = part.kind.kind, ""
+        if kind in ("message/rfc822", "message/global"):
+            inner = by_name(headers.split(self._content(part))[0])
+            stem = files.from_title(decoded(inner.get("subject", ("",))[0], self.guess))
+        return (stem or f"attachment-{len(self.attachments) + 1}") + extension_for(kind)
 
-    def _add_html(self, part: _Part) -> None:
-        if self.html is None:
-            self.html = part.text()
-        else:
-            self._attach(part)
+    def _aside(self) -> str | None:
+        """Return what stands beside the parts of a mail whose parts say nothing."""
+        for begin, end in self.parts[0].aside:
+            text = _CONTROL.sub("", charset.decode(self.body[begin:end], "", self.guess))
+            if text.strip():
+                return text
+        return None
 
-    def _add_text(self, part: _Part, alternative: bool) -> None:
-        """Keep the text; a second one goes below it, unless readers of the HTML would miss it there."""
-        if self.text is None and (self.html is None or alternative):
-            self.text = part.text()
-        elif self.html is None:
-            self.text = f"{self.text}\n{part.text()}"
-        else:
-            self._attach(part)
 
-    def _attach(self, part: _Part) -> None:
-        content_id = str(part.header.get("Content-ID", "")).strip().strip("<>")
-        name = self._name(part)
-        self.attachments.append(Attachment(name, part.kind, part.base64(), decoded(content_id)))
+def _encoding(part: Part) -> transfer.Encoding:
+    return transfer.encoding_of(part.first("content-transfer-encoding"))
 
-    def _name(self, part: _Part) -> str:
-        given = decoded(part.header.get_filename() or "")
-        given = re.split(r"[/\\]", given)[-1].strip(" .")
-        if given:
-            return given
-        if part.kind in ("message/rfc822", "message/global"):
-            subject = decoded(_first(by_name(split_headers(part.decoded())[0]), "subject"))
-            given = re.sub(r'[/\\:*?"<>|]', "_", subject).strip(" .")[:100]
-        return (given or f"attachment-{len(self.attachments) + 1}") + _EXTENSIONS.get(part.kind, ".bin")
+
+def _written(piece: Piece) -> Sequence[_Block]:
+    if not piece.text.strip():
+        return ()
+    return (_Block(html=(piece,)) if piece.is_html else _Block(plain=(piece,)),)
+
+
+def _alternatives(inner: Sequence[Sequence[_Block]]) -> Sequence[_Block]:
+    """Make one text of several that say the same: HTML of those that have it, plain text of the others."""
+    rich = [block for blocks in inner if any(each.html for each in blocks) for block in blocks]
+    poor = [block for blocks in inner if not any(each.html for each in blocks) for block in blocks]
+    plain = [piece for block in poor for piece in block.plain]
+    if not poor and any(block.plain for block in rich):
+        plain = [piece for block in rich for piece in block.text_pieces]
+    block = _Block(plain, [piece for block in rich for piece in block.html_pieces])
+    return [block] if block.plain or block.html else ()
+
+
+def _is_unknown_text(part: Part) -> bool:
+    kind, _, subtype = part.kind.kind.partition("/")
+    return kind == "text" and subtype not in _FILES and not part.file_name

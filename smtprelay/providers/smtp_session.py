@@ -11,6 +11,8 @@ from attrs import field, frozen
 
 from smtprelay.interfaces import Body
 from smtprelay.message import Deferred, Envelope, Failed, Outcome, Results, Uncertain
+from smtprelay.mime.outgoing import NextHop
+from smtprelay.providers.outgoing import FinishedBody
 from smtprelay.providers.smtp_answer import Answer
 from smtprelay.providers.smtp_channel import CLOSING, Channel, Lost
 from smtprelay.providers.smtp_greeting import Timeouts
@@ -62,13 +64,16 @@ class Session:
 
     async def send(self, envelope: Envelope, body: Body) -> Results:
         """
-        Send one message once; return what became of each recipient.
+        Send one message once, in the form that this server takes; return what became of each recipient.
 
         Raises :class:`NotSent` when nothing was sent, for a reason that holds for
-        all recipients, and :class:`Lost` when the connection ended before the body.
+        all recipients, and :class:`Lost` when the connection ended before the body. What a
+        :class:`FinishedBody` raises comes through, before anything is sent.
         """
+        if isinstance(body, FinishedBody):
+            body = await body.for_hop(self._next_hop(envelope))
         whole = await body.whole() if body.size <= WHOLE else None
-        transaction = self._transaction(envelope, body.size, whole)
+        transaction = self._transaction(envelope, body, whole)
         results = dict(transaction.unsendable)
         if not transaction.rcpts:
             return results
@@ -93,12 +98,20 @@ class Session:
 
     # --- the envelope
 
-    def _transaction(self, envelope: Envelope, size: int, whole: bytes | None) -> Transaction:
+    def _next_hop(self, envelope: Envelope) -> NextHop:
+        # A client that asked for SMTPUTF8 knows what raw header fields are; others have always sent them.
+        raw_fields = self._offers.utf8 or "SMTPUTF8" not in envelope.parameters
+        eight_bit = self._offers.eight_bit
+        return NextHop(eight_bit=eight_bit, raw_fields=eight_bit and raw_fields)
+
+    def _transaction(self, envelope: Envelope, body: Body, whole: bytes | None) -> Transaction:
+        size = body.size
         if self._offers.size and size > self._offers.size:
             why = f"the message has {size} bytes, the server takes {self._offers.size}"
             raise NotSent(Failed(why, TOO_LARGE))
         # A streamed body is not read twice to find out: declared as 8-bit it may hold 7-bit text as well.
-        eight_bit = whole is None or not whole.isascii()
+        unknown = whole is None or not whole.isascii()
+        eight_bit = body.eight_bit if isinstance(body, FinishedBody) else unknown
         try:
             mail_line = mail(envelope, self._offers, size, eight_bit=eight_bit)
         except Unsendable as error:

@@ -83,8 +83,9 @@ def mail(envelope: Envelope, offers: Offers, size: int, *, eight_bit: bool) -> b
     Return the MAIL line, with the parameters that the server offered to understand.
 
     Raises :class:`Unsendable`. What it does not understand is left out (RFC 3461
-    §5.2.2 for DSN); 8-bit content is sent as it is even then, as every server in
-    use takes it and a conversion would break its signatures.
+    §5.2.2 for DSN).
+
+    :param eight_bit: the message has octets that are not ASCII.
     """
     parameters = envelope.parameters
     line = b"MAIL FROM:<%b>" % (_path(envelope.sender, offers, "5.1.7") if envelope.sender else b"")

@@ -83,13 +83,18 @@ def all_routes(config: Config) -> dict[str, message.Route]:
     return routes
 
 
+def bounces_from(config: Config) -> str:
+    """Return the address that reports come from."""
+    return config.bounces.from_ or f"MAILER-DAEMON@{config.hostname}"
+
+
 def bounce_settings(config: Config, providers: Mapping[str, Provider]) -> BounceSettings:
     """Return how reports are written."""
     bounces = config.bounces
     ways = bounces.via or tuple(providers)
     sizes = [size for name in ways if (size := providers[name].limits.size) is not None]
     return BounceSettings(
-        sender=bounces.from_ or f"MAILER-DAEMON@{config.hostname}",
+        sender=bounces_from(config),
         hostname=config.hostname,
         to=bounces.to,
         copy=bounces.copy or "",

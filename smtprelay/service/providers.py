@@ -14,7 +14,9 @@ from smtprelay.message import Limits
 from smtprelay.providers.acs import ACS_LIMITS, Acs, Credentials, parse_connection_string
 from smtprelay.providers.capture import Capture
 from smtprelay.providers.http import open_http
+from smtprelay.providers.outgoing import OutgoingProvider
 from smtprelay.providers.smarthost import Host, Smarthost
+from smtprelay.service.post import bounces_from
 
 
 @frozen(kw_only=True)
@@ -35,7 +37,16 @@ class Workshop:
 
 def build_providers(config: Config, workshop: Workshop) -> dict[str, Provider]:
     """Return the providers of ``config`` by name; nothing is connected yet."""
-    return {name: _BUILDERS[each.type](name, each, workshop) for name, each in config.providers.items()}
+    return {name: _built(name, each, config, workshop) for name, each in config.providers.items()}
+
+
+def _built(name: str, wanted: Any, config: Config, workshop: Workshop) -> Provider:
+    provider = _BUILDERS[wanted.type](name, wanted, workshop)
+    if wanted.type not in _RAW:
+        return provider
+    return OutgoingProvider(
+        provider, workshop.mime, hostname=workshop.hostname, bounces_from=bounces_from(config)
+    )
 
 
 def _acs(name: str, wanted: settings.Acs, workshop: Workshop) -> Provider:
@@ -94,6 +105,9 @@ def _limits(documented: Limits, wanted: Limits) -> Limits:
         recipients=documented.recipients if wanted.recipients is None else wanted.recipients,
     )
 
+
+#: What sends mail as MIME to people: it is finished before it leaves. ``capture`` keeps what came.
+_RAW: Final = frozenset({"smarthost"})
 
 _BUILDERS: Final[Mapping[str, Callable[[str, Any, Workshop], Provider]]] = {
     "acs": _acs,

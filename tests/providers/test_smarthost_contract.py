@@ -4,6 +4,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.providers.outgoing import OutgoingProvider
+from smtprelay.testing.mime import InlineMimeWorker
 from smtprelay.testing.smtp import CUT, SmtpSink
 from tests.behaviours.provider import (
     CredentialsContract,
@@ -19,12 +21,19 @@ from tests.providers.smarthost_wiring import Joined
 class SmarthostStage(Stage):
     words = "554 5.7.1 we do not like this"
 
-    def __init__(self, test: SynchronousTestCase, *, pipelining: bool) -> None:
+    def __init__(self, test: SynchronousTestCase, *, pipelining: bool, finishing: bool = False) -> None:
         self.test = test
         keywords = ("PIPELINING", "SMTPUTF8") if pipelining else ()
         sink = SmtpSink(users={"u": "p"}, required=True, keywords=keywords)
         self.joined = Joined(sink, username="u", password=lambda: "p")
         self.provider = self.joined.provider
+        if finishing:
+            self.provider = OutgoingProvider(
+                self.provider,
+                InlineMimeWorker(),
+                hostname="relay.example.com",
+                bounces_from="MAILER-DAEMON@relay.example.com",
+            )
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         deferred = Deferred.fromCoroutine(coroutine)
@@ -68,3 +77,17 @@ class PlainTests(PipeliningTests):
 
     def stage(self) -> Stage:
         return SmarthostStage(self, pipelining=False)
+
+
+class FinishingTests(PipeliningTests):
+    """As it is built by the relay: mail is finished first."""
+
+    def stage(self) -> Stage:
+        return SmarthostStage(self, pipelining=True, finishing=True)
+
+
+class PlainFinishingTests(PipeliningTests):
+    """So, for a server that offers nothing."""
+
+    def stage(self) -> Stage:
+        return SmarthostStage(self, pipelining=False, finishing=True)

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.providers.acs import ACS_LIMITS, Acs
 from smtprelay.providers.capture import Capture
-from smtprelay.providers.smarthost import Smarthost
+from smtprelay.providers.outgoing import OutgoingProvider
 from smtprelay.service.providers import Workshop, build_providers, credentials_of
 from smtprelay.testing.mime import InlineMimeWorker
 from tests.config.loading import load_text
@@ -37,7 +37,7 @@ class BuildTests(SynchronousTestCase):
         acs = f'type: acs, connection_string: "endpoint=https://x.test/;accesskey={_KEY}", sender: a@x.org'
         for settings, kind in (
             (acs, Acs),
-            ("type: smarthost, host: mail.example.com, tls: none", Smarthost),
+            ("type: smarthost, host: mail.example.com, tls: none", OutgoingProvider),
             (f"type: capture, path: {self.mktemp()}", Capture),
         ):
             provider = self.build(f"  p: {{{settings}}}\n")

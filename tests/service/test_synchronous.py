@@ -34,7 +34,10 @@ BESIDE_A_SPOOL = (
     + "routes: [{{name: all, via: [out], retry: {{first: 100ms, jitter: 0}}}}]\n"
 )
 
-MAIL = b"From: app@example.org\r\nSubject: test\r\n\r\nHello\r\n"
+MAIL = (
+    b"From: app@example.org\r\nDate: Mon, 30 Nov 2026 09:44:25 +0100\r\nMessage-ID: <1@app.example.org>\r\n"
+    b"Subject: test\r\n\r\nHello\r\n"
+)
 
 
 class Page(Protocol):

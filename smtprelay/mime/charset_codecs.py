@@ -1,0 +1,221 @@
+"""
+One decoder for each charset of the table, none of which fails: what is no character becomes U+FFFD.
+
+Python's codecs do the work. What they leave out is added here: the octets that Windows-1252 and its kin fill
+where ISO 8859 has controls, the rows of NEC and IBM in EUC-JP, the end of UTF-7's surrogates. Pure.
+"""
+
+import codecs
+import re
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import Final
+
+from smtprelay.mime import charset_labels as labels
+from smtprelay.mime import iso_2022
+
+REPLACEMENT: Final = "\ufffd"
+MULTI_OCTET: Final = frozenset(
+    {
+        "big5hkscs",
+        "cp932",
+        "cp949",
+        "euc_jis_2004",
+        "euc_jp",
+        "gb18030",
+        "johab",
+        "shift_jis_2004",
+        labels.ISO_2022_CN,
+        labels.ISO_2022_JP,
+        labels.ISO_2022_KR,
+    }
+)
+#: In these, octets of ASCII may mean something else.
+NOT_ASCII: Final = frozenset(
+    {
+        labels.HZ,
+        labels.ISO_2022_CN,
+        labels.ISO_2022_JP,
+        labels.ISO_2022_KR,
+        labels.UTF_7,
+        labels.UTF_16,
+        labels.UTF_16_BE,
+        labels.UTF_16_LE,
+        "utf-32",
+        "utf-32-be",
+        "utf-32-le",
+    }
+)
+
+#: Windows' page for the same letters: where ISO 8859 has the controls that no mail means, it has quotes and
+#: dashes.
+_PAGES: Final = {
+    "iso8859-2": "cp1250",
+    "iso8859-4": "cp1257",
+    "iso8859-5": "cp1251",
+    "iso8859-6": "cp1256",
+    "iso8859-7": "cp1253",
+    "iso8859-8": "cp1255",
+    "iso8859-13": "cp1257",
+    "iso8859-16": "cp1250",
+}
+_C1: Final = range(0x80, 0xA0)
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+#: Python reads JIS and Big5 as Unicode's first tables did, the standard as Windows does.
+_JAPANESE: Final = dict(zip("〜‖−¢£¬", "～∥－￠￡￢", strict=True))
+_BIG5: Final = dict(zip("•､‾∼♁☉¥¢£", "‧﹑¯～⊕⊙￥￠￡", strict=True))
+#: Python has GB 18030 of 2000, in which these were not in Unicode yet.
+_GB_18030: Final = dict(
+    zip(
+        "\ue5e5\ue78d\ue78e\ue78f\ue790\ue791\ue792\ue793\ue794\ue795\ue796\ue7c7\ue81e\ue826\ue82b\ue82c\ue832\ue843"
+        "\ue854\ue864",
+        "\u3000\ufe10\ufe12\ufe11\ufe13\ufe14\ufe15\ufe16\ufe17\ufe18\ufe19\u1e3f\u9fb4\u9fb5\u9fb6\u9fb7\u9fb8\u9fb9"
+        "\u9fba\u9fbb",
+        strict=True,
+    )
+)
+#: Octets that Python reads otherwise than the standard, or not at all.
+_OWN: Final = {"koi8-u": {0xAE: "ў", 0xBE: "Ў"}, "cp1255": {0xCA: "\u05ba"}}
+#: What Windows has for octets that are no character.
+_CP932: Final = dict.fromkeys("\uf8f0\uf8f1\uf8f2\uf8f3", REPLACEMENT)
+_HIGH: Final = range(0xA1, 0xFF)
+_BIG5_KANA: Final = range(0xC6, 0xC9)
+_PAIR: Final = 2
+#: The first octet of a pair; and the second, but for ASCII, which is likelier to be just that.
+_LEADS: Final = frozenset((*range(0x81, 0xA0), *range(0xA1, 0xFD)))
+_TRAILS: Final = range(0x80, 0xFF)
+_MEND: Final = "smtprelay.mend"
+
+
+def decode(octets: bytes, codec: str) -> str:
+    """Return ``octets`` as text; ``codec`` is one of those that :func:`.charset_labels.codec_of` names."""
+    if codec in _DECODERS:
+        return _DECODERS[codec](octets)
+    if codec in MULTI_OCTET or codec.startswith("utf-"):
+        return octets.decode(codec, _MEND)
+    return codecs.charmap_decode(octets, "strict", _characters(codec))[0]
+
+
+@cache
+def _characters(codec: str) -> str:
+    """Return the characters of the 256 octets of ``codec``."""
+    page = _PAGES.get(codec, "cp1252" if codec.startswith("iso8859") else codec)
+    characters = []
+    for octet in range(256):
+        own = bytes((octet,)).decode(codec, "replace")
+        if page != codec and (octet in _C1 or (own == REPLACEMENT and codec == "iso8859-8")):
+            own = bytes((octet,)).decode(page, "replace")
+        characters.append(_OWN.get(codec, {}).get(octet, own))
+    return "".join(characters)
+
+
+def _utf_7(octets: bytes) -> str:
+    text = octets.decode("utf-7", _MEND)
+    return _SURROGATE.sub(REPLACEMENT, text)
+
+
+def _utf_16(octets: bytes) -> str:
+    """Decode UTF-16 whose order nothing says: most text is of characters whose high octet is zero."""
+    big = octets[0::2].count(0) > octets[1::2].count(0)
+    return octets.decode(labels.UTF_16_BE if big else labels.UTF_16_LE, _MEND)
+
+
+def _euc_jp(octets: bytes) -> str:
+    return _replaced(octets.decode("euc_jp", _MEND), _JAPANESE)
+
+
+def _big5(octets: bytes) -> str:
+    return _replaced(octets.decode("big5hkscs", _MEND), _BIG5)
+
+
+def _cp932(octets: bytes) -> str:
+    return _replaced(octets.decode("cp932", _MEND), _CP932)
+
+
+def _gb_18030(octets: bytes) -> str:
+    return _replaced(octets.decode("gb18030", _MEND), _GB_18030)
+
+
+def _replaced(text: str, characters: Mapping[str, str]) -> str:
+    for character, right in characters.items():
+        text = text.replace(character, right)
+    return text
+
+
+_DECODERS: Final[Mapping[str, Callable[[bytes], str]]] = {
+    labels.HZ: iso_2022.decode_hz,
+    labels.ISO_2022_CN: partial(iso_2022.decode, country="cn"),
+    labels.ISO_2022_JP: partial(iso_2022.decode, country="jp"),
+    labels.ISO_2022_KR: partial(iso_2022.decode, country="kr"),
+    labels.UTF_7: _utf_7,
+    labels.UTF_16: _utf_16,
+    "big5hkscs": _big5,
+    "cp932": _cp932,
+    "euc_jp": _euc_jp,
+    "gb18030": _gb_18030,
+}
+
+
+def _mend(error: UnicodeError) -> tuple[str, int]:
+    """Answer a codec of Python that met a wrong octet: with its character, and where to go on."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    mend = _MENDERS.get(error.encoding)
+    found = mend(error.object, error.start, error.end) if mend else None
+    return found or (REPLACEMENT, error.end)
+
+
+def _mend_utf_8(octets: bytes, start: int, end: int) -> tuple[str, int] | None:
+    """
+    Read a lone octet in UTF-8 as Windows-1252: texts are pasted together.
+
+    Not so what begins a character of UTF-8 that was cut off, and what no text has.
+    """
+    octet = octets[start]
+    cut_off = end - start > 1 or octet in b"\xc2\xc3" or (end == len(octets) and octet in range(0xC4, 0xF5))
+    if cut_off or octet in b"\xfe\xff":
+        return None
+    return octets[start:end].decode("cp1252", "replace"), end
+
+
+def _mend_euc_jp(octets: bytes, start: int, end: int) -> tuple[str, int] | None:
+    """Read the rows of NEC and IBM."""
+    del end
+    pair = octets[start : start + 2]
+    if len(pair) < _PAIR or any(octet not in _HIGH for octet in pair):
+        return None
+    return iso_2022.jis_character(pair[0] & 0x7F, pair[1] & 0x7F), start + 2
+
+
+def _mend_big5(octets: bytes, start: int, end: int) -> tuple[str, int] | None:
+    """Read what Windows has and Hong Kong has not; their kana lie elsewhere."""
+    text = octets[start : start + 2].decode("cp950", "ignore")
+    if len(text) == 1 and not text.isascii() and octets[start] not in _BIG5_KANA:
+        return text, start + 2
+    return _mend_pair(octets, start, end)
+
+
+def _mend_pair(octets: bytes, start: int, end: int) -> tuple[str, int] | None:
+    """Take two octets that could be a character, but are none, as one, so that what follows stays in step."""
+    del end
+    pair = octets[start : start + 2]
+    if pair[0] in _LEADS and pair[-1] in _TRAILS and len(pair) == _PAIR:
+        return REPLACEMENT, start + 2
+    return None
+
+
+def _mend_gb18030(octets: bytes, start: int, end: int) -> tuple[str, int] | None:
+    """Read the euro sign of Windows' GBK."""
+    return ("€", end) if octets[start:end] == b"\x80" else None
+
+
+_MENDERS: Final[Mapping[str, Callable[[bytes, int, int], tuple[str, int] | None]]] = {
+    "big5hkscs": _mend_big5,
+    "cp932": _mend_pair,
+    "cp949": _mend_pair,
+    "euc_jp": _mend_euc_jp,
+    "gb18030": _mend_gb18030,
+    "johab": _mend_pair,
+    "utf-8": _mend_utf_8,
+}
+codecs.register_error(_MEND, _mend)

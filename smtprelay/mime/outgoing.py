@@ -1,0 +1,141 @@
+"""
+What every mail needs before it leaves as MIME, whatever the client forgot.
+
+Missing fields are added, what is nobody's business is removed, and what the next hop does not take is
+encoded. A mail that needs nothing of this leaves octet for octet as it came. What is made is the same for
+each attempt, delivery and provider: nothing of it depends on the clock or on chance. Pure.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from attrs import asdict, evolve
+
+from smtprelay.mime.outgoing_fields import FieldRules, NotConvertible
+from smtprelay.mime.outgoing_header import Additions, Changes, Header, finished, is_finished, read
+from smtprelay.mime.outgoing_parts import PartsWalk
+from smtprelay.mime.outgoing_plan import (
+    DROP,
+    INSERT,
+    KEEP,
+    Finishing,
+    NextHop,
+    Plan,
+    PlanDraft,
+    count_eight_bit,
+    plan_of,
+)
+from smtprelay.mime.text import content_type
+from smtprelay.model.shape import Shape
+
+__all__ = [
+    "Additions",
+    "Finishing",
+    "NextHop",
+    "Plan",
+    "holds_header",
+    "needs_content",
+    "parameters_of",
+    "plan_by_header",
+    "plan_header",
+    "plan_mail",
+    "plan_of",
+    "unchanged_plan",
+]
+
+#: A longer header is not looked at on the reactor.
+LONGEST_HEADER: Final = 16 * 1024
+
+
+def needs_content(shape: Shape, hop: NextHop) -> bool:
+    """Return whether there is more to look at than the header."""
+    return shape.long_lines or (shape.eight_bit > 0 and not hop.eight_bit)
+
+
+def holds_header(start: bytes, shape: Shape, longest: int = LONGEST_HEADER) -> bool:
+    """Return whether ``start``, the beginning of a mail of that shape, has all of its header."""
+    return start.find(b"\r\n\r\n", 0, longest) >= 0 or len(start) == shape.size <= longest
+
+
+def unchanged_plan(start: bytes, shape: Shape, hop: NextHop) -> Plan | None:
+    """Return the plan for a mail that plainly leaves as it is: nearly all do. ``None``: look closer."""
+    if needs_content(shape, hop) or not _has_plain_fields(shape, hop) or not is_finished(start):
+        return None
+    return _unchanged(shape)
+
+
+def plan_by_header(start: bytes, shape: Shape, additions: Additions, hop: NextHop) -> Plan:
+    """
+    Return the plan for a mail of which only the header has to be looked at.
+
+    :param start: its beginning, for which :func:`holds_header` is true.
+    """
+    header = read(start)
+    try:
+        new = finished(header, additions, None if _has_plain_fields(shape, hop) else _rules(header, hop))
+    except NotConvertible as error:
+        return Plan(refusal=str(error), code=error.code)
+    if new is None:
+        return _unchanged(shape)
+    old = header.content
+    eight_bit = shape.eight_bit and shape.eight_bit - count_eight_bit(start[:old])
+    steps = ((INSERT, len(new)), (DROP, old), (KEEP, shape.size - old))
+    return Plan(
+        steps=tuple(step for step in steps if step[1]),
+        inserted=new,
+        size=shape.size - old + len(new),
+        eight_bit=eight_bit + count_eight_bit(new),
+    )
+
+
+def parameters_of(additions: Additions, hop: NextHop, shape: Shape) -> Mapping[str, object]:
+    """Return what the tasks :func:`plan_header` and :func:`plan_mail` have to be told."""
+    return {"additions": asdict(additions), "hop": asdict(hop), "shape": asdict(shape)}
+
+
+def plan_header(start: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes]:
+    """Do :func:`plan_by_header` as a task of a MIME worker; :func:`plan_of` reads what it returns."""
+    plan = plan_by_header(
+        start,
+        Shape(**parameters["shape"]),
+        Additions(**parameters["additions"]),
+        NextHop(**parameters["hop"]),
+    )
+    return plan.facts(), plan.inserted
+
+
+def plan_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes]:
+    """Plan a whole mail, as a task of a MIME worker; :func:`plan_of` reads what it returns."""
+    additions, hop = Additions(**parameters["additions"]), NextHop(**parameters["hop"])
+    header = read(octets)
+    rules = _rules(header, hop)
+    draft = PlanDraft(octets)
+
+    def finish(changes: Changes) -> None:
+        new = finished(header, additions, rules, changes)
+        if new is not None:
+            draft.insert(new)
+            draft.drop(header.content)
+
+    try:
+        # The fields of parts are content for the next hop.
+        of_parts = evolve(rules, ascii_only=not hop.eight_bit, embedded=True)
+        PartsWalk(draft, hop, of_parts, finish).run(header)
+    except NotConvertible as error:
+        plan = Plan(refusal=str(error), code=error.code)
+    else:
+        plan = draft.plan()
+    return plan.facts(), plan.inserted
+
+
+def _has_plain_fields(shape: Shape, hop: NextHop) -> bool:
+    return not shape.long_lines and (not shape.eight_bit or hop.raw_fields)
+
+
+def _unchanged(shape: Shape) -> Plan:
+    return Plan(steps=((KEEP, shape.size),), size=shape.size, eight_bit=shape.eight_bit)
+
+
+def _rules(header: Header, hop: NextHop) -> FieldRules:
+    charset = content_type(header.value(b"content-type")).parameters.get("charset", "")
+    return FieldRules(ascii_only=not hop.raw_fields, guess=charset)

@@ -1,0 +1,297 @@
+"""
+Header fields that the next hop would not take as they stand: too long for a line, or not ASCII.
+
+A field is spelled anew by what it holds: text and names as encoded words, parameters as RFC 2231 has them.
+An address or a message id is never changed: where it cannot be carried it is left out, or the mail is
+refused. Pure.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Final
+
+from attrs import frozen
+
+from smtprelay.mime.outgoing_words import encoded_words, parameters
+from smtprelay.mime.text import content_type, decoded, disposition
+from smtprelay.model.shape import LONGEST_LINE
+
+#: A word of a field that is longer cannot stand on one line with anything else.
+LONGEST_WORD: Final = 900
+_WIDTH: Final = 76
+_MOST_BLANKS: Final = 100
+#: With more separators than these, and less between them than any address has, it is no list of addresses.
+_FEW: Final = 200
+_SHORTEST: Final = 6
+
+_ADDRESSES: Final = frozenset(
+    {
+        "from",
+        "sender",
+        "reply-to",
+        "to",
+        "cc",
+        "bcc",
+        "resent-from",
+        "resent-sender",
+        "resent-reply-to",
+        "resent-to",
+        "resent-cc",
+        "resent-bcc",
+        "errors-to",
+        "return-receipt-to",
+        "disposition-notification-to",
+        "mail-followup-to",
+        "mail-reply-to",
+        "apparently-to",
+        "list-id",
+    }
+)
+_IDS: Final = frozenset(
+    {"message-id", "resent-message-id", "in-reply-to", "references", "content-id", "supersedes"}
+)
+_PARAMETERS: Final = {"content-type": content_type, "content-disposition": disposition}
+#: Fields in which an encoded word would be read as it stands.
+_STRUCTURED: Final = re.compile(
+    r"received|(?:resent-)?date|mime-version|content-transfer-encoding|content-location|return-path|auto-submitted"
+    r"|(?:dkim|domainkey)-signature|arc-.*|(?:.*-)?authentication-results|received-.*|list-.*|path|expires"
+)
+#: Fields that people read: a word of any length can be encoded words there.
+_TEXTS: Final = frozenset({"subject", "comments", "keywords", "content-description", "thread-topic"})
+
+_FOLD: Final = re.compile(rb"\r?\n[ \t]*+")
+_BLANKS: Final = re.compile(rf"[ \t]{{{_MOST_BLANKS},}}+")
+_ID: Final = re.compile(r"<[^<>]*+>|[^<>\s]++")
+_ADDRESS_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|<[^>]*+>?|[(),:;>]|[^"<>(),:;]++', re.DOTALL)
+_IN_COMMENT: Final = re.compile(r"\\.|[()]", re.DOTALL)
+_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
+
+
+class NotConvertible(Exception):  # noqa: N818 -- it says what the mail is
+    """The mail cannot be made what the next hop takes. ``code``: the enhanced status code for it."""
+
+    def __init__(self, why: str, code: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+@frozen(kw_only=True)
+class FieldRules:
+    """
+    How fields have to be.
+
+    :ivar ascii_only: the next hop takes no others.
+    :ivar guess: the charset of what is not ASCII and not UTF-8.
+    :ivar embedded: they are those of a part, or of a mail within the mail: an address that is not ASCII is no
+        reason to refuse the mail there, but made text (RFC 6857 §3.1.8).
+    """
+
+    ascii_only: bool = False
+    guess: str = ""
+    embedded: bool = False
+
+
+def mended(field: bytes, rules: FieldRules) -> bytes:
+    """
+    Return a field, with its line ends, as ``rules`` and the length of a line want it: mostly itself.
+
+    ``b""``: nothing of it can be said.
+
+    :raises NotConvertible: it has an address that is not ASCII.
+    """
+    if (not rules.ascii_only or field.isascii()) and not has_long_line(field):
+        return field
+    name, _, value = field.partition(b":")
+    label = name.decode("ascii").rstrip(" \t")
+    text = _FOLD.sub(b" ", value).decode("ascii", "surrogateescape").strip(" \t")
+    text = _BLANKS.sub(" ", text.replace("\t", " "))
+    if rules.ascii_only and not text.isascii():
+        text = _in_ascii(label.lower(), text, rules)
+    words = text.split(" ")
+    if any(len(word) > LONGEST_WORD for word in words):
+        words = _divided(label.lower(), text, rules)
+    return folded(label, words) if any(words) else b""
+
+
+def has_long_line(lines: bytes) -> bool:
+    """Return whether a line is longer than SMTP carries."""
+    return len(lines) > LONGEST_LINE and any(
+        len(line) > LONGEST_LINE for line in lines.replace(b"\r\n", b"\n").split(b"\n")
+    )
+
+
+def folded(label: str, words: Sequence[str]) -> bytes:
+    """Return a field of ``words``, folded between them."""
+    lines, line, begun = [], f"{label}:", False
+    for word in words:
+        if begun and word and len(line) + 1 + len(word) > _WIDTH:
+            lines.append(line)
+            line = ""
+        line = f"{line} {word}"
+        begun = begun or bool(word)
+    return "".join(f"{each}\r\n" for each in [*lines, line]).encode("ascii", "surrogateescape")
+
+
+def with_parameters(label: str, kind: str, given: dict[str, str]) -> bytes:
+    """Return a field of a kind and its parameters, in ASCII."""
+    return folded(label, _parameter_words(kind, given))
+
+
+def _parameter_words(kind: str, given: dict[str, str]) -> list[str]:
+    *others, last = kind, *(each for each in parameters(given))
+    return [*(f"{each};" for each in others), last]
+
+
+# --- what is not ASCII
+
+
+def _in_ascii(name: str, text: str, rules: FieldRules) -> str:
+    if name in _PARAMETERS:
+        return _with_parameters(name, text, rules)
+    is_list = name in _ADDRESSES
+    if is_list and sum(map(text.count, "<,:;(")) <= max(_FEW, len(text) // _SHORTEST):
+        return "".join(_address_pieces(text, rules))
+    if name in _IDS:
+        return " ".join(each for each in _ID.findall(text) if each.isascii())
+    if is_list or _STRUCTURED.fullmatch(name):
+        return text.encode("ascii", "replace").decode("ascii")
+    return " ".join(_text_words(decoded(text, rules.guess)))
+
+
+def _with_parameters(name: str, text: str, rules: FieldRules) -> str:
+    read = _PARAMETERS[name](text, rules.guess)
+    kind = read.kind if read.kind.isascii() and read.kind else "attachment"
+    return " ".join(_parameter_words(kind, dict(read.parameters)))
+
+
+def _text_words(text: str) -> Iterator[str]:
+    """Give the words of ``text``; all from the first to the last that must be encoded are."""
+    words = text.split(" ")
+    marked = [n for n, word in enumerate(words) if not word.isascii() or "=?" in word]
+    if not marked:
+        yield from words
+        return
+    first, behind = marked[0], marked[-1] + 1
+    yield from words[:first]
+    yield from encoded_words(" ".join(words[first:behind]))
+    yield from words[behind:]
+
+
+def _address_pieces(text: str, rules: FieldRules) -> Iterator[str]:
+    """Give the pieces of a list of addresses, with the names and comments in it encoded."""
+    at, phrase = 0, ""
+    while at < len(text):
+        if text[at] == "(":
+            end = _comment_end(text, at)
+            yield _phrase(phrase, rules) + _comment(text[at:end], rules)
+            at, phrase = end, ""
+            continue
+        token = _ADDRESS_TOKEN.match(text, at)
+        assert token is not None  # every character is in one
+        at = token.end()
+        if token[0][0] in "<,:;":
+            yield _phrase(phrase, rules)
+            yield token[0] if token[0].isascii() else _foreign(token[0], rules)
+            phrase = ""
+        else:
+            phrase += token[0]
+    yield _phrase(phrase, rules)
+
+
+def _phrase(phrase: str, rules: FieldRules) -> str:
+    """Spell a name, or an address without brackets."""
+    if phrase.isascii():
+        return phrase
+    parts = _ADDRESS_TOKEN.findall(phrase)
+    if any("@" in part for part in parts if part[0] != '"'):
+        return _foreign(phrase, rules)
+    name = "".join(_unquoted(part) if part[0] == '"' else part for part in parts)
+    words = " ".join(encoded_words(decoded(name, rules.guess).strip(" ")))
+    before, behind = (" " if blank == " " else "" for blank in (phrase[0], phrase[-1]))
+    return f"{before}{words}{behind}"
+
+
+def _comment(comment: str, rules: FieldRules) -> str:
+    if comment.isascii():
+        return comment
+    inner = _ESCAPED.sub(r"\1", comment[1:].removesuffix(")"))
+    return f"({' '.join(encoded_words(decoded(inner, rules.guess)))})"
+
+
+def _comment_end(text: str, at: int) -> int:
+    depth = 0
+    for mark in _IN_COMMENT.finditer(text, at):
+        depth += {"(": 1, ")": -1}.get(mark[0], 0)
+        if not depth:
+            return mark.end()
+    return len(text)
+
+
+def _unquoted(quoted: str) -> str:
+    return _ESCAPED.sub(r"\1", quoted[1:].removesuffix('"'))
+
+
+def _foreign(address: str, rules: FieldRules) -> str:
+    """An address that is not ASCII: no other spelling of it is the same address."""
+    shown = decoded(address, rules.guess).strip(" <>")
+    if not rules.embedded:
+        raise NotConvertible(
+            f"{shown!a} in the header needs SMTPUTF8, which the next server does not offer", "5.6.7"
+        )
+    return f" {' '.join(encoded_words(shown))} :;"
+
+
+# --- what is long
+
+
+def _divided(name: str, text: str, rules: FieldRules) -> list[str]:
+    """Return the words of a field that has one of them too long to stand on a line."""
+    if name in _PARAMETERS:
+        return _with_parameters(name, text, rules).split(" ")
+    if name in _ADDRESSES:
+        return [word for each in _elements(text) for word in each.split(" ")]
+    if name in _IDS:
+        return [each for each in _ID.findall(text) if len(each) <= LONGEST_WORD]
+    words: list[str] = []
+    for is_long, run in groupby(text.split(" "), lambda word: len(word) > LONGEST_WORD):
+        if not is_long:
+            words += run
+        elif name in _TEXTS:
+            words += encoded_words(decoded(" ".join(run), rules.guess))
+        else:
+            words += (piece for word in run for piece in _cut(word))
+    return words
+
+
+def _elements(text: str) -> list[str]:
+    """Return the addresses of a list that fit a line, with their commas."""
+    elements, element, at = [], "", 0
+    while at < len(text):
+        token = _ADDRESS_TOKEN.match(text, at)
+        assert token is not None  # every character is in one
+        end = _comment_end(text, at) if token[0] == "(" else token.end()
+        if token[0] == ",":
+            elements.append(element)
+            element = ""
+        else:
+            element += text[at:end]
+        at = end
+    fitting = [
+        each
+        for each in (one.strip(" ") for one in [*elements, element])
+        if each and max(map(len, each.split(" "))) <= LONGEST_WORD
+    ]
+    return [f"{each}," for each in fitting[:-1]] + fitting[-1:]
+
+
+def _cut(word: str) -> Iterator[str]:
+    """Give a word in pieces, none of which begins within a character of UTF-8."""
+    at = 0
+    while len(word) - at > LONGEST_WORD:
+        end = at + LONGEST_WORD
+        while end > at + LONGEST_WORD - 4 and "\udc80" <= word[end] <= "\udcbf":
+            end -= 1
+        yield word[at:end]
+        at = end
+    yield word[at:]

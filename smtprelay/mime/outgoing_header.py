@@ -1,0 +1,229 @@
+"""
+The header of a mail that leaves: what is missing in it added, what is nobody's business removed.
+
+A header of fields and nothing else keeps every octet of those that stay. One with other lines in it is
+written anew from the fields that :func:`smtprelay.mime.headers.split` reads in it, so that a line that is no
+field does not end the header for the next hop. Pure.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+from attrs import frozen
+
+from smtprelay.mime.headers import split
+from smtprelay.mime.known import is_certain
+from smtprelay.mime.outgoing_fields import FieldRules, folded, mended, with_parameters
+from smtprelay.mime.text import content_type
+
+#: Fields that are the relay's or the sender's business only.
+REMOVED: Final = frozenset({b"bcc", b"resent-bcc", b"return-path", b"content-length"})
+#: Fields that a mail must have, in the order in which they are added.
+NEEDED: Final = (b"message-id", b"date", b"from")
+#: A blank line is looked for in so many octets; a header that goes on is read line by line.
+_LONGEST_BLOCK: Final = 1 << 16
+
+_LONGEST_PLAIN: Final = 1 << 14
+
+_END: Final = b"\r\n\r\n"
+_FIELD: Final = re.compile(rb"^(([!-9;-~]++)[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)", re.MULTILINE)
+_GIVEN: Final = re.compile(rb"\n(from|date|message-id):[ \t]*+[^ \t\r\n]")
+_REMOVABLE: Final = re.compile(rb"\n(?:bcc|resent-bcc|return-path|content-length)")
+_SIGNED: Final = re.compile(rb"(?:[:;]|\A)\s*h\s*=([^;]*)")
+_ENCODING: Final = "Content-Transfer-Encoding"
+
+
+@frozen
+class Header:
+    """
+    The header of a mail or part.
+
+    :ivar fields: with their line ends.
+    :ivar names: theirs, in lower case.
+    :ivar content: where the content begins.
+    :ivar clean: the fields and a blank line are all that there is before it.
+    """
+
+    fields: Sequence[bytes]
+    names: Sequence[bytes]
+    content: int
+    clean: bool = True
+
+    def value(self, name: bytes) -> str:
+        """Return the unfolded value of the first field of this name, ``""`` if there is none."""
+        for each, octets in zip(self.names, self.fields, strict=True):
+            if each == name:
+                value = octets.partition(b":")[2].replace(b"\r\n", b"")
+                return value.decode("ascii", "surrogateescape").strip(" \t")
+        return ""
+
+
+@frozen(kw_only=True)
+class Additions:
+    """
+    The values of fields that a mail may lack.
+
+    :ivar message_id: with angle brackets.
+    :ivar sender: the value of From.
+    """
+
+    message_id: str
+    date: str
+    sender: str
+
+
+@frozen(kw_only=True)
+class Changes:
+    """
+    What becomes of the fields that say how the content is encoded; ``""`` leaves them as they are.
+
+    :ivar encoding: the transfer encoding.
+    :ivar charset: of a text that names none, or a wrong one.
+    :ivar kind: the type of what has none, or is not what it says.
+    """
+
+    encoding: str = ""
+    charset: str = ""
+    kind: str = ""
+
+
+UNCHANGED: Final = Changes()
+
+
+def read(octets: bytes, start: int = 0, is_delimiter: Callable[[bytes], bool] | None = None) -> Header:
+    """
+    Return the header at ``start``.
+
+    :param is_delimiter: as :func:`smtprelay.mime.headers.split` has it; there is one for a part.
+    """
+    if octets.startswith(b"\r\n", start):
+        return Header((), (), start + 2)
+    end = octets.find(_END, start, start + _LONGEST_BLOCK) + 2
+    block = octets[start:end] if end > 1 else b""
+    pairs = _FIELD.findall(block)
+    if pairs and sum([len(field) for field, _ in pairs]) == len(block):
+        names = [name.lower() for _, name in pairs]
+        # Our own Received alone makes no header of what a client sent.
+        given = names[names[0] == b"received" :]
+        if (is_delimiter is None or b"\n--" not in block) and any(map(is_certain, given)):
+            return Header([field for field, _ in pairs], names, end + 2)
+    return _read_anew(octets, start, is_delimiter)
+
+
+def _read_anew(octets: bytes, start: int, is_delimiter: Callable[[bytes], bool] | None) -> Header:
+    pairs, content = split(octets, start, is_delimiter)
+    block = octets[start:content]
+    # A line end is one for the next hop, whatever it was for the client.
+    fields = [folded(name, value.replace("\r", " ").split(" ")) for name, value in pairs]
+    clean = not fields and block in (b"", b"\r\n")
+    return Header(fields, [name.lower().encode("ascii") for name, _ in pairs], content, clean)
+
+
+def is_finished(octets: bytes) -> bool:
+    """
+    Return whether the header of a mail is plainly what :func:`finished` would make of it.
+
+    It costs a third of that; nearly all mail is like this. A long header is never plain.
+    """
+    end = octets.find(_END, 0, _LONGEST_PLAIN) + 2
+    block = octets[: max(end, 0)]
+    names = b"\n" + block.lower()
+    return (
+        len(set(_GIVEN.findall(names))) == len(NEEDED)
+        and not _REMOVABLE.search(names)
+        and sum([len(field) for field, _ in _FIELD.findall(block)]) == len(block)
+    )
+
+
+def finished(
+    header: Header, additions: Additions, rules: FieldRules | None, changes: Changes = UNCHANGED
+) -> bytes | None:
+    """
+    Return the header of a mail as it leaves, with the blank line; ``None`` if it is that already.
+
+    :param rules: ``None``: each field is known to be as the next hop wants it.
+    :raises NotConvertible: of :mod:`smtprelay.mime.outgoing_fields`.
+    """
+    kept = list(_kept(header, rules))
+    names = {name for name, _ in kept}
+    missing = [name for name in NEEDED if name not in names]
+    added = _added(header, additions, missing) if missing else []
+    unchanged = changes is UNCHANGED and [field for _, field in kept] == list(header.fields)
+    if header.clean and unchanged and not added:
+        return None
+    return _block(_with_changes(kept, changes, version=True), added)
+
+
+def finished_part(header: Header, rules: FieldRules, changes: Changes = UNCHANGED) -> bytes | None:
+    """Return the header of a part, or of a mail within the mail; ``None`` if nothing about it changes."""
+    kept = [(name, mended(field, rules)) for name, field in zip(header.names, header.fields, strict=True)]
+    if changes is UNCHANGED and [field for _, field in kept] == list(header.fields):
+        return None
+    return _block(_with_changes(kept, changes, version=False), ())
+
+
+def _kept(header: Header, rules: FieldRules | None) -> Iterator[tuple[bytes, bytes]]:
+    for name, octets in zip(header.names, header.fields, strict=True):
+        if name in REMOVED or (name in NEEDED and not octets.partition(b":")[2].strip()):
+            continue
+        field = octets if rules is None else mended(octets, rules)
+        if field:
+            yield name, field
+
+
+def _added(header: Header, additions: Additions, missing: Sequence[bytes]) -> list[bytes]:
+    values = {b"message-id": additions.message_id, b"date": additions.date, b"from": additions.sender}
+    labels = {b"message-id": "Message-ID", b"date": "Date", b"from": "From"}
+    unwanted = _signed_to_be_missing(header)
+    return [
+        f"{labels[name]}: {values[name]}\r\n".encode("utf-8", "replace")
+        for name in missing
+        if name == b"from" or name not in unwanted
+    ]
+
+
+def _signed_to_be_missing(header: Header) -> set[bytes]:
+    """Return the names that a client's DKIM-Signature covers: with a field more it would not be valid."""
+    return {
+        name.strip().lower()
+        for label, octets in zip(header.names, header.fields, strict=True)
+        if label == b"dkim-signature"
+        for names in _SIGNED.findall(octets)
+        for name in names.split(b":")
+    }
+
+
+def _with_changes(kept: Sequence[tuple[bytes, bytes]], changes: Changes, *, version: bool) -> Iterator[bytes]:
+    if changes is UNCHANGED:
+        yield from (field for _, field in kept)
+        return
+    seen = set()
+    for name, field in kept:
+        if name == b"content-transfer-encoding":
+            continue
+        if name == b"content-type" and name not in seen:
+            yield _typed(field, changes)
+        else:
+            yield field
+        seen.add(name)
+    if version and b"mime-version" not in seen:
+        yield b"MIME-Version: 1.0\r\n"
+    if b"content-type" not in seen and (changes.kind or changes.charset):
+        yield _typed(b"", changes)
+    yield folded(_ENCODING, [changes.encoding])
+
+
+def _typed(field: bytes, changes: Changes) -> bytes:
+    """Return the Content-Type with what changes in it."""
+    if not changes.kind and not changes.charset:
+        return field
+    value = field.partition(b":")[2].replace(b"\r\n", b"").decode("ascii", "surrogateescape").strip(" \t")
+    was = content_type(value)
+    given: Mapping[str, str] = {} if changes.kind else was.parameters
+    charset = {"charset": changes.charset} if changes.charset else {}
+    return with_parameters("Content-Type", changes.kind or was.kind, {**given, **charset})
+
+
+def _block(fields: Iterator[bytes], added: Sequence[bytes]) -> bytes:
+    return b"".join([*fields, *added, b"\r\n"])

@@ -1,0 +1,177 @@
+"""
+The plan by which a stored mail becomes what leaves, and the stream that carries it out.
+
+A plan is small: which octets stay, which are left out, what is put between, and what is encoded. It is the
+same for every attempt; so is what comes of it, however the mail is cut into pieces. Pure.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from attrs import Factory, define, frozen
+
+from smtprelay.mime.encoders import ENCODERS, Encoder, encoded_length
+
+#: Steps: so many octets of the mail stay, or are left out; so many of ``inserted`` are put in. Each other
+#: step is one of :data:`smtprelay.mime.encoders.ENCODERS`.
+KEEP: Final = "keep"
+DROP: Final = "drop"
+INSERT: Final = "insert"
+
+Step = tuple[str, int]
+
+_HIGH: Final = bytes(range(0x80, 0x100))
+
+
+def count_eight_bit(octets: bytes) -> int:
+    """Return how many octets are not ASCII."""
+    return 0 if octets.isascii() else len(octets) - len(octets.translate(None, _HIGH))
+
+
+@frozen(kw_only=True)
+class NextHop:
+    """
+    What the next server takes.
+
+    :ivar eight_bit: octets that are not ASCII, in the content.
+    :ivar raw_fields: such octets in header fields.
+    """
+
+    eight_bit: bool = True
+    raw_fields: bool = True
+
+
+@frozen(kw_only=True)
+class Plan:
+    """
+    How a mail is finished.
+
+    :ivar size: octets of the finished mail.
+    :ivar eight_bit: how many of them are not ASCII.
+    :ivar refusal: why it cannot be finished for that hop, or ``""``; ``code`` is the status code then.
+    """
+
+    steps: Sequence[Step] = ()
+    inserted: bytes = b""
+    size: int = 0
+    eight_bit: int = 0
+    refusal: str = ""
+    code: str = ""
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the mail leaves as it is stored."""
+        return all(kind == KEEP for kind, _ in self.steps)
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return all but ``inserted`` as JSON can carry it."""
+        return {
+            "steps": self.steps,
+            "size": self.size,
+            "eight_bit": self.eight_bit,
+            "refusal": self.refusal,
+            "code": self.code,
+        }
+
+
+def plan_of(facts: Mapping[str, Any], inserted: bytes) -> Plan:
+    """Return the plan that :meth:`Plan.facts` told of."""
+    steps = tuple((str(kind), int(length)) for kind, length in facts["steps"])
+    return Plan(**{**facts, "steps": steps}, inserted=inserted)
+
+
+@define
+class PlanDraft:
+    """A plan while it is made, from the beginning of the mail to its end."""
+
+    octets: bytes
+    _steps: list[list[Any]] = Factory(list)
+    _inserted: list[bytes] = Factory(list)
+    _at: int = 0
+    _size: int = 0
+    _eight_bit: int = 0
+
+    def keep(self, until: int) -> None:
+        """Keep what comes before ``until``."""
+        self._size += until - self._at
+        self._eight_bit += count_eight_bit(self.octets[self._at : until])
+        self._step(KEEP, until)
+
+    def drop(self, until: int) -> None:
+        """Leave out what comes before ``until``."""
+        self._step(DROP, until)
+
+    def insert(self, octets: bytes) -> None:
+        """Put something in."""
+        if octets:
+            self._inserted.append(octets)
+            self._size += len(octets)
+            self._eight_bit += count_eight_bit(octets)
+            self._steps.append([INSERT, len(octets)])
+
+    def encode(self, kind: str, until: int) -> None:
+        """Encode what comes before ``until``."""
+        self._size += encoded_length(kind, self.octets[self._at : until])
+        self._step(kind, until)
+
+    def plan(self) -> Plan:
+        """Return the plan; what is left of the mail is kept."""
+        self.keep(len(self.octets))
+        steps = tuple((kind, length) for kind, length in self._steps)
+        inserted = b"".join(self._inserted)
+        return Plan(steps=steps, inserted=inserted, size=self._size, eight_bit=self._eight_bit)
+
+    def _step(self, kind: str, until: int) -> None:
+        length, self._at = until - self._at, until
+        if length and self._steps and self._steps[-1][0] == kind and kind in (KEEP, DROP):
+            self._steps[-1][1] += length
+        elif length:
+            self._steps.append([kind, length])
+
+
+class Finishing:
+    """Carries out a plan on the pieces of a mail, in their order."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._steps = iter(plan.steps)
+        self._inserted = memoryview(plan.inserted)
+        self._kind, self._left = KEEP, 0
+        self._encoder: Encoder | None = None
+
+    def feed(self, piece: bytes) -> bytes:
+        """Return what leaves after the next piece."""
+        told: list[bytes | memoryview] = []
+        at = 0
+        while at < len(piece):
+            if not self._left and not self._next(told):
+                break
+            taken = piece if len(piece) <= self._left and not at else piece[at : at + self._left]
+            at += len(taken)
+            self._left -= len(taken)
+            if self._encoder is not None:
+                told.append(self._encoder.feed(taken))
+            elif self._kind == KEEP:
+                told.append(taken)
+        return b"".join(told)
+
+    def end(self) -> bytes:
+        """Return what leaves after the last piece."""
+        told: list[bytes | memoryview] = []
+        while self._next(told):
+            pass
+        return b"".join(told)
+
+    def _next(self, told: list[bytes | memoryview]) -> bool:
+        """Go on to the next step that takes octets of the mail; ``False`` if there is none."""
+        if self._encoder is not None:
+            told.append(self._encoder.end())
+            self._encoder = None
+        for kind, length in self._steps:
+            if kind == INSERT:
+                told.append(self._inserted[:length])
+                self._inserted = self._inserted[length:]
+                continue
+            self._kind, self._left = kind, length
+            self._encoder = ENCODERS[kind]() if kind in ENCODERS else None
+            return True
+        return False

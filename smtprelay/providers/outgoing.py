@@ -1,0 +1,261 @@
+"""
+A decorator around a provider that sends mail as MIME: what it is given to send is finished.
+
+What that means is in :mod:`smtprelay.mime.outgoing`. Here the mail is planned, on the reactor where a look at
+the header is enough and by the MIME worker where it is not, and made while it is sent.
+"""
+
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from functools import lru_cache, partial
+from typing import Final
+
+from smtprelay.interfaces import Body, MailTooCostly, MimeWorker, MimeWorkerUnavailable, Provider
+from smtprelay.message import Deferred, Delivery, Envelope, Failed, Limits, Outcome, Results
+from smtprelay.mime import outgoing
+from smtprelay.mime.outgoing import Additions, Finishing, NextHop, Plan
+from smtprelay.model.shape import Shape, ShapeCounter, shape_of
+
+#: A mail up to this size is held while it is sent; the spool gives it in one piece.
+_WHOLE: Final = 256 * 1024
+#: What the finished mail may have more, or less, in its header.
+_HEADER_ROOM: Final = 16 * 1024
+#: For a mail that has no delivery yet.
+_UNKNOWN: Final = Additions(message_id="<>", date="", sender="")
+#: Other or undefined media error (RFC 3463 §3.7).
+_TOO_COSTLY: Final = "5.6.0"
+
+_ADDRESS: Final = re.compile(r'[^\x00-\x20\x7f-\x9f<>()\[\],;:\\"@]+@[^\x00-\x20\x7f-\x9f<>(),;:\\"@]+')
+_ANGLED: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f<>\u2028\u2029]+")
+
+
+class Unfinishable(Exception):  # noqa: N818 -- it says what the mail is
+    """The mail cannot be made what the next hop takes."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan.refusal)
+        self.outcome = Failed(plan.refusal, plan.code)
+
+
+class FinishedBody:
+    """
+    A :class:`smtprelay.interfaces.Body`: the mail as it leaves, for the next hop that ``hop`` describes.
+
+    :ivar size: exact.
+    :ivar eight_bit: whether there is an octet in it that is not ASCII.
+    """
+
+    def __init__(self, mail: "_Mail", plan: Plan, hop: NextHop) -> None:
+        self.size = plan.size
+        self.eight_bit = plan.eight_bit > 0
+        self._mail = mail
+        self._plan = plan
+        self._hop = hop
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Give the mail in pieces, made while they are asked for."""
+        finishing = None if self._plan.untouched else Finishing(self._plan)
+        async for chunk in self._mail.body.chunks():
+            piece = chunk if finishing is None else finishing.feed(chunk)
+            if piece:
+                yield piece
+        if finishing is not None and (rest := finishing.end()):
+            yield rest
+
+    async def whole(self) -> bytes:
+        """Give all at once."""
+        stored = await self._mail.body.whole()
+        if self._plan.untouched:
+            return stored
+        finishing = Finishing(self._plan)
+        return finishing.feed(stored) + finishing.end()
+
+    async def for_hop(self, hop: NextHop) -> "FinishedBody":
+        """
+        Return the same mail for another next hop.
+
+        :raises Unfinishable: it cannot be had for that one.
+        """
+        if hop == self._hop or not self._mail.shape.eight_bit:
+            return self
+        return await self._mail.finished(hop)
+
+
+class _Mail:
+    """One stored mail that leaves, and what is known of it."""
+
+    def __init__(
+        self, body: Body, start: bytes, shape: Shape, additions: Callable[[], Additions], worker: MimeWorker
+    ) -> None:
+        self.body = body
+        self.shape = shape
+        self._start = start
+        self._additions = additions
+        self._worker = worker
+
+    async def finished(self, hop: NextHop) -> FinishedBody:
+        plan = await self._plan(hop)
+        if plan.refusal:
+            raise Unfinishable(plan)
+        return FinishedBody(self, plan, hop)
+
+    async def _plan(self, hop: NextHop) -> Plan:
+        start, shape = self._start, self.shape
+        plan = outgoing.unchanged_plan(start, shape, hop)
+        if plan is not None:
+            return plan
+        additions = self._additions()
+        in_start = outgoing.holds_header(start, shape)
+        if in_start and not outgoing.needs_content(shape, hop):
+            return outgoing.plan_by_header(start, shape, additions, hop)
+        parameters = outgoing.parameters_of(additions, hop, shape)
+        if outgoing.needs_content(shape, hop) or not outgoing.holds_header(start, shape, len(start)):
+            return outgoing.plan_of(*await self._worker.run(outgoing.plan_mail, self.body, parameters))
+        return outgoing.plan_of(*await self._worker.run(outgoing.plan_header, _Held(start), parameters))
+
+
+class OutgoingProvider:
+    """
+    A :class:`smtprelay.interfaces.Provider` that hands ``provider`` each mail as a :class:`FinishedBody`.
+
+    :param hostname: of the relay, for Message-ID.
+    :param bounces_from: who From names in a mail that has neither a From nor a sender.
+    """
+
+    def __init__(self, provider: Provider, worker: MimeWorker, *, hostname: str, bounces_from: str) -> None:
+        self.name = provider.name
+        self.idempotent = provider.idempotent
+        self.limits: Limits = provider.limits
+        self._provider = provider
+        self._worker = worker
+        self._hostname = hostname
+        self._bounces_from = bounces_from
+
+    def lane(self, envelope: Envelope) -> str:
+        """Return the lane that the provider says."""
+        return self._provider.lane(envelope)
+
+    def encoded_size(self, shape: Shape) -> tuple[int, int]:
+        """Return the sizes that the provider says, with what finishing the mail may change of them."""
+        least, most = self._provider.encoded_size(shape)
+        if shape.long_lines or shape.eight_bit:
+            # Quoted-printable that is wrapped anew may become a third of it, or three octets for one.
+            least, most = least // 3, most + most // 2 + shape.eight_bit * 5 // 2
+        return max(0, least - _HEADER_ROOM), most + _HEADER_ROOM
+
+    async def measure(self, envelope: Envelope, body: Body) -> int:
+        """Return the size of the largest form of the mail, and some room for what is not known yet."""
+        mail = await self._read(body, None, lambda: _UNKNOWN)
+        sizes = [await self._provider.measure(envelope, body)]
+        for hop in (NextHop(), NextHop(eight_bit=False, raw_fields=False)):
+            with suppress(Unfinishable):
+                sizes.append((await mail.finished(hop)).size)
+        return max(sizes) + _HEADER_ROOM
+
+    async def deliver(self, delivery: Delivery, body: Body, taken: Callable[[], None]) -> Results:
+        """Finish the mail and deliver it; one that cannot be finished fails."""
+        outcome: Outcome
+        try:
+            mail = await self._read(body, delivery.shape, partial(self._additions, delivery))
+            return await self._provider.deliver(delivery, await mail.finished(NextHop()), taken)
+        except Unfinishable as error:
+            outcome = error.outcome
+        except MailTooCostly as error:
+            outcome = Failed(f"to finish the mail takes too much work: {error}", _TOO_COSTLY)
+        except MimeWorkerUnavailable as error:
+            outcome = Deferred(f"the mail could not be finished: {error}")
+        return dict.fromkeys(delivery.envelope.addresses, outcome)
+
+    async def resolve(self, delivery: Delivery) -> Results | None:
+        """Ask the provider."""
+        return await self._provider.resolve(delivery)
+
+    async def probe(self, lane: str) -> Outcome | None:
+        """Have the provider try."""
+        return await self._provider.probe(lane)
+
+    async def close(self) -> None:
+        """Close the provider."""
+        await self._provider.close()
+
+    async def _read(self, body: Body, shape: Shape | None, additions: Callable[[], Additions]) -> _Mail:
+        if body.size <= _WHOLE:
+            content = await body.whole()
+            known = shape is not None and shape.size == len(content)
+            shape = shape if known and shape is not None else shape_of(content)
+            return _Mail(_Held(content), content, shape, additions, self._worker)
+        begun = _Begun(body)
+        start = await begun.start()
+        if shape is None or shape.size != body.size:
+            shape = await _counted(body)
+        return _Mail(begun, start, shape, additions, self._worker)
+
+    def _additions(self, delivery: Delivery) -> Additions:
+        return Additions(
+            message_id=f"<{delivery.message}@{self._hostname}>",
+            date=_date(int(delivery.received)),
+            sender=_sender(delivery.envelope.sender) or self._bounces_from,
+        )
+
+
+class _Held:
+    """A body in memory."""
+
+    def __init__(self, content: bytes) -> None:
+        self.size = len(content)
+        self._content = content
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield self._content
+
+    async def whole(self) -> bytes:
+        return self._content
+
+
+class _Begun:
+    """A large body whose beginning was looked at: the first time it is read on from there."""
+
+    def __init__(self, body: Body) -> None:
+        self.size = body.size
+        self._body = body
+        self._rest: AsyncIterator[bytes] | None = None
+        self._first = b""
+
+    async def start(self) -> bytes:
+        self._rest = self._body.chunks()
+        self._first = await anext(self._rest, b"")
+        return self._first
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        rest, self._rest = self._rest, None
+        if rest is None:
+            rest = self._body.chunks()
+        else:
+            yield self._first
+        async for chunk in rest:
+            yield chunk
+
+    async def whole(self) -> bytes:
+        return b"".join([chunk async for chunk in self.chunks()])
+
+
+async def _counted(body: Body) -> Shape:
+    counter = ShapeCounter()
+    async for chunk in body.chunks():
+        counter.feed(chunk)
+    return counter.shape()
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return format_datetime(datetime.fromtimestamp(second, UTC))
+
+
+def _sender(address: str) -> str:
+    """Return what From says of an envelope's sender, ``""`` if nothing can be said."""
+    if _ADDRESS.fullmatch(address):
+        return address
+    return f"<{address}>" if _ANGLED.fullmatch(address) else ""

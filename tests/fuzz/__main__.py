@@ -1,0 +1,67 @@
+"""
+Feeds octets to the readers of mail, led by the branches that they reach, until the time is over.
+
+``python -m tests.fuzz [SECONDS] [RUNS]``. What fails is written into a file ``crash-…`` or ``timeout-…`` in
+``.fuzz``, beside what was found to reach new branches: from there the next run goes on.
+"""
+
+import sys
+from pathlib import Path
+
+try:
+    import atheris
+except ImportError as error:
+    sys.exit(f"atheris cannot be imported on this Python ({error}): no fuzzing")
+
+from tests.mime.hostile import COSTLY
+
+with atheris.instrument_imports(include=["smtprelay.mime"]):
+    from smtprelay.mime import headers, parse, text
+
+FOLDER = Path(".fuzz")
+#: A mail of this size is read in far less than one second, which is how long one may take.
+LONGEST = 4096
+SECONDS = 60
+RUNS = 1_000_000
+
+
+def read(octets: bytes) -> None:
+    """Read ``octets`` in every way that the relay reads a mail; whatever fails is a find."""
+    block = headers.block(octets)
+    for _, value in headers.fields(block):
+        headers.readable(value)
+    headers.Head(block).first("Subject")
+    pairs, _ = headers.split(octets)
+    for _, value in pairs:
+        text.decoded(value, "gb2312")
+        text.content_type(value)
+        text.disposition(value, "shift_jis")
+    text.addresses([value for _, value in pairs], "windows-1251")
+    try:
+        mail = parse.read(octets)
+    except parse.TooComplexError:
+        return
+    said = [mail.subject, mail.text or "", mail.html or "", *(value for _, value in mail.headers)]
+    said += [who.name + who.address for who in (*mail.sender, *mail.reply_to, *mail.to, *mail.cc)]
+    said += [part.name + part.content_type + part.content_id for part in mail.attachments]
+    "".join(said).encode()
+
+
+def main(seconds: int = SECONDS, runs: int = RUNS) -> None:
+    """Write mails of each costly kind as a first corpus, and go."""
+    FOLDER.mkdir(exist_ok=True)
+    for n, make in enumerate(COSTLY.values()):
+        (FOLDER / f"seed-{n}").write_bytes(make(100)[:LONGEST])
+    bounds = [
+        f"-max_total_time={seconds}",
+        f"-runs={runs}",
+        f"-max_len={LONGEST}",
+        "-timeout=1",
+        "-verbosity=1",
+    ]
+    atheris.Setup([sys.argv[0], *bounds, f"-artifact_prefix={FOLDER}/", str(FOLDER)], read)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

@@ -1,0 +1,86 @@
+"""Finishes mail for tests, in every way that there is to do so, and checks that all give the same."""
+
+import json
+from collections.abc import Iterable
+
+from smtprelay.mime import outgoing
+from smtprelay.mime.outgoing import Additions, Finishing, NextHop, Plan
+from smtprelay.model.shape import shape_of
+
+#: What the relay writes before each mail of a client.
+RECEIVED = (
+    b"Received: from client.example ([192.0.2.1])\r\n"
+    b"\tby relay.example.com (smtprelay) with ESMTP id 7QK2;\r\n"
+    b"\tMon, 30 Nov 2026 08:44:25 +0000\r\n"
+)
+ADDITIONS = Additions(
+    message_id="<7QK2@relay.example.com>", date="Mon, 30 Nov 2026 08:44:25 +0000", sender="ann@example.com"
+)
+#: All that :data:`ADDITIONS` are as fields, in their order.
+ADDED = (
+    b"Message-ID: <7QK2@relay.example.com>\r\n"
+    b"Date: Mon, 30 Nov 2026 08:44:25 +0000\r\n"
+    b"From: ann@example.com\r\n"
+)
+EIGHT_BIT = NextHop()
+SEVEN_BIT = NextHop(eight_bit=False, raw_fields=False)
+ASCII_FIELDS = NextHop(eight_bit=True, raw_fields=False)
+
+
+class Refused(Exception):  # noqa: N818 -- it says what became of the mail
+    """The mail cannot be finished; ``code`` is the plan's."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan.refusal)
+        self.code = plan.code
+
+
+def plan(mail: bytes, hop: NextHop = EIGHT_BIT) -> Plan:
+    """Return the plan, which is the same by the whole mail and, where that is enough, by the header."""
+    shape = shape_of(mail)
+    parameters = json.loads(json.dumps(outgoing.parameters_of(ADDITIONS, hop, shape)))
+    found = _carried(outgoing.plan_mail(mail, parameters))
+    if not outgoing.needs_content(shape, hop):
+        by_header = outgoing.plan_by_header(mail, shape, ADDITIONS, hop)
+        assert by_header == _carried(outgoing.plan_header(mail, parameters))
+        assert (found.refusal, found.code) == (by_header.refusal, by_header.code)
+        if not found.refusal:
+            assert carry_out(by_header, [mail]) == carry_out(found, [mail]), (mail, hop)
+            assert (found.size, found.eight_bit) == (by_header.size, by_header.eight_bit)
+    unchanged = outgoing.unchanged_plan(mail, shape, hop)
+    assert unchanged is None or found == unchanged, found
+    return found
+
+
+def _carried(result: tuple[object, bytes]) -> Plan:
+    facts, inserted = result
+    return outgoing.plan_of(json.loads(json.dumps(facts)), inserted)
+
+
+def carry_out(planned: Plan, pieces: Iterable[bytes]) -> bytes:
+    """Return what leaves."""
+    finishing = Finishing(planned)
+    return b"".join([*map(finishing.feed, pieces), finishing.end()])
+
+
+def finish(mail: bytes, hop: NextHop = EIGHT_BIT) -> bytes:
+    """
+    Return the mail as it leaves, and check what the plan says of it.
+
+    Raises :class:`Refused`.
+    """
+    planned = plan(mail, hop)
+    if planned.refusal:
+        raise Refused(planned)
+    finished = carry_out(planned, [mail])
+    shape = shape_of(finished)
+    assert (planned.size, planned.eight_bit) == (shape.size, shape.eight_bit), (planned, shape)
+    assert not planned.untouched or finished == mail
+    return finished
+
+
+def sent(mail: bytes, hop: NextHop = EIGHT_BIT) -> bytes:
+    """Finish what a client sent, with our Received before it, and return all that is behind that field."""
+    finished = finish(RECEIVED + mail, hop)
+    end = finished.index(b"+0000\r\n") + len(b"+0000\r\n")
+    return finished[end:]

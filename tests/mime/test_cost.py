@@ -1,0 +1,91 @@
+"""What a mail costs: never more than its size says, whatever is in it."""
+
+import contextlib
+import time
+from collections.abc import Callable
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.mime import headers
+from smtprelay.mime.parse import TooComplexError, read
+from tests.mime.hostile import COSTLY
+
+#: From a mail to one of so many times its octets: six times at most 2.3 for
+#: each doubling, where a square would give 4096. Over fewer of them one step of
+#: the machine's caches would count as much as the work.
+GROWTH = 64
+BOUND = 2.3**6
+#: Below this what does not grow is what would be measured.
+LEAST = 0.0005
+LARGEST = 50_000
+ROUNDS = 4
+
+
+def cost(work: Callable[[bytes], object], mail: bytes) -> float:
+    """Return the CPU time of ``work``."""
+    began = time.process_time()
+    with contextlib.suppress(TooComplexError):
+        work(mail)
+    return time.process_time() - began
+
+
+def growth(work: Callable[[bytes], object], make: Callable[[int], bytes], rounds: int = ROUNDS) -> float:
+    """Return how much more it costs if the mail is :data:`GROWTH` times as large."""
+    size = 2_000
+    while cost(work, make(size)) < LEAST and size < LARGEST:
+        size *= 2
+    small, large = make(size), make(size * GROWTH)
+    ratio = float("inf")
+    # A machine with other work to do may disturb one round, and not all of them.
+    for _ in range(rounds):
+        ratio = min(ratio, cost(work, large) / max(cost(work, small), LEAST))
+        if ratio < BOUND:
+            break
+    return ratio
+
+
+class GrowthTests(SynchronousTestCase):
+    """H1 to H4: the work grows with the octets of the mail, not with their square."""
+
+    def test_reading(self):
+        """Twice the mail is at most 2.3 times the work, for whatever once was more."""
+        for name, make in COSTLY.items():
+            with self.subTest(name):
+                self.assertLess(growth(read, make), BOUND, name)
+
+    def test_a_look_at_the_header(self):
+        """So it is with what is read before the 250."""
+
+        def look(mail: bytes) -> None:
+            head = headers.Head(headers.block(mail))
+            headers.readable(head.first("Subject"))
+            headers.readable(head.first("Message-ID"))
+
+        for name, make in COSTLY.items():
+            with self.subTest(name):
+                self.assertLess(growth(look, make), BOUND, name)
+
+    def test_punycode_is_no_charset(self):
+        """H2: a Subject in it is shown as it stands, or nearly so, at once."""
+        shown = headers.readable("=?punycode?q?-" + "b" * 250_000 + "?=")
+        self.assertEqual(shown[:4], "-bbb")
+
+    def test_the_measure(self):
+        """Work that grows with the square of the octets would be seen."""
+
+        def square(mail: bytes) -> None:
+            sum(range(len(mail) ** 2 // 200))
+
+        self.assertGreater(growth(square, bytes, rounds=1), BOUND)
+
+
+class ScaleTests(SynchronousTestCase):
+    """H4: sizes that real mails have."""
+
+    def test_thousands(self):
+        """999 parts, 3,000 recipients and 23,000 fields are read whole, or as far as is looked at."""
+        parts = read(COSTLY["many parts"](10_000)).attachments
+        self.assertEqual((len(parts), parts[-1].content_id), (900, "i899"))
+        people = b", ".join(b"a%d@x.example" % n for n in range(3000))
+        self.assertGreaterEqual(len(read(b"To: " + people + b"\r\n\r\nx").to), 1000)
+        self.assertEqual(read(b"X-A: b\r\n" * 23_000 + b"\r\nx").text, "x")

@@ -1,0 +1,97 @@
+"""Transfer encodings made piece by piece."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.mime.encoders import ENCODERS, encoded_length
+
+#: Octets that matter to an encoding are frequent, and lines may be long.
+_PIECES = st.one_of(
+    st.sampled_from(
+        [b"\r\n", b"\r", b"\n", b"=", b"==", b"=3D", b"=\r\n", b"= \r\n", b" ", b"\t", b".", b"\0"]
+    ),
+    st.sampled_from([b"x" * 4079, b"y " * 2040, b"=FC" * 1400, "ü".encode() * 90, b"From "]),
+    st.binary(max_size=12),
+)
+_CONTENT = st.lists(_PIECES, max_size=25).map(b"".join)
+_CUTS = st.lists(st.integers(0, 20_000), max_size=12)
+
+
+def encode(kind: str, content: bytes, cuts: Sequence[int] = ()) -> bytes:
+    """Return ``content`` in the encoding, fed in pieces."""
+    encoder, at, told = ENCODERS[kind](), 0, []
+    for cut in sorted(cuts):
+        told.append(encoder.feed(content[at : max(at, cut)]))
+        at = max(at, cut)
+    return b"".join([*told, encoder.feed(content[at:]), encoder.end()])
+
+
+class EncoderTests(SynchronousTestCase):
+    @given(st.sampled_from(list(ENCODERS)), _CONTENT, _CUTS)
+    def test_any_cut(self, kind: str, content: bytes, cuts: list[int]) -> None:
+        """Wherever the content is cut, the same comes out, as long as it was said to be."""
+        whole = encode(kind, content)
+        self.assertEqual(encode(kind, content, cuts), whole)
+        self.assertEqual(encoded_length(kind, content), len(whole))
+
+    def test_cut_in_a_line_end(self) -> None:
+        """A line as long as a piece may be is not taken for a longer one when its CR comes alone."""
+        for kind in ENCODERS:
+            content = b"x" * 4080 + b"\r\ny"
+            self.assertEqual(encode(kind, content, [4081]), encode(kind, content), kind)
+
+    @given(st.sampled_from(list(ENCODERS)), _CONTENT)
+    def test_lines(self, kind: str, content: bytes) -> None:
+        """What comes out is ASCII in lines that end with CRLF, of hardly more than 76 characters."""
+        lines = encode(kind, content).split(b"\r\n")
+        self.assertLessEqual(max(map(len, lines)), 78)
+        self.assertTrue(all(line.isascii() and not {10, 13} & set(line) for line in lines))
+
+    @given(_CONTENT)
+    def test_decoded(self, content: bytes) -> None:
+        """A decoder gets back every octet."""
+        self.assertEqual(base64.b64decode(encode("base64", content)), content)
+        self.assertEqual(binascii.a2b_qp(encode("quoted-printable", content)), content)
+
+    @given(_CONTENT, st.integers(1, 3000))
+    def test_wrapped(self, content: bytes, width: int) -> None:
+        """Lines of any length are put into short ones, and say the same."""
+        letters = base64.b64encode(content)
+        wide = b"\r\n".join(letters[at : at + width] for at in range(0, len(letters), width))
+        self.assertEqual(encode("wrap-base64", wide), encode("base64", content))
+        quoted = encode("quoted-printable", content).replace(b"=\r\n", b"")
+        self.assertEqual(binascii.a2b_qp(encode("wrap-quoted-printable", quoted)), content)
+
+    def test_quoted(self) -> None:
+        """Blanks at a line's end, a lone dot and all that is not ASCII are escaped; line ends stay."""
+        for content, quoted in (
+            ("Grüße \r\n.\r\na=b\r\n".encode(), b"Gr=C3=BC=C3=9Fe=20\r\n=2E\r\na=3Db\r\n"),
+            (b"a\rb\nc", b"a=0Db=0Ac"),
+            (b"tab\t\r\n\r\nend ", b"tab=09\r\n\r\nend=20"),
+        ):
+            self.assertEqual(encode("quoted-printable", content), quoted)
+
+    def test_mended_quoted_printable(self) -> None:
+        """In quoted-printable raw octets are escaped, and a soft break with blanks behind it is one."""
+        for content, mended in (
+            ("Grüße =C3=BC\r\n".encode(), b"Gr=C3=BC=C3=9Fe =C3=BC\r\n"),
+            (b"one =  \r\nline\r\n", b"one line\r\n"),
+            (b"=ZZ 5=\r\n", b"=3DZZ 5"),
+        ):
+            self.assertEqual(encode("wrap-quoted-printable", content), mended)
+
+    def test_wrapped_base64_leaves_out_what_is_none(self) -> None:
+        """Blanks and octets that are no base64 do not get into the lines; blocks with padding stay."""
+        self.assertEqual(encode("wrap-base64", b"YQ==\xff YmM=\r\n\r\n"), b"YQ==YmM=")
+
+    def test_nothing_is_held(self) -> None:
+        """A line without an end is said as it comes."""
+        for kind in ENCODERS:
+            encoder = ENCODERS[kind]()
+            told = sum(len(encoder.feed(b"A" * 10_000)) for _ in range(20))
+            self.assertGreater(told, 190_000, kind)

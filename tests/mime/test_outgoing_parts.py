@@ -1,0 +1,401 @@
+"""What is encoded of a mail's parts, what stays, and what is refused."""
+
+import email
+import email.policy
+import sys
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.mime import (
+    encoders,
+    headers,
+    outgoing_fields,
+    outgoing_header,
+    outgoing_parts,
+    outgoing_plan,
+    outgoing_words,
+)
+from tests.mime.finishing import (
+    ADDED,
+    ADDITIONS,
+    ASCII_FIELDS,
+    EIGHT_BIT,
+    SEVEN_BIT,
+    Refused,
+    carry_out,
+    finish,
+    plan,
+)
+
+HEAD = ADDED + b"Subject: Hi\r\nMIME-Version: 1.0\r\n"
+LONG = b"long " * 400
+
+
+def mixed(*parts: bytes, kind: str = "mixed", extra: str = "") -> bytes:
+    """Return a mail of ``parts``, each with its header."""
+    head = f"Content-Type: multipart/{kind}; boundary=B\r\n{extra}\r\n".encode()
+    return HEAD + head + b"".join(b"--B\r\n" + part + b"\r\n" for part in parts) + b"--B--\r\n"
+
+
+def text(content: bytes, kind: str = "text/plain; charset=utf-8") -> bytes:
+    """Return a part."""
+    return f"Content-Type: {kind}\r\n\r\n".encode() + content
+
+
+def leaves(mail: bytes) -> list[email.message.Message]:
+    """Return the parts without parts."""
+    return [part for part in email.message_from_bytes(mail).walk() if not part.is_multipart()]
+
+
+class WholeMailTests(SynchronousTestCase):
+    def test_plain_text(self) -> None:
+        """Text without MIME fields gets them, with its charset, for a hop that takes no 8-bit."""
+        for octets, charset, encoding in (
+            ("Die Grüße kommen heute an, und morgen auch.\r\n".encode(), "utf-8", "quoted-printable"),
+            (
+                "Die Grüße kommen heute an, und morgen auch.\r\n".encode("latin-1"),
+                "windows-1252",
+                "quoted-printable",
+            ),
+            ("привет\r\n".encode(), "utf-8", "base64"),
+            ("привет".encode(), "utf-8", "base64"),
+        ):
+            mail = ADDED + b"\r\n" + octets
+            self.assertEqual(finish(mail, EIGHT_BIT), mail)
+            finished = finish(mail, SEVEN_BIT)
+            [part] = leaves(finished)
+            self.assertTrue(finished.isascii())
+            self.assertTrue(finished.endswith(b"\r\n"))
+            self.assertEqual(part.get_payload(decode=True), octets)
+            self.assertEqual(
+                (part.get_content_charset(), part["Content-Transfer-Encoding"]), (charset, encoding)
+            )
+            self.assertEqual(part["MIME-Version"], "1.0")
+
+    def test_long_line(self) -> None:
+        """A line over 998 octets is encoded for every hop; of 998 it stays."""
+        for hop in (EIGHT_BIT, ASCII_FIELDS, SEVEN_BIT):
+            short = ADDED + b"\r\n" + b"x" * 998 + b"\r\n"
+            self.assertEqual(finish(short, hop), short)
+            finished = finish(ADDED + b"\r\n" + b"x" * 999 + b"\r\n", hop)
+            self.assertLess(max(map(len, finished.split(b"\r\n"))), 80)
+            [part] = leaves(finished)
+            self.assertEqual(part.get_payload(decode=True), b"x" * 999 + b"\r\n")
+            self.assertEqual(
+                (part.get_content_type(), part.get_content_charset()), ("text/plain", "us-ascii")
+            )
+
+    def test_label(self) -> None:
+        """A charset that is known stays; none, us-ascii and what nobody knows become what the octets are."""
+        for given, wanted in (
+            ("; charset=iso-8859-15", "iso-8859-15"),
+            ("", "utf-8"),
+            ("; charset=us-ascii; format=flowed", "utf-8"),
+            ("; charset=unknown-8bit", "utf-8"),
+        ):
+            mail = HEAD + f"Content-Type: text/plain{given}\r\n\r\n".encode() + "Grüße".encode()
+            [part] = leaves(finish(mail, SEVEN_BIT))
+            self.assertEqual(part.get_content_charset(), wanted)
+            self.assertEqual(part.get_param("format"), "flowed" if "flowed" in given else None)
+            self.assertEqual(finish(mail, EIGHT_BIT), mail)
+
+    def test_html_says_its_charset(self) -> None:
+        """The label is what the HTML itself says, if it does."""
+        octets = "<meta charset=gbk><p>镕基".encode("gbk")
+        [part] = leaves(finish(HEAD + b"Content-Type: text/html\r\n\r\n" + octets, SEVEN_BIT))
+        self.assertEqual((part.get_content_charset(), part.get_payload(decode=True)), ("gbk", octets))
+
+    def test_encoded_already(self) -> None:
+        """What is base64 or quoted-printable already is put into short lines and stays what it is."""
+        for encoding, octets, content in (
+            ("base64", b"QUJD" * 1000, b"ABC" * 1000),
+            ("Base64", b"QUJD" * 1000 + b"\r\n", b"ABC" * 1000),
+            ("quoted-printable", b"=C3=BC" * 500 + b"\r\n", b"\xc3\xbc" * 500 + b"\r\n"),
+            ("quoted-printable", b"x =\r\n" + b"y" * 2000, b"x " + b"y" * 2000),
+        ):
+            mail = HEAD + f"Content-Transfer-Encoding: {encoding}\r\n\r\n".encode() + octets
+            finished = finish(mail)
+            [part] = leaves(finished)
+            self.assertEqual(part.get_payload(decode=True), content)
+            self.assertEqual(part["Content-Transfer-Encoding"], encoding)
+            self.assertLess(max(map(len, finished.split(b"\r\n"))), 80)
+
+    def test_octets_that_are_no_text(self) -> None:
+        """What is no text, or has controls that no text has, becomes base64, to the octet."""
+        for kind, octets in (
+            ("application/pdf", b"%PDF\xe2" + LONG),
+            ("text/plain", b"a\0b" + LONG),
+            ("image/png", b"\r\n\xff"),
+        ):
+            mail = (
+                HEAD
+                + f"Content-Type: {kind}; name=x\r\nContent-Transfer-Encoding: 8bit\r\n\r\n".encode()
+                + octets
+            )
+            [part] = leaves(finish(mail, SEVEN_BIT))
+            self.assertEqual(part.get_all("Content-Transfer-Encoding"), ["base64"])
+            self.assertEqual(part.get_payload(decode=True), octets)
+            self.assertEqual(part.get_param("name"), "x")
+
+    def test_strange_encodings(self) -> None:
+        """An encoding that says nothing counts as none."""
+        for encoding in ("utf-8", "8-bit", "", "7bit\r\nContent-Transfer-Encoding: 8bit"):
+            mail = HEAD + f"Content-Transfer-Encoding: {encoding}\r\n\r\n".encode() + "Grüße".encode()
+            [part] = leaves(finish(mail, SEVEN_BIT))
+            self.assertEqual(part.get_payload(decode=True), "Grüße".encode())
+            self.assertEqual(len(part.get_all("Content-Transfer-Encoding")), 1)
+
+
+class PartsTests(SynchronousTestCase):
+    def test_only_what_must_be(self) -> None:
+        """Of several parts only those are encoded that need it; all other octets stay."""
+        plain, grown = text(b"plain"), text("Die Grüße kommen heute an".encode())
+        attached = b"Content-Type: application/zip\r\nContent-Transfer-Encoding: base64\r\n\r\nQUJD\r\n"
+        mail = mixed(plain, grown, attached)
+        self.assertEqual(finish(mail), mail)
+        finished = finish(mail, SEVEN_BIT)
+        encoded = (
+            b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+            b"Die Gr=C3=BC=C3=9Fe kommen heute an"
+        )
+        self.assertEqual(finished, mixed(plain, encoded, attached))
+
+    def test_containers_say_what_is_in_them(self) -> None:
+        """What is around the parts is not 8-bit any more when they are not."""
+        inner = mixed(text("Grüße".encode()), extra="Content-Transfer-Encoding: 8bit\r\n").partition(HEAD)[2]
+        mail = mixed(
+            inner.replace(b"B\r\n", b"C\r\n").replace(b"B--", b"C--"),
+            extra="Content-Transfer-Encoding: BINARY\r\n",
+        )
+        finished = finish(mail, SEVEN_BIT)
+        self.assertNotIn(b"8bit", finished)
+        self.assertNotIn(b"BINARY", finished)
+        self.assertEqual(finished.count(b"Content-Transfer-Encoding: 7bit\r\n"), 2)
+        self.assertEqual(leaves(finished)[0].get_payload(decode=True), "Grüße".encode())
+
+    def test_preamble_and_epilogue(self) -> None:
+        """What is before and behind the parts stays if it can, and is left out if it cannot."""
+        mail = (
+            mixed(text("Grüße".encode())).replace(b"\r\n\r\n--B", b"\r\n\r\nfor old readers\r\n--B", 1)
+            + b"epilogue\r\n"
+        )
+        finished = finish(mail, SEVEN_BIT)
+        self.assertIn(b"for old readers\r\n--B\r\n", finished)
+        self.assertTrue(finished.endswith(b"--B--\r\nepilogue\r\n"))
+        finished = finish(mail.replace(b"old", "größe".encode()).replace(b"epi", b"\xff"), SEVEN_BIT)
+        self.assertNotIn(b"readers", finished)
+        self.assertTrue(finished.endswith(b"--B--\r\n"))
+        self.assertEqual([part.get_payload(decode=True) for part in leaves(finished)], ["Grüße".encode()])
+
+    def test_preamble_behind_a_header_that_changes(self) -> None:
+        """What is left out may follow what is replaced."""
+        mail = mixed(text(b"plain"), extra="Content-Transfer-Encoding: 8bit\r\n")
+        finished = finish(mail.replace(b"\r\n\r\n--B", b"\r\n\r\n\xff\r\n--B", 1), SEVEN_BIT)
+        self.assertEqual(finished.partition(b"\r\n\r\n")[2], b"\r\n" + mail.partition(b"\r\n\r\n")[2])
+
+    def test_mail_within_the_mail(self) -> None:
+        """A mail within the mail is not encoded, but what is in it, header fields and parts."""
+        inner = "Subject: Größe\r\nFrom: <jürgen@x.example>\r\nBcc: x\r\n\r\nGrüße\r\n".encode()
+        mail = mixed(b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + inner)
+        finished = finish(mail, SEVEN_BIT)
+        [outer] = email.message_from_bytes(finished).get_payload()
+        [message] = outer.get_payload()
+        self.assertEqual(outer["Content-Transfer-Encoding"], "7bit")
+        self.assertEqual((message["Subject"], message["Bcc"]), ("=?utf-8?q?Gr=C3=B6=C3=9Fe?=", "x"))
+        self.assertEqual(message.get_payload(decode=True), "Grüße\r\n".encode())
+        self.assertEqual((message["Date"], message.get_content_charset()), (None, "utf-8"))
+
+    def test_digest(self) -> None:
+        """In a digest a part without a type is a mail."""
+        mail = mixed("\r\nSubject: Größe\r\n\r\nhi".encode(), kind="digest")
+        self.assertIn(b"\r\n\r\nSubject: =?utf-8?q?Gr=C3=B6=C3=9Fe?=\r\n\r\nhi", finish(mail, SEVEN_BIT))
+
+    def test_file_names(self) -> None:
+        """The fields of a part are spelled anew, though its content stays."""
+        kind = b'Content-Type: application/pdf; name="Pr\xc3\xbcf.pdf"\r\n'
+        part = kind + b"Content-Transfer-Encoding: base64\r\n\r\nQUJD"
+        [read] = email.message_from_bytes(
+            finish(mixed(part), SEVEN_BIT), policy=email.policy.default
+        ).iter_parts()
+        self.assertEqual((read.get_filename(), read.get_content()), ("Prüf.pdf", b"ABC"))
+
+    def test_header_without_content(self) -> None:
+        """A part of a header alone, and one of nothing, are no reason to fail."""
+        for part in (
+            b"Content-Type: text/plain",
+            b"",
+            b"\r\n",
+            b"Content-Type: text/plain\r\n",
+            b"no header",
+        ):
+            mail = mixed(part, text("Grüße".encode()))
+            self.assertEqual(leaves(finish(mail, SEVEN_BIT))[-1].get_payload(decode=True), "Grüße".encode())
+
+    def test_parts_behind_the_end(self) -> None:
+        """Parts behind the last delimiter, and in a multipart with its parent's boundary, are parts."""
+        inner = b"Content-Type: multipart/alternative; boundary=B\r\n\r\n--B\r\n\r\none\r\n--B--"
+        for mail in (
+            mixed(inner, text("zwölf Monate".encode())),
+            mixed(text(b"one")) + b"--B\r\n\r\nzw\xc3\xb6lf Monate\r\n--B--\r\n",
+        ):
+            finished = finish(mail, SEVEN_BIT)
+            self.assertTrue(finished.isascii())
+            self.assertIn(b"\r\n\r\nzw=C3=B6lf Monate\r\n--B--", finished)
+
+    def test_multipart_without_parts(self) -> None:
+        """What has no part is text, and says so once it is encoded."""
+        for kind in ("multipart/mixed; boundary=nowhere", "multipart/mixed"):
+            mail = HEAD + f"Content-Type: {kind}\r\n\r\nGrüße und Küsse\r\n".encode()
+            [part] = leaves(finish(mail, SEVEN_BIT))
+            self.assertEqual(part.get_content_type(), "text/plain")
+            self.assertEqual(part.get_payload(decode=True), "Grüße und Küsse\r\n".encode())
+
+    def test_encoded_multipart(self) -> None:
+        """A multipart that is encoded as a whole, against the rules, is not taken apart."""
+        mail = mixed(b"QUJD" * 400, extra="Content-Transfer-Encoding: base64\r\n")
+        self.assertLess(max(map(len, finish(mail).split(b"\r\n"))), 80)
+
+    def test_long_delimiter(self) -> None:
+        """Blanks behind a delimiter that make it too long a line go."""
+        mail = mixed(text(b"hi")).replace(b"--B\r\n", b"--B" + b" " * 2000 + b"\r\n")
+        self.assertEqual(finish(mail), mixed(text(b"hi")))
+
+
+class SignedTests(SynchronousTestCase):
+    def test_signed_mail_stays(self) -> None:
+        """A signed mail leaves as it is where it can: only its header has what was missing."""
+        for content in (b"plain", "Grüße".encode()):
+            mail = mixed(text(content), text(b"sig", "application/pgp-signature"), kind="signed; protocol=x")
+            self.assertEqual(finish(mail), mail)
+            bare = mail.replace(ADDED, b"Bcc: x\r\n", 1)
+            self.assertEqual(finish(bare).partition(b"\r\n\r\n")[2], mail.partition(b"\r\n\r\n")[2])
+
+    def test_refused(self) -> None:
+        """Where it cannot it is refused, with the code for a conversion that is not possible."""
+        for content, hop in (("Grüße".encode(), SEVEN_BIT), (LONG, SEVEN_BIT), (LONG, EIGHT_BIT)):
+            for mail in (
+                mixed(text(content), text(b"sig", "application/pgp-signature"), kind="signed; protocol=x"),
+                mixed(
+                    mixed(text(content), kind="signed").replace(b"B\r\n", b"C\r\n").partition(HEAD)[2],
+                    text(b"footer"),
+                ),
+            ):
+                error = self.assertRaises(Refused, finish, mail, hop)
+                self.assertEqual(error.code, "5.6.3")
+                self.assertIn("signed", str(error))
+
+    def test_beside_a_signed_part(self) -> None:
+        """What stands beside a signed part is encoded, and the signed part stays to the octet."""
+        signed = mixed(text(b"plain  \r\n"), kind="signed").partition(HEAD)[2].replace(b"B", b"C")
+        finished = finish(mixed(signed, text("Grüße".encode())), SEVEN_BIT)
+        self.assertIn(b"\r\n--B\r\n" + signed + b"\r\n--B\r\n", finished)
+        self.assertTrue(finished.isascii())
+
+    def test_opaque_signature(self) -> None:
+        """An S/MIME mail that is one encoded octet stream says the same in shorter lines."""
+        mail = (
+            HEAD
+            + b"Content-Type: application/pkcs7-mime\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+            + b"QUJD" * 400
+        )
+        self.assertEqual(leaves(finish(mail))[0].get_payload(decode=True), b"ABC" * 400)
+
+
+class BoundTests(SynchronousTestCase):
+    def test_too_many_parts(self) -> None:
+        """Behind a thousand parts all stays, or the mail is refused."""
+        many = [text(b"x")] * 1100
+        mail = mixed(text("ü".encode()), *many)
+        self.assertTrue(finish(mail, SEVEN_BIT).isascii())
+        error = self.assertRaises(Refused, finish, mixed(*many, text("ü".encode())), SEVEN_BIT)
+        self.assertEqual(error.code, "5.6.3")
+
+    def test_too_deep(self) -> None:
+        """So within fifty multiparts."""
+        content = text("ü".encode())
+        for n in range(60):
+            content = b"Content-Type: multipart/mixed; boundary=%d\r\n\r\n--%d\r\n%b\r\n--%d--" % (
+                n,
+                n,
+                content,
+                n,
+            )
+        self.assertRaises(Refused, finish, HEAD + content, SEVEN_BIT)
+        self.assertEqual(finish(HEAD + content), HEAD + content)
+
+    def test_boundary_that_is_not_ascii(self) -> None:
+        """A boundary is in the delimiters, too: it is not changed."""
+        mail = mixed(text(b"hi")).replace(b"boundary=B", b'boundary="B\xfc"').replace(b"--B", b"--B\xfc")
+        self.assertEqual(finish(mail), mail)
+        self.assertEqual(self.assertRaises(Refused, finish, mail, SEVEN_BIT).code, "5.6.3")
+
+    def test_linear(self) -> None:
+        """Twice as much of anything takes about twice the steps, and nothing recurses."""
+        head = HEAD + b"Content-Type: multipart/mixed; boundary=B\r\n\r\n"
+        rfc822 = b"Content-Type: message/rfc822\r\n\r\n"
+        for start, piece in (
+            (head, b"--B"),
+            (head, b"--B\r\n"),
+            (head, b"--\r\n"),
+            (head, b"--B--\r\n"),
+            (head, b"--B\r\nContent-Type: multipart/mixed; boundary=C\r\n\r\n"),
+            (HEAD, rfc822),
+            (head, b"--B\r\nno header\r\n"),
+            (head + b"--B\r\n", b"Content-Type: multipart/mixed; boundary=B\r\n\r\n--B\r\n"),
+        ):
+            once, twice = (self.steps(start + piece * n + "ü".encode()) for n in (2000, 4000))
+            self.assertLess(twice, 2.3 * once + 3000, piece)
+
+    def steps(self, mail: bytes) -> int:
+        """Return how many lines of ours are executed to plan a mail."""
+        count = 0
+        modules = (
+            encoders,
+            headers,
+            outgoing_fields,
+            outgoing_header,
+            outgoing_parts,
+            outgoing_plan,
+            outgoing_words,
+        )
+        ours = {each.__file__ for each in modules}
+
+        def trace(frame: object, event: str, _: object) -> object:
+            nonlocal count
+            if frame.f_code.co_filename not in ours:
+                return None
+            count += event == "line"
+            return trace
+
+        sys.settrace(trace)
+        try:
+            plan(mail, SEVEN_BIT)
+        finally:
+            sys.settrace(None)
+        return count
+
+
+class PlanTests(SynchronousTestCase):
+    def test_any_cut(self) -> None:
+        """Wherever the stored mail is cut, the same leaves, to the octet."""
+        mail = mixed(text("Grüße\r\n".encode() * 20), b"\r\n" + LONG, text(b"\xff" * 300, "image/png"))
+        bare = mail.replace(ADDED, b"Bcc: a@x.example\r\n")
+        planned = plan(bare, SEVEN_BIT)
+        whole = carry_out(planned, [bare])
+        for step in (1, 2, 3, 7, 100, 1000):
+            self.assertEqual(
+                carry_out(planned, [bare[at : at + step] for at in range(0, len(bare), step)]), whole
+            )
+        for cut in range(0, len(bare), 11):
+            self.assertEqual(carry_out(planned, [bare[:cut], b"", bare[cut:]]), whole)
+
+    def test_plan_is_small(self) -> None:
+        """What a plan holds does not grow with the content."""
+        small, large = (plan(mixed(text("ü".encode() * n)), SEVEN_BIT) for n in (10, 100_000))
+        self.assertEqual((len(small.steps), len(small.inserted)), (len(large.steps), len(large.inserted)))
+
+    def test_same_for_each_attempt(self) -> None:
+        """A plan depends on the mail, the values that are added and the next hop, and on nothing else."""
+        mail = mixed(text("ü".encode())).replace(ADDED, b"")
+        self.assertEqual(plan(mail, SEVEN_BIT), plan(mail, SEVEN_BIT))
+        self.assertIn(ADDITIONS.message_id.encode(), finish(mail, SEVEN_BIT))

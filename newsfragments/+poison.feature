@@ -1,1 +1,1 @@
-A mail at which the relay died three times in a row is held, and the relay goes on.
+A mail of which the relay dies is tried alone after the next start, and held as ``crash_loop`` at the second death while it was alone; ``status`` names it, and mail that was only near is never held.

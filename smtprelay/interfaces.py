@@ -6,7 +6,7 @@ what ``twisted.cred`` adapts and checks; :class:`typing.Protocol` between our
 own stations, because mypy checks those without anybody registering anything.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -118,11 +118,16 @@ Plan = Callable[[Headers, Shape, Mapping[str, int]], Sequence[Planned]]
 
 
 class Unmeasured(Exception):  # noqa: N818 -- a question, not an error
-    """What a :data:`Plan` raises that must know how large the request of a provider becomes."""
+    """
+    What a :data:`Plan` raises that must know how large the request of a provider becomes.
 
-    def __init__(self, provider: str) -> None:
+    :ivar measure: :meth:`Provider.measure` of it.
+    """
+
+    def __init__(self, provider: str, measure: "Callable[[Envelope, Body], Awaitable[int]]") -> None:
         super().__init__(f"how large the request of {provider} becomes is not known")
         self.provider = provider
+        self.measure = measure
 
 
 #: Makes the :class:`Incoming` for one message: the spool, or a synchronous delivery.
@@ -211,20 +216,21 @@ class Spool(Queue, Lender, Protocol):
         """
         Put back what this node held when it died; return how many deliveries.
 
-        Each of them becomes ``queued`` and ``uncertain``, with one of its ``errors`` more: it may be why
-        the node died. It is due at once; after several such deaths one by one, to see which of them it is.
+        Each of them becomes ``queued`` and ``uncertain``, and due at once. It may be why the node died: it
+        goes after the rest, when nothing else of its node is under way. At the second death in a row while
+        it was alone it is held.
         """
 
     async def release(self) -> int:
         """
         Put back what this node holds, for it stops: nobody has to wait until it is recovered or reclaimed.
 
-        Each delivery becomes what :meth:`recover` makes of it; return how many.
+        Each delivery becomes ``queued`` and ``uncertain``, and due at once; return how many.
         """
 
     async def reclaim(self) -> int:
         """
-        Put back what other nodes held when they died or froze; return how many deliveries, a few at a time.
+        Put back what other nodes held when they died or froze; return how many deliveries.
 
         Their leases have run out. Each delivery becomes what :meth:`recover` makes of it.
         """

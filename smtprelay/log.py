@@ -168,6 +168,9 @@ EVENTS: Final[dict[str, Kind]] = {
         LogLevel.info, "{id}: told <{to}> of its {kind} as {notice}", "id provider to kind notice"
     ),
     "webhook.queued": Kind(LogLevel.info, "{id}: reported to the webhook as {report}", "id report"),
+    "message.mended": Kind(
+        LogLevel.info, "{id}: {field} is changed for {provider}: {reason}", "id provider field reason"
+    ),
     "lane.blocked": Kind(
         LogLevel.error, "{provider}: lane '{lane}' is blocked: {reason}", "provider lane reason until"
     ),

@@ -16,6 +16,7 @@ from attrs import field, frozen
 from cattrs import ClassValidationError, Converter, transform_error
 from cattrs.v import format_exception
 
+from smtprelay.model.shape import Shape
 from smtprelay.queue import FINAL, STATES, Attempt
 
 T = TypeVar("T")
@@ -83,6 +84,7 @@ class Parcel:
 
     :ivar body: whether its body goes with it.
     :ivar size: of the body, bytes, also when it is gone.
+    :ivar shape: what its octets are like, if that is known.
     """
 
     id: str
@@ -96,6 +98,7 @@ class Parcel:
     bounce_of: str = ""
     finished: float | None = None
     body: bool = True
+    shape: Shape | None = None
     deliveries: tuple[ParcelDelivery, ...]
 
 
@@ -171,6 +174,8 @@ def faults(parcel: Parcel) -> Iterator[str]:
             yield f"delivery {delivery.n}: {fault}"
     if (parcel.finished is None) == all(delivery.state in FINAL for delivery in parcel.deliveries):
         yield "it is finished before its deliveries, or not with them"
+    if parcel.shape is not None and parcel.shape.size != parcel.size:
+        yield f"its shape is that of {parcel.shape.size} bytes, its size is {parcel.size}"
     if not parcel.body and any(delivery.state != "delivered" for delivery in parcel.deliveries):
         yield "its body is missing, and not everybody has it"
 

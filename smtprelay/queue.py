@@ -25,6 +25,9 @@ ACTIONS: Final = ("retry", "hold", "release", "delete", "reroute")
 #: The same in the history of a delivery, where earlier versions wrote ``redirect`` for a reroute.
 RECORDED: Final = (*ACTIONS, "redirect")
 
+#: What stands in the histories of both deliveries when one was split; no attempt either.
+SPLIT: Final = "split"
+
 #: The sender of what nobody sent, in a pattern; and how it is shown.
 NOBODY: Final = "<>"
 
@@ -83,6 +86,9 @@ class Settlement:
     :ivar tries: see :attr:`Claim.tries`, for the attempt that comes next; so ``errors``.
     :ivar counts: this attempt is one of the :attr:`Claim.deferrals`.
     :ivar uncertain: the next attempt must resolve this one first.
+    :ivar split: those of the recipients that stay open that go on in a new delivery of the same message, in
+        the same state and lane and at the same time; both are new operations to the provider. Ignored
+        unless the delivery is ``queued`` or ``deferred`` and somebody stays with it.
     :ivar block: a lane to stop.
     :ivar bounce: a report to the sender, to be accepted.
     :ivar event: a message for the webhook, to be accepted.
@@ -99,6 +105,7 @@ class Settlement:
     errors: int = 0
     counts: bool = False
     uncertain: bool = False
+    split: Sequence[str] = ()
     block: Block | None = None
     bounce: NewMessage | None = None
     event: NewMessage | None = None
@@ -270,7 +277,7 @@ class Attempt:
     One attempt, or one operator's act, on a delivery.
 
     :ivar outcome: ``delivered deferred failed blocked uncertain``, several joined by ``+``
-        when the recipients differ; ``""`` while it is under way; an edit's action for an edit.
+        when the recipients differ; ``""`` while it is under way; an edit's action for an edit; :data:`SPLIT`.
     """
 
     number: int
@@ -367,6 +374,7 @@ class Stock:
     :ivar bytes: the size of the spool's files.
     :ivar free: free bytes of the file system it lies on, or ``None`` if that means nothing.
     :ivar oldest: when the oldest message that still waits was received.
+    :ivar crash_loops: the ids of deliveries that are held because the relay died of them, the first few.
     """
 
     states: Mapping[str, int]
@@ -374,3 +382,4 @@ class Stock:
     free: int | None
     oldest: float | None
     lanes: Sequence[LaneState]
+    crash_loops: Sequence[str] = ()

@@ -17,7 +17,7 @@ Details = Mapping[str, Any]
 
 #: What stands in the history between the attempts: an operator's acts; ``redirect`` is how earlier versions
 #: recorded a ``reroute``.
-EDITS = ("retry", "hold", "release", "delete", "reroute", "redirect")
+EDITS = ("retry", "hold", "release", "delete", "reroute", "redirect", "split")
 
 
 def show(deliveries: Sequence[Details]) -> None:

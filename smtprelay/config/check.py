@@ -253,6 +253,28 @@ def _acs(provider: Acs, path: Path) -> Iterator[Complaint]:
         yield Complaint(path, "connection_string is missing, or endpoint and access_keys", "CFG-MISSING")
     elif keys > 2:  # noqa: PLR2004 -- Azure has a primary and a secondary key
         yield Complaint((*path, "access_keys"), "expected one or two", "CFG-VALUE")
+    yield from _blind(provider, path)
+
+
+def _blind(provider: Acs, path: Path) -> Iterator[Complaint]:
+    if provider.blind == "together" and provider.blind_to is None:
+        yield Complaint(path, '"blind_to" is missing: it stands in To of what goes to all', "CFG-MISSING")
+    if provider.blind == "single" and provider.blind_to is not None:
+        text = "blind_to is for blind: together; without that each blind recipient gets a request"
+        yield Complaint((*path, "blind_to"), text, "CFG-VALUE", "warning")
+    elif provider.blind_to is not None and not _is_sendable(provider.blind_to):
+        text = "expected an address that the service takes: name@host.example"
+        yield Complaint((*path, "blind_to"), text, "CFG-VALUE")
+    if provider.blind == "together" and provider.limits.recipients == 1:
+        text = "recipients is 1: there is no room for anybody beside blind_to"
+        yield Complaint((*path, "limits", "recipients"), text, "CFG-VALUE")
+
+
+def _is_sendable(address: str) -> bool:
+    # What reads mail takes a while to import, and few ask for this.
+    from smtprelay.providers.acs_fields import sendable  # noqa: PLC0415
+
+    return bool(sendable(address))
 
 
 def _smarthost(provider: Smarthost, path: Path) -> Iterator[Complaint]:

@@ -18,7 +18,7 @@ from smtprelay.message import Limits
 
 #: What the providers take in one message by their documentation (Graph's size depends on its settings).
 _LIMITS: Final[Mapping[str, Limits]] = {
-    "acs": Limits(size=10_000_000, recipients=50),
+    "acs": Limits(request=10_000_000, recipients=50),
     "graph": Limits(recipients=500),
     "ses": Limits(size=40 << 20, recipients=50),
 }
@@ -71,6 +71,7 @@ def _provider(provider: Provider, hostname: str) -> Provider:
     given = provider.limits
     limits = Limits(
         size=known.size if given.size is None else given.size,
+        request=known.request if given.request is None else given.request,
         recipients=known.recipients if given.recipients is None else given.recipients,
     )
     provider = evolve(provider, limits=limits)

@@ -21,7 +21,8 @@ class Outlet:
     :ivar rate: all windows hold at once.
     :ivar concurrency: requests, or connections, at once.
     :ivar timeout: for each step of a request: connect, answer, body.
-    :ivar limits: what it takes in one message; when not given as it is documented for its type.
+    :ivar limits: what it takes in one message: ``size`` as the client counts it, ``request`` as it is sent,
+        ``recipients``; when not given as it is documented for its type.
     """
 
     rate: tuple[Rate, ...] = ()
@@ -57,6 +58,8 @@ class Acs(HttpOutlet):
 
     :ivar connection_string: or ``endpoint`` and one or two ``access_keys``.
     :ivar sender: the address that sends where the mail's own is not in ``sender_domains``.
+    :ivar blind: mail to recipients whom it does not name: to each of them alone, or to all in one request.
+    :ivar blind_to: who stands in To then.
     :ivar accept_on: when a mail counts as delivered.
     """
 
@@ -65,6 +68,8 @@ class Acs(HttpOutlet):
     access_keys: tuple[Secret, ...] = ()
     sender: Address
     sender_domains: tuple[Domain, ...] = ()
+    blind: Literal["single", "together"] = "single"
+    blind_to: Address | None = None
     accept_on: Literal["succeeded", "202"] = "succeeded"
 
 

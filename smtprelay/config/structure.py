@@ -37,7 +37,7 @@ Hook = Callable[[Node, Any], Any]
 
 #: The values of smtprelay.message say float and int; in the file they have units.
 UNITS: Final[Mapping[Any, Mapping[str, Any]]] = {
-    message.Limits: {"size": values.Size, "recipients": values.Count},
+    message.Limits: {"size": values.Size, "request": values.Size, "recipients": values.Count},
     message.Schedule: {
         "first": values.Duration,
         "factor": values.Factor,

@@ -15,14 +15,15 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from smtprelay.dispatch import report, settle
-from smtprelay.dispatch.failover import next_place
+from smtprelay.dispatch.failover import next_place, too_large
 from smtprelay.dispatch.lanes import Lanes
 from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
 from smtprelay.dispatch.settle import Case, Verdict
 from smtprelay.dispatch.webhook import Announcer
 from smtprelay.interfaces import Body, Events, Provider, Spool
-from smtprelay.message import Claim, Results, Route
+from smtprelay.measure import asked_somehow
+from smtprelay.message import Claim, Delivery, Results, Route
 from smtprelay.queue import Block, Settlement
 
 _MIDDLE: Final = 0.5
@@ -132,16 +133,14 @@ class Attempts:
         self, claim: Claim, body: BodyAtHand | WatchedBody, taken: Callable[[], None]
     ) -> Verdict:
         delivery = claim.delivery
-        if claim.errors >= settle.MOST_ERRORS:
-            return settle.poisonous(claim)
         route = self._route(claim)
         provider = self.providers.get(delivery.provider)
         if provider is None:
-            return settle.homeless(self._case(claim, route))
+            return await self._judged(settle.homeless, claim, route, body)
         known = await provider.resolve(delivery) if claim.uncertain else None
         if claim.uncertain and known is None and not provider.idempotent and route.on_uncertain == "hold":
             return settle.undecided(claim)
-        results = await provider.deliver(delivery, body, taken) if known is None else known
+        results = await self._send(provider, delivery, body, taken) if known is None else known
         if body.fault is not None:
             return self._unreadable(claim, results, body.fault)
         block = self.lanes.learn(delivery, results.values(), self.clock.seconds())
@@ -149,24 +148,59 @@ class Attempts:
         if verdict is None:
             if known is not None:
                 results = settle.resolved(known)
-            verdict = settle.settle(self._case(claim, route, block), results)
+            verdict = await self._judged(partial(settle.settle, results=results), claim, route, body, block)
         verdict = await self._with_bounce(claim, verdict, body) if verdict.report else verdict
         return await self._with_event(claim, verdict, body) if verdict.announced else verdict
+
+    async def _send(
+        self,
+        provider: Provider,
+        delivery: Delivery,
+        body: BodyAtHand | WatchedBody,
+        taken: Callable[[], None],
+    ) -> Results:
+        """Mail is only sent to a provider whose limits it fits: they may have changed while it waited."""
+        refusal = too_large(delivery, provider)
+        if refusal is not None:
+            return dict.fromkeys(delivery.envelope.addresses, refusal)
+        return await provider.deliver(delivery, body, taken)
+
+    async def _judged(
+        self,
+        judge: Callable[[Case], Verdict],
+        claim: Claim,
+        route: Route,
+        body: Body,
+        block: Block | None = None,
+    ) -> Verdict:
+        """Judge, and measure what must be known for that."""
+
+        def ask(sizes: Mapping[str, int]) -> Verdict:
+            return judge(self._case(claim, route, block, sizes))
+
+        return await asked_somehow(ask, claim.delivery.envelope, body)
 
     def _route(self, claim: Claim) -> Route:
         """The rules of a route that is not configured any more are the usual ones, at the same provider."""
         delivery = claim.delivery
         return self.routes.get(delivery.route) or Route(name=delivery.route, via=(delivery.provider,))
 
-    def _case(self, claim: Claim, route: Route, block: Block | None = None) -> Case:
+    def _case(
+        self,
+        claim: Claim,
+        route: Route,
+        block: Block | None = None,
+        sizes: Mapping[str, int] | None = None,
+    ) -> Case:
         now = self.clock.seconds()
-        stopped = partial(self.lanes.stopped, now=now)
+        elsewhere = partial(next_place, claim.delivery, route.via, self.providers)
         return Case(
             claim=claim,
             route=route,
             now=now,
             chance=self.chance(),
-            elsewhere=lambda: next_place(claim.delivery, route.via, self.providers, stopped),
+            elsewhere=lambda: elsewhere(partial(self.lanes.stopped, now=now), sizes),
+            roomier=lambda: elsewhere(lambda *_: False, sizes),
             block=block,
         )
 

@@ -3,9 +3,14 @@ One delivery while its client waits: at the providers of its route, one after th
 
 It keeps to the breaker and to the pace (``admission``), and leaves no trace but events. Nothing is begun once
 the client's patience is over; what was begun is seen to its end.
+
+A request that is refused for some of its recipients goes again in parts. Each part is an operation of its
+own, by a generation below zero: what a spool may make of the rest later counts from one.
 """
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import Final
 
 from attrs import evolve, frozen
@@ -16,15 +21,17 @@ from twisted.internet.task import deferLater
 from smtprelay.dispatch import report, settle
 from smtprelay.dispatch.admission import Admission, Slot, Turned
 from smtprelay.dispatch.answer import Busy
-from smtprelay.dispatch.failover import next_place
+from smtprelay.dispatch.failover import TOO_LARGE, Place, next_place
 from smtprelay.dispatch.gate import Patience
 from smtprelay.dispatch.retry import FIRST_RESOLVE, delay
 from smtprelay.interfaces import Body, Events, Provider
+from smtprelay.measure import asked_somehow
 from smtprelay.message import (
     Blocked,
     Claim,
     Deferred,
     Delivery,
+    Failed,
     Outcome,
     Recipient,
     Results,
@@ -60,24 +67,44 @@ class Direct:
         """
         Return what became of each recipient, and the delivery as it was when it was tried last.
 
-        Those that a provider defers or blocks go to the next one of the route's ``via``, unless it took the
-        body. :class:`~smtprelay.dispatch.answer.Busy`: there was no slot, or no time was left.
+        Those that a provider defers or blocks, or for whom it finds the mail too large, go to the next one of
+        the route's ``via``, unless it took the body. :class:`~smtprelay.dispatch.answer.Busy`: there was no
+        slot, or no time was left.
         """
         outcomes: dict[str, Outcome] = {}
-        via = self.routes[delivery.route].via
-        attempt = 0
-        while True:
-            attempt += 1
-            results, final = await self._at(delivery, attempt, body, patience)
+        waiting, generations = deque([delivery]), count(-1, -1)
+        last, attempt, parted = delivery, 0, False
+        while waiting and (patience.left or not attempt):
+            last, attempt = waiting.popleft(), attempt + 1
+            results, final = await self._at(last, attempt, body, patience)
             outcomes.update(results)
-            rest = _open(delivery, results)
-            if final or not rest:
-                return outcomes, delivery
-            delivery = _narrowed(delivery, rest)
-            place = next_place(delivery, via, self.providers, self.admission.stopped)
-            if place is None or place.wraps or not patience.left:
-                return outcomes, delivery
-            delivery = evolve(delivery, provider=place.provider, lane=place.lane)
+            parts = _parts(last, results, generations)
+            parted = parted or bool(parts)
+            waiting.extendleft(reversed(parts))
+            onward = None if final else await self._elsewhere(last, results, body)
+            if onward is not None:
+                waiting.append(onward)
+        for each in waiting:
+            outcomes.update({address: _untried(outcomes[address]) for address in each.envelope.addresses})
+        if parted:
+            outcomes = {address: _without_parts(outcome) for address, outcome in outcomes.items()}
+        return outcomes, last
+
+    async def _elsewhere(self, delivery: Delivery, results: Results, body: Body) -> Delivery | None:
+        """Return the delivery of those whom another provider may still take, at that provider."""
+        rest = _open(delivery, results)
+        if not rest:
+            return None
+        narrowed = _narrowed(delivery, rest)
+        via = self.routes[delivery.route].via
+
+        def ask(sizes: Mapping[str, int]) -> Place | None:
+            return next_place(narrowed, via, self.providers, self.admission.stopped, sizes)
+
+        place = await asked_somehow(ask, narrowed.envelope, body)
+        if place is None or place.wraps:
+            return None
+        return evolve(narrowed, provider=place.provider, lane=place.lane)
 
     async def _at(
         self, delivery: Delivery, attempt: int, body: Body, patience: Patience
@@ -167,13 +194,44 @@ def _narrowed(delivery: Delivery, recipients: tuple[Recipient, ...]) -> Delivery
     return evolve(delivery, envelope=delivery.envelope.narrowed(recipients))
 
 
+def _parts(delivery: Delivery, results: Results, generations: Iterator[int]) -> list[Delivery]:
+    """Return those who go again at once after a request was refused for others, or for nobody it named."""
+    recipients = delivery.envelope.recipients
+    given = [(each, results.get(each.address)) for each in recipients]
+    spared = tuple(each for each, outcome in given if isinstance(outcome, Deferred) and outcome.again)
+    whole = tuple(each for each, outcome in given if isinstance(outcome, Failed) and outcome.whole)
+    half = len(whole) // 2
+    parts = [spared, whole[:half], whole[half:]] if half else [spared]
+    return [evolve(_narrowed(delivery, part), generation=next(generations)) for part in parts if part]
+
+
+def _untried(outcome: Outcome) -> Outcome:
+    """Return the outcome of one for whom no time was left: what was said of others is not final for him."""
+    return Deferred(f"not tried in time after: {outcome.why}") if isinstance(outcome, Failed) else outcome
+
+
+def _without_parts(outcome: Outcome) -> Outcome:
+    """
+    Return an outcome for those who try again later and know nothing of the parts that the mail went in.
+
+    The operation that they know is over. A lost answer of a part cannot be asked for: it is sent again.
+    """
+    if isinstance(outcome, Uncertain):
+        return Deferred(outcome.why, closed=True)
+    if isinstance(outcome, Deferred):
+        return evolve(outcome, closed=True, again=False)
+    return evolve(outcome, closed=True) if isinstance(outcome, Blocked) else outcome
+
+
 def _open(delivery: Delivery, results: Results) -> tuple[Recipient, ...]:
     """Return the recipients that another provider may still take."""
-    return tuple(
-        each
-        for each in delivery.envelope.recipients
-        if isinstance(results.get(each.address), Deferred | Blocked)
-    )
+    return tuple(each for each in delivery.envelope.recipients if _may_go_on(results.get(each.address)))
+
+
+def _may_go_on(outcome: Outcome | None) -> bool:
+    if isinstance(outcome, Deferred):
+        return not outcome.again
+    return isinstance(outcome, Blocked) or (isinstance(outcome, Failed) and outcome.code == TOO_LARGE)
 
 
 def _uncertain(delivery: Delivery, results: Results) -> tuple[Recipient, ...]:

@@ -6,11 +6,17 @@ fit it, when its lane is known to be stopped, or when the configuration no longe
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from attrs import frozen
 
-from smtprelay.interfaces import Provider
-from smtprelay.message import Delivery, Limits
+from smtprelay.interfaces import Provider, Unmeasured
+from smtprelay.message import Delivery, Failed
+from smtprelay.model.shape import Shape
+from smtprelay.model.size import takes
+
+#: RFC 3463: message too big for system. What one provider says another one need not say.
+TOO_LARGE: Final = "5.3.4"
 
 
 @frozen(kw_only=True)
@@ -31,6 +37,7 @@ def next_place(
     via: Sequence[str],
     providers: Mapping[str, Provider],
     stopped: Callable[[str, str], bool],
+    measured: Mapping[str, int] | None = None,
 ) -> Place | None:
     """
     Return the next place in ``via`` that can take ``delivery``, or ``None`` if there is no other.
@@ -38,21 +45,46 @@ def next_place(
     A delivery whose provider is not in ``via`` (the configuration changed) starts at its beginning.
 
     :param stopped: whether the lane (provider, key) is blocked or paused.
+    :param measured: the sizes of its requests that are known, by provider; ``None``: nothing can be measured,
+        and what might be too large for a provider does not go there.
+    :raises Unmeasured: it must be measured whether it fits a provider.
     """
     here = via.index(delivery.provider) if delivery.provider in via else -1
     for position in range(here + 1, here + 1 + len(via)):
         name = via[position % len(via)]
         provider = providers.get(name)
-        if name == delivery.provider or provider is None or not fits(delivery, provider.limits):
+        if name == delivery.provider or provider is None:
+            continue
+        may_go = fits(delivery, provider, (measured or {}).get(name))
+        if may_go is False or (may_go is None and measured is None):
             continue
         lane = provider.lane(delivery.envelope)
-        if not stopped(name, lane):
-            return Place(provider=name, lane=lane, wraps=position >= len(via))
+        if stopped(name, lane):
+            continue
+        if may_go is None:
+            raise Unmeasured(name, provider.measure)
+        return Place(provider=name, lane=lane, wraps=position >= len(via))
     return None
 
 
-def fits(delivery: Delivery, limits: Limits) -> bool:
-    """Tell whether ``delivery`` is within ``limits``."""
-    if limits.size is not None and delivery.size > limits.size:
+def fits(delivery: Delivery, provider: Provider, measured: int | None = None) -> bool | None:
+    """Tell whether ``delivery`` is within the limits; ``None``: its request must be measured."""
+    most = provider.limits.recipients
+    if most is not None and len(delivery.envelope.recipients) > most:
         return False
-    return limits.recipients is None or len(delivery.envelope.recipients) <= limits.recipients
+    return takes(provider, _shape(delivery), measured)
+
+
+def too_large(delivery: Delivery, provider: Provider) -> Failed | None:
+    """Return how a delivery fails that is too large for ``provider`` whatever its request becomes."""
+    if takes(provider, _shape(delivery)) is not False:
+        return None
+    limits = provider.limits
+    what = f"{limits.size} bytes" if limits.size is not None and delivery.size > limits.size else ""
+    what = what or f"requests of {limits.request} bytes"
+    return Failed(f"too large: {delivery.size} bytes, {provider.name} takes {what}", TOO_LARGE)
+
+
+def _shape(delivery: Delivery) -> Shape:
+    """What an earlier version stored is of the worst shape."""
+    return delivery.shape or Shape(size=delivery.size, eight_bit=delivery.size, long_lines=True)

@@ -116,7 +116,7 @@ class OperatorDesk:
         provider = self._configured(name)
         if delivery.provider == name:
             return Prepared(refusal=f"goes to {name} already")
-        if not fits(delivery, provider.limits):
+        if fits(delivery, provider) is False:
             return Prepared(refusal=f"beyond the limits of {name}")
         return Prepared(lane=provider.lane(delivery.envelope))
 

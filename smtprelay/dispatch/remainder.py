@@ -19,6 +19,7 @@ from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.dispatch.settle import Case, Verdict, settle
 from smtprelay.dispatch.webhook import Announcer
 from smtprelay.interfaces import Body, Events, Provider, Spool
+from smtprelay.measure import asked_somehow
 from smtprelay.message import (
     Claim,
     Deferred,
@@ -84,14 +85,19 @@ class Remainder:
 
     async def _settlement(self, claim: Claim, results: Results, body: Body) -> Settlement:
         delivery, route = claim.delivery, self.routes[claim.delivery.route]
-        case = Case(
-            claim=claim,
-            route=route,
-            now=self.clock.seconds(),
-            chance=self.chance(),
-            elsewhere=lambda: next_place(delivery, route.via, self.providers, self.stopped),
-        )
-        verdict = settle(case, {address: _as_said(outcome) for address, outcome in results.items()})
+        said = {address: _as_said(outcome) for address, outcome in results.items()}
+
+        def ask(sizes: Mapping[str, int]) -> Verdict:
+            case = Case(
+                claim=claim,
+                route=route,
+                now=self.clock.seconds(),
+                chance=self.chance(),
+                elsewhere=lambda: next_place(delivery, route.via, self.providers, self.stopped, sizes),
+            )
+            return settle(case, said)
+
+        verdict = await asked_somehow(ask, delivery.envelope, body)
         bounce = await self._bounce(claim, verdict.report, body) if verdict.report else None
         event = await self._event(claim, verdict, body) if verdict.announced else None
         return evolve(verdict.settlement, bounce=bounce, event=event)

@@ -89,7 +89,7 @@ def _tell_group(events: Events, verdict: Verdict, kind: str, now: float, fields:
         events("message.delivered", provider_id=_provider_ids(group), **fields)
     elif kind == "uncertain":
         events("message.uncertain", reason=reasons(group), **fields)
-    elif kind in ("deferred", "blocked"):
+    elif kind in ("deferred", "blocked", "oversize", "again", "halved"):
         events("message.deferred", reason=reasons(group), delay=_delay(verdict, now), **fields)
     elif verdict.settlement.closed.keys() >= group.keys():
         events(f"message.{kind}", reason=reasons(group), **fields)

@@ -1,8 +1,9 @@
 """
 The judgement: what the provider said of each recipient becomes one settlement.
 
-Two tables hold it. ``_KINDS`` names each outcome; ``_ONWARD`` says, for the recipients that stay open,
-which kind decides how the delivery goes on when they differ: the first in that table that is present.
+Two tables hold it. ``_KINDS`` names each outcome, :func:`_kind` those of a request that is refused and not
+over; ``_ONWARD`` says, for the recipients that stay open, which kind decides how the delivery goes on when
+they differ: the first in that table that is present.
 Everything here is pure; time and chance come in with the :class:`Case`.
 """
 
@@ -11,7 +12,7 @@ from typing import Final
 
 from attrs import evolve, field, frozen
 
-from smtprelay.dispatch.failover import Place
+from smtprelay.dispatch.failover import TOO_LARGE, Place
 from smtprelay.dispatch.retry import FIRST_RESOLVE, SPOOL_AGAIN, delay, honoured
 from smtprelay.message import (
     Blocked,
@@ -47,7 +48,9 @@ class Case:
     All that a judgement depends on besides the outcomes.
 
     :ivar chance: from 0 to 1, for the jitter.
-    :ivar elsewhere: where the delivery could go instead; asked only when it matters.
+    :ivar elsewhere: where the delivery could go instead; asked only when it matters. It may raise
+        :class:`smtprelay.interfaces.Unmeasured`.
+    :ivar roomier: so, for one that is too large here: a lane that is stopped now will do.
     :ivar block: the lane that these outcomes stop, if they do.
     """
 
@@ -56,6 +59,7 @@ class Case:
     now: float
     chance: float
     elsewhere: Callable[[], Place | None]
+    roomier: Callable[[], Place | None] = lambda: None
     block: Block | None = None
 
 
@@ -66,7 +70,8 @@ class Verdict:
 
     :ivar outcome: how the attempt ended, in a word: a kind of outcome or ``throttled``, several joined by
         ``+``.
-    :ivar groups: the outcomes by kind; a deferral that came too late is of the kind ``expired``.
+    :ivar groups: the outcomes by kind. A deferral that came too late is ``expired``; ``again``, ``halved``
+        and ``oversize`` are refusals of the request that are not the end of the mail.
     :ivar report: the recipients that are closed and of whom the sender may want to hear.
     :ivar announced: those that the webhook shall hear of, by how they ended: ``failed`` or ``expired``.
     """
@@ -152,15 +157,6 @@ def crashed(case: Case, reason: str) -> Verdict:
     """
     settlement = _in_trouble(case, reason)
     return Verdict(settlement=evolve(settlement, uncertain=True), outcome="crashed")
-
-
-def poisonous(claim: Claim) -> Verdict:
-    """Return the verdict on a mail at which the relay, or a provider's code, broke down each time."""
-    reason = f"{claim.errors} attempts in a row ended without an outcome, the last one with the relay"
-    held = Settlement(
-        state="held", outcomes={}, reason=reason, tries=claim.tries, errors=claim.errors, uncertain=True
-    )
-    return Verdict(settlement=held, outcome="held")
 
 
 def unreadable(case: Case, results: Results, reason: str, *, gone: bool) -> Verdict:
@@ -255,12 +251,42 @@ def _word(outcome: Outcome) -> str:
 
 
 def _grouped(case: Case, outcomes: Results) -> dict[str, Results]:
+    whole = sum(isinstance(outcome, Failed) and outcome.whole for outcome in outcomes.values())
     groups: dict[str, dict[str, Outcome]] = {}
     for address, outcome in outcomes.items():
-        groups.setdefault(_KINDS[type(outcome)], {})[address] = outcome
+        groups.setdefault(_kind(outcome, several=whole > 1), {})[address] = outcome
+    if "oversize" in groups and not _has_room_elsewhere(case):
+        groups.setdefault("failed", {}).update(groups.pop("oversize"))
     if "deferred" in groups and _spent(case, groups["deferred"].values()):
         groups["expired"] = groups.pop("deferred")
     return dict(groups)
+
+
+def _kind(outcome: Outcome, *, several: bool) -> str:
+    """Name an outcome; ``several``: a request was refused as a whole for more than one."""
+    if isinstance(outcome, Failed) and outcome.whole and several:
+        return "halved"
+    if isinstance(outcome, Failed) and outcome.code == TOO_LARGE:
+        return "oversize"
+    if isinstance(outcome, Deferred) and outcome.again:
+        return "again"
+    return _KINDS[type(outcome)]
+
+
+def _has_room_elsewhere(case: Case) -> bool:
+    """
+    Tell whether a mail that is too large here can go on.
+
+    When all providers were passed it goes round again only for one that may not have had its say: it deferred
+    the mail before, or its lane is stopped.
+    """
+    place, claim = case.roomier(), case.claim
+    if place is None or not place.wraps:
+        return place is not None
+    if case.route.expire is not None and claim.age > case.route.expire:
+        return False
+    passed = claim.attempt >= len(case.route.via) and not claim.deferrals
+    return not passed or case.elsewhere() is None
 
 
 def _spent(case: Case, deferred: Iterable[Outcome]) -> bool:
@@ -323,6 +349,25 @@ def _go_again(case: Case, group: Results) -> Settlement:
     return Settlement(state="deferred", outcomes={}, due=case.now + wait, tries=tries, counts=counts)
 
 
+def _make_room(case: Case, _: Results) -> Settlement:
+    """Go to a provider that takes larger mail: at once, or, when the round begins again, after a pause."""
+    place = case.roomier()
+    assert place is not None  # so it is judged
+    pause = delay(case.route.retry, case.claim.attempt - 1, case.chance) if place.wraps else 0.0
+    return _moved(case, place, case.now + pause)
+
+
+def _go_without(case: Case, _: Results) -> Settlement:
+    """Go again at once, without those whom the provider refused; nobody has refused these."""
+    return Settlement(state="queued", outcomes={}, due=case.now, tries=case.claim.tries)
+
+
+def _halve(case: Case, group: Results) -> Settlement:
+    """Go again at once in two halves, one of which is without him for whom the request was refused."""
+    addresses = tuple(group)
+    return evolve(_go_without(case, group), split=addresses[len(addresses) // 2 :])
+
+
 def _moved(case: Case, place: Place, due: float) -> Settlement:
     state = "queued" if due <= case.now else "deferred"
     return Settlement(state=state, outcomes={}, due=due, provider=place.provider, lane=place.lane)
@@ -336,6 +381,9 @@ _ONWARD: Final[Mapping[str, Callable[[Case, Results], Settlement]]] = {
     "uncertain": _resolve_later,
     "blocked": _leave_lane,
     "deferred": _go_again,
+    "oversize": _make_room,
+    "again": _go_without,
+    "halved": _halve,
     "expired": _hold,
     "failed": _hold,
 }

@@ -15,6 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from smtprelay import measure
 from smtprelay.budget import Budget
 from smtprelay.dispatch import answer
 from smtprelay.dispatch.attempt import BodyAtHand
@@ -218,7 +219,7 @@ class SynchronousIncoming:
             full = exc.errno in _FULL_DISK
             raise Refused(answer.FULL if full else answer.NOT_STORED) from exc
         shape = self._body.shape
-        planned = self._plan(self._body.head, shape, {})
+        planned = await measure.planned(self._plan, self._body.head, shape, self._draft.envelope, self._body)
         if len(planned) != 1:
             raise Refused(answer.SEVERAL)
         return _delivery(self._draft, planned[0], shape)

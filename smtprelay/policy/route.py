@@ -13,22 +13,23 @@ from typing import Protocol
 
 from attrs import field, frozen
 
-from smtprelay.interfaces import Headers, Plan
-from smtprelay.message import Client, Envelope, Limits, Planned, Recipient, Refused, Reply
+from smtprelay.interfaces import Body, Headers, Plan, Unmeasured
+from smtprelay.message import Client, Envelope, Planned, Recipient, Refused, Reply
 from smtprelay.mime.capped import CappedHead
 from smtprelay.model.shape import Shape
+from smtprelay.model.size import Sized, takes
+from smtprelay.model.size import largest as largest_mail
 from smtprelay.policy.access import Networks, Patterns, glob
 
 
-class Outlet(Protocol):
+class Outlet(Sized, Protocol):
     """What a route needs to know of a :class:`smtprelay.interfaces.Provider`."""
-
-    @property
-    def limits(self) -> Limits:
-        """What it takes in one message."""
 
     def lane(self, envelope: Envelope) -> str:
         """Return the key of the lane that ``envelope`` goes in."""
+
+    async def measure(self, envelope: Envelope, body: Body) -> int:
+        """See :meth:`smtprelay.interfaces.Provider.measure`."""
 
 
 def _globs(headers: Mapping[str, str]) -> Mapping[str, re.Pattern[str]]:
@@ -152,7 +153,12 @@ class Router:
         return partial(self._plan, client, envelope)
 
     def _plan(
-        self, client: Client, envelope: Envelope, headers: Headers, shape: Shape, _: Mapping[str, int]
+        self,
+        client: Client,
+        envelope: Envelope,
+        headers: Headers,
+        shape: Shape,
+        measured: Mapping[str, int],
     ) -> list[Planned]:
         rules = [rule for rule in self._rules if rule.matches_transaction(client, envelope.sender)]
         values = _values(headers, {name for rule in rules for name in rule.headers})
@@ -164,34 +170,53 @@ class Router:
         return [
             planned
             for rule, recipients in groups.values()
-            for planned in self._deliveries(rule, envelope, recipients, shape.size)
+            for planned in self._deliveries(
+                rule, envelope, recipients, self._first_that_takes(rule, shape, measured)
+            )
         ]
 
     def _deliveries(
-        self, rule: Rule, envelope: Envelope, recipients: Sequence[Recipient], size: int
+        self, rule: Rule, envelope: Envelope, recipients: Sequence[Recipient], provider: str
     ) -> Iterator[Planned]:
-        provider = self._first_that_takes(rule, size)
         batch = self._batch[rule.name] or len(recipients)
         for start in range(0, len(recipients), batch):
             part = tuple(recipients[start : start + batch])
             lane = self._providers[provider].lane(envelope.narrowed(part))
             yield Planned(route=rule.name, provider=provider, lane=lane, recipients=part)
 
-    def _first_that_takes(self, rule: Rule, size: int) -> str:
-        most = 0
+    def _first_that_takes(self, rule: Rule, shape: Shape, measured: Mapping[str, int]) -> str:
+        """
+        Return the first provider of a rule that the mail fits.
+
+        :raises Unmeasured: it must be measured whether it fits one of them.
+        """
         for name in rule.via:
-            limit = self._providers[name].limits.size
-            if limit is None or size <= limit:
+            provider = self._providers[name]
+            fits = takes(provider, shape, measured.get(name))
+            if fits is None:
+                raise Unmeasured(name, provider.measure)
+            if fits:
                 return name
-            most = max(most, limit)
+        limits = "; ".join(self._limit(name, shape, measured) for name in rule.via)
         raise Refused(
             Reply(
                 code=552,
                 enhanced="5.3.4",
-                text=f"The message has {size} bytes, route {rule.name} takes at most {most}",
+                text=f"The message of {shape.size} bytes is too large for route {rule.name}: {limits}",
                 rule="size",
             )
         )
+
+    def _limit(self, name: str, shape: Shape, measured: Mapping[str, int]) -> str:
+        """Say which limit of a provider a mail exceeds."""
+        limits = self._providers[name].limits
+        if limits.size is not None and shape.size > limits.size:
+            return f"{name} takes {limits.size}"
+        size = f"{measured[name]}" if name in measured else f"at least {self._least(name, shape)}"
+        return f"{name} takes requests of {limits.request}, this one would have {size}"
+
+    def _least(self, name: str, shape: Shape) -> int:
+        return self._providers[name].encoded_size(shape)[0]
 
 
 def no_route(recipient: str) -> Refused:
@@ -203,19 +228,19 @@ def largest(
     rules: Iterable[Rule], providers: Mapping[str, Outlet], listener: str, limit: int | None
 ) -> int | None:
     """
-    Return the size that ``listener`` shall announce: what the most generous way takes.
+    Return the size that ``listener`` shall announce: what the most generous way may take.
 
     :param limit: the listener's own limit in bytes; the answer is never above it.
     :returns: bytes; ``None`` if neither the listener nor its routes know a limit.
     """
-    takes = [
-        _least(providers[name].limits.size, None if rule.size_below is None else rule.size_below - 1)
+    sizes = [
+        _least(largest_mail(providers[name]), None if rule.size_below is None else rule.size_below - 1)
         for rule in rules
         if rule.listeners is None or listener in rule.listeners
         for name in rule.via
     ]
-    known = [size for size in takes if size is not None]
-    most = max(known) if known and len(known) == len(takes) else None
+    known = [size for size in sizes if size is not None]
+    most = max(known) if known and len(known) == len(sizes) else None
     return _least(most, limit)
 
 

@@ -7,15 +7,14 @@ a crash. So a lost answer is ``Uncertain`` here and never a second mail.
 """
 
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Final, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.interfaces import Body, Events
+from smtprelay.interfaces import Body, Events, MailTooCostly, MimeWorker, MimeWorkerUnavailable
 from smtprelay.message import (
     Blocked,
     Deferred,
@@ -28,8 +27,8 @@ from smtprelay.message import (
     Results,
     Uncertain,
 )
-from smtprelay.mime.parse import Mail, TooComplexError, read
-from smtprelay.mime.text import Address
+from smtprelay.mime.parse import TooComplexError
+from smtprelay.model.shape import Shape
 from smtprelay.providers.acs_api import (
     AcsApi,
     DeferToThread,
@@ -38,34 +37,57 @@ from smtprelay.providers.acs_api import (
     own_target,
     refusal,
 )
-from smtprelay.providers.acs_keys import Credentials, content_hash, parse_connection_string
+from smtprelay.providers.acs_keys import Credentials, parse_connection_string
 from smtprelay.providers.acs_operation import follow, look
-from smtprelay.providers.acs_request import Visible, body_of, choose_sender, narrowed, reply_to
+from smtprelay.providers.acs_refusal import NOTHING_SAID, Refusal, Sent, apart, unwanted
+from smtprelay.providers.acs_request import encoded_size, map_mail, measure
 from smtprelay.providers.classify import acs_refusal, retry_after
 from smtprelay.providers.http import Answer, AnswerLost, Http, NotSent
-from smtprelay.providers.raw import RawProvider
 
 __all__ = ["ACS_LIMITS", "Acs", "Credentials", "parse_connection_string", "single_id"]
 
 #: Documented by the service; the size is that of the whole request, after base64.
-ACS_LIMITS: Final = Limits(size=10_000_000, recipients=50)
-
-#: Work on more bytes than this goes to a thread.
-_LARGE: Final = 1_000_000
+ACS_LIMITS: Final = Limits(request=10_000_000, recipients=50)
 
 _ACCEPTED: Final = 202
-_REPEATED: Final = (400, 409)
+_BAD: Final = 400
+_REPEATED: Final = (_BAD, 409)
 
-T = TypeVar("T")
+#: More fields than this are not left out of one mail, one after the other.
+_MOST_LEFT_OUT: Final = 3
 
 
 @frozen
 class _Request:
-    """One request of a delivery: the recipients whose outcome it decides, and how the mail shows them."""
+    """
+    One request of a delivery.
+
+    :ivar operation_id: by which the service knows it.
+    :ivar addresses: whose outcome it decides.
+    :ivar sent: how they stand in it.
+    :ivar recipients: its last part, for :class:`_Mapped`.
+    """
 
     operation_id: str
     addresses: Sequence[str]
-    visible: Visible
+    sent: Sent
+    recipients: str
+    digest: str
+
+
+@frozen
+class _Mapped:
+    """
+    A mail as its requests.
+
+    :ivar octets: what all of them begin with.
+    :ivar notes: (field, reason) of what was mended.
+    """
+
+    octets: bytes
+    sender: str
+    requests: Sequence[_Request]
+    notes: Sequence[Sequence[str]]
 
 
 @frozen
@@ -77,13 +99,24 @@ class _Taken:
     pause: float | None
 
 
-class Acs(RawProvider):
+@frozen
+class _Refused:
+    """The service has not taken the mail. ``field``: which optional field it names, if it does."""
+
+    outcome: Outcome
+    said: Refusal = NOTHING_SAID
+    field: str = ""
+
+
+class Acs:
     """
     A :class:`smtprelay.interfaces.Provider`.
 
     :param credentials: reads the secrets, see :func:`parse_connection_string`; called in
         a thread, at first and after each 401.
+    :param worker: reads mail and makes the requests.
     :param sender: the address that sends when the mail's own is not in ``sender_domains``.
+    :param blind_to: in whose name mail goes to blind recipients together; ``""``: each gets a request.
     :param accept_on: ``"succeeded"`` waits for the service's verdict, ``"202"`` does not.
     :param clock: its seconds are those since the epoch.
     :param new_id: makes a random UUID, for probes.
@@ -97,22 +130,32 @@ class Acs(RawProvider):
         name: str,
         http: Http,
         credentials: Callable[[], Credentials],
+        worker: MimeWorker,
         sender: str,
         clock: IReactorTime,
         events: Events,
         defer_to_thread: DeferToThread,
         sender_domains: Collection[str] = (),
+        blind_to: str = "",
         accept_on: str = "succeeded",
         limits: Limits = ACS_LIMITS,
         new_id: Callable[[], object] = uuid.uuid4,
     ) -> None:
         self.name = name
-        self.limits = limits
-        self._sender = sender
-        self._sender_domains = frozenset(domain.lower() for domain in sender_domains)
+        # The one in whose name it goes is a recipient, too.
+        together = limits.recipients if blind_to else None
+        self.limits = evolve(limits, recipients=together - 1) if together else limits
+        self._most_recipients = limits.recipients
+        self._parameters = {
+            "sender": sender,
+            "domains": sorted({domain.lower() for domain in sender_domains}),
+            "blind_to": blind_to,
+            "largest": limits.request,
+        }
+        self._worker = worker
         self._wait = accept_on == "succeeded"
         self._clock = clock
-        self._defer_to_thread = defer_to_thread
+        self._events = events
         self._new_id = new_id
         self._api = AcsApi(
             name, http, credentials, clock=clock, events=events, defer_to_thread=defer_to_thread
@@ -122,30 +165,28 @@ class Acs(RawProvider):
         """Return ``""``: one resource has one quota and one set of credentials."""
         return ""
 
+    def encoded_size(self, shape: Shape) -> tuple[int, int]:
+        """Return the bounds of what a mail of this shape becomes as JSON."""
+        return encoded_size(shape.size, shape.eight_bit)
+
+    async def measure(self, envelope: Envelope, body: Body) -> int:
+        """Make the requests, and return the size of the largest."""
+        try:
+            facts, _ = await self._worker.run(measure, body, self._parameters_of(envelope, ()))
+        except TooComplexError as exc:
+            raise MailTooCostly(str(exc)) from exc
+        size: int = facts["size"]
+        return size
+
     async def deliver(self, delivery: Delivery, body: Body, taken: Callable[[], None]) -> Results:
         """
         Send the mail and wait for the verdict; see :meth:`Provider.deliver`.
 
-        A mail that names none of its recipients goes to each of them alone; their
+        A mail that names none of its recipients goes to each of them alone, unless they go together; their
         outcomes may differ.
         """
-        stored = await body.whole()
-        try:
-            mail = await self._aside(len(stored), partial(read, stored))
-        except TooComplexError as exc:
-            return dict.fromkeys(delivery.envelope.addresses, Failed(str(exc), "5.6.0"))
-        results: dict[str, Outcome] = {}
-        pending: list[_Taken] = []
-        obstacle: Outcome | None = None
-        for request in _requests(delivery, mail):
-            sent = obstacle or await self._send(delivery, mail, len(stored), request)
-            if isinstance(sent, _Taken):
-                pending.append(sent)
-                continue
-            results.update(dict.fromkeys(request.addresses, sent))
-            obstacle = obstacle or _obstacle(sent)
-        results.update(await self._verdicts(pending, taken))
-        return results
+        results, pending = await self._send_all(delivery, body)
+        return {**results, **await self._verdicts(pending, taken)}
 
     async def resolve(self, delivery: Delivery) -> Results | None:
         """
@@ -155,15 +196,15 @@ class Acs(RawProvider):
         are ``Deferred`` if it heard of another one.
         """
         addresses = delivery.envelope.addresses
-        whole = await self._resolve(delivery.operation_id)
+        whole = await self._resolve(delivery.operation_id, addresses)
         if whole is not None:
-            return dict.fromkeys(addresses, whole)
+            return whole
         results: dict[str, Outcome] = {}
         for address in addresses:
-            found = await self._resolve(single_id(delivery, address))
+            found = await self._resolve(single_id(delivery, address), (address,))
             if found is None:  # they go in this order, so that none after this one went either
                 break
-            results[address] = found
+            results.update(found)
         if not results:
             return None
         never = Deferred("the service never saw the request for this recipient")
@@ -181,42 +222,90 @@ class Acs(RawProvider):
         """Close the connections."""
         await self._api.close()
 
-    async def _aside(self, size: int, work: Callable[[], T]) -> T:
-        """Do ``work`` on ``size`` bytes, where it cannot stall the reactor."""
-        return await self._defer_to_thread(work) if size > _LARGE else work()
+    # --- making the requests
 
-    async def _send(self, delivery: Delivery, mail: Mail, size: int, request: _Request) -> "_Taken | Outcome":
-        envelope_sender = delivery.envelope.sender
-        sender = choose_sender(mail, envelope_sender, self._sender, self._sender_domains)
-        replies = reply_to(mail, envelope_sender, sender)
+    def _parameters_of(self, envelope: Envelope, without: Sequence[str]) -> Mapping[str, Any]:
+        return {
+            **self._parameters,
+            "recipients": list(envelope.addresses),
+            "envelope_sender": envelope.sender,
+            "without": list(without),
+        }
 
-        def build() -> tuple[bytes, str]:
-            built = body_of(mail, sender, replies, request.visible)
-            return built, content_hash(built)
-
-        body, digest = await self._aside(size, build)
-        if self.limits.size is not None and len(body) > self.limits.size:
-            return Failed(
-                f"too large: {len(body)} bytes as a request, {self.name} takes {self.limits.size} bytes",
-                "5.3.4",
-            )
+    async def _map(self, delivery: Delivery, body: Body, without: Sequence[str]) -> _Mapped | Outcome:
+        """Make the requests. A :class:`MimeWorkerTimeout` is for those who count how often a mail breaks."""
+        parameters = self._parameters_of(delivery.envelope, without)
         try:
-            answer = await self._api.send(body, digest, request.operation_id)
-        except NoCredentialsError as exc:
-            return Blocked(str(exc))
-        except NotSent as exc:
+            facts, octets = await self._worker.run(map_mail, body, parameters)
+        except (TooComplexError, MailTooCostly) as exc:
+            return Failed(str(exc), "5.6.0")
+        except MimeWorkerUnavailable as exc:
             return Deferred(str(exc))
-        except AnswerLost as exc:
-            return Uncertain(str(exc))
-        return await self._judge(answer, request, own_sender=sender == self._sender)
+        if not facts["requests"]:
+            most = self.limits.request
+            return Failed(
+                f"too large: {facts['size']} bytes as a request, {self.name} takes {most} bytes", "5.3.4"
+            )
+        requests = [_request(delivery, made) for made in facts["requests"]]
+        if self._most_recipients is not None and any(
+            len(each.sent.addresses) > self._most_recipients for each in requests
+        ):
+            return _too_many(delivery, self._most_recipients)
+        return _Mapped(octets, facts["sender"], requests, facts["notes"])
 
-    async def _judge(self, answer: Answer, request: _Request, *, own_sender: bool) -> "_Taken | Outcome":
+    async def _send_all(self, delivery: Delivery, body: Body) -> tuple[Results, Sequence[_Taken]]:
+        """Send every request. A field that the service does not want is left out of it and those after."""
+        results: dict[str, Outcome] = {}
+        pending: list[_Taken] = []
+        without: list[str] = []
+        mapped = await self._map(delivery, body, without)
+        done = 0
+        while isinstance(mapped, _Mapped) and done < len(mapped.requests):
+            request = mapped.requests[done]
+            sent = await self._send(mapped, request)
+            if isinstance(sent, _Taken):
+                pending.append(sent)
+            elif sent.field and sent.field not in without and len(without) < _MOST_LEFT_OUT:
+                without.append(sent.field)
+                self._tell_mended(delivery, ((sent.field, f"left out: {sent.outcome.why}"),))
+                mapped = await self._map(delivery, body, without)
+                continue
+            else:
+                results.update(apart(sent.outcome, sent.said, request.addresses, request.sent))
+                obstacle = _obstacle(sent.outcome)
+                if obstacle is not None:
+                    mapped = obstacle
+            done += 1
+        if isinstance(mapped, _Mapped):
+            self._tell_mended(delivery, mapped.notes)
+        else:
+            served = {*results, *(address for each in pending for address in each.request.addresses)}
+            results.update({each: mapped for each in delivery.envelope.addresses if each not in served})
+        return results, pending
+
+    def _tell_mended(self, delivery: Delivery, notes: Sequence[Sequence[str]]) -> None:
+        for field, reason in notes:
+            self._events("message.mended", id=delivery.id, provider=self.name, field=field, reason=reason)
+
+    async def _send(self, mapped: _Mapped, request: _Request) -> _Taken | _Refused:
+        body = b"".join((mapped.octets, request.recipients.encode(), b"}"))
+        try:
+            answer = await self._api.send(body, request.digest, request.operation_id)
+        except NoCredentialsError as exc:
+            return _Refused(Blocked(str(exc)))
+        except NotSent as exc:
+            return _Refused(Deferred(str(exc)))
+        except AnswerLost as exc:
+            return _Refused(Uncertain(str(exc)))
+        return await self._judge(answer, request, own_sender=mapped.sender == self._parameters["sender"])
+
+    async def _judge(self, answer: Answer, request: _Request, *, own_sender: bool) -> _Taken | _Refused:
         now = self._clock.seconds()
         pause = retry_after(answer.header("Retry-After"), now)
         if answer.status == _ACCEPTED:
             if not answer.header("Operation-Location") and "id" not in content(answer):
                 # Some other program in between may say 202, too; only the service names an operation.
-                return Uncertain("202 without the operation that the service names with it")
+                return _Refused(Uncertain("202 without the operation that the service names with it"))
             return _Taken(request, self._api.target_of(answer, request.operation_id), pause)
         if answer.status in _REPEATED:
             # An operation id that was used before is refused too, if anything in the mail has changed.
@@ -224,7 +313,10 @@ class Acs(RawProvider):
             if (await look(self._api, self._clock, request.operation_id, target)).known:
                 return _Taken(request, target, pause)
         said = refusal(answer, now)
-        return acs_refusal(answer.status, said.code, said.message, wait=pause, own_sender=own_sender)
+        outcome = acs_refusal(answer.status, said.code, said.message, wait=pause, own_sender=own_sender)
+        return _Refused(outcome, said, unwanted(said) if answer.status == _BAD else "")
+
+    # --- waiting for the verdict
 
     async def _verdicts(self, pending: Sequence[_Taken], taken: Callable[[], None]) -> Results:
         if not self._wait:
@@ -241,20 +333,22 @@ class Acs(RawProvider):
         )
         return {address: outcome for verdict in verdicts for address, outcome in verdict.items()}
 
-    async def _follow(self, one: _Taken) -> Mapping[str, Outcome]:
-        outcome = await follow(self._api, self._clock, one.request.operation_id, one.target, pause=one.pause)
-        return dict.fromkeys(one.request.addresses, outcome)
+    async def _follow(self, one: _Taken) -> Results:
+        request = one.request
+        outcome, said = await follow(
+            self._api, self._clock, request.operation_id, one.target, pause=one.pause
+        )
+        return apart(outcome, said, request.addresses, request.sent)
 
-    async def _resolve(self, operation_id: str) -> Outcome | None:
+    async def _resolve(self, operation_id: str, addresses: Sequence[str]) -> Results | None:
         target = own_target(operation_id)
         seen = await look(self._api, self._clock, operation_id, target)
-        if seen.outcome is not None:
-            return seen.outcome
-        if seen.known is None:
-            return Uncertain(seen.why)
-        if not seen.known:
-            return None
-        return await follow(self._api, self._clock, operation_id, target, pause=seen.pause)
+        if seen.outcome is None and not seen.known:
+            return None if seen.known is False else dict.fromkeys(addresses, Uncertain(seen.why))
+        outcome, said = seen.outcome, seen.refusal
+        if outcome is None:
+            outcome, said = await follow(self._api, self._clock, operation_id, target, pause=seen.pause)
+        return apart(outcome, said, addresses, Sent())
 
 
 def single_id(delivery: Delivery, address: str) -> str:
@@ -262,15 +356,18 @@ def single_id(delivery: Delivery, address: str) -> str:
     return str(uuid.uuid5(uuid.UUID(delivery.operation_id), address))
 
 
-def _requests(delivery: Delivery, mail: Mail) -> Iterator[_Request]:
-    addresses = delivery.envelope.addresses
-    visible = narrowed(mail, addresses)
-    if not visible.blind:
-        yield _Request(delivery.operation_id, addresses, visible)
-    else:
-        # Also the only one: he may be the last of several, and be known to the service by this id.
-        for address in addresses:
-            yield _Request(single_id(delivery, address), (address,), Visible(to=(Address(address),)))
+def _request(delivery: Delivery, made: Mapping[str, Any]) -> _Request:
+    """Return a request of what :func:`map_mail` made; but for those alone there is one for all."""
+    sent = Sent(made["to"], made["cc"], made["bcc"])
+    addresses = sent.to if made["alone"] else delivery.envelope.addresses
+    operation_id = single_id(delivery, addresses[0]) if made["alone"] else delivery.operation_id
+    return _Request(operation_id, addresses, sent, made["recipients"], made["digest"])
+
+
+def _too_many(delivery: Delivery, most: int) -> Outcome:
+    """Have a delivery halved that has more recipients than a request may: the limit was lowered since."""
+    several = len(delivery.envelope.addresses) > 1
+    return Failed(f"more than {most} recipients in one request", "5.5.3", whole=several)
 
 
 def _obstacle(outcome: Outcome) -> Outcome | None:

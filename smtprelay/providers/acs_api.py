@@ -13,12 +13,13 @@ from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Events
 from smtprelay.providers.acs_keys import USUAL_PORTS, Credentials, content_hash, signed_headers
+from smtprelay.providers.acs_refusal import Refusal, refusal_of
 from smtprelay.providers.http import Answer, Http
 
 API_VERSION: Final = "2025-09-01"
@@ -39,14 +40,6 @@ class DeferToThread(Protocol):
 
 class NoCredentialsError(Exception):
     """The secrets cannot be read or make no sense; ``str()`` says why."""
-
-
-@frozen
-class Refusal:
-    """An error answer's ``error.code`` and ``error.message``, or the best there is instead."""
-
-    code: str
-    message: str
 
 
 class AcsApi:
@@ -187,14 +180,16 @@ def refusal(answer: Answer, now: float) -> Refusal:
 
     A 401 whose ``Date`` differs from our clock is told so: a signature holds for minutes only.
     """
-    code, message = answer.header("x-ms-error-code"), ""
     error = content(answer).get("error")
-    if isinstance(error, dict):
-        code, message = str(error.get("code") or code), str(error.get("message") or "")
-    message = message or answer.body[:200].decode("utf-8", "replace")
+    said = refusal_of(
+        error if isinstance(error, dict) else {},
+        code=answer.header("x-ms-error-code"),
+        message=answer.body[:200].decode("utf-8", "replace"),
+    )
     if answer.status == _UNAUTHORIZED and abs(skew := _skew(answer, now)) > _TOLERATED:
-        message += f" (this machine's clock is {skew:.0f} s ahead of the service's)"
-    return Refusal(code, message)
+        clock = f" (this machine's clock is {skew:.0f} s ahead of the service's)"
+        return evolve(said, message=f"{said.message}{clock}")
+    return said
 
 
 def content(answer: Answer) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 
 from smtprelay.message import Blocked, Deferred, Delivered, Outcome, Uncertain
 from smtprelay.providers.acs_api import AcsApi, NoCredentialsError, content, refusal
+from smtprelay.providers.acs_refusal import NOTHING_SAID, Refusal, refusal_of
 from smtprelay.providers.classify import acs_failed, acs_refusal, retry_after, words
 from smtprelay.providers.http import Answer, NoAnswerError
 
@@ -37,12 +38,14 @@ class Look:
     :ivar why: what was found, in one line.
     :ivar known: the service knows the operation; ``None``: it did not say.
     :ivar pause: seconds that the service asked to wait before the next look.
+    :ivar refusal: what it says of a mail that failed.
     """
 
     outcome: Outcome | None
     why: str
     known: bool | None = None
     pause: float | None = None
+    refusal: Refusal = NOTHING_SAID
 
 
 async def look(api: AcsApi, clock: IReactorTime, operation_id: str, target: str) -> Look:
@@ -68,28 +71,30 @@ def _of_operation(answer: Answer, operation_id: str, pause: float | None) -> Loo
     operation = content(answer)
     status = str(operation.get("status", "without status"))
     outcome: Outcome | None = None
+    said = NOTHING_SAID
     if status == "Succeeded":
         outcome = Delivered(operation_id)
     elif status == "Failed":
         error = operation.get("error")
-        error = error if isinstance(error, dict) else {}
-        outcome = acs_failed(str(error.get("code") or ""), str(error.get("message") or ""))
+        said = refusal_of(error if isinstance(error, dict) else {})
+        outcome = acs_failed(said.code, said.message)
     elif status == "Canceled":
         outcome = Deferred("the service canceled the operation")
     if isinstance(outcome, Deferred | Blocked):
         outcome = evolve(outcome, closed=True)
-    return Look(outcome, f"the operation is {status}", known=True, pause=pause)
+    return Look(outcome, f"the operation is {status}", known=True, pause=pause, refusal=said)
 
 
 async def follow(
     api: AcsApi, clock: IReactorTime, operation_id: str, target: str, *, pause: float | None
-) -> Outcome:
+) -> tuple[Outcome, Refusal]:
     """
-    Wait for the end of an operation that the service has taken.
+    Wait for the end of an operation that the service has taken; return it, and what was said of a failure.
+
+    It never ends ``Blocked`` for our credentials: the mail is taken, so the outcome is ``Uncertain`` then, as
+    after :data:`PATIENCE`.
 
     :param pause: seconds before the first look, as the service asked.
-    :return: never ``Blocked`` for our credentials: the mail is taken, so the answer is
-        ``Uncertain`` then, as after :data:`PATIENCE`.
     """
     end = clock.seconds() + PATIENCE
     wait = max(1.0, FIRST_PAUSE if pause is None else pause)
@@ -101,6 +106,6 @@ async def follow(
         if isinstance(seen.outcome, Blocked) and not seen.known:
             break
         if seen.outcome is not None:
-            return seen.outcome
+            return seen.outcome, seen.refusal
         wait = max(seen.pause or 0.0, min(2 * wait, LONGEST_PAUSE))
-    return Uncertain(f"taken by the service, but its verdict is not known: {why}")
+    return Uncertain(f"taken by the service, but its verdict is not known: {why}"), NOTHING_SAID

@@ -1,80 +1,54 @@
 """
-One mail as the JSON that Azure Communication Services takes.
+One mail as the JSON that Azure Communication Services takes: the work that is done on a mail's content.
 
-The service knows no envelope: who stands in ``to``, ``cc`` and ``bcc`` gets the
-mail. So these three are the delivery's recipients and nobody else; the mail's own
-To and Cc only decide who of them is visible, and under which name.
+The service knows no envelope: who stands in ``to``, ``cc`` and ``bcc`` gets the mail. So these three are the
+delivery's recipients and nobody else; the mail's own To and Cc only decide who of them is visible, and under
+which name. The recipients stand at the end of the request: of a mail that goes to each of them alone, all
+the rest is made once. Pure.
 """
 
+import base64
+import hashlib
 import json
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from email.header import Header
 from typing import Any, Final
-from urllib.parse import quote
 
 import orjson
 from attrs import evolve, frozen
 
-from smtprelay.mime.parse import Attachment, Mail
-from smtprelay.mime.text import Address
+from smtprelay.mime.parse import Attachment, Mail, read
+from smtprelay.mime.text import Address, comparison_key
+from smtprelay.providers.acs_attachments import OCTETS, attached
+from smtprelay.providers.acs_fields import (
+    LONGEST_SUBJECT,
+    Mending,
+    body_text,
+    custom_headers,
+    line,
+    mailbox,
+    replies,
+    sendable,
+)
 
 #: The service requires a subject and some text; for mail that has none.
 NO_SUBJECT: Final = "(no subject)"
 NO_TEXT: Final = " "
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-_DROPPED: Final = frozenset(
-    (
-        "authentication-results",
-        "bcc",
-        "cc",
-        "date",
-        "delivered-to",
-        "dkim-signature",
-        "domainkey-signature",
-        "from",
-        "mime-version",
-        "received",
-        "received-spf",
-        "reply-to",
-        "return-path",
-        "sender",
-        "subject",
-        "to",
-        "x-original-to",
-    )
+#: What a request can do without, by the names that the service has for it.
+OPTIONAL: Final = (
+    "headers",
+    "replyTo",
+    "displayName",
+    "attachments.contentId",
+    "attachments.contentType",
+    "attachments.name",
 )
-_DROPPED_PREFIXES: Final = ("content-", "arc-", "resent-", "x-ms-exchange-", "x-microsoft-", "x-ms-acsemail-")
 
-#: The service refuses types that it does not know, and this one says nothing; the name often does.
-_TYPES: Final = {
-    "application/octet-stream": {
-        "csv": "text/csv",
-        "doc": "application/msword",
-        "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-        "gif": "image/gif",
-        "jpeg": "image/jpeg",
-        "jpg": "image/jpeg",
-        "json": "application/json",
-        "pdf": "application/pdf",
-        "png": "image/png",
-        "ppt": "application/vnd.ms-powerpoint",
-        "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-        "rtf": "application/rtf",
-        "tif": "image/tiff",
-        "tiff": "image/tiff",
-        "txt": "text/plain",
-        "xls": "application/vnd.ms-excel",
-        "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-        "xml": "application/xml",
-        "zip": "application/zip",
-    },
-    # The parts of a bounce.
-    "message/delivery-status": {"txt": "text/plain"},
-    "message/global": {"eml": "message/rfc822"},
-    "text/rfc822-headers": {"txt": "text/plain"},
-}
+#: No more than this is added to what :func:`encoded_size` reckons from the mail's octets: recipients, custom
+#: headers and the frame of a thousand attachments, each of which is bounded.
+_FRAME: Final = 384 * 1024
+
+_RECIPIENTS: Final = b',"recipients":'
 
 
 @frozen
@@ -91,14 +65,94 @@ class Visible:
         return not (self.to or self.cc)
 
 
+def encoded_size(size: int, eight_bit: int) -> tuple[int, int]:
+    """
+    Return the least and the most octets that the request for a mail may have.
+
+    The least is three tenths of the mail: text whose every octet was written in quoted-printable. The most is
+    base64 of characters that have three octets in UTF-8 and one in their own charset, or these as raw octets.
+    """
+    return size * 3 // 10, size * 9 // 4 + eight_bit * 3 // 4 + _FRAME
+
+
+def map_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes]:
+    """
+    Do the work: read a mail, and make its requests.
+
+    Parameters: ``recipients`` and ``envelope_sender``; ``sender`` and ``domains`` for :func:`choose_sender`;
+    ``blind_to`` if blind recipients go together, else ``""``; ``without``, those of :data:`OPTIONAL` that are
+    left out; ``largest``, the most octets of a request, or ``None``.
+
+    Facts: ``size`` of the largest request; ``sender``; ``notes``, (field, reason) of what was mended;
+    ``requests``, each with its lists ``to``, ``cc`` and ``bcc``, whether it is for a blind one ``alone``, its
+    ``recipients`` as JSON, and the ``digest`` of it all. A request is the octets, its ``recipients``, and a
+    closing brace. Where the mail is too large there are no requests and no octets.
+
+    :raises TooComplexError: see :func:`smtprelay.mime.parse.read`.
+    """
+    mail, mending, without = read(octets), Mending(), parameters["without"]
+    sender = choose_sender(mail, parameters["envelope_sender"], parameters["sender"], parameters["domains"])
+    answer_to = () if "replyTo" in without else reply_to(mail, parameters["envelope_sender"], sender)
+    body = body_of(mail, sender, answer_to, mending, without)
+    groups = [
+        (alone, visible, _json(_recipients(visible, mending, names="displayName" not in without)))
+        for alone, visible in _groups(mail, parameters["recipients"], parameters["blind_to"])
+    ]
+    size = len(body) + max(len(recipients) for _, _, recipients in groups) + 1
+    facts = {"size": size, "sender": sender, "notes": mending.notes}
+    largest = parameters["largest"]
+    if largest is not None and size > largest:
+        return {**facts, "requests": []}, b""
+    digest = hashlib.sha256(body)
+    requests = [
+        _described(alone, visible, recipients, digest.copy()) for alone, visible, recipients in groups
+    ]
+    return {**facts, "requests": requests}, body
+
+
+def measure(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes]:
+    """Return no more than ``size`` of :func:`map_mail`; a task with the same parameters."""
+    facts, _ = map_mail(octets, {**parameters, "largest": 0})
+    return {"size": facts["size"]}, b""
+
+
+def _described(alone: bool, visible: Visible, recipients: bytes, digest: Any) -> Mapping[str, Any]:
+    digest.update(recipients + b"}")
+    return {
+        "alone": alone,
+        "to": [who.address for who in visible.to],
+        "cc": [who.address for who in visible.cc],
+        "bcc": [who.address for who in visible.bcc],
+        "recipients": recipients.decode(),
+        "digest": base64.b64encode(digest.digest()).decode(),
+    }
+
+
+# --- people
+
+
+def _groups(mail: Mail, recipients: Sequence[str], blind_to: str) -> Iterator[tuple[bool, Visible]]:
+    """Give the recipients of each request, and whether it is for one alone whom the mail does not name."""
+    visible = narrowed(mail, recipients)
+    if not visible.blind:
+        yield False, visible
+    elif blind_to:
+        others = [who for who in visible.bcc if comparison_key(who.address) != comparison_key(blind_to)]
+        yield False, Visible(to=(Address(blind_to),), bcc=others)
+    else:
+        # Also the only one: he may be the last of several, and be known to the service by this operation.
+        for address in recipients:
+            yield True, Visible(to=(Address(address),))
+
+
 def narrowed(mail: Mail, recipients: Sequence[str]) -> Visible:
     """
     Sort ``recipients`` into to, cc and bcc.
 
-    Addresses are compared without regard to case, and go out as the envelope spells
-    them. If nobody is left in To, those in Cc take its place: the service wants a ``to``.
+    Addresses are compared by :func:`comparison_key`, and go out as the envelope spells them. If nobody is
+    left in To, those in Cc take its place: the service wants a ``to``.
     """
-    open_ones = {address.lower(): address for address in recipients}
+    open_ones = {comparison_key(address): address for address in recipients}
     to = _taken(mail.to, open_ones)
     cc = _taken(mail.cc, open_ones)
     bcc = [Address(address) for address in open_ones.values()]
@@ -107,14 +161,20 @@ def narrowed(mail: Mail, recipients: Sequence[str]) -> Visible:
 
 def _taken(named: Sequence[Address], open_ones: dict[str, str]) -> list[Address]:
     """Move those who are ``named`` out of ``open_ones``, with their display names."""
-    found = ((open_ones.pop(who.address.lower(), ""), who.name) for who in named)
-    return [Address(address, name) for address, name in found if address]
+    found = []
+    for who in named:
+        if not open_ones:
+            break
+        address = open_ones.pop(comparison_key(who.address), "")
+        if address:
+            found.append(Address(address, who.name))
+    return found
 
 
 def choose_sender(mail: Mail, envelope_sender: str, default: str, domains: Collection[str]) -> str:
     """Return the envelope's sender or the header's, if its domain is among ``domains``; else ``default``."""
     for address in (envelope_sender, *(who.address for who in mail.sender[:1])):
-        if address.rpartition("@")[2].lower() in domains:
+        if address.rpartition("@")[2].lower() in domains and sendable(address):
             return address
     return default
 
@@ -129,82 +189,72 @@ def reply_to(mail: Mail, envelope_sender: str, sender: str) -> Sequence[Address]
     return original
 
 
-def custom_headers(mail: Mail) -> Mapping[str, str]:
-    """
-    Return the headers that go along: all but those that the service writes itself.
-
-    JSON has each name once: of several with one name the first one goes, and of
-    ``References`` and ``Comments`` all, joined. Values that are not ASCII are encoded.
-    """
-    chosen: dict[str, tuple[str, str]] = {}
-    for name, value in mail.headers:
-        key = name.lower()
-        if key in _DROPPED or key.startswith(_DROPPED_PREFIXES):
-            continue
-        clean = _CONTROL.sub("", value.replace("\t", " "))
-        if not clean.strip():
-            continue
-        if key not in chosen:
-            chosen[key] = (name, clean)
-        elif key in ("references", "comments"):
-            chosen[key] = (name, f"{chosen[key][1]} {clean}")
-    return {name: value if value.isascii() else _encoded(value) for name, value in chosen.values()}
-
-
-def _encoded(value: str) -> str:
-    return Header(value, "utf-8", maxlinelen=10_000).encode(linesep="").replace("\n", "")
-
-
-def attached(mail: Mail) -> Iterator[Attachment]:
-    """
-    Give the attachments as the service takes them.
-
-    A content id makes a part invisible unless the HTML shows it, and must not occur
-    twice: it is kept on the first part that the HTML refers to.
-    """
-    html, seen = mail.html or "", set()
-    for attachment in mail.attachments:
-        kind = attachment.content_type
-        extension = attachment.name.rpartition(".")[2].lower()
-        content_id = attachment.content_id
-        shown = f"cid:{content_id}" in html or f"cid:{quote(content_id)}" in html
-        if not shown or content_id in seen:
-            content_id = ""
-        seen.add(content_id)
-        yield evolve(
-            attachment, content_type=_TYPES.get(kind, {}).get(extension, kind), content_id=content_id
-        )
-
-
-def body_of(mail: Mail, sender: str, replies: Sequence[Address], recipients: Visible) -> bytes:
-    """Return the request's body. Attachments are joined in as bytes: JSON would copy them again and again."""
-    content = {"subject": mail.subject or NO_SUBJECT}
-    if mail.text or not mail.html:
-        content["plainText"] = mail.text or NO_TEXT
-    if mail.html:
-        content["html"] = mail.html
-    request: dict[str, Any] = {
-        "senderAddress": sender,
-        "content": content,
-        "recipients": {
-            field: [_mailbox(who) for who in people]
-            for field, people in (("to", recipients.to), ("cc", recipients.cc), ("bcc", recipients.bcc))
-            if people
-        },
+def _recipients(visible: Visible, mending: Mending, *, names: bool) -> Mapping[str, Any]:
+    return {
+        field: [mailbox(who if names else Address(who.address), field, mending) for who in people]
+        for field, people in (("to", visible.to), ("cc", visible.cc), ("bcc", visible.bcc))
+        if people
     }
-    if replies:
-        request["replyTo"] = [_mailbox(who) for who in replies]
-    headers = custom_headers(mail)
+
+
+# --- content
+
+
+def body_of(
+    mail: Mail, sender: str, answer_to: Sequence[Address], mending: Mending, without: Collection[str] = ()
+) -> bytes:
+    """Return the request up to its recipients. Attachments are joined in as bytes: JSON would copy them."""
+    parts, html = attached(
+        mail.attachments,
+        mail.html or "",
+        mending,
+        inline="attachments.contentId" not in without,
+        plain_names="attachments.name" in without,
+    )
+    if "attachments.contentType" in without:
+        parts = [evolve(part, content_type=_any_text(part.content_type)) for part in parts]
+    request: dict[str, Any] = {"senderAddress": sender, "content": _content(mail, html, mending)}
+    reachable = replies(answer_to, mending)
+    if reachable and "displayName" in without:
+        reachable = [{"address": each["address"]} for each in reachable]
+    if reachable:
+        request["replyTo"] = reachable
+    headers = {} if "headers" in without else custom_headers(mail.headers, mending)
     if headers:
         request["headers"] = headers
-    body = _json(request)
-    if not mail.attachments:
-        return body
-    pieces = [body[:-1], b',"attachments":[']
-    for attachment in attached(mail):
-        pieces += (_described(attachment), attachment.base64, b'"},')
-    pieces[-1] = b'"}]}'
+    pieces = [_json(request)[:-1]]
+    if parts:
+        pieces.append(b',"attachments":[')
+        for part in parts:
+            pieces += (_file(part), part.base64, b'"},')
+        pieces[-1] = b'"}]'
+    pieces.append(_RECIPIENTS)
     return b"".join(pieces)
+
+
+def _content(mail: Mail, html: str, mending: Mending) -> Mapping[str, str]:
+    subject = line(mail.subject, LONGEST_SUBJECT, "content.subject", mending)
+    content = {"subject": subject or NO_SUBJECT}
+    text = body_text(mail.text or "", "content.plainText", mending)
+    html = body_text(html, "content.html", mending)
+    if text or not html:
+        content["plainText"] = text or NO_TEXT
+    if html:
+        content["html"] = html
+    return content
+
+
+def _any_text(kind: str) -> str:
+    """Return a type that the service documents, for one that it does not."""
+    return "text/plain" if kind == OCTETS else kind
+
+
+def _file(attachment: Attachment) -> bytes:
+    """Return an attachment's JSON up to its content, which follows in base64."""
+    described = {"name": attachment.name, "contentType": attachment.content_type}
+    if attachment.content_id:
+        described["contentId"] = attachment.content_id
+    return _json(described)[:-1] + b',"contentInBase64":"'
 
 
 def _json(value: object) -> bytes:
@@ -212,15 +262,3 @@ def _json(value: object) -> bytes:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:  # half a character, which has no UTF-8
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-
-
-def _mailbox(who: Address) -> dict[str, str]:
-    return {"address": who.address, "displayName": who.name} if who.name else {"address": who.address}
-
-
-def _described(attachment: Attachment) -> bytes:
-    """Return an attachment's JSON up to its content, which follows in base64."""
-    described = {"name": attachment.name, "contentType": attachment.content_type}
-    if attachment.content_id:
-        described["contentId"] = attachment.content_id
-    return _json(described)[:-1] + b',"contentInBase64":"'

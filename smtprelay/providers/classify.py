@@ -76,6 +76,7 @@ ACS_ENHANCED: Final[Mapping[str | int, str]] = {
     "InvalidEmailAddress": "5.1.3",
     "InvalidSender": "5.1.8",
     "InvalidSenderUserName": "5.1.8",
+    "TooManyRecipients": "5.5.3",
     400: "5.6.0",
     413: "5.3.4",
     422: "5.6.0",

@@ -56,8 +56,10 @@ def _acs(name: str, wanted: settings.Acs, workshop: Workshop) -> Provider:
             workshop.reactor, concurrency=wanted.concurrency, timeout=wanted.timeout, ca=wanted.ca or ""
         ),
         credentials=lambda: credentials_of(wanted),
+        worker=workshop.mime,
         sender=wanted.sender,
         sender_domains=wanted.sender_domains,
+        blind_to=wanted.blind_to if wanted.blind == "together" and wanted.blind_to else "",
         accept_on=wanted.accept_on,
         limits=_limits(ACS_LIMITS, wanted.limits),
         clock=workshop.reactor,
@@ -101,7 +103,7 @@ def _limits(documented: Limits, wanted: Limits) -> Limits:
     """Return what the operator says, and what is documented where nothing is said."""
     return Limits(
         size=documented.size if wanted.size is None else wanted.size,
-        request=documented.request,
+        request=documented.request if wanted.request is None else wanted.request,
         recipients=documented.recipients if wanted.recipients is None else wanted.recipients,
     )
 

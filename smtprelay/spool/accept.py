@@ -87,6 +87,8 @@ def accept(tx: Transaction, arrival: Arrival, *, claiming: bool, holding: bool =
             arrival.subject,
             arrival.message_id,
             draft.bounce_of,
+            arrival.shape.eight_bit,
+            int(arrival.shape.long_lines),
         ),
     )
     started = (
@@ -118,7 +120,8 @@ def _deliver(
     pace = tx.paces.get(planned.provider)
     goes = False
     rule = tx.holds.over(arrival.draft.envelope.sender, planned) if holding else None
-    if rule is None and claiming and pace is not None and (lane.due is None or lane.due > tx.now):
+    may_begin = claiming and not tx.quiet.holds(tx.now)
+    if rule is None and may_begin and pace is not None and (lane.due is None or lane.due > tx.now):
         gate = Gate(tx, planned.provider, pace)
         goes = gate.room_in(lane) > 0
         if goes:

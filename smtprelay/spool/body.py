@@ -2,8 +2,10 @@
 A stored message, read piece by piece.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
+
+from twisted.internet.defer import Deferred
 
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.reader import Reader
@@ -31,6 +33,38 @@ class StoredBody:
             raise LookupError(f"the body of {self._message} is gone")
         if had != self.size:
             raise LookupError(f"the body of {self._message} has {had} bytes instead of {self.size}")
+
+    async def whole(self) -> bytes:
+        """See :meth:`smtprelay.interfaces.Body.whole`."""
+        return b"".join([chunk async for chunk in self.chunks()])
+
+
+class ArrivingBody:
+    """
+    The body of a message that has come whole and is not accepted yet; see :class:`smtprelay.interfaces.Body`.
+
+    :param rest: what of it is not on its way to the disk.
+    :param written: fires when all that is on its way is there.
+    """
+
+    def __init__(
+        self, reader: Reader, message: str, size: int, rest: bytes, written: Callable[[], "Deferred[None]"]
+    ) -> None:
+        self.size = size
+        self._reader = reader
+        self._message = message
+        self._rest = rest
+        self._written = written
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """See :meth:`smtprelay.interfaces.Body.chunks`."""
+        stored = self.size - len(self._rest)
+        if stored:
+            await self._written()
+            async for chunk in StoredBody(self._reader, self._message, stored).chunks():
+                yield chunk
+        if self._rest or not stored:
+            yield self._rest
 
     async def whole(self) -> bytes:
         """See :meth:`smtprelay.interfaces.Body.whole`."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from smtprelay.loan import Lesson, Loan, NoRoom
-from smtprelay.spool import feedback
+from smtprelay.spool import feedback, suspects
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.settle import set_block
 from smtprelay.spool.slots import Gate, release
@@ -26,6 +26,8 @@ def borrow(tx: Transaction, name: str, provider: str, key: str) -> Loan | NoRoom
     for stopped in (gate.own, lane):
         if stopped.blocked_until is not None:
             return NoRoom(reason=stopped.blocked_reason, until=stopped.blocked_until)
+    if tx.quiet.holds(tx.now):
+        return NoRoom()
     if gate.room_in(lane) < 1:
         opens = max(gate.opens(), lane.opens)
         return NoRoom(until=opens if opens > tx.now else None)
@@ -57,7 +59,7 @@ def give_back(tx: Transaction, loan: Loan, lesson: Lesson | None) -> bool:
         set_block(tx, lesson.block)
         return True
     # What came of it may have closed the lane for a moment: then who waits must learn until when.
-    return tx.lanes.is_due(loan.provider, blocked=True)
+    return tx.lanes.is_due(loan.provider, blocked=True) or suspects.wait(tx)
 
 
 def forget(tx: Transaction, where: str, parameters: Sequence[Any]) -> None:

@@ -90,7 +90,7 @@ _KEPT: Final = ("queued", "deferred", "active", "held", "slots")
 _COUNT: Final = """
     SELECT lane, count(CASE WHEN state = 'queued' THEN 1 END), count(CASE WHEN state = 'deferred' THEN 1 END),
            count(CASE WHEN state = 'active' THEN 1 END), count(CASE WHEN state = 'held' THEN 1 END),
-           sum(slot), min(due)
+           sum(slot), min(CASE WHEN suspect = 0 THEN due END)
     FROM delivery GROUP BY lane"""
 
 _OCCUPIED: Final = """
@@ -115,7 +115,9 @@ _NEVER: Final[dict[str, str]] = {
            OR (state IN ('delivered', 'failed') AND ended IS NULL)
            OR (state NOT IN ('delivered', 'failed') AND ended IS NOT NULL)
            OR (state = 'active' AND (lease IS NULL OR node = ''))
-           OR (state <> 'active' AND (lease IS NOT NULL OR node <> '' OR slot <> 0))""",
+           OR (state <> 'active' AND (lease IS NOT NULL OR slot <> 0))
+           OR (state <> 'active' AND node <> '' AND suspect = 0)""",
+    "a suspect has ended": "SELECT message, n, state FROM delivery WHERE suspect <> 0 AND ended IS NOT NULL",
     "a delivery belongs to no message": """
         SELECT d.message, d.n FROM delivery d LEFT JOIN message m ON m.id = d.message WHERE m.id IS NULL""",
     "a recipient contradicts its delivery": """

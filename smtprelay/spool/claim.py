@@ -6,28 +6,32 @@ longest unserved first, and takes one delivery from each in turn: a lane with a
 hundred thousand mails and a lane with one get the same share, and each turn costs the
 same whatever waits behind it. What it cannot take it accounts for: it waits for a
 time, for a slot, or for a lane to be opened.
+
+What was under way when a relay died is taken by itself (:mod:`smtprelay.spool.suspects`).
 """
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
 from attrs import define, field
 
 from smtprelay.message import Claim
 from smtprelay.model.work import Work
 from smtprelay.queue import SUSPENDED
+from smtprelay.spool import suspects
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.lanes import Lane
 from smtprelay.spool.slots import Gate, release
-from smtprelay.spool.stored import COLUMNS, deliveries_of, first_due, marks, portions
+from smtprelay.spool.stored import COLUMNS, WIDTH, deliveries_of, first_due, marks, portions
+from smtprelay.spool.suspects import Suspect
 
-_DUE: Final = (
+_SELECT: Final = (
     f"SELECT {COLUMNS}, d.state, d.attempt, d.tries, d.deferrals, d.errors, d.uncertain,"  # noqa: S608
-    " d.blocked_before"
-    " FROM delivery d JOIN message m ON m.id = d.message"
-    " WHERE d.lane = ? AND d.due <= ? ORDER BY d.due, d.message, d.n LIMIT ?"
+    " d.blocked_before FROM delivery d JOIN message m ON m.id = d.message WHERE "
 )
+_DUE: Final = f"{_SELECT}d.lane = ? AND d.due <= ? AND d.suspect = 0 ORDER BY d.due, d.message, d.n LIMIT ?"
+_ONE: Final = f"{_SELECT}d.message = ? AND d.n = ? AND d.suspect > 0 AND d.due IS NOT NULL"
 
 _TAKE: Final = """
     UPDATE delivery SET
@@ -55,14 +59,18 @@ def claim(tx: Transaction, limit: int) -> Work:
     """Take up to ``limit`` deliveries that may go now; see :meth:`smtprelay.interfaces.Spool.claim`."""
     found = _Found()
     tx.lanes.take(list(tx.paces))
-    for done, (provider, pace) in enumerate(tx.paces.items()):
-        gate = Gate(tx, provider, pace)
-        left = limit - len(found.claims)
+    gates = {provider: Gate(tx, provider, pace) for provider, pace in tx.paces.items()}
+    waiting = suspects.look(tx, gates)
+    quiet = tx.quiet.holds(tx.now)
+    for done, gate in enumerate(gates.values()):
+        left = 0 if quiet else limit - len(found.claims)
         # A share for each, so that one with a hundred thousand mails leaves something for the others.
-        _claim_provider(tx, gate, min(left, max(1, left // (len(tx.paces) - done))), found)
+        _claim_provider(tx, gate, min(left, max(1, left // (len(gates) - done))), found)
         _note_blocked(tx, gate, found)
         if gate.own.blocked_until is None:
-            _note_waiting(tx, gate, found)
+            _note_waiting(tx, gate, found, quiet=quiet)
+    if waiting:
+        _claim_suspect(tx, waiting, found)
     return Work(
         claims=found.claims,
         probes=found.probes,
@@ -75,6 +83,7 @@ def claim(tx: Transaction, limit: int) -> Work:
 
 def taken(tx: Transaction, claimed: Claim) -> None:
     """Release the slot of a claim whose body the provider has."""
+    tx.quiet.is_over(claimed.delivery.id)
     row = tx.execute(
         "UPDATE delivery SET slot = 0 WHERE message = ? AND n = ? AND state = 'active' AND node = ?"
         " AND attempt = ? AND slot = 1 RETURNING lane",
@@ -133,15 +142,41 @@ def _note_blocked(tx: Transaction, gate: Gate, found: _Found) -> None:
             found.stopped.append(place)
 
 
-def _note_waiting(tx: Transaction, gate: Gate, found: _Found) -> None:
-    """Note when more may be taken: at a time, or as soon as there is a slot."""
+def _claim_suspect(tx: Transaction, waiting: Sequence[Suspect], found: _Found) -> None:
+    """Take one suspect if nothing else is under way, or note when that may be."""
+    found.dues += [each.due for each in waiting if each.due > tx.now]
+    due = [each for each in waiting if each.due <= tx.now]
+    ready = [each for each in due if each.gate.room_in(each.lane)]
+    if due and not ready:
+        # Another node may have the slots, and its attempts end without our hearing of it.
+        opens = min(max(each.gate.opens(), each.lane.opens) for each in due)
+        found.dues.append(opens if opens > tx.now else tx.now + tx.lease / 2)
+        found.waiting = True
+    elif ready and (found.claims or not suspects.is_idle(tx)):
+        found.dues.append(suspects.next_turn(ready, tx.now))
+        found.waiting = True
+    else:
+        for each in ready:
+            rows = tx.execute(_ONE + tx.locking.free_delivery, (each.message, each.n)).fetchall()
+            if rows:
+                found.claims += _begin(tx, each.gate, each.lane, rows)
+                tx.quiet.begin(found.claims[0].delivery.id, tx.now + suspects.MOST_ALONE)
+                found.waiting = found.waiting or len(due) > 1
+                return
+
+
+def _note_waiting(tx: Transaction, gate: Gate, found: _Found, *, quiet: bool) -> None:
+    """Note when more may be taken: at a time, or as soon as there is a slot, or nothing alone any more."""
     provider, opens = gate.own.provider, gate.opens()
     later = tx.lanes.next_due(provider)
     if later is not None:
         found.dues.append(max(later, opens))
     if not tx.lanes.is_due(provider):
         return
-    if opens > tx.now or (gate.room > 0 and tx.lanes.ready(provider, gate.per_lane, 1)):
+    if quiet:
+        found.dues.append(tx.quiet.until)
+        found.waiting = True
+    elif opens > tx.now or (gate.room > 0 and tx.lanes.ready(provider, gate.per_lane, 1)):
         found.dues.append(opens)
     else:
         found.waiting = True
@@ -152,9 +187,16 @@ def _claim_lane(tx: Transaction, gate: Gate, lane: Lane, count: int) -> list[Cla
     if count < 1:
         return []
     rows = tx.execute(_DUE + tx.locking.free_delivery, (lane.id, tx.now, count)).fetchall()
+    claims = _begin(tx, gate, lane, rows)
+    lane.due = first_due(tx, lane)
+    return claims
+
+
+def _begin(tx: Transaction, gate: Gate, lane: Lane, rows: Sequence[Sequence[Any]]) -> list[Claim]:
+    """Claim the deliveries of ``rows``, which are due in ``lane``."""
     claims = []
     for delivery, row in zip(deliveries_of(tx, lane, rows), rows, strict=True):
-        state, attempts, tries, deferrals, errors, uncertain, blocked_before = row[9:]
+        state, attempts, tries, deferrals, errors, uncertain, blocked_before = row[WIDTH:]
         claims.append(
             Claim(
                 delivery=delivery,
@@ -170,7 +212,6 @@ def _claim_lane(tx: Transaction, gate: Gate, lane: Lane, count: int) -> list[Cla
         setattr(lane, state, getattr(lane, state) - 1)
         gate.occupy(lane)
     _take(tx, claims)
-    lane.due = first_due(tx, lane)
     return claims
 
 

@@ -114,7 +114,7 @@ def _wait(tx: Transaction, row: Row, lane: Lane, due: float) -> None:
     )
     tx.execute(
         "UPDATE delivery SET state = ?, due = ?, lane = ?, blocked_before = ?, ended = NULL, tries = 0,"
-        " deferrals = 0, errors = 0, hold = 0 WHERE message = ? AND n = ?",
+        " deferrals = 0, errors = 0, hold = 0, suspect = 0, node = '' WHERE message = ? AND n = ?",
         (state, due, lane.id, blocked, *row.where),
     )
 
@@ -149,7 +149,8 @@ def _retry(tx: Transaction, row: Row, change: Edit, _prepared: Prepared) -> bool
 def _hold(tx: Transaction, row: Row, change: Edit, _prepared: Prepared) -> bool:
     _leave_queue(tx, row).held += 1
     tx.execute(
-        "UPDATE delivery SET state = 'held', due = NULL, hold = ?, reason = ? WHERE message = ? AND n = ?",
+        "UPDATE delivery SET state = 'held', due = NULL, hold = ?, suspect = 0, node = '', reason = ?"
+        " WHERE message = ? AND n = ?",
         (change.rule, storable(_because("held", change)), *row.where),
     )
     return True
@@ -170,8 +171,8 @@ def _delete(tx: Transaction, row: Row, change: Edit, prepared: Prepared) -> bool
     _leave_queue(tx, row)
     reason = storable(_because("deleted", change))
     tx.execute(
-        "UPDATE delivery SET state = 'failed', due = NULL, ended = ?, hold = 0, reason = ?"
-        " WHERE message = ? AND n = ?",
+        "UPDATE delivery SET state = 'failed', due = NULL, ended = ?, hold = 0, suspect = 0, node = '',"
+        " reason = ? WHERE message = ? AND n = ?",
         (tx.now, reason, *row.where),
     )
     tx.execute(

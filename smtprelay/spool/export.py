@@ -18,7 +18,7 @@ from smtprelay.queue import FINAL, STATES, Attempt, Selection
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.history import remove
 from smtprelay.spool.search import matching
-from smtprelay.spool.stored import ATTEMPT, LANES, attempt_of, marks, portions
+from smtprelay.spool.stored import ATTEMPT, LANES, attempt_of, marks, portions, shape_of
 from smtprelay.transfer import SMALL, Packed, Portion
 
 #: Deliveries of each state in one portion at most, and bytes of bodies, unless one message has more.
@@ -32,7 +32,8 @@ _UNKNOWN: Final = "it was under way when the message was exported"
 
 #: What is asked of each table; after the message, what a delivery is found by.
 _MESSAGES: Final = """
-    SELECT id, sender, parameters, client, received, size, subject, message_id, bounce_of, finished
+    SELECT id, sender, parameters, client, received, size, subject, message_id, bounce_of, finished,
+        eight_bit, long_lines
     FROM message WHERE id IN ({})"""
 _DELIVERIES: Final = f"""
     SELECT d.message, d.n, d.generation, d.route, l.provider, l.key, d.state, d.due, d.ended, d.attempt,
@@ -114,7 +115,8 @@ def _hold(tx: Transaction, messages: Sequence[str]) -> None:
         setattr(lane, state, getattr(lane, state) - 1)
         lane.held += 1
         tx.execute(
-            "UPDATE delivery SET state = 'held', due = NULL, reason = ? WHERE message = ? AND n = ?",
+            "UPDATE delivery SET state = 'held', due = NULL, suspect = 0, node = '', reason = ?"
+            " WHERE message = ? AND n = ?",
             (MOVING, message, n),
         )
 
@@ -148,6 +150,7 @@ def _packed(tx: Transaction, messages: Sequence[str]) -> list[Packed]:
             message_id=rest[3],
             bounce_of=rest[4],
             finished=rest[5],
+            shape=shape_of(rest[1], *rest[6:]),
             body=message in bodies,
             deliveries=tuple(deliveries.get(message, ())),
         )

@@ -20,8 +20,8 @@ from smtprelay.transfer import Packed
 
 _MESSAGE: Final = """
     INSERT INTO message (id, sender, parameters, client, received, size, subject, message_id, bounce_of,
-        finished, kept)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id"""
+        finished, kept, eight_bit, long_lines)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id"""
 
 _DELIVERY: Final = """
     INSERT INTO delivery (message, n, generation, route, lane, state, due, ended, attempt, tries, deferrals,
@@ -85,6 +85,8 @@ def _put_message(tx: Transaction, parcel: Parcel) -> bool:
             parcel.finished,
             # So that the sweep of bodies looks at it.
             int(parcel.finished is not None and parcel.body),
+            None if parcel.shape is None else parcel.shape.eight_bit,
+            None if parcel.shape is None else int(parcel.shape.long_lines),
         ),
     ).fetchone()
     return row is not None

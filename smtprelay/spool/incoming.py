@@ -13,6 +13,7 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
+from smtprelay import measure
 from smtprelay.budget import Budget
 from smtprelay.interfaces import Events, Plan
 from smtprelay.message import Claim, Draft, Refused, Reply
@@ -22,7 +23,9 @@ from smtprelay.queue import Settlement
 from smtprelay.spool.accept import CHUNK, Arrival, accept, forget_chunks, store_chunk
 from smtprelay.spool.admission import FULL, Admission
 from smtprelay.spool.adopt import adopt
+from smtprelay.spool.body import ArrivingBody
 from smtprelay.spool.connection import SpoolFault
+from smtprelay.spool.reader import Reader
 from smtprelay.spool.stored import storable
 from smtprelay.spool.writer import Writer
 
@@ -60,6 +63,7 @@ class SpoolIncoming:
         "_ours",
         "_parts",
         "_plan",
+        "_reader",
         "_shape",
         "_writer",
         "id",
@@ -70,9 +74,10 @@ class SpoolIncoming:
         draft: Draft,
         plan: Plan,
         writer: Writer,
+        reader: Reader,
         events: Events,
-        listener: Callable[[], Callable[[Sequence[Claim]], None] | None],
         *,
+        listener: Callable[[], Callable[[Sequence[Claim]], None] | None],
         admission: Admission,
         budget: Budget,
         forget: Callable[[str], None],
@@ -83,6 +88,7 @@ class SpoolIncoming:
         self._draft = draft
         self._plan = plan
         self._writer = writer
+        self._reader = reader
         self._events = events
         self._listener = listener
         self._admission = admission
@@ -144,12 +150,14 @@ class SpoolIncoming:
         rest = b"".join(self._parts)
         head = self._header.head()
         shape = self._shape.shape()
+        body = ArrivingBody(self._reader, self.id, shape.size, rest, self._written)
+        planned = await measure.planned(self._plan, head, shape, self._draft.envelope, body)
         arrival = Arrival(
             draft=self._draft,
             shape=shape,
             subject=storable(subject_of(head)),
             message_id=storable(message_id_of(head)),
-            planned=self._plan(head, shape, {}),
+            planned=planned,
             chunks=self._chunks,
             rest=rest,
         )
@@ -165,6 +173,9 @@ class SpoolIncoming:
         if take is not None and len(claims) < len(arrival.planned):
             take(())
         return Reply(code=250, enhanced="2.0.0", text=f"Ok: queued as {self.id}")
+
+    def _written(self) -> "Deferred[None]":
+        return self._writer.do(lambda _: None)
 
     async def _accepted(self, arrival: Arrival, *, claiming: bool) -> Sequence[Claim]:
         if self._ended is None:

@@ -13,7 +13,7 @@ from smtprelay.message import Delivery
 from smtprelay.queue import Detour, Moved
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.lanes import Lane
-from smtprelay.spool.stored import COLUMNS, deliveries_of, first_due, marks, storable
+from smtprelay.spool.stored import COLUMNS, WIDTH, deliveries_of, first_due, marks, storable
 
 _PAGE: Final = (
     f"SELECT {COLUMNS}, d.due, d.state, d.blocked_before FROM delivery d JOIN message m ON m.id = d.message"  # noqa: S608 -- constants
@@ -37,7 +37,7 @@ def move(tx: Transaction, detour: Detour, limit: int) -> Moved:
         count += moved
         left -= len(rows)
         if left == 0:
-            message, n, due = rows[-1][0], rows[-1][1], rows[-1][9]
+            message, n, due = rows[-1][0], rows[-1][1], rows[-1][WIDTH]
             return Moved(count=count, until=tx.now, mark=(lane.id, due, message, n))
     mark = (lanes[-1].id + 1, detour.since, "", 0) if len(lanes) == limit else None
     return Moved(count=count, until=tx.now, mark=mark)
@@ -53,7 +53,7 @@ def _page(
 
 def _move(tx: Transaction, detour: Detour, lane: Lane, delivery: Delivery, row: Sequence[Any]) -> bool:
     """Move one delivery, if there is a lane for it that is open; it keeps its place in time."""
-    due, state, blocked_before = row[9:]
+    due, state, blocked_before = row[WIDTH:]
     place = detour.onward(delivery)
     if place is None:
         return False
@@ -63,7 +63,8 @@ def _move(tx: Transaction, detour: Detour, lane: Lane, delivery: Delivery, row: 
     setattr(lane, state, getattr(lane, state) - 1)
     following.wait(state, due)
     tx.execute(
-        "UPDATE delivery SET lane = ?, blocked_before = ?, tries = 0, uncertain = 0, reason = ?"
+        "UPDATE delivery SET lane = ?, blocked_before = ?, tries = 0, uncertain = 0, suspect = 0,"
+        " node = '', reason = ?"
         " WHERE message = ? AND n = ?",
         (
             following.id,

@@ -17,7 +17,7 @@ from smtprelay.model.shape import shape_of
 from smtprelay.queue import FINAL, STATES, NewMessage, Overdue, OverduePage
 from smtprelay.spool.accept import CHUNK, Arrival, accept
 from smtprelay.spool.connection import Transaction
-from smtprelay.spool.stored import COLUMNS, EDITS, deliveries_of, storable
+from smtprelay.spool.stored import COLUMNS, EDITS, WIDTH, deliveries_of, storable
 
 #: One state at a time, because each comes in order from the index; all in one statement, because a delivery
 #: that changes its state between two would be in neither.
@@ -90,7 +90,7 @@ def _may_be_told(row: Sequence[Any]) -> bool:
 
 def _overdue(tx: Transaction, message: str, n: int) -> Overdue:
     row = tx.execute(_ONE, (message, n)).fetchone()
-    number, state, reason, blocked_before, attempted = row[9:]
+    number, state, reason, blocked_before, attempted = row[WIDTH:]
     lane = tx.lanes.by_id(number)
     (delivery,) = deliveries_of(tx, lane, [row])
     return Overdue(

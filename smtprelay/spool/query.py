@@ -11,10 +11,15 @@ from typing import Any, Final
 
 from smtprelay.message import Pace
 from smtprelay.operating import Found
-from smtprelay.queue import SUSPENDED, Attempt, Detail, LaneState, RecipientState, Selection, Summary
+from smtprelay.queue import SUSPENDED, Attempt, Detail, LaneState, RecipientState, Selection, Stock, Summary
+from smtprelay.spool.admission import Space, Usage
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.search import ALIVE, LARGEST_PAGE, Search, identified
 from smtprelay.spool.stored import ATTEMPT, EDITS, attempt_of
+from smtprelay.spool.suspects import CRASH_LOOP
+
+#: Why a suspect waits.
+_APART: Final = "the relay died while it was under way: it goes again alone, after the rest"
 
 _ATTEMPTS: Final = (
     "(SELECT count(*) FROM attempt t WHERE t.message = d.message AND t.n = d.n AND t.outcome NOT IN ("  # noqa: S608
@@ -23,7 +28,7 @@ _ATTEMPTS: Final = (
 _SUMMARY: Final = (
     f"d.message, d.n, d.state, d.route, d.due, d.reason, d.uncertain, {_ATTEMPTS}, m.sender, m.size,"
     " m.subject, m.received, l.provider, l.key, l.blocked_reason, o.blocked_reason, d.ended, m.client,"
-    " m.message_id"
+    " m.message_id, d.suspect"
 )
 
 
@@ -31,6 +36,14 @@ _SUMMARY: Final = (
 _FIRST_IN_STATE: Final = (
     "SELECT message FROM delivery WHERE ended IS NULL AND state >= ? AND state <= ?"
     " ORDER BY state, message LIMIT 1"
+)
+
+
+#: Crash loops that are named.
+_MOST_NAMED: Final = 20
+
+_CRASH_LOOPS: Final = (
+    "SELECT message, n FROM delivery WHERE suspect > 0 AND suspect = ? ORDER BY message, n LIMIT ?"
 )
 
 
@@ -120,6 +133,25 @@ def counts(connection: Connection) -> tuple[dict[str, int], float | None]:
     return {"queued": sums[0], "active": sums[1], "deferred": sums[2], "held": sums[3]}, received
 
 
+def crash_loops(connection: Connection) -> list[str]:
+    """Return the ids of deliveries that are held because the relay died of them, the first few."""
+    rows = connection.execute(_CRASH_LOOPS, (CRASH_LOOP, _MOST_NAMED)).fetchall()
+    return [f"{message}.{n}" for message, n in rows]
+
+
+def stock(connection: Connection, size: int, free: int | None) -> Stock:
+    """Return what lies in the spool, whose files have ``size`` bytes and ``free`` ones beside them."""
+    states, oldest = counts(connection)
+    return Stock(
+        states=states,
+        bytes=size,
+        free=free,
+        oldest=oldest,
+        lanes=lane_states(connection),
+        crash_loops=crash_loops(connection),
+    )
+
+
 def alive(connection: Connection) -> int:
     """Return how many deliveries are not at their end, at a cost that does not grow with them."""
     row = connection.execute(
@@ -128,9 +160,14 @@ def alive(connection: Connection) -> int:
     return int(row[0])
 
 
+def usage(connection: Connection, space: Space) -> Usage:
+    """Return what the spool's limits are compared with."""
+    return Usage(deliveries=alive(connection), space=space)
+
+
 def _summary(connection: Connection, row: Sequence[Any], paces: Mapping[str, Pace]) -> Summary:
     (message, n, state, route, due, reason, uncertain, attempts, sender, size, subject, received, *rest) = row
-    provider, key, lane_reason, own_reason, ended, *_ = rest
+    provider, key, lane_reason, own_reason, ended, *_, suspect = rest
     recipients = connection.execute(
         "SELECT address, state, reason, provider_id FROM recipient"
         " WHERE message = ? AND n = ? ORDER BY position",
@@ -139,7 +176,7 @@ def _summary(connection: Connection, row: Sequence[Any], paces: Mapping[str, Pac
     waiting_for = ""
     if state in ("queued", "deferred"):
         gone = "" if provider in paces or not paces else f"provider {provider} is not configured any more"
-        waiting_for = gone or lane_reason or own_reason or ""
+        waiting_for = gone or lane_reason or own_reason or (_APART if suspect else "")
     return Summary(
         id=f"{message}.{n}",
         message=message,

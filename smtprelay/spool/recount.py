@@ -14,7 +14,7 @@ from smtprelay.spool.lanes import Lane
 _ALIVE: Final = """
     SELECT lane, count(CASE WHEN state = 'queued' THEN 1 END), count(CASE WHEN state = 'deferred' THEN 1 END),
            count(CASE WHEN state = 'active' THEN 1 END), count(CASE WHEN state = 'held' THEN 1 END),
-           sum(slot), min(due)
+           sum(slot), min(CASE WHEN suspect = 0 THEN due END)
     FROM delivery WHERE ended IS NULL GROUP BY lane"""
 
 

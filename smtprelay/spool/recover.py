@@ -2,28 +2,43 @@
 What was claimed by somebody who is not there any more comes back.
 
 An attempt that was under way then has an intent and no outcome: its delivery is
-``uncertain``, and nothing else is. It may also be what the node died of: that is counted, and
-what was there at two deaths in a row comes back one by one, so that the third one is held
-and not all that happened to be under way with it.
+``uncertain``, and nothing else is. If its node died, it may be what it died of: it is a suspect
+(:mod:`smtprelay.spool.suspects`).
 """
 
 from collections.abc import Sequence
 from typing import Any, Final
 
-from smtprelay.spool import borrow
+from attrs import frozen
+
+from smtprelay.interfaces import Events
+from smtprelay.spool import borrow, suspects
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.slots import release
 
-#: Deliveries that one transaction puts back at most, where others wait for their turn.
-_MOST: Final = 200
-
-_HELD: Final = (
-    "SELECT message, n, attempt, lane, slot, errors FROM delivery WHERE ended IS NULL AND state = 'active'"
+_CLAIMED: Final = (
+    "SELECT message, n, attempt, lane, slot, suspect FROM delivery WHERE ended IS NULL AND state = 'active'"
 )
 
-#: What is found for the second time comes back one by one, after so many seconds each; all within a minute.
-_ONE_BY_ONE: Final = 1.0
-_LATEST: Final = 60.0
+_DIED: Final = "the relay stopped while this attempt was under way"
+_STOPPED: Final = "the relay was stopped while this attempt was under way"
+_SILENT: Final = "its relay did not renew its claim while this attempt was under way"
+
+#: Of nodes that have done nothing for as long as a lease all leases have run out.
+_DEAD: Final = """
+    SELECT DISTINCT d.node FROM delivery d LEFT JOIN node o ON o.name = d.node
+    WHERE d.ended IS NULL AND d.state = 'active' AND d.lease < ? AND d.node <> ?
+        AND (o.name IS NULL OR o.seen < ?)"""
+
+#: What a node has under way, at a moment before any of it was taken from it.
+_COMPANY: Final = """
+    SELECT (SELECT count(*) FROM delivery WHERE ended IS NULL AND state = 'active' AND node = ?)
+        + (SELECT count(*) FROM loan WHERE node = ?)"""
+
+#: Suspects that nobody sees to any more.
+_ADOPT: Final = """
+    UPDATE delivery SET node = ? WHERE suspect > 0 AND due IS NOT NULL AND node <> ?
+        AND NOT EXISTS (SELECT 1 FROM node o WHERE o.name = delivery.node)"""
 
 #: Nodes that had begun to receive a message.
 _GONE: Final = """
@@ -32,8 +47,7 @@ _GONE: Final = """
 
 _PUT_BACK: Final = """
     UPDATE delivery SET
-        state = 'queued', due = ?, errors = errors + ?, uncertain = 1, node = '', slot = 0, lease = NULL,
-        reason = ?
+        state = ?, due = ?, suspect = ?, node = ?, uncertain = 1, slot = 0, lease = NULL, reason = ?
     WHERE message = ? AND n = ?"""
 
 _NO_OUTCOME: Final = """
@@ -41,65 +55,105 @@ _NO_OUTCOME: Final = """
     WHERE message = ? AND n = ? AND number = ?"""
 
 
-def recover(tx: Transaction) -> int:
-    """Put back what this node had claimed when it died; return how many deliveries."""
-    count = _put_back_own(tx, "the relay stopped while this attempt was under way", died=True)
-    _forget_uploads(tx, [tx.node])
-    return count
-
-
-def put_back_own(tx: Transaction) -> int:
-    """Put back what this node has claimed and gives up, for it stops; return how many deliveries."""
-    return _put_back_own(tx, "the relay was stopped while this attempt was under way", died=False)
-
-
-def _put_back_own(tx: Transaction, why: str, *, died: bool) -> int:
-    # Another node may be about to take it back.
-    rows = tx.execute(f"{_HELD} AND node = ?{tx.locking.row}", (tx.node,)).fetchall()
-    _put_back(tx, rows, why, died=died)
-    borrow.forget(tx, "node = ?", (tx.node,))
-    return len(rows)
-
-
-def reclaim(tx: Transaction) -> int:
+@frozen
+class PutBack:
     """
-    Put back what other nodes had claimed when they died or froze; return how many deliveries, at most 200.
+    What came back.
 
-    Their leases have run out. So has, after as long again, that of a claim of this node that nobody renews:
-    nobody knows of it, for the answer to its commit was lost.
+    :ivar count: how many deliveries.
+    :ivar held: those of them that are held as crash loops: their ids and providers.
+    """
+
+    count: int = 0
+    held: tuple[tuple[str, str], ...] = ()
+
+    def __add__(self, other: "PutBack") -> "PutBack":
+        return PutBack(self.count + other.count, self.held + other.held)
+
+    def told(self, events: Events) -> int:
+        """Say what is held; return the count."""
+        for name, provider in self.held:
+            events("message.held", id=name, provider=provider, reason=suspects.REASON)
+        return self.count
+
+
+def recover(tx: Transaction) -> PutBack:
+    """Put back what this node had claimed when it died."""
+    found = _from_dead(tx, tx.node, _DIED)
+    borrow.forget(tx, "node = ?", (tx.node,))
+    _forget_uploads(tx, [tx.node])
+    return found
+
+
+def put_back_own(tx: Transaction) -> PutBack:
+    """Put back what this node has claimed and gives up, for it stops."""
+    found = _put_back(tx, _claimed(tx, "node = ?", (tx.node,)), _STOPPED)
+    borrow.forget(tx, "node = ?", (tx.node,))
+    return found
+
+
+def reclaim(tx: Transaction) -> PutBack:
+    """
+    Put back what other nodes had claimed when they died or froze, all that one of them had at once.
+
+    Their leases have run out. So has, after as long again, that of a claim that nobody renews: nobody knows
+    of it, for the answer to its commit was lost.
 
     When the database was away nobody could renew anything: each gets as long as a lease to do so.
     """
+    found = PutBack()
     if tx.now < tx.back + tx.lease:
-        return 0
-    sql = f"{_HELD} AND (lease < ? AND node <> ? OR lease < ?) LIMIT ?"
-    if tx.locking.row:
-        sql += f"{tx.locking.row} SKIP LOCKED"
-    rows = tx.execute(sql, (tx.now, tx.node, tx.now - tx.lease, _MOST)).fetchall()
-    _put_back(tx, rows, "its relay did not renew its claim while this attempt was under way", died=True)
+        return found
+    for (node,) in tx.execute(_DEAD, (tx.now, tx.node, tx.now - tx.lease)).fetchall():
+        found += _from_dead(tx, node, _SILENT)
+    found += _put_back(tx, _claimed(tx, "lease < ?", (tx.now - tx.lease,)), _SILENT)
     borrow.forget(tx, "lease < ?", (tx.now,))
     gone = tx.execute(_GONE, (tx.node, tx.now - 2 * tx.lease)).fetchall()
     _forget_uploads(tx, [name for (name,) in gone])
     tx.execute("DELETE FROM node WHERE seen < ? AND name <> ?", (tx.now - 2 * tx.lease, tx.node))
-    return len(rows)
+    tx.execute(_ADOPT, (tx.node, tx.node))
+    return found
 
 
-def _put_back(tx: Transaction, rows: Sequence[Sequence[Any]], why: str, *, died: bool) -> None:
-    """Queue them again; what was there when a node ``died`` before comes one by one."""
-    again = sum(errors > 0 for *_, errors in rows)
-    apart = min(_ONE_BY_ONE, _LATEST / max(1, again))
-    due = tx.now
-    for message, n, attempt, number, slot, errors in rows:
+def _claimed(tx: Transaction, which: str, parameters: Sequence[Any]) -> list[Any]:
+    sql = f"{_CLAIMED} AND {which}"
+    if tx.locking.row:
+        # Another node may be about to take them back; and who is only slow may hold them still.
+        sql += f"{tx.locking.row} SKIP LOCKED"
+    return tx.execute(sql, parameters).fetchall()
+
+
+def _from_dead(tx: Transaction, node: str, why: str) -> PutBack:
+    """Put back what a node had that died: all of it is suspect."""
+    (company,) = tx.execute(_COMPANY, (node, node)).fetchone()
+    rows = _claimed(tx, "node = ?", (node,))
+    return _put_back(tx, rows, why, step=suspects.ALONE - suspects.NEARBY if company == 1 else 0, died=True)
+
+
+def _put_back(
+    tx: Transaction, rows: Sequence[Sequence[Any]], why: str, *, step: int = 0, died: bool = False
+) -> PutBack:
+    """Queue them again, or hold what is a crash loop."""
+    held = []
+    for message, n, attempt, number, slot, before in rows:
         lane = tx.lanes.by_id(number)
         lane.active -= 1
         if slot:
             release(tx, lane)
-        if errors and died:
-            due += apart
-        at = due if errors and died else tx.now
-        lane.wait("queued", at)
-        tx.execute(_PUT_BACK, (at, int(died), why, message, n))
+        suspect = max(before, suspects.NEARBY) + step if died else before
+        state, reason, node = "queued", why, tx.node if suspect else ""
+        due: float | None = tx.now
+        if suspect >= suspects.CRASH_LOOP:
+            state, reason, node, due = "held", suspects.REASON, "", None
+            held.append((f"{message}.{n}", lane.provider))
+            lane.held += 1
+        elif suspect:
+            lane.queued += 1
+        else:
+            lane.wait("queued", tx.now)
+        tx.execute(_PUT_BACK, (state, due, suspect, node, reason, message, n))
         tx.execute(_NO_OUTCOME, (tx.now, why, message, n, attempt))
+    return PutBack(len(rows), tuple(held))
 
 
 def _forget_uploads(tx: Transaction, nodes: Sequence[str]) -> None:

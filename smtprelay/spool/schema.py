@@ -115,8 +115,17 @@ _THIRD: Final = (
     "ALTER TABLE lane ADD COLUMN resumes {real}",
 )
 
+_FOURTH: Final = (
+    # What the octets are like, see ``model.shape``; null in a message that an earlier version took in.
+    "ALTER TABLE message ADD COLUMN eight_bit INTEGER",
+    "ALTER TABLE message ADD COLUMN long_lines INTEGER",
+    # Deliveries that were under way when their relay died, see ``suspects``. Other mail never pays for them.
+    "ALTER TABLE delivery ADD COLUMN suspect INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX delivery_suspect ON delivery (suspect, due, message) WHERE suspect > 0",
+)
+
 #: What each version adds to the one before it; an entry never changes what its tables mean.
-MIGRATIONS: Final[Sequence[Sequence[str]]] = (_FIRST, _SECOND, _THIRD)
+MIGRATIONS: Final[Sequence[Sequence[str]]] = (_FIRST, _SECOND, _THIRD, _FOURTH)
 
 
 def migrate(connection: Connection, types: Mapping[str, str]) -> None:

@@ -17,6 +17,7 @@ from smtprelay.spool.delivered import deliver, finish, is_usual
 from smtprelay.spool.lanes import Lane
 from smtprelay.spool.notice import enclose
 from smtprelay.spool.slots import release
+from smtprelay.spool.split import split
 from smtprelay.spool.stored import marks, portions, storable
 
 #: What an outcome is called in the history.
@@ -30,7 +31,7 @@ _NAMES: Final[dict[type, str]] = {
 _SETTLE: Final = """
     UPDATE delivery SET state = ?, due = ?, ended = ?, tries = ?, errors = ?, uncertain = ?, lane = ?,
         deferrals = deferrals + ?, blocked_before = ?, reason = ?, generation = generation + ?, node = '',
-        slot = 0, lease = NULL
+        slot = 0, lease = NULL, suspect = 0
     WHERE message = ? AND n = ?"""
 
 
@@ -39,6 +40,7 @@ def settle(tx: Transaction, settled: Sequence[tuple[Claim, Settlement]]) -> list
     held = _held(tx, [claim for claim, _ in settled])
     done, usual = [], []
     for claim, settlement in settled:
+        tx.quiet.is_over(claim.delivery.id)
         row = held.pop((claim.delivery.id, claim.node, claim.attempt), None)
         done.append(row is not None)
         if row is None:
@@ -109,11 +111,13 @@ def _settle(tx: Transaction, claim: Claim, settlement: Settlement, lane: Lane, b
             int(settlement.counts),
             blocked_before,
             storable(settlement.reason),
-            int(_ended(settlement)),
+            int(bool(settlement.split) or _ended(settlement)),
             delivery.message,
             delivery.n,
         ),
     )
+    if settlement.split and due is not None:
+        split(tx, claim, settlement, following)
     if final:
         finish(tx, [delivery.message])
     for ours in (settlement.bounce, settlement.event):
@@ -146,7 +150,7 @@ def _state(tx: Transaction, claim: Claim, settlement: Settlement) -> str:
 
 def _ended(settlement: Settlement) -> bool:
     """
-    Tell whether the provider has ended the operation for all that stays open.
+    Tell whether the provider has ended the operation for all that stays open, or never began with it.
 
     When that goes again the provider must see a new operation, for it knows how the old one ended.
     """
@@ -154,7 +158,9 @@ def _ended(settlement: Settlement) -> bool:
         outcome for address, outcome in settlement.outcomes.items() if address not in settlement.closed
     ]
     return bool(still_open) and all(
-        isinstance(outcome, Failed) or (isinstance(outcome, Deferred | Blocked) and outcome.closed)
+        isinstance(outcome, Failed)
+        or (isinstance(outcome, Deferred | Blocked) and outcome.closed)
+        or (isinstance(outcome, Deferred) and outcome.again)
         for outcome in still_open
     )
 

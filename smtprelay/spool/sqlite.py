@@ -28,6 +28,7 @@ from smtprelay.spool.connection import COLUMNS, Connection, SpoolFault, Transact
 from smtprelay.spool.holds import Holds
 from smtprelay.spool.lanes import Lanes
 from smtprelay.spool.lock import SpoolLock
+from smtprelay.spool.quiet import Quiet
 from smtprelay.spool.reader import ThreadReader
 from smtprelay.spool.reserve import Reserve
 from smtprelay.spool.schema import SQLITE_TYPES, migrate
@@ -78,6 +79,7 @@ class SqliteEngine:
     #: This process alone writes, so that what it knows of the lanes stays true; of the rules, too.
     _lanes: Lanes | None = field(default=None, init=False)
     _holds: Holds | None = field(default=None, init=False)
+    _quiet: Quiet = field(factory=Quiet, init=False)
 
     def connect(self) -> SqliteConnection:
         """
@@ -150,6 +152,7 @@ class SqliteEngine:
             keeps_bodies=self.keeps_bodies,
             in_strokes=True,
             holds=self._holds,
+            quiet=self._quiet,
         )
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:

@@ -33,9 +33,21 @@ from smtprelay.queue import (
     Stock,
     Summary,
 )
-from smtprelay.spool import borrow, claim, history, holds, move, nodes, notice, query, recover, settle, step
+from smtprelay.spool import (
+    borrow,
+    claim,
+    history,
+    holds,
+    move,
+    nodes,
+    notice,
+    query,
+    recover,
+    settle,
+    step,
+)
 from smtprelay.spool.accept import forget_chunks
-from smtprelay.spool.admission import Admission, Space, Usage
+from smtprelay.spool.admission import Admission, Space
 from smtprelay.spool.bodies import with_bodies
 from smtprelay.spool.body import StoredBody
 from smtprelay.spool.connection import Connection
@@ -127,8 +139,9 @@ class QueueSpool:
             draft,
             plan,
             self._writer,
+            self._reader,
             self._events,
-            lambda: self._take,
+            listener=lambda: self._take,
             admission=self._admission,
             budget=self._budget,
             forget=self._orphans.add,
@@ -170,6 +183,8 @@ class QueueSpool:
         ours = await self._writer.do(Together(settle.settle, (claimed, settlement)))
         if ours and settlement.state in FINAL:
             self._admission.ended(1)
+        elif ours and settlement.split:
+            self._admission.came(1, 0)
         self._make_room()
         return ours
 
@@ -194,15 +209,15 @@ class QueueSpool:
 
     async def recover(self) -> int:
         """See :meth:`smtprelay.interfaces.Spool.recover`."""
-        return await self._writer.do(recover.recover)
+        return (await self._writer.do(recover.recover)).told(self._events)
 
     async def release(self) -> int:
         """See :meth:`smtprelay.interfaces.Spool.release`."""
-        return await self._writer.do(recover.put_back_own)
+        return (await self._writer.do(recover.put_back_own)).told(self._events)
 
     async def reclaim(self) -> int:
         """See :meth:`smtprelay.interfaces.Spool.reclaim`."""
-        count = await self._writer.do(recover.reclaim)
+        count = (await self._writer.do(recover.reclaim)).told(self._events)
         if count:
             self.wake()
         return count
@@ -306,7 +321,7 @@ class QueueSpool:
 
     async def stock(self) -> Stock:
         """See :meth:`smtprelay.interfaces.Spool.stock`."""
-        return await self._reader.do(self._count)
+        return await self._reader.do(lambda each: query.stock(each, *self._measure(each)))
 
     async def sweep(self, before: float, limit: int = 200) -> int:
         """See :meth:`smtprelay.interfaces.Spool.sweep`."""
@@ -319,10 +334,6 @@ class QueueSpool:
         await self._writer.do(partial(step.shift_lanes, seconds=seconds))
         while await self._writer.do(partial(step.pull, seconds=-seconds, limit=_PULLED)):
             pass
-
-    def _count(self, connection: Connection) -> Stock:
-        (states, oldest), (size, free) = query.counts(connection), self._measure(connection)
-        return Stock(states=states, bytes=size, free=free, oldest=oldest, lanes=query.lane_states(connection))
 
     # --- whether it takes mail
 
@@ -340,7 +351,7 @@ class QueueSpool:
         """See :meth:`smtprelay.interfaces.Spool.look`."""
         await self._live_within_means()
         try:
-            self._admission.measured(await self._reader.do(self._usage))
+            self._admission.measured(await self._reader.do(lambda each: query.usage(each, self._space(each))))
             if self._admission.full:
                 await self._reader.do(self._shrink)
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the reason
@@ -366,9 +377,6 @@ class QueueSpool:
                 # Mail that is on its way to the disk fails before there is room that is not for it.
                 await self._writer.drained()
                 await self._reader.do(lambda _: reserve.give_up())
-
-    def _usage(self, connection: Connection) -> Usage:
-        return Usage(deliveries=query.alive(connection), space=self._space(connection))
 
     async def _forget_orphans(self) -> None:
         """Drop the pieces of messages that never came, and that could not be dropped at their time."""

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from smtprelay.message import Delivery, Envelope, Recipient
-from smtprelay.queue import RECORDED, Attempt
+from smtprelay.model.shape import Shape
+from smtprelay.queue import RECORDED, SPLIT, Attempt
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.lanes import Lane
 
@@ -18,8 +19,12 @@ T = TypeVar("T")
 
 #: What :func:`deliveries_of` wants, of the tables ``delivery d`` and ``message m``.
 COLUMNS: Final = (
-    "d.message, d.n, d.generation, d.route, m.sender, m.parameters, m.received, m.size, m.bounce_of"
+    "d.message, d.n, d.generation, d.route, m.sender, m.parameters, m.received, m.size, m.bounce_of,"
+    " m.eight_bit, m.long_lines"
 )
+
+#: How many columns these are.
+WIDTH: Final = COLUMNS.count(",") + 1
 
 #: Joins the lane ``l`` of a delivery ``d``, and its provider's own lane ``o``.
 LANES: Final = " JOIN lane l ON l.id = d.lane LEFT JOIN lane o ON o.provider = l.provider AND o.key = ''"
@@ -27,8 +32,8 @@ LANES: Final = " JOIN lane l ON l.id = d.lane LEFT JOIN lane o ON o.provider = l
 #: What :func:`attempt_of` wants, of the table ``attempt``.
 ATTEMPT: Final = "number, provider, node, started, ended, outcome, reason"
 
-#: The outcomes in a delivery's history that are no attempt's but an operator's change, for ``IN (…)``.
-EDITS: Final = ", ".join(f"'{action}'" for action in RECORDED)
+#: The outcomes in a delivery's history that are no attempt's but a change to it, for ``IN (…)``.
+EDITS: Final = ", ".join(f"'{action}'" for action in (*RECORDED, SPLIT))
 
 #: Values that are listed in one statement at most; each number of them is a statement that stays prepared.
 _MOST_LISTED: Final = 32
@@ -50,7 +55,7 @@ def deliveries_of(tx: Transaction, lane: Lane, rows: Sequence[Sequence[Any]]) ->
 
 
 def _delivery(lane: Lane, row: Sequence[Any], recipients: Sequence[Recipient]) -> Delivery:
-    message, n, generation, route, sender, parameters, received, size, bounce_of = row[:9]
+    message, n, generation, route, sender, parameters, received, size, bounce_of, *octets = row[:WIDTH]
     envelope = Envelope(sender=sender, recipients=tuple(recipients), parameters=json.loads(parameters))
     return Delivery(
         message=message,
@@ -63,7 +68,15 @@ def _delivery(lane: Lane, row: Sequence[Any], recipients: Sequence[Recipient]) -
         size=size,
         received=received,
         bounce_of=bounce_of,
+        shape=shape_of(size, *octets),
     )
+
+
+def shape_of(size: int, eight_bit: int | None, long_lines: int | None) -> Shape | None:
+    """Return the shape of a message from its columns."""
+    if eight_bit is None:
+        return None
+    return Shape(size=size, eight_bit=eight_bit, long_lines=bool(long_lines))
 
 
 def attempt_of(row: Sequence[Any]) -> Attempt:
@@ -81,8 +94,8 @@ def attempt_of(row: Sequence[Any]) -> Attempt:
 
 
 def first_due(tx: Transaction, lane: Lane) -> float | None:
-    """Return when the first delivery that waits in ``lane`` is due, or ``None`` if none waits."""
-    sql = "SELECT min(due) FROM delivery WHERE lane = ? AND due IS NOT NULL"
+    """Return when the first delivery in ``lane`` is due, or ``None`` if none waits; suspects wait apart."""
+    sql = "SELECT min(due) FROM delivery WHERE lane = ? AND due IS NOT NULL AND suspect = 0"
     due: float | None = tx.execute(sql, (lane.id,)).fetchone()[0]
     return due
 

@@ -23,7 +23,7 @@ import math
 import re
 import uuid
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import formatdate, parsedate_to_datetime
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from smtprelay.message import Window
-from smtprelay.testing.acs_schema import SchemaError, check_send
+from smtprelay.testing.acs_schema import SchemaError, addresses_of, check_send
 
 API_VERSIONS: Final = frozenset({"2023-03-31", "2024-07-01-preview", "2025-01-15-preview", "2025-09-01"})
 MAX_SIZE: Final = 10_000_000
@@ -149,6 +149,10 @@ class FakeAcs(Resource):
     :param steps: what polls see before ``Succeeded``.
     :param retry_after: seconds, told with 202 and with each poll that is not the last.
     :param sends: quotas of send requests, all at once; ``polls``: of polls.
+    :param naming: how a refusal tells which recipient is at fault: ``"nothing"``, as the service does
+        mostly, ``"message"``, ``"place"``, ``"target"`` or ``"details"``.
+    :param unwanted: tells of a request which property the service does not like today, or ``""``.
+    :ivar refuses: well-formed addresses that it takes for no address.
     :ivar operations: what was accepted, by operation id, in order.
     :ivar exchanges: every request, in order.
     """
@@ -164,8 +168,13 @@ class FakeAcs(Resource):
         retry_after: int = 1,
         sends: Sequence[Window] = (),
         polls: Sequence[Window] = (),
+        naming: str = "nothing",
+        unwanted: Callable[[Mapping[str, Any]], str] = lambda _: "",
     ) -> None:
         super().__init__()
+        self.refuses: set[str] = set()
+        self._naming = naming
+        self._unwanted = unwanted
         self.keys = list(keys)
         self.operations: dict[str, Operation] = {}
         self.exchanges: list[Exchange] = []
@@ -273,9 +282,9 @@ class FakeAcs(Resource):
         try:
             uuid.UUID(operation_id)
             sent = json.loads(body)
-            check_send(sent)
+            self._check(sent)
         except SchemaError as exc:
-            raise _Refused(400, exc.code, str(exc)) from exc
+            raise _Refused(400, exc.code, str(exc), error=exc.naming(self._naming)) from exc
         except (ValueError, RecursionError) as exc:
             raise _Refused(400, "BadRequest", f"no UUID, or no JSON: {exc}") from exc
         digest = hashlib.sha256(body).digest()
@@ -289,6 +298,15 @@ class FakeAcs(Resource):
         else:
             raise _Refused(400, "OperationIdReused", "another request had this Operation-Id")
         return known
+
+    def _check(self, request: Mapping[str, Any]) -> None:
+        check_send(request)
+        wrong = self._unwanted(request)
+        if wrong:
+            raise SchemaError(f"Request body validation error. See property '{wrong}'")
+        bad = {place: address for place, address in addresses_of(request) if address in self.refuses}
+        if bad:
+            raise SchemaError("Invalid format for email address", "InvalidEmailAddress", bad)
 
     def _poll(self, operation_id: str) -> tuple[int, dict[str, str], bytes]:
         operation = self.operations.get(operation_id)
@@ -341,11 +359,13 @@ class _Refused(Exception):  # noqa: N818 -- an answer, not an error
         message: str,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        *,
+        error: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.headers = {"x-ms-error-code": code, **(headers or {})}
-        self._error = {"code": code, "message": message}
+        self._error = {"code": code, "message": message, "target": None, "details": None, **(error or {})}
         self._body = body
 
     def answer(self) -> bytes:

@@ -17,6 +17,8 @@ from tests.behaviours.spool_operator import OperatorContract
 from tests.behaviours.spool_room import RoomContract
 from tests.behaviours.spool_search import SearchContract
 from tests.behaviours.spool_settle import SettleContract
+from tests.behaviours.spool_split import SplitContract
+from tests.behaviours.spool_suspects import SuspectContract
 from tests.behaviours.spool_transfer import TransferContract
 from tests.behaviours.spool_upkeep import UpkeepContract
 
@@ -36,5 +38,7 @@ class SpoolContract(
     SearchContract,
     ChangeContract,
     HoldContract,
+    SuspectContract,
+    SplitContract,
 ):
     """Mixed into a trial test case that has :meth:`play`."""

@@ -1,15 +1,21 @@
 """A message becomes the spool's, whole or not at all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from smtprelay.interfaces import Spool
+from twisted.internet.defer import succeed
+
+from smtprelay.interfaces import Body, MimeWorkerUnavailable, Spool, Unmeasured
 from smtprelay.message import (
     Claim,
+    Draft,
+    Envelope,
     Planned,
     Refused,
     Reply,
 )
-from smtprelay.queue import Selection
+from smtprelay.model.shape import Shape, shape_of
+from smtprelay.queue import Selection, Settlement
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 
 
@@ -241,5 +247,93 @@ class AcceptContract(SpoolStories):
             self.assertEqual(250, (await self.send(spool, body=body)).code)
             (line,) = await spool.list(Selection())
             self.assertEqual("\ufffd", line.subject)
+
+        return self.play(story)
+
+    def test_a_mail_is_measured_before_it_is_accepted(self):
+        """The plan is asked again with the size; what measures reads the whole mail, stored or not."""
+
+        async def story(spool: Spool) -> None:
+            for number, size in enumerate((100, 300_000, 2 * 256 * 1024, 900_000), start=1):
+                body = BODY + b"x" * (size - len(BODY))
+                draft = self.draft("anna@example.com", number=number)
+                read: list[bytes] = []
+
+                async def measure(
+                    envelope: Envelope, body: Body, draft: Draft = draft, read: list[bytes] = read
+                ) -> int:
+                    self.assertEqual(draft.envelope, envelope)
+                    read += [chunk async for chunk in body.chunks()]
+                    return 7
+
+                def plan(
+                    _: object,
+                    _shape: Shape,
+                    sizes: Mapping[str, int],
+                    draft: Draft = draft,
+                    measure: Any = measure,
+                ) -> Sequence[Planned]:
+                    if not sizes:
+                        raise Unmeasured("main", measure)
+                    self.assertEqual({"main": 7}, sizes)
+                    return [self.planned(draft)]
+
+                incoming = spool.incoming(draft, plan)
+                for start in range(0, len(body), 50_000):
+                    waiting = incoming.write(body[start : start + 50_000])
+                    if number % 2 and waiting is not None:
+                        await waiting
+                self.assertEqual(250, (await incoming.finish()).code)
+                self.assertEqual(body, b"".join(read))
+            self.assertEqual(4, len(await spool.list(Selection())))
+
+        return self.play(story)
+
+    def test_what_cannot_be_measured_leaves_nothing(self):
+        """Nobody could say how large it becomes: the client is told to come again, and no piece stays."""
+
+        async def story(spool: Spool) -> None:
+            async def measure(_envelope: Envelope, _body: Body) -> int:
+                raise MimeWorkerUnavailable
+
+            def plan(_: object, _shape: object, _sizes: object) -> Sequence[Planned]:
+                raise Unmeasured("main", measure)
+
+            incoming = spool.incoming(self.draft("anna@example.com"), plan)
+            await (incoming.write(BODY + b"x" * 600_000) or succeed(None))
+            reply = await incoming.finish()
+            self.assertEqual((452, "4.3.0"), (reply.code, reply.enhanced))
+            self.assertEqual([], list(await spool.list(Selection())))
+            checked = await spool.upkeep.check()
+            self.assertEqual(([], 0), (list(checked.findings), checked.bytes))
+
+        return self.play(story)
+
+    def test_the_shape_is_kept(self):
+        """A claim has it, at accept and later; so have messages of our own."""
+
+        async def story(spool: Spool) -> None:
+            bodies = {
+                1: BODY,
+                2: BODY + b"\xe4\xf6\xfc\r\n" * 60_000,
+                3: BODY + b"y" * 999 + b"\r\n",
+                4: BODY + (b"\xff" * 998 + b"\r\n") * 700,
+            }
+            for number, body in bodies.items():
+                begun: list[Claim] = []
+                spool.listen(begun.extend)
+                await self.send(spool, number=number, body=body)
+                (claim,) = begun
+                self.assertEqual(shape_of(body), claim.delivery.shape)
+                now = self.clock.seconds()
+                await spool.settle(claim, Settlement(state="queued", outcomes={}, due=now))
+                spool.listen(None)
+                (again,) = (await spool.claim()).claims
+                self.assertEqual(claim.delivery.shape, again.delivery.shape)
+                await spool.settle(again, done(again))
+            ours = self.draft("anna@example.com", number=9)
+            await spool.accept(ours, bodies[2], [self.planned(ours)])
+            (claim,) = (await spool.claim()).claims
+            self.assertEqual(shape_of(bodies[2]), claim.delivery.shape)
 
         return self.play(story)

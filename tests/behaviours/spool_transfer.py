@@ -4,6 +4,7 @@ from attrs import evolve
 
 from smtprelay.interfaces import Spool
 from smtprelay.message import Deferred, Delivered, Failed
+from smtprelay.model.shape import shape_of
 from smtprelay.operating import HoldRule
 from smtprelay.orders import Orders, Suspension
 from smtprelay.parcel import ParcelDelivery, read, written
@@ -265,6 +266,27 @@ class TransferContract(SpoolStories):
             uncertain = claims[self.draft(number=3).id]
             self.assertEqual((True, 2), (uncertain.uncertain, uncertain.attempt))
             self.assertEqual(BODY, await spool.body(uncertain.delivery).whole())
+
+        return self.play(story)
+
+    def test_the_shape_goes_along(self):
+        """A message without one, of an earlier version, has none; one that is not its own is refused."""
+
+        async def story(spool: Spool) -> None:
+            body = BODY + b"\xfc" * 1000
+            await self.send(spool, body=body)
+            (packed,) = await self.exported(spool, moving=True)
+            self.assertEqual(shape_of(body), packed.parcel.shape)
+            for shape in (shape_of(body), None):
+                await spool.transfer.exported([packed.parcel.id], "ops")
+                await spool.transfer.put([evolve(packed, parcel=evolve(packed.parcel, shape=shape))], "ops")
+                (claim,) = (await spool.claim()).claims
+                self.assertEqual(shape, claim.delivery.shape)
+                await spool.settle(claim, Settlement(state="held", outcomes={}))
+            await spool.transfer.exported([packed.parcel.id], "ops")
+            wrong = evolve(packed.parcel, shape=shape_of(BODY))
+            (result,) = await spool.transfer.put([evolve(packed, parcel=wrong)], "ops")
+            self.assertIn("its shape is that of", str(result))
 
         return self.play(story)
 

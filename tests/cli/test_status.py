@@ -52,6 +52,14 @@ class StatusTests(CommandCase):
         self.assertIn("worker     2  no process  not ready\n", out)
         self.assertRegex(out, r"node       mx1\.77\.abc  seen \w+ ago  draining\n")
 
+    def test_crash_loops(self) -> None:
+        """Mail of which the relay died is named, with what shows it."""
+        given = answer()
+        given["stock"]["crash_loops"] = ["M1.1", "M2.3"]
+        out = self.status(given).out
+        for name in ("M1.1", "M2.3"):
+            self.assertRegex(out, rf"attention  {name} is held, .* `smtprelay queue show {name}`")
+
     def test_not_ready(self) -> None:
         """What keeps it from being ready is named."""
         ready = {"ok": False, "checks": {"spool": "disk full", "listeners": None}}

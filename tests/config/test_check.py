@@ -81,6 +81,34 @@ class WorkersTests(SynchronousTestCase):
         self.assertEqual(problems_of(text + "workers: 2\n", {"URL": "postgresql://db"}), [])
 
 
+class BlindTests(SynchronousTestCase):
+    def told(self, more: str) -> list[str]:
+        text = "providers: {acs: {type: acs, sender: a@b.example, connection_string: {env: C}" + more + "}}\n"
+        listeners = SMALL[: SMALL.index("providers:")]
+        problems = problems_of(listeners + text + SPOOL, {"C": "endpoint=https://x.example;accesskey=a2V5"})
+        return [f"{each.code} {each.text}" for each in problems]
+
+    def test_together(self) -> None:
+        """Blind recipients together need an address that the service takes, and room beside it."""
+        together = ", blind: together"
+        for more, expected in {
+            "": [],
+            ", blind: single": [],
+            f"{together}, blind_to: list@b.example": [],
+            together: ['CFG-MISSING "blind_to" is missing: it stands in To of what goes to all'],
+            f"{together}, blind_to: list@nas": [
+                "CFG-VALUE expected an address that the service takes: name@host.example"
+            ],
+            f"{together}, blind_to: list@b.example, limits: {{recipients: 1}}": [
+                "CFG-VALUE recipients is 1: there is no room for anybody beside blind_to"
+            ],
+            ", blind_to: list@b.example": [
+                "CFG-VALUE blind_to is for blind: together; without that each blind recipient gets a request"
+            ],
+        }.items():
+            self.assertEqual(self.told(more), expected)
+
+
 class WebhookTests(SynchronousTestCase):
     def test_it_must_be_somewhere(self) -> None:
         """A route that tells a webhook needs its own or the relay's, and names of ours are taken."""

@@ -74,8 +74,9 @@ class CompleteTests(SynchronousTestCase):
         """A limit that is not given is the documented one; one that is given does not hide the other."""
         environ = {"C": "endpoint=https://x.example;accesskey=a2V5"}
         for given, expected in {
-            "": Limits(size=10_000_000, recipients=50),
-            ", limits: {size: 1MB}": Limits(size=1_000_000, recipients=50),
+            "": Limits(request=10_000_000, recipients=50),
+            ", limits: {size: 1MB}": Limits(size=1_000_000, request=10_000_000, recipients=50),
+            ", limits: {request: 20MB}": Limits(request=20_000_000, recipients=50),
         }.items():
             text = with_provider("type: acs, sender: a@b, connection_string: {env: C}" + given)
             self.assertEqual(load_text(text, environ).config.providers["more"].limits, expected)

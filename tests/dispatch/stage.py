@@ -11,7 +11,20 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.dispatch.bounce import BounceSettings
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.webhook import Announcer
-from smtprelay.message import Claim, Client, Delivery, Draft, Envelope, Pace, Planned, Recipient, Route
+from smtprelay.interfaces import Body
+from smtprelay.message import (
+    Claim,
+    Client,
+    Delivery,
+    Draft,
+    Envelope,
+    Limits,
+    Pace,
+    Planned,
+    Recipient,
+    Route,
+)
+from smtprelay.model.shape import Shape
 from smtprelay.queue import Detail, NewMessage, Selection, Summary
 from smtprelay.spool.memory import open_memory
 from smtprelay.spool.terms import Terms
@@ -49,6 +62,24 @@ def make_delivery(*addresses: str, **changes: Any) -> Delivery:
 def make_claim(*addresses: str, delivery: Delivery | None = None, **changes: Any) -> Claim:
     usual = {"delivery": delivery or make_delivery(*addresses), "node": "here", "attempt": 1}
     return Claim(**{**usual, **changes})
+
+
+class Measured(ScriptedProvider):
+    """Takes requests of 100 octets; only measuring tells how large one becomes."""
+
+    def __init__(self, name: str, size: int | Exception) -> None:
+        super().__init__(name, limits=Limits(request=100))
+        self.size = size
+        self.measured: list[bytes] = []
+
+    def encoded_size(self, shape: Shape) -> tuple[int, int]:
+        return 0, 9 * shape.size
+
+    async def measure(self, envelope: Envelope, body: Body) -> int:
+        self.measured.append(await body.whole())
+        if isinstance(self.size, Exception):
+            raise self.size
+        return self.size
 
 
 class Stage:

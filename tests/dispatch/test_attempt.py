@@ -4,11 +4,12 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
-from smtprelay.message import Blocked, Delivered, Failed, Route, Schedule, Uncertain
+from smtprelay.interfaces import MimeWorkerUnavailable
+from smtprelay.message import Blocked, Delivered, Failed, Limits, Pace, Route, Schedule, Uncertain
 from smtprelay.message import Deferred as Later
 from smtprelay.queue import Edit, Selection
 from smtprelay.testing.provider import ScriptedProvider
-from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done
+from tests.dispatch.stage import MAIL, MORNING, DispatcherTestCase, Measured, Stage, done
 
 
 class RetryTests(DispatcherTestCase):
@@ -155,30 +156,60 @@ class UncertainTests(DispatcherTestCase):
 
 
 class GoneProviderTests(DispatcherTestCase):
-    def test_what_the_relay_died_of_three_times_is_held(self) -> None:
-        """Each death leaves an attempt without an outcome; after the third one it is not tried again."""
-        one = ScriptedProvider("one", [Deferred(), Deferred(), Deferred()])
+    def test_what_the_relay_died_of_is_held(self) -> None:
+        """It is not tried again after its second death alone, and that is told."""
+        one = ScriptedProvider("one", [Deferred(), Deferred()])
         stage = self.stage(one)
         message = stage.accept()
-        for sent in (2, 3, 3):
+        for sent in (2, 2, 2):
             stage.restart()
-            stage.clock.advance(1.0)
             self.assertEqual(len(one.sent), sent)
         summary = stage.summary(message)
         self.assertEqual((summary.state, summary.uncertain), ("held", True))
-        self.assertIn("3 attempts in a row", summary.reason)
+        self.assertIn("crash_loop", summary.reason)
         [held] = stage.events.of("message.held")
         self.assertEqual(held["id"], f"{message}.1")
 
     def test_an_answer_between_two_deaths_clears_it(self) -> None:
         """Only deaths in a row count."""
-        one = ScriptedProvider("one", [Deferred(), Deferred(), Later("busy"), Deferred()])
+        one = ScriptedProvider("one", [Deferred(), Later("busy"), Deferred()])
         stage = self.stage(one)
         message = stage.accept()
-        for _ in range(4):
+        for _ in range(2):
             stage.restart()
-            stage.clock.pump([1.0, 30.0])
+            stage.clock.advance(30.0)
         self.assertEqual(stage.summary(message).state, "delivered")
+
+    def test_what_was_near_goes_one_after_the_other(self) -> None:
+        """At once, each when the one before it has ended; what comes in meanwhile goes between them."""
+        answers: list[Deferred[Any]] = [Deferred() for _ in range(7)]
+        one = ScriptedProvider("one", answers)
+        stage = self.stage(one)
+        near = [stage.accept() for _ in range(3)]
+        stage.restart()
+        self.assertEqual([delivery.message for delivery, _ in one.sent[3:]], near[:1])
+        new = stage.accept()
+        self.assertEqual(len(one.sent), 4)
+        for number, message in enumerate([new, *near[1:]], start=4):
+            answers[number - 1].callback(Delivered())
+            self.assertEqual([delivery.message for delivery, _ in one.sent[number:]], [message])
+        answers[6].callback(Delivered())
+        self.assertEqual(stage.waiting(), [])
+
+    def test_what_was_near_waits_for_what_is_under_way(self) -> None:
+        """It begins when the last other attempt has ended, without any timer."""
+        answers: list[Deferred[Any]] = [Deferred() for _ in range(4)]
+        one = ScriptedProvider("one", answers)
+        stage = self.stage(one, pace=Pace(concurrency=2))
+        stage.accept()
+        stage.dispatcher.pause()
+        rest = [stage.accept() for _ in range(2)]
+        stage.restart()
+        self.assertEqual([delivery.message for delivery, _ in one.sent[1:]], rest)
+        answers[1].callback(Delivered())
+        self.assertEqual(len(one.sent), 3)
+        answers[2].callback(Later("busy"))
+        self.assertEqual(len(one.sent), 4)
 
     def test_mail_of_a_provider_that_is_gone_goes_to_the_next(self) -> None:
         """The configuration changed while it waited."""
@@ -276,6 +307,30 @@ class UnreadableBodyTests(DispatcherTestCase):
         stage.start()
         self.assertEqual((stage.summary(message).state, len(stage.posted)), ("failed", 1))
         self.assertIn(b"no such user", stage.posted[0].body)
+
+
+class SizeTests(DispatcherTestCase):
+    def test_it_is_only_sent_where_it_fits(self) -> None:
+        """A limit that was changed while it waited: it goes to the next provider, or fails as too large."""
+        for two, state in ((ScriptedProvider("two"), "delivered"), (None, "failed")):
+            one = ScriptedProvider("one", limits=Limits(size=len(MAIL) - 1))
+            stage = self.stage(*filter(None, (one, two)))
+            message = stage.accept()
+            self.assertEqual((stage.summary(message).state, one.sent), (state, []))
+            self.stop()
+
+    def test_a_failover_measures(self) -> None:
+        """The next provider is passed over if the request that the mail becomes is too large for it."""
+        for size, sent in ((100, (1, 0)), (101, (0, 1)), (MimeWorkerUnavailable(), (0, 1))):
+            one, two, three = (
+                ScriptedProvider("one", [Later("busy")]),
+                Measured("two", size),
+                ScriptedProvider("three"),
+            )
+            stage = self.stage(one, two, three, route={"failover_after": 1})
+            stage.accept()
+            self.assertEqual(((len(two.sent), len(three.sent)), two.measured), (sent, [MAIL]))
+            self.stop()
 
 
 class ResolveTests(DispatcherTestCase):

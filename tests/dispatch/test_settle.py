@@ -10,7 +10,6 @@ from smtprelay.dispatch.settle import (
     crashed,
     delivered,
     homeless,
-    poisonous,
     reasons,
     resolved,
     returned,
@@ -312,12 +311,6 @@ class OtherEndsTests(SynchronousTestCase):
         self.assertEqual(
             settle(make_case(make_claim(A, errors=2)), {A: Deferred("busy")}).settlement.errors, 0
         )
-
-    def test_what_the_relay_died_of_is_held(self) -> None:
-        """It stays uncertain, and says why it is held."""
-        verdict = poisonous(make_claim(A, errors=3))
-        self.assertEqual((verdict.settlement.state, verdict.settlement.uncertain), ("held", True))
-        self.assertIn("3 attempts in a row ended without an outcome", verdict.settlement.reason)
 
     def test_a_body_that_is_gone_is_held_at_once(self) -> None:
         """Whatever the provider said without it; who has the mail already keeps it."""

@@ -18,7 +18,7 @@ from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.dispatch.remainder import Remainder
 from smtprelay.dispatch.shared import Shared
 from smtprelay.dispatch.synchronous import Synchronous
-from smtprelay.interfaces import Incoming, Spool
+from smtprelay.interfaces import Incoming, MimeWorkerUnavailable, Spool, Unmeasured
 from smtprelay.message import (
     Blocked,
     Client,
@@ -36,12 +36,12 @@ from smtprelay.message import (
     Window,
 )
 from smtprelay.message import Deferred as Later
-from smtprelay.model.shape import Shape
+from smtprelay.model.shape import Shape, shape_of
 from smtprelay.queue import NewMessage, Selection, Summary
 from smtprelay.spool.memory import open_memory
 from smtprelay.spool.terms import Terms
 from smtprelay.testing.provider import ScriptedProvider
-from tests.dispatch.stage import BOUNCES, MAIL, MORNING, done, recipients
+from tests.dispatch.stage import BOUNCES, MAIL, MORNING, Measured, done, recipients
 from tests.recording import Recording
 
 CLIENT = Client(address="127.0.0.1", listener="lan")
@@ -220,6 +220,22 @@ class VerdictTests(CounterTestCase):
         self.assertIn("oops", str(counter.events.of("attempt.crashed")))
         self.assertEqual(two.sent, [])
 
+    def test_the_plan_has_it_measured(self) -> None:
+        """Before anybody is asked; while nobody can say how large it becomes it is 452."""
+        for size, reply in ((100, (250, "2.0.0")), (MimeWorkerUnavailable(), (452, "4.3.0"))):
+            one = Measured("one", size)
+
+            def plan(_: Any, shape: Shape, sizes: Any, one: Measured = one) -> Sequence[Planned]:
+                self.assertEqual(shape, shape_of(MAIL))
+                if "one" not in sizes:
+                    raise Unmeasured("one", one.measure)
+                self.assertEqual(sizes, {"one": 100})
+                return [Planned(route="default", provider="one", lane="", recipients=recipients("a@x.org"))]
+
+            answered = self.successResultOf(self.counter(one).mail(plan=plan))
+            self.assertEqual((answered.code, answered.enhanced), reply)
+            self.assertEqual((one.measured, len(one.sent)), ([MAIL], int(reply[0] == 250)))
+
     def test_refused_by_the_plan(self) -> None:
         """What header and size decide is refused before anybody is asked."""
         one = ScriptedProvider("one")
@@ -375,6 +391,14 @@ class FailoverTests(CounterTestCase):
         counter, _, two = self.pair(Later("busy"), limits=Limits(size=10))
         self.assertReply(counter.mail(), 451, "4.3.0", "busy")
         self.assertEqual(two.sent, [])
+
+    def test_one_that_must_be_measured(self) -> None:
+        """Its request is measured, and decides; one that cannot be measured is passed over."""
+        for size, reply in ((100, 250), (101, 451), (MimeWorkerUnavailable(), 451)):
+            one, two = ScriptedProvider("one", [Later("busy")]), Measured("two", size)
+            answer = self.counter(one, two).mail()
+            self.assertEqual(self.successResultOf(answer).code, reply)
+            self.assertEqual((two.measured, len(two.sent)), ([MAIL], int(reply == 250)))
 
     def test_none_is_left(self) -> None:
         """Each is asked once."""

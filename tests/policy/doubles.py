@@ -6,7 +6,7 @@ from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from smtprelay.interfaces import Plan
+from smtprelay.interfaces import Body, Plan
 from smtprelay.message import Draft, Envelope, Limits, Reply
 from smtprelay.model.shape import Shape
 from smtprelay.policy.delivery import Desk
@@ -26,6 +26,7 @@ class FakeOutlet:
     recipients: int | None = None
     least: int = 1
     most: int = 1
+    measured: int = 0
     lane_by_sender: bool = False
 
     @property
@@ -34,6 +35,9 @@ class FakeOutlet:
 
     def encoded_size(self, shape: Shape) -> tuple[int, int]:
         return shape.size * self.least, shape.size * self.most
+
+    async def measure(self, envelope: Envelope, body: Body) -> int:
+        return self.measured
 
     def lane(self, envelope: Envelope) -> str:
         return envelope.sender if self.lane_by_sender else ""

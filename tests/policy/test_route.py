@@ -2,6 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.interfaces import Unmeasured
 from smtprelay.message import Client, Envelope, Planned, Recipient, Refused
 from smtprelay.mime.capped import CappedHead
 from smtprelay.model.shape import Shape
@@ -228,6 +229,40 @@ class PlanTests(SynchronousTestCase):
         self.assertEqual((reply.code, reply.enhanced, reply.rule), (552, "5.3.4", "size"))
         self.assertIn("5000", reply.text)
 
+    def test_what_its_request_becomes_decides(self):
+        """A limit of the request is compared with what the shape makes of it at least, and at most."""
+        acs, ses = FakeOutlet(request=1000, least=2, most=4), FakeOutlet(size=5000)
+        plan = router(Rule(name="all", via=["acs", "ses"]), acs=acs, ses=ses).plan(
+            CLIENT, envelope("a@x.org")
+        )
+        for size, provider in ((0, "acs"), (250, "acs"), (501, "ses"), (5000, "ses")):
+            self.assertEqual([each.provider for each in plan([], Shape(size=size), {})], [provider], size)
+        for size in (251, 500):
+            unknown = self.assertRaises(Unmeasured, plan, [], Shape(size=size), {})
+            self.assertEqual((unknown.provider, unknown.measure), ("acs", acs.measure))
+            for measured, provider in ((1000, "acs"), (1001, "ses")):
+                planned = plan([], Shape(size=size), {"acs": measured})
+                self.assertEqual([each.provider for each in planned], [provider])
+
+    def test_each_provider_is_measured_for_itself(self):
+        """One after the other, in the order of the route; then it is 552, with all the sizes."""
+        outlets = {"acs": FakeOutlet(request=1000, most=4), "ses": FakeOutlet(request=1200, most=4)}
+        plan = router(Rule(name="all", via=["acs", "ses"]), **outlets).plan(CLIENT, envelope("a@x.org"))
+        shape = Shape(size=600)
+        self.assertEqual(self.assertRaises(Unmeasured, plan, [], shape, {}).provider, "acs")
+        self.assertEqual(self.assertRaises(Unmeasured, plan, [], shape, {"acs": 1100}).provider, "ses")
+        reply = self.assertRaises(Refused, plan, [], shape, {"acs": 1100, "ses": 2000}).reply
+        self.assertEqual((reply.code, reply.enhanced), (552, "5.3.4"))
+        self.assertIn("acs takes requests of 1000, this one would have 1100", reply.text)
+        self.assertIn("ses takes requests of 1200, this one would have 2000", reply.text)
+
+    def test_the_size_counts_beside_the_request(self):
+        """A provider may limit both."""
+        outlet = FakeOutlet(size=100, request=10_000)
+        plan = router(Rule(name="all", via=["acs"]), acs=outlet).plan(CLIENT, envelope("a@x.org"))
+        self.assertEqual(len(plan([], Shape(size=100), {})), 1)
+        self.assertIn("acs takes 100", self.assertRaises(Refused, plan, [], Shape(size=101), {}).reply.text)
+
     def test_no_route(self):
         """A message with a recipient that no route takes in the end is refused whole."""
         routes = router(
@@ -286,6 +321,15 @@ class LargestTests(SynchronousTestCase):
         rules = [Rule(name="a", via=["small"]), Rule(name="b", via=["endless"], listeners=frozenset({"wan"}))]
         self.assertEqual(self.largest(rules), 1000)
         self.assertIsNone(self.largest(rules, listener="wan"))
+
+    def test_a_limit_of_the_request(self):
+        """The largest mail whose request may fit is announced, whatever others become."""
+        outlets = {"acs": FakeOutlet(request=10_000_000, least=2, most=9), "tiny": FakeOutlet(request=0)}
+        for via, size in ((["acs"], 5_000_000), (["tiny"], 0), (["tiny", "acs"], 5_000_000)):
+            self.assertEqual(largest([Rule(name="a", via=via)], outlets, "lan", None), size)
+        self.assertEqual(largest([Rule(name="a", via=["acs"])], outlets, "lan", 1000), 1000)
+        both = {"acs": FakeOutlet(size=300, request=10_000)}
+        self.assertEqual(largest([Rule(name="a", via=["acs"])], both, "lan", None), 300)
 
     def test_routes_for_small_mail(self):
         """A route for mail below a size takes at most one byte less."""

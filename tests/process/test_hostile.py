@@ -28,7 +28,8 @@ CODES = {b"NOOP": "250", b"VRFY x": "252", b"HELP": "214", b"RSET": "250"}
 RECIPIENTS = {b"RCPT TO:<user@example.com>": "250", b"RCPT TO:<us..er@example.com>": "553"}
 
 CAPTURE = "out: {type: capture, path: captured}"
-SMALL_ACS = "out: {type: acs, connection_string: {file: acs.key}, sender: a@b.test}"
+ACS = "out: {type: acs, connection_string: {file: acs.key}, sender: a@b.test}"
+SMALL_ACS = ACS[:-1] + ", limits: {size: 10MB}}"
 
 
 class HostileCase(Stage):
@@ -160,7 +161,7 @@ class SizeTests(HostileCase, TestCase):
         return any(path.read_bytes().endswith(content) for path in self.folder.glob("captured/new/*"))
 
     async def test_too_large_by_its_word(self) -> None:
-        """SIZE beyond what the provider takes is refused at MAIL, with the limit."""
+        """SIZE beyond what the operator lets the provider have is refused at MAIL, with the limit."""
         talk = await (await self.relay(SMALL_ACS)).greet()
         reply = await talk.say("MAIL FROM:<a@b.test> SIZE=10000001")
         self.assertTrue(reply.startswith("552 5.3.4"), reply)
@@ -168,8 +169,8 @@ class SizeTests(HostileCase, TestCase):
         self.assertTrue((await talk.say("MAIL FROM:<a@b.test> SIZE=10000000")).startswith("250"))
 
     async def test_too_large_in_fact(self) -> None:
-        """So is, at its end, a mail that did not say its size; the session goes on."""
-        relay = await self.relay(SMALL_ACS)
+        """A mail whose request would be too large is refused at its end; the session goes on."""
+        relay = await self.relay(ACS)
         talk, before = await relay.greet(), self.peak(relay)
         reply = await talk.mail(b"Subject: large\r\n\r\n" + b"x" * 10_000_000 + b"\r\n", "user@example.com")
         self.assertTrue(reply.startswith("552 5.3.4"), reply)

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.message import Delivery, Envelope, Recipient
 from smtprelay.providers.acs import Acs, Credentials
 from smtprelay.testing.acs import FakeAcs
+from smtprelay.testing.mime import InlineMimeWorker
 from tests.providers.http_wiring import JoinedHttp
 from tests.recording import Recording
 
@@ -67,13 +68,17 @@ class JoinedAcs:
     :ivar taken: how often the provider said that the service has the mail.
     """
 
-    def __init__(self, fake: Callable[[Clock], Any] | None = None, **options: Any) -> None:
-        self.clock = Clock()
-        self.clock.advance(NOW)
+    def __init__(
+        self, fake: Callable[[Clock], Any] | None = None, clock: Clock | None = None, **options: Any
+    ) -> None:
+        self.clock = clock or Clock()
+        if clock is None:
+            self.clock.advance(NOW)
         self.fake = fake(self.clock) if fake else FakeAcs(self.clock, KEYS[:2])
         self.joined = JoinedHttp.to(self.fake, self.clock)
         self.events = Recording()
         self.secrets: Credentials | Exception = Credentials(ENDPOINT, KEYS[:2])
+        self.worker = InlineMimeWorker()
         self.threads = 0
         self.taken = 0
         given = {"sender": "DoNotReply@mail.example.com", "sender_domains": ["Mail.Example.com"], **options}
@@ -81,6 +86,7 @@ class JoinedAcs:
             name="acs",
             http=self.joined.http,
             credentials=self._read,
+            worker=self.worker,
             clock=self.clock,
             events=self.events,
             defer_to_thread=self._aside,

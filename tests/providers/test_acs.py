@@ -3,9 +3,10 @@ import base64
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.task import Clock
 
-from smtprelay.interfaces import Provider
+from smtprelay.interfaces import MailTooCostly, MimeWorkerTimeout, MimeWorkerUnavailable, Provider
 from smtprelay.message import Blocked, Deferred, Delivered, Failed, Limits, Uncertain
 from smtprelay.providers.acs import Credentials, single_id
+from smtprelay.providers.acs_request import map_mail
 from smtprelay.testing.acs import Answers, Babbles, Drops, FakeAcs, Hangs
 from tests.providers.acs_wiring import (
     BLIND,
@@ -96,11 +97,11 @@ class DeliverTests(Case):
         )
         self.assertNotIn("Signature", repr(told))
 
-    def test_large_mail(self):
-        """Work on a large mail goes to a thread, that on a small one does not."""
+    def test_work_on_the_mail(self):
+        """All work on a mail's content is one task of the worker, however large it is and to how many."""
         joined = joined_acs()
         self.outcome_of(joined, 1, 2, 4)
-        self.assertEqual(joined.threads, 1)  # the secrets
+        self.assertEqual((joined.threads, joined.worker.tasks), (1, [map_mail]))  # the thread: the secrets
         content = bytes(1_500_000)
         attached = (
             b"To: bob@example.net\r\nContent-Type: application/zip; name=a.zip\r\n"
@@ -109,13 +110,13 @@ class DeliverTests(Case):
         result = joined.start(delivery(generation=1), attached)
         joined.joined.advance(1, 2, 4)
         self.assertIsInstance(self.successResultOf(result)[BOB], Delivered)
-        self.assertEqual(joined.threads, 3)
+        self.assertEqual((joined.threads, len(joined.worker.tasks)), (1, 2))
         [part] = joined.sent()[1]["attachments"]
         self.assertEqual(base64.b64decode(part["contentInBase64"]), content)
 
     def test_too_large(self):
         """What is too large as a request fails without one."""
-        joined = joined_acs(limits=Limits(size=150, recipients=50))
+        joined = joined_acs(limits=Limits(request=150, recipients=50))
         outcome = self.outcome_of(joined)
         self.assertEqual(outcome.code, "5.3.4")
         self.assertIn("acs takes 150 bytes", outcome.why)
@@ -127,6 +128,19 @@ class DeliverTests(Case):
         body = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n\r\n" * 2000
         self.assertEqual(self.outcome_of(joined, body=body).code, "5.6.0")
         self.assertEqual(joined.fake.exchanges, [])
+
+    def test_a_worker_that_fails(self):
+        """A mail that costs too much fails; one for which there is no worker comes again; nothing is sent."""
+        for failure, kind in ((MailTooCostly("20 s"), Failed), (MimeWorkerUnavailable("it ended"), Deferred)):
+            joined = joined_acs()
+            joined.worker.failures.append(failure)
+            outcome = self.outcome_of(joined)
+            self.assertIsInstance(outcome, kind)
+            self.assertIn(str(failure), outcome.why)
+            self.assertEqual(joined.fake.exchanges, [])
+        joined = joined_acs()
+        joined.worker.failures.append(MimeWorkerTimeout("60 s"))
+        self.failureResultOf(joined.start(), MimeWorkerTimeout)
 
 
 class BlindTests(Case):

@@ -55,13 +55,13 @@ class BounceTests(Case):
         self.assertEqual(header, b"From: ann@mail.example.com\r\nSubject: Invoice\r\n")
 
     def test_the_mail_comes_back_as_a_mail(self):
-        """A whole message is an attachment that mail programs open, byte for byte, international or not."""
+        """A whole message is a file that programs open by its name, byte for byte, international or not."""
         for mail in (ORIGINAL, ORIGINAL.replace(b"Pay", "Zähl".encode())):
             _, (name, kind, content) = self.attached(self.sent(whole_message(mail)))
-            self.assertEqual((name, kind, content), ("Invoice.eml", "message/rfc822", mail))
+            self.assertEqual((name, kind, content), ("Invoice.eml", "application/octet-stream", mail))
         international = ORIGINAL.replace(b"Invoice", "Gebühr".encode())
         _, (name, kind, content) = self.attached(self.sent(whole_message(international)))
-        self.assertEqual((name, kind, content), ("Gebühr.eml", "message/rfc822", international))
+        self.assertEqual((name, kind, content), ("Gebühr.eml", "application/octet-stream", international))
 
     def test_who_it_is_from(self):
         """From bounces.from where the service may send as its domain, else from the usual address."""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -48,11 +49,16 @@ class BuildTests(SynchronousTestCase):
         """An operator with a raised quota says so; the rest stays as documented."""
         provider = self.build(
             f'  p: {{type: acs, connection_string: "endpoint=https://x.test/;accesskey={_KEY}",'
-            " sender: a@x.org, limits: {size: 30MB}}\n"
+            " sender: a@x.org, limits: {request: 30MB}}\n"
         )
-        self.assertEqual(
-            (30_000_000, ACS_LIMITS.recipients), (provider.limits.size, provider.limits.recipients)
-        )
+        self.assertEqual(provider.limits, evolve(ACS_LIMITS, request=30_000_000))
+
+    def test_blind_recipients_together(self):
+        """The one in whose name they get the mail is a recipient, too; there is room for one less."""
+        common = f'type: acs, connection_string: "endpoint=https://x.test/;accesskey={_KEY}", sender: a@x.org'
+        for more, recipients in (("", 50), (", blind: together, blind_to: list@x.org", 49)):
+            provider = self.build(f"  p: {{{common}{more}}}\n")
+            self.assertEqual(provider.limits.recipients, recipients)
 
     def test_secrets_are_read_anew(self):
         """A key file that an operator corrected is what the next request signs with."""

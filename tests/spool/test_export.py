@@ -10,7 +10,7 @@ from smtprelay.spool.sqlite import SqliteEngine
 #: What belongs to the spool that a message is in, not to the message.
 STAYS = {
     "message": {"kept"},
-    "delivery": {"lane", "node", "slot", "lease"},
+    "delivery": {"lane", "node", "slot", "lease", "suspect"},
     "recipient": {"position"},
     "attempt": set(),
     "credential": set(),

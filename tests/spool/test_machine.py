@@ -47,6 +47,7 @@ PEOPLE = st.lists(st.sampled_from(["x@e.org", "y@e.org", "z@e.org"]), min_size=1
 ANSWERS = (
     Delivered("1"),
     Deferred("busy"),
+    Deferred("not you", again=True),
     Deferred("429", throttled=True),
     Failed("no"),
     Blocked("401"),
@@ -166,6 +167,7 @@ class SpoolMachine(RuleBasedStateMachine):
             lane=lane,
             tries=draw(st.integers(0, 3)),
             uncertain=draw(st.booleans()),
+            split=draw(st.sampled_from([(), addresses[:1], addresses[-2:], ("nobody@e.org",)])),
             block=draw(st.sampled_from([None, self.block_of(claim.delivery.provider, "")])),
         )
 

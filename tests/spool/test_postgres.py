@@ -2,6 +2,7 @@
 
 import math
 import os
+import random
 import socket
 from concurrent.futures import Future, wait
 from functools import partial
@@ -26,10 +27,12 @@ from smtprelay.spool.pgspace import living
 from smtprelay.spool.postgres import open_postgres
 from smtprelay.spool.recover import reclaim
 from smtprelay.spool.settle import settle
+from smtprelay.spool.suspects import PATIENCE
 from smtprelay.spool.terms import Terms
 from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_notice import report_on
 from tests.behaviours.spool_stories import PACES, SpoolStories, done
+from tests.behaviours.spool_suspects import ROOMY
 from tests.postgres import new_spool_url, server_url
 from tests.recording import Recording
 from tests.spool.test_sqlite import ClockedReactor
@@ -195,6 +198,93 @@ class NodesTests(Shared, TestCase):
 
         return self.with_nodes(story)
 
+    def test_the_suspects_of_one_node_do_not_stop_another(self):
+        """Who took them over tries them alone; the others go on as ever, also where they are all taken."""
+
+        async def story(one, other, third) -> None:
+            for number in (1, 2):
+                await self.send(one, number=number)
+            self.assertEqual(2, len((await one.claim()).claims))
+            await self.live_together((other, third), 80)
+            self.assertEqual(2, await other.reclaim())
+            (alone,) = (await other.claim()).claims
+            begun: list = []
+            third.listen(begun.extend)
+            await self.send(third, number=3)
+            self.assertEqual(1, len(begun))
+            await self.send(other, number=4)
+            self.assertEqual([], list((await other.claim()).claims))
+            (waited,) = (await third.claim()).claims
+            self.assertEqual(self.draft(number=4).id, waited.delivery.message)
+            for node, claim in ((other, alone), (third, begun[0]), (third, waited)):
+                self.assertTrue(await node.settle(claim, done(claim)))
+            (last,) = (await third.claim()).claims
+            self.assertTrue(last.uncertain)
+            await third.settle(last, done(last))
+            self.assertEqual([], list(await one.list(Selection())))
+
+        return self.with_nodes(story, number=3, paces=ROOMY)
+
+    def test_only_its_keeper_pauses_for_a_suspect(self):
+        """A node that is never idle waits for an idle moment; the others do not."""
+
+        async def story(one, other, third) -> None:
+            await self.send(one, number=1)
+            await one.claim()
+            await self.live_together((other, third), 60)
+            busy = {}
+            for node, number in ((other, 2), (third, 3)):
+                await self.send(node, number=number)
+                busy[node] = (await node.claim()).claims
+            await self.live_together(busy, 20)
+            self.assertEqual(1, await other.reclaim())
+            for _ in range(3):
+                for node, claims in busy.items():
+                    await node.renew(claims)
+                await self.live_together(busy, PATIENCE / 3)
+            for number in (4, 5):
+                await self.send(other, number=number)
+            self.assertEqual(0, len((await other.claim()).claims))
+            self.assertEqual(2, len((await third.claim()).claims))
+
+        return self.with_nodes(story, number=3, paces=ROOMY)
+
+    def test_a_killer_among_nodes(self):
+        """Whichever node works on it dies; it is held after three of them, and all else gets through."""
+
+        async def story(*nodes) -> None:
+            chance = random.Random(7)
+            alive = {node: [] for node in nodes}
+            for number in range(1, 9):
+                await self.send(nodes[0], number=number, provider=chance.choice(["main", "other"]))
+            killer, deaths = self.draft(number=5).id, 0
+            for _ in range(200):
+                node = chance.choice(list(alive))
+                await node.reclaim()
+                alive[node] += (await node.claim(2)).claims
+                for each, claims in alive.items():
+                    await each.renew(claims)
+                self.clock.advance(5)
+                if not alive[node]:
+                    continue
+                claim = chance.choice(alive[node])
+                if claim.delivery.message == killer:
+                    deaths += 1
+                    del alive[node]
+                    alive[self.born[deaths - 1]] = []
+                else:
+                    alive[node].remove(claim)
+                    self.assertTrue(await node.settle(claim, done(claim)))
+            (line,) = await nodes[0].list(Selection())
+            self.assertEqual((killer, "held"), (line.message, line.state))
+            self.assertLessEqual(deaths, 3)
+
+        async def with_more(*nodes) -> None:
+            self.born = nodes[3:]
+            await story(*nodes[:3])
+
+        return self.with_nodes(with_more, number=6, paces=ROOMY)
+
     def test_a_database_that_was_away(self):
         """Nobody could renew meanwhile: nothing is taken from a node that does so soon after, all else is."""
 
@@ -212,6 +302,13 @@ class NodesTests(Shared, TestCase):
             self.assertEqual([True, False], [await one.settle(each, done(each)) for each in claims])
 
         return self.with_nodes(story)
+
+    async def live_together(self, nodes, seconds):
+        """Let time go by, in which each of ``nodes`` has something to do now and then."""
+        for _ in range(round(seconds / 10)):
+            self.clock.advance(10)
+            for node in nodes:
+                await node.renew([])
 
     async def live(self, node, seconds):
         """Let time go by, in which ``node`` has something to do now and then."""

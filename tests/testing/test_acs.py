@@ -206,39 +206,81 @@ class ScriptTests(Case):
 class SchemaTests(SynchronousTestCase):
     def test_mistakes(self):
         """Each mistake is told by the place where it is."""
-        part = {"name": "a", "contentType": "a/b", "contentInBase64": "AAAA", "contentId": "1"}
+        part = {"name": "a", "contentType": "text/plain", "contentInBase64": "AAAA", "contentId": "1"}
         mailbox = {"address": "b@x.org"}
         cases = [
             ({"senderAddress": "x"}, "senderAddress"),
+            ({"senderAddress": "Ann <a@x.org>"}, "senderAddress"),
             ({"senderAddress": None}, "senderAddress"),
-            ({"content": {"subject": "", "html": "x"}}, "content.subject"),
-            ({"content": {"html": "x"}}, "content.subject"),
-            ({"content": {"subject": "x"}}, "plainText or html"),
-            ({"content": {"subject": "x", "text": "x"}}, "content.text: is not known"),
-            ({"recipients": {"to": []}}, "recipients.to"),
-            ({"recipients": {"bcc": [mailbox]}}, "recipients.to"),
+            ({"content": {"subject": "", "html": "x"}}, "'content.subject'"),
+            ({"content": {"subject": "x\r\nBcc: y", "html": "x"}}, "'content.subject'"),
+            ({"content": {"subject": "x" * 999, "html": "x"}}, "'content.subject'"),
+            ({"content": {"html": "x"}}, "'content.subject'"),
+            ({"content": {"subject": "x"}}, "'content'"),
+            ({"content": {"subject": "x", "html": "a\0b"}}, "'content.html'"),
+            ({"content": {"subject": "x", "text": "x"}}, "'content.text'"),
+            ({"recipients": {"to": []}}, "'recipients.to'"),
+            ({"recipients": {"bcc": [mailbox]}}, "'recipients.to'"),
             ({"recipients": {"to": [mailbox] * 51}}, "at most 50"),
             ({"recipients": {"to": [{"address": "A <a@x.org>"}]}}, "Invalid format for email address"),
-            ({"recipients": {"to": ["a@x.org"]}}, "to[0]: an object"),
-            ({"recipients": {"to": mailbox}}, "an array"),
-            ({"replyTo": "a@x.org"}, "replyTo"),
-            ({"headers": {"X A": "1"}}, "no header name"),
-            ({"headers": {"X-A": "1\r\nBcc: x"}}, "no header value"),
-            ({"headers": {"X-A": 1}}, "no header value"),
-            ({"headers": []}, "headers"),
-            ({"attachments": [{**part, "contentInBase64": "AAA"}]}, "no base64"),
-            ({"attachments": [{**part, "contentInBase64": "A\nAAA"}]}, "no base64"),
-            ({"attachments": [{**part, "contentInBase64": 1}]}, "a string"),
-            ({"attachments": [{**part, "contentType": "pdf"}]}, "no content type"),
-            ({"attachments": [{"name": "a"}]}, "contentType: is required"),
+            ({"recipients": {"to": ["a@x.org"]}}, "'recipients.to[0]'"),
+            ({"recipients": {"to": [{**mailbox, "displayName": "x\0"}]}}, "'recipients.to[0].displayName'"),
+            (
+                {"recipients": {"to": [{**mailbox, "displayName": "x" * 257}]}},
+                "'recipients.to[0].displayName'",
+            ),
+            ({"recipients": {"to": mailbox}}, "'recipients.to'"),
+            ({"replyTo": "a@x.org"}, "'replyTo'"),
+            ({"replyTo": [mailbox] * 11}, "'replyTo'"),
+            ({"headers": {"X A": "1"}}, "'headers'"),
+            ({"headers": {"X-A": "1\r\nBcc: x"}}, "'headers'"),
+            ({"headers": {"X-A": "ä"}}, "'headers'"),
+            ({"headers": {"X-A": " "}}, "'headers'"),
+            ({"headers": {"X-A": 1}}, "'headers'"),
+            ({"headers": {"X-A": "1", "x-a": "1"}}, "'headers'"),
+            ({"headers": {"X-A": "1" * 2001}}, "'headers'"),
+            ({"headers": {f"X-{n}": "1" for n in range(51)}}, "'headers'"),
+            ({"headers": []}, "'headers'"),
+            *(({"headers": {name: "x@y.org"}}, "'headers'") for name in ("Bcc", "x-bcc", "Resent-Bcc", "To")),
+            *(({"headers": {name: "x@y.org"}}, "'headers'") for name in ("Envelope-To", "Apparently-To")),
+            ({"attachments": [{**part, "contentInBase64": "AAA"}]}, "Should be base64"),
+            ({"attachments": [{**part, "contentInBase64": "A\nAAA"}]}, "Should be base64"),
+            ({"attachments": [{**part, "contentInBase64": ""}]}, "'attachments[0].contentInBase64'"),
+            ({"attachments": [{**part, "contentInBase64": 1}]}, "'attachments[0].contentInBase64'"),
+            ({"attachments": [{**part, "contentType": "pdf"}]}, "'attachments[0].contentType'"),
+            ({"attachments": [{**part, "contentType": "*/*"}]}, "'attachments[0].contentType'"),
+            ({"attachments": [{**part, "contentType": "image/jpg"}]}, "'attachments[0].contentType'"),
+            ({"attachments": [{**part, "name": "a.pdf"}]}, "'attachments[0].contentType'"),
+            ({"attachments": [{**part, "name": "a/b"}]}, "'attachments[0].name'"),
+            ({"attachments": [{**part, "name": ""}]}, "'attachments[0].name'"),
+            ({"attachments": [{**part, "contentId": "a b"}]}, "'attachments[0].contentId'"),
+            ({"attachments": [{"name": "a"}]}, "'attachments[0].contentType'"),
             ({"attachments": [part, part]}, "duplicate contentId"),
-            ({"userEngagementTrackingDisabled": "yes"}, "a boolean"),
-            ({"bcc": []}, "request.bcc: is not known"),
+            ({"userEngagementTrackingDisabled": "yes"}, "'userEngagementTrackingDisabled'"),
+            ({"bcc": []}, "'bcc'"),
         ]
         check_send(MAIL)
         for change, words in cases:
             with self.subTest(words):
                 self.assertIn(words, str(self.assertRaises(SchemaError, check_send, {**MAIL, **change})))
+
+    def test_addresses(self):
+        """An address is dot-atoms and a domain with a dot; what is none is told with its place."""
+        for bad in (
+            "a..b@x.org",
+            ".a@x.org",
+            "a@x",
+            "a@[127.0.0.1]",
+            "a@-x.org",
+            "ü@x.org",
+            "a@ü.org",
+            "a@1.2",
+        ):
+            request = {**MAIL, "recipients": {"to": [{"address": "b@x.org"}], "bcc": [{"address": bad}]}}
+            refused = self.assertRaises(SchemaError, check_send, request)
+            self.assertEqual(
+                (refused.code, refused.addresses), ("InvalidEmailAddress", {"recipients.bcc[0].address": bad})
+            )
 
 
 class SdkTests(TestCase):

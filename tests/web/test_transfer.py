@@ -110,7 +110,7 @@ class TransferTests(SynchronousTestCase):
         ).json["results"]
         self.assertEqual(["refused"] * 7 + ["imported"], [each["done"] for each in answers])
         words = (
-            "7 bytes instead of 1",
+            "its shape is that of 7 bytes, its size is 1",
             "base64",
             "base64",
             "expected",

@@ -1,0 +1,77 @@
+"""
+Asking something that depends on how large a request becomes, which is measured when it matters.
+
+What is asked raises :class:`smtprelay.interfaces.Unmeasured`, and is asked again with the size.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final, TypeVar
+
+from smtprelay.interfaces import (
+    Body,
+    Headers,
+    MailTooCostly,
+    MimeWorkerTimeout,
+    MimeWorkerUnavailable,
+    Plan,
+    Unmeasured,
+)
+from smtprelay.message import Envelope, Planned, Refused, Reply
+from smtprelay.mime.parse import TooComplexError
+from smtprelay.model.shape import Shape
+
+T = TypeVar("T")
+
+#: RFC 3463: X.3.0 other or undefined mail system status; X.6.0 other or undefined media error.
+_NOT_NOW: Final = Reply(
+    code=452,
+    enhanced="4.3.0",
+    text="How large the message becomes cannot be found out now, try again later",
+    rule="measure",
+)
+_NEVER: Final = Reply(
+    code=554, enhanced="5.6.0", text="The message is too complex to be converted", rule="measure"
+)
+
+#: What stands for the size of a request that cannot be measured: it fits nowhere.
+ENDLESS: Final = 1 << 62
+
+
+async def asked(ask: Callable[[Mapping[str, int]], T], envelope: Envelope, body: Body) -> T:
+    """Return what ``ask`` says when it has all the sizes, by the provider's name, that it wants to know."""
+    sizes: dict[str, int] = {}
+    while True:
+        try:
+            return ask(sizes)
+        except Unmeasured as unknown:
+            sizes[unknown.provider] = await unknown.measure(envelope, body)
+
+
+async def asked_somehow(ask: Callable[[Mapping[str, int]], T], envelope: Envelope, body: Body) -> T:
+    """Do so; a request that cannot be measured is too large for its provider."""
+    sizes: dict[str, int] = {}
+    while True:
+        try:
+            return ask(sizes)
+        except Unmeasured as unknown:
+            try:
+                sizes[unknown.provider] = await unknown.measure(envelope, body)
+            except (MailTooCostly, MimeWorkerTimeout, MimeWorkerUnavailable, TooComplexError):
+                sizes[unknown.provider] = ENDLESS
+
+
+async def planned(
+    plan: Plan, headers: Headers, shape: Shape, envelope: Envelope, body: Body
+) -> Sequence[Planned]:
+    """
+    Return what ``plan`` says of a message that has come in.
+
+    :raises Refused: it would not have it, or the size cannot be found out: nothing is kept.
+    """
+    try:
+        return await asked(partial(plan, headers, shape), envelope, body)
+    except (MimeWorkerUnavailable, MimeWorkerTimeout) as error:
+        raise Refused(_NOT_NOW) from error
+    except (MailTooCostly, TooComplexError) as error:
+        raise Refused(_NEVER) from error

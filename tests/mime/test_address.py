@@ -65,6 +65,18 @@ CASES = {
     " , ,, a@x.org ,": [("a@x.org", "")],
     "John a@x.org": [("a@x.org", "John")],
     "foo, bar, a@x.org": [("a@x.org", "")],
+    '"Roe, Jane" j@x.org, b@x.org': [("j@x.org", "Roe, Jane"), ("b@x.org", "")],
+    "=?utf-8?q?J=C3=BCrgen?= j@x.org": [("j@x.org", "Jürgen")],
+    "j@x.org =?utf-8?q?J=C3=BCrgen?=": [("j@x.org", "Jürgen")],
+    'J. "Jay" Roe j@x.org': [("j@x.org", "J. Jay Roe")],
+    '"J" "j roe"@x.org': [('"j roe"@x.org', "")],
+    # comments and blanks within an address
+    "Al <al(home)@x(y).org(z)>": [("al@x.org", "Al")],
+    "Al <al@(a (nested) one)x.org>, b@x.org": [("al@x.org", "Al"), ("b@x.org", "")],
+    "al(home)@x.org": [("al@x.org", "home")],
+    "Al <al @ x . org>": [("al@x.org", "Al")],
+    "al@x . org": [("al@x.org", "")],
+    "Al <al@x(y.org>": [("al@x(y.org", "Al")],
     # addresses in a place of their own
     '"a@x.org"': [("a@x.org", "")],
     "'a@x.org'": [("a@x.org", "")],

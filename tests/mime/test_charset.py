@@ -30,6 +30,7 @@ TEXTS = (
     ("ks_c_5601-1987", b"\xb9\xe6\xc0\xc7 \xc0\xce\xbb\xe7\x8c\x63", "방의 인사똠"),
     ("iso-2022-kr", b"\x1b$)C\x0eGQ1[\x0f ok \x0eGQ\nGQ", "한글 ok 한\nGQ"),
     ("iso-2022-kr", b"\x0eGQ\x0f", "한"),
+    ("iso-2022-kr", b"\x0eGQ\nab\x1b(Bcd", "한\nabcd"),
     ("iso-2022-cn", b"\x1b$)A\x0e0!\x0f", "啊"),
     ("hz-gb-2312", b"~~a~{VPND~}b~\nc~{VP\n~}", "~a中文bc中\n~}"),
     ("big5", b"\xa4\xa4\xf9\xd6\xa3\xe1\xa1\x45", "中碁€‧"),

@@ -152,8 +152,9 @@ class WordTests(SynchronousTestCase):
     def test_cost(self):
         """The cost is that of one pass, whatever has no end."""
         makers = {
-            "open": lambda size: "=?a?q?" * size,
-            "open to a far end": lambda size: "=?a?q?" * size + "?=",
+            "open": lambda size: "=?a?q?x" * size,
+            "open to a far end": lambda size: "=?a?q?x" * size + "?=",
+            "open and closed": lambda size: "=?a?q?" * size + "?=",
             "beginnings": lambda size: "=?" * size,
             "no charset": lambda size: "=?aaa" * size,
             "question marks": lambda size: "?" * size,

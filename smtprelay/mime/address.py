@@ -196,9 +196,10 @@ class _Scanner:
             self._patience -= bool(self._patience)
             self._both(self._at + 1)
             return
-        self._comments.append(self._value[self._at + 1 : end - 1])
+        comment = _ESCAPED.sub(r"\1", self._value[self._at : end])
+        self._comments.append(comment[1:-1])
         if self._shown and not self._angle:
-            self._shown.append(self._value[self._at : end])
+            self._shown.append(comment)
         self._at = end
 
     def read_bracket(self) -> None:

@@ -70,6 +70,8 @@ CASES = {
     "j@x.org =?utf-8?q?J=C3=BCrgen?=": [("j@x.org", "Jürgen")],
     'J. "Jay" Roe j@x.org': [("j@x.org", "J. Jay Roe")],
     '"J" "j roe"@x.org': [('"j roe"@x.org', "")],
+    "Al (a \\) b) <a@x.org>": [("a@x.org", "Al (a ) b)")],
+    "a@x.org (Al \\(b\\))": [("a@x.org", "Al (b)")],
     # comments and blanks within an address
     "Al <al(home)@x(y).org(z)>": [("al@x.org", "Al")],
     "Al <al@(a (nested) one)x.org>, b@x.org": [("al@x.org", "Al"), ("b@x.org", "")],

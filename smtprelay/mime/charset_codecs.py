@@ -88,6 +88,10 @@ _TRAILS: Final = range(0x80, 0xFF)
 #: A character of UTF-8 with a line end in it.
 _BROKEN: Final = re.compile(rb"([\xc2-\xf4][\x80-\xbf]{0,2}+)(\r?\n)([\x80-\xbf]{1,3}+)")
 _MEND: Final = "smtprelay.mend"
+#: If more than each eighth octet is wrong the text is of another charset: to mend each by itself would help
+#: nobody, and take long.
+_MOST_WRONG: Final = 1 / 8
+_SHORT: Final = 4096
 
 
 def decode(octets: bytes, codec: str) -> str:
@@ -95,8 +99,19 @@ def decode(octets: bytes, codec: str) -> str:
     if codec in _DECODERS:
         return _DECODERS[codec](octets)
     if codec in MULTI_OCTET or codec.startswith("utf-"):
-        return octets.decode(codec, _MEND)
+        return _mended(octets, codec)
     return codecs.charmap_decode(octets, "strict", _characters(codec))[0]
+
+
+def _mended(octets: bytes, codec: str) -> str:
+    """Decode by a codec of Python; see :func:`_mend` for what it does not take."""
+    try:
+        return octets.decode(codec)
+    except UnicodeDecodeError:
+        text = octets.decode(codec, "replace")
+    if len(octets) > _SHORT and text.count(REPLACEMENT) > len(octets) * _MOST_WRONG:
+        return text
+    return octets.decode(codec, _MEND)
 
 
 @cache
@@ -113,30 +128,29 @@ def _characters(codec: str) -> str:
 
 
 def _utf_7(octets: bytes) -> str:
-    text = octets.decode("utf-7", _MEND)
-    return _SURROGATE.sub(REPLACEMENT, text)
+    return _SURROGATE.sub(REPLACEMENT, _mended(octets, "utf-7"))
 
 
 def _utf_16(octets: bytes) -> str:
     """Decode UTF-16 whose order nothing says: most text is of characters whose high octet is zero."""
     big = octets[0::2].count(0) > octets[1::2].count(0)
-    return octets.decode(labels.UTF_16_BE if big else labels.UTF_16_LE, _MEND)
+    return _mended(octets, labels.UTF_16_BE if big else labels.UTF_16_LE)
 
 
 def _euc_jp(octets: bytes) -> str:
-    return _replaced(octets.decode("euc_jp", _MEND), _JAPANESE)
+    return _replaced(_mended(octets, "euc_jp"), _JAPANESE)
 
 
 def _big5(octets: bytes) -> str:
-    return _replaced(octets.decode("big5hkscs", _MEND), _BIG5)
+    return _replaced(_mended(octets, "big5hkscs"), _BIG5)
 
 
 def _cp932(octets: bytes) -> str:
-    return _replaced(octets.decode("cp932", _MEND), _CP932)
+    return _replaced(_mended(octets, "cp932"), _CP932)
 
 
 def _gb_18030(octets: bytes) -> str:
-    return _replaced(octets.decode("gb18030", _MEND), _GB_18030)
+    return _replaced(_mended(octets, "gb18030"), _GB_18030)
 
 
 def _replaced(text: str, characters: Mapping[str, str]) -> str:

@@ -44,6 +44,7 @@ def decode(octets: bytes, country: str) -> str:
     return "".join(
         state.escaped(piece) if index % 2 else state.text(piece)
         for index, piece in enumerate(_ESCAPE.split(octets))
+        if piece
     )
 
 
@@ -60,12 +61,13 @@ class _State:
 
     def escaped(self, sequence: bytes) -> str:
         """Follow an escape sequence or a shift; a single shift is a character itself."""
-        escape = sequence[1:].decode("ascii")
-        if not escape:
+        if len(sequence) == 1:
             self.shifted = sequence == b"\x0e"
-        elif escape.startswith("N"):
+            return ""
+        escape = sequence[1:].decode("ascii")
+        if escape.startswith("N"):
             return chr(ord(escape[1]) | 0x80)
-        elif escape.startswith(("$)", "$*", "$+")):
+        if escape.startswith(("$)", "$*", "$+")):
             self.shifted_out = "$(" + escape[-1]
         elif escape.startswith(("$", "(")):
             self.alphabet = escape[0] + "(" * (escape[0] == "$") + escape[-1]

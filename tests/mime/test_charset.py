@@ -147,6 +147,16 @@ class WrongOctetTests(SynchronousTestCase):
         self.assertEqual(decode(b"\xc3\xbc \xc3\r\n\xa9\xa9", "utf-8"), "ü \ufffd\r\n©©")
         self.assertEqual(decode(b"\xc3\xbc \xc3\r\n\xc3\xa9", "utf-8"), "ü \ufffd\r\né")
 
+    def test_long_text(self):
+        """In a long text a few wrong octets are mended; in one full of them what is right is read."""
+        page = "Käthe ".encode() * 2000
+        self.assertEqual(decode(page + b"\xfc" + page, "utf-8").count("Käthe"), 4000)
+        self.assertIn("ü", decode(page + b"\xfc" + page, "utf-8"))
+        for charset, right in (("big5", b"\xa4\xa4"), ("euc-jp", b"\xa4\xa2"), ("gb2312", b"\xb0\xa1")):
+            with self.subTest(charset):
+                text = decode(b"\xff" * 8000 + right, charset)
+                self.assertEqual(text, "\ufffd" * 8000 + decode(right, charset))
+
     def test_others(self):
         """So in every other charset of several octets, and what surrounds it is whole."""
         cases = {

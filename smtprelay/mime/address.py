@@ -196,9 +196,10 @@ class _Scanner:
             self._patience -= bool(self._patience)
             self._both(self._at + 1)
             return
-        self._comments.append(self._value[self._at + 1 : end - 1])
+        comment = _ESCAPED.sub(r"\1", self._value[self._at : end])
+        self._comments.append(comment[1:-1])
         if self._shown and not self._angle:
-            self._shown.append(self._value[self._at : end])
+            self._shown.append(comment)
         self._at = end
 
     def read_bracket(self) -> None:
@@ -209,7 +210,7 @@ class _Scanner:
         self._at = angle.end()
         local, rest = angle.groups("")
         if "@" in rest or "=?" in rest:
-            self._angle = local.replace(" ", _BLANK) + rest
+            self._angle = local.replace(" ", _BLANK) + _without_comments(rest)
 
     def read_comma(self) -> None:
         self._at += 1
@@ -257,16 +258,25 @@ class _Scanner:
         """Take the mailbox that has been read, if it has an address."""
         shown, comments = "".join(self._shown), " ".join(self._comments)
         if self._angle:
-            found, _ = _split(decode_words(self._angle, self._guess))
+            found, _ = _split(_closed_up(decode_words(self._angle, self._guess), "."))
             name = shown or comments
         else:
-            found, others = _split("".join(self._bare))
-            if not found and "@" in (words := decode_words(shown, self._guess)):
-                found, others = _split(words, blanks=True)
+            found, others = self._without_brackets()
             name = comments or others
         for address in found:
             self._add(address, name if len(found) == 1 else "")
         self._clear()
+
+    def _without_brackets(self) -> tuple[list[str], str]:
+        """Return the addresses in what was read, and the other words, which are in quotes or encoded, too."""
+        bare = "".join(self._bare)
+        found, others = _split(_closed_up(bare, " ."))
+        if found and (found[0].startswith('"') or len(self._shown) == len(self._bare)):
+            return found, others
+        since = self._since if found else 0
+        words = decode_words("".join(self._shown[since:]), self._guess)
+        shown, beside = _split(words, blanks=True)
+        return (shown, beside) if shown == found or not found else (found, others)
 
     def _add(self, address: str, name: str) -> None:
         if len(address) <= MAX_ADDRESS:
@@ -300,6 +310,21 @@ def _readable(name: str, guess: str) -> str:
     if "  " in name:
         name = " ".join(name.split())
     return name[1:-1].strip() if len(name) > 1 and name[0] == name[-1] == "'" else name
+
+
+def _without_comments(text: str) -> str:
+    kept, at = [], 0
+    while (begin := text.find("(", at)) >= 0 and (end := comment_end(text, begin)):
+        kept.append(text[at:begin])
+        at = end
+    return "".join([*kept, text[at:]])
+
+
+def _closed_up(text: str, separator: str) -> str:
+    """Return ``text`` without the blanks that RFC 822 allowed around the dots of an address."""
+    if separator not in text:
+        return text
+    return ".".join(part.strip() for part in text.split(separator))
 
 
 def _split(text: str, blanks: bool = False) -> tuple[list[str], str]:

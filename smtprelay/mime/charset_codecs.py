@@ -8,6 +8,7 @@ where ISO 8859 has controls, the rows of NEC and IBM in EUC-JP, the end of UTF-7
 import codecs
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache, partial
 from typing import Final
 
@@ -84,6 +85,8 @@ _PAIR: Final = 2
 #: The first octet of a pair; and the second, but for ASCII, which is likelier to be just that.
 _LEADS: Final = frozenset((*range(0x81, 0xA0), *range(0xA1, 0xFD)))
 _TRAILS: Final = range(0x80, 0xFF)
+#: A character of UTF-8 with a line end in it.
+_BROKEN: Final = re.compile(rb"([\xc2-\xf4][\x80-\xbf]{0,2}+)(\r?\n)([\x80-\xbf]{1,3}+)")
 _MEND: Final = "smtprelay.mend"
 #: If more than each eighth octet is wrong the text is of another charset: to mend each by itself would help
 #: nobody, and take long.
@@ -183,8 +186,13 @@ def _mend_utf_8(octets: bytes, start: int, end: int) -> tuple[str, int] | None:
     """
     Read a lone octet in UTF-8 as Windows-1252: texts are pasted together.
 
-    Not so what begins a character of UTF-8 that was cut off, and what no text has.
+    Not so what begins a character of UTF-8 that was cut off, and what no text has. A character within which
+    a line was broken, because it was too long for some server, is put together again.
     """
+    broken = _BROKEN.match(octets, start)
+    if broken is not None:
+        with suppress(UnicodeDecodeError):
+            return (broken[1] + broken[3]).decode("utf-8") + broken[2].decode("ascii"), broken.end()
     octet = octets[start]
     cut_off = end - start > 1 or octet in b"\xc2\xc3" or (end == len(octets) and octet in range(0xC4, 0xF5))
     if cut_off or octet in b"\xfe\xff":

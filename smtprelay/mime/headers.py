@@ -16,7 +16,7 @@ from attrs import define, field
 
 from smtprelay.mime.charset import decode
 from smtprelay.mime.known import is_certain, is_known
-from smtprelay.mime.text import decoded
+from smtprelay.mime.text import content_type, decoded
 
 #: What is looked at of one header block; beyond it only its end is looked for.
 MAX_FIELDS: Final = 5000
@@ -49,6 +49,7 @@ _DATE: Final = re.compile(
 _LISTS: Final = frozenset((b"to", b"cc", b"bcc", b"from", b"reply-to"))
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]+")
 _OPEN_WORD: Final = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?]*\??\Z")
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/]{24,}+={0,2}\r?\n")
 _TEXT_ENCODINGS: Final = ("", "7bit", "8bit", "binary", "quoted-printable")
 
 
@@ -76,6 +77,7 @@ def split(
     - A line that is no field is skipped, if a known field follows. Behind the last known field it is
       the first line of the text, which a blank line should stand before.
     - A parameter behind a ``Content-`` field belongs to it, also without the blank that folds a line.
+    - A blank before the first field folds nothing. The first boundary of a multipart is not in its header.
     - If no field is known, but for the ``Received`` that the relay puts before all, all the rest is text.
 
     :param is_delimiter: tells of a line that begins with ``--`` whether it ends the part.
@@ -197,6 +199,8 @@ class _Block:
     _client_at: int = 0
     #: The last line belonged to the last field; the next may do so, too.
     _open: bool = False
+    #: The boundary that the header itself names, once a line looked like one.
+    _boundary: bytes | None = None
 
     def fields(self) -> Iterator[tuple[bytes, bytes]]:
         """Give names and unfolded values."""
@@ -217,13 +221,29 @@ class _Block:
             line = octets[at:after].rstrip(b"\r\n")
             if not line and end >= 0:
                 return self._close(after)
-            if self.is_delimiter is not None and line.startswith(b"--") and self.is_delimiter(line):
+            if line.startswith(b"--") and self._ends_at(line):
                 return self._close(at, blank=False)
             self._take(line, at, after)
             if self._skipped > MAX_SKIPPED and not self.ended:
                 return self._close(at, blank=False)
             at = after
         return self._close(at, blank=False)
+
+    def _ends_at(self, line: bytes) -> bool:
+        """Tell whether ``line`` is the delimiter of a part that the header is of, or of one in that."""
+        if self.is_delimiter is not None and self.is_delimiter(line):
+            return True
+        if self._boundary is None:
+            self._boundary = self._own_boundary()
+        return bool(self._boundary) and line[2:].rstrip(b" \t") == self._boundary
+
+    def _own_boundary(self) -> bytes | None:
+        """Return the boundary in the Content-Type, ``None`` if there is no such field yet."""
+        for name, lines in self._found:
+            if name.lower() == b"content-type":
+                kind = content_type(b" ".join(lines).decode("ascii", "surrogateescape"))
+                return kind.parameters.get("boundary", "").encode("utf-8", "surrogateescape").rstrip(b" \t")
+        return None
 
     def _take(self, line: bytes, at: int, after: int) -> None:
         if self._open and (line[:1] in (b" ", b"\t") or self._is_folded(line)):
@@ -246,16 +266,23 @@ class _Block:
         """Take ``line`` as the first of a field, if it is that."""
         if line.startswith(_BOM) and not self._known:
             line = line[len(_BOM) :]
-        name = _NAME.match(line)
+        name = _NAME.match(line) or self._indented(line)
         if name is None:
             return False
-        self._found.append((name[1], [line[name.end() :].lstrip(b" \t")]))
+        self._found.append((name[1], [name.string[name.end() :].lstrip(b" \t")]))
         self._open = True
         if is_known(name[1].lower()) and not self._is_own_received():
             self._known = len(self._found)
             self._certain = self._certain or is_certain(name[1].lower())
             self._text_at, self._skipped = None, 0
         return True
+
+    def _indented(self, line: bytes) -> re.Match[bytes] | None:
+        """Find the name in a first line of the header with blanks before it, which can fold nothing."""
+        if self._text_at is not None or len(self._found) > self._is_own_received():
+            return None
+        name = _NAME.match(line.lstrip(b" \t"))
+        return name if name is not None and is_known(name[1].lower()) else None
 
     def _is_folded(self, line: bytes) -> bool:
         """Tell whether ``line`` goes on with the last field, though no blank stands before it."""
@@ -297,7 +324,7 @@ class _Block:
             return content
         if not self._certain:
             return self._without_header(content)
-        if self._text_at is not None and not (blank and self._is_encoded()):
+        if self._text_at is not None and not (blank and self._is_encoded(self._text_at)):
             del self._found[self._kept :]
             return self._text_at
         if not blank and self._text_at is None:
@@ -312,9 +339,11 @@ class _Block:
         del self._found[int(bool(self._found) and self._found[0][0].lower() == b"received") :]
         return self._client_at
 
-    def _is_encoded(self) -> bool:
-        """Tell whether one line of text within the content would break it."""
+    def _is_encoded(self, text_at: int) -> bool:
+        """Tell whether a line of text, as the one at ``text_at`` seems to be, would break the content."""
         named = {name.lower(): b" ".join(lines).strip().lower() for name, lines in self._found}
         kind = named.get(b"content-type", b"text")
         encoding = named.get(b"content-transfer-encoding", b"").decode("latin-1")
-        return not kind.startswith((b"text", b"multipart")) or encoding not in _TEXT_ENCODINGS
+        if kind.startswith((b"text", b"multipart")) and encoding in _TEXT_ENCODINGS:
+            return False
+        return not (encoding.startswith("base64") and _BASE64.match(self.octets, text_at))

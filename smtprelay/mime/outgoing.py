@@ -7,6 +7,7 @@ each attempt, delivery and provider: nothing of it depends on the clock or on ch
 """
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any, Final
 
 from attrs import asdict, evolve
@@ -25,7 +26,7 @@ from smtprelay.mime.outgoing_plan import (
     count_eight_bit,
     plan_of,
 )
-from smtprelay.mime.text import content_type
+from smtprelay.mime.text import READ_BY_PEOPLE, charsets_in, content_type, guess_of
 from smtprelay.model.shape import Shape
 
 __all__ = [
@@ -138,4 +139,5 @@ def _unchanged(shape: Shape) -> Plan:
 
 def _rules(header: Header, hop: NextHop) -> FieldRules:
     charset = content_type(header.value(b"content-type")).parameters.get("charset", "")
-    return FieldRules(ascii_only=not hop.raw_fields, guess=charset)
+    words = charsets_in([(name, header.value(name.encode("ascii"))) for name in READ_BY_PEOPLE])
+    return FieldRules(ascii_only=not hop.raw_fields, guess=guess_of(chain((charset,), words)))

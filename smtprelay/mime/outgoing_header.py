@@ -28,6 +28,10 @@ _LONGEST_PLAIN: Final = 1 << 14
 
 _END: Final = b"\r\n\r\n"
 _FIELD: Final = re.compile(rb"^(([!-9;-~]++)[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)", re.MULTILINE)
+#: A first line with blanks before it, which folds nothing: behind our own Received, that ends with its date.
+_INDENTED: Final = re.compile(
+    rb"received:[^\r\n]*+(?:(?<![+-][0-9]{4})\r\n[ \t][^\r\n]*+)*+(?<=[+-][0-9]{4})\r\n[ \t]", re.IGNORECASE
+)
 _GIVEN: Final = re.compile(rb"\n(from|date|message-id):[ \t]*+[^ \t\r\n]")
 _REMOVABLE: Final = re.compile(rb"\n(?:bcc|resent-bcc|return-path|content-length)")
 _SIGNED: Final = re.compile(rb"(?:[:;]|\A)\s*h\s*=([^;]*)")
@@ -106,7 +110,7 @@ def read(octets: bytes, start: int = 0, is_delimiter: Callable[[bytes], bool] | 
         names = [name.lower() for _, name in pairs]
         # Our own Received alone makes no header of what a client sent.
         given = names[names[0] == b"received" :]
-        if (is_delimiter is None or b"\n--" not in block) and any(map(is_certain, given)):
+        if b"\n--" not in block and not _INDENTED.match(block) and any(map(is_certain, given)):
             return Header([field for field, _ in pairs], names, end + 2)
     return _read_anew(octets, start, is_delimiter)
 
@@ -132,6 +136,8 @@ def is_finished(octets: bytes) -> bool:
     return (
         len(set(_GIVEN.findall(names))) == len(NEEDED)
         and not _REMOVABLE.search(names)
+        and b"\n--" not in block
+        and not _INDENTED.match(block)
         and sum([len(field) for field, _ in _FIELD.findall(block)]) == len(block)
     )
 

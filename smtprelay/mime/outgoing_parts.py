@@ -11,12 +11,13 @@ from typing import Final
 
 from attrs import field, frozen
 
-from smtprelay.mime.charset import html_charset, known
+from smtprelay.mime.charset import fits, html_charset, known
+from smtprelay.mime.encoders import Base64Encoder
 from smtprelay.mime.outgoing_fields import FieldRules, NotConvertible
 from smtprelay.mime.outgoing_header import UNCHANGED, Changes, Header, finished_part, read
 from smtprelay.mime.outgoing_plan import NextHop, PlanDraft
 from smtprelay.mime.text import content_type
-from smtprelay.mime.transfer import encoding_of
+from smtprelay.mime.transfer import encoding_of, from_uuencode, is_no_base64
 from smtprelay.model.shape import LONGEST_LINE, Shape, shape_of
 
 #: What lies behind so many parts is not taken apart.
@@ -76,6 +77,7 @@ class PartsWalk:
         self, draft: PlanDraft, hop: NextHop, rules: FieldRules, finish: Callable[[Changes], None]
     ) -> None:
         self._octets = draft.octets
+        self._is_ascii = draft.octets.isascii()
         self._draft = draft
         self._hop = hop
         self._rules = rules
@@ -203,7 +205,7 @@ class PartsWalk:
     def _changes_around(self, part: _Part) -> Changes:
         """Return the changes to what has other parts in it: nothing in it is 8-bit any more."""
         was = part.header.value(b"content-transfer-encoding").strip().lower()
-        labelled = was in ("8bit", "binary") and not self._hop.eight_bit
+        labelled = was in ("8bit", "binary") and not self._hop.eight_bit and not self._is_ascii
         return Changes(encoding="7bit") if labelled else UNCHANGED
 
     def _plan_leaf(self, part: _Part, begin: int, end: int) -> None:
@@ -216,13 +218,26 @@ class PartsWalk:
             self._check_fixed(
                 begin, end, "a signed part" if part.kind == _SIGNED else "a part deep in others"
             )
-        wrapper = _WRAPPERS.get(part.encoding)
-        changes = UNCHANGED if wrapper else _changes(part, content, shape)
+        if part.encoding == "x-uuencode":
+            self._plan_unpacked(part, begin, end)
+            return
+        plain = part.kind.startswith("text/") and is_no_base64(content)
+        wrapper = None if plain and part.encoding == "base64" else _WRAPPERS.get(part.encoding)
+        changes = UNCHANGED if wrapper else _changes(part, content, shape, self._rules.guess)
         self._finish_header(part, changes)
         self._draft.keep(begin)
         self._draft.encode(wrapper or changes.encoding, end)
         if end == len(self._octets) and "base64" in (part.encoding, changes.encoding):
             self._draft.insert(b"\r\n")
+
+    def _plan_unpacked(self, part: _Part, begin: int, end: int) -> None:
+        """Plan uuencode with a name beyond ASCII or long lines: what it holds becomes base64."""
+        encoder = Base64Encoder()
+        letters = encoder.feed(from_uuencode(self._octets[begin:end])) + encoder.end()
+        self._finish_header(part, Changes(encoding="base64"))
+        self._draft.keep(begin)
+        self._draft.insert(letters + b"\r\n" * (end == len(self._octets)))
+        self._draft.drop(end)
 
     def _plan_gap(self, begin: int, end: int) -> None:
         """Plan what stands before the first part or behind the last one, where nobody reads it."""
@@ -246,7 +261,7 @@ class PartsWalk:
         return shape.long_lines or (shape.eight_bit > 0 and not self._hop.eight_bit)
 
 
-def _changes(part: _Part, content: bytes, shape: Shape) -> Changes:
+def _changes(part: _Part, content: bytes, shape: Shape, guess: str) -> Changes:
     """Return how the content of a part is encoded that is not encoded yet."""
     # A multipart in which its boundary does not occur is all text.
     is_all_text = part.kind.startswith("multipart/")
@@ -260,21 +275,25 @@ def _changes(part: _Part, content: bytes, shape: Shape) -> Changes:
     missing = b"content-type" not in part.header.names
     return Changes(
         encoding="quoted-printable" if quoted else "base64",
-        charset=_charset(part, content, shape) if is_text and not part.kind.startswith("message/") else "",
+        charset=_charset(part, content, shape, guess)
+        if is_text and not part.kind.startswith("message/")
+        else "",
         kind="text/plain" if is_all_text or missing else "",
     )
 
 
-def _charset(part: _Part, content: bytes, shape: Shape) -> str:
+def _charset(part: _Part, content: bytes, shape: Shape, guess: str) -> str:
     """Return the label of a text that has none, or one that says nothing; else ``""``."""
     given = part.parameters.get("charset", "").strip().lower()
     if not shape.eight_bit:
         return "" if b"content-type" in part.header.names else "us-ascii"
     if given not in _ASCII_LABELS and known(given):
         return ""
+    meta = html_charset(content) if part.kind == "text/html" else ""
+    if known(meta):
+        return meta
     try:
         content.decode("utf-8")
     except UnicodeDecodeError:
-        meta = html_charset(content) if part.kind == "text/html" else ""
-        return meta if known(meta) else "windows-1252"
+        return guess if guess and fits(content, guess) else "windows-1252"
     return "utf-8"

@@ -9,6 +9,7 @@ refuses is a structure made to cost time, with more parts or deeper ones than ``
 import binascii
 import re
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 from attrs import define, field, frozen
@@ -17,7 +18,16 @@ from smtprelay.mime import charset, files, headers, transfer
 from smtprelay.mime.kinds import extension_for
 from smtprelay.mime.markup import Piece, as_document, as_text
 from smtprelay.mime.structure import MAX_DEPTH, MAX_PARTS, Part, TooComplexError, given_name, parts_of
-from smtprelay.mime.text import Address, addresses, by_name, content_type, decoded, disposition
+from smtprelay.mime.text import (
+    Address,
+    addresses,
+    by_name,
+    charsets_in,
+    content_type,
+    decoded,
+    disposition,
+    guess_of,
+)
 
 __all__ = ["MAX_DEPTH", "MAX_PARTS", "Attachment", "Mail", "TooComplexError", "read"]
 
@@ -121,7 +131,7 @@ class _Reader:
 
     body: bytes = field(repr=False)
     parts: Sequence[Part]
-    #: The charset of the first text that names one, for octets whose charset nobody named.
+    #: The charset that the mail's texts or header name first, for octets whose charset nobody named.
     guess: str = ""
     text: str | None = None
     html: str | None = None
@@ -132,7 +142,7 @@ class _Reader:
     def run(self) -> None:
         leaves = [n for n, part in enumerate(self.parts) if not part.is_multipart]
         self._texts = {n: self._content(self.parts[n]) for n in self._choose(leaves)}
-        self.guess = next(filter(None, map(self._charset_to_guess, self._texts)), "")
+        self.guess = guess_of(chain(map(self._charset, self._texts), charsets_in(self.parts[0].headers)))
         self._join(self._blocks())
         for n in leaves:
             if n not in self._texts:
@@ -162,11 +172,8 @@ class _Reader:
         return not (part.file_name or within)
 
     def _content(self, part: Part) -> bytes:
-        return transfer.decode(self.body[part.begin : part.end], _encoding(part))
-
-    def _charset_to_guess(self, n: int) -> str:
-        label = self._charset(n)
-        return label if charset.known(label) and not label.startswith("utf") else ""
+        content = self.body[part.begin : part.end]
+        return transfer.decode(content, _encoding(part, content))
 
     def _charset(self, n: int) -> str:
         """Return the charset that a text names, in its type or itself; ``""`` for none."""
@@ -203,10 +210,11 @@ class _Reader:
             self.text = as_text([piece for block in blocks for piece in block.text_pieces])
 
     def _attach(self, part: Part) -> None:
-        if _encoding(part) == "base64":
-            base64 = transfer.tidy_base64(self.body[part.begin : part.end])
+        content = self.body[part.begin : part.end]
+        if (encoding := _encoding(part, content)) == "base64":
+            base64 = transfer.tidy_base64(content)
         else:
-            base64 = binascii.b2a_base64(self._content(part), newline=False)
+            base64 = binascii.b2a_base64(transfer.decode(content, encoding), newline=False)
         content_id = decoded(part.first("content-id"), self.guess).strip().strip("<>")
         name = files.clean(self._given_name(part)) or self._made_name(part)
         self.attachments.append(Attachment(name, part.kind.kind, base64, content_id))
@@ -233,8 +241,10 @@ class _Reader:
         return None
 
 
-def _encoding(part: Part) -> transfer.Encoding:
-    return transfer.encoding_of(part.first("content-transfer-encoding"))
+def _encoding(part: Part, content: bytes) -> transfer.Encoding:
+    encoding = transfer.encoding_of(part.first("content-transfer-encoding"))
+    plain = encoding == "base64" and part.kind.kind.startswith("text/") and transfer.is_no_base64(content)
+    return "7bit" if plain else encoding
 
 
 def _written(piece: Piece) -> Sequence[_Block]:

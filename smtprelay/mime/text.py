@@ -9,31 +9,39 @@ Latin-1 into headers, split characters over two encoded words and name charsets
 that do not exist; each of these still has one reading that a person would choose. Pure.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from smtprelay.mime import charset as charsets
 from smtprelay.mime.address import Address, addresses, comparison_key
-from smtprelay.mime.encoded_words import decode_words, without_controls
+from smtprelay.mime.charset_labels import ASCII, codec_of
+from smtprelay.mime.encoded_words import Word, decode_words, pieces, without_controls
 from smtprelay.mime.parameters import ContentType, content_type, disposition
 from smtprelay.mime.transfer import from_base64, tidy_base64
 
 __all__ = [
+    "READ_BY_PEOPLE",
     "Address",
     "ContentType",
     "Headers",
     "addresses",
     "by_name",
+    "charsets_in",
     "comparison_key",
     "content_type",
     "decoded",
     "disposition",
     "from_base64",
+    "guess_of",
     "text_of",
     "tidy_base64",
 ]
 
 #: The headers of a mail or part: (name, unfolded value), in their order.
 Headers = Sequence[tuple[str, str]]
+_TELLS_NOTHING: Final = (ASCII, "utf")
+#: The fields that mail programs show.
+READ_BY_PEOPLE: Final = ("subject", "from", "reply-to", "to", "cc")
 
 
 def decoded(value: str | bytes, guess: str = "") -> str:
@@ -53,6 +61,18 @@ def by_name(headers: Headers) -> dict[str, list[str]]:
     for name, value in headers:
         named.setdefault(name.lower(), []).append(value)
     return named
+
+
+def charsets_in(headers: Headers) -> Iterator[str]:
+    """Give the charsets that the encoded words in what people read of a header name."""
+    for name, value in headers:
+        if name.lower() in READ_BY_PEOPLE and "=?" in value:
+            yield from (piece.charset for piece in pieces(value) if isinstance(piece, Word))
+
+
+def guess_of(labels: Iterable[str]) -> str:
+    """Return the first of ``labels`` that says what octets are which are not UTF-8, ``""`` if none does."""
+    return next((label for label in labels if not (codec_of(label) or ASCII).startswith(_TELLS_NOTHING)), "")
 
 
 def text_of(content: bytes, charset: str) -> str:

@@ -41,6 +41,10 @@ _BLOCK: Final = re.compile(rb"[\r\n \t=]*+((?:[A-Za-z0-9+/]++(?:[\r\n]++|(?==)|\
 #: More letters than a word has that a mailing list put below.
 _NO_WORD: Final = 40
 
+#: The first line of base64, whatever follows a padded block in it.
+_FIRST_LINE: Final = re.compile(rb"\s*+[A-Za-z0-9+/]++(?:=+|[ \t]*+\r?(?:\n|\Z))")
+_TEXT_CONTROL: Final = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+
 #: An equals sign that begins no escape and ends no line.
 _ILLEGAL: Final = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n|\Z)")
 _ILLEGAL_IN_WORD: Final = re.compile(rb"=(?![0-9A-Fa-f]{2})")
@@ -149,6 +153,20 @@ def from_base64(content: bytes) -> bytes:
         blocks.append(_block(letters))
         following = _BLOCK.match(content, following.end())
     return b"".join(blocks)
+
+
+def is_no_base64(content: bytes) -> bool:
+    """
+    Return whether a text that claims to be base64 is plainly a text as it stands: programs forget to encode.
+
+    Its first line is none of base64, and decoded it would be no text in UTF-8.
+    """
+    if not content.strip() or _FIRST_LINE.match(content):
+        return False
+    try:
+        return _TEXT_CONTROL.search(from_base64(content).decode("utf-8")) is not None
+    except UnicodeDecodeError:
+        return True
 
 
 def _block(content: bytes) -> bytes:

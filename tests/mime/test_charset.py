@@ -135,6 +135,18 @@ class WrongOctetTests(SynchronousTestCase):
             with self.subTest(octets):
                 self.assertEqual(decode(octets, "utf-8"), text)
 
+    def test_a_line_end_within_a_character(self):
+        """A server that breaks long lines anywhere costs no character."""
+        for character in "дü€😀":
+            octets = character.encode()
+            for at in range(1, len(octets)):
+                for end in ("\r\n", "\n"):
+                    broken = "да ".encode() + octets[:at] + end.encode() + octets[at:] + b" x"
+                    with self.subTest(character, at=at, end=end):
+                        self.assertEqual(decode(broken, "utf-8"), f"да {character}{end} x")
+        self.assertEqual(decode(b"\xc3\xbc \xc3\r\n\xa9\xa9", "utf-8"), "ü \ufffd\r\n©©")
+        self.assertEqual(decode(b"\xc3\xbc \xc3\r\n\xc3\xa9", "utf-8"), "ü \ufffd\r\né")
+
     def test_long_text(self):
         """In a long text a few wrong octets are mended; in one full of them what is right is read."""
         page = "Käthe ".encode() * 2000

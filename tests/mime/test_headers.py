@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime import headers
 from tests.mime.hostile import JUNK, RECEIVED, header_blocks
+from tests.mime.linear import LIMIT, growth
 
 #: What most tests put their line into.
 BEFORE = b"To: a@x.example\r\n"
@@ -164,6 +165,44 @@ class LenientTests(SynchronousTestCase):
         for field in (b"Content-Transfer-Encoding: base64\r\n", b"Content-Type: application/pdf\r\n"):
             with self.subTest(field):
                 self.assertEqual(split(field + b"this is no header\r\n\r\nJVBE")[1], b"JVBE")
+
+    def test_encoded_content_without_a_blank_line(self):
+        """A line of base64 behind the header of what is base64 is no line of text: it is the content."""
+        field, line = b"Content-Transfer-Encoding: base64\r\n", b"JVBE" * 10 + b"\r\n"
+        self.assertEqual(split(field + line + b"\r\n")[1], line + b"\r\n")
+        self.assertEqual(split(b"Content-Type: application/pdf\r\n" + field + line + b"\r\n")[1][:-2], line)
+        self.assertEqual(split(b"Content-Type: application/pdf\r\n" + line + b"\r\nx")[1], b"x")
+
+    def test_blanks_before_the_first_field(self):
+        """They fold nothing, for there is nothing before them; before a line that is no field they stay."""
+        for blanks in (b" ", b"\t", b"  \t "):
+            for own in (b"", RECEIVED):
+                with self.subTest(blanks, own=bool(own)):
+                    self.assertEqual(split(own + blanks + BEFORE + BEHIND + b"\r\nbody"), (BOTH, b"body"))
+        self.assertEqual(split(b"junk\r\n " + BEFORE + BEHIND + b"\r\n")[0], BOTH[1:])
+
+    def test_the_first_boundary(self):
+        """The first delimiter of a multipart ends its header, where the blank line was forgotten."""
+        for kind in (
+            b"multipart/mixed; boundary=b",
+            b'multipart/mixed;\r\n boundary="b"',
+            b"multipart/mixed;\r\nboundary=b;",
+        ):
+            with self.subTest(kind):
+                content = b"--b\r\nContent-Type: text/html\r\n\r\nx"
+                pairs, found = split(b"Subject: s\r\nContent-Type: " + kind + b"\r\n" + content)
+                self.assertEqual(([name for name, _ in pairs], found), (["Subject", "Content-Type"], content))
+        other = b"Content-Type: multipart/mixed; boundary=b\r\n--c\r\nSubject: s\r\n\r\nx"
+        self.assertEqual(split(other)[1], b"x")
+
+    def test_many_lines_like_a_boundary(self):
+        """A boundary is looked for in the header once, however many lines look like one."""
+
+        def block(size: int) -> bytes:
+            kind = b"Content-Type: multipart/mixed; " + b"a=b; " * (size // 10) + b"\r\n"
+            return kind + b"--x;\r\n" * (size // 10) + b"To: a\r\n\r\n"
+
+        self.assertLessEqual(growth(headers.split, block), LIMIT)
 
     def test_folds_are_one_blank(self):
         """A line end and the blanks behind it are one blank, in any field."""

@@ -149,6 +149,28 @@ class RubbishTests(SynchronousTestCase):
             finished = sent(line + b"To: a@x.example\r\nSubject: Hi\r\n\r\nhello\r\n")
             self.assertEqual(finished, b"To: a@x.example\r\nSubject: Hi\r\n" + ADDED + b"\r\nhello\r\n", line)
 
+    def test_blanks_before_the_first_field(self) -> None:
+        """A first field with a blank before it does not become a part of our own Received."""
+        for first in (b"", b"To: a@x.example\r\n"):
+            for blanks in (b" ", b"\t", b" \t "):
+                finished = finish(RECEIVED + blanks + first + COMPLETE + b"\r\nhi")
+                self.assertEqual(finished[-len(first + COMPLETE) - 4 :], first + COMPLETE + b"\r\nhi")
+                traces = [
+                    email.message_from_bytes(octets)["Received"].split() for octets in (finished, RECEIVED)
+                ]
+                self.assertEqual(*traces)
+
+    def test_no_blank_line_before_the_first_boundary(self) -> None:
+        """It is put in, wherever it lacks; a boundary that looks like a field is one."""
+        for boundary in (b"b", b"=_part:1"):
+            head = COMPLETE + b'Content-Type: multipart/mixed; boundary="' + boundary + b'"\r\n'
+            content = b"--" + boundary + b"\r\n\r\none\r\n--" + boundary + b"--\r\n"
+            finished = finish(head + content)
+            self.assertEqual(finished, head + b"\r\n" + content)
+            inner = b"Content-Type: multipart/mixed; boundary=c\r\n--c\r\n\r\none\r\n--c--\r\n"
+            mail = head + b"\r\n--" + boundary + b"\r\n" + inner
+            self.assertEqual(finish(mail), mail)
+
     def test_rubbish_in_a_complete_header(self) -> None:
         """So if nothing else has to be done to the mail."""
         self.assertEqual(

@@ -1,5 +1,6 @@
 """What is encoded of a mail's parts, what stays, and what is refused."""
 
+import binascii
 import email
 import email.policy
 import sys
@@ -119,6 +120,54 @@ class WholeMailTests(SynchronousTestCase):
             self.assertEqual(part.get_payload(decode=True), content)
             self.assertEqual(part["Content-Transfer-Encoding"], encoding)
             self.assertLess(max(map(len, finished.split(b"\r\n"))), 80)
+
+    def test_uuencode(self) -> None:
+        """A file in uuencode under a name that is not ASCII is the same file behind a hop that takes none."""
+        octets = bytes(range(256)) * 3
+        lines = [binascii.b2a_uu(octets[at : at + 45]) for at in range(0, len(octets), 45)]
+        packed = "begin 644 Übersicht.bin\n".encode("latin-1") + b"".join(lines) + b"`\nend\n"
+        head = (
+            HEAD + b"Content-Type: application/x-a; name=a\r\nContent-Transfer-Encoding: x-uuencode\r\n\r\n"
+        )
+        mail = head + packed.replace(b"\n", b"\r\n")
+        self.assertEqual(finish(mail), mail)
+        for whole in (mail, mixed(mail.removeprefix(HEAD))):
+            [part] = leaves(finish(whole, SEVEN_BIT))
+            self.assertEqual(part["Content-Transfer-Encoding"], "base64")
+            self.assertEqual((part.get_payload(decode=True), part.get_param("name")), (octets, "a"))
+
+    def test_base64_that_is_none(self) -> None:
+        """A text that claims to be base64 and is not stays a text."""
+        head = HEAD + b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        octets = "Die Grüße kommen heute an.\r\n".encode()
+        for content, hop in ((octets, SEVEN_BIT), (LONG, EIGHT_BIT)):
+            [part] = leaves(finish(head + content, hop))
+            self.assertEqual(part["Content-Transfer-Encoding"], "quoted-printable")
+            self.assertEqual(part.get_payload(decode=True).rstrip(), content.rstrip())
+
+    def test_the_words_of_the_header_tell_the_charset(self) -> None:
+        """A text of one octet a letter that names no charset is in that of the words in the header."""
+        for charset, wanted, octets in (
+            ("iso-8859-9", "iso-8859-9", "Sayı ş ve iki".encode("cp1254")),
+            ("koi8-r", "koi8-r", "привет и ещё много слов".encode("koi8-r")),
+            ("euc-kr", "windows-1252", "Sayı ş ve iki".encode("cp1254")),
+            ("utf-8", "windows-1252", "Sayı ş ve iki".encode("cp1254")),
+        ):
+            mail = ADDED + f"Subject: =?{charset}?q?a?=\r\n\r\n".encode() + octets
+            [part] = leaves(finish(mail, SEVEN_BIT))
+            self.assertEqual((part.get_content_charset(), part.get_payload(decode=True)), (wanted, octets))
+
+    def test_html_names_its_charset_first(self) -> None:
+        """What HTML says of its charset holds, though its octets might be UTF-8 by chance."""
+        octets = "<meta charset=iso-8859-1><p>Ã¼ and much more".encode("latin-1")
+        [part] = leaves(finish(HEAD + b"Content-Type: text/html\r\n\r\n" + octets, SEVEN_BIT))
+        self.assertEqual(part.get_content_charset(), "iso-8859-1")
+
+    def test_ascii_under_an_eight_bit_label(self) -> None:
+        """Nothing changes in a mail that is all ASCII, whatever it says of itself."""
+        for label in (b"8bit", b"binary"):
+            mail = HEAD + b"Content-Transfer-Encoding: " + label + b"\r\n" + mixed(text(b"x"))[len(HEAD) :]
+            self.assertEqual(finish(mail, SEVEN_BIT), mail)
 
     def test_octets_that_are_no_text(self) -> None:
         """What is no text, or has controls that no text has, becomes base64, to the octet."""

@@ -171,6 +171,30 @@ class AttachmentTests(SynchronousTestCase):
         """Whatever claims to be base64 is carried as that of what it decodes to."""
         self.assertEqual(tidy_base64(content), base64.b64encode(from_base64(content)))
 
+    def test_a_text_that_was_not_encoded(self):
+        """Programs say base64 and forget to encode: their text is read, and attached, as it stands."""
+        part = "Content-Type: text/plain{}\nContent-Transfer-Encoding: base64\n\nThe door is open.\n"
+        self.assertEqual(read(crlf(part.format(""))).text, "The door is open.\r\n")
+        mail = read(crlf("Content-Type: multipart/mixed; boundary=b\n\n--b\n" + part.format("; name=a.txt")))
+        self.assertEqual(mail.text, "The door is open.\r\n")
+        other = part.format("; charset=us-ascii\nContent-Disposition: attachment; filename=a.txt")
+        mail = read(crlf(f"Content-Type: multipart/mixed; boundary=b\n\n--b\n{other}--b--\n"))
+        self.assertEqual(list(map(bytes_of, mail.attachments)), [b"The door is open."])
+
+    def test_only_texts_are_left_as_they_stand(self):
+        """A file that is no text is what can be decoded of it."""
+        part = "Content-Type: application/pdf\nContent-Transfer-Encoding: base64\n\nJV BE?\n"
+        self.assertEqual(bytes_of(read(crlf(part)).attachments[0]), b"%PD")
+
+    def test_a_file_without_a_blank_line(self):
+        """A file whose base64 follows the header at once is not lost."""
+        content = BYTES[:60]
+        part = "Content-Type: application/pdf; name=a.pdf\nContent-Transfer-Encoding: base64\n{}\n"
+        octets = crlf(part.format(base64.b64encode(content).decode()) + "\n")
+        self.assertEqual(read(octets).attachments, [file("a.pdf", "application/pdf", content)])
+        mail = read(crlf("Content-Type: multipart/mixed; boundary=b\n\n--b\n") + octets + b"--b--\r\n")
+        self.assertEqual(mail.attachments, [file("a.pdf", "application/pdf", content)])
+
     def test_broken_quoted_printable(self):
         """A wrong escape stays as it is."""
         mail = read(b"Content-Transfer-Encoding: quoted-printable\r\n\r\n=ZZ a=\r\nb =")
@@ -182,6 +206,20 @@ class AttachmentTests(SynchronousTestCase):
         self.assertEqual(read(head + b"--b\r\n\r\nlast").text, "last")
         self.assertEqual(read(head + b"no parts").text, "no parts")
         self.assertEqual(read(b"Content-Type: multipart/mixed\r\n\r\nno boundary").text, "no boundary")
+
+    def test_no_blank_line_before_the_first_boundary(self):
+        """No part is lost where the first boundary follows the header of its multipart at once."""
+        text = "--{0}\nContent-Type: text/plain\n\n{1}\n"
+        inner = "Content-Type: multipart/mixed; boundary={0}\n" + text.format("{0}", "one")
+        inner += text.format("{0}", "two") + "--{0}--\n"
+        for own in ("", "Subject: s\n"):
+            for mail in (
+                own + inner.format("b"),
+                own + "Content-Type: multipart/mixed; boundary=a\n\n--a\n" + inner.format("b") + "--a--\n",
+                own + "Content-Type: multipart/mixed; boundary=a\n--a\n" + inner.format("a-b") + "--a--\n",
+            ):
+                with self.subTest(mail):
+                    self.assertEqual(read(crlf(mail)).text, "one\ntwo")
 
     def test_similar_boundary(self):
         """Only a whole line is a delimiter."""
@@ -578,6 +616,29 @@ class CharsetTests(SynchronousTestCase):
                 attached = b"--b\r\nContent-Type: a/b\r\nContent-Disposition: attachment; filename=" + raw
                 mail = read(b"Subject: " + raw + b"\r\n" + multipart(texts, attached + b"\r\n\r\nx\r\n"))
                 self.assertEqual((mail.subject, mail.attachments[0].name), ("Привет", "Привет"))
+
+    def test_header_names_the_charset(self):
+        """A text that names no charset is in that of the header's encoded words, if it is not UTF-8."""
+        words = {
+            "Subject: =?iso-8859-9?q?Say=FD?=": "cp1254",
+            "Subject: =?utf-8?q?a?= =?us-ascii?q?b?=\nFrom: =?koi8-r?b?8g==?= <a@x.org>": "koi8-r",
+            "To: =?euc-kr?b?sKE=?= <a@x.org>": "euc-kr",
+        }
+        for field, codec in words.items():
+            content = {"cp1254": "sayı ş", "koi8-r": "привет", "euc-kr": "한글"}[codec]
+            for kind in ("", "Content-Type: text/plain\n", "Content-Type: text/html; charset=us-ascii\n"):
+                with self.subTest(field, kind=kind):
+                    mail = read(crlf(f"{field}\n{kind}\n") + content.encode(codec))
+                    self.assertEqual(mail.html if "html" in kind else mail.text, content)
+                    self.assertIn("grün", str(read(crlf(f"{field}\n{kind}\ngrün"))))
+
+    def test_a_text_names_it_before_the_header(self):
+        """What a text says of its charset holds for others more than the words of the header."""
+        mail = (
+            b"Subject: =?koi8-r?q?a?=\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+            b"--b\r\nContent-Type: text/plain; charset=iso-8859-1\r\n\r\nx\r\n--b\r\n\r\ngr\xfcn"
+        )
+        self.assertIn("grün", read(mail).text or "")
 
     def test_utf8_needs_no_guess(self):
         """UTF-8 is read as that, whatever the body is in; what is not, by no body in UTF-8."""

@@ -14,6 +14,7 @@ from smtprelay.mime.transfer import (
     from_base64,
     from_q,
     from_quoted_printable,
+    is_no_base64,
     tidy_base64,
 )
 from tests.mime.linear import LIMIT, growth
@@ -113,6 +114,26 @@ class Base64Tests(SynchronousTestCase):
         ):
             with self.subTest(footer):
                 self.assertEqual(from_base64(b"JVBERg==\r\n" + footer), b"%PDF")
+
+    def test_a_text_that_was_not_encoded(self):
+        """What has words in its first line is no base64, unless it decodes to a text or has a block of it."""
+        for content, plain in (
+            (b"The door is open.\r\n", True),
+            (b"\r\n two words\r\nJVBERg==\r\n", True),
+            (b"?what\r\n", True),
+            (b"caf\xe9\r\n", True),
+            (b"JVBERg==\r\n", False),
+            (b"JVBERg== junk\r\n", False),
+            (b"\r\nJVBERi0x\r\nand more\r\n", False),
+            (b"SGVs bG8=\r\n", False),  # blanks were put into it
+            (b"> SGVsbG8=\r\n", False),
+            (b"word\r\n", False),
+            (b"word", False),
+            (b"\r\n", False),
+            (b"", False),
+        ):
+            with self.subTest(content):
+                self.assertEqual(is_no_base64(content), plain)
 
     @given(st.text("Qz9+/=\r\n! \xe9", max_size=30).map(lambda text: text.encode("latin-1")))
     def test_tidy(self, content):

@@ -25,7 +25,7 @@ from smtprelay.message import (
     Reply,
     Results,
 )
-from smtprelay.mime import errors, task
+from smtprelay.mime.worker import errors, task
 from smtprelay.model.shape import Shape
 from smtprelay.model.work import Work
 from smtprelay.operating import Queue

@@ -16,7 +16,7 @@ from typing import IO, Any, BinaryIO, Final, Protocol
 
 import click
 
-from smtprelay.cli import archive, jsonfolder, printing
+from smtprelay.cli import archive, printing
 from smtprelay.cli.exits import FAILED, TEMPFAIL, USAGE, CliError
 from smtprelay.cli.mover import Message, Mover, opened
 from smtprelay.cli.options import Command, chosen
@@ -205,13 +205,16 @@ class _ToArchive:
 
 class _ToFolder:
     def __init__(self, folder: Path) -> None:
+        from smtprelay.cli import jsonfolder  # noqa: PLC0415 -- reads mail, which is dear and seldom needed
+
         self._folder = folder
+        self._writer = jsonfolder
 
     def put_orders(self, orders: Mapping[str, Any]) -> None:
-        jsonfolder.write_orders(self._folder, orders)
+        self._writer.write_orders(self._folder, orders)
 
     def add(self, values: Mapping[str, Any], body: IO[bytes] | None) -> None:
-        jsonfolder.write(self._folder, values, io.BytesIO() if body is None else body)
+        self._writer.write(self._folder, values, io.BytesIO() if body is None else body)
 
     def end(self, counts: Mapping[str, int]) -> None:
         """Each file stands for itself."""

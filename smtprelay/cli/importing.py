@@ -14,7 +14,7 @@ from typing import IO, Any, Final
 
 import click
 
-from smtprelay.cli import archive, jsonfolder, printing
+from smtprelay.cli import archive, printing
 from smtprelay.cli.archive import Item
 from smtprelay.cli.exits import FAILED, CliError
 from smtprelay.cli.mover import Message, Mover, opened
@@ -160,6 +160,8 @@ def _items(place: str) -> Iterator[Iterator[Item]]:
     if place == "-":
         yield archive.read(sys.stdin.buffer)
     elif Path(place).is_dir():
+        from smtprelay.cli import jsonfolder  # noqa: PLC0415 -- reads mail, which is dear and seldom needed
+
         yield jsonfolder.read(Path(place))
     else:
         with Path(place).open("rb") as stream:

@@ -24,7 +24,7 @@ from uuid import uuid4
 from smtprelay.cli.archive import ORDERS, Item
 from smtprelay.cli.timeline import EDITS
 from smtprelay.mime import headers
-from smtprelay.mime.capped import CappedHead, message_id_of, subject_of
+from smtprelay.mime.head import Head, message_id_of, subject_of
 
 #: What that relay keeps beside the messages.
 _NO_MESSAGES: Final = frozenset({"retry_queue.json", ORDERS})
@@ -186,7 +186,7 @@ def ours(document: Any, now: float) -> tuple[dict[str, Any], bytes]:
     if not isinstance(to, list) or not to:
         raise ValueError("it has no recipients")
     received = _seconds(document.get("received")) or now
-    head = CappedHead(headers.block(body))
+    head = Head(headers.block(body))
     delivery = _delivery(document, received, now)
     message = {
         "schema": "smtprelay.message.v1",

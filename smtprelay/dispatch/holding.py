@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.python.failure import Failure
 
 from smtprelay.budget import Budget
-from smtprelay.mime.capped import CappedHead, HeaderCollector
+from smtprelay.mime.head import Head, HeaderCollector
 from smtprelay.model.shape import Shape, ShapeCounter
 
 #: Bytes of one message that are held in memory.
@@ -81,7 +81,7 @@ class Holding:
         return self._shape.shape()
 
     @property
-    def head(self) -> CappedHead:
+    def head(self) -> Head:
         """The message's header."""
         return self._header.head()
 

@@ -18,7 +18,7 @@ from typing import Final
 from attrs import frozen
 
 from smtprelay.mime import charset as charsets
-from smtprelay.mime.charset_labels import codec_of
+from smtprelay.mime.charset.labels import codec_of
 from smtprelay.mime.transfer import from_base64, from_q
 
 #: More than these, of one value, stay as they stand.

@@ -9,8 +9,8 @@ number and no faster. Pure.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final, overload
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from attrs import define, field
 
@@ -88,66 +88,6 @@ def split(
         (name.decode("ascii"), value.decode("ascii", "surrogateescape")) for name, value in found.fields()
     ]
     return pairs, content
-
-
-class Head(Sequence[tuple[str, str]]):
-    """
-    The fields of a header block, as :func:`fields` gives them, taken apart only when somebody looks.
-
-    For one field by its name nothing else is read, if the block is as RFC 5322 has it.
-    """
-
-    def __init__(self, block: bytes) -> None:
-        self._block = block
-        self._pairs: list[tuple[str, str]] | None = None
-        self._lower: bytes | None = None
-
-    def first(self, name: str) -> str:
-        """Return the value of the first field called ``name``, in any case; ``""`` if there is none."""
-        wanted = name.lower().encode("ascii")
-        if self._is_regular() and wanted != b"received":
-            return self._find(wanted)
-        return next((value for key, value in self._all() if key.lower() == name.lower()), "")
-
-    @overload
-    def __getitem__(self, index: int) -> tuple[str, str]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[tuple[str, str]]: ...
-
-    def __getitem__(self, index: int | slice) -> tuple[str, str] | Sequence[tuple[str, str]]:
-        """Return one pair, or several."""
-        return self._all()[index]
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        """Give all pairs, in order."""
-        return iter(self._all())
-
-    def __len__(self) -> int:
-        """Return how many fields there are."""
-        return len(self._all())
-
-    def _is_regular(self) -> bool:
-        """Tell whether the block is nothing but fields."""
-        if self._lower is None:
-            regular = _REGULAR.fullmatch(self._block) is not None
-            self._lower = b"\n" + self._block.lower() if regular else b""
-        return bool(self._lower)
-
-    def _find(self, wanted: bytes) -> str:
-        lines = self._lower or b""
-        at = lines.find(b"\n" + wanted)
-        while at >= 0:
-            value = _VALUE.match(self._block, at + len(wanted))
-            if value is not None:
-                return _text(_FOLD.sub(b" ", value[1]).strip(b" \t"))
-            at = lines.find(b"\n" + wanted, at + 1)
-        return ""
-
-    def _all(self) -> list[tuple[str, str]]:
-        if self._pairs is None:
-            self._pairs = fields(self._block)
-        return self._pairs
 
 
 def fields(head: bytes) -> list[tuple[str, str]]:

@@ -15,8 +15,8 @@ from urllib.parse import unquote_to_bytes
 from attrs import define, field, frozen
 
 from smtprelay.mime import charset as charsets
-from smtprelay.mime.charset_codecs import MULTI_OCTET
-from smtprelay.mime.charset_labels import codec_of
+from smtprelay.mime.charset.codecs import MULTI_OCTET
+from smtprelay.mime.charset.labels import codec_of
 from smtprelay.mime.encoded_words import decode_words, without_controls, without_halves, without_raw_octets
 
 #: What is beyond these is not read: characters of a value, parameters (a continuation is one), characters of

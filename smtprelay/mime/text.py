@@ -14,7 +14,7 @@ from typing import Final
 
 from smtprelay.mime import charset as charsets
 from smtprelay.mime.address import Address, addresses, comparison_key
-from smtprelay.mime.charset_labels import ASCII, codec_of
+from smtprelay.mime.charset.labels import ASCII, codec_of
 from smtprelay.mime.encoded_words import Word, decode_words, pieces, without_controls
 from smtprelay.mime.parameters import ContentType, content_type, disposition
 from smtprelay.mime.transfer import from_base64, tidy_base64

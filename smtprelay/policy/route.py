@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from smtprelay.interfaces import Body, Headers, Plan, Unmeasured
 from smtprelay.message import Client, Envelope, Planned, Recipient, Refused, Reply
-from smtprelay.mime.capped import CappedHead
+from smtprelay.mime.head import Head
 from smtprelay.model.shape import Shape
 from smtprelay.model.size import Sized, takes
 from smtprelay.model.size import largest as largest_mail
@@ -92,7 +92,7 @@ class Rule:
 
 def _values(headers: Headers, names: Collection[str]) -> Mapping[str, Sequence[str]]:
     """Return the values of the header fields called ``names``, in lower case; the others are not read."""
-    if isinstance(headers, CappedHead):
+    if isinstance(headers, Head):
         return {name: headers.values(name) for name in names}
     found: dict[str, list[str]] = {name: [] for name in names}
     for name, value in headers if found else ():

@@ -14,7 +14,7 @@ from smtprelay.dispatch.lanes import Lanes
 from smtprelay.dispatch.operator import OperatorDesk
 from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.interfaces import Spool
-from smtprelay.mime.worker import ProcessMimeWorker
+from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.policy.route import Router
 from smtprelay.service.listeners import rule
 from smtprelay.service.post import Post, bounce_settings

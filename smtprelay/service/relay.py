@@ -25,7 +25,7 @@ from smtprelay.interfaces import Events, Provider, Receive, Spool
 from smtprelay.log import Log, Telling
 from smtprelay.message import Reply
 from smtprelay.metrics import Metrics, watch_lag
-from smtprelay.mime.worker import ProcessMimeWorker
+from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.policy.checkers import Users
 from smtprelay.policy.route import Router
 from smtprelay.service.dispatching import build_dispatcher

@@ -17,7 +17,7 @@ from smtprelay import measure
 from smtprelay.budget import Budget
 from smtprelay.interfaces import Events, Plan
 from smtprelay.message import Claim, Draft, Refused, Reply
-from smtprelay.mime.capped import HeaderCollector, message_id_of, subject_of
+from smtprelay.mime.head import HeaderCollector, message_id_of, subject_of
 from smtprelay.model.shape import ShapeCounter
 from smtprelay.queue import Settlement
 from smtprelay.spool.accept import CHUNK, Arrival, accept, forget_chunks, store_chunk

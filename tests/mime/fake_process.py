@@ -10,7 +10,7 @@ from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTer
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from smtprelay.mime.frames import CHUNK, END, FACTS, FAILURE, MORE, OCTETS, TASK, FrameDecoder, frame
+from smtprelay.mime.worker.frames import CHUNK, END, FACTS, FAILURE, MORE, OCTETS, TASK, FrameDecoder, frame
 
 
 class FakeProcess:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime.charset import decode, fits, html_charset, known
-from smtprelay.mime.charset_labels import codec_of
+from smtprelay.mime.charset.labels import codec_of
 from tests.mime.linear import LIMIT, growth
 
 #: What programs write, by the label that they write beside it.

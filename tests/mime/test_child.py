@@ -5,10 +5,21 @@ from collections import deque
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.mime.child import Child
-from smtprelay.mime.frames import CHUNK, END, FACTS, FAILURE, MORE, OCTETS, PIECE, TASK, FrameDecoder, frame
 from smtprelay.mime.parse import TooComplexError
-from smtprelay.mime.task import PREFIXES, name_of
+from smtprelay.mime.worker.child import Child
+from smtprelay.mime.worker.frames import (
+    CHUNK,
+    END,
+    FACTS,
+    FAILURE,
+    MORE,
+    OCTETS,
+    PIECE,
+    TASK,
+    FrameDecoder,
+    frame,
+)
+from smtprelay.mime.worker.task import PREFIXES, name_of
 
 
 def task(name: str, cpu: float = 1.0, memory: int = 1000, **parameters) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime import headers
+from smtprelay.mime.head import Head
 from smtprelay.mime.parse import TooComplexError, read
 from tests.mime.hostile import COSTLY
 
@@ -57,7 +58,7 @@ class GrowthTests(SynchronousTestCase):
         """So it is with what is read before the 250."""
 
         def look(mail: bytes) -> None:
-            head = headers.Head(headers.block(mail))
+            head = Head(headers.block(mail))
             headers.readable(head.first("Subject"))
             headers.readable(head.first("Message-ID"))
 

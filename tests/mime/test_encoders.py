@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.mime.encoders import ENCODERS, encoded_length
+from smtprelay.mime.outgoing.encoders import ENCODERS, encoded_length
 
 #: Octets that matter to an encoding are frequent, and lines may be long.
 _PIECES = st.one_of(

@@ -2,7 +2,17 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.mime.frames import CHUNK, LARGEST, MORE, PIECE, TASK, FrameDecoder, FrameError, frame, pieces
+from smtprelay.mime.worker.frames import (
+    CHUNK,
+    LARGEST,
+    MORE,
+    PIECE,
+    TASK,
+    FrameDecoder,
+    FrameError,
+    frame,
+    pieces,
+)
 
 
 class FrameTests(SynchronousTestCase):

@@ -39,22 +39,6 @@ class BlockTests(SynchronousTestCase):
         """What is known to be a header block has all its fields, also those that nobody knows."""
         self.assertEqual([("Alarm", "1"), ("Room", "2")], headers.fields(b"Alarm: 1\r\nRoom: 2\r\n"))
 
-    def test_the_first_in_any_case(self):
-        """Names are compared without case, and the first field of a name counts."""
-        head = headers.Head(b"to: x\r\nSubjects: 0\r\nSUBJECT : 1\r\n 2\r\nSubject: 3\r\n")
-        self.assertEqual(("1 2", ""), (head.first("subject"), head.first("Date")))
-
-    @given(
-        st.text("aA:\r\n\t \xe9", max_size=40).map(str.encode) | header_blocks,
-        st.sampled_from(["a", "aA", "b", "subject", "to", "content-type", "received"]),
-    )
-    def test_one_field_is_found_as_among_all(self, block, name):
-        """Looking for one field gives what taking all of them apart would give; so does looking at all."""
-        pairs, head = headers.fields(block), headers.Head(block)
-        found = [value for key, value in pairs if key.lower() == name.lower()]
-        self.assertEqual([*found, ""][0], head.first(name))
-        self.assertEqual((pairs, len(pairs), pairs[:1]), (list(head), len(head), head[:1]))
-
     @given(
         st.lists(
             st.sampled_from((b"Subject: a\r\n", b"To: b,\r\n\tc\r\n", b"Content-Type: x;\r\n y\r\n")),

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.mime import outgoing_fields, outgoing_words
-from smtprelay.mime.outgoing_fields import FieldRules, NotConvertible, mended
-from smtprelay.mime.outgoing_words import encoded_words
+from smtprelay.mime.outgoing import fields as outgoing_fields
+from smtprelay.mime.outgoing import words as outgoing_words
+from smtprelay.mime.outgoing.fields import FieldRules, NotConvertible, mended
+from smtprelay.mime.outgoing.words import encoded_words
 from smtprelay.mime.text import addresses, content_type, decoded, disposition
 
 ASCII = FieldRules(ascii_only=True)

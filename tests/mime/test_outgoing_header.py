@@ -6,8 +6,10 @@ import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.mime import headers, outgoing_fields, outgoing_header
-from smtprelay.mime.outgoing_header import is_finished, read
+from smtprelay.mime import headers
+from smtprelay.mime.outgoing import fields as outgoing_fields
+from smtprelay.mime.outgoing import header as outgoing_header
+from smtprelay.mime.outgoing.header import is_finished, read
 from tests.mime.finishing import (
     ADDED,
     ASCII_FIELDS,

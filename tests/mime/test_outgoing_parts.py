@@ -7,15 +7,13 @@ import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.mime import (
-    encoders,
-    headers,
-    outgoing_fields,
-    outgoing_header,
-    outgoing_parts,
-    outgoing_plan,
-    outgoing_words,
-)
+from smtprelay.mime import headers
+from smtprelay.mime.outgoing import encoders
+from smtprelay.mime.outgoing import fields as outgoing_fields
+from smtprelay.mime.outgoing import header as outgoing_header
+from smtprelay.mime.outgoing import parts as outgoing_parts
+from smtprelay.mime.outgoing import plan as outgoing_plan
+from smtprelay.mime.outgoing import words as outgoing_words
 from tests.mime.finishing import (
     ADDED,
     ADDITIONS,

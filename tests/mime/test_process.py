@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.interfaces import MailTooCostly, MimeWorkerUnavailable
-from smtprelay.mime.frames import CHUNK, END, FACTS, MORE, OCTETS, PIECE, TASK, frame
-from smtprelay.mime.process import TaskFailedError, WorkerProcess, environment
+from smtprelay.mime.worker.frames import CHUNK, END, FACTS, MORE, OCTETS, PIECE, TASK, frame
+from smtprelay.mime.worker.process import TaskFailedError, WorkerProcess, environment
 from tests.mime.fake_process import FakeBody, FakeReactor
 
 
@@ -32,7 +32,7 @@ class ProcessTests(SynchronousTestCase):
     def test_command(self):
         """The interpreter, which does not look where it stands, with the places where tasks may lie."""
         [(arguments, _)] = self.reactor.commands
-        self.assertEqual(arguments, ["/usr/bin/python3", "-P", "-m", "smtprelay.mime.child", "tests."])
+        self.assertEqual(arguments, ["/usr/bin/python3", "-P", "-m", "smtprelay.mime.worker.child", "tests."])
 
     def test_a_task(self):
         """The task, then a piece of the mail for each go-ahead, then the answer."""

@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime.parse import TooComplexError
-from smtprelay.mime.task import failure, name_of, named
+from smtprelay.mime.worker.task import failure, name_of, named
 
 
 def deep(levels: int) -> None:
@@ -37,7 +37,7 @@ class NameTests(SynchronousTestCase):
     def test_there_and_back(self):
         """A function is found again by its name."""
         for task in (name_of, failure):
-            self.assertEqual(name_of(task), f"smtprelay.mime.task:{task.__name__}")
+            self.assertEqual(name_of(task), f"smtprelay.mime.worker.task:{task.__name__}")
             self.assertIs(named(name_of(task)), task)
 
     def test_no_task(self):
@@ -46,9 +46,9 @@ class NameTests(SynchronousTestCase):
             "os:system",
             "smtprelayed.mime:read",
             "smtprelay:x",
-            "smtprelay.mime.task:name_of.__class__",
-            "smtprelay.mime.task:",
-            "smtprelay.mime.task",
+            "smtprelay.mime.worker.task:name_of.__class__",
+            "smtprelay.mime.worker.task:",
+            "smtprelay.mime.worker.task",
             "",
             "tests.mime.test_task:deep",
         ):

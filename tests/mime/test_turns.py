@@ -3,7 +3,7 @@
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.mime.turns import SMALL_BODY, SMALL_HEADER, SMALL_PARTS, TURN, Turns, is_small
+from smtprelay.mime.worker.turns import SMALL_BODY, SMALL_HEADER, SMALL_PARTS, TURN, Turns, is_small
 
 
 class SmallTests(SynchronousTestCase):

@@ -14,9 +14,9 @@ from smtprelay.interfaces import (
     MimeWorkerUnavailable,
 )
 from smtprelay.mime.parse import TooComplexError
-from smtprelay.mime.task import name_of
-from smtprelay.mime.turns import SMALL_BODY, TURN
-from smtprelay.mime.worker import Bounds, ProcessMimeWorker
+from smtprelay.mime.worker.mime_worker import Bounds, ProcessMimeWorker
+from smtprelay.mime.worker.task import name_of
+from smtprelay.mime.worker.turns import SMALL_BODY, TURN
 from tests.mime import tasks
 from tests.mime.fake_process import FakeBody, FakeReactor
 from tests.recording import Recording

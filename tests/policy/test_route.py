@@ -4,7 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.interfaces import Unmeasured
 from smtprelay.message import Client, Envelope, Planned, Recipient, Refused
-from smtprelay.mime.capped import CappedHead
+from smtprelay.mime.head import Head
 from smtprelay.model.shape import Shape
 from smtprelay.policy.access import Networks, Patterns
 from smtprelay.policy.route import Outlet, Router, Rule, largest
@@ -102,13 +102,13 @@ class MatchTests(SynchronousTestCase):
         self.assertRoute(
             {"headers": {"X-Env": "test*", "X-App": "*"}},
             takes=[
-                {"headers": CappedHead(filler + b"x-env:  Testing \r\nX-App:\r\n")},
-                {"headers": CappedHead(b"X-Env: live\r\nX-Env: test\r\n 2\r\n" + filler + b"X-App: a\r\n")},
+                {"headers": Head(filler + b"x-env:  Testing \r\nX-App:\r\n")},
+                {"headers": Head(b"X-Env: live\r\nX-Env: test\r\n 2\r\n" + filler + b"X-App: a\r\n")},
             ],
             leaves=[
-                {"headers": CappedHead(filler)},
-                {"headers": CappedHead(b"X-Env: test\r\n" + filler)},
-                {"headers": CappedHead(filler + b"X-Env2: test\r\nX-App: a\r\n")},
+                {"headers": Head(filler)},
+                {"headers": Head(b"X-Env: test\r\n" + filler)},
+                {"headers": Head(filler + b"X-Env2: test\r\nX-App: a\r\n")},
             ],
         )
 
@@ -116,7 +116,7 @@ class MatchTests(SynchronousTestCase):
         """Many routes that look at a header of many fields cost no more for each of them than one does."""
         many = [Rule(name=f"r{n}", via=["acs"], headers={"X-Env": f"e{n}", "X": "y*"}) for n in range(40)]
         head = b"X-Field: y\r\n" * 23_000 + b"X-Env: e39\r\n"
-        for headers in (CappedHead(head), [("X-Field", "y")] * 5_000):
+        for headers in (Head(head), [("X-Field", "y")] * 5_000):
             few = router(*many[:2], Rule(name="default", via=["ses"])).plan(CLIENT, envelope("x@y.org"))
             all_ = router(*many, Rule(name="default", via=["ses"])).plan(CLIENT, envelope("x@y.org"))
             steps = [

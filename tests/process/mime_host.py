@@ -14,8 +14,8 @@ from pathlib import Path
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from smtprelay.mime.turns import SMALL_BODY
-from smtprelay.mime.worker import Bounds, ProcessMimeWorker
+from smtprelay.mime.worker.mime_worker import Bounds, ProcessMimeWorker
+from smtprelay.mime.worker.turns import SMALL_BODY
 from tests.mime import tasks
 from tests.mime.fake_process import FakeBody
 

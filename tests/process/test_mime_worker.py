@@ -16,8 +16,8 @@ from smtprelay.interfaces import (
     MimeWorkerUnavailable,
 )
 from smtprelay.mime.parse import TooComplexError, read
-from smtprelay.mime.turns import SMALL_BODY
-from smtprelay.mime.worker import Bounds, ProcessMimeWorker
+from smtprelay.mime.worker.mime_worker import Bounds, ProcessMimeWorker
+from smtprelay.mime.worker.turns import SMALL_BODY
 from tests.mime import tasks
 from tests.mime.fake_process import FakeBody
 from tests.process.program import Program, eventually

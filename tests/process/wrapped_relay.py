@@ -24,7 +24,7 @@ from smtprelay.cli import main
 from smtprelay.dispatch import retry
 from smtprelay.interfaces import MailTooCostly, MimeWorkerUnavailable
 from smtprelay.message import Deferred, Failed
-from smtprelay.mime.worker import Bounds, ProcessMimeWorker
+from smtprelay.mime.worker.mime_worker import Bounds, ProcessMimeWorker
 from smtprelay.providers.acs import Acs
 from smtprelay.providers.acs_api import AcsApi
 from smtprelay.providers.capture import Capture

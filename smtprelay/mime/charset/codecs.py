@@ -12,8 +12,7 @@ from contextlib import suppress
 from functools import cache, partial
 from typing import Final
 
-from smtprelay.mime import charset_labels as labels
-from smtprelay.mime import iso_2022
+from smtprelay.mime.charset import iso_2022, labels
 
 REPLACEMENT: Final = "\ufffd"
 MULTI_OCTET: Final = frozenset(

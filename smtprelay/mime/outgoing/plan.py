@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from attrs import Factory, define, frozen
 
-from smtprelay.mime.encoders import ENCODERS, Encoder, encoded_length
+from smtprelay.mime.outgoing.encoders import ENCODERS, Encoder, encoded_length
 
 #: Steps: so many octets of the mail stay, or are left out; so many of ``inserted`` are put in. Each other
-#: step is one of :data:`smtprelay.mime.encoders.ENCODERS`.
+#: step is one of :data:`smtprelay.mime.outgoing.encoders.ENCODERS`.
 KEEP: Final = "keep"
 DROP: Final = "drop"
 INSERT: Final = "insert"

@@ -13,7 +13,7 @@ from typing import Final
 
 from attrs import frozen
 
-from smtprelay.mime.outgoing_words import encoded_words, parameters
+from smtprelay.mime.outgoing.words import encoded_words, parameters
 from smtprelay.mime.text import content_type, decoded, disposition
 from smtprelay.model.shape import LONGEST_LINE
 

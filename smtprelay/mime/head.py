@@ -32,7 +32,7 @@ _VALUE: Final = re.compile(rb"[^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+").match
 _FOLD: Final = re.compile(r"\r\n[ \t]+")
 
 
-class CappedHead(Sequence[tuple[str, str]]):
+class Head(Sequence[tuple[str, str]]):
     """
     A header block whose fields are looked up by name.
 
@@ -131,17 +131,17 @@ class HeaderCollector:
         self._size += len(kept)
         self.ended = self.ended or self._size >= MOST
 
-    def head(self) -> CappedHead:
+    def head(self) -> Head:
         """Return what was kept."""
-        return CappedHead(b"".join(self._pieces))
+        return Head(b"".join(self._pieces))
 
 
-def subject_of(head: CappedHead) -> str:
+def subject_of(head: Head) -> str:
     """Return the subject for people, its first thousand characters."""
     return headers.readable(head.first("Subject")[:_DECODED])[:_KEPT]
 
 
-def message_id_of(head: CappedHead) -> str:
+def message_id_of(head: Head) -> str:
     """Return the message id, its first thousand characters."""
     return head.first("Message-ID")[:_KEPT]
 

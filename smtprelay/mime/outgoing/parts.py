@@ -12,10 +12,10 @@ from typing import Final
 from attrs import field, frozen
 
 from smtprelay.mime.charset import fits, html_charset, known
-from smtprelay.mime.encoders import Base64Encoder
-from smtprelay.mime.outgoing_fields import FieldRules, NotConvertible
-from smtprelay.mime.outgoing_header import UNCHANGED, Changes, Header, finished_part, read
-from smtprelay.mime.outgoing_plan import NextHop, PlanDraft
+from smtprelay.mime.outgoing.encoders import Base64Encoder
+from smtprelay.mime.outgoing.fields import FieldRules, NotConvertible
+from smtprelay.mime.outgoing.header import UNCHANGED, Changes, Header, finished_part, read
+from smtprelay.mime.outgoing.plan import NextHop, PlanDraft
 from smtprelay.mime.text import content_type
 from smtprelay.mime.transfer import encoding_of, from_uuencode, is_no_base64
 from smtprelay.model.shape import LONGEST_LINE, Shape, shape_of

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 
 import smtprelay
 from smtprelay.interfaces import MailTooCostly, MimeWorkerUnavailable
-from smtprelay.mime.frames import (
+from smtprelay.mime.worker.frames import (
     CHUNK,
     END,
     FACTS,
@@ -54,7 +54,7 @@ class TaskFailedError(Exception):
     """
     A task raised an exception in the process.
 
-    :ivar told: of it, by :func:`smtprelay.mime.task.failure`.
+    :ivar told: of it, by :func:`smtprelay.mime.worker.task.failure`.
     """
 
     def __init__(self, told: Mapping[str, str]) -> None:
@@ -100,7 +100,7 @@ class WorkerProcess(ProcessProtocol):
 
         :raises OSError: it cannot be started; so ``ValueError``, where Python does not know its own place.
         """
-        arguments = [executable, "-P", "-m", "smtprelay.mime.child", *self._prefixes]
+        arguments = [executable, "-P", "-m", "smtprelay.mime.worker.child", *self._prefixes]
         self._reactor.spawnProcess(self, executable, arguments, env=environment())
 
     def kill(self) -> None:

@@ -10,9 +10,8 @@ and octets that do not fit their label but are UTF-8 are read as that. Pure.
 import re
 from typing import Final
 
-from smtprelay.mime import charset_codecs as codecs
-from smtprelay.mime import charset_labels as labels
-from smtprelay.mime.charset_labels import codec_of
+from smtprelay.mime.charset import codecs, labels
+from smtprelay.mime.charset.labels import codec_of
 
 _DEFAULT: Final = "cp1252"
 _UTF_8: Final = "utf-8"

@@ -1,9 +1,9 @@
 """
 The MIME worker: a process that works on mail for the relay, one task after the other.
 
-It reads tasks from its standard input and writes what became of them to its standard output, see
-:mod:`smtprelay.mime.frames`. It ends when its input does, so when the relay is gone. Which task uses how much
-of the processor and of memory is bounded by the kernel; the relay alone decides when it ends otherwise, so
+It reads tasks from its standard input and writes what became of them to its standard output, in
+:mod:`smtprelay.mime.worker.frames`. It ends when its input does, so when the relay is gone. The kernel bounds
+how much of the processor and of memory a task uses; the relay alone decides when it ends otherwise, so
 signals that the whole group of processes gets are ignored.
 """
 
@@ -18,7 +18,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
-from smtprelay.mime.frames import (
+from smtprelay.mime.worker.frames import (
     CHUNK,
     END,
     FACTS,
@@ -33,7 +33,7 @@ from smtprelay.mime.frames import (
     frame,
     pieces,
 )
-from smtprelay.mime.task import PREFIXES, failure, named
+from smtprelay.mime.worker.task import PREFIXES, failure, named
 
 #: Of what was mapped when it cannot be asked.
 _MAPPED: Final = 1 << 29

@@ -24,9 +24,9 @@ from smtprelay.interfaces import (
     MimeWorkerUnavailable,
 )
 from smtprelay.mime.parse import TooComplexError
-from smtprelay.mime.process import TaskFailedError, WorkerProcess
-from smtprelay.mime.task import failure, name_of
-from smtprelay.mime.turns import SMALL_BODY, Turns, is_small
+from smtprelay.mime.worker.process import TaskFailedError, WorkerProcess
+from smtprelay.mime.worker.task import failure, name_of
+from smtprelay.mime.worker.turns import SMALL_BODY, Turns, is_small
 
 #: Seconds after which a process that has nothing to do is ended.
 IDLE: Final = 300.0

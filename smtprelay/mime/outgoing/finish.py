@@ -12,37 +12,20 @@ from typing import Any, Final
 
 from attrs import asdict, evolve
 
-from smtprelay.mime.outgoing_fields import FieldRules, NotConvertible
-from smtprelay.mime.outgoing_header import Additions, Changes, Header, finished, is_finished, read
-from smtprelay.mime.outgoing_parts import PartsWalk
-from smtprelay.mime.outgoing_plan import (
+from smtprelay.mime.outgoing.fields import FieldRules, NotConvertible
+from smtprelay.mime.outgoing.header import Additions, Changes, Header, finished, is_finished, read
+from smtprelay.mime.outgoing.parts import PartsWalk
+from smtprelay.mime.outgoing.plan import (
     DROP,
     INSERT,
     KEEP,
-    Finishing,
     NextHop,
     Plan,
     PlanDraft,
     count_eight_bit,
-    plan_of,
 )
 from smtprelay.mime.text import READ_BY_PEOPLE, charsets_in, content_type, guess_of
 from smtprelay.model.shape import Shape
-
-__all__ = [
-    "Additions",
-    "Finishing",
-    "NextHop",
-    "Plan",
-    "holds_header",
-    "needs_content",
-    "parameters_of",
-    "plan_by_header",
-    "plan_header",
-    "plan_mail",
-    "plan_of",
-    "unchanged_plan",
-]
 
 #: A longer header is not looked at on the reactor.
 LONGEST_HEADER: Final = 16 * 1024

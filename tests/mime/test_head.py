@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime import headers
-from smtprelay.mime.capped import (
+from smtprelay.mime.head import (
     LONGEST_VALUE,
     LONGEST_VALUES,
     MOST,
-    CappedHead,
+    Head,
     HeaderCollector,
     message_id_of,
     subject_of,
@@ -42,14 +42,14 @@ def collected(*pieces: bytes) -> HeaderCollector:
 class CappedHeadTests(SynchronousTestCase):
     def test_by_name(self) -> None:
         """The first field of a name is found, in any case, and unfolded; none is empty."""
-        head = CappedHead(b"to: x\r\nSubjects: 0\r\nSUBJECT : 1\r\n\t 2\r\nSubject: 3\r\n")
+        head = Head(b"to: x\r\nSubjects: 0\r\nSUBJECT : 1\r\n\t 2\r\nSubject: 3\r\n")
         self.assertEqual((head.first("subject"), head.first("Date")), ("1 2", ""))
         self.assertEqual((head.values("SUBJECT"), head.values("Date")), (["1 2", "3"], []))
 
     def test_as_a_sequence(self) -> None:
         """It gives the pairs that a header block has, in their order."""
         block = b"Subject: a\r\nTo: b\r\nSubject: c\r\n"
-        head = CappedHead(block)
+        head = Head(block)
         self.assertEqual((list(head), len(head), head[0]), (headers.fields(block), 3, ("Subject", "a")))
 
     def test_lines_that_are_none(self) -> None:
@@ -61,7 +61,7 @@ class CappedHeadTests(SynchronousTestCase):
             b"Subject\r\nSubject x\r\nSubject: x\r\n",
             b"Subject:x",
         ):
-            self.assertEqual(CappedHead(block).first("Subject"), "x", block)
+            self.assertEqual(Head(block).first("Subject"), "x", block)
 
     def test_octets(self) -> None:
         """What is not ASCII is UTF-8 where it is that."""
@@ -71,19 +71,19 @@ class CappedHeadTests(SynchronousTestCase):
             (b"\x93a\x94", "“a”"),
             (b"\xff\x81", "ÿ\ufffd"),
         ):
-            self.assertEqual(CappedHead(b"Subject: " + octets + b"\r\n").first("Subject"), text)
+            self.assertEqual(Head(b"Subject: " + octets + b"\r\n").first("Subject"), text)
 
     def test_far_behind(self) -> None:
         """It is found behind a quarter of a megabyte of others, too."""
         for kind in KINDS[:-1]:
-            head = CappedHead(kind * (250_000 // len(kind)) + b"Subject: x\r\nX-Env: test\r\n")
+            head = Head(kind * (250_000 // len(kind)) + b"Subject: x\r\nX-Env: test\r\n")
             self.assertEqual((head.first("Subject"), head.values("X-Env")), ("x", ["test"]), kind)
 
     def test_how_much(self) -> None:
         """Of a value, and of all that are called the same, there is so much; as a sequence, of the block."""
-        long = CappedHead(b"Subject: " + b"x" * 250_000 + b"\r\nTo: y\r\n")
+        long = Head(b"Subject: " + b"x" * 250_000 + b"\r\nTo: y\r\n")
         self.assertEqual((len(long.first("Subject")), long.first("To")), (LONGEST_VALUE, "y"))
-        many = CappedHead(b"X: 0123456789\r\n" * 20_000)
+        many = Head(b"X: 0123456789\r\n" * 20_000)
         self.assertLess(sum(map(len, many.values("X"))), LONGEST_VALUES + LONGEST_VALUE)
         self.assertLess(len(many), 2_000)
 
@@ -91,7 +91,7 @@ class CappedHeadTests(SynchronousTestCase):
         """Twice the header is at most twice the work, and finding a field in the largest is little."""
 
         def look(octets: int, kind: bytes) -> None:
-            head = CappedHead(kind * (octets // len(kind)))
+            head = Head(kind * (octets // len(kind)))
             subject_of(head)
             message_id_of(head)
             head.values("X")
@@ -105,8 +105,8 @@ class CappedHeadTests(SynchronousTestCase):
 class RecordTests(SynchronousTestCase):
     def test_readable(self) -> None:
         """The subject is decoded for people."""
-        self.assertEqual(subject_of(CappedHead(b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n")), "Grüße")
-        self.assertEqual(message_id_of(CappedHead(b"Message-ID: <a@b>\r\n")), "<a@b>")
+        self.assertEqual(subject_of(Head(b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n")), "Grüße")
+        self.assertEqual(message_id_of(Head(b"Message-ID: <a@b>\r\n")), "<a@b>")
 
     def test_a_subject_that_costs(self) -> None:
         """However long and strange it is, it is cut before anybody decodes it."""
@@ -120,7 +120,7 @@ class RecordTests(SynchronousTestCase):
             b"\xe9" * 250_000,
             b"=?unicode_escape?q?" + b"=5Cx41" * 40_000 + b"?=",
         ):
-            head = CappedHead(b"Subject: " + subject + b"\r\nMessage-ID: " + subject + b"\r\n")
+            head = Head(b"Subject: " + subject + b"\r\nMessage-ID: " + subject + b"\r\n")
             lines = counted(lambda head=head: (subject_of(head), message_id_of(head)))
             self.assertLess(lines, 50_000, subject[:20])
             self.assertLessEqual(len(subject_of(head)), 1024)

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from smtprelay.mime.headers import split
 from smtprelay.mime.known import is_certain
-from smtprelay.mime.outgoing_fields import FieldRules, folded, mended, with_parameters
+from smtprelay.mime.outgoing.fields import FieldRules, folded, mended, with_parameters
 from smtprelay.mime.text import content_type
 
 #: Fields that are the relay's or the sender's business only.
@@ -149,7 +149,7 @@ def finished(
     Return the header of a mail as it leaves, with the blank line; ``None`` if it is that already.
 
     :param rules: ``None``: each field is known to be as the next hop wants it.
-    :raises NotConvertible: of :mod:`smtprelay.mime.outgoing_fields`.
+    :raises NotConvertible: of :mod:`smtprelay.mime.outgoing.fields`.
     """
     kept = list(_kept(header, rules))
     names = {name for name, _ in kept}

@@ -1,0 +1,33 @@
+"""
+What a mail needs before it leaves as MIME: a plan of small steps, and a stream that carries them out.
+
+``finish`` makes it, of the header alone (``header``, ``fields``, ``words``) or of all parts (``parts``);
+``plan`` carries it out on the pieces of the mail, with the help of ``encoders``. Pure.
+"""
+
+from smtprelay.mime.outgoing.finish import (
+    holds_header,
+    needs_content,
+    parameters_of,
+    plan_by_header,
+    plan_header,
+    plan_mail,
+    unchanged_plan,
+)
+from smtprelay.mime.outgoing.header import Additions
+from smtprelay.mime.outgoing.plan import Finishing, NextHop, Plan, plan_of
+
+__all__ = [
+    "Additions",
+    "Finishing",
+    "NextHop",
+    "Plan",
+    "holds_header",
+    "needs_content",
+    "parameters_of",
+    "plan_by_header",
+    "plan_header",
+    "plan_mail",
+    "plan_of",
+    "unchanged_plan",
+]

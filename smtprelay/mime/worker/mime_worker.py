@@ -172,21 +172,21 @@ class ProcessMimeWorker:
         }
         deadline = self._bounds.deadline(size)
         working = Deferred.fromCoroutine(process.work(asked, chunks))
+        answered = False
         try:
             done = await working.addTimeout(deadline, self._reactor)
+            answered = True
         except TookTooLong:
-            self._drop()
             raise MimeWorkerTimeout(f"no answer of the MIME worker within {deadline:.0f} s") from None
         except TaskFailedError as error:
-            if error.told["type"] == _NO_MEMORY:
-                self._drop()
-            self._begin_idling()
+            answered = error.told["type"] != _NO_MEMORY
             self._raise(error.told)
-        except BaseException:
-            # Also a body that cannot be read: half of it is there already.
-            self._drop()
-            raise
-        self._begin_idling()
+        finally:
+            # Without an answer half of a mail may be in the pipe, or nobody waits for the work any more.
+            if answered:
+                self._begin_idling()
+            else:
+                self._drop()
         return done
 
     def _raise(self, told: Mapping[str, str]) -> NoReturn:

@@ -235,7 +235,10 @@ def _innermost(levels: Sequence[_Level]) -> _Level | None:
 
 
 def _first(fields: Headers, name: str) -> str:
-    return next((value for key, value in fields if key.lower() == name), "")
+    for key, value in fields:
+        if key.lower() == name:
+            return value
+    return ""
 
 
 def given_name(disposition: ContentType, kind: ContentType) -> str:

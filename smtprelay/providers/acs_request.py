@@ -10,6 +10,7 @@ the rest is made once. Pure.
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -22,7 +23,6 @@ from smtprelay.providers.acs_attachments import OCTETS, attached
 from smtprelay.providers.acs_fields import (
     LONGEST_SUBJECT,
     Mending,
-    body_text,
     custom_headers,
     line,
     mailbox,
@@ -49,6 +49,8 @@ OPTIONAL: Final = (
 _FRAME: Final = 384 * 1024
 
 _RECIPIENTS: Final = b',"recipients":'
+#: Half a character, which has no UTF-8.
+_HALF: Final = re.compile("[\ud800-\udfff]")
 
 
 @frozen
@@ -235,10 +237,8 @@ def body_of(
 def _content(mail: Mail, html: str, mending: Mending) -> Mapping[str, str]:
     subject = line(mail.subject, LONGEST_SUBJECT, "content.subject", mending)
     content = {"subject": subject or NO_SUBJECT}
-    text = body_text(mail.text or "", "content.plainText", mending)
-    html = body_text(html, "content.html", mending)
-    if text or not html:
-        content["plainText"] = text or NO_TEXT
+    if mail.text or not html:
+        content["plainText"] = mail.text or NO_TEXT
     if html:
         content["html"] = html
     return content
@@ -260,5 +260,5 @@ def _file(attachment: Attachment) -> bytes:
 def _json(value: object) -> bytes:
     try:
         return orjson.dumps(value)
-    except orjson.JSONEncodeError:  # half a character, which has no UTF-8
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    except orjson.JSONEncodeError:
+        return _HALF.sub("\ufffd", json.dumps(value, ensure_ascii=False, separators=(",", ":"))).encode()

@@ -86,9 +86,9 @@ def split(
 
     :param is_delimiter: tells of a line that begins with ``--`` whether it ends the part.
     """
-    regular = _regular(octets, start)
-    if regular is not None:
-        return regular
+    easy = regular(octets, start)
+    if easy is not None:
+        return easy
     found = _Block(octets, start, is_delimiter)
     content = found.read()
     pairs = [
@@ -118,7 +118,7 @@ def readable(value: str) -> str:
     return _CONTROL.sub(" ", decoded(_CONTROL.sub(" ", value))).strip()
 
 
-def _regular(octets: bytes, start: int) -> tuple[list[tuple[str, str]], int] | None:
+def regular(octets: bytes, start: int = 0) -> tuple[list[tuple[str, str]], int] | None:
     """Do as :func:`split` with a header in which nothing has to be judged; ``None``: this is no such one."""
     header = _REGULAR.match(octets, start, start + _SHORT)
     if header is None:

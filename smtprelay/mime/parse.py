@@ -34,6 +34,7 @@ __all__ = ["MAX_DEPTH", "MAX_PARTS", "Attachment", "Mail", "TooComplexError", "r
 #: What JSON and people can do without; a form feed is one, a line end is none.
 _CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _ASCII_CONTROLS: Final = {octet: None for octet in (*range(0x20), 0x7F) if octet not in b"\t\r\n"}
+_PIECE: Final = 64 * 1024
 #: A charset that says nothing of octets that are not ASCII, under its names.
 _ASCII: Final = frozenset(("", "ascii", "us-ascii"))
 #: Texts by name, that are made for programs.
@@ -246,8 +247,15 @@ class _Reader:
 
 
 def _without_controls(text: str) -> str:
-    # A fifth of the time that the pattern takes.
-    return text.translate(_ASCII_CONTROLS) if text.isascii() else _CONTROL.sub("", text)
+    """Return ``text`` without controls; what has none, as nearly all, is not copied."""
+    if not text.isascii():
+        return _CONTROL.sub("", text)
+    # To translate takes a fifth of the time that the pattern takes; a small piece needs no new memory.
+    for at in range(0, len(text), _PIECE):
+        piece = text[at : at + _PIECE]
+        if len(piece.translate(_ASCII_CONTROLS)) < len(piece):
+            return text.translate(_ASCII_CONTROLS)
+    return text
 
 
 def _encoding(part: Part, content: bytes) -> transfer.Encoding:

@@ -426,9 +426,7 @@ class HostileTests(SynchronousTestCase):
         part = b"--b\r\nContent-Type:application/vnd.ms-excel\r\n\r\n\r\n"
         mail = b"To: a@x.org\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" + part * 990
         shape = shape_of(mail)
-        self.assertLessEqual(
-            measure(mail, parameters())[0]["size"], encoded_size(shape)[1]
-        )
+        self.assertLessEqual(measure(mail, parameters())[0]["size"], encoded_size(shape)[1])
 
     def test_the_least(self):
         """Text whose every octet was written in quoted-printable is not smaller than the least."""

@@ -10,6 +10,7 @@ Where the service documents no limit, ours is far above what honest mail needs. 
 import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 import idna
@@ -111,6 +112,7 @@ def _ascii_domain(domain: str) -> str:
         return ""
 
 
+@lru_cache(maxsize=256)
 def sendable(address: str) -> str:
     """
     Return ``address`` as the service takes it: dot-atoms, and a domain in A-labels that has a dot.

@@ -16,7 +16,7 @@ from smtprelay.cli.words import count, printable, size, span
 @click.command(cls=Command)
 @click.pass_context
 def status(ctx: click.Context) -> None:
-    """Show on one screen how the relay is."""
+    """Show the state of the relay on one screen."""
     settings = chosen(ctx)
     answer = place.client(settings, os.environ).get(f"{API}/status")
     if settings.output == "json":

@@ -1,1 +1,1 @@
-Messages say more: ``config explain blind`` names ``providers.*.blind``, an old key its new name; ``552`` counts in bytes what a request may have and would need; a raw message that is gone names ``spool.retention``.
+Messages say more: ``config explain blind`` names ``providers.*.blind``, an old key its new name; ``552`` counts in bytes what a request may have and would need.

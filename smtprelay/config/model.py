@@ -208,6 +208,7 @@ class SpoolSettings:
         ``memory`` only until the relay stops.
     :ivar path: the folder, for the engine ``sqlite``.
     :ivar url: URL of the database, for the engine ``postgres``.
+    :ivar seal_key: key that encrypts stored credentials.
     :ivar lease: time after which other nodes take over the deliveries of a node that has stopped responding.
     """
 
@@ -312,6 +313,8 @@ class Config:
     :ivar hostname: the relay's name in greetings, EHLO and Received. Default: the name of the machine.
     :ivar control_socket: the socket for the command line. Default: ``$RUNTIME_DIRECTORY/control.sock``, else
         in the folder of the spool, else in ``/run/smtprelay``.
+    :ivar checkers: other ways to check a login, by name.
+    :ivar providers: the services and servers that mail is delivered through, by name.
     :ivar webhook: for routes without a ``webhook`` of their own.
     :ivar spool: where accepted mail is stored. Not needed if all listeners are synchronous.
     :ivar routes: which mail goes to which providers. Default: everything to the only provider.

@@ -18,6 +18,7 @@ class Outlet:
     """
     What every provider has.
 
+    :ivar type: the kind of provider; it decides which other settings there are.
     :ivar rate: most requests (a smarthost: mails) per time; with several rates, all of them apply.
     :ivar concurrency: most requests, or connections, at once.
     :ivar timeout: time limit for each step of a request: connect, wait for the answer, read it.

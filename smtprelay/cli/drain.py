@@ -70,5 +70,5 @@ def _sentence(state: Mapping[str, Any]) -> str:
     now = f"draining: {under_way} under way" if under_way else "drained: nothing is under way"
     if not state["waiting"]:
         return now
-    whose = "for the other nodes" if state["shared"] else "of this node, where they stay until it goes on"
+    whose = "for the other nodes" if state["shared"] else "of this node, where they stay until drain --undo"
     return f"{now}; {count(state['waiting'], 'delivery')} in the spool {whose}"

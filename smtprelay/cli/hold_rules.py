@@ -91,7 +91,7 @@ def remove(ctx: click.Context, *, number: int) -> None:
     if settings.output == "json":
         printing.as_json(removed)
     else:
-        click.echo(f"removed hold rule {number}: what it held is released")
+        click.echo(f"removed hold rule {number}: its mail is released")
 
 
 def _row(rule: Mapping[str, Any]) -> tuple[object, ...]:

@@ -70,7 +70,7 @@ def suspend(ctx: click.Context, *, name: str, span: float | None, why: str) -> N
 @click.pass_context
 def resume(ctx: click.Context, *, name: str) -> None:
     """Resume a suspended provider."""
-    _post(chosen(ctx), name, "resume", {}, "runs again")
+    _post(chosen(ctx), name, "resume", {}, "is resumed")
 
 
 def _post(settings: Settings, name: str, what: str, body: Mapping[str, Any], told: str) -> None:

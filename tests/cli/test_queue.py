@@ -176,7 +176,7 @@ class ShowTests(CommandCase):
     def test_waiting_for_a_lane(self) -> None:
         """The next attempt of what waits for its lane has no time, and the reason stands below."""
         out = self.shown(self.detail([], state="queued", due=1.0, waiting_for="401 expired")).out
-        self.assertIn("then      next attempt, when the cause below is gone\n", out)
+        self.assertIn("then      next attempt, when the cause below is corrected\n", out)
         self.assertIn("Why        401 expired\n", out)
 
     def test_over(self) -> None:

@@ -101,11 +101,11 @@ EVENTS: Final[dict[str, Kind]] = {
         LogLevel.info, "{deliveries} deliveries taken up again after a crash", "deliveries"
     ),
     "spool.reclaimed": Kind(
-        LogLevel.warn, "{deliveries} deliveries taken over from a node that is gone", "deliveries"
+        LogLevel.warn, "{deliveries} deliveries taken over from a node that has stopped", "deliveries"
     ),
     "history.pruned": Kind(
         LogLevel.warn,
-        "the history of {messages} messages is forgotten before its time: the spool is too large",
+        "the history of {messages} messages is removed early: the spool is too large",
         "messages",
     ),
     "spool.failed": Kind(LogLevel.error, "spool: {operation}: {reason}", "operation reason id"),
@@ -121,7 +121,7 @@ EVENTS: Final[dict[str, Kind]] = {
     "queue.imported": Kind(LogLevel.info, "{who}: {count} messages imported: {ids}", "who count ids"),
     "hold_rule.added": Kind(LogLevel.info, "{who}: hold rule {rule} is in force: {why}", "who rule why"),
     "hold_rule.removed": Kind(
-        LogLevel.info, "hold rule {rule} has ended, what it held is released: {who}", "who rule"
+        LogLevel.info, "hold rule {rule} has ended, its mail is released: {who}", "who rule"
     ),
     "queue.read": Kind(LogLevel.info, "{who}: read {part} of {id}", "who part id"),
     "queue.edited": Kind(LogLevel.info, "{who}: {action} of {ids}: {why}", "who action ids why"),
@@ -165,11 +165,11 @@ EVENTS: Final[dict[str, Kind]] = {
     ),
     "message.bounced": Kind(LogLevel.info, "{id}: bounced to <{to}> as {bounce}", "id provider to bounce"),
     "dsn.queued": Kind(
-        LogLevel.info, "{id}: told <{to}> of its {kind} as {notice}", "id provider to kind notice"
+        LogLevel.info, "{id}: {kind} report to <{to}> queued as {notice}", "id provider to kind notice"
     ),
     "webhook.queued": Kind(LogLevel.info, "{id}: reported to the webhook as {report}", "id report"),
     "message.mended": Kind(
-        LogLevel.info, "{id}: {field} is changed for {provider}: {reason}", "id provider field reason"
+        LogLevel.info, "{id}: {field} corrected for {provider}: {reason}", "id provider field reason"
     ),
     "lane.blocked": Kind(
         LogLevel.error, "{provider}: lane '{lane}' is blocked: {reason}", "provider lane reason until"

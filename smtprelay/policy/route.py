@@ -211,9 +211,9 @@ class Router:
         """Say which limit of a provider a mail exceeds."""
         limits = self._providers[name].limits
         if limits.size is not None and shape.size > limits.size:
-            return f"{name} takes {limits.size}"
+            return f"{name} takes {limits.size} bytes"
         size = f"{measured[name]}" if name in measured else f"at least {self._least(name, shape)}"
-        return f"{name} takes requests of {limits.request}, this one would have {size}"
+        return f"{name} takes requests of {limits.request} bytes, this one needs {size}"
 
     def _least(self, name: str, shape: Shape) -> int:
         return self._providers[name].encoded_size(shape)[0]

@@ -15,6 +15,8 @@ LONGEST_LINE: Final = 998
 _HIGH: Final = bytes(range(0x80, 0x100))
 #: What JSON writes as two octets, of what texts are of.
 _ESCAPED: Final = b'\t\r\n"\\'
+#: So many octets of a mail count as escaped without a look: it matters only for large ones how many are.
+UNCOUNTED: Final = 3 << 20
 
 
 @frozen(kw_only=True)
@@ -25,8 +27,8 @@ class Shape:
     :ivar size: octets of the stored mail.
     :ivar eight_bit: octets of 0x80 and above.
     :ivar long_lines: a line has more than :data:`LONGEST_LINE` octets.
-    :ivar escapes: if all of the mail is a text in ASCII, octets of it that JSON writes as two. ``None``:
-        it may be something else, or nobody counted. It is not stored.
+    :ivar escapes: if all of the mail is a text in ASCII, how many octets of it JSON writes as two at most.
+        ``None``: it may be something else, or nobody counted. It is not stored.
     """
 
     size: int
@@ -59,7 +61,11 @@ class ShapeCounter:
             self._count_escapes(piece)
 
     def begin_escapes(self, start: bytes) -> None:
-        """Count escapes, too; :func:`smtprelay.mime.plain.is_plain` is true, and ``start`` was fed so far."""
+        """
+        Count escapes, too, for a mail of which :func:`smtprelay.mime.plain.is_plain` is true.
+
+        :param start: what was fed so far.
+        """
         self._escapes = 0
         self._count_escapes(start)
 
@@ -74,22 +80,25 @@ class ShapeCounter:
 
     def _count_escapes(self, piece: bytes) -> None:
         # By ESC, texts of 7 bits may have characters of other charsets.
-        if self._escapes is None or b"\x1b" in piece or not piece.isascii():
+        if self._escapes is None or b"\x1b" in piece or self._eight_bit:
             self._escapes = None
+        elif self._size <= UNCOUNTED:
+            self._escapes += len(piece)
         else:
             self._escapes += len(piece) - len(piece.translate(None, _ESCAPED))
 
     def _measure_lines(self, piece: bytes) -> None:
         """Go from line end to line end in steps as long as a line may be: a few steps for many lines."""
-        start = -self._open
-        while len(piece) - start > LONGEST_LINE + 1:
+        start, rfind = -self._open, piece.rfind
+        last = len(piece) - LONGEST_LINE - 1
+        while start < last:
             # The CR and the LF of the line may stand behind its octets.
-            end = piece.rfind(b"\n", max(0, start), start + LONGEST_LINE + 2)
+            end = rfind(b"\n", max(0, start), start + LONGEST_LINE + 2)
             if end < 0:
                 self._long_lines = True
                 return
             start = end + 1
-        end = piece.rfind(b"\n", max(0, start))
+        end = rfind(b"\n", max(0, start))
         self._open = len(piece) - (end + 1 if end >= 0 else start)
 
 

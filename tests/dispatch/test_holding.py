@@ -64,9 +64,9 @@ class HoldingTests(SynchronousTestCase):
         )
 
     def test_escapes(self) -> None:
-        """Of a large mail that is one text it is counted what JSON escapes."""
-        self.fill(b"Subject: a\r\n\r\n", *[b'"' * 200_000] * 6)
-        self.assertEqual(self.holding.shape.escapes, 4 + 1_200_000)
+        """Of a large mail that is one text it is known how much JSON escapes at most."""
+        self.fill(b"Subject: a\r\n\r\n", *[b"a" * 200_000] * 18)
+        self.assertEqual((self.holding.shape.escapes or 0) // 1_000_000, 3)
 
     def test_large(self) -> None:
         """What is larger goes through the file and comes back whole, in pieces of the right size."""

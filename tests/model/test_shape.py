@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.shape import LONGEST_LINE, Shape, ShapeCounter
+from smtprelay.model.shape import LONGEST_LINE, UNCOUNTED, Shape, ShapeCounter
 
 
 def counted(*pieces: bytes) -> Shape:
@@ -20,17 +20,18 @@ class ShapeTests(SynchronousTestCase):
         self.assertEqual(counted(b"gr\xc3\xbcn\r\n", b"\xff"), Shape(size=8, eight_bit=3))
 
     def test_escapes(self):
-        """What JSON escapes is counted from when somebody asks, up to what is not ASCII, or is ESC."""
+        """Of a large mail what JSON escapes is counted, unless something is not ASCII, or is ESC."""
         counter = ShapeCounter()
-        counter.feed(b'a"\r')
+        start = b"a" * UNCOUNTED
+        counter.feed(start)
         self.assertIsNone(counter.shape().escapes)
-        counter.begin_escapes(b'a"\r')
-        counter.feed(b"\n\t\\b\0\x7f")
-        self.assertEqual(counter.shape().escapes, 5)
-        for end in (b"\x1b$B", b"\xe4"):
+        counter.begin_escapes(start)
+        counter.feed(b'\r\n\t"\\b\0\x7f')
+        self.assertEqual(counter.shape().escapes, UNCOUNTED + 5)
+        for first, end in ((b"a", b"\x1b$B"), (b"a", b"\xe4"), (b"\x1b$B", b"a"), (b"\xe4", b"a")):
             other = ShapeCounter()
-            other.begin_escapes(b"")
-            other.feed(b"a")
+            other.feed(first)
+            other.begin_escapes(first)
             other.feed(end)
             other.feed(b"a")
             self.assertIsNone(other.shape().escapes)

@@ -281,6 +281,9 @@ class _Scanner:
 
     def _end(self) -> None:
         """Take the mailbox that has been read, if it has an address."""
+        if not (self._angle or self._shown or self._bare or self._comments):
+            self._bare_at = self._behind = False
+            return
         shown, comments = "".join(self._shown), " ".join(self._comments)
         if self._angle:
             found, _ = _split(_closed_up(decode_words(self._angle, self._guess), "."))

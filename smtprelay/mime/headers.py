@@ -10,6 +10,7 @@ number and no faster. Pure.
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Final
 
 from attrs import define, field
@@ -164,8 +165,9 @@ class _Block:
     _client_at: int = 0
     #: The last line belonged to the last field; the next may do so, too.
     _open: bool = False
-    #: The boundary that the header itself names, once a line looked like one.
+    #: The boundary that the header itself names, once a line looked like one; looked for in so many fields.
     _boundary: bytes | None = None
+    _looked: int = 0
 
     def fields(self) -> Iterator[tuple[bytes, bytes]]:
         """Give names and unfolded values."""
@@ -204,7 +206,8 @@ class _Block:
 
     def _own_boundary(self) -> bytes | None:
         """Return the boundary in the Content-Type, ``None`` if there is no such field yet."""
-        for name, lines in self._found:
+        begin, self._looked = self._looked, len(self._found)
+        for name, lines in islice(self._found, begin, None):
             if name.lower() == b"content-type":
                 kind = content_type(b" ".join(lines).decode("ascii", "surrogateescape"))
                 return kind.parameters.get("boundary", "").encode("utf-8", "surrogateescape").rstrip(b" \t")

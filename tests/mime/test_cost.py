@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.mime import headers
 from smtprelay.mime.head import Head
 from smtprelay.mime.parse import TooComplexError, read
+from tests.mime.finishing import EIGHT_BIT, SEVEN_BIT, plan
 from tests.mime.hostile import COSTLY
 
 #: From a mail to one of so many times its octets: six times at most 2.3 for
@@ -65,6 +66,13 @@ class GrowthTests(SynchronousTestCase):
         for name, make in COSTLY.items():
             with self.subTest(name):
                 self.assertLess(growth(look, make), BOUND, name)
+
+    def test_finishing(self):
+        """So it is with what is planned for the next hop."""
+        for hop in (EIGHT_BIT, SEVEN_BIT):
+            for name, make in COSTLY.items():
+                with self.subTest(name, hop=hop):
+                    self.assertLess(growth(lambda mail, hop=hop: plan(mail, hop), make), BOUND, name)
 
     def test_punycode_is_no_charset(self):
         """H2: a Subject in it is shown as it stands, or nearly so, at once."""

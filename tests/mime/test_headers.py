@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.mime import headers
 from tests.mime.hostile import JUNK, RECEIVED, header_blocks
 from tests.mime.linear import LIMIT, growth
+from tests.steps import counted
 
 #: What most tests put their line into.
 BEFORE = b"To: a@x.example\r\n"
@@ -187,6 +188,13 @@ class LenientTests(SynchronousTestCase):
             return kind + b"--x;\r\n" * (size // 10) + b"To: a\r\n\r\n"
 
         self.assertLessEqual(growth(headers.split, block), LIMIT)
+
+    def test_lines_like_a_boundary_between_fields(self):
+        """So it is where no field names one."""
+        once, twice = (
+            counted(lambda n=n: headers.split(b"--x\r\nTo: a\r\n" * n + b"\r\n")) for n in (1000, 2000)
+        )
+        self.assertLessEqual(twice, LIMIT * once)
 
     def test_folds_are_one_blank(self):
         """A line end and the blanks behind it are one blank, in any field."""

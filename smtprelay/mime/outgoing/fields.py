@@ -105,7 +105,7 @@ def mended(field: bytes, rules: FieldRules) -> bytes:
     name, _, value = field.partition(b":")
     label = name.decode("ascii").rstrip(" \t")
     text = _FOLD.sub(b" ", value).decode("ascii", "surrogateescape").strip(" \t")
-    text = _BLANKS.sub(" ", text.replace("\t", " "))
+    text = without_long_blanks(text.replace("\t", " "))
     if rules.ascii_only and not text.isascii():
         text = _in_ascii(label.lower(), text, rules)
     words = text.split(" ")
@@ -121,16 +121,22 @@ def has_long_line(lines: bytes) -> bool:
     )
 
 
+def without_long_blanks(text: str) -> str:
+    """Return ``text`` with one blank instead of so many that they hardly fit a line."""
+    return _BLANKS.sub(" ", text)
+
+
 def folded(label: str, words: Sequence[str]) -> bytes:
     """Return a field of ``words``, folded between them."""
-    lines, line, begun = [], f"{label}:", False
+    pieces, width, begun = [f"{label}:"], len(label) + 1, False
     for word in words:
-        if begun and word and len(line) + 1 + len(word) > _WIDTH:
-            lines.append(line)
-            line = ""
-        line = f"{line} {word}"
+        if begun and word and width + 1 + len(word) > _WIDTH:
+            pieces.append("\r\n")
+            width = 0
+        pieces += (" ", word)
+        width += 1 + len(word)
         begun = begun or bool(word)
-    return "".join(f"{each}\r\n" for each in [*lines, line]).encode("ascii", "surrogateescape")
+    return "".join([*pieces, "\r\n"]).encode("ascii", "surrogateescape")
 
 
 def with_parameters(label: str, kind: str, given: dict[str, str]) -> bytes:
@@ -180,23 +186,25 @@ def _text_words(text: str) -> Iterator[str]:
 
 def _address_pieces(text: str, rules: FieldRules) -> Iterator[str]:
     """Give the pieces of a list of addresses, with the names and comments in it encoded."""
-    at, phrase = 0, ""
+    at = 0
+    phrase: list[str] = []
     while at < len(text):
         if text[at] == "(":
             end = _comment_end(text, at)
-            yield _phrase(phrase, rules) + _comment(text[at:end], rules)
-            at, phrase = end, ""
+            yield _phrase("".join(phrase), rules) + _comment(text[at:end], rules)
+            phrase.clear()
+            at = end
             continue
         token = _ADDRESS_TOKEN.match(text, at)
         assert token is not None  # every character is in one
         at = token.end()
         if token[0][0] in "<,:;":
-            yield _phrase(phrase, rules)
+            yield _phrase("".join(phrase), rules)
             yield token[0] if token[0].isascii() else _foreign(token[0], rules)
-            phrase = ""
+            phrase.clear()
         else:
-            phrase += token[0]
-    yield _phrase(phrase, rules)
+            phrase.append(token[0])
+    yield _phrase("".join(phrase), rules)
 
 
 def _phrase(phrase: str, rules: FieldRules) -> str:
@@ -266,20 +274,21 @@ def _divided(name: str, text: str, rules: FieldRules) -> list[str]:
 
 def _elements(text: str) -> list[str]:
     """Return the addresses of a list that fit a line, with their commas."""
-    elements, element, at = [], "", 0
+    elements, at = [], 0
+    element: list[str] = []
     while at < len(text):
         token = _ADDRESS_TOKEN.match(text, at)
         assert token is not None  # every character is in one
         end = _comment_end(text, at) if token[0] == "(" else token.end()
         if token[0] == ",":
-            elements.append(element)
-            element = ""
+            elements.append("".join(element))
+            element.clear()
         else:
-            element += text[at:end]
+            element.append(text[at:end])
         at = end
     fitting = [
         each
-        for each in (one.strip(" ") for one in [*elements, element])
+        for each in (one.strip(" ") for one in [*elements, "".join(element)])
         if each and max(map(len, each.split(" "))) <= LONGEST_WORD
     ]
     return [f"{each}," for each in fitting[:-1]] + fitting[-1:]

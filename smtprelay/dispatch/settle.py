@@ -308,7 +308,11 @@ def _counted(deferred: Iterable[Outcome]) -> bool:
 def _onward(case: Case, still_open: Mapping[str, Results], closed: Mapping[str, str]) -> Settlement:
     for kind, decide in _ONWARD.items():
         if kind in still_open:
-            return decide(case, still_open[kind])
+            settlement = decide(case, still_open[kind])
+            if kind == "again":
+                # Whom the route holds would have the request refused again, without end: they go apart.
+                settlement = evolve(settlement, split=tuple(still_open.get("failed", ())))
+            return settlement
     return Settlement(state="failed" if "failed" in closed.values() else "delivered", outcomes={})
 
 

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from attrs import evolve
 
+from smtprelay.mime.kinds import EXTENSIONS
 from smtprelay.mime.parse import Attachment
 from smtprelay.providers.acs_fields import Mending
 
@@ -82,36 +83,6 @@ TYPES: Final[Mapping[str, str]] = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "xml": "application/xml",
     "zip": "application/zip",
-}
-
-#: What mail programs call these types, and what the service calls them.
-_ALIASES: Final[Mapping[str, str]] = {
-    "application/csv": "text/csv",
-    "application/ics": "text/calendar",
-    "application/mspowerpoint": "application/vnd.ms-powerpoint",
-    "application/vnd.rar": "application/x-rar-compressed",
-    "application/x-gzip": "application/gzip",
-    "application/x-pdf": "application/pdf",
-    "application/x-rtf": "application/rtf",
-    "application/x-zip": "application/zip",
-    "application/x-zip-compressed": "application/zip",
-    "application/xls": "application/vnd.ms-excel",
-    "application/x-msexcel": "application/vnd.ms-excel",
-    "audio/mp3": "audio/mpeg",
-    "audio/vnd.wave": "audio/wav",
-    "audio/wave": "audio/wav",
-    "audio/x-wav": "audio/wav",
-    "image/jpg": "image/jpeg",
-    "image/pjpeg": "image/jpeg",
-    "image/tif": "image/tiff",
-    "image/x-icon": "image/vnd.microsoft.icon",
-    "image/x-ms-bmp": "image/bmp",
-    "image/x-png": "image/png",
-    "text/rtf": "application/rtf",
-    "text/xml": "application/xml",
-    # The parts of a bounce.
-    "message/delivery-status": "text/plain",
-    "text/rfc822-headers": "text/plain",
 }
 
 #: By their name in lower case, which is how :mod:`smtprelay.mime` gives types.
@@ -191,10 +162,10 @@ def _named(part: Attachment, number: int, mending: Mending, *, plain: bool) -> A
 
 
 def _kind(given: str, extension: str, mending: Mending) -> str:
-    """Return the type that belongs to the extension, else the given one if the service takes it."""
-    kind = _KNOWN.get(_ALIASES.get(given, given), OCTETS)
-    kind = TYPES.get(extension, kind)
-    if given != OCTETS and given not in _ALIASES and _KNOWN.get(given) != kind:
+    """Return the type that belongs to the extension, else what the service calls the given one."""
+    documented = _KNOWN.get(given) or TYPES.get(EXTENSIONS.get(given, "")[1:], OCTETS)
+    kind = TYPES.get(extension, documented)
+    if given != OCTETS and (documented == OCTETS or documented != kind):
         mending.note("attachments.contentType", f"{_printable(given)} goes as {kind}")
     return kind
 

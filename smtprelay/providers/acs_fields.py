@@ -45,33 +45,13 @@ _BLANKS: Final = re.compile(r"[\t\r\n\x0b\x0c\x85\u2028\u2029]+")
 _UNWANTED: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _UNWANTED_IN_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
-_DROPPED: Final = frozenset(
-    (
-        "apparently-to",
-        "authentication-results",
-        "bcc",
-        "cc",
-        "date",
-        "delivered-to",
-        "dkim-signature",
-        "domainkey-signature",
-        "envelope-to",
-        "from",
-        "mime-version",
-        "received",
-        "received-spf",
-        "reply-to",
-        "return-path",
-        "sender",
-        "subject",
-        "to",
-        "x-bcc",
-        "x-delivered-to",
-        "x-envelope-to",
-        "x-original-to",
-    )
-)
-_DROPPED_PREFIXES: Final = ("content-", "arc-", "resent-", "x-ms-exchange-", "x-microsoft-", "x-ms-acsemail-")
+#: What the service writes itself, or what would tell of blind recipients.
+_is_dropped: Final = re.compile(
+    "apparently-to|authentication-results|(?:x-)?bcc|cc|date|(?:x-)?delivered-to|(?:dkim|domainkey)-signature"
+    "|(?:x-)?envelope-to|from|mime-version|received(?:-spf)?|reply-to|return-path|sender|subject|to|x-original-to"
+    "|(?:content|arc|resent|x-ms-exchange|x-microsoft|x-ms-acsemail)-.*",
+    re.DOTALL,
+).fullmatch
 
 #: These go first where not all fit: conversations, and what keeps machines from answering each other.
 _FIRST: Final = ("message-id", "in-reply-to", "references", "auto-submitted", "importance", "x-priority")
@@ -202,7 +182,7 @@ def _chosen(headers: Iterable[tuple[str, str]]) -> dict[str, tuple[str, list[str
     chosen: dict[str, tuple[str, list[str]]] = {}
     for name, value in headers:
         key = name.lower()
-        if key in _DROPPED or key.startswith(_DROPPED_PREFIXES) or not value.strip():
+        if _is_dropped(key) or not value.strip():
             continue
         known = chosen.get(key)
         if known is None:

@@ -72,7 +72,7 @@ class SettlementTests(SynchronousTestCase):
             self.assertEqual(verdict.settlement.state, "queued")
 
     def test_again_without_those_who_are_held(self) -> None:
-        """Where the route holds what failed, who is at fault leaves: the others' next request is without him."""
+        """Where the route holds what failed, those at fault leave: the next request is without them."""
         for results in ({A: AGAIN, B: Failed("400 b", "5.1.3"), C: AGAIN}, {A: AGAIN, B: Failed("400 b")}):
             settlement = judge(results, on_failed="hold").settlement
             self.assertEqual((settlement.state, settlement.split), ("queued", (B,)))

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from attrs import evolve
 
+from smtprelay.mime import files
 from smtprelay.mime.kinds import EXTENSIONS
 from smtprelay.mime.parse import Attachment
 from smtprelay.providers.acs_fields import Mending
@@ -96,13 +97,6 @@ _EXTENSIONS: Final = {kind: extension for extension, kind in reversed([*TYPES.it
 }
 
 LONGEST_FILE_NAME: Final = 150
-_LONGEST_EXTENSION: Final = 10
-#: What file systems do not take, and what turns the direction of what is read.
-_NOT_IN_NAMES: Final = re.compile(r'[/\\:*?"<>|]')
-_DROPPED_FROM_NAMES: Final = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-
 #: The service takes no file without content.
 _ALMOST_EMPTY: Final = b"Cg=="
 
@@ -171,13 +165,7 @@ def _kind(given: str, extension: str, mending: Mending) -> str:
 
 
 def _file_name(name: str, mending: Mending) -> str:
-    clean = _DROPPED_FROM_NAMES.sub("", name[: 4 * LONGEST_FILE_NAME])
-    clean = _NOT_IN_NAMES.sub("_", clean).strip(" .")
-    if len(name) > 4 * LONGEST_FILE_NAME or len(clean) > LONGEST_FILE_NAME:
-        stem, dot, extension = name[-4 * LONGEST_FILE_NAME :].rpartition(".")
-        ending = f".{extension}" if dot and stem and extension.isalnum() else ""
-        ending = "" if len(ending) > _LONGEST_EXTENSION else ending
-        clean = clean[: LONGEST_FILE_NAME - len(ending)].removesuffix(ending).rstrip(" .") + ending
+    clean = files.portable(files.clean(name), LONGEST_FILE_NAME)
     if clean != name:
         mending.note("attachments.name", "made a name that every system takes")
     return clean

@@ -86,7 +86,7 @@ class NameTests(SynchronousTestCase):
         for given, expected in (
             ("Prüf bericht.pdf", "Prüf bericht.pdf"),
             ("Invoice 1/2.pdf", "Invoice 1_2.pdf"),
-            ("C:\\tmp\\a?.pdf", "C__tmp_a_.pdf"),
+            ("C:\\tmp\\a?.pdf", "a_.pdf"),
             ("a\r\nb\0.pdf", "ab.pdf"),
             ("cod\u202efdp.exe", "codfdp.exe"),
             ("a\ud800.pdf", "a.pdf"),

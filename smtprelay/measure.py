@@ -10,7 +10,6 @@ from typing import Final, TypeVar
 
 from smtprelay.interfaces import (
     Body,
-    Headers,
     MailTooCostly,
     MimeWorkerTimeout,
     MimeWorkerUnavailable,
@@ -18,6 +17,7 @@ from smtprelay.interfaces import (
     Unmeasured,
 )
 from smtprelay.message import Envelope, Planned, Refused, Reply
+from smtprelay.mime.head import Head
 from smtprelay.mime.parse import TooComplexError
 from smtprelay.model.shape import Shape
 
@@ -61,16 +61,14 @@ async def asked_somehow(ask: Callable[[Mapping[str, int]], T], envelope: Envelop
                 sizes[unknown.provider] = ENDLESS
 
 
-async def planned(
-    plan: Plan, headers: Headers, shape: Shape, envelope: Envelope, body: Body
-) -> Sequence[Planned]:
+async def planned(plan: Plan, head: Head, shape: Shape, envelope: Envelope, body: Body) -> Sequence[Planned]:
     """
     Return what ``plan`` says of a message that has come in.
 
     :raises Refused: it would not have it, or the size cannot be found out: nothing is kept.
     """
     try:
-        return await asked(partial(plan, headers, shape), envelope, body)
+        return await asked(partial(plan, head, shape), envelope, body)
     except (MimeWorkerUnavailable, MimeWorkerTimeout) as error:
         raise Refused(_NOT_NOW) from error
     except (MailTooCostly, TooComplexError) as error:

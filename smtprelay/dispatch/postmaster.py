@@ -21,8 +21,7 @@ from smtprelay.dispatch.original import NOTHING, Original, header_of, whole_mess
 from smtprelay.dispatch.status import status
 from smtprelay.interfaces import Body
 from smtprelay.message import Claim, Delivered, Delivery, Envelope, Failed, Outcome, Recipient, Results
-from smtprelay.mime import headers
-from smtprelay.mime.head import Head
+from smtprelay.mime.head import head_of
 from smtprelay.queue import NewMessage, Overdue
 
 #: Makes a new message of ours: the envelope, the body, and the id of the mail that it reports on.
@@ -168,7 +167,7 @@ async def _is_answer(notice: Notice, body: Body) -> bool:
     if any(report.recipient.notify for report in notice.reports):
         return False
     try:
-        head = Head(headers.block(await anext(body.chunks(), b"")))
+        head = head_of(await anext(body.chunks(), b""))
     except CancelledError:
         raise
     except Exception:  # noqa: BLE001 -- whatever is wrong with the spool, the outcome is known

@@ -7,13 +7,13 @@ once. Pure: providers are only asked for their limits and their lanes.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
 from attrs import field, frozen
 
-from smtprelay.interfaces import Body, Headers, Plan, Unmeasured
+from smtprelay.interfaces import Body, Plan, Unmeasured
 from smtprelay.message import Client, Envelope, Planned, Recipient, Refused, Reply
 from smtprelay.mime.head import Head
 from smtprelay.model.shape import Shape
@@ -90,22 +90,6 @@ class Rule:
         return user in self.users or ("*" in self.users and user != "")
 
 
-def _values(headers: Headers, names: Collection[str]) -> Mapping[str, Sequence[str]]:
-    """Return the values of the header fields called ``names``, in lower case; the others are not read."""
-    if isinstance(headers, Head):
-        return {name: headers.values(name) for name in names}
-    found: dict[str, list[str]] = {name: [] for name in names}
-    for name, value in headers if found else ():
-        if name.lower() in found:
-            found[name.lower()].append(_unfolded(value))
-    return found
-
-
-def _unfolded(raw: str) -> str:
-    """Undo folding (RFC 5322 §2.2.3) and strip the space that belongs to no value."""
-    return raw.replace("\r\n", "").replace("\n", "").strip()
-
-
 class Router:
     """
     The routes of a configuration, in their order.
@@ -156,12 +140,12 @@ class Router:
         self,
         client: Client,
         envelope: Envelope,
-        headers: Headers,
+        head: Head,
         shape: Shape,
         measured: Mapping[str, int],
     ) -> list[Planned]:
         rules = [rule for rule in self._rules if rule.matches_transaction(client, envelope.sender)]
-        values = _values(headers, {name for rule in rules for name in rule.headers})
+        values = {name: head.values(name) for name in {name for rule in rules for name in rule.headers}}
         rules = [rule for rule in rules if rule.matches_message(values, shape.size)]
         groups: dict[str, tuple[Rule, list[Recipient]]] = {}
         for recipient in envelope.recipients:

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.mime import headers
-from smtprelay.mime.head import Head
+from smtprelay.mime.head import head_of, readable
 from smtprelay.mime.parse import TooComplexError, read
 from tests.mime.hostile import COSTLY
 
@@ -58,9 +57,9 @@ class GrowthTests(SynchronousTestCase):
         """So it is with what is read before the 250."""
 
         def look(mail: bytes) -> None:
-            head = Head(headers.block(mail))
-            headers.readable(head.first("Subject"))
-            headers.readable(head.first("Message-ID"))
+            head = head_of(mail)
+            readable(head.first("Subject"))
+            readable(head.first("Message-ID"))
 
         for name, make in COSTLY.items():
             with self.subTest(name):
@@ -68,7 +67,7 @@ class GrowthTests(SynchronousTestCase):
 
     def test_punycode_is_no_charset(self):
         """H2: a Subject in it is shown as it stands, or nearly so, at once."""
-        shown = headers.readable("=?punycode?q?-" + "b" * 250_000 + "?=")
+        shown = readable("=?punycode?q?-" + "b" * 250_000 + "?=")
         self.assertEqual(shown[:4], "-bbb")
 
     def test_the_measure(self):

@@ -1,7 +1,7 @@
 """
-Asking something that depends on how large a request becomes, which is measured when it matters.
+Decisions that depend on how large a request becomes, which is measured only where it matters.
 
-What is asked raises :class:`smtprelay.interfaces.Unmeasured`, and is asked again with the size.
+What decides raises :class:`smtprelay.interfaces.Unmeasured`, and is called again with the size.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,6 @@ from smtprelay.interfaces import (
 )
 from smtprelay.message import Envelope, Planned, Refused, Reply
 from smtprelay.mime.head import Head
-from smtprelay.mime.parse import TooComplexError
 from smtprelay.model.shape import Shape
 
 T = TypeVar("T")
@@ -38,18 +37,15 @@ _NEVER: Final = Reply(
 ENDLESS: Final = 1 << 62
 
 
-async def asked(ask: Callable[[Mapping[str, int]], T], envelope: Envelope, body: Body) -> T:
-    """Return what ``ask`` says when it has all the sizes, by the provider's name, that it wants to know."""
-    sizes: dict[str, int] = {}
-    while True:
-        try:
-            return ask(sizes)
-        except Unmeasured as unknown:
-            sizes[unknown.provider] = await unknown.measure(envelope, body)
+async def with_sizes(
+    ask: Callable[[Mapping[str, int]], T], envelope: Envelope, body: Body, *, needed: bool = False
+) -> T:
+    """
+    Return what ``ask`` says when it has all the sizes, by the provider's name, that it wants to know.
 
-
-async def asked_somehow(ask: Callable[[Mapping[str, int]], T], envelope: Envelope, body: Body) -> T:
-    """Do so; a request that cannot be measured is too large for its provider."""
+    A request that cannot be measured is too large for its provider, unless its size is ``needed``: then what
+    :meth:`smtprelay.interfaces.Provider.measure` raises comes through.
+    """
     sizes: dict[str, int] = {}
     while True:
         try:
@@ -57,7 +53,9 @@ async def asked_somehow(ask: Callable[[Mapping[str, int]], T], envelope: Envelop
         except Unmeasured as unknown:
             try:
                 sizes[unknown.provider] = await unknown.measure(envelope, body)
-            except (MailTooCostly, MimeWorkerTimeout, MimeWorkerUnavailable, TooComplexError):
+            except (MailTooCostly, MimeWorkerTimeout, MimeWorkerUnavailable):
+                if needed:
+                    raise
                 sizes[unknown.provider] = ENDLESS
 
 
@@ -68,8 +66,8 @@ async def planned(plan: Plan, head: Head, shape: Shape, envelope: Envelope, body
     :raises Refused: it would not have it, or the size cannot be found out: nothing is kept.
     """
     try:
-        return await asked(partial(plan, head, shape), envelope, body)
+        return await with_sizes(partial(plan, head, shape), envelope, body, needed=True)
     except (MimeWorkerUnavailable, MimeWorkerTimeout) as error:
         raise Refused(_NOT_NOW) from error
-    except (MailTooCostly, TooComplexError) as error:
+    except MailTooCostly as error:
         raise Refused(_NEVER) from error

@@ -22,7 +22,7 @@ from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
 from smtprelay.dispatch.settle import Case, Verdict
 from smtprelay.dispatch.webhook import Announcer
 from smtprelay.interfaces import Body, Events, Provider, Spool
-from smtprelay.measure import asked_somehow
+from smtprelay.measure import with_sizes
 from smtprelay.message import Claim, Delivery, Results, Route
 from smtprelay.queue import Block, Settlement
 
@@ -178,7 +178,7 @@ class Attempts:
         def ask(sizes: Mapping[str, int]) -> Verdict:
             return judge(self._case(claim, route, block, sizes))
 
-        return await asked_somehow(ask, claim.delivery.envelope, body)
+        return await with_sizes(ask, claim.delivery.envelope, body)
 
     def _route(self, claim: Claim) -> Route:
         """The rules of a route that is not configured any more are the usual ones, at the same provider."""

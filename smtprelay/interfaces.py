@@ -145,6 +145,7 @@ class Body(Protocol):
 
     async def whole(self) -> bytes:
         """Give the whole body at once."""
+        return b"".join([chunk async for chunk in self.chunks()])
 
 
 class Spool(Queue, Lender, Protocol):

@@ -44,11 +44,11 @@ class BodyAtHand:
         yield self._content
 
     async def whole(self) -> bytes:
-        """Give it."""
+        """Return the one piece."""
         return self._content
 
 
-class WatchedBody:
+class WatchedBody(Body):
     """
     A stored body that remembers that it could not be read, whatever the provider made of that.
 
@@ -63,7 +63,7 @@ class WatchedBody:
         self.size = body.size
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """See :meth:`smtprelay.interfaces.Body.chunks`."""
+        """Give the pieces of the body."""
         chunks = self._body.chunks()
         while True:
             try:
@@ -76,10 +76,6 @@ class WatchedBody:
                 self.fault = exc
                 raise
             yield chunk
-
-    async def whole(self) -> bytes:
-        """See :meth:`smtprelay.interfaces.Body.whole`."""
-        return b"".join([chunk async for chunk in self.chunks()])
 
 
 @frozen(kw_only=True)

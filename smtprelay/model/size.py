@@ -1,9 +1,13 @@
 """Whether a mail is within the size limits of a provider. Pure."""
 
-from typing import Protocol
+from bisect import bisect_left
+from typing import Final, Protocol
 
 from smtprelay.message import Limits
 from smtprelay.model.shape import Shape
+
+#: Octets that no mail has.
+_ENDLESS: Final = 1 << 62
 
 
 class Sized(Protocol):
@@ -39,14 +43,8 @@ def largest(provider: Sized) -> int | None:
     limits = provider.limits
     if limits.request is None:
         return limits.size
-    too_large = 1
-    while takes(provider, Shape(size=too_large)) is not False:
-        too_large *= 2
-    fits = too_large // 2
-    while too_large - fits > 1:
-        middle = (fits + too_large) // 2
-        if takes(provider, Shape(size=middle)) is False:
-            too_large = middle
-        else:
-            fits = middle
-    return fits
+    # The least size of a request grows with the mail.
+    too_large = bisect_left(
+        range(_ENDLESS), True, key=lambda size: takes(provider, Shape(size=size)) is False
+    )
+    return too_large - 1

@@ -196,11 +196,9 @@ class Router:
         limits = self._providers[name].limits
         if limits.size is not None and shape.size > limits.size:
             return f"{name} takes {limits.size}"
-        size = f"{measured[name]}" if name in measured else f"at least {self._least(name, shape)}"
+        least = self._providers[name].encoded_size(shape)[0]
+        size = f"{measured[name]}" if name in measured else f"at least {least}"
         return f"{name} takes requests of {limits.request}, this one would have {size}"
-
-    def _least(self, name: str, shape: Shape) -> int:
-        return self._providers[name].encoded_size(shape)[0]
 
 
 def no_route(recipient: str) -> Refused:

@@ -108,13 +108,10 @@ class _Mail:
         if plan is not None:
             return plan
         additions = self._additions()
-        in_start = outgoing.holds_header(start, shape)
-        if in_start and not outgoing.needs_content(shape, hop):
+        if not outgoing.needs_content(shape, hop) and outgoing.holds_header(start, shape):
             return outgoing.plan_by_header(start, shape, additions, hop)
-        parameters = outgoing.parameters_of(additions, hop, shape)
-        if outgoing.needs_content(shape, hop) or not outgoing.holds_header(start, shape, len(start)):
-            return outgoing.plan_of(*await self._worker.run(outgoing.plan_mail, self.body, parameters))
-        return outgoing.plan_of(*await self._worker.run(outgoing.plan_header, _Held(start), parameters))
+        parameters = outgoing.parameters_of(additions, hop)
+        return outgoing.plan_of(*await self._worker.run(outgoing.plan_mail, self.body, parameters))
 
 
 class OutgoingProvider:
@@ -215,7 +212,7 @@ class _Held:
         return self._content
 
 
-class _Begun:
+class _Begun(Body):
     """A large body whose beginning was looked at: the first time it is read on from there."""
 
     def __init__(self, body: Body) -> None:
@@ -237,9 +234,6 @@ class _Begun:
             yield self._first
         async for chunk in rest:
             yield chunk
-
-    async def whole(self) -> bytes:
-        return b"".join([chunk async for chunk in self.chunks()])
 
 
 async def _counted(body: Body) -> Shape:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from attrs import Factory, define, frozen
 
 from smtprelay.mime.outgoing.encoders import ENCODERS, Encoder, encoded_length
+from smtprelay.model.shape import count_eight_bit
 
 #: Steps: so many octets of the mail stay, or are left out; so many of ``inserted`` are put in. Each other
 #: step is one of :data:`smtprelay.mime.outgoing.encoders.ENCODERS`.
@@ -19,13 +20,6 @@ DROP: Final = "drop"
 INSERT: Final = "insert"
 
 Step = tuple[str, int]
-
-_HIGH: Final = bytes(range(0x80, 0x100))
-
-
-def count_eight_bit(octets: bytes) -> int:
-    """Return how many octets are not ASCII."""
-    return 0 if octets.isascii() else len(octets) - len(octets.translate(None, _HIGH))
 
 
 @frozen(kw_only=True)

@@ -104,21 +104,16 @@ class HeaderCollector:
 
     def feed(self, piece: bytes) -> None:
         """Take the next piece of the mail."""
-        if self.ended or not piece:
+        if self.ended:
             return
         # The empty line may begin in the piece before.
-        end = (self._last + piece[:3]).find(_END) - len(self._last)
-        if end < -len(self._last):
-            end = piece.find(_END)
-            self.ended = end >= 0
-        else:
-            self.ended = True
-        end = end + 2 if self.ended else len(piece)
-        self._last = (self._last + piece[-3:])[-3:]
-        kept = piece[: max(0, min(end, MOST - self._size))]
-        self._pieces.append(kept)
-        self._size += len(kept)
-        self.ended = self.ended or self._size >= MOST
+        before, window = len(self._last), self._last + piece
+        end = window.find(_END)
+        kept = piece if end < 0 else piece[: max(0, end + 2 - before)]
+        self._pieces.append(kept[: MOST - self._size])
+        self._size += len(self._pieces[-1])
+        self._last = window[-3:]
+        self.ended = end >= 0 or self._size >= MOST
 
     def head(self) -> Head:
         """Return what was kept."""

@@ -8,7 +8,7 @@ same for every attempt; so is what comes of it, however the mail is cut into pie
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from attrs import Factory, define, frozen
+from attrs import Factory, asdict, define, frozen
 
 from smtprelay.mime.outgoing.encoders import ENCODERS, Encoder, encoded_length
 from smtprelay.model.shape import count_eight_bit
@@ -59,13 +59,7 @@ class Plan:
 
     def facts(self) -> Mapping[str, Any]:
         """Return all but ``inserted`` as JSON can carry it."""
-        return {
-            "steps": self.steps,
-            "size": self.size,
-            "eight_bit": self.eight_bit,
-            "refusal": self.refusal,
-            "code": self.code,
-        }
+        return asdict(self, recurse=False, filter=lambda attribute, _: attribute.name != "inserted")
 
 
 def plan_of(facts: Mapping[str, Any], inserted: bytes) -> Plan:

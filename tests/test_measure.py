@@ -6,7 +6,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.attempt import BodyAtHand
+from smtprelay.held_body import HeldBody
 from smtprelay.interfaces import MailTooCostly, MimeWorkerTimeout, MimeWorkerUnavailable, Unmeasured
 from smtprelay.measure import ENDLESS, planned, with_sizes
 from smtprelay.message import Envelope, Planned, Refused
@@ -14,7 +14,7 @@ from smtprelay.mime.head import Head
 from smtprelay.model.shape import Shape
 
 ENVELOPE = Envelope(sender="a@x.org")
-BODY = BodyAtHand(b"hello\r\n")
+BODY = HeldBody(b"hello\r\n")
 
 
 class Scale:

@@ -21,31 +21,13 @@ from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
 from smtprelay.dispatch.settle import Case, Verdict
 from smtprelay.dispatch.webhook import Announcer
+from smtprelay.held_body import HeldBody
 from smtprelay.interfaces import Body, Events, Provider, Spool
 from smtprelay.measure import with_sizes
 from smtprelay.message import Claim, Delivery, Results, Route
 from smtprelay.queue import Block, Settlement
 
 _MIDDLE: Final = 0.5
-
-
-class BodyAtHand:
-    """A body that came with its claim; see :class:`smtprelay.interfaces.Body`."""
-
-    __slots__ = ("_content", "fault", "size")
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self.fault: Exception | None = None
-        self.size = len(content)
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Give it in one piece: it is at most one chunk."""
-        yield self._content
-
-    async def whole(self) -> bytes:
-        """Return the one piece."""
-        return self._content
 
 
 class WatchedBody(Body):
@@ -110,7 +92,7 @@ class Attempts:
         """
         delivery, begun = claim.delivery, self.clock.seconds()
         self.events("attempt.started", id=delivery.id, attempt=claim.attempt, provider=delivery.provider)
-        body = WatchedBody(self.spool.body(delivery)) if claim.body is None else BodyAtHand(claim.body)
+        body = WatchedBody(self.spool.body(delivery)) if claim.body is None else HeldBody(claim.body)
         try:
             verdict = await self._verdict(claim, body, taken)
         except Exception as exc:
@@ -126,7 +108,7 @@ class Attempts:
         return verdict.settlement
 
     async def _verdict(
-        self, claim: Claim, body: BodyAtHand | WatchedBody, taken: Callable[[], None]
+        self, claim: Claim, body: HeldBody | WatchedBody, taken: Callable[[], None]
     ) -> Verdict:
         delivery = claim.delivery
         route = self._route(claim)
@@ -152,7 +134,7 @@ class Attempts:
         self,
         provider: Provider,
         delivery: Delivery,
-        body: BodyAtHand | WatchedBody,
+        body: HeldBody | WatchedBody,
         taken: Callable[[], None],
     ) -> Results:
         """Mail is only sent to a provider whose limits it fits: they may have changed while it waited."""

@@ -42,6 +42,7 @@ from smtprelay.providers.acs_operation import follow, look
 from smtprelay.providers.acs_refusal import NOTHING_SAID, Refusal, Sent, apart, unwanted
 from smtprelay.providers.acs_request import encoded_size, map_mail, measure
 from smtprelay.providers.classify import acs_refusal, retry_after
+from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.http import Answer, AnswerLost, Http, NotSent
 
 __all__ = ["ACS_LIMITS", "Acs", "Credentials", "parse_connection_string", "single_id"]
@@ -108,9 +109,9 @@ class _Refused:
     field: str = ""
 
 
-class Acs:
+class Acs(ProviderDefaults):
     """
-    A :class:`smtprelay.interfaces.Provider`.
+    A :class:`smtprelay.interfaces.Provider`; one resource has one quota and one set of credentials: one lane.
 
     :param credentials: reads the secrets, see :func:`parse_connection_string`; called in
         a thread, at first and after each 401.
@@ -160,10 +161,6 @@ class Acs:
         self._api = AcsApi(
             name, http, credentials, clock=clock, events=events, defer_to_thread=defer_to_thread
         )
-
-    def lane(self, envelope: Envelope) -> str:  # noqa: ARG002 -- the seam's signature
-        """Return ``""``: one resource has one quota and one set of credentials."""
-        return ""
 
     def encoded_size(self, shape: Shape) -> tuple[int, int]:
         """Return the bounds of what a mail of this shape becomes as JSON."""

@@ -13,6 +13,7 @@ from email.utils import format_datetime
 from functools import lru_cache, partial
 from typing import Final
 
+from smtprelay.held_body import HeldBody
 from smtprelay.interfaces import Body, MailTooCostly, MimeWorker, MimeWorkerUnavailable, Provider
 from smtprelay.message import Deferred, Delivery, Envelope, Failed, Limits, Outcome, Results
 from smtprelay.mime import outgoing
@@ -183,7 +184,7 @@ class OutgoingProvider:
             content = await body.whole()
             known = shape is not None and shape.size == len(content)
             shape = shape if known and shape is not None else shape_of(content)
-            return _Mail(_Held(content), content, shape, additions, self._worker)
+            return _Mail(HeldBody(content), content, shape, additions, self._worker)
         begun = _Begun(body)
         start = await begun.start()
         if shape is None or shape.size != body.size:
@@ -196,20 +197,6 @@ class OutgoingProvider:
             date=_date(int(delivery.received)),
             sender=_sender(delivery.envelope.sender) or self._bounces_from,
         )
-
-
-class _Held:
-    """A body in memory."""
-
-    def __init__(self, content: bytes) -> None:
-        self.size = len(content)
-        self._content = content
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        yield self._content
-
-    async def whole(self) -> bytes:
-        return self._content
 
 
 class _Begun(Body):

@@ -79,10 +79,9 @@ EVENTS: Final[dict[str, Kind]] = {
     "spool.unavailable": Kind(LogLevel.error, "the spool is tried again in {seconds:.0f} s: {reason}"),
     "spool.commit": Kind(None, "{operations} operations committed in {seconds:.3f} s"),
     "spool.recovered": Kind(LogLevel.info, "{deliveries} deliveries taken up again after a crash"),
-    "spool.reclaimed": Kind(LogLevel.warn, "{deliveries} deliveries taken over from a node that is gone"),
+    "spool.reclaimed": Kind(LogLevel.warn, "{deliveries} deliveries taken over from a node that has stopped"),
     "history.pruned": Kind(
-        LogLevel.warn,
-        "the history of {messages} messages is forgotten before its time: the spool is too large",
+        LogLevel.warn, "the history of {messages} messages is removed early: the spool is too large"
     ),
     "spool.failed": Kind(LogLevel.error, "spool: {operation}: {reason}", "id"),
     "spool.writable": Kind(LogLevel.info, "the spool can be written again"),
@@ -92,7 +91,7 @@ EVENTS: Final[dict[str, Kind]] = {
     "queue.moved": Kind(LogLevel.info, "{who}: {count} messages moved to another spool: {ids}"),
     "queue.imported": Kind(LogLevel.info, "{who}: {count} messages imported: {ids}"),
     "hold_rule.added": Kind(LogLevel.info, "{who}: hold rule {rule} is in force: {why}"),
-    "hold_rule.removed": Kind(LogLevel.info, "hold rule {rule} has ended, what it held is released: {who}"),
+    "hold_rule.removed": Kind(LogLevel.info, "hold rule {rule} has ended, its mail is released: {who}"),
     "queue.read": Kind(LogLevel.info, "{who}: read {part} of {id}"),
     "queue.edited": Kind(LogLevel.info, "{who}: {action} of {ids}: {why}"),
     # dispatch
@@ -120,9 +119,9 @@ EVENTS: Final[dict[str, Kind]] = {
         LogLevel.warn, "{id}: uncertain at {provider}: {reason}", "recipients count age seconds"
     ),
     "message.bounced": Kind(LogLevel.info, "{id}: bounced to <{to}> as {bounce}", "provider"),
-    "dsn.queued": Kind(LogLevel.info, "{id}: told <{to}> of its {kind} as {notice}", "provider"),
+    "dsn.queued": Kind(LogLevel.info, "{id}: {kind} report to <{to}> queued as {notice}", "provider"),
     "webhook.queued": Kind(LogLevel.info, "{id}: reported to the webhook as {report}"),
-    "message.mended": Kind(LogLevel.info, "{id}: {field} is changed for {provider}: {reason}"),
+    "message.mended": Kind(LogLevel.info, "{id}: {field} corrected for {provider}: {reason}"),
     "lane.blocked": Kind(LogLevel.error, "{provider}: lane '{lane}' is blocked: {reason}", "until"),
     "lane.changed": Kind(LogLevel.info, "{who}: {provider} '{lane}': {action}: {why}"),
     "lane.throttled": Kind(LogLevel.warn, "{provider}: lane '{lane}' slows down: {reason}"),

@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Final
 
+from smtprelay.mime.plain import is_plain
 from smtprelay.mime.text import decoded
 
 #: Octets of a header that are kept while the rest of the mail arrives: more than the listener's limit.
@@ -118,6 +119,10 @@ class HeaderCollector:
     def head(self) -> Head:
         """Return what was kept."""
         return Head(b"".join(self._pieces))
+
+    def is_plain(self) -> bool:
+        """Tell whether the header is complete, and its mail one text; see :func:`.plain.is_plain`."""
+        return self.ended and self._size < MOST and is_plain(b"".join(self._pieces))
 
 
 def subject_of(head: Head) -> str:

@@ -25,11 +25,15 @@ MAX_SKIPPED: Final = 10
 
 _BOM: Final = b"\xef\xbb\xbf"
 _NAME: Final = re.compile(rb"([!#-'*+.-9A-Z^-z|~/-]++)[ \t]*+:")
-_REGULAR: Final = re.compile(
-    rb"(?:[!#-'*+.-9A-Z^-z|~/-]++[ \t]*+:[^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+(?:\r\n|\Z))*+"
+#: A field as RFC 5322 has it, and a header of nothing else with its blank line. A name that begins with two
+#: hyphens may be a delimiter.
+_FIELD: Final = re.compile(
+    rb"(?!--)([!#-'*+.-9A-Z^-z|~/-]++)[ \t]*+:[ \t]*+([^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)"
 )
-_VALUE: Final = re.compile(rb"[ \t]*+:([^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)")
+_REGULAR: Final = re.compile(rb"(?:%b)++\r\n" % _FIELD.pattern)
 _FOLD: Final = re.compile(rb"\r\n[ \t]+")
+#: Octets of a header that is read so: it has fewer fields and lines than are looked at.
+_SHORT: Final = 16 * 1024
 #: Where a blank line or a line that may be a boundary begins.
 _END: Final = re.compile(rb"\n(?=\r?\n|--)")
 _PARAMETER: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++[ \t]*+=")
@@ -64,12 +68,33 @@ def split(
 
     :param is_delimiter: tells of a line that begins with ``--`` whether it ends the part.
     """
+    easy = regular(octets, start)
+    if easy is not None:
+        return easy
     found = _Block(octets, start, is_delimiter)
     content = found.read()
     pairs = [
         (name.decode("ascii"), value.decode("ascii", "surrogateescape")) for name, value in found.fields()
     ]
     return pairs, content
+
+
+def regular(octets: bytes, start: int = 0) -> tuple[list[tuple[str, str]], int] | None:
+    """Do as :func:`split` with a header in which nothing has to be judged; ``None``: this is no such one."""
+    header = _REGULAR.match(octets, start, start + _SHORT)
+    if header is None:
+        return None
+    found = _FIELD.findall(header[0])
+    names = [name.lower() for name, _ in found]
+    first = found[0][1].splitlines() if names[0] == b"received" else []
+    # What follows the date of our own field is the client's, also a line with a blank in front.
+    if not any(map(is_certain, names[bool(first) :])) or any(map(_DATE.search, first[:-1])):
+        return None
+    return [(name.decode("ascii"), _unfolded(value)) for name, value in found], header.end()
+
+
+def _unfolded(value: bytes) -> str:
+    return _FOLD.sub(b" ", value).strip(b" \t\r\n").decode("ascii", "surrogateescape")
 
 
 @define

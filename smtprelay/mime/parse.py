@@ -33,6 +33,8 @@ __all__ = ["MAX_DEPTH", "MAX_PARTS", "Attachment", "Mail", "TooComplexError", "r
 
 #: What JSON and people can do without; a form feed is one, a line end is none.
 _CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
+_ASCII_CONTROLS: Final = {octet: None for octet in (*range(0x20), 0x7F) if octet not in b"\t\r\n"}
+_PIECE: Final = 64 * 1024
 #: A charset that says nothing of octets that are not ASCII, under its names.
 _ASCII: Final = frozenset(("", "ascii", "us-ascii"))
 #: Texts by name, that are made for programs.
@@ -185,7 +187,7 @@ class _Reader:
 
     def _piece(self, n: int) -> Piece:
         text = charset.decode(self._texts[n], self._charset(n), self.guess)
-        return Piece(_CONTROL.sub("", text), self.parts[n].kind.kind == "text/html")
+        return Piece(_without_controls(text), self.parts[n].kind.kind == "text/html")
 
     def _blocks(self) -> Sequence[_Block]:
         """Return the texts that are not blank; backwards, for a multipart comes before what is in it."""
@@ -207,7 +209,10 @@ class _Reader:
         if any(block.html for block in blocks):
             self.html = as_document([piece for block in blocks for piece in block.html_pieces])
         if any(block.plain for block in blocks):
-            self.text = as_text([piece for block in blocks for piece in block.text_pieces])
+            pieces = [piece for block in blocks for piece in block.text_pieces]
+            text = as_text(pieces)
+            # What markup spells may be a control, too.
+            self.text = _without_controls(text) if any(piece.is_html for piece in pieces) else text
 
     def _attach(self, part: Part) -> None:
         content = self.body[part.begin : part.end]
@@ -235,10 +240,22 @@ class _Reader:
     def _aside(self) -> str | None:
         """Return what stands beside the parts of a mail whose parts say nothing."""
         for begin, end in self.parts[0].aside:
-            text = _CONTROL.sub("", charset.decode(self.body[begin:end], "", self.guess))
+            text = _without_controls(charset.decode(self.body[begin:end], "", self.guess))
             if text.strip():
                 return text
         return None
+
+
+def _without_controls(text: str) -> str:
+    """Return ``text`` without controls; what has none, as nearly all, is not copied."""
+    if not text.isascii():
+        return _CONTROL.sub("", text)
+    # To translate takes a fifth of the time that the pattern takes; a small piece needs no new memory.
+    for at in range(0, len(text), _PIECE):
+        piece = text[at : at + _PIECE]
+        if len(piece.translate(_ASCII_CONTROLS)) < len(piece):
+            return text.translate(_ASCII_CONTROLS)
+    return text
 
 
 def _encoding(part: Part, content: bytes) -> transfer.Encoding:
@@ -248,7 +265,7 @@ def _encoding(part: Part, content: bytes) -> transfer.Encoding:
 
 
 def _written(piece: Piece) -> Sequence[_Block]:
-    if not piece.text.strip():
+    if not piece.text or piece.text.isspace():
         return ()
     return (_Block(html=(piece,)) if piece.is_html else _Block(plain=(piece,)),)
 

@@ -10,6 +10,7 @@ import binascii
 import re
 import string
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, Literal
 
 Encoding = Literal["7bit", "base64", "quoted-printable", "x-uuencode"]
@@ -49,7 +50,12 @@ def encoding_of(value: str) -> Encoding:
 
     ``"7bit"``: the octets are as they stand, or nobody knows how they are packed.
     """
-    words = _COMMENT.sub(" ", value[:_LONGEST]).lower().replace(";", " ").split()
+    return _encoding_of(value[:_LONGEST]) if value else "7bit"
+
+
+@lru_cache(maxsize=64)
+def _encoding_of(value: str) -> Encoding:
+    words = _COMMENT.sub(" ", value).lower().replace(";", " ").split()
     for name in ("".join(words), words[0] if words else ""):
         letters = re.sub(r"[^a-z0-9]", "", name)
         if letters in _NAMES:

@@ -7,12 +7,14 @@ nothing to do, without anybody reading the mail again. Pure.
 
 from typing import Final
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 #: Octets of the longest line that SMTP carries, its CRLF not counted (RFC 5321 §4.5.3.1.6).
 LONGEST_LINE: Final = 998
 
 _HIGH: Final = bytes(range(0x80, 0x100))
+#: What JSON writes as two octets, of what texts are of.
+_ESCAPED: Final = b'\t\r\n"\\'
 
 
 def count_eight_bit(octets: bytes) -> int:
@@ -28,11 +30,14 @@ class Shape:
     :ivar size: octets of the stored mail.
     :ivar eight_bit: octets of 0x80 and above.
     :ivar long_lines: a line has more than :data:`LONGEST_LINE` octets.
+    :ivar escapes: if all of the mail is a text in ASCII, octets of it that JSON writes as two. ``None``:
+        it may be something else, or nobody counted. It is not stored.
     """
 
     size: int
     eight_bit: int = 0
     long_lines: bool = False
+    escapes: int | None = field(default=None, eq=False)
 
 
 @define
@@ -46,6 +51,7 @@ class ShapeCounter:
     _long_lines: bool = False
     #: Octets of the line that is not at its end yet.
     _open: int = 0
+    _escapes: int | None = None
 
     def feed(self, piece: bytes) -> None:
         """Count the next piece."""
@@ -53,6 +59,13 @@ class ShapeCounter:
         self._eight_bit += count_eight_bit(piece)
         if not self._long_lines:
             self._measure_lines(piece)
+        if self._escapes is not None:
+            self._count_escapes(piece)
+
+    def begin_escapes(self, start: bytes) -> None:
+        """Count escapes, too; :func:`smtprelay.mime.plain.is_plain` is true, and ``start`` was fed so far."""
+        self._escapes = 0
+        self._count_escapes(start)
 
     def shape(self) -> Shape:
         """Return what was counted so far."""
@@ -60,7 +73,15 @@ class ShapeCounter:
             size=self._size,
             eight_bit=self._eight_bit,
             long_lines=self._long_lines or self._open > LONGEST_LINE,
+            escapes=self._escapes,
         )
+
+    def _count_escapes(self, piece: bytes) -> None:
+        # By ESC, texts of 7 bits may have characters of other charsets.
+        if self._escapes is None or b"\x1b" in piece or not piece.isascii():
+            self._escapes = None
+        else:
+            self._escapes += len(piece) - len(piece.translate(None, _ESCAPED))
 
     def _measure_lines(self, piece: bytes) -> None:
         """Go from line end to line end in steps as long as a line may be: a few steps for many lines."""

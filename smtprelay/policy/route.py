@@ -195,10 +195,10 @@ class Router:
         """Say which limit of a provider a mail exceeds."""
         limits = self._providers[name].limits
         if limits.size is not None and shape.size > limits.size:
-            return f"{name} takes {limits.size}"
+            return f"{name} takes {limits.size} bytes"
         least = self._providers[name].encoded_size(shape)[0]
         size = f"{measured[name]}" if name in measured else f"at least {least}"
-        return f"{name} takes requests of {limits.request}, this one would have {size}"
+        return f"{name} takes requests of {limits.request} bytes, this one needs {size}"
 
 
 def no_route(recipient: str) -> Refused:

@@ -164,7 +164,7 @@ class Acs(ProviderDefaults):
 
     def encoded_size(self, shape: Shape) -> tuple[int, int]:
         """Return the bounds of what a mail of this shape becomes as JSON."""
-        return encoded_size(shape.size, shape.eight_bit)
+        return encoded_size(shape)
 
     async def measure(self, envelope: Envelope, body: Body) -> int:
         """Make the requests, and return the size of the largest."""

@@ -39,7 +39,6 @@ _MESSAGE_ID: Final = re.compile(r"<[^\s<>@]+@[^\s<>@.]+(?:\.[^\s<>@.]+)+>")
 _BLANKS: Final = re.compile(r"[\t\r\n\x0b\x0c\x85\u2028\u2029]+")
 #: No text has these, and half a character has no UTF-8.
 _UNWANTED: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_UNWANTED_IN_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 #: What the service writes itself, or what would tell of blind recipients.
 _is_dropped: Final = re.compile(
@@ -90,6 +89,8 @@ def sendable(address: str) -> str:
 
 def line(text: str, longest: int, field: str, mending: Mending) -> str:
     """Return ``text`` as one line without control characters, of at most ``longest`` characters."""
+    if len(text) <= longest and text.isprintable():
+        return text.strip()
     # Only so much can be left of it that it need not be looked at whole.
     spaced = _BLANKS.sub(" ", text[: 4 * longest]).strip()
     clean = _UNWANTED.sub("", spaced).strip()
@@ -99,18 +100,6 @@ def line(text: str, longest: int, field: str, mending: Mending) -> str:
     elif clean != spaced:
         mending.note(field, "control characters dropped")
     return clean
-
-
-def body_text(text: str, field: str, mending: Mending) -> str:
-    """Return ``text`` without the characters that no text has."""
-    clean = _UNWANTED_IN_TEXT.sub(_replaced, text)
-    if clean != text:
-        mending.note(field, "control characters dropped")
-    return clean
-
-
-def _replaced(match: re.Match[str]) -> str:
-    return "\ufffd" if match[0] >= "\ud800" else ""
 
 
 def mailbox(who: Address, field: str, mending: Mending) -> dict[str, str]:
@@ -206,5 +195,5 @@ def _whole_ids(references: str) -> str:
 
 def _short(text: str) -> str:
     """Return text from a mail as it may stand in a line of the log."""
-    clean = _UNWANTED.sub("", text[:200])
+    clean = text if text.isprintable() else _UNWANTED.sub("", text[:200])
     return clean if len(clean) <= 60 else f"{clean[:60]}…"  # noqa: PLR2004 -- it is to be recognised, no more

@@ -31,7 +31,7 @@ class StoredBody(Body):
             had += len(content)
             yield content
         if n == 1 and content is None:
-            raise LookupError(f"the body of {self._message} is gone")
+            raise LookupError(f"the content of {self._message} is no longer in the spool")
         if had != self.size:
             raise LookupError(f"the body of {self._message} has {had} bytes instead of {self.size}")
 

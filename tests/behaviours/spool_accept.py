@@ -310,6 +310,26 @@ class AcceptContract(SpoolStories):
 
         return self.play(story)
 
+    def test_escapes(self):
+        """Before the 250 it is known of a large mail that is one text in ASCII what JSON escapes in it."""
+
+        async def story(spool: Spool) -> None:
+            seen: list[int | None] = []
+
+            def plan(_: object, shape: Shape, _sizes: object) -> Sequence[Planned]:
+                seen.append(shape.escapes)
+                return []
+
+            text = b"a" * 98 + b"\r\n"
+            for start, end in ((b"", b""), (b"", b"\xe4"), (b"Content-Type: text/html\r\n", b"")):
+                incoming = spool.incoming(self.draft("anna@example.com", number=len(seen) + 1), plan)
+                for piece in (start + b"Subject: a\r\n\r\n", *[text * 1000] * 6, end):
+                    await (incoming.write(piece) or succeed(None))
+                await incoming.finish()
+            self.assertEqual([12_004, None, None], seen)
+
+        return self.play(story)
+
     def test_the_shape_is_kept(self):
         """A claim has it, at accept and later; so have messages of our own."""
 

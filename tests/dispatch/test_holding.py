@@ -65,6 +65,11 @@ class HoldingTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(self.holding.whole()), text)
         self.assertEqual((found(self.holding), self.holding.size, self.threads.runs), (FIELDS, len(text), 0))
 
+    def test_escapes(self) -> None:
+        """Of a large mail that is one text it is counted what JSON escapes."""
+        self.fill(b"Subject: a\r\n\r\n", *[b'"' * 200_000] * 6)
+        self.assertEqual(self.holding.shape.escapes, 4 + 1_200_000)
+
     def test_large(self) -> None:
         """What is larger goes through the file and comes back whole, in pieces of the right size."""
         text = HEAD + b"\r\n" + bytes(range(256)) * 10_000

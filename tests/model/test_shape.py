@@ -19,6 +19,22 @@ class ShapeTests(SynchronousTestCase):
         """All octets are counted, and of them those that are not ASCII."""
         self.assertEqual(counted(b"gr\xc3\xbcn\r\n", b"\xff"), Shape(size=8, eight_bit=3))
 
+    def test_escapes(self):
+        """What JSON escapes is counted from when somebody asks, up to what is not ASCII, or is ESC."""
+        counter = ShapeCounter()
+        counter.feed(b'a"\r')
+        self.assertIsNone(counter.shape().escapes)
+        counter.begin_escapes(b'a"\r')
+        counter.feed(b"\n\t\\b\0\x7f")
+        self.assertEqual(counter.shape().escapes, 5)
+        for end in (b"\x1b$B", b"\xe4"):
+            other = ShapeCounter()
+            other.begin_escapes(b"")
+            other.feed(b"a")
+            other.feed(end)
+            other.feed(b"a")
+            self.assertIsNone(other.shape().escapes)
+
     def test_longest_line(self):
         """A line of 998 octets is no long one, one of 999 is, wherever it stands."""
         fits, over = b"x" * LONGEST_LINE, b"x" * (LONGEST_LINE + 1)

@@ -238,8 +238,8 @@ class PlanTests(SynchronousTestCase):
         self.assertEqual(self.assertRaises(Unmeasured, plan, [], shape, {"acs": 1100}).provider, "ses")
         reply = self.assertRaises(Refused, plan, [], shape, {"acs": 1100, "ses": 2000}).reply
         self.assertEqual((reply.code, reply.enhanced), (552, "5.3.4"))
-        self.assertIn("acs takes requests of 1000, this one would have 1100", reply.text)
-        self.assertIn("ses takes requests of 1200, this one would have 2000", reply.text)
+        self.assertIn("acs takes requests of 1000 bytes, this one needs 1100", reply.text)
+        self.assertIn("ses takes requests of 1200 bytes, this one needs 2000", reply.text)
 
     def test_the_size_counts_beside_the_request(self):
         """A provider may limit both."""

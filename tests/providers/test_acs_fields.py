@@ -10,7 +10,6 @@ from smtprelay.providers.acs_fields import (
     MOST_HEADERS,
     MOST_REPLIES,
     Mending,
-    body_text,
     custom_headers,
     line,
     mailbox,
@@ -101,12 +100,6 @@ class TextTests(SynchronousTestCase):
         for text, (expected, notes) in cases.items():
             mending = Mending()
             self.assertEqual((line(text, 20, "f", mending), len(mending.notes)), (expected.strip(), notes))
-
-    def test_texts(self):
-        """A text keeps its lines and tabs; other control characters go, half a character is shown as such."""
-        mending = Mending()
-        self.assertEqual(body_text("a\r\n\tb\0\x07\x7f\ud800\x0c", "f", mending), "a\r\n\tb\ufffd")
-        self.assertEqual(mending.notes, [("f", "control characters dropped")])
 
     def test_names_of_people(self):
         """A display name is a short line; one that is nothing else is left out."""

@@ -1,9 +1,10 @@
 """
-Decisions that depend on how large a request becomes, which is measured only where it matters.
+Whether a mail fits a provider. How large a request it becomes is measured only where that decides.
 
 What decides raises :class:`smtprelay.interfaces.Unmeasured`, and is called again with the size.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
@@ -14,6 +15,7 @@ from smtprelay.interfaces import (
     MimeWorkerTimeout,
     MimeWorkerUnavailable,
     Plan,
+    Provider,
     Unmeasured,
 )
 from smtprelay.message import Envelope, Planned, Refused, Reply
@@ -33,8 +35,35 @@ _NEVER: Final = Reply(
     code=554, enhanced="5.6.0", text="The message is too complex to be converted", rule="measure"
 )
 
-#: What stands for the size of a request that cannot be measured: it fits nowhere.
+#: Octets that fit nowhere; the size of a request that cannot be measured.
 ENDLESS: Final = 1 << 62
+
+
+def takes(provider: Provider, shape: Shape, measured: int | None = None) -> bool | None:
+    """
+    Tell whether a mail of this shape is within the size limits; ``None``: its request must be measured.
+
+    :param measured: the octets of the request, if they are known.
+    """
+    limits = provider.limits
+    if limits.size is not None and shape.size > limits.size:
+        return False
+    if limits.request is None:
+        return True
+    least, most = (measured, measured) if measured is not None else provider.encoded_size(shape)
+    if least > limits.request:
+        return False
+    return True if most <= limits.request else None
+
+
+def largest(provider: Provider) -> int | None:
+    """Return the octets of the largest mail that may be within the limits; ``None``: there is none."""
+    limits = provider.limits
+    if limits.request is None:
+        return limits.size
+    # The least size of a request grows with the mail.
+    too_large = bisect_left(range(ENDLESS), True, key=lambda size: takes(provider, Shape(size=size)) is False)
+    return too_large - 1
 
 
 async def with_sizes(

@@ -11,9 +11,9 @@ from typing import Final
 from attrs import frozen
 
 from smtprelay.interfaces import Provider, Unmeasured
+from smtprelay.measure import takes
 from smtprelay.message import Delivery, Failed
 from smtprelay.model.shape import Shape
-from smtprelay.model.size import takes
 
 #: RFC 3463: message too big for system. What one provider says another one need not say.
 TOO_LARGE: Final = "5.3.4"

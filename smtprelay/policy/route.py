@@ -9,27 +9,16 @@ once. Pure: providers are only asked for their limits and their lanes.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Protocol
 
 from attrs import field, frozen
 
-from smtprelay.interfaces import Body, Plan, Unmeasured
+from smtprelay.interfaces import Plan, Provider, Unmeasured
+from smtprelay.measure import largest as largest_mail
+from smtprelay.measure import takes
 from smtprelay.message import Client, Envelope, Planned, Recipient, Refused, Reply
 from smtprelay.mime.head import Head
 from smtprelay.model.shape import Shape
-from smtprelay.model.size import Sized, takes
-from smtprelay.model.size import largest as largest_mail
 from smtprelay.policy.access import Networks, Patterns, glob
-
-
-class Outlet(Sized, Protocol):
-    """What a route needs to know of a :class:`smtprelay.interfaces.Provider`."""
-
-    def lane(self, envelope: Envelope) -> str:
-        """Return the key of the lane that ``envelope`` goes in."""
-
-    async def measure(self, envelope: Envelope, body: Body) -> int:
-        """See :meth:`smtprelay.interfaces.Provider.measure`."""
 
 
 def _globs(headers: Mapping[str, str]) -> Mapping[str, re.Pattern[str]]:
@@ -97,7 +86,7 @@ class Router:
     :param providers: every provider that a rule's ``via`` names; a missing one is a :exc:`KeyError`.
     """
 
-    def __init__(self, rules: Iterable[Rule], providers: Mapping[str, Outlet]) -> None:
+    def __init__(self, rules: Iterable[Rule], providers: Mapping[str, Provider]) -> None:
         self._rules = tuple(rules)
         self._providers = providers
         self._batch = {rule.name: _smallest_batch(rule, providers) for rule in self._rules}
@@ -207,7 +196,7 @@ def no_route(recipient: str) -> Refused:
 
 
 def largest(
-    rules: Iterable[Rule], providers: Mapping[str, Outlet], listener: str, limit: int | None
+    rules: Iterable[Rule], providers: Mapping[str, Provider], listener: str, limit: int | None
 ) -> int | None:
     """
     Return the size that ``listener`` shall announce: what the most generous way may take.
@@ -233,7 +222,7 @@ def _first_match(rules: Sequence[Rule], recipient: str) -> Rule:
     raise no_route(recipient)
 
 
-def _smallest_batch(rule: Rule, providers: Mapping[str, Outlet]) -> int | None:
+def _smallest_batch(rule: Rule, providers: Mapping[str, Provider]) -> int | None:
     return _least(*(providers[name].limits.recipients for name in rule.via))
 
 

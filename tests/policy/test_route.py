@@ -7,7 +7,7 @@ from smtprelay.message import Client, Envelope, Planned, Recipient, Refused
 from smtprelay.mime.head import Head
 from smtprelay.model.shape import Shape
 from smtprelay.policy.access import Networks, Patterns
-from smtprelay.policy.route import Outlet, Router, Rule, largest
+from smtprelay.policy.route import Router, Rule, largest
 from tests.policy.doubles import FakeOutlet
 from tests.steps import counted
 
@@ -19,7 +19,7 @@ def envelope(*recipients: str, sender: str = "a@b.org") -> Envelope:
     return Envelope(sender=sender, recipients=tuple(Recipient(address=each) for each in recipients))
 
 
-def router(*rules: Rule, **outlets: Outlet) -> Router:
+def router(*rules: Rule, **outlets: FakeOutlet) -> Router:
     return Router(rules, {"acs": FakeOutlet(), "ses": FakeOutlet()} | outlets)
 
 

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.held_body import HeldBody
 from smtprelay.interfaces import MailTooCostly, MimeWorkerTimeout, MimeWorkerUnavailable, Unmeasured
 from smtprelay.measure import ENDLESS, largest, planned, takes, with_sizes
+from smtprelay.memory_body import MemoryBody
 from smtprelay.message import Envelope, Limits, Planned, Refused
 from smtprelay.mime.head import Head
 from smtprelay.model.shape import Shape
 
 ENVELOPE = Envelope(sender="a@x.org")
-BODY = HeldBody(b"hello\r\n")
+BODY = MemoryBody(b"hello\r\n")
 BOUND = st.none() | st.integers(0, 10**8)
 LIMITS = st.builds(Limits, size=BOUND, request=BOUND)
 

@@ -21,9 +21,9 @@ from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
 from smtprelay.dispatch.settle import Case, Verdict
 from smtprelay.dispatch.webhook import Announcer
-from smtprelay.held_body import HeldBody
 from smtprelay.interfaces import Body, Events, Provider, Spool
 from smtprelay.measure import with_sizes
+from smtprelay.memory_body import MemoryBody
 from smtprelay.message import Claim, Delivery, Results, Route
 from smtprelay.queue import Block, Settlement
 
@@ -92,7 +92,7 @@ class Attempts:
         """
         delivery, begun = claim.delivery, self.clock.seconds()
         self.events("attempt.started", id=delivery.id, attempt=claim.attempt, provider=delivery.provider)
-        body = WatchedBody(self.spool.body(delivery)) if claim.body is None else HeldBody(claim.body)
+        body = WatchedBody(self.spool.body(delivery)) if claim.body is None else MemoryBody(claim.body)
         try:
             verdict = await self._verdict(claim, body, taken)
         except Exception as exc:
@@ -108,7 +108,7 @@ class Attempts:
         return verdict.settlement
 
     async def _verdict(
-        self, claim: Claim, body: HeldBody | WatchedBody, taken: Callable[[], None]
+        self, claim: Claim, body: MemoryBody | WatchedBody, taken: Callable[[], None]
     ) -> Verdict:
         delivery = claim.delivery
         route = self._route(claim)
@@ -134,7 +134,7 @@ class Attempts:
         self,
         provider: Provider,
         delivery: Delivery,
-        body: HeldBody | WatchedBody,
+        body: MemoryBody | WatchedBody,
         taken: Callable[[], None],
     ) -> Results:
         """Mail is only sent to a provider whose limits it fits: they may have changed while it waited."""

@@ -22,8 +22,8 @@ from smtprelay.dispatch.direct import Direct
 from smtprelay.dispatch.gate import Patience
 from smtprelay.dispatch.holding import DeferToThread, Holding
 from smtprelay.dispatch.remainder import NotKept, Remainder
-from smtprelay.held_body import HeldBody
 from smtprelay.interfaces import Events, Incoming, Plan, Receive
+from smtprelay.memory_body import MemoryBody
 from smtprelay.message import Delivered, Delivery, Draft, Refused, Reply, Results
 from smtprelay.model.shape import shape_of
 from smtprelay.queue import NewMessage
@@ -116,7 +116,7 @@ class Synchronous:
         self.begin(self._send(message, patience), patience)
 
     async def _send(self, message: NewMessage, patience: Patience) -> None:
-        body = HeldBody(message.body)
+        body = MemoryBody(message.body)
         for n, planned in enumerate(message.planned, start=1):
             results, _ = await self.direct.deliver(
                 planned.delivery(message.draft, n, shape_of(message.body)), body, patience

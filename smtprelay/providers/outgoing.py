@@ -13,8 +13,8 @@ from email.utils import format_datetime
 from functools import lru_cache, partial
 from typing import Final
 
-from smtprelay.held_body import HeldBody
 from smtprelay.interfaces import Body, MailTooCostly, MimeWorker, MimeWorkerUnavailable, Provider
+from smtprelay.memory_body import MemoryBody
 from smtprelay.message import Deferred, Delivery, Envelope, Failed, Limits, Outcome, Results
 from smtprelay.mime import outgoing
 from smtprelay.mime.outgoing import Additions, Finishing, NextHop, Plan
@@ -184,7 +184,7 @@ class OutgoingProvider:
             content = await body.whole()
             known = shape is not None and shape.size == len(content)
             shape = shape if known and shape is not None else shape_of(content)
-            return _Mail(HeldBody(content), content, shape, additions, self._worker)
+            return _Mail(MemoryBody(content), content, shape, additions, self._worker)
         begun = _Begun(body)
         start = await begun.start()
         if shape is None or shape.size != body.size:

@@ -120,7 +120,7 @@ def _deliver(
     pace = tx.paces.get(planned.provider)
     goes = False
     rule = tx.holds.over(arrival.draft.envelope.sender, planned) if holding else None
-    may_begin = claiming and not tx.quiet.holds(tx.now)
+    may_begin = claiming and not tx.exclusive.blocks(tx.now)
     if rule is None and may_begin and pace is not None and (lane.due is None or lane.due > tx.now):
         gate = Gate(tx, planned.provider, pace)
         goes = gate.room_in(lane) > 0

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.held_body import HeldBody
+from smtprelay.memory_body import MemoryBody
 from smtprelay.message import Delivery, Envelope, Recipient
 from smtprelay.providers.acs import Acs, Credentials
 from smtprelay.testing.acs import FakeAcs
@@ -80,7 +80,7 @@ class JoinedAcs:
 
     def start(self, item: Delivery | None = None, body: bytes = MAIL) -> "Deferred[Any]":
         """Begin to deliver, and carry what was written."""
-        return self.joined.run(self.provider.deliver(item or delivery(), HeldBody(body), self._took))
+        return self.joined.run(self.provider.deliver(item or delivery(), MemoryBody(body), self._took))
 
     def sent(self) -> list[dict[str, Any]]:
         """Return the requests that the service accepted."""

@@ -1,6 +1,6 @@
 """One request for several: what becomes of each recipient when the service takes or refuses it as a whole."""
 
-from smtprelay.held_body import HeldBody
+from smtprelay.memory_body import MemoryBody
 from smtprelay.message import Deferred, Delivered, Failed, Limits
 from smtprelay.model.shape import Shape
 from smtprelay.providers.acs import single_id
@@ -210,7 +210,7 @@ class SizeTests(Case):
         for recipients, body in ((("bob@example.net",), MAIL), (("a@x.org", "b@x.org"), BLIND)):
             item = delivery(*recipients, generation=len(recipients))
             size = self.successResultOf(
-                joined.joined.run(joined.provider.measure(item.envelope, HeldBody(body)))
+                joined.joined.run(joined.provider.measure(item.envelope, MemoryBody(body)))
             )
             before = len(joined.fake.operations)
             self.assertEqual(before, len(joined.fake.operations))

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from smtprelay.held_body import HeldBody
+from smtprelay.memory_body import MemoryBody
 from smtprelay.message import Blocked, Deferred, Delivered, Failed, Outcome
 from smtprelay.providers.webhook import Hook, Webhook, checked, key_of
 from tests.dispatch.stage import MORNING, make_delivery
@@ -61,7 +61,7 @@ class WebhookTests(SynchronousTestCase):
         delivery: Any = make_delivery(lane, provider="webhook", lane=lane)
         self.delivery = delivery
         results = self.successResultOf(
-            self.joined.run(self.webhook.deliver(delivery, HeldBody(EVENT), lambda: None))  # type: ignore[arg-type]
+            self.joined.run(self.webhook.deliver(delivery, MemoryBody(EVENT), lambda: None))  # type: ignore[arg-type]
         )
         self.assertEqual(list(results), [lane])
         outcome: Outcome = results[lane]

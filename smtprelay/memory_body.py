@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from smtprelay.interfaces import Body
 
 
-class HeldBody(Body):
+class MemoryBody(Body):
     """
     A :class:`smtprelay.interfaces.Body` of one piece.
 

@@ -92,7 +92,7 @@ async def planned(plan: Plan, head: Head, shape: Shape, envelope: Envelope, body
     """
     Return what ``plan`` says of a message that has come in.
 
-    :raises Refused: it would not have it, or the size cannot be found out: nothing is kept.
+    :raises Refused: the plan refuses it, or a size that it needs cannot be measured.
     """
     try:
         return await with_sizes(partial(plan, head, shape), envelope, body, needed=True)

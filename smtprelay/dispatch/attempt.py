@@ -151,7 +151,7 @@ class Attempts:
         body: Body,
         block: Block | None = None,
     ) -> Verdict:
-        """Judge, and measure what must be known for that."""
+        """Judge the outcome; the request is measured where the judgement depends on its size."""
 
         def ask(sizes: Mapping[str, int]) -> Verdict:
             return judge(self._case(claim, route, block, sizes))

@@ -41,7 +41,7 @@ _TRANSIENT: Final = re.compile(r"(?<![\d.])4\.\d{1,3}\.\d{1,3}(?![\d.])", re.ASC
 
 class Postmaster:
     """
-    Makes reports, of what a sender wants to know.
+    Makes the reports (DSN) that a sender asked for.
 
     :param clock: for turns of the reactor between the parts of a long report; ``None`` where nobody waits.
     """

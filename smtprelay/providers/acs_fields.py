@@ -1,9 +1,8 @@
 """
 What Azure Communication Services takes in the fields of a request, and how those of a mail are made to fit.
 
-For one field that it does not like the service refuses the whole mail, and nobody is to lose a mail over what
-a scanner calls itself. So every field that a request can do without is checked before it goes, and mended or
-left out.
+For one field that it does not like the service refuses the whole mail. So every field that a request can do
+without is checked before it goes, and mended or left out.
 Where the service documents no limit, ours is far above what honest mail needs. Pure.
 """
 

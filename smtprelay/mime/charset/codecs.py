@@ -171,8 +171,8 @@ def _mend_utf_8(octets: bytes, start: int, end: int) -> tuple[str, int] | None:
     """
     Read a lone octet in UTF-8 as Windows-1252: texts are pasted together.
 
-    Not so what begins a character of UTF-8 that was cut off, and what no text has. A character within which
-    a line was broken, because it was too long for some server, is put together again.
+    The beginning of a character that was cut off is wrong, as is an octet that no text has. A character that
+    some server broke by a line end, because its line was too long, is put together again.
     """
     broken = _BROKEN.match(octets, start)
     if broken is not None:
@@ -195,7 +195,7 @@ def _mend_euc_jp(octets: bytes, start: int, end: int) -> tuple[str, int] | None:
 
 
 def _mend_big5(octets: bytes, start: int, end: int) -> tuple[str, int] | None:
-    """Read what Windows has and Hong Kong has not; their kana lie elsewhere."""
+    """Read the characters of Windows' Big5 that Big5-HKSCS lacks; its kana are in other places."""
     text = octets[start : start + 2].decode("cp950", "ignore")
     if len(text) == 1 and not text.isascii() and octets[start] not in _BIG5_KANA:
         return text, start + 2

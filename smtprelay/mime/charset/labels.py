@@ -35,7 +35,7 @@ _LATIN: Final = re.compile(r"(?:iso)?latin(10|[1-9])")
 _CODE_PAGE: Final = re.compile(r"(?:cp|windows|win|ms|ibm|dos|codepage|oem|ansi|cpwindows)0{0,4}(\d{3,5})")
 
 #: The labels of each codec, in lower case without punctuation; Windows and IBM number theirs (``cp932``).
-#: ``us-ascii`` is what programs say that know nothing of charsets.
+#: ``us-ascii`` is what programs write that know nothing of charsets.
 _LABELS: Final = {
     ASCII: "ascii usascii ansix341968 ansix341986 iso646 iso646us iso646irv isoir6 us cp367 cp20127",
     "iso8859-2": "cp912",
@@ -99,7 +99,7 @@ _ISO_8859_CODECS: Final = {
 #: ISO 8859's part numbers by that of the Latin alphabet, where they differ.
 _LATINS: Final = {5: 9, 6: 10, 7: 13, 8: 14, 9: 15, 10: 16}
 
-#: The web's names whose octets mean nothing to a person (a font of somebody's), or are not decoded at all.
+#: Names of the standard that stand for no charset: private fonts, and what browsers refuse to decode.
 _NOT_TAKEN: Final = frozenset({"x-user-defined", "replacement"})
 
 

@@ -26,7 +26,7 @@ class Encoder(Protocol):
     """Takes the content of a part in pieces."""
 
     def feed(self, octets: bytes) -> bytes:
-        """Return what can be said after the next piece."""
+        """Return what is complete after the next piece."""
 
     def end(self) -> bytes:
         """Return what was held back; nothing comes after it."""
@@ -147,7 +147,7 @@ class QuotedPrintableWrapper:
         return self._encoder.feed(_unquoted(self._lines.end())) + self._encoder.end()
 
 
-#: By what a step of a plan is called.
+#: By the name of the plan's step.
 ENCODERS: Final[Mapping[str, Callable[[], Encoder]]] = {
     "base64": Base64Encoder,
     "wrap-base64": Base64Wrapper,

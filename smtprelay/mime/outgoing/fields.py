@@ -77,7 +77,7 @@ def mended(field: bytes, rules: FieldRules) -> bytes:
     """
     Return a field, with its line ends, as ``rules`` and the length of a line want it: mostly itself.
 
-    ``b""``: nothing of it can be said.
+    ``b""``: nothing of it can be kept.
 
     :raises NotConvertible: it has an address that is not ASCII.
     """

@@ -1,9 +1,9 @@
 """
 What every mail needs before it leaves as MIME, whatever the client forgot.
 
-Missing fields are added, what is nobody's business is removed, and what the next hop does not take is
-encoded. A mail that needs nothing of this leaves octet for octet as it came. What is made is the same for
-each attempt, delivery and provider: nothing of it depends on the clock or on chance. Pure.
+Missing fields are added, those for the relay or the sender alone are removed, and what the next hop does not
+take is encoded. A mail that needs nothing of this leaves octet for octet as it came. The result is the same
+for each attempt, delivery and provider: nothing in it depends on the clock or on chance. Pure.
 """
 
 from collections.abc import Mapping

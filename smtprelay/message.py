@@ -119,6 +119,22 @@ class Planned:
     lane: str
     recipients: tuple[Recipient, ...]
 
+    def delivery(self, draft: "Draft", n: int, shape: Shape) -> "Delivery":
+        """Return the delivery that this becomes, the ``n``-th one of ``draft``."""
+        return Delivery(
+            message=draft.id,
+            n=n,
+            generation=1,
+            route=self.route,
+            provider=self.provider,
+            lane=self.lane,
+            envelope=draft.envelope.narrowed(self.recipients),
+            size=shape.size,
+            received=draft.received,
+            bounce_of=draft.bounce_of,
+            shape=shape,
+        )
+
 
 @frozen(kw_only=True)
 class Draft:

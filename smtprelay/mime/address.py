@@ -107,10 +107,12 @@ def comparison_key(address: str) -> str:
         local = _ESCAPED.sub(r"\1", local[1:-1])
     if not local.isascii():
         local = unicodedata.normalize("NFC", local[:MAX_ADDRESS])
-    return f"{local.casefold()}@{_a_labels(domain.strip().lower()).removesuffix('.')}"
+    return f"{local.casefold()}@{ascii_domain(domain.strip()).removesuffix('.')}"
 
 
-def _a_labels(domain: str) -> str:
+def ascii_domain(domain: str) -> str:
+    """Return ``domain`` in lower case, its U-labels as A-labels (UTS 46); what is none stays as it is."""
+    domain = domain.lower()
     if domain.isascii() or len(domain) > _MAX_DOMAIN:
         return domain
     with suppress(UnicodeError, ValueError):

@@ -24,7 +24,7 @@ from smtprelay.model.shape import LONGEST_LINE, Shape, shape_of
 MAX_PARTS: Final = 1000
 #: What lies in so many multiparts is not taken apart either.
 MAX_DEPTH: Final = 50
-#: A longer boundary is none.
+#: A longer boundary is not recognised.
 LONGEST_BOUNDARY: Final = 500
 
 #: Conversion required but not supported (RFC 3463 §3.7).

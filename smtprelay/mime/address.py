@@ -107,10 +107,12 @@ def comparison_key(address: str) -> str:
         local = _ESCAPED.sub(r"\1", local[1:-1])
     if not local.isascii():
         local = unicodedata.normalize("NFC", local[:MAX_ADDRESS])
-    return f"{local.casefold()}@{_a_labels(domain.strip().lower()).removesuffix('.')}"
+    return f"{local.casefold()}@{ascii_domain(domain.strip()).removesuffix('.')}"
 
 
-def _a_labels(domain: str) -> str:
+def ascii_domain(domain: str) -> str:
+    """Return ``domain`` in lower case, its U-labels as A-labels (UTS 46); what is none stays as it is."""
+    domain = domain.lower()
     if domain.isascii() or len(domain) > _MAX_DOMAIN:
         return domain
     with suppress(UnicodeError, ValueError):
@@ -281,6 +283,9 @@ class _Scanner:
 
     def _end(self) -> None:
         """Take the mailbox that has been read, if it has an address."""
+        if not (self._angle or self._shown or self._bare or self._comments):
+            self._bare_at = self._behind = False
+            return
         shown, comments = "".join(self._shown), " ".join(self._comments)
         if self._angle:
             found, _ = _split(_closed_up(decode_words(self._angle, self._guess), "."))

@@ -52,7 +52,7 @@ _TO_SEMICOLON: Final = re.compile(r"[^;]*+")
 _NEXT: Final = re.compile(r"\s[A-Za-z][\w*-]{0,30}+=")
 _FILE_NAMES: Final = frozenset({"filename", "name"})
 
-_IN_COMMENT: Final = re.compile(r"[()]|\\.", re.DOTALL)
+_IN_COMMENT: Final = re.compile(r"\(++|\)|\\.", re.DOTALL)
 
 _SECTION: Final = re.compile(r"([^*]++)(?:\*(\d{1,4}+))?(\*)?")
 _EXTENDED: Final = re.compile(r"([^']{0,75}+)'([^']{0,75}+)'(.*)", re.DOTALL)
@@ -191,8 +191,8 @@ def comment_end(value: str, at: int) -> int:
     """Return where the comment (RFC 5322 §3.2.2) ends that begins at ``at``; 0 if it has no end."""
     depth = 0
     for match in _IN_COMMENT.finditer(value, at):
-        if match[0] == "(":
-            depth += 1
+        if match[0][0] == "(":
+            depth += len(match[0])
         elif match[0] == ")":
             depth -= 1
             if not depth:

@@ -19,6 +19,11 @@ _ESCAPED: Final = b'\t\r\n"\\'
 UNCOUNTED: Final = 3 << 20
 
 
+def count_eight_bit(octets: bytes) -> int:
+    """Return how many octets are not ASCII."""
+    return 0 if octets.isascii() else len(octets) - len(octets.translate(None, _HIGH))
+
+
 @frozen(kw_only=True)
 class Shape:
     """
@@ -53,8 +58,7 @@ class ShapeCounter:
     def feed(self, piece: bytes) -> None:
         """Count the next piece."""
         self._size += len(piece)
-        if not piece.isascii():
-            self._eight_bit += len(piece) - len(piece.translate(None, _HIGH))
+        self._eight_bit += count_eight_bit(piece)
         if not self._long_lines:
             self._measure_lines(piece)
         if self._escapes is not None:

@@ -304,6 +304,7 @@ class AcceptContract(SpoolStories):
             reply = await incoming.finish()
             self.assertEqual((452, "4.3.0"), (reply.code, reply.enhanced))
             self.assertEqual([], list(await spool.list(Selection())))
+            await spool.sweep(0.0)  # behind the pieces' removal, for which nobody waits
             checked = await spool.upkeep.check()
             self.assertEqual(([], 0), (list(checked.findings), checked.bytes))
 

@@ -10,7 +10,8 @@ from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTer
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from smtprelay.mime.worker.frames import CHUNK, END, FACTS, FAILURE, MORE, OCTETS, TASK, FrameDecoder, frame
+from smtprelay.mime.worker import shared_file
+from smtprelay.mime.worker.frames import FACTS, FAILURE, READY, TASK, FrameDecoder, frame
 
 
 class FakeProcess:
@@ -18,14 +19,17 @@ class FakeProcess:
     A process transport.
 
     :ivar sent: the frames that the relay has sent.
+    :ivar bodies: the mails that it got with them.
     :ivar killed: the signals it got.
     :ivar tells: the reactor hears of its end; else it must be asked, and then knows only the pipes.
     """
 
-    def __init__(self, protocol, number: int, *, tells: bool = True) -> None:
+    def __init__(self, protocol, number: int, file: int, *, tells: bool = True) -> None:
         self.protocol = protocol
+        self.file = file
         self.pid = number
         self.sent: list[tuple[bytes, bytes]] = []
+        self.bodies: list[bytes] = []
         self.killed: list[str] = []
         self.asked = 0
         self.tells = tells
@@ -39,6 +43,7 @@ class FakeProcess:
         if self.closed:
             raise KeyError(child_fd)
         self.sent += self._decoder.feed(octets)
+        self.bodies.append(shared_file.take(self.file, self.task["size"]))
 
     def signalProcess(self, signal: str) -> None:
         if self.closed:
@@ -55,24 +60,11 @@ class FakeProcess:
     def says(self, octets: bytes) -> None:
         self.protocol.childDataReceived(1, octets)
 
-    def goes_on(self) -> None:
-        self.says(frame(MORE))
-
-    def takes_all(self) -> None:
-        for _ in range(100):
-            if self.sent[-1][0] == END:
-                return
-            self.goes_on()
-        raise AssertionError("the mail has no end")
-
     def answers(self, facts, octets: bytes = b"") -> None:
-        """Take the rest of the mail and answer."""
-        self.takes_all()
-        self.says((frame(OCTETS, octets) if octets else b"") + frame(FACTS, json.dumps(facts).encode()))
+        shared_file.put(self.file, octets)
+        self.says(frame(FACTS, json.dumps({"facts": facts, "octets": len(octets)}).encode()))
 
     def fails(self, told) -> None:
-        """Take the rest of the mail and fail."""
-        self.takes_all()
         self.says(frame(FAILURE, json.dumps(told).encode()))
 
     def ends(self, code: int | None = 0, signal: int | None = None, status: int = 0) -> None:
@@ -89,32 +81,33 @@ class FakeProcess:
         """The task that it got last."""
         return json.loads([octets for kind, octets in self.sent if kind == TASK][-1])
 
-    @property
-    def body(self) -> bytes:
-        """All of the mails that it got."""
-        return b"".join(octets for kind, octets in self.sent if kind == CHUNK)
-
 
 class FakeReactor(Clock):
     """
     :ivar processes: all that were started.
     :ivar broken: what starting one raises.
+    :ivar starts: what is started says that it is ready.
     """
 
     def __init__(self, *, tells: bool = True) -> None:
         super().__init__()
+        self.starts = True
         self.tells = tells
         self.processes: list[FakeProcess] = []
         self.commands: list[tuple[list[str], dict[str, str]]] = []
         self.broken: OSError | None = None
 
-    def spawnProcess(self, protocol, executable, arguments, *, env):
+    def spawnProcess(self, protocol, executable, arguments, *, env, childFDs):  # noqa: N803 -- Twisted's
         if self.broken is not None:
             raise self.broken
         self.commands.append((arguments, env))
-        process = FakeProcess(protocol, len(self.processes) + 1, tells=self.tells)
+        process = FakeProcess(
+            protocol, len(self.processes) + 1, childFDs[shared_file.NUMBER], tells=self.tells
+        )
         self.processes.append(process)
         protocol.makeConnection(process)
+        if self.starts:
+            process.says(frame(READY))
         return process
 
 

@@ -263,6 +263,8 @@ COSTLY: Mapping[str, Callable[[int], bytes]] = {
     "at signs": lambda n: b"From: " + b"@" * n + b"\r\n\r\nx",
     "comments": lambda n: b"From: " + b"(" * n + b"\r\n\r\nx",
     "raw header": lambda n: b"To: " + b"\xe9;, " * (n // 4) + b"\r\n\r\nx",
+    "separators": lambda n: b"From: " + b";" * n + b"\r\n\r\nx",
+    "addresses without separators": lambda n: b"Reply-To: " + b"\xc3\xbc#>" * (n // 4) + b"\r\n\r\nx",
     "addresses": lambda n: b"To: " + b"a@x.example,\r\n " * (n // 15) + b"b@x.example\r\n\r\nx",
     # header blocks
     "fields": lambda n: b"X-A: b\r\n" * (n // 8) + b"\r\nx",
@@ -273,6 +275,7 @@ COSTLY: Mapping[str, Callable[[int], bytes]] = {
     "lines that are no fields": lambda n: b"Subject: x\r\n" + b"y\r\n" * (n // 3) + b"To: a@b\r\n\r\nx",
     "line without a colon": lambda n: b"x" * n,
     "name and blanks": lambda n: b"x" + b" " * n + b"x",
+    "lines like boundaries between fields": lambda n: b"--x\r\nTo: a\r\n" * (n // 12) + b"\r\nx",
     "parts without a blank line": lambda n: _MIXED + (b"--a\r\n" + b"a:b\r\n" * (n // 4500)) * 900,
     # boundaries
     "boundary without a newline": lambda n: _MIXED + b"--a" * (n // 3),
@@ -296,6 +299,7 @@ COSTLY: Mapping[str, Callable[[int], bytes]] = {
         _MIXED + b"--a\r\nContent-Type: text/html\r\n\r\n" + b"<body" * (n // 5) + b"\r\n--a\r\n\r\nx"
     ),
     "meta": lambda n: b"Content-Type: text/html\r\n\r\n" + b"<meta charset" * (n // 13),
+    "shifts": lambda n: b"Content-Type: text/plain; charset=iso-2022-kr\r\n\r\n" + b"\x0e\xff" * (n // 2),
     "base64 in a text": lambda n: (
         b"Content-Transfer-Encoding: base64\r\n\r\n" + base64.b64encode(b"x" * 3)[:3] + b"=!" * (n // 2)
     ),

@@ -1,33 +1,34 @@
 """The loop of the worker: tasks in, answers out, whatever a task does, until the input ends."""
 
 import json
+import os
 from collections import deque
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime.parse import TooComplexError
+from smtprelay.mime.worker import shared_file
 from smtprelay.mime.worker.child import Child
-from smtprelay.mime.worker.frames import (
-    CHUNK,
-    END,
-    FACTS,
-    FAILURE,
-    MORE,
-    OCTETS,
-    PIECE,
-    TASK,
-    FrameDecoder,
-    frame,
-)
+from smtprelay.mime.worker.frames import FACTS, FAILURE, READY, TASK, FrameDecoder, frame
 from smtprelay.mime.worker.task import PREFIXES, name_of
 
 
-def task(name: str, cpu: float = 1.0, memory: int = 1000, **parameters) -> bytes:
-    asked = {"task": f"tests.mime.tasks:{name}", "parameters": parameters, "cpu": cpu, "memory": memory}
+def task(name: str, cpu: float = 1.0, memory: int = 1000, size: int = 0, **parameters) -> bytes:
+    asked = {
+        "task": f"tests.mime.tasks:{name}",
+        "parameters": parameters,
+        "cpu": cpu,
+        "memory": memory,
+        "size": size,
+    }
     return frame(TASK, json.dumps(asked).encode())
 
 
 class ChildTests(SynchronousTestCase):
+    def setUp(self):
+        self.file = shared_file.create()
+        self.addCleanup(os.close, self.file)
+
     def answers(self, *sent: bytes, prefixes=("tests.",)):
         """Return what the worker says to ``sent``, each given to it in one read, until it ends."""
         self.limits: list[tuple[float, int]] = []
@@ -38,32 +39,29 @@ class ChildTests(SynchronousTestCase):
             write=said.append,
             limit=lambda cpu, memory: self.limits.append((cpu, memory)),
             prefixes=(*PREFIXES, *prefixes),
+            file=self.file,
         ).run()
-        return list(FrameDecoder().feed(b"".join(said)))
+        ready, *answers = FrameDecoder().feed(b"".join(said))
+        self.assertEqual(ready, (READY, b""))
+        return answers
 
     def test_a_task(self):
-        """It asks for each piece of the mail, and answers with octets and facts."""
-        said = self.answers(task("repeat", times=2), frame(CHUNK, b"ab"), frame(CHUNK, b"c"), frame(END))
-        self.assertEqual([kind for kind, _ in said], [MORE, MORE, MORE, OCTETS, FACTS])
-        self.assertEqual(said[3][1], b"abcabc")
-        self.assertEqual(json.loads(said[4][1])["size"], 3)
+        """It takes the mail out of the file, puts there what it made, and tells how much that is."""
+        shared_file.put(self.file, b"abc")
+        [(kind, said)] = self.answers(task("repeat", size=3, times=2))
+        told = json.loads(said)
+        self.assertEqual((kind, told["facts"]["size"], told["octets"]), (FACTS, 3, 6))
+        self.assertEqual(shared_file.take(self.file, 6), b"abcabc")
 
     def test_no_octets(self):
-        """A task that makes none answers with facts alone."""
-        said = self.answers(task("repeat"), frame(END))
-        self.assertEqual([kind for kind, _ in said], [MORE, FACTS])
-
-    def test_large_octets(self):
-        """What is made leaves in pieces."""
-        said = self.answers(task("repeat", times=PIECE), frame(CHUNK, b"abc"), frame(END))
-        sizes = [len(octets) for kind, octets in said if kind == OCTETS]
-        self.assertEqual(sizes, [PIECE, PIECE, PIECE])
+        """A task that makes none leaves the file empty."""
+        shared_file.put(self.file, b"abc")
+        [(kind, said)] = self.answers(task("repeat", size=3, times=0))
+        self.assertEqual((kind, json.loads(said)["octets"], shared_file.take(self.file, 9)), (FACTS, 0, b""))
 
     def test_limits(self):
         """Each task is bounded by what was said of it."""
-        self.answers(
-            task("repeat", cpu=2.5, memory=10), frame(END), task("repeat", cpu=7, memory=20), frame(END)
-        )
+        self.answers(task("repeat", cpu=2.5, memory=10), task("repeat", cpu=7, memory=20))
         self.assertEqual(self.limits, [(2.5, 10), (7, 20)])
 
     def test_failures(self):
@@ -77,27 +75,21 @@ class ChildTests(SynchronousTestCase):
             ("no_such_task", {}, "builtins:AttributeError"),
             ("gulp", {"octets": 1 << 60}, "builtins:MemoryError"),
         ):
-            said = self.answers(task(name, **parameters), frame(END), task("repeat"), frame(END))
-            self.assertEqual([kind for kind, _ in said], [MORE, FAILURE, MORE, FACTS], name)
-            self.assertEqual(json.loads(said[1][1])["type"], kind)
+            said = self.answers(task(name, **parameters), task("repeat"))
+            self.assertEqual([kind for kind, _ in said], [FAILURE, FACTS], name)
+            self.assertEqual(json.loads(said[0][1])["type"], kind)
 
     def test_no_task(self):
         """A function that lies elsewhere is not called."""
-        said = self.answers(task("repeat"), frame(END), prefixes=())
-        self.assertIn("is no task", json.loads(said[-1][1])["text"])
+        [(_, said)] = self.answers(task("repeat"), prefixes=())
+        self.assertIn("is no task", json.loads(said)["text"])
 
     def test_input_ends(self):
-        """It ends with its input, between tasks, within one, and within a frame."""
-        for sent, kinds in (
-            ((), []),
-            ((task("repeat"),), [MORE]),
-            ((task("repeat"), frame(CHUNK, b"x")), [MORE, MORE]),
-            ((task("repeat"), frame(CHUNK, b"xyz")[:-1]), [MORE]),
-        ):
+        """It ends with its input, between tasks and within a frame."""
+        for sent, kinds in (((), []), ((task("repeat"),), [FACTS]), ((task("repeat")[:-1],), [])):
             self.assertEqual([kind for kind, _ in self.answers(*sent)], kinds)
 
     def test_no_sense(self):
         """It ends when the relay says what makes no sense: there is no way to go on together."""
-        for sent in ((b"garbage and more",), (frame(MORE),), (task("repeat"), frame(TASK, b"{}"))):
-            said = self.answers(*sent, task("repeat"), frame(END))
-            self.assertEqual({kind for kind, _ in said} - {MORE}, set())
+        for sent in (b"garbage and more", frame(FACTS, b"{}")):
+            self.assertEqual(self.answers(sent, task("repeat")), [])

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.mime import headers
-from smtprelay.mime.head import Head
+from smtprelay.mime.head import head_of, readable
 from smtprelay.mime.parse import TooComplexError, read
 from tests.mime.hostile import COSTLY
+from tests.mime.outgoing.finishing import EIGHT_BIT, SEVEN_BIT, plan
 
 #: From a mail to one of so many times its octets: six times at most 2.3 for
 #: each doubling, where a square would give 4096. Over fewer of them one step of
@@ -58,17 +58,24 @@ class GrowthTests(SynchronousTestCase):
         """So it is with what is read before the 250."""
 
         def look(mail: bytes) -> None:
-            head = Head(headers.block(mail))
-            headers.readable(head.first("Subject"))
-            headers.readable(head.first("Message-ID"))
+            head = head_of(mail)
+            readable(head.first("Subject"))
+            readable(head.first("Message-ID"))
 
         for name, make in COSTLY.items():
             with self.subTest(name):
                 self.assertLess(growth(look, make), BOUND, name)
 
+    def test_finishing(self):
+        """So it is with what is planned for the next hop."""
+        for hop in (EIGHT_BIT, SEVEN_BIT):
+            for name, make in COSTLY.items():
+                with self.subTest(name, hop=hop):
+                    self.assertLess(growth(lambda mail, hop=hop: plan(mail, hop), make), BOUND, name)
+
     def test_punycode_is_no_charset(self):
         """H2: a Subject in it is shown as it stands, or nearly so, at once."""
-        shown = headers.readable("=?punycode?q?-" + "b" * 250_000 + "?=")
+        shown = readable("=?punycode?q?-" + "b" * 250_000 + "?=")
         self.assertEqual(shown[:4], "-bbb")
 
     def test_the_measure(self):

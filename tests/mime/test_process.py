@@ -1,6 +1,5 @@
 """One life of the worker: what it is told and asked, and that its end is seen in every case."""
 
-import json
 import os
 import signal
 import sys
@@ -10,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.interfaces import MailTooCostly, MimeWorkerUnavailable
-from smtprelay.mime.worker.frames import CHUNK, END, FACTS, MORE, OCTETS, PIECE, TASK, frame
+from smtprelay.mime.worker.frames import FACTS, FAILURE, TASK, frame
 from smtprelay.mime.worker.process import TaskFailedError, WorkerProcess, environment
 from tests.mime.fake_process import FakeBody, FakeReactor
 
@@ -26,7 +25,7 @@ class ProcessTests(SynchronousTestCase):
         self.process = self.reactor.processes[-1]
 
     def work(self, *pieces, **asked):
-        self.body = FakeBody(*pieces)
+        self.body = FakeBody(*pieces, size=0)
         return Deferred.fromCoroutine(self.worker.work(asked, self.body.chunks()))
 
     def test_command(self):
@@ -35,34 +34,35 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(arguments, ["/usr/bin/python3", "-P", "-m", "smtprelay.mime.worker.child", "tests."])
 
     def test_a_task(self):
-        """The task, then a piece of the mail for each go-ahead, then the answer."""
-        done = self.work(b"ab", b"cd", task="x:y", cpu=1)
-        self.assertEqual(self.process.sent, [(TASK, b'{"task": "x:y", "cpu": 1}')])
-        self.process.goes_on()
-        self.assertEqual(self.process.sent[1:], [(CHUNK, b"ab")])
-        self.process.goes_on()
-        self.process.goes_on()
-        self.assertEqual(self.process.sent[2:], [(CHUNK, b"cd"), (END, b"")])
-        self.process.says(frame(OCTETS, b"12") + frame(OCTETS, b"3"))
+        """The mail is in the shared file when the task is told; so is what was made when it is answered."""
+        late: Deferred[bytes] = Deferred()
+        done = self.work(b"ab", late, task="x:y", cpu=1)
+        self.assertEqual(self.process.sent, [])
+        late.callback(b"cd")
+        self.assertEqual(self.process.sent, [(TASK, b'{"task": "x:y", "cpu": 1, "size": 4}')])
+        self.assertEqual(self.process.bodies, [b"abcd"])
         self.assertNoResult(done)
-        self.process.says(frame(FACTS, b'{"size": 4}'))
+        self.process.answers({"size": 4}, b"123")
         self.assertEqual(self.successResultOf(done), ({"size": 4}, b"123"))
         self.assertFalse(self.worker.over)
 
-    def test_back_pressure(self):
-        """The mail is read from the spool no faster than the process takes it: one piece ahead."""
-        self.work(*[b"x"] * 10)
-        for gone in range(5):
-            self.assertEqual(self.body.read, gone + 1)
-            self.process.goes_on()
+    def test_the_file_is_given_back(self):
+        """Between tasks the file holds nothing, and with the process it is gone."""
+        for _ in range(2):
+            done = self.work(b"x" * 1000)
+            self.process.answers({}, b"y" * 5000)
+            self.assertEqual(len(self.successResultOf(done)[1]), 5000)
+            self.assertEqual(os.fstat(self.process.file).st_size, 0)
+        self.process.ends()
+        self.assertRaises(OSError, os.fstat, self.process.file)
 
-    def test_large_piece(self):
-        """A piece that is larger than a frame may be goes in several."""
-        done = self.work(bytes(3 * PIECE), task="x")
-        self.process.answers({})
-        self.successResultOf(done)
-        sizes = [len(octets) for kind, octets in self.process.sent if kind == CHUNK]
-        self.assertEqual(sizes, [PIECE] * 3)
+    def test_end_while_the_mail_is_read(self):
+        """A process that ends before it has the mail gets no more of it."""
+        late: Deferred[bytes] = Deferred()
+        done = self.work(b"ab", late)
+        self.process.ends(1)
+        late.callback(b"cd")
+        self.failureResultOf(done, MimeWorkerUnavailable)
 
     def test_failure(self):
         """What is told of an exception in the process is what is raised here; it goes on living."""
@@ -71,16 +71,9 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(self.failureResultOf(done, TaskFailedError).value.told["type"], "a:B")
         self.assertFalse(self.worker.over)
 
-    def test_failure_before_the_end(self):
-        """A process that fails before it has the whole mail is heard, too."""
-        done = self.work(b"x", b"y")
-        self.process.goes_on()
-        self.process.says(frame(b"F", json.dumps({"type": "a:B", "line": "B"}).encode()))
-        self.failureResultOf(done, TaskFailedError)
-
     def test_garbage(self):
         """What is no frame, or out of turn, ends it: nothing that it says can be believed any more."""
-        for garbage in (b"hello, world", frame(TASK), frame(MORE) * 3 + frame(OCTETS, b"x") + frame(MORE)):
+        for garbage in (b"hello, world", frame(TASK, b"{}")):
             self.begin()
             done = self.work(b"x")
             self.process.says(garbage)
@@ -91,7 +84,7 @@ class ProcessTests(SynchronousTestCase):
 
     def test_out_of_turn(self):
         """What was said while nothing was asked does not become the answer to what is asked next."""
-        self.process.says(frame(MORE) + frame(FACTS, b"{}"))
+        self.process.says(frame(FAILURE, b"{}") + frame(FACTS, b"{}"))
         self.failureResultOf(self.work(b"x"), MimeWorkerUnavailable)
         self.assertTrue(self.worker.over)
 

@@ -1,9 +1,21 @@
 """Which mail is small, and that much small work is spread over the turns of the reactor."""
 
+import contextlib
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.mime import headers
+from smtprelay.mime.parse import read
+from smtprelay.mime.structure import TooComplexError, parts_of
 from smtprelay.mime.worker.turns import SMALL_BODY, SMALL_HEADER, SMALL_PARTS, TURN, Turns, is_small
+from tests.mime.hostile import COSTLY, mails
+from tests.steps import counted
+
+#: Lines of Python; a machine of today executes some thirty million a second.
+STEPS = 500_000
 
 
 class SmallTests(SynchronousTestCase):
@@ -31,6 +43,24 @@ class SmallTests(SynchronousTestCase):
         self.assertTrue(is_small(b"\r\n\r\n" + b"\r\n--a" * SMALL_PARTS))
         self.assertFalse(is_small(b"\r\n\r\n" + b"\r\n--a" * (SMALL_PARTS + 1)))
         self.assertFalse(is_small(b"\n\n" + b"\n--" * (SMALL_PARTS + 1)))
+
+    @settings(deadline=None)
+    @given(mails(), st.integers(1, 60))
+    def test_what_is_small_has_few_parts(self, mail, times):
+        """There are no more parts than lines that may begin one, and the header ends early, in any mail."""
+        mail *= times
+        if is_small(mail):
+            with contextlib.suppress(TooComplexError):
+                self.assertLessEqual(len(parts_of(mail)), SMALL_PARTS + 1)
+            self.assertLessEqual(len(mail), SMALL_BODY)
+            self.assertLessEqual(headers.split(mail)[1], SMALL_HEADER + 2)
+
+    def test_steps(self):
+        """The costliest mail that is small takes some milliseconds: so many lines are executed for it."""
+        for name, make in COSTLY.items():
+            mail = next(filter(is_small, map(make, (SMALL_BODY - 200, SMALL_HEADER - 200, 1000, 100))), b"")
+            with self.subTest(name), contextlib.suppress(TooComplexError):
+                self.assertLess(counted(lambda mail=mail: read(mail), "smtprelay/mime"), STEPS)
 
 
 class Loop:

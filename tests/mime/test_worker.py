@@ -63,13 +63,15 @@ class SmallTests(WorkerCase):
             self.assertEqual(self.process.task["task"], "tests.mime.tasks:repeat")
             self.process.answers({"size": 1})
             self.successResultOf(done)
-            self.assertTrue(self.process.body.endswith(mail))
+            self.assertEqual(self.process.bodies[-1], mail)
 
     def test_large_mail_is_not_read_at_once(self):
         """The octets of a large mail are never together in this process."""
-        body = FakeBody(LARGE, LARGE)
+        late: Deferred[bytes] = Deferred()
+        body = FakeBody(LARGE, late, LARGE, size=3 * len(LARGE))
         self.run_on(body)
-        self.assertEqual(body.read, 1)
+        self.assertEqual(os.fstat(self.process.file).st_size, len(LARGE))
+        self.assertEqual(body.read, 2)
 
     def test_errors(self):
         """An exception of a task is what it would be from the process."""
@@ -141,7 +143,6 @@ class ProcessTests(WorkerCase):
     def test_seconds_used_up(self):
         """The mail that uses up its seconds fails; the ones that wait go on in a new process."""
         costly, *others = [self.run_on(LARGE) for _ in range(3)]
-        self.process.goes_on()
         self.process.ends(None, int(signal.SIGXCPU))
         self.failureResultOf(costly, MailTooCostly)
         for done in others:
@@ -183,12 +184,11 @@ class ProcessTests(WorkerCase):
         """What reading the body raises is raised; the process, which has half of it, is another one then."""
         stuck: Deferred[bytes] = Deferred()
         done, other = self.run_on(FakeBody(b"x", stuck, size=SMALL_BODY + 1)), self.run_on(LARGE)
-        self.process.goes_on()
         stuck.errback(LookupError("gone"))
         self.failureResultOf(done, LookupError)
         self.process.answers({})
         self.successResultOf(other)
-        self.assertEqual(self.process.body, LARGE)
+        self.assertEqual(self.process.bodies, [LARGE])
 
     def test_cancel_a_running_one(self):
         """Its process is killed, and the next one is served."""
@@ -208,7 +208,7 @@ class ProcessTests(WorkerCase):
             self.process.answers({})
             self.successResultOf(done)
         self.assertEqual(len(self.reactor.processes), 1)
-        self.assertEqual(len(self.process.body), 2 * len(LARGE))
+        self.assertEqual(self.process.bodies, [LARGE, LARGE])
 
     def test_no_memory(self):
         """A task that gets no more memory fails for good; the process that it filled is left."""
@@ -243,7 +243,6 @@ class ProcessTests(WorkerCase):
     def test_death(self):
         """A process that dies is told of, and the next task gets another one."""
         done = self.run_on(LARGE)
-        self.process.goes_on()
         self.process.ends(None, int(signal.SIGSEGV))
         self.failureResultOf(done, MimeWorkerUnavailable)
         [told] = self.ended()
@@ -294,6 +293,7 @@ class ProcessTests(WorkerCase):
 
     def test_dies_at_its_start(self):
         """So is one that starts, and ends before it has said anything."""
+        self.reactor.starts = False
         done = self.run_on(LARGE)
         self.worker_says_why(b"ModuleNotFoundError: no module")
         reason = self.failureResultOf(done, MimeWorkerUnavailable).getErrorMessage()

@@ -152,12 +152,6 @@ class HeaderTests(SynchronousTestCase):
         self.assertTrue(all(len(word) <= 75 for word in headers["X-C"].split(" ")))
         self.assertEqual(str(make_header(decode_header(headers["X-C"]))), ("grün 💌 " * 30).strip())
 
-    def test_raw_octets(self):
-        """Octets that nobody declared are read as UTF-8, else as Windows-1252."""
-        for octets in ("grün".encode(), "grün".encode("latin-1")):
-            headers, _ = headers_of(("X-A", octets.decode("ascii", "surrogateescape")))
-            self.assertEqual(str(make_header(decode_header(headers["X-A"]))), "grün")
-
     def test_repeated(self):
         """Of several headers of one name the first goes; References are joined, and end with a whole id."""
         headers, _ = headers_of(("X-A", "1"), ("x-a", "2"), ("References", "<1@x>"), ("References", "<2@x>"))

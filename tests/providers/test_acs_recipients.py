@@ -1,10 +1,11 @@
 """One request for several: what becomes of each recipient when the service takes or refuses it as a whole."""
 
+from smtprelay.memory_body import MemoryBody
 from smtprelay.message import Deferred, Delivered, Failed, Limits
 from smtprelay.model.shape import Shape
 from smtprelay.providers.acs import single_id
 from smtprelay.testing.acs import Answers, Drops, Ends, FakeAcs
-from tests.providers.acs_wiring import BLIND, KEYS, Case, JoinedAcs, Whole, delivery, joined_acs
+from tests.providers.acs_wiring import BLIND, KEYS, Case, JoinedAcs, delivery, joined_acs
 
 GOOD, BAD, OTHER = "good@x.example", "a..b@x.example", "other@x.example"
 MAIL = f"From: ann@mail.example.com\r\nTo: {GOOD}, {BAD}, {OTHER}\r\nSubject: Hi\r\n\r\nhello\r\n".encode()
@@ -209,7 +210,7 @@ class SizeTests(Case):
         for recipients, body in ((("bob@example.net",), MAIL), (("a@x.org", "b@x.org"), BLIND)):
             item = delivery(*recipients, generation=len(recipients))
             size = self.successResultOf(
-                joined.joined.run(joined.provider.measure(item.envelope, Whole(body)))
+                joined.joined.run(joined.provider.measure(item.envelope, MemoryBody(body)))
             )
             before = len(joined.fake.operations)
             self.assertEqual(before, len(joined.fake.operations))

@@ -77,7 +77,9 @@ class _State:
         if not self.shifted:
             return self._read(self.alphabet, octets)
         line, end, rest = octets.partition(b"\n")
-        self.shifted = not end
+        if not end:
+            return self._read(self.shifted_out, line)
+        self.shifted = False
         return self._read(self.shifted_out, line) + self._read(self.alphabet, end + rest)
 
     def _read(self, alphabet: str, octets: bytes) -> str:
@@ -86,6 +88,8 @@ class _State:
         if alphabet.startswith("("):
             text = octets.decode(_EIGHT_BIT[self.country], "replace")
             return text.translate(_ROMAN) if alphabet == "(J" else text
+        if len(octets) == 1:
+            return octets.decode("latin-1").translate(_LONE)
         return "".join(
             _pairs(alphabet, run) if index % 2 else run.decode("latin-1").translate(_LONE)
             for index, run in enumerate(_PAIRS.split(octets))

@@ -14,6 +14,7 @@ from typing import Final
 from attrs import frozen
 
 from smtprelay.mime.outgoing.words import encoded_words, parameters
+from smtprelay.mime.parameters import comment_end
 from smtprelay.mime.text import content_type, decoded, disposition
 from smtprelay.model.shape import LONGEST_LINE
 
@@ -25,29 +26,10 @@ _MOST_BLANKS: Final = 100
 _FEW: Final = 200
 _SHORTEST: Final = 6
 
-_ADDRESSES: Final = frozenset(
-    {
-        "from",
-        "sender",
-        "reply-to",
-        "to",
-        "cc",
-        "bcc",
-        "resent-from",
-        "resent-sender",
-        "resent-reply-to",
-        "resent-to",
-        "resent-cc",
-        "resent-bcc",
-        "errors-to",
-        "return-receipt-to",
-        "disposition-notification-to",
-        "mail-followup-to",
-        "mail-reply-to",
-        "apparently-to",
-        "list-id",
-    }
-)
+_holds_addresses: Final = re.compile(
+    "(?:resent-)?(?:from|sender|reply-to|to|cc|bcc)|errors-to|return-receipt-to|disposition-notification-to"
+    "|mail-(?:followup|reply)-to|apparently-to|list-id"
+).fullmatch
 _IDS: Final = frozenset(
     {"message-id", "resent-message-id", "in-reply-to", "references", "content-id", "supersedes"}
 )
@@ -64,7 +46,6 @@ _FOLD: Final = re.compile(rb"\r?\n[ \t]*+")
 _BLANKS: Final = re.compile(rf"[ \t]{{{_MOST_BLANKS},}}+")
 _ID: Final = re.compile(r"<[^<>]*+>|[^<>\s]++")
 _ADDRESS_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|<[^>]*+>?|[(),:;>]|[^"<>(),:;]++', re.DOTALL)
-_IN_COMMENT: Final = re.compile(r"\\.|[()]", re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -96,7 +77,7 @@ def mended(field: bytes, rules: FieldRules) -> bytes:
     """
     Return a field, with its line ends, as ``rules`` and the length of a line want it: mostly itself.
 
-    ``b""``: nothing of it can be said.
+    ``b""``: nothing of it can be kept.
 
     :raises NotConvertible: it has an address that is not ASCII.
     """
@@ -105,7 +86,7 @@ def mended(field: bytes, rules: FieldRules) -> bytes:
     name, _, value = field.partition(b":")
     label = name.decode("ascii").rstrip(" \t")
     text = _FOLD.sub(b" ", value).decode("ascii", "surrogateescape").strip(" \t")
-    text = _BLANKS.sub(" ", text.replace("\t", " "))
+    text = without_long_blanks(text.replace("\t", " "))
     if rules.ascii_only and not text.isascii():
         text = _in_ascii(label.lower(), text, rules)
     words = text.split(" ")
@@ -121,16 +102,22 @@ def has_long_line(lines: bytes) -> bool:
     )
 
 
+def without_long_blanks(text: str) -> str:
+    """Return ``text`` with one blank instead of so many that they hardly fit a line."""
+    return _BLANKS.sub(" ", text)
+
+
 def folded(label: str, words: Sequence[str]) -> bytes:
     """Return a field of ``words``, folded between them."""
-    lines, line, begun = [], f"{label}:", False
+    pieces, width, begun = [f"{label}:"], len(label) + 1, False
     for word in words:
-        if begun and word and len(line) + 1 + len(word) > _WIDTH:
-            lines.append(line)
-            line = ""
-        line = f"{line} {word}"
+        if begun and word and width + 1 + len(word) > _WIDTH:
+            pieces.append("\r\n")
+            width = 0
+        pieces += (" ", word)
+        width += 1 + len(word)
         begun = begun or bool(word)
-    return "".join(f"{each}\r\n" for each in [*lines, line]).encode("ascii", "surrogateescape")
+    return "".join([*pieces, "\r\n"]).encode("ascii", "surrogateescape")
 
 
 def with_parameters(label: str, kind: str, given: dict[str, str]) -> bytes:
@@ -149,7 +136,7 @@ def _parameter_words(kind: str, given: dict[str, str]) -> list[str]:
 def _in_ascii(name: str, text: str, rules: FieldRules) -> str:
     if name in _PARAMETERS:
         return _with_parameters(name, text, rules)
-    is_list = name in _ADDRESSES
+    is_list = _holds_addresses(name) is not None
     if is_list and sum(map(text.count, "<,:;(")) <= max(_FEW, len(text) // _SHORTEST):
         return "".join(_address_pieces(text, rules))
     if name in _IDS:
@@ -180,23 +167,25 @@ def _text_words(text: str) -> Iterator[str]:
 
 def _address_pieces(text: str, rules: FieldRules) -> Iterator[str]:
     """Give the pieces of a list of addresses, with the names and comments in it encoded."""
-    at, phrase = 0, ""
+    at = 0
+    phrase: list[str] = []
     while at < len(text):
         if text[at] == "(":
-            end = _comment_end(text, at)
-            yield _phrase(phrase, rules) + _comment(text[at:end], rules)
-            at, phrase = end, ""
+            end = comment_end(text, at) or len(text)
+            yield _phrase("".join(phrase), rules) + _comment(text[at:end], rules)
+            phrase.clear()
+            at = end
             continue
         token = _ADDRESS_TOKEN.match(text, at)
         assert token is not None  # every character is in one
         at = token.end()
         if token[0][0] in "<,:;":
-            yield _phrase(phrase, rules)
+            yield _phrase("".join(phrase), rules)
             yield token[0] if token[0].isascii() else _foreign(token[0], rules)
-            phrase = ""
+            phrase.clear()
         else:
-            phrase += token[0]
-    yield _phrase(phrase, rules)
+            phrase.append(token[0])
+    yield _phrase("".join(phrase), rules)
 
 
 def _phrase(phrase: str, rules: FieldRules) -> str:
@@ -217,15 +206,6 @@ def _comment(comment: str, rules: FieldRules) -> str:
         return comment
     inner = _ESCAPED.sub(r"\1", comment[1:].removesuffix(")"))
     return f"({' '.join(encoded_words(decoded(inner, rules.guess)))})"
-
-
-def _comment_end(text: str, at: int) -> int:
-    depth = 0
-    for mark in _IN_COMMENT.finditer(text, at):
-        depth += {"(": 1, ")": -1}.get(mark[0], 0)
-        if not depth:
-            return mark.end()
-    return len(text)
 
 
 def _unquoted(quoted: str) -> str:
@@ -249,7 +229,7 @@ def _divided(name: str, text: str, rules: FieldRules) -> list[str]:
     """Return the words of a field that has one of them too long to stand on a line."""
     if name in _PARAMETERS:
         return _with_parameters(name, text, rules).split(" ")
-    if name in _ADDRESSES:
+    if _holds_addresses(name):
         return [word for each in _elements(text) for word in each.split(" ")]
     if name in _IDS:
         return [each for each in _ID.findall(text) if len(each) <= LONGEST_WORD]
@@ -266,20 +246,21 @@ def _divided(name: str, text: str, rules: FieldRules) -> list[str]:
 
 def _elements(text: str) -> list[str]:
     """Return the addresses of a list that fit a line, with their commas."""
-    elements, element, at = [], "", 0
+    elements, at = [], 0
+    element: list[str] = []
     while at < len(text):
         token = _ADDRESS_TOKEN.match(text, at)
         assert token is not None  # every character is in one
-        end = _comment_end(text, at) if token[0] == "(" else token.end()
+        end = comment_end(text, at) or len(text) if token[0] == "(" else token.end()
         if token[0] == ",":
-            elements.append(element)
-            element = ""
+            elements.append("".join(element))
+            element.clear()
         else:
-            element += text[at:end]
+            element.append(text[at:end])
         at = end
     fitting = [
         each
-        for each in (one.strip(" ") for one in [*elements, element])
+        for each in (one.strip(" ") for one in [*elements, "".join(element)])
         if each and max(map(len, each.split(" "))) <= LONGEST_WORD
     ]
     return [f"{each}," for each in fitting[:-1]] + fitting[-1:]

@@ -14,7 +14,13 @@ from attrs import frozen
 
 from smtprelay.mime.headers import split
 from smtprelay.mime.known import is_certain
-from smtprelay.mime.outgoing.fields import FieldRules, folded, mended, with_parameters
+from smtprelay.mime.outgoing.fields import (
+    FieldRules,
+    folded,
+    mended,
+    with_parameters,
+    without_long_blanks,
+)
 from smtprelay.mime.text import content_type
 
 #: Fields that are the relay's or the sender's business only.
@@ -120,7 +126,7 @@ def _read_anew(octets: bytes, start: int, is_delimiter: Callable[[bytes], bool] 
     pairs, content = split(octets, start, is_delimiter)
     block = octets[start:content]
     # A line end is one for the next hop, whatever it was for the client.
-    fields = [folded(name, value.replace("\r", " ").split(" ")) for name, value in pairs]
+    fields = [folded(name, without_long_blanks(value.replace("\r", " ")).split(" ")) for name, value in pairs]
     clean = not fields and block in (b"", b"\r\n")
     return Header(fields, [name.lower().encode("ascii") for name, _ in pairs], content, clean)
 

@@ -2,9 +2,9 @@
 The MIME worker: a process that works on mail for the relay, one task after the other.
 
 It reads tasks from its standard input and writes what became of them to its standard output, in
-:mod:`smtprelay.mime.worker.frames`. It ends when its input does, so when the relay is gone. The kernel bounds
-how much of the processor and of memory a task uses; the relay alone decides when it ends otherwise, so
-signals that the whole group of processes gets are ignored.
+:mod:`smtprelay.mime.worker.frames`; the mail lies in a file that it shares with the relay. It ends when its
+input does, and so when the relay is gone. The kernel bounds how much of the processor and of memory a task
+uses; the relay alone decides when it ends otherwise, so signals to the whole group of processes are ignored.
 """
 
 import json
@@ -14,25 +14,11 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
-from smtprelay.mime.worker.frames import (
-    CHUNK,
-    END,
-    FACTS,
-    FAILURE,
-    LARGEST,
-    MORE,
-    OCTETS,
-    PIECE,
-    TASK,
-    FrameDecoder,
-    FrameError,
-    frame,
-    pieces,
-)
+from smtprelay.mime.worker import shared_file
+from smtprelay.mime.worker.frames import FACTS, FAILURE, LARGEST, READY, TASK, FrameDecoder, FrameError, frame
 from smtprelay.mime.worker.task import PREFIXES, failure, named
 
 #: Of what was mapped when it cannot be asked.
@@ -63,6 +49,7 @@ class Child:
     :param write: writes all of what it is given.
     :param limit: bounds the processor seconds and the octets of memory of the next task.
     :param prefixes: of the modules in which tasks may be defined.
+    :param file: the descriptor of the shared file.
     """
 
     def __init__(
@@ -71,20 +58,23 @@ class Child:
         write: Callable[[bytes], object],
         limit: Callable[[float, int], object],
         prefixes: Sequence[str],
+        file: int,
     ) -> None:
         self._frames = self._read_frames(read)
         self._write = write
         self._limit = limit
         self._prefixes = prefixes
+        self._file = file
 
     def run(self) -> None:
         """Do tasks until the input ends."""
         try:
+            self._write(frame(READY))
             while True:
                 asked = json.loads(self._next(TASK))
                 self._limit(asked["cpu"], asked["memory"])
                 try:
-                    self._answer(*self._do(asked))
+                    self._write(frame(FACTS, self._do(asked)))
                 except MemoryError as error:
                     # The traceback holds the mail and all that was made of it: nothing can be said before.
                     error.__traceback__ = error.__context__ = None
@@ -94,32 +84,15 @@ class Child:
         except _InputEnded:
             return
 
-    def _do(self, asked: Mapping[str, Any]) -> tuple[bytes, bytes]:
-        """Return the facts as JSON, and the octets."""
-        octets = self._body()
+    def _do(self, asked: Mapping[str, Any]) -> bytes:
+        """Return what is told of the work; what was made is in the file then."""
+        octets = shared_file.take(self._file, asked["size"])
         facts, made = named(asked["task"], self._prefixes)(octets, asked["parameters"])
-        told = json.dumps(facts, separators=(",", ":")).encode()
+        told = json.dumps({"facts": facts, "octets": len(made)}, separators=(",", ":")).encode()
         if len(told) > LARGEST:
             raise ValueError(f"{asked['task']}: {len(told)} octets of facts, {LARGEST} at most")
-        return told, made
-
-    def _body(self) -> bytes:
-        """Collect the mail without a second copy of it."""
-        collected = BytesIO()
-        while True:
-            self._write(frame(MORE))
-            kind, octets = next(self._frames)
-            if kind == END:
-                return collected.getvalue()
-            if kind != CHUNK:
-                raise _InputEnded
-            collected.write(octets)
-
-    def _answer(self, facts: bytes, made: bytes) -> None:
-        for piece in pieces(made):
-            if piece:
-                self._write(frame(OCTETS, piece))
-        self._write(frame(FACTS, facts))
+        shared_file.put(self._file, made)
+        return told
 
     def _next(self, wanted: bytes) -> bytes:
         kind, octets = next(self._frames)
@@ -212,10 +185,11 @@ def main(prefixes: Sequence[str]) -> None:
     os.chdir("/")
     taken, given = _apart()
     Child(
-        read=lambda: os.read(taken, PIECE),
+        read=lambda: os.read(taken, LARGEST),
         write=lambda octets: _write_all(given, octets),
         limit=limit,
         prefixes=(*PREFIXES, *prefixes),
+        file=shared_file.NUMBER,
     ).run()
 
 

@@ -1,29 +1,23 @@
 """
 What is said on the pipes between the relay and its MIME worker: frames, each a kind, a length and octets.
 
-The relay sends ``TASK``, then the mail in ``CHUNK`` frames, one for each ``MORE`` that the worker sends, then
-``END``. The worker answers with ``OCTETS`` frames and ``FACTS`` at last, or with ``FAILURE``. Pure.
+The worker says ``READY`` once. The relay sends ``TASK`` when the mail is in the shared file, the worker
+answers ``FACTS`` when what it made is there, or ``FAILURE``. The octets of these are JSON. Pure.
 """
 
 import struct
 from collections.abc import Iterator
 from typing import Final
 
+READY: Final = b"S"
 TASK: Final = b"T"
-CHUNK: Final = b"C"
-END: Final = b"E"
-MORE: Final = b"M"
-OCTETS: Final = b"O"
 FACTS: Final = b"R"
 FAILURE: Final = b"F"
 
-_KINDS: Final = frozenset((TASK, CHUNK, END, MORE, OCTETS, FACTS, FAILURE))
+_KINDS: Final = frozenset((READY, TASK, FACTS, FAILURE))
 
-#: Octets in a frame at most; what is longer is sent in several.
+#: Octets in a frame at most.
 LARGEST: Final = 1 << 19
-
-#: Octets of ``CHUNK`` and ``OCTETS`` frames at most: a few times what a pipe holds.
-PIECE: Final = 1 << 18
 
 _HEAD: Final = struct.Struct("!cI")
 
@@ -31,15 +25,6 @@ _HEAD: Final = struct.Struct("!cI")
 def frame(kind: bytes, octets: bytes = b"") -> bytes:
     """Return one frame."""
     return _HEAD.pack(kind, len(octets)) + octets
-
-
-def pieces(octets: bytes) -> Iterator[bytes]:
-    """Cut ``octets`` into pieces of at most :data:`PIECE`."""
-    if len(octets) <= PIECE:
-        yield octets
-        return
-    for start in range(0, len(octets), PIECE):
-        yield octets[start : start + PIECE]
 
 
 class FrameError(ValueError):

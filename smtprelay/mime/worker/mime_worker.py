@@ -234,7 +234,7 @@ class ProcessMimeWorker:
             return
         self._process = None
         self._end_idling()
-        if not process.answered:
+        if not process.ready:
             self._cannot_start()
         self._events("mime.ended", pid=process.pid, reason=process.reason)
 

@@ -12,7 +12,6 @@ import sys
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,19 +22,8 @@ from twisted.python.failure import Failure
 
 import smtprelay
 from smtprelay.interfaces import MailTooCostly, MimeWorkerUnavailable
-from smtprelay.mime.worker.frames import (
-    CHUNK,
-    END,
-    FACTS,
-    FAILURE,
-    MORE,
-    OCTETS,
-    TASK,
-    FrameDecoder,
-    FrameError,
-    frame,
-    pieces,
-)
+from smtprelay.mime.worker import shared_file
+from smtprelay.mime.worker.frames import FACTS, FAILURE, READY, TASK, FrameDecoder, FrameError, frame
 
 #: How often it is asked how a process ended whose pipes are closed, and how many times.
 _ASK_EVERY: Final = 0.02
@@ -68,7 +56,7 @@ class WorkerProcess(ProcessProtocol):
 
     :param prefixes: of modules in which tasks may be defined, beside ``smtprelay``.
     :ivar pid: its process id, also when it has ended.
-    :ivar answered: it has said something: it can be started.
+    :ivar ready: it has started.
     :ivar over: no more can be asked of it.
     :ivar ended: fires when its pipes are closed and what became of it is known, or cannot be known.
     """
@@ -77,7 +65,7 @@ class WorkerProcess(ProcessProtocol):
 
     def __init__(self, reactor: Any, prefixes: Sequence[str] = ()) -> None:
         self.pid = 0
-        self.answered = False
+        self.ready = False
         self.over = False
         self.ended: Deferred[None] = Deferred()
         self._reactor = reactor
@@ -88,6 +76,7 @@ class WorkerProcess(ProcessProtocol):
         self._errors = b""
         self._status: Any = None
         self._why: Exception | None = None
+        self._file = -1
 
     @property
     def reason(self) -> str:
@@ -101,7 +90,13 @@ class WorkerProcess(ProcessProtocol):
         :raises OSError: it cannot be started; so ``ValueError``, where Python does not know its own place.
         """
         arguments = [executable, "-P", "-m", "smtprelay.mime.worker.child", *self._prefixes]
-        self._reactor.spawnProcess(self, executable, arguments, env=environment())
+        self._file = shared_file.create()
+        descriptors = {_INPUT: "w", _OUTPUT: "r", _ERRORS: "r", shared_file.NUMBER: self._file}
+        try:
+            self._reactor.spawnProcess(self, executable, arguments, env=environment(), childFDs=descriptors)
+        except (OSError, ValueError):
+            os.close(self._file)
+            raise
 
     def kill(self) -> None:
         """End it at once; who waits for an answer of it waits in vain."""
@@ -120,29 +115,19 @@ class WorkerProcess(ProcessProtocol):
         """
         if self._frames:
             raise self._lost("it spoke out of turn")
-        self._send(frame(TASK, json.dumps(asked).encode()))
+        size = 0
         async for chunk in body:
-            for piece in pieces(chunk):
-                kind, said = await self._next()
-                if kind != MORE:
-                    return self._result(kind, said, b"")
-                self._send(frame(CHUNK, piece))
+            if self._why is not None:
+                raise self._why
+            size = shared_file.put(self._file, chunk, size)
+        self._send(frame(TASK, json.dumps({**asked, "size": size}).encode()))
         kind, said = await self._next()
-        if kind == MORE:
-            self._send(frame(END))
-            kind, said = await self._next()
-        made = BytesIO()
-        while kind == OCTETS:
-            made.write(said)
-            kind, said = await self._next()
-        return self._result(kind, said, made.getvalue())
-
-    def _result(self, kind: bytes, said: bytes, made: bytes) -> tuple[dict[str, Any], bytes]:
-        if kind == FACTS:
-            return json.loads(said), made
         if kind == FAILURE:
             raise TaskFailedError(json.loads(said))
-        raise self._lost(f"it answered out of turn ({kind!r})")
+        if kind != FACTS:
+            raise self._lost(f"it answered out of turn ({kind!r})")
+        told = json.loads(said)
+        return told["facts"], shared_file.take(self._file, told["octets"])
 
     def _send(self, octets: bytes) -> None:
         if self._why is not None:
@@ -187,11 +172,13 @@ class WorkerProcess(ProcessProtocol):
         if self.over:
             return
         try:
-            self._frames.extend(self._decoder.feed(data))
+            for said in self._decoder.feed(data):
+                if said[0] == READY and not self.ready:
+                    self.ready = True
+                else:
+                    self._frames.append(said)
         except FrameError as error:
             self._lost(str(error))
-        else:
-            self.answered = self.answered or bool(self._frames)
         if self._frames or self._why is not None:
             self._wake()
 
@@ -220,6 +207,7 @@ class WorkerProcess(ProcessProtocol):
                 else _ended(self._status, self._errors)
             )
         self.over = True
+        os.close(self._file)
         self.ended.callback(None)
         self._wake()
 

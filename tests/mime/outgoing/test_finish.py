@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.mime import outgoing
 from smtprelay.mime.parse import read
 from smtprelay.model.shape import Shape, shape_of
-from tests.mime.finishing import (
+from tests.mime.outgoing.finishing import (
     ADDED,
     ADDITIONS,
     ASCII_FIELDS,

@@ -1,0 +1,46 @@
+"""
+A file without a name, in memory where the system has such: a mail for the worker, and what it made of it.
+
+Both read and write it by its descriptor, a large mail in a few calls; on a pipe each 64 KiB would wake both.
+"""
+
+import os
+import tempfile
+
+#: The descriptor in the worker.
+NUMBER = 3
+
+
+def create() -> int:
+    """
+    Return the descriptor of a new file.
+
+    :raises OSError: the system has no room for it.
+    """
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("smtprelay-mail")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def put(descriptor: int, octets: bytes, at: int = 0) -> int:
+    """Write ``octets`` at that place, and return where they end."""
+    left = memoryview(octets)
+    while left:
+        written = os.pwrite(descriptor, left, at)
+        left, at = left[written:], at + written
+    return at
+
+
+def take(descriptor: int, size: int) -> bytes:
+    """Return the first ``size`` octets, fewer if there are no more, and empty the file."""
+    octets = os.pread(descriptor, size, 0)
+    while len(octets) < size and (more := os.pread(descriptor, size - len(octets), len(octets))):
+        octets += more
+    empty(descriptor)
+    return octets
+
+
+def empty(descriptor: int) -> None:
+    """Give the memory back."""
+    os.ftruncate(descriptor, 0)

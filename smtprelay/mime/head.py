@@ -107,6 +107,12 @@ class HeaderCollector:
         """Take the next piece of the mail."""
         if self.ended:
             return
+        if not self._pieces and (end := piece.find(_END, 1, MOST)) > 0 and not piece.startswith(_END[:2]):
+            # All of it came at once, as nearly always.
+            self._pieces.append(piece[: end + 2])
+            self._size = end + 2
+            self.ended = True
+            return
         # The empty line may begin in the piece before.
         before, window = len(self._last), self._last + piece
         end = window.find(_END)

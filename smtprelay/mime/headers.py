@@ -29,10 +29,10 @@ _NAME: Final = re.compile(rb"([!#-'*+.-9A-Z^-z|~/-]++)[ \t]*+:")
 #: A field as RFC 5322 has it, and a header of nothing else with its blank line. A name that begins with two
 #: hyphens may be a delimiter.
 _FIELD: Final = re.compile(
-    rb"(?!--)([!#-'*+.-9A-Z^-z|~/-]++)[ \t]*+:[ \t]*+([^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)"
+    r"(?!--)([!#-'*+.-9A-Z^-z|~/-]++)[ \t]*+:[ \t]*+([^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)\r\n"
 )
-_REGULAR: Final = re.compile(rb"(?:%b)++\r\n" % _FIELD.pattern)
-_FOLD: Final = re.compile(rb"\r\n[ \t]+")
+_REGULAR: Final = re.compile(f"(?:{_FIELD.pattern})++\r\n".encode())
+_FOLD: Final = re.compile(r"\r\n[ \t]+")
 #: Octets of a header that is read so: it has fewer fields and lines than are looked at.
 _SHORT: Final = 16 * 1024
 #: Where a blank line or a line that may be a boundary begins.
@@ -85,17 +85,18 @@ def regular(octets: bytes, start: int = 0) -> tuple[list[tuple[str, str]], int] 
     header = _REGULAR.match(octets, start, start + _SHORT)
     if header is None:
         return None
-    found = _FIELD.findall(header[0])
-    names = [name.lower() for name, _ in found]
-    first = found[0][1].splitlines() if names[0] == b"received" else []
-    # What follows the date of our own field is the client's, also a line with a blank in front.
-    if not any(map(is_certain, names[bool(first) :])) or any(map(_DATE.search, first[:-1])):
+    found = _FIELD.findall(header[0].decode("ascii", "surrogateescape"))
+    own = found[0][0].lower() == "received"
+    if own and "\n" in found[0][1]:
+        # What follows the date of our own field is the client's, also a line with a blank in front.
+        lines = found[0][1].encode("ascii", "surrogateescape").splitlines()
+        if any(map(_DATE.search, lines[:-1])):
+            return None
+    if not any(is_certain(name.lower().encode()) for name, _ in found[own:]):
         return None
-    return [(name.decode("ascii"), _unfolded(value)) for name, value in found], header.end()
-
-
-def _unfolded(value: bytes) -> str:
-    return _FOLD.sub(b" ", value).strip(b" \t\r\n").decode("ascii", "surrogateescape")
+    return [
+        (name, (_FOLD.sub(" ", value) if "\n" in value else value).strip(" \t")) for name, value in found
+    ], header.end()
 
 
 @define

@@ -8,6 +8,7 @@ Where the service documents no limit, ours is far above what honest mail needs. 
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 from smtprelay.mime.address import Address, ascii_domain, comparison_key
@@ -71,6 +72,7 @@ class Mending:
         return list(self._notes)
 
 
+@lru_cache(maxsize=256)
 def sendable(address: str) -> str:
     """
     Return ``address`` as the service takes it: dot-atoms, and a domain in A-labels that has a dot.

@@ -520,6 +520,10 @@ class CharsetTests(SynchronousTestCase):
         """Texts have no controls but tab, CR and LF, however they were packed."""
         mail = read(crlf("Content-Transfer-Encoding: quoted-printable\n\na=00=1B\tb=07=0D=0Ac=7F=C2=9B"))
         self.assertEqual(mail.text, "a\tb\r\nc")
+        mail = read(multipart(PLAIN, part("Content-Type: text/html", "<p>a&#x81;&#12;b")))
+        self.assertTrue((mail.text or "").endswith("ab"), mail.text)
+        lines = b"a" * 70_000 + b"\x1b\x7f\r\n"
+        self.assertEqual(read(b"Subject: a\r\n\r\n" + lines).text, "a" * 70_000 + "\r\n")
 
     def test_everywhere(self):
         """A charset is read alike in a text, a raw or encoded subject, a display name and a file name."""

@@ -121,7 +121,7 @@ EVENTS: Final[dict[str, Kind]] = {
     "message.bounced": Kind(LogLevel.info, "{id}: bounced to <{to}> as {bounce}", "provider"),
     "dsn.queued": Kind(LogLevel.info, "{id}: {kind} report to <{to}> queued as {notice}", "provider"),
     "webhook.queued": Kind(LogLevel.info, "{id}: reported to the webhook as {report}"),
-    "message.mended": Kind(LogLevel.info, "{id}: {field} corrected for {provider}: {reason}"),
+    "message.corrected": Kind(LogLevel.info, "{id}: {field} corrected for {provider}: {reason}"),
     "lane.blocked": Kind(LogLevel.error, "{provider}: lane '{lane}' is blocked: {reason}", "until"),
     "lane.changed": Kind(LogLevel.info, "{who}: {provider} '{lane}': {action}: {why}"),
     "lane.throttled": Kind(LogLevel.warn, "{provider}: lane '{lane}' slows down: {reason}"),

@@ -139,7 +139,7 @@ class LeftOutTests(Case):
         [sent] = joined.sent()
         self.assertNotIn("headers", sent)
         self.assertEqual(sent["content"]["plainText"], "hello\r\n")
-        [told] = [each for each in joined.events.of("message.mended") if each["field"] == "headers"]
+        [told] = [each for each in joined.events.of("message.corrected") if each["field"] == "headers"]
         self.assertEqual((told["id"], told["provider"]), ("m1.1", "acs"))
         self.assertIn("See property 'headers'", told["reason"])
 
@@ -189,7 +189,7 @@ class MendedTests(Case):
             self.assertEqual({type(each) for each in self.successResultOf(result).values()}, {Delivered})
             [sent] = joined.sent()
             self.assertNotIn("replyTo", sent)
-            [told] = joined.events.of("message.mended")
+            [told] = joined.events.of("message.corrected")
             self.assertEqual((told["id"], told["provider"], told["field"]), ("m1.1", "acs", "replyTo"))
             self.assertIn("@nas", told["reason"])
 

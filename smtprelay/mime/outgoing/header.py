@@ -17,6 +17,7 @@ from smtprelay.mime.known import is_certain
 from smtprelay.mime.outgoing.fields import (
     FieldRules,
     folded,
+    has_long_line,
     mended,
     with_parameters,
     without_long_blanks,
@@ -168,10 +169,17 @@ def finished(
     return _block(_with_changes(kept, changes, version=True), added)
 
 
-def finished_part(header: Header, rules: FieldRules, changes: Changes = UNCHANGED) -> bytes | None:
-    """Return the header of a part, or of a mail within the mail; ``None`` if nothing about it changes."""
+def finished_part(
+    header: Header, octets: bytes, rules: FieldRules, changes: Changes = UNCHANGED
+) -> bytes | None:
+    """
+    Return the header of a part, or of a mail within the mail; ``None`` if nothing about it changes.
+
+    :param octets: of ``header`` as it stands. Lines in it that are no fields may stay.
+    """
     kept = [(name, mended(field, rules)) for name, field in zip(header.names, header.fields, strict=True)]
-    if changes is UNCHANGED and [field for _, field in kept] == list(header.fields):
+    stays = header.clean or not (has_long_line(octets) or (rules.ascii_only and not octets.isascii()))
+    if stays and changes is UNCHANGED and [field for _, field in kept] == list(header.fields):
         return None
     return _block(_with_changes(kept, changes, version=False), ())
 

@@ -196,7 +196,8 @@ class PartsWalk:
         if part.main:
             self._finish(changes)
             return
-        header = finished_part(part.header, self._rules, changes)
+        octets = self._octets[part.start : part.header.content]
+        header = finished_part(part.header, octets, self._rules, changes)
         if header is not None:
             self._draft.keep(part.start)
             self._draft.insert(header)

@@ -5,13 +5,14 @@ import email.message
 import email.policy
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime import outgoing
 from smtprelay.mime.parse import read
 from smtprelay.model.shape import Shape, shape_of
+from tests.mime.hostile import mails
 from tests.mime.outgoing.finishing import (
     ADDED,
     ADDITIONS,
@@ -203,6 +204,27 @@ class AnyMailTests(SynchronousTestCase):
         planned = plan(RECEIVED + mail, hop)
         if not planned.refusal:
             self.assertIn(b"\r\n\r\n", carry_out(planned, [RECEIVED + mail]))
+
+
+class HostileTests(SynchronousTestCase):
+    @settings(deadline=None)
+    @given(mails(), st.integers(0, 600), st.sampled_from((b"", b"x y" * 400, b"\xfc" * 1100)), _HOP)
+    def test_form(self, mail: bytes, at: int, within: bytes, hop: outgoing.NextHop) -> None:
+        """Of no mail at all a line is too long, or anything not ASCII where it must be; all have a header."""
+        stored = b"\r\n".join((RECEIVED + mail[:at] + within + mail[at:]).replace(b"\0", b"").splitlines())
+        try:
+            finished = finish(stored + b"\r\n", hop)
+        except Refused:
+            return
+        self.assertFalse(shape_of(finished).long_lines)
+        header = finished.partition(b"\r\n\r\n")[0]
+        self.assertTrue(finished.isascii() or hop.eight_bit)
+        self.assertTrue(header.isascii() or hop.raw_fields)
+        for line in header.split(b"\r\n"):
+            self.assertRegex(line, rb"\A(?:[!-9;-~]+[ \t]*:|[ \t])")
+        for name in (b"From", b"Date", b"Message-ID"):
+            self.assertIn(b"\n" + name.lower() + b":", header.replace(b" ", b"").lower())
+        self.assertEqual(finish(finished, hop), finished)
 
 
 class CaseTests(SynchronousTestCase):

@@ -7,6 +7,7 @@ from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.model.shape import shape_of
 from tests.mime.outgoing.finishing import (
     ADDED,
     ADDITIONS,
@@ -259,6 +260,23 @@ class PartsTests(SynchronousTestCase):
             finish(mixed(part), SEVEN_BIT), policy=email.policy.default
         ).iter_parts()
         self.assertEqual((read.get_filename(), read.get_content()), ("Prüf.pdf", b"ABC"))
+
+    def test_lines_that_are_no_fields(self) -> None:
+        """The header of a part with such lines is written anew where it could not be sent."""
+        name = b"n n " * 400
+        for junk, kind, hop in (
+            (b"this is no field", b'; name="' + name + b'"', EIGHT_BIT),
+            (b"x" * 1200, b"", EIGHT_BIT),
+            (b"kein F\xc3\xa4ld", b"", SEVEN_BIT),
+        ):
+            part = junk + b"\r\nContent-Type: text/plain" + kind + b"\r\n\r\nhello"
+            finished = finish(mixed(part), hop)
+            self.assertFalse(shape_of(finished).long_lines)
+            self.assertTrue(finished.isascii())
+            self.assertIn(b"\r\n\r\nhello\r\n--B--", finished)
+            self.assertNotIn(junk, finished)
+        part = b"this is no field\r\nContent-Type: text/plain\r\n\r\nhello"
+        self.assertIn(part, finish(mixed(part), SEVEN_BIT))
 
     def test_header_without_content(self) -> None:
         """A part of a header alone, and one of nothing, are no reason to fail."""

@@ -93,16 +93,16 @@ class ShapeCounter:
 
     def _measure_lines(self, piece: bytes) -> None:
         """Go from line end to line end in steps as long as a line may be: a few steps for many lines."""
-        start, rfind = -self._open, piece.rfind
+        start, begin, rfind = -self._open, 0, piece.rfind
         last = len(piece) - LONGEST_LINE - 1
         while start < last:
             # The CR and the LF of the line may stand behind its octets.
-            end = rfind(b"\n", max(0, start), start + LONGEST_LINE + 2)
+            end = rfind(b"\n", begin, start + LONGEST_LINE + 2)
             if end < 0:
                 self._long_lines = True
                 return
-            start = end + 1
-        end = rfind(b"\n", max(0, start))
+            start = begin = end + 1
+        end = rfind(b"\n", begin)
         self._open = len(piece) - (end + 1 if end >= 0 else start)
 
 

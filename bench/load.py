@@ -42,8 +42,9 @@ class Source:
     """
 
     def __init__(self, port: int, load: Load, recipient: str = "somebody@example.net") -> None:
-        # What smtp-source adds are headers of about 200 bytes.
-        argv = ["smtp-source", "-d", "-s", load.sessions, "-l", load.size, "-m", load.messages]
+        # What smtp-source adds are headers of about 200 bytes, with a Message-ID that nobody mends.
+        argv = ["smtp-source", "-d", "-M", "client.example.com", "-s", load.sessions]
+        argv += ["-l", load.size, "-m", load.messages]
         argv += ["-f", SENDER, "-t", recipient, "-S", "benchmark", f"127.0.0.1:{port}"]
         self._began = time.monotonic()
         self._process = subprocess.Popen(

@@ -25,6 +25,7 @@ from smtprelay.message import (
     Reply,
     Results,
 )
+from smtprelay.mime.head import Head
 from smtprelay.mime.worker import errors, task
 from smtprelay.model.shape import Shape
 from smtprelay.model.work import Work
@@ -108,13 +109,10 @@ class IEnvelopeDelivery(Interface):
         """Tell who speaks now: after EHLO or STARTTLS the name, the protocol or TLS changed."""
 
 
-#: (name, raw value) pairs in their order.
-Headers = Sequence[tuple[str, str]]
-
 #: Decides, when header and shape are known, which deliveries a message becomes. The third argument is what
 #: was measured so far: the exact size of the request, by the provider's name. May raise
 #: :class:`Refused`, and :class:`Unmeasured`.
-Plan = Callable[[Headers, Shape, Mapping[str, int]], Sequence[Planned]]
+Plan = Callable[[Head, Shape, Mapping[str, int]], Sequence[Planned]]
 
 
 class Unmeasured(Exception):  # noqa: N818 -- a question, not an error
@@ -147,6 +145,7 @@ class Body(Protocol):
 
     async def whole(self) -> bytes:
         """Give the whole body at once."""
+        return b"".join([chunk async for chunk in self.chunks()])
 
 
 class Spool(Queue, Lender, Protocol):

@@ -9,9 +9,10 @@ no good sentence still go into the JSON line.
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from string import Formatter
 from typing import Any, Final
 
-from attrs import field, frozen
+from attrs import frozen
 from twisted.logger import ILogObserver, Logger, LogLevel
 
 from smtprelay.interfaces import Events
@@ -21,10 +22,6 @@ from smtprelay.logwriter import Levels, Writer, make_observer
 __all__ = ["EVENTS", "Kind", "Levels", "Log", "Telling", "make_observer"]
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
-
-
 @frozen
 class Kind:
     """
@@ -32,163 +29,109 @@ class Kind:
 
     :ivar level: ``None`` for what only the metrics hear.
     :ivar text: a format string over the event's fields, for people.
-    :ivar fields: all that it may have beside ``worker``: the number of the worker that tells it.
+    :ivar unsaid: the fields that ``text`` does not have, divided by blanks.
     """
 
     level: LogLevel | None
     text: str
-    fields: tuple[str, ...] = field(converter=_words)
+    unsaid: str = ""
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """All fields that it may have beside ``worker``: the number of the worker that tells it."""
+        said = {name for _, name, _, _ in Formatter().parse(self.text) if name}
+        return frozenset({*said, *self.unsaid.split()} - {"worker"})
 
 
 #: Every event there is, by name. The part before the dot is its logger (``smtprelay.<part>``).
 EVENTS: Final[dict[str, Kind]] = {
-    "relay.start": Kind(LogLevel.info, "smtprelay {version} starts with {config}", "version config"),
-    "relay.ready": Kind(LogLevel.info, "ready: {listeners}", "listeners"),
-    "relay.stop": Kind(LogLevel.info, "stopping: {reason}", "reason"),
-    "relay.drain": Kind(LogLevel.info, "draining, nothing new is taken: {who}", "who"),
-    "relay.undrain": Kind(LogLevel.info, "not draining any more: {who}", "who"),
-    "worker.ready": Kind(LogLevel.info, "worker {worker} is ready (process {pid})", "pid"),
-    "worker.unresponsive": Kind(
-        LogLevel.error, "worker {worker} (process {pid}) stands still: it is killed", "pid"
-    ),
+    "relay.start": Kind(LogLevel.info, "smtprelay {version} starts with {config}"),
+    "relay.ready": Kind(LogLevel.info, "ready: {listeners}"),
+    "relay.stop": Kind(LogLevel.info, "stopping: {reason}"),
+    "relay.drain": Kind(LogLevel.info, "draining, nothing new is taken: {who}"),
+    "relay.undrain": Kind(LogLevel.info, "not draining any more: {who}"),
+    "worker.ready": Kind(LogLevel.info, "worker {worker} is ready (process {pid})"),
+    "worker.unresponsive": Kind(LogLevel.error, "worker {worker} (process {pid}) stands still: it is killed"),
     "worker.died": Kind(
-        LogLevel.error,
-        "worker {worker} (process {pid}) ended: {reason}; number {deaths} within an hour",
-        "pid reason deaths",
+        LogLevel.error, "worker {worker} (process {pid}) ended: {reason}; number {deaths} within an hour"
     ),
-    "relay.warning": Kind(LogLevel.warn, "{text}", "text exc"),
+    "relay.warning": Kind(LogLevel.warn, "{text}", "exc"),
     "config.effective": Kind(LogLevel.info, "the effective configuration", "settings"),
     # smtp
-    "session.open": Kind(LogLevel.debug, "{listener}: {client} connected", "listener client"),
-    "session.close": Kind(
-        LogLevel.debug,
-        "{listener}: {client} left after {seconds:.1f} s: {reason}",
-        "listener client seconds reason",
-    ),
-    "session.refused": Kind(
-        LogLevel.warn, "{listener}: {client} refused: {reason}", "listener client reason"
-    ),
-    "session.tls": Kind(LogLevel.debug, "{listener}: {client} speaks {version}", "listener client version"),
-    "session.failed": Kind(
-        LogLevel.error, "{listener}: {client}: unexpected error: {exc}", "listener client exc"
-    ),
-    "smtp.reply": Kind(None, "{listener}: {command} {code}", "listener command code"),
-    "auth.ok": Kind(
-        LogLevel.debug, "{listener}: {client} is {user} ({mechanism})", "listener client user mechanism"
-    ),
-    "auth.failed": Kind(
-        LogLevel.warn,
-        "{listener}: {client} failed to log in ({mechanism}): {reason}",
-        "listener client mechanism reason",
-    ),
+    "session.open": Kind(LogLevel.debug, "{listener}: {client} connected"),
+    "session.close": Kind(LogLevel.debug, "{listener}: {client} left after {seconds:.1f} s: {reason}"),
+    "session.refused": Kind(LogLevel.warn, "{listener}: {client} refused: {reason}"),
+    "session.tls": Kind(LogLevel.debug, "{listener}: {client} speaks {version}"),
+    "session.failed": Kind(LogLevel.error, "{listener}: {client}: unexpected error: {exc}"),
+    "smtp.reply": Kind(None, "{listener}: {command} {code}"),
+    "auth.ok": Kind(LogLevel.debug, "{listener}: {client} is {user} ({mechanism})"),
+    "auth.failed": Kind(LogLevel.warn, "{listener}: {client} failed to log in ({mechanism}): {reason}"),
     # policy
     "policy.refused": Kind(
-        LogLevel.info,
-        "{listener}: {client} refused at {stage}: {code} {enhanced} {text} [{rule}]",
-        "listener client stage code enhanced text rule",
+        LogLevel.info, "{listener}: {client} refused at {stage}: {code} {enhanced} {text} [{rule}]"
     ),
     # spool
     "message.queued": Kind(
         LogLevel.info,
         "{id}: queued from <{sender}> to {recipients} ({size} bytes, {client} on {listener})",
-        "id sender recipients count size client listener user tls message_id",
+        "count user tls message_id",
     ),
-    "spool.unavailable": Kind(
-        LogLevel.error, "the spool is tried again in {seconds:.0f} s: {reason}", "seconds reason"
-    ),
-    "spool.commit": Kind(None, "{operations} operations committed in {seconds:.3f} s", "operations seconds"),
-    "spool.recovered": Kind(
-        LogLevel.info, "{deliveries} deliveries taken up again after a crash", "deliveries"
-    ),
-    "spool.reclaimed": Kind(
-        LogLevel.warn, "{deliveries} deliveries taken over from a node that is gone", "deliveries"
-    ),
+    "spool.unavailable": Kind(LogLevel.error, "the spool is tried again in {seconds:.0f} s: {reason}"),
+    "spool.commit": Kind(None, "{operations} operations committed in {seconds:.3f} s"),
+    "spool.recovered": Kind(LogLevel.info, "{deliveries} deliveries taken up again after a crash"),
+    "spool.reclaimed": Kind(LogLevel.warn, "{deliveries} deliveries taken over from a node that has stopped"),
     "history.pruned": Kind(
-        LogLevel.warn,
-        "the history of {messages} messages is forgotten before its time: the spool is too large",
-        "messages",
+        LogLevel.warn, "the history of {messages} messages is removed early: the spool is too large"
     ),
-    "spool.failed": Kind(LogLevel.error, "spool: {operation}: {reason}", "operation reason id"),
-    "spool.writable": Kind(LogLevel.info, "the spool can be written again", ""),
-    "spool.full": Kind(LogLevel.error, "the spool is full: {reason}", "reason"),
-    "spool.accepting": Kind(LogLevel.info, "the spool has room again", ""),
-    "queue.exported": Kind(
-        LogLevel.info, "{who}: {count} messages read for an export: {ids}", "who count ids"
-    ),
-    "queue.moved": Kind(
-        LogLevel.info, "{who}: {count} messages moved to another spool: {ids}", "who count ids"
-    ),
-    "queue.imported": Kind(LogLevel.info, "{who}: {count} messages imported: {ids}", "who count ids"),
-    "hold_rule.added": Kind(LogLevel.info, "{who}: hold rule {rule} is in force: {why}", "who rule why"),
-    "hold_rule.removed": Kind(
-        LogLevel.info, "hold rule {rule} has ended, what it held is released: {who}", "who rule"
-    ),
-    "queue.read": Kind(LogLevel.info, "{who}: read {part} of {id}", "who part id"),
-    "queue.edited": Kind(LogLevel.info, "{who}: {action} of {ids}: {why}", "who action ids why"),
+    "spool.failed": Kind(LogLevel.error, "spool: {operation}: {reason}", "id"),
+    "spool.writable": Kind(LogLevel.info, "the spool can be written again"),
+    "spool.full": Kind(LogLevel.error, "the spool is full: {reason}"),
+    "spool.accepting": Kind(LogLevel.info, "the spool has room again"),
+    "queue.exported": Kind(LogLevel.info, "{who}: {count} messages read for an export: {ids}"),
+    "queue.moved": Kind(LogLevel.info, "{who}: {count} messages moved to another spool: {ids}"),
+    "queue.imported": Kind(LogLevel.info, "{who}: {count} messages imported: {ids}"),
+    "hold_rule.added": Kind(LogLevel.info, "{who}: hold rule {rule} is in force: {why}"),
+    "hold_rule.removed": Kind(LogLevel.info, "hold rule {rule} has ended, its mail is released: {who}"),
+    "queue.read": Kind(LogLevel.info, "{who}: read {part} of {id}"),
+    "queue.edited": Kind(LogLevel.info, "{who}: {action} of {ids}: {why}"),
     # dispatch
-    "attempt.started": Kind(LogLevel.debug, "{id}: attempt {attempt} at {provider}", "id attempt provider"),
+    "attempt.started": Kind(LogLevel.debug, "{id}: attempt {attempt} at {provider}"),
     "attempt.ended": Kind(
-        LogLevel.debug,
-        "{id}: attempt {attempt} at {provider}: {outcome} after {seconds:.3f} s",
-        "id attempt provider outcome seconds",
+        LogLevel.debug, "{id}: attempt {attempt} at {provider}: {outcome} after {seconds:.3f} s"
     ),
-    "attempt.crashed": Kind(
-        LogLevel.error,
-        "{id}: attempt {attempt} at {provider}: unexpected error: {exc}",
-        "id attempt provider exc",
-    ),
+    "attempt.crashed": Kind(LogLevel.error, "{id}: attempt {attempt} at {provider}: unexpected error: {exc}"),
     "message.delivered": Kind(
-        LogLevel.info,
-        "{id}: delivered to {recipients} by {provider} ({provider_id})",
-        "id provider recipients count age seconds provider_id",
+        LogLevel.info, "{id}: delivered to {recipients} by {provider} ({provider_id})", "count age seconds"
     ),
     "message.deferred": Kind(
         LogLevel.info,
         "{id}: deferred by {provider} for {delay:.0f} s: {reason} ({recipients})",
-        "id provider recipients count age seconds reason delay",
+        "count age seconds",
     ),
     "message.failed": Kind(
-        LogLevel.warn,
-        "{id}: failed at {provider}: {reason} ({recipients})",
-        "id provider recipients count age seconds reason",
+        LogLevel.warn, "{id}: failed at {provider}: {reason} ({recipients})", "count age seconds"
     ),
     "message.expired": Kind(
-        LogLevel.warn,
-        "{id}: expired: {reason} ({recipients})",
-        "id provider recipients count age seconds reason",
+        LogLevel.warn, "{id}: expired: {reason} ({recipients})", "provider count age seconds"
     ),
-    "message.held": Kind(LogLevel.warn, "{id}: held: {reason}", "id provider age seconds reason"),
+    "message.held": Kind(LogLevel.warn, "{id}: held: {reason}", "provider age seconds"),
     "message.uncertain": Kind(
-        LogLevel.warn,
-        "{id}: uncertain at {provider}: {reason}",
-        "id provider recipients count age seconds reason",
+        LogLevel.warn, "{id}: uncertain at {provider}: {reason}", "recipients count age seconds"
     ),
-    "message.bounced": Kind(LogLevel.info, "{id}: bounced to <{to}> as {bounce}", "id provider to bounce"),
-    "dsn.queued": Kind(
-        LogLevel.info, "{id}: told <{to}> of its {kind} as {notice}", "id provider to kind notice"
-    ),
-    "webhook.queued": Kind(LogLevel.info, "{id}: reported to the webhook as {report}", "id report"),
-    "message.mended": Kind(
-        LogLevel.info, "{id}: {field} is changed for {provider}: {reason}", "id provider field reason"
-    ),
-    "lane.blocked": Kind(
-        LogLevel.error, "{provider}: lane '{lane}' is blocked: {reason}", "provider lane reason until"
-    ),
-    "lane.changed": Kind(
-        LogLevel.info, "{who}: {provider} '{lane}': {action}: {why}", "provider lane action who why"
-    ),
-    "lane.throttled": Kind(
-        LogLevel.warn, "{provider}: lane '{lane}' slows down: {reason}", "provider lane reason"
-    ),
-    "lane.unblocked": Kind(LogLevel.info, "{provider}: lane '{lane}' is open again", "provider lane"),
+    "message.bounced": Kind(LogLevel.info, "{id}: bounced to <{to}> as {bounce}", "provider"),
+    "dsn.queued": Kind(LogLevel.info, "{id}: {kind} report to <{to}> queued as {notice}", "provider"),
+    "webhook.queued": Kind(LogLevel.info, "{id}: reported to the webhook as {report}"),
+    "message.corrected": Kind(LogLevel.info, "{id}: {field} corrected for {provider}: {reason}"),
+    "lane.blocked": Kind(LogLevel.error, "{provider}: lane '{lane}' is blocked: {reason}", "until"),
+    "lane.changed": Kind(LogLevel.info, "{who}: {provider} '{lane}': {action}: {why}"),
+    "lane.throttled": Kind(LogLevel.warn, "{provider}: lane '{lane}' slows down: {reason}"),
+    "lane.unblocked": Kind(LogLevel.info, "{provider}: lane '{lane}' is open again"),
     # work on mail
-    "mime.started": Kind(LogLevel.debug, "the MIME worker runs (process {pid})", "pid"),
-    "mime.ended": Kind(LogLevel.warn, "the MIME worker (process {pid}) ended: {reason}", "pid reason"),
+    "mime.started": Kind(LogLevel.debug, "the MIME worker runs (process {pid})"),
+    "mime.ended": Kind(LogLevel.warn, "the MIME worker (process {pid}) ended: {reason}"),
     # providers, web
-    "provider.request": Kind(
-        LogLevel.debug, "{provider}: {operation} {code} in {seconds:.3f} s", "provider operation code seconds"
-    ),
-    "http.request": Kind(LogLevel.debug, "{client}: {method} {path} {code}", "client method path code route"),
+    "provider.request": Kind(LogLevel.debug, "{provider}: {operation} {code} in {seconds:.3f} s"),
+    "http.request": Kind(LogLevel.debug, "{client}: {method} {path} {code}", "route"),
 }
 
 

@@ -1,24 +1,25 @@
 """
-Asking something that depends on how large a request becomes, which is measured when it matters.
+Whether a mail fits a provider. How large a request it becomes is measured only where that decides.
 
-What is asked raises :class:`smtprelay.interfaces.Unmeasured`, and is asked again with the size.
+What decides raises :class:`smtprelay.interfaces.Unmeasured`, and is called again with the size.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
 from smtprelay.interfaces import (
     Body,
-    Headers,
     MailTooCostly,
     MimeWorkerTimeout,
     MimeWorkerUnavailable,
     Plan,
+    Provider,
     Unmeasured,
 )
 from smtprelay.message import Envelope, Planned, Refused, Reply
-from smtprelay.mime.parse import TooComplexError
+from smtprelay.mime.head import Head
 from smtprelay.model.shape import Shape
 
 T = TypeVar("T")
@@ -34,22 +35,46 @@ _NEVER: Final = Reply(
     code=554, enhanced="5.6.0", text="The message is too complex to be converted", rule="measure"
 )
 
-#: What stands for the size of a request that cannot be measured: it fits nowhere.
+#: Octets that fit nowhere; the size of a request that cannot be measured.
 ENDLESS: Final = 1 << 62
 
 
-async def asked(ask: Callable[[Mapping[str, int]], T], envelope: Envelope, body: Body) -> T:
-    """Return what ``ask`` says when it has all the sizes, by the provider's name, that it wants to know."""
-    sizes: dict[str, int] = {}
-    while True:
-        try:
-            return ask(sizes)
-        except Unmeasured as unknown:
-            sizes[unknown.provider] = await unknown.measure(envelope, body)
+def takes(provider: Provider, shape: Shape, measured: int | None = None) -> bool | None:
+    """
+    Tell whether a mail of this shape is within the size limits; ``None``: its request must be measured.
+
+    :param measured: the octets of the request, if they are known.
+    """
+    limits = provider.limits
+    if limits.size is not None and shape.size > limits.size:
+        return False
+    if limits.request is None:
+        return True
+    least, most = (measured, measured) if measured is not None else provider.encoded_size(shape)
+    if least > limits.request:
+        return False
+    return True if most <= limits.request else None
 
 
-async def asked_somehow(ask: Callable[[Mapping[str, int]], T], envelope: Envelope, body: Body) -> T:
-    """Do so; a request that cannot be measured is too large for its provider."""
+def largest(provider: Provider) -> int | None:
+    """Return the octets of the largest mail that may be within the limits; ``None``: there is none."""
+    limits = provider.limits
+    if limits.request is None:
+        return limits.size
+    # The least size of a request grows with the mail.
+    too_large = bisect_left(range(ENDLESS), True, key=lambda size: takes(provider, Shape(size=size)) is False)
+    return too_large - 1
+
+
+async def with_sizes(
+    ask: Callable[[Mapping[str, int]], T], envelope: Envelope, body: Body, *, needed: bool = False
+) -> T:
+    """
+    Return what ``ask`` says when it has all the sizes, by the provider's name, that it wants to know.
+
+    A request that cannot be measured is too large for its provider, unless its size is ``needed``: then what
+    :meth:`smtprelay.interfaces.Provider.measure` raises comes through.
+    """
     sizes: dict[str, int] = {}
     while True:
         try:
@@ -57,21 +82,21 @@ async def asked_somehow(ask: Callable[[Mapping[str, int]], T], envelope: Envelop
         except Unmeasured as unknown:
             try:
                 sizes[unknown.provider] = await unknown.measure(envelope, body)
-            except (MailTooCostly, MimeWorkerTimeout, MimeWorkerUnavailable, TooComplexError):
+            except (MailTooCostly, MimeWorkerTimeout, MimeWorkerUnavailable):
+                if needed:
+                    raise
                 sizes[unknown.provider] = ENDLESS
 
 
-async def planned(
-    plan: Plan, headers: Headers, shape: Shape, envelope: Envelope, body: Body
-) -> Sequence[Planned]:
+async def planned(plan: Plan, head: Head, shape: Shape, envelope: Envelope, body: Body) -> Sequence[Planned]:
     """
     Return what ``plan`` says of a message that has come in.
 
-    :raises Refused: it would not have it, or the size cannot be found out: nothing is kept.
+    :raises Refused: the plan refuses it, or a size that it needs cannot be measured.
     """
     try:
-        return await asked(partial(plan, headers, shape), envelope, body)
+        return await with_sizes(partial(plan, head, shape), envelope, body, needed=True)
     except (MimeWorkerUnavailable, MimeWorkerTimeout) as error:
         raise Refused(_NOT_NOW) from error
-    except (MailTooCostly, TooComplexError) as error:
+    except MailTooCostly as error:
         raise Refused(_NEVER) from error

@@ -119,6 +119,22 @@ class Planned:
     lane: str
     recipients: tuple[Recipient, ...]
 
+    def delivery(self, draft: "Draft", n: int, shape: Shape) -> "Delivery":
+        """Return the delivery that this becomes, the ``n``-th one of ``draft``."""
+        return Delivery(
+            message=draft.id,
+            n=n,
+            generation=1,
+            route=self.route,
+            provider=self.provider,
+            lane=self.lane,
+            envelope=draft.envelope.narrowed(self.recipients),
+            size=shape.size,
+            received=draft.received,
+            bounce_of=draft.bounce_of,
+            shape=shape,
+        )
+
 
 @frozen(kw_only=True)
 class Draft:
@@ -275,10 +291,11 @@ Results = Mapping[str, Outcome]
 @frozen(kw_only=True)
 class Limits:
     """
-    What a provider takes in one message; ``None`` is no limit that we know of.
+    What a provider takes in one message; ``None`` is no known limit.
 
-    :ivar size: octets of the mail, as the client counts them.
-    :ivar request: octets of the request that carries it.
+    :ivar size: most bytes of the mail as the client sends it.
+    :ivar request: most bytes of the request to the provider.
+    :ivar recipients: most recipients of one request; mail to more becomes several deliveries.
     """
 
     size: int | None = None
@@ -312,10 +329,13 @@ class Pace:
 @frozen(kw_only=True)
 class Schedule:
     """
-    When a deferred delivery goes again: ``first * factor ** n`` seconds, at most ``max``.
+    When a deferred delivery is tried again: after ``first * factor ** n`` seconds, at most ``max``.
 
-    :ivar jitter: each delay is spread evenly over plus or minus this share of it.
-    :ivar attempts: give up after so many deferred attempts, over all providers; ``None`` is never.
+    :ivar first: wait after the first refusal.
+    :ivar factor: each wait is this many times the one before.
+    :ivar max: longest wait.
+    :ivar jitter: each wait is varied at random by up to this share of it.
+    :ivar attempts: give up after this many refusals by all providers together. Default: no limit.
     """
 
     first: float = 30.0

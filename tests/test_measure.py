@@ -3,18 +3,34 @@
 from collections.abc import Mapping
 from typing import Any
 
+from attrs import frozen
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.attempt import BodyAtHand
 from smtprelay.interfaces import MailTooCostly, MimeWorkerTimeout, MimeWorkerUnavailable, Unmeasured
-from smtprelay.measure import ENDLESS, asked, asked_somehow, planned
-from smtprelay.message import Envelope, Planned, Refused
-from smtprelay.mime.parse import TooComplexError
+from smtprelay.measure import ENDLESS, largest, planned, takes, with_sizes
+from smtprelay.memory_body import MemoryBody
+from smtprelay.message import Envelope, Limits, Planned, Refused
+from smtprelay.mime.head import Head
 from smtprelay.model.shape import Shape
 
 ENVELOPE = Envelope(sender="a@x.org")
-BODY = BodyAtHand(b"hello\r\n")
+BODY = MemoryBody(b"hello\r\n")
+BOUND = st.none() | st.integers(0, 10**8)
+LIMITS = st.builds(Limits, size=BOUND, request=BOUND)
+
+
+@frozen
+class Api:
+    """Makes 0.4 to 2.25 octets of each, and a few beside them."""
+
+    limits: Limits
+    least: float = 0.4
+
+    def encoded_size(self, shape: Shape) -> tuple[int, int]:
+        return int(self.least * shape.size), int(2.25 * shape.size + 0.75 * shape.eight_bit) + 65536
 
 
 class Scale:
@@ -45,25 +61,24 @@ class AskedTests(SynchronousTestCase):
     def test_what_is_known_is_not_measured(self) -> None:
         """Nothing is measured for a question that has its answer."""
         scale = Scale()
-        self.assertEqual(self.result(asked(scale.ask, ENVELOPE, BODY)), {})
+        self.assertEqual(self.result(with_sizes(scale.ask, ENVELOPE, BODY)), {})
         self.assertEqual(scale.seen, [])
 
     def test_each_size_is_measured_once(self) -> None:
         """With the envelope and the body, and all of them are told."""
-        for ask in (asked, asked_somehow):
-            scale = Scale("acs", "ses")
-            self.assertEqual(self.result(ask(scale.ask, ENVELOPE, BODY)), {"acs": 100, "ses": 200})
-            self.assertEqual(scale.seen, [(ENVELOPE, BODY)] * 2)
+        scale = Scale("acs", "ses")
+        self.assertEqual(self.result(with_sizes(scale.ask, ENVELOPE, BODY)), {"acs": 100, "ses": 200})
+        self.assertEqual(scale.seen, [(ENVELOPE, BODY)] * 2)
 
     def test_what_cannot_be_measured_fits_nowhere(self) -> None:
         """Where an answer is needed, such a request is larger than any limit."""
-        for fault in (MailTooCostly(), MimeWorkerTimeout(), MimeWorkerUnavailable(), TooComplexError("x")):
+        for fault in (MailTooCostly(), MimeWorkerTimeout(), MimeWorkerUnavailable()):
             scale = Scale("acs", fault=fault)
-            self.assertEqual(self.result(asked_somehow(scale.ask, ENVELOPE, BODY)), {"acs": ENDLESS})
+            self.assertEqual(self.result(with_sizes(scale.ask, ENVELOPE, BODY)), {"acs": ENDLESS})
 
     def test_an_unexpected_error_is_let_through(self) -> None:
         """It is a bug, and told as one."""
-        work = asked_somehow(Scale("acs", fault=KeyError("bug")).ask, ENVELOPE, BODY)
+        work = with_sizes(Scale("acs", fault=KeyError("bug")).ask, ENVELOPE, BODY)
         self.failureResultOf(Deferred.fromCoroutine(work), KeyError)
 
 
@@ -75,7 +90,7 @@ class PlannedTests(SynchronousTestCase):
             scale.ask(sizes)
             return []
 
-        work = planned(plan, [], Shape(size=7), ENVELOPE, BODY)
+        work = planned(plan, Head(b""), Shape(size=7), ENVELOPE, BODY)
         refused = self.failureResultOf(Deferred.fromCoroutine(work), Refused).value
         return refused.reply.code, refused.reply.enhanced
 
@@ -86,5 +101,33 @@ class PlannedTests(SynchronousTestCase):
 
     def test_nobody_ever_will(self) -> None:
         """The mail is at fault, and is refused for good."""
-        for fault in (MailTooCostly(), TooComplexError("20,000 parts")):
-            self.assertEqual(self.refusal(fault), (554, "5.6.0"))
+        self.assertEqual(self.refusal(MailTooCostly()), (554, "5.6.0"))
+
+
+class SizeTests(SynchronousTestCase):
+    def test_the_mail_of_the_case(self) -> None:
+        """8.7 MB of 8-bit octets and 10.1 MB of base64 are measured; neither is refused for its own size."""
+        acs = Api(Limits(request=10_000_000))
+        for shape in (Shape(size=8_700_000, eight_bit=8_700_000), Shape(size=10_100_000)):
+            self.assertIsNone(takes(acs, shape))
+            self.assertIs(takes(acs, shape, 11_700_000), False)
+            self.assertIs(takes(acs, shape, 10_000_000), True)
+        self.assertIs(takes(acs, Shape(size=1_000_000, eight_bit=1_000_000)), True)
+        self.assertIs(takes(acs, Shape(size=25_100_000)), False)
+
+    @given(LIMITS, st.sampled_from([0.4, 1.0, 3.0]))
+    def test_the_largest_may_fit_and_no_larger_one(self, limits: Limits, least: float) -> None:
+        """Whatever is limited."""
+        api = Api(limits, least)
+        most = largest(api)
+        self.assertEqual(most is None, limits == Limits())
+        if most is not None:
+            self.assertIsNot(takes(api, Shape(size=most)), False)
+            self.assertIs(takes(api, Shape(size=most + 1)), False)
+
+    @given(LIMITS, st.integers(0, 10**8), st.integers(0, 2 * 10**8))
+    def test_measured_always_tells(self, limits: Limits, octets: int, measured: int) -> None:
+        """With the size of the request there is nothing left to ask."""
+        fits = limits.size is None or octets <= limits.size
+        fits = fits and (limits.request is None or measured <= limits.request)
+        self.assertIs(takes(Api(limits), Shape(size=octets), measured), fits)

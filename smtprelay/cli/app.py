@@ -17,7 +17,7 @@ from smtprelay.version import VERSION
 
 root = LazyGroup(
     "smtprelay",
-    help="Accepts mail over SMTP, keeps it safe, delivers it over the HTTP APIs of mail providers.",
+    help="Accepts mail over SMTP, stores it, and delivers it through a provider's HTTP API or by SMTP.",
     commands_at={
         "run": "smtprelay.cli.start:run",
         "demo": "smtprelay.cli.start:demo",

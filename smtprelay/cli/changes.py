@@ -1,5 +1,5 @@
 """
-``smtprelay queue retry`` and its like: an operator's changes.
+``smtprelay queue retry``, ``hold``, ``release``, ``delete`` and ``reroute``.
 
 A change needs to know what it means: ids, a filter, or ``--all``. Ids may come on
 stdin (``-``), and none of them there means that nothing is changed.
@@ -35,10 +35,14 @@ _SHOWN = 10
 def _changing(command: Callable[..., Any], provider: str = "--provider") -> Callable[..., Any]:
     """Add what every change takes; ``provider`` is the name of that filter."""
     for option in (
-        click.option("--yes", is_flag=True, help="Do not ask."),
-        click.option("--dry-run", is_flag=True, help="Only show what would be changed."),
-        click.option("--why", "--reason", default="", metavar="TEXT", help="Recorded with each delivery."),
-        click.option("--all", "everything", is_flag=True, help="Needed when there is no id and no filter."),
+        click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
+        click.option("--dry-run", is_flag=True, help="Only show what would change."),
+        click.option(
+            "--why", "--reason", default="", metavar="TEXT", help="Recorded in the history of each delivery."
+        ),
+        click.option(
+            "--all", "everything", is_flag=True, help="All mail; needed when no id and no filter is given."
+        ),
     ):
         command = option(command)
     return click.argument("ids", nargs=-1, metavar="[ID]... | -")(filters(command, provider))
@@ -46,11 +50,11 @@ def _changing(command: Callable[..., Any], provider: str = "--provider") -> Call
 
 @click.command(cls=Command)
 @_changing
-@click.option("--at", metavar="WHEN", type=When(1), help="Not now, but then: 18:00, 2026-11-24T18:00, 2h.")
-@click.option("--in", "at", metavar="SPAN", type=When(1), help="The same as --at: 2h.")
+@click.option("--at", metavar="WHEN", type=When(1), help="Try at this time: 18:00, 2026-11-24T18:00, 2h.")
+@click.option("--in", "at", metavar="SPAN", type=When(1), help="Try after this time: 2h.")
 @click.pass_context
 def retry(ctx: click.Context, /, *, at: float | None, **given: Any) -> None:
-    """Try again now; what failed for good starts over."""
+    """Try again now; failed mail starts over."""
     _carry_out(chosen(ctx), "retry", given, {} if at is None else {"at": at})
 
 
@@ -59,9 +63,9 @@ def retry(ctx: click.Context, /, *, at: float | None, **given: Any) -> None:
 @click.pass_context
 def hold(ctx: click.Context, /, **given: Any) -> None:
     """
-    Keep back until it is released.
+    Hold mail until it is released.
 
-    Mail that comes in later is not held: see `hold-rules add`.
+    This does not hold mail that arrives later: for that use `hold-rules add`.
     """
     _carry_out(chosen(ctx), "hold", given, {})
 
@@ -70,29 +74,29 @@ def hold(ctx: click.Context, /, **given: Any) -> None:
 @_changing
 @click.pass_context
 def release(ctx: click.Context, /, **given: Any) -> None:
-    """Let go what was held."""
+    """Release held mail."""
     _carry_out(chosen(ctx), "release", given, {})
 
 
 @click.command(cls=Command)
 @_changing
-@click.option("--bounce", is_flag=True, help="Tell the senders, with the reason.")
+@click.option("--bounce", is_flag=True, help="Send the senders a bounce with the reason.")
 @click.pass_context
 def delete(ctx: click.Context, /, *, bounce: bool, **given: Any) -> None:
-    """Remove for good; without --bounce nobody is told."""
+    """Delete mail; without --bounce the sender is not told."""
     _carry_out(chosen(ctx), "delete", given, {"bounce": True} if bounce else {})
 
 
 @click.command(cls=Command)
 @partial(_changing, provider="--from-provider")
-@click.option("--provider", "to", required=True, metavar="NAME", help="The provider where it shall go.")
-@click.option("--force", is_flag=True, help="Also what may have arrived already.")
+@click.option("--provider", "to", required=True, metavar="NAME", help="The provider to use.")
+@click.option("--force", is_flag=True, help="Include mail that may already have been delivered.")
 @click.pass_context
 def reroute(ctx: click.Context, /, *, to: str, force: bool, **given: Any) -> None:
     """
-    Send by another provider.
+    Send mail through another provider.
 
-    What is held goes there when it is released.
+    Held mail goes there when it is released.
     """
     _carry_out(chosen(ctx), "reroute", given, {"to": to, "force": force})
 

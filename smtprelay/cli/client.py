@@ -124,7 +124,9 @@ class Client:
             connection.request(method, path, body, headers)
             yield connection.getresponse()
         except (FileNotFoundError, ConnectionRefusedError) as error:
-            raise CliError(UNAVAILABLE, f"the relay is not running: no one at {self.endpoint}") from error
+            raise CliError(
+                UNAVAILABLE, f"the relay is not running: nothing answers at {self.endpoint}"
+            ) from error
         except PermissionError as error:
             raise CliError(PERMISSION, f"{self.endpoint}: permission denied") from error
         except TimeoutError as error:

@@ -28,9 +28,9 @@ def config() -> None:
 @click.pass_context
 def check(ctx: click.Context, *, file: str | None) -> int:
     """
-    Tell every mistake of a configuration.
+    Report every error in a configuration.
 
-    That is FILE, or the one that the relay would find. Exit 78 if it is wrong.
+    It checks FILE, or the file that the relay would use. The exit status is 78 if there are errors.
     """
     from smtprelay.config import ConfigError, load  # noqa: PLC0415 -- dear, and no other command needs it all
 
@@ -59,8 +59,8 @@ def show(ctx: click.Context, *, file: str | None) -> int:
     """
     Print the effective configuration.
 
-    That is FILE, or the one that the relay would find, with --set, the environment and all defaults; of a
-    secret only the place is shown.
+    It reads FILE, or the file that the relay would use, and adds --set, the environment and all defaults.
+    Of a secret it shows only where it is stored.
     """
     import yaml  # noqa: PLC0415
 
@@ -89,7 +89,7 @@ def explain(ctx: click.Context, *, key: str) -> None:
     """
     Explain one setting.
 
-    KEY is the way to it: providers.acs.rate, listeners.0.auth, spool.limit.
+    KEY is its full name: providers.acs.rate, listeners.0.auth, spool.limit.
     """
     from attrs import asdict  # noqa: PLC0415
 
@@ -120,7 +120,7 @@ def _explain(setting: "Setting") -> None:
     click.echo(setting.key)
     if setting.help:
         click.echo(f"  {setting.help}")
-    default = "none, it must be given" if setting.required else _word(setting.default)
+    default = "none, required" if setting.required else _word(setting.default)
     example = setting.example if len(setting.example) <= _WIDTH else ""
     for name, text in (("type", setting.type), ("default", default), ("example", example)):
         if text:

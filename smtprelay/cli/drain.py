@@ -24,16 +24,18 @@ _AGAIN: Final = 0.5
 
 
 @click.command(cls=Command)
-@click.option("--wait", is_flag=True, help="Return when nothing is under way any more.")
-@click.option("--timeout", type=float, metavar="SECONDS", help="Wait no longer; then it is 75.")
-@click.option("--undo", is_flag=True, help="Take mail and deliver again.")
+@click.option("--wait", is_flag=True, help="Return when all sessions and attempts have ended.")
+@click.option(
+    "--timeout", type=float, metavar="SECONDS", help="Stop waiting after this time, with exit status 75."
+)
+@click.option("--undo", is_flag=True, help="Accept and deliver mail again.")
 @click.pass_context
 def drain(ctx: click.Context, *, wait: bool, timeout: float | None, undo: bool) -> int:
     """
-    Take nothing new and finish what is under way.
+    Accept no new mail and finish running deliveries.
 
-    Clients hear 421, and the relay is not ready, until `drain --undo` or its next start. What waits in a
-    spool that several nodes share is delivered by the others; in the spool of a single node it stays.
+    Until `drain --undo` or its next start the relay answers 421 and is not ready. Waiting mail in a spool
+    that several nodes share is delivered by the others; in the spool of a single node it stays.
     """
     settings = chosen(ctx)
     client = place.client(settings, os.environ)
@@ -68,5 +70,5 @@ def _sentence(state: Mapping[str, Any]) -> str:
     now = f"draining: {under_way} under way" if under_way else "drained: nothing is under way"
     if not state["waiting"]:
         return now
-    whose = "for the other nodes" if state["shared"] else "of this node, where they stay until it goes on"
+    whose = "for the other nodes" if state["shared"] else "of this node, where they stay until drain --undo"
     return f"{now}; {count(state['waiting'], 'delivery')} in the spool {whose}"

@@ -36,26 +36,28 @@ _IN_MEMORY: Final = 1024 * 1024
 @click.command("export", cls=Command)
 @click.argument("place", metavar="FILE|DIR|-")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
-@click.option("--state", "states", multiple=True, type=click.Choice(_STATES), help="Repeatable.")
-@click.option("--provider", default="", metavar="NAME", help="Only what goes to this provider.")
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice(_STATES), help="Only in this state; repeatable."
+)
+@click.option("--provider", default="", metavar="NAME", help="Only mail for this provider.")
 @click.option("--from", "sender", default="", metavar="ADDRESS", help="Only from this sender.")
 @click.option("--to", "recipient", default="", metavar="ADDRESS", help="Only to this recipient.")
-@click.option("--all", "everything", is_flag=True, help="Also what is over, for as long as it is kept.")
-@click.option("--format", "form", default="tar", type=_FORMATS, help="tar, or one JSON file a message.")
-@click.option("--move", is_flag=True, help="Take it out of the spool, when the file is safe.")
+@click.option("--all", "everything", is_flag=True, help="Include finished mail that is still kept.")
+@click.option("--format", "form", default="tar", type=_FORMATS, help="tar, or one JSON file per message.")
+@click.option("--move", is_flag=True, help="Remove it from the spool once the file is synced.")
 @click.pass_context
 def export(
     ctx: click.Context, /, *, place: str, ids: Sequence[str], form: str, move: bool, **given: Any
 ) -> int | None:
     """
-    Write what waits to an archive.
+    Write waiting mail to an archive.
 
-    Ids and filters, or --all, say what else. A message goes whole, with all its deliveries, attempts and its
-    body. FILE is a tar archive, compressed unless its name ends in .tar; - is stdout. With --format json DIR
-    gets one JSON file a message. Rules that hold mail and suspended providers go with it, unless ids or a
-    filter choose among the mail.
+    Ids, filters or --all select other mail. Each message is exported whole, with all its deliveries, attempts
+    and its body. FILE is a tar archive, compressed unless its name ends in .tar; - is stdout. --format json
+    writes one JSON file per message into DIR. Hold rules and suspended providers are included, unless ids or
+    a filter select mail.
 
-    Of what moves a message stays if an attempt is under way: the exit status is 75 then.
+    With --move, a message that is being delivered stays, and the exit status is 75.
     """
     if move and place == "-":
         raise CliError(USAGE, "--move needs a file: nobody can tell whether what goes into a pipe is safe")

@@ -92,20 +92,24 @@ def _moment(text: str, sign: int) -> float:
 
 #: The fields of a selection, and how a person gives them.
 _OPTIONS: Final = (
-    click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="Repeatable."),
+    click.option(
+        "--state", "states", multiple=True, type=click.Choice(STATES), help="Only in this state; repeatable."
+    ),
     click.option("--from", "sender", metavar="ADDRESS", help="Only from this sender; * is anything."),
     click.option("--to", "recipient", metavar="ADDRESS", help="Only to this recipient."),
-    click.option("--route", metavar="NAME", help="Only of this route."),
-    click.option("--lane", metavar="KEY", help="Only in this lane of a provider."),
-    click.option("--subject", metavar="TEXT", help="A part of the subject, or a pattern with *."),
-    click.option("--message-id", metavar="ID", help="The Message-ID that the client gave."),
-    click.option("--provider-id", metavar="ID", help="The id that the provider gave."),
-    click.option("--error", metavar="TEXT", help="A part of the last error."),
+    click.option("--route", metavar="NAME", help="Only mail of this route."),
+    click.option("--lane", metavar="KEY", help="Only from this lane of a provider."),
+    click.option("--subject", metavar="TEXT", help="Part of the subject, or a pattern with *."),
+    click.option("--message-id", metavar="ID", help="Message-ID from the header."),
+    click.option("--provider-id", metavar="ID", help="The provider's id of the mail."),
+    click.option("--error", metavar="TEXT", help="Part of the last error."),
     click.option("--client", metavar="ADDRESS", help="Only from this client's IP address; * is anything."),
-    click.option("--user", metavar="NAME", help="Only from who logged in so."),
-    click.option("--larger", "min_size", metavar="SIZE", type=Size(), help="Of this size at least: 2M."),
-    click.option("--since", metavar="WHEN", type=When(-1), help="Received since: 2h, 14:30, 2026-11-24."),
-    click.option("--until", metavar="WHEN", type=When(-1), help="Received before."),
+    click.option("--user", metavar="NAME", help="Only from this logged-in user."),
+    click.option("--larger", "min_size", metavar="SIZE", type=Size(), help="At least this size: 2M."),
+    click.option(
+        "--since", metavar="WHEN", type=When(-1), help="Received at or after: 2h (ago), 14:30, 2026-11-24."
+    ),
+    click.option("--until", metavar="WHEN", type=When(-1), help="Received before this time."),
     click.option("--older-than", "until", metavar="SPAN", type=When(-1), help="The same as --until: 1d."),
     click.option("--newer-than", "since", metavar="SPAN", type=When(-1), help="The same as --since: 1h."),
 )
@@ -131,7 +135,7 @@ FIELDS: Final = (
 
 def filters(command: Callable[..., Any], provider: str = "--provider") -> Callable[..., Any]:
     """Add the options of all filters to a command; ``provider`` is how that one is called."""
-    by_provider = click.option(provider, "provider", metavar="NAME", help="Only what goes to this provider.")
+    by_provider = click.option(provider, "provider", metavar="NAME", help="Only mail for this provider.")
     for option in reversed((*_OPTIONS[:3], by_provider, *_OPTIONS[3:])):
         command = option(command)
     return command

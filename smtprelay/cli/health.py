@@ -16,16 +16,20 @@ from smtprelay.cli.options import Command, Settings, chosen
 
 
 @click.command(cls=Command)
-@click.option("--live", "path", flag_value="/livez", default="/livez", help="Is the process well? (default)")
-@click.option("--ready", "path", flag_value="/readyz", help="Does it take mail?")
-@click.option("--url", default="", metavar="URL", help="Ask there if the control socket does not answer.")
-@click.option("--timeout", default=5.0, show_default=True, metavar="SECONDS", help="For each of the two.")
+@click.option(
+    "--live", "path", flag_value="/livez", default="/livez", help="Does the process respond? (default)"
+)
+@click.option("--ready", "path", flag_value="/readyz", help="Does it accept mail?")
+@click.option("--url", default="", metavar="URL", help="Ask here if the control socket does not answer.")
+@click.option(
+    "--timeout", default=5.0, show_default=True, metavar="SECONDS", help="Time limit for each of the two."
+)
 @click.pass_context
 def healthcheck(ctx: click.Context, *, path: str, url: str, timeout: float) -> int:
     """
-    Ask silently whether the relay is well.
+    Check the health of the relay, without output.
 
-    The answer is the exit status: 0 or 1.
+    The exit status is 0 if it is healthy, else 1.
     """
     settings = chosen(ctx)
     if _answers(settings, timeout, path):

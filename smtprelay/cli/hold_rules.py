@@ -1,5 +1,5 @@
 """
-``smtprelay hold-rules``: the rules that hold what comes in, and what waits, for some time.
+``smtprelay hold-rules``: rules that hold new and waiting mail for a limited time.
 """
 
 import time
@@ -22,22 +22,26 @@ _PATTERNS: Final = {"sender": "from", "recipient": "to", "provider": "by provide
 
 @click.group("hold-rules", cls=Group)
 def hold_rules() -> None:
-    """Hold mail by a rule, for some time."""
+    """Hold new and waiting mail by rules."""
 
 
 @hold_rules.command()
-@click.option("--from", "sender", metavar="ADDRESS", help="From this sender; * is anything.")
-@click.option("--to", "recipient", metavar="ADDRESS", help="To this recipient; * is anything.")
-@click.option("--provider", metavar="NAME", help="By this provider.")
-@click.option("--route", metavar="NAME", help="Of this route.")
-@click.option("--for", "span", metavar="SPAN", type=Span(), required=True, help="For so long: 2h.")
-@click.option("--why", "--reason", default="", metavar="TEXT", help="Recorded with each delivery.")
+@click.option("--from", "sender", metavar="ADDRESS", help="Mail from this sender; * is anything.")
+@click.option("--to", "recipient", metavar="ADDRESS", help="Mail to this recipient; * is anything.")
+@click.option("--provider", metavar="NAME", help="Mail for this provider.")
+@click.option("--route", metavar="NAME", help="Mail of this route.")
+@click.option(
+    "--for", "span", metavar="SPAN", type=Span(), required=True, help="How long the rule lasts: 2h."
+)
+@click.option(
+    "--why", "--reason", default="", metavar="TEXT", help="Recorded with the rule and each delivery."
+)
 @click.pass_context
 def add(ctx: click.Context, /, *, span: float, why: str, **given: str | None) -> None:
     """
-    Hold what waits and what comes in.
+    Hold matching mail that waits or arrives.
 
-    All patterns that are given must match. When the time is over, what the rule held is released.
+    All patterns given must match. When the rule ends, the mail that it held is released.
     """
     settings = chosen(ctx)
     patterns = {name: pattern for name, pattern in given.items() if pattern}
@@ -57,7 +61,7 @@ def add(ctx: click.Context, /, *, span: float, why: str, **given: str | None) ->
 @hold_rules.command("list")
 @click.pass_context
 def list_(ctx: click.Context) -> None:
-    """List the rules."""
+    """List the hold rules."""
     settings = chosen(ctx)
     with opened(settings) as source:
         found = source.holds()
@@ -80,14 +84,14 @@ def list_(ctx: click.Context) -> None:
 @click.argument("number", metavar="ID", type=click.IntRange(min=1))
 @click.pass_context
 def remove(ctx: click.Context, *, number: int) -> None:
-    """Remove a rule; what it held is released."""
+    """Remove a rule and release the mail that it held."""
     settings = chosen(ctx)
     with opened(settings) as source:
         removed = source.unhold(number, who())
     if settings.output == "json":
         printing.as_json(removed)
     else:
-        click.echo(f"removed hold rule {number}: what it held is released")
+        click.echo(f"removed hold rule {number}: its mail is released")
 
 
 def _row(rule: Mapping[str, Any]) -> tuple[object, ...]:

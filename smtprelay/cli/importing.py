@@ -33,15 +33,17 @@ _MOST_BYTES: Final = 500 * 1024
 
 @click.command("import", cls=Command)
 @click.argument("place", metavar="FILE|DIR|-")
-@click.option("--route", default="", metavar="NAME", help="For what has no route or provider of this relay.")
+@click.option(
+    "--route", default="", metavar="NAME", help="Route for mail whose route or provider this relay lacks."
+)
 @click.pass_context
 def import_(ctx: click.Context, *, place: str, route: str) -> int | None:
     """
-    Take mail in from an archive.
+    Import mail from an archive.
 
-    It is one of queue export, or a folder with one JSON file a message, also that of the relay "SMTPRelay".
-    Ids stay what they were, and a message that is here already is left alone. What was under way when it was
-    exported is resolved with its provider first, as after a crash.
+    The archive is made by queue export, or is a folder with one JSON file per message, also that of the relay
+    "SMTPRelay". Ids stay the same, and messages that are already here are skipped. The outcome of a delivery
+    that was running during the export is first resolved with its provider, as after a crash.
     """
     settings = chosen(ctx)
     taken = _Taken(route)

@@ -24,7 +24,8 @@ from uuid import uuid4
 from smtprelay.cli.archive import ORDERS, Item
 from smtprelay.cli.timeline import EDITS
 from smtprelay.mime import headers
-from smtprelay.mime.head import Head, message_id_of, subject_of
+from smtprelay.mime.encoded_words import raw_text
+from smtprelay.mime.head import block, head_of, message_id_of, subject_of
 
 #: What that relay keeps beside the messages.
 _NO_MESSAGES: Final = frozenset({"retry_queue.json", ORDERS})
@@ -60,7 +61,7 @@ _ID_OF_TIME: Final = re.compile(r"[0-9]{16,20}")
 
 def write(folder: Path, values: Mapping[str, Any], body: IO[bytes]) -> None:
     """Write the file of one message, synced, for our eyes only; its body goes through memory in pieces."""
-    head = headers.block(body.read(_PIECE))
+    head = block(body.read(_PIECE))
     body.seek(0)
     place = uuid4().hex
     before, _, after = json.dumps(theirs(values, head, place), indent=2).partition(place)
@@ -134,7 +135,7 @@ def theirs(values: Mapping[str, Any], head: bytes, body: str) -> dict[str, Any]:
         "id": values["id"],
         "from": values["sender"],
         "to": [each["address"] for each in told],
-        "headers": dict(headers.fields(head)),
+        "headers": {name: raw_text(value) for name, value in headers.split(head + b"\r\n")[0]},
         "body": body,
         "received": _written(values["received"]),
         "forwarded": _written(delivery["ended"] if status == "forwarded" else None),
@@ -186,7 +187,7 @@ def ours(document: Any, now: float) -> tuple[dict[str, Any], bytes]:
     if not isinstance(to, list) or not to:
         raise ValueError("it has no recipients")
     received = _seconds(document.get("received")) or now
-    head = Head(headers.block(body))
+    head = head_of(body)
     delivery = _delivery(document, received, now)
     message = {
         "schema": "smtprelay.message.v1",

@@ -18,7 +18,7 @@ from smtprelay.cli.exits import FAILED, CliError
 from smtprelay.cli.options import Settings
 from smtprelay.cli.place import configuration
 from smtprelay.cli.source import SCHEMA, Change, Filters, Step, in_words
-from smtprelay.mime import headers
+from smtprelay.mime.head import block
 from smtprelay.operating import HoldRule, Prepare
 from smtprelay.queue import Edit, Selection
 from smtprelay.spool.ground import Ground
@@ -68,7 +68,7 @@ class Offline:
         with _in_words():
             for piece in self._spool.chunks(message):
                 if part == "headers":
-                    yield headers.block(piece)
+                    yield block(piece)
                     return
                 yield piece
 

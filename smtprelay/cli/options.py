@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import click
 from click.core import ParameterSource
 
-from smtprelay.cli.exits import USAGE
+from smtprelay.cli.exits import USAGE, CliError
 from smtprelay.cli.renamed import renamed
 
 _META: Final = "smtprelay.cli.options"
@@ -68,9 +68,9 @@ def _global_options() -> list[click.Parameter]:
             envvar="SMTPRELAY_ENDPOINT",
             help="The relay's control socket, or an http:// URL of its API.",
         ),
-        option("--token-file", metavar="FILE", help="Holds the API token for a URL."),
-        option("-o", "--output", type=click.Choice(["table", "json", "jsonl", "ids"]), help="How to print."),
-        option("--color", type=click.Choice(["auto", "always", "never"]), help="When to use colour."),
+        option("--token-file", metavar="FILE", help="File with the API token, for a URL."),
+        option("-o", "--output", type=click.Choice(["table", "json", "jsonl", "ids"]), help="Output format."),
+        option("--color", type=click.Choice(["auto", "always", "never"]), help="When to use colours."),
     ]
 
 
@@ -87,7 +87,7 @@ class Command(click.Command):
         except click.NoSuchOption as error:
             sentence = renamed(ctx.command_path, error.option_name)
             if sentence:
-                raise click.UsageError(sentence, ctx) from error
+                raise CliError(USAGE, sentence) from error
             raise
 
 
@@ -112,7 +112,7 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         sentence = renamed(ctx.command_path, args[0])
         if sentence:
-            ctx.fail(sentence)
+            raise CliError(USAGE, sentence)
         return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

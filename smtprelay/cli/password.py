@@ -17,7 +17,7 @@ def hash_password() -> None:
     """
     Hash a password for users and tokens.
 
-    It is asked for twice, or read as one line from stdin.
+    The password is asked for twice, or read as one line from stdin.
     """
     from smtprelay.policy import passwords  # noqa: PLC0415 -- no other command needs it
 

@@ -1,5 +1,5 @@
 """
-``smtprelay providers``: the lanes to the providers, and an operator's hand on them.
+``smtprelay providers``: lists, probes, suspends and resumes providers.
 """
 
 import os
@@ -20,13 +20,13 @@ from smtprelay.cli.words import clock, moment
 
 @click.group(cls=Group)
 def providers() -> None:
-    """See, suspend and resume providers."""
+    """List, probe, suspend and resume providers."""
 
 
 @providers.command("list")
 @click.pass_context
 def list_(ctx: click.Context) -> None:
-    """List the lanes of all providers, and what waits in them."""
+    """List the lanes of all providers and how much mail waits in them."""
     settings = chosen(ctx)
     answer = place.client(settings, os.environ).get(f"{API}/providers")
     if settings.output == "json":
@@ -42,23 +42,23 @@ def list_(ctx: click.Context) -> None:
 @providers.command()
 @click.argument("name")
 @click.argument("lane", default="")
-@click.option("--force", is_flag=True, help="Also if the provider asked us to wait.")
+@click.option("--force", is_flag=True, help="Even if the provider asked the relay to wait.")
 @click.pass_context
 def probe(ctx: click.Context, *, name: str, lane: str, force: bool) -> None:
-    """Try a blocked provider, or one lane of it, now."""
+    """Try a blocked provider, or one of its lanes, now."""
     _post(chosen(ctx), name, "probe", {"lane": lane, "force": force}, "is tried now")
 
 
 @providers.command()
 @click.argument("name")
-@click.option("--for", "span", metavar="SPAN", type=Span(), help="For so long; then it goes on by itself.")
-@click.option("--why", "--reason", default="", metavar="TEXT", help="Told with all that waits for it.")
+@click.option("--for", "span", metavar="SPAN", type=Span(), help="Resume by itself after this time: 2h.")
+@click.option("--why", "--reason", default="", metavar="TEXT", help="Shown with the mail that waits for it.")
 @click.pass_context
 def suspend(ctx: click.Context, *, name: str, span: float | None, why: str) -> None:
     """
-    Send nothing to a provider until it is resumed.
+    Stop sending to a provider until it is resumed.
 
-    Mail whose route has another provider goes on there, all other mail waits.
+    Mail takes the next provider of its route; without one it waits.
     """
     lasting: Mapping[str, Any] = {} if span is None else {"for": span}
     until = "" if span is None else f" until {moment(time.time() + span)}"
@@ -69,8 +69,8 @@ def suspend(ctx: click.Context, *, name: str, span: float | None, why: str) -> N
 @click.argument("name")
 @click.pass_context
 def resume(ctx: click.Context, *, name: str) -> None:
-    """Let a suspended provider run again."""
-    _post(chosen(ctx), name, "resume", {}, "runs again")
+    """Resume a suspended provider."""
+    _post(chosen(ctx), name, "resume", {}, "is resumed")
 
 
 def _post(settings: Settings, name: str, what: str, body: Mapping[str, Any], told: str) -> None:

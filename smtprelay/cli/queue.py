@@ -1,5 +1,5 @@
 """
-``smtprelay queue``: what lies in the relay, and an operator's hand on it.
+``smtprelay queue``: lists and changes the mail in the spool.
 """
 
 import sys
@@ -18,22 +18,22 @@ from smtprelay.cli.source import Filters, Source, opened
 #: So often a search that has not found enough yet is continued; each time looks at 100,000 deliveries.
 _MOST_SEARCHES = 10
 
-_NOTHING_OVER = "Nothing is known."
+_NOTHING_OVER = "Nothing found."
 
 
 @click.group(cls=Group)
 def queue() -> None:
-    """See and change what waits."""
+    """List and change queued mail."""
 
 
 _limit = click.option("--limit", default=1000, show_default=True, type=click.IntRange(min=1, max=10_000))
-_after = click.option("--after", default="", metavar="MARK", help="Go on where another list ended.")
+_after = click.option("--after", default="", metavar="MARK", help="Continue a list that ended here.")
 
 
 @queue.command("list")
 @click.argument("ids", nargs=-1)
 @filters
-@click.option("--newest", is_flag=True, help="The newest first.")
+@click.option("--newest", is_flag=True, help="Newest first.")
 @_limit
 @_after
 @click.pass_context
@@ -41,9 +41,9 @@ def list_(
     ctx: click.Context, /, *, ids: Sequence[str], newest: bool, limit: int, after: str, **given: Any
 ) -> None:
     """
-    List what waits, the oldest first.
+    List waiting mail, oldest first.
 
-    --state delivered and --state failed show what is over, the last first.
+    --state delivered and --state failed list finished mail, newest first.
     """
     wanted = {**selected(given, ids), "limit": limit} | ({"newest": True} if newest else {})
     over = {"delivered", "failed"} >= set(wanted.get("states", ("queued",)))
@@ -57,9 +57,9 @@ def list_(
 @click.pass_context
 def history(ctx: click.Context, /, *, limit: int, after: str, **given: Any) -> None:
     """
-    List what is over, the last first.
+    List finished mail, newest first.
 
-    What was delivered and what failed, as long as spool.retention.history says.
+    Delivered and failed mail is listed for as long as spool.retention.history keeps it.
     """
     wanted = {"states": ["delivered", "failed"], **selected(given), "newest": True, "limit": limit}
     _list(chosen(ctx), wanted, after, _NOTHING_OVER)
@@ -67,15 +67,15 @@ def history(ctx: click.Context, /, *, limit: int, after: str, **given: Any) -> N
 
 @queue.command()
 @click.argument("message", metavar="ID")
-@click.option("--raw", is_flag=True, help="The stored message itself, as it came in.")
-@click.option("--headers", is_flag=True, help="Of the stored message only the header.")
+@click.option("--raw", is_flag=True, help="Print the stored message as it was received.")
+@click.option("--headers", is_flag=True, help="Print only its header.")
 @click.pass_context
 def show(ctx: click.Context, *, message: str, raw: bool, headers: bool) -> None:
     """
-    Show where one message is.
+    Show one message and its attempts.
 
-    Its recipients, every attempt, and what the provider said. With --raw the message itself: that somebody
-    has read it is in the relay's log.
+    It prints the recipients, every attempt and the provider's answers. --raw prints the message itself, and
+    the relay logs who read it.
     """
     settings = chosen(ctx)
     with opened(settings) as source:
@@ -93,7 +93,9 @@ def _list(settings: Settings, wanted: Filters, after: str, nothing: str) -> None
         found = _search(source, wanted, after)
     _print(settings, found, lambda: listing.show(found, settings.color, nothing))
     if found["partial"]:
-        click.echo(f"smtprelay: not all was looked at; go on with --after {found['mark']}", err=True)
+        click.echo(
+            f"smtprelay: the search is not complete; continue it with --after {found['mark']}", err=True
+        )
 
 
 def _search(source: Source, wanted: Filters, mark: str) -> dict[str, Any]:

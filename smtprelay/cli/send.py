@@ -27,21 +27,42 @@ _PORTS = {"implicit": 465}
 @click.command(cls=Command)
 @click.option("--server", default="127.0.0.1:2525", show_default=True, metavar="HOST:PORT")
 @click.option(
-    "--from", "sender", default="", metavar="ADDRESS", help="Envelope and header; default: the first --to."
+    "--from",
+    "sender",
+    default="",
+    metavar="ADDRESS",
+    help="Sender, in envelope and header; default: the first --to.",
 )
-@click.option("--to", "recipients", multiple=True, required=True, metavar="ADDRESS", help="Repeatable.")
+@click.option(
+    "--to", "recipients", multiple=True, required=True, metavar="ADDRESS", help="Recipient; repeatable."
+)
 @click.option("--subject", default="Test mail from smtprelay", show_default=True)
 @click.option("--body", default="It works.\n", help="The text, or @FILE.")
-@click.option("--attach", "attachments", multiple=True, type=click.Path(), metavar="FILE", help="Repeatable.")
-@click.option("--tls", default="none", show_default=True, type=click.Choice(["none", "starttls", "implicit"]))
-@click.option("--tls-ca", default="", metavar="FILE", help="Trust these certificates too.")
-@click.option("--insecure", is_flag=True, help="Take any certificate.")
-@click.option("--user", default="", metavar="NAME", help="Log in as this user.")
-@click.option("--password-file", default="", metavar="FILE", help="Its first line; else you are asked.")
 @click.option(
-    "--count", default=1, show_default=True, type=click.IntRange(min=1), help="So many mails, one session."
+    "--attach",
+    "attachments",
+    multiple=True,
+    type=click.Path(),
+    metavar="FILE",
+    help="File to attach; repeatable.",
 )
-@click.option("--timeout", default=30.0, show_default=True, metavar="SECONDS", help="For each step.")
+@click.option("--tls", default="none", show_default=True, type=click.Choice(["none", "starttls", "implicit"]))
+@click.option("--tls-ca", default="", metavar="FILE", help="Also trust these certificates.")
+@click.option("--insecure", is_flag=True, help="Accept any certificate.")
+@click.option("--user", default="", metavar="NAME", help="Log in as this user.")
+@click.option(
+    "--password-file", default="", metavar="FILE", help="The password is its first line; default: ask."
+)
+@click.option(
+    "--count",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Number of mails, in one session.",
+)
+@click.option(
+    "--timeout", default=30.0, show_default=True, metavar="SECONDS", help="Time limit of each step."
+)
 def send(
     *,
     server: str,

@@ -21,18 +21,18 @@ _PATIENCE = 3600.0
 
 @click.group(cls=Group)
 def spool() -> None:
-    """Check the spool, or make its file small."""
+    """Check or compact the spool."""
 
 
 @spool.command()
 @click.option("--deep", is_flag=True, help="Also read every page of the spool's file.")
-@click.option("--recount", is_flag=True, help="Put right what the lanes count, before.")
+@click.option("--recount", is_flag=True, help="First correct the counters of the lanes.")
 @click.pass_context
 def check(ctx: click.Context, *, deep: bool, recount: bool) -> int | None:
     """
-    Count everything in the spool anew, and compare.
+    Check that the spool is consistent.
 
-    Mail goes on meanwhile. The exit status is 1 if anything does not agree.
+    Mail continues during the check. The exit status is 1 if anything is inconsistent.
     """
     settings = chosen(ctx)
     if recount:
@@ -82,10 +82,10 @@ def _recount(settings: Settings) -> int:
 @click.pass_context
 def compact(ctx: click.Context) -> None:
     """
-    Write the spool's file anew, as small as can be.
+    Rewrite the spool's file so that it is as small as possible.
 
-    The relay must not run. Only for the file of an old version, which does not shrink by itself, and then
-    once.
+    The relay must not be running. Needed once, for a file made by an old version: newer ones shrink by
+    themselves.
     """
     settings = chosen(ctx)
     ground = place.ground(settings, os.environ)

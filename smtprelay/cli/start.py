@@ -28,7 +28,7 @@ def run(ctx: click.Context) -> int:
 @click.option("--http-port", default=8025, show_default=True, type=click.IntRange(0, 65535))
 def demo(*, smtp_port: int, http_port: int) -> int:
     """
-    Try it out on this machine.
+    Run a relay with a fake provider, to try it out.
 
     Needs no configuration and no cloud, and nothing leaves this machine. Port 0 is any free one.
     """

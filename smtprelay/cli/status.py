@@ -16,7 +16,7 @@ from smtprelay.cli.words import count, printable, size, span
 @click.command(cls=Command)
 @click.pass_context
 def status(ctx: click.Context) -> None:
-    """Show on one screen how the relay is."""
+    """Show the state of the relay on one screen."""
     settings = chosen(ctx)
     answer = place.client(settings, os.environ).get(f"{API}/status")
     if settings.output == "json":
@@ -51,7 +51,8 @@ def _lines(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
     for sentence in listing.blocked(stock["lanes"], now):
         yield "attention", sentence
     for name in stock.get("crash_loops", ()):
-        yield "attention", f"{name} is held, the relay died of it twice: `smtprelay queue show {name}`"
+        why = "the relay died twice while delivering it"
+        yield "attention", f"{name} is held, {why}: `smtprelay queue show {name}`"
 
 
 def _listener(listener: object) -> str:

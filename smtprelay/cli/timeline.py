@@ -75,7 +75,7 @@ def _history(detail: Details, now: float) -> Iterator[str]:
     if summary["due"] is not None and summary["state"] in {"queued", "deferred"}:
         first = "resolve the last attempt, then " if summary["uncertain"] else ""
         if summary["waiting_for"]:
-            yield f"then      {first}next attempt, when the cause below is gone"
+            yield f"then      {first}next attempt, when the cause below is corrected"
         else:
             yield f"{clock(summary['due'], day)}  {first}next attempt ({ahead(summary['due'] - now)})"
 
@@ -93,6 +93,6 @@ def _advice(summary: Mapping[str, Any]) -> str:
     age = span(time.time() - summary["received"])
     return {
         "held": f"smtprelay queue release {name}   or   smtprelay queue delete {name}",
-        "failed": f"smtprelay queue retry {name}, when the cause is gone",
+        "failed": f"smtprelay queue retry {name}, when the cause is corrected",
         "deferred": f"wait (it is {age} old)   or   smtprelay queue retry {name}",
     }.get(summary["state"], "")

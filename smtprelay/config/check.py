@@ -258,7 +258,9 @@ def _acs(provider: Acs, path: Path) -> Iterator[Complaint]:
 
 def _blind(provider: Acs, path: Path) -> Iterator[Complaint]:
     if provider.blind == "together" and provider.blind_to is None:
-        yield Complaint(path, '"blind_to" is missing: it stands in To of what goes to all', "CFG-MISSING")
+        yield Complaint(
+            path, '"blind_to" is missing: with blind: together it is the address in To', "CFG-MISSING"
+        )
     if provider.blind == "single" and provider.blind_to is not None:
         text = "blind_to is for blind: together; without that each blind recipient gets a request"
         yield Complaint((*path, "blind_to"), text, "CFG-VALUE", "warning")

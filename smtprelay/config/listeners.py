@@ -33,11 +33,15 @@ LOOPBACK: Final[tuple[IPv4Network | IPv6Network, ...]] = (ip_network("127.0.0.0/
 @frozen(kw_only=True)
 class TlsSettings:
     """
-    How a listener encrypts.
+    TLS of a listener.
 
-    :ivar key: ``None`` if the certificate's file holds the key too.
-    :ivar ciphers: an OpenSSL cipher list, or ``None`` for the profile's own.
-    :ivar client_ca: clients must show a certificate of this authority.
+    :ivar mode: ``starttls`` offers STARTTLS, ``implicit`` starts with TLS (port 465).
+    :ivar certificate: PEM file with the certificate and its chain.
+    :ivar key: PEM file with the private key. Default: the file of ``certificate``.
+    :ivar require: what needs TLS: nothing, logging in, or everything.
+    :ivar profile: ``modern`` is TLS 1.2 and later, ``legacy`` also TLS 1.0 and 1.1 for old devices.
+    :ivar ciphers: OpenSSL cipher list. Default: that of the profile.
+    :ivar client_ca: PEM file; clients must present a certificate signed by one of these authorities.
     """
 
     mode: Literal["starttls", "implicit", "off"] = "starttls"
@@ -54,10 +58,11 @@ class Auth:
     """
     How clients log in.
 
-    :ivar checkers: ``users``, or names of :attr:`Config.checkers`;
-        when not given, ``users`` if there are any.
-    :ivar required: without a login nothing is accepted, not even from ``allow_from``.
-    :ivar allow_plaintext: passwords may cross the network in clear text.
+    :ivar checkers: what checks a password: ``users``, or names from the section ``checkers``.
+        Default: ``users``, if there are any.
+    :ivar mechanisms: the SASL mechanisms offered.
+    :ivar required: clients must log in before they send, also those in ``allow_from``.
+    :ivar allow_plaintext: allow logging in without TLS, so that passwords cross the network in clear text.
     """
 
     checkers: tuple[Name, ...] | None = None
@@ -68,7 +73,13 @@ class Auth:
 
 @frozen(kw_only=True)
 class MessageRate:
-    """How many messages a client, a user or the whole listener may send; ``burst`` more at once."""
+    """
+    Rate limit for messages that a listener accepts.
+
+    :ivar rate: messages per time.
+    :ivar burst: this many messages may arrive at once.
+    :ivar per: what has the limit: each client address, each user, or the listener as a whole.
+    """
 
     rate: Rate
     burst: Count = 1
@@ -77,7 +88,14 @@ class MessageRate:
 
 @frozen(kw_only=True)
 class ListenerLimits:
-    """What a listener bears."""
+    """
+    Limits of a listener.
+
+    :ivar size: largest message in bytes; announced as SIZE.
+    :ivar recipients: most recipients of one message.
+    :ivar connections: most open connections.
+    :ivar connections_per_client: most open connections from one client address.
+    """
 
     size: Size = 25 << 20
     recipients: Count = 1000
@@ -89,14 +107,20 @@ class ListenerLimits:
 @frozen(kw_only=True)
 class Listener:
     """
-    One place where mail comes in.
+    A port that accepts mail over SMTP.
 
-    :ivar name: the endpoint if none is given.
-    :ivar banner: ``None`` is ``<hostname> ESMTP``.
-    :ivar allow_from: may send without logging in.
-    :ivar open_relay: ``"accepted"`` if anyone may send to anyone, on purpose.
-    :ivar allow_senders: empty is no restriction; so also ``allow_recipients``.
-    :ivar reply_deadline: for synchronous delivery.
+    :ivar endpoint: the port and address to listen on, as a Twisted server endpoint.
+    :ivar name: the name in logs, and in ``match`` of routes. Default: the endpoint.
+    :ivar banner: the text of the 220 greeting. Default: ``<hostname> ESMTP``.
+    :ivar allow_from: clients in these networks may send without logging in.
+    :ivar open_relay: ``accepted`` lets any client send to any recipient; for tests.
+    :ivar proxy_trust: networks of the load balancers whose PROXY header is believed.
+    :ivar allow_senders: allowed envelope senders. Default: any.
+    :ivar allow_recipients: allowed recipients. Default: any.
+    :ivar bare_newlines: what happens to a message with bare CR or LF, or with NUL: repair or refuse it.
+    :ivar delivery: ``spool`` stores the message, then answers 250; ``synchronous`` delivers it first and
+        answers with the provider's result.
+    :ivar reply_deadline: with synchronous delivery, answer 451 if the provider has not answered by then.
     """
 
     endpoint: Endpoint
@@ -117,7 +141,16 @@ class Listener:
 
 @frozen(kw_only=True)
 class User:
-    """One who may log in, and the rights that come with it; empty patterns are no restriction."""
+    """
+    A user who may log in.
+
+    :ivar name: the user name; logged with each message.
+    :ivar password_hash: output of ``smtprelay hash-password``.
+    :ivar senders: allowed envelope senders. Default: any.
+    :ivar recipients: allowed recipients. Default: any.
+    :ivar force_from: use this envelope sender, whatever the client says.
+    :ivar rate: most messages per time.
+    """
 
     name: Name
     password_hash: PasswordHash = field(repr=False)
@@ -129,7 +162,7 @@ class User:
 
 @frozen(kw_only=True)
 class AnyChecker:
-    """Takes every user name and password; only inside ``allow_from``."""
+    """Accepts every user name and password; only for clients in ``allow_from``."""
 
     type: Literal["any"]
 

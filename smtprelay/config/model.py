@@ -40,7 +40,7 @@ Level = Literal["debug", "info", "warn", "error", "critical"]
 
 @frozen(kw_only=True)
 class Dkim:
-    """A signature for one sender domain."""
+    """The DKIM signature for one sender domain."""
 
     domain: Domain
     selector: Domain
@@ -53,7 +53,17 @@ class Dkim:
 
 @frozen(kw_only=True)
 class Match:
-    """What a route is for: every condition that is given must hold, one entry of each is enough."""
+    """
+    The mail that a route is for: all conditions given must match; of a list, one entry is enough.
+
+    :ivar client: networks of the client.
+    :ivar listener: names of listeners.
+    :ivar user: names of users who logged in.
+    :ivar sender: envelope senders.
+    :ivar recipient: recipients.
+    :ivar header: header fields and patterns for their values.
+    :ivar size: range of the message's size.
+    """
 
     client: tuple[Network, ...] = ()
     listener: tuple[Name, ...] = ()
@@ -66,7 +76,7 @@ class Match:
 
 @frozen(kw_only=True)
 class Rewrite:
-    """What is changed in a message when it is delivered."""
+    """Changes to a message when it is delivered."""
 
     from_: Address | None = None
     keep_from_domains: tuple[Domain, ...] = ()
@@ -79,12 +89,12 @@ class Rewrite:
 @frozen(kw_only=True)
 class Webhook:
     """
-    Where ``on_failed: webhook`` and ``on_expired: webhook`` tell of mail that ended badly.
+    The HTTP endpoint that is told of failed or expired mail (``on_failed`` or ``on_expired``: ``webhook``).
 
-    :ivar url: ``https://``, or ``http://`` on loopback; often whoever knows it may post to it: a secret.
-    :ivar secret: what the requests are signed with.
-    :ivar timeout: for each step of a request: connect, answer, body.
-    :ivar ca: a file of certificates that are trusted besides the platform's.
+    :ivar url: ``https://``, or ``http://`` on loopback. A secret: often, knowing it is enough to post to it.
+    :ivar secret: signs the requests.
+    :ivar timeout: time limit for each step of a request: connect, wait for the answer, read it.
+    :ivar ca: PEM file with certificates to trust in addition to those of the system.
     """
 
     url: Secret
@@ -96,11 +106,17 @@ class Webhook:
 @frozen(kw_only=True)
 class Route:
     """
-    Which mail goes which way; the first that matches a recipient has it.
+    Which mail goes to which providers; the first route that matches a recipient is used.
 
-    :ivar name: ``route1``, by its position, if none is given.
-    :ivar expire: ``None`` is never.
-    :ivar webhook: its own, instead of the relay's.
+    :ivar name: the name in logs and filters. Default: ``route1``, by its position.
+    :ivar via: names of providers; the next one is used when the one before is blocked or keeps refusing.
+    :ivar failover_after: go to the next provider after this many refusals.
+    :ivar expire: stop trying when the mail is this old.
+    :ivar on_failed: what happens to mail that a provider refuses for good.
+    :ivar on_expired: what happens to mail older than ``expire``.
+    :ivar on_uncertain: what happens when a provider's answer is lost and it cannot be asked again: send the
+        mail once more, or hold it.
+    :ivar webhook: used instead of the relay's ``webhook``.
     """
 
     name: Name = ""
@@ -138,12 +154,13 @@ class Route:
 @frozen(kw_only=True)
 class Bounces:
     """
-    How we tell a sender that mail failed.
+    The reports that tell a sender about failed mail.
 
-    :ivar from_: when not given ``MAILER-DAEMON@<hostname>``.
-    :ivar to: ``sender``, or the address that gets all of them instead.
-    :ivar via: the providers that carry them; empty is by the routes.
-    :ivar delay_notice: tell the sender after so many seconds that mail still waits.
+    :ivar from_: the address in From. Default: ``MAILER-DAEMON@<hostname>``.
+    :ivar to: ``sender``, or one address that gets all reports instead.
+    :ivar copy: this address gets a copy of each report of a failure.
+    :ivar via: names of the providers that send reports. Default: the routes decide.
+    :ivar delay_notice: also tell the sender when mail has been waiting for this long. Default: do not.
     """
 
     from_: Address | None = None
@@ -156,12 +173,12 @@ class Bounces:
 @frozen(kw_only=True)
 class SpoolLimit:
     """
-    Beyond these nothing more is accepted (452), while delivery goes on.
+    Limits of the spool: beyond one, new mail is refused with 452, and delivery continues.
 
-    :ivar bytes: of what the spool holds, history included.
-    :ivar deliveries: that wait; one with several routes, or more recipients than a provider takes at once,
-        counts as the several deliveries it becomes.
-    :ivar free: the part of the file system that stays free, where the spool is a file.
+    :ivar bytes: most bytes in the spool, including the history.
+    :ivar deliveries: most waiting deliveries. A message with several routes, or with more recipients than a
+        provider takes at once, becomes several deliveries.
+    :ivar free: share of the file system that stays free; for the engine ``sqlite`` only.
     """
 
     bytes: Size = 10 << 30
@@ -171,7 +188,12 @@ class SpoolLimit:
 
 @frozen(kw_only=True)
 class RetentionSettings:
-    """How long what is finished stays visible: metadata, and the bodies."""
+    """
+    How long finished mail is kept.
+
+    :ivar history: how long ``smtprelay history`` shows it.
+    :ivar bodies: how long the content of delivered mail is kept; ``0`` deletes it at once.
+    """
 
     history: Duration = 3 * 86400.0
     bodies: Duration = 0.0
@@ -180,10 +202,14 @@ class RetentionSettings:
 @frozen(kw_only=True)
 class SpoolSettings:
     """
-    Where accepted mail is safe.
+    Where accepted mail is stored until it is delivered.
 
-    :ivar url: of the PostgreSQL, for the engine ``postgres``.
-    :ivar lease: how long a node may hold a delivery without a sign of life.
+    :ivar engine: ``sqlite`` stores it in a folder, ``postgres`` in a database that several relays can share,
+        ``memory`` only until the relay stops.
+    :ivar path: the folder, for the engine ``sqlite``.
+    :ivar url: URL of the database, for the engine ``postgres``.
+    :ivar seal_key: key that encrypts stored credentials.
+    :ivar lease: time after which other nodes take over the deliveries of a node that has stopped responding.
     """
 
     engine: Literal["sqlite", "postgres", "memory"] = "sqlite"
@@ -197,7 +223,13 @@ class SpoolSettings:
 
 @frozen(kw_only=True)
 class Token:
-    """One who may use the page and the API."""
+    """
+    A token that gives access to the page and the API.
+
+    :ivar name: who uses it; recorded with each change.
+    :ivar hash: output of ``smtprelay hash-password``.
+    :ivar role: a ``viewer`` reads, an ``operator`` changes, too.
+    """
 
     name: Name
     hash: PasswordHash = field(repr=False)
@@ -206,7 +238,13 @@ class Token:
 
 @frozen(kw_only=True)
 class HttpSite:
-    """One place where HTTP is served."""
+    """
+    A port that serves HTTP.
+
+    :ivar endpoint: the port and address to listen on, as a Twisted server endpoint.
+    :ivar serve: what it serves; the page (``dashboard``) needs ``api``, too.
+    :ivar tokens: required for ``dashboard`` and ``api``, except on loopback.
+    """
 
     endpoint: Endpoint
     serve: tuple[Literal["health", "metrics", "dashboard", "api"], ...]
@@ -215,14 +253,25 @@ class HttpSite:
 
 @frozen(kw_only=True)
 class Supervise:
-    """The relay runs as a child that is started again when it dies; more often than this it is given up."""
+    """
+    Run the relay in a worker process that is restarted when it dies.
+
+    :ivar restarts_per_hour: stop the relay, with exit status 1, if workers die more often than this.
+    """
 
     restarts_per_hour: Count = 5
 
 
 @frozen(kw_only=True)
 class Logging:
-    """What is logged; ``levels`` by logger; ``file`` ``None`` is the standard output."""
+    """
+    What is logged, and where.
+
+    :ivar level: the lowest level that is logged.
+    :ivar levels: levels of single loggers: ``{smtprelay.smtp: debug}``.
+    :ivar format: ``auto`` is text on a terminal, else JSON.
+    :ivar file: default: standard output.
+    """
 
     level: Level = "info"
     levels: Mapping[Text, Level] = field(factory=dict)
@@ -232,7 +281,12 @@ class Logging:
 
 @frozen(kw_only=True)
 class Privacy:
-    """What the log and the history may hold of a mail."""
+    """
+    What the log and the history record about a mail.
+
+    :ivar subjects: record subjects.
+    :ivar addresses: record addresses in full, or masked.
+    """
 
     subjects: Flag = True
     addresses: Literal["full", "masked"] = "full"
@@ -240,7 +294,12 @@ class Privacy:
 
 @frozen(kw_only=True)
 class Sandbox:
-    """For staging: mail to others than ``allow`` goes to one provider instead."""
+    """
+    For staging: mail to recipients not in ``allow`` goes to one provider.
+
+    :ivar via: the name of that provider.
+    :ivar allow: recipients whose mail takes its usual route.
+    """
 
     via: Name
     allow: tuple[Pattern, ...] = ()
@@ -249,15 +308,19 @@ class Sandbox:
 @frozen(kw_only=True)
 class Config:
     """
-    Everything that an operator decides.
+    All settings of the relay.
 
-    :ivar hostname: when not given the machine's own name.
-    :ivar control_socket: when not given ``$RUNTIME_DIRECTORY/control.sock``, else beside the spool,
-        without one in ``/run/smtprelay``.
-    :ivar webhook: for the routes that have none of their own.
-    :ivar spool: when not given the usual one; none, if all listeners are synchronous.
-    :ivar routes: when not given and there is one provider, everything goes there.
-    :ivar supervise: when not given and there are several workers, as it is by default.
+    :ivar hostname: the relay's name in greetings, EHLO and Received. Default: the name of the machine.
+    :ivar control_socket: the socket for the command line. Default: ``$RUNTIME_DIRECTORY/control.sock``, else
+        in the folder of the spool, else in ``/run/smtprelay``.
+    :ivar checkers: other ways to check a login, by name.
+    :ivar providers: the services and servers that mail is delivered through, by name.
+    :ivar webhook: for routes without a ``webhook`` of their own.
+    :ivar spool: where accepted mail is stored. Not needed if all listeners are synchronous.
+    :ivar routes: which mail goes to which providers. Default: everything to the only provider.
+    :ivar workers: number of processes that accept and deliver mail; more than one needs the engine
+        ``postgres``.
+    :ivar supervise: restart workers that die. Default: only with several workers.
     """
 
     hostname: Domain = ""

@@ -18,11 +18,11 @@ class Outlet:
     """
     What every provider has.
 
-    :ivar rate: all windows hold at once.
-    :ivar concurrency: requests, or connections, at once.
-    :ivar timeout: for each step of a request: connect, answer, body.
-    :ivar limits: what it takes in one message: ``size`` as the client counts it, ``request`` as it is sent,
-        ``recipients``; when not given as it is documented for its type.
+    :ivar type: the kind of provider; it decides which other settings there are.
+    :ivar rate: most requests (a smarthost: mails) per time; with several rates, all of them apply.
+    :ivar concurrency: most requests, or connections, at once.
+    :ivar timeout: time limit for each step of a request: connect, wait for the answer, read it.
+    :ivar limits: limits of one message. Default: those that the provider documents.
     """
 
     rate: tuple[Rate, ...] = ()
@@ -41,9 +41,9 @@ class HttpOutlet(Outlet):
     """
     What every HTTP API has.
 
-    :ivar endpoint: of the API; ``None`` is the provider's own. ``http://`` on loopback only.
-    :ivar proxy: an HTTPS proxy.
-    :ivar ca: a file of certificates that are trusted besides the platform's.
+    :ivar endpoint: URL of the API. Default: the provider's own. ``http://`` only on loopback.
+    :ivar proxy: URL of an HTTP proxy for the requests.
+    :ivar ca: PEM file with certificates to trust in addition to those of the system.
     """
 
     endpoint: Url | None = None
@@ -56,11 +56,16 @@ class Acs(HttpOutlet):
     """
     Azure Communication Services.
 
-    :ivar connection_string: or ``endpoint`` and one or two ``access_keys``.
-    :ivar sender: the address that sends where the mail's own is not in ``sender_domains``.
-    :ivar blind: mail to recipients whom it does not name: to each of them alone, or to all in one request.
-    :ivar blind_to: who stands in To then.
-    :ivar accept_on: when a mail counts as delivered.
+    :ivar connection_string: of the resource (Azure portal: Settings, Keys). Or give ``endpoint`` and
+        ``access_keys``.
+    :ivar access_keys: one or two access keys of the resource; the second is used when the first is refused.
+    :ivar sender: the address that mail is sent from, unless its sender is in ``sender_domains``.
+    :ivar sender_domains: domains connected to the resource; mail from their addresses keeps its sender.
+    :ivar blind: mail whose recipients are neither in To nor in Cc: ``single`` sends a request for each
+        recipient, ``together`` one request with all of them in Bcc.
+    :ivar blind_to: the address in To of such mail, with ``blind: together``. It receives the mail, too.
+    :ivar accept_on: a mail counts as delivered when its operation has succeeded, or already when the
+        request is answered with ``202``.
     """
 
     type: Literal["acs"]
@@ -78,9 +83,10 @@ class Graph(HttpOutlet):
     """
     Microsoft Graph.
 
-    :ivar mailbox: the sender of the ``envelope``, of the ``header``, or one fixed address.
-    :ivar credential: the ``application``'s own, or the ``login`` of the client.
-    :ivar upload_sessions: larger mail by a draft; needs Mail.ReadWrite.
+    :ivar mailbox: the mailbox that sends: that of the ``envelope`` sender, of the ``header``'s From, or one
+        fixed address.
+    :ivar credential: the credential of the ``application``, or that of the client's ``login``.
+    :ivar upload_sessions: send mail above 4 MB through a draft; needs the permission Mail.ReadWrite.
     """
 
     type: Literal["graph"]
@@ -103,7 +109,7 @@ class AssumeRole:
 
 @frozen(kw_only=True)
 class AppRole:
-    """How Vault knows us."""
+    """The AppRole that logs in to Vault."""
 
     role_id: Text
     secret_id: Secret
@@ -111,7 +117,7 @@ class AppRole:
 
 @frozen(kw_only=True)
 class Vault:
-    """AWS credentials that HashiCorp Vault gives out."""
+    """AWS credentials issued by HashiCorp Vault."""
 
     path: Text
     approle: AppRole | None = None
@@ -119,7 +125,7 @@ class Vault:
 
 @frozen(kw_only=True)
 class Ses(HttpOutlet):
-    """Amazon SES; credentials by the AWS chain, or by ``vault``."""
+    """Amazon SES; credentials from the AWS credential chain, or from ``vault``."""
 
     type: Literal["ses"]
     region: Text
@@ -134,9 +140,14 @@ class Smarthost(Outlet):
     """
     Another SMTP server.
 
-    :ivar port: when not given 587 with ``starttls``, 465 with ``implicit``, 25 with ``none``.
-    :ivar verify: its certificate must be valid for ``host``.
-    :ivar helo: how we greet; when not given the relay's ``hostname``.
+    :ivar host: name or address of the server.
+    :ivar port: default: 587 with ``starttls``, 465 with ``implicit``, 25 with ``none``.
+    :ivar tls: ``starttls`` requires STARTTLS, ``implicit`` starts with TLS, ``none`` does not encrypt.
+    :ivar verify: the server's certificate must be valid for ``host``.
+    :ivar ca: PEM file with certificates to trust in addition to those of the system.
+    :ivar username: log in with this name.
+    :ivar password: the password for ``username``.
+    :ivar helo: the name in EHLO. Default: the relay's ``hostname``.
     """
 
     type: Literal["smarthost"]
@@ -152,7 +163,11 @@ class Smarthost(Outlet):
 
 @frozen(kw_only=True)
 class Capture(Outlet):
-    """A local Maildir: nothing leaves this machine."""
+    """
+    A local Maildir: nothing leaves this machine.
+
+    :ivar path: the folder; created if it is missing.
+    """
 
     type: Literal["capture"]
     path: FilePath

@@ -6,7 +6,7 @@ the file does.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from inspect import cleandoc
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
@@ -19,7 +19,7 @@ from smtprelay.config.example import example_of
 from smtprelay.config.model import Config
 from smtprelay.config.paths import FilePath
 from smtprelay.config.problem import did_you_mean
-from smtprelay.config.renamed import renamed
+from smtprelay.config.renamed import RENAMED, renamed
 from smtprelay.config.secret import Secret
 from smtprelay.config.structure import UNITS
 from smtprelay.config.tree import below
@@ -198,7 +198,32 @@ def _unknown(where: str, word: str, classes: Iterable[Any]) -> LookupError:
         return LookupError(f'the key "{word}" is now called "{new}"')
     known = [key_of(each) for cls in classes for each in fields(cls)]
     place = f' in "{where}"' if where else ""
-    return LookupError(f'there is no setting "{word}"{place}{did_you_mean(word, known)}')
+    full = [] if where else _full_keys(word)
+    hint = _any_of(full) if full else did_you_mean(word, known)
+    return LookupError(f'there is no setting "{word}"{place}{hint}')
+
+
+def _any_of(keys: Sequence[str]) -> str:
+    """Return ``' - did you mean "a.x" or "b.x"?'``."""
+    quoted = " or ".join(f'"{key}"' for key in keys)
+    return f" - did you mean {quoted}?"
+
+
+def _full_keys(word: str) -> Sequence[str]:
+    """Return every key whose last word is ``word``; for an old name of a key, the new key."""
+    renames = {old: f"{old.rpartition('.')[0]}.{new}".lstrip(".") for old, new in RENAMED.items()}
+    new = [path for old, path in renames.items() if old.rpartition(".")[2] == word]
+    return list(dict.fromkeys(new or (path for path in _keys(Config, "") if path.rpartition(".")[2] == word)))
+
+
+def _keys(cls: Any, where: str) -> Iterator[str]:
+    """Give every key in ``cls``, as :func:`explain` takes them."""
+    for attribute in fields(cls):
+        kind = kind_of(cls, attribute)
+        path = below(where, key_of(attribute))
+        yield path
+        for part in classes_of(kind):
+            yield from _keys(part, f"{path}.*" if _entries(kind) else path)
 
 
 def _plain(text: str) -> str:

@@ -146,7 +146,7 @@ def parse_network(text: str) -> IPv4Network | IPv6Network:
         whole = ip_network(text, strict=False)
     except ValueError:
         raise ValueError(f'"{_short(text)}" is no network: expected one such as 10.0.0.0/8 or ::1') from None
-    raise ValueError(f'"{text}" has bits set behind its prefix: write {whole}, or one address without "/"')
+    raise ValueError(f'"{text}" has host bits set: write {whole}, or one address without "/"')
 
 
 def parse_address(text: str) -> str:

@@ -22,33 +22,15 @@ from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
 from smtprelay.dispatch.settle import Case, Verdict
 from smtprelay.dispatch.webhook import Announcer
 from smtprelay.interfaces import Body, Events, Provider, Spool
-from smtprelay.measure import asked_somehow
+from smtprelay.measure import with_sizes
+from smtprelay.memory_body import MemoryBody
 from smtprelay.message import Claim, Delivery, Results, Route
 from smtprelay.queue import Block, Settlement
 
 _MIDDLE: Final = 0.5
 
 
-class BodyAtHand:
-    """A body that came with its claim; see :class:`smtprelay.interfaces.Body`."""
-
-    __slots__ = ("_content", "fault", "size")
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self.fault: Exception | None = None
-        self.size = len(content)
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Give it in one piece: it is at most one chunk."""
-        yield self._content
-
-    async def whole(self) -> bytes:
-        """Give it."""
-        return self._content
-
-
-class WatchedBody:
+class WatchedBody(Body):
     """
     A stored body that remembers that it could not be read, whatever the provider made of that.
 
@@ -63,7 +45,7 @@ class WatchedBody:
         self.size = body.size
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """See :meth:`smtprelay.interfaces.Body.chunks`."""
+        """Give the pieces of the body."""
         chunks = self._body.chunks()
         while True:
             try:
@@ -76,10 +58,6 @@ class WatchedBody:
                 self.fault = exc
                 raise
             yield chunk
-
-    async def whole(self) -> bytes:
-        """See :meth:`smtprelay.interfaces.Body.whole`."""
-        return b"".join([chunk async for chunk in self.chunks()])
 
 
 @frozen(kw_only=True)
@@ -114,7 +92,7 @@ class Attempts:
         """
         delivery, begun = claim.delivery, self.clock.seconds()
         self.events("attempt.started", id=delivery.id, attempt=claim.attempt, provider=delivery.provider)
-        body = WatchedBody(self.spool.body(delivery)) if claim.body is None else BodyAtHand(claim.body)
+        body = WatchedBody(self.spool.body(delivery)) if claim.body is None else MemoryBody(claim.body)
         try:
             verdict = await self._verdict(claim, body, taken)
         except Exception as exc:
@@ -130,7 +108,7 @@ class Attempts:
         return verdict.settlement
 
     async def _verdict(
-        self, claim: Claim, body: BodyAtHand | WatchedBody, taken: Callable[[], None]
+        self, claim: Claim, body: MemoryBody | WatchedBody, taken: Callable[[], None]
     ) -> Verdict:
         delivery = claim.delivery
         route = self._route(claim)
@@ -156,7 +134,7 @@ class Attempts:
         self,
         provider: Provider,
         delivery: Delivery,
-        body: BodyAtHand | WatchedBody,
+        body: MemoryBody | WatchedBody,
         taken: Callable[[], None],
     ) -> Results:
         """Mail is only sent to a provider whose limits it fits: they may have changed while it waited."""
@@ -173,12 +151,12 @@ class Attempts:
         body: Body,
         block: Block | None = None,
     ) -> Verdict:
-        """Judge, and measure what must be known for that."""
+        """Judge the outcome; the request is measured where the judgement depends on its size."""
 
         def ask(sizes: Mapping[str, int]) -> Verdict:
             return judge(self._case(claim, route, block, sizes))
 
-        return await asked_somehow(ask, claim.delivery.envelope, body)
+        return await with_sizes(ask, claim.delivery.envelope, body)
 
     def _route(self, claim: Claim) -> Route:
         """The rules of a route that is not configured any more are the usual ones, at the same provider."""

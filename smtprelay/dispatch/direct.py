@@ -25,7 +25,7 @@ from smtprelay.dispatch.failover import TOO_LARGE, Place, next_place
 from smtprelay.dispatch.gate import Patience
 from smtprelay.dispatch.retry import FIRST_RESOLVE, delay
 from smtprelay.interfaces import Body, Events, Provider
-from smtprelay.measure import asked_somehow
+from smtprelay.measure import with_sizes
 from smtprelay.message import (
     Blocked,
     Claim,
@@ -101,7 +101,7 @@ class Direct:
         def ask(sizes: Mapping[str, int]) -> Place | None:
             return next_place(narrowed, via, self.providers, self.admission.stopped, sizes)
 
-        place = await asked_somehow(ask, narrowed.envelope, body)
+        place = await with_sizes(ask, narrowed.envelope, body)
         if place is None or place.wraps:
             return None
         return evolve(narrowed, provider=place.provider, lane=place.lane)

@@ -11,11 +11,11 @@ from typing import Final
 from attrs import frozen
 
 from smtprelay.interfaces import Provider, Unmeasured
+from smtprelay.measure import takes
 from smtprelay.message import Delivery, Failed
 from smtprelay.model.shape import Shape
-from smtprelay.model.size import takes
 
-#: RFC 3463: message too big for system. What one provider says another one need not say.
+#: RFC 3463: message too big for system. Another provider may take it.
 TOO_LARGE: Final = "5.3.4"
 
 
@@ -86,5 +86,5 @@ def too_large(delivery: Delivery, provider: Provider) -> Failed | None:
 
 
 def _shape(delivery: Delivery) -> Shape:
-    """What an earlier version stored is of the worst shape."""
+    """Return the shape; the worst one for a message that an earlier version stored."""
     return delivery.shape or Shape(size=delivery.size, eight_bit=delivery.size, long_lines=True)

@@ -104,6 +104,8 @@ class Holding:
 
     def _spill(self) -> "Deferred[None]":
         content, self._held = b"".join(self._parts), 0
+        if not self._spilled and self._header.is_plain():
+            self._shape.begin_escapes(content)
         self._parts = []
         self._spilled = True
         stored = self._turn.run(self._defer_to_thread, self._append, content).addErrback(self._failed)

@@ -21,8 +21,7 @@ from smtprelay.dispatch.original import NOTHING, Original, header_of, whole_mess
 from smtprelay.dispatch.status import status
 from smtprelay.interfaces import Body
 from smtprelay.message import Claim, Delivered, Delivery, Envelope, Failed, Outcome, Recipient, Results
-from smtprelay.mime import headers
-from smtprelay.mime.head import Head
+from smtprelay.mime.head import head_of
 from smtprelay.queue import NewMessage, Overdue
 
 #: Makes a new message of ours: the envelope, the body, and the id of the mail that it reports on.
@@ -42,7 +41,7 @@ _TRANSIENT: Final = re.compile(r"(?<![\d.])4\.\d{1,3}\.\d{1,3}(?![\d.])", re.ASC
 
 class Postmaster:
     """
-    Makes reports, of what a sender wants to know.
+    Makes the reports (DSN) that a sender asked for.
 
     :param clock: for turns of the reactor between the parts of a long report; ``None`` where nobody waits.
     """
@@ -168,7 +167,7 @@ async def _is_answer(notice: Notice, body: Body) -> bool:
     if any(report.recipient.notify for report in notice.reports):
         return False
     try:
-        head = Head(headers.block(await anext(body.chunks(), b"")))
+        head = head_of(await anext(body.chunks(), b""))
     except CancelledError:
         raise
     except Exception:  # noqa: BLE001 -- whatever is wrong with the spool, the outcome is known

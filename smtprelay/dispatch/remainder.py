@@ -19,7 +19,7 @@ from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.dispatch.settle import Case, Verdict, settle
 from smtprelay.dispatch.webhook import Announcer
 from smtprelay.interfaces import Body, Events, Provider, Spool
-from smtprelay.measure import asked_somehow
+from smtprelay.measure import with_sizes
 from smtprelay.message import (
     Claim,
     Deferred,
@@ -97,7 +97,7 @@ class Remainder:
             )
             return settle(case, said)
 
-        verdict = await asked_somehow(ask, delivery.envelope, body)
+        verdict = await with_sizes(ask, delivery.envelope, body)
         bounce = await self._bounce(claim, verdict.report, body) if verdict.report else None
         event = await self._event(claim, verdict, body) if verdict.announced else None
         return evolve(verdict.settlement, bounce=bounce, event=event)

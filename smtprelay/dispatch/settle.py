@@ -50,7 +50,7 @@ class Case:
     :ivar chance: from 0 to 1, for the jitter.
     :ivar elsewhere: where the delivery could go instead; asked only when it matters. It may raise
         :class:`smtprelay.interfaces.Unmeasured`.
-    :ivar roomier: so, for one that is too large here: a lane that is stopped now will do.
+    :ivar roomier: the same for a mail that is too large here; the lane may be stopped.
     :ivar block: the lane that these outcomes stop, if they do.
     """
 
@@ -277,8 +277,8 @@ def _has_room_elsewhere(case: Case) -> bool:
     """
     Tell whether a mail that is too large here can go on.
 
-    When all providers were passed it goes round again only for one that may not have had its say: it deferred
-    the mail before, or its lane is stopped.
+    After the last provider it begins again only for one that has not found it too large: one that deferred
+    the mail, or whose lane is stopped.
     """
     place, claim = case.roomier(), case.claim
     if place is None or not place.wraps:
@@ -308,7 +308,11 @@ def _counted(deferred: Iterable[Outcome]) -> bool:
 def _onward(case: Case, still_open: Mapping[str, Results], closed: Mapping[str, str]) -> Settlement:
     for kind, decide in _ONWARD.items():
         if kind in still_open:
-            return decide(case, still_open[kind])
+            settlement = decide(case, still_open[kind])
+            if kind == "again":
+                # Whom the route holds would have the request refused again, without end: they go apart.
+                settlement = evolve(settlement, split=tuple(still_open.get("failed", ())))
+            return settlement
     return Settlement(state="failed" if "failed" in closed.values() else "delivered", outcomes={})
 
 
@@ -363,7 +367,7 @@ def _go_without(case: Case, _: Results) -> Settlement:
 
 
 def _halve(case: Case, group: Results) -> Settlement:
-    """Go again at once in two halves, one of which is without him for whom the request was refused."""
+    """Go again at once in two halves; one of them is without the recipient at fault."""
     addresses = tuple(group)
     return evolve(_go_without(case, group), split=addresses[len(addresses) // 2 :])
 

@@ -9,7 +9,7 @@ from typing import Final
 from smtprelay.dispatch.notice import DELAYED, RELAYED, Notice, Report
 from smtprelay.dispatch.wording import ascii_only, clean, date, from_xtext, reason, typed, wrapped
 
-#: Of what was said; one word of it must fit into a line.
+#: Characters of a diagnostic text: a single word must fit a line.
 _LONGEST: Final = 900
 
 #: The reply in what a provider that speaks SMTP said.

@@ -18,14 +18,14 @@ from twisted.python.failure import Failure
 from smtprelay import measure
 from smtprelay.budget import Budget
 from smtprelay.dispatch import answer
-from smtprelay.dispatch.attempt import BodyAtHand
 from smtprelay.dispatch.direct import Direct
 from smtprelay.dispatch.gate import Patience
 from smtprelay.dispatch.holding import DeferToThread, Holding
 from smtprelay.dispatch.remainder import NotKept, Remainder
 from smtprelay.interfaces import Events, Incoming, Plan, Receive
-from smtprelay.message import Delivered, Delivery, Draft, Planned, Refused, Reply, Results
-from smtprelay.model.shape import Shape, shape_of
+from smtprelay.memory_body import MemoryBody
+from smtprelay.message import Delivered, Delivery, Draft, Refused, Reply, Results
+from smtprelay.model.shape import shape_of
 from smtprelay.queue import NewMessage
 
 #: Nothing is begun so shortly before the deadline, seconds: its verdict would hardly come in time, and the
@@ -116,10 +116,10 @@ class Synchronous:
         self.begin(self._send(message, patience), patience)
 
     async def _send(self, message: NewMessage, patience: Patience) -> None:
-        body = BodyAtHand(message.body)
+        body = MemoryBody(message.body)
         for n, planned in enumerate(message.planned, start=1):
             results, _ = await self.direct.deliver(
-                _delivery(message.draft, planned, shape_of(message.body), n), body, patience
+                planned.delivery(message.draft, n, shape_of(message.body)), body, patience
             )
             if _refused(results):
                 text = f"{message.draft.id}: the bounce is lost: {answer.words(results)}"
@@ -222,7 +222,7 @@ class SynchronousIncoming:
         planned = await measure.planned(self._plan, self._body.head, shape, self._draft.envelope, self._body)
         if len(planned) != 1:
             raise Refused(answer.SEVERAL)
-        return _delivery(self._draft, planned[0], shape)
+        return planned[0].delivery(self._draft, 1, shape)
 
     async def _share(self, delivery: Delivery, results: Results, last: Delivery) -> None:
         """Answer 250 when the recipients who do not have the mail are provided for."""
@@ -251,22 +251,6 @@ class SynchronousIncoming:
         if _delivered(results):
             text = f"{self.id}: delivered after its client had been told to try again; it may arrive twice"
             self._all.events("relay.warning", text=text)
-
-
-def _delivery(draft: Draft, planned: Planned, shape: Shape, n: int = 1) -> Delivery:
-    return Delivery(
-        message=draft.id,
-        n=n,
-        generation=1,
-        route=planned.route,
-        provider=planned.provider,
-        lane=planned.lane,
-        envelope=draft.envelope.narrowed(tuple(planned.recipients)),
-        size=shape.size,
-        received=draft.received,
-        bounce_of=draft.bounce_of,
-        shape=shape,
-    )
 
 
 def _delivered(results: Results) -> bool:

@@ -15,8 +15,7 @@ from twisted.internet.defer import CancelledError
 
 from smtprelay.interfaces import Body
 from smtprelay.message import Claim, Failed, Outcome, Results
-from smtprelay.mime import headers
-from smtprelay.mime.head import Head, subject_of
+from smtprelay.mime.head import head_of, subject_of
 from smtprelay.queue import NewMessage
 
 #: The built-in provider, and the route of its messages.
@@ -89,7 +88,7 @@ def _said(outcome: Outcome) -> dict[str, str]:
 async def _subject(body: Body) -> str:
     """Return the mail's subject; ``""`` if it cannot be read: whatever is wrong, the event must be told."""
     try:
-        head = Head(headers.block(await anext(body.chunks(), b"")))
+        head = head_of(await anext(body.chunks(), b""))
     except CancelledError:
         raise
     except Exception:  # noqa: BLE001 -- the outcome is known

@@ -33,6 +33,8 @@ _PLAIN: Final = re.compile(
     r"""\s*+(?:(?:([A-Za-z0-9][A-Za-z0-9 ._'-]*+)|"([^"\\<>]*+)"\s*+)?+"""
     rf"<({_ATOMS}@{_ATOMS})>|({_ATOMS}@{_ATOMS}))\s*+(?:,|\Z)"
 )
+#: An address of which only the case has to be made equal.
+_COMPARABLE: Final = re.compile(r'[^"\s@]++@[^"\s@]*+(?<!\.)')
 _SPECIAL: Final = re.compile(r'["(<,;:]|=\?|\\.', re.DOTALL)
 _QUOTED: Final = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
@@ -60,6 +62,11 @@ def addresses(values: Sequence[str], guess: str = "") -> tuple[Address, ...]:
 
     :param guess: the charset of octets beyond ASCII that are not UTF-8.
     """
+    if not values:
+        return ()
+    alone = _alone(values[0], guess) if len(values) == 1 else None
+    if alone is not None:
+        return (alone,)
     found: list[Address] = []
     for value in values:
         for mailbox in _Scanner(without_raw_octets(value, guess), guess).all():
@@ -69,6 +76,23 @@ def addresses(values: Sequence[str], guess: str = "") -> tuple[Address, ...]:
     return tuple(found)
 
 
+def _alone(value: str, guess: str) -> Address | None:
+    """Return the mailbox of a value that is one, written plainly: that of most mail."""
+    if len(value) > MAX_ADDRESS or not value.isascii() or "\x1b" in value:
+        return None
+    mailbox = _PLAIN.fullmatch(value)
+    return None if mailbox is None else _plain(mailbox, guess)
+
+
+def _plain(mailbox: re.Match[str], guess: str) -> Address | None:
+    """Return what :data:`_PLAIN` found, if it needs no closer look."""
+    name, quoted, bracketed, bare = mailbox.groups("")
+    if bare.startswith("'") or "=?" in mailbox[0]:
+        return None
+    name = name or quoted
+    return Address(bracketed or bare, _readable(name, guess) if name else "")
+
+
 def comparison_key(address: str) -> str:
     """
     Return what is equal for two spellings of one address.
@@ -76,15 +100,19 @@ def comparison_key(address: str) -> str:
     Case is folded, a domain's U-labels become A-labels (UTS 46), a dot at its end and quotes that a local
     part does not need are dropped. Never fails: what is no domain stands for itself.
     """
+    if address.isascii() and _COMPARABLE.fullmatch(address):
+        return address.lower()
     local, _, domain = address.rpartition("@")
     if local.startswith('"') and local.endswith('"'):
         local = _ESCAPED.sub(r"\1", local[1:-1])
     if not local.isascii():
         local = unicodedata.normalize("NFC", local[:MAX_ADDRESS])
-    return f"{local.casefold()}@{_a_labels(domain.strip().lower()).removesuffix('.')}"
+    return f"{local.casefold()}@{ascii_domain(domain.strip()).removesuffix('.')}"
 
 
-def _a_labels(domain: str) -> str:
+def ascii_domain(domain: str) -> str:
+    """Return ``domain`` in lower case, its U-labels as A-labels (UTS 46); what is none stays as it is."""
+    domain = domain.lower()
     if domain.isascii() or len(domain) > _MAX_DOMAIN:
         return domain
     with suppress(UnicodeError, ValueError):
@@ -146,12 +174,11 @@ class _Scanner:
 
     def _plain(self) -> bool:
         mailbox = _PLAIN.match(self._value, self._at)
-        if mailbox is None or "=?" in mailbox[0]:
+        found = None if mailbox is None else _plain(mailbox, self._guess)
+        if mailbox is None or found is None:
             return False
-        name, quoted, bracketed, bare = mailbox.groups("")
-        if bare.startswith("'"):
-            return False
-        self._add(bracketed or bare, name or quoted)
+        if len(found.address) <= MAX_ADDRESS:
+            self._found.append(found)
         self._at = mailbox.end()
         return True
 

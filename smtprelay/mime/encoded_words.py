@@ -146,6 +146,8 @@ def without_halves(value: str) -> str:
 
 def without_controls(text: str) -> str:
     """Return ``text`` in one line, without control characters, and without blanks around it."""
+    if text.isprintable():  # sees it faster than a pattern does
+        return text.strip()
     return text.translate(_CONTROLS).strip() if _CONTROL.search(text) else text.strip()
 
 

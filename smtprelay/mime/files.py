@@ -28,13 +28,21 @@ def clean(name: str) -> str:
     """
     name = _UNSEEN.sub("", name).strip()
     name = _SEPARATORS.split(name)[-1] if _PATH.match(name) else _SEPARATORS.sub("_", name)
-    name = name.strip(" .")
-    if len(name) <= LONGEST:
+    return _shortened(name.strip(" ."), LONGEST)
+
+
+def portable(name: str, longest: int) -> str:
+    """Return a clean name as every file system takes it, with at most ``longest`` characters."""
+    return _shortened(_FORBIDDEN.sub("_", name), longest)
+
+
+def _shortened(name: str, longest: int) -> str:
+    if len(name) <= longest:
         return name
     stem, dot, extension = name.rpartition(".")
     if dot and len(extension) <= _LONGEST_EXTENSION:
-        return f"{stem[: LONGEST - len(extension) - 1]}.{extension}"
-    return name[:LONGEST].strip(" .")
+        return f"{stem[: longest - len(extension) - 1]}.{extension}"
+    return name[:longest].strip(" .")
 
 
 def from_title(title: str) -> str:

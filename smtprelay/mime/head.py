@@ -10,9 +10,10 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import islice
-from typing import Final, overload
+from typing import Final
 
-from smtprelay.mime import headers
+from smtprelay.mime.plain import is_plain
+from smtprelay.mime.text import decoded
 
 #: Octets of a header that are kept while the rest of the mail arrives: more than the listener's limit.
 MOST: Final = 288 * 1024
@@ -20,30 +21,41 @@ MOST: Final = 288 * 1024
 LONGEST_VALUE: Final = 8 * 1024
 LONGEST_VALUES: Final = 64 * 1024
 MOST_VALUES: Final = 1000
-#: What goes through the fields one by one gets those of so many octets.
-_LISTED: Final = 16 * 1024
-#: Characters of a subject that are decoded, and those that are kept; and of a message id.
-_DECODED: Final = 2048
-_KEPT: Final = 1024
+#: Characters of a value that are shown to people.
+_SHOWN: Final = 1024
 
 _END: Final = b"\r\n\r\n"
 _MARK: Final = b"\xef\xbb\xbf"
 _VALUE: Final = re.compile(rb"[^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+").match
 _FOLD: Final = re.compile(r"\r\n[ \t]+")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]+")
+_OPEN_WORD: Final = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?]*\??\Z")
 
 
-class Head(Sequence[tuple[str, str]]):
+def block(start: bytes) -> bytes:
     """
-    A header block whose fields are looked up by name.
+    Return the header block that ``start``, the beginning of a message, holds.
 
-    As a sequence it is what :func:`smtprelay.mime.headers.fields` gives of its first 16 KiB.
+    The empty line that ends it is left out; a message without one is all header.
     """
+    if start.startswith(b"\r\n"):
+        return b""
+    end = start.find(_END)
+    return start if end < 0 else start[: end + 2]
+
+
+def head_of(start: bytes) -> "Head":
+    """Return the header that ``start``, the beginning of a message, holds."""
+    return Head(block(start))
+
+
+class Head:
+    """A header block whose fields are looked up by name."""
 
     def __init__(self, block: bytes) -> None:
         # Some programs begin their text with a byte order mark.
         self._block = block.replace(b"\n" + _MARK, b"\n").removeprefix(_MARK)
         self._lowered = b""
-        self._pairs: Sequence[tuple[str, str]] | None = None
 
     def first(self, name: str) -> str:
         """Return the value of the first field called ``name``, in any case; ``""`` if there is none."""
@@ -59,28 +71,6 @@ class Head(Sequence[tuple[str, str]]):
             if size >= LONGEST_VALUES:
                 break
         return found
-
-    @overload
-    def __getitem__(self, index: int) -> tuple[str, str]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[tuple[str, str]]: ...
-
-    def __getitem__(self, index: int | slice) -> tuple[str, str] | Sequence[tuple[str, str]]:
-        """Return one pair, or several."""
-        return self._all()[index]
-
-    def __len__(self) -> int:
-        """Return how many fields there are."""
-        return len(self._all())
-
-    def _all(self) -> Sequence[tuple[str, str]]:
-        if self._pairs is None:
-            block = self._block
-            if len(block) > _LISTED:
-                block = block[: block.rfind(b"\r\n", 0, _LISTED) + 2]
-            self._pairs = headers.fields(block)
-        return self._pairs
 
     def _searchable(self) -> bytes:
         if not self._lowered:
@@ -115,35 +105,49 @@ class HeaderCollector:
 
     def feed(self, piece: bytes) -> None:
         """Take the next piece of the mail."""
-        if self.ended or not piece:
+        if self.ended:
+            return
+        if not self._pieces and (end := piece.find(_END, 1, MOST)) > 0 and not piece.startswith(_END[:2]):
+            # All of it came at once, as nearly always.
+            self._pieces.append(piece[: end + 2])
+            self._size = end + 2
+            self.ended = True
             return
         # The empty line may begin in the piece before.
-        end = (self._last + piece[:3]).find(_END) - len(self._last)
-        if end < -len(self._last):
-            end = piece.find(_END)
-            self.ended = end >= 0
-        else:
-            self.ended = True
-        end = end + 2 if self.ended else len(piece)
-        self._last = (self._last + piece[-3:])[-3:]
-        kept = piece[: max(0, min(end, MOST - self._size))]
-        self._pieces.append(kept)
-        self._size += len(kept)
-        self.ended = self.ended or self._size >= MOST
+        before, window = len(self._last), self._last + piece
+        end = window.find(_END)
+        kept = piece if end < 0 else piece[: max(0, end + 2 - before)]
+        self._pieces.append(kept[: MOST - self._size])
+        self._size += len(self._pieces[-1])
+        self._last = window[-3:]
+        self.ended = end >= 0 or self._size >= MOST
 
     def head(self) -> Head:
         """Return what was kept."""
         return Head(b"".join(self._pieces))
 
+    def is_plain(self) -> bool:
+        """Tell whether the header is complete, and its mail one text; see :func:`.plain.is_plain`."""
+        return self.ended and self._size < MOST and is_plain(b"".join(self._pieces))
+
 
 def subject_of(head: Head) -> str:
     """Return the subject for people, its first thousand characters."""
-    return headers.readable(head.first("Subject")[:_DECODED])[:_KEPT]
+    return readable(head.first("Subject"))
 
 
 def message_id_of(head: Head) -> str:
     """Return the message id, its first thousand characters."""
-    return head.first("Message-ID")[:_KEPT]
+    return head.first("Message-ID")[:_SHOWN]
+
+
+def readable(value: str) -> str:
+    """Return ``value`` for people: its first KB, RFC 2047 words decoded, control characters made spaces."""
+    if len(value) > _SHOWN:
+        value = value[:_SHOWN]
+        cut = _OPEN_WORD.search(value)
+        value = f"{value.removesuffix('?')}?=" if cut else value
+    return _CONTROL.sub(" ", decoded(_CONTROL.sub(" ", value))).strip()[:_SHOWN]
 
 
 def _text(value: bytes) -> str:

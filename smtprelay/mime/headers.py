@@ -1,11 +1,10 @@
 """
 The fields of a header block, read as leniently as people read it.
 
-The relay needs a few header fields of every mail, for its routes and for people, and must not pay for
-a whole MIME parse to get them; ``parse`` and ``outgoing`` need all of them, and to know where the text
-begins. Devices write lines into a header that are no fields, forget the blank line, or send no header
-at all. Whatever octets there are, these functions give an answer, in time that grows with their
-number and no faster. Pure.
+``parse`` and ``outgoing`` need all of them, and to know where the text begins; what is needed of every mail
+before its 250 ``head`` finds. Devices write lines into a header that are no fields, forget the blank line,
+or send no header at all. Whatever octets there are, there is an answer, in time that grows with their number
+and no faster. Pure.
 """
 
 import re
@@ -15,9 +14,8 @@ from typing import Final
 
 from attrs import define, field
 
-from smtprelay.mime.charset import decode
 from smtprelay.mime.known import is_certain, is_known
-from smtprelay.mime.text import content_type, decoded
+from smtprelay.mime.text import content_type
 
 #: What is looked at of one header block; beyond it only its end is looked for.
 MAX_FIELDS: Final = 5000
@@ -25,16 +23,18 @@ MAX_LINES: Final = 10_000
 MAX_BLOCK: Final = 1 << 20
 #: Lines that are no fields, one behind the other, that may stand in a header; more of them are text.
 MAX_SKIPPED: Final = 10
-#: Characters of a value that are shown to people.
-_SHOWN: Final = 1024
 
 _BOM: Final = b"\xef\xbb\xbf"
 _NAME: Final = re.compile(rb"([!#-'*+.-9A-Z^-z|~/-]++)[ \t]*+:")
-_REGULAR: Final = re.compile(
-    rb"(?:[!#-'*+.-9A-Z^-z|~/-]++[ \t]*+:[^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+(?:\r\n|\Z))*+"
+#: A field as RFC 5322 has it, and a header of nothing else with its blank line. A name that begins with two
+#: hyphens may be a delimiter.
+_FIELD: Final = re.compile(
+    r"(?!--)([!#-'*+.-9A-Z^-z|~/-]++)[ \t]*+:[ \t]*+([^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)\r\n"
 )
-_VALUE: Final = re.compile(rb"[ \t]*+:([^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)")
-_FOLD: Final = re.compile(rb"\r\n[ \t]+")
+_REGULAR: Final = re.compile(f"(?:{_FIELD.pattern})++\r\n".encode())
+_FOLD: Final = re.compile(r"\r\n[ \t]+")
+#: Octets of a header that is read so: it has fewer fields and lines than are looked at.
+_SHORT: Final = 16 * 1024
 #: Where a blank line or a line that may be a boundary begins.
 _END: Final = re.compile(rb"\n(?=\r?\n|--)")
 _PARAMETER: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++[ \t]*+=")
@@ -48,22 +48,8 @@ _DATE: Final = re.compile(
     rb"(?:\A|;)[ \t]*(?:[A-Za-z]{3},?[ \t]+)?[0-9]{1,2} [A-Za-z]{3} [0-9]{4} [0-9:]{5,8} [+-][0-9]{4}[ \t]*\Z"
 )
 _LISTS: Final = frozenset((b"to", b"cc", b"bcc", b"from", b"reply-to"))
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]+")
-_OPEN_WORD: Final = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?]*\??\Z")
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]{24,}+={0,2}\r?\n")
 _TEXT_ENCODINGS: Final = ("", "7bit", "8bit", "binary", "quoted-printable")
-
-
-def block(start: bytes) -> bytes:
-    """
-    Return the header block that ``start``, the beginning of a message, holds.
-
-    The empty line that ends it is left out; a message without one is all header.
-    """
-    if start.startswith(b"\r\n"):
-        return b""
-    end = start.find(b"\r\n\r\n")
-    return start if end < 0 else start[: end + 2]
 
 
 def split(
@@ -83,6 +69,9 @@ def split(
 
     :param is_delimiter: tells of a line that begins with ``--`` whether it ends the part.
     """
+    easy = regular(octets, start)
+    if easy is not None:
+        return easy
     found = _Block(octets, start, is_delimiter)
     content = found.read()
     pairs = [
@@ -91,29 +80,23 @@ def split(
     return pairs, content
 
 
-def fields(head: bytes) -> list[tuple[str, str]]:
-    """
-    Return the (name, value) pairs of a header block, in order, values unfolded.
-
-    All of ``head`` is the header: a line that is no field is skipped, and no name is too strange. Octets
-    that are not ASCII are decoded: as UTF-8 where they are that, else as Windows-1252.
-    """
-    found = _Block(head, ended=True)
-    found.read()
-    return [(name.decode("ascii"), _text(value)) for name, value in found.fields()]
-
-
-def readable(value: str) -> str:
-    """Return ``value`` for people: its first KB, RFC 2047 words decoded, control characters made spaces."""
-    if len(value) > _SHOWN:
-        value = value[:_SHOWN]
-        cut = _OPEN_WORD.search(value)
-        value = f"{value.removesuffix('?')}?=" if cut else value
-    return _CONTROL.sub(" ", decoded(_CONTROL.sub(" ", value))).strip()
-
-
-def _text(value: bytes) -> str:
-    return value.decode("ascii") if value.isascii() else decode(value)
+def regular(octets: bytes, start: int = 0) -> tuple[list[tuple[str, str]], int] | None:
+    """Do as :func:`split` with a header in which nothing has to be judged; ``None``: this is no such one."""
+    header = _REGULAR.match(octets, start, start + _SHORT)
+    if header is None:
+        return None
+    found = _FIELD.findall(header[0].decode("ascii", "surrogateescape"))
+    own = found[0][0].lower() == "received"
+    if own and "\n" in found[0][1]:
+        # What follows the date of our own field is the client's, also a line with a blank in front.
+        lines = found[0][1].encode("ascii", "surrogateescape").splitlines()
+        if any(map(_DATE.search, lines[:-1])):
+            return None
+    if not any(is_certain(name.lower().encode()) for name, _ in found[own:]):
+        return None
+    return [
+        (name, (_FOLD.sub(" ", value) if "\n" in value else value).strip(" \t")) for name, value in found
+    ], header.end()
 
 
 @define
@@ -123,8 +106,6 @@ class _Block:
     octets: bytes = field(repr=False)
     start: int = 0
     is_delimiter: Callable[[bytes], bool] | None = None
-    #: There is nothing but the header: it ends where the octets end.
-    ended: bool = False
     #: Name, and the lines of the value.
     _found: list[tuple[bytes, list[bytes]]] = field(factory=list)
     #: So many fields there were with the last known one, and there it ended.
@@ -155,7 +136,7 @@ class _Block:
         self._client_at = at
         lines = 0
         while at < len(octets):
-            if (at > bound and not self.ended) or lines >= MAX_LINES or len(self._found) >= MAX_FIELDS:
+            if at > bound or lines >= MAX_LINES or len(self._found) >= MAX_FIELDS:
                 return self._beyond(at)
             lines += 1
             end = octets.find(b"\n", at)
@@ -166,7 +147,7 @@ class _Block:
             if line.startswith(b"--") and self._ends_at(line):
                 return self._close(at, blank=False)
             self._take(line, at, after)
-            if self._skipped > MAX_SKIPPED and not self.ended:
+            if self._skipped > MAX_SKIPPED:
                 return self._close(at, blank=False)
             at = after
         return self._close(at, blank=False)
@@ -263,8 +244,6 @@ class _Block:
 
     def _close(self, content: int, *, blank: bool = True) -> int:
         """Decide which fields there are, now that all were seen, and return where the content begins."""
-        if self.ended:
-            return content
         if not self._certain:
             return self._without_header(content)
         if self._text_at is not None and not (blank and self._is_encoded(self._text_at)):

@@ -18,38 +18,11 @@ _TAG: Final = re.compile(r"/?([A-Za-z][A-Za-z0-9]*)|[/!?]")
 _HIDDEN: Final = {
     name: re.compile(f"</{name}", re.IGNORECASE) for name in ("script", "style", "template", "title")
 }
-_LINES: Final = frozenset(
-    [
-        "address",
-        "article",
-        "aside",
-        "blockquote",
-        "br",
-        "div",
-        "dl",
-        "dt",
-        "dd",
-        "footer",
-        "form",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "header",
-        "hr",
-        "li",
-        "main",
-        "ol",
-        "p",
-        "pre",
-        "section",
-        "table",
-        "tr",
-        "ul",
-    ]
-)
+#: These begin a line; the cells of a table are divided by a blank.
+_begins_line: Final = re.compile(
+    "address|article|aside|blockquote|br|div|d[dlt]|footer|form|h[1-6]|header|hr|li|main|ol|p|pre|section"
+    "|table|tr|ul"
+).fullmatch
 _BLANKS: Final = re.compile(" {2,}")
 _CELLS: Final = frozenset(("td", "th"))
 _HUGE: Final = re.compile(r"&#(?:[0-9]{9,}|[xX][0-9a-fA-F]{9,});?")
@@ -127,7 +100,7 @@ def _words(document: str) -> Iterator[str]:
             at = tag + 1
             continue
         name = (found[1] or "").lower()
-        yield "\n" if name in _LINES else " " if name in _CELLS else ""
+        yield "\n" if _begins_line(name) else " " if name in _CELLS else ""
         at = _behind(document, tag, name)
 
 

@@ -9,6 +9,7 @@ the value; what makes no sense is skipped up to the next semicolon or blank. Pur
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -24,6 +25,9 @@ from smtprelay.mime.encoded_words import decode_words, without_controls, without
 MAX_VALUE: Final = 65536
 MAX_PARAMETERS: Final = 200
 MAX_LENGTH: Final = 8192
+
+#: Characters of a value that is kept as it was read: most mails have one of few.
+_SHORT: Final = 100
 
 _KIND: Final = re.compile(
     r"""[\s"'<]*+([A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}+)(?:\s*+/\s*+([A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}+)?)?"""
@@ -70,6 +74,9 @@ class ContentType:
     parameters: Mapping[str, str]
 
 
+_NOTHING: Final = ContentType("", {})
+
+
 def content_type(value: str, guess: str = "") -> ContentType:
     """
     Read the value of a Content-Type.
@@ -77,6 +84,23 @@ def content_type(value: str, guess: str = "") -> ContentType:
     The kind of an empty value is ``""``; that of any other without a type is ``text/plain`` if there is a
     charset, else ``application/octet-stream``.
     """
+    if not value:
+        return _NOTHING
+    return _content_type_again(value, guess) if len(value) <= _SHORT else _content_type(value, guess)
+
+
+def disposition(value: str, guess: str = "") -> ContentType:
+    """Read the value of a Content-Disposition; the kind of one without a disposition is ``""``."""
+    if not value:
+        return _NOTHING
+    value = _settled(value, guess)
+    match = _TOKEN.match(value)
+    if match is None or _NAME.match(value, match.start(1)):  # ``filename=a.pdf`` alone
+        return ContentType("", _read(value, 0, guess))
+    return ContentType(match[1].lower(), _read(value, match.end(), guess))
+
+
+def _content_type(value: str, guess: str) -> ContentType:
     value = _settled(value, guess)
     match = _KIND.match(value)
     if match is None or _NAME.match(value, match.start(1)):
@@ -87,13 +111,7 @@ def content_type(value: str, guess: str = "") -> ContentType:
     return ContentType(whole, _read(value, match.end(), guess))
 
 
-def disposition(value: str, guess: str = "") -> ContentType:
-    """Read the value of a Content-Disposition; the kind of one without a disposition is ``""``."""
-    value = _settled(value, guess)
-    match = _TOKEN.match(value)
-    if match is None or _NAME.match(value, match.start(1)):  # ``filename=a.pdf`` alone
-        return ContentType("", _read(value, 0, guess))
-    return ContentType(match[1].lower(), _read(value, match.end(), guess))
+_content_type_again: Final = lru_cache(maxsize=128)(_content_type)
 
 
 def _settled(value: str, guess: str) -> str:

@@ -212,9 +212,7 @@ class _Scan:
             raise TooComplexError(f"more than {MAX_PARTS} parts, or nested deeper than {MAX_DEPTH}")
         fields, begin = headers.split(self.mail, at, self._is_delimiter)
         digest = parent >= 0 and self.parts[parent].kind.kind == "multipart/digest"
-        shown = disposition(_first(fields, "content-disposition"))
-        kind = _kind_of(fields, shown, "message/rfc822" if digest else "text/plain")
-        part = Part(fields, kind, shown, parent, begin)
+        part = part_of(fields, begin, parent, "message/rfc822" if digest else "text/plain")
         self.parts.append(part)
         if part.is_multipart:
             level = _Level(len(self.parts) - 1, [], loose=begin)
@@ -229,13 +227,22 @@ class _Scan:
         return begin
 
 
+def part_of(fields: Headers, begin: int, parent: int = -1, default: str = "text/plain") -> Part:
+    """Return the part with these fields; ``default`` is its type if they give none."""
+    shown = disposition(_first(fields, "content-disposition"))
+    return Part(fields, _kind_of(fields, shown, default), shown, parent, begin)
+
+
 def _innermost(levels: Sequence[_Level]) -> _Level | None:
     """Return the last of ``levels`` that is open."""
     return next((level for level in reversed(levels) if not level.closed), None)
 
 
 def _first(fields: Headers, name: str) -> str:
-    return next((value for key, value in fields if key.lower() == name), "")
+    for key, value in fields:
+        if key.lower() == name:
+            return value
+    return ""
 
 
 def given_name(disposition: ContentType, kind: ContentType) -> str:

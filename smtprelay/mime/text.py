@@ -12,12 +12,10 @@ that do not exist; each of these still has one reading that a person would choos
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from smtprelay.mime import charset as charsets
 from smtprelay.mime.address import Address, addresses, comparison_key
 from smtprelay.mime.charset.labels import ASCII, codec_of
 from smtprelay.mime.encoded_words import Word, decode_words, pieces, without_controls
 from smtprelay.mime.parameters import ContentType, content_type, disposition
-from smtprelay.mime.transfer import from_base64, tidy_base64
 
 __all__ = [
     "READ_BY_PEOPLE",
@@ -31,10 +29,7 @@ __all__ = [
     "content_type",
     "decoded",
     "disposition",
-    "from_base64",
     "guess_of",
-    "text_of",
-    "tidy_base64",
 ]
 
 #: The headers of a mail or part: (name, unfolded value), in their order.
@@ -73,8 +68,3 @@ def charsets_in(headers: Headers) -> Iterator[str]:
 def guess_of(labels: Iterable[str]) -> str:
     """Return the first of ``labels`` that says what octets are which are not UTF-8, ``""`` if none does."""
     return next((label for label in labels if not (codec_of(label) or ASCII).startswith(_TELLS_NOTHING)), "")
-
-
-def text_of(content: bytes, charset: str) -> str:
-    """Decode ``content``: by ``charset`` if that is known and fits, else as UTF-8, else as Windows-1252."""
-    return charsets.decode(content, charset)

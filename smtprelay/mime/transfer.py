@@ -9,29 +9,20 @@ beside it. Pure.
 import binascii
 import re
 import string
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, Literal
 
 Encoding = Literal["7bit", "base64", "quoted-printable", "x-uuencode"]
 
 _COMMENT: Final = re.compile(r"\([^)]*+\)?")
-_NAMES: Final[dict[str, Encoding]] = {
-    "base64": "base64",
-    "xbase64": "base64",
-    "b64": "base64",
-    "b": "base64",
-    "quotedprintable": "quoted-printable",
-    "quotedprintible": "quoted-printable",
-    "quoteprintable": "quoted-printable",
-    "xquotedprintable": "quoted-printable",
-    "qp": "quoted-printable",
-    "q": "quoted-printable",
-    "uuencode": "x-uuencode",
-    "xuuencode": "x-uuencode",
-    "uuencoded": "x-uuencode",
-    "xuuencoded": "x-uuencode",
-    "uue": "x-uuencode",
-    "xuue": "x-uuencode",
+#: How the encodings are spelt, without punctuation.
+_SPELLINGS: Final[Mapping[Encoding, str]] = {
+    "base64": "base64 xbase64 b64 b",
+    "quoted-printable": "quotedprintable quotedprintible quoteprintable xquotedprintable qp q",
+    "x-uuencode": "uuencode xuuencode uuencoded xuuencoded uue xuue",
 }
+_NAMES: Final = {name: encoding for encoding, names in _SPELLINGS.items() for name in names.split()}
 _LONGEST: Final = 200
 
 _BASE64: Final = (string.ascii_letters + string.digits + "+/").encode()
@@ -59,7 +50,12 @@ def encoding_of(value: str) -> Encoding:
 
     ``"7bit"``: the octets are as they stand, or nobody knows how they are packed.
     """
-    words = _COMMENT.sub(" ", value[:_LONGEST]).lower().replace(";", " ").split()
+    return _encoding_of(value[:_LONGEST]) if value else "7bit"
+
+
+@lru_cache(maxsize=64)
+def _encoding_of(value: str) -> Encoding:
+    words = _COMMENT.sub(" ", value).lower().replace(";", " ").split()
     for name in ("".join(words), words[0] if words else ""):
         letters = re.sub(r"[^a-z0-9]", "", name)
         if letters in _NAMES:

@@ -7,12 +7,21 @@ nothing to do, without anybody reading the mail again. Pure.
 
 from typing import Final
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 #: Octets of the longest line that SMTP carries, its CRLF not counted (RFC 5321 §4.5.3.1.6).
 LONGEST_LINE: Final = 998
 
 _HIGH: Final = bytes(range(0x80, 0x100))
+#: What JSON writes as two octets, of what texts are of.
+_ESCAPED: Final = b'\t\r\n"\\'
+#: So many octets of a mail count as escaped without a look: it matters only for large ones how many are.
+UNCOUNTED: Final = 3 << 20
+
+
+def count_eight_bit(octets: bytes) -> int:
+    """Return how many octets are not ASCII."""
+    return 0 if octets.isascii() else len(octets) - len(octets.translate(None, _HIGH))
 
 
 @frozen(kw_only=True)
@@ -23,11 +32,14 @@ class Shape:
     :ivar size: octets of the stored mail.
     :ivar eight_bit: octets of 0x80 and above.
     :ivar long_lines: a line has more than :data:`LONGEST_LINE` octets.
+    :ivar escapes: if all of the mail is a text in ASCII, how many octets of it JSON writes as two at most.
+        ``None``: it may be something else, or nobody counted. It is not stored.
     """
 
     size: int
     eight_bit: int = 0
     long_lines: bool = False
+    escapes: int | None = field(default=None, eq=False)
 
 
 @define
@@ -41,14 +53,25 @@ class ShapeCounter:
     _long_lines: bool = False
     #: Octets of the line that is not at its end yet.
     _open: int = 0
+    _escapes: int | None = None
 
     def feed(self, piece: bytes) -> None:
         """Count the next piece."""
         self._size += len(piece)
-        if not piece.isascii():
-            self._eight_bit += len(piece) - len(piece.translate(None, _HIGH))
+        self._eight_bit += count_eight_bit(piece)
         if not self._long_lines:
             self._measure_lines(piece)
+        if self._escapes is not None:
+            self._count_escapes(piece)
+
+    def begin_escapes(self, start: bytes) -> None:
+        """
+        Count escapes, too, for a mail of which :func:`smtprelay.mime.plain.is_plain` is true.
+
+        :param start: what was fed so far.
+        """
+        self._escapes = 0
+        self._count_escapes(start)
 
     def shape(self) -> Shape:
         """Return what was counted so far."""
@@ -56,19 +79,30 @@ class ShapeCounter:
             size=self._size,
             eight_bit=self._eight_bit,
             long_lines=self._long_lines or self._open > LONGEST_LINE,
+            escapes=self._escapes,
         )
+
+    def _count_escapes(self, piece: bytes) -> None:
+        # By ESC, texts of 7 bits may have characters of other charsets.
+        if self._escapes is None or b"\x1b" in piece or self._eight_bit:
+            self._escapes = None
+        elif self._size <= UNCOUNTED:
+            self._escapes += len(piece)
+        else:
+            self._escapes += len(piece) - len(piece.translate(None, _ESCAPED))
 
     def _measure_lines(self, piece: bytes) -> None:
         """Go from line end to line end in steps as long as a line may be: a few steps for many lines."""
-        start = -self._open
-        while len(piece) - start > LONGEST_LINE + 1:
+        start, begin, rfind = -self._open, 0, piece.rfind
+        last = len(piece) - LONGEST_LINE - 1
+        while start < last:
             # The CR and the LF of the line may stand behind its octets.
-            end = piece.rfind(b"\n", max(0, start), start + LONGEST_LINE + 2)
+            end = rfind(b"\n", begin, start + LONGEST_LINE + 2)
             if end < 0:
                 self._long_lines = True
                 return
-            start = end + 1
-        end = piece.rfind(b"\n", max(0, start))
+            start = begin = end + 1
+        end = rfind(b"\n", begin)
         self._open = len(piece) - (end + 1 if end >= 0 else start)
 
 

@@ -7,29 +7,18 @@ once. Pure: providers are only asked for their limits and their lanes.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Protocol
 
 from attrs import field, frozen
 
-from smtprelay.interfaces import Body, Headers, Plan, Unmeasured
+from smtprelay.interfaces import Plan, Provider, Unmeasured
+from smtprelay.measure import largest as largest_mail
+from smtprelay.measure import takes
 from smtprelay.message import Client, Envelope, Planned, Recipient, Refused, Reply
 from smtprelay.mime.head import Head
 from smtprelay.model.shape import Shape
-from smtprelay.model.size import Sized, takes
-from smtprelay.model.size import largest as largest_mail
 from smtprelay.policy.access import Networks, Patterns, glob
-
-
-class Outlet(Sized, Protocol):
-    """What a route needs to know of a :class:`smtprelay.interfaces.Provider`."""
-
-    def lane(self, envelope: Envelope) -> str:
-        """Return the key of the lane that ``envelope`` goes in."""
-
-    async def measure(self, envelope: Envelope, body: Body) -> int:
-        """See :meth:`smtprelay.interfaces.Provider.measure`."""
 
 
 def _globs(headers: Mapping[str, str]) -> Mapping[str, re.Pattern[str]]:
@@ -90,22 +79,6 @@ class Rule:
         return user in self.users or ("*" in self.users and user != "")
 
 
-def _values(headers: Headers, names: Collection[str]) -> Mapping[str, Sequence[str]]:
-    """Return the values of the header fields called ``names``, in lower case; the others are not read."""
-    if isinstance(headers, Head):
-        return {name: headers.values(name) for name in names}
-    found: dict[str, list[str]] = {name: [] for name in names}
-    for name, value in headers if found else ():
-        if name.lower() in found:
-            found[name.lower()].append(_unfolded(value))
-    return found
-
-
-def _unfolded(raw: str) -> str:
-    """Undo folding (RFC 5322 §2.2.3) and strip the space that belongs to no value."""
-    return raw.replace("\r\n", "").replace("\n", "").strip()
-
-
 class Router:
     """
     The routes of a configuration, in their order.
@@ -113,7 +86,7 @@ class Router:
     :param providers: every provider that a rule's ``via`` names; a missing one is a :exc:`KeyError`.
     """
 
-    def __init__(self, rules: Iterable[Rule], providers: Mapping[str, Outlet]) -> None:
+    def __init__(self, rules: Iterable[Rule], providers: Mapping[str, Provider]) -> None:
         self._rules = tuple(rules)
         self._providers = providers
         self._batch = {rule.name: _smallest_batch(rule, providers) for rule in self._rules}
@@ -156,12 +129,12 @@ class Router:
         self,
         client: Client,
         envelope: Envelope,
-        headers: Headers,
+        head: Head,
         shape: Shape,
         measured: Mapping[str, int],
     ) -> list[Planned]:
         rules = [rule for rule in self._rules if rule.matches_transaction(client, envelope.sender)]
-        values = _values(headers, {name for rule in rules for name in rule.headers})
+        values = {name: head.values(name) for name in {name for rule in rules for name in rule.headers}}
         rules = [rule for rule in rules if rule.matches_message(values, shape.size)]
         groups: dict[str, tuple[Rule, list[Recipient]]] = {}
         for recipient in envelope.recipients:
@@ -211,12 +184,10 @@ class Router:
         """Say which limit of a provider a mail exceeds."""
         limits = self._providers[name].limits
         if limits.size is not None and shape.size > limits.size:
-            return f"{name} takes {limits.size}"
-        size = f"{measured[name]}" if name in measured else f"at least {self._least(name, shape)}"
-        return f"{name} takes requests of {limits.request}, this one would have {size}"
-
-    def _least(self, name: str, shape: Shape) -> int:
-        return self._providers[name].encoded_size(shape)[0]
+            return f"{name} takes {limits.size} bytes"
+        least = self._providers[name].encoded_size(shape)[0]
+        size = f"{measured[name]}" if name in measured else f"at least {least}"
+        return f"{name} takes requests of {limits.request} bytes, this one needs {size}"
 
 
 def no_route(recipient: str) -> Refused:
@@ -225,7 +196,7 @@ def no_route(recipient: str) -> Refused:
 
 
 def largest(
-    rules: Iterable[Rule], providers: Mapping[str, Outlet], listener: str, limit: int | None
+    rules: Iterable[Rule], providers: Mapping[str, Provider], listener: str, limit: int | None
 ) -> int | None:
     """
     Return the size that ``listener`` shall announce: what the most generous way may take.
@@ -251,7 +222,7 @@ def _first_match(rules: Sequence[Rule], recipient: str) -> Rule:
     raise no_route(recipient)
 
 
-def _smallest_batch(rule: Rule, providers: Mapping[str, Outlet]) -> int | None:
+def _smallest_batch(rule: Rule, providers: Mapping[str, Provider]) -> int | None:
     return _least(*(providers[name].limits.recipients for name in rule.via))
 
 

@@ -39,9 +39,10 @@ from smtprelay.providers.acs_api import (
 )
 from smtprelay.providers.acs_keys import Credentials, parse_connection_string
 from smtprelay.providers.acs_operation import follow, look
-from smtprelay.providers.acs_refusal import NOTHING_SAID, Refusal, Sent, apart, unwanted
+from smtprelay.providers.acs_refusal import NOTHING_SAID, Refusal, Sent, field_named, results_of
 from smtprelay.providers.acs_request import encoded_size, map_mail, measure
 from smtprelay.providers.classify import acs_refusal, retry_after
+from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.http import Answer, AnswerLost, Http, NotSent
 
 __all__ = ["ACS_LIMITS", "Acs", "Credentials", "parse_connection_string", "single_id"]
@@ -108,9 +109,9 @@ class _Refused:
     field: str = ""
 
 
-class Acs:
+class Acs(ProviderDefaults):
     """
-    A :class:`smtprelay.interfaces.Provider`.
+    A :class:`smtprelay.interfaces.Provider`; one resource has one quota and one set of credentials: one lane.
 
     :param credentials: reads the secrets, see :func:`parse_connection_string`; called in
         a thread, at first and after each 401.
@@ -161,13 +162,9 @@ class Acs:
             name, http, credentials, clock=clock, events=events, defer_to_thread=defer_to_thread
         )
 
-    def lane(self, envelope: Envelope) -> str:  # noqa: ARG002 -- the seam's signature
-        """Return ``""``: one resource has one quota and one set of credentials."""
-        return ""
-
     def encoded_size(self, shape: Shape) -> tuple[int, int]:
         """Return the bounds of what a mail of this shape becomes as JSON."""
-        return encoded_size(shape.size, shape.eight_bit)
+        return encoded_size(shape)
 
     async def measure(self, envelope: Envelope, body: Body) -> int:
         """Make the requests, and return the size of the largest."""
@@ -271,7 +268,7 @@ class Acs:
                 mapped = await self._map(delivery, body, without)
                 continue
             else:
-                results.update(apart(sent.outcome, sent.said, request.addresses, request.sent))
+                results.update(results_of(sent.outcome, sent.said, request.addresses, request.sent))
                 obstacle = _obstacle(sent.outcome)
                 if obstacle is not None:
                     mapped = obstacle
@@ -285,7 +282,7 @@ class Acs:
 
     def _tell_mended(self, delivery: Delivery, notes: Sequence[Sequence[str]]) -> None:
         for field, reason in notes:
-            self._events("message.mended", id=delivery.id, provider=self.name, field=field, reason=reason)
+            self._events("message.corrected", id=delivery.id, provider=self.name, field=field, reason=reason)
 
     async def _send(self, mapped: _Mapped, request: _Request) -> _Taken | _Refused:
         body = b"".join((mapped.octets, request.recipients.encode(), b"}"))
@@ -314,7 +311,7 @@ class Acs:
                 return _Taken(request, target, pause)
         said = refusal(answer, now)
         outcome = acs_refusal(answer.status, said.code, said.message, wait=pause, own_sender=own_sender)
-        return _Refused(outcome, said, unwanted(said) if answer.status == _BAD else "")
+        return _Refused(outcome, said, field_named(said) if answer.status == _BAD else "")
 
     # --- waiting for the verdict
 
@@ -338,7 +335,7 @@ class Acs:
         outcome, said = await follow(
             self._api, self._clock, request.operation_id, one.target, pause=one.pause
         )
-        return apart(outcome, said, request.addresses, request.sent)
+        return results_of(outcome, said, request.addresses, request.sent)
 
     async def _resolve(self, operation_id: str, addresses: Sequence[str]) -> Results | None:
         target = own_target(operation_id)
@@ -348,7 +345,7 @@ class Acs:
         outcome, said = seen.outcome, seen.refusal
         if outcome is None:
             outcome, said = await follow(self._api, self._clock, operation_id, target, pause=seen.pause)
-        return apart(outcome, said, addresses, Sent())
+        return results_of(outcome, said, addresses, Sent())
 
 
 def single_id(delivery: Delivery, address: str) -> str:

@@ -13,6 +13,8 @@ from urllib.parse import unquote
 
 from attrs import evolve
 
+from smtprelay.mime import files
+from smtprelay.mime.kinds import EXTENSIONS
 from smtprelay.mime.parse import Attachment
 from smtprelay.providers.acs_fields import Mending
 
@@ -84,36 +86,6 @@ TYPES: Final[Mapping[str, str]] = {
     "zip": "application/zip",
 }
 
-#: What mail programs call these types, and what the service calls them.
-_ALIASES: Final[Mapping[str, str]] = {
-    "application/csv": "text/csv",
-    "application/ics": "text/calendar",
-    "application/mspowerpoint": "application/vnd.ms-powerpoint",
-    "application/vnd.rar": "application/x-rar-compressed",
-    "application/x-gzip": "application/gzip",
-    "application/x-pdf": "application/pdf",
-    "application/x-rtf": "application/rtf",
-    "application/x-zip": "application/zip",
-    "application/x-zip-compressed": "application/zip",
-    "application/xls": "application/vnd.ms-excel",
-    "application/x-msexcel": "application/vnd.ms-excel",
-    "audio/mp3": "audio/mpeg",
-    "audio/vnd.wave": "audio/wav",
-    "audio/wave": "audio/wav",
-    "audio/x-wav": "audio/wav",
-    "image/jpg": "image/jpeg",
-    "image/pjpeg": "image/jpeg",
-    "image/tif": "image/tiff",
-    "image/x-icon": "image/vnd.microsoft.icon",
-    "image/x-ms-bmp": "image/bmp",
-    "image/x-png": "image/png",
-    "text/rtf": "application/rtf",
-    "text/xml": "application/xml",
-    # The parts of a bounce.
-    "message/delivery-status": "text/plain",
-    "text/rfc822-headers": "text/plain",
-}
-
 #: By their name in lower case, which is how :mod:`smtprelay.mime` gives types.
 _KNOWN: Final = {kind.lower(): kind for kind in TYPES.values()}
 
@@ -125,13 +97,6 @@ _EXTENSIONS: Final = {kind: extension for extension, kind in reversed([*TYPES.it
 }
 
 LONGEST_FILE_NAME: Final = 150
-_LONGEST_EXTENSION: Final = 10
-#: What file systems do not take, and what turns the direction of what is read.
-_NOT_IN_NAMES: Final = re.compile(r'[/\\:*?"<>|]')
-_DROPPED_FROM_NAMES: Final = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-
 #: The service takes no file without content.
 _ALMOST_EMPTY: Final = b"Cg=="
 
@@ -191,22 +156,16 @@ def _named(part: Attachment, number: int, mending: Mending, *, plain: bool) -> A
 
 
 def _kind(given: str, extension: str, mending: Mending) -> str:
-    """Return the type that belongs to the extension, else the given one if the service takes it."""
-    kind = _KNOWN.get(_ALIASES.get(given, given), OCTETS)
-    kind = TYPES.get(extension, kind)
-    if given != OCTETS and given not in _ALIASES and _KNOWN.get(given) != kind:
+    """Return the type that belongs to the extension, else what the service calls the given one."""
+    documented = _KNOWN.get(given) or TYPES.get(EXTENSIONS.get(given, "")[1:], OCTETS)
+    kind = TYPES.get(extension, documented)
+    if given != OCTETS and (documented == OCTETS or documented != kind):
         mending.note("attachments.contentType", f"{_printable(given)} goes as {kind}")
     return kind
 
 
 def _file_name(name: str, mending: Mending) -> str:
-    clean = _DROPPED_FROM_NAMES.sub("", name[: 4 * LONGEST_FILE_NAME])
-    clean = _NOT_IN_NAMES.sub("_", clean).strip(" .")
-    if len(name) > 4 * LONGEST_FILE_NAME or len(clean) > LONGEST_FILE_NAME:
-        stem, dot, extension = name[-4 * LONGEST_FILE_NAME :].rpartition(".")
-        ending = f".{extension}" if dot and stem and extension.isalnum() else ""
-        ending = "" if len(ending) > _LONGEST_EXTENSION else ending
-        clean = clean[: LONGEST_FILE_NAME - len(ending)].removesuffix(ending).rstrip(" .") + ending
+    clean = files.portable(files.clean(name), LONGEST_FILE_NAME)
     if clean != name:
         mending.note("attachments.name", "made a name that every system takes")
     return clean

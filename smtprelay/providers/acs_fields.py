@@ -1,21 +1,18 @@
 """
 What Azure Communication Services takes in the fields of a request, and how those of a mail are made to fit.
 
-For one field that it does not like the service refuses the whole mail, and nobody is to lose a mail over what
-a scanner calls itself. So every field that a request can do without is checked before it goes, and mended or
-left out.
+For one field that it does not like the service refuses the whole mail. So every field that a request can do
+without is checked before it goes, and mended or left out.
 Where the service documents no limit, ours is far above what honest mail needs. Pure.
 """
 
-import base64
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
-import idna
-
-from smtprelay.mime.charset import decode
-from smtprelay.mime.text import Address, comparison_key
+from smtprelay.mime.address import Address, ascii_domain, comparison_key
+from smtprelay.mime.outgoing.words import encoded_words
 
 #: Characters of a subject: as many as a line of a header has (RFC 5322 §2.1.1).
 LONGEST_SUBJECT: Final = 998
@@ -30,7 +27,6 @@ MOST_HEADER_OCTETS: Final = 32 * 1024
 #: RFC 5321 §4.5.3.1.1 and §4.5.3.1.3, less the brackets.
 _LONGEST_LOCAL: Final = 64
 _LONGEST_ADDRESS: Final = 254
-_LONGEST_DOMAIN: Final = 253
 
 _ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LOCAL: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
@@ -43,42 +39,18 @@ _MESSAGE_ID: Final = re.compile(r"<[^\s<>@]+@[^\s<>@.]+(?:\.[^\s<>@.]+)+>")
 _BLANKS: Final = re.compile(r"[\t\r\n\x0b\x0c\x85\u2028\u2029]+")
 #: No text has these, and half a character has no UTF-8.
 _UNWANTED: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_UNWANTED_IN_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
-_DROPPED: Final = frozenset(
-    (
-        "apparently-to",
-        "authentication-results",
-        "bcc",
-        "cc",
-        "date",
-        "delivered-to",
-        "dkim-signature",
-        "domainkey-signature",
-        "envelope-to",
-        "from",
-        "mime-version",
-        "received",
-        "received-spf",
-        "reply-to",
-        "return-path",
-        "sender",
-        "subject",
-        "to",
-        "x-bcc",
-        "x-delivered-to",
-        "x-envelope-to",
-        "x-original-to",
-    )
-)
-_DROPPED_PREFIXES: Final = ("content-", "arc-", "resent-", "x-ms-exchange-", "x-microsoft-", "x-ms-acsemail-")
+#: What the service writes itself, or what would tell of blind recipients.
+_is_dropped: Final = re.compile(
+    "apparently-to|authentication-results|(?:x-)?bcc|cc|date|(?:x-)?delivered-to|(?:dkim|domainkey)-signature"
+    "|(?:x-)?envelope-to|from|mime-version|received(?:-spf)?|reply-to|return-path|sender|subject|to|x-original-to"
+    "|(?:content|arc|resent|x-ms-exchange|x-microsoft|x-ms-acsemail)-.*",
+    re.DOTALL,
+).fullmatch
 
 #: These go first where not all fit: conversations, and what keeps machines from answering each other.
 _FIRST: Final = ("message-id", "in-reply-to", "references", "auto-submitted", "importance", "x-priority")
 _JOINED: Final = frozenset({"references", "comments"})
-
-#: UTF-8 octets in one encoded word, which has at most 75 characters (RFC 2047 §2).
-_WORD: Final = 45
 
 
 class Mending:
@@ -100,18 +72,7 @@ class Mending:
         return list(self._notes)
 
 
-def _ascii_domain(domain: str) -> str:
-    """Return a domain in A-labels, in lower case; ``""`` if it has none."""
-    if domain.isascii():
-        return domain.lower()
-    if len(domain) > _LONGEST_DOMAIN:  # what is compared or sent is never that long
-        return ""
-    try:
-        return idna.encode(domain, uts46=True).decode("ascii").lower()
-    except (UnicodeError, ValueError, IndexError):
-        return ""
-
-
+@lru_cache(maxsize=256)
 def sendable(address: str) -> str:
     """
     Return ``address`` as the service takes it: dot-atoms, and a domain in A-labels that has a dot.
@@ -121,8 +82,7 @@ def sendable(address: str) -> str:
     local, at, domain = address.rpartition("@")
     if not at or len(address) > _LONGEST_ADDRESS or len(local) > _LONGEST_LOCAL:
         return ""
-    if not domain.isascii():
-        domain = _ascii_domain(domain)
+    domain = ascii_domain(domain)
     if not (_LOCAL.fullmatch(local) and _DOMAIN.fullmatch(domain)):
         return ""
     return f"{local}@{domain}" if len(local) + len(domain) < _LONGEST_ADDRESS else ""
@@ -130,6 +90,8 @@ def sendable(address: str) -> str:
 
 def line(text: str, longest: int, field: str, mending: Mending) -> str:
     """Return ``text`` as one line without control characters, of at most ``longest`` characters."""
+    if len(text) <= longest and text.isprintable():
+        return text.strip()
     # Only so much can be left of it that it need not be looked at whole.
     spaced = _BLANKS.sub(" ", text[: 4 * longest]).strip()
     clean = _UNWANTED.sub("", spaced).strip()
@@ -139,18 +101,6 @@ def line(text: str, longest: int, field: str, mending: Mending) -> str:
     elif clean != spaced:
         mending.note(field, "control characters dropped")
     return clean
-
-
-def body_text(text: str, field: str, mending: Mending) -> str:
-    """Return ``text`` without the characters that no text has."""
-    clean = _UNWANTED_IN_TEXT.sub(_replaced, text)
-    if clean != text:
-        mending.note(field, "control characters dropped")
-    return clean
-
-
-def _replaced(match: re.Match[str]) -> str:
-    return "\ufffd" if match[0] >= "\ud800" else ""
 
 
 def mailbox(who: Address, field: str, mending: Mending) -> dict[str, str]:
@@ -202,7 +152,7 @@ def _chosen(headers: Iterable[tuple[str, str]]) -> dict[str, tuple[str, list[str
     chosen: dict[str, tuple[str, list[str]]] = {}
     for name, value in headers:
         key = name.lower()
-        if key in _DROPPED or key.startswith(_DROPPED_PREFIXES) or not value.strip():
+        if _is_dropped(key) or not value.strip():
             continue
         known = chosen.get(key)
         if known is None:
@@ -218,7 +168,7 @@ def _header_value(name: str, value: str, mending: Mending) -> str:
         mending.note("headers", f"left out, no name of a header: {_short(name)}")
         return ""
     field = f"headers.{_short(name)}"
-    text = line(_octets_as_text(value), LONGEST_HEADER, field, mending)
+    text = line(value, LONGEST_HEADER, field, mending)
     key = name.lower()
     if key == "references":
         text = _whole_ids(text)
@@ -227,11 +177,11 @@ def _header_value(name: str, value: str, mending: Mending) -> str:
         return ""
     if text.isascii():
         return text
-    encoded = " ".join(_encoded_words(text))
+    encoded = " ".join(encoded_words(text))
     while len(encoded) > LONGEST_HEADER:
         mending.note(field, f"cut to {LONGEST_HEADER} characters")
         text = text[: len(text) * LONGEST_HEADER // (len(encoded) + 1)]
-        encoded = " ".join(_encoded_words(text))
+        encoded = " ".join(encoded_words(text))
     return encoded
 
 
@@ -244,30 +194,7 @@ def _whole_ids(references: str) -> str:
     )
 
 
-def _octets_as_text(value: str) -> str:
-    """Decode raw octets, which stand in a header's value as halves of surrogate pairs."""
-    if not _SURROGATE.search(value):
-        return value
-    return decode(_HALVES.sub("", value).encode("utf-8", "surrogateescape"))
-
-
-_SURROGATE: Final = re.compile(r"[\udc80-\udcff]")
-#: Halves that stand for no octet.
-_HALVES: Final = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
-
-
-def _encoded_words(text: str) -> Iterator[str]:
-    """Give ``text`` as encoded words (RFC 2047), none of which splits a character."""
-    start = 0
-    while start < len(text):
-        piece = text[start : start + _WORD]
-        while len(piece.encode()) > _WORD:
-            piece = piece[: len(piece) * 3 // 4]
-        yield f"=?utf-8?b?{base64.b64encode(piece.encode()).decode()}?="
-        start += len(piece)
-
-
 def _short(text: str) -> str:
     """Return text from a mail as it may stand in a line of the log."""
-    clean = _UNWANTED.sub("", text[:200])
+    clean = text if text.isprintable() else _UNWANTED.sub("", text[:200])
     return clean if len(clean) <= 60 else f"{clean[:60]}…"  # noqa: PLR2004 -- it is to be recognised, no more

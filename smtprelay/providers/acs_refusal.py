@@ -98,7 +98,7 @@ def _texts(error: Any, depth: int = 0) -> Iterator[str]:
             yield from _texts(value, depth + 1)
 
 
-def named(refusal: Refusal, addresses: Sequence[str], sent: Sent) -> frozenset[str]:
+def recipients_named(refusal: Refusal, addresses: Sequence[str], sent: Sent) -> frozenset[str]:
     """Return those of ``addresses``, and of the lists of ``sent``, that ``refusal`` names."""
     known = {address.lower(): address for address in (*addresses, *sent.addresses)}
     lists = {"to": sent.to, "cc": sent.cc, "bcc": sent.bcc}
@@ -115,7 +115,7 @@ def named(refusal: Refusal, addresses: Sequence[str], sent: Sent) -> frozenset[s
     return frozenset(found)
 
 
-def apart(outcome: Outcome, refusal: Refusal, addresses: Sequence[str], sent: Sent) -> Results:
+def results_of(outcome: Outcome, refusal: Refusal, addresses: Sequence[str], sent: Sent) -> Results:
     """
     Return the outcome of each of ``addresses`` after ``sent`` ended as ``outcome``.
 
@@ -125,7 +125,7 @@ def apart(outcome: Outcome, refusal: Refusal, addresses: Sequence[str], sent: Se
     """
     if not isinstance(outcome, Failed):
         return dict.fromkeys(addresses, outcome)
-    at_fault = named(refusal, addresses, sent)
+    at_fault = recipients_named(refusal, addresses, sent)
     if not at_fault:
         whole = len(addresses) > 1 and is_about_recipients(refusal)
         return dict.fromkeys(addresses, evolve(outcome, whole=whole))
@@ -139,12 +139,12 @@ def apart(outcome: Outcome, refusal: Refusal, addresses: Sequence[str], sent: Se
 
 def is_about_recipients(refusal: Refusal) -> bool:
     """Tell whether a refusal that names nobody may be the fault of a recipient."""
-    if refusal.code == _ALL_AT_FAULT or unwanted(refusal):
+    if refusal.code == _ALL_AT_FAULT or field_named(refusal):
         return False
     return refusal.code in _RECIPIENT_CODES or bool(_ABOUT_RECIPIENTS.search(refusal.message))
 
 
-def unwanted(refusal: Refusal) -> str:
+def field_named(refusal: Refusal) -> str:
     """Return which of :data:`OPTIONAL` a refusal names; ``""`` if it names none."""
     for text in refusal.texts:
         for match in _PATH.finditer(text):

@@ -10,6 +10,7 @@ the rest is made once. Pure.
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -18,11 +19,11 @@ from attrs import evolve, frozen
 
 from smtprelay.mime.parse import Attachment, Mail, read
 from smtprelay.mime.text import Address, comparison_key
+from smtprelay.model.shape import Shape
 from smtprelay.providers.acs_attachments import OCTETS, attached
 from smtprelay.providers.acs_fields import (
     LONGEST_SUBJECT,
     Mending,
-    body_text,
     custom_headers,
     line,
     mailbox,
@@ -49,6 +50,8 @@ OPTIONAL: Final = (
 _FRAME: Final = 384 * 1024
 
 _RECIPIENTS: Final = b',"recipients":'
+#: Half a character, which has no UTF-8.
+_HALF: Final = re.compile("[\ud800-\udfff]")
 
 
 @frozen
@@ -65,14 +68,23 @@ class Visible:
         return not (self.to or self.cc)
 
 
-def encoded_size(size: int, eight_bit: int) -> tuple[int, int]:
+#: For each request whether it is for one alone, its recipients, and these as JSON.
+_Groups = Sequence[tuple[bool, Visible, bytes]]
+_Pieces = Sequence[bytes | memoryview]
+
+
+def encoded_size(shape: Shape) -> tuple[int, int]:
     """
     Return the least and the most octets that the request for a mail may have.
 
     The least is three tenths of the mail: text whose every octet was written in quoted-printable. The most is
-    base64 of characters that have three octets in UTF-8 and one in their own charset, or these as raw octets.
+    base64 of characters that have three octets in UTF-8 and one in their own charset, or these as raw octets;
+    of a text in ASCII, all of it and what is escaped.
     """
-    return size * 3 // 10, size * 9 // 4 + eight_bit * 3 // 4 + _FRAME
+    most = shape.size * 9 // 4 + shape.eight_bit * 3 // 4
+    if shape.escapes is not None:
+        most = shape.size + shape.escapes
+    return shape.size * 3 // 10, most + _FRAME
 
 
 def map_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes]:
@@ -90,19 +102,10 @@ def map_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str,
 
     :raises TooComplexError: see :func:`smtprelay.mime.parse.read`.
     """
-    mail, mending, without = read(octets), Mending(), parameters["without"]
-    sender = choose_sender(mail, parameters["envelope_sender"], parameters["sender"], parameters["domains"])
-    answer_to = () if "replyTo" in without else reply_to(mail, parameters["envelope_sender"], sender)
-    body = body_of(mail, sender, answer_to, mending, without)
-    groups = [
-        (alone, visible, _json(_recipients(visible, mending, names="displayName" not in without)))
-        for alone, visible in _groups(mail, parameters["recipients"], parameters["blind_to"])
-    ]
-    size = len(body) + max(len(recipients) for _, _, recipients in groups) + 1
-    facts = {"size": size, "sender": sender, "notes": mending.notes}
-    largest = parameters["largest"]
-    if largest is not None and size > largest:
+    facts, groups, pieces = _made(octets, parameters)
+    if parameters["largest"] is not None and facts["size"] > parameters["largest"]:
         return {**facts, "requests": []}, b""
+    body = b"".join(pieces)
     digest = hashlib.sha256(body)
     requests = [
         _described(alone, visible, recipients, digest.copy()) for alone, visible, recipients in groups
@@ -112,8 +115,22 @@ def map_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str,
 
 def measure(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes]:
     """Return no more than ``size`` of :func:`map_mail`; a task with the same parameters."""
-    facts, _ = map_mail(octets, {**parameters, "largest": 0})
+    facts, _, _ = _made(octets, parameters)
     return {"size": facts["size"]}, b""
+
+
+def _made(octets: bytes, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], _Groups, _Pieces]:
+    """Return facts about a mail's requests, the recipients of each, and the rest, which is not joined yet."""
+    mail, mending, without = read(octets), Mending(), parameters["without"]
+    sender = choose_sender(mail, parameters["envelope_sender"], parameters["sender"], parameters["domains"])
+    answer_to = () if "replyTo" in without else reply_to(mail, parameters["envelope_sender"], sender)
+    pieces = body_of(mail, sender, answer_to, mending, without)
+    groups = [
+        (alone, visible, _json(_recipients(visible, mending, names="displayName" not in without)))
+        for alone, visible in _groups(mail, parameters["recipients"], parameters["blind_to"])
+    ]
+    size = sum(map(len, pieces)) + max(len(recipients) for _, _, recipients in groups) + 1
+    return {"size": size, "sender": sender, "notes": mending.notes}, groups, pieces
 
 
 def _described(alone: bool, visible: Visible, recipients: bytes, digest: Any) -> Mapping[str, Any]:
@@ -202,8 +219,8 @@ def _recipients(visible: Visible, mending: Mending, *, names: bool) -> Mapping[s
 
 def body_of(
     mail: Mail, sender: str, answer_to: Sequence[Address], mending: Mending, without: Collection[str] = ()
-) -> bytes:
-    """Return the request up to its recipients. Attachments are joined in as bytes: JSON would copy them."""
+) -> _Pieces:
+    """Return the request up to its recipients, attachments as they are: each copy of them takes its time."""
     parts, html = attached(
         mail.attachments,
         mail.html or "",
@@ -222,23 +239,21 @@ def body_of(
     headers = {} if "headers" in without else custom_headers(mail.headers, mending)
     if headers:
         request["headers"] = headers
-    pieces = [_json(request)[:-1]]
+    pieces: list[bytes | memoryview] = [memoryview(_json(request))[:-1]]
     if parts:
         pieces.append(b',"attachments":[')
         for part in parts:
             pieces += (_file(part), part.base64, b'"},')
         pieces[-1] = b'"}]'
     pieces.append(_RECIPIENTS)
-    return b"".join(pieces)
+    return pieces
 
 
 def _content(mail: Mail, html: str, mending: Mending) -> Mapping[str, str]:
     subject = line(mail.subject, LONGEST_SUBJECT, "content.subject", mending)
     content = {"subject": subject or NO_SUBJECT}
-    text = body_text(mail.text or "", "content.plainText", mending)
-    html = body_text(html, "content.html", mending)
-    if text or not html:
-        content["plainText"] = text or NO_TEXT
+    if mail.text or not html:
+        content["plainText"] = mail.text or NO_TEXT
     if html:
         content["html"] = html
     return content
@@ -260,5 +275,5 @@ def _file(attachment: Attachment) -> bytes:
 def _json(value: object) -> bytes:
     try:
         return orjson.dumps(value)
-    except orjson.JSONEncodeError:  # half a character, which has no UTF-8
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    except orjson.JSONEncodeError:
+        return _HALF.sub("\ufffd", json.dumps(value, ensure_ascii=False, separators=(",", ":"))).encode()

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from smtprelay.interfaces import Body
-from smtprelay.message import Blocked, Deferred, Delivered, Delivery, Envelope, Limits, Outcome, Results
-from smtprelay.providers.raw import RawProvider
+from smtprelay.message import Blocked, Deferred, Delivered, Delivery, Limits, Outcome, Results
+from smtprelay.providers.defaults import ProviderDefaults
 
 #: Runs a function in a thread; :func:`twisted.internet.threads.deferToThreadPool` with its first
 #: two arguments bound.
@@ -28,7 +28,7 @@ _MISTAKES: Final = frozenset(
 FOLDERS = ("tmp", "new", "cur")
 
 
-class Capture(RawProvider):
+class Capture(ProviderDefaults):
     """
     A :class:`smtprelay.interfaces.Provider` that writes into the Maildir at ``path``.
 
@@ -46,10 +46,6 @@ class Capture(RawProvider):
         self.limits = limits or Limits()
         self._maildir = Maildir(Path(path))
         self._defer_to_thread = defer_to_thread
-
-    def lane(self, envelope: Envelope) -> str:  # noqa: ARG002 -- the seam's signature
-        """Return the provider's own lane."""
-        return ""
 
     async def deliver(
         self,
@@ -83,9 +79,6 @@ class Capture(RawProvider):
         """A folder that is missing or not ours waits for the operator; what else a disk does may pass."""
         why = f"{error.filename or self._maildir.path}: {error.strerror}"
         return Blocked(why) if error.errno in _MISTAKES else Deferred(why)
-
-    async def close(self) -> None:
-        """Do nothing: no file stays open."""
 
     async def _write(self, delivery: Delivery, body: Body) -> None:
         in_thread = self._defer_to_thread

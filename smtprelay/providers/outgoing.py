@@ -14,6 +14,7 @@ from functools import lru_cache, partial
 from typing import Final
 
 from smtprelay.interfaces import Body, MailTooCostly, MimeWorker, MimeWorkerUnavailable, Provider
+from smtprelay.memory_body import MemoryBody
 from smtprelay.message import Deferred, Delivery, Envelope, Failed, Limits, Outcome, Results
 from smtprelay.mime import outgoing
 from smtprelay.mime.outgoing import Additions, Finishing, NextHop, Plan
@@ -108,13 +109,10 @@ class _Mail:
         if plan is not None:
             return plan
         additions = self._additions()
-        in_start = outgoing.holds_header(start, shape)
-        if in_start and not outgoing.needs_content(shape, hop):
+        if not outgoing.needs_content(shape, hop) and outgoing.holds_header(start, shape):
             return outgoing.plan_by_header(start, shape, additions, hop)
-        parameters = outgoing.parameters_of(additions, hop, shape)
-        if outgoing.needs_content(shape, hop) or not outgoing.holds_header(start, shape, len(start)):
-            return outgoing.plan_of(*await self._worker.run(outgoing.plan_mail, self.body, parameters))
-        return outgoing.plan_of(*await self._worker.run(outgoing.plan_header, _Held(start), parameters))
+        parameters = outgoing.parameters_of(additions, hop)
+        return outgoing.plan_of(*await self._worker.run(outgoing.plan_mail, self.body, parameters))
 
 
 class OutgoingProvider:
@@ -186,7 +184,7 @@ class OutgoingProvider:
             content = await body.whole()
             known = shape is not None and shape.size == len(content)
             shape = shape if known and shape is not None else shape_of(content)
-            return _Mail(_Held(content), content, shape, additions, self._worker)
+            return _Mail(MemoryBody(content), content, shape, additions, self._worker)
         begun = _Begun(body)
         start = await begun.start()
         if shape is None or shape.size != body.size:
@@ -201,21 +199,7 @@ class OutgoingProvider:
         )
 
 
-class _Held:
-    """A body in memory."""
-
-    def __init__(self, content: bytes) -> None:
-        self.size = len(content)
-        self._content = content
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        yield self._content
-
-    async def whole(self) -> bytes:
-        return self._content
-
-
-class _Begun:
+class _Begun(Body):
     """A large body whose beginning was looked at: the first time it is read on from there."""
 
     def __init__(self, body: Body) -> None:
@@ -237,9 +221,6 @@ class _Begun:
             yield self._first
         async for chunk in rest:
             yield chunk
-
-    async def whole(self) -> bytes:
-        return b"".join([chunk async for chunk in self.chunks()])
 
 
 async def _counted(body: Body) -> Shape:

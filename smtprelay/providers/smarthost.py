@@ -19,7 +19,7 @@ from twisted.internet.protocol import Factory
 from smtprelay import message
 from smtprelay.interfaces import Body, Events
 from smtprelay.message import Blocked, Delivered, Delivery, Envelope, Limits, Outcome, Results
-from smtprelay.providers.raw import RawProvider
+from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.smtp_channel import Channel, Lost
 from smtprelay.providers.smtp_greeting import Manners, Timeouts, begin
 from smtprelay.providers.smtp_session import Session
@@ -61,7 +61,7 @@ class Host:
     timeouts: Timeouts = field(factory=Timeouts)
 
 
-class Smarthost(RawProvider):
+class Smarthost(ProviderDefaults):
     """
     A :class:`smtprelay.interfaces.Provider` that speaks SMTP.
 
@@ -107,10 +107,6 @@ class Smarthost(RawProvider):
         self._channels: set[Channel] = set()
         self._closed: Deferred[None] | None = None
 
-    def lane(self, envelope: Envelope) -> str:  # noqa: ARG002 -- the seam's signature
-        """Return the provider's own lane: there is only one account."""
-        return ""
-
     async def deliver(
         self,
         delivery: Delivery,
@@ -122,10 +118,6 @@ class Smarthost(RawProvider):
             return await self._send(delivery.envelope, body)
         except NotSent as stopped:
             return dict.fromkeys(delivery.envelope.addresses, stopped.outcome)
-
-    async def resolve(self, delivery: Delivery) -> Results | None:  # noqa: ARG002 -- the seam's signature
-        """Return ``None``: SMTP cannot tell what became of a message."""
-        return None
 
     async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
         """Begin a session, log in, and leave."""

@@ -22,8 +22,8 @@ from smtprelay.interfaces import Body, Events
 from smtprelay.message import Blocked, Deferred, Delivered, Delivery, Envelope, Limits, Outcome, Results
 from smtprelay.providers.acs_api import DeferToThread
 from smtprelay.providers.classify import WEBHOOK, by_status, outcome, retry_after, words
+from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.http import Answer, Http, NoAnswerError
-from smtprelay.providers.raw import RawProvider
 
 #: The recipient of an event for the relay's own webhook; that of a route's own one is the route's name.
 DEFAULT: Final = "webhook"
@@ -48,7 +48,7 @@ class Hook:
     secret: Callable[[], str] = field(default=lambda: "", repr=False)
 
 
-class Webhook(RawProvider):
+class Webhook(ProviderDefaults):
     """
     A :class:`smtprelay.interfaces.Provider` of events.
 
@@ -80,14 +80,6 @@ class Webhook(RawProvider):
         """Send the event once; see :meth:`smtprelay.interfaces.Provider.deliver`."""
         result = await self._send(delivery, await body.whole())
         return dict.fromkeys(delivery.envelope.addresses, result)
-
-    async def resolve(self, delivery: Delivery) -> Results | None:  # noqa: ARG002 -- the seam's
-        """Return ``None``: nobody can be asked, and the receiver knows a repetition by its id."""
-        return None
-
-    async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's
-        """Return ``None``: only an event can tell."""
-        return None
 
     async def close(self) -> None:
         """Close the connections."""

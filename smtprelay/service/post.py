@@ -16,6 +16,7 @@ from smtprelay.dispatch.delay import Delays
 from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.interfaces import Events, Provider, Spool, Unmeasured
 from smtprelay.message import Client, Draft, Envelope, Planned, Refused
+from smtprelay.mime.head import Head
 from smtprelay.model.shape import Shape, shape_of
 from smtprelay.policy.route import Router, Rule
 from smtprelay.queue import NewMessage
@@ -67,7 +68,7 @@ class Post:
         via = self._config.bounces.via
         router = Router([Rule(name=BOUNCES, via=via)], self._providers) if via else self._router
         try:
-            return router.plan(OURSELVES, envelope)([], shape, {})
+            return router.plan(OURSELVES, envelope)(Head(b""), shape, {})
         except (Refused, Unmeasured):
             first = self._config.routes[0]
             name, provider = (BOUNCES, via[0]) if via else (first.name, first.via[0])

@@ -158,7 +158,7 @@ class Relay(Service):
         except Exception as error:
             told = explain(error)
             asked = isinstance(error, CancelledError)
-            await self._stop("asked to, before it was ready" if asked else f"it cannot start: {told}")
+            await self._stop("requested, before it was ready" if asked else f"it cannot start: {told}")
             raise told from error
         self._events("relay.ready", listeners=self._ports.spoken())
 
@@ -294,7 +294,7 @@ class Relay(Service):
         if self._stopping:
             checks["draining"] = "the relay is stopping"
         elif self._drain is not None and self._drain.on:
-            checks["draining"] = "it takes nothing new: smtprelay drain --undo ends that"
+            checks["draining"] = "no new mail is accepted: smtprelay drain --undo ends that"
         if not self._clocks:
             checks["listeners"] = "not all listeners are open yet"
         if self.spool is not None:
@@ -360,7 +360,7 @@ class Relay(Service):
     async def _stop_when_begun(self) -> None:
         if self._begun is not None:
             await self._begun
-        await self._stop("asked to")
+        await self._stop("requested")
 
     async def _stop(self, reason: str) -> None:
         if self._stopping:

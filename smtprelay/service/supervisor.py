@@ -108,7 +108,7 @@ class Supervisor(Service):
     def stopService(self) -> Deferred[None]:
         """Stop the workers in order, then the rest; fires when nothing is left."""
         super().stopService()
-        return self._stop("asked to")
+        return self._stop("requested")
 
     def kill(self) -> None:
         """End all workers at once."""
@@ -230,7 +230,7 @@ class Supervisor(Service):
         if self._stopping is not None:
             checks["draining"] = "the relay is stopping"
         elif self._drain.on:
-            checks["draining"] = "it takes nothing new: smtprelay drain --undo ends that"
+            checks["draining"] = "no new mail is accepted: smtprelay drain --undo ends that"
         if not self.started.called:
             checks["recovery"] = "no worker has been ready yet"
         answers = await self._passing.all("GET", "/readyz", patience=_ANSWER)
@@ -278,7 +278,7 @@ class Supervisor(Service):
         await self._ports.close()
         os.close(self._memory)
         self._threads.stop()
-        if not self.started.called and reason == "asked to":
+        if not self.started.called and reason == "requested":
             self.started.errback(CancelledError())
 
 

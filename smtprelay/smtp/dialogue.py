@@ -36,16 +36,7 @@ class Dialogue:
     :ivar client: who speaks, as far as it is known now.
     """
 
-    __slots__ = (
-        "_admission",
-        "_events",
-        "_exchange",
-        "_greetings",
-        "_incoming",
-        "_portal",
-        "_settings",
-        "client",
-    )
+    __slots__ = ("_admission", "_events", "_exchange", "_incoming", "_portal", "_settings", "client")
 
     def __init__(self, portal: Portal, settings: Settings, events: Events, client: Client) -> None:
         self._portal = portal
@@ -54,7 +45,6 @@ class Dialogue:
         self._admission: Admission | None = None
         self._exchange: Exchange | None = None
         self._incoming: Incoming | None = None
-        self._greetings: dict[tuple[str, bool], Reply] = {}
         self.client = client
 
     def answer(self, command: Command) -> Answer:
@@ -113,13 +103,8 @@ class Dialogue:
     # --- verbs -----------------------------------------------------------------------------
 
     def _hello(self, command: Command) -> Answer:
-        verb, secure = command.verb, bool(self.client.tls)
-        self._introduce(helo=command.argument, extended=verb == "EHLO")
-        # Some clients say it before each message.
-        greeting = self._greetings.get((verb, secure))
-        if greeting is None:
-            greeting = capabilities.greeting(self._settings, verb, secure=secure)
-            self._greetings[verb, secure] = greeting
+        self._introduce(helo=command.argument, extended=command.verb == "EHLO")
+        greeting = capabilities.greeting(self._settings, command.verb, secure=bool(self.client.tls))
         if self._admission is None:
             return greeting
         return self._ask("helo", lambda _: greeting, self._admission.delivery.client_is, self.client)

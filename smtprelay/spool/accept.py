@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
-from smtprelay.message import Claim, Client, Delivery, Draft, Planned
+from smtprelay.message import Claim, Client, Draft, Planned
 from smtprelay.model.shape import Shape
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.holds import note
@@ -120,7 +120,7 @@ def _deliver(
     pace = tx.paces.get(planned.provider)
     goes = False
     rule = tx.holds.over(arrival.draft.envelope.sender, planned) if holding else None
-    may_begin = claiming and not tx.quiet.holds(tx.now)
+    may_begin = claiming and not tx.exclusive.blocks(tx.now)
     if rule is None and may_begin and pace is not None and (lane.due is None or lane.due > tx.now):
         gate = Gate(tx, planned.provider, pace)
         goes = gate.room_in(lane) > 0
@@ -146,18 +146,6 @@ def begin(tx: Transaction, arrival: Arrival, n: int, planned: Planned, started: 
     """Write the first attempt of the n-th delivery; return the claim that it is made under."""
     draft = arrival.draft
     tx.insert("attempt", (draft.id, n, 1, planned.provider, tx.node, started, None, "", ""))
-    delivery = Delivery(
-        message=draft.id,
-        n=n,
-        generation=1,
-        route=planned.route,
-        provider=planned.provider,
-        lane=planned.lane,
-        envelope=draft.envelope.narrowed(tuple(planned.recipients)),
-        size=arrival.shape.size,
-        received=draft.received,
-        bounce_of=draft.bounce_of,
-        shape=arrival.shape,
-    )
+    delivery = planned.delivery(draft, n, arrival.shape)
     body = None if arrival.chunks else arrival.rest
     return Claim(delivery=delivery, node=tx.node, attempt=1, body=body)

@@ -7,12 +7,13 @@ from functools import partial
 
 from twisted.internet.defer import Deferred
 
+from smtprelay.interfaces import Body
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.reader import Reader
 
 
-class StoredBody:
-    """See :class:`smtprelay.interfaces.Body`."""
+class StoredBody(Body):
+    """The body of a message of the spool."""
 
     def __init__(self, reader: Reader, message: str, size: int) -> None:
         self.size = size
@@ -20,7 +21,7 @@ class StoredBody:
         self._message = message
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """See :meth:`smtprelay.interfaces.Body.chunks`."""
+        """Give the rows of the spool, one by one."""
         n = had = 0
         while n == 0 or had < self.size:
             n += 1
@@ -30,18 +31,14 @@ class StoredBody:
             had += len(content)
             yield content
         if n == 1 and content is None:
-            raise LookupError(f"the body of {self._message} is gone")
+            raise LookupError(f"the content of {self._message} is no longer in the spool")
         if had != self.size:
             raise LookupError(f"the body of {self._message} has {had} bytes instead of {self.size}")
 
-    async def whole(self) -> bytes:
-        """See :meth:`smtprelay.interfaces.Body.whole`."""
-        return b"".join([chunk async for chunk in self.chunks()])
 
-
-class ArrivingBody:
+class ArrivingBody(Body):
     """
-    The body of a message that has come whole and is not accepted yet; see :class:`smtprelay.interfaces.Body`.
+    The body of a message that has come whole and is not accepted yet.
 
     :param rest: what of it is not on its way to the disk.
     :param written: fires when all that is on its way is there.
@@ -57,7 +54,7 @@ class ArrivingBody:
         self._written = written
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """See :meth:`smtprelay.interfaces.Body.chunks`."""
+        """Give what was stored, then the rest."""
         stored = self.size - len(self._rest)
         if stored:
             await self._written()
@@ -65,10 +62,6 @@ class ArrivingBody:
                 yield chunk
         if self._rest or not stored:
             yield self._rest
-
-    async def whole(self) -> bytes:
-        """See :meth:`smtprelay.interfaces.Body.whole`."""
-        return b"".join([chunk async for chunk in self.chunks()])
 
 
 def _chunk(connection: Connection, message: str, n: int) -> bytes | None:

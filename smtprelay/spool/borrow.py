@@ -26,7 +26,7 @@ def borrow(tx: Transaction, name: str, provider: str, key: str) -> Loan | NoRoom
     for stopped in (gate.own, lane):
         if stopped.blocked_until is not None:
             return NoRoom(reason=stopped.blocked_reason, until=stopped.blocked_until)
-    if tx.quiet.holds(tx.now):
+    if tx.exclusive.blocks(tx.now):
         return NoRoom()
     if gate.room_in(lane) < 1:
         opens = max(gate.opens(), lane.opens)
@@ -59,7 +59,7 @@ def give_back(tx: Transaction, loan: Loan, lesson: Lesson | None) -> bool:
         set_block(tx, lesson.block)
         return True
     # What came of it may have closed the lane for a moment: then who waits must learn until when.
-    return tx.lanes.is_due(loan.provider, blocked=True) or suspects.wait(tx)
+    return tx.lanes.is_due(loan.provider, blocked=True) or suspects.any_wait(tx)
 
 
 def forget(tx: Transaction, where: str, parameters: Sequence[Any]) -> None:

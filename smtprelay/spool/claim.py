@@ -60,15 +60,15 @@ def claim(tx: Transaction, limit: int) -> Work:
     found = _Found()
     tx.lanes.take(list(tx.paces))
     gates = {provider: Gate(tx, provider, pace) for provider, pace in tx.paces.items()}
-    waiting = suspects.look(tx, gates)
-    quiet = tx.quiet.holds(tx.now)
+    waiting = suspects.find(tx, gates)
+    exclusive = tx.exclusive.blocks(tx.now)
     for done, gate in enumerate(gates.values()):
-        left = 0 if quiet else limit - len(found.claims)
+        left = 0 if exclusive else limit - len(found.claims)
         # A share for each, so that one with a hundred thousand mails leaves something for the others.
         _claim_provider(tx, gate, min(left, max(1, left // (len(gates) - done))), found)
         _note_blocked(tx, gate, found)
         if gate.own.blocked_until is None:
-            _note_waiting(tx, gate, found, quiet=quiet)
+            _note_waiting(tx, gate, found, exclusive=exclusive)
     if waiting:
         _claim_suspect(tx, waiting, found)
     return Work(
@@ -83,7 +83,7 @@ def claim(tx: Transaction, limit: int) -> Work:
 
 def taken(tx: Transaction, claimed: Claim) -> None:
     """Release the slot of a claim whose body the provider has."""
-    tx.quiet.is_over(claimed.delivery.id)
+    tx.exclusive.is_over(claimed.delivery.id)
     row = tx.execute(
         "UPDATE delivery SET slot = 0 WHERE message = ? AND n = ? AND state = 'active' AND node = ?"
         " AND attempt = ? AND slot = 1 RETURNING lane",
@@ -160,12 +160,12 @@ def _claim_suspect(tx: Transaction, waiting: Sequence[Suspect], found: _Found) -
             rows = tx.execute(_ONE + tx.locking.free_delivery, (each.message, each.n)).fetchall()
             if rows:
                 found.claims += _begin(tx, each.gate, each.lane, rows)
-                tx.quiet.begin(found.claims[0].delivery.id, tx.now + suspects.MOST_ALONE)
+                tx.exclusive.begin(found.claims[0].delivery.id, tx.now + suspects.MOST_ALONE)
                 found.waiting = found.waiting or len(due) > 1
                 return
 
 
-def _note_waiting(tx: Transaction, gate: Gate, found: _Found, *, quiet: bool) -> None:
+def _note_waiting(tx: Transaction, gate: Gate, found: _Found, *, exclusive: bool) -> None:
     """Note when more may be taken: at a time, or as soon as there is a slot, or nothing alone any more."""
     provider, opens = gate.own.provider, gate.opens()
     later = tx.lanes.next_due(provider)
@@ -173,8 +173,8 @@ def _note_waiting(tx: Transaction, gate: Gate, found: _Found, *, quiet: bool) ->
         found.dues.append(max(later, opens))
     if not tx.lanes.is_due(provider):
         return
-    if quiet:
-        found.dues.append(tx.quiet.until)
+    if exclusive:
+        found.dues.append(tx.exclusive.until)
         found.waiting = True
     elif opens > tx.now or (gate.room > 0 and tx.lanes.ready(provider, gate.per_lane, 1)):
         found.dues.append(opens)

@@ -16,9 +16,9 @@ from attrs import frozen
 
 from smtprelay.message import Pace
 from smtprelay.spool import strokes
+from smtprelay.spool.exclusive import ExclusiveAttempt
 from smtprelay.spool.holds import Holds
 from smtprelay.spool.lanes import Lanes
-from smtprelay.spool.quiet import Quiet
 
 #: The columns that are written for a new row of each table.
 COLUMNS: Final = {
@@ -112,7 +112,7 @@ class Transaction:
     :ivar node: the name under which this process claims.
     :ivar paces: how fast each configured provider may be asked, by its name.
     :ivar lease: how long a claim holds without being renewed, seconds.
-    :ivar quiet: whether anything may begin on this node.
+    :ivar exclusive: whether a delivery is tried alone on this node, so that nothing else begins.
     :ivar holds: the rules that hold mail, read when they are first asked for.
     :ivar back: when the database was there again after it had been away, seconds since the epoch.
     :ivar locking: what keeps other nodes away from the rows that are read to be changed.
@@ -135,7 +135,7 @@ class Transaction:
         keeps_bodies: bool = False,
         in_strokes: bool = False,
         holds: Holds | None = None,
-        quiet: Quiet | None = None,
+        exclusive: ExclusiveAttempt | None = None,
     ) -> None:
         self.now = now
         self.node = node
@@ -147,7 +147,7 @@ class Transaction:
         self.in_strokes = in_strokes
         self.lanes = lanes
         self.holds = holds or Holds(connection.execute, now)
-        self.quiet = quiet or Quiet()
+        self.exclusive = exclusive or ExclusiveAttempt()
         self._connection = connection
         self._rows: dict[str, list[Sequence[Any]]] = {table: [] for table in COLUMNS}
 

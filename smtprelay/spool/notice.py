@@ -11,8 +11,7 @@ from itertools import takewhile
 from typing import Any, Final
 
 from smtprelay.message import Delivery
-from smtprelay.mime import headers
-from smtprelay.mime.head import Head, message_id_of, subject_of
+from smtprelay.mime.head import head_of, message_id_of, subject_of
 from smtprelay.model.shape import shape_of
 from smtprelay.queue import FINAL, STATES, NewMessage, Overdue, OverduePage
 from smtprelay.spool.accept import CHUNK, Arrival, accept
@@ -69,7 +68,7 @@ def enclose(tx: Transaction, new: NewMessage) -> None:
     pieces = [body[start : start + CHUNK] for start in range(0, len(body), CHUNK)] or [b""]
     for n, piece in enumerate(pieces[:-1], start=1):
         tx.insert("chunk", (message, n, piece))
-    head = Head(headers.block(body))
+    head = head_of(body)
     arrival = Arrival(
         draft=new.draft,
         shape=shape_of(body),

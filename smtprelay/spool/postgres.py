@@ -24,11 +24,11 @@ from psycopg.errors import UndefinedFunction
 from smtprelay.message import Pace
 from smtprelay.spool.bell import Bell
 from smtprelay.spool.connection import Again, Connection, Locking, SpoolAway, SpoolFault, Transaction
+from smtprelay.spool.exclusive import ExclusiveAttempt
 from smtprelay.spool.lanes import Lanes
 from smtprelay.spool.pgclock import DatabaseClock
 from smtprelay.spool.pgconnection import PostgresConnection, Url, explained, is_broken, is_ours
 from smtprelay.spool.pgspace import Estimate, measure
-from smtprelay.spool.quiet import Quiet
 from smtprelay.spool.reader import ThreadReader
 from smtprelay.spool.schema import POSTGRES_TYPES, migrate
 from smtprelay.spool.store import QueueSpool
@@ -105,7 +105,7 @@ class PostgresEngine:
     _heard: float = field(default=math.inf, init=False)
     _back: float = field(default=-math.inf, init=False)
     _recent: dict[str, float] = field(factory=dict, init=False)
-    _quiet: Quiet = field(factory=Quiet, init=False)
+    _exclusive: ExclusiveAttempt = field(factory=ExclusiveAttempt, init=False)
     _checked: float = field(default=-math.inf, init=False)
 
     def connect(self) -> PostgresConnection:
@@ -216,7 +216,7 @@ class PostgresEngine:
             back=self._back,
             locking=_ROW_LOCKS,
             keeps_bodies=self.keeps_bodies,
-            quiet=self._quiet,
+            exclusive=self._exclusive,
         )
 
     def _finish(self, tx: Transaction) -> None:

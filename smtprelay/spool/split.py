@@ -24,10 +24,6 @@ _COPY: Final = """
         node, slot, lease, blocked_before, reason, noticed, deferrals
     FROM delivery WHERE message = ? AND n = ?"""
 
-_CREDENTIAL: Final = """
-    INSERT INTO credential (message, n, key_id, sealed)
-    SELECT message, ?, key_id, sealed FROM credential WHERE message = ? AND n = ?"""
-
 _MOVE: Final = "UPDATE recipient SET n = ? WHERE message = ? AND n = ? AND state = 'open' AND address IN ({})"
 
 
@@ -44,7 +40,6 @@ def split(tx: Transaction, claim: Claim, settlement: Settlement, lane: Lane) -> 
         tx.execute_first(_MESSAGE + tx.locking.row, (delivery.message,))
     (n,) = tx.execute_first(_NEXT, (delivery.message,)).fetchone()
     tx.execute_first(_COPY, (n, *where))
-    tx.execute_first(_CREDENTIAL, (n, *where))
     tx.execute_first(_MOVE.format(marks(leaving)), (n, *where, *leaving))
     state, due = tx.execute_first(
         "SELECT state, due FROM delivery WHERE message = ? AND n = ?", (delivery.message, n)

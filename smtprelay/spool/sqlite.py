@@ -25,10 +25,10 @@ from smtprelay.message import Pace
 from smtprelay.spool import shrink, strokes
 from smtprelay.spool.admission import Space
 from smtprelay.spool.connection import COLUMNS, Connection, SpoolFault, Transaction
+from smtprelay.spool.exclusive import ExclusiveAttempt
 from smtprelay.spool.holds import Holds
 from smtprelay.spool.lanes import Lanes
 from smtprelay.spool.lock import SpoolLock
-from smtprelay.spool.quiet import Quiet
 from smtprelay.spool.reader import ThreadReader
 from smtprelay.spool.reserve import Reserve
 from smtprelay.spool.schema import SQLITE_TYPES, migrate
@@ -79,7 +79,7 @@ class SqliteEngine:
     #: This process alone writes, so that what it knows of the lanes stays true; of the rules, too.
     _lanes: Lanes | None = field(default=None, init=False)
     _holds: Holds | None = field(default=None, init=False)
-    _quiet: Quiet = field(factory=Quiet, init=False)
+    _exclusive: ExclusiveAttempt = field(factory=ExclusiveAttempt, init=False)
 
     def connect(self) -> SqliteConnection:
         """
@@ -152,7 +152,7 @@ class SqliteEngine:
             keeps_bodies=self.keeps_bodies,
             in_strokes=True,
             holds=self._holds,
-            quiet=self._quiet,
+            exclusive=self._exclusive,
         )
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:

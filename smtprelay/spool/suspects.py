@@ -71,11 +71,11 @@ class Suspect:
     ours: bool
 
 
-def look(tx: Transaction, gates: Mapping[str, Gate]) -> list[Suspect]:
+def find(tx: Transaction, gates: Mapping[str, Gate]) -> list[Suspect]:
     """
     Return the suspects that wait, in their order, but for those in lanes that are stopped.
 
-    And say in ``tx.quiet`` whether anything else may begin now.
+    It sets in ``tx.exclusive`` whether anything else may begin now.
 
     :param gates: of the providers that may be asked, by name.
     """
@@ -83,22 +83,22 @@ def look(tx: Transaction, gates: Mapping[str, Gate]) -> list[Suspect]:
     under_way = tx.execute(_UNDER_WAY, (tx.node,)).fetchone()
     if under_way is not None and under_way[2]:
         name = f"{under_way[0]}.{under_way[1]}"
-        if tx.quiet.alone != name:
-            tx.quiet.begin(name, tx.now + MOST_ALONE)
+        if tx.exclusive.delivery != name:
+            tx.exclusive.begin(name, tx.now + MOST_ALONE)
         return waiting
-    tx.quiet.end()
+    tx.exclusive.end()
     pausing = [
         until
         for each in waiting
         if each.ours and each.gate.room_in(each.lane) and (until := _pause(each, tx.now)) is not None
     ]
     if pausing:
-        tx.quiet.begin("", max(pausing))
+        tx.exclusive.begin("", max(pausing))
     return waiting
 
 
-def wait(tx: Transaction) -> bool:
-    """Tell whether some wait, for an idle moment perhaps."""
+def any_wait(tx: Transaction) -> bool:
+    """Tell whether a suspect waits."""
     return bool(tx.execute(_WAITING, (1,)).fetchall())
 
 

@@ -11,13 +11,13 @@ from twisted.internet.defer import Deferred
 
 from smtprelay.interfaces import Body
 from smtprelay.message import Delivered, Delivery, Envelope, Limits, Outcome, Results
-from smtprelay.providers.raw import RawProvider
+from smtprelay.providers.defaults import ProviderDefaults
 
 #: One answer: for all recipients, for each, an exception to raise, or any of these later.
 Answer = Outcome | Results | Exception | Deferred["Outcome | Results"]
 
 
-class ScriptedProvider(RawProvider):
+class ScriptedProvider(ProviderDefaults):
     """
     Answers from a script.
 

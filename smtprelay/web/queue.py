@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Body, Spool
-from smtprelay.mime import headers
+from smtprelay.mime.head import block
 from smtprelay.operating import HoldRule, Operator
 from smtprelay.queue import ACTIONS
 from smtprelay.web.answers import Answer, Asked, Problem, json_answer
@@ -154,7 +154,7 @@ async def _whole(body: Body) -> Answer:
 
 async def _headers(body: Body) -> Answer:
     """The first piece holds them, as it does for who routes."""
-    return Answer(body=headers.block(await anext(body.chunks(), b"")))
+    return Answer(body=block(await anext(body.chunks(), b"")))
 
 
 _PARTS: Final[dict[str, Callable[[Body], Awaitable[Answer]]]] = {"message": _whole, "headers": _headers}

@@ -304,8 +304,29 @@ class AcceptContract(SpoolStories):
             reply = await incoming.finish()
             self.assertEqual((452, "4.3.0"), (reply.code, reply.enhanced))
             self.assertEqual([], list(await spool.list(Selection())))
+            await spool.sweep(0.0)  # behind the pieces' removal, for which nobody waits
             checked = await spool.upkeep.check()
             self.assertEqual(([], 0), (list(checked.findings), checked.bytes))
+
+        return self.play(story)
+
+    def test_escapes(self):
+        """Before the 250 it is known of a large mail that is one text in ASCII what JSON escapes in it."""
+
+        async def story(spool: Spool) -> None:
+            seen: list[int | None] = []
+
+            def plan(_: object, shape: Shape, _sizes: object) -> Sequence[Planned]:
+                seen.append(shape.escapes)
+                return []
+
+            text = b"a" * 198 + b"\r\n"
+            for start, end in ((b"", b""), (b"", b"\xe4"), (b"Content-Type: text/html\r\n", b"")):
+                incoming = spool.incoming(self.draft("anna@example.com", number=len(seen) + 1), plan)
+                for piece in (start + b"Subject: a\r\n\r\n", *[text * 1000] * 18, end):
+                    await (incoming.write(piece) or succeed(None))
+                await incoming.finish()
+            self.assertEqual([3, None, None], [each and each // 1_000_000 for each in seen])
 
         return self.play(story)
 

@@ -31,7 +31,7 @@ class AppTests(CommandCase):
 
     def test_nothing_asked_for(self) -> None:
         """Without a command the help is shown, as it is, and the exit status says that nothing was done."""
-        for argv, line in {(): "  run            Run the relay", ("queue",): "  list     List what"}.items():
+        for argv, line in {(): "  run            Run the relay", ("queue",): "  list     List"}.items():
             ran = self.run_command(*argv)
             self.assertEqual((ran.status, ran.out), (2, ""))
             self.assertIn(f"\n{line}", ran.err)

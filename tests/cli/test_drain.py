@@ -21,7 +21,7 @@ class DrainTests(CommandCase):
             "drained: nothing is under way": state(),
             "draining: 1 session and 2 attempts under way": state(sessions=1, attempts=2),
             "drained: nothing is under way; 2 deliveries in the spool of this node,"
-            " where they stay until it goes on": state(waiting=2),
+            " where they stay until drain --undo": state(waiting=2),
             "draining: 1 attempt under way; 1 delivery in the spool for the other nodes": state(
                 attempts=1, waiting=1, shared=True
             ),

@@ -60,5 +60,5 @@ class HoldRulesTests(CommandCase):
     def test_a_rule_is_removed(self) -> None:
         """By its number."""
         ran = self.rules("remove", "3")
-        self.assertEqual(ran.out, "removed hold rule 3: what it held is released\n")
+        self.assertEqual(ran.out, "removed hold rule 3: its mail is released\n")
         self.assertEqual(self.rules("remove", "x").status, 2)

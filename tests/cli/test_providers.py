@@ -39,7 +39,7 @@ class ProvidersTests(CommandCase):
     def test_changes(self) -> None:
         """Each is asked of the relay, with who and why, and told."""
         self.assertEqual(self.providers("suspend", "acs", "--reason", "x").out, "acs is suspended\n")
-        self.assertEqual(self.providers("resume", "acs").out, "acs runs again\n")
+        self.assertEqual(self.providers("resume", "acs").out, "acs is resumed\n")
         self.assertEqual(self.providers("probe", "acs", "box", "--force").out, "acs box is tried now\n")
         suspend, resume, retry = [asked.body for asked in self.relay.asked]
         self.assertEqual(suspend["why"], "x")

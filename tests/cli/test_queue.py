@@ -176,7 +176,7 @@ class ShowTests(CommandCase):
     def test_waiting_for_a_lane(self) -> None:
         """The next attempt of what waits for its lane has no time, and the reason stands below."""
         out = self.shown(self.detail([], state="queued", due=1.0, waiting_for="401 expired")).out
-        self.assertIn("then      next attempt, when the cause below is gone\n", out)
+        self.assertIn("then      next attempt, when the cause below is corrected\n", out)
         self.assertIn("Why        401 expired\n", out)
 
     def test_over(self) -> None:
@@ -390,7 +390,7 @@ class HistoryTests(CommandCase):
         """Delivered and failed, the last first; a filter for one of them wins."""
         relay = FakeRelay(self, {QUEUE: (200, queue_of())})
         ran = self.run_command("--endpoint", relay.endpoint, "history", "--to", "a@b.c")
-        self.assertEqual(ran, Ran(0, "Nothing is known.\n", ""))
+        self.assertEqual(ran, Ran(0, "Nothing found.\n", ""))
         wanted = {
             "state": ["delivered", "failed"],
             "recipient": ["a@b.c"],
@@ -410,4 +410,4 @@ class HistoryTests(CommandCase):
         self.assertEqual(relay.asked[1].query["after"], ["id/M1"])
         self.assertEqual(relay.asked[1].query["limit"], ["49"])
         self.assertEqual(ran.out.count("\n"), 10)
-        self.assertEqual(ran.err, "smtprelay: not all was looked at; go on with --after id/M1\n")
+        self.assertEqual(ran.err, "smtprelay: the search is not complete; continue it with --after id/M1\n")

@@ -95,7 +95,7 @@ class BlindTests(SynchronousTestCase):
             "": [],
             ", blind: single": [],
             f"{together}, blind_to: list@b.example": [],
-            together: ['CFG-MISSING "blind_to" is missing: it stands in To of what goes to all'],
+            together: ['CFG-MISSING "blind_to" is missing: with blind: together it is the address in To'],
             f"{together}, blind_to: list@nas": [
                 "CFG-VALUE expected an address that the service takes: name@host.example"
             ],

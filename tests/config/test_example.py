@@ -43,6 +43,15 @@ class ExampleTests(SynchronousTestCase):
         wrong = [str(p) for p in error.problems if p.code != "CFG-UNAVAILABLE" and p.severity == "error"]
         self.assertEqual(wrong, [])
 
+    def test_later(self) -> None:
+        """What this version does not support is marked so, in its line."""
+        path = Path(self.mktemp())
+        path.write_text(reference())
+        error = self.assertRaises(ConfigError, load, str(path), {}, alone=True)
+        lines = example().split("\n")
+        marked = [lines[p.line - 1] for p in error.problems if p.code == "CFG-UNAVAILABLE"]
+        self.assertEqual([line for line in marked if "later" not in line], [])
+
     def test_every_row_is_met(self) -> None:
         """Each setting of the table of what is not available exists: the example uses most of them."""
         path = Path(self.mktemp())

@@ -84,4 +84,4 @@ class JsonSchemaTests(SynchronousTestCase):
         """Help, type and default of a setting are in it."""
         lease = self.schema["properties"]["spool"]["anyOf"][0]["anyOf"][0]["properties"]["lease"]
         self.assertEqual(lease["default"], "1m")
-        self.assertIn("sign of life", lease["description"])
+        self.assertIn("stopped responding", lease["description"])

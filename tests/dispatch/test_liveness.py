@@ -38,7 +38,7 @@ from smtprelay.message import (
 )
 from smtprelay.message import Deferred as Later
 from smtprelay.operating import HoldRule
-from smtprelay.providers.raw import RawProvider
+from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.queue import Edit, NewMessage, Selection
 from smtprelay.spool.check import check
 from smtprelay.spool.memory import InlineReader
@@ -98,7 +98,7 @@ class LateWriter:
         raise AssertionError("the play ends before")
 
 
-class Moody(RawProvider):
+class Moody(ProviderDefaults):
     """A provider that answers when it is told to; it keeps book of what it has delivered."""
 
     idempotent = False
@@ -129,9 +129,6 @@ class Moody(RawProvider):
         if isinstance(outcome, Delivered):
             self.had.update(people)
         return dict.fromkeys(delivery.envelope.addresses, outcome)
-
-    async def resolve(self, delivery: Any) -> None:
-        return None
 
     async def probe(self, lane: str) -> Any:
         return self.verdicts.popleft() if self.verdicts else Delivered()

@@ -4,8 +4,8 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from smtprelay.dispatch.attempt import BodyAtHand
 from smtprelay.dispatch.postmaster import Postmaster
+from smtprelay.memory_body import MemoryBody
 from smtprelay.message import Deferred as Later
 from smtprelay.message import Delivered, Failed
 from smtprelay.testing.provider import ScriptedProvider
@@ -113,7 +113,7 @@ class BounceTests(DispatcherTestCase):
         stage, clock = self.stage(ScriptedProvider("one")), Clock()
         for given in (None, clock):
             postmaster = Postmaster(BOUNCES, stage._post, given)
-            made = Deferred.fromCoroutine(postmaster.bounce(claim, results, BodyAtHand(LONG), MORNING))
+            made = Deferred.fromCoroutine(postmaster.bounce(claim, results, MemoryBody(LONG), MORNING))
             turns = 0
             while clock.calls:
                 call = clock.calls.pop()

@@ -71,6 +71,13 @@ class SettlementTests(SynchronousTestCase):
             verdict = judge({A: AGAIN, B: Failed("400 b")}, claim, retry=retry)
             self.assertEqual(verdict.settlement.state, "queued")
 
+    def test_again_without_those_who_are_held(self) -> None:
+        """Where the route holds what failed, those at fault leave: the next request is without them."""
+        for results in ({A: AGAIN, B: Failed("400 b", "5.1.3"), C: AGAIN}, {A: AGAIN, B: Failed("400 b")}):
+            settlement = judge(results, on_failed="hold").settlement
+            self.assertEqual((settlement.state, settlement.split), ("queued", (B,)))
+            self.assertEqual(dict(settlement.closed), {})
+
     def test_halved(self) -> None:
         """A refusal of the whole splits the delivery in two, at once and without a try; nobody has failed."""
         for addresses, half in (((A, B), (B,)), ((A, B, C), (B, C)), ((A, B, C, D), (C, D))):
@@ -199,6 +206,21 @@ class DispatcherTests(DispatcherTestCase):
         stage.accept("scan@nas", "postmaster@x.org", sender="", bounce_of="M0")
         self.assertEqual(list(provider.operations.values()), [("postmaster@x.org",)])
         self.assertEqual(stage.waiting(), [])
+
+    def test_those_who_are_held(self) -> None:
+        """Where the route holds what failed, the others get the mail and those at fault are held apart."""
+        for naming in sorted(NAMING):
+            provider = RefusingProvider([B, D], NAMING[naming])
+            stage = self.stage(provider, route={"on_failed": "hold"})
+            stage.accept(A, B, C, D)
+            for _ in range(20):
+                stage.clock.advance(0)
+            reached = Count(address for taken in provider.operations.values() for address in taken)
+            self.assertEqual(reached, Count([A, C]), naming)
+            waiting = done(stage.spool.list(Selection()))
+            self.assertEqual({each.state for each in waiting}, {"held"}, naming)
+            held = [who.address for each in waiting for who in each.recipients if who.state == "open"]
+            self.assertEqual(sorted(held), [B, D], naming)
 
     def test_a_death_between(self) -> None:
         """A relay that dies after a refusal goes on where it was: nobody gets it twice."""

@@ -36,6 +36,7 @@ from smtprelay.message import (
     Window,
 )
 from smtprelay.message import Deferred as Later
+from smtprelay.mime.head import Head
 from smtprelay.model.shape import Shape, shape_of
 from smtprelay.queue import NewMessage, Selection, Summary
 from smtprelay.spool.memory import open_memory
@@ -242,8 +243,8 @@ class VerdictTests(CounterTestCase):
         counter = self.counter(one)
         refusal = Reply(code=552, enhanced="5.3.4", text="too large", rule="size")
 
-        def refuse(headers: Any, shape: Shape, _: Any) -> Sequence[Planned]:
-            self.assertEqual((headers[1], shape.size), (("Subject", "Scan"), len(MAIL)))
+        def refuse(head: Head, shape: Shape, _: Any) -> Sequence[Planned]:
+            self.assertEqual((head.first("Subject"), shape.size), ("Scan", len(MAIL)))
             raise Refused(refusal)
 
         self.assertEqual(self.successResultOf(counter.mail(plan=refuse)), refusal)

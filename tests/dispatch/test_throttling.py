@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.message import Deferred as Later
 from smtprelay.message import Delivered, Limits, Pace, Route, Schedule
-from smtprelay.providers.raw import RawProvider
+from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage
 
@@ -64,7 +64,7 @@ def bad_minutes(seconds: float) -> Callable[[float], bool]:
     return takes
 
 
-class Limited(RawProvider):
+class Limited(ProviderDefaults):
     """A provider that answers after ``latency`` and takes no more than ``takes`` allows."""
 
     idempotent = True
@@ -75,9 +75,6 @@ class Limited(RawProvider):
         self.clock, self.latency, self.takes = clock, latency, takes
         self.refused = self.taken = 0
 
-    def lane(self, _: Any) -> str:
-        return ""
-
     async def deliver(self, delivery: Any, body: Any, taken: Any) -> Any:
         taken_now = self.takes(self.clock.seconds())
         await deferLater(self.clock, self.latency)
@@ -85,12 +82,6 @@ class Limited(RawProvider):
         self.refused += not taken_now
         outcome = Delivered() if taken_now else Later("429", throttled=True)
         return dict.fromkeys(delivery.envelope.addresses, outcome)
-
-    async def resolve(self, _: Any) -> None:
-        return None
-
-    async def close(self) -> None:
-        pass
 
 
 class HiddenLimitTests(SynchronousTestCase):

@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.mime import headers
-from smtprelay.mime.head import Head
+from smtprelay.mime.head import head_of, readable
 from smtprelay.mime.parse import TooComplexError, read
-from tests.mime.finishing import EIGHT_BIT, SEVEN_BIT, plan
 from tests.mime.hostile import COSTLY
+from tests.mime.outgoing.finishing import EIGHT_BIT, SEVEN_BIT, plan
 
 #: From a mail to one of so many times its octets: six times at most 2.3 for
 #: each doubling, where a square would give 4096. Over fewer of them one step of
@@ -59,9 +58,9 @@ class GrowthTests(SynchronousTestCase):
         """So it is with what is read before the 250."""
 
         def look(mail: bytes) -> None:
-            head = Head(headers.block(mail))
-            headers.readable(head.first("Subject"))
-            headers.readable(head.first("Message-ID"))
+            head = head_of(mail)
+            readable(head.first("Subject"))
+            readable(head.first("Message-ID"))
 
         for name, make in COSTLY.items():
             with self.subTest(name):
@@ -76,7 +75,7 @@ class GrowthTests(SynchronousTestCase):
 
     def test_punycode_is_no_charset(self):
         """H2: a Subject in it is shown as it stands, or nearly so, at once."""
-        shown = headers.readable("=?punycode?q?-" + "b" * 250_000 + "?=")
+        shown = readable("=?punycode?q?-" + "b" * 250_000 + "?=")
         self.assertEqual(shown[:4], "-bbb")
 
     def test_the_measure(self):

@@ -63,6 +63,11 @@ class CleanTests(SynchronousTestCase):
         self.assertEqual(files.clean(clean), clean)
         self.assertEqual(clean.encode().decode(), clean)
 
+    def test_portable(self):
+        """What some file system does not take is replaced; a name is cut before its extension."""
+        self.assertEqual(files.portable('a<b>:"c"|*?.pdf', 50), "a_b___c____.pdf")
+        self.assertEqual(files.portable("x" * 50 + ".pdf", 10), "xxxxxx.pdf")
+
     def test_titles(self):
         """A title loses all that some computer would not have in a name."""
         self.assertEqual(files.from_title("Re: a/b?\r\n"), "Re_ a_b_")

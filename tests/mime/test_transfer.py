@@ -170,7 +170,8 @@ class QuotedPrintableTests(SynchronousTestCase):
             with self.subTest(content):
                 self.assertEqual(decode(content, "quoted-printable"), octets)
 
-    @given(st.binary(max_size=200))
+    # The encoder makes all line ends of a text like the first one.
+    @given(st.binary(max_size=200).map(lambda octets: octets.replace(b"\r", b"")))
     def test_right(self, octets):
         """What an encoder made decodes to what it was made of."""
         self.assertEqual(from_quoted_printable(quopri.encodestring(octets)), octets)

@@ -10,7 +10,7 @@ from smtprelay.interfaces import Body, Plan
 from smtprelay.message import Draft, Envelope, Limits, Reply
 from smtprelay.model.shape import Shape
 from smtprelay.policy.delivery import Desk
-from smtprelay.policy.route import Outlet, Router, Rule
+from smtprelay.policy.route import Router, Rule
 from smtprelay.policy.settings import ListenerPolicy
 
 QUEUED = Reply(code=250, enhanced="2.0.0", text="Ok: queued")
@@ -93,7 +93,7 @@ class Store:
 def make_desk(
     store: Store,
     rules: Sequence[Rule] = ANYONE,
-    outlets: Mapping[str, Outlet] | None = None,
+    outlets: "Mapping[str, FakeOutlet] | None" = None,
     **listener: object,
 ) -> Desk:
     """Return a desk of the listener ``lan``, whose messages are called m1, m2, …"""

@@ -6,6 +6,7 @@ from zope.interface.verify import verifyObject
 
 from smtprelay.interfaces import IEnvelopeDelivery
 from smtprelay.message import Client, Envelope, Recipient, Refused
+from smtprelay.mime.head import Head
 from smtprelay.model.shape import Shape
 from smtprelay.policy.access import Networks, Patterns
 from smtprelay.policy.delivery import EnvelopeDelivery
@@ -88,7 +89,7 @@ class TransactionTests(DeliveryCase):
         avatar = self.avatar(User(name="ann"), rules=rules, outlets={"acs": FakeOutlet(lane_by_sender=True)})
         avatar.mail("a@b.org", {})
         avatar.rcpt("x@y.org", {})
-        (planned,) = avatar.data().plan([], Shape(size=100), {})
+        (planned,) = avatar.data().plan(Head(b""), Shape(size=100), {})
         self.assertEqual((planned.route, planned.lane, planned.provider), ("ann", "a@b.org", "acs"))
 
     def test_duplicates_collapse(self):
@@ -213,8 +214,10 @@ class OneDeliveryTests(DeliveryCase):
         avatar = self.begun(test, Rule(name="all", via=["acs"]))
         avatar.rcpt("second@y.org", {})
         plan = avatar.data().plan
-        self.assertEqual([each.route for each in plan([], Shape(size=10), {})], ["all"])
-        self.assertEqual([each.route for each in plan([("X-Env", "test")], Shape(size=10), {})], ["test"])
+        self.assertEqual([each.route for each in plan(Head(b""), Shape(size=10), {})], ["all"])
+        self.assertEqual(
+            [each.route for each in plan(Head(b"X-Env: test\r\n"), Shape(size=10), {})], ["test"]
+        )
 
     def test_too_many(self):
         """No more than each provider takes at once; the same one twice is one."""
@@ -245,4 +248,4 @@ class OneDeliveryTests(DeliveryCase):
         avatar.mail("a@b.org", {})
         for address in ("a@x.org", "b@x.org", "c@own.org"):
             avatar.rcpt(address, {})
-        self.assertEqual(len(avatar.data().plan([], Shape(size=10), {})), 3)
+        self.assertEqual(len(avatar.data().plan(Head(b""), Shape(size=10), {})), 3)

@@ -16,8 +16,8 @@ from twisted.internet.defer import Deferred
 
 from smtprelay.mime.worker.mime_worker import Bounds, ProcessMimeWorker
 from smtprelay.mime.worker.turns import SMALL_BODY
-from tests.mime import tasks
-from tests.mime.fake_process import FakeBody
+from tests.mime.worker import tasks
+from tests.mime.worker.fake_process import FakeBody
 
 
 def say(text: object) -> None:

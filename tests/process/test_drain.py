@@ -35,7 +35,7 @@ class DrainTests(Stage, TestCase):
         self.assertIn("250 2.0.0 Ok: queued as", await busy.reply())
         self.assertEqual(await relay.cli("drain", "--wait"), {"draining": True, "waiting": 1, **IDLE})
         code, why = await self.ready(relay)
-        self.assertEqual((code, why.partition(":")[0]), (503, "[-]draining it takes nothing new"))
+        self.assertEqual((code, why.partition(":")[0]), (503, "[-]draining no new mail is accepted"))
         self.assertEqual(await relay.metric("smtprelay_draining"), 1)
         [line] = await relay.queued()
         self.assertEqual((line["state"], line["attempts"]), ("queued", 0))

@@ -18,8 +18,8 @@ from smtprelay.interfaces import (
 from smtprelay.mime.parse import TooComplexError, read
 from smtprelay.mime.worker.mime_worker import Bounds, ProcessMimeWorker
 from smtprelay.mime.worker.turns import SMALL_BODY
-from tests.mime import tasks
-from tests.mime.fake_process import FakeBody
+from tests.mime.worker import tasks
+from tests.mime.worker.fake_process import FakeBody
 from tests.process.program import Program, eventually
 from tests.process.stage import Stage
 from tests.recording import Recording

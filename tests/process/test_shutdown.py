@@ -130,4 +130,4 @@ class HangingStartTests(ShutdownCase, TestCase):
         self.assertEqual(await life.stop(), 0)
         self.assertEqual(life.err, b"")
         self.assertNotIn(b"relay.ready", life.out)
-        self.assertIn(b"stopping: asked to, before it was ready", life.out)
+        self.assertIn(b"stopping: requested, before it was ready", life.out)

@@ -33,7 +33,7 @@ from smtprelay.spool import incoming, settle
 from smtprelay.spool.pgconnection import PostgresConnection
 from smtprelay.spool.postgres import PostgresEngine
 from smtprelay.spool.sqlite import SqliteEngine
-from tests.mime import tasks
+from tests.mime.worker import tasks
 
 #: Every point between two things that must not come apart, in the order of a mail's way.
 POINTS = (

@@ -5,13 +5,14 @@ An :class:`Acs` joined in memory with the fake service.
 """
 
 import base64
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.memory_body import MemoryBody
 from smtprelay.message import Delivery, Envelope, Recipient
 from smtprelay.providers.acs import Acs, Credentials
 from smtprelay.testing.acs import FakeAcs
@@ -25,22 +26,6 @@ KEYS = tuple(base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2, 3))
 MAIL = b"From: Ann <ann@mail.example.com>\r\nTo: Bob <bob@example.net>\r\nSubject: Hi\r\n\r\nhello\r\n"
 BOB = "bob@example.net"
 BLIND = b"From: ann@mail.example.com\r\nTo: list@example.org\r\nSubject: Hi\r\n\r\nhello\r\n"
-
-
-class Whole:
-    """A body in memory, as the spool gives it."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-        self.size = len(content)
-
-    async def chunks(self) -> "AsyncIterator[bytes]":
-        """Give all at once."""
-        yield self.content
-
-    async def whole(self) -> bytes:
-        """Give all."""
-        return self.content
 
 
 def delivery(*recipients: str, sender: str = "ann@mail.example.com", generation: int = 0) -> Delivery:
@@ -95,7 +80,7 @@ class JoinedAcs:
 
     def start(self, item: Delivery | None = None, body: bytes = MAIL) -> "Deferred[Any]":
         """Begin to deliver, and carry what was written."""
-        return self.joined.run(self.provider.deliver(item or delivery(), Whole(body), self._took))
+        return self.joined.run(self.provider.deliver(item or delivery(), MemoryBody(body), self._took))
 
     def sent(self) -> list[dict[str, Any]]:
         """Return the requests that the service accepted."""

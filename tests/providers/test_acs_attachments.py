@@ -1,12 +1,11 @@
-import sys
 import time
-from types import FrameType
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime.parse import Attachment
 from smtprelay.providers.acs_attachments import LONGEST_FILE_NAME, attached
 from smtprelay.providers.acs_fields import Mending
+from tests.steps import counted
 
 
 def part(
@@ -86,7 +85,7 @@ class NameTests(SynchronousTestCase):
         for given, expected in (
             ("Prüf bericht.pdf", "Prüf bericht.pdf"),
             ("Invoice 1/2.pdf", "Invoice 1_2.pdf"),
-            ("C:\\tmp\\a?.pdf", "C__tmp_a_.pdf"),
+            ("C:\\tmp\\a?.pdf", "a_.pdf"),
             ("a\r\nb\0.pdf", "ab.pdf"),
             ("cod\u202efdp.exe", "codfdp.exe"),
             ("a\ud800.pdf", "a.pdf"),
@@ -206,17 +205,4 @@ class ContentIdTests(SynchronousTestCase):
 
     def steps(self, html: str, count: int) -> int:
         parts = [part(content_id=f"part{n}@x") for n in range(count)]
-        lines = 0
-
-        def trace(_: FrameType, event: str, __: object) -> object:
-            nonlocal lines
-            lines += event == "line"
-            return trace
-
-        before = sys.gettrace()
-        sys.settrace(trace)
-        try:
-            attached(parts, html, Mending())
-        finally:
-            sys.settrace(before)
-        return lines
+        return counted(lambda: attached(parts, html, Mending()))

@@ -10,7 +10,6 @@ from smtprelay.providers.acs_fields import (
     MOST_HEADERS,
     MOST_REPLIES,
     Mending,
-    body_text,
     custom_headers,
     line,
     mailbox,
@@ -102,12 +101,6 @@ class TextTests(SynchronousTestCase):
             mending = Mending()
             self.assertEqual((line(text, 20, "f", mending), len(mending.notes)), (expected.strip(), notes))
 
-    def test_texts(self):
-        """A text keeps its lines and tabs; other control characters go, half a character is shown as such."""
-        mending = Mending()
-        self.assertEqual(body_text("a\r\n\tb\0\x07\x7f\ud800\x0c", "f", mending), "a\r\n\tb\ufffd")
-        self.assertEqual(mending.notes, [("f", "control characters dropped")])
-
     def test_names_of_people(self):
         """A display name is a short line; one that is nothing else is left out."""
         mending = Mending()
@@ -158,12 +151,6 @@ class HeaderTests(SynchronousTestCase):
         self.assertTrue(headers["X-C"].isascii() and headers["X-C"].isprintable())
         self.assertTrue(all(len(word) <= 75 for word in headers["X-C"].split(" ")))
         self.assertEqual(str(make_header(decode_header(headers["X-C"]))), ("grün 💌 " * 30).strip())
-
-    def test_raw_octets(self):
-        """Octets that nobody declared are read as UTF-8, else as Windows-1252."""
-        for octets in ("grün".encode(), "grün".encode("latin-1")):
-            headers, _ = headers_of(("X-A", octets.decode("ascii", "surrogateescape")))
-            self.assertEqual(str(make_header(decode_header(headers["X-A"]))), "grün")
 
     def test_repeated(self):
         """Of several headers of one name the first goes; References are joined, and end with a whole id."""

@@ -1,10 +1,11 @@
 """One request for several: what becomes of each recipient when the service takes or refuses it as a whole."""
 
+from smtprelay.memory_body import MemoryBody
 from smtprelay.message import Deferred, Delivered, Failed, Limits
 from smtprelay.model.shape import Shape
 from smtprelay.providers.acs import single_id
 from smtprelay.testing.acs import Answers, Drops, Ends, FakeAcs
-from tests.providers.acs_wiring import BLIND, KEYS, Case, JoinedAcs, Whole, delivery, joined_acs
+from tests.providers.acs_wiring import BLIND, KEYS, Case, JoinedAcs, delivery, joined_acs
 
 GOOD, BAD, OTHER = "good@x.example", "a..b@x.example", "other@x.example"
 MAIL = f"From: ann@mail.example.com\r\nTo: {GOOD}, {BAD}, {OTHER}\r\nSubject: Hi\r\n\r\nhello\r\n".encode()
@@ -138,7 +139,7 @@ class LeftOutTests(Case):
         [sent] = joined.sent()
         self.assertNotIn("headers", sent)
         self.assertEqual(sent["content"]["plainText"], "hello\r\n")
-        [told] = [each for each in joined.events.of("message.mended") if each["field"] == "headers"]
+        [told] = [each for each in joined.events.of("message.corrected") if each["field"] == "headers"]
         self.assertEqual((told["id"], told["provider"]), ("m1.1", "acs"))
         self.assertIn("See property 'headers'", told["reason"])
 
@@ -188,7 +189,7 @@ class MendedTests(Case):
             self.assertEqual({type(each) for each in self.successResultOf(result).values()}, {Delivered})
             [sent] = joined.sent()
             self.assertNotIn("replyTo", sent)
-            [told] = joined.events.of("message.mended")
+            [told] = joined.events.of("message.corrected")
             self.assertEqual((told["id"], told["provider"], told["field"]), ("m1.1", "acs", "replyTo"))
             self.assertIn("@nas", told["reason"])
 
@@ -209,7 +210,7 @@ class SizeTests(Case):
         for recipients, body in ((("bob@example.net",), MAIL), (("a@x.org", "b@x.org"), BLIND)):
             item = delivery(*recipients, generation=len(recipients))
             size = self.successResultOf(
-                joined.joined.run(joined.provider.measure(item.envelope, Whole(body)))
+                joined.joined.run(joined.provider.measure(item.envelope, MemoryBody(body)))
             )
             before = len(joined.fake.operations)
             self.assertEqual(before, len(joined.fake.operations))

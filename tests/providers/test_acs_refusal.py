@@ -1,7 +1,14 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.message import Blocked, Deferred, Delivered, Failed, Uncertain
-from smtprelay.providers.acs_refusal import Refusal, Sent, apart, named, refusal_of, unwanted
+from smtprelay.providers.acs_refusal import (
+    Refusal,
+    Sent,
+    field_named,
+    recipients_named,
+    refusal_of,
+    results_of,
+)
 
 A, B, C = "a@x.example", "bad@x.example", "c@x.example"
 SENT = Sent(to=[A, B], bcc=[C])
@@ -14,7 +21,7 @@ def said(message: str = "", code: str = "BadRequest", **more: object) -> Refusal
 
 class NamedTests(SynchronousTestCase):
     def names(self, refusal: Refusal, *addresses: str, sent: Sent = SENT) -> set[str]:
-        return set(named(refusal, addresses, sent))
+        return set(recipients_named(refusal, addresses, sent))
 
     def test_wherever_it_stands(self):
         """An address is found in message, target, and details at any depth; in any case and punctuation."""
@@ -70,13 +77,13 @@ class NamedTests(SynchronousTestCase):
 class ApartTests(SynchronousTestCase):
     def test_named(self):
         """Whom it names has failed for himself; the others go again at once, as a new operation."""
-        results = apart(FAILED, said("no: bad@x.example"), SENT.addresses, SENT)
+        results = results_of(FAILED, said("no: bad@x.example"), SENT.addresses, SENT)
         again = Deferred(f"refused for other recipients: {FAILED.why}", closed=True, again=True)
         self.assertEqual(results, {A: again, B: Failed(FAILED.why, "5.1.3"), C: again})
 
     def test_all_named(self):
         """Where all are named all have failed."""
-        results = apart(FAILED, said(f"no: {A}, {B}, {C}"), SENT.addresses, SENT)
+        results = results_of(FAILED, said(f"no: {A}, {B}, {C}"), SENT.addresses, SENT)
         self.assertEqual({type(outcome) for outcome in results.values()}, {Failed})
         self.assertFalse(any(outcome.whole for outcome in results.values()))
 
@@ -88,9 +95,9 @@ class ApartTests(SynchronousTestCase):
             said("One of the recipients is invalid"),
             said("x", "TooManyRecipients"),
         ):
-            results = apart(FAILED, refusal, SENT.addresses, SENT)
+            results = results_of(FAILED, refusal, SENT.addresses, SENT)
             self.assertTrue(all(outcome.whole for outcome in results.values()), refusal)
-            self.assertEqual(apart(FAILED, refusal, [A], Sent(to=[A])), {A: FAILED})
+            self.assertEqual(results_of(FAILED, refusal, [A], Sent(to=[A])), {A: FAILED})
 
     def test_the_fault_of_the_mail(self):
         """What is wrong with the mail, or with all recipients, fails it for all, at once."""
@@ -100,22 +107,22 @@ class ApartTests(SynchronousTestCase):
             said("", "EmailDropped"),
             said("All recipients are suppressed", "EmailDroppedAllRecipientsSuppressed"),
         ):
-            self.assertEqual(set(apart(FAILED, refusal, SENT.addresses, SENT).values()), {FAILED})
+            self.assertEqual(set(results_of(FAILED, refusal, SENT.addresses, SENT).values()), {FAILED})
 
     def test_the_fault_of_the_operator(self):
         """Whom only the operator named stops the lane: his mistake bounces no mail."""
         sent = Sent(to=["list@d.example"], bcc=[A, B])
-        results = apart(FAILED, said("bad: list@d.example"), [A, B], sent)
+        results = results_of(FAILED, said("bad: list@d.example"), [A, B], sent)
         self.assertEqual(results, dict.fromkeys([A, B], Blocked(FAILED.why)))
 
     def test_other_outcomes(self):
         """What is no refusal of the mail is the same for all."""
         for outcome in (Deferred("x"), Blocked("x"), Uncertain("x"), Delivered("x")):
-            self.assertEqual(apart(outcome, said(B), [A, B], SENT), dict.fromkeys([A, B], outcome))
+            self.assertEqual(results_of(outcome, said(B), [A, B], SENT), dict.fromkeys([A, B], outcome))
 
     def test_a_code_that_says_more(self):
         """A code that is about the recipient is kept."""
-        results = apart(Failed("x", "5.7.1"), said(B), SENT.addresses, SENT)
+        results = results_of(Failed("x", "5.7.1"), said(B), SENT.addresses, SENT)
         self.assertEqual(results[B].code, "5.7.1")
 
 
@@ -138,6 +145,6 @@ class UnwantedTests(SynchronousTestCase):
             ("content.subject", ""),
         ):
             self.assertEqual(
-                unwanted(said(f"Request body validation error. See property '{path}'")), field, path
+                field_named(said(f"Request body validation error. See property '{path}'")), field, path
             )
-            self.assertEqual(unwanted(said(target=path)), field, path)
+            self.assertEqual(field_named(said(target=path)), field, path)

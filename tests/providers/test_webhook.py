@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
+from smtprelay.memory_body import MemoryBody
 from smtprelay.message import Blocked, Deferred, Delivered, Failed, Outcome
 from smtprelay.providers.webhook import Hook, Webhook, checked, key_of
 from tests.dispatch.stage import MORNING, make_delivery
@@ -45,15 +46,6 @@ class Receiver(Resource):
         return self.body
 
 
-class Content:
-    """A body at hand."""
-
-    size = len(EVENT)
-
-    async def whole(self) -> bytes:
-        return EVENT
-
-
 class WebhookTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.receiver = Receiver()
@@ -69,7 +61,7 @@ class WebhookTests(SynchronousTestCase):
         delivery: Any = make_delivery(lane, provider="webhook", lane=lane)
         self.delivery = delivery
         results = self.successResultOf(
-            self.joined.run(self.webhook.deliver(delivery, Content(), lambda: None))  # type: ignore[arg-type]
+            self.joined.run(self.webhook.deliver(delivery, MemoryBody(EVENT), lambda: None))  # type: ignore[arg-type]
         )
         self.assertEqual(list(results), [lane])
         outcome: Outcome = results[lane]

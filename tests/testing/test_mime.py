@@ -8,8 +8,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.attempt import BodyAtHand
 from smtprelay.interfaces import MimeWorkerUnavailable
+from smtprelay.memory_body import MemoryBody
 from smtprelay.testing.mime import InlineMimeWorker
 
 
@@ -19,7 +19,7 @@ def measure(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str, 
 
 class InlineMimeWorkerTests(SynchronousTestCase):
     def run_on(self, worker, parameters):
-        return Deferred.fromCoroutine(worker.run(measure, BodyAtHand(b"abc"), parameters))
+        return Deferred.fromCoroutine(worker.run(measure, MemoryBody(b"abc"), parameters))
 
     def test_runs(self):
         """The task gets the octets and the parameters; its facts come back as JSON carries them."""

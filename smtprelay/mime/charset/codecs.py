@@ -15,8 +15,9 @@ from typing import Final
 from smtprelay.mime.charset import iso_2022, labels
 
 REPLACEMENT: Final = "\ufffd"
+_ISO_2022: Final = (labels.ISO_2022_CN, labels.ISO_2022_JP, labels.ISO_2022_KR)
 MULTI_OCTET: Final = frozenset(
-    {
+    (
         "big5hkscs",
         "cp932",
         "cp949",
@@ -25,27 +26,12 @@ MULTI_OCTET: Final = frozenset(
         "gb18030",
         "johab",
         "shift_jis_2004",
-        labels.ISO_2022_CN,
-        labels.ISO_2022_JP,
-        labels.ISO_2022_KR,
-    }
+        *_ISO_2022,
+    )
 )
+_WIDE: Final = (labels.UTF_16, labels.UTF_16_BE, labels.UTF_16_LE, "utf-32", "utf-32-be", "utf-32-le")
 #: In these, octets of ASCII may mean something else.
-NOT_ASCII: Final = frozenset(
-    {
-        labels.HZ,
-        labels.ISO_2022_CN,
-        labels.ISO_2022_JP,
-        labels.ISO_2022_KR,
-        labels.UTF_7,
-        labels.UTF_16,
-        labels.UTF_16_BE,
-        labels.UTF_16_LE,
-        "utf-32",
-        "utf-32-be",
-        "utf-32-le",
-    }
-)
+NOT_ASCII: Final = frozenset((*_ISO_2022, *_WIDE, labels.HZ, labels.UTF_7))
 
 #: Windows' page for the same letters: where ISO 8859 has the controls that no mail means, it has quotes and
 #: dashes.
@@ -94,7 +80,7 @@ _SHORT: Final = 4096
 
 
 def decode(octets: bytes, codec: str) -> str:
-    """Return ``octets`` as text; ``codec`` is one of those that :func:`.charset_labels.codec_of` names."""
+    """Return ``octets`` as text; ``codec`` is one of those that :func:`.labels.codec_of` names."""
     if codec in _DECODERS:
         return _DECODERS[codec](octets)
     if codec in MULTI_OCTET or codec.startswith("utf-"):
@@ -185,8 +171,8 @@ def _mend_utf_8(octets: bytes, start: int, end: int) -> tuple[str, int] | None:
     """
     Read a lone octet in UTF-8 as Windows-1252: texts are pasted together.
 
-    Not so what begins a character of UTF-8 that was cut off, and what no text has. A character within which
-    a line was broken, because it was too long for some server, is put together again.
+    The beginning of a character that was cut off is wrong, as is an octet that no text has. A character that
+    some server broke by a line end, because its line was too long, is put together again.
     """
     broken = _BROKEN.match(octets, start)
     if broken is not None:
@@ -209,7 +195,7 @@ def _mend_euc_jp(octets: bytes, start: int, end: int) -> tuple[str, int] | None:
 
 
 def _mend_big5(octets: bytes, start: int, end: int) -> tuple[str, int] | None:
-    """Read what Windows has and Hong Kong has not; their kana lie elsewhere."""
+    """Read the characters of Windows' Big5 that Big5-HKSCS lacks; its kana are in other places."""
     text = octets[start : start + 2].decode("cp950", "ignore")
     if len(text) == 1 and not text.isascii() and octets[start] not in _BIG5_KANA:
         return text, start + 2

@@ -60,7 +60,7 @@ def decode(octets: bytes, charset: str = "", guess: str = "") -> str:
     """
     codec = codec_of(charset) or labels.ASCII
     if codec not in codecs.NOT_ASCII and octets.isascii() and b"\x1b" not in octets:
-        if b"~{" not in octets or codec_of(guess) != labels.HZ:
+        if codec_of(guess) != labels.HZ or b"~{" not in octets:
             return octets.decode("ascii")
         codec = labels.HZ
     marked = _marked(octets)

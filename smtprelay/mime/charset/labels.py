@@ -34,185 +34,72 @@ _ISO_8859: Final = re.compile(r"(?:iso)?8859(\d{1,2})[ie]?")
 _LATIN: Final = re.compile(r"(?:iso)?latin(10|[1-9])")
 _CODE_PAGE: Final = re.compile(r"(?:cp|windows|win|ms|ibm|dos|codepage|oem|ansi|cpwindows)0{0,4}(\d{3,5})")
 
-#: By the label in lower case without punctuation. ``us-ascii`` is what programs say that know nothing of
-#: charsets.
-_ALIASES: Final = {
-    "ascii": ASCII,
-    "usascii": ASCII,
-    "ansix341968": ASCII,
-    "ansix341986": ASCII,
-    "iso646": ASCII,
-    "iso646us": ASCII,
-    "iso646irv": ASCII,
-    "isoir6": ASCII,
-    "us": ASCII,
-    "iso885911": "cp874",
-    "tis620": "cp874",
-    "tis6202533": "cp874",
-    "thai": "cp874",
-    "8859": "cp1252",
-    "iso8859": "cp1252",
-    "ansi": "cp1252",
-    "western": "cp1252",
-    "big5": "big5hkscs",
-    "big5eten": "big5hkscs",
-    "big5hkscs2004": "big5hkscs",
-    "eucjp": "euc_jp",
-    "eucjpms": "euc_jp",
-    "eucjpwin": "euc_jp",
-    "ujis": "euc_jp",
-    "eucjis2004": "euc_jis_2004",
-    "eucjisx0213": "euc_jis_2004",
-    "shiftjis": "cp932",
-    "shiftjisx0213": "shift_jis_2004",
-    "shiftjis2004": "shift_jis_2004",
-    "sjis": "cp932",
-    "sjiswin": "cp932",
-    "mskanji": "cp932",
-    "windows31j": "cp932",
-    "euckr": "cp949",
-    "ksc56011987": "cp949",
-    "ksc56011992": "cp949",
-    "ksc5601": "cp949",
-    "ks5601": "cp949",
-    "ksx1001": "cp949",
-    "uhc": "cp949",
-    "korean": "cp949",
-    "johab": "johab",
-    "ksc5601johab": "johab",
-    "euccn": "gb18030",
-    "gb18030": "gb18030",
-    "gb180302000": "gb18030",
-    "gb180302005": "gb18030",
-    "gb180302022": "gb18030",
-    "gb2312": "gb18030",
-    "gb231280": "gb18030",
-    "gbk": "gb18030",
-    "gb": "gb18030",
-    "chinese": "gb18030",
-    "hz": HZ,
-    "hzgb2312": HZ,
-    "hzgb": HZ,
-    "iso2022cn": ISO_2022_CN,
-    "iso2022cnext": ISO_2022_CN,
-    "iso2022jp": ISO_2022_JP,
-    "iso2022jp1": ISO_2022_JP,
-    "iso2022jp2": ISO_2022_JP,
-    "iso2022jp3": ISO_2022_JP,
-    "iso2022jp2004": ISO_2022_JP,
-    "iso2022jpext": ISO_2022_JP,
-    "iso2022jpms": ISO_2022_JP,
-    "jis": ISO_2022_JP,
-    "jis7": ISO_2022_JP,
-    "iso2022kr": ISO_2022_KR,
-    "koi8": "koi8-r",
-    "koi8r": "koi8-r",
-    "koi8ru": "koi8-u",
-    "koi8t": "koi8-t",
-    "koi8u": "koi8-u",
-    "macintosh": "mac-roman",
-    "macroman": "mac-roman",
-    "mac": "mac-roman",
-    "maccyrillic": "mac-cyrillic",
-    "macukrainian": "mac-cyrillic",
-    "macce": "mac-latin2",
-    "maccentraleurope": "mac-latin2",
-    "maccentraleurroman": "mac-latin2",
-    "macgreek": "mac-greek",
-    "macturkish": "mac-turkish",
-    "macicelandic": "mac-iceland",
-    "maccroatian": "mac-croatian",
-    "macromanian": "mac-romanian",
+#: The labels of each codec, in lower case without punctuation; Windows and IBM number theirs (``cp932``).
+#: ``us-ascii`` is what programs write that know nothing of charsets.
+_LABELS: Final = {
+    ASCII: "ascii usascii ansix341968 ansix341986 iso646 iso646us iso646irv isoir6 us cp367 cp20127",
+    "iso8859-2": "cp912",
+    "iso8859-5": "cp915",
+    "iso8859-6": "cp708",
+    "iso8859-7": "cp813",
+    "iso8859-8": "cp916 cp38598",
+    "iso8859-15": "cp923",
+    "cp874": "iso885911 tis620 tis6202533 thai cp874",
+    "cp1252": "8859 iso8859 ansi western cp819",
+    "cp1254": "cp920",
+    "cp1258": "tcvn",
+    "big5hkscs": "big5 big5eten big5hkscs2004 cp950 cp951 cp51950",
+    "euc_jp": "eucjp eucjpms eucjpwin ujis cp20932 cp51932",
+    "euc_jis_2004": "eucjis2004 eucjisx0213",
+    "cp932": "shiftjis sjis sjiswin mskanji windows31j cp932 cp943",
+    "shift_jis_2004": "shiftjisx0213 shiftjis2004",
+    "cp949": "euckr ksc56011987 ksc56011992 ksc5601 ks5601 ksx1001 uhc korean cp949 cp20949 cp51949",
+    "johab": "johab ksc5601johab cp1361",
+    "gb18030": "euccn gb18030 gb180302000 gb180302005 gb180302022 gb2312 gb231280 gbk gb chinese"
+    " cp936 cp1383 cp1386 cp20936 cp51936 cp54936",
+    HZ: "hz hzgb2312 hzgb cp52936",
+    ISO_2022_CN: "iso2022cn iso2022cnext cp50227",
+    ISO_2022_JP: "iso2022jp iso2022jp1 iso2022jp2 iso2022jp3 iso2022jp2004 iso2022jpext iso2022jpms jis jis7"
+    " cp50220 cp50221 cp50222",
+    ISO_2022_KR: "iso2022kr cp50225",
+    "koi8-r": "koi8 koi8r cp20866 cp20878",
+    "koi8-u": "koi8ru koi8u cp21866",
+    "koi8-t": "koi8t",
+    "mac-roman": "macintosh macroman mac cp10000",
+    "mac-cyrillic": "maccyrillic macukrainian cp10007",
+    "mac-latin2": "macce maccentraleurope maccentraleurroman cp10029",
+    "mac-greek": "macgreek cp10006",
+    "mac-turkish": "macturkish",
+    "mac-iceland": "macicelandic",
+    "mac-croatian": "maccroatian",
+    "mac-romanian": "macromanian",
     "ptcp154": "ptcp154",
-    "tcvn": "cp1258",
-    "hproman8": "hp-roman8",
-    "utf": "utf-8",
-    "utf7": UTF_7,
-    "unicode11utf7": UTF_7,
-    "unicode20utf7": UTF_7,
-    "utf8": "utf-8",
-    "utf8bom": "utf-8",
-    "utf8sig": "utf-8",
-    "utf8mb3": "utf-8",
-    "utf8mb4": "utf-8",
-    "unicode": UTF_16,
-    "utf16": UTF_16,
-    "ucs2": UTF_16,
-    "iso10646ucs2": UTF_16,
-    "utf16le": UTF_16_LE,
-    "utf16be": UTF_16_BE,
-    "utf32": "utf-32",
-    "utf32le": "utf-32-le",
-    "utf32be": "utf-32-be",
-    "ucs4": "utf-32",
-    "iso10646ucs4": "utf-32",
+    "hp-roman8": "hproman8",
+    "utf-8": "utf utf8 utf8bom utf8sig utf8mb3 utf8mb4 cp65001",
+    UTF_7: "utf7 unicode11utf7 unicode20utf7 cp65000",
+    UTF_16: "unicode utf16 ucs2 iso10646ucs2",
+    UTF_16_LE: "utf16le cp1200",
+    UTF_16_BE: "utf16be cp1201",
+    "utf-32": "utf32 ucs4 iso10646ucs4",
+    "utf-32-le": "utf32le",
+    "utf-32-be": "utf32be",
 }
+_CODECS: Final = {label: codec for codec, labels in _LABELS.items() for label in labels.split()}
 
-#: Windows numbers its charsets; 1250 to 1258 and the old IBM pages follow below.
-_CODE_PAGES: Final = {
-    367: ASCII,
-    20127: ASCII,
-    819: "cp1252",
-    1200: UTF_16_LE,
-    1201: UTF_16_BE,
-    65000: UTF_7,
-    65001: "utf-8",
-    708: "iso8859-6",
-    813: "iso8859-7",
-    874: "cp874",
-    912: "iso8859-2",
-    915: "iso8859-5",
-    916: "iso8859-8",
-    920: "cp1254",
-    923: "iso8859-15",
-    932: "cp932",
-    943: "cp932",
-    936: "gb18030",
-    949: "cp949",
-    950: "big5hkscs",
-    951: "big5hkscs",
-    1361: "johab",
-    1383: "gb18030",
-    1386: "gb18030",
-    10000: "mac-roman",
-    10006: "mac-greek",
-    10007: "mac-cyrillic",
-    10029: "mac-latin2",
-    20866: "koi8-r",
-    20878: "koi8-r",
-    20932: "euc_jp",
-    20936: "gb18030",
-    20949: "cp949",
-    21866: "koi8-u",
-    38598: "iso8859-8",
-    50220: ISO_2022_JP,
-    50221: ISO_2022_JP,
-    50222: ISO_2022_JP,
-    50225: ISO_2022_KR,
-    50227: ISO_2022_CN,
-    51932: "euc_jp",
-    51936: "gb18030",
-    51949: "cp949",
-    51950: "big5hkscs",
-    52936: HZ,
-    54936: "gb18030",
-}
-_CODE_PAGES.update({number: f"cp{number}" for number in range(1250, 1259)})
-_CODE_PAGES.update(
-    {
-        number: f"cp{number}"
-        for number in (437, 720, 737, 775, 850, 852, 855, 856, 857, 858, *range(860, 867), 869, 1006, 1125)
-    }
+#: Pages that Python knows by their number.
+_PAGES: Final = frozenset(
+    (437, 720, 737, 775, 850, 852, 855, 856, 857, 858, *range(860, 867), 869, 1006, 1125, *range(1250, 1259))
 )
+#: Windows' number of ISO 8859-1, less one.
+_ISO_8859_PAGES: Final = 28590
 
 _ISO_8859_CODECS: Final = {
     number: f"iso8859-{number}" for number in (2, 3, 4, 5, 6, 7, 8, 10, 13, 14, 15, 16)
 } | {1: "cp1252", 9: "cp1254", 11: "cp874"}
-_CODE_PAGES.update({28590 + number: codec for number, codec in _ISO_8859_CODECS.items()})
 #: ISO 8859's part numbers by that of the Latin alphabet, where they differ.
 _LATINS: Final = {5: 9, 6: 10, 7: 13, 8: 14, 9: 15, 10: 16}
 
-#: The web's names whose octets mean nothing to a person (a font of somebody's), or are not decoded at all.
+#: Names of the standard that stand for no charset: private fonts, and what browsers refuse to decode.
 _NOT_TAKEN: Final = frozenset({"x-user-defined", "replacement"})
 
 
@@ -232,13 +119,19 @@ def codec_of(label: str) -> str | None:
 def _of_the_mail_world(name: str) -> str | None:
     for form in (name, _PREFIX.sub("", _YEAR.sub("", name))):
         letters = re.sub(r"[^a-z0-9]", "", form)
-        if letters in _ALIASES:
-            return _ALIASES[letters]
-        for pattern, codec in ((_ISO_8859, _iso_8859), (_LATIN, _latin), (_CODE_PAGE, _CODE_PAGES.get)):
+        if letters in _CODECS:
+            return _CODECS[letters]
+        for pattern, codec in ((_ISO_8859, _iso_8859), (_LATIN, _latin), (_CODE_PAGE, _code_page)):
             match = pattern.fullmatch(letters)
             if match is not None:
                 return codec(int(match[1]))
     return None
+
+
+def _code_page(number: int) -> str | None:
+    if number in _PAGES:
+        return f"cp{number}"
+    return _CODECS.get(f"cp{number}") or _iso_8859(number - _ISO_8859_PAGES)
 
 
 def _iso_8859(number: int) -> str | None:
@@ -253,4 +146,4 @@ def _of_the_web(name: str) -> str | None:
     encoding = webencodings.lookup(name)
     if encoding is None or encoding.name in _NOT_TAKEN:
         return None
-    return _ALIASES.get(re.sub(r"[^a-z0-9]", "", encoding.name)) or str(encoding.codec_info.name)
+    return _CODECS.get(re.sub(r"[^a-z0-9]", "", encoding.name)) or str(encoding.codec_info.name)

@@ -10,7 +10,6 @@ from smtprelay.mime.outgoing.finish import (
     needs_content,
     parameters_of,
     plan_by_header,
-    plan_header,
     plan_mail,
     unchanged_plan,
 )
@@ -26,7 +25,6 @@ __all__ = [
     "needs_content",
     "parameters_of",
     "plan_by_header",
-    "plan_header",
     "plan_mail",
     "plan_of",
     "unchanged_plan",

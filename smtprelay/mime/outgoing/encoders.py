@@ -26,7 +26,7 @@ class Encoder(Protocol):
     """Takes the content of a part in pieces."""
 
     def feed(self, octets: bytes) -> bytes:
-        """Return what can be said after the next piece."""
+        """Return what is complete after the next piece."""
 
     def end(self) -> bytes:
         """Return what was held back; nothing comes after it."""
@@ -88,33 +88,30 @@ class _Lines:
         """Give blocks and pieces; with each, whether the line goes on behind it."""
         octets = self._held + octets
         end = octets.rfind(_CRLF) + 2 if _CRLF in octets else 0
-        yield from self._whole(octets[:end])
-        at = end
+        block, line = octets[:end], octets[end:]
+        if max(map(len, block.split(_CRLF))) <= _PIECE:
+            yield from [(block, False)] if block else ()
+        else:
+            for whole in block.split(_CRLF)[:-1]:
+                *pieces, last = self._pieces(whole, len(whole))
+                yield from ((piece, True) for piece in pieces)
+                yield last + _CRLF, False
         # A CR at the end may be half of a line end.
-        while len(octets) - octets.endswith(b"\r") - at > _PIECE:
-            length = self._cut(octets[at : at + _PIECE])
-            yield octets[at : at + length], True
-            at += length
-        self._held = octets[at:]
+        *pieces, self._held = self._pieces(line, len(line) - line.endswith(b"\r"))
+        yield from ((piece, True) for piece in pieces)
 
     def end(self) -> bytes:
         """Return the last line, which has no end."""
         return self._held
 
-    def _whole(self, block: bytes) -> Iterator[tuple[bytes, bool]]:
-        if not block:
-            return
-        lines = block.split(_CRLF)
-        if max(map(len, lines)) <= _PIECE:
-            yield block, False
-            return
-        for line in lines[:-1]:
-            at = 0
-            while len(line) - at > _PIECE:
-                length = self._cut(line[at : at + _PIECE])
-                yield line[at : at + length], True
-                at += length
-            yield line[at:] + _CRLF, False
+    def _pieces(self, line: bytes, length: int) -> Iterator[bytes]:
+        """Give a line in pieces, none longer than :data:`_PIECE`, of which ``length`` octets are sure."""
+        at = 0
+        while length - at > _PIECE:
+            cut = self._cut(line[at : at + _PIECE])
+            yield line[at : at + cut]
+            at += cut
+        yield line[at:]
 
 
 class QuotedPrintableEncoder:
@@ -150,7 +147,7 @@ class QuotedPrintableWrapper:
         return self._encoder.feed(_unquoted(self._lines.end())) + self._encoder.end()
 
 
-#: By what a step of a plan is called.
+#: By the name of the plan's step.
 ENCODERS: Final[Mapping[str, Callable[[], Encoder]]] = {
     "base64": Base64Encoder,
     "wrap-base64": Base64Wrapper,

@@ -14,6 +14,7 @@ from typing import Final
 from attrs import frozen
 
 from smtprelay.mime.outgoing.words import encoded_words, parameters
+from smtprelay.mime.parameters import comment_end
 from smtprelay.mime.text import content_type, decoded, disposition
 from smtprelay.model.shape import LONGEST_LINE
 
@@ -27,29 +28,10 @@ _SHOWN: Final = 100
 _FEW: Final = 200
 _SHORTEST: Final = 6
 
-_ADDRESSES: Final = frozenset(
-    {
-        "from",
-        "sender",
-        "reply-to",
-        "to",
-        "cc",
-        "bcc",
-        "resent-from",
-        "resent-sender",
-        "resent-reply-to",
-        "resent-to",
-        "resent-cc",
-        "resent-bcc",
-        "errors-to",
-        "return-receipt-to",
-        "disposition-notification-to",
-        "mail-followup-to",
-        "mail-reply-to",
-        "apparently-to",
-        "list-id",
-    }
-)
+_holds_addresses: Final = re.compile(
+    "(?:resent-)?(?:from|sender|reply-to|to|cc|bcc)|errors-to|return-receipt-to|disposition-notification-to"
+    "|mail-(?:followup|reply)-to|apparently-to|list-id"
+).fullmatch
 _IDS: Final = frozenset(
     {"message-id", "resent-message-id", "in-reply-to", "references", "content-id", "supersedes"}
 )
@@ -66,7 +48,6 @@ _FOLD: Final = re.compile(rb"\r?\n[ \t]*+")
 _BLANKS: Final = re.compile(rf"[ \t]{{{_MOST_BLANKS},}}+")
 _ID: Final = re.compile(r"<[^<>]*+>|[^<>\s]++")
 _ADDRESS_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|<[^>]*+>?|[(),:;>]|[^"<>(),:;]++', re.DOTALL)
-_IN_COMMENT: Final = re.compile(r"\\.|[()]", re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -98,7 +79,7 @@ def mended(field: bytes, rules: FieldRules) -> bytes:
     """
     Return a field, with its line ends, as ``rules`` and the length of a line want it: mostly itself.
 
-    ``b""``: nothing of it can be said.
+    ``b""``: nothing of it can be kept.
 
     :raises NotConvertible: it has an address that is not ASCII.
     """
@@ -157,7 +138,7 @@ def _parameter_words(kind: str, given: dict[str, str]) -> list[str]:
 def _in_ascii(name: str, text: str, rules: FieldRules) -> str:
     if name in _PARAMETERS:
         return _with_parameters(name, text, rules)
-    is_list = name in _ADDRESSES
+    is_list = _holds_addresses(name) is not None
     if is_list and sum(map(text.count, "<,:;(")) <= max(_FEW, len(text) // _SHORTEST):
         return "".join(_address_pieces(text, rules))
     if name in _IDS:
@@ -192,7 +173,7 @@ def _address_pieces(text: str, rules: FieldRules) -> Iterator[str]:
     phrase: list[str] = []
     while at < len(text):
         if text[at] == "(":
-            end = _comment_end(text, at)
+            end = comment_end(text, at) or len(text)
             yield _phrase("".join(phrase), rules) + _comment(text[at:end], rules)
             phrase.clear()
             at = end
@@ -229,15 +210,6 @@ def _comment(comment: str, rules: FieldRules) -> str:
     return f"({' '.join(encoded_words(decoded(inner, rules.guess)))})"
 
 
-def _comment_end(text: str, at: int) -> int:
-    depth = 0
-    for mark in _IN_COMMENT.finditer(text, at):
-        depth += {"(": 1, ")": -1}.get(mark[0], 0)
-        if not depth:
-            return mark.end()
-    return len(text)
-
-
 def _unquoted(quoted: str) -> str:
     return _ESCAPED.sub(r"\1", quoted[1:].removesuffix('"'))
 
@@ -259,7 +231,7 @@ def _divided(name: str, text: str, rules: FieldRules) -> list[str]:
     """Return the words of a field that has one of them too long to stand on a line."""
     if name in _PARAMETERS:
         return _with_parameters(name, text, rules).split(" ")
-    if name in _ADDRESSES:
+    if _holds_addresses(name):
         return [word for each in _elements(text) for word in each.split(" ")]
     if name in _IDS:
         return [each for each in _ID.findall(text) if len(each) <= LONGEST_WORD]
@@ -281,7 +253,7 @@ def _elements(text: str) -> list[str]:
     while at < len(text):
         token = _ADDRESS_TOKEN.match(text, at)
         assert token is not None  # every character is in one
-        end = _comment_end(text, at) if token[0] == "(" else token.end()
+        end = comment_end(text, at) or len(text) if token[0] == "(" else token.end()
         if token[0] == ",":
             elements.append("".join(element))
             element.clear()

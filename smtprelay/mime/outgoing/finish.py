@@ -1,9 +1,9 @@
 """
 What every mail needs before it leaves as MIME, whatever the client forgot.
 
-Missing fields are added, what is nobody's business is removed, and what the next hop does not take is
-encoded. A mail that needs nothing of this leaves octet for octet as it came. What is made is the same for
-each attempt, delivery and provider: nothing of it depends on the clock or on chance. Pure.
+Missing fields are added, those for the relay or the sender alone are removed, and what the next hop does not
+take is encoded. A mail that needs nothing of this leaves octet for octet as it came. The result is the same
+for each attempt, delivery and provider: nothing in it depends on the clock or on chance. Pure.
 """
 
 from collections.abc import Mapping
@@ -15,17 +15,9 @@ from attrs import asdict, evolve
 from smtprelay.mime.outgoing.fields import FieldRules, NotConvertible
 from smtprelay.mime.outgoing.header import Additions, Changes, Header, finished, is_finished, read
 from smtprelay.mime.outgoing.parts import PartsWalk
-from smtprelay.mime.outgoing.plan import (
-    DROP,
-    INSERT,
-    KEEP,
-    NextHop,
-    Plan,
-    PlanDraft,
-    count_eight_bit,
-)
+from smtprelay.mime.outgoing.plan import DROP, INSERT, KEEP, NextHop, Plan, PlanDraft
 from smtprelay.mime.text import READ_BY_PEOPLE, charsets_in, content_type, guess_of
-from smtprelay.model.shape import Shape
+from smtprelay.model.shape import Shape, count_eight_bit
 
 #: A longer header is not looked at on the reactor.
 LONGEST_HEADER: Final = 16 * 1024
@@ -36,9 +28,9 @@ def needs_content(shape: Shape, hop: NextHop) -> bool:
     return shape.long_lines or (shape.eight_bit > 0 and not hop.eight_bit)
 
 
-def holds_header(start: bytes, shape: Shape, longest: int = LONGEST_HEADER) -> bool:
-    """Return whether ``start``, the beginning of a mail of that shape, has all of its header."""
-    return start.find(b"\r\n\r\n", 0, longest) >= 0 or len(start) == shape.size <= longest
+def holds_header(start: bytes, shape: Shape) -> bool:
+    """Return whether ``start``, the beginning of a mail of that shape, has all of a header that is short."""
+    return start.find(b"\r\n\r\n", 0, LONGEST_HEADER) >= 0 or len(start) == shape.size <= LONGEST_HEADER
 
 
 def unchanged_plan(start: bytes, shape: Shape, hop: NextHop) -> Plan | None:
@@ -72,20 +64,9 @@ def plan_by_header(start: bytes, shape: Shape, additions: Additions, hop: NextHo
     )
 
 
-def parameters_of(additions: Additions, hop: NextHop, shape: Shape) -> Mapping[str, object]:
-    """Return what the tasks :func:`plan_header` and :func:`plan_mail` have to be told."""
-    return {"additions": asdict(additions), "hop": asdict(hop), "shape": asdict(shape)}
-
-
-def plan_header(start: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes]:
-    """Do :func:`plan_by_header` as a task of a MIME worker; :func:`plan_of` reads what it returns."""
-    plan = plan_by_header(
-        start,
-        Shape(**parameters["shape"]),
-        Additions(**parameters["additions"]),
-        NextHop(**parameters["hop"]),
-    )
-    return plan.facts(), plan.inserted
+def parameters_of(additions: Additions, hop: NextHop) -> Mapping[str, object]:
+    """Return the parameters of :func:`plan_mail`."""
+    return {"additions": asdict(additions), "hop": asdict(hop)}
 
 
 def plan_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes]:

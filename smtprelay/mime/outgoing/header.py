@@ -35,6 +35,7 @@ _LONGEST_PLAIN: Final = 1 << 14
 
 _END: Final = b"\r\n\r\n"
 _FIELD: Final = re.compile(rb"^(([!-9;-~]++)[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)", re.MULTILINE)
+_FIELDS: Final = re.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)*+")
 #: A first line with blanks before it, which folds nothing: behind our own Received, that ends with its date.
 _INDENTED: Final = re.compile(
     rb"received:[^\r\n]*+(?:(?<![+-][0-9]{4})\r\n[ \t][^\r\n]*+)*+(?<=[+-][0-9]{4})\r\n[ \t]", re.IGNORECASE
@@ -145,7 +146,7 @@ def is_finished(octets: bytes) -> bool:
         and not _REMOVABLE.search(names)
         and b"\n--" not in block
         and not _INDENTED.match(block)
-        and sum([len(field) for field, _ in _FIELD.findall(block)]) == len(block)
+        and _FIELDS.fullmatch(block) is not None
     )
 
 

@@ -24,7 +24,7 @@ from smtprelay.model.shape import LONGEST_LINE, Shape, shape_of
 MAX_PARTS: Final = 1000
 #: What lies in so many multiparts is not taken apart either.
 MAX_DEPTH: Final = 50
-#: A longer boundary is none.
+#: A longer boundary is not recognised.
 LONGEST_BOUNDARY: Final = 500
 
 #: Conversion required but not supported (RFC 3463 §3.7).
@@ -255,8 +255,12 @@ class PartsWalk:
     def _check_fixed(self, begin: int, end: int, what: str) -> None:
         shape = shape_of(self._octets[begin:end])
         if self._needs_work(shape):
-            why = "8-bit, which the server does not take" if shape.eight_bit else "lines too long for SMTP"
-            raise NotConvertible(f"{what} cannot be changed, and has {why}", _NO_CONVERSION)
+            why = (
+                "8-bit content, and the server lacks 8BITMIME"
+                if shape.eight_bit
+                else "lines too long for SMTP"
+            )
+            raise NotConvertible(f"{what} cannot be encoded: it has {why}", _NO_CONVERSION)
 
     def _needs_work(self, shape: Shape) -> bool:
         return shape.long_lines or (shape.eight_bit > 0 and not self._hop.eight_bit)

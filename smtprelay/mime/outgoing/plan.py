@@ -8,9 +8,10 @@ same for every attempt; so is what comes of it, however the mail is cut into pie
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from attrs import Factory, define, frozen
+from attrs import Factory, asdict, define, frozen
 
 from smtprelay.mime.outgoing.encoders import ENCODERS, Encoder, encoded_length
+from smtprelay.model.shape import count_eight_bit
 
 #: Steps: so many octets of the mail stay, or are left out; so many of ``inserted`` are put in. Each other
 #: step is one of :data:`smtprelay.mime.outgoing.encoders.ENCODERS`.
@@ -19,13 +20,6 @@ DROP: Final = "drop"
 INSERT: Final = "insert"
 
 Step = tuple[str, int]
-
-_HIGH: Final = bytes(range(0x80, 0x100))
-
-
-def count_eight_bit(octets: bytes) -> int:
-    """Return how many octets are not ASCII."""
-    return 0 if octets.isascii() else len(octets) - len(octets.translate(None, _HIGH))
 
 
 @frozen(kw_only=True)
@@ -65,13 +59,7 @@ class Plan:
 
     def facts(self) -> Mapping[str, Any]:
         """Return all but ``inserted`` as JSON can carry it."""
-        return {
-            "steps": self.steps,
-            "size": self.size,
-            "eight_bit": self.eight_bit,
-            "refusal": self.refusal,
-            "code": self.code,
-        }
+        return asdict(self, recurse=False, filter=lambda attribute, _: attribute.name != "inserted")
 
 
 def plan_of(facts: Mapping[str, Any], inserted: bytes) -> Plan:

@@ -15,7 +15,7 @@ from smtprelay.mime.worker.task import PREFIXES, name_of
 
 def task(name: str, cpu: float = 1.0, memory: int = 1000, size: int = 0, **parameters) -> bytes:
     asked = {
-        "task": f"tests.mime.tasks:{name}",
+        "task": f"tests.mime.worker.tasks:{name}",
         "parameters": parameters,
         "cpu": cpu,
         "memory": memory,

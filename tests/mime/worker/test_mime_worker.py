@@ -17,8 +17,8 @@ from smtprelay.mime.parse import TooComplexError
 from smtprelay.mime.worker.mime_worker import Bounds, ProcessMimeWorker
 from smtprelay.mime.worker.task import name_of
 from smtprelay.mime.worker.turns import SMALL_BODY, TURN
-from tests.mime import tasks
-from tests.mime.fake_process import FakeBody, FakeReactor
+from tests.mime.worker import tasks
+from tests.mime.worker.fake_process import FakeBody, FakeReactor
 from tests.recording import Recording
 
 LARGE = bytes(SMALL_BODY + 1)
@@ -60,7 +60,7 @@ class SmallTests(WorkerCase):
         """Too large, too long a header, or too many parts: the process gets it, with all of its octets."""
         for mail in (LARGE, b"X" * 20_000, b"\r\n\r\n" + b"\r\n--x" * 100):
             done = self.run_on(mail)
-            self.assertEqual(self.process.task["task"], "tests.mime.tasks:repeat")
+            self.assertEqual(self.process.task["task"], "tests.mime.worker.tasks:repeat")
             self.process.answers({"size": 1})
             self.successResultOf(done)
             self.assertEqual(self.process.bodies[-1], mail)

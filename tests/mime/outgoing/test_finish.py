@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.mime import outgoing
 from smtprelay.mime.parse import read
 from smtprelay.model.shape import Shape, shape_of
-from tests.mime.finishing import (
+from tests.mime.hostile import mails
+from tests.mime.outgoing.finishing import (
     ADDED,
     ADDITIONS,
     ASCII_FIELDS,
@@ -25,7 +26,6 @@ from tests.mime.finishing import (
     plan,
     sent,
 )
-from tests.mime.hostile import mails
 
 HOPS = (EIGHT_BIT, ASCII_FIELDS, SEVEN_BIT)
 

@@ -38,11 +38,10 @@ class Refused(Exception):  # noqa: N818 -- it says what became of the mail
 def plan(mail: bytes, hop: NextHop = EIGHT_BIT) -> Plan:
     """Return the plan, which is the same by the whole mail and, where that is enough, by the header."""
     shape = shape_of(mail)
-    parameters = json.loads(json.dumps(outgoing.parameters_of(ADDITIONS, hop, shape)))
+    parameters = json.loads(json.dumps(outgoing.parameters_of(ADDITIONS, hop)))
     found = _carried(outgoing.plan_mail(mail, parameters))
     if not outgoing.needs_content(shape, hop):
         by_header = outgoing.plan_by_header(mail, shape, ADDITIONS, hop)
-        assert by_header == _carried(outgoing.plan_header(mail, parameters))
         assert (found.refusal, found.code) == (by_header.refusal, by_header.code)
         if not found.refusal:
             assert carry_out(by_header, [mail]) == carry_out(found, [mail]), (mail, hop)

@@ -3,19 +3,12 @@
 import binascii
 import email
 import email.policy
-import sys
+from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.mime import headers
-from smtprelay.mime.outgoing import encoders
-from smtprelay.mime.outgoing import fields as outgoing_fields
-from smtprelay.mime.outgoing import header as outgoing_header
-from smtprelay.mime.outgoing import parts as outgoing_parts
-from smtprelay.mime.outgoing import plan as outgoing_plan
-from smtprelay.mime.outgoing import words as outgoing_words
 from smtprelay.model.shape import shape_of
-from tests.mime.finishing import (
+from tests.mime.outgoing.finishing import (
     ADDED,
     ADDITIONS,
     ASCII_FIELDS,
@@ -26,6 +19,7 @@ from tests.mime.finishing import (
     finish,
     plan,
 )
+from tests.steps import counted
 
 HEAD = ADDED + b"Subject: Hi\r\nMIME-Version: 1.0\r\n"
 LONG = b"long " * 400
@@ -408,36 +402,11 @@ class BoundTests(SynchronousTestCase):
             (head, b"--B\r\nno header\r\n"),
             (head + b"--B\r\n", b"Content-Type: multipart/mixed; boundary=B\r\n\r\n--B\r\n"),
         ):
-            once, twice = (self.steps(start + piece * n + "ü".encode()) for n in (2000, 4000))
+            once, twice = (
+                counted(partial(plan, start + piece * n + "ü".encode(), SEVEN_BIT), "/mime/")
+                for n in (2000, 4000)
+            )
             self.assertLess(twice, 2.3 * once + 3000, piece)
-
-    def steps(self, mail: bytes) -> int:
-        """Return how many lines of ours are executed to plan a mail."""
-        count = 0
-        modules = (
-            encoders,
-            headers,
-            outgoing_fields,
-            outgoing_header,
-            outgoing_parts,
-            outgoing_plan,
-            outgoing_words,
-        )
-        ours = {each.__file__ for each in modules}
-
-        def trace(frame: object, event: str, _: object) -> object:
-            nonlocal count
-            if frame.f_code.co_filename not in ours:
-                return None
-            count += event == "line"
-            return trace
-
-        sys.settrace(trace)
-        try:
-            plan(mail, SEVEN_BIT)
-        finally:
-            sys.settrace(None)
-        return count
 
 
 class PlanTests(SynchronousTestCase):

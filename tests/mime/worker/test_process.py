@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.interfaces import MailTooCostly, MimeWorkerUnavailable
 from smtprelay.mime.worker.frames import FACTS, FAILURE, TASK, frame
 from smtprelay.mime.worker.process import TaskFailedError, WorkerProcess, environment
-from tests.mime.fake_process import FakeBody, FakeReactor
+from tests.mime.worker.fake_process import FakeBody, FakeReactor
 
 
 class ProcessTests(SynchronousTestCase):

@@ -228,6 +228,19 @@ class WrongOctetTests(SynchronousTestCase):
 
 
 class UnlabelledTests(SynchronousTestCase):
+    def test_fallbacks(self):
+        """An unknown, wrong or absent charset falls back to UTF-8, then to Windows-1252."""
+        for charset, content, expected in (
+            ("no-such-charset", "grün".encode(), "grün"),
+            ("us-ascii", b"gr\xfcn", "grün"),
+            ("utf-8", b"gr\xfcn", "grün"),
+            ("base64", b"x", "x"),
+            ("utf\x00-8", b"gr\xfcn", "grün"),
+            ("", b"\x81\xff", "\ufffdÿ"),
+        ):
+            with self.subTest(charset):
+                self.assertEqual(decode(content, charset), expected)
+
     def test_guess(self):
         """Octets without a label are UTF-8 if they can be, else the guess, else Windows-1252."""
         cases = (

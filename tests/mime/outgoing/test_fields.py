@@ -3,18 +3,17 @@
 import email
 import email.policy
 import re
-import sys
 from email.header import decode_header, make_header
+from functools import partial
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.mime.outgoing import fields as outgoing_fields
-from smtprelay.mime.outgoing import words as outgoing_words
 from smtprelay.mime.outgoing.fields import FieldRules, NotConvertible, mended
 from smtprelay.mime.outgoing.words import encoded_words
 from smtprelay.mime.text import addresses, content_type, decoded, disposition
+from tests.steps import counted
 
 ASCII = FieldRules(ascii_only=True)
 ANY = FieldRules()
@@ -204,6 +203,7 @@ class StructuredTests(SynchronousTestCase):
 class CostTests(SynchronousTestCase):
     def test_linear(self) -> None:
         """Twice as much of anything takes about twice the steps; nothing recurses."""
+        rules = FieldRules(ascii_only=True, embedded=True)
         for start, piece, end in (
             (b"Subject: \xfc", b" a", b""),
             (b"Subject: \xfc", b"\t", b"x"),
@@ -219,24 +219,8 @@ class CostTests(SynchronousTestCase):
             (b"Content-Type: text/plain\xfc", b";", b""),
             (b"Content-Type: text/plain; ", b'x="\xfc";', b""),
         ):
-            once, twice = (self.steps(start + piece * n + end) for n in (3000, 6000))
+            once, twice = (
+                counted(partial(mended, start + piece * n + end + b"\r\n", rules), "/mime/")
+                for n in (3000, 6000)
+            )
             self.assertLess(twice, 2.3 * once + 2000, (start, piece))
-
-    def steps(self, field: bytes) -> int:
-        """Return how many lines of ours are executed."""
-        count = 0
-        ours = {outgoing_fields.__file__, outgoing_words.__file__}
-
-        def trace(frame: object, event: str, _: object) -> object:
-            nonlocal count
-            if frame.f_code.co_filename not in ours:
-                return None
-            count += event == "line"
-            return trace
-
-        sys.settrace(trace)
-        try:
-            mended(field + b"\r\n", FieldRules(ascii_only=True, embedded=True))
-        finally:
-            sys.settrace(None)
-        return count

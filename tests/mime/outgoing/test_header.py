@@ -2,18 +2,14 @@
 
 import email
 import email.policy
-import sys
+from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.mime import headers
-from smtprelay.mime.outgoing import fields as outgoing_fields
-from smtprelay.mime.outgoing import header as outgoing_header
 from smtprelay.mime.outgoing.header import is_finished, read
-from tests.mime.finishing import (
+from tests.mime.outgoing.finishing import (
     ADDED,
     ASCII_FIELDS,
-    EIGHT_BIT,
     RECEIVED,
     SEVEN_BIT,
     Refused,
@@ -21,6 +17,7 @@ from tests.mime.finishing import (
     plan,
     sent,
 )
+from tests.steps import counted
 
 COMPLETE = (
     b"From: Ann <ann@example.com>\r\n"
@@ -266,24 +263,5 @@ class ReadTests(SynchronousTestCase):
             (b"", b"bcc: a\r\n"),
             (b"", b"\r"),
         ):
-            once, twice = (self.steps(start + piece * n) for n in (2000, 4000))
+            once, twice = (counted(partial(finish, start + piece * n), "/mime/") for n in (2000, 4000))
             self.assertLess(twice, 2.3 * once + 3000, (start, piece))
-
-    def steps(self, mail: bytes) -> int:
-        """Return how many lines of ours are executed."""
-        count = 0
-        ours = {each.__file__ for each in (outgoing_fields, outgoing_header, headers)}
-
-        def trace(frame: object, event: str, _: object) -> object:
-            nonlocal count
-            if frame.f_code.co_filename not in ours:
-                return None
-            count += event == "line"
-            return trace
-
-        sys.settrace(trace)
-        try:
-            finish(mail, EIGHT_BIT)
-        finally:
-            sys.settrace(None)
-        return count

@@ -50,14 +50,14 @@ class NameTests(SynchronousTestCase):
             "smtprelay.mime.worker.task:",
             "smtprelay.mime.worker.task",
             "",
-            "tests.mime.test_task:deep",
+            "tests.mime.worker.test_task:deep",
         ):
             with self.assertRaises(ValueError, msg=name):
                 named(name)
 
     def test_more_prefixes(self):
         """A test may have its own tasks."""
-        self.assertIs(named("tests.mime.test_task:deep", ("smtprelay.", "tests.")), deep)
+        self.assertIs(named("tests.mime.worker.test_task:deep", ("smtprelay.", "tests.")), deep)
 
 
 class FailureTests(SynchronousTestCase):

@@ -1,0 +1,32 @@
+"""What most providers do alike: one lane, a request that is the mail itself, nobody to ask afterwards."""
+
+from smtprelay.interfaces import Body
+from smtprelay.message import Delivery, Envelope, Outcome, Results
+from smtprelay.model.shape import Shape
+
+
+class ProviderDefaults:
+    """The parts of a :class:`smtprelay.interfaces.Provider` that few of them need to write."""
+
+    def lane(self, envelope: Envelope) -> str:  # noqa: ARG002 -- the seam's signature
+        """Return the provider's own lane."""
+        return ""
+
+    def encoded_size(self, shape: Shape) -> tuple[int, int]:
+        """Return the mail's own size, twice."""
+        return shape.size, shape.size
+
+    async def measure(self, envelope: Envelope, body: Body) -> int:  # noqa: ARG002 -- the seam's signature
+        """Return the mail's own size."""
+        return body.size
+
+    async def resolve(self, delivery: Delivery) -> Results | None:  # noqa: ARG002 -- the seam's signature
+        """Return ``None``: nobody can be asked."""
+        return None
+
+    async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
+        """Return ``None``: only a mail can tell."""
+        return None
+
+    async def close(self) -> None:
+        """Do nothing: there are no connections."""

@@ -37,7 +37,9 @@ _TOKEN: Final = re.compile(r"""[\s"'<]*+([A-Za-z0-9][A-Za-z0-9_.+-]{0,126}+)""")
 _WHOLE_TYPES: Final = {"text": "text/plain", "multipart": "multipart/mixed", "message": "message/rfc822"}
 _UNKNOWN: Final = "application/octet-stream"
 
-_SEPARATORS: Final = re.compile(r"""[\s;,:>"'\x00-\x1f]*+""")
+#: With comments, and where their ends are not looked for any more.
+_SEPARATORS: Final = re.compile(r"""[\s;,:>"'\x00-\x1f]*+(?:\([^()\\]*+\)[\s;,:>"'\x00-\x1f]*+)*+""")
+_OPEN_SEPARATORS: Final = re.compile(r"""[\s;,:>"'\x00-\x1f(]*+""")
 _NAME: Final = re.compile(r"([A-Za-z0-9!#$%&*+.^_`|~-]{1,100}+)\s*+=\s*+")
 _NO_NAME: Final = re.compile(r"[^;\s(]*+")
 _QUOTED: Final = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
@@ -155,10 +157,12 @@ class _Scanner:
     def _skip(self) -> bool:
         """Pass over what separates parameters, and over comments; return whether anything is left."""
         self.at = _end(_SEPARATORS, self.value, self.at)
-        while self.value.startswith("(", self.at):
-            end = comment_end(self.value, self.at) if self._patience else 0
-            self._patience -= not end and bool(self._patience)
+        while self._patience and self.value.startswith("(", self.at):
+            end = comment_end(self.value, self.at)
+            self._patience -= not end
             self.at = _end(_SEPARATORS, self.value, end or self.at + 1)
+        if not self._patience:
+            self.at = _end(_OPEN_SEPARATORS, self.value, self.at)
         return self.at < len(self.value)
 
     def _value(self, name: str) -> str:

@@ -22,6 +22,8 @@ from smtprelay.model.shape import LONGEST_LINE
 LONGEST_WORD: Final = 900
 _WIDTH: Final = 76
 _MOST_BLANKS: Final = 100
+#: Characters of an address that are told.
+_SHOWN: Final = 100
 #: With more separators than these, and less between them than any address has, it is no list of addresses.
 _FEW: Final = 200
 _SHORTEST: Final = 6
@@ -217,7 +219,7 @@ def _foreign(address: str, rules: FieldRules) -> str:
     shown = decoded(address, rules.guess).strip(" <>")
     if not rules.embedded:
         raise NotConvertible(
-            f"{shown!a} in the header needs SMTPUTF8, which the next server does not offer", "5.6.7"
+            f"{shown[:_SHOWN]!a} in the header needs SMTPUTF8, which the next server does not offer", "5.6.7"
         )
     return f" {' '.join(encoded_words(shown))} :;"
 

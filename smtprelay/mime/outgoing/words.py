@@ -11,6 +11,9 @@ _LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 _IN_WORD: Final = {octet: chr(octet) for octet in _LETTERS + b"!*+-/"} | {0x20: "_"}
 #: Those of a parameter that is encoded (RFC 2231 §7).
 _IN_PARAMETER: Final = {octet: chr(octet) for octet in _LETTERS + b"!#$&+-.^_`{|}~"}
+#: How each octet is spelled there.
+_ESCAPED: Final = [_IN_WORD.get(octet) or f"={octet:02X}" for octet in range(256)]
+_PERCENT: Final = [_IN_PARAMETER.get(octet) or f"%{octet:02X}" for octet in range(256)]
 #: An encoded word has at most 75 characters; so many of them say something.
 _ROOM: Final = 75 - len("=?utf-8?q??=")
 #: The octets in so many characters of base64.
@@ -64,11 +67,11 @@ def _divided(text: str, spell: Callable[[bytes], str], room: int) -> Iterator[st
 
 
 def _escaped(character: bytes) -> str:
-    return "".join(_IN_WORD.get(octet) or f"={octet:02X}" for octet in character)
+    return "".join([_ESCAPED[octet] for octet in character])
 
 
 def _percent(character: bytes) -> str:
-    return "".join(_IN_PARAMETER.get(octet) or f"%{octet:02X}" for octet in character)
+    return "".join([_PERCENT[octet] for octet in character])
 
 
 def _plain(character: bytes) -> str:

@@ -16,6 +16,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from tests.postgres import new_spool_url
+from tests.process.hostile_storm import HostileStorm
 from tests.process.ledger import Ledger
 from tests.process.relay_process import RelayProcess, on_postgres
 from tests.process.stage import Stage
@@ -30,6 +31,9 @@ CLIENTS = 50
 #: Kills at no point in particular, and at each point, on each of the two engines.
 ANYWHERE = 100
 AT_EACH_POINT = 2
+
+#: How often the relay is killed while hostile mail is worked on.
+HOSTILE_LIVES = 30
 
 #: How often the database's server is killed, and between that a node.
 SERVERS = 8
@@ -65,6 +69,23 @@ class StormTests(Dice, Stage, TestCase):
         relay = self.ending(RelayProcess.to_acs(self.folder, acs, accept_on="succeeded", spool=spool))
         ledger = Ledger.of_database(url)
         await self.weather(Storm(relay, acs, mails=MAILS, clients=CLIENTS, ledger=ledger), POSTGRES_POINTS)
+
+    async def test_hostile_mail(self) -> None:
+        """
+        So too while hostile mail is worked on, and the worker is killed more often than the relay.
+
+        At the end none of it waits: it is delivered, or has failed.
+        """
+        acs = await self.fake_acs()
+        relay = self.ending(RelayProcess.to_acs(self.folder, acs, accept_on="succeeded"))
+        storm = HostileStorm(relay, acs, self.dice, mails=HOSTILE_LIVES * 10, clients=5)
+        tally = await storm.rage([Kill(after=self.dice.uniform(0.1, 2.0)) for _ in range(HOSTILE_LIVES)])
+        sys.stdout.write(f"\n{storm.hostile} hostile mails accepted, {storm.workers} workers killed")
+        self.tell(tally)
+        self.assertEqual(tally.left_over, 0)
+        self.assertGreaterEqual(tally.accepted, HOSTILE_LIVES * 10)
+        self.assertGreater(storm.hostile, HOSTILE_LIVES)
+        self.assertGreater(storm.workers, HOSTILE_LIVES // 2)
 
     async def weather(self, storm: Storm, points: Sequence[str]) -> None:
         dice = self.dice

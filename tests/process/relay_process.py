@@ -105,6 +105,15 @@ class RelayProcess:
         if self.life is not None:
             await self.life.stop(signal.SIGKILL)
 
+    def worker(self) -> int:
+        """Return the process id of its MIME worker; 0 while there is none."""
+        pid = self.life.transport.pid if self.life else None
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        except OSError:
+            return 0
+        return int(children[0]) if children else 0
+
     async def greet(self) -> Conversation:
         """Return a session with it that has said EHLO."""
         talk = await Conversation.open(self.smtp)

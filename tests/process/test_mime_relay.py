@@ -3,7 +3,6 @@ Hostile mail in the real relay: it costs others nothing but a little time, and n
 """
 
 import signal
-from pathlib import Path
 
 from twisted.trial.unittest import TestCase
 
@@ -39,14 +38,8 @@ class HostileMailTests(Stage, TestCase):
         relay = await self.relay(FOR_EVER, *options)
         for _ in range(12):
             await relay.send(hostile(), "user@example.com")
-        await eventually(lambda: self.worker_of(relay), "the worker")
+        await eventually(relay.worker, "the worker")
         return relay
-
-    def worker_of(self, relay: RelayProcess) -> int:
-        """Return the process id of the worker of ``relay``; 0 while there is none."""
-        pid = relay.life.transport.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return int(children[0]) if children else 0
 
     def subjects(self) -> list[str]:
         """Return the subjects of what was delivered."""
@@ -70,7 +63,7 @@ class HostileMailTests(Stage, TestCase):
     async def test_stop(self) -> None:
         """SIGTERM ends the relay within its bounds while such mail is worked on, and its worker with it."""
         relay = await self.computing("--attempts-bound", "0.5")
-        worker = self.worker_of(relay)
+        worker = relay.worker()
         self.assertTrue(lives(worker))
         self.assertEqual(await relay.stop(), 0)
         self.assertFalse(lives(worker))
@@ -78,7 +71,7 @@ class HostileMailTests(Stage, TestCase):
     async def test_second_signal(self) -> None:
         """A second signal ends it at once, and the worker too: no process is left that computes."""
         relay = await self.computing()
-        worker = self.worker_of(relay)
+        worker = relay.worker()
         relay.life.signal(signal.SIGTERM)
         await relay.life.says('"event":"relay.stop"')
         await relay.stop()

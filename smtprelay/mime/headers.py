@@ -141,7 +141,7 @@ class _Block:
             lines += 1
             end = octets.find(b"\n", at)
             after = end + 1 if end >= 0 else len(octets)
-            line = octets[at:after].rstrip(b"\r\n")
+            line = octets[at : min(after, at + MAX_BLOCK)].rstrip(b"\r\n")
             if not line and end >= 0:
                 return self._close(after)
             if line.startswith(b"--") and self._ends_at(line):

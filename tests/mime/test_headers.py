@@ -231,6 +231,12 @@ class BoundsTests(SynchronousTestCase):
             pairs, content = split(b"Subject: s\r\n" + long + b"\r\nTo: a@x\r\n\r\nbody")
             self.assertEqual((pairs[0], content), (("Subject", "s"), b"body"))
 
+    def test_a_line(self):
+        """What is read of a single line is bounded, too: for the next hop it is spelled in many."""
+        pairs, content = split(b"Subject: " + b"s" * 3 * headers.MAX_BLOCK + b"\r\n\r\nbody")
+        self.assertLessEqual(len(pairs[0][1]), headers.MAX_BLOCK)
+        self.assertEqual(content, b"body")
+
     def test_without_an_end(self):
         """If no blank line follows, what is read no more is text."""
         pairs, content = split(b"Subject: s\r\n" + b"a:b\r\n" * 23_000)

@@ -5,6 +5,7 @@ Feeds octets to the readers of mail, led by the branches that they reach, until 
 ``.fuzz``, beside what was found to reach new branches: from there the next run goes on.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -15,10 +16,25 @@ except ImportError as error:
 
 from tests.mime.hostile import COSTLY
 
-with atheris.instrument_imports(include=["smtprelay.mime"]):
-    from smtprelay.mime import head, headers, parse, text
+with atheris.instrument_imports(include=["smtprelay.mime", "smtprelay.providers.acs_request"]):
+    from smtprelay.mime import head, headers, outgoing, parse, text
+    from smtprelay.providers.acs_request import map_mail
+
+from smtprelay.model.shape import shape_of
+from smtprelay.testing.acs_schema import check_send
 
 FOLDER = Path(".fuzz")
+HOPS = (outgoing.NextHop(), outgoing.NextHop(eight_bit=False, raw_fields=False))
+ADDITIONS = outgoing.Additions(message_id="<a@b.example>", date="x", sender="a@b.example")
+PARAMETERS = {
+    "recipients": ["a@b.example", "c@d.example"],
+    "envelope_sender": "scanner",
+    "sender": "noreply@mail.example",
+    "domains": ["mail.example"],
+    "blind_to": "",
+    "without": [],
+    "largest": None,
+}
 #: A mail of this size is read in far less than one second, which is how long one may take.
 LONGEST = 4096
 SECONDS = 60
@@ -44,6 +60,30 @@ def read(octets: bytes) -> None:
     said += [who.name + who.address for who in (*mail.sender, *mail.reply_to, *mail.to, *mail.cc)]
     said += [part.name + part.content_type + part.content_id for part in mail.attachments]
     "".join(said).encode()
+    make_request(octets)
+    for hop in HOPS:
+        finish(octets, hop)
+
+
+def make_request(octets: bytes) -> None:
+    """Map ``octets`` for ACS; a request that its schema refuses is a find."""
+    facts, body = map_mail(octets, PARAMETERS)
+    for made in facts["requests"]:
+        check_send(json.loads(body + made["recipients"].encode() + b"}"))
+
+
+def finish(octets: bytes, hop: outgoing.NextHop) -> None:
+    """Finish ``octets`` for a next hop; a line that is too long, or 8-bit where it must not be, is a find."""
+    mail = b"\r\n".join(octets.replace(b"\0", b"").splitlines()) + b"\r\n"
+    parameters = outgoing.parameters_of(ADDITIONS, hop)
+    plan = outgoing.plan_of(*outgoing.plan_mail(mail, parameters))
+    if plan.refusal:
+        return
+    finishing = outgoing.Finishing(plan)
+    shape = shape_of(finishing.feed(mail) + finishing.end())
+    assert (shape.size, shape.eight_bit) == (plan.size, plan.eight_bit)
+    assert not shape.long_lines
+    assert hop.eight_bit or not shape.eight_bit
 
 
 def main(seconds: int = SECONDS, runs: int = RUNS) -> None:

@@ -198,7 +198,10 @@ class OperatingTests(Stage, TestCase):
         return self.at_the_page(story, "anna@bad.test")
 
     def test_tokens(self) -> None:
-        """A wrong token is refused in words; a viewer sees the queue without a button, an operator with."""
+        """A wrong token is refused in words; a viewer sees the queue without a button, an operator with.
+
+        What one of them saw is gone from the page when the next token is asked for.
+        """
         roles = ", ".join(
             f'{{name: {role}, hash: "{hash_password(role.encode(), bytes(16))}", role: {role}}}'
             for role in ("viewer", "operator")
@@ -211,6 +214,8 @@ class OperatingTests(Stage, TestCase):
                 ("operator", "anna@bad.test", 1),
             ):
                 await browser.until("!document.querySelector('#login').hidden")
+                left = await browser.evaluate("document.querySelector('main').textContent.trim()")
+                self.assertEqual(left, "", token)
                 await browser.type("[name=token]", token)
                 await browser.click("#login button")
                 await browser.says(words)

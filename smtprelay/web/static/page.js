@@ -247,7 +247,12 @@ function trouble(error) {
   $("trouble").textContent = told ? (told instanceof Refusal ? told.message : `no answer from the relay: ${told.message}`) : "";
 }
 
+/** Ask for a token, or show the page. What one user saw is not there for the next. */
 function lock(locked) {
+  if (locked) {
+    for (const id of shown.keys()) $(id)?.replaceChildren();
+    shown.clear();
+  }
   $("login").hidden = !locked;
   document.querySelector("main").hidden = locked;
 }

@@ -15,7 +15,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from smtprelay.mime.worker.mime_worker import Bounds, ProcessMimeWorker
-from smtprelay.mime.worker.turns import SMALL_BODY
+from smtprelay.mime.worker.turns import SMALL_TEXT
 from tests.mime.worker import tasks
 from tests.mime.worker.fake_process import FakeBody
 
@@ -55,7 +55,7 @@ class Host:
         reactor.stop()
 
     async def _run(self, task: object) -> None:
-        await self._worker.run(task, FakeBody(bytes(SMALL_BODY + 1)), {})
+        await self._worker.run(task, FakeBody(bytes(SMALL_TEXT + 1)), {})
 
     def _heard(self, event: str, /, **fields: object) -> None:
         if event == "mime.started":

@@ -17,14 +17,14 @@ from smtprelay.interfaces import (
 )
 from smtprelay.mime.parse import TooComplexError, read
 from smtprelay.mime.worker.mime_worker import Bounds, ProcessMimeWorker
-from smtprelay.mime.worker.turns import SMALL_BODY
+from smtprelay.mime.worker.turns import SMALL_TEXT
 from tests.mime.worker import tasks
 from tests.mime.worker.fake_process import FakeBody
 from tests.process.program import Program, eventually
 from tests.process.stage import Stage
 from tests.recording import Recording
 
-LARGE = bytes(SMALL_BODY + 1)
+LARGE = bytes(SMALL_TEXT + 1)
 MIB = 1 << 20
 
 #: Enough for Python to start on a busy machine; what waits for less waits for the kernel.
@@ -72,7 +72,7 @@ class WorkerCase:
 class WorkTests(WorkerCase, TestCase):
     async def test_many(self):
         """Many tasks at once are done one after the other by one process, which has no Twisted."""
-        sizes = range(SMALL_BODY + 1, SMALL_BODY + 101)
+        sizes = range(SMALL_TEXT + 1, SMALL_TEXT + 101)
         done = await gatherResults(Deferred.fromCoroutine(self.run_on(bytes(size))) for size in sizes)
         self.assertEqual([facts["size"] for facts, _ in done], list(sizes))
         self.assertEqual(len({facts["pid"] for facts, _ in done}), 1)

@@ -26,7 +26,7 @@ from smtprelay.interfaces import (
 from smtprelay.mime.parse import TooComplexError
 from smtprelay.mime.worker.process import TaskFailedError, WorkerProcess
 from smtprelay.mime.worker.task import failure, name_of
-from smtprelay.mime.worker.turns import SMALL_BODY, Turns, is_small
+from smtprelay.mime.worker.turns import SMALL_TEXT, Turns, is_small
 
 #: Seconds after which a process that has nothing to do is ended.
 IDLE: Final = 300.0
@@ -113,7 +113,7 @@ class ProcessMimeWorker:
         self, task: MimeTask, body: Body, parameters: Mapping[str, object]
     ) -> tuple[Mapping[str, Any], bytes]:
         """Do the work here if the mail is small, else in the process, when its turn comes."""
-        if body.size > SMALL_BODY:
+        if body.size > SMALL_TEXT:
             return await self._in_turn(task, body.chunks(), body.size, parameters)
         octets = await body.whole()
         if not is_small(octets):

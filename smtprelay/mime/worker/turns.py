@@ -8,11 +8,16 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from smtprelay.mime.head import block
+from smtprelay.mime.plain import is_plain
+
 #: Octets of a mail, and of its header, that are worked on at once at most; so parts. The dearest content that
 #: is known, octets that their charset does not have, takes half a millisecond for each KiB.
 SMALL_BODY: Final = 32 << 10
 SMALL_HEADER: Final = 16 << 10
 SMALL_PARTS: Final = 50
+#: Octets of a mail that is one text in ASCII, whose reading is little more than copying it.
+SMALL_TEXT: Final = 256 << 10
 
 #: Seconds of work in one turn of the reactor after which the rest waits for the next one.
 TURN: Final = 0.005
@@ -23,11 +28,22 @@ _SLIGHT: Final = 0.0003
 
 def is_small(octets: bytes) -> bool:
     """Tell whether a mail can be worked on without anybody noticing, whatever it contains."""
+    if len(octets) > SMALL_BODY:
+        return len(octets) <= SMALL_TEXT and _is_text(octets)
     return (
-        len(octets) <= SMALL_BODY
-        and (len(octets) <= SMALL_HEADER or _header_ends(octets))
+        (len(octets) <= SMALL_HEADER or _header_ends(octets))
         # Each part begins with a line of its own, though not each such line begins a part.
         and octets.count(b"\n--") <= SMALL_PARTS
+    )
+
+
+def _is_text(octets: bytes) -> bool:
+    """Tell whether a mail is one text, and each octet of it a character of ASCII."""
+    return (
+        octets.isascii()
+        and b"\x1b" not in octets
+        and octets.find(b"\r\n\r\n", 0, SMALL_HEADER) > 0
+        and is_plain(block(octets))
     )
 
 

@@ -16,12 +16,12 @@ from smtprelay.interfaces import (
 from smtprelay.mime.parse import TooComplexError
 from smtprelay.mime.worker.mime_worker import Bounds, ProcessMimeWorker
 from smtprelay.mime.worker.task import name_of
-from smtprelay.mime.worker.turns import SMALL_BODY, TURN
+from smtprelay.mime.worker.turns import SMALL_TEXT, TURN
 from tests.mime.worker import tasks
 from tests.mime.worker.fake_process import FakeBody, FakeReactor
 from tests.recording import Recording
 
-LARGE = bytes(SMALL_BODY + 1)
+LARGE = bytes(SMALL_TEXT + 1)
 BOUNDS = Bounds(cpu=(2.0, 0.0), wall=(30.0, 0.0), memory=(1000, 0))
 
 
@@ -174,7 +174,7 @@ class ProcessTests(WorkerCase):
 
     def test_slow_body(self):
         """A spool that gives no octets holds up nobody for longer than the deadline."""
-        slow, other = self.run_on(FakeBody(Deferred(), size=SMALL_BODY + 1)), self.run_on(LARGE)
+        slow, other = self.run_on(FakeBody(Deferred(), size=SMALL_TEXT + 1)), self.run_on(LARGE)
         self.reactor.advance(30)
         self.failureResultOf(slow, MimeWorkerTimeout)
         self.process.answers({})
@@ -183,7 +183,7 @@ class ProcessTests(WorkerCase):
     def test_body_fails(self):
         """What reading the body raises is raised; the process, which has half of it, is another one then."""
         stuck: Deferred[bytes] = Deferred()
-        done, other = self.run_on(FakeBody(b"x", stuck, size=SMALL_BODY + 1)), self.run_on(LARGE)
+        done, other = self.run_on(FakeBody(b"x", stuck, size=SMALL_TEXT + 1)), self.run_on(LARGE)
         stuck.errback(LookupError("gone"))
         self.failureResultOf(done, LookupError)
         self.process.answers({})

@@ -35,6 +35,10 @@ _LAST_WORDS: Final = 500
 #: Of the environment: what Python needs to start, and no secrets.
 _ENVIRONMENT: Final = ("PYTHON", "LD_", "DYLD_", "LC_", "LANG", "PATH", "HOME", "TMPDIR", "VIRTUAL_ENV")
 
+#: For glibc: memory of up to so many octets is used again instead of being mapped anew for each mail, which
+#: would take a third of the time for one of 5 MB.
+_ALLOCATOR: Final = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(32 << 20))
+
 _INPUT, _OUTPUT, _ERRORS = 0, 1, 2
 
 
@@ -233,7 +237,7 @@ def environment() -> dict[str, str]:
     paths = [path for path in map(_absolute, sys.path) if path]
     root = str(Path(*smtprelay.__path__).parent)
     kept["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*paths, root]))
-    return kept
+    return {**kept, **_ALLOCATOR}
 
 
 def _absolute(path: str) -> str:

@@ -42,7 +42,7 @@ class Events(Protocol):
     Where every station says what happened; the log and the metrics hear it.
 
     Call it with one of the names of :data:`smtprelay.log.EVENTS` and the fields
-    that it declares there: ``events("message.queued", id=..., listener=...)``. It
+    that it declares there: ``events("message.queued", message=..., listener=...)``. It
     never raises and never blocks. Fields carry no secret and no message content.
     """
 

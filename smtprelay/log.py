@@ -30,6 +30,8 @@ class Kind:
     :ivar level: ``None`` for what only the metrics hear.
     :ivar text: a format string over the event's fields, for people.
     :ivar unsaid: the fields that ``text`` does not have, divided by blanks.
+
+    A mail is ``message``, the id in its 250; what became of one of its deliveries has ``delivery``, too.
     """
 
     level: LogLevel | None
@@ -73,7 +75,7 @@ EVENTS: Final[dict[str, Kind]] = {
     # spool
     "message.queued": Kind(
         LogLevel.info,
-        "{id}: queued from <{sender}> to {recipients} ({size} bytes, {client} on {listener})",
+        "{message}: queued from <{sender}> to {recipients} ({size} bytes, {client} on {listener})",
         "count user tls message_id",
     ),
     "spool.unavailable": Kind(LogLevel.error, "the spool is tried again in {seconds:.0f} s: {reason}"),
@@ -83,7 +85,7 @@ EVENTS: Final[dict[str, Kind]] = {
     "history.pruned": Kind(
         LogLevel.warn, "the history of {messages} messages is removed early: the spool is too large"
     ),
-    "spool.failed": Kind(LogLevel.error, "spool: {operation}: {reason}", "id"),
+    "spool.failed": Kind(LogLevel.error, "spool: {operation}: {reason}", "message"),
     "spool.writable": Kind(LogLevel.info, "the spool can be written again"),
     "spool.full": Kind(LogLevel.error, "the spool is full: {reason}"),
     "spool.accepting": Kind(LogLevel.info, "the spool has room again"),
@@ -92,36 +94,48 @@ EVENTS: Final[dict[str, Kind]] = {
     "queue.imported": Kind(LogLevel.info, "{who}: {count} messages imported: {ids}"),
     "hold_rule.added": Kind(LogLevel.info, "{who}: hold rule {rule} is in force: {why}"),
     "hold_rule.removed": Kind(LogLevel.info, "hold rule {rule} has ended, its mail is released: {who}"),
-    "queue.read": Kind(LogLevel.info, "{who}: read {part} of {id}"),
+    "queue.read": Kind(LogLevel.info, "{who}: read {part} of {message}"),
     "queue.edited": Kind(LogLevel.info, "{who}: {action} of {ids}: {why}"),
     # dispatch
-    "attempt.started": Kind(LogLevel.debug, "{id}: attempt {attempt} at {provider}"),
+    "attempt.started": Kind(LogLevel.debug, "{delivery}: attempt {attempt} at {provider}", "message"),
     "attempt.ended": Kind(
-        LogLevel.debug, "{id}: attempt {attempt} at {provider}: {outcome} after {seconds:.3f} s"
+        LogLevel.debug,
+        "{delivery}: attempt {attempt} at {provider}: {outcome} after {seconds:.3f} s",
+        "message",
     ),
-    "attempt.crashed": Kind(LogLevel.error, "{id}: attempt {attempt} at {provider}: unexpected error: {exc}"),
+    "attempt.crashed": Kind(
+        LogLevel.error, "{delivery}: attempt {attempt} at {provider}: unexpected error: {exc}", "message"
+    ),
     "message.delivered": Kind(
-        LogLevel.info, "{id}: delivered to {recipients} by {provider} ({provider_id})", "count age seconds"
+        LogLevel.info,
+        "{delivery}: delivered to {recipients} by {provider} ({provider_id})",
+        "message count age seconds",
     ),
     "message.deferred": Kind(
         LogLevel.info,
-        "{id}: deferred by {provider} for {delay:.0f} s: {reason} ({recipients})",
-        "count age seconds",
+        "{delivery}: deferred by {provider} for {delay:.0f} s: {reason} ({recipients})",
+        "message count age seconds",
     ),
     "message.failed": Kind(
-        LogLevel.warn, "{id}: failed at {provider}: {reason} ({recipients})", "count age seconds"
+        LogLevel.warn,
+        "{delivery}: failed at {provider}: {reason} ({recipients})",
+        "message count age seconds",
     ),
     "message.expired": Kind(
-        LogLevel.warn, "{id}: expired: {reason} ({recipients})", "provider count age seconds"
+        LogLevel.warn, "{delivery}: expired: {reason} ({recipients})", "message provider count age seconds"
     ),
-    "message.held": Kind(LogLevel.warn, "{id}: held: {reason}", "provider age seconds"),
+    "message.held": Kind(LogLevel.warn, "{delivery}: held: {reason}", "message provider age seconds"),
     "message.uncertain": Kind(
-        LogLevel.warn, "{id}: uncertain at {provider}: {reason}", "recipients count age seconds"
+        LogLevel.warn, "{delivery}: uncertain at {provider}: {reason}", "message recipients count age seconds"
     ),
-    "message.bounced": Kind(LogLevel.info, "{id}: bounced to <{to}> as {bounce}", "provider"),
-    "dsn.queued": Kind(LogLevel.info, "{id}: {kind} report to <{to}> queued as {notice}", "provider"),
-    "webhook.queued": Kind(LogLevel.info, "{id}: reported to the webhook as {report}"),
-    "message.corrected": Kind(LogLevel.info, "{id}: {field} corrected for {provider}: {reason}"),
+    "message.bounced": Kind(LogLevel.info, "{delivery}: bounced to <{to}> as {bounce}", "message provider"),
+    "dsn.queued": Kind(
+        LogLevel.info, "{delivery}: {kind} report to <{to}> queued as {notice}", "message provider"
+    ),
+    "webhook.queued": Kind(LogLevel.info, "{delivery}: reported to the webhook as {report}", "message"),
+    "message.corrected": Kind(
+        LogLevel.info, "{delivery}: {field} corrected for {provider}: {reason}", "message"
+    ),
     "lane.blocked": Kind(LogLevel.error, "{provider}: lane '{lane}' is blocked: {reason}", "until"),
     "lane.changed": Kind(LogLevel.info, "{who}: {provider} '{lane}': {action}: {why}"),
     "lane.throttled": Kind(LogLevel.warn, "{provider}: lane '{lane}' slows down: {reason}"),

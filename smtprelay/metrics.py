@@ -226,12 +226,12 @@ class Metrics:
 
     def _started(self, fields: Fields) -> None:
         provider = fields.get("provider", "")
-        self._flying[fields.get("id"), fields.get("attempt")] = provider
+        self._flying[fields.get("delivery"), fields.get("attempt")] = provider
         self.families.in_flight(provider).inc()
 
     def _landed(self, fields: Fields) -> None:
         """Whether it crashed, ended or both: it is in flight no more."""
-        provider = self._flying.pop((fields.get("id"), fields.get("attempt")), None)
+        provider = self._flying.pop((fields.get("delivery"), fields.get("attempt")), None)
         if provider is not None:
             self.families.in_flight(provider).dec()
 

@@ -14,7 +14,9 @@ from string import Formatter
 from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.dispatch.report import about
 from smtprelay.log import EVENTS, Kind
+from tests.dispatch.stage import make_delivery
 
 ROOT = Path(__file__).parents[1] / "smtprelay"
 
@@ -26,6 +28,9 @@ ADDED = {"worker"}
 
 #: Names that are put together where they are told, and what they can be.
 COMPOSED = {"f'message.{kind}'": ("message.failed", "message.expired")}
+
+#: Functions that return fields, and which.
+RETURNED = {"about": tuple(about(make_delivery()))}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -105,6 +110,8 @@ class Module:
                 raise UnclearError(f"what {value.id} is")
             for each, there in found:
                 yield from self.keys_of(each, there)
+        elif isinstance(value, ast.Call) and called(value) in RETURNED:
+            yield from RETURNED[called(value)]
         else:
             raise UnclearError(ast.unparse(value) if value else "nothing")
 

@@ -15,7 +15,7 @@ from smtprelay.lines import timestamp
 from smtprelay.log import EVENTS, Levels, Log, Telling, make_observer
 
 QUEUED = {
-    "id": "7QK2",
+    "message": "7QK2",
     "listener": "lan",
     "client": "10.0.3.17",
     "sender": "scan@example.com",
@@ -96,7 +96,7 @@ class JsonTests(SynchronousTestCase):
         """``exc`` is the flattened traceback; the message only names its last line."""
         for error in (ValueError("no such\nkey"), Failure(ValueError("no such\nkey"))):
             written = Written()
-            written.log("attempt.crashed", id="7QK2.1", attempt=1, provider="acs", exc=error)
+            written.log("attempt.crashed", delivery="7QK2.1", attempt=1, provider="acs", exc=error)
             (line,) = written.objects
             self.assertIn("ValueError: no such\nkey", line["exc"])
             self.assertNotIn("Traceback", line["msg"])
@@ -120,7 +120,7 @@ class JsonTests(SynchronousTestCase):
         text = failure.getTraceback()
         for told in (failure.value, failure, text):
             written = Written()
-            written.log("attempt.crashed", id="7QK2.1", attempt=1, provider="acs", exc=told)
+            written.log("attempt.crashed", delivery="7QK2.1", attempt=1, provider="acs", exc=told)
             (line,) = written.objects
             self.assertLess(len(line["exc"]), 10_000)
             self.assertIn("the end", line["exc"][-20:])
@@ -128,20 +128,22 @@ class JsonTests(SynchronousTestCase):
     def test_a_missing_or_odd_field_does_not_raise(self):
         """A line still comes, with what there is."""
         written = Written()
-        written.log("message.held", id="7QK2")
-        written.log("message.deferred", id="7QK2", provider="acs", delay=None, reason="x", recipients="y")
-        written.log("message.held", id=float("nan"), reason={1: object()})
+        written.log("message.held", delivery="7QK2")
+        written.log(
+            "message.deferred", delivery="7QK2", provider="acs", delay=None, reason="x", recipients="y"
+        )
+        written.log("message.held", delivery=float("nan"), reason={1: object()})
         self.assertEqual(
             [line["event"] for line in written.objects],
             ["message.held", "message.deferred", "message.held"],
         )
-        self.assertIn("id=7QK2", written.objects[0]["msg"])
+        self.assertIn("delivery=7QK2", written.objects[0]["msg"])
 
     def test_a_field_cannot_replace_the_head(self):
         """A field called like a key of the head, or like a parameter of emit(), keeps its value aside."""
         written = Written()
         written.log(
-            "message.held", id="7QK2", reason="x", level="critical", ts="never", format="{", msg="{x}"
+            "message.held", delivery="7QK2", reason="x", level="critical", ts="never", format="{", msg="{x}"
         )
         (line,) = written.objects
         self.assertEqual(
@@ -190,24 +192,26 @@ class TextTests(SynchronousTestCase):
     def test_control_characters_are_escaped(self):
         """Neither a line of its own nor a command to the terminal gets through."""
         written = Written("text")
-        written.log("message.held", id="7QK2", reason="x\n2026 info message.delivered\x1b[2J\u202e")
+        written.log("message.held", delivery="7QK2", reason="x\n2026 info message.delivered\x1b[2J\u202e")
         (line,) = written.lines
         self.assertTrue(line.endswith(r"x\n2026 info message.delivered\x1b[2J\u202e"))
 
     def test_a_traceback_stands_behind_a_bar(self):
         """Its rows follow, none of which looks like an event."""
         written = Written("text")
-        written.log("attempt.crashed", id="7QK2.1", attempt=1, provider="acs", exc="Traceback\nKeyError: 'x'")
+        written.log(
+            "attempt.crashed", delivery="7QK2.1", attempt=1, provider="acs", exc="Traceback\nKeyError: 'x'"
+        )
         self.assertEqual(written.lines[1:], ["    | Traceback", "    | KeyError: 'x'"])
 
     def test_auto_is_text_in_colour_on_a_terminal_only(self):
         """What a person reads is text, what a program reads is JSON."""
         terminal = Written("auto", stream=Terminal())
-        terminal.log("message.held", id="7QK2", reason="x")
+        terminal.log("message.held", delivery="7QK2", reason="x")
         self.assertTrue(terminal.lines[0].startswith("\x1b[33m"))
         self.assertTrue(terminal.lines[0].endswith("\x1b[0m"))
         piped = Written("auto")
-        piped.log("message.held", id="7QK2", reason="x")
+        piped.log("message.held", delivery="7QK2", reason="x")
         self.assertEqual(piped.objects[0]["event"], "message.held")
 
 
@@ -271,8 +275,8 @@ class StraightTests(SynchronousTestCase):
         """A log whose only listener is the writer writes what it would have written through Twisted's."""
         events = [
             ("message.queued", QUEUED),
-            ("message.held", {"id": "x", "reason": "y", "level": "critical", "password": "hunter2"}),
-            ("attempt.crashed", {"id": "x", "exc": ValueError("no\nsuch key")}),
+            ("message.held", {"delivery": "x", "reason": "y", "level": "critical", "password": "hunter2"}),
+            ("attempt.crashed", {"delivery": "x", "exc": ValueError("no\nsuch key")}),
             ("new.event", {"nested": {"token": "hunter2"}, "what": 1}),
             ("session.open", {"listener": "lan", "client": "c"}),
         ]

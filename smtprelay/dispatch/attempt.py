@@ -91,7 +91,7 @@ class Attempts:
             ``CancelledError`` let through: the attempt stays without an outcome.
         """
         delivery, begun = claim.delivery, self.clock.seconds()
-        self.events("attempt.started", id=delivery.id, attempt=claim.attempt, provider=delivery.provider)
+        self.events("attempt.started", attempt=claim.attempt, **report.about(delivery))
         body = WatchedBody(self.spool.body(delivery)) if claim.body is None else MemoryBody(claim.body)
         try:
             verdict = await self._verdict(claim, body, taken)

@@ -133,7 +133,7 @@ class Direct:
     ) -> tuple[Results, bool]:
         claim = Claim(delivery=delivery, node="", attempt=attempt)
         begun = self.clock.seconds()
-        self.events("attempt.started", id=delivery.id, attempt=attempt, provider=delivery.provider)
+        self.events("attempt.started", attempt=attempt, **report.about(delivery))
         try:
             results = await self.providers[delivery.provider].deliver(delivery, body, slot.release)
             taken = slot.released

@@ -13,6 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from smtprelay.dispatch import report
 from smtprelay.dispatch.attempt import Attempts
 from smtprelay.dispatch.bounce import BounceSettings
 from smtprelay.dispatch.detour import Detours
@@ -209,10 +210,9 @@ class Dispatcher:
         if not self._given_up:
             self._events(
                 "attempt.crashed",
-                id=claim.delivery.id,
                 attempt=claim.attempt,
-                provider=claim.delivery.provider,
                 exc=failure.getTraceback(),
+                **report.about(claim.delivery),
             )
         self._wake()
         self._see_whether_landed()

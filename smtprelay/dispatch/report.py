@@ -5,6 +5,8 @@ Each carries, beside what its sentence needs, ``count`` (recipients), ``age`` (s
 received) and ``seconds`` (how long the attempt took).
 """
 
+from typing import Any
+
 from smtprelay.dispatch.settle import Verdict, reasons
 from smtprelay.interfaces import Events
 from smtprelay.lines import flattened
@@ -12,23 +14,22 @@ from smtprelay.message import Claim, Delivered, Delivery, Results
 from smtprelay.queue import NewMessage
 
 
+def about(delivery: Delivery) -> dict[str, Any]:
+    """Return the fields that say which delivery it is about, and where that goes."""
+    return {"message": delivery.message, "delivery": delivery.id, "provider": delivery.provider}
+
+
 def tell(events: Events, claim: Claim, verdict: Verdict, now: float, seconds: float) -> None:
     """Say what became of ``claim``, after it has been recorded."""
     delivery = claim.delivery
     events(
         "attempt.ended",
-        id=delivery.id,
         attempt=claim.attempt,
-        provider=delivery.provider,
         outcome=verdict.outcome,
         seconds=seconds,
+        **about(delivery),
     )
-    fields = {
-        "id": delivery.id,
-        "provider": delivery.provider,
-        "age": now - delivery.received,
-        "seconds": seconds,
-    }
+    fields = {**about(delivery), "age": now - delivery.received, "seconds": seconds}
     for kind, group in verdict.groups.items():
         _tell_group(
             events, verdict, kind, now, {**fields, "recipients": ", ".join(group), "count": len(group)}
@@ -50,24 +51,18 @@ def ours(
     if bounce is not None:
         notified(events, delivery, bounce)
     if event is not None:
-        events("webhook.queued", id=delivery.id, report=event.draft.id)
+        events("webhook.queued", message=delivery.message, delivery=delivery.id, report=event.draft.id)
 
 
 def held(events: Events, delivery: Delivery, reason: str, now: float, seconds: float) -> None:
     """Say that ``delivery`` waits for an operator."""
     age = now - delivery.received
-    events(
-        "message.held", id=delivery.id, provider=delivery.provider, reason=reason, age=age, seconds=seconds
-    )
+    events("message.held", reason=reason, age=age, seconds=seconds, **about(delivery))
 
 
 def notified(events: Events, delivery: Delivery, notice: NewMessage) -> None:
     """Say that the sender of ``delivery`` is told what became of it."""
-    fields = {
-        "id": delivery.id,
-        "provider": delivery.provider,
-        "to": ", ".join(notice.draft.envelope.addresses),
-    }
+    fields = {**about(delivery), "to": ", ".join(notice.draft.envelope.addresses)}
     if notice.kind == "failure":
         events("message.bounced", bounce=notice.draft.id, **fields)
     else:
@@ -114,8 +109,7 @@ def crashed(events: Events, claim: Claim, exc: Exception) -> None:
     """Tell of an attempt that ended in an exception that nobody expected, with its traceback."""
     events(
         "attempt.crashed",
-        id=claim.delivery.id,
         attempt=claim.attempt,
-        provider=claim.delivery.provider,
         exc=flattened(exc),
+        **about(claim.delivery),
     )

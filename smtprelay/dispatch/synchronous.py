@@ -215,7 +215,7 @@ class SynchronousIncoming:
         try:
             await self._body.complete()
         except OSError as exc:
-            self._all.events("spool.failed", operation="hold", reason=str(exc), id=self.id)
+            self._all.events("spool.failed", operation="hold", reason=str(exc), message=self.id)
             full = exc.errno in _FULL_DISK
             raise Refused(answer.FULL if full else answer.NOT_STORED) from exc
         shape = self._body.shape

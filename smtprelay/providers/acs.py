@@ -282,7 +282,14 @@ class Acs(ProviderDefaults):
 
     def _tell_mended(self, delivery: Delivery, notes: Sequence[Sequence[str]]) -> None:
         for field, reason in notes:
-            self._events("message.corrected", id=delivery.id, provider=self.name, field=field, reason=reason)
+            self._events(
+                "message.corrected",
+                message=delivery.message,
+                delivery=delivery.id,
+                provider=self.name,
+                field=field,
+                reason=reason,
+            )
 
     async def _send(self, mapped: _Mapped, request: _Request) -> _Taken | _Refused:
         body = b"".join((mapped.octets, request.recipients.encode(), b"}"))

@@ -127,7 +127,7 @@ class SpoolIncoming:
             self.abort()
             # Of a piece that could not be stored the end only knows that it is missing.
             cause = self._fault or error
-            self._events("spool.failed", operation="accept", reason=_said(cause), id=self.id)
+            self._events("spool.failed", operation="accept", reason=_said(cause), message=self.id)
             return FULL if isinstance(cause, SpoolFault) and cause.full else FAULT
 
     def abort(self) -> None:
@@ -192,7 +192,7 @@ class SpoolIncoming:
             )
         self._events(
             "message.queued",
-            id=self.id,
+            message=self.id,
             sender=envelope.sender,
             recipients=", ".join(envelope.addresses),
             count=len(envelope.recipients),
@@ -256,7 +256,9 @@ class SpoolIncoming:
     def _not_forgotten(self, failure: object) -> None:
         """The pieces stay until the spool can be written again."""
         self._forget(self.id)
-        self._events("spool.failed", operation="abort", reason=str(getattr(failure, "value", "")), id=self.id)
+        self._events(
+            "spool.failed", operation="abort", reason=str(getattr(failure, "value", "")), message=self.id
+        )
 
 
 def _said(error: Exception) -> str:

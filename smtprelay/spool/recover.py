@@ -61,19 +61,21 @@ class PutBack:
     What came back.
 
     :ivar count: how many deliveries.
-    :ivar held: those of them that are held as crash loops: their ids and providers.
+    :ivar held: those of them that are held as crash loops: message, delivery and provider.
     """
 
     count: int = 0
-    held: tuple[tuple[str, str], ...] = ()
+    held: tuple[tuple[str, str, str], ...] = ()
 
     def __add__(self, other: "PutBack") -> "PutBack":
         return PutBack(self.count + other.count, self.held + other.held)
 
     def told(self, events: Events) -> int:
         """Say what is held; return the count."""
-        for name, provider in self.held:
-            events("message.held", id=name, provider=provider, reason=suspects.REASON)
+        for message, delivery, provider in self.held:
+            events(
+                "message.held", message=message, delivery=delivery, provider=provider, reason=suspects.REASON
+            )
         return self.count
 
 
@@ -145,7 +147,7 @@ def _put_back(
         due: float | None = tx.now
         if suspect >= suspects.CRASH_LOOP:
             state, reason, node, due = "held", suspects.REASON, "", None
-            held.append((f"{message}.{n}", lane.provider))
+            held.append((message, f"{message}.{n}", lane.provider))
             lane.held += 1
         elif suspect:
             lane.queued += 1

@@ -386,7 +386,7 @@ class QueueSpool:
                 await self._writer.do(partial(forget_chunks, message=message))
             except Exception as error:  # noqa: BLE001 -- later, then
                 self._orphans.add(message)
-                self._events("spool.failed", operation="abort", reason=str(error), id=message)
+                self._events("spool.failed", operation="abort", reason=str(error), message=message)
                 return
 
     async def close(self) -> None:

@@ -52,7 +52,7 @@ def queue_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
         if part not in _PARTS:
             raise Problem(400, f"part is one of {', '.join(_PARTS)}")
         answer = await _PARTS[part](await spool.raw(asked.path["id"]))
-        sources.events("queue.read", who=asked.who, id=asked.path["id"], part=part)
+        sources.events("queue.read", who=asked.who, message=asked.path["id"], part=part)
         return evolve(answer, type="message/rfc822", headers={"Content-Disposition": "attachment"})
 
     def editing(action: str) -> Route:

@@ -168,7 +168,7 @@ class GoneProviderTests(DispatcherTestCase):
         self.assertEqual((summary.state, summary.uncertain), ("held", True))
         self.assertIn("crash_loop", summary.reason)
         [held] = stage.events.of("message.held")
-        self.assertEqual(held["id"], f"{message}.1")
+        self.assertEqual(held["delivery"], f"{message}.1")
 
     def test_an_answer_between_two_deaths_clears_it(self) -> None:
         """Only deaths in a row count."""

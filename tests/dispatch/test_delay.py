@@ -49,7 +49,7 @@ class DelayTests(DispatcherTestCase):
         stage.clock.advance(HOUR / 2)
         self.assertEqual(len(self.look(stage)), 1)
         (event,) = stage.events.of("dsn.queued")
-        self.assertEqual((event["id"], event["kind"], event["notice"]), ("M1.1", "delay", "B1"))
+        self.assertEqual((event["delivery"], event["kind"], event["notice"]), ("M1.1", "delay", "B1"))
 
     def test_however_it_waits(self) -> None:
         """In a blocked lane without a try, held, or deferred."""

@@ -22,7 +22,8 @@ class DeliveryTests(DispatcherTestCase):
             stage.events.of("message.delivered"),
             [
                 {
-                    "id": "M1.1",
+                    "message": "M1",
+                    "delivery": "M1.1",
                     "recipients": "a@x.org, b@x.org",
                     "count": 2,
                     "provider": "one",

@@ -15,6 +15,10 @@ from tests.steps import counted
 LONG = b"Subject: Long\r\n\r\n" + b"x" * 70 + b"\r\n" * 20
 
 
+#: What events say of the mail that a report is about.
+MAIL = {"message": "M1", "delivery": "M1.1", "provider": "one"}
+
+
 class BounceTests(DispatcherTestCase):
     def test_a_failed_mail_is_bounced_to_its_sender(self) -> None:
         """The bounce is a new mail of the null sender, and goes out at once."""
@@ -30,7 +34,7 @@ class BounceTests(DispatcherTestCase):
         self.assertEqual([delivery.message for delivery, _ in one.sent], ["M1", "B1"])
         self.assertEqual(
             stage.events.of("message.bounced"),
-            [{"id": "M1.1", "provider": "one", "to": "scan@example.com", "bounce": "B1"}],
+            [{**MAIL, "to": "scan@example.com", "bounce": "B1"}],
         )
 
     def test_only_those_who_failed_are_reported(self) -> None:
@@ -153,7 +157,7 @@ class SuccessTests(DispatcherTestCase):
         self.assertEqual(stage.events.of("message.bounced"), [])
         self.assertEqual(
             stage.events.of("dsn.queued"),
-            [{"id": "M1.1", "provider": "one", "to": "scan@example.com", "kind": "success", "notice": "B1"}],
+            [{**MAIL, "to": "scan@example.com", "kind": "success", "notice": "B1"}],
         )
 
     def test_who_did_not_ask_does_not(self) -> None:

@@ -181,7 +181,7 @@ class VerdictTests(CounterTestCase):
         names = [name for name, _ in counter.events.heard]
         self.assertEqual(names, ["attempt.started", "attempt.ended", "message.delivered"])
         [told] = counter.events.of("message.delivered")
-        self.assertEqual((told["id"], told["count"], told["provider_id"]), ("M1.1", 2, "op-7"))
+        self.assertEqual((told["delivery"], told["count"], told["provider_id"]), ("M1.1", 2, "op-7"))
 
     def test_not_before_the_verdict(self) -> None:
         """Nothing is answered while the provider has not answered."""
@@ -196,7 +196,7 @@ class VerdictTests(CounterTestCase):
         counter = self.counter(ScriptedProvider("one", [Failed("no such user", "5.1.1")]))
         self.assertReply(counter.mail(), 550, "5.1.1", "no such user", "M1")
         [told] = counter.events.of("message.failed")
-        self.assertEqual((told["id"], told["reason"], told["count"]), ("M1.1", "no such user", 1))
+        self.assertEqual((told["delivery"], told["reason"], told["count"]), ("M1.1", "no such user", 1))
         self.assertEqual(counter.events.of("message.bounced"), [])
 
     def test_deferred(self) -> None:

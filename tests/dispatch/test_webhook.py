@@ -104,7 +104,10 @@ class AnnouncingTests(DispatcherTestCase):
         self.assertEqual((told["message"], told["subject"]), (message, "Scan"))
         self.assertNotIn(b"Hello", event)
         self.assertEqual(stage.posted, [])
-        self.assertEqual(stage.events.of("webhook.queued"), [{"id": f"{message}.1", "report": "E1"}])
+        self.assertEqual(
+            stage.events.of("webhook.queued"),
+            [{"message": message, "delivery": f"{message}.1", "report": "E1"}],
+        )
 
     def test_an_expiry_is_told(self) -> None:
         """So with ``on_expired``, when the attempts are used up."""

@@ -140,7 +140,7 @@ class LeftOutTests(Case):
         self.assertNotIn("headers", sent)
         self.assertEqual(sent["content"]["plainText"], "hello\r\n")
         [told] = [each for each in joined.events.of("message.corrected") if each["field"] == "headers"]
-        self.assertEqual((told["id"], told["provider"]), ("m1.1", "acs"))
+        self.assertEqual((told["delivery"], told["provider"]), ("m1.1", "acs"))
         self.assertIn("See property 'headers'", told["reason"])
 
     def test_one_after_the_other(self):
@@ -190,7 +190,7 @@ class MendedTests(Case):
             [sent] = joined.sent()
             self.assertNotIn("replyTo", sent)
             [told] = joined.events.of("message.corrected")
-            self.assertEqual((told["id"], told["provider"], told["field"]), ("m1.1", "acs", "replyTo"))
+            self.assertEqual((told["delivery"], told["provider"], told["field"]), ("m1.1", "acs", "replyTo"))
             self.assertIn("@nas", told["reason"])
 
     def test_words_of_the_service(self):

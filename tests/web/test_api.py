@@ -245,7 +245,7 @@ class ContentTests(SynchronousTestCase):
         )
         read = self.fixture.events.of("queue.read")
         self.assertEqual(
-            [(each["who"], each["id"], each["part"]) for each in read],
+            [(each["who"], each["message"], each["part"]) for each in read],
             [("local", "7QK2", "message"), ("local", "7QK2", "headers")],
         )
 

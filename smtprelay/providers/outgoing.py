@@ -17,13 +17,20 @@ from smtprelay.interfaces import Body, MailTooCostly, MimeWorker, MimeWorkerUnav
 from smtprelay.memory_body import MemoryBody
 from smtprelay.message import Deferred, Delivery, Envelope, Failed, Limits, Outcome, Results
 from smtprelay.mime import outgoing
+from smtprelay.mime.head import MOST
 from smtprelay.mime.outgoing import Additions, Finishing, NextHop, Plan
 from smtprelay.model.shape import Shape, ShapeCounter, shape_of
 
 #: A mail up to this size is held while it is sent; the spool gives it in one piece.
 _WHOLE: Final = 256 * 1024
-#: What the finished mail may have more, or less, in its header.
+#: What the finished mail may have more in its header. It may be without all that a header has.
 _HEADER_ROOM: Final = 16 * 1024
+#: So many octets more, for one, encoded words may have, or quoted-printable.
+_ENCODED: Final = 4
+#: And these more a parameter, of an octet that is not ASCII: three for each of its three in UTF-8.
+_PERCENT_ENCODED: Final = 8
+#: What may be put into the headers of a thousand parts.
+_PARTS_ROOM: Final = 256 * 1024
 #: For a mail that has no delivery yet.
 _UNKNOWN: Final = Additions(message_id="<>", date="", sender="")
 #: Other or undefined media error (RFC 3463 §3.7).
@@ -140,9 +147,9 @@ class OutgoingProvider:
         """Return the sizes that the provider says, with what finishing the mail may change of them."""
         least, most = self._provider.encoded_size(shape)
         if shape.long_lines or shape.eight_bit:
-            # Quoted-printable that is wrapped anew may become a third of it, or three octets for one.
-            least, most = least // 3, most + most // 2 + shape.eight_bit * 5 // 2
-        return max(0, least - _HEADER_ROOM), most + _HEADER_ROOM
+            grown = _ENCODED * shape.size + _PERCENT_ENCODED * shape.eight_bit
+            return 0, most + grown + _PARTS_ROOM
+        return max(0, least - MOST), most + _HEADER_ROOM
 
     async def measure(self, envelope: Envelope, body: Body) -> int:
         """Return the size of the largest form of the mail, and some room for what is not known yet."""

@@ -30,11 +30,12 @@ UNCOUNTED: Final = 3 << 20
 _ESCAPED: Final = b'\t\r\n"\\'
 
 #: Octets of a boundary, of its line, and of a part's header. What is longer is not known, nor what follows
-#: more than so many parts, lines with two hyphens that begin none, or multiparts within each other.
+#: so many octets of headers, parts, lines with two hyphens in front, or multiparts within each other.
 _LONGEST_BOUNDARY: Final = 100
 _LONGEST_LINE: Final = 250
 _LONGEST_HEADER: Final = 4096
-_MOST_PARTS: Final = 50
+_MOST_HEADERS: Final = 16 * 1024
+_MOST_PARTS: Final = 100
 _MOST_DASHES: Final = 1000
 _DEEPEST: Final = 8
 _BLANKS: Final = b" \t\r"
@@ -108,6 +109,7 @@ class PartsCounter:
     _files: int = 0
     _file_at: int | None = None
     _parts: int = 0
+    _headers: int = 0
     _dashes: int = 0
     #: What only the next piece explains: a line end, or a delimiter and the header behind it.
     _open: bytes = field(default=b"", repr=False)
@@ -157,7 +159,8 @@ class PartsCounter:
 
     def _delimited(self, line: bytes | None) -> _Level | None:
         """Return the level whose next part ``line`` begins; ``None`` is a line too long to be judged."""
-        if line is None:
+        self._dashes += 1
+        if line is None or self._dashes > _MOST_DASHES:
             self._levels.clear()
             return None
         for level in self._levels:
@@ -166,9 +169,8 @@ class PartsCounter:
             if line.removesuffix(b"--").rstrip(_BLANKS) == level.boundary:
                 self._end_within(level)
                 return None
-        self._dashes += 1
         # It may be taken for the boundary that was meant.
-        if not self._levels[-1].begun or self._dashes > _MOST_DASHES:
+        if not self._levels[-1].begun:
             self._levels.clear()
         return None
 
@@ -180,9 +182,11 @@ class PartsCounter:
         self._end_within(level)
         level.begun = True
         self._parts += 1
-        if header == b"\r\n":
+        self._headers += len(header)
+        few = self._parts <= _MOST_PARTS and self._headers <= _MOST_HEADERS
+        if few and header == b"\r\n":
             return False
-        found = headers.regular(header) if self._parts <= _MOST_PARTS else None
+        found = headers.regular(header) if few else None
         if found is None:
             self._levels.clear()
             return False

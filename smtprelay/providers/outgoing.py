@@ -1,8 +1,8 @@
 """
 A decorator around a provider that sends mail as MIME: what it is given to send is finished.
 
-What that means is in :mod:`smtprelay.mime.outgoing`. Here the mail is planned, on the reactor where a look at
-the header is enough and by the MIME worker where it is not, and made while it is sent.
+What that means is in :mod:`smtprelay.mime.outgoing`. Here the mail is planned, by its header where that is
+enough, and made while it is sent. The MIME worker does what more than a glance is needed for.
 """
 
 import re
@@ -115,11 +115,12 @@ class _Mail:
         plan = outgoing.unchanged_plan(start, shape, hop)
         if plan is not None:
             return plan
-        additions = self._additions()
-        if not outgoing.needs_content(shape, hop) and outgoing.holds_header(start, shape):
-            return outgoing.plan_by_header(start, shape, additions, hop)
-        parameters = outgoing.parameters_of(additions, hop)
-        return outgoing.plan_of(*await self._worker.run(outgoing.plan_mail, self.body, parameters))
+        header = None if outgoing.needs_content(shape, hop) else outgoing.short_header(start, shape)
+        task, body = (
+            (outgoing.plan_mail, self.body) if header is None else (outgoing.plan_header, MemoryBody(header))
+        )
+        parameters = outgoing.parameters_of(self._additions(), hop, shape)
+        return outgoing.plan_of(*await self._worker.run(task, body, parameters))
 
 
 class OutgoingProvider:

@@ -142,7 +142,11 @@ class PartsTests(SynchronousTestCase):
             b"--b" + b" " * 300 + b"\r\n\r\n",
             b"--other\r\nContent-Type: text/plain\r\n\r\n",
             b"--b\r\n\r\n" + b"--x\r\n" * 1001,
-            b"--b\r\n\r\n" * 51,
+            b"--b\r\n\r\n" * 101,
+            b"--b\r\nSubject: a\r\nX-A: "
+            + b"b" * 4000
+            + b"\r\n\r\n"
+            + (b"--b\r\nSubject: " + b"c" * 4000 + b"\r\n\r\n") * 4,
         ):
             mail = MIXED + odd + b"--b\r\n" + FILE + LETTERS
             self.assertEqual(most(mail), ANY * len(mail), odd[:60])

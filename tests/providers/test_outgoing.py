@@ -138,7 +138,7 @@ class SentTests(SynchronousTestCase):
         self.assertGreater(body.size, LARGE)
         self.assertIsInstance(at.deliver(body), Delivered)
         self.assertEqual(at.got, COMPLETE + b"\r\n" + lines * 10)
-        self.assertEqual((len(reads), at.worker.tasks), (10, []))
+        self.assertEqual((len(reads), at.worker.tasks), (10, [outgoing.plan_header]))
         self.assertIn(f" SIZE={len(at.got)}", at.mail_line)
 
     def test_large_mail_of_an_earlier_version(self) -> None:

@@ -32,6 +32,21 @@ IMPORTERS = {
     "smtprelay.demo": ("smtprelay.demo", "smtprelay.cli.start"),
     "smtprelay.cli": ("smtprelay.cli", "smtprelay.__main__"),
     "smtprelay.testing": ("smtprelay.testing", "smtprelay.demo"),
+    # What reads all of a mail is for the tasks of a MIME worker, which bounds it, and for the command line.
+    "smtprelay.mime.parse": (
+        "smtprelay.mime",
+        "smtprelay.providers.acs",
+        "smtprelay.providers.acs_request",
+        "smtprelay.providers.acs_attachments",
+    ),
+    "smtprelay.mime.structure": ("smtprelay.mime",),
+    "smtprelay.mime.headers": ("smtprelay.mime", "smtprelay.cli.jsonfolder"),
+    "smtprelay.mime.markup": ("smtprelay.mime",),
+    "smtprelay.mime.transfer": ("smtprelay.mime",),
+    "smtprelay.mime.outgoing.finish": ("smtprelay.mime.outgoing",),
+    "smtprelay.mime.outgoing.parts": ("smtprelay.mime.outgoing",),
+    "smtprelay.mime.outgoing.header": ("smtprelay.mime.outgoing",),
+    "smtprelay.providers.acs_request": ("smtprelay.providers.acs", "smtprelay.providers.acs_refusal"),
 }
 
 #: These install the reactor when they are imported; the adapters that need them are imported late.

@@ -104,8 +104,8 @@ class Holding:
 
     def _spill(self) -> "Deferred[None]":
         content, self._held = b"".join(self._parts), 0
-        if not self._spilled and self._header.is_plain():
-            self._shape.begin_escapes(content)
+        if not self._spilled:
+            self._shape.begin_content(self._header.content_counter(), content)
         self._parts = []
         self._spilled = True
         stored = self._turn.run(self._defer_to_thread, self._append, content).addErrback(self._failed)

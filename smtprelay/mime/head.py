@@ -12,8 +12,9 @@ from functools import lru_cache
 from itertools import islice
 from typing import Final
 
-from smtprelay.mime.plain import is_plain
+from smtprelay.mime.content_size import content_counter
 from smtprelay.mime.text import decoded
+from smtprelay.model.shape import ContentCounter
 
 #: Octets of a header that are kept while the rest of the mail arrives: more than the listener's limit.
 MOST: Final = 288 * 1024
@@ -119,6 +120,9 @@ class HeaderCollector:
         kept = piece if end < 0 else piece[: max(0, end + 2 - before)]
         self._pieces.append(kept[: MOST - self._size])
         self._size += len(self._pieces[-1])
+        if 0 <= end < before - 2:
+            # The CR of the empty line was kept before.
+            self._pieces = [b"".join(self._pieces)[: end + 2 - before]]
         self._last = window[-3:]
         self.ended = end >= 0 or self._size >= MOST
 
@@ -126,9 +130,9 @@ class HeaderCollector:
         """Return what was kept."""
         return Head(b"".join(self._pieces))
 
-    def is_plain(self) -> bool:
-        """Tell whether the header is complete, and its mail one text; see :func:`.plain.is_plain`."""
-        return self.ended and self._size < MOST and is_plain(b"".join(self._pieces))
+    def content_counter(self) -> ContentCounter | None:
+        """Return :func:`.content_size.content_counter` of the header, ``None`` if it is not complete."""
+        return content_counter(b"".join(self._pieces)) if self.ended and self._size < MOST else None
 
 
 def subject_of(head: Head) -> str:

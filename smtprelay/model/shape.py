@@ -5,7 +5,7 @@ A provider tells from it how large its request may become, and ``mime.outgoing``
 nothing to do, without anybody reading the mail again. Pure.
 """
 
-from typing import Final
+from typing import Final, Protocol
 
 from attrs import define, field, frozen
 
@@ -13,10 +13,6 @@ from attrs import define, field, frozen
 LONGEST_LINE: Final = 998
 
 _HIGH: Final = bytes(range(0x80, 0x100))
-#: What JSON writes as two octets, of what texts are of.
-_ESCAPED: Final = b'\t\r\n"\\'
-#: So many octets of a mail count as escaped without a look: it matters only for large ones how many are.
-UNCOUNTED: Final = 3 << 20
 
 
 def count_eight_bit(octets: bytes) -> int:
@@ -32,14 +28,24 @@ class Shape:
     :ivar size: octets of the stored mail.
     :ivar eight_bit: octets of 0x80 and above.
     :ivar long_lines: a line has more than :data:`LONGEST_LINE` octets.
-    :ivar escapes: if all of the mail is a text in ASCII, how many octets of it JSON writes as two at most.
-        ``None``: it may be something else, or nobody counted. It is not stored.
+    :ivar in_json: the most octets that its content has in JSON, ``None``: nobody counted. It is not stored.
     """
 
     size: int
     eight_bit: int = 0
     long_lines: bool = False
-    escapes: int | None = field(default=None, eq=False)
+    in_json: int | None = field(default=None, eq=False)
+
+
+class ContentCounter(Protocol):
+    """Counts how large the content of a mail may become; see :mod:`smtprelay.mime.content_size`."""
+
+    def feed(self, piece: bytes) -> None:
+        """Count the next piece."""
+
+    @property
+    def most(self) -> int:
+        """The most octets that what was counted has in JSON, less a frame for each part."""
 
 
 @define
@@ -53,7 +59,7 @@ class ShapeCounter:
     _long_lines: bool = False
     #: Octets of the line that is not at its end yet.
     _open: int = 0
-    _escapes: int | None = None
+    _content: ContentCounter | None = None
 
     def feed(self, piece: bytes) -> None:
         """Count the next piece."""
@@ -61,17 +67,18 @@ class ShapeCounter:
         self._eight_bit += count_eight_bit(piece)
         if not self._long_lines:
             self._measure_lines(piece)
-        if self._escapes is not None:
-            self._count_escapes(piece)
+        if self._content is not None:
+            self._content.feed(piece)
 
-    def begin_escapes(self, start: bytes) -> None:
+    def begin_content(self, counter: ContentCounter | None, start: bytes) -> None:
         """
-        Count escapes, too, for a mail of which :func:`smtprelay.mime.plain.is_plain` is true.
+        Have ``counter`` count, too, if there is one.
 
         :param start: what was fed so far.
         """
-        self._escapes = 0
-        self._count_escapes(start)
+        self._content = counter
+        if counter is not None:
+            counter.feed(start)
 
     def shape(self) -> Shape:
         """Return what was counted so far."""
@@ -79,17 +86,8 @@ class ShapeCounter:
             size=self._size,
             eight_bit=self._eight_bit,
             long_lines=self._long_lines or self._open > LONGEST_LINE,
-            escapes=self._escapes,
+            in_json=None if self._content is None else self._content.most,
         )
-
-    def _count_escapes(self, piece: bytes) -> None:
-        # By ESC, texts of 7 bits may have characters of other charsets.
-        if self._escapes is None or b"\x1b" in piece or self._eight_bit:
-            self._escapes = None
-        elif self._size <= UNCOUNTED:
-            self._escapes += len(piece)
-        else:
-            self._escapes += len(piece) - len(piece.translate(None, _ESCAPED))
 
     def _measure_lines(self, piece: bytes) -> None:
         """Go from line end to line end in steps as long as a line may be: a few steps for many lines."""

@@ -40,7 +40,7 @@ from smtprelay.providers.acs_api import (
 from smtprelay.providers.acs_keys import Credentials, parse_connection_string
 from smtprelay.providers.acs_operation import follow, look
 from smtprelay.providers.acs_refusal import NOTHING_SAID, Refusal, Sent, field_named, results_of
-from smtprelay.providers.acs_request import encoded_size, map_mail, measure
+from smtprelay.providers.acs_request import encoded_size, largest_mail, map_mail, measure
 from smtprelay.providers.classify import acs_refusal, retry_after
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.http import Answer, AnswerLost, Http, NotSent
@@ -145,7 +145,11 @@ class Acs(ProviderDefaults):
         self.name = name
         # The one in whose name it goes is a recipient, too.
         together = limits.recipients if blind_to else None
-        self.limits = evolve(limits, recipients=together - 1) if together else limits
+        self.limits = evolve(
+            limits,
+            size=largest_mail(limits.request) if limits.size is None else limits.size,
+            recipients=together - 1 if together else limits.recipients,
+        )
         self._most_recipients = limits.recipients
         self._parameters = {
             "sender": sender,
@@ -164,7 +168,7 @@ class Acs(ProviderDefaults):
 
     def encoded_size(self, shape: Shape) -> tuple[int, int]:
         """Return the bounds of what a mail of this shape becomes as JSON."""
-        return encoded_size(shape)
+        return encoded_size(shape, self._most_recipients)
 
     async def measure(self, envelope: Envelope, body: Body) -> int:
         """Make the requests, and return the size of the largest."""

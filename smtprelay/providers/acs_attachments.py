@@ -97,6 +97,8 @@ _EXTENSIONS: Final = {kind: extension for extension, kind in reversed([*TYPES.it
 }
 
 LONGEST_FILE_NAME: Final = 150
+#: References in a text that are written anew: a mail shall not grow by many short ones.
+MOST_RENAMED: Final = 1000
 #: The service takes no file without content.
 _ALMOST_EMPTY: Final = b"Cg=="
 
@@ -199,7 +201,8 @@ def _shown(attachments: Sequence[Attachment], html: str, mending: Mending) -> tu
             taken.add(ids[number].casefold())
             if not good:
                 mending.note("attachments.contentId", "renamed, with what refers to it")
-        if html[start:stop] != ids[number] and ids[number] != spelled:
+        renamed = html[start:stop] != ids[number] and ids[number] != spelled
+        if renamed and len(pieces) < 2 * MOST_RENAMED:
             pieces += (html[end:start], ids[number])
             end = stop
     return ids, "".join((*pieces, html[end:])) if pieces else html

@@ -17,6 +17,7 @@ from typing import Any, Final
 import orjson
 from attrs import evolve, frozen
 
+from smtprelay.mime.content_size import ANY
 from smtprelay.mime.parse import Attachment, Mail, read
 from smtprelay.mime.text import Address, comparison_key
 from smtprelay.model.shape import Shape
@@ -45,9 +46,13 @@ OPTIONAL: Final = (
     "attachments.name",
 )
 
-#: No more than this is added to what :func:`encoded_size` reckons from the mail's octets: recipients, custom
-#: headers and the frame of a thousand attachments, each of which is bounded.
+#: No more than this is added to what a mail's content becomes: subject, custom headers, answers, the frame
+#: of a thousand attachments and new names for what shows them, each of which is bounded.
 _FRAME: Final = 384 * 1024
+#: The same for each recipient: an address, and a name of as many characters as one may have.
+_RECIPIENT: Final = 2 * 1024
+#: Recipients of a request for which there is no limit: more than a mail has.
+_MANY: Final = 10_000
 
 _RECIPIENTS: Final = b',"recipients":'
 #: Half a character, which has no UTF-8.
@@ -73,18 +78,26 @@ _Groups = Sequence[tuple[bool, Visible, bytes]]
 _Pieces = Sequence[bytes | memoryview]
 
 
-def encoded_size(shape: Shape) -> tuple[int, int]:
+def encoded_size(shape: Shape, recipients: int | None) -> tuple[int, int]:
     """
-    Return the least and the most octets that the request for a mail may have.
+    Return the least and the most octets that the request for a mail may have; both hold for any mail.
 
-    The least is three tenths of the mail: text whose every octet was written in quoted-printable. The most is
-    base64 of characters that have three octets in UTF-8 and one in their own charset, or these as raw octets;
-    of a text in ASCII, all of it and what is escaped.
+    There is no least: what stands beside the parts of a mail does not go.
+
+    :param recipients: the most that one request has.
     """
-    most = shape.size * 9 // 4 + shape.eight_bit * 3 // 4
-    if shape.escapes is not None:
-        most = shape.size + shape.escapes
-    return shape.size * 3 // 10, most + _FRAME
+    content = ANY * shape.size if shape.in_json is None else shape.in_json
+    return 0, content + _FRAME + _RECIPIENT * (recipients or _MANY)
+
+
+def largest_mail(request: int | None) -> int | None:
+    """
+    Return the octets of the largest mail that is taken where requests have ``request`` octets at most.
+
+    That is ten thirds of it: text whose every octet was written in quoted-printable. No honest mail that is
+    larger becomes so small.
+    """
+    return None if request is None else request * 10 // 3
 
 
 def map_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes]:

@@ -1,8 +1,8 @@
 """
 A decorator around a provider that sends mail as MIME: what it is given to send is finished.
 
-What that means is in :mod:`smtprelay.mime.outgoing`. Here the mail is planned, on the reactor where a look at
-the header is enough and by the MIME worker where it is not, and made while it is sent.
+What that means is in :mod:`smtprelay.mime.outgoing`. Here the mail is planned, by its header where that is
+enough, and made while it is sent. The MIME worker does what more than a glance is needed for.
 """
 
 import re
@@ -17,13 +17,20 @@ from smtprelay.interfaces import Body, MailTooCostly, MimeWorker, MimeWorkerUnav
 from smtprelay.memory_body import MemoryBody
 from smtprelay.message import Deferred, Delivery, Envelope, Failed, Limits, Outcome, Results
 from smtprelay.mime import outgoing
+from smtprelay.mime.head import MOST
 from smtprelay.mime.outgoing import Additions, Finishing, NextHop, Plan
 from smtprelay.model.shape import Shape, ShapeCounter, shape_of
 
 #: A mail up to this size is held while it is sent; the spool gives it in one piece.
 _WHOLE: Final = 256 * 1024
-#: What the finished mail may have more, or less, in its header.
+#: What the finished mail may have more in its header. It may be without all that a header has.
 _HEADER_ROOM: Final = 16 * 1024
+#: So many octets more, for one, encoded words may have, or quoted-printable.
+_ENCODED: Final = 4
+#: And these more a parameter, of an octet that is not ASCII: three for each of its three in UTF-8.
+_PERCENT_ENCODED: Final = 8
+#: What may be put into the headers of a thousand parts.
+_PARTS_ROOM: Final = 256 * 1024
 #: For a mail that has no delivery yet.
 _UNKNOWN: Final = Additions(message_id="<>", date="", sender="")
 #: Other or undefined media error (RFC 3463 §3.7).
@@ -108,11 +115,12 @@ class _Mail:
         plan = outgoing.unchanged_plan(start, shape, hop)
         if plan is not None:
             return plan
-        additions = self._additions()
-        if not outgoing.needs_content(shape, hop) and outgoing.holds_header(start, shape):
-            return outgoing.plan_by_header(start, shape, additions, hop)
-        parameters = outgoing.parameters_of(additions, hop)
-        return outgoing.plan_of(*await self._worker.run(outgoing.plan_mail, self.body, parameters))
+        header = None if outgoing.needs_content(shape, hop) else outgoing.short_header(start, shape)
+        task, body = (
+            (outgoing.plan_mail, self.body) if header is None else (outgoing.plan_header, MemoryBody(header))
+        )
+        parameters = outgoing.parameters_of(self._additions(), hop, shape)
+        return outgoing.plan_of(*await self._worker.run(task, body, parameters))
 
 
 class OutgoingProvider:
@@ -140,9 +148,9 @@ class OutgoingProvider:
         """Return the sizes that the provider says, with what finishing the mail may change of them."""
         least, most = self._provider.encoded_size(shape)
         if shape.long_lines or shape.eight_bit:
-            # Quoted-printable that is wrapped anew may become a third of it, or three octets for one.
-            least, most = least // 3, most + most // 2 + shape.eight_bit * 5 // 2
-        return max(0, least - _HEADER_ROOM), most + _HEADER_ROOM
+            grown = _ENCODED * shape.size + _PERCENT_ENCODED * shape.eight_bit
+            return 0, most + grown + _PARTS_ROOM
+        return max(0, least - MOST), most + _HEADER_ROOM
 
     async def measure(self, envelope: Envelope, body: Body) -> int:
         """Return the size of the largest form of the mail, and some room for what is not known yet."""

@@ -216,8 +216,8 @@ class SpoolIncoming:
     def _spill(self) -> "Deferred[None] | None":
         """Write whole chunks to the disk, or all there is if memory is short; fires when they are there."""
         content = b"".join(self._parts)
-        if not self._chunks and self._header.is_plain():
-            self._shape.begin_escapes(content)
+        if not self._chunks:
+            self._shape.begin_content(self._header.content_counter(), content)
         try:
             self._check_room(len(content))
         except Refused as refused:

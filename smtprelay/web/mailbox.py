@@ -28,6 +28,10 @@ _CONNECTING = re.compile(r"<(?=(?:link|i?frame|frameset|fencedframe|portal|objec
 
 _CID = re.compile(r"cid:([^\"'\s)>]+)", re.IGNORECASE)
 
+#: Characters of a text that are shown, and octets of the images in it: to show a mail takes but a moment.
+LONGEST_TEXT = 256 * 1024
+MOST_IMAGES = 4 * 1024 * 1024
+
 
 @frozen
 class Attachment:
@@ -131,8 +135,8 @@ def _whole(mail: Mail) -> dict[str, Any]:
         "cc": list(mail.cc),
         "bcc": list(mail.bcc),
         "headers": [list(header) for header in mail.headers],
-        "text": mail.text,
-        "html": mail.html,
+        "text": _shown(mail.text),
+        "html": None if mail.html is None else _shown(mail.html),
         "attachments": [
             {"name": part.name, "type": part.type, "size": len(part.content), "content_id": part.content_id}
             for part in mail.attachments
@@ -140,18 +144,25 @@ def _whole(mail: Mail) -> dict[str, Any]:
     }
 
 
+def _shown(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
+
+
 def _document(mail: Mail) -> Answer:
     if mail.html is None:
         raise Problem(404, "this mail has no HTML")
     images = {part.content_id: part for part in mail.attachments if part.content_id}
+    room = MOST_IMAGES
 
     def inline(found: re.Match[str]) -> str:
+        nonlocal room
         image = images.get(found[1])
-        if image is None or not re.fullmatch(r"image/[\w.+-]+", image.type):
+        if image is None or not re.fullmatch(r"image/[\w.+-]+", image.type) or len(image.content) > room:
             return found[0]
+        room -= len(image.content)
         return f"data:{image.type};base64,{base64.b64encode(image.content).decode()}"
 
-    harmless = _CONNECTING.sub("<no-", mail.html)
+    harmless = _CONNECTING.sub("<no-", _shown(mail.html))
     return Answer(
         body=_CID.sub(inline, harmless).encode("utf-8", "replace"),
         type="text/html; charset=utf-8",

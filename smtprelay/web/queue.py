@@ -152,12 +152,12 @@ async def _whole(body: Body) -> Answer:
     return Answer(pieces=await begun(body.chunks()), length=body.size)
 
 
-async def _headers(body: Body) -> Answer:
+async def headers_of(body: Body) -> Answer:
     """The first piece holds them, as it does for who routes."""
     return Answer(body=block(await anext(body.chunks(), b"")))
 
 
-_PARTS: Final[dict[str, Callable[[Body], Awaitable[Answer]]]] = {"message": _whole, "headers": _headers}
+_PARTS: Final[dict[str, Callable[[Body], Awaitable[Answer]]]] = {"message": _whole, "headers": headers_of}
 
 
 def _answering(action: Action) -> Action:

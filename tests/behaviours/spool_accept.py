@@ -310,14 +310,14 @@ class AcceptContract(SpoolStories):
 
         return self.play(story)
 
-    def test_escapes(self):
-        """Before the 250 it is known of a large mail that is one text in ASCII what JSON escapes in it."""
+    def test_content(self):
+        """Before the 250 it is known of a large mail how large it becomes in JSON at most."""
 
         async def story(spool: Spool) -> None:
             seen: list[int | None] = []
 
             def plan(_: object, shape: Shape, _sizes: object) -> Sequence[Planned]:
-                seen.append(shape.escapes)
+                seen.append(shape.in_json)
                 return []
 
             text = b"a" * 198 + b"\r\n"
@@ -326,7 +326,7 @@ class AcceptContract(SpoolStories):
                 for piece in (start + b"Subject: a\r\n\r\n", *[text * 1000] * 18, end):
                     await (incoming.write(piece) or succeed(None))
                 await incoming.finish()
-            self.assertEqual([3, None, None], [each and each // 1_000_000 for each in seen])
+            self.assertEqual([66, 108, 108], [(each or 0) // 100_000 for each in seen])
 
         return self.play(story)
 

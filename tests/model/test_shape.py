@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.shape import LONGEST_LINE, UNCOUNTED, Shape, ShapeCounter
+from smtprelay.model.shape import LONGEST_LINE, Shape, ShapeCounter
 
 
 def counted(*pieces: bytes) -> Shape:
@@ -19,22 +19,23 @@ class ShapeTests(SynchronousTestCase):
         """All octets are counted, and of them those that are not ASCII."""
         self.assertEqual(counted(b"gr\xc3\xbcn\r\n", b"\xff"), Shape(size=8, eight_bit=3))
 
-    def test_escapes(self):
-        """Of a large mail what JSON escapes is counted, unless something is not ASCII, or is ESC."""
+    def test_content(self):
+        """A counter of the content gets all of the mail, from its first octet."""
+
+        class Counter:
+            most = 0
+
+            def feed(self, piece: bytes) -> None:
+                self.most = 10 * self.most + len(piece)
+
         counter = ShapeCounter()
-        start = b"a" * UNCOUNTED
-        counter.feed(start)
-        self.assertIsNone(counter.shape().escapes)
-        counter.begin_escapes(start)
-        counter.feed(b'\r\n\t"\\b\0\x7f')
-        self.assertEqual(counter.shape().escapes, UNCOUNTED + 5)
-        for first, end in ((b"a", b"\x1b$B"), (b"a", b"\xe4"), (b"\x1b$B", b"a"), (b"\xe4", b"a")):
-            other = ShapeCounter()
-            other.feed(first)
-            other.begin_escapes(first)
-            other.feed(end)
-            other.feed(b"a")
-            self.assertIsNone(other.shape().escapes)
+        counter.feed(b"abc")
+        self.assertIsNone(counter.shape().in_json)
+        counter.begin_content(Counter(), b"abc")
+        counter.feed(b"de")
+        self.assertEqual(counter.shape().in_json, 32)
+        counter.begin_content(None, b"abcde")
+        self.assertIsNone(counter.shape().in_json)
 
     def test_longest_line(self):
         """A line of 998 octets is no long one, one of 999 is, wherever it stands."""

@@ -177,3 +177,26 @@ class SizeTests(HostileCase, TestCase):
         self.assertIn("10000000", reply)
         self.assertIn("250 2.0.0 Ok", await talk.mail(message("small"), "user@example.com"))
         self.assert_grew_little(relay, before)
+
+    async def test_too_large_as_a_request(self) -> None:
+        """
+        Of a mail whose request is several times as large it is known before the 250: it is refused, or goes
+        to the next provider, and never comes back later.
+        """
+        (self.folder / "acs.key").write_text("endpoint=http://127.0.0.1:9;accesskey=c2VjcmV0")
+        relay = self.ending(RelayProcess.of(self.folder, f"{ACS}, local: {{type: capture, path: captured}}"))
+        config = relay.config.read_text()
+        one = 'routes: [{name: one, match: {recipient: ["*@one.test"]}, via: [out]}, '
+        relay.config.write_text(
+            config.replace("routes: [", one).replace("all, via: [out]", "all, via: [out, local]")
+        )
+        await relay.start()
+        for line in (b"\x1b(I" + b"123456" * 12 + b"\x1b(B\r\n", b"&" * 76 + b"\r\n"):
+            text = b"Content-Type: text/plain; charset=iso-2022-jp\r\n\r\n" + line * (2 * MB // len(line))
+            html = b"Content-Type: text/html\r\n\r\n<p>x</p>\r\n"
+            head = b"Subject: grows\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+            mail = head + b"--b\r\n" + text + b"--b\r\n" + html + b"--b--\r\n"
+            reply = await relay.send(mail, "user@one.test")
+            self.assertTrue(reply.startswith("552 5.3.4"), reply)
+            self.assertIn("250 2.0.0 Ok", await relay.send(mail, "user@two.test"))
+            await eventually(lambda mail=mail: self.kept(mail), "the mail in the Maildir")

@@ -1,5 +1,6 @@
 """One request for several: what becomes of each recipient when the service takes or refuses it as a whole."""
 
+from smtprelay.measure import largest, takes
 from smtprelay.memory_body import MemoryBody
 from smtprelay.message import Deferred, Delivered, Failed, Limits
 from smtprelay.model.shape import Shape
@@ -218,10 +219,12 @@ class SizeTests(Case):
             self.assertEqual(max(each.size for each in list(joined.fake.operations.values())[before:]), size)
 
     def test_bounds(self):
-        """The request of a mail lies between two bounds, which grow with it."""
+        """What is told of a mail's request is safe; a mail that no honest one is as large as is not taken."""
         provider = joined_acs().provider
-        self.assertEqual(provider.limits, Limits(request=10_000_000, recipients=50))
+        self.assertEqual(provider.limits, Limits(size=33_333_333, request=10_000_000, recipients=50))
         least, most = provider.encoded_size(Shape(size=8_700_000, eight_bit=8_700_000))
         self.assertTrue(least <= 11_700_000 <= most)
-        self.assertGreater(provider.encoded_size(Shape(size=34_000_000))[0], 10_000_000)
-        self.assertLess(provider.encoded_size(Shape(size=4_000_000))[1], 10_000_000)
+        self.assertLess(provider.encoded_size(Shape(size=1_500_000))[1], 10_000_000)
+        self.assertLess(provider.encoded_size(Shape(size=9_000_000, in_json=9_010_000))[1], 10_000_000)
+        self.assertEqual(largest(provider), 33_333_333)
+        self.assertIsNone(takes(provider, Shape(size=33_333_333)))

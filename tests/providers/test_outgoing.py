@@ -20,6 +20,9 @@ from smtprelay.testing.provider import ScriptedProvider
 from smtprelay.testing.smtp import CUT, KEYWORDS, SmtpSink
 from tests.providers.smarthost_wiring import Joined, Stored, delivery
 
+MIXED = b"From: a@x.org\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+#: A line with the blanks lost that it ends in.
+UUENCODED = b"M" + b"!" * 30 + b"\r\n"
 COMPLETE = (
     b"From: Ann <ann@example.com>\r\n"
     b"Date: Mon, 30 Nov 2026 09:44:25 +0100\r\n"
@@ -135,7 +138,7 @@ class SentTests(SynchronousTestCase):
         self.assertGreater(body.size, LARGE)
         self.assertIsInstance(at.deliver(body), Delivered)
         self.assertEqual(at.got, COMPLETE + b"\r\n" + lines * 10)
-        self.assertEqual((len(reads), at.worker.tasks), (10, []))
+        self.assertEqual((len(reads), at.worker.tasks), (10, [outgoing.plan_header]))
         self.assertIn(f" SIZE={len(at.got)}", at.mail_line)
 
     def test_large_mail_of_an_earlier_version(self) -> None:
@@ -305,6 +308,13 @@ class SeamTests(SynchronousTestCase):
             COMPLETE + b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + b"\xff" * 50_000,
             COMPLETE + b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + b"=41" * 50_000,
             b"Bcc: " + b"x@x.example, " * 3000 + b"\r\n\r\nhi",
+            b"Bcc: " + b"x@x.example,\r\n " * 9000 + b"y@x.example\r\n\r\nhi",
+            COMPLETE + b"X-A: " + b"\x80" * 50_000 + b"\r\n\r\nhi",
+            COMPLETE + b"Content-Type: a/b; name=" + b"\x80" * 6000 + b"\r\n\r\nhi",
+            MIXED + b"\xff" * 50_000 + b"\r\n--b\r\n\r\nx\r\n--b--\r\n",
+            MIXED + b"--b\r\n\r\n\xff\r\n" * 999 + b"--b--\r\n",
+            COMPLETE + b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + b"=\r\n" * 50_000 + b"\xff",
+            COMPLETE + b"Content-Transfer-Encoding: x-uuencode\r\n\r\nbegin 644 \xff\r\n" + UUENCODED * 2000,
         ):
             least, most = self.provider.encoded_size(shape_of(mail))
             measured = self.successResultOf(

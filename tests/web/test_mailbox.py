@@ -3,6 +3,7 @@
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.web.mailbox import LONGEST_TEXT, MOST_IMAGES
 from tests.web.asking import MAIL, NOW, Fixture
 
 
@@ -53,6 +54,19 @@ class MailboxTests(SynchronousTestCase):
         ):
             response = self.fixture.get("/api/v1/mailbox/" + path.replace("²", "%C2%B2"))
             self.assertEqual(response.status, 404, path)
+
+    def test_what_is_large_is_cut(self):
+        """Of a text only so much is shown, and images in it up to so many octets, however often they occur."""
+        image = evolve(MAIL.attachments[0], content=b"x" * (MOST_IMAGES // 3))
+        long = "<img src='cid:pic'>" * 10 + "x" * LONGEST_TEXT
+        large = evolve(MAIL, text=long, html=long, attachments=(image,))
+        self.fixture.sources.mailbox.get = lambda _id: large
+        mail = self.fixture.get("/api/v1/mailbox/op-1").json
+        self.assertEqual(mail["text"], long[:LONGEST_TEXT] + "…")
+        self.assertEqual(mail["html"], mail["text"])
+        shown = self.fixture.get("/api/v1/mailbox/op-1/html").body
+        self.assertEqual((shown.count(b"data:image"), shown.count(b"cid:pic")), (3, 7))
+        self.assertTrue(shown.endswith("…".encode()))
 
     def test_html_comes_in_a_cage(self):
         """Its own policy: sandboxed, no script, nothing from the network, framed by us alone."""

@@ -6,11 +6,12 @@ What a mail needs before it leaves as MIME: a plan of small steps, and a stream 
 """
 
 from smtprelay.mime.outgoing.finish import (
-    holds_header,
     needs_content,
     parameters_of,
     plan_by_header,
+    plan_header,
     plan_mail,
+    short_header,
     unchanged_plan,
 )
 from smtprelay.mime.outgoing.header import Additions
@@ -21,11 +22,12 @@ __all__ = [
     "Finishing",
     "NextHop",
     "Plan",
-    "holds_header",
     "needs_content",
     "parameters_of",
     "plan_by_header",
+    "plan_header",
     "plan_mail",
     "plan_of",
+    "short_header",
     "unchanged_plan",
 ]

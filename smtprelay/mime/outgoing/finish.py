@@ -28,9 +28,16 @@ def needs_content(shape: Shape, hop: NextHop) -> bool:
     return shape.long_lines or (shape.eight_bit > 0 and not hop.eight_bit)
 
 
-def holds_header(start: bytes, shape: Shape) -> bool:
-    """Return whether ``start``, the beginning of a mail of that shape, has all of a header that is short."""
-    return start.find(b"\r\n\r\n", 0, LONGEST_HEADER) >= 0 or len(start) == shape.size <= LONGEST_HEADER
+def short_header(start: bytes, shape: Shape) -> bytes | None:
+    """
+    Return the header in ``start``, the beginning of a mail of that shape, with its empty line.
+
+    ``None``: it is long. A short mail without an empty line is all header.
+    """
+    end = start.find(b"\r\n\r\n", 0, LONGEST_HEADER)
+    if end >= 0:
+        return start[: end + 4]
+    return start if len(start) == shape.size <= LONGEST_HEADER else None
 
 
 def unchanged_plan(start: bytes, shape: Shape, hop: NextHop) -> Plan | None:
@@ -44,7 +51,7 @@ def plan_by_header(start: bytes, shape: Shape, additions: Additions, hop: NextHo
     """
     Return the plan for a mail of which only the header has to be looked at.
 
-    :param start: its beginning, for which :func:`holds_header` is true.
+    :param start: its beginning, which holds all of the header.
     """
     header = read(start)
     try:
@@ -64,9 +71,17 @@ def plan_by_header(start: bytes, shape: Shape, additions: Additions, hop: NextHo
     )
 
 
-def parameters_of(additions: Additions, hop: NextHop) -> Mapping[str, object]:
-    """Return the parameters of :func:`plan_mail`."""
-    return {"additions": asdict(additions), "hop": asdict(hop)}
+def parameters_of(additions: Additions, hop: NextHop, shape: Shape | None = None) -> Mapping[str, object]:
+    """Return the parameters of :func:`plan_mail`; with the mail's shape those of :func:`plan_header`."""
+    parameters = {"additions": asdict(additions), "hop": asdict(hop)}
+    return parameters if shape is None else {**parameters, "shape": asdict(shape)}
+
+
+def plan_header(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes]:
+    """Do as :func:`plan_by_header` with the header alone, as a task of a MIME worker."""
+    additions, hop = Additions(**parameters["additions"]), NextHop(**parameters["hop"])
+    plan = plan_by_header(octets, Shape(**parameters["shape"]), additions, hop)
+    return plan.facts(), plan.inserted
 
 
 def plan_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes]:

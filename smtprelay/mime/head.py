@@ -22,6 +22,8 @@ MOST: Final = 288 * 1024
 LONGEST_VALUE: Final = 8 * 1024
 LONGEST_VALUES: Final = 64 * 1024
 MOST_VALUES: Final = 1000
+#: Octets of a character in UTF-8.
+_LONGEST_CHARACTER: Final = 4
 #: Characters of a value that are shown to people.
 _SHOWN: Final = 1024
 
@@ -157,6 +159,8 @@ def readable(value: str) -> str:
 def _text(value: bytes) -> str:
     try:
         text = value.decode("utf-8")
-    except UnicodeDecodeError:
-        text = value.decode("cp1252", "replace")
+    except UnicodeDecodeError as error:
+        # The last character may have been cut.
+        cut = len(value) == LONGEST_VALUE and error.start > LONGEST_VALUE - _LONGEST_CHARACTER
+        text = value[: error.start].decode("utf-8") if cut else value.decode("cp1252", "replace")
     return _FOLD.sub(" ", text).strip(" \t") if "\r" in text else text.rstrip(" \t")

@@ -7,7 +7,7 @@ a crash. So a lost answer is ``Uncertain`` here and never a second mail.
 """
 
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from attrs import evolve, frozen
@@ -27,6 +27,7 @@ from smtprelay.message import (
     Results,
     Uncertain,
 )
+from smtprelay.mime.address import ascii_domain
 from smtprelay.mime.parse import TooComplexError
 from smtprelay.model.shape import Shape
 from smtprelay.providers.acs_api import (
@@ -38,7 +39,7 @@ from smtprelay.providers.acs_api import (
     refusal,
 )
 from smtprelay.providers.acs_keys import Credentials, parse_connection_string
-from smtprelay.providers.acs_operation import follow, look
+from smtprelay.providers.acs_operation import Look, follow, look
 from smtprelay.providers.acs_refusal import NOTHING_SAID, Refusal, Sent, field_named, results_of
 from smtprelay.providers.acs_request import encoded_size, largest_mail, map_mail, measure
 from smtprelay.providers.classify import acs_refusal, retry_after
@@ -153,7 +154,7 @@ class Acs(ProviderDefaults):
         self._most_recipients = limits.recipients
         self._parameters = {
             "sender": sender,
-            "domains": sorted({domain.lower() for domain in sender_domains}),
+            "domains": sorted(set(map(ascii_domain, sender_domains))),
             "blind_to": blind_to,
             "largest": limits.request,
         }
@@ -200,12 +201,16 @@ class Acs(ProviderDefaults):
         whole = await self._resolve(delivery.operation_id, addresses)
         if whole is not None:
             return whole
-        results: dict[str, Outcome] = {}
+        seen = []
         for address in addresses:
-            found = await self._resolve(single_id(delivery, address), (address,))
-            if found is None:  # they go in this order, so that none after this one went either
-                break
-            results.update(found)
+            operation_id = single_id(delivery, address)
+            found = await look(self._api, self._clock, operation_id, own_target(operation_id))
+            if found.outcome is None and found.known is False:
+                break  # they go in this order, so that none after this one went either
+            seen.append((operation_id, address, found))
+        results = await self._all_of(
+            self._resolved(found, operation_id, (address,)) for operation_id, address, found in seen
+        )
         if not results:
             return None
         never = Deferred("the service never saw the request for this recipient")
@@ -336,10 +341,13 @@ class Acs(ProviderDefaults):
         if not pending:
             return {}
         taken()
-        verdicts = await defer.gatherResults(
-            [defer.Deferred.fromCoroutine(self._follow(one)) for one in pending], consumeErrors=True
-        )
-        return {address: outcome for verdict in verdicts for address, outcome in verdict.items()}
+        return await self._all_of(map(self._follow, pending))
+
+    @staticmethod
+    async def _all_of(asking: Iterable[Coroutine[Any, Any, Results]]) -> dict[str, Outcome]:
+        """Wait for all at once: each may take as long as the service works on a mail."""
+        found = await defer.gatherResults(map(defer.Deferred.fromCoroutine, asking), consumeErrors=True)
+        return {address: outcome for results in found for address, outcome in results.items()}
 
     async def _follow(self, one: _Taken) -> Results:
         request = one.request
@@ -349,12 +357,18 @@ class Acs(ProviderDefaults):
         return results_of(outcome, said, request.addresses, request.sent)
 
     async def _resolve(self, operation_id: str, addresses: Sequence[str]) -> Results | None:
-        target = own_target(operation_id)
-        seen = await look(self._api, self._clock, operation_id, target)
-        if seen.outcome is None and not seen.known:
-            return None if seen.known is False else dict.fromkeys(addresses, Uncertain(seen.why))
+        seen = await look(self._api, self._clock, operation_id, own_target(operation_id))
+        if seen.outcome is None and seen.known is False:
+            return None
+        return await self._resolved(seen, operation_id, addresses)
+
+    async def _resolved(self, seen: Look, operation_id: str, addresses: Sequence[str]) -> Results:
+        """Return what becomes of an operation that was looked at, once that is known."""
         outcome, said = seen.outcome, seen.refusal
+        if outcome is None and not seen.known:
+            return dict.fromkeys(addresses, Uncertain(seen.why))
         if outcome is None:
+            target = own_target(operation_id)
             outcome, said = await follow(self._api, self._clock, operation_id, target, pause=seen.pause)
         return results_of(outcome, said, addresses, Sent())
 

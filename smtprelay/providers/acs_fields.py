@@ -42,9 +42,9 @@ _UNWANTED: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 #: What the service writes itself, or what would tell of blind recipients.
 _is_dropped: Final = re.compile(
-    "apparently-to|authentication-results|(?:x-)?bcc|cc|date|(?:x-)?delivered-to|(?:dkim|domainkey)-signature"
-    "|(?:x-)?envelope-to|from|mime-version|received(?:-spf)?|reply-to|return-path|sender|subject|to|x-original-to"
-    "|(?:content|arc|resent|x-ms-exchange|x-microsoft|x-ms-acsemail)-.*",
+    "authentication-results|cc|date|(?:dkim|domainkey)-signature|from|mime-version|received(?:-spf)?|reply-to"
+    "|return-path|sender|subject|to|(?:content|arc|resent|x-ms-exchange|x-microsoft|x-ms-acsemail)-.*"
+    "|(?:x-)?(?:bcc|original-recipient|(?:apparently|delivered|envelope|forwarded|original|rcpt)-to)",
     re.DOTALL,
 ).fullmatch
 
@@ -106,7 +106,8 @@ def line(text: str, longest: int, field: str, mending: Mending) -> str:
 def mailbox(who: Address, field: str, mending: Mending) -> dict[str, str]:
     """Return one entry of a list of people."""
     name = line(who.name, LONGEST_NAME, f"{field}.displayName", mending) if who.name else ""
-    return {"address": who.address, "displayName": name} if name else {"address": who.address}
+    address = sendable(who.address) or who.address
+    return {"address": address, "displayName": name} if name else {"address": address}
 
 
 def replies(people: Sequence[Address], mending: Mending) -> list[dict[str, str]]:
@@ -120,7 +121,7 @@ def replies(people: Sequence[Address], mending: Mending) -> list[dict[str, str]]
             mending.note("replyTo", f"more than {MOST_REPLIES}: the rest is left out")
             break
         else:
-            kept.setdefault(comparison_key(address), mailbox(Address(address, who.name), "replyTo", mending))
+            kept.setdefault(comparison_key(address), mailbox(who, "replyTo", mending))
     return list(kept.values())
 
 

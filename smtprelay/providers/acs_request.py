@@ -179,7 +179,7 @@ def narrowed(mail: Mail, recipients: Sequence[str]) -> Visible:
     """
     Sort ``recipients`` into to, cc and bcc.
 
-    Addresses are compared by :func:`comparison_key`, and go out as the envelope spells them. If nobody is
+    Addresses are compared by :func:`comparison_key`, and stay as the envelope spells them. If nobody is
     left in To, those in Cc take its place: the service wants a ``to``.
     """
     open_ones = {comparison_key(address): address for address in recipients}
@@ -202,9 +202,13 @@ def _taken(named: Sequence[Address], open_ones: dict[str, str]) -> list[Address]
 
 
 def choose_sender(mail: Mail, envelope_sender: str, default: str, domains: Collection[str]) -> str:
-    """Return the envelope's sender or the header's, if its domain is among ``domains``; else ``default``."""
-    for address in (envelope_sender, *(who.address for who in mail.sender[:1])):
-        if address.rpartition("@")[2].lower() in domains and sendable(address):
+    """
+    Return the envelope's sender or the header's, if its domain is among ``domains``; else ``default``.
+
+    :param domains: in lower case and A-labels.
+    """
+    for address in map(sendable, (envelope_sender, *(who.address for who in mail.sender[:1]))):
+        if address.rpartition("@")[2] in domains:
             return address
     return default
 
@@ -214,7 +218,7 @@ def reply_to(mail: Mail, envelope_sender: str, sender: str) -> Sequence[Address]
     if mail.reply_to:
         return mail.reply_to
     original = mail.sender or ((Address(envelope_sender),) if envelope_sender else ())
-    if [who.address.lower() for who in original] == [sender.lower()]:
+    if [comparison_key(who.address) for who in original] == [comparison_key(sender)]:
         return ()
     return original
 

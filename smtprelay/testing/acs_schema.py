@@ -36,8 +36,8 @@ _CONTROL_IN_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\ud
 
 #: What the service writes itself, and what would tell of those whom the mail does not name.
 _FORBIDDEN_HEADERS: Final = re.compile(
-    r"(from|sender|to|cc|bcc|reply-to|subject|date|mime-version|return-path|received|dkim-signature|x-bcc"
-    r"|envelope-to|x-envelope-to|apparently-to|delivered-to|x-delivered-to|content-.*|arc-.*|resent-.*)",
+    r"(from|sender|to|cc|bcc|reply-to|subject|date|mime-version|return-path|received|dkim-signature"
+    r"|(x-)?(bcc|original-recipient|(apparently|delivered|envelope|forwarded|original|rcpt)-to)|content-.*|arc-.*|resent-.*)",
     re.IGNORECASE,
 )
 

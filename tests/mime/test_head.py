@@ -94,6 +94,11 @@ class HeadTests(SynchronousTestCase):
         """Of a value, and of all that are called the same, there is so much."""
         long = Head(b"Subject: " + b"x" * 250_000 + b"\r\nTo: y\r\n")
         self.assertEqual((len(long.first("Subject")), long.first("To")), (LONGEST_VALUE, "y"))
+        for octets in range(4):
+            cut = Head(b"Subject: " + b"x" * octets + "日本🎉".encode() * 5000 + b"\r\n").first("Subject")
+            self.assertEqual(
+                (set(cut), len(cut.encode()) > LONGEST_VALUE - 4), ({*"日本🎉", *"x"[:octets]}, True)
+            )
         many = Head(b"X: 0123456789\r\n" * 20_000)
         self.assertLess(sum(map(len, many.values("X"))), LONGEST_VALUES + LONGEST_VALUE)
 

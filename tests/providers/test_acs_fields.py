@@ -129,6 +129,7 @@ class HeaderTests(SynchronousTestCase):
     def test_no_header_tells_of_blind_recipients(self):
         """Whoever else got the mail stands in no header that goes along (promise 3)."""
         names = ["Bcc", "Resent-Bcc", "Return-Path", "X-Bcc", "Envelope-To", "X-Envelope-To", "Apparently-To"]
+        names += ["X-Apparently-To", "Original-Recipient", "X-RCPT-To", "X-Forwarded-To", "Delivered-To"]
         names += ["X-Delivered-To", "Delivered-To", "Content-Length", "X-Original-To", "BCC", "x-bCC"]
         headers, mending = headers_of(*((name, "boss@x.example") for name in names))
         self.assertEqual((headers, mending.notes), ({}, []))

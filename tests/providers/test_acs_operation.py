@@ -1,6 +1,7 @@
 from twisted.internet.error import ConnectionRefusedError as Refused
 
 from smtprelay.message import Blocked, Deferred, Delivered, Uncertain
+from smtprelay.providers.acs_operation import PATIENCE
 from smtprelay.testing.acs import Answers, Drops, Ends
 from tests.providers.acs_wiring import BLIND, BOB, MAIL, Case, JoinedAcs, delivery, joined_acs
 
@@ -111,6 +112,17 @@ class ResolveTests(Case):
         found = self.resolved(joined, item, 1, 2, 4)
         self.assertEqual(
             [type(found[address]) for address in item.envelope.addresses], [Delivered, Delivered, Deferred]
+        )
+
+    def test_singles_at_once(self):
+        """Those that the service still works on are waited for together, however many they are."""
+        people = [f"p{n}@x.org" for n in range(20)]
+        joined = joined_acs(accept_on="202")
+        joined.fake.script(*[Ends("Succeeded", steps=["Running"] * 1000)] * len(people))
+        self.successResultOf(joined.start(delivery(*people), BLIND))
+        found = self.resolved(joined, delivery(*people), *[PATIENCE / 30] * 31)
+        self.assertEqual(
+            {address: type(each) for address, each in found.items()}, dict.fromkeys(people, Uncertain)
         )
 
     def test_blocked(self):

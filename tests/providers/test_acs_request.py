@@ -96,12 +96,19 @@ class RecipientTests(SynchronousTestCase):
         self.assertEqual(sorted(reached), sorted(recipients))
 
 
+#: Domains that may send.
+OURS = {"ok.org", "xn--mller-kva.example"}
+
+
 class SenderTests(SynchronousTestCase):
     def test_choice(self):
         """The envelope's sender if its domain may send, else the header's, else the default."""
         cases = (
             ("a@ok.org", "b@ok.org", "a@ok.org"),
-            ("a@OK.org", "b@no.org", "a@OK.org"),
+            ("a@OK.org", "b@no.org", "a@ok.org"),
+            ("a@müller.example", "", "a@xn--mller-kva.example"),
+            ("a@XN--MLLER-KVA.example", "", "a@xn--mller-kva.example"),
+            ("ä@ok.org", "", "default@d.org"),
             ("a@no.org", "b@ok.org", "b@ok.org"),
             ("a@no.org", "b@no.org", "default@d.org"),
             ("", "b@no.org", "default@d.org"),
@@ -110,7 +117,7 @@ class SenderTests(SynchronousTestCase):
         for envelope, header, expected in cases:
             with self.subTest(envelope=envelope, header=header):
                 sender = [Address(header)] if header else []
-                chosen = choose_sender(mail(sender=sender), envelope, "default@d.org", {"ok.org"})
+                chosen = choose_sender(mail(sender=sender), envelope, "default@d.org", OURS)
                 self.assertEqual(chosen, expected)
 
     def test_answers_reach_the_author(self):
@@ -120,6 +127,8 @@ class SenderTests(SynchronousTestCase):
         self.assertEqual(reply_to(mail(), "e@x.org", "default@d.org"), (Address("e@x.org"),))
         self.assertEqual(reply_to(mail(), "", "default@d.org"), ())
         self.assertEqual(reply_to(mail(sender=[A]), "", "A@x.org"), ())
+        umlaut = Address("a@müller.example")
+        self.assertEqual(reply_to(mail(sender=[umlaut]), "", "a@xn--mller-kva.example"), ())
 
 
 class InternationalTests(SynchronousTestCase):
@@ -218,7 +227,7 @@ class TaskTests(SynchronousTestCase):
         [request] = requests(b"From: a..b@ok.org\r\nTo: a@x.org\r\n\r\nx", envelope_sender="a..b@ok.org")
         self.assertEqual(request["senderAddress"], "default@d.org")
         [request] = requests(b"To: a@x.org\r\n\r\nx", envelope_sender="ann@OK.org")
-        self.assertEqual(request["senderAddress"], "ann@OK.org")
+        self.assertEqual(request["senderAddress"], "ann@ok.org")
 
     def test_one_body_for_many(self):
         """Blind recipients get a request each, which differ in nothing else; all is made once."""

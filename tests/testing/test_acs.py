@@ -241,7 +241,10 @@ class SchemaTests(SynchronousTestCase):
             ({"headers": {"X-A": "1" * 2001}}, "'headers'"),
             ({"headers": {f"X-{n}": "1" for n in range(51)}}, "'headers'"),
             ({"headers": []}, "'headers'"),
-            *(({"headers": {name: "x@y.org"}}, "'headers'") for name in ("Bcc", "x-bcc", "Resent-Bcc", "To")),
+            *(
+                ({"headers": {name: "x@y.org"}}, "'headers'")
+                for name in ("Bcc", "x-bcc", "X-Rcpt-To", "Original-Recipient", "Resent-Bcc", "To")
+            ),
             *(({"headers": {name: "x@y.org"}}, "'headers'") for name in ("Envelope-To", "Apparently-To")),
             ({"attachments": [{**part, "contentInBase64": "AAA"}]}, "Should be base64"),
             ({"attachments": [{**part, "contentInBase64": "A\nAAA"}]}, "Should be base64"),

@@ -7,6 +7,7 @@ processes (a reactor without signal handlers).
 
 import json
 import os
+import re
 import signal
 import sys
 from collections import deque
@@ -33,7 +34,7 @@ _ASK_TIMES: Final = 100
 _LAST_WORDS: Final = 500
 
 #: Of the environment: what Python needs to start, and no secrets.
-_ENVIRONMENT: Final = ("PYTHON", "LD_", "DYLD_", "LC_", "LANG", "PATH", "HOME", "TMPDIR", "VIRTUAL_ENV")
+_ENVIRONMENT: Final = re.compile("PATH|HOME|LANG|TMPDIR|VIRTUAL_ENV|(?:PYTHON|LD_|DYLD_|LC_).*").fullmatch
 
 #: For glibc: memory of up to so many octets is used again instead of being mapped anew for each mail, which
 #: would take a third of the time for one of 5 MB.
@@ -103,7 +104,7 @@ class WorkerProcess(ProcessProtocol):
             raise
 
     def kill(self) -> None:
-        """End it at once; who waits for an answer of it waits in vain."""
+        """Kill it; a :meth:`work` that waits raises :exc:`MimeWorkerUnavailable`."""
         self.over = True
         self._signal()
 
@@ -123,7 +124,7 @@ class WorkerProcess(ProcessProtocol):
         async for chunk in body:
             if self._why is not None:
                 raise self._why
-            size = shared_file.put(self._file, chunk, size)
+            size = self._put(chunk, size)
         self._send(frame(TASK, json.dumps({**asked, "size": size}).encode()))
         kind, said = await self._next()
         if kind == FAILURE:
@@ -132,6 +133,12 @@ class WorkerProcess(ProcessProtocol):
             raise self._lost(f"it answered out of turn ({kind!r})")
         told = json.loads(said)
         return told["facts"], shared_file.take(self._file, told["octets"])
+
+    def _put(self, octets: bytes, at: int) -> int:
+        try:
+            return shared_file.put(self._file, octets, at)
+        except OSError as error:
+            raise self._lost(f"no room for the mail: {error}") from error
 
     def _send(self, octets: bytes) -> None:
         if self._why is not None:
@@ -233,7 +240,7 @@ def environment() -> dict[str, str]:
 
     Without our secrets: what it works on was written by strangers.
     """
-    kept = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
+    kept = {name: value for name, value in os.environ.items() if _ENVIRONMENT(name)}
     paths = [path for path in map(_absolute, sys.path) if path]
     root = str(Path(*smtprelay.__path__).parent)
     kept["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*paths, root]))

@@ -22,8 +22,8 @@ SMALL_TEXT: Final = 256 << 10
 #: Seconds of work in one turn of the reactor after which the rest waits for the next one.
 TURN: Final = 0.005
 
-#: Work that takes less than this is not counted: most mail.
-_SLIGHT: Final = 0.0003
+#: Work up to this much together needs no call in the next turn.
+_SLIGHT: Final = 0.001
 
 
 def is_small(octets: bytes) -> bool:
@@ -75,10 +75,8 @@ class Turns:
 
     def spend(self, seconds: float) -> None:
         """Count work that was done."""
-        if seconds < _SLIGHT:
-            return
         self._spent += seconds
-        if not self._turning:
+        if self._spent > _SLIGHT and not self._turning:
             self._turning = True
             self._clock.callLater(0, self._turn)
 

@@ -194,6 +194,9 @@ class EnvironmentTests(SynchronousTestCase):
 
     def test_secrets_stay_here(self):
         """What it needs to start is handed on, and nothing else."""
-        self.patch(os, "environ", {"PATH": "/bin", "LC_ALL": "C", "SMTPRELAY_KEY": "x", "PASSWORD": "y"})
+        secrets = dict.fromkeys(
+            ("SMTPRELAY_KEY", "PASSWORD", "HOMEBREW_GITHUB_API_TOKEN", "PATH_SECRET"), "x"
+        )
+        self.patch(os, "environ", {"PATH": "/bin", "LC_ALL": "C", **secrets})
         ours = ["MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"]
         self.assertEqual(sorted(environment()), ["LC_ALL", *ours, "PATH", "PYTHONPATH"])

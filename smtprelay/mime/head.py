@@ -2,8 +2,8 @@
 The header of a mail while it is accepted: what the queue's records and the routes want to know of it.
 
 A client waits for its 250 meanwhile, and everybody else with it. So fields are looked up by name, by
-searching the block as a whole; nothing is taken apart that nobody asks for, and of everything there is only
-so much: in a header of a hundred thousand lines a field is found in a few milliseconds. Pure.
+searching the block as a whole; they are parsed only when asked for, and up to a bound: in a header
+of a hundred thousand lines a field is found in a few milliseconds. Pure.
 """
 
 import re

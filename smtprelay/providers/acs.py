@@ -1,5 +1,5 @@
 """
-Delivery by Azure Communication Services: one mail, one JSON request, one verdict.
+Delivery by Azure Communication Services: a mail becomes one JSON request, or one for each blind recipient.
 
 Each request carries its operation id, made from the delivery: the service takes
 the same operation twice without sending it twice, and can be asked about it after
@@ -239,7 +239,11 @@ class Acs(ProviderDefaults):
         }
 
     async def _map(self, delivery: Delivery, body: Body, without: Sequence[str]) -> _Mapped | Outcome:
-        """Make the requests. A :class:`MimeWorkerTimeout` is for those who count how often a mail breaks."""
+        """
+        Make the requests.
+
+        :raises MimeWorkerTimeout: the dispatcher counts it.
+        """
         parameters = self._parameters_of(delivery.envelope, without)
         try:
             facts, octets = await self._worker.run(map_mail, body, parameters)

@@ -1,5 +1,5 @@
 """
-Whom, or what, a refusal of Azure Communication Services is about.
+Which recipient or field an error of Azure Communication Services is about.
 
 The service takes or refuses a request as a whole. Its answer may name the recipient at fault, by the address
 or by the place in the request; or a field that the request can do without; or nothing. One recipient's fault
@@ -120,8 +120,8 @@ def results_of(outcome: Outcome, refusal: Refusal, addresses: Sequence[str], sen
     Return the outcome of each of ``addresses`` after ``sent`` ended as ``outcome``.
 
     Whom ``refusal`` names has failed; the others go again without him. If it names none of several, all have
-    failed as a whole, so that they are tried in halves. Whom we added ourselves is the operator's: that stops
-    the lane.
+    failed as a whole, so that they are tried in halves. If it names only ``blind_to``, which the operator has to
+    mend, the lane is blocked.
     """
     if not isinstance(outcome, Failed):
         return dict.fromkeys(addresses, outcome)

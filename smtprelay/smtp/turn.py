@@ -34,7 +34,7 @@ class Turn:
 
     @property
     def over(self) -> bool:
-        """Everything is spent."""
+        """The budget is used up."""
         return self._left <= 0
 
     @property
@@ -47,7 +47,7 @@ class Turn:
         self._left -= cost
 
     def renew(self) -> None:
-        """It is another turn, because something else has happened meanwhile."""
+        """Give the whole budget again: the reactor has turned since."""
         self._left = MOST
 
     def wait(self) -> None:
@@ -56,7 +56,7 @@ class Turn:
             self._call = self._clock.callLater(0, self._begin)
 
     def cancel(self) -> None:
-        """Do not go on."""
+        """Cancel the pending call."""
         call, self._call = self._call, None
         if call is not None:
             call.cancel()

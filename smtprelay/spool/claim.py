@@ -83,7 +83,7 @@ def claim(tx: Transaction, limit: int) -> Work:
 
 def taken(tx: Transaction, claimed: Claim) -> None:
     """Release the slot of a claim whose body the provider has."""
-    tx.exclusive.is_over(claimed.delivery.id)
+    tx.exclusive.end_for(claimed.delivery.id)
     row = tx.execute(
         "UPDATE delivery SET slot = 0 WHERE message = ? AND n = ? AND state = 'active' AND node = ?"
         " AND attempt = ? AND slot = 1 RETURNING lane",

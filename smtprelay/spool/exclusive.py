@@ -1,5 +1,5 @@
 """
-When nothing else begins on a node, because one delivery is tried alone there or is about to be.
+While one delivery is tried alone, no other starts on this node.
 
 Each node keeps it in memory, so it may be out of date, as when a transaction is rolled back; so it ends by
 itself, and each claim sets it anew. Pure.
@@ -30,7 +30,7 @@ class ExclusiveAttempt:
         """Let everything begin."""
         self.begin("", -math.inf)
 
-    def is_over(self, delivery: str) -> None:
+    def end_for(self, delivery: str) -> None:
         """End it if ``delivery`` was the one: its attempt has ended, or its provider has the body."""
         if delivery == self.delivery:
             self.end()

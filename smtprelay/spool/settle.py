@@ -40,7 +40,7 @@ def settle(tx: Transaction, settled: Sequence[tuple[Claim, Settlement]]) -> list
     held = _held(tx, [claim for claim, _ in settled])
     done, usual = [], []
     for claim, settlement in settled:
-        tx.exclusive.is_over(claim.delivery.id)
+        tx.exclusive.end_for(claim.delivery.id)
         row = held.pop((claim.delivery.id, claim.node, claim.attempt), None)
         done.append(row is not None)
         if row is None:

@@ -2,11 +2,12 @@
 Mail that may be why the relay died, and the way in which that is found out.
 
 A delivery whose attempt was under way when its relay died is a suspect. It goes again, but after the rest
-and alone: nothing else of its node is under way then, and nothing begins. One that gets through an attempt is
-a suspect no more. At the second death in a row while it was alone it is held as a crash loop. So mail that
-was only near is not held for it, and one mail cannot end the relay again and again.
+and alone: nothing else of its node is under way then, and nothing begins. An attempt that ends clears the
+mark. At the second death in a row while it was alone it is held as a crash loop. So other mail that was under
+way is not held for it, and one mail cannot end the relay again and again.
 
-On a node that is never idle a suspect would wait for ever: from time to time nothing else begins for a while.
+On a node that is never idle a suspect would wait for ever, so from time to time nothing else begins for a
+while.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

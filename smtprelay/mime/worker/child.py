@@ -21,7 +21,7 @@ from smtprelay.mime.worker import shared_file
 from smtprelay.mime.worker.frames import FACTS, FAILURE, LARGEST, READY, TASK, FrameDecoder, FrameError, frame
 from smtprelay.mime.worker.task import PREFIXES, failure, named
 
-#: Of what was mapped when it cannot be asked.
+#: Octets of address space that are assumed where /proc is missing.
 _MAPPED: Final = 1 << 29
 
 #: ``PR_SET_PDEATHSIG`` of Linux.
@@ -38,7 +38,11 @@ _IGNORED: Final = (
 
 
 class _InputEnded(BaseException):
-    """The relay is gone, or has closed the pipe."""
+    """
+    The relay is gone, or has closed the pipe.
+
+    It is no Exception, because those of a task are caught around the reading and writing, too.
+    """
 
 
 class Child:

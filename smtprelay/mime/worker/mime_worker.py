@@ -31,10 +31,10 @@ from smtprelay.mime.worker.turns import SMALL_TEXT, Turns, is_small
 #: Seconds after which a process that has nothing to do is ended.
 IDLE: Final = 300.0
 
-#: Seconds in which nobody tries again to start a process that would not start.
+#: Seconds until a failed start is tried again.
 _START_AGAIN: Final = 5.0
 
-#: Seconds that a killed process may take to be gone.
+#: Seconds to wait for the end of a killed process.
 _DYING: Final = 2.0
 
 _MIB: Final = 1 << 20

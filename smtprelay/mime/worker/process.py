@@ -1,8 +1,7 @@
 """
 The process that works on mail for the relay: started, spoken to, ended.
 
-Whether it lives is told by the pipes to it: they close when it ends, also where nobody hears of the ends of
-processes (a reactor without signal handlers).
+Its end is seen by its closed pipes, which also works in a reactor without signal handlers.
 """
 
 import json
@@ -26,7 +25,7 @@ from smtprelay.interfaces import MailTooCostly, MimeWorkerUnavailable
 from smtprelay.mime.worker import shared_file
 from smtprelay.mime.worker.frames import FACTS, FAILURE, READY, TASK, FrameDecoder, FrameError, frame
 
-#: How often it is asked how a process ended whose pipes are closed, and how many times.
+#: Seconds between two questions for the exit status, and how many are asked.
 _ASK_EVERY: Final = 0.02
 _ASK_TIMES: Final = 100
 
@@ -57,7 +56,7 @@ class TaskFailedError(Exception):
 
 class WorkerProcess(ProcessProtocol):
     """
-    One life of the worker.
+    One worker process, from start to end.
 
     :param prefixes: of modules in which tasks may be defined, beside ``smtprelay``.
     :ivar pid: its process id, also when it has ended.

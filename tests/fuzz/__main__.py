@@ -18,7 +18,7 @@ from tests.mime.hostile import COSTLY
 
 with atheris.instrument_imports(include=["smtprelay.mime", "smtprelay.providers.acs_request"]):
     from smtprelay.mime import head, headers, outgoing, parse, text
-    from smtprelay.providers.acs_request import map_mail
+    from smtprelay.providers.acs_request import encoded_size, map_mail
 
 from smtprelay.model.shape import shape_of
 from smtprelay.testing.acs_schema import check_send
@@ -66,8 +66,10 @@ def read(octets: bytes) -> None:
 
 
 def make_request(octets: bytes) -> None:
-    """Map ``octets`` for ACS; a request that its schema refuses is a find."""
+    """Map ``octets`` for ACS; a request that its schema refuses, or that is larger than told, is a find."""
     facts, body = map_mail(octets, PARAMETERS)
+    least, most = encoded_size(shape_of(octets), len(PARAMETERS["recipients"]))
+    assert least <= facts["size"] <= most
     for made in facts["requests"]:
         check_send(json.loads(body + made["recipients"].encode() + b"}"))
 

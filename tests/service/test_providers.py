@@ -51,7 +51,7 @@ class BuildTests(SynchronousTestCase):
             f'  p: {{type: acs, connection_string: "endpoint=https://x.test/;accesskey={_KEY}",'
             " sender: a@x.org, limits: {request: 30MB}}\n"
         )
-        self.assertEqual(provider.limits, evolve(ACS_LIMITS, request=30_000_000))
+        self.assertEqual(provider.limits, evolve(ACS_LIMITS, size=100_000_000, request=30_000_000))
 
     def test_blind_recipients_together(self):
         """The one in whose name they get the mail is a recipient, too; there is room for one less."""

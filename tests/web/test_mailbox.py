@@ -56,7 +56,7 @@ class MailboxTests(SynchronousTestCase):
             self.assertEqual(response.status, 404, path)
 
     def test_what_is_large_is_cut(self):
-        """A long text is cut, and images in it are shown up to so many octets, however often they occur."""
+        """Of a text only so much is shown, and of its images so many octets, however often they occur."""
         image = evolve(MAIL.attachments[0], content=b"x" * (MOST_IMAGES // 3))
         long = "<img src='cid:pic'>" * 10 + "x" * LONGEST_TEXT
         large = evolve(MAIL, text=long, html=long, attachments=(image,))

@@ -120,7 +120,7 @@ def results_of(outcome: Outcome, refusal: Refusal, addresses: Sequence[str], sen
     Return the outcome of each of ``addresses`` after ``sent`` ended as ``outcome``.
 
     Whom ``refusal`` names has failed; the others go again without him. If it names none of several, all have
-    failed as a whole, so that they are tried in halves. If it names only ``blind_to``, the lane is blocked, for
+    failed as a whole, so that they are tried in halves. If it names only ``blind_to``, the lane is blocked:
     that is the operator's to mend.
     """
     if not isinstance(outcome, Failed):

@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from mmap import mmap
 from typing import Any, Final
 
 import orjson
@@ -53,6 +54,11 @@ _FRAME: Final = 384 * 1024
 _RECIPIENT: Final = 2 * 1024
 #: Recipients of a request for which there is no limit: more than a mail has.
 _MANY: Final = 10_000
+
+#: Characters of a text that are encoded at a time, and octets of memory that are free before: orjson, which
+#: takes half as many at most, ends the process if it does not get them.
+_AT_ONCE: Final = 64 << 10
+_ROOM: Final = 16 * _AT_ONCE
 
 _RECIPIENTS: Final = b',"recipients":'
 #: Half a character, which has no UTF-8.
@@ -214,13 +220,17 @@ def choose_sender(mail: Mail, envelope_sender: str, default: str, domains: Colle
 
 
 def reply_to(mail: Mail, envelope_sender: str, sender: str) -> Sequence[Address]:
-    """Return whom an answer shall reach: what the mail says, else whoever ``sender`` stands in for."""
-    if mail.reply_to:
+    """
+    Return whom an answer shall reach: what the mail says, else whoever ``sender`` stands in for.
+
+    Both, if what the mail says is nothing that mail can be sent to.
+    """
+    if any(sendable(who.address) for who in mail.reply_to):
         return mail.reply_to
     original = mail.sender or ((Address(envelope_sender),) if envelope_sender else ())
     if [comparison_key(who.address) for who in original] == [comparison_key(sender)]:
-        return ()
-    return original
+        original = ()
+    return (*mail.reply_to, *original)
 
 
 def _recipients(visible: Visible, mending: Mending, *, names: bool) -> Mapping[str, Any]:
@@ -247,7 +257,8 @@ def body_of(
     )
     if "attachments.contentType" in without:
         parts = [evolve(part, content_type=_any_text(part.content_type)) for part in parts]
-    request: dict[str, Any] = {"senderAddress": sender, "content": _content(mail, html, mending)}
+    request: dict[str, Any] = {"senderAddress": sender}
+    subject = line(mail.subject, LONGEST_SUBJECT, "content.subject", mending) or NO_SUBJECT
     reachable = replies(answer_to, mending)
     if reachable and "displayName" in without:
         reachable = [{"address": each["address"]} for each in reachable]
@@ -256,7 +267,12 @@ def body_of(
     headers = {} if "headers" in without else custom_headers(mail.headers, mending)
     if headers:
         request["headers"] = headers
-    pieces: list[bytes | memoryview] = [memoryview(_json(request))[:-1]]
+    pieces: list[bytes | memoryview] = [_json(request)[:-1], b',"content":', _json({"subject": subject})[:-1]]
+    if mail.text or not html:
+        pieces += _text("plainText", mail.text or NO_TEXT)
+    if html:
+        pieces += _text("html", html)
+    pieces.append(b"}")
     if parts:
         pieces.append(b',"attachments":[')
         for part in parts:
@@ -266,14 +282,24 @@ def body_of(
     return pieces
 
 
-def _content(mail: Mail, html: str, mending: Mending) -> Mapping[str, str]:
-    subject = line(mail.subject, LONGEST_SUBJECT, "content.subject", mending)
-    content = {"subject": subject or NO_SUBJECT}
-    if mail.text or not html:
-        content["plainText"] = mail.text or NO_TEXT
-    if html:
-        content["html"] = html
-    return content
+def _text(field: str, text: str) -> Iterator[bytes]:
+    """
+    Give a field with a text of any length, behind another one.
+
+    :raises MemoryError: there is no memory for it.
+    """
+    yield f',"{field}":'.encode()
+    if len(text) <= _AT_ONCE:
+        yield _json(text)
+        return
+    yield b'"'
+    for at in range(0, len(text), _AT_ONCE):
+        try:
+            mmap(-1, _ROOM).close()
+        except OSError as error:
+            raise MemoryError from error
+        yield _json(text[at : at + _AT_ONCE])[1:-1]
+    yield b'"'
 
 
 def _any_text(kind: str) -> str:

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
@@ -18,6 +19,7 @@ from smtprelay.interfaces import (
 from smtprelay.mime.parse import TooComplexError, read
 from smtprelay.mime.worker.mime_worker import Bounds, ProcessMimeWorker
 from smtprelay.mime.worker.turns import SMALL_TEXT
+from smtprelay.providers.acs_request import map_mail
 from tests.mime.worker import tasks
 from tests.mime.worker.fake_process import FakeBody
 from tests.process.program import Program, eventually
@@ -26,6 +28,21 @@ from tests.recording import Recording
 
 LARGE = bytes(SMALL_TEXT + 1)
 MIB = 1 << 20
+
+#: Its text goes twice, once as HTML, where each sign becomes five octets.
+GROWING = (
+    b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+    b"--b\r\nContent-Type: text/html\r\n\r\n<p>hello\r\n--b\r\n\r\n%b"
+)
+PARAMETERS = {
+    "recipients": ["a@x.org"],
+    "envelope_sender": "",
+    "sender": "s@x.org",
+    "domains": [],
+    "blind_to": "",
+    "without": [],
+    "largest": None,
+}
 
 #: Enough for Python to start on a busy machine; what waits for less waits for the kernel.
 BOUNDS = Bounds(cpu=(2.0, 0.0), wall=(30.0, 0.0), memory=(100 * MIB, 16 * MIB))
@@ -148,6 +165,19 @@ class BoundTests(WorkerCase, TestCase):
         facts, made = await self.run_on(bytes(20 * MIB), times=3)
         self.assertEqual((facts["size"], len(made)), (20 * MIB, 60 * MIB))
 
+    async def test_memory_of_a_request(self):
+        """However little there is, a mail that grows is made or too costly, and never crashes the process."""
+        mail = GROWING % ((b"&" * 78 + b"\r\n") * (6 * MIB // 80))
+        told = set()
+        for megabytes in range(30, 200, 10):
+            self.worker = self.make(bounds=evolve(BOUNDS, memory=(megabytes * MIB, 0)))
+            try:
+                await self.run_on(mail, task=map_mail, **PARAMETERS)
+                told.add("made")
+            except MailTooCostly:
+                told.add("too costly")
+        self.assertEqual(told, {"made", "too costly"})
+
 
 class EndTests(WorkerCase, TestCase):
     async def test_killed(self):
@@ -162,8 +192,11 @@ class EndTests(WorkerCase, TestCase):
 
     async def test_other_deaths(self):
         """A crash and an exit are told with the last words of the process."""
-        reason = await self.assert_raises(MimeWorkerUnavailable, tasks.die, signal="SIGSEGV", words="ouch")
-        self.assertTrue(reason.endswith(f"signal {int(signal.SIGSEGV)}: ouch"), reason)
+        reason = await self.assert_raises(MimeWorkerUnavailable, tasks.die, signal="SIGKILL", words="ouch")
+        self.assertTrue(reason.endswith(f"signal {int(signal.SIGKILL)}: ouch"), reason)
+        self.assertIn(
+            "crashed", await self.assert_raises(MimeTaskError, tasks.die, signal="SIGSEGV", words="")
+        )
         self.assertIn("status 3", await self.assert_raises(MimeWorkerUnavailable, tasks.leave, status=3))
         await self.assert_still_works()
 

@@ -122,8 +122,11 @@ class SenderTests(SynchronousTestCase):
 
     def test_answers_reach_the_author(self):
         """Who was replaced as the sender is in Reply-To, unless the mail names one."""
-        self.assertEqual(reply_to(mail(sender=[A]), "bounce@x.org", "default@d.org"), [A])
+        self.assertEqual(reply_to(mail(sender=[A]), "bounce@x.org", "default@d.org"), (A,))
         self.assertEqual(reply_to(mail(sender=[A], reply_to=[B]), "", "default@d.org"), [B])
+        root = Address("root@nas")
+        self.assertEqual(reply_to(mail(sender=[A], reply_to=[root]), "", "default@d.org"), (root, A))
+        self.assertEqual(reply_to(mail(sender=[A], reply_to=[root, B]), "", "default@d.org"), [root, B])
         self.assertEqual(reply_to(mail(), "e@x.org", "default@d.org"), (Address("e@x.org"),))
         self.assertEqual(reply_to(mail(), "", "default@d.org"), ())
         self.assertEqual(reply_to(mail(sender=[A]), "", "A@x.org"), ())

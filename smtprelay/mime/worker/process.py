@@ -21,13 +21,16 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 import smtprelay
-from smtprelay.interfaces import MailTooCostly, MimeWorkerUnavailable
+from smtprelay.interfaces import MailTooCostly, MimeTaskError, MimeWorkerUnavailable
 from smtprelay.mime.worker import shared_file
 from smtprelay.mime.worker.frames import FACTS, FAILURE, READY, TASK, FrameDecoder, FrameError, frame
 
 #: Seconds between two questions for the exit status, and how many are asked.
 _ASK_EVERY: Final = 0.02
 _ASK_TIMES: Final = 100
+
+#: By these a process ends over what it works on.
+_CRASHES: Final = frozenset((signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE))
 
 #: Octets of its standard error that are kept.
 _LAST_WORDS: Final = 500
@@ -115,6 +118,7 @@ class WorkerProcess(ProcessProtocol):
 
         :raises TaskFailedError: it raised an exception.
         :raises MailTooCostly: it used up its seconds.
+        :raises MimeTaskError: the process crashed.
         :raises MimeWorkerUnavailable: the process has ended.
         """
         if self._frames:
@@ -227,6 +231,8 @@ def _ended(status: Any, errors: bytes) -> Exception:
     by = getattr(status, "signal", None)
     if by == signal.SIGXCPU:
         return MailTooCostly("work on the mail used up the processor time that a mail of its size may use")
+    if by in _CRASHES:
+        return MimeTaskError(f"the MIME worker crashed: killed by signal {by}")
     code = getattr(status, "exitCode", None)
     how = "ended" if status is None else f"killed by signal {by}" if by else f"exit status {code or 0}"
     words = " ".join(errors.decode("utf-8", "replace").split())

@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.interfaces import MailTooCostly, MimeWorkerUnavailable
+from smtprelay.interfaces import MailTooCostly, MimeTaskError, MimeWorkerUnavailable
 from smtprelay.mime.worker.frames import FACTS, FAILURE, TASK, frame
 from smtprelay.mime.worker.process import TaskFailedError, WorkerProcess, environment
 from tests.mime.worker.fake_process import FakeBody, FakeReactor
@@ -97,7 +97,7 @@ class ProcessTests(SynchronousTestCase):
     def test_other_ends(self):
         """Any other end says nothing of the mail, but how it ended, and the process's last words."""
         for end, told in (
-            ((None, int(signal.SIGSEGV)), "killed by signal 11: last words"),
+            ((None, int(signal.SIGKILL)), "killed by signal 9: last words"),
             ((3, None), "exit status 3: last words"),
             ((0, None), "exit status 0: last words"),
         ):
@@ -111,6 +111,15 @@ class ProcessTests(SynchronousTestCase):
             self.assertTrue(reason.endswith(" last words"), reason)
             self.assertLess(len(reason), 1000)
             self.successResultOf(self.worker.ended)
+
+    def test_crashes(self):
+        """A process that crashes has met an error in its task: a mail that causes it again is held."""
+        for crash in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT):
+            self.begin()
+            done = self.work(b"x")
+            self.process.ends(None, int(crash))
+            told = self.failureResultOf(done, MimeTaskError).getErrorMessage()
+            self.assertEqual(told, f"the MIME worker crashed: killed by signal {int(crash)}")
 
     def test_end_between_tasks(self):
         """A process that has ended takes no task."""

@@ -169,7 +169,7 @@ class BoundTests(WorkerCase, TestCase):
         """However little there is, a mail that grows is made or too costly, and never crashes the process."""
         mail = GROWING % ((b"&" * 78 + b"\r\n") * (6 * MIB // 80))
         told = set()
-        for megabytes in range(30, 200, 10):
+        for megabytes in range(30, 200, 30):
             self.worker = self.make(bounds=evolve(BOUNDS, memory=(megabytes * MIB, 0)))
             try:
                 await self.run_on(mail, task=map_mail, **PARAMETERS)

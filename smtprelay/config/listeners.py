@@ -27,6 +27,9 @@ from smtprelay.config.values import (
     Url,
 )
 
+#: The checker of the users in the configuration.
+USERS: Final = "users"
+
 LOOPBACK: Final[tuple[IPv4Network | IPv6Network, ...]] = (ip_network("127.0.0.0/8"), ip_network("::1"))
 
 
@@ -162,7 +165,11 @@ class User:
 
 @frozen(kw_only=True)
 class AnyChecker:
-    """Accepts every user name and password; only for clients in ``allow_from``."""
+    """
+    Accepts every user name and password, from clients in ``allow_from`` only.
+
+    For devices that insist on a login where none is needed.
+    """
 
     type: Literal["any"]
 

@@ -37,7 +37,6 @@ ROWS: Final = (
     Row("providers.*.proxy", "a proxy"),
     Row("providers.*=smarthost.timeout", "the timeout of a smarthost"),
     Row("providers.*=capture.timeout", "the timeout of a folder"),
-    Row("checkers.*.type", "the checker", "any"),
     Row("checkers.*.type", "the checker", "entra"),
     Row("checkers.*.type", "the checker", "azure_table"),
     Row("listeners.*.proxy_trust", "the PROXY protocol"),

@@ -50,7 +50,6 @@ BAD_RECIPIENT: Final = _reply(553, "5.1.3", "Bad recipient address syntax")
 NOT_ASCII: Final = _reply(553, "5.6.7", "Non-ASCII addresses are not supported")  # RFC 6531 §3.5
 
 # Commands at the wrong time (RFC 5321 §4.1.4).
-HELLO_FIRST: Final = _reply(503, "5.5.1", "EHLO or HELO first")
 MAIL_FIRST: Final = _reply(503, "5.5.1", "MAIL first")
 RECIPIENT_FIRST: Final = _reply(503, "5.5.1", "RCPT first")
 NO_VALID_RECIPIENTS: Final = _reply(554, "5.5.1", "No valid recipients")

@@ -28,8 +28,7 @@ from smtprelay.smtp.settings import Settings
 class State(Enum):
     """What the conversation waits for."""
 
-    NEW = "EHLO or HELO"
-    READY = "MAIL"
+    READY = "MAIL; what a client calls itself before it decides nothing"
     SENDER = "the first RCPT"
     RECIPIENTS = "RCPT or DATA"
     CHALLENGED = "a response of AUTH"
@@ -47,7 +46,6 @@ _RESET: Final = {"RSET": State.READY}
 
 #: Which commands may come in a state, and where their success leads.
 TRANSITIONS: Final[Mapping[State, Mapping[str, State]]] = {
-    State.NEW: _HELLO,
     State.READY: {**_HELLO, "AUTH": State.READY, "MAIL": State.SENDER},
     State.SENDER: {**_HELLO, **_RESET, "RCPT": State.RECIPIENTS},
     State.RECIPIENTS: {**_HELLO, **_RESET, "RCPT": State.RECIPIENTS, "DATA": State.CONTENT},
@@ -121,11 +119,11 @@ class Session:
     def __init__(self, settings: Settings, *, secure: bool = False) -> None:
         self._settings = settings
         self._secure = secure
-        self._state = State.NEW
+        self._state = State.READY
         self._input = LineBuffer()
         self._asked = ""  # the event that waits for its answer
         self._fresh = True  # no line has come yet
-        self._extended = False  # it said EHLO, and so knows what we announce
+        self._extended = True  # it may know what we announce: it did not say HELO
         self._decoder: BodyDecoder | None = None
         self._farewell: Reply | None = None
         self._recipients = 0
@@ -201,8 +199,8 @@ class Session:
     def proceed(self) -> None:
         """Go on after ``UPGRADE``, or after content that has not ended."""
         if self._state is State.UPGRADING:
-            self._secure = True
-            self._state = State.NEW
+            self._secure = self._extended = True
+            self._state = State.READY
         self._asked = ""
 
     def dismiss(self, farewell: Reply) -> None:
@@ -330,8 +328,6 @@ class Session:
             raise Refused(reply.SYNTAX)
 
     def _out_of_order(self, verb: str) -> Reply:
-        if self._state is State.NEW:
-            return reply.HELLO_FIRST
         if verb == "MAIL":
             return reply.NESTED_MAIL
         if verb == "DATA" and self._state is State.SENDER:

@@ -85,6 +85,26 @@ class Mail(SynchronousTestCase):
         line.say("EHLO two")
         self.assertEqual((avatar.client.helo, avatar.client.protocol), ("two", "ESMTP"))
 
+    def test_what_a_client_calls_itself(self):
+        """What is no name is "unknown" to everybody, and told masked; nothing of it can end a line."""
+        for name, told in [
+            (b"", ""),
+            ("büro-pc".encode(), "b??ro-pc"),
+            (b"b\xfcro-pc", "b?ro-pc"),
+            (b"a\0\x1b]0;evil", "a??]0;evil"),
+            (b"-printer", "-printer"),
+        ]:
+            site = Site()
+            line = site.connect()
+            self.assertEqual([reply[:3] for reply in line.send(b"HELO " + name + b"\r\n")], ["250"])
+            self.assertEqual(line.codes(MAIL), ["250"])
+            self.assertEqual(site.desk.avatars[0].client.helo, "unknown")
+            self.assertEqual([event["helo"] for event in site.events.of("session.helo")], [told])
+        site = Site()
+        site.connect().say("HELO my_printer", MAIL, "EHLO [192.0.2.1]")
+        self.assertEqual(site.desk.avatars[0].client.helo, "[192.0.2.1]")
+        self.assertEqual(site.events.of("session.helo"), [])
+
     def test_one_login_a_session(self):
         """A session logs in once, at its first MAIL, and out at its end."""
         site = Site()

@@ -73,7 +73,6 @@ class Order(SynchronousTestCase):
     def test_out_of_order(self):
         """Each command at the wrong time is 503."""
         for commands, codes in [
-            (b"MAIL FROM:<a@b.test>\r\n", "503"),
             (b"RCPT TO:<a@b.test>\r\n", "503"),
             (b"DATA\r\n", "503"),
             (b"EHLO x\r\nRCPT TO:<a@b.test>\r\n", "250 503"),
@@ -84,6 +83,12 @@ class Order(SynchronousTestCase):
             (b"EHLO x\r\nMAIL FROM:<>\r\nEHLO x\r\nRCPT TO:<a@b.test>\r\n", "250 250 250 503"),
         ]:
             self.assertEqual(Talk().say(commands), codes, commands)
+
+    def test_mail_without_a_hello(self):
+        """What a client calls itself decides nothing: it need not say it at all."""
+        mail = b"MAIL FROM:<a@b.test> SIZE=3\r\nRCPT TO:<c@d.test>\r\nDATA\r\nhi\r\n.\r\n"
+        self.assertEqual(Talk().say(mail), "250 250 354 250")
+        self.assertEqual(Talk().say(b"HELO\r\n" + mail), "250 250 250 354 250")
 
     def test_all_recipients_refused(self):
         """DATA after none but refused recipients is 554 5.5.1."""

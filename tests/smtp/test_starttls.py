@@ -52,7 +52,10 @@ class Plain(SynchronousTestCase):
         self.assertEqual(line.codes("STARTTLS", "EHLO evil", "MAIL FROM:<evil@x.test>", "QUIT"), ["220"])
         self.assertIs(line.transport.started, site.factory.settings.tls)
         self.assertEqual((site.desk.logged_in, line.closed), ([], False))
-        self.assertEqual(line.say("MAIL FROM:<>"), ["503 5.5.1 EHLO or HELO first"])
+        self.assertEqual(line.codes("RCPT TO:<a@x.test>", "MAIL FROM:<>"), ["503", "250"])
+        self.assertEqual([avatar.calls for avatar in site.desk.avatars], [[("mail", "")]])
+        client = site.desk.avatars[0].client
+        self.assertEqual((client.helo, client.protocol), ("", "ESMTPS"))
 
     def test_injection_while_an_answer_is_pending(self):
         """That holds as well when STARTTLS itself had to wait."""
@@ -63,7 +66,22 @@ class Plain(SynchronousTestCase):
         line.say("EHLO evil")
         late.callback(None)
         self.assertEqual([reply[:3] for reply in line.heard()], ["250", "220"])
-        self.assertEqual(line.codes("MAIL FROM:<>"), ["503"])
+        self.assertEqual(line.codes("MAIL FROM:<>"), ["250"])
+        self.assertEqual([avatar.client.helo for avatar in site.desk.avatars], ["x", ""])
+
+    def test_without_another_hello(self):
+        """Within TLS mail and login need no EHLO, and may ask for what is announced."""
+        _, line = upgradable()
+        line.say("HELO x", "STARTTLS")
+        self.assertEqual(
+            line.codes("MAIL FROM:<> RET=HDRS", "RCPT TO:<b@x.test> NOTIFY=NEVER"), ["250", "250"]
+        )
+        site = Site(Names({b"joe": b"s3cret"}), tls=Contexts(), mechanisms=("PLAIN",))
+        line = site.connect()
+        line.transport.__class__ = Upgradable
+        line.say("EHLO x", "STARTTLS")
+        self.assertEqual(line.codes("AUTH PLAIN AGpvZQBzM2NyZXQ=", "MAIL FROM:<>"), ["235", "250"])
+        self.assertEqual(site.desk.avatars[0].client.protocol, "ESMTPSA")
 
     def test_state_is_dropped(self):
         """A transaction and a login from before TLS are gone."""

@@ -97,13 +97,15 @@ class ListenerLimits:
     :ivar size: largest message in bytes; announced as SIZE.
     :ivar recipients: most recipients of one message.
     :ivar connections: most open connections.
-    :ivar connections_per_client: most open connections from one client address.
+    :ivar connections_per_client: most open connections from one client: an IPv4 address or an IPv6 /64.
+    :ivar command_time: a client must send a whole command within this time, or some of its message.
     """
 
     size: Size = 25 << 20
     recipients: Count = 1000
     connections: Count = 1000
     connections_per_client: Count = 50
+    command_time: Duration = 300.0
     messages: MessageRate | None = None
 
 
@@ -121,6 +123,7 @@ class Listener:
     :ivar allow_senders: allowed envelope senders. Default: any.
     :ivar allow_recipients: allowed recipients. Default: any.
     :ivar bare_newlines: what happens to a message with bare CR or LF, or with NUL: repair or refuse it.
+        ``accept`` also lets clients in ``allow_from`` end their commands, and the message, with LF alone.
     :ivar delivery: ``spool`` stores the message, then answers 250; ``synchronous`` delivers it first and
         answers with the provider's result.
     :ivar reply_deadline: with synchronous delivery, answer 451 if the provider has not answered by then.
@@ -136,7 +139,7 @@ class Listener:
     auth: Auth = Auth()
     allow_senders: tuple[Pattern, ...] = ()
     allow_recipients: tuple[Pattern, ...] = ()
-    bare_newlines: Literal["fix", "refuse"] = "fix"
+    bare_newlines: Literal["fix", "refuse", "accept"] = "fix"
     limits: ListenerLimits = ListenerLimits()
     delivery: Literal["spool", "synchronous"] = "spool"
     reply_deadline: Duration = 60.0

@@ -112,6 +112,8 @@ def _settings(
         connections=limits.connections,
         connections_per_client=limits.connections_per_client,
         bare_newlines=listener.bare_newlines,
+        bare_newlines_from=policy.allow_from,
+        command_time=limits.command_time,
         tls=tls,
         tls_implicit=listener.tls.mode == "implicit",
         tls_require=listener.tls.require if listener.tls.mode != "off" else "never",

@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from smtprelay.interfaces import Events
 from smtprelay.message import Client, Reply
+from smtprelay.model.network import counted_as
 from smtprelay.smtp import reply
 from smtprelay.smtp.body import BodyDecoder
 from smtprelay.smtp.command import Command
@@ -70,10 +71,11 @@ class ESMTP(Protocol):
         client = Client(
             address=address, listener=settings.listener, tls="TLS" if settings.tls_implicit else ""
         )
-        self._session = Session(settings, secure=settings.tls_implicit)
+        bare = settings.bare_newlines == "accept" and address in settings.bare_newlines_from
+        self._session = Session(settings, secure=settings.tls_implicit, bare_newlines=bare)
         self._dialogue = Dialogue(self.factory.portal, settings, self._events, client)
         self._wire = Wire(self.transport)
-        self._deadline = Deadline(clock, settings.command_timeout, self._expired, self._look)
+        self._deadline = Deadline(clock, settings.command_time, self._expired, self._look)
         self._turn = Turn(clock, self._advance)
         self.transport.registerProducer(self, True)
         self._tell("session.open")
@@ -90,7 +92,9 @@ class ESMTP(Protocol):
         if self._session.closed:
             return
         self._octets += len(octets)
-        self._deadline.touch()
+        if self._session.decoder is not None:
+            # Of a command only its end counts: one octet now and then is no answer.
+            self._deadline.touch()
         self._session.receive(octets)
         if not self._dialogue.client.tls:
             # A socket is read once a turn; what TLS reads at once comes here record by record.
@@ -142,7 +146,7 @@ class ESMTP(Protocol):
     def _advance(self) -> None:
         if self._looping or self._lost or self._turn.waiting:
             return
-        self._looping = True
+        self._looping, acted = True, False
         try:
             while not self._choked:
                 if self._turn.over and self._session.unread:
@@ -153,8 +157,11 @@ class ESMTP(Protocol):
                 if event is Signal.NEED_DATA or event is Signal.PAUSED:
                     break
                 self._act(event)
+                acted = True
         finally:
             self._looping = False
+        if acted:
+            self._deadline.touch()
         self._flush()
         if self._held and not (self._choked or self._turn.waiting or self._session.waiting):
             self._held = False
@@ -328,6 +335,7 @@ class ESMTPFactory(ServerFactory):
 
     def enter(self, session: ESMTP, address: str) -> Reply | None:
         """Count a session in; return the 421 that it must be ended with, or ``None``."""
+        address = counted_as(address)
         refusal = self._refusal(address)
         if refusal is None:
             self._sessions[session] = address

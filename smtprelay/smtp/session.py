@@ -97,10 +97,12 @@ class Session:
     One client's conversation.
 
     :param secure: TLS is spoken already.
+    :param bare_newlines: the client may end its lines by LF alone, if it does from the beginning.
     """
 
     __slots__ = (
         "_asked",
+        "_bare_newlines",
         "_commands",
         "_decoder",
         "_errors",
@@ -116,11 +118,12 @@ class Session:
         "_state",
     )
 
-    def __init__(self, settings: Settings, *, secure: bool = False) -> None:
+    def __init__(self, settings: Settings, *, secure: bool = False, bare_newlines: bool = False) -> None:
         self._settings = settings
         self._secure = secure
         self._state = State.READY
-        self._input = LineBuffer()
+        self._bare_newlines = bare_newlines
+        self._input = LineBuffer(may_be_bare=bare_newlines)
         self._asked = ""  # the event that waits for its answer
         self._fresh = True  # no line has come yet
         self._extended = True  # it may know what we announce: it did not say HELO
@@ -348,13 +351,13 @@ class Session:
         elif verb == "STARTTLS":
             # RFC 3207 §4.2: nothing that came before TLS counts after it, least of all
             # what somebody put behind the command.
-            self._input.drop()
+            self._input = LineBuffer(may_be_bare=self._bare_newlines)
         self._state = TRANSITIONS[self._state].get(verb, self._state)
 
     def _half_way(self, verb: str) -> None:
         self._state = HALF_WAY[verb]
         if verb == "DATA":
-            self._decoder = BodyDecoder(self._settings)
+            self._decoder = BodyDecoder(self._settings, bare=self._input.bare)
 
     def _after_refusal(self, verb: str, code: int) -> None:
         if verb == "RCPT":

@@ -42,8 +42,9 @@ class TlsSettings:
     :ivar certificate: PEM file with the certificate and its chain.
     :ivar key: PEM file with the private key. Default: the file of ``certificate``.
     :ivar require: what needs TLS: nothing, logging in, or everything.
-    :ivar profile: ``modern`` is TLS 1.2 and later, ``legacy`` also TLS 1.0 and 1.1 for old devices.
-    :ivar ciphers: OpenSSL cipher list. Default: that of the profile.
+    :ivar profile: ``modern`` is TLS 1.2 and later with forward secrecy; ``legacy`` also takes TLS 1.0 and 1.1
+        and RSA key exchange, for old devices. Most of them need a certificate with an RSA key.
+    :ivar ciphers: OpenSSL cipher list, for TLS 1.2 and older. Default: that of the profile.
     :ivar client_ca: PEM file; clients must present a certificate signed by one of these authorities.
     """
 

@@ -42,7 +42,6 @@ ROWS: Final = (
     Row("listeners.*.proxy_trust", "the PROXY protocol"),
     Row("listeners.*.auth.mechanisms.*", "the mechanism", "CRAM-MD5"),
     Row("listeners.*.auth.mechanisms.*", "the mechanism", "SCRAM-SHA-256"),
-    Row("listeners.*.tls.profile", "the profile", "legacy"),
     Row("listeners.*.tls.client_ca", "checking the certificates of clients"),
     Row("listeners.*.limits.messages", "limiting the rate of messages"),
     Row("users.*.rate", "limiting the rate of messages"),

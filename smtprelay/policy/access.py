@@ -98,8 +98,10 @@ class Networks:
         """Read CIDR networks and single addresses, or raise :exc:`ValueError`."""
         return cls(tuple(map(network, texts)))
 
-    def __contains__(self, client: str) -> bool:
+    def __contains__(self, client: object) -> bool:
         """Say whether ``client``, an IP address or ``"unix"``, is in one of the networks."""
+        if not isinstance(client, str):
+            return False
         if client in _LOCAL:
             return any(address in known for address in _LOCAL[client] for known in self.networks)
         try:

@@ -115,6 +115,7 @@ def _settings(
         bare_newlines_from=policy.allow_from,
         command_time=limits.command_time,
         tls=tls,
+        tls_profile=listener.tls.profile,
         tls_implicit=listener.tls.mode == "implicit",
         tls_require=listener.tls.require if listener.tls.mode != "off" else "never",
         mechanisms=tuple(listener.auth.mechanisms) if policy.has_checkers else (),
@@ -127,7 +128,12 @@ def _tls(tls: listeners.TlsSettings, reactor: Any, events: Events) -> ServerCont
     if tls.mode == "off" or tls.certificate is None:
         return None
     return ServerContext(
-        tls.certificate, tls.key or tls.certificate, reactor, events, ciphers=tls.ciphers or ""
+        tls.certificate,
+        tls.key or tls.certificate,
+        reactor,
+        events,
+        profile=tls.profile,
+        ciphers=tls.ciphers or "",
     )
 
 

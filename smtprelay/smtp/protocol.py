@@ -71,7 +71,7 @@ class ESMTP(Protocol):
         client = Client(
             address=address, listener=settings.listener, tls="TLS" if settings.tls_implicit else ""
         )
-        bare = settings.bare_newlines == "accept" and address in settings.bare_newlines_from
+        bare = settings.takes_bare_newlines(address)
         self._session = Session(settings, secure=settings.tls_implicit, bare_newlines=bare)
         self._dialogue = Dialogue(self.factory.portal, settings, self._events, client)
         self._wire = Wire(self.transport)
@@ -93,8 +93,7 @@ class ESMTP(Protocol):
             return
         self._octets += len(octets)
         if self._session.decoder is not None:
-            # Of a command only its end counts: one octet now and then is no answer.
-            self._deadline.touch()
+            self._deadline.touch()  # of a command only its end counts
         self._session.receive(octets)
         if not self._dialogue.client.tls:
             # A socket is read once a turn; what TLS reads at once comes here record by record.
@@ -109,7 +108,7 @@ class ESMTP(Protocol):
         self._lost = True
         self._why = self._why or reason.getErrorMessage()
         if reason.check(TLSError):
-            self._why = failed_handshake(self._why)
+            self._why = failed_handshake(self._why, self._settings.tls_profile)
             self._tell("session.refused", reason=self._why)
         self._deadline.cancel()
         self._turn.cancel()
@@ -146,7 +145,7 @@ class ESMTP(Protocol):
     def _advance(self) -> None:
         if self._looping or self._lost or self._turn.waiting:
             return
-        self._looping, acted = True, False
+        self._looping = True
         try:
             while not self._choked:
                 if self._turn.over and self._session.unread:
@@ -157,11 +156,8 @@ class ESMTP(Protocol):
                 if event is Signal.NEED_DATA or event is Signal.PAUSED:
                     break
                 self._act(event)
-                acted = True
         finally:
             self._looping = False
-        if acted:
-            self._deadline.touch()
         self._flush()
         if self._held and not (self._choked or self._turn.waiting or self._session.waiting):
             self._held = False
@@ -170,6 +166,7 @@ class ESMTP(Protocol):
 
     def _act(self, event: Event) -> None:
         if not isinstance(event, Content):
+            self._deadline.touch()
             self._turn.spend(1)
         elif self._session.unread:
             # Else it was no more than the transport reads at once.

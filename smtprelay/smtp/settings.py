@@ -35,6 +35,7 @@ class Settings:
     :ivar command_time: seconds that a client may take for a command, or stay silent within a message.
     :ivar data_rate: octets a second that content must arrive at, averaged over a minute.
     :ivar tls: makes the contexts for STARTTLS, or ``None`` if it is not offered.
+    :ivar tls_profile: of ``tls``, ``"modern"`` or ``"legacy"``: for the words when a handshake fails.
     :ivar tls_implicit: the endpoint speaks TLS itself: STARTTLS is not offered.
     :ivar tls_require: ``"never"``; ``"auth"``: for AUTH; ``"always"``: for everything.
     :ivar mechanisms: of AUTH, in the order they are announced; empty offers no AUTH.
@@ -58,7 +59,12 @@ class Settings:
     command_time: float = 300.0
     data_rate: float = 100.0
     tls: IOpenSSLContextFactory | None = field(default=None, repr=False)
+    tls_profile: str = field(default="modern", validator=in_(("modern", "legacy")))
     tls_implicit: bool = False
     tls_require: str = field(default="auth", validator=in_(("never", "auth", "always")))
     mechanisms: tuple[str, ...] = ()
     auth_allow_plaintext: bool = False
+
+    def takes_bare_newlines(self, address: str) -> bool:
+        """Tell whether the client at ``address`` may end its lines by LF alone."""
+        return self.bare_newlines == "accept" and address in self.bare_newlines_from

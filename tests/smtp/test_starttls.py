@@ -1,7 +1,9 @@
 """TLS: what it changes in a session, over real sockets, and what must not pass into it."""
 
+import contextlib
 import socket
 import ssl
+import warnings
 from typing import Any
 
 from twisted.internet import reactor
@@ -154,12 +156,16 @@ class Real(TestCase):
         self.files = make_certificate(self.mktemp())
         self.trust = ssl.create_default_context(cafile=str(self.files.ca))
 
-    def listen(self, *, implicit: bool) -> tuple[Site, int]:
+    def listen(self, *, implicit: bool, profile: str = "modern", ciphers: str = "") -> tuple[Site, int]:
         site = Site()
         site.clock.advance(1)
-        context = ServerContext(self.files.certificate, self.files.key, reactor, site.events)
+        context = ServerContext(
+            self.files.certificate, self.files.key, reactor, site.events, profile=profile, ciphers=ciphers
+        )
         site.factory.clock = reactor
-        site.factory.settings = Settings(hostname="relay.test", tls=context, tls_implicit=implicit)
+        site.factory.settings = Settings(
+            hostname="relay.test", tls=context, tls_implicit=implicit, tls_profile=profile
+        )
         factory: ServerFactory = site.factory
         if implicit:
             factory = TLSMemoryBIOFactory(context, False, site.factory)
@@ -246,3 +252,54 @@ class Real(TestCase):
         self.assertEqual(len(told), 2, told)
         self.assertIn("does not speak TLS", told[0])
         self.assertIn("certificate", told[1])
+
+    async def test_the_setting_that_would_take_it(self):
+        """What an old device lacks is told with the setting that takes it, which it does."""
+        self.files = make_certificate(self.mktemp(), old=True)
+        rsa = "AES128-SHA:@SECLEVEL=0"
+        for version, ciphers, modern in (
+            ("TLSv1", rsa, "tls.profile: legacy takes 1.0 and 1.1"),
+            ("TLSv1_1", rsa, "tls.profile: legacy takes 1.0 and 1.1"),
+            (
+                "TLSv1_2",
+                rsa,
+                "tls.profile: legacy also takes RSA key exchange (with an RSA certificate), tls.ciphers",
+            ),
+        ):
+            for implicit in (True, False):
+                told = await self.shake_hands(version, ciphers, implicit=implicit)
+                self.assertIn(modern, told)
+                self.assertEqual(
+                    await self.shake_hands(version, ciphers, implicit=implicit, profile="legacy"), ""
+                )
+        self.assertEqual(await self.shake_hands("TLSv1_2", rsa, implicit=True, ciphers="AES128-SHA"), "")
+        told = await self.shake_hands("TLSv1_2", rsa, implicit=True, profile="legacy", ciphers="AES256-SHA")
+        self.assertIn("none of tls.ciphers", told)
+        told = await self.shake_hands(
+            "TLSv1", rsa, implicit=True, profile="legacy", ciphers="ALL:@SECLEVEL=2"
+        )
+        self.assertIn("@SECLEVEL", told)
+
+    async def shake_hands(self, version: str, offered: str, *, implicit: bool, **settings: str) -> str:
+        """Let a client that speaks just this meet a listener; return why TLS failed."""
+        site, port = self.listen(implicit=implicit, **settings)
+        client_context = ssl.create_default_context(cafile=str(self.files.ca))
+        client_context.set_ciphers(offered)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            only = ssl.TLSVersion[version]
+            client_context.minimum_version = client_context.maximum_version = only
+
+        def talk() -> None:
+            client = Client(port, client_context)
+            if not implicit:
+                client.reply()
+                client.say("STARTTLS\r\n")
+            with contextlib.suppress(ssl.SSLError):
+                client.secure()
+                client.say("QUIT\r\n")
+            client.close()
+
+        await deferToThread(talk)
+        await site.factory.stop_sessions()
+        return "".join(event["reason"] for event in site.events.of("session.refused"))

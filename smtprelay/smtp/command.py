@@ -49,17 +49,19 @@ _BLANKS: Final = " \t"
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _UNPRINTABLE: Final = re.compile(r"[^!-~]")
 
-#: What may hold blanks and brackets (RFC 5321 §4.1.2 Quoted-string).
-_QUOTED: Final = r'"(?:[^"\\\t]|\\[^\t])*"'
+#: What may hold blanks and brackets (RFC 5321 §4.1.2 Quoted-string). No repetition here gives back what it
+#: took, so that reading a line costs no more than its length.
+_QUOTED: Final = r'"(?:[^"\\\t]|\\[^\t])*+"'
+_WORD: Final = rf'(?:{_QUOTED}|[^<>"\ \t])'
 #: A display name (RFC 5322 §3.4) holds nothing, outside of quotes, that could be another address.
-_NAME: Final = rf'(?:{_QUOTED}|[^<>"@,:;\\])*'
+_NAME: Final = rf'(?:{_QUOTED}|[^<>"@,:;\\])*+'
 #: ``<path>``, ``Name <path>``, ``<Name <path>>`` or a bare path, then the parameters.
 _PATH: Final = re.compile(
     rf"""
-    (?: {_NAME} < (?: {_NAME} < [ \t]* (?P<inner>(?:{_QUOTED}|[^<>"\ \t])*) [ \t]* > [ \t]*
-                  | [ \t]* (?P<path>(?:{_QUOTED}|[^<>"\ \t])*) [ \t]* ) >
-      | [ \t]* (?P<bare>(?:{_QUOTED}|[^<>"\ \t])+) )
-    (?: [ \t]+ (?P<parameters>.*) )?
+    (?: {_NAME} < (?: {_NAME} < [ \t]*+ (?P<inner>{_WORD}*+) [ \t]*+ > [ \t]*+
+                  | [ \t]*+ (?P<path>{_WORD}*+) [ \t]*+ ) >
+      | [ \t]*+ (?P<bare>{_WORD}++) )
+    (?: [ \t]++ (?P<parameters>.*) )?
     """,
     re.VERBOSE,
 )

@@ -80,8 +80,8 @@ SEGMENT: Final = 64 * 1024
 #: What a client without TLS may say where TLS is required for everything (RFC 3207 §4).
 _BEFORE_TLS: Final = frozenset({"EHLO", "HELO", "NOOP", "STARTTLS", "QUIT"})
 
-#: Replies to commands that should not have come; so many of them end a session.
-_ERRORS: Final = frozenset({500, 501, 502, 503, 504, 535, 538, 555})
+#: Replies to commands that should not have come, and to logins without success; so many end a session.
+_ERRORS: Final = frozenset({454, 500, 501, 502, 503, 504, 535, 538, 555})
 
 #: The parameters of MAIL that belong to what is announced, beside those of :mod:`smtprelay.smtp.dsn`.
 _MAIL_PARAMETERS: Final = frozenset({"SIZE", "BODY", "AUTH"})

@@ -1,11 +1,14 @@
 """Command lines: what is understood, what is refused, and with which reply."""
 
+import contextlib
+from time import process_time
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.message import Refused
-from smtprelay.smtp.command import VERBS, Command, parse, understand
+from smtprelay.smtp.command import VERBS, Command, parse, split, understand
 
 
 def read(line: bytes) -> Command:
@@ -296,6 +299,36 @@ class RefusedLines(SynchronousTestCase):
         for path in (b"root", b"root.", b"@one.test:root", b"@one.test:postmaster"):
             self.check(b"RCPT TO:<%b>" % path, 553, "5.1.3")
         self.check(b"RCPT TO:<>", 553, "5.1.3")
+
+    def test_a_long_line_takes_no_longer(self):
+        """What a line costs grows with its length, whatever is in it."""
+        for piece in (
+            b" ",
+            b"\t",
+            b"a ",
+            b'"',
+            b'"a"',
+            b"<",
+            b"a <",
+            b"< ",
+            b'"\\a',
+            b"> ",
+            b"@a,",
+            b'a"b" ',
+        ):
+            for start in (b"MAIL FROM:", b"MAIL FROM:<", b"MAIL FROM:<a", b'MAIL FROM:"', b"MAIL FROM: <  "):
+                spent = [self.spent(start + piece * count + b"x") for count in (2_000, 20_000)]
+                self.assertLess(spent[1], 40 * max(spent[0], 0.001), (start, piece))
+
+    def spent(self, line: bytes) -> float:
+        """Return the seconds of CPU that reading ``line`` takes, at best."""
+        best = 1.0
+        for _ in range(3):
+            began = process_time()
+            with contextlib.suppress(Refused):
+                parse(*split(line))
+            best = min(best, process_time() - began)
+        return best
 
     @given(st.binary(max_size=80), st.sampled_from(sorted(VERBS)))
     def test_anything(self, rest: bytes, verb: str):

@@ -183,6 +183,12 @@ class Sessions(SynchronousTestCase):
         codes = site.greeted().codes(*[f"AUTH PLAIN {PLAIN}"] * 5)
         self.assertEqual(codes, ["535", "535", "535", "421"])
 
+    def test_trying_again_and_again(self):
+        """So are logins that were told to come later: nobody fills the log in one session."""
+        away = refused(Reply(code=454, enhanced="4.7.0", text="away"))
+        site = Site(Names({b"joe": away}), mechanisms=BOTH, auth_allow_plaintext=True, errors=3)
+        self.assertEqual(site.greeted().codes(*[f"AUTH PLAIN {PLAIN}"] * 5), ["454", "454", "454", "421"])
+
     def test_not_offered(self):
         """AUTH is 538 where it waits for TLS, and 502 where there is none."""
         self.assertEqual(Site(mechanisms=BOTH).greeted().say("AUTH LOGIN")[0][:10], "538 5.7.11")

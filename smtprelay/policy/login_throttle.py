@@ -42,8 +42,9 @@ LATELY: Final = 86_400.0
 REMEMBERED: Final = 10_000
 #: Bytes by which keys and guesses are told apart.
 DIGEST: Final = 8
-#: Instead of the time of a guess: it was none after all.
+#: Instead of the time of a guess: it was none after all; and it was right.
 TAKEN_BACK: Final = -inf
+PASSED: Final = inf
 
 _BUSY: Final = Reply(
     code=454, enhanced="4.7.0", text="Too many attempts to log in, try again later", rule="login-throttle"
@@ -59,10 +60,10 @@ class _Known:
 
 
 class Failures(Protocol):
-    """The failures that other processes of the relay see, by digests of :data:`DIGEST` bytes."""
+    """The guesses that other processes of the relay see, by digests of :data:`DIGEST` bytes."""
 
     def tell(self, key: bytes, guess: bytes, when: float) -> None:
-        """Tell them of one under ``key``; ``when``: seconds, or :data:`TAKEN_BACK`."""
+        """Tell them of one under ``key``; ``when``: seconds, :data:`TAKEN_BACK` or :data:`PASSED`."""
 
     def heard(self) -> Iterable[tuple[bytes, bytes, float]]:
         """Return those that they told since the last time: key, guess and when."""
@@ -135,8 +136,9 @@ class LoginThrottle:
         :raises Refused: with a 454, if its turn does not come in time.
         """
         # The length keeps ("ab", "c") apart from ("a", "bc").
-        guess = hmac.digest(self._key, b"%d:%b%b" % (len(username), username, password), "sha256")
+        guess = hmac.digest(self._key, b"%d:%b%b" % (len(username), username, password), "sha256")[:DIGEST]
         keys = (_digest(b"client", counted_as(client).encode()), _digest(b"user", username))
+        self._hear()
         if self._clock.seconds() < self._passed.get(keys[0] + guess, -inf):
             return LoginAttempt(self, keys, guess)
         await self._turn(keys)
@@ -144,21 +146,20 @@ class LoginThrottle:
 
     def remember(self, keys: Sequence[bytes], guess: bytes) -> None:
         """Let the same login of the same client pass at once, for some time."""
-        self._passed[keys[0] + guess] = self._clock.seconds() + LATELY
-        self._passed.move_to_end(keys[0] + guess)
-        if len(self._passed) > REMEMBERED:
-            self._passed.popitem(last=False)
+        if keys[0] + guess not in self._passed:
+            self._others.tell(keys[0], guess, PASSED)
+        self._remember(keys[0] + guess)
 
     def forget(self, keys: Sequence[bytes], guess: bytes) -> None:
         """Let it pass no more; it counts as a guess, if it did not yet."""
         if self._passed.pop(keys[0] + guess, None) is not None:
-            self._count_all(keys, guess[:DIGEST])
+            self._count_all(keys, guess)
 
     def take_back(self, keys: Sequence[bytes], guess: bytes) -> None:
         """Uncount a guess under ``keys``."""
         for key in keys:
-            self._uncount(key, guess[:DIGEST])
-            self._others.tell(key, guess[:DIGEST], TAKEN_BACK)
+            self._uncount(key, guess)
+            self._others.tell(key, guess, TAKEN_BACK)
 
     def wake(self, keys: Sequence[bytes]) -> None:
         """Let those who wait under ``keys`` see whether it is their turn."""
@@ -194,12 +195,24 @@ class LoginThrottle:
 
     def _wait(self, keys: Sequence[bytes]) -> float:
         """Return the seconds until a guess under all ``keys`` may begin; infinite: when another one ends."""
+        self._hear()
+        return max(map(self._wait_under, keys))
+
+    def _hear(self) -> None:
+        """Take note of what happened at other processes."""
         for key, guess, when in self._others.heard():
-            if when == TAKEN_BACK:
+            if when == PASSED:
+                self._remember(key + guess)
+            elif when == TAKEN_BACK:
                 self._uncount(key, guess)
             else:
                 self._count(key, guess, when)
-        return max(map(self._wait_under, keys))
+
+    def _remember(self, login: bytes) -> None:
+        self._passed[login] = self._clock.seconds() + LATELY
+        self._passed.move_to_end(login)
+        if len(self._passed) > REMEMBERED:
+            self._passed.popitem(last=False)
 
     def _wait_under(self, key: bytes) -> float:
         known = self._recent(key)
@@ -212,7 +225,7 @@ class LoginThrottle:
         return max(0.0, known.last + pause - self._clock.seconds())
 
     def _started(self, keys: Sequence[bytes], guess: bytes) -> LoginAttempt:
-        counted = self._count_all(keys, guess[:DIGEST])
+        counted = self._count_all(keys, guess)
         in_flight = [self._failures[key] for key in keys]
         for known in in_flight:
             known.in_flight += 1

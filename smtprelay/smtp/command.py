@@ -55,12 +55,13 @@ _QUOTED: Final = r'"(?:[^"\\\t]|\\[^\t])*+"'
 _WORD: Final = rf'(?:{_QUOTED}|[^<>"\ \t])'
 #: A display name (RFC 5322 §3.4) holds nothing, outside of quotes, that could be another address.
 _NAME: Final = rf'(?:{_QUOTED}|[^<>"@,:;\\])*+'
-#: ``<path>``, ``Name <path>``, ``<Name <path>>`` or a bare path, then the parameters.
+#: ``<path>``, ``Name <path>``, ``<Name <path>>`` or a bare path, perhaps with a bracket too many
+#: behind it; then the parameters. Where the last bracket is missing the end of the address may be, too.
 _PATH: Final = re.compile(
     rf"""
     (?: {_NAME} < (?: {_NAME} < [ \t]*+ (?P<inner>{_WORD}*+) [ \t]*+ > [ \t]*+
-                  | [ \t]*+ (?P<path>{_WORD}*+) [ \t]*+ ) >
-      | [ \t]*+ (?P<bare>{_WORD}++) )
+                  | [ \t]*+ (?P<path>{_WORD}*+) [ \t]*+ >? ) >
+      | [ \t]*+ (?P<bare>{_WORD}++) >? )
     (?: [ \t]++ (?P<parameters>.*) )?
     """,
     re.VERBOSE,

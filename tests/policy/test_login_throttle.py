@@ -269,6 +269,17 @@ class SeveralProcessesTests(SynchronousTestCase):
         self.clock.pump([0.1] * 400)
         self.assertLess(sum(len(each.verified) for each in self.guessers), 12)
 
+    def test_lately_elsewhere(self) -> None:
+        """Who logged in at one process goes first at the other, too."""
+        self.guessers[0].login(b"right", right=True, name=b"joe")
+        self.clock.advance(0.06)
+        for n in range(40):
+            self.guessers[1].login(b"%d" % n)
+        self.clock.advance(2)
+        first = self.guessers[1].login(b"right", right=True, name=b"joe")
+        self.clock.advance(0.06)
+        self.successResultOf(first)
+
     def test_right_logins_are_taken_back(self) -> None:
         """What was right at one process does not make the other slow."""
         for n in range(20):

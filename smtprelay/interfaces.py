@@ -100,7 +100,7 @@ class IEnvelopeDelivery(Interface):
         """Begin a transaction; the one before it, if any, is forgotten."""
 
     def rcpt(recipient: str, parameters: Mapping[str, str]) -> None:  # noqa: N805
-        """Add one recipient. The same address twice is one recipient, and no error."""
+        """Add a recipient, perhaps with a source route (``@one:a@two``); the same again changes nothing."""
 
     def data() -> Incoming:
         """Close the envelope and return where its body goes. The transaction is over."""

@@ -63,6 +63,7 @@ EVENTS: Final[dict[str, Kind]] = {
     "session.open": Kind(LogLevel.debug, "{listener}: {client} connected"),
     "session.close": Kind(LogLevel.debug, "{listener}: {client} left after {seconds:.1f} s: {reason}"),
     "session.refused": Kind(LogLevel.warn, "{listener}: {client} refused: {reason}"),
+    "session.helo": Kind(LogLevel.debug, "{listener}: {client} calls itself '{helo}', which is no name"),
     "session.tls": Kind(LogLevel.debug, "{listener}: {client} speaks {version}"),
     "session.failed": Kind(LogLevel.error, "{listener}: {client}: unexpected error: {exc}"),
     "smtp.reply": Kind(None, "{listener}: {command} {code}"),

@@ -22,8 +22,31 @@ from smtprelay.interfaces import Events
 #: Seconds that files are taken to be unchanged.
 FRESH: Final = 1.0
 
-#: TLS 1.2 with forward secrecy and AEAD only; the suites of TLS 1.3 are always these.
-MODERN: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL:!eNULL"
+
+@frozen
+class TlsProfile:
+    """
+    What a listener takes unless its ciphers are named.
+
+    :ivar oldest: the oldest version of TLS.
+    :ivar ciphers: an OpenSSL cipher list; the suites of TLS 1.3 are always the same.
+    :ivar suffix: what each list needs besides, for that version.
+    """
+
+    oldest: int
+    ciphers: str
+    suffix: str = ""
+
+
+#: Forward secrecy and AEAD only.
+_STRONG: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL:!eNULL"
+
+#: ``legacy`` is for old devices: TLS 1.0, RSA key exchange and CBC, behind what is better.
+#: OpenSSL takes TLS 1.0 and 1.1, and signatures by SHA-1, at its level 0 alone.
+PROFILES: Final = {
+    "modern": TlsProfile(SSL.TLS1_2_VERSION, _STRONG),
+    "legacy": TlsProfile(SSL.TLS1_VERSION, f"{_STRONG}:HIGH:3DES:!PSK:!SRP", ":@SECLEVEL=0"),
+}
 
 _CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----", re.DOTALL)
 
@@ -51,7 +74,8 @@ class ServerContext:
     :param key: the private key, not encrypted; it may be the same file.
     :param clock: tells when a second has passed.
     :param events: hears ``relay.warning`` when changed files are no good.
-    :param ciphers: an OpenSSL cipher list for TLS 1.2; ``""`` is :data:`MODERN`.
+    :param profile: one of :data:`PROFILES`.
+    :param ciphers: an OpenSSL cipher list for TLS 1.2 and older; ``""`` is the profile's.
     :raises CertificateError: if the files are no good now.
     """
 
@@ -61,13 +85,16 @@ class ServerContext:
         key: str | os.PathLike[str],
         clock: IReactorTime,
         events: Events,
+        *,
+        profile: str = "modern",
         ciphers: str = "",
     ) -> None:
         self._certificate = Path(certificate)
         self._key = Path(key)
         self._clock = clock
         self._events = events
-        self._ciphers = ciphers or MODERN
+        self._profile = PROFILES[profile]
+        self._ciphers = ciphers or self._profile.ciphers
         self._looked = clock.seconds()
         self._stamps = self._stamped()
         self._context = self._load()
@@ -100,13 +127,14 @@ class ServerContext:
     def _load(self) -> SSL.Context:
         leaf, *chain = _certificates(self._certificate)
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
-        context.set_min_proto_version(SSL.TLS1_2_VERSION)
+        context.set_min_proto_version(self._profile.oldest)
         context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE)
         # Idle sessions are many; each would keep two buffers of 16 KiB.
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        suffix = "" if "@SECLEVEL" in self._ciphers else self._profile.suffix
         try:
-            context.set_cipher_list(self._ciphers.encode("ascii"))
+            context.set_cipher_list((self._ciphers + suffix).encode("ascii"))
         except (SSL.Error, UnicodeEncodeError) as error:
             raise CertificateError(f"ciphers {self._ciphers!r}: no such ciphers") from error
         context.use_certificate(leaf)

@@ -2,6 +2,7 @@
 
 import shutil
 import ssl
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,6 +86,44 @@ class Handshakes(Base):
         old.maximum_version = ssl.TLSVersion.TLSv1_1
         lenient = self.context(ciphers="ALL:@SECLEVEL=0").getContext()
         self.assertRaises(SSL.Error, shake_hands, lenient, old)
+
+    def test_legacy(self):
+        """The legacy profile takes what old devices speak, and gives a client of today what it can."""
+        self.files = make_certificate(self.mktemp(), old=True)
+        for ciphers in ("", "AES128-SHA", "AES128-SHA:ECDHE-RSA-AES256-SHA:@SECLEVEL=0"):
+            legacy = self.context(profile="legacy", ciphers=ciphers).getContext()
+            for version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2):
+                old = self.only(version, "AES128-SHA:@SECLEVEL=0")
+                end = shake_hands(legacy, old)
+                self.assertEqual(
+                    (end.version(), end.cipher()[0]), (version.name.replace("_", "."), "AES128-SHA")
+                )
+            self.assertEqual(shake_hands(legacy, self.trusting()).version(), "TLSv1.3")
+        legacy = self.context(profile="legacy").getContext()
+        today = self.trusting()
+        today.maximum_version = ssl.TLSVersion.TLSv1_2
+        self.assertIn("GCM", shake_hands(legacy, today).cipher()[0])
+        for hopeless in ("aNULL:@SECLEVEL=0", "eNULL:@SECLEVEL=0"):
+            client = self.only(ssl.TLSVersion.TLSv1_2, hopeless)
+            self.assertRaises(SSL.Error, shake_hands, legacy, client)
+
+    def test_old_ciphers_in_the_modern_profile(self):
+        """RSA key exchange is refused, unless its ciphers are named; TLS 1.1 is, whatever is named."""
+        self.files = make_certificate(self.mktemp(), old=True)
+        old = self.only(ssl.TLSVersion.TLSv1_2, "AES128-SHA:@SECLEVEL=0")
+        self.assertRaises(SSL.Error, shake_hands, self.context().getContext(), old)
+        end = shake_hands(self.context(ciphers="AES128-SHA").getContext(), old)
+        self.assertEqual(end.cipher()[0], "AES128-SHA")
+
+    def only(self, version: ssl.TLSVersion, ciphers: str) -> ssl.SSLContext:
+        """Return a client that speaks just this."""
+        client = self.trusting()
+        client.set_ciphers(ciphers)
+        # Python calls some of them deprecated; that is what the profile is for.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            client.minimum_version = client.maximum_version = version
+        return client
 
     def test_ciphers(self):
         """A list of ciphers replaces ours."""

@@ -173,6 +173,9 @@ def check_services(view: View) -> Iterator[Complaint]:
     for n, listener in enumerate(view.config.listeners):
         if not listener.limits.size:
             yield Complaint(("listeners", n, "limits", "size"), "size is 0: no mail would fit", "CFG-VALUE")
+        if not listener.limits.command_time:
+            text = "command_time is 0: no command could come within it"
+            yield Complaint(("listeners", n, "limits", "command_time"), text, "CFG-VALUE")
         yield from _deadline(listener, ("listeners", n, "reply_deadline"))
     for n, site in enumerate(view.config.http):
         if not site.serve and view.whole("http", n):

@@ -114,7 +114,12 @@ def _usable(tls: TlsSettings, path: Place) -> Iterator[Complaint]:
     assert tls.certificate is not None
     try:
         ServerContext(
-            tls.certificate, tls.key or tls.certificate, Clock(), lambda *_, **__: None, tls.ciphers or ""
+            tls.certificate,
+            tls.key or tls.certificate,
+            Clock(),
+            lambda *_, **__: None,
+            profile=tls.profile,
+            ciphers=tls.ciphers or "",
         )
     except CertificateError as error:
         yield Complaint(path, f"tls: {error}", "CFG-TLS")

@@ -27,6 +27,9 @@ from smtprelay.config.values import (
     Url,
 )
 
+#: The checker of the users in the configuration.
+USERS: Final = "users"
+
 LOOPBACK: Final[tuple[IPv4Network | IPv6Network, ...]] = (ip_network("127.0.0.0/8"), ip_network("::1"))
 
 
@@ -39,8 +42,9 @@ class TlsSettings:
     :ivar certificate: PEM file with the certificate and its chain.
     :ivar key: PEM file with the private key. Default: the file of ``certificate``.
     :ivar require: what needs TLS: nothing, logging in, or everything.
-    :ivar profile: ``modern`` is TLS 1.2 and later, ``legacy`` also TLS 1.0 and 1.1 for old devices.
-    :ivar ciphers: OpenSSL cipher list. Default: that of the profile.
+    :ivar profile: ``modern`` is TLS 1.2 and later with forward secrecy; ``legacy`` also takes TLS 1.0 and 1.1
+        and RSA key exchange, for old devices. Most of them need a certificate with an RSA key.
+    :ivar ciphers: OpenSSL cipher list, for TLS 1.2 and older. Default: that of the profile.
     :ivar client_ca: PEM file; clients must present a certificate signed by one of these authorities.
     """
 
@@ -94,13 +98,15 @@ class ListenerLimits:
     :ivar size: largest message in bytes; announced as SIZE.
     :ivar recipients: most recipients of one message.
     :ivar connections: most open connections.
-    :ivar connections_per_client: most open connections from one client address.
+    :ivar connections_per_client: most open connections from one client: an IPv4 address or an IPv6 /64.
+    :ivar command_time: a client must send a whole command within this time, or some of its message.
     """
 
     size: Size = 25 << 20
     recipients: Count = 1000
     connections: Count = 1000
     connections_per_client: Count = 50
+    command_time: Duration = 300.0
     messages: MessageRate | None = None
 
 
@@ -118,6 +124,7 @@ class Listener:
     :ivar allow_senders: allowed envelope senders. Default: any.
     :ivar allow_recipients: allowed recipients. Default: any.
     :ivar bare_newlines: what happens to a message with bare CR or LF, or with NUL: repair or refuse it.
+        ``accept`` also lets clients in ``allow_from`` end their commands, and the message, with LF alone.
     :ivar delivery: ``spool`` stores the message, then answers 250; ``synchronous`` delivers it first and
         answers with the provider's result.
     :ivar reply_deadline: with synchronous delivery, answer 451 if the provider has not answered by then.
@@ -133,7 +140,7 @@ class Listener:
     auth: Auth = Auth()
     allow_senders: tuple[Pattern, ...] = ()
     allow_recipients: tuple[Pattern, ...] = ()
-    bare_newlines: Literal["fix", "refuse"] = "fix"
+    bare_newlines: Literal["fix", "refuse", "accept"] = "fix"
     limits: ListenerLimits = ListenerLimits()
     delivery: Literal["spool", "synchronous"] = "spool"
     reply_deadline: Duration = 60.0
@@ -162,7 +169,11 @@ class User:
 
 @frozen(kw_only=True)
 class AnyChecker:
-    """Accepts every user name and password; only for clients in ``allow_from``."""
+    """
+    Accepts every user name and password, from clients in ``allow_from`` only.
+
+    For devices that insist on a login where none is needed.
+    """
 
     type: Literal["any"]
 

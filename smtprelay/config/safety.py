@@ -2,22 +2,15 @@
 What could be abused: relays that are open, passwords and mail in clear text.
 """
 
-from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from collections.abc import Iterator
 from typing import Final
 
 from smtprelay.config.endpoint import is_encrypted, is_local, is_plain_remote
 from smtprelay.config.listeners import AnyChecker, Listener
 from smtprelay.config.providers import HttpOutlet, Smarthost
 from smtprelay.config.tree import Path
-from smtprelay.config.values import Network
 from smtprelay.config.view import Complaint, View
-
-#: A network with a shorter prefix is not one organisation's any more.
-_WIDEST: Final = {4: 8, 6: 16}
-
-#: Wide, but nobody's from outside.
-_PRIVATE: Final = frozenset({IPv6Network("fc00::/7"), IPv6Network("fe80::/10")})
+from smtprelay.model.network import strangers
 
 
 def check_listeners(view: View) -> Iterator[Complaint]:
@@ -56,31 +49,15 @@ def check_clear_text(view: View) -> Iterator[Complaint]:
 CHECKS: Final = (check_listeners, check_sites, check_clear_text)
 
 
-def anyone(networks: Iterable[Network]) -> Network | None:
-    """Return the one of ``networks`` that is wider than any organisation, also when it is given in parts."""
-    listed = [_unmapped(network) for network in networks]
-    whole: list[Network] = [
-        *collapse_addresses(network for network in listed if isinstance(network, IPv4Network)),
-        *collapse_addresses(network for network in listed if isinstance(network, IPv6Network)),
-    ]
-    wide = (network for network in whole if network.prefixlen < _WIDEST[network.version])
-    return next((network for network in wide if network not in _PRIVATE), None)
-
-
-def _unmapped(network: Network) -> Network:
-    """Return the IPv4 network that an IPv6 network of the form ``::ffff:a.b.c.d/n`` is."""
-    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
-    return IPv4Network((mapped, network.prefixlen - 96)) if mapped and network.prefixlen >= 96 else network  # noqa: PLR2004
-
-
 def _open_relay(view: View, listener: Listener, path: Path) -> Iterator[Complaint]:
-    wide = anyone(listener.allow_from)
+    wide = strangers(listener.allow_from)
     names = listener.auth.checkers or ()
     protected = listener.auth.required and not any(
         isinstance(view.config.checkers.get(name), AnyChecker) for name in names
     )
-    restricted = listener.allow_recipients and "*" not in listener.allow_recipients
-    if wide is None or protected or restricted:
+    # A pattern of stars alone (*, *@*, *@*.*) is nobody's domain.
+    restricted = listener.allow_recipients and all(each.strip("*@.") for each in listener.allow_recipients)
+    if not wide or protected or restricted:
         return
     text = f"{wide} may send to anyone without logging in: this is an open relay"
     if listener.open_relay:

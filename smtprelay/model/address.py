@@ -6,6 +6,7 @@ of it at once (RFC 5321 §4.1.2 and §4.1.3, RFC 1035 §2.3.4). An underscore ma
 names of devices have it. Pure.
 """
 
+import re
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
@@ -15,6 +16,20 @@ LONGEST_DOMAIN: Final = 253
 LONGEST_LABEL: Final = 63
 
 _IPV6: Final = "ipv6:"
+_ROUTE: Final = re.compile(r"@[^:,@]+(?:,@[^:,@]+)*:")
+#: What in a local part tells a server to send the mail on: ``v%b.test@``, ``b.test!v@``, ``"v@b.test"@``.
+_RELAYING: Final = frozenset("%!@")
+
+
+def without_route(address: str) -> str:
+    """Return ``address`` without its source route (``@one,@two:``, RFC 5321 §4.1.1.3)."""
+    route = _ROUTE.match(address)
+    return address[route.end() :] if route else address
+
+
+def is_routed(address: str) -> bool:
+    """Tell whether ``address`` could be meant for somebody beyond its domain, by whatever old way."""
+    return without_route(address) != address or not _RELAYING.isdisjoint(address.rpartition("@")[0])
 
 
 def is_local_part(local: str) -> bool:

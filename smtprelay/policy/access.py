@@ -10,13 +10,7 @@ and an IPv4 address is the same one when it arrives as IPv6. Pure.
 import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from ipaddress import (
-    IPv4Network,
-    IPv6Network,
-    collapse_addresses,
-    ip_address,
-    ip_network,
-)
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from string import ascii_lowercase, ascii_uppercase
 from typing import Final
 
@@ -27,12 +21,10 @@ from smtprelay.model.address import is_domain, is_local_part
 Network = IPv4Network | IPv6Network
 
 #: Who may send when nobody is named: this machine.
-LOOPBACK: Final = ("127.0.0.0/8", "::1", "unix")
+LOOPBACK: Final = ("127.0.0.0/8", "::1")
+#: Who speaks through a Unix socket is on this machine.
+_LOCAL: Final = {"unix": tuple(map(ip_address, ("127.0.0.1", "::1")))}
 
-#: Prefixes shorter than these hold more than one organisation: that is anyone.
-_WIDE: Final = {4: 8, 6: 16}
-#: Unique local and link-local addresses: wide on paper, but no stranger has one.
-_PRIVATE_IPV6: Final = (IPv6Network("fc00::/7"), IPv6Network("fe80::/10"))
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 _ASCII_LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 
@@ -97,47 +89,27 @@ def network(text: str) -> Network:
 
 @frozen
 class Networks:
-    """
-    A set of networks to find clients in.
-
-    :ivar unix: whether clients on a Unix socket belong to it.
-    """
+    """A set of networks to find clients in."""
 
     networks: tuple[Network, ...] = ()
-    unix: bool = False
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> "Networks":
-        """Read CIDR networks, single addresses and the word ``unix``, or raise :exc:`ValueError`."""
-        texts = list(texts)
-        return cls(tuple(network(text) for text in texts if text != "unix"), "unix" in texts)
+        """Read CIDR networks and single addresses, or raise :exc:`ValueError`."""
+        return cls(tuple(map(network, texts)))
 
-    def __contains__(self, client: str) -> bool:
+    def __contains__(self, client: object) -> bool:
         """Say whether ``client``, an IP address or ``"unix"``, is in one of the networks."""
-        if client == "unix":
-            return self.unix
+        if not isinstance(client, str):
+            return False
+        if client in _LOCAL:
+            return any(address in known for address in _LOCAL[client] for known in self.networks)
         try:
             address = ip_address(client.partition("%")[0])
         except ValueError:
             return False
         address = getattr(address, "ipv4_mapped", None) or address
         return any(address in known for known in self.networks)
-
-    @property
-    def anyone(self) -> str:
-        """The first network so wide that strangers are in it, as text; ``""`` for none."""
-        public = [known for known in self.networks if not _is_private(known)]
-        for version in _WIDE:
-            of_version = (known for known in public if known.version == version)
-            # Two halves of the Internet are the Internet.
-            for wide in collapse_addresses(of_version):  # type: ignore[type-var]
-                if wide.prefixlen < _WIDE[version]:
-                    return str(wide)
-        return ""
-
-
-def _is_private(known: Network) -> bool:
-    return isinstance(known, IPv6Network) and any(known.subnet_of(private) for private in _PRIVATE_IPV6)
 
 
 @frozen
@@ -187,22 +159,3 @@ class Patterns:
     def _globs(self) -> Sequence[tuple[re.Pattern[str], re.Pattern[str]]]:
         split = [text.rpartition("@") for text in self.texts if "*" in text]
         return [(glob(local), glob(domain)) for local, _, domain in split if domain not in self._domains]
-
-
-def open_relay(
-    listener: str, allow_from: Networks, *, auth_required: bool, recipients: Patterns | None, accepted: bool
-) -> str:
-    """
-    Say in one sentence why ``listener`` would be an open relay; ``""`` if it would not.
-
-    :param auth_required: every client must log in with credentials that somebody checks.
-    :param recipients: to whom mail may go; ``None`` is anyone.
-    :param accepted: the owner wrote ``open_relay: accepted``.
-    """
-    restricted = recipients is not None and not recipients.anything
-    if accepted or auth_required or restricted or not allow_from.anyone:
-        return ""
-    return (
-        f"Listener {listener} would be an open relay: allow_from contains {allow_from.anyone}, "
-        "nobody has to log in, and any recipient is allowed."
-    )

@@ -20,7 +20,7 @@ from smtprelay.policy import rules
 from smtprelay.policy.access import folded
 from smtprelay.policy.received import received
 from smtprelay.policy.route import Router, no_route
-from smtprelay.policy.settings import ListenerPolicy, User
+from smtprelay.policy.settings import Identity, ListenerPolicy
 
 #: The MAIL parameters that concern those who deliver; the others end with the session.
 TRAVELLING: Final = frozenset({"BODY", "SMTPUTF8", "RET", "ENVID"})
@@ -68,13 +68,13 @@ class _Transaction:
 @define(eq=False)
 class EnvelopeDelivery:
     """
-    The avatar of ``user``, which is one without a name when nobody logged in.
+    The avatar of ``identity``, which is one without a name when nobody logged in.
 
-    Until :meth:`client_is` told who speaks, nothing is admitted but a user who logged in.
+    Until :meth:`client_is` told who speaks, nothing is admitted but one who logged in.
     """
 
     _desk: Desk
-    _user: User = field(factory=lambda: User(name=""))
+    _identity: Identity = field(factory=Identity)
     _client: Client = field(factory=lambda: Client(address=""))
     _refusal: Reply | None = field(init=False, default=None)
     _transaction: _Transaction | None = field(init=False, default=None)
@@ -85,7 +85,7 @@ class EnvelopeDelivery:
     def client_is(self, client: Client) -> None:
         """Take ``client`` from now on; its user is the one of the login, whatever it says."""
         listener = self._desk.listener
-        self._client = evolve(client, user=self._user.name, listener=client.listener or listener.name)
+        self._client = evolve(client, user=self._identity.name, listener=client.listener or listener.name)
         self._refusal = rules.admission(listener, self._client)
 
     def mail(self, sender: str, parameters: Mapping[str, str]) -> None:
@@ -93,7 +93,7 @@ class EnvelopeDelivery:
         self._transaction = None
         if self._refusal is not None:
             raise Refused(self._refusal)
-        sender = rules.sender(self._desk.listener, self._user, sender)
+        sender = rules.sender(self._desk.listener, self._identity, sender)
         size = rules.declared_size(self._desk.listener, parameters.get("SIZE", ""))
         self._check_room(size)
         travelling = {name: value for name, value in parameters.items() if name in TRAVELLING}
@@ -107,7 +107,7 @@ class EnvelopeDelivery:
         was asked for it (RFC 3461): other wishes for it later are answered like any recipient, and forgotten.
         """
         transaction = self._open_transaction()
-        accepted = rules.recipient(self._desk.listener, self._user, recipient, parameters)
+        accepted = rules.recipient(self._desk.listener, self._identity, recipient, parameters)
         local, _, domain = accepted.address.rpartition("@")
         key = f"{local}@{folded(domain)}"
         if key not in transaction.recipients:

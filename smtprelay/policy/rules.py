@@ -5,17 +5,18 @@ Network, TLS, authentication; then the sender; then each recipient; then the
 size. Each function either returns what it accepts or raises
 :class:`~smtprelay.message.Refused` with the name of its rule. Pure.
 
-Relay tricks in an address (``victim%elsewhere@us``, ``"victim@elsewhere"@us``) are
-judged by the domain after the last ``@`` and travel on unchanged; what cannot be read as
-one mailbox (``victim@elsewhere@us``, ``@us:victim@elsewhere``, ``elsewhere!victim``) is refused.
+An address is judged by the domain after its last ``@``. Relay tricks (``victim%elsewhere@us``,
+``"victim@elsewhere"@us``, ``@us:victim@elsewhere``) are only for those who logged in, and travel on
+without a source route; what cannot be read as one mailbox (``victim@elsewhere@us``,
+``elsewhere!victim``) is refused.
 """
 
 from collections.abc import Mapping
 
 from smtprelay.message import Client, Recipient, Refused, Reply
-from smtprelay.model.address import is_numeric
+from smtprelay.model.address import is_numeric, is_routed, without_route
 from smtprelay.policy.access import folded, has_control, is_mailbox
-from smtprelay.policy.settings import ListenerPolicy, User
+from smtprelay.policy.settings import Identity, ListenerPolicy
 
 
 def admission(listener: ListenerPolicy, client: Client) -> Reply | None:
@@ -35,9 +36,9 @@ def admission(listener: ListenerPolicy, client: Client) -> Reply | None:
     return None
 
 
-def sender(listener: ListenerPolicy, user: User, address: str) -> str:
+def sender(listener: ListenerPolicy, identity: Identity, address: str) -> str:
     """
-    Return the envelope sender for what ``user`` gave in MAIL.
+    Return the envelope sender for what ``identity`` gave in MAIL.
 
     The null sender passes whatever the patterns say, and stays: who may send
     mail may also send the bounces of it (RFC 5321 §4.5.5). A sender without
@@ -47,30 +48,38 @@ def sender(listener: ListenerPolicy, user: User, address: str) -> str:
         raise _refused(501, "5.1.7", "This sender address has control characters in it", "address")
     if not address:
         return address
-    given = user.force_from or address
+    rights = identity.rights
+    given = rights.force_from or address
     if "@" in given and not is_mailbox(given):
         raise _refused(553, "5.1.7", f"<{given}> is not a mailbox", "address")
-    for allowed in (listener.allow_senders, None if user.force_from else user.senders):
+    for allowed in (listener.allow_senders, None if rights.force_from else rights.senders):
         if allowed is not None and not allowed.match(given):
-            raise _refused(553, "5.7.1", f"{_who(user)} may not send as <{given}>", "sender")
+            raise _refused(553, "5.7.1", f"{_who(identity)} may not send as <{given}>", "sender")
     return given
 
 
-def recipient(listener: ListenerPolicy, user: User, address: str, parameters: Mapping[str, str]) -> Recipient:
+def recipient(
+    listener: ListenerPolicy, identity: Identity, address: str, parameters: Mapping[str, str]
+) -> Recipient:
     """
-    Return the recipient that RCPT named, its address as it was given.
+    Return the recipient that RCPT named, its address as it was given but for a source route.
 
     ``postmaster`` without a domain is ours (RFC 5321 §4.5.1), and judged like any other.
     """
     if folded(address) == "postmaster":
         address = f"{address}@{listener.hostname}"
+    routed = is_routed(address)
+    address = without_route(address)
     if has_control(address):
         raise _refused(501, "5.1.3", "This recipient address has control characters in it", "address")
     if not is_mailbox(address) or is_numeric(address.rpartition("@")[2]):
         raise _refused(553, "5.1.3", f"<{address}> is not a mailbox", "address")
-    for allowed in (listener.allow_recipients, user.recipients):
+    for allowed in (listener.allow_recipients, identity.rights.recipients):
         if allowed is not None and not allowed.match(address):
-            raise _refused(550, "5.7.1", f"{_who(user)} may not send to <{address}>", "recipient")
+            raise _refused(550, "5.7.1", f"{_who(identity)} may not send to <{address}>", "recipient")
+    if routed and not identity.name:
+        # A server at that domain might send it on, to where nobody asked us.
+        raise _refused(550, "5.7.1", f"<{address}> may lead beyond its domain: log in first", "routing")
     return Recipient(
         address=address, notify=parameters.get("NOTIFY", "").upper(), orcpt=parameters.get("ORCPT", "")
     )
@@ -88,8 +97,8 @@ def declared_size(listener: ListenerPolicy, size: str) -> int:
     return int(size[:20])
 
 
-def _who(user: User) -> str:
-    return user.name or "This client"
+def _who(identity: Identity) -> str:
+    return identity.name or "This client"
 
 
 def _refused(code: int, enhanced: str, text: str, rule: str) -> Refused:

@@ -1,5 +1,5 @@
 """
-What a listener and a user may do, as values.
+What a listener and one who sends there may do, as values.
 
 ``None`` instead of patterns is no restriction; empty patterns allow nothing.
 The service makes these from the configuration. Pure.
@@ -39,16 +39,40 @@ class ListenerPolicy:
 
 
 @frozen(kw_only=True)
+class Rights:
+    """
+    What one who logged in may do, within the rights of the listener.
+
+    :ivar force_from: replaces whatever envelope sender is given, the null sender apart.
+    """
+
+    senders: Patterns | None = None
+    recipients: Patterns | None = None
+    force_from: str = ""
+
+
+@frozen(kw_only=True)
+class Identity:
+    """
+    Who a session is, as a checker found: the avatar id.
+
+    :ivar name: for the log, the routes and the header; ``""`` did not log in.
+    :ivar login: names the credential with which its mail is delivered, if that is the session's own.
+    """
+
+    name: str = ""
+    rights: Rights = Rights()
+    login: str = ""
+
+
+@frozen(kw_only=True)
 class User:
     """
-    The rights of one who logged in, within those of the listener.
+    One who may log in by a password of the configuration.
 
     :ivar password_hash: see :mod:`smtprelay.policy.passwords`; ``""`` cannot log in by password.
-    :ivar force_from: replaces whatever envelope sender is given, the null sender apart.
     """
 
     name: str
     password_hash: str = field(default="", repr=False)
-    senders: Patterns | None = None
-    recipients: Patterns | None = None
-    force_from: str = ""
+    rights: Rights = Rights()

@@ -14,11 +14,15 @@ from smtprelay.config.model import Config, Route
 from smtprelay.interfaces import Events, Provider, Receive
 from smtprelay.message import Reply
 from smtprelay.policy.access import Networks, Patterns
-from smtprelay.policy.checkers import AnonymousByNetwork, Users
+from smtprelay.policy.checkers.anonymous import AnonymousByNetwork
+from smtprelay.policy.checkers.any_login import AnyLogin
+from smtprelay.policy.checkers.chain import CheckerChain
+from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.delivery import Desk
+from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.realm import Realm
 from smtprelay.policy.route import Router, Rule, largest
-from smtprelay.policy.settings import ListenerPolicy, User
+from smtprelay.policy.settings import ListenerPolicy, Rights, User
 from smtprelay.smtp.elsewhere import Elsewhere
 from smtprelay.smtp.protocol import ESMTPFactory
 from smtprelay.smtp.settings import Settings
@@ -31,7 +35,8 @@ class Reception:
     What all listeners of a relay share.
 
     :ivar rules: the routes' conditions, in their order.
-    :ivar checker: knows the users, and remembers for all listeners who was verified or guessed wrong.
+    :ivar users: remembers for all listeners which passwords were verified.
+    :ivar throttle: knows for all listeners who guessed wrong.
     :ivar receive: gives what takes the mail of a listener: the spool, or synchronous delivery.
     :ivar admits: why a listener can take no message of so many bytes now, or ``None``.
     :ivar elsewhere: gives what other processes have at a listener.
@@ -41,8 +46,8 @@ class Reception:
     config: Config
     providers: Mapping[str, Provider]
     rules: Sequence[Rule]
-    users: Sequence[User]
-    checker: Users
+    users: Users
+    throttle: LoginThrottle
     receive: Callable[[listeners.Listener], Receive]
     admits: Callable[[listeners.Listener, int], Reply | None]
     elsewhere: Callable[[str], Elsewhere]
@@ -63,12 +68,20 @@ class Reception:
             clock=self.clock,
             admits=partial(self.admits, listener),
         )
-        portal = Portal(Realm(desk, self.users), [AnonymousByNetwork(policy)])
+        portal = Portal(Realm(desk), [AnonymousByNetwork(policy)])
         if policy.has_checkers:
-            portal.registerChecker(self.checker)
+            checkers = [self._checker(name, policy) for name in listener.auth.checkers or ()]
+            portal.registerChecker(CheckerChain(checkers, self.throttle))
         tls = _tls(listener.tls, self.reactor, self.events)
         settings = _settings(self.config, listener, policy, tls)
         return ESMTPFactory(portal, settings, self.reactor, self.events, self.elsewhere(listener.name))
+
+    def _checker(self, name: str, policy: ListenerPolicy) -> Any:
+        """Return the checker that is called ``name``; the configuration names no other kinds."""
+        if name == listeners.USERS:
+            return self.users
+        assert isinstance(self.config.checkers[name], listeners.AnyChecker), name
+        return AnyLogin(policy.allow_from)
 
 
 def _policy(config: Config, listener: listeners.Listener, size: int | None) -> ListenerPolicy:
@@ -99,7 +112,10 @@ def _settings(
         connections=limits.connections,
         connections_per_client=limits.connections_per_client,
         bare_newlines=listener.bare_newlines,
+        bare_newlines_from=policy.allow_from,
+        command_time=limits.command_time,
         tls=tls,
+        tls_profile=listener.tls.profile,
         tls_implicit=listener.tls.mode == "implicit",
         tls_require=listener.tls.require if listener.tls.mode != "off" else "never",
         mechanisms=tuple(listener.auth.mechanisms) if policy.has_checkers else (),
@@ -112,19 +128,23 @@ def _tls(tls: listeners.TlsSettings, reactor: Any, events: Events) -> ServerCont
     if tls.mode == "off" or tls.certificate is None:
         return None
     return ServerContext(
-        tls.certificate, tls.key or tls.certificate, reactor, events, ciphers=tls.ciphers or ""
+        tls.certificate,
+        tls.key or tls.certificate,
+        reactor,
+        events,
+        profile=tls.profile,
+        ciphers=tls.ciphers or "",
     )
 
 
 def policy_user(user: listeners.User) -> User:
-    """Return a user's rights as policy wants them."""
-    return User(
-        name=user.name,
-        password_hash=user.password_hash,
+    """Return a user as policy wants it."""
+    rights = Rights(
         senders=_patterns(user.senders),
         recipients=_patterns(user.recipients),
         force_from=user.force_from or "",
     )
+    return User(name=user.name, password_hash=user.password_hash, rights=rights)
 
 
 def rule(route: Route) -> Rule:

@@ -9,7 +9,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-from smtprelay.policy.penalty import Failures, OwnFailures
+from smtprelay.policy.login_throttle import Failures, OwnFailures
 from smtprelay.service.shared import KEY, Shared
 from smtprelay.smtp.elsewhere import Elsewhere, Nowhere
 
@@ -70,11 +70,11 @@ class _SharedFailures(Failures):
     _shared: Shared
 
     def tell(self, key: bytes, guess: bytes, when: float) -> None:
-        """See :meth:`smtprelay.policy.penalty.Failures.tell`."""
+        """See :meth:`smtprelay.policy.login_throttle.Failures.tell`."""
         self._shared.tell(_FAILURE.pack(key, guess, when))
 
     def heard(self) -> Iterator[tuple[bytes, bytes, float]]:
-        """See :meth:`smtprelay.policy.penalty.Failures.heard`."""
+        """See :meth:`smtprelay.policy.login_throttle.Failures.heard`."""
         for notice in self._shared.heard():
             key, guess, when = _FAILURE.unpack(notice)
             yield key, guess, when

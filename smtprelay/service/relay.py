@@ -26,7 +26,8 @@ from smtprelay.log import Log, Telling
 from smtprelay.message import Reply
 from smtprelay.metrics import Metrics, watch_lag
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
-from smtprelay.policy.checkers import Users
+from smtprelay.policy.checkers.users import Users
+from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.route import Router
 from smtprelay.service.dispatching import build_dispatcher
 from smtprelay.service.drain import Drain
@@ -209,22 +210,16 @@ class Relay(Service):
             defer_to_thread=self._threads.work,
             budget=self._budget,
         )
-        users = [policy_user(user) for user in config.users]
+        neighbours = self._neighbours
         reception = Reception(
             config=config,
             providers=self._providers,
             rules=rules,
-            users=users,
-            checker=Users(
-                users,
-                self._threads.login,
-                reactor,
-                key=self._neighbours.key,
-                others=self._neighbours.failures,
-            ),
+            users=Users(map(policy_user, config.users), self._threads.login, reactor),
+            throttle=LoginThrottle(reactor, key=neighbours.key, others=neighbours.failures),
             receive=self._receive,
             admits=self._admits,
-            elsewhere=self._neighbours.elsewhere,
+            elsewhere=neighbours.elsewhere,
             new_id=self._new_id,
             reactor=reactor,
             clock=self._clock,

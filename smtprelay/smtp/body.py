@@ -6,7 +6,8 @@ the longest end that could begin ``CRLF.CRLF`` is held back; what remains never 
 CRLF or a ``CRLF.``, so it can be judged and decoded by itself.
 
 Only ``CRLF.CRLF`` ends data, and only a dot behind CRLF is stuffing (RFC 5321 §4.5.2);
-the dots of ``\n.\n`` or ``\r.\r`` are content. Bare line ends are made CRLF
+the dots of ``\n.\n`` or ``\r.\r`` are content. From a client whose commands end with LF alone it is
+``LF.LF`` and a dot behind LF, and nothing else: CR is content. Bare line ends are made CRLF
 *after* that, and NULs removed after that, so that fixing cannot make an end or a stuffing dot
 out of content; a line of one dot that arises so is stored as what it is, and stuffed when it goes
 out. Content that is refused is still read to its real end, or what follows it
@@ -18,18 +19,40 @@ order mark at the beginning of a line. Pure.
 """
 
 import re
+from collections.abc import Callable
 from io import IncrementalNewlineDecoder
 from typing import Final
+
+from attrs import field, frozen
 
 from smtprelay.message import Reply
 from smtprelay.smtp import reply
 from smtprelay.smtp.header import HeaderCheck
 from smtprelay.smtp.settings import Settings
 
-_END: Final = b"\r\n.\r\n"
-#: Faster than ``in``: it looks for the CR by ``memchr``.
-_DOT: Final = re.compile(rb"\r\n\.").search
-_BEGINNINGS: Final = (_END[:4], _END[:3], _END[:2], _END[:1])
+
+@frozen
+class _LineEnd:
+    """
+    What ends lines, and so what ends data.
+
+    :ivar dot: finds a line that begins with a dot; faster than ``in``, as it looks for the CR by ``memchr``.
+    :ivar held: what is held back at the end of a segment, longest first: an end may begin with it.
+    """
+
+    octets: bytes
+    dot: Callable[[bytes], re.Match[bytes] | None] = field(repr=False)
+    held: tuple[bytes, ...]
+
+    @property
+    def end(self) -> bytes:
+        """The end of data."""
+        return self.octets + b"." + self.octets
+
+
+_CRLF: Final = _LineEnd(b"\r\n", re.compile(rb"\r\n\.").search, (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r"))
+#: A CR stays with its LF, which would be two line ends without it.
+_LF: Final = _LineEnd(b"\n", re.compile(rb"\n\.").search, (b"\r\n.", b"\n.", b"\r\n", b"\n", b"\r"))
 
 #: The octets of four letters, or those of a line end, in UTF-16; whichever half of a pair comes first.
 _UTF_16: Final = re.compile(rb"(?:[^\0\r\n]\0){4}|\r\0\n\0|\0\r\0").search
@@ -43,6 +66,7 @@ class BodyDecoder:
     """
     Decodes the content of one message.
 
+    :param bare: the client's lines end with LF alone.
     :ivar ended: the end of data was seen.
     :ivar rest: what came behind it; it is for the session.
     :ivar size: octets decoded so far, stored or not.
@@ -52,11 +76,13 @@ class BodyDecoder:
 
     __slots__ = (
         "_bare",
+        "_end",
         "_first",
         "_fix",
         "_header",
         "_held",
         "_limit",
+        "_line_end",
         "_mark",
         "_newlines",
         "_nul",
@@ -69,13 +95,15 @@ class BodyDecoder:
         "size",
     )
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, bare: bool = False) -> None:
         self._limit = settings.size
-        self._fix = settings.bare_newlines == "fix"
+        self._fix = settings.bare_newlines != "refuse"
+        self._line_end = _LF if bare else _CRLF
+        self._end = self._line_end.end
         self._header = HeaderCheck(settings.header_size, settings.hops)
         self._newlines = IncrementalNewlineDecoder(None, translate=False)
         # The CRLF of the DATA command may be the first of the end (RFC 5321 §4.1.1.4).
-        self._held = b"\r\n"
+        self._held = self._line_end.octets
         self._first = True
         self._tail = b""  # the last octets of what was decoded, as they came
         self._bare = self._nul = self._mark = self._utf_16 = False  # were seen
@@ -100,12 +128,12 @@ class BodyDecoder:
         """Take octets from the client; return what is to be stored, ``b""`` if that is nothing."""
         window = self._held + segment if self._held else segment
         # In most segments no dot begins a line, but for the one of the end; in base64 there is none at all.
-        found = _DOT(window) if b"." in window else None
+        found = self._line_end.dot(window) if b"." in window else None
         dot = found.start() if found else -1
         content = self._cut(window, dot)
         if not content:
             return b""
-        stored = self._decode(content, stuffed=0 <= dot < len(content) - 2)
+        stored = self._decode(content, stuffed=0 <= dot < len(content) - len(self._line_end.octets))
         self.size += len(stored)
         if not self._header.ended:
             self._header.feed(stored)
@@ -116,13 +144,13 @@ class BodyDecoder:
 
     def _cut(self, window: bytes, dot: int) -> bytes:
         """Return what is surely content; keep what may be the end, and what is behind it."""
-        end = window.find(_END, dot) if dot >= 0 else -1
+        end = window.find(self._end, dot) if dot >= 0 else -1
         if end >= 0:
             self.ended = True
             self._held = b""
-            self.rest = window[end + len(_END) :]
-            return window[: end + 2]
-        for beginning in _BEGINNINGS:
+            self.rest = window[end + len(self._end) :]
+            return window[: end + len(self._line_end.octets)]
+        for beginning in self._line_end.held:
             if window.endswith(beginning):
                 self._held = beginning
                 return window[: -len(beginning)]
@@ -137,7 +165,8 @@ class BodyDecoder:
         self._tail = content[-_TAIL:] if len(content) >= _TAIL else (self._tail + content)[-_TAIL:]
         clean = self._has_clean_line_ends(text)
         if stuffed:
-            content = content.replace(b"\r\n.", b"\r\n")
+            line_end = self._line_end.octets
+            content = content.replace(line_end + b".", line_end)
         if not clean:
             self._bare = self._odd = True
             content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")

@@ -1,10 +1,11 @@
 """
 One line from a client, understood or refused (RFC 5321 §4.1.1 and §4.1.2).
 
-Lenient where devices are careless and no harm is possible: a space after ``FROM:``,
-an address without its angle brackets. Strict where leniency was somebody's security
-hole: control characters, anything that is not ASCII, addresses that two programs
-could read differently, or that no mail can be delivered to. Pure.
+Lenient where devices are careless and no harm is possible: what a client calls itself is
+never refused, and of an address with blanks, a display name, no brackets or too many, or a dot
+behind it the one mailbox is taken that it can mean. Strict where leniency was somebody's
+security hole: control characters, addresses that are not ASCII, that two programs could read
+differently, or that no mail can be delivered to. Pure.
 """
 
 import re
@@ -16,11 +17,10 @@ from typing import Final
 from attrs import field, frozen
 
 from smtprelay.message import Refused, Reply
-from smtprelay.model.address import is_domain, is_local_part, is_numeric
+from smtprelay.model.address import is_domain, is_local_part, is_numeric, without_route
 from smtprelay.smtp import reply
 
-#: Longer than RFC 5321 §4.5.3.1 asks for: local part, EHLO name.
-LONGEST_LOCAL: Final = 128
+#: Characters that are kept of what a client calls itself (RFC 5321 §4.5.3.1.2).
 LONGEST_NAME: Final = 255
 
 
@@ -30,8 +30,9 @@ class Command:
     A command that is well formed.
 
     :ivar verb: in upper case.
-    :ivar argument: the name of EHLO, the address of MAIL and RCPT without angle
-        brackets and source route, the rest of the line for AUTH.
+    :ivar argument: the name of EHLO, ``?`` for each octet that is not printable ASCII, ``""`` for none;
+        the address of MAIL and RCPT without angle brackets, that of RCPT with its source route; the rest of
+        the line for AUTH.
     :ivar parameters: of MAIL and RCPT, keys in upper case; ``""`` for one without value.
     """
 
@@ -42,14 +43,29 @@ class Command:
 
 _NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
 
-_CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
+_VERB: Final = re.compile(rb"([A-Za-z]+)(?:[ \t]+(.*))?", re.DOTALL)
+_BLANKS: Final = " \t"
+#: A tab is a blank, where blanks may be.
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_UNPRINTABLE: Final = re.compile(r"[^!-~]")
 
-#: ``<path>`` or a bare path, then the parameters. The quoted part may hold spaces and ``>``.
+#: What may hold blanks and brackets (RFC 5321 §4.1.2 Quoted-string). No repetition here gives back what it
+#: took, so that reading a line costs no more than its length.
+_QUOTED: Final = r'"(?:[^"\\\t]|\\[^\t])*+"'
+_WORD: Final = rf'(?:{_QUOTED}|[^<>"\ \t])'
+#: A display name (RFC 5322 §3.4) holds nothing, outside of quotes, that could be another address.
+_NAME: Final = rf'(?:{_QUOTED}|[^<>"@,:;\\])*+'
+#: ``<path>``, ``Name <path>``, ``<Name <path>>`` or a bare path, perhaps with a bracket too many
+#: behind it; then the parameters. Where the last bracket is missing the end of the address may be, too.
 _PATH: Final = re.compile(
-    r' *(?:<(?P<path>(?:"(?:[^"\\]|\\.)*"|[^<>" ])*)>'
-    r'|(?P<bare>(?:"(?:[^"\\]|\\.)*"|[^<>" ])+))(?: +(?P<parameters>.*))?'
+    rf"""
+    (?: {_NAME} < (?: {_NAME} < [ \t]*+ (?P<inner>{_WORD}*+) [ \t]*+ > [ \t]*+
+                  | [ \t]*+ (?P<path>{_WORD}*+) [ \t]*+ >? ) >
+      | [ \t]*+ (?P<bare>{_WORD}++) >? )
+    (?: [ \t]++ (?P<parameters>.*) )?
+    """,
+    re.VERBOSE,
 )
-_ROUTE: Final = re.compile(r"@[^:,@]+(?:,@[^:,@]+)*:")
 _LOCAL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+|\"(?:[^\"\\]|\\.)*\"")
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[A-Za-z0-9.:-]+\]")
 _PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?")
@@ -61,8 +77,8 @@ def split(line: bytes) -> tuple[str, bytes]:
 
     The verb is ``""`` if no command begins like that.
     """
-    verb, _, rest = line.partition(b" ")
-    return (verb.decode("ascii").upper(), rest) if verb.isalpha() else ("", rest)
+    found = _VERB.fullmatch(line)
+    return (found[1].decode("ascii").upper(), found[2] or b"") if found else ("", line)
 
 
 def parse(verb: str, rest: bytes) -> Command:
@@ -75,11 +91,12 @@ def parse(verb: str, rest: bytes) -> Command:
     read = _ARGUMENTS.get(verb)
     if read is None:
         raise Refused(reply.UNKNOWN_COMMAND)
-    if _CONTROL.search(rest):
+    # A CR alone is the end of a line to somebody, so it is none of a name's octets either.
+    if b"\r" in rest or (_CONTROL.search(rest) and read is not _name):
         raise Refused(reply.CONTROL_CHARACTER)
-    if not rest.isascii():
-        raise Refused(reply.NOT_ASCII if verb in ("MAIL", "RCPT") else reply.SYNTAX)
-    return read(verb, rest.decode("ascii").strip(" "))
+    if not rest.isascii() and read not in (_name, _mail, _rcpt):
+        raise Refused(reply.SYNTAX)
+    return read(verb, rest.decode("latin-1").strip(_BLANKS))
 
 
 def understand(line: bytes) -> Command:
@@ -88,7 +105,7 @@ def understand(line: bytes) -> Command:
 
     Clients say the same again and again, so what was understood is remembered, apart from secrets.
     """
-    return parse(*split(line)) if line[:5].upper() == b"AUTH " else _understood(line)
+    return parse(*split(line)) if line[:4].upper() == b"AUTH" else _understood(line)
 
 
 @lru_cache(maxsize=512)
@@ -108,10 +125,8 @@ def _anything(verb: str, rest: str) -> Command:
 
 def _name(verb: str, rest: str) -> Command:
     # Some devices put their model behind the name.
-    name = rest.partition(" ")[0]
-    if not name or len(name) > LONGEST_NAME:
-        raise Refused(reply.SYNTAX)
-    return Command(verb, name)
+    name = re.split(f"[{_BLANKS}]", rest, maxsplit=1)[0]
+    return Command(verb, _UNPRINTABLE.sub("?", name[:LONGEST_NAME]))
 
 
 def _mail(verb: str, rest: str) -> Command:
@@ -119,46 +134,54 @@ def _mail(verb: str, rest: str) -> Command:
     keywords = {name: parameters[name].upper() for name in ("BODY", "RET") if name in parameters}
     if keywords:
         parameters = MappingProxyType({**parameters, **keywords})
-    return Command(verb, _address(path, reply.BAD_SENDER) if path else "", parameters)
+    address = _address(path, reply.BAD_SENDER) if path else ""
+    # Nobody needs to know by which way a bounce shall travel (RFC 5321 §4.1.1.3).
+    return Command(verb, without_route(address), parameters)
 
 
 def _rcpt(verb: str, rest: str) -> Command:
     path, parameters = _path(rest, "TO:")
     address = _address(path, reply.BAD_RECIPIENT)
-    domain = address.rpartition("@")[2]
+    mailbox = without_route(address)
+    domain = mailbox.rpartition("@")[2]
     # Only the postmaster may go without a domain (RFC 5321 §4.1.1.3).
-    if is_numeric(domain) or (domain == address and address.lower() != "postmaster"):
+    if is_numeric(domain) or (domain == mailbox and address.lower() != "postmaster"):
         raise Refused(reply.BAD_RECIPIENT)
     return Command(verb, address, parameters)
 
 
 def _path(rest: str, keyword: str) -> tuple[str, Mapping[str, str]]:
+    """Return the path without its brackets, and the parameters behind it."""
     found = _PATH.fullmatch(rest, len(keyword))
     if found is None or rest[: len(keyword)].upper() != keyword:
         raise Refused(reply.SYNTAX)
-    path, bare, parameters = found.group("path", "bare", "parameters")
-    return bare if path is None else path, _parameters(parameters) if parameters else _NO_PARAMETERS
+    inner, path, bare, parameters = found.group("inner", "path", "bare", "parameters")
+    path = inner or path or bare or ""
+    if not path.isascii():
+        raise Refused(reply.NOT_ASCII)
+    return path, _parameters(parameters) if parameters else _NO_PARAMETERS
 
 
 def _address(path: str, refusal: Reply) -> str:
-    """Return the mailbox in ``path``; a source route is ignored (RFC 5321 §4.1.1.3)."""
-    route = _ROUTE.match(path)
-    mailbox = path[route.end() :] if route else path
+    """Return the address in ``path``, if mail can go there; one dot behind it is dropped."""
+    mailbox = without_route(path)
     # A quoted local part may hold an ``@``; a domain cannot.
     local, at, domain = mailbox.rpartition("@")
     if not at:
         local = domain
-    good = len(local) <= LONGEST_LOCAL and _LOCAL.fullmatch(local) and is_local_part(local)
+    elif domain.endswith("."):
+        path, domain = path[:-1], domain[:-1]
+    good = _LOCAL.fullmatch(local) and is_local_part(local)
     if at:
         good = good and _DOMAIN.fullmatch(domain) and is_domain(domain)
     if not good:
         raise Refused(refusal)
-    return mailbox
+    return path
 
 
 def _parameters(text: str) -> Mapping[str, str]:
     parameters: dict[str, str] = {}
-    for word in text.split():
+    for word in re.split(f"[{_BLANKS}]+", text):
         found = _PARAMETER.fullmatch(word)
         if found is None or found[1].upper() in parameters:
             raise Refused(reply.SYNTAX)

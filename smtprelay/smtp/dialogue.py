@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 
 from smtprelay.interfaces import Events, Incoming
 from smtprelay.message import Client, Refused, Reply
+from smtprelay.model.address import is_domain
 from smtprelay.smtp import capabilities, reply
 from smtprelay.smtp.avatar import Admission, admit_anonymous, admit_user
 from smtprelay.smtp.command import Command
@@ -24,6 +25,9 @@ from smtprelay.smtp.login import Exchange, Login
 from smtprelay.smtp.settings import Settings
 
 _REFUSAL: Final = 400
+
+#: What a client is called whose EHLO has no name that could be one.
+UNNAMED: Final = "unknown"
 
 #: A reply, or the promise of one.
 Answer = Reply | Deferred[Reply]
@@ -77,6 +81,8 @@ class Dialogue:
         """Begin anew within TLS: what the client said in plain text is not known any more."""
         self.leave()
         self.client = Client(address=self.client.address, listener=self.client.listener, tls=tls)
+        # Who knows STARTTLS speaks ESMTP, whether it says EHLO again or not.
+        self._introduce(extended=True)
 
     @property
     def receiving(self) -> bool:
@@ -103,11 +109,18 @@ class Dialogue:
     # --- verbs -----------------------------------------------------------------------------
 
     def _hello(self, command: Command) -> Answer:
-        self._introduce(helo=command.argument, extended=command.verb == "EHLO")
+        self._introduce(helo=self._name(command.argument), extended=command.verb == "EHLO")
         greeting = capabilities.greeting(self._settings, command.verb, secure=bool(self.client.tls))
         if self._admission is None:
             return greeting
         return self._ask("helo", lambda _: greeting, self._admission.delivery.client_is, self.client)
+
+    def _name(self, said: str) -> str:
+        """Return what a client calls itself, or a word for what is no name."""
+        if is_domain(said) and "?" not in said:
+            return said
+        self._tell("session.helo", helo=said)
+        return UNNAMED
 
     def _mail(self, command: Command) -> Answer:
         if self._admission is None:
@@ -245,7 +258,7 @@ class Dialogue:
     def _introduce(self, *, helo: str = "", extended: bool | None = None, user: str = "") -> None:
         """Complete what is known of the client, and how its mail came (RFC 3848)."""
         client = self.client
-        esmtp = client.protocol != "SMTP" if extended is None else extended
+        esmtp = (client.protocol != "SMTP" or bool(user)) if extended is None else extended
         user = user or client.user
         protocol = f"ESMTP{'S' if client.tls else ''}{'A' if user else ''}" if esmtp else "SMTP"
         self.client = evolve(client, helo=helo or client.helo, user=user, protocol=protocol)

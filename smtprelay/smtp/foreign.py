@@ -33,8 +33,9 @@ def recognised(first: LineBuffer) -> str:
 _HANDSHAKES: Final = {
     "wrong version number": "the client does not speak TLS: set the device to implicit TLS (SMTPS)",
     "http request": SPEAKS_HTTP,
-    "unsupported protocol": "the client's TLS is too old",
-    "no shared cipher": "the client and we have no cipher in common",
+    "unsupported protocol": "the client's TLS is older than 1.0, or than @SECLEVEL in tls.ciphers allows",
+    "no shared cipher": "the client has none of tls.ciphers; RSA key exchange also needs an RSA certificate",
+    "no suitable signature algorithm": "the client has too weak signatures for @SECLEVEL in tls.ciphers",
     "alert unknown ca": "the client does not trust our certificate",
     "alert bad certificate": "the client does not like our certificate",
     "alert certificate unknown": "the client does not like our certificate",
@@ -42,7 +43,17 @@ _HANDSHAKES: Final = {
 }
 
 
-def failed_handshake(words: str) -> str:
-    """Return why TLS failed, as a sentence; ``words`` are OpenSSL's."""
-    told = next((sentence for key, sentence in _HANDSHAKES.items() if key in words), "")
+#: The same where something is not taken that would be in another profile.
+_MODERN: Final = {
+    "unsupported protocol": "the client's TLS is older than 1.2: tls.profile: legacy takes 1.0 and 1.1",
+    "no shared cipher": "the client has none of our ciphers: tls.profile: legacy also takes RSA key exchange "
+    "(with an RSA certificate), tls.ciphers those that it names",
+    "no suitable signature algorithm": "the client knows only old signatures: tls.profile: legacy takes them",
+}
+
+
+def failed_handshake(words: str, profile: str) -> str:
+    """Return why TLS failed with a listener's ``profile``, as a sentence; ``words`` are OpenSSL's."""
+    known = _HANDSHAKES if profile == "legacy" else {**_HANDSHAKES, **_MODERN}
+    told = next((sentence for key, sentence in known.items() if key in words), "")
     return f"TLS failed: {told or words}"

@@ -1,9 +1,12 @@
 """
 What the client sent and nobody has read yet, and the lines in it.
 
-A line that is too long, or ends with LF alone, is refused as soon as that is known and
-then dropped up to its CRLF, so that its end is never taken for a command and
-no client can make us keep more than a line of it. Pure.
+A line that is too long is refused as soon as that is known and dropped up to its end, so that its end is
+never taken for a command and no client can make us keep more than a line of it. A line that ends with LF
+alone is refused, and each one behind it up to a CRLF: for clients that end lines by CRLF they are one.
+
+Where it may, a client decides by its first line that LF alone ends all of its lines, those of content too.
+What ends a line is one or the other, and never both. Pure.
 """
 
 from typing import Final
@@ -21,15 +24,23 @@ _CR: Final = 13
 
 
 class LineBuffer:
-    """Octets on their way to be lines, or to be taken as they are."""
+    """
+    Octets on their way to be lines, or to be taken as they are.
 
-    __slots__ = ("_at", "_later", "_octets", "_swallowing")
+    :param may_be_bare: the first line decides what ends a line; else it is CRLF.
+    :ivar bare: LF alone ends a line.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_at", "_later", "_may_be_bare", "_mixed", "_octets", "_swallowing", "bare")
+
+    def __init__(self, *, may_be_bare: bool = False) -> None:
+        self.bare = False
+        self._may_be_bare = may_be_bare  # no line has come that decided it
         self._octets = b""
         self._later: list[bytes] = []  # what came behind them, joined when somebody reads
         self._at = 0  # what lies before it has been read
-        self._swallowing = False  # the rest of a line that was refused
+        self._swallowing = False  # the rest of a line that was refused because it is too long
+        self._mixed = False  # a line ended with LF alone, and no CRLF has come since
 
     def receive(self, octets: bytes) -> None:
         """Add what the client sent."""
@@ -81,7 +92,7 @@ class LineBuffer:
 
     def line(self, *, login: bool) -> bytes | None:
         """
-        Take the next line without its CRLF; ``None`` if it is not here yet.
+        Take the next line without its end; ``None`` if it is not here yet.
 
         :param login: it is a response of AUTH and may be as long as an AUTH command.
         :raises Refused: once for each line that is none.
@@ -98,26 +109,46 @@ class LineBuffer:
             raise Refused(reply.LINE_TOO_LONG)
         if not end:
             return None
-        if length == 1 or self._octets[end - 2] != _CR:
-            self._swallowing = True
-            raise Refused(reply.BARE_LINE_FEED)
-        line = self._octets[start : end - 2]
+        crlf = self._is_crlf(end)
+        line = self._octets[start : end - 1 - crlf]
         self._at = end
         if end == len(self._octets):
             self.drop()
+        self._check_end(crlf=crlf)
         return line
 
+    def _is_crlf(self, end: int) -> bool:
+        """Tell whether the line that ends before ``end``, with LF, ends with CRLF; the first one decides."""
+        crlf = end - self._at > 1 and self._octets[end - 2] == _CR
+        if self._may_be_bare:
+            self._may_be_bare = False
+            self.bare = not crlf
+        return crlf
+
+    def _check_end(self, *, crlf: bool) -> None:
+        if self.bare:
+            if crlf:
+                raise Refused(reply.MIXED_LINE_ENDS)
+            return
+        mixed, self._mixed = self._mixed, not crlf
+        if mixed or not crlf:
+            raise Refused(reply.BARE_LINE_FEED)
+
     def _longest(self, *, login: bool) -> int:
-        return LONGEST_LOGIN_LINE if login or self.startswith(b"AUTH ") else LONGEST_LINE
+        return LONGEST_LOGIN_LINE if login or self.startswith(b"AUTH") else LONGEST_LINE
 
     def _swallow(self) -> bool:
-        """Drop a refused line; return whether its CRLF was found."""
-        end = self._octets.find(b"\r\n", self._at)
-        self._swallowing = end < 0
-        if end >= 0:
-            self._at = end + 2
+        """Drop the rest of a line that was too long; return whether its end was found."""
+        end = self._octets.find(b"\n", self._at) + 1
+        self._swallowing = not end
+        if end:
+            crlf = self._is_crlf(end)
+            self._mixed = not (crlf or self.bare)
+            self._at = end
+            if end == len(self._octets):
+                self.drop()
         elif self._octets.endswith(b"\r"):
             self._at = len(self._octets) - 1
         else:
             self.drop()
-        return end >= 0
+        return end > 0

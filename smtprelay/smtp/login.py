@@ -33,9 +33,8 @@ def _plain() -> Mechanism:
     parts = (yield b"").split(b"\0")
     if len(parts) != 3:  # noqa: PLR2004 -- authzid NUL authcid NUL passwd
         return None
-    authorization, username, password = parts
-    # Nobody may act for another one.
-    return (username, password) if authorization in (b"", username) else None
+    # The first says for whom one would act: nobody may act for another one, and devices write anything there.
+    return parts[1], parts[2]
 
 
 def _login() -> Mechanism:
@@ -59,7 +58,8 @@ class Exchange:
     __slots__ = ("_initial", "_steps", "mechanism")
 
     def __init__(self, argument: str, offered: tuple[str, ...]) -> None:
-        mechanism, _, self._initial = argument.partition(" ")
+        mechanism, *initial = argument.split(maxsplit=1) or [""]
+        self._initial = initial[0] if initial else ""
         self.mechanism = mechanism.upper()
         if not mechanism:
             raise Refused(reply.SYNTAX)
@@ -74,7 +74,7 @@ class Exchange:
 
     def respond(self, line: str) -> Reply | Login:
         """
-        Take a response in base64; return the next challenge, or the login.
+        Take a response in base64, padded or not; return the next challenge, or the login.
 
         :raises Refused: when the client cancels, sends no base64, or no login.
         """
@@ -102,9 +102,8 @@ def _challenge(octets: bytes) -> Reply:
 
 
 def _decoded(line: str) -> bytes:
-    if line == "=":  # RFC 4954 §4: an empty initial response
-        return b""
+    text = line.strip().rstrip("=")  # alone it is an empty initial response (RFC 4954 §4)
     try:
-        return binascii.a2b_base64(line.encode("ascii"), strict_mode=True)
+        return binascii.a2b_base64((text + "=" * (-len(text) % 4)).encode("ascii"), strict_mode=True)
     except (binascii.Error, UnicodeEncodeError) as error:
         raise Refused(reply.NOT_BASE64) from error

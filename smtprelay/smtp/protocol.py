@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from smtprelay.interfaces import Events
 from smtprelay.message import Client, Reply
+from smtprelay.model.network import counted_as
 from smtprelay.smtp import reply
 from smtprelay.smtp.body import BodyDecoder
 from smtprelay.smtp.command import Command
@@ -70,10 +71,11 @@ class ESMTP(Protocol):
         client = Client(
             address=address, listener=settings.listener, tls="TLS" if settings.tls_implicit else ""
         )
-        self._session = Session(settings, secure=settings.tls_implicit)
+        bare = settings.takes_bare_newlines(address)
+        self._session = Session(settings, secure=settings.tls_implicit, bare_newlines=bare)
         self._dialogue = Dialogue(self.factory.portal, settings, self._events, client)
         self._wire = Wire(self.transport)
-        self._deadline = Deadline(clock, settings.command_timeout, self._expired, self._look)
+        self._deadline = Deadline(clock, settings.command_time, self._expired, self._look)
         self._turn = Turn(clock, self._advance)
         self.transport.registerProducer(self, True)
         self._tell("session.open")
@@ -90,7 +92,8 @@ class ESMTP(Protocol):
         if self._session.closed:
             return
         self._octets += len(octets)
-        self._deadline.touch()
+        if self._session.decoder is not None:
+            self._deadline.touch()  # of a command only its end counts
         self._session.receive(octets)
         if not self._dialogue.client.tls:
             # A socket is read once a turn; what TLS reads at once comes here record by record.
@@ -105,7 +108,7 @@ class ESMTP(Protocol):
         self._lost = True
         self._why = self._why or reason.getErrorMessage()
         if reason.check(TLSError):
-            self._why = failed_handshake(self._why)
+            self._why = failed_handshake(self._why, self._settings.tls_profile)
             self._tell("session.refused", reason=self._why)
         self._deadline.cancel()
         self._turn.cancel()
@@ -163,6 +166,7 @@ class ESMTP(Protocol):
 
     def _act(self, event: Event) -> None:
         if not isinstance(event, Content):
+            self._deadline.touch()
             self._turn.spend(1)
         elif self._session.unread:
             # Else it was no more than the transport reads at once.
@@ -328,6 +332,7 @@ class ESMTPFactory(ServerFactory):
 
     def enter(self, session: ESMTP, address: str) -> Reply | None:
         """Count a session in; return the 421 that it must be ended with, or ``None``."""
+        address = counted_as(address)
         refusal = self._refusal(address)
         if refusal is None:
             self._sessions[session] = address

@@ -42,7 +42,10 @@ UNKNOWN_COMMAND: Final = _reply(500, "5.5.1", "Command not recognized")
 NOT_OFFERED: Final = _reply(502, "5.5.1", "Command not available here")
 CONTROL_CHARACTER: Final = _reply(500, "5.5.2", "Control character in command")
 LINE_TOO_LONG: Final = _reply(500, "5.5.2", "Line too long")
-BARE_LINE_FEED: Final = _reply(500, "5.5.2", "Command lines end with CRLF, not with LF alone")
+BARE_LINE_FEED: Final = _reply(500, "5.5.2", "Command lines end with CRLF, not with LF alone", "line-ends")
+MIXED_LINE_ENDS: Final = _reply(
+    500, "5.5.2", "Your lines ended with LF alone; this one does not", "line-ends"
+)
 SYNTAX: Final = _reply(501, "5.5.4", "Syntax error in arguments")
 UNKNOWN_PARAMETER: Final = _reply(555, "5.5.4", "Parameter not recognized")  # RFC 5321 §4.1.1.11
 BAD_SENDER: Final = _reply(553, "5.1.7", "Bad sender address syntax")
@@ -50,7 +53,6 @@ BAD_RECIPIENT: Final = _reply(553, "5.1.3", "Bad recipient address syntax")
 NOT_ASCII: Final = _reply(553, "5.6.7", "Non-ASCII addresses are not supported")  # RFC 6531 §3.5
 
 # Commands at the wrong time (RFC 5321 §4.1.4).
-HELLO_FIRST: Final = _reply(503, "5.5.1", "EHLO or HELO first")
 MAIL_FIRST: Final = _reply(503, "5.5.1", "MAIL first")
 RECIPIENT_FIRST: Final = _reply(503, "5.5.1", "RCPT first")
 NO_VALID_RECIPIENTS: Final = _reply(554, "5.5.1", "No valid recipients")

@@ -28,8 +28,7 @@ from smtprelay.smtp.settings import Settings
 class State(Enum):
     """What the conversation waits for."""
 
-    NEW = "EHLO or HELO"
-    READY = "MAIL"
+    READY = "MAIL; what a client calls itself before it decides nothing"
     SENDER = "the first RCPT"
     RECIPIENTS = "RCPT or DATA"
     CHALLENGED = "a response of AUTH"
@@ -47,7 +46,6 @@ _RESET: Final = {"RSET": State.READY}
 
 #: Which commands may come in a state, and where their success leads.
 TRANSITIONS: Final[Mapping[State, Mapping[str, State]]] = {
-    State.NEW: _HELLO,
     State.READY: {**_HELLO, "AUTH": State.READY, "MAIL": State.SENDER},
     State.SENDER: {**_HELLO, **_RESET, "RCPT": State.RECIPIENTS},
     State.RECIPIENTS: {**_HELLO, **_RESET, "RCPT": State.RECIPIENTS, "DATA": State.CONTENT},
@@ -82,8 +80,8 @@ SEGMENT: Final = 64 * 1024
 #: What a client without TLS may say where TLS is required for everything (RFC 3207 §4).
 _BEFORE_TLS: Final = frozenset({"EHLO", "HELO", "NOOP", "STARTTLS", "QUIT"})
 
-#: Replies to commands that should not have come; so many of them end a session.
-_ERRORS: Final = frozenset({500, 501, 502, 503, 504, 535, 538, 555})
+#: Replies to commands that should not have come, and to logins without success; so many end a session.
+_ERRORS: Final = frozenset({454, 500, 501, 502, 503, 504, 535, 538, 555})
 
 #: The parameters of MAIL that belong to what is announced, beside those of :mod:`smtprelay.smtp.dsn`.
 _MAIL_PARAMETERS: Final = frozenset({"SIZE", "BODY", "AUTH"})
@@ -99,10 +97,12 @@ class Session:
     One client's conversation.
 
     :param secure: TLS is spoken already.
+    :param bare_newlines: the client may end its lines by LF alone, if it does from the beginning.
     """
 
     __slots__ = (
         "_asked",
+        "_bare_newlines",
         "_commands",
         "_decoder",
         "_errors",
@@ -118,14 +118,15 @@ class Session:
         "_state",
     )
 
-    def __init__(self, settings: Settings, *, secure: bool = False) -> None:
+    def __init__(self, settings: Settings, *, secure: bool = False, bare_newlines: bool = False) -> None:
         self._settings = settings
         self._secure = secure
-        self._state = State.NEW
-        self._input = LineBuffer()
+        self._state = State.READY
+        self._bare_newlines = bare_newlines
+        self._input = LineBuffer(may_be_bare=bare_newlines)
         self._asked = ""  # the event that waits for its answer
         self._fresh = True  # no line has come yet
-        self._extended = False  # it said EHLO, and so knows what we announce
+        self._extended = True  # it may know what we announce: it did not say HELO
         self._decoder: BodyDecoder | None = None
         self._farewell: Reply | None = None
         self._recipients = 0
@@ -201,8 +202,8 @@ class Session:
     def proceed(self) -> None:
         """Go on after ``UPGRADE``, or after content that has not ended."""
         if self._state is State.UPGRADING:
-            self._secure = True
-            self._state = State.NEW
+            self._secure = self._extended = True
+            self._state = State.READY
         self._asked = ""
 
     def dismiss(self, farewell: Reply) -> None:
@@ -330,8 +331,6 @@ class Session:
             raise Refused(reply.SYNTAX)
 
     def _out_of_order(self, verb: str) -> Reply:
-        if self._state is State.NEW:
-            return reply.HELLO_FIRST
         if verb == "MAIL":
             return reply.NESTED_MAIL
         if verb == "DATA" and self._state is State.SENDER:
@@ -352,13 +351,13 @@ class Session:
         elif verb == "STARTTLS":
             # RFC 3207 §4.2: nothing that came before TLS counts after it, least of all
             # what somebody put behind the command.
-            self._input.drop()
+            self._input = LineBuffer(may_be_bare=self._bare_newlines)
         self._state = TRANSITIONS[self._state].get(verb, self._state)
 
     def _half_way(self, verb: str) -> None:
         self._state = HALF_WAY[verb]
         if verb == "DATA":
-            self._decoder = BodyDecoder(self._settings)
+            self._decoder = BodyDecoder(self._settings, bare=self._input.bare)
 
     def _after_refusal(self, verb: str, code: int) -> None:
         if verb == "RCPT":

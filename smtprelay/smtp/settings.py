@@ -2,6 +2,7 @@
 What one listener is told: its name, its limits, its TLS. Values only, checked by who made them.
 """
 
+from collections.abc import Container
 from typing import Final
 
 from attrs import field, frozen
@@ -28,11 +29,13 @@ class Settings:
     :ivar header_size: of one message, octets.
     :ivar hops: how many ``Received:`` headers a message may bring.
     :ivar bare_newlines: ``"fix"`` makes bare CR and LF in content CRLF and removes NULs,
-        ``"refuse"`` answers 5.6.0.
+        ``"refuse"`` answers 5.6.0, ``"accept"`` fixes and lets a client end its lines by LF alone.
+    :ivar bare_newlines_from: the addresses of the clients that may do so.
     :ivar dsn: take what a client asks to be told (RFC 3461); not for avatars that do not obey it.
-    :ivar command_timeout: seconds that a client may stay silent.
+    :ivar command_time: seconds that a client may take for a command, or stay silent within a message.
     :ivar data_rate: octets a second that content must arrive at, averaged over a minute.
     :ivar tls: makes the contexts for STARTTLS, or ``None`` if it is not offered.
+    :ivar tls_profile: of ``tls``, ``"modern"`` or ``"legacy"``: for the words when a handshake fails.
     :ivar tls_implicit: the endpoint speaks TLS itself: STARTTLS is not offered.
     :ivar tls_require: ``"never"``; ``"auth"``: for AUTH; ``"always"``: for everything.
     :ivar mechanisms: of AUTH, in the order they are announced; empty offers no AUTH.
@@ -50,12 +53,18 @@ class Settings:
     commands: int | None = None
     header_size: int = 256 * KIB
     hops: int = 50
-    bare_newlines: str = field(default="fix", validator=in_(("fix", "refuse")))
+    bare_newlines: str = field(default="fix", validator=in_(("fix", "refuse", "accept")))
+    bare_newlines_from: Container[str] = ()
     dsn: bool = True
-    command_timeout: float = 300.0
+    command_time: float = 300.0
     data_rate: float = 100.0
     tls: IOpenSSLContextFactory | None = field(default=None, repr=False)
+    tls_profile: str = field(default="modern", validator=in_(("modern", "legacy")))
     tls_implicit: bool = False
     tls_require: str = field(default="auth", validator=in_(("never", "auth", "always")))
     mechanisms: tuple[str, ...] = ()
     auth_allow_plaintext: bool = False
+
+    def takes_bare_newlines(self, address: str) -> bool:
+        """Tell whether the client at ``address`` may end its lines by LF alone."""
+        return self.bare_newlines == "accept" and address in self.bare_newlines_from

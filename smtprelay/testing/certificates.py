@@ -14,7 +14,7 @@ from typing import Final
 from attrs import frozen
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFETIME: Final = dt.timedelta(days=30)
@@ -35,17 +35,23 @@ class Certificate:
     ca: Path
 
 
-def make_certificate(directory: str | os.PathLike[str], hostname: str = "localhost") -> Certificate:
+_PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+
+def make_certificate(
+    directory: str | os.PathLike[str], hostname: str = "localhost", *, old: bool = False
+) -> Certificate:
     """
     Make an authority and a server certificate for ``hostname`` in ``directory``.
 
     The directory is made if it is missing. ``hostname`` may be an IP address;
-    a certificate for ``localhost`` is also good for ``127.0.0.1`` and ``::1``.
+    a certificate for ``localhost`` is also good for ``127.0.0.1`` and ``::1``. With ``old``
+    the keys are RSA keys, for clients that know no others.
     """
     folder = Path(directory)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = Certificate(folder / "certificate.pem", folder / "key.pem", folder / "ca.pem")
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca_key, key = (_new_key(old=old) for _ in range(2))
     authority = _authority(ca_key)
     server = _server(hostname, key, ca_key, authority.subject)
     made.ca.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
@@ -61,7 +67,11 @@ def make_certificate(directory: str | os.PathLike[str], hostname: str = "localho
     return made
 
 
-def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+def _new_key(*, old: bool) -> _PrivateKey:
+    return rsa.generate_private_key(65_537, 2048) if old else ec.generate_private_key(ec.SECP256R1())
+
+
+def _authority(key: _PrivateKey) -> x509.Certificate:
     name = _name("smtprelay test authority")
     usage = x509.KeyUsage(
         digital_signature=True,
@@ -84,8 +94,8 @@ def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
 
 def _server(
     hostname: str,
-    key: ec.EllipticCurvePrivateKey,
-    ca_key: ec.EllipticCurvePrivateKey,
+    key: _PrivateKey,
+    ca_key: _PrivateKey,
     issuer: x509.Name,
 ) -> x509.Certificate:
     authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
@@ -99,9 +109,7 @@ def _server(
     )
 
 
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
-) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: _PrivateKey) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     return (

@@ -63,7 +63,6 @@ class ExampleTests(SynchronousTestCase):
         others = {
             "privacy.addresses: masked",
             "privacy.subjects: false",
-            "the profile legacy",
             "the timeout of a folder",
             "the timeout of a smarthost",
         }

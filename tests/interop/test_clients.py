@@ -15,6 +15,7 @@ from typing import Any
 
 from twisted.trial.unittest import TestCase
 
+from smtprelay.testing.certificates import make_certificate
 from tests.interop.postfix import Postfix, why_not
 from tests.process.conversation import Conversation
 from tests.process.program import Program, eventually
@@ -84,12 +85,12 @@ def needs(*tools: str) -> Callable[[Any], Any]:
 
 
 class ClientTests(Stage, TestCase):
-    async def relay(self) -> RelayProcess:
+    async def relay(self, listener: str = "") -> RelayProcess:
         """Return a relay to a fake provider, which is ``self.acs``."""
         self.acs = await self.fake_acs()
         self.attached = self.folder / "attached"
         self.attached.write_bytes(ATTACHED)
-        return await self.ending(RelayProcess.to_acs(self.folder, self.acs)).start()
+        return await self.ending(RelayProcess.to_acs(self.folder, self.acs, listener=listener)).start()
 
     async def run_client(self, *command: str, **environ: str) -> str:
         """Run a client to its end, which must be a good one; return all it said."""
@@ -106,6 +107,25 @@ class ClientTests(Stage, TestCase):
         await eventually(self.acs.mails, "the mail at the provider")
         [mail] = await self.acs.mails()
         return mail["request"]
+
+    @needs("openssl")
+    async def test_old_tls(self) -> None:
+        """The profile legacy takes TLS 1.0, 1.1 and RSA key exchange; modern says which setting would."""
+        files = make_certificate(self.folder / "tls", old=True)
+        tls = f"certificate: {files.certificate}, key: {files.key}"
+        for profile in ("legacy", "modern"):
+            relay = await self.relay(f", tls: {{{tls}, profile: {profile}}}")
+            for version in ("tls1", "tls1_1", "tls1_2"):
+                command = (
+                    f"openssl s_client -{version} -cipher AES128-SHA:@SECLEVEL=0 -brief -starttls smtp"
+                    f" -connect 127.0.0.1:{relay.smtp} </dev/null 2>&1 || true"
+                )
+                said = await self.run_client("sh", "-c", command)
+                self.assertEqual("Ciphersuite: AES128-SHA" in said, profile == "legacy", said)
+            if profile == "modern":
+                await relay.life.says("tls.profile: legacy takes 1.0 and 1.1")
+                await relay.life.says("tls.profile: legacy also takes RSA key exchange")
+            await relay.stop()
 
     def assert_recipients(self, request: dict[str, Any], **expected: str | list[str]) -> None:
         got = {kind: [each["address"] for each in people] for kind, people in request["recipients"].items()}

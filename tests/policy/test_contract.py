@@ -27,7 +27,7 @@ from zope.interface import implementer
 from smtprelay.credentials import IAnonymousClient
 from smtprelay.message import Reply
 from smtprelay.policy.access import Patterns
-from smtprelay.policy.checkers import AnonymousByNetwork
+from smtprelay.policy.checkers.anonymous import AnonymousByNetwork
 from smtprelay.policy.realm import Realm
 from smtprelay.smtp.protocol import ESMTPFactory
 from smtprelay.smtp.settings import Settings

@@ -11,7 +11,7 @@ from smtprelay.model.shape import Shape
 from smtprelay.policy.access import Networks, Patterns
 from smtprelay.policy.delivery import EnvelopeDelivery
 from smtprelay.policy.route import Rule
-from smtprelay.policy.settings import User
+from smtprelay.policy.settings import Identity, Rights
 from tests.policy.doubles import FakeOutlet, Store, make_desk
 
 CLIENT = Client(address="127.0.0.1", helo="printer", protocol="ESMTP", listener="lan")
@@ -21,8 +21,10 @@ class DeliveryCase(SynchronousTestCase):
     def setUp(self):
         self.store = Store()
 
-    def avatar(self, user: User | None = None, client: Client = CLIENT, **desk: object) -> EnvelopeDelivery:
-        avatar = EnvelopeDelivery(make_desk(self.store, **desk), user or User(name=""))
+    def avatar(
+        self, user: Identity | None = None, client: Client = CLIENT, **desk: object
+    ) -> EnvelopeDelivery:
+        avatar = EnvelopeDelivery(make_desk(self.store, **desk), user or Identity())
         avatar.client_is(client)
         return avatar
 
@@ -86,7 +88,9 @@ class TransactionTests(DeliveryCase):
             Rule(name="ann", via=["acs"], users=frozenset({"ann"})),
             Rule(name="default", via=["acs"]),
         ]
-        avatar = self.avatar(User(name="ann"), rules=rules, outlets={"acs": FakeOutlet(lane_by_sender=True)})
+        avatar = self.avatar(
+            Identity(name="ann"), rules=rules, outlets={"acs": FakeOutlet(lane_by_sender=True)}
+        )
         avatar.mail("a@b.org", {})
         avatar.rcpt("x@y.org", {})
         (planned,) = avatar.data().plan(Head(b""), Shape(size=100), {})
@@ -167,7 +171,9 @@ class WhoTests(DeliveryCase):
 
     def test_rights_of_a_user(self):
         """A user may send from anywhere, as what and to whom the rights say."""
-        printer = User(name="p", recipients=Patterns(["*@y.org"]), force_from="scan@example.com")
+        printer = Identity(
+            name="p", rights=Rights(recipients=Patterns(["*@y.org"]), force_from="scan@example.com")
+        )
         avatar = self.avatar(printer, Client(address="198.51.100.1"), has_checkers=True)
         avatar.mail("whatever@evil.org", {})
         self.assertRefused(550, "recipient", avatar, "rcpt", "x@evil.org", {})

@@ -10,10 +10,14 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.policy.access import Patterns
-from smtprelay.policy.checkers import AnonymousByNetwork, Users
+from smtprelay.policy.checkers.anonymous import AnonymousByNetwork
+from smtprelay.policy.checkers.any_login import AnyLogin
+from smtprelay.policy.checkers.chain import CheckerChain
+from smtprelay.policy.checkers.users import Users
+from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.passwords import hash_password
 from smtprelay.policy.realm import Realm
-from smtprelay.policy.settings import User
+from smtprelay.policy.settings import Rights, User
 from smtprelay.smtp.protocol import ESMTPFactory
 from smtprelay.smtp.settings import Settings
 from tests.policy.doubles import Store, make_desk
@@ -22,7 +26,7 @@ from tests.recording import Recording
 ANN = User(
     name="ann",
     password_hash=hash_password(b"s3cret", b"a" * 16, ln=4),
-    senders=Patterns(["ann@b.org"]),
+    rights=Rights(senders=Patterns(["ann@b.org"])),
 )
 
 
@@ -31,9 +35,11 @@ class LoginTests(SynchronousTestCase):
         """Connect from ``address`` to a listener with ``ann`` in it, and say EHLO."""
         self.store, self.events, clock = Store(), Recording(), Clock()
         desk = make_desk(self.store, **listener)
-        checkers = [AnonymousByNetwork(desk.listener), Users([ANN], maybeDeferred, clock)]
+        of_names = [Users([ANN], maybeDeferred, clock), AnyLogin(desk.listener.allow_from)]
+        chain = CheckerChain(of_names, LoginThrottle(clock))
+        checkers = [AnonymousByNetwork(desk.listener), chain]
         settings = Settings(listener="lan", mechanisms=("PLAIN",), auth_allow_plaintext=True)
-        factory = ESMTPFactory(Portal(Realm(desk, [ANN]), checkers), settings, clock, self.events)
+        factory = ESMTPFactory(Portal(Realm(desk), checkers), settings, clock, self.events)
         self.protocol = factory.buildProtocol(None)
         self.transport = StringTransport(peerAddress=IPv4Address("TCP", address, 40000))
         self.protocol.makeConnection(self.transport)
@@ -44,8 +50,8 @@ class LoginTests(SynchronousTestCase):
         self.protocol.dataReceived(line + b"\r\n")
         return self.transport.value().rstrip()
 
-    def auth(self, password: bytes) -> bytes:
-        return self.say(b"AUTH PLAIN " + b64encode(b"\0ann\0" + password))
+    def auth(self, password: bytes, name: bytes = b"ann") -> bytes:
+        return self.say(b"AUTH PLAIN " + b64encode(b"\0" + name + b"\0" + password))
 
     def test_a_stranger_is_told_why(self):
         """Without a way to log in the refusal names the address; it is told with its rule."""
@@ -86,3 +92,12 @@ class LoginTests(SynchronousTestCase):
         self.say(b"RSET")
         self.auth(b"s3cret")
         self.assertEqual(self.say(b"MAIL FROM:<bob@b.org>")[:3], b"553")
+
+    def test_a_device_that_insists_on_a_login(self):
+        """Inside any name and password will do, also where a login is required; outside none does."""
+        self.connect("127.0.0.1", has_checkers=True, auth_required=True)
+        self.assertEqual(self.say(b"MAIL FROM:<bob@b.org>")[:3], b"530")
+        self.assertEqual(self.auth(b"whatever", b"scanner")[:3], b"235")
+        self.assertEqual(self.say(b"MAIL FROM:<bob@b.org>")[:3], b"250")
+        self.connect("198.51.100.1", has_checkers=True)
+        self.assertEqual(self.auth(b"whatever", b"scanner")[:3], b"535")

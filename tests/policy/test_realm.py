@@ -13,7 +13,7 @@ from smtprelay.interfaces import IEnvelopeDelivery
 from smtprelay.message import Client, Refused
 from smtprelay.policy.access import Patterns
 from smtprelay.policy.realm import Realm
-from smtprelay.policy.settings import User
+from smtprelay.policy.settings import Identity, Rights
 from tests.policy.doubles import Store, make_desk
 
 OUTSIDE = Client(address="198.51.100.1")
@@ -21,9 +21,7 @@ OUTSIDE = Client(address="198.51.100.1")
 
 class RealmTests(SynchronousTestCase):
     def setUp(self):
-        self.realm = Realm(
-            make_desk(Store(), has_checkers=True), [User(name="ann", senders=Patterns(["ann@b.org"]))]
-        )
+        self.realm = Realm(make_desk(Store(), has_checkers=True))
 
     def test_interface(self):
         """It is a realm for cred's portal."""
@@ -51,18 +49,22 @@ class RealmTests(SynchronousTestCase):
             self.realm.requestAvatar(ANONYMOUS, None, IRealm)
 
     def test_rights(self):
-        """A known user has the rights by that name, an unknown one those of the listener."""
-        for name in (b"ann", "ann"):
+        """An identity has its rights; the name that a checker of somebody else found has the listener's."""
+        ann = Identity(name="ann", rights=Rights(senders=Patterns(("ann@b.org",))))
+        _, avatar, _ = self.realm.requestAvatar(ann, OUTSIDE, IEnvelopeDelivery)
+        avatar.mail("ann@b.org", {})
+        self.assertRaises(Refused, avatar.mail, "bob@b.org", {})
+        for name in (b"tenant@client", "tenant@client", Identity(name="tenant@client")):
             _, avatar, _ = self.realm.requestAvatar(name, OUTSIDE, IEnvelopeDelivery)
-            avatar.mail("ann@b.org", {})
-            self.assertRaises(Refused, avatar.mail, "bob@b.org", {})
-        _, avatar, _ = self.realm.requestAvatar(b"tenant@client", OUTSIDE, IEnvelopeDelivery)
-        self.assertIsNone(avatar.mail("bob@b.org", {}))
+            self.assertIsNone(avatar.mail("bob@b.org", {}))
 
     def test_anonymous_is_no_user(self):
         """Who did not log in has the rights of nobody."""
-        _, avatar, _ = self.realm.requestAvatar(ANONYMOUS, OUTSIDE, IEnvelopeDelivery)
-        self.assertEqual(self.assertRaises(Refused, avatar.mail, "a@b.org", {}).reply.rule, "auth-required")
+        for nobody in (ANONYMOUS, Identity()):
+            _, avatar, _ = self.realm.requestAvatar(nobody, OUTSIDE, IEnvelopeDelivery)
+            self.assertEqual(
+                self.assertRaises(Refused, avatar.mail, "a@b.org", {}).reply.rule, "auth-required"
+            )
 
     def test_logout(self):
         """After logout the avatar has no transaction any more."""
@@ -74,7 +76,7 @@ class RealmTests(SynchronousTestCase):
     def test_no_reactor(self):
         """Our own protocol's way imports nothing that installs the reactor."""
         script = (
-            f"import sys; sys.path[:] = {sys.path}; import smtprelay.policy.realm, smtprelay.policy.checkers;"
+            f"import sys; sys.path[:] = {sys.path}; import smtprelay.service.listeners;"
             "print('twisted.internet.reactor' in sys.modules)"
         )
         self.assertEqual(subprocess.check_output([sys.executable, "-c", script]), b"False\n")

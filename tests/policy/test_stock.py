@@ -8,7 +8,7 @@ from zope.interface.verify import verifyObject
 from smtprelay.message import Reply
 from smtprelay.policy.access import Patterns
 from smtprelay.policy.delivery import EnvelopeDelivery
-from smtprelay.policy.settings import User
+from smtprelay.policy.settings import Identity
 from smtprelay.policy.stock import StockDelivery
 from tests.policy.doubles import Store, make_desk
 
@@ -20,7 +20,7 @@ class StockTests(SynchronousTestCase):
         self.store = Store()
 
     def delivery(self, user: str = "", **listener: object) -> StockDelivery:
-        return StockDelivery(EnvelopeDelivery(make_desk(self.store, **listener), User(name=user)))
+        return StockDelivery(EnvelopeDelivery(make_desk(self.store, **listener), Identity(name=user)))
 
     def to(self, delivery: StockDelivery, *recipients: bytes) -> list[IMessage]:
         """Begin a message and return what the protocol got for each recipient."""

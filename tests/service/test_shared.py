@@ -8,12 +8,11 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.policy.checkers import Users
-from smtprelay.policy.penalty import Penalties
+from smtprelay.policy.checkers.chain import CheckerChain
+from smtprelay.policy.checkers.users import Users
+from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.service.neighbours import Neighbours
 from smtprelay.service.shared import NOTICE, Shared, new_memory
-
-CLIENT, USER = ("client", "192.0.2.7"), ("user", "ann")
 
 
 class SharedCase(SynchronousTestCase):
@@ -102,39 +101,33 @@ class FailuresTests(SharedCase):
         super().setUp()
         self.clock = Clock()
 
-    def penalties(self, number: int) -> Penalties:
-        return Penalties(self.clock, Neighbours.of(self.worker(number)).failures)
-
     def test_guesses_at_all_workers(self) -> None:
-        """Whoever guesses waits as long as if there were one, at those who saw none of it, too."""
-        workers = [self.penalties(number) for number in (1, 2, 3)]
+        """Whoever guesses waits as long as if there were one worker, at those who saw none of it, too."""
+        chains = [self.chain(number) for number in (1, 2, 3)]
         waits = []
         for number in range(9):
-            waits.append(workers[number % 3].wait([CLIENT, USER]))
-            workers[number % 3].failed([CLIENT, USER], b"%08d" % number)
+            began = self.clock.seconds()
+            guessing = chains[number % 3].requestAvatarId(UsernamePassword(b"ann", b"%d" % number))
+            while not guessing.called:
+                self.clock.advance(0.5)
+            self.failureResultOf(guessing, UnauthorizedLogin)
+            waits.append(self.clock.seconds() - began)
         self.assertEqual(waits, [0, 0, 0, 1, 2, 4, 8, 15, 15])
-        self.assertEqual(self.penalties(3).wait([CLIENT]), 15)
+        late = self.chain(3).requestAvatarId(UsernamePassword(b"ann", b"late"))
+        self.clock.advance(14)
+        self.assertNoResult(late)
+        self.clock.advance(1)
+        self.failureResultOf(late, UnauthorizedLogin)
 
     def test_one_wrong_password_at_all_workers(self) -> None:
         """Repeating it is one guess, wherever it is."""
-        workers = [self.penalties(number) for number in (1, 2, 3)]
+        chains = [self.chain(number) for number in (1, 2, 3)]
         for number in range(30):
-            workers[number % 3].failed([CLIENT], b"the same")
-        self.assertEqual([worker.wait([CLIENT]) for worker in workers], [0, 0, 0])
+            guess = UsernamePassword(b"ann", b"the same")
+            self.failureResultOf(chains[number % 3].requestAvatarId(guess), UnauthorizedLogin)
 
-    def test_logins(self) -> None:
-        """Wrong passwords at one worker are slow at another; to repeat one of them is not."""
-        one, two = self.users(1), self.users(2)
-        for password in (b"1", b"1", b"2"):
-            self.failureResultOf(one.requestAvatarId(UsernamePassword(b"ann", password)), UnauthorizedLogin)
-        self.failureResultOf(two.requestAvatarId(UsernamePassword(b"ann", b"2")), UnauthorizedLogin)
-        self.failureResultOf(two.requestAvatarId(UsernamePassword(b"ann", b"3")), UnauthorizedLogin)
-        guessing = one.requestAvatarId(UsernamePassword(b"ann", b"4"))
-        self.assertNoResult(guessing)
-        self.clock.advance(1.0)
-        self.failureResultOf(guessing, UnauthorizedLogin)
-
-    def users(self, number: int) -> Users:
-        """Return who knows the users, none, in a worker."""
+    def chain(self, number: int) -> CheckerChain:
+        """Return the checkers of a worker, which know nobody."""
         neighbours = Neighbours.of(self.worker(number))
-        return Users([], maybeDeferred, self.clock, key=neighbours.key, others=neighbours.failures)
+        throttle = LoginThrottle(self.clock, key=neighbours.key, others=neighbours.failures)
+        return CheckerChain([Users([], maybeDeferred, self.clock)], throttle)

@@ -20,8 +20,8 @@ ATTACK = b"MAIL FROM:<admin@victim.test>\r\n"
 class Fed:
     """A decoder that was fed segments until its end, and what came of it."""
 
-    def __init__(self, *segments: bytes, **settings: object) -> None:
-        decoder = BodyDecoder(Settings(**settings))
+    def __init__(self, *segments: bytes, bare: bool = False, **settings: object) -> None:
+        decoder = BodyDecoder(Settings(**settings), bare=bare)
         self.stored = b""
         self.rest = b""
         for number, segment in enumerate(segments):
@@ -34,15 +34,15 @@ class Fed:
         self.code = decoder.refusal and (decoder.refusal.code, decoder.refusal.enhanced)
 
 
-def by_lines(octets: bytes) -> tuple[bytes, bytes] | None:
-    """The reference: read CRLF lines one by one (RFC 5321 §4.5.2), then mend what is in them."""
+def by_lines(octets: bytes, end: bytes = b"\r\n") -> tuple[bytes, bytes] | None:
+    """The reference: read lines one by one (RFC 5321 §4.5.2), then mend what is in them."""
     stored: list[bytes] = []
-    while b"\r\n" in octets:
-        line, octets = octets.split(b"\r\n", 1)
+    while end in octets:
+        line, octets = octets.split(end, 1)
         if line == b".":
             return b"".join(stored), octets
-        line = line.removeprefix(b".").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
-        stored.append(line.replace(b"\0", b"") + b"\r\n")
+        line = (line.removeprefix(b".") + end).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        stored.append(line.replace(b"\n", b"\r\n").replace(b"\0", b""))
     return None
 
 
@@ -82,12 +82,42 @@ class Smuggling(SynchronousTestCase):
         """No other sequence ends data, however it is cut; it is content, or the message is refused."""
         for sequence in NO_ENDS:
             octets = b"a: b\r\n\r\nbody" + sequence + ATTACK + b"\r\n.\r\nQUIT\r\n"
-            for mode in ("fix", "refuse"):
+            for mode in ("fix", "refuse", "accept"):
                 for cut in range(len(octets) - 8):
                     fed = Fed(octets[:cut], octets[cut:], bare_newlines=mode)
                     self.assertEqual(fed.rest, b"QUIT\r\n", (sequence, mode, cut))
                     if fed.refusal is None:
                         self.assertIn(ATTACK, fed.stored)
+
+    def test_nothing_else_ends_data_of_bare_line_feeds(self):
+        """Where LF ends lines only ``LF.LF`` ends data, however it is cut; ``CRLF.CRLF`` is content."""
+        for sequence in (*NO_ENDS, b"\r\n.\r\n", b"\n.\0\n", b"\n\0.\n", b"\n..\n", b"\n. \n"):
+            octets = b"a: b\n\nbody" + sequence + ATTACK + b"\n.\nQUIT\n"
+            for cut in range(len(octets) - 8):
+                fed = Fed(octets[:cut], octets[cut:], bare=True, bare_newlines="accept")
+                if b"\n.\n" in sequence:
+                    self.assertEqual(fed.rest, ATTACK + b"\n.\nQUIT\n", "that is the end of this client")
+                    continue
+                self.assertEqual(fed.rest, b"QUIT\n", (sequence, cut))
+                self.assertIn(ATTACK, fed.stored)
+                stuffed = (b"\r\n" + fed.stored).replace(b"\r\n.", b"\r\n..")
+                self.assertNotIn(b"\n", stuffed.replace(b"\r\n", b""))
+                self.assertNotIn(b"\r\n.\r\n", stuffed)
+
+    def test_content_of_bare_line_feeds(self):
+        """Its lines become CRLF, its dots are unstuffed, and it may be empty."""
+        for octets, stored in [
+            (b"Subject: x\n\nhello\n.\n", b"Subject: x\r\n\r\nhello\r\n"),
+            (b"..a\n..\n...b\nc..\n.d\n.\n", b".a\r\n.\r\n..b\r\nc..\r\nd\r\n"),
+            (b"a\r\nb\rc\n\r\n.\n", b"a\r\nb\r\nc\r\n\r\n"),
+            (b"a\r\n..b\r\n.\n", b"a\r\n.b\r\n"),
+            (b".\n", b""),
+            (b"\n.\n", b"\r\n"),
+            (b"a\0b\n.\n", b"ab\r\n"),
+        ]:
+            for segments in ([octets], single(octets)):
+                fed = Fed(*segments, bare=True, bare_newlines="accept")
+                self.assertEqual((fed.stored, fed.ended, fed.refusal, fed.rest), (stored, True, None, b""))
 
     def test_refused_where_line_ends_must_be_right(self):
         """With ``refuse`` each of them is 5.6.0, after reading to the real end."""
@@ -237,14 +267,15 @@ OCTETS = st.lists(
 
 
 class Segmentation(SynchronousTestCase):
-    @given(OCTETS.map(b"".join), st.lists(st.integers(0, 300), max_size=8))
-    @example(b"\r\n.\r\r\n.\r\n", [3, 4])
-    def test_as_a_reader_of_lines(self, octets: bytes, cuts: list[int]):
-        """Cut in any way, the result is that of reading line by line."""
-        octets += b"\r\n.\r\nrest"
+    @given(OCTETS.map(b"".join), st.lists(st.integers(0, 300), max_size=8), st.booleans())
+    @example(b"\r\n.\r\r\n.\r\n", [3, 4], False)
+    def test_as_a_reader_of_lines(self, octets: bytes, cuts: list[int], bare: bool):
+        """Cut in any way, the result is that of reading line by line, whatever ends them."""
+        end = b"\n" if bare else b"\r\n"
+        octets += end + b"." + end + b"rest"
         places = sorted({0, len(octets), *(cut for cut in cuts if cut < len(octets))})
-        fed = Fed(*[octets[a:b] for a, b in pairwise(places)])
-        self.assertEqual((fed.stored, fed.rest), by_lines(octets))
+        fed = Fed(*[octets[a:b] for a, b in pairwise(places)], bare=bare, bare_newlines="accept")
+        self.assertEqual((fed.stored, fed.rest), by_lines(octets, end))
 
     @given(
         st.lists(
@@ -265,7 +296,7 @@ class Segmentation(SynchronousTestCase):
             )
         ),
         st.lists(st.integers(0, 200), max_size=6),
-        st.sampled_from(["fix", "refuse"]),
+        st.sampled_from(["fix", "refuse", "accept"]),
     )
     def test_same_verdict(self, pieces: list[bytes], cuts: list[int], bare_newlines: str):
         """Several things may be wrong; which one is told does not depend on the segments."""

@@ -52,11 +52,26 @@ class Exchanges(SynchronousTestCase):
         self.assertEqual(exchange.respond(encoded("")), Login("LOGIN", "joe", b""))
 
     def test_authorization_identity(self):
-        """One may name oneself as the one to act for, and nobody else."""
-        login = Exchange("PLAIN " + encoded("joe\0joe\0x"), BOTH).start()
-        self.assertEqual(login.username, "joe")
-        other = encoded("ann\0joe\0x")
-        self.assertEqual(self.refusal(f"PLAIN {other}"), (535, "5.7.8"))
+        """For whom one would act is read and ignored: one is who one's password says."""
+        for whom in ("joe", "ann", "scan@x.test", "Büro", "\r\n"):
+            login = Exchange("PLAIN " + encoded(f"{whom}\0joe\0x"), BOTH).start()
+            self.assertEqual((login.username, login.password), ("joe", b"x"))
+        self.assertEqual(self.refusal("PLAIN " + encoded("ann\0\0x")), (535, "5.7.8"))
+
+    def test_padding(self):
+        """Base64 may be without its padding, with blanks behind it, or with some of the padding."""
+        for name, password in (("joe", "s3cret"), ("jo", "s3cre"), ("j", "s3cr"), ("joey", "")):
+            whole = Exchange("PLAIN " + encoded(f"\0{name}\0{password}"), BOTH).start()
+            bare = encoded(f"\0{name}\0{password}").rstrip("=")
+            for form in (bare, f"{bare}=", f"{bare} ", f" {bare}"):
+                self.assertEqual(Exchange(f"PLAIN {form}", BOTH).start(), whole, form)
+                exchange = Exchange("PLAIN", BOTH)
+                exchange.start()
+                self.assertEqual(exchange.respond(form), whole)
+            exchange = Exchange(f"LOGIN {encoded(name).rstrip('=')}", BOTH)
+            exchange.start()
+            login = exchange.respond(encoded(password).rstrip("="))
+            self.assertEqual((login.username, login.password), (name, password.encode()))
 
     def test_refused(self):
         """Each thing that can be wrong has its reply."""
@@ -64,7 +79,9 @@ class Exchanges(SynchronousTestCase):
             ("", (), (501, "5.5.4")),
             ("CRAM-MD5", (), (504, "5.5.4")),
             ("PLAIN ???", (), (501, "5.5.2")),
-            ("PLAIN QUI", (), (501, "5.5.2")),
+            ("PLAIN QUIxy", (), (501, "5.5.2")),
+            ("PLAIN QU=I", (), (501, "5.5.2")),
+            ("PLAIN QU I", (), (501, "5.5.2")),
             ("PLAIN", ("*",), (501, "5.7.0")),
             ("LOGIN", (encoded("joe"), "*"), (501, "5.7.0")),
             ("LOGIN", ("ü",), (501, "5.5.2")),
@@ -154,11 +171,10 @@ class Sessions(SynchronousTestCase):
         self.assertEqual([reply[:3] for reply in self.line.heard()], ["235", "250"])
 
     def test_out_of_order(self):
-        """AUTH comes before MAIL, after EHLO, and once."""
+        """AUTH comes before MAIL, with EHLO before it or without, and once."""
         line = self.site.connect()
-        self.assertEqual(line.codes(f"AUTH PLAIN {PLAIN}"), ["503"])
-        line.say("EHLO x")
         self.assertEqual(line.codes(f"AUTH PLAIN {PLAIN}", f"AUTH PLAIN {PLAIN}"), ["235", "503"])
+        self.assertEqual(self.site.desk.avatars[0].client.protocol, "ESMTPA")
         self.assertEqual(line.codes("MAIL FROM:<>", f"AUTH PLAIN {PLAIN}"), ["250", "503"])
 
     def test_guessing(self):
@@ -166,6 +182,12 @@ class Sessions(SynchronousTestCase):
         site = Site(Names({}), mechanisms=BOTH, auth_allow_plaintext=True, errors=3)
         codes = site.greeted().codes(*[f"AUTH PLAIN {PLAIN}"] * 5)
         self.assertEqual(codes, ["535", "535", "535", "421"])
+
+    def test_trying_again_and_again(self):
+        """So are logins that were told to come later: nobody fills the log in one session."""
+        away = refused(Reply(code=454, enhanced="4.7.0", text="away"))
+        site = Site(Names({b"joe": away}), mechanisms=BOTH, auth_allow_plaintext=True, errors=3)
+        self.assertEqual(site.greeted().codes(*[f"AUTH PLAIN {PLAIN}"] * 5), ["454", "454", "454", "421"])
 
     def test_not_offered(self):
         """AUTH is 538 where it waits for TLS, and 502 where there is none."""

@@ -85,6 +85,26 @@ class Mail(SynchronousTestCase):
         line.say("EHLO two")
         self.assertEqual((avatar.client.helo, avatar.client.protocol), ("two", "ESMTP"))
 
+    def test_what_a_client_calls_itself(self):
+        """What is no name is "unknown" to everybody, and told masked; nothing of it can end a line."""
+        for name, told in [
+            (b"", ""),
+            ("büro-pc".encode(), "b??ro-pc"),
+            (b"b\xfcro-pc", "b?ro-pc"),
+            (b"a\0\x1b]0;evil", "a??]0;evil"),
+            (b"-printer", "-printer"),
+        ]:
+            site = Site()
+            line = site.connect()
+            self.assertEqual([reply[:3] for reply in line.send(b"HELO " + name + b"\r\n")], ["250"])
+            self.assertEqual(line.codes(MAIL), ["250"])
+            self.assertEqual(site.desk.avatars[0].client.helo, "unknown")
+            self.assertEqual([event["helo"] for event in site.events.of("session.helo")], [told])
+        site = Site()
+        site.connect().say("HELO my_printer", MAIL, "EHLO [192.0.2.1]")
+        self.assertEqual(site.desk.avatars[0].client.helo, "[192.0.2.1]")
+        self.assertEqual(site.events.of("session.helo"), [])
+
     def test_one_login_a_session(self):
         """A session logs in once, at its first MAIL, and out at its end."""
         site = Site()
@@ -278,9 +298,9 @@ class Content(SynchronousTestCase):
     def test_smuggling(self):
         """A false end of data smuggles no command, in either mode, in one segment or two."""
         for end in NO_ENDS:
-            for mode in ("fix", "refuse"):
+            for mode in ("fix", "refuse", "accept"):
                 for joined in (True, False):
-                    site = Site(bare_newlines=mode)
+                    site = Site(bare_newlines=mode, bare_newlines_from=("192.0.2.7",))
                     line = site.in_content()
                     attack = b"MAIL FROM:<admin@x.test>\r\nRCPT TO:<v@x.test>\r\nDATA\r\nevil\r\n.\r\n"
                     segments = [b"good" + end + attack] if joined else [b"good" + end, attack]
@@ -392,6 +412,33 @@ class Bounds(SynchronousTestCase):
         self.assertEqual(site.connect("192.0.2.1").banner[0][:3], "220")
         self.assertEqual(len(site.events.of("session.refused")), 2)
 
+    def test_an_ipv6_network_is_one_client(self):
+        """Whoever has a /64 has one client's connections; IPv4 within IPv6 is IPv4."""
+        site = Site(connections=10, connections_per_client=2)
+        lines = [site.connect(f"2001:db8::{n:x}") for n in range(1010)]
+        self.assertEqual([line.banner[0][:3] for line in lines].count("220"), 2)
+        self.assertEqual(site.connect("2001:db8:0:1::1").banner[0][:3], "220")
+        self.assertEqual(site.connect("192.0.2.1").banner[0][:3], "220")
+        self.assertEqual(site.connect("::ffff:192.0.2.1").banner[0][:3], "220")
+        self.assertEqual(site.connect("::ffff:c000:201").banner[0][:9], "421 4.7.0")
+        for line in lines:
+            lose(line)
+        self.assertEqual(site.connect("2001:db8::9").banner[0][:3], "220")
+
+    def test_line_feeds_alone(self):
+        """A client that may ends its lines by LF alone; others are told so, line by line."""
+        script = b"HELO ups\nMAIL FROM:<a@x.test>\nRCPT TO:<b@x.test>\nDATA\nAlarm\n.\nQUIT\n"
+        for mode, address, codes in (
+            ("accept", "192.0.2.7", ["250", "250", "250", "354", "250", "221"]),
+            ("accept", "192.0.2.8", ["500"] * 7),
+            ("fix", "192.0.2.7", ["500"] * 7),
+            ("refuse", "192.0.2.7", ["500"] * 7),
+        ):
+            site = Site(bare_newlines=mode, bare_newlines_from=("192.0.2.7",))
+            replies = site.connect(address).send(script)
+            self.assertEqual([reply[:3] for reply in replies], codes)
+            self.assertEqual([inbox.body for inbox in site.desk.inboxes], [b"Alarm\r\n"] * ("354" in codes))
+
     def test_strangers(self):
         """HTTP and TLS on this port are closed without a word, and told in plain words."""
         for octets, word in ((b"GET / HTTP/1.1\r\n\r\n", "HTTP"), (b"\x16\x03\x01\x00\xa5\x01", "TLS")):
@@ -404,7 +451,7 @@ class Bounds(SynchronousTestCase):
 class Times(SynchronousTestCase):
     def test_silence(self):
         """A client that says nothing for the command timeout gets 421 and is closed."""
-        site = Site(command_timeout=300)
+        site = Site(command_time=300)
         line = site.connect()
         site.clock.pump([50] * 5)
         line.say("NOOP")
@@ -413,9 +460,35 @@ class Times(SynchronousTestCase):
         site.clock.pump([50] * 2)
         self.assertEqual((line.heard(), line.closed), (["421 4.4.2 Timeout"], True))
 
+    def test_a_command_octet_by_octet(self):
+        """A whole command must come within its time, however steadily its octets come."""
+        for first in (b"", b"EHLO x\r\n", b"AUTH LOGIN\r\n"):
+            site = Site(command_time=300, mechanisms=("LOGIN",), auth_allow_plaintext=True)
+            line = site.connect()
+            line.send(first)
+            for _ in range(299):
+                self.assertEqual(line.send(b"x"), [])
+                site.clock.advance(1)
+            self.assertEqual((line.heard(), line.closed), ([], False))
+            site.clock.advance(1)
+            self.assertEqual((line.heard(), line.closed), (["421 4.4.2 Timeout"], True))
+
+    def test_slow_and_complete(self):
+        """Commands that are complete in time may go on for ever, and content has its own rule."""
+        site = Site(command_time=300, data_rate=1)
+        line = site.connect()
+        for command in ("EHLO x", MAIL, RCPT, "DATA"):
+            site.clock.pump([50] * 5)
+            self.assertEqual(len(line.codes(command)[-1:]), 1)
+        for _ in range(10):
+            site.clock.pump([50])
+            line.send(b"x" * 60)
+        self.assertFalse(line.closed)
+        self.assertEqual(line.codes("", "."), ["250"])
+
     def test_our_own_time_is_not_the_clients(self):
         """While the client waits for our answer its time does not run."""
-        site = Site(command_timeout=300)
+        site = Site(command_time=300)
         late: Deferred[None] = Deferred()
         site.desk.answers["mail", "a@x.test"] = late
         line = site.greeted()

@@ -15,8 +15,10 @@ from smtprelay.smtp.settings import Settings
 class Talk:
     """A session whose every command is accepted, unless ``refuse`` has its verb."""
 
-    def __init__(self, *refuse: str, **settings: object) -> None:
-        self.session = Session(Settings(**settings))
+    def __init__(self, *refuse: str, bare: bool = False, **settings: object) -> None:
+        if bare:
+            settings["bare_newlines"] = "accept"
+        self.session = Session(Settings(**settings), bare_newlines=bare)
         self.refuse = refuse
         self.sent = b""
         self.stored: list[bytes] = []
@@ -73,7 +75,6 @@ class Order(SynchronousTestCase):
     def test_out_of_order(self):
         """Each command at the wrong time is 503."""
         for commands, codes in [
-            (b"MAIL FROM:<a@b.test>\r\n", "503"),
             (b"RCPT TO:<a@b.test>\r\n", "503"),
             (b"DATA\r\n", "503"),
             (b"EHLO x\r\nRCPT TO:<a@b.test>\r\n", "250 503"),
@@ -84,6 +85,12 @@ class Order(SynchronousTestCase):
             (b"EHLO x\r\nMAIL FROM:<>\r\nEHLO x\r\nRCPT TO:<a@b.test>\r\n", "250 250 250 503"),
         ]:
             self.assertEqual(Talk().say(commands), codes, commands)
+
+    def test_mail_without_a_hello(self):
+        """What a client calls itself decides nothing: it need not say it at all."""
+        mail = b"MAIL FROM:<a@b.test> SIZE=3\r\nRCPT TO:<c@d.test>\r\nDATA\r\nhi\r\n.\r\n"
+        self.assertEqual(Talk().say(mail), "250 250 354 250")
+        self.assertEqual(Talk().say(b"HELO\r\n" + mail), "250 250 250 354 250")
 
     def test_all_recipients_refused(self):
         """DATA after none but refused recipients is 554 5.5.1."""
@@ -175,15 +182,74 @@ class Lines(SynchronousTestCase):
         self.assertEqual(talk.say(b"AUTH PLAIN " + b"x" * 4084 + b"\r\n"), "500")
 
     def test_bare_line_feed(self):
-        """A command that ends with LF alone is told so at once, and nothing behind it is executed."""
-        talk = Talk()
-        self.assertEqual(talk.say(b"EHLO x\n"), "500")
-        self.assertEqual(talk.say(b"MAIL FROM:<>\nQUIT\n"), "")
-        self.assertEqual(talk.say(b"\r\nNOOP\r\n"), "250")
+        """Each line that ends with LF alone is answered, and none is executed, up to a CRLF."""
+        for settings in ({}, {"bare_newlines": "refuse"}, {"bare_newlines": "accept"}):
+            talk = Talk(**settings)
+            self.assertEqual(talk.say(b"EHLO x\n"), "500")
+            self.assertEqual(talk.say(b"MAIL FROM:<>\nQUIT\n"), "500 500")
+            self.assertEqual(talk.say(b"QUIT\r\nNOOP\r\n"), "500 250")
+            self.assertEqual((talk.ended, talk.session.closed), ("", False))
+
+    def test_a_long_line_that_ends_with_a_bare_line_feed(self):
+        """It has one answer, and each line behind it has one, up to a CRLF."""
+        self.assertEqual(Talk().say(b"x" * 5000, b"\nQUIT\n", b"QUIT\r\nNOOP\r\n"), "500 500 500 250")
+        self.assertEqual(Talk().say(b"x" * 5000 + b"\r", b"\nNOOP\r\n"), "500 250")
+
+    def test_a_script_that_ends_lines_with_line_feeds(self):
+        """A whole dialogue with LF alone is answered line by line, and ended after some errors."""
+        self.assertEqual(
+            Talk(errors=4).say(b"HELO x\nMAIL FROM:<>\nRCPT TO:<a@b.test>\nDATA\n\n.\n"),
+            "500 500 500 500 421",
+        )
 
     def test_bare_carriage_return(self):
         """CR within a line is a control character."""
         self.assertEqual(Talk().say(b"EHLO x\rMAIL FROM:<>\r\nNOOP\r\n"), "500 250")
+
+
+LF_MAIL = b"HELO ups\nMAIL FROM:<a@b.test>\nRCPT TO:<c@d.test>\nDATA\n"
+
+
+class BareNewlines(SynchronousTestCase):
+    def test_a_script(self):
+        """Where it may, a client that begins with LF speaks LF alone, in a segment or octet by octet."""
+        octets = LF_MAIL + b"Subject: x\n\nhi\n..\n.\nNOOP\nQUIT\n"
+        for segments in ([octets], [octets[n : n + 1] for n in range(len(octets))]):
+            talk = Talk(bare=True)
+            self.assertEqual(talk.say(*segments), "250 250 250 354 250 250 221")
+            self.assertEqual(b"".join(talk.stored), b"Subject: x\r\n\r\nhi\r\n.\r\n|")
+
+    def test_the_first_command_decides(self):
+        """Whoever begins with CRLF speaks CRLF, in the same mode: LF ends neither command nor data."""
+        talk = Talk(bare=True)
+        self.assertEqual(talk.say(b"NOOP\r\nNOOP\nQUIT\r\nNOOP\r\n"), "250 500 500 250")
+        talk = Talk(bare=True)
+        talk.say(LF_MAIL.replace(b"\n", b"\r\n"))
+        self.assertEqual(talk.say(b"hi\n.\nRSET\nMAIL FROM:<evil@b.test>\n", b"\r\n.\r\nNOOP\r\n"), "250 250")
+        self.assertEqual(b"".join(talk.stored), b"hi\r\n.\r\nRSET\r\nMAIL FROM:<evil@b.test>\r\n\r\n|")
+
+    def test_never_mixed(self):
+        """Of whoever begins with LF a CRLF is an error in commands, and content in content."""
+        talk = Talk(bare=True)
+        self.assertEqual(talk.say(b"NOOP\nNOOP\r\nQUIT\r\n\r\nNOOP\n"), "250 500 500 500 250")
+        talk = Talk(bare=True)
+        talk.say(LF_MAIL)
+        self.assertEqual(talk.say(b"hi\r\n.\r\nMAIL FROM:<evil@b.test>\r\nDATA\r\n", b".\nNOOP\n"), "250 250")
+        self.assertIn(b"MAIL FROM:<evil@b.test>\r\nDATA\r\n|", b"".join(talk.stored))
+
+    def test_a_bad_first_line_decides_as_well(self):
+        """Neither a bad command nor a line that is too long leaves it open."""
+        for first, codes in ((b"FOO\n", "500"), (b"x" * 5000 + b"\n", "500"), (b"\n", "500")):
+            talk = Talk(bare=True)
+            self.assertEqual(talk.say(first), codes)
+            self.assertEqual(talk.say(b"NOOP\r\n", b"NOOP\n"), "500 250")
+        talk = Talk(bare=True)
+        self.assertEqual(talk.say(b"x" * 5000, b"\r\n", b"NOOP\n", b"\r\nNOOP\r\n"), "500 500 500 250")
+
+    def test_logging_in(self):
+        """The lines of AUTH end as all others do."""
+        talk = Talk(bare=True, mechanisms=("PLAIN",), auth_allow_plaintext=True)
+        self.assertEqual(talk.say(b"EHLO x\nAUTH PLAIN AGEAYg==\n"), "250 250")
 
 
 class Ends(SynchronousTestCase):
@@ -239,13 +305,21 @@ PIECES = st.sampled_from(
 
 
 class Segmentation(SynchronousTestCase):
-    @given(st.lists(PIECES, max_size=25), st.lists(st.integers(1, 400)), st.sampled_from(["fix", "refuse"]))
-    def test_any_segmentation(self, pieces: list[bytes], sizes: list[int], bare_newlines: str):
+    @given(
+        st.lists(PIECES, max_size=25),
+        st.lists(st.integers(1, 400)),
+        st.sampled_from(["fix", "refuse", "accept"]),
+        st.booleans(),
+    )
+    def test_any_segmentation(self, pieces: list[bytes], sizes: list[int], bare_newlines: str, lf: bool):
         """However a dialogue is cut into segments, replies and stored bodies are the same."""
         octets = b"".join(pieces)
+        if lf:
+            octets = octets.replace(b"\r\n", b"\n")
         login = {"mechanisms": ("PLAIN",), "auth_allow_plaintext": True}
         whole, cut, single = (
-            Talk(bare_newlines=bare_newlines, errors=5, size=100, **login) for _ in range(3)
+            Talk(bare_newlines=bare_newlines, bare=bare_newlines == "accept", errors=5, size=100, **login)
+            for _ in range(3)
         )
         whole.say(octets)
         segments = []

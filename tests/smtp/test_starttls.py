@@ -1,7 +1,9 @@
 """TLS: what it changes in a session, over real sockets, and what must not pass into it."""
 
+import contextlib
 import socket
 import ssl
+import warnings
 from typing import Any
 
 from twisted.internet import reactor
@@ -52,7 +54,10 @@ class Plain(SynchronousTestCase):
         self.assertEqual(line.codes("STARTTLS", "EHLO evil", "MAIL FROM:<evil@x.test>", "QUIT"), ["220"])
         self.assertIs(line.transport.started, site.factory.settings.tls)
         self.assertEqual((site.desk.logged_in, line.closed), ([], False))
-        self.assertEqual(line.say("MAIL FROM:<>"), ["503 5.5.1 EHLO or HELO first"])
+        self.assertEqual(line.codes("RCPT TO:<a@x.test>", "MAIL FROM:<>"), ["503", "250"])
+        self.assertEqual([avatar.calls for avatar in site.desk.avatars], [[("mail", "")]])
+        client = site.desk.avatars[0].client
+        self.assertEqual((client.helo, client.protocol), ("", "ESMTPS"))
 
     def test_injection_while_an_answer_is_pending(self):
         """That holds as well when STARTTLS itself had to wait."""
@@ -63,7 +68,22 @@ class Plain(SynchronousTestCase):
         line.say("EHLO evil")
         late.callback(None)
         self.assertEqual([reply[:3] for reply in line.heard()], ["250", "220"])
-        self.assertEqual(line.codes("MAIL FROM:<>"), ["503"])
+        self.assertEqual(line.codes("MAIL FROM:<>"), ["250"])
+        self.assertEqual([avatar.client.helo for avatar in site.desk.avatars], ["x", ""])
+
+    def test_without_another_hello(self):
+        """Within TLS mail and login need no EHLO, and may ask for what is announced."""
+        _, line = upgradable()
+        line.say("HELO x", "STARTTLS")
+        self.assertEqual(
+            line.codes("MAIL FROM:<> RET=HDRS", "RCPT TO:<b@x.test> NOTIFY=NEVER"), ["250", "250"]
+        )
+        site = Site(Names({b"joe": b"s3cret"}), tls=Contexts(), mechanisms=("PLAIN",))
+        line = site.connect()
+        line.transport.__class__ = Upgradable
+        line.say("EHLO x", "STARTTLS")
+        self.assertEqual(line.codes("AUTH PLAIN AGpvZQBzM2NyZXQ=", "MAIL FROM:<>"), ["235", "250"])
+        self.assertEqual(site.desk.avatars[0].client.protocol, "ESMTPSA")
 
     def test_state_is_dropped(self):
         """A transaction and a login from before TLS are gone."""
@@ -136,12 +156,16 @@ class Real(TestCase):
         self.files = make_certificate(self.mktemp())
         self.trust = ssl.create_default_context(cafile=str(self.files.ca))
 
-    def listen(self, *, implicit: bool) -> tuple[Site, int]:
+    def listen(self, *, implicit: bool, profile: str = "modern", ciphers: str = "") -> tuple[Site, int]:
         site = Site()
         site.clock.advance(1)
-        context = ServerContext(self.files.certificate, self.files.key, reactor, site.events)
+        context = ServerContext(
+            self.files.certificate, self.files.key, reactor, site.events, profile=profile, ciphers=ciphers
+        )
         site.factory.clock = reactor
-        site.factory.settings = Settings(hostname="relay.test", tls=context, tls_implicit=implicit)
+        site.factory.settings = Settings(
+            hostname="relay.test", tls=context, tls_implicit=implicit, tls_profile=profile
+        )
         factory: ServerFactory = site.factory
         if implicit:
             factory = TLSMemoryBIOFactory(context, False, site.factory)
@@ -228,3 +252,54 @@ class Real(TestCase):
         self.assertEqual(len(told), 2, told)
         self.assertIn("does not speak TLS", told[0])
         self.assertIn("certificate", told[1])
+
+    async def test_the_setting_that_would_take_it(self):
+        """What an old device lacks is told with the setting that takes it, which it does."""
+        self.files = make_certificate(self.mktemp(), old=True)
+        rsa = "AES128-SHA:@SECLEVEL=0"
+        for version, ciphers, modern in (
+            ("TLSv1", rsa, "tls.profile: legacy takes 1.0 and 1.1"),
+            ("TLSv1_1", rsa, "tls.profile: legacy takes 1.0 and 1.1"),
+            (
+                "TLSv1_2",
+                rsa,
+                "tls.profile: legacy also takes RSA key exchange (with an RSA certificate), tls.ciphers",
+            ),
+        ):
+            for implicit in (True, False):
+                told = await self.shake_hands(version, ciphers, implicit=implicit)
+                self.assertIn(modern, told)
+                self.assertEqual(
+                    await self.shake_hands(version, ciphers, implicit=implicit, profile="legacy"), ""
+                )
+        self.assertEqual(await self.shake_hands("TLSv1_2", rsa, implicit=True, ciphers="AES128-SHA"), "")
+        told = await self.shake_hands("TLSv1_2", rsa, implicit=True, profile="legacy", ciphers="AES256-SHA")
+        self.assertIn("none of tls.ciphers", told)
+        told = await self.shake_hands(
+            "TLSv1", rsa, implicit=True, profile="legacy", ciphers="ALL:@SECLEVEL=2"
+        )
+        self.assertIn("@SECLEVEL", told)
+
+    async def shake_hands(self, version: str, offered: str, *, implicit: bool, **settings: str) -> str:
+        """Let a client that speaks just this meet a listener; return why TLS failed."""
+        site, port = self.listen(implicit=implicit, **settings)
+        client_context = ssl.create_default_context(cafile=str(self.files.ca))
+        client_context.set_ciphers(offered)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            only = ssl.TLSVersion[version]
+            client_context.minimum_version = client_context.maximum_version = only
+
+        def talk() -> None:
+            client = Client(port, client_context)
+            if not implicit:
+                client.reply()
+                client.say("STARTTLS\r\n")
+            with contextlib.suppress(ssl.SSLError):
+                client.secure()
+                client.say("QUIT\r\n")
+            client.close()
+
+        await deferToThread(talk)
+        await site.factory.stop_sessions()
+        return "".join(event["reason"] for event in site.events.of("session.refused"))

@@ -1,53 +1,27 @@
-"""Who a client is: by network, by password, and how guessing is made slow."""
+"""The users of the configuration."""
 
 from collections.abc import Callable
 
-from twisted.cred.checkers import ANONYMOUS, ICredentialsChecker
-from twisted.cred.credentials import Anonymous, UsernamePassword
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from smtprelay.credentials import AnonymousClient, PasswordClient
-from smtprelay.message import Client, Refused
-from smtprelay.policy.access import Networks
-from smtprelay.policy.checkers import CACHED, AnonymousByNetwork, Users
+from smtprelay.credentials import PasswordClient
+from smtprelay.message import Client
+from smtprelay.policy.access import Patterns
+from smtprelay.policy.checkers.chain import NotMine
+from smtprelay.policy.checkers.users import CACHED, Users
 from smtprelay.policy.passwords import hash_password
-from smtprelay.policy.settings import ListenerPolicy, User
+from smtprelay.policy.settings import Identity, Rights, User
 
 CLIENT = Client(address="192.0.2.7")
-ANN = User(name="ann", password_hash=hash_password(b"s3cret", b"a" * 16, ln=4))
+SENDS = Rights(senders=Patterns(("ann@b.org",)))
+ANN = User(name="ann", password_hash=hash_password(b"s3cret", b"a" * 16, ln=4), rights=SENDS)
 BOB = User(name="bob", password_hash=hash_password(b"hunter2", b"b" * 16, ln=5))
-
-
-class AnonymousTests(SynchronousTestCase):
-    def checker(self, **rights: object) -> AnonymousByNetwork:
-        networks = Networks.parse(["192.0.2.0/24"])
-        return AnonymousByNetwork(
-            ListenerPolicy(name="lan", hostname="relay.example.com", allow_from=networks, **rights)
-        )
-
-    def test_interface(self):
-        """It is a checker for cred's portal."""
-        verifyObject(ICredentialsChecker, self.checker())
-
-    def test_admitted(self):
-        """Who is in the network is anonymous."""
-        found = self.checker().requestAvatarId(AnonymousClient(CLIENT))
-        self.assertEqual(self.successResultOf(found), ANONYMOUS)
-
-    def test_refused(self):
-        """Who is not is told why."""
-        stranger = AnonymousClient(Client(address="198.51.100.1", user="ann"))
-        for rights, code in (({}, 550), ({"has_checkers": True}, 530)):
-            error = self.assertRaises(Refused, self.checker(**rights).requestAvatarId, stranger)
-            self.assertEqual(error.reply.code, code)
-
-    def test_stock_credentials(self):
-        """The stock protocol's anonymous, of whom nothing is known, is left to the avatar."""
-        self.assertEqual(self.successResultOf(self.checker().requestAvatarId(Anonymous())), ANONYMOUS)
 
 
 class UsersTests(SynchronousTestCase):
@@ -80,30 +54,22 @@ class UsersTests(SynchronousTestCase):
         verifyObject(ICredentialsChecker, self.users)
 
     def test_right_password(self):
-        """The right password gives the user's name."""
-        self.assertEqual(self.successResultOf(self.login("ann", "s3cret")), b"ann")
+        """The right password gives the user's name and rights."""
+        found = self.successResultOf(self.login("ann", "s3cret"))
+        self.assertEqual(found, Identity(name="ann", rights=SENDS))
 
     def test_stock_credentials(self):
         """Credentials that do not know their client work as well."""
         found = self.users.requestAvatarId(UsernamePassword(b"ann", b"s3cret"))
-        self.assertEqual(self.successResultOf(found), b"ann")
+        self.assertEqual(self.successResultOf(found).name, "ann")
 
     def test_wrong(self):
-        """Other passwords, names and another user's password are refused alike."""
-        said = {
-            self.failureResultOf(self.login(*wrong, address=str(n)), UnauthorizedLogin).getErrorMessage()
-            for n, wrong in enumerate(
-                [
-                    ("ann", "hunter2"),
-                    ("eve", "s3cret"),
-                    ("", ""),
-                    ("ANN", "s3cret"),
-                    ("ann", ""),
-                    ("\ufffd", "x"),
-                ]
-            )
-        }
-        self.assertEqual(len(said), 1)
+        """Other passwords and another user's are refused; other names are none of its own."""
+        for password in ("hunter2", "", "S3cret"):
+            error = self.failureResultOf(self.login("ann", password), UnauthorizedLogin).value
+            self.assertNotIsInstance(error, NotMine)
+        for name in ("eve", "", "ANN", "\ufffd"):
+            self.failureResultOf(self.login(name, "s3cret"), NotMine)
 
     def test_bytes_that_are_no_text(self):
         """A name that is no UTF-8 is an unknown one."""
@@ -116,12 +82,17 @@ class UsersTests(SynchronousTestCase):
         self.assertWrong("eve", "")
 
     def test_unknown_users_cost_the_same(self):
-        """For an unknown name the costliest of the hashes is verified, and so it is without users."""
+        """Where nobody knows a name the costliest of the hashes is verified, and so it is without users."""
+        for users, ln in (([ANN, BOB], 5), ([], 15), ([User(name="eve")], 15)):
+            self.users.change(users)
+            self.verified.clear()
+            unknown = self.failureResultOf(self.login("nobody", "x"), NotMine).value
+            self.assertEqual(self.verified, [], "somebody else may know it")
+            self.assertFalse(self.successResultOf(unknown.pretend()))
+            self.assertEqual([verify.__self__.ln for verify in self.verified], [ln])
+        self.verified.clear()
         self.assertWrong("eve", "x")
-        self.assertEqual([verify.__self__.ln for verify in self.verified], [5])
-        self.users.change([])
-        self.assertWrong("eve", "y")
-        self.assertEqual([verify.__self__.ln for verify in self.verified], [5, 15])
+        self.assertEqual([verify.__self__.ln for verify in self.verified], [15], "it has no password")
 
     def test_the_work_is_done_elsewhere(self):
         """Nothing is answered before the thread has."""
@@ -167,33 +138,6 @@ class UsersTests(SynchronousTestCase):
         """A hash that cannot be read is refused with the old users in place."""
         with self.assertRaises(ValueError):
             self.users.change([User(name="eve", password_hash="plain")])
-        self.successResultOf(self.login("ann", "s3cret"))
-
-    def test_guessing_is_slow(self):
-        """After a few guesses the next one waits, and is not even looked at before."""
-        for n in range(3):
-            self.assertWrong("ann", f"guess{n}")
-        looked_at = len(self.verified)
-        waiting = self.login("ann", "guess3")
-        self.clock.advance(0.9)
-        self.assertNoResult(waiting)
-        self.assertEqual(len(self.verified), looked_at)
-        self.clock.advance(0.1)
-        self.failureResultOf(waiting, UnauthorizedLogin)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_slow_for_the_user_from_anywhere(self):
-        """Guesses from many clients slow down the name that they guess at, and not the other names."""
-        for n in range(3):
-            self.assertWrong("ann", f"guess{n}", address=f"198.51.100.{n}")
-        self.assertNoResult(self.login("ann", "s3cret", address="192.0.2.9"))
-        self.successResultOf(self.login("bob", "hunter2", address="192.0.2.9"))
-
-    def test_a_remembered_password_never_waits(self):
-        """A client that works is not disturbed by others who guess at its name."""
-        self.successResultOf(self.login("ann", "s3cret"))
-        for n in range(3):
-            self.assertWrong("ann", f"guess{n}", address="198.51.100.1")
         self.successResultOf(self.login("ann", "s3cret"))
 
     def test_secrets_are_not_shown(self):

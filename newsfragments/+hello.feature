@@ -1,0 +1,1 @@
+No ``EHLO`` or ``HELO`` is refused, whatever is in it, and mail and logins need none. Addresses with blanks, tabs, a display name, double brackets or a dot behind them are taken where they can mean only one mailbox, and local parts of any length.

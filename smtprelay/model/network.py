@@ -1,0 +1,96 @@
+"""
+IP addresses: as whom a client is counted, and which networks have strangers in them.
+
+Whoever has one IPv6 address has its whole /64, so that is one client. IPv4 within IPv6 is IPv4. Pure.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, ip_address
+from typing import Any, Final
+
+Network = IPv4Network | IPv6Network
+
+#: One client has a network of this prefix.
+CLIENT_PREFIX: Final = 64
+
+#: Where the addresses of all of IPv4 are within IPv6: mapped, by NAT64 (RFC 6052), by 6to4 (RFC 3056).
+_MAPPED: Final = IPv6Network("::ffff:0:0/96")
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+_EMBEDDING: Final = (_MAPPED, _NAT64, IPv6Network("2002::/16"))
+#: Here they stand behind a prefix that the network's owner chose (RFC 8215), or a Teredo server's (RFC 4380).
+_TRANSLATED: Final = {IPv6Network("64:ff9b:1::/48"): 96, IPv6Network("2001::/32"): 64}
+
+#: Nobody from outside has one of these addresses.
+_PRIVATE: Final = tuple(
+    map(
+        IPv4Network,
+        ("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"),
+    )
+)
+_PRIVATE_IPV6: Final = (IPv6Network("fc00::/7"), IPv6Network("fe80::/10"))
+#: So many addresses, and more, are not one organisation's: those of an IPv4 /7, of an IPv6 /15.
+_WIDEST: Final = {IPv4Network: 1 << 25, IPv6Network: 1 << 113}
+#: An IPv6 network that is no wider than this holds strangers only if it holds those of IPv4.
+_NARROW: Final = 16
+
+
+@lru_cache(maxsize=4096)
+def counted_as(address: str) -> str:
+    """Return under what a client at ``address`` is counted; what is no IP address is itself."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv4Address):
+        return str(parsed)
+    if parsed in _MAPPED or parsed in _NAT64:
+        return str(_embedded(parsed, 96))
+    return str(IPv6Network((parsed, CLIENT_PREFIX), strict=False))
+
+
+def strangers(networks: Iterable[Network]) -> str:
+    """
+    Return which of ``networks``, alone or together, hold more than any organisation; ``""``: none do.
+
+    It does not matter how they are written: in parts, or as IPv4 within IPv6.
+    """
+    listed = {network: _as_ipv4(network) for network in networks}
+    public = [network for network in listed.values() if not _is_private(network)]
+    for kind, widest in _WIDEST.items():
+        # Two halves of the Internet are the Internet, and so are many parts that are no neighbours.
+        of_kind: Iterator[Any] = (network for network in public if isinstance(network, kind))
+        whole: list[Network] = [*collapse_addresses(of_kind)]
+        if sum(each.num_addresses for each in whole) >= widest:
+            largest = max(whole, key=lambda each: each.num_addresses)
+            if largest.num_addresses < widest:
+                return f"{largest} together with the other networks"
+            return next((str(each) for each, is_ in listed.items() if is_ == largest), str(largest))
+    return ""
+
+
+def _is_private(network: Network) -> bool:
+    if isinstance(network, IPv4Network):
+        return any(network.subnet_of(each) for each in _PRIVATE)
+    return any(network.subnet_of(each) for each in _PRIVATE_IPV6)
+
+
+def _as_ipv4(network: Network) -> Network:
+    """Return the IPv4 network that an IPv6 network is; all of IPv4, if that is within it."""
+    if isinstance(network, IPv4Network):
+        return network
+    for whole in _EMBEDDING:
+        if network.subnet_of(whole):
+            prefix = min(network.prefixlen - whole.prefixlen, 32)
+            return IPv4Network((_embedded(network.network_address, whole.prefixlen), prefix), strict=False)
+        if network.supernet_of(whole) and network.prefixlen >= _NARROW:
+            return IPv4Network("0.0.0.0/0")
+    for whole, prefix in _TRANSLATED.items():
+        if network.overlaps(whole) and _NARROW <= network.prefixlen <= prefix:
+            return IPv4Network("0.0.0.0/0")
+    return network
+
+
+def _embedded(address: IPv6Address, prefix: int) -> IPv4Address:
+    """Return the IPv4 address behind the first ``prefix`` bits."""
+    return IPv4Address(int(address) >> (96 - prefix) & 0xFFFFFFFF)

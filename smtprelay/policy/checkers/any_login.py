@@ -1,0 +1,36 @@
+"""
+The checker ``any``: for devices that insist on logging in where nobody needs to.
+"""
+
+from typing import Any
+
+from attrs import frozen
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from smtprelay.message import Client
+from smtprelay.policy.access import Networks
+from smtprelay.policy.checkers.chain import NotMine
+from smtprelay.policy.settings import Identity
+
+
+@implementer(ICredentialsChecker)
+@frozen
+class AnyLogin:
+    """
+    Takes every name with every password, from clients that need none.
+
+    :ivar allow_from: who may send without logging in.
+    """
+
+    allow_from: Networks
+    credentialInterfaces = (IUsernamePassword,)
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
+        """Fire with an :class:`Identity` of that name; raise :exc:`NotMine` for a client from elsewhere."""
+        client = getattr(credentials, "client", None) or Client(address="")
+        if client.address not in self.allow_from:
+            raise NotMine
+        return succeed(Identity(name=credentials.username.decode("utf-8", "replace")))

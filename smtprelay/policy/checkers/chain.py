@@ -1,0 +1,83 @@
+"""
+The checkers of a listener, asked in their order, and what makes guessing slow for all of them.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.error import LoginFailed, UnauthorizedLogin
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from zope.interface import implementer
+
+from smtprelay.message import Client, Refused
+from smtprelay.policy.login_throttle import LoginThrottle
+
+_PERMANENT: Final = 500
+
+
+def _nothing() -> Awaitable[object]:
+    return succeed(None)
+
+
+class NotMine(UnauthorizedLogin):
+    """
+    A checker does not know this name: the next one is asked.
+
+    :param pretend: takes as long as a wrong password would; called if nobody knows the name, so that nobody
+        learns which names there are.
+    """
+
+    def __init__(self, pretend: Callable[[], Awaitable[object]] = _nothing) -> None:
+        super().__init__("unknown user name")
+        self.pretend = pretend
+
+
+@implementer(ICredentialsChecker)
+class CheckerChain:
+    """
+    Asks one checker after the other, until one says that the name is its own.
+
+    That one's word is the last: what it refuses, or cannot tell now, no later one takes. A checker that
+    knows nothing of :exc:`NotMine` calls every name its own, so it comes last. A refusal is a guess for
+    the throttle, but for a temporary one and for a bug: they tell nothing of the password.
+    """
+
+    credentialInterfaces = (IUsernamePassword,)
+
+    def __init__(self, checkers: Sequence[Any], throttle: LoginThrottle) -> None:
+        self._checkers = checkers
+        self._throttle = throttle
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
+        """Fire with what a checker found; fail with :exc:`UnauthorizedLogin`, or as a checker does."""
+        return Deferred.fromCoroutine(self._authenticate(credentials))
+
+    async def _authenticate(self, credentials: Any) -> Any:
+        client = getattr(credentials, "client", None) or Client(address="")
+        attempt = await self._throttle.begin(client.address, credentials.username, credentials.password)
+        try:
+            identity = await self._ask(credentials)
+        except LoginFailed:
+            attempt.failed()
+            raise
+        except Exception as error:
+            if isinstance(error, Refused) and error.reply.code >= _PERMANENT:
+                attempt.failed()
+            else:
+                attempt.undecided()
+            raise
+        attempt.passed()
+        return identity
+
+    async def _ask(self, credentials: Any) -> Any:
+        strangers = []
+        for checker in self._checkers:
+            try:
+                return await maybeDeferred(checker.requestAvatarId, credentials)
+            except NotMine as unknown:
+                strangers.append(unknown.pretend)
+        for pretend in strangers:
+            await pretend()
+        raise UnauthorizedLogin("wrong user name or password")

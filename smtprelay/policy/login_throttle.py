@@ -1,0 +1,270 @@
+"""
+What makes guessing passwords slow.
+
+Each wrong login of a client, and each one under a user name, doubles the time until the next one of the same
+client or name is looked at: hanging up early gains nothing, and a waiting guess costs no CPU. A guess counts
+from its beginning, and is taken back if it was none; so many connections at once get no more tries than one,
+nor do connections to several processes of a relay. A client is its address, or its network where that is one
+customer's (:func:`smtprelay.model.network.counted_as`).
+
+Who repeats one wrong password for ever guesses nothing, so a device with an old password does not make its
+neighbours wait longer. Who logged in lately from the same client, with the same password, does not wait.
+"""
+
+import hmac
+import secrets
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from math import inf
+from typing import Final, Protocol
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from smtprelay.message import Refused, Reply
+from smtprelay.model.network import counted_as
+
+#: The first failures cost nothing: people mistype.
+FREE: Final = 2
+#: Seconds between two guesses; below the 60 s after which impatient devices hang up.
+LONGEST: Final = 15.0
+#: Seconds that a login waits for its turn before it is told to come again.
+PATIENCE: Final = 30.0
+#: So many logins of one client, or under one name, wait for their turn.
+WAITING: Final = 50
+#: Seconds without a failure after which it is forgotten.
+MEMORY: Final = 900.0
+#: Seconds for which a login that succeeded need not wait.
+LATELY: Final = 86_400.0
+#: So many clients and names are remembered, those that failed last; and so many logins that succeeded.
+REMEMBERED: Final = 10_000
+#: Bytes by which keys and guesses are told apart.
+DIGEST: Final = 8
+#: Instead of the time of a guess: it was none after all; and it was right.
+TAKEN_BACK: Final = -inf
+PASSED: Final = inf
+
+_BUSY: Final = Reply(
+    code=454, enhanced="4.7.0", text="Too many attempts to log in, try again later", rule="login-throttle"
+)
+
+
+@define(eq=False)
+class _Known:
+    last: float
+    count: int = 0
+    guesses: deque[bytes] = field(factory=lambda: deque(maxlen=8))
+    in_flight: int = 0
+
+
+class Failures(Protocol):
+    """The guesses that other processes of the relay see, by digests of :data:`DIGEST` bytes."""
+
+    def tell(self, key: bytes, guess: bytes, when: float) -> None:
+        """Tell them of one under ``key``; ``when``: seconds, :data:`TAKEN_BACK` or :data:`PASSED`."""
+
+    def heard(self) -> Iterable[tuple[bytes, bytes, float]]:
+        """Return those that they told since the last time: key, guess and when."""
+
+
+class OwnFailures(Failures):
+    """There is no other process."""
+
+    def tell(self, _key: bytes, _guess: bytes, _when: float) -> None:
+        """Tell nobody."""
+
+    def heard(self) -> Iterable[tuple[bytes, bytes, float]]:
+        """Return none."""
+        return ()
+
+
+@define(eq=False)
+class LoginAttempt:
+    """A login that is being verified. Exactly one of its methods is called, when that is known."""
+
+    _throttle: "LoginThrottle"
+    _keys: Sequence[bytes]
+    _guess: bytes
+    _in_flight: Sequence[_Known] = ()
+    _counted: Sequence[bytes] = ()
+
+    def passed(self) -> None:
+        """It was right."""
+        self._throttle.remember(self._keys, self._guess)
+        self.undecided()
+
+    def failed(self) -> None:
+        """It was wrong."""
+        self._throttle.forget(self._keys, self._guess)
+        self._end()
+
+    def undecided(self) -> None:
+        """Nobody can tell now whether it was right, so it is no guess."""
+        self._throttle.take_back(self._counted, self._guess)
+        self._end()
+
+    def _end(self) -> None:
+        for known in self._in_flight:
+            known.in_flight -= 1
+        self._throttle.wake(self._keys)
+
+
+class LoginThrottle:
+    """
+    Gives each login its turn.
+
+    :param key: makes the digests; the same for all processes of a relay. ``None``: there is one.
+    :param others: what other processes see, who hear what this one does.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, *, key: bytes | None = None, others: Failures | None = None
+    ) -> None:
+        self._clock = clock
+        self._key = key or secrets.token_bytes(32)
+        self._others = others or OwnFailures()
+        self._failures: OrderedDict[bytes, _Known] = OrderedDict()
+        self._passed: OrderedDict[bytes, float] = OrderedDict()
+        self._waiting: dict[bytes, list[Deferred[None]]] = {}
+
+    async def begin(self, client: str, username: bytes, password: bytes) -> LoginAttempt:
+        """
+        Return when a login of ``client`` may be verified.
+
+        :raises Refused: with a 454, if its turn does not come in time.
+        """
+        # The length keeps ("ab", "c") apart from ("a", "bc").
+        guess = hmac.digest(self._key, b"%d:%b%b" % (len(username), username, password), "sha256")[:DIGEST]
+        keys = (_digest(b"client", counted_as(client).encode()), _digest(b"user", username))
+        self._hear()
+        if self._clock.seconds() < self._passed.get(keys[0] + guess, -inf):
+            return LoginAttempt(self, keys, guess)
+        await self._turn(keys)
+        return self._started(keys, guess)
+
+    def remember(self, keys: Sequence[bytes], guess: bytes) -> None:
+        """Let the same login of the same client pass at once, for some time."""
+        if keys[0] + guess not in self._passed:
+            self._others.tell(keys[0], guess, PASSED)
+        self._remember(keys[0] + guess)
+
+    def forget(self, keys: Sequence[bytes], guess: bytes) -> None:
+        """Let it pass no more; it counts as a guess, if it did not yet."""
+        if self._passed.pop(keys[0] + guess, None) is not None:
+            self._count_all(keys, guess)
+
+    def take_back(self, keys: Sequence[bytes], guess: bytes) -> None:
+        """Uncount a guess under ``keys``."""
+        for key in keys:
+            self._uncount(key, guess)
+            self._others.tell(key, guess, TAKEN_BACK)
+
+    def wake(self, keys: Sequence[bytes]) -> None:
+        """Let those who wait under ``keys`` see whether it is their turn."""
+        for key in keys:
+            for waiting in tuple(self._waiting.get(key, ())):
+                if not waiting.called:
+                    waiting.callback(None)
+
+    async def _turn(self, keys: Sequence[bytes]) -> None:
+        until = self._clock.seconds() + PATIENCE
+        while seconds := self._wait(keys):
+            left = until - self._clock.seconds()
+            if left <= 0 or left < seconds < inf:
+                raise Refused(_BUSY)
+            await self._pause(keys, min(seconds, left))
+
+    async def _pause(self, keys: Sequence[bytes], seconds: float) -> None:
+        """Wait so long, or until :meth:`wake`."""
+        if any(len(self._waiting.get(key, ())) >= WAITING for key in keys):
+            raise Refused(_BUSY)
+        queues = [self._waiting.setdefault(key, []) for key in keys]
+        woken: Deferred[None] = Deferred()
+        timer = self._clock.callLater(seconds, woken.callback, None)
+        for queue in queues:
+            queue.append(woken)
+        await woken
+        if timer.active():
+            timer.cancel()
+        for key, queue in zip(keys, queues, strict=True):
+            queue.remove(woken)
+            if not queue:
+                self._waiting.pop(key, None)
+
+    def _wait(self, keys: Sequence[bytes]) -> float:
+        """Return the seconds until a guess under all ``keys`` may begin; infinite: when another one ends."""
+        self._hear()
+        return max(map(self._wait_under, keys))
+
+    def _hear(self) -> None:
+        """Take note of what happened at other processes."""
+        for key, guess, when in self._others.heard():
+            if when == PASSED:
+                self._remember(key + guess)
+            elif when == TAKEN_BACK:
+                self._uncount(key, guess)
+            else:
+                self._count(key, guess, when)
+
+    def _remember(self, login: bytes) -> None:
+        self._passed[login] = self._clock.seconds() + LATELY
+        self._passed.move_to_end(login)
+        if len(self._passed) > REMEMBERED:
+            self._passed.popitem(last=False)
+
+    def _wait_under(self, key: bytes) -> float:
+        known = self._recent(key)
+        if known is None or known.count <= FREE:
+            return 0.0
+        if known.in_flight:
+            return inf
+        # The exponent is bounded because a float is not.
+        pause = min(LONGEST, 2.0 ** min(known.count - FREE - 1, 10))
+        return max(0.0, known.last + pause - self._clock.seconds())
+
+    def _started(self, keys: Sequence[bytes], guess: bytes) -> LoginAttempt:
+        counted = self._count_all(keys, guess)
+        in_flight = [self._failures[key] for key in keys]
+        for known in in_flight:
+            known.in_flight += 1
+        return LoginAttempt(self, keys, guess, in_flight, counted)
+
+    def _count_all(self, keys: Sequence[bytes], guess: bytes) -> Sequence[bytes]:
+        now = self._clock.seconds()
+        counted = [key for key in keys if self._count(key, guess, now)]
+        for key in counted:
+            self._others.tell(key, guess, now)
+        return counted
+
+    def _count(self, key: bytes, guess: bytes, when: float) -> bool:
+        """Count a guess, unless it is one that was made lately; return whether it was counted."""
+        known = self._recent(key) or _Known(when)
+        new = guess not in known.guesses
+        if new:
+            known.guesses.append(guess)
+            known.count += 1
+            known.last = max(known.last, when)
+        self._failures[key] = known
+        self._failures.move_to_end(key)
+        if len(self._failures) > REMEMBERED:
+            self._failures.popitem(last=False)
+        return new
+
+    def _uncount(self, key: bytes, guess: bytes) -> None:
+        known = self._failures.get(key)
+        if known is not None and guess in known.guesses:
+            known.guesses.remove(guess)
+            known.count -= 1
+
+    def _recent(self, key: bytes) -> _Known | None:
+        known = self._failures.get(key)
+        if known is not None and not known.in_flight and self._clock.seconds() - known.last > MEMORY:
+            del self._failures[key]
+            return None
+        return known
+
+
+def _digest(kind: bytes, name: bytes) -> bytes:
+    return blake2b(kind + b"\0" + name, digest_size=DIGEST).digest()

@@ -126,6 +126,10 @@ EVENTS: Final[dict[str, Kind]] = {
     "lane.changed": Kind(LogLevel.info, "{who}: {provider} '{lane}': {action}: {why}"),
     "lane.throttled": Kind(LogLevel.warn, "{provider}: lane '{lane}' slows down: {reason}"),
     "lane.unblocked": Kind(LogLevel.info, "{provider}: lane '{lane}' is open again"),
+    "provider.failing": Kind(
+        LogLevel.warn, "{provider} cannot be reached, for {seconds:.0f} s: {reason}", "host stage"
+    ),
+    "provider.recovered": Kind(LogLevel.info, "{provider} is reached again after {seconds:.0f} s"),
     # work on mail
     "mime.started": Kind(LogLevel.debug, "the MIME worker runs (process {pid})"),
     "mime.ended": Kind(LogLevel.warn, "the MIME worker (process {pid}) ended: {reason}"),

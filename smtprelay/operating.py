@@ -12,6 +12,7 @@ from attrs import frozen
 
 from smtprelay.message import Delivery
 from smtprelay.queue import Detail, Edit, NewMessage, Selection, Summary
+from smtprelay.reachability import SharedReach
 
 #: One search looks at so many deliveries at most.
 MOST_LOOKED_AT: Final = 100_000
@@ -99,7 +100,13 @@ class Prepare(Protocol):
 
 
 class Queue(Protocol):
-    """The part of the spool that an operator sees and changes."""
+    """
+    The part of the spool that an operator sees and changes.
+
+    :ivar reach: what its nodes know of providers that cannot be reached.
+    """
+
+    reach: SharedReach
 
     async def edit(
         self, selection: Selection, edit: Edit, mark: str = "", prepare: Prepare | None = None

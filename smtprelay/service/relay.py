@@ -8,6 +8,7 @@ bounds, what is not is let go, and the spool is closed when nothing needs it any
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from twisted.application.service import Service
@@ -28,6 +29,8 @@ from smtprelay.metrics import Metrics, watch_lag
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.policy.checkers import Users
 from smtprelay.policy.route import Router
+from smtprelay.service.attention import Attention
+from smtprelay.service.chores import every
 from smtprelay.service.dispatching import build_dispatcher
 from smtprelay.service.drain import Drain
 from smtprelay.service.failure import StartFailed, explain
@@ -117,6 +120,8 @@ class Relay(Service):
         self._ports = Ports(reactor, inherited)
         self._threads = Threads(reactor)
         self._mime = ProcessMimeWorker(reactor, self._events)
+        self._attention = Attention(reactor, self._events)
+        self._every = partial(every, reactor, self._events)
         self._patience = Patience(reactor, self._events, self._open_sites)
         self._providers: Mapping[str, Provider] = {}
         self._dispatcher: Dispatcher | None = None
@@ -172,6 +177,7 @@ class Relay(Service):
             defer_to_thread=self._threads.work,
             mime=self._mime,
             hostname=config.hostname,
+            reachability=self._attention.reachability,
         )
         self._providers = {**build_providers(config, workshop), **build_webhook(config, workshop)}
         self.metrics.known(tuple(self._providers))
@@ -243,6 +249,7 @@ class Relay(Service):
             self._clocks += [*self._chores(config.spool), *self._look_for_delays(post)]
             self._clocks.append(self._every(LOOK_EVERY, spool.look))
             self._dispatcher.start()
+        self._attention.start(self._providers, spool)
         self.metrics.ready(True)
 
     async def _open_sites(self) -> None:
@@ -282,6 +289,7 @@ class Relay(Service):
             operator=None if self._dispatcher is None else self._dispatcher.operator,
             mailbox=self._mailbox,
             draining=self._drain,
+            unreachable=self._attention.unreachable,
             ways=Ways(
                 routes={route.name: route.via for route in self.config.routes},
                 providers=tuple(self.config.providers),
@@ -312,15 +320,6 @@ class Relay(Service):
         for each in (self._synchronous, self._dispatcher):
             if each is not None and self._clock is self._reactor:
                 each.stepped(seconds)
-
-    def _every(self, seconds: float, chore: Any) -> LoopingCall:
-        call = LoopingCall(lambda: Deferred.fromCoroutine(chore()).addErrback(self._chore_failed))
-        call.clock = self._reactor
-        call.start(seconds, now=False)
-        return call
-
-    def _chore_failed(self, failure: Any) -> None:
-        self._events("spool.failed", operation="sweep", reason=failure.getErrorMessage())
 
     def _chores(self, settings: SpoolSettings) -> Sequence[LoopingCall]:
         assert self.spool is not None
@@ -370,6 +369,7 @@ class Relay(Service):
         self._events("relay.stop", reason=reason)
         for call in self._clocks:
             call.stop()
+        self._attention.stop()
         if self._keeping is not None:
             self._keeping.stopping = True
         landing = [self._ports.end_sessions(SESSIONS_BOUND if self._synchronous is None else VERDICTS_BOUND)]

@@ -33,6 +33,7 @@ from smtprelay.queue import (
     Stock,
     Summary,
 )
+from smtprelay.reachability import SharedReach
 from smtprelay.spool import (
     borrow,
     claim,
@@ -58,6 +59,7 @@ from smtprelay.spool.reader import Reader
 from smtprelay.spool.reserve import GONE, Reserve
 from smtprelay.spool.terms import Terms
 from smtprelay.spool.transfer import SpoolTransfer
+from smtprelay.spool.unreachable import SpoolReach
 from smtprelay.spool.upkeep import NO_FILES, Files, SpoolUpkeep
 from smtprelay.spool.writer import Together, Writer
 from smtprelay.transfer import Transfer
@@ -98,12 +100,10 @@ class QueueSpool:
     ) -> None:
         self._writer = Pulse(writer)
         self._reader = reader
-        self._paces = terms.paces
-        self._events = terms.events
+        self._paces, self._events, self._budget = terms.paces, terms.events, terms.budget
         self._measure = measure
         self._space = space
         self._shrink = shrink
-        self._budget = terms.budget
         self._admission = Admission(terms.floors, terms.events)
         self._unreadable = ""
         self._orphans: set[str] = set()
@@ -112,6 +112,7 @@ class QueueSpool:
         self.transfer: Transfer = transfer
         self._abandoned = transfer.abandoned
         self.upkeep: Upkeep = SpoolUpkeep(self._writer, reader, files)
+        self.reach: SharedReach = SpoolReach(self._writer)
         self._reserve = reserve
         self._release = release
         self._last_chores: list[Callable[[], object]] = []

@@ -12,6 +12,7 @@ from attrs import evolve
 
 from smtprelay.web.access import COOKIE
 from smtprelay.web.answers import Answer, Asked, json_answer
+from smtprelay.web.attention import attention
 from smtprelay.web.drain import drain_routes
 from smtprelay.web.mailbox import mailbox_routes
 from smtprelay.web.queue import plain, queue_routes
@@ -62,6 +63,7 @@ async def _status(sources: Sources, asked: Asked) -> Answer:
             "version": sources.version,
             "uptime": sources.uptime,
             "ready": {"ok": not any(checks.values()), "checks": checks},
+            "attention": attention(stock, sources.unreachable()),
             "stock": plain(stock),
             "nodes": plain(nodes),
             "listeners": [dict(listener) for listener in sources.listeners()],

@@ -1,6 +1,6 @@
 """What the site reads from: the rest of the relay, as far as HTTP shows it."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from attrs import field, frozen
@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Events, Spool
 from smtprelay.metrics import Metrics
+from smtprelay.model.unreachable import Unreachable
 from smtprelay.operating import Operator
 from smtprelay.queue import Stock
 from smtprelay.transfer import Ways
@@ -38,6 +39,7 @@ class Sources:
     :ivar draining: what ``smtprelay drain`` turns; ``None`` where nothing can be drained.
     :ivar exposition: gives the metrics that are shown, brought up to date.
     :ivar ways: which way mail can go that is imported.
+    :ivar unreachable: the providers that this process cannot reach.
     """
 
     spool: Spool | None
@@ -52,6 +54,7 @@ class Sources:
     mailbox: Mailbox | None = field(default=None)
     draining: Draining | None = field(default=None)
     ways: Ways = field(factory=Ways)
+    unreachable: Callable[[], Collection[Unreachable]] = tuple
     exposition: Callable[[], Awaitable[CollectorRegistry]] = field()
 
     @exposition.default

@@ -65,7 +65,6 @@ class ExampleTests(SynchronousTestCase):
             "privacy.subjects: false",
             "the profile legacy",
             "the timeout of a folder",
-            "the timeout of a smarthost",
         }
         self.assertEqual(unused, others)
 

@@ -60,15 +60,19 @@ EVENTS: Final[dict[str, Kind]] = {
     # smtp
     "session.open": Kind(LogLevel.debug, "{listener}: {client} connected"),
     "session.close": Kind(LogLevel.debug, "{listener}: {client} left after {seconds:.1f} s: {reason}"),
-    "session.refused": Kind(LogLevel.warn, "{listener}: {client} refused: {reason}"),
     "session.tls": Kind(LogLevel.debug, "{listener}: {client} speaks {version}"),
     "session.failed": Kind(LogLevel.error, "{listener}: {client}: unexpected error: {exc}"),
     "smtp.reply": Kind(None, "{listener}: {command} {code}"),
     "auth.ok": Kind(LogLevel.debug, "{listener}: {client} is {user} ({mechanism})"),
-    "auth.failed": Kind(LogLevel.warn, "{listener}: {client} failed to log in ({mechanism}): {reason}"),
-    # policy
-    "policy.refused": Kind(
-        LogLevel.info, "{listener}: {client} refused at {stage}: {code} {enhanced} {text} [{rule}]"
+    "smtp.refused": Kind(
+        LogLevel.info,
+        "{listener}: {client} refused at {stage}, {count} times: {status} {text} [{rule}] ({command})",
+        "user domain",
+    ),
+    "auth.failed": Kind(
+        LogLevel.warn,
+        "{listener}: {client} failed to log in as {user} ({mechanism}), {count} times: {status} {text}",
+        "stage command domain rule",
     ),
     # spool
     "message.queued": Kind(

@@ -63,12 +63,11 @@ class Metrics:
             "worker.died": self._died,
             "session.open": self._opened,
             "session.close": self._closed,
-            "session.refused": self._turned_away,
             "session.tls": self._encrypted,
             "smtp.reply": self._replied,
             "auth.ok": self._logged_in,
             "auth.failed": self._not_logged_in,
-            "policy.refused": self._refused,
+            "smtp.refused": self._refused,
             "message.queued": self._queued,
             "spool.commit": self._committed,
             "spool.recovered": self._recovered,
@@ -179,9 +178,6 @@ class Metrics:
     def _closed(self, fields: Fields) -> None:
         self.families.connections(fields.get("listener", "")).dec()
 
-    def _turned_away(self, fields: Fields) -> None:
-        self.families.sessions(fields.get("listener", ""), "refused").inc()
-
     def _encrypted(self, fields: Fields) -> None:
         self.families.tls(fields.get("listener", ""), fields.get("version", "")).inc()
 
@@ -195,15 +191,18 @@ class Metrics:
 
     def _not_logged_in(self, fields: Fields) -> None:
         self._login(fields, "failed")
+        self._refused(fields)
 
     def _login(self, fields: Fields, result: str) -> None:
         mechanism = fields.get("mechanism", "")
         known = mechanism if mechanism in MECHANISMS else "other"
-        self.families.logins(fields.get("listener", ""), known, result).inc()
+        self.families.logins(fields.get("listener", ""), known, result).inc(fields.get("count", 1))
 
     def _refused(self, fields: Fields) -> None:
-        labels = (fields.get("listener", ""), fields.get("stage", ""), fields.get("rule", ""))
-        self.families.rejections(*labels).inc()
+        listener, stage, count = fields.get("listener", ""), fields.get("stage", ""), fields.get("count", 1)
+        self.families.rejections(listener, stage, fields.get("rule", "")).inc(count)
+        if stage == "connect":
+            self.families.sessions(listener, "refused").inc(count)
 
     # spool
 

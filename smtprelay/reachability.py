@@ -121,7 +121,7 @@ class Reach:
         self.failures += 1
 
     def trouble(self) -> Unreachable | None:
-        """Return what is to be told of a provider that cannot be reached; it lasts until there is an answer."""
+        """Return what is to be told of a provider that cannot be reached; it lasts until it answers."""
         now = self.seconds()
         hangs = self._hanging()
         waited = now - hangs.since if hangs is not None else 0.0

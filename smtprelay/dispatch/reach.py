@@ -1,9 +1,9 @@
 """
 The alarm about providers that cannot be reached.
 
-It looks at what the providers' connections tell (:mod:`smtprelay.reachability`), and probes after a failure: so
-it comes as soon with a single mail in the queue as with many, and a provider that is mended is seen before its
-mail is due again. Mail waits and goes as it would without it.
+It looks at what the providers' connections tell (:mod:`smtprelay.reachability`), and probes after a failure.
+So it comes as soon with a single mail in the queue as with many, and a provider that is mended is seen before
+its mail is due again. Mail waits and goes as it would without it.
 """
 
 from collections.abc import Collection, Mapping

@@ -61,6 +61,7 @@ class BodyDecoder:
         "_newlines",
         "_nul",
         "_odd",
+        "_size_of",
         "_tail",
         "_utf_16",
         "ended",
@@ -71,6 +72,7 @@ class BodyDecoder:
 
     def __init__(self, settings: Settings) -> None:
         self._limit = settings.size
+        self._size_of = settings.size_of
         self._fix = settings.bare_newlines == "fix"
         self._header = HeaderCheck(settings.header_size, settings.hops)
         self._newlines = IncrementalNewlineDecoder(None, translate=False)
@@ -94,7 +96,11 @@ class BodyDecoder:
         if self._bare and not self._fix:
             return reply.BARE_LINE_ENDS
         refusal = self._header.refusal
-        return reply.too_large(self._limit) if refusal is None and self.size > self._limit else refusal
+        return (
+            reply.too_large(self._limit, self._size_of)
+            if refusal is None and self.size > self._limit
+            else refusal
+        )
 
     def feed(self, segment: bytes) -> bytes:
         """Take octets from the client; return what is to be stored, ``b""`` if that is nothing."""

@@ -132,7 +132,7 @@ class ReachWatchTests(SynchronousTestCase):
         """What could not be written down is tried at the next look."""
         write = self.spool.reach._writer.do
 
-        def broken(operation):
+        def broken(_operation):
             raise OSError("no disk")
 
         self.spool.reach._writer.do = broken

@@ -1,5 +1,5 @@
 """
-Providers that cannot be reached, in each way that there is: a relay that runs tells them within half a minute.
+Providers that cannot be reached, in each way that there is: a relay tells them within half a minute.
 """
 
 import socket
@@ -75,7 +75,7 @@ class UnreachableTests(Stage, TestCase):
         return {line["about"]: line for line in (await relay.cli("status"))["attention"]}
 
     async def test_in_every_way(self) -> None:
-        """Host, stage, last error and since when are in ``status``, one warning in the log; mended, all end."""
+        """Host, stage, error and since when are in ``status``, one warning in the log; mended, all end."""
         certificate = make_certificate(self.folder)
         auth = SmtpSink(users={"u": "p"})
         auth.always("AUTH", SILENCE)

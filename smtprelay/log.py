@@ -97,6 +97,7 @@ EVENTS: Final[dict[str, Kind]] = {
     "hold_rule.added": Kind(LogLevel.info, "{who}: hold rule {rule} is in force: {why}"),
     "hold_rule.removed": Kind(LogLevel.info, "hold rule {rule} has ended, its mail is released: {who}"),
     "queue.read": Kind(LogLevel.info, "{who}: read {part} of {id}"),
+    "refused.cleared": Kind(LogLevel.info, "{who}: {count} rows of refused mail cleared"),
     "queue.edited": Kind(LogLevel.info, "{who}: {action} of {ids}: {why}"),
     # dispatch
     "attempt.started": Kind(LogLevel.debug, "{id}: attempt {attempt} at {provider}"),

@@ -1,5 +1,5 @@
 """
-What an operator is told without asking: which providers cannot be reached.
+What an operator has to know without asking: which providers cannot be reached, and what clients are refused.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,6 +11,7 @@ from smtprelay.dispatch.reach import LOOK_EVERY, ReachWatch
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.reachability import Reachability
+from smtprelay.refused_mail import FLUSH_EVERY, Ledger
 from smtprelay.service.chores import every
 
 
@@ -19,20 +20,25 @@ class Attention:
     The alarms of one relay.
 
     :ivar reachability: for the providers, who say how far they come.
+    :ivar ledger: hears of each refusal.
     """
 
-    def __init__(self, reactor: Any, events: Events) -> None:
+    def __init__(self, reactor: Any) -> None:
         self.reachability = Reachability(reactor.seconds)
+        self.ledger = Ledger(reactor.seconds)
         self._reactor = reactor
-        self._events = events
         self._watch: ReachWatch | None = None
         self._calls: Sequence[LoopingCall] = ()
 
-    def start(self, providers: Mapping[str, Provider], spool: Spool | None) -> None:
+    def start(self, providers: Mapping[str, Provider], spool: Spool | None, events: Events) -> None:
         """Begin to look."""
         shared = None if spool is None else spool.reach
-        self._watch = ReachWatch(self.reachability, providers, shared, self._reactor, self._events)
-        self._calls = [every(self._reactor, self._events, LOOK_EVERY, self._watch.look)]
+        self.ledger.store = None if spool is None else spool.refusals
+        self._watch = ReachWatch(self.reachability, providers, shared, self._reactor, events)
+        self._calls = [
+            every(self._reactor, events, LOOK_EVERY, self._watch.look),
+            every(self._reactor, events, FLUSH_EVERY, self.ledger.flush),
+        ]
 
     def unreachable(self) -> Collection[Unreachable]:
         """Return the providers that this process cannot reach."""

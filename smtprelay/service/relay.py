@@ -115,12 +115,12 @@ class Relay(Service):
         self._mailbox = mailbox
         self._neighbours = Neighbours() if inherited is None else inherited.neighbours
         self._budget = Budget(MOST // self._neighbours.workers)
-        self._events = Telling([self.metrics, *(events or [Log()])])
+        self._attention = Attention(reactor)
+        self._events = Telling([self.metrics, self._attention.ledger, *(events or [Log()])])
         self._inherited = inherited
         self._ports = Ports(reactor, inherited)
         self._threads = Threads(reactor)
         self._mime = ProcessMimeWorker(reactor, self._events)
-        self._attention = Attention(reactor, self._events)
         self._every = partial(every, reactor, self._events)
         self._patience = Patience(reactor, self._events, self._open_sites)
         self._providers: Mapping[str, Provider] = {}
@@ -249,7 +249,7 @@ class Relay(Service):
             self._clocks += [*self._chores(config.spool), *self._look_for_delays(post)]
             self._clocks.append(self._every(LOOK_EVERY, spool.look))
             self._dispatcher.start()
-        self._attention.start(self._providers, spool)
+        self._attention.start(self._providers, spool, self._events)
         self.metrics.ready(True)
 
     async def _open_sites(self) -> None:
@@ -278,6 +278,7 @@ class Relay(Service):
         return new_id(self._clock.seconds(), self._bits)
 
     def _sources(self) -> Sources:
+        routes = {route.name: route.via for route in self.config.routes}
         return Sources(
             spool=self.spool,
             metrics=self.metrics,
@@ -290,10 +291,8 @@ class Relay(Service):
             mailbox=self._mailbox,
             draining=self._drain,
             unreachable=self._attention.unreachable,
-            ways=Ways(
-                routes={route.name: route.via for route in self.config.routes},
-                providers=tuple(self.config.providers),
-            ),
+            refusals=self._attention.ledger,
+            ways=Ways(routes=routes, providers=tuple(self.config.providers)),
         )
 
     async def _readiness(self) -> Mapping[str, str | None]:
@@ -392,6 +391,7 @@ class Relay(Service):
         try:
             if self._dispatcher is not None and self._dispatcher.given_up:
                 await spool.release()
+            await self._attention.ledger.flush()
         finally:
             await spool.close()
 

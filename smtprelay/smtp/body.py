@@ -97,7 +97,7 @@ class BodyDecoder:
             return reply.BARE_LINE_ENDS
         refusal = self._header.refusal
         return (
-            reply.too_large(self._limit, self._size_of)
+            reply.too_large(self._limit, self._size_of, self.size)
             if refusal is None and self.size > self._limit
             else refusal
         )

@@ -83,16 +83,16 @@ def too_many_from_client(limit: int) -> Reply:
     return _reply(421, "4.7.0", text, "connections-per-client")
 
 
-def too_large(limit: int, provider: str = "") -> Reply:
+def too_large(limit: int, provider: str = "", size: int = 0) -> Reply:
     """
     Refuse a message, declared or sent, that is larger than ``limit`` octets (RFC 1870 §6).
 
     :param provider: whose limit it is; ``""``: the listener's.
+    :param size: of the message, if it is here.
     """
-    if provider:
-        text = f"Message too large, {provider} takes {limit} bytes"
-        return _reply(552, "5.3.4", text, "provider-size")
-    return _reply(552, "5.3.4", f"Message too large, the limit is {limit} bytes", "size")
+    whose = f"{provider} takes {limit} bytes" if provider else f"the limit is {limit} bytes"
+    text = f"Message too large, {whose}{f', this one has {size}' if size else ''}"
+    return _reply(552, "5.3.4", text, "provider-size" if provider else "size")
 
 
 # Content that is no good (RFC 3463 §3.7).

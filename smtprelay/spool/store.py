@@ -17,7 +17,7 @@ from smtprelay.interfaces import Plan
 from smtprelay.loan import Lesson, Loan, NoRoom
 from smtprelay.message import Claim, Delivery, Draft, Planned, Reply
 from smtprelay.model.work import Work
-from smtprelay.operating import MOST_LOOKED_AT, Edited, Found, HoldRule, Prepare
+from smtprelay.operating import MOST_LOOKED_AT, Edited, Found, HoldRule, Prepare, RefusedMail
 from smtprelay.queue import (
     FINAL,
     Block,
@@ -56,6 +56,7 @@ from smtprelay.spool.editing import Editing
 from smtprelay.spool.incoming import SpoolIncoming
 from smtprelay.spool.pulse import Pulse
 from smtprelay.spool.reader import Reader
+from smtprelay.spool.refusals import SpoolRefusals
 from smtprelay.spool.reserve import GONE, Reserve
 from smtprelay.spool.terms import Terms
 from smtprelay.spool.transfer import SpoolTransfer
@@ -101,9 +102,7 @@ class QueueSpool:
         self._writer = Pulse(writer)
         self._reader = reader
         self._paces, self._events, self._budget = terms.paces, terms.events, terms.budget
-        self._measure = measure
-        self._space = space
-        self._shrink = shrink
+        self._measure, self._space, self._shrink = measure, space, shrink
         self._admission = Admission(terms.floors, terms.events)
         self._unreadable = ""
         self._orphans: set[str] = set()
@@ -113,6 +112,7 @@ class QueueSpool:
         self._abandoned = transfer.abandoned
         self.upkeep: Upkeep = SpoolUpkeep(self._writer, reader, files)
         self.reach: SharedReach = SpoolReach(self._writer)
+        self.refusals: RefusedMail = SpoolRefusals(self._writer, reader)
         self._reserve = reserve
         self._release = release
         self._last_chores: list[Callable[[], object]] = []

@@ -16,6 +16,7 @@ from smtprelay.web.attention import attention
 from smtprelay.web.drain import drain_routes
 from smtprelay.web.mailbox import mailbox_routes
 from smtprelay.web.queue import plain, queue_routes
+from smtprelay.web.refused import refused_routes
 from smtprelay.web.router import Route
 from smtprelay.web.sources import Sources
 from smtprelay.web.transfer import transfer_routes
@@ -38,6 +39,7 @@ def api_routes(sources: Sources) -> Sequence[Route]:
         Route("POST", "/api/v1/login", login),
         Route("POST", "/api/v1/logout", logout),
     ]
+    routes += refused_routes(sources.refusals, sources.events)
     if sources.spool is not None:
         routes += queue_routes(sources.spool, sources)
         routes += transfer_routes(sources.spool, sources.ways, sources.operator)

@@ -12,6 +12,7 @@ from smtprelay.metrics import Metrics
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.operating import Operator
 from smtprelay.queue import Stock
+from smtprelay.refused_mail import Ledger
 from smtprelay.transfer import Ways
 from smtprelay.version import VERSION
 from smtprelay.web.drain import Draining
@@ -40,6 +41,7 @@ class Sources:
     :ivar exposition: gives the metrics that are shown, brought up to date.
     :ivar ways: which way mail can go that is imported.
     :ivar unreachable: the providers that this process cannot reach.
+    :ivar refusals: what clients were refused.
     """
 
     spool: Spool | None
@@ -55,6 +57,7 @@ class Sources:
     draining: Draining | None = field(default=None)
     ways: Ways = field(factory=Ways)
     unreachable: Callable[[], Collection[Unreachable]] = tuple
+    refusals: Ledger = field(factory=lambda: Ledger(lambda: 0.0))
     exposition: Callable[[], Awaitable[CollectorRegistry]] = field()
 
     @exposition.default

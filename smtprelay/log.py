@@ -66,12 +66,12 @@ EVENTS: Final[dict[str, Kind]] = {
     "auth.ok": Kind(LogLevel.debug, "{listener}: {client} is {user} ({mechanism})"),
     "smtp.refused": Kind(
         LogLevel.info,
-        "{listener}: {client} refused at {stage}, {count} times: {status} {text} [{rule}] ({command})",
+        "{listener}: {client} refused at {stage}: {status} {text} [{rule}], count {count}: {command}",
         "user domain",
     ),
     "auth.failed": Kind(
         LogLevel.warn,
-        "{listener}: {client} failed to log in as {user} ({mechanism}), {count} times: {status} {text}",
+        "{listener}: {client} failed to log in as {user} ({mechanism}): {status} {text}, count {count}",
         "stage command domain rule",
     ),
     # spool

@@ -37,7 +37,7 @@ class Attention:
         self._watch = ReachWatch(self.reachability, providers, shared, self._reactor, events)
         self._calls = [
             every(self._reactor, events, LOOK_EVERY, self._watch.look),
-            every(self._reactor, events, FLUSH_EVERY, self.ledger.flush),
+            every(self._reactor, events, FLUSH_EVERY, self.ledger.flush, "refused"),
         ]
 
     def unreachable(self) -> Collection[Unreachable]:

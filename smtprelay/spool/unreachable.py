@@ -44,6 +44,7 @@ class SpoolReach:
 
 def note(tx: Transaction, trouble: Unreachable) -> bool:
     """Write down that this node cannot reach a provider; tell whether it is the first."""
+    tx.lanes.take([trouble.provider])  # so that of two nodes one is the first
     first = tx.execute(_OTHERS, (trouble.provider, tx.node)).fetchone() is None
     since = max(0.0, min(trouble.since, tx.now))
     told = (since, storable(trouble.host), trouble.stage, storable(trouble.reason))
@@ -53,6 +54,7 @@ def note(tx: Transaction, trouble: Unreachable) -> bool:
 
 def forget(tx: Transaction, provider: str) -> bool:
     """Write down that this node reaches a provider again; tell whether it was the last that did not."""
+    tx.lanes.take([provider])
     tx.execute("DELETE FROM unreachable WHERE provider = ? AND node = ?", (provider, tx.node))
     return tx.execute(_OTHERS, (provider, tx.node)).fetchone() is None
 

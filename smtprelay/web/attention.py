@@ -23,7 +23,7 @@ def attention(stock: Stock | None, own: Collection[Unreachable]) -> list[Mapping
         {
             "kind": "unreachable",
             "about": each.provider,
-            "text": f"{each.provider} cannot be reached: {each.reason}",
+            "text": f"{each.provider} cannot be reached: {each.reason.rstrip('.')}",
             "host": each.host,
             "stage": each.stage,
             "since": each.since,

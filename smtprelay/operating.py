@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from attrs import frozen
 
 from smtprelay.message import Delivery
-from smtprelay.model.refusal import Refusal, RefusalFilter
+from smtprelay.model.refusal import RefusalFilter, RefusalRow
 from smtprelay.queue import Detail, Edit, NewMessage, Selection, Summary
 from smtprelay.reachability import SharedReach
 
@@ -103,10 +103,10 @@ class Prepare(Protocol):
 class RefusedMail(Protocol):
     """What clients were refused, as a spool keeps it: bounded, the oldest out, of all its nodes."""
 
-    async def record(self, rows: Sequence[Refusal]) -> None:
+    async def record(self, rows: Sequence[RefusalRow]) -> None:
         """Add up ``rows`` with what is there."""
 
-    async def refused(self, wanted: RefusalFilter) -> Sequence[Refusal]:
+    async def refused(self, wanted: RefusalFilter) -> Sequence[RefusalRow]:
         """Return the rows that are meant, the last first."""
 
     async def clear(self, wanted: RefusalFilter) -> int:

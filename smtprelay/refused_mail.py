@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from smtprelay.model.client import network_of
-from smtprelay.model.refusal import MOST_ROWS, Key, Refusal, RefusalFilter
+from smtprelay.model.refusal import MOST_ROWS, Key, RefusalFilter, RefusalRow
 from smtprelay.operating import RefusedMail
 
 #: The events that tell of a refusal.
@@ -30,7 +30,7 @@ class Ledger:
     def __init__(self, seconds: Callable[[], float]) -> None:
         self.store: RefusedMail | None = None
         self._seconds = seconds
-        self._rows: OrderedDict[Key, Refusal] = OrderedDict()
+        self._rows: OrderedDict[Key, RefusalRow] = OrderedDict()
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Hear one event."""
@@ -44,7 +44,7 @@ class Ledger:
     def _hear(self, fields: Mapping[str, Any]) -> None:
         now = self._seconds()
         self._add(
-            Refusal(
+            RefusalRow(
                 listener=fields["listener"],
                 client=network_of(fields["client"]),
                 user=fields["user"],
@@ -59,7 +59,7 @@ class Ledger:
             )
         )
 
-    def _add(self, row: Refusal) -> None:
+    def _add(self, row: RefusalRow) -> None:
         known = self._rows.pop(row.key, None)
         self._rows[row.key] = row if known is None else known.plus(row)
         if len(self._rows) > MOST_ROWS:
@@ -78,7 +78,7 @@ class Ledger:
                 self._add(row)
             raise
 
-    async def refused(self, wanted: RefusalFilter) -> Sequence[Refusal]:
+    async def refused(self, wanted: RefusalFilter) -> Sequence[RefusalRow]:
         """Return the rows that are meant, the last first, with what was heard just now."""
         if self.store is None:
             return wanted.of(self._rows.values())

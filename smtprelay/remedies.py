@@ -11,7 +11,7 @@ from typing import Final
 
 from attrs import frozen
 
-from smtprelay.model.refusal import Refusal
+from smtprelay.model.refusal import RefusalRow
 
 _NUMBER: Final = re.compile(r"\d+")
 _IN_BRACKETS: Final = re.compile(r"<([^<>]*)>")
@@ -23,7 +23,7 @@ _MORE: Final = "more than now"
 
 
 @frozen
-class Change:
+class SettingChange:
     """
     One change of the configuration.
 
@@ -48,7 +48,7 @@ class Remedy:
     :ivar advice: what else can be done, or must be.
     """
 
-    changes: tuple[Change, ...] = ()
+    changes: tuple[SettingChange, ...] = ()
     advice: str = ""
 
     @property
@@ -57,7 +57,7 @@ class Remedy:
         return "; ".join(map(str, self.changes))
 
 
-def remedy(row: Refusal) -> Remedy:
+def remedy(row: RefusalRow) -> Remedy:
     """Return what would let in what a row tells of."""
     changes = _CHANGES.get(row.rule)
     found = changes(row) if changes is not None else ()
@@ -69,18 +69,18 @@ def rules() -> frozenset[str]:
     return frozenset({*_CHANGES, *_ADVICE})
 
 
-Changes = tuple[Change, ...]
+Changes = tuple[SettingChange, ...]
 
 
-def _in(row: Refusal, key: str, action: str, value: str) -> Change:
-    return Change(f"listeners[{row.listener}].{key}", action, value)
+def _in(row: RefusalRow, key: str, action: str, value: str) -> SettingChange:
+    return SettingChange(f"listeners[{row.listener}].{key}", action, value)
 
 
-def _set(key: str, value: str) -> Callable[[Refusal], Changes]:
+def _set(key: str, value: str) -> Callable[[RefusalRow], Changes]:
     return lambda row: (_in(row, key, "set", value),)
 
 
-def _allow(row: Refusal) -> Changes:
+def _allow(row: RefusalRow) -> Changes:
     """Let the client in without a login."""
     if not row.client or not any(mark in row.client for mark in ".:"):
         return ()
@@ -88,26 +88,28 @@ def _allow(row: Refusal) -> Changes:
     return (_in(row, "allow_from", "add", network),)
 
 
-def _named(row: Refusal) -> str:
+def _named(row: RefusalRow) -> str:
     """Return the address that the reply, or the command, names."""
     found = _IN_BRACKETS.search(row.text) or _IN_BRACKETS.search(row.command)
     return found[1] if found else ""
 
 
-def _listed(key: str, *, user: bool = False) -> Callable[[Refusal], Changes]:
-    def changes(row: Refusal) -> Changes:
+def _listed(key: str, *, user: bool = False) -> Callable[[RefusalRow], Changes]:
+    def changes(row: RefusalRow) -> Changes:
         address = _named(row) or "*"
         return (
-            Change(f"users[{row.user}].{key}", "add", address) if user else _in(row, key, "add", address),
+            SettingChange(f"users[{row.user}].{key}", "add", address)
+            if user
+            else _in(row, key, "add", address),
         )
 
     return changes
 
 
-def _twice(key: str) -> Callable[[Refusal], Changes]:
+def _twice(key: str) -> Callable[[RefusalRow], Changes]:
     """Raise the limit that the reply names to twice of it, or to what was declared."""
 
-    def changes(row: Refusal) -> Changes:
+    def changes(row: RefusalRow) -> Changes:
         found = _NUMBER.findall(row.text)
         value = f"{2 * int(found[-1])}" if found else _MORE
         return (_in(row, key, "set", value),)
@@ -115,34 +117,34 @@ def _twice(key: str) -> Callable[[Refusal], Changes]:
     return changes
 
 
-def _size(row: Refusal) -> Changes:
+def _size(row: RefusalRow) -> Changes:
     limit = _enough(row)
     return (_in(row, "limits.size", "set", f"{limit}" if limit else _MORE),)
 
 
-def _provider_size(row: Refusal) -> Changes:
+def _provider_size(row: RefusalRow) -> Changes:
     found = _TAKES.search(row.text)
-    return (Change(f"providers.{found[1]}.limits.size", "set", f"{_enough(row)}"),) if found else ()
+    return (SettingChange(f"providers.{found[1]}.limits.size", "set", f"{_enough(row)}"),) if found else ()
 
 
-def _enough(row: Refusal) -> int:
+def _enough(row: RefusalRow) -> int:
     """Return the size that the message has, as far as it was said, or else twice the limit."""
     told = [int(number) for number in _NUMBER.findall(row.text)]
     declared = _DECLARED.search(row.command)
     return max([2 * min(told, default=0), *told, int(declared[1]) if declared else 0])
 
 
-def _login(row: Refusal) -> Changes:
+def _login(row: RefusalRow) -> Changes:
     name = row.user or "NAME"
-    return (Change(f"users[{name}].password_hash", "set", "the output of `smtprelay hash-password`"),)
+    return (SettingChange(f"users[{name}].password_hash", "set", "the output of `smtprelay hash-password`"),)
 
 
-def _mechanism(row: Refusal) -> Changes:
+def _mechanism(row: RefusalRow) -> Changes:
     name = row.command.partition(" ")[2]
     return (_in(row, "auth.mechanisms", "add", name),) if name in ("PLAIN", "LOGIN") else ()
 
 
-def _not_offered(row: Refusal) -> Changes:
+def _not_offered(row: RefusalRow) -> Changes:
     if row.command.startswith("AUTH"):
         return (*_login(row), _in(row, "auth.allow_plaintext", "set", "true"))
     return (
@@ -151,12 +153,12 @@ def _not_offered(row: Refusal) -> Changes:
     )
 
 
-def _route(row: Refusal) -> Changes:
+def _route(row: RefusalRow) -> Changes:
     address = _named(row) or "*"
-    return (Change("routes", "add", f'{{match: {{recipient: ["{address}"]}}, via: [PROVIDER]}}'),)
+    return (SettingChange("routes", "add", f'{{match: {{recipient: ["{address}"]}}, via: [PROVIDER]}}'),)
 
 
-_CHANGES: Final[Mapping[str, Callable[[Refusal], Changes]]] = {
+_CHANGES: Final[Mapping[str, Callable[[RefusalRow], Changes]]] = {
     "network": _allow,
     "auth-required": _allow,
     "auth-always": lambda row: (_in(row, "auth.required", "set", "false"), *_allow(row)),
@@ -181,8 +183,8 @@ _CHANGES: Final[Mapping[str, Callable[[Refusal], Changes]]] = {
     "line-ends": _set("bare_newlines", "fix"),
     "nul": _set("bare_newlines", "fix"),
     "spool-full": lambda _row: (
-        Change("spool.limit.deliveries", "raise", _MORE),
-        Change("spool.limit.bytes", "raise", _MORE),
+        SettingChange("spool.limit.deliveries", "raise", _MORE),
+        SettingChange("spool.limit.bytes", "raise", _MORE),
     ),
 }
 

@@ -26,7 +26,7 @@ _FIRST_PROBE: Final = 5.0
 _NEXT_PROBE: Final = 15.0
 
 
-class Alone(SharedReach):
+class UnsharedReach(SharedReach):
     """Nobody else is asked: there is no spool."""
 
     async def note(self, _trouble: Unreachable) -> bool:
@@ -69,7 +69,7 @@ class ReachWatch:
     ) -> None:
         self._reachability = reachability
         self._providers = providers
-        self._shared = shared or Alone()
+        self._shared = shared or UnsharedReach()
         self._clock = clock
         self._events = events
         self._watched: dict[str, _Watched] = {}

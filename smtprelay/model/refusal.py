@@ -18,7 +18,7 @@ Key = tuple[str, str, str, str, str, str]
 
 
 @frozen(kw_only=True)
-class Refusal:
+class RefusalRow:
     """
     One kind of refusal of one client.
 
@@ -48,7 +48,7 @@ class Refusal:
         """See :data:`Key`."""
         return (self.listener, self.client, self.user, self.rule, self.reply, self.domain)
 
-    def plus(self, other: "Refusal") -> "Refusal":
+    def plus(self, other: "RefusalRow") -> "RefusalRow":
         """Return both as one; what was said last is that of ``other``."""
         first, last = min(self.first, other.first), max(self.last, other.last)
         return evolve(other, count=self.count + other.count, first=first, last=last)
@@ -70,7 +70,7 @@ class RefusalFilter:
     since: float | None = None
     limit: int = MOST_ROWS
 
-    def matches(self, row: Refusal) -> bool:
+    def matches(self, row: RefusalRow) -> bool:
         """Say whether a row is meant."""
         return (
             (not self.client or _fits(self.client, row.client) or network_of(self.client) == row.client)
@@ -79,7 +79,7 @@ class RefusalFilter:
             and (self.since is None or row.last >= self.since)
         )
 
-    def of(self, rows: Iterable[Refusal]) -> list[Refusal]:
+    def of(self, rows: Iterable[RefusalRow]) -> list[RefusalRow]:
         """Return those of ``rows`` that are meant, the last first."""
         newest = sorted(filter(self.matches, rows), key=lambda row: row.last, reverse=True)
         return newest[: self.limit]

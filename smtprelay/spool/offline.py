@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from smtprelay.model.refusal import Refusal, RefusalFilter
+from smtprelay.model.refusal import RefusalFilter, RefusalRow
 from smtprelay.operating import Edited, Found, HoldRule, Prepare
 from smtprelay.queue import Detail, Edit, LaneState, Selection
 from smtprelay.spool.connection import Connection
@@ -88,7 +88,7 @@ class OfflineSpool:
             _tend(spool)
         return ended
 
-    def refused(self, wanted: RefusalFilter) -> Sequence[Refusal]:
+    def refused(self, wanted: RefusalFilter) -> Sequence[RefusalRow]:
         """Return what clients were refused."""
         return now(self._read().refusals.refused(wanted))
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from smtprelay.model.refusal import MOST_ROWS, Refusal, RefusalFilter
+from smtprelay.model.refusal import MOST_ROWS, RefusalFilter, RefusalRow
 from smtprelay.spool.connection import Connection, Transaction
 from smtprelay.spool.reader import Reader
 from smtprelay.spool.stored import marks, portions, storable
@@ -33,11 +33,11 @@ class SpoolRefusals:
         self._writer = writer
         self._reader = reader
 
-    async def record(self, rows: Sequence[Refusal]) -> None:
+    async def record(self, rows: Sequence[RefusalRow]) -> None:
         """See :meth:`smtprelay.operating.RefusedMail.record`."""
         await self._writer.do(partial(record, rows=rows))
 
-    async def refused(self, wanted: RefusalFilter) -> Sequence[Refusal]:
+    async def refused(self, wanted: RefusalFilter) -> Sequence[RefusalRow]:
         """See :meth:`smtprelay.operating.RefusedMail.refused`."""
         return await self._reader.do(partial(refused, wanted=wanted))
 
@@ -46,7 +46,7 @@ class SpoolRefusals:
         return await self._writer.do(partial(clear, wanted=wanted))
 
 
-def record(tx: Transaction, rows: Sequence[Refusal]) -> None:
+def record(tx: Transaction, rows: Sequence[RefusalRow]) -> None:
     """Add ``rows`` to what is there; the oldest go when there are too many."""
     # In one order for all nodes, so that none waits for another that waits for it.
     for row in sorted(rows, key=lambda each: each.key):
@@ -57,7 +57,7 @@ def record(tx: Transaction, rows: Sequence[Refusal]) -> None:
         tx.execute(_OLDEST, (have - MOST_ROWS,))
 
 
-def refused(connection: Connection, wanted: RefusalFilter) -> Sequence[Refusal]:
+def refused(connection: Connection, wanted: RefusalFilter) -> Sequence[RefusalRow]:
     """Return the rows that are meant, the last first."""
     return wanted.of(row for _, row in _rows(connection))
 
@@ -70,12 +70,12 @@ def clear(tx: Transaction, wanted: RefusalFilter) -> int:
     return len(found)
 
 
-def _rows(connection: Connection) -> Sequence[tuple[int, Refusal]]:
+def _rows(connection: Connection) -> Sequence[tuple[int, RefusalRow]]:
     rows = connection.execute(f"SELECT id, {_COLUMNS} FROM refusal", ()).fetchall()  # noqa: S608 -- constants
     return [
         (
             number,
-            Refusal(
+            RefusalRow(
                 listener=listener,
                 client=client,
                 user=login,

@@ -9,7 +9,7 @@ from typing import Any, Final
 from attrs import asdict
 
 from smtprelay.interfaces import Events
-from smtprelay.model.refusal import MOST_ROWS, Refusal, RefusalFilter
+from smtprelay.model.refusal import MOST_ROWS, RefusalFilter, RefusalRow
 from smtprelay.refused_mail import Ledger
 from smtprelay.remedies import remedy
 from smtprelay.web.answers import Answer, Asked, Problem, json_answer
@@ -42,12 +42,12 @@ def refused_routes(ledger: Ledger, events: Events) -> Sequence[Route]:
     ]
 
 
-def shown(rows: Sequence[Refusal]) -> dict[str, Any]:
+def shown(rows: Sequence[RefusalRow]) -> dict[str, Any]:
     """Return what is answered: each row with the setting that would let it in."""
     return {"schema": SCHEMA, "refused": [_row(row) for row in rows]}
 
 
-def _row(row: Refusal) -> dict[str, Any]:
+def _row(row: RefusalRow) -> dict[str, Any]:
     found = remedy(row)
     return {**asdict(row), "setting": found.setting, "advice": found.advice}
 

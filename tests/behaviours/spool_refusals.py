@@ -3,11 +3,11 @@
 from attrs import evolve
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.refusal import MOST_ROWS, Refusal, RefusalFilter
+from smtprelay.model.refusal import MOST_ROWS, RefusalFilter, RefusalRow
 from smtprelay.model.unreachable import Unreachable
 from tests.behaviours.spool_stories import SpoolStories
 
-ROW = Refusal(
+ROW = RefusalRow(
     listener="lan", client="10.0.3.7", user="", rule="network", reply="550 5.7.1", domain="x.test", count=1,
     first=100.0, last=100.0, command="MAIL FROM:<a@x.test>", text="no",
 )  # fmt: skip

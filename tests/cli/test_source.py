@@ -11,7 +11,7 @@ import psycopg
 from attrs import evolve
 
 from smtprelay.message import Client, Draft, Envelope, Pace, Planned, Recipient
-from smtprelay.model.refusal import Refusal
+from smtprelay.model.refusal import RefusalRow
 from smtprelay.model.shape import shape_of
 from smtprelay.spool.accept import CHUNK, Arrival, accept, store_chunk
 from smtprelay.spool.claim import claim
@@ -36,7 +36,7 @@ spool: {spool}
 routes: [{{name: default, via: [local]}}]
 """
 
-REFUSED = Refusal(
+REFUSED = RefusalRow(
     listener="lan", client="10.0.3.7", user="", rule="network", reply="550 5.7.1", domain="x.test", count=7,
     first=100.0, last=200.0, command="MAIL FROM:<a@x.test>", text="no",
 )  # fmt: skip

@@ -20,10 +20,10 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from smtprelay import remedies
 from smtprelay.config import load
 from smtprelay.message import Reply
-from smtprelay.model.refusal import Refusal, RefusalFilter
+from smtprelay.model.refusal import RefusalFilter, RefusalRow
 from smtprelay.policy.passwords import hash_password
 from smtprelay.refused_mail import Ledger
-from smtprelay.remedies import Change, remedy
+from smtprelay.remedies import SettingChange, remedy
 from smtprelay.service import Relay
 from smtprelay.smtp import reply
 from smtprelay.testing.certificates import make_certificate
@@ -209,7 +209,7 @@ class RemedyTests(TestCase):
         lan = {"name": "lan", "endpoint": "tcp:0:interface=127.0.0.1", **story.listener}
         return {**usual, **story.more, "listeners": [lan]}
 
-    async def talked(self, config: dict[str, Any], story: Story) -> tuple[str, list[Refusal]]:
+    async def talked(self, config: dict[str, Any], story: Story) -> tuple[str, list[RefusalRow]]:
         """Return the last reply of a relay with this configuration, and what it has refused."""
         file = self.folder / "relay.yaml"
         text = yaml.safe_dump(config).replace(" PEM", f" {self.pem}").replace(" SINK", f" {self.sink}")
@@ -259,7 +259,7 @@ class RemedyTests(TestCase):
             sink.hang_up()
             await port.stopListening()
 
-    def apply(self, config: dict[str, Any], change: Change) -> None:
+    def apply(self, config: dict[str, Any], change: SettingChange) -> None:
         """Do to a configuration what a person would read in the change."""
         place: Any = config
         *path, last = re.findall(r"[^.\[\]]+|\[[^\]]*\]", change.key)
@@ -280,7 +280,7 @@ class RemedyTests(TestCase):
         else:
             place[last] = value
 
-    def value(self, change: Change) -> Any:
+    def value(self, change: SettingChange) -> Any:
         if change.value.startswith("the output of"):
             return HASH
         if change.value.startswith("a PEM file"):
@@ -294,7 +294,7 @@ class RemedyTests(TestCase):
         self.assertEqual({story.rule for story in STORIES}, set(remedies._CHANGES))
 
 
-ROW = Refusal(
+ROW = RefusalRow(
     listener="lan", client="10.0.3.7", user="", rule="network", reply="550 5.7.1", domain="", count=1,
     first=1.0, last=2.0, command="MAIL FROM:<a@b>", text="no",
 )  # fmt: skip

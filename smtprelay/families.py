@@ -168,7 +168,8 @@ class Families:
         self.bounced = count("deliveries_bounced", "Bounces made.", "provider")
         self.reports = count("dsn_sent", "Reports to senders: failure, success or delay.", "kind")
         # providers
-        self.up = gauge("provider_up", "0 while a lane of it is blocked.", "provider")
+        self.up = gauge("provider_up", "0 while it is not reached, or a lane of it is blocked.", "provider")
+        self.failing = gauge("provider_failing", "1 while it cannot be reached.", "provider")
         self.blocked_lanes = gauge("provider_blocked_lanes", "Lanes that are stopped.", "provider")
         self.in_flight = gauge("provider_in_flight", "Attempts under way.", "provider")
         self.last_success = gauge(

@@ -62,16 +62,20 @@ EVENTS: Final[dict[str, Kind]] = {
     # smtp
     "session.open": Kind(LogLevel.debug, "{listener}: {client} connected"),
     "session.close": Kind(LogLevel.debug, "{listener}: {client} left after {seconds:.1f} s: {reason}"),
-    "session.refused": Kind(LogLevel.warn, "{listener}: {client} refused: {reason}"),
     "session.helo": Kind(LogLevel.debug, "{listener}: {client} calls itself '{helo}', which is no name"),
     "session.tls": Kind(LogLevel.debug, "{listener}: {client} speaks {version}"),
     "session.failed": Kind(LogLevel.error, "{listener}: {client}: unexpected error: {exc}"),
     "smtp.reply": Kind(None, "{listener}: {command} {code}"),
     "auth.ok": Kind(LogLevel.debug, "{listener}: {client} is {user} ({mechanism})"),
-    "auth.failed": Kind(LogLevel.warn, "{listener}: {client} failed to log in ({mechanism}): {reason}"),
-    # policy
-    "policy.refused": Kind(
-        LogLevel.info, "{listener}: {client} refused at {stage}: {code} {enhanced} {text} [{rule}]"
+    "smtp.refused": Kind(
+        LogLevel.info,
+        "{listener}: {client} refused at {stage}: {status} {text} [{rule}], count {count}: {command}",
+        "user domain",
+    ),
+    "auth.failed": Kind(
+        LogLevel.warn,
+        "{listener}: {client} failed to log in as {user} ({mechanism}): {status} {text}, count {count}",
+        "stage command domain rule",
     ),
     # spool
     "message.queued": Kind(
@@ -96,6 +100,7 @@ EVENTS: Final[dict[str, Kind]] = {
     "hold_rule.added": Kind(LogLevel.info, "{who}: hold rule {rule} is in force: {why}"),
     "hold_rule.removed": Kind(LogLevel.info, "hold rule {rule} has ended, its mail is released: {who}"),
     "queue.read": Kind(LogLevel.info, "{who}: read {part} of {message}"),
+    "refused.cleared": Kind(LogLevel.info, "{who}: {count} rows of refused mail cleared"),
     "queue.edited": Kind(LogLevel.info, "{who}: {action} of {ids}: {why}"),
     # dispatch
     "attempt.started": Kind(LogLevel.debug, "{delivery}: attempt {attempt} at {provider}", "message"),
@@ -141,6 +146,10 @@ EVENTS: Final[dict[str, Kind]] = {
     "lane.changed": Kind(LogLevel.info, "{who}: {provider} '{lane}': {action}: {why}"),
     "lane.throttled": Kind(LogLevel.warn, "{provider}: lane '{lane}' slows down: {reason}"),
     "lane.unblocked": Kind(LogLevel.info, "{provider}: lane '{lane}' is open again"),
+    "provider.failing": Kind(
+        LogLevel.warn, "{provider} cannot be reached, for {seconds:.0f} s: {reason}", "host stage"
+    ),
+    "provider.recovered": Kind(LogLevel.info, "{provider} is reached again after {seconds:.0f} s"),
     # work on mail
     "mime.started": Kind(LogLevel.debug, "the MIME worker runs (process {pid})"),
     "mime.ended": Kind(LogLevel.warn, "the MIME worker (process {pid}) ended: {reason}"),

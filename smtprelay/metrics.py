@@ -53,6 +53,7 @@ class Metrics:
         self.registry.register(self._stock)
         self._flying: dict[tuple[object, object], str] = {}
         self._blocked: dict[str, set[str]] = {}
+        self._failing: set[str] = set()
         self._lines = {
             event: self.families.log_events(kind.level.name) for event, kind in EVENTS.items() if kind.level
         }
@@ -62,12 +63,11 @@ class Metrics:
             "worker.died": self._died,
             "session.open": self._opened,
             "session.close": self._closed,
-            "session.refused": self._turned_away,
             "session.tls": self._encrypted,
             "smtp.reply": self._replied,
             "auth.ok": self._logged_in,
             "auth.failed": self._not_logged_in,
-            "policy.refused": self._refused,
+            "smtp.refused": self._refused,
             "message.queued": self._queued,
             "spool.commit": self._committed,
             "spool.recovered": self._recovered,
@@ -86,6 +86,8 @@ class Metrics:
             "dsn.queued": self._notified,
             "lane.blocked": self._lane_blocked,
             "lane.unblocked": self._lane_open,
+            "provider.failing": self._unreachable,
+            "provider.recovered": self._reached,
             "provider.request": self._requested,
             "http.request": self._served,
         }
@@ -124,13 +126,14 @@ class Metrics:
         """
         Note what lies in the spool; ``None`` is unknown.
 
-        It also decides which lanes are blocked: another node may have done that, or this one
-        before it was started again.
+        It also decides which lanes are blocked, and what cannot be reached: another node may have found that,
+        or this one before it was started again.
         """
         self._stock.stock = stock
         if stock is None:
             return
-        providers = {*self._blocked, *(lane.provider for lane in stock.lanes)}
+        self._failing = {each.provider for each in stock.unreachable}
+        providers = {*self._blocked, *self._failing, *(lane.provider for lane in stock.lanes)}
         self._blocked = {provider: set() for provider in providers}
         for lane in stock.lanes:
             if lane.blocked_reason:
@@ -175,9 +178,6 @@ class Metrics:
     def _closed(self, fields: Fields) -> None:
         self.families.connections(fields.get("listener", "")).dec()
 
-    def _turned_away(self, fields: Fields) -> None:
-        self.families.sessions(fields.get("listener", ""), "refused").inc()
-
     def _encrypted(self, fields: Fields) -> None:
         self.families.tls(fields.get("listener", ""), fields.get("version", "")).inc()
 
@@ -191,15 +191,18 @@ class Metrics:
 
     def _not_logged_in(self, fields: Fields) -> None:
         self._login(fields, "failed")
+        self._refused(fields)
 
     def _login(self, fields: Fields, result: str) -> None:
         mechanism = fields.get("mechanism", "")
         known = mechanism if mechanism in MECHANISMS else "other"
-        self.families.logins(fields.get("listener", ""), known, result).inc()
+        self.families.logins(fields.get("listener", ""), known, result).inc(fields.get("count", 1))
 
     def _refused(self, fields: Fields) -> None:
-        labels = (fields.get("listener", ""), fields.get("stage", ""), fields.get("rule", ""))
-        self.families.rejections(*labels).inc()
+        listener, stage, count = fields.get("listener", ""), fields.get("stage", ""), fields.get("count", 1)
+        self.families.rejections(listener, stage, fields.get("rule", "")).inc(count)
+        if stage == "connect":
+            self.families.sessions(listener, "refused").inc(count)
 
     # spool
 
@@ -280,9 +283,18 @@ class Metrics:
         self._blocked.setdefault(provider, set()).discard(fields.get("lane", ""))
         self._set_up(provider)
 
+    def _unreachable(self, fields: Fields) -> None:
+        self._failing.add(fields.get("provider", ""))
+        self._set_up(fields.get("provider", ""))
+
+    def _reached(self, fields: Fields) -> None:
+        self._failing.discard(fields.get("provider", ""))
+        self._set_up(fields.get("provider", ""))
+
     def _set_up(self, provider: str) -> None:
-        blocked = len(self._blocked[provider])
-        self.families.up(provider).set(0 if blocked else 1)
+        blocked, failing = len(self._blocked.get(provider, ())), provider in self._failing
+        self.families.up(provider).set(0 if blocked or failing else 1)
+        self.families.failing(provider).set(int(failing))
         self.families.blocked_lanes(provider).set(blocked)
 
     def _requested(self, fields: Fields) -> None:

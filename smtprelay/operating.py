@@ -11,7 +11,9 @@ from typing import Final, Protocol
 from attrs import frozen
 
 from smtprelay.message import Delivery
+from smtprelay.model.refusal import RefusalFilter, RefusalRow
 from smtprelay.queue import Detail, Edit, NewMessage, Selection, Summary
+from smtprelay.reachability import SharedReach
 
 #: One search looks at so many deliveries at most.
 MOST_LOOKED_AT: Final = 100_000
@@ -98,8 +100,29 @@ class Prepare(Protocol):
         """Return it; ``delivery`` has the recipients that the change is about."""
 
 
+class RefusedMail(Protocol):
+    """What clients were refused, as a spool keeps it: bounded, the oldest out, of all its nodes."""
+
+    async def record(self, rows: Sequence[RefusalRow]) -> None:
+        """Add up ``rows`` with what is there."""
+
+    async def refused(self, wanted: RefusalFilter) -> Sequence[RefusalRow]:
+        """Return the rows that are meant, the last first."""
+
+    async def clear(self, wanted: RefusalFilter) -> int:
+        """Forget the rows that are meant; return how many."""
+
+
 class Queue(Protocol):
-    """The part of the spool that an operator sees and changes."""
+    """
+    The part of the spool that an operator sees and changes.
+
+    :ivar reach: what its nodes know of providers that cannot be reached.
+    :ivar refusals: what clients were refused.
+    """
+
+    reach: SharedReach
+    refusals: RefusedMail
 
     async def edit(
         self, selection: Selection, edit: Edit, mark: str = "", prepare: Prepare | None = None

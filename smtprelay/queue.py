@@ -12,6 +12,7 @@ from typing import Final
 from attrs import asdict, field, frozen
 
 from smtprelay.message import Delivery, Draft, Planned, Results
+from smtprelay.model.unreachable import Unreachable
 
 #: The states of a delivery, in the order of its life.
 STATES = ("queued", "active", "deferred", "held", "delivered", "failed")
@@ -333,6 +334,7 @@ class LaneState:
     """
     One lane: how many wait in it, how many are under way, and whether it is blocked.
 
+    :ivar blocked_since: when it was blocked, seconds since the epoch.
     :ivar suspended: it is blocked by an operator, until one resumes it.
     :ivar resumes: until then at the latest, seconds since the epoch; ``None`` if no end was given.
     :ivar ceiling: how many at once its provider seems to bear; less than one is one now and then.
@@ -349,6 +351,7 @@ class LaneState:
     ceiling: float | None = None
     suspended: bool = False
     resumes: float | None = None
+    blocked_since: float | None = None
 
 
 @frozen(kw_only=True)
@@ -375,6 +378,7 @@ class Stock:
     :ivar free: free bytes of the file system it lies on, or ``None`` if that means nothing.
     :ivar oldest: when the oldest message that still waits was received.
     :ivar crash_loops: the ids of deliveries that are held because the relay died of them, the first few.
+    :ivar unreachable: the providers that some node cannot reach.
     """
 
     states: Mapping[str, int]
@@ -383,3 +387,4 @@ class Stock:
     oldest: float | None
     lanes: Sequence[LaneState]
     crash_loops: Sequence[str] = ()
+    unreachable: Sequence[Unreachable] = ()

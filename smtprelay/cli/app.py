@@ -26,6 +26,7 @@ root = LazyGroup(
         "send": "smtprelay.cli.send:send",
         "queue": "smtprelay.cli.queue:queue",
         "history": "smtprelay.cli.queue:history",
+        "refused": "smtprelay.cli.refused:refused",
         "hold-rules": "smtprelay.cli.hold_rules:hold_rules",
         "providers": "smtprelay.cli.providers:providers",
         "spool": "smtprelay.cli.spool:spool",

@@ -19,11 +19,13 @@ from smtprelay.cli.options import Settings
 from smtprelay.cli.place import configuration
 from smtprelay.cli.source import SCHEMA, Change, Filters, Step, in_words
 from smtprelay.mime.head import block
+from smtprelay.model.refusal import RefusalFilter
 from smtprelay.operating import HoldRule, Prepare
 from smtprelay.queue import Edit, Selection
 from smtprelay.spool.ground import Ground
 from smtprelay.spool.offline import OfflineSpool
 from smtprelay.spool.store import QueueSpool
+from smtprelay.web.refused import shown
 
 
 class Offline:
@@ -87,6 +89,16 @@ class Offline:
         """End it, and release what it held."""
         with _in_words():
             return {"hold_rule": asdict(self._spool.unhold(number, who))}
+
+    def refused(self, filters: Filters) -> dict[str, Any]:
+        """Read them."""
+        with _in_words():
+            return shown(self._spool.refused(RefusalFilter(**filters)))
+
+    def clear_refused(self, filters: Filters, who: str) -> int:  # noqa: ARG002 -- nobody writes a log
+        """Do it in the spool."""
+        with _in_words():
+            return self._spool.clear_refused(RefusalFilter(**filters))
 
     def close(self) -> None:
         """Let go of the spool."""

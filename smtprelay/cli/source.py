@@ -75,6 +75,12 @@ class Source(Protocol):
     def unhold(self, number: int, who: str) -> dict[str, Any]:
         """End a rule; return ``{"hold_rule"}``."""
 
+    def refused(self, filters: Filters) -> dict[str, Any]:
+        """Return ``{"schema", "refused"}``; see :class:`smtprelay.model.refusal.RefusalFilter`."""
+
+    def clear_refused(self, filters: Filters, who: str) -> int:
+        """Forget such rows; return how many."""
+
 
 class Online:
     """The queue of a running relay."""
@@ -117,6 +123,14 @@ class Online:
     def unhold(self, number: int, who: str) -> dict[str, Any]:
         """Have the relay end it."""
         return dict(self._client.post(f"{API}/hold-rules/{number}/remove", {"who": who}))
+
+    def refused(self, filters: Filters) -> dict[str, Any]:
+        """Ask for them."""
+        return dict(self._client.get(f"{API}/refused", filters))
+
+    def clear_refused(self, filters: Filters, who: str) -> int:
+        """Have the relay do it."""
+        return int(self._client.post(f"{API}/refused/clear", {**filters, "who": who})["count"])
 
 
 def _named(message: str) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import click
@@ -10,7 +10,7 @@ import click
 from smtprelay.cli import listing, place, printing
 from smtprelay.cli.options import Command, chosen
 from smtprelay.cli.source import API
-from smtprelay.cli.words import count, printable, size, span
+from smtprelay.cli.words import clock, count, printable, size, span
 
 
 @click.command(cls=Command)
@@ -42,17 +42,23 @@ def _lines(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
     for listener in answer["listeners"]:
         yield "listener", _listener(listener)
     stock = answer["stock"]
-    if stock is None:
-        # All listeners are synchronous: nothing ever waits.
-        return
-    yield "spool", _spool(stock, now)
-    for lane in stock["lanes"]:
-        yield "provider", _lane(lane)
-    for sentence in listing.blocked(stock["lanes"], now):
-        yield "attention", sentence
-    for name in stock.get("crash_loops", ()):
-        why = "the relay died twice while delivering it"
-        yield "attention", f"{name} is held, {why}: `smtprelay queue show {name}`"
+    if stock is not None:  # else all listeners are synchronous: nothing ever waits
+        yield "spool", _spool(stock, now)
+        failing = {each["about"] for each in answer["attention"] if each["kind"] == "unreachable"}
+        for lane in stock["lanes"]:
+            yield "provider", _lane(lane, failing)
+    for each in answer["attention"]:
+        yield "attention", _attention(each, now)
+
+
+def _attention(line: Mapping[str, Any], now: float) -> str:
+    since, until = line["since"], line["until"]
+    parts = [line["text"]]
+    if since is not None:
+        parts.append(f"since {clock(since, now)} ({span(now - since)})")
+    if until is not None:
+        parts.append(f"{'until' if line['kind'] == 'suspended' else 'tried again at'} {clock(until, now)}")
+    return ", ".join(parts)
 
 
 def _listener(listener: object) -> str:
@@ -85,9 +91,11 @@ def _spool(stock: Mapping[str, Any], now: float) -> str:
     return ", ".join(parts)
 
 
-def _lane(lane: Mapping[str, Any]) -> str:
+def _lane(lane: Mapping[str, Any], failing: Collection[str]) -> str:
     name = f"{lane['provider']} {lane['lane']}".strip()
-    state = "BLOCKED" if lane["blocked_reason"] else listing.slowed(lane) or "ok"
+    state = "UNREACHABLE" if lane["provider"] in failing else listing.slowed(lane) or "ok"
+    if lane["blocked_reason"]:
+        state = "BLOCKED"
     if lane.get("suspended"):
         state = "SUSPENDED"
     return f"{name}  {state}  {lane['active']} active, {lane['waiting']} waiting"

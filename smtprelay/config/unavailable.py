@@ -35,7 +35,6 @@ ROWS: Final = (
     Row("providers.*.type", "the provider type", "graph"),
     Row("providers.*.type", "the provider type", "ses"),
     Row("providers.*.proxy", "a proxy"),
-    Row("providers.*=smarthost.timeout", "the timeout of a smarthost"),
     Row("providers.*=capture.timeout", "the timeout of a folder"),
     Row("checkers.*.type", "the checker", "entra"),
     Row("checkers.*.type", "the checker", "azure_table"),

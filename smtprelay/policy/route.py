@@ -176,7 +176,7 @@ class Router:
                 code=552,
                 enhanced="5.3.4",
                 text=f"The message of {shape.size} bytes is too large for route {rule.name}: {limits}",
-                rule="size",
+                rule="provider-size",
             )
         )
 

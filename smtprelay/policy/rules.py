@@ -31,8 +31,9 @@ def admission(listener: ListenerPolicy, client: Client) -> Reply | None:
         )
     if listener.tls_required and not client.tls:
         return Reply(code=530, enhanced="5.7.0", text="Must issue a STARTTLS command first", rule="tls")
-    if not permitted or (listener.auth_required and not client.user):
-        return Reply(code=530, enhanced="5.7.0", text="Authentication required", rule="auth-required")
+    if not client.user and (listener.auth_required or not permitted):
+        rule = "auth-always" if listener.auth_required else "auth-required"
+        return Reply(code=530, enhanced="5.7.0", text="Authentication required", rule=rule)
     return None
 
 
@@ -52,9 +53,12 @@ def sender(listener: ListenerPolicy, identity: Identity, address: str) -> str:
     given = rights.force_from or address
     if "@" in given and not is_mailbox(given):
         raise _refused(553, "5.1.7", f"<{given}> is not a mailbox", "address")
-    for allowed in (listener.allow_senders, None if rights.force_from else rights.senders):
+    for allowed, rule in (
+        (listener.allow_senders, "sender"),
+        (None if rights.force_from else rights.senders, "user-sender"),
+    ):
         if allowed is not None and not allowed.match(given):
-            raise _refused(553, "5.7.1", f"{_who(identity)} may not send as <{given}>", "sender")
+            raise _refused(553, "5.7.1", f"{_who(identity)} may not send as <{given}>", rule)
     return given
 
 
@@ -74,9 +78,12 @@ def recipient(
         raise _refused(501, "5.1.3", "This recipient address has control characters in it", "address")
     if not is_mailbox(address) or is_numeric(address.rpartition("@")[2]):
         raise _refused(553, "5.1.3", f"<{address}> is not a mailbox", "address")
-    for allowed in (listener.allow_recipients, identity.rights.recipients):
+    for allowed, rule in (
+        (listener.allow_recipients, "recipient"),
+        (identity.rights.recipients, "user-recipient"),
+    ):
         if allowed is not None and not allowed.match(address):
-            raise _refused(550, "5.7.1", f"{_who(identity)} may not send to <{address}>", "recipient")
+            raise _refused(550, "5.7.1", f"{_who(identity)} may not send to <{address}>", rule)
     if routed and not identity.name:
         # A server at that domain might send it on, to where nobody asked us.
         raise _refused(550, "5.7.1", f"<{address}> may lead beyond its domain: log in first", "routing")

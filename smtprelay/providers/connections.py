@@ -7,10 +7,14 @@ certificate nobody trusts looks like an answer lost after the request was sent.
 
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any, cast
+from typing import Any, Final, cast
 
+from OpenSSL.SSL import Error as TLSError
+from service_identity import VerificationError
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import (
     IAddress,
@@ -28,9 +32,45 @@ from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
 from smtprelay.providers.trust import trust_root
+from smtprelay.reachability import silence
+
+
+class HandshakeTimeout(ConnectTimeout):
+    """TLS did not come up in time."""
+
+
+#: Where a connection that was never made got to, by what it failed with; the first that fits.
+_STAGES: Final = (
+    (DNSLookupError, "resolve"),
+    ((HandshakeTimeout, TLSError, VerificationError), "TLS"),
+    ((ConnectError, OSError, SchemeNotSupported), "connect"),
+)
 
 #: Makes the endpoint for ``(scheme, host, port)``; raises :class:`SchemeNotSupported`.
 Connect = Callable[[str, str, int], IStreamClientEndpoint]
+
+
+def unreached(error: BaseException, where: str, seconds: float) -> tuple[str, str]:
+    """
+    Say at which stage, and of what, a connection to ``where`` failed, in one line.
+
+    :param seconds: how long it was waited for.
+    """
+    if isinstance(error, ConnectTimeout | TookTooLong) and not isinstance(error, HandshakeTimeout):
+        return "connect", f"{silence('connect', where)} within {seconds:g} s"
+    stage = next((stage for kind, stage in _STAGES if isinstance(error, kind)), "request")
+    said = " ".join(tls_words(Failure(error)).split()) or type(error).__name__
+    return stage, f"{stage} at {where}: {said}"
+
+
+def tls_words(reason: Failure) -> str:
+    """Say why a connection ended; OpenSSL puts its words into a list of tuples."""
+    error = reason.value
+    if isinstance(error, TLSError) and error.args and isinstance(error.args[0], list):
+        return "; ".join(str(entry[-1]) for entry in error.args[0])
+    if isinstance(error, VerificationError):
+        return "the certificate is not for this host"
+    return str(error)
 
 
 def is_loopback(host: str) -> bool:
@@ -85,7 +125,7 @@ class AfterHandshake:
 
     def _wait(self, waiting: Any) -> "Deferred[IProtocol]":
         def too_slow(_cancelled: Any, seconds: float) -> Any:
-            raise ConnectTimeout(string=f"no TLS handshake within {seconds:g} s")
+            raise HandshakeTimeout(string=f"no handshake within {seconds:g} s")
 
         done: Deferred[IProtocol] = waiting.done
         return done.addTimeout(self._timeout, self._clock, onTimeoutCancel=too_slow)

@@ -26,11 +26,12 @@ from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IResponse
 
-from smtprelay.providers.connections import connect_by_name
+from smtprelay.providers.connections import connect_by_name, unreached
 from smtprelay.providers.deadlines import Deadlines
 from smtprelay.providers.http_agent import LiteralAgent, RequestHeaders
 from smtprelay.providers.http_connection import BrokenOff
 from smtprelay.providers.upload import Upload
+from smtprelay.reachability import Contact, Reach, silence
 
 #: More of an answer than this is not read.
 MAX_ANSWER: Final = 1024 * 1024
@@ -122,6 +123,7 @@ class Http:
         first piece of the body has left, between two pieces, until the answer's
         headers are there, and until its body is.
     :param close: closes the connections of ``agent``.
+    :param reach: hears whether the provider can be reached.
     """
 
     def __init__(
@@ -131,12 +133,14 @@ class Http:
         *,
         timeout: float = 30.0,
         close: Callable[[], "Deferred[Any]"] = lambda: succeed(None),
+        reach: Reach | None = None,
     ) -> None:
         self._cookies = NoCookies()
         self._client = HTTPClient(agent, self._cookies, data_to_body_producer=lambda upload: upload)
         self._clock = clock
         self._deadlines: Deadlines[Deferred[Any]] = Deadlines(clock, timeout, Deferred.cancel)
         self._close = close
+        self._reach = reach or Reach("", clock.seconds)
 
     async def request(
         self,
@@ -155,30 +159,43 @@ class Http:
         """
         prepared = _prepared(url) if isinstance(url, str) else url
         upload = Upload(body) if body else None
-        waiting = self._send(method, prepared, headers, upload)
+        host = prepared.to_text().split("/", 3)[2]
+        contact = self._reach.begin(host, "request")
+        headers = headers if "Host" in headers else {"Host": host, **headers}
+        waiting = self._send(method, prepared, headers, upload, contact)
         if upload is not None and not upload.sent:
-            upload.moved = partial(self._deadlines.renew, waiting)
+            upload.moved = partial(self._moved, waiting, contact)
         self._deadlines.begin(waiting)
         try:
             response = await waiting
+            contact.answered()
         except _NETWORK as exc:
-            in_time = self._deadlines.end(waiting)
-            said = why(exc) if in_time else f"no answer within {self._deadlines.seconds:g} s"
+            seconds = self._deadlines.seconds
+            if self._deadlines.end(waiting):
+                stage, said = unreached(exc, host, seconds)
+            else:
+                stage, said = contact.stage, f"{silence(contact.stage, host)} within {seconds:g} s"
+            contact.failed(said, stage)
             lost = upload is not None and upload.sent
             raise (AnswerLost if lost else NotSent)(said) from exc
+        finally:
+            contact.dropped()
         self._deadlines.end(waiting)
         return await self._read(response)
 
+    def _moved(self, waiting: "Deferred[Any]", contact: Contact) -> None:
+        """A piece of a large body has left."""
+        self._deadlines.renew(waiting)
+        contact.at("request")
+
     def _send(
-        self, method: str, url: PreparedURL, headers: Mapping[str, str], upload: Any
+        self, method: str, url: PreparedURL, headers: Mapping[str, str], upload: Any, contact: Contact
     ) -> "Deferred[Any]":
-        if "Host" not in headers:
-            headers = {"Host": url.to_text().split("/", 3)[2], **headers}
         # treq imports the global reactor unless it is given one.
         return self._client.request(
             method,
             url,
-            headers=RequestHeaders(headers),
+            headers=RequestHeaders(headers, contact),
             data=upload,
             cookies=self._cookies,
             allow_redirects=False,
@@ -202,21 +219,18 @@ class Http:
         await self._close()
 
 
-def open_http(reactor: Any, *, concurrency: int, timeout: float = 30.0, ca: str = "") -> Http:
+def open_http(
+    reactor: Any, *, concurrency: int, timeout: float = 30.0, ca: str = "", reach: Reach | None = None
+) -> Http:
     """
     Return the client of one provider.
 
     :param concurrency: how many requests will be under way at once; as many connections are kept.
-    :param timeout: see :class:`Http`; connecting may take as long, but at most 15 seconds.
+    :param timeout: see :class:`Http`.
     :param ca: a PEM file of authorities to be trusted besides the platform's.
     """
-    agent = LiteralAgent(connect_by_name(reactor, timeout=min(timeout, 15.0), ca=ca), reactor, concurrency)
-    return Http(agent, reactor, timeout=timeout, close=agent.close)
-
-
-def why(exc: Exception) -> str:
-    """Say in one line what a request failed of."""
-    return " ".join(str(exc).split()) or type(exc).__name__
+    agent = LiteralAgent(connect_by_name(reactor, timeout=timeout, ca=ca), reactor, concurrency)
+    return Http(agent, reactor, timeout=timeout, close=agent.close, reach=reach)
 
 
 class _Collector(Protocol):

@@ -24,6 +24,7 @@ from smtprelay.providers.deadlines import Deadlines
 from smtprelay.providers.http_connection import Connection, Unanswered
 from smtprelay.providers.http_response import Response
 from smtprelay.providers.upload import Upload
+from smtprelay.reachability import Contact
 
 #: How long an unused connection is kept; load balancers in front of the providers keep them longer.
 KEEP_ALIVE: Final = 50.0
@@ -31,14 +32,12 @@ KEEP_ALIVE: Final = 50.0
 _LINE: Final = re.compile(rb"[A-Z]+ [!-~]+")
 
 
-class Origin(Factory):
+class Origin:
     """
     The connections to one host and port.
 
     :param keep: so many rest here between requests; those beyond are closed.
     """
-
-    noisy = False
 
     def __init__(self, endpoint: IStreamClientEndpoint, clock: IReactorTime, keep: int) -> None:
         self._endpoint = endpoint
@@ -46,25 +45,24 @@ class Origin(Factory):
         self._resting: list[Connection] = []
         self._deadlines = Deadlines(clock, KEEP_ALIVE, self._expire)
 
-    def request(self, head: bytes, upload: Upload | None, *, again: bool) -> "Deferred[Response]":
+    def request(
+        self, head: bytes, upload: Upload | None, *, again: bool, contact: Contact | None = None
+    ) -> "Deferred[Response]":
         """
         Send a request on a connection that rests, or on a new one.
 
         :param again: do so once more, on a new connection, if the one that rested turns out
             to be closed: for requests that change nothing.
+        :param contact: hears how far a new connection has come.
         """
         if not self._resting:
-            return self._on_new(head, upload)
+            return self._on_new(head, upload, contact)
         connection = self._resting.pop()
         self._deadlines.end(connection)
         answered = connection.request(head, upload)
         if again:
-            answered.addErrback(self._once_more, head, upload)
+            answered.addErrback(self._once_more, head, upload, contact)
         return answered
-
-    def buildProtocol(self, addr: IAddress | None) -> Connection:  # noqa: ARG002 -- Twisted's signature
-        """Make a connection."""
-        return Connection(self)
 
     def rest(self, connection: Connection) -> None:
         """See :class:`smtprelay.providers.http_connection.Home`."""
@@ -92,13 +90,40 @@ class Origin(Factory):
         self._resting.remove(connection)
         connection.lose()
 
-    def _on_new(self, head: bytes, upload: Upload | None) -> "Deferred[Response]":
-        connected: Deferred[Any] = self._endpoint.connect(self)
-        return connected.addCallback(lambda connection: connection.request(head, upload))
+    def _on_new(self, head: bytes, upload: Upload | None, contact: Contact | None) -> "Deferred[Response]":
+        connected: Deferred[Any] = self._endpoint.connect(_Dialling(self, contact))
+        return connected.addCallback(self._speak, head, upload, contact)
 
-    def _once_more(self, failed: Failure, head: bytes, upload: Upload | None) -> "Deferred[Response]":
+    def _speak(
+        self, connection: Connection, head: bytes, upload: Upload | None, contact: Contact | None
+    ) -> "Deferred[Response]":
+        if contact is not None:
+            contact.at("request")
+        return connection.request(head, upload)
+
+    def _once_more(
+        self, failed: Failure, head: bytes, upload: Upload | None, contact: Contact | None
+    ) -> "Deferred[Response]":
         failed.trap(Unanswered)
-        return self._on_new(head, upload)
+        return self._on_new(head, upload, contact)
+
+
+class _Dialling(Factory):
+    """Makes one connection, and says when it is there: then TLS begins."""
+
+    noisy = False
+
+    def __init__(self, origin: Origin, contact: Contact | None) -> None:
+        self._origin = origin
+        self._contact = contact
+        if contact is not None:
+            contact.at("connect")
+
+    def buildProtocol(self, addr: IAddress | None) -> Connection:  # noqa: ARG002 -- Twisted's signature
+        """Make the connection."""
+        if self._contact is not None:
+            self._contact.at("TLS")
+        return Connection(self._origin)
 
 
 class RequestHeaders(Headers):
@@ -109,11 +134,13 @@ class RequestHeaders(Headers):
     layers above an agent like to, costs more than they are worth. Those see none, and
     what they add follows.
 
+    :param contact: hears how far the request has come.
     :raises ValueError: a name or value would not stay on its line.
     """
 
-    def __init__(self, own: Mapping[str, str]) -> None:
+    def __init__(self, own: Mapping[str, str], contact: Contact | None = None) -> None:
         super().__init__()
+        self.contact = contact
         text = "".join([f"{name}: {value}\r\n" for name, value in own.items()])
         if not text.count("\n") == text.count("\r") == len(own):
             raise ValueError("a header of more than one line")
@@ -166,7 +193,7 @@ class LiteralAgent:
         except SchemeNotSupported as exc:
             return fail(exc)
         head = head_of(method, b"/" + path, headers, bodyProducer)
-        return origin.request(head, bodyProducer, again=method == b"GET")
+        return origin.request(head, bodyProducer, again=method == b"GET", contact=headers.contact)
 
     def close(self) -> "Deferred[Any]":
         """Close the connections that are not in use, and the others after use; fires when the former are."""

@@ -19,6 +19,7 @@ from twisted.internet.protocol import Factory
 from smtprelay import message
 from smtprelay.interfaces import Body, Events
 from smtprelay.message import Blocked, Delivered, Delivery, Envelope, Limits, Outcome, Results
+from smtprelay.providers.connections import unreached
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.smtp_channel import Channel, Lost
 from smtprelay.providers.smtp_greeting import Manners, Timeouts, begin
@@ -26,6 +27,7 @@ from smtprelay.providers.smtp_session import Session
 from smtprelay.providers.smtp_tls import tls_creator
 from smtprelay.providers.smtp_verdict import NotSent
 from smtprelay.providers.smtp_wire import hello
+from smtprelay.reachability import Contact, Reach
 
 PORTS: Final = {"starttls": 587, "implicit": 465, "none": 25}
 
@@ -71,6 +73,7 @@ class Smarthost(ProviderDefaults):
     :param reactor: also makes the connections, unless there is an ``endpoint``.
     :param endpoint: the way to the server instead of TCP to ``host`` and ``port``; TLS,
         if any, is put over it.
+    :param reach: hears whether the server can be reached.
 
     Raises :class:`ValueError` for a ``helo`` or a ``host`` that cannot be a name, and
     :class:`OpenSSL.SSL.Error` for a ``ca`` that holds no certificate.
@@ -87,6 +90,7 @@ class Smarthost(ProviderDefaults):
         *,
         limits: Limits | None = None,
         endpoint: IStreamClientEndpoint | None = None,
+        reach: Reach | None = None,
     ) -> None:
         hello("EHLO", host.helo)
         self.name = name
@@ -94,6 +98,7 @@ class Smarthost(ProviderDefaults):
         self._clock = reactor
         self._host = host
         self._events = events
+        self._reach = reach or Reach(name, reactor.seconds)
         self._manners = Manners(
             helo=host.helo,
             starttls=_tls(host) if host.tls == "starttls" else None,
@@ -121,10 +126,16 @@ class Smarthost(ProviderDefaults):
 
     async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
         """Begin a session, log in, and leave."""
+        contact = self._reach.begin(self._where, "connect")
         try:
-            session = await self._open()
+            session = await self._open(contact)
         except NotSent as stopped:
             return stopped.outcome
+        except Lost as lost:
+            return message.Deferred(str(lost))
+        finally:
+            contact.dropped()
+        session.channel.answered()
         session.channel.quit()
         return Delivered()
 
@@ -142,17 +153,32 @@ class Smarthost(ProviderDefaults):
     async def _send(self, envelope: Envelope, body: Body) -> Results:
         while True:
             used = bool(self._idle)
-            session = self._idle.pop() if used else await self._open()
-            began = self._clock.seconds()
+            contact = self._reach.begin(self._where, "MAIL" if used else "connect")
             try:
-                return await session.send(envelope, body)
+                session = self._taken_up(contact) if used else await self._open(contact)
+                return await self._sent(session, envelope, body)
             except Lost as lost:
                 # An idle connection may have died unnoticed. Nothing was sent: take another one.
+                if used and not lost.silent:
+                    continue
+                contact.failed(str(lost))
                 if not used:
-                    raise NotSent(message.Deferred(f"{self._where}: {lost}")) from lost
+                    raise NotSent(message.Deferred(str(lost))) from lost
             finally:
-                self._put_back(session)
-                self._tell("message", session.channel.last, began)
+                contact.dropped()
+
+    async def _sent(self, session: Session, envelope: Envelope, body: Body) -> Results:
+        began = self._clock.seconds()
+        try:
+            return await session.send(envelope, body)
+        finally:
+            self._put_back(session)
+            self._tell("message", session.channel.last, began)
+
+    def _taken_up(self, contact: Contact) -> Session:
+        session = self._idle.pop()
+        session.channel.contact = contact
+        return session
 
     def _put_back(self, session: Session) -> None:
         channel = session.channel
@@ -164,28 +190,49 @@ class Smarthost(ProviderDefaults):
             channel.rest(self._host.timeouts.idle)
             self._idle.append(session)
 
-    async def _open(self) -> Session:
+    async def _open(self, contact: Contact) -> Session:
+        """
+        Begin a session.
+
+        :raises NotSent: the server, or our settings, will not have it.
+        :raises Lost: the server went away, or was silent; what is to be mended first is NotSent, too.
+        """
         began = self._clock.seconds()
-        channel = await self._connect()
-        session = None
+        channel = session = None
         try:
+            channel = await self._connect(contact)
             session = Session(channel, await begin(channel, self._manners), self._host.timeouts)
+        except NotSent:
+            # Our own settings are at fault, or the server has said no: there it is.
+            if channel is not None:
+                contact.answered()
+            raise
+        except Lost as lost:
+            if lost.untrusted:
+                raise NotSent(Blocked(str(lost))) from lost
+            contact.failed(str(lost))
+            raise
         finally:
-            self._tell("connect", channel.last, began)
-            if session is None:
+            self._tell("connect", 0 if channel is None else channel.last, began)
+            if session is None and channel is not None:
                 channel.abort("the session did not begin")
         return session
 
-    async def _connect(self) -> Channel:
-        timeouts = self._host.timeouts
-        factory = Factory.forProtocol(lambda: Channel(self._clock, timeouts.command))
+    async def _connect(self, contact: Contact) -> Channel:
+        timeouts, where = self._host.timeouts, self._where
+        secure = self._host.tls == "implicit"
+        factory = Factory.forProtocol(
+            lambda: Channel(self._clock, where, timeouts.command, contact, secure=secure)
+        )
         factory.noisy = False
         try:
             channel = await self._endpoint.connect(factory).addTimeout(timeouts.connect, self._clock)
         except ValueError as error:
-            raise NotSent(Blocked(f"{self._where}: {error}")) from error
+            raise NotSent(Blocked(f"{where}: {error}")) from error
         except (ConnectError, DNSLookupError, OSError, TookTooLong) as error:
-            raise NotSent(message.Deferred(f"{self._where}: {error}")) from error
+            stage, why = unreached(error, where, timeouts.connect)
+            contact.failed(why, stage)
+            raise NotSent(message.Deferred(why)) from error
         assert isinstance(channel, Channel)
         channel.gone = lambda: self._forget(channel)
         self._channels.add(channel)
@@ -209,8 +256,8 @@ class Smarthost(ProviderDefaults):
         return endpoint
 
     def _tell(self, operation: str, code: int, began: float) -> None:
-        seconds = self._clock.seconds() - began
-        self._events("provider.request", provider=self.name, operation=operation, code=code, seconds=seconds)
+        seconds, said = self._clock.seconds() - began, code or "no answer"
+        self._events("provider.request", provider=self.name, operation=operation, code=said, seconds=seconds)
 
 
 def _tls(host: Host) -> IOpenSSLClientConnectionCreator:

@@ -15,6 +15,7 @@ from service_identity import VerificationError
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import (
     IDelayedCall,
+    IHandshakeListener,
     IOpenSSLClientConnectionCreator,
     IPushProducer,
     IReactorTime,
@@ -24,7 +25,9 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from smtprelay.providers.connections import tls_words
 from smtprelay.providers.smtp_answer import Answer, AnswerReader, Garbled
+from smtprelay.reachability import Contact, silence
 from smtprelay.wire import Wire
 
 #: The code with which a server closes the channel, at any time (RFC 5321 §3.8).
@@ -32,19 +35,23 @@ CLOSING = 421
 #: Seconds for the last bytes to leave after we closed.
 LINGER = 5.0
 
+_GREETING = "greeting"
+
 
 class Lost(Exception):  # noqa: N818 -- it is what happened to the connection
     """
     The connection is of no use any more.
 
-    The text is the server's 421, if it said one before it went.
+    The text has the stage and the host; it has the server's 421, if it said one before it went.
 
     :ivar untrusted: TLS came to no agreement, or the certificate did not convince.
+    :ivar silent: the server did not answer in time.
     """
 
-    def __init__(self, why: str, *, untrusted: bool = False) -> None:
+    def __init__(self, why: str, *, untrusted: bool = False, silent: bool = False) -> None:
         super().__init__(why)
         self.untrusted = untrusted
+        self.silent = silent
 
 
 class Deadline:
@@ -79,19 +86,37 @@ class Deadline:
             self._reached()
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHandshakeListener)
 class Channel(Protocol):
     """
     One connection to a server.
 
+    :ivar contact: hears how far the conversation comes, until the server has answered what we want.
     :ivar gone: called once when the connection is no more.
     :ivar last: the code of the last reply, 0 before the first.
     """
 
-    def __init__(self, clock: IReactorTime, patience: float) -> None:
-        """:param patience: seconds to wait for the greeting."""
+    def __init__(
+        self,
+        clock: IReactorTime,
+        host: str,
+        patience: float,
+        contact: Contact | None = None,
+        *,
+        secure: bool = False,
+    ) -> None:
+        """
+        :param host: where it leads, for people.
+        :param patience: seconds to wait for the greeting.
+        :param secure: TLS is spoken before that.
+        """
+        self.contact = contact
+        self._host = host
         self.gone: Callable[[], None] = lambda: None
         self.last = 0
+        self._stage = _GREETING
+        self._secure = secure
+        self._lines: list[bytes] = []
         self._deadline = Deadline(clock, self._expired)
         self._patience = patience
         self._reader = AnswerReader()
@@ -111,16 +136,20 @@ class Channel(Protocol):
 
     # --- what a session does with it
 
-    def ask(self, lines: bytes, count: int, seconds: float) -> Deferred[list[Answer]]:
+    def ask(self, lines: bytes, count: int, seconds: float, stage: str = "") -> Deferred[list[Answer]]:
         """
         Send commands and return their ``count`` replies; fails with :class:`Lost`.
 
         ``lines`` may be empty. Cancelling it closes the connection.
+
+        :param stage: what this is called; by default the verb that is not answered yet.
         """
         if self._lost is not None:
             return fail(self._lost)
         self._resting = False
-        self._deadline.set(seconds)
+        self._lines = [] if stage or not lines else lines.split(b"\r\n")
+        self._come_to(stage or self._next_verb() or self._stage)
+        self._wait(seconds)
         if lines:
             self._wire.write(lines)
         if len(self._answers) >= count:
@@ -140,12 +169,14 @@ class Channel(Protocol):
         :meth:`ask` tells.
         """
         self._streaming = True
+        self._lines = []
+        self._come_to("message")
         self._transport.registerProducer(self, True)
         try:
             async for chunk in chunks:
                 if self._lost is not None or self._answers:
                     break
-                self._deadline.set(seconds)
+                self._wait(seconds)
                 self._wire.write(encode(chunk))
                 if self._room is not None:
                     await self._room
@@ -166,7 +197,14 @@ class Channel(Protocol):
         if self._lost is not None:
             raise self._lost
         self._wire.through_transport()
+        self._secure = True
         self._transport.startTLS(creator)
+
+    def answered(self) -> None:
+        """Note that the server has answered what we want of it, whatever it said."""
+        contact, self.contact = self.contact, None
+        if contact is not None:
+            contact.answered()
 
     def rest(self, seconds: float) -> None:
         """Nothing to do: quit after ``seconds``."""
@@ -199,7 +237,13 @@ class Channel(Protocol):
         # 40 ms for the end of each larger message otherwise (Nagle meets the delayed ACK).
         if ITCPTransport.providedBy(self._transport):
             self._transport.setTcpNoDelay(True)
-        self._deadline.set(self._patience)
+        self._come_to(_GREETING)
+        self._wait(self._patience)
+
+    def handshakeCompleted(self) -> None:
+        """TLS is up: now the server is waited for."""
+        self._secure = False
+        self._come_to(self._stage)
 
     def dataReceived(self, data: bytes) -> None:
         """Take replies."""
@@ -211,6 +255,7 @@ class Channel(Protocol):
             self.abort(str(garbled))
             return
         if answers:
+            self._secure = False
             self._heard(answers)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -218,7 +263,7 @@ class Channel(Protocol):
         self._over = True
         self._deadline.stop()
         untrusted = reason.check(TLSError, VerificationError) is not None
-        self._end(_words(reason), untrusted=untrusted)
+        self._end(tls_words(reason), untrusted=untrusted)
         self.gone()
 
     def pauseProducing(self) -> None:
@@ -248,33 +293,50 @@ class Channel(Protocol):
             waiting, self._waiting = self._waiting, None
             answers, self._answers = self._answers, []
             waiting.callback(answers)
+        elif self._lines:
+            self._come_to(self._next_verb() or self._stage)
+
+    def _wait(self, seconds: float) -> None:
+        self._patience = seconds
+        self._deadline.set(seconds)
+
+    def _come_to(self, stage: str) -> None:
+        """Note what is waited for; the handshake comes before the reply to what was said behind it."""
+        self._stage = stage
+        if self.contact is not None:
+            self.contact.at(self._now_at)
+
+    @property
+    def _now_at(self) -> str:
+        return "TLS" if self._secure else self._stage
+
+    def _next_verb(self) -> str:
+        """Return the verb of the first command that has no reply yet, ``""`` if that is none."""
+        place = len(self._answers)
+        line = self._lines[place] if place < len(self._lines) else b""
+        verb = line.partition(b" ")[0]
+        return verb.decode("ascii") if verb.isalpha() and verb.isupper() else ""
 
     def _expired(self) -> None:
         if self._resting and self.alive:
             self.quit()
-        else:
-            self.abort("the server did not answer in time")
+            return
+        why = f"{silence(self._now_at, self._host)} within {self._patience:g} s"
+        self._end(why, silent=True, whole=True)
+        self.abort("")
 
     def _cancelled(self, _waiting: Deferred[list[Answer]]) -> None:
         self._waiting = None
         self.abort("cancelled")
 
-    def _end(self, why: str, *, untrusted: bool = False) -> None:
+    def _end(self, why: str, *, untrusted: bool = False, silent: bool = False, whole: bool = False) -> None:
+        """End it; ``whole``: the text says where it came to already."""
         if self._lost is None:
             if self._answers and self._answers[-1].code == CLOSING:
-                why = str(self._answers[-1])
-            self._lost = Lost(why, untrusted=untrusted)
+                why, whole = str(self._answers[-1]), False
+            place = "" if whole else f"{self._now_at} at {self._host}: "
+            self._lost = Lost(f"{place}{why}", untrusted=untrusted, silent=silent)
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.errback(self._lost)
         self.resumeProducing()
-
-
-def _words(reason: Failure) -> str:
-    """Say why a connection ended; OpenSSL puts its words into a list of tuples."""
-    error = reason.value
-    if isinstance(error, TLSError) and error.args and isinstance(error.args[0], list):
-        return "TLS: " + "; ".join(str(entry[-1]) for entry in error.args[0])
-    if isinstance(error, VerificationError):
-        return "TLS: the certificate is not for this host"
-    return str(error)

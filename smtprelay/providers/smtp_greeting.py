@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 
 from smtprelay.message import Blocked, Deferred
 from smtprelay.providers.smtp_answer import Answer
-from smtprelay.providers.smtp_channel import Channel, Lost
+from smtprelay.providers.smtp_channel import Channel
 from smtprelay.providers.smtp_login import MECHANISMS, choose_login
 from smtprelay.providers.smtp_verdict import NotSent, of_session
 from smtprelay.providers.smtp_wire import Offers, hello, read_offers
@@ -27,20 +27,27 @@ LOGGED_IN = 235
 @frozen(kw_only=True)
 class Timeouts:
     """
-    How long to wait for a server, in seconds (RFC 5321 §4.5.3.2 and what others do).
+    How long to wait for a server, in seconds.
 
     :ivar connect: for the connection.
     :ivar command: for the greeting and for the reply to a command.
     :ivar data: for the server to read one piece of a body.
-    :ivar final: for the reply to the final dot.
+    :ivar final: for the reply to the final dot; who gives up sends twice (RFC 5321 §4.5.3.2.6).
     :ivar idle: how long a connection is kept for the next message.
     """
 
     connect: float = 30.0
-    command: float = 300.0
-    data: float = 180.0
+    command: float = 30.0
+    data: float = 30.0
     final: float = 600.0
     idle: float = 30.0
+
+    @classmethod
+    def of(cls, seconds: float | None) -> "Timeouts":
+        """Return ``seconds`` for every step; ``None``: the usual ones."""
+        if seconds is None:
+            return cls()
+        return cls(connect=seconds, command=seconds, data=seconds, final=seconds)
 
 
 @frozen(kw_only=True)
@@ -65,22 +72,18 @@ async def begin(channel: Channel, manners: Manners) -> Offers:
     """
     Begin a session and return what the server offers in it.
 
-    Raises :class:`NotSent`; the caller closes the channel then.
+    Raises :class:`NotSent` for what the server says, and :class:`Lost`; the caller closes the channel then.
     """
-    try:
-        greeting = await _ask(channel, b"", manners)
-        if greeting.code != READY:
-            raise NotSent(of_session("the connection", greeting))
+    greeting = await _ask(channel, b"", manners)
+    if greeting.code != READY:
+        raise NotSent(of_session("the connection", greeting))
+    offers = await _hello(channel, manners)
+    if manners.starttls is not None:
+        await _start_tls(channel, offers, manners, manners.starttls)
+        # What was said before TLS is forgotten, as anyone may have said it (RFC 3207 §4.2).
         offers = await _hello(channel, manners)
-        if manners.starttls is not None:
-            await _start_tls(channel, offers, manners, manners.starttls)
-            # What was said before TLS is forgotten, as anyone may have said it (RFC 3207 §4.2).
-            offers = await _hello(channel, manners)
-        if manners.username:
-            await _log_in(channel, offers, manners)
-    except Lost as lost:
-        outcome = Blocked(str(lost)) if lost.untrusted else Deferred(str(lost))
-        raise NotSent(outcome) from lost
+    if manners.username:
+        await _log_in(channel, offers, manners)
     return offers
 
 
@@ -120,7 +123,7 @@ async def _log_in(channel: Channel, offers: Offers, manners: Manners) -> None:
     for respond in login.responses:
         if answer.code != CHALLENGE:
             break
-        answer = await _ask(channel, b64encode(respond(_decoded(answer))) + b"\r\n", manners)
+        answer = await _ask(channel, b64encode(respond(_decoded(answer))) + b"\r\n", manners, "AUTH")
     if answer.code != LOGGED_IN:
         raise NotSent(of_session(f"the login of {manners.username}", answer))
 
@@ -132,5 +135,5 @@ def _decoded(answer: Answer) -> bytes:
         raise NotSent(Deferred(f"a challenge that is not base64: {answer}")) from error
 
 
-async def _ask(channel: Channel, line: bytes, manners: Manners) -> Answer:
-    return (await channel.ask(line, 1, manners.timeouts.command))[0]
+async def _ask(channel: Channel, line: bytes, manners: Manners, stage: str = "") -> Answer:
+    return (await channel.ask(line, 1, manners.timeouts.command, stage))[0]

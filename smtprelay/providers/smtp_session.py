@@ -80,8 +80,9 @@ class Session:
         self.messages += 1
         self._busy = True
         mail_answer, *answers = await self._offer(transaction)
+        self.channel.answered()
         if mail_answer.code == CLOSING:
-            raise Lost(str(mail_answer))
+            raise Lost(f"MAIL was refused: {mail_answer}")
         if not mail_answer.positive:
             await self._withdraw(answers)
             raise NotSent(of_mail("the sender", mail_answer))
@@ -172,10 +173,10 @@ class Session:
             else:
                 return await self._interrupted()
             ended = True
-            [answer] = await self.channel.ask(lines, 1, self._timeouts.final)
+            [answer] = await self.channel.ask(lines, 1, self._timeouts.final, "message")
         except Lost as lost:
             if ended:
-                return Uncertain(f"no answer to the message: {lost}")
+                return Uncertain(f"it is not known whether the message was taken: {lost}")
             return Deferred(f"the message was not taken: {lost}")
         self._busy = False
         return of_message(answer, reports=self._offers.dsn)

@@ -96,17 +96,15 @@ class Webhook(ProviderDefaults):
             return Blocked(str(exc), delivery.lane)
         headers = signed(delivery.operation_id, int(self._clock.seconds()), event, secret)
         begun = self._clock.seconds()
+        code: int | str = "no answer"
         try:
             answer = await hook.http.request("POST", url, headers, event)
+            code = answer.status
         except NoAnswerError as exc:
             return Deferred(str(exc))
-        self._events(
-            "provider.request",
-            provider=self.name,
-            operation="post",
-            code=answer.status,
-            seconds=self._clock.seconds() - begun,
-        )
+        finally:
+            seconds = self._clock.seconds() - begun
+            self._events("provider.request", provider=self.name, operation="post", code=code, seconds=seconds)
         return self._judge(delivery, answer)
 
     def _judge(self, delivery: Delivery, answer: Answer) -> Outcome:

@@ -4,7 +4,7 @@ From the settings of a listener to a factory that speaks SMTP, with its policy b
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from attrs import frozen
 from twisted.cred.portal import Portal
@@ -12,6 +12,7 @@ from twisted.cred.portal import Portal
 from smtprelay.config import listeners
 from smtprelay.config.model import Config, Route
 from smtprelay.interfaces import Events, Provider, Receive
+from smtprelay.measure import largest as largest_mail
 from smtprelay.message import Reply
 from smtprelay.policy.access import Networks, Patterns
 from smtprelay.policy.checkers.anonymous import AnonymousByNetwork
@@ -73,7 +74,7 @@ class Reception:
             checkers = [self._checker(name, policy) for name in listener.auth.checkers or ()]
             portal.registerChecker(CheckerChain(checkers, self.throttle))
         tls = _tls(listener.tls, self.reactor, self.events)
-        settings = _settings(self.config, listener, policy, tls)
+        settings = _settings(self.config, listener, policy, tls, self._size_of(listener, size))
         return ESMTPFactory(portal, settings, self.reactor, self.events, self.elsewhere(listener.name))
 
     def _checker(self, name: str, policy: ListenerPolicy) -> Any:
@@ -82,6 +83,17 @@ class Reception:
             return self.users
         assert isinstance(self.config.checkers[name], listeners.AnyChecker), name
         return AnyLogin(policy.allow_from)
+
+    def _size_of(self, listener: listeners.Listener, size: int | None) -> str:
+        """Return whose limit is announced: a provider's name, or ``""``: the listener's own."""
+        if size is None or size == listener.limits.size:
+            return ""
+        names = (name for rule in self.rules for name in rule.via)
+        return next((name for name in names if largest_mail(self.providers[name]) == size), _ROUTES)
+
+
+#: Instead of a provider: a route is for mail below a size.
+_ROUTES: Final = "each route"
 
 
 def _policy(config: Config, listener: listeners.Listener, size: int | None) -> ListenerPolicy:
@@ -100,7 +112,11 @@ def _policy(config: Config, listener: listeners.Listener, size: int | None) -> L
 
 
 def _settings(
-    config: Config, listener: listeners.Listener, policy: ListenerPolicy, tls: ServerContext | None
+    config: Config,
+    listener: listeners.Listener,
+    policy: ListenerPolicy,
+    tls: ServerContext | None,
+    size_of: str,
 ) -> Settings:
     limits = listener.limits
     return Settings(
@@ -108,6 +124,7 @@ def _settings(
         hostname=config.hostname,
         banner=listener.banner or "",
         size=limits.size if policy.size is None else policy.size,
+        size_of=size_of,
         recipients=limits.recipients,
         connections=limits.connections,
         connections_per_client=limits.connections_per_client,

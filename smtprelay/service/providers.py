@@ -16,6 +16,8 @@ from smtprelay.providers.capture import Capture
 from smtprelay.providers.http import open_http
 from smtprelay.providers.outgoing import OutgoingProvider
 from smtprelay.providers.smarthost import Host, Smarthost
+from smtprelay.providers.smtp_greeting import Timeouts
+from smtprelay.reachability import Reachability
 from smtprelay.service.post import bounces_from
 
 
@@ -26,6 +28,7 @@ class Workshop:
 
     :ivar defer_to_thread: runs a function on one of the relay's threads.
     :ivar mime: works on the content of mail.
+    :ivar reachability: hears whether they can be reached.
     """
 
     reactor: Any
@@ -33,6 +36,7 @@ class Workshop:
     defer_to_thread: Callable[..., Any]
     mime: MimeWorker
     hostname: str
+    reachability: Reachability
 
 
 def build_providers(config: Config, workshop: Workshop) -> dict[str, Provider]:
@@ -53,7 +57,11 @@ def _acs(name: str, wanted: settings.Acs, workshop: Workshop) -> Provider:
     return Acs(
         name=name,
         http=open_http(
-            workshop.reactor, concurrency=wanted.concurrency, timeout=wanted.timeout, ca=wanted.ca or ""
+            workshop.reactor,
+            concurrency=wanted.concurrency,
+            timeout=wanted.timeout,
+            ca=wanted.ca or "",
+            reach=workshop.reachability.of(name),
         ),
         credentials=lambda: credentials_of(wanted),
         worker=workshop.mime,
@@ -91,8 +99,16 @@ def _smarthost(name: str, wanted: settings.Smarthost, workshop: Workshop) -> Pro
         username=wanted.username or "",
         password=(lambda: "") if password is None else password.reveal,
         concurrency=wanted.concurrency,
+        timeouts=Timeouts.of(wanted.timeout),
     )
-    return Smarthost(name, workshop.reactor, host, workshop.events, limits=wanted.limits)
+    return Smarthost(
+        name,
+        workshop.reactor,
+        host,
+        workshop.events,
+        limits=wanted.limits,
+        reach=workshop.reachability.of(name),
+    )
 
 
 def _capture(name: str, wanted: settings.Capture, workshop: Workshop) -> Provider:

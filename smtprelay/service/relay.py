@@ -8,6 +8,7 @@ bounds, what is not is let go, and the spool is closed when nothing needs it any
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from twisted.application.service import Service
@@ -29,6 +30,8 @@ from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.route import Router
+from smtprelay.service.attention import Attention
+from smtprelay.service.chores import every
 from smtprelay.service.dispatching import build_dispatcher
 from smtprelay.service.drain import Drain
 from smtprelay.service.failure import StartFailed, explain
@@ -113,11 +116,13 @@ class Relay(Service):
         self._mailbox = mailbox
         self._neighbours = Neighbours() if inherited is None else inherited.neighbours
         self._budget = Budget(MOST // self._neighbours.workers)
-        self._events = Telling([self.metrics, *(events or [Log()])])
+        self._attention = Attention(reactor)
+        self._events = Telling([self.metrics, self._attention.ledger, *(events or [Log()])])
         self._inherited = inherited
         self._ports = Ports(reactor, inherited)
         self._threads = Threads(reactor)
         self._mime = ProcessMimeWorker(reactor, self._events)
+        self._every = partial(every, reactor, self._events)
         self._patience = Patience(reactor, self._events, self._open_sites)
         self._providers: Mapping[str, Provider] = {}
         self._dispatcher: Dispatcher | None = None
@@ -173,6 +178,7 @@ class Relay(Service):
             defer_to_thread=self._threads.work,
             mime=self._mime,
             hostname=config.hostname,
+            reachability=self._attention.reachability,
         )
         self._providers = {**build_providers(config, workshop), **build_webhook(config, workshop)}
         self.metrics.known(tuple(self._providers))
@@ -238,6 +244,7 @@ class Relay(Service):
             self._clocks += [*self._chores(config.spool), *self._look_for_delays(post)]
             self._clocks.append(self._every(LOOK_EVERY, spool.look))
             self._dispatcher.start()
+        self._attention.start(self._providers, spool, self._events)
         self.metrics.ready(True)
 
     async def _open_sites(self) -> None:
@@ -266,6 +273,7 @@ class Relay(Service):
         return new_id(self._clock.seconds(), self._bits)
 
     def _sources(self) -> Sources:
+        routes = {route.name: route.via for route in self.config.routes}
         return Sources(
             spool=self.spool,
             metrics=self.metrics,
@@ -277,10 +285,9 @@ class Relay(Service):
             operator=None if self._dispatcher is None else self._dispatcher.operator,
             mailbox=self._mailbox,
             draining=self._drain,
-            ways=Ways(
-                routes={route.name: route.via for route in self.config.routes},
-                providers=tuple(self.config.providers),
-            ),
+            unreachable=self._attention.unreachable,
+            refusals=self._attention.ledger,
+            ways=Ways(routes=routes, providers=tuple(self.config.providers)),
         )
 
     async def _readiness(self) -> Mapping[str, str | None]:
@@ -307,15 +314,6 @@ class Relay(Service):
         for each in (self._synchronous, self._dispatcher):
             if each is not None and self._clock is self._reactor:
                 each.stepped(seconds)
-
-    def _every(self, seconds: float, chore: Any) -> LoopingCall:
-        call = LoopingCall(lambda: Deferred.fromCoroutine(chore()).addErrback(self._chore_failed))
-        call.clock = self._reactor
-        call.start(seconds, now=False)
-        return call
-
-    def _chore_failed(self, failure: Any) -> None:
-        self._events("spool.failed", operation="sweep", reason=failure.getErrorMessage())
 
     def _chores(self, settings: SpoolSettings) -> Sequence[LoopingCall]:
         assert self.spool is not None
@@ -365,6 +363,7 @@ class Relay(Service):
         self._events("relay.stop", reason=reason)
         for call in self._clocks:
             call.stop()
+        self._attention.stop()
         if self._keeping is not None:
             self._keeping.stopping = True
         landing = [self._ports.end_sessions(SESSIONS_BOUND if self._synchronous is None else VERDICTS_BOUND)]
@@ -387,6 +386,7 @@ class Relay(Service):
         try:
             if self._dispatcher is not None and self._dispatcher.given_up:
                 await spool.release()
+            await self._attention.ledger.flush()
         finally:
             await spool.close()
 

@@ -22,8 +22,11 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from smtprelay.config.listeners import Listener
+from smtprelay.message import Client
 from smtprelay.service.failure import CONFIG, UNAVAILABLE, StartFailed
 from smtprelay.service.neighbours import Neighbours
+from smtprelay.smtp.refusals import Refusals
+from smtprelay.smtp.reply import not_ready, render
 
 #: The file descriptors of a worker: a pipe that is closed when its parent is gone, one for what it tells, and
 #: memory that all workers share.
@@ -39,11 +42,12 @@ class Sockets:
     The sockets of all listeners, opened for others.
 
     :param hostname: who says so when somebody is turned away.
+    :param refusals: hears of that.
     """
 
-    def __init__(self, hostname: str) -> None:
-        goodbye: Any = partial(_Goodbye, hostname)
-        self._factory = Factory.forProtocol(goodbye)
+    def __init__(self, hostname: str, refusals: Refusals) -> None:
+        self._refusals = refusals
+        self._goodbye = partial(_Goodbye, hostname, refusals)
         self._accepting = False
         self._ports: dict[str, tuple[Listener, Any]] = {}
 
@@ -77,6 +81,7 @@ class Sockets:
 
     async def close(self) -> None:
         """Listen no more."""
+        self._refusals.stop()
         for _, port in self._ports.values():
             await maybeDeferred(port.stopListening)
 
@@ -87,7 +92,8 @@ class Sockets:
         :raises CannotListenError: as any endpoint.
         :raises StartFailed: no other process can accept there.
         """
-        port: Any = await serverFromString(reactor, listener.endpoint).listen(self._factory)
+        goodbye: Any = partial(self._goodbye, listener.name)
+        port: Any = await serverFromString(reactor, listener.endpoint).listen(Factory.forProtocol(goodbye))
         self._ports[listener.name] = (listener, port)
         if not hasattr(port, "stopReading"):
             raise StartFailed(f"{listener.endpoint}: an endpoint of this kind is for one worker only", CONFIG)
@@ -98,14 +104,18 @@ class Sockets:
 class _Goodbye(Protocol):
     """A client that nobody can take mail from yet."""
 
-    def __init__(self, hostname: str) -> None:
+    def __init__(self, hostname: str, refusals: Refusals, listener: str) -> None:
         self._hostname = hostname
+        self._refusals = refusals
+        self._listener = listener
 
     def connectionMade(self) -> None:
         """Say so, and hang up."""
         assert self.transport is not None  # Twisted's
-        line = f"421 4.3.2 {self._hostname} Not ready yet, try again later\r\n"
-        self.transport.write(line.encode())
+        refusal = not_ready(self._hostname)
+        address = getattr(self.transport.getPeer(), "host", "unix")
+        self._refusals.turned_away(Client(address=address, listener=self._listener), refusal)
+        self.transport.write(render(refusal))
         self.transport.loseConnection()
 
 

@@ -33,6 +33,7 @@ from smtprelay.service.shared import Shared, new_memory
 from smtprelay.service.sites import control_site, http_sites
 from smtprelay.service.sockets import Sockets, spoken_address
 from smtprelay.service.threads import Threads
+from smtprelay.smtp.refusals import Refusals
 from smtprelay.web.sources import Sources
 
 #: How long a worker that shall end may take, seconds; then it is killed.
@@ -83,7 +84,7 @@ class Supervisor(Service):
         self._ports = Ports(reactor)
         self._memory = new_memory(self.config.workers)
         self._shared = Shared(self._memory)
-        self._sockets = Sockets(self.config.hostname)
+        self._sockets = Sockets(self.config.hostname, Refusals(reactor, self._events))
         numbers = range(1, self.config.workers + 1)
         self._workers = [Worker(number, control_of(self.config, number)) for number in numbers]
         self._passing = Passing(reactor, self._workers)

@@ -87,6 +87,10 @@ def _settings(config: Config) -> dict[str, Settings]:
 def _hook(settings: Settings, workshop: Workshop) -> Hook:
     assert PACE.per_lane is not None
     http = open_http(
-        workshop.reactor, concurrency=PACE.per_lane, timeout=settings.timeout, ca=settings.ca or ""
+        workshop.reactor,
+        concurrency=PACE.per_lane,
+        timeout=settings.timeout,
+        ca=settings.ca or "",
+        reach=workshop.reachability.of(NAME),
     )
     return Hook(http, settings.url.reveal, settings.secret.reveal if settings.secret else lambda: "")

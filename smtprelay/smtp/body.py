@@ -87,6 +87,7 @@ class BodyDecoder:
         "_newlines",
         "_nul",
         "_odd",
+        "_size_of",
         "_tail",
         "_utf_16",
         "ended",
@@ -97,6 +98,7 @@ class BodyDecoder:
 
     def __init__(self, settings: Settings, *, bare: bool = False) -> None:
         self._limit = settings.size
+        self._size_of = settings.size_of
         self._fix = settings.bare_newlines != "refuse"
         self._line_end = _LF if bare else _CRLF
         self._end = self._line_end.end
@@ -122,7 +124,11 @@ class BodyDecoder:
         if self._bare and not self._fix:
             return reply.BARE_LINE_ENDS
         refusal = self._header.refusal
-        return reply.too_large(self._limit) if refusal is None and self.size > self._limit else refusal
+        return (
+            reply.too_large(self._limit, self._size_of, self.size)
+            if refusal is None and self.size > self._limit
+            else refusal
+        )
 
     def feed(self, segment: bytes) -> bytes:
         """Take octets from the client; return what is to be stored, ``b""`` if that is nothing."""

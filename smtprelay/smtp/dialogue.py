@@ -22,9 +22,8 @@ from smtprelay.smtp.avatar import Admission, admit_anonymous, admit_user
 from smtprelay.smtp.command import Command
 from smtprelay.smtp.event import RESPONSE, Content
 from smtprelay.smtp.login import Exchange, Login
+from smtprelay.smtp.refusals import LONGEST_USER, FailedLogin, printable
 from smtprelay.smtp.settings import Settings
-
-_REFUSAL: Final = 400
 
 #: What a client is called whose EHLO has no name that could be one.
 UNNAMED: Final = "unknown"
@@ -38,9 +37,20 @@ class Dialogue:
     One client's dealings with its avatar.
 
     :ivar client: who speaks, as far as it is known now.
+    :ivar sender: what the last MAIL named.
     """
 
-    __slots__ = ("_admission", "_events", "_exchange", "_incoming", "_portal", "_settings", "client")
+    __slots__ = (
+        "_admission",
+        "_events",
+        "_exchange",
+        "_failed_login",
+        "_incoming",
+        "_portal",
+        "_settings",
+        "client",
+        "sender",
+    )
 
     def __init__(self, portal: Portal, settings: Settings, events: Events, client: Client) -> None:
         self._portal = portal
@@ -49,7 +59,9 @@ class Dialogue:
         self._admission: Admission | None = None
         self._exchange: Exchange | None = None
         self._incoming: Incoming | None = None
+        self._failed_login: FailedLogin | None = None
         self.client = client
+        self.sender = ""
 
     def answer(self, command: Command) -> Answer:
         """Answer a command that came in order. Neither this nor the Deferred raises."""
@@ -64,7 +76,7 @@ class Dialogue:
         """
         if content.refusal is not None:
             self.abort()
-            return self._refused("content", content.refusal) if content.ended else None
+            return content.refusal if content.ended else None
         if self._incoming is None:  # it broke; the rest is read all the same
             return reply.LOCAL_ERROR if content.ended else None
         try:
@@ -76,6 +88,11 @@ class Dialogue:
         if waiting is None and not content.ended:
             return None
         return Deferred.fromCoroutine(self._later(waiting, ended=content.ended))
+
+    def failed_login(self) -> FailedLogin | None:
+        """Return what the last answer refused, if that was a login; once."""
+        failed, self._failed_login = self._failed_login, None
+        return failed
 
     def forget(self, tls: str) -> None:
         """Begin anew within TLS: what the client said in plain text is not known any more."""
@@ -113,7 +130,7 @@ class Dialogue:
         greeting = capabilities.greeting(self._settings, command.verb, secure=bool(self.client.tls))
         if self._admission is None:
             return greeting
-        return self._ask("helo", lambda _: greeting, self._admission.delivery.client_is, self.client)
+        return self._ask(lambda _: greeting, self._admission.delivery.client_is, self.client)
 
     def _name(self, said: str) -> str:
         """Return what a client calls itself, or a word for what is no name."""
@@ -123,21 +140,18 @@ class Dialogue:
         return UNNAMED
 
     def _mail(self, command: Command) -> Answer:
+        self.sender = command.argument
         if self._admission is None:
             return Deferred.fromCoroutine(self._first_mail(command))
-        return self._ask(
-            "mail", _sender_ok, self._admission.delivery.mail, command.argument, command.parameters
-        )
+        return self._ask(_sender_ok, self._admission.delivery.mail, command.argument, command.parameters)
 
     def _rcpt(self, command: Command) -> Answer:
         assert self._admission is not None
-        return self._ask(
-            "rcpt", _recipient_ok, self._admission.delivery.rcpt, command.argument, command.parameters
-        )
+        return self._ask(_recipient_ok, self._admission.delivery.rcpt, command.argument, command.parameters)
 
     def _data(self, _command: Command) -> Answer:
         assert self._admission is not None
-        return self._ask("data", self._opened, self._admission.delivery.data)
+        return self._ask(self._opened, self._admission.delivery.data)
 
     def _starttls(self, _command: Command) -> Answer:
         return reply.READY_FOR_TLS
@@ -159,7 +173,7 @@ class Dialogue:
         try:
             result = step(*values)
         except Refused as refused:
-            return self._not_logged_in(exchange.mechanism, refused.reply)
+            return self._not_logged_in(exchange.mechanism, exchange.claimed, refused.reply)
         return Deferred.fromCoroutine(self._log_in(result)) if isinstance(result, Login) else result
 
     _verbs: ClassVar = {
@@ -175,32 +189,30 @@ class Dialogue:
 
     # --- asking ----------------------------------------------------------------------------
 
-    def _ask(
-        self, stage: str, then: Callable[[Any], Reply], question: Callable[..., object], *values: object
-    ) -> Answer:
+    def _ask(self, then: Callable[[Any], Reply], question: Callable[..., object], *values: object) -> Answer:
         """Put ``question`` to the avatar; ``then`` makes the reply of what it returns."""
         try:
             result = question(*values)
         except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
-            return self._turned_down(stage, error)
+            return self._turned_down(error)
         # To ask whether something is Awaitable takes longer than most avatars do.
         if result is not None and isinstance(result, Awaitable):
-            return Deferred.fromCoroutine(self._await(stage, then, result))
+            return Deferred.fromCoroutine(self._await(then, result))
         return then(result)
 
-    async def _await(self, stage: str, then: Callable[[Any], Reply], result: Awaitable[object]) -> Reply:
+    async def _await(self, then: Callable[[Any], Reply], result: Awaitable[object]) -> Reply:
         try:
             return then(await result)
         except Exception as error:  # noqa: BLE001 -- as in _ask
-            return self._turned_down(stage, error)
+            return self._turned_down(error)
 
     async def _first_mail(self, command: Command) -> Reply:
         try:
             self._be(await admit_anonymous(self._portal, self.client))
         except LoginFailed:
-            return self._refused("mail", self._name_wanted())
+            return self._name_wanted()
         except Exception as error:  # noqa: BLE001 -- as in _ask
-            return self._turned_down("mail", error)
+            return self._turned_down(error)
         answer = self._mail(command)
         return answer if isinstance(answer, Reply) else await answer
 
@@ -211,12 +223,12 @@ class Dialogue:
             self._introduce(user=login.username)
             self._be(admission)
         except LoginFailed:
-            return self._not_logged_in(login.mechanism, reply.LOGIN_FAILED)
+            return self._not_logged_in(login.mechanism, login.username, reply.LOGIN_FAILED)
         except Refused as refused:
-            return self._not_logged_in(login.mechanism, refused.reply)
+            return self._not_logged_in(login.mechanism, login.username, refused.reply)
         except Exception as error:  # noqa: BLE001 -- as in _ask
             self._failed(error)
-            return self._not_logged_in(login.mechanism, reply.LOGIN_UNAVAILABLE)
+            return self._not_logged_in(login.mechanism, login.username, reply.LOGIN_UNAVAILABLE)
         self._tell("auth.ok", user=login.username, mechanism=login.mechanism)
         return reply.LOGGED_IN
 
@@ -228,9 +240,8 @@ class Dialogue:
         if not self._settings.mechanisms:
             return reply.NOT_ALLOWED
         secure = bool(self.client.tls)
-        return (
-            reply.LOGIN_FIRST if capabilities.offers_login(self._settings, secure=secure) else reply.TLS_FIRST
-        )
+        offered = capabilities.offers_login(self._settings, secure=secure)
+        return reply.LOGIN_FIRST if offered else reply.LOGIN_IN_TLS
 
     async def _later(self, waiting: Deferred[None] | None, *, ended: bool) -> Reply | None:
         try:
@@ -246,8 +257,7 @@ class Dialogue:
         incoming, self._incoming = self._incoming, None
         if incoming is None:  # the client went away while we waited
             return reply.LOCAL_ERROR
-        answer = await incoming.finish()
-        return self._refused("content", answer) if answer.code >= _REFUSAL else answer
+        return await incoming.finish()
 
     # --- what came of it -------------------------------------------------------------------
 
@@ -263,25 +273,14 @@ class Dialogue:
         protocol = f"ESMTP{'S' if client.tls else ''}{'A' if user else ''}" if esmtp else "SMTP"
         self.client = evolve(client, helo=helo or client.helo, user=user, protocol=protocol)
 
-    def _turned_down(self, stage: str, error: Exception) -> Reply:
+    def _turned_down(self, error: Exception) -> Reply:
         if isinstance(error, Refused):
-            return self._refused(stage, error.reply)
+            return error.reply
         self._failed(error)
         return reply.LOCAL_ERROR
 
-    def _refused(self, stage: str, refusal: Reply) -> Reply:
-        self._tell(
-            "policy.refused",
-            stage=stage,
-            code=refusal.code,
-            enhanced=refusal.enhanced,
-            text=refusal.text,
-            rule=refusal.rule,
-        )
-        return refusal
-
-    def _not_logged_in(self, mechanism: str, refusal: Reply) -> Reply:
-        self._tell("auth.failed", mechanism=mechanism, reason=refusal.text)
+    def _not_logged_in(self, mechanism: str, user: str, refusal: Reply) -> Reply:
+        self._failed_login = FailedLogin(mechanism, printable(user, LONGEST_USER))
         return refusal
 
     def _failed(self, error: Exception) -> None:

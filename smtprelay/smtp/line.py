@@ -59,6 +59,10 @@ class LineBuffer:
         self._join()
         return self._octets[self._at : self._at + len(beginning)].upper() == beginning
 
+    def peek(self) -> bytes:
+        """Return the beginning of what is unread."""
+        return self._octets[self._at : self._at + LONGEST_LINE].partition(b"\n")[0]
+
     def take(self, most: int) -> bytes:
         """Take what is unread, up to ``most`` octets of it."""
         self._join()

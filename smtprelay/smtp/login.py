@@ -52,15 +52,17 @@ class Exchange:
 
     :param argument: what follows AUTH: the mechanism and perhaps an initial response.
     :param offered: the mechanisms that may be used.
+    :ivar claimed: the name that was claimed, as far as it can be read; for the record.
     :raises Refused: if the mechanism is not one of them.
     """
 
-    __slots__ = ("_initial", "_steps", "mechanism")
+    __slots__ = ("_initial", "_steps", "claimed", "mechanism")
 
     def __init__(self, argument: str, offered: tuple[str, ...]) -> None:
         mechanism, *initial = argument.split(maxsplit=1) or [""]
         self._initial = initial[0] if initial else ""
         self.mechanism = mechanism.upper()
+        self.claimed = ""
         if not mechanism:
             raise Refused(reply.SYNTAX)
         if self.mechanism not in offered or self.mechanism not in MECHANISMS:
@@ -87,6 +89,7 @@ class Exchange:
 
     def _login(self, claimed: tuple[bytes, bytes] | None) -> Login:
         username, password = claimed or (b"", b"")
+        self.claimed = username.decode("utf-8", "replace")
         try:
             name = username.decode("utf-8")
         except UnicodeDecodeError:

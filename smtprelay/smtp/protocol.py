@@ -30,6 +30,7 @@ from smtprelay.smtp.dialogue import Dialogue
 from smtprelay.smtp.elsewhere import Elsewhere, Nowhere
 from smtprelay.smtp.event import END_OF_DATA, UNKNOWN, Answered, Content, Event, Foreign, Signal
 from smtprelay.smtp.foreign import failed_handshake
+from smtprelay.smtp.refusals import Refusals
 from smtprelay.smtp.session import Session
 from smtprelay.smtp.settings import Settings
 from smtprelay.smtp.turn import CONTENT, Turn
@@ -38,7 +39,7 @@ from smtprelay.wire import Wire
 #: Seconds that a client has to read our last words.
 LINGER: Final = 10.0
 
-_GOODBYE: Final = 421
+_GOODBYE, _NEGATIVE = 421, 400
 
 
 @implementer(IHandshakeListener, IPushProducer)
@@ -51,12 +52,11 @@ class ESMTP(Protocol):
     def __init__(self, factory: "ESMTPFactory") -> None:
         self.factory = factory
         self._settings = factory.settings
-        self._events = factory.events
+        self._events, self._clock = factory.events, factory.clock
         self._replies: list[bytes] = []
-        self._looping = False
+        self._looping = self._lost = False
         self._choked = False  # the client does not read
         self._held = False  # we do not read
-        self._lost = False
         self._why = ""
         self._octets = 0  # received since the deadline looked
         self._watched: BodyDecoder | None = None
@@ -65,12 +65,11 @@ class ESMTP(Protocol):
 
     def connectionMade(self) -> None:
         """Greet the client, or turn it away."""
-        settings, clock = self._settings, self.factory.clock
+        settings, clock = self._settings, self._clock
         self._began = clock.seconds()
         address = getattr(self.transport.getPeer(), "host", "unix")
-        client = Client(
-            address=address, listener=settings.listener, tls="TLS" if settings.tls_implicit else ""
-        )
+        tls = "TLS" if settings.tls_implicit else ""
+        client = Client(address=address, listener=settings.listener, tls=tls)
         bare = settings.takes_bare_newlines(address)
         self._session = Session(settings, secure=settings.tls_implicit, bare_newlines=bare)
         self._dialogue = Dialogue(self.factory.portal, settings, self._events, client)
@@ -83,7 +82,6 @@ class ESMTP(Protocol):
         if refusal is None:
             self._wire.write(reply.render(reply.welcome(settings.banner or f"{settings.hostname} ESMTP")))
         else:
-            self._tell("session.refused", reason=refusal.text)
             self._session.dismiss(refusal)
             self._advance()
 
@@ -109,7 +107,7 @@ class ESMTP(Protocol):
         self._why = self._why or reason.getErrorMessage()
         if reason.check(TLSError):
             self._why = failed_handshake(self._why, self._settings.tls_profile)
-            self._tell("session.refused", reason=self._why)
+            self._refused("STARTTLS", reply.unsaid(self._why, "tls-handshake"))
         self._deadline.cancel()
         self._turn.cancel()
         if not self._session.waiting or self._dialogue.receiving:
@@ -178,7 +176,7 @@ class ESMTP(Protocol):
         elif isinstance(event, Answered):
             self._answer(event.verb, event.reply)
         elif isinstance(event, Foreign):
-            self._tell("session.refused", reason=event.reason)
+            self._refused(UNKNOWN, reply.unsaid(event.reason, "protocol"))
             self._close(event.reason)
         elif event is Signal.UPGRADE:
             self._start_tls()
@@ -200,7 +198,7 @@ class ESMTP(Protocol):
         else:
             if response.code == _GOODBYE:
                 self._why = response.text
-            self._say(verb, response.code, self._session.answer(response))
+            self._say(verb, response, self._session.answer(response))
         if not self._looping:
             # It came late, in another turn: the client's time begins now.
             self._turn.renew()
@@ -208,9 +206,14 @@ class ESMTP(Protocol):
             self._watched = None
             self._advance()
 
-    def _say(self, verb: str, code: int, octets: bytes) -> None:
-        self._events("smtp.reply", listener=self._settings.listener, command=verb, code=code)
+    def _say(self, verb: str, response: Reply, octets: bytes) -> None:
+        self._events("smtp.reply", listener=self._settings.listener, command=verb, code=response.code)
+        if response.code >= _NEGATIVE:
+            self._refused(verb, response)
         self._replies.append(octets)
+
+    def _refused(self, verb: str, refusal: Reply) -> None:
+        self.factory.refusals.tell(verb, refusal, self._session, self._dialogue)
 
     def _flush(self) -> None:
         if self._replies:
@@ -263,7 +266,7 @@ class ESMTP(Protocol):
     def _interrupt(self, farewell: Reply) -> None:
         """End the session in the middle of content."""
         self._dialogue.abort()
-        self._say(UNKNOWN, farewell.code, self._session.interrupt(farewell))
+        self._say(UNKNOWN, farewell, self._session.interrupt(farewell))
         self._close(farewell.text)
 
     def cut(self, why: str) -> None:
@@ -281,8 +284,7 @@ class ESMTP(Protocol):
         """Say that the session is over; once, and not while a message is being finished."""
         self._dialogue.leave()
         if self.factory.leave(self):
-            seconds = self.factory.clock.seconds() - self._began
-            self._tell("session.close", seconds=seconds, reason=self._why)
+            self._tell("session.close", seconds=self._clock.seconds() - self._began, reason=self._why)
 
     def _tell(self, event: str, **fields: object) -> None:
         client = self._dialogue.client
@@ -315,6 +317,7 @@ class ESMTPFactory(ServerFactory):
         self.settings = settings
         self.clock = clock
         self.events = events
+        self.refusals = Refusals(clock, events)
         self._sessions: dict[ESMTP, str] = {}
         self._turned_away: set[ESMTP] = set()
         self._clients: Counter[str] = Counter()
@@ -379,6 +382,7 @@ class ESMTPFactory(ServerFactory):
         if self._stopped is None:
             self._stopped = Deferred()
             self.turn_away()
+            self._stopped.addCallback(lambda _: self.refusals.stop())
             if not self._sessions and not self._stopped.called:
                 self._stopped.callback(None)
         waiting: Deferred[None] = Deferred()
@@ -387,6 +391,7 @@ class ESMTPFactory(ServerFactory):
 
     def abort_sessions(self) -> None:
         """Cut all connections; messages that are being finished are finished."""
+        self.refusals.stop()
         for session in [*self._sessions, *self._turned_away]:
             session.cut("aborted at shutdown")
 
@@ -394,7 +399,7 @@ class ESMTPFactory(ServerFactory):
         if self._closed or self._stopped is not None:
             return reply.SHUTTING_DOWN
         if len(self._sessions) + self._elsewhere.count("") >= self.settings.connections:
-            return reply.TOO_MANY_CONNECTIONS
+            return reply.too_many_connections(self.settings.connections)
         if self._clients[address] + self._elsewhere.count(address) >= self.settings.connections_per_client:
-            return reply.TOO_MANY_FROM_CLIENT
+            return reply.too_many_from_client(self.settings.connections_per_client)
         return None

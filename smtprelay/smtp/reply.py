@@ -38,43 +38,63 @@ READY_FOR_TLS: Final = _reply(220, "2.0.0", "Ready to start TLS")
 LOGGED_IN: Final = _reply(235, "2.7.0", "Authentication successful")
 
 # Commands that are no good (RFC 5321 §4.2.4, RFC 2034).
-UNKNOWN_COMMAND: Final = _reply(500, "5.5.1", "Command not recognized")
-NOT_OFFERED: Final = _reply(502, "5.5.1", "Command not available here")
-CONTROL_CHARACTER: Final = _reply(500, "5.5.2", "Control character in command")
-LINE_TOO_LONG: Final = _reply(500, "5.5.2", "Line too long")
-BARE_LINE_FEED: Final = _reply(500, "5.5.2", "Command lines end with CRLF, not with LF alone", "line-ends")
-MIXED_LINE_ENDS: Final = _reply(
-    500, "5.5.2", "Your lines ended with LF alone; this one does not", "line-ends"
+UNKNOWN_COMMAND: Final = _reply(500, "5.5.1", "Command not recognized", "command")
+NOT_OFFERED: Final = _reply(502, "5.5.1", "Command not available here", "not-offered")
+CONTROL_CHARACTER: Final = _reply(500, "5.5.2", "Control character in command", "syntax")
+LINE_TOO_LONG: Final = _reply(500, "5.5.2", "Line too long", "line-length")
+BARE_LINE_FEED: Final = _reply(
+    500, "5.5.2", "Command lines end with CRLF, not with LF alone", "command-line-ends"
 )
-SYNTAX: Final = _reply(501, "5.5.4", "Syntax error in arguments")
-UNKNOWN_PARAMETER: Final = _reply(555, "5.5.4", "Parameter not recognized")  # RFC 5321 §4.1.1.11
-BAD_SENDER: Final = _reply(553, "5.1.7", "Bad sender address syntax")
-BAD_RECIPIENT: Final = _reply(553, "5.1.3", "Bad recipient address syntax")
-NOT_ASCII: Final = _reply(553, "5.6.7", "Non-ASCII addresses are not supported")  # RFC 6531 §3.5
+MIXED_LINE_ENDS: Final = _reply(
+    500, "5.5.2", "Your lines ended with LF alone; this one does not", "mixed-line-ends"
+)
+SYNTAX: Final = _reply(501, "5.5.4", "Syntax error in arguments", "syntax")
+UNKNOWN_PARAMETER: Final = _reply(555, "5.5.4", "Parameter not recognized", "parameter")  # RFC 5321 §4.1.1.11
+BAD_SENDER: Final = _reply(553, "5.1.7", "Bad sender address syntax", "address")
+BAD_RECIPIENT: Final = _reply(553, "5.1.3", "Bad recipient address syntax", "address")
+NOT_ASCII: Final = _reply(553, "5.6.7", "Non-ASCII addresses are not supported", "non-ascii")  # RFC 6531 §3.5
 
 # Commands at the wrong time (RFC 5321 §4.1.4).
-MAIL_FIRST: Final = _reply(503, "5.5.1", "MAIL first")
-RECIPIENT_FIRST: Final = _reply(503, "5.5.1", "RCPT first")
-NO_VALID_RECIPIENTS: Final = _reply(554, "5.5.1", "No valid recipients")
-NESTED_MAIL: Final = _reply(503, "5.5.1", "A transaction is open already")
-NOT_NOW: Final = _reply(503, "5.5.1", "Not in this state")
+MAIL_FIRST: Final = _reply(503, "5.5.1", "MAIL first", "sequence")
+RECIPIENT_FIRST: Final = _reply(503, "5.5.1", "RCPT first", "sequence")
+NO_VALID_RECIPIENTS: Final = _reply(554, "5.5.1", "No valid recipients", "sequence")
+NESTED_MAIL: Final = _reply(503, "5.5.1", "A transaction is open already", "sequence")
+NOT_NOW: Final = _reply(503, "5.5.1", "Not in this state", "sequence")
 
 # Limits.
-TOO_MANY_RECIPIENTS: Final = _reply(452, "4.5.3", "Too many recipients", "recipients")
 TOO_MANY_ERRORS: Final = _reply(421, "4.7.0", "Too many errors", "errors")
 TOO_MANY_COMMANDS: Final = _reply(421, "4.7.0", "Too many commands", "commands")
-TOO_MANY_CONNECTIONS: Final = _reply(421, "4.3.2", "Too many connections, try again later", "connections")
-TOO_MANY_FROM_CLIENT: Final = _reply(
-    421, "4.7.0", "Too many connections from your address", "connections-per-client"
-)
 TIMED_OUT: Final = _reply(421, "4.4.2", "Timeout", "timeout")
 TOO_SLOW: Final = _reply(421, "4.4.2", "The message arrives too slowly", "data-rate")
-SHUTTING_DOWN: Final = _reply(421, "4.3.2", "Shutting down, try again later")
+SHUTTING_DOWN: Final = _reply(421, "4.3.2", "Shutting down, try again later", "shutdown")
 
 
-def too_large(limit: int) -> Reply:
-    """Refuse a message, declared or sent, that is larger than ``limit`` octets (RFC 1870 §6)."""
-    return _reply(552, "5.3.4", f"Message too large, the limit is {limit} bytes", "size")
+def too_many_recipients(limit: int) -> Reply:
+    """Refuse a recipient beyond ``limit`` (RFC 5321 §4.5.3.1.10)."""
+    return _reply(452, "4.5.3", f"Too many recipients, the limit is {limit}", "recipients")
+
+
+def too_many_connections(limit: int) -> Reply:
+    """Refuse a connection beyond ``limit``."""
+    return _reply(421, "4.3.2", f"Too many connections, the limit is {limit}, try again later", "connections")
+
+
+def too_many_from_client(limit: int) -> Reply:
+    """Refuse a connection beyond those that one client may have."""
+    text = f"Too many connections from your address, the limit is {limit}"
+    return _reply(421, "4.7.0", text, "connections-per-client")
+
+
+def too_large(limit: int, provider: str = "", size: int = 0) -> Reply:
+    """
+    Refuse a message, declared or sent, that is larger than ``limit`` octets (RFC 1870 §6).
+
+    :param provider: whose limit it is; ``""``: the listener's.
+    :param size: of the message, if it is here.
+    """
+    whose = f"{provider} takes {limit} bytes" if provider else f"the limit is {limit} bytes"
+    text = f"Message too large, {whose}{f', this one has {size}' if size else ''}"
+    return _reply(552, "5.3.4", text, "provider-size" if provider else "size")
 
 
 # Content that is no good (RFC 3463 §3.7).
@@ -97,16 +117,28 @@ def too_many_hops(limit: int) -> Reply:
 
 # Login and TLS (RFC 4954 §4 and §6, RFC 3207 §4).
 TLS_FIRST: Final = _reply(530, "5.7.0", "Must issue a STARTTLS command first", "tls")
-TLS_FOR_LOGIN: Final = _reply(538, "5.7.11", "Encryption required for authentication", "tls")
+TLS_FOR_LOGIN: Final = _reply(538, "5.7.11", "Encryption required for authentication", "tls-for-login")
+#: Said to who must log in, which needs TLS here.
+LOGIN_IN_TLS: Final = _reply(530, "5.7.0", "Must issue a STARTTLS command first", "tls-for-login")
 LOGIN_FIRST: Final = _reply(530, "5.7.0", "Authentication required", "auth-required")
-LOGIN_CANCELLED: Final = _reply(501, "5.7.0", "Authentication cancelled")
-NOT_BASE64: Final = _reply(501, "5.5.2", "Cannot decode the response as base64")
-UNKNOWN_MECHANISM: Final = _reply(504, "5.5.4", "Authentication mechanism not supported")
+LOGIN_CANCELLED: Final = _reply(501, "5.7.0", "Authentication cancelled", "cancelled")
+NOT_BASE64: Final = _reply(501, "5.5.2", "Cannot decode the response as base64", "base64")
+UNKNOWN_MECHANISM: Final = _reply(504, "5.5.4", "Authentication mechanism not supported", "mechanism")
 LOGIN_FAILED: Final = _reply(535, "5.7.8", "Authentication credentials invalid", "auth")
-LOGIN_UNAVAILABLE: Final = _reply(454, "4.7.0", "Temporary authentication failure", "auth")
-LOGGED_IN_ALREADY: Final = _reply(503, "5.5.1", "Already authenticated")
+LOGIN_UNAVAILABLE: Final = _reply(454, "4.7.0", "Temporary authentication failure", "auth-unavailable")
+LOGGED_IN_ALREADY: Final = _reply(503, "5.5.1", "Already authenticated", "sequence")
 NOT_ALLOWED: Final = _reply(550, "5.7.1", "You may not send through this relay", "network")
-LOCAL_ERROR: Final = _reply(451, "4.3.0", "Local error in processing")
+LOCAL_ERROR: Final = _reply(451, "4.3.0", "Local error in processing", "internal")
+
+
+def not_ready(hostname: str) -> Reply:
+    """Turn a client away that nobody can serve yet."""
+    return _reply(421, "4.3.2", f"{hostname} Not ready yet, try again later", "not-ready")
+
+
+def unsaid(text: str, rule: str) -> Reply:
+    """Return what a client is refused without a word to it, for the record; its code is 0."""
+    return _reply(0, "", text, rule)
 
 
 def welcome(banner: str) -> Reply:

@@ -98,6 +98,8 @@ class Session:
 
     :param secure: TLS is spoken already.
     :param bare_newlines: the client may end its lines by LF alone, if it does from the beginning.
+    :ivar said: the last line of the client, or its beginning if it was none.
+    :ivar logs_in: it has said AUTH, so that what it says may be a password.
     """
 
     __slots__ = (
@@ -116,6 +118,8 @@ class Session:
         "_secure",
         "_settings",
         "_state",
+        "logs_in",
+        "said",
     )
 
     def __init__(self, settings: Settings, *, secure: bool = False, bare_newlines: bool = False) -> None:
@@ -134,6 +138,8 @@ class Session:
         self._errors = 0
         self._junk = 0.0
         self._commands = 0
+        self.said = b""
+        self.logs_in = False
 
     @property
     def waiting(self) -> bool:
@@ -250,11 +256,17 @@ class Session:
             line = self._input.line(login=challenged)
         except Refused as refused:
             self._fresh = False
+            self._note(self._input.peek(), challenged=challenged)
             return self._own(RESPONSE if challenged else UNKNOWN, refused.reply)
         if line is None:
             return Signal.NEED_DATA
         self._fresh = False
+        self._note(line, challenged=challenged)
         return self._understand(line)
+
+    def _note(self, line: bytes, *, challenged: bool) -> None:
+        self.said = b"AUTH" if challenged else line
+        self.logs_in = self.logs_in or line[:4].upper() == b"AUTH"
 
     def _end(self, event: Event) -> Event:
         self._state = State.CLOSED
@@ -299,7 +311,7 @@ class Session:
             for name, value in command.parameters.items():
                 self._check_wish(dsn.RCPT, name, value)
             if self._recipients >= self._settings.recipients:
-                return reply.TOO_MANY_RECIPIENTS
+                return reply.too_many_recipients(self._settings.recipients)
         return None
 
     def _check_offered(self, verb: str) -> None:
@@ -321,7 +333,7 @@ class Session:
                 raise Refused(reply.SYNTAX)
         size = parameters.get("SIZE", "")
         if len(size) > _LONGEST_SIZE or int(size or 0) > self._settings.size:
-            raise Refused(reply.too_large(self._settings.size))
+            raise Refused(reply.too_large(self._settings.size, self._settings.size_of))
 
     def _check_wish(self, known: Mapping[str, Callable[[str], bool]], name: str, value: str) -> None:
         """Judge a parameter of RFC 3461; whoever said HELO was not told that there are any."""

@@ -21,6 +21,7 @@ class Settings:
     :ivar hostname: who we are, in the banner and the reply to EHLO.
     :ivar banner: the text behind ``220``; ``""`` is ``<hostname> ESMTP``.
     :ivar size: of one message, octets; announced as SIZE.
+    :ivar size_of: the provider whose limit ``size`` is; ``""``: the listener has it.
     :ivar recipients: of one transaction.
     :ivar connections: at once, from all clients; ``connections_per_client`` from one address.
     :ivar errors: bad commands since the last accepted message that end a session; those that bring no mail
@@ -46,6 +47,7 @@ class Settings:
     hostname: str = "localhost"
     banner: str = ""
     size: int = 25 * KIB * KIB
+    size_of: str = ""
     recipients: int = 1000
     connections: int = 1000
     connections_per_client: int = 50

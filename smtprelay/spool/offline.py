@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
+from smtprelay.model.refusal import RefusalFilter, RefusalRow
 from smtprelay.operating import Edited, Found, HoldRule, Prepare
 from smtprelay.queue import Detail, Edit, LaneState, Selection
 from smtprelay.spool.connection import Connection
@@ -86,6 +87,15 @@ class OfflineSpool:
             ended = now(spool.unhold(number, who))
             _tend(spool)
         return ended
+
+    def refused(self, wanted: RefusalFilter) -> Sequence[RefusalRow]:
+        """Return what clients were refused."""
+        return now(self._read().refusals.refused(wanted))
+
+    def clear_refused(self, wanted: RefusalFilter) -> int:
+        """Forget such rows; raises ``SpoolBusy``."""
+        with self._changing() as spool:
+            return now(spool.refusals.clear(wanted))
 
     def close(self) -> None:
         """Let go of the spool."""

@@ -17,6 +17,7 @@ from smtprelay.spool.connection import Connection
 from smtprelay.spool.search import ALIVE, LARGEST_PAGE, Search, identified
 from smtprelay.spool.stored import ATTEMPT, EDITS, attempt_of
 from smtprelay.spool.suspects import CRASH_LOOP
+from smtprelay.spool.unreachable import unreachable
 
 #: Why a suspect waits.
 _APART: Final = "the relay died while it was under way: it goes again alone, after the rest"
@@ -99,7 +100,7 @@ def lane_states(connection: Connection) -> list[LaneState]:
     """Return all lanes that ever had something to do."""
     rows = connection.execute(
         "SELECT provider, key, queued + deferred, active, due, blocked_until, blocked_reason, ceiling,"
-        " resumes"
+        " resumes, blocked_since"
         " FROM lane ORDER BY provider, key"
     ).fetchall()
     return [
@@ -114,6 +115,7 @@ def lane_states(connection: Connection) -> list[LaneState]:
             suspended=row[5] == SUSPENDED,
             ceiling=row[7],
             resumes=row[8],
+            blocked_since=row[9],
         )
         for row in rows
     ]
@@ -149,6 +151,7 @@ def stock(connection: Connection, size: int, free: int | None) -> Stock:
         oldest=oldest,
         lanes=lane_states(connection),
         crash_loops=crash_loops(connection),
+        unreachable=unreachable(connection),
     )
 
 

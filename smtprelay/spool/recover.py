@@ -12,7 +12,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from smtprelay.interfaces import Events
-from smtprelay.spool import borrow, suspects
+from smtprelay.spool import borrow, suspects, unreachable
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.slots import release
 
@@ -84,6 +84,7 @@ def recover(tx: Transaction) -> PutBack:
     found = _from_dead(tx, tx.node, _DIED)
     borrow.forget(tx, "node = ?", (tx.node,))
     _forget_uploads(tx, [tx.node])
+    unreachable.forget_own(tx)
     return found
 
 
@@ -114,6 +115,7 @@ def reclaim(tx: Transaction) -> PutBack:
     _forget_uploads(tx, [name for (name,) in gone])
     tx.execute("DELETE FROM node WHERE seen < ? AND name <> ?", (tx.now - 2 * tx.lease, tx.node))
     tx.execute(_ADOPT, (tx.node, tx.node))
+    unreachable.forget_gone(tx)
     return found
 
 

@@ -124,8 +124,22 @@ _FOURTH: Final = (
     "CREATE INDEX delivery_suspect ON delivery (suspect, due, message) WHERE suspect > 0",
 )
 
+_SIXTH: Final = (
+    # Providers that a node cannot reach, as it has told.
+    """CREATE TABLE unreachable (
+        provider TEXT NOT NULL, node TEXT NOT NULL, since {real} NOT NULL, host TEXT NOT NULL,
+        stage TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (provider, node)){keyed}""",
+    # What clients were refused, added up: see ``refusals``.
+    """CREATE TABLE refusal (
+        id {serial}, listener TEXT NOT NULL, client TEXT NOT NULL, login TEXT NOT NULL, rule TEXT NOT NULL,
+        reply TEXT NOT NULL, domain TEXT NOT NULL, count BIGINT NOT NULL, first_seen {real} NOT NULL,
+        last_seen {real} NOT NULL, command TEXT NOT NULL, text TEXT NOT NULL,
+        UNIQUE (listener, client, login, rule, reply, domain))""",
+    "CREATE INDEX refusal_last ON refusal (last_seen)",
+)
+
 #: What each version adds to the one before it; an entry never changes what its tables mean.
-MIGRATIONS: Final[Sequence[Sequence[str]]] = (_FIRST, _SECOND, _THIRD, _FOURTH)
+MIGRATIONS: Final[Sequence[Sequence[str]]] = (_FIRST, _SECOND, _THIRD, _FOURTH, _SIXTH)
 
 
 def migrate(connection: Connection, types: Mapping[str, str]) -> None:

@@ -17,7 +17,7 @@ from smtprelay.interfaces import Plan
 from smtprelay.loan import Lesson, Loan, NoRoom
 from smtprelay.message import Claim, Delivery, Draft, Planned, Reply
 from smtprelay.model.work import Work
-from smtprelay.operating import MOST_LOOKED_AT, Edited, Found, HoldRule, Prepare
+from smtprelay.operating import MOST_LOOKED_AT, Edited, Found, HoldRule, Prepare, RefusedMail
 from smtprelay.queue import (
     FINAL,
     Block,
@@ -33,6 +33,7 @@ from smtprelay.queue import (
     Stock,
     Summary,
 )
+from smtprelay.reachability import SharedReach
 from smtprelay.spool import (
     borrow,
     claim,
@@ -55,9 +56,11 @@ from smtprelay.spool.editing import Editing
 from smtprelay.spool.incoming import SpoolIncoming
 from smtprelay.spool.pulse import Pulse
 from smtprelay.spool.reader import Reader
+from smtprelay.spool.refusals import SpoolRefusals
 from smtprelay.spool.reserve import GONE, Reserve
 from smtprelay.spool.terms import Terms
 from smtprelay.spool.transfer import SpoolTransfer
+from smtprelay.spool.unreachable import SpoolReach
 from smtprelay.spool.upkeep import NO_FILES, Files, SpoolUpkeep
 from smtprelay.spool.writer import Together, Writer
 from smtprelay.transfer import Transfer
@@ -98,12 +101,8 @@ class QueueSpool:
     ) -> None:
         self._writer = Pulse(writer)
         self._reader = reader
-        self._paces = terms.paces
-        self._events = terms.events
-        self._measure = measure
-        self._space = space
-        self._shrink = shrink
-        self._budget = terms.budget
+        self._paces, self._events, self._budget = terms.paces, terms.events, terms.budget
+        self._measure, self._space, self._shrink = measure, space, shrink
         self._admission = Admission(terms.floors, terms.events)
         self._unreadable = ""
         self._orphans: set[str] = set()
@@ -112,6 +111,8 @@ class QueueSpool:
         self.transfer: Transfer = transfer
         self._abandoned = transfer.abandoned
         self.upkeep: Upkeep = SpoolUpkeep(self._writer, reader, files)
+        self.reach: SharedReach = SpoolReach(self._writer)
+        self.refusals: RefusedMail = SpoolRefusals(self._writer, reader)
         self._reserve = reserve
         self._release = release
         self._last_chores: list[Callable[[], object]] = []

@@ -12,9 +12,11 @@ from attrs import evolve
 
 from smtprelay.web.access import COOKIE
 from smtprelay.web.answers import Answer, Asked, json_answer
+from smtprelay.web.attention import attention
 from smtprelay.web.drain import drain_routes
 from smtprelay.web.mailbox import mailbox_routes
 from smtprelay.web.queue import plain, queue_routes
+from smtprelay.web.refused import refused_routes
 from smtprelay.web.router import Route
 from smtprelay.web.sources import Sources
 from smtprelay.web.transfer import transfer_routes
@@ -37,6 +39,7 @@ def api_routes(sources: Sources) -> Sequence[Route]:
         Route("POST", "/api/v1/login", login),
         Route("POST", "/api/v1/logout", logout),
     ]
+    routes += refused_routes(sources.refusals, sources.events)
     if sources.spool is not None:
         routes += queue_routes(sources.spool, sources)
         routes += transfer_routes(sources.spool, sources.ways, sources.operator)
@@ -62,6 +65,7 @@ async def _status(sources: Sources, asked: Asked) -> Answer:
             "version": sources.version,
             "uptime": sources.uptime,
             "ready": {"ok": not any(checks.values()), "checks": checks},
+            "attention": attention(stock, sources.unreachable()),
             "stock": plain(stock),
             "nodes": plain(nodes),
             "listeners": [dict(listener) for listener in sources.listeners()],

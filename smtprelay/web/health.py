@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from smtprelay.exposition import bridge_metrics, bridge_numbers, render
 from smtprelay.web.answers import Answer, Asked, json_answer, text_answer
+from smtprelay.web.attention import attention
 from smtprelay.web.router import Route
 from smtprelay.web.sources import Checks, Sources
 
@@ -66,12 +67,8 @@ async def _checks(sources: Sources, exclude: Sequence[str] = ()) -> Checks:
 
 
 async def _providers(sources: Sources) -> list[str]:
-    stock = await sources.counted()
-    return [
-        f"[i]provider {lane.provider} {lane.lane}".rstrip() + f" blocked: {lane.blocked_reason}"
-        for lane in (stock.lanes if stock else ())
-        if lane.blocked_reason
-    ]
+    lines = attention(await sources.counted(), sources.unreachable())
+    return [f"[i]provider {line['text']}" for line in lines if line["kind"] != "crash_loop"]
 
 
 def _health(sources: Sources, good: bool, registry: CollectorRegistry) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """What the site reads from: the rest of the relay, as far as HTTP shows it."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from attrs import field, frozen
@@ -9,8 +9,10 @@ from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Events, Spool
 from smtprelay.metrics import Metrics
+from smtprelay.model.unreachable import Unreachable
 from smtprelay.operating import Operator
 from smtprelay.queue import Stock
+from smtprelay.refused_mail import Ledger
 from smtprelay.transfer import Ways
 from smtprelay.version import VERSION
 from smtprelay.web.drain import Draining
@@ -38,6 +40,8 @@ class Sources:
     :ivar draining: what ``smtprelay drain`` turns; ``None`` where nothing can be drained.
     :ivar exposition: gives the metrics that are shown, brought up to date.
     :ivar ways: which way mail can go that is imported.
+    :ivar unreachable: the providers that this process cannot reach.
+    :ivar refusals: what clients were refused.
     """
 
     spool: Spool | None
@@ -52,6 +56,8 @@ class Sources:
     mailbox: Mailbox | None = field(default=None)
     draining: Draining | None = field(default=None)
     ways: Ways = field(factory=Ways)
+    unreachable: Callable[[], Collection[Unreachable]] = tuple
+    refusals: Ledger = field(factory=lambda: Ledger(lambda: 0.0))
     exposition: Callable[[], Awaitable[CollectorRegistry]] = field()
 
     @exposition.default

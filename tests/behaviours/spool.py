@@ -14,6 +14,7 @@ from tests.behaviours.spool_holds import HoldContract
 from tests.behaviours.spool_lanes import LaneContract
 from tests.behaviours.spool_notice import NoticeContract
 from tests.behaviours.spool_operator import OperatorContract
+from tests.behaviours.spool_refusals import RefusalContract
 from tests.behaviours.spool_room import RoomContract
 from tests.behaviours.spool_search import SearchContract
 from tests.behaviours.spool_settle import SettleContract
@@ -40,5 +41,6 @@ class SpoolContract(
     HoldContract,
     SuspectContract,
     SplitContract,
+    RefusalContract,
 ):
     """Mixed into a trial test case that has :meth:`play`."""

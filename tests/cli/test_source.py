@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import psycopg
+from attrs import evolve
 
 from smtprelay.message import Client, Draft, Envelope, Pace, Planned, Recipient
+from smtprelay.model.refusal import RefusalRow
 from smtprelay.model.shape import shape_of
 from smtprelay.spool.accept import CHUNK, Arrival, accept, store_chunk
 from smtprelay.spool.claim import claim
@@ -17,6 +19,7 @@ from smtprelay.spool.connection import Transaction
 from smtprelay.spool.ground import Folder
 from smtprelay.spool.lock import SpoolLock
 from smtprelay.spool.postgres import PostgresEngine, new_node
+from smtprelay.spool.refusals import record
 from smtprelay.spool.schema import MIGRATIONS, POSTGRES_TYPES, SQLITE_TYPES
 from smtprelay.spool.settle import settle
 from smtprelay.spool.sqlite import connect_reader
@@ -32,6 +35,11 @@ control_socket: {folder}/control.sock
 spool: {spool}
 routes: [{{name: default, via: [local]}}]
 """
+
+REFUSED = RefusalRow(
+    listener="lan", client="10.0.3.7", user="", rule="network", reply="550 5.7.1", domain="x.test", count=7,
+    first=100.0, last=200.0, command="MAIL FROM:<a@x.test>", text="no",
+)  # fmt: skip
 
 
 def put(folder: str, *ids: str, body: bytes = b"Hello", people: int = 1) -> None:
@@ -144,6 +152,18 @@ class OfflineContract:
         self.assertEqual(self.command("hold-rules", "list").out, "No rule holds mail.\n")
         self.assertEqual(self.command("hold-rules", "remove", "99").status, 1)
 
+    def test_refused_mail(self) -> None:
+        """What clients were refused is read from the spool, and cleared in it."""
+        self.assertEqual(self.command("refused").out, "Nothing was refused.\n")
+        self.change(partial(record, rows=[REFUSED, evolve(REFUSED, rule="syntax")]))
+        found = json.loads(self.command("refused", "--rule", "network", "-o", "json").out)
+        self.assertEqual(found["schema"], "smtprelay.refused.v1")
+        [row] = found["refused"]
+        self.assertEqual((row["count"], row["setting"]), (7, "listeners[lan].allow_from: add 10.0.3.7/32"))
+        self.assertEqual(self.command("refused", "--clear", "--rule", "network").status, 0)
+        self.assertIn("[syntax]", self.command("refused").out)
+        self.assertNotIn("[network]", self.command("refused").out)
+
     def test_a_reroute(self) -> None:
         """The configuration knows the provider; one that it does not have is named."""
         self.assertEqual(self.queue("reroute", "7QK2", "--provider", "other").status, 0)
@@ -187,6 +207,10 @@ class OfflineContract:
 
 class FolderTests(OfflineContract, OfflineCase):
     """The spool is a file."""
+
+    def change(self, operation) -> None:
+        with Folder(Path(self.folder)).writing() as writer:
+            writer.run(operation)
 
     def test_edit_while_somebody_has_the_spool(self) -> None:
         """A change of a spool that somebody has locked is refused by name: exit 69."""
@@ -267,6 +291,9 @@ class DatabaseTests(OfflineContract, OfflineCase):
 
     def put(self, *ids: str, body: bytes = b"Hello") -> None:
         put_by(self.other, *ids, body=body)
+
+    def change(self, operation) -> None:
+        self.other.run(operation)
 
     def test_beside_a_node(self) -> None:
         """What another node delivers is left to it; all else is changed, and that node sees it."""

@@ -1,4 +1,5 @@
 import json
+import time
 from typing import Any
 
 from tests.cli.fakes import CommandCase, FakeRelay, Ran, lane
@@ -17,6 +18,15 @@ def answer(**changes: Any) -> dict[str, Any]:
         "version": "1.4.0",
         "uptime": 1_051_200.0,
         "ready": {"ok": True, "checks": {"spool": None}},
+        "attention": [
+            {
+                "kind": "blocked",
+                "about": "host",
+                "text": "host is blocked, 12 waiting: 535 bad login",
+                "since": 1_800_000_000.0,
+                "until": 1_800_000_600.0,
+            }
+        ],
         "stock": stock,
         "listeners": [{"name": "lan", "endpoint": "tcp:2525", "connections": 12}],
         **changes,
@@ -38,7 +48,8 @@ class StatusTests(CommandCase):
             "acs  ok  0 active, 12 waiting",
             "host  BLOCKED",
             "attention  host is blocked",
-            "535 bad login",
+            "535 bad login, since ",
+            ", tried again at ",
         ):
             self.assertIn(words, ran.out)
         self.assertEqual((ran.status, ran.err), (0, ""))
@@ -52,13 +63,21 @@ class StatusTests(CommandCase):
         self.assertIn("worker     2  no process  not ready\n", out)
         self.assertRegex(out, r"node       mx1\.77\.abc  seen \w+ ago  draining\n")
 
-    def test_crash_loops(self) -> None:
-        """Mail of which the relay died is named, with what shows it."""
-        given = answer()
-        given["stock"]["crash_loops"] = ["M1.1", "M2.3"]
-        out = self.status(given).out
-        for name in ("M1.1", "M2.3"):
-            self.assertRegex(out, rf"attention  {name} is held, .* `smtprelay queue show {name}`")
+    def test_unreachable(self) -> None:
+        """A provider that cannot be reached is in its line, and needs attention, with since when."""
+        line = {
+            "kind": "unreachable",
+            "about": "acs",
+            "text": "acs cannot be reached: connect at acs.test: refused",
+            "since": time.time() - 90,
+            "until": None,
+        }
+        out = self.status(answer(attention=[line])).out
+        self.assertIn("acs  UNREACHABLE  0 active", out)
+        self.assertRegex(
+            out, r"attention  acs cannot be reached: connect at acs.test: refused, since .*\(1m\)\n"
+        )
+        self.assertIn("attention  acs cannot", self.status(answer(attention=[line], stock=None)).out)
 
     def test_not_ready(self) -> None:
         """What keeps it from being ready is named."""

@@ -64,7 +64,6 @@ class ExampleTests(SynchronousTestCase):
             "privacy.addresses: masked",
             "privacy.subjects: false",
             "the timeout of a folder",
-            "the timeout of a smarthost",
         }
         self.assertEqual(unused, others)
 

@@ -29,11 +29,11 @@ class UnavailableTests(SynchronousTestCase):
 
     def test_only_of_some_types(self) -> None:
         """A setting that works for one type of provider may do nothing for another."""
-        acs = "type: acs, connection_string: {env: C}, sender: a@b, timeout: 9s"
-        self.assertEqual(unavailable(with_provider(acs)), [])
         host = "type: smarthost, host: h, timeout: 9s"
+        self.assertEqual(unavailable(with_provider(host)), [])
+        folder = "type: capture, path: p, timeout: 9s"
         self.assertEqual(
-            unavailable(with_provider(host)), ["the timeout of a smarthost is not available in this version"]
+            unavailable(with_provider(folder)), ["the timeout of a folder is not available in this version"]
         )
 
     def test_values_are_checked_all_the_same(self) -> None:

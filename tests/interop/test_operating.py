@@ -183,6 +183,48 @@ class OperatingTests(Stage, TestCase):
 
         return self.at_the_page(story)
 
+    def test_refused_mail(self) -> None:
+        """Each kind of refusal has a line with the setting that lets it in; cleared, it is gone."""
+
+        async def story(browser: Browser) -> None:
+            await browser.click("[data-testid=view-refused]")
+            await browser.says("Nothing was refused.")
+            talk = await self.relay.greet()
+            for line in ("MAIL FROM:<a@x.test> SIZE=99999999", "MAIL FROM:<a@x.test> SIZE=99999999", "XYZZY"):
+                await talk.say(line)
+            await browser.says("listeners[lan].limits.size: set 99999999")
+            for words in (
+                "2 times",
+                "from x.test",
+                "127.0.0.1 at lan",
+                "[size]",
+                "[command]",
+                "XYZZY",
+                "RFC 5321",
+            ):
+                await browser.says(words)
+            await browser.type("[name=rule]", "size")
+            await browser.click("[data-testid=do-clear]")
+            await browser.until("!document.body.innerText.includes('limits.size')")
+            await browser.says("XYZZY")
+            await browser.click("[data-testid=do-clear]")
+            await browser.says("Nothing was refused.")
+            await talk.close()
+
+        return self.at_the_page(story)
+
+    def test_a_provider_that_cannot_be_reached(self) -> None:
+        """It is told above every view, with stage, host and since when."""
+
+        async def story(browser: Browser) -> None:
+            await self.relay.life.says(r'"provider\.failing"')
+            await browser.says("bad cannot be reached: connect at 127.0.0.1:9: ")
+            await browser.says(", since ")
+            await browser.click("[data-testid=view-refused]")
+            await browser.until("document.querySelector('[data-testid=attention-bad]')")
+
+        return self.at_the_page(story, "anna@bad.test")
+
     def test_somebody_was_faster(self) -> None:
         """What cannot be done to a mail is told in words, which stay; and so is a relay that is gone."""
 

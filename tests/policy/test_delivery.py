@@ -176,7 +176,7 @@ class WhoTests(DeliveryCase):
         )
         avatar = self.avatar(printer, Client(address="198.51.100.1"), has_checkers=True)
         avatar.mail("whatever@evil.org", {})
-        self.assertRefused(550, "recipient", avatar, "rcpt", "x@evil.org", {})
+        self.assertRefused(550, "user-recipient", avatar, "rcpt", "x@evil.org", {})
         avatar.rcpt("x@y.org", {})
         draft = avatar.data().draft
         self.assertEqual((draft.envelope.sender, draft.client.user), ("scan@example.com", "p"))

@@ -59,7 +59,7 @@ class LoginTests(SynchronousTestCase):
         self.assertEqual(
             self.say(b"MAIL FROM:<a@b.org>"), b"550 5.7.1 198.51.100.1 may not send through this relay"
         )
-        self.assertEqual([event["rule"] for event in self.events.of("policy.refused")], ["network"])
+        self.assertEqual([event["rule"] for event in self.events.of("smtp.refused")], ["network"])
 
     def test_a_stranger_logs_in(self):
         """Who logs in may send from anywhere, with the rights of that user alone."""

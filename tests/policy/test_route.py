@@ -209,7 +209,7 @@ class PlanTests(SynchronousTestCase):
         reply = self.assertRaises(
             Refused, routes.plan(CLIENT, envelope("a@x.org")), Head(b""), Shape(size=5001), {}
         ).reply
-        self.assertEqual((reply.code, reply.enhanced, reply.rule), (552, "5.3.4", "size"))
+        self.assertEqual((reply.code, reply.enhanced, reply.rule), (552, "5.3.4", "provider-size"))
         self.assertIn("5000", reply.text)
 
     def test_what_its_request_becomes_decides(self):

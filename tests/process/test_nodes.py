@@ -5,6 +5,7 @@ The lease of a claim is one second here; a node that is gone is missed for no lo
 """
 
 import signal
+import socket
 from collections.abc import Sequence
 
 from twisted.internet import reactor
@@ -12,6 +13,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from smtprelay.spool.schema import MIGRATIONS
+from smtprelay.testing.smtp import SmtpSink
 from tests.postgres import new_spool_url
 from tests.process.acs_process import KEY, AcsProcess
 from tests.process.ledger import Ledger, Reading
@@ -86,6 +88,40 @@ class NodesCase(Stage):
 
 
 class NodesTests(NodesCase, TestCase):
+    async def test_what_an_operator_must_see(self) -> None:
+        """A provider that cannot be reached is one alarm of all nodes; so is the ledger of refused mail."""
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            port = closed.getsockname()[1]
+        nodes = self.to_smarthost(port, 2)
+        await self.start(nodes)
+        talk = await nodes[0].greet()
+        await talk.say("XYZZY")
+        for number in range(6):
+            for node in nodes:
+                await node.send(message(f"lost {number}"), "user@example.com")
+
+        async def seen() -> bool:
+            told = [(await node.cli("status"))["attention"] for node in nodes]
+            return all(lines and lines[0]["kind"] == "unreachable" for lines in told)
+
+        await eventually(seen, "the attention line at each node")
+        rows = await eventually(lambda: self.refused(nodes[1]), "what the other node refused")
+        self.assertEqual([row["command"] for row in rows], ["XYZZY"])
+        mended = reactor.listenTCP(port, SmtpSink(), interface="127.0.0.1")
+        self.addCleanup(mended.stopListening)
+
+        async def over() -> bool:
+            return not any([(await node.cli("status"))["attention"] for node in nodes])
+
+        await eventually(over, "no attention line any more")
+        for event in (b'"provider.failing"', b'"provider.recovered"'):
+            lines = [line for node in nodes for line in node.life.out.splitlines() if event in line]
+            self.assertEqual(len(lines), 1, lines)
+
+    async def refused(self, node: RelayProcess) -> list[dict]:
+        return (await node.cli("refused"))["refused"]
+
     async def test_any_node_takes_any_mail(self) -> None:
         """Mail that came through all nodes is delivered once each, and each node can tell of all of it."""
         acs = await self.fake_acs()

@@ -156,7 +156,7 @@ class FailureTests(SynchronousTestCase):
         joined.advance(0.1)
         failed = self.failed(joined, request)
         self.assertIsInstance(failed, AnswerLost)
-        self.assertEqual(str(failed), "no answer within 30 s")
+        self.assertEqual(str(failed), "no answer to the request from acs.example.com within 30 s")
 
     def test_lost_get(self):
         """A request without a body has done nothing, so it is ``NotSent``."""

@@ -2,6 +2,7 @@ from attrs import evolve
 from twisted.internet.error import DNSLookupError
 
 from smtprelay.message import Blocked, Deferred, Delivered, Envelope, Failed, Recipient, Uncertain
+from smtprelay.providers.smtp_greeting import Timeouts
 from smtprelay.testing.smtp import CUT, KEYWORDS, SILENCE, Pause, SmtpSink
 from tests.providers.smarthost_wiring import Case, Joined, Stored, delivery, refused
 
@@ -239,24 +240,61 @@ class LossTests(Case):
         for error in (refused(), DNSLookupError("no such host")):
             joined = Joined()
             joined.wire.refuse = error
-            self.assert_outcome(self.one(joined), Deferred, "smtp.example.com:25: ")
+            self.assert_outcome(self.one(joined), Deferred, "at smtp.example.com:25: ")
 
     def test_timeouts(self) -> None:
-        """Silence is waited for as long as the step allows, then it is a loss."""
-        for verb, seconds, kind in (
-            ("CONNECT", 300, Deferred),
-            ("EHLO", 300, Deferred),
-            ("RCPT", 300, Deferred),
-            ("END", 600, Uncertain),
+        """Silence is waited for as long as the step allows; what is lost says stage, host and how long."""
+        for verb, seconds, kind, told in (
+            ("CONNECT", 30, Deferred, "no greeting from smtp.example.com:25 within 30 s"),
+            ("EHLO", 30, Deferred, "no answer to EHLO of smtp.example.com:25 within 30 s"),
+            ("AUTH", 30, Deferred, "no answer to AUTH of smtp.example.com:25 within 30 s"),
+            ("MAIL", 30, Deferred, "no answer to MAIL of smtp.example.com:25 within 30 s"),
+            ("RCPT", 30, Deferred, "no answer to RCPT of smtp.example.com:25 within 30 s"),
+            ("DATA", 30, Deferred, "no answer to DATA of smtp.example.com:25 within 30 s"),
+            ("END", 600, Uncertain, "no answer to the message from smtp.example.com:25 within 600 s"),
         ):
-            joined = Joined()
+            joined = Joined(SmtpSink(users={"u": "p"}), username="u", password=lambda: "p")
             joined.sink.script(verb, SILENCE)
             waiting = joined.start()
             joined.advance(seconds - 1)
             self.assertNoResult(waiting)
             joined.advance(1)
-            self.assert_outcome(self.successResultOf(waiting)[A], kind, "in time")
+            self.assert_outcome(self.successResultOf(waiting)[A], kind, told)
             self.assertEqual(joined.clock.getDelayedCalls(), [])
+
+    def test_one_timeout_for_every_step(self) -> None:
+        """The provider's ``timeout`` counts at each of them, the message included."""
+        for verb in ("CONNECT", "EHLO", "AUTH", "MAIL", "RCPT", "DATA", "END"):
+            joined = Joined(
+                SmtpSink(users={"u": "p"}),
+                username="u",
+                password=lambda: "p",
+                timeouts=Timeouts.of(7.0),
+            )
+            joined.sink.script(verb, SILENCE)
+            waiting = joined.start()
+            joined.advance(6.9)
+            self.assertNoResult(waiting)
+            joined.advance(0.1)
+            self.assertIn("within 7 s", self.successResultOf(waiting)[A].why)
+
+    def test_a_login_in_steps_that_hangs(self) -> None:
+        """The text names AUTH, and nothing of what was said in it."""
+        joined = Joined(SmtpSink(users={"u": "p"}, mechanisms=("LOGIN",)), username="u", password=lambda: "p")
+        joined.sink.script("AUTH", SILENCE)
+        waiting = joined.start()
+        joined.advance(30)
+        self.assert_outcome(
+            self.successResultOf(waiting)[A], Deferred, "no answer to AUTH of smtp.example.com:25 within 30 s"
+        )
+
+    def test_requests_that_never_got_out(self) -> None:
+        """They are counted, too, as what had no answer."""
+        joined = Joined()
+        joined.wire.refuse = refused()
+        self.one(joined)
+        told = [(each["operation"], each["code"]) for each in joined.events.of("provider.request")]
+        self.assertEqual(told, [("connect", "no answer")])
 
     def test_connect_timeout(self) -> None:
         """A connection that is not made within 30 seconds defers."""

@@ -44,7 +44,7 @@ class DeadlineTests(SynchronousTestCase):
 class ChannelTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.channel = Channel(self.clock, 300)
+        self.channel = Channel(self.clock, "smtp.example.com:25", 300)
         self.transport = StringTransportWithDisconnection()
         self.transport.protocol = self.channel
         self.channel.makeConnection(self.transport)

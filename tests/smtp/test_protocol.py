@@ -125,13 +125,14 @@ class Mail(SynchronousTestCase):
             answers[verb, argument] = refused()
             self.assertIn("550 5.7.1 no", line.say(MAIL, RCPT, "DATA", "RSET"))
             del answers[verb, argument]
-        told = site.events.of("policy.refused")
+        told = [event for event in site.events.of("smtp.refused") if event["rule"] != "sequence"]
         self.assertEqual([event["stage"] for event in told], ["mail", "rcpt", "data"])
         self.assertEqual(
             told[0],
             {
-                "listener": "lan", "client": "192.0.2.7", "stage": "mail",
-                "code": 550, "enhanced": "5.7.1", "text": "no", "rule": "test",
+                "listener": "lan", "client": "192.0.2.7", "stage": "mail", "command": "MAIL FROM:<a@x.test>",
+                "status": "550 5.7.1", "text": "no", "rule": "test", "user": "", "domain": "x.test",
+                "count": 1,
             },
         )  # fmt: skip
 
@@ -242,7 +243,7 @@ class Later(SynchronousTestCase):
         self.assertEqual(line.say("x", ".", "NOOP"), [])
         late.callback(Reply(code=452, enhanced="4.3.1", text="full", rule="space"))
         self.assertEqual(line.heard(), ["452 4.3.1 full", "250 2.0.0 Ok"])
-        self.assertEqual(site.events.of("policy.refused")[0]["rule"], "space")
+        self.assertEqual(site.events.of("smtp.refused")[0]["rule"], "space")
 
     def test_finish_breaks(self):
         """A finish that raises is 451: the client has its message still."""
@@ -287,7 +288,7 @@ class Content(SynchronousTestCase):
             [reply] = line.say("more", ".")
             self.assertEqual(reply[:9], code)
             self.assertEqual(line.say(MAIL), ["250 2.1.0 Ok"])
-            self.assertEqual(len(site.events.of("policy.refused")), 1)
+            self.assertEqual(len(site.events.of("smtp.refused")), 1)
 
     def test_the_limit_is_in_the_text(self):
         """Too large, declared or sent, the client learns the limit."""
@@ -410,7 +411,8 @@ class Bounds(SynchronousTestCase):
         self.assertEqual([line.codes("NOOP") for line in lines], [["250"]] * 3)
         lose(lines[0])
         self.assertEqual(site.connect("192.0.2.1").banner[0][:3], "220")
-        self.assertEqual(len(site.events.of("session.refused")), 2)
+        told = [(each["stage"], each["rule"]) for each in site.events.of("smtp.refused")]
+        self.assertEqual(told, [("connect", "connections-per-client"), ("connect", "connections")])
 
     def test_an_ipv6_network_is_one_client(self):
         """Whoever has a /64 has one client's connections; IPv4 within IPv6 is IPv4."""
@@ -445,7 +447,9 @@ class Bounds(SynchronousTestCase):
             site = Site()
             line = site.connect()
             self.assertEqual((line.send(octets), line.closed), ([], True))
-            self.assertIn(word, site.events.of("session.refused")[0]["reason"])
+            [told] = site.events.of("smtp.refused")
+            self.assertIn(word, told["text"])
+            self.assertEqual((told["stage"], told["rule"]), ("connect", "protocol"))
 
 
 class Times(SynchronousTestCase):

@@ -248,7 +248,7 @@ class Real(TestCase):
 
         await deferToThread(talk)
         await site.factory.stop_sessions()
-        told = [event["reason"] for event in site.events.of("session.refused")]
+        told = [event["text"] for event in site.events.of("smtp.refused") if event["rule"] == "tls-handshake"]
         self.assertEqual(len(told), 2, told)
         self.assertIn("does not speak TLS", told[0])
         self.assertIn("certificate", told[1])
@@ -302,4 +302,5 @@ class Real(TestCase):
 
         await deferToThread(talk)
         await site.factory.stop_sessions()
-        return "".join(event["reason"] for event in site.events.of("session.refused"))
+        told = site.events.of("smtp.refused")
+        return "".join(event["text"] for event in told if event["rule"] == "tls-handshake")

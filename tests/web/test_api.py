@@ -29,6 +29,15 @@ class StatusTests(SynchronousTestCase):
                 "version": "1.2.3",
                 "uptime": 100.0,
                 "ready": {"ok": False, "checks": {"spool": None, "listener lan": "not bound"}},
+                "attention": [
+                    {
+                        "kind": "blocked",
+                        "about": "graph ups@example.com",
+                        "text": "graph ups@example.com is blocked, 3 waiting: the client secret has expired",
+                        "since": None,
+                        "until": LANE.blocked_until,
+                    }
+                ],
                 "stock": plain(STOCK),
                 "nodes": [{"name": "a", "seen": NOW, "draining": False}],
                 "listeners": [{"name": "lan", "endpoint": "tcp:2525"}],

@@ -32,7 +32,7 @@ class HealthTests(SynchronousTestCase):
             [
                 "[+]spool ok",
                 "[+]listener lan ok",
-                "[i]provider graph ups@example.com blocked: the client secret has expired",
+                "[i]provider graph ups@example.com is blocked, 3 waiting: the client secret has expired",
                 "ok",
             ],
         )

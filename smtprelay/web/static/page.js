@@ -1,8 +1,9 @@
 // The page: what it asks, when, and which view the URL's hash stands for.
-// #/mail[/id[/tab]], #/queue[:filter][/id], #/rules and #/providers; how it looks is in show.js.
+// #/mail[/id[/tab]], #/queue[:filter][/id], #/rules, #/providers and #/refused; how it looks is in show.js.
 
 import {
-  bytes, deliveryDetail, deliveryRow, duration, el, empty, filterBar, laneNote, laneRow, list, mailDetail, mailRow, ruleRow,
+  attentionLine, bytes, deliveryDetail, deliveryRow, duration, el, empty, filterBar, laneNote, laneRow, list, mailDetail, mailRow,
+  refusedRow, ruleRow,
 } from "./show.js";
 
 /** What the queue can show: the query of each filter, and what is said when it finds nothing. */
@@ -59,7 +60,7 @@ function put(id, value, make) {
 function where() {
   const [first, id, tab] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
   const [view, filter] = first.split(":");
-  const known = [...(status?.mailbox ? ["mail"] : []), "queue", "rules", "providers"];
+  const known = [...(status?.mailbox ? ["mail"] : []), "queue", "rules", "providers", "refused"];
   return {
     view: known.includes(view) ? view : known[0], id: id || "", tab: tab || "",
     filter: Object.hasOwn(FILTERS, filter) ? filter : "waiting",
@@ -72,10 +73,13 @@ function showHeader(place, mails) {
   put("ready", failing, () => status.ready.ok ? "READY" : "NOT READY");
   $("ready").className = `badge ${status.ready.ok ? "good" : "bad"}`;
   $("ready").title = failing.map(([name, why]) => `${name}: ${why}`).join("\n") || "every check passes";
-  const names = { ...(status.mailbox && { mail: "Mail" }), queue: "Queue", rules: "Rules", providers: "Providers" };
+  const names = { ...(status.mailbox && { mail: "Mail" }), queue: "Queue", rules: "Rules", providers: "Providers", refused: "Refused" };
   put("tabs", [place.view, names], () => Object.entries(names).map(([view, name]) =>
     el("a", { href: `#/${view}`, "data-testid": `view-${view}`, "aria-current": view === place.view && "page" }, name)));
   showStats(mails);
+  // A lane that is blocked is told beside the queue.
+  const lines = status.attention.filter(({ kind }) => kind === "unreachable" || kind === "crash_loop");
+  put("attention", lines, () => lines.map(attentionLine));
 }
 
 function showStats(mails) {
@@ -139,6 +143,21 @@ async function showProviders(mine) {
   const names = [...new Set(lanes.map((lane) => lane.provider))];
   showBelow(["providers", names, status.role], () => suspendForm(names), lanes, () =>
     list(lanes.map((lane) => laneRow(lane, laneButton(lane))), "No provider has had mail yet."));
+}
+
+async function showRefused(mine) {
+  const { refused: rows } = await ask("refused");
+  if (mine !== turn) return;
+  showBelow(["refused", status.role, rows.length > 0], () => rows.length > 0 && clearForm(), rows, () =>
+    list(rows.map(refusedRow), "Nothing was refused."));
+}
+
+function clearForm() {
+  const fields = ["Forget what was refused to ", field("client", "client *"), " by ", field("rule", "rule *")];
+  return form("do-clear", fields, "clear", async (button, given, made) => {
+    const filters = Object.fromEntries(Object.entries(given).filter(([, text]) => text));
+    if (await act(button, "refused/clear", filters)) made.reset();
+  });
 }
 
 function form(testid, fields, label, act) {
@@ -271,7 +290,7 @@ async function show(mine) {
     $("detail").replaceChildren();
   }
   showHeader(place, mails);
-  const views = { mail: () => showMail(place, mails, mine), queue: () => showQueue(place, mine), rules: showRules, providers: showProviders };
+  const views = { mail: () => showMail(place, mails, mine), queue: () => showQueue(place, mine), rules: showRules, providers: showProviders, refused: showRefused };
   await views[place.view](mine);
 }
 

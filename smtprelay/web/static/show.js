@@ -106,6 +106,20 @@ export function laneRow(lane, button) {
     lane.blocked_reason && [el("span", { class: "why" }, lane.blocked_reason), el("span", { class: "quiet" }, laneEnd(lane))], button);
 }
 
+/** What needs a person and has no line of its own in the list of the queue. */
+export const attentionLine = ({ about, text, since }) =>
+  el("li", { "data-testid": `attention-${about}` }, el("b", {}, text), since && el("span", { class: "quiet" }, ", since ", time(since)));
+
+export function refusedRow(row, number) {
+  const who = [el("b", {}, row.client || "a client"), row.user && [" as ", el("bdi", {}, row.user)], ` at ${row.listener}`,
+    row.domain && [", from ", el("bdi", {}, row.domain)]];
+  const often = row.count > 1 ? [`${row.count} times, `, time(row.first), " to ", time(row.last)] : time(row.last);
+  const part = (name, text) => text && el("div", { class: name }, el("span", { class: "quiet" }, `${name} `), el("code", { dir: "auto" }, text));
+  return line(`refused-${number}`, [who, el("span", { class: "quiet" }, " · ", often)],
+    [el("span", { class: "why" }, `${row.reply} ${row.text}`.trim()), el("span", { class: "quiet" }, ` [${row.rule}]`),
+      part("command", row.command), part("setting", row.setting), row.advice && el("div", { class: "quiet" }, row.advice)]);
+}
+
 const PATTERNS = { sender: "from", recipient: "to", provider: "by provider", route: "of route" };
 
 export function ruleRow(rule, button) {

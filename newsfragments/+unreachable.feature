@@ -1,0 +1,1 @@
+A provider that cannot be reached is an ``attention`` line of ``status``, the API and the page within half a minute, with host, stage, last error and since when, one warning ``provider.failing`` in the log, and the metric ``smtprelay_provider_failing``; ``provider.recovered`` ends it. Requests that never got out count in ``smtprelay_provider_requests_total``.

@@ -1,0 +1,75 @@
+"""
+``smtprelay refused``: what clients were refused, each with the setting that would let it in.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from smtprelay.cli import printing
+from smtprelay.cli.filters import When
+from smtprelay.cli.options import Command, chosen
+from smtprelay.cli.source import opened
+from smtprelay.cli.who import who
+from smtprelay.cli.words import clock, count, printable, span
+
+
+@click.command(cls=Command)
+@click.option("--client", metavar="ADDRESS", help="Only of this client; * is anything.")
+@click.option("--user", metavar="NAME", help="Only of this user; * is anything.")
+@click.option("--rule", metavar="RULE", help="Only by this rule; * is anything.")
+@click.option(
+    "--since", metavar="WHEN", type=When(-1), help="Refused at or after: 2h (ago), 14:30, 2026-11-24."
+)
+@click.option("--limit", metavar="COUNT", type=click.IntRange(min=1), help="At most so many, the last.")
+@click.option("--clear", is_flag=True, help="Forget these rows.")
+@click.pass_context
+def refused(ctx: click.Context, /, *, clear: bool, limit: int | None, **given: Any) -> None:
+    """
+    Show what clients were refused.
+
+    Equal refusals are added up. Each has the setting that would let it in, or what the client must do.
+    """
+    settings = chosen(ctx)
+    filters = {name: value for name, value in given.items() if value is not None}
+    with opened(settings) as source:
+        if clear:
+            cleared = source.clear_refused(filters, who())
+            if settings.output == "json":
+                printing.as_json({"count": cleared})
+            else:
+                click.echo(f"{count(cleared, 'row')} of refused mail cleared")
+            return
+        found = source.refused({**filters, **({} if limit is None else {"limit": limit})})
+    rows = found["refused"]
+    if settings.output == "json":
+        printing.as_json(found)
+    elif settings.output == "jsonl":
+        printing.as_lines(rows)
+    elif rows:
+        now = time.time()
+        for row in rows:
+            for line in _lines(row, now):
+                click.echo(line)
+    else:
+        click.echo("Nothing was refused.")
+
+
+def _lines(row: Mapping[str, Any], now: float) -> list[str]:
+    """Return a few lines: a table would be too wide for what there is to say."""
+    who_ = f"{row['client']} as {row['user']}" if row["user"] else row["client"]
+    domain = f", from {row['domain']}" if row["domain"] else ""
+    times = f"{row['count']} times, {clock(row['first'], now)} to " if row["count"] > 1 else ""
+    said = f"{row['reply']} {row['text']}".strip()
+    advice = row["advice"].removeprefix("or ")
+    parts = {
+        "refused": f"{said}  [{row['rule']}]",
+        "command": row["command"],
+        "setting": row["setting"],
+        "or" if row["setting"] else "advice": advice,
+    }
+    head = f"{who_} at {row['listener']}{domain}: {times}{clock(row['last'], now)}"
+    told = [f"    {name:<9} {printable(text)}" for name, text in parts.items() if text]
+    return [f"{printable(head)} ({span(now - row['last'])} ago)", *told]

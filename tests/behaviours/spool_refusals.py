@@ -1,0 +1,111 @@
+"""The ledger of refused mail, and what nodes say of providers that cannot be reached."""
+
+from attrs import evolve
+
+from smtprelay.interfaces import Spool
+from smtprelay.model.refusal import MOST_ROWS, RefusalFilter, RefusalRow
+from smtprelay.model.unreachable import Unreachable
+from tests.behaviours.spool_stories import SpoolStories
+
+ROW = RefusalRow(
+    listener="lan", client="10.0.3.7", user="", rule="network", reply="550 5.7.1", domain="x.test", count=1,
+    first=100.0, last=100.0, command="MAIL FROM:<a@x.test>", text="no",
+)  # fmt: skip
+
+TROUBLE = Unreachable(
+    provider="one", since=5.0, host="h:25", stage="connect", reason="connect at h:25: refused"
+)
+
+EVERYTHING = RefusalFilter()
+
+
+class RefusalContract(SpoolStories):
+    """Mixed into a trial test case that has :meth:`play`."""
+
+    def test_equal_refusals_are_one_row(self):
+        """Their count grows, first and last time and the last words are kept; what differs is another row."""
+
+        async def story(spool: Spool) -> None:
+            await spool.refusals.record([ROW])
+            newer = evolve(
+                ROW, count=3, first=150.0, last=200.0, command="RCPT TO:<b@y.test>", text="still no"
+            )
+            await spool.refusals.record([newer, evolve(ROW, user="joe", last=50.0)])
+            first, second = await spool.refusals.refused(EVERYTHING)
+            self.assertEqual(first, evolve(newer, count=4, first=100.0))
+            self.assertEqual((second.user, second.count), ("joe", 1))
+
+        return self.play(story)
+
+    def test_refusals_have_an_end(self):
+        """There are a thousand rows at most; those that were refused last stay."""
+
+        async def story(spool: Spool) -> None:
+            rows = [evolve(ROW, client=f"10.1.{n // 250}.{n % 250}", last=float(n)) for n in range(MOST_ROWS)]
+            await spool.refusals.record(rows)
+            more = [evolve(ROW, client=f"10.2.0.{n}", last=5000.0 + n) for n in range(20)]
+            await spool.refusals.record(more)
+            kept = await spool.refusals.refused(EVERYTHING)
+            self.assertEqual(len(kept), MOST_ROWS)
+            self.assertEqual(kept[:20], more[::-1])
+            self.assertEqual(kept[-1].last, 20.0)
+
+        return self.play(story)
+
+    def test_some_of_the_refusals(self):
+        """They are found by client, user, rule and time, and cleared so."""
+
+        async def story(spool: Spool) -> None:
+            rows = [
+                ROW,
+                evolve(ROW, client="2001:db8:0:1::/64", last=300.0),
+                evolve(ROW, rule="auth", user="joe", last=200.0),
+            ]
+            await spool.refusals.record(rows)
+            for wanted, found in (
+                (RefusalFilter(client="10.0.3.7"), [rows[2], rows[0]]),
+                (RefusalFilter(client="10.*", limit=1), [rows[2]]),
+                (RefusalFilter(client="2001:db8:0:1::5"), [rows[1]]),
+                (RefusalFilter(user="JO*"), [rows[2]]),
+                (RefusalFilter(rule="network", since=200.0), [rows[1]]),
+                (RefusalFilter(client="[1]0.0.3.7"), []),
+            ):
+                self.assertEqual(await spool.refusals.refused(wanted), found, wanted)
+            self.assertEqual(await spool.refusals.clear(RefusalFilter(client="10.0.3.7")), 2)
+            self.assertEqual(await spool.refusals.refused(EVERYTHING), [rows[1]])
+            self.assertEqual(await spool.refusals.clear(EVERYTHING), 1)
+
+        return self.play(story)
+
+    def test_what_no_database_takes(self):
+        """Text that cannot be stored is made storable."""
+
+        async def story(spool: Spool) -> None:
+            await spool.refusals.record([evolve(ROW, user="a\0b\ud800", text="\0", command="\udfff")])
+            self.assertEqual(len(await spool.refusals.refused(EVERYTHING)), 1)
+
+        return self.play(story)
+
+    def test_a_provider_that_cannot_be_reached(self):
+        """It is in the stock with the newest reason until it is reached; only the first note is news."""
+
+        async def story(spool: Spool) -> None:
+            self.assertTrue(await spool.reach.note(TROUBLE))
+            self.assertEqual((await spool.stock()).unreachable, [TROUBLE])
+            worse = evolve(TROUBLE, stage="TLS", reason="TLS at h:25: no")
+            await spool.reach.note(worse)
+            self.assertEqual((await spool.stock()).unreachable, [worse])
+            self.assertTrue(await spool.reach.forget("one"))
+            self.assertEqual((await spool.stock()).unreachable, [])
+
+        return self.play(story)
+
+    def test_a_new_life_knows_nothing(self):
+        """What a node could not reach before it died is found out anew."""
+
+        async def story(spool: Spool) -> None:
+            await spool.reach.note(TROUBLE)
+            await spool.recover()
+            self.assertEqual((await spool.stock()).unreachable, [])
+
+        return self.play(story)

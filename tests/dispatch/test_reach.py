@@ -1,0 +1,144 @@
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.dispatch.reach import ReachWatch
+from smtprelay.message import Delivered
+from smtprelay.reachability import Reachability
+from smtprelay.spool.memory import open_memory
+from smtprelay.spool.terms import Terms
+from tests.dispatch.stage import done
+from tests.recording import Recording
+
+HOST = "smtp.example.com:587"
+
+
+class Far:
+    """A provider of which only probes are asked; ``mended`` says what they find, ``None`` is a failure."""
+
+    name = "out"
+
+    def __init__(self, reach) -> None:
+        self.reach = reach
+        self.mended = None
+        self.probes = 0
+        self.knows = True
+
+    async def probe(self, lane: str):
+        self.probes += 1
+        if not self.knows:
+            return None
+        contact = self.reach.begin(HOST, "connect")
+        if self.mended:
+            contact.answered()
+        else:
+            contact.failed(f"connect at {HOST}: refused")
+        return Delivered()
+
+
+class ReachWatchTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_000_000)
+        self.events = Recording()
+        self.reachability = Reachability(self.clock.seconds)
+        self.reach = self.reachability.of("out")
+        self.far = Far(self.reach)
+        self.spool = open_memory(Terms(paces={}, events=self.events), clock=self.clock)
+        self.watch = self.watching(self.spool.reach)
+
+    def watching(self, shared) -> ReachWatch:
+        return ReachWatch(self.reachability, {"out": self.far}, shared, self.clock, self.events)
+
+    def pass_time(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.clock.advance(1)
+            self.successResultOf(Deferred.fromCoroutine(self.watch.look()))
+
+    def refuse(self) -> None:
+        self.reach.begin(HOST, "connect").failed(f"connect at {HOST}: refused")
+
+    def failing(self):
+        return done(self.spool.stock()).unreachable
+
+    def test_within_half_a_minute(self) -> None:
+        """One failure, and no mail for hours: it is probed, told once, and stands in the spool."""
+        self.refuse()
+        self.pass_time(16)
+        [told] = self.events.of("provider.failing")
+        self.assertEqual((told["host"], told["stage"]), (HOST, "connect"))
+        [line] = self.failing()
+        self.assertEqual((line.provider, line.reason), ("out", f"connect at {HOST}: refused"))
+        self.assertEqual(line.since, 1_000_000)
+        self.pass_time(3600)
+        self.assertEqual(len(self.events.of("provider.failing")), 1)
+        self.assertLess(self.far.probes, 250)
+
+    def test_mended(self) -> None:
+        """A probe finds that the provider is there again; that is told once, and the spool forgets it."""
+        self.refuse()
+        self.pass_time(20)
+        self.far.mended = True
+        self.pass_time(16)
+        [told] = self.events.of("provider.recovered")
+        self.assertGreaterEqual(told["seconds"], 20)
+        self.assertEqual(self.failing(), [])
+        self.assertEqual(self.watch.unreachable, [])
+        probes = self.far.probes
+        self.pass_time(100)
+        self.assertEqual(self.far.probes, probes)
+
+    def test_a_single_failure(self) -> None:
+        """What the first probe finds to be over is told to nobody."""
+        self.far.mended = True
+        self.refuse()
+        self.pass_time(60)
+        self.assertEqual(self.events.heard, [])
+        self.assertEqual(self.far.probes, 1)
+
+    def test_what_only_a_mail_can_tell(self) -> None:
+        """Where a probe knows nothing, a failure counts until a mail gets through."""
+        self.far.knows = False
+        self.refuse()
+        self.pass_time(20)
+        self.assertEqual(len(self.events.of("provider.failing")), 1)
+        self.reach.begin(HOST, "connect").answered()
+        self.pass_time(1)
+        self.assertEqual(len(self.events.of("provider.recovered")), 1)
+
+    def test_a_stage_that_changes(self) -> None:
+        """It is one alarm; the spool has the newest reason."""
+        contact = self.reach.begin(HOST, "connect")
+        self.pass_time(21)
+        contact.at("greeting")
+        self.pass_time(1)
+        self.reach.begin(HOST, "greeting")
+        contact.failed(f"greeting at {HOST}: gone")
+        self.pass_time(1)
+        self.assertEqual(self.failing()[0].stage, "greeting")
+        self.assertEqual(self.events.of("provider.recovered"), [])
+
+    def test_without_a_spool(self) -> None:
+        """It is told all the same."""
+        self.watch = self.watching(None)
+        self.refuse()
+        self.pass_time(20)
+        self.assertEqual([each.provider for each in self.watch.unreachable], ["out"])
+        self.far.mended = True
+        self.pass_time(20)
+        self.assertEqual(len(self.events.of("provider.recovered")), 1)
+
+    def test_a_spool_that_fails(self) -> None:
+        """What could not be written down is tried at the next look."""
+        write = self.spool.reach._writer.do
+
+        def broken(_operation):
+            raise OSError("no disk")
+
+        self.spool.reach._writer.do = broken
+        self.refuse()
+        self.pass_time(20)
+        self.assertEqual(self.events.of("provider.failing"), [])
+        self.spool.reach._writer.do = write
+        self.pass_time(1)
+        self.assertEqual(len(self.events.of("provider.failing")), 1)

@@ -1,0 +1,184 @@
+import ast
+from base64 import b64encode
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.message import Reply
+from smtprelay.model.client import network_of
+from smtprelay.smtp import reply
+from smtprelay.smtp.refusals import LONGEST_COMMAND, ONE_BY_ONE, command_shown
+from tests.smtp.doubles import Names, Site
+
+SECRET = "s3cr3t-passw0rd"
+
+
+def encoded(text: str) -> str:
+    return b64encode(text.encode()).decode()
+
+
+class ReplyTests(SynchronousTestCase):
+    def test_every_negative_reply_has_a_rule(self) -> None:
+        """None of the server's own replies is refused for no rule."""
+        replies = {name: value for name, value in vars(reply).items() if isinstance(value, Reply)}
+        missing = [name for name, each in replies.items() if each.code >= 400 and not each.rule]
+        self.assertEqual(missing, [])
+
+    def test_every_reply_in_the_product_has_a_rule(self) -> None:
+        """Wherever a reply is made that may be negative its rule is given, but for replies of others."""
+        root = Path(reply.__file__).parents[1]
+        found = []
+        for path in sorted(root.rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Reply":
+                    words = {word.arg: word.value for word in node.keywords}
+                    code = words.get("code")
+                    negative = not isinstance(code, ast.Constant) or code.value >= 400
+                    if negative and "rule" not in words:
+                        found.append(str(path.relative_to(root)))
+        self.assertEqual(found, ["smtp/adapter.py"])
+
+
+class CommandTests(SynchronousTestCase):
+    def test_what_is_shown(self) -> None:
+        """A command as it came, cut and printable; of AUTH the mechanism; of what is none only its verb."""
+        for line, shown in (
+            (b"MAIL FROM:<a@b> SIZE=1", "MAIL FROM:<a@b> SIZE=1"),
+            (b"ehlo b\xc3\xbcro", "ehlo büro"),
+            (b"RCPT TO:<a\x07b>", "RCPT TO:<a?b>"),
+            (b"AUTH PLAIN AHUAcA==", "AUTH PLAIN"),
+            (b"auth  login dXNlcg==", "AUTH LOGIN"),
+            (b"AUTH AHUAcA==", "AUTH"),
+            (b"AUTHPLAIN AHUAcA==", "AUTH"),
+            (b"PASS secret", "PASS"),
+            (b"\x00\x01", "(2 octets that are no command)"),
+            (b"cGFzc3dvcmRwYXNzd29yZA==", "(24 octets that are no command)"),
+        ):
+            self.assertEqual(command_shown(line), shown)
+        self.assertEqual(command_shown(b"cGFz", secret=True), "(4 octets that are no command)")
+        self.assertEqual(len(command_shown(b"RCPT TO:<" + b"x" * 5000)), LONGEST_COMMAND)
+
+    @given(st.binary(max_size=400))
+    def test_anything(self, line: bytes) -> None:
+        """Whatever comes, it is short and on one line."""
+        shown = command_shown(line)
+        self.assertLessEqual(len(shown), LONGEST_COMMAND)
+        self.assertTrue(shown.isprintable())
+
+
+class EventTests(SynchronousTestCase):
+    def refused(self, site: Site) -> list[tuple[object, ...]]:
+        names = ("stage", "rule", "status", "command")
+        return [tuple(each[name] for name in names) for each in site.events.of("smtp.refused")]
+
+    def test_each_layer(self) -> None:
+        """Syntax, order, unknown verbs, parameters, limits: one event each, with its rule and command."""
+        for lines, told in (
+            (["HELO a\rb"], ("helo", "syntax", "500 5.5.2", "HELO a?b")),
+            (["RCPT TO:<a@x.test>"], ("rcpt", "sequence", "503 5.5.1", "RCPT TO:<a@x.test>")),
+            (["XYZZY secret"], ("command", "command", "500 5.5.1", "XYZZY")),
+            (["EHLO x", "STARTTLS"], ("tls", "not-offered", "502 5.5.1", "STARTTLS")),
+            (["EHLO x", "MAIL FROM:<> FOO=1"], ("mail", "parameter", "555 5.5.4", "MAIL FROM:<> FOO=1")),
+            (
+                ["EHLO x", "MAIL FROM:<> SIZE=99999999999"],
+                ("mail", "size", "552 5.3.4", "MAIL FROM:<> SIZE=99999999999"),
+            ),
+            (["EHLO x", "MAIL FROM:<a b c>"], ("mail", "syntax", "501 5.5.4", "MAIL FROM:<a b c>")),
+            (["EHLO x", "RSET now"], ("command", "syntax", "501 5.5.4", "RSET now")),
+        ):  # fmt: skip
+            site = Site()
+            site.connect().say(*lines)
+            self.assertEqual(self.refused(site), [told], lines)
+
+    def test_a_line_that_is_too_long(self) -> None:
+        """What is told is its beginning; of one within a login nothing is."""
+        site = Site(Names({b"joe": SECRET.encode()}), mechanisms=("LOGIN",), auth_allow_plaintext=True)
+        line = site.greeted()
+        line.say("RCPT TO:<" + "x" * 3000, "AUTH LOGIN", SECRET * 500)
+        first, second = self.refused(site)
+        self.assertEqual(first[:3], ("command", "line-length", "500 5.5.2"))
+        self.assertTrue(first[3].startswith("RCPT TO:<xxx"))
+        self.assertEqual(second, ("auth", "line-length", "500 5.5.2", "AUTH"))
+        self.assertNotIn(SECRET, repr(site.events.heard))
+
+    def test_wrong_logins(self) -> None:
+        """They are told with the name that was claimed, short and printable, and never the password."""
+        site = Site(Names({b"joe": b"other"}), mechanisms=("PLAIN", "LOGIN"), auth_allow_plaintext=True)
+        line = site.greeted()
+        line.say(f"AUTH PLAIN {encoded(chr(0) + 'joe' + chr(0) + SECRET)}")
+        line.say("AUTH LOGIN", encoded("ann\x07" + "n" * 500), encoded(SECRET))
+        line.say("AUTH LOGIN", "*")
+        line.say(f"AUTH CRAM-MD5 {SECRET}", encoded(SECRET), SECRET)
+        told = site.events.of("auth.failed")
+        self.assertEqual([each["user"] for each in told], ["joe", "ann?" + "n" * 96, ""])
+        self.assertEqual([each["rule"] for each in told], ["auth", "auth", "cancelled"])
+        self.assertEqual({each["command"] for each in told}, {"AUTH PLAIN", "AUTH"})
+        rules = [each["rule"] for each in site.events.of("smtp.refused")]
+        self.assertEqual(rules, ["mechanism", "command", "command"])
+        heard = repr(site.events.heard)
+        self.assertNotIn(SECRET, heard)
+        self.assertNotIn(encoded(SECRET), heard)
+
+    def test_the_user_and_the_domain(self) -> None:
+        """What a user is refused later is told with the name, and with the sender's domain."""
+        site = Site(Names({b"joe": b"p"}), mechanisms=("PLAIN",), auth_allow_plaintext=True)
+        line = site.greeted()
+        line.say(
+            f"AUTH PLAIN {encoded(chr(0) + 'joe' + chr(0) + 'p')}", "MAIL FROM:<a@X.Test>", "RCPT TO:<a b>"
+        )
+        [told] = site.events.of("smtp.refused")
+        self.assertEqual((told["user"], told["domain"]), ("joe", "x.test"))
+
+    def test_a_flood(self) -> None:
+        """Of a hundred thousand errors of one client a few are told; the sums are right."""
+        site = Site(errors=10**9)
+        site.factory.settings = site.factory.settings
+        line = site.greeted()
+        line.say("MAIL FROM:<a@x.test>")
+        for _ in range(1000):
+            line.say(*["RCPT TO:<a b>"] * 20, *["XYZZY"] * 5)
+            while line.turn():
+                pass
+        self.assertEqual(len(site.events.of("smtp.refused")), ONE_BY_ONE)
+        site.clock.advance(10)
+        told = site.events.of("smtp.refused")
+        self.assertEqual(len(told), ONE_BY_ONE + 2)
+        self.assertEqual(sum(each["count"] for each in told), 25_000)
+        line.say("XYZZY")
+        self.assertEqual(len(site.events.of("smtp.refused")), ONE_BY_ONE + 3)
+
+    def test_another_client(self) -> None:
+        """What one client does hides nothing of another; a /64 is one client."""
+        site = Site(errors=10**9)
+        for host in range(ONE_BY_ONE + 5):
+            site.connect(f"2001:db8::{host:x}").say("XYZZY")
+        site.connect("2001:db8:0:1::1").say("XYZZY")
+        self.assertEqual(len(site.events.of("smtp.refused")), ONE_BY_ONE + 1)
+
+    def test_the_end(self) -> None:
+        """What was added up is told when the listener stops; no timer is left."""
+        site = Site(errors=10**9)
+        line = site.connect()
+        line.say(*["XYZZY"] * 30)
+        line.turns()
+        site.factory.stop_sessions()
+        site.factory.abort_sessions()
+        self.assertEqual(sum(each["count"] for each in site.events.of("smtp.refused")), 31)
+        self.assertFalse([call for call in site.clock.getDelayedCalls() if "Refusals" in str(call)])
+
+
+class NetworkTests(SynchronousTestCase):
+    def test_who_is_one_client(self) -> None:
+        """IPv6 by its /64, IPv4 by the address, however it is written; others are themselves."""
+        for address, network in (
+            ("192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+            ("fe80::1%eth0", "fe80::/64"),
+            ("::1", "::1"),
+            ("unix", "unix"),
+            ("", ""),
+        ):
+            self.assertEqual(network_of(address), network)

@@ -273,7 +273,11 @@ def _without_controls(text: str) -> str:
 
 def _encoding(part: Part, content: bytes) -> transfer.Encoding:
     encoding = transfer.encoding_of(part.first("content-transfer-encoding"))
-    plain = encoding == "base64" and part.kind.kind.startswith("text/") and transfer.is_no_base64(content)
+    plain = (
+        encoding == "base64"
+        and part.kind.kind.startswith(("text/", "message/"))
+        and transfer.is_no_base64(content)
+    )
     return "7bit" if plain else encoding
 
 

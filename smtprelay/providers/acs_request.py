@@ -198,9 +198,13 @@ def narrowed(mail: Mail, recipients: Sequence[str]) -> Visible:
 def _taken(named: Sequence[Address], open_ones: dict[str, str]) -> list[Address]:
     """Move those who are ``named`` out of ``open_ones``, with their display names."""
     found = []
+    # To compare a domain that is not ASCII takes its time, and a header may have many.
+    ascii_only = not any("xn--" in key or not key.isascii() for key in open_ones)
     for who in named:
         if not open_ones:
             break
+        if ascii_only and not who.address.isascii():
+            continue
         address = open_ones.pop(comparison_key(who.address), "")
         if address:
             found.append(Address(address, who.name))

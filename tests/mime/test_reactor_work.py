@@ -20,9 +20,11 @@ from smtprelay.interfaces import Body, MimeTask, MimeWorkerUnavailable
 from smtprelay.memory_body import MemoryBody
 from smtprelay.message import Client, Draft, Envelope, Failed, Limits, Recipient
 from smtprelay.mime import headers, outgoing
+from smtprelay.mime.head import block
+from smtprelay.mime.plain import is_plain
 from smtprelay.mime.structure import TooComplexError, parts_of
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
-from smtprelay.mime.worker.turns import SMALL_BODY, SMALL_HEADER, SMALL_PARTS
+from smtprelay.mime.worker.turns import SMALL_BODY, SMALL_HEADER, SMALL_PARTS, SMALL_TEXT
 from smtprelay.model.shape import shape_of
 from smtprelay.policy.route import Router, Rule
 from smtprelay.providers.acs_request import map_mail, measure
@@ -180,7 +182,12 @@ def _is_large(mail: bytes) -> bool:
     except TooComplexError:
         return True
     header = headers.split(mail)[1]
-    return len(mail) > SMALL_BODY or header > SMALL_HEADER + 2 or parts > SMALL_PARTS + 1
+    is_text = mail.isascii() and parts == 1 and is_plain(block(mail))
+    return (
+        len(mail) > (SMALL_TEXT if is_text else SMALL_BODY)
+        or header > SMALL_HEADER + 2
+        or parts > SMALL_PARTS + 1
+    )
 
 
 _ADDITIONS = outgoing.Additions(message_id="<a@b>", date="", sender="a@b")

@@ -116,7 +116,8 @@ def decode_hz(octets: bytes) -> str:
 
 def jis_character(first: int, second: int) -> str:
     """Return the character of JIS X 0208 with the rows of NEC and IBM at these seven-bit octets."""
-    return _table("$(B").get(first << 8 | second, _REPLACEMENT)
+    character: str = _table("$(B")[first << 8 | second]
+    return character
 
 
 def _pairs(alphabet: str, run: bytes) -> str:
@@ -125,24 +126,24 @@ def _pairs(alphabet: str, run: bytes) -> str:
 
 
 class _Table(dict[int, str]):
+    """The characters of an alphabet by their two seven-bit octets, found when they are first asked for."""
+
+    def __init__(self, alphabet: str) -> None:
+        super().__init__()
+        self._codec, self._shift = _ALPHABETS.get(alphabet, _NO_ALPHABET)
+
     def __missing__(self, key: int) -> str:
-        return _REPLACEMENT
+        try:
+            self[key] = character = self._shift(key >> 8, key & 0xFF).decode(self._codec)
+        except UnicodeDecodeError:
+            self[key] = character = _REPLACEMENT
+        return character
 
 
 @cache
 def _table(alphabet: str) -> Mapping[int, str]:
-    """
-    Return the characters of an alphabet by their two seven-bit octets; of an unknown one there are none.
-    """
-    table = _Table()
-    if alphabet in _ALPHABETS:
-        codec, shift = _ALPHABETS[alphabet]
-        for pair in ((first, second) for first in range(0x21, 0x7F) for second in range(0x21, 0x7F)):
-            try:
-                table[pair[0] << 8 | pair[1]] = shift(*pair).decode(codec)
-            except UnicodeDecodeError:
-                continue
-    return table
+    """Return the characters of an alphabet; of an unknown one there are none."""
+    return _Table(alphabet)
 
 
 def _euc(first: int, second: int) -> bytes:
@@ -160,8 +161,14 @@ def _shift_jis(first: int, second: int) -> bytes:
     return bytes((lead, odd if first % 2 else second + 0x7E))
 
 
+#: A codec of Python, and what it knows two seven-bit octets as.
+_Alphabet = tuple[str, Callable[[int, int], bytes]]
+
+#: No octet is ASCII then.
+_NO_ALPHABET: Final[_Alphabet] = ("ascii", lambda _first, _second: b"\xff")
+
 #: By the escape sequence without ESC.
-_ALPHABETS: Final[Mapping[str, tuple[str, Callable[[int, int], bytes]]]] = {
+_ALPHABETS: Final[Mapping[str, _Alphabet]] = {
     "$(@": ("cp932", _shift_jis),
     "$(A": ("gb18030", _euc),
     "$(B": ("cp932", _shift_jis),

@@ -11,11 +11,13 @@ from twisted.internet.interfaces import IReactorTime
 from smtprelay.mime.head import block
 from smtprelay.mime.plain import is_plain
 
-#: Octets of a mail, and of its header, that are worked on at once at most; so parts. The dearest content that
-#: is known, octets that their charset does not have, takes half a millisecond for each KiB.
+#: Octets of a mail, and of its header, that are worked on at once at most; so parts, and addresses and
+#: encoded words together. The dearest content that is known takes half a millisecond for each KiB (octets
+#: that their charset does not have), or 15 microseconds for each address.
 SMALL_BODY: Final = 32 << 10
 SMALL_HEADER: Final = 16 << 10
 SMALL_PARTS: Final = 50
+SMALL_MARKS: Final = 300
 #: Octets of a mail that is one text in ASCII, whose reading is little more than copying it.
 SMALL_TEXT: Final = 256 << 10
 
@@ -28,6 +30,8 @@ _SLIGHT: Final = 0.001
 
 def is_small(octets: bytes) -> bool:
     """Tell whether a mail can be worked on without anybody noticing, whatever it contains."""
+    if octets.count(b"@", 0, SMALL_BODY) + octets.count(b"=?", 0, SMALL_BODY) > SMALL_MARKS:
+        return False
     if len(octets) > SMALL_BODY:
         return len(octets) <= SMALL_TEXT and _is_text(octets)
     return (

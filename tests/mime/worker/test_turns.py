@@ -15,6 +15,7 @@ from smtprelay.mime.structure import TooComplexError, parts_of
 from smtprelay.mime.worker.turns import (
     SMALL_BODY,
     SMALL_HEADER,
+    SMALL_MARKS,
     SMALL_PARTS,
     SMALL_TEXT,
     TURN,
@@ -55,6 +56,12 @@ class SmallTests(SynchronousTestCase):
         self.assertTrue(is_small(b"\r\n\r\n" + b"\r\n--a" * SMALL_PARTS))
         self.assertFalse(is_small(b"\r\n\r\n" + b"\r\n--a" * (SMALL_PARTS + 1)))
         self.assertFalse(is_small(b"\n\n" + b"\n--" * (SMALL_PARTS + 1)))
+
+    def test_marks(self):
+        """Addresses and encoded words are counted, wherever they stand: each takes its time."""
+        for mark in (b"a@b.x,", b"=?a?q?b?= "):
+            self.assertTrue(is_small(b"To: x\r\n\r\n" + mark * SMALL_MARKS))
+            self.assertFalse(is_small(b"To: " + mark * (SMALL_MARKS + 1) + b"\r\n\r\n"))
 
     def test_text(self):
         """A text in ASCII may be larger: its header says so, and no octet of it says otherwise."""

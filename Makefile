@@ -12,12 +12,13 @@ SUITES := $(filter-out $(APART),$(notdir $(patsubst %/,%,$(wildcard tests/*/))))
 MODULES := $(patsubst tests/%.py,%,$(wildcard tests/test_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench crash faults fuzz interop clean
+.PHONY: help demo test lint lowest bench crash faults fuzz interop clean
 
 help:
 	@echo 'make demo     try it out: no configuration, no cloud, nothing leaves this machine'
 	@echo 'make test     all tests that need nothing but Python'
 	@echo 'make lint     ruff and mypy'
+	@echo 'make lowest   every module, and a mail, with the lowest versions that setup.cfg names'
 	@echo 'make interop  against other mail software (see .ci/run for the packages)'
 	@echo 'make bench | crash | faults | fuzz   the long forms; faults needs a C compiler'
 	@echo 'make clean    remove what these made, .venv too'
@@ -32,6 +33,9 @@ lint: .venv/dev
 	$(BIN)/ruff check $(STYLED)
 	$(BIN)/ruff format --check $(STYLED)
 	$(BIN)/mypy
+
+lowest: .venv/lowest/done
+	.venv/lowest/bin/trial tests.test_imports tests.test_demo
 
 interop crash faults: .venv/dev
 	$(BIN)/trial tests.$@
@@ -67,3 +71,11 @@ clean:
 .venv/dev: setup.cfg pyproject.toml | .venv/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,dev]'
 	@touch $@ .venv/runtime
+
+.venv/lowest/done: setup.cfg pyproject.toml .ci/lowest | .venv/python
+	rm -rf $(@D)
+	$(PYTHON) -m venv $(@D)
+	$(PYTHON) .ci/lowest >$(@D)/constraints.txt
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint $(@D)/constraints.txt --editable '.[all]' hypothesis
+	@touch $@

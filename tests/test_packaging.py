@@ -1,5 +1,5 @@
 """
-What gets installed, and that Twisted finds it there.
+What gets built and installed, and that Twisted finds it there.
 
 A wheel, and an editable install, each in a virtual environment of its own. Those see the
 libraries of the environment that the tests run in, but not its relay: a ``.pth`` file that is
@@ -10,8 +10,12 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
+from collections.abc import Iterator
+from email import message_from_bytes
+from fnmatch import fnmatch
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
@@ -21,14 +25,26 @@ from smtprelay.version import VERSION
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("setup.cfg", "setup.py", "pyproject.toml", "README.rst", "LICENSE", "smtprelay", "twisted")
+IGNORED = (".git", *(line.strip("/") for line in (ROOT / ".gitignore").read_text().split()))
 
 
-def run(*command: object) -> str:
+def tracked(folder: Path) -> Iterator[str]:
+    """Return the files of the checkout, without those that git is told to ignore."""
+    for path in folder.iterdir():
+        if any(fnmatch(path.name, pattern) for pattern in IGNORED):
+            continue
+        if path.is_dir():
+            yield from tracked(path)
+        else:
+            yield str(path.relative_to(ROOT))
+
+
+def run(*command: object, folder: Path = Path("/")) -> str:
     """Run a command that must succeed, away from the checkout, and return what it printed."""
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [str(word) for word in command],
-        cwd="/",
+        cwd=folder,
         check=False,
         env=environ,
         capture_output=True,
@@ -79,6 +95,7 @@ class PackagingTests(SynchronousTestCase):
         run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", self.folder, self.checkout)
         (wheel,) = self.folder.glob("*.whl")
         held = set(zipfile.ZipFile(wheel).namelist())
+        self.check_metadata(wheel)
         ours = {
             str(path.relative_to(ROOT))
             for path in (ROOT / "smtprelay").rglob("*")
@@ -91,6 +108,35 @@ class PackagingTests(SynchronousTestCase):
         environment.install(wheel)
         self.assertIn("smtprelay", environment.twistd_help())
         self.assertEqual(run(environment.scripts / "smtprelay", "--version"), f"smtprelay {VERSION}\n")
+        example = run(environment.scripts / "smtprelay", "config", "example")
+        self.assertEqual(example, (ROOT / "etc" / "smtprelay.yaml").read_text("utf-8"))
+
+    def check_metadata(self, wheel: Path) -> None:
+        """The licence is named as SPDX does, its text is there, and no extra brings what nothing imports."""
+        with zipfile.ZipFile(wheel) as held:
+            (name,) = [name for name in held.namelist() if name.endswith("/METADATA")]
+            metadata = message_from_bytes(held.read(name))
+        self.assertEqual(metadata["License-Expression"], "MIT")
+        self.assertEqual((metadata["License"], metadata["License-File"]), (None, "LICENSE"))
+        extras = {"all", "postgres", "bench", "dev", "fuzz"}
+        self.assertEqual(set(metadata.get_all("Provides-Extra")), extras)
+
+    def test_source_distribution(self) -> None:
+        """It holds the whole checkout; what it unpacks to can be tested, and installed."""
+        checkout = self.folder / "whole"
+        for name in tracked(ROOT):
+            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+            (checkout / name).write_bytes((ROOT / name).read_bytes())
+        run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "-o", self.folder, checkout)
+        (archive,) = self.folder.glob("*.tar.gz")
+        with tarfile.open(archive) as held:
+            held.extractall(self.folder, filter="data")
+        unpacked = self.folder / archive.name.removesuffix(".tar.gz")
+        self.assertEqual([name for name in tracked(ROOT) if not (unpacked / name).is_file()], [])
+        run(sys.executable, "-m", "twisted.trial", "tests.model", "tests.test_readme", folder=unpacked)
+        environment = Environment(self.folder / "venv")
+        environment.install(archive)
+        self.assertIn("smtprelay", environment.twistd_help())
 
     def test_editable(self) -> None:
         """An editable install is found by Twisted too, from any folder."""

@@ -15,10 +15,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst")))
 
 
-def configurations(page: Path) -> Sequence[str]:
-    """Return the blocks of YAML on a page."""
-    blocks = re.findall(r"code-block:: yaml\n\n(( +).*\n(?:\2.*\n|\n)*)", page.read_text("utf-8"))
-    return [dedent(block) for block, _indent in blocks]
+def blocks(page: Path, language: str) -> Sequence[str]:
+    """Return the blocks of code on a page."""
+    found = re.findall(rf"code-block:: {language}\n\n(( +).*\n(?:\2.*\n|\n)*)", page.read_text("utf-8"))
+    return [dedent(block) for block, _indent in found]
 
 
 def commands(page: Path) -> Sequence[Sequence[str]]:
@@ -38,12 +38,12 @@ class ConfigurationTests(SynchronousTestCase):
     def test_whole_ones(self) -> None:
         """The configurations of the README and of the first steps are taken without a warning."""
         for page in (PAGES[0], ROOT / "docs" / "getting-started.rst"):
-            loaded = self.loaded(configurations(page)[0])
+            loaded = self.loaded(blocks(page, "yaml")[0])
             self.assertEqual((list(loaded.config.providers), loaded.warnings), (["acs"], ()), page.name)
 
     def test_devices_that_log_in(self) -> None:
         """With a way out and a real hash the part about devices is a configuration, too."""
-        part = configurations(ROOT / "docs" / "getting-started.rst")[1].replace(
+        part = blocks(ROOT / "docs" / "getting-started.rst", "yaml")[1].replace(
             "$scrypt$…", "$scrypt$ln=15,r=8,p=1$YQ$YQ"
         )
         rest = "providers: {local: {type: capture, path: captured}}\n"

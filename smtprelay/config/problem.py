@@ -59,7 +59,10 @@ class ConfigError(Exception):
     The configuration cannot be used.
 
     :ivar problems: all that was found, warnings too, in the order of their places.
+    :ivar status: the exit status that says so to a service manager (``EX_CONFIG`` of sysexits.h).
     """
+
+    status: Final = 78
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)

@@ -4,10 +4,16 @@ Why the relay does not start, in one line that says what to do.
 
 import errno
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from twisted.internet.error import CannotListenError
 
+from smtprelay.crash_report import SOFTWARE, unexpected
+from smtprelay.interfaces import Events
+from smtprelay.lines import flattened
 from smtprelay.spool.connection import SpoolFault
 from smtprelay.spool.lock import SpoolBusy
 from smtprelay.tls import CertificateError
@@ -51,6 +57,27 @@ def explain(error: Exception) -> Exception:
         case _:
             return error
     return StartFailed(*known)
+
+
+def tell_failed(events: Events, error: Exception) -> None:
+    """Tell that the relay does not start because of ``error``; what nobody foresaw with its traceback."""
+    if isinstance(error, StartFailed):
+        events("relay.failed", reason=str(error), status=error.status)
+    else:
+        reason = f"unexpected error: {type(error).__name__}: {error}"
+        events("relay.failed", reason=reason, status=SOFTWARE, exc=flattened(error))
+
+
+@contextmanager
+def exit_with_status() -> Iterator[None]:
+    """Make any error one line on the standard error, and its exit status."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 -- whatever it is, a person reads it
+        told = explain(error)
+        known = isinstance(told, StartFailed)
+        sys.stderr.write(f"smtprelay: {told if known else unexpected(error)}\n")
+        raise SystemExit(told.status if isinstance(told, StartFailed) else SOFTWARE) from None
 
 
 def _cannot_listen(error: CannotListenError) -> StartFailed:

@@ -30,7 +30,7 @@ from smtprelay.policy.checkers import Users
 from smtprelay.policy.route import Router
 from smtprelay.service.dispatching import build_dispatcher
 from smtprelay.service.drain import Drain
-from smtprelay.service.failure import StartFailed, explain
+from smtprelay.service.failure import StartFailed, explain, tell_failed
 from smtprelay.service.keeping import Keeping
 from smtprelay.service.listeners import Reception, policy_user, rule
 from smtprelay.service.neighbours import Neighbours
@@ -84,7 +84,7 @@ class Relay(Service):
         that were admitted elsewhere.
     :ivar metrics: with a registry of its own.
     :ivar started: fires when the relay is ready; fails with :class:`StartFailed`, nothing left open, and
-        with ``CancelledError`` if it was stopped before.
+        with ``CancelledError`` if it was stopped before. ``running`` is false then.
     :ivar spool: ``None`` without one, and before it is open.
     :ivar addresses: where it listens, by the names of listeners and sites, once it is ready.
     """
@@ -157,8 +157,13 @@ class Relay(Service):
             await self._build()
         except Exception as error:
             told = explain(error)
-            asked = isinstance(error, CancelledError)
-            await self._stop("requested, before it was ready" if asked else f"it cannot start: {told}")
+            if isinstance(error, CancelledError):
+                await self._stop("requested, before it was ready")
+            else:
+                tell_failed(self._events, told)
+                await self._stop("it cannot start")
+            # So that who embeds it sees that it does not run.
+            self.running = False
             raise told from error
         self._events("relay.ready", listeners=self._ports.spoken())
 

@@ -23,7 +23,7 @@ from smtprelay.gathered import Gathered
 from smtprelay.interfaces import Events
 from smtprelay.log import Log, Telling
 from smtprelay.metrics import Metrics, watch_lag
-from smtprelay.service.failure import StartFailed, explain
+from smtprelay.service.failure import StartFailed, explain, tell_failed
 from smtprelay.service.front import front_parts
 from smtprelay.service.gathering import Gathering
 from smtprelay.service.passing import AllDrain, Passing, Worker, control_of
@@ -103,7 +103,7 @@ class Supervisor(Service):
         """Begin to start; :attr:`started` tells how it ends."""
         super().startService()
         self._threads.start()
-        Deferred.fromCoroutine(self._start()).addErrback(self._cannot_start)
+        Deferred.fromCoroutine(self._start()).addErrback(lambda failure: self._cannot_start(failure.value))
 
     def stopService(self) -> Deferred[None]:
         """Stop the workers in order, then the rest; fires when nothing is left."""
@@ -149,9 +149,11 @@ class Supervisor(Service):
         )
         self._monitor.start()
 
-    def _cannot_start(self, failure: Any) -> Deferred[None]:
-        told = explain(failure.value)
-        return self._stop(f"it cannot start: {told}").addCallback(lambda _: self.started.errback(told))
+    def _cannot_start(self, error: Exception) -> Deferred[None]:
+        told = explain(error)
+        tell_failed(self._events, told)
+        self.running = False
+        return self._stop("it cannot start").addCallback(lambda _: self.started.errback(told))
 
     def _sources(self) -> Sources:
         return Sources(
@@ -206,17 +208,15 @@ class Supervisor(Service):
         self._events("worker.died", worker=number, pid=pid, reason=why, deaths=deaths)
         if status and not self.started.called and self._stopping is None:
             # It has said itself what is wrong, and another one would say the same.
-            told = StartFailed(f"worker {number} cannot start ({why})", status)
-            self._stop(f"it cannot start: {told}").addCallback(lambda _: self.started.errback(told))
+            self._cannot_start(StartFailed(f"worker {number} cannot start ({why})", status))
 
     def _enough(self) -> None:
         assert self.config.supervise is not None
         why = f"more than {self.config.supervise.restarts_per_hour} workers died within an hour"
-        stopped = self._stop(why)
         if self.started.called:
-            stopped.addCallback(lambda _: self._ended(_TOO_MANY))
+            self._stop(why).addCallback(lambda _: self._ended(_TOO_MANY))
         else:
-            stopped.addCallback(lambda _: self.started.errback(StartFailed(why, _TOO_MANY)))
+            self._cannot_start(StartFailed(why, _TOO_MANY))
 
     # --- while it runs
 

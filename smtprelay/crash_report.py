@@ -13,13 +13,13 @@ from typing import Final
 SOFTWARE: Final = 70
 
 
-def unexpected(error: BaseException) -> str:
+def unexpected(error: BaseException | None) -> str:
     """Return the sentence; the traceback is put into a new file, which only its user can read."""
     said = " ".join(f"{type(error).__name__}: {error}".split())
     return f"unexpected error: {said}; please report it with {_kept(error)}"
 
 
-def _kept(error: BaseException) -> str:
+def _kept(error: BaseException | None) -> str:
     try:
         descriptor, path = tempfile.mkstemp(".txt", "smtprelay-traceback-")
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:

@@ -31,6 +31,7 @@ from smtprelay.service.relay import Relay
 from smtprelay.service.signals import end_at_second
 from smtprelay.service.steps import ClockSteps
 from smtprelay.service.supervisor import Supervisor
+from smtprelay.service.systemd import SystemdNotifier
 from smtprelay.version import VERSION
 from smtprelay.web.mailbox import Mailbox
 
@@ -116,7 +117,9 @@ def make(
         stop(reactor)
 
     log = begin_log(loaded)
-    supervisor = Supervisor(loaded, sets, reactor, events=[log], ended=ended)
+    systemd = SystemdNotifier(reactor, os.environ)
+    supervisor = Supervisor(loaded, sets, reactor, events=[log, systemd], ended=ended)
+    reactor.callWhenRunning(systemd.start, supervisor.exposition)
     globalLogPublisher.addObserver(cast(ILogObserver, supervisor.metrics.observe))
     watch_clock(reactor, supervisor)
     supervisor.started.addErrback(tell_failure(reactor, failed))
@@ -169,7 +172,9 @@ def build(
     :param ready: is told when the relay listens.
     :param mailbox: shown on the page.
     """
-    relay = Relay(loaded.config, reactor, events=[begin_log(loaded, reactor)], mailbox=mailbox)
+    systemd = SystemdNotifier(reactor, os.environ)
+    relay = Relay(loaded.config, reactor, events=[begin_log(loaded, reactor), systemd], mailbox=mailbox)
+    reactor.callWhenRunning(systemd.start, lambda: relay.sources().exposition())
     globalLogPublisher.addObserver(cast(ILogObserver, relay.metrics.observe))
     watch_clock(reactor, relay)
     relay.started.addCallbacks(lambda _: ready(relay), tell_failure(reactor, failed))

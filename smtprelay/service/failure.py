@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from twisted.internet.defer import CancelledError
 from twisted.internet.error import CannotListenError
 
 from smtprelay.crash_report import SOFTWARE, unexpected
@@ -59,13 +60,20 @@ def explain(error: Exception) -> Exception:
     return StartFailed(*known)
 
 
-def tell_failed(events: Events, error: Exception) -> None:
-    """Tell that the relay does not start because of ``error``; what nobody foresaw with its traceback."""
+def tell_failed(events: Events, error: Exception) -> str:
+    """
+    Tell that the relay does not start because of ``error``; what nobody foresaw with its traceback.
+
+    :return: why it stops then.
+    """
+    if isinstance(error, CancelledError):
+        return "requested, before it was ready"
     if isinstance(error, StartFailed):
         events("relay.failed", reason=str(error), status=error.status)
     else:
         reason = f"unexpected error: {type(error).__name__}: {error}"
         events("relay.failed", reason=reason, status=SOFTWARE, exc=flattened(error))
+    return "it cannot start"
 
 
 @contextmanager

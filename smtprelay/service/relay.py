@@ -1,17 +1,16 @@
 """
 The relay as a Twisted service: every station, built and connected in the order of the mail.
 
-Starting goes from the inside to the outside: the spool first, so that there is a
-place for mail, the listeners last. Stopping goes the other way: nobody new
-comes in (421), what is being received and what is being delivered is finished, within
-bounds, what is not is let go, and the spool is closed when nothing needs it any more.
+Starting goes from the inside to the outside: the spool first, so that there is a place for mail, the listeners
+last. Stopping goes the other way: nobody new comes in (421), what is being received and delivered is finished,
+within bounds, what is not is let go, and the spool is closed when nothing needs it any more.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.task import LoopingCall
 
@@ -157,12 +156,7 @@ class Relay(Service):
             await self._build()
         except Exception as error:
             told = explain(error)
-            if isinstance(error, CancelledError):
-                await self._stop("requested, before it was ready")
-            else:
-                tell_failed(self._events, told)
-                await self._stop("it cannot start")
-            # So that who embeds it sees that it does not run.
+            await self._stop(tell_failed(self._events, told))
             self.running = False
             raise told from error
         self._events("relay.ready", listeners=self._ports.spoken())
@@ -252,7 +246,7 @@ class Relay(Service):
 
     async def _open_sites(self) -> None:
         """Show on all sites what there is now."""
-        sources, parts = self._sources(), self._patience.parts
+        sources, parts = self.sources(), self._patience.parts
         control = control_site(self.config, sources, parts, worker=self._inherited is not None)
         for site in [*http_sites(self.config, sources, self._threads.login, parts), control]:
             await self._ports.open_site(site)
@@ -275,7 +269,8 @@ class Relay(Service):
     def _new_id(self) -> str:
         return new_id(self._clock.seconds(), self._bits)
 
-    def _sources(self) -> Sources:
+    def sources(self) -> Sources:
+        """Return what the sites show."""
         return Sources(
             spool=self.spool,
             metrics=self.metrics,

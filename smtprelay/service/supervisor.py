@@ -103,7 +103,7 @@ class Supervisor(Service):
         """Begin to start; :attr:`started` tells how it ends."""
         super().startService()
         self._threads.start()
-        Deferred.fromCoroutine(self._start()).addErrback(lambda failure: self._cannot_start(failure.value))
+        Deferred.fromCoroutine(self._start()).addErrback(self._start_failed)
 
     def stopService(self) -> Deferred[None]:
         """Stop the workers in order, then the rest; fires when nothing is left."""
@@ -149,11 +149,14 @@ class Supervisor(Service):
         )
         self._monitor.start()
 
+    def _start_failed(self, failure: Any) -> Deferred[None]:
+        return self._cannot_start(failure.value)
+
     def _cannot_start(self, error: Exception) -> Deferred[None]:
         told = explain(error)
-        tell_failed(self._events, told)
+        stopped = self._stop(tell_failed(self._events, told))
         self.running = False
-        return self._stop("it cannot start").addCallback(lambda _: self.started.errback(told))
+        return stopped.addCallback(lambda _: self.started.errback(told))
 
     def _sources(self) -> Sources:
         return Sources(
@@ -165,7 +168,7 @@ class Supervisor(Service):
             readiness=self._readiness,
             listeners=self._sockets.described,
             draining=self._drain,
-            exposition=self._exposition,
+            exposition=self.exposition,
         )
 
     # --- the lives of the workers
@@ -175,6 +178,7 @@ class Supervisor(Service):
         worker.pid = pid
 
     def _waiting(self, number: int) -> None:
+        self._events("worker.waiting", worker=number)
         self._workers[number - 1].waiting = True
         self._see_who_accepts()
 
@@ -241,7 +245,8 @@ class Supervisor(Service):
             checks["workers"] = "; ".join(said) or "no worker answers"
         return checks
 
-    async def _exposition(self) -> CollectorRegistry:
+    async def exposition(self) -> CollectorRegistry:
+        """Return the metrics of all workers, brought up to date."""
         self.metrics.ready(not any((await self._readiness()).values()))
         await self._gathering.gather()
         return self._registry

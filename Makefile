@@ -12,13 +12,14 @@ SUITES := $(filter-out $(APART),$(notdir $(patsubst %/,%,$(wildcard tests/*/))))
 MODULES := $(patsubst tests/%.py,%,$(wildcard tests/test_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint lowest bench crash faults fuzz interop clean
+.PHONY: help demo test lint lowest image bench crash faults fuzz interop clean
 
 help:
 	@echo 'make demo     try it out: no configuration, no cloud, nothing leaves this machine'
 	@echo 'make test     all tests that need nothing but Python'
 	@echo 'make lint     ruff and mypy'
 	@echo 'make lowest   every module, and a mail, with the lowest versions that setup.cfg names'
+	@echo 'make image    the container image, by buildah'
 	@echo 'make interop  against other mail software (see .ci/run for the packages)'
 	@echo 'make bench | crash | faults | fuzz   the long forms; faults needs a C compiler'
 	@echo 'make clean    remove what these made, .venv too'
@@ -39,6 +40,13 @@ lowest: .venv/lowest/done
 
 interop crash faults: .venv/dev
 	$(BIN)/trial tests.$@
+
+# The format of Docker, because the other one has no health check.
+IMAGE ?= smtprelay
+image:
+	@command -v buildah >/dev/null || { echo 'buildah is missing: on Debian, apt-get install buildah.' \
+		'"docker build -t $(IMAGE) ." makes the same image' >&2; exit 1; }
+	buildah build --format docker $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) --tag $(IMAGE) .
 
 bench: .venv/dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'

@@ -6,6 +6,7 @@ libraries of the environment that the tests run in, but not its relay: a ``.pth`
 reached through another one is not read.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from shutil import copytree, ignore_patterns
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.config.loading import PLACES
 from smtprelay.version import VERSION
 
 ROOT = Path(__file__).parents[1]
@@ -145,3 +147,40 @@ class PackagingTests(SynchronousTestCase):
         self.assertIn("smtprelay", environment.twistd_help())
         script = "import smtprelay; print(smtprelay.__path__[0])"
         self.assertEqual(run(environment.python, "-c", script), f"{self.checkout}/smtprelay\n")
+
+
+class ImageTests(SynchronousTestCase):
+    """The Dockerfile."""
+
+    def setUp(self) -> None:
+        text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+        self.lines = [line.split(None, 1) for line in text.splitlines() if line and not line.startswith("#")]
+
+    def values(self, instruction: str) -> list[str]:
+        return [value for name, value in self.lines if name == instruction]
+
+    def test_configuration(self) -> None:
+        """A variable says where it is, so that all commands know; the sample lies where none is looked for."""
+        self.assertIn("SMTPRELAY_CONFIG=/etc/smtprelay/smtprelay.yaml", " ".join(self.values("ENV")))
+        self.assertEqual(self.values("CMD"), [])
+        self.assertNotIn("-c", json.loads(self.values("ENTRYPOINT")[0]))
+        [sample] = [value.split()[1] for value in self.values("COPY") if value.startswith("etc/")]
+        self.assertNotIn(sample, PLACES)
+
+    def test_health(self) -> None:
+        """The health check is the command that looks for the relay, without a place of its own."""
+        [health] = self.values("HEALTHCHECK")
+        self.assertEqual(json.loads(health.partition("CMD ")[2]), ["smtprelay", "healthcheck"])
+
+    def test_context(self) -> None:
+        """What is copied is there, and is not kept out of the build."""
+        let_in = [line[1:] for line in (ROOT / ".dockerignore").read_text().split() if line.startswith("!")]
+        copied = [value.split()[:-1] for value in self.values("COPY") if not value.startswith("--from")]
+        for name in [name for names in copied for name in names]:
+            self.assertIn(name, let_in)
+            self.assertTrue((ROOT / name).exists(), name)
+
+    def test_base(self) -> None:
+        """Both stages are from one image, which can be another."""
+        self.assertEqual(len(self.values("ARG")), 1)
+        self.assertEqual({value.split()[0] for value in self.values("FROM")}, {"${PYTHON_IMAGE}"})

@@ -1,9 +1,9 @@
 """
 The relay as a Twisted service: every station, built and connected in the order of the mail.
 
-Starting goes from the inside to the outside: the spool first, so that there is a place for mail, the listeners
-last. Stopping goes the other way: nobody new comes in (421), what is being received and delivered is finished,
-within bounds, what is not is let go, and the spool is closed when nothing needs it any more.
+Starting goes from the inside to the outside: the spool first, so that there is a place for mail, the
+listeners last. Stopping goes the other way: nobody new comes in (421), what is being received and delivered
+is finished, within bounds, what is not is let go, and the spool is closed when nothing needs it any more.
 """
 
 from collections.abc import Mapping, Sequence

@@ -23,10 +23,11 @@ COPY etc/smtprelay.yaml /usr/share/doc/smtprelay/smtprelay.yaml
 # Any user id of group 0 may run it, as OpenShift wants; the volume is all that is written to.
 RUN useradd --system --uid 10001 --gid 0 --no-create-home --home-dir /var/lib/smtprelay smtprelay \
     && install --directory --owner=10001 --group=0 --mode=0770 /var/lib/smtprelay
-# The variable, and not an argument, says where the configuration is: so the health check and every command within
-# the container know it, too.
+# Variables, and no arguments, say where the configuration and the control socket are: so the health check and every
+# command within the container know it, too.
 ENV PATH=/opt/smtprelay/bin:$PATH \
     SMTPRELAY_CONFIG=/etc/smtprelay/smtprelay.yaml \
+    RUNTIME_DIRECTORY=/var/lib/smtprelay \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 USER 10001:0

@@ -160,7 +160,7 @@ class ImageTests(SynchronousTestCase):
         return [value for name, value in self.lines if name == instruction]
 
     def test_configuration(self) -> None:
-        """A variable says where it is, so that all commands know; the sample lies where none is looked for."""
+        """A variable says where it is, so that all commands know; nothing finds the sample by mistake."""
         self.assertIn("SMTPRELAY_CONFIG=/etc/smtprelay/smtprelay.yaml", " ".join(self.values("ENV")))
         self.assertEqual(self.values("CMD"), [])
         self.assertNotIn("-c", json.loads(self.values("ENTRYPOINT")[0]))

@@ -1,8 +1,8 @@
 """
 What a container's relay was started with.
 
-There the relay is process 1, or an init program that has the relay's command line in its own. So a health check,
-and every command within the container, finds a relay that was started with ``-c`` or ``--set``.
+There the relay is process 1, or an init program that has the relay's command line in its own. So a health
+check, and every command within the container, finds a relay that was started with ``-c`` or ``--set``.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def settings_in_container(settings: Settings, process: Path = Path("/proc/1/cmdl
 
 
 def _values(words: Sequence[str], *names: str) -> list[str]:
-    """Return the values of an option, each the next word, or behind ``=`` or the short name in the same one."""
+    """Return the values of an option: each is the next word, or stands in the same one."""
     found = []
     for word, following in zip(words, [*words[1:], ""], strict=True):
         name, equals, value = word.partition("=")

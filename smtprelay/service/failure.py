@@ -93,6 +93,11 @@ def _cannot_listen(error: CannotListenError) -> StartFailed:
     number = getattr(error.socketError, "errno", None)
     if number == errno.EADDRINUSE:
         return StartFailed(f"{place} is in use by another program: stop it, or listen elsewhere", UNAVAILABLE)
+    if number == errno.EACCES and not isinstance(error.port, int):
+        return StartFailed(
+            f"{place}: permission denied: choose a path in a folder that the relay's user can write to",
+            NO_PERMISSION,
+        )
     if number == errno.EACCES:
         return StartFailed(
             f"{place}: no right to listen on a port below 1024: use a higher port, or give the"

@@ -43,6 +43,13 @@ class ExplainTests(SynchronousTestCase):
         error = CannotListenError(None, "/run/x.sock", OSError(errno.ENOENT, "No such file"))
         self.assertIn("/run/x.sock", str(explain(error)))
 
+    def test_a_socket_without_rights(self):
+        """A UNIX socket that may not be made has nothing to do with ports."""
+        error = CannotListenError(None, b"/run/x.sock", OSError(errno.EACCES, "Permission denied"))
+        told = explain(error)
+        self.assertEqual(told.status, 77)
+        self.assertTrue(str(told).startswith("/run/x.sock: permission denied: choose a path"))
+
     def test_what_nobody_foresaw_stays_as_it_is(self):
         """A bug is not dressed up as an operator's mistake."""
         error = KeyError("x")

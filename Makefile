@@ -16,7 +16,7 @@ MODULES := $(patsubst tests/%.py,%,$(wildcard tests/test_*.py))
 
 help:
 	@echo 'make demo     try it out: no configuration, no cloud, nothing leaves this machine'
-	@echo 'make test     all tests that need nothing but Python'
+	@echo 'make test     all tests that need nothing but Python; about ten minutes'
 	@echo 'make lint     ruff and mypy'
 	@echo 'make lowest   every module, and a mail, with the lowest versions that setup.cfg names'
 	@echo 'make image    the container image, by buildah'
@@ -72,11 +72,14 @@ clean:
 		{ rm -rf .venv; echo 'no venv: on Debian, apt-get install python3-venv' >&2; exit 1; }
 	@touch $@
 
+# Not quiet: somebody who tries the relay for the first time sees that something happens.
 .venv/runtime: setup.cfg pyproject.toml | .venv/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@echo 'Installing the relay and its libraries into .venv, this once:'
+	$(BIN)/python -m pip install --disable-pip-version-check --editable .
 	@touch $@
 
 .venv/dev: setup.cfg pyproject.toml | .venv/python
+	@echo 'Installing the relay, its libraries and the tools for its tests into .venv, this once; it takes a minute:'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,dev]'
 	@touch $@ .venv/runtime
 

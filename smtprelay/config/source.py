@@ -94,7 +94,7 @@ def _decode(content: bytes) -> str:
 
 def _compose(text: str) -> yaml.Node | None:
     try:
-        return yaml.compose(text, Loader=_Loader)
+        composed: yaml.Node | None = yaml.compose(text, Loader=_Loader)
     except yaml.reader.ReaderError as error:
         character = f"unprintable character #x{error.character:04x}"
         raise _Unreadable(character, *_place(text[: error.position])) from None
@@ -103,6 +103,7 @@ def _compose(text: str) -> yaml.Node | None:
     except (ValueError, OverflowError):
         # PyYAML lets chr() fail on an escape such as "\UFFFFFFFF".
         raise _Unreadable("an escape sequence names no character") from None
+    return composed
 
 
 def _place(before: str) -> tuple[int, int]:

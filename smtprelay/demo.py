@@ -27,6 +27,7 @@ from smtprelay.service.relay import Relay
 from smtprelay.service.signals import end_at_second
 from smtprelay.testing.acs import FakeAcs, Operation
 from smtprelay.web.mailbox import Attachment, Mail
+from smtprelay.web.site import NamelessRequest
 
 _CONFIG: Final = """\
 hostname: demo.localhost
@@ -79,7 +80,8 @@ def run(*, smtp_port: int = 2525, http_port: int = 8025) -> int:
 def _start(folder: Path, smtp: int, http: int, reactor: Any, failed: Callable[[int], object]) -> None:
     key = base64.b64encode(secrets.token_bytes(32)).decode()
     fake = FakeAcs(reactor, keys=[key], steps=("Running",))
-    cloud = reactor.listenTCP(0, _Cloud(fake), interface="127.0.0.1").getHost()
+    site = _Cloud(fake, requestFactory=NamelessRequest)
+    cloud = reactor.listenTCP(0, site, interface="127.0.0.1").getHost()
     secret = f"endpoint=http://127.0.0.1:{cloud.port}/;accesskey={key}\n"
     _write(folder / "connection_string", secret)
     _write(folder / "smtprelay.yaml", _CONFIG.format(folder=folder, smtp=smtp, http=http))

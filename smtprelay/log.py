@@ -49,9 +49,11 @@ class Kind:
 EVENTS: Final[dict[str, Kind]] = {
     "relay.start": Kind(LogLevel.info, "smtprelay {version} starts with {config}"),
     "relay.ready": Kind(LogLevel.info, "ready: {listeners}"),
+    "relay.failed": Kind(LogLevel.error, "the relay cannot start: {reason}", "status exc"),
     "relay.stop": Kind(LogLevel.info, "stopping: {reason}"),
     "relay.drain": Kind(LogLevel.info, "draining, nothing new is taken: {who}"),
     "relay.undrain": Kind(LogLevel.info, "not draining any more: {who}"),
+    "worker.waiting": Kind(None, "worker {worker} waits for the spool's database"),
     "worker.ready": Kind(LogLevel.info, "worker {worker} is ready (process {pid})"),
     "worker.unresponsive": Kind(LogLevel.error, "worker {worker} (process {pid}) stands still: it is killed"),
     "worker.died": Kind(

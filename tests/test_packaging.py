@@ -1,34 +1,52 @@
 """
-What gets installed, and that Twisted finds it there.
+What gets built and installed, and that Twisted finds it there.
 
 A wheel, and an editable install, each in a virtual environment of its own. Those see the
 libraries of the environment that the tests run in, but not its relay: a ``.pth`` file that is
 reached through another one is not read.
 """
 
+import json
 import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
+from collections.abc import Iterator
+from email import message_from_bytes
+from fnmatch import fnmatch
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.config.loading import PLACES
 from smtprelay.version import VERSION
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("setup.cfg", "setup.py", "pyproject.toml", "README.rst", "LICENSE", "smtprelay", "twisted")
+IGNORED = (".git", *(line.strip("/") for line in (ROOT / ".gitignore").read_text().split()))
 
 
-def run(*command: object) -> str:
+def tracked(folder: Path) -> Iterator[str]:
+    """Return the files of the checkout, without those that git is told to ignore."""
+    for path in folder.iterdir():
+        if any(fnmatch(path.name, pattern) for pattern in IGNORED):
+            continue
+        if path.is_dir():
+            yield from tracked(path)
+        else:
+            yield str(path.relative_to(ROOT))
+
+
+def run(*command: object, folder: Path = Path("/")) -> str:
     """Run a command that must succeed, away from the checkout, and return what it printed."""
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [str(word) for word in command],
-        cwd="/",
+        cwd=folder,
         check=False,
         env=environ,
         capture_output=True,
@@ -79,6 +97,7 @@ class PackagingTests(SynchronousTestCase):
         run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", self.folder, self.checkout)
         (wheel,) = self.folder.glob("*.whl")
         held = set(zipfile.ZipFile(wheel).namelist())
+        self.check_metadata(wheel)
         ours = {
             str(path.relative_to(ROOT))
             for path in (ROOT / "smtprelay").rglob("*")
@@ -91,6 +110,35 @@ class PackagingTests(SynchronousTestCase):
         environment.install(wheel)
         self.assertIn("smtprelay", environment.twistd_help())
         self.assertEqual(run(environment.scripts / "smtprelay", "--version"), f"smtprelay {VERSION}\n")
+        example = run(environment.scripts / "smtprelay", "config", "example")
+        self.assertEqual(example, (ROOT / "etc" / "smtprelay.yaml").read_text("utf-8"))
+
+    def check_metadata(self, wheel: Path) -> None:
+        """The licence is named as SPDX does, its text is there, and no extra brings what nothing imports."""
+        with zipfile.ZipFile(wheel) as held:
+            (name,) = [name for name in held.namelist() if name.endswith("/METADATA")]
+            metadata = message_from_bytes(held.read(name))
+        self.assertEqual(metadata["License-Expression"], "MIT")
+        self.assertEqual((metadata["License"], metadata["License-File"]), (None, "LICENSE"))
+        extras = {"all", "postgres", "bench", "dev", "fuzz"}
+        self.assertEqual(set(metadata.get_all("Provides-Extra")), extras)
+
+    def test_source_distribution(self) -> None:
+        """It holds the whole checkout; what it unpacks to can be tested, and installed."""
+        checkout = self.folder / "whole"
+        for name in tracked(ROOT):
+            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+            (checkout / name).write_bytes((ROOT / name).read_bytes())
+        run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "-o", self.folder, checkout)
+        (archive,) = self.folder.glob("*.tar.gz")
+        with tarfile.open(archive) as held:
+            held.extractall(self.folder, filter="data")
+        unpacked = self.folder / archive.name.removesuffix(".tar.gz")
+        self.assertEqual([name for name in tracked(ROOT) if not (unpacked / name).is_file()], [])
+        run(sys.executable, "-m", "twisted.trial", "tests.model", "tests.test_readme", folder=unpacked)
+        environment = Environment(self.folder / "venv")
+        environment.install(archive)
+        self.assertIn("smtprelay", environment.twistd_help())
 
     def test_editable(self) -> None:
         """An editable install is found by Twisted too, from any folder."""
@@ -99,3 +147,40 @@ class PackagingTests(SynchronousTestCase):
         self.assertIn("smtprelay", environment.twistd_help())
         script = "import smtprelay; print(smtprelay.__path__[0])"
         self.assertEqual(run(environment.python, "-c", script), f"{self.checkout}/smtprelay\n")
+
+
+class ImageTests(SynchronousTestCase):
+    """The Dockerfile."""
+
+    def setUp(self) -> None:
+        text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+        self.lines = [line.split(None, 1) for line in text.splitlines() if line and not line.startswith("#")]
+
+    def values(self, instruction: str) -> list[str]:
+        return [value for name, value in self.lines if name == instruction]
+
+    def test_configuration(self) -> None:
+        """A variable says where it is, so that all commands know; nothing finds the sample by mistake."""
+        self.assertIn("SMTPRELAY_CONFIG=/etc/smtprelay/smtprelay.yaml", " ".join(self.values("ENV")))
+        self.assertEqual(self.values("CMD"), [])
+        self.assertNotIn("-c", json.loads(self.values("ENTRYPOINT")[0]))
+        [sample] = [value.split()[1] for value in self.values("COPY") if value.startswith("etc/")]
+        self.assertNotIn(sample, PLACES)
+
+    def test_health(self) -> None:
+        """The health check is the command that looks for the relay, without a place of its own."""
+        [health] = self.values("HEALTHCHECK")
+        self.assertEqual(json.loads(health.partition("CMD ")[2]), ["smtprelay", "healthcheck"])
+
+    def test_context(self) -> None:
+        """What is copied is there, and is not kept out of the build."""
+        let_in = [line[1:] for line in (ROOT / ".dockerignore").read_text().split() if line.startswith("!")]
+        copied = [value.split()[:-1] for value in self.values("COPY") if not value.startswith("--from")]
+        for name in [name for names in copied for name in names]:
+            self.assertIn(name, let_in)
+            self.assertTrue((ROOT / name).exists(), name)
+
+    def test_base(self) -> None:
+        """Both stages are from one image, which can be another."""
+        self.assertEqual(len(self.values("ARG")), 1)
+        self.assertEqual({value.split()[0] for value in self.values("FROM")}, {"${PYTHON_IMAGE}"})

@@ -15,10 +15,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst")))
 
 
-def configurations(page: Path) -> Sequence[str]:
-    """Return the blocks of YAML on a page."""
-    blocks = re.findall(r"code-block:: yaml\n\n(( +).*\n(?:\2.*\n|\n)*)", page.read_text("utf-8"))
-    return [dedent(block) for block, _indent in blocks]
+def blocks(page: Path, language: str) -> Sequence[str]:
+    """Return the blocks of code on a page."""
+    found = re.findall(rf"code-block:: {language}\n\n(( +).*\n(?:\2.*\n|\n)*)", page.read_text("utf-8"))
+    return [dedent(block) for block, _indent in found]
 
 
 def commands(page: Path) -> Sequence[Sequence[str]]:
@@ -38,12 +38,12 @@ class ConfigurationTests(SynchronousTestCase):
     def test_whole_ones(self) -> None:
         """The configurations of the README and of the first steps are taken without a warning."""
         for page in (PAGES[0], ROOT / "docs" / "getting-started.rst"):
-            loaded = self.loaded(configurations(page)[0])
+            loaded = self.loaded(blocks(page, "yaml")[0])
             self.assertEqual((list(loaded.config.providers), loaded.warnings), (["acs"], ()), page.name)
 
     def test_devices_that_log_in(self) -> None:
         """With a way out and a real hash the part about devices is a configuration, too."""
-        part = configurations(ROOT / "docs" / "getting-started.rst")[1].replace(
+        part = blocks(ROOT / "docs" / "getting-started.rst", "yaml")[1].replace(
             "$scrypt$…", "$scrypt$ln=15,r=8,p=1$YQ$YQ"
         )
         rest = "providers: {local: {type: capture, path: captured}}\n"
@@ -54,7 +54,7 @@ class CommandsTests(CommandCase):
     def test_make(self) -> None:
         """Every ``make`` target that the README names exists."""
         text = PAGES[0].read_text("utf-8")
-        named = set(re.findall(r"make (\w+)``|^    make (\w+)$", text, re.MULTILINE))
+        named = set(re.findall(r"make (\w+)``|^    make (\w+)(?: +#.*)?$", text, re.MULTILINE))
         targets = {one or other for one, other in named}
         rules = re.findall(r"^([\w ]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
         self.assertEqual(targets - set(" ".join(rules).split()), set())
@@ -67,6 +67,21 @@ class CommandsTests(CommandCase):
         for line in found:
             ran = self.run_command(*line, "--help")
             self.assertEqual((ran.status, ran.err), (0, ""), line)
+
+    def test_what_is_to_come(self) -> None:
+        """Only the roadmap names what the relay cannot do yet; what the configuration refuses is there."""
+        roadmap = (ROOT / "docs" / "roadmap.rst").read_text("utf-8")
+        coming = ("Microsoft Graph", "Amazon SES", "SCRAM", "Entra", "sandbox", "privacy", "PROXY protocol")
+        names = [
+            *(page for page in PAGES if page.stem != "roadmap"),
+            ROOT / "etc" / "smtprelay.yaml",
+            ROOT / "setup.cfg",
+        ]
+        for word in coming:
+            self.assertIn(word, roadmap)
+            self.assertEqual(
+                [page.name for page in names if word.lower() in page.read_text("utf-8").lower()], [], word
+            )
 
     def test_links(self) -> None:
         """Files that are named exist."""

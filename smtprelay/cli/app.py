@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import click
 
-from smtprelay.cli.exits import FAILED, OK, PERMISSION, USAGE, CliError
+from smtprelay.cli.exits import FAILED, OK, PERMISSION, SOFTWARE, USAGE, CliError
 from smtprelay.cli.options import LazyGroup
+from smtprelay.crash_report import unexpected
 from smtprelay.version import VERSION
 
 root = LazyGroup(
@@ -50,7 +51,7 @@ def invoke(argv: Sequence[str] | None) -> int:
     Carry out one command line and return its exit status.
 
     Raises :class:`CliError`; ``BrokenPipeError`` passes. What nobody foresaw becomes a
-    sentence too, but under ``python -X dev`` its traceback is shown.
+    sentence too, with the file of its traceback; under ``python -X dev`` that is shown.
     """
     try:
         status = root.main(argv, prog_name="smtprelay", standalone_mode=False)
@@ -70,5 +71,5 @@ def invoke(argv: Sequence[str] | None) -> int:
     except Exception as error:
         if sys.flags.dev_mode:
             raise
-        raise CliError(FAILED, f"unexpected error: {type(error).__name__}: {error}") from error
+        raise CliError(SOFTWARE, unexpected(error)) from error
     return status if isinstance(status, int) else OK

@@ -11,6 +11,7 @@ OK: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
 UNAVAILABLE: Final = 69
+SOFTWARE: Final = 70
 TEMPFAIL: Final = 75
 PERMISSION: Final = 77
 CONFIG: Final = 78

@@ -20,7 +20,7 @@ _SPAN: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhdw])", re.ASCII)
 _SIZE: Final = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)([kmg]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
 
 
-class Span(click.ParamType[float]):
+class Span(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
     """A duration like ``90s``, ``2h`` or ``1d``; becomes seconds."""
 
     name = "span"
@@ -35,7 +35,7 @@ class Span(click.ParamType[float]):
         return seconds
 
 
-class When(click.ParamType[float]):
+class When(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
     """
     A time; becomes seconds since the epoch.
 
@@ -60,7 +60,7 @@ class When(click.ParamType[float]):
             self.fail(f"{value!r} is no time like 2h, 14:30 or 2026-11-24T14:30", param, ctx)
 
 
-class Size(click.ParamType[int]):
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
     """A size like ``2M``; becomes bytes."""
 
     name = "size"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from smtprelay.cli.client import Client
+from smtprelay.cli.container import settings_in_container
 from smtprelay.cli.exits import CONFIG, PERMISSION, CliError
 from smtprelay.cli.options import Settings
 
@@ -36,6 +37,7 @@ def client(settings: Settings, environ: Mapping[str, str], timeout: float = 30.0
 
     Raises :class:`CliError` (78) if only the configuration could tell, and it is wrong.
     """
+    settings = settings_in_container(settings)
     token = Path(settings.token_file).read_text("utf-8").strip() if settings.token_file else ""
     return Client(_endpoint(settings, environ), token, timeout)
 
@@ -59,6 +61,7 @@ def ground(settings: Settings, environ: Mapping[str, str]) -> "Ground | None":
     ``None`` too for an endpoint without a configuration: the spool that lies here may be another relay's.
     Raises :class:`CliError` if the configuration is wrong, or what it takes to open the spool is not here.
     """
+    settings = settings_in_container(settings)
     if settings.endpoint and (_remote(settings.endpoint) or not settings.config):
         return None
     spool = configuration(settings, environ).spool
@@ -119,6 +122,7 @@ def configuration(settings: Settings, environ: Mapping[str, str]) -> "Config":
     """Read the configuration; raises :class:`CliError` (78) if it is wrong."""
     from smtprelay.config import ConfigError, load  # noqa: PLC0415 -- dear: see the module's docstring
 
+    settings = settings_in_container(settings)
     try:
         return load(settings.config, environ, settings.sets, alone=True).config
     except ConfigError as error:

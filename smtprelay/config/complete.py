@@ -4,7 +4,9 @@ The defaults that depend on other settings, or on the machine.
 After this no station needs to know that something was not given.
 """
 
+import os
 import socket
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -23,7 +25,7 @@ _LIMITS: Final[Mapping[str, Limits]] = {
     "ses": Limits(size=40 << 20, recipients=50),
 }
 
-#: Where the socket lies without a spool; the CLI looks there, too.
+#: Where the socket lies without a spool's folder, if the user may; the CLI looks there, too.
 RUNTIME: Final = "/run/smtprelay"
 
 _PORTS: Final = {"starttls": 587, "implicit": 465, "none": 25}
@@ -49,8 +51,22 @@ def _control(config: Config, environ: Mapping[str, str]) -> str:
     # systemd gives several folders with colons between them; the first is as good as any.
     folder = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
     spool = config.spool
-    beside = RUNTIME if spool is None or spool.engine == "postgres" else spool.path
-    return str(Path(folder or beside, "control.sock"))
+    if not folder and spool is not None and spool.engine == "sqlite":
+        folder = spool.path
+    return str(Path(folder or next(filter(_is_ours, runtime_folders(environ)), RUNTIME), "control.sock"))
+
+
+def runtime_folders(environ: Mapping[str, str]) -> list[str]:
+    """Return the folders for a control socket beside no spool; the first that the user can use is taken."""
+    own = environ.get("XDG_RUNTIME_DIR", "")
+    users = [f"{own}/smtprelay"] if own.startswith("/") else []
+    return [RUNTIME, *users, f"{tempfile.gettempdir()}/smtprelay-{os.getuid()}"]
+
+
+def _is_ours(folder: str) -> bool:
+    """Whether this user can make a socket in ``folder``, or the folder itself."""
+    there = folder if os.path.lexists(folder) else str(Path(folder).parent)
+    return os.access(there, os.W_OK | os.X_OK)
 
 
 def _spool(config: Config) -> SpoolSettings | None:

@@ -9,10 +9,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from smtprelay.config.problem import Problem, make_problem
+from attrs import fields_dict
+
+from smtprelay.config.model import Config
+from smtprelay.config.problem import Problem, did_you_mean, make_problem
+from smtprelay.config.renamed import renamed
 from smtprelay.config.tree import CONTROL, Items, Mark, Node, Scalar, Table, below, child
 
 PREFIX: Final = "SMTPRELAY_"
+
+#: The settings whose name is one word.
+_SECTIONS: Final = frozenset(name.rstrip("_") for name in fields_dict(Config))
 
 #: Variables with this prefix that are no settings: they say where to look.
 _OTHERS: Final = frozenset({"SMTPRELAY_CONFIG", "SMTPRELAY_ENDPOINT"})
@@ -27,13 +34,18 @@ def overlay(root: Table, environ: Mapping[str, str], sets: Sequence[str]) -> lis
     """
     Lay the variables of ``environ``, then ``sets``, over ``root``; return what could not be.
 
+    A variable without ``__`` that is no setting may be somebody else's (``SMTPRELAY_IMAGE_TAG``): a warning.
+
     Keys of a variable are found without regard to case, and ``_`` also finds ``-``; numbers are
     positions in a list, the one after the last appends. What is set replaces what was there.
     """
     problems: list[Problem] = []
     for name in _variables(environ):
         keys = name.removeprefix(PREFIX).lower().split("__")
-        problems += _set(root, keys, environ[name], name)
+        if len(keys) == 1 and keys[0] not in _SECTIONS and not renamed("", keys[0]):
+            problems.append(_not_ours(name, keys[0]))
+        else:
+            problems += _set(root, keys, environ[name], name)
     for assignment in sets:
         path, equals, value = assignment.partition("=")
         if equals:
@@ -48,6 +60,11 @@ def _variables(environ: Mapping[str, str]) -> Iterable[str]:
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in _OTHERS and not _SERVICE_LINK.fullmatch(name):
             yield name
+
+
+def _not_ours(name: str, key: str) -> Problem:
+    text = f"no setting, and ignored{did_you_mean(key, _SECTIONS)}"
+    return make_problem(Mark(name), text, "CFG-VARIABLE", (), "warning")
 
 
 def _unset(origin: str, text: str) -> Problem:

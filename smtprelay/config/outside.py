@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from smtprelay.config.finding import Finding, Invalid, expect_word, unknown_keys, wrong
 from smtprelay.config.paths import FilePath, resolve
-from smtprelay.config.secret import Secret, fixed, in_file, missing
+from smtprelay.config.secret import Secret, fixed, in_file, in_variable, missing
 from smtprelay.config.structure import Hook, word_hook
 from smtprelay.config.tree import Node, Scalar, Table
 
@@ -69,7 +69,7 @@ def _variable(name: str, environ: Mapping[str, str], expires: date | None) -> Se
     place = f"env {name}"
     if not environ.get(name):
         return missing(place, f"the variable {name} is not set", expires)
-    return fixed(environ[name], place, expires)
+    return in_variable(environ[name], place, expires)
 
 
 def _credential(name: str, environ: Mapping[str, str], expires: date | None) -> Secret:

@@ -12,19 +12,11 @@ from typing import Final
 
 from attrs import field, frozen
 
+from smtprelay.config.masking import LONGEST, masked
 from smtprelay.config.tree import Mark
 
 #: What would break a line of the log, or cannot be printed at all.
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
-#: Longer lines and sentences are cut.
-_WIDTH: Final = 300
-
-#: A line may hold a secret in clear text beside the mistake; a snippet never shows it.
-_SECRET: Final = re.compile(
-    r"""((?:password|passphrase|secret|token|hash|key|string|url|proxy)\w*["']?\s*:\s*)([^\s{].*)""",
-    re.IGNORECASE,
-)
 
 
 @frozen(kw_only=True)
@@ -59,7 +51,10 @@ class ConfigError(Exception):
     The configuration cannot be used.
 
     :ivar problems: all that was found, warnings too, in the order of their places.
+    :ivar status: the exit status that says so to a service manager (``EX_CONFIG`` of sysexits.h).
     """
+
+    status: Final = 78
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
@@ -73,7 +68,7 @@ def make_problem(mark: Mark, text: str, code: str, lines: Sequence[str], severit
         line=mark.line,
         column=mark.column,
         severity=severity,
-        text=_UNPRINTABLE.sub("�", text[:_WIDTH]),
+        text=_UNPRINTABLE.sub("�", text[:LONGEST]),
         code=code,
         snippet=_snippet(mark, lines),
     )
@@ -92,17 +87,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def _snippet(mark: Mark, lines: Sequence[str]) -> str:
-    if not 1 <= mark.line <= len(lines) or mark.column > _WIDTH:
+    if not 1 <= mark.line <= len(lines) or mark.column > LONGEST:
         return ""
     numbers = range(max(1, mark.line - 1), mark.line + 1)
-    shown = [f"{number:5d} | {_shown(lines[number - 1])}" for number in numbers]
+    # A line may hold a secret beside the mistake.
+    visible = (_UNPRINTABLE.sub("�", masked(lines, number - 1)) for number in numbers)
+    shown = [f"{number:5d} | {line}" for number, line in zip(numbers, visible, strict=True)]
     return "\n".join([*shown, f"      | {' ' * (mark.column - 1)}^"])
-
-
-def _shown(line: str) -> str:
-    # Each replacement is as long as what it replaces, so that the caret stays in its place.
-    return _UNPRINTABLE.sub("�", _SECRET.sub(_mask, line[:_WIDTH]))
-
-
-def _mask(match: re.Match[str]) -> str:
-    return match[1] + "•" * len(match[2])

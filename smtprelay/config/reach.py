@@ -24,7 +24,7 @@ _SOON: Final = 30
 
 
 def check_secrets(view: View) -> Iterator[Complaint]:
-    """Each secret must be there; one in the file itself, or at its end, is a warning."""
+    """Each secret must be there; warn of one that expires, or that others can see."""
     for path, value in walk(view.config):
         if not isinstance(value, Secret):
             continue
@@ -38,6 +38,9 @@ def check_secrets(view: View) -> Iterator[Complaint]:
             value.reveal()
         except ValueError as error:
             yield Complaint(path, f"{where}: {error}", "CFG-SECRET")
+            continue
+        for text in value.warnings():
+            yield Complaint(path, f"{where}: {text}", "CFG-SECRET-FILE", "warning")
 
 
 def check_access_keys(view: View) -> Iterator[Complaint]:

@@ -7,9 +7,9 @@ value; so whatever prints a configuration cannot print a password.
 
 import os
 import pwd
-import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -32,10 +32,11 @@ class Secret:
     place: str
     expires: date | None = field(default=None, kw_only=True)
     _read: Callable[[], str] = field(kw_only=True, repr=False, eq=False)
+    _look: Callable[[], Sequence[str]] = field(default=tuple, kw_only=True, repr=False, eq=False)
 
     def reveal(self) -> str:
         """
-        Return the value; one newline at the end of a file does not belong to it.
+        Return the value; what editors put around it does not belong to it, see :func:`cleaned`.
 
         A file is looked at each time (one ``stat``) and read again when it changed. If it
         cannot be read any more the value before holds, until the provider says otherwise.
@@ -43,15 +44,46 @@ class Secret:
         """
         return self._read()
 
+    def warnings(self) -> Sequence[str]:
+        """Return what an operator should know of where the secret is, each as a sentence."""
+        return self._look()
+
 
 def in_file(path: str, place: str, expires: date | None = None) -> Secret:
     """Return the secret that the file at ``path`` holds; nothing is read yet."""
-    return Secret(place, expires=expires, read=_File(Path(path)).text)
+    file = _File(Path(path))
+    return Secret(place, expires=expires, read=file.text, look=file.warnings)
 
 
 def fixed(value: str, place: str, expires: date | None = None) -> Secret:
     """Return a secret that does not change."""
     return Secret(place, expires=expires, read=lambda: value)
+
+
+def in_variable(value: str, place: str, expires: date | None = None) -> Secret:
+    """Return the secret that a variable holds: docker and others leave the quotes of an env file in it."""
+    text, removed = cleaned(value)
+    warnings = [f"{place}: {removed} removed"] if removed else []
+    return Secret(place, expires=expires, read=lambda: text, look=lambda: warnings)
+
+
+def cleaned(text: str) -> tuple[str, str]:
+    """
+    Return a secret without what does not belong to it, and that in words.
+
+    A byte order mark, quotes around it and newlines at its end are from editors and shells; one newline is
+    usual, and is not worth a word.
+    """
+    removed = []
+    if text.startswith("\ufeff"):
+        removed.append("the byte order mark")
+    value = text.removeprefix("\ufeff").rstrip("\r\n")
+    if text.endswith(("\r\n", "\n\n")):
+        removed.append("newlines")
+    if len(value) > 2 and value[0] == value[-1] and value[0] in "\"'" and value[0] not in value[1:-1]:  # noqa: PLR2004
+        value = value[1:-1]
+        removed.append("the quotes")
+    return value, " and ".join(removed)
 
 
 def missing(place: str, why: str, expires: date | None = None) -> Secret:
@@ -81,6 +113,7 @@ class _File:
         self._path = path
         self._seen: tuple[int, int, int] | None = None
         self._text = ""
+        self._removed = ""
 
     def text(self) -> str:
         try:
@@ -105,12 +138,27 @@ class _File:
         if len(content) > _MAXIMUM_BYTES:
             raise ValueError(f"larger than {_MAXIMUM_BYTES} bytes")
         try:
-            text = re.sub(r"\r?\n\Z", "", content.decode())
+            text, self._removed = cleaned(content.decode())
         except UnicodeDecodeError:
-            raise ValueError("not UTF-8") from None
+            wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+            raise ValueError("not UTF-8 but UTF-16: save it as UTF-8" if wide else "not UTF-8") from None
         if not text:
             raise ValueError("empty")
         return text
+
+    def warnings(self) -> Sequence[str]:
+        told = [f"file {self._path}: {self._removed} removed"] if self._removed else []
+        with suppress(OSError):
+            if self._is_open():
+                told.append(f"file {self._path}: every user of this machine can read it: chmod o-r")
+        return told
+
+    def _is_open(self) -> bool:
+        """Whether others can read the file, and come that far."""
+        folders = self._path.absolute().parents
+        return bool(self._path.stat().st_mode & stat.S_IROTH) and all(
+            folder.stat().st_mode & stat.S_IXOTH for folder in folders
+        )
 
 
 def _user(uid: int) -> str:

@@ -15,6 +15,7 @@ from attrs import field, frozen
 from smtprelay.config.interpolate import interpolate
 from smtprelay.config.problem import Problem, make_problem
 from smtprelay.config.tree import CONTROL, Items, Mark, Node, Scalar, Table, below
+from smtprelay.config.yaml_errors import plain_error
 
 #: Larger is no configuration that a person wrote.
 MAXIMUM_BYTES: Final = 1 << 20
@@ -93,18 +94,16 @@ def _decode(content: bytes) -> str:
 
 def _compose(text: str) -> yaml.Node | None:
     try:
-        return yaml.compose(text, Loader=_Loader)
+        composed: yaml.Node | None = yaml.compose(text, Loader=_Loader)
     except yaml.reader.ReaderError as error:
         character = f"unprintable character #x{error.character:04x}"
         raise _Unreadable(character, *_place(text[: error.position])) from None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        line = text.splitlines()[place[0] - 1 : place[0]]
-        raise _Unreadable(_friendly(error, "".join(line)), *place) from None
+        raise _Unreadable(*plain_error(error, text.splitlines())) from None
     except (ValueError, OverflowError):
         # PyYAML lets chr() fail on an escape such as "\UFFFFFFFF".
         raise _Unreadable("an escape sequence names no character") from None
+    return composed
 
 
 def _place(before: str) -> tuple[int, int]:
@@ -114,15 +113,6 @@ def _place(before: str) -> tuple[int, int]:
 def _refused(event: yaml.Event, text: str) -> _Unreadable:
     mark = event.start_mark
     return _Unreadable(text, mark.line + 1, mark.column + 1) if mark else _Unreadable(text)
-
-
-def _friendly(error: yaml.MarkedYAMLError, line: str) -> str:
-    problem = error.problem or "not understood"
-    if "'\\t'" in problem:
-        return "a tab cannot indent YAML: use spaces"
-    if "flow" in (error.context or "") and "${" in line:
-        return 'inside of { } and [ ] a reference needs quotes: "${NAME}"'
-    return f"{problem} ({error.context})" if error.context else problem
 
 
 class _Reader:

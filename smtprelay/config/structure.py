@@ -31,6 +31,7 @@ from smtprelay.config.listeners import Checker
 from smtprelay.config.model import Config
 from smtprelay.config.providers import Provider
 from smtprelay.config.tree import Node, Scalar, Table, without
+from smtprelay.config.unavailable import available, unavailable_types
 
 #: What a hook is to cattrs: a node and the type it shall become.
 Hook = Callable[[Node, Any], Any]
@@ -50,7 +51,8 @@ UNITS: Final[Mapping[Any, Mapping[str, Any]]] = {
 
 def structure(root: Table, converter: Converter) -> tuple[Config, Table, list[Finding]]:
     """Return the configuration of what is right in ``root``, that part of it, and what is wrong."""
-    findings: list[Finding] = []
+    findings = unavailable_types(root)
+    root = expect_table(without(root, {id(finding.culprit) for finding in findings}))
     while True:
         try:
             return converter.structure(root, Config), root, findings
@@ -109,9 +111,10 @@ def _type_hook(union: Any, converter: Converter) -> Hook:
 
     def hook(node: Node, _: Any) -> Any:
         kind = expect_table(node).get("type")
+        kinds = available(classes, node.where.partition(".")[0])
         if kind is None:
-            raise wrong(node, f'"type" is missing: expected {" or ".join(classes)}', "CFG-MISSING")
-        return converter.structure(node, classes[expect_one_of(kind, classes, "type", culprit=node)])
+            raise wrong(node, f'"type" is missing: expected {" or ".join(kinds)}', "CFG-MISSING")
+        return converter.structure(node, classes[expect_one_of(kind, kinds, "type", culprit=node)])
 
     return hook
 
@@ -122,6 +125,8 @@ def _list_hook(kind: Any, converter: Converter) -> Hook:
     def hook(node: Node, _: Any) -> tuple[Any, ...]:
         findings: list[Finding] = []
         made = []
+        if isinstance(node, Scalar) and get_origin(element) is Annotated:
+            _expect_good_word(node, _parser(element))
         for item in expect_items(node):
             try:
                 made.append(converter.structure(item, element))
@@ -132,6 +137,16 @@ def _list_hook(kind: Any, converter: Converter) -> Hook:
         return tuple(made)
 
     return hook
+
+
+def _expect_good_word(node: Scalar, parse: Callable[[str], Any]) -> None:
+    """Complain of a word that is wrong also as the only one of a list; the hint is the whole list."""
+    try:
+        parse(node.text)
+    except values.Misspelt as error:
+        raise wrong(node, f"{error.what}: write [{error.instead}]") from None
+    except ValueError:
+        pass
 
 
 def _map_hook(kind: Any, converter: Converter) -> Hook:

@@ -10,7 +10,8 @@ from typing import Final
 
 from attrs import frozen
 
-from smtprelay.config.tree import Items, Node, Path, Scalar, Table
+from smtprelay.config.finding import Finding
+from smtprelay.config.tree import Items, Node, Path, Scalar, Table, nearest
 from smtprelay.config.view import Complaint, View
 
 
@@ -53,15 +54,43 @@ ROWS: Final = (
 )
 
 
+def unavailable_types(root: Table) -> list[Finding]:
+    """
+    Return a finding for each entry whose whole type is not there.
+
+    The rest of such an entry is not looked at: nothing that could be said about it helps.
+    """
+    return [
+        Finding(node.mark, _sentence(row), "CFG-UNAVAILABLE", nearest(root, path[:-1]))
+        for row in ROWS
+        if row.setting.endswith(".type")
+        for path, node in _select(root, row.setting.split("."), ())
+        if _is_meant(row, node)
+    ]
+
+
+def available(kinds: Iterable[str], section: str) -> list[str]:
+    """Return those of ``kinds`` that are there in this version for a ``section``; all if none is."""
+    missing = {row.word for row in ROWS if row.setting == f"{section}.*.type"}
+    return [kind for kind in kinds if kind not in missing] or list(kinds)
+
+
 def check_unavailable(view: View) -> Iterator[Complaint]:
     """Complain of each setting that a row of :data:`ROWS` is for."""
     for row in ROWS:
         for path, node in _select(view.root, row.setting.split("."), ()):
-            text = node.text.lower() if isinstance(node, Scalar) else ""
-            wanted = text != row.idle if row.word is None else text == row.word.lower()
-            if wanted:
-                what = row.what if row.word is None else f"{row.what} {row.word}"
-                yield Complaint(path, f"{what} is not available in this version", "CFG-UNAVAILABLE")
+            if _is_meant(row, node):
+                yield Complaint(path, _sentence(row), "CFG-UNAVAILABLE")
+
+
+def _is_meant(row: Row, node: Node) -> bool:
+    text = node.text.lower() if isinstance(node, Scalar) else ""
+    return text != row.idle if row.word is None else text == row.word.lower()
+
+
+def _sentence(row: Row) -> str:
+    what = row.what if row.word is None else f"{row.what} {row.word}"
+    return f"{what} is not available in this version"
 
 
 def _select(node: Node, keys: list[str], path: Path) -> Iterator[tuple[Path, Node]]:

@@ -20,6 +20,10 @@ _NUMBER: Final = r"([0-9]{1,15}(?:\.[0-9]{1,9})?)"
 _DURATION: Final = re.compile(_NUMBER + r" ?(ms|s|m|min|h|d|w)")
 _SIZE: Final = re.compile(_NUMBER + r" ?(?:([KMGT])(I?))?B?", re.IGNORECASE)
 _RATE: Final = re.compile(r"([0-9]{1,9}) ?/ ?([0-9]{0,9}) ?(s|m|min|h|d)")
+_UNIT: Final = r"(s|sec|secs|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)"
+#: As people write them who have not read how.
+_SPOKEN_RATE: Final = re.compile(rf"([0-9]{{1,9}}) ?(?:(?:/|per|an?|every|in) ?([0-9]{{0,4}}) ?{_UNIT})?")
+_SPOKEN_DURATION: Final = re.compile(rf"{_NUMBER}(?: {{0,9}}{_UNIT})?")
 _SHARE: Final = re.compile(_NUMBER + "(%?)")
 _ADDRESS: Final = re.compile(r"[^\s<>,;@\x00-\x1f\x7f*]+@[^\s<>,;@\x00-\x1f\x7f*]+")
 _PATTERN: Final = re.compile(r"\*|[^\s<>,;@\x00-\x1f\x7f]+@[^\s<>,;@\x00-\x1f\x7f]+")
@@ -41,6 +45,20 @@ class SizeRange:
         return (self.smallest or 0) <= size and (self.largest is None or size <= self.largest)
 
 
+class Misspelt(ValueError):  # noqa: N818 -- what it is, in one word
+    """
+    A value in another language than ours, whose meaning is clear.
+
+    :ivar what: the sentence up to what is to be written.
+    :ivar instead: what is to be written.
+    """
+
+    def __init__(self, what: str, instead: str) -> None:
+        super().__init__(f"{what}: write {instead}")
+        self.what = what
+        self.instead = instead
+
+
 def parse_duration(text: str) -> float:
     """``30s``, ``5m``, ``1.5h``, ``4h``, ``2d``, and ``0``; seconds."""
     match = _DURATION.fullmatch(text)
@@ -48,7 +66,12 @@ def parse_duration(text: str) -> float:
         return float(match[1]) * _SECONDS[match[2]]
     if text == "0":
         return 0.0
-    raise ValueError(f'"{text}" is no duration: expected a number and a unit, such as 30s, 5m, 4h or 2d')
+    if spoken := _SPOKEN_DURATION.fullmatch(text.lower()):
+        unit = (spoken[2] or "s")[:1]
+        raise Misspelt(f'"{text}" is no duration', f"{spoken[1]}{unit}")
+    raise ValueError(
+        f'"{_short(text)}" is no duration: expected a number and a unit, such as 30s, 5m, 4h or 2d'
+    )
 
 
 def parse_expiry(text: str) -> float | None:
@@ -86,7 +109,12 @@ def parse_rate(text: str) -> Window:
     match = _RATE.fullmatch(text)
     if match and int(match[1]) and match[2] != "0":
         return Window(count=int(match[1]), seconds=float(int(match[2] or 1) * _SECONDS[match[3]]))
-    raise ValueError(f'"{text}" is no rate: expected a number in a time, such as 30/min, 100/h or 25/10s')
+    if (spoken := _SPOKEN_RATE.fullmatch(text.lower())) and int(spoken[1]):
+        unit = (spoken[3] or "m")[:1].replace("m", "min")
+        raise Misspelt(f'"{text}" is no rate', f"{int(spoken[1])}/{spoken[2] or ''}{unit}")
+    raise ValueError(
+        f'"{_short(text)}" is no rate: expected a number in a time, such as 30/min, 100/h or 25/10s'
+    )
 
 
 def parse_share(text: str) -> float:

@@ -162,8 +162,11 @@ class _Handshaking(Protocol):
         self._wrapped.makeConnection(self.transport)
 
     def handshakeCompleted(self) -> None:
-        """Give the connection out: the certificate is good."""
-        self.done.callback(self._wrapped)
+        """Give the connection out, if the certificate is good."""
+        transport: Any = self.transport
+        # Before 26.4 Twisted completes the handshake with a server of another name, and aborts.
+        if not transport.disconnecting:
+            self.done.callback(self._wrapped)
 
     def dataReceived(self, data: bytes) -> None:
         """Hand it on."""

@@ -9,6 +9,7 @@ body leave, bounds what comes back, and keeps the time.
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
+from http.cookiejar import CookieJar
 from typing import Any, Final
 
 from attrs import field, frozen
@@ -16,7 +17,6 @@ from hyperlink import EncodedURL
 from OpenSSL.SSL import Error as TLSError
 from service_identity import VerificationError
 from treq.client import HTTPClient
-from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed
 from twisted.internet.protocol import Protocol, connectionDone
@@ -104,7 +104,7 @@ def _prepared(url: str) -> PreparedURL:
     return PreparedURL(url)
 
 
-class NoCookies(IndexableCookieJar):
+class NoCookies(CookieJar):
     """No API of a provider needs cookies, and keeping none is much cheaper than looking for them."""
 
     def add_cookie_header(self, request: Any) -> None:
@@ -136,7 +136,11 @@ class Http:
         reach: Reach | None = None,
     ) -> None:
         self._cookies = NoCookies()
-        self._client = HTTPClient(agent, self._cookies, data_to_body_producer=lambda upload: upload)
+        self._client = HTTPClient(
+            agent,
+            self._cookies,  # type: ignore[arg-type]  # a jar of treq's own only since 25.6
+            data_to_body_producer=lambda upload: upload,
+        )
         self._clock = clock
         self._deadlines: Deadlines[Deferred[Any]] = Deadlines(clock, timeout, Deferred.cancel)
         self._close = close

@@ -23,18 +23,17 @@ from twisted.python.failure import Failure
 from zope.interface import provider
 
 from smtprelay.config import Config, ConfigError, Loaded, effective, load, render
+from smtprelay.crash_report import SOFTWARE, unexpected
 from smtprelay.log import Log, Telling
 from smtprelay.logwriter import Levels, make_observer
-from smtprelay.service.failure import CONFIG, StartFailed
+from smtprelay.service.failure import CONFIG, StartFailed, exit_with_status
 from smtprelay.service.relay import Relay
 from smtprelay.service.signals import end_at_second
 from smtprelay.service.steps import ClockSteps
 from smtprelay.service.supervisor import Supervisor
+from smtprelay.service.systemd import SystemdNotifier
 from smtprelay.version import VERSION
 from smtprelay.web.mailbox import Mailbox
-
-#: An error that nobody foresaw.
-SOFTWARE: Final = 70
 
 #: New objects between two looks of the garbage collector; Python's own 700 are fewer than a message has.
 _LESS_OFTEN: Final = 20_000
@@ -62,13 +61,15 @@ def makeService(options: Options) -> IService:
     """
     Return the relay that ``twistd`` shall run.
 
-    :raises SystemExit: 78, after all mistakes of the configuration were told.
+    :raises SystemExit: 78, after all mistakes of the configuration were told; another status for whatever
+        else is wrong, after one line about it.
     """
     from twisted.internet import reactor  # noqa: PLC0415 -- installed by twistd before
 
-    loaded = load_or_exit(options["config"], options["sets"])
     daemon = Daemon()
-    make(loaded, options["sets"], reactor, _exit_after_shutdown(reactor)).setServiceParent(daemon)
+    with exit_with_status():
+        loaded = load_or_exit(options["config"], options["sets"])
+        make(loaded, options["sets"], reactor, _exit_after_shutdown(reactor)).setServiceParent(daemon)
     return daemon
 
 
@@ -92,7 +93,8 @@ def run(config: str | None, sets: Sequence[str] = ()) -> int:
     from twisted.internet import reactor  # noqa: PLC0415
 
     status: list[int] = []
-    relay = make(load_or_exit(config, sets), sets, reactor, status.append)
+    with exit_with_status():
+        relay = make(load_or_exit(config, sets), sets, reactor, status.append)
     run_service(relay, reactor)
     return status[0] if status else 0
 
@@ -115,7 +117,9 @@ def make(
         stop(reactor)
 
     log = begin_log(loaded)
-    supervisor = Supervisor(loaded, sets, reactor, events=[log], ended=ended)
+    systemd = SystemdNotifier(reactor, os.environ)
+    supervisor = Supervisor(loaded, sets, reactor, events=[log, systemd], ended=ended)
+    reactor.callWhenRunning(systemd.start, supervisor.exposition)
     globalLogPublisher.addObserver(cast(ILogObserver, supervisor.metrics.observe))
     watch_clock(reactor, supervisor)
     supervisor.started.addErrback(tell_failure(reactor, failed))
@@ -168,7 +172,9 @@ def build(
     :param ready: is told when the relay listens.
     :param mailbox: shown on the page.
     """
-    relay = Relay(loaded.config, reactor, events=[begin_log(loaded, reactor)], mailbox=mailbox)
+    systemd = SystemdNotifier(reactor, os.environ)
+    relay = Relay(loaded.config, reactor, events=[begin_log(loaded, reactor), systemd], mailbox=mailbox)
+    reactor.callWhenRunning(systemd.start, lambda: relay.sources().exposition())
     globalLogPublisher.addObserver(cast(ILogObserver, relay.metrics.observe))
     watch_clock(reactor, relay)
     relay.started.addCallbacks(lambda _: ready(relay), tell_failure(reactor, failed))
@@ -201,14 +207,14 @@ def tell_failure(reactor: Any, failed: Callable[[int], object]) -> Callable[[Fai
     def tell(failure: Failure) -> None:
         if failure.check(CancelledError):
             return  # it was asked to stop before
-        status = SOFTWARE
         # Not sys.stderr, which twistd has replaced by its log.
         stderr = sys.__stderr__ or sys.stderr
         if isinstance(failure.value, StartFailed):
             status = failure.value.status
             stderr.write(f"smtprelay: {failure.getErrorMessage()}\n")
         else:
-            stderr.write(f"smtprelay: unexpected error, please report it\n{failure.getTraceback()}")
+            status = SOFTWARE
+            stderr.write(f"smtprelay: {unexpected(failure.value)}\n")
         failed(status)
         stop(reactor)
 

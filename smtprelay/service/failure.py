@@ -4,10 +4,17 @@ Why the relay does not start, in one line that says what to do.
 
 import errno
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
+from twisted.internet.defer import CancelledError
 from twisted.internet.error import CannotListenError
 
+from smtprelay.crash_report import SOFTWARE, unexpected
+from smtprelay.interfaces import Events
+from smtprelay.lines import flattened
 from smtprelay.spool.connection import SpoolFault
 from smtprelay.spool.lock import SpoolBusy
 from smtprelay.tls import CertificateError
@@ -53,11 +60,44 @@ def explain(error: Exception) -> Exception:
     return StartFailed(*known)
 
 
+def tell_failed(events: Events, error: Exception) -> str:
+    """
+    Tell that the relay does not start because of ``error``; what nobody foresaw with its traceback.
+
+    :return: why it stops then.
+    """
+    if isinstance(error, CancelledError):
+        return "requested, before it was ready"
+    if isinstance(error, StartFailed):
+        events("relay.failed", reason=str(error), status=error.status)
+    else:
+        reason = f"unexpected error: {type(error).__name__}: {error}"
+        events("relay.failed", reason=reason, status=SOFTWARE, exc=flattened(error))
+    return "it cannot start"
+
+
+@contextmanager
+def exit_with_status() -> Iterator[None]:
+    """Make any error one line on the standard error, and its exit status."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 -- whatever it is, a person reads it
+        told = explain(error)
+        known = isinstance(told, StartFailed)
+        sys.stderr.write(f"smtprelay: {told if known else unexpected(error)}\n")
+        raise SystemExit(told.status if isinstance(told, StartFailed) else SOFTWARE) from None
+
+
 def _cannot_listen(error: CannotListenError) -> StartFailed:
     place = f"{error.interface or '*'}:{error.port}" if isinstance(error.port, int) else _path(error.port)
     number = getattr(error.socketError, "errno", None)
     if number == errno.EADDRINUSE:
         return StartFailed(f"{place} is in use by another program: stop it, or listen elsewhere", UNAVAILABLE)
+    if number == errno.EACCES and not isinstance(error.port, int):
+        return StartFailed(
+            f"{place}: permission denied: choose a path in a folder that the relay's user can write to",
+            NO_PERMISSION,
+        )
     if number == errno.EACCES:
         return StartFailed(
             f"{place}: no right to listen on a port below 1024: use a higher port, or give the"

@@ -5,6 +5,7 @@ What the relay listens on: doors for mail, sites for HTTP, each with a name.
 import errno
 import os
 import socket
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.server import Site
 
+from smtprelay.config.complete import RUNTIME, runtime_folders
 from smtprelay.config.endpoint import LONGEST_SOCKET
 from smtprelay.config.listeners import Listener
 from smtprelay.service.sockets import Inherited, spoken_address
@@ -153,14 +155,40 @@ class Ports:
 
 
 def _check(path: str) -> None:
-    """Raise what is wrong with the place of a socket, by the name that an operator knows."""
-    if len(os.fsencode(path)) > LONGEST_SOCKET:
-        most = f"the {LONGEST_SOCKET} bytes that a socket's path may have"
-        why = f"longer than {most}: set control_socket to another"
-        raise OSError(errno.ENAMETOOLONG, why, path)
+    """Make the folder of the control socket if it is ours; raise what is wrong, with the setting."""
     folder = Path(path).parent
-    if not folder.is_dir():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+    number, why = 0, ""
+    if len(os.fsencode(path)) > LONGEST_SOCKET:
+        number, why = (
+            errno.ENAMETOOLONG,
+            f"longer than the {LONGEST_SOCKET} bytes that a socket's path may have",
+        )
+    elif str(folder) in runtime_folders(os.environ):
+        number, why = _make_runtime_folder(folder)
+    elif not folder.is_dir():
+        number = errno.ENOENT
+    if not number and not os.access(folder, os.W_OK | os.X_OK):
+        number = errno.EACCES
+    if number:
+        place = path if number == errno.ENAMETOOLONG else str(folder)
+        raise OSError(number, f"{why or os.strerror(number)}: set control_socket to another path", place)
+
+
+def _make_runtime_folder(folder: Path) -> tuple[int, str]:
+    """Make one of our own folders; return the number of an error, 0 for none, and its words if it has any."""
+    try:
+        # That in /run is for all who may use the socket, by its own mode.
+        folder.mkdir(mode=0o755 if str(folder) == RUNTIME else 0o700, exist_ok=True)
+        status = folder.lstat()
+    except OSError as error:
+        return error.errno or errno.EIO, ""
+    # In /tmp others may have been there before us.
+    foreign = (
+        status.st_uid != os.getuid() or status.st_mode & stat.S_IWOTH or not stat.S_ISDIR(status.st_mode)
+    )
+    if foreign and str(folder) != RUNTIME:
+        return errno.EPERM, "belongs to somebody else"
+    return 0, ""
 
 
 def _remove(path: str) -> None:

@@ -1,10 +1,9 @@
 """
 The relay as a Twisted service: every station, built and connected in the order of the mail.
 
-Starting goes from the inside to the outside: the spool first, so that there is a
-place for mail, the listeners last. Stopping goes the other way: nobody new
-comes in (421), what is being received and what is being delivered is finished, within
-bounds, what is not is let go, and the spool is closed when nothing needs it any more.
+Starting goes from the inside to the outside: the spool first, so that there is a place for mail, the
+listeners last. Stopping goes the other way: nobody new comes in (421), what is being received and delivered
+is finished, within bounds, what is not is let go, and the spool is closed when nothing needs it any more.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.task import LoopingCall
 
@@ -34,7 +33,7 @@ from smtprelay.service.attention import Attention
 from smtprelay.service.chores import every
 from smtprelay.service.dispatching import build_dispatcher
 from smtprelay.service.drain import Drain
-from smtprelay.service.failure import StartFailed, explain
+from smtprelay.service.failure import StartFailed, explain, tell_failed
 from smtprelay.service.keeping import Keeping
 from smtprelay.service.listeners import Reception, policy_user, rule
 from smtprelay.service.neighbours import Neighbours
@@ -88,7 +87,7 @@ class Relay(Service):
         that were admitted elsewhere.
     :ivar metrics: with a registry of its own.
     :ivar started: fires when the relay is ready; fails with :class:`StartFailed`, nothing left open, and
-        with ``CancelledError`` if it was stopped before.
+        with ``CancelledError`` if it was stopped before. ``running`` is false then.
     :ivar spool: ``None`` without one, and before it is open.
     :ivar addresses: where it listens, by the names of listeners and sites, once it is ready.
     """
@@ -163,8 +162,8 @@ class Relay(Service):
             await self._build()
         except Exception as error:
             told = explain(error)
-            asked = isinstance(error, CancelledError)
-            await self._stop("requested, before it was ready" if asked else f"it cannot start: {told}")
+            await self._stop(tell_failed(self._events, told))
+            self.running = False
             raise told from error
         self._events("relay.ready", listeners=self._ports.spoken())
 
@@ -249,7 +248,7 @@ class Relay(Service):
 
     async def _open_sites(self) -> None:
         """Show on all sites what there is now."""
-        sources, parts = self._sources(), self._patience.parts
+        sources, parts = self.sources(), self._patience.parts
         control = control_site(self.config, sources, parts, worker=self._inherited is not None)
         for site in [*http_sites(self.config, sources, self._threads.login, parts), control]:
             await self._ports.open_site(site)
@@ -272,7 +271,8 @@ class Relay(Service):
     def _new_id(self) -> str:
         return new_id(self._clock.seconds(), self._bits)
 
-    def _sources(self) -> Sources:
+    def sources(self) -> Sources:
+        """Return what the sites show."""
         routes = {route.name: route.via for route in self.config.routes}
         return Sources(
             spool=self.spool,

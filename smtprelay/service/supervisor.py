@@ -23,7 +23,7 @@ from smtprelay.gathered import Gathered
 from smtprelay.interfaces import Events
 from smtprelay.log import Log, Telling
 from smtprelay.metrics import Metrics, watch_lag
-from smtprelay.service.failure import StartFailed, explain
+from smtprelay.service.failure import StartFailed, explain, tell_failed
 from smtprelay.service.front import front_parts
 from smtprelay.service.gathering import Gathering
 from smtprelay.service.passing import AllDrain, Passing, Worker, control_of
@@ -104,7 +104,7 @@ class Supervisor(Service):
         """Begin to start; :attr:`started` tells how it ends."""
         super().startService()
         self._threads.start()
-        Deferred.fromCoroutine(self._start()).addErrback(self._cannot_start)
+        Deferred.fromCoroutine(self._start()).addErrback(self._start_failed)
 
     def stopService(self) -> Deferred[None]:
         """Stop the workers in order, then the rest; fires when nothing is left."""
@@ -150,9 +150,14 @@ class Supervisor(Service):
         )
         self._monitor.start()
 
-    def _cannot_start(self, failure: Any) -> Deferred[None]:
-        told = explain(failure.value)
-        return self._stop(f"it cannot start: {told}").addCallback(lambda _: self.started.errback(told))
+    def _start_failed(self, failure: Any) -> Deferred[None]:
+        return self._cannot_start(failure.value)
+
+    def _cannot_start(self, error: Exception) -> Deferred[None]:
+        told = explain(error)
+        stopped = self._stop(tell_failed(self._events, told))
+        self.running = False
+        return stopped.addCallback(lambda _: self.started.errback(told))
 
     def _sources(self) -> Sources:
         return Sources(
@@ -164,7 +169,7 @@ class Supervisor(Service):
             readiness=self._readiness,
             listeners=self._sockets.described,
             draining=self._drain,
-            exposition=self._exposition,
+            exposition=self.exposition,
         )
 
     # --- the lives of the workers
@@ -174,6 +179,7 @@ class Supervisor(Service):
         worker.pid = pid
 
     def _waiting(self, number: int) -> None:
+        self._events("worker.waiting", worker=number)
         self._workers[number - 1].waiting = True
         self._see_who_accepts()
 
@@ -207,17 +213,15 @@ class Supervisor(Service):
         self._events("worker.died", worker=number, pid=pid, reason=why, deaths=deaths)
         if status and not self.started.called and self._stopping is None:
             # It has said itself what is wrong, and another one would say the same.
-            told = StartFailed(f"worker {number} cannot start ({why})", status)
-            self._stop(f"it cannot start: {told}").addCallback(lambda _: self.started.errback(told))
+            self._cannot_start(StartFailed(f"worker {number} cannot start ({why})", status))
 
     def _enough(self) -> None:
         assert self.config.supervise is not None
         why = f"more than {self.config.supervise.restarts_per_hour} workers died within an hour"
-        stopped = self._stop(why)
         if self.started.called:
-            stopped.addCallback(lambda _: self._ended(_TOO_MANY))
+            self._stop(why).addCallback(lambda _: self._ended(_TOO_MANY))
         else:
-            stopped.addCallback(lambda _: self.started.errback(StartFailed(why, _TOO_MANY)))
+            self._cannot_start(StartFailed(why, _TOO_MANY))
 
     # --- while it runs
 
@@ -242,7 +246,8 @@ class Supervisor(Service):
             checks["workers"] = "; ".join(said) or "no worker answers"
         return checks
 
-    async def _exposition(self) -> CollectorRegistry:
+    async def exposition(self) -> CollectorRegistry:
+        """Return the metrics of all workers, brought up to date."""
         self.metrics.ready(not any((await self._readiness()).values()))
         await self._gathering.gather()
         return self._registry

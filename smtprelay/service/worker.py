@@ -26,6 +26,7 @@ from smtprelay.service.command import (
     tell_failure,
     watch_clock,
 )
+from smtprelay.service.failure import exit_with_status
 from smtprelay.service.heartbeat import READY, WAITING, Heart
 from smtprelay.service.neighbours import Neighbours
 from smtprelay.service.passing import control_of
@@ -102,4 +103,5 @@ class _Lifeline:
 
 
 if __name__ == "__main__":
-    sys.exit(run_worker(sys.argv[1:]))
+    with exit_with_status():
+        sys.exit(run_worker(sys.argv[1:]))

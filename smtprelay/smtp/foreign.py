@@ -32,6 +32,8 @@ def recognised(first: LineBuffer) -> str:
 #: What OpenSSL says of a handshake that failed, in words that tell what to do.
 _HANDSHAKES: Final = {
     "wrong version number": "the client does not speak TLS: set the device to implicit TLS (SMTPS)",
+    # So OpenSSL 3.2 and 3.3 call the same.
+    "packet length too long": "the client does not speak TLS: set the device to implicit TLS (SMTPS)",
     "http request": SPEAKS_HTTP,
     "unsupported protocol": "the client's TLS is older than 1.0, or than @SECLEVEL in tls.ciphers allows",
     "no shared cipher": "the client has none of tls.ciphers; RSA key exchange also needs an RSA certificate",

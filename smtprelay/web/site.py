@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from smtprelay.web.access import Access
@@ -30,7 +31,16 @@ PARTS: Final[Parts] = {
 }
 
 
-class _Request(Request):
+class NamelessRequest(Request):
+    """A request whose answer does not tell which version of Twisted serves it."""
+
+    def render(self, resrc: IResource) -> None:
+        """Answer."""
+        self.responseHeaders.setRawHeaders(b"server", [b"smtprelay"])
+        super().render(resrc)
+
+
+class _Request(NamelessRequest):
     _excessive = False
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802

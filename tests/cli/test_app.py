@@ -1,7 +1,9 @@
 import json
 import os
+import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from smtprelay.version import VERSION
@@ -73,10 +75,22 @@ class AppTests(CommandCase):
         self.assertEqual(ran.err, "smtprelay: no-such-file: No such file or directory\n")
 
     def test_unexpected(self) -> None:
-        """What nobody foresaw is a sentence too: an answer of the wrong shape is no traceback."""
+        """What nobody foresaw is a sentence too, which names the file of the traceback; 70."""
         relay = FakeRelay(self, {"GET /api/v1/queue": (200, {"deliveries": 7})})
         ran = self.run_command("--endpoint", relay.endpoint, "queue", "list")
-        self.assertEqual((ran.status, ran.out, ran.err.count("\n")), (1, "", 1))
+        self.assertEqual((ran.status, ran.out, ran.err.count("\n")), (70, "", 1))
+        kept = Path(re.search(r"please report it with the traceback in (\S+)$", ran.err)[1])
+        self.addCleanup(kept.unlink)
+        self.assertTrue(kept.read_text().startswith("Traceback"))
+        self.assertEqual(kept.stat().st_mode & 0o777, 0o600)
+
+    def test_unexpected_without_a_place(self) -> None:
+        """Where no file can be written the sentence says how to see the traceback."""
+        relay = FakeRelay(self, {"GET /api/v1/queue": (200, {"deliveries": 7})})
+        self.patch(tempfile, "tempdir", "/nowhere")
+        ran = self.run_command("--endpoint", relay.endpoint, "queue", "list")
+        self.assertEqual((ran.status, ran.err.count("\n")), (70, 1))
+        self.assertIn("python -X dev -m smtprelay", ran.err)
 
 
 class ProcessTests(CommandCase):

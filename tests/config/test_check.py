@@ -1,5 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.config import unavailable
 from tests.config.loading import SMALL, codes, load_text, problems_of, told, with_provider
 
 SPOOL = "spool: {path: spool}\n"
@@ -290,6 +291,7 @@ class SpoolTests(SynchronousTestCase):
 
     def test_entra_needs_a_seal_key(self) -> None:
         """Credentials of a login are kept only sealed; a synchronous listener keeps none."""
+        self.patch(unavailable, "ROWS", ())
         for delivery, told_ in (("spool", True), ("synchronous", False)):
             listeners = (
                 f"listeners: [{{endpoint: 'unix:x', delivery: {delivery}, auth: {{checkers: [m]}}}}]\n"

@@ -1,11 +1,22 @@
+import os
 import socket
+import tempfile
 from ipaddress import ip_network
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.config import complete, load
 from smtprelay.config.providers import Smarthost
 from smtprelay.message import Limits
 from tests.config.loading import SMALL, load_text, with_provider
+
+
+def control(text: str, environ: dict[str, str]) -> str:
+    """Return where the control socket of a configuration lies."""
+    file = Path("smtprelay-control.yaml")
+    file.write_text(text)
+    return str(load(str(file), environ, alone=True).config.control_socket)
 
 
 class CompleteTests(SynchronousTestCase):
@@ -14,6 +25,26 @@ class CompleteTests(SynchronousTestCase):
         config = load_text(SMALL).config
         self.assertEqual(config.hostname, socket.gethostname())
         self.assertEqual(config.bounces.from_, f"MAILER-DAEMON@{config.hostname}")
+
+    def test_control_beside_no_spool(self) -> None:
+        """Without a spool's folder the socket lies where its user may write; where nowhere is, in /run."""
+        synchronous = SMALL.replace("name: lan", "delivery: synchronous").replace(
+            "spool: {path: spool}\n", ""
+        )
+        postgres = SMALL.replace("path: spool", "engine: postgres, url: 'postgresql://db/mail'")
+        memory = SMALL.replace("path: spool", "engine: memory")
+        place = str(Path(self.mktemp()).absolute())
+        Path(place).mkdir(parents=True)
+        self.patch(complete, "RUNTIME", f"{place}/nowhere/smtprelay")
+        self.patch(tempfile, "tempdir", f"{place}/nowhere")
+        for text in (synchronous, postgres, memory):
+            self.assertEqual(control(text, {}), f"{place}/nowhere/smtprelay/control.sock")
+            self.assertEqual(control(text, {"XDG_RUNTIME_DIR": place}), f"{place}/smtprelay/control.sock")
+            self.assertEqual(control(text, {"RUNTIME_DIRECTORY": "/run/a:/run/b"}), "/run/a/control.sock")
+        self.patch(tempfile, "tempdir", place)
+        self.assertEqual(control(postgres, {}), f"{place}/smtprelay-{os.getuid()}/control.sock")
+        self.patch(complete, "RUNTIME", place)
+        self.assertEqual(control(postgres, {"XDG_RUNTIME_DIR": "/"}), f"{place}/control.sock")
 
     def test_control(self) -> None:
         """The socket lies in systemd's folder, else beside the spool, unless it is given."""

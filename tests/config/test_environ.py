@@ -80,12 +80,22 @@ class OverlayTests(SynchronousTestCase):
         }
         self.assertEqual(problems_of(SMALL, environ), [])
 
+    def test_not_ours(self) -> None:
+        """A variable of one word that is no setting may be somebody else's: a warning, with a suggestion."""
+        for name, hint in {
+            "SMTPRELAY_IMAGE_TAG": "no setting, and ignored",
+            "SMTPRELAY_HOSTNAM": 'no setting, and ignored - did you mean "hostname"?',
+            "SMTPRELAY_": "no setting, and ignored",
+        }.items():
+            [problem] = problems_of(SMALL, {name: "x"})
+            self.assertEqual((problem.file, problem.severity, problem.text), (name, "warning", hint))
+
 
 class WrongTests(SynchronousTestCase):
     def test_unknown(self) -> None:
         """A variable that is no setting is an error by its name, with what was meant."""
         for name, hint in {
-            "SMTPRELAY_HOSTNAM": 'unknown key "hostnam" - did you mean "hostname"?',
+            "SMTPRELAY_LOGGINGS__LEVEL": 'unknown key "loggings" - did you mean "logging"?',
             "SMTPRELAY_LOGGING__LEVLE": 'unknown key "levle" - did you mean "level"?',
         }.items():
             [problem] = problems_of(SMALL, {name: "x"})

@@ -1,4 +1,5 @@
 import os
+import tempfile
 from datetime import date
 from pathlib import Path
 
@@ -28,9 +29,66 @@ class FileTests(SynchronousTestCase):
         return in_file(str(self.path), "file x")
 
     def test_one_newline_is_stripped(self) -> None:
-        """One newline at the end belongs to the editor, everything else to the secret."""
-        cases = {b"a b": "a b", b"a\n": "a", b"a\r\n": "a", b"a\n\n": "a\n", b" a ": " a "}
-        self.assertEqual({content: self.secret(content).reveal() for content in cases}, cases)
+        """One newline at the end belongs to the editor, blanks and what is within to the secret."""
+        cases = {
+            b"a b": "a b",
+            b"a\n": "a",
+            b" a ": " a ",
+            b"a\nb": "a\nb",
+            b"'": "'",
+            b"''": "''",
+            b"'a": "'a",
+        }
+        cases |= {b"'a' and 'b'\n": "'a' and 'b'"}
+        for content, value in cases.items():
+            secret = self.secret(content)
+            self.assertEqual((secret.reveal(), self.cleanings(secret)), (value, []))
+
+    def cleanings(self, secret: Secret) -> list[str]:
+        """Return the warnings that are not about who can read the file."""
+        return [text for text in secret.warnings() if "every user" not in text]
+
+    def test_what_editors_add(self) -> None:
+        """A byte order mark, quotes, and newlines that are not just one are removed, and named."""
+        for content, removed in {
+            b"\xef\xbb\xbfhunter2\n": "the byte order mark",
+            b'"hunter2"\n': "the quotes",
+            b"'hunter2'": "the quotes",
+            b"hunter2\r\n": "newlines",
+            b"hunter2\n\n\n": "newlines",
+            b'\xef\xbb\xbf"hunter2"\r\n': "the byte order mark and newlines and the quotes",
+        }.items():
+            secret = self.secret(content)
+            self.assertEqual(secret.reveal(), "hunter2")
+            self.assertEqual(self.cleanings(secret), [f"file {self.path}: {removed} removed"])
+
+    def test_others_can_read_it(self) -> None:
+        """A file that every user of the machine can read is a warning, unless no other comes that far."""
+        place = tempfile.TemporaryDirectory()
+        self.addCleanup(place.cleanup)
+        self.path = Path(place.name, "secret")
+        secret = self.secret(b"x")
+        self.path.chmod(0o644)
+        self.assertEqual(secret.warnings(), [])
+        Path(place.name).chmod(0o755)
+        told = [f"file {self.path}: every user of this machine can read it: chmod o-r"]
+        self.assertEqual(secret.warnings(), told)
+        self.path.chmod(0o640)
+        self.assertEqual(secret.warnings(), [])
+
+    def test_a_warning_at_the_start(self) -> None:
+        """A configuration with such a file works, and says so; so it is with a variable, too."""
+        self.secret(b'"hunter2"\r\n')
+        acs = "type: smarthost, host: h, username: u, password: {{{}}}"
+        for where, place in (
+            (f"file: {self.path.absolute()}", "file "),
+            ("env: PW", "env PW: the quotes removed"),
+        ):
+            problems = problems_of(with_provider(acs.format(where)), {"PW": '"hunter2"'})
+            told = [p.text for p in problems if p.code == "CFG-SECRET-FILE" and "every user" not in p.text]
+            self.assertEqual((len(told), codes(problems)[0]), (1, "CFG-SECRET-FILE?"))
+            self.assertIn(f"providers.more.password: {place}", told[0])
+        self.assertEqual(password("{env: PW}", {"PW": '"hunter2"'}).reveal(), "hunter2")
 
     def test_change_is_seen(self) -> None:
         """A file that changed is read again, also one that was put in its place by a rename."""
@@ -55,7 +113,8 @@ class FileTests(SynchronousTestCase):
         cases = {
             b"": "empty",
             b"\n": "empty",
-            b"\xff\xfe": "not UTF-8",
+            b"\xff\xfea\0": "not UTF-8 but UTF-16: save it as UTF-8",
+            b"a\xff": "not UTF-8",
             b"x" * 70_000: "larger than 65536 bytes",
         }
         for content, expected in cases.items():

@@ -121,6 +121,31 @@ class RefusingTests(SynchronousTestCase):
             expected = '1:9 CFG-SYNTAX inside of { } and [ ] a reference needs quotes: "${NAME}"'
             self.assert_broken(content, expected)
 
+    def test_plain_words(self) -> None:
+        """A mistake of YAML is told at its place, with what to write instead, and not as a grammar."""
+        for content, expected in {
+            "a: [127.0.0.0/8, ::1]": '1:18 quotes are missing: write "::1"',
+            "a: {b: [fe80::1, ::ffff:1.2.3.4]}": '1:18 quotes are missing: write "::ffff:1.2.3.4"',
+            "a: *@example.com": '1:5 quotes are missing: write "*@example.com"',
+            "a: [*@example.com]": '1:6 quotes are missing: write "*@example.com"',
+            "password: *@hunter2": "1:12 a value that begins so needs quotes",
+            "a: @x": "1:4 a value cannot begin with @ unless it is in quotes",
+            "a: %x": "1:4 a value cannot begin with % unless it is in quotes",
+            "a: b: c": '1:5 a value that has ": " in it needs quotes',
+            "a: 'it's'": "1:8 nothing may follow a closing quote",
+            "b: 1\na: 'x\nb: y": "2:4 this quote is never closed",
+            'a: "c:\\dir"': r"1:8 in double quotes \ begins an escape: use single quotes",
+            "a: [1, 2\nb: 3": '1:4 this list is not closed: "]" or a comma is missing',
+            "a: {b: 1": '1:4 this map is not closed: "}" or a comma is missing',
+            "a: ]": "1:4 ] stands where a value is expected",
+            "a:\n  b: 1\n c: 2": "3:2 wrongly indented: on no level of the lines above",
+            "a: x\n  b: 1": "2:4 wrongly indented, or the line before has no colon behind its key",
+            "a: - b": '1:4 the first "- " of a list begins a line of its own',
+            "a:\n\tb: 1": "2:1 a tab cannot indent YAML: use spaces",
+            "a: 1\n---\nb: 2": '2:1 a second document ("---"): a configuration is one',
+        }.items():
+            self.assert_broken(content.encode(), expected.replace(" ", " CFG-SYNTAX ", 1))
+
     def test_two_documents(self) -> None:
         """A second document is refused."""
         self.assertTrue(parse(b"a: 1\n---\nb: 2\n", "f", {}).broken)

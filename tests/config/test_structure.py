@@ -1,4 +1,5 @@
 import json
+import re
 from typing import Any
 
 from attrs import fields, has
@@ -65,7 +66,7 @@ class MistakesTests(SynchronousTestCase):
             "logging: debug": "logging: expected settings (key: value), not one value",
             "checkers: [a]": "checkers: expected settings (key: value), not a list",
             "checkers: {a: b}": "checkers.a: expected settings (key: value), not one value",
-            "checkers: {a: {}}": 'checkers.a: "type" is missing: expected any or entra or azure_table',
+            "checkers: {a: {}}": 'checkers.a: "type" is missing: expected ',
             "checkers: {a: {type: [x]}}": "checkers.a.type: expected one value, not a list",
             "bounces: {via: [[host]]}": "bounces.via[0]: expected one value, not a list",
             "privacy: {subjects: yes}": 'privacy.subjects: "yes" is neither true nor false',
@@ -73,7 +74,7 @@ class MistakesTests(SynchronousTestCase):
             "http: [{serve: [health]}]": 'http[0]: "endpoint" is missing',
         }
         for text, expected in cases.items():
-            self.assertIn(expected, [problem.text for problem in problems_of(SMALL + text + "\n")], text)
+            self.assertIn(expected, "\n".join(p.text for p in problems_of(SMALL + text + "\n")), text)
 
     def test_one_word_for_a_list(self) -> None:
         """What should have been a list is shown as one that YAML reads, with quotes where it needs them."""
@@ -83,6 +84,20 @@ class MistakesTests(SynchronousTestCase):
                 problem.text,
                 f"listeners[0].allow_senders: expected a list, not one value: write {expected}",
             )
+
+    def test_a_wrong_word_for_a_list(self) -> None:
+        """The hint is a list that is right, not one of the word that is wrong as well."""
+        for rate, instead in {
+            "30": "30/min",
+            "30 per minute": "30/min",
+            "30/minute": "30/min",
+            "100 an hour": "100/h",
+            "25 per 10 seconds": "25/10s",
+        }.items():
+            [problem] = problems_of(SMALL.replace("captured}", f"captured, rate: {rate}}}"))
+            self.assertEqual(problem.text, f'providers.local.rate: "{rate}" is no rate: write [{instead}]')
+        [problem] = problems_of(SMALL.replace("captured}", "captured, rate: [30]}"))
+        self.assertEqual(problem.text, 'providers.local.rate[0]: "30" is no rate: write 30/min')
 
     def test_huge_numbers(self) -> None:
         """A number beyond all bounds is out of range and no crash."""
@@ -94,16 +109,15 @@ class MistakesTests(SynchronousTestCase):
 
     def test_many_settings_are_missing(self) -> None:
         """Every key that is missing is told."""
-        problems = problems_of(with_provider("type: graph"))
+        problems = problems_of(SMALL + "http: [{endpoint: 'tcp:0', serve: [api], tokens: [{}]}]\n")
         texts = [p.text for p in problems if p.code == "CFG-MISSING"]
-        self.assertEqual(
-            texts, ['providers.more: "tenant" is missing', 'providers.more: "client_id" is missing']
-        )
+        found = [re.sub(r".*: ", "", text) for text in texts]
+        self.assertEqual(found, ['"name" is missing', '"hash" is missing'])
 
     def test_bad_names_of_providers(self) -> None:
         """A key that is a name must be one word."""
-        problems = problems_of(SMALL + "checkers: {'a b': {type: any}}\n")
-        self.assertEqual(told(problems)[0][:40], '4:12 CFG-VALUE checkers: "a b" is no name'[:40])
+        problems = problems_of(SMALL.replace("local:", "'a b':"))
+        self.assertEqual(told(problems)[0][:41], '2:13 CFG-VALUE providers: "a b" is no name'[:41])
 
 
 class MeaningTests(SynchronousTestCase):

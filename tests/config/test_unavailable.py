@@ -1,7 +1,11 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config.unavailable import ROWS
+from smtprelay.config import unavailable as module
+from smtprelay.config.unavailable import ROWS, Row
 from tests.config.loading import SMALL, problems_of, with_provider
+
+#: However many of them are there by now.
+CHECKERS = (Row("checkers.*.type", "the checker", "entra"),)
 
 
 def unavailable(text: str) -> list[str]:
@@ -41,6 +45,28 @@ class UnavailableTests(SynchronousTestCase):
         texts = [p.text for p in problems_of(SMALL + "sandbox: {via: locl, alow: ['*']}\n")]
         self.assertIn('unknown key "alow" - did you mean "allow"?', texts)
         self.assertIn('unknown provider "locl" - did you mean "local"?', texts)
+
+    def test_a_whole_type(self) -> None:
+        """A provider or checker of a type that is not there is one error, whatever else is wrong with it."""
+        self.patch(module, "ROWS", (Row("providers.*.type", "the provider type", "graph"), *CHECKERS))
+        graph, entra = "the provider type graph", "the checker entra"
+        whole = "type: graph, tenant: [], lane: {concurrency: 4}, client_secret: {file: /nope}"
+        for text, told in {
+            with_provider("type: graph"): graph,
+            with_provider(whole): graph,
+            SMALL.replace("type: capture, path: captured", "type: graph, x: y"): graph,
+            SMALL + "checkers: {m: {type: entra, x: y}}\n": entra,
+        }.items():
+            problems = problems_of(text)
+            self.assertEqual([p.text for p in problems], [f"{told} is not available in this version"], text)
+
+    def test_not_offered(self) -> None:
+        """A type that is not there is not among those that are expected, and its name is no suggestion."""
+        self.patch(module, "ROWS", (Row("providers.*.type", "the provider type", "graph"),))
+        for settings in ("x: y", "type: nothing", "type: graf"):
+            [text] = [p.text for p in problems_of(with_provider(settings)) if "type" in p.text]
+            self.assertNotIn("graph", text)
+            self.assertIn("expected acs or ses or", text)
 
     def test_rows(self) -> None:
         """No row is there twice, so that removing one is enough."""

@@ -102,6 +102,28 @@ class ValuesTests(SynchronousTestCase):
         error = self.assertRaises(ValueError, values.parse_pattern, "@example.com")
         self.assertIn('did you mean "*@example.com"?', str(error))
 
+    def test_hints_for_who_writes_as_one_speaks(self) -> None:
+        """A rate or duration in words is answered with its spelling here, and that is taken."""
+        rates = {
+            "30": "30/min",
+            "30 per minute": "30/min",
+            "5 / sec": "5/s",
+            "2 every 10 secs": "2/10s",
+            "9 a day": "9/d",
+        }
+        durations = {"30": "30s", "30 seconds": "30s", "1.5 Hours": "1.5h", "2days": "2d", "5 mins": "5m"}
+        for parse, cases in ((values.parse_rate, rates), (values.parse_duration, durations)):
+            for text, instead in cases.items():
+                error = self.assertRaises(values.Misspelt, parse, text)
+                self.assertEqual(error.instead, instead)
+                parse(instead)
+        for parse, text in (
+            (values.parse_rate, "0"),
+            (values.parse_rate, "often"),
+            (values.parse_duration, "soon"),
+        ):
+            self.assertIn("such as", str(self.assertRaises(ValueError, parse, text)))
+
     def test_password_hash(self) -> None:
         """What is no hash, and so perhaps a password, is not repeated."""
         good = "$scrypt$ln=15,r=8,p=1$c2FsdA==$aGFzaA=="

@@ -5,6 +5,7 @@ Whatever is wrong is told in plain lines on the standard error, with an exit sta
 which kind of wrong it is (sysexits.h); a traceback there is a bug.
 """
 
+import re
 import signal
 import socket
 import sys
@@ -105,6 +106,44 @@ class RefusalTests(StartCase, TestCase):
         self.assertEqual(status, UNAVAILABLE)
         [line] = told.splitlines()
         self.assertIn(f"127.0.0.1:{port} is in use", line)
+
+    async def test_event(self) -> None:
+        """A start that fails is an error in the log, once, with the exit status; so too under supervision."""
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            relay = self.at(f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1")
+            for more in ("", "supervise: {restarts_per_hour: 5}\n"):
+                relay.config.write_text(relay.config.read_text() + more)
+                for program in (self.ending_program(relay.launch()), self.twistd(relay)):
+                    self.assertEqual(await program.ends(), UNAVAILABLE)
+                    [line] = [line for line in program.out.splitlines() if b"relay.failed" in line]
+                    self.assertIn(b'"level":"error"', line)
+                    self.assertIn(b'"status":69', line)
+
+    async def test_unforeseen(self) -> None:
+        """
+        What nobody foresaw is one line, wherever it happens in a start; 70.
+
+        The line names the file of the traceback; the log has it if there is one by then.
+        """
+        relay = self.relay()
+        arguments = {
+            "run": ["run", "-c", str(relay.config)],
+            "twistd": ["-n", "smtprelay", "-c", str(relay.config)],
+        }
+        for module, name in (("relay", "Budget"), ("relay", "build_providers"), ("command", "start_logging")):
+            broken = f"from smtprelay.service import {module}; {module}.{name} = lambda *_, **__: 1 / 0;"
+            run = f"import sys; from smtprelay.cli import main; sys.exit(main({arguments['run']!r}))"
+            twistd = f"{TWISTD.replace('run()', '')} sys.argv[1:] = {arguments['twistd']!r}; run()"
+            for code in (run, twistd):
+                program = self.ending_program(Program.python(["-c", f"{broken} {code}"], self.folder))
+                status, told = await program.ends(), program.err.decode()
+                self.assertEqual((status, told.count("\n")), (70, 1), told)
+                kept = Path(re.search(r"ZeroDivisionError.* the traceback in (\S+)", told)[1])
+                self.assertIn("Traceback", kept.read_text())
+                kept.unlink()
+                self.assertEqual(b'"event":"relay.failed"' in program.out, name == "build_providers")
 
     async def test_missing_secret(self) -> None:
         """The file of a secret is not there: the line says where it is wanted and which file it is; 78."""

@@ -1,14 +1,17 @@
 """Why the relay does not start is told in one sentence with an exit status."""
 
 import errno
+import io
+import sys
 
 from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.service.failure import StartFailed, explain
+from smtprelay.service.failure import StartFailed, exit_with_status, explain, tell_failed
 from smtprelay.spool.connection import SpoolFault
 from smtprelay.spool.lock import SpoolBusy
 from smtprelay.tls import CertificateError
+from tests.recording import Recording
 
 
 def _cannot(number: int) -> CannotListenError:
@@ -40,7 +43,42 @@ class ExplainTests(SynchronousTestCase):
         error = CannotListenError(None, "/run/x.sock", OSError(errno.ENOENT, "No such file"))
         self.assertIn("/run/x.sock", str(explain(error)))
 
+    def test_a_socket_without_rights(self):
+        """A UNIX socket that may not be made has nothing to do with ports."""
+        error = CannotListenError(None, b"/run/x.sock", OSError(errno.EACCES, "Permission denied"))
+        told = explain(error)
+        self.assertEqual(told.status, 77)
+        self.assertTrue(str(told).startswith("/run/x.sock: permission denied: choose a path"))
+
     def test_what_nobody_foresaw_stays_as_it_is(self):
         """A bug is not dressed up as an operator's mistake."""
         error = KeyError("x")
         self.assertIs(error, explain(error))
+
+
+class TellTests(SynchronousTestCase):
+    def test_event(self):
+        """A start that fails is an error event; only what nobody foresaw has a traceback."""
+        events = Recording()
+        tell_failed(events, StartFailed("no port", 69))
+        tell_failed(events, KeyError("x"))
+        known, unknown = events.of("relay.failed")
+        self.assertEqual(known, {"reason": "no port", "status": 69})
+        self.assertEqual((unknown["reason"], unknown["status"]), ("unexpected error: KeyError: 'x'", 70))
+        self.assertIn("KeyError", unknown["exc"])
+
+    def exits(self, error):
+        """Return the status and the words of an exit because of ``error``."""
+        told = io.StringIO()
+        self.patch(sys, "stderr", told)
+        with self.assertRaises(SystemExit) as caught, exit_with_status():
+            raise error
+        return caught.exception.code, told.getvalue()
+
+    def test_exit(self):
+        """A command ends with one line and the status of the error: 70 for what nobody foresaw."""
+        denied = PermissionError(errno.EACCES, "Permission denied", "/var/log/x")
+        self.assertEqual(self.exits(denied), (77, "smtprelay: /var/log/x: Permission denied\n"))
+        status, told = self.exits(ZeroDivisionError("seven"))
+        self.assertEqual((status, told.count("\n")), (70, 1))
+        self.assertIn("ZeroDivisionError: seven; please report it with the traceback in", told)

@@ -83,6 +83,13 @@ class RouterTests(SynchronousTestCase):
             told, {"client": "127.0.0.1", "method": "GET", "path": "/livez", "code": 200, "route": "/livez"}
         )
 
+    def test_no_version_is_told_to_anybody(self):
+        """Whatever is answered, the header ``Server`` does not say which Twisted this is."""
+        for method, path in (("GET", "/livez"), ("HEAD", "/livez"), ("GET", "/nowhere"), ("BREW", "/coffee")):
+            response = self.fixture.ask(method, path)
+            self.assertEqual(response.headers["server"], "smtprelay", path)
+        self.assertNotIn(b"Twisted", self.fixture.send("GET", "/").value())
+
     def test_labels_of_unknown_requests_are_bounded(self):
         """Paths and methods that we do not know count as ``other``."""
         self.fixture.ask("BREW", "/coffee")

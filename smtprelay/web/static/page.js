@@ -319,11 +319,14 @@ async function login(token) {
   }
 }
 
-/** A link that was printed with its token opens the page and does not stay in the history. */
+/**
+ * A link with its token opens the page, and does not stay in the history. The token is in the fragment, which no
+ * browser sends: a query would be in the logs of every proxy.
+ */
 async function start() {
-  const token = new URLSearchParams(location.search).get("token") || /^#token=(.+)$/.exec(location.hash)?.[1];
+  const token = /^#token=(.+)$/.exec(location.hash)?.[1];
   if (token) {
-    history.replaceState(null, "", location.pathname + location.hash.replace(/^#token=.*/, ""));
+    history.replaceState(null, "", location.pathname);
     await login(token);
   } else {
     await refresh();

@@ -1,0 +1,1 @@
+A start that fails is the event ``relay.failed`` at level error, with the exit status. An embedded relay that cannot start closes everything and sets ``running`` to false; ``ConfigError`` has an exit ``status``, too.

@@ -1,0 +1,1 @@
+Under systemd the relay tells when it is ready and when it stops, shows its state in ``systemctl status``, and feeds the watchdog from its reactor; ``etc/systemd/smtprelay.service`` is a unit for that.

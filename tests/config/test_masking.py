@@ -1,0 +1,84 @@
+"""Quoted lines of a configuration hide secrets, and nothing else."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.config.masking import LONGEST, masked
+
+SHOWN = """\
+    tls: {certificate: cert.pem, key: key.pem, require: auth}
+  key: /etc/ssl/private/relay.key
+  key: ../certs/key.pem
+proxy_trust: [10.0.0.0/8]
+    endpoint: "tcp:2525:interface=127.0.0.1"
+    allow_from: [127.0.0.0/8, ::1]
+allow_from: ["fe80::1"]
+password: {file: /run/secrets/pw}
+password: ${PW}
+seal_key: {credential: seal}
+    control_socket: /run/x.sock
+access_keys: [{file: k1}, {file: k2}]
+tokens: [{name: ops, role: operator}]
+- {name: x, path: /a/b}
+proxy: http://proxy.example:3128
+password:
+"""
+
+HIDDEN = """\
+password: hunter2 x
+password: a: hunter2
+password: "abc"hunter2
+password:hunter2
+PASSWORD: hunter2
+"password": "hunter2"
+secret : hunter2
+client-secret: hunter2
+pasword: hunter2
+connection_sting: hunter2
+connection_string: endpoint=https://x.example/;accesskey=hunter2==
+access_keys: [aGVsbG8=, hunter2=]
+- {name: u, password: "a, }hunter2", senders: [a@b]}
+{username: u, password: 'it''s hunter2', host: h}
+{name: ops, hash: "$scrypt$ln=15,r=8,p=1$hunter2$x", role: operator}
+key: hunter2c2VjcmV0==
+key: /hunter2+c2VjcmV0==
+url: https://hooks.example/T0/hunter2
+url: postgresql://u:hunter2@db/mail
+{url: "postgresql://u:hunter2@db/mail", engine: postgres}
+url: hunter2
+proxy: http://u:hunter2@proxy:80
+"""
+
+
+class MaskingTests(SynchronousTestCase):
+    def test_shown(self) -> None:
+        """Paths, endpoints, networks, and where a secret is: an operator has to see them."""
+        for line in SHOWN.splitlines():
+            self.assertEqual(masked([line], 0), line)
+
+    def test_hidden(self) -> None:
+        """A secret is not shown, however it is written; each character leaves a dot."""
+        for line in HIDDEN.splitlines():
+            shown = masked([line], 0)
+            self.assertNotIn("hunter2", shown)
+            self.assertEqual(len(shown), len(line))
+
+    def test_what_stands_beside_a_secret(self) -> None:
+        """The rest of the line is shown, the host of a URL too."""
+        line = 'x: {password: ab, host: mail.example, url: "https://h.example/secret", key: k.pem}'
+        shown = 'x: {password: ••, host: mail.example, url: "https://h.example•••••••", key: k.pem}'
+        self.assertEqual(masked([line], 0), shown)
+
+    def test_lines_without_a_key(self) -> None:
+        """An item of a list, or a line of a longer text, belongs to the key above it."""
+        lines = ["access_keys:", "  - one", "  - two", "secret:", "- three", "password: |", "  four"]
+        lines += ["allow_from:", "  - 10.0.0.0/8", "- five"]
+        shown = [masked(lines, number) for number in range(len(lines))]
+        self.assertEqual(shown[1:3], ["  - •••", "  - •••"])
+        self.assertEqual(shown[4:7], ["- •••••", "password: •", "  ••••"])
+        self.assertEqual(shown[8:], lines[8:])
+
+    def test_far_from_its_key(self) -> None:
+        """Where the key is too far above, a line is hidden to be safe; a long one is cut."""
+        lines = ["access_keys:", *["  - hunter2"] * 5000]
+        self.assertEqual(masked(lines, 5000), "  - •••••••")
+        self.assertEqual(len(masked(["a" * 1_000_000], 0)), LONGEST)

@@ -295,14 +295,8 @@ class Acs(ProviderDefaults):
 
     def _tell_mended(self, delivery: Delivery, notes: Sequence[Sequence[str]]) -> None:
         for field, reason in notes:
-            self._events(
-                "message.corrected",
-                message=delivery.message,
-                delivery=delivery.id,
-                provider=self.name,
-                field=field,
-                reason=reason,
-            )
+            told = {"message": delivery.message, "delivery": delivery.id, "provider": self.name}
+            self._events("message.corrected", field=field, reason=reason, **told)
 
     async def _send(self, mapped: _Mapped, request: _Request) -> _Taken | _Refused:
         body = b"".join((mapped.octets, request.recipients.encode(), b"}"))

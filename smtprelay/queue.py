@@ -320,7 +320,11 @@ class Summary:
 
 @frozen(kw_only=True)
 class Detail:
-    """All that is known of a delivery: its line, its client, and its history."""
+    """
+    All that is known of a delivery: its line, its client, and its history.
+
+    :ivar history: the attempts are numbered from 1; what is no attempt, as an operator's change, has number 0.
+    """
 
     summary: Summary
     client: Mapping[str, str]

@@ -7,16 +7,33 @@ million; a filter is asked of one page at a time (:mod:`smtprelay.spool.search`)
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Final
+
+from attrs import evolve
 
 from smtprelay.message import Pace
 from smtprelay.operating import Found
-from smtprelay.queue import SUSPENDED, Attempt, Detail, LaneState, RecipientState, Selection, Stock, Summary
+from smtprelay.queue import (
+    RECORDED,
+    SPLIT,
+    SUSPENDED,
+    Attempt,
+    Detail,
+    LaneState,
+    RecipientState,
+    Selection,
+    Stock,
+    Summary,
+)
 from smtprelay.spool.admission import Space, Usage
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.search import ALIVE, LARGEST_PAGE, Search, identified
 from smtprelay.spool.stored import ATTEMPT, EDITS, attempt_of
 from smtprelay.spool.suspects import CRASH_LOOP
+
+#: The outcomes in a history that are no attempt's.
+_CHANGES: Final = (*RECORDED, SPLIT)
 
 #: Why a suspect waits.
 _APART: Final = "the relay died while it was under way: it goes again alone, after the rest"
@@ -203,4 +220,9 @@ def _history(connection: Connection, message: str, n: int) -> list[Attempt]:
         f"SELECT {ATTEMPT} FROM attempt WHERE message = ? AND n = ? ORDER BY number",  # noqa: S608
         (message, n),
     ).fetchall()
-    return [attempt_of(row) for row in rows]
+    attempts = [attempt_of(row) for row in rows]
+    counted = accumulate(attempt.outcome not in _CHANGES for attempt in attempts)
+    return [
+        evolve(attempt, number=0 if attempt.outcome in _CHANGES else number)
+        for attempt, number in zip(attempts, counted, strict=True)
+    ]

@@ -151,11 +151,11 @@ class ShowTests(CommandCase):
 
     def test_an_operators_act(self) -> None:
         """What an operator did stands between the attempts, with who and why."""
-        ran = self.shown(self.detail([self.attempt(number=2, outcome="hold", reason="by root: disk swap")]))
+        ran = self.shown(self.detail([self.attempt(number=0, outcome="hold", reason="by root: disk swap")]))
         self.assertRegex(ran.out, r"\d\d:\d\d:\d\d  hold  by root: disk swap\n")
         # What is now a reroute was recorded as a redirect once.
         for act in ("reroute", "redirect"):
-            ran = self.shown(self.detail([self.attempt(number=2, outcome=act, reason="to b, by root")]))
+            ran = self.shown(self.detail([self.attempt(number=0, outcome=act, reason="to b, by root")]))
             self.assertRegex(ran.out, rf"\d\d:\d\d:\d\d  {act}  to b, by root\n")
 
     def test_everything_about_it(self) -> None:

@@ -323,7 +323,7 @@ class Detail:
     """
     All that is known of a delivery: its line, its client, and its history.
 
-    :ivar history: the attempts are numbered from 1; what is no attempt, as an operator's change, has number 0.
+    :ivar history: attempts are numbered from 1; a change by an operator, which is none, has the number 0.
     """
 
     summary: Summary

@@ -24,9 +24,6 @@ from smtprelay.web.router import Action, Route
 from smtprelay.web.sources import Sources
 from smtprelay.web.streaming import begun
 
-#: The version of the queue's JSON.
-SCHEMA: Final = "smtprelay.queue.v1"
-
 #: How many deliveries are written at a time.
 SLICE: Final = 200
 
@@ -42,10 +39,10 @@ def queue_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
         deliveries = await _slices(found.deliveries, sources.clock)
         rest = {"lanes": plain((await spool.stock()).lanes), "mark": found.mark, "partial": found.partial}
         more = json.dumps(rest)[1:]
-        return Answer(body=f'{{"schema":"{SCHEMA}","deliveries":[{deliveries}],{more}'.encode())
+        return Answer(body=f'{{"deliveries":[{deliveries}],{more}'.encode())
 
     async def show(asked: Asked) -> Answer:
-        return json_answer({"schema": SCHEMA, "deliveries": plain(await spool.show(asked.path["id"]))})
+        return json_answer({"deliveries": plain(await spool.show(asked.path["id"]))})
 
     async def raw(asked: Asked) -> Answer:
         part = asked.query.get("part", ["message"])[0]

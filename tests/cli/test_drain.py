@@ -1,7 +1,6 @@
-import json
 from typing import Any
 
-from tests.cli.fakes import CommandCase, FakeRelay, Ran
+from tests.cli.fakes import CommandCase, FakeRelay, Ran, data_of
 
 PATH = "/api/v1/drain"
 
@@ -55,4 +54,4 @@ class DrainTests(CommandCase):
 
     def test_json(self) -> None:
         """JSON is the relay's own answer."""
-        self.assertEqual(json.loads(self.drain(state(), "-o", "json").out), state())
+        self.assertEqual(data_of(self.drain(state(), "-o", "json").out), state())

@@ -4,7 +4,7 @@ import time
 from datetime import datetime
 from typing import Any
 
-from tests.cli.fakes import CommandCase, FakeRelay, Ran, Terminal, lane, queue_of, step, summary
+from tests.cli.fakes import CommandCase, FakeRelay, Ran, Terminal, data_of, lane, queue_of, step, summary
 
 QUEUE = "GET /api/v1/queue"
 
@@ -77,7 +77,7 @@ class ListTests(CommandCase):
     def test_json(self) -> None:
         """JSON is the relay's own answer, with its schema, recipients and attempts."""
         answer = queue_of(summary())
-        self.assertEqual(json.loads(self.listed(answer, "-o", "json").out), answer)
+        self.assertEqual(data_of(self.listed(answer, "-o", "json").out), answer)
 
     def test_json_lines(self) -> None:
         """``jsonl`` is one delivery a line."""
@@ -187,7 +187,7 @@ class ShowTests(CommandCase):
 
     def test_json(self) -> None:
         """JSON holds id, state, recipients with their states, and the attempts."""
-        delivery = json.loads(self.shown(self.detail([self.attempt()]), "-o", "json").out)["deliveries"][0]
+        delivery = data_of(self.shown(self.detail([self.attempt()]), "-o", "json").out)["deliveries"][0]
         self.assertEqual(delivery["summary"]["id"], "7QK2-9FMD.1")
         self.assertEqual(delivery["summary"]["recipients"][1]["state"], "open")
         self.assertEqual(delivery["history"][0]["outcome"], "deferred")

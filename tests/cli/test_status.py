@@ -1,7 +1,6 @@
-import json
 from typing import Any
 
-from tests.cli.fakes import CommandCase, FakeRelay, Ran, lane
+from tests.cli.fakes import CommandCase, FakeRelay, Ran, data_of, lane
 
 
 def answer(**changes: Any) -> dict[str, Any]:
@@ -81,7 +80,7 @@ class StatusTests(CommandCase):
 
     def test_json(self) -> None:
         """JSON is the relay's own answer."""
-        self.assertEqual(json.loads(self.status(answer(), "-o", "json").out), answer())
+        self.assertEqual(data_of(self.status(answer(), "-o", "json").out), answer())
 
     def test_not_running(self) -> None:
         """No relay is exit 69 and one line."""

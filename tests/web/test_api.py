@@ -55,7 +55,6 @@ class QueueTests(SynchronousTestCase):
         self.assertEqual(
             answer,
             {
-                "schema": "smtprelay.queue.v1",
                 "deliveries": [plain(SUMMARY)],
                 "lanes": [plain(LANE)],
                 "mark": "",
@@ -129,7 +128,7 @@ class QueueTests(SynchronousTestCase):
     def test_one_message(self):
         """All its deliveries with their history."""
         answer = self.fixture.get("/api/v1/queue/7QK2").json
-        self.assertEqual(answer, {"schema": "smtprelay.queue.v1", "deliveries": [plain(DETAIL)]})
+        self.assertEqual(answer, {"deliveries": [plain(DETAIL)]})
         self.assertEqual(self.fixture.spool.asked, ["7QK2"])
 
     def test_an_unknown_message_is_404_in_the_spools_words(self):

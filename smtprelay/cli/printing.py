@@ -8,6 +8,7 @@ JSON carries the version of its schema.
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -79,13 +80,22 @@ def colored(color: str) -> bool:
     return color == "always"
 
 
+def room(color: str) -> int | None:
+    """Return how many columns a table may have; ``None`` off a terminal: as many as it needs."""
+    return shutil.get_terminal_size().columns if colored(color) else None
+
+
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], color: str) -> None:
-    """Print ``rows`` under ``headings``; every cell is made printable."""
-    cells = [[printable(cell) for cell in row] for row in rows]
+    """Print ``rows`` under ``headings``; every cell is made printable, a list is a cell of several lines."""
+    cells = [[_cell(cell) for cell in row] for row in rows]
     if colored(color):
         _rich(headings, cells)
     else:
         _plain([list(headings), *cells])
+
+
+def _cell(cell: object) -> str:
+    return "\n".join(map(printable, cell)) if isinstance(cell, list) else printable(cell)
 
 
 def _plain(lines: Sequence[Sequence[str]]) -> None:
@@ -109,4 +119,4 @@ def _rich(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         drawn.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
     # click's stream, not the console's own: it is the one that tests and pagers see.
-    Console(file=sys.stdout, force_terminal=True).print(drawn)
+    Console(file=sys.stdout, force_terminal=True, width=room("always")).print(drawn)

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import time
 from datetime import datetime
 from typing import Any
@@ -94,6 +95,31 @@ class ListTests(CommandCase):
         ran = self.listed(queue_of(summary(sender="[red]x[/red]@example.com")), "--color", "always")
         self.assertIn("\x1b[", ran.out)
         self.assertIn("[red]", ran.out.replace("\n", ""))
+
+    def test_subject(self) -> None:
+        """It stands between the recipient and the error, and commands no terminal either."""
+        heading, line, _ = self.listed(queue_of(summary(subject="Scan\r\n\x1b[2J 7"))).out.splitlines()
+        self.assertIn(r"Scan\r\n\x1b[2J 7", line)
+        self.assertEqual(heading.split()[-4:], ["TO", "SUBJECT", "LAST", "ERROR"])
+
+    def test_eighty_columns(self) -> None:
+        """There the mail is one column of a few lines, and nothing is wider than the terminal."""
+        self.patch(os, "environ", {**os.environ, "COLUMNS": "80"})
+        subject = "A subject that is rather long, as they are where people write them"
+        long = summary(id="7QK2AAAA00000000.1", sender="a-long-sender@mail.example.com", subject=subject)
+        out = re.sub(r"\x1b\[[0-9;]*m", "", self.listed(queue_of(long), "--color", "always").out)
+        self.assertLessEqual(max(map(len, out.splitlines())), 80)
+        text = " ".join(out.split())
+        for words in ("a-long-sender@mail.example.com →", "anna@example.com +1", "acs, 5 attempts: 429"):
+            self.assertIn(words, text)
+        self.assertIn(subject.replace(" ", ""), out.replace(" ", "").replace("\n", ""))
+
+    def test_wide_terminal(self) -> None:
+        """A wide one has a column for each."""
+        self.patch(os, "environ", {**os.environ, "COLUMNS": "200"})
+        out = self.listed(queue_of(summary()), "--color", "always").out
+        self.assertIn("SUBJECT", out)
+        self.assertIn("LAST ERROR", out)
 
     def test_narrow_terminal(self) -> None:
         """However narrow the terminal is, ids are whole: somebody will copy them."""

@@ -196,6 +196,7 @@ class Selection:
 
     :ivar ids: message ids or ``<message>.<n>``, whole or an unambiguous beginning.
     :ivar states: of :data:`STATES`; empty is all that are not final, with ``ids`` all.
+    :ivar text: a part of the sender, of a recipient, the subject or the Message-ID.
     :ivar sender: also :data:`NOBODY`.
     :ivar subject: so is ``error``: a part of it, or a pattern for all of it if there is a ``*``.
     :ivar client: the client's address.
@@ -209,6 +210,7 @@ class Selection:
 
     ids: Sequence[str] = ()
     states: Sequence[str] = ()
+    text: str = ""
     route: str = ""
     provider: str = ""
     lane: str = ""

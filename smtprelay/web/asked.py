@@ -18,6 +18,7 @@ from smtprelay.web.answers import Asked, Problem
 MOST_LISTED: Final = 10_000
 
 _TEXTS: Final = (
+    "text",
     "route",
     "provider",
     "lane",
@@ -32,6 +33,9 @@ _TEXTS: Final = (
 )
 _TIMES: Final = ("since", "until")
 _COUNTS: Final = ("min_size",)
+
+#: As the only state that is asked for in a list: all there are.
+_ANY: Final = ["any"]
 
 #: Of a query: the parameter, and the field of the selection.
 _LISTS: Final = {"id": "ids", "state": "states"}
@@ -86,6 +90,8 @@ def listed(query: Mapping[str, list[str]]) -> tuple[Selection, str]:
     if unknown:
         raise Problem(400, f"unknown parameter: {', '.join(unknown)}")
     given: dict[str, Any] = {name: query.get(parameter, []) for parameter, name in _LISTS.items()}
+    if given["states"] == _ANY:
+        given["states"] = STATES
     given |= {name: _one(query, name) for name in _TEXTS}
     given |= {name: _number(query, name) for name in _TIMES if _one(query, name)}
     given |= {name: int(_number(query, name)) for name in _COUNTS if _one(query, name)}

@@ -336,7 +336,7 @@ class ChangeTests(CommandCase):
         """Each option is the field of that name; sizes are bytes, spans are times."""
         before = time.time()
         self.edit(
-            "hold", "--route", "r", "--lane", "l", "--subject", "s", "--message-id", "<m@x>",
+            "hold", "--text", "t", "--route", "r", "--lane", "l", "--subject", "s", "--message-id", "<m@x>",
             "--provider-id", "p", "--error", "429", "--client", "10.*", "--user", "u", "--larger", "2K",
             "--older-than", "1d", "--since", "2026-01-02T03:04",
         )  # fmt: skip
@@ -345,7 +345,14 @@ class ChangeTests(CommandCase):
         self.assertAlmostEqual(body.pop("until"), before - 86400, places=-2)
         for name in ("who", "why", "dry_run", "mark"):
             del body[name]
-        texts = {"route": "r", "lane": "l", "subject": "s", "message_id": "<m@x>", "provider_id": "p"}
+        texts = {
+            "text": "t",
+            "route": "r",
+            "lane": "l",
+            "subject": "s",
+            "message_id": "<m@x>",
+            "provider_id": "p",
+        }
         others = {"error": "429", "client": "10.*", "user": "u", "min_size": 2048, "since": since}
         self.assertEqual(body, {**texts, **others})
 

@@ -52,7 +52,7 @@ class SearchContract(SpoolStories):
             for fields in (
                 {"text": "Ümit@EXAMPLE"},
                 {"text": "ünal@"},
-                {"text": "übersicht 100%"},
+                {"text": "Übersicht 100%"},
                 {"text": "AB_c@"},
                 {"route": "printers"},
                 {"route": "print*"},

@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from zope.interface import provider
 
 from smtprelay.config import Config, ConfigError, Loaded, effective, load, render
+from smtprelay.interfaces import Events
 from smtprelay.log import Log, Telling
 from smtprelay.logwriter import Levels, make_observer
 from smtprelay.service.failure import CONFIG, StartFailed
@@ -160,6 +161,7 @@ def build(
     *,
     ready: Callable[[Relay], object] = lambda _relay: None,
     mailbox: Mailbox | None = None,
+    events: Sequence[Events] = (),
 ) -> Relay:
     """
     Return a relay that logs as its configuration says, and stops the reactor if it cannot start.
@@ -167,8 +169,9 @@ def build(
     :param failed: is told the exit status then.
     :param ready: is told when the relay listens.
     :param mailbox: shown on the page.
+    :param events: hear what happens, beside the log.
     """
-    relay = Relay(loaded.config, reactor, events=[begin_log(loaded, reactor)], mailbox=mailbox)
+    relay = Relay(loaded.config, reactor, events=[begin_log(loaded, reactor), *events], mailbox=mailbox)
     globalLogPublisher.addObserver(cast(ILogObserver, relay.metrics.observe))
     watch_clock(reactor, relay)
     relay.started.addCallbacks(lambda _: ready(relay), tell_failure(reactor, failed))

@@ -6,6 +6,7 @@ answered step by step: whoever asked goes on with the ``mark`` of the answer, or
 """
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -50,7 +51,9 @@ def queue_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
             raise Problem(400, f"part is one of {', '.join(_PARTS)}")
         answer = await _PARTS[part](await spool.raw(asked.path["id"]))
         sources.events("queue.read", who=asked.who, message=asked.path["id"], part=part)
-        return evolve(answer, type="message/rfc822", headers={"Content-Disposition": "attachment"})
+        name = re.sub(r"[^0-9A-Za-z.-]", "", asked.path["id"])
+        disposition = f'attachment; filename="{name}.eml"'
+        return evolve(answer, type="message/rfc822", headers={"Content-Disposition": disposition})
 
     def editing(action: str) -> Route:
         async def edit(asked: Asked) -> Answer:

@@ -70,7 +70,7 @@ class CloudMailboxTests(SynchronousTestCase):
         self.assertEqual((image.name, image.content, image.content_id), ("dot.png", b"dot", "dot"))
 
     def test_the_relays_id(self) -> None:
-        """A mail has the id of its 250, is found by it, and has the size of the message, not of the request."""
+        """A mail has the id of its 250, is found by it, and has the size of the message, not the request."""
         self.hear("message.queued", message="M1", size=321)
         for name in ("op-1", "op-2"):
             self.take(name)

@@ -221,7 +221,7 @@ def _history(connection: Connection, message: str, n: int) -> list[Attempt]:
         (message, n),
     ).fetchall()
     attempts = [attempt_of(row) for row in rows]
-    counted = accumulate(attempt.outcome not in _CHANGES for attempt in attempts)
+    counted = accumulate(int(attempt.outcome not in _CHANGES) for attempt in attempts)
     return [
         evolve(attempt, number=0 if attempt.outcome in _CHANGES else number)
         for attempt, number in zip(attempts, counted, strict=True)

@@ -55,8 +55,8 @@ class ChangeContract(SpoolStories):
                 await spool.edit(EVERYTHING, Edit(action=action, who="ops"))
             await spool.claim()
             (detail,) = await spool.show(claim.delivery.message)
-            numbered = [(one.outcome, one.number) for one in detail.history]
-            self.assertEqual([("deferred", 1), ("hold", 0), ("release", 0), ("", 2)], numbered)
+            numbered = [f"{one.outcome} {one.number}" for one in detail.history]
+            self.assertEqual(["deferred 1", "hold 0", "release 0", " 2"], numbered)
             self.assertEqual(2, detail.summary.attempts)
 
         return self.play(story)

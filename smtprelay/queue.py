@@ -379,7 +379,7 @@ class Stock:
     :ivar states: deliveries by state, those of :data:`FINAL` left out.
     :ivar bytes: the size of the spool's files.
     :ivar free: free bytes of the file system it lies on, or ``None`` if that means nothing.
-    :ivar oldest: when the oldest message that still waits was received.
+    :ivar oldest: when the oldest message that still waits was received; ``oldest_message`` is its id.
     :ivar crash_loops: the ids of deliveries that are held because the relay died of them, the first few.
     """
 
@@ -387,5 +387,6 @@ class Stock:
     bytes: int
     free: int | None
     oldest: float | None
+    oldest_message: str = ""
     lanes: Sequence[LaneState]
     crash_loops: Sequence[str] = ()

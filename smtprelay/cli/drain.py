@@ -54,7 +54,7 @@ def _wait(client: Client, state: Mapping[str, Any], timeout: float | None) -> Ma
         time.sleep(_AGAIN)
         state = client.get(_DRAIN)
         if not state["draining"]:
-            raise CliError(TEMPFAIL, "somebody has ended the draining")
+            raise CliError(TEMPFAIL, "somebody else has ended the draining: smtprelay drain begins it again")
     return state
 
 

@@ -25,7 +25,7 @@ def hash_password(ctx: click.Context) -> None:
 
     password = _asked() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
     if not password:
-        raise CliError(USAGE, "the password is empty")
+        raise CliError(USAGE, "the password is empty: type one, or give it as one line on stdin")
     hashed = passwords.hash_password(password.encode(), secrets.token_bytes(_SALT))
     printing.result(ctx, {"hash": hashed}, lambda: click.echo(hashed))
 
@@ -33,5 +33,5 @@ def hash_password(ctx: click.Context) -> None:
 def _asked() -> str:
     password = getpass.getpass("Password: ")
     if getpass.getpass("Once more: ") != password:
-        raise CliError(USAGE, "the two differ")
+        raise CliError(USAGE, "the two passwords differ: start again")
     return password

@@ -121,7 +121,7 @@ class Online:
 def _named(message: str) -> str:
     """Return an id as a part of a path, of which a slash would make several."""
     if not message or "/" in message:
-        raise CliError(FAILED, f"there is no message {message!r}")
+        raise CliError(FAILED, f"{message!r} is no id of a message: queue list and history show them")
     return quote(message, safe="")
 
 

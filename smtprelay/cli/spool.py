@@ -94,7 +94,9 @@ def compact(ctx: click.Context) -> None:
     from smtprelay.spool.ground import Folder  # noqa: PLC0415
 
     if not isinstance(ground, Folder):
-        raise CliError(UNAVAILABLE, "there is no spool in a folder of this machine")
+        raise CliError(
+            UNAVAILABLE, "compact needs a spool in a folder of this machine: name its configuration with -c"
+        )
 
     with in_words():
         before, after = aside.compact(ground)

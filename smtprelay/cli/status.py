@@ -79,7 +79,7 @@ def _spool(stock: Mapping[str, Any], now: float) -> str:
     if stock["free"] is not None:
         parts.append(f"{size(stock['free'])} free")
     if stock["oldest"] is not None:
-        parts.append(f"oldest {span(now - stock['oldest'])}")
+        parts.append(f"oldest {span(now - stock['oldest'])} {stock['oldest_message']}")
     return ", ".join(parts)
 
 

@@ -136,18 +136,18 @@ def lane_states(connection: Connection) -> list[LaneState]:
     ]
 
 
-def counts(connection: Connection) -> tuple[dict[str, int], float | None]:
-    """Return how many deliveries are in each state, and when the oldest of them was received."""
+def counts(connection: Connection) -> tuple[dict[str, int], str, float | None]:
+    """Return how many deliveries are in each state, and the oldest message with when it was received."""
     sums = connection.execute(
         "SELECT coalesce(sum(queued), 0), coalesce(sum(active), 0), coalesce(sum(deferred), 0),"
         " coalesce(sum(held), 0) FROM lane"
     ).fetchone()
     first = [connection.execute(_FIRST_IN_STATE, (state, state)).fetchone() for state in ALIVE]
-    oldest = min((row[0] for row in first if row is not None), default=None)
+    oldest: str = min((row[0] for row in first if row is not None), default="")
     received = None
-    if oldest is not None:
+    if oldest:
         received = connection.execute("SELECT received FROM message WHERE id = ?", (oldest,)).fetchone()[0]
-    return {"queued": sums[0], "active": sums[1], "deferred": sums[2], "held": sums[3]}, received
+    return {"queued": sums[0], "active": sums[1], "deferred": sums[2], "held": sums[3]}, oldest, received
 
 
 def crash_loops(connection: Connection) -> list[str]:
@@ -158,12 +158,13 @@ def crash_loops(connection: Connection) -> list[str]:
 
 def stock(connection: Connection, size: int, free: int | None) -> Stock:
     """Return what lies in the spool, whose files have ``size`` bytes and ``free`` ones beside them."""
-    states, oldest = counts(connection)
+    states, oldest_message, oldest = counts(connection)
     return Stock(
         states=states,
         bytes=size,
         free=free,
         oldest=oldest,
+        oldest_message=oldest_message,
         lanes=lane_states(connection),
         crash_loops=crash_loops(connection),
     )

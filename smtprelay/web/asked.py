@@ -88,7 +88,8 @@ def listed(query: Mapping[str, list[str]]) -> tuple[Selection, str]:
     known = {*_LISTS, *_TEXTS, *_TIMES, *_COUNTS, "limit", "order", "after"}
     unknown = sorted(set(query) - known)
     if unknown:
-        raise Problem(400, f"unknown parameter: {', '.join(unknown)}")
+        text = f"unknown parameter {', '.join(unknown)}: known are {', '.join(sorted(known))}"
+        raise Problem(400, text)
     given: dict[str, Any] = {name: query.get(parameter, []) for parameter, name in _LISTS.items()}
     if given["states"] == _ANY:
         given["states"] = STATES
@@ -97,7 +98,7 @@ def listed(query: Mapping[str, list[str]]) -> tuple[Selection, str]:
     given |= {name: int(_number(query, name)) for name in _COUNTS if _one(query, name)}
     order = _one(query, "order") or "default"
     if order not in ("default", "newest"):
-        raise Problem(400, "order is newest, or not given")
+        raise Problem(400, f"unknown order {order!r}: it is newest, or left out")
     limit = _limit(_one(query, "limit") or "1000")
     selection = Selection(**given, newest=order == "newest", limit=limit)
     _check_states(selection.states)
@@ -131,7 +132,7 @@ def checked(wanted: Mapping[str, Any], kinds: Mapping[str, Kind]) -> Mapping[str
     """Return ``wanted`` if all its keys are known and their values of the right kind; else raise."""
     for name, value in wanted.items():
         if name not in kinds:
-            raise Problem(400, f"unknown key {name!r}")
+            raise Problem(400, f"unknown key {name!r}: known are {', '.join(sorted(kinds))}")
         if not kinds[name].fits(value):
             raise Problem(400, f"{name} must be {kinds[name].name}")
     return wanted

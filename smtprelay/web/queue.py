@@ -48,7 +48,7 @@ def queue_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
     async def raw(asked: Asked) -> Answer:
         part = asked.query.get("part", ["message"])[0]
         if part not in _PARTS:
-            raise Problem(400, f"part is one of {', '.join(_PARTS)}")
+            raise Problem(400, f"unknown part {part!r}: it is one of {', '.join(_PARTS)}")
         answer = await _PARTS[part](await spool.raw(asked.path["id"]))
         sources.events("queue.read", who=asked.who, message=asked.path["id"], part=part)
         name = re.sub(r"[^0-9A-Za-z.-]", "", asked.path["id"])
@@ -93,7 +93,7 @@ def _hold_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
         wanted = checked(asked.json(), {"who": TEXT})
         number = asked.path["id"]
         if not number.isascii() or not number.isdigit() or len(number) > _DIGITS:
-            raise Problem(404, f"there is no hold rule {number}")
+            raise Problem(404, f"there is no hold rule {number}: hold-rules list shows those in force")
         return await tended(await spool.unhold(int(number), asked.signed(wanted.get("who", ""))))
 
     async def tended(rule: HoldRule) -> Answer:

@@ -44,7 +44,10 @@ class DrainTests(CommandCase):
     def test_undone_meanwhile(self) -> None:
         """Who waits is told when somebody else has ended it."""
         ran = self.drain(state(attempts=1), "--wait", then=state(draining=False))
-        self.assertEqual(ran, Ran(75, "", "smtprelay: somebody has ended the draining\n"))
+        self.assertEqual(
+            ran,
+            Ran(75, "", "smtprelay: somebody else has ended the draining: smtprelay drain begins it again\n"),
+        )
 
     def test_undo(self) -> None:
         """It takes mail again."""

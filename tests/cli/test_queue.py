@@ -225,7 +225,12 @@ class ShowTests(CommandCase):
         self.assertEqual(ran, Ran(1, "", "smtprelay: no message begins with ZZ\n"))
         for strange in ("", "../../etc"):
             ran = self.run_command("--endpoint", relay.endpoint, "queue", "show", strange)
-            self.assertEqual(ran, Ran(1, "", f"smtprelay: there is no message {strange!r}\n"))
+            self.assertEqual(
+                ran,
+                Ran(
+                    1, "", f"smtprelay: {strange!r} is no id of a message: queue list and history show them\n"
+                ),
+            )
 
 
 class EditTests(CommandCase):

@@ -10,6 +10,7 @@ def answer(**changes: Any) -> dict[str, Any]:
         "bytes": 48_000_000,
         "free": 41_000_000_000,
         "oldest": 1_800_000_000.0,
+        "oldest_message": "7QK2-9FMD",
         "lanes": [lane(), stopped],
     }
     return {
@@ -34,6 +35,7 @@ class StatusTests(CommandCase):
             "smtprelay  1.4.0  up 12d  READY\n",
             "lan  endpoint tcp:2525  connections 12",
             "17 deliveries (3 active, 12 deferred, 2 held), 46M, 38G free, oldest ",
+            " 7QK2-9FMD\n",
             "acs  ok  0 active, 12 waiting",
             "host  BLOCKED",
             "attention  host is blocked",

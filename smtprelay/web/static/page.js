@@ -278,7 +278,7 @@ async function act(button, path, body = {}, check = () => {}) {
 function trouble(error) {
   const told = error ?? refused;
   $("trouble").hidden = !told;
-  $("trouble").textContent = told ? (told instanceof Refusal ? told.message : `no answer from the relay: ${told.message}`) : "";
+  $("trouble").textContent = told ? (told instanceof Refusal ? told.message : `no answer from the relay at ${location.host}: ${told.message}. This page goes on asking; see whether the relay runs.`) : "";
 }
 
 /** Ask for a token, or show the page. What one user saw is not there for the next. */

@@ -322,11 +322,7 @@ class Summary:
 
 @frozen(kw_only=True)
 class Detail:
-    """
-    All that is known of a delivery: its line, its client, and its history.
-
-    :ivar history: attempts are numbered from 1; a change by an operator, which is none, has the number 0.
-    """
+    """All that is known of a delivery. ``history`` numbers attempts from 1; what is none has the number 0."""
 
     summary: Summary
     client: Mapping[str, str]

@@ -12,16 +12,18 @@ import shutil
 import smtplib
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.web.server import Site
 
+from smtprelay.log import Ear
 from smtprelay.service.command import build, load_or_exit, run_service
 from smtprelay.service.relay import Relay
 from smtprelay.service.signals import end_at_second
@@ -39,10 +41,11 @@ providers:
     connection_string: {{file: {folder}/connection_string}}
     sender: DoNotReply@example.com
     sender_domains: [example.com]
+    accept_on: "202"
 http:
   - {{endpoint: "tcp:{http}:interface=127.0.0.1", serve: [dashboard, api, health, metrics]}}
-spool: {{path: {folder}/spool}}
-logging: {{levels: {{smtprelay.config: warn}}}}
+spool: {{path: {folder}/spool, retention: {{history: 3d, bodies: 3d}}}}
+logging: {{format: text, levels: {{smtprelay.config: warn}}}}
 """
 
 _WELCOME: Final = """
@@ -79,7 +82,7 @@ def run(*, smtp_port: int = 2525, http_port: int = 8025) -> int:
 
 def _start(folder: Path, smtp: int, http: int, reactor: Any, failed: Callable[[int], object]) -> None:
     key = base64.b64encode(secrets.token_bytes(32)).decode()
-    fake = FakeAcs(reactor, keys=[key], steps=("Running",))
+    fake = FakeAcs(reactor, keys=[key], steps=())
     site = _Cloud(fake, requestFactory=NamelessRequest)
     cloud = reactor.listenTCP(0, site, interface="127.0.0.1").getHost()
     secret = f"endpoint=http://127.0.0.1:{cloud.port}/;accesskey={key}\n"
@@ -94,7 +97,8 @@ def _start(folder: Path, smtp: int, http: int, reactor: Any, failed: Callable[[i
         sample = Deferred.fromCoroutine(_in_thread(reactor, _send_sample, listening["smtp"]))
         sample.addErrback(lambda failure: sys.stderr.write(f"the sample mail failed: {failure.value}\n"))
 
-    relay = build(loaded, reactor, failed, ready=welcome, mailbox=CloudMailbox(fake))
+    mailbox = CloudMailbox(fake)
+    relay = build(loaded, reactor, failed, ready=welcome, mailbox=mailbox, events=[mailbox])
     end_at_second(reactor, partial(shutil.rmtree, folder, ignore_errors=True))
     run_service(relay, reactor)
 
@@ -162,19 +166,62 @@ def _send_sample(port: int) -> None:
 
 
 class CloudMailbox:
-    """What the fake provider took, as the page shows it; see :class:`smtprelay.web.mailbox.Mailbox`."""
+    """
+    What the fake provider took, as the page shows it; see :class:`smtprelay.web.mailbox.Mailbox`.
+
+    It hears the relay's events, which tell under which id a mail was accepted, and its size.
+    """
 
     def __init__(self, fake: FakeAcs) -> None:
         self._fake = fake
+        #: Made once: attachments take long to decode.
+        self._made: dict[str, Mail] = {}
+        self._messages: dict[str, str] = {}
+        self._sizes: dict[str, int] = {}
+
+    def __call__(self, event: str, /, **fields: object) -> None:
+        """Hear ``event``."""
+        hear = self.ear(event)
+        if hear is not None:
+            hear(fields)
+
+    def ear(self, event: str) -> Ear | None:
+        """Return what hears ``event``; see :class:`smtprelay.log.Telling`."""
+        return {"message.queued": self._queued, "message.delivered": self._delivered}.get(event)
 
     def list(self) -> Sequence[Mail]:
         """Return the mails that went out, the newest first."""
-        return [_mail(operation) for operation in reversed(self._fake.mails)]
+        return [self._mail(operation) for operation in reversed(self._shown())]
 
     def get(self, id: str) -> Mail | None:  # noqa: A002 -- the interface's name
-        """Return one mail by its operation id."""
-        operation = self._fake.operations.get(id)
-        return _mail(operation) if operation is not None and operation.delivered else None
+        """Return one mail by its operation id, or by the id of its 250."""
+        return next((mail for mail in self.list() if id in (mail.id, mail.message)), None)
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Forget what these mails held; the operations stay, for the relay may still ask for them."""
+        wanted = set(ids)
+        found = [operation for operation in self._shown() if operation.id in wanted]
+        for operation in found:
+            operation.request = {}
+            self._made.pop(operation.id, None)
+        return len(found)
+
+    def _shown(self) -> Sequence[Operation]:
+        return [operation for operation in self._fake.mails if operation.request]
+
+    def _queued(self, fields: Mapping[str, Any]) -> None:
+        self._sizes[fields["message"]] = fields["size"]
+
+    def _delivered(self, fields: Mapping[str, Any]) -> None:
+        for name in fields["provider_id"].split(", "):
+            self._messages[name] = fields["message"]
+
+    def _mail(self, operation: Operation) -> Mail:
+        made = self._made.get(operation.id)
+        if made is None:
+            made = self._made[operation.id] = _mail(operation)
+        message = self._messages.get(operation.id, "")
+        return evolve(made, message=message, size=self._sizes.get(message, 0))
 
 
 def _mail(operation: Operation) -> Mail:
@@ -203,7 +250,6 @@ def _mail(operation: Operation) -> Mail:
             )
             for each in request.get("attachments", ())
         ],
-        size=operation.size,
     )
 
 

@@ -197,6 +197,7 @@ class Selection:
 
     :ivar ids: message ids or ``<message>.<n>``, whole or an unambiguous beginning.
     :ivar states: of :data:`STATES`; empty is all that are not final, with ``ids`` all.
+    :ivar text: a part of the sender, of a recipient, the subject or the Message-ID.
     :ivar sender: also :data:`NOBODY`.
     :ivar subject: so is ``error``: a part of it, or a pattern for all of it if there is a ``*``.
     :ivar client: the client's address.
@@ -210,6 +211,7 @@ class Selection:
 
     ids: Sequence[str] = ()
     states: Sequence[str] = ()
+    text: str = ""
     route: str = ""
     provider: str = ""
     lane: str = ""
@@ -321,7 +323,7 @@ class Summary:
 
 @frozen(kw_only=True)
 class Detail:
-    """All that is known of a delivery: its line, its client, and its history."""
+    """All that is known of a delivery. ``history`` numbers attempts from 1; what is none has the number 0."""
 
     summary: Summary
     client: Mapping[str, str]
@@ -376,7 +378,7 @@ class Stock:
     :ivar states: deliveries by state, those of :data:`FINAL` left out.
     :ivar bytes: the size of the spool's files.
     :ivar free: free bytes of the file system it lies on, or ``None`` if that means nothing.
-    :ivar oldest: when the oldest message that still waits was received.
+    :ivar oldest: when the oldest message that still waits was received; ``oldest_message`` is its id.
     :ivar crash_loops: the ids of deliveries that are held because the relay died of them, the first few.
     :ivar unreachable: the providers that some node cannot reach.
     """
@@ -385,6 +387,7 @@ class Stock:
     bytes: int
     free: int | None
     oldest: float | None
+    oldest_message: str = ""
     lanes: Sequence[LaneState]
     crash_loops: Sequence[str] = ()
     unreachable: Sequence[Unreachable] = ()

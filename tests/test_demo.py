@@ -1,6 +1,7 @@
 import base64
 from email import message_from_string
 from pathlib import Path
+from typing import Any
 
 import treq
 from twisted.internet.defer import Deferred
@@ -8,6 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from smtprelay.demo import CloudMailbox, sample_mail
+from smtprelay.log import Telling
 from smtprelay.testing.acs import Ends, FakeAcs, Operation
 from tests.process.program import Program, eventually
 
@@ -52,16 +54,50 @@ class CloudMailboxTests(SynchronousTestCase):
             id=name, request=REQUEST, time=7.0, digest=b"", ends=Ends(status), size=99
         )
 
+    def hear(self, event: str, **fields: object) -> None:
+        """Tell the mailbox as the relay does."""
+        Telling([self.mailbox])(event, **fields)
+
     def test_a_mail(self) -> None:
         """A mail is shown as the provider got it, recipients in no header too."""
         self.take("op")
         mail = self.mailbox.get("op")
         assert mail is not None
         self.assertEqual(mail.recipients, ("You <you@example.com>", "blind@example.com"))
-        self.assertEqual((mail.bcc, mail.subject, mail.size), (["blind@example.com"], "Hi", 99))
+        self.assertEqual((mail.bcc, mail.subject), (["blind@example.com"], "Hi"))
         self.assertEqual(mail.headers, [("X-Demo", "yes"), ("Reply-To", "answers@example.com")])
         [image] = mail.attachments
         self.assertEqual((image.name, image.content, image.content_id), ("dot.png", b"dot", "dot"))
+
+    def test_the_relays_id(self) -> None:
+        """A mail has the id of its 250, is found by it, and has the size of the message, not the request."""
+        self.hear("message.queued", message="M1", size=321)
+        for name in ("op-1", "op-2"):
+            self.take(name)
+        self.hear("message.delivered", message="M1", delivery="M1.1", provider_id="op-1, op-2")
+        for name in ("op-1", "op-2"):
+            mail = self.mailbox.get(name)
+            assert mail is not None
+            self.assertEqual((mail.id, mail.message, mail.size), (name, "M1", 321))
+        mail = self.mailbox.get("M1")
+        assert mail is not None
+        self.assertEqual(mail.id, "op-2")
+
+    def test_before_the_relay_says_so(self) -> None:
+        """A mail that the provider has is shown at once, though its id is not known for a moment."""
+        self.take("op")
+        [mail] = self.mailbox.list()
+        self.assertEqual((mail.message, mail.size), ("", 0))
+
+    def test_deleted(self) -> None:
+        """It is gone for whoever looks, and the provider still knows the operation."""
+        for name in ("one", "two"):
+            self.take(name)
+        self.assertEqual(self.mailbox.delete(["one", "never"]), 1)
+        self.assertEqual([mail.id for mail in self.mailbox.list()], ["two"])
+        self.assertIsNone(self.mailbox.get("one"))
+        self.assertIn("one", self.fake.operations)
+        self.assertEqual(self.mailbox.delete(["one"]), 0)
 
     def test_order(self) -> None:
         """The newest is first, and what did not go out is not there."""
@@ -76,9 +112,9 @@ class DemoTests(TestCase):
 
     timeout = 90
 
-    async def _seen(self, page: str) -> list[str]:
+    async def _seen(self, page: str) -> list[dict[str, Any]]:
         answer = await treq.get(f"{page}api/v1/mailbox", timeout=20, persistent=False)
-        return [mail["subject"] for mail in (await treq.json_content(answer))["mails"]]
+        return (await treq.json_content(answer))["mails"]
 
     async def _whole(self) -> None:
         folder = Path(self.mktemp())
@@ -89,11 +125,25 @@ class DemoTests(TestCase):
         page = (await demo.says(r"Page +(http://127\.0\.0\.1:[0-9]+/)"))[1]
         place = Path((await demo.says(r"Ctrl-C ends it; (\S+) is removed"))[1])
         self.assertTrue(place.is_dir())
-        subjects = await eventually(lambda: self._seen(page), "the sample is there")
-        self.assertEqual(subjects, ["Welcome – your relay works ✓"])
+        (sample,) = await eventually(lambda: self._seen(page), "the sample is there")
+        self.assertEqual(sample["subject"], "Welcome – your relay works ✓")
+        queued = (await demo.says(r"(\w{16}): queued from <demo@example.com>"))[1]
+        told = await demo.says(r"\.1: delivered to .*acs")
+        self.assertTrue(told)
+        (sample,) = await self._seen(page)
+        self.assertEqual(sample["message"], queued)
+        raw = await treq.get(f"{page}api/v1/queue/{queued}/message", timeout=20, persistent=False)
+        content = await raw.content()
+        self.assertEqual((raw.code, len(content)), (200, sample["size"]))
+        self.assertIn(b"X-Demo: yes", content)
         self.assertEqual((await demo.stop(), place.exists()), (0, False))
         self.assertNotIn(b"config.effective", demo.out)
+        self.assertNotIn(b'{"', demo.out)
 
     def test_whole(self) -> Deferred[None]:
-        """It listens where it says, its sample arrives, and it leaves nothing behind."""
+        """
+        It listens where it says, its sample arrives at once, its source can be read, and nothing is left.
+
+        What it says is text, although nobody reads it at a terminal.
+        """
         return Deferred.fromCoroutine(self._whole())

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import click
 
+from smtprelay.cli import printing
 from smtprelay.cli.exits import FAILED, OK, PERMISSION, SOFTWARE, USAGE, CliError
-from smtprelay.cli.options import LazyGroup
+from smtprelay.cli.options import Command, LazyGroup
 from smtprelay.crash_report import unexpected
 from smtprelay.version import VERSION
 
@@ -40,10 +41,11 @@ root = LazyGroup(
 click.version_option(VERSION, message="smtprelay %(version)s")(root)
 
 
-@click.command
-def version() -> None:
+@click.command(cls=Command)
+@click.pass_context
+def version(ctx: click.Context) -> None:
     """Print the version."""
-    click.echo(f"smtprelay {VERSION}")
+    printing.result(ctx, {"version": VERSION}, lambda: click.echo(f"smtprelay {VERSION}"))
 
 
 def invoke(argv: Sequence[str] | None) -> int:

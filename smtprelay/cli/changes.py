@@ -16,7 +16,7 @@ import click
 from smtprelay.cli import listing, printing
 from smtprelay.cli.exits import FAILED, USAGE, CliError
 from smtprelay.cli.filters import When, filters, selected
-from smtprelay.cli.options import Command, Settings, chosen
+from smtprelay.cli.options import Command, chosen
 from smtprelay.cli.source import Change, Filters, Source, Step, opened
 from smtprelay.cli.who import who
 from smtprelay.cli.words import count, printable
@@ -55,7 +55,7 @@ def _changing(command: Callable[..., Any], provider: str = "--provider") -> Call
 @click.pass_context
 def retry(ctx: click.Context, /, *, at: float | None, **given: Any) -> None:
     """Try again now; failed mail starts over."""
-    _carry_out(chosen(ctx), "retry", given, {} if at is None else {"at": at})
+    _carry_out(ctx, "retry", given, {} if at is None else {"at": at})
 
 
 @click.command(cls=Command)
@@ -67,7 +67,7 @@ def hold(ctx: click.Context, /, **given: Any) -> None:
 
     This does not hold mail that arrives later: for that use `hold-rules add`.
     """
-    _carry_out(chosen(ctx), "hold", given, {})
+    _carry_out(ctx, "hold", given, {})
 
 
 @click.command(cls=Command)
@@ -75,7 +75,7 @@ def hold(ctx: click.Context, /, **given: Any) -> None:
 @click.pass_context
 def release(ctx: click.Context, /, **given: Any) -> None:
     """Release held mail."""
-    _carry_out(chosen(ctx), "release", given, {})
+    _carry_out(ctx, "release", given, {})
 
 
 @click.command(cls=Command)
@@ -84,7 +84,7 @@ def release(ctx: click.Context, /, **given: Any) -> None:
 @click.pass_context
 def delete(ctx: click.Context, /, *, bounce: bool, **given: Any) -> None:
     """Delete mail; without --bounce the sender is not told."""
-    _carry_out(chosen(ctx), "delete", given, {"bounce": True} if bounce else {})
+    _carry_out(ctx, "delete", given, {"bounce": True} if bounce else {})
 
 
 @click.command(cls=Command)
@@ -98,10 +98,11 @@ def reroute(ctx: click.Context, /, *, to: str, force: bool, **given: Any) -> Non
 
     Held mail goes there when it is released.
     """
-    _carry_out(chosen(ctx), "reroute", given, {"to": to, "force": force})
+    _carry_out(ctx, "reroute", given, {"to": to, "force": force})
 
 
-def _carry_out(settings: Settings, action: str, given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+def _carry_out(ctx: click.Context, action: str, given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    settings = chosen(ctx)
     ids: Sequence[str] = given["ids"]
     dry_run: bool = given["dry_run"]
     meant = selected(given)
@@ -110,7 +111,7 @@ def _carry_out(settings: Settings, action: str, given: Mapping[str, Any], option
     wanted = _from_stdin(ids)
     if ids and not wanted:
         # Nothing came on stdin: that is nothing, not everything.
-        _tell(settings, action, _NOTHING, dry_run=dry_run)
+        _tell(ctx, action, _NOTHING, dry_run=dry_run)
         return
     meant = selected(given, wanted) | ({"everything": True} if given["everything"] else {})
     change = Change(action=action, who=who(), why=given["why"], dry_run=dry_run, options=options)
@@ -123,7 +124,7 @@ def _carry_out(settings: Settings, action: str, given: Mapping[str, Any], option
     if wanted and not done["count"]:
         why = _left(done) or printable(" ".join(wanted[:_SHOWN]))
         raise CliError(FAILED, f"nothing to {action}: {why}")
-    _tell(settings, action, done, dry_run=dry_run)
+    _tell(ctx, action, done, dry_run=dry_run)
     if lines is not None and settings.output == "table":
         listing.show_lines(lines["deliveries"], settings.color)
 
@@ -150,20 +151,24 @@ def _from_stdin(ids: Sequence[str]) -> Sequence[str]:
     return [*(name for name in ids if name != "-"), *read]
 
 
-def _tell(settings: Settings, action: str, done: Step, *, dry_run: bool) -> None:
+def _tell(ctx: click.Context, action: str, done: Step, *, dry_run: bool) -> None:
     ids = done["ids"]
-    if settings.output == "json":
-        answer = {"action": action, "dry_run": dry_run, "count": done["count"], "ids": list(ids)}
-        printing.as_json({**answer, "left": dict(done["left"])})
-    elif settings.output in {"jsonl", "ids"}:
-        for name in ids:
-            click.echo(name)
-    else:
+    data = {
+        "action": action,
+        "dry_run": dry_run,
+        "count": done["count"],
+        "ids": list(ids),
+        "left": dict(done["left"]),
+    }
+
+    def people() -> None:
         verb = f"would {action}" if dry_run else _DONE[action]
         names = f": {' '.join(ids[:_SHOWN])}{' …' if len(ids) > _SHOWN else ''}" if ids else ""
         click.echo(f"{verb} {count(done['count'], 'delivery')}{names}")
         if done["left"]:
             click.echo(f"left alone: {_left(done)}")
+
+    printing.result(ctx, data, people, rows=({"id": name} for name in ids), ids=ids)
 
 
 def _left(done: Step) -> str:

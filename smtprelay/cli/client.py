@@ -111,7 +111,10 @@ class Client:
                 yield piece
                 left = None if left is None else left - len(piece)
             if left:
-                raise CliError(UNAVAILABLE, f"the relay's answer ended {left} bytes too early")
+                raise CliError(
+                    UNAVAILABLE,
+                    f"{self.endpoint}: the relay's answer ended {left} bytes too early. Try again",
+                )
 
     @contextmanager
     def _asking(self, method: str, path: str, body: bytes | None) -> Iterator[http.client.HTTPResponse]:
@@ -125,14 +128,22 @@ class Client:
             yield connection.getresponse()
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise CliError(
-                UNAVAILABLE, f"the relay is not running: nothing answers at {self.endpoint}"
+                UNAVAILABLE,
+                f"the relay is not running: nothing answers at {self.endpoint}. Start it, or name another"
+                " socket or URL with --endpoint",
             ) from error
         except PermissionError as error:
-            raise CliError(PERMISSION, f"{self.endpoint}: permission denied") from error
+            raise CliError(
+                PERMISSION,
+                f"{self.endpoint}: permission denied. Be the relay's user, in the socket's group, or root",
+            ) from error
         except TimeoutError as error:
-            raise CliError(UNAVAILABLE, f"{self.endpoint}: no answer in {self._timeout:g} s") from error
+            raise CliError(
+                UNAVAILABLE, f"{self.endpoint}: no answer in {self._timeout:g} s. The relay's log may say why"
+            ) from error
         except (OSError, http.client.HTTPException) as error:
-            raise CliError(UNAVAILABLE, f"{self.endpoint}: {error or type(error).__name__}") from error
+            why = str(error) or type(error).__name__
+            raise CliError(UNAVAILABLE, f"{self.endpoint} cannot be asked: {why}") from error
         finally:
             connection.close()
 

@@ -8,7 +8,7 @@ import click
 
 from smtprelay.cli import printing
 from smtprelay.cli.exits import CONFIG, FAILED, OK, CliError
-from smtprelay.cli.options import Group, Settings, chosen
+from smtprelay.cli.options import Group, chosen
 from smtprelay.cli.words import count
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ def check(ctx: click.Context, *, file: str | None) -> int:
     try:
         loaded = load(file or settings.config, os.environ, settings.sets)
     except ConfigError as error:
-        _tell(settings, error.problems, "")
+        _tell(ctx, error.problems, "")
         return CONFIG
-    _tell(settings, loaded.warnings, f"configuration ok: {_summary(loaded.config)}")
+    _tell(ctx, loaded.warnings, f"configuration ok: {_summary(loaded.config)}")
     return OK
 
 
@@ -70,15 +70,11 @@ def show(ctx: click.Context, *, file: str | None) -> int:
     try:
         loaded = load(file or settings.config, os.environ, settings.sets, alone=True)
     except ConfigError as error:
-        _tell(settings, error.problems, "")
+        _tell(ctx, error.problems, "")
         return CONFIG
     shown = effective(loaded.config)
-    if settings.output == "json":
-        printing.as_json(shown)
-    elif settings.output == "jsonl":
-        printing.as_lines([shown])
-    else:
-        click.echo(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=_WIDTH), nl=False)
+    text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=_WIDTH)
+    printing.result(ctx, shown, lambda: click.echo(text, nl=False))
     return OK
 
 
@@ -99,13 +95,7 @@ def explain(ctx: click.Context, *, key: str) -> None:
         found = look_up(key)
     except LookupError as error:
         raise CliError(FAILED, str(error)) from error
-    settings = chosen(ctx)
-    if settings.output == "json":
-        printing.as_json(asdict(found))
-    elif settings.output == "jsonl":
-        printing.as_lines([asdict(found)])
-    else:
-        _explain(found)
+    printing.result(ctx, asdict(found), lambda: _explain(found))
 
 
 @config.command()
@@ -137,16 +127,15 @@ def _word(default: object) -> str:
     return f"[{', '.join(default)}]" if isinstance(default, list) else str(default)
 
 
-def _tell(settings: Settings, problems: Sequence["Problem"], verdict: str) -> None:
+def _tell(ctx: click.Context, problems: Sequence["Problem"], verdict: str) -> None:
+    found = [_plain(problem) for problem in problems]
+    data = {"ok": bool(verdict), "problems": found}
+    printing.result(ctx, data, lambda: _render(problems, verdict), rows=found)
+
+
+def _render(problems: Sequence["Problem"], verdict: str) -> None:
     from smtprelay.config import render  # noqa: PLC0415
 
-    if settings.output in {"json", "jsonl"}:
-        found = [_plain(problem) for problem in problems]
-        if settings.output == "json":
-            printing.as_json({"ok": bool(verdict), "problems": found})
-        else:
-            printing.as_lines(found)
-        return
     for problem in problems:
         # What is wrong goes where errors go; a warning is part of the answer.
         click.echo(render(problem), err=not verdict)

@@ -1,5 +1,5 @@
 """
-One SMTP session, step by step, each told as it happens: ``✓`` done, ``✗`` refused.
+One SMTP session, step by step, each told as it happens.
 
 The standard library speaks; this module says what was done and how long it took,
 and gives the server's own words where it refused.
@@ -12,15 +12,25 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-import click
-
-from smtprelay.cli.words import printable
-
 _TAKEN: Final = range(200, 300)
 
 
 class Stopped(Exception):  # noqa: N818 -- it was told already; this only ends the session
-    """A step failed, and its line has been printed."""
+    """A step failed, and was told."""
+
+
+class Step(NamedTuple):
+    """
+    One step of a session.
+
+    :ivar words: what came of it; the server's own words where it gave an answer.
+    :ivar ms: how long it took.
+    """
+
+    name: str
+    ok: bool
+    words: str
+    ms: float
 
 
 class Login(NamedTuple):
@@ -51,45 +61,65 @@ class Dialogue:
     """
     A session with ``server``: :meth:`open`, any number of :meth:`send`, :meth:`close`.
 
-    A step that ends the session prints its line and raises :class:`Stopped`.
+    A step that ends the session raises :class:`Stopped`.
+
+    :param tell: is told each step when it has ended.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, tell: Callable[[Step], object]) -> None:
         self._server = server
+        self._tell = tell
         self._smtp: smtplib.SMTP
 
     def open(self, login: Login | None) -> None:
         """Connect, say EHLO, start TLS and log in, as far as asked for."""
-        _step("resolve", self._resolve)
-        _step("connect", self._connect)
-        _step("EHLO", self._ehlo)
+        self._step("resolve", self._resolve)
+        self._step("connect", self._connect)
+        self._step("EHLO", self._ehlo)
         if self._server.tls == "starttls":
-            _step("STARTTLS", self._starttls)
-            _step("EHLO", self._ehlo)
+            self._step("STARTTLS", self._starttls)
+            self._step("EHLO", self._ehlo)
         if login is not None:
-            _step("AUTH", lambda: _words(self._smtp.login(*login)))
+            self._step("AUTH", lambda: _words(self._smtp.login(*login)))
 
-    def send(self, sender: str, recipients: Sequence[str], content: bytes) -> bool:
-        """Send one mail to those whom the server takes; return whether it took all."""
+    def send(self, sender: str, recipients: Sequence[str], content: bytes) -> tuple[str, bool]:
+        """Send one mail to those whom the server takes; return its reply, and whether it took all."""
         smtp = self._smtp
         plain = all(map(str.isascii, (sender, *recipients)))
         options = [] if plain else ["SMTPUTF8"]
         if smtp.has_extn("size"):
             options.append(f"SIZE={len(content)}")
-        _step(f"MAIL {sender}", lambda: _accepted(smtp.mail(sender, options)))
+        self._step(f"MAIL {sender}", lambda: _accepted(smtp.mail(sender, options)))
         refused = [recipient for recipient in recipients if not self._rcpt(recipient)]
         if len(refused) == len(recipients):
             raise Stopped
-        _step("DATA", lambda: _accepted(smtp.data(content)))
-        return not refused
+        return self._step("DATA", lambda: _accepted(smtp.data(content))), not refused
 
     def close(self) -> None:
         """Say QUIT and hang up."""
-        _step("QUIT", lambda: _words(self._smtp.quit()))
+        self._step("QUIT", lambda: _words(self._smtp.quit()))
+
+    def _step(self, name: str, act: Callable[[], str]) -> str:
+        """Do ``act`` and tell it; return its words, or raise :class:`Stopped` when it fails."""
+        began = time.perf_counter()
+        failed = True
+        try:
+            words = act()
+            failed = False
+        except smtplib.SMTPResponseException as error:
+            words = _words((error.smtp_code, error.smtp_error))
+        except ssl.SSLCertVerificationError as error:
+            words = f"{error.verify_message} (--tls-ca FILE trusts it, --insecure takes any)"
+        except (smtplib.SMTPException, OSError, ValueError) as error:
+            words = str(error) or type(error).__name__
+        self._tell(Step(name, not failed, words, (time.perf_counter() - began) * 1000))
+        if failed:
+            raise Stopped
+        return words
 
     def _rcpt(self, recipient: str) -> bool:
         try:
-            _step(f"RCPT {recipient}", lambda: _accepted(self._smtp.rcpt(recipient)))
+            self._step(f"RCPT {recipient}", lambda: _accepted(self._smtp.rcpt(recipient)))
         except Stopped:
             return False
         return True
@@ -148,20 +178,3 @@ def _words(reply: tuple[int, bytes | str]) -> str:
     code, text = reply
     lines = text if isinstance(text, str) else text.decode("utf-8", "backslashreplace")
     return f"{code} {' / '.join(lines.splitlines())}"
-
-
-def _step(name: str, act: Callable[[], str]) -> None:
-    """Do ``act`` and print its line; raises :class:`Stopped` when it fails."""
-    began = time.perf_counter()
-    try:
-        words, mark = act(), "✓"
-    except smtplib.SMTPResponseException as error:
-        words, mark = _words((error.smtp_code, error.smtp_error)), "✗"
-    except ssl.SSLCertVerificationError as error:
-        words, mark = f"{error.verify_message} (--tls-ca FILE trusts it, --insecure takes any)", "✗"
-    except (smtplib.SMTPException, OSError, ValueError) as error:
-        words, mark = str(error) or type(error).__name__, "✗"
-    took = (time.perf_counter() - began) * 1000
-    click.echo(f" {mark} {printable(name):<12} {printable(words)}   {took:.0f} ms")
-    if mark == "✗":
-        raise Stopped

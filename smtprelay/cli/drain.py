@@ -37,15 +37,11 @@ def drain(ctx: click.Context, *, wait: bool, timeout: float | None, undo: bool) 
     Until `drain --undo` or its next start the relay answers 421 and is not ready. Waiting mail in a spool
     that several nodes share is delivered by the others; in the spool of a single node it stays.
     """
-    settings = chosen(ctx)
-    client = place.client(settings, os.environ)
+    client = place.client(chosen(ctx), os.environ)
     state = client.post(_DRAIN, {"undo": undo, "who": who()})
     if wait and not undo:
         state = _wait(client, state, timeout)
-    if settings.output in {"json", "jsonl"}:
-        printing.as_json(state)
-    else:
-        click.echo(_sentence(state))
+    printing.result(ctx, state, lambda: click.echo(_sentence(state)))
     return OK
 
 
@@ -58,7 +54,7 @@ def _wait(client: Client, state: Mapping[str, Any], timeout: float | None) -> Ma
         time.sleep(_AGAIN)
         state = client.get(_DRAIN)
         if not state["draining"]:
-            raise CliError(TEMPFAIL, "somebody has ended the draining")
+            raise CliError(TEMPFAIL, "somebody else has ended the draining: smtprelay drain begins it again")
     return state
 
 

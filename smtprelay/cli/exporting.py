@@ -73,16 +73,16 @@ def export(
             taken.fill(mover, filters, move=move)
         gone = [each for some in _portions(taken.ids) for each in mover.exported(some)] if move else []
     told = {**taken.counts, **taken.orders, "moved": len(gone), "left": len(taken.left)}
-    if settings.output in {"json", "jsonl"} and place != "-":
-        printing.as_json(told)
+    if place == "-":
+        _tell(taken, gone, move=move, err=True)
     else:
-        _tell(taken, gone, place, move=move)
+        printing.result(ctx, told, lambda: _tell(taken, gone, move=move))
     return TEMPFAIL if taken.left else None
 
 
-def _tell(taken: "_Taken", gone: Sequence[str], place: str, *, move: bool) -> None:
+def _tell(taken: "_Taken", gone: Sequence[str], *, move: bool, err: bool = False) -> None:
     exported = count(taken.counts["messages"], "message")
-    click.echo(f"exported {exported}{ordered(**taken.orders)}", err=place == "-")
+    click.echo(f"exported {exported}{ordered(**taken.orders)}", err=err)
     if move:
         click.echo(f"took {count(len(gone), 'message')} out of the spool")
     for line in _unfinished(taken, gone, move=move):

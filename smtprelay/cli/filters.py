@@ -95,6 +95,9 @@ _OPTIONS: Final = (
     click.option(
         "--state", "states", multiple=True, type=click.Choice(STATES), help="Only in this state; repeatable."
     ),
+    click.option(
+        "--text", metavar="TEXT", help="Part of the sender, a recipient, the subject or Message-ID."
+    ),
     click.option("--from", "sender", metavar="ADDRESS", help="Only from this sender; * is anything."),
     click.option("--to", "recipient", metavar="ADDRESS", help="Only to this recipient."),
     click.option("--route", metavar="NAME", help="Only mail of this route."),
@@ -116,6 +119,7 @@ _OPTIONS: Final = (
 
 FIELDS: Final = (
     "states",
+    "text",
     "sender",
     "recipient",
     "provider",

@@ -1,18 +1,27 @@
 """
-``smtprelay healthcheck``: the silent question of a container runtime or an init system.
+``smtprelay healthcheck``: the question of a container runtime or an init system.
 
-Nothing is printed, so that asking every few seconds fills no log; the exit
-status is the answer.
+The exit status is the answer; one line says what was found, for whoever looks at why.
 """
 
 import http.client
 import os
+from typing import NamedTuple
 
 import click
 
-from smtprelay.cli import place
+from smtprelay.cli import place, printing
 from smtprelay.cli.exits import FAILED, OK, CliError
 from smtprelay.cli.options import Command, Settings, chosen
+from smtprelay.cli.words import printable
+
+#: What each question is, and what its good answer means.
+_GOOD = {"/livez": ("live", "the process answers"), "/readyz": ("ready", "the relay accepts mail")}
+
+
+class _Found(NamedTuple):
+    ok: bool
+    text: str
 
 
 @click.command(cls=Command)
@@ -27,19 +36,27 @@ from smtprelay.cli.options import Command, Settings, chosen
 @click.pass_context
 def healthcheck(ctx: click.Context, *, path: str, url: str, timeout: float) -> int:
     """
-    Check the health of the relay, without output.
+    Check the health of the relay.
 
-    The exit status is 0 if it is healthy, else 1.
+    One line says what was found. The exit status is 0 if it is healthy, else 1.
     """
-    settings = chosen(ctx)
-    if _answers(settings, timeout, path):
-        return OK
-    return OK if url and _answers(Settings(endpoint=url), timeout, path) else FAILED
+    found = _ask(chosen(ctx), timeout, path)
+    if not found.ok and url:
+        found = _ask(Settings(endpoint=url), timeout, path)
+    question, _ = _GOOD[path]
+    told = f"{question if found.ok else f'not {question}'}: {printable(found.text)}"
+    printing.result(ctx, {"question": question, **found._asdict()}, lambda: click.echo(told))
+    return OK if found.ok else FAILED
 
 
-def _answers(settings: Settings, timeout: float, path: str) -> bool:
+def _ask(settings: Settings, timeout: float, path: str) -> _Found:
     try:
-        code, _ = place.client(settings, os.environ, timeout).request("GET", path)
-    except CliError:
-        return False
-    return code == http.client.OK
+        client = place.client(settings, os.environ, timeout)
+        code, content = client.request("GET", path)
+    except CliError as error:
+        return _Found(ok=False, text=str(error))
+    if code == http.client.OK:
+        return _Found(ok=True, text=f"{_GOOD[path][1]} ({client.endpoint})")
+    lines = content.decode("utf-8", "replace").splitlines()
+    failing = [line.removeprefix("[-]") for line in lines if line.startswith("[-]")]
+    return _Found(ok=False, text=f"{'; '.join(failing) or f'it answers {code}'} ({client.endpoint})")

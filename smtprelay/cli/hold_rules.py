@@ -3,7 +3,7 @@
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -50,12 +50,8 @@ def add(ctx: click.Context, /, *, span: float, why: str, **given: str | None) ->
     with opened(settings) as source:
         made = source.hold({**patterns, "who": who(), "why": why, "until": time.time() + span})
     rule = made["hold_rule"]
-    if settings.output == "json":
-        printing.as_json(made)
-    elif settings.output == "ids":
-        click.echo(rule["id"])
-    else:
-        click.echo(f"hold rule {rule['id']}: mail {_patterns(rule)} is held until {moment(rule['until'])}")
+    told = f"hold rule {rule['id']}: mail {_patterns(rule)} is held until {moment(rule['until'])}"
+    printing.result(ctx, made, lambda: click.echo(told), ids=[rule["id"]])
 
 
 @hold_rules.command("list")
@@ -66,18 +62,9 @@ def list_(ctx: click.Context) -> None:
     with opened(settings) as source:
         found = source.holds()
     rules = found["hold_rules"]
-    if settings.output == "json":
-        printing.as_json(found)
-    elif settings.output == "jsonl":
-        printing.as_lines(rules)
-    elif settings.output == "ids":
-        for rule in rules:
-            click.echo(rule["id"])
-    elif rules:
-        headings = ("ID", "HOLDS", "UNTIL", "COUNT", "BY", "REASON")
-        printing.table(headings, map(_row, rules), settings.color)
-    else:
-        click.echo("No rule holds mail.")
+    printing.result(
+        ctx, found, lambda: _show(rules, settings.color), rows=rules, ids=[rule["id"] for rule in rules]
+    )
 
 
 @hold_rules.command()
@@ -88,10 +75,15 @@ def remove(ctx: click.Context, *, number: int) -> None:
     settings = chosen(ctx)
     with opened(settings) as source:
         removed = source.unhold(number, who())
-    if settings.output == "json":
-        printing.as_json(removed)
+    told = f"removed hold rule {number}: its mail is released"
+    printing.result(ctx, removed, lambda: click.echo(told))
+
+
+def _show(rules: Sequence[Mapping[str, Any]], color: str) -> None:
+    if rules:
+        printing.table(("ID", "HOLDS", "UNTIL", "COUNT", "BY", "REASON"), map(_row, rules), color)
     else:
-        click.echo(f"removed hold rule {number}: its mail is released")
+        click.echo("No rule holds mail.")
 
 
 def _row(rule: Mapping[str, Any]) -> tuple[object, ...]:

@@ -45,26 +45,22 @@ def import_(ctx: click.Context, *, place: str, route: str) -> int | None:
     "SMTPRelay". Ids stay the same, and messages that are already here are skipped. The outcome of a delivery
     that was running during the export is first resolved with its provider, as after a crash.
     """
-    settings = chosen(ctx)
     taken = _Taken(route)
     ended: CliError | None = None
-    with _items(place) as items, opened(settings, who(), new=True) as mover:
+    with _items(place) as items, opened(chosen(ctx), who(), new=True) as mover:
         try:
             for item in items:
                 taken.take(mover, item)
         except CliError as error:
             ended = error
         taken.send(mover)
-    if settings.output in {"json", "jsonl"}:
-        printing.as_json(
-            {**taken.counts, **taken.orders, "faults": [{"name": a, "why": b} for a, b in taken.faults]}
-        )
-    else:
-        click.echo(
-            f"imported {count(taken.counts['imported'], 'message')},"
-            f" {taken.counts['present']} were here already, {taken.counts['refused']} refused"
-            f"{ordered(**taken.orders)}"
-        )
+    told = (
+        f"imported {count(taken.counts['imported'], 'message')},"
+        f" {taken.counts['present']} were here already, {taken.counts['refused']} refused"
+        f"{ordered(**taken.orders)}"
+    )
+    faults = [{"name": name, "why": why} for name, why in taken.faults]
+    printing.result(ctx, {**taken.counts, **taken.orders, "faults": faults}, lambda: click.echo(told))
     for name, why in taken.faults:
         click.echo(f"smtprelay: {printable(name)}: {printable(why)}", err=True)
     if ended is not None:

@@ -22,10 +22,10 @@ from typing import IO, Any, Final
 from uuid import uuid4
 
 from smtprelay.cli.archive import ORDERS, Item
-from smtprelay.cli.timeline import EDITS
 from smtprelay.mime import headers
 from smtprelay.mime.encoded_words import raw_text
 from smtprelay.mime.head import block, head_of, message_id_of, subject_of
+from smtprelay.queue import RECORDED, SPLIT
 
 #: What that relay keeps beside the messages.
 _NO_MESSAGES: Final = frozenset({"retry_queue.json", ORDERS})
@@ -129,7 +129,7 @@ def theirs(values: Mapping[str, Any], head: bytes, body: str) -> dict[str, Any]:
         each for one in values["deliveries"] for each in one["recipients"] if each["state"] == "open"
     ]
     told = open_ones or [each for one in values["deliveries"] for each in one["recipients"]]
-    tried = [each for each in delivery["attempts"] if each["outcome"] not in EDITS]
+    tried = [each for each in delivery["attempts"] if each["outcome"] not in (*RECORDED, SPLIT)]
     refused = [each for each in tried if each["outcome"] != "delivered"]
     document = {
         "id": values["id"],

@@ -9,7 +9,11 @@ import click
 from smtprelay.cli import printing
 from smtprelay.cli.words import ahead, clock, count, printable, size, span
 
-_HEADINGS = ("ID", "AGE", "SIZE", "STATE", "TRIES", "NEXT", "PROVIDER", "FROM", "TO", "LAST ERROR")
+_HEADINGS = ("ID", "AGE", "SIZE", "STATE", "TRIES", "NEXT", "PROVIDER", "FROM", "TO", "SUBJECT", "LAST ERROR")
+
+#: On a terminal with fewer columns than these the mail is one column, which has several lines.
+_WIDE = 140
+_NARROW = ("ID", "AGE", "SIZE", "STATE", "NEXT", "MAIL")
 
 
 def show(found: Mapping[str, Any], color: str, nothing: str = "Nothing waits.") -> None:
@@ -29,7 +33,11 @@ def show(found: Mapping[str, Any], color: str, nothing: str = "Nothing waits.") 
 def show_lines(deliveries: Sequence[Mapping[str, Any]], color: str) -> None:
     """Print the table alone."""
     now = time.time()
-    printing.table(_HEADINGS, [_row(delivery, now) for delivery in deliveries], color)
+    room = printing.room(color)
+    if room is None or room >= _WIDE:
+        printing.table(_HEADINGS, [_row(delivery, now) for delivery in deliveries], color)
+    else:
+        printing.table(_NARROW, [_narrow_row(delivery, now) for delivery in deliveries], color)
 
 
 def blocked(lanes: Sequence[Mapping[str, Any]], now: float) -> Sequence[str]:
@@ -72,8 +80,16 @@ def _row(delivery: Mapping[str, Any], now: float) -> Sequence[object]:
         delivery["provider"] or "–",
         delivery["sender"] or "<>",
         _recipients(delivery["recipients"]),
+        delivery["subject"],
         delivery["waiting_for"] or delivery["reason"],
     )
+
+
+def _narrow_row(delivery: Mapping[str, Any], now: float) -> Sequence[object]:
+    name, age, length, state, _, due, provider, sender, recipients, subject, error = _row(delivery, now)
+    tried = f"{provider}, {count(delivery['attempts'], 'attempt')}: {error}" if error else ""
+    mail = [line for line in (f"{sender} → {recipients}", subject, tried) if line]
+    return name, age, length, state, due, mail
 
 
 def _next(delivery: Mapping[str, Any], now: float) -> str:

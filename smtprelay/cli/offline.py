@@ -17,7 +17,7 @@ from attrs import asdict
 from smtprelay.cli.exits import FAILED, CliError
 from smtprelay.cli.options import Settings
 from smtprelay.cli.place import configuration
-from smtprelay.cli.source import SCHEMA, Change, Filters, Step, in_words
+from smtprelay.cli.source import Change, Filters, Step, in_words
 from smtprelay.mime.head import block
 from smtprelay.model.refusal import RefusalFilter
 from smtprelay.operating import HoldRule, Prepare
@@ -40,12 +40,12 @@ class Offline:
         with _in_words():
             found = self._spool.search(Selection(**filters), mark)
             lanes = [asdict(lane) for lane in self._spool.lanes()]
-            return {"schema": SCHEMA, **asdict(found), "lanes": lanes}
+            return {**asdict(found), "lanes": lanes}
 
     def show(self, message: str) -> dict[str, Any]:
         """Read one message."""
         with _in_words():
-            return {"schema": SCHEMA, "deliveries": [asdict(detail) for detail in self._spool.show(message)]}
+            return {"deliveries": [asdict(detail) for detail in self._spool.show(message)]}
 
     def edit(self, filters: Filters, change: Change, mark: str = "") -> Step:
         """Do it in the spool."""

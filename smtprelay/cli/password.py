@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from smtprelay.cli import printing
 from smtprelay.cli.exits import USAGE, CliError
 from smtprelay.cli.options import Command
 
@@ -13,7 +14,8 @@ _SALT = 16
 
 
 @click.command("hash-password", cls=Command)
-def hash_password() -> None:
+@click.pass_context
+def hash_password(ctx: click.Context) -> None:
     """
     Hash a password for users and tokens.
 
@@ -23,12 +25,13 @@ def hash_password() -> None:
 
     password = _asked() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
     if not password:
-        raise CliError(USAGE, "the password is empty")
-    click.echo(passwords.hash_password(password.encode(), secrets.token_bytes(_SALT)))
+        raise CliError(USAGE, "the password is empty: type one, or give it as one line on stdin")
+    hashed = passwords.hash_password(password.encode(), secrets.token_bytes(_SALT))
+    printing.result(ctx, {"hash": hashed}, lambda: click.echo(hashed))
 
 
 def _asked() -> str:
     password = getpass.getpass("Password: ")
     if getpass.getpass("Once more: ") != password:
-        raise CliError(USAGE, "the two differ")
+        raise CliError(USAGE, "the two passwords differ: start again")
     return password

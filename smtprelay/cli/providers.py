@@ -12,7 +12,7 @@ import click
 
 from smtprelay.cli import place, printing
 from smtprelay.cli.filters import Span
-from smtprelay.cli.options import Group, Settings, chosen
+from smtprelay.cli.options import Group, chosen
 from smtprelay.cli.source import API
 from smtprelay.cli.who import who
 from smtprelay.cli.words import clock, moment
@@ -29,14 +29,11 @@ def list_(ctx: click.Context) -> None:
     """List the lanes of all providers and how much mail waits in them."""
     settings = chosen(ctx)
     answer = place.client(settings, os.environ).get(f"{API}/providers")
-    if settings.output == "json":
-        printing.as_json(answer)
-    elif settings.output == "jsonl":
-        printing.as_lines(answer["lanes"])
-    else:
-        now = time.time()
-        headings = ("PROVIDER", "LANE", "STATE", "ACTIVE", "WAITING", "REASON")
-        printing.table(headings, [_row(lane, now) for lane in answer["lanes"]], settings.color)
+    headings = ("PROVIDER", "LANE", "STATE", "ACTIVE", "WAITING", "REASON")
+    lines = [_row(lane, time.time()) for lane in answer["lanes"]]
+    printing.result(
+        ctx, answer, lambda: printing.table(headings, lines, settings.color), rows=answer["lanes"]
+    )
 
 
 @providers.command()
@@ -46,7 +43,7 @@ def list_(ctx: click.Context) -> None:
 @click.pass_context
 def probe(ctx: click.Context, *, name: str, lane: str, force: bool) -> None:
     """Try a blocked provider, or one of its lanes, now."""
-    _post(chosen(ctx), name, "probe", {"lane": lane, "force": force}, "is tried now")
+    _post(ctx, name, "probe", {"lane": lane, "force": force}, "is tried now")
 
 
 @providers.command()
@@ -62,7 +59,7 @@ def suspend(ctx: click.Context, *, name: str, span: float | None, why: str) -> N
     """
     lasting: Mapping[str, Any] = {} if span is None else {"for": span}
     until = "" if span is None else f" until {moment(time.time() + span)}"
-    _post(chosen(ctx), name, "suspend", {"why": why, **lasting}, f"is suspended{until}")
+    _post(ctx, name, "suspend", {"why": why, **lasting}, f"is suspended{until}")
 
 
 @providers.command()
@@ -70,16 +67,14 @@ def suspend(ctx: click.Context, *, name: str, span: float | None, why: str) -> N
 @click.pass_context
 def resume(ctx: click.Context, *, name: str) -> None:
     """Resume a suspended provider."""
-    _post(chosen(ctx), name, "resume", {}, "is resumed")
+    _post(ctx, name, "resume", {}, "is resumed")
 
 
-def _post(settings: Settings, name: str, what: str, body: Mapping[str, Any], told: str) -> None:
+def _post(ctx: click.Context, name: str, what: str, body: Mapping[str, Any], told: str) -> None:
     path = f"{API}/providers/{quote(name, safe='')}/{what}"
-    answer = place.client(settings, os.environ).post(path, {**body, "who": who()})
-    if settings.output == "json":
-        printing.as_json(answer)
-    else:
-        click.echo(" ".join(filter(None, (name, body.get("lane"), told))))
+    answer = place.client(chosen(ctx), os.environ).post(path, {**body, "who": who()})
+    sentence = " ".join(filter(None, (name, body.get("lane"), told)))
+    printing.result(ctx, answer, lambda: click.echo(sentence))
 
 
 def _row(lane: Mapping[str, Any], now: float) -> tuple[object, ...]:

@@ -3,7 +3,7 @@
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -12,7 +12,7 @@ from smtprelay.cli import changes, listing, printing, timeline
 from smtprelay.cli.exporting import export
 from smtprelay.cli.filters import filters, selected
 from smtprelay.cli.importing import import_
-from smtprelay.cli.options import Command, Group, Settings, chosen
+from smtprelay.cli.options import Command, Group, chosen
 from smtprelay.cli.source import Filters, Source, opened
 
 #: So often a search that has not found enough yet is continued; each time looks at 100,000 deliveries.
@@ -47,7 +47,7 @@ def list_(
     """
     wanted = {**selected(given, ids), "limit": limit} | ({"newest": True} if newest else {})
     over = {"delivered", "failed"} >= set(wanted.get("states", ("queued",)))
-    _list(chosen(ctx), wanted, after, _NOTHING_OVER if over or ids else "Nothing waits.")
+    _list(ctx, wanted, after, _NOTHING_OVER if over or ids else "Nothing waits.")
 
 
 @click.command(cls=Command)
@@ -62,7 +62,7 @@ def history(ctx: click.Context, /, *, limit: int, after: str, **given: Any) -> N
     Delivered and failed mail is listed for as long as spool.retention.history keeps it.
     """
     wanted = {"states": ["delivered", "failed"], **selected(given), "newest": True, "limit": limit}
-    _list(chosen(ctx), wanted, after, _NOTHING_OVER)
+    _list(ctx, wanted, after, _NOTHING_OVER)
 
 
 @queue.command()
@@ -77,21 +77,27 @@ def show(ctx: click.Context, *, message: str, raw: bool, headers: bool) -> None:
     It prints the recipients, every attempt and the provider's answers. --raw prints the message itself, and
     the relay logs who read it.
     """
-    settings = chosen(ctx)
-    with opened(settings) as source:
+    with opened(chosen(ctx)) as source:
         if raw or headers:
             for piece in source.content(message, "headers" if headers else "message"):
                 sys.stdout.buffer.write(piece)
             sys.stdout.flush()
             return
         found = source.show(message)
-    _print(settings, found, lambda: timeline.show(found["deliveries"]))
+    deliveries = found["deliveries"]
+    ids = [delivery["summary"]["id"] for delivery in deliveries]
+    printing.result(ctx, found, lambda: timeline.show(deliveries), rows=deliveries, ids=ids)
 
 
-def _list(settings: Settings, wanted: Filters, after: str, nothing: str) -> None:
+def _list(ctx: click.Context, wanted: Filters, after: str, nothing: str) -> None:
+    settings = chosen(ctx)
     with opened(settings) as source:
         found = _search(source, wanted, after)
-    _print(settings, found, lambda: listing.show(found, settings.color, nothing))
+    deliveries = found["deliveries"]
+    ids = [delivery["id"] for delivery in deliveries]
+    printing.result(
+        ctx, found, lambda: listing.show(found, settings.color, nothing), rows=deliveries, ids=ids
+    )
     if found["partial"]:
         click.echo(
             f"smtprelay: the search is not complete; continue it with --after {found['mark']}", err=True
@@ -108,19 +114,6 @@ def _search(source: Source, wanted: Filters, mark: str) -> dict[str, Any]:
         more = source.list({**wanted, "limit": left}, found["mark"])
         found = {**more, "deliveries": [*found["deliveries"], *more["deliveries"]]}
     return found
-
-
-def _print(settings: Settings, found: dict[str, Any], for_people: Callable[[], None]) -> None:
-    if settings.output == "json":
-        printing.as_json(found)
-    elif settings.output == "jsonl":
-        printing.as_lines(found["deliveries"])
-    elif settings.output == "ids":
-        for delivery in found["deliveries"]:
-            click.echo(delivery.get("summary", delivery)["id"])
-    else:
-        for_people()
-        sys.stdout.flush()
 
 
 for command in (

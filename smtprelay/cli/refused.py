@@ -3,7 +3,7 @@
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -37,23 +37,20 @@ def refused(ctx: click.Context, /, *, clear: bool, limit: int | None, **given: A
     with opened(settings) as source:
         if clear:
             cleared = source.clear_refused(filters, who())
-            if settings.output == "json":
-                printing.as_json({"count": cleared})
-            else:
-                click.echo(f"{count(cleared, 'row')} of refused mail cleared")
+            told = f"{count(cleared, 'row')} of refused mail cleared"
+            printing.result(ctx, {"count": cleared}, lambda: click.echo(told))
             return
         found = source.refused({**filters, **({} if limit is None else {"limit": limit})})
     rows = found["refused"]
-    if settings.output == "json":
-        printing.as_json(found)
-    elif settings.output == "jsonl":
-        printing.as_lines(rows)
-    elif rows:
-        now = time.time()
-        for row in rows:
-            for line in _lines(row, now):
-                click.echo(line)
-    else:
+    printing.result(ctx, found, lambda: _show(rows), rows=rows)
+
+
+def _show(rows: Sequence[Mapping[str, Any]]) -> None:
+    now = time.time()
+    for row in rows:
+        for line in _lines(row, now):
+            click.echo(line)
+    if not rows:
         click.echo("Nothing was refused.")
 
 

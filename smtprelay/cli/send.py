@@ -7,6 +7,7 @@ words the server refused it.
 
 import getpass
 import mimetypes
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -17,11 +18,16 @@ from pathlib import Path
 
 import click
 
-from smtprelay.cli.dialogue import Dialogue, Login, Server, Stopped
+from smtprelay.cli import printing
+from smtprelay.cli.dialogue import Dialogue, Login, Server, Step, Stopped
 from smtprelay.cli.exits import FAILED, OK, USAGE, CliError
-from smtprelay.cli.options import Command
+from smtprelay.cli.options import Command, chosen
+from smtprelay.cli.words import printable
 
 _PORTS = {"implicit": 465}
+
+#: The id of the mail in a reply of ours.
+_QUEUED = re.compile(r"queued as ([0-9A-Z-]+)")
 
 
 @click.command(cls=Command)
@@ -63,7 +69,9 @@ _PORTS = {"implicit": 465}
 @click.option(
     "--timeout", default=30.0, show_default=True, metavar="SECONDS", help="Time limit of each step."
 )
+@click.pass_context
 def send(
+    ctx: click.Context,
     *,
     server: str,
     sender: str,
@@ -85,17 +93,40 @@ def send(
     sender = sender or recipients[0]
     message = _message(sender, recipients, subject, _text(body), attachments)
     policy = SMTP if all(map(str.isascii, (sender, *recipients))) else SMTPUTF8
-    dialogue = Dialogue(Server(host, port, tls=tls, ca=tls_ca, verify=not insecure, timeout=timeout))
+    steps: list[Step] = []
+    live = chosen(ctx).output in {"table", "ids"}
+
+    def tell(step: Step) -> None:
+        steps.append(step)
+        if live:
+            click.echo(_line(step))
+
+    dialogue = Dialogue(Server(host, port, tls=tls, ca=tls_ca, verify=not insecure, timeout=timeout), tell)
+    ids: list[str] = []
     taken = True
     try:
         dialogue.open(login)
         for _ in range(count):
             _mark(message)
-            taken &= dialogue.send(sender, recipients, message.as_bytes(policy=policy))
+            reply, all_taken = dialogue.send(sender, recipients, message.as_bytes(policy=policy))
+            ids += _QUEUED.findall(reply)
+            taken &= all_taken
         dialogue.close()
     except Stopped:
-        return FAILED
+        taken = False
+    data = {"server": server, "ok": taken, "ids": ids, "steps": [step._asdict() for step in steps]}
+    printing.result(ctx, data, lambda: _tell_ids(ids))
     return OK if taken else FAILED
+
+
+def _line(step: Step) -> str:
+    mark = "✓" if step.ok else "✗"
+    return f" {mark} {printable(step.name):<12} {printable(step.words)}   {step.ms:.0f} ms"
+
+
+def _tell_ids(ids: Sequence[str]) -> None:
+    for name in ids[-1:]:
+        click.echo(f"Follow it with: smtprelay queue show {printable(name)}")
 
 
 def _address(server: str, port: int) -> tuple[str, int]:

@@ -18,7 +18,6 @@ from smtprelay.cli.exits import FAILED, PERMISSION, UNAVAILABLE, CliError
 from smtprelay.cli.options import Settings
 
 API = "/api/v1"
-SCHEMA = "smtprelay.queue.v1"
 
 #: Which deliveries are meant: what is given of the fields of :class:`smtprelay.queue.Selection`.
 Filters = Mapping[str, Any]
@@ -55,7 +54,7 @@ class Source(Protocol):
     """Where the queue is asked and changed; every method raises :class:`CliError`."""
 
     def list(self, filters: Filters, mark: str = "") -> dict[str, Any]:
-        """Return ``{"schema", "deliveries", "lanes", "mark", "partial"}`` as the API does."""
+        """Return ``{"deliveries", "lanes", "mark", "partial"}`` as the API does."""
 
     def show(self, message: str) -> dict[str, Any]:
         """Return ``{"deliveries"}`` with the details of one message's deliveries."""
@@ -136,7 +135,7 @@ class Online:
 def _named(message: str) -> str:
     """Return an id as a part of a path, of which a slash would make several."""
     if not message or "/" in message:
-        raise CliError(FAILED, f"there is no message {message!r}")
+        raise CliError(FAILED, f"{message!r} is no id of a message: queue list and history show them")
     return quote(message, safe="")
 
 

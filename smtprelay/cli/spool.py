@@ -38,10 +38,12 @@ def check(ctx: click.Context, *, deep: bool, recount: bool) -> int | None:
     if recount:
         click.echo(f"recounted: {count(_recount(settings), 'lane')} changed", err=True)
     found = _check(settings, deep=deep)
+    printing.result(ctx, dict(found), lambda: _tell(found))
+    return FAILED if found["findings"] else None
+
+
+def _tell(found: Mapping[str, Any]) -> None:
     findings = found["findings"]
-    if settings.output in {"json", "jsonl"}:
-        printing.as_json(dict(found))
-        return FAILED if findings else None
     for finding in findings:
         click.echo(printable(finding))
     told = (
@@ -51,7 +53,6 @@ def check(ctx: click.Context, *, deep: bool, recount: bool) -> int | None:
     click.echo(
         f"not consistent: {count(len(findings), 'finding')} in {told}" if findings else f"consistent: {told}"
     )
-    return FAILED if findings else None
 
 
 def _check(settings: Settings, *, deep: bool) -> Mapping[str, Any]:
@@ -93,8 +94,11 @@ def compact(ctx: click.Context) -> None:
     from smtprelay.spool.ground import Folder  # noqa: PLC0415
 
     if not isinstance(ground, Folder):
-        raise CliError(UNAVAILABLE, "there is no spool in a folder of this machine")
+        raise CliError(
+            UNAVAILABLE, "compact needs a spool in a folder of this machine: name its configuration with -c"
+        )
 
     with in_words():
         before, after = aside.compact(ground)
-    click.echo(f"{size(before)} before, {size(after)} now")
+    told = f"{size(before)} before, {size(after)} now"
+    printing.result(ctx, {"before": before, "after": after}, lambda: click.echo(told))

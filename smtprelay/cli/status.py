@@ -17,15 +17,13 @@ from smtprelay.cli.words import clock, count, printable, size, span
 @click.pass_context
 def status(ctx: click.Context) -> None:
     """Show the state of the relay on one screen."""
-    settings = chosen(ctx)
-    answer = place.client(settings, os.environ).get(f"{API}/status")
-    if settings.output == "json":
-        printing.as_json(answer)
-    elif settings.output == "jsonl":
-        printing.as_lines([answer])
-    else:
-        for name, line in _lines(answer, time.time()):
-            click.echo(f"{name:<11}{printable(line)}")
+    answer = place.client(chosen(ctx), os.environ).get(f"{API}/status")
+    printing.result(ctx, answer, lambda: _show(answer))
+
+
+def _show(answer: Mapping[str, Any]) -> None:
+    for name, line in _lines(answer, time.time()):
+        click.echo(f"{name:<11}{printable(line)}")
 
 
 def _lines(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
@@ -87,7 +85,7 @@ def _spool(stock: Mapping[str, Any], now: float) -> str:
     if stock["free"] is not None:
         parts.append(f"{size(stock['free'])} free")
     if stock["oldest"] is not None:
-        parts.append(f"oldest {span(now - stock['oldest'])}")
+        parts.append(f"oldest {span(now - stock['oldest'])} {stock['oldest_message']}")
     return ", ".join(parts)
 
 

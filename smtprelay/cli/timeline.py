@@ -15,10 +15,6 @@ from smtprelay.cli.words import ahead, clock, moment, printable, size, span
 
 Details = Mapping[str, Any]
 
-#: What stands in the history between the attempts: an operator's acts; ``redirect`` is how earlier versions
-#: recorded a ``reroute``.
-EDITS = ("retry", "hold", "release", "delete", "reroute", "redirect", "split")
-
 
 def show(deliveries: Sequence[Details]) -> None:
     """Print the ``deliveries`` of one message, as ``GET /queue/<id>`` gives them."""
@@ -69,7 +65,7 @@ def _client(client: Mapping[str, str]) -> str:
 def _history(detail: Details, now: float) -> Iterator[str]:
     summary = detail["summary"]
     day = summary["received"]
-    yield f"{clock(day, day)}  received"
+    yield f"{clock(day, day)}  accepted, queued as {summary['message']}"
     for attempt in detail["history"]:
         yield f"{clock(attempt['started'], day)}  {_attempt(attempt)}".rstrip()
     if summary["due"] is not None and summary["state"] in {"queued", "deferred"}:
@@ -81,7 +77,8 @@ def _history(detail: Details, now: float) -> Iterator[str]:
 
 
 def _attempt(attempt: Mapping[str, Any]) -> str:
-    if attempt["outcome"] in EDITS:
+    if not attempt["number"]:
+        # A change to the delivery, by an operator or by a split.
         return f"{attempt['outcome']}  {attempt['reason']}"
     took = "" if attempt["ended"] is None else f"{attempt['ended'] - attempt['started']:.1f} s"
     outcome = attempt["outcome"] or "under way"

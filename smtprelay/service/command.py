@@ -24,6 +24,7 @@ from zope.interface import provider
 
 from smtprelay.config import Config, ConfigError, Loaded, effective, load, render
 from smtprelay.crash_report import SOFTWARE, unexpected
+from smtprelay.interfaces import Events
 from smtprelay.log import Log, Telling
 from smtprelay.logwriter import Levels, make_observer
 from smtprelay.service.failure import CONFIG, StartFailed, exit_with_status
@@ -164,6 +165,7 @@ def build(
     *,
     ready: Callable[[Relay], object] = lambda _relay: None,
     mailbox: Mailbox | None = None,
+    events: Sequence[Events] = (),
 ) -> Relay:
     """
     Return a relay that logs as its configuration says, and stops the reactor if it cannot start.
@@ -171,9 +173,12 @@ def build(
     :param failed: is told the exit status then.
     :param ready: is told when the relay listens.
     :param mailbox: shown on the page.
+    :param events: hear what happens, beside the log.
     """
     systemd = SystemdNotifier(reactor, os.environ)
-    relay = Relay(loaded.config, reactor, events=[begin_log(loaded, reactor), systemd], mailbox=mailbox)
+    relay = Relay(
+        loaded.config, reactor, events=[begin_log(loaded, reactor), systemd, *events], mailbox=mailbox
+    )
     reactor.callWhenRunning(systemd.start, lambda: relay.sources().exposition())
     globalLogPublisher.addObserver(cast(ILogObserver, relay.metrics.observe))
     watch_clock(reactor, relay)

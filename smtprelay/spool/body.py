@@ -31,7 +31,10 @@ class StoredBody(Body):
             had += len(content)
             yield content
         if n == 1 and content is None:
-            raise LookupError(f"the content of {self._message} is no longer in the spool")
+            raise LookupError(
+                f"the content of {self._message} is no longer in the spool:"
+                " spool.retention.bodies says how long that of delivered mail is kept"
+            )
         if had != self.size:
             raise LookupError(f"the body of {self._message} has {had} bytes instead of {self.size}")
 

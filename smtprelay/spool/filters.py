@@ -120,6 +120,9 @@ def _escaped(text: str) -> str:
 
 
 _TEXTS: Final[dict[str, Callable[[str], Clause]]] = {
+    "text": _any_of(
+        _containing("m.sender", "m.subject", "m.message_id"), _recipient(_containing("r.address"))
+    ),
     "route": _like("d.route"),
     "provider": _like("l.provider"),
     "lane": _like("l.key"),

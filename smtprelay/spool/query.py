@@ -7,17 +7,34 @@ million; a filter is asked of one page at a time (:mod:`smtprelay.spool.search`)
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Final
+
+from attrs import evolve
 
 from smtprelay.message import Pace
 from smtprelay.operating import Found
-from smtprelay.queue import SUSPENDED, Attempt, Detail, LaneState, RecipientState, Selection, Stock, Summary
+from smtprelay.queue import (
+    RECORDED,
+    SPLIT,
+    SUSPENDED,
+    Attempt,
+    Detail,
+    LaneState,
+    RecipientState,
+    Selection,
+    Stock,
+    Summary,
+)
 from smtprelay.spool.admission import Space, Usage
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.search import ALIVE, LARGEST_PAGE, Search, identified
 from smtprelay.spool.stored import ATTEMPT, EDITS, attempt_of
 from smtprelay.spool.suspects import CRASH_LOOP
 from smtprelay.spool.unreachable import unreachable
+
+#: The outcomes in a history that are no attempt's.
+_CHANGES: Final = (*RECORDED, SPLIT)
 
 #: Why a suspect waits.
 _APART: Final = "the relay died while it was under way: it goes again alone, after the rest"
@@ -121,18 +138,18 @@ def lane_states(connection: Connection) -> list[LaneState]:
     ]
 
 
-def counts(connection: Connection) -> tuple[dict[str, int], float | None]:
-    """Return how many deliveries are in each state, and when the oldest of them was received."""
+def counts(connection: Connection) -> tuple[dict[str, int], str, float | None]:
+    """Return how many deliveries are in each state, and the oldest message with when it was received."""
     sums = connection.execute(
         "SELECT coalesce(sum(queued), 0), coalesce(sum(active), 0), coalesce(sum(deferred), 0),"
         " coalesce(sum(held), 0) FROM lane"
     ).fetchone()
     first = [connection.execute(_FIRST_IN_STATE, (state, state)).fetchone() for state in ALIVE]
-    oldest = min((row[0] for row in first if row is not None), default=None)
+    oldest: str = min((row[0] for row in first if row is not None), default="")
     received = None
-    if oldest is not None:
+    if oldest:
         received = connection.execute("SELECT received FROM message WHERE id = ?", (oldest,)).fetchone()[0]
-    return {"queued": sums[0], "active": sums[1], "deferred": sums[2], "held": sums[3]}, received
+    return {"queued": sums[0], "active": sums[1], "deferred": sums[2], "held": sums[3]}, oldest, received
 
 
 def crash_loops(connection: Connection) -> list[str]:
@@ -143,12 +160,13 @@ def crash_loops(connection: Connection) -> list[str]:
 
 def stock(connection: Connection, size: int, free: int | None) -> Stock:
     """Return what lies in the spool, whose files have ``size`` bytes and ``free`` ones beside them."""
-    states, oldest = counts(connection)
+    states, oldest_message, oldest = counts(connection)
     return Stock(
         states=states,
         bytes=size,
         free=free,
         oldest=oldest,
+        oldest_message=oldest_message,
         lanes=lane_states(connection),
         crash_loops=crash_loops(connection),
         unreachable=unreachable(connection),
@@ -206,4 +224,9 @@ def _history(connection: Connection, message: str, n: int) -> list[Attempt]:
         f"SELECT {ATTEMPT} FROM attempt WHERE message = ? AND n = ? ORDER BY number",  # noqa: S608
         (message, n),
     ).fetchall()
-    return [attempt_of(row) for row in rows]
+    attempts = [attempt_of(row) for row in rows]
+    counted = accumulate(int(attempt.outcome not in _CHANGES) for attempt in attempts)
+    return [
+        evolve(attempt, number=0 if attempt.outcome in _CHANGES else number)
+        for attempt, number in zip(attempts, counted, strict=True)
+    ]

@@ -113,26 +113,33 @@ class Access:
             return asked
         asked = await self._identify(request, asked)
         if RANK[asked.role] < RANK[role]:
-            raise Problem(403, f"the token {asked.who!r} is a {asked.role}'s; this needs an {role}'s")
+            raise Problem(
+                403, f"the token {asked.who!r} has the role {asked.role}: this needs one of the role {role}"
+            )
         if request.method not in (b"GET", b"HEAD") and not request.getHeader("x-smtprelay-csrf"):
-            raise Problem(403, "send the header X-Smtprelay-CSRF: 1 with what changes something")
+            raise Problem(403, "a change needs the header X-Smtprelay-CSRF: 1")
         return asked
 
     def _check_host(self, request: Request) -> None:
         host = _host_name(request.getHeader("host") or "")
         local = host == "localhost" or host.endswith(".localhost")
         if not local and host not in self._hosts and not _is_address(host):
-            raise Problem(421, f"this site is not called {host!r}; add the name it has to the configuration")
+            text = (
+                f"the host {host!r} is unknown here: use an IP address, localhost, or the configured hostname"
+            )
+            raise Problem(421, text)
 
     async def _identify(self, request: Request, asked: Asked) -> Asked:
         client = getattr(request.getClientAddress(), "host", "")
         if not self._tokens:
             if not _is_loopback(client) or _is_forwarded(request):
-                raise Problem(403, "without tokens only this machine may ask, and not through a proxy")
+                text = "this endpoint answers this machine only, and no proxy: give it tokens under http"
+                raise Problem(403, text)
             return evolve(asked, who="local", role="operator")
         offered = _offered(request)
         if not offered:
-            raise Problem(401, "a token is needed", {"WWW-Authenticate": "Bearer"})
+            text = "a token is needed: send Authorization: Bearer TOKEN (smtprelay --token-file FILE)"
+            raise Problem(401, text, {"WWW-Authenticate": "Bearer"})
         token = self._remembered(offered) or await self._check(client, offered)
         return evolve(asked, who=token.name, role=token.role, token=offered)
 
@@ -146,7 +153,9 @@ class Access:
         if now - since > WINDOW:
             since, wrong = now, 0
         if wrong >= PATIENCE:
-            raise Problem(429, "too many wrong tokens", {"Retry-After": str(int(since + WINDOW - now) + 1)})
+            wait = int(since + WINDOW - now) + 1
+            text = f"too many wrong tokens from {client}: try again in {wait} s"
+            raise Problem(429, text, {"Retry-After": str(wait)})
         # Counted before it is checked: many at once must not get past the limit.
         _remember(self._wrong, client, (since, wrong + 1))
         for token in self._tokens:
@@ -154,7 +163,8 @@ class Access:
                 _remember(self._known, _digest(offered), (now + REMEMBER, token))
                 self._wrong.pop(client, None)
                 return token
-        raise Problem(401, "the token is wrong", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+        text = "the token is wrong: tokens under http in the configuration has the hashes of the valid ones"
+        raise Problem(401, text, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
 
 def _remember(memory: MutableMapping[Any, Any], key: object, value: object) -> None:

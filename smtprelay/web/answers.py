@@ -97,11 +97,11 @@ class Asked:
     def json(self) -> dict[str, Any]:
         """Return the body, which must be a JSON object. Raises :class:`Problem`."""
         if self.content_type.partition(";")[0].strip().lower() != "application/json":
-            raise Problem(415, "send application/json")
+            raise Problem(415, "the body must be JSON: send Content-Type: application/json")
         try:
             value = json.loads(self.body)
         except (ValueError, RecursionError) as error:
-            raise Problem(400, f"the body is no JSON: {error}") from None
+            raise Problem(400, f"the body is not JSON: {error}") from None
         if not isinstance(value, dict):
             raise Problem(400, "the body must be a JSON object")
         return value

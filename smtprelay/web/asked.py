@@ -18,6 +18,7 @@ from smtprelay.web.answers import Asked, Problem
 MOST_LISTED: Final = 10_000
 
 _TEXTS: Final = (
+    "text",
     "route",
     "provider",
     "lane",
@@ -32,6 +33,9 @@ _TEXTS: Final = (
 )
 _TIMES: Final = ("since", "until")
 _COUNTS: Final = ("min_size",)
+
+#: As the only state that is asked for in a list: all there are.
+_ANY: Final = ["any"]
 
 #: Of a query: the parameter, and the field of the selection.
 _LISTS: Final = {"id": "ids", "state": "states"}
@@ -84,14 +88,17 @@ def listed(query: Mapping[str, list[str]]) -> tuple[Selection, str]:
     known = {*_LISTS, *_TEXTS, *_TIMES, *_COUNTS, "limit", "order", "after"}
     unknown = sorted(set(query) - known)
     if unknown:
-        raise Problem(400, f"unknown parameter: {', '.join(unknown)}")
+        text = f"unknown parameter {', '.join(unknown)}: known are {', '.join(sorted(known))}"
+        raise Problem(400, text)
     given: dict[str, Any] = {name: query.get(parameter, []) for parameter, name in _LISTS.items()}
+    if given["states"] == _ANY:
+        given["states"] = STATES
     given |= {name: _one(query, name) for name in _TEXTS}
     given |= {name: _number(query, name) for name in _TIMES if _one(query, name)}
     given |= {name: int(_number(query, name)) for name in _COUNTS if _one(query, name)}
     order = _one(query, "order") or "default"
     if order not in ("default", "newest"):
-        raise Problem(400, "order is newest, or not given")
+        raise Problem(400, f"unknown order {order!r}: it is newest, or left out")
     limit = _limit(_one(query, "limit") or "1000")
     selection = Selection(**given, newest=order == "newest", limit=limit)
     _check_states(selection.states)
@@ -125,7 +132,7 @@ def checked(wanted: Mapping[str, Any], kinds: Mapping[str, Kind]) -> Mapping[str
     """Return ``wanted`` if all its keys are known and their values of the right kind; else raise."""
     for name, value in wanted.items():
         if name not in kinds:
-            raise Problem(400, f"unknown key {name!r}")
+            raise Problem(400, f"unknown key {name!r}: known are {', '.join(sorted(kinds))}")
         if not kinds[name].fits(value):
             raise Problem(400, f"{name} must be {kinds[name].name}")
     return wanted

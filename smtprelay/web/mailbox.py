@@ -7,13 +7,14 @@ other end got, which is the proof that it arrived.
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 from urllib.parse import quote
 
 from attrs import frozen
 
 from smtprelay.web.answers import Answer, Asked, Problem, json_answer
+from smtprelay.web.asked import FLAG, STRINGS, checked
 from smtprelay.web.router import Route
 
 #: For the mail's own document: no script, no form, nothing from the network, no origin.
@@ -53,12 +54,15 @@ class Mail:
     """
     One mail as the provider has it.
 
+    :ivar id: the provider's.
+    :ivar message: the id that the client got in its 250; ``""`` if it is not known.
     :ivar received: when the provider took it, seconds since the epoch.
     :ivar recipients: all that it went to; ``to``, ``cc`` and ``bcc`` say how.
-    :ivar size: of what was sent to the provider, bytes.
+    :ivar size: of the message as the relay stored it, bytes; 0 if it is not known.
     """
 
     id: str
+    message: str = ""
     received: float
     sender: str
     to: Sequence[str] = ()
@@ -84,7 +88,10 @@ class Mailbox(Protocol):
         """Return the mails, the newest first."""
 
     def get(self, id: str) -> Mail | None:  # noqa: A002
-        """Return one mail, ``None`` if there is none with this id."""
+        """Return one mail by either of its ids, ``None`` if there is none."""
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Remove the mails with these ids of the provider; return how many there were."""
 
 
 def mailbox_routes(mailbox: Mailbox) -> Sequence[Route]:
@@ -93,7 +100,7 @@ def mailbox_routes(mailbox: Mailbox) -> Sequence[Route]:
     def found(asked: Asked) -> Mail:
         mail = mailbox.get(asked.path["id"])
         if mail is None:
-            raise Problem(404, f"no mail has the id {asked.path['id']!r}")
+            raise Problem(404, f"no captured mail has the id {asked.path['id']!r}")
         return mail
 
     async def listing(_asked: Asked) -> Answer:
@@ -108,8 +115,16 @@ def mailbox_routes(mailbox: Mailbox) -> Sequence[Route]:
     async def attachment(asked: Asked) -> Answer:
         return _download(found(asked), asked.path["n"])
 
+    async def delete(asked: Asked) -> Answer:
+        wanted = checked(asked.json(), {"ids": STRINGS, "everything": FLAG})
+        if bool(wanted.get("ids")) == bool(wanted.get("everything")):
+            raise Problem(400, "give the ids of captured mails, or everything: true")
+        ids = [mail.id for mail in mailbox.list()] if wanted.get("everything") else wanted["ids"]
+        return json_answer({"count": mailbox.delete(ids)})
+
     return (
         Route("GET", "/api/v1/mailbox", listing),
+        Route("POST", "/api/v1/mailbox/delete", delete, "operator"),
         Route("GET", "/api/v1/mailbox/{id}", one, "operator"),
         Route("GET", "/api/v1/mailbox/{id}/html", html, "operator"),
         Route("GET", "/api/v1/mailbox/{id}/attachments/{n}", attachment, "operator"),
@@ -119,6 +134,7 @@ def mailbox_routes(mailbox: Mailbox) -> Sequence[Route]:
 def _line(mail: Mail) -> dict[str, Any]:
     return {
         "id": mail.id,
+        "message": mail.message,
         "received": mail.received,
         "sender": mail.sender,
         "recipients": list(mail.recipients),

@@ -1,5 +1,5 @@
 """
-The page: three static files that live on the API.
+The page: static files that live on the API.
 
 They are read once. Anybody may load them, under a known Host: they hold nothing, and
 the page has to be there to ask for a token.
@@ -22,6 +22,10 @@ _FILES: Final = {
     "/": ("index.html", "text/html"),
     "/page.js": ("page.js", "text/javascript"),
     "/show.js": ("show.js", "text/javascript"),
+    "/buttons.js": ("buttons.js", "text/javascript"),
+    "/search.js": ("search.js", "text/javascript"),
+    "/source.js": ("source.js", "text/javascript"),
+    "/unread.js": ("unread.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
 }
 

@@ -6,6 +6,7 @@ answered step by step: whoever asked goes on with the ``mark`` of the answer, or
 """
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -24,9 +25,6 @@ from smtprelay.web.router import Action, Route
 from smtprelay.web.sources import Sources
 from smtprelay.web.streaming import begun
 
-#: The version of the queue's JSON.
-SCHEMA: Final = "smtprelay.queue.v1"
-
 #: How many deliveries are written at a time.
 SLICE: Final = 200
 
@@ -42,18 +40,20 @@ def queue_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
         deliveries = await _slices(found.deliveries, sources.clock)
         rest = {"lanes": plain((await spool.stock()).lanes), "mark": found.mark, "partial": found.partial}
         more = json.dumps(rest)[1:]
-        return Answer(body=f'{{"schema":"{SCHEMA}","deliveries":[{deliveries}],{more}'.encode())
+        return Answer(body=f'{{"deliveries":[{deliveries}],{more}'.encode())
 
     async def show(asked: Asked) -> Answer:
-        return json_answer({"schema": SCHEMA, "deliveries": plain(await spool.show(asked.path["id"]))})
+        return json_answer({"deliveries": plain(await spool.show(asked.path["id"]))})
 
     async def raw(asked: Asked) -> Answer:
         part = asked.query.get("part", ["message"])[0]
         if part not in _PARTS:
-            raise Problem(400, f"part is one of {', '.join(_PARTS)}")
+            raise Problem(400, f"unknown part {part!r}: it is one of {', '.join(_PARTS)}")
         answer = await _PARTS[part](await spool.raw(asked.path["id"]))
         sources.events("queue.read", who=asked.who, message=asked.path["id"], part=part)
-        return evolve(answer, type="message/rfc822", headers={"Content-Disposition": "attachment"})
+        name = re.sub(r"[^0-9A-Za-z.-]", "", asked.path["id"])
+        disposition = f'attachment; filename="{name}.eml"'
+        return evolve(answer, type="message/rfc822", headers={"Content-Disposition": disposition})
 
     def editing(action: str) -> Route:
         async def edit(asked: Asked) -> Answer:
@@ -93,7 +93,7 @@ def _hold_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
         wanted = checked(asked.json(), {"who": TEXT})
         number = asked.path["id"]
         if not number.isascii() or not number.isdigit() or len(number) > _DIGITS:
-            raise Problem(404, f"there is no hold rule {number}")
+            raise Problem(404, f"there is no hold rule {number}: hold-rules list shows those in force")
         return await tended(await spool.unhold(int(number), asked.signed(wanted.get("who", ""))))
 
     async def tended(rule: HoldRule) -> Answer:

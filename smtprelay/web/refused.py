@@ -16,9 +16,6 @@ from smtprelay.web.answers import Answer, Asked, Problem, json_answer
 from smtprelay.web.asked import NUMBER, TEXT, checked
 from smtprelay.web.router import Route
 
-#: The version of its JSON.
-SCHEMA: Final = "smtprelay.refused.v1"
-
 _TEXTS: Final = ("client", "user", "rule")
 _FILTERS: Final = {**dict.fromkeys(_TEXTS, TEXT), "since": NUMBER}
 
@@ -44,7 +41,7 @@ def refused_routes(ledger: Ledger, events: Events) -> Sequence[Route]:
 
 def shown(rows: Sequence[RefusalRow]) -> dict[str, Any]:
     """Return what is answered: each row with the setting that would let it in."""
-    return {"schema": SCHEMA, "refused": [_row(row) for row in rows]}
+    return {"refused": [_row(row) for row in rows]}
 
 
 def _row(row: RefusalRow) -> dict[str, Any]:

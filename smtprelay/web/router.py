@@ -112,7 +112,7 @@ class Router(Resource):
             if route.method == ("GET" if method == "HEAD" else method):
                 return route, Asked.of(request, found.groupdict())
         if not matching:
-            raise Problem(404, f"there is nothing at {path}")
+            raise Problem(404, f"there is nothing at {path}: the API begins with /api/v1/")
         allowed = ", ".join(sorted({route.method for route, _ in matching}))
         raise Problem(405, f"{path} takes {allowed} only", {"Allow": allowed})
 

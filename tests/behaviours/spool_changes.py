@@ -46,6 +46,21 @@ class ChangeContract(SpoolStories):
 
         return self.play(story)
 
+    def test_only_attempts_are_numbered(self):
+        """What an operator did stands between them without a number, and leaves no gap."""
+
+        async def story(spool: Spool) -> None:
+            claim = await self.one_deferred(spool)
+            for action in ("hold", "release"):
+                await spool.edit(EVERYTHING, Edit(action=action, who="ops"))
+            await spool.claim()
+            (detail,) = await spool.show(claim.delivery.message)
+            numbered = [f"{one.outcome} {one.number}" for one in detail.history]
+            self.assertEqual(["deferred 1", "hold 0", "release 0", " 2"], numbered)
+            self.assertEqual(2, detail.summary.attempts)
+
+        return self.play(story)
+
     def test_blocked_time_goes_with_a_reroute(self):
         """What a mail had waited in vain makes it no older where it goes on."""
 

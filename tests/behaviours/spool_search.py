@@ -50,6 +50,10 @@ class SearchContract(SpoolStories):
             outcomes = {"ünal@example.org": Deferred(reason)}
             await spool.settle(claim, Settlement(state="deferred", outcomes=outcomes, reason=reason, due=9e8))
             for fields in (
+                {"text": "Ümit@EXAMPLE"},
+                {"text": "ünal@"},
+                {"text": "Übersicht 100%"},
+                {"text": "AB_c@"},
                 {"route": "printers"},
                 {"route": "print*"},
                 {"provider": "other"},
@@ -76,6 +80,8 @@ class SearchContract(SpoolStories):
             ):
                 self.assertEqual([self.name(2)], await self.found(spool, **fields), fields)
             for fields in (
+                {"text": "printers"},
+                {"text": "100_"},
                 {"route": "printer"},
                 {"subject": "100_"},
                 {"subject": "* 100%"},

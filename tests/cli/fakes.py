@@ -122,6 +122,11 @@ class FakeRelay:
         page.wfile.write(raw)
 
 
+def data_of(out: str) -> Any:
+    """Return what a command has found, from what it printed with ``-o json``."""
+    return json.loads(out)["data"]
+
+
 def summary(**changes: Any) -> dict[str, Any]:
     """Return one line of the queue as the API gives it."""
     return {
@@ -152,7 +157,6 @@ def summary(**changes: Any) -> dict[str, Any]:
 def queue_of(*deliveries: dict[str, Any], lanes: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
     """Return the answer to ``GET /queue``."""
     return {
-        "schema": "smtprelay.queue.v1",
         "deliveries": list(deliveries),
         "lanes": list(lanes),
         "mark": "",

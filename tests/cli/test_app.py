@@ -1,4 +1,3 @@
-import json
 import os
 import re
 import subprocess
@@ -7,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from smtprelay.version import VERSION
-from tests.cli.fakes import CommandCase, FakeRelay, Ran, queue_of
+from tests.cli.fakes import CommandCase, FakeRelay, Ran, data_of, queue_of
 
 QUEUE = {"GET /api/v1/queue": (200, queue_of())}
 
@@ -52,7 +51,7 @@ class AppTests(CommandCase):
             ("queue", "list", "--endpoint", relay.endpoint, "-o", "json"),
             ("-o", "ids", "--endpoint", "/nowhere", "queue", "list", "--endpoint", relay.endpoint, "-ojson"),
         ):
-            self.assertEqual(json.loads(self.run_command(*argv).out), queue_of(), argv)
+            self.assertEqual(data_of(self.run_command(*argv).out), queue_of(), argv)
 
     def test_endpoint_from_the_environment(self) -> None:
         """SMTPRELAY_ENDPOINT is the endpoint, unless one is given."""

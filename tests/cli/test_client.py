@@ -74,7 +74,9 @@ class ClientTests(CommandCase):
             silent.bind(path)
             silent.listen()
             error = self.fails(Client(path, timeout=0.05))
-        self.assertEqual((error.status, str(error)), (69, f"{path}: no answer in 0.05 s"))
+        self.assertEqual(
+            (error.status, str(error)), (69, f"{path}: no answer in 0.05 s. The relay's log may say why")
+        )
 
     def test_not_ours_to_open(self) -> None:
         """A socket that we may not open is exit 77, and it counts as listening."""

@@ -4,7 +4,7 @@ from pathlib import Path
 import yaml
 
 from smtprelay.config import json_schema
-from tests.cli.fakes import CommandCase
+from tests.cli.fakes import CommandCase, data_of
 
 GOOD = """\
 listeners: [{name: lan, endpoint: "tcp:2525:interface=127.0.0.1"}]
@@ -61,7 +61,7 @@ class CheckTests(ConfigCase):
     def test_json(self) -> None:
         """JSON holds the verdict and each problem's place, for an editor."""
         ran = self.run_command("config", "check", self.file(GOOD + "hostnam: x\n"), "-o", "json")
-        answer = json.loads(ran.out)
+        answer = data_of(ran.out)
         self.assertEqual((ran.status, answer["ok"]), (78, False))
         self.assertEqual((answer["problems"][0]["line"], answer["problems"][0]["severity"]), (4, "error"))
 
@@ -86,7 +86,7 @@ class ShowTests(ConfigCase):
             shown = yaml.safe_load(ran.out)
             self.assertEqual((shown["spool"]["lease"], shown["spool"]["limit"]["free"]), ("90s", "5%"))
         self.assertEqual(
-            json.loads(self.run_command("config", "show", path, "-o", "json").out)["spool"]["lease"], "1m"
+            data_of(self.run_command("config", "show", path, "-o", "json").out)["spool"]["lease"], "1m"
         )
 
     def test_secrets(self) -> None:
@@ -125,7 +125,7 @@ class ExplainTests(CommandCase):
 
     def test_json(self) -> None:
         """The same for programs."""
-        told = json.loads(self.run_command("config", "explain", "spool.lease", "-o", "json").out)
+        told = data_of(self.run_command("config", "explain", "spool.lease", "-o", "json").out)
         self.assertEqual((told["key"], told["default"], told["required"]), ("spool.lease", "1m", False))
 
     def test_unknown(self) -> None:

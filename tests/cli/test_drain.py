@@ -1,7 +1,6 @@
-import json
 from typing import Any
 
-from tests.cli.fakes import CommandCase, FakeRelay, Ran
+from tests.cli.fakes import CommandCase, FakeRelay, Ran, data_of
 
 PATH = "/api/v1/drain"
 
@@ -45,7 +44,10 @@ class DrainTests(CommandCase):
     def test_undone_meanwhile(self) -> None:
         """Who waits is told when somebody else has ended it."""
         ran = self.drain(state(attempts=1), "--wait", then=state(draining=False))
-        self.assertEqual(ran, Ran(75, "", "smtprelay: somebody has ended the draining\n"))
+        self.assertEqual(
+            ran,
+            Ran(75, "", "smtprelay: somebody else has ended the draining: smtprelay drain begins it again\n"),
+        )
 
     def test_undo(self) -> None:
         """It takes mail again."""
@@ -55,4 +57,4 @@ class DrainTests(CommandCase):
 
     def test_json(self) -> None:
         """JSON is the relay's own answer."""
-        self.assertEqual(json.loads(self.drain(state(), "-o", "json").out), state())
+        self.assertEqual(data_of(self.drain(state(), "-o", "json").out), state())

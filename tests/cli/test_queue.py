@@ -1,10 +1,11 @@
 import json
 import os
+import re
 import time
 from datetime import datetime
 from typing import Any
 
-from tests.cli.fakes import CommandCase, FakeRelay, Ran, Terminal, lane, queue_of, step, summary
+from tests.cli.fakes import CommandCase, FakeRelay, Ran, Terminal, data_of, lane, queue_of, step, summary
 
 QUEUE = "GET /api/v1/queue"
 
@@ -77,7 +78,7 @@ class ListTests(CommandCase):
     def test_json(self) -> None:
         """JSON is the relay's own answer, with its schema, recipients and attempts."""
         answer = queue_of(summary())
-        self.assertEqual(json.loads(self.listed(answer, "-o", "json").out), answer)
+        self.assertEqual(data_of(self.listed(answer, "-o", "json").out), answer)
 
     def test_json_lines(self) -> None:
         """``jsonl`` is one delivery a line."""
@@ -94,6 +95,31 @@ class ListTests(CommandCase):
         ran = self.listed(queue_of(summary(sender="[red]x[/red]@example.com")), "--color", "always")
         self.assertIn("\x1b[", ran.out)
         self.assertIn("[red]", ran.out.replace("\n", ""))
+
+    def test_subject(self) -> None:
+        """It stands between the recipient and the error, and commands no terminal either."""
+        heading, line, _ = self.listed(queue_of(summary(subject="Scan\r\n\x1b[2J 7"))).out.splitlines()
+        self.assertIn(r"Scan\r\n\x1b[2J 7", line)
+        self.assertEqual(heading.split()[-4:], ["TO", "SUBJECT", "LAST", "ERROR"])
+
+    def test_eighty_columns(self) -> None:
+        """There the mail is one column of a few lines, and nothing is wider than the terminal."""
+        self.patch(os, "environ", {**os.environ, "COLUMNS": "80"})
+        subject = "A subject that is rather long, as they are where people write them"
+        long = summary(id="7QK2AAAA00000000.1", sender="a-long-sender@mail.example.com", subject=subject)
+        out = re.sub(r"\x1b\[[0-9;]*m", "", self.listed(queue_of(long), "--color", "always").out)
+        self.assertLessEqual(max(map(len, out.splitlines())), 80)
+        text = " ".join(out.split())
+        for words in ("a-long-sender@mail.example.com →", "anna@example.com +1", "acs, 5 attempts: 429"):
+            self.assertIn(words, text)
+        self.assertIn(subject.replace(" ", ""), out.replace(" ", "").replace("\n", ""))
+
+    def test_wide_terminal(self) -> None:
+        """A wide one has a column for each."""
+        self.patch(os, "environ", {**os.environ, "COLUMNS": "200"})
+        out = self.listed(queue_of(summary()), "--color", "always").out
+        self.assertIn("SUBJECT", out)
+        self.assertIn("LAST ERROR", out)
 
     def test_narrow_terminal(self) -> None:
         """However narrow the terminal is, ids are whole: somebody will copy them."""
@@ -151,11 +177,11 @@ class ShowTests(CommandCase):
 
     def test_an_operators_act(self) -> None:
         """What an operator did stands between the attempts, with who and why."""
-        ran = self.shown(self.detail([self.attempt(number=2, outcome="hold", reason="by root: disk swap")]))
+        ran = self.shown(self.detail([self.attempt(number=0, outcome="hold", reason="by root: disk swap")]))
         self.assertRegex(ran.out, r"\d\d:\d\d:\d\d  hold  by root: disk swap\n")
         # What is now a reroute was recorded as a redirect once.
         for act in ("reroute", "redirect"):
-            ran = self.shown(self.detail([self.attempt(number=2, outcome=act, reason="to b, by root")]))
+            ran = self.shown(self.detail([self.attempt(number=0, outcome=act, reason="to b, by root")]))
             self.assertRegex(ran.out, rf"\d\d:\d\d:\d\d  {act}  to b, by root\n")
 
     def test_everything_about_it(self) -> None:
@@ -187,7 +213,7 @@ class ShowTests(CommandCase):
 
     def test_json(self) -> None:
         """JSON holds id, state, recipients with their states, and the attempts."""
-        delivery = json.loads(self.shown(self.detail([self.attempt()]), "-o", "json").out)["deliveries"][0]
+        delivery = data_of(self.shown(self.detail([self.attempt()]), "-o", "json").out)["deliveries"][0]
         self.assertEqual(delivery["summary"]["id"], "7QK2-9FMD.1")
         self.assertEqual(delivery["summary"]["recipients"][1]["state"], "open")
         self.assertEqual(delivery["history"][0]["outcome"], "deferred")
@@ -199,7 +225,12 @@ class ShowTests(CommandCase):
         self.assertEqual(ran, Ran(1, "", "smtprelay: no message begins with ZZ\n"))
         for strange in ("", "../../etc"):
             ran = self.run_command("--endpoint", relay.endpoint, "queue", "show", strange)
-            self.assertEqual(ran, Ran(1, "", f"smtprelay: there is no message {strange!r}\n"))
+            self.assertEqual(
+                ran,
+                Ran(
+                    1, "", f"smtprelay: {strange!r} is no id of a message: queue list and history show them\n"
+                ),
+            )
 
 
 class EditTests(CommandCase):
@@ -310,7 +341,7 @@ class ChangeTests(CommandCase):
         """Each option is the field of that name; sizes are bytes, spans are times."""
         before = time.time()
         self.edit(
-            "hold", "--route", "r", "--lane", "l", "--subject", "s", "--message-id", "<m@x>",
+            "hold", "--text", "t", "--route", "r", "--lane", "l", "--subject", "s", "--message-id", "<m@x>",
             "--provider-id", "p", "--error", "429", "--client", "10.*", "--user", "u", "--larger", "2K",
             "--older-than", "1d", "--since", "2026-01-02T03:04",
         )  # fmt: skip
@@ -319,7 +350,14 @@ class ChangeTests(CommandCase):
         self.assertAlmostEqual(body.pop("until"), before - 86400, places=-2)
         for name in ("who", "why", "dry_run", "mark"):
             del body[name]
-        texts = {"route": "r", "lane": "l", "subject": "s", "message_id": "<m@x>", "provider_id": "p"}
+        texts = {
+            "text": "t",
+            "route": "r",
+            "lane": "l",
+            "subject": "s",
+            "message_id": "<m@x>",
+            "provider_id": "p",
+        }
         others = {"error": "429", "client": "10.*", "user": "u", "min_size": 2048, "since": since}
         self.assertEqual(body, {**texts, **others})
 

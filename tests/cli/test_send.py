@@ -18,7 +18,7 @@ class SendTests(CommandCase):
 
     def marks(self, ran: Ran) -> list[tuple[str, str]]:
         """Return mark and name of each step."""
-        return [(line.split()[0], line.split()[1]) for line in ran.out.splitlines()]
+        return [(line.split()[0], line.split()[1]) for line in ran.out.splitlines() if line[0] == " "]
 
     def test_steps(self) -> None:
         """Each step is a line with its mark, and the last reply holds the queue id."""
@@ -27,6 +27,7 @@ class SendTests(CommandCase):
         steps = ["resolve", "connect", "EHLO", "MAIL", "RCPT", "DATA", "QUIT"]
         self.assertEqual(self.marks(ran), [("✓", step) for step in steps])
         self.assertIn("250 2.0.0 Ok: queued as 7QKB", ran.out)
+        self.assertEqual(ran.out.splitlines()[-1], "Follow it with: smtprelay queue show 7QKB")
         self.assertEqual((ran.status, ran.err), (0, ""))
 
     def test_envelope(self) -> None:

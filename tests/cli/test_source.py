@@ -1,4 +1,3 @@
-import json
 import shutil
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from smtprelay.spool.settle import settle
 from smtprelay.spool.sqlite import connect_reader
 from smtprelay.spool.writer import InlineWriter
 from tests.behaviours.spool_stories import done
-from tests.cli.fakes import CommandCase, FakeRelay, Ran, queue_of, summary
+from tests.cli.fakes import CommandCase, FakeRelay, Ran, data_of, queue_of, summary
 from tests.postgres import new_spool_url
 
 CONFIG = """
@@ -115,7 +114,7 @@ class OfflineContract:
 
     def test_list_as_online(self) -> None:
         """What the spool gives has the shape of the relay's own answer."""
-        answer = json.loads(self.queue("list", "-o", "json").out)
+        answer = data_of(self.queue("list", "-o", "json").out)
         self.assertEqual(set(answer), set(queue_of()))
         self.assertEqual(set(answer["deliveries"][0]), set(summary()))
 
@@ -156,8 +155,7 @@ class OfflineContract:
         """What clients were refused is read from the spool, and cleared in it."""
         self.assertEqual(self.command("refused").out, "Nothing was refused.\n")
         self.change(partial(record, rows=[REFUSED, evolve(REFUSED, rule="syntax")]))
-        found = json.loads(self.command("refused", "--rule", "network", "-o", "json").out)
-        self.assertEqual(found["schema"], "smtprelay.refused.v1")
+        found = data_of(self.command("refused", "--rule", "network", "-o", "json").out)
         [row] = found["refused"]
         self.assertEqual((row["count"], row["setting"]), (7, "listeners[lan].allow_from: add 10.0.3.7/32"))
         self.assertEqual(self.command("refused", "--clear", "--rule", "network").status, 0)
@@ -167,7 +165,7 @@ class OfflineContract:
     def test_a_reroute(self) -> None:
         """The configuration knows the provider; one that it does not have is named."""
         self.assertEqual(self.queue("reroute", "7QK2", "--provider", "other").status, 0)
-        answer = json.loads(self.queue("list", "7QK2", "-o", "json").out)
+        answer = data_of(self.queue("list", "7QK2", "-o", "json").out)
         self.assertEqual(answer["deliveries"][0]["provider"], "other")
         ran = self.queue("reroute", "7QK2", "--provider", "nowhere")
         self.assertEqual(ran.status, 1)
@@ -176,7 +174,7 @@ class OfflineContract:
     def test_a_deletion_that_is_told(self) -> None:
         """The report waits in the spool for the relay to run again."""
         self.assertEqual(self.queue("delete", "7QK2", "--bounce", "--why", "spam").status, 0)
-        answer = json.loads(self.queue("list", "--to", "scan@example.com", "-o", "json").out)
+        answer = data_of(self.queue("list", "--to", "scan@example.com", "-o", "json").out)
         self.assertEqual([line["sender"] for line in answer["deliveries"]], [""])
 
     def test_raw(self) -> None:

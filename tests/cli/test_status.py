@@ -1,8 +1,7 @@
-import json
 import time
 from typing import Any
 
-from tests.cli.fakes import CommandCase, FakeRelay, Ran, lane
+from tests.cli.fakes import CommandCase, FakeRelay, Ran, data_of, lane
 
 
 def answer(**changes: Any) -> dict[str, Any]:
@@ -12,6 +11,7 @@ def answer(**changes: Any) -> dict[str, Any]:
         "bytes": 48_000_000,
         "free": 41_000_000_000,
         "oldest": 1_800_000_000.0,
+        "oldest_message": "7QK2-9FMD",
         "lanes": [lane(), stopped],
     }
     return {
@@ -45,6 +45,7 @@ class StatusTests(CommandCase):
             "smtprelay  1.4.0  up 12d  READY\n",
             "lan  endpoint tcp:2525  connections 12",
             "17 deliveries (3 active, 12 deferred, 2 held), 46M, 38G free, oldest ",
+            " 7QK2-9FMD\n",
             "acs  ok  0 active, 12 waiting",
             "host  BLOCKED",
             "attention  host is blocked",
@@ -100,7 +101,7 @@ class StatusTests(CommandCase):
 
     def test_json(self) -> None:
         """JSON is the relay's own answer."""
-        self.assertEqual(json.loads(self.status(answer(), "-o", "json").out), answer())
+        self.assertEqual(data_of(self.status(answer(), "-o", "json").out), answer())
 
     def test_not_running(self) -> None:
         """No relay is exit 69 and one line."""

@@ -17,7 +17,7 @@ from smtprelay.spool.aside import SpoolAside
 from smtprelay.spool.claim import claim
 from smtprelay.spool.ground import Folder
 from smtprelay.spool.lock import SpoolLock
-from tests.cli.fakes import Ran
+from tests.cli.fakes import Ran, data_of
 from tests.cli.test_source import OfflineCase, put
 
 FIRST, SECOND = "7QK2AAAA00000000", "7QK4BBBB00000000"
@@ -64,7 +64,7 @@ class TransferCase(OfflineCase):
     def shown(self, config: str, message: str) -> dict[str, Any]:
         ran = self.run_command("queue", "show", message, "-c", config, "-o", "json")
         self.assertEqual(0, ran.status, ran.err)
-        return json.loads(ran.out)["deliveries"][0]
+        return data_of(ran.out)["deliveries"][0]
 
     def sound(self, config: str) -> str:
         ran = self.run_command("spool", "check", "-c", config, "--deep")
@@ -114,7 +114,7 @@ class ArchiveTests(TransferCase):
             ran = self.into_other(place, "--route", "only")
             self.assertEqual((0, True), (ran.status, ran.out.endswith(told)), ran)
         holds = self.run_command("hold-rules", "list", "-c", self.other, "-o", "json")
-        (rule,) = json.loads(holds.out)["hold_rules"]
+        (rule,) = data_of(holds.out)["hold_rules"]
         self.assertEqual(("*", "incident", 1), (rule["recipient"], rule["reason"], rule["count"]))
         self.run_command("hold-rules", "remove", str(rule["id"]), "-c", self.other)
         self.assertEqual("held", self.shown(self.other, FIRST)["summary"]["state"])
@@ -321,7 +321,7 @@ class FolderTests(TransferCase):
             "json",
             *(f"--state={s}" for s in ("queued", "deferred", "failed", "delivered")),
         )
-        return json.loads(listed.out)["deliveries"]
+        return data_of(listed.out)["deliveries"]
 
     def test_there_and_back(self) -> None:
         """One file a message, for other programs to read; what we wrote comes back whole."""
@@ -452,7 +452,7 @@ class CheckTests(TransferCase):
         self.assertEqual(1, ran.status)
         self.assertIn("lane 'local' '': queued is 7, counted 2\n", ran.out)
         self.assertIn("not consistent: 1 finding in 2 messages", ran.out)
-        self.assertEqual(1, len(json.loads(self.command("spool", "check", "-o", "json").out)["findings"]))
+        self.assertEqual(1, len(data_of(self.command("spool", "check", "-o", "json").out)["findings"]))
 
     def test_recount(self) -> None:
         """Counts that are wrong are put right, whatever they were."""

@@ -160,6 +160,22 @@ class Browser:
         await self.click(selector)
         await self.do("Input.insertText", text=text)
 
+    async def press(self, key: str) -> None:
+        """Press a key of the keyboard, where the cursor is."""
+        codes = {"Enter": (13, "\r"), "Escape": (27, ""), "/": (191, "/")}
+        code, text = codes[key]
+        down = {"text": text} if text else {}
+        await self.do("Input.dispatchKeyEvent", type="keyDown", key=key, windowsVirtualKeyCode=code, **down)
+        await self.do("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
+
+    async def arrived(self, file: Path) -> None:
+        """Wait until a download has its name."""
+        for _ in range(500):
+            if file.exists():
+                return
+            await self.evaluate("new Promise((resolve) => setTimeout(resolve, 20))")
+        raise AssertionError(f"{file} was not downloaded: {sorted(file.parent.glob('*'))}")
+
     async def choose(self, selector: str, value: str) -> None:
         """Choose ``value`` in a list."""
         element = f"document.querySelector({json.dumps(selector)})"

@@ -126,7 +126,7 @@ class PageInChromiumTests(TestCase):
                 'href="#/queue:failed/7QK29FMD.1"',
                 'data-testid="filter-delivered"',
                 'data-testid="do-reroute"',
-                "tell the sender",
+                "send the sender a bounce",
             ):
                 self.assertIn(sign, dom)
             self.assertNotIn('data-testid="do-release"', dom)

@@ -128,13 +128,13 @@ class RelayProcess:
         return reply
 
     async def cli(self, *arguments: str) -> Any:
-        """Run ``smtprelay ARGUMENTS -o json`` against it and return what it prints."""
+        """Run ``smtprelay ARGUMENTS -o json`` against it and return what it finds."""
         command = ["-m", "smtprelay", "-c", str(self.config), "-o", "json", *arguments]
         program = Program.python(command, self.folder)
         status = await program.ends()
         if status:
             raise AssertionError(f"{arguments}: exit status {status}: {program.err.decode()}")
-        return json.loads(program.out)
+        return json.loads(program.out)["data"]
 
     async def queued(self) -> Sequence[dict[str, Any]]:
         """Return what waits in its queue."""

@@ -1,7 +1,7 @@
 """What the tests of the site share: a spool and a mailbox to look at, and a way to ask over HTTP."""
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from attrs import evolve, frozen
@@ -72,6 +72,7 @@ RULE = HoldRule(
 
 MAIL = Mail(
     id="op-1",
+    message="7QK29FMD",
     received=NOW,
     sender="scan@example.com",
     to=("anna@example.com",),
@@ -185,13 +186,21 @@ class FakeSpool:
 
 
 class FakeMailbox:
-    """A mailbox with one mail."""
+    """A mailbox with one mail, until it is deleted."""
+
+    def __init__(self):
+        self.mails = [MAIL]
 
     def list(self):
-        return [MAIL]
+        return self.mails
 
     def get(self, id: str):  # noqa: A002
-        return MAIL if id == MAIL.id else None
+        return next((mail for mail in self.mails if mail.id == id), None)
+
+    def delete(self, ids: Iterable[str]):
+        before, gone = len(self.mails), set(ids)
+        self.mails = [mail for mail in self.mails if mail.id not in gone]
+        return before - len(self.mails)
 
 
 @frozen

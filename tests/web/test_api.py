@@ -4,7 +4,7 @@ from attrs import asdict
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.operating import HoldRule
-from smtprelay.queue import Edit, Selection
+from smtprelay.queue import STATES, Edit, Selection
 from smtprelay.web.access import Access, Token
 from tests.web.asking import DETAIL, LANE, NOW, STOCK, SUMMARY, Fixture
 
@@ -64,7 +64,6 @@ class QueueTests(SynchronousTestCase):
         self.assertEqual(
             answer,
             {
-                "schema": "smtprelay.queue.v1",
                 "deliveries": [plain(SUMMARY)],
                 "lanes": [plain(LANE)],
                 "mark": "",
@@ -117,7 +116,7 @@ class QueueTests(SynchronousTestCase):
 
     def test_every_filter(self):
         """Each field of a selection is a parameter, numbers as numbers; a list goes on at its mark."""
-        texts = ["route", "lane", "subject", "message_id", "provider_id", "error", "client", "user"]
+        texts = ["text", "route", "lane", "subject", "message_id", "provider_id", "error", "client", "user"]
         query = "&".join(f"{name}=x" for name in texts)
         self.fixture.get(f"/api/v1/queue?{query}&since=5&until=9.5&min_size=100&order=newest&after=id/M1")
         ((selection, mark),) = self.fixture.spool.asked
@@ -135,10 +134,17 @@ class QueueTests(SynchronousTestCase):
             ),
         )
 
+    def test_any_state(self):
+        """A search for a mail of which nobody knows what became of it; only alone, and only in a list."""
+        self.fixture.get("/api/v1/queue?text=scan&state=any")
+        self.assertEqual(self.fixture.spool.asked, [Selection(ids=[], states=STATES, text="scan")])
+        self.assertEqual(self.fixture.get("/api/v1/queue?state=any&state=held").status, 400)
+        self.assertEqual(self.fixture.post("/api/v1/queue/delete", {"states": ["any"]}).status, 400)
+
     def test_one_message(self):
         """All its deliveries with their history."""
         answer = self.fixture.get("/api/v1/queue/7QK2").json
-        self.assertEqual(answer, {"schema": "smtprelay.queue.v1", "deliveries": [plain(DETAIL)]})
+        self.assertEqual(answer, {"deliveries": [plain(DETAIL)]})
         self.assertEqual(self.fixture.spool.asked, ["7QK2"])
 
     def test_an_unknown_message_is_404_in_the_spools_words(self):

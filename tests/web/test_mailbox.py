@@ -19,6 +19,7 @@ class MailboxTests(SynchronousTestCase):
                 "mails": [
                     {
                         "id": "op-1",
+                        "message": "7QK29FMD",
                         "received": NOW,
                         "sender": "scan@example.com",
                         "recipients": ["anna@example.com", "blind@example.com"],
@@ -118,6 +119,14 @@ class MailboxTests(SynchronousTestCase):
             response.headers["content-disposition"],
             "attachment; filename*=UTF-8''ev%22il%0D%0AX%3A%20y%2F%C3%BC.html",
         )
+
+    def test_deleted(self):
+        """By their ids, or all of them; one of both must be said."""
+        for body in ({}, {"ids": []}, {"ids": ["op-1"], "everything": True}, {"ids": "op-1"}, {"all": True}):
+            self.assertEqual(self.fixture.post("/api/v1/mailbox/delete", body).status, 400, body)
+        for body, count in (({"ids": ["x"]}, 0), ({"ids": ["op-1"]}, 1), ({"everything": True}, 0)):
+            self.assertEqual(self.fixture.post("/api/v1/mailbox/delete", body).json, {"count": count}, body)
+        self.assertEqual(self.fixture.get("/api/v1/mailbox").json, {"mails": []})
 
     def test_without_a_mailbox_there_is_none(self):
         """Only the demo has one."""

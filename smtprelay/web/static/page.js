@@ -5,6 +5,10 @@ import {
   attentionLine, bytes, deliveryDetail, deliveryRow, duration, el, empty, filterBar, laneNote, laneRow, list, mailDetail, mailRow,
   refusedRow, ruleRow,
 } from "./show.js";
+import { command } from "./show.js";
+import { deliveryButtons, isSure } from "./buttons.js";
+import { bindSearch, matches, search, suffix } from "./search.js";
+import { isRead, markRead } from "./unread.js";
 
 /** What the queue can show: the query of each filter, and what is said when it finds nothing. */
 const FILTERS = {
@@ -13,6 +17,14 @@ const FILTERS = {
   failed: ["&state=failed", "Nothing has failed."],
   delivered: ["&state=delivered", "Nothing was delivered yet, or it is forgotten already."],
 };
+
+/** What may be done where a filter finds nothing. */
+const HINTS = {
+  waiting: ["To see a mail pass through, send one: ", command("smtprelay send --server HOST:PORT --to you@example.com")],
+  held: ["Mail is held by an operator, by a rule under “Rules”, or by on_failed: hold of its route."],
+  failed: ["Failed mail stays here for spool.retention.history and can be retried."],
+};
+const KEPT = ["spool.retention.history in the configuration says how long finished mail is listed."];
 
 /** What an operator may do to a delivery in each state. */
 const ACTIONS = {
@@ -25,7 +37,10 @@ const ACTIONS = {
 /** For how long something is held or suspended, in seconds. */
 const SPANS = { "1 hour": 3600, "2 hours": 7200, "8 hours": 28800, "1 day": 86400, "1 week": 604800 };
 
+/** Milliseconds between two refreshes: usually, where captured mail is watched, and while a search is shown. */
 const PERIOD = 2000;
+const WATCHING = 1000;
+const SEARCHING = 10000;
 const $ = (id) => document.getElementById(id);
 const shown = new Map(); // what each place shows now, so that what did not change is left alone
 let status = null;
@@ -58,12 +73,14 @@ function put(id, value, make) {
 }
 
 function where() {
-  const [first, id, tab] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  const [path, asked] = location.hash.replace(/^#\/?/, "").split("?");
+  const [first, id, tab] = path.split("/").map(decodeURIComponent);
   const [view, filter] = first.split(":");
   const known = [...(status?.mailbox ? ["mail"] : []), "queue", "rules", "providers", "refused"];
   return {
     view: known.includes(view) ? view : known[0], id: id || "", tab: tab || "",
     filter: Object.hasOwn(FILTERS, filter) ? filter : "waiting",
+    query: new URLSearchParams(asked).get("q") ?? "",
   };
 }
 
@@ -91,34 +108,73 @@ function showStats(mails) {
 }
 
 async function showMail(place, mails, mine) {
-  put("list", ["mail", place.id, mails], () => mails.length
-    ? el("ul", {}, mails.map((mail) => mailRow(mail, mail.id === place.id)))
-    : empty("No mail has reached the provider yet. Send one:", "smtprelay send --to you@example.com"));
-  if (!place.id || shown.get("detail") === JSON.stringify(["mail", place.id, place.tab])) return;
-  const mail = await ask(`mailbox/${encodeURIComponent(place.id)}`);
+  const { id, query, tab } = place;
+  const found = query ? mails.filter((mail) => matches(mail, query)) : mails;
+  const unread = found.filter((mail) => mail.id !== id && !isRead(mail.id)).map((mail) => mail.id);
+  put("list", ["mail", id, query, found, unread, status.role], () => [
+    found.length && !query && el("p", { class: "buttons" }, mailButton("delete all", { everything: true })),
+    list(found.map((mail) => mailRow(mail, { current: mail.id === id, unread: unread.includes(mail.id), query })),
+      ...query
+        ? [`No captured mail matches “${query}”. `, el("a", { href: `#/queue${suffix(query)}` }, "Search the queue, in every state")]
+        : ["No mail has reached the provider yet. Send one: ", command("smtprelay send --to you@example.com")]),
+  ]);
+  // Its id is known a moment later than the mail itself.
+  const message = mails.find((mail) => mail.id === id)?.message;
+  const key = ["mail", id, tab, query, message];
+  if (!id || shown.get("detail") === JSON.stringify(key)) return;
+  const mail = await ask(`mailbox/${encodeURIComponent(id)}`);
   if (mine !== turn) return;
-  put("detail", ["mail", place.id, place.tab], () => [back("mail"), ...mailDetail(mail, place.tab)]);
+  markRead(id, mails.map((one) => one.id));
+  put("detail", key, () => [back("mail", query), ...mailDetail(mail, { tab, query, button: mailButton("delete", { ids: [id] }) })]);
+}
+
+function mailButton(label, body) {
+  if (status.role !== "operator") return null;
+  return el("button", {
+    type: "button", "data-testid": `do-${label.replace(" ", "-")}`,
+    click: async (event) => {
+      if (isSure(event.target) && await act(event.target, "mailbox/delete", body)) location.hash = "#/mail";
+    },
+  }, label);
+}
+
+function searchNote({ partial, mark }, query) {
+  if (partial) {
+    return el("p", { class: "quiet" }, "Only the 100,000 newest deliveries were searched. To go on: ", command(`smtprelay history --text "${query}"`));
+  }
+  return mark && el("p", { class: "quiet" }, "The first 200 are shown.");
 }
 
 async function showQueue(place, mine) {
-  const [query, nothing] = FILTERS[place.filter];
+  const [filter, nothing] = FILTERS[place.filter];
+  const { query } = place;
   const base = place.filter === "waiting" ? "queue" : `queue:${place.filter}`;
-  const { deliveries, lanes } = await ask(`queue?limit=200${query}`);
+  const found = query ? await search(ask, query) : await ask(`queue?limit=200${filter}`);
   if (mine !== turn) return;
+  const { deliveries, lanes } = found;
   const blocked = lanes.filter((lane) => lane.blocked_reason);
-  put("list", [base, place.id, deliveries, blocked, status.role], () => [
-    filterBar(Object.keys(FILTERS), place.filter),
-    ...blocked.map((lane) => laneNote(lane, laneButton(lane))),
-    list(deliveries.map((one) => deliveryRow(one, one.id === place.id, base)), nothing),
+  put("list", [base, place.id, query, found, status.role], () => [
+    filterBar(Object.keys(FILTERS), query ? "" : place.filter),
+    query ? null : blocked.map((lane) => laneNote(lane, laneButton(lane))),
+    searchNote(found, query),
+    list(deliveries.map((one) => deliveryRow(one, one.id === place.id, base, query)),
+      ...query
+        ? [`No mail in any state matches “${query}”.`, "Search for the id from the 250, or a part of the sender, a recipient or the subject."]
+        : [nothing, HINTS[place.filter] ?? KEPT]),
   ]);
   if (!place.id) return;
-  const { deliveries: found } = await ask(`queue/${encodeURIComponent(place.id)}`);
+  const { deliveries: named } = await ask(`queue/${encodeURIComponent(place.id)}`);
   if (mine !== turn) return;
-  const exact = found.filter((one) => one.summary.id === place.id);
-  const all = exact.length ? exact : found; // a message's id stands for all its deliveries
+  const exact = named.filter((one) => one.summary.id === place.id);
+  const all = exact.length ? exact : named; // a message's id stands for all its deliveries
   const providers = [...new Set(lanes.map((lane) => lane.provider))];
-  put("detail", ["queue", place.id, all, base, providers, status.role], () =>
-    [back(base), ...all.flatMap((one) => deliveryDetail(one, buttons(one.summary, providers)))]);
+  const link = (tab) => `#/${base}/${encodeURIComponent(place.id)}/${tab}${suffix(query)}`;
+  put("detail", ["queue", place.id, place.tab, all, base, query, providers, status.role], () => [
+    back(base, query),
+    ...all.flatMap((one, n) => deliveryDetail(one, {
+      buttons: buttons(one.summary, providers), tab: place.tab, link: status.role === "operator" && n === 0 && link,
+    })),
+  ]);
 }
 
 /** Show a form, which stays as it is while what is below it changes. */
@@ -134,7 +190,7 @@ async function showRules(mine) {
   const { hold_rules: rules } = await ask("hold-rules");
   if (mine !== turn) return;
   showBelow(["rules", status.role], ruleForm, rules, () =>
-    list(rules.map((rule) => ruleRow(rule, endButton(rule))), "No rule holds mail."));
+    list(rules.map((rule) => ruleRow(rule, endButton(rule))), "No rule holds mail.", "The form above makes one, for a time."));
 }
 
 async function showProviders(mine) {
@@ -142,7 +198,7 @@ async function showProviders(mine) {
   if (mine !== turn) return;
   const names = [...new Set(lanes.map((lane) => lane.provider))];
   showBelow(["providers", names, status.role], () => suspendForm(names), lanes, () =>
-    list(lanes.map((lane) => laneRow(lane, laneButton(lane))), "No provider has had mail yet."));
+    list(lanes.map((lane) => laneRow(lane, laneButton(lane))), "No provider has had mail yet.", "Providers appear here with their first mail; ", command("smtprelay config show"), " lists them."));
 }
 
 async function showRefused(mine) {
@@ -209,37 +265,15 @@ function laneButton(lane) {
   }, label);
 }
 
-const back = (view) => el("a", { class: "back", href: `#/${view}` }, "← back");
+const back = (view, query) => el("a", { class: "back", href: `#/${view}${suffix(query)}` }, "← back");
 
-function buttons({ id, state, provider }, providers) {
-  if (status.role !== "operator" || !ACTIONS[state]) return null;
-  const others = providers.filter((name) => name !== provider);
-  const why = el("input", { name: "why", placeholder: "why", "aria-label": "Why", maxlength: 200 });
-  const to = el("select", { name: "to", "aria-label": "Provider to reroute to" }, others.map((name) => el("option", {}, name)));
-  const bounce = el("input", { type: "checkbox", name: "bounce" });
-  const given = {
-    delete: () => ({ bounce: bounce.checked }),
-    reroute: () => ({ to: to.value }),
-  };
-  const button = (action) => el("button", {
-    type: "button", "data-testid": `do-${action}`,
-    click: (event) => press(event.target, action, { ids: [id], why: why.value || "on the page", ...given[action]?.() }),
-  }, action);
-  const beside = {
-    delete: el("label", {}, bounce, " tell the sender"),
-    reroute: to,
-  };
-  return el("div", { class: "buttons" }, why, ACTIONS[state]
-    .filter((action) => action !== "reroute" || others.length)
-    .map((action) => el("span", {}, button(action), " ", beside[action])));
+function buttons(summary, providers) {
+  if (status.role !== "operator" || !ACTIONS[summary.state]) return null;
+  return deliveryButtons(summary, ACTIONS[summary.state], providers, press);
 }
 
 async function press(button, action, body) {
-  if (action === "delete" && button.dataset.sure === undefined) {
-    button.dataset.sure = "";
-    button.textContent = "really delete?";
-    return;
-  }
+  if (action === "delete" && !isSure(button)) return;
   const done = await act(button, `queue/${action}`, body, ({ count, left }) => {
     if (!count) throw new Refusal(0, `not done: ${Object.keys(left).join(", ") || "it is not there any more"}`);
   });
@@ -263,7 +297,7 @@ async function act(button, path, body = {}, check = () => {}) {
 function trouble(error) {
   const told = error ?? refused;
   $("trouble").hidden = !told;
-  $("trouble").textContent = told ? (told instanceof Refusal ? told.message : `no answer from the relay: ${told.message}`) : "";
+  $("trouble").textContent = told ? (told instanceof Refusal ? told.message : `no answer from the relay at ${location.host}: ${told.message}. This page goes on asking; see whether the relay runs.`) : "";
 }
 
 /** Ask for a token, or show the page. What one user saw is not there for the next. */
@@ -276,6 +310,13 @@ function lock(locked) {
   document.querySelector("main").hidden = locked;
 }
 
+/** The box is where there is something to search, and says what is looked for, unless somebody types. */
+function showSearch({ view, query }) {
+  const form = $("search");
+  form.hidden = !["mail", "queue"].includes(view);
+  if (document.activeElement !== form.elements.namedItem("q")) form.elements.namedItem("q").value = query;
+}
+
 async function show(mine) {
   const news = await ask("status");
   const mails = news.mailbox ? (await ask("mailbox")).mails : null;
@@ -283,6 +324,7 @@ async function show(mine) {
   status = news;
   lock(false);
   const place = where();
+  showSearch(place);
   document.body.dataset.place = place.id ? "detail" : "list";
   $("detail").hidden = !place.id;
   if (!shown.get("detail")?.startsWith(JSON.stringify([place.view, place.id]).slice(0, -1))) {
@@ -305,7 +347,9 @@ async function refresh() {
     if (!(error instanceof Refusal)) { $("ready").textContent = "NO ANSWER"; $("ready").className = "badge bad"; shown.delete("ready"); }
   }
   clearTimeout(timer);
-  if ($("login").hidden && !document.hidden) timer = setTimeout(refresh, PERIOD);
+  const { view, query } = where();
+  const pause = view === "queue" && query ? SEARCHING : status?.mailbox ? WATCHING : PERIOD;
+  if ($("login").hidden && !document.hidden) timer = setTimeout(refresh, pause);
 }
 
 async function login(token) {
@@ -332,6 +376,7 @@ async function start() {
     await refresh();
   }
   window.addEventListener("hashchange", () => { refused = null; refresh(); });
+  bindSearch($("search"), () => where().view);
   document.addEventListener("visibilitychange", () => document.hidden || refresh());
   $("login").addEventListener("submit", (event) => {
     event.preventDefault();

@@ -1,5 +1,8 @@
 // How things look: from the API's JSON to elements. Text only ever becomes text nodes.
 
+import { suffix } from "./search.js";
+import { source } from "./source.js";
+
 /** Return an element; `attributes` that are functions become listeners, `false` and `null` are left out. */
 export function el(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -48,14 +51,17 @@ function row({ id, href, current, first, second, third }) {
   return el("li", {}, el("a", { class: "row", href, "data-testid": `msg-row-${id}`, "aria-current": current && "true" }, cells));
 }
 
-export function mailRow(mail, current) {
+/** One captured mail; `state` says whether it is `current`, whether it is `unread`, and the `query` that found it. */
+export function mailRow(mail, { current, unread, query }) {
+  const dot = unread && [el("span", { class: "dot", role: "img", "aria-label": "unread", title: "unread" }), " "];
   return row({
     id: mail.id,
-    href: `#/mail/${encodeURIComponent(mail.id)}`,
+    href: `#/mail/${encodeURIComponent(mail.id)}${suffix(query)}`,
     current,
-    first: [el("b", { dir: "auto" }, mail.subject || "(no subject)"), time(mail.received)],
+    first: [el("span", {}, dot, el("b", { dir: "auto" }, mail.subject || "(no subject)")), time(mail.received)],
     second: [el("span", {}, address(mail.sender), " → ", people(mail.recipients)),
-      el("span", { class: "quiet" }, mail.attachments ? `${mail.attachments} attached · ` : "", bytes(mail.size))],
+      el("span", { class: "quiet" }, mail.attachments ? `${mail.attachments} attached · ` : "", mail.size ? bytes(mail.size) : "")],
+    third: mail.message && [el("code", { class: "quiet" }, mail.message)],
   });
 }
 
@@ -64,22 +70,25 @@ export function filterBar(names, chosen) {
     el("a", { href: name === "waiting" ? "#/queue" : `#/queue:${name}`, "data-testid": `filter-${name}`, "aria-current": name === chosen && "true" }, name)));
 }
 
-export function deliveryRow(delivery, current, base) {
-  const next = delivery.due && delivery.state === "deferred" ? ["again ", time(delivery.due)] : [];
+const attempts = (count) => `${count} ${count === 1 ? "attempt" : "attempts"}`;
+
+export function deliveryRow(delivery, current, base, query) {
+  const next = delivery.due && delivery.state === "deferred" ? ["next ", time(delivery.due)] : [];
   const why = delivery.waiting_for || delivery.reason;
   return row({
     id: delivery.id,
-    href: `#/${base}/${encodeURIComponent(delivery.id)}`,
+    href: `#/${base}/${encodeURIComponent(delivery.id)}${suffix(query)}`,
     current,
-    first: [el("span", {}, chip(delivery.state), " ", el("code", {}, delivery.id)), time(delivery.ended ?? delivery.received)],
+    first: [el("span", {}, chip(delivery.state), " ", el("code", {}, delivery.id), " ", el("b", { dir: "auto" }, delivery.subject)),
+      time(delivery.ended ?? delivery.received)],
     second: [el("span", {}, address(delivery.sender), " → ", people(delivery.recipients.map((one) => one.address))),
-      el("span", { class: "quiet" }, `${delivery.provider} · ${delivery.attempts} ${delivery.attempts === 1 ? "try" : "tries"}`, next.length ? " · " : "", next)],
+      el("span", { class: "quiet" }, `${bytes(delivery.size)} · ${delivery.provider} · ${attempts(delivery.attempts)}`, next.length ? " · " : "", next)],
     third: why && [el("span", { class: "why" }, why)],
   });
 }
 
-/** Lines of a list, or what is said when there are none. */
-export const list = (rows, nothing) => rows.length ? el("ul", {}, rows) : empty(nothing);
+/** Lines of a list, or what is said, and may be done, when there are none. */
+export const list = (rows, nothing, ...more) => rows.length ? el("ul", {}, rows) : empty(nothing, ...more);
 
 const laneName = (lane) => [lane.provider, lane.lane].filter(Boolean).join(" ");
 
@@ -141,6 +150,7 @@ const BODIES = {
     ? el("table", {}, mail.headers.map(([name, value]) =>
       el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value))))
     : el("p", { class: "quiet" }, "The provider was given no other headers."),
+  source: (mail) => source(mail.message),
 };
 
 function attachments(mail, path) {
@@ -149,8 +159,12 @@ function attachments(mail, path) {
       el("span", { class: "quiet" }, ` ${part.type}, ${bytes(part.size)}${part.content_id ? ", inline" : ""}`))));
 }
 
-export function mailDetail(mail, tab) {
-  const names = ["html", "text", "headers"].filter((name) => name !== "html" || mail.html !== null);
+const SIZE_NOTE = "as it was sent, with the Received field that this relay adds";
+
+/** A captured mail: its `tab`, the `button` of an operator, or `null`, and the `query` that found it. */
+export function mailDetail(mail, { tab, button, query }) {
+  const there = { html: mail.html !== null, text: true, headers: true, source: mail.message !== "" };
+  const names = Object.keys(there).filter((name) => there[name]);
   const chosen = names.includes(tab) ? tab : names[0];
   const path = `api/v1/mailbox/${encodeURIComponent(mail.id)}`;
   const kinds = [["To", mail.to], ["Cc", mail.cc], ["Bcc", mail.bcc]].filter(([, list]) => list.length);
@@ -159,22 +173,32 @@ export function mailDetail(mail, tab) {
     el("dl", { class: "facts" },
       fact("From", address(mail.sender)),
       kinds.map(([kind, list]) => fact(kind, list.map((one) => el("span", { class: "person" }, address(one))))),
-      fact("Taken", [time(mail.received), el("span", { class: "quiet" }, ` · ${bytes(mail.size)} · provider's id ${mail.id}`)])),
+      mail.message && fact("Queued as", [el("code", {}, mail.message), " ",
+        el("a", { href: `#/queue:delivered/${encodeURIComponent(mail.message)}` }, "what happened")]),
+      mail.size && fact("Size", [bytes(mail.size), el("span", { class: "quiet" }, ` ${SIZE_NOTE}`)]),
+      fact("Accepted", [time(mail.received), el("span", { class: "quiet" }, ` by the provider, as ${mail.id}`)])),
+    button && el("div", { class: "buttons" }, button),
     attachments(mail, path),
-    tabs(names, chosen, (name) => `#/mail/${encodeURIComponent(mail.id)}/${name}`),
+    tabs(names, chosen, (name) => `#/mail/${encodeURIComponent(mail.id)}/${name}${suffix(query)}`),
     BODIES[chosen](mail, path),
   ];
 }
 
-function history(attempts) {
-  return el("ol", { class: "history" }, attempts.map((one) => el("li", { "data-testid": "timeline-item" },
-    time(one.started), " ", chip(one.outcome || "active"), ` #${one.number} `, one.provider,
-    one.ended !== null && el("span", { class: "quiet" }, ` ${(one.ended - one.started).toFixed(2)} s`),
-    one.reason && el("div", { class: "why" }, one.reason))));
+function history(summary, entries) {
+  return el("ol", { class: "history" },
+    el("li", {}, time(summary.received), " accepted, queued as ", el("code", {}, summary.message)),
+    entries.map((one) => el("li", { "data-testid": "timeline-item" },
+      time(one.started), " ", chip(one.outcome || "active"), one.number ? ` #${one.number} ` : " ", one.provider,
+      one.number > 0 && one.ended !== null && el("span", { class: "quiet" }, ` ${(one.ended - one.started).toFixed(2)} s`),
+      one.reason && el("div", { class: "why" }, one.reason))));
 }
 
-/** One delivery with its history, and the `buttons` of an operator, or `null`. */
-export function deliveryDetail({ summary, client, message_id: messageId, history: attempts }, buttons) {
+/**
+ * One delivery with its history, and the `buttons` of an operator, or `null`. Who may read mail has a link to its
+ * source, or sees that; `link` makes the hrefs of the two tabs.
+ */
+export function deliveryDetail({ summary, client, message_id: messageId, history: entries }, { buttons, link, tab }) {
+  const shown = link && tab === "source" ? "source" : "history";
   return [
     el("h2", {}, chip(summary.state), " ", el("code", {}, summary.id)),
     (summary.waiting_for || summary.reason) && el("p", { class: "why" }, summary.waiting_for || summary.reason),
@@ -183,17 +207,23 @@ export function deliveryDetail({ summary, client, message_id: messageId, history
       fact("From", address(summary.sender)),
       fact("To", summary.recipients.map((one) => el("div", {}, address(one.address), " ", chip(one.state),
         one.reason && el("span", { class: "why" }, ` ${one.reason}`)))),
-      fact("Received", [time(summary.received), " from ", client.address || "here", client.user ? ` as ${client.user}` : "",
+      fact("Queued as", el("code", {}, summary.message)),
+      fact("Size", [bytes(summary.size), el("span", { class: "quiet" }, ` ${SIZE_NOTE}`)]),
+      fact("Accepted", [time(summary.received), " from ", client.address || "here", client.user ? ` as ${client.user}` : "",
         client.listener ? ` on ${client.listener}` : "", client.tls ? `, ${client.tls}` : ", in plain text"]),
       fact("Route", `${summary.route} → ${[summary.provider, summary.lane].filter(Boolean).join(" ")}`),
       fact("Message-ID", messageId || "—"),
       summary.due && summary.state === "deferred" ? fact("Next try", time(summary.due)) : []),
     buttons,
-    el("h3", {}, "What happened"),
-    attempts.length ? history(attempts) : el("p", { class: "quiet" }, "Nothing yet."),
+    link && tabs(["history", "source"], shown, link),
+    shown === "source" ? source(summary.message) : [el("h3", {}, "What happened"), history(summary, entries)],
   ];
 }
 
-export function empty(text, command) {
-  return el("div", { class: "empty" }, el("p", {}, text), command && el("code", {}, command));
+/** What is said where there is nothing to show, and what may be done: text, or elements. */
+export function empty(text, ...more) {
+  return el("div", { class: "empty" }, el("p", {}, text), more);
 }
+
+/** A command to be typed. */
+export const command = (text) => el("code", {}, text);

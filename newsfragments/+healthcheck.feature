@@ -1,0 +1,1 @@
+``smtprelay healthcheck`` prints one line that says what it found.

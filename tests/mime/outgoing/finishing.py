@@ -1,10 +1,12 @@
 """Finishes mail for tests, in every way that there is to do so, and checks that all give the same."""
 
+import binascii
 import json
 from collections.abc import Iterable
 
 from smtprelay.mime import outgoing
 from smtprelay.mime.outgoing import Additions, Finishing, NextHop, Plan
+from smtprelay.mime.parse import TooComplexError, read
 from smtprelay.model.shape import shape_of
 
 #: What the relay writes before each mail of a client.
@@ -76,6 +78,25 @@ def finish(mail: bytes, hop: NextHop = EIGHT_BIT) -> bytes:
     assert (planned.size, planned.eight_bit) == (shape.size, shape.eight_bit), (planned, shape)
     assert not planned.untouched or finished == mail
     return finished
+
+
+def said(mail: bytes, *, ids: bool = True) -> tuple[str | None, str | None, list[tuple[object, ...]]] | None:
+    """
+    Return the texts of a mail, and of each attachment its name, type, id and content.
+
+    ``None``: it is too complex. The content of a mail within the mail is what that says in turn.
+    """
+    try:
+        found = read(mail)
+    except TooComplexError:
+        return None
+    files = []
+    for each in found.attachments:
+        octets = binascii.a2b_base64(each.base64)
+        is_mail = each.content_type in ("message/rfc822", "message/global")
+        content = said(octets, ids=ids) if is_mail else octets
+        files.append((each.name, each.content_type, each.content_id if ids else "", content))
+    return found.text, found.html, files
 
 
 def sent(mail: bytes, hop: NextHop = EIGHT_BIT) -> bytes:

@@ -20,6 +20,7 @@ from smtprelay import message
 from smtprelay.interfaces import Body, Events
 from smtprelay.message import Blocked, Delivered, Delivery, Envelope, Limits, Outcome, Results
 from smtprelay.providers.defaults import ProviderDefaults
+from smtprelay.providers.outgoing import FinishedBody
 from smtprelay.providers.smtp_channel import Channel, Lost
 from smtprelay.providers.smtp_greeting import Manners, Timeouts, begin
 from smtprelay.providers.smtp_session import Session
@@ -113,7 +114,11 @@ class Smarthost(ProviderDefaults):
         body: Body,
         taken: Callable[[], None],  # noqa: ARG002 -- nothing comes after the answer to the body
     ) -> Results:
-        """Attempt the delivery once; see :class:`smtprelay.interfaces.Provider`."""
+        """
+        Attempt the delivery once; see :class:`smtprelay.interfaces.Provider`.
+
+        What :meth:`FinishedBody.for_hop` raises comes through: nothing was sent then.
+        """
         try:
             return await self._send(delivery.envelope, body)
         except NotSent as stopped:
@@ -143,6 +148,15 @@ class Smarthost(ProviderDefaults):
         while True:
             used = bool(self._idle)
             session = self._idle.pop() if used else await self._open()
+            if isinstance(body, FinishedBody):
+                hop = session.next_hop(envelope)
+                made = body.made_for(hop)
+                if made is None:
+                    # To make it may take longer than a server, and the session's deadline, wait.
+                    self._put_back(session)
+                    body = await body.for_hop(hop)
+                    continue
+                body = made
             began = self._clock.seconds()
             try:
                 return await session.send(envelope, body)

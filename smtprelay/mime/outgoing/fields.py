@@ -18,7 +18,7 @@ from smtprelay.mime.address import ascii_domain
 from smtprelay.mime.kinds import OCTETS
 from smtprelay.mime.outgoing.words import encoded_words, parameters
 from smtprelay.mime.parameters import comment_end
-from smtprelay.mime.text import content_type, decoded, disposition
+from smtprelay.mime.text import ContentType, content_type, decoded, disposition
 from smtprelay.model.shape import LONGEST_LINE
 
 #: A word of a field that is longer cannot stand on one line with anything else.
@@ -39,6 +39,7 @@ _IDS: Final = frozenset(
     {"message-id", "resent-message-id", "in-reply-to", "references", "content-id", "supersedes"}
 )
 _PARAMETERS: Final = {"content-type": content_type, "content-disposition": disposition}
+_FILE_NAMES: Final = frozenset({"name", "filename"})
 #: Fields in which an encoded word would be read as it stands.
 _STRUCTURED: Final = re.compile(
     r"received|(?:resent-)?date|mime-version|content-transfer-encoding|return-path|auto-submitted|path|expires"
@@ -172,8 +173,19 @@ def _in_ascii(name: str, text: str, rules: FieldRules) -> str:
     return " ".join(_text_words(decoded(text, rules.guess)))
 
 
+def read_parameters(name: str, value: str, guess: str) -> ContentType:
+    """Read a field as readers do: the charset is guessed for the sake of the file's name alone."""
+    read = _PARAMETERS[name](value)
+    if value.isascii():
+        return read
+    named = _PARAMETERS[name](value, guess).parameters
+    given = {key: text for key, text in read.parameters.items() if key not in _FILE_NAMES}
+    names = {key: text for key, text in named.items() if key in _FILE_NAMES}
+    return ContentType(read.kind, {**given, **names})
+
+
 def _with_parameters(name: str, value: str, rules: FieldRules) -> list[str]:
-    read = _PARAMETERS[name](value, rules.guess)
+    read = read_parameters(name, value, rules.guess)
     boundary = read.parameters.get("boundary", "")
     if not boundary.isascii() or len(boundary) > LONGEST_WORD:
         # It is in the delimiters, too, where nothing can be spelled anew.

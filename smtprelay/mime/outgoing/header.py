@@ -19,6 +19,7 @@ from smtprelay.mime.outgoing.fields import (
     folded,
     has_long_line,
     mended,
+    read_parameters,
     unfolded,
     with_parameters,
     without_long_blanks,
@@ -239,7 +240,7 @@ def _typed(field: bytes, changes: Changes, guess: str) -> bytes:
     """Return the Content-Type with what changes in it."""
     if not changes.kind and not changes.charset:
         return field
-    was = content_type(unfolded(field), guess)
+    was = read_parameters("content-type", unfolded(field), guess)
     given = {name: text for name, text in was.parameters.items() if not (changes.kind and name == "boundary")}
     charset = {"charset": changes.charset} if changes.charset else {}
     return with_parameters("Content-Type", changes.kind or was.kind, {**given, **charset})

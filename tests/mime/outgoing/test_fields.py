@@ -210,6 +210,17 @@ class ParameterTests(SynchronousTestCase):
             self.assertEqual(content_type(field.partition(": ")[2]).parameters["boundary"], boundary)
             self.assertIn(f'boundary="{boundary}"', field)
 
+    def test_charset_stays(self) -> None:
+        """What octets seem to be in the charset of the mail's text takes away no parameter but a name."""
+        for guess, octets, name in (
+            ("iso-2022-kr", b"\x0e\xff", ""),
+            ("gbk", "镕基".encode("gbk"), "镕基.pdf"),
+        ):
+            field = b"Content-Type: text/" + octets + b"plain; charset=iso-2022-kr; name=" + octets + b".pdf"
+            read = content_type(mend(field, FieldRules(ascii_only=True, guess=guess)).partition(": ")[2])
+            self.assertEqual((read.kind, read.parameters["charset"]), ("text/plain", "iso-2022-kr"))
+            self.assertIn(name, read.parameters.get("name", ""))
+
     def test_boundary_that_cannot_stay(self) -> None:
         """One that is not ASCII, or longer than a line, is in the content, too: the mail is refused."""
         for boundary in ("bü", "x" * 1000):

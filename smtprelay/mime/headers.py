@@ -24,12 +24,12 @@ MAX_BLOCK: Final = 1 << 20
 MAX_SKIPPED: Final = 10
 
 _BOM: Final = b"\xef\xbb\xbf"
-_NAME: Final = re.compile(rb"([!#-'*+.-9A-Z^-z|~/-]++)[ \t]*+:")
+#: The name of a field.
+NAME: Final = rb"[!#-'*+.-9A-Z^-z|~/-]++"
+_NAME: Final = re.compile(rb"(%b)[ \t]*+:" % NAME)
 #: A field as RFC 5322 has it, and a header of nothing else with its blank line. A name that begins with two
 #: hyphens may be a delimiter.
-_FIELD: Final = re.compile(
-    r"(?!--)([!#-'*+.-9A-Z^-z|~/-]++)[ \t]*+:[ \t]*+([^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)\r\n"
-)
+_FIELD: Final = re.compile(rf"(?!--)({NAME.decode()})[ \t]*+:[ \t]*+([^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)\r\n")
 _REGULAR: Final = re.compile(f"(?:{_FIELD.pattern})++\r\n".encode())
 _FOLD: Final = re.compile(r"\r\n[ \t]+")
 #: Octets of a header that is read so: it has fewer fields and lines than are looked at.

@@ -107,6 +107,20 @@ def read(body: bytes) -> Mail:
     )
 
 
+def charset_guess(body: bytes, parts: Sequence[Part]) -> str:
+    """Return the charset that :func:`read` takes for that of octets whose charset nobody named, if any."""
+    reader = _Reader(body, parts)
+    reader.choose()
+    return reader.guess
+
+
+def shown_aside(body: bytes, parts: Sequence[Part]) -> tuple[int, int] | None:
+    """Return where the text lies that :func:`read` finds beside the parts, as none of them says anything."""
+    reader = _Reader(body, parts)
+    reader.run()
+    return reader.aside
+
+
 def _unescaped(value: str, guess: str) -> str:
     """Return a header's value with its octets decoded that are not ASCII."""
     return charset.decode(value.encode("ascii", "surrogateescape"), "", guess)
@@ -141,6 +155,8 @@ class _Reader:
     text: str | None = None
     html: str | None = None
     attachments: list[Attachment] = field(factory=list)
+    #: Where the text stands, if that is beside the parts.
+    aside: tuple[int, int] | None = None
     #: The places of the parts that are texts, with their decoded content.
     _texts: dict[int, bytes] = field(factory=dict)
 
@@ -148,9 +164,7 @@ class _Reader:
         if len(self.parts) == 1 and _is_plain(self.parts[0]):
             self._read_alone()
             return
-        leaves = [n for n, part in enumerate(self.parts) if not part.is_multipart]
-        self._texts = {n: self._content(self.parts[n]) for n in self._choose(leaves)}
-        self.guess = guess_of(chain(map(self._charset, self._texts), charsets_in(self.parts[0].headers)))
+        leaves = self.choose()
         self._join(self._blocks())
         for n in leaves:
             if n not in self._texts:
@@ -159,6 +173,13 @@ class _Reader:
             self.text = self._aside()
         if self.text is None and self.html is None and self._texts:
             self.text = ""
+
+    def choose(self) -> Sequence[int]:
+        """Find the texts, and what charset they are in; return the places of all parts without parts."""
+        leaves = [n for n, part in enumerate(self.parts) if not part.is_multipart]
+        self._texts = {n: self._content(self.parts[n]) for n in self._choose(leaves)}
+        self.guess = guess_of(chain(map(self._charset, self._texts), charsets_in(self.parts[0].headers)))
+        return leaves
 
     def _read_alone(self) -> None:
         """Do the same with a text that is all of the mail: the way of most mail of programs."""
@@ -188,7 +209,7 @@ class _Reader:
 
     def _content(self, part: Part) -> bytes:
         content = self.body[part.begin : part.end]
-        return transfer.decode(content, _encoding(part, content))
+        return transfer.decode(content, part.encoding(content))
 
     def _charset(self, n: int) -> str:
         """Return the charset that a text names, in its type or itself; ``""`` for none."""
@@ -229,7 +250,7 @@ class _Reader:
 
     def _attach(self, part: Part) -> None:
         content = self.body[part.begin : part.end]
-        if (encoding := _encoding(part, content)) == "base64":
+        if (encoding := part.encoding(content)) == "base64":
             base64 = transfer.tidy_base64(content)
         else:
             base64 = binascii.b2a_base64(transfer.decode(content, encoding), newline=False)
@@ -255,6 +276,7 @@ class _Reader:
         for begin, end in self.parts[0].aside:
             text = _without_controls(charset.decode(self.body[begin:end], "", self.guess))
             if text.strip():
+                self.aside = begin, end
                 return text
         return None
 
@@ -269,16 +291,6 @@ def _without_controls(text: str) -> str:
         if len(piece.translate(None, _ASCII_CONTROLS)) < len(piece):
             return text.encode("ascii").translate(None, _ASCII_CONTROLS).decode("ascii")
     return text
-
-
-def _encoding(part: Part, content: bytes) -> transfer.Encoding:
-    encoding = transfer.encoding_of(part.first("content-transfer-encoding"))
-    plain = (
-        encoding == "base64"
-        and part.kind.kind.startswith(("text/", "message/"))
-        and transfer.is_no_base64(content)
-    )
-    return "7bit" if plain else encoding
 
 
 def _written(piece: Piece) -> Sequence[_Block]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from attrs import define, field
 
-from smtprelay.mime import files, headers
+from smtprelay.mime import files, headers, transfer
 from smtprelay.mime.kinds import OCTETS, corrected, kind_by_name
 from smtprelay.mime.text import ContentType, Headers, content_type, disposition
 
@@ -22,6 +22,7 @@ MAX_PARTS: Final = 1000
 _GUESSED: Final = re.compile(
     rb"(?=[^A-Za-z0-9]*[A-Za-z0-9])[0-9A-Za-z'()+_,./:=?-][0-9A-Za-z'()+_,./:=? -]{0,200}"
 )
+_NO_DISPOSITION: Final = ContentType("", {})
 _CONTENT_FIELD: Final = re.compile(rb"Content-[A-Za-z-]+[ \t]*:", re.IGNORECASE)
 
 
@@ -38,6 +39,8 @@ class Part:
     :ivar kind: its type, or, if it has none that can be read, what its file name tells.
     :ivar parent: the place of its multipart in the list of all parts; -1 for none.
     :ivar begin: where its content begins in the mail, and ``end`` where it ends.
+    :ivar start: where its header begins, and ``header_end`` where that ends. The content goes from there to
+        ``last``; but if it is a multipart in which no part begins, it is only some of what lies between.
     :ivar aside: of a multipart, where what stands before its first and behind its last part lies.
     """
 
@@ -47,6 +50,9 @@ class Part:
     parent: int
     begin: int
     end: int = 0
+    start: int = 0
+    header_end: int = 0
+    last: int = 0
     aside: list[tuple[int, int]] = field(factory=list)
 
     @property
@@ -62,6 +68,12 @@ class Part:
     def first(self, name: str) -> str:
         """Return the value of its first field called ``name``, which is in lower case."""
         return _first(self.headers, name)
+
+    def encoding(self, content: bytes) -> transfer.Encoding:
+        """Return how its content is packed: a text or mail that claims to be base64, and is none, is not."""
+        encoding = transfer.encoding_of(self.first("content-transfer-encoding"))
+        is_readable = encoding == "base64" and self.kind.kind.startswith(("text/", "message/"))
+        return "7bit" if is_readable and transfer.is_no_base64(content) else encoding
 
 
 def parts_of(mail: bytes) -> list[Part]:
@@ -175,18 +187,18 @@ class _Scan:
                 self._delimiters[boundary].remove(closed)
             self._end_level(closed, end)
         if self._leaf is not None:
-            self._leaf.end = max(self._leaf.begin, end)
+            self._leaf.end = self._leaf.last = max(self._leaf.begin, end)
             self._leaf = None
         if level is not None and level.loose is not None:
             self._set_aside(level, end)
 
     def _end_level(self, level: _Level, end: int) -> None:
         part = self.parts[level.part]
-        part.end = max(part.begin, end)
+        part.end = part.last = max(part.begin, end)
         self._set_aside(level, end)
         if not level.begun:
             part.begin, part.end = self._loose_text(part)
-            part.kind = ContentType("text/plain", part.kind.parameters)
+            part.kind, part.disposition = ContentType("text/plain", part.kind.parameters), _NO_DISPOSITION
 
     def _set_aside(self, level: _Level, end: int) -> None:
         if level.loose is not None and level.loose < end:
@@ -213,6 +225,7 @@ class _Scan:
         fields, begin = headers.split(self.mail, at, self._is_delimiter)
         digest = parent >= 0 and self.parts[parent].kind.kind == "multipart/digest"
         part = part_of(fields, begin, parent, "message/rfc822" if digest else "text/plain")
+        part.start, part.header_end = at, begin
         self.parts.append(part)
         if part.is_multipart:
             level = _Level(len(self.parts) - 1, [], loose=begin)

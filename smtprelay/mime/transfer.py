@@ -9,7 +9,7 @@ beside it. Pure.
 import binascii
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -31,6 +31,9 @@ _NOT_BASE64: Final = bytes(octet for octet in range(256) if octet not in _BASE64
 _BLOCK: Final = re.compile(rb"[\r\n \t=]*+((?:[A-Za-z0-9+/]++(?:[\r\n]++|(?==)|\Z))++)(={0,2})")
 #: More letters than a word has that a mailing list put below.
 _NO_WORD: Final = 40
+_LONG_LINE: Final = re.compile(rb"[A-Za-z0-9+/]{%d}" % _NO_WORD)
+_PADDING: Final = re.compile(rb"=[= \t]*+\r?(?:\n|\Z)")
+_BASE64_LINES: Final = _BASE64 + b"\r\n"
 
 #: The first line of base64, whatever follows a padded block in it.
 _FIRST_LINE: Final = re.compile(rb"\s*+[A-Za-z0-9+/]++(?:=+|[ \t]*+\r?(?:\n|\Z))")
@@ -80,7 +83,10 @@ def from_quoted_printable(content: bytes) -> bytes:
     dropped, also behind the equals sign of a soft line break (RFC 2045 §6.7, rule 3).
     """
     if any(end in content for end in _BLANK_ENDS) or content.endswith((b" ", b"\t")):
-        content = b"\n".join(map(_without_blanks, content.split(b"\n")))
+        *lines, last = content.split(b"\r\n")
+        content = b"\r\n".join([*(line.rstrip(b" \t") for line in lines), last.rstrip(b" \t")])
+    if b" \n" in content or b"\t\n" in content:
+        content = b"\n".join([line.rstrip(b" \t") for line in content.split(b"\n")])
     return binascii.a2b_qp(_mended(content, _ILLEGAL))
 
 
@@ -93,11 +99,6 @@ def _mended(content: bytes, illegal: re.Pattern[bytes]) -> bytes:
     # The library takes == for one sign, drops one at the end, and all between =, a bare CR and the next line.
     strange = b"==" in content or content.count(b"=\r") != content.count(b"=\r\n") or content.endswith(b"=")
     return illegal.sub(b"=3D", content) if strange else content
-
-
-def _without_blanks(line: bytes) -> bytes:
-    end = b"\r" if line.endswith(b"\r") else b""
-    return line[: len(line) - len(end)].rstrip(b" \t") + end
 
 
 def from_uuencode(content: bytes) -> bytes:
@@ -137,18 +138,25 @@ def from_base64(content: bytes) -> bytes:
     What does not belong to it is skipped, an incomplete end is cut off. Behind the first block only lines
     that are base64 and nothing else count, so that a footer does not become part of a file.
     """
+    return b"".join(map(_block, base64_blocks(content)))
+
+
+def base64_blocks(content: bytes) -> Sequence[bytes]:
+    """Return the blocks that :func:`from_base64` decodes, without padding; the first begins ``content``."""
     padding = content.find(b"=")
-    if padding < 0 or not content[padding:].strip(b"= \t\r\n"):
-        return _block(content if padding < 0 else content[:padding])
-    blocks = [_block(content[:padding])]
+    blocks = [content if padding < 0 else content[:padding]]
+    if padding < 0 or not _PADDING.match(content, padding):
+        blocks = [blocks[0][: _footer(blocks[0])]]
+    if padding < 0 or len(blocks[0]) < padding or not content[padding:].strip(b"= \t\r\n"):
+        return blocks
     following = _BLOCK.match(content, padding)
     while following is not None:
         letters = following[1].translate(None, b"\r\n")
         if (len(letters) + len(following[2])) % 4 and len(letters) < _NO_WORD:
             break
-        blocks.append(_block(letters))
+        blocks.append(letters)
         following = _BLOCK.match(content, following.end())
-    return b"".join(blocks)
+    return blocks
 
 
 def is_no_base64(content: bytes) -> bool:
@@ -170,10 +178,34 @@ def _block(content: bytes) -> bytes:
     try:
         return binascii.a2b_base64(content)
     except binascii.Error:
-        letters = content.translate(None, _NOT_BASE64)
-        # One letter beyond a multiple of four holds six bits, which is no byte.
-        letters = letters[: len(letters) - (len(letters) % 4 == 1)]
-        return binascii.a2b_base64(letters + b"=" * (-len(letters) % 4))
+        return binascii.a2b_base64(padded(base64_letters(content)))
+
+
+def _footer(block: bytes) -> int:
+    """Return where lines begin that are no base64, below one that is; the end of ``block`` for nowhere."""
+    cut = begin = len(block)
+    if not block.translate(None, _BASE64_LINES):
+        return cut
+    while begin:
+        end, begin = begin, block.rfind(b"\n", 0, begin - 1) + 1
+        line = block[begin:end].rstrip()
+        strange = line.translate(None, _BASE64)
+        if _LONG_LINE.match(line) or (not begin and line and not strange):
+            return cut
+        cut = begin if strange else cut
+    return len(block)
+
+
+def base64_letters(content: bytes) -> bytes:
+    """Return ``content`` without what is no letter of base64, padding included."""
+    return content.translate(None, _NOT_BASE64)
+
+
+def padded(letters: bytes) -> bytes:
+    """Return the letters of a block with its padding."""
+    # One letter beyond a multiple of four holds six bits, which is no byte.
+    whole = letters[: len(letters) - (len(letters) % 4 == 1)]
+    return whole + b"=" * (-len(whole) % 4)
 
 
 def tidy_base64(content: bytes) -> bytes:

@@ -81,15 +81,21 @@ class FinishedBody:
         finishing = Finishing(self._plan)
         return finishing.feed(stored) + finishing.end()
 
-    async def for_hop(self, hop: NextHop) -> "FinishedBody":
-        """
-        Return the same mail for another next hop.
-
-        :raises Unfinishable: it cannot be had for that one.
-        """
+    def made_for(self, hop: NextHop) -> "FinishedBody | None":
+        """Return the same mail for another next hop; ``None``: :meth:`for_hop` has yet to make it."""
         if hop == self._hop or not self._mail.shape.eight_bit:
             return self
-        return await self._mail.finished(hop)
+        return self._mail.made(hop)
+
+    async def for_hop(self, hop: NextHop) -> "FinishedBody":
+        """
+        Return the same mail for another next hop. It may have to wait for the MIME worker, for minutes.
+
+        :raises Unfinishable: it cannot be had for that one.
+        :raises MailTooCostly: of :class:`smtprelay.interfaces.MimeWorker`. So :class:`MimeWorkerTimeout` and
+            :class:`MimeWorkerUnavailable`.
+        """
+        return self.made_for(hop) or await self._mail.finished(hop)
 
 
 class _Mail:
@@ -103,11 +109,17 @@ class _Mail:
         self._start = start
         self._additions = additions
         self._worker = worker
+        self._plans: dict[NextHop, Plan] = {}
+
+    def made(self, hop: NextHop) -> FinishedBody | None:
+        plan = self._plans.get(hop)
+        return None if plan is None else FinishedBody(self, plan, hop)
 
     async def finished(self, hop: NextHop) -> FinishedBody:
         plan = await self._plan(hop)
         if plan.refusal:
             raise Unfinishable(plan)
+        self._plans[hop] = plan
         return FinishedBody(self, plan, hop)
 
     async def _plan(self, hop: NextHop) -> Plan:

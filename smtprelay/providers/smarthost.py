@@ -21,6 +21,7 @@ from smtprelay.interfaces import Body, Events
 from smtprelay.message import Blocked, Delivered, Delivery, Envelope, Limits, Outcome, Results
 from smtprelay.providers.connections import unreached
 from smtprelay.providers.defaults import ProviderDefaults
+from smtprelay.providers.outgoing import FinishedBody
 from smtprelay.providers.smtp_channel import Channel, Lost
 from smtprelay.providers.smtp_greeting import Manners, Timeouts, begin
 from smtprelay.providers.smtp_session import Session
@@ -118,7 +119,11 @@ class Smarthost(ProviderDefaults):
         body: Body,
         taken: Callable[[], None],  # noqa: ARG002 -- nothing comes after the answer to the body
     ) -> Results:
-        """Attempt the delivery once; see :class:`smtprelay.interfaces.Provider`."""
+        """
+        Attempt the delivery once; see :class:`smtprelay.interfaces.Provider`.
+
+        What :meth:`FinishedBody.for_hop` raises comes through: nothing was sent then.
+        """
         try:
             return await self._send(delivery.envelope, body)
         except NotSent as stopped:
@@ -156,16 +161,23 @@ class Smarthost(ProviderDefaults):
             contact = self._reach.begin(self._where, "MAIL" if used else "connect")
             try:
                 session = self._taken_up(contact) if used else await self._open(contact)
-                return await self._sent(session, envelope, body)
+                hop = session.next_hop(envelope)
+                made = body.made_for(hop) if isinstance(body, FinishedBody) else body
+                if made is not None:
+                    return await self._sent(session, envelope, made)
+                self._put_back(session)
             except Lost as lost:
                 # An idle connection may have died unnoticed. Nothing was sent: take another one.
-                if used and not lost.silent:
+                if lost.silent or not used:
+                    contact.failed(str(lost))
+                if used:
                     continue
-                contact.failed(str(lost))
-                if not used:
-                    raise NotSent(message.Deferred(str(lost))) from lost
+                raise NotSent(message.Deferred(str(lost))) from lost
             finally:
                 contact.dropped()
+            # To make it may take longer than a server, and the session's deadline, wait.
+            assert isinstance(body, FinishedBody)
+            body = await body.for_hop(hop)
 
     async def _sent(self, session: Session, envelope: Envelope, body: Body) -> Results:
         began = self._clock.seconds()

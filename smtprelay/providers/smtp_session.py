@@ -64,14 +64,13 @@ class Session:
 
     async def send(self, envelope: Envelope, body: Body) -> Results:
         """
-        Send one message once, in the form that this server takes; return what became of each recipient.
+        Send one message once; return what became of each recipient.
 
         Raises :class:`NotSent` when nothing was sent, for a reason that holds for
-        all recipients, and :class:`Lost` when the connection ended before the body. What a
-        :class:`FinishedBody` raises comes through, before anything is sent.
+        all recipients, and :class:`Lost` when the connection ended before the body.
+
+        :param body: a :class:`FinishedBody` is one for the :meth:`next_hop`.
         """
-        if isinstance(body, FinishedBody):
-            body = await body.for_hop(self._next_hop(envelope))
         whole = await body.whole() if body.size <= WHOLE else None
         transaction = self._transaction(envelope, body, whole)
         results = dict(transaction.unsendable)
@@ -99,7 +98,8 @@ class Session:
 
     # --- the envelope
 
-    def _next_hop(self, envelope: Envelope) -> NextHop:
+    def next_hop(self, envelope: Envelope) -> NextHop:
+        """Return what the server takes."""
         # A client that asked for SMTPUTF8 knows what raw header fields are; others have always sent them.
         raw_fields = self._offers.utf8 or "SMTPUTF8" not in envelope.parameters
         eight_bit = self._offers.eight_bit

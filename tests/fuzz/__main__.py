@@ -1,5 +1,7 @@
 """
-Feeds octets to the readers of mail, led by the branches that they reach, until the time is over.
+Feeds octets to what reads those of strangers, led by the branches that they reach, until the time is over.
+
+These are the readers of mail, what finishes mail, the SMTP session, and the frames of the MIME worker.
 
 ``python -m tests.fuzz [SECONDS] [RUNS]``. What fails is written into a file ``crash-…`` or ``timeout-…`` in
 ``.fuzz``, beside what was found to reach new branches: from there the next run goes on.
@@ -14,18 +16,18 @@ try:
 except ImportError as error:
     sys.exit(f"atheris cannot be imported on this Python ({error}): no fuzzing")
 
-from tests.mime.hostile import COSTLY
-
-with atheris.instrument_imports(include=["smtprelay.mime", "smtprelay.providers.acs_request"]):
+with atheris.instrument_imports(include=["smtprelay"]):
     from smtprelay.mime import head, headers, outgoing, parse, text
+    from smtprelay.mime.worker.frames import FACTS, READY, FrameDecoder, FrameError, frame
+    from smtprelay.model.shape import shape_of
     from smtprelay.providers.acs_request import encoded_size, map_mail
-
-from smtprelay.model.shape import shape_of
-from smtprelay.testing.acs_schema import check_send
+    from smtprelay.testing.acs_schema import check_send
+    from tests.mime.hostile import COSTLY
+    from tests.mime.outgoing.finishing import ADDITIONS, ASCII_FIELDS, EIGHT_BIT, SEVEN_BIT, both_said
+    from tests.smtp.test_session import Talk, accepted
 
 FOLDER = Path(".fuzz")
-HOPS = (outgoing.NextHop(), outgoing.NextHop(eight_bit=False, raw_fields=False))
-ADDITIONS = outgoing.Additions(message_id="<a@b.example>", date="x", sender="a@b.example")
+HOPS = (EIGHT_BIT, ASCII_FIELDS, SEVEN_BIT)
 PARAMETERS = {
     "recipients": ["a@b.example", "c@d.example"],
     "envelope_sender": "scanner",
@@ -35,14 +37,21 @@ PARAMETERS = {
     "without": [],
     "largest": None,
 }
-#: A mail of this size is read in far less than one second, which is how long one may take.
+DIALOGUE = (
+    b"EHLO x\r\nAUTH PLAIN AGEAYg==\r\nMAIL FROM:<a@b.test> SIZE=9 BODY=8BITMIME\r\nRCPT TO:<c@d.test>\r\n"
+    b"DATA\r\nSubject: x\r\n\r\n..\r\n.\r\nRSET\r\nQUIT\r\n"
+)
+#: All that is done with so many octets takes far less than these seconds, instrumented as it is.
 LONGEST = 4096
+TIMEOUT = 5
 SECONDS = 60
 RUNS = 1_000_000
 
 
 def read(octets: bytes) -> None:
-    """Read ``octets`` in every way that the relay reads a mail; whatever fails is a find."""
+    """Read ``octets`` in every way that the relay reads what comes from others; whatever fails is a find."""
+    converse(octets)
+    decode_frames(octets)
     found = head.head_of(octets)
     head.subject_of(found)
     found.values("To")
@@ -75,29 +84,64 @@ def make_request(octets: bytes) -> None:
 
 
 def finish(octets: bytes, hop: outgoing.NextHop) -> None:
-    """Finish ``octets`` for a next hop; a line that is too long, or 8-bit where it must not be, is a find."""
-    mail = b"\r\n".join(octets.replace(b"\0", b"").splitlines()) + b"\r\n"
+    """
+    Finish ``octets`` for a next hop.
+
+    A line that is too long, 8-bit where it must not be, and a mail that says something else is a find. Lines
+    of a stored mail end with CRLF; a NUL may be in one, though the session removes them.
+    """
+    mail = b"\r\n".join(octets.splitlines()) + b"\r\n"
     parameters = outgoing.parameters_of(ADDITIONS, hop)
     plan = outgoing.plan_of(*outgoing.plan_mail(mail, parameters))
     if plan.refusal:
         return
     finishing = outgoing.Finishing(plan)
-    shape = shape_of(finishing.feed(mail) + finishing.end())
+    finished = finishing.feed(mail) + finishing.end()
+    shape = shape_of(finished)
     assert (shape.size, shape.eight_bit) == (plan.size, plan.eight_bit)
     assert not shape.long_lines
     assert hop.eight_bit or not shape.eight_bit
+    before, after = both_said(mail, finished, hop)
+    assert before == after
+
+
+def converse(octets: bytes) -> None:
+    """Say ``octets`` as a client; if it matters how they are cut, that is a find."""
+    whole, cut = (
+        Talk(errors=5, size=1000, mechanisms=("PLAIN",), auth_allow_plaintext=True) for _ in range(2)
+    )
+    whole.say(octets)
+    cut.say(*[octets[at : at + 1] for at in range(len(octets))])
+    assert (cut.sent, cut.ended, accepted(cut)) == (whole.sent, whole.ended, accepted(whole))
+
+
+def decode_frames(octets: bytes) -> None:
+    """Take ``octets`` for those of a pipe, at once and one by one."""
+    assert frames(octets) == frames(*[octets[at : at + 1] for at in range(len(octets))])
+
+
+def frames(*pieces: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the frames in ``pieces``; what is none ends them."""
+    decoder, found = FrameDecoder(), []
+    try:
+        for piece in pieces:
+            found += decoder.feed(piece)
+    except FrameError:
+        found.append((b"", b""))
+    return found
 
 
 def main(seconds: int = SECONDS, runs: int = RUNS) -> None:
-    """Write mails of each costly kind as a first corpus, and go."""
+    """Write mails of each costly kind, a dialogue and a frame as a first corpus, and go."""
     FOLDER.mkdir(exist_ok=True)
-    for n, make in enumerate(COSTLY.values()):
-        (FOLDER / f"seed-{n}").write_bytes(make(100)[:LONGEST])
+    seeds = [make(100)[:LONGEST] for make in COSTLY.values()]
+    for n, seed in enumerate([*seeds, DIALOGUE, frame(READY) + frame(FACTS, b"{}")]):
+        (FOLDER / f"seed-{n}").write_bytes(seed)
     bounds = [
         f"-max_total_time={seconds}",
         f"-runs={runs}",
         f"-max_len={LONGEST}",
-        "-timeout=1",
+        f"-timeout={TIMEOUT}",
         "-verbosity=1",
     ]
     atheris.Setup([sys.argv[0], *bounds, f"-artifact_prefix={FOLDER}/", str(FOLDER)], read)

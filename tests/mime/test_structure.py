@@ -35,6 +35,24 @@ class BoundaryTests(SynchronousTestCase):
         mail = MIXED + b"preamble\r\n--b\r\n\r\none\r\n\r\n--b\r\n\r\ntwo\r\n--b--\r\nepilogue\r\n"
         self.assertEqual(contents(mail), [b"one\r\n", b"two"])
 
+    def test_places(self):
+        """Each part tells where its header begins and ends, and where all ends that belongs to it."""
+        head = b"Content-Type: text/html\r\n\r\n"
+        mail = MIXED + b"preamble\r\n--b\r\n" + head + b"one\r\n--b--\r\nepilogue\r\n"
+        whole, part = parts_of(mail)
+        self.assertEqual((whole.start, whole.header_end, whole.last), (0, len(MIXED), len(mail)))
+        self.assertEqual(mail[part.start : part.header_end], head)
+        self.assertEqual(mail[part.header_end : part.last], b"one")
+        mail = MIXED + b"\r\n--b--\r\ntext\r\n"
+        (alone,) = parts_of(mail)
+        self.assertEqual(mail[alone.begin : alone.end], b"text\r\n")
+        self.assertEqual((alone.header_end, alone.last), (len(MIXED), len(mail)))
+
+    def test_a_multipart_without_parts(self):
+        """It is a text, also if it says that it is an attachment."""
+        (part,) = parts_of(b"Content-Disposition: attachment\r\n" + MIXED + b"hello")
+        self.assertEqual((part.kind.kind, part.disposition.kind), ("text/plain", ""))
+
     def test_blanks_behind(self):
         """Blanks behind a delimiter are nothing, also before the hyphens of the last one."""
         self.assertEqual(contents(MIXED + b"--b \t\r\n\r\none\r\n--b  --  \r\nepilogue"), [b"one"])

@@ -115,6 +115,25 @@ class Base64Tests(SynchronousTestCase):
             with self.subTest(footer):
                 self.assertEqual(from_base64(b"JVBERg==\r\n" + footer), b"%PDF")
 
+    def test_footer_below_a_file_without_padding(self):
+        """So it is where the length of the file needs no padding, as of each third file."""
+        octets = bytes(range(256)) * 3
+        for file in (octets[:3], octets[:54], octets):
+            lines = base64.encodebytes(file)
+            for footer in (
+                b"_______\nlist mailing list\nhttps://lists.example/list\n",
+                b"\n-- \nUnsubscribe\nat https://lists.example/?id=3&a==\nBest\n",
+                "Gruß\n\nnobody\n".encode(),
+                b"to the list",
+            ):
+                with self.subTest(footer, size=len(file)):
+                    self.assertEqual(from_base64(lines + footer), file)
+                    self.assertEqual(tidy_base64(lines + footer), base64.b64encode(file))
+            for strange in (b"\n", b" \n", b"\n.\n", b"*"):
+                self.assertEqual(from_base64(lines + strange), file)
+        for stray in (0, 30, 100, len(lines) - 40):
+            self.assertEqual(from_base64(lines[:stray] + b"!" + lines[stray:]), octets)
+
     def test_a_text_that_was_not_encoded(self):
         """What has words in its first line is no base64, unless it decodes to a text or has a block of it."""
         for content, plain in (

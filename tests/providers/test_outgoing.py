@@ -238,6 +238,54 @@ class EightBitTests(SynchronousTestCase):
         self.assertTrue(at.got.isascii())
         self.assertEqual(at.sink.connections, 2)
 
+    def test_a_form_that_takes_its_time(self) -> None:
+        """No session waits for the worker: it is idle meanwhile, for others too, and is ended in time."""
+        for seconds, connections in ((20, 1), (40, 2), (4000, 2)):
+            busy: Promise[None] = Promise()
+            at = Finishing(self, SEVEN_BIT, busy)
+            done = Promise.fromCoroutine(
+                at.provider.deliver(
+                    evolve(delivery(), shape=shape_of(self.MAIL)), Stored(self.MAIL), lambda: None
+                )
+            )
+            at.joined.wire.settle()
+            self.assertNoResult(done)
+            at.deliver(COMPLETE + b"\r\nhello\r\n")
+            self.assertEqual(at.sink.connections, 1)
+            at.joined.advance(seconds)
+            busy.callback(None)
+            at.joined.wire.settle()
+            self.assertIsInstance(*self.successResultOf(done).values(), Delivered)
+            self.assertTrue(at.got.isascii())
+            self.assertEqual((at.sink.connections, len(at.sink.messages)), (connections, 2))
+            self.assertEqual(len(at.worker.tasks), 1)
+
+    def test_a_form_that_cannot_be_made(self) -> None:
+        """Whatever becomes of the work, the outcome is told, and the session serves the next mail."""
+        for failure, outcome in ((MailTooCostly("30 s"), Failed), (MimeWorkerUnavailable("away"), Deferred)):
+            at = Finishing(self, SEVEN_BIT, failure)
+            self.assertIsInstance(at.deliver(self.MAIL), outcome)
+            self.assertIsInstance(at.deliver(self.MAIL), Delivered)
+            self.assertEqual(at.sink.connections, 1)
+        at = Finishing(self, SEVEN_BIT, MimeWorkerTimeout("60 s"))
+        body = Stored(self.MAIL)
+        item = evolve(delivery(), shape=shape_of(self.MAIL))
+        done = Promise.fromCoroutine(at.provider.deliver(item, body, lambda: None))
+        at.joined.wire.settle()
+        self.failureResultOf(done, MimeWorkerTimeout)
+        self.assertIsInstance(at.deliver(self.MAIL), Delivered)
+        self.assertEqual(at.sink.connections, 1)
+
+    def test_servers_that_offer_different_things(self) -> None:
+        """Behind a balancer each connection has its form; none is made twice."""
+        at = Finishing(self, SEVEN_BIT)
+        at.deliver(self.MAIL)
+        at.sink.keywords = KEYWORDS
+        at.sink.script("MAIL", CUT)
+        self.assertIsInstance(at.deliver(self.MAIL), Delivered)
+        self.assertEqual(at.got, self.MAIL)
+        self.assertEqual(len(at.worker.tasks), 2)
+
 
 class LineTests(SynchronousTestCase):
     def test_long_lines(self) -> None:

@@ -5,6 +5,6 @@ From octets to text: one table of charsets, by the WHATWG encoding standard and 
 what a mail says, what its octets are and what the rest of it is like. Pure.
 """
 
-from smtprelay.mime.charset.decoding import decode, fits, html_charset, known
+from smtprelay.mime.charset.decoding import decode, fits, html_charset, known, label_for
 
-__all__ = ["decode", "fits", "html_charset", "known"]
+__all__ = ["decode", "fits", "html_charset", "known", "label_for"]

@@ -48,6 +48,11 @@ def fits(octets: bytes, charset: str) -> bool:
     return codec is not None and codecs.REPLACEMENT not in codecs.decode(octets, codec)
 
 
+def label_for(octets: bytes, guess: str = "") -> str:
+    """Return the label with which :func:`decode` reads 8-bit octets as it does without one."""
+    return _unlabelled(octets, guess)[0]
+
+
 def decode(octets: bytes, charset: str = "", guess: str = "") -> str:
     """
     Return ``octets`` as text: never fails, holds no surrogates, and no more characters than there are octets.
@@ -68,7 +73,7 @@ def decode(octets: bytes, charset: str = "", guess: str = "") -> str:
         return marked
     if codec not in codecs.NOT_ASCII and octets.isascii() and _ISO_2022.search(octets):
         codec = _iso_2022(octets, guess)
-    return _unlabelled(octets, guess) if codec == labels.ASCII else _labelled(octets, codec, guess)
+    return _unlabelled(octets, guess)[1] if codec == labels.ASCII else _labelled(octets, codec, guess)
 
 
 def _marked(octets: bytes) -> str | None:
@@ -112,19 +117,23 @@ def _nearly_utf_8(octets: bytes, guess: str) -> str:
     return codecs.decode(octets, _single_octet(guess))
 
 
-def _unlabelled(octets: bytes, guess: str) -> str:
+def _unlabelled(octets: bytes, guess: str) -> tuple[str, str]:
+    """Return a label for ``octets`` and their text."""
     text = _strict_utf_8(octets)
     if text is not None:
-        return text
+        return _UTF_8, text
     codec = codec_of(guess)
     if codec in codecs.MULTI_OCTET:
         text = codecs.decode(octets, codec)
         if codecs.REPLACEMENT not in text:
-            return text
+            return guess, text
     right, wrong = _counts(octets)
     if right > wrong:
-        return codecs.decode(octets, _UTF_8)
-    return codecs.decode(octets, _single_octet(guess)) if text is None else text
+        return _UTF_8, codecs.decode(octets, _UTF_8)
+    if text is not None:
+        return guess, text
+    single = _single_octet(guess)
+    return guess if single == codec else "windows-1252", codecs.decode(octets, single)
 
 
 def _single_octet(guess: str) -> str:

@@ -6,9 +6,10 @@ No line that comes out is longer than RFC 2045 allows. Pure.
 """
 
 import binascii
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Protocol
+
+from smtprelay.mime.transfer import base64_letters, from_quoted_printable, padded
 
 _CRLF: Final = b"\r\n"
 #: Characters of a line of base64, and the octets that they stand for.
@@ -16,10 +17,6 @@ _LINE: Final = 76
 _GROUP: Final = 57
 #: Lines longer than this are taken in pieces of it, so that none has to be held.
 _PIECE: Final = 4080
-
-_BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
-_NOT_BASE64: Final = bytes(set(range(256)) - set(_BASE64))
-_BLANKS_BEHIND_SOFT_BREAK: Final = re.compile(rb"=[ \t]++(?=\r?\n|\Z)")
 
 
 class Encoder(Protocol):
@@ -59,18 +56,22 @@ class Base64Encoder:
 
 
 class Base64Wrapper(Base64Encoder):
-    """Puts base64 into lines anew; what does not belong to it is left out, as each decoder does."""
+    """
+    Puts a block of base64 into lines anew; what does not belong to it is left out, as each decoder does.
+
+    The block is one of :func:`smtprelay.mime.transfer.base64_blocks`.
+    """
 
     def feed(self, octets: bytes) -> bytes:
         """Return whole lines."""
-        letters = self._held + octets.translate(None, _NOT_BASE64)
+        letters = self._held + base64_letters(octets)
         whole = len(letters) - len(letters) % _LINE
         self._held = letters[whole:]
         return self._lines(letters[:whole])
 
     def end(self) -> bytes:
         """Return the last line."""
-        return self._lines(self._held)
+        return self._lines(padded(self._held))
 
 
 class _Lines:
@@ -87,15 +88,26 @@ class _Lines:
     def feed(self, octets: bytes) -> Iterator[tuple[bytes, bool]]:
         """Give blocks and pieces; with each, whether the line goes on behind it."""
         octets = self._held + octets
-        end = octets.rfind(_CRLF) + 2 if _CRLF in octets else 0
-        block, line = octets[:end], octets[end:]
-        if max(map(len, block.split(_CRLF))) <= _PIECE:
-            yield from [(block, False)] if block else ()
-        else:
-            for whole in block.split(_CRLF)[:-1]:
-                *pieces, last = self._pieces(whole, len(whole))
-                yield from ((piece, True) for piece in pieces)
-                yield last + _CRLF, False
+        begin = at = 0
+        while len(octets) - at > _PIECE:
+            end = octets.rfind(_CRLF, at, at + _PIECE + 2)
+            if end >= 0:
+                at = end + 2
+                continue
+            end = octets.find(_CRLF, at + _PIECE)
+            if end < 0:
+                break
+            if begin < at:
+                yield octets[begin:at], False
+            *pieces, last = self._pieces(octets[at:end], end - at)
+            yield from ((piece, True) for piece in pieces)
+            yield last + _CRLF, False
+            begin = at = end + 2
+        last_end = octets.rfind(_CRLF, at)
+        end = at if last_end < 0 else last_end + 2
+        if begin < end:
+            yield octets[begin:end], False
+        line = octets[end:]
         # A CR at the end may be half of a line end.
         *pieces, self._held = self._pieces(line, len(line) - line.endswith(b"\r"))
         yield from ((piece, True) for piece in pieces)
@@ -132,19 +144,26 @@ class QuotedPrintableEncoder:
 
 
 class QuotedPrintableWrapper:
-    """Puts quoted-printable into lines anew, with all encoded that has to be."""
+    """
+    Puts quoted-printable into lines anew, with all encoded that has to be.
+
+    Blanks at the end of a line go, unless there are thousands of them.
+    """
 
     def __init__(self) -> None:
-        self._lines = _Lines(_before_escape)
+        self._lines = _Lines(_before_begun)
         self._encoder = QuotedPrintableEncoder()
 
     def feed(self, octets: bytes) -> bytes:
         """Decode and encode whole lines, and pieces of long ones."""
-        return b"".join(self._encoder.feed(_unquoted(piece)) for piece, _ in self._lines.feed(octets))
+        return b"".join(
+            self._encoder.feed(_within_line(piece) if goes_on else from_quoted_printable(piece))
+            for piece, goes_on in self._lines.feed(octets)
+        )
 
     def end(self) -> bytes:
         """Decode and encode the last line."""
-        return self._encoder.feed(_unquoted(self._lines.end())) + self._encoder.end()
+        return self._encoder.feed(from_quoted_printable(self._lines.end())) + self._encoder.end()
 
 
 #: By the name of the plan's step.
@@ -167,8 +186,11 @@ def encoded_length(kind: str, octets: bytes) -> int:
 def _quoted(block: bytes) -> bytes:
     ends = block.count(_CRLF)
     if ends and block.count(b"\r") == ends and block.count(b"\n") == ends:
-        return binascii.b2a_qp(block)
-    return _CRLF.join([_quoted_line(line) for line in block.split(_CRLF)])
+        quoted = binascii.b2a_qp(block)
+    else:
+        quoted = _CRLF.join([_quoted_line(line) for line in block.split(_CRLF)])
+    # A line with two hyphens in front may be a delimiter, here or where the part lies.
+    return (b"=2D" + quoted[1:] if quoted.startswith(b"--") else quoted).replace(b"\n--", b"\n=2D-")
 
 
 def _quoted_line(line: bytes) -> bytes:
@@ -176,11 +198,14 @@ def _quoted_line(line: bytes) -> bytes:
     return binascii.b2a_qp(line, istext=False).replace(b"=\n", b"=\r\n")
 
 
-def _unquoted(block: bytes) -> bytes:
-    return binascii.a2b_qp(_BLANKS_BEHIND_SOFT_BREAK.sub(b"=", block))
+def _within_line(piece: bytes) -> bytes:
+    """Decode quoted-printable that goes on behind ``piece``: nothing at its end ends a line."""
+    return from_quoted_printable(piece + b".")[:-1]
 
 
-def _before_escape(piece: bytes) -> int:
-    """Return where to cut ``piece`` so that no ``=XX`` is divided."""
-    escape = piece.find(b"=", len(piece) - 2)
-    return len(piece) if escape < 0 else escape
+def _before_begun(piece: bytes) -> int:
+    """Return where to cut ``piece`` so that what is decoded as one is not divided."""
+    # At its end may be blanks of the end of a line, and a part of an escape or of a soft line break.
+    end = len(piece.rstrip(b" \t"))
+    escape = piece.find(b"=", max(end - 2, 0), end)
+    return (end if escape < 0 else escape) or len(piece)

@@ -7,15 +7,18 @@ refused. Pure.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Final
+from urllib.parse import quote
 
 from attrs import frozen
 
+from smtprelay.mime.address import ascii_domain
+from smtprelay.mime.kinds import OCTETS
 from smtprelay.mime.outgoing.words import encoded_words, parameters
 from smtprelay.mime.parameters import comment_end
-from smtprelay.mime.text import content_type, decoded, disposition
+from smtprelay.mime.text import ContentType, content_type, decoded, disposition
 from smtprelay.model.shape import LONGEST_LINE
 
 #: A word of a field that is longer cannot stand on one line with anything else.
@@ -36,13 +39,20 @@ _IDS: Final = frozenset(
     {"message-id", "resent-message-id", "in-reply-to", "references", "content-id", "supersedes"}
 )
 _PARAMETERS: Final = {"content-type": content_type, "content-disposition": disposition}
+_FILE_NAMES: Final = frozenset({"name", "filename"})
 #: Fields in which an encoded word would be read as it stands.
 _STRUCTURED: Final = re.compile(
-    r"received|(?:resent-)?date|mime-version|content-transfer-encoding|content-location|return-path|auto-submitted"
-    r"|(?:dkim|domainkey)-signature|arc-.*|(?:.*-)?authentication-results|received-.*|list-.*|path|expires"
+    r"received|(?:resent-)?date|mime-version|content-transfer-encoding|return-path|auto-submitted|path|expires"
+    r"|(?:dkim|domainkey)-signature|arc-.*|(?:.*-)?authentication-results|received-.*"
 )
+#: Those that hold addresses of the web, which have a spelling in ASCII (RFC 3987 §3.1).
+_LINKS: Final = re.compile("list-.*|content-location")
+_ASCII: Final = bytes(range(128))
 #: Fields that people read: a word of any length can be encoded words there.
 _TEXTS: Final = frozenset({"subject", "comments", "keywords", "content-description", "thread-topic"})
+
+#: Conversion required but not supported (RFC 3463 §3.7).
+NO_CONVERSION: Final = "5.6.3"
 
 _FOLD: Final = re.compile(rb"\r?\n[ \t]*+")
 _BLANKS: Final = re.compile(rf"[ \t]{{{_MOST_BLANKS},}}+")
@@ -66,12 +76,14 @@ class FieldRules:
 
     :ivar ascii_only: the next hop takes no others.
     :ivar guess: the charset of what is not ASCII and not UTF-8.
+    :ivar kind: what the part is, if its Content-Type does not tell.
     :ivar embedded: they are those of a part, or of a mail within the mail: an address that is not ASCII is no
         reason to refuse the mail there, but made text (RFC 6857 §3.1.8).
     """
 
     ascii_only: bool = False
     guess: str = ""
+    kind: str = ""
     embedded: bool = False
 
 
@@ -85,16 +97,26 @@ def mended(field: bytes, rules: FieldRules) -> bytes:
     """
     if (not rules.ascii_only or field.isascii()) and not has_long_line(field):
         return field
-    name, _, value = field.partition(b":")
-    label = name.decode("ascii").rstrip(" \t")
-    text = _FOLD.sub(b" ", value).decode("ascii", "surrogateescape").strip(" \t")
-    text = without_long_blanks(text.replace("\t", " "))
+    label = field.partition(b":")[0].decode("ascii").rstrip(" \t")
+    value = unfolded(field)
+    if label.lower() in _PARAMETERS:
+        return _field(label, _with_parameters(label.lower(), value, rules))
+    text = without_long_blanks(value.replace("\t", " "))
     if rules.ascii_only and not text.isascii():
         text = _in_ascii(label.lower(), text, rules)
     words = text.split(" ")
     if any(len(word) > LONGEST_WORD for word in words):
         words = _divided(label.lower(), text, rules)
+    return _field(label, words)
+
+
+def _field(label: str, words: Sequence[str]) -> bytes:
     return folded(label, words) if any(words) else b""
+
+
+def unfolded(field: bytes) -> str:
+    """Return the value of a field as :func:`smtprelay.mime.headers.split` has it."""
+    return _FOLD.sub(b" ", field.partition(b":")[2]).decode("ascii", "surrogateescape").strip(" \t")
 
 
 def has_long_line(lines: bytes) -> bool:
@@ -122,36 +144,54 @@ def folded(label: str, words: Sequence[str]) -> bytes:
     return "".join([*pieces, "\r\n"]).encode("ascii", "surrogateescape")
 
 
-def with_parameters(label: str, kind: str, given: dict[str, str]) -> bytes:
+def with_parameters(label: str, kind: str, given: Mapping[str, str]) -> bytes:
     """Return a field of a kind and its parameters, in ASCII."""
     return folded(label, _parameter_words(kind, given))
 
 
-def _parameter_words(kind: str, given: dict[str, str]) -> list[str]:
-    *others, last = kind, *(each for each in parameters(given))
-    return [*(f"{each};" for each in others), last]
+def _parameter_words(kind: str, given: Mapping[str, str]) -> list[str]:
+    words = [*filter(None, (kind,)), *parameters(given)]
+    return [*(f"{each};" for each in words[:-1]), *words[-1:]]
 
 
 # --- what is not ASCII
 
 
 def _in_ascii(name: str, text: str, rules: FieldRules) -> str:
-    if name in _PARAMETERS:
-        return _with_parameters(name, text, rules)
     is_list = _holds_addresses(name) is not None
     if is_list and sum(map(text.count, "<,:;(")) <= max(_FEW, len(text) // _SHORTEST):
         return "".join(_address_pieces(text, rules))
     if name in _IDS:
         return " ".join(each for each in _ID.findall(text) if each.isascii())
-    if is_list or _STRUCTURED.fullmatch(name):
+    if is_list:
+        # An address that is changed is another one.
+        return ""
+    if _LINKS.fullmatch(name):
+        return quote(text.encode("ascii", "surrogateescape"), safe=_ASCII)
+    if _STRUCTURED.fullmatch(name):
         return text.encode("ascii", "replace").decode("ascii")
     return " ".join(_text_words(decoded(text, rules.guess)))
 
 
-def _with_parameters(name: str, text: str, rules: FieldRules) -> str:
-    read = _PARAMETERS[name](text, rules.guess)
-    kind = read.kind if read.kind.isascii() and read.kind else "attachment"
-    return " ".join(_parameter_words(kind, dict(read.parameters)))
+def read_parameters(name: str, value: str, guess: str) -> ContentType:
+    """Read a field as readers do: the charset is guessed for the sake of the file's name alone."""
+    read = _PARAMETERS[name](value)
+    if value.isascii():
+        return read
+    named = _PARAMETERS[name](value, guess).parameters
+    given = {key: text for key, text in read.parameters.items() if key not in _FILE_NAMES}
+    names = {key: text for key, text in named.items() if key in _FILE_NAMES}
+    return ContentType(read.kind, {**given, **names})
+
+
+def _with_parameters(name: str, value: str, rules: FieldRules) -> list[str]:
+    read = read_parameters(name, value, rules.guess)
+    boundary = read.parameters.get("boundary", "")
+    if not boundary.isascii() or len(boundary) > LONGEST_WORD:
+        # It is in the delimiters, too, where nothing can be spelled anew.
+        raise NotConvertible("the boundary of its parts is too long, or not ASCII", NO_CONVERSION)
+    is_untold = name == "content-type" and read.kind == OCTETS
+    return _parameter_words((is_untold and rules.kind) or read.kind, read.parameters)
 
 
 def _text_words(text: str) -> Iterator[str]:
@@ -215,8 +255,12 @@ def _unquoted(quoted: str) -> str:
 
 
 def _foreign(address: str, rules: FieldRules) -> str:
-    """An address that is not ASCII: no other spelling of it is the same address."""
+    """Spell an address that is not ASCII: its domain has another spelling, a local part has none."""
     shown = decoded(address, rules.guess).strip(" <>")
+    local, _, domain = shown.rpartition("@")
+    known = f"{local}@{ascii_domain(domain)}"
+    if local and known.isascii() and " " not in domain:
+        return f" <{known}>" if address.startswith("<") else f" {known} "
     if not rules.embedded:
         raise NotConvertible(
             f"{shown[:_SHOWN]!a} in the header needs SMTPUTF8, which the next server does not offer", "5.6.7"
@@ -229,8 +273,6 @@ def _foreign(address: str, rules: FieldRules) -> str:
 
 def _divided(name: str, text: str, rules: FieldRules) -> list[str]:
     """Return the words of a field that has one of them too long to stand on a line."""
-    if name in _PARAMETERS:
-        return _with_parameters(name, text, rules).split(" ")
     if _holds_addresses(name):
         return [word for each in _elements(text) for word in each.split(" ")]
     if name in _IDS:

@@ -7,17 +7,17 @@ for each attempt, delivery and provider: nothing in it depends on the clock or o
 """
 
 from collections.abc import Mapping
-from itertools import chain
 from typing import Any, Final
 
 from attrs import asdict, evolve
 
 from smtprelay.mime.outgoing.fields import FieldRules, NotConvertible
-from smtprelay.mime.outgoing.header import Additions, Changes, Header, finished, is_finished, read
+from smtprelay.mime.outgoing.header import UNCHANGED, Additions, Changes, Header, finished, is_finished, read
 from smtprelay.mime.outgoing.parts import PartsWalk
 from smtprelay.mime.outgoing.plan import DROP, INSERT, KEEP, NextHop, Plan, PlanDraft
-from smtprelay.mime.text import READ_BY_PEOPLE, charsets_in, content_type, guess_of
-from smtprelay.model.shape import Shape, count_eight_bit
+from smtprelay.mime.parse import charset_guess
+from smtprelay.mime.structure import part_of
+from smtprelay.model.shape import Shape, count_eight_bit, shape_of
 
 #: A longer header is not looked at on the reactor.
 LONGEST_HEADER: Final = 16 * 1024
@@ -53,14 +53,13 @@ def plan_by_header(start: bytes, shape: Shape, additions: Additions, hop: NextHo
 
     :param start: its beginning, which holds all of the header.
     """
-    header = read(start)
+    header, old = read(start)
     try:
         new = finished(header, additions, None if _has_plain_fields(shape, hop) else _rules(header, hop))
     except NotConvertible as error:
         return Plan(refusal=str(error), code=error.code)
     if new is None:
         return _unchanged(shape)
-    old = header.content
     eight_bit = shape.eight_bit and shape.eight_bit - count_eight_bit(start[:old])
     steps = ((INSERT, len(new)), (DROP, old), (KEEP, shape.size - old))
     return Plan(
@@ -87,7 +86,7 @@ def plan_header(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[s
 def plan_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes]:
     """Plan a whole mail, as a task of a MIME worker; :func:`plan_of` reads what it returns."""
     additions, hop = Additions(**parameters["additions"]), NextHop(**parameters["hop"])
-    header = read(octets)
+    header, content = read(octets)
     rules = _rules(header, hop)
     draft = PlanDraft(octets)
 
@@ -95,12 +94,16 @@ def plan_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str
         new = finished(header, additions, rules, changes)
         if new is not None:
             draft.insert(new)
-            draft.drop(header.content)
+            draft.drop(content)
 
     try:
         # The fields of parts are content for the next hop.
         of_parts = evolve(rules, ascii_only=not hop.eight_bit, embedded=True)
-        PartsWalk(draft, hop, of_parts, finish).run(header)
+        # A long header alone may be the reason to look at the mail.
+        if content > LONGEST_HEADER and not needs_content(shape_of(octets[content:]), hop):
+            finish(UNCHANGED)
+        else:
+            PartsWalk(draft, hop, of_parts, finish).run(content)
     except NotConvertible as error:
         plan = Plan(refusal=str(error), code=error.code)
     else:
@@ -117,6 +120,5 @@ def _unchanged(shape: Shape) -> Plan:
 
 
 def _rules(header: Header, hop: NextHop) -> FieldRules:
-    charset = content_type(header.value(b"content-type")).parameters.get("charset", "")
-    words = charsets_in([(name, header.value(name.encode("ascii"))) for name in READ_BY_PEOPLE])
-    return FieldRules(ascii_only=not hop.raw_fields, guess=guess_of(chain((charset,), words)))
+    part = part_of(header.pairs(), 0)
+    return FieldRules(ascii_only=not hop.raw_fields, guess=charset_guess(b"", [part]), kind=part.kind.kind)

@@ -7,22 +7,24 @@ field does not end the header for the next hop. Pure.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from attrs import frozen
 
-from smtprelay.mime.headers import split
+from smtprelay.mime.headers import NAME, split
 from smtprelay.mime.known import is_certain
 from smtprelay.mime.outgoing.fields import (
     FieldRules,
     folded,
     has_long_line,
     mended,
+    read_parameters,
+    unfolded,
     with_parameters,
     without_long_blanks,
 )
-from smtprelay.mime.text import content_type
+from smtprelay.mime.text import Headers, content_type
 
 #: Fields that are the relay's or the sender's business only.
 REMOVED: Final = frozenset({b"bcc", b"resent-bcc", b"return-path", b"content-length"})
@@ -30,12 +32,12 @@ REMOVED: Final = frozenset({b"bcc", b"resent-bcc", b"return-path", b"content-len
 NEEDED: Final = (b"message-id", b"date", b"from")
 #: A blank line is looked for in so many octets; a header that goes on is read line by line.
 _LONGEST_BLOCK: Final = 1 << 16
-
 _LONGEST_PLAIN: Final = 1 << 14
 
+_CRLF: Final = b"\r\n"
 _END: Final = b"\r\n\r\n"
-_FIELD: Final = re.compile(rb"^(([!-9;-~]++)[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)", re.MULTILINE)
-_FIELDS: Final = re.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)*+")
+_FIELD: Final = re.compile(rb"^((%b)[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)" % NAME, re.MULTILINE)
+_FIELDS: Final = re.compile(rb"(?:%b[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)*+" % NAME)
 #: A first line with blanks before it, which folds nothing: behind our own Received, that ends with its date.
 _INDENTED: Final = re.compile(
     rb"received:[^\r\n]*+(?:(?<![+-][0-9]{4})\r\n[ \t][^\r\n]*+)*+(?<=[+-][0-9]{4})\r\n[ \t]", re.IGNORECASE
@@ -53,22 +55,16 @@ class Header:
 
     :ivar fields: with their line ends.
     :ivar names: theirs, in lower case.
-    :ivar content: where the content begins.
-    :ivar clean: the fields and a blank line are all that there is before it.
+    :ivar clean: the fields and a blank line are all that there is.
     """
 
     fields: Sequence[bytes]
     names: Sequence[bytes]
-    content: int
     clean: bool = True
 
-    def value(self, name: bytes) -> str:
-        """Return the unfolded value of the first field of this name, ``""`` if there is none."""
-        for each, octets in zip(self.names, self.fields, strict=True):
-            if each == name:
-                value = octets.partition(b":")[2].replace(b"\r\n", b"")
-                return value.decode("ascii", "surrogateescape").strip(" \t")
-        return ""
+    def pairs(self) -> Headers:
+        """Return the fields as :func:`smtprelay.mime.headers.split` has them."""
+        return split(b"".join([*self.fields, _CRLF]))[0]
 
 
 @frozen(kw_only=True)
@@ -103,33 +99,33 @@ class Changes:
 UNCHANGED: Final = Changes()
 
 
-def read(octets: bytes, start: int = 0, is_delimiter: Callable[[bytes], bool] | None = None) -> Header:
-    """
-    Return the header at ``start``.
-
-    :param is_delimiter: as :func:`smtprelay.mime.headers.split` has it; there is one for a part.
-    """
-    if octets.startswith(b"\r\n", start):
-        return Header((), (), start + 2)
-    end = octets.find(_END, start, start + _LONGEST_BLOCK) + 2
-    block = octets[start:end] if end > 1 else b""
-    pairs = _FIELD.findall(block)
-    if pairs and sum([len(field) for field, _ in pairs]) == len(block):
-        names = [name.lower() for _, name in pairs]
-        # Our own Received alone makes no header of what a client sent.
-        given = names[names[0] == b"received" :]
-        if b"\n--" not in block and not _INDENTED.match(block) and any(map(is_certain, given)):
-            return Header([field for field, _ in pairs], names, end + 2)
-    return _read_anew(octets, start, is_delimiter)
+def read(octets: bytes) -> tuple[Header, int]:
+    """Return the header of a mail, and where its content begins."""
+    block = octets[: octets.find(_END, 0, _LONGEST_BLOCK) + 2]
+    header = None if b"\n--" in block else _as_it_stands(block)
+    # Our own Received alone makes no header of what a client sent.
+    if header is not None and any(map(is_certain, header.names[header.names[:1] == [b"received"] :])):
+        return header, len(block) + len(_CRLF)
+    pairs, content = split(octets)
+    return header_of(octets[:content], pairs), content
 
 
-def _read_anew(octets: bytes, start: int, is_delimiter: Callable[[bytes], bool] | None) -> Header:
-    pairs, content = split(octets, start, is_delimiter)
-    block = octets[start:content]
+def header_of(block: bytes, pairs: Headers) -> Header:
+    """Return the header that stands in ``block``, and has these fields."""
+    header = _as_it_stands(block[:-2]) if block.endswith(_CRLF) else None
+    if header is not None and len(header.fields) == len(pairs):
+        return header
     # A line end is one for the next hop, whatever it was for the client.
     fields = [folded(name, without_long_blanks(value.replace("\r", " ")).split(" ")) for name, value in pairs]
-    clean = not fields and block in (b"", b"\r\n")
-    return Header(fields, [name.lower().encode("ascii") for name, _ in pairs], content, clean)
+    return Header(fields, [name.lower().encode("ascii") for name, _ in pairs], clean=not block)
+
+
+def _as_it_stands(block: bytes) -> Header | None:
+    """Return the header of a block that has fields and nothing else."""
+    found = _FIELD.findall(block)
+    if sum([len(field) for field, _ in found]) != len(block) or _INDENTED.match(block):
+        return None
+    return Header([field for field, _ in found], [name.lower() for _, name in found])
 
 
 def is_finished(octets: bytes) -> bool:
@@ -138,8 +134,7 @@ def is_finished(octets: bytes) -> bool:
 
     It costs a third of that; nearly all mail is like this. A long header is never plain.
     """
-    end = octets.find(_END, 0, _LONGEST_PLAIN) + 2
-    block = octets[: max(end, 0)]
+    block = octets[: octets.find(_END, 0, _LONGEST_PLAIN) + 2]
     names = b"\n" + block.lower()
     return (
         len(set(_GIVEN.findall(names))) == len(NEEDED)
@@ -166,22 +161,24 @@ def finished(
     unchanged = changes is UNCHANGED and [field for _, field in kept] == list(header.fields)
     if header.clean and unchanged and not added:
         return None
-    return _block(_with_changes(kept, changes, version=True), added)
+    return _block(_with_changes(kept, changes, rules.guess if rules else "", version=True), added)
 
 
 def finished_part(
-    header: Header, octets: bytes, rules: FieldRules, changes: Changes = UNCHANGED
+    header: Header, octets: bytes, rules: FieldRules, changes: Changes = UNCHANGED, *, ends: bool = False
 ) -> bytes | None:
     """
     Return the header of a part, or of a mail within the mail; ``None`` if nothing about it changes.
 
     :param octets: of ``header`` as it stands. Lines in it that are no fields may stay.
+    :param ends: a blank line has to end it, as what follows will not be what followed.
     """
     kept = [(name, mended(field, rules)) for name, field in zip(header.names, header.fields, strict=True)]
     stays = header.clean or not (has_long_line(octets) or (rules.ascii_only and not octets.isascii()))
+    stays = stays and not (ends and octets != _CRLF and not octets.endswith(_END))
     if stays and changes is UNCHANGED and [field for _, field in kept] == list(header.fields):
         return None
-    return _block(_with_changes(kept, changes, version=False), ())
+    return _block(_with_changes(kept, changes, rules.guess, version=False), ())
 
 
 def _kept(header: Header, rules: FieldRules | None) -> Iterator[tuple[bytes, bytes]]:
@@ -215,33 +212,36 @@ def _signed_to_be_missing(header: Header) -> set[bytes]:
     }
 
 
-def _with_changes(kept: Sequence[tuple[bytes, bytes]], changes: Changes, *, version: bool) -> Iterator[bytes]:
+def _with_changes(
+    kept: Sequence[tuple[bytes, bytes]], changes: Changes, guess: str, *, version: bool
+) -> Iterator[bytes]:
     if changes is UNCHANGED:
         yield from (field for _, field in kept)
         return
     seen = set()
+    typed = next((field for name, field in kept if name == b"content-type"), b"")
+    is_text_now = changes.kind and content_type(unfolded(typed)).kind.startswith("multipart/")
     for name, field in kept:
-        if name == b"content-transfer-encoding":
+        if name == b"content-transfer-encoding" or (is_text_now and name == b"content-disposition"):
             continue
         if name == b"content-type" and name not in seen:
-            yield _typed(field, changes)
+            yield _typed(field, changes, guess)
         else:
             yield field
         seen.add(name)
     if version and b"mime-version" not in seen:
         yield b"MIME-Version: 1.0\r\n"
     if b"content-type" not in seen and (changes.kind or changes.charset):
-        yield _typed(b"", changes)
+        yield _typed(b"", changes, guess)
     yield folded(_ENCODING, [changes.encoding])
 
 
-def _typed(field: bytes, changes: Changes) -> bytes:
+def _typed(field: bytes, changes: Changes, guess: str) -> bytes:
     """Return the Content-Type with what changes in it."""
     if not changes.kind and not changes.charset:
         return field
-    value = field.partition(b":")[2].replace(b"\r\n", b"").decode("ascii", "surrogateescape").strip(" \t")
-    was = content_type(value)
-    given: Mapping[str, str] = {} if changes.kind else was.parameters
+    was = read_parameters("content-type", unfolded(field), guess)
+    given = {name: text for name, text in was.parameters.items() if not (changes.kind and name == "boundary")}
     charset = {"charset": changes.charset} if changes.charset else {}
     return with_parameters("Content-Type", changes.kind or was.kind, {**given, **charset})
 

@@ -2,67 +2,62 @@
 The parts of a mail, gone through once, and what is to be done with each of them before it leaves.
 
 A part is encoded that has octets or lines which the next hop does not take; nothing else of the mail changes
-but the fields that say so. What is signed is never changed. The walk goes from delimiter to delimiter
-without recursion, so that no structure costs more than its octets. Pure.
+but the fields that say so. What is signed is never changed. What is a part, and of what type, ``structure``
+tells, as it does for readers of the mail. Pure.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, frozen
 
-from smtprelay.mime.charset import fits, html_charset, known
+from smtprelay.mime.charset import html_charset, known, label_for
+from smtprelay.mime.charset.labels import ASCII, codec_of
 from smtprelay.mime.outgoing.encoders import Base64Encoder
-from smtprelay.mime.outgoing.fields import FieldRules, NotConvertible
-from smtprelay.mime.outgoing.header import UNCHANGED, Changes, Header, finished_part, read
+from smtprelay.mime.outgoing.fields import NO_CONVERSION, FieldRules, NotConvertible
+from smtprelay.mime.outgoing.header import UNCHANGED, Changes, finished_part, header_of
 from smtprelay.mime.outgoing.plan import NextHop, PlanDraft
-from smtprelay.mime.text import content_type
-from smtprelay.mime.transfer import encoding_of, from_uuencode, is_no_base64
-from smtprelay.model.shape import LONGEST_LINE, Shape, shape_of
+from smtprelay.mime.parse import charset_guess, shown_aside
+from smtprelay.mime.structure import MAX_DEPTH, Part, TooComplexError, parts_of
+from smtprelay.mime.text import ContentType, content_type
+from smtprelay.mime.transfer import Encoding, base64_blocks, decode
+from smtprelay.model.shape import Shape, shape_of
 
-#: What lies behind so many parts is not taken apart.
-MAX_PARTS: Final = 1000
-#: What lies in so many multiparts is not taken apart either.
-MAX_DEPTH: Final = 50
-#: A longer boundary is not recognised.
-LONGEST_BOUNDARY: Final = 500
-
-#: Conversion required but not supported (RFC 3463 §3.7).
-_NO_CONVERSION: Final = "5.6.3"
 _SIGNED: Final = "multipart/signed"
 _MESSAGES: Final = frozenset({"message/rfc822", "message/global", "message/news"})
-_ASCII_LABELS: Final = frozenset({"", "us-ascii", "ascii", "ansi_x3.4-1968", "iso-ir-6", "646"})
-_WRAPPERS: Final[Mapping[str, str]] = {
-    "base64": "wrap-base64",
-    "quoted-printable": "wrap-quoted-printable",
-}
 #: Octets that no text has: tab, line feed, form feed, carriage return and escape are in some.
 _CONTROLS: Final = bytes(set(range(32)) - {9, 10, 12, 13, 27}) + b"\x7f"
 #: With one octet of so many to be escaped a text is still readable, and about as long as in base64.
 _ESCAPES: Final = 4
 
 
-@frozen(kw_only=True)
-class _Part:
-    """A part, or the mail itself; ``kind`` and ``parameters`` are those of its Content-Type."""
-
-    start: int
-    header: Header
-    kind: str
-    parameters: Mapping[str, str] = field(repr=False)
-    encoding: str
-    main: bool = False
-
-
 @frozen
-class _Delimiter:
-    """A line between two parts; ``begin`` is where the line end before it stands, which belongs to it."""
+class _Mail:
+    """
+    The mail, or one within it.
 
-    begin: int
-    start: int
-    after: int
-    level: int
-    closes: bool
+    :ivar base: where it begins in the mail.
+    :ivar depth: in how many mails it lies.
+    """
+
+    octets: bytes
+    base: int
+    depth: int
+    parts: Sequence[Part]
+
+    @cached_property
+    def guess(self) -> str:
+        """The charset of octets whose charset nobody names."""
+        return charset_guess(self.octets, self.parts)
+
+    def places(self) -> Iterator[tuple[int, int, Part | None]]:
+        """Give where parts, headers of multiparts, and texts beside parts (``None``) lie, in order."""
+        found = [
+            (part.start, part.header_end if part.is_multipart else part.last, part) for part in self.parts
+        ]
+        beside = [(begin, end, None) for part in self.parts for begin, end in part.aside]
+        yield from sorted([*found, *beside], key=lambda place: place[0])
 
 
 class PartsWalk:
@@ -76,229 +71,187 @@ class PartsWalk:
     def __init__(
         self, draft: PlanDraft, hop: NextHop, rules: FieldRules, finish: Callable[[Changes], None]
     ) -> None:
-        self._octets = draft.octets
         self._is_ascii = draft.octets.isascii()
         self._draft = draft
         self._hop = hop
         self._rules = rules
         self._finish = finish
-        #: From the outermost multipart that is open to the innermost: its boundary and type.
-        self._open: list[tuple[bytes, str]] = []
-        self._levels: dict[bytes, int] = {}
 
-    def run(self, header: Header) -> None:
+    def run(self, content: int) -> None:
         """
-        Go through the mail, from its header to its end.
+        Go through the mail, whose content begins at ``content``.
 
         :raises NotConvertible: something has to be encoded that must not be.
         """
-        part: _Part | None = self._part(header, 0, main=True)
-        count = 0
-        while part is not None:
-            count += 1
-            if count > MAX_PARTS:
-                self._check_fixed(part.start, len(self._octets), f"what is behind {MAX_PARTS} parts")
-                return
-            part = self._take(part)
+        try:
+            self._plan_mail(self._draft.octets)
+        except TooComplexError as error:
+            self._check_fixed(self._draft.octets[content:], f"a mail with {error}")
+            self._finish(UNCHANGED)
 
-    def _take(self, part: _Part) -> _Part | None:
-        """Plan a part, and return the one behind it, or the first one in it."""
-        if part.encoding == "7bit" and part.kind in _MESSAGES:
-            self._finish_header(part, self._changes_around(part))
-            return self._part(self._read(part.header.content), part.header.content)
-        begin = part.header.content
-        boundary = self._boundary(part)
-        if boundary:
-            self._resize([*self._open, (boundary, part.kind)])
-            found = self._next(begin)
-            if found is not None and found.level == len(self._open) - 1:
-                self._finish_header(part, self._changes_around(part))
-                self._plan_gap(begin, found.begin)
-                return self._behind(found)
-            self._resize(self._open[:-1])
-        found = self._next(begin)
-        self._plan_leaf(part, begin, len(self._octets) if found is None else max(found.begin, begin))
-        return self._behind(found)
+    def _plan_mail(self, octets: bytes, base: int = 0, depth: int = 0) -> None:
+        """Plan a mail that lies ``depth`` deep in others."""
+        mail = _Mail(octets, base, depth, self._parts_as_shown(octets))
+        at = 0
+        for begin, end, part in mail.places():
+            if begin < at:
+                continue  # within what was planned as one
+            self._plan_delimiters(mail, at, begin)
+            at = end
+            if part is None:
+                self._plan_aside(mail, begin, end)
+            elif not part.is_multipart:
+                self._plan_leaf(mail, part)
+            elif part.kind.kind == _SIGNED:
+                self._check_fixed(octets[part.header_end : part.last], "a signed part")
+                self._finish_header(mail, part, UNCHANGED, ends=False)
+                at = part.last
+            else:
+                self._finish_header(mail, part, self._changes_around(part), ends=False)
+        self._plan_delimiters(mail, at, len(octets))
 
-    def _behind(self, found: _Delimiter | None) -> _Part | None:
-        """Return the part behind a delimiter."""
-        while found is not None:
-            self._plan_delimiter(found)
-            self._resize(self._open[: found.level + 1])
-            if not found.closes:
-                default = "message/rfc822" if self._open[-1][1] == "multipart/digest" else "text/plain"
-                return self._part(self._read(found.after), found.after, default)
-            # More of its parts may come behind the last delimiter: it stays open until an outer one ends.
-            following = self._next(found.after)
-            self._plan_gap(found.after, len(self._octets) if following is None else following.begin)
-            found = following
-        return None
+    def _parts_as_shown(self, octets: bytes) -> Sequence[Part]:
+        """Return the parts of a mail; if it shows nothing but a text beside them, it is that text."""
+        parts = parts_of(octets)
+        strange = any(self._needs_work(shape_of(octets[begin:end])) for begin, end in parts[0].aside)
+        shown = shown_aside(octets, parts) if strange else None
+        if shown is None:
+            return parts
+        begin, end = shown
+        headers = [each for each in parts[0].headers if each[0].lower() != "content-transfer-encoding"]
+        kind = ContentType("text/plain", {})
+        return [
+            evolve(parts[0], headers=headers, kind=kind, begin=begin, end=end, last=len(octets), aside=[])
+        ]
 
-    # --- what there is
-
-    def _part(self, header: Header, start: int, default: str = "text/plain", *, main: bool = False) -> _Part:
-        typed = content_type(header.value(b"content-type"), self._rules.guess)
-        return _Part(
-            start=start,
-            header=header,
-            kind=typed.kind or default,
-            parameters=typed.parameters,
-            encoding=encoding_of(header.value(b"content-transfer-encoding")),
-            main=main,
-        )
-
-    def _read(self, start: int) -> Header:
-        return read(self._octets, start, lambda line: self._level_of(line[2:].rstrip()) is not None)
-
-    def _boundary(self, part: _Part) -> bytes:
-        """Return the boundary between the parts in ``part``, ``b""`` if it is not to be taken apart."""
-        if not part.kind.startswith("multipart/") or part.kind == _SIGNED or part.encoding != "7bit":
-            return b""
-        boundary = part.parameters.get("boundary", "").encode("utf-8", "surrogateescape").rstrip()
-        if not boundary.isascii() and not self._hop.eight_bit:
-            raise NotConvertible(
-                "its boundary is not ASCII, and the server takes no 8-bit mail", _NO_CONVERSION
-            )
-        usable = len(boundary) <= LONGEST_BOUNDARY and len(self._open) < MAX_DEPTH
-        return boundary if usable else b""
-
-    def _resize(self, boundaries: list[tuple[bytes, str]]) -> None:
-        if boundaries != self._open:
-            self._open = boundaries
-            self._levels = {boundary: level for level, (boundary, _) in enumerate(boundaries)}
-
-    def _level_of(self, line: bytes) -> tuple[int, bool] | None:
-        """Return whose delimiter a line is (of several the innermost), and if it is the last one."""
-        if line in self._levels:
-            return self._levels[line], False
-        if line.endswith(b"--") and line[:-2] in self._levels:
-            return self._levels[line[:-2]], True
-        return None
-
-    def _next(self, at: int) -> _Delimiter | None:
-        """Return the first delimiter from ``at`` on, where a line begins."""
-        octets = self._octets
-        if not self._levels:
-            return None
-        line_end = at - 1
-        while (line_end := octets.find(b"\n--", line_end)) >= 0:
-            start, after = line_end + 1, octets.find(b"\n", line_end + 1) + 1 or len(octets)
-            found = self._level_of(octets[start + 2 : after].rstrip())
-            if found is not None:
-                begin = line_end - (octets[line_end - 1 : line_end] == b"\r")
-                return _Delimiter(max(begin, at), start, after, *found)
-            line_end = after - 1
-        return None
-
-    # --- what is done with it
-
-    def _finish_header(self, part: _Part, changes: Changes) -> None:
-        if part.main:
-            self._finish(changes)
+    def _plan_leaf(self, mail: _Mail, part: Part) -> None:
+        content = mail.octets[part.begin : part.end]
+        is_whole = (part.begin, part.end) == (part.header_end, part.last)
+        shape = shape_of(content if is_whole else mail.octets[part.header_end : part.last])
+        if not self._needs_work(shape):
+            self._finish_header(mail, part, UNCHANGED, ends=False)
             return
-        octets = self._octets[part.start : part.header.content]
-        header = finished_part(part.header, octets, self._rules, changes)
-        if header is not None:
-            self._draft.keep(part.start)
-            self._draft.insert(header)
-            self._draft.drop(part.header.content)
+        encoding = part.encoding(content)
+        if encoding == "7bit" and part.kind.kind in _MESSAGES:
+            self._finish_header(mail, part, self._changes_around(part))
+            if mail.depth >= MAX_DEPTH:
+                raise self._fixed(shape, f"a mail within more than {MAX_DEPTH} others")
+            self._plan_mail(content, mail.base + part.begin, mail.depth + 1)
+        elif encoding == "7bit":
+            changes = self._changes(mail, part, content, shape)
+            self._finish_header(mail, part, changes)
+            self._encode(mail, part, changes.encoding, part.end)
+        else:
+            self._plan_encoded(mail, part, content, encoding)
 
-    def _changes_around(self, part: _Part) -> Changes:
+    def _plan_encoded(self, mail: _Mail, part: Part, content: bytes, encoding: Encoding) -> None:
+        """Plan what is encoded already, but in lines that are too long, or with raw octets in them."""
+        blocks = base64_blocks(content) if encoding == "base64" else ()
+        kind = _kind_of_text(part)
+        if encoding == "quoted-printable" or len(blocks) == 1:
+            self._finish_header(mail, part, Changes(encoding=encoding, kind=kind) if kind else UNCHANGED)
+            end = part.begin + len(blocks[0]) if blocks else part.end
+            self._encode(mail, part, f"wrap-{encoding}", end)
+            return
+        encoder = Base64Encoder()
+        letters = encoder.feed(decode(content, encoding)) + encoder.end()
+        self._finish_header(mail, part, Changes(encoding="base64", kind=kind))
+        self._draft.insert(letters)
+        self._end_leaf(mail, part, is_base64=True)
+
+    def _encode(self, mail: _Mail, part: Part, step: str, end: int) -> None:
+        self._draft.drop(mail.base + part.begin)
+        self._draft.encode(step, mail.base + end)
+        self._end_leaf(mail, part, is_base64="base64" in step)
+
+    def _end_leaf(self, mail: _Mail, part: Part, *, is_base64: bool) -> None:
+        self._draft.drop(mail.base + part.last)
+        if is_base64 and mail.base + part.last == len(self._draft.octets):
+            self._draft.insert(b"\r\n")
+
+    def _plan_aside(self, mail: _Mail, begin: int, end: int) -> None:
+        """Plan what stands before the first part or behind the last one, where nobody reads it."""
+        self._draft.keep(mail.base + begin)
+        if self._needs_work(shape_of(mail.octets[begin:end])):
+            self._draft.drop(mail.base + end)
+
+    def _plan_delimiters(self, mail: _Mail, begin: int, end: int) -> None:
+        """Plan the delimiters between two parts: blanks behind them may make a line too long."""
+        lines = mail.octets[begin:end]
+        if self._needs_work(shape_of(lines)):
+            lines = b"\r\n".join(map(bytes.rstrip, lines.split(b"\r\n")))
+            self._check_fixed(lines, "a boundary")
+            self._draft.keep(mail.base + begin)
+            self._draft.insert(lines)
+            self._draft.drop(mail.base + end)
+
+    def _finish_header(self, mail: _Mail, part: Part, changes: Changes, *, ends: bool = True) -> None:
+        if part is mail.parts[0] and not mail.depth:
+            self._finish(changes)
+            self._draft.keep(part.header_end)
+            return
+        octets = mail.octets[part.start : part.header_end]
+        rules = evolve(self._rules, kind=part.kind.kind)
+        if not octets.isascii():
+            rules = evolve(rules, guess=mail.guess)
+        header = finished_part(header_of(octets, part.headers), octets, rules, changes, ends=ends)
+        self._draft.keep(mail.base + part.start)
+        if header is not None:
+            self._draft.insert(header)
+            self._draft.drop(mail.base + part.header_end)
+        else:
+            self._draft.keep(mail.base + part.header_end)
+
+    def _changes_around(self, part: Part) -> Changes:
         """Return the changes to what has other parts in it: nothing in it is 8-bit any more."""
-        was = part.header.value(b"content-transfer-encoding").strip().lower()
+        was = part.first("content-transfer-encoding").lower()
         labelled = was in ("8bit", "binary") and not self._hop.eight_bit and not self._is_ascii
         return Changes(encoding="7bit") if labelled else UNCHANGED
 
-    def _plan_leaf(self, part: _Part, begin: int, end: int) -> None:
-        content = self._octets[begin:end]
-        shape = shape_of(content)
-        if not self._needs_work(shape):
-            self._finish_header(part, UNCHANGED)
-            return
-        if part.kind == _SIGNED or len(self._open) >= MAX_DEPTH:
-            self._check_fixed(
-                begin, end, "a signed part" if part.kind == _SIGNED else "a part deep in others"
-            )
-        if part.encoding == "x-uuencode":
-            self._plan_unpacked(part, begin, end)
-            return
-        plain = part.kind.startswith("text/") and is_no_base64(content)
-        wrapper = None if plain and part.encoding == "base64" else _WRAPPERS.get(part.encoding)
-        changes = UNCHANGED if wrapper else _changes(part, content, shape, self._rules.guess)
-        self._finish_header(part, changes)
-        self._draft.keep(begin)
-        self._draft.encode(wrapper or changes.encoding, end)
-        if end == len(self._octets) and "base64" in (part.encoding, changes.encoding):
-            self._draft.insert(b"\r\n")
+    def _changes(self, mail: _Mail, part: Part, content: bytes, shape: Shape) -> Changes:
+        """Return how the content of a part is encoded that is not encoded yet."""
+        kind = part.kind.kind
+        is_text = kind.startswith(("text/", "message/"))
+        escapes = shape.eight_bit + content.count(b"=")
+        quoted = (
+            is_text
+            and escapes * _ESCAPES <= len(content)
+            and len(content.translate(None, _CONTROLS)) == len(content)
+        )
+        declared = content_type(part.first("content-type")).kind
+        return Changes(
+            encoding="quoted-printable" if quoted else "base64",
+            charset=_charset(mail, part, content, shape) if kind.startswith("text/") else "",
+            kind="" if declared == kind else kind,
+        )
 
-    def _plan_unpacked(self, part: _Part, begin: int, end: int) -> None:
-        """Plan uuencode with a name beyond ASCII or long lines: what it holds becomes base64."""
-        encoder = Base64Encoder()
-        letters = encoder.feed(from_uuencode(self._octets[begin:end])) + encoder.end()
-        self._finish_header(part, Changes(encoding="base64"))
-        self._draft.keep(begin)
-        self._draft.insert(letters + b"\r\n" * (end == len(self._octets)))
-        self._draft.drop(end)
-
-    def _plan_gap(self, begin: int, end: int) -> None:
-        """Plan what stands before the first part or behind the last one, where nobody reads it."""
-        if end > begin and self._needs_work(shape_of(self._octets[begin:end])):
-            self._draft.keep(begin)
-            self._draft.drop(end)
-
-    def _plan_delimiter(self, found: _Delimiter) -> None:
-        if found.after - found.start > LONGEST_LINE:
-            self._draft.keep(found.start)
-            self._draft.insert(self._octets[found.start : found.after].rstrip() + b"\r\n")
-            self._draft.drop(found.after)
-
-    def _check_fixed(self, begin: int, end: int, what: str) -> None:
-        shape = shape_of(self._octets[begin:end])
+    def _check_fixed(self, octets: bytes, what: str) -> None:
+        shape = shape_of(octets)
         if self._needs_work(shape):
-            why = (
-                "8-bit content, and the server lacks 8BITMIME"
-                if shape.eight_bit
-                else "lines too long for SMTP"
-            )
-            raise NotConvertible(f"{what} cannot be encoded: it has {why}", _NO_CONVERSION)
+            raise self._fixed(shape, what)
+
+    def _fixed(self, shape: Shape, what: str) -> NotConvertible:
+        why = "lines too long for SMTP"
+        if shape.eight_bit and not self._hop.eight_bit:
+            why = "8-bit content, and the server lacks 8BITMIME"
+        return NotConvertible(f"{what} cannot be encoded: it has {why}", NO_CONVERSION)
 
     def _needs_work(self, shape: Shape) -> bool:
         return shape.long_lines or (shape.eight_bit > 0 and not self._hop.eight_bit)
 
 
-def _changes(part: _Part, content: bytes, shape: Shape, guess: str) -> Changes:
-    """Return how the content of a part is encoded that is not encoded yet."""
-    # A multipart in which its boundary does not occur is all text.
-    is_all_text = part.kind.startswith("multipart/")
-    is_text = is_all_text or part.kind.startswith(("text/", "message/"))
-    escapes = shape.eight_bit + content.count(b"=")
-    quoted = (
-        is_text
-        and escapes * _ESCAPES <= len(content)
-        and len(content.translate(None, _CONTROLS)) == len(content)
-    )
-    missing = b"content-type" not in part.header.names
-    return Changes(
-        encoding="quoted-printable" if quoted else "base64",
-        charset=_charset(part, content, shape, guess)
-        if is_text and not part.kind.startswith("message/")
-        else "",
-        kind="text/plain" if is_all_text or missing else "",
-    )
+def _kind_of_text(part: Part) -> str:
+    """Return the type of a multipart in which no part begins, ``""`` for any other part."""
+    is_multipart = content_type(part.first("content-type")).kind.startswith("multipart/")
+    return part.kind.kind if is_multipart else ""
 
 
-def _charset(part: _Part, content: bytes, shape: Shape, guess: str) -> str:
+def _charset(mail: _Mail, part: Part, content: bytes, shape: Shape) -> str:
     """Return the label of a text that has none, or one that says nothing; else ``""``."""
-    given = part.parameters.get("charset", "").strip().lower()
+    given = part.kind.parameters.get("charset", "")
     if not shape.eight_bit:
-        return "" if b"content-type" in part.header.names else "us-ascii"
-    if given not in _ASCII_LABELS and known(given):
+        return "" if given or part.first("content-type") else "us-ascii"
+    if codec_of(given) not in (None, ASCII):
         return ""
-    meta = html_charset(content) if part.kind == "text/html" else ""
-    if known(meta):
-        return meta
-    try:
-        content.decode("utf-8")
-    except UnicodeDecodeError:
-        return guess if guess and fits(content, guess) else "windows-1252"
-    return "utf-8"
+    meta = html_charset(content) if part.kind.kind == "text/html" else ""
+    return meta if known(meta) else label_for(content, mail.guess)

@@ -34,12 +34,13 @@ def encoded_words(text: str) -> list[str]:
 
 
 def parameters(given: Mapping[str, str]) -> list[str]:
-    """Return each as ``name=value``; as RFC 2231 has it, if it is long or not ASCII."""
+    """Return each as ``name=value``; as RFC 2231 has it, if it is long or not ASCII, but for a boundary."""
     return [section for name, value in given.items() for section in _parameter(name, value)]
 
 
 def _parameter(name: str, value: str) -> Iterator[str]:
-    if value.isascii() and value.isprintable() and len(value) <= LONGEST_PARAMETER:
+    plain = len(value) <= LONGEST_PARAMETER and value.isascii() and value.isprintable() and "=?" not in value
+    if plain or name == "boundary":
         quoted = value.replace("\\", "\\\\").replace('"', '\\"')
         yield f'{name}="{quoted}"'
         return

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.mime.charset import decode, fits, html_charset, known
+from smtprelay.mime.charset import decode, fits, html_charset, known, label_for
 from smtprelay.mime.charset.labels import codec_of
 from tests.mime.linear import LIMIT, growth
 
@@ -338,6 +338,16 @@ class AnythingTests(SynchronousTestCase):
         self.assertIsInstance(text.encode(), bytes)
         self.assertLessEqual(len(text), len(octets))
         self.assertIn(fits(octets, label), (True, False))
+
+    @settings(max_examples=400, deadline=None)
+    @given(
+        st.lists(st.sampled_from(PIECES) | st.binary(max_size=6), max_size=12).map(b"".join),
+        st.sampled_from(LABELS),
+    )
+    def test_label(self, octets, guess):
+        """With the label that 8-bit octets get they read as they did without one."""
+        octets += "ü".encode("latin-1")
+        self.assertEqual(decode(octets, label_for(octets, guess), guess), decode(octets, "", guess))
 
     @given(st.text(max_size=30))
     def test_utf_8_is_left_alone(self, text):

@@ -1,10 +1,14 @@
 """Finishes mail for tests, in every way that there is to do so, and checks that all give the same."""
 
+import binascii
 import json
+import re
 from collections.abc import Iterable
 
 from smtprelay.mime import outgoing
 from smtprelay.mime.outgoing import Additions, Finishing, NextHop, Plan
+from smtprelay.mime.parse import TooComplexError, charset_guess, read
+from smtprelay.mime.structure import parts_of
 from smtprelay.model.shape import shape_of
 
 #: What the relay writes before each mail of a client.
@@ -25,6 +29,9 @@ ADDED = (
 EIGHT_BIT = NextHop()
 SEVEN_BIT = NextHop(eight_bit=False, raw_fields=False)
 ASCII_FIELDS = NextHop(eight_bit=True, raw_fields=False)
+
+
+_FOREIGN_ID = re.compile(rb"^[ \t]*content-id[ \t]*:(?:.|\r\n[ \t])*[^\0-\x7f]", re.IGNORECASE | re.MULTILINE)
 
 
 class Refused(Exception):  # noqa: N818 -- it says what became of the mail
@@ -76,6 +83,45 @@ def finish(mail: bytes, hop: NextHop = EIGHT_BIT) -> bytes:
     assert (planned.size, planned.eight_bit) == (shape.size, shape.eight_bit), (planned, shape)
     assert not planned.untouched or finished == mail
     return finished
+
+
+def said(mail: bytes, *, ids: bool = True) -> tuple[str | None, str | None, list[tuple[object, ...]]] | None:
+    """
+    Return the texts of a mail, and of each attachment its name, type, id and content.
+
+    ``None``: it is too complex. The content of a mail within the mail is what that says in turn.
+    """
+    try:
+        found = read(mail)
+    except TooComplexError:
+        return None
+    files = []
+    for each in found.attachments:
+        octets = binascii.a2b_base64(each.base64)
+        is_mail = each.content_type in ("message/rfc822", "message/global")
+        content = said(octets, ids=ids) if is_mail else octets
+        files.append((each.name, each.content_type, each.content_id if ids else "", content))
+    return found.text, found.html, files
+
+
+def both_said(stored: bytes, finished: bytes, hop: NextHop) -> tuple[object, object]:
+    """
+    Return what a mail says before it is finished and after that: the same, but for two things left out here.
+
+    An id that is not ASCII is not in the finished mail, as no header can carry it. And the charset of raw
+    octets that nobody names is guessed by the encoded words of the header: where these are spelled anew, in
+    UTF-8, and the raw octets may stay, it is guessed without them.
+    """
+    ids = _FOREIGN_ID.search(stored) is None
+    before = said(stored, ids=ids)
+    after = None if before is None else said(finished, ids=ids)
+    if before != after and hop.eight_bit and _guess(stored) != _guess(finished):
+        return None, None
+    return before, after
+
+
+def _guess(mail: bytes) -> str:
+    return charset_guess(mail, parts_of(mail))
 
 
 def sent(mail: bytes, hop: NextHop = EIGHT_BIT) -> bytes:

@@ -21,6 +21,7 @@ from tests.mime.outgoing.finishing import (
     RECEIVED,
     SEVEN_BIT,
     Refused,
+    both_said,
     carry_out,
     finish,
     plan,
@@ -206,14 +207,37 @@ class AnyMailTests(SynchronousTestCase):
             self.assertIn(b"\r\n\r\n", carry_out(planned, [RECEIVED + mail]))
 
 
+def _stored(mail: bytes, at: int, within: bytes) -> bytes:
+    """Return a mail as the spool has it, with something put into it; its line ends are CRLF."""
+    octets = RECEIVED + mail[:at] + within + mail[at:]
+    return b"\r\n".join(octets.splitlines()) + b"\r\n"
+
+
+_STORED = st.builds(
+    _stored,
+    mails(),
+    st.integers(0, 600),
+    st.sampled_from((b"", b"x y" * 400, b"\xfc" * 1100, "Grüße".encode(), "Grüße".encode("latin-1"))),
+)
+
+
 class HostileTests(SynchronousTestCase):
-    @settings(deadline=None)
-    @given(mails(), st.integers(0, 600), st.sampled_from((b"", b"x y" * 400, b"\xfc" * 1100)), _HOP)
-    def test_form(self, mail: bytes, at: int, within: bytes, hop: outgoing.NextHop) -> None:
-        """Of no mail at all a line is too long, or anything not ASCII where it must be; all have a header."""
-        stored = b"\r\n".join((RECEIVED + mail[:at] + within + mail[at:]).replace(b"\0", b"").splitlines())
+    @settings(deadline=None, max_examples=300)
+    @given(_STORED, _HOP)
+    def test_says_the_same(self, stored: bytes, hop: outgoing.NextHop) -> None:
+        """Of any mail whatever its texts, attachments and names are in the finished one."""
         try:
-            finished = finish(stored + b"\r\n", hop)
+            finished = finish(stored, hop)
+        except Refused:
+            return
+        self.assertEqual(*both_said(stored, finished, hop))
+
+    @settings(deadline=None)
+    @given(_STORED, _HOP)
+    def test_form(self, stored: bytes, hop: outgoing.NextHop) -> None:
+        """Of no mail at all a line is too long, or anything not ASCII where it must be; all have a header."""
+        try:
+            finished = finish(stored, hop)
         except Refused:
             return
         self.assertFalse(shape_of(finished).long_lines)

@@ -33,6 +33,7 @@ _PLAIN: Final = re.compile(
     r"""\s*+(?:(?:([A-Za-z0-9][A-Za-z0-9 ._'-]*+)|"([^"\\<>]*+)"\s*+)?+"""
     rf"<({_ATOMS}@{_ATOMS})>|({_ATOMS}@{_ATOMS}))\s*+(?:,|\Z)"
 )
+_HOST: Final = re.compile(r"[A-Za-z0-9_.-]++")
 #: An address of which only the case has to be made equal.
 _COMPARABLE: Final = re.compile(r'[^"\s@]++@[^"\s@]*+(?<!\.)')
 _SPECIAL: Final = re.compile(r'["(<,;:]|=\?|\\.', re.DOTALL)
@@ -108,6 +109,14 @@ def comparison_key(address: str) -> str:
     if not local.isascii():
         local = unicodedata.normalize("NFC", local[:MAX_ADDRESS])
     return f"{local.casefold()}@{ascii_domain(domain.strip()).removesuffix('.')}"
+
+
+def ascii_address(address: str) -> str:
+    """Return ``address`` with its domain in ASCII; ``""`` if only SMTPUTF8 can carry it."""
+    local, _, domain = address.rpartition("@")
+    host = ascii_domain(domain)
+    # What looks like a sign of SMTP's may become one.
+    return f"{local}@{host}" if local and local.isascii() and _HOST.fullmatch(host) else ""
 
 
 def ascii_domain(domain: str) -> str:

@@ -14,6 +14,7 @@ from typing import Final
 from attrs import field, frozen
 
 from smtprelay.message import Envelope, Recipient
+from smtprelay.mime.address import ascii_address
 from smtprelay.providers.smtp_answer import Answer
 
 _ATOM: Final = r'[^\x00-\x20\x7f-\x9f<>"]+'
@@ -113,6 +114,8 @@ def _path(address: str, offers: Offers, code: str) -> bytes:
     if not _PATH.fullmatch(address):
         raise Unsendable(f"{address!a} is no address that SMTP can carry", code)
     if not address.isascii() and not offers.utf8:
+        if in_ascii := ascii_address(address):
+            return in_ascii.encode("ascii")
         raise Unsendable(f"{address!a} needs SMTPUTF8, which the server does not offer", "5.6.7")
     try:
         return address.encode("utf-8")

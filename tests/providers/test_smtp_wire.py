@@ -47,7 +47,15 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(rcpt(asked, EVERYTHING), b"RCPT TO:<b@example.net>\r\n")
 
     def test_utf8_address_without_smtputf8(self) -> None:
-        """An address outside ASCII fails with 5.6.7 where the server does not offer SMTPUTF8."""
+        """Without SMTPUTF8 a domain is spelled in ASCII; an address that cannot be so fails with 5.6.7."""
+        for address in ("b@müller.example", "b@MÜLLER.example"):
+            line = b"RCPT TO:<b@xn--mller-kva.example>\r\n"
+            self.assertEqual(rcpt(Recipient(address=address), Offers()), line)
+            self.assertEqual(
+                rcpt(Recipient(address=address), Offers(utf8=True)), f"RCPT TO:<{address}>\r\n".encode()
+            )
+        for address in ("b@ü＞.example", "b@ü　x", "b@ü＠x", "ü"):
+            self.assertRaises(Unsendable, rcpt, Recipient(address=address), Offers())
         error = self.assertRaises(Unsendable, rcpt, Recipient(address="jürg@example.com"), Offers())
         self.assertEqual(error.code, "5.6.7")
 

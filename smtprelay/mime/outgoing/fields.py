@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from attrs import frozen
 
-from smtprelay.mime.address import ascii_domain
+from smtprelay.mime.address import ascii_address
 from smtprelay.mime.kinds import OCTETS
 from smtprelay.mime.outgoing.words import encoded_words, parameters
 from smtprelay.mime.parameters import comment_end
@@ -257,9 +257,7 @@ def _unquoted(quoted: str) -> str:
 def _foreign(address: str, rules: FieldRules) -> str:
     """Spell an address that is not ASCII: its domain has another spelling, a local part has none."""
     shown = decoded(address, rules.guess).strip(" <>")
-    local, _, domain = shown.rpartition("@")
-    known = f"{local}@{ascii_domain(domain)}"
-    if local and known.isascii() and " " not in domain:
+    if known := ascii_address(shown):
         return f" <{known}>" if address.startswith("<") else f" {known} "
     if not rules.embedded:
         raise NotConvertible(

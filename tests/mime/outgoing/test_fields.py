@@ -115,6 +115,7 @@ class AddressTests(SynchronousTestCase):
             "a@x.example, ü@ü.example",
             f"b@{'ü' * 300}.example",
             "b@ü x.example",
+            "<b@ü＞,c@x.example",
         ):
             error = self.assertRaises(NotConvertible, mend, f"Cc: {value}")
             self.assertEqual(error.code, "5.6.7")

@@ -166,6 +166,7 @@ class Families:
         )
         self.expired = count("deliveries_expired", "Deliveries given up for their age.", "provider")
         self.bounced = count("deliveries_bounced", "Bounces made.", "provider")
+        self.edited = count("deliveries_edited", "Deliveries that an operator changed.", "action")
         self.reports = count("dsn_sent", "Reports to senders: failure, success or delay.", "kind")
         # providers
         self.up = gauge("provider_up", "0 while a lane of it is blocked.", "provider")

@@ -93,7 +93,7 @@ EVENTS: Final[dict[str, Kind]] = {
     "hold_rule.added": Kind(LogLevel.info, "{who}: hold rule {rule} is in force: {why}"),
     "hold_rule.removed": Kind(LogLevel.info, "hold rule {rule} has ended, its mail is released: {who}"),
     "queue.read": Kind(LogLevel.info, "{who}: read {part} of {id}"),
-    "queue.edited": Kind(LogLevel.info, "{who}: {action} of {ids}: {why}"),
+    "queue.edited": Kind(LogLevel.info, "{who}: {action} of {ids}: {why}", "count"),
     # dispatch
     "attempt.started": Kind(LogLevel.debug, "{id}: attempt {attempt} at {provider}"),
     "attempt.ended": Kind(

@@ -84,6 +84,7 @@ class Metrics:
             "message.expired": self._expired,
             "message.bounced": self._bounced,
             "dsn.queued": self._notified,
+            "queue.edited": self._edited,
             "lane.blocked": self._lane_blocked,
             "lane.unblocked": self._lane_open,
             "provider.request": self._requested,
@@ -267,6 +268,9 @@ class Metrics:
 
     def _notified(self, fields: Fields) -> None:
         self.families.reports(fields.get("kind", "")).inc()
+
+    def _edited(self, fields: Fields) -> None:
+        self.families.edited(fields.get("action", "")).inc(fields.get("count", 1))
 
     # providers, web
 

@@ -22,6 +22,7 @@ STYLES = {
     "held": "magenta",
     "failed": "red",
     "delivered": "green",
+    "deleted": "dim",
     "blocked": "red",
 }
 

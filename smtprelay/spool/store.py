@@ -252,7 +252,8 @@ class QueueSpool:
         edited = await editing.step(mark)
         if edited.count and not change.dry_run:
             ids = ", ".join(edited.ids)
-            self._events("queue.edited", who=change.who, action=change.action, ids=ids, why=change.why)
+            told = {"who": change.who, "action": change.action, "why": change.why}
+            self._events("queue.edited", **told, ids=ids, count=edited.count)
             self.wake()
         return edited
 

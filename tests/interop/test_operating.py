@@ -115,7 +115,7 @@ class OperatingTests(Stage, TestCase):
                 await browser.click("[data-testid=do-delete]")
                 await browser.until("location.hash === '#/queue' && !document.querySelector('#detail h2')")
             await browser.says("Nothing waits")
-            await browser.click("[data-testid=filter-failed]")
+            await browser.click("[data-testid=filter-deleted]")
             await browser.says("deleted by local: on the page")
             await browser.click("[data-testid=filter-delivered]")
             await browser.says("<> → app@example.org")

@@ -11,6 +11,7 @@ const FILTERS = {
   held: ["&state=held", "Nothing is held."],
   failed: ["&state=failed", "Nothing has failed."],
   delivered: ["&state=delivered", "Nothing was delivered yet, or it is forgotten already."],
+  deleted: ["&state=deleted", "Nothing was deleted, or it is forgotten already."],
 };
 
 /** What an operator may do to a delivery in each state. */
@@ -18,7 +19,7 @@ const ACTIONS = {
   queued: ["retry", "hold", "reroute", "delete"],
   deferred: ["retry", "hold", "reroute", "delete"],
   held: ["release", "reroute", "delete"],
-  failed: ["retry", "reroute"],
+  failed: ["retry", "reroute", "delete"],
 };
 
 /** For how long something is held or suspended, in seconds. */

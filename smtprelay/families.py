@@ -142,6 +142,7 @@ class Families:
         self.sessions = count("smtp_connections", "Connections.", "listener", "result")
         self.replies = count("smtp_replies", "Replies sent.", "listener", "command", "code")
         self.rejections = count("smtp_rejections", "Refusals, by rule.", "listener", "stage", "rule")
+        self.aborted = count("smtp_messages_aborted", "Messages whose end did not come.", "listener")
         self.logins = count("smtp_auth_attempts", "Attempts to log in.", "listener", "mechanism", "result")
         self.tls = count("smtp_tls_sessions", "TLS handshakes.", "listener", "version")
         # spool

@@ -76,6 +76,11 @@ EVENTS: Final[dict[str, Kind]] = {
         "{id}: queued from <{sender}> to {recipients} ({size} bytes, {client} on {listener})",
         "count user tls message_id",
     ),
+    "message.aborted": Kind(
+        LogLevel.warn,
+        "{listener}: {client} did not end its message from <{sender}>, {size} bytes came: {reason}",
+        "user",
+    ),
     "spool.unavailable": Kind(LogLevel.error, "the spool is tried again in {seconds:.0f} s: {reason}"),
     "spool.commit": Kind(None, "{operations} operations committed in {seconds:.3f} s"),
     "spool.recovered": Kind(LogLevel.info, "{deliveries} deliveries taken up again after a crash"),

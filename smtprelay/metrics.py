@@ -68,6 +68,7 @@ class Metrics:
             "auth.ok": self._logged_in,
             "auth.failed": self._not_logged_in,
             "policy.refused": self._refused,
+            "message.aborted": self._aborted,
             "message.queued": self._queued,
             "spool.commit": self._committed,
             "spool.recovered": self._recovered,
@@ -201,6 +202,9 @@ class Metrics:
     def _refused(self, fields: Fields) -> None:
         labels = (fields.get("listener", ""), fields.get("stage", ""), fields.get("rule", ""))
         self.families.rejections(*labels).inc()
+
+    def _aborted(self, fields: Fields) -> None:
+        self.families.aborted(fields.get("listener", "")).inc()
 
     # spool
 

@@ -20,7 +20,8 @@ from twisted.web.server import Site
 from smtprelay.config.endpoint import LONGEST_SOCKET
 from smtprelay.config.listeners import Listener
 from smtprelay.service.sockets import Inherited, spoken_address
-from smtprelay.smtp.protocol import ESMTPFactory
+from smtprelay.service.transports import read_to_the_end
+from smtprelay.smtp.factory import ESMTPFactory
 
 
 @frozen(kw_only=True)
@@ -87,6 +88,7 @@ class Ports:
         if settings.tls_implicit and settings.tls is not None:
             factory = TLSMemoryBIOFactory(settings.tls, False, factory, self._reactor)
         port = await self._endpoint(door).listen(factory)
+        read_to_the_end(port)
         self._doors[door.name] = (door, port)
 
     async def open_site(self, site: HttpPort) -> None:

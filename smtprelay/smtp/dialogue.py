@@ -34,9 +34,19 @@ class Dialogue:
     One client's dealings with its avatar.
 
     :ivar client: who speaks, as far as it is known now.
+    :ivar sender: what the last MAIL named.
     """
 
-    __slots__ = ("_admission", "_events", "_exchange", "_incoming", "_portal", "_settings", "client")
+    __slots__ = (
+        "_admission",
+        "_events",
+        "_exchange",
+        "_incoming",
+        "_portal",
+        "_settings",
+        "client",
+        "sender",
+    )
 
     def __init__(self, portal: Portal, settings: Settings, events: Events, client: Client) -> None:
         self._portal = portal
@@ -46,6 +56,7 @@ class Dialogue:
         self._exchange: Exchange | None = None
         self._incoming: Incoming | None = None
         self.client = client
+        self.sender = ""
 
     def answer(self, command: Command) -> Answer:
         """Answer a command that came in order. Neither this nor the Deferred raises."""
@@ -78,16 +89,16 @@ class Dialogue:
         self.leave()
         self.client = Client(address=self.client.address, listener=self.client.listener, tls=tls)
 
-    @property
-    def receiving(self) -> bool:
-        """Content is on its way, and its end has not come."""
-        return self._incoming is not None
-
     def abort(self) -> None:
         """Forget the message whose content is on its way, if there is one."""
         incoming, self._incoming = self._incoming, None
         if incoming is not None:
             incoming.abort()
+
+    def abort_unfinished(self, size: int, why: str) -> None:
+        """Forget the message whose end does not come any more; ``size`` bytes of it did."""
+        self.abort()
+        self._tell("message.aborted", user=self.client.user, sender=self.sender, size=size, reason=why)
 
     def leave(self) -> None:
         """Log out. The session is over, or begins anew."""
@@ -110,6 +121,7 @@ class Dialogue:
         return self._ask("helo", lambda _: greeting, self._admission.delivery.client_is, self.client)
 
     def _mail(self, command: Command) -> Answer:
+        self.sender = command.argument
         if self._admission is None:
             return Deferred.fromCoroutine(self._first_mail(command))
         return self._ask(

@@ -66,6 +66,7 @@ TOO_MANY_FROM_CLIENT: Final = _reply(
     421, "4.7.0", "Too many connections from your address", "connections-per-client"
 )
 TIMED_OUT: Final = _reply(421, "4.4.2", "Timeout", "timeout")
+UNFINISHED: Final = _reply(421, "4.4.2", "The message has no end: it was not taken", "unfinished")
 TOO_SLOW: Final = _reply(421, "4.4.2", "The message arrives too slowly", "data-rate")
 SHUTTING_DOWN: Final = _reply(421, "4.3.2", "Shutting down, try again later")
 

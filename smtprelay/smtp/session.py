@@ -221,10 +221,14 @@ class Session:
 
     def interrupt(self, farewell: Reply) -> bytes:
         """End the session now, wherever it is; return ``farewell`` as it goes over the wire."""
+        self.close()
+        return reply.render(farewell)
+
+    def close(self) -> None:
+        """End the session now, without a word."""
         self._asked = ""
         self._decoder = None
         self._end(Signal.CLOSE)
-        return reply.render(farewell)
 
     # --- reading ---------------------------------------------------------------------------
 

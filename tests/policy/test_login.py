@@ -14,7 +14,7 @@ from smtprelay.policy.checkers import AnonymousByNetwork, Users
 from smtprelay.policy.passwords import hash_password
 from smtprelay.policy.realm import Realm
 from smtprelay.policy.settings import User
-from smtprelay.smtp.protocol import ESMTPFactory
+from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.settings import Settings
 from tests.policy.doubles import Store, make_desk
 from tests.recording import Recording

@@ -55,6 +55,7 @@ EVENTS: Final[dict[str, Kind]] = {
     "worker.died": Kind(
         LogLevel.error, "worker {worker} (process {pid}) ended: {reason}; number {deaths} within an hour"
     ),
+    "log.reopened": Kind(LogLevel.info, "SIGHUP: the log goes on in {file}"),
     "relay.warning": Kind(LogLevel.warn, "{text}", "exc"),
     "config.effective": Kind(LogLevel.info, "the effective configuration", "settings"),
     # smtp
@@ -170,6 +171,10 @@ class Log:
             for event, kind in EVENTS.items()
             if kind.level is not None and kind.level >= levels.of(namespace(event))
         }
+
+    def reopen(self) -> str:
+        """See :meth:`smtprelay.logwriter.Writer.reopen`; other observers have no file."""
+        return self._observer.reopen() if isinstance(self._observer, Writer) else ""
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Write one line, unless nobody asked for its level; an unknown event is a warning."""

@@ -121,24 +121,31 @@ class Ports:
         for door, _ in self._doors.values():
             door.factory.admit()
 
-    def end_sessions(self, bound: float) -> Deferred[Any]:
+    def end_sessions(self, bound: float, verdicts: float) -> Deferred[Any]:
         """
-        Turn everybody away; fires when all sessions are gone, at the latest after ``bound`` seconds.
+        Turn everybody away; fires when all sessions are gone.
+
+        That is after ``bound`` seconds at the latest; after ``verdicts`` seconds if a client has sent its
+        message and waits for what becomes of it.
 
         The doors stay open: a 421 tells a client more than a port where nobody answers.
         """
         doors = [door for door, _ in self._doors.values()]
         waiting = [door.factory.stop_sessions() for door in doors]
 
-        def cut() -> None:
+        def cut(*, concluding: bool) -> None:
             for door in doors:
-                door.factory.abort_sessions()
+                door.factory.abort_sessions(concluding=concluding)
 
-        cutting = self._reactor.callLater(bound, cut)
+        cuts = [
+            self._reactor.callLater(bound, cut, concluding=False),
+            self._reactor.callLater(verdicts, cut, concluding=True),
+        ]
 
         def gone(result: object) -> object:
-            if cutting.active():
-                cutting.cancel()
+            for each in cuts:
+                if each.active():
+                    each.cancel()
             return result
 
         return DeferredList(waiting, consumeErrors=True).addBoth(gone)

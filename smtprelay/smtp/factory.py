@@ -98,7 +98,7 @@ class ESMTPFactory(ServerFactory):
 
     def stop_sessions(self) -> Deferred[None]:
         """
-        Turn everybody away, for good.
+        Turn everybody away, for good; whoever is silent, also within a message, is not waited for.
 
         The Deferred fires when all are gone; that may be long. Whoever cannot wait
         calls :meth:`abort_sessions`.
@@ -106,16 +106,23 @@ class ESMTPFactory(ServerFactory):
         if self._stopped is None:
             self._stopped = Deferred()
             self.turn_away()
+            for session in [*self._sessions, *self._turned_away]:
+                session.hurry()
             if not self._sessions and not self._stopped.called:
                 self._stopped.callback(None)
         waiting: Deferred[None] = Deferred()
         self._stopped.chainDeferred(waiting)
         return waiting
 
-    def abort_sessions(self) -> None:
-        """Cut all connections; messages that are being finished are finished."""
+    def abort_sessions(self, *, concluding: bool = True) -> None:
+        """
+        Cut all connections; messages that are being finished are finished.
+
+        :param concluding: also those whose client waits for what becomes of its message.
+        """
         for session in [*self._sessions, *self._turned_away]:
-            session.cut("aborted at shutdown")
+            if concluding or not session.concludes:
+                session.cut("aborted at shutdown")
 
     def _refusal(self, address: str) -> Reply | None:
         if self._closed or self._stopped is not None:

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 #: Seconds that a client has to read our last words.
 LINGER: Final = 10.0
 
+#: Seconds that a client may be silent while the relay stops, also in the middle of its message.
+HURRY: Final = 3.0
+
 _GOODBYE: Final = 421
 
 
@@ -149,6 +152,15 @@ class ESMTP(Protocol):
         """End the session with ``farewell`` as soon as no message is on its way."""
         self._session.dismiss(farewell)
         self._advance()
+
+    def hurry(self) -> None:
+        """Have no patience any more with a client that is silent."""
+        self._deadline.hurry(HURRY)
+
+    @property
+    def concludes(self) -> bool:
+        """Whether a message has come whole, and its client waits for what becomes of it."""
+        return self._session.concludes
 
     # --- the loop --------------------------------------------------------------------------
 

@@ -145,6 +145,11 @@ class Session:
         return self._state is State.CLOSED
 
     @property
+    def concludes(self) -> bool:
+        """The end of a message has come, and waits for its answer."""
+        return self._asked == END_OF_DATA and self._decoder is None
+
+    @property
     def unread(self) -> bool:
         """The client has sent what no event has told of yet; it may be half a line."""
         return self._input.unread

@@ -80,13 +80,16 @@ class ClosingCase(Stage):
     """Has a relay with a listener, and clients that block."""
 
     listener = ""
+    more = ""
 
     async def begun(self) -> RelayProcess:
         certificate = make_certificate(self.folder)
         self.trusted = ssl.create_default_context(cafile=str(certificate.ca))
         tls = f"certificate: {certificate.certificate}, key: {certificate.key}"
         listener = self.listener.format(tls=tls)
-        return await self.ending(RelayProcess.of(self.folder, CAPTURE, listener=listener)).start()
+        relay = self.ending(RelayProcess.of(self.folder, CAPTURE, listener=listener))
+        relay.config.write_text(relay.config.read_text() + self.more)
+        return await relay.start()
 
     def connected(self, relay: RelayProcess) -> socket.socket:
         return socket.create_connection(("127.0.0.1", relay.smtp), timeout=PATIENCE)

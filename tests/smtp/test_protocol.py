@@ -724,6 +724,42 @@ class Shutdown(SynchronousTestCase):
         lose(line)
         self.successResultOf(done)
 
+    def test_who_is_silent(self):
+        """A client that says nothing is not waited for, also within a message; what is lost is told."""
+        site = Site()
+        silent, sending = site.in_content(), site.in_content()
+        silent.send(b"half")
+        done = site.factory.stop_sessions()
+        for _ in range(4):
+            sending.send(b"x" * 1000)
+            site.clock.advance(1)
+        self.assertEqual((silent.heard(), silent.closed), (["421 4.4.2 Timeout"], True))
+        self.assertEqual([told["size"] for told in site.events.of("message.aborted")], [4])
+        self.assertEqual([reply[:9] for reply in sending.send(b"\r\n.\r\n")], ["250 2.0.0", "421 4.3.2"])
+        lose(silent)
+        lose(sending)
+        self.successResultOf(done)
+
+    def test_who_waits_for_a_verdict(self):
+        """It is not silent: we are; and it may be spared when others are cut."""
+        site = Site()
+        waiting, sending = site.in_content(), site.in_content()
+        site.desk.inboxes[0].verdict = late = Deferred()
+        waiting.say("x", ".")
+        done = site.factory.stop_sessions()
+        site.clock.pump([1.0] * 2)
+        site.factory.abort_sessions(concluding=False)
+        lose(sending)
+        self.assertEqual(
+            [told["reason"] for told in site.events.of("message.aborted")], ["aborted at shutdown"]
+        )
+        site.clock.pump([1.0] * 20)
+        self.assertEqual((waiting.heard(), waiting.closed), ([], False))
+        late.callback(TAKEN)
+        self.assertEqual([reply[:9] for reply in waiting.heard()], ["250 2.0.0", "421 4.3.2"])
+        lose(waiting)
+        self.successResultOf(done)
+
     def test_newcomers(self):
         """Who connects after that is turned away."""
         site = Site()

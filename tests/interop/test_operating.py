@@ -190,7 +190,7 @@ class OperatingTests(Stage, TestCase):
             name = await self.opened(browser)
             await self.asks("queue/delete", {"ids": [name]})
             await browser.click("[data-testid=do-hold]")
-            await browser.says("not done: failed")
+            await browser.says("not done: deleted already")
             await self.relay.stop()
             await browser.says("NO ANSWER")
             await browser.says("no answer from the relay")

@@ -81,6 +81,7 @@ class ClosingCase(Stage):
 
     listener = ""
     more = ""
+    sizes = SIZES
 
     async def begun(self) -> RelayProcess:
         certificate = make_certificate(self.folder)
@@ -98,6 +99,17 @@ class ClosingCase(Stage):
         """Send everything at once, reading nothing, and then ``end``."""
         client = self.connected(relay)
         client.sendall(octets)
+        return end(client)
+
+    def sent_when_asked_to(self, relay: RelayProcess, octets: bytes, end: End) -> Any:
+        """Send the content when the relay has said 354, read nothing more, and then ``end``."""
+        client = self.connected(relay)
+        begin = octets.index(b"DATA\r\n") + 6
+        client.sendall(octets[:begin])
+        heard = b""
+        while b"354" not in heard:
+            heard += client.recv(4096)
+        client.sendall(octets[begin:])
         return end(client)
 
     def mail(self, subject: str, size: int) -> bytes:
@@ -126,15 +138,20 @@ class ClosingCase(Stage):
         await eventually(known, subject)
         return sum(each == subject for each, _ in self.arrived())
 
-    async def story(self, *ends: tuple[End, bool], sizes: tuple[int, ...] = SIZES) -> list[Any]:
-        """Send a mail of each size with each end; those that must be kept are. Return what ``ends`` did."""
+    async def story(self, *ends: tuple[End, bool]) -> list[Any]:
+        """
+        Send a mail of each size with each end, and see that those which must be kept are.
+
+        Whoever waits for 354 and then closes has sent everything. Return what ``ends`` returned.
+        """
         relay = await self.begun()
         self.expected = 0
         returned = []
-        for end, must_be_kept in ends:
-            for size in sizes:
-                subject = f"{end.__name__} {size}"
-                returned.append(await deferToThread(self.sent, relay, self.mail(subject, size), end))
+        ways = [(self.sent_when_asked_to, close, True), *((self.sent, *end) for end in ends)]
+        for send, end, must_be_kept in ways:
+            for size in self.sizes:
+                subject = f"{end.__name__}/{send.__name__} {size}"
+                returned.append(await deferToThread(send, relay, self.mail(subject, size), end))
                 count = await self.outcome(relay, subject)
                 if must_be_kept:
                     self.assertEqual(count, 1, (subject, self.events(relay, "message.aborted")))
@@ -190,6 +207,30 @@ class PlainTests(ClosingCase, TestCase):
         self.assertEqual(self.events(relay, "message.aborted"), [])
 
 
+class Proxied(ClosingCase):
+    """Its listener wants a PROXY header."""
+
+    async def begun(self) -> RelayProcess:
+        relay = await super().begun()
+        await relay.stop()
+        text = relay.config.read_text()
+        relay.config.write_text(text.replace('endpoint: "tcp:0', 'endpoint: "haproxy:tcp:0', 1))
+        return await relay.start()
+
+
+class ProxyTests(Proxied, TestCase):
+    async def test_half_close(self) -> None:
+        """Behind a PROXY header the answer is heard, too; within one there is nothing to be answered."""
+        relay = await self.begun()
+        header = b"PROXY TCP4 127.0.0.1 127.0.0.1 4321 25\r\n"
+        octets = header + self.mail("behind", 1000)
+        heard = await deferToThread(self.sent, relay, octets, half_close)
+        self.assertRegex(heard.decode().splitlines()[-2], r"^250 2\.0\.0 Ok: queued as ")
+        heard = await deferToThread(self.sent, relay, header[:9], half_close)
+        self.assertEqual([line[:3] for line in heard.decode().splitlines()], ["220"])
+        self.assertEqual(self.events(relay, "message.aborted"), [])
+
+
 class SynchronousTests(ClosingCase, TestCase):
     listener = ", delivery: synchronous"
 
@@ -215,6 +256,7 @@ class ImplicitTlsTests(ClosingCase, TestCase):
 
 
 class StartTlsTests(ImplicitTlsTests):
+    sizes = SIZES[:1]
     listener = ", tls: {{mode: starttls, {tls}}}"
 
     def connected(self, relay: RelayProcess) -> socket.socket:

@@ -16,7 +16,7 @@ from twisted.trial.unittest import TestCase
 from smtprelay.service.relay import SESSIONS_BOUND
 from tests.process.program import PATIENCE
 from tests.process.relay_process import RelayProcess
-from tests.process.test_closing import ClosingCase, hear
+from tests.process.test_closing import ClosingCase, Proxied, hear
 
 #: What Docker gives a container.
 DOCKER = 10.0
@@ -148,14 +148,7 @@ class TlsSilenceTests(SilenceCase, TestCase):
         self.assertEqual([each[:9] for each in heard[2:]], [b"421 4.3.2", b"421 4.4.2"])
 
 
-class ProxySilenceTests(SilenceCase, TestCase):
-    async def begun(self) -> RelayProcess:
-        relay = await super().begun()
-        await relay.stop()
-        text = relay.config.read_text()
-        relay.config.write_text(text.replace('endpoint: "tcp:0', 'endpoint: "haproxy:tcp:0', 1))
-        return await relay.start()
-
+class ProxySilenceTests(SilenceCase, Proxied, TestCase):
     async def test_each_state(self) -> None:
         """No PROXY header, half of one, and a message behind one."""
         relay = await self.begun()

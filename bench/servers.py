@@ -67,7 +67,7 @@ def serve_ours(port: int) -> None:  # noqa: C901 -- three small classes
     from smtprelay.credentials import IAnonymousClient  # noqa: PLC0415
     from smtprelay.interfaces import IEnvelopeDelivery  # noqa: PLC0415
     from smtprelay.message import Reply  # noqa: PLC0415
-    from smtprelay.smtp.protocol import ESMTPFactory  # noqa: PLC0415
+    from smtprelay.smtp.factory import ESMTPFactory  # noqa: PLC0415
     from smtprelay.smtp.settings import Settings  # noqa: PLC0415
 
     taken = Reply(code=250, enhanced="2.0.0", text="Ok")

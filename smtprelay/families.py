@@ -142,6 +142,7 @@ class Families:
         self.sessions = count("smtp_connections", "Connections.", "listener", "result")
         self.replies = count("smtp_replies", "Replies sent.", "listener", "command", "code")
         self.rejections = count("smtp_rejections", "Refusals, by rule.", "listener", "stage", "rule")
+        self.aborted = count("smtp_messages_aborted", "Messages whose end did not come.", "listener")
         self.logins = count("smtp_auth_attempts", "Attempts to log in.", "listener", "mechanism", "result")
         self.tls = count("smtp_tls_sessions", "TLS handshakes.", "listener", "version")
         # spool
@@ -166,6 +167,7 @@ class Families:
         )
         self.expired = count("deliveries_expired", "Deliveries given up for their age.", "provider")
         self.bounced = count("deliveries_bounced", "Bounces made.", "provider")
+        self.edited = count("deliveries_edited", "Deliveries that an operator changed.", "action")
         self.reports = count("dsn_sent", "Reports to senders: failure, success or delay.", "kind")
         # providers
         self.up = gauge("provider_up", "0 while it is not reached, or a lane of it is blocked.", "provider")

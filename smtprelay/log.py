@@ -59,6 +59,7 @@ EVENTS: Final[dict[str, Kind]] = {
     "worker.died": Kind(
         LogLevel.error, "worker {worker} (process {pid}) ended: {reason}; number {deaths} within an hour"
     ),
+    "log.reopened": Kind(LogLevel.info, "SIGHUP: the log goes on in {file}"),
     "relay.warning": Kind(LogLevel.warn, "{text}", "exc"),
     "config.effective": Kind(LogLevel.info, "the effective configuration", "settings"),
     # smtp
@@ -85,6 +86,11 @@ EVENTS: Final[dict[str, Kind]] = {
         "{message}: queued from <{sender}> to {recipients} ({size} bytes, {client} on {listener})",
         "count user tls message_id",
     ),
+    "message.aborted": Kind(
+        LogLevel.warn,
+        "{listener}: {client} did not end its message from <{sender}>, {size} bytes came: {reason}",
+        "user",
+    ),
     "spool.unavailable": Kind(LogLevel.error, "the spool is tried again in {seconds:.0f} s: {reason}"),
     "spool.commit": Kind(None, "{operations} operations committed in {seconds:.3f} s"),
     "spool.recovered": Kind(LogLevel.info, "{deliveries} deliveries taken up again after a crash"),
@@ -103,7 +109,7 @@ EVENTS: Final[dict[str, Kind]] = {
     "hold_rule.removed": Kind(LogLevel.info, "hold rule {rule} has ended, its mail is released: {who}"),
     "queue.read": Kind(LogLevel.info, "{who}: read {part} of {message}"),
     "refused.cleared": Kind(LogLevel.info, "{who}: {count} rows of refused mail cleared"),
-    "queue.edited": Kind(LogLevel.info, "{who}: {action} of {ids}: {why}"),
+    "queue.edited": Kind(LogLevel.info, "{who}: {action} of {ids}: {why}", "count"),
     # dispatch
     "attempt.started": Kind(LogLevel.debug, "{delivery}: attempt {attempt} at {provider}", "message"),
     "attempt.ended": Kind(
@@ -191,6 +197,10 @@ class Log:
             for event, kind in EVENTS.items()
             if kind.level is not None and kind.level >= levels.of(namespace(event))
         }
+
+    def reopen(self) -> str:
+        """See :meth:`smtprelay.logwriter.Writer.reopen`; other observers have no file."""
+        return self._observer.reopen() if isinstance(self._observer, Writer) else ""
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Write one line, unless nobody asked for its level; an unknown event is a warning."""

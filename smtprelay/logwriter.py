@@ -6,6 +6,7 @@ other libraries; its own JSON format nests level and logger in a way that log
 collectors cannot use, so the lines are ours.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final, TextIO
@@ -74,8 +75,9 @@ class Writer:
     ``twisted`` and carry their logger's name as ``namespace``.
     """
 
-    def __init__(self, stream: TextIO, line: Callable[..., str], levels: Levels) -> None:
+    def __init__(self, stream: TextIO, line: Callable[..., str], levels: Levels, file: str = "") -> None:
         self._stream = stream
+        self._file = file
         self._line = line
         self._levels = levels
         self._clock: IReactorTime | None = None
@@ -84,6 +86,22 @@ class Writer:
     def use(self, levels: Levels) -> None:
         """Write by ``levels`` from now on."""
         self._levels = levels
+
+    def reopen(self) -> str:
+        """
+        Write on in the file that has the name of ours now: ours was renamed, by whoever rotates logs.
+
+        Returns that name, ``""`` for what is no file.
+
+        :raises OSError: it cannot be opened: the lines go where they went.
+        """
+        self._flush()
+        if self._file:
+            number = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            # Beneath the stream, so that a line that another thread writes goes to one of the two.
+            os.dup2(number, self._stream.fileno(), inheritable=False)
+            os.close(number)
+        return self._file
 
     def by_turns(self, clock: IReactorTime | None) -> None:
         """
@@ -138,10 +156,16 @@ class Writer:
         self._stream.flush()
 
 
-def make_observer(stream: TextIO, format: str = "auto", levels: Levels | None = None) -> Writer:  # noqa: A002
+def make_observer(
+    stream: TextIO,
+    format: str = "auto",  # noqa: A002 -- as the setting is called
+    levels: Levels | None = None,
+    file: str = "",
+) -> Writer:
     """
     Return the observer that writes the log to ``stream``.
 
+    :param file: where ``stream`` lies, to be opened again; an absolute path.
     :param format: ``"json"``, ``"text"``, or ``"auto"``: text if ``stream`` is a terminal.
     """
     terminal = stream.isatty()
@@ -150,4 +174,4 @@ def make_observer(stream: TextIO, format: str = "auto", levels: Levels | None = 
         return text_line(ts, level, event, msg, fields.get("exc", ""), colour=terminal)
 
     as_text = format == "text" or (format == "auto" and terminal)
-    return Writer(stream, text if as_text else json_line, levels or Levels())
+    return Writer(stream, text if as_text else json_line, levels or Levels(), file)

@@ -68,6 +68,7 @@ class Metrics:
             "auth.ok": self._logged_in,
             "auth.failed": self._not_logged_in,
             "smtp.refused": self._refused,
+            "message.aborted": self._aborted,
             "message.queued": self._queued,
             "spool.commit": self._committed,
             "spool.recovered": self._recovered,
@@ -84,6 +85,7 @@ class Metrics:
             "message.expired": self._expired,
             "message.bounced": self._bounced,
             "dsn.queued": self._notified,
+            "queue.edited": self._edited,
             "lane.blocked": self._lane_blocked,
             "lane.unblocked": self._lane_open,
             "provider.failing": self._unreachable,
@@ -204,6 +206,9 @@ class Metrics:
         if stage == "connect":
             self.families.sessions(listener, "refused").inc(count)
 
+    def _aborted(self, fields: Fields) -> None:
+        self.families.aborted(fields.get("listener", "")).inc()
+
     # spool
 
     def _queued(self, fields: Fields) -> None:
@@ -270,6 +275,9 @@ class Metrics:
 
     def _notified(self, fields: Fields) -> None:
         self.families.reports(fields.get("kind", "")).inc()
+
+    def _edited(self, fields: Fields) -> None:
+        self.families.edited(fields.get("action", "")).inc(fields.get("count", 1))
 
     # providers, web
 

@@ -12,12 +12,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from cattrs import ClassValidationError, Converter, transform_error
 from cattrs.v import format_exception
 
 from smtprelay.model.shape import Shape
-from smtprelay.queue import FINAL, STATES, Attempt
+from smtprelay.queue import FINAL, FOR_GOOD, STATES, Attempt
 
 T = TypeVar("T")
 
@@ -113,10 +113,31 @@ def read(values: object) -> Parcel:
 
     :raises ValueError: it is none, a later version made it, or it contradicts itself.
     """
-    parcel = structured(values, Parcel, SCHEMA)
+    parcel = _with_deletions(structured(values, Parcel, SCHEMA))
     for fault in faults(parcel):
         raise ValueError(fault)
     return parcel
+
+
+def _with_deletions(parcel: Parcel) -> Parcel:
+    """Return ``parcel`` with what an operator deleted as such: in earlier versions that had failed."""
+    deliveries = tuple(_deleted(each) if _was_deleted(each) else each for each in parcel.deliveries)
+    body = parcel.body and any(delivery.state != "deleted" for delivery in deliveries)
+    return evolve(parcel, deliveries=deliveries, body=body)
+
+
+def _was_deleted(delivery: ParcelDelivery) -> bool:
+    """Tell whether a delivery that is told as failed ended by an operator's last act."""
+    acts = (each.outcome for each in delivery.attempts if each.number == delivery.attempt)
+    return delivery.state == "failed" and "delete" in acts
+
+
+def _deleted(delivery: ParcelDelivery) -> ParcelDelivery:
+    recipients = tuple(
+        evolve(each, state="deleted") if (each.state, each.reason) == ("failed", delivery.reason) else each
+        for each in delivery.recipients
+    )
+    return evolve(delivery, state="deleted", recipients=recipients)
 
 
 def unstructured(value: object, schema: str) -> dict[str, Any]:
@@ -176,7 +197,7 @@ def faults(parcel: Parcel) -> Iterator[str]:
         yield "it is finished before its deliveries, or not with them"
     if parcel.shape is not None and parcel.shape.size != parcel.size:
         yield f"its shape is that of {parcel.shape.size} bytes, its size is {parcel.size}"
-    if not parcel.body and any(delivery.state != "delivered" for delivery in parcel.deliveries):
+    if not parcel.body and any(delivery.state not in FOR_GOOD for delivery in parcel.deliveries):
         yield "its body is missing, and not everybody has it"
 
 
@@ -200,12 +221,13 @@ def _delivery_faults(delivery: ParcelDelivery) -> Iterator[str]:
         yield "an attempt is under way"
 
 
-#: Which states of recipients a delivery must have, and which others it may have.
-_RECIPIENTS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
-    "delivered": ("delivered", frozenset({"delivered"})),
-    "failed": ("failed", frozenset({"delivered", "failed"})),
+#: Which states of recipients a delivery has, one of the first at least.
+_RECIPIENTS: Final[Mapping[str, tuple[frozenset[str], frozenset[str]]]] = {
+    "delivered": (frozenset({"delivered"}), frozenset()),
+    "failed": (frozenset({"failed"}), frozenset({"delivered"})),
+    "deleted": (frozenset({"failed", "deleted"}), frozenset({"delivered"})),
 }
-_ALIVE: Final = ("open", frozenset({"open", "delivered", "failed"}))
+_ALIVE: Final = (frozenset({"open"}), frozenset({"delivered", "failed"}))
 
 
 def _recipient_faults(delivery: ParcelDelivery) -> Iterator[str]:
@@ -215,8 +237,8 @@ def _recipient_faults(delivery: ParcelDelivery) -> Iterator[str]:
         if not recipient.address:
             yield "a recipient has no address"
     states = {recipient.state for recipient in delivery.recipients}
-    needed, allowed = _RECIPIENTS.get(delivery.state, _ALIVE)
-    if needed not in states or not states <= allowed:
+    needed, others = _RECIPIENTS.get(delivery.state, _ALIVE)
+    if not needed & states or not states <= needed | others:
         yield f"it is {delivery.state}, and its recipients are {', '.join(sorted(states)) or 'none'}"
 
 

@@ -15,10 +15,13 @@ from smtprelay.message import Delivery, Draft, Planned, Results
 from smtprelay.model.unreachable import Unreachable
 
 #: The states of a delivery, in the order of its life.
-STATES = ("queued", "active", "deferred", "held", "delivered", "failed")
+STATES = ("queued", "active", "deferred", "held", "delivered", "failed", "deleted")
 
-#: The states that a delivery leaves only by an operator's hand.
-FINAL = ("delivered", "failed")
+#: The states that a delivery leaves only by an operator's hand, if at all.
+FINAL = ("delivered", "failed", "deleted")
+
+#: The states that nothing ends: such a delivery needs the message's body no more.
+FOR_GOOD: Final = ("delivered", "deleted")
 
 #: What an operator does to deliveries; in their history these stand between the outcomes of attempts.
 ACTIONS: Final = ("retry", "hold", "release", "delete", "reroute")
@@ -266,7 +269,7 @@ class Edit:
 
 @frozen(kw_only=True)
 class RecipientState:
-    """One recipient of a delivery. ``state``: ``open``, ``delivered`` or ``failed``."""
+    """One recipient of a delivery. ``state``: ``open``, ``delivered``, ``failed`` or ``deleted``."""
 
     address: str
     state: str

@@ -237,6 +237,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "hops": "the mail runs in a circle: look where its Received fields say it came from",
     "errors": "no setting helps: the other rows of this client say what was wrong",
     "commands": "no setting helps: the client says too many commands in one session",
+    "unfinished": "no setting helps: the client, or its network, ended the connection within the message",
     "timeout": "no setting helps: the client was silent for too long",
     "data-rate": "no setting helps: the client, or its network, is too slow",
     "shutdown": _PASSES,

@@ -84,6 +84,13 @@ class MetricsTests(SynchronousTestCase):
             self.assertEqual(self.value("dsn_sent_total", kind=kind), count)
         self.assertEqual(self.value("deliveries_bounced_total", provider="acs"), 1)
 
+    def test_what_was_deleted_and_what_has_no_end(self):
+        """An operator's changes are counted by delivery, messages that a client did not end by listener."""
+        self.metrics("queue.edited", who="ops", action="delete", ids="a.1, b.1", count=2, why="")
+        self.assertEqual(self.value("deliveries_edited_total", action="delete"), 2)
+        self.metrics("message.aborted", listener="lan", client="192.0.2.1", sender="", size=1, reason="x")
+        self.assertEqual(self.value("smtp_messages_aborted_total", listener="lan"), 1)
+
     def test_connections_are_open_until_they_close(self):
         """The gauge goes up and down, the counter only up; a refused one is not open."""
         for event in ("session.open", "session.open", "session.close", "smtp.refused"):

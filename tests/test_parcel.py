@@ -111,7 +111,14 @@ class ParcelTests(SynchronousTestCase):
         ]
         attempt = {**changed()["deliveries"][0]["attempts"][0], "ended": None}
         cases.append((changed_delivery(attempts=[attempt]), "under way"))
-        for state, states in (("delivered", "open"), ("failed", "open"), ("failed", "delivered")):
+        for state, states in (
+            ("delivered", "open"),
+            ("delivered", "deleted"),
+            ("failed", "open"),
+            ("failed", "delivered"),
+            ("deleted", "open"),
+            ("deleted", "delivered"),
+        ):
             delivery = {"state": state, "due": None, "ended": 1.0, "recipients": recipients(states)}
             told = changed_delivery(**delivery)
             cases.append(({**told, "finished": 1.0}, f"recipients are {states}"))
@@ -119,6 +126,27 @@ class ParcelTests(SynchronousTestCase):
             error = self.assertRaises(ValueError, read, told)
             self.assertIn(words, str(error))
             self.assertNotIn("\n", str(error))
+
+    def test_what_an_earlier_version_deleted(self) -> None:
+        """It told that as a failure and kept the body: it comes in as deleted, without one."""
+        act = {**changed()["deliveries"][0]["attempts"][0], "outcome": "delete"}
+        told = {
+            "state": "failed",
+            "due": None,
+            "ended": 1.0,
+            "reason": "deleted by ops",
+            "recipients": [
+                {"address": "a@x.org", "state": "failed", "reason": "deleted by ops"},
+                {"address": "b@x.org", "state": "failed", "reason": "no such user"},
+            ],
+        }
+        for attempt, states, body in ((1, ["deleted", "failed"], False), (2, ["failed", "failed"], True)):
+            parcel = read({**changed_delivery(**told, attempts=[act], attempt=attempt), "finished": 1.0})
+            (delivery,) = parcel.deliveries
+            self.assertEqual(
+                ("failed" if body else "deleted", states, body),
+                (delivery.state, [each.state for each in delivery.recipients], parcel.body),
+            )
 
     def test_no_json(self) -> None:
         """Text that no spool can store is refused before it is looked at."""

@@ -83,7 +83,11 @@ def release(ctx: click.Context, /, **given: Any) -> None:
 @click.option("--bounce", is_flag=True, help="Send the senders a bounce with the reason.")
 @click.pass_context
 def delete(ctx: click.Context, /, *, bounce: bool, **given: Any) -> None:
-    """Delete mail; without --bounce the sender is not told."""
+    """
+    Delete mail for good; without --bounce the sender is not told.
+
+    The message itself is removed, its history stays. Failed mail is deleted if ids or --state failed name it.
+    """
     _carry_out(ctx, "delete", given, {"bounce": True} if bounce else {})
 
 

@@ -18,12 +18,12 @@ import click
 
 from smtprelay.cli import archive, printing
 from smtprelay.cli.exits import FAILED, TEMPFAIL, USAGE, CliError
+from smtprelay.cli.filters import STATES
 from smtprelay.cli.mover import Message, Mover, opened
 from smtprelay.cli.options import Command, chosen
 from smtprelay.cli.who import who
 from smtprelay.cli.words import count, ordered
 
-_STATES: Final = ("queued", "active", "deferred", "held", "delivered", "failed")
 _FORMATS: Final = click.Choice(["tar", "json"])
 
 #: Messages that are dropped in one request.
@@ -37,7 +37,7 @@ _IN_MEMORY: Final = 1024 * 1024
 @click.argument("place", metavar="FILE|DIR|-")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option(
-    "--state", "states", multiple=True, type=click.Choice(_STATES), help="Only in this state; repeatable."
+    "--state", "states", multiple=True, type=click.Choice(STATES), help="Only in this state; repeatable."
 )
 @click.option("--provider", default="", metavar="NAME", help="Only mail for this provider.")
 @click.option("--from", "sender", default="", metavar="ADDRESS", help="Only from this sender.")
@@ -45,27 +45,38 @@ _IN_MEMORY: Final = 1024 * 1024
 @click.option("--all", "everything", is_flag=True, help="Include finished mail that is still kept.")
 @click.option("--format", "form", default="tar", type=_FORMATS, help="tar, or one JSON file per message.")
 @click.option("--move", is_flag=True, help="Remove it from the spool once the file is synced.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist; not with --move.")
 @click.pass_context
 def export(
-    ctx: click.Context, /, *, place: str, ids: Sequence[str], form: str, move: bool, **given: Any
+    ctx: click.Context,
+    /,
+    *,
+    place: str,
+    ids: Sequence[str],
+    form: str,
+    move: bool,
+    overwrite: bool,
+    **given: Any,
 ) -> int | None:
     """
     Write waiting mail to an archive.
 
     Ids, filters or --all select other mail. Each message is exported whole, with all its deliveries, attempts
     and its body. FILE is a tar archive, compressed unless its name ends in .tar; - is stdout. --format json
-    writes one JSON file per message into DIR. Hold rules and suspended providers are included, unless ids or
-    a filter select mail.
+    writes one JSON file per message into DIR. A file that exists is an error without --overwrite. Hold rules
+    and suspended providers are included, unless ids or a filter select mail.
 
     With --move, a message that is being delivered stays, and the exit status is 75.
     """
     if move and place == "-":
         raise CliError(USAGE, "--move needs a file: nobody can tell whether what goes into a pipe is safe")
-    if move and form == "tar" and Path(place).exists():
-        raise CliError(FAILED, f"{place} exists already: what moved into it may be nowhere else")
+    if move and overwrite:
+        raise CliError(
+            USAGE, "--move does not go with --overwrite: what moved into a file may be nowhere else"
+        )
     settings = chosen(ctx)
     with opened(settings, who()) as mover:
-        with _writer(place, form) as writer:
+        with _writer(place, form, overwrite=overwrite) as writer:
             taken = _Taken(writer)
             filters = _filters(given, ids)
             if not set(filters) - {"states"}:
@@ -93,7 +104,7 @@ def _filters(given: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any]:
     filters = {name: given[name] for name in ("provider", "sender", "recipient") if given[name]}
     if ids:
         filters["ids"] = list(ids)
-    states = list(given["states"]) or (list(_STATES) if given["everything"] else [])
+    states = list(given["states"]) or (list(STATES) if given["everything"] else [])
     if states:
         filters["states"] = states
     return filters
@@ -206,34 +217,43 @@ class _ToArchive:
 
 
 class _ToFolder:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, overwrite: bool) -> None:
         from smtprelay.cli import jsonfolder  # noqa: PLC0415 -- reads mail, which is dear and seldom needed
 
         self._folder = folder
         self._writer = jsonfolder
+        self._overwrite = overwrite
 
     def put_orders(self, orders: Mapping[str, Any]) -> None:
+        self._check(archive.ORDERS)
         self._writer.write_orders(self._folder, orders)
 
     def add(self, values: Mapping[str, Any], body: IO[bytes] | None) -> None:
+        self._check(f"{values['id']}.json")
         self._writer.write(self._folder, values, io.BytesIO() if body is None else body)
 
     def end(self, counts: Mapping[str, int]) -> None:
         """Each file stands for itself."""
 
+    def _check(self, name: str) -> None:
+        if not self._overwrite:
+            _check_new(self._folder / name)
+
 
 @contextmanager
-def _writer(place: str, form: str) -> Iterator[_Writer]:
+def _writer(place: str, form: str, *, overwrite: bool) -> Iterator[_Writer]:
     """Give a writer; when the block has ended well, what was written is synced and has its name."""
     if form == "json":
         folder = Path(place)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        yield _ToFolder(folder)
+        yield _ToFolder(folder, overwrite=overwrite)
         _sync(folder)
     elif place == "-":
         yield _ToArchive(sys.stdout.buffer, packed=True)
         sys.stdout.buffer.flush()
     else:
+        if not overwrite:
+            _check_new(Path(place))
         unfinished = Path(f"{place}.part")
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -241,10 +261,17 @@ def _writer(place: str, form: str) -> Iterator[_Writer]:
                 yield _ToArchive(stream, packed=not place.endswith(".tar"))
                 stream.flush()
                 os.fsync(descriptor)
+            if not overwrite:
+                _check_new(Path(place))
             unfinished.rename(place)
         finally:
             unfinished.unlink(missing_ok=True)
         _sync(Path(place).absolute().parent)
+
+
+def _check_new(file: Path) -> None:
+    if file.exists():
+        raise CliError(FAILED, f"{file} exists already: --overwrite replaces it, but not with --move")
 
 
 def _sync(folder: Path) -> None:

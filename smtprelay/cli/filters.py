@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import click
 
-STATES: Final = ("queued", "active", "deferred", "held", "delivered", "failed")
+STATES: Final = ("queued", "active", "deferred", "held", "delivered", "failed", "deleted")
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _SPAN: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhdw])", re.ASCII)

@@ -33,7 +33,7 @@ _NO_MESSAGES: Final = frozenset({"retry_queue.json", ORDERS})
 #: Under which key our own values stand.
 _OURS: Final = "smtprelay"
 
-#: Its states by ours, and ours by its. What an operator holds it has no word for: it waits.
+#: Its states by ours, and ours by its. For what an operator holds or deletes it has no word.
 _THEIRS: Final = {
     "queued": "received",
     "active": "forwarding",
@@ -41,6 +41,7 @@ _THEIRS: Final = {
     "held": "received",
     "delivered": "forwarded",
     "failed": "failed",
+    "deleted": "failed",
 }
 _OF_THEIRS: Final = {
     "received": "queued",
@@ -51,7 +52,7 @@ _OF_THEIRS: Final = {
 }
 
 #: Of several deliveries the one that is told is in the first of these states.
-_ORDER: Final = ("deferred", "queued", "held", "failed", "delivered")
+_ORDER: Final = ("deferred", "queued", "held", "failed", "delivered", "deleted")
 
 #: Bytes of a body that are encoded at a time: whole groups of base64, and more than a header has.
 _PIECE: Final = 3 * 256 * 1024

@@ -28,6 +28,7 @@ STYLES = {
     "held": "magenta",
     "failed": "red",
     "delivered": "green",
+    "deleted": "dim",
     "blocked": "red",
 }
 

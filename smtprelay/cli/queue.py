@@ -18,6 +18,9 @@ from smtprelay.cli.source import Filters, Source, opened
 #: So often a search that has not found enough yet is continued; each time looks at 100,000 deliveries.
 _MOST_SEARCHES = 10
 
+#: The states of what is over.
+_FINAL = ("delivered", "failed", "deleted")
+
 _NOTHING_OVER = "Nothing found."
 
 
@@ -43,10 +46,10 @@ def list_(
     """
     List waiting mail, oldest first.
 
-    --state delivered and --state failed list finished mail, newest first.
+    --state delivered, --state failed and --state deleted list finished mail, newest first.
     """
     wanted = {**selected(given, ids), "limit": limit} | ({"newest": True} if newest else {})
-    over = {"delivered", "failed"} >= set(wanted.get("states", ("queued",)))
+    over = set(_FINAL) >= set(wanted.get("states", ("queued",)))
     _list(ctx, wanted, after, _NOTHING_OVER if over or ids else "Nothing waits.")
 
 
@@ -59,9 +62,9 @@ def history(ctx: click.Context, /, *, limit: int, after: str, **given: Any) -> N
     """
     List finished mail, newest first.
 
-    Delivered and failed mail is listed for as long as spool.retention.history keeps it.
+    Delivered, failed and deleted mail is listed for as long as spool.retention.history keeps it.
     """
-    wanted = {"states": ["delivered", "failed"], **selected(given), "newest": True, "limit": limit}
+    wanted = {"states": list(_FINAL), **selected(given), "newest": True, "limit": limit}
     _list(ctx, wanted, after, _NOTHING_OVER)
 
 

@@ -270,7 +270,7 @@ class Logging:
     :ivar level: the lowest level that is logged.
     :ivar levels: levels of single loggers: ``{smtprelay.smtp: debug}``.
     :ivar format: ``auto`` is text on a terminal, else JSON.
-    :ivar file: default: standard output.
+    :ivar file: default: standard output. SIGHUP opens it again.
     """
 
     level: Level = "info"

@@ -11,6 +11,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import Any, Final, cast
 
 from twisted.application.service import IService, MultiService
@@ -29,7 +31,7 @@ from smtprelay.log import Log, Telling
 from smtprelay.logwriter import Levels, make_observer
 from smtprelay.service.failure import CONFIG, StartFailed, exit_with_status
 from smtprelay.service.relay import Relay
-from smtprelay.service.signals import end_at_second
+from smtprelay.service.signals import at_hangup, end_at_second, ignore_hangup
 from smtprelay.service.steps import ClockSteps
 from smtprelay.service.supervisor import Supervisor
 from smtprelay.service.systemd import SystemdNotifier
@@ -67,6 +69,7 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor  # noqa: PLC0415 -- installed by twistd before
 
+    ignore_hangup()
     daemon = Daemon()
     with exit_with_status():
         loaded = load_or_exit(options["config"], options["sets"])
@@ -93,6 +96,7 @@ def run(config: str | None, sets: Sequence[str] = ()) -> int:
     """Run the relay in the foreground until it is told to stop; return the exit status."""
     from twisted.internet import reactor  # noqa: PLC0415
 
+    ignore_hangup()
     status: list[int] = []
     with exit_with_status():
         relay = make(load_or_exit(config, sets), sets, reactor, status.append)
@@ -108,8 +112,12 @@ def make(
 
     A second signal ends it at once. The parameters are as of :func:`build`.
     """
+    # From before the log is opened: what is asked for now is done when the reactor runs.
+    hang_up = at_hangup(reactor)
     if loaded.config.supervise is None:
-        relay = build(loaded, reactor, failed)
+        log = begin_log(loaded, reactor)
+        hang_up.append(partial(reopen_log, log, log))
+        relay = build(loaded, reactor, failed, log=log)
         end_at_second(reactor)
         return relay
 
@@ -124,6 +132,7 @@ def make(
     globalLogPublisher.addObserver(cast(ILogObserver, supervisor.metrics.observe))
     watch_clock(reactor, supervisor)
     supervisor.started.addErrback(tell_failure(reactor, failed))
+    hang_up += [partial(reopen_log, log, log), supervisor.hang_up]
     end_at_second(reactor, supervisor.kill)
     return supervisor
 
@@ -163,6 +172,7 @@ def build(
     reactor: Any,
     failed: Callable[[int], object],
     *,
+    log: Log | None = None,
     ready: Callable[[Relay], object] = lambda _relay: None,
     mailbox: Mailbox | None = None,
     events: Sequence[Events] = (),
@@ -171,13 +181,14 @@ def build(
     Return a relay that logs as its configuration says, and stops the reactor if it cannot start.
 
     :param failed: is told the exit status then.
+    :param log: what it logs to, if that has begun.
     :param ready: is told when the relay listens.
     :param mailbox: shown on the page.
     :param events: hear what happens, beside the log.
     """
     systemd = SystemdNotifier(reactor, os.environ)
     relay = Relay(
-        loaded.config, reactor, events=[begin_log(loaded, reactor), systemd, *events], mailbox=mailbox
+        loaded.config, reactor, events=[log or begin_log(loaded, reactor), systemd, *events], mailbox=mailbox
     )
     reactor.callWhenRunning(systemd.start, lambda: relay.sources().exposition())
     globalLogPublisher.addObserver(cast(ILogObserver, relay.metrics.observe))
@@ -204,6 +215,16 @@ def begin_log(loaded: Loaded, reactor: Any | None = None) -> Log:
     for warning in loaded.warnings:
         log("relay.warning", text=str(warning))
     return writing
+
+
+def reopen_log(log: Log, events: Events) -> None:
+    """Write on in the log file that has the name of ours now; tell ``events`` so, which write to ``log``."""
+    try:
+        file = log.reopen()
+    except OSError as error:
+        events("relay.warning", text=f"SIGHUP: the log goes on in the old file: {error}")
+    else:
+        events("log.reopened", file=file or "the standard output")
 
 
 def tell_failure(reactor: Any, failed: Callable[[int], object]) -> Callable[[Failure], None]:
@@ -246,10 +267,11 @@ def start_logging(config: Config, reactor: Any | None = None) -> Log:
     """
     logging = config.logging
     levels = Levels(logging.level, logging.levels)
-    stream = sys.stdout if logging.file is None else open(logging.file, "a", encoding="utf-8")  # noqa: PTH123, SIM115
+    file = "" if logging.file is None else str(Path(logging.file).absolute())
+    stream = open(file, "a", encoding="utf-8") if file else sys.stdout  # noqa: PTH123, SIM115
     # Who closed the standard output has none.
     stream = stream or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
-    observer = make_observer(stream, logging.format, levels)
+    observer = make_observer(stream, logging.format, levels, file)
     globalLogPublisher.addObserver(observer)
     if reactor is not None:
         reactor.callWhenRunning(observer.by_turns, reactor)

@@ -25,7 +25,7 @@ from smtprelay.policy.realm import Realm
 from smtprelay.policy.route import Router, Rule, largest
 from smtprelay.policy.settings import ListenerPolicy, Rights, User
 from smtprelay.smtp.elsewhere import Elsewhere
-from smtprelay.smtp.protocol import ESMTPFactory
+from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.settings import Settings
 from smtprelay.tls import ServerContext
 

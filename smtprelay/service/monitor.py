@@ -117,6 +117,11 @@ class Monitor:
         self._see_whether_ended()
         return ended
 
+    def hang_up(self) -> None:
+        """Send SIGHUP to all workers; one that begins gets it when it knows what to do with it."""
+        for life in self._running.values():
+            life.hang_up()
+
     def kill(self) -> None:
         """End all workers at once."""
         for life in self._running.values():
@@ -138,6 +143,7 @@ class Monitor:
     def heard(self, life: "_Life", said: bytes) -> None:
         """Note that a worker lives, and pass on that it waits, or takes mail."""
         self._vigil.heard(life.number)
+        life.speaks()
         if WAITING in said:
             self._lives.waiting(life.number)
         if READY in said:
@@ -180,6 +186,8 @@ class _Life(ProcessProtocol):
     _owner: Monitor
     pid: int = field(default=0, init=False)
     transport: Any = field(default=None, init=False)
+    _speaking: bool = field(default=False, init=False)
+    _hung_up: bool = field(default=False, init=False)
 
     def makeConnection(self, transport: Any) -> None:
         self.transport = transport
@@ -191,10 +199,25 @@ class _Life(ProcessProtocol):
         if childFD == NEWS and data:
             self._owner.heard(self, data)
 
+    def speaks(self) -> None:
+        """Note that it has said something: its reactor runs, and its signals are dealt with."""
+        self._speaking = True
+        if self._hung_up:
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """Send SIGHUP, which would end one that has not begun; its log may be older, so it gets it then."""
+        self._hung_up = not self._speaking
+        if self._speaking:
+            self._signal("HUP")
+
     def kill(self) -> None:
         """End it at once."""
+        self._signal("KILL")
+
+    def _signal(self, name: str) -> None:
         with suppress(ProcessExitedAlready):
-            self.transport.signalProcess("KILL")
+            self.transport.signalProcess(name)
 
     def processEnded(self, reason: Failure) -> None:  # noqa: N802 -- Twisted's
         ended: Any = reason.value

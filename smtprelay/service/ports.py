@@ -22,7 +22,8 @@ from smtprelay.config.complete import RUNTIME, runtime_folders
 from smtprelay.config.endpoint import LONGEST_SOCKET
 from smtprelay.config.listeners import Listener
 from smtprelay.service.sockets import Inherited, spoken_address
-from smtprelay.smtp.protocol import ESMTPFactory
+from smtprelay.service.transports import read_to_the_end
+from smtprelay.smtp.factory import ESMTPFactory
 
 
 @frozen(kw_only=True)
@@ -89,6 +90,7 @@ class Ports:
         if settings.tls_implicit and settings.tls is not None:
             factory = TLSMemoryBIOFactory(settings.tls, False, factory, self._reactor)
         port = await self._endpoint(door).listen(factory)
+        read_to_the_end(port)
         self._doors[door.name] = (door, port)
 
     async def open_site(self, site: HttpPort) -> None:
@@ -121,24 +123,31 @@ class Ports:
         for door, _ in self._doors.values():
             door.factory.admit()
 
-    def end_sessions(self, bound: float) -> Deferred[Any]:
+    def end_sessions(self, bound: float, verdicts: float) -> Deferred[Any]:
         """
-        Turn everybody away; fires when all sessions are gone, at the latest after ``bound`` seconds.
+        Turn everybody away; fires when all sessions are gone.
+
+        That is after ``bound`` seconds at the latest; after ``verdicts`` seconds if a client has sent its
+        message and waits for what becomes of it.
 
         The doors stay open: a 421 tells a client more than a port where nobody answers.
         """
         doors = [door for door, _ in self._doors.values()]
         waiting = [door.factory.stop_sessions() for door in doors]
 
-        def cut() -> None:
+        def cut(*, concluding: bool) -> None:
             for door in doors:
-                door.factory.abort_sessions()
+                door.factory.abort_sessions(concluding=concluding)
 
-        cutting = self._reactor.callLater(bound, cut)
+        cuts = [
+            self._reactor.callLater(bound, cut, concluding=False),
+            self._reactor.callLater(verdicts, cut, concluding=True),
+        ]
 
         def gone(result: object) -> object:
-            if cutting.active():
-                cutting.cancel()
+            for each in cuts:
+                if each.active():
+                    each.cancel()
             return result
 
         return DeferredList(waiting, consumeErrors=True).addBoth(gone)

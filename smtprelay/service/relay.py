@@ -53,13 +53,13 @@ from smtprelay.web.sources import Sources
 
 __all__ = ["Relay", "StartFailed"]
 
-#: How long sessions may go on with the message they are in when the relay stops, seconds.
-SESSIONS_BOUND: Final = 10.0
+#: How long sessions may go on with the message they are in, seconds; Docker kills ten after SIGTERM.
+SESSIONS_BOUND: Final = 7.0
 
 #: How long attempts may go on, seconds.
 ATTEMPTS_BOUND: Final = 25.0
 
-#: So for sessions where a client may wait for the provider's verdict: it shall hear it, if it comes in time.
+#: So for a client that waits for the provider's verdict: it shall hear it, if it comes in time.
 VERDICTS_BOUND: Final = ATTEMPTS_BOUND + 1.0
 
 #: How long the spool may take to let go of what was given up and to be closed, seconds.
@@ -366,7 +366,8 @@ class Relay(Service):
         self._attention.stop()
         if self._keeping is not None:
             self._keeping.stopping = True
-        landing = [self._ports.end_sessions(SESSIONS_BOUND if self._synchronous is None else VERDICTS_BOUND)]
+        verdicts = SESSIONS_BOUND if self._synchronous is None else VERDICTS_BOUND
+        landing = [self._ports.end_sessions(SESSIONS_BOUND, verdicts)]
         if self._synchronous is not None:
             landing.append(self._synchronous.stop(ATTEMPTS_BOUND))
         if self._dispatcher is not None:

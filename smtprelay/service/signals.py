@@ -1,8 +1,8 @@
 """
-What a second signal does.
+What signals do beside the first SIGTERM or SIGINT.
 
-The first SIGTERM or SIGINT ends the relay in order, which takes as long as what is under way. Whoever sends
-another does not want to wait for that.
+That one ends the relay in order, which takes as long as what is under way; whoever sends another does not
+want to wait for that. SIGHUP never ends it: whoever rotates logs sends one.
 """
 
 import os
@@ -31,6 +31,23 @@ def end_at_second(reactor: Any, last: Callable[[], object] = lambda: None) -> No
         os._exit(128 + number)
 
     _when_stopping(reactor, end)
+
+
+def ignore_hangup() -> None:
+    """Until :func:`at_hangup` let SIGHUP do nothing."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def at_hangup(reactor: Any) -> list[Callable[[], object]]:
+    """Return a list: from now on SIGHUP has what is in it called, by the reactor as soon as that runs."""
+    chores: list[Callable[[], object]] = []
+
+    def do() -> None:
+        for chore in chores:
+            chore()
+
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(do))
+    return chores
 
 
 def ignore_second(reactor: Any) -> None:

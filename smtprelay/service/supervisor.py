@@ -111,6 +111,11 @@ class Supervisor(Service):
         super().stopService()
         return self._stop("requested")
 
+    def hang_up(self) -> None:
+        """Pass SIGHUP on to the workers."""
+        if self._monitor is not None:
+            self._monitor.hang_up()
+
     def kill(self) -> None:
         """End all workers at once."""
         if self._monitor is not None:

@@ -3,7 +3,7 @@ A worker: the relay without a front, as a child of the process that opened the s
 
 ``python -m smtprelay.service.worker`` is what :mod:`smtprelay.service.monitor` starts; nobody else needs it.
 It ends in order when it is told to by SIGTERM, and when its parent is gone. What a terminal says to all
-processes at once is for the parent.
+processes at once is for the parent, which passes SIGHUP on.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from smtprelay.service.command import (
     load_or_exit,
+    reopen_log,
     run_service,
     start_logging,
     stop,
@@ -32,19 +33,23 @@ from smtprelay.service.neighbours import Neighbours
 from smtprelay.service.passing import control_of
 from smtprelay.service.relay import Relay
 from smtprelay.service.shared import Shared
-from smtprelay.service.signals import ignore_second
+from smtprelay.service.signals import at_hangup, ignore_hangup, ignore_second
 from smtprelay.service.sockets import LIFELINE, MEMORY, NEWS, Inherited
 
 
 def run_worker(arguments: Sequence[str]) -> int:
     """Run one worker until it shall end; return its exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_hangup()
     from twisted.internet import reactor  # noqa: PLC0415
 
     options = _parse(arguments)
     config = load_or_exit(options.config, options.sets).config
     config = evolve(config, control_socket=control_of(config, options.number), http=())
-    log = partial(start_logging(config), worker=options.number)
+    hang_up = at_hangup(reactor)
+    writing = start_logging(config)
+    log = partial(writing, worker=options.number)
+    hang_up.append(partial(reopen_log, writing, log))
     status: list[int] = []
     heart = Heart(reactor, NEWS)
 

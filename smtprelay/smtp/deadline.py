@@ -22,7 +22,7 @@ class Deadline:
         at most :data:`PERIOD`.
     """
 
-    __slots__ = ("_clock", "_expired", "_heard", "_look", "_looked", "_seconds", "_timer")
+    __slots__ = ("_clock", "_expired", "_heard", "_look", "_looked", "_seconds", "_shortened", "_timer")
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class Deadline:
         self._look = look
         self._heard = self._looked = clock.seconds()
         self._seconds = seconds
+        self._shortened = False
         self._timer: IDelayedCall | None = clock.callLater(min(seconds, PERIOD), self._check)
 
     def touch(self) -> None:
@@ -43,10 +44,19 @@ class Deadline:
         self._heard = self._clock.seconds()
 
     def shorten(self, seconds: float) -> None:
-        """From now on, ``seconds`` are all that is left, whatever the client says."""
+        """From now on, ``seconds`` are all that is left, or what may be silence, whatever the client says."""
+        self._shortened = True
+        self._set(min(seconds, self._seconds))
+
+    def hurry(self, seconds: float) -> None:
+        """From now on no silence may last longer than ``seconds``, whenever it has begun."""
+        self._seconds = seconds
+        self._set(seconds)
+
+    def _set(self, seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = self._clock.callLater(seconds, self._end)
+            self._timer = self._clock.callLater(seconds, self._end if self._shortened else self._check)
 
     def cancel(self) -> None:
         """Stop watching."""
@@ -63,7 +73,7 @@ class Deadline:
             return
         left = self._heard + self._seconds - now
         if left <= 0:
-            self._timer = self._clock.callLater(PERIOD, self._check)
+            self._timer = self._clock.callLater(min(self._seconds, PERIOD), self._check)
             self._heard = now
             self._expired()
             return

@@ -101,16 +101,16 @@ class Dialogue:
         # Who knows STARTTLS speaks ESMTP, whether it says EHLO again or not.
         self._introduce(extended=True)
 
-    @property
-    def receiving(self) -> bool:
-        """Content is on its way, and its end has not come."""
-        return self._incoming is not None
-
     def abort(self) -> None:
         """Forget the message whose content is on its way, if there is one."""
         incoming, self._incoming = self._incoming, None
         if incoming is not None:
             incoming.abort()
+
+    def abort_unfinished(self, size: int, why: str) -> None:
+        """Forget the message whose end does not come any more; ``size`` bytes of it did."""
+        self.abort()
+        self._tell("message.aborted", user=self.client.user, sender=self.sender, size=size, reason=why)
 
     def leave(self) -> None:
         """Log out. The session is over, or begins anew."""

@@ -6,45 +6,51 @@ not call itself, so a client that sends thousands of commands at once costs no s
 replies are collected while it runs and leave in one write. It stops while an
 answer is pending or the client does not read, and when it has done enough for one turn
 of the reactor; and then so does reading.
+
+What a client has sent counts, whatever its connection does next: the loop goes on with what is here when the
+client says no more, and when it is gone, then without replies.
 """
 
-from collections import Counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from OpenSSL.SSL import Error as TLSError
-from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IHandshakeListener, IPushProducer, IReactorTime
-from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    IPushProducer,
+)
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from smtprelay.interfaces import Events
 from smtprelay.message import Client, Reply
-from smtprelay.model.network import counted_as
 from smtprelay.smtp import reply
 from smtprelay.smtp.body import BodyDecoder
 from smtprelay.smtp.command import Command
 from smtprelay.smtp.deadline import Deadline
 from smtprelay.smtp.dialogue import Dialogue
-from smtprelay.smtp.elsewhere import Elsewhere, Nowhere
 from smtprelay.smtp.event import END_OF_DATA, UNKNOWN, Answered, Content, Event, Foreign, Signal
 from smtprelay.smtp.foreign import failed_handshake
-from smtprelay.smtp.refusals import Refusals
 from smtprelay.smtp.session import Session
-from smtprelay.smtp.settings import Settings
 from smtprelay.smtp.turn import CONTENT, Turn
 from smtprelay.wire import Wire
+
+if TYPE_CHECKING:
+    from smtprelay.smtp.factory import ESMTPFactory
 
 #: Seconds that a client has to read our last words.
 LINGER: Final = 10.0
 
+#: Seconds that a client may be silent while the relay stops, also in the middle of its message.
+HURRY: Final = 3.0
+
 _GOODBYE, _NEGATIVE = 421, 400
 
 
-@implementer(IHandshakeListener, IPushProducer)
+@implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
 class ESMTP(Protocol):
-    """One client's connection; :class:`ESMTPFactory` makes it."""
+    """One client's connection; :class:`smtprelay.smtp.factory.ESMTPFactory` makes it."""
 
     # Twisted's transports have more methods than ITransport, and which ones depends on TLS.
     transport: Any
@@ -57,6 +63,7 @@ class ESMTP(Protocol):
         self._looping = self._lost = False
         self._choked = False  # the client does not read
         self._held = False  # we do not read
+        self._silent = False  # the client says no more
         self._why = ""
         self._octets = 0  # received since the deadline looked
         self._watched: BodyDecoder | None = None
@@ -101,17 +108,24 @@ class ESMTP(Protocol):
         else:
             self._advance()
 
+    def readConnectionLost(self) -> None:
+        """Answer what has come, then close: the client says no more, but may listen."""
+        self._silent = True
+        self._advance()
+
+    def writeConnectionLost(self) -> None:
+        """Nothing: we close both ways at once."""
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Forget what is incomplete; a message whose end has come is not."""
-        self._lost = True
+        """Finish what has come whole, and forget the rest."""
+        self._silent = self._lost = True
+        self._choked = False
         self._why = self._why or reason.getErrorMessage()
         if reason.check(TLSError):
             self._why = failed_handshake(self._why, self._settings.tls_profile)
             self._refused("STARTTLS", reply.unsaid(self._why, "tls-handshake"))
         self._deadline.cancel()
-        self._turn.cancel()
-        if not self._session.waiting or self._dialogue.receiving:
-            self._leave()
+        self._advance()
 
     def handshakeCompleted(self) -> None:
         """Note which TLS is spoken."""
@@ -138,10 +152,19 @@ class ESMTP(Protocol):
         self._session.dismiss(farewell)
         self._advance()
 
+    def hurry(self) -> None:
+        """Have no patience any more with a client that is silent."""
+        self._deadline.hurry(HURRY)
+
+    @property
+    def concludes(self) -> bool:
+        """Whether a message has come whole, and its client waits for what becomes of it."""
+        return self._session.concludes
+
     # --- the loop --------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        if self._looping or self._lost or self._turn.waiting:
+        if self._looping or self._turn.waiting:
             return
         self._looping = True
         try:
@@ -157,10 +180,24 @@ class ESMTP(Protocol):
         finally:
             self._looping = False
         self._flush()
-        if self._held and not (self._choked or self._turn.waiting or self._session.waiting):
+        if self._choked or self._turn.waiting or self._session.waiting:
+            return
+        if self._silent:
+            self._end()
+        elif self._held:
             self._held = False
             if not self._session.closed:
                 self.transport.resumeProducing()
+
+    def _end(self) -> None:
+        """End the session: all that the client has sent was worked on."""
+        if self._lost:
+            self._leave()
+        elif self._session.decoder is not None:
+            self._interrupt(reply.UNFINISHED)
+        elif not self._session.closed:
+            self._session.close()
+            self._close("the client has closed the connection")
 
     def _act(self, event: Event) -> None:
         if not isinstance(event, Content):
@@ -190,9 +227,6 @@ class ESMTP(Protocol):
             self._answer(verb, answer)
 
     def _answer(self, verb: str, response: Reply | None) -> None:
-        if self._lost:
-            self._leave()
-            return
         if response is None:
             self._session.proceed()
         else:
@@ -219,10 +253,11 @@ class ESMTP(Protocol):
         if self._replies:
             octets = b"".join(self._replies)
             self._replies.clear()
-            self._wire.write(octets)
+            if not self._lost:
+                self._wire.write(octets)
 
     def _hold(self) -> None:
-        if not self._held:
+        if not (self._held or self._silent):
             self._held = True
             self.transport.pauseProducing()
 
@@ -230,6 +265,9 @@ class ESMTP(Protocol):
 
     def _start_tls(self) -> None:
         self._flush()
+        if self._silent:
+            self._session.close()
+            return
         self._wire.through_transport()
         self._dialogue.forget("TLS")
         self._session.proceed()
@@ -238,6 +276,8 @@ class ESMTP(Protocol):
     def _close(self, why: str) -> None:
         self._flush()
         self._why = self._why or why or "goodbye"
+        if self._lost:
+            return
         self._deadline.shorten(LINGER)
         # A registered producer keeps a transport from closing.
         self.transport.unregisterProducer()
@@ -265,7 +305,7 @@ class ESMTP(Protocol):
 
     def _interrupt(self, farewell: Reply) -> None:
         """End the session in the middle of content."""
-        self._dialogue.abort()
+        self._forget_content(farewell.text)
         self._say(UNKNOWN, farewell, self._session.interrupt(farewell))
         self._close(farewell.text)
 
@@ -278,10 +318,22 @@ class ESMTP(Protocol):
     def _broken(self, failure: Failure) -> None:
         """A bug of ours: this session cannot go on."""
         self._tell("session.failed", exc=failure.value)
-        self.cut("unexpected error")
+        self._session.close()
+        if self._lost:
+            self._leave()
+        else:
+            self.cut("unexpected error")
+
+    def _forget_content(self, why: str) -> None:
+        """Say what came of a message whose end did not."""
+        decoder = self._session.decoder
+        if decoder is not None:
+            self._dialogue.abort_unfinished(decoder.size, why)
 
     def _leave(self) -> None:
         """Say that the session is over; once, and not while a message is being finished."""
+        self._forget_content(self._why)
+        self._session.close()
         self._dialogue.leave()
         if self.factory.leave(self):
             self._tell("session.close", seconds=self._clock.seconds() - self._began, reason=self._why)
@@ -289,117 +341,3 @@ class ESMTP(Protocol):
     def _tell(self, event: str, **fields: object) -> None:
         client = self._dialogue.client
         self._events(event, listener=client.listener, client=client.address, **fields)
-
-
-class ESMTPFactory(ServerFactory):
-    """
-    One listener: makes a session for each client and knows those that are there.
-
-    :ivar portal: where sessions log in, for ``IEnvelopeDelivery``, ``IMessageDeliveryFactory``
-        or ``IMessageDelivery``, with :class:`smtprelay.credentials.AnonymousClient` or
-        :class:`smtprelay.credentials.PasswordClient`.
-    :ivar settings: taken by each session when it begins; it may be replaced, as may ``portal``.
-    :param elsewhere: what other processes have at the same listener; the limits are of all together.
-    """
-
-    noisy = False
-
-    def __init__(
-        self,
-        portal: Portal,
-        settings: Settings,
-        clock: IReactorTime,
-        events: Events,
-        elsewhere: Elsewhere | None = None,
-    ) -> None:
-        self._elsewhere = elsewhere or Nowhere()
-        self.portal = portal
-        self.settings = settings
-        self.clock = clock
-        self.events = events
-        self.refusals = Refusals(clock, events)
-        self._sessions: dict[ESMTP, str] = {}
-        self._turned_away: set[ESMTP] = set()
-        self._clients: Counter[str] = Counter()
-        self._stopped: Deferred[None] | None = None
-        self._closed = False
-
-    @property
-    def sessions(self) -> int:
-        """How many sessions there are; those that are being turned away do not count."""
-        return len(self._sessions)
-
-    def buildProtocol(self, addr: IAddress | None) -> ESMTP:  # noqa: ARG002
-        """Return the protocol for a client; it is greeted, or turned away, when it is connected."""
-        return ESMTP(self)
-
-    def enter(self, session: ESMTP, address: str) -> Reply | None:
-        """Count a session in; return the 421 that it must be ended with, or ``None``."""
-        address = counted_as(address)
-        refusal = self._refusal(address)
-        if refusal is None:
-            self._sessions[session] = address
-            self._clients[address] += 1
-            self._elsewhere.note(address, 1)
-        else:
-            # It takes nobody's place while it takes its leave.
-            self._turned_away.add(session)
-        return refusal
-
-    def leave(self, session: ESMTP) -> bool:
-        """Count a session out; return whether it was in."""
-        if session in self._turned_away:
-            self._turned_away.remove(session)
-            return True
-        address = self._sessions.pop(session, None)
-        if address is None:
-            return False
-        self._clients[address] -= 1
-        self._elsewhere.note(address, -1)
-        if not self._clients[address]:
-            del self._clients[address]
-        if self._stopped is not None and not self._sessions and not self._stopped.called:
-            self._stopped.callback(None)
-        return True
-
-    def turn_away(self) -> None:
-        """Tell each session 421 4.3.2 when no message of it is on its way, and whoever comes, at once."""
-        self._closed = True
-        for session in list(self._sessions):
-            session.dismiss(reply.SHUTTING_DOWN)
-
-    def admit(self) -> None:
-        """Let clients in again after :meth:`turn_away`."""
-        self._closed = False
-
-    def stop_sessions(self) -> Deferred[None]:
-        """
-        Turn everybody away, for good.
-
-        The Deferred fires when all are gone; that may be long. Whoever cannot wait
-        calls :meth:`abort_sessions`.
-        """
-        if self._stopped is None:
-            self._stopped = Deferred()
-            self.turn_away()
-            self._stopped.addCallback(lambda _: self.refusals.stop())
-            if not self._sessions and not self._stopped.called:
-                self._stopped.callback(None)
-        waiting: Deferred[None] = Deferred()
-        self._stopped.chainDeferred(waiting)
-        return waiting
-
-    def abort_sessions(self) -> None:
-        """Cut all connections; messages that are being finished are finished."""
-        self.refusals.stop()
-        for session in [*self._sessions, *self._turned_away]:
-            session.cut("aborted at shutdown")
-
-    def _refusal(self, address: str) -> Reply | None:
-        if self._closed or self._stopped is not None:
-            return reply.SHUTTING_DOWN
-        if len(self._sessions) + self._elsewhere.count("") >= self.settings.connections:
-            return reply.too_many_connections(self.settings.connections)
-        if self._clients[address] + self._elsewhere.count(address) >= self.settings.connections_per_client:
-            return reply.too_many_from_client(self.settings.connections_per_client)
-        return None

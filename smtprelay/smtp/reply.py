@@ -65,6 +65,7 @@ NOT_NOW: Final = _reply(503, "5.5.1", "Not in this state", "sequence")
 TOO_MANY_ERRORS: Final = _reply(421, "4.7.0", "Too many errors", "errors")
 TOO_MANY_COMMANDS: Final = _reply(421, "4.7.0", "Too many commands", "commands")
 TIMED_OUT: Final = _reply(421, "4.4.2", "Timeout", "timeout")
+UNFINISHED: Final = _reply(421, "4.4.2", "The message has no end: it was not taken", "unfinished")
 TOO_SLOW: Final = _reply(421, "4.4.2", "The message arrives too slowly", "data-rate")
 SHUTTING_DOWN: Final = _reply(421, "4.3.2", "Shutting down, try again later", "shutdown")
 

@@ -152,6 +152,11 @@ class Session:
         return self._state is State.CLOSED
 
     @property
+    def concludes(self) -> bool:
+        """The end of a message has come, and waits for its answer."""
+        return self._asked == END_OF_DATA and self._decoder is None
+
+    @property
     def unread(self) -> bool:
         """The client has sent what no event has told of yet; it may be half a line."""
         return self._input.unread
@@ -228,10 +233,14 @@ class Session:
 
     def interrupt(self, farewell: Reply) -> bytes:
         """End the session now, wherever it is; return ``farewell`` as it goes over the wire."""
+        self.close()
+        return reply.render(farewell)
+
+    def close(self) -> None:
+        """End the session now, without a word."""
         self._asked = ""
         self._decoder = None
         self._end(Signal.CLOSE)
-        return reply.render(farewell)
 
     # --- reading ---------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ KIB: Final = 1024
 @frozen(kw_only=True)
 class Settings:
     """
-    The settings of an :class:`smtprelay.smtp.protocol.ESMTPFactory`.
+    The settings of an :class:`smtprelay.smtp.factory.ESMTPFactory`.
 
     :ivar listener: its name, for the log and the routes.
     :ivar hostname: who we are, in the banner and the reply to EHLO.

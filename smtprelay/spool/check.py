@@ -112,8 +112,8 @@ _NEVER: Final[dict[str, str]] = {
         SELECT message, n, state FROM delivery
         WHERE (state IN ('queued', 'deferred') AND due IS NULL)
            OR (state NOT IN ('queued', 'deferred') AND due IS NOT NULL)
-           OR (state IN ('delivered', 'failed') AND ended IS NULL)
-           OR (state NOT IN ('delivered', 'failed') AND ended IS NOT NULL)
+           OR (state IN ('delivered', 'failed', 'deleted') AND ended IS NULL)
+           OR (state NOT IN ('delivered', 'failed', 'deleted') AND ended IS NOT NULL)
            OR (state = 'active' AND (lease IS NULL OR node = ''))
            OR (state <> 'active' AND (lease IS NOT NULL OR slot <> 0))
            OR (state <> 'active' AND node <> '' AND suspect = 0)""",
@@ -124,13 +124,15 @@ _NEVER: Final[dict[str, str]] = {
         SELECT r.message, r.n, r.position, r.state, d.state FROM recipient r
         LEFT JOIN delivery d ON d.message = r.message AND d.n = r.n
         WHERE d.state IS NULL OR (d.state = 'delivered' AND r.state <> 'delivered')
-           OR (d.state = 'failed' AND r.state = 'open')""",
+           OR (d.state IN ('failed', 'deleted') AND r.state = 'open')
+           OR (d.state <> 'deleted' AND r.state = 'deleted')""",
     "a delivery that goes on has nobody to go to": """
         SELECT message, n, state FROM delivery d WHERE ended IS NULL AND NOT EXISTS (
             SELECT 1 FROM recipient r WHERE r.message = d.message AND r.n = d.n AND r.state = 'open')""",
-    "a delivery that failed has no recipient who did": """
-        SELECT message, n FROM delivery d WHERE state = 'failed' AND NOT EXISTS (
-            SELECT 1 FROM recipient r WHERE r.message = d.message AND r.n = d.n AND r.state = 'failed')""",
+    "a delivery that failed or was deleted has no recipient without the mail": """
+        SELECT message, n FROM delivery d WHERE state IN ('failed', 'deleted') AND NOT EXISTS (
+            SELECT 1 FROM recipient r WHERE r.message = d.message AND r.n = d.n
+                AND r.state IN ('failed', 'deleted'))""",
     "an attempt belongs to no delivery": _ORPHAN.format("attempt"),
     "a credential belongs to no delivery": _ORPHAN.format("credential"),
     "an attempt is under way without its delivery": """
@@ -151,13 +153,14 @@ _NEVER: Final[dict[str, str]] = {
                  THEN 1 ELSE 0 END""",
     "a body is not whole": """
         SELECT id, size FROM message m
-        WHERE (EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.id AND d.state <> 'delivered')
+        WHERE (EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.id
+                       AND d.state NOT IN ('delivered', 'deleted'))
                OR EXISTS (SELECT 1 FROM chunk c WHERE c.message = m.id))
           AND size <> coalesce((SELECT sum(length(content)) FROM chunk c WHERE c.message = m.id), -1)""",
-    "a body is kept though everybody has it": """
-        SELECT m.id FROM message m WHERE m.kept = 0
-          AND EXISTS (SELECT 1 FROM chunk c WHERE c.message = m.id)
-          AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.id AND d.state <> 'delivered')""",
+    "a body is kept though nobody needs it": """
+        SELECT m.id FROM message m WHERE EXISTS (SELECT 1 FROM chunk c WHERE c.message = m.id)
+          AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.id AND d.state <> 'deleted'
+                          AND (d.state <> 'delivered' OR m.kept = 1))""",
     "a body has a gap": """
         SELECT c.message FROM chunk c JOIN message m ON m.id = c.message
         GROUP BY c.message HAVING max(c.n) <> count(*)""",

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Final
 
 from smtprelay.message import Claim, Delivered
-from smtprelay.queue import Settlement
+from smtprelay.queue import FOR_GOOD, Settlement
 from smtprelay.spool import strokes
 from smtprelay.spool.connection import MOST_ROWS, Transaction
 from smtprelay.spool.stored import marks, portions, storable
@@ -49,8 +49,8 @@ def finish(tx: Transaction, messages: Sequence[str]) -> None:
     """
     Close those of ``messages`` whose deliveries are all final.
 
-    The body goes at once when everything was delivered, unless bodies are kept for a while; that of a
-    failed message stays with its history, so that an operator can still send it.
+    The body goes at once when everything was delivered or deleted, unless bodies are kept for a while; that
+    of a failed message stays with its history, so that an operator can still send it.
     """
     listed = marks(messages)
     if tx.locking.row:
@@ -60,7 +60,12 @@ def finish(tx: Transaction, messages: Sequence[str]) -> None:
         tx.run_first(_FINISH.format(", kept = 1", listed), (tx.now, *messages))
         return
     tx.run_first(_FINISH.format("", listed), (tx.now, *messages))
-    tx.run_first(_DROP_BODY.format(listed), messages)
+    tx.run_first(DROP_BODIES.format(listed), messages)
+
+
+def forget_deleted(tx: Transaction, message: str) -> None:
+    """Drop the body of a message that was deleted whole, also where bodies are kept for a while."""
+    tx.execute(_DROP_DELETED, (message,))
 
 
 _LOCK: Final = "SELECT id FROM message WHERE id IN ({}) ORDER BY id"
@@ -69,9 +74,14 @@ _FINISH: Final = """
     UPDATE message SET finished = ?{} WHERE id IN ({}) AND NOT EXISTS (
         SELECT 1 FROM delivery WHERE delivery.message = message.id AND ended IS NULL)"""
 
-_DROP_BODY: Final = """
-    DELETE FROM chunk WHERE message IN ({}) AND NOT EXISTS (
-        SELECT 1 FROM delivery WHERE delivery.message = chunk.message AND state <> 'delivered')"""
+#: The bodies of those messages that need none any more.
+DROP_BODIES: Final = f"""
+    DELETE FROM chunk WHERE message IN ({{}}) AND NOT EXISTS (
+        SELECT 1 FROM delivery WHERE delivery.message = chunk.message AND state NOT IN {FOR_GOOD})"""  # noqa: S608
+
+_DROP_DELETED: Final = """
+    DELETE FROM chunk WHERE message = ? AND NOT EXISTS (
+        SELECT 1 FROM delivery WHERE delivery.message = chunk.message AND state <> 'deleted')"""
 
 _ATTEMPTS: Final = """
     UPDATE attempt SET ended = ?, outcome = 'delivered', reason = ''

@@ -15,7 +15,7 @@ from smtprelay.message import Planned, Recipient
 from smtprelay.operating import Prepared
 from smtprelay.queue import Edit
 from smtprelay.spool.connection import Transaction
-from smtprelay.spool.delivered import finish
+from smtprelay.spool.delivered import finish, forget_deleted
 from smtprelay.spool.holds import note
 from smtprelay.spool.lanes import Lane
 from smtprelay.spool.notice import enclose
@@ -137,7 +137,7 @@ def _retry(tx: Transaction, row: Row, change: Edit, _prepared: Prepared) -> bool
     lane = _leave_queue(tx, row)
     if row.state == "failed":
         _reopen(tx, row)
-        # One that was deleted in doubt may have arrived: the provider is asked for its old operation first.
+        # One that failed in doubt may have arrived: the provider is asked for its old operation first.
         _new_operation(tx, row, " AND uncertain = 0")
     _wait(tx, row, lane, tx.now if change.at is None else max(change.at, tx.now))
     if row.state == "held":
@@ -167,19 +167,21 @@ def _release(tx: Transaction, row: Row, change: Edit, prepared: Prepared) -> boo
 
 
 def _delete(tx: Transaction, row: Row, change: Edit, prepared: Prepared) -> bool:
-    """End it visibly: it stays in the history as failed."""
+    """End it for good: its history stays, its body goes unless another delivery of the message needs it."""
     _leave_queue(tx, row)
     reason = storable(_because("deleted", change))
     tx.execute(
-        "UPDATE delivery SET state = 'failed', due = NULL, ended = ?, hold = 0, suspect = 0, node = '',"
+        "UPDATE delivery SET state = 'deleted', due = NULL, ended = ?, hold = 0, suspect = 0, node = '',"
         " reason = ? WHERE message = ? AND n = ?",
         (tx.now, reason, *row.where),
     )
     tx.execute(
-        "UPDATE recipient SET state = 'failed', reason = ? WHERE message = ? AND n = ? AND state = 'open'",
+        "UPDATE recipient SET state = 'deleted', reason = ? WHERE message = ? AND n = ? AND state = 'open'",
         (reason, *row.where),
     )
+    tx.execute("DELETE FROM credential WHERE message = ? AND n = ?", row.where)
     finish(tx, [row.message])
+    forget_deleted(tx, row.message)
     if prepared.bounce is not None:
         enclose(tx, prepared.bounce)
     return True
@@ -246,6 +248,6 @@ ACTS: Final[dict[str, Act]] = {
     "retry": Act(("queued", "deferred", "held", "failed"), _retry),
     "hold": Act(("queued", "deferred"), _hold),
     "release": Act(("held",), _release),
-    "delete": Act(("queued", "deferred", "held"), _delete),
+    "delete": Act(("queued", "deferred", "held", "failed"), _delete),
     "reroute": Act(("queued", "deferred", "held", "failed"), _reroute),
 }

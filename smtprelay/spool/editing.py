@@ -15,7 +15,7 @@ from attrs import define, evolve, field
 
 from smtprelay.message import Delivery, Envelope, Recipient
 from smtprelay.operating import MOST_LOOKED_AT, Edited, Prepare, Prepared
-from smtprelay.queue import Edit, Selection
+from smtprelay.queue import STATES, Edit, Selection
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.edit import ACTS, MOST_AT_ONCE, Act, edit
 from smtprelay.spool.search import Page, Search
@@ -30,7 +30,12 @@ _MOST_IN_A_STEP: Final = 5000
 _COLUMNS: Final = "d.message, d.n, d.state, d.attempt, d.uncertain"
 
 #: Why a delivery in some state is left alone.
-_EXCUSES: Final = {"active": "under way", "held": "held already", "delivered": "delivered already"}
+_EXCUSES: Final = {
+    "active": "under way",
+    "held": "held already",
+    "delivered": "delivered already",
+    "deleted": "deleted already",
+}
 _CHANGED: Final = "changed meanwhile"
 
 
@@ -57,7 +62,7 @@ class Editing:
         if states and not selection.states:
             # Failures only if they were asked for.
             selection = evolve(selection, states=[each for each in states if each != "failed"])
-        search = Search(selection=selection, columns=_COLUMNS, top=top, states=states or tuple(_ALL))
+        search = Search(selection=selection, columns=_COLUMNS, top=top, states=states or STATES)
         looked = 0
         while True:
             page = await self.reader.do(partial(search.page, mark=place, limit=_MOST_IN_A_STEP))
@@ -113,7 +118,6 @@ class Editing:
 
 
 _NOTHING: Final = Prepared()
-_ALL: Final = ("queued", "active", "deferred", "held", "delivered", "failed")
 
 
 def _needs(change: Edit) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from smtprelay.spool.connection import Transaction
+from smtprelay.spool.delivered import DROP_BODIES
 from smtprelay.spool.stored import marks, portions
 
 #: Bytes of bodies that one step drops, unless a single message has more.
@@ -20,10 +21,6 @@ _TABLES: Final = ("chunk", "delivery", "recipient", "attempt", "credential")
 _OLDEST: Final = """
     SELECT id, CASE WHEN EXISTS (SELECT 1 FROM chunk WHERE chunk.message = message.id) THEN size ELSE 0 END
     FROM message WHERE {which}finished < ? ORDER BY finished LIMIT ?"""
-
-_DROP_BODIES: Final = """
-    DELETE FROM chunk WHERE message IN ({}) AND NOT EXISTS (
-        SELECT 1 FROM delivery WHERE delivery.message = chunk.message AND state <> 'delivered')"""
 
 
 def sweep(tx: Transaction, before: float, limit: int) -> int:
@@ -41,7 +38,7 @@ def sweep_bodies(tx: Transaction, before: float, limit: int) -> int:
     """See :meth:`smtprelay.upkeep.Upkeep.sweep_bodies`."""
     gone = _oldest(tx, "kept = 1 AND ", before, limit)
     for some in portions(gone):
-        tx.execute(_DROP_BODIES.format(marks(some)), some)
+        tx.execute(DROP_BODIES.format(marks(some)), some)
         tx.execute(f"UPDATE message SET kept = 0 WHERE id IN ({marks(some)})", some)  # noqa: S608
     return len(gone)
 

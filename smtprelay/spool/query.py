@@ -100,17 +100,22 @@ def details(connection: Connection, message: str, paces: Mapping[str, Pace]) -> 
 
 def message_of(connection: Connection, text: str) -> tuple[str, int]:
     """
-    Return id and size of the message whose id begins with ``text``; a ``.n`` after it does not matter.
+    Return id and size of the message whose id begins with ``text``.
 
-    :raises LookupError: there is none, or several are.
+    :raises LookupError: there is none, or several are; or what is named was deleted.
     """
-    condition, parameters = identified(connection, text.partition(".")[0])
-    row: tuple[str, int] = connection.execute(
-        f"SELECT d.message, m.size FROM delivery d JOIN message m ON m.id = d.message WHERE {condition}"  # noqa: S608
-        " LIMIT 1",
+    condition, parameters = identified(connection, text)
+    rows = connection.execute(
+        "SELECT d.message, m.size, d.state, d.reason FROM delivery d JOIN message m ON m.id = d.message"  # noqa: S608
+        f" WHERE {condition} ORDER BY d.n",
         parameters,
-    ).fetchone()
-    return row
+    ).fetchall()
+    for message, size, state, _ in rows:
+        if state != "deleted":
+            return message, size
+    if rows:
+        raise LookupError(f"the content of {text} is gone: {rows[-1][3]}")
+    raise LookupError(f"there is no delivery {text!r}")
 
 
 def lane_states(connection: Connection) -> list[LaneState]:

@@ -7,8 +7,8 @@ engines that speak its protocol) share; the few words that differ are filled in.
 
 ``delivery.due`` is null unless the delivery waits, and ``delivery.ended`` is null until it
 is final: the partial indexes therefore hold only what is waiting and what is alive,
-and neither claim nor list pays for history. What failed has one of its own, for that is
-looked for among all that went well.
+and neither claim nor list pays for history. What failed and what was deleted have one of their own, for
+they are looked for among all that went well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -124,6 +124,25 @@ _FOURTH: Final = (
     "CREATE INDEX delivery_suspect ON delivery (suspect, due, message) WHERE suspect > 0",
 )
 
+_FIFTH: Final = (
+    # What an operator deleted had failed in earlier versions, and its body stayed: its last act tells it.
+    """UPDATE delivery SET state = 'deleted' WHERE state = 'failed' AND EXISTS (
+        SELECT 1 FROM attempt a WHERE a.message = delivery.message AND a.n = delivery.n
+            AND a.number = delivery.attempt AND a.outcome = 'delete')""",
+    "CREATE INDEX delivery_deleted ON delivery (message) WHERE state = 'deleted'",
+    """UPDATE recipient SET state = 'deleted' WHERE state = 'failed' AND EXISTS (
+        SELECT 1 FROM delivery d WHERE d.message = recipient.message AND d.n = recipient.n
+            AND d.state = 'deleted' AND d.reason = recipient.reason)""",
+    # A body that is kept for a while stays for those who have it.
+    """DELETE FROM chunk WHERE message IN (SELECT message FROM delivery WHERE state = 'deleted')
+        AND NOT EXISTS (
+            SELECT 1 FROM delivery d JOIN message m ON m.id = d.message WHERE d.message = chunk.message
+                AND d.state <> 'deleted' AND (d.state <> 'delivered' OR m.kept = 1))""",
+    """DELETE FROM credential WHERE EXISTS (
+        SELECT 1 FROM delivery d WHERE d.message = credential.message AND d.n = credential.n
+            AND d.state = 'deleted')""",
+)
+
 _SIXTH: Final = (
     # Providers that a node cannot reach, as it has told.
     """CREATE TABLE unreachable (
@@ -139,7 +158,7 @@ _SIXTH: Final = (
 )
 
 #: What each version adds to the one before it; an entry never changes what its tables mean.
-MIGRATIONS: Final[Sequence[Sequence[str]]] = (_FIRST, _SECOND, _THIRD, _FOURTH, _SIXTH)
+MIGRATIONS: Final[Sequence[Sequence[str]]] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
 
 
 def migrate(connection: Connection, types: Mapping[str, str]) -> None:

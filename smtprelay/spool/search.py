@@ -5,7 +5,7 @@ A page is a stretch of an index: so many rows are looked at, whatever they hold,
 these alone. So no search and no change in bulk holds up anybody else, however many mails there are and
 however few of them match. There are three ways through the spool:
 
-- ``id``: what is alive, and what failed, in the order of the ids, which is that of time;
+- ``id``: what is alive, what failed and what was deleted, in the order of the ids, which is that of time;
 - ``end``: messages that are over, the last first. What was delivered has no index of its own;
 - ``rest``: parts that are over of messages of which others are not.
 
@@ -140,9 +140,9 @@ class Search:
         return ways
 
     def _in_order_of_ids(self) -> list[str]:
-        """Return the states that have an index by id; failures beside deliveries are found by their end."""
-        final = () if "delivered" in self.wanted else ("failed",)
-        return [state for state in self.wanted if state in (*ALIVE, *final)]
+        """Return the states that have an index by id; what is over beside deliveries is found by its end."""
+        by_end = FINAL if "delivered" in self.wanted else ("delivered",)
+        return [state for state in self.wanted if state not in by_end]
 
     def _ended(self) -> str:
         return ", ".join(f"'{state}'" for state in self.wanted if state in FINAL)

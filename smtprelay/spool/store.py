@@ -1,9 +1,8 @@
 """
 The spool that the other stations see: the queue operations, on a writer and a reader.
 
-Which database it is, and on which threads it is used, is the engine's business
-(:mod:`smtprelay.spool.sqlite`, :mod:`smtprelay.spool.memory`); what an
-operation does is said in the modules of that name.
+Which database it is, and on which threads it is used, is the engine's business (:mod:`smtprelay.spool.sqlite`,
+:mod:`smtprelay.spool.memory`); what an operation does is said in the modules of that name.
 """
 
 from collections.abc import Callable, Sequence
@@ -253,7 +252,8 @@ class QueueSpool:
         edited = await editing.step(mark)
         if edited.count and not change.dry_run:
             ids = ", ".join(edited.ids)
-            self._events("queue.edited", who=change.who, action=change.action, ids=ids, why=change.why)
+            told = {"who": change.who, "action": change.action, "why": change.why}
+            self._events("queue.edited", **told, ids=ids, count=edited.count)
             self.wake()
         return edited
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
+from smtprelay.queue import FOR_GOOD
+
 #: Runs a statement that gives nothing back.
 Run = Callable[[str, Sequence[Any]], object]
 
@@ -23,7 +25,7 @@ _ARRIVALS: Final[Mapping[str, Sequence[str]]] = {"arrival_claimed": _CLAIMED, "a
 _ENDINGS: Final = ("message", "n", "ended", "why", "provider_id", "kept")
 
 #: As :mod:`smtprelay.spool.delivered` does it for many deliveries where there are no such views.
-_END: Final = """
+_END: Final = f"""
     UPDATE attempt SET ended = NEW.ended, outcome = 'delivered', reason = ''
         WHERE message = NEW.message AND n = NEW.n AND number = 1;
     UPDATE recipient SET state = 'delivered', reason = NEW.why, provider_id = NEW.provider_id
@@ -35,7 +37,7 @@ _END: Final = """
         WHERE id = NEW.message AND NOT EXISTS (
             SELECT 1 FROM delivery WHERE delivery.message = NEW.message AND ended IS NULL);
     DELETE FROM chunk WHERE NEW.kept = 0 AND message = NEW.message AND NOT EXISTS (
-        SELECT 1 FROM delivery WHERE delivery.message = NEW.message AND state <> 'delivered');"""
+        SELECT 1 FROM delivery WHERE delivery.message = NEW.message AND state NOT IN {FOR_GOOD});"""  # noqa: S608 -- constants
 
 
 def prepare(run: Run, columns: Mapping[str, Sequence[str]]) -> None:

@@ -9,6 +9,7 @@ from tests.behaviours.spool_accept import AcceptContract
 from tests.behaviours.spool_borrow import BorrowContract
 from tests.behaviours.spool_changes import ChangeContract
 from tests.behaviours.spool_claim import ClaimContract
+from tests.behaviours.spool_deletion import DeletionContract
 from tests.behaviours.spool_feedback import FeedbackContract
 from tests.behaviours.spool_holds import HoldContract
 from tests.behaviours.spool_lanes import LaneContract
@@ -32,6 +33,7 @@ class SpoolContract(
     FeedbackContract,
     BorrowContract,
     OperatorContract,
+    DeletionContract,
     NoticeContract,
     RoomContract,
     UpkeepContract,

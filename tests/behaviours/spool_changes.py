@@ -167,7 +167,7 @@ class ChangeContract(SpoolStories):
             self.assertEqual(("", "scan@example.com"), (bounce.sender, bounce.recipients[0].address))
             (detail,) = await spool.show(second.message)
             self.assertEqual(
-                ("failed", "deleted by ops: spam"), (detail.summary.state, detail.summary.reason)
+                ("deleted", "deleted by ops: spam"), (detail.summary.state, detail.summary.reason)
             )
 
         return self.play(story)

@@ -116,6 +116,28 @@ class TransferContract(SpoolStories):
 
         return self.play(story)
 
+    def test_what_was_deleted_moves_as_that(self):
+        """It leaves and comes in deleted, without a body, and is no part of what waits."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool)
+            await spool.edit(Selection(ids=(self.draft().id,)), Edit(action="delete", who="ops"))
+            self.assertEqual([], await self.exported(spool, Selection()))
+            (packed,) = await self.exported(spool, moving=True)
+            self.assertEqual(
+                ("deleted", False, None), (self.only([packed], 1).state, packed.parcel.body, packed.content)
+            )
+            self.assertEqual([packed.parcel.id], list(await spool.transfer.exported([packed.parcel.id], "o")))
+            self.assertEqual([], list(await spool.list(Selection(states=STATES))))
+            again = evolve(packed, parcel=read(written(packed.parcel)))
+            self.assertEqual([True], list(await spool.transfer.put([again], "ops")))
+            await spool.edit(Selection(states=("failed",)), Edit(action="retry", who="o"))
+            (line,) = await spool.list(Selection(states=STATES))
+            self.assertEqual("deleted", line.state)
+            await self.sound(spool)
+
+        return self.play(story)
+
     async def carry_out(self, spool: Spool) -> None:
         while await spool.tend() == 0.0:
             pass

@@ -102,6 +102,22 @@ class ContractTests(TestCase):
         self.assertEqual(out, f"deleted 1 delivery: {ID}.1\n")
         self.assertEqual((await self.run_command("queue", "list"))[1], "Nothing waits.\n")
 
+    async def test_deleted(self) -> None:
+        """It says so, by whom and why; its content is gone, and no filter brings it back."""
+        await self.run_command("queue", "delete", ID, "--why", "spam")
+        _, out, _ = await self.run_command("queue", "show", ID)
+        self.assertRegex(out, r"Delivery +\w+\.1   deleted ")
+        self.assertRegex(out, r"Why +deleted by .+: spam\n")
+        for part in ("--raw", "--headers"):
+            status, out, err = await self.run_command("queue", "show", part, ID)
+            self.assertEqual((status, out), (1, ""))
+            self.assertRegex(err, f"the content of {ID} is gone: deleted by .+: spam")
+        for wanted in ([ID], ["--all"], ["--state", "failed"]):
+            for action in (["retry"], ["release"], ["reroute", "--provider", "acs"]):
+                await self.run_command("queue", *action, *wanted)
+        (line,) = (await self.parsed("queue", "list", "--state", "deleted"))["deliveries"]
+        self.assertEqual((line["id"], line["state"]), (f"{ID}.1", "deleted"))
+
     async def test_history(self) -> None:
         """What was deleted is over; every filter is understood, and a bad one is not."""
         await self.run_command("queue", "delete", ID, "--why", "spam")

@@ -425,12 +425,12 @@ class ChangeTests(CommandCase):
 
 class HistoryTests(CommandCase):
     def test_what_is_over(self) -> None:
-        """Delivered and failed, the last first; a filter for one of them wins."""
+        """Delivered, failed and deleted, the last first; a filter for one of them wins."""
         relay = FakeRelay(self, {QUEUE: (200, queue_of())})
         ran = self.run_command("--endpoint", relay.endpoint, "history", "--to", "a@b.c")
         self.assertEqual(ran, Ran(0, "Nothing found.\n", ""))
         wanted = {
-            "state": ["delivered", "failed"],
+            "state": ["delivered", "failed", "deleted"],
             "recipient": ["a@b.c"],
             "order": ["newest"],
             "limit": ["1000"],

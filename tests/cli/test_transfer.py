@@ -152,14 +152,46 @@ class ArchiveTests(TransferCase):
         """Only what is meant is exported, and an id that is none is an error that leaves no file."""
         self.assertIn("exported 1 message\n", self.queue("export", self.file, FIRST).out)
         self.queue("delete", "--all", "--yes")
-        self.assertIn("exported 0 messages", self.queue("export", self.file).out)
-        self.assertIn("exported 2 messages", self.queue("export", self.file, "--all").out)
-        self.assertIn("exported 2 messages", self.queue("export", self.file, "--state", "failed").out)
+        again = (self.file, "--overwrite")
+        self.assertIn("exported 0 messages", self.queue("export", *again).out)
+        self.assertIn("exported 0 messages", self.queue("export", *again, "--state", "failed").out)
+        self.assertIn("exported 2 messages", self.queue("export", *again, "--all").out)
+        self.assertIn("exported 2 messages", self.queue("export", *again, "--state", "deleted").out)
         before = Path(self.file).read_bytes()
-        ran = self.queue("export", self.file, "ZZZZ")
+        ran = self.queue("export", *again, "ZZZZ")
         self.assertEqual((1, before), (ran.status, Path(self.file).read_bytes()))
         self.assertFalse(Path(f"{self.file}.part").exists())
         self.assertIn("ZZZZ", ran.err)
+
+    def test_what_was_deleted(self) -> None:
+        """It goes along as such, without its content; there nothing brings it back either."""
+        self.queue("delete", FIRST, "--yes", "--why", "spam")
+        self.queue("export", self.file, "--all")
+        self.assertNotIn(f"messages/{FIRST}.eml", self.members())
+        self.assertEqual(0, self.into_other(self.file, "--route", "only").status)
+        detail = self.shown(self.other, FIRST)
+        self.assertEqual("deleted", detail["summary"]["state"])
+        self.assertIn("spam", detail["summary"]["reason"])
+        self.run_command("queue", "retry", "--all", "--state", "failed", "-c", self.other)
+        self.assertEqual("deleted", self.shown(self.other, FIRST)["summary"]["state"])
+        self.sound(self.other)
+
+    def test_a_file_that_exists(self) -> None:
+        """It is not touched unless that is said; with --move not even then."""
+        folder = Path(self.folder, "json")
+        folder.mkdir()
+        for place in (Path(self.file), folder / f"{FIRST}.json"):
+            form = () if place.suffix != ".json" else ("--format", "json")
+            target = str(place.parent if form else place)
+            place.write_text("mine")
+            for move in ((), ("--move",)):
+                ran = self.queue("export", target, *form, *move)
+                self.assertEqual((1, "mine"), (ran.status, place.read_text()), ran)
+                self.assertIn("exists already", ran.err)
+            self.assertEqual(2, self.queue("export", target, *form, "--move", "--overwrite").status)
+            self.assertEqual(0, self.queue("export", target, *form, "--overwrite").status)
+            self.assertNotEqual(b"mine", place.read_bytes())
+            self.assertFalse(Path(f"{place}.part").exists())
 
     def test_move(self) -> None:
         """What moves is gone from the spool when the file is there, and nothing is left of it."""
@@ -240,7 +272,7 @@ class ArchiveTests(TransferCase):
             (f"messages/{FIRST}.eml", b"Hell", "4 bytes instead of 5"),
             (f"messages/{FIRST}.eml", None, "body is missing"),
         ):
-            self.queue("export", self.file)
+            self.queue("export", self.file, "--overwrite")
             members = {**self.members(), name: content}
             self.rewrite({key: value for key, value in members.items() if value is not None})
             ran = self.into_other(self.file, "--route", "only")

@@ -29,7 +29,7 @@ from smtprelay.message import Reply
 from smtprelay.policy.access import Patterns
 from smtprelay.policy.checkers.anonymous import AnonymousByNetwork
 from smtprelay.policy.realm import Realm
-from smtprelay.smtp.protocol import ESMTPFactory
+from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.settings import Settings
 from tests.behaviours.envelope_delivery import EnvelopeDeliveryBehaviour, Message, VotesBehaviour
 from tests.policy.doubles import Store, make_desk

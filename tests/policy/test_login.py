@@ -18,7 +18,7 @@ from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.passwords import hash_password
 from smtprelay.policy.realm import Realm
 from smtprelay.policy.settings import Rights, User
-from smtprelay.smtp.protocol import ESMTPFactory
+from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.settings import Settings
 from tests.policy.doubles import Store, make_desk
 from tests.recording import Recording

@@ -13,7 +13,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,14 @@ class AcsProcess:
         """Answer everything so much later."""
         await self._ask("POST", "delay", {"seconds": seconds})
 
+    async def hold(self) -> None:
+        """Answer nothing before :meth:`let_go`."""
+        await self._ask("POST", "hold", {})
+
+    async def let_go(self) -> None:
+        """Answer all that waits, and again at once."""
+        await self._ask("POST", "let_go", {})
+
     async def _ask(self, method: str, path: str, order: object = None) -> Any:
         answer = await treq.request(
             method, f"{self.url}/control/{path}", json=order, persistent=False, reactor=reactor
@@ -110,6 +118,7 @@ class WatchedAcs(FakeAcs):
     def __init__(self) -> None:
         super().__init__(reactor, [KEY], steps=())
         self.seconds = 0.0
+        self.held: list[Callable[[], object]] | None = None
         self.refused: list[tuple[bytes, Answers]] = []
         self.times: list[float] = []
         self.mad: tuple[Act, float, str] | None = None
@@ -128,11 +137,20 @@ class WatchedAcs(FakeAcs):
                 self.madness[name] += 1
                 self.script(act)
         answer = super().render(request)
-        if not self.seconds or answer is NOT_DONE_YET:
+        if answer is NOT_DONE_YET or (self.held is None and not self.seconds):
             return answer
         gone: list[object] = []
         request.notifyFinish().addErrback(gone.append)
-        reactor.callLater(self.seconds, lambda: gone or (request.write(answer), request.finish()))
+
+        def late() -> None:
+            if not gone:
+                request.write(answer)
+                request.finish()
+
+        if self.held is not None:
+            self.held.append(late)
+        else:
+            reactor.callLater(self.seconds, late)
         return NOT_DONE_YET
 
 
@@ -190,6 +208,14 @@ class Control(Resource):
 
     def do_delay(self, seconds: float) -> None:
         self._fake.seconds = seconds
+
+    def do_hold(self) -> None:
+        self._fake.held = []
+
+    def do_let_go(self) -> None:
+        held, self._fake.held = self._fake.held, None
+        for answer in held or ():
+            answer()
 
 
 class Root(Resource):

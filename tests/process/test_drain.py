@@ -4,6 +4,7 @@
 
 import treq
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from tests.process.conversation import Conversation
@@ -47,16 +48,22 @@ class DrainTests(Stage, TestCase):
         self.assertEqual(await relay.stop(), 0)
 
     async def test_wait(self) -> None:
-        """``--wait`` returns when the provider has answered; with a timeout, before, with 75."""
+        """``--wait`` returns when the provider has answered, not before; with a timeout, then, with 75."""
         acs = await self.fake_acs()
-        await acs.delay(3.0)
-        relay = await self.ending(RelayProcess.to_acs(self.folder, acs)).start()
+        await acs.hold()
+        relay = self.ending(RelayProcess.to_acs(self.folder, acs, more=", timeout: 10m"))
+        relay.config.write_text(f"{relay.config.read_text()}logging: {{levels: {{smtprelay.http: debug}}}}\n")
+        await relay.start()
         await relay.send(message("on its way"), "user@example.com")
         await eventually(acs.arrivals, "the request")
         with self.assertRaisesRegex(
             AssertionError, "exit status 75: smtprelay: after .* 1 attempt under way"
         ):
             await relay.cli("drain", "--wait", "--timeout", "0")
-        self.assertEqual(await relay.cli("drain", "--wait"), {"draining": True, "waiting": 0, **IDLE})
+        waiting = Deferred.fromCoroutine(relay.cli("drain", "--wait"))
+        await relay.life.says("GET /api/v1/drain 200")
+        self.assertFalse(waiting.called)
+        await acs.let_go()
+        self.assertEqual(await waiting, {"draining": True, "waiting": 0, **IDLE})
         [line] = (await relay.cli("queue", "list", "--state", "delivered"))["deliveries"]
         self.assertEqual(line["attempts"], 1)

@@ -110,6 +110,19 @@ class MonitorTests(SynchronousTestCase):
         one.say(ALIVE + READY)
         self.assertEqual(self.told, [("waiting", 1), ("ready", 2), ("ready", 1)])
 
+    def test_hang_up(self) -> None:
+        """SIGHUP goes to those that know what to do with it; to others when they do, once."""
+        one, two = self.reactor.started
+        one.say(ALIVE)
+        self.monitor.hang_up()
+        self.assertEqual((one.signals, two.signals), (["HUP"], []))
+        two.say(ALIVE)
+        two.say(ALIVE)
+        self.assertEqual((one.signals, two.signals), (["HUP"], ["HUP"]))
+        one.ended = True
+        self.monitor.hang_up()
+        self.assertEqual((one.signals, two.signals), (["HUP"], ["HUP", "HUP"]))
+
     def test_one_that_stands_still(self) -> None:
         """It is killed, has died then as any other, and the next one is not held to what it said."""
         one, two = self.reactor.started

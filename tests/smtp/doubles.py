@@ -14,7 +14,8 @@ from zope.interface import implementer
 from smtprelay.credentials import IAnonymousClient, IPasswordClient, PasswordClient
 from smtprelay.interfaces import IEnvelopeDelivery
 from smtprelay.message import Client, Refused, Reply
-from smtprelay.smtp.protocol import ESMTP, ESMTPFactory
+from smtprelay.smtp.factory import ESMTPFactory
+from smtprelay.smtp.protocol import ESMTP
 from smtprelay.smtp.settings import Settings
 from tests.recording import Recording
 

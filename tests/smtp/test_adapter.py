@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from smtprelay.smtp.adapter import Lines
-from smtprelay.smtp.protocol import ESMTPFactory
+from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.settings import Settings
 from tests.recording import Recording
 from tests.smtp.doubles import Line

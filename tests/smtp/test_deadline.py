@@ -64,6 +64,32 @@ class Watching(SynchronousTestCase):
             self.clock.advance(1)
         self.assertEqual(self.expired, [5])
 
+    def test_hurried(self):
+        """From then on less silence is too much, however long ago it began; what is heard moves it still."""
+        deadline = self.start(100)
+        self.clock.advance(50)
+        deadline.hurry(3)
+        self.clock.pump([1] * 3)
+        self.assertEqual(self.expired, [53])
+        for _ in range(5):
+            deadline.touch()
+            self.clock.pump([1] * 2)
+        self.assertEqual(self.expired, [53])
+        self.clock.pump([1])
+        self.assertEqual(self.expired, [53, 64])
+
+    def test_hurried_at_the_end(self):
+        """One that is shortened is shortened further, before or after."""
+        for ways in (("shorten", 10), ("hurry", 3)), (("hurry", 3), ("shorten", 10)):
+            deadline = self.start(100)
+            began = self.clock.seconds()
+            for way, seconds in ways:
+                getattr(deadline, way)(seconds)
+            for _ in range(3):
+                deadline.touch()
+                self.clock.advance(1)
+            self.assertEqual(self.expired.pop(), began + 3)
+
     def test_cancelled(self):
         """Cancelled, at any time, it leaves no timer."""
         deadline = self.start(1)

@@ -5,7 +5,7 @@ from collections import Counter
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.smtp.elsewhere import Elsewhere
-from smtprelay.smtp.protocol import ESMTPFactory
+from smtprelay.smtp.factory import ESMTPFactory
 from tests.smtp.doubles import Site
 from tests.smtp.test_protocol import lose
 

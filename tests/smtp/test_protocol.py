@@ -586,16 +586,179 @@ class Loss(SynchronousTestCase):
         self.assertEqual((inbox.state, site.desk.left), ("aborted", 1))
 
     def test_while_writing(self):
-        """A client that leaves while the incoming is slow ends the session at once."""
+        """A client that leaves while the incoming is slow has left when that has taken what came."""
         site = Site()
         line = site.in_content()
         [inbox] = site.desk.inboxes
         inbox.slow = late = Deferred()
         line.send(b"half")
         lose(line)
-        self.assertEqual((inbox.state, site.desk.left), ("aborted", 1))
+        self.assertEqual((inbox.state, site.desk.left), ("open", 0))
         late.callback(None)
+        self.assertEqual((inbox.state, site.desk.left), ("aborted", 1))
         self.assertEqual(len(site.events.of("session.close")), 1)
+
+    def test_the_end_was_there(self):
+        """A message that has come whole is finished, though its last octets were not even stored yet."""
+        for late in (False, True):
+            site = Site()
+            line = site.in_content()
+            [inbox] = site.desk.inboxes
+            inbox.slow = slow = Deferred()
+            if late:
+                line.send(b"x\r\n")
+            line.send(b"y\r\n.\r\nQUIT\r\n")
+            lose(line)
+            self.assertEqual((inbox.state, site.desk.left), ("open", 0))
+            inbox.slow = None
+            slow.callback(None)
+            self.assertEqual((inbox.state, site.desk.left, line.heard()), ("finished", 1, []))
+            self.assertEqual(site.events.of("message.aborted"), [])
+            self.assertEqual(inbox.body, b"x\r\ny\r\n" if late else b"y\r\n")
+
+    def test_whole_messages_that_were_sent_ahead(self):
+        """All of them are finished, and what is behind them is told."""
+        site = Site()
+        whole = "".join(f"{each}\r\n" for each in (MAIL, RCPT, "DATA", "x", ".")).encode()
+        verdict: Deferred[Reply] = Deferred()
+        site.desk.make = lambda: first if not site.desk.inboxes else Inbox()
+        first = Inbox()
+        first.verdict = verdict
+        line = site.greeted()
+        line.send(whole + whole + whole[:-3])
+        lose(line)
+        self.assertEqual([each.state for each in site.desk.inboxes], ["finishing"])
+        verdict.callback(NO)
+        site.clock.advance(0)
+        self.assertEqual([each.state for each in site.desk.inboxes], ["finished", "finished", "aborted"])
+        [told] = site.events.of("message.aborted")
+        self.assertEqual(
+            told,
+            {
+                "listener": "lan", "client": "192.0.2.7", "user": "", "sender": "a@x.test", "size": 1,
+                "reason": "Connection was closed cleanly.",
+            },
+        )  # fmt: skip
+        self.assertEqual((site.desk.left, site.clock.getDelayedCalls()), (1, []))
+
+    def test_half_a_message_is_told(self):
+        """What came of it, from whom and why it ended; also when it was refused already, or we end it."""
+
+        def silence(line: Line) -> None:
+            line.protocol.readConnectionLost()
+
+        def wait(line: Line) -> None:
+            line.protocol.factory.clock.pump([60.0] * 3)
+
+        cases = (
+            (lose, "Connection was closed cleanly.", {}),
+            (lose, "Connection was closed cleanly.", {"size": 2}),
+            (lambda line: line.protocol.readConnectionLost(), "The message has no end: it was not taken", {}),
+            (
+                lambda line: line.protocol.factory.clock.pump([60.0] * 10),
+                "The message arrives too slowly",
+                {},
+            ),
+        )
+        for end, why, settings in cases:
+            site = Site(**settings)
+            line = site.in_content()
+            line.send(b"half of it\r\n")
+            end(line)
+            lose(line)
+            [told] = site.events.of("message.aborted")
+            self.assertEqual((told["sender"], told["size"], told["reason"]), ("a@x.test", 10, why))
+            self.assertEqual((site.desk.inboxes[0].state, site.desk.left), ("aborted", 1))
+
+    def test_no_message_no_word(self):
+        """Who leaves between messages, or in the middle of a command, is worth no warning."""
+        for said in (b"", b"NOOP", b"MAIL FROM:<a@x.test>\r\nRCPT TO:<b@x"):
+            site = Site()
+            line = site.greeted()
+            line.send(said)
+            lose(line)
+            self.assertEqual((site.events.of("message.aborted"), site.factory.sessions), ([], 0))
+
+    def test_tls_that_is_not_begun(self):
+        """A client that has left behind STARTTLS is not waited for."""
+        site = Site(tls=object())
+        late: Deferred[None] = Deferred()
+        site.desk.answers["mail", "a@x.test"] = late
+        line = site.greeted()
+        line.say(MAIL, "STARTTLS", "EHLO x")
+        lose(line)
+        late.callback(None)
+        self.assertEqual((site.factory.sessions, site.desk.left), (0, 1))
+
+    def test_a_bug_after_all(self):
+        """An answer that breaks when the client is gone ends the session all the same."""
+        site = Site()
+        late: Deferred[None] = Deferred()
+        line = site.greeted()
+        line.protocol._await("MAIL", late)
+        lose(line)
+        late.errback(KeyError("bug"))
+        self.assertEqual((site.factory.sessions, len(site.events.of("session.failed"))), (0, 1))
+
+
+class HalfClose(SynchronousTestCase):
+    """The client says no more, but may still listen."""
+
+    def close(self, line: Line) -> list[str]:
+        line.protocol.readConnectionLost()
+        return line.heard()
+
+    def test_between_commands(self):
+        """It is closed from here, too; half a command is none."""
+        for said in (b"", b"NOO"):
+            site = Site()
+            line = site.greeted()
+            line.send(said)
+            self.assertEqual((self.close(line), line.closed), ([], True))
+            lose(line)
+            [told] = site.events.of("session.close")
+            self.assertEqual(told["reason"], "the client has closed the connection")
+
+    def test_behind_a_message(self):
+        """Whatever is still to be answered is, whenever, and then it is closed."""
+        site = Site()
+        line = site.in_content()
+        site.desk.inboxes[0].verdict = late = Deferred()
+        line.say("x", ".", "NOOP")
+        self.assertEqual((self.close(line), line.closed), ([], False))
+        late.callback(TAKEN)
+        self.assertEqual(line.heard(), ["250 2.0.0 Ok: queued as x1", "250 2.0.0 Ok"])
+        self.assertTrue(line.closed)
+
+    def test_an_answer_is_pending(self):
+        """So it is with any command."""
+        site = Site()
+        late: Deferred[None] = Deferred()
+        site.desk.answers["mail", "a@x.test"] = late
+        line = site.greeted()
+        line.say(MAIL)
+        self.assertEqual((self.close(line), line.closed), ([], False))
+        late.callback(None)
+        self.assertEqual((line.heard(), line.closed), (["250 2.1.0 Ok"], True))
+
+    def test_within_content(self):
+        """The client hears that nothing was taken."""
+        site = Site()
+        line = site.in_content()
+        line.send(b"half")
+        self.assertEqual(self.close(line), ["421 4.4.2 The message has no end: it was not taken"])
+        self.assertTrue(line.closed)
+        self.assertEqual(site.desk.inboxes[0].state, "aborted")
+
+    def test_a_client_that_does_not_read(self):
+        """It is closed when it has read its answers."""
+        site = Site()
+        line = site.greeted()
+        line.protocol.pauseProducing()
+        line.send(b"NOOP\r\n")
+        self.assertEqual((self.close(line), line.closed), ([], False))
+        line.protocol.resumeProducing()
+        self.assertEqual((line.heard(), line.closed), (["250 2.0.0 Ok"], True))
 
     def test_events_of_a_session(self):
         """A session is told when it opens and when it closes, with its duration and why."""
@@ -636,6 +799,42 @@ class Shutdown(SynchronousTestCase):
         self.assertEqual([reply[:9] for reply in line.heard()], ["250 2.0.0", "421 4.3.2"])
         self.assertTrue(line.closed)
         lose(line)
+        self.successResultOf(done)
+
+    def test_who_is_silent(self):
+        """A client that says nothing is not waited for, also within a message; what is lost is told."""
+        site = Site()
+        silent, sending = site.in_content(), site.in_content()
+        silent.send(b"half")
+        done = site.factory.stop_sessions()
+        for _ in range(4):
+            sending.send(b"x" * 1000)
+            site.clock.advance(1)
+        self.assertEqual((silent.heard(), silent.closed), (["421 4.4.2 Timeout"], True))
+        self.assertEqual([told["size"] for told in site.events.of("message.aborted")], [4])
+        self.assertEqual([reply[:9] for reply in sending.send(b"\r\n.\r\n")], ["250 2.0.0", "421 4.3.2"])
+        lose(silent)
+        lose(sending)
+        self.successResultOf(done)
+
+    def test_who_waits_for_a_verdict(self):
+        """It is not silent: we are; and it may be spared when others are cut."""
+        site = Site()
+        waiting, sending = site.in_content(), site.in_content()
+        site.desk.inboxes[0].verdict = late = Deferred()
+        waiting.say("x", ".")
+        done = site.factory.stop_sessions()
+        site.clock.pump([1.0] * 2)
+        site.factory.abort_sessions(concluding=False)
+        lose(sending)
+        self.assertEqual(
+            [told["reason"] for told in site.events.of("message.aborted")], ["aborted at shutdown"]
+        )
+        site.clock.pump([1.0] * 20)
+        self.assertEqual((waiting.heard(), waiting.closed), ([], False))
+        late.callback(TAKEN)
+        self.assertEqual([reply[:9] for reply in waiting.heard()], ["250 2.0.0", "421 4.3.2"])
+        lose(waiting)
         self.successResultOf(done)
 
     def test_newcomers(self):

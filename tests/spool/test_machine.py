@@ -373,7 +373,7 @@ class SpoolMachine(RuleBasedStateMachine):
         rows = self.connection.execute("SELECT message, address, state FROM recipient").fetchall()
         known: dict[str, set[str]] = {}
         for message, address, state in rows:
-            assert state in ("open", "delivered", "failed")
+            assert state in ("open", "delivered", "failed", "deleted")
             known.setdefault(message, set()).add(address)
         assert known == self.accepted
 

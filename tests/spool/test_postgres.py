@@ -26,6 +26,7 @@ from smtprelay.spool.pgconnection import PostgresConnection
 from smtprelay.spool.pgspace import living
 from smtprelay.spool.postgres import open_postgres
 from smtprelay.spool.recover import reclaim
+from smtprelay.spool.schema import MIGRATIONS, POSTGRES_TYPES
 from smtprelay.spool.settle import settle
 from smtprelay.spool.suspects import PATIENCE
 from smtprelay.spool.terms import Terms
@@ -35,6 +36,7 @@ from tests.behaviours.spool_stories import PACES, SpoolStories, done
 from tests.behaviours.spool_suspects import ROOMY
 from tests.postgres import new_spool_url, server_url
 from tests.recording import Recording
+from tests.spool import older
 from tests.spool.test_sqlite import ClockedReactor
 
 
@@ -69,6 +71,29 @@ class Shared(SpoolStories):
 
 class PostgresTests(Shared, SpoolContract, TestCase):
     """The contract."""
+
+
+class OlderTests(Shared, TestCase):
+    """Tables that an earlier version made."""
+
+    def test_a_spool_of_each_older_version(self):
+        """It is brought up to date when it is opened, and works; what was deleted is that."""
+
+        async def corrected(spool, have: int) -> None:
+            (claim,) = (await spool.claim()).claims
+            self.assertTrue(await spool.settle(claim, done(claim)))
+            if have < older.DELETED:
+                self.assertEqual(older.CORRECTED, await older.deletions(spool))
+            self.assertEqual([], await spool._reader.do(check))
+
+        async def story() -> None:
+            for have in range(1, len(MIGRATIONS)):
+                self.url = new_spool_url()
+                with psycopg.connect(self.url, autocommit=True) as old:
+                    older.fill(old.execute, POSTGRES_TYPES, have)
+                await self.play(partial(corrected, have=have))
+
+        return Deferred.fromCoroutine(story())
 
 
 class NodesTests(Shared, TestCase):

@@ -3,6 +3,7 @@
 import sqlite3
 import stat
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -22,6 +23,7 @@ from smtprelay.spool.terms import Terms
 from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_stories import BODY, PACES, SpoolStories, done
 from tests.recording import Recording
+from tests.spool import older
 
 
 class ClockedReactor:
@@ -59,15 +61,6 @@ class OnDisk(SpoolStories):
 
 
 #: A mail as every version had one.
-_OLD_MAIL = """
-    INSERT INTO lane (id, provider, key, queued, due) VALUES (1, 'main', '', 1, 1);
-    INSERT INTO message (id, sender, parameters, client, received, size, subject, message_id, bounce_of)
-        VALUES ('OLD', 's@example.com', '{}', '{}', 1, 5, '', '', '');
-    INSERT INTO chunk VALUES ('OLD', 1, CAST('hello' AS BLOB));
-    INSERT INTO delivery (message, n, generation, route, lane, state, due, attempt, tries, errors,
-        uncertain, node, slot, blocked_before, reason)
-        VALUES ('OLD', 1, 1, 'r', 1, 'queued', 1, 0, 0, 0, 0, '', 0, 0, '');
-    INSERT INTO recipient VALUES ('OLD', 1, 1, 'a@example.com', '', '', 'open', '', '')"""
 
 
 class SqliteTests(OnDisk, SpoolContract, TestCase):
@@ -215,29 +208,28 @@ class SqliteFileTests(OnDisk, TestCase):
         return Deferred.fromCoroutine(story())
 
     def test_a_spool_of_each_older_version(self):
-        """It is brought up to date when it is opened, and works."""
+        """It is brought up to date when it is opened, and works; what was deleted is that."""
+
+        async def corrected(spool, have: int) -> None:
+            (claim,) = (await spool.claim()).claims
+            self.assertEqual(
+                ("OLD", 5, None), (claim.delivery.message, claim.delivery.size, claim.delivery.shape)
+            )
+            self.assertTrue(await spool.settle(claim, done(claim)))
+            self.assertEqual(250, (await self.send(spool)).code)
+            (claim,) = (await spool.claim()).claims
+            self.assertTrue(await spool.settle(claim, done(claim)))
+            if have < older.DELETED:
+                self.assertEqual(older.CORRECTED, await older.deletions(spool))
+            self.assertEqual([], list((await spool.upkeep.check()).findings))
 
         async def story() -> None:
             for have in range(1, len(MIGRATIONS)):
                 self.folder = self.mktemp()
                 with closing(sqlite3.connect(prepare_folder(self.folder) / DATABASE)) as old:
-                    old.execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
-                    for version, statements in enumerate(MIGRATIONS[:have], start=1):
-                        for statement in statements:
-                            old.execute(statement.format(**{**SQLITE_TYPES, "keyed": ""}))
-                        old.execute("INSERT INTO schema_version VALUES (?)", (version,))
-                    old.executescript(_OLD_MAIL)
+                    older.fill(old.execute, {**SQLITE_TYPES, "keyed": ""}, have)
                     old.commit()
-                spool = await self.open()
-                (claim,) = (await spool.claim()).claims
-                self.assertEqual(
-                    ("OLD", 5, None), (claim.delivery.message, claim.delivery.size, claim.delivery.shape)
-                )
-                self.assertTrue(await spool.settle(claim, done(claim)))
-                self.assertEqual(250, (await self.send(spool, number=have)).code)
-                (claim,) = (await spool.claim()).claims
-                self.assertTrue(await spool.settle(claim, done(claim)))
-                await spool.close()
+                await self.play(partial(corrected, have=have))
 
         return Deferred.fromCoroutine(story())
 

@@ -16,6 +16,7 @@ const FILTERS = {
   held: ["&state=held", "Nothing is held."],
   failed: ["&state=failed", "Nothing has failed."],
   delivered: ["&state=delivered", "Nothing was delivered yet, or it is forgotten already."],
+  deleted: ["&state=deleted", "Nothing was deleted, or it is forgotten already."],
 };
 
 /** What may be done where a filter finds nothing. */
@@ -31,7 +32,7 @@ const ACTIONS = {
   queued: ["retry", "hold", "reroute", "delete"],
   deferred: ["retry", "hold", "reroute", "delete"],
   held: ["release", "reroute", "delete"],
-  failed: ["retry", "reroute"],
+  failed: ["retry", "reroute", "delete"],
 };
 
 /** For how long something is held or suspended, in seconds. */

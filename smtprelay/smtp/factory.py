@@ -1,0 +1,140 @@
+"""
+A listener's side of the sessions: it makes them, counts them, turns clients away and ends what is open.
+"""
+
+from collections import Counter
+
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import ServerFactory
+
+from smtprelay.interfaces import Events
+from smtprelay.message import Reply
+from smtprelay.model.network import counted_as
+from smtprelay.smtp import reply
+from smtprelay.smtp.elsewhere import Elsewhere, Nowhere
+from smtprelay.smtp.protocol import ESMTP
+from smtprelay.smtp.refusals import Refusals
+from smtprelay.smtp.settings import Settings
+
+
+class ESMTPFactory(ServerFactory):
+    """
+    One listener: makes a session for each client and knows those that are there.
+
+    :ivar portal: where sessions log in, for ``IEnvelopeDelivery``, ``IMessageDeliveryFactory``
+        or ``IMessageDelivery``, with :class:`smtprelay.credentials.AnonymousClient` or
+        :class:`smtprelay.credentials.PasswordClient`.
+    :ivar settings: taken by each session when it begins; it may be replaced, as may ``portal``.
+    :param elsewhere: what other processes have at the same listener; the limits are of all together.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        portal: Portal,
+        settings: Settings,
+        clock: IReactorTime,
+        events: Events,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
+        self._elsewhere = elsewhere or Nowhere()
+        self.portal = portal
+        self.settings = settings
+        self.clock = clock
+        self.events = events
+        self.refusals = Refusals(clock, events)
+        self._sessions: dict[ESMTP, str] = {}
+        self._turned_away: set[ESMTP] = set()
+        self._clients: Counter[str] = Counter()
+        self._stopped: Deferred[None] | None = None
+        self._closed = False
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions there are; those that are being turned away do not count."""
+        return len(self._sessions)
+
+    def buildProtocol(self, addr: IAddress | None) -> ESMTP:  # noqa: ARG002
+        """Return the protocol for a client; it is greeted, or turned away, when it is connected."""
+        return ESMTP(self)
+
+    def enter(self, session: ESMTP, address: str) -> Reply | None:
+        """Count a session in; return the 421 that it must be ended with, or ``None``."""
+        address = counted_as(address)
+        refusal = self._refusal(address)
+        if refusal is None:
+            self._sessions[session] = address
+            self._clients[address] += 1
+            self._elsewhere.note(address, 1)
+        else:
+            # It takes nobody's place while it takes its leave.
+            self._turned_away.add(session)
+        return refusal
+
+    def leave(self, session: ESMTP) -> bool:
+        """Count a session out; return whether it was in."""
+        if session in self._turned_away:
+            self._turned_away.remove(session)
+            return True
+        address = self._sessions.pop(session, None)
+        if address is None:
+            return False
+        self._clients[address] -= 1
+        self._elsewhere.note(address, -1)
+        if not self._clients[address]:
+            del self._clients[address]
+        if self._stopped is not None and not self._sessions and not self._stopped.called:
+            self._stopped.callback(None)
+        return True
+
+    def turn_away(self) -> None:
+        """Tell each session 421 4.3.2 when no message of it is on its way, and whoever comes, at once."""
+        self._closed = True
+        for session in list(self._sessions):
+            session.dismiss(reply.SHUTTING_DOWN)
+
+    def admit(self) -> None:
+        """Let clients in again after :meth:`turn_away`."""
+        self._closed = False
+
+    def stop_sessions(self) -> Deferred[None]:
+        """
+        Turn everybody away, for good; whoever is silent, also within a message, is not waited for.
+
+        The Deferred fires when all are gone; that may be long. Whoever cannot wait
+        calls :meth:`abort_sessions`.
+        """
+        if self._stopped is None:
+            self._stopped = Deferred()
+            self.turn_away()
+            self._stopped.addCallback(lambda _: self.refusals.stop())
+            for session in [*self._sessions, *self._turned_away]:
+                session.hurry()
+            if not self._sessions and not self._stopped.called:
+                self._stopped.callback(None)
+        waiting: Deferred[None] = Deferred()
+        self._stopped.chainDeferred(waiting)
+        return waiting
+
+    def abort_sessions(self, *, concluding: bool = True) -> None:
+        """
+        Cut all connections; messages that are being finished are finished.
+
+        :param concluding: also those whose client waits for what becomes of its message.
+        """
+        self.refusals.stop()
+        for session in [*self._sessions, *self._turned_away]:
+            if concluding or not session.concludes:
+                session.cut("aborted at shutdown")
+
+    def _refusal(self, address: str) -> Reply | None:
+        if self._closed or self._stopped is not None:
+            return reply.SHUTTING_DOWN
+        if len(self._sessions) + self._elsewhere.count("") >= self.settings.connections:
+            return reply.too_many_connections(self.settings.connections)
+        if self._clients[address] + self._elsewhere.count(address) >= self.settings.connections_per_client:
+            return reply.too_many_from_client(self.settings.connections_per_client)
+        return None

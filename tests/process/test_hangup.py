@@ -1,0 +1,176 @@
+"""
+SIGHUP, which whoever rotates logs sends: the relay lives on, and writes where the name of its log leads now.
+"""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import TestCase
+
+from tests.postgres import new_spool_url
+from tests.process.program import Program, eventually
+from tests.process.relay_process import RelayProcess, message
+from tests.process.stage import Stage
+from tests.process.supervised import SupervisedRelay
+from tests.process.test_shutdown import CAPTURE, TWISTD
+from tests.process.test_workers import POSTGRES
+
+LOGGING = "logging: {file: relay.log}\n"
+
+
+class HangupCase(Stage):
+    def setUp(self) -> None:
+        super().setUp()
+        self.log = self.folder / "relay.log"
+
+    def logged(self, file: Path | None = None) -> list[dict[str, Any]]:
+        """Return the events in a log, that of now if no other is said."""
+        try:
+            return [json.loads(line) for line in (file or self.log).read_text().splitlines()]
+        except (FileNotFoundError, json.JSONDecodeError):
+            return []
+
+    def told(self, name: str, file: Path | None = None) -> list[dict[str, Any]]:
+        return [each for each in self.logged(file) if each["event"] == name]
+
+    async def ready(self, relay: RelayProcess) -> RelayProcess:
+        """Wait until a relay says in its log that it is ready."""
+        ready, *_ = await eventually(lambda: self.told("relay.ready"), "that it is ready")
+        where = dict(each.split(" on ") for each in ready["listeners"].split(", "))
+        relay.smtp = int(where["lan"].rpartition(":")[2])
+        return relay
+
+    def rotate(self) -> Path:
+        """Rename the log and make a new one, as logrotate with ``create`` does; return the old one."""
+        old = self.log.rename(self.folder / "relay.log.1")
+        self.log.touch(0o640)
+        return old
+
+    async def rotated(self, relay: RelayProcess, pid: int, workers: int = 0) -> Path:
+        """Rotate the log, send SIGHUP to ``pid``, and a mail; return the old log."""
+        await self.ready(relay)
+        await relay.send(message("before"), "user@example.com")
+        await eventually(lambda: self.told("message.delivered"), "the mail before")
+        before = self.logged()
+        old = self.rotate()
+        os.kill(pid, signal.SIGHUP)
+        await eventually(lambda: len(self.told("log.reopened")) == 1 + workers, "the new file")
+        await relay.send(message("after"), "user@example.com")
+        await eventually(lambda: self.told("message.delivered"), "the mail after")
+        self.assertEqual(self.logged(old), before)
+        self.assertEqual({each["file"] for each in self.told("log.reopened")}, {str(self.log)})
+        self.assertEqual({each["level"] for each in self.told("log.reopened")}, {"info"})
+        self.assertEqual(self.log.stat().st_mode & 0o777, 0o640)
+        return old
+
+
+class HangupTests(HangupCase, TestCase):
+    def relay(self, more: str = LOGGING) -> RelayProcess:
+        relay = self.ending(RelayProcess.of(self.folder, CAPTURE))
+        relay.config.write_text(relay.config.read_text() + more)
+        return relay
+
+    async def test_run(self) -> None:
+        """The old file gets nothing more; the relay goes on and ends as always."""
+        relay = self.relay()
+        relay.launch()
+        await self.rotated(relay, await self.pid(relay))
+        self.assertEqual(await relay.stop(), 0)
+        self.assertEqual(len(self.told("relay.stop")), 1)
+
+    async def pid(self, relay: RelayProcess) -> int:
+        return relay.life.transport.pid
+
+    async def test_twistd(self) -> None:
+        """``twistd -n smtprelay``, too."""
+        relay = self.relay()
+        relay.life = self.ending_program(self.twistd(relay, "-n"))
+        await self.rotated(relay, await self.pid(relay))
+        # twistd ends by the signal that it was sent.
+        self.assertEqual(await relay.stop(), -signal.SIGTERM)
+        self.assertEqual(len(self.told("relay.stop")), 1)
+
+    async def test_a_daemon(self) -> None:
+        """And ``twistd smtprelay`` in the background, with a log file of twistd's own."""
+        relay = self.relay()
+        relay.life = self.ending_program(self.twistd(relay, "--pidfile", "pid", "--logfile", "twistd.log"))
+        self.assertEqual(await relay.life.ends(), 0)
+        pid = int((self.folder / "pid").read_text())
+        self.addCleanup(self.end, pid)
+        await self.rotated(relay, pid)
+        os.kill(pid, signal.SIGTERM)
+        await eventually(lambda: not (self.folder / "pid").exists(), "its end")
+
+    def twistd(self, relay: RelayProcess, *options: str) -> Program:
+        arguments = ["-c", TWISTD, *options, "smtprelay", "-c", str(relay.config)]
+        return Program.python(arguments, self.folder)
+
+    def end(self, pid: int) -> None:
+        if (self.folder / "pid").exists():
+            os.kill(pid, signal.SIGKILL)
+
+    async def test_without_a_file(self) -> None:
+        """It says that the log goes on where it went."""
+        relay = await self.relay("").start()
+        relay.life.signal(signal.SIGHUP)
+        await relay.life.says('"event":"log.reopened".*the standard output')
+        self.assertTrue((await relay.send(message("after"), "user@example.com")).startswith("250"))
+        self.assertEqual(await relay.stop(), 0)
+
+    async def test_a_file_that_cannot_be_opened(self) -> None:
+        """The log goes on in the old file, with a warning; the next SIGHUP tries again."""
+        relay = self.relay()
+        relay.launch()
+        await self.ready(relay)
+        old = self.log.rename(self.folder / "relay.log.1")
+        self.log.mkdir()
+        relay.life.signal(signal.SIGHUP)
+        [warning] = await eventually(lambda: self.told("relay.warning", old)[-1:], "the warning")
+        self.assertIn("relay.log", warning["msg"])
+        self.log.rmdir()
+        relay.life.signal(signal.SIGHUP)
+        await eventually(lambda: self.told("log.reopened"), "the new file")
+        self.assertEqual(await relay.stop(), 0)
+
+    async def test_while_it_ends(self) -> None:
+        """A relay that stops is not kept from it, nor ended before its time."""
+        acs = await self.fake_acs()
+        await acs.delay(3.0)
+        relay = await self.ending(RelayProcess.to_acs(self.folder, acs)).start()
+        await relay.send(message("on its way"), "user@example.com")
+        await eventually(acs.arrivals, "the request")
+        relay.life.signal(signal.SIGTERM)
+        await relay.life.says('"event":"relay.stop"')
+        relay.life.signal(signal.SIGHUP)
+        self.assertEqual(await relay.life.ends(), 0)
+        self.assertIn(b'"event":"message.delivered"', relay.life.out)
+
+
+class WorkersTests(HangupCase, TestCase):
+    async def test_workers(self) -> None:
+        """Those of a PostgreSQL spool hear of it from their parent, none dies of it, and all write there."""
+        (self.folder / "url").write_text(new_spool_url())
+        relay = self.ending(SupervisedRelay.with_workers(self.folder, CAPTURE, more=POSTGRES + LOGGING))
+        relay.launch()
+        await eventually(lambda: len(self.told("worker.ready")) == 2, "both workers")
+        await self.rotated(relay, relay.life.transport.pid, workers=2)
+        self.assertEqual({each.get("worker") for each in self.told("log.reopened")}, {None, 1, 2})
+        self.assertEqual(await relay.stop(), 0)
+        self.assertEqual(self.told("worker.died"), [])
+
+    async def test_a_worker_that_begins(self) -> None:
+        """A supervised one that is only starting is not ended by what comes too early for it."""
+        more = "supervise: {restarts_per_hour: 3}\n" + LOGGING
+        relay = self.ending(SupervisedRelay.with_workers(self.folder, CAPTURE, more=more))
+        relay.launch()
+        await eventually(lambda: self.told("relay.start"), "the parent")
+        for _ in range(50):
+            relay.life.signal(signal.SIGHUP)
+        await self.ready(relay)
+        await eventually(lambda: [e for e in self.told("log.reopened") if e.get("worker")], "the worker")
+        self.assertTrue((await relay.send(message("after"), "user@example.com")).startswith("250"))
+        self.assertEqual(await relay.stop(), 0)
+        self.assertEqual(self.told("worker.died"), [])

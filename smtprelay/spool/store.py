@@ -1,7 +1,7 @@
 """
 The spool that the other stations see: the queue operations, on a writer and a reader.
 
-Which database it is, and on which threads it is used, is the engine's business (:mod:`smtprelay.spool.sqlite`,
+Which database it is, and on which threads, is the engine's business (:mod:`smtprelay.spool.sqlite`,
 :mod:`smtprelay.spool.memory`); what an operation does is said in the modules of that name.
 """
 

@@ -18,7 +18,6 @@ from smtprelay.mime.encoded_words import Word, decode_words, pieces, without_con
 from smtprelay.mime.parameters import ContentType, content_type, disposition
 
 __all__ = [
-    "READ_BY_PEOPLE",
     "Address",
     "ContentType",
     "Headers",
@@ -36,7 +35,7 @@ __all__ = [
 Headers = Sequence[tuple[str, str]]
 _TELLS_NOTHING: Final = (ASCII, "utf")
 #: The fields that mail programs show.
-READ_BY_PEOPLE: Final = ("subject", "from", "reply-to", "to", "cc")
+_READ_BY_PEOPLE: Final = ("subject", "from", "reply-to", "to", "cc")
 
 
 def decoded(value: str | bytes, guess: str = "") -> str:
@@ -61,7 +60,7 @@ def by_name(headers: Headers) -> dict[str, list[str]]:
 def charsets_in(headers: Headers) -> Iterator[str]:
     """Give the charsets that the encoded words in what people read of a header name."""
     for name, value in headers:
-        if name.lower() in READ_BY_PEOPLE and "=?" in value:
+        if name.lower() in _READ_BY_PEOPLE and "=?" in value:
             yield from (piece.charset for piece in pieces(value) if isinstance(piece, Word))
 
 

@@ -189,6 +189,8 @@ def _quoted(block: bytes) -> bytes:
         quoted = binascii.b2a_qp(block)
     else:
         quoted = _CRLF.join([_quoted_line(line) for line in block.split(_CRLF)])
+    if b"--" not in block:
+        return quoted
     # A line with two hyphens in front may be a delimiter, here or where the part lies.
     return (b"=2D" + quoted[1:] if quoted.startswith(b"--") else quoted).replace(b"\n--", b"\n=2D-")
 

@@ -183,7 +183,7 @@ def _setting(key: str, cls: Any, attribute: "Attribute[Any]") -> Setting:
 
 
 def _is_entry(hits: Iterable[tuple[Any, Any]], following: str) -> bool:
-    """Tell whether a word that is a key, too, is an entry's name: the word behind it is none of that key's."""
+    """Tell whether a word is an entry's name, and no key: the word behind it is none of that key's."""
     kinds = [kind_of(*hit) for hit in hits]
     below_it = {key_of(each) for kind in kinds for cls in classes_of(kind) for each in fields(cls)}
     return following not in below_it and not any(map(_entries, kinds))

@@ -35,7 +35,7 @@ COLUMNS: Final = {
 MOST_ROWS: Final = 32
 
 
-class SpoolFault(SpoolUnavailable):  # noqa: N818 -- the word of the field
+class SpoolFault(SpoolUnavailable):
     """
     The database failed: nothing of what was asked has happened.
 

@@ -20,7 +20,7 @@ class ProvidersTests(CommandCase):
                 "suspended": True,
                 "resumes": 1.8e9,
             },
-            lane(provider="gone", unreachable=True),
+            {**lane(provider="gone", unreachable=True), "suspended": False},
         ]
         answers = {f"POST /api/v1/providers/acs/{what}": (200, {}) for what in ("suspend", "resume", "probe")}
         answers = {name: (200, {"provider": "acs"}) for name in answers}

@@ -38,6 +38,10 @@ class Reply:
     rule: str = ""
 
 
+class SpoolUnavailable(Exception):  # noqa: N818 -- it says what the spool is
+    """The spool cannot do what it was asked: nothing of it has happened."""
+
+
 class Refused(Exception):  # noqa: N818 -- a refusal is an answer, not an error
     """What a station raises to answer a command with a 4xx or 5xx :class:`Reply`."""
 

@@ -78,7 +78,7 @@ def _post(ctx: click.Context, name: str, what: str, body: Mapping[str, Any], tol
 
 
 def _row(lane: Mapping[str, Any], now: float) -> tuple[object, ...]:
-    state = "ok"
+    state = "unreachable" if lane["unreachable"] else "ok"
     if lane["suspended"]:
         state = "suspended"
         if lane["resumes"] is not None:

@@ -85,9 +85,10 @@ def explain(key: str) -> Setting:
     kind: Any = Config
     classes: list[Any] = [Config]
     where, found = "", None
-    for word in re.sub(r"\[(\w*)\]", r".\1", key).strip(".").split("."):
+    words = re.sub(r"\[(\w*)\]", r".\1", key).strip(".").split(".")
+    for word, following in zip(words, [*words[1:], ""], strict=True):
         hits = [(cls, each) for cls in classes for each in fields(cls) if key_of(each) == word]
-        if hits:
+        if hits and not (_entries(kind) and following and _is_entry(hits, following)):
             where = below(f"{where}.*" if _entries(kind) else where, word)
             found = hits[0]
             kind = kind_of(*hits[0])
@@ -179,6 +180,13 @@ def _setting(key: str, cls: Any, attribute: "Attribute[Any]") -> Setting:
         example=example_of(key),
         keys=keys,
     )
+
+
+def _is_entry(hits: Iterable[tuple[Any, Any]], following: str) -> bool:
+    """Tell whether a word is an entry's name, and no key: the word behind it is none of that key's."""
+    kinds = [kind_of(*hit) for hit in hits]
+    below_it = {key_of(each) for kind in kinds for cls in classes_of(kind) for each in fields(cls)}
+    return following not in below_it and not any(map(_entries, kinds))
 
 
 def _entries(kind: Any) -> bool:

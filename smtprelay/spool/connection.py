@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from attrs import frozen
 
-from smtprelay.message import Pace
+from smtprelay.message import Pace, SpoolUnavailable
 from smtprelay.spool import strokes
 from smtprelay.spool.exclusive import ExclusiveAttempt
 from smtprelay.spool.holds import Holds
@@ -35,7 +35,7 @@ COLUMNS: Final = {
 MOST_ROWS: Final = 32
 
 
-class SpoolFault(Exception):  # noqa: N818 -- the word of the field
+class SpoolFault(SpoolUnavailable):
     """
     The database failed: nothing of what was asked has happened.
 

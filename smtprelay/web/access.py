@@ -163,7 +163,7 @@ class Access:
                 _remember(self._known, _digest(offered), (now + REMEMBER, token))
                 self._wrong.pop(client, None)
                 return token
-        text = "the token is wrong: tokens under http in the configuration has the hashes of the valid ones"
+        text = "the token is wrong: `tokens` under http in the configuration has the hashes of the right ones"
         raise Problem(401, text, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
 

@@ -20,6 +20,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from smtprelay.interfaces import Events
 from smtprelay.lines import flattened
+from smtprelay.message import SpoolUnavailable
 from smtprelay.web.access import Access
 from smtprelay.web.answers import Answer, Asked, Problem
 from smtprelay.web.streaming import Outlet
@@ -92,6 +93,8 @@ class Router(Resource):
             answer = await route.action(asked)
         except Problem as problem:
             answer = problem.answer
+        except SpoolUnavailable as error:
+            answer = Problem(503, f"the spool does not answer now: {error}: try again").answer
         except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer
             answer = self._unexpected(path, error)
         if not gone:

@@ -179,5 +179,6 @@ def lane(**changes: Any) -> dict[str, Any]:
         "due": None,
         "blocked_until": None,
         "blocked_reason": "",
+        "unreachable": False,
         **changes,
     }

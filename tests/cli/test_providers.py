@@ -20,6 +20,7 @@ class ProvidersTests(CommandCase):
                 "suspended": True,
                 "resumes": 1.8e9,
             },
+            {**lane(provider="gone", unreachable=True), "suspended": False},
         ]
         answers = {f"POST /api/v1/providers/acs/{what}": (200, {}) for what in ("suspend", "resume", "probe")}
         answers = {name: (200, {"provider": "acs"}) for name in answers}
@@ -30,10 +31,11 @@ class ProvidersTests(CommandCase):
 
     def test_list(self) -> None:
         """Each lane with its state and why."""
-        _, first, second, third, fourth = self.providers("list").out.splitlines()
+        _, first, second, third, fourth, fifth = self.providers("list").out.splitlines()
         self.assertRegex(first, r"^acs +– +ok +0 +12")
         self.assertRegex(second, r"^graph +box +blocked until .* 401$")
         self.assertRegex(third, r"^ses +– +suspended +0 +12 +suspended by x$")
+        self.assertRegex(fifth, r"^gone +– +unreachable +0 +12")
         self.assertRegex(fourth, r"^host +– +suspended until 2027-01-1\d .*suspended by y$")
 
     def test_changes(self) -> None:

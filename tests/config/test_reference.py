@@ -61,6 +61,13 @@ class ExplainTests(SynchronousTestCase):
         error = self.assertRaises(LookupError, explain, "providers.acs.tls")
         self.assertIn('there is no setting "tls" in "providers.*"', str(error))
 
+    def test_names_that_are_keys(self) -> None:
+        """An entry may be called like one of its keys, as a smarthost is called host."""
+        self.assertEqual(explain("providers.host.port").key, explain("providers.relay.port").key)
+        self.assertEqual(explain("users.name.senders").key, explain("users.joe.senders").key)
+        self.assertEqual(explain("providers.host.host").key, "providers.*.host")
+        self.assertEqual(explain("listeners.tls.tls.mode").key, "listeners.*.tls.mode")
+
     def test_sections(self) -> None:
         """A section tells its keys, each with its help."""
         found = explain("spool")

@@ -234,6 +234,6 @@ class CapturedTests(Looking, TestCase):
             await browser.click("[data-testid=view-mail]")
             await browser.click("[data-testid=do-delete-all]")
             await browser.click("[data-testid=do-delete-all]")
-            await browser.says("No mail has reached the provider yet.")
+            await browser.says("No captured mail.")
 
         return self.at_the_demo(story)

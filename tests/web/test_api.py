@@ -320,7 +320,9 @@ class ProviderTests(SynchronousTestCase):
 
     def test_the_lanes(self):
         """All of them, with what waits."""
-        self.assertEqual(self.fixture.get("/api/v1/providers").json, {"lanes": [plain(LANE)]})
+        self.assertEqual(
+            self.fixture.get("/api/v1/providers").json, {"lanes": [{**plain(LANE), "unreachable": False}]}
+        )
 
     def test_changes(self):
         """Each reaches the operator's desk with who asked."""

@@ -5,6 +5,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.message import SpoolUnavailable
 from smtprelay.operating import Found
 from smtprelay.web.answers import MAX_BODY
 from tests.web.asking import SUMMARY, Fixture, parse
@@ -48,6 +49,14 @@ class RouterTests(SynchronousTestCase):
             self.assertEqual(headers["x-content-type-options"], "nosniff", path)
             self.assertEqual(headers["referrer-policy"], "no-referrer", path)
         self.assertEqual(self.fixture.get("/api/v1/status").headers["cache-control"], "no-store")
+
+    def test_a_spool_that_does_not_answer_is_503(self):
+        """As when the relay stops: the client may try again, and nothing unexpected has happened."""
+        self.fixture.spool.error = SpoolUnavailable("the spool is closed")
+        response = self.fixture.get("/api/v1/queue")
+        self.assertEqual(response.status, 503)
+        self.assertIn("the spool is closed", response.json["error"])
+        self.assertEqual(self.fixture.events.of("relay.warning"), [])
 
     def test_an_unexpected_error_is_a_500_with_a_number(self):
         """The log has the traceback under that number, the client has not."""

@@ -117,7 +117,7 @@ async function showMail(place, mails, mine) {
     list(found.map((mail) => mailRow(mail, { current: mail.id === id, unread: unread.includes(mail.id), query })),
       ...query
         ? [`No captured mail matches “${query}”. `, el("a", { href: `#/queue${suffix(query)}` }, "Search the queue, in every state")]
-        : ["No mail has reached the provider yet. Send one: ", command("smtprelay send --to you@example.com")]),
+        : ["No captured mail. Send one: ", command("smtprelay send --to you@example.com")]),
   ]);
   // Its id is known a moment later than the mail itself.
   const message = mails.find((mail) => mail.id === id)?.message;
@@ -344,7 +344,7 @@ async function refresh() {
     await show(turn);
     trouble(null);
   } catch (error) {
-    if (error.code === 401) { lock(true); trouble(null); } else trouble(error);
+    if (error.code === 401) { lock(true); trouble(null); $("ready").textContent = "LOG IN"; $("ready").className = "badge"; shown.delete("ready"); } else trouble(error);
     if (!(error instanceof Refusal)) { $("ready").textContent = "NO ANSWER"; $("ready").className = "badge bad"; shown.delete("ready"); }
   }
   clearTimeout(timer);

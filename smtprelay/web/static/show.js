@@ -108,7 +108,7 @@ const line = (testid, first, second, button) =>
   el("li", { class: "line", "data-testid": testid }, el("div", {}, el("div", {}, first), second && el("div", {}, second)), button);
 
 export function laneRow(lane, button) {
-  const state = lane.suspended ? "suspended" : lane.blocked_reason ? "blocked" : "ok";
+  const state = lane.suspended ? "suspended" : lane.blocked_reason ? "blocked" : lane.unreachable ? "unreachable" : "ok";
   const slow = lane.ceiling !== null && ` · throttled to ${Math.max(1, Math.floor(lane.ceiling))} at once`;
   return line(`lane-${laneName(lane)}`,
     [chip(state), " ", el("b", {}, laneName(lane)), el("span", { class: "quiet" }, ` ${lane.active} active, ${lane.waiting} waiting`, slow)],

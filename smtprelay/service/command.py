@@ -240,7 +240,7 @@ def tell_failure(reactor: Any, failed: Callable[[int], object]) -> Callable[[Fai
             stderr.write(f"smtprelay: {failure.getErrorMessage()}\n")
         else:
             status = SOFTWARE
-            stderr.write(f"smtprelay: {unexpected(failure.value)}\n")
+            stderr.write(f"smtprelay: {unexpected(failure.value, logged=True)}\n")
         failed(status)
         stop(reactor)
 

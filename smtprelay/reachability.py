@@ -139,7 +139,7 @@ class Reach:
         return Unreachable(provider=self.provider, since=since, host=host, stage=stage, reason=reason)
 
     def _hanging(self) -> Contact | None:
-        """Return the request that waits longest at its stage, of those that came there after the last answer."""
+        """Return the request that waits longest at its stage, of those there since the last answer."""
         later = (each for each in self._waiting if each.since > self._answered)
         return min(later, key=lambda each: each.since, default=None)
 

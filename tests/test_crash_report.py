@@ -15,7 +15,7 @@ from smtprelay.service.command import tell_failure
 
 class CrashReportTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.folder = Path(self.mktemp())
+        self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
         self.patch(tempfile, "tempdir", str(self.folder))
         self.file = self.folder / f"smtprelay-traceback-{os.getuid()}.txt"

@@ -68,7 +68,7 @@ def edit(
     """
     act = ACTS[change.action]
     done = []
-    messages = {}
+    messages: dict[str, None] = {}
     rows = _rows(tx, fences, act.states)
     # In the order that everybody takes them, before any of them is asked for.
     tx.lanes.take(sorted({*_providers(tx, rows), *filter(None, [change.provider])}))

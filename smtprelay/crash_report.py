@@ -7,23 +7,42 @@ Standard library only: the commands import it, too.
 import os
 import tempfile
 import traceback
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 #: The exit status of such an error (``EX_SOFTWARE`` of sysexits.h).
 SOFTWARE: Final = 70
 
 
-def unexpected(error: BaseException | None) -> str:
-    """Return the sentence; the traceback is put into a new file, which only its user can read."""
+def unexpected(error: BaseException | None, *, logged: bool = False) -> str:
+    """
+    Return the sentence; the traceback is put into a file, which only its user can read.
+
+    :param logged: the traceback is in the log already, and needs no file.
+    """
     said = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"unexpected error: {said}; please report it with {_kept(error)}"
+    where = "the traceback in the log" if logged else _kept(error)
+    return f"unexpected error: {said}; please report it with {where}"
 
 
 def _kept(error: BaseException | None) -> str:
     try:
-        descriptor, path = tempfile.mkstemp(".txt", "smtprelay-traceback-")
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-            traceback.print_exception(error, file=file)
+        return f"the traceback in {_written(error)}"
     except OSError:
         return "the traceback that python -X dev -m smtprelay shows"
-    return f"the traceback in {path}"
+
+
+def _written(error: BaseException | None) -> Path:
+    """Write the one file that each user has: what fails again and again shall not fill the disk."""
+    descriptor, name = tempfile.mkstemp(".txt", "smtprelay-traceback-")
+    new = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            traceback.print_exception(error, file=file)
+        # Whatever has this name is replaced, a link too; what is another user's is left, and an error.
+        return new.replace(new.with_name(f"smtprelay-traceback-{os.getuid()}.txt"))
+    except OSError:
+        with suppress(OSError):
+            new.unlink()
+        raise

@@ -139,9 +139,9 @@ class Reach:
         return Unreachable(provider=self.provider, since=since, host=host, stage=stage, reason=reason)
 
     def _hanging(self) -> Contact | None:
-        """Return the request that waits longest at its stage, if nothing was answered since it is there."""
-        longest = min(self._waiting, key=lambda each: each.since, default=None)
-        return None if longest is None or self._answered >= longest.since else longest
+        """Return the request that waits longest at its stage, of those there since the last answer."""
+        later = (each for each in self._waiting if each.since > self._answered)
+        return min(later, key=lambda each: each.since, default=None)
 
 
 class SharedReach(Protocol):

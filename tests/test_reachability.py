@@ -95,6 +95,32 @@ class ReachTests(SynchronousTestCase):
         self.clock.advance(15)
         self.assertIsNone(self.reach.trouble())
 
+    def test_an_old_one_hides_nothing(self) -> None:
+        """A request that waits from before the last answer says nothing of those that hang since."""
+        self.reach.begin(HOST, "message")
+        self.clock.advance(5)
+        self.reach.begin(HOST, "connect").answered()
+        self.clock.advance(1)
+        for _ in range(5):
+            self.reach.begin(HOST, "connect")
+        self.clock.advance(19.9)
+        self.assertIsNone(self.reach.trouble())
+        self.clock.advance(0.1)
+        trouble = self.reach.trouble()
+        self.assertEqual((trouble.stage, trouble.since), ("connect", 1006.0))
+
+    def test_an_old_one_hides_no_short_timeouts(self) -> None:
+        """Nor of one that hangs behind a failure."""
+        self.reach.begin(HOST, "message")
+        self.clock.advance(5)
+        self.reach.begin(HOST, "connect").answered()
+        self.fail(12)
+        self.reach.begin(HOST, "connect")
+        self.clock.advance(4.9)
+        self.assertIsNone(self.reach.trouble())
+        self.clock.advance(0.1)
+        self.assertIsNotNone(self.reach.trouble())
+
     def test_short_timeouts(self) -> None:
         """After a failure the next try that hangs for 5 seconds is enough."""
         self.fail(12)

@@ -17,9 +17,10 @@ from typing import IO, Any, BinaryIO, Final, Protocol
 import click
 
 from smtprelay.cli import archive, printing
-from smtprelay.cli.exits import FAILED, TEMPFAIL, USAGE, CliError
+from smtprelay.cli.exits import TEMPFAIL, USAGE, CliError
 from smtprelay.cli.filters import STATES
 from smtprelay.cli.mover import Message, Mover, opened
+from smtprelay.cli.newfile import new_file
 from smtprelay.cli.options import Command, chosen
 from smtprelay.cli.who import who
 from smtprelay.cli.words import count, ordered
@@ -225,19 +226,14 @@ class _ToFolder:
         self._overwrite = overwrite
 
     def put_orders(self, orders: Mapping[str, Any]) -> None:
-        self._check(archive.ORDERS)
-        self._writer.write_orders(self._folder, orders)
+        self._writer.write_orders(self._folder, orders, overwrite=self._overwrite)
 
     def add(self, values: Mapping[str, Any], body: IO[bytes] | None) -> None:
-        self._check(f"{values['id']}.json")
-        self._writer.write(self._folder, values, io.BytesIO() if body is None else body)
+        content = io.BytesIO() if body is None else body
+        self._writer.write(self._folder, values, content, overwrite=self._overwrite)
 
     def end(self, counts: Mapping[str, int]) -> None:
         """Each file stands for itself."""
-
-    def _check(self, name: str) -> None:
-        if not self._overwrite:
-            _check_new(self._folder / name)
 
 
 @contextmanager
@@ -252,26 +248,9 @@ def _writer(place: str, form: str, *, overwrite: bool) -> Iterator[_Writer]:
         yield _ToArchive(sys.stdout.buffer, packed=True)
         sys.stdout.buffer.flush()
     else:
-        if not overwrite:
-            _check_new(Path(place))
-        unfinished = Path(f"{place}.part")
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            with open(descriptor, "wb") as stream:  # noqa: PTH123 -- a descriptor
-                yield _ToArchive(stream, packed=not place.endswith(".tar"))
-                stream.flush()
-                os.fsync(descriptor)
-            if not overwrite:
-                _check_new(Path(place))
-            unfinished.rename(place)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with new_file(Path(place), overwrite=overwrite) as stream:
+            yield _ToArchive(stream, packed=not place.endswith(".tar"))
         _sync(Path(place).absolute().parent)
-
-
-def _check_new(file: Path) -> None:
-    if file.exists():
-        raise CliError(FAILED, f"{file} exists already: --overwrite replaces it, but not with --move")
 
 
 def _sync(folder: Path) -> None:

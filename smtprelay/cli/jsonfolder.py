@@ -11,10 +11,9 @@ import binascii
 import hashlib
 import io
 import json
-import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import IO, Any, Final
 from uuid import uuid4
 
 from smtprelay.cli.archive import ORDERS, Item
+from smtprelay.cli.newfile import new_file
 from smtprelay.mime import headers
 from smtprelay.mime.encoded_words import raw_text
 from smtprelay.mime.head import block, head_of, message_id_of, subject_of
@@ -60,29 +60,21 @@ _PIECE: Final = 3 * 256 * 1024
 _ID_OF_TIME: Final = re.compile(r"[0-9]{16,20}")
 
 
-def write(folder: Path, values: Mapping[str, Any], body: IO[bytes]) -> None:
+def write(folder: Path, values: Mapping[str, Any], body: IO[bytes], *, overwrite: bool) -> None:
     """Write the file of one message, synced, for our eyes only; its body goes through memory in pieces."""
     head = block(body.read(_PIECE))
     body.seek(0)
     place = uuid4().hex
     before, _, after = json.dumps(theirs(values, head, place), indent=2).partition(place)
     pieces = map(base64.b64encode, iter(lambda: body.read(_PIECE), b""))
-    _write(folder / f"{values['id']}.json", chain([before.encode()], pieces, [after.encode()]))
+    with new_file(folder / f"{values['id']}.json", overwrite=overwrite) as out:
+        out.writelines(chain([before.encode()], pieces, [after.encode()]))
 
 
-def _write(file: Path, pieces: Iterable[bytes]) -> None:
-    unfinished = file.with_suffix(".tmp")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as out:  # noqa: PTH123 -- a descriptor
-        out.writelines(pieces)
-        out.flush()
-        os.fsync(descriptor)
-    unfinished.rename(file)
-
-
-def write_orders(folder: Path, orders: Mapping[str, Any]) -> None:
+def write_orders(folder: Path, orders: Mapping[str, Any], *, overwrite: bool) -> None:
     """Write an operator's orders beside the messages."""
-    _write(folder / ORDERS, [json.dumps(orders, indent=2).encode()])
+    with new_file(folder / ORDERS, overwrite=overwrite) as out:
+        out.write(json.dumps(orders, indent=2).encode())
 
 
 def read(folder: Path) -> Iterator[Item]:

@@ -149,12 +149,10 @@ class Smarthost(Outlet):
     :ivar password: the password for ``username``.
     :ivar helo: the name in EHLO. Default: the relay's ``hostname``.
     :ivar timeout: time limit for each step: connect, the reply to each command, a piece of the message.
-        Default: ``30s``, and ``10m`` for the reply to the message itself: who gives up there sends it twice.
+        The reply to the message itself is awaited for ``10m`` at least: who gives up there sends it twice.
     """
 
     type: Literal["smarthost"]
-    # What was not given is not 30 s for every step here.
-    timeout: Duration | None = None  # type: ignore[assignment]
     host: Domain
     port: Port | None = None
     tls: Literal["starttls", "implicit", "none"] = "starttls"

@@ -43,11 +43,9 @@ class Timeouts:
     idle: float = 30.0
 
     @classmethod
-    def of(cls, seconds: float | None) -> "Timeouts":
-        """Return ``seconds`` for every step; ``None``: the usual ones."""
-        if seconds is None:
-            return cls()
-        return cls(connect=seconds, command=seconds, data=seconds, final=seconds)
+    def of(cls, seconds: float) -> "Timeouts":
+        """Return ``seconds`` for every step, but never less than is usual for the final dot."""
+        return cls(connect=seconds, command=seconds, data=seconds, final=max(seconds, cls().final))
 
 
 @frozen(kw_only=True)

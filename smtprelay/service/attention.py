@@ -36,8 +36,8 @@ class Attention:
         self.ledger.store = None if spool is None else spool.refusals
         self._watch = ReachWatch(self.reachability, providers, shared, self._reactor, events)
         self._calls = [
-            every(self._reactor, events, LOOK_EVERY, self._watch.look),
-            every(self._reactor, events, FLUSH_EVERY, self.ledger.flush, "refused"),
+            every(self._reactor, events, "reach", LOOK_EVERY, self._watch.look),
+            every(self._reactor, events, "refused", FLUSH_EVERY, self.ledger.flush),
         ]
 
     def unreachable(self) -> Collection[Unreachable]:

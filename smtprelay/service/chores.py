@@ -14,9 +14,9 @@ from smtprelay.interfaces import Events
 def every(
     clock: Any,
     events: Events,
+    operation: str,
     seconds: float,
     chore: Callable[[], Awaitable[Any]],
-    operation: str = "sweep",
 ) -> LoopingCall:
     """
     Do ``chore`` every so many seconds, each time after the last has ended; stop the call to end that.

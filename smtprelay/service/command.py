@@ -128,7 +128,7 @@ def make(
     log = begin_log(loaded)
     systemd = SystemdNotifier(reactor, os.environ)
     supervisor = Supervisor(loaded, sets, reactor, events=[log, systemd], ended=ended)
-    reactor.callWhenRunning(systemd.start, supervisor.exposition)
+    reactor.callWhenRunning(systemd.start)
     globalLogPublisher.addObserver(cast(ILogObserver, supervisor.metrics.observe))
     watch_clock(reactor, supervisor)
     supervisor.started.addErrback(tell_failure(reactor, failed))
@@ -190,7 +190,7 @@ def build(
     relay = Relay(
         loaded.config, reactor, events=[log or begin_log(loaded, reactor), systemd, *events], mailbox=mailbox
     )
-    reactor.callWhenRunning(systemd.start, lambda: relay.sources().exposition())
+    reactor.callWhenRunning(systemd.start)
     globalLogPublisher.addObserver(cast(ILogObserver, relay.metrics.observe))
     watch_clock(reactor, relay)
     relay.started.addCallbacks(lambda _: ready(relay), tell_failure(reactor, failed))
@@ -240,7 +240,7 @@ def tell_failure(reactor: Any, failed: Callable[[int], object]) -> Callable[[Fai
             stderr.write(f"smtprelay: {failure.getErrorMessage()}\n")
         else:
             status = SOFTWARE
-            stderr.write(f"smtprelay: {unexpected(failure.value)}\n")
+            stderr.write(f"smtprelay: {unexpected(failure.value, logged=True)}\n")
         failed(status)
         stop(reactor)
 

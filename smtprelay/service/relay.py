@@ -241,7 +241,7 @@ class Relay(Service):
             assert spool is not None
             assert config.spool is not None
             self._clocks += [*self._chores(config.spool), *self._look_for_delays(post)]
-            self._clocks.append(self._every(LOOK_EVERY, spool.look))
+            self._clocks.append(self._every("look", LOOK_EVERY, spool.look))
             self._dispatcher.start()
         self._attention.start(self._providers, spool, self._events)
         self.metrics.ready(True)
@@ -319,10 +319,10 @@ class Relay(Service):
         assert self.spool is not None
         self._keeping = Keeping(self.spool, settings, self._clock.seconds, self._events)
         return [
-            self._every(SWEEP_EVERY, self._keeping.sweep),
-            self._every(SWEEP_EVERY, self._tend),
-            self._every(SHRINK_EVERY, self._keeping.shrink),
-            self._every(settings.lease / 2, self._reclaim),
+            self._every("sweep", SWEEP_EVERY, self._keeping.sweep),
+            self._every("tend", SWEEP_EVERY, self._tend),
+            self._every("shrink", SHRINK_EVERY, self._keeping.shrink),
+            self._every("reclaim", settings.lease / 2, self._reclaim),
         ]
 
     async def _tend(self) -> None:
@@ -340,7 +340,7 @@ class Relay(Service):
             events=self._events,
             running=lambda: not self._stopping,
         )
-        return [] if delays is None else [self._every(delays[0], delays[1].look)]
+        return [] if delays is None else [self._every("delays", delays[0], delays[1].look)]
 
     async def _reclaim(self) -> None:
         """Take over what nodes had that are not there any more."""

@@ -8,17 +8,12 @@ reactor stands still.
 
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
-from prometheus_client import CollectorRegistry
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
-
-#: How often the status is renewed, seconds.
-STATUS_EVERY: Final = 10.0
 
 #: What a start that waits for its database asks for beyond the next attempt, seconds.
 EXTENSION: Final = 60.0
@@ -26,8 +21,9 @@ EXTENSION: Final = 60.0
 #: Characters of the status; systemd shows one line.
 _LONGEST: Final = 200
 
-#: When systemd does not read, a datagram is tried again after so many seconds.
+#: When systemd does not read, a new state is told again after so many seconds, at most so often.
 _AGAIN: Final = 0.2
+_TRIES: Final = 500
 
 Fields = Mapping[str, object]
 
@@ -44,7 +40,7 @@ class SystemdNotifier:
         self._reactor = reactor
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
         self._environ = environ
-        self._telling: LoopingCall | None = None
+        self._retry: IDelayedCall | None = None
         self._handlers: dict[str, Callable[[Fields], object]] = {
             "spool.unavailable": self._waits,
             "worker.waiting": self._waits,
@@ -52,7 +48,6 @@ class SystemdNotifier:
             "relay.failed": self._failed,
             "relay.stop": self._stops,
         }
-        self._exposition: Callable[[], Awaitable[CollectorRegistry]] | None = None
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Hear of one event."""
@@ -63,81 +58,55 @@ class SystemdNotifier:
         """Return what handles events of this kind; ``None`` if systemd is not told of them."""
         return self._handlers.get(event) if self._address else None
 
-    def start(self, exposition: Callable[[], Awaitable[CollectorRegistry]]) -> None:
-        """
-        Begin to send signs of life; the reactor runs by now.
-
-        :param exposition: gives the metrics of the relay, for its status.
-        """
-        self._exposition = exposition
+    def start(self) -> None:
+        """Begin to send signs of life; the reactor runs by now."""
         patience = _watchdog(self._environ)
         if self._address and patience:
+            call = LoopingCall(self._send, "WATCHDOG=1")
+            call.clock = self._reactor
             # Three times as often as needed: one late turn of the reactor is no reason to be killed.
-            self._every(patience / 3, lambda: self._send("WATCHDOG=1"))
+            call.start(patience / 3)
 
     def _waits(self, fields: Fields) -> None:
+        if "relay.ready" not in self._handlers:
+            return  # a worker that starts again; the relay is ready all the same
         until_next = fields.get("seconds", 0)
         assert isinstance(until_next, int | float)
-        self._send(
+        self._tell(
             f"EXTEND_TIMEOUT_USEC={int((EXTENSION + until_next) * 1_000_000)}",
             _status(f"waiting for the spool's database {fields.get('reason', '')}"),
         )
 
     def _ready(self, fields: Fields) -> None:
-        self._send("READY=1", _status(f"ready: {fields['listeners']}"))
-        self._telling = self._every(STATUS_EVERY, lambda: Deferred.fromCoroutine(self._tell_status()))
+        del self._handlers["relay.ready"]
+        self._tell("READY=1", _status(f"ready: {fields['listeners']}"))
 
     def _failed(self, fields: Fields) -> None:
-        self._send(_status(f"cannot start: {fields['reason']}"))
+        self._tell(_status(f"cannot start: {fields['reason']}"))
 
     def _stops(self, fields: Fields) -> None:
         self._handlers.clear()
-        if self._telling is not None and self._telling.running:
-            self._telling.stop()
-        self._send("STOPPING=1", _status(f"stopping: {fields['reason']}"))
+        self._tell("STOPPING=1", _status(f"stopping: {fields['reason']}"))
 
-    async def _tell_status(self) -> None:
-        if self._exposition is not None:
-            registry = await self._exposition()
-            if self._handlers:
-                self._send(_status(summary(registry)))
+    def _tell(self, *lines: str, tries: int = _TRIES) -> None:
+        """Send a new state, until systemd has taken it or there is a newer one."""
+        if self._retry is not None and self._retry.active():
+            self._retry.cancel()
+        if not self._send("\n".join(lines)) and tries > 1:
+            self._retry = self._reactor.callLater(_AGAIN, self._tell, *lines, tries=tries - 1)
 
-    def _every(self, seconds: float, what: Callable[[], object]) -> LoopingCall:
-        call = LoopingCall(what)
-        call.clock = self._reactor
-        call.start(seconds)
-        return call
-
-    def _send(self, *lines: str) -> None:
+    def _send(self, datagram: str) -> bool:
+        """Send a datagram; ``False``: there is no room for it now."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
             sender.setblocking(False)
             try:
-                sender.sendto("\n".join(lines).encode(), self._address)
+                sender.sendto(datagram.encode(errors="replace"), self._address)
             except BlockingIOError:
-                self._reactor.callLater(_AGAIN, self._send, *lines)
+                return False
             except OSError:
                 # Nobody is there any more; nothing depends on it.
-                return
-
-
-def summary(registry: CollectorRegistry) -> str:
-    """Return in one line how the relay does, by its metrics: for ``systemctl status``."""
-    states: dict[str, int] = {}
-    blocked = []
-    ready = True
-    for family in registry.collect():
-        for sample in family.samples:
-            if sample.name == "smtprelay_spool_deliveries" and sample.value:
-                states[sample.labels["state"]] = int(sample.value)
-            elif sample.name == "smtprelay_provider_blocked_lanes" and sample.value:
-                blocked.append(sample.labels["provider"])
-            elif sample.name == "smtprelay_ready":
-                ready = bool(sample.value)
-    waiting = ", ".join(f"{number} {state}" for state, number in states.items()) or "nothing waits"
-    parts = ["ready" if ready else "not ready", waiting]
-    if blocked:
-        parts.append(f"blocked: {', '.join(blocked)}")
-    return "; ".join(parts)
+                pass
+        return True
 
 
 def _status(text: str) -> str:

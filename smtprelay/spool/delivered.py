@@ -63,9 +63,9 @@ def finish(tx: Transaction, messages: Sequence[str]) -> None:
     tx.run_first(DROP_BODIES.format(listed), messages)
 
 
-def forget_deleted(tx: Transaction, message: str) -> None:
-    """Drop the body of a message that was deleted whole, also where bodies are kept for a while."""
-    tx.execute(_DROP_DELETED, (message,))
+def forget_deleted(tx: Transaction, messages: Sequence[str]) -> None:
+    """Drop the bodies of messages that were deleted whole, also where bodies are kept for a while."""
+    tx.run_first(_DROP_DELETED.format(marks(messages)), messages)
 
 
 _LOCK: Final = "SELECT id FROM message WHERE id IN ({}) ORDER BY id"
@@ -80,7 +80,7 @@ DROP_BODIES: Final = f"""
         SELECT 1 FROM delivery WHERE delivery.message = chunk.message AND state NOT IN {FOR_GOOD})"""  # noqa: S608
 
 _DROP_DELETED: Final = """
-    DELETE FROM chunk WHERE message = ? AND NOT EXISTS (
+    DELETE FROM chunk WHERE message IN ({}) AND NOT EXISTS (
         SELECT 1 FROM delivery WHERE delivery.message = chunk.message AND state <> 'deleted')"""
 
 _ATTEMPTS: Final = """

@@ -49,10 +49,12 @@ class Act:
 
     :ivar states: in which it makes sense.
     :ivar do: carries it out on one delivery; ``False`` if it is left alone after all.
+    :ivar then: what is done at the end, to the messages of all of them.
     """
 
     states: Sequence[str]
     do: Callable[[Transaction, Row, Edit, Prepared], bool]
+    then: Callable[[Transaction, Sequence[str]], object] = lambda _tx, _messages: None
 
 
 def edit(
@@ -66,6 +68,7 @@ def edit(
     """
     act = ACTS[change.action]
     done = []
+    messages: dict[str, None] = {}
     rows = _rows(tx, fences, act.states)
     # In the order that everybody takes them, before any of them is asked for.
     tx.lanes.take(sorted({*_providers(tx, rows), *filter(None, [change.provider])}))
@@ -75,6 +78,9 @@ def edit(
         if act.do(tx, row, change, prepared.get(name, _NOTHING)):
             _record(tx, row, change, provider)
             done.append(name)
+            messages[row.message] = None
+    for some in portions(list(messages)):
+        act.then(tx, some)
     return done
 
 
@@ -167,7 +173,7 @@ def _release(tx: Transaction, row: Row, change: Edit, prepared: Prepared) -> boo
 
 
 def _delete(tx: Transaction, row: Row, change: Edit, prepared: Prepared) -> bool:
-    """End it for good: its history stays, its body goes unless another delivery of the message needs it."""
+    """End it for good: its history stays; :func:`_forget` does the rest."""
     _leave_queue(tx, row)
     reason = storable(_because("deleted", change))
     tx.execute(
@@ -180,11 +186,15 @@ def _delete(tx: Transaction, row: Row, change: Edit, prepared: Prepared) -> bool
         (reason, *row.where),
     )
     tx.execute("DELETE FROM credential WHERE message = ? AND n = ?", row.where)
-    finish(tx, [row.message])
-    forget_deleted(tx, row.message)
     if prepared.bounce is not None:
         enclose(tx, prepared.bounce)
     return True
+
+
+def _forget(tx: Transaction, messages: Sequence[str]) -> None:
+    """What was deleted whole ends; a body goes unless another delivery of the message needs it."""
+    finish(tx, messages)
+    forget_deleted(tx, messages)
 
 
 def _reroute(tx: Transaction, row: Row, change: Edit, prepared: Prepared) -> bool:
@@ -248,6 +258,6 @@ ACTS: Final[dict[str, Act]] = {
     "retry": Act(("queued", "deferred", "held", "failed"), _retry),
     "hold": Act(("queued", "deferred"), _hold),
     "release": Act(("held",), _release),
-    "delete": Act(("queued", "deferred", "held", "failed"), _delete),
+    "delete": Act(("queued", "deferred", "held", "failed"), _delete, _forget),
     "reroute": Act(("queued", "deferred", "held", "failed"), _reroute),
 }

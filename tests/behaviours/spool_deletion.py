@@ -134,6 +134,24 @@ class DeletionContract(SpoolStories):
 
         return self.play(story)
 
+    def test_many_at_once(self):
+        """All are gone, with those of two deliveries; one whose other delivery waits keeps its body."""
+
+        async def story(spool: Spool) -> None:
+            await self.send_two_ways(spool)
+            for number in range(2, 40):
+                await self.send(spool, number=number)
+            messages = [self.draft(number=number).id for number in range(1, 40)]
+            self.assertEqual(39, (await spool.edit(Selection(provider="main"), DELETE)).count)
+            self.assertEqual(["deleted", "queued"], [d.summary.state for d in await spool.show(messages[0])])
+            await spool.raw(messages[0])
+            await self.send(spool, number=40)
+            self.assertEqual(2, (await spool.edit(EVERYTHING, DELETE)).count)
+            for message in (messages[0], messages[1], messages[31], messages[32], messages[-1]):
+                await self.gone(spool, message)
+
+        return self.play(story)
+
     def number(self, message: str) -> int:
         return next(number for number in range(1, 10) if self.draft(number=number).id == message)
 

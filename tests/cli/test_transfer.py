@@ -193,6 +193,23 @@ class ArchiveTests(TransferCase):
             self.assertNotEqual(b"mine", place.read_bytes())
             self.assertFalse(Path(f"{place}.part").exists())
 
+    def test_another_export_of_the_same_file(self) -> None:
+        """What one writes no other one touches, in either form, and all mail stays."""
+        folder = Path(self.folder, "json")
+        folder.mkdir()
+        for unfinished, form in (
+            (Path(f"{self.file}.part"), ()),
+            (folder / f"{FIRST}.json.part", ("--format", "json")),
+        ):
+            unfinished.write_text("theirs")
+            target = str(folder) if form else self.file
+            for more in ((), ("--move",), ("--overwrite",)):
+                ran = self.queue("export", target, *form, *more)
+                self.assertEqual((1, "theirs"), (ran.status, unfinished.read_text()), ran)
+                self.assertIn(f"{unfinished} exists: another export writes it", ran.err)
+        self.assertFalse(Path(self.file).exists())
+        self.assertIn("consistent: 2 messages, ", self.sound(self.config))
+
     def test_move(self) -> None:
         """What moves is gone from the spool when the file is there, and nothing is left of it."""
         ran = self.queue("export", self.file, "--move", FIRST)

@@ -9,9 +9,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred
+from twisted.internet.utils import getProcessOutput
 from twisted.trial.unittest import TestCase
 
+import smtprelay.web
 from tests.interop.browser import CHROMIUM, MISSING, Browser
+from tests.interop.test_clients import needs
 from tests.process.conversation import Conversation
 from tests.process.program import Program
 from tests.process.relay_process import RelayProcess
@@ -237,3 +240,25 @@ class CapturedTests(Looking, TestCase):
             await browser.says("No captured mail.")
 
         return self.at_the_demo(story)
+
+
+class QuotedTests(TestCase):
+    """The command that a search which was cut short is told with."""
+
+    @needs("node")
+    async def test_one_word_of_a_shell(self) -> None:
+        """Whatever a link looks for, the shell takes it as the text, and runs nothing of it."""
+        module = Path(smtprelay.web.__file__).parent / "static" / "search.js"
+        for text in (
+            "it's",
+            '"; touch owned; "',
+            "$(touch owned)`touch owned`",
+            "'; touch owned; '",
+            "\\'",
+            "-x",
+        ):
+            script = f"{module.read_text()}; process.stdout.write(quoted(process.argv[1]));"
+            word = await getProcessOutput("node", ["--input-type=module", "-e", script, "--", text], env=None)
+            said = await getProcessOutput("/bin/sh", ["-c", f"printf %s {word.decode()}"], env=None)
+            self.assertEqual(said.decode(), text)
+        self.assertFalse(Path("owned").exists())

@@ -8,7 +8,6 @@ import tempfile
 from configparser import RawConfigParser
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Gauge
 from twisted.internet.task import Clock
 from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.service import Options
 from smtprelay.service.failure import CONFIG
 from smtprelay.service.supervisor import PATIENCE
-from smtprelay.service.systemd import SystemdNotifier, summary
+from smtprelay.service.systemd import SystemdNotifier
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,14 +38,6 @@ def told(taking: socket.socket) -> list[str]:
     return found
 
 
-def metrics(waiting: int = 0, blocked: int = 0, ready: int = 1) -> CollectorRegistry:
-    registry = CollectorRegistry()
-    Gauge("smtprelay_ready", "x", registry=registry).set(ready)
-    Gauge("smtprelay_spool_deliveries", "x", ["state"], registry=registry).labels("queued").set(waiting)
-    Gauge("smtprelay_provider_blocked_lanes", "x", ["provider"], registry=registry).labels("acs").set(blocked)
-    return registry
-
-
 class SystemdTests(SynchronousTestCase):
     def setUp(self) -> None:
         # A name of trial's own is too long for the address of a socket.
@@ -56,24 +47,19 @@ class SystemdTests(SynchronousTestCase):
         self.clock = Clock()
 
     def notifier(self, **environ: str) -> SystemdNotifier:
-        async def exposition() -> CollectorRegistry:
-            return metrics(waiting=17, blocked=1)
-
         notifier = SystemdNotifier(self.clock, {"NOTIFY_SOCKET": self.address, **environ})
-        notifier.start(exposition)
+        notifier.start()
         return notifier
 
     def test_a_life(self) -> None:
-        """READY comes with the addresses, then how the relay does, then STOPPING with the reason."""
+        """READY comes with the addresses, STOPPING with the reason, and nothing between."""
         taking = notify_socket(self, self.address)
         notifier = self.notifier()
         self.assertEqual(told(taking), [])
         notifier("relay.ready", listeners="lan on 127.0.0.1:25")
-        first, second = told(taking)
-        self.assertEqual(first, "READY=1\nSTATUS=ready: lan on 127.0.0.1:25")
-        self.assertEqual(second, "STATUS=ready; 17 queued; blocked: acs")
-        self.clock.pump([1.0] * 21)
-        self.assertEqual(told(taking), [second] * 2)
+        notifier("worker.waiting", worker=1)
+        self.clock.pump([10.0] * 3)
+        self.assertEqual(told(taking), ["READY=1\nSTATUS=ready: lan on 127.0.0.1:25"])
         notifier("relay.stop", reason="requested")
         self.assertEqual(told(taking), ["STOPPING=1\nSTATUS=stopping: requested"])
         self.clock.pump([10.0] * 3)
@@ -133,7 +119,7 @@ class SystemdTests(SynchronousTestCase):
         """Without a socket, or with a kind that is unknown, nothing is heard and nothing told."""
         for environ in ({}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1"}):
             notifier = SystemdNotifier(self.clock, {**environ, "WATCHDOG_USEC": "1000000"})
-            notifier.start(None)
+            notifier.start()
             self.assertIsNone(notifier.ear("relay.ready"))
             notifier("relay.ready", listeners="")
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -142,23 +128,48 @@ class SystemdTests(SynchronousTestCase):
         """A socket that is gone is no error."""
         self.notifier()("relay.failed", reason="x", status=1)
 
+    def full(self) -> socket.socket:
+        """Return a socket that takes nothing more until it is read."""
+        taking = notify_socket(self, self.address)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filling:
+            filling.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    filling.sendto(b"", self.address)
+        return taking
+
     def test_a_full_socket(self) -> None:
         """What systemd cannot take at once is told a little later: READY must not get lost."""
-        taking = notify_socket(self, self.address)
-        notifier = self.notifier()
-        for _ in range(1000):
-            notifier("relay.failed", reason="x", status=1)
-            if self.clock.getDelayedCalls():
-                break
+        taking = self.full()
+        self.notifier()("relay.ready", listeners="lan")
+        self.clock.pump([1.0] * 20)
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
         told(taking)
         self.clock.advance(1.0)
-        self.assertEqual(told(taking), ["STATUS=cannot start: x"])
+        self.assertEqual(told(taking), ["READY=1\nSTATUS=ready: lan"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_summary(self) -> None:
-        """An idle relay says so; one that is not ready, too."""
-        self.assertEqual(summary(metrics()), "ready; nothing waits")
-        self.assertEqual(summary(metrics(ready=0, waiting=2)), "not ready; 2 queued")
+    def test_the_newest_state(self) -> None:
+        """One state waits for systemd, the newest: none comes behind STOPPING."""
+        taking = self.full()
+        notifier = self.notifier()
+        notifier("relay.ready", listeners="lan")
+        notifier("relay.failed", reason="x", status=1)
+        notifier("relay.stop", reason="requested")
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        told(taking)
+        self.clock.pump([1.0] * 5)
+        self.assertEqual(told(taking), ["STOPPING=1\nSTATUS=stopping: requested"])
+
+    def test_a_socket_that_stays_full(self) -> None:
+        """Signs of life are never told late, and a state is given up in the end."""
+        taking = self.full()
+        notifier = self.notifier(WATCHDOG_USEC="30000000")
+        watchdog = self.clock.getDelayedCalls()
+        notifier("relay.ready", listeners="lan")
+        self.clock.pump([0.2] * 1000)
+        self.assertEqual(len(self.clock.getDelayedCalls()), len(watchdog))
+        self.assertNotIn("READY=1\nSTATUS=ready: lan", told(taking))
 
 
 class UnitTests(SynchronousTestCase):

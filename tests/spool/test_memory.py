@@ -43,3 +43,20 @@ class MemoryTests(SpoolContract, SynchronousTestCase):
             self.assertEqual(0, detail.summary.attempts)
 
         return self.play(story)
+
+    def test_deleted_together(self):
+        """The bodies of many that are deleted at once go with few statements, also where bodies are kept."""
+
+        async def story(spool):
+            for number in range(1, 31):
+                await self.send(spool, number=number)
+            told = []
+            connection = spool._writer.writer.connection
+            connection.set_trace_callback(lambda sql: told.append(" ".join(sql.split()[:3])))
+            await spool.edit(Selection(everything=True), Edit(action="delete", who="ops"))
+            connection.set_trace_callback(None)
+            self.assertEqual(1, told.count("UPDATE message SET"))
+            self.assertEqual(1, told.count("DELETE FROM chunk"))
+            self.assertEqual(0, connection.execute("SELECT count(*) FROM chunk").fetchone()[0])
+
+        return self.play(story, keeps_bodies=True)

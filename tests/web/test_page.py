@@ -53,6 +53,13 @@ class PageTests(SynchronousTestCase):
         for name in (*MODULES, "index.html"):
             self.assertEqual(re.findall(dangerous, FILES[name]), [], name)
 
+    def test_a_command_is_quoted(self):
+        """What a command to be copied gets from a link stands in it as one word of a shell."""
+        commands = [text for name in MODULES for text in re.findall(r"command\(`([^`]*)`", FILES[name])]
+        self.assertNotEqual(commands, [])
+        for text in commands:
+            self.assertEqual(re.findall(r"\$\{(?!quoted\()", text), [], text)
+
     def test_it_is_small(self):
         """All of it together stays below what a slow line notices."""
         self.assertLess(sum(len(text.encode()) for text in FILES.values()), 60_000)

@@ -7,7 +7,7 @@ import {
 } from "./show.js";
 import { command } from "./show.js";
 import { deliveryButtons, isSure } from "./buttons.js";
-import { bindSearch, matches, search, suffix } from "./search.js";
+import { bindSearch, matches, quoted, search, suffix } from "./search.js";
 import { isRead, markRead } from "./unread.js";
 
 /** What the queue can show: the query of each filter, and what is said when it finds nothing. */
@@ -141,7 +141,7 @@ function mailButton(label, body) {
 
 function searchNote({ partial, mark }, query) {
   if (partial) {
-    return el("p", { class: "quiet" }, "Only the 100,000 newest deliveries were searched. To go on: ", command(`smtprelay history --text "${query}"`));
+    return el("p", { class: "quiet" }, "Only the 100,000 newest deliveries were searched. To go on: ", command(`smtprelay history --text=${quoted(query)}`));
   }
   return mark && el("p", { class: "quiet" }, "The first 200 are shown.");
 }

@@ -8,6 +8,9 @@ export function wanted(text) {
 /** Return the end of a link that keeps the search. */
 export const suffix = (query) => (query ? `?q=${encodeURIComponent(query)}` : "");
 
+/** Return a text as one word of a shell, whatever is in it: a link may have brought it. Controls become spaces. */
+export const quoted = (text) => `'${text.replace(/\p{Cc}/gu, " ").replaceAll("'", "'\\''")}'`;
+
 /** Find deliveries in any state: by their id, else by a part of the sender, a recipient, the subject or Message-ID. */
 export async function search(ask, text) {
   const rest = "&state=any&limit=200";

@@ -126,6 +126,8 @@ class ESMTP(Protocol):
             self._refused("STARTTLS", reply.unsaid(self._why, "tls-handshake"))
         self._deadline.cancel()
         self._advance()
+        if not self._session.unread:
+            self._dialogue.lose()
 
     def handshakeCompleted(self) -> None:
         """Note which TLS is spoken."""

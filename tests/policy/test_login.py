@@ -117,5 +117,6 @@ class LoginTests(SynchronousTestCase):
         self.assertEqual(self.say(b"MAIL FROM:<bob@b.org>")[:3], b"530")
         self.assertEqual(self.auth(b"whatever", b"scanner")[:3], b"235")
         self.assertEqual(self.say(b"MAIL FROM:<bob@b.org>")[:3], b"250")
+        self.assertEqual(self.say(b"RCPT TO:<v%evil.test@b.org>")[:9], b"550 5.7.1")
         self.connect("198.51.100.1", has_checkers=True)
         self.assertEqual(self.auth(b"whatever", b"scanner")[:3], b"535")

@@ -4,6 +4,7 @@ What a session logs in with: the credentials that ``twisted.cred`` carries from 
 
 from attrs import field, frozen
 from twisted.cred.credentials import ICredentials, IUsernamePassword
+from twisted.internet.defer import Deferred
 from zope.interface import Attribute, implementer
 
 from smtprelay.message import Client
@@ -27,6 +28,7 @@ class IPasswordClient(IUsernamePassword):
     """A user name and a password, with the client that gave them."""
 
     client = Attribute("The :class:`smtprelay.message.Client`; its ``user`` is still empty.")
+    lost = Attribute("A Deferred that fires when the client is gone and nobody needs the answer.")
 
 
 @implementer(IPasswordClient)
@@ -41,6 +43,7 @@ class PasswordClient:
     client: Client
     username: bytes
     password: bytes = field(repr=False)
+    lost: Deferred[None] = field(factory=Deferred, repr=False, eq=False)
 
     def checkPassword(self, password: bytes) -> bool:
         """Compare with a password in clear text, for checkers that keep such."""

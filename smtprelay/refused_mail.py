@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from smtprelay.model.client import network_of
+from smtprelay.model.network import counted_as
 from smtprelay.model.refusal import MOST_ROWS, Key, RefusalFilter, RefusalRow
 from smtprelay.operating import RefusedMail
 
@@ -46,7 +46,7 @@ class Ledger:
         self._add(
             RefusalRow(
                 listener=fields["listener"],
-                client=network_of(fields["client"]),
+                client=counted_as(fields["client"]),
                 user=fields["user"],
                 rule=fields["rule"],
                 reply=fields["status"],

@@ -63,7 +63,7 @@ class Auth:
     How clients log in.
 
     :ivar checkers: what checks a password: ``users``, or names from the section ``checkers``.
-        Default: ``users``, if there are any.
+        One of the type ``any`` is the last. Default: ``users``, if there are any.
     :ivar mechanisms: the SASL mechanisms offered.
     :ivar required: clients must log in before they send, also those in ``allow_from``.
     :ivar allow_plaintext: allow logging in without TLS, so that passwords cross the network in clear text.

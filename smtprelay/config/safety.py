@@ -21,6 +21,7 @@ def check_listeners(view: View) -> Iterator[Complaint]:
             yield from _open_relay(view, listener, path)
             yield from _tls(listener, path)
             yield from _auth(listener, path)
+            yield from _order(view, listener, path)
 
 
 def check_sites(view: View) -> Iterator[Complaint]:
@@ -65,6 +66,15 @@ def _open_relay(view: View, listener: Listener, path: Path) -> Iterator[Complain
     else:
         more = "; require auth, restrict allow_recipients, or say open_relay: accepted"
         yield Complaint((*path, "allow_from"), text + more, "CFG-OPEN-RELAY")
+
+
+def _order(view: View, listener: Listener, path: Path) -> Iterator[Complaint]:
+    """A user whom a checker takes with any password would have lost both password and rights."""
+    *before, last = listener.auth.checkers or ("",)
+    for name in before:
+        if isinstance(view.config.checkers.get(name), AnyChecker):
+            text = f'"{name}" takes every name with every password, so "{last}" is never asked: name it last'
+            yield Complaint((*path, "auth", "checkers"), text, "CFG-AUTH")
 
 
 def _tls(listener: Listener, path: Path) -> Iterator[Complaint]:

@@ -1,7 +1,8 @@
 """
 IP addresses: as whom a client is counted, and which networks have strangers in them.
 
-Whoever has one IPv6 address has its whole /64, so that is one client. IPv4 within IPv6 is IPv4. Pure.
+Whoever has one IPv6 address has its whole /64, so that is one client; but where a /64 has all of IPv4 in it,
+each address is one. IPv4 within IPv6 is IPv4. Pure.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,15 +10,16 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, ip_address
 from typing import Any, Final
 
+Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 #: One client has a network of this prefix.
 CLIENT_PREFIX: Final = 64
 
 #: Where the addresses of all of IPv4 are within IPv6: mapped, by NAT64 (RFC 6052), by 6to4 (RFC 3056).
-_MAPPED: Final = IPv6Network("::ffff:0:0/96")
+MAPPED: Final = IPv6Network("::ffff:0:0/96")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
-_EMBEDDING: Final = (_MAPPED, _NAT64, IPv6Network("2002::/16"))
+_EMBEDDING: Final = (MAPPED, _NAT64, IPv6Network("2002::/16"))
 #: Here they stand behind a prefix that the network's owner chose (RFC 8215), or a Teredo server's (RFC 4380).
 _TRANSLATED: Final = {IPv6Network("64:ff9b:1::/48"): 96, IPv6Network("2001::/32"): 64}
 
@@ -38,15 +40,32 @@ _NARROW: Final = 16
 @lru_cache(maxsize=4096)
 def counted_as(address: str) -> str:
     """Return under what a client at ``address`` is counted; what is no IP address is itself."""
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
+    found = addresses_of(address)
+    if not found:
         return address
-    if isinstance(parsed, IPv4Address):
-        return str(parsed)
-    if parsed in _MAPPED or parsed in _NAT64:
-        return str(_embedded(parsed, 96))
-    return str(IPv6Network((parsed, CLIENT_PREFIX), strict=False))
+    client = found[0]
+    if isinstance(client, IPv6Address):
+        network = IPv6Network((client, CLIENT_PREFIX), strict=False)
+        return str(client if strangers([network]) else network)
+    return str(client)
+
+
+def addresses_of(client: str) -> tuple[Address, ...]:
+    """
+    Return the addresses that a client has, IPv4 first; none if ``client`` is no IP address.
+
+    IPv4 that is mapped into IPv6 is IPv4 alone. What came by NAT64 is both: it is found by either. Nobody
+    comes from a private address in that way (RFC 6052 §3.1), so that is no IPv4.
+    """
+    try:
+        parsed = ip_address(client.partition("%")[0])
+    except ValueError:
+        return ()
+    if parsed in MAPPED:
+        return (_embedded(parsed, 96),)
+    if parsed in _NAT64 and not _is_private(IPv4Network(_embedded(parsed, 96))):
+        return (_embedded(parsed, 96), parsed)
+    return (parsed,)
 
 
 def strangers(networks: Iterable[Network]) -> str:
@@ -91,6 +110,6 @@ def _as_ipv4(network: Network) -> Network:
     return network
 
 
-def _embedded(address: IPv6Address, prefix: int) -> IPv4Address:
+def _embedded(address: Address, prefix: int) -> IPv4Address:
     """Return the IPv4 address behind the first ``prefix`` bits."""
     return IPv4Address(int(address) >> (96 - prefix) & 0xFFFFFFFF)

@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from smtprelay.model.client import network_of
+from smtprelay.model.network import counted_as
 
 #: So many rows are kept; those that were refused last stay.
 MOST_ROWS: Final = 1000
@@ -22,7 +22,7 @@ class RefusalRow:
     """
     One kind of refusal of one client.
 
-    :ivar client: its address, or for IPv6 its /64.
+    :ivar client: as whom it is counted: its address, or for IPv6 its /64.
     :ivar user: who had logged in, or who a failed login claimed to be.
     :ivar reply: code and enhanced code; ``""``: nothing was said to the client.
     :ivar domain: of the envelope sender, if there was one.
@@ -73,7 +73,7 @@ class RefusalFilter:
     def matches(self, row: RefusalRow) -> bool:
         """Say whether a row is meant."""
         return (
-            (not self.client or _fits(self.client, row.client) or network_of(self.client) == row.client)
+            (not self.client or _fits(self.client, row.client) or counted_as(self.client) == row.client)
             and (not self.user or _fits(self.user, row.user))
             and (not self.rule or _fits(self.rule, row.rule))
             and (self.since is None or row.last >= self.since)

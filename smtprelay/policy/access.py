@@ -4,7 +4,8 @@ Networks and address patterns: the two ways in which a rule names people.
 Both are where relays are usually bypassed, so both are strict here: an address
 is judged by what follows its last ``@`` and never taken apart further, only
 ASCII letters are folded (folding more would make one mailbox look like another),
-and an IPv4 address is the same one when it arrives as IPv6. Pure.
+and an IPv4 address is the same one when it arrives as IPv6, which
+:func:`smtprelay.model.network.addresses_of` knows. Pure.
 """
 
 import re
@@ -17,15 +18,13 @@ from typing import Final
 from attrs import frozen
 
 from smtprelay.model.address import is_domain, is_local_part
-
-Network = IPv4Network | IPv6Network
+from smtprelay.model.network import MAPPED, Network, addresses_of
 
 #: Who may send when nobody is named: this machine.
 LOOPBACK: Final = ("127.0.0.0/8", "::1")
 #: Who speaks through a Unix socket is on this machine.
 _LOCAL: Final = {"unix": tuple(map(ip_address, ("127.0.0.1", "::1")))}
 
-_MAPPED: Final = IPv6Network("::ffff:0:0/96")
 _ASCII_LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 #: RFC 5321 §4.1.2 Mailbox. Unquoted, a second ``@``, a source route or a list cannot be in it.
@@ -81,9 +80,9 @@ def network(text: str) -> Network:
     anything else, host bits that are set included.
     """
     parsed = ip_network(text)
-    if isinstance(parsed, IPv6Network) and parsed.subnet_of(_MAPPED):
-        mapped = parsed.network_address.ipv4_mapped
-        return IPv4Network((int(mapped or 0), parsed.prefixlen - 96))
+    if isinstance(parsed, IPv6Network) and parsed.subnet_of(MAPPED):
+        [mapped] = addresses_of(str(parsed.network_address))
+        return IPv4Network((int(mapped), parsed.prefixlen - MAPPED.prefixlen))
     return parsed
 
 
@@ -102,14 +101,8 @@ class Networks:
         """Say whether ``client``, an IP address or ``"unix"``, is in one of the networks."""
         if not isinstance(client, str):
             return False
-        if client in _LOCAL:
-            return any(address in known for address in _LOCAL[client] for known in self.networks)
-        try:
-            address = ip_address(client.partition("%")[0])
-        except ValueError:
-            return False
-        address = getattr(address, "ipv4_mapped", None) or address
-        return any(address in known for known in self.networks)
+        found = _LOCAL.get(client) or addresses_of(client)
+        return any(address in known for address in found for known in self.networks)
 
 
 @frozen

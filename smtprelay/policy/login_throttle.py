@@ -128,11 +128,15 @@ class LoginThrottle:
         self._failures: OrderedDict[bytes, _Known] = OrderedDict()
         self._passed: OrderedDict[bytes, float] = OrderedDict()
         self._waiting: dict[bytes, list[Deferred[None]]] = {}
+        self._stopped = False
 
-    async def begin(self, client: str, username: bytes, password: bytes) -> LoginAttempt:
+    async def begin(
+        self, client: str, username: bytes, password: bytes, *, lost: Deferred[None] | None = None
+    ) -> LoginAttempt:
         """
         Return when a login of ``client`` may be verified.
 
+        :param lost: fires when the client is gone: its login does not wait any longer.
         :raises Refused: with a 454, if its turn does not come in time.
         """
         # The length keeps ("ab", "c") apart from ("a", "bc").
@@ -141,8 +145,13 @@ class LoginThrottle:
         self._hear()
         if self._clock.seconds() < self._passed.get(keys[0] + guess, -inf):
             return LoginAttempt(self, keys, guess)
-        await self._turn(keys)
+        await self._turn(keys, lost or Deferred())
         return self._started(keys, guess)
+
+    def stop(self) -> None:
+        """From now on nobody waits: whose turn it is not is refused, and so is who waits now."""
+        self._stopped = True
+        self.wake(tuple(self._waiting))
 
     def remember(self, keys: Sequence[bytes], guess: bytes) -> None:
         """Let the same login of the same client pass at once, for some time."""
@@ -165,24 +174,24 @@ class LoginThrottle:
         """Let those who wait under ``keys`` see whether it is their turn."""
         for key in keys:
             for waiting in tuple(self._waiting.get(key, ())):
-                if not waiting.called:
-                    waiting.callback(None)
+                _wake(waiting)
 
-    async def _turn(self, keys: Sequence[bytes]) -> None:
+    async def _turn(self, keys: Sequence[bytes], lost: Deferred[None]) -> None:
         until = self._clock.seconds() + PATIENCE
         while seconds := self._wait(keys):
             left = until - self._clock.seconds()
-            if left <= 0 or left < seconds < inf:
+            if self._stopped or lost.called or left <= 0 or left < seconds < inf:
                 raise Refused(_BUSY)
-            await self._pause(keys, min(seconds, left))
+            await self._pause(keys, min(seconds, left), lost)
 
-    async def _pause(self, keys: Sequence[bytes], seconds: float) -> None:
-        """Wait so long, or until :meth:`wake`."""
+    async def _pause(self, keys: Sequence[bytes], seconds: float, lost: Deferred[None]) -> None:
+        """Wait so long, or until :meth:`wake`, or until the client is gone."""
         if any(len(self._waiting.get(key, ())) >= WAITING for key in keys):
             raise Refused(_BUSY)
         queues = [self._waiting.setdefault(key, []) for key in keys]
         woken: Deferred[None] = Deferred()
         timer = self._clock.callLater(seconds, woken.callback, None)
+        lost.addCallback(lambda _: _wake(woken))
         for queue in queues:
             queue.append(woken)
         await woken
@@ -264,6 +273,11 @@ class LoginThrottle:
             del self._failures[key]
             return None
         return known
+
+
+def _wake(waiting: Deferred[None]) -> None:
+    if not waiting.called:
+        waiting.callback(None)
 
 
 def _digest(kind: bytes, name: bytes) -> bytes:

@@ -58,11 +58,18 @@ class Identity:
 
     :ivar name: for the log, the routes and the header; ``""`` did not log in.
     :ivar login: names the credential with which its mail is delivered, if that is the session's own.
+    :ivar verified: the name was proven; else it is only what the client calls itself.
     """
 
     name: str = ""
     rights: Rights = Rights()
     login: str = ""
+    verified: bool = True
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it may do what needs a login; a name that anybody could give is none."""
+        return self.verified and self.name != ""
 
 
 @frozen(kw_only=True)

@@ -115,6 +115,7 @@ class Relay(Service):
         self._mailbox = mailbox
         self._neighbours = Neighbours() if inherited is None else inherited.neighbours
         self._budget = Budget(MOST // self._neighbours.workers)
+        self._throttle = LoginThrottle(reactor, key=self._neighbours.key, others=self._neighbours.failures)
         self._attention = Attention(reactor)
         self._events = Telling([self.metrics, self._attention.ledger, *(events or [Log()])])
         self._inherited = inherited
@@ -221,7 +222,7 @@ class Relay(Service):
             providers=self._providers,
             rules=rules,
             users=Users(map(policy_user, config.users), self._threads.login, reactor),
-            throttle=LoginThrottle(reactor, key=neighbours.key, others=neighbours.failures),
+            throttle=self._throttle,
             receive=self._receive,
             admits=self._admits,
             elsewhere=neighbours.elsewhere,
@@ -366,6 +367,7 @@ class Relay(Service):
         self._attention.stop()
         if self._keeping is not None:
             self._keeping.stopping = True
+        self._throttle.stop()
         verdicts = SESSIONS_BOUND if self._synchronous is None else VERDICTS_BOUND
         landing = [self._ports.end_sessions(SESSIONS_BOUND, verdicts)]
         if self._synchronous is not None:

@@ -14,6 +14,7 @@ from attrs import frozen
 from twisted.cred.credentials import Anonymous, ICredentials
 from twisted.cred.error import UnhandledCredentials
 from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 
 from smtprelay.credentials import AnonymousClient, PasswordClient
@@ -50,9 +51,15 @@ async def admit_anonymous(portal: Portal, client: Client) -> Admission:
         return await _admit(portal, Anonymous())
 
 
-async def admit_user(portal: Portal, client: Client, username: str, password: bytes) -> Admission:
-    """Log ``username`` in; raises like :func:`admit_anonymous`."""
-    return await _admit(portal, PasswordClient(client, username.encode(), password))
+async def admit_user(
+    portal: Portal, client: Client, username: str, password: bytes, lost: Deferred[None]
+) -> Admission:
+    """
+    Log ``username`` in; raises like :func:`admit_anonymous`.
+
+    :param lost: fires when the client is gone.
+    """
+    return await _admit(portal, PasswordClient(client, username.encode(), password, lost))
 
 
 async def _admit(portal: Portal, credentials: ICredentials) -> Admission:

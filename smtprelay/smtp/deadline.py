@@ -10,7 +10,7 @@ from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-#: Seconds between two looks at most; also the period that a data rate is averaged over.
+#: Seconds between two looks at most, and so the longest time that a data rate is averaged over.
 PERIOD: Final = 60.0
 
 

@@ -46,6 +46,7 @@ class Dialogue:
         "_exchange",
         "_failed_login",
         "_incoming",
+        "_lost",
         "_portal",
         "_settings",
         "client",
@@ -60,6 +61,7 @@ class Dialogue:
         self._exchange: Exchange | None = None
         self._incoming: Incoming | None = None
         self._failed_login: FailedLogin | None = None
+        self._lost: Deferred[None] = Deferred()
         self.client = client
         self.sender = ""
 
@@ -111,6 +113,11 @@ class Dialogue:
         """Forget the message whose end does not come any more; ``size`` bytes of it did."""
         self.abort()
         self._tell("message.aborted", user=self.client.user, sender=self.sender, size=size, reason=why)
+
+    def lose(self) -> None:
+        """The client is gone and has left no command: a login need not wait for its turn."""
+        if not self._lost.called:
+            self._lost.callback(None)
 
     def leave(self) -> None:
         """Log out. The session is over, or begins anew."""
@@ -218,7 +225,9 @@ class Dialogue:
 
     async def _log_in(self, login: Login) -> Reply:
         try:
-            admission = await admit_user(self._portal, self.client, login.username, login.password)
+            admission = await admit_user(
+                self._portal, self.client, login.username, login.password, self._lost
+            )
             self.leave()
             self._introduce(user=login.username)
             self._be(admission)

@@ -46,6 +46,7 @@ LINGER: Final = 10.0
 HURRY: Final = 3.0
 
 _GOODBYE, _NEGATIVE = 421, 400
+_HALF_CLOSED: Final = "the client has closed the connection"
 
 
 @implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
@@ -126,6 +127,8 @@ class ESMTP(Protocol):
             self._refused("STARTTLS", reply.unsaid(self._why, "tls-handshake"))
         self._deadline.cancel()
         self._advance()
+        if not self._session.unread:
+            self._dialogue.lose()
 
     def handshakeCompleted(self) -> None:
         """Note which TLS is spoken."""
@@ -197,7 +200,7 @@ class ESMTP(Protocol):
             self._interrupt(reply.UNFINISHED)
         elif not self._session.closed:
             self._session.close()
-            self._close("the client has closed the connection")
+            self._close(_HALF_CLOSED)
 
     def _act(self, event: Event) -> None:
         if not isinstance(event, Content):
@@ -267,6 +270,7 @@ class ESMTP(Protocol):
         self._flush()
         if self._silent:
             self._session.close()
+            self._close(_HALF_CLOSED)
             return
         self._wire.through_transport()
         self._dialogue.forget("TLS")

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from smtprelay.interfaces import Events
 from smtprelay.message import Client, Reply
-from smtprelay.model.client import network_of
+from smtprelay.model.network import counted_as
 from smtprelay.smtp.command import VERBS
 from smtprelay.smtp.event import END_OF_DATA, RESPONSE, UNKNOWN
 
@@ -157,7 +157,7 @@ class Refusals:
         self._tell(_Told(client=client, stage=_CONNECT, reply=reply))
 
     def _tell(self, told: _Told) -> None:
-        known = self._known(network_of(told.client.address))
+        known = self._known(counted_as(told.client.address))
         if known.left > 0 or self._stopped:
             known.left -= 1
             self._say(told)

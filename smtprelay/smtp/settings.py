@@ -34,7 +34,8 @@ class Settings:
     :ivar bare_newlines_from: the addresses of the clients that may do so.
     :ivar dsn: take what a client asks to be told (RFC 3461); not for avatars that do not obey it.
     :ivar command_time: seconds that a client may take for a command, or stay silent within a message.
-    :ivar data_rate: octets a second that content must arrive at, averaged over a minute.
+    :ivar data_rate: octets a second that content must arrive at, averaged over a minute; over a few
+        seconds while the relay stops.
     :ivar tls: makes the contexts for STARTTLS, or ``None`` if it is not offered.
     :ivar tls_profile: of ``tls``, ``"modern"`` or ``"legacy"``: for the words when a handshake fails.
     :ivar tls_implicit: the endpoint speaks TLS itself: STARTTLS is not offered.

@@ -63,6 +63,18 @@ class OpenRelayTests(SynchronousTestCase):
             found = listener(f"allow_from: [0.0.0.0/0], {auth}, {TLS}", USERS + checkers)
             self.assertIn("CFG-OPEN-RELAY", found)
 
+    def test_a_checker_that_takes_everybody_is_the_last(self) -> None:
+        """Before another it would take that one's users, with whatever password; the line is told."""
+        text = USERS + "checkers: {a: {type: any}, b: {type: any}}\n"
+        for names, codes_ in (
+            ("users, a", []),
+            ("a", []),
+            ("a, users", ["CFG-AUTH"]),
+            ("b, a", ["CFG-AUTH"]),
+        ):
+            auth = f"auth: {{checkers: [{names}], allow_plaintext: true}}"
+            self.assertEqual(listener(auth, text), codes_, names)
+
 
 class TlsTests(SynchronousTestCase):
     def test_certificate(self) -> None:

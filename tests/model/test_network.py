@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.network import counted_as, strangers
+from smtprelay.model.network import addresses_of, counted_as, strangers
 
 
 class CountedTests(SynchronousTestCase):
@@ -18,6 +18,28 @@ class CountedTests(SynchronousTestCase):
             ("",),
         ):
             self.assertEqual(len({counted_as(address) for address in addresses}), 1, addresses)
+
+    def test_the_text(self) -> None:
+        """A network in which are strangers is never given: whoever copies the text lets in one client."""
+        for address, text in (
+            ("192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("64:ff9b::c000:201", "192.0.2.1"),
+            ("64:ff9b::10.0.0.1", "64:ff9b::a00:1"),
+            ("64:ff9b::127.0.0.1", "64:ff9b::7f00:1"),
+            ("64:ff9b:1:2::c000:201", "64:ff9b:1:2::c000:201"),
+            ("2001:0:1:2:3:4:5:6", "2001:0:1:2:3:4:5:6"),
+            ("2002:c000:201:1::5", "2002:c000:201:1::/64"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+            ("fe80::1%eth0", "fe80::/64"),
+            ("::1", "::1"),
+            ("::2", "::2"),
+            ("unix", "unix"),
+            ("", ""),
+        ):
+            self.assertEqual(counted_as(address), text)
+            if addresses_of(address):
+                self.assertEqual(strangers([ip_network(text)]), "", text)
 
     def test_several(self) -> None:
         """Others are others: the next /64, the next IPv4 address, in whatever way it is written."""

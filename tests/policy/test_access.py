@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.model.network import counted_as
 from smtprelay.policy.access import (
     LOOPBACK,
     Networks,
@@ -34,6 +35,30 @@ class NetworksTests(SynchronousTestCase):
         self.assertIn("10.0.3.1", Networks.parse(["::ffff:10.0.3.0/120"]))
         self.assertNotIn("10.0.4.1", Networks.parse(["::ffff:10.0.3.0/120"]))
         self.assertEqual(str(network("::ffff:0:0/96")), "0.0.0.0/0")
+
+    def test_nat64_is_ipv4(self):
+        """Who comes by NAT64 is found by either address; nobody is in a private network by that."""
+        for networks in (["192.0.2.0/24"], ["64:ff9b::192.0.2.0/120"]):
+            self.assertIn("64:ff9b::192.0.2.1", Networks.parse(networks))
+            self.assertNotIn("64:ff9b::198.51.100.1", Networks.parse(networks))
+        self.assertNotIn("192.0.2.1", Networks.parse(["64:ff9b::192.0.2.0/120"]))
+        for private in ("127.0.0.1", "10.0.0.1", "192.168.1.1"):
+            self.assertNotIn(
+                f"64:ff9b::{private}", Networks.parse(["127.0.0.0/8", "10.0.0.0/8", "0.0.0.0/0"])
+            )
+
+    def test_what_a_client_is_counted_as_lets_it_in(self):
+        """The ledger's text for a client is a network with that client in it."""
+        for client in (
+            "192.0.2.1",
+            "::ffff:192.0.2.1",
+            "64:ff9b::c000:201",
+            "64:ff9b::a00:1",
+            "2001:db8::1",
+            "::1",
+        ):
+            self.assertIn(client, Networks.parse([counted_as(client)]))
+            self.assertNotIn("198.51.100.1", Networks.parse([counted_as(client)]))
 
     def test_an_ipv6_network_holds_no_ipv4_clients(self):
         """``::/8`` is the range that IPv4-mapped addresses come from; it does not let IPv4 in."""

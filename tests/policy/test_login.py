@@ -5,8 +5,10 @@ from base64 import b64encode
 from twisted.cred.portal import Portal
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import maybeDeferred
+from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.policy.access import Patterns
@@ -40,6 +42,7 @@ class LoginTests(SynchronousTestCase):
         checkers = [AnonymousByNetwork(desk.listener), chain]
         settings = Settings(listener="lan", mechanisms=("PLAIN",), auth_allow_plaintext=True)
         factory = ESMTPFactory(Portal(Realm(desk), checkers), settings, clock, self.events)
+        self.factory, self.clock = factory, clock
         self.protocol = factory.buildProtocol(None)
         self.transport = StringTransport(peerAddress=IPv4Address("TCP", address, 40000))
         self.protocol.makeConnection(self.transport)
@@ -52,6 +55,21 @@ class LoginTests(SynchronousTestCase):
 
     def auth(self, password: bytes, name: bytes = b"ann") -> bytes:
         return self.say(b"AUTH PLAIN " + b64encode(b"\0" + name + b"\0" + password))
+
+    def test_a_client_that_goes_while_its_login_waits(self):
+        """Its session ends with it; but a command behind the login is still answered, in its turn."""
+        for behind, sessions in ((b"", 0), (b"\r\nNOOP", 1)):
+            self.connect("198.51.100.1", has_checkers=True)
+            for n in range(3):
+                self.assertEqual(self.auth(b"guess %d" % n)[:3], b"535")
+            self.assertEqual(self.say(b"AUTH PLAIN " + b64encode(b"\0ann\0guess") + behind), b"")
+            self.protocol.connectionLost(Failure(ConnectionLost()))
+            self.assertEqual(self.factory.sessions, sessions)
+            self.clock.advance(1)
+            self.assertEqual(self.factory.sessions, 0)
+            self.assertEqual(
+                self.events.of("auth.failed")[-1]["rule"], "auth" if behind else "login-throttle"
+            )
 
     def test_a_stranger_is_told_why(self):
         """Without a way to log in the refusal names the address; it is told with its rule."""
@@ -99,5 +117,6 @@ class LoginTests(SynchronousTestCase):
         self.assertEqual(self.say(b"MAIL FROM:<bob@b.org>")[:3], b"530")
         self.assertEqual(self.auth(b"whatever", b"scanner")[:3], b"235")
         self.assertEqual(self.say(b"MAIL FROM:<bob@b.org>")[:3], b"250")
+        self.assertEqual(self.say(b"RCPT TO:<v%evil.test@b.org>")[:9], b"550 5.7.1")
         self.connect("198.51.100.1", has_checkers=True)
         self.assertEqual(self.auth(b"whatever", b"scanner")[:3], b"535")

@@ -170,6 +170,32 @@ class InFlightTests(ThrottleCase):
         self.assertLess(len(self.guesser.verified), 10)
         self.assertEqual(len(self.guesser.verified) + self.guesser.told_to_wait, 48)
 
+    def test_a_stop(self) -> None:
+        """Who waits when the relay stops is told at once to come again, and so is whoever comes later."""
+        list(self.guesses(5))
+        waiting = [self.beginning(b"%d" % n, HOME, b"user %d" % n) for n in range(3)]
+        self.throttle.stop()
+        for login in (*waiting, self.beginning(b"late")):
+            self.assertEqual(self.failureResultOf(login, Refused).value.reply.code, 454)
+        self.assertEqual((self.clock.getDelayedCalls(), self.throttle._waiting), ([], {}))
+        self.begin(client=AWAY, name=b"bob").passed()
+
+    def test_a_client_that_is_gone(self) -> None:
+        """Its login does not wait, and is no guess; those of others do."""
+        list(self.guesses(5))
+        lost: Deferred[None] = Deferred()
+        gone = [
+            Deferred.fromCoroutine(self.throttle.begin(HOME, b"ann", b"%d" % n, lost=lost)) for n in range(2)
+        ]
+        stays = self.beginning(b"stays")
+        lost.callback(None)
+        for login in gone:
+            self.failureResultOf(login, Refused)
+        self.assertNoResult(stays)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(4)
+        self.successResultOf(stays).failed()
+
     def test_nobody_waits_for_ever(self) -> None:
         """Who would have to wait for too long is told so at once; who waited too long, then."""
         logins = [self.guesser.login(b"%d" % n) for n in range(30)]

@@ -197,7 +197,8 @@ class RecipientTests(RulesCase):
             "@evil.org,@us.com:victim@us.com",
         ):
             for rights in (restricted, listener()):
-                self.assertRefused(550, "5.7.1", "routing", rules.recipient, rights, NOBODY, trick, {})
+                for identity in (NOBODY, Identity(name="ann", verified=False)):
+                    self.assertRefused(550, "5.7.1", "routing", rules.recipient, rights, identity, trick, {})
             taken = rules.recipient(restricted, Identity(name="ann"), trick, {})
             self.assertEqual(taken.address, trick.rpartition(":")[2])
         for plain in ("list-owner+a=b.org@us.com", "a#b$c&d'e*f/g?h^i`j{k|l}m~n@us.com", '"a b"@us.com'):

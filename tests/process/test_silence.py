@@ -5,6 +5,7 @@ ten seconds after which Docker kills.
 
 import socket
 import ssl
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from time import monotonic
 
@@ -13,6 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from smtprelay.policy.login_throttle import FREE
 from smtprelay.service.relay import SESSIONS_BOUND
 from tests.process.program import PATIENCE
 from tests.process.relay_process import RelayProcess
@@ -80,6 +82,27 @@ class PlainSilenceTests(SilenceCase, TestCase):
         )
         self.assertEqual({each[:9] for each in heard}, {b"421 4.3.2"})
         self.assertEqual(self.events(relay, "message.aborted"), [])
+
+    async def test_within_a_throttled_login(self) -> None:
+        """Guessers who wait for their turn do not wait any longer: 454, then 421."""
+        relay = await self.begun()
+
+        def guess(n: int) -> bytes:
+            return b"AUTH PLAIN " + b64encode(b"\0ann\0guess %d" % n) + b"\r\n"
+
+        first = self.said(self.open(relay), HELLO)
+        for n in range(FREE + 1):
+            first.sendall(guess(n))
+            self.assertEqual((await deferToThread(first.recv, 4096))[:3], b"535")
+        heard = await self.stopped(
+            relay,
+            [
+                lambda: first,
+                *(lambda n=n: self.said(self.open(relay), HELLO, guess(n)) for n in range(8, 16)),
+            ],
+        )
+        self.assertEqual({each.splitlines()[-1][:9] for each in heard}, {b"421 4.3.2"})
+        self.assertGreater(sum(each.startswith(b"454 4.7.0") for each in heard), 4)
 
     async def test_within_a_message(self) -> None:
         """Before the first octet, in the header, in the text, behind a dot: 421, and one event each."""

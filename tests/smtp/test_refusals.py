@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.message import Reply
-from smtprelay.model.client import network_of
 from smtprelay.smtp import reply
 from smtprelay.smtp.refusals import LONGEST_COMMAND, ONE_BY_ONE, command_shown
 from tests.smtp.doubles import Names, Site
@@ -167,18 +166,3 @@ class EventTests(SynchronousTestCase):
         site.factory.abort_sessions()
         self.assertEqual(sum(each["count"] for each in site.events.of("smtp.refused")), 31)
         self.assertFalse([call for call in site.clock.getDelayedCalls() if "Refusals" in str(call)])
-
-
-class NetworkTests(SynchronousTestCase):
-    def test_who_is_one_client(self) -> None:
-        """IPv6 by its /64, IPv4 by the address, however it is written; others are themselves."""
-        for address, network in (
-            ("192.0.2.7", "192.0.2.7"),
-            ("::ffff:192.0.2.7", "192.0.2.7"),
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-            ("fe80::1%eth0", "fe80::/64"),
-            ("::1", "::1"),
-            ("unix", "unix"),
-            ("", ""),
-        ):
-            self.assertEqual(network_of(address), network)

@@ -71,6 +71,17 @@ class Plain(SynchronousTestCase):
         self.assertEqual(line.codes("MAIL FROM:<>"), ["250"])
         self.assertEqual([avatar.client.helo for avatar in site.desk.avatars], ["x", ""])
 
+    def test_a_client_that_says_no_more(self):
+        """Who half-closes behind STARTTLS cannot shake hands: it hears the reply, and is closed."""
+        site, line = upgradable()
+        late: Deferred[None] = Deferred()
+        site.desk.answers["mail", "a@x.test"] = late
+        line.say("EHLO x", "MAIL FROM:<a@x.test>", "STARTTLS")
+        line.protocol.readConnectionLost()
+        late.callback(None)
+        self.assertEqual([reply[:3] for reply in line.heard()], ["250", "220"])
+        self.assertEqual((line.closed, line.transport.started), (True, None))
+
     def test_without_another_hello(self):
         """Within TLS mail and login need no EHLO, and may ask for what is announced."""
         _, line = upgradable()

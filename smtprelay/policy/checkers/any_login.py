@@ -29,8 +29,8 @@ class AnyLogin:
     credentialInterfaces = (IUsernamePassword,)
 
     def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
-        """Fire with an :class:`Identity` of that name; raise :exc:`NotMine` for a client from elsewhere."""
+        """Fire with an unverified :class:`Identity`; raise :exc:`NotMine` for a client from elsewhere."""
         client = getattr(credentials, "client", None) or Client(address="")
         if client.address not in self.allow_from:
             raise NotMine
-        return succeed(Identity(name=credentials.username.decode("utf-8", "replace")))
+        return succeed(Identity(name=credentials.username.decode("utf-8", "replace"), verified=False))

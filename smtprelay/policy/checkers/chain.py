@@ -56,7 +56,12 @@ class CheckerChain:
 
     async def _authenticate(self, credentials: Any) -> Any:
         client = getattr(credentials, "client", None) or Client(address="")
-        attempt = await self._throttle.begin(client.address, credentials.username, credentials.password)
+        attempt = await self._throttle.begin(
+            client.address,
+            credentials.username,
+            credentials.password,
+            lost=getattr(credentials, "lost", None),
+        )
         try:
             identity = await self._ask(credentials)
         except LoginFailed:

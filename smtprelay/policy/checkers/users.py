@@ -24,9 +24,9 @@ from smtprelay.policy.settings import Identity, User
 #: Runs a function in a bounded pool of threads: ``defer_to_thread(function, *args)``.
 DeferToThread = Callable[..., Deferred[Any]]
 
-#: Seconds for which a verified password needs no second verification.
+#: Seconds for which a password that was verified, right or wrong, needs no second verification.
 CACHED: Final = 60.0
-#: So many of them are kept.
+#: So many of them are kept, of the right ones and of the wrong ones.
 CACHE_SIZE: Final = 1000
 
 # Verified instead of the hash of a user who does not exist, for the time that it takes.
@@ -48,7 +48,8 @@ class Users:
     Knows the users of the configuration.
 
     A name without a user is none of its own. Verified passwords are remembered for :data:`CACHED`
-    seconds, as digests under a secret key.
+    seconds, as digests under a secret key; and so are wrong ones, whoever they are for, so that a device
+    that repeats an old one costs nothing.
     """
 
     credentialInterfaces = (IUsernamePassword,)
@@ -70,6 +71,7 @@ class Users:
         self._users, self._hashes = known, hashes
         self._nobody = max(hashes.values(), key=lambda each: each.cost, default=_NOBODY)
         self._cache: OrderedDict[str, _Verified] = OrderedDict()
+        self._wrong: OrderedDict[bytes, float] = OrderedDict()
 
     def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
         """Fire with the :class:`Identity`; fail with :exc:`NotMine` or :exc:`UnauthorizedLogin`."""
@@ -79,17 +81,33 @@ class Users:
         name = username.decode("utf-8", "replace")
         user = self._users.get(name)
         if user is None:
-            raise NotMine(partial(self._defer_to_thread, self._nobody.verify, password))
+            raise NotMine(partial(self._fits, name, None, password))
         digest = hmac.digest(self._key, password, "sha256")
         if not self._is_cached(user, digest) and not await self._verify(user, password, digest):
             raise UnauthorizedLogin("wrong user name or password")
         return Identity(name=name, rights=user.rights)
 
-    async def _verify(self, user: User, password: bytes, digest: bytes) -> bool:
-        known = self._hashes.get(user.name)
+    async def _fits(self, name: str, known: PasswordHash | None, password: bytes) -> bool:
+        """Say whether a password is the right one; that takes as long for a name without a password."""
+        # When the users change, what is found out of the old ones is of no use.
+        wrong = self._wrong
+        # The length keeps ("ab", "c") apart from ("a", "bc").
+        login = hmac.digest(self._key, f"{len(name)}:{name}".encode() + password, "sha256")
+        if self._clock.seconds() < wrong.get(login, 0.0):
+            return False
         fits = await self._defer_to_thread((known or self._nobody).verify, password)
+        if known is not None and fits:
+            return True
+        wrong[login] = self._clock.seconds() + CACHED
+        wrong.move_to_end(login)
+        if len(wrong) > CACHE_SIZE:
+            wrong.popitem(last=False)
+        return False
+
+    async def _verify(self, user: User, password: bytes, digest: bytes) -> bool:
+        fits = await self._fits(user.name, self._hashes.get(user.name), password)
         # The users may have changed while the thread was busy.
-        if known is None or not fits or self._users.get(user.name) != user:
+        if not fits or self._users.get(user.name) != user:
             return False
         self._cache[user.name] = _Verified(digest, user, self._clock.seconds() + CACHED)
         self._cache.move_to_end(user.name)

@@ -14,7 +14,7 @@ from smtprelay.credentials import PasswordClient
 from smtprelay.message import Client
 from smtprelay.policy.access import Patterns
 from smtprelay.policy.checkers.chain import NotMine
-from smtprelay.policy.checkers.users import CACHED, Users
+from smtprelay.policy.checkers.users import CACHE_SIZE, CACHED, Users
 from smtprelay.policy.passwords import hash_password
 from smtprelay.policy.settings import Identity, Rights, User
 
@@ -88,7 +88,7 @@ class UsersTests(SynchronousTestCase):
             self.verified.clear()
             unknown = self.failureResultOf(self.login("nobody", "x"), NotMine).value
             self.assertEqual(self.verified, [], "somebody else may know it")
-            self.assertFalse(self.successResultOf(unknown.pretend()))
+            self.assertFalse(self.successResultOf(Deferred.fromCoroutine(unknown.pretend())))
             self.assertEqual([verify.__self__.ln for verify in self.verified], [ln])
         self.verified.clear()
         self.assertWrong("eve", "x")
@@ -103,16 +103,36 @@ class UsersTests(SynchronousTestCase):
         self.successResultOf(found)
 
     def test_cache(self):
-        """A verified password needs no second verification for a minute; a wrong one always does."""
+        """A verified password needs no second verification for a minute, be it right or wrong."""
         for _ in range(3):
             self.successResultOf(self.login("ann", "s3cret"))
-        self.assertEqual(len(self.verified), 1)
-        self.assertWrong("ann", "wrong")
-        self.assertWrong("ann", "wrong")
-        self.assertEqual(len(self.verified), 3)
+            self.assertWrong("ann", "wrong")
+        self.assertEqual(len(self.verified), 2)
         self.clock.advance(CACHED)
         self.successResultOf(self.login("ann", "s3cret"))
+        self.assertWrong("ann", "wrong")
         self.assertEqual(len(self.verified), 4)
+
+    def test_wrong_passwords_show_no_names(self):
+        """Repeating a wrong one costs as little for a name that nobody has."""
+        for name in ("nobody", "nobody", "somebody"):
+            unknown = self.failureResultOf(self.login(name, "s3cret"), NotMine).value
+            self.assertFalse(self.successResultOf(Deferred.fromCoroutine(unknown.pretend())))
+        self.assertEqual(len(self.verified), 2)
+        self.successResultOf(self.login("ann", "s3cret"))
+
+    def test_wrong_passwords_are_bounded(self):
+        """Only the last ones are remembered, and none when the users change, not even one in a thread."""
+        for n in range(CACHE_SIZE + 1):
+            self.assertWrong("ann", f"{n}")
+        self.assertEqual(len(self.users._wrong), CACHE_SIZE)
+        self.pending = []
+        late = self.login("ann", "hunter2")
+        self.users.change([User(name="ann", password_hash=BOB.password_hash)])
+        self.pending.pop().callback(None)
+        self.failureResultOf(late, UnauthorizedLogin)
+        self.pending = None
+        self.successResultOf(self.login("ann", "hunter2"))
 
     def test_the_cache_keeps_no_password(self):
         """What is remembered of a password does not show it, and differs between processes."""

@@ -43,6 +43,11 @@ _MECHANISM: Final = re.compile(
 )
 _SENDER: Final = re.compile(r"FROM:\s*<?[^<>]*@([^<>@\s]+)", re.IGNORECASE)
 _VERB: Final = re.compile(rb"[A-Za-z]{1,12}\b")
+#: The arguments that may be told: a path in brackets, which may be cut, with its parameters; a client's name.
+_ENVELOPE: Final = re.compile(
+    rb"(MAIL +FROM|RCPT +TO): *<([^<>]*>( +[A-Z0-9-]+=[^ ]*)*|[^<>\s]*$)", re.IGNORECASE
+)
+_NAME: Final = re.compile(rb"(EHLO|HELO) +[^ ]+ *$", re.IGNORECASE)
 
 _STAGES: Final = {
     "EHLO": "helo",
@@ -65,16 +70,19 @@ def command_shown(line: bytes, *, secret: bool = False) -> str:
     """
     Return what may be told of a client's line: it is short, printable, and has no password in it.
 
+    Nor has it words of a message, which come as commands where DATA was refused and the client goes on.
+
     :param secret: the client was about to log in before: a line that is no command may be a password.
     """
     beginning = line[:LONGEST_COMMAND]
-    verb, _, rest = beginning.partition(b" ")
+    verb, _, rest = beginning.lstrip().partition(b" ")
     name = verb.upper()
     if name[:4] == b"AUTH":
         mechanism = _MECHANISM.match(rest.lstrip())
         return f"AUTH {mechanism[0].decode().upper()}" if mechanism else "AUTH"
     if name.decode("latin-1") in VERBS:
-        return printable(beginning, LONGEST_COMMAND)
+        told = _ENVELOPE.match(beginning) or _NAME.match(beginning)
+        return printable(told[0] if told else verb, LONGEST_COMMAND)
     # Devices say USER and PASS to any port, and go on with a login that was refused.
     found = None if secret else _VERB.match(beginning)
     return found[0].decode() if found else f"({len(line)} octets that are no command)"

@@ -43,7 +43,7 @@ class ReplyTests(SynchronousTestCase):
 
 class CommandTests(SynchronousTestCase):
     def test_what_is_shown(self) -> None:
-        """A command as it came, cut and printable; of AUTH the mechanism; of what is none only its verb."""
+        """Envelopes and names as they came, cut and printable; of AUTH the mechanism; of others the verb."""
         for line, shown in (
             (b"MAIL FROM:<a@b> SIZE=1", "MAIL FROM:<a@b> SIZE=1"),
             (b"ehlo b\xc3\xbcro", "ehlo büro"),
@@ -53,6 +53,15 @@ class CommandTests(SynchronousTestCase):
             (b"AUTH AHUAcA==", "AUTH"),
             (b"AUTHPLAIN AHUAcA==", "AUTH"),
             (b"PASS secret", "PASS"),
+            (b"Mail from John: the salary of Ann is 5000", "Mail"),
+            (b"rcpt to: nobody in particular", "rcpt"),
+            (b"MAIL FROM:<a@b> SIZE=1 and the salary", "MAIL FROM:<a@b> SIZE=1"),
+            (b"mail from:<a@b", "mail from:<a@b"),
+            (b"mail from:<a@b the salary", "mail"),
+            (b"Helo dear Ann", "Helo"),
+            (b"Data of our customers", "Data"),
+            (b"VRFY ann", "VRFY"),
+            (b"\tAUTH PLAIN AHUAcA==", "AUTH PLAIN"),
             (b"\x00\x01", "(2 octets that are no command)"),
             (b"cGFzc3dvcmRwYXNzd29yZA==", "(24 octets that are no command)"),
         ):
@@ -86,7 +95,7 @@ class EventTests(SynchronousTestCase):
                 ("mail", "size", "552 5.3.4", "MAIL FROM:<> SIZE=99999999999"),
             ),
             (["EHLO x", "MAIL FROM:<a b c>"], ("mail", "syntax", "501 5.5.4", "MAIL FROM:<a b c>")),
-            (["EHLO x", "RSET now"], ("command", "syntax", "501 5.5.4", "RSET now")),
+            (["EHLO x", "RSET now"], ("command", "syntax", "501 5.5.4", "RSET")),
         ):  # fmt: skip
             site = Site()
             site.connect().say(*lines)
@@ -102,6 +111,29 @@ class EventTests(SynchronousTestCase):
         self.assertTrue(first[3].startswith("RCPT TO:<xxx"))
         self.assertEqual(second, ("auth", "line-length", "500 5.5.2", "AUTH"))
         self.assertNotIn(SECRET, repr(site.events.heard))
+
+    def test_logins_with_bare_line_ends(self) -> None:
+        """Each line that is refused is told as itself; what comes after an AUTH is never shown."""
+        for octets in (
+            b"AUTH LOGIN\ndXNlcg==\ncGFzcw==\n",
+            b"EHLO x\r\nAUTH LOGIN\ndXNlcg==\r\ncGFzcw==\r\n",
+            b" AUTH LOGIN\r\ndXNlcg==\r\ncGFzcw==\r\n",
+            b"AUTH LOGIN " + b"x" * 5000 + b"\r\ndXNlcg==\r\ncGFzcw==\r\n",
+        ):
+            for parts in ([octets], octets.splitlines(keepends=True)):
+                site = Site(mechanisms=("LOGIN",), auth_allow_plaintext=True)
+                line = site.connect()
+                for part in parts:
+                    line.send(part)
+                shown = [command for *_, command in self.refused(site)]
+                self.assertEqual(shown, ["AUTH LOGIN", *["(8 octets that are no command)"] * 2], octets)
+
+    def test_content_after_a_refused_data(self) -> None:
+        """Of a message that comes as commands only the words are told that they begin with."""
+        site = Site()
+        site.greeted().say("DATA", "Subject: x", "Mail from John: the salary of Ann is 5000", "Help me, please")
+        shown = [command for *_, command in self.refused(site)]
+        self.assertEqual(shown, ["DATA", "Subject", "Mail"])
 
     def test_wrong_logins(self) -> None:
         """They are told with the name that was claimed, short and printable, and never the password."""

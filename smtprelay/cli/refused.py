@@ -56,7 +56,7 @@ def _show(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _lines(row: Mapping[str, Any], now: float) -> list[str]:
     """Return a few lines: a table would be too wide for what there is to say."""
-    who_ = f"{row['client']} as {row['user']}" if row["user"] else row["client"]
+    who_ = f"{row['client']} as {row['user']}" if row["user"] else row["client"] or "other clients"
     domain = f", from {row['domain']}" if row["domain"] else ""
     times = f"{row['count']} times, {clock(row['first'], now)} to " if row["count"] > 1 else ""
     said = f"{row['reply']} {row['text']}".strip()

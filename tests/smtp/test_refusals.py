@@ -6,11 +6,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.message import Reply
+from smtprelay.message import Client, Reply
 from smtprelay.model.client import network_of
 from smtprelay.smtp import reply
-from smtprelay.smtp.refusals import LONGEST_COMMAND, ONE_BY_ONE, command_shown
-from tests.smtp.doubles import Names, Site
+from smtprelay.smtp.refusals import (
+    IN_A_TURN,
+    LONGEST_COMMAND,
+    MOST_CLIENTS,
+    MOST_TOGETHER,
+    ONE_BY_ONE,
+    PERIOD,
+    Refusals,
+    command_shown,
+)
+from tests.recording import Recording
+from tests.smtp.doubles import Names, Site, Turning
 
 SECRET = "s3cr3t-passw0rd"
 
@@ -131,7 +141,9 @@ class EventTests(SynchronousTestCase):
     def test_content_after_a_refused_data(self) -> None:
         """Of a message that comes as commands only the words are told that they begin with."""
         site = Site()
-        site.greeted().say("DATA", "Subject: x", "Mail from John: the salary of Ann is 5000", "Help me, please")
+        site.greeted().say(
+            "DATA", "Subject: x", "Mail from John: the salary of Ann is 5000", "Help me, please"
+        )
         shown = [command for *_, command in self.refused(site)]
         self.assertEqual(shown, ["DATA", "Subject", "Mail"])
 
@@ -164,9 +176,8 @@ class EventTests(SynchronousTestCase):
         self.assertEqual((told["user"], told["domain"]), ("joe", "x.test"))
 
     def test_a_flood(self) -> None:
-        """Of a hundred thousand errors of one client a few are told; the sums are right."""
+        """Of 25,000 errors of one client a few are told; the sums are right."""
         site = Site(errors=10**9)
-        site.factory.settings = site.factory.settings
         line = site.greeted()
         line.say("MAIL FROM:<a@x.test>")
         for _ in range(1000):
@@ -188,6 +199,51 @@ class EventTests(SynchronousTestCase):
             site.connect(f"2001:db8::{host:x}").say("XYZZY")
         site.connect("2001:db8:0:1::1").say("XYZZY")
         self.assertEqual(len(site.events.of("smtp.refused")), ONE_BY_ONE + 1)
+
+    def told(self, refusals: Refusals, number: int, times: int = 1) -> None:
+        """Tell of a client that is turned away."""
+        address = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+        for _ in range(times):
+            refusals.turned_away(Client(address=address, listener="lan"), reply.NOT_NOW)
+
+    def test_many_clients_with_many_mistakes(self) -> None:
+        """All kinds together are bounded, and told some in each turn; the rest is told of no address."""
+        clock, events = Turning(), Recording()
+        refusals = Refusals(clock, events)
+        clients = MOST_TOGETHER + 500
+        for number in range(clients):
+            self.told(refusals, number, ONE_BY_ONE + 2)
+        at_once = len(events.of("smtp.refused"))
+        self.assertEqual(at_once, clients * ONE_BY_ONE)
+        clock.rightNow += PERIOD
+        clock.turn()
+        self.assertEqual(len(events.of("smtp.refused")), at_once + IN_A_TURN)
+        self.told(refusals, 1, ONE_BY_ONE + 1)
+        for _ in range(MOST_TOGETHER // IN_A_TURN):
+            clock.turn()
+        rows = [each for each in events.of("smtp.refused")[at_once:] if each["count"] > 1]
+        self.assertEqual(len(rows), MOST_TOGETHER + 1)
+        self.assertEqual(sum(row["count"] for row in rows), 2 * clients)
+        self.assertEqual([row["count"] for row in rows if not row["client"]], [1000])
+        # What came meanwhile has its own time.
+        before = len(events.of("smtp.refused"))
+        clock.advance(PERIOD)
+        self.assertEqual(len(events.of("smtp.refused")), before + 1)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_too_many_clients(self) -> None:
+        """Those for whom there is no room are told together, of no address, until a period has passed."""
+        clock, events = Turning(), Recording()
+        refusals = Refusals(clock, events)
+        for number in range(MOST_CLIENTS + 100):
+            self.told(refusals, number, 2)
+        self.assertEqual(len(events.of("smtp.refused")), 2 * MOST_CLIENTS)
+        clock.advance(PERIOD)
+        last = events.of("smtp.refused")[-1]
+        self.assertEqual((last["client"], last["user"], last["count"]), ("", "", 200))
+        clock.advance(PERIOD)
+        self.told(refusals, MOST_CLIENTS + 1)
+        self.assertEqual(events.of("smtp.refused")[-1]["client"], "10.0.39.17")
 
     def test_the_end(self) -> None:
         """What was added up is told when the listener stops; no timer is left."""

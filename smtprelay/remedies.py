@@ -5,6 +5,7 @@ A rule without a setting has an advice instead: what the client must do, or that
 rule of a negative reply is in one of the two tables. Pure.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -13,10 +14,13 @@ from attrs import frozen
 
 from smtprelay.model.refusal import RefusalRow
 
-_NUMBER: Final = re.compile(r"\d+")
+_LIMIT: Final = re.compile(r"\blimit is (\d+)")
+_SIZES: Final = re.compile(r"(?:\blimit is|\btakes|\bhas|^The message of) (\d+)")
 _IN_BRACKETS: Final = re.compile(r"<([^<>]*)>")
 _DECLARED: Final = re.compile(r"\bSIZE=(\d{1,20})\b", re.IGNORECASE)
-_TAKES: Final = re.compile(r"([^\s:;,]+) takes (\d+)")
+_TAKES: Final = re.compile(r"(\S+) takes (\d+)")
+#: What stands in a configuration as it is.
+_PLAIN: Final = re.compile(r"\w[\w.+@-]*", re.ASCII)
 
 #: Where a number is only known to the configuration.
 _MORE: Final = "more than now"
@@ -61,7 +65,7 @@ def remedy(row: RefusalRow) -> Remedy:
     """Return what would let in what a row tells of."""
     changes = _CHANGES.get(row.rule)
     found = changes(row) if changes is not None else ()
-    return Remedy(found, _ADVICE.get(row.rule, "" if found else _UNKNOWN))
+    return Remedy(found, _ADVICE.get(row.rule, "" if found else _UNKNOWN if changes is None else _NO_VALUE))
 
 
 def rules() -> frozenset[str]:
@@ -88,17 +92,24 @@ def _allow(row: RefusalRow) -> Changes:
     return (_in(row, "allow_from", "add", network),)
 
 
+def _written(text: str) -> str:
+    """Return what a client gave as a value of the configuration: it stands for itself, and ends nothing."""
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+
+
 def _named(row: RefusalRow) -> str:
-    """Return the address that the reply, or the command, names."""
+    """Return the address that the reply, or the command, names, if a list of patterns can mean it alone."""
     found = _IN_BRACKETS.search(row.text) or _IN_BRACKETS.search(row.command)
-    return found[1] if found else ""
+    return found[1] if found and "@" in found[1] and "*" not in found[1] else ""
 
 
 def _listed(key: str, *, user: bool = False) -> Callable[[RefusalRow], Changes]:
     def changes(row: RefusalRow) -> Changes:
-        address = _named(row) or "*"
+        address = _written(_named(row))
+        if not _named(row):
+            return ()
         return (
-            SettingChange(f"users[{row.user}].{key}", "add", address)
+            SettingChange(f"users[{_written(row.user)}].{key}", "add", address)
             if user
             else _in(row, key, "add", address),
         )
@@ -110,8 +121,8 @@ def _twice(key: str) -> Callable[[RefusalRow], Changes]:
     """Raise the limit that the reply names to twice of it, or to what was declared."""
 
     def changes(row: RefusalRow) -> Changes:
-        found = _NUMBER.findall(row.text)
-        value = f"{2 * int(found[-1])}" if found else _MORE
+        found = _LIMIT.search(row.text)
+        value = f"{2 * int(found[1])}" if found else _MORE
         return (_in(row, key, "set", value),)
 
     return changes
@@ -129,13 +140,13 @@ def _provider_size(row: RefusalRow) -> Changes:
 
 def _enough(row: RefusalRow) -> int:
     """Return the size that the message has, as far as it was said, or else twice the limit."""
-    told = [int(number) for number in _NUMBER.findall(row.text)]
+    told = [int(number) for number in _SIZES.findall(row.text)]
     declared = _DECLARED.search(row.command)
     return max([2 * min(told, default=0), *told, int(declared[1]) if declared else 0])
 
 
 def _login(row: RefusalRow) -> Changes:
-    name = row.user or "NAME"
+    name = _written(row.user or "NAME")
     return (SettingChange(f"users[{name}].password_hash", "set", "the output of `smtprelay hash-password`"),)
 
 
@@ -154,8 +165,13 @@ def _not_offered(row: RefusalRow) -> Changes:
 
 
 def _route(row: RefusalRow) -> Changes:
-    address = _named(row) or "*"
-    return (SettingChange("routes", "add", f'{{match: {{recipient: ["{address}"]}}, via: [PROVIDER]}}'),)
+    if not _named(row):
+        return ()
+    return (
+        SettingChange(
+            "routes", "add", f"{{match: {{recipient: [{json.dumps(_named(row))}]}}, via: [PROVIDER]}}"
+        ),
+    )
 
 
 def _handshake(row: RefusalRow) -> Changes:
@@ -189,12 +205,14 @@ _CHANGES: Final[Mapping[str, Callable[[RefusalRow], Changes]]] = {
     "command-line-ends": _set("bare_newlines", "accept"),
     "tls-handshake": _handshake,
     "nul": _set("bare_newlines", "fix"),
+    "timeout": lambda row: (_in(row, "limits.command_time", "raise", _MORE),),
     "spool-full": lambda _row: (
         SettingChange("spool.limit.deliveries", "raise", _MORE),
         SettingChange("spool.limit.bytes", "raise", _MORE),
     ),
 }
 
+_NO_VALUE: Final = "no setting is named: what the client gave would be no value, or one for others too"
 _UNKNOWN: Final = "the reply is not one of the relay's own"
 _DEVICE: Final = "no setting helps: the client must follow RFC 5321"
 _PASSES: Final = "it passes by itself: the client tries again"
@@ -209,6 +227,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "mechanism": "the client must log in by PLAIN or LOGIN",
     "size": "what a provider takes may be the next limit",
     "provider-size": "or name in `via` a provider that takes larger mail",
+    "route-size": "add a route for larger mail: each has a match.size, or providers with limits, below it",
     "recipients": "or have the client send the rest in another transaction, as most do",
     "one-delivery": "or have the client send the rest in another transaction, as most do",
     "provider": "the relay then takes the mail, and bounces it if the provider refuses it",
@@ -238,7 +257,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "errors": "no setting helps: the other rows of this client say what was wrong",
     "commands": "no setting helps: the client says too many commands in one session",
     "unfinished": "no setting helps: the client, or its network, ended the connection within the message",
-    "timeout": "no setting helps: the client was silent for too long",
+    "timeout": "or have the client say its next command sooner, and QUIT when it has no more to say",
     "data-rate": "no setting helps: the client, or its network, is too slow",
     "shutdown": _PASSES,
     "not-ready": _PASSES,

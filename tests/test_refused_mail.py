@@ -61,6 +61,8 @@ class LedgerTests(SynchronousTestCase):
         self.assertEqual(len(rows), MOST_ROWS)
         self.assertNotIn("10.0.0.0", {row.client for row in rows})
         spool = self.spooled()
+        self.successResultOf(Deferred.fromCoroutine(self.ledger.flush()))
+        self.refuse()
         self.assertEqual(len(self.rows()), MOST_ROWS)
         self.assertEqual(len(done(spool.refusals.refused(EVERYTHING))), MOST_ROWS)
 
@@ -81,6 +83,47 @@ class LedgerTests(SynchronousTestCase):
         self.successResultOf(Deferred.fromCoroutine(self.ledger.flush()))
         self.assertEqual(len(commits), 1)
         self.assertEqual(self.rows()[0].count, 100)
+
+    def test_reading_writes_nothing(self) -> None:
+        """What is in the spool and what was heard since are one, also where the spool takes nothing more."""
+        self.spooled()
+        self.refuse(count=2)
+        self.refuse(rule="sender")
+        self.successResultOf(Deferred.fromCoroutine(self.ledger.flush()))
+        self.ledger.store._writer.do = None
+        self.clock.advance(100)
+        self.refuse(count=3, text="again")
+        self.refuse(client="10.0.3.8")
+        rows = {(row.client, row.rule): (row.count, row.first, row.last, row.text) for row in self.rows()}
+        self.assertEqual(
+            rows,
+            {
+                ("10.0.3.7", "recipient"): (5, 1000.0, 1100.0, "again"),
+                ("10.0.3.7", "sender"): (1, 1000.0, 1000.0, "no"),
+                ("10.0.3.8", "recipient"): (1, 1100.0, 1100.0, "no"),
+            },
+        )
+        late = self.rows(evolve(EVERYTHING, since=1050.0, client="10.0.3.7"))
+        self.assertEqual([(row.rule, row.count) for row in late], [("recipient", 5)])
+        self.assertEqual([row.last for row in self.rows(evolve(EVERYTHING, limit=1))], [1100.0])
+
+    def test_reading_while_it_is_written(self) -> None:
+        """A row that is on its way to the spool is not missing, and not counted twice."""
+        self.spooled()
+        write, gate = self.ledger.store._writer.do, Deferred()
+
+        async def slow(operation):
+            await gate
+            return await write(operation)
+
+        self.ledger.store._writer.do = slow
+        self.refuse()
+        flushed = Deferred.fromCoroutine(self.ledger.flush())
+        read = Deferred.fromCoroutine(self.ledger.refused(EVERYTHING))
+        self.refuse(count=2)
+        gate.callback(None)
+        self.successResultOf(flushed)
+        self.assertEqual([row.count for row in self.successResultOf(read)], [3])
 
     def test_a_spool_that_fails(self) -> None:
         """Nothing is lost: it is written with the next batch."""

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from smtprelay.cli import printing
+from smtprelay.cli.exits import USAGE, CliError
 from smtprelay.cli.filters import When
 from smtprelay.cli.options import Command, chosen
 from smtprelay.cli.source import opened
@@ -25,15 +26,22 @@ from smtprelay.cli.words import clock, count, printable, span
 )
 @click.option("--limit", metavar="COUNT", type=click.IntRange(min=1), help="At most so many, the last.")
 @click.option("--clear", is_flag=True, help="Forget these rows.")
+@click.option("--all", "everything", is_flag=True, help="Clear all rows; needed when no filter is given.")
 @click.pass_context
-def refused(ctx: click.Context, /, *, clear: bool, limit: int | None, **given: Any) -> None:
+def refused(ctx: click.Context, /, *, clear: bool, everything: bool, limit: int | None, **given: Any) -> None:
     """
     Show what clients were refused.
 
     Equal refusals are added up. Each has the setting that would let it in, or what the client must do.
     """
     settings = chosen(ctx)
-    filters = {name: value for name, value in given.items() if value is not None}
+    filters = {name: value for name, value in given.items() if value not in (None, "")}
+    if everything and not clear:
+        raise CliError(USAGE, "--all is for --clear: without it, all rows are shown")
+    if clear and limit is not None:
+        raise CliError(USAGE, "--clear takes no --limit: the rows that a filter means are cleared")
+    if clear and everything == bool(filters):
+        raise CliError(USAGE, "say what to clear: a filter (--client, --rule, …), or --all")
     with opened(settings) as source:
         if clear:
             cleared = source.clear_refused(filters, who())
@@ -56,7 +64,7 @@ def _show(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _lines(row: Mapping[str, Any], now: float) -> list[str]:
     """Return a few lines: a table would be too wide for what there is to say."""
-    who_ = f"{row['client']} as {row['user']}" if row["user"] else row["client"]
+    who_ = f"{row['client']} as {row['user']}" if row["user"] else row["client"] or "other clients"
     domain = f", from {row['domain']}" if row["domain"] else ""
     times = f"{row['count']} times, {clock(row['first'], now)} to " if row["count"] > 1 else ""
     said = f"{row['reply']} {row['text']}".strip()

@@ -75,7 +75,7 @@ class Source(Protocol):
         """End a rule; return ``{"hold_rule"}``."""
 
     def refused(self, filters: Filters) -> dict[str, Any]:
-        """Return ``{"schema", "refused"}``; see :class:`smtprelay.model.refusal.RefusalFilter`."""
+        """Return ``{"refused"}``, its rows; see :class:`smtprelay.model.refusal.RefusalFilter`."""
 
     def clear_refused(self, filters: Filters, who: str) -> int:
         """Forget such rows; return how many."""

@@ -4,7 +4,7 @@ From the settings of a listener to a factory that speaks SMTP, with its policy b
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from attrs import frozen
 from twisted.cred.portal import Portal
@@ -26,6 +26,7 @@ from smtprelay.policy.route import Router, Rule, largest
 from smtprelay.policy.settings import ListenerPolicy, Rights, User
 from smtprelay.smtp.elsewhere import Elsewhere
 from smtprelay.smtp.factory import ESMTPFactory
+from smtprelay.smtp.reply import ROUTES
 from smtprelay.smtp.settings import Settings
 from smtprelay.tls import ServerContext
 
@@ -89,11 +90,7 @@ class Reception:
         if size is None or size == listener.limits.size:
             return ""
         names = (name for rule in self.rules for name in rule.via)
-        return next((name for name in names if largest_mail(self.providers[name]) == size), _ROUTES)
-
-
-#: Instead of a provider: a route is for mail below a size.
-_ROUTES: Final = "each route"
+        return next((name for name in names if largest_mail(self.providers[name]) == size), ROUTES)
 
 
 def _policy(config: Config, listener: listeners.Listener, size: int | None) -> ListenerPolicy:

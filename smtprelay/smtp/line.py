@@ -29,12 +29,14 @@ class LineBuffer:
 
     :param may_be_bare: the first line decides what ends a line; else it is CRLF.
     :ivar bare: LF alone ends a line.
+    :ivar latest: the line that was taken or refused last, or its beginning if it was too long.
     """
 
-    __slots__ = ("_at", "_later", "_may_be_bare", "_mixed", "_octets", "_swallowing", "bare")
+    __slots__ = ("_at", "_later", "_may_be_bare", "_mixed", "_octets", "_swallowing", "bare", "latest")
 
     def __init__(self, *, may_be_bare: bool = False) -> None:
         self.bare = False
+        self.latest = b""
         self._may_be_bare = may_be_bare  # no line has come that decided it
         self._octets = b""
         self._later: list[bytes] = []  # what came behind them, joined when somebody reads
@@ -58,10 +60,6 @@ class LineBuffer:
         """Tell whether ``beginning``, in upper case, begins what is unread; its own case is ignored."""
         self._join()
         return self._octets[self._at : self._at + len(beginning)].upper() == beginning
-
-    def peek(self) -> bytes:
-        """Return the beginning of what is unread."""
-        return self._octets[self._at : self._at + LONGEST_LINE].partition(b"\n")[0]
 
     def take(self, most: int) -> bytes:
         """Take what is unread, up to ``most`` octets of it."""
@@ -110,11 +108,12 @@ class LineBuffer:
         length = (end or len(self._octets)) - start
         if length > LONGEST_LINE and length > self._longest(login=login):
             self._swallowing = True
+            self.latest = self._octets[start : start + LONGEST_LINE].partition(b"\n")[0]
             raise Refused(reply.LINE_TOO_LONG)
         if not end:
             return None
         crlf = self._is_crlf(end)
-        line = self._octets[start : end - 1 - crlf]
+        line = self.latest = self._octets[start : end - 1 - crlf]
         self._at = end
         if end == len(self._octets):
             self.drop()

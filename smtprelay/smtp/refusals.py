@@ -2,14 +2,16 @@
 What clients are refused: each negative reply becomes one event, whichever layer it came from.
 
 Of a client that makes many mistakes at once only the first are told one by one; from then on what is alike
-is added up and told together a little later, with its ``count``. So a flood costs neither the log nor the
-memory, and nothing is missing in the sums.
+is added up and told together a little later, with its ``count``, some in each turn of the reactor. So a
+flood costs neither the log nor the memory, and nothing is missing in the sums. Where too many clients make
+mistakes at once, those that come last are told as one without an address.
 """
 
 import re
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from smtprelay.interfaces import Events
@@ -26,9 +28,13 @@ if TYPE_CHECKING:
 ONE_BY_ONE: Final = 20
 #: Seconds.
 PERIOD: Final = 10.0
-#: So many kinds of refusals of one client are kept apart, and so many clients.
+#: So many kinds of refusals of one client are kept apart, and of all together.
 _MOST_KINDS: Final = 50
-_MOST_CLIENTS: Final = 10_000
+MOST_TOGETHER: Final = 2000
+#: So many clients are known.
+MOST_CLIENTS: Final = 10_000
+#: So many of those that were added up are told in one turn.
+IN_A_TURN: Final = 50
 
 #: Characters of what a client said that are told.
 LONGEST_COMMAND: Final = 200
@@ -43,6 +49,11 @@ _MECHANISM: Final = re.compile(
 )
 _SENDER: Final = re.compile(r"FROM:\s*<?[^<>]*@([^<>@\s]+)", re.IGNORECASE)
 _VERB: Final = re.compile(rb"[A-Za-z]{1,12}\b")
+#: The arguments that may be told: a path in brackets, which may be cut, with its parameters; a client's name.
+_ENVELOPE: Final = re.compile(
+    rb"(MAIL +FROM|RCPT +TO): *<([^<>]*>( +[A-Z0-9-]+=[^ ]*)*|[^<>\s]*$)", re.IGNORECASE
+)
+_NAME: Final = re.compile(rb"(EHLO|HELO) +[^ ]+ *$", re.IGNORECASE)
 
 _STAGES: Final = {
     "EHLO": "helo",
@@ -65,16 +76,19 @@ def command_shown(line: bytes, *, secret: bool = False) -> str:
     """
     Return what may be told of a client's line: it is short, printable, and has no password in it.
 
+    Nor has it words of a message, which come as commands where DATA was refused and the client goes on.
+
     :param secret: the client was about to log in before: a line that is no command may be a password.
     """
     beginning = line[:LONGEST_COMMAND]
-    verb, _, rest = beginning.partition(b" ")
+    verb, _, rest = beginning.lstrip().partition(b" ")
     name = verb.upper()
     if name[:4] == b"AUTH":
         mechanism = _MECHANISM.match(rest.lstrip())
         return f"AUTH {mechanism[0].decode().upper()}" if mechanism else "AUTH"
     if name.decode("latin-1") in VERBS:
-        return printable(beginning, LONGEST_COMMAND)
+        told = _ENVELOPE.match(beginning) or _NAME.match(beginning)
+        return printable(told[0] if told else verb, LONGEST_COMMAND)
     # Devices say USER and PASS to any port, and go on with a login that was refused.
     found = None if secret else _VERB.match(beginning)
     return found[0].decode() if found else f"({len(line)} octets that are no command)"
@@ -108,6 +122,20 @@ class _Told:
     domain: str = ""
     count: int = 1
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What makes it like another one of the same client."""
+        told, reply = self, self.reply
+        return (
+            told.client.listener,
+            told.stage,
+            reply.rule,
+            f"{reply.code}",
+            reply.enhanced,
+            told.user,
+            told.domain,
+        )
+
 
 @define
 class _Client:
@@ -129,6 +157,10 @@ class Refusals:
         self._clock = clock
         self._events = events
         self._clients: dict[str, _Client] = {}
+        self._others = _Client(0.0, left=0)  # those for whom there was no room
+        self._looked_through = -PERIOD  # when clients were forgotten to make room
+        self._kinds = 0  # so many are kept, of all
+        self._due: deque[_Told] = deque()
         self._timer: IDelayedCall | None = None
         self._stopped = False
 
@@ -162,9 +194,23 @@ class Refusals:
             known.left -= 1
             self._say(told)
         else:
-            _add(known.kept, told)
+            self._keep(known, told)
             if self._timer is None:
                 self._timer = self._clock.callLater(PERIOD, self._flush)
+
+    def _keep(self, known: _Client, told: _Told) -> None:
+        """Add a refusal to those that are like it; the newest stands for all."""
+        if len(known.kept) >= _MOST_KINDS:
+            told.user, told.domain = "", ""
+        if known is self._others or (self._kinds >= MOST_TOGETHER and told.key not in known.kept):
+            known = self._others
+            told = evolve(told, client=evolve(told.client, address=""), user="", domain="")
+        same = known.kept.get(told.key)
+        if same is None:
+            self._kinds += 1
+        else:
+            told.count += same.count
+        known.kept[told.key] = told
 
     def stop(self) -> None:
         """Tell what was added up; from now on all is told at once."""
@@ -172,24 +218,40 @@ class Refusals:
         if self._timer is not None:
             self._timer.cancel()
             self._flush()
+            while self._due:
+                self._say(self._due.popleft())
 
     def _flush(self) -> None:
+        for each in (*self._clients.values(), self._others):
+            self._due.extend(each.kept.values())
+        self._clients.clear()
+        self._others.kept.clear()
+        self._kinds = 0
+        if not self._stopped:
+            self._turn()
+
+    def _turn(self) -> None:
+        """Tell some of what is due; what is kept meanwhile has its time after it."""
         self._timer = None
-        clients, self._clients = self._clients, {}
-        for each in clients.values():
-            for told in each.kept.values():
-                self._say(told)
+        for _ in range(min(IN_A_TURN, len(self._due))):
+            self._say(self._due.popleft())
+        if self._due:
+            self._timer = self._clock.callLater(0, self._turn)
+        elif self._kinds:
+            self._timer = self._clock.callLater(PERIOD, self._flush)
 
     def _known(self, network: str) -> _Client:
         now = self._clock.seconds()
         known = self._clients.get(network)
         if known is not None and (known.kept or now < known.since + PERIOD):
             return known
-        if len(self._clients) >= _MOST_CLIENTS:
-            # Of whom nothing was added up is forgotten.
-            self._clients = {name: each for name, each in self._clients.items() if each.kept}
-        if len(self._clients) >= _MOST_CLIENTS:
-            return next(iter(self._clients.values()))
+        if len(self._clients) >= MOST_CLIENTS and now >= self._looked_through + PERIOD:
+            self._looked_through = now
+            self._clients = {
+                name: each for name, each in self._clients.items() if each.kept or now < each.since + PERIOD
+            }
+        if len(self._clients) >= MOST_CLIENTS and known is None:
+            return self._others
         known = self._clients[network] = _Client(now)
         return known
 
@@ -227,14 +289,3 @@ def _domain(stage: str, command: str, sender: str) -> str:
     if stage not in ("rcpt", "data", "content"):
         return ""
     return printable(sender.rpartition("@")[2].lower(), _LONGEST_DOMAIN)
-
-
-def _add(kept: dict[tuple[str, ...], _Told], told: _Told) -> None:
-    """Add a refusal to those that are like it; the newest stands for all."""
-    if len(kept) >= _MOST_KINDS:
-        told.user, told.domain = "", ""
-    key = (told.stage, told.reply.rule, f"{told.reply.code}", told.reply.enhanced, told.user, told.domain)
-    known = kept.get(key)
-    if known is not None:
-        told.count += known.count
-    kept[key] = told

@@ -86,15 +86,21 @@ def too_many_from_client(limit: int) -> Reply:
     return _reply(421, "4.7.0", text, "connections-per-client")
 
 
+#: Instead of a provider's name: every route is for mail below a size.
+ROUTES: Final = "each route"
+
+
 def too_large(limit: int, provider: str = "", size: int = 0) -> Reply:
     """
     Refuse a message, declared or sent, that is larger than ``limit`` octets (RFC 1870 §6).
 
-    :param provider: whose limit it is; ``""``: the listener's.
+    :param provider: whose limit it is, or :data:`ROUTES`; ``""``: the listener's.
     :param size: of the message, if it is here.
     """
     whose = f"{provider} takes {limit} bytes" if provider else f"the limit is {limit} bytes"
     text = f"Message too large, {whose}{f', this one has {size}' if size else ''}"
+    if provider == ROUTES:
+        return _reply(552, "5.3.4", text, "route-size")
     return _reply(552, "5.3.4", text, "provider-size" if provider else "size")
 
 

@@ -264,18 +264,18 @@ class Session:
         try:
             line = self._input.line(login=challenged)
         except Refused as refused:
-            self._fresh = False
-            self._note(self._input.peek(), challenged=challenged)
+            self._note(challenged=challenged)
             return self._own(RESPONSE if challenged else UNKNOWN, refused.reply)
         if line is None:
             return Signal.NEED_DATA
-        self._fresh = False
-        self._note(line, challenged=challenged)
+        self._note(challenged=challenged)
         return self._understand(line)
 
-    def _note(self, line: bytes, *, challenged: bool) -> None:
-        self.said = b"AUTH" if challenged else line
-        self.logs_in = self.logs_in or line[:4].upper() == b"AUTH"
+    def _note(self, *, challenged: bool) -> None:
+        """Keep what came, also of a line that is refused: it may be an AUTH, and its password comes next."""
+        self._fresh = False
+        self.said = b"AUTH" if challenged else self._input.latest
+        self.logs_in = self.logs_in or self.said.lstrip()[:4].upper() == b"AUTH"
 
     def _end(self, event: Event) -> Event:
         self._state = State.CLOSED

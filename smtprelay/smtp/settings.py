@@ -21,7 +21,7 @@ class Settings:
     :ivar hostname: who we are, in the banner and the reply to EHLO.
     :ivar banner: the text behind ``220``; ``""`` is ``<hostname> ESMTP``.
     :ivar size: of one message, octets; announced as SIZE.
-    :ivar size_of: the provider whose limit ``size`` is; ``""``: the listener has it.
+    :ivar size_of: the provider whose limit ``size`` is, or ``ROUTES``; ``""``: the listener has it.
     :ivar recipients: of one transaction.
     :ivar connections: at once, from all clients; ``connections_per_client`` from one address.
     :ivar errors: bad commands since the last accepted message that end a session; those that bring no mail

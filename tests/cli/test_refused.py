@@ -2,6 +2,7 @@ import json
 import time
 from typing import Any
 
+from smtprelay.cli.exits import USAGE
 from tests.cli.fakes import CommandCase, FakeRelay, Ran, data_of
 
 
@@ -89,3 +90,24 @@ class RefusedTests(CommandCase):
         [asked] = self.relay.asked
         self.assertTrue(asked.body.pop("who"))
         self.assertEqual(asked.body, {"client": "10.0.3.7"})
+
+    def test_everything_cleared(self) -> None:
+        """Without a filter it must be asked for; a limit, which would not be heeded, is an error of usage."""
+        for argv in (
+            ["--clear"],
+            ["--clear", "--client", ""],
+            ["--clear", "--limit", "5"],
+            ["--clear", "--limit", "5", "--rule", "sender"],
+            ["--clear", "--all", "--rule", "sender"],
+            ["--all"],
+        ):
+            self.assertEqual(self.refused(*argv).status, USAGE, argv)
+        self.assertEqual(self.relay.asked, [])
+        self.assertEqual(self.refused("--clear", "--all").status, 0)
+        [asked] = self.relay.asked
+        self.assertEqual(set(asked.body), {"who"})
+
+    def test_clients_without_an_address(self) -> None:
+        """Those that were too many to be known one by one are called so."""
+        self.row |= {"client": "", "user": ""}
+        self.assertIn("other clients at lan", self.refused().out)

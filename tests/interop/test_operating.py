@@ -204,14 +204,22 @@ class OperatingTests(Stage, TestCase):
             ):
                 await browser.says(words)
             await browser.type("[name=rule]", "size")
-            await browser.click("[data-testid=do-clear]")
+            await self.clears(browser)
             await browser.until("!document.body.innerText.includes('limits.size')")
             await browser.says("XYZZY")
-            await browser.click("[data-testid=do-clear]")
+            await browser.until("document.querySelector('[data-testid=do-clear]').innerText == 'clear'")
+            await self.clears(browser)
             await browser.says("Nothing was refused.")
             await talk.close()
 
         return self.at_the_page(story)
+
+    async def clears(self, browser: Browser) -> None:
+        """Press twice: what is cleared does not come back."""
+        await browser.click("[data-testid=do-clear]")
+        await browser.says("really clear?")
+        await browser.says("XYZZY")
+        await browser.click("[data-testid=do-clear]")
 
     def test_a_provider_that_cannot_be_reached(self) -> None:
         """It is told above every view, with stage, host and since when."""

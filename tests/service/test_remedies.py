@@ -15,6 +15,7 @@ from attrs import evolve, field, frozen
 from twisted.internet import reactor
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from smtprelay import remedies
@@ -58,6 +59,7 @@ class Story:
     :ivar listener: the settings of the listener that refuses, ``users`` and so on beside it.
     :ivar said: what the client says, line by line, before and after.
     :ivar line_end: of the client's lines.
+    :ivar silence: seconds before the client says the first of it.
     :ivar before: so many sessions that are open then, of which each says ``said`` too if it is ``full``.
     """
 
@@ -65,6 +67,7 @@ class Story:
     listener: dict[str, Any] = field(factory=dict)
     more: dict[str, Any] = field(factory=dict)
     said: Sequence[str] = TRANSACTION
+    silence: float = 0.0
     before: int = 0
     line_end: bytes = b"\r\n"
 
@@ -179,6 +182,7 @@ STORIES = (
         listener={"bare_newlines": "refuse"},
         said=("EHLO c", MAIL, RCPT, "DATA", "Subject: x\r\n\r\nhe\0llo\r\n."),
     ),
+    Story(rule="timeout", listener={"limits": {"command_time": "0.1s"}}, silence=0.3),
     Story(
         rule="spool-full",
         more={
@@ -229,6 +233,7 @@ class RemedyTests(TestCase):
                 Factory.forProtocol(Conversation)
             )
             last = await talk.reply()
+            await deferLater(reactor, story.silence)
             for line in story.said if last.startswith("220") else ():
                 talk.write(line.encode().replace(b"\r\n", story.line_end) + story.line_end)
                 last = await talk.reply()
@@ -281,7 +286,8 @@ class RemedyTests(TestCase):
         if change.action == "add":
             place.setdefault(last, []).append(value)
         elif change.action == "raise":
-            place[last] = place[last] * 1000 if last in place else "20GiB"
+            now = place.get(last, "")
+            place[last] = now * 1000 if isinstance(now, int) else "1h" if now.endswith("s") else "20GiB"
         else:
             place[last] = value
 
@@ -336,6 +342,37 @@ class TableTests(SynchronousTestCase):
                 "users[joe].senders: add a@b.test",
             ),
             ({"rule": "provider-size", "text": "acs takes requests of 9 bytes, this one needs 10"}, ""),
+            ({"rule": reply.too_large(9, reply.ROUTES).rule}, ""),
+            (
+                {"rule": "provider-size", "text": reply.too_large(10_000, "acs20000", 15_000).text},
+                "providers.acs20000.limits.size: set 20000",
+            ),
+            (
+                {
+                    "rule": "provider-size",
+                    "text": "The message of 70 bytes is too large for route r9: a2 takes 60 bytes",
+                },
+                "providers.a2.limits.size: set 120",
+            ),
+            (
+                {"rule": "size", "text": reply.too_large(1000, size=3000).text},
+                "listeners[lan].limits.size: set 3000",
+            ),
+            ({"rule": "recipient", "command": "RCPT TO:<*@gmail.com>"}, ""),
+            ({"rule": "sender", "command": "MAIL FROM:<scanner>"}, ""),
+            ({"rule": "route", "text": "No route leads to <*@gmail.com>"}, ""),
+            (
+                {"rule": "recipient", "command": "RCPT TO:<a, '?': x@b.test>"},
+                """listeners[lan].allow_recipients: add "a, '?': x@b.test\"""",
+            ),
+            (
+                {"rule": "auth", "user": "x].a: set 1; users[y"},
+                'users["x].a: set 1; users[y"].password_hash: set the output of `smtprelay hash-password`',
+            ),
+            (
+                {"rule": "route", "text": 'No route leads to <"a b"@c.test>'},
+                'routes: add {match: {recipient: ["\\"a b\\"@c.test"]}, via: [PROVIDER]}',
+            ),
             ({"rule": "mechanism", "command": "AUTH CRAM-MD5"}, ""),
             ({"rule": "syntax"}, ""),
             ({"rule": "tls-handshake", "text": "TLS failed: the client does not trust our certificate"}, ""),

@@ -6,10 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.message import Reply
+from smtprelay.message import Client, Reply
 from smtprelay.smtp import reply
-from smtprelay.smtp.refusals import LONGEST_COMMAND, ONE_BY_ONE, command_shown
-from tests.smtp.doubles import Names, Site
+from smtprelay.smtp.refusals import (
+    IN_A_TURN,
+    LONGEST_COMMAND,
+    MOST_CLIENTS,
+    MOST_TOGETHER,
+    ONE_BY_ONE,
+    PERIOD,
+    Refusals,
+    command_shown,
+)
+from tests.recording import Recording
+from tests.smtp.doubles import Names, Site, Turning
 
 SECRET = "s3cr3t-passw0rd"
 
@@ -42,7 +52,7 @@ class ReplyTests(SynchronousTestCase):
 
 class CommandTests(SynchronousTestCase):
     def test_what_is_shown(self) -> None:
-        """A command as it came, cut and printable; of AUTH the mechanism; of what is none only its verb."""
+        """Envelopes and names as they came, cut and printable; of AUTH the mechanism; of others the verb."""
         for line, shown in (
             (b"MAIL FROM:<a@b> SIZE=1", "MAIL FROM:<a@b> SIZE=1"),
             (b"ehlo b\xc3\xbcro", "ehlo büro"),
@@ -52,6 +62,15 @@ class CommandTests(SynchronousTestCase):
             (b"AUTH AHUAcA==", "AUTH"),
             (b"AUTHPLAIN AHUAcA==", "AUTH"),
             (b"PASS secret", "PASS"),
+            (b"Mail from John: the salary of Ann is 5000", "Mail"),
+            (b"rcpt to: nobody in particular", "rcpt"),
+            (b"MAIL FROM:<a@b> SIZE=1 and the salary", "MAIL FROM:<a@b> SIZE=1"),
+            (b"mail from:<a@b", "mail from:<a@b"),
+            (b"mail from:<a@b the salary", "mail"),
+            (b"Helo dear Ann", "Helo"),
+            (b"Data of our customers", "Data"),
+            (b"VRFY ann", "VRFY"),
+            (b"\tAUTH PLAIN AHUAcA==", "AUTH PLAIN"),
             (b"\x00\x01", "(2 octets that are no command)"),
             (b"cGFzc3dvcmRwYXNzd29yZA==", "(24 octets that are no command)"),
         ):
@@ -85,7 +104,7 @@ class EventTests(SynchronousTestCase):
                 ("mail", "size", "552 5.3.4", "MAIL FROM:<> SIZE=99999999999"),
             ),
             (["EHLO x", "MAIL FROM:<a b c>"], ("mail", "syntax", "501 5.5.4", "MAIL FROM:<a b c>")),
-            (["EHLO x", "RSET now"], ("command", "syntax", "501 5.5.4", "RSET now")),
+            (["EHLO x", "RSET now"], ("command", "syntax", "501 5.5.4", "RSET")),
         ):  # fmt: skip
             site = Site()
             site.connect().say(*lines)
@@ -101,6 +120,31 @@ class EventTests(SynchronousTestCase):
         self.assertTrue(first[3].startswith("RCPT TO:<xxx"))
         self.assertEqual(second, ("auth", "line-length", "500 5.5.2", "AUTH"))
         self.assertNotIn(SECRET, repr(site.events.heard))
+
+    def test_logins_with_bare_line_ends(self) -> None:
+        """Each line that is refused is told as itself; what comes after an AUTH is never shown."""
+        for octets in (
+            b"AUTH LOGIN\ndXNlcg==\ncGFzcw==\n",
+            b"EHLO x\r\nAUTH LOGIN\ndXNlcg==\r\ncGFzcw==\r\n",
+            b" AUTH LOGIN\r\ndXNlcg==\r\ncGFzcw==\r\n",
+            b"AUTH LOGIN " + b"x" * 5000 + b"\r\ndXNlcg==\r\ncGFzcw==\r\n",
+        ):
+            for parts in ([octets], octets.splitlines(keepends=True)):
+                site = Site(mechanisms=("LOGIN",), auth_allow_plaintext=True)
+                line = site.connect()
+                for part in parts:
+                    line.send(part)
+                shown = [command for *_, command in self.refused(site)]
+                self.assertEqual(shown, ["AUTH LOGIN", *["(8 octets that are no command)"] * 2], octets)
+
+    def test_content_after_a_refused_data(self) -> None:
+        """Of a message that comes as commands only the words are told that they begin with."""
+        site = Site()
+        site.greeted().say(
+            "DATA", "Subject: x", "Mail from John: the salary of Ann is 5000", "Help me, please"
+        )
+        shown = [command for *_, command in self.refused(site)]
+        self.assertEqual(shown, ["DATA", "Subject", "Mail"])
 
     def test_wrong_logins(self) -> None:
         """They are told with the name that was claimed, short and printable, and never the password."""
@@ -131,9 +175,8 @@ class EventTests(SynchronousTestCase):
         self.assertEqual((told["user"], told["domain"]), ("joe", "x.test"))
 
     def test_a_flood(self) -> None:
-        """Of a hundred thousand errors of one client a few are told; the sums are right."""
+        """Of 25,000 errors of one client a few are told; the sums are right."""
         site = Site(errors=10**9)
-        site.factory.settings = site.factory.settings
         line = site.greeted()
         line.say("MAIL FROM:<a@x.test>")
         for _ in range(1000):
@@ -155,6 +198,51 @@ class EventTests(SynchronousTestCase):
             site.connect(f"2001:db8::{host:x}").say("XYZZY")
         site.connect("2001:db8:0:1::1").say("XYZZY")
         self.assertEqual(len(site.events.of("smtp.refused")), ONE_BY_ONE + 1)
+
+    def told(self, refusals: Refusals, number: int, times: int = 1) -> None:
+        """Tell of a client that is turned away."""
+        address = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+        for _ in range(times):
+            refusals.turned_away(Client(address=address, listener="lan"), reply.NOT_NOW)
+
+    def test_many_clients_with_many_mistakes(self) -> None:
+        """All kinds together are bounded, and told some in each turn; the rest is told of no address."""
+        clock, events = Turning(), Recording()
+        refusals = Refusals(clock, events)
+        clients = MOST_TOGETHER + 500
+        for number in range(clients):
+            self.told(refusals, number, ONE_BY_ONE + 2)
+        at_once = len(events.of("smtp.refused"))
+        self.assertEqual(at_once, clients * ONE_BY_ONE)
+        clock.rightNow += PERIOD
+        clock.turn()
+        self.assertEqual(len(events.of("smtp.refused")), at_once + IN_A_TURN)
+        self.told(refusals, 1, ONE_BY_ONE + 1)
+        for _ in range(MOST_TOGETHER // IN_A_TURN):
+            clock.turn()
+        rows = [each for each in events.of("smtp.refused")[at_once:] if each["count"] > 1]
+        self.assertEqual(len(rows), MOST_TOGETHER + 1)
+        self.assertEqual(sum(row["count"] for row in rows), 2 * clients)
+        self.assertEqual([row["count"] for row in rows if not row["client"]], [1000])
+        # What came meanwhile has its own time.
+        before = len(events.of("smtp.refused"))
+        clock.advance(PERIOD)
+        self.assertEqual(len(events.of("smtp.refused")), before + 1)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_too_many_clients(self) -> None:
+        """Those for whom there is no room are told together, of no address, until a period has passed."""
+        clock, events = Turning(), Recording()
+        refusals = Refusals(clock, events)
+        for number in range(MOST_CLIENTS + 100):
+            self.told(refusals, number, 2)
+        self.assertEqual(len(events.of("smtp.refused")), 2 * MOST_CLIENTS)
+        clock.advance(PERIOD)
+        last = events.of("smtp.refused")[-1]
+        self.assertEqual((last["client"], last["user"], last["count"]), ("", "", 200))
+        clock.advance(PERIOD)
+        self.told(refusals, MOST_CLIENTS + 1)
+        self.assertEqual(events.of("smtp.refused")[-1]["client"], "10.0.39.17")
 
     def test_the_end(self) -> None:
         """What was added up is told when the listener stops; no timer is left."""

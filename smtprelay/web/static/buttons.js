@@ -3,11 +3,17 @@
 import { el } from "./show.js";
 
 /** Return whether a button was pressed twice: what is deleted does not come back. */
-export function isSure(button) {
+export function isSure(button, action = "delete") {
   if (button.dataset.sure !== undefined) return true;
   button.dataset.sure = "";
-  button.textContent = "really delete?";
+  button.textContent = `really ${action}?`;
   return false;
+}
+
+/** Let a button that stays ask again, for what is meant now. */
+export function askAgain(button, action) {
+  delete button.dataset.sure;
+  button.textContent = action;
 }
 
 /** The `actions` that fit a delivery, with what they take; `press` is called with a button, its action and the request. */

@@ -6,7 +6,7 @@ import {
   refusedRow, ruleRow,
 } from "./show.js";
 import { command } from "./show.js";
-import { deliveryButtons, isSure } from "./buttons.js";
+import { askAgain, deliveryButtons, isSure } from "./buttons.js";
 import { bindSearch, matches, quoted, search, suffix } from "./search.js";
 import { isRead, markRead } from "./unread.js";
 
@@ -42,6 +42,7 @@ const SPANS = { "1 hour": 3600, "2 hours": 7200, "8 hours": 28800, "1 day": 8640
 const PERIOD = 2000;
 const WATCHING = 1000;
 const SEARCHING = 10000;
+const MOST_REFUSED = 200;
 const $ = (id) => document.getElementById(id);
 const shown = new Map(); // what each place shows now, so that what did not change is left alone
 let status = null;
@@ -203,18 +204,24 @@ async function showProviders(mine) {
 }
 
 async function showRefused(mine) {
-  const { refused: rows } = await ask("refused");
+  const { refused: rows } = await ask(`refused?limit=${MOST_REFUSED}`);
   if (mine !== turn) return;
-  showBelow(["refused", status.role, rows.length > 0], () => rows.length > 0 && clearForm(), rows, () =>
-    list(rows.map(refusedRow), "Nothing was refused."));
+  showBelow(["refused", status.role, rows.length > 0], () => rows.length > 0 && clearForm(), rows, () => [
+    list(rows.map(refusedRow), "Nothing was refused."),
+    rows.length === MOST_REFUSED && el("p", { class: "quiet" }, "The last 200 are shown; for all: ", command("smtprelay refused")),
+  ]);
 }
 
 function clearForm() {
   const fields = ["Forget what was refused to ", field("client", "client *"), " by ", field("rule", "rule *")];
-  return form("do-clear", fields, "clear", async (button, given, made) => {
+  const made = form("do-clear", fields, "clear", async (button, given) => {
+    if (!isSure(button, "clear")) return;
     const filters = Object.fromEntries(Object.entries(given).filter(([, text]) => text));
     if (await act(button, "refused/clear", filters)) made.reset();
+    askAgain(button, "clear");
   });
+  made.addEventListener("input", () => askAgain(made.querySelector("button"), "clear"));
+  return made;
 }
 
 function form(testid, fields, label, act) {

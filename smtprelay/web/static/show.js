@@ -120,7 +120,7 @@ export const attentionLine = ({ about, text, since }) =>
   el("li", { "data-testid": `attention-${about}` }, el("b", {}, text), since && el("span", { class: "quiet" }, ", since ", time(since)));
 
 export function refusedRow(row, number) {
-  const who = [el("b", {}, row.client || "a client"), row.user && [" as ", el("bdi", {}, row.user)], ` at ${row.listener}`,
+  const who = [el("b", {}, row.client || "other clients"), row.user && [" as ", el("bdi", {}, row.user)], ` at ${row.listener}`,
     row.domain && [", from ", el("bdi", {}, row.domain)]];
   const often = row.count > 1 ? [`${row.count} times, `, time(row.first), " to ", time(row.last)] : time(row.last);
   const part = (name, text) => text && el("div", { class: name }, el("span", { class: "quiet" }, `${name} `), el("code", { dir: "auto" }, text));

@@ -1,5 +1,6 @@
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -75,11 +76,12 @@ class AppTests(CommandCase):
 
     def test_unexpected(self) -> None:
         """What nobody foresaw is a sentence too, which names the file of the traceback; 70."""
+        self.patch(tempfile, "tempdir", tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, tempfile.tempdir)
         relay = FakeRelay(self, {"GET /api/v1/queue": (200, {"deliveries": 7})})
         ran = self.run_command("--endpoint", relay.endpoint, "queue", "list")
         self.assertEqual((ran.status, ran.out, ran.err.count("\n")), (70, "", 1))
         kept = Path(re.search(r"please report it with the traceback in (\S+)$", ran.err)[1])
-        self.addCleanup(kept.unlink)
         self.assertTrue(kept.read_text().startswith("Traceback"))
         self.assertEqual(kept.stat().st_mode & 0o777, 0o600)
 

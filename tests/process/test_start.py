@@ -125,7 +125,7 @@ class RefusalTests(StartCase, TestCase):
         """
         What nobody foresaw is one line, wherever it happens in a start; 70.
 
-        The line names the file of the traceback; the log has it if there is one by then.
+        The log has the traceback if there is one by then; else the line names its file.
         """
         relay = self.relay()
         arguments = {
@@ -137,13 +137,14 @@ class RefusalTests(StartCase, TestCase):
             run = f"import sys; from smtprelay.cli import main; sys.exit(main({arguments['run']!r}))"
             twistd = f"{TWISTD.replace('run()', '')} sys.argv[1:] = {arguments['twistd']!r}; run()"
             for code in (run, twistd):
-                program = self.ending_program(Program.python(["-c", f"{broken} {code}"], self.folder))
+                command = ["-c", f"{broken} {code}"]
+                program = self.ending_program(Program.python(command, self.folder, TMPDIR=str(self.folder)))
                 status, told = await program.ends(), program.err.decode()
                 self.assertEqual((status, told.count("\n")), (70, 1), told)
-                kept = Path(re.search(r"ZeroDivisionError.* the traceback in (\S+)", told)[1])
-                self.assertIn("Traceback", kept.read_text())
-                kept.unlink()
-                self.assertEqual(b'"event":"relay.failed"' in program.out, name == "build_providers")
+                place = re.search(r"ZeroDivisionError.* the traceback in (.+)\n", told)[1]
+                logged = b'"event":"relay.failed"' in program.out
+                self.assertEqual((logged, place == "the log"), (name == "build_providers",) * 2)
+                self.assertIn("Traceback", program.out.decode() if logged else Path(place).read_text())
 
     async def test_missing_secret(self) -> None:
         """The file of a secret is not there: the line says where it is wanted and which file it is; 78."""

@@ -3,6 +3,8 @@
 import errno
 import io
 import sys
+import tempfile
+from pathlib import Path
 
 from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase
@@ -79,6 +81,9 @@ class TellTests(SynchronousTestCase):
         """A command ends with one line and the status of the error: 70 for what nobody foresaw."""
         denied = PermissionError(errno.EACCES, "Permission denied", "/var/log/x")
         self.assertEqual(self.exits(denied), (77, "smtprelay: /var/log/x: Permission denied\n"))
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        self.patch(tempfile, "tempdir", str(folder))
         status, told = self.exits(ZeroDivisionError("seven"))
         self.assertEqual((status, told.count("\n")), (70, 1))
         self.assertIn("ZeroDivisionError: seven; please report it with the traceback in", told)

@@ -56,8 +56,7 @@ def _open_relay(view: View, listener: Listener, path: Path) -> Iterator[Complain
     protected = listener.auth.required and not any(
         isinstance(view.config.checkers.get(name), AnyChecker) for name in names
     )
-    # A pattern of stars alone (*, *@*, *@*.*) is nobody's domain.
-    restricted = listener.allow_recipients and all(each.strip("*@.") for each in listener.allow_recipients)
+    restricted = listener.allow_recipients and all(map(_is_restricted, listener.allow_recipients))
     if not wide or protected or restricted:
         return
     text = f"{wide} may send to anyone without logging in: this is an open relay"
@@ -66,6 +65,12 @@ def _open_relay(view: View, listener: Listener, path: Path) -> Iterator[Complain
     else:
         more = "; require auth, restrict allow_recipients, or say open_relay: accepted"
         yield Complaint((*path, "allow_from"), text + more, "CFG-OPEN-RELAY")
+
+
+def _is_restricted(pattern: str) -> bool:
+    """Tell whether ``pattern`` is for domains of one owner, and not for all of them or a top level."""
+    before, star, behind = pattern.rpartition("@")[2].rpartition("*")
+    return "." in behind.lstrip(".") if star else bool(before or behind)
 
 
 def _order(view: View, listener: Listener, path: Path) -> Iterator[Complaint]:

@@ -8,10 +8,11 @@ import socket
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
@@ -24,6 +25,9 @@ from smtprelay.config.listeners import Listener
 from smtprelay.service.sockets import Inherited, spoken_address
 from smtprelay.service.transports import read_to_the_end
 from smtprelay.smtp.factory import ESMTPFactory
+
+#: Seconds that ports may take to be closed.
+_CLOSING: Final = 2.0
 
 
 @frozen(kw_only=True)
@@ -154,8 +158,12 @@ class Ports:
 
     async def close(self) -> None:
         """Answer nobody any more."""
-        for _, port in [*self._doors.values(), *self._sites.values()]:
-            await maybeDeferred(port.stopListening)
+        ports = [*self._doors.values(), *self._sites.values()]
+        closing = DeferredList([maybeDeferred(port.stopListening) for _, port in ports], consumeErrors=True)
+        # A socket whose file somebody has removed never says that it is closed.
+        await closing.addTimeout(_CLOSING, self._reactor).addErrback(
+            lambda failure: failure.trap(TookTooLong)
+        )
 
     def _endpoint(self, door: Door) -> Any:
         if self._inherited is not None:

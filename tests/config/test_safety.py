@@ -42,6 +42,9 @@ class OpenRelayTests(SynchronousTestCase):
             ", allow_recipients: ['*']",
             ", allow_recipients: ['*@example.com', '*@*']",
             ", allow_recipients: ['*@*.*']",
+            ", allow_recipients: ['*e*@*']",
+            ", allow_recipients: ['*@*.com']",
+            ", allow_recipients: ['*@*m']",
         ):
             self.assertEqual(listener("allow_from: [0.0.0.0/0]" + more), ["CFG-OPEN-RELAY"])
 
@@ -52,7 +55,10 @@ class OpenRelayTests(SynchronousTestCase):
 
     def test_protected(self) -> None:
         """A required login, or own recipients only, close it."""
-        self.assertEqual(listener("allow_from: [0.0.0.0/0], allow_recipients: ['*@example.com']"), [])
+        for pattern in ("*@example.com", "*@*.example.com", "*@nas"):
+            self.assertEqual(
+                listener(f"allow_from: [0.0.0.0/0], allow_recipients: ['{pattern}']"), [], pattern
+            )
         self.assertEqual(listener(f"allow_from: [0.0.0.0/0], auth: {{required: true}}, {TLS}", USERS), [])
 
     def test_a_checker_that_takes_everybody_protects_nothing(self) -> None:

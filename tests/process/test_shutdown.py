@@ -44,6 +44,14 @@ class ShutdownCase(Stage):
         await relay.life.says('"event":"relay.stop"')
 
 
+class SocketTests(ShutdownCase, TestCase):
+    async def test_a_socket_without_its_file(self) -> None:
+        """The relay ends in order, too, when somebody has removed the file of its control socket."""
+        relay = await self.ending(RelayProcess.of(self.folder, CAPTURE)).start()
+        (self.folder / "spool" / "control.sock").unlink()
+        self.assertEqual(await relay.stop(), 0)
+
+
 class SecondSignalTests(ShutdownCase, TestCase):
     async def test_run(self) -> None:
         """While attempts are awaited a second SIGTERM ends ``smtprelay run`` at once and says so."""

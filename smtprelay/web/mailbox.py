@@ -137,6 +137,7 @@ def _line(mail: Mail) -> dict[str, Any]:
         "message": mail.message,
         "received": mail.received,
         "sender": mail.sender,
+        "reply_to": [value for name, value in mail.headers if name.lower() == "reply-to"],
         "recipients": list(mail.recipients),
         "subject": mail.subject,
         "size": mail.size,

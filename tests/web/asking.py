@@ -78,7 +78,7 @@ MAIL = Mail(
     to=("anna@example.com",),
     bcc=("blind@example.com",),
     subject="Scan",
-    headers=(("X-Env", "test"),),
+    headers=(("X-Env", "test"), ("Reply-To", "app@example.org")),
     text="see the picture",
     html='<p>see <img src="cid:pic"></p><script>alert(1)</script>',
     attachments=(

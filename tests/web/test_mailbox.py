@@ -22,6 +22,7 @@ class MailboxTests(SynchronousTestCase):
                         "message": "7QK29FMD",
                         "received": NOW,
                         "sender": "scan@example.com",
+                        "reply_to": ["app@example.org"],
                         "recipients": ["anna@example.com", "blind@example.com"],
                         "subject": "Scan",
                         "size": 1234,
@@ -34,7 +35,7 @@ class MailboxTests(SynchronousTestCase):
     def test_one_mail(self):
         """Headers, both bodies, who got it how, and its attachments without their content."""
         mail = self.fixture.get("/api/v1/mailbox/op-1").json
-        self.assertEqual(mail["headers"], [["X-Env", "test"]])
+        self.assertEqual(mail["headers"], [["X-Env", "test"], ["Reply-To", "app@example.org"]])
         self.assertEqual(
             (mail["to"], mail["cc"], mail["bcc"]), (["anna@example.com"], [], ["blind@example.com"])
         )

@@ -82,7 +82,7 @@ function where() {
   return {
     view: known.includes(view) ? view : known[0], id: id || "", tab: tab || "",
     filter: Object.hasOwn(FILTERS, filter) ? filter : "waiting",
-    query: new URLSearchParams(asked).get("q") ?? "",
+    query: new URLSearchParams(asked).get("q") ?? "", hash: location.hash,
   };
 }
 
@@ -342,6 +342,7 @@ async function show(mine) {
   showHeader(place, mails);
   const views = { mail: () => showMail(place, mails, mine), queue: () => showQueue(place, mine), rules: showRules, providers: showProviders, refused: showRefused };
   await views[place.view](mine);
+  if (mine === turn) document.body.dataset.shown = place.hash;
 }
 
 async function refresh() {

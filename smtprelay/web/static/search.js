@@ -29,7 +29,7 @@ export function matches(mail, text) {
   const id = text.toUpperCase().replaceAll("-", "").replace(/\.\d+$/, "");
   const part = text.toLowerCase();
   return (mail.message !== "" && mail.message.startsWith(id))
-    || [mail.id, mail.sender, mail.subject, ...mail.recipients].some((value) => value.toLowerCase().includes(part));
+    || [mail.id, mail.sender, ...mail.reply_to, mail.subject, ...mail.recipients].some((value) => value.toLowerCase().includes(part));
 }
 
 /** Let Enter look for what is in the box, "/" go there, and an empty box end the search. `view` is where one is. */

@@ -57,8 +57,8 @@ _MANY: Final = 10_000
 
 #: Characters of a text that are encoded at a time, and octets of memory that are free before: orjson, which
 #: takes half as many at most, ends the process if it does not get them.
-_AT_ONCE: Final = 64 << 10
-_ROOM: Final = 16 * _AT_ONCE
+_AT_ONCE: Final = 256 << 10
+_ROOM: Final = 8 * _AT_ONCE
 
 _RECIPIENTS: Final = b',"recipients":'
 #: Half a character, which has no UTF-8.

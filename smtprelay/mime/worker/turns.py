@@ -30,12 +30,11 @@ _SLIGHT: Final = 0.001
 
 def is_small(octets: bytes) -> bool:
     """Tell whether a mail can be worked on without anybody noticing, whatever it contains."""
-    if octets.count(b"@", 0, SMALL_BODY) + octets.count(b"=?", 0, SMALL_BODY) > SMALL_MARKS:
-        return False
     if len(octets) > SMALL_BODY:
         return len(octets) <= SMALL_TEXT and _is_text(octets)
     return (
         (len(octets) <= SMALL_HEADER or _header_ends(octets))
+        and _marks(octets, len(octets)) <= SMALL_MARKS
         # Each part begins with a line of its own, though not each such line begins a part.
         and octets.count(b"\n--") <= SMALL_PARTS
     )
@@ -43,12 +42,19 @@ def is_small(octets: bytes) -> bool:
 
 def _is_text(octets: bytes) -> bool:
     """Tell whether a mail is one text, and each octet of it a character of ASCII."""
+    end = octets.find(b"\r\n\r\n", 0, SMALL_HEADER)
     return (
-        octets.isascii()
+        end > 0
+        and _marks(octets, end) <= SMALL_MARKS
+        and octets.isascii()
         and b"\x1b" not in octets
-        and octets.find(b"\r\n\r\n", 0, SMALL_HEADER) > 0
         and is_plain(block(octets))
     )
+
+
+def _marks(octets: bytes, end: int) -> int:
+    """Count what may be an address, or an encoded word."""
+    return octets.count(b"@", 0, end) + octets.count(b"=?", 0, end)
 
 
 def _header_ends(octets: bytes) -> bool:

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.interfaces import MailTooCostly, MimeTaskError, MimeWorkerUnavailable
+from smtprelay.mime.worker import shared_file
 from smtprelay.mime.worker.frames import FACTS, FAILURE, TASK, frame
 from smtprelay.mime.worker.process import TaskFailedError, WorkerProcess, environment
 from tests.mime.worker.fake_process import FakeBody, FakeReactor
@@ -47,12 +48,12 @@ class ProcessTests(SynchronousTestCase):
         self.assertFalse(self.worker.over)
 
     def test_the_file_is_given_back(self):
-        """Between tasks the file holds nothing, and with the process it is gone."""
+        """Between tasks the file keeps little, and with the process it is gone."""
         for _ in range(2):
             done = self.work(b"x" * 1000)
-            self.process.answers({}, b"y" * 5000)
-            self.assertEqual(len(self.successResultOf(done)[1]), 5000)
-            self.assertEqual(os.fstat(self.process.file).st_size, 0)
+            self.process.answers({}, b"y" * 9_000_000)
+            self.assertEqual(len(self.successResultOf(done)[1]), 9_000_000)
+            self.assertEqual(os.fstat(self.process.file).st_size, shared_file.KEPT)
         self.process.ends()
         self.assertRaises(OSError, os.fstat, self.process.file)
 

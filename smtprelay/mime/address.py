@@ -301,7 +301,7 @@ class _Scanner:
             name = shown or comments
         else:
             found, others = self._without_brackets()
-            name = comments or others
+            name = others if comments in found else comments or others
         for address in found:
             self._add(address, name if len(found) == 1 else "")
         self._clear()
@@ -378,7 +378,7 @@ def _split(text: str, blanks: bool = False) -> tuple[list[str], str]:
     found = []
     others = []
     for word in words:
-        address = without_controls(word.replace(_BLANK, " ")).strip("<>,;'").removeprefix("mailto:")
+        address = without_controls(word.replace(_BLANK, " ")).strip("<>(),;'").removeprefix("mailto:")
         local, at, domain = address.rpartition("@")
         if local and domain and ("@" not in local or local.startswith('"')):
             found.append(address)

@@ -257,4 +257,6 @@ def _joined(pieces: list[tuple[str, bool]], guess: str) -> str:
             charset = head[1]
         raw = (head[3] if head else text).encode("utf-8", "surrogateescape")
         octets += unquote_to_bytes(raw) if extended else raw
-    return charsets.decode(octets, charset, guess)
+    text = charsets.decode(octets, charset, guess)
+    # Some programs put encoded words there.
+    return decode_words(text, guess) if "=?" in text else text

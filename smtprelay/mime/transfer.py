@@ -126,7 +126,8 @@ def _from_uu_line(letters: bytes, blanks_lost: bool) -> bytes:
     if not length or len(letters) > needed + 1 or len(letters) < (needed // 2 if blanks_lost else needed):
         return b""
     try:
-        return binascii.a2b_uu(letters[:needed])
+        # Some programs fill the last four letters with anything.
+        return binascii.a2b_uu(letters[: (length * 4 + 5) // 3])
     except binascii.Error:
         return b""
 

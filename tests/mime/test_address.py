@@ -72,6 +72,8 @@ CASES = {
     '"J" "j roe"@x.org': [('"j roe"@x.org', "")],
     "Al (a \\) b) <a@x.org>": [("a@x.org", "Al (a ) b)")],
     "a@x.org (Al \\(b\\))": [("a@x.org", "Al (b)")],
+    "Al Roe (a@x.org), b@x.org (Bo)": [("a@x.org", "Al Roe"), ("b@x.org", "Bo")],
+    "=?utf-8?q?J=C3=BCrgen?= (j@x.org)": [("j@x.org", "Jürgen")],
     # comments and blanks within an address
     "Al <al(home)@x(y).org(z)>": [("al@x.org", "Al")],
     "Al <al@(a (nested) one)x.org>, b@x.org": [("al@x.org", "Al"), ("b@x.org", "")],

@@ -107,6 +107,8 @@ EXTENDED = {
     "attachment; filename*=\"UTF-8''Pr%C3%BCf.pdf\"": "Prüf.pdf",
     "attachment; filename*=''Pr%C3%BCf.pdf": "Prüf.pdf",
     "attachment; filename*=utf-8''a%2": "a%2",
+    'attachment; filename*="=?utf-8?Q?Pr=C3=BCf.pdf?="': "Prüf.pdf",
+    "attachment; filename*=utf-8''=?utf-8?Q?Pr=C3=BCf.pdf?=": "Prüf.pdf",
     "attachment; filename*=utf-8''a%zz%C3": "a%zz\ufffd",
     "attachment; filename*=utf-8''it's.pdf": "it's.pdf",
     'attachment; filename*0="a "; filename*1="b.pdf"': "a b.pdf",

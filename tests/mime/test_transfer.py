@@ -228,6 +228,13 @@ class UuencodeTests(SynchronousTestCase):
             with self.subTest(form[:20]):
                 self.assertEqual(decode(form, "x-uuencode"), OCTETS)
 
+    def test_filled(self):
+        """What stands in place of the octets that the last group lacks does not matter, and is nothing."""
+        for octets, line in ((b"ab", b'"86)_'), (b"a", b"!80__"), (b"abcd", b"$86)C9/__")):
+            for form in (line, b"begin 644 a.bin\n" + line + b"\n`\nend\n"):
+                with self.subTest(form):
+                    self.assertEqual(decode(form, "x-uuencode"), octets)
+
     def test_broken(self):
         """A line that is none is skipped; what has none at all is no uuencode."""
         lines = uu(OCTETS).split(b"\n")

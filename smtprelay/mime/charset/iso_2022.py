@@ -31,6 +31,10 @@ _ROMAN: Final = {0x5C: "¥", 0x7E: "‾"}
 
 #: What octets that belong to no alphabet are read as: programs mix up the charsets of one country.
 _EIGHT_BIT: Final = {"jp": "cp932", "kr": "cp949", "cn": "gb18030"}
+#: Two octets of EUC-JP each, and one of them is no half-width kana of Shift JIS.
+_EUC_JP: Final = re.compile(
+    rb"(?=[^\xe0-\xfe]*+[\xe0-\xfe])(?:[\x00-\x7f]++|\x8e[\xa1-\xdf]|\x8f?[\xa1-\xfe]{2})++"
+)
 _SHIFTED_OUT: Final = {"jp": "(I", "kr": "$(C", "cn": "$(A"}
 
 
@@ -86,7 +90,8 @@ class _State:
         if alphabet == "(I":
             return octets.translate(_HALF_WIDTH).decode("cp932", "replace")
         if alphabet.startswith("("):
-            text = octets.decode(_EIGHT_BIT[self.country], "replace")
+            is_euc = self.country == "jp" and _EUC_JP.fullmatch(octets)
+            text = octets.decode("euc_jp" if is_euc else _EIGHT_BIT[self.country], "replace")
             return text.translate(_ROMAN) if alphabet == "(J" else text
         if len(octets) == 1:
             return octets.decode("latin-1").translate(_LONE)

@@ -166,7 +166,7 @@ class _Reader:
             return
         leaves = self.choose()
         self._join(self._blocks())
-        for n in leaves:
+        for n in self._without_resource_forks(leaves):
             if n not in self._texts:
                 self._attach(self.parts[n])
         if self.text is None and self.html is None and not self.attachments:
@@ -206,6 +206,13 @@ class _Reader:
             part.first("content-id") or part.first("content-location")
         )
         return not (part.file_name or within)
+
+    def _without_resource_forks(self, leaves: Sequence[int]) -> Sequence[int]:
+        """Leave out what only a Mac reads of a file (RFC 1740), if the file itself is there."""
+        forks = {n for n in leaves if self.parts[n].kind.kind == "application/applefile"}
+        files = {self.parts[n].parent for n in leaves if n not in forks}
+        doubles = {n for n in files if self.parts[n].kind.kind == "multipart/appledouble"}
+        return [n for n in leaves if n not in forks or self.parts[n].parent not in doubles]
 
     def _content(self, part: Part) -> bytes:
         content = self.body[part.begin : part.end]

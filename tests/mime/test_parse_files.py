@@ -51,7 +51,7 @@ class AttachmentTests(SynchronousTestCase):
 
 
 class AppleDoubleTests(SynchronousTestCase):
-    """RFC 1740: a file that a Mac sends in two parts, its resource fork, which only a Mac reads, and itself."""
+    """RFC 1740: a file of a Mac in two parts: its resource fork, which only a Mac reads, and itself."""
 
     FORK = part("Content-Type: application/applefile; name=a.pdf", b"\0\x05\x16\x07")
     FILE = part("Content-Type: application/pdf; name=a.pdf", b"%PDF")

@@ -7,6 +7,7 @@ No line that comes out is longer than RFC 2045 allows. Pure.
 
 import binascii
 from collections.abc import Callable, Iterator, Mapping
+from itertools import repeat
 from typing import Final, Protocol
 
 from smtprelay.mime.transfer import base64_letters, from_quoted_printable, padded
@@ -188,16 +189,14 @@ def _quoted(block: bytes) -> bytes:
     if ends and block.count(b"\r") == ends and block.count(b"\n") == ends:
         quoted = binascii.b2a_qp(block)
     else:
-        quoted = _CRLF.join([_quoted_line(line) for line in block.split(_CRLF)])
+        no = repeat(False)  # neither tabs nor text; keywords would take as long as the work on a short line
+        lines = map(binascii.b2a_qp, block.split(_CRLF), no, no)
+        # Without a line end in it binascii breaks a line by LF alone.
+        quoted = _CRLF.join(lines).replace(b"=\n", b"=\r\n")
     if b"--" not in block:
         return quoted
     # A line with two hyphens in front may be a delimiter, here or where the part lies.
     return (b"=2D" + quoted[1:] if quoted.startswith(b"--") else quoted).replace(b"\n--", b"\n=2D-")
-
-
-def _quoted_line(line: bytes) -> bytes:
-    # With no line end in it binascii breaks lines by LF alone.
-    return binascii.b2a_qp(line, istext=False).replace(b"=\n", b"=\r\n")
 
 
 def _within_line(piece: bytes) -> bytes:

@@ -39,7 +39,7 @@ class EncoderTests(SynchronousTestCase):
     def test_work(self):
         """One long line among many short ones costs the others nothing: they are encoded in blocks."""
         for kind in ENCODERS:
-            for short in (b"\r\n", b"12:00 ok\r\n", b"=\r\n"):
+            for short in (b"\r\n", b"12:00 ok\r\n", b"=\r\n", b"a\r\r\n", b"=\r\r\n"):
                 content = b"x" * 5000 + b"\r\n" + short * 20_000 + b"y" * 9000
                 self.assertLess(
                     counted(lambda kind=kind, content=content: encode(kind, content), "smtprelay/mime"),

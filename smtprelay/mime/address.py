@@ -16,7 +16,8 @@ from typing import Final
 import idna
 from attrs import define, field, frozen
 
-from smtprelay.mime.encoded_words import WORD, decode_words, raw_text, without_controls, without_raw_octets
+from smtprelay.mime.controls import in_one_line
+from smtprelay.mime.encoded_words import WORD, decode_words, raw_text, without_raw_octets
 from smtprelay.mime.parameters import comment_end
 
 #: What is beyond these is not read: mailboxes of a field, characters of an address and of a name.
@@ -345,7 +346,7 @@ _READERS: Final[Mapping[str, Callable[[_Scanner], None]]] = {
 
 
 def _readable(name: str, guess: str) -> str:
-    name = without_controls(decode_words(name[:MAX_NAME], guess))
+    name = in_one_line(decode_words(name[:MAX_NAME], guess))
     if "  " in name:
         name = " ".join(name.split())
     return name[1:-1].strip() if len(name) > 1 and name[0] == name[-1] == "'" else name
@@ -378,7 +379,7 @@ def _split(text: str, blanks: bool = False) -> tuple[list[str], str]:
     found = []
     others = []
     for word in words:
-        address = without_controls(word.replace(_BLANK, " ")).strip("<>,;'").removeprefix("mailto:")
+        address = in_one_line(word.replace(_BLANK, " ")).strip("<>,;'").removeprefix("mailto:")
         local, at, domain = address.rpartition("@")
         if local and domain and ("@" not in local or local.startswith('"')):
             found.append(address)

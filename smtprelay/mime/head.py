@@ -31,7 +31,6 @@ _END: Final = b"\r\n\r\n"
 _MARK: Final = b"\xef\xbb\xbf"
 _VALUE: Final = re.compile(rb"[^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+").match
 _FOLD: Final = re.compile(r"\r\n[ \t]+")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]+")
 _OPEN_WORD: Final = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?]*\??\Z")
 
 
@@ -148,12 +147,12 @@ def message_id_of(head: Head) -> str:
 
 
 def readable(value: str) -> str:
-    """Return ``value`` for people: its first KB, RFC 2047 words decoded, control characters made spaces."""
+    """Return ``value`` for people: its first KB, RFC 2047 words decoded, in one line."""
     if len(value) > _SHOWN:
         value = value[:_SHOWN]
         cut = _OPEN_WORD.search(value)
         value = f"{value.removesuffix('?')}?=" if cut else value
-    return _CONTROL.sub(" ", decoded(_CONTROL.sub(" ", value))).strip()[:_SHOWN]
+    return decoded(value)[:_SHOWN]
 
 
 def _text(value: bytes) -> str:

@@ -14,7 +14,8 @@ from typing import Final
 
 from smtprelay.mime.address import Address, addresses, comparison_key
 from smtprelay.mime.charset.labels import ASCII, codec_of
-from smtprelay.mime.encoded_words import Word, decode_words, pieces, without_controls
+from smtprelay.mime.controls import in_one_line
+from smtprelay.mime.encoded_words import Word, decode_words, pieces
 from smtprelay.mime.parameters import ContentType, content_type, disposition
 
 __all__ = [
@@ -46,7 +47,7 @@ def decoded(value: str | bytes, guess: str = "") -> str:
     :param guess: the charset that those octets are in, if they are not UTF-8.
     """
     text = value.decode("ascii", "surrogateescape") if isinstance(value, bytes) else value
-    return without_controls(decode_words(text, guess))
+    return in_one_line(decode_words(text, guess))
 
 
 def by_name(headers: Headers) -> dict[str, list[str]]:

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final, Literal
 
+from smtprelay.mime.controls import holds_controls
+
 Encoding = Literal["7bit", "base64", "quoted-printable", "x-uuencode"]
 
 _COMMENT: Final = re.compile(r"\([^)]*+\)?")
@@ -37,7 +39,6 @@ _BASE64_LINES: Final = _BASE64 + b"\r\n"
 
 #: The first line of base64, whatever follows a padded block in it.
 _FIRST_LINE: Final = re.compile(rb"\s*+[A-Za-z0-9+/]++(?:=+|[ \t]*+\r?(?:\n|\Z))")
-_TEXT_CONTROL: Final = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 _BLANK_ENDS: Final = (b" \n", b"\t\n", b" \r\n", b"\t\r\n")
 
@@ -171,10 +172,12 @@ def is_no_base64(content: bytes) -> bool:
     """
     if not content.strip() or _FIRST_LINE.match(content):
         return False
+    octets = from_base64(content)
     try:
-        return _TEXT_CONTROL.search(from_base64(content).decode("utf-8")) is not None
+        octets.decode("utf-8")
     except UnicodeDecodeError:
         return True
+    return holds_controls(octets)
 
 
 def _block(content: bytes) -> bytes:

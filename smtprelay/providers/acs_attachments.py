@@ -14,11 +14,9 @@ from urllib.parse import unquote
 from attrs import evolve
 
 from smtprelay.mime import files
-from smtprelay.mime.kinds import EXTENSIONS
+from smtprelay.mime.kinds import EXTENSIONS, OCTETS
 from smtprelay.mime.parse import Attachment
 from smtprelay.providers.acs_fields import Mending
-
-OCTETS: Final = "application/octet-stream"
 
 #: What the service documents, by extension.
 TYPES: Final[Mapping[str, str]] = {

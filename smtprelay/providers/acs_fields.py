@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from smtprelay.mime.address import Address, ascii_domain, comparison_key
+from smtprelay.mime.controls import in_one_line
 from smtprelay.mime.outgoing.words import encoded_words
 
 #: Characters of a subject: as many as a line of a header has (RFC 5322 §2.1.1).
@@ -36,9 +37,6 @@ _HEADER_NAME: Final = re.compile(r"[!-9;-~]+")
 #: The service drops any other one without a word.
 _MESSAGE_ID: Final = re.compile(r"<[^\s<>@]+@[^\s<>@.]+(?:\.[^\s<>@.]+)+>")
 
-_BLANKS: Final = re.compile(r"[\t\r\n\x0b\x0c\x85\u2028\u2029]+")
-#: No text has these, and half a character has no UTF-8.
-_UNWANTED: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 #: What the service writes itself, or what would tell of blind recipients.
 _is_dropped: Final = re.compile(
@@ -93,12 +91,12 @@ def line(text: str, longest: int, field: str, mending: Mending) -> str:
     if len(text) <= longest and text.isprintable():
         return text.strip()
     # Only so much can be left of it that it need not be looked at whole.
-    spaced = _BLANKS.sub(" ", text[: 4 * longest]).strip()
-    clean = _UNWANTED.sub("", spaced).strip()
+    begun = text[: 4 * longest].strip()
+    clean = in_one_line(begun)
     if len(clean) > longest or len(text) > 4 * longest:
         mending.note(field, f"cut to {longest} characters")
         clean = clean[:longest].strip()
-    elif clean != spaced:
+    elif len(clean) < len(begun):
         mending.note(field, "control characters dropped")
     return clean
 
@@ -197,5 +195,5 @@ def _whole_ids(references: str) -> str:
 
 def _short(text: str) -> str:
     """Return text from a mail as it may stand in a line of the log."""
-    clean = text if text.isprintable() else _UNWANTED.sub("", text[:200])
+    clean = in_one_line(text[:200])
     return clean if len(clean) <= 60 else f"{clean[:60]}…"  # noqa: PLR2004 -- it is to be recognised, no more

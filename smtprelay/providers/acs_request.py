@@ -19,10 +19,11 @@ import orjson
 from attrs import evolve, frozen
 
 from smtprelay.mime.content_size import ANY
+from smtprelay.mime.kinds import OCTETS
 from smtprelay.mime.parse import Attachment, Mail, read
 from smtprelay.mime.text import Address, comparison_key
 from smtprelay.model.shape import Shape
-from smtprelay.providers.acs_attachments import OCTETS, attached
+from smtprelay.providers.acs_attachments import attached
 from smtprelay.providers.acs_fields import (
     LONGEST_SUBJECT,
     Mending,

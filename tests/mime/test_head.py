@@ -122,7 +122,7 @@ class ReadableTests(SynchronousTestCase):
         """RFC 2047 is decoded; what only looks like it is shown as it stands."""
         self.assertEqual("Grüße", readable("=?utf-8?q?Gr=C3=BC=C3=9Fe?="))
         self.assertEqual("=?nonsense?z?x?=", readable("=?nonsense?z?x?="))
-        self.assertEqual("a b", readable("a\x1b\r\nb"))
+        self.assertEqual("a b", readable("a\x01\nb\x7f"))
 
     def test_a_long_value_is_cut_before_it_is_decoded(self):
         """About 1 KB is shown: of a word that is cut what there is of it, of other text the beginning."""
@@ -146,6 +146,7 @@ class RecordTests(SynchronousTestCase):
     def test_readable(self) -> None:
         """The subject is decoded for people."""
         self.assertEqual(subject_of(Head(b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n")), "Grüße")
+        self.assertEqual(subject_of(Head(b"Subject: \x1b$B-j3t\x1b(B\r\n")), "㈱株")
         self.assertEqual(message_id_of(Head(b"Message-ID: <a@b>\r\n")), "<a@b>")
 
     def test_a_subject_that_costs(self) -> None:

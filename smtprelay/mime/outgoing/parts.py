@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 
 from smtprelay.mime.charset import html_charset, known, label_for
 from smtprelay.mime.charset.labels import ASCII, codec_of
+from smtprelay.mime.controls import holds_controls
 from smtprelay.mime.outgoing.encoders import Base64Encoder
 from smtprelay.mime.outgoing.fields import NO_CONVERSION, FieldRules, NotConvertible
 from smtprelay.mime.outgoing.header import UNCHANGED, Changes, finished_part, header_of
@@ -26,8 +27,6 @@ from smtprelay.model.shape import Shape, shape_of
 
 _SIGNED: Final = "multipart/signed"
 _MESSAGES: Final = frozenset({"message/rfc822", "message/global", "message/news"})
-#: Octets that no text has: tab, line feed, form feed, carriage return and escape are in some.
-_CONTROLS: Final = bytes(set(range(32)) - {9, 10, 12, 13, 27}) + b"\x7f"
 #: With one octet of so many to be escaped a text is still readable, and about as long as in base64.
 _ESCAPES: Final = 4
 
@@ -213,11 +212,7 @@ class PartsWalk:
         kind = part.kind.kind
         is_text = kind.startswith(("text/", "message/"))
         escapes = shape.eight_bit + content.count(b"=")
-        quoted = (
-            is_text
-            and escapes * _ESCAPES <= len(content)
-            and len(content.translate(None, _CONTROLS)) == len(content)
-        )
+        quoted = is_text and escapes * _ESCAPES <= len(content) and not holds_controls(content)
         declared = content_type(part.first("content-type")).kind
         return Changes(
             encoding="quoted-printable" if quoted else "base64",

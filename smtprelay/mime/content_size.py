@@ -213,5 +213,5 @@ def _is_file(part: Part) -> bool:
 
 def _boundary_of(part: Part) -> bytes:
     """Return the boundary of a multipart, ``b""`` if there is none that only means one thing."""
-    boundary = part.kind.parameters.get("boundary", "").encode("utf-8", "surrogateescape").rstrip(b" \t")
+    boundary = part.kind.boundary
     return b"" if len(boundary) > _LONGEST_BOUNDARY or boundary.endswith(b"-") else boundary

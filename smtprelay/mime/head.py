@@ -95,13 +95,10 @@ def _named(name: str) -> re.Pattern[bytes]:
 class HeaderCollector:
     """Keeps the header of a mail that arrives in pieces, up to :data:`MOST` octets."""
 
-    __slots__ = ("_last", "_pieces", "_size", "ended")
+    __slots__ = ("_kept", "ended")
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
-        # As if a line came before, so that an empty first line is found like any other.
-        self._last = b"\r\n"
+        self._kept = bytearray()
         #: Nothing more is kept: the empty line was seen, or there is enough.
         self.ended = False
 
@@ -109,31 +106,24 @@ class HeaderCollector:
         """Take the next piece of the mail."""
         if self.ended:
             return
-        if not self._pieces and (end := piece.find(_END, 1, MOST)) > 0 and not piece.startswith(_END[:2]):
-            # All of it came at once, as nearly always.
-            self._pieces.append(piece[: end + 2])
-            self._size = end + 2
-            self.ended = True
-            return
-        # The empty line may begin in the piece before.
-        before, window = len(self._last), self._last + piece
-        end = window.find(_END)
-        kept = piece if end < 0 else piece[: max(0, end + 2 - before)]
-        self._pieces.append(kept[: MOST - self._size])
-        self._size += len(self._pieces[-1])
-        if 0 <= end < before - 2:
-            # The CR of the empty line was kept before.
-            self._pieces = [b"".join(self._pieces)[: end + 2 - before]]
-        self._last = window[-3:]
-        self.ended = end >= 0 or self._size >= MOST
+        known = len(self._kept)
+        self._kept += piece[: MOST - known]
+        if self._kept.startswith(_END[:2]):
+            end = 0
+        else:
+            # The empty line may begin in the piece before.
+            found = self._kept.find(_END, max(0, known - len(_END) + 1))
+            end = found + 2 if found >= 0 else MOST
+        self.ended = len(self._kept) >= end
+        del self._kept[end:]
 
     def head(self) -> Head:
         """Return what was kept."""
-        return Head(b"".join(self._pieces))
+        return Head(bytes(self._kept))
 
     def content_counter(self) -> ContentCounter | None:
         """Return :func:`.content_size.content_counter` of the header, ``None`` if it is not complete."""
-        return content_counter(b"".join(self._pieces)) if self.ended and self._size < MOST else None
+        return content_counter(bytes(self._kept)) if self.ended and len(self._kept) < MOST else None
 
 
 def subject_of(head: Head) -> str:

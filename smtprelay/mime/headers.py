@@ -164,8 +164,7 @@ class _Block:
         begin, self._looked = self._looked, len(self._found)
         for name, lines in islice(self._found, begin, None):
             if name.lower() == b"content-type":
-                kind = content_type(b" ".join(lines).decode("ascii", "surrogateescape"))
-                return kind.parameters.get("boundary", "").encode("utf-8", "surrogateescape").rstrip(b" \t")
+                return content_type(b" ".join(lines).decode("ascii", "surrogateescape")).boundary
         return None
 
     def _take(self, line: bytes, at: int, after: int) -> None:

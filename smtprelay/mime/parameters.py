@@ -74,6 +74,11 @@ class ContentType:
     kind: str
     parameters: Mapping[str, str]
 
+    @property
+    def boundary(self) -> bytes:
+        """What the delimiters of its parts are made of, ``b""`` if it names nothing."""
+        return self.parameters.get("boundary", "").encode("utf-8", "surrogateescape").rstrip(b" \t")
+
 
 _NOTHING: Final = ContentType("", {})
 

@@ -157,9 +157,6 @@ class _Reader:
     _texts: dict[int, bytes] = field(factory=dict)
 
     def run(self) -> None:
-        if len(self.parts) == 1 and _is_plain(self.parts[0]):
-            self._read_alone()
-            return
         leaves = self.choose()
         self._join(self._blocks())
         for n in self._without_resource_forks(leaves):
@@ -176,13 +173,6 @@ class _Reader:
         self._texts = {n: self._content(self.parts[n]) for n in self._choose(leaves)}
         self.guess = guess_of(chain(map(self._charset, self._texts), charsets_in(self.parts[0].headers)))
         return leaves
-
-    def _read_alone(self) -> None:
-        """Do the same with a text that is all of the mail: the way of most mail of programs."""
-        self._texts = {0: self._content(self.parts[0])}
-        self.guess = guess_of((self._charset(0), *charsets_in(self.parts[0].headers)))
-        text = self._piece(0).text
-        self.text = "" if text.isspace() else text
 
     def _choose(self, leaves: Sequence[int]) -> Sequence[int]:
         """Return which parts are the text: if none is so plainly, the first that may be."""
@@ -299,11 +289,6 @@ def _alternatives(inner: Sequence[Sequence[_Block]]) -> Sequence[_Block]:
         plain = [piece for block in rich for piece in block.text_pieces]
     block = _Block(plain, [piece for block in rich for piece in block.html_pieces])
     return [block] if block.plain or block.html else ()
-
-
-def _is_plain(part: Part) -> bool:
-    """Tell whether all that is done with ``part``, if it is the only one, is to decode it."""
-    return part.kind.kind == "text/plain" and part.disposition.kind != "attachment" and not part.aside
 
 
 def _is_unknown_text(part: Part) -> bool:

@@ -229,11 +229,8 @@ class _Scan:
         self.parts.append(part)
         if part.is_multipart:
             level = _Level(len(self.parts) - 1, [], loose=begin)
-            boundary = (
-                part.kind.parameters.get("boundary", "").encode("utf-8", "surrogateescape").rstrip(b" \t")
-            )
-            if boundary:
-                self._declare(level, boundary)
+            if part.kind.boundary:
+                self._declare(level, part.kind.boundary)
             self._levels.append(level)
         else:
             self._leaf = part

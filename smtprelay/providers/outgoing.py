@@ -127,7 +127,7 @@ class _Mail:
         plan = outgoing.unchanged_plan(start, shape, hop)
         if plan is not None:
             return plan
-        header = None if outgoing.needs_content(shape, hop) else outgoing.short_header(start, shape)
+        header = outgoing.short_header(start, shape) if hop.takes(shape) else None
         task, body = (
             (outgoing.plan_mail, self.body) if header is None else (outgoing.plan_header, MemoryBody(header))
         )

@@ -41,8 +41,8 @@ def collected(*pieces: bytes) -> HeaderCollector:
 
 
 def content(collector: HeaderCollector) -> bytes:
-    """Return what is kept; the CR of the empty line may be in it."""
-    return b"".join(collector._pieces).removesuffix(b"\r")
+    """Return what is kept."""
+    return bytes(collector._kept)
 
 
 class BlockTests(SynchronousTestCase):

@@ -84,7 +84,10 @@ def decode(octets: bytes, codec: str) -> str:
     if codec in _DECODERS:
         return _DECODERS[codec](octets)
     if codec in MULTI_OCTET or codec.startswith("utf-"):
-        return _mended(octets, codec)
+        text = _mended(octets, codec)
+        for character, right in _RIGHT.get(codec, {}).items():
+            text = text.replace(character, right)
+        return text
     return codecs.charmap_decode(octets, "strict", _characters(codec))[0]
 
 
@@ -122,28 +125,13 @@ def _utf_16(octets: bytes) -> str:
     return _mended(octets, labels.UTF_16_BE if big else labels.UTF_16_LE)
 
 
-def _euc_jp(octets: bytes) -> str:
-    return _replaced(_mended(octets, "euc_jp"), _JAPANESE)
-
-
-def _big5(octets: bytes) -> str:
-    return _replaced(_mended(octets, "big5hkscs"), _BIG5)
-
-
-def _cp932(octets: bytes) -> str:
-    return _replaced(_mended(octets, "cp932"), _CP932)
-
-
-def _gb_18030(octets: bytes) -> str:
-    return _replaced(_mended(octets, "gb18030"), _GB_18030)
-
-
-def _replaced(text: str, characters: Mapping[str, str]) -> str:
-    for character, right in characters.items():
-        text = text.replace(character, right)
-    return text
-
-
+#: Characters that Python's codecs read otherwise than the standard.
+_RIGHT: Final[Mapping[str, Mapping[str, str]]] = {
+    "big5hkscs": _BIG5,
+    "cp932": _CP932,
+    "euc_jp": _JAPANESE,
+    "gb18030": _GB_18030,
+}
 _DECODERS: Final[Mapping[str, Callable[[bytes], str]]] = {
     labels.HZ: iso_2022.decode_hz,
     labels.ISO_2022_CN: partial(iso_2022.decode, country="cn"),
@@ -151,10 +139,6 @@ _DECODERS: Final[Mapping[str, Callable[[bytes], str]]] = {
     labels.ISO_2022_KR: partial(iso_2022.decode, country="kr"),
     labels.UTF_7: _utf_7,
     labels.UTF_16: _utf_16,
-    "big5hkscs": _big5,
-    "cp932": _cp932,
-    "euc_jp": _euc_jp,
-    "gb18030": _gb_18030,
 }
 
 

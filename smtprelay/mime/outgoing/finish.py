@@ -23,11 +23,6 @@ from smtprelay.model.shape import Shape, count_eight_bit, shape_of
 LONGEST_HEADER: Final = 16 * 1024
 
 
-def needs_content(shape: Shape, hop: NextHop) -> bool:
-    """Return whether there is more to look at than the header."""
-    return shape.long_lines or (shape.eight_bit > 0 and not hop.eight_bit)
-
-
 def short_header(start: bytes, shape: Shape) -> bytes | None:
     """
     Return the header in ``start``, the beginning of a mail of that shape, with its empty line.
@@ -42,7 +37,7 @@ def short_header(start: bytes, shape: Shape) -> bytes | None:
 
 def unchanged_plan(start: bytes, shape: Shape, hop: NextHop) -> Plan | None:
     """Return the plan for a mail that plainly leaves as it is: nearly all do. ``None``: look closer."""
-    if needs_content(shape, hop) or not _has_plain_fields(shape, hop) or not is_finished(start):
+    if not hop.takes(shape) or not _has_plain_fields(shape, hop) or not is_finished(start):
         return None
     return _unchanged(shape)
 
@@ -100,7 +95,7 @@ def plan_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str
         # The fields of parts are content for the next hop.
         of_parts = evolve(rules, ascii_only=not hop.eight_bit, embedded=True)
         # A long header alone may be the reason to look at the mail.
-        if content > LONGEST_HEADER and not needs_content(shape_of(octets[content:]), hop):
+        if content > LONGEST_HEADER and hop.takes(shape_of(octets[content:])):
             finish(UNCHANGED)
         else:
             PartsWalk(draft, hop, of_parts, finish).run(content)

@@ -112,7 +112,7 @@ class PartsWalk:
     def _parts_as_shown(self, octets: bytes) -> Sequence[Part]:
         """Return the parts of a mail; if it shows nothing but a text beside them, it is that text."""
         parts = parts_of(octets)
-        strange = any(self._needs_work(shape_of(octets[begin:end])) for begin, end in parts[0].aside)
+        strange = not all(self._hop.takes(shape_of(octets[begin:end])) for begin, end in parts[0].aside)
         shown = shown_aside(octets, parts) if strange else None
         if shown is None:
             return parts
@@ -127,7 +127,7 @@ class PartsWalk:
         content = mail.octets[part.begin : part.end]
         is_whole = (part.begin, part.end) == (part.header_end, part.last)
         shape = shape_of(content if is_whole else mail.octets[part.header_end : part.last])
-        if not self._needs_work(shape):
+        if self._hop.takes(shape):
             self._finish_header(mail, part, UNCHANGED, ends=False)
             return
         encoding = part.encoding(content)
@@ -171,13 +171,13 @@ class PartsWalk:
     def _plan_aside(self, mail: _Mail, begin: int, end: int) -> None:
         """Plan what stands before the first part or behind the last one, where nobody reads it."""
         self._draft.keep(mail.base + begin)
-        if self._needs_work(shape_of(mail.octets[begin:end])):
+        if not self._hop.takes(shape_of(mail.octets[begin:end])):
             self._draft.drop(mail.base + end)
 
     def _plan_delimiters(self, mail: _Mail, begin: int, end: int) -> None:
         """Plan the delimiters between two parts: blanks behind them may make a line too long."""
         lines = mail.octets[begin:end]
-        if self._needs_work(shape_of(lines)):
+        if not self._hop.takes(shape_of(lines)):
             lines = b"\r\n".join(map(bytes.rstrip, lines.split(b"\r\n")))
             self._check_fixed(lines, "a boundary")
             self._draft.keep(mail.base + begin)
@@ -222,7 +222,7 @@ class PartsWalk:
 
     def _check_fixed(self, octets: bytes, what: str) -> None:
         shape = shape_of(octets)
-        if self._needs_work(shape):
+        if not self._hop.takes(shape):
             raise self._fixed(shape, what)
 
     def _fixed(self, shape: Shape, what: str) -> NotConvertible:
@@ -230,9 +230,6 @@ class PartsWalk:
         if shape.eight_bit and not self._hop.eight_bit:
             why = "8-bit content, and the server lacks 8BITMIME"
         return NotConvertible(f"{what} cannot be encoded: it has {why}", NO_CONVERSION)
-
-    def _needs_work(self, shape: Shape) -> bool:
-        return shape.long_lines or (shape.eight_bit > 0 and not self._hop.eight_bit)
 
 
 def _kind_of_text(part: Part) -> str:

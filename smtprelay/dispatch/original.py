@@ -11,7 +11,7 @@ from typing import Final
 from attrs import frozen
 
 #: So much of the original's header block goes back.
-HEADER_LIMIT: Final = 64 * 1024
+MAX_HEADER: Final = 64 * 1024
 
 LONGEST_LINE: Final = 998  # RFC 5322 §2.1.1
 
@@ -44,9 +44,9 @@ def header_block(start: bytes) -> bytes:
     """Return the header block that ``start``, the beginning of a message, holds: whole lines, bounded."""
     if start.startswith(b"\r\n"):
         return b""
-    end = start.find(b"\r\n\r\n", 0, HEADER_LIMIT)
+    end = start.find(b"\r\n\r\n", 0, MAX_HEADER)
     if end < 0:
-        end = start.rfind(b"\r\n", 0, HEADER_LIMIT)
+        end = start.rfind(b"\r\n", 0, MAX_HEADER)
     return start[: end + 2] if end >= 0 else b""
 
 

@@ -17,13 +17,13 @@ from smtprelay.mime.text import decoded
 from smtprelay.model.shape import ContentCounter
 
 #: Octets of a header that are kept while the rest of the mail arrives: more than the listener's limit.
-MOST: Final = 288 * 1024
+MAX_HEADER: Final = 288 * 1024
 #: Octets of a value and of all values of one name, and how many these are, at most.
-LONGEST_VALUE: Final = 8 * 1024
-LONGEST_VALUES: Final = 64 * 1024
-MOST_VALUES: Final = 1000
+MAX_VALUE: Final = 8 * 1024
+MAX_VALUES_SIZE: Final = 64 * 1024
+MAX_VALUES: Final = 1000
 #: Octets of a character in UTF-8.
-_LONGEST_CHARACTER: Final = 4
+_MAX_CHARACTER: Final = 4
 #: Characters of a value that are shown to people.
 _SHOWN: Final = 1024
 
@@ -67,10 +67,10 @@ class Head:
     def values(self, name: str) -> Sequence[str]:
         """Return the values of all fields called ``name``, in order, unfolded, as many as are looked at."""
         found, size = [], 0
-        for place in islice(_named(name).finditer(self._searchable()), MOST_VALUES):
+        for place in islice(_named(name).finditer(self._searchable()), MAX_VALUES):
             found.append(self._value(place))
             size += len(found[-1])
-            if size >= LONGEST_VALUES:
+            if size >= MAX_VALUES_SIZE:
                 break
         return found
 
@@ -83,7 +83,7 @@ class Head:
         # The line end in front makes the places there one more than those in the block.
         value = _VALUE(self._block, found.end() - 1)
         assert value is not None
-        return _text(value[0][:LONGEST_VALUE])
+        return _text(value[0][:MAX_VALUE])
 
 
 @lru_cache(maxsize=64)
@@ -93,7 +93,7 @@ def _named(name: str) -> re.Pattern[bytes]:
 
 
 class HeaderCollector:
-    """Keeps the header of a mail that arrives in pieces, up to :data:`MOST` octets."""
+    """Keeps the header of a mail that arrives in pieces, up to :data:`MAX_HEADER` octets."""
 
     __slots__ = ("_kept", "ended")
 
@@ -107,13 +107,13 @@ class HeaderCollector:
         if self.ended:
             return
         known = len(self._kept)
-        self._kept += piece[: MOST - known]
+        self._kept += piece[: MAX_HEADER - known]
         if self._kept.startswith(_END[:2]):
             end = 0
         else:
             # The empty line may begin in the piece before.
             found = self._kept.find(_END, max(0, known - len(_END) + 1))
-            end = found + 2 if found >= 0 else MOST
+            end = found + 2 if found >= 0 else MAX_HEADER
         self.ended = len(self._kept) >= end
         del self._kept[end:]
 
@@ -123,7 +123,7 @@ class HeaderCollector:
 
     def content_counter(self) -> ContentCounter | None:
         """Return :func:`.content_size.content_counter` of the header, ``None`` if it is not complete."""
-        return content_counter(bytes(self._kept)) if self.ended and len(self._kept) < MOST else None
+        return content_counter(bytes(self._kept)) if self.ended and len(self._kept) < MAX_HEADER else None
 
 
 def subject_of(head: Head) -> str:
@@ -150,6 +150,6 @@ def _text(value: bytes) -> str:
         text = value.decode("utf-8")
     except UnicodeDecodeError as error:
         # The last character may have been cut.
-        cut = len(value) == LONGEST_VALUE and error.start > LONGEST_VALUE - _LONGEST_CHARACTER
+        cut = len(value) == MAX_VALUE and error.start > MAX_VALUE - _MAX_CHARACTER
         text = value[: error.start].decode("utf-8") if cut else value.decode("cp1252", "replace")
     return _FOLD.sub(" ", text).strip(" \t") if "\r" in text else text.rstrip(" \t")

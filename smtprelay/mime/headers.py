@@ -16,6 +16,8 @@ from attrs import define, field
 from smtprelay.mime.known import is_certain, is_known
 from smtprelay.mime.text import content_type
 
+#: Octets of a header that the reactor reads; it has fewer fields and lines than are looked at.
+SMALL_HEADER: Final = 16 * 1024
 #: What is looked at of one header block; beyond it only its end is looked for.
 MAX_FIELDS: Final = 5000
 MAX_LINES: Final = 10_000
@@ -32,8 +34,6 @@ _NAME: Final = re.compile(rb"(%b)[ \t]*+:" % NAME)
 _FIELD: Final = re.compile(rf"(?!--)({NAME.decode()})[ \t]*+:[ \t]*+([^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)\r\n")
 _REGULAR: Final = re.compile(f"(?:{_FIELD.pattern})++\r\n".encode())
 _FOLD: Final = re.compile(r"\r\n[ \t]+")
-#: Octets of a header that is read so: it has fewer fields and lines than are looked at.
-_SHORT: Final = 16 * 1024
 #: Where a blank line or a line that may be a boundary begins.
 _END: Final = re.compile(rb"\n(?=\r?\n|--)")
 _PARAMETER: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++[ \t]*+=")
@@ -81,7 +81,7 @@ def split(
 
 def regular(octets: bytes, start: int = 0) -> tuple[list[tuple[str, str]], int] | None:
     """Do as :func:`split` with a header in which nothing has to be judged; ``None``: this is no such one."""
-    header = _REGULAR.match(octets, start, start + _SHORT)
+    header = _REGULAR.match(octets, start, start + SMALL_HEADER)
     if header is None:
         return None
     found = _FIELD.findall(header[0].decode("ascii", "surrogateescape"))

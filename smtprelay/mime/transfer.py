@@ -25,7 +25,7 @@ _SPELLINGS: Final[Mapping[Encoding, str]] = {
     "x-uuencode": "uuencode xuuencode uuencoded xuuencoded uue xuue",
 }
 _NAMES: Final = {name: encoding for encoding, names in _SPELLINGS.items() for name in names.split()}
-_LONGEST: Final = 200
+_MAX_VALUE: Final = 200
 
 _BASE64: Final = (string.ascii_letters + string.digits + "+/").encode()
 _NOT_BASE64: Final = bytes(octet for octet in range(256) if octet not in _BASE64)
@@ -51,7 +51,7 @@ def encoding_of(value: str) -> Encoding:
 
     ``"7bit"``: the octets are as they stand, or nobody knows how they are packed.
     """
-    return _encoding_of(value[:_LONGEST]) if value else "7bit"
+    return _encoding_of(value[:_MAX_VALUE]) if value else "7bit"
 
 
 @lru_cache(maxsize=64)

@@ -94,9 +94,9 @@ _EXTENSIONS: Final = {kind: extension for extension, kind in reversed([*TYPES.it
     "audio/midi": "mid",
 }
 
-LONGEST_FILE_NAME: Final = 150
+MAX_FILE_NAME: Final = 150
 #: References in a text that are written anew: a mail shall not grow by many short ones.
-MOST_RENAMED: Final = 1000
+MAX_RENAMED: Final = 1000
 #: The service takes no file without content.
 _ALMOST_EMPTY: Final = b"Cg=="
 
@@ -165,7 +165,7 @@ def _kind(given: str, extension: str, mending: Mending) -> str:
 
 
 def _file_name(name: str, mending: Mending) -> str:
-    clean = files.portable(files.clean(name), LONGEST_FILE_NAME)
+    clean = files.portable(files.clean(name), MAX_FILE_NAME)
     if clean != name:
         mending.note("attachments.name", "made a name that every system takes")
     return clean
@@ -200,7 +200,7 @@ def _shown(attachments: Sequence[Attachment], html: str, mending: Mending) -> tu
             if not good:
                 mending.note("attachments.contentId", "renamed, with what refers to it")
         renamed = html[start:stop] != ids[number] and ids[number] != spelled
-        if renamed and len(pieces) < 2 * MOST_RENAMED:
+        if renamed and len(pieces) < 2 * MAX_RENAMED:
             pieces += (html[end:start], ids[number])
             end = stop
     return ids, "".join((*pieces, html[end:])) if pieces else html

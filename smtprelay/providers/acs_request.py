@@ -25,7 +25,7 @@ from smtprelay.mime.text import Address, comparison_key
 from smtprelay.model.shape import Shape
 from smtprelay.providers.acs_attachments import attached
 from smtprelay.providers.acs_fields import (
-    LONGEST_SUBJECT,
+    MAX_SUBJECT,
     Mending,
     custom_headers,
     line,
@@ -263,7 +263,7 @@ def body_of(
     if "attachments.contentType" in without:
         parts = [evolve(part, content_type=_any_text(part.content_type)) for part in parts]
     request: dict[str, Any] = {"senderAddress": sender}
-    subject = line(mail.subject, LONGEST_SUBJECT, "content.subject", mending) or NO_SUBJECT
+    subject = line(mail.subject, MAX_SUBJECT, "content.subject", mending) or NO_SUBJECT
     reachable = replies(answer_to, mending)
     if reachable and "displayName" in without:
         reachable = [{"address": each["address"]} for each in reachable]

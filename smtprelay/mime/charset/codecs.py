@@ -75,7 +75,7 @@ _BROKEN: Final = re.compile(rb"([\xc2-\xf4][\x80-\xbf]{0,2}+)(\r?\n)([\x80-\xbf]
 _MEND: Final = "smtprelay.mend"
 #: If more than each eighth octet is wrong the text is of another charset: to mend each by itself would help
 #: nobody, and take long.
-_MOST_WRONG: Final = 1 / 8
+_MAX_WRONG: Final = 1 / 8
 _SHORT: Final = 4096
 
 
@@ -97,7 +97,7 @@ def _mended(octets: bytes, codec: str) -> str:
         return octets.decode(codec)
     except UnicodeDecodeError:
         text = octets.decode(codec, "replace")
-    if len(octets) > _SHORT and text.count(REPLACEMENT) > len(octets) * _MOST_WRONG:
+    if len(octets) > _SHORT and text.count(REPLACEMENT) > len(octets) * _MAX_WRONG:
         return text
     return octets.decode(codec, _MEND)
 

@@ -18,6 +18,8 @@ _LINE: Final = 76
 _GROUP: Final = 57
 #: Lines longer than this are taken in pieces of it, so that none has to be held.
 _PIECE: Final = 4080
+#: Octets that are encoded at a time where all are at hand: what is made of short lines has a bound.
+_STEP: Final = 1 << 18
 
 
 class Encoder(Protocol):
@@ -176,12 +178,11 @@ ENCODERS: Final[Mapping[str, Callable[[], Encoder]]] = {
 }
 
 
-def encoded_length(kind: str, octets: bytes) -> int:
-    """Return how long ``octets`` are in the encoding of a step."""
+def encoded(kind: str, octets: bytes) -> bytes:
+    """Return ``octets`` as the step ``kind`` encodes them."""
     encoder = ENCODERS[kind]()
-    step = 1 << 18
-    length = sum(len(encoder.feed(octets[at : at + step])) for at in range(0, len(octets), step))
-    return length + len(encoder.end())
+    pieces = [encoder.feed(octets[at : at + _STEP]) for at in range(0, len(octets), _STEP)]
+    return b"".join([*pieces, encoder.end()])
 
 
 def _quoted(block: bytes) -> bytes:

@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 from smtprelay.mime.charset import html_charset, known, label_for
 from smtprelay.mime.charset.labels import ASCII, codec_of
 from smtprelay.mime.controls import holds_controls
-from smtprelay.mime.outgoing.encoders import Base64Encoder
+from smtprelay.mime.outgoing.encoders import encoded
 from smtprelay.mime.outgoing.fields import NO_CONVERSION, FieldRules, NotConvertible
 from smtprelay.mime.outgoing.header import UNCHANGED, Changes, finished_part, header_of
 from smtprelay.mime.outgoing.plan import NextHop, PlanDraft
@@ -152,10 +152,8 @@ class PartsWalk:
             end = part.begin + len(blocks[0]) if blocks else part.end
             self._encode(mail, part, f"wrap-{encoding}", end)
             return
-        encoder = Base64Encoder()
-        letters = encoder.feed(decode(content, encoding)) + encoder.end()
         self._finish_header(mail, part, Changes(encoding="base64", kind=kind))
-        self._draft.insert(letters)
+        self._draft.insert(encoded("base64", decode(content, encoding)))
         self._end_leaf(mail, part, is_base64=True)
 
     def _encode(self, mail: _Mail, part: Part, step: str, end: int) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 from attrs import define, field
 
 from smtprelay.mime.known import is_certain, is_known
-from smtprelay.mime.text import content_type
+from smtprelay.mime.parameters import content_type
 
 #: Octets of a header that the reactor reads; it has fewer fields and lines than are looked at.
 SMALL_HEADER: Final = 16 * 1024

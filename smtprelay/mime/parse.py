@@ -14,20 +14,13 @@ from typing import Final
 from attrs import define, field, frozen
 
 from smtprelay.mime import charset, files, headers, transfer
+from smtprelay.mime.address import Address, addresses
 from smtprelay.mime.controls import in_lines
 from smtprelay.mime.kinds import extension_for
 from smtprelay.mime.markup import Piece, as_document, as_text
+from smtprelay.mime.parameters import content_type, disposition
 from smtprelay.mime.structure import MAX_DEPTH, MAX_PARTS, Part, TooComplexError, given_name, parts_of
-from smtprelay.mime.text import (
-    Address,
-    addresses,
-    by_name,
-    charsets_in,
-    content_type,
-    decoded,
-    disposition,
-    guess_of,
-)
+from smtprelay.mime.text import by_name, charsets_in, decoded, guess_of
 
 __all__ = ["MAX_DEPTH", "MAX_PARTS", "Attachment", "Mail", "TooComplexError", "read"]
 

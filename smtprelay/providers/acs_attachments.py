@@ -160,7 +160,7 @@ def _kind(given: str, extension: str, mending: Mending) -> str:
     documented = _KNOWN.get(given) or TYPES.get(EXTENSIONS.get(given, "")[1:], OCTETS)
     kind = TYPES.get(extension, documented)
     if given != OCTETS and (documented == OCTETS or documented != kind):
-        mending.note("attachments.contentType", f"{_printable(given)} goes as {kind}")
+        mending.note("attachments.contentType", f"{given[:60]} goes as {kind}")
     return kind
 
 
@@ -169,10 +169,6 @@ def _file_name(name: str, mending: Mending) -> str:
     if clean != name:
         mending.note("attachments.name", "made a name that every system takes")
     return clean
-
-
-def _printable(kind: str) -> str:
-    return "".join(character for character in kind[:60] if character.isprintable())
 
 
 # --- content ids

@@ -6,8 +6,8 @@ from functools import partial
 from hypothesis import assume, given, settings
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.mime.address import Address
 from smtprelay.mime.parse import TooComplexError, read
-from smtprelay.mime.text import Address
 from tests.mime.hostile import mails
 from tests.mime.writing import BYTES, bytes_of, crlf, file, multipart
 from tests.steps import counted
@@ -160,6 +160,8 @@ class LooseFieldTests(SynchronousTestCase):
         for kind, text, html in (
             ("text/html charset=utf-8", None, "grün"),
             ("text/plain>", "grün", None),
+            ("text/htm", None, "grün"),
+            ("plain/text", "grün", None),
             ("text/plain\x01", "grün", None),
             ("text/plain, charset=utf-8", "grün", None),
             ("text/html; charset=utf-8; charset=utf-8;;", None, "grün"),

@@ -4,8 +4,8 @@ import base64
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.mime.address import Address
 from smtprelay.mime.parse import read
-from smtprelay.mime.text import Address
 from tests.mime.writing import PLAIN, crlf, multipart, part
 
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.mime.text import Address
+from smtprelay.mime.address import Address
 from smtprelay.providers.acs_fields import (
     MAX_HEADER,
     MAX_HEADERS,

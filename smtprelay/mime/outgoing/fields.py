@@ -17,8 +17,8 @@ from attrs import frozen
 from smtprelay.mime.address import ascii_address
 from smtprelay.mime.kinds import OCTETS
 from smtprelay.mime.outgoing.words import encoded_words, parameters
-from smtprelay.mime.parameters import comment_end
-from smtprelay.mime.text import ContentType, content_type, decoded, disposition
+from smtprelay.mime.parameters import ContentType, comment_end, content_type, disposition
+from smtprelay.mime.text import decoded
 from smtprelay.model.shape import MAX_LINE
 
 #: A word of a field that is longer cannot stand on one line with anything else.

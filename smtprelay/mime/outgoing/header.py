@@ -24,7 +24,8 @@ from smtprelay.mime.outgoing.fields import (
     with_parameters,
     without_long_blanks,
 )
-from smtprelay.mime.text import Headers, content_type
+from smtprelay.mime.parameters import content_type
+from smtprelay.mime.text import Headers
 
 #: Fields that are the relay's or the sender's business only.
 REMOVED: Final = frozenset({b"bcc", b"resent-bcc", b"return-path", b"content-length"})

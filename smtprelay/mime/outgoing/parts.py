@@ -19,9 +19,9 @@ from smtprelay.mime.outgoing.encoders import encoded
 from smtprelay.mime.outgoing.fields import NO_CONVERSION, FieldRules, NotConvertible
 from smtprelay.mime.outgoing.header import UNCHANGED, Changes, finished_part, header_of
 from smtprelay.mime.outgoing.plan import NextHop, PlanDraft
+from smtprelay.mime.parameters import ContentType, content_type
 from smtprelay.mime.parse import charset_guess, shown_aside
 from smtprelay.mime.structure import MAX_DEPTH, Part, TooComplexError, parts_of
-from smtprelay.mime.text import ContentType, content_type
 from smtprelay.mime.transfer import Encoding, base64_blocks, decode
 from smtprelay.model.shape import Shape, shape_of
 

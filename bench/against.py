@@ -2,8 +2,9 @@
 ``python -m bench.against REVISION``: what a change costs, beside the revision before it.
 
 Both relays run at once, each from a checkout of its own, and get the same load in turn, at least seven
-times. Worse is only what lies outside of the other's spread: a figure is the median, and behind it stand the
-quartiles. Needs what ``make bench`` needs, but no Postfix server.
+times. A figure is the median CPU time of a message, with the lower and the upper quartile behind it. A row
+ends with WORSE if our lower quartile is above the other's upper quartile. Needs what ``make bench`` needs,
+but no Postfix server.
 """
 
 import argparse

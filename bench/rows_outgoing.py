@@ -52,7 +52,7 @@ def _large(name: str, mail: bytes, hop: NextHop) -> Iterator[Row]:
 
 
 def _plan(mail: bytes, shape: Shape, hop: NextHop) -> Plan:
-    if outgoing.needs_content(shape, hop):
+    if not hop.takes(shape):
         return outgoing.plan_of(*outgoing.plan_mail(mail, outgoing.parameters_of(_ADDITIONS, hop)))
     return outgoing.plan_by_header(mail[:_CHUNK], shape, _ADDITIONS, hop)
 

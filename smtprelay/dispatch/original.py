@@ -5,15 +5,15 @@ A whole message can only be put into a report as it is (RFC 2046 §5.2.1). Of on
 header goes back instead, and the letter says why. Pure.
 """
 
-import binascii
 from typing import Final
 
 from attrs import frozen
 
-#: So much of the original's header block goes back.
-HEADER_LIMIT: Final = 64 * 1024
+from smtprelay.mime.outgoing.encoders import encoded
+from smtprelay.model.shape import shape_of
 
-LONGEST_LINE: Final = 998  # RFC 5322 §2.1.1
+#: So much of the original's header block goes back.
+MAX_HEADER: Final = 64 * 1024
 
 
 @frozen(kw_only=True)
@@ -44,9 +44,9 @@ def header_block(start: bytes) -> bytes:
     """Return the header block that ``start``, the beginning of a message, holds: whole lines, bounded."""
     if start.startswith(b"\r\n"):
         return b""
-    end = start.find(b"\r\n\r\n", 0, HEADER_LIMIT)
+    end = start.find(b"\r\n\r\n", 0, MAX_HEADER)
     if end < 0:
-        end = start.rfind(b"\r\n", 0, HEADER_LIMIT)
+        end = start.rfind(b"\r\n", 0, MAX_HEADER)
     return start[: end + 2] if end >= 0 else b""
 
 
@@ -61,11 +61,12 @@ def header_of(start: bytes, *, instead: str = "") -> Original:
     block = header_block(start)
     remark = f"Your message is not attached: {instead}. Its header is." if instead else ""
     more = {"remark": remark} if remark else {}
-    if block.isascii() and _is_text(block) and _has_short_lines(block):
+    if block.isascii() and _is_clean(block):
         return Original(kind="text/rfc822-headers", encoding="7bit", content=block, **more)
-    quoted = b"\r\n".join(map(quoted_printable, block.split(b"\r\n")))
     kind = "text/rfc822-headers; charset=utf-8"
-    return Original(kind=kind, encoding="quoted-printable", content=quoted, **more)
+    return Original(
+        kind=kind, encoding="quoted-printable", content=encoded("quoted-printable", block), **more
+    )
 
 
 def whole_message(content: bytes) -> Original:
@@ -74,7 +75,7 @@ def whole_message(content: bytes) -> Original:
 
     With a header that is not ASCII it is a ``message/global`` (RFC 6532 §3.7).
     """
-    if not _is_text(content) or not _has_short_lines(content):
+    if not _is_clean(content):
         return header_of(content, instead="it has bytes or lines that no mail may have within another")
     encoding = "7bit" if content.isascii() else "8bit"
     header = content.partition(b"\r\n\r\n")[0]
@@ -82,22 +83,8 @@ def whole_message(content: bytes) -> Original:
     return Original(kind=kind, encoding=encoding, content=content, remark="Your message is attached.")
 
 
-def quoted_printable(line: bytes) -> bytes:
-    """Return a line as quoted-printable (RFC 2045 §6.7); binascii alone would break it with LF here."""
-    return binascii.b2a_qp(line, istext=False).replace(b"=\n", b"=\r\n")
-
-
-def _is_text(content: bytes) -> bool:
+def _is_clean(content: bytes) -> bool:
+    """Tell whether there is no NUL in it, no bare CR or LF, and no line too long for SMTP."""
     ends = content.count(b"\r\n")
-    return b"\0" not in content and content.count(b"\r") == ends and content.count(b"\n") == ends
-
-
-def _has_short_lines(content: bytes) -> bool:
-    """Look at the last line end that a line may have, again and again: line by line it stalls the reactor."""
-    begin = 0
-    while len(content) - begin > LONGEST_LINE:
-        end = content.rfind(b"\r\n", begin, begin + LONGEST_LINE + 2)
-        if end < 0:
-            return False
-        begin = end + 2
-    return True
+    bare = content.count(b"\r") + content.count(b"\n") - 2 * ends
+    return b"\0" not in content and not bare and not shape_of(content).long_lines

@@ -16,16 +16,15 @@ from typing import Final
 import idna
 from attrs import define, field, frozen
 
-from smtprelay.mime.encoded_words import WORD, decode_words, raw_text, without_controls, without_raw_octets
+from smtprelay.mime.controls import in_one_line
+from smtprelay.mime.encoded_words import WORD, decode_words, raw_text, without_raw_octets
 from smtprelay.mime.parameters import comment_end
+from smtprelay.model.address import MAX_DOMAIN, MAX_LABEL
 
 #: What is beyond these is not read: mailboxes of a field, characters of an address and of a name.
 MAX_ADDRESSES: Final = 10_000
 MAX_ADDRESS: Final = 1000
 MAX_NAME: Final = 4096
-#: A host name is no longer than this, and one label of it.
-_MAX_DOMAIN: Final = 255
-_MAX_LABEL: Final = 63
 
 _ATOMS: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++)*+"
 #: One mailbox without escapes, comments and encoded words, with the comma behind it: what most headers hold.
@@ -122,7 +121,7 @@ def ascii_address(address: str) -> str:
 def ascii_domain(domain: str) -> str:
     """Return ``domain`` in lower case, its U-labels as A-labels (UTS 46); what is none stays as it is."""
     domain = domain.lower()
-    if domain.isascii() or len(domain) > _MAX_DOMAIN:
+    if domain.isascii() or len(domain) > MAX_DOMAIN:
         return domain
     with suppress(UnicodeError, ValueError):
         domain = idna.uts46_remap(domain, std3_rules=False, transitional=False)
@@ -130,7 +129,7 @@ def ascii_domain(domain: str) -> str:
 
 
 def _a_label(label: str) -> str:
-    if label.isascii() or len(label) > _MAX_LABEL:
+    if label.isascii() or len(label) > MAX_LABEL:
         return label
     with suppress(UnicodeError, ValueError):
         return idna.alabel(label).decode("ascii")
@@ -345,7 +344,7 @@ _READERS: Final[Mapping[str, Callable[[_Scanner], None]]] = {
 
 
 def _readable(name: str, guess: str) -> str:
-    name = without_controls(decode_words(name[:MAX_NAME], guess))
+    name = in_one_line(decode_words(name[:MAX_NAME], guess))
     if "  " in name:
         name = " ".join(name.split())
     return name[1:-1].strip() if len(name) > 1 and name[0] == name[-1] == "'" else name
@@ -378,7 +377,7 @@ def _split(text: str, blanks: bool = False) -> tuple[list[str], str]:
     found = []
     others = []
     for word in words:
-        address = without_controls(word.replace(_BLANK, " ")).strip("<>(),;'").removeprefix("mailto:")
+        address = in_one_line(word.replace(_BLANK, " ")).strip("<>(),;'").removeprefix("mailto:")
         local, at, domain = address.rpartition("@")
         if local and domain and ("@" not in local or local.startswith('"')):
             found.append(address)

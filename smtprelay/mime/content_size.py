@@ -11,8 +11,9 @@ from typing import Final
 from attrs import define, field
 
 from smtprelay.mime import headers
-from smtprelay.mime.plain import is_plain
+from smtprelay.mime.charset.labels import ASCII, HZ, codec_of
 from smtprelay.mime.structure import Part, part_of
+from smtprelay.mime.text import charsets_in
 from smtprelay.mime.transfer import encoding_of
 from smtprelay.model.shape import ContentCounter
 
@@ -31,14 +32,17 @@ _ESCAPED: Final = b'\t\r\n"\\'
 
 #: Octets of a boundary, of its line, and of a part's header. What is longer is not known, nor what follows
 #: so many octets of headers, parts, lines with two hyphens in front, or multiparts within each other.
-_LONGEST_BOUNDARY: Final = 100
-_LONGEST_LINE: Final = 250
-_LONGEST_HEADER: Final = 4096
-_MOST_HEADERS: Final = 16 * 1024
-_MOST_PARTS: Final = 100
-_MOST_DASHES: Final = 1000
-_DEEPEST: Final = 8
+_MAX_BOUNDARY: Final = 100
+_MAX_LINE: Final = 250
+_MAX_HEADER: Final = 4096
+_MAX_HEADERS: Final = 16 * 1024
+_MAX_PARTS: Final = 100
+_MAX_DASHES: Final = 1000
+_MAX_DEPTH: Final = 8
 _BLANKS: Final = b" \t\r"
+
+#: In these an octet of ASCII is always the character that it seems to be.
+_PLAIN: Final = frozenset((ASCII, "utf-8", "cp1252"))
 
 
 def content_counter(block: bytes) -> ContentCounter | None:
@@ -47,14 +51,42 @@ def content_counter(block: bytes) -> ContentCounter | None:
 
     :param block: the whole header, without the empty line.
     """
-    found = headers.regular(block + b"\r\n")
-    if found is None:
+    part = _regular_part(block)
+    if part is None:
         return None
-    part = part_of(*found)
     if part.is_multipart:
         boundary = _boundary_of(part)
         return PartsCounter([_Level(boundary)]) if boundary else None
-    return TextCounter(is_plain=is_plain(block))
+    return TextCounter(is_plain=_is_text(part))
+
+
+def is_plain(block: bytes) -> bool:
+    """
+    Tell whether each octet of a mail is a character of its text or of its header, if all are ASCII but ESC.
+
+    ``False`` also where the header is not written as RFC 5322 wants it, and the mail must be read to know.
+
+    :param block: the whole header, without the empty line.
+    """
+    part = _regular_part(block)
+    return part is not None and _is_text(part)
+
+
+def _regular_part(block: bytes) -> Part | None:
+    found = headers.regular(block + b"\r\n")
+    return None if found is None else part_of(*found)
+
+
+def _is_text(part: Part) -> bool:
+    return (
+        part.kind.kind == "text/plain"
+        and part.disposition.kind != "attachment"
+        and not part.file_name
+        and encoding_of(part.first("content-transfer-encoding")) == "7bit"
+        and (codec_of(part.kind.parameters.get("charset", "")) or ASCII) in _PLAIN
+        # Text without a charset may be in that of the header's words.
+        and not any(codec_of(each) == HZ for each in charsets_in(part.headers))
+    )
 
 
 @define
@@ -62,7 +94,7 @@ class TextCounter:
     """
     Counts a mail that is one part.
 
-    :ivar is_plain: see :func:`smtprelay.mime.plain.is_plain`.
+    :ivar is_plain: see :func:`is_plain`.
     """
 
     is_plain: bool
@@ -137,15 +169,15 @@ class PartsCounter:
         at = 0
         while self._levels and (found := window.find(b"\n--", at)) >= 0:
             self._end_file(base + found)
-            end = window.find(b"\n", found + 1, found + _LONGEST_LINE)
-            if end < 0 and len(window) - found < _LONGEST_LINE:
+            end = window.find(b"\n", found + 1, found + _MAX_LINE)
+            if end < 0 and len(window) - found < _MAX_LINE:
                 return found
             at = found + 1
             level = self._delimited(window[found + 3 : end].rstrip(_BLANKS) if end >= 0 else None)
             if level is None:
                 continue
-            blank = window.find(b"\n\r\n", end, end + _LONGEST_HEADER)
-            if blank < 0 and len(window) - end < _LONGEST_HEADER:
+            blank = window.find(b"\n\r\n", end, end + _MAX_HEADER)
+            if blank < 0 and len(window) - end < _MAX_HEADER:
                 return found
             at = max(at, blank + 2)
             if self._begin_part(level, window[end + 1 : blank + 3] if blank >= 0 else b""):
@@ -160,7 +192,7 @@ class PartsCounter:
     def _delimited(self, line: bytes | None) -> _Level | None:
         """Return the level whose next part ``line`` begins; ``None`` is a line too long to be judged."""
         self._dashes += 1
-        if line is None or self._dashes > _MOST_DASHES:
+        if line is None or self._dashes > _MAX_DASHES:
             self._levels.clear()
             return None
         for level in self._levels:
@@ -183,7 +215,7 @@ class PartsCounter:
         level.begun = True
         self._parts += 1
         self._headers += len(header)
-        few = self._parts <= _MOST_PARTS and self._headers <= _MOST_HEADERS
+        few = self._parts <= _MAX_PARTS and self._headers <= _MAX_HEADERS
         if few and header == b"\r\n":
             return False
         found = headers.regular(header) if few else None
@@ -197,7 +229,7 @@ class PartsCounter:
 
     def _begin_level(self, boundary: bytes) -> None:
         known = [level.boundary for level in self._levels]
-        if boundary and boundary not in known and len(known) < _DEEPEST:
+        if boundary and boundary not in known and len(known) < _MAX_DEPTH:
             self._levels.append(_Level(boundary))
         else:
             self._levels.clear()
@@ -213,5 +245,5 @@ def _is_file(part: Part) -> bool:
 
 def _boundary_of(part: Part) -> bytes:
     """Return the boundary of a multipart, ``b""`` if there is none that only means one thing."""
-    boundary = part.kind.parameters.get("boundary", "").encode("utf-8", "surrogateescape").rstrip(b" \t")
-    return b"" if len(boundary) > _LONGEST_BOUNDARY or boundary.endswith(b"-") else boundary
+    boundary = part.kind.boundary
+    return b"" if len(boundary) > _MAX_BOUNDARY or boundary.endswith(b"-") else boundary

@@ -34,11 +34,6 @@ _HEAD: Final = re.compile(r"=\?([^?*\s]{1,75})(?:\*[^?\s]{0,75})?\?([bBqQ])\?")
 _NO_END: Final = re.compile(r"\?=[0-9A-Fa-f]{2}[^\s?]*+(?:(?<!=)\?(?!=)[^\s?]*+)*+(?<!=)\?=")
 _PADDED_BLOCKS: Final = re.compile(r"(?:[A-Za-z0-9+/]{2}(?:[A-Za-z0-9+/]{2}|[A-Za-z0-9+/]=|==))*+")
 _ESCAPE: Final = re.compile(r"_|=[0-9A-Fa-f]{2}")
-#: Blanks stay, all other controls (C0, DEL, C1) go; line separators would end a line for some readers.
-_CONTROLS: Final[dict[int, str]] = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), "") | dict.fromkeys(
-    (*b"\t\n\v\f\r", 0x2028, 0x2029), " "
-)
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @frozen
@@ -142,13 +137,6 @@ def without_raw_octets(value: str, guess: str) -> str:
 def without_halves(value: str) -> str:
     """Return ``value`` with U+FFFD for each half of a character that stands for no octet."""
     return value if value.isascii() else _HALF.sub("\ufffd", value)
-
-
-def without_controls(text: str) -> str:
-    """Return ``text`` in one line, without control characters, and without blanks around it."""
-    if text.isprintable():  # sees it faster than a pattern does
-        return text.strip()
-    return text.translate(_CONTROLS).strip() if _CONTROL.search(text) else text.strip()
 
 
 def _text(words: list[Word], charset: str, guess: str) -> str:

@@ -6,9 +6,9 @@ import re
 from typing import Final
 
 #: Characters of a name, its extension among them.
-LONGEST: Final = 200
-_LONGEST_TITLE: Final = 100
-_LONGEST_EXTENSION: Final = 20
+MAX_NAME: Final = 200
+_MAX_TITLE: Final = 100
+_MAX_EXTENSION: Final = 20
 
 #: Controls, and what turns the direction of a text: ``exe.pdf`` must not look like ``fdp.exe``.
 _UNSEEN: Final = re.compile(
@@ -28,7 +28,7 @@ def clean(name: str) -> str:
     """
     name = _UNSEEN.sub("", name).strip()
     name = _SEPARATORS.split(name)[-1] if _PATH.match(name) else _SEPARATORS.sub("_", name)
-    return _shortened(name.strip(" ."), LONGEST)
+    return _shortened(name.strip(" ."), MAX_NAME)
 
 
 def portable(name: str, longest: int) -> str:
@@ -40,11 +40,11 @@ def _shortened(name: str, longest: int) -> str:
     if len(name) <= longest:
         return name
     stem, dot, extension = name.rpartition(".")
-    if dot and len(extension) <= _LONGEST_EXTENSION:
+    if dot and len(extension) <= _MAX_EXTENSION:
         return f"{stem[: longest - len(extension) - 1]}.{extension}"
     return name[:longest].strip(" .")
 
 
 def from_title(title: str) -> str:
     """Return a name without an extension that ``title``, say a mail's subject, can give."""
-    return _FORBIDDEN.sub("_", _UNSEEN.sub("", title)).strip(" .")[:_LONGEST_TITLE]
+    return _FORBIDDEN.sub("_", _UNSEEN.sub("", title)).strip(" .")[:_MAX_TITLE]

@@ -2,8 +2,9 @@
 The header of a mail while it is accepted: what the queue's records and the routes want to know of it.
 
 A client waits for its 250 meanwhile, and everybody else with it. So fields are looked up by name, by
-searching the block as a whole; they are parsed only when asked for, and up to a bound: in a header
-of a hundred thousand lines a field is found in a few milliseconds. Pure.
+searching the block as a whole; they are parsed only when asked for, and up to a bound. To read all fields
+by :func:`smtprelay.mime.headers.split` takes four times as long for an ordinary header (16 µs instead of 4),
+and 18 ms instead of 1 ms for one of 23,000 fields. Pure.
 """
 
 import re
@@ -17,13 +18,13 @@ from smtprelay.mime.text import decoded
 from smtprelay.model.shape import ContentCounter
 
 #: Octets of a header that are kept while the rest of the mail arrives: more than the listener's limit.
-MOST: Final = 288 * 1024
+MAX_HEADER: Final = 288 * 1024
 #: Octets of a value and of all values of one name, and how many these are, at most.
-LONGEST_VALUE: Final = 8 * 1024
-LONGEST_VALUES: Final = 64 * 1024
-MOST_VALUES: Final = 1000
+MAX_VALUE: Final = 8 * 1024
+MAX_VALUES_SIZE: Final = 64 * 1024
+MAX_VALUES: Final = 1000
 #: Octets of a character in UTF-8.
-_LONGEST_CHARACTER: Final = 4
+_MAX_CHARACTER: Final = 4
 #: Characters of a value that are shown to people.
 _SHOWN: Final = 1024
 
@@ -31,7 +32,6 @@ _END: Final = b"\r\n\r\n"
 _MARK: Final = b"\xef\xbb\xbf"
 _VALUE: Final = re.compile(rb"[^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+").match
 _FOLD: Final = re.compile(r"\r\n[ \t]+")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]+")
 _OPEN_WORD: Final = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?]*\??\Z")
 
 
@@ -68,10 +68,10 @@ class Head:
     def values(self, name: str) -> Sequence[str]:
         """Return the values of all fields called ``name``, in order, unfolded, as many as are looked at."""
         found, size = [], 0
-        for place in islice(_named(name).finditer(self._searchable()), MOST_VALUES):
+        for place in islice(_named(name).finditer(self._searchable()), MAX_VALUES):
             found.append(self._value(place))
             size += len(found[-1])
-            if size >= LONGEST_VALUES:
+            if size >= MAX_VALUES_SIZE:
                 break
         return found
 
@@ -84,7 +84,7 @@ class Head:
         # The line end in front makes the places there one more than those in the block.
         value = _VALUE(self._block, found.end() - 1)
         assert value is not None
-        return _text(value[0][:LONGEST_VALUE])
+        return _text(value[0][:MAX_VALUE])
 
 
 @lru_cache(maxsize=64)
@@ -94,15 +94,12 @@ def _named(name: str) -> re.Pattern[bytes]:
 
 
 class HeaderCollector:
-    """Keeps the header of a mail that arrives in pieces, up to :data:`MOST` octets."""
+    """Keeps the header of a mail that arrives in pieces, up to :data:`MAX_HEADER` octets."""
 
-    __slots__ = ("_last", "_pieces", "_size", "ended")
+    __slots__ = ("_kept", "ended")
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
-        # As if a line came before, so that an empty first line is found like any other.
-        self._last = b"\r\n"
+        self._kept = bytearray()
         #: Nothing more is kept: the empty line was seen, or there is enough.
         self.ended = False
 
@@ -110,31 +107,24 @@ class HeaderCollector:
         """Take the next piece of the mail."""
         if self.ended:
             return
-        if not self._pieces and (end := piece.find(_END, 1, MOST)) > 0 and not piece.startswith(_END[:2]):
-            # All of it came at once, as nearly always.
-            self._pieces.append(piece[: end + 2])
-            self._size = end + 2
-            self.ended = True
-            return
-        # The empty line may begin in the piece before.
-        before, window = len(self._last), self._last + piece
-        end = window.find(_END)
-        kept = piece if end < 0 else piece[: max(0, end + 2 - before)]
-        self._pieces.append(kept[: MOST - self._size])
-        self._size += len(self._pieces[-1])
-        if 0 <= end < before - 2:
-            # The CR of the empty line was kept before.
-            self._pieces = [b"".join(self._pieces)[: end + 2 - before]]
-        self._last = window[-3:]
-        self.ended = end >= 0 or self._size >= MOST
+        known = len(self._kept)
+        self._kept += piece[: MAX_HEADER - known]
+        if self._kept.startswith(_END[:2]):
+            end = 0
+        else:
+            # The empty line may begin in the piece before.
+            found = self._kept.find(_END, max(0, known - len(_END) + 1))
+            end = found + 2 if found >= 0 else MAX_HEADER
+        self.ended = len(self._kept) >= end
+        del self._kept[end:]
 
     def head(self) -> Head:
         """Return what was kept."""
-        return Head(b"".join(self._pieces))
+        return Head(bytes(self._kept))
 
     def content_counter(self) -> ContentCounter | None:
         """Return :func:`.content_size.content_counter` of the header, ``None`` if it is not complete."""
-        return content_counter(b"".join(self._pieces)) if self.ended and self._size < MOST else None
+        return content_counter(bytes(self._kept)) if self.ended and len(self._kept) < MAX_HEADER else None
 
 
 def subject_of(head: Head) -> str:
@@ -148,12 +138,12 @@ def message_id_of(head: Head) -> str:
 
 
 def readable(value: str) -> str:
-    """Return ``value`` for people: its first KB, RFC 2047 words decoded, control characters made spaces."""
+    """Return ``value`` for people: its first KB, RFC 2047 words decoded, in one line."""
     if len(value) > _SHOWN:
         value = value[:_SHOWN]
         cut = _OPEN_WORD.search(value)
         value = f"{value.removesuffix('?')}?=" if cut else value
-    return _CONTROL.sub(" ", decoded(_CONTROL.sub(" ", value))).strip()[:_SHOWN]
+    return decoded(value)[:_SHOWN]
 
 
 def _text(value: bytes) -> str:
@@ -161,6 +151,6 @@ def _text(value: bytes) -> str:
         text = value.decode("utf-8")
     except UnicodeDecodeError as error:
         # The last character may have been cut.
-        cut = len(value) == LONGEST_VALUE and error.start > LONGEST_VALUE - _LONGEST_CHARACTER
+        cut = len(value) == MAX_VALUE and error.start > MAX_VALUE - _MAX_CHARACTER
         text = value[: error.start].decode("utf-8") if cut else value.decode("cp1252", "replace")
     return _FOLD.sub(" ", text).strip(" \t") if "\r" in text else text.rstrip(" \t")

@@ -14,8 +14,10 @@ from typing import Final
 from attrs import define, field
 
 from smtprelay.mime.known import is_certain, is_known
-from smtprelay.mime.text import content_type
+from smtprelay.mime.parameters import content_type
 
+#: Octets of a header that the reactor reads; it has fewer fields and lines than are looked at.
+SMALL_HEADER: Final = 16 * 1024
 #: What is looked at of one header block; beyond it only its end is looked for.
 MAX_FIELDS: Final = 5000
 MAX_LINES: Final = 10_000
@@ -32,8 +34,6 @@ _NAME: Final = re.compile(rb"(%b)[ \t]*+:" % NAME)
 _FIELD: Final = re.compile(rf"(?!--)({NAME.decode()})[ \t]*+:[ \t]*+([^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)\r\n")
 _REGULAR: Final = re.compile(f"(?:{_FIELD.pattern})++\r\n".encode())
 _FOLD: Final = re.compile(r"\r\n[ \t]+")
-#: Octets of a header that is read so: it has fewer fields and lines than are looked at.
-_SHORT: Final = 16 * 1024
 #: Where a blank line or a line that may be a boundary begins.
 _END: Final = re.compile(rb"\n(?=\r?\n|--)")
 _PARAMETER: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++[ \t]*+=")
@@ -81,7 +81,7 @@ def split(
 
 def regular(octets: bytes, start: int = 0) -> tuple[list[tuple[str, str]], int] | None:
     """Do as :func:`split` with a header in which nothing has to be judged; ``None``: this is no such one."""
-    header = _REGULAR.match(octets, start, start + _SHORT)
+    header = _REGULAR.match(octets, start, start + SMALL_HEADER)
     if header is None:
         return None
     found = _FIELD.findall(header[0].decode("ascii", "surrogateescape"))
@@ -164,8 +164,7 @@ class _Block:
         begin, self._looked = self._looked, len(self._found)
         for name, lines in islice(self._found, begin, None):
             if name.lower() == b"content-type":
-                kind = content_type(b" ".join(lines).decode("ascii", "surrogateescape"))
-                return kind.parameters.get("boundary", "").encode("utf-8", "surrogateescape").rstrip(b" \t")
+                return content_type(b" ".join(lines).decode("ascii", "surrogateescape")).boundary
         return None
 
     def _take(self, line: bytes, at: int, after: int) -> None:

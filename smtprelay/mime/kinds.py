@@ -84,8 +84,8 @@ _BY_EXTENSION: Final = {
 #: An unknown ``image/x-abc`` is most likely an abc file.
 _SPEAKING: Final = re.compile(r"(?:audio|image|video)/(?:x-)?([a-z0-9]{2,4})")
 
-#: What scripts write for a text that is nothing but that.
-_MISSPELT: Final = {
+#: What scripts write for a text that is nothing but that, and what they mean.
+MISSPELT: Final = {
     "plain/text": "text/plain",
     "text/ascii": "text/plain",
     "text/text": "text/plain",
@@ -95,11 +95,6 @@ _MISSPELT: Final = {
     "text/htm": "text/html",
     "text/xhtml": "text/html",
 }
-
-
-def corrected(kind: str) -> str:
-    """Return ``kind``, or what was meant by a well-known misspelling of a text's type."""
-    return _MISSPELT.get(kind, kind)
 
 
 def extension_for(kind: str) -> str:

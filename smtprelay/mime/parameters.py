@@ -18,7 +18,9 @@ from attrs import define, field, frozen
 from smtprelay.mime import charset as charsets
 from smtprelay.mime.charset.codecs import MULTI_OCTET
 from smtprelay.mime.charset.labels import codec_of
-from smtprelay.mime.encoded_words import decode_words, without_controls, without_halves, without_raw_octets
+from smtprelay.mime.controls import in_one_line
+from smtprelay.mime.encoded_words import decode_words, without_halves, without_raw_octets
+from smtprelay.mime.kinds import OCTETS
 
 #: What is beyond these is not read: characters of a value, parameters (a continuation is one), characters of
 #: one.
@@ -35,7 +37,6 @@ _KIND: Final = re.compile(
 _TOKEN: Final = re.compile(r"""[\s"'<]*+([A-Za-z0-9][A-Za-z0-9_.+-]{0,126}+)""")
 #: What a type alone means.
 _WHOLE_TYPES: Final = {"text": "text/plain", "multipart": "multipart/mixed", "message": "message/rfc822"}
-_UNKNOWN: Final = "application/octet-stream"
 
 #: With comments, and where their ends are not looked for any more.
 _SEPARATORS: Final = re.compile(r"""[\s;,:>"'\x00-\x1f]*+(?:\([^()\\]*+\)[\s;,:>"'\x00-\x1f]*+)*+""")
@@ -73,6 +74,11 @@ class ContentType:
     kind: str
     parameters: Mapping[str, str]
 
+    @property
+    def boundary(self) -> bytes:
+        """What the delimiters of its parts are made of, ``b""`` if it names nothing."""
+        return self.parameters.get("boundary", "").encode("utf-8", "surrogateescape").rstrip(b" \t")
+
 
 _NOTHING: Final = ContentType("", {})
 
@@ -105,9 +111,9 @@ def _content_type(value: str, guess: str) -> ContentType:
     match = _KIND.match(value)
     if match is None or _NAME.match(value, match.start(1)):
         parameters = _read(value, _end(_NO_NAME, value, 0) if match is None else 0, guess)
-        without = "text/plain" if "charset" in parameters else _UNKNOWN if value.strip() else ""
+        without = "text/plain" if "charset" in parameters else OCTETS if value.strip() else ""
         return ContentType(without, parameters)
-    whole = f"{match[1]}/{match[2]}".lower() if match[2] else _WHOLE_TYPES.get(match[1].lower(), _UNKNOWN)
+    whole = f"{match[1]}/{match[2]}".lower() if match[2] else _WHOLE_TYPES.get(match[1].lower(), OCTETS)
     return ContentType(whole, _read(value, match.end(), guess))
 
 
@@ -237,10 +243,10 @@ def _decoded(name: str, parameter: _Named, guess: str) -> str:
     given = [[(parameter.extended, True)]] if parameter.extended else []
     given += [sections] if sections else []
     for pieces in given:
-        text = without_controls(_joined(pieces, guess))
+        text = in_one_line(_joined(pieces, guess))
         if text:
             return text
-    return without_controls(decode_words(parameter.plain or "", guess))
+    return in_one_line(decode_words(parameter.plain or "", guess))
 
 
 def _joined(pieces: list[tuple[str, bool]], guess: str) -> str:

@@ -7,7 +7,6 @@ refuses is a structure made to cost time, with more parts or deeper ones than ``
 """
 
 import binascii
-import re
 from collections.abc import Sequence
 from itertools import chain
 from typing import Final
@@ -15,26 +14,16 @@ from typing import Final
 from attrs import define, field, frozen
 
 from smtprelay.mime import charset, files, headers, transfer
+from smtprelay.mime.address import Address, addresses
+from smtprelay.mime.controls import in_lines
 from smtprelay.mime.kinds import extension_for
 from smtprelay.mime.markup import Piece, as_document, as_text
+from smtprelay.mime.parameters import content_type, disposition
 from smtprelay.mime.structure import MAX_DEPTH, MAX_PARTS, Part, TooComplexError, given_name, parts_of
-from smtprelay.mime.text import (
-    Address,
-    addresses,
-    by_name,
-    charsets_in,
-    content_type,
-    decoded,
-    disposition,
-    guess_of,
-)
+from smtprelay.mime.text import by_name, charsets_in, decoded, guess_of
 
 __all__ = ["MAX_DEPTH", "MAX_PARTS", "Attachment", "Mail", "TooComplexError", "read"]
 
-#: What JSON and people can do without; a form feed is one, a line end is none.
-_CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
-_ASCII_CONTROLS: Final = bytes(octet for octet in (*range(0x20), 0x7F) if octet not in b"\t\r\n")
-_PIECE: Final = 64 * 1024
 #: A charset that says nothing of octets that are not ASCII, under its names.
 _ASCII: Final = frozenset(("", "ascii", "us-ascii"))
 #: Texts by name, that are made for programs.
@@ -161,12 +150,9 @@ class _Reader:
     _texts: dict[int, bytes] = field(factory=dict)
 
     def run(self) -> None:
-        if len(self.parts) == 1 and _is_plain(self.parts[0]):
-            self._read_alone()
-            return
         leaves = self.choose()
         self._join(self._blocks())
-        for n in leaves:
+        for n in self._without_resource_forks(leaves):
             if n not in self._texts:
                 self._attach(self.parts[n])
         if self.text is None and self.html is None and not self.attachments:
@@ -180,13 +166,6 @@ class _Reader:
         self._texts = {n: self._content(self.parts[n]) for n in self._choose(leaves)}
         self.guess = guess_of(chain(map(self._charset, self._texts), charsets_in(self.parts[0].headers)))
         return leaves
-
-    def _read_alone(self) -> None:
-        """Do the same with a text that is all of the mail: the way of most mail of programs."""
-        self._texts = {0: self._content(self.parts[0])}
-        self.guess = guess_of((self._charset(0), *charsets_in(self.parts[0].headers)))
-        text = self._piece(0).text
-        self.text = "" if text.isspace() else text
 
     def _choose(self, leaves: Sequence[int]) -> Sequence[int]:
         """Return which parts are the text: if none is so plainly, the first that may be."""
@@ -207,6 +186,13 @@ class _Reader:
         )
         return not (part.file_name or within)
 
+    def _without_resource_forks(self, leaves: Sequence[int]) -> Sequence[int]:
+        """Leave out what only a Mac reads of a file (RFC 1740), if the file itself is there."""
+        forks = {n for n in leaves if self.parts[n].kind.kind == "application/applefile"}
+        files = {self.parts[n].parent for n in leaves if n not in forks}
+        doubles = {n for n in files if self.parts[n].kind.kind == "multipart/appledouble"}
+        return [n for n in leaves if n not in forks or self.parts[n].parent not in doubles]
+
     def _content(self, part: Part) -> bytes:
         content = self.body[part.begin : part.end]
         return transfer.decode(content, part.encoding(content))
@@ -221,7 +207,7 @@ class _Reader:
 
     def _piece(self, n: int) -> Piece:
         text = charset.decode(self._texts[n], self._charset(n), self.guess)
-        return Piece(_without_controls(text), self.parts[n].kind.kind == "text/html")
+        return Piece(in_lines(text), self.parts[n].kind.kind == "text/html")
 
     def _blocks(self) -> Sequence[_Block]:
         """Return the texts that are not blank; backwards, for a multipart comes before what is in it."""
@@ -246,7 +232,7 @@ class _Reader:
             pieces = [piece for block in blocks for piece in block.text_pieces]
             text = as_text(pieces)
             # What markup spells may be a control, too.
-            self.text = _without_controls(text) if any(piece.is_html for piece in pieces) else text
+            self.text = in_lines(text) if any(piece.is_html for piece in pieces) else text
 
     def _attach(self, part: Part) -> None:
         content = self.body[part.begin : part.end]
@@ -274,23 +260,11 @@ class _Reader:
     def _aside(self) -> str | None:
         """Return what stands beside the parts of a mail whose parts say nothing."""
         for begin, end in self.parts[0].aside:
-            text = _without_controls(charset.decode(self.body[begin:end], "", self.guess))
+            text = in_lines(charset.decode(self.body[begin:end], "", self.guess))
             if text.strip():
                 self.aside = begin, end
                 return text
         return None
-
-
-def _without_controls(text: str) -> str:
-    """Return ``text`` without controls; what has none, as nearly all, is not copied."""
-    if not text.isascii():
-        return _CONTROL.sub("", text)
-    # To delete octets takes a fifth of the time that the pattern takes; a small piece needs no new memory.
-    for at in range(0, len(text), _PIECE):
-        piece = text[at : at + _PIECE].encode("ascii")
-        if len(piece.translate(None, _ASCII_CONTROLS)) < len(piece):
-            return text.encode("ascii").translate(None, _ASCII_CONTROLS).decode("ascii")
-    return text
 
 
 def _written(piece: Piece) -> Sequence[_Block]:
@@ -308,11 +282,6 @@ def _alternatives(inner: Sequence[Sequence[_Block]]) -> Sequence[_Block]:
         plain = [piece for block in rich for piece in block.text_pieces]
     block = _Block(plain, [piece for block in rich for piece in block.html_pieces])
     return [block] if block.plain or block.html else ()
-
-
-def _is_plain(part: Part) -> bool:
-    """Tell whether all that is done with ``part``, if it is the only one, is to decode it."""
-    return part.kind.kind == "text/plain" and part.disposition.kind != "attachment" and not part.aside
 
 
 def _is_unknown_text(part: Part) -> bool:

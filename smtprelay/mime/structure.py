@@ -12,8 +12,9 @@ from typing import Final
 from attrs import define, field
 
 from smtprelay.mime import files, headers, transfer
-from smtprelay.mime.kinds import OCTETS, corrected, kind_by_name
-from smtprelay.mime.text import ContentType, Headers, content_type, disposition
+from smtprelay.mime.kinds import MISSPELT, OCTETS, kind_by_name
+from smtprelay.mime.parameters import ContentType, content_type, disposition
+from smtprelay.mime.text import Headers
 
 MAX_DEPTH: Final = 30
 MAX_PARTS: Final = 1000
@@ -229,11 +230,8 @@ class _Scan:
         self.parts.append(part)
         if part.is_multipart:
             level = _Level(len(self.parts) - 1, [], loose=begin)
-            boundary = (
-                part.kind.parameters.get("boundary", "").encode("utf-8", "surrogateescape").rstrip(b" \t")
-            )
-            if boundary:
-                self._declare(level, boundary)
+            if part.kind.boundary:
+                self._declare(level, part.kind.boundary)
             self._levels.append(level)
         else:
             self._leaf = part
@@ -273,7 +271,7 @@ def _kind_of(fields: Headers, shown: ContentType, default: str) -> ContentType:
     """Return the type that the fields give; if they give none, what the file name tells, else ``default``."""
     value = _first(fields, "content-type")
     read = content_type(value)
-    kind = corrected(read.kind)
+    kind = MISSPELT.get(read.kind, read.kind)
     if not kind or (kind == OCTETS and not value.lstrip().lower().startswith(OCTETS)):
         by_name = kind_by_name(files.clean(given_name(shown, read)))
         kind = by_name if kind or by_name != OCTETS else default

@@ -1,8 +1,5 @@
 """
-The text in a mail's headers: encoded words, parameters, addresses.
-
-What readers of a mail need of :mod:`.encoded_words`, :mod:`.parameters`, :mod:`.address` and :mod:`.charset`,
-in one place.
+The header fields of a mail as people read them, and what they tell of its charset.
 
 Nothing here ever fails over what it reads, and all of it is linear. A relay's clients write raw UTF-8 or
 Latin-1 into headers, split characters over two encoded words and name charsets
@@ -12,24 +9,9 @@ that do not exist; each of these still has one reading that a person would choos
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from smtprelay.mime.address import Address, addresses, comparison_key
 from smtprelay.mime.charset.labels import ASCII, codec_of
-from smtprelay.mime.encoded_words import Word, decode_words, pieces, without_controls
-from smtprelay.mime.parameters import ContentType, content_type, disposition
-
-__all__ = [
-    "Address",
-    "ContentType",
-    "Headers",
-    "addresses",
-    "by_name",
-    "charsets_in",
-    "comparison_key",
-    "content_type",
-    "decoded",
-    "disposition",
-    "guess_of",
-]
+from smtprelay.mime.controls import in_one_line
+from smtprelay.mime.encoded_words import Word, decode_words, pieces
 
 #: The headers of a mail or part: (name, unfolded value), in their order.
 Headers = Sequence[tuple[str, str]]
@@ -46,7 +28,7 @@ def decoded(value: str | bytes, guess: str = "") -> str:
     :param guess: the charset that those octets are in, if they are not UTF-8.
     """
     text = value.decode("ascii", "surrogateescape") if isinstance(value, bytes) else value
-    return without_controls(decode_words(text, guess))
+    return in_one_line(decode_words(text, guess))
 
 
 def by_name(headers: Headers) -> dict[str, list[str]]:

@@ -12,8 +12,8 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 #: Octets of a domain as it is written, and of one label.
-LONGEST_DOMAIN: Final = 253
-LONGEST_LABEL: Final = 63
+MAX_DOMAIN: Final = 253
+MAX_LABEL: Final = 63
 
 _IPV6: Final = "ipv6:"
 _ROUTE: Final = re.compile(r"@[^:,@]+(?:,@[^:,@]+)*:")
@@ -43,7 +43,7 @@ def is_domain(domain: str) -> bool:
     if domain.startswith("["):
         return domain.endswith("]") and _is_literal(domain[1:-1])
     domain = domain.removesuffix(".")
-    return len(domain) <= LONGEST_DOMAIN and all(map(_is_label, domain.split(".")))
+    return len(domain) <= MAX_DOMAIN and all(map(_is_label, domain.split(".")))
 
 
 def is_numeric(domain: str) -> bool:
@@ -57,7 +57,7 @@ def is_numeric(domain: str) -> bool:
 
 
 def _is_label(label: str) -> bool:
-    return 0 < len(label) <= LONGEST_LABEL and label[0] != "-" and label[-1] != "-"
+    return 0 < len(label) <= MAX_LABEL and label[0] != "-" and label[-1] != "-"
 
 
 def _is_literal(address: str) -> bool:

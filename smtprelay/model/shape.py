@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from attrs import define, field, frozen
 
 #: Octets of the longest line that SMTP carries, its CRLF not counted (RFC 5321 §4.5.3.1.6).
-LONGEST_LINE: Final = 998
+MAX_LINE: Final = 998
 
 _HIGH: Final = bytes(range(0x80, 0x100))
 
@@ -27,7 +27,7 @@ class Shape:
 
     :ivar size: octets of the stored mail.
     :ivar eight_bit: octets of 0x80 and above.
-    :ivar long_lines: a line has more than :data:`LONGEST_LINE` octets.
+    :ivar long_lines: a line has more than :data:`MAX_LINE` octets.
     :ivar in_json: the most octets that its content has in JSON, ``None``: nobody counted. It is not stored.
     """
 
@@ -85,17 +85,17 @@ class ShapeCounter:
         return Shape(
             size=self._size,
             eight_bit=self._eight_bit,
-            long_lines=self._long_lines or self._open > LONGEST_LINE,
+            long_lines=self._long_lines or self._open > MAX_LINE,
             in_json=None if self._content is None else self._content.most,
         )
 
     def _measure_lines(self, piece: bytes) -> None:
         """Go from line end to line end in steps as long as a line may be: a few steps for many lines."""
         start, begin, rfind = -self._open, 0, piece.rfind
-        last = len(piece) - LONGEST_LINE - 1
+        last = len(piece) - MAX_LINE - 1
         while start < last:
             # The CR and the LF of the line may stand behind its octets.
-            end = rfind(b"\n", begin, start + LONGEST_LINE + 2)
+            end = rfind(b"\n", begin, start + MAX_LINE + 2)
             if end < 0:
                 self._long_lines = True
                 return

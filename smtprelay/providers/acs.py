@@ -56,7 +56,7 @@ _BAD: Final = 400
 _REPEATED: Final = (_BAD, 409)
 
 #: More fields than this are not left out of one mail, one after the other.
-_MOST_LEFT_OUT: Final = 3
+_MAX_LEFT_OUT: Final = 3
 
 
 @frozen
@@ -275,7 +275,7 @@ class Acs(ProviderDefaults):
             sent = await self._send(mapped, request)
             if isinstance(sent, _Taken):
                 pending.append(sent)
-            elif sent.field and sent.field not in without and len(without) < _MOST_LEFT_OUT:
+            elif sent.field and sent.field not in without and len(without) < _MAX_LEFT_OUT:
                 without.append(sent.field)
                 self._tell_mended(delivery, ((sent.field, f"left out: {sent.outcome.why}"),))
                 mapped = await self._map(delivery, body, without)

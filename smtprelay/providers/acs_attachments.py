@@ -14,11 +14,9 @@ from urllib.parse import unquote
 from attrs import evolve
 
 from smtprelay.mime import files
-from smtprelay.mime.kinds import EXTENSIONS
+from smtprelay.mime.kinds import EXTENSIONS, OCTETS
 from smtprelay.mime.parse import Attachment
 from smtprelay.providers.acs_fields import Mending
-
-OCTETS: Final = "application/octet-stream"
 
 #: What the service documents, by extension.
 TYPES: Final[Mapping[str, str]] = {
@@ -96,9 +94,9 @@ _EXTENSIONS: Final = {kind: extension for extension, kind in reversed([*TYPES.it
     "audio/midi": "mid",
 }
 
-LONGEST_FILE_NAME: Final = 150
+MAX_FILE_NAME: Final = 150
 #: References in a text that are written anew: a mail shall not grow by many short ones.
-MOST_RENAMED: Final = 1000
+MAX_RENAMED: Final = 1000
 #: The service takes no file without content.
 _ALMOST_EMPTY: Final = b"Cg=="
 
@@ -162,19 +160,15 @@ def _kind(given: str, extension: str, mending: Mending) -> str:
     documented = _KNOWN.get(given) or TYPES.get(EXTENSIONS.get(given, "")[1:], OCTETS)
     kind = TYPES.get(extension, documented)
     if given != OCTETS and (documented == OCTETS or documented != kind):
-        mending.note("attachments.contentType", f"{_printable(given)} goes as {kind}")
+        mending.note("attachments.contentType", f"{given[:60]} goes as {kind}")
     return kind
 
 
 def _file_name(name: str, mending: Mending) -> str:
-    clean = files.portable(files.clean(name), LONGEST_FILE_NAME)
+    clean = files.portable(files.clean(name), MAX_FILE_NAME)
     if clean != name:
         mending.note("attachments.name", "made a name that every system takes")
     return clean
-
-
-def _printable(kind: str) -> str:
-    return "".join(character for character in kind[:60] if character.isprintable())
 
 
 # --- content ids
@@ -202,7 +196,7 @@ def _shown(attachments: Sequence[Attachment], html: str, mending: Mending) -> tu
             if not good:
                 mending.note("attachments.contentId", "renamed, with what refers to it")
         renamed = html[start:stop] != ids[number] and ids[number] != spelled
-        if renamed and len(pieces) < 2 * MOST_RENAMED:
+        if renamed and len(pieces) < 2 * MAX_RENAMED:
             pieces += (html[end:start], ids[number])
             end = stop
     return ids, "".join((*pieces, html[end:])) if pieces else html

@@ -12,33 +12,32 @@ from functools import lru_cache
 from typing import Final
 
 from smtprelay.mime.address import Address, ascii_domain, comparison_key
+from smtprelay.mime.controls import in_one_line
 from smtprelay.mime.outgoing.words import encoded_words
+from smtprelay.model.address import MAX_LABEL
 
 #: Characters of a subject: as many as a line of a header has (RFC 5322 §2.1.1).
-LONGEST_SUBJECT: Final = 998
-LONGEST_NAME: Final = 256
-MOST_REPLIES: Final = 10
-MOST_HEADERS: Final = 50
-LONGEST_HEADER_NAME: Final = 76
-LONGEST_HEADER: Final = 2000
+MAX_SUBJECT: Final = 998
+MAX_NAME: Final = 256
+MAX_REPLIES: Final = 10
+MAX_HEADERS: Final = 50
+MAX_HEADER_NAME: Final = 76
+MAX_HEADER: Final = 2000
 #: Octets of all custom headers together.
-MOST_HEADER_OCTETS: Final = 32 * 1024
+MAX_HEADERS_SIZE: Final = 32 * 1024
 
 #: RFC 5321 §4.5.3.1.1 and §4.5.3.1.3, less the brackets.
-_LONGEST_LOCAL: Final = 64
-_LONGEST_ADDRESS: Final = 254
+_MAX_LOCAL: Final = 64
+_MAX_ADDRESS: Final = 254
 
 _ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LOCAL: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
-_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_LABEL: Final = rf"[A-Za-z0-9](?:[A-Za-z0-9-]{{0,{MAX_LABEL - 2}}}[A-Za-z0-9])?"
 _DOMAIN: Final = re.compile(rf"(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL}")
 _HEADER_NAME: Final = re.compile(r"[!-9;-~]+")
 #: The service drops any other one without a word.
 _MESSAGE_ID: Final = re.compile(r"<[^\s<>@]+@[^\s<>@.]+(?:\.[^\s<>@.]+)+>")
 
-_BLANKS: Final = re.compile(r"[\t\r\n\x0b\x0c\x85\u2028\u2029]+")
-#: No text has these, and half a character has no UTF-8.
-_UNWANTED: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 #: What the service writes itself, or what would tell of blind recipients.
 _is_dropped: Final = re.compile(
@@ -56,14 +55,14 @@ _JOINED: Final = frozenset({"references", "comments"})
 class Mending:
     """What had to be changed in the fields of a mail: each (field, reason) once, and not without end."""
 
-    MOST: Final = 20
+    MAX_NOTES: Final = 20
 
     def __init__(self) -> None:
         self._notes: dict[tuple[str, str], None] = {}
 
     def note(self, field: str, reason: str) -> None:
         """Remember that ``field`` was mended, or left out."""
-        if len(self._notes) < self.MOST:
+        if len(self._notes) < self.MAX_NOTES:
             self._notes[field, reason] = None
 
     @property
@@ -80,12 +79,12 @@ def sendable(address: str) -> str:
     ``""``: it is no such address.
     """
     local, at, domain = address.rpartition("@")
-    if not at or len(address) > _LONGEST_ADDRESS or len(local) > _LONGEST_LOCAL:
+    if not at or len(address) > _MAX_ADDRESS or len(local) > _MAX_LOCAL:
         return ""
     domain = ascii_domain(domain)
     if not (_LOCAL.fullmatch(local) and _DOMAIN.fullmatch(domain)):
         return ""
-    return f"{local}@{domain}" if len(local) + len(domain) < _LONGEST_ADDRESS else ""
+    return f"{local}@{domain}" if len(local) + len(domain) < _MAX_ADDRESS else ""
 
 
 def line(text: str, longest: int, field: str, mending: Mending) -> str:
@@ -93,19 +92,19 @@ def line(text: str, longest: int, field: str, mending: Mending) -> str:
     if len(text) <= longest and text.isprintable():
         return text.strip()
     # Only so much can be left of it that it need not be looked at whole.
-    spaced = _BLANKS.sub(" ", text[: 4 * longest]).strip()
-    clean = _UNWANTED.sub("", spaced).strip()
+    begun = text[: 4 * longest].strip()
+    clean = in_one_line(begun)
     if len(clean) > longest or len(text) > 4 * longest:
         mending.note(field, f"cut to {longest} characters")
         clean = clean[:longest].strip()
-    elif clean != spaced:
+    elif len(clean) < len(begun):
         mending.note(field, "control characters dropped")
     return clean
 
 
 def mailbox(who: Address, field: str, mending: Mending) -> dict[str, str]:
     """Return one entry of a list of people."""
-    name = line(who.name, LONGEST_NAME, f"{field}.displayName", mending) if who.name else ""
+    name = line(who.name, MAX_NAME, f"{field}.displayName", mending) if who.name else ""
     address = sendable(who.address) or who.address
     return {"address": address, "displayName": name} if name else {"address": address}
 
@@ -117,8 +116,8 @@ def replies(people: Sequence[Address], mending: Mending) -> list[dict[str, str]]
         address = sendable(who.address)
         if not address:
             mending.note("replyTo", f"left out, no mail address: {_short(who.address)}")
-        elif len(kept) == MOST_REPLIES:
-            mending.note("replyTo", f"more than {MOST_REPLIES}: the rest is left out")
+        elif len(kept) == MAX_REPLIES:
+            mending.note("replyTo", f"more than {MAX_REPLIES}: the rest is left out")
             break
         else:
             kept.setdefault(comparison_key(address), mailbox(who, "replyTo", mending))
@@ -141,7 +140,7 @@ def custom_headers(headers: Iterable[tuple[str, str]], mending: Mending) -> Mapp
         if not value:
             continue
         octets += len(name) + len(value)
-        if len(kept) == MOST_HEADERS or octets > MOST_HEADER_OCTETS:
+        if len(kept) == MAX_HEADERS or octets > MAX_HEADERS_SIZE:
             mending.note("headers", f"left out, too many: {_short(name)} and others")
             break
         kept[name] = value
@@ -158,18 +157,18 @@ def _chosen(headers: Iterable[tuple[str, str]]) -> dict[str, tuple[str, list[str
         known = chosen.get(key)
         if known is None:
             chosen[key] = (name, [value])
-        elif key in _JOINED and len(known[1]) < MOST_HEADERS:
+        elif key in _JOINED and len(known[1]) < MAX_HEADERS:
             known[1].append(value)
     return chosen
 
 
 def _header_value(name: str, value: str, mending: Mending) -> str:
     """Return a value as it can go, ``""`` if it cannot."""
-    if len(name) > LONGEST_HEADER_NAME or not _HEADER_NAME.fullmatch(name):
+    if len(name) > MAX_HEADER_NAME or not _HEADER_NAME.fullmatch(name):
         mending.note("headers", f"left out, no name of a header: {_short(name)}")
         return ""
     field = f"headers.{_short(name)}"
-    text = line(value, LONGEST_HEADER, field, mending)
+    text = line(value, MAX_HEADER, field, mending)
     key = name.lower()
     if key == "references":
         text = _whole_ids(text)
@@ -179,9 +178,9 @@ def _header_value(name: str, value: str, mending: Mending) -> str:
     if text.isascii():
         return text
     encoded = " ".join(encoded_words(text))
-    while len(encoded) > LONGEST_HEADER:
-        mending.note(field, f"cut to {LONGEST_HEADER} characters")
-        text = text[: len(text) * LONGEST_HEADER // (len(encoded) + 1)]
+    while len(encoded) > MAX_HEADER:
+        mending.note(field, f"cut to {MAX_HEADER} characters")
+        text = text[: len(text) * MAX_HEADER // (len(encoded) + 1)]
         encoded = " ".join(encoded_words(text))
     return encoded
 
@@ -197,5 +196,5 @@ def _whole_ids(references: str) -> str:
 
 def _short(text: str) -> str:
     """Return text from a mail as it may stand in a line of the log."""
-    clean = text if text.isprintable() else _UNWANTED.sub("", text[:200])
+    clean = in_one_line(text[:200])
     return clean if len(clean) <= 60 else f"{clean[:60]}…"  # noqa: PLR2004 -- it is to be recognised, no more

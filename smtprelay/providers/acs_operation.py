@@ -20,7 +20,7 @@ from smtprelay.providers.http import Answer, NoAnswerError
 
 #: The first pause where the service names none, and the longest that doubling leads to; seconds.
 FIRST_PAUSE: Final = 5.0
-LONGEST_PAUSE: Final = 30.0
+MAX_PAUSE: Final = 30.0
 
 #: After so many seconds the attempt ends ``Uncertain``; the operation can be asked for later.
 PATIENCE: Final = 900.0
@@ -107,5 +107,5 @@ async def follow(
             break
         if seen.outcome is not None:
             return seen.outcome, seen.refusal
-        wait = max(seen.pause or 0.0, min(2 * wait, LONGEST_PAUSE))
+        wait = max(seen.pause or 0.0, min(2 * wait, MAX_PAUSE))
     return Uncertain(f"taken by the service, but its verdict is not known: {why}"), NOTHING_SAID

@@ -39,9 +39,9 @@ _INDEX: Final = re.compile(r"\[[^\]]*\]")
 #: Enhanced status codes that say of a recipient why he is refused; others are about the mail.
 _CODES: Final = ("5.1.", "5.2.", "5.7.")
 
-_MOST_TEXTS: Final = 200
-_MOST_OCTETS: Final = 20_000
-_DEEPEST: Final = 5
+_MAX_TEXTS: Final = 200
+_MAX_SIZE: Final = 20_000
+_MAX_DEPTH: Final = 5
 
 
 @frozen
@@ -83,17 +83,17 @@ def refusal_of(error: Mapping[str, Any], code: str = "", message: str = "") -> R
     octets = len(message)
     for text in _texts(error):
         octets += len(text)
-        if octets > _MOST_OCTETS or len(texts) == _MOST_TEXTS:
+        if octets > _MAX_SIZE or len(texts) == _MAX_TEXTS:
             break
         texts.append(text)
-    return Refusal(code, message, (message[:_MOST_OCTETS], *texts))
+    return Refusal(code, message, (message[:_MAX_SIZE], *texts))
 
 
 def _texts(error: Any, depth: int = 0) -> Iterator[str]:
     """Give every text in ``error``, some levels deep."""
     if isinstance(error, str):
         yield error
-    elif depth < _DEEPEST and isinstance(error, Mapping | list):
+    elif depth < _MAX_DEPTH and isinstance(error, Mapping | list):
         for value in error.values() if isinstance(error, Mapping) else error:
             yield from _texts(value, depth + 1)
 

@@ -18,13 +18,14 @@ from typing import Any, Final
 import orjson
 from attrs import evolve, frozen
 
+from smtprelay.mime.address import Address, comparison_key
 from smtprelay.mime.content_size import ANY
+from smtprelay.mime.kinds import OCTETS
 from smtprelay.mime.parse import Attachment, Mail, read
-from smtprelay.mime.text import Address, comparison_key
 from smtprelay.model.shape import Shape
-from smtprelay.providers.acs_attachments import OCTETS, attached
+from smtprelay.providers.acs_attachments import attached
 from smtprelay.providers.acs_fields import (
-    LONGEST_SUBJECT,
+    MAX_SUBJECT,
     Mending,
     custom_headers,
     line,
@@ -260,9 +261,12 @@ def body_of(
         plain_names="attachments.name" in without,
     )
     if "attachments.contentType" in without:
-        parts = [evolve(part, content_type=_any_text(part.content_type)) for part in parts]
+        # Those that the service does not document went as octets.
+        parts = [
+            evolve(part, content_type="text/plain") if part.content_type == OCTETS else part for part in parts
+        ]
     request: dict[str, Any] = {"senderAddress": sender}
-    subject = line(mail.subject, LONGEST_SUBJECT, "content.subject", mending) or NO_SUBJECT
+    subject = line(mail.subject, MAX_SUBJECT, "content.subject", mending) or NO_SUBJECT
     reachable = replies(answer_to, mending)
     if reachable and "displayName" in without:
         reachable = [{"address": each["address"]} for each in reachable]
@@ -304,11 +308,6 @@ def _text(field: str, text: str) -> Iterator[bytes]:
             raise MemoryError from error
         yield _json(text[at : at + _AT_ONCE])[1:-1]
     yield b'"'
-
-
-def _any_text(kind: str) -> str:
-    """Return a type that the service documents, for one that it does not."""
-    return "text/plain" if kind == OCTETS else kind
 
 
 def _file(attachment: Attachment) -> bytes:

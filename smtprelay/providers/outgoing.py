@@ -17,7 +17,7 @@ from smtprelay.interfaces import Body, MailTooCostly, MimeWorker, MimeWorkerUnav
 from smtprelay.memory_body import MemoryBody
 from smtprelay.message import Deferred, Delivery, Envelope, Failed, Limits, Outcome, Results
 from smtprelay.mime import outgoing
-from smtprelay.mime.head import MOST
+from smtprelay.mime.head import MAX_HEADER
 from smtprelay.mime.outgoing import Additions, Finishing, NextHop, Plan
 from smtprelay.model.shape import Shape, ShapeCounter, shape_of
 
@@ -127,7 +127,7 @@ class _Mail:
         plan = outgoing.unchanged_plan(start, shape, hop)
         if plan is not None:
             return plan
-        header = None if outgoing.needs_content(shape, hop) else outgoing.short_header(start, shape)
+        header = outgoing.short_header(start, shape) if hop.takes(shape) else None
         task, body = (
             (outgoing.plan_mail, self.body) if header is None else (outgoing.plan_header, MemoryBody(header))
         )
@@ -162,7 +162,7 @@ class OutgoingProvider:
         if shape.long_lines or shape.eight_bit:
             grown = _ENCODED * shape.size + _PERCENT_ENCODED * shape.eight_bit
             return 0, most + grown + _PARTS_ROOM
-        return max(0, least - MOST), most + _HEADER_ROOM
+        return max(0, least - MAX_HEADER), most + _HEADER_ROOM
 
     async def measure(self, envelope: Envelope, body: Body) -> int:
         """Return the size of the largest form of the mail, and some room for what is not known yet."""

@@ -13,9 +13,9 @@ from typing import Final
 from attrs import frozen
 
 #: Bytes in one line without its end. RFC 5321 §4.5.3.1.5 asks for 512; some servers say more.
-LINE_LIMIT: Final = 4096
+MAX_LINE: Final = 4096
 #: Lines in one reply.
-LINES_LIMIT: Final = 128
+MAX_LINES: Final = 128
 
 _LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([^\r\n\0]*))?")
 _ENHANCED: Final = re.compile(r"([245])\.\d{1,3}\.\d{1,3}(?=\s|$)")
@@ -79,7 +79,7 @@ class AnswerReader:
         Raises :class:`Garbled`; the connection is of no use after that.
         """
         *lines, self._rest = (self._rest + received).split(b"\r\n")
-        if len(self._rest) > LINE_LIMIT:
+        if len(self._rest) > MAX_LINE:
             raise Garbled("a reply line without end")
         answers = []
         for line in lines:
@@ -100,7 +100,7 @@ class AnswerReader:
             answer = Answer(code, tuple(self._lines))
             self._lines.clear()
             return answer
-        if len(self._lines) >= LINES_LIMIT:
+        if len(self._lines) >= MAX_LINES:
             raise Garbled("a reply with too many lines")
         self._code = code
         return None
@@ -110,7 +110,7 @@ class AnswerReader:
 def _read(line: bytes) -> tuple[int, bool, str]:
     """Return code, whether more lines follow, and text; servers repeat themselves, so it is remembered."""
     found = _LINE.fullmatch(line)
-    if found is None or len(line) > LINE_LIMIT:
+    if found is None or len(line) > MAX_LINE:
         raise Garbled(f"no SMTP reply: {printable(line[:80])}")
     code, mark, text = found.groups()
     return int(code), mark == b"-", printable(text or b"")

@@ -9,6 +9,7 @@ import base64
 import json
 import shutil
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,14 @@ OPTIONS = (
     " --disable-sync --no-first-run --no-proxy-server --remote-debugging-pipe"
 )
 
-#: Resolves when an expression becomes true, with its value; fails after ten seconds.
+#: Seconds that anything may take on a machine that is busy with other things.
+PATIENCE = 60
+#: How often a press is tried that does not reach what it is meant for.
+_PRESSES = 20
+
+#: Resolves when an expression becomes true, with its value; fails after ``seconds``.
 _WAIT = """new Promise((resolve, reject) => {{
-    const end = Date.now() + 10000;
+    const end = Date.now() + 1000 * {seconds};
     (function look() {{
         let value = false;
         try {{ value = {expression}; }} catch (error) {{ value = false; }}
@@ -46,6 +52,18 @@ _CENTER = """(() => {{
 }})()"""
 
 
+#: Notes whether the next press reaches what it is meant for; if that has moved, the press does nothing.
+_AIM = """(() => {{
+    document.removeEventListener("click", window.aim, true);
+    window.reached = false;
+    window.aim = (event) => {{
+        window.reached = event.target.closest({selector}) !== null;
+        if (!window.reached) {{ event.preventDefault(); event.stopPropagation(); }}
+    }};
+    document.addEventListener("click", window.aim, {{capture: true, once: true}});
+}})()"""
+
+
 class Refused(Exception):  # noqa: N818 -- the browser's answer
     """What the browser says when it cannot do something."""
 
@@ -55,11 +73,12 @@ class Pipe(ProcessProtocol):
 
     def __init__(self) -> None:
         self.ended: Deferred[None] = Deferred()
+        self._numbers = count(1)
         self._asked: dict[int, Deferred[Any]] = {}
         self._rest = b""
 
     def ask(self, method: str, parameters: Mapping[str, Any], session: str = "") -> Deferred[Any]:
-        number = len(self._asked) + 1
+        number = next(self._numbers)
         message = {"id": number, "method": method, "params": parameters}
         if session:
             message["sessionId"] = session
@@ -74,13 +93,15 @@ class Pipe(ProcessProtocol):
         for message in map(json.loads, messages):
             if "id" not in message:
                 continue
-            waiting = self._asked[message["id"]]
+            waiting = self._asked.pop(message["id"])
             if "error" in message:
                 waiting.errback(Refused(message["error"]["message"]))
             else:
                 waiting.callback(message["result"])
 
     def processEnded(self, _reason: object) -> None:
+        for waiting in self._asked.values():
+            waiting.errback(Refused("the browser has ended"))
         self.ended.callback(None)
 
 
@@ -138,7 +159,7 @@ class Browser:
 
     async def until(self, expression: str) -> Any:
         """Return the value of ``expression`` when it is true."""
-        return await self.evaluate(_WAIT.format(expression=expression))
+        return await self.evaluate(_WAIT.format(expression=expression, seconds=PATIENCE))
 
     async def says(self, text: str) -> None:
         """Wait until ``text`` can be read on the page."""
@@ -149,11 +170,24 @@ class Browser:
         return await self.evaluate("document.body.innerText")
 
     async def click(self, selector: str) -> None:
-        """Press what ``selector`` finds first, when it is there and enabled."""
+        """Press what ``selector`` finds first, when it is there and enabled; again if it moves away."""
+        for _ in range(_PRESSES):
+            place = await self.place(selector)
+            await self.evaluate(_AIM.format(selector=json.dumps(selector)))
+            await self.mouse("mousePressed", place)
+            await self.mouse("mouseReleased", place)
+            if await self.evaluate("window.reached"):
+                return
+        raise AssertionError(f"something is over {selector}: {await self.text()}")
+
+    async def place(self, selector: str) -> Mapping[str, float]:
+        """Return the middle of what ``selector`` finds first, when it is there and enabled."""
         element = f"document.querySelector({json.dumps(selector)})"
-        place = await self.until(_CENTER.format(element=element))
-        for kind in ("mousePressed", "mouseReleased"):
-            await self.do("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **place)
+        return await self.until(_CENTER.format(element=element))
+
+    async def mouse(self, kind: str, place: Mapping[str, float]) -> None:
+        """Do one thing with the left button of the mouse."""
+        await self.do("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **place)
 
     async def type(self, selector: str, text: str) -> None:
         """Write ``text`` into the field that ``selector`` finds."""
@@ -170,7 +204,7 @@ class Browser:
 
     async def arrived(self, file: Path) -> None:
         """Wait until a download has its name."""
-        for _ in range(500):
+        for _ in range(50 * PATIENCE):
             if file.exists():
                 return
             await self.evaluate("new Promise((resolve) => setTimeout(resolve, 20))")

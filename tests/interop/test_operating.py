@@ -82,6 +82,22 @@ class OperatingTests(Stage, TestCase):
             f"{shown} && document.querySelectorAll('[data-testid=timeline-item]').length >= {lines}"
         )
 
+    async def looks_away(self, browser: Browser) -> None:
+        """Have the page ask nothing by itself, as behind another tab: what it shows then grows old."""
+        await self.hides(browser, "true")
+        await browser.evaluate("delete document.body.dataset.shown, dispatchEvent(new Event('hashchange'))")
+        await browser.until("document.body.dataset.shown === location.hash")
+
+    async def looks_back(self, browser: Browser) -> None:
+        """Have it ask again."""
+        await self.hides(browser, "false")
+        await browser.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+    async def hides(self, browser: Browser, value: str) -> None:
+        await browser.evaluate(
+            f"Object.defineProperty(document, 'hidden', {{value: {value}, configurable: true}}), true"
+        )
+
     def test_held_released_and_rerouted(self) -> None:
         """Each shows what became of the mail, with who and why, until another provider has delivered it."""
 
@@ -151,9 +167,11 @@ class OperatingTests(Stage, TestCase):
             await browser.choose("[name=name]", "bad")
             await browser.click("[data-testid=do-suspend]")
             await browser.says("suspended by local")
+            await self.looks_away(browser)
             await self.asks("providers/bad/resume", {})
             await browser.click("[data-testid=do-resume-bad]")
             await browser.says("bad is not suspended")
+            await self.looks_back(browser)
             asked = await browser.evaluate(ASKED)
             await browser.until(f"{ASKED} > {asked + 1}")
             self.assertIn("bad is not suspended", await browser.text())
@@ -229,6 +247,7 @@ class OperatingTests(Stage, TestCase):
             await browser.says("bad cannot be reached: connect at 127.0.0.1:9: ")
             await browser.says(", since ")
             await browser.click("[data-testid=view-refused]")
+            await browser.until("document.body.dataset.shown === '#/refused'")
             await browser.until("document.querySelector('[data-testid=attention-bad]')")
 
         return self.at_the_page(story, "anna@bad.test")
@@ -238,9 +257,11 @@ class OperatingTests(Stage, TestCase):
 
         async def story(browser: Browser) -> None:
             name = await self.opened(browser)
+            await self.looks_away(browser)
             await self.asks("queue/delete", {"ids": [name]})
             await browser.click("[data-testid=do-hold]")
             await browser.says("not done: deleted already")
+            await self.looks_back(browser)
             await self.relay.stop()
             await browser.says("NO ANSWER")
             await browser.says("no answer from the relay")

@@ -4,6 +4,8 @@ The page in a real Chromium: what a person sees, and what a hostile mail cannot 
 Without Chromium these tests are skipped, and say so.
 """
 
+from collections.abc import Awaitable, Callable
+
 from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -12,12 +14,13 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
 from smtprelay.metrics import Metrics
+from smtprelay.operating import Found
 from smtprelay.web.access import Access, Token
 from smtprelay.web.site import build_site
 from smtprelay.web.sources import Sources
-from tests.interop.browser import CHROMIUM, MISSING
+from tests.interop.browser import CHROMIUM, MISSING, Browser
 from tests.recording import Recording
-from tests.web.asking import MAIL, FakeMailbox, FakeSpool
+from tests.web.asking import MAIL, SUMMARY, FakeMailbox, FakeSpool
 
 OPTIONS = (
     "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
@@ -49,18 +52,19 @@ class Canary(Protocol):
 
 
 class PageInChromiumTests(TestCase):
-    timeout = 120
+    timeout = 300
     if CHROMIUM is None:
         skip = MISSING
 
     def setUp(self):
         self.mailbox = FakeMailbox()
+        self.spool = FakeSpool()
         self.events = Recording()
 
     def serve(self, **access: object) -> str:
         """Serve the page on a free port and return its URL."""
         sources = Sources(
-            spool=FakeSpool(),
+            spool=self.spool,
             metrics=Metrics(),
             clock=reactor,
             started=reactor.seconds(),
@@ -84,6 +88,15 @@ class PageInChromiumTests(TestCase):
         out, err, code = await getProcessOutputAndValue(CHROMIUM, [*OPTIONS.split(), profile, url])
         self.assertEqual(code, 0, err.decode(errors="replace"))
         return out.decode()
+
+    async def at_the_queue(self, story: Callable[[Browser], Awaitable[None]]) -> None:
+        """Tell ``story`` with a browser that shows the queue."""
+        browser = await Browser.start(self.mktemp())
+        try:
+            await browser.go(f"{self.serve()}/#/queue")
+            await story(browser)
+        finally:
+            await browser.stop()
 
     def test_a_mail_is_shown(self):
         """The list, the badge, and the mail that the URL names, with its blind recipient."""
@@ -132,6 +145,47 @@ class PageInChromiumTests(TestCase):
             self.assertNotIn('data-testid="do-release"', dom)
 
         return Deferred.fromCoroutine(look())
+
+    def test_the_search_box_works_as_soon_as_it_is_there(self):
+        """What is typed while the relay has not answered yet is looked for; the page is not loaded anew."""
+        answering = Deferred()
+
+        search = self.spool.search
+
+        async def slowly(*asked: object) -> Found:
+            await answering
+            return await search(*asked)
+
+        self.spool.search = slowly
+
+        async def story(browser: Browser) -> None:
+            await browser.type("[data-testid=search]", "scan")
+            await browser.press("Enter")
+            await browser.until("location.hash === '#/queue?q=scan'")
+            answering.callback(None)
+            await browser.until("document.body.dataset.shown === location.hash")
+            self.assertEqual(await browser.evaluate("location.search"), "")
+
+        return Deferred.fromCoroutine(self.at_the_queue(story))
+
+    def test_a_press_is_not_lost(self):
+        """What is pressed stays under the pointer until that is released, though the relay has news."""
+        names = "['status', 'mailbox', 'queue', 'queue']"
+        news = (
+            f"{names}.reduce(async (before, name) => (await before, await fetch(`api/v1/${{name}}`)), null)"
+        )
+
+        async def story(browser: Browser) -> None:
+            place = await browser.place("[data-testid='msg-row-7QK29FMD.1']")
+            await browser.mouse("mousePressed", place)
+            self.spool.lines = [evolve(SUMMARY, attempts=6)]
+            # As often as the page asks for it, and once more.
+            await browser.evaluate(f"dispatchEvent(new Event('hashchange')), {news}")
+            await browser.mouse("mouseReleased", place)
+            await browser.until("location.hash === '#/queue/7QK29FMD.1'")
+            await browser.says("6 attempts")
+
+        return Deferred.fromCoroutine(self.at_the_queue(story))
 
     def test_a_hostile_mail_reaches_nothing(self):
         """No script runs and no request leaves, whatever its HTML tries."""

@@ -51,17 +51,17 @@ class Looking(Stage):
             await browser.stop()
 
     async def search(self, browser: Browser, text: str) -> None:
-        """Look for ``text``; return when the page shows what that finds."""
+        """Look for ``text``, which was not looked for last; return when the page shows what that finds."""
+        before = await browser.evaluate("location.hash")
         await browser.click("[data-testid=search]")
         await browser.evaluate("document.querySelector('[data-testid=search]').select()")
         await browser.do("Input.insertText", text=text)
         await browser.press("Enter")
-        await browser.until("document.body.dataset.shown === location.hash")
+        await browser.until(f"location.hash !== {before!r} && document.body.dataset.shown === location.hash")
 
     async def rows(self, browser: Browser, count: int) -> list[str]:
         """Wait for so many rows of the list; return what they say."""
-        await browser.until(f"{ROWS}.length === {count}")
-        return list(await browser.evaluate(f"{ROWS}.map((row) => row.innerText)"))
+        return list(await browser.until(f"{ROWS}.length === {count} && {ROWS}.map((row) => row.innerText)"))
 
 
 class SearchingTests(Looking, TestCase):
@@ -156,6 +156,7 @@ class SearchingTests(Looking, TestCase):
         """Delivered mail keeps its content only as long as the configuration says, which is told."""
 
         async def story(browser: Browser) -> None:
+            await self.rows(browser, 1)
             await self.search(browser, self.delivered)
             await browser.click(f"[data-testid='msg-row-{self.delivered}.1']")
             await browser.click("[data-testid=tab-source]")
@@ -225,7 +226,7 @@ class CapturedTests(Looking, TestCase):
             await browser.click("[data-testid=do-delete]")
             await browser.says("really delete?")
             await browser.click("[data-testid=do-delete]")
-            await browser.until("location.hash === '#/mail'")
+            await browser.until("document.body.dataset.shown === '#/mail'")
             (row,) = await self.rows(browser, 1)
             self.assertIn("Welcome", row)
             await self.search(browser, name)

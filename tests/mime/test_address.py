@@ -154,6 +154,18 @@ class AddressTests(SynchronousTestCase):
                         [("1@x.org", "First, One"), *expected, ("2@x.org", "")],
                     )
 
+    @given(
+        st.from_regex(
+            r"([A-Za-z0-9]{1,3} {1,2}){0,2}(<[a-z=.]{1,4}@[a-z.-]{1,5}>|[a-z=.]{1,4}@[a-z.-]{1,5})",
+            fullmatch=True,
+        )
+    )
+    def test_a_plain_mailbox_is_read_like_any_other(self, value: str):
+        """Alone, where it goes a shorter way, a mailbox reads as it does before another one."""
+        last = Address("last@x.org")
+        both = addresses([value, last.address])
+        self.assertEqual((*addresses([value]), last), both)
+
     def test_several_fields(self):
         """The values of several fields are one list; what has no end in one does not reach the next."""
         self.assertEqual(

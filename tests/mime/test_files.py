@@ -51,14 +51,14 @@ class CleanTests(SynchronousTestCase):
 
     def test_long_names(self):
         """A long name is cut before its extension."""
-        self.assertEqual(files.clean("x" * 500 + ".pdf"), "x" * (files.LONGEST - 4) + ".pdf")
-        self.assertEqual(files.clean("x." + "y" * 500), ("x." + "y" * 500)[: files.LONGEST])
+        self.assertEqual(files.clean("x" * 500 + ".pdf"), "x" * (files.MAX_NAME - 4) + ".pdf")
+        self.assertEqual(files.clean("x." + "y" * 500), ("x." + "y" * 500)[: files.MAX_NAME])
 
     @given(st.text() | st.text("./\\: aC~\x00", max_size=12))
     def test_whatever_there_is(self, name):
         """Any name is short, of one line, in no folder, and clean already when it is cleaned again."""
         clean = files.clean(name)
-        self.assertLessEqual(len(clean), files.LONGEST)
+        self.assertLessEqual(len(clean), files.MAX_NAME)
         self.assertNotRegex(clean, r"[/\\\x00-\x1f\x7f\ud800-\udfff]|^\.|\.$")
         self.assertEqual(files.clean(clean), clean)
         self.assertEqual(clean.encode().decode(), clean)

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.mime.kinds import corrected, extension_for, kind_by_name
+from smtprelay.mime.kinds import extension_for, kind_by_name
 
 
 class KindTests(SynchronousTestCase):
@@ -46,8 +46,3 @@ class KindTests(SynchronousTestCase):
         ):
             with self.subTest(name):
                 self.assertEqual(kind_by_name(name), kind)
-
-    def test_misspelt(self):
-        """What scripts write for a text is one; everything else stays."""
-        self.assertEqual((corrected("plain/text"), corrected("text/htm")), ("text/plain", "text/html"))
-        self.assertEqual(corrected("image/png"), "image/png")

@@ -20,11 +20,12 @@ from smtprelay.interfaces import Body, MimeTask, MimeWorkerUnavailable
 from smtprelay.memory_body import MemoryBody
 from smtprelay.message import Client, Draft, Envelope, Failed, Limits, Recipient
 from smtprelay.mime import headers, outgoing
+from smtprelay.mime.content_size import is_plain
 from smtprelay.mime.head import block
-from smtprelay.mime.plain import is_plain
+from smtprelay.mime.headers import SMALL_HEADER
 from smtprelay.mime.structure import TooComplexError, parts_of
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
-from smtprelay.mime.worker.turns import SMALL_BODY, SMALL_HEADER, SMALL_PARTS, SMALL_TEXT
+from smtprelay.mime.worker.turns import SMALL_BODY, SMALL_PARTS, SMALL_TEXT
 from smtprelay.model.shape import shape_of
 from smtprelay.policy.route import Router, Rule
 from smtprelay.providers.acs_request import map_mail, measure

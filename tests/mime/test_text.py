@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime import charset
-from smtprelay.mime.text import Address, addresses, decoded, disposition
+from smtprelay.mime.address import Address, addresses
+from smtprelay.mime.parameters import disposition
+from smtprelay.mime.text import decoded
 
 #: Label, octets as programs write them, text.
 CASES = (

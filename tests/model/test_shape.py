@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.shape import LONGEST_LINE, Shape, ShapeCounter
+from smtprelay.model.shape import MAX_LINE, Shape, ShapeCounter
 
 
 def counted(*pieces: bytes) -> Shape:
@@ -39,7 +39,7 @@ class ShapeTests(SynchronousTestCase):
 
     def test_longest_line(self):
         """A line of 998 octets is no long one, one of 999 is, wherever it stands."""
-        fits, over = b"x" * LONGEST_LINE, b"x" * (LONGEST_LINE + 1)
+        fits, over = b"x" * MAX_LINE, b"x" * (MAX_LINE + 1)
         for lines, wanted in (
             ([fits, fits], False),
             ([over, b""], True),
@@ -60,5 +60,5 @@ class ShapeTests(SynchronousTestCase):
             step = chance.choice((1, 2, 500, 998, 999, 1000, 1001, 4000))
             pieces.append(mail[at : at + step])
             at += step
-        wanted = any(length > LONGEST_LINE for length in lengths)
+        wanted = any(length > MAX_LINE for length in lengths)
         self.assertIs(counted(*pieces).long_lines, wanted)

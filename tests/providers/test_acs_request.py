@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.mime.address import Address
 from smtprelay.mime.parse import Attachment, Mail
-from smtprelay.mime.text import Address
 from smtprelay.providers.acs_fields import Mending
 from smtprelay.providers.acs_request import (
     OPTIONAL,

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.providers.smtp_answer import LINE_LIMIT, LINES_LIMIT, Answer, AnswerReader, Garbled
+from smtprelay.providers.smtp_answer import MAX_LINE, MAX_LINES, Answer, AnswerReader, Garbled
 
 
 def read(*pieces: bytes) -> list[Answer]:
@@ -38,9 +38,9 @@ class AnswerReaderTests(SynchronousTestCase):
             b"250 a\0\r\n",
             b"250-a\r\n251 b\r\n",
             b"\r\n",
-            b"250 " + b"x" * LINE_LIMIT + b"\r\n",
-            b"x" * (LINE_LIMIT + 1),
-            b"250-a\r\n" * LINES_LIMIT,
+            b"250 " + b"x" * MAX_LINE + b"\r\n",
+            b"x" * (MAX_LINE + 1),
+            b"250-a\r\n" * MAX_LINES,
         ):
             self.assertRaises(Garbled, read, stream)
 

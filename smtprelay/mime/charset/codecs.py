@@ -75,7 +75,7 @@ _BROKEN: Final = re.compile(rb"([\xc2-\xf4][\x80-\xbf]{0,2}+)(\r?\n)([\x80-\xbf]
 _MEND: Final = "smtprelay.mend"
 #: If more than each eighth octet is wrong the text is of another charset: to mend each by itself would help
 #: nobody, and take long.
-_MOST_WRONG: Final = 1 / 8
+_MAX_WRONG: Final = 1 / 8
 _SHORT: Final = 4096
 
 
@@ -84,7 +84,10 @@ def decode(octets: bytes, codec: str) -> str:
     if codec in _DECODERS:
         return _DECODERS[codec](octets)
     if codec in MULTI_OCTET or codec.startswith("utf-"):
-        return _mended(octets, codec)
+        text = _mended(octets, codec)
+        for character, right in _RIGHT.get(codec, {}).items():
+            text = text.replace(character, right)
+        return text
     return codecs.charmap_decode(octets, "strict", _characters(codec))[0]
 
 
@@ -94,7 +97,7 @@ def _mended(octets: bytes, codec: str) -> str:
         return octets.decode(codec)
     except UnicodeDecodeError:
         text = octets.decode(codec, "replace")
-    if len(octets) > _SHORT and text.count(REPLACEMENT) > len(octets) * _MOST_WRONG:
+    if len(octets) > _SHORT and text.count(REPLACEMENT) > len(octets) * _MAX_WRONG:
         return text
     return octets.decode(codec, _MEND)
 
@@ -122,28 +125,13 @@ def _utf_16(octets: bytes) -> str:
     return _mended(octets, labels.UTF_16_BE if big else labels.UTF_16_LE)
 
 
-def _euc_jp(octets: bytes) -> str:
-    return _replaced(_mended(octets, "euc_jp"), _JAPANESE)
-
-
-def _big5(octets: bytes) -> str:
-    return _replaced(_mended(octets, "big5hkscs"), _BIG5)
-
-
-def _cp932(octets: bytes) -> str:
-    return _replaced(_mended(octets, "cp932"), _CP932)
-
-
-def _gb_18030(octets: bytes) -> str:
-    return _replaced(_mended(octets, "gb18030"), _GB_18030)
-
-
-def _replaced(text: str, characters: Mapping[str, str]) -> str:
-    for character, right in characters.items():
-        text = text.replace(character, right)
-    return text
-
-
+#: Characters that Python's codecs read otherwise than the standard.
+_RIGHT: Final[Mapping[str, Mapping[str, str]]] = {
+    "big5hkscs": _BIG5,
+    "cp932": _CP932,
+    "euc_jp": _JAPANESE,
+    "gb18030": _GB_18030,
+}
 _DECODERS: Final[Mapping[str, Callable[[bytes], str]]] = {
     labels.HZ: iso_2022.decode_hz,
     labels.ISO_2022_CN: partial(iso_2022.decode, country="cn"),
@@ -151,10 +139,6 @@ _DECODERS: Final[Mapping[str, Callable[[bytes], str]]] = {
     labels.ISO_2022_KR: partial(iso_2022.decode, country="kr"),
     labels.UTF_7: _utf_7,
     labels.UTF_16: _utf_16,
-    "big5hkscs": _big5,
-    "cp932": _cp932,
-    "euc_jp": _euc_jp,
-    "gb18030": _gb_18030,
 }
 
 

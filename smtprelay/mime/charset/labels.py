@@ -24,7 +24,7 @@ ISO_2022_JP: Final = "iso-2022-jp"
 ISO_2022_KR: Final = "iso-2022-kr"
 ISO_2022_CN: Final = "iso-2022-cn"
 
-_LONGEST: Final = 100
+_MAX_LABEL: Final = 100
 _EDGES: Final = " \t\r\n\"'<>=,;"
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+ -]*")
 #: What may stand before the name itself, and the year of an ISO standard behind it.
@@ -106,7 +106,7 @@ _NOT_TAKEN: Final = frozenset({"x-user-defined", "replacement"})
 @lru_cache(maxsize=256)
 def codec_of(label: str) -> str | None:
     """Return the codec that decodes what is labelled so; ``None``: nobody knows what the label means."""
-    found = _LABEL.search(label[:_LONGEST].strip(_EDGES).lower())
+    found = _LABEL.search(label[:_MAX_LABEL].strip(_EDGES).lower())
     if found is None:
         return None
     name = found[0].rstrip(" .:+-_")

@@ -6,7 +6,6 @@ What a mail needs before it leaves as MIME: a plan of small steps, and a stream 
 """
 
 from smtprelay.mime.outgoing.finish import (
-    needs_content,
     parameters_of,
     plan_by_header,
     plan_header,
@@ -22,7 +21,6 @@ __all__ = [
     "Finishing",
     "NextHop",
     "Plan",
-    "needs_content",
     "parameters_of",
     "plan_by_header",
     "plan_header",

@@ -7,6 +7,7 @@ No line that comes out is longer than RFC 2045 allows. Pure.
 
 import binascii
 from collections.abc import Callable, Iterator, Mapping
+from itertools import repeat
 from typing import Final, Protocol
 
 from smtprelay.mime.transfer import base64_letters, from_quoted_printable, padded
@@ -17,6 +18,8 @@ _LINE: Final = 76
 _GROUP: Final = 57
 #: Lines longer than this are taken in pieces of it, so that none has to be held.
 _PIECE: Final = 4080
+#: Octets that are encoded at a time where all are at hand: what is made of short lines has a bound.
+_STEP: Final = 1 << 18
 
 
 class Encoder(Protocol):
@@ -175,12 +178,11 @@ ENCODERS: Final[Mapping[str, Callable[[], Encoder]]] = {
 }
 
 
-def encoded_length(kind: str, octets: bytes) -> int:
-    """Return how long ``octets`` are in the encoding of a step."""
+def encoded(kind: str, octets: bytes) -> bytes:
+    """Return ``octets`` as the step ``kind`` encodes them."""
     encoder = ENCODERS[kind]()
-    step = 1 << 18
-    length = sum(len(encoder.feed(octets[at : at + step])) for at in range(0, len(octets), step))
-    return length + len(encoder.end())
+    pieces = [encoder.feed(octets[at : at + _STEP]) for at in range(0, len(octets), _STEP)]
+    return b"".join([*pieces, encoder.end()])
 
 
 def _quoted(block: bytes) -> bytes:
@@ -188,16 +190,14 @@ def _quoted(block: bytes) -> bytes:
     if ends and block.count(b"\r") == ends and block.count(b"\n") == ends:
         quoted = binascii.b2a_qp(block)
     else:
-        quoted = _CRLF.join([_quoted_line(line) for line in block.split(_CRLF)])
+        no = repeat(False)  # neither tabs nor text; keywords would take as long as the work on a short line
+        lines = map(binascii.b2a_qp, block.split(_CRLF), no, no)
+        # Without a line end in it binascii breaks a line by LF alone.
+        quoted = _CRLF.join(lines).replace(b"=\n", b"=\r\n")
     if b"--" not in block:
         return quoted
     # A line with two hyphens in front may be a delimiter, here or where the part lies.
     return (b"=2D" + quoted[1:] if quoted.startswith(b"--") else quoted).replace(b"\n--", b"\n=2D-")
-
-
-def _quoted_line(line: bytes) -> bytes:
-    # With no line end in it binascii breaks lines by LF alone.
-    return binascii.b2a_qp(line, istext=False).replace(b"=\n", b"=\r\n")
 
 
 def _within_line(piece: bytes) -> bytes:

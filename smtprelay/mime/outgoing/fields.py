@@ -17,14 +17,14 @@ from attrs import frozen
 from smtprelay.mime.address import ascii_address
 from smtprelay.mime.kinds import OCTETS
 from smtprelay.mime.outgoing.words import encoded_words, parameters
-from smtprelay.mime.parameters import comment_end
-from smtprelay.mime.text import ContentType, content_type, decoded, disposition
-from smtprelay.model.shape import LONGEST_LINE
+from smtprelay.mime.parameters import ContentType, comment_end, content_type, disposition
+from smtprelay.mime.text import decoded
+from smtprelay.model.shape import MAX_LINE
 
 #: A word of a field that is longer cannot stand on one line with anything else.
-LONGEST_WORD: Final = 900
+MAX_WORD: Final = 900
 _WIDTH: Final = 76
-_MOST_BLANKS: Final = 100
+_MAX_BLANKS: Final = 100
 #: Characters of an address that are told.
 _SHOWN: Final = 100
 #: With more separators than these, and less between them than any address has, it is no list of addresses.
@@ -55,7 +55,7 @@ _TEXTS: Final = frozenset({"subject", "comments", "keywords", "content-descripti
 NO_CONVERSION: Final = "5.6.3"
 
 _FOLD: Final = re.compile(rb"\r?\n[ \t]*+")
-_BLANKS: Final = re.compile(rf"[ \t]{{{_MOST_BLANKS},}}+")
+_BLANKS: Final = re.compile(rf"[ \t]{{{_MAX_BLANKS},}}+")
 _ID: Final = re.compile(r"<[^<>]*+>|[^<>\s]++")
 _ADDRESS_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|<[^>]*+>?|[(),:;>]|[^"<>(),:;]++', re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
@@ -105,7 +105,7 @@ def mended(field: bytes, rules: FieldRules) -> bytes:
     if rules.ascii_only and not text.isascii():
         text = _in_ascii(label.lower(), text, rules)
     words = text.split(" ")
-    if any(len(word) > LONGEST_WORD for word in words):
+    if any(len(word) > MAX_WORD for word in words):
         words = _divided(label.lower(), text, rules)
     return _field(label, words)
 
@@ -121,8 +121,8 @@ def unfolded(field: bytes) -> str:
 
 def has_long_line(lines: bytes) -> bool:
     """Return whether a line is longer than SMTP carries."""
-    return len(lines) > LONGEST_LINE and any(
-        len(line) > LONGEST_LINE for line in lines.replace(b"\r\n", b"\n").split(b"\n")
+    return len(lines) > MAX_LINE and any(
+        len(line) > MAX_LINE for line in lines.replace(b"\r\n", b"\n").split(b"\n")
     )
 
 
@@ -187,7 +187,7 @@ def read_parameters(name: str, value: str, guess: str) -> ContentType:
 def _with_parameters(name: str, value: str, rules: FieldRules) -> list[str]:
     read = read_parameters(name, value, rules.guess)
     boundary = read.parameters.get("boundary", "")
-    if not boundary.isascii() or len(boundary) > LONGEST_WORD:
+    if not boundary.isascii() or len(boundary) > MAX_WORD:
         # It is in the delimiters, too, where nothing can be spelled anew.
         raise NotConvertible("the boundary of its parts is too long, or not ASCII", NO_CONVERSION)
     is_untold = name == "content-type" and read.kind == OCTETS
@@ -274,9 +274,9 @@ def _divided(name: str, text: str, rules: FieldRules) -> list[str]:
     if _holds_addresses(name):
         return [word for each in _elements(text) for word in each.split(" ")]
     if name in _IDS:
-        return [each for each in _ID.findall(text) if len(each) <= LONGEST_WORD]
+        return [each for each in _ID.findall(text) if len(each) <= MAX_WORD]
     words: list[str] = []
-    for is_long, run in groupby(text.split(" "), lambda word: len(word) > LONGEST_WORD):
+    for is_long, run in groupby(text.split(" "), lambda word: len(word) > MAX_WORD):
         if not is_long:
             words += run
         elif name in _TEXTS:
@@ -303,7 +303,7 @@ def _elements(text: str) -> list[str]:
     fitting = [
         each
         for each in (one.strip(" ") for one in [*elements, "".join(element)])
-        if each and max(map(len, each.split(" "))) <= LONGEST_WORD
+        if each and max(map(len, each.split(" "))) <= MAX_WORD
     ]
     return [f"{each}," for each in fitting[:-1]] + fitting[-1:]
 
@@ -311,9 +311,9 @@ def _elements(text: str) -> list[str]:
 def _cut(word: str) -> Iterator[str]:
     """Give a word in pieces, none of which begins within a character of UTF-8."""
     at = 0
-    while len(word) - at > LONGEST_WORD:
-        end = at + LONGEST_WORD
-        while end > at + LONGEST_WORD - 4 and "\udc80" <= word[end] <= "\udcbf":
+    while len(word) - at > MAX_WORD:
+        end = at + MAX_WORD
+        while end > at + MAX_WORD - 4 and "\udc80" <= word[end] <= "\udcbf":
             end -= 1
         yield word[at:end]
         at = end

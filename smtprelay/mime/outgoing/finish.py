@@ -7,10 +7,11 @@ for each attempt, delivery and provider: nothing in it depends on the clock or o
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from attrs import asdict, evolve
 
+from smtprelay.mime.headers import SMALL_HEADER
 from smtprelay.mime.outgoing.fields import FieldRules, NotConvertible
 from smtprelay.mime.outgoing.header import UNCHANGED, Additions, Changes, Header, finished, is_finished, read
 from smtprelay.mime.outgoing.parts import PartsWalk
@@ -19,14 +20,6 @@ from smtprelay.mime.parse import charset_guess
 from smtprelay.mime.structure import part_of
 from smtprelay.model.shape import Shape, count_eight_bit, shape_of
 
-#: A longer header is not looked at on the reactor.
-LONGEST_HEADER: Final = 16 * 1024
-
-
-def needs_content(shape: Shape, hop: NextHop) -> bool:
-    """Return whether there is more to look at than the header."""
-    return shape.long_lines or (shape.eight_bit > 0 and not hop.eight_bit)
-
 
 def short_header(start: bytes, shape: Shape) -> bytes | None:
     """
@@ -34,15 +27,15 @@ def short_header(start: bytes, shape: Shape) -> bytes | None:
 
     ``None``: it is long. A short mail without an empty line is all header.
     """
-    end = start.find(b"\r\n\r\n", 0, LONGEST_HEADER)
+    end = start.find(b"\r\n\r\n", 0, SMALL_HEADER)
     if end >= 0:
         return start[: end + 4]
-    return start if len(start) == shape.size <= LONGEST_HEADER else None
+    return start if len(start) == shape.size <= SMALL_HEADER else None
 
 
 def unchanged_plan(start: bytes, shape: Shape, hop: NextHop) -> Plan | None:
     """Return the plan for a mail that plainly leaves as it is: nearly all do. ``None``: look closer."""
-    if needs_content(shape, hop) or not _has_plain_fields(shape, hop) or not is_finished(start):
+    if not hop.takes(shape) or not _has_plain_fields(shape, hop) or not is_finished(start):
         return None
     return _unchanged(shape)
 
@@ -100,7 +93,7 @@ def plan_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str
         # The fields of parts are content for the next hop.
         of_parts = evolve(rules, ascii_only=not hop.eight_bit, embedded=True)
         # A long header alone may be the reason to look at the mail.
-        if content > LONGEST_HEADER and not needs_content(shape_of(octets[content:]), hop):
+        if content > SMALL_HEADER and hop.takes(shape_of(octets[content:])):
             finish(UNCHANGED)
         else:
             PartsWalk(draft, hop, of_parts, finish).run(content)

@@ -12,7 +12,7 @@ from typing import Final
 
 from attrs import frozen
 
-from smtprelay.mime.headers import NAME, split
+from smtprelay.mime.headers import NAME, SMALL_HEADER, split
 from smtprelay.mime.known import is_certain
 from smtprelay.mime.outgoing.fields import (
     FieldRules,
@@ -24,15 +24,15 @@ from smtprelay.mime.outgoing.fields import (
     with_parameters,
     without_long_blanks,
 )
-from smtprelay.mime.text import Headers, content_type
+from smtprelay.mime.parameters import content_type
+from smtprelay.mime.text import Headers
 
 #: Fields that are the relay's or the sender's business only.
 REMOVED: Final = frozenset({b"bcc", b"resent-bcc", b"return-path", b"content-length"})
 #: Fields that a mail must have, in the order in which they are added.
 NEEDED: Final = (b"message-id", b"date", b"from")
 #: A blank line is looked for in so many octets; a header that goes on is read line by line.
-_LONGEST_BLOCK: Final = 1 << 16
-_LONGEST_PLAIN: Final = 1 << 14
+_MAX_BLOCK: Final = 1 << 16
 
 _CRLF: Final = b"\r\n"
 _END: Final = b"\r\n\r\n"
@@ -101,7 +101,7 @@ UNCHANGED: Final = Changes()
 
 def read(octets: bytes) -> tuple[Header, int]:
     """Return the header of a mail, and where its content begins."""
-    block = octets[: octets.find(_END, 0, _LONGEST_BLOCK) + 2]
+    block = octets[: octets.find(_END, 0, _MAX_BLOCK) + 2]
     header = None if b"\n--" in block else _as_it_stands(block)
     # Our own Received alone makes no header of what a client sent.
     if header is not None and any(map(is_certain, header.names[header.names[:1] == [b"received"] :])):
@@ -134,7 +134,7 @@ def is_finished(octets: bytes) -> bool:
 
     It costs a third of that; nearly all mail is like this. A long header is never plain.
     """
-    block = octets[: octets.find(_END, 0, _LONGEST_PLAIN) + 2]
+    block = octets[: octets.find(_END, 0, SMALL_HEADER) + 2]
     names = b"\n" + block.lower()
     return (
         len(set(_GIVEN.findall(names))) == len(NEEDED)

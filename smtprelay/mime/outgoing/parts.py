@@ -14,20 +14,19 @@ from attrs import evolve, frozen
 
 from smtprelay.mime.charset import html_charset, known, label_for
 from smtprelay.mime.charset.labels import ASCII, codec_of
-from smtprelay.mime.outgoing.encoders import Base64Encoder
+from smtprelay.mime.controls import holds_controls
+from smtprelay.mime.outgoing.encoders import encoded
 from smtprelay.mime.outgoing.fields import NO_CONVERSION, FieldRules, NotConvertible
 from smtprelay.mime.outgoing.header import UNCHANGED, Changes, finished_part, header_of
 from smtprelay.mime.outgoing.plan import NextHop, PlanDraft
+from smtprelay.mime.parameters import ContentType, content_type
 from smtprelay.mime.parse import charset_guess, shown_aside
 from smtprelay.mime.structure import MAX_DEPTH, Part, TooComplexError, parts_of
-from smtprelay.mime.text import ContentType, content_type
 from smtprelay.mime.transfer import Encoding, base64_blocks, decode
 from smtprelay.model.shape import Shape, shape_of
 
 _SIGNED: Final = "multipart/signed"
 _MESSAGES: Final = frozenset({"message/rfc822", "message/global", "message/news"})
-#: Octets that no text has: tab, line feed, form feed, carriage return and escape are in some.
-_CONTROLS: Final = bytes(set(range(32)) - {9, 10, 12, 13, 27}) + b"\x7f"
 #: With one octet of so many to be escaped a text is still readable, and about as long as in base64.
 _ESCAPES: Final = 4
 
@@ -113,7 +112,7 @@ class PartsWalk:
     def _parts_as_shown(self, octets: bytes) -> Sequence[Part]:
         """Return the parts of a mail; if it shows nothing but a text beside them, it is that text."""
         parts = parts_of(octets)
-        strange = any(self._needs_work(shape_of(octets[begin:end])) for begin, end in parts[0].aside)
+        strange = not all(self._hop.takes(shape_of(octets[begin:end])) for begin, end in parts[0].aside)
         shown = shown_aside(octets, parts) if strange else None
         if shown is None:
             return parts
@@ -128,7 +127,7 @@ class PartsWalk:
         content = mail.octets[part.begin : part.end]
         is_whole = (part.begin, part.end) == (part.header_end, part.last)
         shape = shape_of(content if is_whole else mail.octets[part.header_end : part.last])
-        if not self._needs_work(shape):
+        if self._hop.takes(shape):
             self._finish_header(mail, part, UNCHANGED, ends=False)
             return
         encoding = part.encoding(content)
@@ -153,10 +152,8 @@ class PartsWalk:
             end = part.begin + len(blocks[0]) if blocks else part.end
             self._encode(mail, part, f"wrap-{encoding}", end)
             return
-        encoder = Base64Encoder()
-        letters = encoder.feed(decode(content, encoding)) + encoder.end()
         self._finish_header(mail, part, Changes(encoding="base64", kind=kind))
-        self._draft.insert(letters)
+        self._draft.insert(encoded("base64", decode(content, encoding)))
         self._end_leaf(mail, part, is_base64=True)
 
     def _encode(self, mail: _Mail, part: Part, step: str, end: int) -> None:
@@ -172,13 +169,13 @@ class PartsWalk:
     def _plan_aside(self, mail: _Mail, begin: int, end: int) -> None:
         """Plan what stands before the first part or behind the last one, where nobody reads it."""
         self._draft.keep(mail.base + begin)
-        if self._needs_work(shape_of(mail.octets[begin:end])):
+        if not self._hop.takes(shape_of(mail.octets[begin:end])):
             self._draft.drop(mail.base + end)
 
     def _plan_delimiters(self, mail: _Mail, begin: int, end: int) -> None:
         """Plan the delimiters between two parts: blanks behind them may make a line too long."""
         lines = mail.octets[begin:end]
-        if self._needs_work(shape_of(lines)):
+        if not self._hop.takes(shape_of(lines)):
             lines = b"\r\n".join(map(bytes.rstrip, lines.split(b"\r\n")))
             self._check_fixed(lines, "a boundary")
             self._draft.keep(mail.base + begin)
@@ -213,11 +210,7 @@ class PartsWalk:
         kind = part.kind.kind
         is_text = kind.startswith(("text/", "message/"))
         escapes = shape.eight_bit + content.count(b"=")
-        quoted = (
-            is_text
-            and escapes * _ESCAPES <= len(content)
-            and len(content.translate(None, _CONTROLS)) == len(content)
-        )
+        quoted = is_text and escapes * _ESCAPES <= len(content) and not holds_controls(content)
         declared = content_type(part.first("content-type")).kind
         return Changes(
             encoding="quoted-printable" if quoted else "base64",
@@ -227,7 +220,7 @@ class PartsWalk:
 
     def _check_fixed(self, octets: bytes, what: str) -> None:
         shape = shape_of(octets)
-        if self._needs_work(shape):
+        if not self._hop.takes(shape):
             raise self._fixed(shape, what)
 
     def _fixed(self, shape: Shape, what: str) -> NotConvertible:
@@ -235,9 +228,6 @@ class PartsWalk:
         if shape.eight_bit and not self._hop.eight_bit:
             why = "8-bit content, and the server lacks 8BITMIME"
         return NotConvertible(f"{what} cannot be encoded: it has {why}", NO_CONVERSION)
-
-    def _needs_work(self, shape: Shape) -> bool:
-        return shape.long_lines or (shape.eight_bit > 0 and not self._hop.eight_bit)
 
 
 def _kind_of_text(part: Part) -> str:

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from attrs import Factory, asdict, define, frozen
 
-from smtprelay.mime.outgoing.encoders import ENCODERS, Encoder, encoded_length
-from smtprelay.model.shape import count_eight_bit
+from smtprelay.mime.outgoing.encoders import ENCODERS, Encoder, encoded
+from smtprelay.model.shape import Shape, count_eight_bit
 
 #: Steps: so many octets of the mail stay, or are left out; so many of ``inserted`` are put in. Each other
 #: step is one of :data:`smtprelay.mime.outgoing.encoders.ENCODERS`.
@@ -33,6 +33,10 @@ class NextHop:
 
     eight_bit: bool = True
     raw_fields: bool = True
+
+    def takes(self, shape: Shape) -> bool:
+        """Tell whether content of this shape can be sent as it stands."""
+        return not shape.long_lines and (self.eight_bit or not shape.eight_bit)
 
 
 @frozen(kw_only=True)
@@ -99,7 +103,7 @@ class PlanDraft:
 
     def encode(self, kind: str, until: int) -> None:
         """Encode what comes before ``until``."""
-        self._size += encoded_length(kind, self.octets[self._at : until])
+        self._size += len(encoded(kind, self.octets[self._at : until]))
         self._step(kind, until)
 
     def plan(self) -> Plan:

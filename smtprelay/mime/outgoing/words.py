@@ -20,7 +20,7 @@ _ROOM: Final = 75 - len("=?utf-8?q??=")
 _OCTETS: Final = _ROOM // 4 * 3
 
 #: A longer parameter is divided into sections, the longest of so many characters.
-LONGEST_PARAMETER: Final = 500
+_MAX_PARAMETER: Final = 500
 _SECTION: Final = 60
 
 
@@ -39,7 +39,7 @@ def parameters(given: Mapping[str, str]) -> list[str]:
 
 
 def _parameter(name: str, value: str) -> Iterator[str]:
-    plain = len(value) <= LONGEST_PARAMETER and value.isascii() and value.isprintable() and "=?" not in value
+    plain = len(value) <= _MAX_PARAMETER and value.isascii() and value.isprintable() and "=?" not in value
     if plain or name == "boundary":
         quoted = value.replace("\\", "\\\\").replace('"', '\\"')
         yield f'{name}="{quoted}"'

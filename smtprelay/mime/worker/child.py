@@ -18,7 +18,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from smtprelay.mime.worker import shared_file
-from smtprelay.mime.worker.frames import FACTS, FAILURE, LARGEST, READY, TASK, FrameDecoder, FrameError, frame
+from smtprelay.mime.worker.frames import (
+    FACTS,
+    FAILURE,
+    MAX_FRAME,
+    READY,
+    TASK,
+    FrameDecoder,
+    FrameError,
+    frame,
+)
 from smtprelay.mime.worker.task import PREFIXES, failure, named
 
 #: Octets of address space that are assumed where /proc is missing.
@@ -93,8 +102,8 @@ class Child:
         octets = shared_file.take(self._file, asked["size"])
         facts, made = named(asked["task"], self._prefixes)(octets, asked["parameters"])
         told = json.dumps({"facts": facts, "octets": len(made)}, separators=(",", ":")).encode()
-        if len(told) > LARGEST:
-            raise ValueError(f"{asked['task']}: {len(told)} octets of facts, {LARGEST} at most")
+        if len(told) > MAX_FRAME:
+            raise ValueError(f"{asked['task']}: {len(told)} octets of facts, {MAX_FRAME} at most")
         shared_file.put(self._file, made)
         return told
 
@@ -189,7 +198,7 @@ def main(prefixes: Sequence[str]) -> None:
     os.chdir("/")
     taken, given = _apart()
     Child(
-        read=lambda: os.read(taken, LARGEST),
+        read=lambda: os.read(taken, MAX_FRAME),
         write=lambda octets: _write_all(given, octets),
         limit=limit,
         prefixes=(*PREFIXES, *prefixes),

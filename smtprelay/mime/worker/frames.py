@@ -17,7 +17,7 @@ FAILURE: Final = b"F"
 _KINDS: Final = frozenset((READY, TASK, FACTS, FAILURE))
 
 #: Octets in a frame at most.
-LARGEST: Final = 1 << 19
+MAX_FRAME: Final = 1 << 19
 
 _HEAD: Final = struct.Struct("!cI")
 
@@ -41,13 +41,13 @@ class FrameDecoder:
         """
         Yield each frame that is complete now: its kind and its octets.
 
-        :raises FrameError: an unknown kind, or a length above :data:`LARGEST`.
+        :raises FrameError: an unknown kind, or a length above :data:`MAX_FRAME`.
         """
         pending = self._pending
         pending += octets
         while len(pending) >= _HEAD.size:
             kind, length = _HEAD.unpack_from(pending)
-            if kind not in _KINDS or length > LARGEST:
+            if kind not in _KINDS or length > MAX_FRAME:
                 raise FrameError(f"no frame: {bytes(pending[:40])!r}")
             end = _HEAD.size + length
             if len(pending) < end:

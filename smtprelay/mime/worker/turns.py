@@ -8,14 +8,14 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from smtprelay.mime.content_size import is_plain
 from smtprelay.mime.head import block
-from smtprelay.mime.plain import is_plain
+from smtprelay.mime.headers import SMALL_HEADER
 
 #: Octets of a mail, and of its header, that are worked on at once at most; so parts, and addresses and
 #: encoded words together. The dearest content that is known takes half a millisecond for each KiB (octets
 #: that their charset does not have), or 15 microseconds for each address.
 SMALL_BODY: Final = 32 << 10
-SMALL_HEADER: Final = 16 << 10
 SMALL_PARTS: Final = 50
 SMALL_MARKS: Final = 300
 #: Octets of a mail that is one text in ASCII, whose reading is little more than copying it.

@@ -2,6 +2,21 @@
 
 import { el } from "./show.js";
 
+/** Milliseconds for which a press holds up what is shown, if its end is not heard of. */
+const LONG_PRESS = 10000;
+let pressed = null;
+
+window.addEventListener("pointerdown", ({ button }) => {
+  if (button !== 0) return;
+  pressed = new Promise((resolve) => {
+    for (const end of ["pointerup", "pointercancel"]) window.addEventListener(end, resolve, { once: true });
+    setTimeout(resolve, LONG_PRESS);
+  });
+});
+
+/** Return what resolves when nothing is pressed: to replace what is under the pointer would lose the press. */
+export const released = () => pressed;
+
 /** Return whether a button was pressed twice: what is deleted does not come back. */
 export function isSure(button, action = "delete") {
   if (button.dataset.sure !== undefined) return true;

@@ -6,7 +6,7 @@ import {
   refusedRow, ruleRow,
 } from "./show.js";
 import { command } from "./show.js";
-import { askAgain, deliveryButtons, isSure } from "./buttons.js";
+import { askAgain, deliveryButtons, isSure, released } from "./buttons.js";
 import { bindSearch, matches, quoted, search, suffix } from "./search.js";
 import { isRead, markRead } from "./unread.js";
 
@@ -57,6 +57,7 @@ class Refusal extends Error {
 async function ask(path, options = {}) {
   const response = await fetch(`api/v1/${path}`, { cache: "no-store", ...options });
   const answer = await response.json().catch(() => ({}));
+  await released();
   if (!response.ok) throw new Refusal(response.status, answer.error || `${response.status} ${response.statusText}`);
   return answer;
 }
@@ -377,13 +378,7 @@ async function login(token) {
  * browser sends: a query would be in the logs of every proxy.
  */
 async function start() {
-  const token = /^#token=(.+)$/.exec(location.hash)?.[1];
-  if (token) {
-    history.replaceState(null, "", location.pathname);
-    await login(token);
-  } else {
-    await refresh();
-  }
+  // Before anything is shown: the browser would answer Enter in a box that nobody listens to by loading the page anew.
   window.addEventListener("hashchange", () => { refused = null; refresh(); });
   bindSearch($("search"), () => where().view);
   document.addEventListener("visibilitychange", () => document.hidden || refresh());
@@ -392,6 +387,13 @@ async function start() {
     login(new FormData(event.target).get("token"));
     event.target.reset();
   });
+  const token = /^#token=(.+)$/.exec(location.hash)?.[1];
+  if (token) {
+    history.replaceState(null, "", location.pathname);
+    await login(token);
+  } else {
+    await refresh();
+  }
 }
 
 start();

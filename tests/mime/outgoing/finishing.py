@@ -47,7 +47,7 @@ def plan(mail: bytes, hop: NextHop = EIGHT_BIT) -> Plan:
     shape = shape_of(mail)
     parameters = json.loads(json.dumps(outgoing.parameters_of(ADDITIONS, hop)))
     found = _carried(outgoing.plan_mail(mail, parameters))
-    if not outgoing.needs_content(shape, hop):
+    if hop.takes(shape):
         by_header = outgoing.plan_by_header(mail, shape, ADDITIONS, hop)
         assert (found.refusal, found.code) == (by_header.refusal, by_header.code)
         if not found.refusal:

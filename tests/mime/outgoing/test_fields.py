@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.mime.address import addresses
 from smtprelay.mime.outgoing.fields import FieldRules, NotConvertible, mended
 from smtprelay.mime.outgoing.words import encoded_words
-from smtprelay.mime.text import addresses, content_type, decoded, disposition
+from smtprelay.mime.parameters import content_type, disposition
+from smtprelay.mime.text import decoded
 from tests.steps import counted
 
 ASCII = FieldRules(ascii_only=True)

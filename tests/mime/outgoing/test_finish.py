@@ -262,14 +262,14 @@ class CaseTests(SynchronousTestCase):
 
     def test_shape_tells_what_is_to_be_looked_at(self) -> None:
         """Content is only looked at for long lines, and for 8-bit that the next hop does not take."""
-        for shape, hop, wanted in (
-            (Shape(size=1), SEVEN_BIT, False),
-            (Shape(size=1, eight_bit=1), EIGHT_BIT, False),
-            (Shape(size=1, eight_bit=1), ASCII_FIELDS, False),
-            (Shape(size=1, eight_bit=1), SEVEN_BIT, True),
-            (Shape(size=1, long_lines=True), EIGHT_BIT, True),
+        for shape, hop, takes in (
+            (Shape(size=1), SEVEN_BIT, True),
+            (Shape(size=1, eight_bit=1), EIGHT_BIT, True),
+            (Shape(size=1, eight_bit=1), ASCII_FIELDS, True),
+            (Shape(size=1, eight_bit=1), SEVEN_BIT, False),
+            (Shape(size=1, long_lines=True), EIGHT_BIT, False),
         ):
-            self.assertEqual(outgoing.needs_content(shape, hop), wanted)
+            self.assertEqual(hop.takes(shape), takes)
 
     def test_beginning_of_a_mail(self) -> None:
         """A plan is made from the beginning if it has the header, or is the whole mail."""

@@ -9,12 +9,12 @@ from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime import headers
+from smtprelay.mime.headers import SMALL_HEADER
 from smtprelay.mime.outgoing import Additions, NextHop, parameters_of, plan_mail
 from smtprelay.mime.parse import read
 from smtprelay.mime.structure import TooComplexError, parts_of
 from smtprelay.mime.worker.turns import (
     SMALL_BODY,
-    SMALL_HEADER,
     SMALL_MARKS,
     SMALL_PARTS,
     SMALL_TEXT,

@@ -11,21 +11,60 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import parse_qs
 
 from attrs import asdict
 
+from smtprelay.cli.client import Client
 from smtprelay.cli.exits import FAILED, CliError
 from smtprelay.cli.options import Settings
 from smtprelay.cli.place import configuration
 from smtprelay.cli.source import Change, Filters, Step, in_words
+from smtprelay.log import Telling
 from smtprelay.mime.head import block
-from smtprelay.model.refusal import RefusalFilter
 from smtprelay.operating import HoldRule, Prepare
 from smtprelay.queue import Edit, Selection
 from smtprelay.spool.ground import Ground
-from smtprelay.spool.offline import OfflineSpool
+from smtprelay.spool.offline import OfflineSpool, now
 from smtprelay.spool.store import QueueSpool
-from smtprelay.web.refused import shown
+from smtprelay.web.answers import Answer, Asked, Problem
+from smtprelay.web.refused import refused_routes
+from smtprelay.web.router import Route
+
+
+class InProcess(Client):
+    """The relay's API without the relay: the same routes, called in this process on its spool."""
+
+    def __init__(self, ground: Ground) -> None:
+        super().__init__(str(ground))
+        self._spool = OfflineSpool(ground)
+        self._routes = refused_routes(self._spool.refusals, Telling(()))
+
+    def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """Return the status and the content of the answer; raises what the spool does."""
+        path, _, query = path.partition("?")
+        route = next(each for each in self._routes if each.method == method and each.pattern.fullmatch(path))
+        asked = Asked(
+            path={},
+            query=parse_qs(query, keep_blank_values=True),
+            content_type="application/json",
+            body=body or b"",
+            who="control",
+            role="operator",
+        )
+        answer = now(_answer(route, asked))
+        return answer.status, answer.body
+
+    def close(self) -> None:
+        """Let go of the spool."""
+        self._spool.close()
+
+
+async def _answer(route: Route, asked: Asked) -> Answer:
+    try:
+        return await route.action(asked)
+    except Problem as problem:
+        return problem.answer
 
 
 class Offline:
@@ -89,16 +128,6 @@ class Offline:
         """End it, and release what it held."""
         with _in_words():
             return {"hold_rule": asdict(self._spool.unhold(number, who))}
-
-    def refused(self, filters: Filters) -> dict[str, Any]:
-        """Read them."""
-        with _in_words():
-            return shown(self._spool.refused(RefusalFilter(**filters)))
-
-    def clear_refused(self, filters: Filters, who: str) -> int:  # noqa: ARG002 -- nobody writes a log
-        """Do it in the spool."""
-        with _in_words():
-            return self._spool.clear_refused(RefusalFilter(**filters))
 
     def close(self) -> None:
         """Let go of the spool."""

@@ -74,12 +74,6 @@ class Source(Protocol):
     def unhold(self, number: int, who: str) -> dict[str, Any]:
         """End a rule; return ``{"hold_rule"}``."""
 
-    def refused(self, filters: Filters) -> dict[str, Any]:
-        """Return ``{"refused"}``, its rows; see :class:`smtprelay.model.refusal.RefusalFilter`."""
-
-    def clear_refused(self, filters: Filters, who: str) -> int:
-        """Forget such rows; return how many."""
-
 
 class Online:
     """The queue of a running relay."""
@@ -123,14 +117,6 @@ class Online:
         """Have the relay end it."""
         return dict(self._client.post(f"{API}/hold-rules/{number}/remove", {"who": who}))
 
-    def refused(self, filters: Filters) -> dict[str, Any]:
-        """Ask for them."""
-        return dict(self._client.get(f"{API}/refused", filters))
-
-    def clear_refused(self, filters: Filters, who: str) -> int:
-        """Have the relay do it."""
-        return int(self._client.post(f"{API}/refused/clear", {**filters, "who": who})["count"])
-
 
 def _named(message: str) -> str:
     """Return an id as a part of a path, of which a slash would make several."""
@@ -155,6 +141,20 @@ def opened(settings: Settings) -> Iterator[Source]:
 
     with closing(Offline(ground, settings)) as offline:
         yield offline
+
+
+@contextmanager
+def api(settings: Settings) -> Iterator[Client]:
+    """Give the API of the relay that ``settings`` mean; without a relay its spool answers in this process."""
+    client = place.client(settings, os.environ)
+    ground = place.instead(client, settings, os.environ)
+    if ground is None:
+        yield client
+        return
+    from smtprelay.cli.offline import InProcess  # noqa: PLC0415 -- only when nobody listens
+
+    with closing(InProcess(ground)) as in_process, in_words():
+        yield in_process
 
 
 @contextmanager

@@ -9,14 +9,15 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from attrs import frozen
 from twisted.internet.defer import Deferred
 
-from smtprelay.model.refusal import RefusalFilter, RefusalRow
-from smtprelay.operating import Edited, Found, HoldRule, Prepare
+from smtprelay.operating import Edited, Found, HoldRule, Prepare, RefusedMail
 from smtprelay.queue import Detail, Edit, LaneState, Selection
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.ground import Ground
 from smtprelay.spool.memory import InlineReader
+from smtprelay.spool.refusals import SpoolRefusals
 from smtprelay.spool.store import QueueSpool
 from smtprelay.spool.terms import Terms
 from smtprelay.spool.writer import Operation
@@ -88,14 +89,10 @@ class OfflineSpool:
             _tend(spool)
         return ended
 
-    def refused(self, wanted: RefusalFilter) -> Sequence[RefusalRow]:
-        """Return what clients were refused."""
-        return now(self._read().refusals.refused(wanted))
-
-    def clear_refused(self, wanted: RefusalFilter) -> int:
-        """Forget such rows; raises ``SpoolBusy``."""
-        with self._changing() as spool:
-            return now(spool.refusals.clear(wanted))
+    @property
+    def refusals(self) -> RefusedMail:
+        """The ledger of refused mail; changing it raises ``SpoolBusy``."""
+        return SpoolRefusals(_Writer(self._ground), _Reader(self._reader))
 
     def close(self) -> None:
         """Let go of the spool."""
@@ -103,7 +100,7 @@ class OfflineSpool:
             self._ground.leave(self._connection)
 
     def _read(self) -> QueueSpool:
-        return QueueSpool(_NoWriter(), self._reader(), Terms(paces={}, events=_silence))
+        return QueueSpool(_Writer(self._ground), self._reader(), Terms(paces={}, events=_silence))
 
     def _reader(self) -> InlineReader:
         if self._connection is None:
@@ -140,11 +137,28 @@ def _silence(_event: str, /, **_fields: object) -> None:
     """Nobody listens."""
 
 
-class _NoWriter:
-    """Of a spool that is only looked at."""
+@frozen
+class _Reader:
+    """Opens the spool when it is asked."""
 
-    def do(self, operation: Operation[T]) -> Deferred[T]:
-        raise AssertionError(f"{operation}: the spool is not open for changes")
+    _open: Callable[[], InlineReader]
+
+    def do(self, question: Callable[[Connection], T]) -> Deferred[T]:
+        return self._open().do(question)
 
     def close(self) -> Deferred[None]:
-        raise AssertionError("nothing was opened")
+        raise AssertionError("its spool is closed")
+
+
+@frozen
+class _Writer:
+    """Has the spool for each change."""
+
+    _ground: Ground
+
+    def do(self, operation: Operation[T]) -> Deferred[T]:
+        with self._ground.writing() as writer:
+            return writer.do(operation)
+
+    def close(self) -> Deferred[None]:
+        raise AssertionError("nothing is open between two changes")

@@ -12,6 +12,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
 from smtprelay.metrics import Metrics
+from smtprelay.smtp.refusals import Refusals
 from smtprelay.web.access import Access, Token
 from smtprelay.web.site import build_site
 from smtprelay.web.sources import Sources
@@ -67,6 +68,7 @@ class PageInChromiumTests(TestCase):
             events=self.events,
             readiness=self.readiness,
             mailbox=self.mailbox,
+            refusals=Refusals(reactor, self.events),
         )
         return self.listen(build_site(["api", "dashboard"], sources, Access(reactor, **access)))
 

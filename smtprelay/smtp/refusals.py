@@ -83,29 +83,42 @@ class FailedLogin:
     user: str
 
 
-@frozen
+@define
 class _Sum:
     """
     Refusals that are alike.
 
+    :ivar newest: the last of them.
     :ivar kept: they have a row in the ledger.
+    :ivar count: of all of them.
+    :ivar first: when the first of several was.
     :ivar untold: so many of them no event has told.
     """
 
-    row: RefusalRow
+    newest: RefusalRow
     stage: str
     mechanism: str = ""
     kept: bool = True
+    count: int = 1
+    first: float = 0.0
     untold: int = 0
 
     @property
     def key(self) -> tuple[Key, str, bool]:
         """What makes refusals alike."""
-        return self.row.key, self.stage, self.kept
+        return self.newest.key, self.stage, self.kept
 
-    def plus(self, other: "_Sum") -> "_Sum":
-        """Return both as one; the words are those of ``other``."""
-        return evolve(other, row=self.row.plus(other.row), untold=self.untold + other.untold)
+    @property
+    def row(self) -> RefusalRow:
+        """All of them, added up."""
+        return evolve(self.newest, count=self.count, first=self.first or self.newest.first)
+
+    def add(self, newer: "_Sum") -> None:
+        """Add those that came later."""
+        self.first = self.first or self.newest.first
+        self.newest, self.mechanism = newer.newest, newer.mechanism
+        self.count += newer.count
+        self.untold += newer.untold
 
 
 @define
@@ -148,12 +161,8 @@ class Refusals(RefusedMail):
         client, login = dialogue.client, dialogue.failed_login()
         command = command_shown(said) if said else ""
         stage = _stage(verb, reply, command)
-        row = evolve(
-            self._row(client, reply),
-            command=command,
-            user=login.user if login else client.user,
-            domain=_domain(stage, command, dialogue.sender),
-        )
+        user = login.user if login else client.user
+        row = self._row(client, reply, command, user, _domain(stage, command, dialogue.sender))
         mechanism = login.mechanism if login else ""
         self._hear(_Sum(row, stage, mechanism, reply.rule not in _FOLLOWING.get(cause, ())), client.address)
 
@@ -161,29 +170,31 @@ class Refusals(RefusedMail):
         """Tell of a connection that was ended with ``reply`` before there was a session."""
         self._hear(_Sum(self._row(client, reply), _CONNECT), client.address)
 
-    def _row(self, client: Client, reply: Reply) -> RefusalRow:
+    def _row(
+        self, client: Client, reply: Reply, command: str = "", user: str = "", domain: str = ""
+    ) -> RefusalRow:
         now = self._clock.seconds()
         return RefusalRow(
             listener=client.listener,
             client=counted_as(client.address),
-            user="",
+            user=user,
             rule=reply.rule or "other",
             reply=f"{reply.code} {reply.enhanced}".strip() if reply.code else "",
-            domain="",
+            domain=domain,
             count=1,
             first=now,
             last=now,
-            command="",
+            command=command,
             text=printable(reply.text, _LONGEST_TEXT),
         )
 
     def _hear(self, refusal: _Sum, address: str) -> None:
-        client = self._known(refusal.row.client)
+        client = self._known(refusal.newest.client)
         if client.one_by_one > 0 or self._stopped:
             client.one_by_one -= 1
-            self._say(refusal, address, 1)
+            self._say(refusal, address)
         else:
-            refusal = evolve(refusal, untold=1)
+            refusal.untold = 1
         self._add(refusal, client)
         if refusal.untold or self.store is not None:
             self._arm()
@@ -203,14 +214,16 @@ class Refusals(RefusedMail):
 
     def _add(self, refusal: _Sum, client: _Client) -> None:
         """Add a refusal to those that are like it; the newest stands for all."""
-        if refusal.key not in self._sums and client.kinds <= 0:
-            refusal = evolve(refusal, row=evolve(refusal.row, user="", domain=""))
-        full = refusal.key not in self._sums and len(self._sums) >= MOST_KINDS
+        if client.kinds <= 0 and refusal.key not in self._sums:
+            refusal.newest = evolve(refusal.newest, user="", domain="")
+        full = len(self._sums) >= MOST_KINDS and refusal.key not in self._sums
         if full or client is self._others:
-            refusal = evolve(refusal, row=evolve(refusal.row, client="", user="", domain=""))
-        same = self._sums.get(refusal.key)
-        client.kinds -= same is None
-        self._sums[refusal.key] = refusal if same is None else same.plus(refusal)
+            refusal.newest = evolve(refusal.newest, client="", user="", domain="")
+        same = self._sums.setdefault(refusal.key, refusal)
+        if same is refusal:
+            client.kinds -= 1
+        else:
+            same.add(refusal)
 
     def _due(self) -> None:
         self._timer = None
@@ -225,20 +238,21 @@ class Refusals(RefusedMail):
         async with self._lock:
             sums, self._sums = self._sums, {}
             self._clients.clear()
-            left = [evolve(each, untold=0) for each in sums.values() if each.kept]
+            left = [each for each in sums.values() if each.kept]
             try:
                 await self._say_all([each for each in sums.values() if each.untold])
                 if self.store is not None and left:
                     await self.store.record([each.row for each in left])
                     left = []
             finally:
-                for each in sorted(left, key=lambda each: each.row.last)[-MOST_ROWS:]:
-                    newer = self._sums.get(each.key)
-                    self._sums[each.key] = each if newer is None else each.plus(newer)
+                for each in sorted(left, key=lambda each: each.newest.last)[-MOST_ROWS:]:
+                    if newer := self._sums.get(each.key):
+                        each.add(newer)
+                    self._sums[each.key] = each
 
     async def _say_all(self, sums: Sequence[_Sum]) -> None:
         for number, each in enumerate(sums, start=1):
-            self._say(each, each.row.client, each.untold)
+            self._say(each, each.newest.client)
             if number % IN_A_TURN == 0:
                 await deferLater(self._clock, 0)
 
@@ -248,10 +262,9 @@ class Refusals(RefusedMail):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for key, each in self._sums.items():
+        for each in self._sums.values():
             if each.untold:
-                self._say(each, each.row.client, each.untold)
-                self._sums[key] = evolve(each, untold=0)
+                self._say(each, each.newest.client)
 
     async def record(self, rows: Sequence[RefusalRow]) -> None:
         """Write down what another process has refused."""
@@ -274,8 +287,10 @@ class Refusals(RefusedMail):
         await self.flush()
         return 0 if self.store is None else await self.store.clear(wanted)
 
-    def _say(self, refusal: _Sum, address: str, count: int) -> None:
-        row = refusal.row
+    def _say(self, refusal: _Sum, address: str) -> None:
+        """Tell of those that were not told, or of the one there is."""
+        row = refusal.newest
+        count, refusal.untold = refusal.untold or 1, 0
         fields = {
             "listener": row.listener,
             "client": address,

@@ -351,23 +351,9 @@ SHOWN = re.compile(
 )
 
 SECRET = b"opensesame"
+BEGINNINGS = st.sampled_from([*(verb.encode() for verb in sorted(VERBS)), b"MAIL FROM:", b"RCPT TO:<", b""])
 WORDS = st.sampled_from(
-    [verb.encode() for verb in VERBS]
-    + [
-        b"FROM:",
-        b"TO:",
-        b"<a@b.test>",
-        b"<",
-        b">",
-        b"PLAIN",
-        b"LOGIN",
-        b"PASS",
-        b"SIZE=1",
-        b"\t",
-        b"AUTHPLAIN",
-        b"=",
-        b"*",
-    ]
+    b"AUTH EHLO FROM: TO: <a@b.test> < > PLAIN LOGIN PASS SIZE=1 AUTHPLAIN = * \t".split(b" ")
 )
 
 
@@ -403,12 +389,14 @@ class ShownTests(SynchronousTestCase):
         self.assertEqual(len(command_shown(b"RCPT TO:<" + b"x" * 5000)), LONGEST_SHOWN)
 
     @given(
-        st.lists(st.one_of(WORDS, st.binary(max_size=9)), max_size=6),
-        st.integers(0, 6),
+        BEGINNINGS,
+        st.lists(st.one_of(WORDS, st.binary(max_size=9)), max_size=4),
+        st.integers(0, 5),
         st.sampled_from([b"", b" "]),
     )
-    def test_secrets(self, words: list[bytes], place: int, blank: bytes) -> None:
+    def test_secrets(self, beginning: bytes, more: list[bytes], place: int, blank: bytes) -> None:
         """A secret is never shown, wherever it is in a line, but in a path or as the one name of a hello."""
+        words = [beginning, *more]
         line = blank.join([*words[:place], SECRET, *words[place:]])
         assume(not SHOWN.fullmatch(line))
         shown = command_shown(line)

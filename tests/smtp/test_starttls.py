@@ -264,7 +264,7 @@ class Real(TestCase):
         self.assertEqual(len(told), 2, told)
         self.assertIn("does not speak TLS", told[0])
         self.assertIn("certificate", told[1])
-        rows = await site.factory.refusals.refused(RefusalFilter())
+        rows = await site.factory.refusals.refused(RefusalFilter(rule="tls-handshake"))
         self.assertEqual({row.text: row.count for row in rows}, dict.fromkeys(told, 1))
 
     async def test_the_setting_that_would_take_it(self):

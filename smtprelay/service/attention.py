@@ -50,6 +50,5 @@ class Attention:
         """Look no more."""
         if self._call is not None:
             self._call.stop()
-            self._call = None
         if self._watch is not None:
             self._watch.stop()

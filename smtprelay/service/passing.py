@@ -40,6 +40,9 @@ def control_of(config: Config, number: int) -> str:
 #: How long a worker may take to answer, seconds.
 PATIENCE: Final = 30.0
 
+#: So many rows of the ledger are written down by one request; it must be smaller than :data:`MAX_BODY`.
+MOST_PASSED: Final = 50
+
 #: What the front answers itself.
 _OWN: Final = ("/api/v1/login", "/api/v1/logout", "/api/v1/drain")
 
@@ -173,13 +176,13 @@ class RemoteLedger(RefusedMail):
 
     async def record(self, rows: Sequence[RefusalRow]) -> None:
         """See :meth:`smtprelay.operating.RefusedMail.record`; raises :class:`Problem` if no worker can."""
-        body = json.dumps({"rows": [asdict(row) for row in rows]}).encode()
-        asked = Asked(
-            path={}, query={}, content_type="application/json", body=body, who="front", role="operator"
-        )
-        answer = await self._passing.one("POST", RECORD, asked)
-        if answer.status != OK:
-            raise Problem(answer.status, answer.body.decode("utf-8", "replace"))
+        for start in range(0, len(rows), MOST_PASSED):
+            some = [asdict(row) for row in rows[start : start + MOST_PASSED]]
+            body = json.dumps({"rows": some}).encode()
+            asked = Asked(path={}, query={}, content_type="application/json", body=body, role="operator")
+            answer = await self._passing.one("POST", RECORD, asked)
+            if answer.status != OK:
+                raise Problem(answer.status, answer.body.decode("utf-8", "replace"))
 
     async def refused(self, _wanted: RefusalFilter) -> Sequence[RefusalRow]:
         """Nothing: workers are asked instead."""

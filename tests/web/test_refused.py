@@ -1,3 +1,4 @@
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.message import Client, Reply
@@ -6,7 +7,7 @@ from smtprelay.service.passing import RemoteLedger
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.spool.memory import open_memory
 from smtprelay.spool.terms import Terms
-from smtprelay.web.answers import Asked, Problem
+from smtprelay.web.answers import MAX_BODY, Answer, Asked, Problem
 from smtprelay.web.refused import record_route
 from tests.dispatch.stage import done
 from tests.recording import Recording
@@ -100,6 +101,25 @@ class RefusedTests(SynchronousTestCase):
         done(front.flush())
         [row] = done(self.ledger.refused(RefusalFilter(client="2001:db8::1")))
         self.assertEqual(row.count, 1)
+
+    def test_many_rows_of_the_front(self) -> None:
+        """They are passed on in bodies that are read whole."""
+        sizes = []
+
+        class Front:
+            async def one(self, _method: str, _uri: str, asked: Asked) -> Answer:
+                sizes.append(len(asked.body))
+                return Answer()
+
+        refusal = evolve(NO, text="\U0001f600" * 500)
+        front = Refusals(self.fixture.clock, self.fixture.events)
+        front.store = RemoteLedger(Front())
+        for number in range(900):
+            client = Client(address=f"10.{number // 250}.0.{number % 250}", listener="lan")
+            front.turned_away(client, refusal)
+        done(front.flush())
+        self.assertGreater(sum(sizes), MAX_BODY)
+        self.assertLess(max(sizes), MAX_BODY // 2)
 
     def test_a_worker_that_cannot(self) -> None:
         """What it does not take stays with the front."""

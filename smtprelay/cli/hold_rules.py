@@ -12,7 +12,7 @@ from smtprelay.cli import printing
 from smtprelay.cli.exits import USAGE, CliError
 from smtprelay.cli.filters import Span
 from smtprelay.cli.options import Group, chosen
-from smtprelay.cli.source import opened
+from smtprelay.cli.source import API, api
 from smtprelay.cli.who import who
 from smtprelay.cli.words import moment, printable
 
@@ -47,8 +47,9 @@ def add(ctx: click.Context, /, *, span: float, why: str, **given: str | None) ->
     patterns = {name: pattern for name, pattern in given.items() if pattern}
     if not patterns:
         raise CliError(USAGE, "say what to hold: --from, --to, --provider or --route; * is any")
-    with opened(settings) as source:
-        made = source.hold({**patterns, "who": who(), "why": why, "until": time.time() + span})
+    with api(settings) as relay:
+        rule = {**patterns, "who": who(), "why": why, "until": time.time() + span}
+        made = relay.post(f"{API}/hold-rules", rule)
     rule = made["hold_rule"]
     told = f"hold rule {rule['id']}: mail {_patterns(rule)} is held until {moment(rule['until'])}"
     printing.result(ctx, made, lambda: click.echo(told), ids=[rule["id"]])
@@ -59,8 +60,8 @@ def add(ctx: click.Context, /, *, span: float, why: str, **given: str | None) ->
 def list_(ctx: click.Context) -> None:
     """List the hold rules."""
     settings = chosen(ctx)
-    with opened(settings) as source:
-        found = source.holds()
+    with api(settings) as relay:
+        found = relay.get(f"{API}/hold-rules")
     rules = found["hold_rules"]
     printing.result(
         ctx, found, lambda: _show(rules, settings.color), rows=rules, ids=[rule["id"] for rule in rules]
@@ -73,8 +74,8 @@ def list_(ctx: click.Context) -> None:
 def remove(ctx: click.Context, *, number: int) -> None:
     """Remove a rule and release the mail that it held."""
     settings = chosen(ctx)
-    with opened(settings) as source:
-        removed = source.unhold(number, who())
+    with api(settings) as relay:
+        removed = relay.post(f"{API}/hold-rules/{number}/remove", {"who": who()})
     told = f"removed hold rule {number}: its mail is released"
     printing.result(ctx, removed, lambda: click.echo(told))
 

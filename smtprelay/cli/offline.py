@@ -1,5 +1,5 @@
 """
-The queue of a relay that does not run, in its spool: the same operations, on this process's thread.
+The API of a relay that does not run: the same routes, called in this process on its spool.
 
 Only what needs the providers or writes to somebody builds the relay's parts for it, from its configuration;
 nothing is connected, and nothing is sent before the relay runs again.
@@ -8,113 +8,136 @@ nothing is connected, and nothing is sent before the relay runs again.
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import cached_property
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qs, unquote
 
-from attrs import asdict
-
-from smtprelay.cli.exits import FAILED, CliError
+from smtprelay.cli.client import Client
 from smtprelay.cli.options import Settings
 from smtprelay.cli.place import configuration
-from smtprelay.cli.source import Change, Filters, Step, in_words
-from smtprelay.mime.head import block
-from smtprelay.model.refusal import RefusalFilter
-from smtprelay.operating import HoldRule, Prepare
-from smtprelay.queue import Edit, Selection
+from smtprelay.cli.source import in_words
+from smtprelay.log import Telling
+from smtprelay.message import Delivery
+from smtprelay.metrics import Metrics
+from smtprelay.operating import Prepare, Prepared
+from smtprelay.queue import Edit
 from smtprelay.spool.ground import Ground
-from smtprelay.spool.offline import OfflineSpool
+from smtprelay.spool.offline import OfflineSpool, now
 from smtprelay.spool.store import QueueSpool
-from smtprelay.web.refused import shown
+from smtprelay.web.answers import Answer, Asked, Problem
+from smtprelay.web.api import api_routes
+from smtprelay.web.sources import Sources
 
 
-class Offline:
-    """See :class:`smtprelay.cli.source.Source`."""
+class InProcess(Client):
+    """A client that answers itself; raises :class:`CliError` as if the relay had answered."""
 
     def __init__(self, ground: Ground, settings: Settings) -> None:
+        super().__init__(str(ground))
         self._settings = settings
         self._spool = OfflineSpool(ground)
 
-    def list(self, filters: Filters, mark: str = "") -> dict[str, Any]:
-        """Read the queue."""
-        with _in_words():
-            found = self._spool.search(Selection(**filters), mark)
-            lanes = [asdict(lane) for lane in self._spool.lanes()]
-            return {**asdict(found), "lanes": lanes}
+    def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """See :meth:`smtprelay.cli.client.Client.request`."""
+        answer = self._answer(method, path, body or b"")
+        return answer.status, answer.body
 
-    def show(self, message: str) -> dict[str, Any]:
-        """Read one message."""
-        with _in_words():
-            return {"deliveries": [asdict(detail) for detail in self._spool.show(message)]}
-
-    def edit(self, filters: Filters, change: Change, mark: str = "") -> Step:
-        """Do it in the spool."""
-        options = dict(change["options"])
-        needed = bool(options.get("bounce")) or change["action"] == "reroute"
-        if "to" in options:
-            options["provider"] = options.pop("to")
-        edit = Edit(
-            action=change["action"],
-            who=change["who"],
-            why=change["why"],
-            dry_run=change["dry_run"],
-            **options,
-        )
-        with _in_words():
-            preparing = self._preparing if needed else None
-            edited = self._spool.edit(Selection(**filters), edit, mark, preparing)
-        return {"count": edited.count, "ids": edited.ids, "left": edited.left, "mark": edited.mark}
-
-    def content(self, message: str, part: str) -> Iterator[bytes]:
-        """Read it."""
-        with _in_words():
-            for piece in self._spool.chunks(message):
-                if part == "headers":
-                    yield block(piece)
-                    return
-                yield piece
-
-    def holds(self) -> dict[str, Any]:
-        """Read the rules."""
-        with _in_words():
-            return {"hold_rules": [asdict(rule) for rule in self._spool.holds()]}
-
-    def hold(self, rule: Mapping[str, Any]) -> dict[str, Any]:
-        """Make it, and hold what waits."""
-        fields = {name: value for name, value in rule.items() if name != "why"}
-        with _in_words():
-            return {"hold_rule": asdict(self._spool.hold(HoldRule(**fields, reason=rule["why"])))}
-
-    def unhold(self, number: int, who: str) -> dict[str, Any]:
-        """End it, and release what it held."""
-        with _in_words():
-            return {"hold_rule": asdict(self._spool.unhold(number, who))}
-
-    def refused(self, filters: Filters) -> dict[str, Any]:
-        """Read them."""
-        with _in_words():
-            return shown(self._spool.refused(RefusalFilter(**filters)))
-
-    def clear_refused(self, filters: Filters, who: str) -> int:  # noqa: ARG002 -- nobody writes a log
-        """Do it in the spool."""
-        with _in_words():
-            return self._spool.clear_refused(RefusalFilter(**filters))
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """See :meth:`smtprelay.cli.client.Client.pieces`."""
+        answer = self._answer("GET", path, b"")
+        if answer.status != HTTPStatus.OK:
+            self.refuse(answer.status, answer.body)
+        yield answer.body
+        while answer.pieces is not None:
+            with in_words():
+                piece = now(_next(answer.pieces))
+            if not piece:
+                return
+            yield piece
 
     def close(self) -> None:
         """Let go of the spool."""
         self._spool.close()
 
-    def _preparing(self, spool: QueueSpool) -> Prepare:
+    def _answer(self, method: str, target: str, body: bytes) -> Answer:
+        with in_words(), self._spool.opened(changing=method != "GET") as spool:
+            return now(_routed(_sources(spool, self._settings), method, target, body))
+
+
+async def _routed(sources: Sources, method: str, target: str, body: bytes) -> Answer:
+    path, _, query = target.partition("?")
+    for route in api_routes(sources):
+        found = route.pattern.fullmatch(unquote(path))
+        if found is None or route.method != method:
+            continue
+        asked = Asked(
+            path=found.groupdict(),
+            query=parse_qs(query, keep_blank_values=True),
+            content_type="application/json",
+            body=body,
+            who="control",
+            role="operator",
+        )
+        try:
+            return await route.action(asked)
+        except Problem as problem:
+            return problem.answer
+    raise AssertionError(f"{method} {target} is no route of the API")
+
+
+def _sources(spool: QueueSpool, settings: Settings) -> Sources:
+    clock: Any = _AtOnce()
+    operator: Any = _Operator(spool, settings)
+    unseen: Any = None
+    return Sources(
+        spool=spool,
+        metrics=Metrics(),
+        clock=clock,
+        started=0.0,
+        events=Telling(()),
+        readiness=unseen,
+        operator=operator,
+        refusals=spool.refusals,
+    )
+
+
+class _Operator:
+    """The part of :class:`smtprelay.operating.Operator` that needs no relay."""
+
+    def __init__(self, spool: QueueSpool, settings: Settings) -> None:
+        self._spool = spool
+        self._settings = settings
+
+    @cached_property
+    def _prepare(self) -> Prepare:
         from smtprelay.service.offline import build_desk  # noqa: PLC0415 -- dear, and seldom needed
 
         config = configuration(self._settings, os.environ)
-        return build_desk(config, spool, time.time, random.SystemRandom().getrandbits)
+        return build_desk(config, self._spool, time.time, random.SystemRandom().getrandbits)
+
+    async def __call__(self, delivery: Delivery, edit: Edit) -> Prepared:
+        """See :class:`smtprelay.operating.Prepare`."""
+        return await self._prepare(delivery, edit)
+
+    def holds_changed(self) -> None:
+        """Carry out the rules; what they ask for later the relay does."""
+        while now(self._spool.tend()) == 0.0:
+            pass
 
 
-@contextmanager
-def _in_words() -> Iterator[None]:
-    with in_words():
-        try:
-            yield
-        except ValueError as error:
-            raise CliError(FAILED, str(error)) from error
+class _AtOnce:
+    """The clock of a process in which nothing waits."""
+
+    def seconds(self) -> float:
+        """Return the time, seconds since the epoch."""
+        return time.time()
+
+    def callLater(self, _seconds: float, call: Callable[..., object], *values: object) -> None:  # noqa: N802
+        """Call it now."""
+        call(*values)
+
+
+async def _next(pieces: AsyncIterator[bytes]) -> bytes:
+    return bytes(await anext(pieces, b""))

@@ -15,6 +15,7 @@ from typing import Final
 
 import click
 
+from smtprelay.cli.exits import USAGE, CliError
 from smtprelay.cli.options import chosen
 from smtprelay.cli.words import printable
 
@@ -52,7 +53,7 @@ def result(
 
     :param people: prints it as text.
     :param rows: for ``jsonl``, one line each; by default ``data`` is the only line.
-    :param ids: for ``ids``, one line each; without them that is the text, too.
+    :param ids: for ``ids``, one line each; without them that is the text, or an error for a list of rows.
     """
     output = chosen(ctx).output
     if output == "json":
@@ -64,6 +65,8 @@ def result(
     elif output == "ids" and ids is not None:
         for name in ids:
             click.echo(name)
+    elif output == "ids" and rows is not None:
+        raise CliError(USAGE, f"{ctx.command_path}: there are no ids: give -o table, json or jsonl")
     else:
         people()
         sys.stdout.flush()

@@ -12,7 +12,7 @@ from smtprelay.cli import printing
 from smtprelay.cli.exits import USAGE, CliError
 from smtprelay.cli.filters import When
 from smtprelay.cli.options import Command, chosen
-from smtprelay.cli.source import opened
+from smtprelay.cli.source import API, api
 from smtprelay.cli.who import who
 from smtprelay.cli.words import clock, count, printable, span
 
@@ -34,7 +34,6 @@ def refused(ctx: click.Context, /, *, clear: bool, everything: bool, limit: int 
 
     Equal refusals are added up. Each has the setting that would let it in, or what the client must do.
     """
-    settings = chosen(ctx)
     filters = {name: value for name, value in given.items() if value not in (None, "")}
     if everything and not clear:
         raise CliError(USAGE, "--all is for --clear: without it, all rows are shown")
@@ -42,13 +41,13 @@ def refused(ctx: click.Context, /, *, clear: bool, everything: bool, limit: int 
         raise CliError(USAGE, "--clear takes no --limit: the rows that a filter means are cleared")
     if clear and everything == bool(filters):
         raise CliError(USAGE, "say what to clear: a filter (--client, --rule, …), or --all")
-    with opened(settings) as source:
+    with api(chosen(ctx)) as relay:
         if clear:
-            cleared = source.clear_refused(filters, who())
-            told = f"{count(cleared, 'row')} of refused mail cleared"
-            printing.result(ctx, {"count": cleared}, lambda: click.echo(told))
+            done = relay.post(f"{API}/refused/clear", {**filters, "everything": everything, "who": who()})
+            told = f"{count(done['count'], 'row')} of refused mail cleared"
+            printing.result(ctx, done, lambda: click.echo(told))
             return
-        found = source.refused({**filters, **({} if limit is None else {"limit": limit})})
+        found = relay.get(f"{API}/refused", filters if limit is None else {**filters, "limit": f"{limit}"})
     rows = found["refused"]
     printing.result(ctx, found, lambda: _show(rows), rows=rows)
 
@@ -68,13 +67,11 @@ def _lines(row: Mapping[str, Any], now: float) -> list[str]:
     domain = f", from {row['domain']}" if row["domain"] else ""
     times = f"{row['count']} times, {clock(row['first'], now)} to " if row["count"] > 1 else ""
     said = f"{row['reply']} {row['text']}".strip()
-    advice = row["advice"].removeprefix("or ")
-    parts = {
-        "refused": f"{said}  [{row['rule']}]",
-        "command": row["command"],
-        "setting": row["setting"],
-        "or" if row["setting"] else "advice": advice,
-    }
+    setting, advice = row["setting"], row["advice"]
+    # What is better than the setting comes before it.
+    first = {"setting": setting, "or": advice[3:]} if advice.startswith("or ") else {"advice": advice}
+    parts = {"refused": f"{said}  [{row['rule']}]", "command": row["command"], **first}
+    parts.setdefault("setting" if not advice else "or", setting)
     head = f"{who_} at {row['listener']}{domain}: {times}{clock(row['last'], now)}"
     told = [f"    {name:<9} {printable(text)}" for name, text in parts.items() if text]
     return [f"{printable(head)} ({span(now - row['last'])} ago)", *told]

@@ -1,15 +1,15 @@
 """
-The queue as the commands see it, whether the relay runs or not.
+The queue as the commands see it, by the API of the relay.
 
-:class:`Online` asks the relay. When nobody listens, :class:`smtprelay.cli.offline.Offline` opens the
-spool itself: reading needs nothing but the right to, an edit of a spool that is a file needs the lock
-that a running relay would hold. Both give the same plain values, those of the API.
+When nobody listens, :class:`smtprelay.cli.offline.InProcess` calls the same API in this process, on the
+spool: reading needs nothing but the right to, an edit of a spool that is a file needs the lock that a running
+relay would hold.
 """
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, Protocol, TypedDict
+from typing import Any, TypedDict
 from urllib.parse import quote
 
 from smtprelay.cli import place
@@ -50,45 +50,14 @@ class Step(TypedDict):
     mark: str
 
 
-class Source(Protocol):
-    """Where the queue is asked and changed; every method raises :class:`CliError`."""
-
-    def list(self, filters: Filters, mark: str = "") -> dict[str, Any]:
-        """Return ``{"deliveries", "lanes", "mark", "partial"}`` as the API does."""
-
-    def show(self, message: str) -> dict[str, Any]:
-        """Return ``{"deliveries"}`` with the details of one message's deliveries."""
-
-    def edit(self, filters: Filters, change: Change, mark: str = "") -> Step:
-        """Carry out one step of ``change``."""
-
-    def content(self, message: str, part: str) -> Iterator[bytes]:
-        """Give the stored message, or its ``headers``, in pieces."""
-
-    def holds(self) -> dict[str, Any]:
-        """Return ``{"hold_rules"}``: the rules that hold mail."""
-
-    def hold(self, rule: Mapping[str, Any]) -> dict[str, Any]:
-        """Make a rule; return ``{"hold_rule"}`` with its number."""
-
-    def unhold(self, number: int, who: str) -> dict[str, Any]:
-        """End a rule; return ``{"hold_rule"}``."""
-
-    def refused(self, filters: Filters) -> dict[str, Any]:
-        """Return ``{"refused"}``, its rows; see :class:`smtprelay.model.refusal.RefusalFilter`."""
-
-    def clear_refused(self, filters: Filters, who: str) -> int:
-        """Forget such rows; return how many."""
-
-
-class Online:
-    """The queue of a running relay."""
+class Source:
+    """The queue of a relay by its API; every method raises :class:`CliError`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     def list(self, filters: Filters, mark: str = "") -> dict[str, Any]:
-        """Ask for the queue."""
+        """Return ``{"deliveries", "lanes", "mark", "partial"}`` as the API does."""
         query = {_PARAMETERS.get(name, name): value for name, value in filters.items()}
         if filters.get("newest"):
             query["order"] = "newest"
@@ -97,39 +66,19 @@ class Online:
         return dict(self._client.get(f"{API}/queue", query))
 
     def show(self, message: str) -> dict[str, Any]:
-        """Ask for one message."""
+        """Return ``{"deliveries"}`` with the details of one message's deliveries."""
         return dict(self._client.get(f"{API}/queue/{_named(message)}"))
 
     def edit(self, filters: Filters, change: Change, mark: str = "") -> Step:
-        """Have the relay do it."""
+        """Carry out one step of ``change``."""
         said = {"who": change["who"], "why": change["why"], "dry_run": change["dry_run"], "mark": mark}
         body = {**filters, **change["options"], **said}
         answer: Step = self._client.post(f"{API}/queue/{change['action']}", body)
         return answer
 
     def content(self, message: str, part: str) -> Iterator[bytes]:
-        """Fetch it."""
+        """Give the stored message, or its ``headers``, in pieces."""
         yield from self._client.pieces(f"{API}/queue/{_named(message)}/message?part={part}")
-
-    def holds(self) -> dict[str, Any]:
-        """Ask for the rules."""
-        return dict(self._client.get(f"{API}/hold-rules"))
-
-    def hold(self, rule: Mapping[str, Any]) -> dict[str, Any]:
-        """Have the relay make it."""
-        return dict(self._client.post(f"{API}/hold-rules", rule))
-
-    def unhold(self, number: int, who: str) -> dict[str, Any]:
-        """Have the relay end it."""
-        return dict(self._client.post(f"{API}/hold-rules/{number}/remove", {"who": who}))
-
-    def refused(self, filters: Filters) -> dict[str, Any]:
-        """Ask for them."""
-        return dict(self._client.get(f"{API}/refused", filters))
-
-    def clear_refused(self, filters: Filters, who: str) -> int:
-        """Have the relay do it."""
-        return int(self._client.post(f"{API}/refused/clear", {**filters, "who": who})["count"])
 
 
 def _named(message: str) -> str:
@@ -140,21 +89,28 @@ def _named(message: str) -> str:
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Source]:
+def api(settings: Settings) -> Iterator[Client]:
     """
-    Give the queue of the relay that ``settings`` mean; says on stderr if it is the spool's.
+    Give the API of the relay that ``settings`` mean; if it does not run, on its spool, which stderr says.
 
     Raises :class:`CliError` if there is neither a relay nor a spool.
     """
     client = place.client(settings, os.environ)
     ground = place.instead(client, settings, os.environ)
     if ground is None:
-        yield Online(client)
+        yield client
         return
-    from smtprelay.cli.offline import Offline  # noqa: PLC0415 -- only when nobody listens
+    from smtprelay.cli.offline import InProcess  # noqa: PLC0415 -- only when nobody listens
 
-    with closing(Offline(ground, settings)) as offline:
-        yield offline
+    with closing(InProcess(ground, settings)) as in_process:
+        yield in_process
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Source]:
+    """Give the queue of the relay that ``settings`` mean, as :func:`api` does."""
+    with api(settings) as client:
+        yield Source(client)
 
 
 @contextmanager

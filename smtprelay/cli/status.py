@@ -45,6 +45,8 @@ def _lines(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
         failing = {each["about"] for each in answer["attention"] if each["kind"] == "unreachable"}
         for lane in stock["lanes"]:
             yield "provider", _lane(lane, failing)
+    if answer.get("refused"):
+        yield "refused", f"{answer['refused']} in 24 h, see smtprelay refused"
     for each in answer["attention"]:
         yield "attention", _attention(each, now)
 

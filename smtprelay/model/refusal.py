@@ -10,8 +10,9 @@ from attrs import evolve, frozen
 
 from smtprelay.model.network import counted_as
 
-#: So many rows are kept; those that were refused last stay.
+#: So many rows are kept, those that were refused last; and so many of one client, that it hides no other.
 MOST_ROWS: Final = 1000
+MOST_OF_CLIENT: Final = MOST_ROWS // 10
 
 #: What makes a row: two refusals that agree in all of it are one.
 Key = tuple[str, str, str, str, str, str]
@@ -28,7 +29,7 @@ class RefusalRow:
     :ivar domain: of the envelope sender, if there was one.
     :ivar first: when that was first, seconds since the epoch; ``last``: when it was last.
     :ivar command: the last command of the client, without secrets.
-    :ivar text: the reply's, of the last time.
+    :ivar text: the reply's, of the last time; where nothing was said, what is the matter.
     """
 
     listener: str
@@ -45,8 +46,8 @@ class RefusalRow:
 
     @property
     def key(self) -> Key:
-        """See :data:`Key`."""
-        return (self.listener, self.client, self.user, self.rule, self.reply, self.domain)
+        """See :data:`Key`; what was never said to the client is told apart by its text."""
+        return (self.listener, self.client, self.user, self.rule, self.reply or self.text, self.domain)
 
     def plus(self, other: "RefusalRow") -> "RefusalRow":
         """Return both as one; what was said last is that of ``other``."""

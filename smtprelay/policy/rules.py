@@ -22,7 +22,7 @@ from smtprelay.policy.settings import Identity, ListenerPolicy
 def admission(listener: ListenerPolicy, client: Client) -> Reply | None:
     """Return why ``client`` may not begin a transaction, or ``None`` if it may."""
     permitted = client.user or client.address in listener.allow_from
-    if not permitted and not listener.has_checkers:
+    if not permitted and not listener.has_logins:
         return Reply(
             code=550,
             enhanced="5.7.1",

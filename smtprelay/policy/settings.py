@@ -20,7 +20,7 @@ class ListenerPolicy:
     :ivar allow_senders: envelope senders that may pass; the null sender always may.
     :ivar tls_required: nobody may send in plain text.
     :ivar auth_required: ``allow_from`` is not enough, one must log in.
-    :ivar has_checkers: whether logging in is possible at all.
+    :ivar has_logins: whether a client that is not in ``allow_from`` can log in.
     :ivar one_delivery: a transaction must be one delivery, for its client waits for the provider's verdict.
     :ivar size: bytes of the largest message that is taken, as announced by SIZE; see
         :func:`smtprelay.policy.route.largest`. ``None`` is no limit.
@@ -33,7 +33,7 @@ class ListenerPolicy:
     allow_recipients: Patterns | None = None
     tls_required: bool = False
     auth_required: bool = False
-    has_checkers: bool = False
+    has_logins: bool = False
     one_delivery: bool = False
     size: int | None = None
 

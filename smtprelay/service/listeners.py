@@ -26,6 +26,7 @@ from smtprelay.policy.route import Router, Rule, largest
 from smtprelay.policy.settings import ListenerPolicy, Rights, User
 from smtprelay.smtp.elsewhere import Elsewhere
 from smtprelay.smtp.factory import ESMTPFactory
+from smtprelay.smtp.refusals import Refusals
 from smtprelay.smtp.reply import ROUTES
 from smtprelay.smtp.settings import Settings
 from smtprelay.tls import ServerContext
@@ -43,6 +44,7 @@ class Reception:
     :ivar admits: why a listener can take no message of so many bytes now, or ``None``.
     :ivar elsewhere: gives what other processes have at a listener.
     :ivar new_id: makes message ids.
+    :ivar refusals: hears of what clients are refused.
     """
 
     config: Config
@@ -57,6 +59,7 @@ class Reception:
     reactor: Any
     clock: Any
     events: Events
+    refusals: Refusals
 
     def factory(self, listener: listeners.Listener) -> ESMTPFactory:
         """Return the factory of one listener."""
@@ -71,12 +74,13 @@ class Reception:
             admits=partial(self.admits, listener),
         )
         portal = Portal(Realm(desk), [AnonymousByNetwork(policy)])
-        if policy.has_checkers:
-            checkers = [self._checker(name, policy) for name in listener.auth.checkers or ()]
+        if listener.auth.checkers:
+            checkers = [self._checker(name, policy) for name in listener.auth.checkers]
             portal.registerChecker(CheckerChain(checkers, self.throttle))
         tls = _tls(listener.tls, self.reactor, self.events)
         settings = _settings(self.config, listener, policy, tls, self._size_of(listener, size))
-        return ESMTPFactory(portal, settings, self.reactor, self.events, self.elsewhere(listener.name))
+        elsewhere = self.elsewhere(listener.name)
+        return ESMTPFactory(portal, settings, self.reactor, self.events, elsewhere, refusals=self.refusals)
 
     def _checker(self, name: str, policy: ListenerPolicy) -> Any:
         """Return the checker that is called ``name``; the configuration names no other kinds."""
@@ -102,10 +106,17 @@ def _policy(config: Config, listener: listeners.Listener, size: int | None) -> L
         allow_recipients=_patterns(listener.allow_recipients),
         tls_required=listener.tls.require == "always" and listener.tls.mode != "off",
         auth_required=listener.auth.required,
-        has_checkers=bool(listener.auth.checkers),
+        has_logins=_has_logins(config, listener),
         one_delivery=listener.delivery == "synchronous",
         size=size,
     )
+
+
+def _has_logins(config: Config, listener: listeners.Listener) -> bool:
+    """Say whether anybody can log in who is not in ``allow_from``, for whom the checker ``any`` is."""
+    checkers = [config.checkers.get(name) for name in listener.auth.checkers or ()]  # None for the users
+    known = any(not isinstance(checker, listeners.AnyChecker) for checker in checkers)
+    return known and (listener.tls.mode != "off" or listener.auth.allow_plaintext)
 
 
 def _settings(
@@ -132,7 +143,7 @@ def _settings(
         tls_profile=listener.tls.profile,
         tls_implicit=listener.tls.mode == "implicit",
         tls_require=listener.tls.require if listener.tls.mode != "off" else "never",
-        mechanisms=tuple(listener.auth.mechanisms) if policy.has_checkers else (),
+        mechanisms=tuple(listener.auth.mechanisms) if listener.auth.checkers else (),
         auth_allow_plaintext=listener.auth.allow_plaintext,
     )
 

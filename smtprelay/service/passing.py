@@ -12,18 +12,22 @@ from io import BytesIO
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from attrs import define, evolve, frozen
+from attrs import asdict, define, evolve, frozen
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.web.client import Agent, FileBodyProducer, readBody
+from twisted.web.http import OK
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from smtprelay.config.model import Config
+from smtprelay.model.refusal import RefusalFilter, RefusalRow
+from smtprelay.operating import RefusedMail
 from smtprelay.web.access import ROLE, WHO
 from smtprelay.web.answers import MAX_BODY, Answer, Asked, Problem
 from smtprelay.web.drain import Drained, Draining
+from smtprelay.web.refused import RECORD
 from smtprelay.web.router import Action, Route
 from smtprelay.web.streaming import Inlet
 
@@ -35,6 +39,9 @@ def control_of(config: Config, number: int) -> str:
 
 #: How long a worker may take to answer, seconds.
 PATIENCE: Final = 30.0
+
+#: So many rows of the ledger are written down by one request; it must be smaller than :data:`MAX_BODY`.
+MOST_PASSED: Final = 50
 
 #: What the front answers itself.
 _OWN: Final = ("/api/v1/login", "/api/v1/logout", "/api/v1/drain")
@@ -159,6 +166,31 @@ class Passing:
         ready = [worker for worker in self._workers if worker.ready]
         await gatherResults([Deferred.fromCoroutine(ask(worker)) for worker in ready])
         return answers
+
+
+@frozen
+class RemoteLedger(RefusedMail):
+    """The ledger of refused mail, for what the front itself refuses: a worker writes it down."""
+
+    _passing: Passing
+
+    async def record(self, rows: Sequence[RefusalRow]) -> None:
+        """See :meth:`smtprelay.operating.RefusedMail.record`; raises :class:`Problem` if no worker can."""
+        for start in range(0, len(rows), MOST_PASSED):
+            some = [asdict(row) for row in rows[start : start + MOST_PASSED]]
+            body = json.dumps({"rows": some}).encode()
+            asked = Asked(path={}, query={}, content_type="application/json", body=body, role="operator")
+            answer = await self._passing.one("POST", RECORD, asked)
+            if answer.status != OK:
+                raise Problem(answer.status, answer.body.decode("utf-8", "replace"))
+
+    async def refused(self, _wanted: RefusalFilter) -> Sequence[RefusalRow]:
+        """Nothing: workers are asked instead."""
+        return ()
+
+    async def clear(self, _wanted: RefusalFilter) -> int:
+        """Nothing, as :meth:`refused`."""
+        return 0
 
 
 class AllDrain(Draining):

@@ -116,8 +116,8 @@ class Relay(Service):
         self._neighbours = Neighbours() if inherited is None else inherited.neighbours
         self._budget = Budget(MOST // self._neighbours.workers)
         self._throttle = LoginThrottle(reactor, key=self._neighbours.key, others=self._neighbours.failures)
-        self._attention = Attention(reactor)
-        self._events = Telling([self.metrics, self._attention.ledger, *(events or [Log()])])
+        self._events = Telling([self.metrics, *(events or [Log()])])
+        self._attention = Attention(reactor, self._events)
         self._inherited = inherited
         self._ports = Ports(reactor, inherited)
         self._threads = Threads(reactor)
@@ -230,6 +230,7 @@ class Relay(Service):
             reactor=reactor,
             clock=self._clock,
             events=self._events,
+            refusals=self._attention.refusals,
         )
         doors = [Door.of(listener, reception.factory(listener)) for listener in config.listeners]
         if spool is not None:
@@ -244,7 +245,7 @@ class Relay(Service):
             self._clocks += [*self._chores(config.spool), *self._look_for_delays(post)]
             self._clocks.append(self._every("look", LOOK_EVERY, spool.look))
             self._dispatcher.start()
-        self._attention.start(self._providers, spool, self._events)
+        self._attention.start(self._providers, spool)
         self.metrics.ready(True)
 
     async def _open_sites(self) -> None:
@@ -287,7 +288,7 @@ class Relay(Service):
             mailbox=self._mailbox,
             draining=self._drain,
             unreachable=self._attention.unreachable,
-            refusals=self._attention.ledger,
+            refusals=self._attention.refusals,
             ways=Ways(routes=routes, providers=tuple(self.config.providers)),
         )
 
@@ -389,7 +390,7 @@ class Relay(Service):
         try:
             if self._dispatcher is not None and self._dispatcher.given_up:
                 await spool.release()
-            await self._attention.ledger.flush()
+            await self._attention.refusals.flush()
         finally:
             await spool.close()
 

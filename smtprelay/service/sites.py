@@ -9,6 +9,7 @@ from smtprelay.config.model import Config
 from smtprelay.policy.passwords import parse_hash
 from smtprelay.service.ports import HttpPort
 from smtprelay.web.access import Access, Token, Verify
+from smtprelay.web.refused import record_route
 from smtprelay.web.site import PARTS, Parts, build_site
 from smtprelay.web.sources import Sources
 
@@ -42,6 +43,8 @@ def control_site(config: Config, sources: Sources, parts: Parts = PARTS, *, work
     :param worker: it is for the process above us alone, which says who asks.
     """
     mode = 600 if worker else 660
+    if worker:
+        parts = {**parts, "front": lambda sources: [record_route(sources.refusals)]}
     # Twisted's own lock holds a process id: a container that was killed comes back with the same one.
     quoted = config.control_socket.replace("\\", "\\\\").replace(":", "\\:")
     return HttpPort(

@@ -26,7 +26,7 @@ from smtprelay.metrics import Metrics, watch_lag
 from smtprelay.service.failure import StartFailed, explain, tell_failed
 from smtprelay.service.front import front_parts
 from smtprelay.service.gathering import Gathering
-from smtprelay.service.passing import AllDrain, Passing, Worker, control_of
+from smtprelay.service.passing import AllDrain, Passing, RemoteLedger, Worker, control_of
 from smtprelay.service.ports import Ports
 from smtprelay.service.relay import CLOSING_BOUND, VERDICTS_BOUND
 from smtprelay.service.shared import Shared, new_memory
@@ -84,7 +84,8 @@ class Supervisor(Service):
         self._ports = Ports(reactor)
         self._memory = new_memory(self.config.workers)
         self._shared = Shared(self._memory)
-        self._sockets = Sockets(self.config.hostname, Refusals(reactor, self._events))
+        self._refusals = Refusals(reactor, self._events)
+        self._sockets = Sockets(self.config.hostname, self._refusals)
         numbers = range(1, self.config.workers + 1)
         self._workers = [Worker(number, control_of(self.config, number)) for number in numbers]
         self._passing = Passing(reactor, self._workers)
@@ -174,6 +175,7 @@ class Supervisor(Service):
             readiness=self._readiness,
             listeners=self._sockets.described,
             draining=self._drain,
+            refusals=self._refusals,
             exposition=self.exposition,
         )
 
@@ -190,14 +192,16 @@ class Supervisor(Service):
 
     def _see_who_accepts(self) -> None:
         """A client shall not wait for a banner as long as for a database; for a new worker it may."""
-        waiting = any(worker.waiting for worker in self._workers)
-        self._sockets.turn_away(waiting and not any(worker.ready for worker in self._workers))
+        ready = any(worker.ready for worker in self._workers)
+        self._sockets.turn_away(any(worker.waiting for worker in self._workers) and not ready)
+        self._refusals.store = RemoteLedger(self._passing) if ready else None
 
     def _ready(self, number: int) -> None:
         worker = self._workers[number - 1]
         worker.waiting, worker.ready = False, True
         self._see_who_accepts()
         self._events("worker.ready", worker=number, pid=worker.pid)
+        self._watch(self._refusals.flush())
         if self._drain.on:
             self._watch(self._drain.tell())
         if not self.started.called and self._stopping is None:

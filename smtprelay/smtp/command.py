@@ -23,6 +23,21 @@ from smtprelay.smtp import reply
 #: Characters that are kept of what a client calls itself (RFC 5321 §4.5.3.1.2).
 LONGEST_NAME: Final = 255
 
+#: Characters of a line that are shown to an operator.
+LONGEST_SHOWN: Final = 200
+
+#: All that may be shown of a line beside its verb: a path in brackets, which may be cut, with its parameters;
+#: one name; a mechanism.
+_SHOWN: Final = re.compile(
+    rb"""
+    (?: (?:MAIL[ ]+FROM | RCPT[ ]+TO) : [ ]* < (?: [^<>]* > (?:[ ]+ [A-Z0-9-]+ = [^ ]*)* | [^<>\s]* \Z)
+      | (?:EHLO | HELO) [ ]+ [^ ]+ [ ]* \Z
+      | AUTH [ ]+ (?:PLAIN | LOGIN | CRAM-MD5 | DIGEST-MD5 | SCRAM-SHA-\d+(?:-PLUS)? | XOAUTH2? | OAUTHBEARER
+                   | NTLM | GSSAPI | EXTERNAL) (?![^ ]) )
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
 
 @frozen
 class Command:
@@ -79,6 +94,26 @@ def split(line: bytes) -> tuple[str, bytes]:
     """
     found = _VERB.fullmatch(line)
     return (found[1].decode("ascii").upper(), found[2] or b"") if found else ("", line)
+
+
+def command_shown(line: bytes) -> str:
+    """
+    Return what an operator may see of a client's line: short, printable, and without secrets.
+
+    What begins with no verb may be a password, or content of a message whose DATA was refused.
+    """
+    verb, _ = split(line)
+    if verb not in VERBS:
+        return f"unknown command of {len(line)} octets"
+    shown = _SHOWN.match(line[:LONGEST_SHOWN])
+    return printable(shown[0], LONGEST_SHOWN) if shown else verb
+
+
+def printable(text: bytes | str, longest: int) -> str:
+    """Return ``text`` cut and on one line."""
+    if isinstance(text, bytes):
+        text = text[: 4 * longest].decode("utf-8", "replace")
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:longest])
 
 
 def parse(verb: str, rest: bytes) -> Command:

@@ -19,10 +19,10 @@ from smtprelay.message import Client, Refused, Reply
 from smtprelay.model.address import is_domain
 from smtprelay.smtp import capabilities, reply
 from smtprelay.smtp.avatar import Admission, admit_anonymous, admit_user
-from smtprelay.smtp.command import Command
+from smtprelay.smtp.command import Command, printable
 from smtprelay.smtp.event import RESPONSE, Content
 from smtprelay.smtp.login import Exchange, Login
-from smtprelay.smtp.refusals import LONGEST_USER, FailedLogin, printable
+from smtprelay.smtp.refusals import LONGEST_USER, FailedLogin
 from smtprelay.smtp.settings import Settings
 
 #: What a client is called whose EHLO has no name that could be one.
@@ -112,7 +112,9 @@ class Dialogue:
     def abort_unfinished(self, size: int, why: str) -> None:
         """Forget the message whose end does not come any more; ``size`` bytes of it did."""
         self.abort()
-        self._tell("message.aborted", user=self.client.user, sender=self.sender, size=size, reason=why)
+        # A client that has changed its mind at the 354 has lost nothing.
+        if size:
+            self._tell("message.aborted", user=self.client.user, sender=self.sender, size=size, reason=why)
 
     def lose(self) -> None:
         """The client is gone and has left no command: a login need not wait for its turn."""
@@ -231,8 +233,9 @@ class Dialogue:
             self.leave()
             self._introduce(user=login.username)
             self._be(admission)
-        except LoginFailed:
-            return self._not_logged_in(login.mechanism, login.username, reply.LOGIN_FAILED)
+        except LoginFailed as error:
+            refusal = evolve(reply.LOGIN_FAILED, rule=getattr(error, "rule", reply.LOGIN_FAILED.rule))
+            return self._not_logged_in(login.mechanism, login.username, refusal)
         except Refused as refused:
             return self._not_logged_in(login.mechanism, login.username, refused.reply)
         except Exception as error:  # noqa: BLE001 -- as in _ask

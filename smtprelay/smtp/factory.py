@@ -28,6 +28,7 @@ class ESMTPFactory(ServerFactory):
         :class:`smtprelay.credentials.PasswordClient`.
     :ivar settings: taken by each session when it begins; it may be replaced, as may ``portal``.
     :param elsewhere: what other processes have at the same listener; the limits are of all together.
+    :param refusals: of all listeners; by default of this one.
     """
 
     noisy = False
@@ -39,13 +40,15 @@ class ESMTPFactory(ServerFactory):
         clock: IReactorTime,
         events: Events,
         elsewhere: Elsewhere | None = None,
+        *,
+        refusals: Refusals | None = None,
     ) -> None:
         self._elsewhere = elsewhere or Nowhere()
         self.portal = portal
         self.settings = settings
         self.clock = clock
         self.events = events
-        self.refusals = Refusals(clock, events)
+        self.refusals = refusals or Refusals(clock, events)
         self._sessions: dict[ESMTP, str] = {}
         self._turned_away: set[ESMTP] = set()
         self._clients: Counter[str] = Counter()

@@ -30,7 +30,7 @@ from smtprelay.smtp.body import BodyDecoder
 from smtprelay.smtp.command import Command
 from smtprelay.smtp.deadline import Deadline
 from smtprelay.smtp.dialogue import Dialogue
-from smtprelay.smtp.event import END_OF_DATA, UNKNOWN, Answered, Content, Event, Foreign, Signal
+from smtprelay.smtp.event import END_OF_DATA, RESPONSE, UNKNOWN, Answered, Content, Event, Foreign, Signal
 from smtprelay.smtp.foreign import failed_handshake
 from smtprelay.smtp.session import Session
 from smtprelay.smtp.turn import CONTENT, Turn
@@ -45,7 +45,11 @@ LINGER: Final = 10.0
 #: Seconds that a client may be silent while the relay stops, also in the middle of its message.
 HURRY: Final = 3.0
 
-_GOODBYE, _NEGATIVE = 421, 400
+#: Commands without which others are refused, too; and what begins anew when it succeeds.
+_CAUSES: Final = frozenset({"AUTH", RESPONSE, "MAIL", "RCPT", "DATA"})
+_ANEW: Final = frozenset({"EHLO", "HELO", "STARTTLS", "AUTH", RESPONSE, "MAIL", "RSET", END_OF_DATA})
+
+_GOODBYE, _NEGATIVE, _INTERMEDIATE = 421, 400, 300
 _HALF_CLOSED: Final = "the client has closed the connection"
 
 
@@ -66,6 +70,7 @@ class ESMTP(Protocol):
         self._held = False  # we do not read
         self._silent = False  # the client says no more
         self._why = ""
+        self._cause = ""  # the command that was refused last, of which others may be a consequence
         self._octets = 0  # received since the deadline looked
         self._watched: BodyDecoder | None = None
 
@@ -196,7 +201,7 @@ class ESMTP(Protocol):
         """End the session: all that the client has sent was worked on."""
         if self._lost:
             self._leave()
-        elif self._session.decoder is not None:
+        elif self._session.decoder is not None and self._session.decoder.size:
             self._interrupt(reply.UNFINISHED)
         elif not self._session.closed:
             self._session.close()
@@ -247,10 +252,14 @@ class ESMTP(Protocol):
         self._events("smtp.reply", listener=self._settings.listener, command=verb, code=response.code)
         if response.code >= _NEGATIVE:
             self._refused(verb, response)
+            if verb in _CAUSES:
+                self._cause = verb
+        elif response.code < _INTERMEDIATE and verb in _ANEW:
+            self._cause = ""
         self._replies.append(octets)
 
     def _refused(self, verb: str, refusal: Reply) -> None:
-        self.factory.refusals.tell(verb, refusal, self._session, self._dialogue)
+        self.factory.refusals.tell(verb, refusal, self._session.said, self._dialogue, self._cause)
 
     def _flush(self) -> None:
         if self._replies:

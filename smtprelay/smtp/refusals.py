@@ -1,59 +1,51 @@
 """
-What clients are refused: each negative reply becomes one event, whichever layer it came from.
+What clients are refused: each negative reply becomes one event, and a row of the ledger of refused mail.
 
 Of a client that makes many mistakes at once only the first are told one by one; from then on what is alike
 is added up and told together a little later, with its ``count``, some in each turn of the reactor. So a
-flood costs neither the log nor the memory, and nothing is missing in the sums. Where too many clients make
-mistakes at once, those that come last are told as one without an address.
+flood costs neither the log nor the memory, and nothing is missing in the sums. Of one client that makes too
+many kinds of mistakes user and domain are not told apart any more, of too many clients nor is the address.
+
+What was heard is written to the ledger with the sums. Reading writes nothing, so the ledger can be read while
+the spool takes nothing more.
 """
 
 import re
-from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, frozen
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 from smtprelay.interfaces import Events
 from smtprelay.message import Client, Reply
 from smtprelay.model.network import counted_as
-from smtprelay.smtp.command import VERBS
+from smtprelay.model.refusal import MOST_OF_CLIENT, MOST_ROWS, Key, RefusalFilter, RefusalRow
+from smtprelay.operating import RefusedMail
+from smtprelay.smtp.command import command_shown, printable
 from smtprelay.smtp.event import END_OF_DATA, RESPONSE, UNKNOWN
 
 if TYPE_CHECKING:
     from smtprelay.smtp.dialogue import Dialogue
-    from smtprelay.smtp.session import Session
 
-#: So many refusals of one client are told one by one in each :data:`PERIOD`.
-ONE_BY_ONE: Final = 20
-#: Seconds.
-PERIOD: Final = 10.0
-#: So many kinds of refusals of one client are kept apart, and of all together.
-_MOST_KINDS: Final = 50
-MOST_TOGETHER: Final = 2000
-#: So many clients are known.
+#: So many refusals of one client are told one by one in each :data:`PERIOD`, which is in seconds.
+ONE_BY_ONE: Final = 10
+PERIOD: Final = 5.0
+#: So many kinds of refusals are kept apart in it, and so many clients are known.
+MOST_KINDS: Final = 2 * MOST_ROWS
 MOST_CLIENTS: Final = 10_000
 #: So many of those that were added up are told in one turn.
 IN_A_TURN: Final = 50
 
-#: Characters of what a client said that are told.
-LONGEST_COMMAND: Final = 200
+#: Characters that are told.
 LONGEST_USER: Final = 100
 _LONGEST_DOMAIN: Final = 255
 _LONGEST_TEXT: Final = 500
 
-#: Names of mechanisms, and nothing else, may be told of an AUTH.
-_MECHANISM: Final = re.compile(
-    rb"(PLAIN|LOGIN|CRAM-MD5|DIGEST-MD5|SCRAM-SHA-\d+(-PLUS)?|XOAUTH2?|OAUTHBEARER|NTLM|GSSAPI|EXTERNAL)\b",
-    re.IGNORECASE,
-)
 _SENDER: Final = re.compile(r"FROM:\s*<?[^<>]*@([^<>@\s]+)", re.IGNORECASE)
-_VERB: Final = re.compile(rb"[A-Za-z]{1,12}\b")
-#: The arguments that may be told: a path in brackets, which may be cut, with its parameters; a client's name.
-_ENVELOPE: Final = re.compile(
-    rb"(MAIL +FROM|RCPT +TO): *<([^<>]*>( +[A-Z0-9-]+=[^ ]*)*|[^<>\s]*$)", re.IGNORECASE
-)
-_NAME: Final = re.compile(rb"(EHLO|HELO) +[^ ]+ *$", re.IGNORECASE)
 
 _STAGES: Final = {
     "EHLO": "helo",
@@ -71,34 +63,16 @@ _STAGES: Final = {
 _CONNECT, _SESSION, _COMMAND = "connect", "session", "command"
 _GOODBYE: Final = 421
 
-
-def command_shown(line: bytes, *, secret: bool = False) -> str:
-    """
-    Return what may be told of a client's line: it is short, printable, and has no password in it.
-
-    Nor has it words of a message, which come as commands where DATA was refused and the client goes on.
-
-    :param secret: the client was about to log in before: a line that is no command may be a password.
-    """
-    beginning = line[:LONGEST_COMMAND]
-    verb, _, rest = beginning.lstrip().partition(b" ")
-    name = verb.upper()
-    if name[:4] == b"AUTH":
-        mechanism = _MECHANISM.match(rest.lstrip())
-        return f"AUTH {mechanism[0].decode().upper()}" if mechanism else "AUTH"
-    if name.decode("latin-1") in VERBS:
-        told = _ENVELOPE.match(beginning) or _NAME.match(beginning)
-        return printable(told[0] if told else verb, LONGEST_COMMAND)
-    # Devices say USER and PASS to any port, and go on with a login that was refused.
-    found = None if secret else _VERB.match(beginning)
-    return found[0].decode() if found else f"({len(line)} octets that are no command)"
-
-
-def printable(text: bytes | str, longest: int) -> str:
-    """Return ``text`` cut and on one line."""
-    if isinstance(text, bytes):
-        text = text[: 4 * longest].decode("utf-8", "replace")
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:longest])
+#: The rules of refusals that only follow from an earlier one, by the command that was refused before: then
+#: passwords and content come as commands. They have no rows; the cause has one.
+_AFTER_LOGIN: Final = frozenset({"sequence", "command", "auth-required", "auth-always"})
+_FOLLOWING: Final = {
+    "AUTH": _AFTER_LOGIN,
+    RESPONSE: _AFTER_LOGIN,
+    "MAIL": frozenset({"sequence"}),
+    "RCPT": frozenset({"sequence"}),
+    "DATA": frozenset({"sequence", "command"}),
+}
 
 
 @frozen
@@ -110,168 +84,227 @@ class FailedLogin:
 
 
 @define
-class _Told:
-    """One refusal, or several that are alike."""
+class _Sum:
+    """
+    Refusals that are alike.
 
-    client: Client
+    :ivar newest: the last of them.
+    :ivar kept: they have a row in the ledger.
+    :ivar count: of all of them.
+    :ivar first: when the first of several was.
+    :ivar untold: so many of them no event has told.
+    """
+
+    newest: RefusalRow
     stage: str
-    reply: Reply
-    command: str = ""
-    user: str = ""
     mechanism: str = ""
-    domain: str = ""
+    kept: bool = True
     count: int = 1
+    first: float = 0.0
+    untold: int = 0
 
     @property
-    def key(self) -> tuple[str, ...]:
-        """What makes it like another one of the same client."""
-        told, reply = self, self.reply
-        return (
-            told.client.listener,
-            told.stage,
-            reply.rule,
-            f"{reply.code}",
-            reply.enhanced,
-            told.user,
-            told.domain,
-        )
+    def key(self) -> tuple[Key, str, bool]:
+        """What makes refusals alike."""
+        return self.newest.key, self.stage, self.kept
+
+    @property
+    def row(self) -> RefusalRow:
+        """All of them, added up."""
+        return evolve(self.newest, count=self.count, first=self.first or self.newest.first)
+
+    def add(self, newer: "_Sum") -> None:
+        """Add those that came later."""
+        self.first = self.first or self.newest.first
+        self.newest, self.mechanism = newer.newest, newer.mechanism
+        self.count += newer.count
+        self.untold += newer.untold
 
 
 @define
 class _Client:
-    """What one client was refused in this period."""
+    """What one client may still do in the period that began at ``since``."""
 
     since: float
-    left: int = ONE_BY_ONE
-    kept: dict[tuple[str, ...], _Told] = field(factory=dict)
+    one_by_one: int = ONE_BY_ONE
+    kinds: int = MOST_OF_CLIENT
 
 
-class Refusals:
+class Refusals(RefusedMail):
     """
-    Tells what the clients of one listener are refused, as ``smtp.refused`` and ``auth.failed``.
+    Tells what clients are refused, as ``smtp.refused`` and ``auth.failed``, and keeps the ledger of it.
 
     :param clock: also calls when what was added up is to be told.
+    :ivar store: where the ledger is; while there is none, the newest rows are in memory.
     """
 
     def __init__(self, clock: IReactorTime, events: Events) -> None:
+        self.store: RefusedMail | None = None
         self._clock = clock
         self._events = events
+        self._sums: dict[tuple[Key, str, bool], _Sum] = {}
         self._clients: dict[str, _Client] = {}
-        self._others = _Client(0.0, left=0)  # those for whom there was no room
-        self._looked_through = -PERIOD  # when clients were forgotten to make room
-        self._kinds = 0  # so many are kept, of all
-        self._due: deque[_Told] = deque()
+        self._others = _Client(0.0, one_by_one=0)  # those for whom there was no room
+        # So that a row is either in memory or in the store for whoever reads.
+        self._lock = DeferredLock()
         self._timer: IDelayedCall | None = None
         self._stopped = False
 
-    def tell(self, verb: str, reply: Reply, session: "Session", dialogue: "Dialogue") -> None:
+    def tell(self, verb: str, reply: Reply, said: bytes, dialogue: "Dialogue", cause: str) -> None:
         """
         Tell of one negative reply.
 
         :param verb: that it answers, or one of the words of :mod:`smtprelay.smtp.event`.
+        :param said: the client's last line.
+        :param cause: the command that was refused before in the same transaction, or ``""``.
         """
         client, login = dialogue.client, dialogue.failed_login()
-        command = command_shown(session.said, secret=session.logs_in) if session.said else ""
+        command = command_shown(said) if said else ""
         stage = _stage(verb, reply, command)
-        told = _Told(
-            client=client,
-            stage=stage,
-            command=command,
-            reply=reply,
-            user=login.user if login else client.user,
-            mechanism=login.mechanism if login else "",
-            domain=_domain(stage, command, dialogue.sender),
-        )
-        self._tell(told)
+        user = login.user if login else client.user
+        row = self._row(client, reply, command, user, _domain(stage, command, dialogue.sender))
+        mechanism = login.mechanism if login else ""
+        self._hear(_Sum(row, stage, mechanism, reply.rule not in _FOLLOWING.get(cause, ())), client.address)
 
     def turned_away(self, client: Client, reply: Reply) -> None:
         """Tell of a connection that was ended with ``reply`` before there was a session."""
-        self._tell(_Told(client=client, stage=_CONNECT, reply=reply))
+        self._hear(_Sum(self._row(client, reply), _CONNECT), client.address)
 
-    def _tell(self, told: _Told) -> None:
-        known = self._known(counted_as(told.client.address))
-        if known.left > 0 or self._stopped:
-            known.left -= 1
-            self._say(told)
+    def _row(
+        self, client: Client, reply: Reply, command: str = "", user: str = "", domain: str = ""
+    ) -> RefusalRow:
+        now = self._clock.seconds()
+        return RefusalRow(
+            listener=client.listener,
+            client=counted_as(client.address),
+            user=user,
+            rule=reply.rule or "other",
+            reply=f"{reply.code} {reply.enhanced}".strip() if reply.code else "",
+            domain=domain,
+            count=1,
+            first=now,
+            last=now,
+            command=command,
+            text=printable(reply.text, _LONGEST_TEXT),
+        )
+
+    def _hear(self, refusal: _Sum, address: str) -> None:
+        client = self._known(refusal.newest.client)
+        if client.one_by_one > 0 or self._stopped:
+            client.one_by_one -= 1
+            self._say(refusal, address)
         else:
-            self._keep(known, told)
-            if self._timer is None:
-                self._timer = self._clock.callLater(PERIOD, self._flush)
+            refusal.untold = 1
+        self._add(refusal, client)
+        if refusal.untold or self.store is not None:
+            self._arm()
 
-    def _keep(self, known: _Client, told: _Told) -> None:
+    def _known(self, name: str) -> _Client:
+        now = self._clock.seconds()
+        known = self._clients.get(name)
+        if known is None and len(self._clients) >= MOST_CLIENTS:
+            return self._others
+        if known is None or now >= known.since + PERIOD:
+            known = self._clients[name] = _Client(now)
+        return known
+
+    def _arm(self) -> None:
+        if self._timer is None and not self._stopped:
+            self._timer = self._clock.callLater(PERIOD, self._due)
+
+    def _add(self, refusal: _Sum, client: _Client) -> None:
         """Add a refusal to those that are like it; the newest stands for all."""
-        if len(known.kept) >= _MOST_KINDS:
-            told.user, told.domain = "", ""
-        if known is self._others or (self._kinds >= MOST_TOGETHER and told.key not in known.kept):
-            known = self._others
-            told = evolve(told, client=evolve(told.client, address=""), user="", domain="")
-        same = known.kept.get(told.key)
-        if same is None:
-            self._kinds += 1
+        if client.kinds <= 0 and refusal.key not in self._sums:
+            refusal.newest = evolve(refusal.newest, user="", domain="")
+        full = len(self._sums) >= MOST_KINDS and refusal.key not in self._sums
+        if full or client is self._others:
+            refusal.newest = evolve(refusal.newest, client="", user="", domain="")
+        same = self._sums.setdefault(refusal.key, refusal)
+        if same is refusal:
+            client.kinds -= 1
         else:
-            told.count += same.count
-        known.kept[told.key] = told
+            same.add(refusal)
+
+    def _due(self) -> None:
+        self._timer = None
+        Deferred.fromCoroutine(self.flush()).addErrback(self._not_written)
+
+    def _not_written(self, failure: Failure) -> None:
+        self._events("spool.failed", operation="refused", reason=failure.getErrorMessage())
+        self._arm()
+
+    async def flush(self) -> None:
+        """Tell what was added up and write it down; what cannot be written stays for later, and raises."""
+        async with self._lock:
+            sums, self._sums = self._sums, {}
+            self._clients.clear()
+            left = [each for each in sums.values() if each.kept]
+            try:
+                await self._say_all([each for each in sums.values() if each.untold])
+                if self.store is not None and left:
+                    await self.store.record([each.row for each in left])
+                    left = []
+            finally:
+                for each in sorted(left, key=lambda each: each.newest.last)[-MOST_ROWS:]:
+                    if newer := self._sums.get(each.key):
+                        each.add(newer)
+                    self._sums[each.key] = each
+
+    async def _say_all(self, sums: Sequence[_Sum]) -> None:
+        for number, each in enumerate(sums, start=1):
+            self._say(each, each.newest.client)
+            if number % IN_A_TURN == 0:
+                await deferLater(self._clock, 0)
 
     def stop(self) -> None:
-        """Tell what was added up; from now on all is told at once."""
+        """Tell what was added up; from now on all is told at once, and written when the caller flushes."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
-            self._flush()
-            while self._due:
-                self._say(self._due.popleft())
+            self._timer = None
+        for each in self._sums.values():
+            if each.untold:
+                self._say(each, each.newest.client)
 
-    def _flush(self) -> None:
-        for each in (*self._clients.values(), self._others):
-            self._due.extend(each.kept.values())
-        self._clients.clear()
-        self._others.kept.clear()
-        self._kinds = 0
-        if not self._stopped:
-            self._turn()
+    async def record(self, rows: Sequence[RefusalRow]) -> None:
+        """Write down what another process has refused."""
+        assert self.store is not None
+        await self.store.record(rows)
 
-    def _turn(self) -> None:
-        """Tell some of what is due; what is kept meanwhile has its time after it."""
-        self._timer = None
-        for _ in range(min(IN_A_TURN, len(self._due))):
-            self._say(self._due.popleft())
-        if self._due:
-            self._timer = self._clock.callLater(0, self._turn)
-        elif self._kinds:
-            self._timer = self._clock.callLater(PERIOD, self._flush)
+    async def refused(self, wanted: RefusalFilter) -> Sequence[RefusalRow]:
+        """Return the rows that are meant, the last first, with what was heard just now."""
+        async with self._lock:
+            # A row that is old in the store may have been heard just now.
+            everything = evolve(wanted, since=None, limit=MOST_ROWS)
+            stored = () if self.store is None else await self.store.refused(everything)
+        rows = {row.key: row for row in stored}
+        for row in (each.row for each in self._sums.values() if each.kept):
+            rows[row.key] = rows[row.key].plus(row) if row.key in rows else row
+        return wanted.of(rows.values())
 
-    def _known(self, network: str) -> _Client:
-        now = self._clock.seconds()
-        known = self._clients.get(network)
-        if known is not None and (known.kept or now < known.since + PERIOD):
-            return known
-        if len(self._clients) >= MOST_CLIENTS and now >= self._looked_through + PERIOD:
-            self._looked_through = now
-            self._clients = {
-                name: each for name, each in self._clients.items() if each.kept or now < each.since + PERIOD
-            }
-        if len(self._clients) >= MOST_CLIENTS and known is None:
-            return self._others
-        known = self._clients[network] = _Client(now)
-        return known
+    async def clear(self, wanted: RefusalFilter) -> int:
+        """Forget the rows that are meant; return how many."""
+        await self.flush()
+        return 0 if self.store is None else await self.store.clear(wanted)
 
-    def _say(self, told: _Told) -> None:
-        reply = told.reply
-        status = f"{reply.code} {reply.enhanced}".strip() if reply.code else ""
+    def _say(self, refusal: _Sum, address: str) -> None:
+        """Tell of those that were not told, or of the one there is."""
+        row = refusal.newest
+        count, refusal.untold = refusal.untold or 1, 0
         fields = {
-            "listener": told.client.listener,
-            "client": told.client.address,
-            "stage": told.stage,
-            "command": told.command,
-            "status": status,
-            "text": printable(reply.text, _LONGEST_TEXT),
-            "rule": reply.rule or "other",
-            "user": told.user,
-            "domain": told.domain,
-            "count": told.count,
+            "listener": row.listener,
+            "client": address,
+            "stage": refusal.stage,
+            "command": row.command,
+            "status": row.reply,
+            "text": row.text,
+            "rule": row.rule,
+            "user": row.user,
+            "domain": row.domain,
+            "count": count,
         }
-        if told.mechanism:
-            self._events("auth.failed", mechanism=told.mechanism, **fields)
+        if refusal.mechanism:
+            self._events("auth.failed", mechanism=refusal.mechanism, **fields)
         else:
             self._events("smtp.refused", **fields)
 

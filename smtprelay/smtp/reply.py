@@ -40,6 +40,7 @@ LOGGED_IN: Final = _reply(235, "2.7.0", "Authentication successful")
 # Commands that are no good (RFC 5321 §4.2.4, RFC 2034).
 UNKNOWN_COMMAND: Final = _reply(500, "5.5.1", "Command not recognized", "command")
 NOT_OFFERED: Final = _reply(502, "5.5.1", "Command not available here", "not-offered")
+LOGIN_NOT_OFFERED: Final = _reply(502, "5.5.1", "Command not available here", "auth-not-offered")
 CONTROL_CHARACTER: Final = _reply(500, "5.5.2", "Control character in command", "syntax")
 LINE_TOO_LONG: Final = _reply(500, "5.5.2", "Line too long", "line-length")
 BARE_LINE_FEED: Final = _reply(

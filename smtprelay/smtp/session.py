@@ -99,7 +99,6 @@ class Session:
     :param secure: TLS is spoken already.
     :param bare_newlines: the client may end its lines by LF alone, if it does from the beginning.
     :ivar said: the last line of the client, or its beginning if it was none.
-    :ivar logs_in: it has said AUTH, so that what it says may be a password.
     """
 
     __slots__ = (
@@ -118,7 +117,6 @@ class Session:
         "_secure",
         "_settings",
         "_state",
-        "logs_in",
         "said",
     )
 
@@ -139,7 +137,6 @@ class Session:
         self._junk = 0.0
         self._commands = 0
         self.said = b""
-        self.logs_in = False
 
     @property
     def waiting(self) -> bool:
@@ -272,10 +269,9 @@ class Session:
         return self._understand(line)
 
     def _note(self, *, challenged: bool) -> None:
-        """Keep what came, also of a line that is refused: it may be an AUTH, and its password comes next."""
+        """Keep what came, also of a line that is refused; but no password."""
         self._fresh = False
         self.said = b"AUTH" if challenged else self._input.latest
-        self.logs_in = self.logs_in or self.said.lstrip()[:4].upper() == b"AUTH"
 
     def _end(self, event: Event) -> Event:
         self._state = State.CLOSED
@@ -330,7 +326,7 @@ class Session:
         if verb == "STARTTLS" and not capabilities.offers_tls(settings, secure=secure):
             raise Refused(reply.NOT_NOW if secure else reply.NOT_OFFERED)
         if verb == "AUTH" and not capabilities.offers_login(settings, secure=secure):
-            raise Refused(reply.TLS_FOR_LOGIN if settings.mechanisms else reply.NOT_OFFERED)
+            raise Refused(reply.TLS_FOR_LOGIN if settings.mechanisms else reply.LOGIN_NOT_OFFERED)
 
     def _check_mail(self, parameters: Mapping[str, str]) -> None:
         for name, value in parameters.items():

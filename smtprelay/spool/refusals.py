@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from smtprelay.model.refusal import MOST_ROWS, RefusalFilter, RefusalRow
+from smtprelay.model.refusal import MOST_OF_CLIENT, MOST_ROWS, RefusalFilter, RefusalRow
 from smtprelay.spool.connection import Connection, Transaction
 from smtprelay.spool.reader import Reader
 from smtprelay.spool.stored import marks, portions, storable
@@ -22,6 +22,10 @@ _ADD: Final = f"""
         count = refusal.count + excluded.count, last_seen = excluded.last_seen,
         command = excluded.command, text = excluded.text"""  # noqa: S608 -- constants
 
+_OLDEST_OF_CLIENT: Final = """
+    DELETE FROM refusal WHERE id IN (SELECT id FROM (
+        SELECT id, row_number() OVER (PARTITION BY client ORDER BY last_seen DESC, id DESC) AS place
+        FROM refusal) ranked WHERE place > ?)"""
 _OLDEST: Final = """
     DELETE FROM refusal WHERE id IN (SELECT id FROM refusal ORDER BY last_seen, id LIMIT ?)"""
 
@@ -47,11 +51,12 @@ class SpoolRefusals:
 
 
 def record(tx: Transaction, rows: Sequence[RefusalRow]) -> None:
-    """Add ``rows`` to what is there; the oldest go when there are too many."""
+    """Add ``rows`` to what is there; the oldest go when there are too many, of one client or of all."""
     # In one order for all nodes, so that none waits for another that waits for it.
     for row in sorted(rows, key=lambda each: each.key):
         texts = [storable(text) for text in row.key]
         tx.execute(_ADD, (*texts, row.count, row.first, row.last, storable(row.command), storable(row.text)))
+    tx.execute(_OLDEST_OF_CLIENT, (MOST_OF_CLIENT,))
     (have,) = tx.execute("SELECT count(*) FROM refusal").fetchone()
     if have > MOST_ROWS:
         tx.execute(_OLDEST, (have - MOST_ROWS,))
@@ -80,7 +85,7 @@ def _rows(connection: Connection) -> Sequence[tuple[int, RefusalRow]]:
                 client=client,
                 user=login,
                 rule=rule,
-                reply=reply,
+                reply="" if reply == text else reply,
                 domain=domain,
                 count=count,
                 first=first,

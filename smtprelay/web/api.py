@@ -6,10 +6,12 @@ rest of the relay answers, this package only translates.
 """
 
 from collections.abc import Sequence
+from typing import Final
 from urllib.parse import quote
 
 from attrs import evolve
 
+from smtprelay.model.refusal import RefusalFilter
 from smtprelay.web.access import COOKIE
 from smtprelay.web.answers import Answer, Asked, json_answer
 from smtprelay.web.attention import attention
@@ -20,6 +22,9 @@ from smtprelay.web.refused import refused_routes
 from smtprelay.web.router import Route
 from smtprelay.web.sources import Sources
 from smtprelay.web.transfer import transfer_routes
+
+#: Refused mail is told in the status for so long, seconds.
+DAY: Final = 86_400.0
 
 
 def api_routes(sources: Sources) -> Sequence[Route]:
@@ -59,6 +64,7 @@ def _with_cookie(asked: Asked, value: str, age: int) -> Answer:
 async def _status(sources: Sources, asked: Asked) -> Answer:
     checks = dict(await sources.readiness())
     stock = None if sources.spool is None else await sources.spool.stock()
+    since = sources.clock.seconds() - DAY
     nodes = () if sources.spool is None else await sources.spool.nodes()
     return json_answer(
         {
@@ -68,6 +74,7 @@ async def _status(sources: Sources, asked: Asked) -> Answer:
             "attention": attention(stock, sources.unreachable()),
             "stock": plain(stock),
             "nodes": plain(nodes),
+            "refused": len(await sources.refusals.refused(RefusalFilter(since=since))),
             "listeners": [dict(listener) for listener in sources.listeners()],
             "mailbox": sources.mailbox is not None,
             "who": asked.who,

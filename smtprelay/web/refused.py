@@ -10,26 +10,32 @@ from attrs import asdict
 
 from smtprelay.interfaces import Events
 from smtprelay.model.refusal import MOST_ROWS, RefusalFilter, RefusalRow
-from smtprelay.refused_mail import Ledger
-from smtprelay.remedies import remedy
+from smtprelay.operating import RefusedMail
 from smtprelay.web.answers import Answer, Asked, Problem, json_answer
-from smtprelay.web.asked import NUMBER, TEXT, checked
+from smtprelay.web.asked import FLAG, NUMBER, TEXT, checked
+from smtprelay.web.remedies import remedy
 from smtprelay.web.router import Route
+
+#: Where the process in front of workers has written down what it has refused itself.
+RECORD: Final = "/api/v1/refused/record"
 
 _TEXTS: Final = ("client", "user", "rule")
 _FILTERS: Final = {**dict.fromkeys(_TEXTS, TEXT), "since": NUMBER}
 
 
-def refused_routes(ledger: Ledger, events: Events) -> Sequence[Route]:
+def refused_routes(refusals: RefusedMail, events: Events) -> Sequence[Route]:
     """Return the routes of the ledger."""
 
     async def show(asked: Asked) -> Answer:
-        return json_answer(shown(await ledger.refused(_wanted(asked.query))))
+        rows = await refusals.refused(_wanted(asked.query))
+        return json_answer({"refused": [_row(row) for row in rows]})
 
     async def clear(asked: Asked) -> Answer:
-        given = checked(asked.json(), {**_FILTERS, "who": TEXT})
-        wanted = RefusalFilter(**{name: given[name] for name in _FILTERS if name in given})
-        count = await ledger.clear(wanted)
+        given = checked(asked.json(), {**_FILTERS, "who": TEXT, "everything": FLAG})
+        filters = {name: given[name] for name in _FILTERS if given.get(name)}
+        if not filters and not given.get("everything"):
+            raise Problem(400, "give a filter (client, user, rule, since), or everything: true")
+        count = await refusals.clear(RefusalFilter(**filters))
         events("refused.cleared", who=asked.signed(given.get("who", "")), count=count)
         return json_answer({"count": count})
 
@@ -39,12 +45,19 @@ def refused_routes(ledger: Ledger, events: Events) -> Sequence[Route]:
     ]
 
 
-def shown(rows: Sequence[RefusalRow]) -> dict[str, Any]:
-    """Return what is answered: each row with the setting that would let it in."""
-    return {"refused": [_row(row) for row in rows]}
+def record_route(refusals: RefusedMail) -> Route:
+    """Return the route that a worker has for the process in front of it."""
+
+    async def record(asked: Asked) -> Answer:
+        rows = [RefusalRow(**row) for row in asked.json()["rows"]]
+        await refusals.record(rows)
+        return json_answer({"count": len(rows)})
+
+    return Route("POST", RECORD, record, "operator")
 
 
 def _row(row: RefusalRow) -> dict[str, Any]:
+    """Return a row with the setting that would let it in."""
     found = remedy(row)
     return {**asdict(row), "setting": found.setting, "advice": found.advice}
 

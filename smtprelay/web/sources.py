@@ -10,9 +10,8 @@ from twisted.internet.interfaces import IReactorTime
 from smtprelay.interfaces import Events, Spool
 from smtprelay.metrics import Metrics
 from smtprelay.model.unreachable import Unreachable
-from smtprelay.operating import Operator
+from smtprelay.operating import Operator, RefusedMail
 from smtprelay.queue import Stock
-from smtprelay.refused_mail import Ledger
 from smtprelay.transfer import Ways
 from smtprelay.version import VERSION
 from smtprelay.web.drain import Draining
@@ -50,6 +49,7 @@ class Sources:
     started: float
     events: Events
     readiness: Callable[[], Awaitable[Checks]]
+    refusals: RefusedMail
     listeners: Callable[[], Sequence[Mapping[str, Any]]] = _no_listeners
     version: str = VERSION
     operator: Operator | None = None
@@ -57,7 +57,6 @@ class Sources:
     draining: Draining | None = field(default=None)
     ways: Ways = field(factory=Ways)
     unreachable: Callable[[], Collection[Unreachable]] = tuple
-    refusals: Ledger = field(factory=lambda: Ledger(lambda: 0.0))
     exposition: Callable[[], Awaitable[CollectorRegistry]] = field()
 
     @exposition.default

@@ -3,7 +3,7 @@
 from attrs import evolve
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.refusal import MOST_ROWS, RefusalFilter, RefusalRow
+from smtprelay.model.refusal import MOST_OF_CLIENT, MOST_ROWS, RefusalFilter, RefusalRow
 from smtprelay.model.unreachable import Unreachable
 from tests.behaviours.spool_stories import SpoolStories
 
@@ -49,6 +49,32 @@ class RefusalContract(SpoolStories):
             self.assertEqual(len(kept), MOST_ROWS)
             self.assertEqual(kept[:20], more[::-1])
             self.assertEqual(kept[-1].last, 20.0)
+
+        return self.play(story)
+
+    def test_one_client_hides_no_other(self):
+        """Of one client a tenth of the rows is kept, its newest; the rows of others stay."""
+
+        async def story(spool: Spool) -> None:
+            others = [evolve(ROW, client=f"10.1.0.{n}", last=float(n)) for n in range(50)]
+            await spool.refusals.record(others)
+            many = [evolve(ROW, client="2001:db8::/64", domain=f"d{n}", last=100.0 + n) for n in range(1200)]
+            await spool.refusals.record(many[:600])
+            await spool.refusals.record(many[600:])
+            kept = await spool.refusals.refused(EVERYTHING)
+            self.assertEqual(kept, [*many[: -MOST_OF_CLIENT - 1 : -1], *others[::-1]])
+
+        return self.play(story)
+
+    def test_what_was_never_said(self):
+        """Refusals without a reply are told apart by their text."""
+
+        async def story(spool: Spool) -> None:
+            first, second = (evolve(ROW, reply="", rule="protocol", text=text) for text in ("old", "bad"))
+            await spool.refusals.record([first, second])
+            await spool.refusals.record([first])
+            kept = {row.text: (row.reply, row.count) for row in await spool.refusals.refused(EVERYTHING)}
+            self.assertEqual(kept, {"old": ("", 2), "bad": ("", 1)})
 
         return self.play(story)
 

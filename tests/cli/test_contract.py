@@ -38,6 +38,7 @@ class ContractTests(TestCase):
             events=events,
             readiness=self.readiness,
             listeners=lambda: [{"name": "lan", "endpoint": "tcp:2525"}],
+            refusals=self.spool.refusals,
         )
         # Relative: a socket's address is short.
         self.socket = os.path.relpath(self.mktemp())

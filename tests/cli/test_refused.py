@@ -54,8 +54,12 @@ class RefusedTests(CommandCase):
         self.assertIn("advice    no setting helps", self.refused().out)
         self.row |= {"setting": "x.y: set 1", "advice": "or have the client log in", "user": "", "count": 1}
         out = self.refused().out
-        self.assertIn("or        have the client log in", out)
+        self.assertIn("    setting   x.y: set 1\n    or        have the client log in\n", out)
         self.assertNotIn("times", out)
+        self.row |= {"advice": "have the client log in"}
+        self.assertIn("    advice    have the client log in\n    or        x.y: set 1\n", self.refused().out)
+        self.row |= {"advice": ""}
+        self.assertIn("    setting   x.y: set 1\n", self.refused().out)
 
     def test_strangers_text(self) -> None:
         """A terminal is not obeyed."""
@@ -73,9 +77,12 @@ class RefusedTests(CommandCase):
         )
 
     def test_json(self) -> None:
-        """JSON is the relay's own answer, with its schema."""
+        """JSON is the relay's own answer, with its schema; ids are refused by name."""
         self.assertEqual(data_of(self.refused("-o", "json").out), self.answer)
         self.assertEqual(json.loads(self.refused("-o", "jsonl").out), self.row)
+        ran = self.refused("-o", "ids")
+        self.assertEqual((ran.status, ran.out), (USAGE, ""))
+        self.assertIn("there are no ids: give -o table, json or jsonl", ran.err)
 
     def test_nothing(self) -> None:
         """Nothing is said in words."""
@@ -89,7 +96,7 @@ class RefusedTests(CommandCase):
         )
         [asked] = self.relay.asked
         self.assertTrue(asked.body.pop("who"))
-        self.assertEqual(asked.body, {"client": "10.0.3.7"})
+        self.assertEqual(asked.body, {"client": "10.0.3.7", "everything": False})
 
     def test_everything_cleared(self) -> None:
         """Without a filter it must be asked for; a limit, which would not be heeded, is an error of usage."""
@@ -105,7 +112,8 @@ class RefusedTests(CommandCase):
         self.assertEqual(self.relay.asked, [])
         self.assertEqual(self.refused("--clear", "--all").status, 0)
         [asked] = self.relay.asked
-        self.assertEqual(set(asked.body), {"who"})
+        self.assertTrue(asked.body.pop("who"))
+        self.assertEqual(asked.body, {"everything": True})
 
     def test_clients_without_an_address(self) -> None:
         """Those that were too many to be known one by one are called so."""

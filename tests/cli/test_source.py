@@ -118,6 +118,11 @@ class OfflineContract:
         self.assertEqual(set(answer), set(queue_of()))
         self.assertEqual(set(answer["deliveries"][0]), set(summary()))
 
+    def test_a_long_list(self) -> None:
+        """It is listed whole, as the relay would, which lets others have their turn meanwhile."""
+        self.put(*(f"7QK9{number:012}" for number in range(250)))
+        self.assertEqual(self.queue("list", "-o", "ids").out.count("\n"), 252)
+
     def test_show(self) -> None:
         """One message is shown from the spool."""
         ran = self.queue("show", "7QK2")

@@ -55,6 +55,12 @@ class StatusTests(CommandCase):
             self.assertIn(words, ran.out)
         self.assertEqual((ran.status, ran.err), (0, ""))
 
+    def test_refused_mail(self) -> None:
+        """It has a line when there was any in the last day."""
+        self.assertIn("refused    3 in 24 h, see smtprelay refused\n", self.status(answer(refused=3)).out)
+        for none in (answer(refused=0), answer()):
+            self.assertNotIn("refused", self.status(none).out)
+
     def test_workers_and_nodes(self) -> None:
         """Each worker, and each node of a shared spool, has a line."""
         workers = [{"number": 1, "pid": 77, "ready": True}, {"number": 2, "pid": 0, "ready": False}]

@@ -217,14 +217,14 @@ class OperatingTests(Stage, TestCase):
                 "127.0.0.1 at lan",
                 "[size]",
                 "[command]",
-                "XYZZY",
+                "of 5 octets",
                 "RFC 5321",
             ):
                 await browser.says(words)
             await browser.type("[name=rule]", "size")
             await self.clears(browser)
             await browser.until("!document.body.innerText.includes('limits.size')")
-            await browser.says("XYZZY")
+            await browser.says("of 5 octets")
             await browser.until("document.querySelector('[data-testid=do-clear]').innerText == 'clear'")
             await self.clears(browser)
             await browser.says("Nothing was refused.")
@@ -236,7 +236,7 @@ class OperatingTests(Stage, TestCase):
         """Press twice: what is cleared does not come back."""
         await browser.click("[data-testid=do-clear]")
         await browser.says("really clear?")
-        await browser.says("XYZZY")
+        await browser.says("of 5 octets")
         await browser.click("[data-testid=do-clear]")
 
     def test_a_provider_that_cannot_be_reached(self) -> None:

@@ -15,6 +15,7 @@ from twisted.trial.unittest import TestCase
 
 from smtprelay.metrics import Metrics
 from smtprelay.operating import Found
+from smtprelay.smtp.refusals import Refusals
 from smtprelay.web.access import Access, Token
 from smtprelay.web.site import build_site
 from smtprelay.web.sources import Sources
@@ -71,6 +72,7 @@ class PageInChromiumTests(TestCase):
             events=self.events,
             readiness=self.readiness,
             mailbox=self.mailbox,
+            refusals=Refusals(reactor, self.events),
         )
         return self.listen(build_site(["api", "dashboard"], sources, Access(reactor, **access)))
 

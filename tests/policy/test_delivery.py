@@ -166,7 +166,7 @@ class WhoTests(DeliveryCase):
 
     def test_a_user_is_who_logged_in(self):
         """The session cannot claim a user that the login did not give."""
-        avatar = self.avatar(client=Client(address="198.51.100.1", user="ann"), has_checkers=True)
+        avatar = self.avatar(client=Client(address="198.51.100.1", user="ann"), has_logins=True)
         self.assertRefused(530, "auth-required", avatar, "mail", "a@b.org", {})
 
     def test_rights_of_a_user(self):
@@ -174,7 +174,7 @@ class WhoTests(DeliveryCase):
         printer = Identity(
             name="p", rights=Rights(recipients=Patterns(["*@y.org"]), force_from="scan@example.com")
         )
-        avatar = self.avatar(printer, Client(address="198.51.100.1"), has_checkers=True)
+        avatar = self.avatar(printer, Client(address="198.51.100.1"), has_logins=True)
         avatar.mail("whatever@evil.org", {})
         self.assertRefused(550, "user-recipient", avatar, "rcpt", "x@evil.org", {})
         avatar.rcpt("x@y.org", {})

@@ -33,12 +33,12 @@ ANN = User(
 
 
 class LoginTests(SynchronousTestCase):
-    def connect(self, address: str, **listener: object) -> None:
+    def connect(self, address: str, *, any_login: bool = True, **listener: object) -> None:
         """Connect from ``address`` to a listener with ``ann`` in it, and say EHLO."""
         self.store, self.events, clock = Store(), Recording(), Clock()
         desk = make_desk(self.store, **listener)
         of_names = [Users([ANN], maybeDeferred, clock), AnyLogin(desk.listener.allow_from)]
-        chain = CheckerChain(of_names, LoginThrottle(clock))
+        chain = CheckerChain(of_names if any_login else of_names[:1], LoginThrottle(clock))
         checkers = [AnonymousByNetwork(desk.listener), chain]
         settings = Settings(listener="lan", mechanisms=("PLAIN",), auth_allow_plaintext=True)
         factory = ESMTPFactory(Portal(Realm(desk), checkers), settings, clock, self.events)
@@ -59,7 +59,7 @@ class LoginTests(SynchronousTestCase):
     def test_a_client_that_goes_while_its_login_waits(self):
         """Its session ends with it; but a command behind the login is still answered, in its turn."""
         for behind, sessions in ((b"", 0), (b"\r\nNOOP", 1)):
-            self.connect("198.51.100.1", has_checkers=True)
+            self.connect("198.51.100.1", has_logins=True)
             for n in range(3):
                 self.assertEqual(self.auth(b"guess %d" % n)[:3], b"535")
             self.assertEqual(self.say(b"AUTH PLAIN " + b64encode(b"\0ann\0guess") + behind), b"")
@@ -81,7 +81,7 @@ class LoginTests(SynchronousTestCase):
 
     def test_a_stranger_logs_in(self):
         """Who logs in may send from anywhere, with the rights of that user alone."""
-        self.connect("198.51.100.1", has_checkers=True)
+        self.connect("198.51.100.1", has_logins=True)
         self.assertEqual(self.say(b"MAIL FROM:<ann@b.org>"), b"530 5.7.0 Authentication required")
         self.assertTrue(self.auth(b"wrong").startswith(b"535 "))
         self.assertEqual(self.say(b"MAIL FROM:<ann@b.org>"), b"530 5.7.0 Authentication required")
@@ -98,14 +98,14 @@ class LoginTests(SynchronousTestCase):
 
     def test_login_required(self):
         """Where a login is required, being in the network is not enough, and a login is."""
-        self.connect("127.0.0.1", has_checkers=True, auth_required=True)
+        self.connect("127.0.0.1", has_logins=True, auth_required=True)
         self.assertEqual(self.say(b"MAIL FROM:<ann@b.org>"), b"530 5.7.0 Authentication required")
         self.auth(b"s3cret")
         self.assertEqual(self.say(b"MAIL FROM:<ann@b.org>")[:3], b"250")
 
     def test_logging_in_limits_as_well(self):
         """A client of the network that logs in has the user's rights, no longer the network's."""
-        self.connect("127.0.0.1", has_checkers=True)
+        self.connect("127.0.0.1", has_logins=True)
         self.assertEqual(self.say(b"MAIL FROM:<bob@b.org>")[:3], b"250")
         self.say(b"RSET")
         self.auth(b"s3cret")
@@ -113,10 +113,24 @@ class LoginTests(SynchronousTestCase):
 
     def test_a_device_that_insists_on_a_login(self):
         """Inside any name and password will do, also where a login is required; outside none does."""
-        self.connect("127.0.0.1", has_checkers=True, auth_required=True)
+        self.connect("127.0.0.1", has_logins=True, auth_required=True)
         self.assertEqual(self.say(b"MAIL FROM:<bob@b.org>")[:3], b"530")
         self.assertEqual(self.auth(b"whatever", b"scanner")[:3], b"235")
         self.assertEqual(self.say(b"MAIL FROM:<bob@b.org>")[:3], b"250")
         self.assertEqual(self.say(b"RCPT TO:<v%evil.test@b.org>")[:9], b"550 5.7.1")
-        self.connect("198.51.100.1", has_checkers=True)
+        self.connect("198.51.100.1", has_logins=True)
         self.assertEqual(self.auth(b"whatever", b"scanner")[:3], b"535")
+
+    def test_why_a_login_failed(self):
+        """The operator is told whether name, password or network was wrong; the client hears one reply."""
+        told = {}
+        for name, password, address, known in (
+            (b"ann", b"wrong", "127.0.0.1", {}),
+            (b"scanner", b"x", "198.51.100.1", {}),
+            (b"scanner", b"x", "127.0.0.1", {"any_login": False}),
+        ):
+            self.connect(address, has_logins=True, **known)
+            heard = self.auth(password, name)
+            told[self.events.of("auth.failed")[0]["rule"]] = heard
+        self.assertEqual(set(told), {"auth", "auth-network", "auth-user"})
+        self.assertEqual(len(set(told.values())), 1)

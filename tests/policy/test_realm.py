@@ -21,7 +21,7 @@ OUTSIDE = Client(address="198.51.100.1")
 
 class RealmTests(SynchronousTestCase):
     def setUp(self):
-        self.realm = Realm(make_desk(Store(), has_checkers=True))
+        self.realm = Realm(make_desk(Store(), has_logins=True))
 
     def test_interface(self):
         """It is a realm for cred's portal."""

@@ -39,7 +39,7 @@ class AdmissionTests(RulesCase):
         self.assertEqual(
             rules.admission(listener(), OUTSIDE).text, "198.51.100.1 may not send through this relay"
         )
-        self.assertEqual(self.verdict(OUTSIDE, has_checkers=True), (530, "5.7.0", "auth-required"))
+        self.assertEqual(self.verdict(OUTSIDE, has_logins=True), (530, "5.7.0", "auth-required"))
 
     def test_by_default_only_this_machine(self):
         """A listener without ``allow_from`` serves loopback and Unix sockets, and nobody else."""
@@ -51,17 +51,17 @@ class AdmissionTests(RulesCase):
 
     def test_by_login(self):
         """Who logged in may send from anywhere."""
-        self.assertIsNone(self.verdict(LOGGED_IN, has_checkers=True, auth_required=True))
+        self.assertIsNone(self.verdict(LOGGED_IN, has_logins=True, auth_required=True))
 
     def test_login_required(self):
         """With ``auth_required`` the network is not enough."""
         self.assertEqual(
-            self.verdict(INSIDE, has_checkers=True, auth_required=True), (530, "5.7.0", "auth-always")
+            self.verdict(INSIDE, has_logins=True, auth_required=True), (530, "5.7.0", "auth-always")
         )
 
     def test_tls_before_login(self):
         """Where TLS is required it is asked for before a password is."""
-        rights = {"has_checkers": True, "tls_required": True}
+        rights = {"has_logins": True, "tls_required": True}
         for client in (INSIDE, OUTSIDE, LOGGED_IN):
             self.assertEqual(self.verdict(client, **rights), (530, "5.7.0", "tls"))
         self.assertIsNone(self.verdict(Client(address="10.0.3.7", tls="TLSv1.3"), **rights))

@@ -107,7 +107,7 @@ class NodesTests(NodesCase, TestCase):
 
         await eventually(seen, "the attention line at each node")
         rows = await eventually(lambda: self.refused(nodes[1]), "what the other node refused")
-        self.assertEqual([row["command"] for row in rows], ["XYZZY"])
+        self.assertEqual([row["command"] for row in rows], ["unknown command of 5 octets"])
         mended = reactor.listenTCP(port, SmtpSink(), interface="127.0.0.1")
         self.addCleanup(mended.stopListening)
 

@@ -105,14 +105,14 @@ class PlainSilenceTests(SilenceCase, TestCase):
         self.assertGreater(sum(each.startswith(b"454 4.7.0") for each in heard), 4)
 
     async def test_within_a_message(self) -> None:
-        """Before the first octet, in the header, in the text, behind a dot: 421, and one event each."""
+        """Before the first octet, in the header, in the text, behind a dot: 421; what came has an event."""
         relay = await self.begun()
         rests = (b"", b"Subject: x\r\n", b"Subject: x\r\n\r\n" + b"y" * 3_000_000, b"x\r\n.")
         heard = await self.stopped(
             relay, [lambda rest=rest: self.said(self.open(relay), DATA, rest) for rest in rests]
         )
         self.assertEqual({each[:9] for each in heard}, {b"421 4.4.2"})
-        self.assertEqual(len(self.events(relay, "message.aborted")), len(rests))
+        self.assertEqual(len(self.events(relay, "message.aborted")), len([rest for rest in rests if rest]))
 
     async def test_a_handshake(self) -> None:
         """After STARTTLS without a handshake, or with the beginning of one."""

@@ -2,6 +2,8 @@
 A relay that is started before the database that has its spool comes up by itself.
 """
 
+from typing import Any
+
 from twisted.internet import reactor
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.protocol import Factory
@@ -93,9 +95,14 @@ class WaitingTests(Stage, TestCase):
             return told.startswith("220")
 
         await eventually(is_let_in, "a client that is let in")
+        [row] = await eventually(lambda: self.refused(relay), "the front's refusal in the ledger")
+        self.assertEqual((row["rule"], row["client"], row["reply"]), ("not-ready", "unix", "421 4.3.2"))
         await eventually(lambda: life.out.count(b'"event":"worker.ready"') == 2, "both ready")
         self.assertNotIn(b"worker.died", life.out)
         self.assertEqual(await relay.stop(), 0)
+
+    async def refused(self, relay: SupervisedRelay) -> list[dict[str, Any]]:
+        return list((await relay.cli("refused"))["refused"])
 
     def away(self, life: Program) -> set[int]:
         """Return the workers that have said that they wait."""

@@ -1,14 +1,15 @@
 """Command lines: what is understood, what is refused, and with which reply."""
 
 import contextlib
+import re
 from time import process_time
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.message import Refused
-from smtprelay.smtp.command import VERBS, Command, parse, split, understand
+from smtprelay.smtp.command import LONGEST_SHOWN, VERBS, Command, command_shown, parse, split, understand
 
 
 def read(line: bytes) -> Command:
@@ -342,3 +343,69 @@ class RefusedLines(SynchronousTestCase):
         else:
             words = [command.argument, *command.parameters, *command.parameters.values()]
             self.assertTrue(all(word.isascii() and word.isprintable() for word in words))
+
+
+#: The lines that are shown with what is in them: a path and its parameters, or one name.
+SHOWN = re.compile(
+    rb"(MAIL +FROM|RCPT +TO): *<([^<>]*>( +[A-Z0-9-]+=[^ ]*)*|[^<>\s]*)|(EHLO|HELO) +[^ ]+ *", re.IGNORECASE
+)
+
+SECRET = b"opensesame"
+BEGINNINGS = st.sampled_from([*(verb.encode() for verb in sorted(VERBS)), b"MAIL FROM:", b"RCPT TO:<", b""])
+WORDS = st.sampled_from(
+    b"AUTH EHLO FROM: TO: <a@b.test> < > PLAIN LOGIN PASS SIZE=1 AUTHPLAIN = * \t".split(b" ")
+)
+
+
+class ShownTests(SynchronousTestCase):
+    """What an operator may see of a line."""
+
+    def test_what_is_shown(self) -> None:
+        """Envelopes and names as they came, cut and printable; of AUTH the mechanism; of others the verb."""
+        for line, shown in (
+            (b"MAIL FROM:<a@b> SIZE=1", "MAIL FROM:<a@b> SIZE=1"),
+            (b"ehlo b\xc3\xbcro", "ehlo b\xfcro"),
+            (b"RCPT TO:<a\x07b>", "RCPT TO:<a?b>"),
+            (b"AUTH PLAIN AHUAcA==", "AUTH PLAIN"),
+            (b"AUTH AHUAcA==", "AUTH"),
+            (b"AUTH PLAINTEXT", "AUTH"),
+            (b"Mail from John: the salary of Ann is 5000", "MAIL"),
+            (b"rcpt to: nobody in particular", "RCPT"),
+            (b"MAIL FROM:<a@b> SIZE=1 and the salary", "MAIL FROM:<a@b> SIZE=1"),
+            (b"mail from:<a@b", "mail from:<a@b"),
+            (b"mail from:<a@b the salary", "MAIL"),
+            (b"Helo dear Ann", "HELO"),
+            (b"EHLO AUTH PLAIN AHUAcA==", "EHLO"),
+            (b"NOOP AUTH PLAIN AHUAcA==", "NOOP"),
+            (b"QUIT mypassword", "QUIT"),
+            (b"VRFY ann", "VRFY"),
+            (b"mypassword", "unknown command of 10 octets"),
+            (b"PASS secret", "unknown command of 11 octets"),
+            (b"AUTHPLAIN AHUAcA==", "unknown command of 18 octets"),
+            (b"\tAUTH PLAIN AHUAcA==", "unknown command of 20 octets"),
+            (b"\x00\x01", "unknown command of 2 octets"),
+        ):
+            self.assertEqual(command_shown(line), shown)
+        self.assertEqual(len(command_shown(b"RCPT TO:<" + b"x" * 5000)), LONGEST_SHOWN)
+
+    @given(
+        BEGINNINGS,
+        st.lists(st.one_of(WORDS, st.binary(max_size=9)), max_size=4),
+        st.integers(0, 5),
+        st.sampled_from([b"", b" "]),
+    )
+    def test_secrets(self, beginning: bytes, more: list[bytes], place: int, blank: bytes) -> None:
+        """A secret is never shown, wherever it is in a line, but in a path or as the one name of a hello."""
+        words = [beginning, *more]
+        line = blank.join([*words[:place], SECRET, *words[place:]])
+        assume(not SHOWN.fullmatch(line))
+        shown = command_shown(line)
+        if SECRET.decode() in shown:
+            self.assertTrue(SHOWN.fullmatch(shown.encode()), shown)
+
+    @given(st.binary(max_size=400))
+    def test_any_line(self, line: bytes) -> None:
+        """Whatever comes, it is short and on one line."""
+        shown = command_shown(line)
+        self.assertLessEqual(len(shown), LONGEST_SHOWN)
+        self.assertTrue(shown.isprintable())

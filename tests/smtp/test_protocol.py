@@ -679,6 +679,18 @@ class Loss(SynchronousTestCase):
             lose(line)
             self.assertEqual((site.events.of("message.aborted"), site.factory.sessions), ([], 0))
 
+    def test_a_client_that_changes_its_mind(self):
+        """Who leaves at the 354 has lost no message, and was refused nothing."""
+        for half_closed in (True, False):
+            site = Site()
+            line = site.in_content()
+            if half_closed:
+                line.protocol.readConnectionLost()
+                self.assertEqual((line.heard(), line.closed), ([], True))
+            lose(line)
+            self.assertEqual((site.desk.inboxes[0].state, site.desk.left), ("aborted", 1))
+            self.assertEqual([*site.events.of("message.aborted"), *site.events.of("smtp.refused")], [])
+
     def test_tls_that_is_not_begun(self):
         """A client that has left behind STARTTLS is not waited for."""
         site = Site(tls=object())
@@ -823,6 +835,7 @@ class Shutdown(SynchronousTestCase):
         waiting, sending = site.in_content(), site.in_content()
         site.desk.inboxes[0].verdict = late = Deferred()
         waiting.say("x", ".")
+        sending.send(b"half")
         done = site.factory.stop_sessions()
         site.clock.pump([1.0] * 2)
         site.factory.abort_sessions(concluding=False)

@@ -2,22 +2,25 @@ import ast
 from base64 import b64encode
 from pathlib import Path
 
-from hypothesis import given
-from hypothesis import strategies as st
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.message import Client, Reply
+from smtprelay.model.refusal import MOST_OF_CLIENT, MOST_ROWS, RefusalFilter
 from smtprelay.smtp import reply
 from smtprelay.smtp.refusals import (
     IN_A_TURN,
-    LONGEST_COMMAND,
     MOST_CLIENTS,
-    MOST_TOGETHER,
+    MOST_KINDS,
     ONE_BY_ONE,
     PERIOD,
     Refusals,
-    command_shown,
 )
+from smtprelay.spool.memory import open_memory
+from smtprelay.spool.terms import Terms
+from tests.dispatch.stage import done
 from tests.recording import Recording
 from tests.smtp.doubles import Names, Site, Turning
 
@@ -50,42 +53,6 @@ class ReplyTests(SynchronousTestCase):
         self.assertEqual(found, ["smtp/adapter.py"])
 
 
-class CommandTests(SynchronousTestCase):
-    def test_what_is_shown(self) -> None:
-        """Envelopes and names as they came, cut and printable; of AUTH the mechanism; of others the verb."""
-        for line, shown in (
-            (b"MAIL FROM:<a@b> SIZE=1", "MAIL FROM:<a@b> SIZE=1"),
-            (b"ehlo b\xc3\xbcro", "ehlo büro"),
-            (b"RCPT TO:<a\x07b>", "RCPT TO:<a?b>"),
-            (b"AUTH PLAIN AHUAcA==", "AUTH PLAIN"),
-            (b"auth  login dXNlcg==", "AUTH LOGIN"),
-            (b"AUTH AHUAcA==", "AUTH"),
-            (b"AUTHPLAIN AHUAcA==", "AUTH"),
-            (b"PASS secret", "PASS"),
-            (b"Mail from John: the salary of Ann is 5000", "Mail"),
-            (b"rcpt to: nobody in particular", "rcpt"),
-            (b"MAIL FROM:<a@b> SIZE=1 and the salary", "MAIL FROM:<a@b> SIZE=1"),
-            (b"mail from:<a@b", "mail from:<a@b"),
-            (b"mail from:<a@b the salary", "mail"),
-            (b"Helo dear Ann", "Helo"),
-            (b"Data of our customers", "Data"),
-            (b"VRFY ann", "VRFY"),
-            (b"\tAUTH PLAIN AHUAcA==", "AUTH PLAIN"),
-            (b"\x00\x01", "(2 octets that are no command)"),
-            (b"cGFzc3dvcmRwYXNzd29yZA==", "(24 octets that are no command)"),
-        ):
-            self.assertEqual(command_shown(line), shown)
-        self.assertEqual(command_shown(b"cGFz", secret=True), "(4 octets that are no command)")
-        self.assertEqual(len(command_shown(b"RCPT TO:<" + b"x" * 5000)), LONGEST_COMMAND)
-
-    @given(st.binary(max_size=400))
-    def test_anything(self, line: bytes) -> None:
-        """Whatever comes, it is short and on one line."""
-        shown = command_shown(line)
-        self.assertLessEqual(len(shown), LONGEST_COMMAND)
-        self.assertTrue(shown.isprintable())
-
-
 class EventTests(SynchronousTestCase):
     def refused(self, site: Site) -> list[tuple[object, ...]]:
         names = ("stage", "rule", "status", "command")
@@ -96,8 +63,9 @@ class EventTests(SynchronousTestCase):
         for lines, told in (
             (["HELO a\rb"], ("helo", "syntax", "500 5.5.2", "HELO a?b")),
             (["RCPT TO:<a@x.test>"], ("rcpt", "sequence", "503 5.5.1", "RCPT TO:<a@x.test>")),
-            (["XYZZY secret"], ("command", "command", "500 5.5.1", "XYZZY")),
+            (["XYZZY secret"], ("command", "command", "500 5.5.1", "unknown command of 12 octets")),
             (["EHLO x", "STARTTLS"], ("tls", "not-offered", "502 5.5.1", "STARTTLS")),
+            (["EHLO x", "AUTH PLAIN AHUAcA=="], ("auth", "auth-not-offered", "502 5.5.1", "AUTH PLAIN")),
             (["EHLO x", "MAIL FROM:<> FOO=1"], ("mail", "parameter", "555 5.5.4", "MAIL FROM:<> FOO=1")),
             (
                 ["EHLO x", "MAIL FROM:<> SIZE=99999999999"],
@@ -135,16 +103,19 @@ class EventTests(SynchronousTestCase):
                 for part in parts:
                     line.send(part)
                 shown = [command for *_, command in self.refused(site)]
-                self.assertEqual(shown, ["AUTH LOGIN", *["(8 octets that are no command)"] * 2], octets)
+                first, unknown = (
+                    ("AUTH LOGIN", 8) if octets[:1] != b" " else ("unknown command of 11 octets", 8)
+                )
+                self.assertEqual(shown, [first, *[f"unknown command of {unknown} octets"] * 2], octets)
 
     def test_content_after_a_refused_data(self) -> None:
-        """Of a message that comes as commands only the words are told that they begin with."""
+        """Of a message that comes as commands only verbs of SMTP are told."""
         site = Site()
         site.greeted().say(
             "DATA", "Subject: x", "Mail from John: the salary of Ann is 5000", "Help me, please"
         )
         shown = [command for *_, command in self.refused(site)]
-        self.assertEqual(shown, ["DATA", "Subject", "Mail"])
+        self.assertEqual(shown, ["DATA", "unknown command of 10 octets", "MAIL"])
 
     def test_wrong_logins(self) -> None:
         """They are told with the name that was claimed, short and printable, and never the password."""
@@ -184,7 +155,7 @@ class EventTests(SynchronousTestCase):
             while line.turn():
                 pass
         self.assertEqual(len(site.events.of("smtp.refused")), ONE_BY_ONE)
-        site.clock.advance(10)
+        site.clock.advance(PERIOD)
         told = site.events.of("smtp.refused")
         self.assertEqual(len(told), ONE_BY_ONE + 2)
         self.assertEqual(sum(each["count"] for each in told), 25_000)
@@ -209,7 +180,7 @@ class EventTests(SynchronousTestCase):
         """All kinds together are bounded, and told some in each turn; the rest is told of no address."""
         clock, events = Turning(), Recording()
         refusals = Refusals(clock, events)
-        clients = MOST_TOGETHER + 500
+        clients = MOST_KINDS + 500
         for number in range(clients):
             self.told(refusals, number, ONE_BY_ONE + 2)
         at_once = len(events.of("smtp.refused"))
@@ -218,10 +189,10 @@ class EventTests(SynchronousTestCase):
         clock.turn()
         self.assertEqual(len(events.of("smtp.refused")), at_once + IN_A_TURN)
         self.told(refusals, 1, ONE_BY_ONE + 1)
-        for _ in range(MOST_TOGETHER // IN_A_TURN):
+        for _ in range(MOST_KINDS // IN_A_TURN):
             clock.turn()
         rows = [each for each in events.of("smtp.refused")[at_once:] if each["count"] > 1]
-        self.assertEqual(len(rows), MOST_TOGETHER + 1)
+        self.assertEqual(len(rows), MOST_KINDS + 1)
         self.assertEqual(sum(row["count"] for row in rows), 2 * clients)
         self.assertEqual([row["count"] for row in rows if not row["client"]], [1000])
         # What came meanwhile has its own time.
@@ -254,3 +225,197 @@ class EventTests(SynchronousTestCase):
         site.factory.abort_sessions()
         self.assertEqual(sum(each["count"] for each in site.events.of("smtp.refused")), 31)
         self.assertFalse([call for call in site.clock.getDelayedCalls() if "Refusals" in str(call)])
+
+    def test_kinds_of_one_client(self) -> None:
+        """Of a client that makes too many kinds of mistakes users and domains are not told apart any more."""
+        site = Site(errors=10**9)
+        line = site.greeted()
+        for number in range(2 * MOST_OF_CLIENT):
+            line.say(f"MAIL FROM:<a@d{number}.test>", "RCPT TO:<a b>", "RSET")
+            line.turns()
+        rows = done(site.factory.refusals.refused(EVERYTHING))
+        self.assertEqual(len(rows), MOST_OF_CLIENT + 1)
+        self.assertEqual([row.count for row in rows if not row.domain], [MOST_OF_CLIENT])
+
+
+EVERYTHING = RefusalFilter()
+
+
+class RowTests(SynchronousTestCase):
+    """What has a row in the ledger: the cause of refusals, not what follows from it."""
+
+    def rows(self, site: Site) -> list[tuple[str, str, int]]:
+        """Return rule, command and count of each row, in the order of their rules."""
+        found = done(site.factory.refusals.refused(EVERYTHING))
+        return sorted((row.rule, row.command, row.count) for row in found)
+
+    def test_consequences(self) -> None:
+        """What is out of order behind a refused command, or none behind a login or DATA, has no row."""
+        wrong = f"AUTH PLAIN {encoded(chr(0) + 'joe' + chr(0) + SECRET)}"
+        bad = "MAIL FROM:<a b c>"
+        for lines, causes in (
+            ([bad, "RCPT TO:<b@x.test>", "DATA", "Subject: x"], [("syntax", bad, 1)]),
+            (
+                ["MAIL FROM:<a@x.test>", "RCPT TO:<a b>", "RCPT TO:<a b>", "DATA", "Subject: x", "."],
+                [("syntax", "RCPT TO:<a b>", 2)],
+            ),
+            (
+                ["MAIL FROM:<a@x.test>", "RCPT TO:<a b>", "MAIL FROM:<a@x.test>"],
+                [("syntax", "RCPT TO:<a b>", 1)],
+            ),
+            # Go's net/smtp says a star to the 535.
+            ([wrong, "*"], [("auth", "AUTH PLAIN", 1)]),
+            ([wrong, encoded(SECRET), "MAIL FROM:<a@x.test>"], [("auth", "AUTH PLAIN", 1)]),
+            (["AUTH LOGIN", "*", "*"], [("cancelled", "AUTH", 1)]),
+            (["DATA", "Subject: x"], [("sequence", "DATA", 1)]),
+            ([bad, "XYZZY"], [("command", "unknown command of 5 octets", 1), ("syntax", bad, 1)]),
+            ([bad, "RSET", "DATA"], [("sequence", "DATA", 1), ("syntax", bad, 1)]),
+        ):
+            login = {"mechanisms": ("PLAIN", "LOGIN"), "auth_allow_plaintext": True}
+            site = Site(Names({b"joe": b"other"}), anonymous=wrong not in lines, **login)
+            site.greeted().say(*lines)
+            self.assertEqual(self.rows(site), causes, lines)
+
+    def test_what_was_never_said(self) -> None:
+        """Connections that are ended without a word are told apart by what was wrong with them."""
+        site = Site()
+        for octets in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\xa5\x01", b"PUT / HTTP/1.1\r\n\r\n"):
+            site.connect().send(octets)
+        self.assertEqual(self.rows(site), [("protocol", "", 1), ("protocol", "", 2)])
+
+
+class LedgerTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.events = Recording()
+        self.ledger = Refusals(self.clock, self.events)
+
+    def refuse(
+        self, times: int = 1, *, client: str = "10.0.3.7", rule: str = "recipient", text: str = "no"
+    ) -> None:
+        """Tell of refusals."""
+        for _ in range(times):
+            answer = Reply(code=550, enhanced="5.7.1", text=text, rule=rule)
+            self.ledger.turned_away(Client(address=client, listener="lan"), answer)
+
+    def rows(self, wanted: RefusalFilter = EVERYTHING):
+        return done(self.ledger.refused(wanted))
+
+    def spooled(self):
+        """Give it a spool; return that."""
+        spool = open_memory(Terms(paces={}, events=self.events), clock=self.clock)
+        self.ledger.store = spool.refusals
+        return spool
+
+    def test_without_a_spool(self) -> None:
+        """Equal refusals are added up, IPv6 clients by their network."""
+        self.refuse()
+        self.clock.advance(10)
+        self.refuse(4, text="again")
+        self.refuse(client="2001:db8::1", rule="sender")
+        self.refuse(client="2001:db8::2", rule="sender")
+        first, of_v6 = sorted(self.rows(), key=lambda row: row.rule)
+        self.assertEqual((first.count, first.first, first.last, first.text), (5, 1000.0, 1010.0, "again"))
+        self.assertEqual((of_v6.client, of_v6.count), ("2001:db8::/64", 2))
+
+    def test_bounded(self) -> None:
+        """However many clients are refused, with or without a spool, the memory has an end; oldest out."""
+        for number in range(MOST_ROWS + 500):
+            self.refuse(client=f"10.0.{number // 250}.{number % 250}")
+            self.clock.advance(0.001)
+        done(self.ledger.flush())
+        rows = self.rows()
+        self.assertEqual(len(rows), MOST_ROWS)
+        self.assertNotIn("10.0.0.0", {row.client for row in rows})
+        spool = self.spooled()
+        done(self.ledger.flush())
+        self.refuse()
+        self.assertEqual(len(self.rows()), MOST_ROWS)
+        self.assertEqual(len(done(spool.refusals.refused(EVERYTHING))), MOST_ROWS)
+
+    def test_batches(self) -> None:
+        """Many refusals are one commit, and none if nothing was refused."""
+        self.spooled()
+        commits: list[int] = []
+        write = self.ledger.store._writer.do
+
+        def counting(operation):
+            commits.append(1)
+            return write(operation)
+
+        self.ledger.store._writer.do = counting
+        self.refuse(100)
+        self.clock.advance(PERIOD)
+        self.clock.advance(PERIOD)
+        self.assertEqual((commits, self.clock.getDelayedCalls()), ([1], []))
+        self.assertEqual(self.rows()[0].count, 100)
+
+    def test_reading_writes_nothing(self) -> None:
+        """What is in the spool and what was heard since are one, also where the spool takes nothing more."""
+        self.spooled()
+        self.refuse(2)
+        self.refuse(rule="sender")
+        done(self.ledger.flush())
+        self.ledger.store._writer.do = None
+        self.clock.rightNow += 100
+        self.refuse(3, text="again")
+        self.refuse(client="10.0.3.8")
+        rows = {(row.client, row.rule): (row.count, row.first, row.last, row.text) for row in self.rows()}
+        self.assertEqual(
+            rows,
+            {
+                ("10.0.3.7", "recipient"): (5, 1000.0, 1100.0, "again"),
+                ("10.0.3.7", "sender"): (1, 1000.0, 1000.0, "no"),
+                ("10.0.3.8", "recipient"): (1, 1100.0, 1100.0, "no"),
+            },
+        )
+        late = self.rows(evolve(EVERYTHING, since=1050.0, client="10.0.3.7"))
+        self.assertEqual([(row.rule, row.count) for row in late], [("recipient", 5)])
+        self.assertEqual([row.last for row in self.rows(evolve(EVERYTHING, limit=1))], [1100.0])
+
+    def test_reading_while_it_is_written(self) -> None:
+        """A row that is on its way to the spool is not missing, and not counted twice."""
+        self.spooled()
+        write, gate = self.ledger.store._writer.do, Deferred()
+
+        async def slow(operation):
+            await gate
+            return await write(operation)
+
+        self.ledger.store._writer.do = slow
+        self.refuse()
+        flushed = Deferred.fromCoroutine(self.ledger.flush())
+        read = Deferred.fromCoroutine(self.ledger.refused(EVERYTHING))
+        self.refuse(2)
+        gate.callback(None)
+        self.successResultOf(flushed)
+        self.assertEqual([row.count for row in self.successResultOf(read)], [3])
+
+    def test_a_spool_that_fails(self) -> None:
+        """Nothing is lost: that is told, and it is written with the next batch."""
+        self.spooled()
+        write = self.ledger.store._writer.do
+
+        def broken(_operation):
+            self.refuse(2)
+            raise OSError("no disk")
+
+        self.ledger.store._writer.do = broken
+        self.refuse()
+        self.clock.advance(PERIOD)
+        [failed] = self.events.of("spool.failed")
+        self.assertEqual((failed["operation"], failed["reason"]), ("refused", "no disk"))
+        self.ledger.store._writer.do = write
+        self.assertEqual(self.rows()[0].count, 3)
+        self.clock.advance(PERIOD)
+        self.assertEqual([row.count for row in done(self.ledger.store.refused(EVERYTHING))], [3])
+
+    def test_cleared(self) -> None:
+        """Rows that are meant are forgotten, those that were not written yet, too."""
+        self.spooled()
+        for _ in range(2):
+            self.refuse()
+            self.refuse(rule="sender")
+            self.assertEqual(done(self.ledger.clear(evolve(EVERYTHING, rule="sender"))), 1)
+            self.assertEqual([row.rule for row in self.rows()], ["recipient"])

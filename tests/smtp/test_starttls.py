@@ -14,6 +14,7 @@ from twisted.internet.threads import deferToThread
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from smtprelay.model.refusal import RefusalFilter
 from smtprelay.smtp.settings import Settings
 from smtprelay.testing.certificates import make_certificate
 from smtprelay.tls import ServerContext
@@ -263,6 +264,8 @@ class Real(TestCase):
         self.assertEqual(len(told), 2, told)
         self.assertIn("does not speak TLS", told[0])
         self.assertIn("certificate", told[1])
+        rows = await site.factory.refusals.refused(RefusalFilter(rule="tls-handshake"))
+        self.assertEqual({row.text: row.count for row in rows}, dict.fromkeys(told, 1))
 
     async def test_the_setting_that_would_take_it(self):
         """What an old device lacks is told with the setting that takes it, which it does."""

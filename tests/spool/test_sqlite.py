@@ -253,22 +253,26 @@ class SqliteFileTests(OnDisk, TestCase):
             spool = await self.open()
             await self.send(spool)
             offline = OfflineSpool(Folder(Path(self.folder)))
-            (line,) = offline.search(Selection()).deliveries
-            with self.assertRaises(SpoolBusy):
-                offline.edit(Selection(ids=(line.id,)), Edit(action="hold", who="ops"))
+            with offline.opened(changing=False) as seen:
+                (line,) = (await seen.search(Selection())).deliveries
+            with self.assertRaises(SpoolBusy), offline.opened(changing=True):
+                pass
             await spool.close()
-            edited = offline.edit(Selection(ids=(line.id,)), Edit(action="hold", who="o"))
+            with offline.opened(changing=True) as changed:
+                edited = await changed.edit(Selection(ids=(line.id,)), Edit(action="hold", who="o"))
             self.assertEqual([line.id], edited.ids)
-            self.assertEqual("held", offline.show(line.message)[0].summary.state)
-            self.assertEqual(["main"], [lane.provider for lane in offline.lanes()])
+            self.assertEqual("held", (await seen.show(line.message))[0].summary.state)
+            self.assertEqual(["main"], [lane.provider for lane in (await seen.stock()).lanes])
             offline.close()
 
         return Deferred.fromCoroutine(story())
 
     def test_offline_needs_a_spool(self):
         """A folder without a spool is named; none is made."""
-        with self.assertRaises(FileNotFoundError):
-            OfflineSpool(Folder(Path(self.folder))).lanes()
+        for changing in (False, True):
+            offline = OfflineSpool(Folder(Path(self.folder)))
+            with self.assertRaises(FileNotFoundError), offline.opened(changing=changing):
+                pass
         self.assertFalse(Path(self.folder).exists())
 
     def test_claims_settle_after_the_fact(self):

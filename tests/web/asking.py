@@ -12,6 +12,7 @@ from twisted.internet.testing import StringTransport
 from smtprelay.metrics import Metrics
 from smtprelay.operating import Edited, Found, HoldRule
 from smtprelay.queue import Attempt, Detail, Edit, LaneState, Node, RecipientState, Selection, Stock, Summary
+from smtprelay.smtp.refusals import Refusals
 from smtprelay.web.access import Access
 from smtprelay.web.mailbox import Attachment, Mail
 from smtprelay.web.site import build_site
@@ -241,6 +242,7 @@ class Fixture:
             version="1.2.3",
             operator=self.operator,
             mailbox=FakeMailbox(),
+            refusals=Refusals(self.clock, self.events),
         )
         self.sources = evolve(sources, **changes)
         self.access = access(self.clock) if access else Access(self.clock, hosts=["relay.example.com"])

@@ -40,6 +40,7 @@ class StatusTests(SynchronousTestCase):
                 ],
                 "stock": plain(STOCK),
                 "nodes": [{"name": "a", "seen": NOW, "draining": False}],
+                "refused": 0,
                 "listeners": [{"name": "lan", "endpoint": "tcp:2525"}],
                 "mailbox": True,
                 "who": "local",

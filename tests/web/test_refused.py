@@ -1,20 +1,33 @@
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.refused_mail import Ledger
+from smtprelay.message import Client, Reply
+from smtprelay.model.refusal import RefusalFilter
+from smtprelay.service.passing import RemoteLedger
+from smtprelay.smtp.refusals import Refusals
+from smtprelay.spool.memory import open_memory
+from smtprelay.spool.terms import Terms
+from smtprelay.web.answers import MAX_BODY, Answer, Asked, Problem
+from smtprelay.web.refused import record_route
+from tests.dispatch.stage import done
+from tests.recording import Recording
 from tests.web.asking import NOW, Fixture
 
-FIELDS = {
-    "listener": "lan", "client": "10.0.3.7", "stage": "mail", "command": "MAIL FROM:<a@x.test>",
-    "status": "550 5.7.1", "text": "no", "rule": "network", "user": "", "domain": "x.test", "count": 1,
-}  # fmt: skip
+NO = Reply(code=550, enhanced="5.7.1", text="no", rule="network")
+SYNTAX = Reply(code=501, enhanced="5.5.4", text="Syntax error", rule="syntax")
 
 
 class RefusedTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.ledger = Ledger(lambda: NOW)
-        self.ledger("smtp.refused", **FIELDS)
-        self.ledger("smtp.refused", **{**FIELDS, "client": "10.0.3.8", "rule": "syntax"})
-        self.fixture = Fixture(refusals=self.ledger)
+        self.fixture = Fixture()
+        self.ledger = self.fixture.sources.refusals
+        spool = open_memory(Terms(paces={}, events=Recording()), clock=self.fixture.clock)
+        self.ledger.store = spool.refusals
+        self.ledger.turned_away(Client(address="10.0.3.7", listener="lan"), NO)
+        self.ledger.turned_away(Client(address="10.0.3.8", listener="lan"), SYNTAX)
+
+    def rules(self) -> list[str]:
+        return sorted(row["rule"] for row in self.fixture.get("/api/v1/refused").json["refused"])
 
     def test_rows(self) -> None:
         """Each row with the setting that lets it in, or what the client must do."""
@@ -42,10 +55,84 @@ class RefusedTests(SynchronousTestCase):
         answer = self.fixture.post("/api/v1/refused/clear", {"rule": "syntax", "who": "anna"})
         self.assertEqual(answer.json, {"count": 1})
         self.assertEqual(self.fixture.events.of("refused.cleared"), [{"who": "local (anna)", "count": 1}])
-        self.assertEqual(len(self.fixture.get("/api/v1/refused").json["refused"]), 1)
+        self.assertEqual(self.rules(), ["network"])
         self.assertEqual(self.fixture.post("/api/v1/refused/clear", {"rule": 5}).status, 400)
+
+    def test_everything_cleared(self) -> None:
+        """Without a filter it must be asked for, so that nobody does it by mistake."""
+        for body in ({}, {"who": "anna"}, {"rule": ""}, {"everything": False}):
+            answer = self.fixture.post("/api/v1/refused/clear", body)
+            self.assertEqual(answer.status, 400, body)
+            self.assertIn("everything: true", answer.json["error"])
+        self.assertEqual(len(self.rules()), 2)
+        self.assertEqual(self.fixture.post("/api/v1/refused/clear", {"everything": True}).json, {"count": 2})
+
+    def test_in_the_status(self) -> None:
+        """It says how many rows there are of the last day."""
+        self.assertEqual(self.fixture.get("/api/v1/status").json["refused"], 2)
+        self.fixture.clock.advance(86_401)
+        self.assertEqual(self.fixture.get("/api/v1/status").json["refused"], 0)
+        self.ledger.turned_away(Client(address="10.0.3.7", listener="lan"), NO)
+        self.assertEqual(self.fixture.get("/api/v1/status").json["refused"], 1)
 
     def test_without_a_spool(self) -> None:
         """A relay of synchronous listeners has it, too."""
         fixture = Fixture(refusals=self.ledger, spool=None)
         self.assertEqual(len(fixture.get("/api/v1/refused").json["refused"]), 2)
+
+    def test_the_front_of_workers(self) -> None:
+        """What it refuses itself a worker writes down; the API of no other site takes rows."""
+        self.assertEqual(self.fixture.post("/api/v1/refused/record", {"rows": []}).status, 404)
+        route = record_route(self.ledger)
+
+        class Front:
+            """Passes on as the real one does."""
+
+            async def one(self, method: str, uri: str, asked: Asked) -> object:
+                assert (method, uri) == (route.method, route.path)
+                return await route.action(asked)
+
+        front = Refusals(self.fixture.clock, self.fixture.events)
+        front.turned_away(Client(address="2001:db8::1", listener="lan"), NO)
+        done(front.flush())
+        front.store = RemoteLedger(Front())
+        done(front.flush())
+        self.assertEqual(self.rules(), ["network", "network", "syntax"])
+        done(front.flush())
+        [row] = done(self.ledger.refused(RefusalFilter(client="2001:db8::1")))
+        self.assertEqual(row.count, 1)
+
+    def test_many_rows_of_the_front(self) -> None:
+        """They are passed on in bodies that are read whole."""
+        sizes = []
+
+        class Front:
+            async def one(self, _method: str, _uri: str, asked: Asked) -> Answer:
+                sizes.append(len(asked.body))
+                return Answer()
+
+        refusal = evolve(NO, text="\U0001f600" * 500)
+        front = Refusals(self.fixture.clock, self.fixture.events)
+        front.store = RemoteLedger(Front())
+        for number in range(900):
+            client = Client(address=f"10.{number // 250}.0.{number % 250}", listener="lan")
+            front.turned_away(client, refusal)
+        done(front.flush())
+        self.assertGreater(sum(sizes), MAX_BODY)
+        self.assertLess(max(sizes), MAX_BODY // 2)
+
+    def test_a_worker_that_cannot(self) -> None:
+        """What it does not take stays with the front."""
+
+        class Front:
+            async def one(self, *_asked: object) -> object:
+                return Problem(503, "the spool does not answer").answer
+
+        front = Refusals(self.fixture.clock, self.fixture.events)
+        front.store = RemoteLedger(Front())
+        front.turned_away(Client(address="10.0.3.9", listener="lan"), NO)
+        self.fixture.clock.advance(5)
+        self.assertIn("does not answer", self.fixture.events.of("spool.failed")[-1]["reason"])
+        front.store = self.ledger.store
+        self.fixture.clock.advance(5)
+        self.assertEqual(self.rules(), ["network", "network", "syntax"])

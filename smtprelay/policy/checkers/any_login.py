@@ -32,5 +32,5 @@ class AnyLogin:
         """Fire with an unverified :class:`Identity`; raise :exc:`NotMine` for a client from elsewhere."""
         client = getattr(credentials, "client", None) or Client(address="")
         if client.address not in self.allow_from:
-            raise NotMine
+            raise NotMine(rule="auth-network")
         return succeed(Identity(name=credentials.username.decode("utf-8", "replace"), verified=False))

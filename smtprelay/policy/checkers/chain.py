@@ -27,11 +27,13 @@ class NotMine(UnauthorizedLogin):
 
     :param pretend: takes as long as a wrong password would; called if nobody knows the name, so that nobody
         learns which names there are.
+    :param rule: tells the operator why; the client hears what it hears of a wrong password.
     """
 
-    def __init__(self, pretend: Callable[[], Awaitable[object]] = _nothing) -> None:
-        super().__init__("unknown user name")
+    def __init__(self, pretend: Callable[[], Awaitable[object]] = _nothing, rule: str = "auth-user") -> None:
+        super().__init__("wrong user name or password")
         self.pretend = pretend
+        self.rule = rule
 
 
 @implementer(ICredentialsChecker)
@@ -77,12 +79,12 @@ class CheckerChain:
         return identity
 
     async def _ask(self, credentials: Any) -> Any:
-        strangers = []
+        strangers: list[NotMine] = []
         for checker in self._checkers:
             try:
                 return await maybeDeferred(checker.requestAvatarId, credentials)
             except NotMine as unknown:
-                strangers.append(unknown.pretend)
-        for pretend in strangers:
-            await pretend()
-        raise UnauthorizedLogin("wrong user name or password")
+                strangers.append(unknown)
+        for stranger in strangers:
+            await stranger.pretend()
+        raise strangers[-1]

@@ -218,7 +218,8 @@ function clearForm() {
   const made = form("do-clear", fields, "clear", async (button, given) => {
     if (!isSure(button, "clear")) return;
     const filters = Object.fromEntries(Object.entries(given).filter(([, text]) => text));
-    if (await act(button, "refused/clear", filters)) made.reset();
+    const meant = Object.keys(filters).length ? filters : { everything: true };
+    if (await act(button, "refused/clear", meant)) made.reset();
     askAgain(button, "clear");
   });
   made.addEventListener("input", () => askAgain(made.querySelector("button"), "clear"));

@@ -124,9 +124,10 @@ export function refusedRow(row, number) {
     row.domain && [", from ", el("bdi", {}, row.domain)]];
   const often = row.count > 1 ? [`${row.count} times, `, time(row.first), " to ", time(row.last)] : time(row.last);
   const part = (name, text) => text && el("div", { class: name }, el("span", { class: "quiet" }, `${name} `), el("code", { dir: "auto" }, text));
+  const remedies = [part("setting", row.setting), row.advice && el("div", { class: "quiet" }, row.advice)];
   return line(`refused-${number}`, [who, el("span", { class: "quiet" }, " · ", often)],
     [el("span", { class: "why" }, `${row.reply} ${row.text}`.trim()), el("span", { class: "quiet" }, ` [${row.rule}]`),
-      part("command", row.command), part("setting", row.setting), row.advice && el("div", { class: "quiet" }, row.advice)]);
+      part("command", row.command), row.advice.startsWith("or ") ? remedies : remedies.reverse()]);
 }
 
 const PATTERNS = { sender: "from", recipient: "to", provider: "by provider", route: "of route" };

@@ -33,7 +33,7 @@ class AnonymousTests(SynchronousTestCase):
     def test_refused(self):
         """Who is not is told why."""
         stranger = AnonymousClient(Client(address="198.51.100.1", user="ann"))
-        for rights, code in (({}, 550), ({"has_checkers": True}, 530)):
+        for rights, code in (({}, 550), ({"has_logins": True}, 530)):
             error = self.assertRaises(Refused, self.checker(**rights).requestAvatarId, stranger)
             self.assertEqual(error.reply.code, code)
 

@@ -1,0 +1,211 @@
+"""
+Which setting would let in what was refused, by the rule that refused it, and what else can be done. Pure.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from string import Formatter
+from typing import Final, NamedTuple
+
+from smtprelay.model.refusal import RefusalRow
+
+_LIMIT: Final = re.compile(r"\blimit is (\d+)")
+_SIZES: Final = re.compile(r"(?:\blimit is|\btakes|\bhas|^The message of) (\d+)")
+_IN_BRACKETS: Final = re.compile(r"<([^<>]*)>")
+_DECLARED: Final = re.compile(r"\bSIZE=(\d{1,20})\b", re.IGNORECASE)
+_TAKES: Final = re.compile(r"(\S+) takes (\d+)")
+_LOGIN: Final = re.compile(r"AUTH (PLAIN|LOGIN)", re.IGNORECASE)
+#: What stands in a configuration as it is.
+_PLAIN: Final = re.compile(r"\w[\w.+@-]*", re.ASCII)
+
+#: Where a number is only known to the configuration.
+_MORE: Final = "more than now"
+
+
+class Remedy(NamedTuple):
+    """
+    What lets in what was refused.
+
+    :ivar setting: changes of the configuration, all of them together; ``""`` if there are none.
+    :ivar advice: what else can be done; unless it begins with "or" it is better than the setting.
+    """
+
+    setting: str
+    advice: str
+
+
+def remedy(row: RefusalRow) -> Remedy:
+    """Return what would let in what a row tells of."""
+    setting, advice = REMEDIES.get(row.rule, REMEDIES["other"])
+    values = {name: _VALUES[name](row) for _, name, _, _ in Formatter().parse(setting) if name}
+    setting = setting.format_map(values) if all(values.values()) else ""
+    return Remedy(setting, advice if setting else advice.removeprefix("or ") or _NO_VALUE)
+
+
+def _network(row: RefusalRow) -> str:
+    if "/" in row.client or not any(mark in row.client for mark in ".:"):
+        return row.client if "/" in row.client else ""
+    return f"{row.client}/{128 if ':' in row.client else 32}"
+
+
+def _written(text: str) -> str:
+    """Return what a client gave as a value of the configuration: it stands for itself, and ends nothing."""
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+
+
+def _address(row: RefusalRow) -> str:
+    """Return the address that the reply, or the command, names, if a list of patterns can mean it alone."""
+    found = _IN_BRACKETS.search(row.text) or _IN_BRACKETS.search(row.command)
+    return _written(found[1]) if found and "@" in found[1] and "*" not in found[1] else ""
+
+
+def _twice(row: RefusalRow) -> str:
+    found = _LIMIT.search(row.text)
+    return f"{2 * int(found[1])}" if found else _MORE
+
+
+def _size(row: RefusalRow) -> str:
+    """Return the size that the message has, as far as it was said, or else twice the limit."""
+    told = [int(number) for number in _SIZES.findall(row.text)]
+    declared = _DECLARED.search(row.command)
+    enough = max([2 * min(told, default=0), *told, int(declared[1]) if declared else 0])
+    return f"{enough or _MORE}"
+
+
+def _provider(row: RefusalRow) -> str:
+    found = _TAKES.search(row.text)
+    return found[1] if found else ""
+
+
+def _mechanism(row: RefusalRow) -> str:
+    found = _LOGIN.fullmatch(row.command)
+    return found[1].upper() if found else ""
+
+
+_VALUES: Final[Mapping[str, Callable[[RefusalRow], str]]] = {
+    "listener": lambda row: row.listener,
+    "network": _network,
+    "user": lambda row: _written(row.user or "NAME"),
+    "address": _address,
+    "twice": _twice,
+    "size": _size,
+    "provider": _provider,
+    "mechanism": _mechanism,
+    # The text of a failed handshake says whether the other profile takes the client.
+    "profile": lambda row: "legacy" if "tls.profile: legacy" in row.text else "",
+}
+
+_NO_VALUE: Final = "no setting is named: what the client gave would be no value, or one for others too"
+_DEVICE: Final = "no setting helps: the client must follow RFC 5321"
+_PASSES: Final = "it passes by itself: the client tries again"
+_REST: Final = "or have the client send the rest in another transaction, as most do"
+_DEFAULT: Final = "where allow_from is not written it is [127.0.0.0/8, ::1]: write these, too"
+_LOG_IN: Final = f"have the client log in: that is safer than a network; {_DEFAULT}"
+_HASH: Final = "the output of `smtprelay hash-password`"
+_ALLOW: Final = "listeners[{listener}].allow_from: add {network}"
+_ADD_USER: Final = f"users: add {{{{name: {{user}}, password_hash: {_HASH}}}}}"
+_SPOOL: Final = "listeners[{listener}].delivery: set spool"
+_FIX: Final = "listeners[{listener}].bare_newlines: set fix"
+
+#: By the rule: the setting, with the names of what is filled in, and the advice.
+REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
+    "network": (_ALLOW, f"or let it log in: that takes users, and tls or auth.allow_plaintext; {_DEFAULT}"),
+    "auth-required": (_ALLOW, _LOG_IN),
+    "auth-always": (f"listeners[{{listener}}].auth.required: set false; {_ALLOW}", _LOG_IN),
+    "auth-network": (
+        _ALLOW,
+        f"or add the user: a checker of the type any is for allow_from alone; {_DEFAULT}",
+    ),
+    "auth-user": (_ADD_USER, "or correct the user name at the client; if there are many, somebody guesses"),
+    "auth": (f"users[{{user}}].password_hash: set {_HASH}", "correct the password at the client"),
+    "auth-unavailable": ("", "the log says what prevented the login; the client tries again"),
+    "login-throttle": ("", "it passes by itself; the rows of wrong logins say who guesses"),
+    "base64": ("", "no setting helps: what the client sends to log in is no base64"),
+    "cancelled": ("", "no setting helps: the client gave up its login"),
+    "mechanism": (
+        "listeners[{listener}].auth.mechanisms: add {mechanism}",
+        "or have the client log in by PLAIN or LOGIN, as the listener offers",
+    ),
+    "not-offered": (
+        "listeners[{listener}].tls.mode: set starttls; listeners[{listener}].tls.certificate: set PEM_FILE",
+        "or have the client do without",
+    ),
+    "auth-not-offered": (
+        f"{_ADD_USER}; listeners[{{listener}}].auth.allow_plaintext: set true",
+        "have the client send without a login, or with TLS; a checker of the type any takes every login",
+    ),
+    "tls": ("listeners[{listener}].tls.require: set auth", "have the client use STARTTLS"),
+    "tls-for-login": (
+        "listeners[{listener}].auth.allow_plaintext: set true",
+        "have the client use STARTTLS before it logs in",
+    ),
+    "tls-handshake": (
+        "listeners[{listener}].tls.profile: set {profile}",
+        "or set the client's encryption as the text says, or the listener's tls.certificate",
+    ),
+    "protocol": ("", "set the client's encryption, or its port, as the text says"),
+    "sender": ("listeners[{listener}].allow_senders: add {address}", ""),
+    "user-sender": ("users[{user}].senders: add {address}", ""),
+    "recipient": ("listeners[{listener}].allow_recipients: add {address}", ""),
+    "user-recipient": ("users[{user}].recipients: add {address}", ""),
+    "route": ("routes: add {{match: {{recipient: [{address}]}}, via: [PROVIDER]}}", ""),
+    "routing": ("", "no setting helps: have the client log in, or give the address itself"),
+    "size": (
+        "listeners[{listener}].limits.size: set {size}",
+        "or have the client send less; what a provider takes may be the next limit",
+    ),
+    "provider-size": (
+        "providers.{provider}.limits.size: set {size}",
+        "or name in `via` a provider that takes larger mail",
+    ),
+    "route-size": (
+        "",
+        "add a route for larger mail: each has a match.size, or providers with limits, below it",
+    ),
+    "recipients": ("listeners[{listener}].limits.recipients: set {twice}", _REST),
+    "connections": ("listeners[{listener}].limits.connections: set {twice}", ""),
+    "connections-per-client": ("listeners[{listener}].limits.connections_per_client: set {twice}", ""),
+    "one-delivery": (_SPOOL, _REST),
+    "synchronous": (_SPOOL, ""),
+    "provider": (_SPOOL, "or see what the provider says: with a spool its refusal becomes a bounce"),
+    "line-ends": (_FIX, ""),
+    "nul": (_FIX, ""),
+    "command-line-ends": (
+        "listeners[{listener}].bare_newlines: set accept",
+        "or have the client end its lines with CRLF; the setting is for clients in allow_from",
+    ),
+    "mixed-line-ends": ("", "no setting helps: the client must end all its lines in one way"),
+    "utf-16": ("", "no setting helps: the client must send text as UTF-8"),
+    "header-size": ("", "no setting helps: the client must send a shorter header"),
+    "measure": ("", "no setting helps: the message cannot be converted for its provider"),
+    "hops": ("", "the mail runs in a circle: look where its Received fields say it came from"),
+    "timeout": (
+        f"listeners[{{listener}}].limits.command_time: raise {_MORE}",
+        "or have the client say its next command sooner, and QUIT when it has no more to say",
+    ),
+    "data-rate": ("", "no setting helps: the client, or its network, is too slow"),
+    "unfinished": (
+        "",
+        "no setting helps: the client, or its network, ended the connection within the message",
+    ),
+    "errors": ("", "no setting helps: the other rows of this client say what was wrong"),
+    "commands": ("", "no setting helps: the client says too many commands in one session"),
+    "spool-full": (
+        f"spool.limit.deliveries: raise {_MORE}; spool.limit.bytes: raise {_MORE}",
+        "or make room: deliver, delete, or a larger disk; `smtprelay status` says what is full",
+    ),
+    "spool": ("", "the log says why it could not be stored (spool.failed); the client tries again"),
+    "internal": ("", "the log has the error (session.failed); the client tries again"),
+    "memory": ("", f"{_PASSES} when less mail arrives at once"),
+    "shutdown": ("", _PASSES),
+    "not-ready": ("", _PASSES),
+    "command": ("", f"{_DEVICE}: this is no command of SMTP"),
+    "syntax": ("", f"{_DEVICE}: the command is not well formed"),
+    "parameter": ("", f"{_DEVICE}: it asks for what EHLO did not offer"),
+    "sequence": ("", f"{_DEVICE}: the command came out of order"),
+    "address": ("", f"{_DEVICE}: it must give an address that mail can go to"),
+    "non-ascii": ("", "no setting helps: addresses are ASCII here (the domain as xn--…)"),
+    "line-length": ("", "no setting helps: a command line has at most 2048 octets"),
+    "other": ("", "the reply is not one of the relay's own"),
+}

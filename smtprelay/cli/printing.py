@@ -56,8 +56,8 @@ def result(
     :param ids: for ``ids``, one line each; without them that is the text, or an error for a list of rows.
     """
     output = chosen(ctx).output
+    command = ctx.command_path.partition(" ")[2]
     if output == "json":
-        command = ctx.command_path.partition(" ")[2]
         as_json({"schema": SCHEMA, "command": command, "data": data})
     elif output == "jsonl":
         for row in [data] if rows is None else rows:
@@ -66,7 +66,7 @@ def result(
         for name in ids:
             click.echo(name)
     elif output == "ids" and rows is not None:
-        raise CliError(USAGE, f"{ctx.command_path}: there are no ids: give -o table, json or jsonl")
+        raise CliError(USAGE, f"{command} has no ids: give -o table, json or jsonl")
     else:
         people()
         sys.stdout.flush()

@@ -33,12 +33,14 @@ class Attention:
         self._events = events
         self._watch: ReachWatch | None = None
         self._call: LoopingCall | None = None
+        self._memory: Spool | None = None
 
     def start(self, providers: Mapping[str, Provider], spool: Spool | None) -> None:
         """Begin to look; a relay without a spool has its ledger of refused mail in memory."""
         shared = None if spool is None else spool.reach
         ledger = spool or open_memory(Terms(paces={}, events=Telling(())), clock=self._reactor)
         self.refusals.store = ledger.refusals
+        self._memory = None if spool else ledger
         self._watch = ReachWatch(self.reachability, providers, shared, self._reactor, self._events)
         self._call = every(self._reactor, self._events, "reach", LOOK_EVERY, self._watch.look)
 
@@ -52,3 +54,8 @@ class Attention:
             self._call.stop()
         if self._watch is not None:
             self._watch.stop()
+
+    async def close(self) -> None:
+        """Forget a ledger that is in memory."""
+        if self._memory is not None:
+            await self._memory.close()

@@ -383,6 +383,7 @@ class Relay(Service):
         if self.spool is not None:
             closing = Deferred.fromCoroutine(self._leave(self.spool)).addTimeout(CLOSING_BOUND, self._reactor)
             await closing.addErrback(self._not_closed)
+        await self._attention.close()
         self._threads.stop()
 
     async def _leave(self, spool: Spool) -> None:

@@ -133,7 +133,7 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "auth-not-offered": (
         f"{_ADD_USER}; listeners[{{listener}}].auth.allow_plaintext: set true",
-        "have the client send without a login, or with TLS; a checker of the type any takes every login",
+        "have the client send without a login, or offer it: users and tls, or a checker of the type any",
     ),
     "tls": ("listeners[{listener}].tls.require: set auth", "have the client use STARTTLS"),
     "tls-for-login": (

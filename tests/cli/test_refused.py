@@ -82,7 +82,7 @@ class RefusedTests(CommandCase):
         self.assertEqual(json.loads(self.refused("-o", "jsonl").out), self.row)
         ran = self.refused("-o", "ids")
         self.assertEqual((ran.status, ran.out), (USAGE, ""))
-        self.assertIn("there are no ids: give -o table, json or jsonl", ran.err)
+        self.assertIn("refused has no ids: give -o table, json or jsonl", ran.err)
 
     def test_nothing(self) -> None:
         """Nothing is said in words."""

@@ -9,13 +9,13 @@ probed, and where only a mail can tell, it is that mail which tries, alone.
 from collections.abc import Collection, Mapping
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.dispatch.lanes import Lanes
+from smtprelay.dispatch.probe import ask
 from smtprelay.dispatch.retry import FIRST_PROBE
 from smtprelay.interfaces import Events, Provider
-from smtprelay.message import Blocked, Deferred, Delivered, Delivery, Failed, Outcome
+from smtprelay.message import Deferred, Delivered, Delivery, Failed, Outcome
 from smtprelay.queue import Block
 
 
@@ -83,7 +83,7 @@ class Breaker:
             return ""
         # The others wait for what comes of it.
         self._stops[key] = evolve(stop, until=self._clock.seconds() + FIRST_PROBE)
-        found = await self._ask(*key)
+        found = await ask(self._providers[stop.provider], *key, self._events)
         if found is None:
             return ""
         if isinstance(found, Delivered):
@@ -93,17 +93,6 @@ class Breaker:
         longer = self._lanes.block(*key, found.why, self._clock.seconds(), probed=True)
         self._stops[key] = longer
         return longer.reason
-
-    async def _ask(self, provider: str, lane: str) -> Outcome | None:
-        """A probe that breaks proves nothing good: the lane stays as it is."""
-        try:
-            return await self._providers[provider].probe(lane)
-        except CancelledError:
-            raise
-        except Exception as exc:  # noqa: BLE001 -- whatever a provider's code raises, its lane stays stopped
-            said = f"{type(exc).__name__}: {exc}"
-            self._events("relay.warning", text=f"{provider} {lane}: probe: unexpected error: {said}")
-            return Blocked(said)
 
 
 def _is_answer(outcome: Outcome) -> bool:

@@ -55,6 +55,10 @@ class Lanes:
             self._events("lane.unblocked", provider=provider, lane=lane)
         return before != self._suspended
 
+    def is_suspended(self, provider: str) -> bool:
+        """Tell whether an operator has suspended a provider."""
+        return (provider, "") in self._suspended
+
     def learn(self, delivery: Delivery, outcomes: Collection[Outcome], now: float) -> Block | None:
         """
         Return the lane that ``outcomes`` of an attempt stop, or ``None``.

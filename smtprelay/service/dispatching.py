@@ -8,6 +8,7 @@ from typing import Any
 
 from smtprelay.config.model import Config
 from smtprelay.dispatch.dispatcher import Dispatcher
+from smtprelay.dispatch.lanes import Lanes
 from smtprelay.dispatch.webhook import Announcer
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.service.post import Post, all_routes, bounce_settings
@@ -18,6 +19,7 @@ def build_dispatcher(
     spool: Spool,
     providers: Mapping[str, Provider],
     *,
+    lanes: Lanes,
     post: Post,
     announcer: Announcer | None,
     reactor: Any,
@@ -29,6 +31,7 @@ def build_dispatcher(
         spool,
         providers,
         all_routes(config),
+        lanes=lanes,
         clock=reactor,
         events=events,
         jitter=random.SystemRandom().random,

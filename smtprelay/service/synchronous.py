@@ -27,7 +27,7 @@ def build_synchronous(
     config: Config,
     providers: Mapping[str, Provider],
     spool: Spool | None,
-    lanes: Lanes | None,
+    lanes: Lanes,
     post: Post,
     *,
     announcer: Announcer | None,
@@ -41,15 +41,15 @@ def build_synchronous(
 
     :param spool: if there is one: it counts what is asked of the providers, and takes what is left of a mail
         that a provider took for some recipients only.
-    :param lanes: the dispatcher's, if there is one.
+    :param lanes: what is known of stopped lanes: the dispatcher's, if there is one.
     """
     if all(listener.delivery == "spool" for listener in config.listeners):
         return None
     routes = all_routes(config)
     admission: Admission
-    if spool is None or lanes is None:
+    if spool is None:
         paces = {name: each.paced for name, each in config.providers.items()}
-        admission = Alone(Gate(paces, reactor), Breaker(Lanes(events), providers, reactor, events))
+        admission = Alone(Gate(paces, reactor), Breaker(lanes, providers, reactor, events))
     else:
         admission = Shared(spool, lanes, reactor, events)
     direct = Direct(

@@ -12,9 +12,10 @@ from typing import Any, Final
 from attrs import frozen
 
 from smtprelay.interfaces import Events
-from smtprelay.spool import borrow, suspects, unreachable
+from smtprelay.spool import borrow, suspects
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.slots import release
+from smtprelay.spool.unreachable import FORGET_GONE, FORGET_OWN
 
 _CLAIMED: Final = (
     "SELECT message, n, attempt, lane, slot, suspect FROM delivery WHERE ended IS NULL AND state = 'active'"
@@ -84,7 +85,7 @@ def recover(tx: Transaction) -> PutBack:
     found = _from_dead(tx, tx.node, _DIED)
     borrow.forget(tx, "node = ?", (tx.node,))
     _forget_uploads(tx, [tx.node])
-    unreachable.forget_own(tx)
+    tx.execute(FORGET_OWN, (tx.node,))
     return found
 
 
@@ -115,7 +116,7 @@ def reclaim(tx: Transaction) -> PutBack:
     _forget_uploads(tx, [name for (name,) in gone])
     tx.execute("DELETE FROM node WHERE seen < ? AND name <> ?", (tx.now - 2 * tx.lease, tx.node))
     tx.execute(_ADOPT, (tx.node, tx.node))
-    unreachable.forget_gone(tx)
+    tx.execute(FORGET_GONE, (tx.node,))
     return found
 
 

@@ -15,6 +15,7 @@ from attrs import evolve
 from smtprelay.interfaces import Plan
 from smtprelay.loan import Lesson, Loan, NoRoom
 from smtprelay.message import Claim, Delivery, Draft, Planned, Reply
+from smtprelay.model.unreachable import Unreachable
 from smtprelay.model.work import Work
 from smtprelay.operating import MOST_LOOKED_AT, Edited, Found, HoldRule, Prepare, RefusedMail
 from smtprelay.queue import (
@@ -32,20 +33,7 @@ from smtprelay.queue import (
     Stock,
     Summary,
 )
-from smtprelay.reachability import SharedReach
-from smtprelay.spool import (
-    borrow,
-    claim,
-    history,
-    holds,
-    move,
-    nodes,
-    notice,
-    query,
-    recover,
-    settle,
-    step,
-)
+from smtprelay.spool import borrow, claim, history, holds, move, nodes, notice, query, recover, settle, step
 from smtprelay.spool.accept import forget_chunks
 from smtprelay.spool.admission import Admission, Space
 from smtprelay.spool.bodies import with_bodies
@@ -59,7 +47,7 @@ from smtprelay.spool.refusals import SpoolRefusals
 from smtprelay.spool.reserve import GONE, Reserve
 from smtprelay.spool.terms import Terms
 from smtprelay.spool.transfer import SpoolTransfer
-from smtprelay.spool.unreachable import SpoolReach
+from smtprelay.spool.unreachable import note_reach
 from smtprelay.spool.upkeep import NO_FILES, Files, SpoolUpkeep
 from smtprelay.spool.writer import Together, Writer
 from smtprelay.transfer import Transfer
@@ -110,7 +98,6 @@ class QueueSpool:
         self.transfer: Transfer = transfer
         self._abandoned = transfer.abandoned
         self.upkeep: Upkeep = SpoolUpkeep(self._writer, reader, files)
-        self.reach: SharedReach = SpoolReach(self._writer)
         self.refusals: RefusedMail = SpoolRefusals(self._writer, reader)
         self._reserve = reserve
         self._release = release
@@ -302,6 +289,10 @@ class QueueSpool:
             if not edited.mark and await self._writer.do(partial(holds.drop, number=rule.id)):
                 self._events("hold_rule.removed", rule=rule.id, who=due.ended_by or "its time is over")
         return 0.0
+
+    async def note_reach(self, provider: str, trouble: Unreachable | None) -> bool:
+        """See :meth:`smtprelay.operating.Queue.note_reach`."""
+        return await self._writer.do(partial(note_reach, provider=provider, trouble=trouble))
 
     async def raw(self, message: str) -> "StoredBody":
         """See :meth:`smtprelay.interfaces.Spool.raw`."""

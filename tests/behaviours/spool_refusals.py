@@ -90,12 +90,12 @@ class RefusalContract(SpoolStories):
         """It is in the stock with the newest reason until it is reached; only the first note is news."""
 
         async def story(spool: Spool) -> None:
-            self.assertTrue(await spool.reach.note(TROUBLE))
+            self.assertTrue(await spool.note_reach("one", TROUBLE))
             self.assertEqual((await spool.stock()).unreachable, [TROUBLE])
             worse = evolve(TROUBLE, stage="TLS", reason="TLS at h:25: no")
-            await spool.reach.note(worse)
+            await spool.note_reach("one", worse)
             self.assertEqual((await spool.stock()).unreachable, [worse])
-            self.assertTrue(await spool.reach.forget("one"))
+            self.assertTrue(await spool.note_reach("one", None))
             self.assertEqual((await spool.stock()).unreachable, [])
 
         return self.play(story)
@@ -104,7 +104,7 @@ class RefusalContract(SpoolStories):
         """What a node could not reach before it died is found out anew."""
 
         async def story(spool: Spool) -> None:
-            await spool.reach.note(TROUBLE)
+            await spool.note_reach("one", TROUBLE)
             await spool.recover()
             self.assertEqual((await spool.stock()).unreachable, [])
 

@@ -5,6 +5,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from smtprelay.dispatch.dispatcher import Dispatcher
+from smtprelay.dispatch.lanes import Lanes
 from smtprelay.dispatch.shared import Shared
 from smtprelay.message import Blocked, Client, Delivered, Draft, Envelope, Pace, Planned, Uncertain, Window
 from smtprelay.message import Deferred as Later
@@ -21,19 +22,21 @@ class Both(Counter):
     def __init__(self, *providers: ScriptedProvider, **more: Any) -> None:
         super().__init__(*providers, spool=True, **more)
         assert self.spool is not None
+        lanes = Lanes(self.events)
         self.dispatcher = Dispatcher(
             self.spool,
             self.providers,
             self.routes,
             clock=self.clock,
             events=self.events,
+            lanes=lanes,
             jitter=lambda: 0.5,
             post=self._never,
             bounces=BOUNCES,
         )
         shared = self.admission
         assert isinstance(shared, Shared)
-        shared._lanes = self.dispatcher.lanes
+        shared._lanes = lanes
         self.dispatcher.start()
         self._queued = 0
 

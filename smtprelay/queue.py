@@ -38,6 +38,9 @@ NOBODY: Final = "<>"
 #: A provider that an operator suspended is blocked until then: no probe of ours opens it.
 SUSPENDED: Final = 253_370_764_800.0
 
+#: How the reason of a lane begins that is only paused.
+ASKED_TO_WAIT: Final = "asked to wait"
+
 
 @frozen(kw_only=True)
 class Block:
@@ -302,6 +305,7 @@ class Summary:
 
     :ivar attempts: how often it was attempted; what an operator did does not count.
     :ivar waiting_for: why nothing happens now, in plain words: a blocked lane's reason, or ``""``.
+    :ivar try_now: the command that has that lane tried at once.
     :ivar ended: when it became final, seconds since the epoch.
     """
 
@@ -320,6 +324,7 @@ class Summary:
     lane: str
     reason: str
     waiting_for: str = ""
+    try_now: str = ""
     uncertain: bool = False
     ended: float | None = None
 

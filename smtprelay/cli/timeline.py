@@ -87,6 +87,8 @@ def _attempt(attempt: Mapping[str, Any]) -> str:
 
 def _advice(summary: Mapping[str, Any]) -> str:
     name = summary["id"]
+    if summary["try_now"]:
+        return f"{summary['try_now']}, when the cause is corrected"
     age = span(time.time() - summary["received"])
     return {
         "held": f"smtprelay queue release {name}   or   smtprelay queue delete {name}",

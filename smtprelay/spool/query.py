@@ -15,6 +15,7 @@ from attrs import evolve
 from smtprelay.message import Pace
 from smtprelay.operating import Found
 from smtprelay.queue import (
+    ASKED_TO_WAIT,
     RECORDED,
     SPLIT,
     SUSPENDED,
@@ -46,7 +47,7 @@ _ATTEMPTS: Final = (
 _SUMMARY: Final = (
     f"d.message, d.n, d.state, d.route, d.due, d.reason, d.uncertain, {_ATTEMPTS}, m.sender, m.size,"
     " m.subject, m.received, l.provider, l.key, l.blocked_reason, o.blocked_reason, d.ended, m.client,"
-    " m.message_id, d.suspect"
+    " m.message_id, d.suspect, o.blocked_until"
 )
 
 
@@ -193,16 +194,19 @@ def usage(connection: Connection, space: Space) -> Usage:
 
 def _summary(connection: Connection, row: Sequence[Any], paces: Mapping[str, Pace]) -> Summary:
     (message, n, state, route, due, reason, uncertain, attempts, sender, size, subject, received, *rest) = row
-    provider, key, lane_reason, own_reason, ended, *_, suspect = rest
+    provider, key, lane_reason, own_reason, ended, *_, suspect, own_until = rest
     recipients = connection.execute(
         "SELECT address, state, reason, provider_id FROM recipient"
         " WHERE message = ? AND n = ? ORDER BY position",
         (message, n),
     ).fetchall()
-    waiting_for = ""
+    waiting_for = try_now = ""
     if state in ("queued", "deferred"):
         gone = "" if provider in paces or not paces else f"provider {provider} is not configured any more"
-        waiting_for = gone or lane_reason or own_reason or (_APART if suspect else "")
+        stopped = own_reason or lane_reason
+        waiting_for = gone or stopped or (_APART if suspect else "")
+        if stopped and not gone:
+            try_now = _command(provider, "" if own_reason else key, stopped, suspended=own_until == SUSPENDED)
     return Summary(
         id=f"{message}.{n}",
         message=message,
@@ -219,9 +223,18 @@ def _summary(connection: Connection, row: Sequence[Any], paces: Mapping[str, Pac
         lane=key,
         reason=reason,
         waiting_for=waiting_for,
+        try_now=try_now,
         uncertain=bool(uncertain),
         ended=ended,
     )
+
+
+def _command(provider: str, key: str, reason: str, *, suspended: bool) -> str:
+    """Return what has a stopped lane tried at once."""
+    if suspended:
+        return f"smtprelay providers resume {provider}"
+    force = " --force" if reason.startswith(ASKED_TO_WAIT) else ""
+    return " ".join(filter(None, ("smtprelay providers probe", provider, key))) + force
 
 
 def _history(connection: Connection, message: str, n: int) -> list[Attempt]:

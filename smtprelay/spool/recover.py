@@ -12,6 +12,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from smtprelay.interfaces import Events
+from smtprelay.queue import ASKED_TO_WAIT, SUSPENDED
 from smtprelay.spool import borrow, suspects
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.slots import release
@@ -56,6 +57,10 @@ _NO_OUTCOME: Final = """
     WHERE message = ? AND n = ? AND number = ?"""
 
 
+#: Between the probes of two lanes of a provider, seconds: thousands of mailboxes may be blocked.
+_PROBES_APART: Final = 0.2
+
+
 @frozen
 class PutBack:
     """
@@ -81,11 +86,12 @@ class PutBack:
 
 
 def recover(tx: Transaction) -> PutBack:
-    """Put back what this node had claimed when it died."""
+    """Put back what this node had claimed when it died, and see whether a new configuration opens lanes."""
     found = _from_dead(tx, tx.node, _DIED)
     borrow.forget(tx, "node = ?", (tx.node,))
     _forget_uploads(tx, [tx.node])
     tx.execute(FORGET_OWN, (tx.node,))
+    _probe_soon(tx)
     return found
 
 
@@ -118,6 +124,15 @@ def reclaim(tx: Transaction) -> PutBack:
     tx.execute(_ADOPT, (tx.node, tx.node))
     tx.execute(FORGET_GONE, (tx.node,))
     return found
+
+
+def _probe_soon(tx: Transaction) -> None:
+    """Have the blocked lanes of each provider probed one after the other; a pause it asked for is kept."""
+    for provider in tx.paces:
+        for place, lane in enumerate(tx.lanes.blocked(provider)):
+            until = lane.blocked_until
+            if until not in (None, SUSPENDED) and not lane.blocked_reason.startswith(ASKED_TO_WAIT):
+                lane.blocked_until = min(until, tx.now + place * _PROBES_APART)
 
 
 def _claimed(tx: Transaction, which: str, parameters: Sequence[Any]) -> list[Any]:

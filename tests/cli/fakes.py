@@ -148,6 +148,7 @@ def summary(**changes: Any) -> dict[str, Any]:
         "lane": "",
         "reason": "429 throttled",
         "waiting_for": "",
+        "try_now": "",
         "uncertain": False,
         "ended": None,
         **changes,

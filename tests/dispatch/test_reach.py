@@ -154,7 +154,7 @@ class ReachWatchTests(SynchronousTestCase):
         self.assertEqual(len(self.events.of("provider.failing")), 1)
 
     def test_suspended(self) -> None:
-        """A suspended provider is left alone: nothing is told of it, and what was told ends without a word."""
+        """A suspended provider is left alone: nothing is told of it, and what was told ends silently."""
         self.refuse()
         self.pass_time(25)
         self.suspended.add("out")
@@ -188,5 +188,7 @@ class ReachWatchTests(SynchronousTestCase):
         self.watch.stepped(-7200)
         self.far.mended = True
         self.pass_time(16)
-        self.assertEqual([event for event, _ in self.events.heard], ["provider.failing", "provider.recovered"])
+        self.assertEqual(
+            [event for event, _ in self.events.heard], ["provider.failing", "provider.recovered"]
+        )
         self.assertLess(self.events.of("provider.recovered")[0]["seconds"], 60)

@@ -74,6 +74,29 @@ class UnreachableTests(Stage, TestCase):
     async def attention(self, relay: RelayProcess) -> dict[str, dict[str, Any]]:
         return {line["about"]: line for line in (await relay.cli("status"))["attention"]}
 
+    async def test_suspended(self) -> None:
+        """A suspended provider is no alarm that it cannot be reached; when it is resumed its mail goes."""
+        sink = SmtpSink()
+        dead = self.closed()
+        relay = await self.relay(
+            {"out": HOST.format(host="127.0.0.1", port=dead, tls="none", more="")}
+        ).start()
+        await relay.send(message("lost", to="x@out.test"), "x@out.test")
+
+        async def kinds(*wanted: str) -> bool:
+            return [line["kind"] for line in (await relay.cli("status"))["attention"]] == [*wanted]
+
+        await eventually(lambda: kinds("unreachable"), "the alarm", patience=PROMISED)
+        await relay.cli("providers", "suspend", "out")
+        await eventually(lambda: kinds("suspended"), "the end of the alarm")
+        mended = reactor.listenTCP(dead, sink, interface="127.0.0.1")
+        self.addCleanup(mended.stopListening)
+        self.assertEqual(sink.connections, 0)
+        await relay.cli("providers", "resume", "out")
+        await relay.cli("queue", "retry", "--all")
+        await eventually(lambda: kinds(), "no alarm")
+        self.assertGreater(sink.connections, 0)
+
     async def test_in_every_way(self) -> None:
         """Host, stage, error and since when are in ``status``, one warning in the log; mended, all end."""
         certificate = make_certificate(self.folder)

@@ -305,7 +305,7 @@ class Summary:
 
     :ivar attempts: how often it was attempted; what an operator did does not count.
     :ivar waiting_for: why nothing happens now, in plain words: a blocked lane's reason, or ``""``.
-    :ivar try_now: the command that has that lane tried at once.
+    :ivar try_now: the command that has it go at once, if the cause is corrected.
     :ivar ended: when it became final, seconds since the epoch.
     """
 
@@ -344,6 +344,8 @@ class LaneState:
     """
     One lane: how many wait in it, how many are under way, and whether it is blocked.
 
+    :ivar state: ``ok``, ``throttled``, or why no mail goes: ``unreachable``, ``blocked`` or ``suspended``, as
+        its whole provider may be, or ``removed``: the configuration has no such provider any more.
     :ivar blocked_since: when it was blocked, seconds since the epoch.
     :ivar suspended: it is blocked by an operator, until one resumes it.
     :ivar resumes: until then at the latest, seconds since the epoch; ``None`` if no end was given.
@@ -358,6 +360,7 @@ class LaneState:
     due: float | None
     blocked_until: float | None
     blocked_reason: str
+    state: str = "ok"
     ceiling: float | None = None
     suspended: bool = False
     resumes: float | None = None

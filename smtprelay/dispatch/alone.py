@@ -23,7 +23,7 @@ class Alone:
 
     def stopped(self, provider: str, lane: str) -> bool:
         """See :meth:`smtprelay.dispatch.admission.Admission.stopped`."""
-        return self.breaker.stopped(provider, lane)
+        return bool(self.breaker.reason(provider, lane))
 
     def stepped(self, seconds: float) -> None:
         """See :meth:`smtprelay.dispatch.admission.Admission.stepped`."""

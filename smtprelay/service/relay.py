@@ -309,6 +309,7 @@ class Relay(Service):
             mailbox=self._mailbox,
             draining=self._drain,
             unreachable=tuple if self._watch is None else self._watch.unreachable,
+            stopped=self._lanes.states,
             refusals=self._ledger,
             ways=Ways(routes=routes, providers=tuple(self.config.providers)),
         )

@@ -6,7 +6,7 @@ million; a filter is asked of one page at a time (:mod:`smtprelay.spool.search`)
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
@@ -119,17 +119,22 @@ def message_of(connection: Connection, text: str) -> tuple[str, int]:
     raise LookupError(f"there is no delivery {text!r}")
 
 
-def lane_states(connection: Connection) -> list[LaneState]:
-    """Return all lanes that ever had something to do."""
+def lane_states(
+    connection: Connection, paces: Mapping[str, Pace], unreachable: Collection[str]
+) -> list[LaneState]:
+    """Return all lanes that ever had something to do; of providers that are gone those that still have."""
     rows = connection.execute(
         "SELECT provider, key, queued + deferred, active, due, blocked_until, blocked_reason, ceiling,"
         " resumes, blocked_since"
         " FROM lane ORDER BY provider, key"
     ).fetchall()
+    untils = {row[0]: row[5] for row in rows if row[1] == ""}
+    known = paces or untils
     return [
         LaneState(
             provider=row[0],
             lane=row[1],
+            state=_state(row, untils.get(row[0]), known=row[0] in known, failing=row[0] in unreachable),
             waiting=row[2],
             active=row[3],
             due=row[4],
@@ -141,7 +146,20 @@ def lane_states(connection: Connection) -> list[LaneState]:
             blocked_since=row[9],
         )
         for row in rows
+        if row[0] in known or row[2] or row[3]
     ]
+
+
+def _state(row: Sequence[Any], own_until: float | None, *, known: bool, failing: bool) -> str:
+    """Return the first of what keeps mail in a lane; what stops its provider stops it, too."""
+    until = row[5] if own_until is None else own_until
+    if not known:
+        return "removed"
+    if until is not None:
+        return "suspended" if until == SUSPENDED else "blocked"
+    if failing:
+        return "unreachable"
+    return "ok" if row[7] is None else "throttled"
 
 
 def counts(connection: Connection) -> tuple[dict[str, int], str, float | None]:
@@ -164,18 +182,19 @@ def crash_loops(connection: Connection) -> list[str]:
     return [f"{message}.{n}" for message, n in rows]
 
 
-def stock(connection: Connection, size: int, free: int | None) -> Stock:
+def stock(connection: Connection, paces: Mapping[str, Pace], size: int, free: int | None) -> Stock:
     """Return what lies in the spool, whose files have ``size`` bytes and ``free`` ones beside them."""
     states, oldest_message, oldest = counts(connection)
+    failing = unreachable(connection)
     return Stock(
         states=states,
         bytes=size,
         free=free,
         oldest=oldest,
         oldest_message=oldest_message,
-        lanes=lane_states(connection),
+        lanes=lane_states(connection, paces, {each.provider for each in failing}),
         crash_loops=crash_loops(connection),
-        unreachable=unreachable(connection),
+        unreachable=failing,
     )
 
 
@@ -205,7 +224,9 @@ def _summary(connection: Connection, row: Sequence[Any], paces: Mapping[str, Pac
         gone = "" if provider in paces or not paces else f"provider {provider} is not configured any more"
         stopped = own_reason or lane_reason
         waiting_for = gone or stopped or (_APART if suspect else "")
-        if stopped and not gone:
+        if gone:
+            try_now = f"smtprelay queue reroute {message}.{n} --provider NAME"
+        elif stopped:
             try_now = _command(provider, "" if own_reason else key, stopped, suspended=own_until == SUSPENDED)
     return Summary(
         id=f"{message}.{n}",

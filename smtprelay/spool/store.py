@@ -313,7 +313,7 @@ class QueueSpool:
 
     async def stock(self) -> Stock:
         """See :meth:`smtprelay.interfaces.Spool.stock`."""
-        return await self._reader.do(lambda each: query.stock(each, *self._measure(each)))
+        return await self._reader.do(lambda each: query.stock(each, self._paces, *self._measure(each)))
 
     async def sweep(self, before: float, limit: int = 200) -> int:
         """See :meth:`smtprelay.interfaces.Spool.sweep`."""

@@ -112,10 +112,7 @@ def _hold_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
 
 def _provider_routes(spool: Spool, operator: Operator) -> Sequence[Route]:
     async def lanes(_asked: Asked) -> Answer:
-        stock = await spool.stock()
-        unreachable = {each.provider for each in stock.unreachable}
-        shown = [{**lane, "unreachable": lane["provider"] in unreachable} for lane in plain(stock.lanes)]
-        return json_answer({"lanes": shown})
+        return json_answer({"lanes": plain((await spool.stock()).lanes)})
 
     async def probe(asked: Asked) -> Answer:
         wanted = checked(asked.json(), {"who": TEXT, "lane": TEXT, "force": FLAG})

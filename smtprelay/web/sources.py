@@ -11,7 +11,7 @@ from smtprelay.interfaces import Events, Spool
 from smtprelay.metrics import Metrics
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.operating import Operator
-from smtprelay.queue import Stock
+from smtprelay.queue import LaneState, Stock
 from smtprelay.refused_mail import Ledger
 from smtprelay.transfer import Ways
 from smtprelay.version import VERSION
@@ -41,6 +41,7 @@ class Sources:
     :ivar exposition: gives the metrics that are shown, brought up to date.
     :ivar ways: which way mail can go that is imported.
     :ivar unreachable: the providers that this process cannot reach.
+    :ivar stopped: the lanes that this process has stopped.
     :ivar refusals: what clients were refused.
     """
 
@@ -57,6 +58,7 @@ class Sources:
     draining: Draining | None = field(default=None)
     ways: Ways = field(factory=Ways)
     unreachable: Callable[[], Collection[Unreachable]] = tuple
+    stopped: Callable[[], Collection[LaneState]] = tuple
     refusals: Ledger = field(factory=lambda: Ledger(lambda: 0.0))
     exposition: Callable[[], Awaitable[CollectorRegistry]] = field()
 

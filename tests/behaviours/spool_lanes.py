@@ -4,7 +4,8 @@ from typing import Any
 
 from smtprelay.interfaces import Spool
 from smtprelay.message import Blocked, Delivery, Uncertain
-from smtprelay.queue import ASKED_TO_WAIT, SUSPENDED, Block, Detour, LaneState, Selection, Settlement
+from smtprelay.model.unreachable import Unreachable
+from smtprelay.queue import ASKED_TO_WAIT, SUSPENDED, Block, Detour, Edit, LaneState, Selection, Settlement
 from tests.behaviours.spool_stories import SpoolStories, done
 
 
@@ -77,6 +78,33 @@ class LaneContract(SpoolStories):
             self.assertEqual(([], [("other", "")]), (list(work.probes), list(work.suspended)))
             await spool.block(Block(provider="other", operator=True))
             self.assertEqual([("other", "box")], list((await spool.claim()).probes))
+
+        return self.play(story)
+
+    def test_what_keeps_the_mail_of_a_lane(self):
+        """A lane is ``ok`` only if its mail can go: what stops its provider stops it, too."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool, provider="other", lane="box")
+            await self.send(spool, provider="gone", number=2)
+            far = self.clock.seconds() + 3600
+
+            async def state(provider: str = "other", lane: str = "box") -> str:
+                lanes = (await spool.stock()).lanes
+                return {(each.provider, each.lane): each.state for each in lanes}.get((provider, lane), "")
+
+            self.assertEqual("removed", await state("gone", ""))
+            (line,) = await spool.list(Selection(provider="gone"))
+            self.assertEqual(f"smtprelay queue reroute {line.id} --provider NAME", line.try_now)
+            self.assertEqual("ok", await state())
+            await spool.note_reach("other", Unreachable("other", 5.0, "h:25", "connect", "refused"))
+            self.assertEqual("unreachable", await state())
+            await spool.block(Block(provider="other", until=far, reason="401"))
+            self.assertEqual("blocked", await state())
+            await spool.block(Block(provider="other", until=SUSPENDED, reason="by anna", operator=True))
+            self.assertEqual("suspended", await state())
+            await spool.edit(Selection(provider="gone"), Edit(action="delete", who="ops"))
+            self.assertEqual("", await state("gone", ""))
 
         return self.play(story)
 

@@ -180,6 +180,7 @@ def lane(**changes: Any) -> dict[str, Any]:
         "due": None,
         "blocked_until": None,
         "blocked_reason": "",
-        "unreachable": False,
+        "state": "ok",
+        "resumes": None,
         **changes,
     }

@@ -41,7 +41,7 @@ class BreakerTests(SynchronousTestCase):
         self.learn(Blocked("401 no such key", lane="ann"), lane="ann")
         self.learn(Blocked("401 no such key", lane="ann"), lane="ann")
         self.assertEqual((self.admit("ann"), self.admit("ann")), ("401 no such key",) * 2)
-        self.assertEqual((self.admit("bob"), self.breaker.stopped("one", "bob")), ("", False))
+        self.assertEqual((self.admit("bob"), self.breaker.reason("one", "bob")), ("", ""))
         self.assertEqual((self.told(), self.one.calls), (["lane.blocked"], []))
 
     def test_whole_provider(self) -> None:

@@ -94,7 +94,7 @@ class UnreachableTests(Stage, TestCase):
         self.assertEqual(sink.connections, 0)
         await relay.cli("providers", "resume", "out")
         await relay.cli("queue", "retry", "--all")
-        await eventually(lambda: kinds(), "no alarm")
+        await eventually(kinds, "no alarm")
         self.assertGreater(sink.connections, 0)
 
     async def test_in_every_way(self) -> None:

@@ -1,8 +1,9 @@
 """The API: what the CLI and the page ask and do."""
 
-from attrs import asdict
+from attrs import asdict, evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.model.unreachable import Unreachable
 from smtprelay.operating import HoldRule
 from smtprelay.queue import STATES, Edit, Selection
 from smtprelay.web.access import Access, Token
@@ -46,6 +47,24 @@ class StatusTests(SynchronousTestCase):
                 "role": "operator",
             },
         )
+
+    def test_a_removed_provider(self):
+        """Mail that waits for a provider which the configuration lost needs a person."""
+        fixture = Fixture()
+        lane = evolve(LANE, provider="old", lane="", state="removed", blocked_reason="")
+        fixture.spool.lanes = (lane,)
+        [line] = fixture.get("/api/v1/status").json["attention"]
+        self.assertEqual((line["kind"], line["about"]), ("removed", "old"))
+        self.assertIn("old is not configured any more, 3 waiting", line["text"])
+
+    def test_what_this_process_knows(self):
+        """Without a spool the lanes that it has stopped, and what it cannot reach, are told all the same."""
+        failing = Unreachable("out", NOW - 60, "h:25", "connect", "connect at h:25: refused.")
+        fixture = Fixture(spool=None, stopped=lambda: [LANE], unreachable=lambda: [failing])
+        unreachable, blocked = fixture.get("/api/v1/status").json["attention"]
+        self.assertEqual(unreachable["text"], "out cannot be reached: connect at h:25: refused")
+        self.assertEqual((unreachable["host"], unreachable["stage"]), ("h:25", "connect"))
+        self.assertEqual((blocked["kind"], blocked["about"]), ("blocked", "graph ups@example.com"))
 
     def test_without_a_spool_there_is_no_queue(self):
         """A relay of synchronous listeners has a status; its queue is not there."""
@@ -320,9 +339,7 @@ class ProviderTests(SynchronousTestCase):
 
     def test_the_lanes(self):
         """All of them, with what waits."""
-        self.assertEqual(
-            self.fixture.get("/api/v1/providers").json, {"lanes": [{**plain(LANE), "unreachable": False}]}
-        )
+        self.assertEqual(self.fixture.get("/api/v1/providers").json, {"lanes": [plain(LANE)]})
 
     def test_changes(self):
         """Each reaches the operator's desk with who asked."""

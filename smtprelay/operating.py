@@ -124,7 +124,7 @@ class Queue(Protocol):
 
     async def note_reach(self, provider: str, trouble: Unreachable | None) -> bool:
         """
-        Write down that this node cannot reach a provider, or reaches it again.
+        Write down that this node cannot reach a provider, or reaches it again; its mail goes now.
 
         Returns whether no other node says that it cannot: this is the first trouble, or the end of the last.
         """

@@ -3,17 +3,17 @@ The alarm about providers that cannot be reached.
 
 It looks at what the providers' connections tell (:mod:`smtprelay.reachability`), and probes after a failure.
 So it comes as soon with a single mail in the queue as with many, and a provider that is mended is seen before
-its mail is due again. Mail waits and goes as it would without it.
+its mail is due again, also after a restart.
 """
 
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.dispatch.probe import ask
-from smtprelay.interfaces import Events, Provider
+from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.reachability import Reach
 
@@ -24,16 +24,13 @@ LOOK_EVERY: Final = 1.0
 _FIRST_PROBE: Final = 5.0
 _NEXT_PROBE: Final = 15.0
 
-#: See :meth:`smtprelay.operating.Queue.note_reach`.
-Note = Callable[[str, Unreachable | None], Coroutine[Deferred[Any], Any, bool]]
-
 
 class ReachWatch:
     """
     Tells ``provider.failing`` and ``provider.recovered``, each once for all nodes.
 
     :param reaches: by the name of the provider.
-    :param note: writes it down for all nodes; ``None``: this process is alone.
+    :param spool: has it for all nodes; ``None``: this process is alone.
     :param is_suspended: a provider that an operator has suspended is not probed, and nothing is told of it.
     """
 
@@ -44,14 +41,15 @@ class ReachWatch:
         clock: IReactorTime,
         events: Events,
         *,
-        note: Note | None = None,
+        spool: Spool | None = None,
         is_suspended: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._reaches = reaches
         self._providers = providers
         self._clock = clock
         self._events = events
-        self._note = note
+        self._spool = spool
+        self._begun = spool is None
         self._is_suspended = is_suspended
         self._told: dict[str, Unreachable] = {}
         self._next_probe: dict[str, float] = {}
@@ -63,13 +61,15 @@ class ReachWatch:
 
     async def look(self) -> None:
         """Look at every provider; to be called about once a second. What the spool refuses it raises."""
+        if self._spool is not None and not self._begun:
+            await self._go_on(self._spool)
         for name, reach in self._reaches.items():
             suspended = self._is_suspended(name)
             if suspended:
                 reach.answered()
             trouble = reach.trouble()
             if trouble != self._told.get(name):
-                first_or_last = self._note is None or await self._note(name, trouble)
+                first_or_last = self._spool is None or await self._spool.note_reach(name, trouble)
                 self._change(name, trouble, aloud=first_or_last and not suspended)
             self._probe(name, reach)
 
@@ -83,6 +83,17 @@ class ReachWatch:
         """Give up what is under way."""
         for probe in list(self._probes.values()):
             probe.cancel()
+
+    async def _go_on(self, spool: Spool) -> None:
+        """Take over what was told before a restart; a probe will see at once."""
+        for told in (await spool.stock()).unreachable:
+            reach = self._reaches.get(told.provider)
+            if reach is None:
+                await spool.note_reach(told.provider, None)
+            else:
+                reach.failure = self._told[told.provider] = told
+                self._next_probe[told.provider] = self._clock.seconds()
+        self._begun = True
 
     def _change(self, name: str, trouble: Unreachable | None, *, aloud: bool) -> None:
         before = self._told.pop(name, None)

@@ -196,7 +196,7 @@ class Relay(Service):
             self._providers,
             self._reactor,
             self._events,
-            note=None if self.spool is None else self.spool.note_reach,
+            spool=self.spool,
             is_suspended=self._lanes.is_suspended,
         )
 

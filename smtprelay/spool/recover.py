@@ -16,7 +16,7 @@ from smtprelay.queue import ASKED_TO_WAIT, SUSPENDED
 from smtprelay.spool import borrow, suspects
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.slots import release
-from smtprelay.spool.unreachable import FORGET_GONE, FORGET_OWN
+from smtprelay.spool.unreachable import FORGET_GONE
 
 _CLAIMED: Final = (
     "SELECT message, n, attempt, lane, slot, suspect FROM delivery WHERE ended IS NULL AND state = 'active'"
@@ -90,7 +90,6 @@ def recover(tx: Transaction) -> PutBack:
     found = _from_dead(tx, tx.node, _DIED)
     borrow.forget(tx, "node = ?", (tx.node,))
     _forget_uploads(tx, [tx.node])
-    tx.execute(FORGET_OWN, (tx.node,))
     _probe_soon(tx)
     return found
 

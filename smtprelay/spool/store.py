@@ -292,7 +292,10 @@ class QueueSpool:
 
     async def note_reach(self, provider: str, trouble: Unreachable | None) -> bool:
         """See :meth:`smtprelay.operating.Queue.note_reach`."""
-        return await self._writer.do(partial(note_reach, provider=provider, trouble=trouble))
+        alone = await self._writer.do(partial(note_reach, provider=provider, trouble=trouble))
+        if trouble is None:
+            self.wake()
+        return alone
 
     async def raw(self, message: str) -> "StoredBody":
         """See :meth:`smtprelay.interfaces.Spool.raw`."""

@@ -12,25 +12,42 @@ from smtprelay.model.unreachable import Unreachable
 from smtprelay.spool.connection import Connection, Transaction
 from smtprelay.spool.stored import storable
 
-#: For what this node said in an earlier life.
-FORGET_OWN: Final = "DELETE FROM unreachable WHERE node = ?"
-
 #: For what nodes said that have left or died.
 FORGET_GONE: Final = """
     DELETE FROM unreachable WHERE node <> ?
         AND NOT EXISTS (SELECT 1 FROM node o WHERE o.name = unreachable.node)"""
 
+#: What waits because the provider could not be reached: its error names the host.
+_HELD_UP: Final = """
+    SELECT d.message, d.n, d.lane FROM lane l JOIN delivery d ON d.lane = l.id
+    WHERE l.provider = ? AND d.due > ? AND d.state = 'deferred' AND d.reason LIKE ? ORDER BY d.due LIMIT ?"""
+
+#: So many deliveries go as soon as their provider is reached; more have enough of their own retries.
+_MOST_AT_ONCE: Final = 1000
+
 
 def note_reach(tx: Transaction, provider: str, trouble: Unreachable | None) -> bool:
     """See :meth:`smtprelay.operating.Queue.note_reach`."""
     tx.lanes.take([provider])  # so that of two nodes one is the first, or the last
-    tx.execute("DELETE FROM unreachable WHERE provider = ? AND node = ?", (provider, tx.node))
+    before = tx.execute(
+        "DELETE FROM unreachable WHERE provider = ? AND node = ? RETURNING host", (provider, tx.node)
+    ).fetchone()
     others = tx.execute("SELECT 1 FROM unreachable WHERE provider = ? LIMIT 1", (provider,)).fetchone()
     if trouble is not None:
         since = max(0.0, min(trouble.since, tx.now))
         told = (since, storable(trouble.host), trouble.stage, storable(trouble.reason))
         tx.execute("INSERT INTO unreachable VALUES (?, ?, ?, ?, ?, ?)", (provider, tx.node, *told))
+    elif before is not None:
+        _go_now(tx, provider, before[0])
     return others is None
+
+
+def _go_now(tx: Transaction, provider: str, host: str) -> None:
+    """Have what could not reach ``host`` tried at once; its retries may be an hour apart by now."""
+    rows = tx.execute(_HELD_UP, (provider, tx.now, f"%{host}%", _MOST_AT_ONCE)).fetchall()
+    for message, n, number in rows:
+        tx.execute("UPDATE delivery SET due = ? WHERE message = ? AND n = ?", (tx.now, message, n))
+        tx.lanes.by_id(number).due = tx.now
 
 
 def unreachable(connection: Connection) -> Sequence[Unreachable]:

@@ -3,6 +3,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.reach import LOOK_EVERY, ReachWatch
 from smtprelay.message import Delivered
+from smtprelay.model.unreachable import Unreachable
 from smtprelay.reachability import Reach
 from smtprelay.service.chores import every
 from smtprelay.spool.memory import open_memory
@@ -45,15 +46,15 @@ class ReachWatchTests(SynchronousTestCase):
         self.far = Far(self.reach)
         self.suspended: set[str] = set()
         self.spool = open_memory(Terms(paces={}, events=self.events), clock=self.clock)
-        self.watch = self.watching(self.spool.note_reach)
+        self.watch = self.watching(self.spool)
 
-    def watching(self, note) -> ReachWatch:
+    def watching(self, spool) -> ReachWatch:
         watch = ReachWatch(
             {"out": self.reach},
             {"out": self.far},
             self.clock,
             self.events,
-            note=note,
+            spool=spool,
             is_suspended=self.suspended.__contains__,
         )
         self.looking = every(self.clock, self.events, "reach", LOOK_EVERY, watch.look)
@@ -165,6 +166,22 @@ class ReachWatchTests(SynchronousTestCase):
         self.pass_time(600)
         self.assertEqual((self.far.probes, self.failing()), (probes, []))
         self.assertEqual([event for event, _ in self.events.heard], ["provider.failing"])
+
+    def test_a_restart(self) -> None:
+        """The alarm lasts, without being told again; that the provider is mended is seen within seconds."""
+        self.refuse()
+        self.pass_time(25)
+        self.looking.stop()
+        self.reach.answered()
+        done(self.spool.note_reach("gone", Unreachable("gone", 5.0, HOST, "connect", "refused")))
+        self.watch = self.watching(self.spool)
+        self.pass_time(1)
+        self.assertEqual([each.provider for each in self.failing()], ["out"])
+        self.far.mended = True
+        self.pass_time(16)
+        self.assertEqual(self.failing(), [])
+        told = [event for event, _ in self.events.heard]
+        self.assertEqual(told, ["provider.failing", "provider.recovered"])
 
     def test_resumed(self) -> None:
         """It counts anew from there."""

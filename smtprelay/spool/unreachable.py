@@ -12,10 +12,13 @@ from smtprelay.model.unreachable import Unreachable
 from smtprelay.spool.connection import Connection, Transaction
 from smtprelay.spool.stored import storable
 
+_GONE: Final = "NOT EXISTS (SELECT 1 FROM node o WHERE o.name = unreachable.node)"
+
 #: For what nodes said that have left or died.
-FORGET_GONE: Final = """
-    DELETE FROM unreachable WHERE node <> ?
-        AND NOT EXISTS (SELECT 1 FROM node o WHERE o.name = unreachable.node)"""
+FORGET_GONE: Final = f"DELETE FROM unreachable WHERE node <> ? AND {_GONE}"  # noqa: S608 -- constants
+
+#: For what this node said, in this life or an earlier one.
+_FORGET_OWN: Final = f"DELETE FROM unreachable WHERE provider = ? AND (node = ? OR {_GONE}) RETURNING host"  # noqa: S608
 
 #: What waits because the provider could not be reached: its error names the host.
 _HELD_UP: Final = """
@@ -29,15 +32,15 @@ _MOST_AT_ONCE: Final = 1000
 def note_reach(tx: Transaction, provider: str, trouble: Unreachable | None) -> bool:
     """See :meth:`smtprelay.operating.Queue.note_reach`."""
     tx.lanes.take([provider])  # so that of two nodes one is the first, or the last
-    before = tx.execute(
-        "DELETE FROM unreachable WHERE provider = ? AND node = ? RETURNING host", (provider, tx.node)
-    ).fetchone()
+    before = tx.execute(_FORGET_OWN, (provider, tx.node)).fetchone()
     others = tx.execute("SELECT 1 FROM unreachable WHERE provider = ? LIMIT 1", (provider,)).fetchone()
     if trouble is not None:
         since = max(0.0, min(trouble.since, tx.now))
         told = (since, storable(trouble.host), trouble.stage, storable(trouble.reason))
         tx.execute("INSERT INTO unreachable VALUES (?, ?, ?, ?, ?, ?)", (provider, tx.node, *told))
-    elif before is not None:
+    elif before is None:
+        return False
+    else:
         _go_now(tx, provider, before[0])
     return others is None
 

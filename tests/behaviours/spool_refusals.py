@@ -99,6 +99,7 @@ class RefusalContract(SpoolStories):
             self.assertEqual((await spool.stock()).unreachable, [worse])
             self.assertTrue(await spool.note_reach("one", None))
             self.assertEqual((await spool.stock()).unreachable, [])
+            self.assertFalse(await spool.note_reach("one", None), "no news")
 
         return self.play(story)
 

@@ -4,10 +4,10 @@ What this process knows of the lanes that are stopped.
 The spool holds a stopped lane back; here is what it does not keep: how often in a row the
 lane was found blocked (the probes become rarer), and whether it is blocked at all or only paused
 because its provider asked us to wait. After a restart nothing is known, and a lane that was paused is probed
-as if it had been blocked. Without a spool this is all that holds a lane back.
+as if it had been blocked.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from typing import Final
 
 from attrs import evolve, frozen
@@ -15,38 +15,23 @@ from attrs import evolve, frozen
 from smtprelay.dispatch.retry import honoured, probe_delay
 from smtprelay.interfaces import Events
 from smtprelay.message import Blocked, Deferred, Delivered, Delivery, Failed, Outcome
-from smtprelay.queue import ASKED_TO_WAIT, Block, LaneState
+from smtprelay.queue import ASKED_TO_WAIT, Block
 
 #: After a warning that a lane is throttled the next one comes so many seconds later at the earliest.
 _SILENT: Final = 60.0
 
 
 @frozen
-class Stop:
+class _Stop:
     """
     A lane that does not run.
 
     :ivar until: seconds since the epoch; what happens in the lane later tells whether it works again.
     :ivar times: how often in a row it was found blocked; 0 for a pause.
-    :ivar since: when it was stopped.
-    :ivar tried: until then somebody tries whether it works, and the others wait.
     """
 
     until: float
     times: int
-    reason: str
-    since: float
-    tried: float = 0.0
-
-    def holds(self, now: float) -> bool:
-        """Tell whether nothing may go; else it is to be tried."""
-        return now < max(self.until, self.tried)
-
-    def stepped(self, seconds: float) -> "Stop":
-        """Return it with all times moved by ``seconds``."""
-        return evolve(
-            self, until=self.until + seconds, since=self.since + seconds, tried=self.tried + seconds
-        )
 
 
 class Lanes:
@@ -54,7 +39,7 @@ class Lanes:
 
     def __init__(self, events: Events) -> None:
         self._events = events
-        self._stops: dict[tuple[str, str], Stop] = {}
+        self._stops: dict[tuple[str, str], _Stop] = {}
         self._told: dict[tuple[str, str], float] = {}
         self._suspended: frozenset[tuple[str, str]] = frozenset()
 
@@ -99,16 +84,16 @@ class Lanes:
         why = why or "no reason was given"  # an empty one would open the lane
         stop = self._stops.get((provider, lane))
         if stop is None or stop.times == 0:
-            stop = Stop(now + probe_delay(1), 1, why, now)
+            stop = _Stop(now + probe_delay(1), 1)
             self._events("lane.blocked", provider=provider, lane=lane, reason=why, until=stop.until)
         elif probed or now >= stop.until:
-            stop = Stop(now + probe_delay(stop.times + 1), stop.times + 1, why, stop.since)
-        self._stops[provider, lane] = evolve(stop, reason=why)
+            stop = _Stop(now + probe_delay(stop.times + 1), stop.times + 1)
+        self._stops[provider, lane] = stop
         return Block(provider=provider, lane=lane, until=stop.until, reason=why)
 
     def try_one(self, provider: str, lane: str, now: float) -> Block:
         """Let one mail through a blocked lane; what becomes of it tells :meth:`learn` whether it works."""
-        self._stops.setdefault((provider, lane), Stop(now, 1, "", now))
+        self._stops.setdefault((provider, lane), _Stop(now, 1))
         return Block(provider=provider, lane=lane, trial=True)
 
     def opened(self, provider: str, lane: str) -> None:
@@ -124,38 +109,14 @@ class Lanes:
         del self._stops[provider, lane]
         return True
 
-    def of(self, provider: str, lane: str) -> Mapping[str, Stop]:
-        """Return what stops a lane, by the lane that it stops: the whole provider, or this one."""
-        if not self._stops:
-            return {}
-        return {key: stop for key in ("", lane) if (stop := self._stops.get((provider, key))) is not None}
-
-    def begin_try(self, provider: str, lane: str, until: float) -> None:
-        """Note that one tries a stopped lane; until then the others wait for what comes of it."""
-        self._stops[provider, lane] = evolve(self._stops[provider, lane], tried=until)
-
     def stopped(self, provider: str, lane: str, now: float) -> bool:
         """Tell whether a lane, or its whole provider, is stopped as far as we know."""
         if self._suspended and not self._suspended.isdisjoint({(provider, lane), (provider, "")}):
             return True
-        return any(stop.holds(now) for stop in self.of(provider, lane).values())
-
-    def states(self) -> Sequence[LaneState]:
-        """Return what stands still, as an operator sees it where there is no spool."""
-        return [
-            LaneState(
-                provider=provider,
-                lane=lane,
-                state="blocked",
-                waiting=0,
-                active=0,
-                due=None,
-                blocked_until=stop.until,
-                blocked_reason=stop.reason,
-                blocked_since=stop.since,
-            )
-            for (provider, lane), stop in self._stops.items()
-        ]
+        if not self._stops:
+            return False
+        stops = (self._stops.get((provider, key)) for key in {lane, ""})
+        return any(stop is not None and now < stop.until for stop in stops)
 
     def is_blocked(self, provider: str, lane: str) -> bool:
         """Tell whether a lane is known to be blocked, and not only paused or open."""
@@ -164,7 +125,7 @@ class Lanes:
 
     def stepped(self, seconds: float) -> None:
         """Move all times by ``seconds``: the clock was put."""
-        self._stops = {key: stop.stepped(seconds) for key, stop in self._stops.items()}
+        self._stops = {key: evolve(stop, until=stop.until + seconds) for key, stop in self._stops.items()}
         self._told = {key: until + seconds for key, until in self._told.items()}
 
     def all_stopped(self, now: float) -> frozenset[tuple[str, str]]:
@@ -183,13 +144,17 @@ class Lanes:
         assert asked.retry_after is not None
         self._works(delivery, now)
         key = (delivery.provider, delivery.lane)
-        reason = f"{ASKED_TO_WAIT}: {asked.why}"
-        stop = self._stops.get(key, Stop(now, 0, reason, now))
+        stop = self._stops.get(key, _Stop(now, 0))
         if stop.times:
             return None  # blocked since: the probe will see
         until = max(stop.until, now + honoured(asked.retry_after))
-        self._stops[key] = Stop(until, 0, reason, stop.since)
-        return Block(provider=delivery.provider, lane=delivery.lane, until=until, reason=reason)
+        self._stops[key] = _Stop(until, 0)
+        return Block(
+            provider=delivery.provider,
+            lane=delivery.lane,
+            until=until,
+            reason=f"{ASKED_TO_WAIT}: {asked.why}",
+        )
 
     def _works(self, delivery: Delivery, now: float) -> None:
         """

@@ -6,7 +6,7 @@ So it comes as soon with a single mail in the queue as with many, and a provider
 its mail is due again, also after a restart.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -30,7 +30,7 @@ class ReachWatch:
     Tells ``provider.failing`` and ``provider.recovered``, each once for all nodes.
 
     :param reaches: by the name of the provider.
-    :param spool: has it for all nodes; ``None``: this process is alone.
+    :param spool: has it for all nodes.
     :param is_suspended: a provider that an operator has suspended is not probed, and nothing is told of it.
     """
 
@@ -41,35 +41,31 @@ class ReachWatch:
         clock: IReactorTime,
         events: Events,
         *,
-        spool: Spool | None = None,
-        is_suspended: Callable[[str], bool] = lambda _: False,
+        spool: Spool,
+        is_suspended: Callable[[str], bool],
     ) -> None:
         self._reaches = reaches
         self._providers = providers
         self._clock = clock
         self._events = events
         self._spool = spool
-        self._begun = spool is None
+        self._begun = False
         self._is_suspended = is_suspended
         self._told: dict[str, Unreachable] = {}
         self._next_probe: dict[str, float] = {}
         self._probes: dict[str, Deferred[Any]] = {}
 
-    def unreachable(self) -> Collection[Unreachable]:
-        """Return what this process has told, and what has not ended."""
-        return self._told.values()
-
     async def look(self) -> None:
         """Look at every provider; to be called about once a second. What the spool refuses it raises."""
-        if self._spool is not None and not self._begun:
-            await self._go_on(self._spool)
+        if not self._begun:
+            await self._go_on()
         for name, reach in self._reaches.items():
             suspended = self._is_suspended(name)
             if suspended:
                 reach.answered()
             trouble = reach.trouble()
             if trouble != self._told.get(name):
-                first_or_last = self._spool is None or await self._spool.note_reach(name, trouble)
+                first_or_last = await self._spool.note_reach(name, trouble)
                 self._change(name, trouble, aloud=first_or_last and not suspended)
             self._probe(name, reach)
 
@@ -84,12 +80,12 @@ class ReachWatch:
         for probe in list(self._probes.values()):
             probe.cancel()
 
-    async def _go_on(self, spool: Spool) -> None:
+    async def _go_on(self) -> None:
         """Take over what was told before a restart; a probe will see at once."""
-        for told in (await spool.stock()).unreachable:
+        for told in (await self._spool.stock()).unreachable:
             reach = self._reaches.get(told.provider)
             if reach is None:
-                await spool.note_reach(told.provider, None)
+                await self._spool.note_reach(told.provider, None)
             else:
                 reach.failure = self._told[told.provider] = told
                 self._next_probe[told.provider] = self._clock.seconds()

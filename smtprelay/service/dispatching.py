@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from smtprelay.config.model import Config
+from smtprelay.config.model import Config, SpoolSettings
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.lanes import Lanes
 from smtprelay.dispatch.webhook import Announcer
@@ -25,8 +25,7 @@ def build_dispatcher(
     reactor: Any,
     events: Events,
 ) -> Dispatcher:
-    """Return what delivers the mail of ``spool``; it is to be started."""
-    assert config.spool is not None
+    """Return what delivers the mail of ``spool``, and probes its lanes; it is to be started."""
     return Dispatcher(
         spool,
         providers,
@@ -38,5 +37,5 @@ def build_dispatcher(
         post=post,
         bounces=bounce_settings(config, providers),
         announcer=announcer,
-        lease=config.spool.lease,
+        lease=(config.spool or SpoolSettings()).lease,
     )

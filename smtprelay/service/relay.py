@@ -101,6 +101,8 @@ class Relay(Service):
         self._starting: Deferred[None] | None = None
         self._begun: Deferred[None] | None = None
         self.spool: Spool | None = None
+        #: Gives the right to ask a provider: the spool, or without one what counts in memory.
+        self._permits: Spool | None = None
         self._reactor = reactor
         #: Of the mail and of all that waits; the nodes of a spool share one.
         self._clock = reactor
@@ -166,12 +168,13 @@ class Relay(Service):
         """Build the stations, and open them when each has what it needs."""
         config = self.config
         opening = Opening(config, self._reactor, self._events, self._threads, self._patience)
-        spool = self.spool = await opening.open(self._budget)
-        self._clock = self._reactor if spool is None else spool.clock or self._reactor
-        self._build_providers()
+        permits = self._permits = await opening.open(self._budget)
+        spool = self.spool = None if config.spool is None else permits
+        self._clock = permits.clock or self._reactor
+        self._build_providers(permits)
         rules = [rule(route) for route in config.routes]
         post = Post(config, Router(rules, self._providers), self._providers, self._new_id, self._clock)
-        self._build_delivery(post)
+        self._build_delivery(permits, post)
         doors = self._build_doors(rules)
         if spool is not None:
             await opening.recover(spool)
@@ -181,7 +184,7 @@ class Relay(Service):
         self._begin(post)
         self.metrics.ready(True)
 
-    def _build_providers(self) -> None:
+    def _build_providers(self, permits: Spool) -> None:
         workshop = Workshop(
             reactor=self._reactor,
             events=self._events,
@@ -196,33 +199,33 @@ class Relay(Service):
             self._providers,
             self._reactor,
             self._events,
-            spool=self.spool,
+            spool=permits,
             is_suspended=self._lanes.is_suspended,
         )
 
-    def _build_delivery(self, post: Post) -> None:
+    def _build_delivery(self, permits: Spool, post: Post) -> None:
         """Build what takes mail to the providers: from the spool, and while its client waits."""
         config, spool = self.config, self.spool
         announcer = build_announcer(config, self._new_id, self._clock)
-        if spool is not None:
-            self._dispatcher = build_dispatcher(
-                config,
-                spool,
-                self._providers,
-                lanes=self._lanes,
-                post=post,
-                announcer=announcer,
-                reactor=self._clock,
-                events=self._events,
-            )
+        self._dispatcher = build_dispatcher(
+            config,
+            permits,
+            self._providers,
+            lanes=self._lanes,
+            post=post,
+            announcer=announcer,
+            reactor=self._clock,
+            events=self._events,
+        )
         shared = config.spool is not None and config.spool.engine == "postgres"
         self._drain = Drain(self._ports, self._dispatcher, spool, shared=shared, events=self._events)
         self._synchronous = build_synchronous(
             config,
             self._providers,
             spool,
+            permits,
             self._lanes,
-            post,
+            post=post,
             announcer=announcer,
             reactor=self._clock,
             events=self._events,
@@ -250,6 +253,7 @@ class Relay(Service):
     def _begin(self, post: Post) -> None:
         """Begin to deliver, and what is done again and again."""
         assert self._watch is not None
+        assert self._dispatcher is not None
         chores: list[Chore] = [("reach", LOOK_EVERY, self._watch.look)]
         if self.spool is not None and self.config.spool is not None:
             self._ledger.store = self.spool.refusals
@@ -266,8 +270,7 @@ class Relay(Service):
                 running=lambda: not self._stopping,
             )
         self._clocks = [watch_lag(self._reactor, self.metrics), *(self._every(*each) for each in chores)]
-        if self._dispatcher is not None:
-            self._dispatcher.start()
+        self._dispatcher.start()
 
     async def _open_sites(self) -> None:
         """Show on all sites what there is now."""
@@ -308,8 +311,7 @@ class Relay(Service):
             operator=None if self._dispatcher is None else self._dispatcher.operator,
             mailbox=self._mailbox,
             draining=self._drain,
-            unreachable=tuple if self._watch is None else self._watch.unreachable,
-            stopped=self._lanes.states,
+            permits=self._permits,
             refusals=self._ledger,
             ways=Ways(routes=routes, providers=tuple(self.config.providers)),
         )
@@ -377,9 +379,9 @@ class Relay(Service):
         for provider in self._providers.values():
             await provider.close()
         await self._mime.stop()
-        if self.spool is not None:
-            closing = Deferred.fromCoroutine(self._leave(self.spool)).addTimeout(CLOSING_BOUND, self._reactor)
-            await closing.addErrback(self._not_closed)
+        if self._permits is not None:
+            closing = Deferred.fromCoroutine(self._leave(self._permits))
+            await closing.addTimeout(CLOSING_BOUND, self._reactor).addErrback(self._not_closed)
         self._threads.stop()
 
     async def _leave(self, spool: Spool) -> None:

@@ -58,15 +58,15 @@ def _with_cookie(asked: Asked, value: str, age: int) -> Answer:
 
 async def _status(sources: Sources, asked: Asked) -> Answer:
     checks = dict(await sources.readiness())
-    stock = None if sources.spool is None else await sources.spool.stock()
+    stock = None if sources.permits is None else await sources.permits.stock()
     nodes = () if sources.spool is None else await sources.spool.nodes()
     return json_answer(
         {
             "version": sources.version,
             "uptime": sources.uptime,
             "ready": {"ok": not any(checks.values()), "checks": checks},
-            "attention": attention(sources, stock),
-            "stock": plain(stock),
+            "attention": attention(stock),
+            "stock": None if sources.spool is None else plain(stock),
             "nodes": plain(nodes),
             "listeners": [dict(listener) for listener in sources.listeners()],
             "mailbox": sources.mailbox is not None,

@@ -6,29 +6,25 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from smtprelay.queue import LaneState, Stock
-from smtprelay.web.sources import Sources
 
 
-def attention(sources: Sources, stock: Stock | None) -> list[Mapping[str, Any]]:
+def attention(stock: Stock | None) -> list[Mapping[str, Any]]:
     """
     Return what needs a person, each with a sentence.
 
     ``about`` is a provider with its lane, or a delivery. ``since`` is when it began and ``until`` when it is
     tried again, seconds since the epoch or ``None``.
-
-    :param stock: ``None``: there is no spool, or it cannot tell; then it is what this process knows.
     """
-    failing, lanes = (
-        (sources.unreachable(), sources.stopped()) if stock is None else (stock.unreachable, stock.lanes)
-    )
     lines: list[Mapping[str, Any]] = []
-    for each in failing:
+    if stock is None:
+        return lines
+    for each in stock.unreachable:
         text = f"{each.provider} cannot be reached: {each.reason.rstrip('.')}"
         place = {"host": each.host, "stage": each.stage}
         lines.append(_line("unreachable", each.provider, text, since=each.since) | place)
-    for lane in lanes:
+    for lane in stock.lanes:
         lines += _stopped(lane)
-    for name in () if stock is None else stock.crash_loops:
+    for name in stock.crash_loops:
         text = f"{name} is held, the relay died twice while delivering it: `smtprelay queue show {name}`"
         lines.append(_line("crash_loop", name, text))
     return lines

@@ -1,6 +1,6 @@
 """What the site reads from: the rest of the relay, as far as HTTP shows it."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import field, frozen
@@ -9,9 +9,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Events, Spool
 from smtprelay.metrics import Metrics
-from smtprelay.model.unreachable import Unreachable
 from smtprelay.operating import Operator
-from smtprelay.queue import LaneState, Stock
+from smtprelay.queue import Stock
 from smtprelay.refused_mail import Ledger
 from smtprelay.transfer import Ways
 from smtprelay.version import VERSION
@@ -40,8 +39,7 @@ class Sources:
     :ivar draining: what ``smtprelay drain`` turns; ``None`` where nothing can be drained.
     :ivar exposition: gives the metrics that are shown, brought up to date.
     :ivar ways: which way mail can go that is imported.
-    :ivar unreachable: the providers that this process cannot reach.
-    :ivar stopped: the lanes that this process has stopped.
+    :ivar permits: has the lanes: the spool, or without one what counts in memory.
     :ivar refusals: what clients were refused.
     """
 
@@ -57,8 +55,7 @@ class Sources:
     mailbox: Mailbox | None = field(default=None)
     draining: Draining | None = field(default=None)
     ways: Ways = field(factory=Ways)
-    unreachable: Callable[[], Collection[Unreachable]] = tuple
-    stopped: Callable[[], Collection[LaneState]] = tuple
+    permits: Spool | None = None
     refusals: Ledger = field(factory=lambda: Ledger(lambda: 0.0))
     exposition: Callable[[], Awaitable[CollectorRegistry]] = field()
 
@@ -68,15 +65,16 @@ class Sources:
 
     async def _counted(self) -> CollectorRegistry:
         self.metrics.ready(not any((await self.readiness()).values()))
-        self.metrics.stock(await self.counted())
+        stock = await self.counted()
+        self.metrics.stock(None if self.spool is None else stock)
         return self.metrics.registry
 
     async def counted(self) -> Stock | None:
         """Return what lies in the spool; ``None`` where it cannot tell: all else is worth knowing then."""
-        if self.spool is None:
+        if self.permits is None:
             return None
         try:
-            return await self.spool.stock()
+            return await self.permits.stock()
         except Exception as error:  # noqa: BLE001 -- whatever the engine raises
             self.events("spool.failed", operation="stock", reason=str(error))
             return None

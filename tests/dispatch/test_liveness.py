@@ -17,11 +17,9 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.admission import Turned
+from smtprelay.dispatch.admission import Admission, Patience, Turned
 from smtprelay.dispatch.dispatcher import Dispatcher
-from smtprelay.dispatch.gate import Patience
 from smtprelay.dispatch.lanes import Lanes
-from smtprelay.dispatch.shared import Shared
 from smtprelay.message import (
     Blocked,
     Client,
@@ -161,7 +159,7 @@ class Play(RuleBasedStateMachine):
             post=self.post,
             bounces=BOUNCES,
         )
-        self.shared = Shared(self.spool, lanes, self.clock, self.events)
+        self.shared = Admission(self.spool, lanes, self.clock, self.events)
         self.slots: list[Any] = []
         self.dispatcher.start()
 

@@ -46,15 +46,15 @@ class ReachWatchTests(SynchronousTestCase):
         self.far = Far(self.reach)
         self.suspended: set[str] = set()
         self.spool = open_memory(Terms(paces={}, events=self.events), clock=self.clock)
-        self.watch = self.watching(self.spool)
+        self.watch = self.watching()
 
-    def watching(self, spool) -> ReachWatch:
+    def watching(self) -> ReachWatch:
         watch = ReachWatch(
             {"out": self.reach},
             {"out": self.far},
             self.clock,
             self.events,
-            spool=spool,
+            spool=self.spool,
             is_suspended=self.suspended.__contains__,
         )
         self.looking = every(self.clock, self.events, "reach", LOOK_EVERY, watch.look)
@@ -92,7 +92,6 @@ class ReachWatchTests(SynchronousTestCase):
         [told] = self.events.of("provider.recovered")
         self.assertGreaterEqual(told["seconds"], 20)
         self.assertEqual(self.failing(), [])
-        self.assertEqual(list(self.watch.unreachable()), [])
         probes = self.far.probes
         self.pass_time(100)
         self.assertEqual(self.far.probes, probes)
@@ -126,17 +125,6 @@ class ReachWatchTests(SynchronousTestCase):
         self.pass_time(1)
         self.assertEqual(self.failing()[0].stage, "greeting")
         self.assertEqual(self.events.of("provider.recovered"), [])
-
-    def test_without_a_spool(self) -> None:
-        """It is told all the same."""
-        self.looking.stop()
-        self.watch = self.watching(None)
-        self.refuse()
-        self.pass_time(21)
-        self.assertEqual([each.provider for each in self.watch.unreachable()], ["out"])
-        self.far.mended = True
-        self.pass_time(20)
-        self.assertEqual(len(self.events.of("provider.recovered")), 1)
 
     def test_a_spool_that_fails(self) -> None:
         """What could not be written down is tried at the next look."""
@@ -174,7 +162,7 @@ class ReachWatchTests(SynchronousTestCase):
         self.looking.stop()
         self.reach.answered()
         done(self.spool.note_reach("gone", Unreachable("gone", 5.0, HOST, "connect", "refused")))
-        self.watch = self.watching(self.spool)
+        self.watch = self.watching()
         self.pass_time(1)
         self.assertEqual([each.provider for each in self.failing()], ["out"])
         self.far.mended = True

@@ -135,6 +135,7 @@ class FakeSpool:
         self.error: Exception | None = None
         self.lines = [SUMMARY]
         self.lanes = STOCK.lanes
+        self.unreachable = ()
 
     def _raise(self) -> None:
         if self.error is not None:
@@ -184,7 +185,7 @@ class FakeSpool:
 
     async def stock(self):
         self._raise()
-        return evolve(STOCK, lanes=self.lanes)
+        return evolve(STOCK, lanes=self.lanes, unreachable=self.unreachable)
 
 
 class FakeMailbox:
@@ -234,6 +235,7 @@ class Fixture:
         self.checks: dict[str, str | None] = {"spool": None, "listener lan": None}
         sources = Sources(
             spool=self.spool,
+            permits=self.spool,
             metrics=Metrics(),
             clock=self.clock,
             started=NOW - 100,

@@ -58,9 +58,11 @@ class StatusTests(SynchronousTestCase):
         self.assertIn("old is not configured any more, 3 waiting", line["text"])
 
     def test_what_this_process_knows(self):
-        """Without a spool the lanes that it has stopped, and what it cannot reach, are told all the same."""
-        failing = Unreachable("out", NOW - 60, "h:25", "connect", "connect at h:25: refused.")
-        fixture = Fixture(spool=None, stopped=lambda: [LANE], unreachable=lambda: [failing])
+        """Without a spool the lanes that are blocked, and what cannot be reached, are told all the same."""
+        fixture = Fixture(spool=None)
+        fixture.spool.unreachable = (
+            Unreachable("out", NOW - 60, "h:25", "connect", "connect at h:25: refused."),
+        )
         unreachable, blocked = fixture.get("/api/v1/status").json["attention"]
         self.assertEqual(unreachable["text"], "out cannot be reached: connect at h:25: refused")
         self.assertEqual((unreachable["host"], unreachable["stage"]), ("h:25", "connect"))

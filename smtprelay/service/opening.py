@@ -57,10 +57,11 @@ class Patience:
         async def away(_asked: Asked) -> Answer:
             raise Problem(503, self.complaint or "the spool is being opened")
 
-        there = {(each.method, each.path): each for each in api_routes(evolve(sources, spool=None))}
+        none = evolve(sources, spool=None, permits=None)
+        there = {(each.method, each.path): each for each in api_routes(none)}
         # No action of this table is called.
         unseen: Any = object()
-        table = api_routes(evolve(sources, spool=unseen, draining=unseen))
+        table = api_routes(evolve(sources, spool=unseen, permits=unseen, operator=unseen, draining=unseen))
         return [there.get((each.method, each.path)) or evolve(each, action=away) for each in table]
 
     async def until_there(self, attempt: Callable[[], Awaitable[T]]) -> T:

@@ -15,7 +15,7 @@ from smtprelay.web.answers import Answer, Asked, json_answer
 from smtprelay.web.attention import attention
 from smtprelay.web.drain import drain_routes
 from smtprelay.web.mailbox import mailbox_routes
-from smtprelay.web.queue import plain, queue_routes
+from smtprelay.web.queue import plain, provider_routes, queue_routes
 from smtprelay.web.refused import refused_routes
 from smtprelay.web.router import Route
 from smtprelay.web.sources import Sources
@@ -43,6 +43,8 @@ def api_routes(sources: Sources) -> Sequence[Route]:
     if sources.spool is not None:
         routes += queue_routes(sources.spool, sources)
         routes += transfer_routes(sources.spool, sources.ways, sources.operator)
+    if sources.permits is not None and sources.operator is not None:
+        routes += provider_routes(sources.permits, sources.operator)
     if sources.draining is not None:
         routes += drain_routes(sources.draining)
     if sources.mailbox is not None:

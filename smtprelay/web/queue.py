@@ -68,7 +68,6 @@ def queue_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
         Route("GET", "/api/v1/queue/{id}/message", _answering(raw), "operator"),
         *(editing(action) for action in ACTIONS),
         *_hold_routes(spool, sources),
-        *([] if sources.operator is None else _provider_routes(spool, sources.operator)),
     ]
 
 
@@ -110,7 +109,9 @@ def _hold_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
     ]
 
 
-def _provider_routes(spool: Spool, operator: Operator) -> Sequence[Route]:
+def provider_routes(spool: Spool, operator: Operator) -> Sequence[Route]:
+    """Return the routes of the providers' lanes."""
+
     async def lanes(_asked: Asked) -> Answer:
         return json_answer({"lanes": plain((await spool.stock()).lanes)})
 

@@ -55,9 +55,13 @@ class Sources:
     mailbox: Mailbox | None = field(default=None)
     draining: Draining | None = field(default=None)
     ways: Ways = field(factory=Ways)
-    permits: Spool | None = None
+    permits: Spool | None = field()
     refusals: Ledger = field(factory=lambda: Ledger(lambda: 0.0))
     exposition: Callable[[], Awaitable[CollectorRegistry]] = field()
+
+    @permits.default
+    def _spool(self) -> Spool | None:
+        return self.spool
 
     @exposition.default
     def _own_metrics(self) -> Callable[[], Awaitable[CollectorRegistry]]:

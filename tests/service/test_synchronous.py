@@ -137,9 +137,8 @@ class SynchronousTests(TestCase):
         self.assertEqual(reply[:3], "451", reply)
         control = UNIXClientEndpoint(reactor, str(self.folder / "control.sock"))
         status = await get(control, "/api/v1/status")
-        self.assertRegex(
-            status, r'"text": ?"out is blocked, 0 waiting: .*530 5\.7\.0 Authentication required'
-        )
+        self.assertRegex(status, r'"text": ?"out is blocked, 0 waiting: .*530 5\.7\.0 Authentication')
+        self.assertRegex(await get(control, "/api/v1/providers"), r'"state": ?"blocked"')
 
     async def test_some_refused(self) -> None:
         """Who is refused beside others is told to the sender by a bounce, through the same provider."""

@@ -235,7 +235,6 @@ class Fixture:
         self.checks: dict[str, str | None] = {"spool": None, "listener lan": None}
         sources = Sources(
             spool=self.spool,
-            permits=self.spool,
             metrics=Metrics(),
             clock=self.clock,
             started=NOW - 100,

@@ -339,18 +339,18 @@ class Detail:
     history: Sequence[Attempt]
 
 
-@frozen(kw_only=True)
+@frozen
 class LaneState:
     """
     One lane: how many wait in it, how many are under way, and whether it is blocked.
 
-    :ivar state: ``ok``, ``throttled``, or why no mail goes: ``unreachable``, ``blocked`` or ``suspended``, as
-        its whole provider may be, or ``removed``: the configuration has no such provider any more.
-    :ivar blocked_since: when it was blocked, seconds since the epoch.
-    :ivar suspended: it is blocked by an operator, until one resumes it.
-    :ivar resumes: until then at the latest, seconds since the epoch; ``None`` if no end was given.
     :ivar ceiling: how many at once its provider seems to bear; less than one is one now and then.
         ``None``: it has not complained, or not for long.
+    :ivar resumes: when one that is suspended goes on, seconds since the epoch; ``None`` if no end was given.
+    :ivar blocked_since: when it was blocked, seconds since the epoch.
+    :ivar suspended: it is blocked by an operator, until one resumes it.
+    :ivar state: ``ok``, ``throttled``, or why no mail goes: ``unreachable``, ``blocked`` or ``suspended``, as
+        its whole provider may be, or ``removed``: the configuration has no such provider any more.
     """
 
     provider: str
@@ -360,11 +360,11 @@ class LaneState:
     due: float | None
     blocked_until: float | None
     blocked_reason: str
-    state: str = "ok"
     ceiling: float | None = None
-    suspended: bool = False
     resumes: float | None = None
     blocked_since: float | None = None
+    suspended: bool = False
+    state: str = "ok"
 
 
 @frozen(kw_only=True)

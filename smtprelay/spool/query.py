@@ -128,38 +128,27 @@ def lane_states(
         " resumes, blocked_since"
         " FROM lane ORDER BY provider, key"
     ).fetchall()
-    untils = {row[0]: row[5] for row in rows if row[1] == ""}
-    known = paces or untils
+    whole = {row[0]: _of_provider(row, paces, unreachable) for row in rows if row[1] == ""}
     return [
-        LaneState(
-            provider=row[0],
-            lane=row[1],
-            state=_state(row, untils.get(row[0]), known=row[0] in known, failing=row[0] in unreachable),
-            waiting=row[2],
-            active=row[3],
-            due=row[4],
-            blocked_until=row[5],
-            blocked_reason=row[6],
-            suspended=row[5] == SUSPENDED,
-            ceiling=row[7],
-            resumes=row[8],
-            blocked_since=row[9],
-        )
+        LaneState(*row, *_of_lane(row, whole[row[0]]))
         for row in rows
-        if row[0] in known or row[2] or row[3]
+        if whole[row[0]] != "removed" or row[2] or row[3]
     ]
 
 
-def _state(row: Sequence[Any], own_until: float | None, *, known: bool, failing: bool) -> str:
-    """Return the first of what keeps mail in a lane; what stops its provider stops it, too."""
-    until = row[5] if own_until is None else own_until
-    if not known:
+def _of_provider(row: Sequence[Any], paces: Mapping[str, Pace], unreachable: Collection[str]) -> str:
+    """Return what keeps all mail of the provider whose own lane this is; ``""`` is nothing."""
+    if paces and row[0] not in paces:
         return "removed"
-    if until is not None:
-        return "suspended" if until == SUSPENDED else "blocked"
-    if failing:
-        return "unreachable"
-    return "ok" if row[7] is None else "throttled"
+    if row[5] is not None:
+        return "suspended" if row[5] == SUSPENDED else "blocked"
+    return "unreachable" if row[0] in unreachable else ""
+
+
+def _of_lane(row: Sequence[Any], whole: str) -> Sequence[Any]:
+    """Return whether a lane is suspended, and its state; ``whole`` is that of its provider."""
+    own = "blocked" if row[5] is not None else "ok" if row[7] is None else "throttled"
+    return row[5] == SUSPENDED, whole or own
 
 
 def counts(connection: Connection) -> tuple[dict[str, int], str, float | None]:

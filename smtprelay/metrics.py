@@ -138,7 +138,7 @@ class Metrics:
         providers = {*self._blocked, *self._failing, *(lane.provider for lane in stock.lanes)}
         self._blocked = {provider: set() for provider in providers}
         for lane in stock.lanes:
-            if lane.blocked_reason:
+            if lane.blocked_reason or lane.state == "removed":
                 self._blocked[lane.provider].add(lane.lane)
         for provider in providers:
             self._set_up(provider)

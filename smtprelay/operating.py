@@ -12,8 +12,8 @@ from attrs import frozen
 
 from smtprelay.message import Delivery
 from smtprelay.model.refusal import RefusalFilter, RefusalRow
+from smtprelay.model.unreachable import Unreachable
 from smtprelay.queue import Detail, Edit, NewMessage, Selection, Summary
-from smtprelay.reachability import SharedReach
 
 #: One search looks at so many deliveries at most.
 MOST_LOOKED_AT: Final = 100_000
@@ -117,12 +117,17 @@ class Queue(Protocol):
     """
     The part of the spool that an operator sees and changes.
 
-    :ivar reach: what its nodes know of providers that cannot be reached.
     :ivar refusals: what clients were refused.
     """
 
-    reach: SharedReach
     refusals: RefusedMail
+
+    async def note_reach(self, provider: str, trouble: Unreachable | None) -> bool:
+        """
+        Write down that this node cannot reach a provider, or reaches it again; its mail goes now.
+
+        Returns whether no other node says that it cannot: this is the first trouble, or the end of the last.
+        """
 
     async def edit(
         self, selection: Selection, edit: Edit, mark: str = "", prepare: Prepare | None = None

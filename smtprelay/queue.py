@@ -38,6 +38,9 @@ NOBODY: Final = "<>"
 #: A provider that an operator suspended is blocked until then: no probe of ours opens it.
 SUSPENDED: Final = 253_370_764_800.0
 
+#: How the reason of a lane begins that is only paused.
+ASKED_TO_WAIT: Final = "asked to wait"
+
 
 @frozen(kw_only=True)
 class Block:
@@ -302,6 +305,7 @@ class Summary:
 
     :ivar attempts: how often it was attempted; what an operator did does not count.
     :ivar waiting_for: why nothing happens now, in plain words: a blocked lane's reason, or ``""``.
+    :ivar try_now: the command that has it go at once, if the cause is corrected.
     :ivar ended: when it became final, seconds since the epoch.
     """
 
@@ -320,6 +324,7 @@ class Summary:
     lane: str
     reason: str
     waiting_for: str = ""
+    try_now: str = ""
     uncertain: bool = False
     ended: float | None = None
 
@@ -334,16 +339,18 @@ class Detail:
     history: Sequence[Attempt]
 
 
-@frozen(kw_only=True)
+@frozen
 class LaneState:
     """
     One lane: how many wait in it, how many are under way, and whether it is blocked.
 
-    :ivar blocked_since: when it was blocked, seconds since the epoch.
-    :ivar suspended: it is blocked by an operator, until one resumes it.
-    :ivar resumes: until then at the latest, seconds since the epoch; ``None`` if no end was given.
     :ivar ceiling: how many at once its provider seems to bear; less than one is one now and then.
         ``None``: it has not complained, or not for long.
+    :ivar resumes: when one that is suspended goes on, seconds since the epoch; ``None`` if no end was given.
+    :ivar blocked_since: when it was blocked, seconds since the epoch.
+    :ivar suspended: it is blocked by an operator, until one resumes it.
+    :ivar state: ``ok``, ``throttled``, or why no mail goes: ``unreachable``, ``blocked`` or ``suspended``, as
+        its whole provider may be, or ``removed``: the configuration has no such provider any more.
     """
 
     provider: str
@@ -354,9 +361,10 @@ class LaneState:
     blocked_until: float | None
     blocked_reason: str
     ceiling: float | None = None
-    suspended: bool = False
     resumes: float | None = None
     blocked_since: float | None = None
+    suspended: bool = False
+    state: str = "ok"
 
 
 @frozen(kw_only=True)

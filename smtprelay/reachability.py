@@ -1,15 +1,20 @@
 """
-Whether the providers can be reached: what their connections tell, and the rule that makes it an alarm.
+Whether a provider can be reached: what its connections tell, and the rule that makes it an alarm. Pure.
 
-A provider's code begins a :class:`Contact` with each request, says how far it has come, and ends it: the
-provider has answered, whatever it said, or it could not be reached. Who looks now and then, as
-:mod:`smtprelay.dispatch.reach` does, also sees what hangs. Pure.
+A provider's code begins a :class:`Contact` with each request and ends it: the provider has answered, whatever
+it said, or it could not be reached. The rule: nothing is answered for :data:`PATIENCE` seconds after a
+request has failed or come to a halt.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
+
+from attrs import evolve
 
 from smtprelay.model.unreachable import Unreachable
+
+#: Seconds.
+PATIENCE: Final = 20.0
 
 #: How it is said that nothing comes at a stage; else that there is no answer to it.
 _SILENCES: Final = {
@@ -20,15 +25,6 @@ _SILENCES: Final = {
     "request": "no answer to the request from {}",
 }
 
-#: Nothing but failures for so long, in seconds, and at least two of them: the provider cannot be reached.
-SILENT: Final = 15.0
-
-#: So long a request that nobody answers may wait, seconds, if no other one is answered either.
-PATIENT: Final = 20.0
-
-#: After so many seconds a request that waits counts as a second failure, beside one that has failed.
-_SLOW: Final = 5.0
-
 
 def silence(stage: str, host: str) -> str:
     """Say that nothing comes from ``host``; ``stage`` may be a verb of SMTP."""
@@ -36,15 +32,19 @@ def silence(stage: str, host: str) -> str:
 
 
 class Contact:
-    """One request on its way to a provider, until the provider answers."""
+    """
+    One request on its way to a provider, until the provider answers.
 
-    __slots__ = ("_reach", "begun", "host", "since", "stage")
+    :ivar stage: how far it has come, and ``since`` when.
+    """
 
-    def __init__(self, reach: "Reach", host: str, stage: str, now: float) -> None:
+    __slots__ = ("_reach", "host", "since", "stage")
+
+    def __init__(self, reach: "Reach", host: str, stage: str) -> None:
         self._reach = reach
         self.host = host
         self.stage = stage
-        self.begun = self.since = now
+        self.since = reach.seconds()
 
     def at(self, stage: str) -> None:
         """It has come to ``stage``, or goes on there."""
@@ -52,18 +52,17 @@ class Contact:
 
     def answered(self) -> None:
         """The provider has answered."""
-        self._reach.end(self)
-        self._reach.answer()
+        self._reach.waiting.pop(self, None)
+        self._reach.answered()
 
-    def failed(self, reason: str, stage: str = "") -> None:
+    def failed(self, reason: str) -> None:
         """The provider could not be reached, for a ``reason`` in one line that names stage and host."""
-        self.stage = stage or self.stage
-        if self._reach.end(self):
-            self._reach.fail(self, reason)
+        if self._reach.waiting.pop(self, self) is None:
+            self._reach.failed(self, reason)
 
     def dropped(self) -> None:
         """It was given up, which says nothing of the provider; nothing happens if it has ended already."""
-        self._reach.end(self)
+        self._reach.waiting.pop(self, None)
 
 
 class Reach:
@@ -71,100 +70,47 @@ class Reach:
     How one provider can be reached.
 
     :param seconds: gives the time, since the epoch.
-    :ivar failures: how many requests in a row did not reach it.
-    :ivar failed: when the last of them ended.
+    :ivar waiting: the requests that the provider has not answered.
+    :ivar failure: the last request that did not reach it, since the first of them; ``None`` when it answers.
     """
 
     def __init__(self, provider: str, seconds: Callable[[], float]) -> None:
-        self.provider = provider
         self.seconds = seconds
-        self.failures = 0
-        self.failed = 0.0
-        self._since = 0.0
-        self._reason = ("", "", "")
-        self._trouble: Unreachable | None = None
+        self.waiting: dict[Contact, None] = {}
+        self.failure: Unreachable | None = None
+        self._provider = provider
         self._answered = float("-inf")
-        self._waiting: dict[Contact, None] = {}
-
-    @property
-    def waits(self) -> bool:
-        """Whether a request is under way that the provider has not answered."""
-        return bool(self._waiting)
 
     def begin(self, host: str, stage: str) -> Contact:
         """Begin a request to ``host``, which is at ``stage``."""
-        contact = Contact(self, host, stage, self.seconds())
-        self._waiting[contact] = None
+        contact = Contact(self, host, stage)
+        self.waiting[contact] = None
         return contact
 
-    def end(self, contact: Contact) -> bool:
-        """Forget a request; ``False``: it was forgotten already."""
-        return self._waiting.pop(contact, contact) is None
-
-    def answer(self) -> None:
-        """The provider can be reached."""
-        self.failures = 0
-        self._trouble = None
+    def answered(self) -> None:
+        """The provider can be reached; what waits since before says nothing of what comes later."""
+        self.failure = None
         self._answered = self.seconds()
 
-    def fail(self, contact: Contact, reason: str) -> None:
-        """A request came to nothing. One that took long to do so needs no second."""
-        now = self.seconds()
-        if not self.failures:
-            self._since = contact.begun
-        self.failures += 2 if now - contact.begun >= SILENT else 1
-        self.failed = now
-        self._reason = (contact.host, contact.stage, reason)
+    def failed(self, contact: Contact, reason: str) -> None:
+        """A request came to nothing."""
+        since = max(contact.since, self._answered) if self.failure is None else self.failure.since
+        self.failure = Unreachable(self._provider, since, contact.host, contact.stage, reason)
 
-    def unproven(self) -> None:
-        """Nobody can say whether the last failure was one of the mail's moment: it stands for several."""
-        self.failures += 1
+    def stepped(self, seconds: float) -> None:
+        """Move all times by ``seconds``: the clock was put."""
+        self._answered += seconds
+        for contact in self.waiting:
+            contact.since += seconds
+        if self.failure is not None:
+            self.failure = evolve(self.failure, since=self.failure.since + seconds)
 
     def trouble(self) -> Unreachable | None:
         """Return what is to be told of a provider that cannot be reached; it lasts until it answers."""
-        now = self.seconds()
-        hangs = self._hanging()
-        waited = now - hangs.since if hangs is not None else 0.0
-        failures = self.failures + (1 if self.failures and waited >= _SLOW else 0)
-        if self.failures and (self._trouble is not None or (failures > 1 and now - self._since >= SILENT)):
-            self._trouble = self._told(self._since, *self._reason)
-        elif hangs is not None and waited >= PATIENT:
-            why = f"{silence(hangs.stage, hangs.host)} for {waited:.0f} s"
-            self._trouble = self._told(hangs.begun, hangs.host, hangs.stage, why)
-        return self._trouble
-
-    def _told(self, since: float, host: str, stage: str, reason: str) -> Unreachable:
-        if self._trouble is not None:
-            since = min(since, self._trouble.since)
-        return Unreachable(provider=self.provider, since=since, host=host, stage=stage, reason=reason)
-
-    def _hanging(self) -> Contact | None:
-        """Return the request that waits longest at its stage, of those there since the last answer."""
-        later = (each for each in self._waiting if each.since > self._answered)
-        return min(later, key=lambda each: each.since, default=None)
-
-
-class SharedReach(Protocol):
-    """What the nodes of a spool know together of providers that cannot be reached."""
-
-    async def note(self, trouble: Unreachable) -> bool:
-        """Write down that this node cannot reach a provider; tell whether it is the first."""
-
-    async def forget(self, provider: str) -> bool:
-        """Write down that this node reaches a provider again; tell whether it was the last that did not."""
-
-
-class Reachability:
-    """The :class:`Reach` of every provider of a process, by name."""
-
-    def __init__(self, seconds: Callable[[], float]) -> None:
-        self._seconds = seconds
-        self._reaches: dict[str, Reach] = {}
-
-    def of(self, provider: str) -> Reach:
-        """Return that of ``provider``."""
-        return self._reaches.setdefault(provider, Reach(provider, self._seconds))
-
-    def __iter__(self) -> Iterator[Reach]:
-        """Give all."""
-        return iter(list(self._reaches.values()))
+        late = self.seconds() - PATIENCE
+        if self.failure is None:
+            halted = (each for each in self.waiting if self._answered < each.since <= late)
+            first = min(halted, key=lambda each: each.since, default=None)
+            if first is not None:
+                self.failed(first, f"{silence(first.stage, first.host)} for {PATIENCE:g} s")
+        return self.failure if self.failure is not None and self.failure.since <= late else None

@@ -57,14 +57,6 @@ def _how(lane: Mapping[str, Any], now: float) -> str:
     return f"is blocked, tried again at {clock(lane['blocked_until'], now)}"
 
 
-def slowed(lane: Mapping[str, Any]) -> str:
-    """Return how far a lane goes slower because its provider complained; ``""`` if it does not."""
-    ceiling = lane.get("ceiling")
-    if ceiling is None:
-        return ""
-    return f"THROTTLED to {int(ceiling)} at once" if ceiling >= 1 else "THROTTLED to less than one at once"
-
-
 def _name(lane: Mapping[str, Any]) -> str:
     return printable(f"{lane['provider']} {lane['lane']}".strip())
 

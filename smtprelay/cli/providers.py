@@ -78,17 +78,12 @@ def _post(ctx: click.Context, name: str, what: str, body: Mapping[str, Any], tol
 
 
 def _row(lane: Mapping[str, Any], now: float) -> tuple[object, ...]:
-    state = "unreachable" if lane["unreachable"] else "ok"
-    if lane["suspended"]:
-        state = "suspended"
-        if lane["resumes"] is not None:
-            state += f" until {clock(lane['resumes'], now)}"
-    elif lane["blocked_until"] is not None:
-        state = f"blocked until {clock(lane['blocked_until'], now)}"
+    state = lane["state"]
+    until = {"suspended": lane["resumes"], "blocked": lane["blocked_until"]}.get(state)
     return (
         lane["provider"],
         lane["lane"] or "–",
-        state,
+        state if until is None else f"{state} until {clock(until, now)}",
         lane["active"],
         lane["waiting"],
         lane["blocked_reason"],

@@ -2,12 +2,12 @@
 
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
 
-from smtprelay.cli import listing, place, printing
+from smtprelay.cli import place, printing
 from smtprelay.cli.options import Command, chosen
 from smtprelay.cli.source import API
 from smtprelay.cli.words import clock, count, printable, size, span
@@ -42,9 +42,8 @@ def _lines(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
     stock = answer["stock"]
     if stock is not None:  # else all listeners are synchronous: nothing ever waits
         yield "spool", _spool(stock, now)
-        failing = {each["about"] for each in answer["attention"] if each["kind"] == "unreachable"}
         for lane in stock["lanes"]:
-            yield "provider", _lane(lane, failing)
+            yield "provider", _lane(lane)
     if answer.get("refused"):
         yield "refused", f"{answer['refused']} in 24 h, see smtprelay refused"
     for each in answer["attention"]:
@@ -91,11 +90,9 @@ def _spool(stock: Mapping[str, Any], now: float) -> str:
     return ", ".join(parts)
 
 
-def _lane(lane: Mapping[str, Any], failing: Collection[str]) -> str:
+def _lane(lane: Mapping[str, Any]) -> str:
     name = f"{lane['provider']} {lane['lane']}".strip()
-    state = "UNREACHABLE" if lane["provider"] in failing else listing.slowed(lane) or "ok"
-    if lane["blocked_reason"]:
-        state = "BLOCKED"
-    if lane.get("suspended"):
-        state = "SUSPENDED"
+    state = lane["state"] if lane["state"] == "ok" else lane["state"].upper()
+    if state == "THROTTLED":
+        state += f" to {int(lane['ceiling']) or 'less than one'} at once"
     return f"{name}  {state}  {lane['active']} active, {lane['waiting']} waiting"

@@ -88,7 +88,7 @@ def _attempt(attempt: Mapping[str, Any]) -> str:
 def _advice(summary: Mapping[str, Any]) -> str:
     name = summary["id"]
     age = span(time.time() - summary["received"])
-    return {
+    return summary["try_now"] or {
         "held": f"smtprelay queue release {name}   or   smtprelay queue delete {name}",
         "failed": f"smtprelay queue retry {name}, when the cause is corrected",
         "deferred": f"wait (it is {age} old)   or   smtprelay queue retry {name}",

@@ -16,6 +16,6 @@ The rules, as a list:
 ``dispatcher`` is the loop, ``attempt`` one attempt from claim to settlement, ``settle`` the judgement,
 ``lanes`` and ``probe`` the breaker, ``detour`` the way round it. What senders are told is a ``notice``: the
 ``postmaster`` decides of whom, ``bounce`` writes it, ``delay`` looks for those who wait.
-``synchronous`` is the other way in: it holds the client until the provider has spoken (``direct``), within
-the pace (``gate``) and its own ``breaker``, and what is left of a mixed result is the ``remainder``.
+``synchronous`` is the other way in: it holds the client until the provider has spoken (``direct``), if the
+lanes admit it (``admission``), and what is left of a mixed result is the ``remainder``.
 """

@@ -19,10 +19,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from smtprelay.dispatch import report, settle
-from smtprelay.dispatch.admission import Admission, Slot, Turned
+from smtprelay.dispatch.admission import Admission, Patience, Slot, Turned
 from smtprelay.dispatch.answer import Busy
 from smtprelay.dispatch.failover import TOO_LARGE, Place, next_place
-from smtprelay.dispatch.gate import Patience
 from smtprelay.dispatch.retry import FIRST_RESOLVE, delay
 from smtprelay.interfaces import Body, Events, Provider
 from smtprelay.measure import with_sizes

@@ -46,9 +46,9 @@ class Dispatcher:
     :param jitter: gives a number from 0 to 1, as :func:`random.random`.
     :param post: makes a bounce into a message with a route; accepted with the settlement.
     :param announcer: makes the events for the webhook, where a route asks for them.
+    :param lanes: what is known of the lanes that are stopped.
     :param lease: how long a claim holds without being renewed, seconds.
     :ivar operator: what an operator may do beside changing the queue.
-    :ivar lanes: what is known of the lanes that are stopped.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Dispatcher:
         providers: Mapping[str, Provider],
         routes: Mapping[str, Route],
         *,
+        lanes: Lanes,
         clock: IReactorTime,
         events: Events,
         jitter: Callable[[], float],
@@ -70,7 +71,7 @@ class Dispatcher:
         self._events = events
         self._jitter = jitter
         self._renew_every = lease / 3.0
-        lanes = self.lanes = Lanes(events)
+        self._lanes = lanes
         postmaster = Postmaster(bounces, post, clock)
         self._tending = Tending(spool, clock, events)
         self.operator = OperatorDesk(
@@ -134,7 +135,7 @@ class Dispatcher:
 
     def stepped(self, seconds: float) -> None:
         """Put all times right when the clock was put forward by ``seconds``, or back; then ask the spool."""
-        self.lanes.stepped(seconds)
+        self._lanes.stepped(seconds)
         self._detours.begin_anew()
         self._watch("step", self._spool.stepped(seconds))
         self._wake()
@@ -258,7 +259,7 @@ class Dispatcher:
         # What was asked first may be answered last, and knows less.
         if number > self._answered:
             self._answered = number
-            if self.lanes.suspend(work.suspended):
+            if self._lanes.suspend(work.suspended):
                 self._detours.begin_anew()
             self._sleep_until(min(filter(None, (work.due, look_again)), default=None))
             self._backlog = work.waiting

@@ -15,10 +15,7 @@ from attrs import evolve, frozen
 from smtprelay.dispatch.retry import honoured, probe_delay
 from smtprelay.interfaces import Events
 from smtprelay.message import Blocked, Deferred, Delivered, Delivery, Failed, Outcome
-from smtprelay.queue import Block
-
-#: How the reason of a lane begins that is only paused.
-ASKED_TO_WAIT: Final = "asked to wait"
+from smtprelay.queue import ASKED_TO_WAIT, Block
 
 #: After a warning that a lane is throttled the next one comes so many seconds later at the earliest.
 _SILENT: Final = 60.0
@@ -54,6 +51,10 @@ class Lanes:
         for provider, lane in sorted(before - self._suspended):
             self._events("lane.unblocked", provider=provider, lane=lane)
         return before != self._suspended
+
+    def is_suspended(self, provider: str) -> bool:
+        """Tell whether an operator has suspended a provider."""
+        return (provider, "") in self._suspended
 
     def learn(self, delivery: Delivery, outcomes: Collection[Outcome], now: float) -> Block | None:
         """

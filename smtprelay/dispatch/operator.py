@@ -11,12 +11,12 @@ from typing import Final
 from attrs import evolve
 
 from smtprelay.dispatch.failover import fits
-from smtprelay.dispatch.lanes import ASKED_TO_WAIT, Lanes
+from smtprelay.dispatch.lanes import Lanes
 from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.message import Claim, Delivery, Failed
 from smtprelay.operating import LONGEST, Prepared
-from smtprelay.queue import SUSPENDED, Block, Edit, LaneState, NewMessage
+from smtprelay.queue import ASKED_TO_WAIT, SUSPENDED, Block, Edit, LaneState, NewMessage
 
 #: Other or undefined security or policy status (RFC 3463 §3.8).
 _REMOVED: Final = "5.7.0"
@@ -67,8 +67,8 @@ class OperatorDesk:
         """See :meth:`smtprelay.interfaces.Operator.probe`."""
         state = await self._lane(provider, lane)
         name = f"{provider} {lane}".rstrip()
-        if state.suspended:
-            raise ValueError(f"{name} is suspended: resume it")
+        if (await self._lane(provider, "")).suspended:
+            raise ValueError(f"{provider} is suspended: resume it")
         if state.blocked_until is None:
             raise ValueError(f"{name} is not blocked")
         if state.blocked_reason.startswith(ASKED_TO_WAIT) and not force:

@@ -15,6 +15,18 @@ from smtprelay.message import Blocked, Delivered, Outcome
 from smtprelay.queue import Block
 
 
+async def ask(provider: Provider, name: str, lane: str, events: Events) -> Outcome | None:
+    """Probe a lane. A probe that breaks proves nothing good: the lane is blocked."""
+    try:
+        return await provider.probe(lane)
+    except CancelledError:
+        raise
+    except Exception as exc:  # noqa: BLE001 -- whatever a provider's code raises
+        said = f"{type(exc).__name__}: {exc}"
+        events("relay.warning", text=f"{name} {lane}".rstrip() + f": probe: unexpected error: {said}")
+        return Blocked(said)
+
+
 class Probes:
     """The probes of all lanes, one at a time for each."""
 
@@ -65,18 +77,10 @@ class Probes:
             del self._under_way[provider, lane]
 
     async def _ask(self, provider: str, lane: str) -> Outcome | None:
-        """A probe that breaks proves nothing good: the lane stays as it is."""
         asked = self._providers.get(provider)
         if asked is None:
             return Blocked("the configuration has no such provider any more")
-        try:
-            return await asked.probe(lane)
-        except CancelledError:
-            raise
-        except Exception as exc:  # noqa: BLE001 -- whatever a provider's code raises, its lane stays stopped
-            said = f"{type(exc).__name__}: {exc}"
-            self._events("relay.warning", text=f"{provider} {lane}: probe: unexpected error: {said}")
-            return Blocked(said)
+        return await ask(asked, provider, lane, self._events)
 
     async def _judge(self, provider: str, lane: str, outcome: Outcome | None) -> None:
         now = self._clock.seconds()

@@ -3,20 +3,19 @@ The alarm about providers that cannot be reached.
 
 It looks at what the providers' connections tell (:mod:`smtprelay.reachability`), and probes after a failure.
 So it comes as soon with a single mail in the queue as with many, and a provider that is mended is seen before
-its mail is due again. Mail waits and goes as it would without it.
+its mail is due again, also after a restart.
 """
 
-from collections.abc import Collection, Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
-from attrs import define
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 
-from smtprelay.interfaces import Events, Provider
+from smtprelay.dispatch.probe import ask
+from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.model.unreachable import Unreachable
-from smtprelay.reachability import Reach, Reachability, SharedReach
+from smtprelay.reachability import Reach
 
 #: How often it is looked, seconds.
 LOOK_EVERY: Final = 1.0
@@ -26,123 +25,95 @@ _FIRST_PROBE: Final = 5.0
 _NEXT_PROBE: Final = 15.0
 
 
-class UnsharedReach(SharedReach):
-    """Nobody else is asked: there is no spool."""
-
-    async def note(self, _trouble: Unreachable) -> bool:
-        """See :meth:`smtprelay.reachability.SharedReach.note`."""
-        return True
-
-    async def forget(self, _provider: str) -> bool:
-        """See :meth:`smtprelay.reachability.SharedReach.forget`."""
-        return True
-
-
-@define
-class _Watched:
-    """
-    What is known of one provider.
-
-    :ivar told: what was told of it, and not ended yet.
-    :ivar busy: the spool, or the provider, is being asked.
-    """
-
-    told: Unreachable | None = None
-    busy: bool = False
-    probed: float = 0.0
-
-
 class ReachWatch:
     """
     Tells ``provider.failing`` and ``provider.recovered``, each once for all nodes.
 
-    :param shared: what the nodes know together; ``None``: this process is alone.
+    :param reaches: by the name of the provider.
+    :param spool: has it for all nodes.
+    :param is_suspended: a provider that an operator has suspended is not probed, and nothing is told of it.
     """
 
     def __init__(
         self,
-        reachability: Reachability,
+        reaches: Mapping[str, Reach],
         providers: Mapping[str, Provider],
-        shared: SharedReach | None,
         clock: IReactorTime,
         events: Events,
+        *,
+        spool: Spool,
+        is_suspended: Callable[[str], bool],
     ) -> None:
-        self._reachability = reachability
+        self._reaches = reaches
         self._providers = providers
-        self._shared = shared or UnsharedReach()
         self._clock = clock
         self._events = events
-        self._watched: dict[str, _Watched] = {}
-        self._probes: set[Deferred[None]] = set()
-
-    @property
-    def unreachable(self) -> Collection[Unreachable]:
-        """What this process has told."""
-        return [each.told for each in self._watched.values() if each.told is not None]
+        self._spool = spool
+        self._begun = False
+        self._is_suspended = is_suspended
+        self._told: dict[str, Unreachable] = {}
+        self._next_probe: dict[str, float] = {}
+        self._probes: dict[str, Deferred[Any]] = {}
 
     async def look(self) -> None:
-        """Look at every provider; to be called about once a second. It never raises."""
-        for reach in self._reachability:
-            watched = self._watched.setdefault(reach.provider, _Watched())
-            if watched.busy:
-                continue
+        """Look at every provider; to be called about once a second. What the spool refuses it raises."""
+        if not self._begun:
+            await self._go_on()
+        for name, reach in self._reaches.items():
+            suspended = self._is_suspended(name)
+            if suspended:
+                reach.answered()
             trouble = reach.trouble()
-            if _place(trouble) != _place(watched.told):
-                await self._tell(watched, trouble)
-            self._probe(reach, watched)
+            if trouble != self._told.get(name):
+                first_or_last = await self._spool.note_reach(name, trouble)
+                self._change(name, trouble, aloud=first_or_last and not suspended)
+            self._probe(name, reach)
+
+    def stepped(self, seconds: float) -> None:
+        """Move all times by ``seconds``: the clock was put."""
+        for reach in self._reaches.values():
+            reach.stepped(seconds)
+        self._next_probe = {name: due + seconds for name, due in self._next_probe.items()}
 
     def stop(self) -> None:
         """Give up what is under way."""
-        for probe in list(self._probes):
+        for probe in list(self._probes.values()):
             probe.cancel()
 
-    async def _tell(self, watched: _Watched, trouble: Unreachable | None) -> None:
-        before, watched.busy = watched.told, True
-        try:
-            await self._change(before, trouble)
-            watched.told = trouble
-        except Exception as exc:  # noqa: BLE001 -- whatever the spool raises: it is told at the next look
-            self._events("spool.failed", operation="reach", reason=str(exc))
-        finally:
-            watched.busy = False
+    async def _go_on(self) -> None:
+        """Take over what was told before a restart; a probe will see at once."""
+        for told in (await self._spool.stock()).unreachable:
+            reach = self._reaches.get(told.provider)
+            if reach is None:
+                await self._spool.note_reach(told.provider, None)
+            else:
+                reach.failure = self._told[told.provider] = told
+                self._next_probe[told.provider] = self._clock.seconds()
+        self._begun = True
 
-    async def _change(self, before: Unreachable | None, trouble: Unreachable | None) -> None:
+    def _change(self, name: str, trouble: Unreachable | None, *, aloud: bool) -> None:
+        before = self._told.pop(name, None)
         now = self._clock.seconds()
         if trouble is not None:
-            if await self._shared.note(trouble) and before is None:
-                self._events(
-                    "provider.failing",
-                    provider=trouble.provider,
-                    reason=trouble.reason,
-                    host=trouble.host,
-                    stage=trouble.stage,
-                    seconds=now - trouble.since,
-                )
-        elif before is not None and await self._shared.forget(before.provider):
-            self._events("provider.recovered", provider=before.provider, seconds=now - before.since)
+            self._told[name] = trouble
+            if aloud and before is None:
+                place = {"reason": trouble.reason, "host": trouble.host, "stage": trouble.stage}
+                self._events("provider.failing", provider=name, seconds=now - trouble.since, **place)
+        elif aloud and before is not None:
+            self._events("provider.recovered", provider=name, seconds=now - before.since)
 
-    def _probe(self, reach: Reach, watched: _Watched) -> None:
-        """Ask a provider of which nothing is known but a failure, or that hangs, unless mail does so."""
-        provider = self._providers.get(reach.provider)
+    def _probe(self, name: str, reach: Reach) -> None:
+        """Ask a provider of which nothing is known but a failure, unless something asks it already."""
         now = self._clock.seconds()
-        due = max(reach.failed + _FIRST_PROBE, watched.probed + _NEXT_PROBE)
-        if provider is None or not (reach.failures or watched.told) or reach.waits or now < due:
+        if reach.failure is None:
+            self._next_probe.pop(name, None)
             return
-        watched.probed = now
-        probe = Deferred.fromCoroutine(self._ask(provider, reach))
-        self._probes.add(probe)
-        probe.addErrback(self._broken, reach.provider).addBoth(lambda _: self._probes.discard(probe))
-
-    async def _ask(self, provider: Provider, reach: Reach) -> None:
-        if await provider.probe("") is None:
-            reach.unproven()
-
-    def _broken(self, failure: Failure, provider: str) -> None:
-        if not failure.check(CancelledError):
-            said = f"{failure.type.__name__ if failure.type else ''}: {failure.getErrorMessage()}"
-            self._events("relay.warning", text=f"{provider}: probe: unexpected error: {said}")
-
-
-def _place(trouble: Unreachable | None) -> object:
-    """Return what there is to be written down; a text that only counts seconds is nothing new."""
-    return trouble and (trouble.since, trouble.host, trouble.stage)
+        due = self._next_probe.setdefault(name, now + _FIRST_PROBE)
+        if now < due or reach.waiting or name in self._probes:
+            return
+        self._next_probe[name] = now + _NEXT_PROBE
+        probe = self._probes[name] = Deferred.fromCoroutine(
+            ask(self._providers[name], name, "", self._events)
+        )
+        probe.addErrback(lambda failure: failure.trap(CancelledError))
+        probe.addBoth(lambda _: self._probes.pop(name))

@@ -18,8 +18,8 @@ from twisted.python.failure import Failure
 from smtprelay import measure
 from smtprelay.budget import Budget
 from smtprelay.dispatch import answer
+from smtprelay.dispatch.admission import Patience
 from smtprelay.dispatch.direct import Direct
-from smtprelay.dispatch.gate import Patience
 from smtprelay.dispatch.holding import DeferToThread, Holding
 from smtprelay.dispatch.remainder import NotKept, Remainder
 from smtprelay.interfaces import Events, Incoming, Plan, Receive

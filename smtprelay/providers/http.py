@@ -17,7 +17,7 @@ from hyperlink import EncodedURL
 from OpenSSL.SSL import Error as TLSError
 from service_identity import VerificationError
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -162,13 +162,13 @@ class Http:
         :raises AnswerLost: the provider may have acted on it.
         """
         prepared = _prepared(url) if isinstance(url, str) else url
-        upload = Upload(body) if body else None
         host = prepared.to_text().split("/", 3)[2]
+        fields = RequestHeaders(headers if "Host" in headers else {"Host": host, **headers})
         contact = self._reach.begin(host, "request")
-        headers = headers if "Host" in headers else {"Host": host, **headers}
-        waiting = self._send(method, prepared, headers, upload, contact)
-        if upload is not None and not upload.sent:
-            upload.moved = partial(self._moved, waiting, contact)
+        upload = Upload(body, contact.at)
+        waiting = self._send(method, prepared, fields, upload)
+        if not upload.sent:
+            upload.at = partial(self._moved, waiting, contact)
         self._deadlines.begin(waiting)
         try:
             response = await waiting
@@ -176,36 +176,35 @@ class Http:
         except _NETWORK as exc:
             seconds = self._deadlines.seconds
             if self._deadlines.end(waiting):
-                stage, said = unreached(exc, host, seconds)
+                contact.stage, said = unreached(exc, host, seconds)
             else:
-                stage, said = contact.stage, f"{silence(contact.stage, host)} within {seconds:g} s"
-            contact.failed(said, stage)
-            lost = upload is not None and upload.sent
-            raise (AnswerLost if lost else NotSent)(said) from exc
+                said = f"{silence(contact.stage, host)} within {seconds:g} s"
+            contact.failed(said)
+            raise (AnswerLost if body and upload.sent else NotSent)(said) from exc
         finally:
             contact.dropped()
-        self._deadlines.end(waiting)
+            self._deadlines.end(waiting)
         return await self._read(response)
 
-    def _moved(self, waiting: "Deferred[Any]", contact: Contact) -> None:
-        """A piece of a large body has left."""
+    def _moved(self, waiting: "Deferred[Any]", contact: Contact, stage: str) -> None:
+        """It goes on: a connection comes up, or a piece of a large body has left."""
+        contact.at(stage)
         self._deadlines.renew(waiting)
-        contact.at("request")
 
-    def _send(
-        self, method: str, url: PreparedURL, headers: Mapping[str, str], upload: Any, contact: Contact
-    ) -> "Deferred[Any]":
-        # treq imports the global reactor unless it is given one.
-        return self._client.request(
-            method,
-            url,
-            headers=RequestHeaders(headers, contact),
-            data=upload,
-            cookies=self._cookies,
-            allow_redirects=False,
-            unbuffered=True,
-            reactor=self._clock,
-        )
+    def _send(self, method: str, url: PreparedURL, headers: RequestHeaders, upload: Any) -> "Deferred[Any]":
+        try:
+            return self._client.request(
+                method,
+                url,
+                headers=headers,
+                data=upload,
+                cookies=self._cookies,
+                allow_redirects=False,
+                unbuffered=True,
+                reactor=self._clock,  # without one treq imports the global reactor
+            )
+        except Exception:  # noqa: BLE001 -- what cannot be sent fails as what was sent
+            return fail()
 
     async def _read(self, response: IResponse) -> Answer:
         collector = _Collector()

@@ -24,7 +24,6 @@ from smtprelay.providers.deadlines import Deadlines
 from smtprelay.providers.http_connection import Connection, Unanswered
 from smtprelay.providers.http_response import Response
 from smtprelay.providers.upload import Upload
-from smtprelay.reachability import Contact
 
 #: How long an unused connection is kept; load balancers in front of the providers keep them longer.
 KEEP_ALIVE: Final = 50.0
@@ -45,23 +44,20 @@ class Origin:
         self._resting: list[Connection] = []
         self._deadlines = Deadlines(clock, KEEP_ALIVE, self._expire)
 
-    def request(
-        self, head: bytes, upload: Upload | None, *, again: bool, contact: Contact | None = None
-    ) -> "Deferred[Response]":
+    def request(self, head: bytes, upload: Upload, *, again: bool) -> "Deferred[Response]":
         """
         Send a request on a connection that rests, or on a new one.
 
         :param again: do so once more, on a new connection, if the one that rested turns out
             to be closed: for requests that change nothing.
-        :param contact: hears how far a new connection has come.
         """
         if not self._resting:
-            return self._on_new(head, upload, contact)
+            return self._on_new(head, upload)
         connection = self._resting.pop()
         self._deadlines.end(connection)
         answered = connection.request(head, upload)
         if again:
-            answered.addErrback(self._once_more, head, upload, contact)
+            answered.addErrback(self._once_more, head, upload)
         return answered
 
     def rest(self, connection: Connection) -> None:
@@ -90,22 +86,14 @@ class Origin:
         self._resting.remove(connection)
         connection.lose()
 
-    def _on_new(self, head: bytes, upload: Upload | None, contact: Contact | None) -> "Deferred[Response]":
-        connected: Deferred[Any] = self._endpoint.connect(_Dialling(self, contact))
-        return connected.addCallback(self._speak, head, upload, contact)
+    def _on_new(self, head: bytes, upload: Upload) -> "Deferred[Response]":
+        upload.at("connect")
+        connected: Deferred[Any] = self._endpoint.connect(_Dialling(self, upload))
+        return connected.addCallback(lambda connection: connection.request(head, upload))
 
-    def _speak(
-        self, connection: Connection, head: bytes, upload: Upload | None, contact: Contact | None
-    ) -> "Deferred[Response]":
-        if contact is not None:
-            contact.at("request")
-        return connection.request(head, upload)
-
-    def _once_more(
-        self, failed: Failure, head: bytes, upload: Upload | None, contact: Contact | None
-    ) -> "Deferred[Response]":
+    def _once_more(self, failed: Failure, head: bytes, upload: Upload) -> "Deferred[Response]":
         failed.trap(Unanswered)
-        return self._on_new(head, upload, contact)
+        return self._on_new(head, upload)
 
 
 class _Dialling(Factory):
@@ -113,16 +101,13 @@ class _Dialling(Factory):
 
     noisy = False
 
-    def __init__(self, origin: Origin, contact: Contact | None) -> None:
+    def __init__(self, origin: Origin, upload: Upload) -> None:
         self._origin = origin
-        self._contact = contact
-        if contact is not None:
-            contact.at("connect")
+        self._upload = upload
 
     def buildProtocol(self, addr: IAddress | None) -> Connection:  # noqa: ARG002 -- Twisted's signature
         """Make the connection."""
-        if self._contact is not None:
-            self._contact.at("TLS")
+        self._upload.at("TLS")
         return Connection(self._origin)
 
 
@@ -134,13 +119,11 @@ class RequestHeaders(Headers):
     layers above an agent like to, costs more than they are worth. Those see none, and
     what they add follows.
 
-    :param contact: hears how far the request has come.
     :raises ValueError: a name or value would not stay on its line.
     """
 
-    def __init__(self, own: Mapping[str, str], contact: Contact | None = None) -> None:
+    def __init__(self, own: Mapping[str, str]) -> None:
         super().__init__()
-        self.contact = contact
         text = "".join([f"{name}: {value}\r\n" for name, value in own.items()])
         if not text.count("\n") == text.count("\r") == len(own):
             raise ValueError("a header of more than one line")
@@ -185,7 +168,7 @@ class LiteralAgent:
         Send one request; see :class:`twisted.web.iweb.IAgent`.
 
         :param headers: :class:`RequestHeaders`, with ``Host``.
-        :param bodyProducer: an :class:`Upload`, or ``None``.
+        :param bodyProducer: an :class:`Upload`.
         """
         scheme, _, netloc, path = uri.split(b"/", 3)
         try:
@@ -193,7 +176,7 @@ class LiteralAgent:
         except SchemeNotSupported as exc:
             return fail(exc)
         head = head_of(method, b"/" + path, headers, bodyProducer)
-        return origin.request(head, bodyProducer, again=method == b"GET", contact=headers.contact)
+        return origin.request(head, bodyProducer, again=method == b"GET")
 
     def close(self) -> "Deferred[Any]":
         """Close the connections that are not in use, and the others after use; fires when the former are."""
@@ -207,7 +190,7 @@ class LiteralAgent:
         return origin
 
 
-def head_of(method: bytes, target: bytes, headers: RequestHeaders, upload: Upload | None) -> bytes:
+def head_of(method: bytes, target: bytes, headers: RequestHeaders, upload: Upload) -> bytes:
     """
     Return a request up to its body.
 
@@ -217,8 +200,6 @@ def head_of(method: bytes, target: bytes, headers: RequestHeaders, upload: Uploa
     if not _LINE.fullmatch(line):
         raise ValueError(f"not to be put on a request line: {line!r}")
     length = b""
-    if upload is not None:
+    if upload.length or method in (b"POST", b"PUT"):
         length = b"Content-Length: %d\r\n" % upload.length
-    elif method in (b"POST", b"PUT"):
-        length = b"Content-Length: 0\r\n"
     return b"%b HTTP/1.1\r\n%b%b\r\n" % (line, headers.lines(), length)

@@ -19,7 +19,6 @@ from twisted.web.http_headers import Headers
 
 from smtprelay.providers.http_response import DONE, Response
 from smtprelay.providers.upload import Upload
-from smtprelay.wire import Wire
 
 #: Headers of more bytes are no answer.
 MAX_HEAD: Final = 64 * 1024
@@ -63,7 +62,7 @@ class Connection(Protocol):
         if ITCPTransport.providedBy(self.transport):
             self._transport.setTcpNoDelay(True)
 
-    def request(self, head: bytes, upload: Upload | None) -> "Deferred[Response]":
+    def request(self, head: bytes, upload: Upload) -> "Deferred[Response]":
         """
         Send a request, the one that is under way now.
 
@@ -73,10 +72,7 @@ class Connection(Protocol):
         self._heard, self._complete = 0, False
         self._response = Response(self.lose)
         waiting = self._waiting = Deferred(self._cancelled)
-        if upload is None:
-            Wire(self._transport).write(head)
-        else:
-            upload.begin(head, self._transport)
+        upload.begin(head, self._transport)
         return waiting
 
     def lose(self) -> None:

@@ -242,8 +242,8 @@ class Smarthost(ProviderDefaults):
         except ValueError as error:
             raise NotSent(Blocked(f"{where}: {error}")) from error
         except (ConnectError, DNSLookupError, OSError, TookTooLong) as error:
-            stage, why = unreached(error, where, timeouts.connect)
-            contact.failed(why, stage)
+            contact.stage, why = unreached(error, where, timeouts.connect)
+            contact.failed(why)
             raise NotSent(message.Deferred(why)) from error
         assert isinstance(channel, Channel)
         channel.gone = lambda: self._forget(channel)

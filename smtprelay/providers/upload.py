@@ -1,8 +1,8 @@
 """
-The body of a request on its way out.
+A request on its way out.
 
 Whether the provider can have had a whole request is the question after a lost answer;
-so this knows how much has left. A small body leaves in one write with the head before it, a
+so this knows how far it has come. A small body leaves in one write with the head before it, a
 large one in pieces, as the connection takes them.
 """
 
@@ -21,17 +21,17 @@ PIECE: Final = 128 * 1024
 @implementer(IPushProducer)
 class Upload:
     """
-    What a request carries.
+    What a request carries; it may be nothing.
 
+    :ivar at: called with ``connect`` and ``TLS`` for a new connection, and with ``request`` after each piece.
     :ivar sent: the last piece was handed to the connection. Before that the
         provider cannot have a whole request, so it cannot have acted on it.
-    :ivar moved: called after each piece.
     """
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, at: Callable[[str], object] = lambda _: None) -> None:
+        self.at = at
         self.length = len(body)
         self.sent = False
-        self.moved: Callable[[], object] = lambda: None
         self._body = body
         self._at = 0
         self._paused = False
@@ -41,7 +41,7 @@ class Upload:
         """Write ``head``, and the body behind it."""
         self._transport = transport
         Wire(transport).write(head + self._next())
-        self.moved()
+        self.at("request")
         if not self.sent:
             transport.registerProducer(self, True)
             self.resumeProducing()
@@ -51,7 +51,7 @@ class Upload:
         self._paused = False
         while not (self._paused or self.sent):
             self._transport.write(self._next())
-            self.moved()
+            self.at("request")
         if self.sent:
             self._transport.unregisterProducer()
 

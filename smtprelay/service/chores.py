@@ -10,6 +10,9 @@ from twisted.internet.task import LoopingCall
 
 from smtprelay.interfaces import Events
 
+#: What is told if it fails, how often it is done, seconds, and what it is.
+Chore = tuple[str, float, Callable[[], Awaitable[Any]]]
+
 
 def every(
     clock: Any,

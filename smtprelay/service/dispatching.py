@@ -6,8 +6,9 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from smtprelay.config.model import Config
+from smtprelay.config.model import Config, SpoolSettings
 from smtprelay.dispatch.dispatcher import Dispatcher
+from smtprelay.dispatch.lanes import Lanes
 from smtprelay.dispatch.webhook import Announcer
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.service.post import Post, all_routes, bounce_settings
@@ -18,22 +19,23 @@ def build_dispatcher(
     spool: Spool,
     providers: Mapping[str, Provider],
     *,
+    lanes: Lanes,
     post: Post,
     announcer: Announcer | None,
     reactor: Any,
     events: Events,
 ) -> Dispatcher:
-    """Return what delivers the mail of ``spool``; it is to be started."""
-    assert config.spool is not None
+    """Return what delivers the mail of ``spool``, and probes its lanes; it is to be started."""
     return Dispatcher(
         spool,
         providers,
         all_routes(config),
+        lanes=lanes,
         clock=reactor,
         events=events,
         jitter=random.SystemRandom().random,
         post=post,
         bounces=bounce_settings(config, providers),
         announcer=announcer,
-        lease=config.spool.lease,
+        lease=(config.spool or SpoolSettings()).lease,
     )

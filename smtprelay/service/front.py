@@ -4,12 +4,11 @@ What the sites of the process in front serve: the API passed on, all else of its
 
 import json
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from attrs import evolve
 
 from smtprelay.config.model import Config
-from smtprelay.interfaces import Spool
 from smtprelay.service.passing import Passing, Worker
 from smtprelay.web.answers import Answer, Asked, json_answer
 from smtprelay.web.api import api_routes
@@ -25,8 +24,8 @@ def front_parts(config: Config, passing: Passing, workers: Sequence[Worker]) -> 
 
     def routes(sources: Sources) -> Sequence[Route]:
         # The table has the queue's routes where there is a spool; no action of theirs is called here.
-        spool = None if config.spool is None else cast(Spool, object())
-        table = passing.routes(api_routes(evolve(sources, spool=spool)))
+        unseen: Any = None if config.spool is None else object()
+        table = passing.routes(api_routes(evolve(sources, spool=unseen, permits=unseen, operator=unseen)))
         return [_with_workers(route, sources, workers) if route.path == _STATUS else route for route in table]
 
     return {**PARTS, "api": routes}

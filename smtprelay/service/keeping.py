@@ -1,14 +1,24 @@
 """
-The chores that keep the spool small: what is over is forgotten, and the room that it had given back.
+The chores that keep the spool in order: what is over is forgotten, and the room that it had given back.
 
 Each goes in small steps, and mail comes between any two of them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from smtprelay.config.model import SpoolSettings
 from smtprelay.interfaces import Events, Spool
+from smtprelay.service.chores import Chore
+
+#: How often the room in the spool is measured, and what failed is tried again, seconds.
+LOOK_EVERY: Final = 1.0
+
+#: How often finished messages are looked through for what may be forgotten, seconds.
+SWEEP_EVERY: Final = 15.0
+
+#: How often it is seen whether the spool's files can be smaller, seconds.
+SHRINK_EVERY: Final = 60.0
 
 #: Messages that one step forgets at most.
 STEP: Final = 200
@@ -26,7 +36,7 @@ MOST_STEPS: Final = 40
 
 class Keeping:
     """
-    The chores of one spool; each is a coroutine that is called once a minute or so.
+    The chores of one spool.
 
     :param settings: how much is kept, and for how long.
     :param seconds: gives the time, seconds since the epoch.
@@ -39,10 +49,21 @@ class Keeping:
         self._spool = spool
         self._events = events
         self._retention = settings.retention
+        self._lease = settings.lease
         self._bound = SHARE * settings.limit.bytes
         self._seconds = seconds
         self._spare = 0
         self.stopping = False
+
+    @property
+    def chores(self) -> Sequence[Chore]:
+        """What is to be done, and how often."""
+        return [
+            ("sweep", SWEEP_EVERY, self.sweep),
+            ("shrink", SHRINK_EVERY, self.shrink),
+            ("reclaim", self._lease / 2, self._reclaim),
+            ("look", LOOK_EVERY, self._spool.look),
+        ]
 
     async def sweep(self) -> None:
         """Forget what is too old, and then of what is over as much as is too large."""
@@ -67,6 +88,11 @@ class Keeping:
             if self.stopping or not await self._spool.upkeep.shrink(SLACK + spare - wanted):
                 break
         self._spare = (await self._spool.upkeep.space()).spare
+
+    async def _reclaim(self) -> None:
+        """Take over what nodes had that are not there any more."""
+        if reclaimed := await self._spool.reclaim():
+            self._events("spool.reclaimed", deliveries=reclaimed)
 
     async def _trim(self) -> None:
         """Forget what is over before its time, while the spool is too large."""

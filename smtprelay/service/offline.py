@@ -16,7 +16,6 @@ from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.interfaces import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.policy.route import Router
-from smtprelay.reachability import Reachability
 from smtprelay.service.listeners import rule
 from smtprelay.service.post import Post, bounce_settings
 from smtprelay.service.providers import Workshop, build_providers
@@ -35,7 +34,6 @@ def build_desk(
         defer_to_thread=_nowhere,
         mime=ProcessMimeWorker(clock, _silence),
         hostname=config.hostname,
-        reachability=Reachability(seconds),
     )
     providers = build_providers(config, workshop)
     router = Router([rule(route) for route in config.routes], providers)

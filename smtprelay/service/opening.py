@@ -18,7 +18,9 @@ from smtprelay.service.spools import open_spool
 from smtprelay.service.threads import Threads
 from smtprelay.service.webhook import webhook_paces
 from smtprelay.spool.connection import SpoolAway
+from smtprelay.spool.memory import open_memory
 from smtprelay.spool.mounts import on_forgetful
+from smtprelay.spool.terms import Terms
 from smtprelay.web.answers import Answer, Asked, Problem
 from smtprelay.web.api import api_routes
 from smtprelay.web.router import Route
@@ -55,10 +57,11 @@ class Patience:
         async def away(_asked: Asked) -> Answer:
             raise Problem(503, self.complaint or "the spool is being opened")
 
-        there = {(each.method, each.path): each for each in api_routes(evolve(sources, spool=None))}
+        none = evolve(sources, spool=None, permits=None)
+        there = {(each.method, each.path): each for each in api_routes(none)}
         # No action of this table is called.
         unseen: Any = object()
-        table = api_routes(evolve(sources, spool=unseen, draining=unseen))
+        table = api_routes(evolve(sources, spool=unseen, permits=unseen, operator=unseen, draining=unseen))
         return [there.get((each.method, each.path)) or evolve(each, action=away) for each in table]
 
     async def until_there(self, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -94,17 +97,17 @@ class Opening:
         self._threads = threads
         self._patience = patience
 
-    async def open(self, budget: Budget) -> Spool | None:
+    async def open(self, budget: Budget) -> Spool:
         """
-        Return the spool; ``None`` if all listeners are synchronous and the configuration has none.
+        Return the spool; without one in the configuration it is for permits alone, and in memory.
 
         :raises: as :func:`smtprelay.service.spools.open_spool`, but waits for a database that is away.
         """
         settings = self._config.spool
-        if settings is None:
-            return None
         paces = {name: each.paced for name, each in self._config.providers.items()}
         paces |= webhook_paces(self._config)
+        if settings is None:
+            return open_memory(Terms(paces=paces, events=self._events), clock=self._reactor)
         spool = await self._patience.until_there(
             lambda: open_spool(settings, paces, self._reactor, self._events, budget)
         )

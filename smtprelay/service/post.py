@@ -20,6 +20,7 @@ from smtprelay.mime.head import Head
 from smtprelay.model.shape import Shape, shape_of
 from smtprelay.policy.route import Router, Rule
 from smtprelay.queue import NewMessage
+from smtprelay.service.chores import Chore
 
 #: The listener that bounces seem to come from, for the routes to match on and the history to show.
 OURSELVES = Client(address="127.0.0.1", listener="bounces", protocol="LOCAL")
@@ -107,18 +108,20 @@ def bounce_settings(config: Config, providers: Mapping[str, Provider]) -> Bounce
 def build_delays(
     config: Config,
     spool: Spool,
-    postmaster: Postmaster,
+    providers: Mapping[str, Provider],
+    post: Post,
     *,
     clock: IReactorTime,
     events: Events,
     running: Callable[[], bool],
-) -> tuple[float, Delays] | None:
-    """Return what looks for late mail, and every how many seconds it shall; ``None`` if nobody wants it."""
+) -> Sequence[Chore]:
+    """Return what looks for late mail; nothing if nobody wants it."""
     after = config.bounces.delay_notice
     if after is None:
-        return None
+        return []
+    postmaster = Postmaster(bounce_settings(config, providers), post, clock)
     shortest, longest = _LOOK_EVERY
     delays = Delays(
         spool, all_routes(config), postmaster, after=after, clock=clock, events=events, running=running
     )
-    return min(longest, max(shortest, after / _LOOKS)), delays
+    return [("delays", min(longest, max(shortest, after / _LOOKS)), delays.look)]

@@ -5,7 +5,7 @@ From the settings of a provider to the provider.
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from smtprelay.config import providers as settings
 from smtprelay.config.model import Config
@@ -17,7 +17,7 @@ from smtprelay.providers.http import open_http
 from smtprelay.providers.outgoing import OutgoingProvider
 from smtprelay.providers.smarthost import Host, Smarthost
 from smtprelay.providers.smtp_greeting import Timeouts
-from smtprelay.reachability import Reachability
+from smtprelay.reachability import Reach
 from smtprelay.service.post import bounces_from
 
 
@@ -28,7 +28,7 @@ class Workshop:
 
     :ivar defer_to_thread: runs a function on one of the relay's threads.
     :ivar mime: works on the content of mail.
-    :ivar reachability: hears whether they can be reached.
+    :ivar reaches: by the provider's name: hear whether it can be reached.
     """
 
     reactor: Any
@@ -36,7 +36,11 @@ class Workshop:
     defer_to_thread: Callable[..., Any]
     mime: MimeWorker
     hostname: str
-    reachability: Reachability
+    reaches: dict[str, Reach] = field(factory=dict)
+
+    def reach(self, provider: str) -> Reach:
+        """Return what hears whether ``provider`` can be reached."""
+        return self.reaches.setdefault(provider, Reach(provider, self.reactor.seconds))
 
 
 def build_providers(config: Config, workshop: Workshop) -> dict[str, Provider]:
@@ -61,7 +65,7 @@ def _acs(name: str, wanted: settings.Acs, workshop: Workshop) -> Provider:
             concurrency=wanted.concurrency,
             timeout=wanted.timeout,
             ca=wanted.ca or "",
-            reach=workshop.reachability.of(name),
+            reach=workshop.reach(name),
         ),
         credentials=lambda: credentials_of(wanted),
         worker=workshop.mime,
@@ -107,7 +111,7 @@ def _smarthost(name: str, wanted: settings.Smarthost, workshop: Workshop) -> Pro
         host,
         workshop.events,
         limits=wanted.limits,
-        reach=workshop.reachability.of(name),
+        reach=workshop.reach(name),
     )
 
 

@@ -17,9 +17,10 @@ from twisted.internet.task import LoopingCall
 
 from smtprelay.budget import MOST, Budget
 from smtprelay.config.listeners import Listener
-from smtprelay.config.model import Config, SpoolSettings
+from smtprelay.config.model import Config
 from smtprelay.dispatch.dispatcher import Dispatcher
-from smtprelay.dispatch.postmaster import Postmaster
+from smtprelay.dispatch.lanes import Lanes
+from smtprelay.dispatch.reach import LOOK_EVERY, ReachWatch
 from smtprelay.dispatch.synchronous import Synchronous
 from smtprelay.interfaces import Events, Provider, Receive, Spool
 from smtprelay.log import Log, Telling
@@ -28,24 +29,24 @@ from smtprelay.metrics import Metrics, watch_lag
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
-from smtprelay.policy.route import Router
-from smtprelay.service.attention import Attention
-from smtprelay.service.chores import every
+from smtprelay.policy.route import Router, Rule
+from smtprelay.service.chores import Chore, every
 from smtprelay.service.dispatching import build_dispatcher
 from smtprelay.service.drain import Drain
 from smtprelay.service.failure import StartFailed, explain, tell_failed
-from smtprelay.service.keeping import Keeping
+from smtprelay.service.keeping import SWEEP_EVERY, Keeping
 from smtprelay.service.listeners import Reception, policy_user, rule
 from smtprelay.service.neighbours import Neighbours
 from smtprelay.service.opening import Opening, Patience
 from smtprelay.service.ports import Door, Ports
-from smtprelay.service.post import Post, bounce_settings, build_delays
+from smtprelay.service.post import Post, build_delays
 from smtprelay.service.providers import Workshop, build_providers
 from smtprelay.service.sites import control_site, http_sites
 from smtprelay.service.sockets import Inherited
 from smtprelay.service.synchronous import build_synchronous
 from smtprelay.service.threads import Threads
 from smtprelay.service.webhook import build_announcer, build_webhook
+from smtprelay.smtp.refusals import Refusals
 from smtprelay.spool.identity import Bits, new_id
 from smtprelay.transfer import Ways
 from smtprelay.web.mailbox import Mailbox
@@ -64,15 +65,6 @@ VERDICTS_BOUND: Final = ATTEMPTS_BOUND + 1.0
 
 #: How long the spool may take to let go of what was given up and to be closed, seconds.
 CLOSING_BOUND: Final = 5.0
-
-#: How often finished messages are looked through for what may be forgotten, seconds.
-SWEEP_EVERY: Final = 15.0
-
-#: How often it is seen whether the spool's files can be smaller, seconds.
-SHRINK_EVERY: Final = 60.0
-
-#: How often the room in the spool is measured, and what failed is tried again, seconds.
-LOOK_EVERY: Final = 1.0
 
 
 class Relay(Service):
@@ -109,6 +101,8 @@ class Relay(Service):
         self._starting: Deferred[None] | None = None
         self._begun: Deferred[None] | None = None
         self.spool: Spool | None = None
+        #: Gives the right to ask a provider: the spool, or without one what counts in memory.
+        self._permits: Spool | None = None
         self._reactor = reactor
         #: Of the mail and of all that waits; the nodes of a spool share one.
         self._clock = reactor
@@ -117,7 +111,7 @@ class Relay(Service):
         self._budget = Budget(MOST // self._neighbours.workers)
         self._throttle = LoginThrottle(reactor, key=self._neighbours.key, others=self._neighbours.failures)
         self._events = Telling([self.metrics, *(events or [Log()])])
-        self._attention = Attention(reactor, self._events)
+        self._refusals = Refusals(reactor, self._events)
         self._inherited = inherited
         self._ports = Ports(reactor, inherited)
         self._threads = Threads(reactor)
@@ -125,6 +119,8 @@ class Relay(Service):
         self._every = partial(every, reactor, self._events)
         self._patience = Patience(reactor, self._events, self._open_sites)
         self._providers: Mapping[str, Provider] = {}
+        self._lanes = Lanes(self._events)
+        self._watch: ReachWatch | None = None
         self._dispatcher: Dispatcher | None = None
         self._drain: Drain | None = None
         self._synchronous: Synchronous | None = None
@@ -169,84 +165,113 @@ class Relay(Service):
         self._events("relay.ready", listeners=self._ports.spoken())
 
     async def _build(self) -> None:
-        config, reactor = self.config, self._reactor
-        opening = Opening(config, reactor, self._events, self._threads, self._patience)
-        spool = self.spool = await opening.open(self._budget)
+        """Build the stations, and open them when each has what it needs."""
+        config = self.config
+        opening = Opening(config, self._reactor, self._events, self._threads, self._patience)
+        permits = self._permits = await opening.open(self._budget)
+        spool = self.spool = None if config.spool is None else permits
+        self._clock = permits.clock or self._reactor
+        self._build_providers(permits)
+        rules = [rule(route) for route in config.routes]
+        post = Post(config, Router(rules, self._providers), self._providers, self._new_id, self._clock)
+        self._build_delivery(permits, post)
+        doors = self._build_doors(rules)
+        if spool is not None:
+            await opening.recover(spool)
+        await self._open_sites()
+        for door in doors:
+            await self._ports.open_door(door)
+        self._begin(post)
+        self.metrics.ready(True)
+
+    def _build_providers(self, permits: Spool) -> None:
         workshop = Workshop(
-            reactor=reactor,
+            reactor=self._reactor,
             events=self._events,
             defer_to_thread=self._threads.work,
             mime=self._mime,
-            hostname=config.hostname,
-            reachability=self._attention.reachability,
+            hostname=self.config.hostname,
         )
-        self._providers = {**build_providers(config, workshop), **build_webhook(config, workshop)}
+        self._providers = {**build_providers(self.config, workshop), **build_webhook(self.config, workshop)}
         self.metrics.known(tuple(self._providers))
-        self._clock = reactor if spool is None else spool.clock or reactor
-        rules = [rule(route) for route in config.routes]
-        router = Router(rules, self._providers)
-        post = Post(config, router, self._providers, self._new_id, self._clock)
+        self._watch = ReachWatch(
+            workshop.reaches,
+            self._providers,
+            self._reactor,
+            self._events,
+            spool=permits,
+            is_suspended=self._lanes.is_suspended,
+        )
+
+    def _build_delivery(self, permits: Spool, post: Post) -> None:
+        """Build what takes mail to the providers: from the spool, and while its client waits."""
+        config, spool = self.config, self.spool
         announcer = build_announcer(config, self._new_id, self._clock)
-        if spool is not None:
-            self._dispatcher = build_dispatcher(
-                config,
-                spool,
-                self._providers,
-                post=post,
-                announcer=announcer,
-                reactor=self._clock,
-                events=self._events,
-            )
-        self._drain = Drain(
-            self._ports,
-            self._dispatcher,
-            spool,
-            shared=config.spool is not None and config.spool.engine == "postgres",
+        self._dispatcher = build_dispatcher(
+            config,
+            permits,
+            self._providers,
+            lanes=self._lanes,
+            post=post,
+            announcer=announcer,
+            reactor=self._clock,
             events=self._events,
         )
+        shared = config.spool is not None and config.spool.engine == "postgres"
+        self._drain = Drain(self._ports, self._dispatcher, spool, shared=shared, events=self._events)
         self._synchronous = build_synchronous(
             config,
             self._providers,
             spool,
-            None if self._dispatcher is None else self._dispatcher.lanes,
-            post,
+            permits,
+            self._lanes,
+            post=post,
             announcer=announcer,
             reactor=self._clock,
             events=self._events,
             defer_to_thread=self._threads.work,
             budget=self._budget,
         )
-        neighbours = self._neighbours
+
+    def _build_doors(self, rules: Sequence[Rule]) -> Sequence[Door]:
         reception = Reception(
-            config=config,
+            config=self.config,
             providers=self._providers,
             rules=rules,
-            users=Users(map(policy_user, config.users), self._threads.login, reactor),
+            users=Users(map(policy_user, self.config.users), self._threads.login, self._reactor),
             throttle=self._throttle,
             receive=self._receive,
             admits=self._admits,
-            elsewhere=neighbours.elsewhere,
+            elsewhere=self._neighbours.elsewhere,
             new_id=self._new_id,
-            reactor=reactor,
+            reactor=self._reactor,
             clock=self._clock,
             events=self._events,
-            refusals=self._attention.refusals,
+            refusals=self._refusals,
         )
-        doors = [Door.of(listener, reception.factory(listener)) for listener in config.listeners]
-        if spool is not None:
-            await opening.recover(spool)
-        await self._open_sites()
-        for door in doors:
-            await self._ports.open_door(door)
-        self._clocks = [watch_lag(reactor, self.metrics)]
-        if self._dispatcher is not None:
-            assert spool is not None
-            assert config.spool is not None
-            self._clocks += [*self._chores(config.spool), *self._look_for_delays(post)]
-            self._clocks.append(self._every("look", LOOK_EVERY, spool.look))
-            self._dispatcher.start()
-        self._attention.start(self._providers, spool)
-        self.metrics.ready(True)
+        return [Door.of(listener, reception.factory(listener)) for listener in self.config.listeners]
+
+    def _begin(self, post: Post) -> None:
+        """Begin to deliver, and what is done again and again."""
+        assert self._watch is not None
+        assert self._dispatcher is not None
+        assert self._permits is not None
+        self._refusals.store = self._permits.refusals
+        chores: list[Chore] = [("reach", LOOK_EVERY, self._watch.look)]
+        if self.spool is not None and self.config.spool is not None:
+            self._keeping = Keeping(self.spool, self.config.spool, self._clock.seconds, self._events)
+            chores += [("tend", SWEEP_EVERY, self._tend), *self._keeping.chores]
+            chores += build_delays(
+                self.config,
+                self.spool,
+                self._providers,
+                post,
+                clock=self._clock,
+                events=self._events,
+                running=lambda: not self._stopping,
+            )
+        self._clocks = [watch_lag(self._reactor, self.metrics), *(self._every(*each) for each in chores)]
+        self._dispatcher.start()
 
     async def _open_sites(self) -> None:
         """Show on all sites what there is now."""
@@ -287,8 +312,8 @@ class Relay(Service):
             operator=None if self._dispatcher is None else self._dispatcher.operator,
             mailbox=self._mailbox,
             draining=self._drain,
-            unreachable=self._attention.unreachable,
-            refusals=self._attention.refusals,
+            permits=self._permits,
+            refusals=self._refusals,
             ways=Ways(routes=routes, providers=tuple(self.config.providers)),
         )
 
@@ -313,42 +338,16 @@ class Relay(Service):
         self._events("relay.warning", text=f"the clock was put {where} by {abs(seconds):.0f} seconds")
         if not self.started.called:
             return
+        if self._watch is not None:
+            self._watch.stepped(seconds)
         for each in (self._synchronous, self._dispatcher):
             if each is not None and self._clock is self._reactor:
                 each.stepped(seconds)
-
-    def _chores(self, settings: SpoolSettings) -> Sequence[LoopingCall]:
-        assert self.spool is not None
-        self._keeping = Keeping(self.spool, settings, self._clock.seconds, self._events)
-        return [
-            self._every("sweep", SWEEP_EVERY, self._keeping.sweep),
-            self._every("tend", SWEEP_EVERY, self._tend),
-            self._every("shrink", SHRINK_EVERY, self._keeping.shrink),
-            self._every("reclaim", settings.lease / 2, self._reclaim),
-        ]
 
     async def _tend(self) -> None:
         """Another node may have made a rule that holds mail, and be gone when it ends."""
         if self._dispatcher is not None:
             self._dispatcher.operator.holds_changed()
-
-    def _look_for_delays(self, post: Post) -> list[LoopingCall]:
-        assert self.spool is not None
-        delays = build_delays(
-            self.config,
-            self.spool,
-            Postmaster(bounce_settings(self.config, self._providers), post, self._clock),
-            clock=self._clock,
-            events=self._events,
-            running=lambda: not self._stopping,
-        )
-        return [] if delays is None else [self._every("delays", delays[0], delays[1].look)]
-
-    async def _reclaim(self) -> None:
-        """Take over what nodes had that are not there any more."""
-        assert self.spool is not None
-        if reclaimed := await self.spool.reclaim():
-            self._events("spool.reclaimed", deliveries=reclaimed)
 
     # --- stopping
 
@@ -365,7 +364,8 @@ class Relay(Service):
         self._events("relay.stop", reason=reason)
         for call in self._clocks:
             call.stop()
-        self._attention.stop()
+        if self._watch is not None:
+            self._watch.stop()
         if self._keeping is not None:
             self._keeping.stopping = True
         self._throttle.stop()
@@ -380,10 +380,9 @@ class Relay(Service):
         for provider in self._providers.values():
             await provider.close()
         await self._mime.stop()
-        if self.spool is not None:
-            closing = Deferred.fromCoroutine(self._leave(self.spool)).addTimeout(CLOSING_BOUND, self._reactor)
-            await closing.addErrback(self._not_closed)
-        await self._attention.close()
+        if self._permits is not None:
+            closing = Deferred.fromCoroutine(self._leave(self._permits))
+            await closing.addTimeout(CLOSING_BOUND, self._reactor).addErrback(self._not_closed)
         self._threads.stop()
 
     async def _leave(self, spool: Spool) -> None:
@@ -391,7 +390,7 @@ class Relay(Service):
         try:
             if self._dispatcher is not None and self._dispatcher.given_up:
                 await spool.release()
-            await self._attention.refusals.flush()
+            await self._refusals.flush()
         finally:
             await spool.close()
 

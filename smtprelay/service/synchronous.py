@@ -9,14 +9,10 @@ from typing import Any
 from smtprelay.budget import Budget
 from smtprelay.config.model import Config
 from smtprelay.dispatch.admission import Admission
-from smtprelay.dispatch.alone import Alone
-from smtprelay.dispatch.breaker import Breaker
 from smtprelay.dispatch.direct import Direct
-from smtprelay.dispatch.gate import Gate
 from smtprelay.dispatch.lanes import Lanes
 from smtprelay.dispatch.postmaster import Post, Postmaster
 from smtprelay.dispatch.remainder import Remainder
-from smtprelay.dispatch.shared import Shared
 from smtprelay.dispatch.synchronous import Synchronous
 from smtprelay.dispatch.webhook import Announcer
 from smtprelay.interfaces import Events, Provider, Spool
@@ -27,9 +23,10 @@ def build_synchronous(
     config: Config,
     providers: Mapping[str, Provider],
     spool: Spool | None,
-    lanes: Lanes | None,
-    post: Post,
+    permits: Spool,
+    lanes: Lanes,
     *,
+    post: Post,
     announcer: Announcer | None,
     reactor: Any,
     events: Events,
@@ -39,19 +36,14 @@ def build_synchronous(
     """
     Return what delivers for the synchronous listeners of ``config``; ``None`` if there are none.
 
-    :param spool: if there is one: it counts what is asked of the providers, and takes what is left of a mail
-        that a provider took for some recipients only.
-    :param lanes: the dispatcher's, if there is one.
+    :param spool: if there is one: takes what is left of a mail that a provider took for some recipients only.
+    :param permits: counts what is asked of the providers.
+    :param lanes: what the dispatcher knows of stopped lanes.
     """
     if all(listener.delivery == "spool" for listener in config.listeners):
         return None
     routes = all_routes(config)
-    admission: Admission
-    if spool is None or lanes is None:
-        paces = {name: each.paced for name, each in config.providers.items()}
-        admission = Alone(Gate(paces, reactor), Breaker(Lanes(events), providers, reactor, events))
-    else:
-        admission = Shared(spool, lanes, reactor, events)
+    admission = Admission(permits, lanes, reactor, events)
     direct = Direct(
         providers=providers,
         routes=routes,

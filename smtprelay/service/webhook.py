@@ -91,6 +91,6 @@ def _hook(settings: Settings, workshop: Workshop) -> Hook:
         concurrency=PACE.per_lane,
         timeout=settings.timeout,
         ca=settings.ca or "",
-        reach=workshop.reachability.of(NAME),
+        reach=workshop.reach(NAME),
     )
     return Hook(http, settings.url.reveal, settings.secret.reveal if settings.secret else lambda: "")

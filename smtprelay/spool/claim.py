@@ -122,6 +122,7 @@ def _claim_provider(tx: Transaction, gate: Gate, limit: int, found: _Found) -> N
 
 def _note_blocked(tx: Transaction, gate: Gate, found: _Found) -> None:
     """Note which lanes are to be probed, now or later, and in which of them mail waits."""
+    suspended = gate.own.blocked_until == SUSPENDED
     for lane in tx.lanes.blocked(gate.own.provider):
         place = (lane.provider, lane.key)
         assert lane.blocked_until is not None
@@ -130,6 +131,8 @@ def _note_blocked(tx: Transaction, gate: Gate, found: _Found) -> None:
             found.suspended.append(place)
             dues = (tx.lanes.next_due(lane.provider, blocked=True), lane.resumes)
             found.dues += [due for due in dues if due is not None]
+        elif suspended:
+            pass  # to probe one of its lanes is to ask the provider
         elif lane.blocked_until <= tx.now:
             found.probes.append(place)
         else:

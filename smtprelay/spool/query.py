@@ -6,7 +6,7 @@ million; a filter is asked of one page at a time (:mod:`smtprelay.spool.search`)
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from attrs import evolve
 from smtprelay.message import Pace
 from smtprelay.operating import Found
 from smtprelay.queue import (
+    ASKED_TO_WAIT,
     RECORDED,
     SPLIT,
     SUSPENDED,
@@ -46,7 +47,7 @@ _ATTEMPTS: Final = (
 _SUMMARY: Final = (
     f"d.message, d.n, d.state, d.route, d.due, d.reason, d.uncertain, {_ATTEMPTS}, m.sender, m.size,"
     " m.subject, m.received, l.provider, l.key, l.blocked_reason, o.blocked_reason, d.ended, m.client,"
-    " m.message_id, d.suspect"
+    " m.message_id, d.suspect, o.blocked_until"
 )
 
 
@@ -118,29 +119,36 @@ def message_of(connection: Connection, text: str) -> tuple[str, int]:
     raise LookupError(f"there is no delivery {text!r}")
 
 
-def lane_states(connection: Connection) -> list[LaneState]:
-    """Return all lanes that ever had something to do."""
+def lane_states(
+    connection: Connection, paces: Mapping[str, Pace], unreachable: Collection[str]
+) -> list[LaneState]:
+    """Return all lanes that ever had something to do; of providers that are gone those that still have."""
     rows = connection.execute(
         "SELECT provider, key, queued + deferred, active, due, blocked_until, blocked_reason, ceiling,"
         " resumes, blocked_since"
         " FROM lane ORDER BY provider, key"
     ).fetchall()
+    whole = {row[0]: _of_provider(row, paces, unreachable) for row in rows if row[1] == ""}
     return [
-        LaneState(
-            provider=row[0],
-            lane=row[1],
-            waiting=row[2],
-            active=row[3],
-            due=row[4],
-            blocked_until=row[5],
-            blocked_reason=row[6],
-            suspended=row[5] == SUSPENDED,
-            ceiling=row[7],
-            resumes=row[8],
-            blocked_since=row[9],
-        )
+        LaneState(*row, *_of_lane(row, whole[row[0]]))
         for row in rows
+        if whole[row[0]] != "removed" or row[2] or row[3]
     ]
+
+
+def _of_provider(row: Sequence[Any], paces: Mapping[str, Pace], unreachable: Collection[str]) -> str:
+    """Return what keeps all mail of the provider whose own lane this is; ``""`` is nothing."""
+    if paces and row[0] not in paces:
+        return "removed"
+    if row[5] is not None:
+        return "suspended" if row[5] == SUSPENDED else "blocked"
+    return "unreachable" if row[0] in unreachable else ""
+
+
+def _of_lane(row: Sequence[Any], whole: str) -> Sequence[Any]:
+    """Return whether a lane is suspended, and its state; ``whole`` is that of its provider."""
+    own = "blocked" if row[5] is not None else "ok" if row[7] is None else "throttled"
+    return row[5] == SUSPENDED, whole or own
 
 
 def counts(connection: Connection) -> tuple[dict[str, int], str, float | None]:
@@ -163,18 +171,19 @@ def crash_loops(connection: Connection) -> list[str]:
     return [f"{message}.{n}" for message, n in rows]
 
 
-def stock(connection: Connection, size: int, free: int | None) -> Stock:
+def stock(connection: Connection, paces: Mapping[str, Pace], size: int, free: int | None) -> Stock:
     """Return what lies in the spool, whose files have ``size`` bytes and ``free`` ones beside them."""
     states, oldest_message, oldest = counts(connection)
+    failing = unreachable(connection)
     return Stock(
         states=states,
         bytes=size,
         free=free,
         oldest=oldest,
         oldest_message=oldest_message,
-        lanes=lane_states(connection),
+        lanes=lane_states(connection, paces, {each.provider for each in failing}),
         crash_loops=crash_loops(connection),
-        unreachable=unreachable(connection),
+        unreachable=failing,
     )
 
 
@@ -193,16 +202,21 @@ def usage(connection: Connection, space: Space) -> Usage:
 
 def _summary(connection: Connection, row: Sequence[Any], paces: Mapping[str, Pace]) -> Summary:
     (message, n, state, route, due, reason, uncertain, attempts, sender, size, subject, received, *rest) = row
-    provider, key, lane_reason, own_reason, ended, *_, suspect = rest
+    provider, key, lane_reason, own_reason, ended, *_, suspect, own_until = rest
     recipients = connection.execute(
         "SELECT address, state, reason, provider_id FROM recipient"
         " WHERE message = ? AND n = ? ORDER BY position",
         (message, n),
     ).fetchall()
-    waiting_for = ""
+    waiting_for = try_now = ""
     if state in ("queued", "deferred"):
         gone = "" if provider in paces or not paces else f"provider {provider} is not configured any more"
-        waiting_for = gone or lane_reason or own_reason or (_APART if suspect else "")
+        stopped = own_reason or lane_reason
+        waiting_for = gone or stopped or (_APART if suspect else "")
+        if gone:
+            try_now = f"smtprelay queue reroute {message}.{n} --provider NAME"
+        elif stopped:
+            try_now = _command(provider, "" if own_reason else key, stopped, suspended=own_until == SUSPENDED)
     return Summary(
         id=f"{message}.{n}",
         message=message,
@@ -219,9 +233,18 @@ def _summary(connection: Connection, row: Sequence[Any], paces: Mapping[str, Pac
         lane=key,
         reason=reason,
         waiting_for=waiting_for,
+        try_now=try_now,
         uncertain=bool(uncertain),
         ended=ended,
     )
+
+
+def _command(provider: str, key: str, reason: str, *, suspended: bool) -> str:
+    """Return what has a stopped lane tried at once."""
+    if suspended:
+        return f"smtprelay providers resume {provider}"
+    force = " --force" if reason.startswith(ASKED_TO_WAIT) else ""
+    return " ".join(filter(None, ("smtprelay providers probe", provider, key))) + force
 
 
 def _history(connection: Connection, message: str, n: int) -> list[Attempt]:

@@ -12,9 +12,11 @@ from typing import Any, Final
 from attrs import frozen
 
 from smtprelay.interfaces import Events
-from smtprelay.spool import borrow, suspects, unreachable
+from smtprelay.queue import ASKED_TO_WAIT, SUSPENDED
+from smtprelay.spool import borrow, suspects
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.slots import release
+from smtprelay.spool.unreachable import FORGET_GONE
 
 _CLAIMED: Final = (
     "SELECT message, n, attempt, lane, slot, suspect FROM delivery WHERE ended IS NULL AND state = 'active'"
@@ -55,6 +57,10 @@ _NO_OUTCOME: Final = """
     WHERE message = ? AND n = ? AND number = ?"""
 
 
+#: Between the probes of two lanes of a provider, seconds: thousands of mailboxes may be blocked.
+_PROBES_APART: Final = 0.2
+
+
 @frozen
 class PutBack:
     """
@@ -80,11 +86,11 @@ class PutBack:
 
 
 def recover(tx: Transaction) -> PutBack:
-    """Put back what this node had claimed when it died."""
+    """Put back what this node had claimed when it died, and see whether a new configuration opens lanes."""
     found = _from_dead(tx, tx.node, _DIED)
     borrow.forget(tx, "node = ?", (tx.node,))
     _forget_uploads(tx, [tx.node])
-    unreachable.forget_own(tx)
+    _probe_soon(tx)
     return found
 
 
@@ -115,8 +121,17 @@ def reclaim(tx: Transaction) -> PutBack:
     _forget_uploads(tx, [name for (name,) in gone])
     tx.execute("DELETE FROM node WHERE seen < ? AND name <> ?", (tx.now - 2 * tx.lease, tx.node))
     tx.execute(_ADOPT, (tx.node, tx.node))
-    unreachable.forget_gone(tx)
+    tx.execute(FORGET_GONE, (tx.node,))
     return found
+
+
+def _probe_soon(tx: Transaction) -> None:
+    """Have the blocked lanes of each provider probed one after the other; a pause it asked for is kept."""
+    for provider in tx.paces:
+        for place, lane in enumerate(tx.lanes.blocked(provider)):
+            until = lane.blocked_until
+            if until not in (None, SUSPENDED) and not lane.blocked_reason.startswith(ASKED_TO_WAIT):
+                lane.blocked_until = min(until, tx.now + place * _PROBES_APART)
 
 
 def _claimed(tx: Transaction, which: str, parameters: Sequence[Any]) -> list[Any]:

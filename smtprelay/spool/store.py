@@ -15,6 +15,7 @@ from attrs import evolve
 from smtprelay.interfaces import Plan
 from smtprelay.loan import Lesson, Loan, NoRoom
 from smtprelay.message import Claim, Delivery, Draft, Planned, Reply
+from smtprelay.model.unreachable import Unreachable
 from smtprelay.model.work import Work
 from smtprelay.operating import MOST_LOOKED_AT, Edited, Found, HoldRule, Prepare, RefusedMail
 from smtprelay.queue import (
@@ -32,20 +33,7 @@ from smtprelay.queue import (
     Stock,
     Summary,
 )
-from smtprelay.reachability import SharedReach
-from smtprelay.spool import (
-    borrow,
-    claim,
-    history,
-    holds,
-    move,
-    nodes,
-    notice,
-    query,
-    recover,
-    settle,
-    step,
-)
+from smtprelay.spool import borrow, claim, history, holds, move, nodes, notice, query, recover, settle, step
 from smtprelay.spool.accept import forget_chunks
 from smtprelay.spool.admission import Admission, Space
 from smtprelay.spool.bodies import with_bodies
@@ -59,7 +47,7 @@ from smtprelay.spool.refusals import SpoolRefusals
 from smtprelay.spool.reserve import GONE, Reserve
 from smtprelay.spool.terms import Terms
 from smtprelay.spool.transfer import SpoolTransfer
-from smtprelay.spool.unreachable import SpoolReach
+from smtprelay.spool.unreachable import note_reach
 from smtprelay.spool.upkeep import NO_FILES, Files, SpoolUpkeep
 from smtprelay.spool.writer import Together, Writer
 from smtprelay.transfer import Transfer
@@ -110,7 +98,6 @@ class QueueSpool:
         self.transfer: Transfer = transfer
         self._abandoned = transfer.abandoned
         self.upkeep: Upkeep = SpoolUpkeep(self._writer, reader, files)
-        self.reach: SharedReach = SpoolReach(self._writer)
         self.refusals: RefusedMail = SpoolRefusals(self._writer, reader)
         self._reserve = reserve
         self._release = release
@@ -303,6 +290,13 @@ class QueueSpool:
                 self._events("hold_rule.removed", rule=rule.id, who=due.ended_by or "its time is over")
         return 0.0
 
+    async def note_reach(self, provider: str, trouble: Unreachable | None) -> bool:
+        """See :meth:`smtprelay.operating.Queue.note_reach`."""
+        alone = await self._writer.do(partial(note_reach, provider=provider, trouble=trouble))
+        if trouble is None:
+            self.wake()
+        return alone
+
     async def raw(self, message: str) -> "StoredBody":
         """See :meth:`smtprelay.interfaces.Spool.raw`."""
         name, size = await self._reader.do(partial(query.message_of, text=message))
@@ -322,7 +316,7 @@ class QueueSpool:
 
     async def stock(self) -> Stock:
         """See :meth:`smtprelay.interfaces.Spool.stock`."""
-        return await self._reader.do(lambda each: query.stock(each, *self._measure(each)))
+        return await self._reader.do(lambda each: query.stock(each, self._paces, *self._measure(each)))
 
     async def sweep(self, before: float, limit: int = 200) -> int:
         """See :meth:`smtprelay.interfaces.Spool.sweep`."""

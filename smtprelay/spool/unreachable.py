@@ -6,77 +6,56 @@ begins with the first of them and ends with the last.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Final
 
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.spool.connection import Connection, Transaction
 from smtprelay.spool.stored import storable
-from smtprelay.spool.writer import Writer
 
-_NOTE: Final = """
-    INSERT INTO unreachable (provider, node, since, host, stage, reason) VALUES (?, ?, ?, ?, ?, ?)
-    ON CONFLICT (provider, node) DO UPDATE SET
-        since = excluded.since, host = excluded.host, stage = excluded.stage, reason = excluded.reason"""
+_GONE: Final = "NOT EXISTS (SELECT 1 FROM node o WHERE o.name = unreachable.node)"
 
-_OTHERS: Final = "SELECT 1 FROM unreachable WHERE provider = ? AND node <> ? LIMIT 1"
+#: For what nodes said that have left or died.
+FORGET_GONE: Final = f"DELETE FROM unreachable WHERE node <> ? AND {_GONE}"  # noqa: S608 -- constants
 
-#: Of nodes that have left or died.
-_FORGET_GONE: Final = """
-    DELETE FROM unreachable WHERE node <> ?
-        AND NOT EXISTS (SELECT 1 FROM node o WHERE o.name = unreachable.node)"""
+#: For what this node said, in this life or an earlier one.
+_FORGET_OWN: Final = f"DELETE FROM unreachable WHERE provider = ? AND (node = ? OR {_GONE}) RETURNING host"  # noqa: S608
 
+#: What waits because the provider could not be reached: its error names the host.
+_HELD_UP: Final = """
+    SELECT d.message, d.n, d.lane FROM lane l JOIN delivery d ON d.lane = l.id
+    WHERE l.provider = ? AND d.due > ? AND d.state = 'deferred' AND d.reason LIKE ? ORDER BY d.due LIMIT ?"""
 
-class SpoolReach:
-    """See :class:`smtprelay.reachability.SharedReach`."""
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-
-    async def note(self, trouble: Unreachable) -> bool:
-        """See :meth:`smtprelay.reachability.SharedReach.note`."""
-        return await self._writer.do(partial(note, trouble=trouble))
-
-    async def forget(self, provider: str) -> bool:
-        """See :meth:`smtprelay.reachability.SharedReach.forget`."""
-        return await self._writer.do(partial(forget, provider=provider))
+#: So many deliveries go as soon as their provider is reached; more have enough of their own retries.
+_MOST_AT_ONCE: Final = 1000
 
 
-def note(tx: Transaction, trouble: Unreachable) -> bool:
-    """Write down that this node cannot reach a provider; tell whether it is the first."""
-    tx.lanes.take([trouble.provider])  # so that of two nodes one is the first
-    first = tx.execute(_OTHERS, (trouble.provider, tx.node)).fetchone() is None
-    since = max(0.0, min(trouble.since, tx.now))
-    told = (since, storable(trouble.host), trouble.stage, storable(trouble.reason))
-    tx.execute(_NOTE, (trouble.provider, tx.node, *told))
-    return first
+def note_reach(tx: Transaction, provider: str, trouble: Unreachable | None) -> bool:
+    """See :meth:`smtprelay.operating.Queue.note_reach`."""
+    tx.lanes.take([provider])  # so that of two nodes one is the first, or the last
+    before = tx.execute(_FORGET_OWN, (provider, tx.node)).fetchone()
+    others = tx.execute("SELECT 1 FROM unreachable WHERE provider = ? LIMIT 1", (provider,)).fetchone()
+    if trouble is not None:
+        since = max(0.0, min(trouble.since, tx.now))
+        told = (since, storable(trouble.host), trouble.stage, storable(trouble.reason))
+        tx.execute("INSERT INTO unreachable VALUES (?, ?, ?, ?, ?, ?)", (provider, tx.node, *told))
+    elif before is None:
+        return False
+    else:
+        _go_now(tx, provider, before[0])
+    return others is None
 
 
-def forget(tx: Transaction, provider: str) -> bool:
-    """Write down that this node reaches a provider again; tell whether it was the last that did not."""
-    tx.lanes.take([provider])
-    tx.execute("DELETE FROM unreachable WHERE provider = ? AND node = ?", (provider, tx.node))
-    return tx.execute(_OTHERS, (provider, tx.node)).fetchone() is None
-
-
-def forget_own(tx: Transaction) -> None:
-    """Forget what this node said in an earlier life."""
-    tx.execute("DELETE FROM unreachable WHERE node = ?", (tx.node,))
-
-
-def forget_gone(tx: Transaction) -> None:
-    """Forget what nodes said that are not there any more."""
-    tx.execute(_FORGET_GONE, (tx.node,))
+def _go_now(tx: Transaction, provider: str, host: str) -> None:
+    """Have what could not reach ``host`` tried at once; its retries may be an hour apart by now."""
+    rows = tx.execute(_HELD_UP, (provider, tx.now, f"%{host}%", _MOST_AT_ONCE)).fetchall()
+    for message, n, number in rows:
+        tx.execute("UPDATE delivery SET due = ? WHERE message = ? AND n = ?", (tx.now, message, n))
+        tx.lanes.by_id(number).due = tx.now
 
 
 def unreachable(connection: Connection) -> Sequence[Unreachable]:
     """Return each provider that some node cannot reach, as the node says that has told it longest."""
     rows = connection.execute(
-        "SELECT provider, since, host, stage, reason FROM unreachable ORDER BY provider, since"
+        "SELECT provider, since, host, stage, reason FROM unreachable ORDER BY provider, since DESC"
     ).fetchall()
-    found: dict[str, Unreachable] = {}
-    for provider, since, host, stage, reason in rows:
-        found.setdefault(
-            provider, Unreachable(provider=provider, since=since, host=host, stage=stage, reason=reason)
-        )
-    return list(found.values())
+    return list({row[0]: Unreachable(*row) for row in rows}.values())

@@ -17,7 +17,7 @@ from smtprelay.web.answers import Answer, Asked, json_answer
 from smtprelay.web.attention import attention
 from smtprelay.web.drain import drain_routes
 from smtprelay.web.mailbox import mailbox_routes
-from smtprelay.web.queue import plain, queue_routes
+from smtprelay.web.queue import plain, provider_routes, queue_routes
 from smtprelay.web.refused import refused_routes
 from smtprelay.web.router import Route
 from smtprelay.web.sources import Sources
@@ -48,6 +48,8 @@ def api_routes(sources: Sources) -> Sequence[Route]:
     if sources.spool is not None:
         routes += queue_routes(sources.spool, sources)
         routes += transfer_routes(sources.spool, sources.ways, sources.operator)
+    if sources.permits is not None and sources.operator is not None:
+        routes += provider_routes(sources.permits, sources.operator)
     if sources.draining is not None:
         routes += drain_routes(sources.draining)
     if sources.mailbox is not None:
@@ -63,7 +65,7 @@ def _with_cookie(asked: Asked, value: str, age: int) -> Answer:
 
 async def _status(sources: Sources, asked: Asked) -> Answer:
     checks = dict(await sources.readiness())
-    stock = None if sources.spool is None else await sources.spool.stock()
+    stock = None if sources.permits is None else await sources.permits.stock()
     since = sources.clock.seconds() - DAY
     nodes = () if sources.spool is None else await sources.spool.nodes()
     return json_answer(
@@ -71,8 +73,8 @@ async def _status(sources: Sources, asked: Asked) -> Answer:
             "version": sources.version,
             "uptime": sources.uptime,
             "ready": {"ok": not any(checks.values()), "checks": checks},
-            "attention": attention(stock, sources.unreachable()),
-            "stock": plain(stock),
+            "attention": attention(stock),
+            "stock": None if sources.spool is None else plain(stock),
             "nodes": plain(nodes),
             "refused": len(await sources.refusals.refused(RefusalFilter(since=since))),
             "listeners": [dict(listener) for listener in sources.listeners()],

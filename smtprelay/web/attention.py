@@ -2,62 +2,49 @@
 What needs a person: the lines of ``attention`` in the answer about the relay's state.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from smtprelay.model.unreachable import Unreachable
 from smtprelay.queue import LaneState, Stock
 
 
-def attention(stock: Stock | None, own: Collection[Unreachable]) -> list[Mapping[str, Any]]:
+def attention(stock: Stock | None) -> list[Mapping[str, Any]]:
     """
     Return what needs a person, each with a sentence.
 
     ``about`` is a provider with its lane, or a delivery. ``since`` is when it began and ``until`` when it is
     tried again, seconds since the epoch or ``None``.
-
-    :param own: the providers that this process cannot reach, for a relay without a spool.
     """
-    unreachable = own if stock is None else stock.unreachable
-    lines: list[Mapping[str, Any]] = [
-        {
-            "kind": "unreachable",
-            "about": each.provider,
-            "text": f"{each.provider} cannot be reached: {each.reason.rstrip('.')}",
-            "host": each.host,
-            "stage": each.stage,
-            "since": each.since,
-            "until": None,
-        }
-        for each in unreachable
-    ]
-    return lines if stock is None else [*lines, *_blocked(stock), *_crash_loops(stock)]
-
-
-def _blocked(stock: Stock) -> Iterator[Mapping[str, Any]]:
+    lines: list[Mapping[str, Any]] = []
+    if stock is None:
+        return lines
+    for each in stock.unreachable:
+        text = f"{each.provider} cannot be reached: {each.reason.rstrip('.')}"
+        place = {"host": each.host, "stage": each.stage}
+        lines.append(_line("unreachable", each.provider, text, since=each.since) | place)
     for lane in stock.lanes:
-        if lane.blocked_reason:
-            name = f"{lane.provider} {lane.lane}".strip()
-            yield {
-                "kind": "suspended" if lane.suspended else "blocked",
-                "about": name,
-                "text": f"{name} {_how(lane)}, {lane.waiting} waiting: {lane.blocked_reason}",
-                "since": lane.blocked_since,
-                "until": lane.resumes if lane.suspended else lane.blocked_until,
-            }
-
-
-def _how(lane: LaneState) -> str:
-    return "waits for `smtprelay providers resume`" if lane.suspended else "is blocked"
-
-
-def _crash_loops(stock: Stock) -> Iterator[Mapping[str, Any]]:
+        lines += _stopped(lane)
     for name in stock.crash_loops:
-        why = "the relay died twice while delivering it"
-        yield {
-            "kind": "crash_loop",
-            "about": name,
-            "text": f"{name} is held, {why}: `smtprelay queue show {name}`",
-            "since": None,
-            "until": None,
-        }
+        text = f"{name} is held, the relay died twice while delivering it: `smtprelay queue show {name}`"
+        lines.append(_line("crash_loop", name, text))
+    return lines
+
+
+def _stopped(lane: LaneState) -> Iterator[Mapping[str, Any]]:
+    name = f"{lane.provider} {lane.lane}".strip()
+    waiting = f"{lane.waiting} waiting"
+    if lane.state == "removed":
+        how = f"`smtprelay queue reroute --from-provider {lane.provider} --provider NAME`"
+        yield _line("removed", name, f"{name} is not configured any more, {waiting}: {how}")
+    elif lane.suspended:
+        text = f"{name} waits for `smtprelay providers resume`, {waiting}: {lane.blocked_reason}"
+        yield _line("suspended", name, text, since=lane.blocked_since, until=lane.resumes)
+    elif lane.blocked_reason:
+        text = f"{name} is blocked, {waiting}: {lane.blocked_reason}"
+        yield _line("blocked", name, text, since=lane.blocked_since, until=lane.blocked_until)
+
+
+def _line(
+    kind: str, about: str, text: str, *, since: float | None = None, until: float | None = None
+) -> dict[str, Any]:
+    return {"kind": kind, "about": about, "text": text, "since": since, "until": until}

@@ -67,7 +67,7 @@ async def _checks(sources: Sources, exclude: Sequence[str] = ()) -> Checks:
 
 
 async def _providers(sources: Sources) -> list[str]:
-    lines = attention(await sources.counted(), sources.unreachable())
+    lines = attention(await sources.counted())
     return [f"[i]provider {line['text']}" for line in lines if line["kind"] != "crash_loop"]
 
 

@@ -68,7 +68,6 @@ def queue_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
         Route("GET", "/api/v1/queue/{id}/message", _answering(raw), "operator"),
         *(editing(action) for action in ACTIONS),
         *_hold_routes(spool, sources),
-        *([] if sources.operator is None else _provider_routes(spool, sources.operator)),
     ]
 
 
@@ -110,12 +109,11 @@ def _hold_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
     ]
 
 
-def _provider_routes(spool: Spool, operator: Operator) -> Sequence[Route]:
+def provider_routes(spool: Spool, operator: Operator) -> Sequence[Route]:
+    """Return the routes of the providers' lanes."""
+
     async def lanes(_asked: Asked) -> Answer:
-        stock = await spool.stock()
-        unreachable = {each.provider for each in stock.unreachable}
-        shown = [{**lane, "unreachable": lane["provider"] in unreachable} for lane in plain(stock.lanes)]
-        return json_answer({"lanes": shown})
+        return json_answer({"lanes": plain((await spool.stock()).lanes)})
 
     async def probe(asked: Asked) -> Answer:
         wanted = checked(asked.json(), {"who": TEXT, "lane": TEXT, "force": FLAG})

@@ -1,6 +1,6 @@
 """What the site reads from: the rest of the relay, as far as HTTP shows it."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import field, frozen
@@ -9,7 +9,6 @@ from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Events, Spool
 from smtprelay.metrics import Metrics
-from smtprelay.model.unreachable import Unreachable
 from smtprelay.operating import Operator, RefusedMail
 from smtprelay.queue import Stock
 from smtprelay.transfer import Ways
@@ -39,7 +38,7 @@ class Sources:
     :ivar draining: what ``smtprelay drain`` turns; ``None`` where nothing can be drained.
     :ivar exposition: gives the metrics that are shown, brought up to date.
     :ivar ways: which way mail can go that is imported.
-    :ivar unreachable: the providers that this process cannot reach.
+    :ivar permits: has the lanes: the spool, or without one what counts in memory.
     :ivar refusals: what clients were refused.
     """
 
@@ -56,8 +55,12 @@ class Sources:
     mailbox: Mailbox | None = field(default=None)
     draining: Draining | None = field(default=None)
     ways: Ways = field(factory=Ways)
-    unreachable: Callable[[], Collection[Unreachable]] = tuple
+    permits: Spool | None = field()
     exposition: Callable[[], Awaitable[CollectorRegistry]] = field()
+
+    @permits.default
+    def _spool(self) -> Spool | None:
+        return self.spool
 
     @exposition.default
     def _own_metrics(self) -> Callable[[], Awaitable[CollectorRegistry]]:
@@ -65,15 +68,16 @@ class Sources:
 
     async def _counted(self) -> CollectorRegistry:
         self.metrics.ready(not any((await self.readiness()).values()))
-        self.metrics.stock(await self.counted())
+        stock = await self.counted()
+        self.metrics.stock(None if self.spool is None else stock)
         return self.metrics.registry
 
     async def counted(self) -> Stock | None:
         """Return what lies in the spool; ``None`` where it cannot tell: all else is worth knowing then."""
-        if self.spool is None:
+        if self.permits is None:
             return None
         try:
-            return await self.spool.stock()
+            return await self.permits.stock()
         except Exception as error:  # noqa: BLE001 -- whatever the engine raises
             self.events("spool.failed", operation="stock", reason=str(error))
             return None

@@ -4,7 +4,8 @@ from typing import Any
 
 from smtprelay.interfaces import Spool
 from smtprelay.message import Blocked, Delivery, Uncertain
-from smtprelay.queue import SUSPENDED, Block, Detour, LaneState, Selection, Settlement
+from smtprelay.model.unreachable import Unreachable
+from smtprelay.queue import ASKED_TO_WAIT, SUSPENDED, Block, Detour, Edit, LaneState, Selection, Settlement
 from tests.behaviours.spool_stories import SpoolStories, done
 
 
@@ -32,6 +33,101 @@ class LaneContract(SpoolStories):
             self.assertEqual([("main", "")], list((await spool.claim()).probes))
             await spool.block(Block(provider="main"))
             self.assertEqual(1, len((await spool.claim()).claims))
+
+        return self.play(story)
+
+    def test_a_start_has_blocked_lanes_probed(self):
+        """The configuration may be another one: one lane after the other, but for pauses and suspensions."""
+
+        async def story(spool: Spool) -> None:
+            for number in range(1, 5):
+                await self.send(spool, number=number, provider="other", lane=f"box{number}")
+            far = self.clock.seconds() + 3600
+            for lane, reason in (
+                ("box1", "401"),
+                ("box2", f"{ASKED_TO_WAIT}: 503"),
+                ("box3", "401"),
+                ("box4", "401"),
+            ):
+                await spool.block(Block(provider="other", lane=lane, until=far, reason=reason))
+            await spool.block(
+                Block(provider="main", until=SUSPENDED, reason="suspended by anna", operator=True)
+            )
+            await spool.recover()
+            self.assertEqual([("other", "box1")], list((await spool.claim()).probes))
+            self.clock.advance(0.6)
+            probes = [("other", "box1"), ("other", "box3"), ("other", "box4")]
+            self.assertEqual(probes, list((await spool.claim()).probes))
+            lanes = {each.lane or each.provider: each for each in (await spool.stock()).lanes}
+            self.assertEqual(far, lanes["box2"].blocked_until)
+            self.assertTrue(lanes["main"].suspended)
+
+        return self.play(story)
+
+    def test_the_lanes_of_a_suspended_provider_are_not_probed(self):
+        """To probe one of its lanes is to ask the provider, and that waits until it is resumed."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool, provider="other", lane="box")
+            now = self.clock.seconds()
+            await spool.block(Block(provider="other", lane="box", until=now + 60, reason="401"))
+            suspension = Block(provider="other", until=SUSPENDED, reason="by anna", operator=True)
+            await spool.block(suspension)
+            self.clock.advance(60)
+            work = await spool.claim()
+            self.assertEqual(([], [("other", "")]), (list(work.probes), list(work.suspended)))
+            await spool.block(Block(provider="other", operator=True))
+            self.assertEqual([("other", "box")], list((await spool.claim()).probes))
+
+        return self.play(story)
+
+    def test_what_keeps_the_mail_of_a_lane(self):
+        """A lane is ``ok`` only if its mail can go: what stops its provider stops it, too."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool, provider="other", lane="box")
+            await self.send(spool, provider="gone", number=2)
+            far = self.clock.seconds() + 3600
+
+            async def state(provider: str = "other", lane: str = "box") -> str:
+                lanes = (await spool.stock()).lanes
+                return {(each.provider, each.lane): each.state for each in lanes}.get((provider, lane), "")
+
+            self.assertEqual("removed", await state("gone", ""))
+            (line,) = await spool.list(Selection(provider="gone"))
+            self.assertEqual(f"smtprelay queue reroute {line.id} --provider NAME", line.try_now)
+            self.assertEqual("ok", await state())
+            await spool.note_reach("other", Unreachable("other", 5.0, "h:25", "connect", "refused"))
+            self.assertEqual("unreachable", await state())
+            await spool.block(Block(provider="other", until=far, reason="401"))
+            self.assertEqual("blocked", await state())
+            await spool.block(Block(provider="other", until=SUSPENDED, reason="by anna", operator=True))
+            self.assertEqual("suspended", await state())
+            await spool.edit(Selection(provider="gone"), Edit(action="delete", who="ops"))
+            self.assertEqual("", await state("gone", ""))
+
+        return self.play(story)
+
+    def test_how_to_try_a_blocked_lane(self):
+        """What waits in it says the command: for the lane, or for its provider if that is blocked, too."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool, provider="other", lane="box")
+            far = self.clock.seconds() + 3600
+
+            async def told(lane: str, reason: str, until: float = far) -> str:
+                block = Block(provider="other", lane=lane, until=until, reason=reason, operator=True)
+                await spool.block(block)
+                (line,) = await spool.list(Selection())
+                return line.try_now
+
+            (line,) = await spool.list(Selection())
+            self.assertEqual("", line.try_now)
+            self.assertEqual("smtprelay providers probe other box", await told("box", "401"))
+            self.assertEqual("smtprelay providers probe other", await told("", "403"))
+            paused = await told("", f"{ASKED_TO_WAIT}: 503")
+            self.assertEqual("smtprelay providers probe other --force", paused)
+            self.assertEqual("smtprelay providers resume other", await told("", "by anna", SUSPENDED))
 
         return self.play(story)
 

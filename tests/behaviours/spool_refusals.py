@@ -3,8 +3,10 @@
 from attrs import evolve
 
 from smtprelay.interfaces import Spool
+from smtprelay.message import Deferred
 from smtprelay.model.refusal import MOST_OF_CLIENT, MOST_ROWS, RefusalFilter, RefusalRow
 from smtprelay.model.unreachable import Unreachable
+from smtprelay.queue import Settlement
 from tests.behaviours.spool_stories import SpoolStories
 
 ROW = RefusalRow(
@@ -116,22 +118,45 @@ class RefusalContract(SpoolStories):
         """It is in the stock with the newest reason until it is reached; only the first note is news."""
 
         async def story(spool: Spool) -> None:
-            self.assertTrue(await spool.reach.note(TROUBLE))
+            self.assertTrue(await spool.note_reach("one", TROUBLE))
             self.assertEqual((await spool.stock()).unreachable, [TROUBLE])
             worse = evolve(TROUBLE, stage="TLS", reason="TLS at h:25: no")
-            await spool.reach.note(worse)
+            await spool.note_reach("one", worse)
             self.assertEqual((await spool.stock()).unreachable, [worse])
-            self.assertTrue(await spool.reach.forget("one"))
+            self.assertTrue(await spool.note_reach("one", None))
             self.assertEqual((await spool.stock()).unreachable, [])
+            self.assertFalse(await spool.note_reach("one", None), "no news")
 
         return self.play(story)
 
-    def test_a_new_life_knows_nothing(self):
-        """What a node could not reach before it died is found out anew."""
+    def test_it_lasts_over_a_restart(self):
+        """Whoever asks after a restart is told before the provider is asked again."""
 
         async def story(spool: Spool) -> None:
-            await spool.reach.note(TROUBLE)
+            await spool.note_reach("one", TROUBLE)
             await spool.recover()
-            self.assertEqual((await spool.stock()).unreachable, [])
+            self.assertEqual((await spool.stock()).unreachable, [TROUBLE])
+
+        return self.play(story)
+
+    def test_reached_again(self):
+        """What could not be sent goes at once, however late its next try was to be; other mail waits."""
+
+        async def story(spool: Spool) -> None:
+            sent = []
+            for number, why in ((1, "connect at h:25: refused"), (2, "451 greylisted")):
+                await self.send(spool, number=number)
+                (claim,) = (await spool.claim()).claims
+                sent.append(claim.delivery.id)
+                outcomes = {"anna@example.com": Deferred(why)}
+                due = self.clock.seconds() + 3600
+                later = Settlement(state="deferred", outcomes=outcomes, due=due, reason=why)
+                await spool.settle(claim, later)
+            await spool.note_reach("main", evolve(TROUBLE, provider="main"))
+            await spool.note_reach("other", None)
+            self.assertEqual([], list((await spool.claim()).claims))
+            await spool.note_reach("main", None)
+            claimed = [each.delivery.id for each in (await spool.claim()).claims]
+            self.assertEqual(sent[:1], claimed)
 
         return self.play(story)

@@ -148,6 +148,7 @@ def summary(**changes: Any) -> dict[str, Any]:
         "lane": "",
         "reason": "429 throttled",
         "waiting_for": "",
+        "try_now": "",
         "uncertain": False,
         "ended": None,
         **changes,
@@ -179,6 +180,7 @@ def lane(**changes: Any) -> dict[str, Any]:
         "due": None,
         "blocked_until": None,
         "blocked_reason": "",
-        "unreachable": False,
+        "state": "ok",
+        "resumes": None,
         **changes,
     }

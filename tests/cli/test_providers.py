@@ -5,22 +5,17 @@ class ProvidersTests(CommandCase):
     def setUp(self) -> None:
         super().setUp()
         lanes = [
-            {**lane(), "suspended": False},
-            {
-                **lane(provider="graph", lane="box", blocked_until=1.8e9, blocked_reason="401"),
-                "suspended": False,
-            },
-            {
-                **lane(provider="ses", blocked_until=2.5e11, blocked_reason="suspended by x"),
-                "suspended": True,
-                "resumes": None,
-            },
-            {
-                **lane(provider="host", blocked_until=2.5e11, blocked_reason="suspended by y"),
-                "suspended": True,
-                "resumes": 1.8e9,
-            },
-            {**lane(provider="gone", unreachable=True), "suspended": False},
+            lane(),
+            lane(provider="graph", lane="box", state="blocked", blocked_until=1.8e9, blocked_reason="401"),
+            lane(provider="ses", state="suspended", blocked_until=2.5e11, blocked_reason="suspended by x"),
+            lane(
+                provider="host",
+                state="suspended",
+                blocked_until=2.5e11,
+                blocked_reason="suspended by y",
+                resumes=1.8e9,
+            ),
+            lane(provider="gone", state="unreachable"),
         ]
         answers = {f"POST /api/v1/providers/acs/{what}": (200, {}) for what in ("suspend", "resume", "probe")}
         answers = {name: (200, {"provider": "acs"}) for name in answers}

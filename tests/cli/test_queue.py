@@ -200,8 +200,10 @@ class ShowTests(CommandCase):
             self.assertIn(words, out)
 
     def test_waiting_for_a_lane(self) -> None:
-        """The next attempt of what waits for its lane has no time, and the reason stands below."""
-        out = self.shown(self.detail([], state="queued", due=1.0, waiting_for="401 expired")).out
+        """The next attempt of what waits for its lane has no time; below stand the reason and what to do."""
+        told = {"waiting_for": "401 expired", "try_now": "smtprelay providers probe acs"}
+        out = self.shown(self.detail([], state="deferred", due=1.0, **told)).out
+        self.assertIn("Do         smtprelay providers probe acs\n", out)
         self.assertIn("then      next attempt, when the cause below is corrected\n", out)
         self.assertIn("Why        401 expired\n", out)
 

@@ -5,7 +5,7 @@ from tests.cli.fakes import CommandCase, FakeRelay, Ran, data_of, lane
 
 
 def answer(**changes: Any) -> dict[str, Any]:
-    stopped = lane(provider="host", blocked_until=1_800_000_000.0, blocked_reason="535 bad login")
+    stopped = lane(provider="host", state="blocked", blocked_until=1.8e9, blocked_reason="535 bad login")
     stock = {
         "states": {"queued": 0, "active": 3, "deferred": 12, "held": 2},
         "bytes": 48_000_000,
@@ -80,11 +80,26 @@ class StatusTests(CommandCase):
             "until": None,
         }
         out = self.status(answer(attention=[line])).out
-        self.assertIn("acs  UNREACHABLE  0 active", out)
         self.assertRegex(
             out, r"attention  acs cannot be reached: connect at acs.test: refused, since .*\(1m\)\n"
         )
         self.assertIn("attention  acs cannot", self.status(answer(attention=[line], stock=None)).out)
+
+    def test_the_state_of_each_lane(self) -> None:
+        """What is not ok is loud, and how slow a lane is stands there."""
+        stock = answer()["stock"]
+        states = {"acs": "unreachable", "ses": "suspended", "old": "removed", "box": "throttled"}
+        stock["lanes"] = [lane(provider=name, state=state, ceiling=4.2) for name, state in states.items()]
+        stock["lanes"].append(lane(provider="host", state="throttled", ceiling=0.1))
+        out = self.status(answer(stock=stock)).out
+        for words in (
+            "acs  UNREACHABLE  0 active",
+            "ses  SUSPENDED  0 active",
+            "old  REMOVED  0 active",
+            "box  THROTTLED to 4 at once  0 active",
+            "host  THROTTLED to less than one at once  0 active",
+        ):
+            self.assertIn(words, out)
 
     def test_not_ready(self) -> None:
         """What keeps it from being ready is named."""

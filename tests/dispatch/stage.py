@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.bounce import BounceSettings
 from smtprelay.dispatch.dispatcher import Dispatcher
+from smtprelay.dispatch.lanes import Lanes
 from smtprelay.dispatch.webhook import Announcer
 from smtprelay.interfaces import Body
 from smtprelay.message import (
@@ -132,6 +133,7 @@ class Stage:
             self.routes,
             clock=self.clock,
             events=self.events,
+            lanes=Lanes(self.events),
             jitter=lambda: 0.5,
             post=self._post,
             bounces=self._bounces,

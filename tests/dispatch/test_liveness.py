@@ -17,10 +17,9 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.admission import Turned
+from smtprelay.dispatch.admission import Admission, Patience, Turned
 from smtprelay.dispatch.dispatcher import Dispatcher
-from smtprelay.dispatch.gate import Patience
-from smtprelay.dispatch.shared import Shared
+from smtprelay.dispatch.lanes import Lanes
 from smtprelay.message import (
     Blocked,
     Client,
@@ -148,17 +147,19 @@ class Play(RuleBasedStateMachine):
         self.spool = QueueSpool(self.writer, InlineReader(self.writer.connection), terms)
         self.providers = {"one": Moody("one", Limits()), "two": Moody("two", Limits(size=60))}
         self.number = 0
+        lanes = Lanes(self.events)
         self.dispatcher = Dispatcher(
             self.spool,
             self.providers,
             ROUTES,
             clock=self.clock,
             events=self.events,
+            lanes=lanes,
             jitter=lambda: 0.5,
             post=self.post,
             bounces=BOUNCES,
         )
-        self.shared = Shared(self.spool, self.dispatcher.lanes, self.clock, self.events)
+        self.shared = Admission(self.spool, lanes, self.clock, self.events)
         self.slots: list[Any] = []
         self.dispatcher.start()
 

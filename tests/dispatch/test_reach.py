@@ -1,10 +1,11 @@
-from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.reach import ReachWatch
+from smtprelay.dispatch.reach import LOOK_EVERY, ReachWatch
 from smtprelay.message import Delivered
-from smtprelay.reachability import Reachability
+from smtprelay.model.unreachable import Unreachable
+from smtprelay.reachability import Reach
+from smtprelay.service.chores import every
 from smtprelay.spool.memory import open_memory
 from smtprelay.spool.terms import Terms
 from tests.dispatch.stage import done
@@ -41,19 +42,27 @@ class ReachWatchTests(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(1_000_000)
         self.events = Recording()
-        self.reachability = Reachability(self.clock.seconds)
-        self.reach = self.reachability.of("out")
+        self.reach = Reach("out", self.clock.seconds)
         self.far = Far(self.reach)
+        self.suspended: set[str] = set()
         self.spool = open_memory(Terms(paces={}, events=self.events), clock=self.clock)
-        self.watch = self.watching(self.spool.reach)
+        self.watch = self.watching()
 
-    def watching(self, shared) -> ReachWatch:
-        return ReachWatch(self.reachability, {"out": self.far}, shared, self.clock, self.events)
+    def watching(self) -> ReachWatch:
+        watch = ReachWatch(
+            {"out": self.reach},
+            {"out": self.far},
+            self.clock,
+            self.events,
+            spool=self.spool,
+            is_suspended=self.suspended.__contains__,
+        )
+        self.looking = every(self.clock, self.events, "reach", LOOK_EVERY, watch.look)
+        return watch
 
     def pass_time(self, seconds: int) -> None:
         for _ in range(seconds):
             self.clock.advance(1)
-            self.successResultOf(Deferred.fromCoroutine(self.watch.look()))
 
     def refuse(self) -> None:
         self.reach.begin(HOST, "connect").failed(f"connect at {HOST}: refused")
@@ -64,7 +73,7 @@ class ReachWatchTests(SynchronousTestCase):
     def test_within_half_a_minute(self) -> None:
         """One failure, and no mail for hours: it is probed, told once, and stands in the spool."""
         self.refuse()
-        self.pass_time(16)
+        self.pass_time(21)
         [told] = self.events.of("provider.failing")
         self.assertEqual((told["host"], told["stage"]), (HOST, "connect"))
         [line] = self.failing()
@@ -77,13 +86,12 @@ class ReachWatchTests(SynchronousTestCase):
     def test_mended(self) -> None:
         """A probe finds that the provider is there again; that is told once, and the spool forgets it."""
         self.refuse()
-        self.pass_time(20)
+        self.pass_time(25)
         self.far.mended = True
         self.pass_time(16)
         [told] = self.events.of("provider.recovered")
         self.assertGreaterEqual(told["seconds"], 20)
         self.assertEqual(self.failing(), [])
-        self.assertEqual(self.watch.unreachable, [])
         probes = self.far.probes
         self.pass_time(100)
         self.assertEqual(self.far.probes, probes)
@@ -100,7 +108,7 @@ class ReachWatchTests(SynchronousTestCase):
         """Where a probe knows nothing, a failure counts until a mail gets through."""
         self.far.knows = False
         self.refuse()
-        self.pass_time(20)
+        self.pass_time(21)
         self.assertEqual(len(self.events.of("provider.failing")), 1)
         self.reach.begin(HOST, "connect").answered()
         self.pass_time(1)
@@ -118,27 +126,74 @@ class ReachWatchTests(SynchronousTestCase):
         self.assertEqual(self.failing()[0].stage, "greeting")
         self.assertEqual(self.events.of("provider.recovered"), [])
 
-    def test_without_a_spool(self) -> None:
-        """It is told all the same."""
-        self.watch = self.watching(None)
-        self.refuse()
-        self.pass_time(20)
-        self.assertEqual([each.provider for each in self.watch.unreachable], ["out"])
-        self.far.mended = True
-        self.pass_time(20)
-        self.assertEqual(len(self.events.of("provider.recovered")), 1)
-
     def test_a_spool_that_fails(self) -> None:
         """What could not be written down is tried at the next look."""
-        write = self.spool.reach._writer.do
+        write = self.spool._writer.do
 
         def broken(_operation):
             raise OSError("no disk")
 
-        self.spool.reach._writer.do = broken
+        self.spool._writer.do = broken
         self.refuse()
-        self.pass_time(20)
+        self.pass_time(25)
         self.assertEqual(self.events.of("provider.failing"), [])
-        self.spool.reach._writer.do = write
+        self.assertEqual(self.events.of("spool.failed")[0]["operation"], "reach")
+        self.spool._writer.do = write
         self.pass_time(1)
         self.assertEqual(len(self.events.of("provider.failing")), 1)
+
+    def test_suspended(self) -> None:
+        """A suspended provider is left alone: nothing is told of it, and what was told ends silently."""
+        self.refuse()
+        self.pass_time(25)
+        self.suspended.add("out")
+        probes = self.far.probes
+        self.pass_time(1)
+        self.assertEqual(self.failing(), [])
+        self.refuse()
+        self.pass_time(600)
+        self.assertEqual((self.far.probes, self.failing()), (probes, []))
+        self.assertEqual([event for event, _ in self.events.heard], ["provider.failing"])
+
+    def test_a_restart(self) -> None:
+        """The alarm lasts, without being told again; that the provider is mended is seen within seconds."""
+        self.refuse()
+        self.pass_time(25)
+        self.looking.stop()
+        self.reach.answered()
+        done(self.spool.note_reach("gone", Unreachable("gone", 5.0, HOST, "connect", "refused")))
+        self.watch = self.watching()
+        self.pass_time(1)
+        self.assertEqual([each.provider for each in self.failing()], ["out"])
+        self.far.mended = True
+        self.pass_time(16)
+        self.assertEqual(self.failing(), [])
+        told = [event for event, _ in self.events.heard]
+        self.assertEqual(told, ["provider.failing", "provider.recovered"])
+
+    def test_resumed(self) -> None:
+        """It counts anew from there."""
+        self.suspended.add("out")
+        self.refuse()
+        self.pass_time(600)
+        self.suspended.clear()
+        self.pass_time(100)
+        self.assertEqual(self.events.heard, [])
+        self.refuse()
+        self.pass_time(21)
+        self.assertEqual(len(self.events.of("provider.failing")), 1)
+
+    def test_a_clock_that_was_put(self) -> None:
+        """It is one alarm, and the provider is probed as often as before."""
+        self.refuse()
+        self.pass_time(25)
+        self.clock.rightNow -= 7200
+        self.looking.stop()
+        self.looking.start(LOOK_EVERY, now=False)
+        self.watch.stepped(-7200)
+        self.far.mended = True
+        self.pass_time(16)
+        self.assertEqual(
+            [event for event, _ in self.events.heard], ["provider.failing", "provider.recovered"]
+        )
+        self.assertLess(self.events.of("provider.recovered")[0]["seconds"], 60)

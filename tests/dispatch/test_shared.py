@@ -1,11 +1,10 @@
-"""A synchronous listener and the queue at one provider: what the one does, the other knows."""
+"""A synchronous listener beside the dispatcher: what the one finds out, the other knows."""
 
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from smtprelay.dispatch.dispatcher import Dispatcher
-from smtprelay.dispatch.shared import Shared
 from smtprelay.message import Blocked, Client, Delivered, Draft, Envelope, Pace, Planned, Uncertain, Window
 from smtprelay.message import Deferred as Later
 from smtprelay.queue import SUSPENDED, Block, NewMessage
@@ -19,21 +18,18 @@ class Both(Counter):
     """A relay that has a dispatcher, too."""
 
     def __init__(self, *providers: ScriptedProvider, **more: Any) -> None:
-        super().__init__(*providers, spool=True, **more)
-        assert self.spool is not None
+        super().__init__(*providers, **{"spool": True, **more})
         self.dispatcher = Dispatcher(
-            self.spool,
+            self.permits,
             self.providers,
             self.routes,
             clock=self.clock,
             events=self.events,
+            lanes=self.lanes,
             jitter=lambda: 0.5,
             post=self._never,
             bounces=BOUNCES,
         )
-        shared = self.admission
-        assert isinstance(shared, Shared)
-        shared._lanes = self.dispatcher.lanes
         self.dispatcher.start()
         self._queued = 0
 
@@ -72,8 +68,7 @@ class SharedTests(CounterTestCase):
         """Nothing is left: no timer, no slot."""
         both = self.counted
         assert isinstance(both, Both)
-        spool: Any = both.spool
-        connection = spool._writer.writer.connection
+        connection = both.permits._writer.writer.connection
         self.assertEqual(check(connection), [])
         self.assertEqual(connection.execute("SELECT * FROM loan").fetchall(), [])
         self.successResultOf(both.dispatcher.stop(0))
@@ -149,6 +144,33 @@ class SharedTests(CounterTestCase):
         self.assertEqual(both.state(message), "delivered")
         self.assertReply(both.mail(), 250, "2.0.0")
         self.assertEqual(len(both.events.of("lane.blocked")), 1)
+
+    def test_without_a_queue(self) -> None:
+        """The reason comes at once, again and again, and the provider is left alone until it is probed."""
+        one = ScriptedProvider("one", [Blocked("401")])
+        both = self.both(one, spool=False)
+        self.assertReply(both.mail(), 451, "4.3.0", "401")
+        self.assertReply(both.mail(), 451, "4.3.0", "401")
+        self.assertEqual(one.calls, [("deliver", "M1.1")])
+        one.verdicts.append(Delivered())
+        both.clock.advance(30)
+        self.assertEqual(one.calls[1:], [("probe", "")])
+        self.assertReply(both.mail(), 250, "2.0.0")
+        self.assertEqual(len(both.events.of("lane.unblocked")), 1)
+
+    def test_only_a_mail_can_tell(self) -> None:
+        """One goes alone; when it is answered the lane is open."""
+        verdict: Deferred[Any] = Deferred()
+        one = ScriptedProvider("one", [Blocked("535"), verdict])
+        both = self.both(one, spool=False)
+        self.assertReply(both.mail(), 451, "4.3.0", "535")
+        both.clock.advance(30)
+        client, other = both.mail(), both.mail()
+        self.assertEqual(len(one.sent), 2)
+        verdict.callback(Delivered())
+        self.assertReply(client, 250, "2.0.0")
+        self.assertReply(other, 250, "2.0.0")
+        self.assertEqual(len(both.events.of("lane.unblocked")), 1)
 
     def test_a_lane_that_the_queue_found_blocked(self) -> None:
         """The client hears the reason at once, and another provider is asked where there is one."""

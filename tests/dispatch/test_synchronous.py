@@ -9,14 +9,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.admission import Admission
-from smtprelay.dispatch.alone import Alone
-from smtprelay.dispatch.breaker import Breaker
 from smtprelay.dispatch.direct import Direct
-from smtprelay.dispatch.gate import Gate
 from smtprelay.dispatch.lanes import Lanes
 from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.dispatch.remainder import Remainder
-from smtprelay.dispatch.shared import Shared
 from smtprelay.dispatch.synchronous import Synchronous
 from smtprelay.interfaces import Incoming, MimeWorkerUnavailable, Spool, Unmeasured
 from smtprelay.message import (
@@ -68,17 +64,12 @@ class Counter:
         self.providers = {provider.name: provider for provider in providers}
         self.routes = {"default": evolve(Route(name="default", via=tuple(self.providers)), **route)}
         paces = dict.fromkeys(self.providers, pace or Pace())
-        self.spool: Spool | None = None
-        if spool:
-            self.spool = open_memory(Terms(paces=paces, events=self.events), clock=self.clock)
+        self.permits = open_memory(Terms(paces=paces, events=self.events), clock=self.clock)
+        self.spool: Spool | None = self.permits if spool else None
         self.to_thread: Callable[..., Deferred[Any]] = execute
         self._count = 0
-        lanes = Lanes(self.events)
-        self.admission: Admission = Alone(
-            Gate(paces, self.clock), Breaker(lanes, self.providers, self.clock, self.events)
-        )
-        if self.spool is not None:
-            self.admission = Shared(self.spool, lanes, self.clock, self.events)
+        self.lanes = Lanes(self.events)
+        self.admission = Admission(self.permits, self.lanes, self.clock, self.events)
         direct = Direct(
             providers=self.providers,
             routes=self.routes,
@@ -144,17 +135,10 @@ class Counter:
 
 
 class CounterTestCase(SynchronousTestCase):
-    """
-    Each test ends with nothing under way and no timer.
-
-    :cvar spool: whether there is one, for tests that do not care.
-    """
-
-    spool = False
+    """Each test ends with nothing under way and no timer."""
 
     def counter(self, *providers: ScriptedProvider, **more: Any) -> Counter:
-        usual = {"spool": self.spool}
-        self.counted = Counter(*(providers or (ScriptedProvider("one"),)), **{**usual, **more})
+        self.counted = Counter(*(providers or (ScriptedProvider("one"),)), **more)
         self.addCleanup(self.check_rest)
         return self.counted
 
@@ -419,21 +403,6 @@ class FailoverTests(CounterTestCase):
         for answer in answers:
             self.assertReply(answer, 451, "4.3.0", "401")
         self.assertEqual(len(one.sent), 1)
-
-
-class ProbeTests(CounterTestCase):
-    def test_blocked_alone(self) -> None:
-        """Without another one the reason comes at once and the provider is left alone until it is probed."""
-        one = ScriptedProvider("one", [Blocked("401")])
-        counter = self.counter(one)
-        self.assertReply(counter.mail(), 451, "4.3.0", "401")
-        self.assertReply(counter.mail(), 451, "4.3.0", "401")
-        self.assertEqual(one.calls, [("deliver", "M1.1")])
-        one.verdicts.append(Delivered())
-        counter.clock.advance(30)
-        self.assertReply(counter.mail(), 250, "2.0.0")
-        self.assertEqual(one.calls[1:], [("probe", ""), ("deliver", "M3.1")])
-        self.assertEqual(len(counter.events.of("lane.unblocked")), 1)
 
 
 class DoubtTests(CounterTestCase):
@@ -737,39 +706,3 @@ class StopTests(CounterTestCase):
         self.assertReply(first, 250, "2.0.0")
         counter.clock.advance(5)
         self.assertReply(counter.mail(), 451, "4.3.2")
-
-
-class SharedVerdictTests(VerdictTests):
-    """The same with a spool, which counts what is asked."""
-
-    spool = True
-
-
-class SharedPaceTests(PaceTests):
-    """So."""
-
-    spool = True
-
-
-class SharedFailoverTests(FailoverTests):
-    """So."""
-
-    spool = True
-
-
-class SharedDoubtTests(DoubtTests):
-    """So."""
-
-    spool = True
-
-
-class SharedDeadlineTests(DeadlineTests):
-    """So."""
-
-    spool = True
-
-
-class SharedStopTests(StopTests):
-    """So."""
-
-    spool = True

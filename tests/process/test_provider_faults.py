@@ -66,6 +66,22 @@ class ProviderFaultTests(Stage, TestCase):
         await eventually(lambda: empty(relay), "an empty queue")
         self.assertEqual(await relay.metric('smtprelay_provider_up{provider="out"}'), 1)
 
+    async def test_a_corrected_configuration(self) -> None:
+        """A lane that a wrong key had stopped is tried at the next start, not when its time has come."""
+        acs = await self.fake_acs()
+        relay = self.ending(RelayProcess.to_acs(self.folder, acs))
+        key = self.folder / "acs.key"
+        key.write_text(acs.connection_string("d3Jvbmc="))
+        await relay.start()
+        await relay.send(message("a"), "a@example.com")
+        await eventually(lambda: blocked(relay, 1), "one that waits for the lane")
+        await relay.stop()
+        key.write_text(acs.connection_string(KEY))
+        await relay.start()
+        await eventually(lambda: has(acs, 1), "the mail at the provider", patience=10.0)
+        await eventually(lambda: empty(relay), "an empty queue")
+        self.assertEqual((await relay.cli("status"))["attention"], [])
+
     async def test_one_bad_mail(self) -> None:
         """A 400 for one mail: its sender reads the provider's words, the others are delivered."""
         acs = await self.fake_acs()

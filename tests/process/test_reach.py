@@ -65,7 +65,7 @@ class UnreachableTests(Stage, TestCase):
         config = CONFIG.format(
             providers="".join(f"  {name}: {text}\n" for name, text in providers.items()),
             routes="".join(
-                f"  - {{match: {{recipient: ['*@{name}.test']}}, via: [{name}], retry: {{first: 30s}}}}\n"
+                f"  - {{match: {{recipient: ['*@{name}.test']}}, via: [{name}], retry: {{first: 5m}}}}\n"
                 for name in providers
             ),
         )
@@ -73,6 +73,51 @@ class UnreachableTests(Stage, TestCase):
 
     async def attention(self, relay: RelayProcess) -> dict[str, dict[str, Any]]:
         return {line["about"]: line for line in (await relay.cli("status"))["attention"]}
+
+    async def test_a_corrected_host(self) -> None:
+        """Mail to a wrong host goes at the next start with the right one, not when its retry is due."""
+        wrong, right = (
+            HOST.format(host="127.0.0.1", port=port, tls="none", more="")
+            for port in (self.closed(), await self.at(SmtpSink()))
+        )
+        relay = await self.relay({"out": wrong}).start()
+        await relay.send(message("lost", to="x@out.test"), "x@out.test")
+
+        async def told() -> bool:
+            return bool(await self.attention(relay))
+
+        await eventually(told, "the alarm", patience=PROMISED)
+        await relay.stop()
+        relay.config.write_text(relay.config.read_text().replace(wrong, right))
+        await relay.start()
+
+        async def delivered() -> bool:
+            return not await relay.queued() and not await told()
+
+        await eventually(delivered, "an empty queue and no alarm", patience=10.0)
+
+    async def test_suspended(self) -> None:
+        """A suspended provider is no alarm that it cannot be reached; when it is resumed its mail goes."""
+        sink = SmtpSink()
+        dead = self.closed()
+        relay = await self.relay(
+            {"out": HOST.format(host="127.0.0.1", port=dead, tls="none", more="")}
+        ).start()
+        await relay.send(message("lost", to="x@out.test"), "x@out.test")
+
+        async def kinds(*wanted: str) -> bool:
+            return [line["kind"] for line in (await relay.cli("status"))["attention"]] == [*wanted]
+
+        await eventually(lambda: kinds("unreachable"), "the alarm", patience=PROMISED)
+        await relay.cli("providers", "suspend", "out")
+        await eventually(lambda: kinds("suspended"), "the end of the alarm")
+        mended = reactor.listenTCP(dead, sink, interface="127.0.0.1")
+        self.addCleanup(mended.stopListening)
+        self.assertEqual(sink.connections, 0)
+        await relay.cli("providers", "resume", "out")
+        await relay.cli("queue", "retry", "--all")
+        await eventually(kinds, "no alarm")
+        self.assertGreater(sink.connections, 0)
 
     async def test_in_every_way(self) -> None:
         """Host, stage, error and since when are in ``status``, one warning in the log; mended, all end."""

@@ -146,6 +146,8 @@ class WorkersTests(Stage, TestCase):
         self.assertEqual(told, {"draining": True, "sessions": 0, "attempts": 0, "waiting": 0, "shared": True})
         await relay.end_worker(1)
         await eventually(lambda: relay.life.out.count(b'"event":"relay.drain"') == 3, "the new one's drain")
+        lanes = (await relay.cli("providers", "list"))["lanes"]
+        self.assertEqual([lane["state"] for lane in lanes if lane["provider"] == "out"], ["ok"])
         nodes = (await relay.cli("status"))["nodes"]
         self.assertEqual([node["draining"] for node in nodes[-2:]], [True, True])
         for _ in range(4):

@@ -340,8 +340,7 @@ class UploadTests(SynchronousTestCase):
         self.moves: list[int] = []
 
     def upload(self, size: int) -> Upload:
-        upload = Upload(b"x" * size)
-        upload.moved = lambda: self.moves.append(len(self.transport.value()))
+        upload = Upload(b"x" * size, lambda _: self.moves.append(len(self.transport.value())))
         upload.begin(b"head", self.transport)
         return upload
 
@@ -354,7 +353,7 @@ class UploadTests(SynchronousTestCase):
     def test_large(self):
         """A large one goes on when there is room, and each piece is told."""
         upload = Upload(b"x" * (2 * PIECE + 1))
-        upload.moved = lambda: upload.pauseProducing() or self.moves.append(len(self.transport.value()))
+        upload.at = lambda _: upload.pauseProducing() or self.moves.append(len(self.transport.value()))
         upload.begin(b"head", self.transport)
         self.assertFalse(upload.sent)
         self.transport.producer.resumeProducing()
@@ -364,7 +363,7 @@ class UploadTests(SynchronousTestCase):
     def test_lost(self):
         """Nothing is written after the connection has gone, and it is not sent."""
         upload = Upload(b"x" * (2 * PIECE))
-        upload.moved = upload.stopProducing
+        upload.at = lambda _: upload.stopProducing()
         upload.begin(b"head", self.transport)
         upload.resumeProducing()
         self.assertEqual((upload.sent, len(self.transport.value())), (False, 4 + PIECE))

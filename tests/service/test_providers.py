@@ -9,7 +9,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.providers.acs import ACS_LIMITS, Acs
 from smtprelay.providers.capture import Capture
 from smtprelay.providers.outgoing import OutgoingProvider
-from smtprelay.reachability import Reachability
 from smtprelay.service.providers import Workshop, build_providers, credentials_of
 from smtprelay.testing.mime import InlineMimeWorker
 from tests.config.loading import load_text
@@ -31,7 +30,6 @@ class BuildTests(SynchronousTestCase):
             defer_to_thread=lambda *_: None,
             mime=InlineMimeWorker(),
             hostname="relay.example.com",
-            reachability=Reachability(lambda: 0.0),
         )
         return build_providers(_config(providers), workshop)["p"]
 

@@ -129,6 +129,17 @@ class SynchronousTests(TestCase):
         self.assertRegex(await talk.mail(MAIL, "a@example.com"), r"^451 4\.3\.0 .*try later")
         self.assertEqual((await talk.mail(MAIL, "a@example.com"))[:3], "250")
 
+    async def test_a_blocked_provider(self) -> None:
+        """The client may try again, and ``status`` shows why: nothing else would."""
+        relay = await self.begin()
+        self.sink.always("MAIL", "530 5.7.0 Authentication required")
+        reply = await (await self.talk(relay)).mail(MAIL, "a@example.com")
+        self.assertEqual(reply[:3], "451", reply)
+        control = UNIXClientEndpoint(reactor, str(self.folder / "control.sock"))
+        status = await get(control, "/api/v1/status")
+        self.assertRegex(status, r'"text": ?"out is blocked, 0 waiting: .*530 5\.7\.0 Authentication')
+        self.assertRegex(await get(control, "/api/v1/providers"), r'"state": ?"blocked"')
+
     async def test_some_refused(self) -> None:
         """Who is refused beside others is told to the sender by a bounce, through the same provider."""
         relay = await self.begin()

@@ -63,6 +63,7 @@ LANE = LaneState(
     due=None,
     blocked_until=NOW + 60,
     blocked_reason="the client secret has expired",
+    state="blocked",
 )
 
 STOCK = Stock(states={"queued": 1, "deferred": 12}, bytes=4096, free=10**9, oldest=NOW - 2460, lanes=(LANE,))
@@ -134,6 +135,8 @@ class FakeSpool:
         self.asked: list[object] = []
         self.error: Exception | None = None
         self.lines = [SUMMARY]
+        self.lanes = STOCK.lanes
+        self.unreachable = ()
 
     def _raise(self) -> None:
         if self.error is not None:
@@ -183,7 +186,7 @@ class FakeSpool:
 
     async def stock(self):
         self._raise()
-        return STOCK
+        return evolve(STOCK, lanes=self.lanes, unreachable=self.unreachable)
 
 
 class FakeMailbox:

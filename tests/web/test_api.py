@@ -1,8 +1,9 @@
 """The API: what the CLI and the page ask and do."""
 
-from attrs import asdict
+from attrs import asdict, evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.model.unreachable import Unreachable
 from smtprelay.operating import HoldRule
 from smtprelay.queue import STATES, Edit, Selection
 from smtprelay.web.access import Access, Token
@@ -47,6 +48,26 @@ class StatusTests(SynchronousTestCase):
                 "role": "operator",
             },
         )
+
+    def test_a_removed_provider(self):
+        """Mail that waits for a provider which the configuration lost needs a person."""
+        fixture = Fixture()
+        lane = evolve(LANE, provider="old", lane="", state="removed", blocked_reason="")
+        fixture.spool.lanes = (lane,)
+        [line] = fixture.get("/api/v1/status").json["attention"]
+        self.assertEqual((line["kind"], line["about"]), ("removed", "old"))
+        self.assertIn("old is not configured any more, 3 waiting", line["text"])
+
+    def test_what_this_process_knows(self):
+        """Without a spool the lanes that are blocked, and what cannot be reached, are told all the same."""
+        fixture = Fixture(spool=None)
+        fixture.spool.unreachable = (
+            Unreachable("out", NOW - 60, "h:25", "connect", "connect at h:25: refused."),
+        )
+        unreachable, blocked = fixture.get("/api/v1/status").json["attention"]
+        self.assertEqual(unreachable["text"], "out cannot be reached: connect at h:25: refused")
+        self.assertEqual((unreachable["host"], unreachable["stage"]), ("h:25", "connect"))
+        self.assertEqual((blocked["kind"], blocked["about"]), ("blocked", "graph ups@example.com"))
 
     def test_without_a_spool_there_is_no_queue(self):
         """A relay of synchronous listeners has a status; its queue is not there."""
@@ -321,9 +342,7 @@ class ProviderTests(SynchronousTestCase):
 
     def test_the_lanes(self):
         """All of them, with what waits."""
-        self.assertEqual(
-            self.fixture.get("/api/v1/providers").json, {"lanes": [{**plain(LANE), "unreachable": False}]}
-        )
+        self.assertEqual(self.fixture.get("/api/v1/providers").json, {"lanes": [plain(LANE)]})
 
     def test_changes(self):
         """Each reaches the operator's desk with who asked."""

@@ -108,10 +108,9 @@ const line = (testid, first, second, button) =>
   el("li", { class: "line", "data-testid": testid }, el("div", {}, el("div", {}, first), second && el("div", {}, second)), button);
 
 export function laneRow(lane, button) {
-  const state = lane.suspended ? "suspended" : lane.blocked_reason ? "blocked" : lane.unreachable ? "unreachable" : "ok";
   const slow = lane.ceiling !== null && ` · throttled to ${Math.max(1, Math.floor(lane.ceiling))} at once`;
   return line(`lane-${laneName(lane)}`,
-    [chip(state), " ", el("b", {}, laneName(lane)), el("span", { class: "quiet" }, ` ${lane.active} active, ${lane.waiting} waiting`, slow)],
+    [chip(lane.state), " ", el("b", {}, laneName(lane)), el("span", { class: "quiet" }, ` ${lane.active} active, ${lane.waiting} waiting`, slow)],
     lane.blocked_reason && [el("span", { class: "why" }, lane.blocked_reason), el("span", { class: "quiet" }, laneEnd(lane))], button);
 }
 

@@ -31,7 +31,7 @@ from smtprelay.log import Log, Telling
 from smtprelay.logwriter import Levels, make_observer
 from smtprelay.service.failure import CONFIG, StartFailed, exit_with_status
 from smtprelay.service.relay import Relay
-from smtprelay.service.signals import at_hangup, end_at_second, ignore_hangup
+from smtprelay.service.signals import at_hangup, end_at_second
 from smtprelay.service.steps import ClockSteps
 from smtprelay.service.supervisor import Supervisor
 from smtprelay.service.systemd import SystemdNotifier
@@ -69,7 +69,6 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor  # noqa: PLC0415 -- installed by twistd before
 
-    ignore_hangup()
     daemon = Daemon()
     with exit_with_status():
         loaded = load_or_exit(options["config"], options["sets"])
@@ -96,7 +95,6 @@ def run(config: str | None, sets: Sequence[str] = ()) -> int:
     """Run the relay in the foreground until it is told to stop; return the exit status."""
     from twisted.internet import reactor  # noqa: PLC0415
 
-    ignore_hangup()
     status: list[int] = []
     with exit_with_status():
         relay = make(load_or_exit(config, sets), sets, reactor, status.append)

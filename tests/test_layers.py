@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[1]
 STATIONS = ("smtp", "policy", "spool", "dispatch", "providers")
 SHARED = ("mime", "model")
 
+#: Where the relay begins.
+ENTRIES = ("demo", "entry", "__main__")
+
 #: Who may import what is not for everybody, with all that lies in it.
 IMPORTERS = {
     "smtprelay.config": ("smtprelay.config", "smtprelay.service", "smtprelay.cli", "smtprelay.demo"),
@@ -114,7 +117,7 @@ def within(name: str, package: str) -> bool:
 class LayerTests(SynchronousTestCase):
     def test_stations_never_import_each_other(self) -> None:
         """A station imports its own modules, those at the top and what is shared."""
-        top = {path.stem for path in (ROOT / "smtprelay").glob("*.py")} - {"service", "demo", "entry", "__main__"}
+        top = {path.stem for path in (ROOT / "smtprelay").glob("*.py")} - {"service", *ENTRIES}
         top.update(SHARED)
         wrong = [
             f"{name} imports {target}"

@@ -116,7 +116,7 @@ class Relay(Service):
         self._neighbours = Neighbours() if inherited is None else inherited.neighbours
         self._budget = Budget(MOST // self._neighbours.workers)
         self._throttle = LoginThrottle(reactor, key=self._neighbours.key, others=self._neighbours.failures)
-        self._attention = Attention(reactor)
+        self._attention = Attention(reactor, events)
         self._events = Telling([self.metrics, self._attention.ledger, *(events or [Log()])])
         self._inherited = inherited
         self._ports = Ports(reactor, inherited)
@@ -287,6 +287,7 @@ class Relay(Service):
             mailbox=self._mailbox,
             draining=self._drain,
             unreachable=self._attention.unreachable,
+            log_trouble=self._attention.log_trouble,
             refusals=self._attention.ledger,
             ways=Ways(routes=routes, providers=tuple(self.config.providers)),
         )

@@ -44,9 +44,8 @@ def run_worker(arguments: Sequence[str]) -> int:
     config = load_or_exit(options.config, options.sets).config
     config = evolve(config, control_socket=control_of(config, options.number), http=())
     hang_up = at_hangup(reactor)
-    writing = start_logging(config)
-    log = partial(writing, worker=options.number)
-    hang_up.append(partial(reopen_log, writing, log))
+    log = start_logging(config, worker=options.number)
+    hang_up.append(partial(reopen_log, log))
     status: list[int] = []
     heart = Heart(reactor, NEWS)
 

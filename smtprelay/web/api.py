@@ -65,7 +65,7 @@ async def _status(sources: Sources, asked: Asked) -> Answer:
             "version": sources.version,
             "uptime": sources.uptime,
             "ready": {"ok": not any(checks.values()), "checks": checks},
-            "attention": attention(stock, sources.unreachable()),
+            "attention": attention(stock, sources.unreachable(), sources.log_trouble()),
             "stock": plain(stock),
             "nodes": plain(nodes),
             "listeners": [dict(listener) for listener in sources.listeners()],

@@ -5,18 +5,22 @@ What needs a person: the lines of ``attention`` in the answer about the relay's 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from smtprelay.logwriter import Trouble
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.queue import LaneState, Stock
 
 
-def attention(stock: Stock | None, own: Collection[Unreachable]) -> list[Mapping[str, Any]]:
+def attention(
+    stock: Stock | None, own: Collection[Unreachable], log: Trouble | None = None
+) -> list[Mapping[str, Any]]:
     """
     Return what needs a person, each with a sentence.
 
-    ``about`` is a provider with its lane, or a delivery. ``since`` is when it began and ``until`` when it is
-    tried again, seconds since the epoch or ``None``.
+    ``about`` is a provider with its lane, a delivery, or the log. ``since`` is when it began, ``until`` when
+    it is tried again: seconds since the epoch or ``None``.
 
     :param own: the providers that this process cannot reach, for a relay without a spool.
+    :param log: why the log cannot be written, if so.
     """
     unreachable = own if stock is None else stock.unreachable
     lines: list[Mapping[str, Any]] = [
@@ -31,6 +35,9 @@ def attention(stock: Stock | None, own: Collection[Unreachable]) -> list[Mapping
         }
         for each in unreachable
     ]
+    if log is not None:
+        text = f"the log cannot be written: {log.reason}"
+        lines.append({"kind": "log", "about": "log", "text": text, "since": log.since, "until": None})
     return lines if stock is None else [*lines, *_blocked(stock), *_crash_loops(stock)]
 
 

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Events, Spool
+from smtprelay.logwriter import Trouble
 from smtprelay.metrics import Metrics
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.operating import Operator
@@ -41,6 +42,7 @@ class Sources:
     :ivar exposition: gives the metrics that are shown, brought up to date.
     :ivar ways: which way mail can go that is imported.
     :ivar unreachable: the providers that this process cannot reach.
+    :ivar log_trouble: why the log cannot be written, if so.
     :ivar refusals: what clients were refused.
     """
 
@@ -57,6 +59,7 @@ class Sources:
     draining: Draining | None = field(default=None)
     ways: Ways = field(factory=Ways)
     unreachable: Callable[[], Collection[Unreachable]] = tuple
+    log_trouble: Callable[[], Trouble | None] = lambda: None
     refusals: Ledger = field(factory=lambda: Ledger(lambda: 0.0))
     exposition: Callable[[], Awaitable[CollectorRegistry]] = field()
 

@@ -150,9 +150,7 @@ class HangupTests(HangupCase, TestCase):
         relay = self.relay("")
         by_run = f"from smtprelay.cli import main; main(['run', '-c', {str(relay.config)!r}])"
         for begin, arguments in ((by_run, ()), (TWISTD, ("-n", "smtprelay", "-c", str(relay.config)))):
-            relay.life = self.ending_program(
-                Program.python(["-c", EARLY + begin, *arguments], self.folder)
-            )
+            relay.life = self.ending_program(Program.python(["-c", EARLY + begin, *arguments], self.folder))
             await relay.ready(relay.life)
             await relay.stop()
         begin = "import runpy; runpy.run_module('smtprelay.entry', run_name='__main__')"

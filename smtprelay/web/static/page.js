@@ -97,7 +97,7 @@ function showHeader(place, mails) {
     el("a", { href: `#/${view}`, "data-testid": `view-${view}`, "aria-current": view === place.view && "page" }, name)));
   showStats(mails);
   // A lane that is blocked is told beside the queue.
-  const lines = status.attention.filter(({ kind }) => kind === "unreachable" || kind === "crash_loop");
+  const lines = status.attention.filter(({ kind }) => kind !== "blocked" && kind !== "suspended");
   put("attention", lines, () => lines.map(attentionLine));
 }
 

@@ -17,6 +17,7 @@ from smtprelay.cli import listing, printing
 from smtprelay.cli.exits import FAILED, USAGE, CliError
 from smtprelay.cli.filters import When, filters, selected
 from smtprelay.cli.options import Command, chosen
+from smtprelay.cli.reading import piped
 from smtprelay.cli.source import Change, Filters, Source, Step, opened
 from smtprelay.cli.who import who
 from smtprelay.cli.words import count, printable
@@ -151,7 +152,7 @@ _NOTHING = Step(count=0, ids=(), left={}, mark="")
 def _from_stdin(ids: Sequence[str]) -> Sequence[str]:
     if "-" not in ids:
         return ids
-    read = [line.split()[0] for line in sys.stdin if line.strip()]
+    read = [line.split()[0] for line in piped().splitlines() if line.strip()]
     return [*(name for name in ids if name != "-"), *read]
 
 

@@ -6,6 +6,7 @@ and are right both times: each command and group carries these options, and the
 innermost that is given wins. ``--set`` adds up.
 """
 
+import os
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final, NamedTuple
@@ -17,6 +18,9 @@ from smtprelay.cli.exits import USAGE, CliError
 from smtprelay.cli.renamed import renamed
 
 _META: Final = "smtprelay.cli.options"
+
+#: The parameters that name files, which may be called anything.
+_FILES: Final = frozenset({"attachments", "body", "file", "password_file", "place", "tls_ca"})
 
 
 class Settings(NamedTuple):
@@ -74,6 +78,19 @@ def _global_options() -> list[click.Parameter]:
     ]
 
 
+def _check_texts(ctx: click.Context) -> None:
+    """Complain of an argument that is not UTF-8, unless it names a file."""
+    for parameter in ctx.command.params:
+        value = ctx.params.get(str(parameter.name))
+        for text in value if isinstance(value, tuple) else (value,):
+            octets = os.fsencode(text) if isinstance(text, str) and parameter.name not in _FILES else b""
+            try:
+                octets.decode()
+            except UnicodeDecodeError:
+                shown = octets.decode("ascii", "backslashreplace")
+                raise CliError(USAGE, f"{parameter.get_error_hint(ctx)}: {shown} is not UTF-8") from None
+
+
 class Command(click.Command):
     """A command with the global options."""
 
@@ -83,12 +100,14 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:  # noqa: D102 -- as click's
         try:
-            return super().parse_args(ctx, args)
+            left = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             sentence = renamed(ctx.command_path, error.option_name)
             if sentence:
                 raise CliError(USAGE, sentence) from error
             raise
+        _check_texts(ctx)
+        return left
 
 
 class Group(click.Group):

@@ -22,6 +22,7 @@ from smtprelay.cli import printing
 from smtprelay.cli.dialogue import Dialogue, Login, Server, Step, Stopped
 from smtprelay.cli.exits import FAILED, OK, USAGE, CliError
 from smtprelay.cli.options import Command, chosen
+from smtprelay.cli.reading import text_of
 from smtprelay.cli.words import printable
 
 _PORTS = {"implicit": 465}
@@ -141,14 +142,14 @@ def _address(server: str, port: int) -> tuple[str, int]:
 
 def _password(user: str, file: str) -> str:
     if file:
-        return Path(file).read_text("utf-8").partition("\n")[0].rstrip("\r")
+        return text_of(file).partition("\n")[0].rstrip("\r")
     if not sys.stdin.isatty():
         raise CliError(USAGE, "--user needs --password-file where nobody can be asked")
     return getpass.getpass(f"Password of {user}: ")
 
 
 def _text(body: str) -> str:
-    return Path(body[1:]).read_text("utf-8") if body.startswith("@") else body
+    return text_of(body[1:]) if body.startswith("@") else body
 
 
 def _message(

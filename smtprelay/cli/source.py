@@ -135,7 +135,7 @@ class Online:
 def _named(message: str) -> str:
     """Return an id as a part of a path, of which a slash would make several."""
     if not message or "/" in message:
-        raise CliError(FAILED, f"{message!r} is no id of a message: queue list and history show them")
+        raise CliError(FAILED, f"{message!r} is not the id of a message: queue list and history show them")
     return quote(message, safe="")
 
 

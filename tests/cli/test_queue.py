@@ -228,7 +228,7 @@ class ShowTests(CommandCase):
             self.assertEqual(
                 ran,
                 Ran(
-                    1, "", f"smtprelay: {strange!r} is no id of a message: queue list and history show them\n"
+                    1, "", f"smtprelay: {strange!r} is not the id of a message: queue list and history show them\n"
                 ),
             )
 

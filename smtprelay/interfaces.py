@@ -148,6 +148,12 @@ class Body(Protocol):
         return b"".join([chunk async for chunk in self.chunks()])
 
 
+class StoredMessage(Body, Protocol):
+    """The body of a message that lies in the spool; ``message`` is its id."""
+
+    message: str
+
+
 class Spool(Queue, Lender, Protocol):
     """
     Where accepted mail is safe, and the only place where its state lives.
@@ -259,7 +265,7 @@ class Spool(Queue, Lender, Protocol):
         ``False``, and nothing was accepted, if it has come to its end meanwhile or somebody was faster.
         """
 
-    async def raw(self, message: str) -> Body:
+    async def raw(self, message: str) -> StoredMessage:
         """Return the stored body of the message whose id begins with ``message``; raises ``LookupError``."""
 
     async def sweep(self, before: float, limit: int = 200) -> int:

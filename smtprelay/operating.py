@@ -185,6 +185,9 @@ class Operator(Prepare, Protocol):
     with a sentence for people if it cannot be done.
     """
 
+    def check(self, edit: Edit) -> None:
+        """See that a reroute leads to a provider, also where there is nothing to reroute."""
+
     async def probe(self, provider: str, lane: str, who: str, *, force: bool = False) -> None:
         """Try a blocked lane now; one whose provider asked us to wait only if it is forced."""
 

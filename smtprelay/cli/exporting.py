@@ -18,7 +18,7 @@ import click
 
 from smtprelay.cli import archive, printing
 from smtprelay.cli.exits import TEMPFAIL, USAGE, CliError
-from smtprelay.cli.filters import STATES
+from smtprelay.cli.filters import STATES, MessageId
 from smtprelay.cli.mover import Message, Mover, opened
 from smtprelay.cli.newfile import new_file
 from smtprelay.cli.options import Command, chosen
@@ -36,7 +36,7 @@ _IN_MEMORY: Final = 1024 * 1024
 
 @click.command("export", cls=Command)
 @click.argument("place", metavar="FILE|DIR|-")
-@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.argument("ids", nargs=-1, metavar="[ID]...", type=MessageId())
 @click.option(
     "--state", "states", multiple=True, type=click.Choice(STATES), help="Only in this state; repeatable."
 )

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import click
 
+from smtprelay.cli.words import id_in
+
 STATES: Final = ("queued", "active", "deferred", "held", "delivered", "failed", "deleted")
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -71,6 +73,17 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
         if found is None:
             self.fail(f"{value!r} is not a size like 500k or 2M", param, ctx)
         return int(float(found[1]) * 1024 ** " kmg".index(found[2].lower() or " "))
+
+
+class MessageId(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+    """The id of a message or delivery, or the whole reply that has it."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the id."""
+        del param, ctx
+        return id_in(str(value))
 
 
 def span_of(text: str) -> float | None:

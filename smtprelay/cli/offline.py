@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from attrs import asdict
@@ -61,7 +62,7 @@ class Offline:
             **options,
         )
         with _in_words():
-            preparing = self._preparing if needed else None
+            preparing = partial(self._preparing, edit) if needed else None
             edited = self._spool.edit(Selection(**filters), edit, mark, preparing)
         return {"count": edited.count, "ids": edited.ids, "left": edited.left, "mark": edited.mark}
 
@@ -104,11 +105,13 @@ class Offline:
         """Let go of the spool."""
         self._spool.close()
 
-    def _preparing(self, spool: QueueSpool) -> Prepare:
+    def _preparing(self, edit: Edit, spool: QueueSpool) -> Prepare:
         from smtprelay.service.offline import build_desk  # noqa: PLC0415 -- dear, and seldom needed
 
         config = configuration(self._settings, os.environ)
-        return build_desk(config, spool, time.time, random.SystemRandom().getrandbits)
+        desk = build_desk(config, spool, time.time, random.SystemRandom().getrandbits)
+        desk.check(edit)
+        return desk
 
 
 @contextmanager

@@ -7,6 +7,7 @@ innermost that is given wins. ``--set`` adds up.
 """
 
 import os
+import shlex
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final, NamedTuple
@@ -46,6 +47,14 @@ class Settings(NamedTuple):
 def chosen(ctx: click.Context) -> Settings:
     """Return what was chosen on the command line of ``ctx``."""
     return Settings(**ctx.meta.get(_META, {}))
+
+
+def again(ctx: click.Context) -> str:
+    """Return how a command begins that means the same relay: ``smtprelay -c FILE``."""
+    settings = chosen(ctx)
+    typed = settings.endpoint != os.environ.get("SMTPRELAY_ENDPOINT")
+    given = (("-c", settings.config), ("--endpoint", settings.endpoint if typed else ""))
+    return shlex.join(["smtprelay", *(word for pair in given if pair[1] for word in pair if word)])
 
 
 def _remember(ctx: click.Context, option: click.Parameter, value: Any) -> None:

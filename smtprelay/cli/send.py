@@ -21,7 +21,7 @@ import click
 from smtprelay.cli import printing
 from smtprelay.cli.dialogue import Dialogue, Login, Server, Step, Stopped
 from smtprelay.cli.exits import FAILED, OK, USAGE, CliError
-from smtprelay.cli.options import Command, chosen
+from smtprelay.cli.options import Command, again, chosen
 from smtprelay.cli.reading import text_of
 from smtprelay.cli.words import printable
 
@@ -116,7 +116,7 @@ def send(
     except Stopped:
         taken = False
     data = {"server": server, "ok": taken, "ids": ids, "steps": [step._asdict() for step in steps]}
-    printing.result(ctx, data, lambda: _tell_ids(ids))
+    printing.result(ctx, data, lambda: _tell_ids(ctx, ids))
     return OK if taken else FAILED
 
 
@@ -125,9 +125,9 @@ def _line(step: Step) -> str:
     return f" {mark} {printable(step.name):<12} {printable(step.words)}   {step.ms:.0f} ms"
 
 
-def _tell_ids(ids: Sequence[str]) -> None:
+def _tell_ids(ctx: click.Context, ids: Sequence[str]) -> None:
     for name in ids[-1:]:
-        click.echo(f"Follow it with: smtprelay queue show {printable(name)}")
+        click.echo(f"Follow it with: {again(ctx)} queue show {printable(name)}")
 
 
 def _address(server: str, port: int) -> tuple[str, int]:

@@ -10,12 +10,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Protocol, TypedDict
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from smtprelay.cli import place
 from smtprelay.cli.client import Client
 from smtprelay.cli.exits import FAILED, PERMISSION, UNAVAILABLE, CliError
 from smtprelay.cli.options import Settings
+from smtprelay.cli.who import who
 
 API = "/api/v1"
 
@@ -109,7 +110,8 @@ class Online:
 
     def content(self, message: str, part: str) -> Iterator[bytes]:
         """Fetch it."""
-        yield from self._client.pieces(f"{API}/queue/{_named(message)}/message?part={part}")
+        query = urlencode({"part": part, "who": who()})
+        yield from self._client.pieces(f"{API}/queue/{_named(message)}/message?{query}")
 
     def holds(self) -> dict[str, Any]:
         """Ask for the rules."""

@@ -89,9 +89,14 @@ MAIL = Mail(
 )
 
 
+#: Of the one stored message, however its id is begun.
+WHOLE_ID = "7QK29FMDAAAAAAAA"
+
+
 class FakeBody:
     """A stored message."""
 
+    message = WHOLE_ID
     size = 24
 
     async def chunks(self):
@@ -107,6 +112,10 @@ class FakeOperator:
     def __init__(self) -> None:
         self.asked: list[object] = []
         self.error: Exception | None = None
+
+    def check(self, edit: Edit) -> None:
+        if edit.action == "reroute":
+            self._note("check", edit.provider)
 
     async def probe(self, *asked: object, **more: object) -> None:
         self._note("probe", *asked, *more.items())

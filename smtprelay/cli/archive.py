@@ -13,6 +13,7 @@ import tarfile
 import time
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, suppress
 from pathlib import PurePosixPath
 from typing import IO, Any, BinaryIO, Final, NamedTuple
 
@@ -49,15 +50,21 @@ class Item(NamedTuple):
     fault: str = ""
 
 
-class ArchiveWriter:
+class ArchiveWriter(AbstractContextManager["ArchiveWriter"]):
     """
-    Writes an archive to ``stream``.
+    Writes an archive to ``stream``; leave the context before that is closed.
 
     :param packed: compress it.
     """
 
     def __init__(self, stream: BinaryIO, *, packed: bool) -> None:
         self._tar = tarfile.open(fileobj=stream, mode="w|gz" if packed else "w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None and self._tar.fileobj is not None:
+            # Else what is packed and not written would be an error when nobody can be told any more.
+            with suppress(OSError):
+                self._tar.fileobj.close()
 
     def add(self, values: Mapping[str, Any], body: IO[bytes] | None) -> None:
         """Add a message, and its body, all of it."""
@@ -70,7 +77,7 @@ class ArchiveWriter:
         """Put an operator's orders before the messages."""
         self._add(ORDERS, json.dumps(orders, indent=1).encode(), time.time())
 
-    def close(self, counts: Mapping[str, int]) -> None:
+    def end(self, counts: Mapping[str, int]) -> None:
         """Add the manifest, and end."""
         now = time.time()
         made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))

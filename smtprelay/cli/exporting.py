@@ -12,11 +12,12 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Final, Protocol
+from typing import IO, Any, Final, Protocol
 
 import click
 
-from smtprelay.cli import archive, printing
+from smtprelay.cli import printing
+from smtprelay.cli.archive import ArchiveWriter
 from smtprelay.cli.exits import TEMPFAIL, USAGE, CliError
 from smtprelay.cli.filters import STATES, MessageId
 from smtprelay.cli.mover import Message, Mover, opened
@@ -203,20 +204,6 @@ class _Writer(Protocol):
         """Write what stands behind the last one."""
 
 
-class _ToArchive:
-    def __init__(self, stream: BinaryIO, *, packed: bool) -> None:
-        self._archive = archive.ArchiveWriter(stream, packed=packed)
-
-    def put_orders(self, orders: Mapping[str, Any]) -> None:
-        self._archive.put_orders(orders)
-
-    def add(self, values: Mapping[str, Any], body: IO[bytes] | None) -> None:
-        self._archive.add(values, body)
-
-    def end(self, counts: Mapping[str, int]) -> None:
-        self._archive.close(counts)
-
-
 class _ToFolder:
     def __init__(self, folder: Path, *, overwrite: bool) -> None:
         from smtprelay.cli import jsonfolder  # noqa: PLC0415 -- reads mail, which is dear and seldom needed
@@ -245,11 +232,16 @@ def _writer(place: str, form: str, *, overwrite: bool) -> Iterator[_Writer]:
         yield _ToFolder(folder, overwrite=overwrite)
         _sync(folder)
     elif place == "-":
-        yield _ToArchive(sys.stdout.buffer, packed=True)
+        with ArchiveWriter(sys.stdout.buffer, packed=True) as writer:
+            yield writer
         sys.stdout.buffer.flush()
     else:
-        with new_file(Path(place), overwrite=overwrite) as stream:
-            yield _ToArchive(stream, packed=not place.endswith(".tar"))
+        packed = not place.endswith(".tar")
+        with (
+            new_file(Path(place), overwrite=overwrite) as stream,
+            ArchiveWriter(stream, packed=packed) as writer,
+        ):
+            yield writer
         _sync(Path(place).absolute().parent)
 
 

@@ -1,6 +1,7 @@
 """Mail goes to a file and comes from one, whatever state the file or the spool is in."""
 
 import base64
+import gc
 import gzip
 import io
 import json
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from smtprelay.cli import archive, importing
+from smtprelay.cli.archive import Item
 from smtprelay.cli.mover import OnlineMover
 from smtprelay.message import Pace
 from smtprelay.spool.aside import SpoolAside
@@ -131,6 +133,18 @@ class ArchiveTests(TransferCase):
             self.assertEqual((1, True), (ran.status, "orders.json: " in ran.err), ran)
             self.assertIn("1 refused", ran.out)
         self.assertEqual("queued", self.shown(self.other, FIRST)["summary"]["state"])
+
+    def test_an_export_that_is_broken_off(self) -> None:
+        """It is one line, and no complaint of the interpreter follows, packed or not; nothing is left."""
+        complaints: list[object] = []
+        self.patch(sys, "unraisablehook", complaints.append)
+        for name in (self.file, f"{self.folder}/out.tar"):
+            ran = self.queue("export", name, "ZZZ")
+            gc.collect()
+            self.assertEqual((ran.status, ran.err.count("\n")), (1, 2), ran.err)
+            self.assertIn("there is no message 'ZZZ'", ran.err)
+        self.assertEqual(complaints, [])
+        self.assertEqual(list(Path(self.folder).glob("out*")), [])
 
     def test_what_is_in_it(self) -> None:
         """One JSON and the mail itself for each message, and a manifest with the counts at the end."""
@@ -490,6 +504,16 @@ class OnlineTests(TransferCase):
         self.assertGreater(len(sizes), 1)
         self.assertLess(max(sizes), 1_000_000)
         self.assertEqual(42, sum(len(body["messages"]) for body in client.sent))
+
+    def test_an_impossible_id(self) -> None:
+        """A large message with an impossible id is handed over to be refused; its body is not sent before."""
+        client, taken = Counting(), importing._Taken("")
+        for name in ("../../x", "a b", "ü", ""):
+            values = {"id": name, "size": 100_000}
+            taken.take(OnlineMover(client, "ops"), Item("evil.json", values, io.BytesIO(bytes(100_000))))
+        taken.send(OnlineMover(client, "ops"))
+        sent = [each["message"]["id"] for body in client.sent for each in body["messages"]]
+        self.assertEqual(sent, ["../../x", "a b", "ü", ""])
 
 
 class CheckTests(TransferCase):

@@ -151,10 +151,10 @@ EVENTS: Final[dict[str, Kind]] = {
     "message.corrected": Kind(
         LogLevel.info, "{delivery}: {field} corrected for {provider}: {reason}", "message"
     ),
-    "lane.blocked": Kind(LogLevel.error, "{provider}: lane '{lane}' is blocked: {reason}", "until"),
-    "lane.changed": Kind(LogLevel.info, "{who}: {provider} '{lane}': {action}: {why}"),
-    "lane.throttled": Kind(LogLevel.warn, "{provider}: lane '{lane}' slows down: {reason}"),
-    "lane.unblocked": Kind(LogLevel.info, "{provider}: lane '{lane}' is open again"),
+    "lane.blocked": Kind(LogLevel.error, "{provider} {lane} is blocked: {reason}", "until"),
+    "lane.changed": Kind(LogLevel.info, "{who}: {provider} {lane}: {action}: {why}"),
+    "lane.throttled": Kind(LogLevel.warn, "{provider} {lane} slows down: {reason}"),
+    "lane.unblocked": Kind(LogLevel.info, "{provider} {lane} is open again"),
     "provider.failing": Kind(
         LogLevel.warn, "{provider} cannot be reached, for {seconds:.0f} s: {reason}", "host stage"
     ),
@@ -257,6 +257,8 @@ def namespace(event: str) -> str:
 
 
 def _message(event: str, text: str, fields: Mapping[str, object]) -> str:
+    if fields.get("lane") == "":
+        text = text.replace(" {lane}", "")  # the provider's own
     try:
         return text.format_map(fields)
     except (LookupError, ValueError, TypeError, AttributeError):  # a field is missing, or is no number

@@ -225,7 +225,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "auth-always": "or have the client log in",
     "auth": "or correct user name and password at the client",
     "mechanism": "the client must log in by PLAIN or LOGIN",
-    "size": "what a provider takes may be the next limit",
+    "size": "the limit of a provider may be the next one",
     "provider-size": "or name in `via` a provider that takes larger mail",
     "route-size": "add a route for larger mail: each has a match.size, or providers with limits, below it",
     "recipients": "or have the client send the rest in another transaction, as most do",

@@ -191,8 +191,18 @@ class TextTests(SynchronousTestCase):
         written.log("message.queued", **QUEUED)
         written.log("lane.unblocked", provider="acs", lane="")
         first, second = written.lines
-        self.assertEqual(first.index("7QK2: queued"), second.index("acs: lane '' is open"))
+        self.assertEqual(first.index("7QK2: queued"), second.index("acs is open"))
         self.assertNotIn("\x1b", first + second)
+
+    def test_a_lane(self):
+        """A lane has its name behind that of its provider; the provider's own has none."""
+        written = Written()
+        for lane in ("", "a@b.org"):
+            written.log("lane.blocked", provider="graph", lane=lane, reason="401", until=1.0)
+        self.assertEqual(
+            [line["msg"] for line in written.objects],
+            ["graph is blocked: 401", "graph a@b.org is blocked: 401"],
+        )
 
     def test_control_characters_are_escaped(self):
         """Neither a line of its own nor a command to the terminal gets through."""

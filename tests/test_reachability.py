@@ -1,10 +1,23 @@
+from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.unreachable import Unreachable
-from smtprelay.reachability import Reach, Reachability
+from smtprelay.reachability import Reach, Reachability, connection_end
 
 HOST = "smtp.example.com:587"
+
+
+class WordsTests(SynchronousTestCase):
+    def test_connections(self) -> None:
+        """Why a connection ended is said in words, and not in those of its library; else as the error does."""
+        for error, words in (
+            (ConnectionRefusedError(111, "Connection refused"), "connection refused: nothing listens there"),
+            (ConnectionDone(), "the other side closed the connection"),
+            (ConnectionLost(), "the connection broke off"),
+            (ValueError("odd"), "odd"),
+        ):
+            self.assertEqual(connection_end(error), words)
 
 
 class ReachTests(SynchronousTestCase):

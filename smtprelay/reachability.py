@@ -41,7 +41,7 @@ _ENDS: Final = {
 }
 
 
-def connection_end(error: BaseException) -> str:
+def connection_end(error: BaseException | None) -> str:
     """Say in words why a connection ended, or did not come about."""
     return _ENDS.get(type(error).__name__) or str(error)
 

@@ -1,4 +1,4 @@
-from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -10,7 +10,7 @@ HOST = "smtp.example.com:587"
 
 class WordsTests(SynchronousTestCase):
     def test_connections(self) -> None:
-        """Why a connection ended is said in words, and not in those of its library; else as the error does."""
+        """Why a connection ended is said in our words, or in those of an error that is not Twisted's."""
         for error, words in (
             (ConnectionRefusedError(111, "Connection refused"), "connection refused: nothing listens there"),
             (ConnectionDone(), "the other side closed the connection"),

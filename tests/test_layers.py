@@ -44,7 +44,7 @@ IMPORTERS = {
         "smtprelay.providers.acs_attachments",
     ),
     "smtprelay.mime.structure": ("smtprelay.mime",),
-    "smtprelay.mime.headers": ("smtprelay.mime", "smtprelay.cli.jsonfolder"),
+    "smtprelay.mime.headers": ("smtprelay.mime",),
     "smtprelay.mime.markup": ("smtprelay.mime",),
     "smtprelay.mime.transfer": ("smtprelay.mime",),
     "smtprelay.mime.outgoing.finish": ("smtprelay.mime.outgoing",),

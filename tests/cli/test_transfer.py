@@ -105,15 +105,13 @@ class ArchiveTests(TransferCase):
         self.assertIn("2 deliveries", self.queue("list").out)
 
     def test_orders(self) -> None:
-        """Rules go along with the whole queue, in both forms, once; with a choice of mail they do not."""
+        """Rules go along with the whole queue, once; with a choice of mail they do not."""
         self.command("hold-rules", "add", "--to", "*", "--for", "2h", "--reason", "incident")
-        folder = f"{self.folder}/json"
-        for form in ([self.file], [folder, "--format", "json"]):
-            self.assertEqual("exported 2 messages, 1 hold rule\n", self.queue("export", *form).out)
+        self.assertEqual("exported 2 messages, 1 hold rule\n", self.queue("export", self.file).out)
         self.assertEqual("exported 1 message\n", self.queue("export", f"{self.folder}/one", FIRST).out)
         self.assertTrue(self.into_other(f"{self.folder}/one", "--route", "only").out.endswith("0 refused\n"))
-        for place, told in ((self.file, "refused, 1 hold rule\n"), (folder, "0 refused\n")):
-            ran = self.into_other(place, "--route", "only")
+        for told in ("refused, 1 hold rule\n", "0 refused\n"):
+            ran = self.into_other(self.file, "--route", "only")
             self.assertEqual((0, True), (ran.status, ran.out.endswith(told)), ran)
         holds = self.run_command("hold-rules", "list", "-c", self.other, "-o", "json")
         (rule,) = data_of(holds.out)["hold_rules"]
@@ -192,35 +190,25 @@ class ArchiveTests(TransferCase):
 
     def test_a_file_that_exists(self) -> None:
         """It is not touched unless that is said; with --move not even then."""
-        folder = Path(self.folder, "json")
-        folder.mkdir()
-        for place in (Path(self.file), folder / f"{FIRST}.json"):
-            form = () if place.suffix != ".json" else ("--format", "json")
-            target = str(place.parent if form else place)
-            place.write_text("mine")
-            for move in ((), ("--move",)):
-                ran = self.queue("export", target, *form, *move)
-                self.assertEqual((1, "mine"), (ran.status, place.read_text()), ran)
-                self.assertIn("exists already", ran.err)
-            self.assertEqual(2, self.queue("export", target, *form, "--move", "--overwrite").status)
-            self.assertEqual(0, self.queue("export", target, *form, "--overwrite").status)
-            self.assertNotEqual(b"mine", place.read_bytes())
-            self.assertFalse(Path(f"{place}.part").exists())
+        place = Path(self.file)
+        place.write_text("mine")
+        for move in ((), ("--move",)):
+            ran = self.queue("export", self.file, *move)
+            self.assertEqual((1, "mine"), (ran.status, place.read_text()), ran)
+            self.assertIn("exists already", ran.err)
+        self.assertEqual(2, self.queue("export", self.file, "--move", "--overwrite").status)
+        self.assertEqual(0, self.queue("export", self.file, "--overwrite").status)
+        self.assertNotEqual(b"mine", place.read_bytes())
+        self.assertFalse(Path(f"{place}.part").exists())
 
     def test_another_export_of_the_same_file(self) -> None:
-        """What one writes no other one touches, in either form, and all mail stays."""
-        folder = Path(self.folder, "json")
-        folder.mkdir()
-        for unfinished, form in (
-            (Path(f"{self.file}.part"), ()),
-            (folder / f"{FIRST}.json.part", ("--format", "json")),
-        ):
-            unfinished.write_text("theirs")
-            target = str(folder) if form else self.file
-            for more in ((), ("--move",), ("--overwrite",)):
-                ran = self.queue("export", target, *form, *more)
-                self.assertEqual((1, "theirs"), (ran.status, unfinished.read_text()), ran)
-                self.assertIn(f"{unfinished} exists: another export writes it", ran.err)
+        """What one writes no other one touches, and all mail stays."""
+        unfinished = Path(f"{self.file}.part")
+        unfinished.write_text("theirs")
+        for more in ((), ("--move",), ("--overwrite",)):
+            ran = self.queue("export", self.file, *more)
+            self.assertEqual((1, "theirs"), (ran.status, unfinished.read_text()), ran)
+            self.assertIn(f"{unfinished} exists: another export writes it", ran.err)
         self.assertFalse(Path(self.file).exists())
         self.assertIn("consistent: 2 messages, ", self.sound(self.config))
 
@@ -385,23 +373,6 @@ class FolderTests(TransferCase):
             *(f"--state={s}" for s in ("queued", "deferred", "failed", "delivered")),
         )
         return data_of(listed.out)["deliveries"]
-
-    def test_there_and_back(self) -> None:
-        """One file a message, for other programs to read; what we wrote comes back whole."""
-        self.queue("hold", FIRST)
-        ran = self.queue("export", str(self.place), "--format", "json")
-        self.assertEqual("exported 2 messages\n", ran.out)
-        self.assertEqual([f"{FIRST}.json", f"{SECOND}.json"], sorted(f.name for f in self.place.iterdir()))
-        document = json.loads((self.place / f"{SECOND}.json").read_text())
-        self.assertEqual(
-            ("received", "scan@example.com", ["anna@example.com"], b"Hello"),
-            (document["status"], document["from"], document["to"], base64.b64decode(document["body"])),
-        )
-        held = json.loads((self.place / f"{FIRST}.json").read_text())
-        self.assertEqual((0, []), (held["retry_attempt"], held["retry_history"]))
-        self.assertEqual(0, self.into_other(str(self.place), "--route", "only").status)
-        self.assertEqual("held", self.shown(self.other, FIRST)["summary"]["state"])
-        self.sound(self.other)
 
     def test_states_of_theirs(self) -> None:
         """Each of their states becomes the one that says what is to be done."""

@@ -265,7 +265,7 @@ class Spool(Queue, Lender, Protocol):
         """Return the stored body of the message whose id begins with ``message``; raises ``LookupError``."""
 
     async def sweep(self, before: float, limit: int = 200) -> int:
-        """Drop up to ``limit`` messages that were finished before ``before``, oldest first; return how many."""
+        """Drop up to ``limit`` messages that were finished before ``before``; return how many."""
 
     async def announce(self, draining: bool) -> None:
         """Tell the other nodes of this spool, if there are any, whether this one takes new work."""

@@ -101,41 +101,39 @@ def read(stream: BinaryIO) -> Iterator[Item]:
 
     Raises :class:`CliError`, after all that could be read, if it is none, or not whole.
     """
-    count = 0
-    manifest = None
-    waiting: tuple[str, dict[str, Any]] | None = None
+    count, manifest = 0, None
     try:
         with tarfile.open(fileobj=stream, mode="r|*") as tar:
-            for entry in tar:
-                content = tar.extractfile(entry) if entry.isreg() else None
-                if content is None:
-                    continue
-                path = PurePosixPath(entry.name)
-                if waiting is not None and path.suffix == ".eml" and path.stem == waiting[1].get("id"):
-                    yield Item(*waiting, content)
-                    waiting = None
-                    continue
-                if waiting is not None:
-                    yield Item(*waiting, None)
-                    waiting = None
-                if path.suffix != ".json":
-                    continue
-                values, fault = _values(content, entry.size)
-                if path.name == _MANIFEST:
-                    manifest = values
-                    continue
-                count += entry.name != ORDERS
-                if values is None or entry.name == ORDERS:
-                    yield Item(entry.name, values, None, fault)
+            for item in _items(tar):
+                if PurePosixPath(item.name).name == _MANIFEST:
+                    manifest = item.values
                 else:
-                    waiting = (entry.name, values)
-            if waiting is not None:
-                yield Item(*waiting, None)
+                    count += item.name != ORDERS
+                    yield item
     except _DAMAGED as error:
         raise CliError(
             FAILED, f"the archive is damaged or no archive: {error or type(error).__name__}"
         ) from error
     _compare(manifest, count)
+
+
+def _items(tar: tarfile.TarFile) -> Iterator[Item]:
+    """Give each JSON file, with the body that is behind it."""
+    waiting: Item | None = None
+    for entry in tar:
+        content = tar.extractfile(entry) if entry.isreg() else None
+        path = PurePosixPath(entry.name)
+        if content is None:
+            continue
+        if waiting is not None:
+            owner = (waiting.values or {}).get("id")
+            yield waiting._replace(body=content if path.suffix == ".eml" and path.stem == owner else None)
+            waiting = None
+        if path.suffix == ".json":
+            values, fault = _values(content, entry.size)
+            waiting = Item(entry.name, values, None, fault)
+    if waiting is not None:
+        yield waiting
 
 
 def _compare(manifest: Mapping[str, Any] | None, count: int) -> None:

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from smtprelay.cli import place
 from smtprelay.cli.client import Client
@@ -39,47 +39,22 @@ class Message(NamedTuple):
 
 
 class Portion(NamedTuple):
-    """See :class:`smtprelay.transfer.Portion`."""
+    """Some messages, the mark where the next ones begin, and the ids of those that are under way."""
 
     messages: Sequence[Message]
     mark: str
     left: Sequence[str]
 
 
-class Mover(Protocol):
-    """See :class:`smtprelay.transfer.Transfer`; every method raises :class:`CliError`."""
-
-    def export(self, filters: Mapping[str, Any], mark: str, *, moving: bool) -> Portion:
-        """Return the next messages."""
-
-    def piece(self, message: str, n: int) -> bytes | None:
-        """Return a piece of a body."""
-
-    def exported(self, messages: Sequence[str]) -> Sequence[str]:
-        """Drop what is safe elsewhere; return what was dropped."""
-
-    def orders(self) -> dict[str, Any]:
-        """Return an operator's orders, as :func:`smtprelay.orders.written` does."""
-
-    def obey(self, orders: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Put orders in force; return the values of :class:`smtprelay.orders.Obeyed`."""
-
-    def put(self, messages: Sequence[Message], route: str) -> Sequence[Mapping[str, str]]:
-        """Take messages in; ``done`` of each is ``imported``, ``present``, or ``refused`` with ``why``."""
-
-    def put_piece(self, message: str, n: int, content: bytes) -> bool:
-        """Take a piece of a body in; ``False`` if the message is here already."""
-
-
 class OnlineMover:
-    """A running relay."""
+    """A running relay; as of the other one, every method raises :class:`CliError`."""
 
     def __init__(self, client: Client, who: str) -> None:
         self._client = client
         self._who = who
 
     def export(self, filters: Mapping[str, Any], mark: str, *, moving: bool) -> Portion:
-        """See :class:`Mover`."""
+        """Return the next messages; with ``moving`` what waits of them is held."""
         wanted = {"filters": dict(filters), "mark": mark, "moving": moving, "who": self._who}
         found = self._client.post(f"{API}/transfer/export", wanted)
         messages = [
@@ -89,7 +64,7 @@ class OnlineMover:
         return Portion(messages, found["mark"], found["left"])
 
     def piece(self, message: str, n: int) -> bytes | None:
-        """See :class:`Mover`."""
+        """Return a piece of a body, from 1; ``None`` behind the last."""
         code, content = self._client.request("GET", f"{API}/transfer/{message}/pieces/{n}")
         if code == http.client.OK:
             return content
@@ -98,22 +73,22 @@ class OnlineMover:
         raise CliError(FAILED, f"the relay answered {code} when it was asked for the body of {message}")
 
     def exported(self, messages: Sequence[str]) -> Sequence[str]:
-        """See :class:`Mover`."""
+        """Drop what is safe elsewhere; return what was dropped."""
         wanted = {"ids": list(messages), "who": self._who}
         return list(self._client.post(f"{API}/transfer/exported", wanted)["ids"])
 
     def orders(self) -> dict[str, Any]:
-        """See :class:`Mover`."""
+        """Return an operator's orders, as :func:`smtprelay.orders.written` does."""
         return dict(self._client.get(f"{API}/transfer/orders"))
 
     def obey(self, orders: Mapping[str, Any]) -> Mapping[str, Any]:
-        """See :class:`Mover`."""
+        """Put orders in force; return the values of :class:`smtprelay.orders.Obeyed`."""
         obeyed = self._client.post(f"{API}/transfer/orders", {"orders": orders, "who": self._who})
         # JSON has made texts of the numbers.
         return {**obeyed, "numbers": {int(number): here for number, here in obeyed["numbers"].items()}}
 
     def put(self, messages: Sequence[Message], route: str) -> Sequence[Mapping[str, str]]:
-        """See :class:`Mover`."""
+        """Take messages in; ``done`` of each is ``imported``, ``present``, or ``refused`` with ``why``."""
         told = [
             {"message": each.values}
             | ({} if each.content is None else {"content": base64.b64encode(each.content).decode()})
@@ -127,7 +102,7 @@ class OnlineMover:
         return list(self._client.post(f"{API}/transfer/import", wanted)["results"])
 
     def put_piece(self, message: str, n: int, content: bytes) -> bool:
-        """See :class:`Mover`."""
+        """Take a piece of a body in; ``False`` if the message is here already."""
         code, answer = self._client.request("POST", f"{API}/transfer/{message}/pieces/{n}", content)
         if code != http.client.OK:
             raise CliError(FAILED, f"the relay answered {code} to the body of {message}")
@@ -147,7 +122,7 @@ class OfflineMover:
         self._who = who
 
     def export(self, filters: Mapping[str, Any], mark: str, *, moving: bool) -> Portion:
-        """See :class:`Mover`."""
+        """Read the next messages from the spool."""
         from smtprelay.parcel import written  # noqa: PLC0415
         from smtprelay.queue import Selection  # noqa: PLC0415
 
@@ -157,24 +132,24 @@ class OfflineMover:
         return Portion(messages, portion.mark, portion.left)
 
     def piece(self, message: str, n: int) -> bytes | None:
-        """See :class:`Mover`."""
+        """Read a piece of a body."""
         with in_words():
             return self._spool.piece(message, n)
 
     def exported(self, messages: Sequence[str]) -> Sequence[str]:
-        """See :class:`Mover`."""
+        """Drop from the spool what is safe elsewhere."""
         with in_words():
             return self._spool.exported(messages, self._who)
 
     def orders(self) -> dict[str, Any]:
-        """See :class:`Mover`."""
+        """Read an operator's orders from the spool."""
         from smtprelay.orders import written  # noqa: PLC0415
 
         with in_words():
             return written(self._spool.orders())
 
     def obey(self, orders: Mapping[str, Any]) -> Mapping[str, Any]:
-        """See :class:`Mover`."""
+        """Put orders in force for when the relay runs again."""
         from attrs import asdict  # noqa: PLC0415
 
         from smtprelay.orders import read  # noqa: PLC0415
@@ -186,7 +161,7 @@ class OfflineMover:
             raise CliError(FAILED, str(error)) from error
 
     def put(self, messages: Sequence[Message], route: str) -> Sequence[Mapping[str, str]]:
-        """See :class:`Mover`."""
+        """Take messages in whose way the configuration knows."""
         from smtprelay.transfer import check_route  # noqa: PLC0415
 
         ways = self._ways()
@@ -198,7 +173,7 @@ class OfflineMover:
             return [self._put(each, ways, route) for each in messages]
 
     def put_piece(self, message: str, n: int, content: bytes) -> bool:
-        """See :class:`Mover`."""
+        """Write a piece of a body."""
         with in_words():
             return self._spool.put_piece(message, n, content)
 
@@ -214,6 +189,10 @@ class OfflineMover:
         if isinstance(result, Exception):
             return {"done": "refused", "why": str(result)}
         return {"done": "imported" if result else "present", "why": ""}
+
+
+#: Where messages come from, or go.
+Mover: TypeAlias = OnlineMover | OfflineMover
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from smtprelay.web.refused import shown
 
 
 class Offline:
-    """See :class:`smtprelay.cli.source.Source`."""
+    """The queue in the spool of a relay that does not run."""
 
     def __init__(self, ground: Ground, settings: Settings) -> None:
         self._settings = settings

@@ -9,7 +9,7 @@ that a running relay would hold. Both give the same plain values, those of the A
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 from urllib.parse import quote, urlencode
 
 from smtprelay.cli import place
@@ -17,6 +17,9 @@ from smtprelay.cli.client import Client
 from smtprelay.cli.exits import FAILED, PERMISSION, UNAVAILABLE, CliError
 from smtprelay.cli.options import Settings
 from smtprelay.cli.who import who
+
+if TYPE_CHECKING:
+    from smtprelay.cli.offline import Offline
 
 API = "/api/v1"
 
@@ -51,45 +54,14 @@ class Step(TypedDict):
     mark: str
 
 
-class Source(Protocol):
-    """Where the queue is asked and changed; every method raises :class:`CliError`."""
-
-    def list(self, filters: Filters, mark: str = "") -> dict[str, Any]:
-        """Return ``{"deliveries", "lanes", "mark", "partial"}`` as the API does."""
-
-    def show(self, message: str) -> dict[str, Any]:
-        """Return ``{"deliveries"}`` with the details of one message's deliveries."""
-
-    def edit(self, filters: Filters, change: Change, mark: str = "") -> Step:
-        """Carry out one step of ``change``."""
-
-    def content(self, message: str, part: str) -> Iterator[bytes]:
-        """Give the stored message, or its ``headers``, in pieces."""
-
-    def holds(self) -> dict[str, Any]:
-        """Return ``{"hold_rules"}``: the rules that hold mail."""
-
-    def hold(self, rule: Mapping[str, Any]) -> dict[str, Any]:
-        """Make a rule; return ``{"hold_rule"}`` with its number."""
-
-    def unhold(self, number: int, who: str) -> dict[str, Any]:
-        """End a rule; return ``{"hold_rule"}``."""
-
-    def refused(self, filters: Filters) -> dict[str, Any]:
-        """Return ``{"refused"}``, its rows; see :class:`smtprelay.model.refusal.RefusalFilter`."""
-
-    def clear_refused(self, filters: Filters, who: str) -> int:
-        """Forget such rows; return how many."""
-
-
 class Online:
-    """The queue of a running relay."""
+    """The queue of a running relay; as of the other one, every method raises :class:`CliError`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     def list(self, filters: Filters, mark: str = "") -> dict[str, Any]:
-        """Ask for the queue."""
+        """Return ``{"deliveries", "lanes", "mark", "partial"}``."""
         query = {_PARAMETERS.get(name, name): value for name, value in filters.items()}
         if filters.get("newest"):
             query["order"] = "newest"
@@ -98,40 +70,44 @@ class Online:
         return dict(self._client.get(f"{API}/queue", query))
 
     def show(self, message: str) -> dict[str, Any]:
-        """Ask for one message."""
+        """Return ``{"deliveries"}`` with the details of one message's deliveries."""
         return dict(self._client.get(f"{API}/queue/{_named(message)}"))
 
     def edit(self, filters: Filters, change: Change, mark: str = "") -> Step:
-        """Have the relay do it."""
+        """Carry out one step of ``change``."""
         said = {"who": change["who"], "why": change["why"], "dry_run": change["dry_run"], "mark": mark}
         body = {**filters, **change["options"], **said}
         answer: Step = self._client.post(f"{API}/queue/{change['action']}", body)
         return answer
 
     def content(self, message: str, part: str) -> Iterator[bytes]:
-        """Fetch it."""
+        """Give the stored message, or its ``headers``, in pieces."""
         query = urlencode({"part": part, "who": who()})
         yield from self._client.pieces(f"{API}/queue/{_named(message)}/message?{query}")
 
     def holds(self) -> dict[str, Any]:
-        """Ask for the rules."""
+        """Return ``{"hold_rules"}``: the rules that hold mail."""
         return dict(self._client.get(f"{API}/hold-rules"))
 
     def hold(self, rule: Mapping[str, Any]) -> dict[str, Any]:
-        """Have the relay make it."""
+        """Make a rule; return ``{"hold_rule"}`` with its number."""
         return dict(self._client.post(f"{API}/hold-rules", rule))
 
     def unhold(self, number: int, who: str) -> dict[str, Any]:
-        """Have the relay end it."""
+        """End a rule; return ``{"hold_rule"}``."""
         return dict(self._client.post(f"{API}/hold-rules/{number}/remove", {"who": who}))
 
     def refused(self, filters: Filters) -> dict[str, Any]:
-        """Ask for them."""
+        """Return ``{"refused"}``: the rows that the filter of :mod:`smtprelay.model.refusal` means."""
         return dict(self._client.get(f"{API}/refused", filters))
 
     def clear_refused(self, filters: Filters, who: str) -> int:
-        """Have the relay do it."""
+        """Forget such rows; return how many."""
         return int(self._client.post(f"{API}/refused/clear", {**filters, "who": who})["count"])
+
+
+#: Where the queue is asked and changed.
+Source: TypeAlias = "Online | Offline"
 
 
 def _named(message: str) -> str:

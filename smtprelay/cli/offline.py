@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from attrs import asdict
@@ -23,13 +24,13 @@ from smtprelay.model.refusal import RefusalFilter
 from smtprelay.operating import HoldRule, Prepare
 from smtprelay.queue import Edit, Selection
 from smtprelay.spool.ground import Ground
-from smtprelay.spool.offline import OfflineSpool, now
+from smtprelay.spool.offline import OfflineSpool
 from smtprelay.spool.store import QueueSpool
 from smtprelay.web.refused import shown
 
 
 class Offline:
-    """The queue in the spool of a relay that does not run."""
+    """See :class:`smtprelay.cli.source.Source`."""
 
     def __init__(self, ground: Ground, settings: Settings) -> None:
         self._settings = settings
@@ -38,14 +39,14 @@ class Offline:
     def list(self, filters: Filters, mark: str = "") -> dict[str, Any]:
         """Read the queue."""
         with _in_words():
-            spool = self._spool.looking()
-            found = now(spool.search(Selection(**filters), mark))
-            return {**asdict(found), "lanes": [asdict(lane) for lane in now(spool.stock()).lanes]}
+            found = self._spool.search(Selection(**filters), mark)
+            lanes = [asdict(lane) for lane in self._spool.lanes()]
+            return {**asdict(found), "lanes": lanes}
 
     def show(self, message: str) -> dict[str, Any]:
         """Read one message."""
         with _in_words():
-            return {"deliveries": [asdict(detail) for detail in now(self._spool.looking().show(message))]}
+            return {"deliveries": [asdict(detail) for detail in self._spool.show(message)]}
 
     def edit(self, filters: Filters, change: Change, mark: str = "") -> Step:
         """Do it in the spool."""
@@ -60,16 +61,15 @@ class Offline:
             dry_run=change["dry_run"],
             **options,
         )
-        with _in_words(), self._spool.changing() as spool:
-            prepare = self._prepare(edit, spool) if needed else None
-            edited = now(spool.edit(Selection(**filters), edit, mark, prepare))
+        with _in_words():
+            preparing = partial(self._preparing, edit) if needed else None
+            edited = self._spool.edit(Selection(**filters), edit, mark, preparing)
         return {"count": edited.count, "ids": edited.ids, "left": edited.left, "mark": edited.mark}
 
     def content(self, message: str, part: str) -> Iterator[bytes]:
         """Read it."""
         with _in_words():
-            chunks = now(self._spool.looking().raw(message)).chunks()
-            while piece := now(_next(chunks)):
+            for piece in self._spool.chunks(message):
                 if part == "headers":
                     yield block(piece)
                     return
@@ -78,51 +78,41 @@ class Offline:
     def holds(self) -> dict[str, Any]:
         """Read the rules."""
         with _in_words():
-            return {"hold_rules": [asdict(rule) for rule in now(self._spool.looking().holds())]}
+            return {"hold_rules": [asdict(rule) for rule in self._spool.holds()]}
 
     def hold(self, rule: Mapping[str, Any]) -> dict[str, Any]:
         """Make it, and hold what waits."""
         fields = {name: value for name, value in rule.items() if name != "why"}
-        with _in_words(), self._spool.changing() as spool:
-            return _tended(spool, now(spool.hold(HoldRule(**fields, reason=rule["why"]))))
+        with _in_words():
+            return {"hold_rule": asdict(self._spool.hold(HoldRule(**fields, reason=rule["why"])))}
 
     def unhold(self, number: int, who: str) -> dict[str, Any]:
         """End it, and release what it held."""
-        with _in_words(), self._spool.changing() as spool:
-            return _tended(spool, now(spool.unhold(number, who)))
+        with _in_words():
+            return {"hold_rule": asdict(self._spool.unhold(number, who))}
 
     def refused(self, filters: Filters) -> dict[str, Any]:
         """Read them."""
         with _in_words():
-            return shown(now(self._spool.looking().refusals.refused(RefusalFilter(**filters))))
+            return shown(self._spool.refused(RefusalFilter(**filters)))
 
     def clear_refused(self, filters: Filters, who: str) -> int:  # noqa: ARG002 -- nobody writes a log
         """Do it in the spool."""
-        with _in_words(), self._spool.changing() as spool:
-            return now(spool.refusals.clear(RefusalFilter(**filters)))
+        with _in_words():
+            return self._spool.clear_refused(RefusalFilter(**filters))
 
     def close(self) -> None:
         """Let go of the spool."""
         self._spool.close()
 
-    def _prepare(self, edit: Edit, spool: QueueSpool) -> Prepare:
+    def _preparing(self, edit: Edit, spool: QueueSpool) -> Prepare:
         from smtprelay.service.offline import build_desk  # noqa: PLC0415 -- dear, and seldom needed
 
         config = configuration(self._settings, os.environ)
         desk = build_desk(config, spool, time.time, random.SystemRandom().getrandbits)
-        desk.check(edit)
+        if edit.action == "reroute":
+            desk.check(edit.provider)
         return desk
-
-
-def _tended(spool: QueueSpool, rule: HoldRule) -> dict[str, Any]:
-    """Return a rule when what it asks for is done; what rules ask for later the relay does."""
-    while now(spool.tend()) == 0.0:
-        pass
-    return {"hold_rule": asdict(rule)}
-
-
-async def _next(chunks: Any) -> bytes:
-    return bytes(await anext(chunks, b""))
 
 
 @contextmanager

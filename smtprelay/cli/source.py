@@ -9,7 +9,7 @@ that a running relay would hold. Both give the same plain values, those of the A
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from typing import Any, Protocol, TypedDict
 from urllib.parse import quote, urlencode
 
 from smtprelay.cli import place
@@ -17,9 +17,6 @@ from smtprelay.cli.client import Client
 from smtprelay.cli.exits import FAILED, PERMISSION, UNAVAILABLE, CliError
 from smtprelay.cli.options import Settings
 from smtprelay.cli.who import who
-
-if TYPE_CHECKING:
-    from smtprelay.cli.offline import Offline
 
 API = "/api/v1"
 
@@ -54,14 +51,45 @@ class Step(TypedDict):
     mark: str
 
 
+class Source(Protocol):
+    """Where the queue is asked and changed; every method raises :class:`CliError`."""
+
+    def list(self, filters: Filters, mark: str = "") -> dict[str, Any]:
+        """Return ``{"deliveries", "lanes", "mark", "partial"}`` as the API does."""
+
+    def show(self, message: str) -> dict[str, Any]:
+        """Return ``{"deliveries"}`` with the details of one message's deliveries."""
+
+    def edit(self, filters: Filters, change: Change, mark: str = "") -> Step:
+        """Carry out one step of ``change``."""
+
+    def content(self, message: str, part: str) -> Iterator[bytes]:
+        """Give the stored message, or its ``headers``, in pieces."""
+
+    def holds(self) -> dict[str, Any]:
+        """Return ``{"hold_rules"}``: the rules that hold mail."""
+
+    def hold(self, rule: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a rule; return ``{"hold_rule"}`` with its number."""
+
+    def unhold(self, number: int, who: str) -> dict[str, Any]:
+        """End a rule; return ``{"hold_rule"}``."""
+
+    def refused(self, filters: Filters) -> dict[str, Any]:
+        """Return ``{"refused"}``, its rows; see :class:`smtprelay.model.refusal.RefusalFilter`."""
+
+    def clear_refused(self, filters: Filters, who: str) -> int:
+        """Forget such rows; return how many."""
+
+
 class Online:
-    """The queue of a running relay; as of the other one, every method raises :class:`CliError`."""
+    """The queue of a running relay."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     def list(self, filters: Filters, mark: str = "") -> dict[str, Any]:
-        """Return ``{"deliveries", "lanes", "mark", "partial"}``."""
+        """Ask for the queue."""
         query = {_PARAMETERS.get(name, name): value for name, value in filters.items()}
         if filters.get("newest"):
             query["order"] = "newest"
@@ -70,44 +98,40 @@ class Online:
         return dict(self._client.get(f"{API}/queue", query))
 
     def show(self, message: str) -> dict[str, Any]:
-        """Return ``{"deliveries"}`` with the details of one message's deliveries."""
+        """Ask for one message."""
         return dict(self._client.get(f"{API}/queue/{_named(message)}"))
 
     def edit(self, filters: Filters, change: Change, mark: str = "") -> Step:
-        """Carry out one step of ``change``."""
+        """Have the relay do it."""
         said = {"who": change["who"], "why": change["why"], "dry_run": change["dry_run"], "mark": mark}
         body = {**filters, **change["options"], **said}
         answer: Step = self._client.post(f"{API}/queue/{change['action']}", body)
         return answer
 
     def content(self, message: str, part: str) -> Iterator[bytes]:
-        """Give the stored message, or its ``headers``, in pieces."""
+        """Fetch it."""
         query = urlencode({"part": part, "who": who()})
         yield from self._client.pieces(f"{API}/queue/{_named(message)}/message?{query}")
 
     def holds(self) -> dict[str, Any]:
-        """Return ``{"hold_rules"}``: the rules that hold mail."""
+        """Ask for the rules."""
         return dict(self._client.get(f"{API}/hold-rules"))
 
     def hold(self, rule: Mapping[str, Any]) -> dict[str, Any]:
-        """Make a rule; return ``{"hold_rule"}`` with its number."""
+        """Have the relay make it."""
         return dict(self._client.post(f"{API}/hold-rules", rule))
 
     def unhold(self, number: int, who: str) -> dict[str, Any]:
-        """End a rule; return ``{"hold_rule"}``."""
+        """Have the relay end it."""
         return dict(self._client.post(f"{API}/hold-rules/{number}/remove", {"who": who}))
 
     def refused(self, filters: Filters) -> dict[str, Any]:
-        """Return ``{"refused"}``: the rows that the filter of :mod:`smtprelay.model.refusal` means."""
+        """Ask for them."""
         return dict(self._client.get(f"{API}/refused", filters))
 
     def clear_refused(self, filters: Filters, who: str) -> int:
-        """Forget such rows; return how many."""
+        """Have the relay do it."""
         return int(self._client.post(f"{API}/refused/clear", {**filters, "who": who})["count"])
-
-
-#: Where the queue is asked and changed.
-Source: TypeAlias = "Online | Offline"
 
 
 def _named(message: str) -> str:

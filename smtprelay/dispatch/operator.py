@@ -63,10 +63,9 @@ class OperatorDesk:
             return Prepared(bounce=await self._bounce(delivery, edit))
         return _NOTHING
 
-    def check(self, edit: Edit) -> None:
-        """See :meth:`smtprelay.interfaces.Operator.check`."""
-        if edit.action == "reroute":
-            self._configured(edit.provider)
+    def check(self, provider: str) -> None:
+        """Raise ``LookupError`` for a provider that is not there."""
+        self._configured(provider)
 
     async def probe(self, provider: str, lane: str, who: str, *, force: bool = False) -> None:
         """See :meth:`smtprelay.interfaces.Operator.probe`."""

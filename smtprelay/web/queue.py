@@ -58,8 +58,8 @@ def queue_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
     def editing(action: str) -> Route:
         async def edit(asked: Asked) -> Answer:
             selection, change, mark = changed(asked, action)
-            if sources.operator is not None:
-                sources.operator.check(change)
+            if action == "reroute" and sources.operator is not None:
+                sources.operator.check(change.provider)
             return json_answer(plain(await spool.edit(selection, change, mark, sources.operator)))
 
         return Route("POST", f"/api/v1/queue/{action}", _answering(edit), "operator")

@@ -16,7 +16,7 @@ from smtprelay.queue import Edit, Selection
 from smtprelay.spool.connection import SpoolFault
 from smtprelay.spool.ground import Folder
 from smtprelay.spool.lock import SpoolBusy
-from smtprelay.spool.offline import OfflineSpool, now
+from smtprelay.spool.offline import OfflineSpool
 from smtprelay.spool.schema import MIGRATIONS, SQLITE_TYPES
 from smtprelay.spool.sqlite import DATABASE, open_sqlite, prepare_folder
 from smtprelay.spool.terms import Terms
@@ -253,15 +253,14 @@ class SqliteFileTests(OnDisk, TestCase):
             spool = await self.open()
             await self.send(spool)
             offline = OfflineSpool(Folder(Path(self.folder)))
-            (line,) = now(offline.looking().search(Selection())).deliveries
-            with self.assertRaises(SpoolBusy), offline.changing():
-                self.fail("a daemon has it")
+            (line,) = offline.search(Selection()).deliveries
+            with self.assertRaises(SpoolBusy):
+                offline.edit(Selection(ids=(line.id,)), Edit(action="hold", who="ops"))
             await spool.close()
-            with offline.changing() as changing:
-                edited = now(changing.edit(Selection(ids=(line.id,)), Edit(action="hold", who="o")))
+            edited = offline.edit(Selection(ids=(line.id,)), Edit(action="hold", who="o"))
             self.assertEqual([line.id], edited.ids)
-            self.assertEqual("held", now(offline.looking().show(line.message))[0].summary.state)
-            self.assertEqual(["main"], [lane.provider for lane in now(offline.looking().stock()).lanes])
+            self.assertEqual("held", offline.show(line.message)[0].summary.state)
+            self.assertEqual(["main"], [lane.provider for lane in offline.lanes()])
             offline.close()
 
         return Deferred.fromCoroutine(story())
@@ -269,7 +268,7 @@ class SqliteFileTests(OnDisk, TestCase):
     def test_offline_needs_a_spool(self):
         """A folder without a spool is named; none is made."""
         with self.assertRaises(FileNotFoundError):
-            OfflineSpool(Folder(Path(self.folder))).looking()
+            OfflineSpool(Folder(Path(self.folder))).lanes()
         self.assertFalse(Path(self.folder).exists())
 
     def test_claims_settle_after_the_fact(self):

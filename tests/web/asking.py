@@ -113,9 +113,8 @@ class FakeOperator:
         self.asked: list[object] = []
         self.error: Exception | None = None
 
-    def check(self, edit: Edit) -> None:
-        if edit.action == "reroute":
-            self._note("check", edit.provider)
+    def check(self, provider: str) -> None:
+        self._note("check", provider)
 
     async def probe(self, *asked: object, **more: object) -> None:
         self._note("probe", *asked, *more.items())

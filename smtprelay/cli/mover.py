@@ -9,9 +9,9 @@ import base64
 import http.client
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from smtprelay.cli import place
 from smtprelay.cli.client import Client
@@ -20,8 +20,9 @@ from smtprelay.cli.options import Settings
 from smtprelay.cli.source import API, in_words
 
 if TYPE_CHECKING:
-    from smtprelay.spool.aside import SpoolAside
-    from smtprelay.transfer import Ways
+    from smtprelay.transfer import Transfer, Ways
+
+T = TypeVar("T")
 
 #: Seconds for an answer: the disk may be busy.
 PATIENCE = 300.0
@@ -113,11 +114,15 @@ class OfflineMover:
     """
     The spool of a relay that does not run.
 
+    :param unfit: what it raises for a message that it cannot take; any other error would be that of all.
     :param ways: called when something is imported: only then the configuration is needed for it.
     """
 
-    def __init__(self, spool: "SpoolAside", ways: "Callable[[], Ways]", who: str) -> None:
+    def __init__(
+        self, spool: "Transfer", unfit: tuple[type[Exception], ...], ways: "Callable[[], Ways]", who: str
+    ) -> None:
         self._spool = spool
+        self._unfit = (ValueError, *unfit)
         self._ways = ways
         self._who = who
 
@@ -126,27 +131,23 @@ class OfflineMover:
         from smtprelay.parcel import written  # noqa: PLC0415
         from smtprelay.queue import Selection  # noqa: PLC0415
 
-        with in_words():
-            portion = self._spool.export(Selection(**filters), mark, moving=moving)
+        portion = _now(self._spool.export(Selection(**filters), mark, moving=moving))
         messages = [Message(written(each.parcel), each.content) for each in portion.packed]
         return Portion(messages, portion.mark, portion.left)
 
     def piece(self, message: str, n: int) -> bytes | None:
         """Read a piece of a body."""
-        with in_words():
-            return self._spool.piece(message, n)
+        return _now(self._spool.piece(message, n))
 
     def exported(self, messages: Sequence[str]) -> Sequence[str]:
         """Drop from the spool what is safe elsewhere."""
-        with in_words():
-            return self._spool.exported(messages, self._who)
+        return _now(self._spool.exported(messages, self._who))
 
     def orders(self) -> dict[str, Any]:
         """Read an operator's orders from the spool."""
         from smtprelay.orders import written  # noqa: PLC0415
 
-        with in_words():
-            return written(self._spool.orders())
+        return written(_now(self._spool.orders()))
 
     def obey(self, orders: Mapping[str, Any]) -> Mapping[str, Any]:
         """Put orders in force for when the relay runs again."""
@@ -155,8 +156,7 @@ class OfflineMover:
         from smtprelay.orders import read  # noqa: PLC0415
 
         try:
-            with in_words():
-                return asdict(self._spool.obey(read(orders, self._ways()), self._who))
+            return asdict(_now(self._spool.obey(read(orders, self._ways()), self._who)))
         except ValueError as error:
             raise CliError(FAILED, str(error)) from error
 
@@ -169,13 +169,11 @@ class OfflineMover:
             check_route(ways, route)
         except ValueError as error:
             raise CliError(USAGE, str(error)) from error
-        with in_words():
-            return [self._put(each, ways, route) for each in messages]
+        return [self._put(each, ways, route) for each in messages]
 
     def put_piece(self, message: str, n: int, content: bytes) -> bool:
         """Write a piece of a body."""
-        with in_words():
-            return self._spool.put_piece(message, n, content)
+        return _now(self._spool.put_piece(message, n, content))
 
     def _put(self, message: Message, ways: "Ways", route: str) -> Mapping[str, str]:
         from smtprelay.parcel import read  # noqa: PLC0415
@@ -185,8 +183,11 @@ class OfflineMover:
             parcel = directed(read(message.values), ways, route)
         except ValueError as error:
             return {"done": "refused", "why": str(error)}
-        (result,) = self._spool.put([Packed(parcel=parcel, content=message.content)], self._who)
+        (result,) = _now(self._spool.put([Packed(parcel=parcel, content=message.content)], self._who))
         if isinstance(result, Exception):
+            if not isinstance(result, self._unfit):
+                with in_words():
+                    raise result
             return {"done": "refused", "why": str(result)}
         return {"done": "imported" if result else "present", "why": ""}
 
@@ -209,9 +210,17 @@ def opened(settings: Settings, who: str, *, new: bool = False) -> Iterator[Mover
     if ground is None:
         yield OnlineMover(client, who)
         return
-    from smtprelay.spool.aside import SpoolAside  # noqa: PLC0415 -- only when nobody listens
+    from smtprelay.spool.aside import transfer  # noqa: PLC0415 -- only when nobody listens
+
+    with ExitStack() as open_:
+        with in_words():
+            writer = open_.enter_context(ground.writing(new=new))
+        yield OfflineMover(transfer(writer), ground.unfit, lambda: place.ways(settings, os.environ), who)
+
+
+def _now(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return what a coroutine gives that waits for nobody."""
+    from smtprelay.spool.offline import now  # noqa: PLC0415
 
     with in_words():
-        spool = SpoolAside(ground, new=new)
-    with closing(spool):
-        yield OfflineMover(spool, lambda: place.ways(settings, os.environ), who)
+        return now(coroutine)

@@ -15,7 +15,7 @@ from smtprelay.cli import archive, importing
 from smtprelay.cli.archive import Item
 from smtprelay.cli.mover import OnlineMover
 from smtprelay.message import Pace
-from smtprelay.spool.aside import SpoolAside
+from smtprelay.spool import export
 from smtprelay.spool.claim import claim
 from smtprelay.spool.ground import Folder
 from smtprelay.spool.lock import SpoolLock
@@ -67,6 +67,13 @@ class TransferCase(OfflineCase):
         ran = self.run_command("queue", "show", message, "-c", config, "-o", "json")
         self.assertEqual(0, ran.status, ran.err)
         return data_of(ran.out)["deliveries"][0]
+
+    def piece(self, message: str, n: int) -> bytes | None:
+        """Return a piece of a body from the other spool."""
+        ground = Folder(Path(f"{self.folder}/other"))
+        connection = ground.reading()
+        self.addCleanup(ground.leave, connection)
+        return export.piece(connection, message, n)
 
     def sound(self, config: str) -> str:
         ran = self.run_command("spool", "check", "-c", config, "--deep")
@@ -226,10 +233,9 @@ class ArchiveTests(TransferCase):
 
     def test_move_what_is_under_way(self) -> None:
         """It stays, and the exit status says that there is something left to do."""
-        spool = SpoolAside(Folder(Path(self.folder)))
-        spool._writer._engine.paces = {"local": Pace(concurrency=1)}
-        spool._writer.run(lambda tx: claim(tx, 1))
-        spool.close()
+        with Folder(Path(self.folder)).writing() as writer:
+            writer._engine.paces = {"local": Pace(concurrency=1)}
+            writer.run(lambda tx: claim(tx, 1))
         ran = self.queue("export", self.file, "--move")
         self.assertEqual((75, True), (ran.status, "took 1 message out" in ran.out))
         self.assertIn("1 message stayed: an attempt is under way", ran.err)
@@ -266,9 +272,7 @@ class ArchiveTests(TransferCase):
         self.queue("export", self.file)
         self.assertEqual(large, self.members()["messages/7QK5CCCC00000000.eml"])
         self.assertEqual(0, self.into_other(self.file, "--route", "only").status)
-        spool = SpoolAside(Folder(Path(f"{self.folder}/other")))
-        pieces = [spool.piece("7QK5CCCC00000000", n) for n in range(1, 6)]
-        spool.close()
+        pieces = [self.piece("7QK5CCCC00000000", n) for n in range(1, 6)]
         self.assertEqual((large, None), (b"".join(pieces[:4]), pieces[4]))
         self.sound(self.other)
 
@@ -402,11 +406,9 @@ class FolderTests(TransferCase):
         self.assertEqual(["anna@example.com", "bob@example.com"], [r["address"] for r in line["recipients"]])
         history = self.shown(self.other, line["message"])["history"]
         self.assertEqual(["refused", "refused again"], [each["reason"] for each in history])
-        spool = SpoolAside(Folder(Path(f"{self.folder}/other")))
         self.assertEqual(
-            b"Subject: Scan\r\nMessage-ID: <1@x>\r\n\r\nHello\r\n", spool.piece(line["message"], 1)
+            b"Subject: Scan\r\nMessage-ID: <1@x>\r\n\r\nHello\r\n", self.piece(line["message"], 1)
         )
-        spool.close()
 
     def test_twice(self) -> None:
         """Their ids become the same ones of ours each time."""

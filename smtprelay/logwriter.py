@@ -11,8 +11,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from threading import Lock
-from typing import Any, Final, NamedTuple, Protocol
+from threading import RLock
+from typing import Any, Final, NamedTuple
 
 from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
@@ -79,19 +79,6 @@ class Trouble(NamedTuple):
     since: float
 
 
-class Stream(Protocol):
-    """Where the log goes: an unbuffered file of bytes."""
-
-    def write(self, octets: bytearray, /) -> int | None:
-        """Return how many of ``octets`` it has taken; ``None``: none now."""
-
-    def fileno(self) -> int:
-        """Return the descriptor."""
-
-    def isatty(self) -> bool:
-        """Whether it is a terminal."""
-
-
 @implementer(ILogObserver)
 class Writer:
     """
@@ -103,14 +90,14 @@ class Writer:
     What cannot be written, on a full disk, is kept and tried again with each line that follows, up to
     :data:`MOST_KEPT`; a line on the standard error says so, once.
 
-    :param file: where ``stream`` lies, ``""`` for what is no file.
+    :param stream: an unbuffered file of bytes, and ``file`` where it lies; ``""`` for what is no file.
     :param complain: called with that line.
     :ivar trouble: ``None`` while the log can be written.
     """
 
     def __init__(
         self,
-        stream: Stream,
+        stream: Any,
         line: Callable[..., str],
         levels: Levels,
         file: str = "",
@@ -123,7 +110,9 @@ class Writer:
         self._levels = levels
         self._complain = complain
         self._clock: IReactorTime | None = None
-        self._lock = Lock()  # others log from their threads
+        # Others log from their threads, and the garbage collector from anywhere, this module included.
+        self._lock = RLock()
+        self._writing = False
         self._unwritten = bytearray()
         self._lost = 0
         self._recovered = False
@@ -199,6 +188,9 @@ class Writer:
         """Write what waits."""
         self._called = False
         with self._lock:
+            if self._writing:
+                return
+            self._writing = True
             try:
                 while self._unwritten:
                     count = self._stream.write(self._unwritten)
@@ -210,6 +202,8 @@ class Writer:
             else:
                 self._recovered = self._recovered or self.trouble is not None
                 self.trouble = None
+            finally:
+                self._writing = False
 
     def _keep(self, line: str) -> None:
         with self._lock:
@@ -240,7 +234,7 @@ def opened(file: str) -> int:
 
 
 def make_observer(
-    stream: Stream,
+    stream: Any,
     format: str = "auto",  # noqa: A002 -- as the setting is called
     levels: Levels | None = None,
     file: str = "",

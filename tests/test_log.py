@@ -418,6 +418,20 @@ class FullDiskTests(SynchronousTestCase):
         self.assertEqual(self.log.recovered(), 0)
         self.assertEqual(self.reasons(), ["x"])
 
+    def test_what_is_logged_while_it_is_written(self):
+        """What the garbage collector logs meanwhile comes behind it, once."""
+        write = self.stream.write
+
+        def collecting(octets):
+            self.patch(self.stream, "write", write)
+            taken = write(octets[:10])
+            self.log("relay.stop", reason="y")
+            return taken
+
+        self.patch(self.stream, "write", collecting)
+        self.log("relay.stop", reason="x")
+        self.assertEqual(self.reasons(), ["x", "y"])
+
     def test_what_each_event_has(self):
         """A log may add fields of its own to each event."""
         log = Log(Levels(), self.writer, worker=3)

@@ -122,7 +122,7 @@ class OfflineMover:
         self, spool: "Transfer", unfit: tuple[type[Exception], ...], ways: "Callable[[], Ways]", who: str
     ) -> None:
         self._spool = spool
-        self._unfit = (ValueError, *unfit)
+        self._unfit: tuple[type[Exception], ...] = (ValueError, *unfit)
         self._ways = ways
         self._who = who
 

@@ -1,1 +1,1 @@
-``smtprelay queue export`` and ``queue import`` move mail between relays, running or not, as an archive or as one JSON file a message, with the rules that hold mail and the providers that are suspended; the folder of the relay "SMTPRelay" can be imported.
+``smtprelay queue export`` and ``queue import`` move mail between relays, running or not, as an archive, with the rules that hold mail and the providers that are suspended; the folder of the relay "SMTPRelay" can be imported.

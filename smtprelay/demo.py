@@ -24,9 +24,10 @@ from twisted.internet.defer import Deferred
 from twisted.web.server import Site
 
 from smtprelay.log import Ear
-from smtprelay.service.command import build, load_or_exit, run_service
+from smtprelay.service.command import build, load_or_exit, run_service, stop
+from smtprelay.service.failure import UNAVAILABLE
 from smtprelay.service.relay import Relay
-from smtprelay.service.signals import end_at_second
+from smtprelay.service.signals import at_hangup, end_at_second
 from smtprelay.testing.acs import FakeAcs, Operation
 from smtprelay.web.mailbox import Attachment, Mail
 from smtprelay.web.site import NamelessRequest
@@ -51,7 +52,7 @@ logging: {{format: text, levels: {{smtprelay.config: warn}}}}
 _WELCOME: Final = """
   SMTP   127.0.0.1:{smtp}      no login needed from this machine; nothing leaves it
   Page   http://127.0.0.1:{http}/      the mails that reached the provider
-  Try    {program} send --server 127.0.0.1:{smtp} --to you@example.com
+  Try    {program} -c {folder}/smtprelay.yaml send --server 127.0.0.1:{smtp} --to you@example.com
          swaks --server 127.0.0.1:{smtp} --to you@example.com --attach @README.rst
   See    {program} -c {folder}/smtprelay.yaml queue list --state delivered
          curl http://127.0.0.1:{http}/metrics
@@ -77,6 +78,8 @@ def run(*, smtp_port: int = 2525, http_port: int = 8025) -> int:
         _start(Path(folder), smtp_port, http_port, reactor, status.append)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    if UNAVAILABLE in status:
+        sys.stderr.write("smtprelay: --smtp-port and --http-port choose other ports, 0 is any free one\n")
     return status[0] if status else 0
 
 
@@ -99,6 +102,8 @@ def _start(folder: Path, smtp: int, http: int, reactor: Any, failed: Callable[[i
 
     mailbox = CloudMailbox(fake)
     relay = build(loaded, reactor, failed, ready=welcome, mailbox=mailbox, events=[mailbox])
+    # A terminal that is closed ends it as Ctrl-C does.
+    at_hangup(reactor).append(partial(stop, reactor))
     end_at_second(reactor, partial(shutil.rmtree, folder, ignore_errors=True))
     run_service(relay, reactor)
 
@@ -114,7 +119,9 @@ class _Cloud(Site):
 
 def _program() -> str:
     """Return what a shell must be told to run this command again: its name, or its path off the ``PATH``."""
-    return "smtprelay" if shutil.which("smtprelay") else sys.argv[0]
+    if shutil.which("smtprelay"):
+        return "smtprelay"
+    return f"{sys.executable} -m smtprelay" if sys.argv[0].endswith("__main__.py") else sys.argv[0]
 
 
 def _write(path: Path, text: str) -> None:

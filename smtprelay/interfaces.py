@@ -57,9 +57,8 @@ class Incoming(Protocol):
     """
     The body of one message on its way in; from ``finish`` on the message is ours.
 
-    The bytes are the message as it shall be stored: dots unstuffed, CRLF line
-    ends, without the final ``CRLF.CRLF``. Exactly one of ``finish`` and
-    ``abort`` is called, and nothing after it.
+    The bytes are the message as it shall be stored: dots unstuffed, CRLF line ends, without the final
+    ``CRLF.CRLF``. Exactly one of ``finish`` and ``abort`` is called, and nothing after it.
     """
 
     id: str
@@ -68,18 +67,17 @@ class Incoming(Protocol):
         """
         Take the next bytes.
 
-        Returns ``None`` to go on at once, or a Deferred that fires when the
-        caller may write again. It never raises: what went wrong is told by ``finish``.
+        Returns ``None`` to go on at once, or a Deferred that fires when the caller may write again. It never
+        raises: what went wrong is told by ``finish``.
         """
 
     async def finish(self) -> Reply:
         """
         Make the message safe and return the reply to the end of data.
 
-        ``250 2.0.0 Ok: queued as <id>``: it is committed and synced; a synchronous delivery
-        says ``250 2.0.0 Ok: <id> delivered as <provider's id>`` instead. 4xx: it is
-        not here, the client shall try again. 5xx: it is not here and never will be.
-        It returns a reply in each of these cases and does not raise.
+        ``250 2.0.0 Ok: queued as <id>``: it is committed and synced; a synchronous delivery says ``<id>
+        delivered as <provider's id>`` instead. 4xx: it is not here, the client shall try again. 5xx: it is
+        not here and never will be. It returns a reply in each of these cases and does not raise.
         """
 
     def abort(self) -> None:
@@ -90,10 +88,9 @@ class IEnvelopeDelivery(Interface):
     """
     Policy's avatar: one session's right to send, and the transaction it is in.
 
-    An avatar provides it beside :class:`twisted.mail.smtp.IMessageDelivery`, which
-    it extends in spirit; it stands apart because importing ``twisted.mail.smtp``
-    installs the reactor. Each method returns ``None`` (or a value), or a Deferred of
-    it, or raises :class:`smtprelay.message.Refused`. A refused recipient is not in the envelope.
+    An avatar provides it beside :class:`twisted.mail.smtp.IMessageDelivery`, which it extends in spirit; it
+    is apart because importing ``twisted.mail.smtp`` installs the reactor. Each method returns ``None`` (or a
+    value), or a Deferred of it, or raises :class:`Refused`. A refused recipient is not in the envelope.
     """
 
     def mail(sender: str, parameters: Mapping[str, str]) -> None:  # noqa: N805
@@ -148,15 +145,20 @@ class Body(Protocol):
         return b"".join([chunk async for chunk in self.chunks()])
 
 
+class StoredMessage(Body, Protocol):
+    """The body of a message that lies in the spool; ``message`` is its id."""
+
+    message: str
+
+
 class Spool(Queue, Lender, Protocol):
     """
     Where accepted mail is safe, and the only place where its state lives.
 
     What an operator asks of it is said in :class:`smtprelay.operating.Queue`.
 
-    Every coroutine returns after its change is committed and synced; several
-    changes share one commit. Two commits carry a message through: accept-or-claim
-    and settle.
+    Every coroutine returns after its change is committed and synced; several changes share one commit. Two
+    commits carry a message through: accept-or-claim and settle.
 
     :ivar transfer: how messages leave it and come in from another one.
     :ivar upkeep: what keeps it sound and small.
@@ -259,15 +261,11 @@ class Spool(Queue, Lender, Protocol):
         ``False``, and nothing was accepted, if it has come to its end meanwhile or somebody was faster.
         """
 
-    async def raw(self, message: str) -> Body:
+    async def raw(self, message: str) -> StoredMessage:
         """Return the stored body of the message whose id begins with ``message``; raises ``LookupError``."""
 
     async def sweep(self, before: float, limit: int = 200) -> int:
-        """
-        Drop up to ``limit`` messages that were finished before ``before``, the oldest first.
-
-        Returns how many, 0 when none is left.
-        """
+        """Drop up to ``limit`` messages that were finished before ``before``; return how many."""
 
     async def announce(self, draining: bool) -> None:
         """Tell the other nodes of this spool, if there are any, whether this one takes new work."""

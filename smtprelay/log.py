@@ -17,7 +17,7 @@ from twisted.logger import ILogObserver, Logger, LogLevel
 
 from smtprelay.interfaces import Events
 from smtprelay.lines import flattened, redacted
-from smtprelay.logwriter import Levels, Writer, make_observer
+from smtprelay.logwriter import Levels, Trouble, Writer, make_observer
 
 __all__ = ["EVENTS", "Kind", "Levels", "Log", "Telling", "make_observer"]
 
@@ -60,6 +60,7 @@ EVENTS: Final[dict[str, Kind]] = {
         LogLevel.error, "worker {worker} (process {pid}) ended: {reason}; number {deaths} within an hour"
     ),
     "log.reopened": Kind(LogLevel.info, "SIGHUP: the log goes on in {file}"),
+    "log.writable": Kind(LogLevel.warn, "the log can be written again, {lines} lines are missing"),
     "relay.warning": Kind(LogLevel.warn, "{text}", "exc"),
     "config.effective": Kind(LogLevel.info, "the effective configuration", "settings"),
     # smtp
@@ -150,10 +151,10 @@ EVENTS: Final[dict[str, Kind]] = {
     "message.corrected": Kind(
         LogLevel.info, "{delivery}: {field} corrected for {provider}: {reason}", "message"
     ),
-    "lane.blocked": Kind(LogLevel.error, "{provider}: lane '{lane}' is blocked: {reason}", "until"),
-    "lane.changed": Kind(LogLevel.info, "{who}: {provider} '{lane}': {action}: {why}"),
-    "lane.throttled": Kind(LogLevel.warn, "{provider}: lane '{lane}' slows down: {reason}"),
-    "lane.unblocked": Kind(LogLevel.info, "{provider}: lane '{lane}' is open again"),
+    "lane.blocked": Kind(LogLevel.error, "{provider} {lane} is blocked: {reason}", "until"),
+    "lane.changed": Kind(LogLevel.info, "{who}: {provider} {lane}: {action}: {why}"),
+    "lane.throttled": Kind(LogLevel.warn, "{provider} {lane} slows down: {reason}"),
+    "lane.unblocked": Kind(LogLevel.info, "{provider} {lane} is open again"),
     "provider.failing": Kind(
         LogLevel.warn, "{provider} cannot be reached, for {seconds:.0f} s: {reason}", "host stage"
     ),
@@ -184,10 +185,14 @@ class Log:
     What is below its level costs one look into a dictionary.
 
     :param observer: who gets them; by default whoever listens to Twisted's own log.
+    :param more: what each of them has beside its own fields.
     """
 
-    def __init__(self, levels: Levels | None = None, observer: ILogObserver | None = None) -> None:
+    def __init__(
+        self, levels: Levels | None = None, observer: ILogObserver | None = None, **more: object
+    ) -> None:
         self._observer = observer
+        self._more = more
         self.use(levels or Levels())
 
     def use(self, levels: Levels) -> None:
@@ -199,8 +204,17 @@ class Log:
         }
 
     def reopen(self) -> str:
-        """See :meth:`smtprelay.logwriter.Writer.reopen`; other observers have no file."""
+        """Write on in the file that has the log's name now; return it, ``""`` for what is no file."""
         return self._observer.reopen() if isinstance(self._observer, Writer) else ""
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """Why it cannot be written, if so."""
+        return self._observer.trouble if isinstance(self._observer, Writer) else None
+
+    def recovered(self) -> int | None:
+        """Say once, and only when it can be written again, how many of its lines are missing."""
+        return self._observer.recovered() if isinstance(self._observer, Writer) else None
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Write one line, unless nobody asked for its level; an unknown event is a warning."""
@@ -218,7 +232,7 @@ class Log:
                 return
             known = (self._way(event, LogLevel.warn), _ALL_FIELDS)
         write, text = known
-        open_fields = redacted(fields)
+        open_fields = redacted({**fields, **self._more} if self._more else fields)
         told = open_fields
         if "exc" in fields:
             open_fields["exc"] = whole = flattened(open_fields["exc"])
@@ -243,6 +257,8 @@ def namespace(event: str) -> str:
 
 
 def _message(event: str, text: str, fields: Mapping[str, object]) -> str:
+    if fields.get("lane") == "":
+        text = text.replace(" {lane}", "")  # the provider's own
     try:
         return text.format_map(fields)
     except (LookupError, ValueError, TypeError, AttributeError):  # a field is missing, or is no number

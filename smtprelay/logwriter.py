@@ -6,10 +6,13 @@ other libraries; its own JSON format nests level and logger in a way that log
 collectors cannot use, so the lines are ours.
 """
 
+import errno
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, Final, TextIO
+from threading import RLock
+from typing import Any, Final, NamedTuple
 
 from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
@@ -17,6 +20,9 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from zope.interface import implementer
 
 from smtprelay.lines import flattened, json_line, text_line, timestamp
+
+#: So much is kept of what cannot be written, bytes.
+MOST_KEPT: Final = 1 << 18
 
 #: Which station a logger's events come from, where it is not called like it.
 STATIONS: Final = {
@@ -66,6 +72,13 @@ def _beginnings(namespace: str) -> Iterator[str]:
         namespace = namespace.rpartition(".")[0]
 
 
+class Trouble(NamedTuple):
+    """Why the log cannot be written, in one clause, and since when: seconds since the epoch."""
+
+    reason: str
+    since: float
+
+
 @implementer(ILogObserver)
 class Writer:
     """
@@ -73,15 +86,37 @@ class Writer:
 
     Ours were measured against the levels by :class:`Log`. The others are called
     ``twisted`` and carry their logger's name as ``namespace``.
+
+    What cannot be written, on a full disk, is kept and tried again with each line that follows, up to
+    :data:`MOST_KEPT`; a line on the standard error says so, once.
+
+    :param stream: an unbuffered file of bytes, and ``file`` where it lies; ``""`` for what is no file.
+    :param complain: called with that line.
+    :ivar trouble: ``None`` while the log can be written.
     """
 
-    def __init__(self, stream: TextIO, line: Callable[..., str], levels: Levels, file: str = "") -> None:
+    def __init__(
+        self,
+        stream: Any,
+        line: Callable[..., str],
+        levels: Levels,
+        file: str = "",
+        complain: Callable[[bytes], object] = lambda line: os.write(2, line),
+    ) -> None:
+        self.trouble: Trouble | None = None
         self._stream = stream
         self._file = file
         self._line = line
         self._levels = levels
+        self._complain = complain
         self._clock: IReactorTime | None = None
-        self._kept = False  # lines that wait for the end of the turn
+        # Others log from their threads, and the garbage collector from anywhere, this module included.
+        self._lock = RLock()
+        self._writing = False
+        self._unwritten = bytearray()
+        self._lost = 0
+        self._recovered = False
+        self._called = False  # at the end of the turn
 
     def use(self, levels: Levels) -> None:
         """Write by ``levels`` from now on."""
@@ -95,9 +130,9 @@ class Writer:
 
         :raises OSError: it cannot be opened: the lines go where they went.
         """
-        self._flush()
+        self.flush()
         if self._file:
-            number = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            number = opened(self._file)
             # Beneath the stream, so that a line that another thread writes goes to one of the two.
             os.dup2(number, self._stream.fileno(), inheritable=False)
             os.close(number)
@@ -113,51 +148,93 @@ class Writer:
         :param clock: the reactor, as long as it runs; ``None``: write each line at once, as in the beginning.
         """
         self._clock = clock
-        self._flush()
+        self.flush()
 
     def __call__(self, event: LogEvent) -> None:
         """Write ``event``, if it is important enough."""
-        name, level, time = event.get("relay_event"), event.get("log_level", LogLevel.info), event["log_time"]
+        name, level, when = event.get("relay_event"), event.get("log_level", LogLevel.info), event["log_time"]
         if name is not None:
-            self.write(level.name, name, event["msg"], event["relay_fields"], time)
+            self.write(level.name, name, event["msg"], event["relay_fields"], when)
             return
         namespace = event.get("log_namespace") or ""
         if level >= self._levels.of(namespace):
-            self._write_foreign(event, level, namespace, time)
+            self._write_foreign(event, level, namespace, when)
 
-    def write(self, level: str, event: str, msg: str, fields: Mapping[str, Any], time: float) -> None:
+    def write(self, level: str, event: str, msg: str, fields: Mapping[str, Any], when: float) -> None:
         """
         Write one of our events, by the end of this turn.
 
         What :class:`Log` tells comes this way when nobody else is to hear it: to make an event of
         :mod:`twisted.logger` for it costs as much as the line.
 
-        :param time: seconds since the epoch.
+        :param when: seconds since the epoch.
         """
-        self._stream.write(self._line(timestamp(time), level, event, msg, fields))
+        self._keep(self._line(timestamp(when), level, event, msg, fields))
         if self._clock is None:
-            self._stream.flush()
-        elif not self._kept:
-            self._kept = True
-            self._clock.callLater(0, self._flush)
+            self.flush()
+        elif not self._called:
+            self._called = True
+            self._clock.callLater(0, self.flush)
 
-    def _flush(self) -> None:
-        self._kept = False
-        # There is nobody left who could be told that the log cannot be written.
+    def recovered(self) -> int | None:
+        """Try what could not be written; when all is, say once how many lines were too many to be kept."""
+        self.flush()
+        if not self._recovered:
+            return None
+        lost, self._lost, self._recovered = self._lost, 0, False
+        return lost
+
+    def flush(self) -> None:
+        """Write what waits."""
+        self._called = False
+        with self._lock:
+            if self._writing:
+                return
+            self._writing = True
+            try:
+                while self._unwritten:
+                    count = self._stream.write(self._unwritten)
+                    if count is None:
+                        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+                    del self._unwritten[:count]
+            except OSError as error:
+                self._fail(f"{self._file or 'standard output'}: {error.strerror}")
+            else:
+                self._recovered = self._recovered or self.trouble is not None
+                self.trouble = None
+            finally:
+                self._writing = False
+
+    def _keep(self, line: str) -> None:
+        with self._lock:
+            if self.trouble is not None and len(self._unwritten) > MOST_KEPT:
+                self._lost += 1
+            else:
+                self._unwritten += line.encode("utf-8", "backslashreplace")
+
+    def _fail(self, reason: str) -> None:
+        if self.trouble is not None:
+            return
+        self.trouble = Trouble(reason, time.time())
         with suppress(OSError):
-            self._stream.flush()
+            self._complain(f"smtprelay: the log cannot be written, the relay goes on: {reason}\n".encode())
 
-    def _write_foreign(self, event: LogEvent, level: Any, namespace: str, time: float) -> None:
+    def _write_foreign(self, event: LogEvent, level: Any, namespace: str, when: float) -> None:
         fields = {"namespace": namespace}
         if "log_failure" in event:
             fields["exc"] = flattened(event["log_failure"])
         # At once: it may come from another thread, which may not ask for the end of the turn.
-        self._stream.write(self._line(timestamp(time), level.name, "twisted", formatEvent(event), fields))
-        self._stream.flush()
+        self._keep(self._line(timestamp(when), level.name, "twisted", formatEvent(event), fields))
+        self.flush()
+
+
+def opened(file: str) -> int:
+    """Return a descriptor that appends to a log; a new one is for its owner and group."""
+    return os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
 
 def make_observer(
-    stream: TextIO,
+    stream: Any,
     format: str = "auto",  # noqa: A002 -- as the setting is called
     levels: Levels | None = None,
     file: str = "",

@@ -190,6 +190,9 @@ class Operator(Prepare, Protocol):
     with a sentence for people if it cannot be done.
     """
 
+    def check(self, provider: str) -> None:
+        """See that mail can be rerouted there, also if there is none to be."""
+
     async def probe(self, provider: str, lane: str, who: str, *, force: bool = False) -> None:
         """Try a blocked lane now; one whose provider asked us to wait only if it is forced."""
 

@@ -48,7 +48,7 @@ class ParcelDelivery:
     A delivery with its history.
 
     :ivar state: of :data:`smtprelay.queue.STATES`, never ``active``.
-    :ivar noticed: whether its sender was told that it is delayed.
+    :ivar noticed: whether its sender was told that it is delayed; ``bounced``: that it has failed.
     :ivar blocked: for how long it could not go because its lane was blocked, seconds.
     :ivar hold: if it is held by a rule, the number of that.
     :ivar key_id: with ``sealed``, in base64, the credential that it is sent with; ``""`` for none.
@@ -68,6 +68,7 @@ class ParcelDelivery:
     errors: int = 0
     uncertain: bool = False
     noticed: bool = False
+    bounced: bool = False
     blocked: float = 0.0
     reason: str = ""
     recipients: tuple[ParcelRecipient, ...]

@@ -26,6 +26,22 @@ _SILENCES: Final = {
 }
 
 
+#: What Twisted's errors of a connection mean, by the names of their classes.
+_ENDS: Final = {
+    "ConnectionDone": "the other side closed the connection",
+    "ConnectionLost": "the connection broke off",
+    "ConnectionAborted": "the connection was broken off here",
+    "ConnectionRefusedError": "connection refused: nothing listens there",
+    "NoRouteError": "no route to it",
+    "TCPTimedOutError": "no answer",
+}
+
+
+def connection_end(error: BaseException | None) -> str:
+    """Say in words why a connection ended, or did not come about."""
+    return _ENDS.get(type(error).__name__) or str(error)
+
+
 def silence(stage: str, host: str) -> str:
     """Say that nothing comes from ``host``; ``stage`` may be a verb of SMTP."""
     return _SILENCES.get(stage, f"no answer to {stage} of {{}}").format(host)

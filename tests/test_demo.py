@@ -1,4 +1,6 @@
 import base64
+import signal
+import socket
 from email import message_from_string
 from pathlib import Path
 from typing import Any
@@ -147,3 +149,27 @@ class DemoTests(TestCase):
         What it says is text, although nobody reads it at a terminal.
         """
         return Deferred.fromCoroutine(self._whole())
+
+    async def test_a_terminal_that_is_closed(self) -> None:
+        """It ends in order then, too, and tells how to name the relay whose mail is to be looked at."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        demo = Program.python(["-m", "smtprelay", "demo", "--smtp-port", "0", "--http-port", "0"], folder)
+        self.addCleanup(demo.stop)
+        place = Path((await demo.says(r"Ctrl-C ends it; (\S+) is removed"))[1])
+        told = (await demo.says(r"Try +(.*) --to you@example.com"))[1]
+        self.assertIn(f" -c {place}/smtprelay.yaml send --server 127.0.0.1:", told)
+        self.assertEqual((await demo.stop(signal.SIGHUP), place.exists()), (0, False))
+
+    async def test_ports_in_use(self) -> None:
+        """It tells which options choose others."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = str(taken.getsockname()[1])
+            demo = Program.python(
+                ["-m", "smtprelay", "demo", "--smtp-port", port, "--http-port", "0"], folder
+            )
+            self.assertEqual(await demo.ends(), 69)
+        self.assertIn(b"is in use by another program", demo.err)
+        self.assertIn(b"--smtp-port and --http-port choose other ports", demo.err)

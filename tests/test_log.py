@@ -11,8 +11,9 @@ from twisted.logger import Logger, LogLevel, LogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.lines import timestamp
+from smtprelay.lines import json_line, timestamp
 from smtprelay.log import EVENTS, Levels, Log, Telling, make_observer
+from smtprelay.logwriter import MOST_KEPT, Writer
 
 QUEUED = {
     "message": "7QK2",
@@ -24,7 +25,7 @@ QUEUED = {
 }
 
 
-class Terminal(io.StringIO):
+class Terminal(io.BytesIO):
     def isatty(self):
         return True
 
@@ -37,16 +38,20 @@ class Written:
         format: str = "json",  # noqa: A002
         *,
         levels: Levels | None = None,
-        stream: io.StringIO | None = None,
+        stream: io.BytesIO | None = None,
     ) -> None:
-        self.stream = stream or io.StringIO()
+        self.stream = stream or io.BytesIO()
         self.levels = levels or Levels()
         self.publisher = LogPublisher(make_observer(self.stream, format, self.levels))
         self.log = Log(self.levels, self.publisher)
 
     @property
+    def text(self):
+        return self.stream.getvalue().decode()
+
+    @property
     def lines(self):
-        return self.stream.getvalue().splitlines()
+        return self.text.splitlines()
 
     @property
     def objects(self):
@@ -70,7 +75,7 @@ class JsonTests(SynchronousTestCase):
 
     def test_the_time_is_utc_with_milliseconds(self):
         """``ts`` is ISO 8601 with a Z."""
-        stream = io.StringIO()
+        stream = io.BytesIO()
         observer = make_observer(stream, "json")
         observer(
             {
@@ -88,7 +93,7 @@ class JsonTests(SynchronousTestCase):
         """Any text, control characters and lone surrogates included, leaves one parsable ASCII line."""
         written = Written()
         written.log("message.queued", **{**QUEUED, "sender": sender, "recipients": recipients})
-        raw = written.stream.getvalue()
+        raw = written.text
         self.assertEqual((raw.count("\n"), raw.isascii(), raw[:-1].isprintable()), (1, True, True))
         self.assertEqual(json.loads(raw)["sender"], sender)
 
@@ -175,7 +180,7 @@ class JsonTests(SynchronousTestCase):
                 written.log("relay.warning", text="x", **{name: sentinel})
                 written.log("config.effective", settings={"providers": {"acs": {name: sentinel}}})
                 written.log("made.up", **{name: sentinel})
-                self.assertNotIn(sentinel, written.stream.getvalue())
+                self.assertNotIn(sentinel, written.text)
                 self.assertEqual(len(written.lines), 3)
 
 
@@ -186,8 +191,18 @@ class TextTests(SynchronousTestCase):
         written.log("message.queued", **QUEUED)
         written.log("lane.unblocked", provider="acs", lane="")
         first, second = written.lines
-        self.assertEqual(first.index("7QK2: queued"), second.index("acs: lane '' is open"))
+        self.assertEqual(first.index("7QK2: queued"), second.index("acs is open"))
         self.assertNotIn("\x1b", first + second)
+
+    def test_a_lane(self):
+        """A lane has its name behind that of its provider; the provider's own has none."""
+        written = Written()
+        for lane in ("", "a@b.org"):
+            written.log("lane.blocked", provider="graph", lane=lane, reason="401", until=1.0)
+        self.assertEqual(
+            [line["msg"] for line in written.objects],
+            ["graph is blocked: 401", "graph a@b.org is blocked: 401"],
+        )
 
     def test_control_characters_are_escaped(self):
         """Neither a line of its own nor a command to the terminal gets through."""
@@ -280,7 +295,7 @@ class StraightTests(SynchronousTestCase):
             ("new.event", {"nested": {"token": "hunter2"}, "what": 1}),
             ("session.open", {"listener": "lan", "client": "c"}),
         ]
-        through, straight = Written(), io.StringIO()
+        through, straight = Written(), io.BytesIO()
         log = Log(Levels(), make_observer(straight, "json"))
         for event, fields in events:
             through.log(event, **fields)
@@ -288,7 +303,7 @@ class StraightTests(SynchronousTestCase):
         written = [json.loads(line) for line in straight.getvalue().splitlines()]
         self.assertEqual(len(written), 4)
         self.assertEqual(_timeless(written), _timeless(through.objects))
-        self.assertNotIn("hunter2", straight.getvalue())
+        self.assertNotIn(b"hunter2", straight.getvalue())
 
     @given(st.integers(0, 4_000_000_000_000))
     def test_every_millisecond_has_its_own_text(self, milliseconds: int):
@@ -297,21 +312,24 @@ class StraightTests(SynchronousTestCase):
         self.assertEqual(timestamp(milliseconds / 1000), f"{expected}.{milliseconds % 1000:03}Z")
 
 
-class Flushed(io.StringIO):
-    """Counts what would be system calls; ``full`` is a disk that takes nothing more."""
+class Disk(io.BytesIO):
+    """Counts what would be system calls; takes no more than ``room`` octets, if that is a number."""
 
     count = 0
-    full = False
+    room: int | None = None
 
-    def flush(self):
+    def write(self, octets):
         self.count += 1
-        if self.full:
+        if self.room == 0:
             raise OSError(28, "No space left on device")
+        taken = octets[: self.room]
+        self.room = None if self.room is None else self.room - len(taken)
+        return super().write(taken)
 
 
 class TurnTests(SynchronousTestCase):
     def setUp(self):
-        self.clock, self.stream = Clock(), Flushed()
+        self.clock, self.stream = Clock(), Disk()
         self.writer = make_observer(self.stream, "json")
         self.log = Log(Levels(), self.writer)
         self.writer.by_turns(self.clock)
@@ -341,15 +359,86 @@ class TurnTests(SynchronousTestCase):
         Logger("twisted.x", observer=LogPublisher(self.writer)).warn("no turn")
         self.assertEqual((self.stream.count, self.clock.getDelayedCalls()), (1, []))
 
-    def test_a_full_disk_costs_the_lines_and_nothing_else(self):
-        """A log that cannot be written raises nothing into the reactor."""
-        self.stream.full = True
+
+class FullDiskTests(SynchronousTestCase):
+    """A log that cannot be written raises nothing into the relay."""
+
+    def setUp(self):
+        self.stream = Disk()
+        self.complaints: list[bytes] = []
+        self.writer = Writer(self.stream, json_line, Levels(), "/var/log/relay", self.complaints.append)
+        self.log = Log(Levels(), self.writer)
+
+    def reasons(self):
+        return [json.loads(line).get("reason") for line in self.stream.getvalue().splitlines()]
+
+    def test_one_complaint(self):
+        """It says so once, to the person on the standard error and to who asks."""
+        self.stream.room = 0
+        self.assertIsNone(self.log.trouble)
+        for reason in "xyz":
+            self.log("relay.stop", reason=reason)
+            Logger("twisted.x", observer=LogPublisher(self.writer)).warn("no turn")
+        said = b"smtprelay: the log cannot be written, the relay goes on: "
+        self.assertEqual(self.complaints, [said + b"/var/log/relay: No space left on device\n"])
+        trouble = self.log.trouble
+        assert trouble is not None
+        self.assertEqual(trouble.reason, "/var/log/relay: No space left on device")
+        self.assertIsNone(self.log.recovered())
+
+    def test_what_was_kept(self):
+        """When there is room again all lines are whole and in order; the end of the trouble is told once."""
+        self.stream.room = 100
         self.log("relay.stop", reason="x")
-        self.clock.advance(0)
-        self.stream.full = False
         self.log("relay.stop", reason="y")
-        self.clock.advance(0)
-        self.assertEqual(self.stream.count, 2)
+        self.assertEqual(len(self.stream.getvalue()), 100)
+        self.stream.room = None
+        self.assertEqual((self.log.recovered(), self.log.recovered(), self.log.trouble), (0, None, None))
+        self.assertEqual(self.reasons(), ["x", "y"])
+        self.log("relay.stop", reason="z")
+        self.assertEqual(self.reasons(), ["x", "y", "z"])
+
+    def test_what_was_lost(self):
+        """So much is kept and no more; then it is told how many lines are missing."""
+        self.stream.room = 0
+        line = "x" * (MOST_KEPT // 10)
+        for _ in range(20):
+            self.log("relay.stop", reason=line)
+        self.stream.room = None
+        lost = self.log.recovered()
+        self.assertEqual((lost, len(self.reasons())), (20 - len(self.reasons()), len(self.reasons())))
+        self.assertIn(len(self.reasons()), range(5, 11))
+
+    def test_a_pipe_that_takes_nothing_now(self):
+        """A reader that is slow and does not block its writer is trouble that passes."""
+        self.patch(self.stream, "write", lambda _octets: None)
+        self.log("relay.stop", reason="x")
+        self.assertIn(b"Resource temporarily unavailable", self.complaints[0])
+        del self.stream.write
+        self.assertEqual(self.log.recovered(), 0)
+        self.assertEqual(self.reasons(), ["x"])
+
+    def test_what_is_logged_while_it_is_written(self):
+        """What the garbage collector logs meanwhile comes behind it, once."""
+        write = self.stream.write
+
+        def collecting(octets):
+            self.patch(self.stream, "write", write)
+            taken = write(octets[:10])
+            self.log("relay.stop", reason="y")
+            return taken
+
+        self.patch(self.stream, "write", collecting)
+        self.log("relay.stop", reason="x")
+        self.assertEqual(self.reasons(), ["x", "y"])
+
+    def test_what_each_event_has(self):
+        """A log may add fields of its own to each event."""
+        log = Log(Levels(), self.writer, worker=3)
+        log("relay.stop", reason="x")
+        log.ear("relay.stop")({"reason": "y"})
+        workers = [json.loads(line)["worker"] for line in self.stream.getvalue().splitlines()]
+        self.assertEqual(workers, [3, 3])
 
 
 def _timeless(lines: list[dict[str, object]]) -> list[dict[str, object]]:

@@ -1,10 +1,23 @@
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.unreachable import Unreachable
-from smtprelay.reachability import Reach
+from smtprelay.reachability import Reach, connection_end
 
 HOST = "smtp.example.com:587"
+
+
+class WordsTests(SynchronousTestCase):
+    def test_connections(self) -> None:
+        """Why a connection ended is said in our words, or in those of an error that is not Twisted's."""
+        for error, words in (
+            (ConnectionRefusedError(111, "Connection refused"), "connection refused: nothing listens there"),
+            (ConnectionDone(), "the other side closed the connection"),
+            (ConnectionLost(), "the connection broke off"),
+            (ValueError("odd"), "odd"),
+        ):
+            self.assertEqual(connection_end(error), words)
 
 
 class ReachTests(SynchronousTestCase):

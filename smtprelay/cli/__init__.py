@@ -8,6 +8,7 @@ imports a reactor.
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -18,6 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Whatever goes wrong is one line on stderr; see :mod:`smtprelay.cli.exits` for the status.
     """
+    if "run" in (sys.argv if argv is None else argv):
+        # Until the relay has a use for it: to import that takes a second.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # Here, so that ``import smtprelay.cli`` costs nothing.
     from smtprelay.cli import app, exits  # noqa: PLC0415
     from smtprelay.cli.words import printable  # noqa: PLC0415

@@ -13,6 +13,7 @@ import tarfile
 import time
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, suppress
 from pathlib import PurePosixPath
 from typing import IO, Any, BinaryIO, Final, NamedTuple
 
@@ -49,15 +50,21 @@ class Item(NamedTuple):
     fault: str = ""
 
 
-class ArchiveWriter:
+class ArchiveWriter(AbstractContextManager["ArchiveWriter"]):
     """
-    Writes an archive to ``stream``.
+    Writes an archive to ``stream``; leave the context before that is closed.
 
     :param packed: compress it.
     """
 
     def __init__(self, stream: BinaryIO, *, packed: bool) -> None:
         self._tar = tarfile.open(fileobj=stream, mode="w|gz" if packed else "w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None and self._tar.fileobj is not None:
+            # Else what is packed and not written would be an error when nobody can be told any more.
+            with suppress(OSError):
+                self._tar.fileobj.close()
 
     def add(self, values: Mapping[str, Any], body: IO[bytes] | None) -> None:
         """Add a message, and its body, all of it."""
@@ -70,7 +77,7 @@ class ArchiveWriter:
         """Put an operator's orders before the messages."""
         self._add(ORDERS, json.dumps(orders, indent=1).encode(), time.time())
 
-    def close(self, counts: Mapping[str, int]) -> None:
+    def end(self, counts: Mapping[str, int]) -> None:
         """Add the manifest, and end."""
         now = time.time()
         made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
@@ -94,41 +101,39 @@ def read(stream: BinaryIO) -> Iterator[Item]:
 
     Raises :class:`CliError`, after all that could be read, if it is none, or not whole.
     """
-    count = 0
-    manifest = None
-    waiting: tuple[str, dict[str, Any]] | None = None
+    count, manifest = 0, None
     try:
         with tarfile.open(fileobj=stream, mode="r|*") as tar:
-            for entry in tar:
-                content = tar.extractfile(entry) if entry.isreg() else None
-                if content is None:
-                    continue
-                path = PurePosixPath(entry.name)
-                if waiting is not None and path.suffix == ".eml" and path.stem == waiting[1].get("id"):
-                    yield Item(*waiting, content)
-                    waiting = None
-                    continue
-                if waiting is not None:
-                    yield Item(*waiting, None)
-                    waiting = None
-                if path.suffix != ".json":
-                    continue
-                values, fault = _values(content, entry.size)
-                if path.name == _MANIFEST:
-                    manifest = values
-                    continue
-                count += entry.name != ORDERS
-                if values is None or entry.name == ORDERS:
-                    yield Item(entry.name, values, None, fault)
+            for item in _items(tar):
+                if PurePosixPath(item.name).name == _MANIFEST:
+                    manifest = item.values
                 else:
-                    waiting = (entry.name, values)
-            if waiting is not None:
-                yield Item(*waiting, None)
+                    count += item.name != ORDERS
+                    yield item
     except _DAMAGED as error:
         raise CliError(
             FAILED, f"the archive is damaged or no archive: {error or type(error).__name__}"
         ) from error
     _compare(manifest, count)
+
+
+def _items(tar: tarfile.TarFile) -> Iterator[Item]:
+    """Give each JSON file, with the body that is behind it."""
+    waiting: Item | None = None
+    for entry in tar:
+        content = tar.extractfile(entry) if entry.isreg() else None
+        path = PurePosixPath(entry.name)
+        if content is None:
+            continue
+        if waiting is not None:
+            owner = (waiting.values or {}).get("id")
+            yield waiting._replace(body=content if path.suffix == ".eml" and path.stem == owner else None)
+            waiting = None
+        if path.suffix == ".json":
+            values, fault = _values(content, entry.size)
+            waiting = Item(entry.name, values, None, fault)
+    if waiting is not None:
+        yield waiting
 
 
 def _compare(manifest: Mapping[str, Any] | None, count: int) -> None:

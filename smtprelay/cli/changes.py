@@ -6,6 +6,7 @@ stdin (``-``), and none of them there means that nothing is changed.
 """
 
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,11 +16,12 @@ import click
 
 from smtprelay.cli import listing, printing
 from smtprelay.cli.exits import FAILED, USAGE, CliError
-from smtprelay.cli.filters import When, filters, selected
+from smtprelay.cli.filters import MessageId, When, filters, selected
 from smtprelay.cli.options import Command, chosen
+from smtprelay.cli.reading import piped
 from smtprelay.cli.source import Change, Filters, Source, Step, opened
 from smtprelay.cli.who import who
-from smtprelay.cli.words import count, printable
+from smtprelay.cli.words import count, id_in, printable
 
 _DONE = {
     "retry": "retried",
@@ -45,7 +47,9 @@ def _changing(command: Callable[..., Any], provider: str = "--provider") -> Call
         ),
     ):
         command = option(command)
-    return click.argument("ids", nargs=-1, metavar="[ID]... | -")(filters(command, provider))
+    return click.argument("ids", nargs=-1, metavar="[ID]... | -", type=MessageId())(
+        filters(command, provider)
+    )
 
 
 @click.command(cls=Command)
@@ -106,31 +110,38 @@ def reroute(ctx: click.Context, /, *, to: str, force: bool, **given: Any) -> Non
 
 
 def _carry_out(ctx: click.Context, action: str, given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    settings = chosen(ctx)
-    ids: Sequence[str] = given["ids"]
     dry_run: bool = given["dry_run"]
-    meant = selected(given)
-    if not ids and not meant and not given["everything"]:
+    if not given["ids"] and not selected(given) and not given["everything"]:
         raise CliError(USAGE, f"say what to {action}: ids, a filter (--state, --from, …), or --all")
-    wanted = _from_stdin(ids)
-    if ids and not wanted:
+    ids = _from_stdin(given["ids"])
+    if given["ids"] and not ids:
         # Nothing came on stdin: that is nothing, not everything.
         _tell(ctx, action, _NOTHING, dry_run=dry_run)
         return
-    meant = selected(given, wanted) | ({"everything": True} if given["everything"] else {})
+    meant = selected(given, ids) | ({"everything": True} if given["everything"] else {})
     change = Change(action=action, who=who(), why=given["why"], dry_run=dry_run, options=options)
-    with opened(settings) as source:
+    with opened(chosen(ctx)) as source:
         if action == "delete" and not given["yes"] and not dry_run and sys.stdin.isatty():
             number = _all_steps(source, meant, {**change, "dry_run": True})["count"]
             click.confirm(f"delete {count(number, 'delivery')} for good?", abort=True, err=True)
         done = _all_steps(source, meant, change)
-        lines = source.list({"ids": done["ids"][:_SHOWN]}) if dry_run and done["ids"] else None
-    if wanted and not done["count"]:
-        why = _left(done) or printable(" ".join(wanted[:_SHOWN]))
+        told = done["ids"] and (dry_run or action == "reroute")
+        found = source.list({"ids": done["ids"][:_SHOWN]}) if told else {"deliveries": (), "lanes": ()}
+    if ids and not done["count"]:
+        why = _left(done) or printable(" ".join(ids[:_SHOWN]))
         raise CliError(FAILED, f"nothing to {action}: {why}")
     _tell(ctx, action, done, dry_run=dry_run)
-    if lines is not None and settings.output == "table":
-        listing.show_lines(lines["deliveries"], settings.color)
+    if chosen(ctx).output == "table":
+        _show(found if dry_run else {**found, "deliveries": ()}, options.get("to", ""), chosen(ctx).color)
+
+
+def _show(found: Mapping[str, Any], provider: str, color: str) -> None:
+    """Show what would be changed, and that it waits if the ``provider`` that it goes to does not run."""
+    if found["deliveries"]:
+        listing.show_lines(found["deliveries"], color)
+    lanes = [lane for lane in found["lanes"] if lane["provider"] == provider]
+    for line in listing.blocked(lanes, time.time()):
+        click.echo(line)
 
 
 def _all_steps(source: Source, meant: Filters, change: Change) -> Step:
@@ -151,7 +162,7 @@ _NOTHING = Step(count=0, ids=(), left={}, mark="")
 def _from_stdin(ids: Sequence[str]) -> Sequence[str]:
     if "-" not in ids:
         return ids
-    read = [line.split()[0] for line in sys.stdin if line.strip()]
+    read = [id_in(line).split()[0] for line in piped().splitlines() if line.strip()]
     return [*(name for name in ids if name != "-"), *read]
 
 

@@ -156,6 +156,9 @@ class Client:
         try:
             url = urlsplit(self.endpoint)
             host, port = url.hostname or "", url.port
+            host.encode("idna")
+        except UnicodeError:
+            host = ""  # no name can be like this
         except ValueError as error:
             raise CliError(USAGE, f"{self.endpoint}: {error}") from error
         if not host or url.path.strip("/"):

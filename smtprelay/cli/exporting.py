@@ -5,27 +5,25 @@ The relay may run or not. Mail that moves is held first, and leaves the spool wh
 whatever stops the command in between, no mail is lost, and none is sent twice.
 """
 
-import io
 import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Final, Protocol
+from typing import IO, Any, Final
 
 import click
 
-from smtprelay.cli import archive, printing
+from smtprelay.cli import printing
+from smtprelay.cli.archive import ArchiveWriter
 from smtprelay.cli.exits import TEMPFAIL, USAGE, CliError
-from smtprelay.cli.filters import STATES
+from smtprelay.cli.filters import STATES, MessageId
 from smtprelay.cli.mover import Message, Mover, opened
 from smtprelay.cli.newfile import new_file
 from smtprelay.cli.options import Command, chosen
 from smtprelay.cli.who import who
 from smtprelay.cli.words import count, ordered
-
-_FORMATS: Final = click.Choice(["tar", "json"])
 
 #: Messages that are dropped in one request.
 _MOST: Final = 50
@@ -35,8 +33,8 @@ _IN_MEMORY: Final = 1024 * 1024
 
 
 @click.command("export", cls=Command)
-@click.argument("place", metavar="FILE|DIR|-")
-@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.argument("place", metavar="FILE|-")
+@click.argument("ids", nargs=-1, metavar="[ID]...", type=MessageId())
 @click.option(
     "--state", "states", multiple=True, type=click.Choice(STATES), help="Only in this state; repeatable."
 )
@@ -44,7 +42,6 @@ _IN_MEMORY: Final = 1024 * 1024
 @click.option("--from", "sender", default="", metavar="ADDRESS", help="Only from this sender.")
 @click.option("--to", "recipient", default="", metavar="ADDRESS", help="Only to this recipient.")
 @click.option("--all", "everything", is_flag=True, help="Include finished mail that is still kept.")
-@click.option("--format", "form", default="tar", type=_FORMATS, help="tar, or one JSON file per message.")
 @click.option("--move", is_flag=True, help="Remove it from the spool once the file is synced.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist; not with --move.")
 @click.pass_context
@@ -54,7 +51,6 @@ def export(
     *,
     place: str,
     ids: Sequence[str],
-    form: str,
     move: bool,
     overwrite: bool,
     **given: Any,
@@ -63,8 +59,8 @@ def export(
     Write waiting mail to an archive.
 
     Ids, filters or --all select other mail. Each message is exported whole, with all its deliveries, attempts
-    and its body. FILE is a tar archive, compressed unless its name ends in .tar; - is stdout. --format json
-    writes one JSON file per message into DIR. A file that exists is an error without --overwrite. Hold rules
+    and its body. FILE is a tar archive, compressed unless its name ends in .tar; - is stdout. A file that
+    exists is an error without --overwrite. Hold rules
     and suspended providers are included, unless ids or a filter select mail.
 
     With --move, a message that is being delivered stays, and the exit status is 75.
@@ -77,7 +73,7 @@ def export(
         )
     settings = chosen(ctx)
     with opened(settings, who()) as mover:
-        with _writer(place, form, overwrite=overwrite) as writer:
+        with _writer(place, overwrite=overwrite) as writer:
             taken = _Taken(writer)
             filters = _filters(given, ids)
             if not set(filters) - {"states"}:
@@ -124,7 +120,7 @@ def _unfinished(taken: "_Taken", gone: Sequence[str], *, move: bool) -> Iterator
 class _Taken:
     """What is written so far."""
 
-    def __init__(self, writer: "_Writer") -> None:
+    def __init__(self, writer: ArchiveWriter) -> None:
         self._writer = writer
         self._known: set[str] = set()
         self.counts = {"messages": 0, "deliveries": 0, "bytes": 0}
@@ -190,66 +186,20 @@ def _body(mover: Mover, message: Message) -> Iterator[IO[bytes] | None]:
         yield kept if size == values["size"] else None
 
 
-class _Writer(Protocol):
-    """What takes messages: an archive or a folder."""
-
-    def put_orders(self, orders: Mapping[str, Any]) -> None:
-        """Write an operator's orders, before all messages."""
-
-    def add(self, values: Mapping[str, Any], body: IO[bytes] | None) -> None:
-        """Write one message."""
-
-    def end(self, counts: Mapping[str, int]) -> None:
-        """Write what stands behind the last one."""
-
-
-class _ToArchive:
-    def __init__(self, stream: BinaryIO, *, packed: bool) -> None:
-        self._archive = archive.ArchiveWriter(stream, packed=packed)
-
-    def put_orders(self, orders: Mapping[str, Any]) -> None:
-        self._archive.put_orders(orders)
-
-    def add(self, values: Mapping[str, Any], body: IO[bytes] | None) -> None:
-        self._archive.add(values, body)
-
-    def end(self, counts: Mapping[str, int]) -> None:
-        self._archive.close(counts)
-
-
-class _ToFolder:
-    def __init__(self, folder: Path, *, overwrite: bool) -> None:
-        from smtprelay.cli import jsonfolder  # noqa: PLC0415 -- reads mail, which is dear and seldom needed
-
-        self._folder = folder
-        self._writer = jsonfolder
-        self._overwrite = overwrite
-
-    def put_orders(self, orders: Mapping[str, Any]) -> None:
-        self._writer.write_orders(self._folder, orders, overwrite=self._overwrite)
-
-    def add(self, values: Mapping[str, Any], body: IO[bytes] | None) -> None:
-        content = io.BytesIO() if body is None else body
-        self._writer.write(self._folder, values, content, overwrite=self._overwrite)
-
-    def end(self, counts: Mapping[str, int]) -> None:
-        """Each file stands for itself."""
-
-
 @contextmanager
-def _writer(place: str, form: str, *, overwrite: bool) -> Iterator[_Writer]:
+def _writer(place: str, *, overwrite: bool) -> Iterator[ArchiveWriter]:
     """Give a writer; when the block has ended well, what was written is synced and has its name."""
-    if form == "json":
-        folder = Path(place)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        yield _ToFolder(folder, overwrite=overwrite)
-        _sync(folder)
-    elif place == "-":
-        yield _ToArchive(sys.stdout.buffer, packed=True)
+    if place == "-":
+        with ArchiveWriter(sys.stdout.buffer, packed=True) as writer:
+            yield writer
         sys.stdout.buffer.flush()
     else:
-        with new_file(Path(place), overwrite=overwrite) as stream:
-            yield _ToArchive(stream, packed=not place.endswith(".tar"))
+        packed = not place.endswith(".tar")
+        with (
+            new_file(Path(place), overwrite=overwrite) as stream,
+            ArchiveWriter(stream, packed=packed) as writer,
+        ):
+            yield writer
         _sync(Path(place).absolute().parent)
 
 

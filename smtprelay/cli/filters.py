@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import click
 
+from smtprelay.cli.words import id_in
+
 STATES: Final = ("queued", "active", "deferred", "held", "delivered", "failed", "deleted")
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -31,7 +33,7 @@ class Span(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
             return value
         seconds = span_of(str(value))
         if seconds is None:
-            self.fail(f"{value!r} is no duration like 90s, 15m, 2h or 1d", param, ctx)
+            self.fail(f"{value!r} is not a duration like 90s, 15m, 2h or 1d", param, ctx)
         return seconds
 
 
@@ -57,7 +59,7 @@ class When(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
         try:
             return _moment(str(value).strip(), self._sign)
         except ValueError:
-            self.fail(f"{value!r} is no time like 2h, 14:30 or 2026-11-24T14:30", param, ctx)
+            self.fail(f"{value!r} is not a time like 2h, 14:30 or 2026-11-24T14:30", param, ctx)
 
 
 class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
@@ -69,8 +71,19 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
         """Return the bytes."""
         found = _SIZE.fullmatch(str(value).strip())
         if found is None:
-            self.fail(f"{value!r} is no size like 500k or 2M", param, ctx)
+            self.fail(f"{value!r} is not a size like 500k or 2M", param, ctx)
         return int(float(found[1]) * 1024 ** " kmg".index(found[2].lower() or " "))
+
+
+class MessageId(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+    """The id of a message or delivery, or the whole reply that has it."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the id."""
+        del param, ctx
+        return id_in(str(value))
 
 
 def span_of(text: str) -> float | None:

@@ -69,7 +69,7 @@ def list_(ctx: click.Context) -> None:
 
 
 @hold_rules.command()
-@click.argument("number", metavar="ID", type=click.IntRange(min=1))
+@click.argument("number", metavar="ID", type=click.IntRange(1, 10**9))
 @click.pass_context
 def remove(ctx: click.Context, *, number: int) -> None:
     """Remove a rule and release the mail that it held."""

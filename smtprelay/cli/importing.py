@@ -97,10 +97,12 @@ class _Taken:
             return
         values["body"] = True
         start = item.body.read(SMALL + 1)
-        if len(start) <= SMALL:
+        name = str(values.get("id"))
+        # Without an id no piece can be sent; with what is small the relay says so.
+        if len(start) <= SMALL or not (name.isascii() and name.isalnum()):
             self._add(item.name, Message(values, start), mover)
             return
-        self._put_pieces(mover, str(values.get("id")), start, item.body)
+        self._put_pieces(mover, name, start, item.body)
         self._put(mover, [(item.name, Message(values, None))])
 
     def _obey(self, mover: Mover, orders: Mapping[str, Any]) -> None:

@@ -1,48 +1,27 @@
 """
 A folder with one JSON file a message, as the relay that is called "SMTPRelay" keeps its mail.
 
-Its files are read, with its states, and written so that its users' scripts go on working. What its form
-has no place for (routes, several deliveries, each recipient's state) stands beside, under ``smtprelay``, so
-that what we wrote comes back whole.
+Its files are read, with its states, so that its users can come over.
 """
 
 import base64
 import binascii
 import hashlib
 import io
-import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from itertools import chain
+from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Final
-from uuid import uuid4
+from typing import Any, Final
 
-from smtprelay.cli.archive import ORDERS, Item
-from smtprelay.cli.newfile import new_file
-from smtprelay.mime import headers
-from smtprelay.mime.encoded_words import raw_text
-from smtprelay.mime.head import block, head_of, message_id_of, subject_of
-from smtprelay.queue import RECORDED, SPLIT
+from smtprelay.cli.archive import Item
+from smtprelay.mime.head import head_of, message_id_of, subject_of
 
 #: What that relay keeps beside the messages.
-_NO_MESSAGES: Final = frozenset({"retry_queue.json", ORDERS})
+_NO_MESSAGE: Final = "retry_queue.json"
 
-#: Under which key our own values stand.
-_OURS: Final = "smtprelay"
-
-#: Its states by ours, and ours by its. For what an operator holds or deletes it has no word.
-_THEIRS: Final = {
-    "queued": "received",
-    "active": "forwarding",
-    "deferred": "retrying",
-    "held": "received",
-    "delivered": "forwarded",
-    "failed": "failed",
-    "deleted": "failed",
-}
+#: Our states by its.
 _OF_THEIRS: Final = {
     "received": "queued",
     "forwarding": "queued",
@@ -51,42 +30,13 @@ _OF_THEIRS: Final = {
     "failed": "failed",
 }
 
-#: Of several deliveries the one that is told is in the first of these states.
-_ORDER: Final = ("deferred", "queued", "held", "failed", "delivered", "deleted")
-
-#: Bytes of a body that are encoded at a time: whole groups of base64, and more than a header has.
-_PIECE: Final = 3 * 256 * 1024
-
 _ID_OF_TIME: Final = re.compile(r"[0-9]{16,20}")
 
 
-def write(folder: Path, values: Mapping[str, Any], body: IO[bytes], *, overwrite: bool) -> None:
-    """Write the file of one message, synced, for our eyes only; its body goes through memory in pieces."""
-    head = block(body.read(_PIECE))
-    body.seek(0)
-    place = uuid4().hex
-    before, _, after = json.dumps(theirs(values, head, place), indent=2).partition(place)
-    pieces = map(base64.b64encode, iter(lambda: body.read(_PIECE), b""))
-    with new_file(folder / f"{values['id']}.json", overwrite=overwrite) as out:
-        out.writelines(chain([before.encode()], pieces, [after.encode()]))
-
-
-def write_orders(folder: Path, orders: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Write an operator's orders beside the messages."""
-    with new_file(folder / ORDERS, overwrite=overwrite) as out:
-        out.write(json.dumps(orders, indent=2).encode())
-
-
 def read(folder: Path) -> Iterator[Item]:
-    """
-    Give the messages of a folder by the names of their files; a file that is none comes with why.
-
-    Before them come the :data:`ORDERS`, by that name, if there are any.
-    """
-    if (folder / ORDERS).exists():
-        yield _orders(folder / ORDERS)
+    """Give the messages of a folder by the names of their files; a file that is none comes with why."""
     for file in sorted(folder.glob("*.json")):
-        if file.name not in _NO_MESSAGES:
+        if file.name != _NO_MESSAGE:
             yield _item(file)
 
 
@@ -97,63 +47,7 @@ def _item(file: Path) -> Item:
         values, body = ours(loaded(file.read_bytes()), time.time())
     except (ValueError, OSError, TypeError, AttributeError) as error:
         return Item(file.name, None, None, str(error))
-    return Item(file.name, values, io.BytesIO(body) if values.get("body", True) else None)
-
-
-def _orders(file: Path) -> Item:
-    from smtprelay.parcel import loaded  # noqa: PLC0415 -- dear
-
-    try:
-        return Item(ORDERS, dict(loaded(file.read_bytes())), None)
-    except (ValueError, OSError, TypeError) as error:
-        return Item(ORDERS, None, None, str(error))
-
-
-# --- theirs
-
-
-def theirs(values: Mapping[str, Any], head: bytes, body: str) -> dict[str, Any]:
-    """Return a message as that relay writes it; ``head`` is its header, and ``body`` in base64."""
-    delivery = min(values["deliveries"], key=lambda each: _ORDER.index(each["state"]))
-    status = _THEIRS[delivery["state"]]
-    if delivery["uncertain"] and status == "received":
-        status = "forwarding"
-    open_ones = [
-        each for one in values["deliveries"] for each in one["recipients"] if each["state"] == "open"
-    ]
-    told = open_ones or [each for one in values["deliveries"] for each in one["recipients"]]
-    tried = [each for each in delivery["attempts"] if each["outcome"] not in (*RECORDED, SPLIT)]
-    refused = [each for each in tried if each["outcome"] != "delivered"]
-    document = {
-        "id": values["id"],
-        "from": values["sender"],
-        "to": [each["address"] for each in told],
-        "headers": {name: raw_text(value) for name, value in headers.split(head + b"\r\n")[0]},
-        "body": body,
-        "received": _written(values["received"]),
-        "forwarded": _written(delivery["ended"] if status == "forwarded" else None),
-        "status": status,
-        "next_retry": _written(delivery["due"] if status == "retrying" else None),
-        "retry_attempt": len(tried),
-        "retry_history": [
-            {"attempt": number, "timestamp": _written(each["started"]), "error": each["reason"]}
-            for number, each in enumerate(refused, start=1)
-        ],
-        _OURS: values,
-    }
-    if delivery["reason"]:
-        document["error"] = delivery["reason"]
-    return document
-
-
-def _written(seconds: float | None) -> str:
-    """Return a time as Go writes it; it has a year 1 for none."""
-    if seconds is None:
-        return "0001-01-01T00:00:00Z"
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
-
-
-# --- ours
+    return Item(file.name, values, io.BytesIO(body))
 
 
 def ours(document: Any, now: float) -> tuple[dict[str, Any], bytes]:
@@ -170,8 +64,6 @@ def ours(document: Any, now: float) -> tuple[dict[str, Any], bytes]:
         body = base64.b64decode(document["body"] or "", validate=True)
     except (binascii.Error, TypeError):
         raise ValueError("its body is no base64") from None
-    if _OURS in document:
-        return dict(document[_OURS]), body
     body = re.sub(rb"\r\n|\r|\n", b"\r\n", body)
     status = document["status"]
     if status not in _OF_THEIRS:

@@ -16,8 +16,12 @@ _WIDE = 140
 _NARROW = ("ID", "AGE", "SIZE", "STATE", "NEXT", "MAIL")
 
 
-def show(found: Mapping[str, Any], color: str, nothing: str = "Nothing waits.") -> None:
-    """Print the answer of ``GET /queue``; ``nothing`` if that is empty."""
+def show(found: Mapping[str, Any], color: str, *, over: bool = False) -> None:
+    """
+    Print the answer of ``GET /queue``.
+
+    :param over: it is about mail that does not wait, so no lane that is stopped has to do with it.
+    """
     now = time.time()
     deliveries = found["deliveries"]
     if deliveries:
@@ -25,8 +29,8 @@ def show(found: Mapping[str, Any], color: str, nothing: str = "Nothing waits.") 
         total = sum(delivery["size"] for delivery in deliveries)
         click.echo(f"{count(len(deliveries), 'delivery')}, {size(total)}.")
     else:
-        click.echo(nothing)
-    for line in blocked(found["lanes"], now):
+        click.echo("Nothing found." if over else "Nothing waits.")
+    for line in () if over else blocked(found["lanes"], now):
         click.echo(line)
 
 

@@ -9,9 +9,9 @@ import base64
 import http.client
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from smtprelay.cli import place
 from smtprelay.cli.client import Client
@@ -20,8 +20,9 @@ from smtprelay.cli.options import Settings
 from smtprelay.cli.source import API, in_words
 
 if TYPE_CHECKING:
-    from smtprelay.spool.aside import SpoolAside
-    from smtprelay.transfer import Ways
+    from smtprelay.transfer import Transfer, Ways
+
+T = TypeVar("T")
 
 #: Seconds for an answer: the disk may be busy.
 PATIENCE = 300.0
@@ -39,47 +40,22 @@ class Message(NamedTuple):
 
 
 class Portion(NamedTuple):
-    """See :class:`smtprelay.transfer.Portion`."""
+    """Some messages, the mark where the next ones begin, and the ids of those that are under way."""
 
     messages: Sequence[Message]
     mark: str
     left: Sequence[str]
 
 
-class Mover(Protocol):
-    """See :class:`smtprelay.transfer.Transfer`; every method raises :class:`CliError`."""
-
-    def export(self, filters: Mapping[str, Any], mark: str, *, moving: bool) -> Portion:
-        """Return the next messages."""
-
-    def piece(self, message: str, n: int) -> bytes | None:
-        """Return a piece of a body."""
-
-    def exported(self, messages: Sequence[str]) -> Sequence[str]:
-        """Drop what is safe elsewhere; return what was dropped."""
-
-    def orders(self) -> dict[str, Any]:
-        """Return an operator's orders, as :func:`smtprelay.orders.written` does."""
-
-    def obey(self, orders: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Put orders in force; return the values of :class:`smtprelay.orders.Obeyed`."""
-
-    def put(self, messages: Sequence[Message], route: str) -> Sequence[Mapping[str, str]]:
-        """Take messages in; ``done`` of each is ``imported``, ``present``, or ``refused`` with ``why``."""
-
-    def put_piece(self, message: str, n: int, content: bytes) -> bool:
-        """Take a piece of a body in; ``False`` if the message is here already."""
-
-
 class OnlineMover:
-    """A running relay."""
+    """A running relay; as of the other one, every method raises :class:`CliError`."""
 
     def __init__(self, client: Client, who: str) -> None:
         self._client = client
         self._who = who
 
     def export(self, filters: Mapping[str, Any], mark: str, *, moving: bool) -> Portion:
-        """See :class:`Mover`."""
+        """Return the next messages; with ``moving`` what waits of them is held."""
         wanted = {"filters": dict(filters), "mark": mark, "moving": moving, "who": self._who}
         found = self._client.post(f"{API}/transfer/export", wanted)
         messages = [
@@ -89,7 +65,7 @@ class OnlineMover:
         return Portion(messages, found["mark"], found["left"])
 
     def piece(self, message: str, n: int) -> bytes | None:
-        """See :class:`Mover`."""
+        """Return a piece of a body, from 1; ``None`` behind the last."""
         code, content = self._client.request("GET", f"{API}/transfer/{message}/pieces/{n}")
         if code == http.client.OK:
             return content
@@ -98,22 +74,22 @@ class OnlineMover:
         raise CliError(FAILED, f"the relay answered {code} when it was asked for the body of {message}")
 
     def exported(self, messages: Sequence[str]) -> Sequence[str]:
-        """See :class:`Mover`."""
+        """Drop what is safe elsewhere; return what was dropped."""
         wanted = {"ids": list(messages), "who": self._who}
         return list(self._client.post(f"{API}/transfer/exported", wanted)["ids"])
 
     def orders(self) -> dict[str, Any]:
-        """See :class:`Mover`."""
+        """Return an operator's orders, as :func:`smtprelay.orders.written` does."""
         return dict(self._client.get(f"{API}/transfer/orders"))
 
     def obey(self, orders: Mapping[str, Any]) -> Mapping[str, Any]:
-        """See :class:`Mover`."""
+        """Put orders in force; return the values of :class:`smtprelay.orders.Obeyed`."""
         obeyed = self._client.post(f"{API}/transfer/orders", {"orders": orders, "who": self._who})
         # JSON has made texts of the numbers.
         return {**obeyed, "numbers": {int(number): here for number, here in obeyed["numbers"].items()}}
 
     def put(self, messages: Sequence[Message], route: str) -> Sequence[Mapping[str, str]]:
-        """See :class:`Mover`."""
+        """Take messages in; ``done`` of each is ``imported``, ``present``, or ``refused`` with ``why``."""
         told = [
             {"message": each.values}
             | ({} if each.content is None else {"content": base64.b64encode(each.content).decode()})
@@ -127,7 +103,7 @@ class OnlineMover:
         return list(self._client.post(f"{API}/transfer/import", wanted)["results"])
 
     def put_piece(self, message: str, n: int, content: bytes) -> bool:
-        """See :class:`Mover`."""
+        """Take a piece of a body in; ``False`` if the message is here already."""
         code, answer = self._client.request("POST", f"{API}/transfer/{message}/pieces/{n}", content)
         if code != http.client.OK:
             raise CliError(FAILED, f"the relay answered {code} to the body of {message}")
@@ -138,55 +114,54 @@ class OfflineMover:
     """
     The spool of a relay that does not run.
 
+    :param unfit: what it raises for a message that it cannot take; any other error would be that of all.
     :param ways: called when something is imported: only then the configuration is needed for it.
     """
 
-    def __init__(self, spool: "SpoolAside", ways: "Callable[[], Ways]", who: str) -> None:
+    def __init__(
+        self, spool: "Transfer", unfit: tuple[type[Exception], ...], ways: "Callable[[], Ways]", who: str
+    ) -> None:
         self._spool = spool
+        self._unfit: tuple[type[Exception], ...] = (ValueError, *unfit)
         self._ways = ways
         self._who = who
 
     def export(self, filters: Mapping[str, Any], mark: str, *, moving: bool) -> Portion:
-        """See :class:`Mover`."""
+        """Read the next messages from the spool."""
         from smtprelay.parcel import written  # noqa: PLC0415
         from smtprelay.queue import Selection  # noqa: PLC0415
 
-        with in_words():
-            portion = self._spool.export(Selection(**filters), mark, moving=moving)
+        portion = _now(self._spool.export(Selection(**filters), mark, moving=moving))
         messages = [Message(written(each.parcel), each.content) for each in portion.packed]
         return Portion(messages, portion.mark, portion.left)
 
     def piece(self, message: str, n: int) -> bytes | None:
-        """See :class:`Mover`."""
-        with in_words():
-            return self._spool.piece(message, n)
+        """Read a piece of a body."""
+        return _now(self._spool.piece(message, n))
 
     def exported(self, messages: Sequence[str]) -> Sequence[str]:
-        """See :class:`Mover`."""
-        with in_words():
-            return self._spool.exported(messages, self._who)
+        """Drop from the spool what is safe elsewhere."""
+        return _now(self._spool.exported(messages, self._who))
 
     def orders(self) -> dict[str, Any]:
-        """See :class:`Mover`."""
+        """Read an operator's orders from the spool."""
         from smtprelay.orders import written  # noqa: PLC0415
 
-        with in_words():
-            return written(self._spool.orders())
+        return written(_now(self._spool.orders()))
 
     def obey(self, orders: Mapping[str, Any]) -> Mapping[str, Any]:
-        """See :class:`Mover`."""
+        """Put orders in force for when the relay runs again."""
         from attrs import asdict  # noqa: PLC0415
 
         from smtprelay.orders import read  # noqa: PLC0415
 
         try:
-            with in_words():
-                return asdict(self._spool.obey(read(orders, self._ways()), self._who))
+            return asdict(_now(self._spool.obey(read(orders, self._ways()), self._who)))
         except ValueError as error:
             raise CliError(FAILED, str(error)) from error
 
     def put(self, messages: Sequence[Message], route: str) -> Sequence[Mapping[str, str]]:
-        """See :class:`Mover`."""
+        """Take messages in whose way the configuration knows."""
         from smtprelay.transfer import check_route  # noqa: PLC0415
 
         ways = self._ways()
@@ -194,13 +169,11 @@ class OfflineMover:
             check_route(ways, route)
         except ValueError as error:
             raise CliError(USAGE, str(error)) from error
-        with in_words():
-            return [self._put(each, ways, route) for each in messages]
+        return [self._put(each, ways, route) for each in messages]
 
     def put_piece(self, message: str, n: int, content: bytes) -> bool:
-        """See :class:`Mover`."""
-        with in_words():
-            return self._spool.put_piece(message, n, content)
+        """Write a piece of a body."""
+        return _now(self._spool.put_piece(message, n, content))
 
     def _put(self, message: Message, ways: "Ways", route: str) -> Mapping[str, str]:
         from smtprelay.parcel import read  # noqa: PLC0415
@@ -210,10 +183,17 @@ class OfflineMover:
             parcel = directed(read(message.values), ways, route)
         except ValueError as error:
             return {"done": "refused", "why": str(error)}
-        (result,) = self._spool.put([Packed(parcel=parcel, content=message.content)], self._who)
+        (result,) = _now(self._spool.put([Packed(parcel=parcel, content=message.content)], self._who))
         if isinstance(result, Exception):
+            if not isinstance(result, self._unfit):
+                with in_words():
+                    raise result
             return {"done": "refused", "why": str(result)}
         return {"done": "imported" if result else "present", "why": ""}
+
+
+#: Where messages come from, or go.
+Mover: TypeAlias = OnlineMover | OfflineMover
 
 
 @contextmanager
@@ -230,9 +210,17 @@ def opened(settings: Settings, who: str, *, new: bool = False) -> Iterator[Mover
     if ground is None:
         yield OnlineMover(client, who)
         return
-    from smtprelay.spool.aside import SpoolAside  # noqa: PLC0415 -- only when nobody listens
+    from smtprelay.spool.aside import transfer  # noqa: PLC0415 -- only when nobody listens
+
+    with ExitStack() as open_:
+        with in_words():
+            writer = open_.enter_context(ground.writing(new=new))
+        yield OfflineMover(transfer(writer), ground.unfit, lambda: place.ways(settings, os.environ), who)
+
+
+def _now(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return what a coroutine gives that waits for nobody."""
+    from smtprelay.spool.offline import now  # noqa: PLC0415
 
     with in_words():
-        spool = SpoolAside(ground, new=new)
-    with closing(spool):
-        yield OfflineMover(spool, lambda: place.ways(settings, os.environ), who)
+        return now(coroutine)

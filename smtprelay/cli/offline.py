@@ -21,7 +21,7 @@ from smtprelay.cli.source import in_words
 from smtprelay.log import Telling
 from smtprelay.message import Delivery
 from smtprelay.metrics import Metrics
-from smtprelay.operating import Prepare, Prepared
+from smtprelay.operating import Operator, Prepared
 from smtprelay.queue import Edit
 from smtprelay.spool.ground import Ground
 from smtprelay.spool.offline import OfflineSpool, now
@@ -40,12 +40,12 @@ class InProcess(Client):
         self._spool = OfflineSpool(ground)
 
     def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        """See :meth:`smtprelay.cli.client.Client.request`."""
+        """Return the status and the body of the answer."""
         answer = self._answer(method, path, body or b"")
         return answer.status, answer.body
 
     def pieces(self, path: str) -> Iterator[bytes]:
-        """See :meth:`smtprelay.cli.client.Client.pieces`."""
+        """Give the body of an answer as it comes; refuse another one than 200."""
         answer = self._answer("GET", path, b"")
         if answer.status != HTTPStatus.OK:
             self.refuse(answer.status, answer.body)
@@ -111,15 +111,19 @@ class _Operator:
         self._settings = settings
 
     @cached_property
-    def _prepare(self) -> Prepare:
+    def _desk(self) -> Operator:
         from smtprelay.service.offline import build_desk  # noqa: PLC0415 -- dear, and seldom needed
 
         config = configuration(self._settings, os.environ)
         return build_desk(config, self._spool, time.time, random.SystemRandom().getrandbits)
 
+    def check(self, provider: str) -> None:
+        """See that the configuration has the provider."""
+        self._desk.check(provider)
+
     async def __call__(self, delivery: Delivery, edit: Edit) -> Prepared:
-        """See :class:`smtprelay.operating.Prepare`."""
-        return await self._prepare(delivery, edit)
+        """Prepare the change of one delivery by the configuration."""
+        return await self._desk(delivery, edit)
 
     def holds_changed(self) -> None:
         """Carry out the rules; what they ask for later the relay does."""

@@ -6,6 +6,8 @@ and are right both times: each command and group carries these options, and the
 innermost that is given wins. ``--set`` adds up.
 """
 
+import os
+import shlex
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final, NamedTuple
@@ -17,6 +19,9 @@ from smtprelay.cli.exits import USAGE, CliError
 from smtprelay.cli.renamed import renamed
 
 _META: Final = "smtprelay.cli.options"
+
+#: The parameters that name files, which may be called anything.
+_FILES: Final = frozenset({"attachments", "body", "file", "password_file", "place", "tls_ca"})
 
 
 class Settings(NamedTuple):
@@ -42,6 +47,14 @@ class Settings(NamedTuple):
 def chosen(ctx: click.Context) -> Settings:
     """Return what was chosen on the command line of ``ctx``."""
     return Settings(**ctx.meta.get(_META, {}))
+
+
+def again(ctx: click.Context) -> str:
+    """Return how a command begins that means the same relay: ``smtprelay -c FILE``."""
+    settings = chosen(ctx)
+    typed = settings.endpoint != os.environ.get("SMTPRELAY_ENDPOINT")
+    given = (("-c", settings.config), ("--endpoint", settings.endpoint if typed else ""))
+    return shlex.join(["smtprelay", *(word for pair in given if pair[1] for word in pair if word)])
 
 
 def _remember(ctx: click.Context, option: click.Parameter, value: Any) -> None:
@@ -74,6 +87,19 @@ def _global_options() -> list[click.Parameter]:
     ]
 
 
+def _check_texts(ctx: click.Context) -> None:
+    """Complain of an argument that is not UTF-8, unless it names a file."""
+    for parameter in ctx.command.params:
+        value = ctx.params.get(str(parameter.name))
+        for text in value if isinstance(value, tuple) else (value,):
+            octets = os.fsencode(text) if isinstance(text, str) and parameter.name not in _FILES else b""
+            try:
+                octets.decode()
+            except UnicodeDecodeError:
+                shown = octets.decode("ascii", "backslashreplace")
+                raise CliError(USAGE, f"{parameter.get_error_hint(ctx)}: {shown} is not UTF-8") from None
+
+
 class Command(click.Command):
     """A command with the global options."""
 
@@ -83,12 +109,14 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:  # noqa: D102 -- as click's
         try:
-            return super().parse_args(ctx, args)
+            left = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             sentence = renamed(ctx.command_path, error.option_name)
             if sentence:
                 raise CliError(USAGE, sentence) from error
             raise
+        _check_texts(ctx)
+        return left
 
 
 class Group(click.Group):

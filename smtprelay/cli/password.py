@@ -9,6 +9,7 @@ import click
 from smtprelay.cli import printing
 from smtprelay.cli.exits import USAGE, CliError
 from smtprelay.cli.options import Command
+from smtprelay.cli.reading import piped
 
 _SALT = 16
 
@@ -23,7 +24,7 @@ def hash_password(ctx: click.Context) -> None:
     """
     from smtprelay.policy import passwords  # noqa: PLC0415 -- no other command needs it
 
-    password = _asked() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    password = _asked() if sys.stdin.isatty() else piped().partition("\n")[0].rstrip("\r")
     if not password:
         raise CliError(USAGE, "the password is empty: type one, or give it as one line on stdin")
     hashed = passwords.hash_password(password.encode(), secrets.token_bytes(_SALT))

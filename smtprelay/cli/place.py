@@ -17,6 +17,7 @@ from smtprelay.cli.client import Client
 from smtprelay.cli.container import settings_in_container
 from smtprelay.cli.exits import CONFIG, PERMISSION, CliError
 from smtprelay.cli.options import Settings
+from smtprelay.cli.reading import token_of
 
 if TYPE_CHECKING:
     from smtprelay.config import Config
@@ -38,7 +39,7 @@ def client(settings: Settings, environ: Mapping[str, str], timeout: float = 30.0
     Raises :class:`CliError` (78) if only the configuration could tell, and it is wrong.
     """
     settings = settings_in_container(settings)
-    token = Path(settings.token_file).read_text("utf-8").strip() if settings.token_file else ""
+    token = token_of(settings.token_file) if settings.token_file else ""
     return Client(_endpoint(settings, environ), token, timeout)
 
 

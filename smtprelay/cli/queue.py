@@ -10,9 +10,9 @@ import click
 
 from smtprelay.cli import changes, listing, printing, timeline
 from smtprelay.cli.exporting import export
-from smtprelay.cli.filters import filters, selected
+from smtprelay.cli.filters import MessageId, filters, selected
 from smtprelay.cli.importing import import_
-from smtprelay.cli.options import Command, Group, chosen
+from smtprelay.cli.options import Command, Group, again, chosen
 from smtprelay.cli.source import Filters, Source, opened
 
 #: So often a search that has not found enough yet is continued; each time looks at 100,000 deliveries.
@@ -20,8 +20,6 @@ _MOST_SEARCHES = 10
 
 #: The states of what is over.
 _FINAL = ("delivered", "failed", "deleted")
-
-_NOTHING_OVER = "Nothing found."
 
 
 @click.group(cls=Group)
@@ -34,7 +32,7 @@ _after = click.option("--after", default="", metavar="MARK", help="Continue a li
 
 
 @queue.command("list")
-@click.argument("ids", nargs=-1)
+@click.argument("ids", nargs=-1, type=MessageId())
 @filters
 @click.option("--newest", is_flag=True, help="Newest first.")
 @_limit
@@ -50,7 +48,7 @@ def list_(
     """
     wanted = {**selected(given, ids), "limit": limit} | ({"newest": True} if newest else {})
     over = set(_FINAL) >= set(wanted.get("states", ("queued",)))
-    _list(ctx, wanted, after, _NOTHING_OVER if over or ids else "Nothing waits.")
+    _list(ctx, wanted, after, over=over or bool(ids))
 
 
 @click.command(cls=Command)
@@ -65,11 +63,11 @@ def history(ctx: click.Context, /, *, limit: int, after: str, **given: Any) -> N
     Delivered, failed and deleted mail is listed for as long as spool.retention.history keeps it.
     """
     wanted = {"states": list(_FINAL), **selected(given), "newest": True, "limit": limit}
-    _list(ctx, wanted, after, _NOTHING_OVER)
+    _list(ctx, wanted, after, over=True)
 
 
 @queue.command()
-@click.argument("message", metavar="ID")
+@click.argument("message", metavar="ID", type=MessageId())
 @click.option("--raw", is_flag=True, help="Print the stored message as it was received.")
 @click.option("--headers", is_flag=True, help="Print only its header.")
 @click.pass_context
@@ -89,17 +87,17 @@ def show(ctx: click.Context, *, message: str, raw: bool, headers: bool) -> None:
         found = source.show(message)
     deliveries = found["deliveries"]
     ids = [delivery["summary"]["id"] for delivery in deliveries]
-    printing.result(ctx, found, lambda: timeline.show(deliveries), rows=deliveries, ids=ids)
+    printing.result(ctx, found, lambda: timeline.show(deliveries, again(ctx)), rows=deliveries, ids=ids)
 
 
-def _list(ctx: click.Context, wanted: Filters, after: str, nothing: str) -> None:
+def _list(ctx: click.Context, wanted: Filters, after: str, *, over: bool) -> None:
     settings = chosen(ctx)
     with opened(settings) as source:
         found = _search(source, wanted, after)
     deliveries = found["deliveries"]
     ids = [delivery["id"] for delivery in deliveries]
     printing.result(
-        ctx, found, lambda: listing.show(found, settings.color, nothing), rows=deliveries, ids=ids
+        ctx, found, lambda: listing.show(found, settings.color, over=over), rows=deliveries, ids=ids
     )
     if found["partial"]:
         click.echo(

@@ -21,7 +21,8 @@ import click
 from smtprelay.cli import printing
 from smtprelay.cli.dialogue import Dialogue, Login, Server, Step, Stopped
 from smtprelay.cli.exits import FAILED, OK, USAGE, CliError
-from smtprelay.cli.options import Command, chosen
+from smtprelay.cli.options import Command, again, chosen
+from smtprelay.cli.reading import text_of
 from smtprelay.cli.words import printable
 
 _PORTS = {"implicit": 465}
@@ -115,7 +116,7 @@ def send(
     except Stopped:
         taken = False
     data = {"server": server, "ok": taken, "ids": ids, "steps": [step._asdict() for step in steps]}
-    printing.result(ctx, data, lambda: _tell_ids(ids))
+    printing.result(ctx, data, lambda: _tell_ids(ctx, ids))
     return OK if taken else FAILED
 
 
@@ -124,9 +125,9 @@ def _line(step: Step) -> str:
     return f" {mark} {printable(step.name):<12} {printable(step.words)}   {step.ms:.0f} ms"
 
 
-def _tell_ids(ids: Sequence[str]) -> None:
+def _tell_ids(ctx: click.Context, ids: Sequence[str]) -> None:
     for name in ids[-1:]:
-        click.echo(f"Follow it with: smtprelay queue show {printable(name)}")
+        click.echo(f"Follow it with: {again(ctx)} queue show {printable(name)}")
 
 
 def _address(server: str, port: int) -> tuple[str, int]:
@@ -141,14 +142,14 @@ def _address(server: str, port: int) -> tuple[str, int]:
 
 def _password(user: str, file: str) -> str:
     if file:
-        return Path(file).read_text("utf-8").partition("\n")[0].rstrip("\r")
+        return text_of(file).partition("\n")[0].rstrip("\r")
     if not sys.stdin.isatty():
         raise CliError(USAGE, "--user needs --password-file where nobody can be asked")
     return getpass.getpass(f"Password of {user}: ")
 
 
 def _text(body: str) -> str:
-    return Path(body[1:]).read_text("utf-8") if body.startswith("@") else body
+    return text_of(body[1:]) if body.startswith("@") else body
 
 
 def _message(

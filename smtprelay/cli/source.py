@@ -10,12 +10,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, TypedDict
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from smtprelay.cli import place
 from smtprelay.cli.client import Client
 from smtprelay.cli.exits import FAILED, PERMISSION, UNAVAILABLE, CliError
 from smtprelay.cli.options import Settings
+from smtprelay.cli.who import who
 
 API = "/api/v1"
 
@@ -78,13 +79,14 @@ class Source:
 
     def content(self, message: str, part: str) -> Iterator[bytes]:
         """Give the stored message, or its ``headers``, in pieces."""
-        yield from self._client.pieces(f"{API}/queue/{_named(message)}/message?part={part}")
+        query = urlencode({"part": part, "who": who()})
+        yield from self._client.pieces(f"{API}/queue/{_named(message)}/message?{query}")
 
 
 def _named(message: str) -> str:
     """Return an id as a part of a path, of which a slash would make several."""
     if not message or "/" in message:
-        raise CliError(FAILED, f"{message!r} is no id of a message: queue list and history show them")
+        raise CliError(FAILED, f"{message!r} is not the id of a message: queue list and history show them")
     return quote(message, safe="")
 
 

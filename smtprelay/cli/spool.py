@@ -4,7 +4,6 @@
 
 import os
 from collections.abc import Mapping
-from contextlib import closing
 from typing import Any
 
 import click
@@ -73,10 +72,10 @@ def _recount(settings: Settings) -> int:
     ground = place.instead(client, settings, os.environ)
     if ground is None:
         return int(client.post(f"{API}/spool/check/recount", {})["lanes"])
-    from smtprelay.spool.aside import SpoolAside  # noqa: PLC0415
+    from smtprelay.spool import aside  # noqa: PLC0415
 
-    with in_words(), closing(SpoolAside(ground)) as opened:
-        return opened.recount()
+    with in_words():
+        return aside.recount(ground)
 
 
 @spool.command()

@@ -16,17 +16,21 @@ from smtprelay.cli.words import ahead, clock, moment, printable, size, span
 Details = Mapping[str, Any]
 
 
-def show(deliveries: Sequence[Details]) -> None:
-    """Print the ``deliveries`` of one message, as ``GET /queue/<id>`` gives them."""
+def show(deliveries: Sequence[Details], program: str) -> None:
+    """
+    Print the ``deliveries`` of one message, as ``GET /queue/<id>`` gives them.
+
+    :param program: how a command begins: ``smtprelay -c FILE``.
+    """
     for number, detail in enumerate(deliveries):
         if number:
             click.echo()
-        for name, lines in _sections(detail, time.time()):
+        for name, lines in _sections(detail, time.time(), program):
             for at, line in enumerate(lines):
                 click.echo(f"{name if not at else '':<11}{printable(line)}")
 
 
-def _sections(detail: Details, now: float) -> Iterator[tuple[str, Sequence[str]]]:
+def _sections(detail: Details, now: float, program: str) -> Iterator[tuple[str, Sequence[str]]]:
     summary = detail["summary"]
     subject = f"   “{summary['subject']}”" if summary["subject"] else ""
     yield "Delivery", [f"{summary['id']}   {summary['state']}   {size(summary['size'])}{subject}"]
@@ -41,7 +45,7 @@ def _sections(detail: Details, now: float) -> Iterator[tuple[str, Sequence[str]]
     why = summary["waiting_for"] or summary["reason"]
     if why:
         yield "Why", [why]
-    advice = _advice(summary)
+    advice = _advice(summary, f"{program} queue")
     if advice:
         yield "Do", [advice]
 
@@ -85,11 +89,11 @@ def _attempt(attempt: Mapping[str, Any]) -> str:
     return f"#{attempt['number']}  {attempt['provider']}  {outcome}  {took}  {attempt['reason']}"
 
 
-def _advice(summary: Mapping[str, Any]) -> str:
+def _advice(summary: Mapping[str, Any], queue: str) -> str:
     name = summary["id"]
     age = span(time.time() - summary["received"])
     return summary["try_now"] or {
-        "held": f"smtprelay queue release {name}   or   smtprelay queue delete {name}",
-        "failed": f"smtprelay queue retry {name}, when the cause is corrected",
-        "deferred": f"wait (it is {age} old)   or   smtprelay queue retry {name}",
+        "held": f"{queue} release {name}   or   {queue} delete {name}",
+        "failed": f"{queue} retry {name}, when the cause is corrected",
+        "deferred": f"wait (it is {age} old)   or   {queue} retry {name}",
     }.get(summary["state"], "")

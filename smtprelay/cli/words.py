@@ -5,6 +5,7 @@ Senders, subjects and providers' answers come from outside, and a
 terminal obeys what it is told.
 """
 
+import re
 import time
 from typing import Final
 
@@ -14,6 +15,12 @@ _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 def printable(text: object) -> str:
     """Return ``text`` on one line, with every control character made visible."""
     return "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in str(text))
+
+
+def id_in(text: str) -> str:
+    """Return the id in the whole reply of a relay (``250 … queued as ID``); any other ``text`` as it is."""
+    found = re.search(r"queued as ([0-9A-Za-z.-]+)", text)
+    return found[1].rstrip(".") if found else text
 
 
 def span(seconds: float) -> str:

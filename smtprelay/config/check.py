@@ -13,7 +13,7 @@ from attrs import fields
 
 from smtprelay.config import endpoint
 from smtprelay.config.listeners import EntraChecker, Listener
-from smtprelay.config.model import Match
+from smtprelay.config.model import Match, Route
 from smtprelay.config.problem import did_you_mean
 from smtprelay.config.providers import Acs, Smarthost
 from smtprelay.config.tree import Path
@@ -46,6 +46,7 @@ def check_references(view: View) -> Iterator[Complaint]:
         if not route.via:
             yield Complaint(("routes", n, "via"), "via names no provider", "CFG-VALUE")
         yield from _unknown("provider", route.via, providers, ("routes", n, "via"))
+        yield from _users(view, route, n)
         if view.whole("listeners"):
             listeners = view.listed_names("listeners")
             yield from _unknown(
@@ -63,6 +64,20 @@ def check_references(view: View) -> Iterator[Complaint]:
         yield from _unknown(
             "checker", listener.auth.checkers or (), known, ("listeners", n, "auth", "checkers")
         )
+
+
+def _users(view: View, route: Route, n: int) -> Iterator[Complaint]:
+    """A name that is none of the users' may still be one that another checker takes."""
+    known = (*view.listed_names("users"), "*")
+    checkers = view.names("checkers")
+    if checkers is None or not view.whole("users"):
+        return
+    for m, name in enumerate(route.match.user):
+        if name not in known:
+            others = f": only {' or '.join(checkers)} may know it" if checkers else ""
+            text = f'unknown user "{name}"{did_you_mean(name, known)}{others}'
+            severity = "warning" if checkers else "error"
+            yield Complaint(("routes", n, "match", "user", m), text, "CFG-UNKNOWN-NAME", severity)
 
 
 def check_duplicates(view: View) -> Iterator[Complaint]:

@@ -6,6 +6,7 @@ anything listens, and finds out whether others than this machine could connect.
 """
 
 import re
+from ipaddress import ip_address
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
@@ -13,33 +14,47 @@ from urllib.parse import urlsplit
 LONGEST_SOCKET: Final = 107
 
 _PORT: Final = re.compile(r"[0-9]{1,5}")
+_DOMAINS: Final = frozenset({"INET", "INET6", "UNIX"})
 _TCP: Final = frozenset({"tcp", "tcp4", "tcp6", "ssl", "tls"})
 
 
 def parse_endpoint(text: str) -> str:
     """Return ``text`` if it looks like an endpoint; :func:`complaint` asks Twisted."""
     kind, arguments = _split(text)
-    if not kind or not arguments:
-        raise ValueError(f'"{text}" is no endpoint: expected one such as tcp:2525:interface=127.0.0.1')
+    if not kind or not any(arguments.values()):
+        raise ValueError(f'"{text}" is not an endpoint: expected one such as tcp:2525:interface=127.0.0.1')
+    if address := _unescaped(text):
+        written = text.replace(address, address.strip("[]").replace(":", r"\:"))
+        raise ValueError(f"the colons of an address need backslashes: write '{written}', in single quotes")
     port = arguments.get("port", arguments.get("0", ""))
     if kind in _TCP and (not _PORT.fullmatch(port) or int(port) > 65535):  # noqa: PLR2004 -- the last TCP port
-        raise ValueError(f'"{text}" is no endpoint: "{port}" is no port')
+        raise ValueError(f'"{text}" is not an endpoint: "{port}" is no port')
     return text
 
 
 def complaint(endpoint: str) -> str:
     """Return why Twisted makes no server endpoint of ``endpoint``; ``""`` if it does."""
-    if _split(endpoint)[0] == "systemd":
+    kind, arguments = _split(endpoint)
+    if kind == "systemd":
         # Only under systemd does Twisted know which sockets there are.
-        return ""
+        known = arguments.keys() <= {"domain", "name", "index"} and arguments.get("domain") in _DOMAINS
+        one = ("name" in arguments) != arguments.get("index", "").isdecimal()
+        return "" if known and one else "expected one such as systemd:domain=INET:name=smtp"
     # Takes 100 ms to import, which a command that only wants to know the daemon's place need not wait for.
     from twisted.internet.endpoints import serverFromString  # noqa: PLC0415
 
     try:
         serverFromString(None, endpoint)
     except Exception as error:  # noqa: BLE001 -- each kind of endpoint has its own parser, other people's too
-        return re.sub(r"^_\w+\(\) ", "", str(error)) or type(error).__name__
+        return reason(endpoint, error)
     return ""
+
+
+def reason(endpoint: str, error: Exception) -> str:
+    """Return in words why Twisted makes no server endpoint of ``endpoint``, for which it raised ``error``."""
+    if _split(endpoint)[0] == "systemd" and isinstance(error, LookupError):
+        return "systemd has passed no such socket: start the relay by its socket unit, or listen elsewhere"
+    return re.sub(r"^_\w+\(\) ", "", str(error)) or type(error).__name__
 
 
 def is_local(endpoint: str) -> bool:
@@ -79,6 +94,19 @@ def is_plain_remote(url: str) -> bool:
         return parts.scheme.lower() == "http" and not is_loopback((parts.hostname or "").lower())
     except ValueError:
         return True
+
+
+def _unescaped(endpoint: str) -> str:
+    """Return the IPv6 address of an interface whose colons are not escaped, as it stands there, or ``""``."""
+    parts = endpoint.partition("interface=")[2].split(":")
+    for count in range(len(parts), 2, -1):
+        address = ":".join(parts[:count])
+        try:
+            ip_address(address.strip("[]"))
+        except ValueError:
+            continue
+        return address
+    return ""
 
 
 def _split(endpoint: str) -> tuple[str, dict[str, str]]:

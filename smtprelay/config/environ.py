@@ -7,14 +7,14 @@ the file is, and a wrong one is told by its own name.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from attrs import fields_dict
 
 from smtprelay.config.model import Config
 from smtprelay.config.problem import Problem, did_you_mean, make_problem
 from smtprelay.config.renamed import renamed
-from smtprelay.config.tree import CONTROL, Items, Mark, Node, Scalar, Table, below, child
+from smtprelay.config.tree import MAXIMUM_DEPTH, Items, Mark, Node, Scalar, Table, below, child, unfit
 
 PREFIX: Final = "SMTPRELAY_"
 
@@ -23,6 +23,9 @@ _SECTIONS: Final = frozenset(name.rstrip("_") for name in fields_dict(Config))
 
 #: Variables with this prefix that are no settings: they say where to look.
 _OTHERS: Final = frozenset({"SMTPRELAY_CONFIG", "SMTPRELAY_ENDPOINT"})
+
+#: Of a name that is too long, characters that are told.
+_SHOWN: Final = 60
 
 #: Kubernetes sets these in every container beside a Service that is called smtprelay….
 _SERVICE_LINK: Final = re.compile(
@@ -36,8 +39,8 @@ def overlay(root: Table, environ: Mapping[str, str], sets: Sequence[str]) -> lis
 
     A variable without ``__`` that is no setting may be somebody else's (``SMTPRELAY_IMAGE_TAG``): a warning.
 
-    Keys of a variable are found without regard to case, and ``_`` also finds ``-``; numbers are
-    positions in a list, the one after the last appends. What is set replaces what was there.
+    Keys of a variable are found without regard to case, and ``_`` also finds ``-``; what is in a list has its
+    name, or its position as a number; the one after the last appends. What is set replaces what was there.
     """
     problems: list[Problem] = []
     for name in _variables(environ):
@@ -74,17 +77,19 @@ def _unset(origin: str, text: str) -> Problem:
 def _set(root: Table, keys: Sequence[str], value: str, origin: str) -> list[Problem]:
     if not all(keys):
         return [_unset(origin, "names no setting: a part of the name is empty")]
-    if CONTROL.search(value):
-        return [_unset(origin, "control characters are not allowed")]
+    if len(keys) > MAXIMUM_DEPTH:
+        return [_unset(f"{origin[:_SHOWN]}…", f"nested deeper than {MAXIMUM_DEPTH} levels")]
+    if flaw := next(filter(None, map(unfit, (*keys, value))), ""):
+        return [_unset(origin, f"it {flaw}")]
     mark = Mark(origin)
     node: Node = root
     for position, key in enumerate(keys):
         step = _step(node, key)
         if step is None:
-            last = len(node) if isinstance(node, Items) else 0
-            return [
-                _unset(origin, f'{node.where} is a list: expected a position from 0 to {last}, not "{key}"')
-            ]
+            entries = node if isinstance(node, Items) else ()
+            names = "".join(f", or {name}" for name in filter(None, map(_name, entries)))
+            expected = f"expected a position from 0 to {len(entries)}{names}"
+            return [_unset(origin, f'{node.where} is a list: {expected}, not "{key}"')]
         where = below(node.where, step)
         following = child(node, step)
         if position == len(keys) - 1:
@@ -99,10 +104,20 @@ def _set(root: Table, keys: Sequence[str], value: str, origin: str) -> list[Prob
 
 def _step(node: Node, key: str) -> str | int | None:
     if isinstance(node, Items):
-        return int(key) if re.fullmatch(r"[0-9]{1,4}", key) and int(key) <= len(node) else None
-    names = node if isinstance(node, Table) else ()
-    folded = {name.lower().replace("-", "_"): name for name in names}
-    return key if key in names else folded.get(key.lower().replace("-", "_"), key)
+        if re.fullmatch(r"[0-9]{1,4}", key):
+            return int(key) if int(key) <= len(node) else None
+        steps: dict[str, Any] = {name: n for n, name in enumerate(map(_name, node)) if name}
+    else:
+        steps = {name: name for name in node} if isinstance(node, Table) else {}
+    folded = {name.lower().replace("-", "_"): step for name, step in steps.items()}
+    other = None if isinstance(node, Items) else key
+    return steps[key] if key in steps else folded.get(key.lower().replace("-", "_"), other)
+
+
+def _name(entry: Node) -> str:
+    """Return what an entry of a list calls itself, or ``""``."""
+    name = child(entry, "name")
+    return name.text if isinstance(name, Scalar) else ""
 
 
 def _put(node: Node, step: str | int, value: Node, mark: Mark) -> None:

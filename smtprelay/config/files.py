@@ -19,6 +19,10 @@ from smtprelay.config.providers import Capture, Outlet
 from smtprelay.config.secret import complaint
 from smtprelay.config.tree import Path as Place
 from smtprelay.config.view import Complaint, View, walk
+from smtprelay.spool.mounts import file_system_of
+
+#: File systems that show what the kernel has, and have no files of others.
+_KERNELS: Final = frozenset({"proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "bpf"})
 
 
 def check_certificates(view: View) -> Iterator[Complaint]:
@@ -61,10 +65,17 @@ def check_folders(view: View) -> Iterator[Complaint]:
 
 
 def check_log(view: View) -> Iterator[Complaint]:
-    """The log's folder must be there and writable."""
-    file = view.config.logging.file
-    if file is not None:
-        yield from _writable(Path(file).parent, ("logging", "file"), "CFG-FILE")
+    """The log must be a file that can be written, or made."""
+    file, path = view.config.logging.file, ("logging", "file")
+    if file is None:
+        return
+    if Path(file).is_dir():
+        yield Complaint(path, f"{file} is a folder: name a file in it", "CFG-FILE")
+    elif Path(file).exists() and not os.access(file, os.W_OK):
+        denied = OSError(errno.EACCES, os.strerror(errno.EACCES))
+        yield Complaint(path, f"cannot write {complaint(Path(file), denied)}", "CFG-FILE")
+    elif not Path(file).exists():
+        yield from _writable(Path(file).parent, path, "CFG-FILE")
 
 
 def check_sockets(view: View) -> Iterator[Complaint]:
@@ -80,7 +91,7 @@ def check_sockets(view: View) -> Iterator[Complaint]:
     for section in ("listeners", "http"):
         for n, place in enumerate(getattr(config, section)):
             sockets.append(((section, n, "endpoint"), endpoint.socket_path(place.endpoint)))
-    for path, socket in sockets:
+    for path, socket in ((path, socket) for path, socket in sockets if socket):
         length = len(os.fsencode(socket))
         if length > endpoint.LONGEST_SOCKET:
             most = endpoint.LONGEST_SOCKET
@@ -88,7 +99,10 @@ def check_sockets(view: View) -> Iterator[Complaint]:
             more = ": set control_socket to a shorter one" if path == ("control_socket",) else ""
             yield Complaint(path, text + more, "CFG-SOCKET")
         # The spool's own folder is made at the start.
-        elif socket and (config.spool is None or Path(socket).parent != Path(config.spool.path)):
+        elif Path(socket).exists() and not Path(socket).is_socket():
+            what = "a folder: name a file in it" if Path(socket).is_dir() else "a file, and no socket"
+            yield Complaint(path, f"{socket} is {what}", "CFG-SOCKET")
+        elif config.spool is None or Path(socket).parent != Path(config.spool.path):
             yield from _writable(Path(socket).parent, path, "CFG-SOCKET")
 
 
@@ -139,6 +153,10 @@ def _can_be_made(path: str, place: Place, code: str) -> Iterator[Complaint]:
 def _writable(folder: Path, path: Place, code: str) -> Iterator[Complaint]:
     try:
         if folder.is_dir():
+            kind = file_system_of(str(folder))
+            if kind in _KERNELS:
+                yield Complaint(path, f"{folder} is the kernel's ({kind}): no file can be made there", code)
+                return
             if os.access(folder, os.W_OK | os.X_OK):
                 return
             number = errno.EACCES

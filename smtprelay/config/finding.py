@@ -6,7 +6,7 @@ lets all mistakes of a file be found in one pass.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from attrs import frozen
 
@@ -63,6 +63,8 @@ def expect_items(node: Node) -> Items:
     """Return ``node``, which must be a list."""
     if not isinstance(node, Items):
         hint = f": write {_list_of(node)}" if isinstance(node, Scalar) and node.literal else ""
+        if not node.mark.line:
+            hint = f": its first entry is {node.where}.0"
         raise wrong(node, f"expected a list, not {_kind(node)}{hint}", "CFG-TYPE")
     return node
 
@@ -79,30 +81,22 @@ def expect_one_of(
     return text
 
 
-def unknown_keys(node: Table, known: Iterable[str], deeper: Mapping[str, str] | None = None) -> list[Finding]:
+def unknown_keys(
+    node: Table, known: Iterable[str], homes: Callable[[str], str] = lambda _key: ""
+) -> list[Finding]:
     """
     Return a finding for each key of ``node`` that is not ``known``; for an old name it tells the new one.
 
-    :param deeper: keys that belong into a section below, with its name.
+    :param homes: gives the hint where a key of that name belongs, or ``""``.
     """
     names = list(known)
-    return [
-        _unknown(key, node, did_you_mean(key, names) or _below(key, deeper or {}))
-        for key in node
-        if key not in names
-    ]
+    return [_unknown(key, node, did_you_mean(key, names) or homes(key)) for key in node if key not in names]
 
 
 def _unknown(key: str, node: Table, hint: str) -> Finding:
     new = renamed(node.where, key)
     text = f'the key "{key}" is now called "{new}"' if new else f'unknown key "{key}"{hint}'
     return Finding(node.key_marks[key], text, "CFG-RENAMED-KEY" if new else "CFG-UNKNOWN-KEY", node[key])
-
-
-def _below(key: str, deeper: Mapping[str, str]) -> str:
-    hint = did_you_mean(key, deeper)
-    section = next((section for name, section in deeper.items() if f'"{name}"' in hint), "")
-    return f'{hint} It belongs under "{section}"' if section else ""
 
 
 def _list_of(word: Scalar) -> str:

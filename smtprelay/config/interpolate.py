@@ -34,7 +34,7 @@ def _replace(match: re.Match[str], environ: Mapping[str, str]) -> str:
     inside = _INSIDE.fullmatch(match[1])
     if not match[2] or not inside:
         raise ValueError(
-            f'"{match[0]}" is no reference to a variable; write ${{NAME}}, or $${{ for a plain ${{'
+            f'"{match[0]}" is not a reference to a variable; write ${{NAME}}, or $${{ for a plain ${{'
         )
     name, form, rest = inside.groups()
     value = environ.get(name)

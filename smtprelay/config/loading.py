@@ -62,7 +62,10 @@ def load(
     problems = [*source.problems, *overlay(source.root, environ, sets)]
     converter = make_converter(outside_hooks(environ, Path(file).absolute().parent))
     config, root, findings = structure(source.root, converter)
-    problems += _problems(source, ((found.mark, found.text, found.code, "error") for found in findings))
+    # What was wrong as a word needs no second complaint.
+    told = {(problem.line, problem.column) for problem in source.problems}
+    new = [found for found in findings if (found.mark.line, found.mark.column) not in told]
+    problems += _problems(source, ((found.mark, found.text, found.code, "error") for found in new))
     config = complete(config, environ)
     view = View(config, root, source.root, frozenset(found.culprit.where for found in findings))
     checks = _CHECKS if alone else (*_CHECKS, *reach.CHECKS, *files.CHECKS)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from smtprelay.config.finding import Finding, Invalid, expect_word, unknown_keys, wrong
 from smtprelay.config.paths import FilePath, resolve
-from smtprelay.config.secret import Secret, fixed, in_file, in_variable, missing
+from smtprelay.config.secret import Secret, fixed, flaw, in_file, in_variable, missing
 from smtprelay.config.structure import Hook, word_hook
 from smtprelay.config.tree import Node, Scalar, Table
 
@@ -30,9 +30,10 @@ def outside_hooks(environ: Mapping[str, str], folder: Path) -> Mapping[Any, Hook
     def secret(node: Node, _: Any) -> Secret:
         if isinstance(node, Table):
             return _from_table(node, makers)
-        return fixed(
-            expect_word(node), "inline" if isinstance(node, Scalar) and node.literal else "environment"
-        )
+        text = expect_word(node)
+        if why := flaw(text):
+            raise wrong(node, why)
+        return fixed(text, "inline" if isinstance(node, Scalar) and node.literal else "environment")
 
     return {Secret: secret, FilePath: word_hook(lambda text: resolve(text, folder))}
 
@@ -41,7 +42,9 @@ def _from_table(node: Table, makers: Mapping[str, Callable[[str, date | None], S
     findings: list[Finding] = unknown_keys(node, (*_KINDS, "expires"))
     given = [kind for kind in _KINDS if kind in node]
     if len(given) != 1:
-        findings += wrong(node, "expected one of file, env and credential").findings
+        text = f"{node.where}: expected one of file, env and credential"
+        # One that was cut out because it is wrong was given.
+        findings.append(Finding(node.mark, text, "CFG-VALUE", node, follows=not node.cut.isdisjoint(_KINDS)))
     expires = None
     if "expires" in node:
         try:
@@ -50,7 +53,11 @@ def _from_table(node: Table, makers: Mapping[str, Callable[[str, date | None], S
             findings += invalid.findings
     if findings:
         raise Invalid(findings)
-    return makers[given[0]](expect_word(node[given[0]]), expires)
+    [kind] = given
+    try:
+        return makers[kind](expect_word(node[kind]), expires)
+    except ValueError as error:
+        raise wrong(node[kind], str(error)) from None
 
 
 def _day(node: Node) -> date:
@@ -58,7 +65,7 @@ def _day(node: Node) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise wrong(node, f'"{text}" is no day: expected one such as 2027-01-31') from None
+        raise wrong(node, f'"{text}" is not a day: expected one such as 2027-01-31') from None
 
 
 def _file(path: str, expires: date | None) -> Secret:

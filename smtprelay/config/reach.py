@@ -71,7 +71,7 @@ def check_endpoints(view: View) -> Iterator[Complaint]:
         for n, place in enumerate(getattr(view.config, section)):
             reason = endpoint.complaint(place.endpoint)
             if reason:
-                text = f'"{place.endpoint}" is no endpoint: {reason}'
+                text = f'"{place.endpoint}" is not an endpoint: {reason}'
                 yield Complaint((section, n, "endpoint"), text, "CFG-ENDPOINT")
 
 

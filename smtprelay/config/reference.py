@@ -23,6 +23,7 @@ from smtprelay.config.renamed import RENAMED, renamed
 from smtprelay.config.secret import Secret
 from smtprelay.config.structure import UNITS
 from smtprelay.config.tree import below
+from smtprelay.config.unavailable import not_there
 from smtprelay.message import Window
 
 #: What people call the types that are one word.
@@ -51,7 +52,15 @@ WORDS: Final[Mapping[Any, str]] = {
 }
 
 _SPANS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
-_SIZES: Final = ((1 << 30, "GiB"), (1 << 20, "MiB"), (10**9, "GB"), (10**6, "MB"), (1, ""))
+_SIZES: Final = (
+    (1 << 30, "GiB"),
+    (10**9, "GB"),
+    (1 << 20, "MiB"),
+    (10**6, "MB"),
+    (1 << 10, "KiB"),
+    (10**3, "KB"),
+    (1, ""),
+)
 
 
 @frozen(kw_only=True)
@@ -64,7 +73,8 @@ class Setting:
     :ivar required: it must be given.
     :ivar default: as the file spells it; ``None`` also for what depends on other settings.
     :ivar example: from the commented configuration, on one line; ``""`` if it has none.
-    :ivar keys: of a section, each with its help.
+    :ivar keys: of a section, each with its help; not those of types that are not available.
+    :ivar notes: what of it is not available in this version, each as a sentence.
     """
 
     key: str
@@ -74,6 +84,7 @@ class Setting:
     default: Any
     example: str
     keys: Mapping[str, str]
+    notes: Sequence[str]
 
 
 def explain(key: str) -> Setting:
@@ -85,12 +96,14 @@ def explain(key: str) -> Setting:
     kind: Any = Config
     classes: list[Any] = [Config]
     where, found = "", None
+    types: set[str] = set()
     words = re.sub(r"\[(\w*)\]", r".\1", key).strip(".").split(".")
     for word, following in zip(words, [*words[1:], ""], strict=True):
         hits = [(cls, each) for cls in classes for each in fields(cls) if key_of(each) == word]
         if hits and not (_entries(kind) and following and _is_entry(hits, following)):
             where = below(f"{where}.*" if _entries(kind) else where, word)
             found = hits[0]
+            types |= {_type_word(cls) for cls, _ in hits} - {""}
             kind = kind_of(*hits[0])
             classes = classes_of(kind)
         elif _entries(kind):
@@ -99,7 +112,7 @@ def explain(key: str) -> Setting:
         else:
             raise _unknown(where, word, classes)
     assert found is not None
-    return _setting(where, *found)
+    return _setting(where, *found, not_there(where, types))
 
 
 def classes_of(kind: Any) -> list[Any]:
@@ -167,10 +180,12 @@ def default_of(cls: Any, attribute: "Attribute[Any]") -> Any:
     return spelled(kind_of(cls, attribute), dict(default) if isinstance(default, Mapping) else default)
 
 
-def _setting(key: str, cls: Any, attribute: "Attribute[Any]") -> Setting:
+def _setting(key: str, cls: Any, attribute: "Attribute[Any]", notes: Sequence[str]) -> Setting:
     kind = kind_of(cls, attribute)
     default = default_of(cls, attribute)
-    keys = {key_of(each): help_of(part, each) for part in classes_of(kind) for each in fields(part)}
+    words = ((part, {_type_word(part)} - {""}) for part in classes_of(kind))
+    parts = [part for part, types in words if not (types and not_there(key, types))]
+    keys = {key_of(each): help_of(part, each) for part in parts for each in fields(part)}
     return Setting(
         key=key,
         help=help_of(cls, attribute),
@@ -179,6 +194,7 @@ def _setting(key: str, cls: Any, attribute: "Attribute[Any]") -> Setting:
         default=None if default is NOTHING else default,
         example=example_of(key),
         keys=keys,
+        notes=notes,
     )
 
 
@@ -221,17 +237,19 @@ def _full_keys(word: str) -> Sequence[str]:
     """Return every key whose last word is ``word``; for an old name of a key, the new key."""
     renames = {old: f"{old.rpartition('.')[0]}.{new}".lstrip(".") for old, new in RENAMED.items()}
     new = [path for old, path in renames.items() if old.rpartition(".")[2] == word]
-    return list(dict.fromkeys(new or (path for path in _keys(Config, "") if path.rpartition(".")[2] == word)))
+    return list(
+        dict.fromkeys(new or (path for path in keys_of(Config, "") if path.rpartition(".")[2] == word))
+    )
 
 
-def _keys(cls: Any, where: str) -> Iterator[str]:
+def keys_of(cls: Any, where: str) -> Iterator[str]:
     """Give every key in ``cls``, as :func:`explain` takes them."""
     for attribute in fields(cls):
         kind = kind_of(cls, attribute)
         path = below(where, key_of(attribute))
         yield path
         for part in classes_of(kind):
-            yield from _keys(part, f"{path}.*" if _entries(kind) else path)
+            yield from keys_of(part, f"{path}.*" if _entries(kind) else path)
 
 
 def _plain(text: str) -> str:
@@ -267,7 +285,12 @@ def _size(count: int) -> str:
 
 
 def _sizes(value: values.SizeRange) -> str:
-    return f"<={value.largest}" if value.smallest is None else f">={value.smallest}"
+    if value.smallest is None:
+        most = value.largest or 0
+        ways = (f"<={_size(most)}", f"<{_size(most + 1)}")
+    else:
+        ways = (f">={_size(value.smallest)}", f">{_size(value.smallest - 1)}")
+    return next((way for way in ways if way.endswith("B")), ways[0])
 
 
 def _rate(value: Window) -> str:

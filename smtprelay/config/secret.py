@@ -16,6 +16,8 @@ from typing import Final
 
 from attrs import field, frozen
 
+from smtprelay.config.tree import unfit
+
 _MAXIMUM_BYTES: Final = 1 << 16
 
 
@@ -63,6 +65,8 @@ def fixed(value: str, place: str, expires: date | None = None) -> Secret:
 def in_variable(value: str, place: str, expires: date | None = None) -> Secret:
     """Return the secret that a variable holds: docker and others leave the quotes of an env file in it."""
     text, removed = cleaned(value)
+    if why := flaw(text):
+        return missing(place, f"{place}: {why}", expires)
     warnings = [f"{place}: {removed} removed"] if removed else []
     return Secret(place, expires=expires, read=lambda: text, look=lambda: warnings)
 
@@ -80,10 +84,20 @@ def cleaned(text: str) -> tuple[str, str]:
     value = text.removeprefix("\ufeff").rstrip("\r\n")
     if text.endswith(("\r\n", "\n\n")):
         removed.append("newlines")
-    if len(value) > 2 and value[0] == value[-1] and value[0] in "\"'" and value[0] not in value[1:-1]:  # noqa: PLR2004
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'" and value[0] not in value[1:-1]:  # noqa: PLR2004
         value = value[1:-1]
         removed.append("the quotes")
     return value, " and ".join(removed)
+
+
+def flaw(text: str) -> str:
+    """Return why a cleaned ``text`` can be no secret, or ``""``; a key in PEM form may have several lines."""
+    lines = text.splitlines()
+    if not text.strip():
+        return "only blanks" if text else "empty"
+    if len(lines) > 1 and not text.startswith("-----BEGIN "):
+        return f"{len(lines)} lines, and a secret is one"
+    return "a control character in it" if any(map(unfit, lines)) else ""
 
 
 def missing(place: str, why: str, expires: date | None = None) -> Secret:
@@ -142,8 +156,8 @@ class _File:
         except UnicodeDecodeError:
             wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
             raise ValueError("not UTF-8 but UTF-16: save it as UTF-8" if wide else "not UTF-8") from None
-        if not text:
-            raise ValueError("empty")
+        if why := flaw(text):
+            raise ValueError(why)
         return text
 
     def warnings(self) -> Sequence[str]:

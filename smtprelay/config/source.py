@@ -14,14 +14,11 @@ from attrs import field, frozen
 
 from smtprelay.config.interpolate import interpolate
 from smtprelay.config.problem import Problem, make_problem
-from smtprelay.config.tree import CONTROL, Items, Mark, Node, Scalar, Table, below
+from smtprelay.config.tree import CONTROL, MAXIMUM_DEPTH, Items, Mark, Node, Scalar, Table, below, unfit
 from smtprelay.config.yaml_errors import plain_error
 
 #: Larger is no configuration that a person wrote.
 MAXIMUM_BYTES: Final = 1 << 20
-
-#: Deeper nesting than any setting has, far from Python's recursion limit.
-MAXIMUM_DEPTH: Final = 32
 
 
 @frozen
@@ -173,7 +170,8 @@ class _Reader:
             text = interpolate(node.value, self.environ)
         except ValueError as error:
             self._complain(mark, f"{where}: {error}", "CFG-VARIABLE")
-        if CONTROL.search(text):
-            self._complain(mark, f"{where}: control characters are not allowed", "CFG-VALUE")
+        if flaw := unfit(text):
+            hint = ": use single quotes, in which \\ is no escape" if node.style == '"' else ""
+            self._complain(mark, f"{where}: the value {flaw}{hint}", "CFG-VALUE")
             text = CONTROL.sub("", text)
         return Scalar(text, mark, where, plain=node.style is None, literal=text == node.value)

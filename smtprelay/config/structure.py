@@ -8,6 +8,7 @@ whose parts can be checked against each other even when some of it is wrong.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 from attrs import fields, fields_dict, has
@@ -29,6 +30,7 @@ from smtprelay.config.finding import (
 )
 from smtprelay.config.listeners import Checker
 from smtprelay.config.model import Config
+from smtprelay.config.problem import did_you_mean
 from smtprelay.config.providers import Provider
 from smtprelay.config.tree import Node, Scalar, Table, without
 from smtprelay.config.unavailable import available, unavailable_types
@@ -181,12 +183,11 @@ def _table_hook(cls: Any, converter: Converter) -> Hook:
         name: override(rename=key, struct_hook=word_hook(_parser(units[name])) if name in units else None)
         for name, key in keys.items()
     }
-    deeper = _deeper(cls)
     make = make_dict_structure_fn(cls, converter, **overrides)  # type: ignore[arg-type]
 
     def hook(node: Node, _: Any) -> Any:
         entries = expect_table(node)
-        findings = unknown_keys(entries, keys.values(), deeper)
+        findings = unknown_keys(entries, keys.values(), partial(_home, cls))
         # Null is as good as absent: the default holds.
         given = {
             key: value for key, value in entries.items() if not (isinstance(value, Scalar) and value.null)
@@ -220,9 +221,23 @@ def _missing(key: str, node: Table) -> Finding:
     return Finding(node.mark, text, "CFG-MISSING", node, follows=key in node.cut)
 
 
-def _deeper(cls: Any) -> dict[str, str]:
-    """Return the keys of the sections right below ``cls``, each with its section's name."""
-    sections = ((field.name, part) for field in fields(cls) for part in (field.type, *get_args(field.type)))
-    return {
-        name.rstrip("_"): section for section, part in sections if has(part) for name in fields_dict(part)
-    }
+def _home(cls: Any, key: str) -> str:
+    """Return the hint in which sections a ``key`` belongs that is none of ``cls``, preferably within that."""
+    within, anywhere = _sections(cls), _sections(Config)
+    hint, known = ": it", within if key in within else anywhere
+    if key not in known:
+        hint, known = f"{did_you_mean(key, within)} It", within
+        key = next((name for name in within if f'"{name}"' in hint), "")
+    places = " or ".join(f'"{section}"' for section in known.get(key, ()))
+    return f"{hint} belongs under {places}" if places else ""
+
+
+def _sections(cls: Any) -> dict[str, dict[str, None]]:
+    """Return all keys below those of ``cls``, each with its sections."""
+    from smtprelay.config.reference import keys_of  # noqa: PLC0415 -- it needs the units of this module
+
+    found: dict[str, dict[str, None]] = {}
+    for section, _, name in (path.rpartition(".") for path in keys_of(cls, "")):
+        if section:
+            found.setdefault(name, {})[section] = None
+    return found

@@ -12,6 +12,9 @@ from typing import Final
 
 from attrs import frozen
 
+#: Deeper nesting than any setting has, far from Python's recursion limit.
+MAXIMUM_DEPTH: Final = 32
+
 #: Characters that no setting needs and that a log, a path or SMTP must never meet.
 CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
@@ -96,6 +99,15 @@ def spelled(path: Path) -> str:
     for key in path:
         where = below(where, key)
     return where
+
+
+def unfit(text: str) -> str:
+    """Return why no setting can have ``text``, in a clause, or ``""``."""
+    found = CONTROL.search(text)
+    if found is None:
+        return ""
+    code = ord(found[0])
+    return "is not UTF-8" if code > 0x7F else f"has the control character \\x{code:02x}"  # noqa: PLR2004
 
 
 def child(node: "Node | None", key: str | int) -> "Node | None":

@@ -5,7 +5,8 @@ To accept such a setting and do nothing would be worse than to refuse it. The ta
 is the only place that knows: who builds one of these removes its row.
 """
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from attrs import frozen
@@ -81,6 +82,20 @@ def check_unavailable(view: View) -> Iterator[Complaint]:
         for path, node in _select(view.root, row.setting.split("."), ()):
             if _is_meant(row, node):
                 yield Complaint(path, _sentence(row), "CFG-UNAVAILABLE")
+
+
+def not_there(key: str, types: Collection[str]) -> list[str]:
+    """
+    Return what of a setting is not available, each as a sentence.
+
+    :param key: with ``*`` for each entry: ``listeners.*.proxy_trust``.
+    :param types: the types of providers or checkers that alone have it; none if it is for all.
+    """
+    kinds = {row.word: row for row in ROWS if row.setting == f"{key.partition('.')[0]}.*.type"}
+    if types and kinds.keys() >= set(types):
+        return [_sentence(kinds[word]) for word in sorted(types)]
+    settings = ((re.sub(r"=\w+|\.\*$", "", row.setting), row) for row in ROWS)
+    return [_sentence(row) for setting, row in settings if f"{key}.".startswith(f"{setting}.")]
 
 
 def _is_meant(row: Row, node: Node) -> bool:

@@ -20,6 +20,7 @@ _NUMBER: Final = r"([0-9]{1,15}(?:\.[0-9]{1,9})?)"
 _DURATION: Final = re.compile(_NUMBER + r" ?(ms|s|m|min|h|d|w)")
 _SIZE: Final = re.compile(_NUMBER + r" ?(?:([KMGT])(I?))?B?", re.IGNORECASE)
 _RATE: Final = re.compile(r"([0-9]{1,9}) ?/ ?([0-9]{0,9}) ?(s|m|min|h|d)")
+_OTHER_UNIT: Final = re.compile(r"[0-9. ]+/?[0-9. ]*([^\W\d_]+)")
 _UNIT: Final = r"(s|sec|secs|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)"
 #: As people write them who have not read how.
 _SPOKEN_RATE: Final = re.compile(rf"([0-9]{{1,9}}) ?(?:(?:/|per|an?|every|in) ?([0-9]{{0,4}}) ?{_UNIT})?")
@@ -68,10 +69,8 @@ def parse_duration(text: str) -> float:
         return 0.0
     if spoken := _SPOKEN_DURATION.fullmatch(text.lower()):
         unit = (spoken[2] or "s")[:1]
-        raise Misspelt(f'"{text}" is no duration', f"{spoken[1]}{unit}")
-    raise ValueError(
-        f'"{_short(text)}" is no duration: expected a number and a unit, such as 30s, 5m, 4h or 2d'
-    )
+        raise Misspelt(f'"{text}" is not a duration', f"{spoken[1]}{unit}")
+    raise ValueError(f'"{_short(text)}" is not a duration: {_expected(text, "30s, 5m, 4h or 2d")}')
 
 
 def parse_expiry(text: str) -> float | None:
@@ -83,7 +82,9 @@ def parse_size(text: str) -> int:
     """``512``, ``10MB`` (powers of 1000), ``25MiB`` (powers of 1024); bytes."""
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise ValueError(f'"{text}" is no size: expected a number and a unit, such as 10MB, 25MiB or 10GiB')
+        raise ValueError(
+            f'"{text}" is not a size: expected a number and a unit, such as 10MB, 25MiB or 10GiB'
+        )
     power = _POWERS[match[2].upper()] if match[2] else 0
     return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
 
@@ -92,7 +93,7 @@ def parse_size_range(text: str) -> SizeRange:
     """``<2MiB``, ``<=2MiB``, ``>2MiB`` or ``>=2MiB``."""
     match = re.fullmatch(r"([<>]=?) ?(.+)", text)
     if match is None:
-        raise ValueError(f'"{text}" is no range of sizes: expected one such as <2MiB or >=2MiB')
+        raise ValueError(f'"{text}" is not a range of sizes: expected one such as <2MiB or >=2MiB')
     size = parse_size(match[2])
     match match[1]:
         case "<":
@@ -107,14 +108,14 @@ def parse_size_range(text: str) -> SizeRange:
 def parse_rate(text: str) -> Window:
     """``30/min``, ``100/h``, ``25/10s``."""
     match = _RATE.fullmatch(text)
-    if match and int(match[1]) and match[2] != "0":
+    if match and not (int(match[1]) and int(match[2] or 1)):
+        raise ValueError(f'"{text}" is not a rate: neither number may be 0')
+    if match:
         return Window(count=int(match[1]), seconds=float(int(match[2] or 1) * _SECONDS[match[3]]))
     if (spoken := _SPOKEN_RATE.fullmatch(text.lower())) and int(spoken[1]):
         unit = (spoken[3] or "m")[:1].replace("m", "min")
-        raise Misspelt(f'"{text}" is no rate', f"{int(spoken[1])}/{spoken[2] or ''}{unit}")
-    raise ValueError(
-        f'"{_short(text)}" is no rate: expected a number in a time, such as 30/min, 100/h or 25/10s'
-    )
+        raise Misspelt(f'"{text}" is not a rate', f"{int(spoken[1])}/{spoken[2] or ''}{unit}")
+    raise ValueError(f'"{_short(text)}" is not a rate: {_expected(text, "30/min, 100/h or 25/10s")}')
 
 
 def parse_share(text: str) -> float:
@@ -122,14 +123,14 @@ def parse_share(text: str) -> float:
     match = _SHARE.fullmatch(text)
     share = float(match[1]) / (100 if match[2] else 1) if match else 2.0
     if share > 1:
-        raise ValueError(f'"{text}" is no share: expected one such as 5% or 0.05')
+        raise ValueError(f'"{text}" is not a share: expected one such as 5% or 0.05')
     return share
 
 
 def parse_int(text: str) -> int:
     """A whole number in decimal digits."""
     if not re.fullmatch(r"[-+]?[0-9]{1,18}", text):
-        raise ValueError(f'"{_short(text)}" is no whole number')
+        raise ValueError(f'"{_short(text)}" is not a whole number')
     return int(text)
 
 
@@ -145,7 +146,7 @@ def parse_port(text: str) -> int:
     """A whole number from 1 to 65535."""
     number = parse_int(text)
     if not 1 <= number <= 65535:  # noqa: PLR2004 -- the last TCP port
-        raise ValueError(f"{number} is no port: expected 1 to 65535")
+        raise ValueError(f"{number} is not a port: expected 1 to 65535")
     return number
 
 
@@ -153,7 +154,7 @@ def parse_factor(text: str) -> float:
     """A number from 1 to 100."""
     factor = float(text) if re.fullmatch(_NUMBER, text) else 0.0
     if not 1 <= factor <= 100:  # noqa: PLR2004 -- see the docstring
-        raise ValueError(f'"{_short(text)}" is no factor: expected a number from 1 to 100')
+        raise ValueError(f'"{_short(text)}" is not a factor: expected a number from 1 to 100')
     return factor
 
 
@@ -173,14 +174,16 @@ def parse_network(text: str) -> IPv4Network | IPv6Network:
     try:
         whole = ip_network(text, strict=False)
     except ValueError:
-        raise ValueError(f'"{_short(text)}" is no network: expected one such as 10.0.0.0/8 or ::1') from None
+        raise ValueError(
+            f'"{_short(text)}" is not a network: expected one such as 10.0.0.0/8 or ::1'
+        ) from None
     raise ValueError(f'"{text}" has host bits set: write {whole}, or one address without "/"')
 
 
 def parse_address(text: str) -> str:
     """``user@example.com``."""
     if not _ADDRESS.fullmatch(text):
-        raise ValueError(f'"{_short(text)}" is no mail address')
+        raise ValueError(f'"{_short(text)}" is not a mail address')
     return text
 
 
@@ -196,14 +199,14 @@ def parse_domain(text: str) -> str:
     """A DNS name; also what EHLO may say."""
     domain = text.removesuffix(".")
     if not _DOMAIN.fullmatch(domain):
-        raise ValueError(f'"{_short(text)}" is no host or domain name')
+        raise ValueError(f'"{_short(text)}" is not a host or domain name')
     return domain
 
 
 def parse_name(text: str) -> str:
     """One word without spaces."""
     if not _NAME.fullmatch(text):
-        raise ValueError(f'"{_short(text)}" is no name: expected one word without spaces')
+        raise ValueError(f'"{_short(text)}" is not a name: expected one word without spaces')
     return text
 
 
@@ -219,6 +222,13 @@ def parse_url(text: str) -> str:
     if not _URL.fullmatch(text):
         raise ValueError("not a URL: expected https://…")
     return text.rstrip("/")
+
+
+def _expected(text: str, examples: str) -> str:
+    """Return what a time is expected to be like; a unit that nobody knows is named."""
+    other = _OTHER_UNIT.fullmatch(text)
+    unknown = f'"{_short(other[1])}" is not s, m, h or d; ' if other and other[1] not in _SECONDS else ""
+    return f"{unknown}expected one such as {examples}"
 
 
 def _short(text: str) -> str:

@@ -61,12 +61,11 @@ def _section(notice: Notice, action: str) -> Iterator[str]:
     yield from (*wrapped(_OPENINGS[action].format(waits=waits), "", ""), "")
     for report in notice.reports:
         if report.action == action:
-            yield from _paragraph(report, notice.provider)
+            yield from _paragraph(report, notice.remote or notice.provider)
 
 
 def _paragraph(report: Report, provider: str) -> list[str]:
-    # What a mail waits for may be our own words; what ends it is the provider's.
-    said = "Last known" if report.action == DELAYED else f"{provider} said"
+    said = "Last known" if report.action == DELAYED else f"Reason ({provider})"
     words = [f"{_plain(report)} ({report.status})".lstrip(), f"{said}: {reason(report.why)}"]
     if not report.why and report.action in _SILENT:
         words = [_SILENT[report.action].format(provider=provider)]

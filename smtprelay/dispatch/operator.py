@@ -63,6 +63,10 @@ class OperatorDesk:
             return Prepared(bounce=await self._bounce(delivery, edit))
         return _NOTHING
 
+    def check(self, provider: str) -> None:
+        """Raise ``LookupError`` for a provider that is not there."""
+        self._configured(provider)
+
     async def probe(self, provider: str, lane: str, who: str, *, force: bool = False) -> None:
         """See :meth:`smtprelay.interfaces.Operator.probe`."""
         state = await self._lane(provider, lane)

@@ -13,7 +13,7 @@ from hashlib import scrypt
 from hmac import compare_digest
 from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 _FORM: Final = re.compile(
     r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+/]+)={0,2}\$([A-Za-z0-9+/]+)={0,2}"
@@ -42,10 +42,25 @@ class PasswordHash:
         """What a verification costs, in arbitrary units that can be compared."""
         return self.r * self.p << self.ln
 
-    def verify(self, password: bytes) -> bool:
-        """Say whether ``password`` is the one, in a time that does not depend on it."""
-        digest = _scrypt(password, self.salt, ln=self.ln, r=self.r, p=self.p, length=len(self.digest))
-        return compare_digest(digest, self.digest)
+    def verify(self, password: bytes, costliest: "PasswordHash | None" = None) -> bool:
+        """
+        Say whether ``password`` is the one, in a time that does not depend on it.
+
+        :param costliest: of all hashes: as much work is done as it takes, so that none is seen to be cheaper.
+        """
+        fits = compare_digest(self.of(password), self.digest)
+        if costliest is not None:
+            left = costliest.cost - self.cost
+            # A sum of powers of two, each at most once.
+            for less in (evolve(costliest, ln=ln) for ln in range(costliest.ln - 1, 0, -1)):
+                if less.cost <= left:
+                    less.of(password)
+                    left -= less.cost
+        return fits
+
+    def of(self, password: bytes) -> bytes:
+        """Return the digest of another password with this salt and these costs."""
+        return _scrypt(password, self.salt, ln=self.ln, r=self.r, p=self.p, length=len(self.digest))
 
     def __str__(self) -> str:
         costs = f"ln={self.ln},r={self.r},p={self.p}"

@@ -32,7 +32,7 @@ from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
 from smtprelay.providers.trust import trust_root
-from smtprelay.reachability import silence
+from smtprelay.reachability import connection_end, silence
 
 
 class HandshakeTimeout(ConnectTimeout):
@@ -70,7 +70,7 @@ def tls_words(reason: Failure) -> str:
         return "; ".join(str(entry[-1]) for entry in error.args[0])
     if isinstance(error, VerificationError):
         return "the certificate is not for this host"
-    return str(error)
+    return connection_end(error)
 
 
 def is_loopback(host: str) -> bool:

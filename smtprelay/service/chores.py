@@ -1,14 +1,14 @@
-"""
-What a relay does again and again.
-"""
+"""What a relay does again and again."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from smtprelay.interfaces import Events
+from smtprelay.log import Log
+from smtprelay.logwriter import Trouble
 
 #: What is told if it fails, how often it is done, seconds, and what it is.
 Chore = tuple[str, float, Callable[[], Awaitable[Any]]]
@@ -37,3 +37,25 @@ def every(
     call.clock = clock
     call.start(seconds, now=False)
     return call
+
+
+class LogWatch:
+    """
+    Sees whether the log can be written.
+
+    :param hearers: of a relay's events, the log among them.
+    """
+
+    def __init__(self, hearers: Iterable[Events], events: Events) -> None:
+        self._log = next((each for each in hearers if isinstance(each, Log)), Log())
+        self._events = events
+
+    def trouble(self) -> Trouble | None:
+        """Return why the log cannot be written, if so."""
+        return self._log.trouble
+
+    async def look(self) -> None:
+        """Tell once that it can be written again."""
+        lost = self._log.recovered()
+        if lost is not None:
+            self._events("log.writable", lines=lost)

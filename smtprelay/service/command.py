@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -28,10 +29,10 @@ from smtprelay.config import Config, ConfigError, Loaded, effective, load, rende
 from smtprelay.crash_report import SOFTWARE, unexpected
 from smtprelay.interfaces import Events
 from smtprelay.log import Log, Telling
-from smtprelay.logwriter import Levels, make_observer
+from smtprelay.logwriter import Levels, make_observer, opened
 from smtprelay.service.failure import CONFIG, StartFailed, exit_with_status
 from smtprelay.service.relay import Relay
-from smtprelay.service.signals import at_hangup, end_at_second, ignore_hangup
+from smtprelay.service.signals import at_hangup, end_at_second
 from smtprelay.service.steps import ClockSteps
 from smtprelay.service.supervisor import Supervisor
 from smtprelay.service.systemd import SystemdNotifier
@@ -69,7 +70,6 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor  # noqa: PLC0415 -- installed by twistd before
 
-    ignore_hangup()
     daemon = Daemon()
     with exit_with_status():
         loaded = load_or_exit(options["config"], options["sets"])
@@ -96,7 +96,6 @@ def run(config: str | None, sets: Sequence[str] = ()) -> int:
     """Run the relay in the foreground until it is told to stop; return the exit status."""
     from twisted.internet import reactor  # noqa: PLC0415
 
-    ignore_hangup()
     status: list[int] = []
     with exit_with_status():
         relay = make(load_or_exit(config, sets), sets, reactor, status.append)
@@ -116,7 +115,7 @@ def make(
     hang_up = at_hangup(reactor)
     if loaded.config.supervise is None:
         log = begin_log(loaded, reactor)
-        hang_up.append(partial(reopen_log, log, log))
+        hang_up.append(partial(reopen_log, log))
         relay = build(loaded, reactor, failed, log=log)
         end_at_second(reactor)
         return relay
@@ -132,7 +131,7 @@ def make(
     globalLogPublisher.addObserver(cast(ILogObserver, supervisor.metrics.observe))
     watch_clock(reactor, supervisor)
     supervisor.started.addErrback(tell_failure(reactor, failed))
-    hang_up += [partial(reopen_log, log, log), supervisor.hang_up]
+    hang_up += [partial(reopen_log, log), supervisor.hang_up]
     end_at_second(reactor, supervisor.kill)
     return supervisor
 
@@ -217,14 +216,14 @@ def begin_log(loaded: Loaded, reactor: Any | None = None) -> Log:
     return writing
 
 
-def reopen_log(log: Log, events: Events) -> None:
-    """Write on in the log file that has the name of ours now; tell ``events`` so, which write to ``log``."""
+def reopen_log(log: Log) -> None:
+    """Write on in the log file that has the name of ours now, and say so there."""
     try:
         file = log.reopen()
     except OSError as error:
-        events("relay.warning", text=f"SIGHUP: the log goes on in the old file: {error}")
+        log("relay.warning", text=f"SIGHUP: the log goes on in the old file: {error}")
     else:
-        events("log.reopened", file=file or "the standard output")
+        log("log.reopened", file=file or "the standard output")
 
 
 def tell_failure(reactor: Any, failed: Callable[[int], object]) -> Callable[[Failure], None]:
@@ -258,9 +257,9 @@ def stop(reactor: Any) -> None:
     reactor.callWhenRunning(stop_once)
 
 
-def start_logging(config: Config, reactor: Any | None = None) -> Log:
+def start_logging(config: Config, reactor: Any | None = None, **more: object) -> Log:
     """
-    Write the log as ``config`` says, Twisted's own events too; return where ours go.
+    Write the log as ``config`` says, Twisted's own events too; return where ours go, with ``more`` in each.
 
     :param reactor: while it runs, the lines of one turn leave together. ``None``: each line by itself, for
         where several processes write the same log: many lines at once would be torn by those of others.
@@ -268,15 +267,14 @@ def start_logging(config: Config, reactor: Any | None = None) -> Log:
     logging = config.logging
     levels = Levels(logging.level, logging.levels)
     file = "" if logging.file is None else str(Path(logging.file).absolute())
-    stream = open(file, "a", encoding="utf-8") if file else sys.stdout  # noqa: PTH123, SIM115
     # Who closed the standard output has none.
-    stream = stream or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
-    observer = make_observer(stream, logging.format, levels, file)
+    number = opened(file or os.devnull) if file or sys.stdout is None else sys.stdout.fileno()
+    observer = make_observer(FileIO(number, "w", closefd=False), logging.format, levels, file)
     globalLogPublisher.addObserver(observer)
     if reactor is not None:
         reactor.callWhenRunning(observer.by_turns, reactor)
         reactor.addSystemEventTrigger("during", "shutdown", observer.by_turns, None)
-    return Log(levels, observer)
+    return Log(levels, observer, **more)
 
 
 def _exit_after_shutdown(reactor: Any) -> Callable[[int], object]:

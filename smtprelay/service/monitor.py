@@ -263,4 +263,4 @@ def _environment() -> dict[str, str]:
 def command(config: str, sets: Sequence[str]) -> list[str]:
     """Return the command of a worker with this configuration."""
     given = [f"--set={setting}" for setting in sets]
-    return [sys.executable, "-P", "-m", "smtprelay.service.worker", f"--config={config}", *given]
+    return [sys.executable, "-P", "-m", "smtprelay.entry", f"--config={config}", *given]

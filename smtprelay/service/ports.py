@@ -13,7 +13,6 @@ from typing import Any, Final
 from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.defer import TimeoutError as TookTooLong
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -22,7 +21,7 @@ from twisted.web.server import Site
 from smtprelay.config.complete import RUNTIME, runtime_folders
 from smtprelay.config.endpoint import LONGEST_SOCKET
 from smtprelay.config.listeners import Listener
-from smtprelay.service.sockets import Inherited, spoken_address
+from smtprelay.service.sockets import Inherited, make_endpoint, spoken_address
 from smtprelay.service.transports import read_to_the_end
 from smtprelay.smtp.factory import ESMTPFactory
 
@@ -109,7 +108,7 @@ class Ports:
         if site.socket:
             _check(site.socket)
             _remove(site.socket)
-        port = await serverFromString(self._reactor, site.endpoint).listen(site.site)
+        port = await make_endpoint(self._reactor, site.endpoint).listen(site.site)
         self._sites[site.name] = (site, port)
 
     @property
@@ -168,7 +167,7 @@ class Ports:
     def _endpoint(self, door: Door) -> Any:
         if self._inherited is not None:
             return self._inherited.endpoint(self._reactor, door.name, door.endpoint)
-        return serverFromString(self._reactor, door.endpoint)
+        return make_endpoint(self._reactor, door.endpoint)
 
 
 def _check(path: str) -> None:
@@ -186,8 +185,10 @@ def _check(path: str) -> None:
         number = errno.ENOENT
     if not number and not os.access(folder, os.W_OK | os.X_OK):
         number = errno.EACCES
+    if not number and os.path.lexists(path) and not Path(path).is_socket():
+        number, why = errno.EEXIST, "exists, and is no socket"
     if number:
-        place = path if number == errno.ENAMETOOLONG else str(folder)
+        place = path if number in {errno.ENAMETOOLONG, errno.EEXIST} else str(folder)
         raise OSError(number, f"{why or os.strerror(number)}: set control_socket to another path", place)
 
 

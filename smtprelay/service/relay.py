@@ -30,7 +30,7 @@ from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.route import Router, Rule
-from smtprelay.service.chores import Chore, every
+from smtprelay.service.chores import Chore, LogWatch, every
 from smtprelay.service.dispatching import build_dispatcher
 from smtprelay.service.drain import Drain
 from smtprelay.service.failure import StartFailed, explain, tell_failed
@@ -56,7 +56,6 @@ __all__ = ["Relay", "StartFailed"]
 
 #: How long sessions may go on with the message they are in, seconds; Docker kills ten after SIGTERM.
 SESSIONS_BOUND: Final = 7.0
-
 #: How long attempts may go on, seconds.
 ATTEMPTS_BOUND: Final = 25.0
 
@@ -112,6 +111,7 @@ class Relay(Service):
         self._throttle = LoginThrottle(reactor, key=self._neighbours.key, others=self._neighbours.failures)
         self._events = Telling([self.metrics, *(events or [Log()])])
         self._refusals = Refusals(reactor, self._events)
+        self._log = LogWatch(events, self._events)
         self._inherited = inherited
         self._ports = Ports(reactor, inherited)
         self._threads = Threads(reactor)
@@ -132,7 +132,7 @@ class Relay(Service):
 
     @property
     def addresses(self) -> Mapping[str, Any]:
-        """See the class."""
+        """Where it listens."""
         return self._ports.addresses
 
     def startService(self) -> None:
@@ -257,7 +257,7 @@ class Relay(Service):
         assert self._dispatcher is not None
         assert self._permits is not None
         self._refusals.store = self._permits.refusals
-        chores: list[Chore] = [("reach", LOOK_EVERY, self._watch.look)]
+        chores: list[Chore] = [("reach", LOOK_EVERY, self._watch.look), ("log", LOOK_EVERY, self._log.look)]
         if self.spool is not None and self.config.spool is not None:
             self._keeping = Keeping(self.spool, self.config.spool, self._clock.seconds, self._events)
             chores += [("tend", SWEEP_EVERY, self._tend), *self._keeping.chores]
@@ -313,6 +313,7 @@ class Relay(Service):
             mailbox=self._mailbox,
             draining=self._drain,
             permits=self._permits,
+            log_trouble=self._log.trouble,
             refusals=self._refusals,
             ways=Ways(routes=routes, providers=tuple(self.config.providers)),
         )

@@ -7,15 +7,20 @@ want to wait for that. SIGHUP never ends it: whoever rotates logs sends one.
 
 import os
 import signal
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 _BOTH: Final = (signal.SIGTERM, signal.SIGINT)
 
+#: Signals within so many seconds are one: ``timeout`` sends one to its child, and one to its child's group.
+_ONE: Final = 1.0
+
 
 def end_at_second(reactor: Any, last: Callable[[], object] = lambda: None) -> None:
     """
-    From when the reactor begins to stop, let SIGTERM and SIGINT end the process at once.
+    Let a second SIGTERM or SIGINT end the process at once; one that comes with the first is none.
 
     A line on the standard error says so; the exit status is 128 and the signal's number, as of what was
     killed. What was under way is resolved at the next start, as after a crash.
@@ -23,19 +28,21 @@ def end_at_second(reactor: Any, last: Callable[[], object] = lambda: None) -> No
     :param last: called before.
     """
 
-    def end(number: int, _frame: object) -> None:
+    def end(number: int, since: float) -> None:
+        if time.monotonic() < since + _ONE:
+            return
         name = signal.Signals(number).name
         # Not by a stream: the signal may have come while it was writing.
         os.write(2, f"smtprelay: {name} while stopping: ended at once, with what was under way\n".encode())
         last()
         os._exit(128 + number)
 
-    _when_stopping(reactor, end)
+    _after_first(reactor, end)
 
 
-def ignore_hangup() -> None:
-    """Until :func:`at_hangup` let SIGHUP do nothing."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+def ignore_second(reactor: Any) -> None:
+    """Ignore SIGTERM and SIGINT after the first one: somebody else has the patience."""
+    _after_first(reactor, lambda _number, _since: None)
 
 
 def at_hangup(reactor: Any) -> list[Callable[[], object]]:
@@ -50,14 +57,29 @@ def at_hangup(reactor: Any) -> list[Callable[[], object]]:
     return chores
 
 
-def ignore_second(reactor: Any) -> None:
-    """From when the reactor begins to stop, ignore SIGTERM and SIGINT: somebody else has the patience."""
-    _when_stopping(reactor, signal.SIG_IGN)
+def _after_first(reactor: Any, do: Callable[[int, float], object]) -> None:
+    """
+    Have ``do`` called for each SIGTERM or SIGINT after the first, or after the reactor begins to stop.
 
+    The reactor itself hears of the first alone: it cannot be stopped twice.
 
-def _when_stopping(reactor: Any, what: Any) -> None:
+    :param do: gets the signal's number, and the time since when, by ``time.monotonic``.
+    """
+
     def arm() -> None:
+        since = time.monotonic()
         for number in _BOTH:
-            signal.signal(number, what)
+            signal.signal(number, lambda number, _frame: do(number, since))
 
+    def watch() -> None:
+        for number in _BOTH:
+            stop = signal.getsignal(number)
+            if callable(stop):
+                signal.signal(number, partial(first, stop))
+
+    def first(stop: Callable[[int, Any], object], number: int, frame: Any) -> None:
+        arm()
+        stop(number, frame)
+
+    reactor.callWhenRunning(watch)
     reactor.addSystemEventTrigger("before", "shutdown", arm)

@@ -16,11 +16,12 @@ from typing import Any, Final
 from attrs import frozen
 from twisted.internet import unix
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from smtprelay.config.endpoint import reason
 from smtprelay.config.listeners import Listener
 from smtprelay.message import Client
 from smtprelay.service.failure import CONFIG, UNAVAILABLE, StartFailed
@@ -93,7 +94,7 @@ class Sockets:
         :raises StartFailed: no other process can accept there.
         """
         goodbye: Any = partial(self._goodbye, listener.name)
-        port: Any = await serverFromString(reactor, listener.endpoint).listen(Factory.forProtocol(goodbye))
+        port: Any = await make_endpoint(reactor, listener.endpoint).listen(Factory.forProtocol(goodbye))
         self._ports[listener.name] = (listener, port)
         if not hasattr(port, "stopReading"):
             raise StartFailed(f"{listener.endpoint}: an endpoint of this kind is for one worker only", CONFIG)
@@ -141,7 +142,7 @@ class Inherited:
             raise StartFailed(f"{name}: a listener that is new: stop the relay and start it", UNAVAILABLE)
         # A worker is not whom systemd gave its sockets to.
         text = re.sub(r"\bsystemd:.*", "tcp:0", text)
-        return serverFromString(_Adopting(reactor, self.numbers[name]), text)
+        return make_endpoint(_Adopting(reactor, self.numbers[name]), text)
 
 
 class _Adopting:
@@ -183,6 +184,19 @@ class _UnixPort(unix.Port):
         # Twisted changes and removes the file of a name that is not abstract.
         super().__init__(b"\0inherited", factory, reactor=reactor)
         self._preexistingSocket = inherited
+
+
+def make_endpoint(reactor: Any, text: str) -> Any:
+    """Return the server endpoint ``text``; raises :class:`StartFailed` if Twisted makes none of it here."""
+    try:
+        made = serverFromString(reactor, text)
+    except Exception as error:
+        raise StartFailed(f"{text}: {reason(text, error)}", CONFIG) from error
+    if isinstance(made, AdoptedStreamServerEndpoint):
+        with socket.socket(fileno=os.dup(made.fileno)) as passed:
+            if (passed.family == socket.AF_UNIX) != (made.addressFamily == socket.AF_UNIX):
+                raise StartFailed(f"{text}: the socket is of the domain {passed.family.name[3:]}", CONFIG)
+    return made
 
 
 def spoken_address(address: Any) -> str:

@@ -1,14 +1,13 @@
 """
 A worker: the relay without a front, as a child of the process that opened the sockets.
 
-``python -m smtprelay.service.worker`` is what :mod:`smtprelay.service.monitor` starts; nobody else needs it.
+``python -m smtprelay.entry`` is what :mod:`smtprelay.service.monitor` starts; nobody else needs it.
 It ends in order when it is told to by SIGTERM, and when its parent is gone. What a terminal says to all
 processes at once is for the parent, which passes SIGHUP on.
 """
 
 import argparse
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -27,29 +26,26 @@ from smtprelay.service.command import (
     tell_failure,
     watch_clock,
 )
-from smtprelay.service.failure import exit_with_status
 from smtprelay.service.heartbeat import READY, WAITING, Heart
 from smtprelay.service.neighbours import Neighbours
 from smtprelay.service.passing import control_of
 from smtprelay.service.relay import Relay
 from smtprelay.service.shared import Shared
-from smtprelay.service.signals import at_hangup, ignore_hangup, ignore_second
+from smtprelay.service.signals import at_hangup, ignore_second
 from smtprelay.service.sockets import LIFELINE, MEMORY, NEWS, Inherited
 
 
 def run_worker(arguments: Sequence[str]) -> int:
     """Run one worker until it shall end; return its exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ignore_hangup()
     from twisted.internet import reactor  # noqa: PLC0415
 
     options = _parse(arguments)
     config = load_or_exit(options.config, options.sets).config
     config = evolve(config, control_socket=control_of(config, options.number), http=())
     hang_up = at_hangup(reactor)
-    writing = start_logging(config)
-    log = partial(writing, worker=options.number)
-    hang_up.append(partial(reopen_log, writing, log))
+    log = start_logging(config, worker=options.number)
+    hang_up.append(partial(reopen_log, log))
     status: list[int] = []
     heart = Heart(reactor, NEWS)
 
@@ -105,8 +101,3 @@ class _Lifeline:
     def logPrefix(self) -> str:  # noqa: N802 -- Twisted's
         """Return a name."""
         return "lifeline"
-
-
-if __name__ == "__main__":
-    with exit_with_status():
-        sys.exit(run_worker(sys.argv[1:]))

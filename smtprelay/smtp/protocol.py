@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smtprelay.message import Client, Reply
+from smtprelay.reachability import connection_end
 from smtprelay.smtp import reply
 from smtprelay.smtp.body import BodyDecoder
 from smtprelay.smtp.command import Command
@@ -126,7 +127,7 @@ class ESMTP(Protocol):
         """Finish what has come whole, and forget the rest."""
         self._silent = self._lost = True
         self._choked = False
-        self._why = self._why or reason.getErrorMessage()
+        self._why = self._why or connection_end(reason.value)
         if reason.check(TLSError):
             self._why = failed_handshake(self._why, self._settings.tls_profile)
             self._refused("STARTTLS", reply.unsaid(self._why, "tls-handshake"))

@@ -7,36 +7,35 @@ from functools import partial
 
 from twisted.internet.defer import Deferred
 
-from smtprelay.interfaces import Body
+from smtprelay.interfaces import Body, StoredMessage
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.reader import Reader
 
 
-class StoredBody(Body):
+class StoredBody(StoredMessage):
     """The body of a message of the spool."""
 
     def __init__(self, reader: Reader, message: str, size: int) -> None:
-        self.size = size
+        self.message, self.size = message, size
         self._reader = reader
-        self._message = message
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Give the rows of the spool, one by one."""
         n = had = 0
         while n == 0 or had < self.size:
             n += 1
-            content = await self._reader.do(partial(_chunk, message=self._message, n=n))
+            content = await self._reader.do(partial(_chunk, message=self.message, n=n))
             if content is None:
                 break
             had += len(content)
             yield content
         if n == 1 and content is None:
             raise LookupError(
-                f"the content of {self._message} is no longer in the spool:"
+                f"the content of {self.message} is no longer in the spool:"
                 " spool.retention.bodies says how long that of delivered mail is kept"
             )
         if had != self.size:
-            raise LookupError(f"the body of {self._message} has {had} bytes instead of {self.size}")
+            raise LookupError(f"the body of {self.message} has {had} bytes instead of {self.size}")
 
 
 class ArrivingBody(Body):

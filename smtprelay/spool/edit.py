@@ -19,7 +19,7 @@ from smtprelay.spool.delivered import finish, forget_deleted
 from smtprelay.spool.holds import note
 from smtprelay.spool.lanes import Lane
 from smtprelay.spool.notice import enclose
-from smtprelay.spool.stored import marks, portions, storable
+from smtprelay.spool.stored import DELAYED, marks, portions, storable
 
 #: Deliveries that one transaction changes at most: others wait for it.
 MOST_AT_ONCE: Final = 200
@@ -131,6 +131,11 @@ def _reopen(tx: Transaction, row: Row) -> None:
         "UPDATE recipient SET state = 'open' WHERE message = ? AND n = ? AND state = 'failed'", row.where
     )
     tx.execute("UPDATE message SET finished = NULL WHERE id = ?", (row.message,))
+    # Its sender hears of it once more if it fails once more.
+    tx.execute(
+        f"UPDATE delivery SET noticed = noticed & {DELAYED} WHERE message = ? AND n = ?",  # noqa: S608
+        row.where,
+    )
 
 
 def _new_operation(tx: Transaction, row: Row, where: str = "") -> None:

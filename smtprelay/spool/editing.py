@@ -19,6 +19,7 @@ from smtprelay.queue import STATES, Edit, Selection
 from smtprelay.spool.connection import Connection
 from smtprelay.spool.edit import ACTS, MOST_AT_ONCE, Act, edit
 from smtprelay.spool.search import Page, Search
+from smtprelay.spool.stored import BOUNCED
 from smtprelay.spool.writer import Writer
 
 if TYPE_CHECKING:
@@ -111,9 +112,11 @@ class Editing:
             return _NOTHING
         if uncertain and self.change.action == "reroute" and not self.change.force:
             return Prepared(refusal="uncertain: it may have arrived (--force)")
-        delivery = await self.reader.do(partial(_delivery, message=message, n=n, state=state))
+        delivery, noticed = await self.reader.do(partial(_delivery, message=message, n=n, state=state))
         if delivery is None:
             return Prepared(refusal=_CHANGED)
+        if self.change.bounce and state == "failed" and noticed & BOUNCED:
+            return _NOTHING  # its sender knows
         return await self.prepare(delivery, self.change)
 
 
@@ -143,23 +146,27 @@ def _newest(connection: Connection) -> str:
     return row[0] or ""
 
 
-def _delivery(connection: Connection, message: str, n: int, state: str) -> Delivery | None:
-    """Return a delivery if it is there, with the open recipients; of a failed one with those who failed."""
+def _delivery(connection: Connection, message: str, n: int, state: str) -> tuple[Delivery | None, int]:
+    """
+    Return a delivery, if it is there, and of what its sender was told.
+
+    It has the open recipients; a failed one has those who failed.
+    """
     row = connection.execute(
         "SELECT d.generation, d.route, l.provider, l.key, m.sender, m.parameters, m.size, m.received,"
-        " m.bounce_of FROM delivery d JOIN message m ON m.id = d.message JOIN lane l ON l.id = d.lane"
-        " WHERE d.message = ? AND d.n = ?",
+        " m.bounce_of, d.noticed FROM delivery d JOIN message m ON m.id = d.message"
+        " JOIN lane l ON l.id = d.lane WHERE d.message = ? AND d.n = ?",
         (message, n),
     ).fetchone()
     if row is None:
-        return None
+        return None, 0
     recipients = connection.execute(
         "SELECT address, notify, orcpt FROM recipient WHERE message = ? AND n = ? AND state = ?"
         " ORDER BY position",
         (message, n, "failed" if state == "failed" else "open"),
     ).fetchall()
-    generation, route, provider, key, sender, parameters, size, received, bounce_of = row
-    return Delivery(
+    generation, route, provider, key, sender, parameters, size, received, bounce_of, noticed = row
+    delivery = Delivery(
         message=message,
         n=n,
         generation=generation,
@@ -175,3 +182,4 @@ def _delivery(connection: Connection, message: str, n: int, state: str) -> Deliv
         received=received,
         bounce_of=bounce_of,
     )
+    return delivery, noticed

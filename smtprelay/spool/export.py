@@ -18,7 +18,7 @@ from smtprelay.queue import FINAL, STATES, Attempt, Selection
 from smtprelay.spool.connection import Transaction
 from smtprelay.spool.history import remove
 from smtprelay.spool.search import matching
-from smtprelay.spool.stored import ATTEMPT, LANES, attempt_of, marks, portions, shape_of
+from smtprelay.spool.stored import ATTEMPT, BOUNCED, DELAYED, LANES, attempt_of, marks, portions, shape_of
 from smtprelay.transfer import SMALL, Packed, Portion
 
 #: Deliveries of each state in one portion at most, and bytes of bodies, unless one message has more.
@@ -192,7 +192,8 @@ def _delivery(
         deferrals=deferrals,
         errors=errors,
         uncertain=bool(uncertain),
-        noticed=bool(noticed),
+        noticed=bool(noticed & DELAYED),
+        bounced=bool(noticed & BOUNCED),
         blocked=max(0.0, _blocked_time(blocked, lane, tx.now) - blocked_before),
         reason=reason,
         hold=hold,

@@ -15,7 +15,7 @@ from smtprelay.parcel import Parcel, ParcelDelivery, faults
 from smtprelay.spool import holds
 from smtprelay.spool.accept import CHUNK, forget_chunks, store_chunk
 from smtprelay.spool.connection import Transaction
-from smtprelay.spool.stored import storable
+from smtprelay.spool.stored import BOUNCED, DELAYED, storable
 from smtprelay.transfer import Packed
 
 _MESSAGE: Final = """
@@ -133,7 +133,7 @@ def _put_delivery(tx: Transaction, message: str, delivery: ParcelDelivery) -> No
             delivery.deferrals,
             delivery.errors,
             int(delivery.uncertain),
-            int(delivery.noticed),
+            DELAYED * delivery.noticed | BOUNCED * delivery.bounced,
             tx.lanes.blocked_time(lane) - delivery.blocked,
             storable(delivery.reason),
         ),

@@ -19,17 +19,22 @@ _FORGETFUL: Final = {
 
 
 def on_forgetful(folder: str) -> str:
-    """Return :func:`forgetful` of a folder of this machine; ``""`` where nobody tells. Blocks."""
+    """Return what a folder lies on, if that does not keep what is written to it; else ``""``."""
+    return _FORGETFUL.get(file_system_of(folder), "")
+
+
+def file_system_of(folder: str) -> str:
+    """Return :func:`file_system` of a folder of this machine; ``""`` where nobody tells. Blocks."""
     try:
         mountinfo = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
     except OSError:
         return ""
-    return forgetful(mountinfo, str(Path(folder).resolve()))
+    return file_system(mountinfo, str(Path(folder).resolve()))
 
 
-def forgetful(mountinfo: str, folder: str) -> str:
+def file_system(mountinfo: str, folder: str) -> str:
     """
-    Return what ``folder`` lies on, if that does not keep what is written to it; else ``""``. Pure.
+    Return the type of the file system that ``folder`` lies on, ``""`` if it is not known. Pure.
 
     :param mountinfo: the text of ``/proc/self/mountinfo`` (proc_pid_mountinfo(5)); lines that
         cannot be read count for nothing.
@@ -45,7 +50,7 @@ def forgetful(mountinfo: str, folder: str) -> str:
         # What is mounted later over the same place hides what was there.
         if PurePosixPath(folder).is_relative_to(point) and len(point.parts) >= best:
             best, kind = len(point.parts), system
-    return _FORGETFUL.get(kind, "")
+    return kind
 
 
 def _unescaped(point: str) -> str:

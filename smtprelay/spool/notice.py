@@ -16,7 +16,7 @@ from smtprelay.model.shape import shape_of
 from smtprelay.queue import FINAL, STATES, NewMessage, Overdue, OverduePage
 from smtprelay.spool.accept import CHUNK, Arrival, accept
 from smtprelay.spool.connection import Transaction
-from smtprelay.spool.stored import COLUMNS, EDITS, WIDTH, deliveries_of, storable
+from smtprelay.spool.stored import COLUMNS, DELAYED, EDITS, WIDTH, deliveries_of, storable
 
 #: One state at a time, because each comes in order from the index; all in one statement, because a delivery
 #: that changes its state between two would be in neither.
@@ -53,8 +53,8 @@ def overdue(tx: Transaction, before: float, mark: tuple[str, int], limit: int) -
 def notify(tx: Transaction, delivery: Delivery, notice: NewMessage) -> bool:
     """Accept ``notice`` if nobody was told yet; see :meth:`smtprelay.interfaces.Spool.notify`."""
     noticed = tx.execute(
-        "UPDATE delivery SET noticed = 1 WHERE message = ? AND n = ? AND ended IS NULL AND noticed = 0"
-        " RETURNING n",
+        f"UPDATE delivery SET noticed = noticed | {DELAYED} WHERE message = ? AND n = ? AND ended IS NULL"  # noqa: S608
+        f" AND noticed & {DELAYED} = 0 RETURNING n",
         (delivery.message, delivery.n),
     ).fetchone()
     if noticed is not None:
@@ -84,7 +84,7 @@ def enclose(tx: Transaction, new: NewMessage) -> None:
 def _may_be_told(row: Sequence[Any]) -> bool:
     """Tell whether there is somebody to be told, who has not been yet."""
     noticed, sender, bounce_of = row[3:6]
-    return bool(not noticed and sender and not bounce_of)
+    return bool(not noticed & DELAYED and sender and not bounce_of)
 
 
 def _overdue(tx: Transaction, message: str, n: int) -> Overdue:

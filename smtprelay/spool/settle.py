@@ -18,7 +18,7 @@ from smtprelay.spool.lanes import Lane
 from smtprelay.spool.notice import enclose
 from smtprelay.spool.slots import release
 from smtprelay.spool.split import split
-from smtprelay.spool.stored import marks, portions, storable
+from smtprelay.spool.stored import BOUNCED, marks, portions, storable
 
 #: What an outcome is called in the history.
 _NAMES: Final[dict[type, str]] = {
@@ -33,6 +33,8 @@ _SETTLE: Final = """
         deferrals = deferrals + ?, blocked_before = ?, reason = ?, generation = generation + ?, node = '',
         slot = 0, lease = NULL, suspect = 0
     WHERE message = ? AND n = ?"""
+
+_BOUNCED: Final = f"UPDATE delivery SET noticed = noticed | {BOUNCED} WHERE message = ? AND n = ?"  # noqa: S608
 
 
 def settle(tx: Transaction, settled: Sequence[tuple[Claim, Settlement]]) -> list[bool]:
@@ -123,6 +125,8 @@ def _settle(tx: Transaction, claim: Claim, settlement: Settlement, lane: Lane, b
     for ours in (settlement.bounce, settlement.event):
         if ours is not None:
             enclose(tx, ours)
+    if settlement.bounce is not None and settlement.bounce.kind == "failure":
+        tx.execute(_BOUNCED, (delivery.message, delivery.n))
 
 
 def set_block(tx: Transaction, block: Block) -> None:

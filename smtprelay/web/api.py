@@ -73,7 +73,7 @@ async def _status(sources: Sources, asked: Asked) -> Answer:
             "version": sources.version,
             "uptime": sources.uptime,
             "ready": {"ok": not any(checks.values()), "checks": checks},
-            "attention": attention(stock),
+            "attention": attention(stock, sources.log_trouble()),
             "stock": None if sources.spool is None else plain(stock),
             "nodes": plain(nodes),
             "refused": len(await sources.refusals.refused(RefusalFilter(since=since))),

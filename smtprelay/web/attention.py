@@ -5,17 +5,22 @@ What needs a person: the lines of ``attention`` in the answer about the relay's 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from smtprelay.logwriter import Trouble
 from smtprelay.queue import LaneState, Stock
 
 
-def attention(stock: Stock | None) -> list[Mapping[str, Any]]:
+def attention(stock: Stock | None, log: Trouble | None = None) -> list[Mapping[str, Any]]:
     """
     Return what needs a person, each with a sentence.
 
-    ``about`` is a provider with its lane, or a delivery. ``since`` is when it began and ``until`` when it is
-    tried again, seconds since the epoch or ``None``.
+    ``about`` is a provider with its lane, a delivery, or the log. ``since`` is when it began and ``until``
+    when it is tried again, seconds since the epoch or ``None``.
+
+    :param log: why the log cannot be written, if so.
     """
     lines: list[Mapping[str, Any]] = []
+    if log is not None:
+        lines.append(_line("log", "log", f"the log cannot be written: {log.reason}", since=log.since))
     if stock is None:
         return lines
     for each in stock.unreachable:

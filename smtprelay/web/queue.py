@@ -6,7 +6,6 @@ answered step by step: whoever asked goes on with the ``mark`` of the answer, or
 """
 
 import json
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -49,15 +48,18 @@ def queue_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
         part = asked.query.get("part", ["message"])[0]
         if part not in _PARTS:
             raise Problem(400, f"unknown part {part!r}: it is one of {', '.join(_PARTS)}")
-        answer = await _PARTS[part](await spool.raw(asked.path["id"]))
-        sources.events("queue.read", who=asked.who, message=asked.path["id"], part=part)
-        name = re.sub(r"[^0-9A-Za-z.-]", "", asked.path["id"])
-        disposition = f'attachment; filename="{name}.eml"'
+        body = await spool.raw(asked.path["id"])
+        answer = await _PARTS[part](body)
+        who = asked.signed(asked.query.get("who", [""])[0])
+        sources.events("queue.read", who=who, message=body.message, part=part)
+        disposition = f'attachment; filename="{body.message}.eml"'
         return evolve(answer, type="message/rfc822", headers={"Content-Disposition": disposition})
 
     def editing(action: str) -> Route:
         async def edit(asked: Asked) -> Answer:
             selection, change, mark = changed(asked, action)
+            if action == "reroute" and sources.operator is not None:
+                sources.operator.check(change.provider)
             return json_answer(plain(await spool.edit(selection, change, mark, sources.operator)))
 
         return Route("POST", f"/api/v1/queue/{action}", _answering(edit), "operator")

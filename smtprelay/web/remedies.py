@@ -153,7 +153,7 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     "routing": ("", "no setting helps: have the client log in, or give the address itself"),
     "size": (
         "listeners[{listener}].limits.size: set {size}",
-        "or have the client send less; what a provider takes may be the next limit",
+        "or have the client send less; the limit of a provider may be the next one",
     ),
     "provider-size": (
         "providers.{provider}.limits.size: set {size}",

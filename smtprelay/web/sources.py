@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Events, Spool
+from smtprelay.logwriter import Trouble
 from smtprelay.metrics import Metrics
 from smtprelay.operating import Operator, RefusedMail
 from smtprelay.queue import Stock
@@ -39,6 +40,7 @@ class Sources:
     :ivar exposition: gives the metrics that are shown, brought up to date.
     :ivar ways: which way mail can go that is imported.
     :ivar permits: has the lanes: the spool, or without one what counts in memory.
+    :ivar log_trouble: why the log cannot be written, if so.
     :ivar refusals: what clients were refused.
     """
 
@@ -55,6 +57,7 @@ class Sources:
     mailbox: Mailbox | None = field(default=None)
     draining: Draining | None = field(default=None)
     ways: Ways = field(factory=Ways)
+    log_trouble: Callable[[], Trouble | None] = lambda: None
     permits: Spool | None = field()
     exposition: Callable[[], Awaitable[CollectorRegistry]] = field()
 

@@ -172,6 +172,50 @@ class ChangeContract(SpoolStories):
 
         return self.play(story)
 
+    def test_a_deletion_of_what_has_bounced(self):
+        """Its sender knows, so there is no second bounce; he does not of what failed anew, in silence."""
+        bounced: list[str] = []
+
+        async def prepare(delivery: Delivery, _edit: Edit) -> Prepared:
+            bounced.append(delivery.id)
+            return Prepared()
+
+        async def fail(spool: Spool, *, kind: str) -> None:
+            claims = (await spool.claim()).claims
+            (claim,) = (each for each in claims if each.delivery.provider == "main")
+            notice = self.draft("scan@example.com", sender="", number=50 + len(bounced))
+            planned = Planned(route="r", provider="other", lane="", recipients=notice.envelope.recipients)
+            told = NewMessage(draft=notice, body=b"Subject: Sorry\r\n\r\n", planned=[planned], kind=kind)
+            outcomes = {"anna@example.com": Failed("no", "5.1.1")}
+            closed = {"anna@example.com": "failed"}
+            settlement = Settlement(
+                state="failed", outcomes=outcomes, closed=closed, bounce=told if kind else None
+            )
+            await spool.settle(claim, settlement)
+
+        async def story(spool: Spool) -> None:
+            delete = Edit(action="delete", who="ops", bounce=True)
+            retry = Edit(action="retry", who="ops")
+            failed = Selection(states=("failed",), provider="main")
+            await self.send(spool, number=1)
+            await fail(spool, kind="failure")
+            await spool.edit(failed, delete, "", prepare)
+            self.assertEqual(bounced, [])
+            await self.send(spool, number=2)
+            await fail(spool, kind="")
+            (second,) = await spool.list(failed)
+            await spool.edit(failed, delete, "", prepare)
+            self.assertEqual(bounced, [second.id])
+            await self.send(spool, number=3)
+            await fail(spool, kind="failure")
+            (third,) = await spool.list(failed)
+            await spool.edit(failed, retry)
+            await fail(spool, kind="")
+            await spool.edit(failed, delete, "", prepare)
+            self.assertEqual(bounced, [second.id, third.id])
+
+        return self.play(story)
+
     def test_a_retry_at_a_time(self):
         """It waits until then, and no longer."""
 

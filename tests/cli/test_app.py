@@ -1,3 +1,4 @@
+import io
 import os
 import re
 import shutil
@@ -30,6 +31,40 @@ class AppTests(CommandCase):
             ran = self.run_command(*argv)
             self.assertEqual((ran.status, ran.out, ran.err.count("\n")), (2, "", 1), argv)
             self.assertIn("--help)", ran.err)
+
+    def test_not_utf_8(self) -> None:
+        """An argument in another encoding is an error of usage that shows it; a file may be called so."""
+        word = os.fsdecode(b"caf\xe9")
+        for argv, where in {
+            ("queue", "show", word): "'ID'",
+            ("queue", "list", "--from", word): "'--from'",
+            ("queue", "retry", word): "'[ID]... | -'",
+            ("config", "explain", word): "'KEY'",
+            ("send", "--to", word): "'--to'",
+        }.items():
+            ran = self.run_command(*argv)
+            self.assertEqual((ran.status, ran.err), (2, f"smtprelay: {where}: caf\\xe9 is not UTF-8\n"), argv)
+        file = Path(self.mktemp(), word)
+        file.parent.mkdir()
+        file.write_text("hostname: x\n")
+        self.assertEqual(self.run_command("config", "check", str(file)).status, 78)
+        self.assertEqual(self.run_command("--endpoint", f"http://{word}", "status").status, 2)
+
+    def test_files_not_utf_8(self) -> None:
+        """So are files that are read as text, and the standard input."""
+        file = Path(self.mktemp())
+        file.write_bytes(b"caf\xe9")
+        for argv in (
+            ("--endpoint", "http://127.0.0.1:1", "--token-file", str(file), "status"),
+            ("send", "--to", "a@b.test", "--body", f"@{file}"),
+            ("send", "--to", "a@b.test", "--user", "u", "--password-file", str(file)),
+        ):
+            ran = self.run_command(*argv)
+            self.assertEqual((ran.status, ran.err), (2, f"smtprelay: {file}: not UTF-8\n"), argv)
+        for argv in (("hash-password",), ("queue", "retry", "-")):
+            for stdin in (os.fsdecode(b"caf\xe9"), io.TextIOWrapper(io.BytesIO(b"caf\xe9"), "utf-8")):
+                ran = self.run_command(*argv, stdin=stdin)
+                self.assertEqual((ran.status, ran.err), (2, "smtprelay: the standard input is not UTF-8\n"))
 
     def test_nothing_asked_for(self) -> None:
         """Without a command the help is shown, as it is, and the exit status says that nothing was done."""
@@ -73,6 +108,12 @@ class AppTests(CommandCase):
         ran = self.run_command("queue", "list", "--endpoint", relay.endpoint, "--token-file", "no-such-file")
         self.assertEqual(ran.status, 1)
         self.assertEqual(ran.err, "smtprelay: no-such-file: No such file or directory\n")
+        for content in ("", "two\nlines\n"):
+            Path(token).write_text(content)
+            ran = self.run_command("status", "--endpoint", relay.endpoint, "--token-file", token)
+            self.assertEqual(
+                (ran.status, ran.err), (2, f"smtprelay: {token}: expected one word, the token\n")
+            )
 
     def test_unexpected(self) -> None:
         """What nobody foresaw is a sentence too, which names the file of the traceback; 70."""

@@ -93,7 +93,7 @@ class ClientTests(CommandCase):
 
     def test_bad_urls(self) -> None:
         """A URL that cannot be one is an error of usage."""
-        for url in ("http://", "http://h:x", "http://h/path", "https://:1", "http://[::1"):
+        for url in ("http://", "http://h:x", "http://h/path", "https://:1", "http://[::1", "http://a..b"):
             self.assertEqual(self.fails(Client(url)).status, 2, url)
 
     def test_a_host_is_no_socket(self) -> None:

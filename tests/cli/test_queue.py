@@ -195,9 +195,33 @@ class ShowTests(CommandCase):
             "printers → acs",
             "next attempt",
             "Why        429 throttled",
-            "smtprelay queue retry 7QK2-9FMD.1",
+            " queue retry 7QK2-9FMD.1",
         ):
             self.assertIn(words, out)
+
+    def test_what_to_do(self) -> None:
+        """The command that is proposed means the same relay, and needs nothing that the environment says."""
+        detail = self.detail([], state="held")
+        relay = FakeRelay(self, {"GET /api/v1/queue/7QK2": (200, {"deliveries": [detail]})})
+        ran = self.run_command("-c", "it's mine", "--endpoint", relay.endpoint, "queue", "show", "7QK2")
+        told = f"smtprelay -c 'it'\"'\"'s mine' --endpoint {relay.endpoint} queue release 7QK2-9FMD.1   or "
+        self.assertIn(told, ran.out)
+        self.patch(os, "environ", {**os.environ, "SMTPRELAY_ENDPOINT": relay.endpoint})
+        self.assertIn("smtprelay queue release", self.run_command("queue", "show", "7QK2").out)
+
+    def test_a_whole_reply(self) -> None:
+        """What a client was told may stand for the id in it, as it does in the page's search."""
+        reply = "250 2.0.0 Ok: queued as 7QK2"
+        relay = FakeRelay(self, {"GET /api/v1/queue/7QK2": (200, {"deliveries": [self.detail([])]})})
+        self.assertEqual(self.run_command("--endpoint", relay.endpoint, "queue", "show", reply).status, 0)
+        listing = FakeRelay(
+            self, {QUEUE: (200, queue_of()), "POST /api/v1/queue/hold": (200, step("7QK2.1"))}
+        )
+        self.run_command("--endpoint", listing.endpoint, "queue", "list", reply)
+        self.run_command("--endpoint", listing.endpoint, "queue", "hold", reply)
+        self.run_command("--endpoint", listing.endpoint, "queue", "hold", "-", stdin=f"{reply}\nA.1 more\n")
+        self.assertEqual(listing.asked[0].query["id"], ["7QK2"])
+        self.assertEqual([each.body["ids"] for each in listing.asked[1:]], [["7QK2"], ["7QK2", "A.1"]])
 
     def test_waiting_for_a_lane(self) -> None:
         """The next attempt of what waits for its lane has no time; below stand the reason and what to do."""
@@ -227,12 +251,8 @@ class ShowTests(CommandCase):
         self.assertEqual(ran, Ran(1, "", "smtprelay: no message begins with ZZ\n"))
         for strange in ("", "../../etc"):
             ran = self.run_command("--endpoint", relay.endpoint, "queue", "show", strange)
-            self.assertEqual(
-                ran,
-                Ran(
-                    1, "", f"smtprelay: {strange!r} is no id of a message: queue list and history show them\n"
-                ),
-            )
+            told = f"smtprelay: {strange!r} is not the id of a message: queue list and history show them\n"
+            self.assertEqual(ran, Ran(1, "", told))
 
 
 class EditTests(CommandCase):
@@ -387,9 +407,28 @@ class ChangeTests(CommandCase):
     def test_a_reroute(self) -> None:
         """--provider is where it goes, --from-provider the filter; the first one must be given."""
         self.edit("reroute", "--from-provider", "acs", "--provider", "graph", "--force")
-        body = self.relay.asked[-1].body
+        body = self.relay.asked[0].body
         self.assertEqual((body["to"], body["provider"], body["force"]), ("graph", "acs", True))
         self.assertEqual(self.edit("reroute", "A").status, 2)
+
+    def test_a_reroute_that_waits(self) -> None:
+        """A provider that does not run is told with it: the mail waits for that."""
+        stopped = [
+            lane(provider=name, blocked_until=1.8e9, blocked_reason="401 expired")
+            for name in ("graph", "acs")
+        ]
+        relay = FakeRelay(
+            self,
+            {
+                "POST /api/v1/queue/reroute": (200, step("A.1")),
+                QUEUE: (200, queue_of(summary(id="A.1"), lanes=stopped)),
+            },
+        )
+        argv = ("--endpoint", relay.endpoint, "queue", "reroute", "A", "--provider", "graph")
+        first, second = self.run_command(*argv).out.splitlines()
+        self.assertEqual(first, "rerouted 1 delivery: A.1")
+        self.assertTrue(second.startswith("graph is blocked, tried again at "), second)
+        self.assertTrue(second.endswith("12 waiting: 401 expired"), second)
 
     def test_a_deletion_that_is_told(self) -> None:
         """--bounce asks for the report."""
@@ -440,6 +479,14 @@ class HistoryTests(CommandCase):
         self.assertEqual(relay.asked[0].query, wanted)
         self.run_command("--endpoint", relay.endpoint, "history", "--state", "failed")
         self.assertEqual(relay.asked[1].query["state"], ["failed"])
+
+    def test_no_lanes(self) -> None:
+        """A lane that is stopped has nothing to do with what is over; nor has it in a list of that."""
+        stopped = lane(blocked_until=1_800_000_000.0, blocked_reason="401 the secret has expired")
+        relay = FakeRelay(self, {QUEUE: (200, queue_of(summary(), lanes=(stopped,)))})
+        for argv in (("history",), ("queue", "list", "--state", "failed")):
+            out = self.run_command("--endpoint", relay.endpoint, *argv).out
+            self.assertNotIn("blocked", out, argv)
 
     def test_a_search_goes_on(self) -> None:
         """While not enough is found and not all was looked at, the relay is asked again; then it says so."""

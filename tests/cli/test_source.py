@@ -174,7 +174,10 @@ class OfflineContract:
         self.assertEqual(answer["deliveries"][0]["provider"], "other")
         ran = self.queue("reroute", "7QK2", "--provider", "nowhere")
         self.assertEqual(ran.status, 1)
-        self.assertIn("there is no provider 'nowhere'", ran.err)
+        self.assertIn("there is no provider 'nowhere': ", ran.err)
+        ran = self.queue("reroute", "--state", "held", "--provider", "nowhere")
+        self.assertEqual(ran.status, 1)
+        self.assertIn("there is no provider 'nowhere': ", ran.err)
 
     def test_a_deletion_that_is_told(self) -> None:
         """The report waits in the spool for the relay to run again."""

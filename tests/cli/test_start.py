@@ -1,3 +1,4 @@
+import signal
 import sys
 from types import ModuleType
 from typing import Any
@@ -11,6 +12,7 @@ class StartTests(CommandCase):
     def stand_in(self, name: str) -> list[Any]:
         """Put a module with a ``run`` that keeps its arguments in the place of ``name``."""
         calls: list[Any] = []
+        self.addCleanup(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP))
         module = ModuleType(name)
 
         def run(*args: object, **kwargs: object) -> int:

@@ -1,6 +1,7 @@
 """Mail goes to a file and comes from one, whatever state the file or the spool is in."""
 
 import base64
+import gc
 import gzip
 import io
 import json
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from smtprelay.cli import archive, importing
+from smtprelay.cli.archive import Item
 from smtprelay.cli.mover import OnlineMover
 from smtprelay.message import Pace
-from smtprelay.spool.aside import SpoolAside
+from smtprelay.spool import export
 from smtprelay.spool.claim import claim
 from smtprelay.spool.ground import Folder
 from smtprelay.spool.lock import SpoolLock
@@ -66,6 +68,13 @@ class TransferCase(OfflineCase):
         self.assertEqual(0, ran.status, ran.err)
         return data_of(ran.out)["deliveries"][0]
 
+    def piece(self, message: str, n: int) -> bytes | None:
+        """Return a piece of a body from the other spool."""
+        ground = Folder(Path(f"{self.folder}/other"))
+        connection = ground.reading()
+        self.addCleanup(ground.leave, connection)
+        return export.piece(connection, message, n)
+
     def sound(self, config: str) -> str:
         ran = self.run_command("spool", "check", "-c", config, "--deep")
         self.assertEqual(0, ran.status, ran.out)
@@ -103,15 +112,13 @@ class ArchiveTests(TransferCase):
         self.assertIn("2 deliveries", self.queue("list").out)
 
     def test_orders(self) -> None:
-        """Rules go along with the whole queue, in both forms, once; with a choice of mail they do not."""
+        """Rules go along with the whole queue, once; with a choice of mail they do not."""
         self.command("hold-rules", "add", "--to", "*", "--for", "2h", "--reason", "incident")
-        folder = f"{self.folder}/json"
-        for form in ([self.file], [folder, "--format", "json"]):
-            self.assertEqual("exported 2 messages, 1 hold rule\n", self.queue("export", *form).out)
+        self.assertEqual("exported 2 messages, 1 hold rule\n", self.queue("export", self.file).out)
         self.assertEqual("exported 1 message\n", self.queue("export", f"{self.folder}/one", FIRST).out)
         self.assertTrue(self.into_other(f"{self.folder}/one", "--route", "only").out.endswith("0 refused\n"))
-        for place, told in ((self.file, "refused, 1 hold rule\n"), (folder, "0 refused\n")):
-            ran = self.into_other(place, "--route", "only")
+        for told in ("refused, 1 hold rule\n", "0 refused\n"):
+            ran = self.into_other(self.file, "--route", "only")
             self.assertEqual((0, True), (ran.status, ran.out.endswith(told)), ran)
         holds = self.run_command("hold-rules", "list", "-c", self.other, "-o", "json")
         (rule,) = data_of(holds.out)["hold_rules"]
@@ -131,6 +138,18 @@ class ArchiveTests(TransferCase):
             self.assertEqual((1, True), (ran.status, "orders.json: " in ran.err), ran)
             self.assertIn("1 refused", ran.out)
         self.assertEqual("queued", self.shown(self.other, FIRST)["summary"]["state"])
+
+    def test_an_export_that_is_broken_off(self) -> None:
+        """It is one line, and no complaint of the interpreter follows, packed or not; nothing is left."""
+        complaints: list[object] = []
+        self.patch(sys, "unraisablehook", complaints.append)
+        for name in (self.file, f"{self.folder}/out.tar"):
+            ran = self.queue("export", name, "ZZZ")
+            gc.collect()
+            self.assertEqual((ran.status, ran.err.count("\n")), (1, 2), ran.err)
+            self.assertIn("there is no message 'ZZZ'", ran.err)
+        self.assertEqual(complaints, [])
+        self.assertEqual(list(Path(self.folder).glob("out*")), [])
 
     def test_what_is_in_it(self) -> None:
         """One JSON and the mail itself for each message, and a manifest with the counts at the end."""
@@ -178,35 +197,25 @@ class ArchiveTests(TransferCase):
 
     def test_a_file_that_exists(self) -> None:
         """It is not touched unless that is said; with --move not even then."""
-        folder = Path(self.folder, "json")
-        folder.mkdir()
-        for place in (Path(self.file), folder / f"{FIRST}.json"):
-            form = () if place.suffix != ".json" else ("--format", "json")
-            target = str(place.parent if form else place)
-            place.write_text("mine")
-            for move in ((), ("--move",)):
-                ran = self.queue("export", target, *form, *move)
-                self.assertEqual((1, "mine"), (ran.status, place.read_text()), ran)
-                self.assertIn("exists already", ran.err)
-            self.assertEqual(2, self.queue("export", target, *form, "--move", "--overwrite").status)
-            self.assertEqual(0, self.queue("export", target, *form, "--overwrite").status)
-            self.assertNotEqual(b"mine", place.read_bytes())
-            self.assertFalse(Path(f"{place}.part").exists())
+        place = Path(self.file)
+        place.write_text("mine")
+        for move in ((), ("--move",)):
+            ran = self.queue("export", self.file, *move)
+            self.assertEqual((1, "mine"), (ran.status, place.read_text()), ran)
+            self.assertIn("exists already", ran.err)
+        self.assertEqual(2, self.queue("export", self.file, "--move", "--overwrite").status)
+        self.assertEqual(0, self.queue("export", self.file, "--overwrite").status)
+        self.assertNotEqual(b"mine", place.read_bytes())
+        self.assertFalse(Path(f"{place}.part").exists())
 
     def test_another_export_of_the_same_file(self) -> None:
-        """What one writes no other one touches, in either form, and all mail stays."""
-        folder = Path(self.folder, "json")
-        folder.mkdir()
-        for unfinished, form in (
-            (Path(f"{self.file}.part"), ()),
-            (folder / f"{FIRST}.json.part", ("--format", "json")),
-        ):
-            unfinished.write_text("theirs")
-            target = str(folder) if form else self.file
-            for more in ((), ("--move",), ("--overwrite",)):
-                ran = self.queue("export", target, *form, *more)
-                self.assertEqual((1, "theirs"), (ran.status, unfinished.read_text()), ran)
-                self.assertIn(f"{unfinished} exists: another export writes it", ran.err)
+        """What one writes no other one touches, and all mail stays."""
+        unfinished = Path(f"{self.file}.part")
+        unfinished.write_text("theirs")
+        for more in ((), ("--move",), ("--overwrite",)):
+            ran = self.queue("export", self.file, *more)
+            self.assertEqual((1, "theirs"), (ran.status, unfinished.read_text()), ran)
+            self.assertIn(f"{unfinished} exists: another export writes it", ran.err)
         self.assertFalse(Path(self.file).exists())
         self.assertIn("consistent: 2 messages, ", self.sound(self.config))
 
@@ -224,10 +233,9 @@ class ArchiveTests(TransferCase):
 
     def test_move_what_is_under_way(self) -> None:
         """It stays, and the exit status says that there is something left to do."""
-        spool = SpoolAside(Folder(Path(self.folder)))
-        spool._writer._engine.paces = {"local": Pace(concurrency=1)}
-        spool._writer.run(lambda tx: claim(tx, 1))
-        spool.close()
+        with Folder(Path(self.folder)).writing() as writer:
+            writer._engine.paces = {"local": Pace(concurrency=1)}
+            writer.run(lambda tx: claim(tx, 1))
         ran = self.queue("export", self.file, "--move")
         self.assertEqual((75, True), (ran.status, "took 1 message out" in ran.out))
         self.assertIn("1 message stayed: an attempt is under way", ran.err)
@@ -264,9 +272,7 @@ class ArchiveTests(TransferCase):
         self.queue("export", self.file)
         self.assertEqual(large, self.members()["messages/7QK5CCCC00000000.eml"])
         self.assertEqual(0, self.into_other(self.file, "--route", "only").status)
-        spool = SpoolAside(Folder(Path(f"{self.folder}/other")))
-        pieces = [spool.piece("7QK5CCCC00000000", n) for n in range(1, 6)]
-        spool.close()
+        pieces = [self.piece("7QK5CCCC00000000", n) for n in range(1, 6)]
         self.assertEqual((large, None), (b"".join(pieces[:4]), pieces[4]))
         self.sound(self.other)
 
@@ -372,23 +378,6 @@ class FolderTests(TransferCase):
         )
         return data_of(listed.out)["deliveries"]
 
-    def test_there_and_back(self) -> None:
-        """One file a message, for other programs to read; what we wrote comes back whole."""
-        self.queue("hold", FIRST)
-        ran = self.queue("export", str(self.place), "--format", "json")
-        self.assertEqual("exported 2 messages\n", ran.out)
-        self.assertEqual([f"{FIRST}.json", f"{SECOND}.json"], sorted(f.name for f in self.place.iterdir()))
-        document = json.loads((self.place / f"{SECOND}.json").read_text())
-        self.assertEqual(
-            ("received", "scan@example.com", ["anna@example.com"], b"Hello"),
-            (document["status"], document["from"], document["to"], base64.b64decode(document["body"])),
-        )
-        held = json.loads((self.place / f"{FIRST}.json").read_text())
-        self.assertEqual((0, []), (held["retry_attempt"], held["retry_history"]))
-        self.assertEqual(0, self.into_other(str(self.place), "--route", "only").status)
-        self.assertEqual("held", self.shown(self.other, FIRST)["summary"]["state"])
-        self.sound(self.other)
-
     def test_states_of_theirs(self) -> None:
         """Each of their states becomes the one that says what is to be done."""
         for number, status in enumerate(("received", "forwarding", "retrying", "forwarded", "failed")):
@@ -417,11 +406,9 @@ class FolderTests(TransferCase):
         self.assertEqual(["anna@example.com", "bob@example.com"], [r["address"] for r in line["recipients"]])
         history = self.shown(self.other, line["message"])["history"]
         self.assertEqual(["refused", "refused again"], [each["reason"] for each in history])
-        spool = SpoolAside(Folder(Path(f"{self.folder}/other")))
         self.assertEqual(
-            b"Subject: Scan\r\nMessage-ID: <1@x>\r\n\r\nHello\r\n", spool.piece(line["message"], 1)
+            b"Subject: Scan\r\nMessage-ID: <1@x>\r\n\r\nHello\r\n", self.piece(line["message"], 1)
         )
-        spool.close()
 
     def test_twice(self) -> None:
         """Their ids become the same ones of ours each time."""
@@ -490,6 +477,16 @@ class OnlineTests(TransferCase):
         self.assertGreater(len(sizes), 1)
         self.assertLess(max(sizes), 1_000_000)
         self.assertEqual(42, sum(len(body["messages"]) for body in client.sent))
+
+    def test_an_impossible_id(self) -> None:
+        """A large message with an impossible id is handed over to be refused; its body is not sent before."""
+        client, taken = Counting(), importing._Taken("")
+        for name in ("../../x", "a b", "ü", ""):
+            values = {"id": name, "size": 100_000}
+            taken.take(OnlineMover(client, "ops"), Item("evil.json", values, io.BytesIO(bytes(100_000))))
+        taken.send(OnlineMover(client, "ops"))
+        sent = [each["message"]["id"] for body in client.sent for each in body["messages"]]
+        self.assertEqual(sent, ["../../x", "a b", "ü", ""])
 
 
 class CheckTests(TransferCase):

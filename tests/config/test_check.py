@@ -217,10 +217,22 @@ class ServicesTests(SynchronousTestCase):
 
 
 class RoutesTests(SynchronousTestCase):
+    def test_users(self) -> None:
+        """A user whom nobody knows is an error; where a checker takes other names, too, a warning."""
+        users = "users: [{name: ann, password_hash: '$scrypt$ln=15,r=8,p=1$c2FsdA==$aGFzaA=='}]\n"
+        routes = "routes: [{match: {user: [%s]}, via: [local]}, {via: [local]}]\n"
+        self.assertEqual(problems_of(SMALL + users + routes % "ann, '*'"), [])
+        [problem] = problems_of(SMALL + users + routes % "any")
+        self.assertEqual((problem.severity, problem.line, problem.column), ("error", 5, 26))
+        self.assertEqual(problem.text, 'unknown user "any" - did you mean "ann"?')
+        [problem] = problems_of(SMALL + "checkers: {open: {type: any}}\n" + routes % "printer")
+        self.assertEqual((problem.severity, problem.line), ("warning", 5))
+        self.assertEqual(problem.text, 'unknown user "printer": only open may know it')
+
     def test_unreachable(self) -> None:
         """Behind a route without conditions nothing can match: a warning at each such route."""
-        routes = "routes:\n  - {name: a, match: {user: [x]}, via: [local]}\n  - {name: b, via: [local]}\n"
-        more = "  - {name: c, match: {user: [y]}, via: [local]}\n"
+        routes = "routes:\n  - {name: a, match: {sender: [x@a]}, via: [local]}\n  - {name: b, via: [local]}\n"
+        more = "  - {name: c, match: {sender: [y@a]}, via: [local]}\n"
         self.assertEqual(problems_of(SMALL + routes), [])
         [problem] = problems_of(SMALL + routes + more)
         self.assertEqual((problem.severity, problem.line), ("warning", 7))

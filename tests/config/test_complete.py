@@ -90,7 +90,9 @@ class CompleteTests(SynchronousTestCase):
 
     def test_routes(self) -> None:
         """A route without a name is called by its position."""
-        config = load_text(SMALL + "routes: [{match: {user: [a]}, via: [local]}, {via: [local]}]\n").config
+        config = load_text(
+            SMALL + "routes: [{match: {sender: [a@b]}, via: [local]}, {via: [local]}]\n"
+        ).config
         self.assertEqual([route.name for route in config.routes], ["route1", "route2"])
 
     def test_smarthost(self) -> None:

@@ -12,7 +12,7 @@ class EffectiveTests(SynchronousTestCase):
         text = SMALL + "routes: [{via: [local], match: {client: [10.0.0.0/8], size: '<1MB'}}]\n"
         shown = json.loads(json.dumps(effective(load_text(text).config)))
         self.assertEqual(shown["routes"][0]["match"]["client"], ["10.0.0.0/8"])
-        self.assertEqual(shown["routes"][0]["match"]["size"], "<=999999")
+        self.assertEqual(shown["routes"][0]["match"]["size"], "<1MB")
         self.assertIn("from", shown["bounces"])
         self.assertEqual(shown["spool"]["lease"], "1m")
         self.assertEqual(shown["spool"]["limit"], {"bytes": "10GiB", "deliveries": 1_000_000, "free": "5%"})

@@ -19,8 +19,33 @@ class EndpointTests(SynchronousTestCase):
 
     def test_bad_at_a_glance(self) -> None:
         """What has no port, a wrong one, or no kind at all is refused without asking Twisted."""
-        for text in ("", "2525", "tcp", "tcp:x", "tcp:70000", "tcp:-1", "tcp:", ":2525", "haproxy:tcp:x"):
+        for text in (
+            "",
+            "2525",
+            "tcp",
+            "tcp:x",
+            "tcp:70000",
+            "tcp:-1",
+            "tcp:",
+            ":2525",
+            "haproxy:tcp:x",
+            "unix:",
+        ):
             self.assertRaises(ValueError, parse_endpoint, text)
+
+    def test_colons(self) -> None:
+        """An IPv6 address whose colons are not escaped is told as it must be written."""
+        for text, written in {
+            "tcp:25:interface=::1": r"tcp:25:interface=\:\:1",
+            "tcp6:25:interface=[fe80::1]:backlog=5": r"tcp6:25:interface=fe80\:\:1:backlog=5",
+        }.items():
+            self.assertIn(f"write '{written}', in", str(self.assertRaises(ValueError, parse_endpoint, text)))
+            self.assertEqual((parse_endpoint(written), complaint(written)), (written, ""))
+
+    def test_bad_for_systemd(self) -> None:
+        """Its sockets are not looked for, but a name or number of one must be given."""
+        for arguments in ("x", "domain=INET", "domain=X:name=a", "domain=INET:index=a", "domain=INET:nam=a"):
+            self.assertIn("systemd:domain=INET:name=smtp", complaint(f"systemd:{arguments}"))
 
     def test_bad_for_twisted(self) -> None:
         """What Twisted refuses is told in its words."""

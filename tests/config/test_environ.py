@@ -26,6 +26,16 @@ class OverlayTests(SynchronousTestCase):
         self.assertEqual(first.allow_from, (ip_network("127.0.0.1"), ip_network("10.0.3.0/24")))
         self.assertEqual(second.endpoint, "tcp:2526:interface=127.0.0.1")
 
+    def test_names(self) -> None:
+        """What is in a list is found by its name, as in a map; in a variable without regard to case."""
+        text = SMALL.replace("name: lan", "name: My-Lan")
+        for environ, sets in (
+            ({"SMTPRELAY_LISTENERS__MY_LAN__LIMITS__SIZE": "1MB"}, []),
+            ({}, ["listeners.My-Lan.limits.size=1MB"]),
+        ):
+            [listener] = load_text(text, environ, sets).config.listeners
+            self.assertEqual((listener.name, listener.limits.size), ("My-Lan", 10**6))
+
     def test_keys_with_hyphens_and_capitals(self) -> None:
         """A key of the file is found without regard to case, and with - for _."""
         text = SMALL.replace("local:", "My-Folder:")
@@ -104,19 +114,27 @@ class WrongTests(SynchronousTestCase):
     def test_values(self) -> None:
         """A wrong value is told by the variable or option it came from."""
         [problem] = problems_of(SMALL, {}, ["spool.lease=soon"])
-        self.assertIn('--set spool.lease: error: spool.lease: "soon" is no duration', str(problem))
+        self.assertIn('--set spool.lease: error: spool.lease: "soon" is not a duration', str(problem))
         [problem] = problems_of(SMALL, {"SMTPRELAY_HOSTNAME": "a\ud800"})
-        self.assertEqual(
-            str(problem), "SMTPRELAY_HOSTNAME: error: control characters are not allowed [CFG-SET]"
-        )
+        self.assertEqual(str(problem), "SMTPRELAY_HOSTNAME: error: it is not UTF-8 [CFG-SET]")
+        [problem] = problems_of(SMALL, {}, ["a\ud800=1"])
+        self.assertEqual(problem.text, "it is not UTF-8")
+
+    def test_depth(self) -> None:
+        """Levels without end are an error that is short, and no crash."""
+        for environ, sets in (({}, ["a." * 2000 + "b=1"]), ({"SMTPRELAY_A" + "__B" * 2000: "1"}, [])):
+            [problem] = problems_of(SMALL, environ, sets)
+            self.assertEqual(problem.text, "nested deeper than 32 levels")
+            self.assertLess(len(str(problem)), 150)
 
     def test_shapes(self) -> None:
         """What fits no place is an error in words."""
         cases = {
-            "listeners.lan.name=x": 'listeners is a list: expected a position from 0 to 1, not "lan"',
-            "listeners.7.name=x": 'listeners is a list: expected a position from 0 to 1, not "7"',
-            "listeners.²=x": 'listeners is a list: expected a position from 0 to 1, not "²"',
-            "listeners=x": "listeners: expected a list, not one value",
+            "listeners.wan.name=x": 'listeners is a list: expected a position from 0 to 1, or lan, not "wan"',
+            "listeners.7.name=x": 'listeners is a list: expected a position from 0 to 1, or lan, not "7"',
+            "listeners.²=x": 'listeners is a list: expected a position from 0 to 1, or lan, not "²"',
+            "listeners=x": "listeners: expected a list, not one value: its first entry is listeners.0",
+            "users.ann.name=x": "users: expected a list, not a map: its first entry is users.0",
             "hostname.x=y": "hostname: expected one value, not a map",
             "a..b=c": "names no setting: a part of the name is empty",
             "nonsense": "expected a.b=value",

@@ -67,6 +67,12 @@ class FoldersTests(SynchronousTestCase):
                 codes(problems_of(SMALL.replace("path: spool", f"path: {path.absolute()}"))), expected
             )
 
+    def test_what_the_kernel_shows(self) -> None:
+        """Nobody can make a file in /proc, whatever its mode says."""
+        for key, code in {"spool": "CFG-SPOOL", "captured": "CFG-FILE"}.items():
+            [problem] = problems_of(SMALL.replace(f"path: {key}", f"path: /proc/{key}"))
+            self.assertEqual((problem.code, problem.text[:20]), (code, "/proc is the kernel'"))
+
     def test_captured(self) -> None:
         """So it is with the folder of captured mail."""
         file = Path(self.mktemp())
@@ -80,9 +86,15 @@ class FoldersTests(SynchronousTestCase):
         self.assertEqual(problems_of(text), [])
 
     def test_log(self) -> None:
-        """The folder of the log must be there."""
-        [problem] = problems_of(SMALL + "logging: {file: nope/log}\n")
-        self.assertEqual(problem.code, "CFG-FILE")
+        """The folder of the log must be there, and the log itself a file."""
+        for file, told in {
+            "nope/log": "cannot write in ",
+            "/": "/ is a folder",
+            "/proc/log": "/proc is",
+        }.items():
+            [problem] = problems_of(SMALL + f"logging: {{file: {file}}}\n")
+            self.assertEqual((problem.code, problem.text[: len(told)]), ("CFG-FILE", told))
+        self.assertEqual(problems_of(SMALL + "logging: {file: /dev/null}\n"), [])
         self.assertEqual(problems_of(SMALL + "logging: {file: log}\n"), [])
 
 
@@ -99,6 +111,21 @@ class SocketsTests(SynchronousTestCase):
     def test_the_usual_place(self) -> None:
         """What nobody chose is no mistake in the file."""
         self.assertEqual(problems_of(SMALL.replace("path: spool", f"path: {'s' * 120}")), [])
+
+    def test_no_socket(self) -> None:
+        """A folder, or a file that is something else, is no place for a socket."""
+        file = Path(self.mktemp()).absolute()
+        file.write_text("mine")
+        for path, told in {
+            "/": "/ is a folder: name a file in it",
+            file: f"{file} is a file, and no socket",
+        }.items():
+            for text in (
+                SMALL + f"control_socket: {path}\n",
+                SMALL.replace("tcp:2525:interface=127.0.0.1", f"unix:{path}"),
+            ):
+                [problem] = problems_of(text)
+                self.assertEqual((problem.code, problem.text), ("CFG-SOCKET", told))
 
     def test_no_folder(self) -> None:
         """The folder of a socket must be there, also that of a listener."""

@@ -37,10 +37,10 @@ class InterpolateTests(SynchronousTestCase):
             "${NOPE}": "the variable NOPE is not set",
             "${EMPTY:?set it to the host}": "the variable EMPTY is not set: set it to the host",
             "${NOPE:?}": "the variable NOPE is not set: it is required",
-            "x ${NAME": "is no reference to a variable",
-            "${}": "is no reference to a variable",
-            "${1A}": "is no reference to a variable",
-            "${NAME-x}": "is no reference to a variable",
+            "x ${NAME": "is not a reference to a variable",
+            "${}": "is not a reference to a variable",
+            "${1A}": "is not a reference to a variable",
+            "${NAME-x}": "is not a reference to a variable",
         }
         for text, expected in cases.items():
             error = self.assertRaises(ValueError, interpolate, text, ENVIRON)

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.config import Config, effective, explain
 from smtprelay.config.reference import classes_of, key_of, kind_of
 from smtprelay.config.renamed import RENAMED
+from smtprelay.config.unavailable import ROWS
 from tests.config.coming import SECTIONS, SETTINGS, is_coming
 from tests.config.loading import SMALL, load_text
 
@@ -60,6 +61,21 @@ class ExplainTests(SynchronousTestCase):
         self.assertEqual(explain("providers.smarthost.tls").default, "starttls")
         error = self.assertRaises(LookupError, explain, "providers.acs.tls")
         self.assertIn('there is no setting "tls" in "providers.*"', str(error))
+
+    def test_what_is_not_there(self) -> None:
+        """What this version cannot do is said: of a setting, what is below it, a value, a type's keys."""
+        self.assertEqual(explain("spool.path").notes, [])
+        for key in {re.sub(r"=\w+|\.\*$", "", row.setting) for row in ROWS}:
+            self.assertTrue(explain(key).notes, key)
+        if "graph" in {row.word for row in ROWS}:
+            said = ["the provider type graph is not available in this version"]
+            self.assertEqual(
+                (explain("providers.graph.tenant").notes, explain("providers.tenant").notes), (said, said)
+            )
+            self.assertEqual(
+                (explain("providers.acs.sender").notes, explain("providers.rate").notes), ([], [])
+            )
+            self.assertNotIn("tenant", explain("providers").keys)
 
     def test_names_that_are_keys(self) -> None:
         """An entry may be called like one of its keys, as a smarthost is called host."""

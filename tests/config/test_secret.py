@@ -29,14 +29,13 @@ class FileTests(SynchronousTestCase):
         return in_file(str(self.path), "file x")
 
     def test_one_newline_is_stripped(self) -> None:
-        """One newline at the end belongs to the editor, blanks and what is within to the secret."""
+        """One newline at the end belongs to the editor; blanks, and all lines of a PEM key, to the secret."""
         cases = {
             b"a b": "a b",
             b"a\n": "a",
             b" a ": " a ",
-            b"a\nb": "a\nb",
+            b"-----BEGIN KEY-----\na\n-----END KEY-----\n": "-----BEGIN KEY-----\na\n-----END KEY-----",
             b"'": "'",
-            b"''": "''",
             b"'a": "'a",
         }
         cases |= {b"'a' and 'b'\n": "'a' and 'b'"}
@@ -113,6 +112,11 @@ class FileTests(SynchronousTestCase):
         cases = {
             b"": "empty",
             b"\n": "empty",
+            b'""\n': "empty",
+            b"  \t\n": "only blanks",
+            b"' '": "only blanks",
+            b"hunter2\nhunter3\n": "2 lines, and a secret is one",
+            b"hunter2\0": "a control character in it",
             b"\xff\xfea\0": "not UTF-8 but UTF-16: save it as UTF-8",
             b"a\xff": "not UTF-8",
             b"x" * 70_000: "larger than 65536 bytes",
@@ -120,6 +124,18 @@ class FileTests(SynchronousTestCase):
         for content, expected in cases.items():
             error = self.assertRaises(ValueError, self.secret(content).reveal)
             self.assertEqual(str(error), f"file {self.path}: {expected}")
+
+    def test_bad_words(self) -> None:
+        """So it is with a variable, and with what stands in the file itself; none of it is repeated."""
+        for value, expected in (("''", "empty"), ("' '", "only blanks"), ('"hunter2\\nx"', "2 lines")):
+            text = with_provider(f"type: smarthost, host: h, username: u, password: {value}")
+            [problem] = problems_of(text)
+            self.assertTrue(problem.text.startswith(f"providers.more.password: {expected}"), problem.text)
+            self.assertNotIn("hunter2", f"{problem}{problem.snippet}")
+        text = with_provider("type: smarthost, host: h, username: u, password: {env: P}")
+        for value, expected in (('""', "empty"), (" ", "only blanks"), ("hunter2\nx", "2 lines, and")):
+            [problem] = problems_of(text, {"P": value})
+            self.assertTrue(problem.text.startswith(f"providers.more.password: env P: {expected}"))
 
     def test_missing_and_folder(self) -> None:
         """A file that is not there, or is none, is told with its path and our uid."""
@@ -182,7 +198,7 @@ class SettingTests(SynchronousTestCase):
             "{}": "expected one of file, env and credential",
             "{file: a, env: b}": "expected one of file, env and credential",
             "{fil: a}": 'unknown key "fil" - did you mean "file"?',
-            "{env: P, expires: soon}": '"soon" is no day',
+            "{env: P, expires: soon}": '"soon" is not a day',
             "[a]": "expected one value, not a list",
         }
         for value, expected in cases.items():

@@ -101,9 +101,11 @@ class RefusingTests(SynchronousTestCase):
         """A control character is an error, written out or as an escape."""
         self.assert_broken(b"a: x\x00y\n", "1:5 CFG-SYNTAX unprintable character #x0000")
         problems = parse(b'a: "x\\0y"\nb: "\\ud800"\n', "f", {}).problems
-        self.assertEqual(
-            [p.text for p in problems], [f"{k}: control characters are not allowed" for k in "ab"]
-        )
+        hint = "use single quotes, in which \\ is no escape"
+        flaws = {"a": "has the control character \\x00", "b": "is not UTF-8"}
+        self.assertEqual([p.text for p in problems], [f"{k}: the value {flaws[k]}: {hint}" for k in "ab"])
+        [told] = parse(b"a: ${X}\n", "f", {"X": "\x07"}).problems
+        self.assertEqual(told.text, "a: the value has the control character \\x07")
 
     def test_impossible_escape(self) -> None:
         """An escape beyond Unicode is an error and no crash."""

@@ -37,12 +37,35 @@ class MistakesTests(SynchronousTestCase):
             '7:17 CFG-UNKNOWN-TYPE providers.local.type: unknown type "captur" - did you mean "capture"?',
             '8:41 CFG-UNKNOWN-VALUE providers.host.tls: unknown value "startls" - did you mean "starttls"?',
             (
-                '8:59 CFG-VALUE providers.host.timeout: "5 parsecs" is no duration: '
-                "expected a number and a unit, such as 30s, 5m, 4h or 2d"
+                '8:59 CFG-VALUE providers.host.timeout: "5 parsecs" is not a duration: '
+                '"parsecs" is not s, m, h or d; expected one such as 30s, 5m, 4h or 2d'
             ),
             '10:23 CFG-UNKNOWN-NAME unknown provider "locl" - did you mean "local"?',
         ]
         self.assertEqual(told(problems_of(FIVE)), expected)
+
+    def test_where_a_key_belongs(self) -> None:
+        """A key that is at home elsewhere is told where: within its section, else anywhere."""
+        for add, hint in {
+            "limits: {size: 5MB}": 'key "limits": it belongs under "listeners.*" or "providers.*"',
+            "bytes: 5MB": 'key "bytes": it belongs under "spool.limit"',
+            "bounces: {password: x}": 'key "password": it belongs under "providers.*"',
+        }.items():
+            self.assertEqual([p.text for p in problems_of(f"{SMALL}{add}\n")], [f"unknown {hint}"])
+        [problem] = problems_of(SMALL.replace("path: spool", "path: spool, free: 5%"))
+        self.assertEqual(problem.text, 'unknown key "free": it belongs under "limit"')
+
+    def test_a_word_has_one_mistake(self) -> None:
+        """What cannot be a word at all is not judged as a setting, too."""
+        for text, place in {
+            SMALL.replace("path: spool", 'path: "\\0"'): "spool.path",
+            SMALL.replace("path: spool", "path: '${NOPE}'"): "spool.path",
+            with_provider('type: smarthost, host: h, username: u, password: {file: "\\0"}'): (
+                "providers.more.password.file"
+            ),
+        }.items():
+            [problem] = problems_of(text)
+            self.assertTrue(problem.text.startswith(f"{place}: the v"), problem.text)
 
     def test_a_mistake_has_no_followers(self) -> None:
         """What only follows from another mistake is not told: neither missing keys nor unknown names."""
@@ -70,7 +93,7 @@ class MistakesTests(SynchronousTestCase):
             "checkers: {a: {type: [x]}}": "checkers.a.type: expected one value, not a list",
             "bounces: {via: [[host]]}": "bounces.via[0]: expected one value, not a list",
             "privacy: {subjects: yes}": 'privacy.subjects: "yes" is neither true nor false',
-            "workers: 0.5": 'workers: "0.5" is no whole number',
+            "workers: 0.5": 'workers: "0.5" is not a whole number',
             "http: [{serve: [health]}]": 'http[0]: "endpoint" is missing',
         }
         for text, expected in cases.items():
@@ -95,9 +118,9 @@ class MistakesTests(SynchronousTestCase):
             "25 per 10 seconds": "25/10s",
         }.items():
             [problem] = problems_of(SMALL.replace("captured}", f"captured, rate: {rate}}}"))
-            self.assertEqual(problem.text, f'providers.local.rate: "{rate}" is no rate: write [{instead}]')
+            self.assertEqual(problem.text, f'providers.local.rate: "{rate}" is not a rate: write [{instead}]')
         [problem] = problems_of(SMALL.replace("captured}", "captured, rate: [30]}"))
-        self.assertEqual(problem.text, 'providers.local.rate[0]: "30" is no rate: write 30/min')
+        self.assertEqual(problem.text, 'providers.local.rate[0]: "30" is not a rate: write 30/min')
 
     def test_huge_numbers(self) -> None:
         """A number beyond all bounds is out of range and no crash."""
@@ -117,7 +140,7 @@ class MistakesTests(SynchronousTestCase):
     def test_bad_names_of_providers(self) -> None:
         """A key that is a name must be one word."""
         problems = problems_of(SMALL.replace("local:", "'a b':"))
-        self.assertEqual(told(problems)[0][:41], '2:13 CFG-VALUE providers: "a b" is no name'[:41])
+        self.assertEqual(told(problems)[0][:41], '2:13 CFG-VALUE providers: "a b" is not a name'[:41])
 
 
 class MeaningTests(SynchronousTestCase):

@@ -102,6 +102,17 @@ class ValuesTests(SynchronousTestCase):
         error = self.assertRaises(ValueError, values.parse_pattern, "@example.com")
         self.assertIn('did you mean "*@example.com"?', str(error))
 
+    def test_what_is_wrong(self) -> None:
+        """A time of 0, and a unit that nobody knows, are named."""
+        for parse, text, told in (
+            (values.parse_rate, "1/0s", "neither number may be 0"),
+            (values.parse_rate, "0/min", "neither number may be 0"),
+            (values.parse_rate, "30/fortnight", '"fortnight" is not s, m, h or d'),
+            (values.parse_duration, "2 fortnights", '"fortnights" is not s, m, h or d'),
+            (values.parse_duration, "soon", '"soon" is not a duration: expected one such as 30s'),
+        ):
+            self.assertIn(told, str(self.assertRaises(ValueError, parse, text)))
+
     def test_hints_for_who_writes_as_one_speaks(self) -> None:
         """A rate or duration in words is answered with its spelling here, and that is taken."""
         rates = {

@@ -94,8 +94,8 @@ class RenderTests(SynchronousTestCase):
         """Who, why in the provider's words and in plain words, and the id to ask for."""
         text = letter(make_notice(failed(), failed("ben@x.org", "552 too big", "5.3.4")))
         for said in (
-            "<anna@x.org>\n    The address does not exist. (5.1.1)\n    ses said: 550 no such user\n",
-            "<ben@x.org>\n    The mail is too large. (5.3.4)\n    ses said: 552 too big\n",
+            "<anna@x.org>\n    The address does not exist. (5.1.1)\n    Reason (ses): 550 no such user\n",
+            "<ben@x.org>\n    The mail is too large. (5.3.4)\n    Reason (ses): 552 too big\n",
             "Message id at this relay: 06DPW3\n",
             f"Given up:                 {DATE}\n",
         ):
@@ -138,11 +138,12 @@ class RenderTests(SynchronousTestCase):
         lost = make_notice(failed(why="mx.x.org:25: connection refused"), remote="mx.x.org")
         self.assertIn("Diagnostic-Code: X-Smtprelay; mx.x.org:25: connection refused", raw_status(lost)[1])
         self.assertNotIn("Remote-MTA", raw_status(lost)[1])
+        self.assertIn("    Reason (mx.x.org): mx.x.org:25: connection refused\n", letter(lost))
 
     def test_nothing_was_said(self) -> None:
         """There is nothing to diagnose, and the letter says what is known."""
         for action, known in (
-            (FAILED, "ses said: no reason was given"),
+            (FAILED, "Reason (ses): no reason was given"),
             (DELAYED, "It had no turn yet."),
             (RELAYED, "ses took it."),
         ):
@@ -161,7 +162,7 @@ class RenderTests(SynchronousTestCase):
         self.assertIn("Action: failed\r\nStatus: 5.1.1", second)
         text = letter(notice)
         self.assertLess(text.index("could not be delivered"), text.index("was handed on"))
-        self.assertIn("<ben@x.org>\n    (2.0.0)\n    ses said: 250 queued as 7\n", text)
+        self.assertIn("<ben@x.org>\n    (2.0.0)\n    Reason (ses): 250 queued as 7\n", text)
 
     def test_a_delay(self) -> None:
         """It says that nothing needs to be done, and until when it is tried."""

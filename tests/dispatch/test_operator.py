@@ -58,7 +58,7 @@ class DeleteTests(DispatcherTestCase):
         change(stage, "delete", bounce=True, why="spam run")
         (posted,) = stage.posted
         self.assertEqual(posted.draft.envelope.addresses, ("scan@example.com",))
-        for words in (b"the operator said: spam run", b"a@x.org", b"b@x.org", b"Status: 5.7.0"):
+        for words in (b"Reason (the operator): spam run", b"a@x.org", b"b@x.org", b"Status: 5.7.0"):
             self.assertIn(words, posted.body)
 
     def test_nobody_is_told_of_a_bounce(self) -> None:

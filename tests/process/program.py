@@ -74,6 +74,11 @@ class Program(ProcessProtocol):
         self.signal(number)
         return await self.ends()
 
+    async def insist(self, number: int = signal.SIGTERM) -> int:
+        """Send it signals until it has ended: those within a second of the first are none."""
+        await eventually(lambda: self.signal(number) or self.status is not None, "its end")
+        return await self.ends()
+
     def signal(self, number: int) -> None:
         """Send it a signal; one that has ended does not mind."""
         with suppress(ProcessExitedAlready):

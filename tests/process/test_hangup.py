@@ -20,6 +20,16 @@ from tests.process.test_workers import POSTGRES
 
 LOGGING = "logging: {file: relay.log}\n"
 
+#: Sends itself a SIGHUP when it begins to import the relay.
+EARLY = """\
+import os, signal, sys
+class Early:
+    def find_spec(self, name, *_):
+        if name == "smtprelay.service":
+            os.kill(os.getpid(), signal.SIGHUP)
+sys.meta_path.insert(0, Early())
+"""
+
 
 class HangupCase(Stage):
     def setUp(self) -> None:
@@ -134,6 +144,19 @@ class HangupTests(HangupCase, TestCase):
         relay.life.signal(signal.SIGHUP)
         await eventually(lambda: self.told("log.reopened"), "the new file")
         self.assertEqual(await relay.stop(), 0)
+
+    async def test_while_it_is_imported(self) -> None:
+        """One that has only begun is not ended by it, however it is started."""
+        relay = self.relay("")
+        by_run = f"from smtprelay.cli import main; main(['run', '-c', {str(relay.config)!r}])"
+        for begin, arguments in ((by_run, ()), (TWISTD, ("-n", "smtprelay", "-c", str(relay.config)))):
+            relay.life = self.ending_program(Program.python(["-c", EARLY + begin, *arguments], self.folder))
+            await relay.ready(relay.life)
+            await relay.stop()
+        begin = "import runpy; runpy.run_module('smtprelay.entry', run_name='__main__')"
+        worker = self.ending_program(Program.python(["-c", EARLY + begin], self.folder))
+        self.assertEqual(await worker.ends(), 2, worker.err)
+        self.assertIn(b"usage: smtprelay worker", worker.err)
 
     async def test_while_it_ends(self) -> None:
         """A relay that stops is not kept from it, nor ended before its time."""

@@ -53,16 +53,28 @@ class SocketTests(ShutdownCase, TestCase):
 
 
 class SecondSignalTests(ShutdownCase, TestCase):
+    async def test_two_at_once(self) -> None:
+        """Two within a second are one, as ``timeout`` sends them: the relay ends in order, without a word."""
+        for again in ("", '"event":"relay.stop"'):
+            relay = await self.ending(RelayProcess.of(self.folder, CAPTURE)).start()
+            await relay.send(message("first"), "user@example.com")
+            talk = await relay.greet()
+            relay.life.signal(signal.SIGTERM)
+            await relay.life.says(again)
+            self.assertEqual(await relay.stop(), 0)
+            self.assertEqual((relay.life.err, relay.life.out.count(b'"event":"twisted"')), (b"", 0))
+            await talk.gone
+
     async def test_run(self) -> None:
         """While attempts are awaited a second SIGTERM ends ``smtprelay run`` at once and says so."""
         relay = await self.stopping()
-        self.assertEqual(await relay.stop(), 128 + signal.SIGTERM)
+        self.assertEqual(await relay.life.insist(), 128 + signal.SIGTERM)
         self.assertEqual(relay.life.err.decode(), f"smtprelay: SIGTERM {AT_ONCE}")
 
     async def test_what_was_under_way(self) -> None:
         """After that the next start resolves what was under way, as after a crash."""
         relay = await self.stopping()
-        await relay.life.stop(signal.SIGINT)
+        await relay.life.insist(signal.SIGINT)
         [line] = await relay.queued()
         self.assertEqual(line["state"], "active")
         await relay.start()
@@ -77,7 +89,7 @@ class SecondSignalTests(ShutdownCase, TestCase):
         for command in ("MAIL FROM:<a@b.test>", "RCPT TO:<user@example.com>", "DATA"):
             await talk.say(command)
         await self.tell_to_stop(relay)
-        self.assertEqual(await relay.life.stop(signal.SIGINT), 128 + signal.SIGINT)
+        self.assertEqual(await relay.life.insist(signal.SIGINT), 128 + signal.SIGINT)
         self.assertEqual(relay.life.err.decode(), f"smtprelay: SIGINT {AT_ONCE}")
 
 

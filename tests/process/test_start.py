@@ -300,7 +300,7 @@ class EndTests(StartCase, TestCase):
         self.assertEqual((line["state"], line["attempts"], line["uncertain"]), ("delivered", 1, False))
 
     async def test_a_log_that_cannot_be_written(self) -> None:
-        """A full disk under the log keeps neither the relay from starting nor the mail from going."""
+        """A full disk under the log keeps nothing from going; one line and the relay's state say so."""
         relay = self.relay()
         full = (
             "import os, sys; os.dup2(os.open('/dev/full', os.O_WRONLY), 1); from smtprelay.cli import main;"
@@ -310,6 +310,11 @@ class EndTests(StartCase, TestCase):
         relay.smtp = await eventually(lambda: self.port_of(relay), "the port")
         self.assertIn("250 2.0.0", await relay.send(message("unlogged"), "user@example.com"))
         await eventually(lambda: list(self.folder.glob("captured/new/*")), "the mail")
+        reason = "the log cannot be written: standard output: No space left on device"
+        self.assertIn(reason, [each["text"] for each in (await relay.cli("status"))["attention"]])
+        self.assertEqual(await relay.stop(), 0)
+        told = "the log cannot be written, the relay goes on: standard output: No space left on device"
+        self.assertEqual(relay.life.err.decode(), f"smtprelay: {told}\n")
 
     async def port_of(self, relay: RelayProcess) -> int:
         """Return the port at which ``relay`` takes mail, as its API tells it; 0 if it does not yet."""

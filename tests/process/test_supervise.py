@@ -312,7 +312,7 @@ class EndTests(SuperviseCase, TestCase):
         self.ends_with(pid)
         relay.life.signal(signal.SIGTERM)
         await relay.life.says('"event":"relay.stop".*"worker":1')
-        self.assertEqual(await relay.stop(), 128 + signal.SIGTERM)
+        self.assertEqual(await relay.life.insist(), 128 + signal.SIGTERM)
         self.assertEqual(relay.life.err.decode(), f"smtprelay: SIGTERM {AT_ONCE}")
         await self.gone(pid)
 

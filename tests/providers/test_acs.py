@@ -237,7 +237,7 @@ class RefusalTests(Case):
         """Without a connection nothing was sent, so it is deferred."""
         joined = joined_acs()
         joined.joined.wire.refuse = Refused("nobody there")
-        self.assertIn("nobody there", self.outcome_of(joined).why)
+        self.assertIn("nothing listens there", self.outcome_of(joined).why)
         self.assertIsInstance(self.outcome_of(joined), Deferred)
 
     def test_sender_that_the_mail_chose(self):

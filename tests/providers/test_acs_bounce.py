@@ -46,7 +46,7 @@ class BounceTests(Case):
         """The letter is the text; the report and the header come as texts that anybody can open."""
         request = self.sent(header_of(ORIGINAL))
         self.assertEqual(request["content"]["subject"], "Undelivered Mail Returned to Sender")
-        self.assertIn("acs said: 550 no such user", request["content"]["plainText"])
+        self.assertIn("Reason (acs): 550 no such user", request["content"]["plainText"])
         self.assertEqual(request["headers"]["Auto-Submitted"], "auto-replied")
         (name, kind, report), (other, other_kind, header) = self.attached(request)
         self.assertEqual((name, kind), ("attachment-1.txt", "text/plain"))

@@ -137,7 +137,7 @@ class FailureTests(SynchronousTestCase):
         joined.wire.refuse = Refused("nobody there")
         failed = self.failed(joined, joined.run(joined.http.request("POST", URL, {}, b"x")))
         self.assertIsInstance(failed, NotSent)
-        self.assertIn("nobody there", str(failed))
+        self.assertIn("nothing listens there", str(failed))
 
     def test_lost_answer(self):
         """A connection that ends after the body is ``AnswerLost``, at once and by garbage too."""

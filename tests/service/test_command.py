@@ -44,3 +44,4 @@ class LogTests(SynchronousTestCase):
         for count in (1, 2):
             log("relay.stop", reason="x")
             self.assertEqual(len(file.read_text().splitlines()), count)
+        self.assertEqual(file.stat().st_mode & 0o137, 0, "a log is for its owner and group")

@@ -636,7 +636,7 @@ class Loss(SynchronousTestCase):
             told,
             {
                 "listener": "lan", "client": "192.0.2.7", "user": "", "sender": "a@x.test", "size": 1,
-                "reason": "Connection was closed cleanly.",
+                "reason": "the other side closed the connection",
             },
         )  # fmt: skip
         self.assertEqual((site.desk.left, site.clock.getDelayedCalls()), (1, []))
@@ -651,8 +651,8 @@ class Loss(SynchronousTestCase):
             line.protocol.factory.clock.pump([60.0] * 3)
 
         cases = (
-            (lose, "Connection was closed cleanly.", {}),
-            (lose, "Connection was closed cleanly.", {"size": 2}),
+            (lose, "the other side closed the connection", {}),
+            (lose, "the other side closed the connection", {"size": 2}),
             (lambda line: line.protocol.readConnectionLost(), "The message has no end: it was not taken", {}),
             (
                 lambda line: line.protocol.factory.clock.pump([60.0] * 10),

@@ -91,9 +91,14 @@ MAIL = Mail(
 )
 
 
+#: Of the one stored message, however its id is begun.
+WHOLE_ID = "7QK29FMDAAAAAAAA"
+
+
 class FakeBody:
     """A stored message."""
 
+    message = WHOLE_ID
     size = 24
 
     async def chunks(self):
@@ -109,6 +114,9 @@ class FakeOperator:
     def __init__(self) -> None:
         self.asked: list[object] = []
         self.error: Exception | None = None
+
+    def check(self, provider: str) -> None:
+        self._note("check", provider)
 
     async def probe(self, *asked: object, **more: object) -> None:
         self._note("probe", *asked, *more.items())

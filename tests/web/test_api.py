@@ -7,7 +7,7 @@ from smtprelay.model.unreachable import Unreachable
 from smtprelay.operating import HoldRule
 from smtprelay.queue import STATES, Edit, Selection
 from smtprelay.web.access import Access, Token
-from tests.web.asking import DETAIL, LANE, NOW, STOCK, SUMMARY, Fixture
+from tests.web.asking import DETAIL, LANE, NOW, STOCK, SUMMARY, WHOLE_ID, Fixture
 
 
 def plain(value: object) -> object:
@@ -268,6 +268,19 @@ class EditTests(SynchronousTestCase):
             self.assertEqual((response.status, response.json), (status, {"error": error.args[0]}))
 
 
+class RerouteTests(SynchronousTestCase):
+    def test_a_provider_that_is_not_there(self):
+        """It is told before anything is looked for, with those that are."""
+        fixture = Fixture()
+        fixture.operator.error = LookupError("there is no provider 'tow': one, two")
+        response = fixture.post("/api/v1/queue/reroute", {"everything": True, "to": "tow"})
+        self.assertEqual(
+            (response.status, response.json), (404, {"error": "there is no provider 'tow': one, two"})
+        )
+        self.assertEqual(fixture.spool.asked, [])
+        self.assertEqual(fixture.operator.asked, [("check", "tow")])
+
+
 class ContentTests(SynchronousTestCase):
     def setUp(self):
         self.fixture = Fixture()
@@ -283,8 +296,15 @@ class ContentTests(SynchronousTestCase):
         read = self.fixture.events.of("queue.read")
         self.assertEqual(
             [(each["who"], each["message"], each["part"]) for each in read],
-            [("local", "7QK2", "message"), ("local", "7QK2", "headers")],
+            [("local", WHOLE_ID, "message"), ("local", WHOLE_ID, "headers")],
         )
+
+    def test_who_has_read_it(self):
+        """Over the socket whoever asks says who he is, as with a change."""
+        fixture = Fixture(access=lambda clock: Access(clock, control=True))
+        fixture.get("/api/v1/queue/7QK2/message?part=message&who=ann")
+        (read,) = fixture.events.of("queue.read")
+        self.assertEqual((read["who"], read["message"]), ("ann", WHOLE_ID))
 
     def test_what_is_not_there(self):
         """A body that is gone is 404 in the spool's words, an unknown part 400; neither was read."""

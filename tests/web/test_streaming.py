@@ -18,6 +18,7 @@ PATH = "/api/v1/queue/7QK2/message"
 class LongBody:
     """Three pieces; :attr:`read` of them were asked for."""
 
+    message = "7QK2"
     size = 6
 
     def __init__(self, pieces: Sequence[bytes | Exception] = (b"ab", b"cd", b"ef")) -> None:

@@ -2,7 +2,7 @@ from twisted.application.service import ServiceMaker
 
 smtprelay = ServiceMaker(
     "smtprelay",
-    "smtprelay.service",
+    "smtprelay.entry",
     "A mail relay: SMTP in, a durable spool, delivery over HTTP APIs.",
     "smtprelay",
 )

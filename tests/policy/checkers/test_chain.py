@@ -118,9 +118,9 @@ class ChainTests(SynchronousTestCase):
         """A name that nobody knows takes as long as a wrong password, and is answered with the same words."""
         verified = []
 
-        def in_thread(verify: Callable[..., bool], password: bytes) -> Deferred[bool]:
+        def in_thread(verify: Callable[..., bool], *arguments: Any) -> Deferred[bool]:
             verified.append(verify)
-            return succeed(verify(password))
+            return succeed(verify(*arguments))
 
         self.use(Users([ANN], in_thread, self.clock), self.open)
         texts = set()

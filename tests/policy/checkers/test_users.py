@@ -1,6 +1,8 @@
 """The users of the configuration."""
 
 from collections.abc import Callable
+from hashlib import scrypt
+from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import UsernamePassword
@@ -12,6 +14,7 @@ from zope.interface.verify import verifyObject
 
 from smtprelay.credentials import PasswordClient
 from smtprelay.message import Client
+from smtprelay.policy import passwords
 from smtprelay.policy.access import Patterns
 from smtprelay.policy.checkers.chain import NotMine
 from smtprelay.policy.checkers.users import CACHE_SIZE, CACHED, Users
@@ -93,6 +96,37 @@ class UsersTests(SynchronousTestCase):
         self.verified.clear()
         self.assertWrong("eve", "x")
         self.assertEqual([verify.__self__.ln for verify in self.verified], [15], "it has no password")
+
+    def test_each_name_costs_the_same(self):
+        """Whose hash is cheap, of an older time, is no less work than that of nobody, right or wrong."""
+        work: list[int] = []
+
+        def count(password: bytes, *, n: int, r: int, p: int, **more: Any) -> bytes:
+            work.append(n * r * p)
+            return scrypt(password, n=n, r=r, p=p, **more)
+
+        self.patch(passwords, "scrypt", count)
+        for costs in ({"ln": 4}, {"ln": 7, "r": 1}, {"ln": 5, "r": 3, "p": 5}):
+            eve = User(name="eve", password_hash=hash_password(b"x", b"e" * 16, **costs))
+            dear = User(name="dan", password_hash=hash_password(b"y", b"d" * 16, ln=9))
+            self.users.change([ANN, eve, dear, User(name="none")])
+            spent = {}
+            for name, password in (
+                ("ann", "s3cret"),
+                ("eve", "x"),
+                ("eve", "y"),
+                ("dan", "z"),
+                ("none", "x"),
+            ):
+                work.clear()
+                self.login(name, password).addErrback(lambda failure: failure.trap(UnauthorizedLogin))
+                spent[name, password] = sum(work)
+            work.clear()
+            unknown = self.failureResultOf(self.login("nobody", "x"), NotMine).value
+            self.successResultOf(Deferred.fromCoroutine(unknown.pretend()))
+            self.assertEqual(sum(work), 8 << 9)
+            # What is left of a cost that is no multiple of the others is less than the smallest scrypt.
+            self.assertTrue(all((8 << 9) - 8 * 2 < each <= 8 << 9 for each in spent.values()), spent)
 
     def test_the_work_is_done_elsewhere(self):
         """Nothing is answered before the thread has."""

@@ -1,9 +1,7 @@
 """
-The values with which the queue is asked and changed.
+The values with which the queue is asked and changed, by dispatch and by operators.
 
-They are what :mod:`smtprelay.dispatch` settles with, and what an operator sees and
-does through the CLI, the API and the page; all of them go to JSON by
-:func:`attrs.asdict`. :mod:`smtprelay.message` holds the mail itself.
+All of them go to JSON by :func:`attrs.asdict`. :mod:`smtprelay.message` holds the mail itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +14,8 @@ from smtprelay.model.unreachable import Unreachable
 
 #: The states of a delivery, in the order of its life.
 STATES = ("queued", "active", "deferred", "held", "delivered", "failed", "deleted")
-
 #: The states that a delivery leaves only by an operator's hand, if at all.
 FINAL = ("delivered", "failed", "deleted")
-
 #: The states that nothing ends: such a delivery needs the message's body no more.
 FOR_GOOD: Final = ("delivered", "deleted")
 

@@ -17,7 +17,10 @@ except ImportError as error:
     sys.exit(f"atheris cannot be imported on this Python ({error}): no fuzzing")
 
 with atheris.instrument_imports(include=["smtprelay"]):
-    from smtprelay.mime import head, headers, outgoing, parse, text
+    from smtprelay.mime import head, headers, outgoing, parse
+    from smtprelay.mime.address import addresses
+    from smtprelay.mime.parameters import content_type, disposition
+    from smtprelay.mime.text import decoded
     from smtprelay.mime.worker.frames import FACTS, READY, FrameDecoder, FrameError, frame
     from smtprelay.model.shape import shape_of
     from smtprelay.providers.acs_request import encoded_size, map_mail
@@ -57,10 +60,10 @@ def read(octets: bytes) -> None:
     found.values("To")
     pairs, _ = headers.split(octets)
     for _, value in pairs:
-        text.decoded(value, "gb2312")
-        text.content_type(value)
-        text.disposition(value, "shift_jis")
-    text.addresses([value for _, value in pairs], "windows-1251")
+        decoded(value, "gb2312")
+        content_type(value)
+        disposition(value, "shift_jis")
+    addresses([value for _, value in pairs], "windows-1251")
     try:
         mail = parse.read(octets)
     except parse.TooComplexError:

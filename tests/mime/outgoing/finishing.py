@@ -1,6 +1,8 @@
 """Finishes mail for tests, in every way that there is to do so, and checks that all give the same."""
 
 import binascii
+import email
+import email.message
 import json
 import re
 from collections.abc import Iterable
@@ -26,12 +28,32 @@ ADDED = (
     b"Date: Mon, 30 Nov 2026 08:44:25 +0000\r\n"
     b"From: ann@example.com\r\n"
 )
+#: The header of a mail, and a text in a line too long for SMTP.
+HEAD = ADDED + b"Subject: Hi\r\nMIME-Version: 1.0\r\n"
+LONG = b"long " * 400
+
 EIGHT_BIT = NextHop()
 SEVEN_BIT = NextHop(eight_bit=False, raw_fields=False)
 ASCII_FIELDS = NextHop(eight_bit=True, raw_fields=False)
 
 
 _FOREIGN_ID = re.compile(rb"^[ \t]*content-id[ \t]*:(?:.|\r\n[ \t])*[^\0-\x7f]", re.IGNORECASE | re.MULTILINE)
+
+
+def mixed(*parts: bytes, kind: str = "mixed", extra: str = "") -> bytes:
+    """Return a mail of ``parts``, each with its header."""
+    head = f"Content-Type: multipart/{kind}; boundary=B\r\n{extra}\r\n".encode()
+    return HEAD + head + b"".join(b"--B\r\n" + part + b"\r\n" for part in parts) + b"--B--\r\n"
+
+
+def text(content: bytes, kind: str = "text/plain; charset=utf-8") -> bytes:
+    """Return a part."""
+    return f"Content-Type: {kind}\r\n\r\n".encode() + content
+
+
+def leaves(mail: bytes) -> list[email.message.Message]:
+    """Return the parts without parts."""
+    return [part for part in email.message_from_bytes(mail).walk() if not part.is_multipart()]
 
 
 class Refused(Exception):  # noqa: N818 -- it says what became of the mail

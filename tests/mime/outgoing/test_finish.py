@@ -18,14 +18,17 @@ from tests.mime.outgoing.finishing import (
     ADDITIONS,
     ASCII_FIELDS,
     EIGHT_BIT,
+    LONG,
     RECEIVED,
     SEVEN_BIT,
     Refused,
     both_said,
     carry_out,
     finish,
+    mixed,
     plan,
     sent,
+    text,
 )
 
 HOPS = (EIGHT_BIT, ASCII_FIELDS, SEVEN_BIT)
@@ -293,7 +296,7 @@ class CaseTests(SynchronousTestCase):
 
     def test_mail_of_a_script(self) -> None:
         """What a script or a device sends is a mail that Gmail takes, of which nothing is lost."""
-        for data, text in (
+        for data, words in (
             (b"Alarm: door open\r\nRoom: 3\r\n", "Alarm: door open\r\nRoom: 3\r\n"),
             (b"To: a@x.example\r\nSubject: Backup\r\n\r\n" + b"z" * 5000 + b"\r\n", "z" * 5000 + "\r\n"),
             ("Subject: Zählerstand\r\n\r\n100 m³\r\n".encode("latin-1"), "100 m³\r\n"),
@@ -301,10 +304,36 @@ class CaseTests(SynchronousTestCase):
             finished = sent(data, SEVEN_BIT)
             parsed = email.message_from_bytes(finished, policy=email.policy.default)
             self.assertEqual(
-                parsed.get_payload(decode=True).decode(parsed.get_content_charset("ascii")), text
+                parsed.get_payload(decode=True).decode(parsed.get_content_charset("ascii")), words
             )
             self.assertEqual(
                 [parsed[name] for name in ("From", "Message-ID")],
                 ["ann@example.com", "<7QK2@relay.example.com>"],
             )
             self.assertTrue(parsed["Date"].datetime)
+
+
+class PlanTests(SynchronousTestCase):
+    def test_any_cut(self) -> None:
+        """Wherever the stored mail is cut, the same leaves, to the octet."""
+        mail = mixed(text("Grüße\r\n".encode() * 20), b"\r\n" + LONG, text(b"\xff" * 300, "image/png"))
+        bare = mail.replace(ADDED, b"Bcc: a@x.example\r\n")
+        planned = plan(bare, SEVEN_BIT)
+        whole = carry_out(planned, [bare])
+        for step in (1, 2, 3, 7, 100, 1000):
+            self.assertEqual(
+                carry_out(planned, [bare[at : at + step] for at in range(0, len(bare), step)]), whole
+            )
+        for cut in range(0, len(bare), 11):
+            self.assertEqual(carry_out(planned, [bare[:cut], b"", bare[cut:]]), whole)
+
+    def test_plan_is_small(self) -> None:
+        """What a plan holds does not grow with the content."""
+        small, large = (plan(mixed(text("ü".encode() * n)), SEVEN_BIT) for n in (10, 100_000))
+        self.assertEqual((len(small.steps), len(small.inserted)), (len(large.steps), len(large.inserted)))
+
+    def test_same_for_each_attempt(self) -> None:
+        """A plan depends on the mail, the values that are added and the next hop, and on nothing else."""
+        mail = mixed(text("ü".encode())).replace(ADDED, b"")
+        self.assertEqual(plan(mail, SEVEN_BIT), plan(mail, SEVEN_BIT))
+        self.assertIn(ADDITIONS.message_id.encode(), finish(mail, SEVEN_BIT))

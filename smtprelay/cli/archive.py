@@ -25,7 +25,7 @@ SCHEMA: Final = "smtprelay.export.v1"
 
 _MANIFEST: Final = "manifest.json"
 
-#: In an archive, and beside the messages of a folder.
+#: An operator's orders in an archive.
 ORDERS: Final = "orders.json"
 
 #: The longest JSON that is read, bytes.

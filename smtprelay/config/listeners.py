@@ -4,7 +4,6 @@ Settings of the way in: listeners, users, and what checks a login.
 Names are the keys of the file. Durations are seconds, sizes are bytes.
 """
 
-from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final, Literal
 
@@ -200,4 +199,3 @@ class AzureTableChecker:
 
 
 Checker = AnyChecker | EntraChecker | AzureTableChecker
-Checkers = Mapping[Name, Checker]

@@ -79,6 +79,7 @@ class Admission:
         self._clock = clock
         self._events = events
         self._lines: dict[tuple[str, str], DeferredLock] = {}
+        self._left: list[tuple[str, str]] = []  # those whose first is done, and the next does not know yet
         self._waiting: list[Deferred[None]] = []
         self._stops: dict[tuple[str, str], float] = {}
         spool.when_room(self._ask_again)
@@ -112,9 +113,24 @@ class Admission:
         try:
             return self._result(await self._first(name, place, patience), delivery, patience)
         finally:
+            self._leave(place)
+
+    def _leave(self, place: tuple[str, str]) -> None:
+        """
+        Let the next in line ask.
+
+        In memory the spool answers at once: if each let the next one in by itself, a long line would be as
+        many calls within each other.
+        """
+        self._left.append(place)
+        if len(self._left) > 1:
+            return
+        while self._left:
+            line = self._lines[self._left[0]]
             line.release()
+            place = self._left.pop(0)
             if not line.locked:
-                self._lines.pop(place, None)
+                del self._lines[place]
 
     async def _first(self, name: str, place: tuple[str, str], patience: Patience) -> Loan | NoRoom:
         """Ask again and again, as the first in line."""

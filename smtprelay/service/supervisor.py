@@ -23,6 +23,7 @@ from smtprelay.gathered import Gathered
 from smtprelay.interfaces import Events
 from smtprelay.log import Log, Telling
 from smtprelay.metrics import Metrics, watch_lag
+from smtprelay.service.chores import LogWatch, every
 from smtprelay.service.failure import StartFailed, explain, tell_failed
 from smtprelay.service.front import front_parts
 from smtprelay.service.gathering import Gathering
@@ -39,7 +40,7 @@ from smtprelay.web.sources import Sources
 #: How long a worker that shall end may take, seconds; then it is killed.
 PATIENCE: Final = VERDICTS_BOUND + CLOSING_BOUND + 10.0
 
-#: How often workers are asked for their metrics when nobody scrapes, seconds.
+#: How often workers are asked for their metrics when nobody scrapes, and the log is looked at, seconds.
 GATHER_EVERY: Final = 2.0
 
 #: How long a worker may take to say how it is, seconds.
@@ -76,6 +77,7 @@ class Supervisor(Service):
         self._sets = sets
         self._reactor = reactor
         self._events = Telling([self.metrics, *(events or [Log()])])
+        self._log = LogWatch(events, self._events)
         self._ended = ended
         self._gathered = Gathered(self.metrics.registry)
         self._registry = CollectorRegistry()
@@ -132,7 +134,8 @@ class Supervisor(Service):
         sites = http_sites(self.config, sources, self._threads.login, parts)
         for site in [*sites, control_site(self.config, sources, parts)]:
             await self._ports.open_site(site)
-        self._clocks = [watch_lag(self._reactor, self.metrics), self._gather_often()]
+        log = every(self._reactor, self._events, "log", GATHER_EVERY, self._log.look)
+        self._clocks = [watch_lag(self._reactor, self.metrics), self._gather_often(), log]
         from smtprelay.service.monitor import Lives, Monitor, command  # noqa: PLC0415 -- it imports the reactor
 
         assert self.config.supervise is not None

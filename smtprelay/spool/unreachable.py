@@ -20,13 +20,18 @@ FORGET_GONE: Final = f"DELETE FROM unreachable WHERE node <> ? AND {_GONE}"  # n
 #: For what this node said, in this life or an earlier one.
 _FORGET_OWN: Final = f"DELETE FROM unreachable WHERE provider = ? AND (node = ? OR {_GONE}) RETURNING host"  # noqa: S608
 
-#: What waits because the provider could not be reached: its error names the host.
+#: What waits because the provider could not be reached: its error names the host. No delivery is sorted, and
+#: of a long queue not all are looked at: everybody waits for this transaction.
 _HELD_UP: Final = """
-    SELECT d.message, d.n, d.lane FROM lane l JOIN delivery d ON d.lane = l.id
-    WHERE l.provider = ? AND d.due > ? AND d.state = 'deferred' AND d.reason LIKE ? ORDER BY d.due LIMIT ?"""
+    SELECT message, n, lane FROM (
+        SELECT d.message, d.n, d.lane, d.reason FROM lane l JOIN delivery d ON d.lane = l.id
+        WHERE l.provider = ? AND d.due > ? AND d.state = 'deferred' LIMIT ?) AS waiting
+    WHERE reason LIKE ? LIMIT ?"""
 
 #: So many deliveries go as soon as their provider is reached; more have enough of their own retries.
 _MOST_AT_ONCE: Final = 1000
+#: So many are looked at for that.
+_MOST_LOOKED_AT: Final = 10 * _MOST_AT_ONCE
 
 
 def note_reach(tx: Transaction, provider: str, trouble: Unreachable | None) -> bool:
@@ -47,7 +52,8 @@ def note_reach(tx: Transaction, provider: str, trouble: Unreachable | None) -> b
 
 def _go_now(tx: Transaction, provider: str, host: str) -> None:
     """Have what could not reach ``host`` tried at once; its retries may be an hour apart by now."""
-    rows = tx.execute(_HELD_UP, (provider, tx.now, f"%{host}%", _MOST_AT_ONCE)).fetchall()
+    parameters = (provider, tx.now, _MOST_LOOKED_AT, f"%{host}%", _MOST_AT_ONCE)
+    rows = tx.execute(_HELD_UP, parameters).fetchall()
     for message, n, number in rows:
         tx.execute("UPDATE delivery SET due = ? WHERE message = ? AND n = ?", (tx.now, message, n))
         tx.lanes.by_id(number).due = tx.now

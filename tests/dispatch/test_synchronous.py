@@ -328,6 +328,16 @@ class PaceTests(CounterTestCase):
         self.assertReply(counter.mail(), 451, "4.3.2", "one takes no more")
         self.assertEqual(len(one.sent), 2)
 
+    def test_a_long_line(self) -> None:
+        """However many wait when there is room for all of them, each gets in."""
+        counter = self.counter(pace=Pace(windows=(Window(count=300, seconds=10.0),)))
+        for _ in range(300):
+            self.assertReply(counter.mail(), 250, "2.0.0")
+        answers = [counter.mail() for _ in range(300)]
+        counter.clock.pump([0.5] * 60)
+        for answer in answers:
+            self.assertReply(answer, 250, "2.0.0")
+
 
 class FailoverTests(CounterTestCase):
     def pair(self, *answers: Any, **more: Any) -> tuple[Counter, ScriptedProvider, ScriptedProvider]:
@@ -394,11 +404,11 @@ class FailoverTests(CounterTestCase):
         self.assertEqual((len(one.sent), len(two.sent)), (1, 1))
 
     def test_blocked_while_waiting(self) -> None:
-        """Who waited for a slot behind the one that found it blocked does not try it again."""
+        """However many waited for a slot behind the one that found it blocked, none tries it again."""
         first: Deferred[Any] = Deferred()
         one = ScriptedProvider("one", [first])
         counter = self.counter(one, pace=Pace(concurrency=1))
-        answers = [counter.mail() for _ in range(3)]
+        answers = [counter.mail() for _ in range(300)]
         first.callback(Blocked("401"))
         for answer in answers:
             self.assertReply(answer, 451, "4.3.0", "401")

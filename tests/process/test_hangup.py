@@ -184,6 +184,25 @@ class WorkersTests(HangupCase, TestCase):
         self.assertEqual(await relay.stop(), 0)
         self.assertEqual(self.told("worker.died"), [])
 
+    async def test_a_log_that_could_not_be_written(self) -> None:
+        """Each process whose lines had to wait says when its log can be written again, the parent, too."""
+        self.log.symlink_to("/dev/full")
+        more = "supervise: {restarts_per_hour: 3}\n" + LOGGING
+        relay = self.ending(SupervisedRelay.with_workers(self.folder, CAPTURE, more=more))
+        relay.launch()
+        await eventually(lambda: self.worker_is_ready(relay), "the worker")
+        self.log.unlink()
+        relay.life.signal(signal.SIGHUP)
+        await eventually(lambda: len(self.told("log.writable")) == 2, "that both can write")
+        self.assertEqual({each.get("worker") for each in self.told("log.writable")}, {None, 1})
+        self.assertEqual(await relay.stop(), 0)
+
+    async def worker_is_ready(self, relay: SupervisedRelay) -> bool:
+        try:
+            return all(worker["ready"] for worker in await relay.workers())
+        except Exception:  # noqa: BLE001 -- it does not listen yet
+            return False
+
     async def test_a_worker_that_begins(self) -> None:
         """A supervised one that is only starting is not ended by what comes too early for it."""
         more = "supervise: {restarts_per_hour: 3}\n" + LOGGING

@@ -4,8 +4,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.message import Deferred as Later
+from smtprelay.model.unreachable import Unreachable
 from smtprelay.operating import Prepared
-from smtprelay.queue import Edit, Selection
+from smtprelay.queue import Edit, Selection, Settlement
 from smtprelay.spool.memory import open_memory
 from smtprelay.spool.terms import Terms
 from tests.behaviours.spool import SpoolContract
@@ -60,3 +62,34 @@ class MemoryTests(SpoolContract, SynchronousTestCase):
             self.assertEqual(0, connection.execute("SELECT count(*) FROM chunk").fetchone()[0])
 
         return self.play(story, keeps_bodies=True)
+
+    def test_a_provider_that_is_reached_again(self):
+        """However much waits for another reason, to look for what waits for it costs the same."""
+
+        async def story(spool):
+            await self.send(spool)
+            (claim,) = (await spool.claim()).claims
+            outcomes = {"anna@example.com": Later("451 greylisted")}
+            await spool.settle(
+                claim, Settlement(state="deferred", outcomes=outcomes, due=self.clock.seconds() + 3600)
+            )
+            connection = spool._writer.writer.connection
+            costs = []
+            for more in (20_000, 40_000):
+                self.copy(connection, more)
+                await spool.note_reach("main", Unreachable("main", 5.0, "h:25", "connect", "refused"))
+                steps = []
+                connection.set_progress_handler(lambda steps=steps: steps.append(1), 1000)
+                await spool.note_reach("main", None)
+                connection.set_progress_handler(None, 0)
+                costs.append(len(steps))
+            self.assertLess(costs[1], 1.2 * costs[0])
+
+        return self.play(story)
+
+    def copy(self, connection, count):
+        """Have ``count`` more of the one delivery that there is."""
+        row = connection.execute("SELECT * FROM delivery").fetchone()[1:]
+        marks = ", ".join("?" * (1 + len(row)))
+        rows = ((f"{count}-{number}", *row) for number in range(count))
+        connection.executemany(f"INSERT INTO delivery VALUES ({marks})", rows)

@@ -180,9 +180,19 @@ ENCODERS: Final[Mapping[str, Callable[[], Encoder]]] = {
 
 def encoded(kind: str, octets: bytes) -> bytes:
     """Return ``octets`` as the step ``kind`` encodes them."""
+    return b"".join(_pieces(kind, octets))
+
+
+def encoded_size(kind: str, octets: bytes) -> int:
+    """Return how many octets :func:`encoded` has; they are never all in memory."""
+    return sum(map(len, _pieces(kind, octets)))
+
+
+def _pieces(kind: str, octets: bytes) -> Iterator[bytes]:
     encoder = ENCODERS[kind]()
-    pieces = [encoder.feed(octets[at : at + _STEP]) for at in range(0, len(octets), _STEP)]
-    return b"".join([*pieces, encoder.end()])
+    for at in range(0, len(octets), _STEP):
+        yield encoder.feed(octets[at : at + _STEP])
+    yield encoder.end()
 
 
 def _quoted(block: bytes) -> bytes:

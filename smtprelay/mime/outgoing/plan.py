@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from attrs import Factory, asdict, define, frozen
 
-from smtprelay.mime.outgoing.encoders import ENCODERS, Encoder, encoded
+from smtprelay.mime.outgoing.encoders import ENCODERS, Encoder, encoded_size
 from smtprelay.model.shape import Shape, count_eight_bit
 
 #: Steps: so many octets of the mail stay, or are left out; so many of ``inserted`` are put in. Each other
@@ -103,7 +103,7 @@ class PlanDraft:
 
     def encode(self, kind: str, until: int) -> None:
         """Encode what comes before ``until``."""
-        self._size += len(encoded(kind, self.octets[self._at : until]))
+        self._size += encoded_size(kind, self.octets[self._at : until])
         self._step(kind, until)
 
     def plan(self) -> Plan:

@@ -2,13 +2,14 @@
 
 import base64
 import binascii
+import tracemalloc
 from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.mime.outgoing.encoders import ENCODERS, encoded
+from smtprelay.mime.outgoing.encoders import ENCODERS, encoded, encoded_size
 from smtprelay.mime.transfer import from_quoted_printable
 from tests.steps import counted
 
@@ -139,3 +140,16 @@ class EncoderTests(SynchronousTestCase):
             encoder = ENCODERS[kind]()
             told = sum(len(encoder.feed(b"A" * 10_000)) for _ in range(20))
             self.assertGreater(told, 190_000, kind)
+
+    def test_size(self) -> None:
+        """How long something becomes is known without all of it in memory."""
+        content = b"A=" * 1_000_000
+        for kind in ENCODERS:
+            tracemalloc.start()
+            try:
+                size = encoded_size(kind, content)
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            self.assertEqual(size, len(encoded(kind, content)))
+            self.assertLess(peak, 2_000_000, kind)

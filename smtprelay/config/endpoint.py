@@ -28,7 +28,7 @@ def parse_endpoint(text: str) -> str:
         raise ValueError(f"the colons of an address need backslashes: write '{written}', in single quotes")
     port = arguments.get("port", arguments.get("0", ""))
     if kind in _TCP and (not _PORT.fullmatch(port) or int(port) > 65535):  # noqa: PLR2004 -- the last TCP port
-        raise ValueError(f'"{text}" is not an endpoint: "{port}" is no port')
+        raise ValueError(f'"{text}" is not an endpoint: "{port}" is not a port')
     return text
 
 

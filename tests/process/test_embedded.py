@@ -151,5 +151,5 @@ class ProgramTests(Stage, TestCase):
         """So is a mistake in the configuration."""
         program = self.program("tcp:nowhere")
         self.assertEqual(await program.ends(), 78)
-        self.assertIn("no endpoint", program.err.decode())
+        self.assertIn("not an endpoint", program.err.decode())
         self.assertNotIn("Traceback", program.err.decode())

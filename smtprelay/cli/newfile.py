@@ -16,9 +16,12 @@ def new_file(file: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     """
     Give what writes to ``FILE.part``, for our eyes only; when the block has ended well, that is renamed.
 
-    :raises CliError: if somebody else writes it, or ``file`` exists and is not to be overwritten.
+    :raises CliError: if somebody else writes it, or ``file`` exists and is not to be overwritten, or is none.
     """
     unfinished = Path(f"{file}.part")
+    # A rename would replace a device or a pipe by a file, for everybody on the machine.
+    if file.exists() and not file.is_file():
+        raise CliError(FAILED, f"{file} is no file: name another one, or - for the standard output")
     if not overwrite:
         check_new(file)
     try:

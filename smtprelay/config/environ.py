@@ -61,7 +61,10 @@ def overlay(root: Table, environ: Mapping[str, str], sets: Sequence[str]) -> lis
 def _variables(environ: Mapping[str, str]) -> Iterable[str]:
     # Sorted, so that X__FILE comes after X and wins.
     for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in _OTHERS and not _SERVICE_LINK.fullmatch(name):
+        # The port of a provider is one, too: PROVIDERS__HOST__PORT.
+        setting = "__" in name and name.removeprefix(PREFIX).partition("__")[0].lower() in _SECTIONS
+        linked = not setting and _SERVICE_LINK.fullmatch(name)
+        if name.startswith(PREFIX) and name not in _OTHERS and not linked:
             yield name
 
 

@@ -69,12 +69,13 @@ def _parts(text: str) -> tuple[str, str]:
 def _endpoint(text: str) -> str:
     url = urlsplit(text.lower())
     port = USUAL_PORTS.get(url.scheme)
+    # Where the parts are mixed up, or a semicolon is missing, what stands here is the key.
     if port is None or not url.hostname:
-        raise ValueError(f"the endpoint of the connection string is no https:// URL: {text}")
+        raise ValueError("the endpoint of the connection string is no https:// URL")
     if url.scheme == "http" and not is_loopback(url.hostname):
-        raise ValueError(f"the endpoint of the connection string must be https: {text}")
+        raise ValueError(f"the endpoint of the connection string must be https, not http://{url.hostname}")
     if url.path.strip("/") or url.query or url.username:
-        raise ValueError(f"the endpoint of the connection string is more than a host: {text}")
+        raise ValueError(f"the endpoint of the connection string is more than https://{url.hostname}")
     return f"{url.scheme}://{url.netloc.removesuffix(port)}"
 
 

@@ -89,7 +89,8 @@ class Exchange:
 
     def _login(self, claimed: tuple[bytes, bytes] | None) -> Login:
         username, password = claimed or (b"", b"")
-        self.claimed = username.decode("utf-8", "replace")
+        # A name with a NUL in it is a whole login of PLAIN in the wrong place: behind the NUL is a password.
+        self.claimed = "" if b"\0" in username else username.decode("utf-8", "replace")
         try:
             name = username.decode("utf-8")
         except UnicodeDecodeError:

@@ -1,6 +1,7 @@
 """A file that is written has its name when it is whole, and replaces nothing unasked."""
 
 import errno
+import os
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -31,6 +32,15 @@ class NewFileTests(SynchronousTestCase):
             raise OSError(errno.EPERM, "Operation not permitted")
 
         self.patch(Path, "hardlink_to", refuse)
+
+    def test_what_is_no_file(self) -> None:
+        """A pipe, a device or a folder is not replaced, and nothing is left beside it."""
+        os.mkfifo(self.file)
+        for overwrite in (False, True):
+            with self.assertRaisesRegex(CliError, "is no file: name another one, or - for"):
+                self.write(overwrite=overwrite)
+        self.assertTrue(self.file.is_fifo())
+        self.assertEqual([*self.folder.iterdir()], [self.file])
 
     def test_new(self) -> None:
         """It is there, for its owner alone, and nothing else is."""

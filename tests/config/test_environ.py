@@ -2,7 +2,7 @@ from ipaddress import ip_network
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config.providers import Acs
+from smtprelay.config.providers import Acs, Smarthost
 from tests.config.loading import SMALL, codes, load_text, problems_of
 
 
@@ -89,6 +89,16 @@ class OverlayTests(SynchronousTestCase):
             "SMTPRELAY_METRICS_SERVICE_HOST": "10.0.0.2",
         }
         self.assertEqual(problems_of(SMALL, environ), [])
+
+    def test_the_port_of_a_provider(self) -> None:
+        """It is a setting, though Kubernetes' links end so, too."""
+        text = SMALL.replace("type: capture, path: captured", "type: smarthost, host: h.example")
+        name = "SMTPRELAY_PROVIDERS__LOCAL__PORT"
+        provider = load_text(text, {name: "2587"}).config.providers["local"]
+        assert isinstance(provider, Smarthost)
+        self.assertEqual(provider.port, 2587)
+        [problem] = problems_of(text, {name: "x"})
+        self.assertEqual((problem.file, problem.severity), (name, "error"))
 
     def test_not_ours(self) -> None:
         """A variable of one word that is no setting may be somebody else's: a warning, with a suggestion."""

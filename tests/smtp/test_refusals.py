@@ -135,6 +135,16 @@ class EventTests(SynchronousTestCase):
         self.assertNotIn(SECRET, heard)
         self.assertNotIn(encoded(SECRET), heard)
 
+    def test_a_login_of_plain_as_a_name(self) -> None:
+        """Who gives name and password together where LOGIN asks for the name is told without a name."""
+        site = Site(Names({b"joe": b"other"}), mechanisms=("PLAIN", "LOGIN"), auth_allow_plaintext=True)
+        line = site.greeted()
+        for name in (f"\0joe\0{SECRET}", f"joe\0{SECRET}"):
+            line.say("AUTH LOGIN", encoded(name), encoded(SECRET))
+            line.say(f"AUTH LOGIN {encoded(name)}", encoded(SECRET))
+        self.assertEqual([each["user"] for each in site.events.of("auth.failed")], [""] * 4)
+        self.assertNotIn(SECRET, repr(site.events.heard))
+
     def test_the_user_and_the_domain(self) -> None:
         """What a user is refused later is told with the name, and with the sender's domain."""
         site = Site(Names({b"joe": b"p"}), mechanisms=("PLAIN",), auth_allow_plaintext=True)

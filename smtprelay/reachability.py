@@ -103,6 +103,11 @@ class Reach:
         self.waiting[contact] = None
         return contact
 
+    @property
+    def has_answered(self) -> bool:
+        """Whether the provider has answered since the start."""
+        return self._answered > float("-inf")
+
     def answered(self) -> None:
         """The provider can be reached; what waits since before says nothing of what comes later."""
         self.failure = None

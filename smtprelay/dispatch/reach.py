@@ -52,6 +52,9 @@ class ReachWatch:
         self._begun = False
         self._is_suspended = is_suspended
         self._told: dict[str, Unreachable] = {}
+        #: Of these nothing is known since the start; the first are to be probed once.
+        self._unprobed: set[str] = set()
+        self._unproven = set(reaches)
         self._next_probe: dict[str, float] = {}
         self._probes: dict[str, Deferred[Any]] = {}
 
@@ -64,9 +67,12 @@ class ReachWatch:
             if suspended:
                 reach.answered()
             trouble = reach.trouble()
-            if trouble != self._told.get(name):
+            proven = name in self._unproven and reach.has_answered and not suspended
+            if trouble != self._told.get(name) or proven:
                 first_or_last = await self._spool.note_reach(name, trouble)
                 self._change(name, trouble, aloud=first_or_last and not suspended)
+            if proven:
+                self._unproven.discard(name)
             self._probe(name, reach)
 
     def stepped(self, seconds: float) -> None:
@@ -81,14 +87,20 @@ class ReachWatch:
             probe.cancel()
 
     async def _go_on(self) -> None:
-        """Take over what was told before a restart; a probe will see at once."""
-        for told in (await self._spool.stock()).unreachable:
+        """
+        Take over what was told before a restart, and probe at once what mail waits for.
+
+        With a corrected configuration that mail goes now.
+        """
+        stock = await self._spool.stock()
+        self._unprobed = {lane.provider for lane in stock.lanes if lane.waiting}
+        for told in stock.unreachable:
             reach = self._reaches.get(told.provider)
             if reach is None:
                 await self._spool.note_reach(told.provider, None)
             else:
                 reach.failure = self._told[told.provider] = told
-                self._next_probe[told.provider] = self._clock.seconds()
+                self._unprobed.add(told.provider)
         self._begun = True
 
     def _change(self, name: str, trouble: Unreachable | None, *, aloud: bool) -> None:
@@ -105,12 +117,13 @@ class ReachWatch:
     def _probe(self, name: str, reach: Reach) -> None:
         """Ask a provider of which nothing is known but a failure, unless something asks it already."""
         now = self._clock.seconds()
-        if reach.failure is None:
+        if reach.failure is None and name not in self._unprobed:
             self._next_probe.pop(name, None)
             return
-        due = self._next_probe.setdefault(name, now + _FIRST_PROBE)
-        if now < due or reach.waiting or name in self._probes:
+        due = now if name in self._unprobed else self._next_probe.setdefault(name, now + _FIRST_PROBE)
+        if now < due or reach.waiting or name in self._probes or self._is_suspended(name):
             return
+        self._unprobed.discard(name)
         self._next_probe[name] = now + _NEXT_PROBE
         probe = self._probes[name] = Deferred.fromCoroutine(
             ask(self._providers[name], name, "", self._events)

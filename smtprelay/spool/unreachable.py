@@ -18,15 +18,16 @@ _GONE: Final = "NOT EXISTS (SELECT 1 FROM node o WHERE o.name = unreachable.node
 FORGET_GONE: Final = f"DELETE FROM unreachable WHERE node <> ? AND {_GONE}"  # noqa: S608 -- constants
 
 #: For what this node said, in this life or an earlier one.
-_FORGET_OWN: Final = f"DELETE FROM unreachable WHERE provider = ? AND (node = ? OR {_GONE}) RETURNING host"  # noqa: S608
+_FORGET_OWN: Final = f"DELETE FROM unreachable WHERE provider = ? AND (node = ? OR {_GONE}) RETURNING 1"  # noqa: S608
 
-#: What waits because the provider could not be reached: its error names the host. No delivery is sorted, and
-#: of a long queue not all are looked at: everybody waits for this transaction.
+#: What waits because the provider could not be reached, perhaps at a host that it had before: its error names
+#: stage and host. No delivery is sorted, and of a long queue not all are looked at: everybody waits for this
+#: transaction.
 _HELD_UP: Final = """
     SELECT message, n, lane FROM (
         SELECT d.message, d.n, d.lane, d.reason FROM lane l JOIN delivery d ON d.lane = l.id
         WHERE l.provider = ? AND d.due > ? AND d.state = 'deferred' LIMIT ?) AS waiting
-    WHERE reason LIKE ? LIMIT ?"""
+    WHERE reason LIKE '% at %: %' LIMIT ?"""
 
 #: So many deliveries go as soon as their provider is reached; more have enough of their own retries.
 _MOST_AT_ONCE: Final = 1000
@@ -43,16 +44,14 @@ def note_reach(tx: Transaction, provider: str, trouble: Unreachable | None) -> b
         since = max(0.0, min(trouble.since, tx.now))
         told = (since, storable(trouble.host), trouble.stage, storable(trouble.reason))
         tx.execute("INSERT INTO unreachable VALUES (?, ?, ?, ?, ?, ?)", (provider, tx.node, *told))
-    elif before is None:
-        return False
-    else:
-        _go_now(tx, provider, before[0])
-    return others is None
+        return others is None
+    _go_now(tx, provider)
+    return before is not None and others is None
 
 
-def _go_now(tx: Transaction, provider: str, host: str) -> None:
-    """Have what could not reach ``host`` tried at once; its retries may be an hour apart by now."""
-    parameters = (provider, tx.now, _MOST_LOOKED_AT, f"%{host}%", _MOST_AT_ONCE)
+def _go_now(tx: Transaction, provider: str) -> None:
+    """Make what could not reach the provider due now: its retries may be an hour apart."""
+    parameters = (provider, tx.now, _MOST_LOOKED_AT, _MOST_AT_ONCE)
     rows = tx.execute(_HELD_UP, parameters).fetchall()
     for message, n, number in rows:
         tx.execute("UPDATE delivery SET due = ? WHERE message = ? AND n = ?", (tx.now, message, n))

@@ -76,6 +76,13 @@ class UnreachableTests(Stage, TestCase):
 
     async def test_a_corrected_host(self) -> None:
         """Mail to a wrong host goes at the next start with the right one, not when its retry is due."""
+        await self.correct(told=True)
+
+    async def test_a_host_that_is_corrected_at_once(self) -> None:
+        """So it does where the relay was killed before it had told of the wrong host."""
+        await self.correct(told=False)
+
+    async def correct(self, *, told: bool) -> None:
         wrong, right = (
             HOST.format(host="127.0.0.1", port=port, tls="none", more="")
             for port in (self.closed(), await self.at(SmtpSink()))
@@ -83,16 +90,23 @@ class UnreachableTests(Stage, TestCase):
         relay = await self.relay({"out": wrong}).start()
         await relay.send(message("lost", to="x@out.test"), "x@out.test")
 
-        async def told() -> bool:
+        async def alarm() -> bool:
             return bool(await self.attention(relay))
 
-        await eventually(told, "the alarm", patience=PROMISED)
-        await relay.stop()
+        async def deferred() -> bool:
+            return [each["state"] for each in await relay.queued()] == ["deferred"]
+
+        if told:
+            await eventually(alarm, "the alarm", patience=PROMISED)
+            await relay.stop()
+        else:
+            await eventually(deferred, "a failed attempt")
+            await relay.kill()
         relay.config.write_text(relay.config.read_text().replace(wrong, right))
         await relay.start()
 
         async def delivered() -> bool:
-            return not await relay.queued() and not await told()
+            return not await relay.queued() and not await alarm()
 
         await eventually(delivered, "an empty queue and no alarm", patience=10.0)
 

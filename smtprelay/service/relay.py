@@ -378,6 +378,7 @@ class Relay(Service):
             landing.append(self._dispatcher.stop(ATTEMPTS_BOUND))
         await DeferredList(landing)
         await self._ports.close()
+        self._refusals.stop()
         for provider in self._providers.values():
             await provider.close()
         await self._mime.stop()

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.message import Client, Reply
 from smtprelay.model.refusal import MOST_OF_CLIENT, MOST_ROWS, RefusalFilter
 from smtprelay.smtp import reply
+from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.refusals import (
     IN_A_TURN,
     MOST_CLIENTS,
@@ -225,6 +226,19 @@ class EventTests(SynchronousTestCase):
         site.factory.abort_sessions()
         self.assertEqual(sum(each["count"] for each in site.events.of("smtp.refused")), 31)
         self.assertFalse([call for call in site.clock.getDelayedCalls() if "Refusals" in str(call)])
+
+    def test_the_end_of_one_listener(self) -> None:
+        """At another one what is alike is still added up: the ledger of both is not theirs to stop."""
+        clock, events = Turning(), Recording()
+        refusals = Refusals(clock, events)
+        for end in (ESMTPFactory.stop_sessions, ESMTPFactory.abort_sessions):
+            site = Site()
+            end(ESMTPFactory(site.portal, site.factory.settings, clock, events, refusals=refusals))
+        self.told(refusals, 1, 100)
+        self.assertEqual(len(events.of("smtp.refused")), ONE_BY_ONE)
+        refusals.stop()
+        self.assertEqual(sum(each["count"] for each in events.of("smtp.refused")), 100)
+        self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_kinds_of_one_client(self) -> None:
         """Of a client that makes too many kinds of mistakes users and domains are not told apart any more."""

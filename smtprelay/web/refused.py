@@ -2,7 +2,6 @@
 Refused mail under ``/api/v1/refused``: looking at the ledger, and clearing it.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -12,7 +11,7 @@ from smtprelay.interfaces import Events
 from smtprelay.model.refusal import MOST_ROWS, RefusalFilter, RefusalRow
 from smtprelay.operating import RefusedMail
 from smtprelay.web.answers import Answer, Asked, Problem, json_answer
-from smtprelay.web.asked import FLAG, NUMBER, TEXT, checked
+from smtprelay.web.asked import FLAG, NUMBER, TEXT, checked, number
 from smtprelay.web.remedies import remedy
 from smtprelay.web.router import Route
 
@@ -69,17 +68,7 @@ def _wanted(query: Mapping[str, list[str]]) -> RefusalFilter:
         raise Problem(400, f"unknown parameter: {', '.join(unknown)}")
     given: dict[str, Any] = {name: query[name][-1] for name in _TEXTS if name in query}
     if "since" in query:
-        given["since"] = _number(query["since"][-1], "since")
+        given["since"] = number(query["since"][-1], "since")
     if "limit" in query:
-        given["limit"] = min(MOST_ROWS, int(_number(query["limit"][-1], "limit")))
+        given["limit"] = min(MOST_ROWS, int(number(query["limit"][-1], "limit")))
     return RefusalFilter(**given)
-
-
-def _number(text: str, name: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not NUMBER.fits(value):
-        raise Problem(400, f"{name} must be {NUMBER.name}")
-    return value

@@ -5,13 +5,13 @@ Refused mail under ``/api/v1/refused``: looking at the ledger, and clearing it.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from attrs import asdict
+from attrs import asdict, fields
 
 from smtprelay.interfaces import Events
 from smtprelay.model.refusal import MOST_ROWS, RefusalFilter, RefusalRow
 from smtprelay.operating import RefusedMail
 from smtprelay.web.answers import Answer, Asked, Problem, json_answer
-from smtprelay.web.asked import FLAG, NUMBER, TEXT, checked, number
+from smtprelay.web.asked import FLAG, NUMBER, TEXT, Kind, checked, number
 from smtprelay.web.remedies import remedy
 from smtprelay.web.router import Route
 
@@ -19,6 +19,11 @@ from smtprelay.web.router import Route
 RECORD: Final = "/api/v1/refused/record"
 
 _TEXTS: Final = ("client", "user", "rule")
+_ROW: Final = {
+    **{each.name: TEXT for each in fields(RefusalRow)},
+    **dict.fromkeys(("first", "last"), NUMBER),
+    "count": Kind(lambda value: type(value) is int and 0 < value < 2**53, "a whole number, positive"),
+}
 _FILTERS: Final = {**dict.fromkeys(_TEXTS, TEXT), "since": NUMBER}
 
 
@@ -48,11 +53,18 @@ def record_route(refusals: RefusedMail) -> Route:
     """Return the route that a worker has for the process in front of it."""
 
     async def record(asked: Asked) -> Answer:
-        rows = [RefusalRow(**row) for row in asked.json()["rows"]]
+        rows = _rows(asked.json().get("rows"))
         await refusals.record(rows)
         return json_answer({"count": len(rows)})
 
     return Route("POST", RECORD, record, "operator")
+
+
+def _rows(value: object) -> Sequence[RefusalRow]:
+    """Return rows as they were sent; what is none is refused."""
+    if not isinstance(value, list) or not all(isinstance(row, dict) and {*row} == {*_ROW} for row in value):
+        raise Problem(400, f"rows must be a list of objects with {', '.join(_ROW)}")
+    return [RefusalRow(**checked(row, _ROW)) for row in value]
 
 
 def _row(row: RefusalRow) -> dict[str, Any]:

@@ -200,7 +200,7 @@ class Relay(Service):
             self._reactor,
             self._events,
             spool=permits,
-            is_suspended=self._lanes.is_suspended,
+            lanes=self._lanes,
         )
 
     def _build_delivery(self, permits: Spool, post: Post) -> None:

@@ -13,8 +13,8 @@ def attention(stock: Stock | None, log: Trouble | None = None, silent: str = "")
     """
     Return what needs a person, each with a sentence.
 
-    ``about`` is a provider with its lane, a delivery, the spool, or the log. ``since`` is when it began and ``until``
-    when it is tried again, seconds since the epoch or ``None``.
+    ``about`` is a provider with its lane, a delivery, the spool, or the log. ``since`` is when it began and
+    ``until`` when it is tried again, seconds since the epoch or ``None``.
 
     :param log: why the log cannot be written, if so.
     :param silent: why the spool does not answer, if so.

@@ -118,12 +118,14 @@ class ReachWatchTests(SynchronousTestCase):
         self.assertEqual(self.failing(), [])
 
     def test_a_probe_that_hangs(self) -> None:
-        """A provider that is reached by others meanwhile recovers all the same; suspended, it is not blocked."""
+        """A provider that is reached by others meanwhile recovers; suspended, it is not blocked."""
         self.refuse()
         self.pass_time(25)
         self.far.mended, self.far.says, self.far.later = True, Blocked("401 wrong key"), Deferred()
         self.pass_time(30)
-        self.assertEqual([event for event, _ in self.events.heard], ["provider.failing", "provider.recovered"])
+        self.assertEqual(
+            [event for event, _ in self.events.heard], ["provider.failing", "provider.recovered"]
+        )
         self.lanes.suspend([("out", "")])
         self.far.later.callback(None)
         self.assertEqual(self.events.of("lane.blocked"), [])

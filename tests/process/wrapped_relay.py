@@ -8,7 +8,8 @@ N-th time; ``--freeze POINT:N`` makes it stand still there, until it is woken by
 ``--look-every SECONDS`` makes it notice sooner that a worker stands still.
 ``--mime SECONDS`` has a folder's provider do MIME work first, for ever on a mail that says so; it may use
 so many seconds of the processor.
-``--one-signal SECONDS`` makes it take signals for one that come so long after each other. The product knows nothing of them.
+``--one-signal SECONDS`` makes it take signals for one that come so long after each other.
+The product knows nothing of them.
 """
 
 import argparse

@@ -55,7 +55,7 @@ class StatusTests(SynchronousTestCase):
         )
 
     def test_a_spool_that_does_not_answer(self):
-        """All else is told, also that the log cannot be written, and that the spool is away needs a person."""
+        """All else is told, also that the log cannot be written; that the spool is away needs a person."""
         fixture = Fixture(log_trouble=lambda: Trouble("no space", NOW - 5))
         fixture.spool.error = SpoolUnavailable("no connection to the database")
         response = fixture.get("/api/v1/status")

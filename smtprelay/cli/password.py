@@ -24,7 +24,7 @@ def hash_password(ctx: click.Context) -> None:
     """
     from smtprelay.policy import passwords  # noqa: PLC0415 -- no other command needs it
 
-    password = _asked() if sys.stdin.isatty() else piped().partition("\n")[0].rstrip("\r")
+    password = _asked() if sys.stdin.isatty() else piped(line=True).rstrip("\r\n")
     if not password:
         raise CliError(USAGE, "the password is empty: type one, or give it as one line on stdin")
     hashed = passwords.hash_password(password.encode(), secrets.token_bytes(_SALT))

@@ -24,10 +24,14 @@ def token_of(file: str) -> str:
     return words[0]
 
 
-def piped() -> str:
-    """Return what comes on the standard input; raises :class:`CliError` (2) if it is not UTF-8."""
+def piped(*, line: bool = False) -> str:
+    """
+    Return what comes on the standard input; raises :class:`CliError` (2) if it is not UTF-8.
+
+    :param line: only the first line; what comes behind it is not waited for.
+    """
     try:
-        text = sys.stdin.read()
+        text = sys.stdin.readline() if line else sys.stdin.read()
         text.encode()
     except UnicodeError as error:
         raise CliError(USAGE, "the standard input is not UTF-8") from error

@@ -40,7 +40,7 @@ def _lines(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
     for listener in answer["listeners"]:
         yield "listener", _listener(listener)
     stock = answer["stock"]
-    if stock is not None:  # else all listeners are synchronous: nothing ever waits
+    if stock is not None:  # else nothing ever waits, or the spool does not answer
         yield "spool", _spool(stock, now)
         for lane in stock["lanes"]:
             yield "provider", _lane(lane)

@@ -6,14 +6,17 @@ So it comes as soon with a single mail in the queue as with many, and a provider
 its mail is due again, also after a restart.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
+from smtprelay.dispatch.lanes import Lanes
 from smtprelay.dispatch.probe import ask
 from smtprelay.interfaces import Events, Provider, Spool
+from smtprelay.message import Blocked
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.reachability import Reach
 
@@ -31,7 +34,8 @@ class ReachWatch:
 
     :param reaches: by the name of the provider.
     :param spool: has it for all nodes.
-    :param is_suspended: a provider that an operator has suspended is not probed, and nothing is told of it.
+    :param lanes: a provider that an operator has suspended is not probed, and nothing is told of it; one
+        that answers a probe by refusing us is blocked.
     """
 
     def __init__(
@@ -42,7 +46,7 @@ class ReachWatch:
         events: Events,
         *,
         spool: Spool,
-        is_suspended: Callable[[str], bool],
+        lanes: Lanes,
     ) -> None:
         self._reaches = reaches
         self._providers = providers
@@ -50,7 +54,7 @@ class ReachWatch:
         self._events = events
         self._spool = spool
         self._begun = False
-        self._is_suspended = is_suspended
+        self._lanes = lanes
         self._told: dict[str, Unreachable] = {}
         #: Of these nothing is known since the start; the first are to be probed once.
         self._unprobed: set[str] = set()
@@ -63,10 +67,12 @@ class ReachWatch:
         if not self._begun:
             await self._go_on()
         for name, reach in self._reaches.items():
-            suspended = self._is_suspended(name)
+            suspended = self._lanes.is_suspended(name)
             if suspended:
                 reach.answered()
             trouble = reach.trouble()
+            if trouble is None and not suspended and self._asked_just_now(name):
+                continue  # its mail goes on when it is known whether the provider takes any
             proven = name in self._unproven and reach.has_answered and not suspended
             if trouble != self._told.get(name) or proven:
                 first_or_last = await self._spool.note_reach(name, trouble)
@@ -121,12 +127,24 @@ class ReachWatch:
             self._next_probe.pop(name, None)
             return
         due = now if name in self._unprobed else self._next_probe.setdefault(name, now + _FIRST_PROBE)
-        if now < due or reach.waiting or name in self._probes or self._is_suspended(name):
+        if now < due or reach.waiting or name in self._probes or self._lanes.is_suspended(name):
             return
         self._unprobed.discard(name)
         self._next_probe[name] = now + _NEXT_PROBE
-        probe = self._probes[name] = Deferred.fromCoroutine(
-            ask(self._providers[name], name, "", self._events)
-        )
-        probe.addErrback(lambda failure: failure.trap(CancelledError))
+        probe = self._probes[name] = Deferred.fromCoroutine(self._ask(name, reach))
+        probe.addErrback(self._not_probed)
         probe.addBoth(lambda _: self._probes.pop(name))
+
+    def _asked_just_now(self, name: str) -> bool:
+        return name in self._probes and self._clock.seconds() < self._next_probe.get(name, 0.0)
+
+    async def _ask(self, name: str, reach: Reach) -> None:
+        outcome = await ask(self._providers[name], name, "", self._events)
+        reached = reach.failure is None and not self._lanes.is_suspended(name)
+        if reached and isinstance(outcome, Blocked):
+            now = (self._spool.clock or self._clock).seconds()
+            await self._spool.block(self._lanes.block(name, "", outcome.why, now))
+
+    def _not_probed(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self._events("spool.failed", operation="reach", reason=failure.getErrorMessage())

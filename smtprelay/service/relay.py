@@ -166,14 +166,13 @@ class Relay(Service):
 
     async def _build(self) -> None:
         """Build the stations, and open them when each has what it needs."""
-        config = self.config
-        opening = Opening(config, self._reactor, self._events, self._threads, self._patience)
+        opening = Opening(self.config, self._reactor, self._events, self._threads, self._patience)
         permits = self._permits = await opening.open(self._budget)
-        spool = self.spool = None if config.spool is None else permits
+        spool = self.spool = None if self.config.spool is None else permits
         self._clock = permits.clock or self._reactor
         self._build_providers(permits)
-        rules = [rule(route) for route in config.routes]
-        post = Post(config, Router(rules, self._providers), self._providers, self._new_id, self._clock)
+        rules = [rule(route) for route in self.config.routes]
+        post = Post(self.config, Router(rules, self._providers), self._providers, self._new_id, self._clock)
         self._build_delivery(permits, post)
         doors = self._build_doors(rules)
         if spool is not None:
@@ -200,7 +199,7 @@ class Relay(Service):
             self._reactor,
             self._events,
             spool=permits,
-            is_suspended=self._lanes.is_suspended,
+            lanes=self._lanes,
         )
 
     def _build_delivery(self, permits: Spool, post: Post) -> None:
@@ -378,6 +377,7 @@ class Relay(Service):
             landing.append(self._dispatcher.stop(ATTEMPTS_BOUND))
         await DeferredList(landing)
         await self._ports.close()
+        self._refusals.stop()
         for provider in self._providers.values():
             await provider.close()
         await self._mime.stop()

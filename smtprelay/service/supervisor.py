@@ -46,6 +46,9 @@ GATHER_EVERY: Final = 2.0
 #: How long a worker may take to say how it is, seconds.
 _ANSWER: Final = 5.0
 
+#: How long a worker may take to write down what was refused before it is stopped, seconds.
+_LEDGER: Final = 2.0
+
 #: After the first start one death too many is no question of the configuration any more.
 _TOO_MANY: Final = 1
 
@@ -285,10 +288,15 @@ class Supervisor(Service):
         self._stopping.addCallback(lambda _: waiting.callback(None))
         return waiting
 
+    async def _write_refused(self) -> None:
+        await Deferred.fromCoroutine(self._refusals.flush()).addTimeout(_LEDGER, self._reactor)
+
     async def _close(self, reason: str) -> None:
         self.metrics.ready(False)
         self._events("relay.stop", reason=reason)
         if self._monitor is not None:
+            # While there is somebody who can write it down.
+            await self._watch(self._write_refused())
             await self._monitor.stop()
         for call in self._clocks:
             call.stop()

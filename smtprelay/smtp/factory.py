@@ -28,7 +28,7 @@ class ESMTPFactory(ServerFactory):
         :class:`smtprelay.credentials.PasswordClient`.
     :ivar settings: taken by each session when it begins; it may be replaced, as may ``portal``.
     :param elsewhere: what other processes have at the same listener; the limits are of all together.
-    :param refusals: of all listeners; by default of this one.
+    :param refusals: of all listeners, and stopped by whoever made it; by default of this one.
     """
 
     noisy = False
@@ -49,6 +49,7 @@ class ESMTPFactory(ServerFactory):
         self.clock = clock
         self.events = events
         self.refusals = refusals or Refusals(clock, events)
+        self._own_refusals = refusals is None
         self._sessions: dict[ESMTP, str] = {}
         self._turned_away: set[ESMTP] = set()
         self._clients: Counter[str] = Counter()
@@ -113,7 +114,7 @@ class ESMTPFactory(ServerFactory):
         if self._stopped is None:
             self._stopped = Deferred()
             self.turn_away()
-            self._stopped.addCallback(lambda _: self.refusals.stop())
+            self._stopped.addCallback(lambda _: self._stop_refusals())
             for session in [*self._sessions, *self._turned_away]:
                 session.hurry()
             if not self._sessions and not self._stopped.called:
@@ -128,10 +129,14 @@ class ESMTPFactory(ServerFactory):
 
         :param concluding: also those whose client waits for what becomes of its message.
         """
-        self.refusals.stop()
+        self._stop_refusals()
         for session in [*self._sessions, *self._turned_away]:
             if concluding or not session.concludes:
                 session.cut("aborted at shutdown")
+
+    def _stop_refusals(self) -> None:
+        if self._own_refusals:
+            self.refusals.stop()
 
     def _refusal(self, address: str) -> Reply | None:
         if self._closed or self._stopped is not None:

@@ -145,8 +145,8 @@ class Refusals(RefusedMail):
         self._sums: dict[tuple[Key, str, bool], _Sum] = {}
         self._clients: dict[str, _Client] = {}
         self._others = _Client(0.0, one_by_one=0)  # those for whom there was no room
-        # So that a row is either in memory or in the store for whoever reads.
-        self._lock = DeferredLock()
+        self._writing: list[_Sum] = []  # on their way to the store
+        self._lock = DeferredLock()  # of whoever writes
         self._timer: IDelayedCall | None = None
         self._stopped = False
 
@@ -238,13 +238,14 @@ class Refusals(RefusedMail):
         async with self._lock:
             sums, self._sums = self._sums, {}
             self._clients.clear()
-            left = [each for each in sums.values() if each.kept]
+            left = self._writing = [each for each in sums.values() if each.kept]
             try:
                 await self._say_all([each for each in sums.values() if each.untold])
                 if self.store is not None and left:
                     await self.store.record([each.row for each in left])
                     left = []
             finally:
+                self._writing = []
                 for each in sorted(left, key=lambda each: each.newest.last)[-MOST_ROWS:]:
                     if newer := self._sums.get(each.key):
                         each.add(newer)
@@ -272,15 +273,28 @@ class Refusals(RefusedMail):
         await self.store.record(rows)
 
     async def refused(self, wanted: RefusalFilter) -> Sequence[RefusalRow]:
-        """Return the rows that are meant, the last first, with what was heard just now."""
-        async with self._lock:
-            # A row that is old in the store may have been heard just now.
-            everything = evolve(wanted, since=None, limit=MOST_ROWS)
-            stored = () if self.store is None else await self.store.refused(everything)
-        rows = {row.key: row for row in stored}
-        for row in (each.row for each in self._sums.values() if each.kept):
+        """
+        Return the rows that are meant, the last first, with what was heard just now.
+
+        It does not wait for a write; while one hangs, what it may have written already counts twice.
+        """
+        rows = {row.key: row for row in await self._stored(wanted)}
+        heard = [*self._writing, *(each for each in self._sums.values() if each.kept)]
+        for row in (each.row for each in heard):
             rows[row.key] = rows[row.key].plus(row) if row.key in rows else row
         return wanted.of(rows.values())
+
+    async def _stored(self, wanted: RefusalFilter) -> Sequence[RefusalRow]:
+        """Return the store's rows, read again if a write began or ended meanwhile."""
+        # A row that is old in the store may have been heard just now.
+        everything = evolve(wanted, since=None, limit=MOST_ROWS)
+        stored: Sequence[RefusalRow] = ()
+        for _ in range(2):
+            writing = self._writing
+            stored = () if self.store is None else await self.store.refused(everything)
+            if writing is self._writing:
+                break
+        return stored
 
     async def clear(self, wanted: RefusalFilter) -> int:
         """Forget the rows that are meant; return how many."""

@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 from attrs import evolve
 
-from smtprelay.model.refusal import RefusalFilter
 from smtprelay.web.access import COOKIE
 from smtprelay.web.answers import Answer, Asked, json_answer
 from smtprelay.web.attention import attention
@@ -65,18 +64,16 @@ def _with_cookie(asked: Asked, value: str, age: int) -> Answer:
 
 async def _status(sources: Sources, asked: Asked) -> Answer:
     checks = dict(await sources.readiness())
-    stock = None if sources.permits is None else await sources.permits.stock()
-    since = sources.clock.seconds() - DAY
-    nodes = () if sources.spool is None else await sources.spool.nodes()
+    told = await sources.of_spool(sources.clock.seconds() - DAY)
     return json_answer(
         {
             "version": sources.version,
             "uptime": sources.uptime,
             "ready": {"ok": not any(checks.values()), "checks": checks},
-            "attention": attention(stock, sources.log_trouble()),
-            "stock": None if sources.spool is None else plain(stock),
-            "nodes": plain(nodes),
-            "refused": len(await sources.refusals.refused(RefusalFilter(since=since))),
+            "attention": attention(told.stock, sources.log_trouble(), told.silent),
+            "stock": None if sources.spool is None else plain(told.stock),
+            "nodes": plain(told.nodes),
+            "refused": told.refused,
             "listeners": [dict(listener) for listener in sources.listeners()],
             "mailbox": sources.mailbox is not None,
             "who": asked.who,

@@ -94,8 +94,8 @@ def listed(query: Mapping[str, list[str]]) -> tuple[Selection, str]:
     if given["states"] == _ANY:
         given["states"] = STATES
     given |= {name: _one(query, name) for name in _TEXTS}
-    given |= {name: _number(query, name) for name in _TIMES if _one(query, name)}
-    given |= {name: int(_number(query, name)) for name in _COUNTS if _one(query, name)}
+    given |= {name: number(_one(query, name), name) for name in _TIMES if _one(query, name)}
+    given |= {name: int(number(_one(query, name), name)) for name in _COUNTS if _one(query, name)}
     order = _one(query, "order") or "default"
     if order not in ("default", "newest"):
         raise Problem(400, f"unknown order {order!r}: it is newest, or left out")
@@ -138,21 +138,22 @@ def checked(wanted: Mapping[str, Any], kinds: Mapping[str, Kind]) -> Mapping[str
     return wanted
 
 
+def number(text: str, name: str) -> float:
+    """Return the number that ``text`` is, the value of the parameter ``name``; else raise."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not NUMBER.fits(value):
+        raise Problem(400, f"{name} must be {NUMBER.name}")
+    return value
+
+
 def _one(query: Mapping[str, list[str]], name: str) -> str:
     values: Sequence[str] = query.get(name, [""])
     if len(values) > 1:
         raise Problem(400, f"{name} may be given once")
     return values[0]
-
-
-def _number(query: Mapping[str, list[str]], name: str) -> float:
-    try:
-        value = float(_one(query, name))
-    except ValueError:
-        value = math.nan
-    if not _is_number(value):
-        raise Problem(400, f"{name} must be {NUMBER.name}")
-    return value
 
 
 def _limit(text: str) -> int:

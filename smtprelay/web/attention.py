@@ -9,18 +9,21 @@ from smtprelay.logwriter import Trouble
 from smtprelay.queue import LaneState, Stock
 
 
-def attention(stock: Stock | None, log: Trouble | None = None) -> list[Mapping[str, Any]]:
+def attention(stock: Stock | None, log: Trouble | None = None, silent: str = "") -> list[Mapping[str, Any]]:
     """
     Return what needs a person, each with a sentence.
 
-    ``about`` is a provider with its lane, a delivery, or the log. ``since`` is when it began and ``until``
-    when it is tried again, seconds since the epoch or ``None``.
+    ``about`` is a provider with its lane, a delivery, the spool, or the log. ``since`` is when it began and
+    ``until`` when it is tried again, seconds since the epoch or ``None``.
 
     :param log: why the log cannot be written, if so.
+    :param silent: why the spool does not answer, if so.
     """
     lines: list[Mapping[str, Any]] = []
     if log is not None:
         lines.append(_line("log", "log", f"the log cannot be written: {log.reason}", since=log.since))
+    if silent:
+        lines.append(_line("spool", "spool", f"the spool does not answer, all else is shown: {silent}"))
     if stock is None:
         return lines
     for each in stock.unreachable:

@@ -2,17 +2,16 @@
 Refused mail under ``/api/v1/refused``: looking at the ledger, and clearing it.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from attrs import asdict
+from attrs import asdict, fields
 
 from smtprelay.interfaces import Events
 from smtprelay.model.refusal import MOST_ROWS, RefusalFilter, RefusalRow
 from smtprelay.operating import RefusedMail
 from smtprelay.web.answers import Answer, Asked, Problem, json_answer
-from smtprelay.web.asked import FLAG, NUMBER, TEXT, checked
+from smtprelay.web.asked import FLAG, NUMBER, TEXT, Kind, checked, number
 from smtprelay.web.remedies import remedy
 from smtprelay.web.router import Route
 
@@ -20,6 +19,11 @@ from smtprelay.web.router import Route
 RECORD: Final = "/api/v1/refused/record"
 
 _TEXTS: Final = ("client", "user", "rule")
+_ROW: Final = {
+    **{each.name: TEXT for each in fields(RefusalRow)},
+    **dict.fromkeys(("first", "last"), NUMBER),
+    "count": Kind(lambda value: type(value) is int and 0 < value < 2**53, "a whole number, positive"),
+}
 _FILTERS: Final = {**dict.fromkeys(_TEXTS, TEXT), "since": NUMBER}
 
 
@@ -49,11 +53,18 @@ def record_route(refusals: RefusedMail) -> Route:
     """Return the route that a worker has for the process in front of it."""
 
     async def record(asked: Asked) -> Answer:
-        rows = [RefusalRow(**row) for row in asked.json()["rows"]]
+        rows = _rows(asked.json().get("rows"))
         await refusals.record(rows)
         return json_answer({"count": len(rows)})
 
     return Route("POST", RECORD, record, "operator")
+
+
+def _rows(value: object) -> Sequence[RefusalRow]:
+    """Return rows as they were sent; what is none is refused."""
+    if not isinstance(value, list) or not all(isinstance(row, dict) and {*row} == {*_ROW} for row in value):
+        raise Problem(400, f"rows must be a list of objects with {', '.join(_ROW)}")
+    return [RefusalRow(**checked(row, _ROW)) for row in value]
 
 
 def _row(row: RefusalRow) -> dict[str, Any]:
@@ -69,17 +80,7 @@ def _wanted(query: Mapping[str, list[str]]) -> RefusalFilter:
         raise Problem(400, f"unknown parameter: {', '.join(unknown)}")
     given: dict[str, Any] = {name: query[name][-1] for name in _TEXTS if name in query}
     if "since" in query:
-        given["since"] = _number(query["since"][-1], "since")
+        given["since"] = number(query["since"][-1], "since")
     if "limit" in query:
-        given["limit"] = min(MOST_ROWS, int(_number(query["limit"][-1], "limit")))
+        given["limit"] = min(MOST_ROWS, int(number(query["limit"][-1], "limit")))
     return RefusalFilter(**given)
-
-
-def _number(text: str, name: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not NUMBER.fits(value):
-        raise Problem(400, f"{name} must be {NUMBER.name}")
-    return value

@@ -3,15 +3,16 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 from prometheus_client import CollectorRegistry
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Events, Spool
 from smtprelay.logwriter import Trouble
 from smtprelay.metrics import Metrics
+from smtprelay.model.refusal import RefusalFilter
 from smtprelay.operating import Operator, RefusedMail
-from smtprelay.queue import Stock
+from smtprelay.queue import Node, Stock
 from smtprelay.transfer import Ways
 from smtprelay.version import VERSION
 from smtprelay.web.drain import Draining
@@ -23,6 +24,21 @@ Checks = Mapping[str, str | None]
 
 def _no_listeners() -> Sequence[Mapping[str, Any]]:
     return ()
+
+
+@define
+class SpoolState:
+    """
+    What the spool tells of itself; what it does not answer is ``None`` or empty.
+
+    :ivar refused: how many rows the ledger of refused mail has.
+    :ivar silent: why it does not answer; ``""`` if it does.
+    """
+
+    stock: Stock | None = None
+    nodes: Sequence[Node] = ()
+    refused: int | None = None
+    silent: str = ""
 
 
 @frozen(kw_only=True)
@@ -77,13 +93,25 @@ class Sources:
 
     async def counted(self) -> Stock | None:
         """Return what lies in the spool; ``None`` where it cannot tell: all else is worth knowing then."""
-        if self.permits is None:
-            return None
+        return (await self.of_spool()).stock
+
+    async def of_spool(self, since: float | None = None) -> SpoolState:
+        """
+        Return what the spool tells of itself, up to the first question that it does not answer.
+
+        :param since: also its nodes, and how many rows of refused mail there are of this time or later.
+        """
+        told = SpoolState()
         try:
-            return await self.permits.stock()
+            if self.permits is not None:
+                told.stock = await self.permits.stock()
+            if since is not None:
+                told.nodes = () if self.spool is None else await self.spool.nodes()
+                told.refused = len(await self.refusals.refused(RefusalFilter(since=since)))
         except Exception as error:  # noqa: BLE001 -- whatever the engine raises
-            self.events("spool.failed", operation="stock", reason=str(error))
-            return None
+            told.silent = str(error) or type(error).__name__
+            self.events("spool.failed", operation="stock", reason=told.silent)
+        return told
 
     @property
     def uptime(self) -> float:

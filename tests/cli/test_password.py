@@ -1,4 +1,5 @@
 import getpass
+import io
 
 from smtprelay.policy.passwords import parse_hash
 from tests.cli.fakes import CommandCase, Terminal
@@ -19,6 +20,17 @@ class HashPasswordTests(CommandCase):
         self.assertEqual(
             [stored.verify(word) for word in (b"correct horse", b"correct horse\n")], [True, False]
         )
+
+    def test_a_pipe_that_stays_open(self) -> None:
+        """One line is enough: nobody waits for the end of what is piped."""
+
+        class Open(io.StringIO):
+            def read(self, _size: int | None = -1) -> str:
+                raise AssertionError("it never ends")
+
+        ran = self.run_command("hash-password", stdin=Open("correct horse\r\nmore"))
+        self.assertEqual((ran.status, ran.err), (0, ""))
+        self.assertTrue(parse_hash(ran.out.strip()).verify(b"correct horse"))
 
     def test_salted(self) -> None:
         """The same password never gives the same line."""

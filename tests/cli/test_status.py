@@ -120,6 +120,15 @@ class StatusTests(CommandCase):
         self.assertEqual(ran.status, 0)
         self.assertNotIn("spool  ", ran.out)
 
+    def test_a_spool_that_does_not_answer(self) -> None:
+        """The rest is shown, and why the spool is not."""
+        line = {"kind": "spool", "about": "spool", "text": "the spool does not answer, all else is shown: x"}
+        given = answer(stock=None, refused=None, nodes=[], attention=[{**line, "since": None, "until": None}])
+        ran = self.status(given)
+        self.assertEqual(ran.status, 0)
+        self.assertIn("attention  the spool does not answer, all else is shown: x\n", ran.out)
+        self.assertNotIn("refused", ran.out)
+
     def test_json(self) -> None:
         """JSON is the relay's own answer."""
         self.assertEqual(data_of(self.status(answer(), "-o", "json").out), answer())

@@ -1,8 +1,10 @@
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.dispatch.lanes import Lanes
 from smtprelay.dispatch.reach import LOOK_EVERY, ReachWatch
-from smtprelay.message import Delivered
+from smtprelay.message import Blocked, Delivered
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.reachability import Reach
 from smtprelay.service.chores import every
@@ -24,6 +26,8 @@ class Far:
         self.mended = None
         self.probes = 0
         self.knows = True
+        self.says = Delivered()
+        self.later = None
 
     async def probe(self, lane: str):
         self.probes += 1
@@ -34,7 +38,9 @@ class Far:
             contact.answered()
         else:
             contact.failed(f"connect at {HOST}: refused")
-        return Delivered()
+        if self.later is not None:
+            await self.later
+        return self.says
 
 
 class ReachWatchTests(SynchronousTestCase):
@@ -44,7 +50,7 @@ class ReachWatchTests(SynchronousTestCase):
         self.events = Recording()
         self.reach = Reach("out", self.clock.seconds)
         self.far = Far(self.reach)
-        self.suspended: set[str] = set()
+        self.lanes = Lanes(self.events)
         self.spool = open_memory(Terms(paces={}, events=self.events), clock=self.clock)
         self.watch = self.watching()
 
@@ -55,7 +61,7 @@ class ReachWatchTests(SynchronousTestCase):
             self.clock,
             self.events,
             spool=self.spool,
-            is_suspended=self.suspended.__contains__,
+            lanes=self.lanes,
         )
         self.looking = every(self.clock, self.events, "reach", LOOK_EVERY, watch.look)
         return watch
@@ -95,6 +101,55 @@ class ReachWatchTests(SynchronousTestCase):
         probes = self.far.probes
         self.pass_time(100)
         self.assertEqual(self.far.probes, probes)
+
+    def test_answered_by_a_refusal(self) -> None:
+        """A provider that answers the probe, but refuses us, is blocked before its mail is made due."""
+        self.refuse()
+        self.pass_time(25)
+        self.far.mended, self.far.says, self.far.later = True, Blocked("401 wrong key"), Deferred()
+        self.pass_time(12)
+        self.assertEqual((self.far.probes, self.events.of("provider.recovered")), (3, []))
+        self.far.later.callback(None)
+        self.pass_time(1)
+        told = [event for event, _ in self.events.heard]
+        self.assertEqual(told, ["provider.failing", "lane.blocked", "provider.recovered"])
+        [lane] = done(self.spool.stock()).lanes
+        self.assertEqual((lane.provider, lane.lane, lane.blocked_reason), ("out", "", "401 wrong key"))
+        self.assertEqual(self.failing(), [])
+
+    def test_a_probe_that_hangs(self) -> None:
+        """A provider that is reached by others meanwhile recovers; suspended, it is not blocked."""
+        self.refuse()
+        self.pass_time(25)
+        self.far.mended, self.far.says, self.far.later = True, Blocked("401 wrong key"), Deferred()
+        self.pass_time(30)
+        self.assertEqual(
+            [event for event, _ in self.events.heard], ["provider.failing", "provider.recovered"]
+        )
+        self.lanes.suspend([("out", "")])
+        self.far.later.callback(None)
+        self.assertEqual(self.events.of("lane.blocked"), [])
+
+    def test_not_reached_and_blocked(self) -> None:
+        """Where the probe reaches nobody, what it makes of that blocks nothing."""
+        self.far.says = Blocked("no connection")
+        self.refuse()
+        self.pass_time(60)
+        self.assertEqual([event for event, _ in self.events.heard], ["provider.failing"])
+
+    def test_a_block_that_the_spool_does_not_take(self) -> None:
+        """That is told; the provider is reached all the same."""
+
+        async def broken(_block):
+            raise OSError("no disk")
+
+        self.spool.block = broken
+        self.refuse()
+        self.pass_time(25)
+        self.far.mended, self.far.says = True, Blocked("401 wrong key")
+        self.pass_time(16)
+        self.assertEqual(self.events.of("spool.failed"), [{"operation": "reach", "reason": "no disk"}])
+        self.assertEqual(self.failing(), [])
 
     def test_a_single_failure(self) -> None:
         """What the first probe finds to be over is told to nobody."""
@@ -146,7 +201,7 @@ class ReachWatchTests(SynchronousTestCase):
         """A suspended provider is left alone: nothing is told of it, and what was told ends silently."""
         self.refuse()
         self.pass_time(25)
-        self.suspended.add("out")
+        self.lanes.suspend([("out", "")])
         probes = self.far.probes
         self.pass_time(1)
         self.assertEqual(self.failing(), [])
@@ -173,12 +228,12 @@ class ReachWatchTests(SynchronousTestCase):
 
     def test_resumed(self) -> None:
         """It counts anew from there."""
-        self.suspended.add("out")
+        self.lanes.suspend([("out", "")])
         self.refuse()
         self.pass_time(600)
-        self.suspended.clear()
+        self.lanes.suspend([])
         self.pass_time(100)
-        self.assertEqual(self.events.heard, [])
+        self.assertEqual(self.events.of("provider.failing"), [])
         self.refuse()
         self.pass_time(21)
         self.assertEqual(len(self.events.of("provider.failing")), 1)

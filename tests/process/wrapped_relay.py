@@ -7,7 +7,9 @@ N-th time; ``--freeze POINT:N`` makes it stand still there, until it is woken by
 ``--attempts-bound SECONDS`` give attempts up sooner when it stops, and with ``--stuck`` none ever ends.
 ``--look-every SECONDS`` makes it notice sooner that a worker stands still.
 ``--mime SECONDS`` has a folder's provider do MIME work first, for ever on a mail that says so; it may use
-so many seconds of the processor. The product knows nothing of them.
+so many seconds of the processor.
+``--one-signal SECONDS`` makes it take signals for one that come so long after each other.
+The product knows nothing of them.
 """
 
 import argparse
@@ -28,7 +30,7 @@ from smtprelay.mime.worker.mime_worker import Bounds, ProcessMimeWorker
 from smtprelay.providers.acs import Acs
 from smtprelay.providers.acs_api import AcsApi
 from smtprelay.providers.capture import Capture
-from smtprelay.service import heartbeat, relay
+from smtprelay.service import heartbeat, relay, signals
 from smtprelay.spool import incoming, settle
 from smtprelay.spool.pgconnection import PostgresConnection
 from smtprelay.spool.postgres import PostgresEngine
@@ -172,6 +174,7 @@ def wrapped(argv: list[str]) -> int:
     parser.add_argument("--look-every", type=float)
     parser.add_argument("--stuck", action="store_true")
     parser.add_argument("--mime", type=float)
+    parser.add_argument("--one-signal", type=float)
     parser.add_argument("command", nargs="+")
     options = parser.parse_args(argv)
     if options.probe_after is not None:
@@ -182,6 +185,8 @@ def wrapped(argv: list[str]) -> int:
         heartbeat.LOOK_EVERY = options.look_every
     if options.mime is not None:
         wrap_capture(options.mime)
+    if options.one_signal is not None:
+        signals._ONE = options.one_signal
     if options.stuck:
         Acs.deliver = never
     if options.die or options.freeze:

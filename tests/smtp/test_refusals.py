@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.message import Client, Reply
 from smtprelay.model.refusal import MOST_OF_CLIENT, MOST_ROWS, RefusalFilter
 from smtprelay.smtp import reply
+from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.refusals import (
     IN_A_TURN,
     MOST_CLIENTS,
@@ -236,6 +237,19 @@ class EventTests(SynchronousTestCase):
         self.assertEqual(sum(each["count"] for each in site.events.of("smtp.refused")), 31)
         self.assertFalse([call for call in site.clock.getDelayedCalls() if "Refusals" in str(call)])
 
+    def test_the_end_of_one_listener(self) -> None:
+        """At another one what is alike is still added up: the ledger of both is not theirs to stop."""
+        clock, events = Turning(), Recording()
+        refusals = Refusals(clock, events)
+        for end in (ESMTPFactory.stop_sessions, ESMTPFactory.abort_sessions):
+            site = Site()
+            end(ESMTPFactory(site.portal, site.factory.settings, clock, events, refusals=refusals))
+        self.told(refusals, 1, 100)
+        self.assertEqual(len(events.of("smtp.refused")), ONE_BY_ONE)
+        refusals.stop()
+        self.assertEqual(sum(each["count"] for each in events.of("smtp.refused")), 100)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
     def test_kinds_of_one_client(self) -> None:
         """Of a client that makes too many kinds of mistakes users and domains are not told apart any more."""
         site = Site(errors=10**9)
@@ -385,7 +399,7 @@ class LedgerTests(SynchronousTestCase):
         self.assertEqual([row.last for row in self.rows(evolve(EVERYTHING, limit=1))], [1100.0])
 
     def test_reading_while_it_is_written(self) -> None:
-        """A row that is on its way to the spool is not missing, and not counted twice."""
+        """A row that is on its way to the spool is not missing, and nobody waits for the write."""
         self.spooled()
         write, gate = self.ledger.store._writer.do, Deferred()
 
@@ -396,11 +410,28 @@ class LedgerTests(SynchronousTestCase):
         self.ledger.store._writer.do = slow
         self.refuse()
         flushed = Deferred.fromCoroutine(self.ledger.flush())
-        read = Deferred.fromCoroutine(self.ledger.refused(EVERYTHING))
         self.refuse(2)
+        self.assertEqual([row.count for row in self.rows()], [3])
         gate.callback(None)
         self.successResultOf(flushed)
-        self.assertEqual([row.count for row in self.successResultOf(read)], [3])
+        self.assertEqual([row.count for row in self.rows()], [3])
+
+    def test_written_while_it_is_read(self) -> None:
+        """A row that is written meanwhile is not missing, and not counted twice."""
+        self.spooled()
+        read, gate = self.ledger.store._reader.do, Deferred()
+
+        async def slow(question):
+            before = await read(question)
+            await gate
+            return before
+
+        self.ledger.store._reader.do = slow
+        self.refuse()
+        reading = Deferred.fromCoroutine(self.ledger.refused(EVERYTHING))
+        done(self.ledger.flush())
+        gate.callback(None)
+        self.assertEqual([row.count for row in self.successResultOf(reading)], [1])
 
     def test_a_spool_that_fails(self) -> None:
         """Nothing is lost: that is told, and it is written with the next batch."""

@@ -1,12 +1,17 @@
 """The API: what the CLI and the page ask and do."""
 
 from attrs import asdict, evolve
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.logwriter import Trouble
+from smtprelay.message import SpoolUnavailable
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.operating import HoldRule
 from smtprelay.queue import STATES, Edit, Selection
+from smtprelay.smtp.refusals import Refusals
 from smtprelay.web.access import Access, Token
+from tests.recording import Recording
 from tests.web.asking import DETAIL, LANE, NOW, STOCK, SUMMARY, WHOLE_ID, Fixture
 
 
@@ -48,6 +53,33 @@ class StatusTests(SynchronousTestCase):
                 "role": "operator",
             },
         )
+
+    def test_a_spool_that_does_not_answer(self):
+        """All else is told, also that the log cannot be written; that the spool is away needs a person."""
+        fixture = Fixture(log_trouble=lambda: Trouble("no space", NOW - 5))
+        fixture.spool.error = SpoolUnavailable("no connection to the database")
+        response = fixture.get("/api/v1/status")
+        self.assertEqual(response.status, 200)
+        status = response.json
+        self.assertEqual([line["kind"] for line in status["attention"]], ["log", "spool"])
+        self.assertEqual(
+            status["attention"][1]["text"],
+            "the spool does not answer, all else is shown: no connection to the database",
+        )
+        self.assertEqual((status["stock"], status["nodes"], status["refused"]), (None, [], None))
+        self.assertEqual((status["version"], status["ready"]["ok"]), ("1.2.3", True))
+
+    def test_a_part_of_the_spool_that_does_not_answer(self):
+        """What was answered before is told."""
+
+        class Broken(Refusals):
+            async def refused(self, _wanted):
+                raise OSError
+
+        fixture = Fixture(refusals=Broken(Clock(), Recording()))
+        status = fixture.get("/api/v1/status").json
+        self.assertEqual((status["stock"]["bytes"], status["refused"]), (STOCK.bytes, None))
+        self.assertEqual(status["attention"][0]["kind"], "spool")
 
     def test_a_removed_provider(self):
         """Mail that waits for a provider which the configuration lost needs a person."""

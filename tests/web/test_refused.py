@@ -1,4 +1,7 @@
-from attrs import evolve
+import json
+
+from attrs import asdict, evolve
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.message import Client, Reply
@@ -101,6 +104,28 @@ class RefusedTests(SynchronousTestCase):
         done(front.flush())
         [row] = done(self.ledger.refused(RefusalFilter(client="2001:db8::1")))
         self.assertEqual(row.count, 1)
+
+    def test_rows_that_are_none(self) -> None:
+        """They are answered with a sentence, and none of them is written down."""
+        action = record_route(self.ledger).action
+        [row] = done(self.ledger.refused(RefusalFilter(client="10.0.3.7")))
+        good = asdict(row)
+        for body in (
+            {},
+            {"rows": 5},
+            {"rows": [5]},
+            {"rows": [{}]},
+            {"rows": [good, {**good, "colour": "red"}]},
+            {"rows": [good, {**good, "rule": None}]},
+            {"rows": [good, {**good, "last": "now"}]},
+            {"rows": [{**good, "count": 0.5}]},
+        ):
+            octets = json.dumps(body).encode()
+            asked = Asked(path={}, query={}, content_type="application/json", body=octets)
+            failure = self.failureResultOf(Deferred.fromCoroutine(action(asked)), Problem)
+            self.assertEqual(failure.value.answer.status, 400, body)
+            self.assertRegex(str(failure.value), "^[a-z]+ must be ", body)
+        self.assertEqual(done(self.ledger.refused(RefusalFilter(client="10.0.3.7"))), [row])
 
     def test_many_rows_of_the_front(self) -> None:
         """They are passed on in bodies that are read whole."""

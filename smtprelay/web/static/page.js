@@ -104,7 +104,8 @@ function showHeader(place, mails) {
 
 function showStats(mails) {
   const states = status.stock?.states ?? {};
-  const stats = Object.entries({ ...(mails && { delivered: mails.length }), queued: 0, active: 0, deferred: 0, held: 0, ...states });
+  const none = status.stock && { queued: 0, active: 0, deferred: 0, held: 0 };
+  const stats = Object.entries({ ...(mails && { delivered: mails.length }), ...none, ...states });
   const spool = status.stock ? [["spool", bytes(status.stock.bytes)]] : [];
   put("stats", [stats, spool], () => [...stats, ...spool].map(([name, count]) =>
     el("div", { "data-testid": `stat-${name}`, class: count ? "some" : "" }, el("dt", {}, name), el("dd", {}, String(count)))));

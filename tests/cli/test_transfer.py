@@ -232,13 +232,13 @@ class ArchiveTests(TransferCase):
         self.assertEqual("queued", self.shown(self.config, FIRST)["summary"]["state"])
 
     def test_move_what_is_under_way(self) -> None:
-        """It stays, and the exit status says that there is something left to do."""
+        """It stays, and is told what to do: the relay that tried it died."""
         with Folder(Path(self.folder)).writing() as writer:
             writer._engine.paces = {"local": Pace(concurrency=1)}
             writer.run(lambda tx: claim(tx, 1))
         ran = self.queue("export", self.file, "--move")
         self.assertEqual((75, True), (ran.status, "took 1 message out" in ran.out))
-        self.assertIn("1 message stayed: an attempt is under way", ran.err)
+        self.assertIn("1 message stayed: the relay died during an attempt. Start it once", ran.err)
         self.assertEqual(f"{FIRST}.1\n", self.queue("list", "-o", "ids").out)
 
     def test_move_into_a_pipe(self) -> None:

@@ -247,11 +247,24 @@ class ArchiveTests(TransferCase):
         self.assertEqual("", self.queue("list", "--state", "held", "-o", "ids").out)
 
     def test_move_to_where_nothing_can_be_written(self) -> None:
-        """Without a file nothing leaves the spool."""
-        ran = self.queue("export", f"{self.folder}/nowhere/out.tar", "--move")
-        self.assertEqual(1, ran.status)
-        self.assertIn("nowhere", ran.err)
+        """Without a file nothing leaves the spool; the folder that is missing, or is none, is named."""
+        for folder in (f"{self.folder}/nowhere", self.config):
+            ran = self.queue("export", f"{folder}/out.tar", "--move")
+            self.assertEqual(73, ran.status)
+            self.assertIn(f"smtprelay: {folder}/out.tar cannot be made in {folder}: No", ran.err)
+            self.assertNotIn(".part", ran.err)
         self.assertEqual(2, len(self.queue("list", "-o", "ids").out.split()))
+
+    def test_import_of_nothing(self) -> None:
+        """A file that is not there, and a folder that has no messages, are errors that name it."""
+        Path(f"{self.folder}/empty").mkdir()
+        for name, told in (
+            ("nowhere", "No such file or directory"),
+            ("empty", "neither an archive of queue"),
+        ):
+            ran = self.into_other(f"{self.folder}/{name}")
+            self.assertEqual((73, ""), (ran.status, ran.out))
+            self.assertIn(f"smtprelay: {self.folder}/{name}: {told}", ran.err)
 
     def test_a_pipe(self) -> None:
         """The archive goes to stdout and comes from stdin, compressed or not."""
@@ -328,9 +341,9 @@ class ArchiveTests(TransferCase):
     def test_no_archive(self) -> None:
         """Any other file, or none, is a sentence."""
         Path(self.file).write_bytes(b"no archive" * 200)
-        for name, words in ((self.file, "no archive"), (f"{self.folder}/missing", "missing")):
+        for name, status, words in ((self.file, 1, "no archive"), (f"{self.folder}/missing", 73, "missing")):
             ran = self.into_other(name)
-            self.assertEqual(1, ran.status)
+            self.assertEqual(status, ran.status)
             self.assertIn(words, ran.err.splitlines()[-1])
 
     def test_a_spool_in_use(self) -> None:

@@ -17,7 +17,7 @@ import click
 from smtprelay.cli import listing, printing
 from smtprelay.cli.exits import FAILED, USAGE, CliError
 from smtprelay.cli.filters import MessageId, When, filters, selected
-from smtprelay.cli.options import Command, chosen
+from smtprelay.cli.options import Command, chosen, why_option
 from smtprelay.cli.reading import piped
 from smtprelay.cli.source import Change, Filters, Source, Step, opened
 from smtprelay.cli.who import who
@@ -39,9 +39,7 @@ def _changing(command: Callable[..., Any], provider: str = "--provider") -> Call
     for option in (
         click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
         click.option("--dry-run", is_flag=True, help="Only show what would change."),
-        click.option(
-            "--why", "--reason", default="", metavar="TEXT", help="Recorded in the history of each delivery."
-        ),
+        why_option("Recorded in the history of each delivery."),
         click.option(
             "--all", "everything", is_flag=True, help="All mail; needed when no id and no filter is given."
         ),

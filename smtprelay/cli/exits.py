@@ -12,6 +12,7 @@ FAILED: Final = 1
 USAGE: Final = 2
 UNAVAILABLE: Final = 69
 SOFTWARE: Final = 70
+CANNOT_USE: Final = 73
 TEMPFAIL: Final = 75
 PERMISSION: Final = 77
 CONFIG: Final = 78

@@ -109,7 +109,7 @@ def _filters(given: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any]:
 
 def _unfinished(taken: "_Taken", gone: Sequence[str], *, move: bool) -> Iterator[str]:
     if taken.left:
-        yield f"{count(len(taken.left), 'message')} stayed: an attempt is under way. Export again for them"
+        yield f"{count(len(taken.left), 'message')} stayed: {taken.under_way}"
     if taken.lost:
         yield f"{count(len(taken.lost), 'message')} went meanwhile and are not in the archive"
     if move and len(gone) < len(taken.ids):
@@ -127,6 +127,7 @@ class _Taken:
         self.orders = {"holds": 0, "suspended": 0}
         self.ids: list[str] = []
         self.left: list[str] = []
+        self.under_way = ""
         self.lost: list[str] = []
 
     def take_orders(self, mover: Mover) -> None:
@@ -138,7 +139,7 @@ class _Taken:
 
     def fill(self, mover: Mover, filters: Mapping[str, Any], *, move: bool) -> None:
         """Write all that matches."""
-        mark = ""
+        mark, self.under_way = "", mover.under_way
         while True:
             portion = mover.export(filters, mark, moving=move)
             self.left += portion.left

@@ -11,7 +11,7 @@ import click
 from smtprelay.cli import printing
 from smtprelay.cli.exits import USAGE, CliError
 from smtprelay.cli.filters import Span
-from smtprelay.cli.options import Group, chosen
+from smtprelay.cli.options import Group, chosen, why_option
 from smtprelay.cli.source import API, api
 from smtprelay.cli.who import who
 from smtprelay.cli.words import moment, printable
@@ -33,9 +33,7 @@ def hold_rules() -> None:
 @click.option(
     "--for", "span", metavar="SPAN", type=Span(), required=True, help="How long the rule lasts: 2h."
 )
-@click.option(
-    "--why", "--reason", default="", metavar="TEXT", help="Recorded with the rule and each delivery."
-)
+@why_option("Recorded with the rule and each delivery.")
 @click.pass_context
 def add(ctx: click.Context, /, *, span: float, why: str, **given: str | None) -> None:
     """

@@ -16,7 +16,7 @@ import click
 
 from smtprelay.cli import archive, printing
 from smtprelay.cli.archive import Item
-from smtprelay.cli.exits import FAILED, CliError
+from smtprelay.cli.exits import CANNOT_USE, FAILED, CliError
 from smtprelay.cli.mover import Message, Mover, opened
 from smtprelay.cli.options import Command, chosen
 from smtprelay.cli.who import who
@@ -162,7 +162,14 @@ def _items(place: str) -> Iterator[Iterator[Item]]:
     elif Path(place).is_dir():
         from smtprelay.cli import jsonfolder  # noqa: PLC0415 -- reads mail, which is dear and seldom needed
 
+        if next(Path(place).glob("*.json"), None) is None:
+            told = "neither an archive of queue export, nor a folder with a JSON file for each message"
+            raise CliError(CANNOT_USE, f"{place}: {told}")
         yield jsonfolder.read(Path(place))
     else:
-        with Path(place).open("rb") as stream:
+        try:
+            stream = Path(place).open("rb")  # noqa: SIM115 -- only what opening it raises is meant
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise CliError(CANNOT_USE, f"{place}: {error.strerror}") from None
+        with stream:
             yield archive.read(stream)

@@ -50,6 +50,9 @@ class Portion(NamedTuple):
 class OnlineMover:
     """A running relay; as of the other one, every method raises :class:`CliError`."""
 
+    #: What becomes of an attempt that is under way.
+    under_way = "an attempt is under way. Export again for them"
+
     def __init__(self, client: Client, who: str) -> None:
         self._client = client
         self._who = who
@@ -117,6 +120,8 @@ class OfflineMover:
     :param unfit: what it raises for a message that it cannot take; any other error would be that of all.
     :param ways: called when something is imported: only then the configuration is needed for it.
     """
+
+    under_way = OnlineMover.under_way
 
     def __init__(
         self, spool: "Transfer", unfit: tuple[type[Exception], ...], ways: "Callable[[], Ways]", who: str
@@ -211,11 +216,16 @@ def opened(settings: Settings, who: str, *, new: bool = False) -> Iterator[Mover
         yield OnlineMover(client, who)
         return
     from smtprelay.spool.aside import transfer  # noqa: PLC0415 -- only when nobody listens
+    from smtprelay.spool.ground import Folder  # noqa: PLC0415
 
     with ExitStack() as open_:
         with in_words():
             writer = open_.enter_context(ground.writing(new=new))
-        yield OfflineMover(transfer(writer), ground.unfit, lambda: place.ways(settings, os.environ), who)
+        mover = OfflineMover(transfer(writer), ground.unfit, lambda: place.ways(settings, os.environ), who)
+        if isinstance(ground, Folder):
+            # Unlike a database it has no relay but the one that does not run.
+            mover.under_way = "the relay died during an attempt. Start it once: it finds out the outcome"
+        yield mover
 
 
 def _now(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from smtprelay.cli.exits import FAILED, CliError
+from smtprelay.cli.exits import CANNOT_USE, FAILED, PERMISSION, CliError
 
 
 @contextmanager
@@ -29,6 +29,9 @@ def new_file(file: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     except FileExistsError:
         told = "another export writes it; if none runs, one was broken off: remove the file"
         raise CliError(FAILED, f"{unfinished} exists: {told}") from None
+    except OSError as error:
+        status = PERMISSION if isinstance(error, PermissionError) else CANNOT_USE
+        raise CliError(status, f"{file} cannot be made in {file.parent}: {error.strerror}") from error
     try:
         with open(descriptor, "wb") as stream:  # noqa: PTH123 -- a descriptor
             yield stream

@@ -8,7 +8,7 @@ innermost that is given wins. ``--set`` adds up.
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +22,21 @@ _META: Final = "smtprelay.cli.options"
 
 #: The parameters that name files, which may be called anything.
 _FILES: Final = frozenset({"attachments", "body", "file", "password_file", "place", "tls_ca"})
+
+
+#: Characters of a reason, which is stored with each delivery; the API has the same limit.
+LONGEST_WHY: Final = 500
+
+
+def why_option(help_: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option for the reason of a change."""
+
+    def check(_ctx: click.Context, _parameter: click.Parameter, text: str) -> str:
+        if len(text) > LONGEST_WHY:
+            raise click.BadParameter(f"it has {len(text)} characters: expected at most {LONGEST_WHY}")
+        return text
+
+    return click.option("--why", "--reason", default="", metavar="TEXT", help=help_, callback=check)
 
 
 class Settings(NamedTuple):

@@ -12,7 +12,7 @@ import click
 
 from smtprelay.cli import place, printing
 from smtprelay.cli.filters import Span
-from smtprelay.cli.options import Group, chosen
+from smtprelay.cli.options import Group, chosen, why_option
 from smtprelay.cli.source import API
 from smtprelay.cli.who import who
 from smtprelay.cli.words import clock, moment
@@ -49,7 +49,7 @@ def probe(ctx: click.Context, *, name: str, lane: str, force: bool) -> None:
 @providers.command()
 @click.argument("name")
 @click.option("--for", "span", metavar="SPAN", type=Span(), help="Resume by itself after this time: 2h.")
-@click.option("--why", "--reason", default="", metavar="TEXT", help="Shown with the mail that waits for it.")
+@why_option("Shown with the mail that waits for it.")
 @click.pass_context
 def suspend(ctx: click.Context, *, name: str, span: float | None, why: str) -> None:
     """

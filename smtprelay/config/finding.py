@@ -7,12 +7,16 @@ lets all mistakes of a file be found in one pass.
 
 import re
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from attrs import frozen
 
 from smtprelay.config.problem import did_you_mean
 from smtprelay.config.renamed import renamed
 from smtprelay.config.tree import Items, Mark, Node, Scalar, Table
+
+#: What is said of a file that is something else.
+NO_SETTINGS: Final = 'expected settings such as "listeners:", each in a line'
 
 
 @frozen(eq=False)
@@ -96,7 +100,14 @@ def unknown_keys(
 def _unknown(key: str, node: Table, hint: str) -> Finding:
     new = renamed(node.where, key)
     text = f'the key "{key}" is now called "{new}"' if new else f'unknown key "{key}"{hint}'
+    if not (node.where or new) and _is_alone(node.key_marks[key], node):
+        text = f"unknown key{hint}" if hint else NO_SETTINGS
     return Finding(node.key_marks[key], text, "CFG-RENAMED-KEY" if new else "CFG-UNKNOWN-KEY", node[key])
+
+
+def _is_alone(mark: Mark, node: Table) -> bool:
+    """Whether the file has one key: that may be a secret, in a file that is no configuration."""
+    return mark.line > 0 and [other.file for other in node.key_marks.values()].count(mark.file) == 1
 
 
 def _list_of(word: Scalar) -> str:

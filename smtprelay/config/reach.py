@@ -5,8 +5,6 @@ These look at the machine, so they hold for the machine and the user that the re
 runs as; :func:`smtprelay.config.load` can leave them out.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -44,15 +42,18 @@ def check_secrets(view: View) -> Iterator[Complaint]:
 
 
 def check_access_keys(view: View) -> Iterator[Complaint]:
-    """A connection string has the parts that Azure gives it, a key is base64, nothing goes in clear text."""
+    """The endpoint of ACS is a host, its keys are base64, and nothing goes in clear text."""
     for name, provider in view.config.providers.items():
         if not isinstance(provider, Acs):
             continue
         path: Path = ("providers", name)
         for n, key in enumerate(provider.access_keys):
-            yield from _key(_text(key), (*path, "access_keys", n))
-        if provider.connection_string:
-            yield from _connection_string(_text(provider.connection_string), (*path, "connection_string"))
+            yield from _credentials("https://host", _text(key), (*path, "access_keys", n))
+        # The other case is told of every provider.
+        if provider.endpoint and not endpoint.is_plain_remote(provider.endpoint):
+            yield from _credentials(provider.endpoint, "none", (*path, "endpoint"))
+        if provider.connection_string and (text := _text(provider.connection_string)):
+            yield from _connection_string(text, (*path, "connection_string"))
 
 
 def check_webhooks(view: View) -> Iterator[Complaint]:
@@ -93,22 +94,16 @@ def _text(secret: Secret) -> str:
         return ""
 
 
+def _credentials(place: str, key: str, path: Path) -> Iterator[Complaint]:
+    if key:
+        yield from _connection_string(f"endpoint={place};accesskey={key}", path)
+
+
 def _connection_string(text: str, path: Path) -> Iterator[Complaint]:
-    if not text:
-        return
-    pairs = (part.partition("=") for part in text.split(";"))
-    parts = {key.strip().lower(): value.strip() for key, _, value in pairs}
-    if not parts.get("endpoint") or not parts.get("accesskey"):
-        yield Complaint(path, "expected endpoint=https://…;accesskey=…", "CFG-SECRET")
-        return
-    if endpoint.is_plain_remote(parts["endpoint"]):
-        yield Complaint(path, "http:// is for loopback only: use https://", "CFG-CLEAR-TEXT")
-    yield from _key(parts["accesskey"], path)
+    from smtprelay.providers.acs_keys import parse_connection_string  # noqa: PLC0415 -- as dear as Twisted
 
-
-def _key(text: str, path: Path) -> Iterator[Complaint]:
     try:
-        base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        text = f"{spelled(path)}: the access key is no base64, and Azure will refuse it"
-        yield Complaint(path, text, "CFG-SECRET", "warning")
+        parse_connection_string(text)
+    except ValueError as error:
+        code = "CFG-CLEAR-TEXT" if "must be https" in str(error) else "CFG-SECRET"
+        yield Complaint(path, f"{spelled(path)}: {error}", code)

@@ -6,13 +6,16 @@ each part of it has surprised operators: a second key of the same name silently
 wins, an alias can make a small file huge, a tag can ask for a Python object.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
 import yaml
-from attrs import field, frozen
+from attrs import field, fields, frozen
 
+from smtprelay.config.finding import NO_SETTINGS
 from smtprelay.config.interpolate import interpolate
+from smtprelay.config.model import Config
 from smtprelay.config.problem import Problem, make_problem
 from smtprelay.config.tree import CONTROL, MAXIMUM_DEPTH, Items, Mark, Node, Scalar, Table, below, unfit
 from smtprelay.config.yaml_errors import plain_error
@@ -35,6 +38,13 @@ class Source:
     lines: list[str]
     problems: list[Problem] = field(factory=list)
     broken: bool = False
+
+
+#: A line of a configuration, indented or as JSON; any other file may be somebody's secret.
+_OURS: Final = re.compile(
+    rf"""^[\s{{]*["']?(?:{"|".join(each.name for each in fields(Config))})["']?\s*:(?:\s|$|["'\[{{])""",
+    re.MULTILINE,
+)
 
 
 class _Unreadable(Exception):  # noqa: N818 -- carries what is told to the operator
@@ -71,7 +81,7 @@ def parse(content: bytes, name: str, environ: Mapping[str, str]) -> Source:
     lines: list[str] = []
     try:
         text = _decode(content)
-        lines = text.splitlines()
+        lines = text.splitlines() if _OURS.search(text) else []
         return _Reader(name, environ, lines).read(_compose(text))
     except _Unreadable as error:
         mark = Mark(name, error.line, error.column)
@@ -128,8 +138,7 @@ class _Reader:
         if isinstance(root, Scalar) and root.null:
             root = Table(root.mark)
         if not isinstance(root, Table):
-            text = 'expected settings such as "listeners:", each in a line'
-            raise _Unreadable(text, root.mark.line, root.mark.column)
+            raise _Unreadable(NO_SETTINGS, root.mark.line, root.mark.column)
         return Source(root, self.lines, self.problems)
 
     def _complain(self, mark: Mark, text: str, code: str) -> None:

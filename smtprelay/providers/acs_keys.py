@@ -7,7 +7,6 @@ that do not repeat the secret.
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 from collections.abc import Sequence
@@ -67,23 +66,26 @@ def _parts(text: str) -> tuple[str, str]:
 
 
 def _endpoint(text: str) -> str:
-    url = urlsplit(text.lower())
-    port = USUAL_PORTS.get(url.scheme)
+    try:
+        url = urlsplit(text.lower())
+        host, _ = url.hostname, url.port
+    except ValueError:
+        host = None
     # Where the parts are mixed up, or a semicolon is missing, what stands here is the key.
-    if port is None or not url.hostname:
-        raise ValueError("the endpoint of the connection string is no https:// URL")
-    if url.scheme == "http" and not is_loopback(url.hostname):
-        raise ValueError(f"the endpoint of the connection string must be https, not http://{url.hostname}")
-    if url.path.strip("/") or url.query or url.username:
-        raise ValueError(f"the endpoint of the connection string is more than https://{url.hostname}")
-    return f"{url.scheme}://{url.netloc.removesuffix(port)}"
+    if not host or url.scheme not in USUAL_PORTS:
+        raise ValueError("the endpoint is no https:// URL")
+    if url.scheme == "http" and not is_loopback(host):
+        raise ValueError("the endpoint must be https: http:// is for loopback only")
+    if url.path.strip("/") or url.query or url.fragment or "@" in url.netloc:
+        raise ValueError("the endpoint is more than a host: expected https://host")
+    return f"{url.scheme}://{url.netloc.removesuffix(USUAL_PORTS[url.scheme])}"
 
 
 def _key(text: str) -> str:
     try:
         base64.b64decode(text, validate=True)
-    except binascii.Error:
-        raise ValueError("the accesskey of the connection string is no base64") from None
+    except ValueError:
+        raise ValueError("the access key is no base64") from None
     return text
 
 

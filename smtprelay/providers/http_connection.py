@@ -107,7 +107,8 @@ class Connection(Protocol):
         except (HttpParserError, HttpParserUpgrade) as exc:
             self._lasting = False
             if not self._complete:
-                self._break_off(exc)
+                first = self._heard == len(data) and not data.startswith(b"HTTP/"[: len(data)])
+                self._break_off(HttpParserError("what answers there does not speak HTTP") if first else exc)
                 self._transport.abortConnection()
                 return
         if self._complete:

@@ -27,15 +27,22 @@ LONGEST_NAME: Final = 255
 LONGEST_SHOWN: Final = 200
 
 #: All that may be shown of a line beside its verb: a path in brackets, which may be cut, with its parameters;
-#: one name; a mechanism.
+#: one name without control characters; a mechanism.
 _SHOWN: Final = re.compile(
     rb"""
-    (?: (?:MAIL[ ]+FROM | RCPT[ ]+TO) : [ ]* < (?: [^<>]* > (?:[ ]+ [A-Z0-9-]+ = [^ ]*)* | [^<>\s]* \Z)
-      | (?:EHLO | HELO) [ ]+ [^ ]+ [ ]* \Z
+    (?: (?:MAIL[ ]+FROM | RCPT[ ]+TO) : [ ]*
+        < (?: [^<>]* > (?: [ ]+ (?: [A-Z0-9-]+ = [^=\x00-\x20\x7f] [^\x00-\x20\x7f]* | SMTPUTF8 (?![^ ])))*
+            | [^<>\s]* \Z)
+      | (?:EHLO | HELO) [ ]+ [^\x00-\x20\x7f]+ [ ]* \Z
       | AUTH [ ]+ (?:PLAIN | LOGIN | CRAM-MD5 | DIGEST-MD5 | SCRAM-SHA-\d+(?:-PLUS)? | XOAUTH2? | OAUTHBEARER
                    | NTLM | GSSAPI | EXTERNAL) (?![^ ]) )
     """,
     re.VERBOSE | re.IGNORECASE,
+)
+
+#: A parameter, up to the value that is not shown.
+_HIDDEN: Final = re.compile(
+    rb"([ ](?!(?:SIZE|BODY|RET|ENVID|NOTIFY|ORCPT)=|AUTH=<>(?![^ ]))[A-Z0-9-]+)=[^ ]*", re.IGNORECASE
 )
 
 
@@ -106,7 +113,7 @@ def command_shown(line: bytes) -> str:
     if verb not in VERBS:
         return f"unknown command of {len(line)} octets"
     shown = _SHOWN.match(line[:LONGEST_SHOWN])
-    return printable(shown[0], LONGEST_SHOWN) if shown else verb
+    return printable(_HIDDEN.sub(rb"\1", shown[0]), LONGEST_SHOWN) if shown else verb
 
 
 def printable(text: bytes | str, longest: int) -> str:

@@ -17,6 +17,8 @@ from smtprelay.web.answers import Asked, Problem
 #: The most deliveries in one answer.
 MOST_LISTED: Final = 10_000
 
+_LONGEST_NOTE: Final = 500
+
 _TEXTS: Final = (
     "text",
     "route",
@@ -59,6 +61,11 @@ def _is_number(value: object) -> bool:
 
 
 TEXT: Final = Kind(lambda value: isinstance(value, str), "a string")
+#: Who changes something, and why: both are stored with each delivery.
+NOTE: Final = Kind(
+    lambda value: isinstance(value, str) and len(value) <= _LONGEST_NOTE,
+    f"a string of at most {_LONGEST_NOTE} characters",
+)
 FLAG: Final = Kind(lambda value: isinstance(value, bool), "true or false")
 NUMBER: Final = Kind(_is_number, "a number, not negative")
 STRINGS: Final = Kind(_is_list, "a list of strings")
@@ -78,7 +85,8 @@ _OPTIONS: Final[Mapping[str, Mapping[str, Kind]]] = {
 
 _EDIT: Final[Mapping[str, Kind]] = {
     **_FILTERS,
-    **dict.fromkeys(("who", "why", "mark"), TEXT),
+    **dict.fromkeys(("who", "why"), NOTE),
+    "mark": TEXT,
     **dict.fromkeys(("everything", "dry_run"), FLAG),
 }
 

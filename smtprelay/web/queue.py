@@ -19,7 +19,7 @@ from smtprelay.mime.head import block
 from smtprelay.operating import HoldRule, Operator
 from smtprelay.queue import ACTIONS
 from smtprelay.web.answers import Answer, Asked, Problem, json_answer
-from smtprelay.web.asked import FLAG, NUMBER, TEXT, changed, checked, listed
+from smtprelay.web.asked import FLAG, NOTE, NUMBER, TEXT, changed, checked, listed
 from smtprelay.web.router import Action, Route
 from smtprelay.web.sources import Sources
 from smtprelay.web.streaming import begun
@@ -91,7 +91,7 @@ def _hold_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
         return await tended(await spool.hold(rule))
 
     async def unhold(asked: Asked) -> Answer:
-        wanted = checked(asked.json(), {"who": TEXT})
+        wanted = checked(asked.json(), {"who": NOTE})
         number = asked.path["id"]
         if not number.isascii() or not number.isdigit() or len(number) > _DIGITS:
             raise Problem(404, f"there is no hold rule {number}: hold-rules list shows those in force")
@@ -118,19 +118,19 @@ def provider_routes(spool: Spool, operator: Operator) -> Sequence[Route]:
         return json_answer({"lanes": plain((await spool.stock()).lanes)})
 
     async def probe(asked: Asked) -> Answer:
-        wanted = checked(asked.json(), {"who": TEXT, "lane": TEXT, "force": FLAG})
+        wanted = checked(asked.json(), {"who": NOTE, "lane": TEXT, "force": FLAG})
         name, lane, force = asked.path["name"], wanted.get("lane", ""), wanted.get("force", False)
         await operator.probe(name, lane, asked.signed(wanted.get("who", "")), force=force)
         return json_answer({"provider": name, "lane": lane})
 
     async def suspend(asked: Asked) -> Answer:
-        wanted = checked(asked.json(), {"who": TEXT, "why": TEXT, "for": NUMBER})
+        wanted = checked(asked.json(), {"who": NOTE, "why": NOTE, "for": NUMBER})
         who, why = asked.signed(wanted.get("who", "")), wanted.get("why", "")
         await operator.suspend(asked.path["name"], who, why, wanted.get("for"))
         return json_answer({"provider": asked.path["name"]})
 
     async def resume(asked: Asked) -> Answer:
-        wanted = checked(asked.json(), {"who": TEXT})
+        wanted = checked(asked.json(), {"who": NOTE})
         await operator.resume(asked.path["name"], asked.signed(wanted.get("who", "")))
         return json_answer({"provider": asked.path["name"]})
 
@@ -145,7 +145,7 @@ def provider_routes(spool: Spool, operator: Operator) -> Sequence[Route]:
 
 
 _PATTERNS: Final = ("sender", "recipient", "provider", "route")
-_RULE: Final = {**dict.fromkeys((*_PATTERNS, "who", "why"), TEXT), "until": NUMBER, "for": NUMBER}
+_RULE: Final = {**dict.fromkeys(_PATTERNS, TEXT), "who": NOTE, "why": NOTE, "until": NUMBER, "for": NUMBER}
 
 #: Of the number of a rule.
 _DIGITS: Final = 18

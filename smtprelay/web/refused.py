@@ -11,7 +11,7 @@ from smtprelay.interfaces import Events
 from smtprelay.model.refusal import MOST_ROWS, RefusalFilter, RefusalRow
 from smtprelay.operating import RefusedMail
 from smtprelay.web.answers import Answer, Asked, Problem, json_answer
-from smtprelay.web.asked import FLAG, NUMBER, TEXT, Kind, checked, number
+from smtprelay.web.asked import FLAG, NOTE, NUMBER, TEXT, Kind, checked, number
 from smtprelay.web.remedies import remedy
 from smtprelay.web.router import Route
 
@@ -35,7 +35,7 @@ def refused_routes(refusals: RefusedMail, events: Events) -> Sequence[Route]:
         return json_answer({"refused": [_row(row) for row in rows]})
 
     async def clear(asked: Asked) -> Answer:
-        given = checked(asked.json(), {**_FILTERS, "who": TEXT, "everything": FLAG})
+        given = checked(asked.json(), {**_FILTERS, "who": NOTE, "everything": FLAG})
         filters = {name: given[name] for name in _FILTERS if given.get(name)}
         if not filters and not given.get("everything"):
             raise Problem(400, "give a filter (client, user, rule, since), or everything: true")

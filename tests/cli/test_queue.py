@@ -266,6 +266,17 @@ class EditTests(CommandCase):
     def edit(self, *argv: str, stdin: Any = "") -> Ran:
         return self.run_command("--endpoint", self.relay.endpoint, "queue", *argv, stdin=stdin)
 
+    def test_long_reason(self) -> None:
+        """A reason of more than 500 characters is a wrong usage, and goes nowhere."""
+        for command in (
+            ("queue", "hold"),
+            ("providers", "suspend", "acs"),
+            ("hold-rules", "add", "--for", "2h"),
+        ):
+            ran = self.run_command("--endpoint", self.relay.endpoint, *command, "--why", "x" * 501)
+            self.assertEqual((ran.status, self.relay.asked), (2, []))
+            self.assertIn("it has 501 characters: expected at most 500", ran.err)
+
     def test_by_filter(self) -> None:
         """A change goes to the relay with its filters, who makes it, and why; the ids are told."""
         ran = self.edit("hold", "--provider", "acs", "--why", "incident 7")

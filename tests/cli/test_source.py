@@ -324,6 +324,7 @@ class DatabaseTests(OfflineContract, OfflineCase):
             for statement in ("CREATE TABLE schema_version (version INTEGER NOT NULL)", *MIGRATIONS[0]):
                 connection.execute(statement.format(**POSTGRES_TYPES))
             connection.execute("INSERT INTO schema_version (version) VALUES (1)")
+        (Path(self.folder) / "a.json").write_text("{}")
         for argv in (["list"], ["hold", "--all"], ["import", self.folder]):
             ran = self.queue(*argv)
             self.assertEqual((ran.status, ran.out), (69, ""), argv)

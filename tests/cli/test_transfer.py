@@ -232,13 +232,13 @@ class ArchiveTests(TransferCase):
         self.assertEqual("queued", self.shown(self.config, FIRST)["summary"]["state"])
 
     def test_move_what_is_under_way(self) -> None:
-        """It stays, and the exit status says that there is something left to do."""
+        """It stays, and is told what to do: the relay that tried it died."""
         with Folder(Path(self.folder)).writing() as writer:
             writer._engine.paces = {"local": Pace(concurrency=1)}
             writer.run(lambda tx: claim(tx, 1))
         ran = self.queue("export", self.file, "--move")
         self.assertEqual((75, True), (ran.status, "took 1 message out" in ran.out))
-        self.assertIn("1 message stayed: an attempt is under way", ran.err)
+        self.assertIn("1 message stayed: the relay died during an attempt. Start it once", ran.err)
         self.assertEqual(f"{FIRST}.1\n", self.queue("list", "-o", "ids").out)
 
     def test_move_into_a_pipe(self) -> None:
@@ -247,11 +247,24 @@ class ArchiveTests(TransferCase):
         self.assertEqual("", self.queue("list", "--state", "held", "-o", "ids").out)
 
     def test_move_to_where_nothing_can_be_written(self) -> None:
-        """Without a file nothing leaves the spool."""
-        ran = self.queue("export", f"{self.folder}/nowhere/out.tar", "--move")
-        self.assertEqual(1, ran.status)
-        self.assertIn("nowhere", ran.err)
+        """Without a file nothing leaves the spool; the folder that is missing, or is none, is named."""
+        for folder in (f"{self.folder}/nowhere", self.config):
+            ran = self.queue("export", f"{folder}/out.tar", "--move")
+            self.assertEqual(73, ran.status)
+            self.assertIn(f"smtprelay: {folder}/out.tar cannot be made in {folder}: No", ran.err)
+            self.assertNotIn(".part", ran.err)
         self.assertEqual(2, len(self.queue("list", "-o", "ids").out.split()))
+
+    def test_import_of_nothing(self) -> None:
+        """A file that is not there, and a folder that has no messages, are errors that name it."""
+        Path(f"{self.folder}/empty").mkdir()
+        for name, told in (
+            ("nowhere", "No such file or directory"),
+            ("empty", "neither an archive of queue"),
+        ):
+            ran = self.into_other(f"{self.folder}/{name}")
+            self.assertEqual((73, ""), (ran.status, ran.out))
+            self.assertIn(f"smtprelay: {self.folder}/{name}: {told}", ran.err)
 
     def test_a_pipe(self) -> None:
         """The archive goes to stdout and comes from stdin, compressed or not."""
@@ -328,9 +341,9 @@ class ArchiveTests(TransferCase):
     def test_no_archive(self) -> None:
         """Any other file, or none, is a sentence."""
         Path(self.file).write_bytes(b"no archive" * 200)
-        for name, words in ((self.file, "no archive"), (f"{self.folder}/missing", "missing")):
+        for name, status, words in ((self.file, 1, "no archive"), (f"{self.folder}/missing", 73, "missing")):
             ran = self.into_other(name)
-            self.assertEqual(1, ran.status)
+            self.assertEqual(status, ran.status)
             self.assertIn(words, ran.err.splitlines()[-1])
 
     def test_a_spool_in_use(self) -> None:

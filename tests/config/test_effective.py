@@ -1,5 +1,6 @@
 import json
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.config import effective
@@ -20,10 +21,13 @@ class EffectiveTests(SynchronousTestCase):
     def test_no_secret(self) -> None:
         """Of secrets only the place is shown, of hashes and logins in URLs nothing."""
         text = "hostname: h\n" + with_provider(
-            "type: acs, sender: a@b, endpoint: 'https://u:hunter1@x.org', access_keys: [{env: K}, hunter3]"
+            "type: acs, sender: a@b, endpoint: 'https://x.org', access_keys: [{env: K}, hunter33]"
         )
         text += "users: [{name: u, password_hash: '$scrypt$ln=15,r=8,p=1$hunter4$hunter5'}]\n"
-        shown = effective(load_text(text, {"K": "hunter2"}).config)
+        config = load_text(text, {"K": "hunter22"}).config
+        shown = effective(config)
         self.assertNotIn("hunter", json.dumps(shown))
         self.assertEqual(shown["providers"]["more"]["access_keys"], ["‹env K›", "‹inline›"])
+        login = evolve(config.providers["more"], endpoint="https://u:hunter1@x.org")
+        shown = effective(evolve(config, providers={"more": login}))
         self.assertEqual(shown["providers"]["more"]["endpoint"], "https://‹hidden›@x.org")

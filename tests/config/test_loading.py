@@ -4,7 +4,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.config import ConfigError, load
-from tests.config.loading import SMALL, codes, load_text, with_provider
+from smtprelay.config.problem import render
+from tests.config.loading import SMALL, codes, load_text, problems_of, with_provider
 
 
 class SearchTests(SynchronousTestCase):
@@ -57,6 +58,25 @@ class NotFoundTests(SynchronousTestCase):
 
 
 class LoadTests(SynchronousTestCase):
+    def test_another_file(self) -> None:
+        """What is no configuration may be a secret: nothing of it is repeated."""
+        for text in (
+            "opensesame\n",
+            "- opensesame\n",
+            "endpoint=https://opensesame.test/;accesskey=opensesame\n",
+            "opensesame: 1\n",
+            "opensesame:\n",
+            "user: a: opensesame\n",
+            '"opensesame\n',
+        ):
+            told = "".join(render(problem) for problem in problems_of(text))
+            self.assertNotIn("opensesame", told, text)
+            self.assertIn("error: ", told)
+
+    def test_a_misspelt_setting(self) -> None:
+        """As the only one of a file, too, it is told what it should be."""
+        self.assertIn('did you mean "listeners"?', problems_of("listners: []\n")[0].text)
+
     def test_warnings(self) -> None:
         """Warnings alone do not stop; beside errors they are told too, in the order of the file."""
         text = with_provider("type: smarthost, host: h, verify: false")

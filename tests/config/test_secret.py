@@ -219,6 +219,6 @@ class SettingTests(SynchronousTestCase):
         """Two keys beside an endpoint are two secrets."""
         keys = 'endpoint: "https://x.example", access_keys: ["${A}", {env: B}]'
         text = with_provider(f"type: acs, sender: a@b, {keys}")
-        provider = load_text(text, {"A": "1", "B": "2"}).config.providers["more"]
+        provider = load_text(text, {"A": "MQ==", "B": "Mg=="}).config.providers["more"]
         assert isinstance(provider, Acs)
-        self.assertEqual([key.reveal() for key in provider.access_keys], ["1", "2"])
+        self.assertEqual([key.reveal() for key in provider.access_keys], ["MQ==", "Mg=="])

@@ -147,6 +147,12 @@ class FailureTests(SynchronousTestCase):
                 failed = self.failed(joined, joined.run(joined.http.request("POST", URL, {}, b"x")))
                 self.assertIsInstance(failed, AnswerLost)
 
+    def test_another_protocol(self):
+        """What speaks no HTTP is told in words, and not in those of a parser."""
+        joined = JoinedHttp(raw(b"220 mail.example.com ESMTP\r\n"))
+        failed = self.failed(joined, joined.run(joined.http.request("POST", URL, {}, b"x")))
+        self.assertEqual(str(failed), "request at acs.example.com: what answers there does not speak HTTP")
+
     def test_no_answer_in_time(self):
         """Silence after the body is ``AnswerLost`` after the timeout, not before."""
         joined = JoinedHttp(raw())

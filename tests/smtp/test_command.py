@@ -347,7 +347,8 @@ class RefusedLines(SynchronousTestCase):
 
 #: The lines that are shown with what is in them: a path and its parameters, or one name.
 SHOWN = re.compile(
-    rb"(MAIL +FROM|RCPT +TO): *<([^<>]*>( +[A-Z0-9-]+=[^ ]*)*|[^<>\s]*)|(EHLO|HELO) +[^ ]+ *", re.IGNORECASE
+    rb"(MAIL +FROM|RCPT +TO): *<([^<>]*>( +(SIZE=[^ ]*|[A-Z0-9-]+))*|[^<>\s]*)|(EHLO|HELO) +[^ ]+ *",
+    re.IGNORECASE,
 )
 
 SECRET = b"opensesame"
@@ -364,6 +365,14 @@ class ShownTests(SynchronousTestCase):
         """Envelopes and names as they came, cut and printable; of AUTH the mechanism; of others the verb."""
         for line, shown in (
             (b"MAIL FROM:<a@b> SIZE=1", "MAIL FROM:<a@b> SIZE=1"),
+            (
+                b"MAIL FROM:<a@b> ret=HDRS SMTPUTF8 AUTH=<> ENVID=7",
+                "MAIL FROM:<a@b> ret=HDRS SMTPUTF8 AUTH=<> ENVID=7",
+            ),
+            (b"MAIL FROM:<a@b> PASS=secret SIZE=1 AUTH=ann", "MAIL FROM:<a@b> PASS SIZE=1 AUTH"),
+            (b"MAIL FROM:<a@b> AHUAcA==", "MAIL FROM:<a@b>"),
+            (b"RCPT TO:<a@b> NOTIFY=NEVER\rsecret", "RCPT TO:<a@b> NOTIFY=NEVER"),
+            (b"EHLO printer\rsecret", "EHLO"),
             (b"ehlo b\xc3\xbcro", "ehlo b\xfcro"),
             (b"RCPT TO:<a\x07b>", "RCPT TO:<a?b>"),
             (b"AUTH PLAIN AHUAcA==", "AUTH PLAIN"),

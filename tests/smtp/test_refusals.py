@@ -62,12 +62,12 @@ class EventTests(SynchronousTestCase):
     def test_each_layer(self) -> None:
         """Syntax, order, unknown verbs, parameters, limits: one event each, with its rule and command."""
         for lines, told in (
-            (["HELO a\rb"], ("helo", "syntax", "500 5.5.2", "HELO a?b")),
+            (["HELO a\rb"], ("helo", "syntax", "500 5.5.2", "HELO")),
             (["RCPT TO:<a@x.test>"], ("rcpt", "sequence", "503 5.5.1", "RCPT TO:<a@x.test>")),
             (["XYZZY secret"], ("command", "command", "500 5.5.1", "unknown command of 12 octets")),
             (["EHLO x", "STARTTLS"], ("tls", "not-offered", "502 5.5.1", "STARTTLS")),
             (["EHLO x", "AUTH PLAIN AHUAcA=="], ("auth", "auth-not-offered", "502 5.5.1", "AUTH PLAIN")),
-            (["EHLO x", "MAIL FROM:<> FOO=1"], ("mail", "parameter", "555 5.5.4", "MAIL FROM:<> FOO=1")),
+            (["EHLO x", "MAIL FROM:<> FOO=1"], ("mail", "parameter", "555 5.5.4", "MAIL FROM:<> FOO")),
             (
                 ["EHLO x", "MAIL FROM:<> SIZE=99999999999"],
                 ("mail", "size", "552 5.3.4", "MAIL FROM:<> SIZE=99999999999"),

@@ -274,6 +274,17 @@ class EditTests(SynchronousTestCase):
         self.assertEqual(self.fixture.spool.asked, [])
         self.assertEqual(self.fixture.post("/api/v1/queue/delete", {"everything": True}).status, 200)
 
+    def test_long_reasons_are_400(self):
+        """Who and why are stored with each delivery: up to 500 characters are taken, more are refused."""
+        for path in ("queue/hold", "hold-rules", "providers/acs/suspend"):
+            for key in ("who", "why"):
+                response = self.fixture.post(f"/api/v1/{path}", {key: "x" * 501})
+                error = f"{key} must be a string of at most 500 characters"
+                self.assertEqual((response.status, response.json), (400, {"error": error}), path)
+        self.assertEqual(self.fixture.spool.asked, [])
+        response = self.fixture.post("/api/v1/queue/hold", {"everything": True, "why": "x" * 500})
+        self.assertEqual(response.status, 200)
+
     def test_bad_bodies_are_400(self):
         """Each with a sentence, and nothing reaches the spool."""
         bad = ([], "x", None, {"id": ["a"]}, {"ids": "a"}, {"ids": [1]}, {"sender": 1}, {"everything": "yes"})

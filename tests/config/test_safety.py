@@ -3,10 +3,10 @@ from tempfile import TemporaryDirectory
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.testing.certificates import make_certificate
-from tests.config.loading import codes, problems_of, with_provider
+from tests.config.loading import HASH, codes, problems_of, with_provider
 
 REST = "providers: {local: {type: capture, path: captured}}\nspool: {path: spool}\n"
-USERS = "users: [{name: u, password_hash: '$scrypt$ln=15,r=8,p=1$c2FsdA==$aGFzaA=='}]\n"
+USERS = f"users: [{{name: u, password_hash: '{HASH}'}}]\n"
 TLS = "tls: {certificate: CERTIFICATE, key: KEY}"
 
 
@@ -111,7 +111,7 @@ class AuthTests(SynchronousTestCase):
 class SitesTests(SynchronousTestCase):
     def test_tokens(self) -> None:
         """The page and the API need tokens where others can reach them; health and metrics do not."""
-        token = "tokens: [{name: ops, hash: '$scrypt$ln=15,r=8,p=1$c2FsdA==$aGFzaA=='}]"
+        token = f"tokens: [{{name: ops, hash: '{HASH}'}}]"
         cases = {
             "endpoint: 'tcp:1', serve: [api]": ["CFG-NO-TOKENS"],
             "endpoint: 'tcp:1', serve: [health, dashboard, api]": ["CFG-NO-TOKENS"],

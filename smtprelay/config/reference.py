@@ -40,6 +40,8 @@ WORDS: Final[Mapping[Any, str]] = {
     values.Flag: "true or false",
     values.Network: "network (10.0.0.0/8, ::1)",
     values.Address: "mail address",
+    values.SenderOrAddress: "sender, or mail address",
+    values.Mailbox: "envelope, header, or mail address",
     values.Pattern: "pattern (*, *@example.com), or mail address",
     values.Domain: "host or domain name",
     values.Name: "name without spaces",

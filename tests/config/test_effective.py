@@ -22,7 +22,8 @@ class EffectiveTests(SynchronousTestCase):
         text = "hostname: h\n" + with_provider(
             "type: acs, sender: a@b, endpoint: 'https://u:hunter1@x.org', access_keys: [{env: K}, hunter3]"
         )
-        text += f"users: [{{name: u, password_hash: '$scrypt$ln=15,r=8,p=1${'hunter4' * 3}4${'hunter5' * 6}w'}}]\n"
+        secret = f"$scrypt$ln=15,r=8,p=1${'hunter4' * 3}4${'hunter5' * 6}w"
+        text += f"users: [{{name: u, password_hash: '{secret}'}}]\n"
         shown = effective(load_text(text, {"K": "hunter2"}).config)
         self.assertNotIn("hunter", json.dumps(shown))
         self.assertEqual(shown["providers"]["more"]["access_keys"], ["‹env K›", "‹inline›"])

@@ -100,7 +100,7 @@ def unknown_keys(
 
 
 def _torn(node: Table, known: Iterable[str]) -> dict[str, Finding]:
-    """Return findings for keys without a value that are the rest of a secret, torn at its commas: not shown."""
+    """Return findings for keys without a value: the rest of a secret, torn at its commas, and not shown."""
     found: dict[str, Finding] = {}
     owner, first = "", True
     for key, value in node.items():

@@ -106,6 +106,7 @@ _HASH: Final = "the output of `smtprelay hash-password`"
 _ALLOW: Final = "listeners[{listener}].allow_from: add {network}"
 _ADD_USER: Final = f"users: add {{{{name: {{user}}, password_hash: {_HASH}}}}}"
 _SPOOL: Final = "listeners[{listener}].delivery: set spool"
+_KEY: Final = "where the key is in its own file, set tls.key, too"
 _FIX: Final = "listeners[{listener}].bare_newlines: set fix"
 
 #: By the rule: the setting, with the names of what is filled in, and the advice.
@@ -129,7 +130,7 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "not-offered": (
         "listeners[{listener}].tls.mode: set starttls; listeners[{listener}].tls.certificate: set PEM_FILE",
-        "or have the client do without",
+        f"or have the client do without; {_KEY}",
     ),
     "auth-not-offered": (
         f"{_ADD_USER}; listeners[{{listener}}].auth.allow_plaintext: set true",
@@ -139,6 +140,10 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     "tls-for-login": (
         "listeners[{listener}].auth.allow_plaintext: set true",
         "have the client use STARTTLS before it logs in",
+    ),
+    "login-without-tls": (
+        "listeners[{listener}].auth.allow_plaintext: set true",
+        f"offer STARTTLS by the listener's tls.certificate ({_KEY}), and have the client use it",
     ),
     "tls-handshake": (
         "listeners[{listener}].tls.profile: set {profile}",
@@ -150,7 +155,7 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     "recipient": ("listeners[{listener}].allow_recipients: add {address}", ""),
     "user-recipient": ("users[{user}].recipients: add {address}", ""),
     "route": ("routes: add {{match: {{recipient: [{address}]}}, via: [PROVIDER]}}", ""),
-    "routing": ("", "no setting helps: have the client log in, or give the address itself"),
+    "routing": ("", "no setting helps: have the client log in as one of `users`, or give the address itself"),
     "size": (
         "listeners[{listener}].limits.size: set {size}",
         "or have the client send less; the limit of a provider may be the next one",

@@ -128,6 +128,7 @@ STORIES = (
         more={"users": [JOE]},
         said=("EHLO c", plain("joe"), MAIL, RCPT, *CONTENT),
     ),
+    Story(rule="login-without-tls", more={"users": [JOE]}, said=LOGIN),
     Story(
         rule="auth",
         listener={"auth": OPEN_LOGIN},

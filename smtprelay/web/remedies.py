@@ -14,6 +14,7 @@ _LIMIT: Final = re.compile(r"\blimit is (\d+)")
 _SIZES: Final = re.compile(r"(?:\blimit is|\btakes|\bhas|^The message of) (\d+)")
 _IN_BRACKETS: Final = re.compile(r"<([^<>]*)>")
 _DECLARED: Final = re.compile(r"\bSIZE=(\d{1,20})\b", re.IGNORECASE)
+_SPOOL_LIMIT: Final = re.compile(r"(spool\.limit\.(\w+)) is (\S+)")
 _TAKES: Final = re.compile(r"(\S+) takes (\d+)")
 _LOGIN: Final = re.compile(r"AUTH (PLAIN|LOGIN)", re.IGNORECASE)
 #: What stands in a configuration as it is.
@@ -78,6 +79,12 @@ def _provider(row: RefusalRow) -> str:
     return found[1] if found else ""
 
 
+def _spool_limit(row: RefusalRow) -> str:
+    """Return the limit of the spool that was reached, and on which side of it the new one lies."""
+    found = _SPOOL_LIMIT.search(row.text)
+    return f"{found[1]}: {'less' if found[2] == 'free' else 'more'} than {found[3]}" if found else ""
+
+
 def _mechanism(row: RefusalRow) -> str:
     found = _LOGIN.fullmatch(row.command)
     return found[1].upper() if found else ""
@@ -92,6 +99,7 @@ _VALUES: Final[Mapping[str, Callable[[RefusalRow], str]]] = {
     "size": _size,
     "provider": _provider,
     "mechanism": _mechanism,
+    "spool_limit": _spool_limit,
     # The text of a failed handshake says whether the other profile takes the client.
     "profile": lambda row: "legacy" if "tls.profile: legacy" in row.text else "",
 }
@@ -197,7 +205,7 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     "errors": ("", "no setting helps: the other rows of this client say what was wrong"),
     "commands": ("", "no setting helps: the client says too many commands in one session"),
     "spool-full": (
-        f"spool.limit.deliveries: raise {_MORE}; spool.limit.bytes: raise {_MORE}",
+        "{spool_limit}",
         "or make room: deliver, delete, or a larger disk; `smtprelay status` says what is full",
     ),
     "spool": ("", "the log says why it could not be stored (spool.failed); the client tries again"),

@@ -84,6 +84,15 @@ class TableTests(SynchronousTestCase):
             ),
             ({"rule": "mechanism", "command": "AUTH CRAM-MD5"}, ""),
             ({"rule": "syntax"}, ""),
+            ({"rule": "spool-full", "text": "The spool is full, try again later"}, ""),
+            (
+                {"rule": "spool-full", "text": "The spool is full: spool.limit.deliveries is 5"},
+                "spool.limit.deliveries: more than 5",
+            ),
+            (
+                {"rule": "spool-full", "text": "The spool is full: spool.limit.free is 5.0%"},
+                "spool.limit.free: less than 5.0%",
+            ),
             (
                 {"rule": "auth-user", "user": "joe}, {name: eve"},
                 f'users: add {{name: "joe}}, {{name: eve", password_hash: {HASH}}}',

@@ -90,6 +90,7 @@ class SendTests(CommandCase):
             port = unused.getsockname()[1]
         ran = self.run_command("send", "--server", f"127.0.0.1:{port}", "--to", "a@b.c")
         self.assertEqual(self.marks(ran), [("✓", "resolve"), ("✗", "connect")])
+        self.assertIn(f"connection refused by 127.0.0.1 port {port}", ran.out)
         self.assertEqual(ran.status, 1)
 
     def test_login(self) -> None:

@@ -104,6 +104,10 @@ def _cannot_listen(error: CannotListenError) -> StartFailed:
             " process CAP_NET_BIND_SERVICE",
             NO_PERMISSION,
         )
+    if number == errno.EADDRNOTAVAIL or isinstance(error.socketError, gaierror):
+        return StartFailed(
+            f"{place}: interface must be an address of this machine, such as 127.0.0.1", UNAVAILABLE
+        )
     return StartFailed(f"{place}: {error.socketError}", UNAVAILABLE)
 
 

@@ -136,6 +136,12 @@ class SendTests(CommandCase):
         self.assertIn("certificate not verified", ran.out)
         self.assertEqual(ran.status, 0)
 
+    def test_certificate_of_another_name(self) -> None:
+        """A certificate that is for another name is not mended by trusting more."""
+        server = FakeServer(self, tls="starttls", name="mail.example.com")
+        ran = self.send(server, "--tls", "starttls", "--tls-ca", server.ca)
+        self.assertIn("(give --server a name of the certificate, --insecure takes any)", ran.out)
+
     def test_starttls_not_offered(self) -> None:
         """A server without STARTTLS is told apart from one that fails at it."""
         ran = self.send(FakeServer(self), "--tls", "starttls")

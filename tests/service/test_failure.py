@@ -5,6 +5,7 @@ import io
 import sys
 import tempfile
 from pathlib import Path
+from socket import gaierror
 
 from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase

@@ -79,7 +79,8 @@ class OpenRelayTests(SynchronousTestCase):
             ("b, a", ["CFG-AUTH"]),
         ):
             auth = f"auth: {{checkers: [{names}], allow_plaintext: true}}"
-            self.assertEqual(listener(auth, text), codes_, names)
+            found = [code for code in listener(auth, text) if code != "CFG-CLEAR-TEXT?"]
+            self.assertEqual(found, codes_, names)
 
 
 class TlsTests(SynchronousTestCase):
@@ -100,8 +101,20 @@ class AuthTests(SynchronousTestCase):
         """A required login needs users, and TLS or the word that it may go without."""
         self.assertEqual(listener("auth: {required: true}"), ["CFG-AUTH"])
         self.assertEqual(listener("auth: {required: true}", USERS), ["CFG-AUTH"])
-        self.assertEqual(listener("auth: {required: true, allow_plaintext: true}", USERS), [])
+        plain = "auth: {required: true, allow_plaintext: true}"
+        self.assertEqual(listener(plain, USERS), ["CFG-CLEAR-TEXT?"])
         self.assertEqual(listener(f"auth: {{required: true}}, {TLS}", USERS), [])
+
+    def test_plain_passwords(self) -> None:
+        """Who allows passwords in clear text from other machines is told so; what cannot happen is not."""
+        plain = "auth: {allow_plaintext: true}"
+        self.assertEqual(listener(plain, USERS), ["CFG-CLEAR-TEXT?"])
+        self.assertEqual(listener(f"{plain}, {TLS}", USERS), ["CFG-CLEAR-TEXT?"])
+        always = TLS.replace("{", "{require: always, ")
+        self.assertNotIn("CFG-CLEAR-TEXT?", listener(f"{plain}, {always}", USERS))
+        self.assertEqual(listener(plain), [])
+        any_ = "auth: {allow_plaintext: true, checkers: [a]}"
+        self.assertEqual(listener(any_, "checkers: {a: {type: any}}\n"), [])
 
     def test_not_offered(self) -> None:
         """Users who could never log in are worth a warning."""
@@ -153,3 +166,6 @@ class ClearTextTests(SynchronousTestCase):
         }.items():
             text = with_provider(f"type: smarthost, host: h, {settings}")
             self.assertEqual(codes(problems_of(text, {"P": "x"})), expected)
+        for host in ("127.0.0.1", "localhost"):
+            text = with_provider(f"type: smarthost, host: {host}, tls: none, {login}")
+            self.assertEqual(problems_of(text, {"P": "x"}), [], host)

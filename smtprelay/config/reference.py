@@ -300,12 +300,12 @@ def _sizes(value: values.SizeRange) -> str:
         ways = (f"<={_size(most)}", f"<{_size(most + 1)}")
     else:
         ways = (f">={_size(value.smallest)}", f">{_size(value.smallest - 1)}")
-    return next((way for way in ways if way.endswith("B")), ways[0])
+    return next((way for way in ways if way.endswith("B")), f"{ways[0]}B")
 
 
 def _rate(value: Window) -> str:
     span = _span(value.seconds)
-    return f"{value.count}/{span[1:] if span[:-1] == '1' else span}"
+    return f"{value.count}/{span[1:] if span[:-1] == '1' else span}".replace("/m", "/min")
 
 
 _SPELLED: Final[Mapping[Any, Callable[[Any], str]]] = {

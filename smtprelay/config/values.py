@@ -70,8 +70,10 @@ def parse_duration(text: str) -> float:
     if text == "0":
         return 0.0
     if spoken := _SPOKEN_DURATION.fullmatch(text.lower()):
-        unit = (spoken[2] or "s")[:1]
-        raise Misspelt(f'"{text}" is not a duration', f"{spoken[1]}{unit}")
+        number = spoken[1]
+        if not spoken[2]:
+            raise ValueError(f'"{text}" is not a duration: give a unit: {number}s, {number}m or {number}h')
+        raise Misspelt(f'"{text}" is not a duration', f"{number}{spoken[2][:1]}")
     raise ValueError(f'"{_short(text)}" is not a duration: {_expected(text, "30s, 5m, 4h or 2d")}')
 
 
@@ -97,6 +99,8 @@ def parse_size_range(text: str) -> SizeRange:
     if match is None:
         raise ValueError(f'"{text}" is not a range of sizes: expected one such as <2MiB or >=2MiB')
     size = parse_size(match[2])
+    if match[2].isdecimal():
+        raise ValueError(f'"{text}" is not a range of sizes: give a unit: {text}B, {text}KB or {text}MB')
     match match[1]:
         case "<":
             return SizeRange(largest=size - 1)

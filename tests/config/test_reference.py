@@ -145,6 +145,7 @@ class SpelledTests(SynchronousTestCase):
         )
         config = load_text(text).config
         shown = effective(config)
+        self.assertEqual(shown["providers"]["local"]["rate"], ["30/min", "25/10s", "7/90m"])
         # What a version cannot do yet is refused where it is written, whatever it says.
         del shown["listeners"][0]["proxy_trust"], shown["providers"]["local"]["timeout"]
         again = load_text(yaml.safe_dump(shown)).config

@@ -124,7 +124,7 @@ class ValuesTests(SynchronousTestCase):
             "2 every 10 secs": "2/10s",
             "9 a day": "9/d",
         }
-        durations = {"30": "30s", "30 seconds": "30s", "1.5 Hours": "1.5h", "2days": "2d", "5 mins": "5m"}
+        durations = {"30 seconds": "30s", "1.5 Hours": "1.5h", "2days": "2d", "5 mins": "5m"}
         for parse, cases in ((values.parse_rate, rates), (values.parse_duration, durations)):
             for text, instead in cases.items():
                 error = self.assertRaises(values.Misspelt, parse, text)
@@ -136,6 +136,15 @@ class ValuesTests(SynchronousTestCase):
             (values.parse_duration, "soon"),
         ):
             self.assertIn("such as", str(self.assertRaises(ValueError, parse, text)))
+
+    def test_units_that_are_missing(self) -> None:
+        """Nobody guesses whether a number alone is seconds or hours, bytes or megabytes."""
+        for parse, text, told in (
+            (values.parse_duration, "4", "give a unit: 4s, 4m or 4h"),
+            (values.parse_size_range, "<2", "give a unit: <2B, <2KB or <2MB"),
+        ):
+            self.assertIn(told, str(self.assertRaises(ValueError, parse, text)))
+        self.assertEqual(values.parse_size_range("<2B"), SizeRange(largest=1))
 
     def test_password_hash(self) -> None:
         """What is no hash, and so perhaps a password, is not repeated."""

@@ -194,7 +194,7 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     "measure": ("", "no setting helps: the message cannot be converted for its provider"),
     "hops": ("", "the mail runs in a circle: look where its Received fields say it came from"),
     "timeout": (
-        f"listeners[{{listener}}].limits.command_time: raise {_MORE}",
+        "listeners[{listener}].limits.command_time: more than now (5m unless it is set)",
         "or have the client say its next command sooner, and QUIT when it has no more to say",
     ),
     "data-rate": ("", "no setting helps: the client, or its network, is too slow"),

@@ -307,7 +307,7 @@ class RemedyTests(TestCase):
             found = remedy(row)
             self.assertTrue(found.setting, story)
             for change in found.setting.split("; "):
-                key, action, value = re.fullmatch(r"(\S+): (add|set|raise|more than) (.+)", change).groups()
+                key, action, value = re.fullmatch(r"(\S+): (add|set|more than) (.+)", change).groups()
                 self.apply(config, key, action, self.value(value))
             reply, rows = await self.talked(config, story)
             self.assertIn(reply[0], "2", (found.setting, reply))
@@ -331,7 +331,7 @@ class RemedyTests(TestCase):
                 place = place.setdefault(step, [] if step == "users" else {})
         if action == "add":
             place.setdefault(last, []).append(value)
-        elif action == "raise":
+        elif action == "more than" and last == "command_time":
             place[last] = "1h"
         elif action == "more than":
             self.assertEqual(place[last], value)

@@ -84,6 +84,7 @@ class TableTests(SynchronousTestCase):
             ),
             ({"rule": "mechanism", "command": "AUTH CRAM-MD5"}, ""),
             ({"rule": "syntax"}, ""),
+            ({"rule": "timeout"}, "listeners[lan].limits.command_time: more than now (5m unless it is set)"),
             ({"rule": "spool-full", "text": "The spool is full, try again later"}, ""),
             (
                 {"rule": "spool-full", "text": "The spool is full: spool.limit.deliveries is 5"},

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+#: X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH.
+_OTHER_NAME: Final = frozenset({62, 64})
 _TAKEN: Final = range(200, 300)
 
 
@@ -109,7 +111,13 @@ class Dialogue:
         except smtplib.SMTPResponseException as error:
             words = _words((error.smtp_code, error.smtp_error))
         except ssl.SSLCertVerificationError as error:
-            words = f"{error.verify_message} (--tls-ca FILE trusts it, --insecure takes any)"
+            other = error.verify_code in _OTHER_NAME
+            advice = "give --server a name of the certificate" if other else "--tls-ca FILE trusts it"
+            words = f"{error.verify_message} ({advice}, --insecure takes any)"
+        except ConnectionRefusedError:
+            words = (
+                f"connection refused by {self._server.host} port {self._server.port}: nothing listens there"
+            )
         except (smtplib.SMTPException, OSError, ValueError) as error:
             words = str(error) or type(error).__name__
         self._tell(Step(name, not failed, words, (time.perf_counter() - began) * 1000))

@@ -91,13 +91,19 @@ def compact(ctx: click.Context) -> None:
     ground = place.ground(settings, os.environ)
     from smtprelay.spool import aside  # noqa: PLC0415
     from smtprelay.spool.ground import Folder  # noqa: PLC0415
+    from smtprelay.spool.lock import SpoolBusy  # noqa: PLC0415
 
     if not isinstance(ground, Folder):
         raise CliError(
             UNAVAILABLE, "compact needs a spool in a folder of this machine: name its configuration with -c"
         )
 
-    with in_words():
-        before, after = aside.compact(ground)
+    try:
+        with in_words():
+            before, after = aside.compact(ground)
+    except CliError as error:
+        if isinstance(error.__cause__, SpoolBusy):
+            raise CliError(UNAVAILABLE, f"{error}: stop it first") from error
+        raise
     told = f"{size(before)} before, {size(after)} now"
     printing.result(ctx, {"before": before, "after": after}, lambda: click.echo(told))

@@ -14,12 +14,16 @@ from urllib.parse import urlsplit
 LONGEST_SOCKET: Final = 107
 
 _PORT: Final = re.compile(r"[0-9]{1,5}")
+#: What other programs take.
+_ADDRESS_AND_PORT: Final = re.compile(r"([0-9]+(?:\.[0-9]+){3}|\[[0-9a-fA-F:]+\]|localhost|\*|):([0-9]{1,5})")
 _DOMAINS: Final = frozenset({"INET", "INET6", "UNIX"})
 _TCP: Final = frozenset({"tcp", "tcp4", "tcp6", "ssl", "tls"})
 
 
 def parse_endpoint(text: str) -> str:
     """Return ``text`` if it looks like an endpoint; :func:`complaint` asks Twisted."""
+    if plain := _ADDRESS_AND_PORT.fullmatch(text):
+        raise ValueError(f'"{text}" is not an endpoint: write {_written(*plain.groups())}')
     kind, arguments = _split(text)
     if not kind or not any(arguments.values()):
         raise ValueError(f'"{text}" is not an endpoint: expected one such as tcp:2525:interface=127.0.0.1')
@@ -30,6 +34,14 @@ def parse_endpoint(text: str) -> str:
     if kind in _TCP and (not _PORT.fullmatch(port) or int(port) > 65535):  # noqa: PLR2004 -- the last TCP port
         raise ValueError(f'"{text}" is not an endpoint: "{port}" is not a port')
     return text
+
+
+def _written(host: str, port: str) -> str:
+    if host in {"", "*"}:
+        return f"tcp:{port}"
+    address = "127.0.0.1" if host == "localhost" else host.strip("[]").replace(":", r"\:")
+    written = f"tcp:{port}:interface={address}"
+    return f"'{written}', in single quotes" if "\\" in written else written
 
 
 def complaint(endpoint: str) -> str:

@@ -11,9 +11,10 @@ from typing import Final
 
 from attrs import frozen
 
+from smtprelay.config.masking import is_secret
 from smtprelay.config.problem import did_you_mean
 from smtprelay.config.renamed import renamed
-from smtprelay.config.tree import Items, Mark, Node, Scalar, Table
+from smtprelay.config.tree import Items, Mark, Node, Scalar, Table, below
 
 #: What is said of a file that is something else.
 NO_SETTINGS: Final = 'expected settings such as "listeners:", each in a line'
@@ -94,7 +95,26 @@ def unknown_keys(
     :param homes: gives the hint where a key of that name belongs, or ``""``.
     """
     names = list(known)
-    return [_unknown(key, node, did_you_mean(key, names) or homes(key)) for key in node if key not in names]
+    torn = _torn(node, names)
+    return [
+        torn.get(key) or _unknown(key, node, did_you_mean(key, names) or homes(key))
+        for key in node
+        if key not in names
+    ]
+
+
+def _torn(node: Table, known: Iterable[str]) -> dict[str, Finding]:
+    """Return findings for keys without a value: the rest of a secret, torn at its commas, and not shown."""
+    found: dict[str, Finding] = {}
+    owner, first = "", True
+    for key, value in node.items():
+        rest = key not in known and isinstance(value, Scalar) and value.null
+        if rest and is_secret(owner):
+            what = "hash" if "hash" in owner else "value"
+            text = f'{below(node.where, owner)}: put the {what} in quotes: a comma ends it within "{{…}}"'
+            found[key] = Finding(node.key_marks[key], text, "CFG-SYNTAX", value, follows=not first)
+        owner, first = (owner, False) if rest else (key, True)
+    return found
 
 
 def _unknown(key: str, node: Table, hint: str) -> Finding:

@@ -88,8 +88,8 @@ def _find() -> str:
                 return place
         except OSError:
             return place  # reading it says why not
-    text = f"no configuration: looked at -c, $SMTPRELAY_CONFIG, {', '.join(PLACES)}"
-    raise ConfigError([make_problem(Mark(PLACES[0]), text, "CFG-NO-FILE", ())])
+    text = f"none found: looked at -c, $SMTPRELAY_CONFIG, {', '.join(PLACES)}"
+    raise ConfigError([make_problem(Mark("configuration"), text, "CFG-NO-FILE", ())])
 
 
 def _read(file: str) -> bytes:

@@ -37,18 +37,19 @@ def masked(lines: Sequence[str], number: int) -> str:
     """Return the first :data:`LONGEST` characters of line ``number``, from 0, with their secrets hidden."""
     line = lines[number][:LONGEST]
     keys = list(_KEY.finditer(line))
-    secrets = [key for key in keys if _is_secret(key["key"]) and not _SEEN.match(line, key.end())]
+    secrets = [key for key in keys if is_secret(key["key"]) and not _SEEN.match(line, key.end())]
     start = len(line)
     if secrets:
         host = _HOST.match(line, secrets[0].end()) if secrets[0]["key"] == "url" else None
         start = (host or secrets[0]).end()
-    elif not keys and _is_secret(_owner(lines, number)):
+    elif not keys and is_secret(_owner(lines, number)):
         start -= len(re.sub(r"^\s*(?:-\s+)?", "", line))
     line = line[:start] + "•" * (len(line) - start)
     return _LOGIN.sub(lambda login: "•" * len(login[0]), line)
 
 
-def _is_secret(key: str) -> bool:
+def is_secret(key: str) -> bool:
+    """Tell whether a key of this name has a secret."""
     whole = key.lower().replace("-", "_")
     words = (*whole.split("_"), whole)
     return any(get_close_matches(word, _SECRETS, cutoff=0.87) for word in words)

@@ -28,6 +28,7 @@ from smtprelay.config.values import (
     Network,
     PasswordHash,
     Pattern,
+    SenderOrAddress,
     Share,
     Size,
     Sizes,
@@ -164,7 +165,7 @@ class Bounces:
     """
 
     from_: Address | None = None
-    to: Text = "sender"
+    to: SenderOrAddress = "sender"
     copy: Address | None = None
     via: tuple[Name, ...] = ()
     delay_notice: Duration | None = None

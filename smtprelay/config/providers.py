@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from smtprelay.config.paths import FilePath
 from smtprelay.config.secret import Secret
-from smtprelay.config.values import Address, Count, Domain, Duration, Flag, Port, Rate, Text, Url
+from smtprelay.config.values import Address, Count, Domain, Duration, Flag, Mailbox, Port, Rate, Text, Url
 from smtprelay.message import Limits, Pace
 
 
@@ -94,7 +94,7 @@ class Graph(HttpOutlet):
     client_id: Text
     client_secret: Secret | None = None
     cloud: Literal["global", "usgov", "usgov-dod", "china"] = "global"
-    mailbox: Text = "envelope"
+    mailbox: Mailbox = "envelope"
     credential: Literal["application", "login"] = "application"
     upload_sessions: Flag = False
 

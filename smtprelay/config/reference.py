@@ -11,7 +11,7 @@ from inspect import cleandoc
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
-from attrs import NOTHING, Attribute, Factory, fields, frozen, has
+from attrs import NOTHING, Attribute, Factory, evolve, fields, frozen, has
 
 from smtprelay.config import values
 from smtprelay.config.endpoint import Endpoint
@@ -23,7 +23,7 @@ from smtprelay.config.renamed import RENAMED, renamed
 from smtprelay.config.secret import Secret
 from smtprelay.config.structure import UNITS
 from smtprelay.config.tree import below
-from smtprelay.config.unavailable import not_there
+from smtprelay.config.unavailable import available, not_there
 from smtprelay.message import Window
 
 #: What people call the types that are one word.
@@ -40,6 +40,8 @@ WORDS: Final[Mapping[Any, str]] = {
     values.Flag: "true or false",
     values.Network: "network (10.0.0.0/8, ::1)",
     values.Address: "mail address",
+    values.SenderOrAddress: "sender, or mail address",
+    values.Mailbox: "envelope, header, or mail address",
     values.Pattern: "pattern (*, *@example.com), or mail address",
     values.Domain: "host or domain name",
     values.Name: "name without spaces",
@@ -112,7 +114,8 @@ def explain(key: str) -> Setting:
         else:
             raise _unknown(where, word, classes)
     assert found is not None
-    return _setting(where, *found, not_there(where, types))
+    setting = _setting(where, *found, not_there(where, types))
+    return evolve(setting, type=_types(where, types)) if word == "type" and types else setting
 
 
 def classes_of(kind: Any) -> list[Any]:
@@ -186,6 +189,8 @@ def _setting(key: str, cls: Any, attribute: "Attribute[Any]", notes: Sequence[st
     words = ((part, {_type_word(part)} - {""}) for part in classes_of(kind))
     parts = [part for part, types in words if not (types and not_there(key, types))]
     keys = {key_of(each): help_of(part, each) for part in parts for each in fields(part)}
+    if "type" in keys:
+        keys["type"] = _types(key, map(_type_word, parts))
     return Setting(
         key=key,
         help=help_of(cls, attribute),
@@ -214,6 +219,11 @@ def _type_word(cls: Any) -> str:
     """Return the ``type:`` of a class of providers or checkers, or ``""``."""
     kind = next((each.type for each in fields(cls) if each.name == "type"), None)
     return str(get_args(kind)[0]) if kind is not None else ""
+
+
+def _types(where: str, types: Iterable[str]) -> str:
+    """Return those of the types that are available, as one chooses of them."""
+    return " or ".join(available(sorted(types), where.partition(".")[0]))
 
 
 def _unknown(where: str, word: str, classes: Iterable[Any]) -> LookupError:
@@ -290,12 +300,12 @@ def _sizes(value: values.SizeRange) -> str:
         ways = (f"<={_size(most)}", f"<{_size(most + 1)}")
     else:
         ways = (f">={_size(value.smallest)}", f">{_size(value.smallest - 1)}")
-    return next((way for way in ways if way.endswith("B")), ways[0])
+    return next((way for way in ways if way.endswith("B")), f"{ways[0]}B")
 
 
 def _rate(value: Window) -> str:
     span = _span(value.seconds)
-    return f"{value.count}/{span[1:] if span[:-1] == '1' else span}"
+    return f"{value.count}/{span[1:] if span[:-1] == '1' else span}".replace("/m", "/min")
 
 
 _SPELLED: Final[Mapping[Any, Callable[[Any], str]]] = {

@@ -5,7 +5,7 @@ What could be abused: relays that are open, passwords and mail in clear text.
 from collections.abc import Iterator
 from typing import Final
 
-from smtprelay.config.endpoint import is_encrypted, is_local, is_plain_remote
+from smtprelay.config.endpoint import is_encrypted, is_local, is_loopback, is_plain_remote
 from smtprelay.config.listeners import AnyChecker, Listener
 from smtprelay.config.providers import HttpOutlet, Smarthost
 from smtprelay.config.tree import Path
@@ -21,6 +21,7 @@ def check_listeners(view: View) -> Iterator[Complaint]:
             yield from _open_relay(view, listener, path)
             yield from _tls(listener, path)
             yield from _auth(listener, path)
+            yield from _plain_passwords(view, listener, path)
             yield from _order(view, listener, path)
 
 
@@ -39,7 +40,7 @@ def check_clear_text(view: View) -> Iterator[Complaint]:
         if isinstance(provider, HttpOutlet) and provider.endpoint and is_plain_remote(provider.endpoint):
             text = "http:// is for loopback only: use https://"
             yield Complaint(("providers", name, "endpoint"), text, "CFG-CLEAR-TEXT")
-        if isinstance(provider, Smarthost) and provider.tls == "none" and provider.password:
+        if isinstance(provider, Smarthost) and _is_plain(provider):
             text = "the password crosses the network in clear text"
             yield Complaint(("providers", name, "tls"), text, "CFG-CLEAR-TEXT", "warning")
         if isinstance(provider, Smarthost) and not provider.verify:
@@ -71,6 +72,21 @@ def _is_restricted(pattern: str) -> bool:
     """Tell whether ``pattern`` is for domains of one owner, and not for all of them or a top level."""
     before, star, behind = pattern.rpartition("@")[2].rpartition("*")
     return "." in behind.lstrip(".") if star else bool(before or behind)
+
+
+def _is_plain(provider: Smarthost) -> bool:
+    return provider.tls == "none" and provider.password is not None and not is_loopback(provider.host.lower())
+
+
+def _plain_passwords(view: View, listener: Listener, path: Path) -> Iterator[Complaint]:
+    """Where plain logins are allowed to others than this machine, passwords can be read on their way."""
+    encrypted = listener.tls.mode == "implicit" or is_encrypted(listener.endpoint)
+    encrypted |= listener.tls.require == "always"
+    checkers = [view.config.checkers.get(name) for name in listener.auth.checkers or ()]
+    checked = not all(isinstance(checker, AnyChecker) for checker in checkers)
+    if listener.auth.allow_plaintext and checked and not encrypted and not is_local(listener.endpoint):
+        text = "passwords cross the network in clear text, unless the client uses TLS"
+        yield Complaint((*path, "auth", "allow_plaintext"), text, "CFG-CLEAR-TEXT", "warning")
 
 
 def _order(view: View, listener: Listener, path: Path) -> Iterator[Complaint]:

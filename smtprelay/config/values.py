@@ -7,12 +7,15 @@ them: that is how :mod:`~smtprelay.config.structure` finds it. Pure.
 """
 
 import re
+from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Final
 
 from attrs import frozen
 
+from smtprelay.config.problem import did_you_mean
 from smtprelay.message import Window
+from smtprelay.policy.passwords import parse_hash
 
 _SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 _POWERS: Final = {"K": 1, "M": 2, "G": 3, "T": 4}
@@ -31,7 +34,6 @@ _PATTERN: Final = re.compile(r"\*|[^\s<>,;@\x00-\x1f\x7f]+@[^\s<>,;@\x00-\x1f\x7
 _LABEL: Final = r"(?!-)[\w-]{1,63}(?<!-)"
 _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 _NAME: Final = re.compile(r"[^\s\x00-\x1f\x7f]{1,100}")
-_HASH: Final = re.compile(r"\$scrypt\$ln=\d{1,2},r=\d{1,3},p=\d{1,3}\$[\w+/=-]+\$[\w+/=-]+", re.ASCII)
 _URL: Final = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
 
 
@@ -68,8 +70,10 @@ def parse_duration(text: str) -> float:
     if text == "0":
         return 0.0
     if spoken := _SPOKEN_DURATION.fullmatch(text.lower()):
-        unit = (spoken[2] or "s")[:1]
-        raise Misspelt(f'"{text}" is not a duration', f"{spoken[1]}{unit}")
+        number = spoken[1]
+        if not spoken[2]:
+            raise ValueError(f'"{text}" is not a duration: give a unit: {number}s, {number}m or {number}h')
+        raise Misspelt(f'"{text}" is not a duration', f"{number}{spoken[2][:1]}")
     raise ValueError(f'"{_short(text)}" is not a duration: {_expected(text, "30s, 5m, 4h or 2d")}')
 
 
@@ -95,6 +99,8 @@ def parse_size_range(text: str) -> SizeRange:
     if match is None:
         raise ValueError(f'"{text}" is not a range of sizes: expected one such as <2MiB or >=2MiB')
     size = parse_size(match[2])
+    if match[2].isdecimal():
+        raise ValueError(f'"{text}" is not a range of sizes: give a unit: {text}B, {text}KB or {text}MB')
     match match[1]:
         case "<":
             return SizeRange(largest=size - 1)
@@ -187,6 +193,20 @@ def parse_address(text: str) -> str:
     return text
 
 
+def word_or_address(*words: str) -> Callable[[str], str]:
+    """Return the parser of what is one of ``words``, or a mail address."""
+
+    def parse(text: str) -> str:
+        if text not in words and not _ADDRESS.fullmatch(text):
+            named = " nor ".join(f'"{word}"' for word in words)
+            raise ValueError(
+                f'"{_short(text)}" is neither {named} nor a mail address{did_you_mean(text, words)}'
+            )
+        return text
+
+    return parse
+
+
 def parse_pattern(text: str) -> str:
     """``*``, ``*@example.com``, or one address."""
     if not _PATTERN.fullmatch(text):
@@ -212,8 +232,7 @@ def parse_name(text: str) -> str:
 
 def parse_password_hash(text: str) -> str:
     """What ``smtprelay hash-password`` printed; the text is not repeated in the error."""
-    if not _HASH.fullmatch(text):
-        raise ValueError('not a password hash: expected what "smtprelay hash-password" prints ($scrypt$ln=…)')
+    parse_hash(text)
     return text
 
 
@@ -255,6 +274,8 @@ Factor = Annotated[float, parse_factor]
 Flag = Annotated[bool, parse_bool]
 Network = Annotated[IPv4Network | IPv6Network, parse_network]
 Address = Annotated[str, parse_address]
+SenderOrAddress = Annotated[str, word_or_address("sender")]
+Mailbox = Annotated[str, word_or_address("envelope", "header")]
 Pattern = Annotated[str, parse_pattern]
 #: Without a dot at its end.
 Domain = Annotated[str, parse_domain]

@@ -18,9 +18,16 @@ from attrs import evolve, field, frozen
 _FORM: Final = re.compile(
     r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+/]+)={0,2}\$([A-Za-z0-9+/]+)={0,2}"
 )
+_BEGINNING: Final = re.compile(r"\$scrypt\$ln=[\w,=+/$]*", re.ASCII)
+_CUT: Final = (
+    "cut off, or not whole: write all that smtprelay hash-password printed"
+    " (behind the costs, a salt of 22 characters, $, and a hash of 43)"
+)
 _MOST_MEMORY: Final = 256 * 1024 * 1024
 _SALT_LENGTH: Final = 8
-_HASH_LENGTH: Final = 16
+#: What is written without padding must be as long as one of these, or it may be the beginning of a hash.
+_WHOLE: Final = frozenset({32, 64})
+_PADDED_LENGTH: Final = 16
 
 
 @frozen(kw_only=True)
@@ -76,14 +83,20 @@ def hash_password(password: bytes, salt: bytes, ln: int = 15, r: int = 8, p: int
 def parse_hash(text: str) -> PasswordHash:
     """Read such a line, or raise :exc:`ValueError`, which does not repeat it."""
     match = _FORM.fullmatch(text)
+    if match is None and _BEGINNING.fullmatch(text):
+        raise ValueError(_CUT)
     if match is None:
-        raise ValueError("not of the form $scrypt$ln=15,r=8,p=1$<salt>$<hash>")
+        raise ValueError('not a password hash: expected what "smtprelay hash-password" prints ($scrypt$ln=…)')
     ln, r, p = (int(number) for number in match.group(1, 2, 3))
     if not (ln and r and p) or _memory(ln, r, p) > _MOST_MEMORY:
         raise ValueError(f"scrypt with ln={ln},r={r},p={p} is outside of what is supported")
-    salt, digest = (_bytes(part) for part in match.group(4, 5))
-    if len(salt) < _SALT_LENGTH or len(digest) < _HASH_LENGTH:
-        raise ValueError("the salt or the hash is too short to be safe")
+    try:
+        salt, digest = (_bytes(part) for part in match.group(4, 5))
+    except ValueError:
+        raise ValueError(_CUT) from None
+    padded = text.endswith("=") and len(digest) >= _PADDED_LENGTH
+    if len(salt) < _SALT_LENGTH or not (padded or len(digest) in _WHOLE):
+        raise ValueError(_CUT)
     return PasswordHash(ln=ln, r=r, p=p, salt=salt, digest=digest)
 
 

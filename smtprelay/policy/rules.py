@@ -86,7 +86,8 @@ def recipient(
             raise _refused(550, "5.7.1", f"{_who(identity)} may not send to <{address}>", rule)
     if routed and not identity.trusted:
         # A server at that domain might send it on, to where nobody asked us.
-        raise _refused(550, "5.7.1", f"<{address}> may lead beyond its domain: log in first", "routing")
+        who = "only users whose password is checked may use it" if identity.name else "log in first"
+        raise _refused(550, "5.7.1", f"<{address}> may lead beyond its domain: {who}", "routing")
     return Recipient(
         address=address, notify=parameters.get("NOTIFY", "").upper(), orcpt=parameters.get("ORCPT", "")
     )

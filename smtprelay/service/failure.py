@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from socket import gaierror
 from typing import Final
 
 from twisted.internet.defer import CancelledError
@@ -103,6 +104,10 @@ def _cannot_listen(error: CannotListenError) -> StartFailed:
             f"{place}: no right to listen on a port below 1024: use a higher port, or give the"
             " process CAP_NET_BIND_SERVICE",
             NO_PERMISSION,
+        )
+    if number == errno.EADDRNOTAVAIL or isinstance(error.socketError, gaierror):
+        return StartFailed(
+            f"{place}: interface must be an address of this machine, such as 127.0.0.1", UNAVAILABLE
         )
     return StartFailed(f"{place}: {error.socketError}", UNAVAILABLE)
 

@@ -321,9 +321,9 @@ class Relay(Service):
         checks: dict[str, str | None] = dict.fromkeys(("recovery", "listeners", "draining"))
         checks["recovery"] = self._patience.complaint or None
         if self._stopping:
-            checks["draining"] = "the relay is stopping"
+            checks["draining"] = "is on: the relay is stopping"
         elif self._drain is not None and self._drain.on:
-            checks["draining"] = "no new mail is accepted: smtprelay drain --undo ends that"
+            checks["draining"] = "is on: no new mail is accepted, smtprelay drain --undo ends that"
         if not self._clocks:
             checks["listeners"] = "not all listeners are open yet"
         if self.spool is not None:

@@ -248,9 +248,9 @@ class Supervisor(Service):
     async def _readiness(self) -> Mapping[str, str | None]:
         checks: dict[str, str | None] = dict.fromkeys(("recovery", "workers", "draining"))
         if self._stopping is not None:
-            checks["draining"] = "the relay is stopping"
+            checks["draining"] = "is on: the relay is stopping"
         elif self._drain.on:
-            checks["draining"] = "no new mail is accepted: smtprelay drain --undo ends that"
+            checks["draining"] = "is on: no new mail is accepted, smtprelay drain --undo ends that"
         if not self.started.called:
             checks["recovery"] = "no worker has been ready yet"
         answers = await self._passing.all("GET", "/readyz", patience=_ANSWER)

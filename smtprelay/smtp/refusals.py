@@ -164,7 +164,10 @@ class Refusals(RefusedMail):
         user = login.user if login else client.user
         row = self._row(client, reply, command, user, _domain(stage, command, dialogue.sender))
         mechanism = login.mechanism if login else ""
-        self._hear(_Sum(row, stage, mechanism, reply.rule not in _FOLLOWING.get(cause, ())), client.address)
+        # Where TLS is required each command is refused, also the RSET behind a MAIL.
+        follows = reply.rule == "tls" and cause == "MAIL" and verb not in _FOLLOWING
+        follows |= reply.rule in _FOLLOWING.get(cause, ())
+        self._hear(_Sum(row, stage, mechanism, not follows), client.address)
 
     def turned_away(self, client: Client, reply: Reply) -> None:
         """Tell of a connection that was ended with ``reply`` before there was a session."""

@@ -126,6 +126,8 @@ def too_many_hops(limit: int) -> Reply:
 # Login and TLS (RFC 4954 §4 and §6, RFC 3207 §4).
 TLS_FIRST: Final = _reply(530, "5.7.0", "Must issue a STARTTLS command first", "tls")
 TLS_FOR_LOGIN: Final = _reply(538, "5.7.11", "Encryption required for authentication", "tls-for-login")
+#: As before, where STARTTLS is not offered.
+NO_TLS_FOR_LOGIN: Final = _reply(538, "5.7.11", "Encryption required for authentication", "login-without-tls")
 #: Said to who must log in, which needs TLS here.
 LOGIN_IN_TLS: Final = _reply(530, "5.7.0", "Must issue a STARTTLS command first", "tls-for-login")
 LOGIN_FIRST: Final = _reply(530, "5.7.0", "Authentication required", "auth-required")

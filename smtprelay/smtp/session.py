@@ -326,7 +326,10 @@ class Session:
         if verb == "STARTTLS" and not capabilities.offers_tls(settings, secure=secure):
             raise Refused(reply.NOT_NOW if secure else reply.NOT_OFFERED)
         if verb == "AUTH" and not capabilities.offers_login(settings, secure=secure):
-            raise Refused(reply.TLS_FOR_LOGIN if settings.mechanisms else reply.LOGIN_NOT_OFFERED)
+            if not settings.mechanisms:
+                raise Refused(reply.LOGIN_NOT_OFFERED)
+            offered = capabilities.offers_tls(settings, secure=secure)
+            raise Refused(reply.TLS_FOR_LOGIN if offered else reply.NO_TLS_FOR_LOGIN)
 
     def _check_mail(self, parameters: Mapping[str, str]) -> None:
         for name, value in parameters.items():

@@ -116,7 +116,19 @@ class Admission:
         ):
             return None
         self._judge()
-        return FULL if self.full or lack(self.floors, self._now(), size=size) else None
+        why = self.full or lack(self.floors, self._now(), size=size)
+        return self._refused(why) if why else None
+
+    def _refused(self, why: str) -> Reply:
+        """Return the reply: it names the limit that was reached, but not what lies here."""
+        floors = self.floors
+        limits = {
+            "deliveries wait": f"deliveries is {floors.deliveries}",
+            "it holds": f"bytes is {_amount(floors.bytes).replace(' ', '')}",
+            "shall stay free": f"free is {floors.free:.1%}",
+        }
+        limit = next((limit for words, limit in limits.items() if words in why), "")
+        return evolve(FULL, text=f"{FULL.text}: spool.limit.{limit}") if limit else FULL
 
     def _now(self) -> Usage:
         if not self._deliveries and not self._bytes:

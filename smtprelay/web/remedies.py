@@ -14,6 +14,7 @@ _LIMIT: Final = re.compile(r"\blimit is (\d+)")
 _SIZES: Final = re.compile(r"(?:\blimit is|\btakes|\bhas|^The message of) (\d+)")
 _IN_BRACKETS: Final = re.compile(r"<([^<>]*)>")
 _DECLARED: Final = re.compile(r"\bSIZE=(\d{1,20})\b", re.IGNORECASE)
+_SPOOL_LIMIT: Final = re.compile(r"(spool\.limit\.(\w+)) is (\S+)")
 _TAKES: Final = re.compile(r"(\S+) takes (\d+)")
 _LOGIN: Final = re.compile(r"AUTH (PLAIN|LOGIN)", re.IGNORECASE)
 #: What stands in a configuration as it is.
@@ -78,6 +79,12 @@ def _provider(row: RefusalRow) -> str:
     return found[1] if found else ""
 
 
+def _spool_limit(row: RefusalRow) -> str:
+    """Return the limit of the spool that was reached, and on which side of it the new one lies."""
+    found = _SPOOL_LIMIT.search(row.text)
+    return f"{found[1]}: {'less' if found[2] == 'free' else 'more'} than {found[3]}" if found else ""
+
+
 def _mechanism(row: RefusalRow) -> str:
     found = _LOGIN.fullmatch(row.command)
     return found[1].upper() if found else ""
@@ -92,6 +99,7 @@ _VALUES: Final[Mapping[str, Callable[[RefusalRow], str]]] = {
     "size": _size,
     "provider": _provider,
     "mechanism": _mechanism,
+    "spool_limit": _spool_limit,
     # The text of a failed handshake says whether the other profile takes the client.
     "profile": lambda row: "legacy" if "tls.profile: legacy" in row.text else "",
 }
@@ -106,6 +114,7 @@ _HASH: Final = "the output of `smtprelay hash-password`"
 _ALLOW: Final = "listeners[{listener}].allow_from: add {network}"
 _ADD_USER: Final = f"users: add {{{{name: {{user}}, password_hash: {_HASH}}}}}"
 _SPOOL: Final = "listeners[{listener}].delivery: set spool"
+_KEY: Final = "where the key is in its own file, set tls.key, too"
 _FIX: Final = "listeners[{listener}].bare_newlines: set fix"
 
 #: By the rule: the setting, with the names of what is filled in, and the advice.
@@ -129,7 +138,7 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "not-offered": (
         "listeners[{listener}].tls.mode: set starttls; listeners[{listener}].tls.certificate: set PEM_FILE",
-        "or have the client do without",
+        f"or have the client do without; {_KEY}",
     ),
     "auth-not-offered": (
         f"{_ADD_USER}; listeners[{{listener}}].auth.allow_plaintext: set true",
@@ -139,6 +148,10 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     "tls-for-login": (
         "listeners[{listener}].auth.allow_plaintext: set true",
         "have the client use STARTTLS before it logs in",
+    ),
+    "login-without-tls": (
+        "listeners[{listener}].auth.allow_plaintext: set true",
+        f"offer STARTTLS by the listener's tls.certificate ({_KEY}), and have the client use it",
     ),
     "tls-handshake": (
         "listeners[{listener}].tls.profile: set {profile}",
@@ -150,7 +163,7 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     "recipient": ("listeners[{listener}].allow_recipients: add {address}", ""),
     "user-recipient": ("users[{user}].recipients: add {address}", ""),
     "route": ("routes: add {{match: {{recipient: [{address}]}}, via: [PROVIDER]}}", ""),
-    "routing": ("", "no setting helps: have the client log in, or give the address itself"),
+    "routing": ("", "no setting helps: have the client log in as one of `users`, or give the address itself"),
     "size": (
         "listeners[{listener}].limits.size: set {size}",
         "or have the client send less; the limit of a provider may be the next one",
@@ -181,7 +194,7 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     "measure": ("", "no setting helps: the message cannot be converted for its provider"),
     "hops": ("", "the mail runs in a circle: look where its Received fields say it came from"),
     "timeout": (
-        f"listeners[{{listener}}].limits.command_time: raise {_MORE}",
+        "listeners[{listener}].limits.command_time: more than now (5m unless it is set)",
         "or have the client say its next command sooner, and QUIT when it has no more to say",
     ),
     "data-rate": ("", "no setting helps: the client, or its network, is too slow"),
@@ -192,7 +205,7 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     "errors": ("", "no setting helps: the other rows of this client say what was wrong"),
     "commands": ("", "no setting helps: the client says too many commands in one session"),
     "spool-full": (
-        f"spool.limit.deliveries: raise {_MORE}; spool.limit.bytes: raise {_MORE}",
+        "{spool_limit}",
         "or make room: deliver, delete, or a larger disk; `smtprelay status` says what is full",
     ),
     "spool": ("", "the log says why it could not be stored (spool.failed); the client tries again"),

@@ -25,19 +25,24 @@ class FakeServer(socketserver.ThreadingTCPServer):
     :ivar ca: the file of the authority that vouches for its certificate.
     :param replies: what to answer to a verb, or to a whole command line, instead of 250.
     :param tls: ``none``, ``starttls`` or ``implicit``.
+    :param name: that its certificate is for.
     """
 
     daemon_threads = True
 
     def __init__(
-        self, case: SynchronousTestCase, replies: Mapping[str, str] | None = None, tls: str = "none"
+        self,
+        case: SynchronousTestCase,
+        replies: Mapping[str, str] | None = None,
+        tls: str = "none",
+        name: str = "localhost",
     ) -> None:
         super().__init__(("127.0.0.1", 0), Session)
         self.heard: list[str] = []
         self.mails: list[bytes] = []
         self.replies = replies or {}
         self.tls = tls
-        made = make_certificate(case.mktemp())
+        made = make_certificate(case.mktemp(), name)
         self.ca = str(made.ca)
         self.context = _context(made)
         self.address = f"127.0.0.1:{self.server_address[1]}"

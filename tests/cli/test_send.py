@@ -90,6 +90,7 @@ class SendTests(CommandCase):
             port = unused.getsockname()[1]
         ran = self.run_command("send", "--server", f"127.0.0.1:{port}", "--to", "a@b.c")
         self.assertEqual(self.marks(ran), [("✓", "resolve"), ("✗", "connect")])
+        self.assertIn(f"connection refused by 127.0.0.1 port {port}", ran.out)
         self.assertEqual(ran.status, 1)
 
     def test_login(self) -> None:
@@ -134,6 +135,12 @@ class SendTests(CommandCase):
         ran = self.send(server, "--tls", "starttls", "--insecure")
         self.assertIn("certificate not verified", ran.out)
         self.assertEqual(ran.status, 0)
+
+    def test_certificate_of_another_name(self) -> None:
+        """A certificate that is for another name is not mended by trusting more."""
+        server = FakeServer(self, tls="starttls", name="mail.example.com")
+        ran = self.send(server, "--tls", "starttls", "--tls-ca", server.ca)
+        self.assertIn("(give --server a name of the certificate, --insecure takes any)", ran.out)
 
     def test_starttls_not_offered(self) -> None:
         """A server without STARTTLS is told apart from one that fails at it."""

@@ -528,4 +528,5 @@ class CheckTests(TransferCase):
         self.sound(self.config)
         lock = SpoolLock(Path(self.folder))
         self.addCleanup(lock.release)
-        self.assertEqual(69, self.command("spool", "compact").status)
+        ran = self.command("spool", "compact")
+        self.assertEqual((69, True), (ran.status, "stop it first" in ran.err), ran.err)

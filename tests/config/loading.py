@@ -13,6 +13,9 @@ providers: {local: {type: capture, path: captured}}
 spool: {path: spool}
 """
 
+#: Of a password that nobody knows.
+HASH = "$scrypt$ln=15,r=8,p=1$c2FsdHNhbHRzYWx0c2FsdA==$cSU1qI1mD0cmzGzCkZk1nQ=="
+
 
 def load_text(
     text: str | bytes, environ: Mapping[str, str] | None = None, sets: Sequence[str] = ()

@@ -1,7 +1,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.config import unavailable
-from tests.config.loading import SMALL, codes, load_text, problems_of, told, with_provider
+from tests.config.loading import HASH, SMALL, codes, load_text, problems_of, told, with_provider
 
 SPOOL = "spool: {path: spool}\n"
 SHARED = "spool: {engine: postgres, url: {env: URL}}"
@@ -171,7 +171,7 @@ class DuplicatesTests(SynchronousTestCase):
             + "http: [{endpoint: 'unix:y', serve: [health]}]\n"
             + "routes: [{name: r, match: {size: <1MB}, via: [local, local]}, {name: r, via: [local]}]\n"
             + "users: [{name: u, password_hash: &H}, {name: u, password_hash: &H}]\n".replace(
-                "&H", "'$scrypt$ln=15,r=8,p=1$c2FsdA==$aGFzaA=='"
+                "&H", f"'{HASH}'"
             )
             + SPOOL
         )
@@ -180,7 +180,7 @@ class DuplicatesTests(SynchronousTestCase):
             '3:19 CFG-DUPLICATE the endpoint "unix:y" is given twice',
             '4:54 CFG-DUPLICATE the provider "local" is given twice',
             '4:70 CFG-DUPLICATE the name "r" is given twice',
-            '5:85 CFG-DUPLICATE the name "u" is given twice',
+            '5:117 CFG-DUPLICATE the name "u" is given twice',
         ]
         self.assertEqual([t for t in told(problems_of(text)) if "DUPLICATE" in t], expected)
 
@@ -219,7 +219,7 @@ class ServicesTests(SynchronousTestCase):
 class RoutesTests(SynchronousTestCase):
     def test_users(self) -> None:
         """A user whom nobody knows is an error; where a checker takes other names, too, a warning."""
-        users = "users: [{name: ann, password_hash: '$scrypt$ln=15,r=8,p=1$c2FsdA==$aGFzaA=='}]\n"
+        users = f"users: [{{name: ann, password_hash: '{HASH}'}}]\n"
         routes = "routes: [{match: {user: [%s]}, via: [local]}, {via: [local]}]\n"
         self.assertEqual(problems_of(SMALL + users + routes % "ann, '*'"), [])
         [problem] = problems_of(SMALL + users + routes % "any")

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.config import complete, load
 from smtprelay.config.providers import Smarthost
 from smtprelay.message import Limits
-from tests.config.loading import SMALL, load_text, with_provider
+from tests.config.loading import HASH, SMALL, load_text, with_provider
 
 
 def control(text: str, environ: dict[str, str]) -> str:
@@ -82,7 +82,7 @@ class CompleteTests(SynchronousTestCase):
 
     def test_checkers(self) -> None:
         """Users are checked where there are any and nothing else is said."""
-        users = "users: [{name: u, password_hash: '$scrypt$ln=15,r=8,p=1$c2FsdA==$aGFzaA=='}]\n"
+        users = f"users: [{{name: u, password_hash: '{HASH}'}}]\n"
         self.assertEqual(load_text(SMALL).config.listeners[0].auth.checkers, ())
         self.assertEqual(load_text(SMALL + users).config.listeners[0].auth.checkers, ("users",))
         text = SMALL.replace("name: lan", "name: lan, auth: {checkers: []}") + users

@@ -23,7 +23,9 @@ class EffectiveTests(SynchronousTestCase):
         text = "hostname: h\n" + with_provider(
             "type: acs, sender: a@b, endpoint: 'https://x.org', access_keys: [{env: K}, hunter33]"
         )
-        text += "users: [{name: u, password_hash: '$scrypt$ln=15,r=8,p=1$hunter4$hunter5'}]\n"
+        secret = f"$scrypt$ln=15,r=8,p=1${'hunter4' * 3}4${'hunter5' * 6}w"
+        text += f"users: [{{name: u, password_hash: '{secret}'}}]
+"
         config = load_text(text, {"K": "hunter22"}).config
         shown = effective(config)
         self.assertNotIn("hunter", json.dumps(shown))

@@ -42,6 +42,18 @@ class EndpointTests(SynchronousTestCase):
             self.assertIn(f"write '{written}', in", str(self.assertRaises(ValueError, parse_endpoint, text)))
             self.assertEqual((parse_endpoint(written), complaint(written)), (written, ""))
 
+    def test_address_and_port(self) -> None:
+        """An address and a port, as other programs take them, are told as an endpoint."""
+        for text, written in {
+            "127.0.0.1:2525": "tcp:2525:interface=127.0.0.1",
+            "localhost:25": "tcp:25:interface=127.0.0.1",
+            ":25": "tcp:25",
+            "*:25": "tcp:25",
+            "[::1]:25": r"tcp:25:interface=\:\:1",
+        }.items():
+            self.assertIn(written, str(self.assertRaises(ValueError, parse_endpoint, text)))
+            self.assertEqual(complaint(written), "")
+
     def test_bad_for_systemd(self) -> None:
         """Its sockets are not looked for, but a name or number of one must be given."""
         for arguments in ("x", "domain=INET", "domain=X:name=a", "domain=INET:index=a", "domain=INET:nam=a"):

@@ -53,6 +53,7 @@ class NotFoundTests(SynchronousTestCase):
         os.chdir(folder)
         error = self.assertRaises(ConfigError, load, None, {})
         self.assertEqual(codes(error.problems), ["CFG-NO-FILE"])
+        self.assertEqual(error.problems[0].file, "configuration")
         for place in ("-c", "$SMTPRELAY_CONFIG", "smtprelay.yaml", "/etc/smtprelay/smtprelay.yaml"):
             self.assertIn(place, str(error))
 

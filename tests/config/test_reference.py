@@ -62,6 +62,18 @@ class ExplainTests(SynchronousTestCase):
         error = self.assertRaises(LookupError, explain, "providers.acs.tls")
         self.assertIn('there is no setting "tls" in "providers.*"', str(error))
 
+    def test_types(self) -> None:
+        """The key "type" has all that are available, also where its section is explained."""
+        for key, some in (("providers", "capture or"), ("checkers", "any")):
+            found = explain(f"{key}.type").type
+            self.assertIn(some, found)
+            self.assertEqual(explain(key).keys["type"], found)
+        self.assertIn("smarthost", explain("providers.type").type)
+        self.assertNotIn(
+            "graph" if "graph" in {row.word for row in ROWS} else "x", explain("providers").keys["type"]
+        )
+        self.assertEqual(explain("providers.smarthost.type").type, "smarthost")
+
     def test_what_is_not_there(self) -> None:
         """What this version cannot do is said: of a setting, what is below it, a value, a type's keys."""
         self.assertEqual(explain("spool.path").notes, [])
@@ -133,6 +145,7 @@ class SpelledTests(SynchronousTestCase):
         )
         config = load_text(text).config
         shown = effective(config)
+        self.assertEqual(shown["providers"]["local"]["rate"], ["30/min", "25/10s", "7/90m"])
         # What a version cannot do yet is refused where it is written, whatever it says.
         del shown["listeners"][0]["proxy_trust"], shown["providers"]["local"]["timeout"]
         again = load_text(yaml.safe_dump(shown)).config

@@ -3,10 +3,10 @@ from tempfile import TemporaryDirectory
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.testing.certificates import make_certificate
-from tests.config.loading import codes, problems_of, with_provider
+from tests.config.loading import HASH, codes, problems_of, with_provider
 
 REST = "providers: {local: {type: capture, path: captured}}\nspool: {path: spool}\n"
-USERS = "users: [{name: u, password_hash: '$scrypt$ln=15,r=8,p=1$c2FsdA==$aGFzaA=='}]\n"
+USERS = f"users: [{{name: u, password_hash: '{HASH}'}}]\n"
 TLS = "tls: {certificate: CERTIFICATE, key: KEY}"
 
 
@@ -79,7 +79,8 @@ class OpenRelayTests(SynchronousTestCase):
             ("b, a", ["CFG-AUTH"]),
         ):
             auth = f"auth: {{checkers: [{names}], allow_plaintext: true}}"
-            self.assertEqual(listener(auth, text), codes_, names)
+            found = [code for code in listener(auth, text) if code != "CFG-CLEAR-TEXT?"]
+            self.assertEqual(found, codes_, names)
 
 
 class TlsTests(SynchronousTestCase):
@@ -100,8 +101,20 @@ class AuthTests(SynchronousTestCase):
         """A required login needs users, and TLS or the word that it may go without."""
         self.assertEqual(listener("auth: {required: true}"), ["CFG-AUTH"])
         self.assertEqual(listener("auth: {required: true}", USERS), ["CFG-AUTH"])
-        self.assertEqual(listener("auth: {required: true, allow_plaintext: true}", USERS), [])
+        plain = "auth: {required: true, allow_plaintext: true}"
+        self.assertEqual(listener(plain, USERS), ["CFG-CLEAR-TEXT?"])
         self.assertEqual(listener(f"auth: {{required: true}}, {TLS}", USERS), [])
+
+    def test_plain_passwords(self) -> None:
+        """Who allows passwords in clear text from other machines is told so; what cannot happen is not."""
+        plain = "auth: {allow_plaintext: true}"
+        self.assertEqual(listener(plain, USERS), ["CFG-CLEAR-TEXT?"])
+        self.assertEqual(listener(f"{plain}, {TLS}", USERS), ["CFG-CLEAR-TEXT?"])
+        always = TLS.replace("{", "{require: always, ")
+        self.assertNotIn("CFG-CLEAR-TEXT?", listener(f"{plain}, {always}", USERS))
+        self.assertEqual(listener(plain), [])
+        any_ = "auth: {allow_plaintext: true, checkers: [a]}"
+        self.assertEqual(listener(any_, "checkers: {a: {type: any}}\n"), [])
 
     def test_not_offered(self) -> None:
         """Users who could never log in are worth a warning."""
@@ -111,7 +124,7 @@ class AuthTests(SynchronousTestCase):
 class SitesTests(SynchronousTestCase):
     def test_tokens(self) -> None:
         """The page and the API need tokens where others can reach them; health and metrics do not."""
-        token = "tokens: [{name: ops, hash: '$scrypt$ln=15,r=8,p=1$c2FsdA==$aGFzaA=='}]"
+        token = f"tokens: [{{name: ops, hash: '{HASH}'}}]"
         cases = {
             "endpoint: 'tcp:1', serve: [api]": ["CFG-NO-TOKENS"],
             "endpoint: 'tcp:1', serve: [health, dashboard, api]": ["CFG-NO-TOKENS"],
@@ -153,3 +166,6 @@ class ClearTextTests(SynchronousTestCase):
         }.items():
             text = with_provider(f"type: smarthost, host: h, {settings}")
             self.assertEqual(codes(problems_of(text, {"P": "x"})), expected)
+        for host in ("127.0.0.1", "localhost"):
+            text = with_provider(f"type: smarthost, host: {host}, tls: none, {login}")
+            self.assertEqual(problems_of(text, {"P": "x"}), [], host)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config import Config, ConfigError
+from smtprelay.config import Config, ConfigError, render
 from smtprelay.message import Limits, Pace, Route, Schedule, Window
 from tests.config.loading import SMALL, codes, load_text, problems_of, told, with_provider
 
@@ -43,6 +43,21 @@ class MistakesTests(SynchronousTestCase):
             '10:23 CFG-UNKNOWN-NAME unknown provider "locl" - did you mean "local"?',
         ]
         self.assertEqual(told(problems_of(FIVE)), expected)
+
+    def test_a_secret_without_quotes(self) -> None:
+        """A secret that YAML tears at its commas is not shown as keys that nobody knows."""
+        for add, what in (
+            ("users: [{name: u, password_hash: $scrypt$ln=15,r=8,p=1$hunter2hunter$hunter2}]", "hash"),
+            (
+                "http: [{endpoint: tcp:0, serve: [], tokens: [{hash: $scrypt$ln=15,r=8,p=1$hunter2$x}]}]",
+                "hash",
+            ),
+            ("webhook: {secret: a,hunter2, url: 'https://x.example/'}", "value"),
+        ):
+            found = problems_of(f"{SMALL}{add}\n")
+            self.assertNotIn("hunter", "".join(map(render, found)))
+            self.assertNotIn("r=8", "".join(p.text for p in found))
+            self.assertEqual(sum(f"put the {what} in quotes" in p.text for p in found), 1)
 
     def test_where_a_key_belongs(self) -> None:
         """A key that is at home elsewhere is told where: within its section, else anywhere."""

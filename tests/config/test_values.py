@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config import values
+from smtprelay.config import explain, values
 from smtprelay.config.values import SizeRange
 from smtprelay.message import Window
+from tests.config.loading import SMALL, problems_of
 
 GOOD: list[tuple[Callable[[str], Any], dict[str, Any]]] = [
     (
@@ -72,6 +73,7 @@ BAD: list[tuple[Callable[[str], Any], list[str]]] = [
     (values.parse_bool, ["yes", "on", "off", "1", "", "tru"]),
     (values.parse_network, ["", "10.0.0.0/33", "localhost", "10.0.0", "x" * 500]),
     (values.parse_address, ["", "a", "@b", "a@", "a b@c", "<a@b>", "a@b@c", "*@example.com"]),
+    (values.word_or_address("sender"), ["", "sendr", "Sender", "a@"]),
     (values.parse_pattern, ["", "example.com", "@example.com", "a@", "a b@c", "a@b,c@d"]),
     (values.parse_domain, ["", ".", "a..b", "-a.b", "a b", "a" * 64, "a." * 200 + "b", "a/b"]),
     (values.parse_name, ["", "a b", "a\n", "x" * 101]),
@@ -122,7 +124,7 @@ class ValuesTests(SynchronousTestCase):
             "2 every 10 secs": "2/10s",
             "9 a day": "9/d",
         }
-        durations = {"30": "30s", "30 seconds": "30s", "1.5 Hours": "1.5h", "2days": "2d", "5 mins": "5m"}
+        durations = {"30 seconds": "30s", "1.5 Hours": "1.5h", "2days": "2d", "5 mins": "5m"}
         for parse, cases in ((values.parse_rate, rates), (values.parse_duration, durations)):
             for text, instead in cases.items():
                 error = self.assertRaises(values.Misspelt, parse, text)
@@ -135,12 +137,39 @@ class ValuesTests(SynchronousTestCase):
         ):
             self.assertIn("such as", str(self.assertRaises(ValueError, parse, text)))
 
+    def test_units_that_are_missing(self) -> None:
+        """Nobody guesses whether a number alone is seconds or hours, bytes or megabytes."""
+        for parse, text, told in (
+            (values.parse_duration, "4", "give a unit: 4s, 4m or 4h"),
+            (values.parse_size_range, "<2", "give a unit: <2B, <2KB or <2MB"),
+        ):
+            self.assertIn(told, str(self.assertRaises(ValueError, parse, text)))
+        self.assertEqual(values.parse_size_range("<2B"), SizeRange(largest=1))
+
     def test_password_hash(self) -> None:
         """What is no hash, and so perhaps a password, is not repeated."""
-        good = "$scrypt$ln=15,r=8,p=1$c2FsdA==$aGFzaA=="
+        good = "$scrypt$ln=15,r=8,p=1$c2FsdHNhbHRzYWx0c2FsdA==$cSU1qI1mD0cmzGzCkZk1nQ=="
         self.assertEqual(values.parse_password_hash(good), good)
         error = self.assertRaises(ValueError, values.parse_password_hash, "hunter2")
         self.assertNotIn("hunter2", str(error))
+
+    def test_a_word_or_an_address(self) -> None:
+        """What is neither is told so when the configuration is read, not when the first bounce is lost."""
+        for key, add in (("bounces.to", "sendr"), ("bounces.to", "1")):
+            [problem] = problems_of(f"{SMALL}bounces: {{to: {add}}}\n")
+            self.assertIn(f'{key}: "{add}" is neither "sender" nor a mail address', problem.text)
+        [problem] = problems_of(f"{SMALL}bounces: {{to: sendr}}\n")
+        self.assertIn('did you mean "sender"?', problem.text)
+        self.assertEqual(explain("bounces.to").type, "sender, or mail address")
+        self.assertEqual(problems_of(f"{SMALL}bounces: {{to: a@b.example}}\n"), [])
+
+    def test_a_cut_hash(self) -> None:
+        """A user's hash that is cut off does not pass."""
+        whole = "$scrypt$ln=15,r=8,p=1$YWJjZGVmZ2hpamtsbW5vcA$" + "x" * 42 + "w"
+        for cut in (1, 5, 20, 43, 50):
+            text = f"{SMALL}users: [{{name: u, password_hash: '{whole[:-cut]}'}}]\n"
+            [problem] = problems_of(text)
+            self.assertIn("users[0].password_hash: cut off", problem.text)
 
     def test_size_range(self) -> None:
         """Both bounds belong to a range, and a bound that is not given is none."""

@@ -61,3 +61,10 @@ class PasswordsTests(SynchronousTestCase):
         ):
             with self.assertRaises(ValueError, msg=bad):
                 parse_hash(bad)
+
+    def test_a_cut_hash_is_said_to_be_cut(self):
+        """However much is missing at its end, and never with a part of it in the error."""
+        whole = hash_password(b"s3cret", SALT, ln=4)
+        for cut in range(1, len(whole) - len("$scrypt$ln=4")):
+            error = self.assertRaises(ValueError, parse_hash, whole[:-cut])
+            self.assertIn("cut off", str(error))

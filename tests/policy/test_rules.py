@@ -204,6 +204,15 @@ class RecipientTests(RulesCase):
         for plain in ("list-owner+a=b.org@us.com", "a#b$c&d'e*f/g?h^i`j{k|l}m~n@us.com", '"a b"@us.com'):
             self.assertEqual(rules.recipient(restricted, NOBODY, plain, {}).address, plain)
 
+    def test_a_name_that_anybody_could_give(self):
+        """Who has logged in by it is not told to log in."""
+        for identity, told in (
+            (NOBODY, "log in first"),
+            (Identity(name="ann", verified=False), "only users"),
+        ):
+            error = self.assertRaises(Refused, rules.recipient, listener(), identity, "a%b@us.com", {})
+            self.assertIn(told, error.reply.text)
+
     def test_postmaster(self):
         """The postmaster needs no domain: it is ours, if mail may go there."""
         self.assertEqual(

@@ -36,7 +36,7 @@ class DrainTests(Stage, TestCase):
         self.assertIn("250 2.0.0 Ok: queued as", await busy.reply())
         self.assertEqual(await relay.cli("drain", "--wait"), {"draining": True, "waiting": 1, **IDLE})
         code, why = await self.ready(relay)
-        self.assertEqual((code, why.partition(":")[0]), (503, "[-]draining no new mail is accepted"))
+        self.assertEqual((code, why.partition(":")[0]), (503, "[-]draining is on"))
         self.assertEqual(await relay.metric("smtprelay_draining"), 1)
         [line] = await relay.queued()
         self.assertEqual((line["state"], line["attempts"]), ("queued", 0))

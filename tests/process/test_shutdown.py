@@ -108,7 +108,7 @@ class MeanwhileTests(ShutdownCase, TestCase):
         await talk.gone
         answer = await treq.get(f"{relay.http}/readyz", persistent=False, reactor=reactor)
         self.assertEqual(answer.code, 503)
-        self.assertIn("[-]draining the relay is stopping", await answer.text())
+        self.assertIn("[-]draining is on: the relay is stopping", await answer.text())
         answer = await treq.get(f"{relay.http}/livez", persistent=False, reactor=reactor)
         self.assertEqual(answer.code, 200)
 

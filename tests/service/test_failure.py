@@ -5,6 +5,7 @@ import io
 import sys
 import tempfile
 from pathlib import Path
+from socket import gaierror
 
 from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase
@@ -28,7 +29,9 @@ class ExplainTests(SynchronousTestCase):
         for error, words, status in (
             (_cannot(errno.EADDRINUSE), "127.0.0.1:25 is in use by another program", 69),
             (_cannot(errno.EACCES), "127.0.0.1:25: no right to listen on a port below 1024", 77),
-            (_cannot(errno.EADDRNOTAVAIL), "127.0.0.1:25: ", 69),
+            (_cannot(errno.EADDRNOTAVAIL), "127.0.0.1:25: interface must be an address of this machine", 69),
+            (CannotListenError("eth0", 25, gaierror(-2, "not known")), "eth0:25: interface must be", 69),
+            (_cannot(errno.ENOBUFS), "127.0.0.1:25: ", 69),
             (SpoolBusy("the spool x is in use by process 7"), "process 7", 69),
             (SpoolFault("file is not a database"), "the spool cannot be used: file is not", 73),
             (CertificateError("cert.pem: no such file"), "cert.pem", 78),

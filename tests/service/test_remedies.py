@@ -128,6 +128,7 @@ STORIES = (
         more={"users": [JOE]},
         said=("EHLO c", plain("joe"), MAIL, RCPT, *CONTENT),
     ),
+    Story(rule="login-without-tls", more={"users": [JOE]}, said=LOGIN),
     Story(
         rule="auth",
         listener={"auth": OPEN_LOGIN},
@@ -306,7 +307,7 @@ class RemedyTests(TestCase):
             found = remedy(row)
             self.assertTrue(found.setting, story)
             for change in found.setting.split("; "):
-                key, action, value = re.fullmatch(r"(\S+): (add|set|raise) (.+)", change).groups()
+                key, action, value = re.fullmatch(r"(\S+): (add|set|more than) (.+)", change).groups()
                 self.apply(config, key, action, self.value(value))
             reply, rows = await self.talked(config, story)
             self.assertIn(reply[0], "2", (found.setting, reply))
@@ -330,9 +331,11 @@ class RemedyTests(TestCase):
                 place = place.setdefault(step, [] if step == "users" else {})
         if action == "add":
             place.setdefault(last, []).append(value)
-        elif action == "raise":
-            now = place.get(last, "")
-            place[last] = now * 1000 if isinstance(now, int) else "1h" if now.endswith("s") else "20GiB"
+        elif action == "more than" and last == "command_time":
+            place[last] = "1h"
+        elif action == "more than":
+            self.assertEqual(place[last], value)
+            place[last] = value + 10
         else:
             place[last] = value
 

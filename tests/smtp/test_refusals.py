@@ -300,6 +300,13 @@ class RowTests(SynchronousTestCase):
             site.greeted().say(*lines)
             self.assertEqual(self.rows(site), causes, lines)
 
+    def test_required_tls(self) -> None:
+        """Where all needs TLS only the MAIL has a row, not the RSET behind it; another MAIL counts."""
+        mail = "MAIL FROM:<a@x.test>"
+        site = Site(tls_require="always")
+        site.greeted().say(mail, "RSET", "RSET", mail, "RSET")
+        self.assertEqual(self.rows(site), [("tls", mail, 2)])
+
     def test_what_was_never_said(self) -> None:
         """Connections that are ended without a word are told apart by what was wrong with them."""
         site = Site()

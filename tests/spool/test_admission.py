@@ -49,6 +49,16 @@ class AdmissionTests(SynchronousTestCase):
     def measure(self, messages: int, left: int = 50 * GIB) -> None:
         self.admission.measured(Usage(deliveries=messages, space=disk(left=left)))
 
+    def test_the_reply_names_the_limit(self) -> None:
+        """The setting that was reached and its value, but not how much lies here."""
+        for messages, left, limit in ((1001, 50 * GIB, "deliveries is 1000"), (1, 512, "free is 5.0%")):
+            self.measure(messages, left)
+            text = self.admission.refusal().text
+            self.assertTrue(text.endswith(f": spool.limit.{limit}"), text)
+        self.measure(1)
+        self.admission.starve("no disk")
+        self.assertNotIn("limit", self.admission.refusal().text)
+
     def test_it_does_not_flap(self) -> None:
         """Full at the limit, and until it is clearly below; each is told once."""
         said = []

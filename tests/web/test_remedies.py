@@ -84,6 +84,16 @@ class TableTests(SynchronousTestCase):
             ),
             ({"rule": "mechanism", "command": "AUTH CRAM-MD5"}, ""),
             ({"rule": "syntax"}, ""),
+            ({"rule": "timeout"}, "listeners[lan].limits.command_time: more than now (5m unless it is set)"),
+            ({"rule": "spool-full", "text": "The spool is full, try again later"}, ""),
+            (
+                {"rule": "spool-full", "text": "The spool is full: spool.limit.deliveries is 5"},
+                "spool.limit.deliveries: more than 5",
+            ),
+            (
+                {"rule": "spool-full", "text": "The spool is full: spool.limit.free is 5.0%"},
+                "spool.limit.free: less than 5.0%",
+            ),
             (
                 {"rule": "auth-user", "user": "joe}, {name: eve"},
                 f'users: add {{name: "joe}}, {{name: eve", password_hash: {HASH}}}',
@@ -103,9 +113,24 @@ class TableTests(SynchronousTestCase):
         both = {rule: advice for rule, (setting, advice) in REMEDIES.items() if setting and advice}
         safer = {rule for rule, advice in both.items() if not advice.startswith("or ")}
         self.assertEqual(
-            safer, {"auth", "auth-required", "auth-always", "auth-not-offered", "tls", "tls-for-login"}
+            safer,
+            {
+                "auth",
+                "auth-required",
+                "auth-always",
+                "auth-not-offered",
+                "login-without-tls",
+                "tls",
+                "tls-for-login",
+            },
         )
         self.assertEqual(remedy(evolve(ROW, client="unix")).advice[:10], "let it log")
+
+    def test_tls_that_is_not_offered(self) -> None:
+        """Who may log in only within TLS, which nobody offers, is told to offer it, and of the key."""
+        self.assertTrue(REMEDIES["login-without-tls"][1].startswith("offer STARTTLS"))
+        for rule in ("login-without-tls", "not-offered"):
+            self.assertIn("tls.key", REMEDIES[rule][1])
 
     def test_the_default_of_allow_from(self) -> None:
         """Who is told to add to it is told what there is where it is not written."""

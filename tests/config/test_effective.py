@@ -24,8 +24,7 @@ class EffectiveTests(SynchronousTestCase):
             "type: acs, sender: a@b, endpoint: 'https://x.org', access_keys: [{env: K}, hunter33]"
         )
         secret = f"$scrypt$ln=15,r=8,p=1${'hunter4' * 3}4${'hunter5' * 6}w"
-        text += f"users: [{{name: u, password_hash: '{secret}'}}]
-"
+        text += f"users: [{{name: u, password_hash: '{secret}'}}]\n"
         config = load_text(text, {"K": "hunter22"}).config
         shown = effective(config)
         self.assertNotIn("hunter", json.dumps(shown))

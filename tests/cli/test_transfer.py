@@ -291,8 +291,6 @@ class ArchiveTests(TransferCase):
         self.queue("export", self.file)
         members = self.members().items()
         members = {name: each.replace(b'"default"', b'"bounces (via)"') for name, each in members}
-            name: each.replace(b'"default"', b'"bounces (via)"') for name, each in self.members().items()
-        }
         self.rewrite(members)
         self.assertIn("2 were here already, 0 refused", self.queue("import", self.file).out)
         ran = self.into_other(self.file)

@@ -343,7 +343,7 @@ class ArchiveTests(TransferCase):
         Path(self.file).write_bytes(b"no archive" * 200)
         for name, words in ((self.file, "no archive"), (f"{self.folder}/missing", "missing")):
             ran = self.into_other(name)
-            self.assertEqual(1, ran.status)
+            self.assertEqual((1, ""), (ran.status, ran.out))
             self.assertIn(words, ran.err.splitlines()[-1])
 
     def test_a_spool_in_use(self) -> None:

@@ -185,7 +185,7 @@ def _tell(ctx: click.Context, action: str, done: Step, *, dry_run: bool, at: flo
         told = f"{verb} {count(done['count'], 'delivery')}"
         if at is not None:
             be = "would be" if dry_run else "is" if done["count"] == 1 else "are"
-            when = f"{moment(at)[:-3]} ({ahead(at - time.time())})"
+            when = f"{moment(at)[:-3]} ({ahead(round(at - time.time()))})"
             told = f"{count(done['count'], 'delivery')} {be} tried at {when}"
         names = f": {' '.join(ids[:_SHOWN])}{' …' if len(ids) > _SHOWN else ''}" if ids else ""
         click.echo(f"{told}{names}")

@@ -24,6 +24,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.server import Site
 
 from smtprelay.log import Ear
+from smtprelay.program import program
 from smtprelay.service.command import build, load_or_exit, run_service, stop
 from smtprelay.service.failure import UNAVAILABLE
 from smtprelay.service.relay import Relay
@@ -95,7 +96,7 @@ def _start(folder: Path, smtp: int, http: int, reactor: Any, failed: Callable[[i
 
     def welcome(relay: Relay) -> None:
         listening = _ports(relay)
-        sys.stdout.write(_WELCOME.format(folder=folder, program=_program(), **listening))
+        sys.stdout.write(_WELCOME.format(folder=folder, program=program(), **listening))
         sys.stdout.flush()
         sample = Deferred.fromCoroutine(_in_thread(reactor, _send_sample, listening["smtp"]))
         sample.addErrback(lambda failure: sys.stderr.write(f"the sample mail failed: {failure.value}\n"))
@@ -115,13 +116,6 @@ class _Cloud(Site):
 
     def log(self, request: Any) -> None:
         """Write nothing."""
-
-
-def _program() -> str:
-    """Return what a shell must be told to run this command again: its name, or its path off the ``PATH``."""
-    if shutil.which("smtprelay"):
-        return "smtprelay"
-    return f"{sys.executable} -m smtprelay" if sys.argv[0].endswith("__main__.py") else sys.argv[0]
 
 
 def _write(path: Path, text: str) -> None:

@@ -194,7 +194,7 @@ class Operator(Prepare, Protocol):
         """See that mail can be rerouted there, also if there is none to be."""
 
     async def probe(self, provider: str, lane: str, who: str, *, force: bool = False) -> None:
-        """Try a blocked lane now; one whose provider asked us to wait only if it is forced."""
+        """Try what is blocked or unreachable now; what asked us to wait only if it is forced."""
 
     async def suspend(self, provider: str, who: str, why: str, lasting: float | None = None) -> None:
         """

@@ -344,7 +344,7 @@ class LaneState:
         ``None``: it has not complained, or not for long.
     :ivar resumes: when one that is suspended goes on, seconds since the epoch; ``None`` if no end was given.
     :ivar blocked_since: when it was blocked, seconds since the epoch.
-    :ivar suspended: it is blocked by an operator, until one resumes it.
+    :ivar suspended: an operator has stopped it, until one resumes it; ``blocked_until`` is ``None``.
     :ivar state: ``ok``, ``throttled``, or why no mail goes: ``unreachable``, ``blocked`` or ``suspended``, as
         its whole provider may be, or ``removed``: the configuration has no such provider any more.
     """

@@ -7,7 +7,7 @@ provider; whoever has it already does not take it twice.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from attrs import evolve, field, frozen
 
@@ -17,16 +17,24 @@ from smtprelay.queue import FINAL, Selection
 if TYPE_CHECKING:
     from smtprelay.orders import Obeyed, Orders
 
+#: The route along ``bounces.via``; a name that no configured route can have.
+BOUNCES: Final = "bounces (via)"
+
 #: The longest body that comes with its parcel; a longer one is asked for in pieces.
 SMALL = 64 * 1024
 
 
 @frozen(kw_only=True)
 class Packed:
-    """A message, and its body if that is small."""
+    """
+    A message, and its body if that is small.
+
+    :ivar refusal: why it cannot be taken, unless it is here already.
+    """
 
     parcel: Parcel
     content: bytes | None = field(default=None, repr=False)
+    refusal: str = ""
 
 
 @frozen(kw_only=True)
@@ -97,6 +105,15 @@ class Ways:
     routes: Mapping[str, Sequence[str]] = field(factory=dict)
     providers: Collection[str] = ()
 
+    @classmethod
+    def of(cls, config: Any) -> "Ways":
+        """Return the ways of a configuration, that of ``bounces.via`` among them."""
+        routes = {route.name: route.via for route in config.routes}
+        return cls(
+            routes=routes | ({BOUNCES: config.bounces.via} if config.bounces.via else {}),
+            providers=tuple(config.providers),
+        )
+
 
 def directed(parcel: Parcel, ways: Ways, route: str = "") -> Parcel:
     """
@@ -106,6 +123,14 @@ def directed(parcel: Parcel, ways: Ways, route: str = "") -> Parcel:
     :raises ValueError: there is none, and nothing else is said; or no such route.
     """
     return evolve(parcel, deliveries=tuple(_directed(each, ways, route) for each in parcel.deliveries))
+
+
+def packed(parcel: Parcel, ways: Ways, route: str, content: bytes | None) -> Packed:
+    """Return ``parcel`` with its body, as :func:`directed` has it, or with the reason why it cannot go on."""
+    try:
+        return Packed(parcel=directed(parcel, ways, route), content=content)
+    except ValueError as error:
+        return Packed(parcel=parcel, content=content, refusal=str(error))
 
 
 def _directed(delivery: ParcelDelivery, ways: Ways, route: str) -> ParcelDelivery:
@@ -119,7 +144,7 @@ def _directed(delivery: ParcelDelivery, ways: Ways, route: str) -> ParcelDeliver
     if not wrong:
         return delivery
     if not route:
-        raise ValueError(f"delivery {delivery.n}: {wrong}: say which route it shall take")
+        raise ValueError(f"delivery {delivery.n}: {wrong}: --route NAME says which one it takes")
     check_route(ways, route)
     # Uncertain stays uncertain: another provider knows nothing of it, and so ``on_uncertain`` decides.
     return evolve(delivery, route=route, provider=ways.routes[route][0], lane="", tries=0, blocked=0.0)

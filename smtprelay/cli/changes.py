@@ -21,7 +21,7 @@ from smtprelay.cli.options import Command, chosen, why_option
 from smtprelay.cli.reading import piped
 from smtprelay.cli.source import Change, Filters, Source, Step, opened
 from smtprelay.cli.who import who
-from smtprelay.cli.words import count, id_in, printable
+from smtprelay.cli.words import ahead, count, id_in, moment, printable
 
 _DONE = {
     "retry": "retried",
@@ -89,6 +89,7 @@ def delete(ctx: click.Context, /, *, bounce: bool, **given: Any) -> None:
     Delete mail for good; without --bounce the sender is not told.
 
     The message itself is removed, its history stays. Failed mail is deleted if ids or --state failed name it.
+    It asks for confirmation on a terminal; a script needs --yes.
     """
     _carry_out(ctx, "delete", given, {"bounce": True} if bounce else {})
 
@@ -111,6 +112,9 @@ def _carry_out(ctx: click.Context, action: str, given: Mapping[str, Any], option
     dry_run: bool = given["dry_run"]
     if not given["ids"] and not selected(given) and not given["everything"]:
         raise CliError(USAGE, f"say what to {action}: ids, a filter (--state, --from, …), or --all")
+    asking = action == "delete" and not given["yes"] and not dry_run
+    if asking and not sys.stdin.isatty():
+        raise CliError(USAGE, "delete cannot ask without a terminal: give --yes, or first --dry-run")
     ids = _from_stdin(given["ids"])
     if given["ids"] and not ids:
         # Nothing came on stdin: that is nothing, not everything.
@@ -119,7 +123,7 @@ def _carry_out(ctx: click.Context, action: str, given: Mapping[str, Any], option
     meant = selected(given, ids) | ({"everything": True} if given["everything"] else {})
     change = Change(action=action, who=who(), why=given["why"], dry_run=dry_run, options=options)
     with opened(chosen(ctx)) as source:
-        if action == "delete" and not given["yes"] and not dry_run and sys.stdin.isatty():
+        if asking:
             number = _all_steps(source, meant, {**change, "dry_run": True})["count"]
             click.confirm(f"delete {count(number, 'delivery')} for good?", abort=True, err=True)
         done = _all_steps(source, meant, change)
@@ -128,7 +132,7 @@ def _carry_out(ctx: click.Context, action: str, given: Mapping[str, Any], option
     if ids and not done["count"]:
         why = _left(done) or printable(" ".join(ids[:_SHOWN]))
         raise CliError(FAILED, f"nothing to {action}: {why}")
-    _tell(ctx, action, done, dry_run=dry_run)
+    _tell(ctx, action, done, dry_run=dry_run, at=options.get("at"))
     if chosen(ctx).output == "table":
         _show(found if dry_run else {**found, "deliveries": ()}, options.get("to", ""), chosen(ctx).color)
 
@@ -164,7 +168,7 @@ def _from_stdin(ids: Sequence[str]) -> Sequence[str]:
     return [*(name for name in ids if name != "-"), *read]
 
 
-def _tell(ctx: click.Context, action: str, done: Step, *, dry_run: bool) -> None:
+def _tell(ctx: click.Context, action: str, done: Step, *, dry_run: bool, at: float | None = None) -> None:
     ids = done["ids"]
     data = {
         "action": action,
@@ -176,8 +180,13 @@ def _tell(ctx: click.Context, action: str, done: Step, *, dry_run: bool) -> None
 
     def people() -> None:
         verb = f"would {action}" if dry_run else _DONE[action]
+        told = f"{verb} {count(done['count'], 'delivery')}"
+        if at is not None:
+            be = "would be" if dry_run else "is" if done["count"] == 1 else "are"
+            when = f"{moment(at)[:-3]} ({ahead(round(at - time.time()))})"
+            told = f"{count(done['count'], 'delivery')} {be} tried at {when}"
         names = f": {' '.join(ids[:_SHOWN])}{' …' if len(ids) > _SHOWN else ''}" if ids else ""
-        click.echo(f"{verb} {count(done['count'], 'delivery')}{names}")
+        click.echo(f"{told}{names}")
         if done["left"]:
             click.echo(f"left alone: {_left(done)}")
 

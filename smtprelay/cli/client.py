@@ -45,7 +45,10 @@ class Client:
         ``http://`` or ``https://`` URL.
     :param token: sent as bearer token, if there is one.
     :param timeout: seconds for each step on the network.
+    :cvar running: there is a relay that answers.
     """
+
+    running = True
 
     def __init__(self, endpoint: str, token: str = "", timeout: float = 30.0) -> None:
         self.endpoint = endpoint

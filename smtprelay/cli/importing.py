@@ -54,6 +54,8 @@ def import_(ctx: click.Context, *, place: str, route: str) -> int | None:
         except CliError as error:
             ended = error
         taken.send(mover)
+    if ended is not None and not any((*taken.counts.values(), *taken.orders.values())):
+        raise ended
     told = (
         f"imported {count(taken.counts['imported'], 'message')},"
         f" {taken.counts['present']} were here already, {taken.counts['refused']} refused"

@@ -91,8 +91,9 @@ def _narrow_row(delivery: Mapping[str, Any], now: float) -> Sequence[object]:
 def _next(delivery: Mapping[str, Any], now: float) -> str:
     if delivery["due"] is None or delivery["state"] not in {"queued", "deferred"}:
         return "–"
-    # Due or not, it goes when its lane is open again, which the line below the table tells.
-    return "blocked" if delivery["waiting_for"] else ahead(delivery["due"] - now)
+    due = ahead(delivery["due"] - now)
+    # What is due goes when its lane is open again, which the line below the table tells.
+    return due if not delivery["waiting_for"] else "blocked" if due == "now" else f"blocked, {due}"
 
 
 def _recipients(recipients: Sequence[Mapping[str, Any]]) -> str:

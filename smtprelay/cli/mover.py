@@ -182,13 +182,13 @@ class OfflineMover:
 
     def _put(self, message: Message, ways: "Ways", route: str) -> Mapping[str, str]:
         from smtprelay.parcel import read  # noqa: PLC0415
-        from smtprelay.transfer import Packed, directed  # noqa: PLC0415
+        from smtprelay.transfer import packed  # noqa: PLC0415
 
         try:
-            parcel = directed(read(message.values), ways, route)
+            parcel = read(message.values)
         except ValueError as error:
             return {"done": "refused", "why": str(error)}
-        (result,) = _now(self._spool.put([Packed(parcel=parcel, content=message.content)], self._who))
+        (result,) = _now(self._spool.put([packed(parcel, ways, route, message.content)], self._who))
         if isinstance(result, Exception):
             if not isinstance(result, self._unfit):
                 with in_words():

@@ -34,6 +34,8 @@ from smtprelay.web.sources import Sources
 class InProcess(Client):
     """A client that answers itself; raises :class:`CliError` as if the relay had answered."""
 
+    running = False
+
     def __init__(self, ground: Ground, settings: Settings) -> None:
         super().__init__(str(ground))
         self._settings = settings

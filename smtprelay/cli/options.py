@@ -17,6 +17,7 @@ from click.core import ParameterSource
 
 from smtprelay.cli.exits import USAGE, CliError
 from smtprelay.cli.renamed import renamed
+from smtprelay.program import program
 
 _META: Final = "smtprelay.cli.options"
 
@@ -69,7 +70,7 @@ def again(ctx: click.Context) -> str:
     settings = chosen(ctx)
     typed = settings.endpoint != os.environ.get("SMTPRELAY_ENDPOINT")
     given = (("-c", settings.config), ("--endpoint", settings.endpoint if typed else ""))
-    return shlex.join(["smtprelay", *(word for pair in given if pair[1] for word in pair if word)])
+    return " ".join([program(), *(shlex.quote(word) for pair in given if pair[1] for word in pair if word)])
 
 
 def _remember(ctx: click.Context, option: click.Parameter, value: Any) -> None:

@@ -87,8 +87,7 @@ def ways(settings: Settings, environ: Mapping[str, str]) -> "Ways":
     """Return the ways that mail can go by the configuration."""
     from smtprelay.transfer import Ways  # noqa: PLC0415
 
-    config = configuration(settings, environ)
-    return Ways(routes={route.name: route.via for route in config.routes}, providers=tuple(config.providers))
+    return Ways.of(configuration(settings, environ))
 
 
 def _usual(environ: Mapping[str, str], spool: str) -> str:

@@ -42,8 +42,12 @@ def list_(ctx: click.Context) -> None:
 @click.option("--force", is_flag=True, help="Even if the provider asked the relay to wait.")
 @click.pass_context
 def probe(ctx: click.Context, *, name: str, lane: str, force: bool) -> None:
-    """Try a blocked provider, or one of its lanes, now."""
-    _post(ctx, name, "probe", {"lane": lane, "force": force}, "is tried now")
+    """
+    Try a blocked or unreachable provider, or one of its lanes, now.
+
+    The command does not wait for the result: providers list and the log show it.
+    """
+    _post(ctx, name, "probe", {"lane": lane, "force": force}, "is tried now: see `smtprelay providers list`")
 
 
 @providers.command()

@@ -84,10 +84,16 @@ def show(ctx: click.Context, *, message: str, raw: bool, headers: bool) -> None:
                 sys.stdout.buffer.write(piece)
             sys.stdout.flush()
             return
-        found = source.show(message)
+        found, running = source.show(message), source.running
     deliveries = found["deliveries"]
     ids = [delivery["summary"]["id"] for delivery in deliveries]
-    printing.result(ctx, found, lambda: timeline.show(deliveries, again(ctx)), rows=deliveries, ids=ids)
+    printing.result(
+        ctx,
+        found,
+        lambda: timeline.show(deliveries, again(ctx), running=running),
+        rows=deliveries,
+        ids=ids,
+    )
 
 
 def _list(ctx: click.Context, wanted: Filters, after: str, *, over: bool) -> None:

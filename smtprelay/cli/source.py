@@ -56,6 +56,7 @@ class Source:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self.running = client.running
 
     def list(self, filters: Filters, mark: str = "") -> dict[str, Any]:
         """Return ``{"deliveries", "lanes", "mark", "partial"}`` as the API does."""

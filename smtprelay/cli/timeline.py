@@ -16,21 +16,24 @@ from smtprelay.cli.words import ahead, clock, moment, printable, size, span
 Details = Mapping[str, Any]
 
 
-def show(deliveries: Sequence[Details], program: str) -> None:
+def show(deliveries: Sequence[Details], program: str, *, running: bool) -> None:
     """
     Print the ``deliveries`` of one message, as ``GET /queue/<id>`` gives them.
 
     :param program: how a command begins: ``smtprelay -c FILE``.
+    :param running: the relay runs; else what is to be done to a provider has to wait for that.
     """
     for number, detail in enumerate(deliveries):
         if number:
             click.echo()
-        for name, lines in _sections(detail, time.time(), program):
+        for name, lines in _sections(detail, time.time(), program, running=running):
             for at, line in enumerate(lines):
                 click.echo(f"{name if not at else '':<11}{printable(line)}")
 
 
-def _sections(detail: Details, now: float, program: str) -> Iterator[tuple[str, Sequence[str]]]:
+def _sections(
+    detail: Details, now: float, program: str, *, running: bool
+) -> Iterator[tuple[str, Sequence[str]]]:
     summary = detail["summary"]
     subject = f"   “{summary['subject']}”" if summary["subject"] else ""
     yield "Delivery", [f"{summary['id']}   {summary['state']}   {size(summary['size'])}{subject}"]
@@ -47,7 +50,8 @@ def _sections(detail: Details, now: float, program: str) -> Iterator[tuple[str, 
         yield "Why", [why]
     advice = _advice(summary, f"{program} queue")
     if advice:
-        yield "Do", [advice]
+        start = "" if running or not advice.startswith("smtprelay providers") else "start the relay, then "
+        yield "Do", [f"{start}{advice}"]
 
 
 def _recipient(recipient: Mapping[str, Any]) -> str:
@@ -74,10 +78,12 @@ def _history(detail: Details, now: float) -> Iterator[str]:
         yield f"{clock(attempt['started'], day)}  {_attempt(attempt)}".rstrip()
     if summary["due"] is not None and summary["state"] in {"queued", "deferred"}:
         first = "resolve the last attempt, then " if summary["uncertain"] else ""
-        if summary["waiting_for"]:
-            yield f"then      {first}next attempt, when the cause below is corrected"
+        cause = ", when the cause below is corrected" if summary["waiting_for"] else ""
+        due = ahead(summary["due"] - now)
+        if cause and due == "now":
+            yield f"then      {first}next attempt{cause}"
         else:
-            yield f"{clock(summary['due'], day)}  {first}next attempt ({ahead(summary['due'] - now)})"
+            yield f"{clock(summary['due'], day)}  {first}next attempt ({due}){cause}"
 
 
 def _attempt(attempt: Mapping[str, Any]) -> str:

@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from attrs import evolve
+from twisted.internet.defer import CancelledError, Deferred
 
 from smtprelay.dispatch.failover import fits
 from smtprelay.dispatch.lanes import Lanes
 from smtprelay.dispatch.postmaster import Postmaster
+from smtprelay.dispatch.probe import ask
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.message import Claim, Delivery, Failed
 from smtprelay.operating import LONGEST, Prepared
@@ -73,6 +75,12 @@ class OperatorDesk:
         name = f"{provider} {lane}".rstrip()
         if (await self._lane(provider, "")).suspended:
             raise ValueError(f"{provider} is suspended: resume it")
+        if state.state == "unreachable":
+            # What its connection tells ends the alarm; see :mod:`smtprelay.dispatch.reach`.
+            asking = Deferred.fromCoroutine(ask(self._configured(provider), provider, lane, self._events))
+            asking.addErrback(lambda failure: failure.trap(CancelledError))
+            self._tell(provider, lane, "probe", who, "unreachable")
+            return
         if state.blocked_until is None:
             raise ValueError(f"{name} is not blocked")
         if state.blocked_reason.startswith(ASKED_TO_WAIT) and not force:
@@ -111,10 +119,11 @@ class OperatorDesk:
 
     async def _change(self, block: Block, action: str, who: str, why: str) -> None:
         await self._spool.block(block)
-        self._events(
-            "lane.changed", provider=block.provider, lane=block.lane, action=action, who=who, why=why
-        )
+        self._tell(block.provider, block.lane, action, who, why)
         self._wake()
+
+    def _tell(self, provider: str, lane: str, action: str, who: str, why: str) -> None:
+        self._events("lane.changed", provider=provider, lane=lane, action=action, who=who, why=why)
 
     def _rerouted(self, delivery: Delivery, name: str) -> Prepared:
         provider = self._configured(name)

@@ -2,7 +2,8 @@
 The two calls of Azure Communication Services, signed with a key that works.
 
 A key that is refused is not the mail's fault: the other key is tried, then the
-secrets are read again, because somebody may just have replaced them.
+secrets are read again, because somebody may just have replaced them. After a call without an answer the
+next one reads them, too.
 """
 
 import re
@@ -20,7 +21,7 @@ from twisted.internet.interfaces import IReactorTime
 from smtprelay.interfaces import Events
 from smtprelay.providers.acs_keys import USUAL_PORTS, Credentials, content_hash, signed_headers
 from smtprelay.providers.acs_refusal import Refusal, refusal_of
-from smtprelay.providers.http import Answer, Http
+from smtprelay.providers.http import Answer, Http, NoAnswerError
 
 API_VERSION: Final = "2025-09-01"
 SEND: Final = f"/emails:send?api-version={API_VERSION}"
@@ -47,7 +48,7 @@ class AcsApi:
     Signed calls to one resource.
 
     :param name: the provider's, for the events.
-    :param read_credentials: reads the secrets; called in a thread, at first and after a 401.
+    :param read_credentials: reads the secrets; called in a thread, at first, after a 401 and after no answer.
         Raises ``ValueError`` or ``OSError``.
     """
 
@@ -102,7 +103,12 @@ class AcsApi:
 
     async def _call(self, call: "_Call") -> Answer:
         used = self._credentials or await self._read()
-        answer = await self._by_any_key(used, call)
+        try:
+            answer = await self._by_any_key(used, call)
+        except NoAnswerError:
+            # Perhaps the endpoint is wrong: the next call reads whether somebody has corrected it.
+            self._credentials = None
+            raise
         if answer.status == _UNAUTHORIZED:
             fresh = await self._read()
             if fresh != used:

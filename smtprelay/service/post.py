@@ -21,12 +21,10 @@ from smtprelay.model.shape import Shape, shape_of
 from smtprelay.policy.route import Router, Rule
 from smtprelay.queue import NewMessage
 from smtprelay.service.chores import Chore
+from smtprelay.transfer import BOUNCES
 
 #: The listener that bounces seem to come from, for the routes to match on and the history to show.
 OURSELVES = Client(address="127.0.0.1", listener="bounces", protocol="LOCAL")
-
-#: The route along ``bounces.via``; a name that no configured route can have.
-BOUNCES: Final = "bounces (via)"
 
 #: What a report says beside the mail that it returns; bytes, and plenty.
 _AROUND: Final = 128 * 1024

@@ -299,7 +299,6 @@ class Relay(Service):
 
     def sources(self) -> Sources:
         """Return what the sites show."""
-        routes = {route.name: route.via for route in self.config.routes}
         return Sources(
             spool=self.spool,
             metrics=self.metrics,
@@ -314,7 +313,7 @@ class Relay(Service):
             permits=self._permits,
             log_trouble=self._log.trouble,
             refusals=self._refusals,
-            ways=Ways(routes=routes, providers=tuple(self.config.providers)),
+            ways=Ways.of(self.config),
         )
 
     async def _readiness(self) -> Mapping[str, str | None]:

@@ -6,6 +6,7 @@ delivery that is under way cannot be held or deleted from under its attempt: it 
 left alone. So is one that has changed since somebody looked at it: its attempt's number says so.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -251,6 +252,8 @@ def _record(tx: Transaction, row: Row, change: Edit, provider: str) -> None:
     """Write the act into the history, as an attempt that is over."""
     number = row.attempt + 1
     what = f"to {change.provider}, " if change.provider else ""
+    if change.at is not None:
+        what = time.strftime("at %Y-%m-%d %H:%M:%S UTC, ", time.gmtime(change.at))
     reason = storable(f"{what}by {change.who}" + (f": {change.why}" if change.why else ""))
     tx.execute("UPDATE delivery SET attempt = ? WHERE message = ? AND n = ?", (number, *row.where))
     tx.insert("attempt", (*row.where, number, provider, tx.node, tx.now, tx.now, change.action, reason))

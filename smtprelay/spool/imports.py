@@ -33,11 +33,13 @@ def put(tx: Transaction, packed: Packed) -> bool:
     """
     Take one message in; ``False`` if it is here already.
 
-    :raises ValueError: it contradicts itself, or its body is not whole.
+    :raises ValueError: it contradicts itself, its body is not whole, or it has no route here.
     """
     parcel = packed.parcel
     for fault in faults(parcel):
         raise ValueError(fault)
+    if packed.refusal and not _is_here(tx, parcel.id):
+        raise ValueError(packed.refusal)
     if not _put_message(tx, parcel):
         return False
     _put_body(tx, packed)

@@ -130,10 +130,15 @@ def lane_states(
     ).fetchall()
     whole = {row[0]: _of_provider(row, paces, unreachable) for row in rows if row[1] == ""}
     return [
-        LaneState(*row, *_of_lane(row, whole[row[0]]))
+        LaneState(*_shown(row), *_of_lane(row, whole[row[0]]))
         for row in rows
         if whole[row[0]] != "removed" or row[2] or row[3]
     ]
+
+
+def _shown(row: Sequence[Any]) -> Sequence[Any]:
+    """Return a lane's row without the time that stands for a suspension."""
+    return [*row[:5], None if row[5] == SUSPENDED else row[5], *row[6:]]
 
 
 def _of_provider(row: Sequence[Any], paces: Mapping[str, Pace], unreachable: Collection[str]) -> str:

@@ -17,7 +17,7 @@ from smtprelay.interfaces import Spool
 from smtprelay.operating import Operator
 from smtprelay.parcel import read, written
 from smtprelay.queue import STATES, Selection
-from smtprelay.transfer import Packed, Ways, check_route, directed
+from smtprelay.transfer import Packed, Ways, check_route, packed
 from smtprelay.web.answers import Answer, Asked, Problem, json_answer
 from smtprelay.web.router import Route
 
@@ -108,7 +108,7 @@ async def _export(spool: Spool, asked: Asked) -> Answer:
         )
     except LookupError as error:
         raise Problem(404, str(error.args[0])) from None
-    messages = [_told(packed) for packed in portion.packed]
+    messages = [_told(each) for each in portion.packed]
     return json_answer({"messages": messages, "mark": portion.mark, "left": list(portion.left)})
 
 
@@ -142,24 +142,22 @@ def _result(result: bool | Exception) -> dict[str, str]:
     return {"done": "imported" if result else "present", "why": ""}
 
 
-def _told(packed: Packed) -> dict[str, Any]:
-    told: dict[str, Any] = {"message": written(packed.parcel)}
-    if packed.content is not None:
-        told["content"] = base64.b64encode(packed.content).decode()
+def _told(each: Packed) -> dict[str, Any]:
+    told: dict[str, Any] = {"message": written(each.parcel)}
+    if each.content is not None:
+        told["content"] = base64.b64encode(each.content).decode()
     return told
 
 
 def _packed(value: object, ways: Ways, route: str) -> Packed:
     if not isinstance(value, dict) or set(value) - {"message", "content"}:
         raise ValueError("expected message and content")
-    parcel = directed(read(value.get("message")), ways, route)
-    content = value.get("content")
-    if content is None:
-        return Packed(parcel=parcel)
+    parcel, content = read(value.get("message")), value.get("content")
     try:
-        return Packed(parcel=parcel, content=base64.b64decode(content, validate=True))
+        body = None if content is None else base64.b64decode(content, validate=True)
     except (binascii.Error, TypeError, ValueError):
         raise ValueError("content is no base64") from None
+    return packed(parcel, ways, route, body)
 
 
 def _selection(filters: object) -> Selection:

@@ -186,7 +186,7 @@ class LaneContract(SpoolStories):
             work = await spool.claim()
             self.assertEqual(([], [], end), (list(work.claims), list(work.probes), work.due))
             lane = await self.main_lane(spool)
-            self.assertEqual((True, end), (lane.suspended, lane.resumes))
+            self.assertEqual((True, end, None), (lane.suspended, lane.resumes, lane.blocked_until))
             self.clock.advance(60)
             self.assertEqual(1, len((await spool.claim()).claims))
             lane = await self.main_lane(spool)

@@ -49,6 +49,8 @@ class CommandCase(SynchronousTestCase):
         """Run ``smtprelay argv`` with ``stdin`` and return what came of it."""
         # With bytes below, for what is no text.
         out, err = io.TextIOWrapper(io.BytesIO(), "utf-8", newline=""), io.StringIO()
+        # How people are told to run it again, unless it is on the PATH.
+        self.patch(sys, "argv", ["smtprelay", *argv])
         self.patch(sys, "stdin", io.StringIO(stdin) if isinstance(stdin, str) else stdin)
         with redirect_stdout(out), redirect_stderr(err):
             status = main(argv)

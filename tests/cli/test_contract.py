@@ -99,13 +99,13 @@ class ContractTests(TestCase):
         dry = await self.parsed("queue", "delete", "--state", "held", "--dry-run")
         self.assertEqual(dry["ids"], [f"{ID}.1"])
         self.assertEqual((await self.run_command("queue", "release", "--all"))[0], 0)
-        _, out, _ = await self.run_command("queue", "delete", ID)
+        _, out, _ = await self.run_command("queue", "delete", "--yes", ID)
         self.assertEqual(out, f"deleted 1 delivery: {ID}.1\n")
         self.assertEqual((await self.run_command("queue", "list"))[1], "Nothing waits.\n")
 
     async def test_deleted(self) -> None:
         """It says so, by whom and why; its content is gone, and no filter brings it back."""
-        await self.run_command("queue", "delete", ID, "--why", "spam")
+        await self.run_command("queue", "delete", "--yes", ID, "--why", "spam")
         _, out, _ = await self.run_command("queue", "show", ID)
         self.assertRegex(out, r"Delivery +\w+\.1   deleted ")
         self.assertRegex(out, r"Why +deleted by .+: spam\n")
@@ -121,7 +121,7 @@ class ContractTests(TestCase):
 
     async def test_history(self) -> None:
         """What was deleted is over; every filter is understood, and a bad one is not."""
-        await self.run_command("queue", "delete", ID, "--why", "spam")
+        await self.run_command("queue", "delete", "--yes", ID, "--why", "spam")
         found = await self.parsed("history", "--error", "spam", "--newer-than", "1h", "--client", "10.0.3.*")
         self.assertEqual([line["id"] for line in found["deliveries"]], [f"{ID}.1"])
         self.assertEqual((await self.parsed("history", "--user", "nobody"))["deliveries"], [])

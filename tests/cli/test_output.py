@@ -44,7 +44,7 @@ COMMANDS = {
     "queue reroute": ((ID, "--provider", "other"), "ids"),
     "queue export": (("{folder}/out.tar",), "messages"),
     "queue import": (("{folder}/out.tar",), "present"),
-    "queue delete": ((ID,), "ids"),
+    "queue delete": ((ID, "--yes"), "ids"),
     "history": ((), "deliveries"),
     "refused": ((), "refused"),
     "hold-rules add": (("--to", "*", "--for", "1h"), "hold_rule"),

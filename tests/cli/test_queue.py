@@ -230,6 +230,8 @@ class ShowTests(CommandCase):
         self.assertIn("Do         smtprelay providers probe acs\n", out)
         self.assertIn("then      next attempt, when the cause below is corrected\n", out)
         self.assertIn("Why        401 expired\n", out)
+        out = self.shown(self.detail([], state="deferred", due=time.time() + 7300, **told)).out
+        self.assertRegex(out, r"\d\d:\d\d  next attempt \(\+2h\), when the cause below is corrected\n")
 
     def test_over(self) -> None:
         """A delivered mail promises no further attempt and advises nothing."""
@@ -289,7 +291,8 @@ class EditTests(CommandCase):
 
     def test_each_verb(self) -> None:
         """Each verb is its own request, told in the past tense."""
-        told = [self.edit(verb, "A").out.split()[0] for verb in ("retry", "hold", "release", "delete")]
+        verbs = (["retry"], ["hold"], ["release"], ["delete", "--yes"])
+        told = [self.edit(*verb, "A").out.split()[0] for verb in verbs]
         self.assertEqual(told, ["retried", "held", "released", "deleted"])
 
     def test_without_selection(self) -> None:
@@ -311,7 +314,7 @@ class EditTests(CommandCase):
 
     def test_nothing_on_stdin(self) -> None:
         """An empty list on stdin changes nothing, whatever else is given."""
-        ran = self.edit("delete", "-", "--all", stdin="")
+        ran = self.edit("delete", "-", "--all", "--yes", stdin="")
         self.assertEqual(ran, Ran(0, "deleted 0 deliveries\n", ""))
         self.assertEqual(self.relay.asked, [])
 
@@ -335,6 +338,19 @@ class EditTests(CommandCase):
         """With a yes it deletes."""
         self.assertEqual(self.edit("delete", "A", stdin=Terminal("y\n")).status, 0)
         self.assertEqual([asked.body["dry_run"] for asked in self.relay.asked], [True, False])
+
+    def test_delete_without_a_terminal(self) -> None:
+        """Where nobody can be asked it needs --yes: exit 2, and nothing is deleted."""
+        for argv in (("A",), ("--all",), ("-",)):
+            ran = self.edit("delete", *argv, stdin="A.1\n")
+            self.assertEqual((2, ""), (ran.status, ran.out))
+            self.assertIn("--yes", ran.err)
+        self.assertEqual([], self.relay.asked)
+
+    def test_retry_later(self) -> None:
+        """It says when, with the day, and how far that is."""
+        told = self.edit("retry", "A", "--in", "2d").out
+        self.assertRegex(told, r"^2 deliveries are tried at [\d-]{10} \d\d:\d\d \(\+2d\): A.1 B.1\n")
 
     def test_delete_yes(self) -> None:
         """--yes does not ask."""

@@ -12,6 +12,7 @@ from attrs import evolve
 from smtprelay.message import Client, Draft, Envelope, Pace, Planned, Recipient
 from smtprelay.model.refusal import RefusalRow
 from smtprelay.model.shape import shape_of
+from smtprelay.queue import SUSPENDED, Block
 from smtprelay.spool.accept import CHUNK, Arrival, accept, store_chunk
 from smtprelay.spool.claim import claim
 from smtprelay.spool.connection import Transaction
@@ -20,7 +21,7 @@ from smtprelay.spool.lock import SpoolLock
 from smtprelay.spool.postgres import PostgresEngine, new_node
 from smtprelay.spool.refusals import record
 from smtprelay.spool.schema import MIGRATIONS, POSTGRES_TYPES, SQLITE_TYPES
-from smtprelay.spool.settle import settle
+from smtprelay.spool.settle import set_block, settle
 from smtprelay.spool.sqlite import connect_reader
 from smtprelay.spool.writer import InlineWriter
 from tests.behaviours.spool_stories import done
@@ -181,7 +182,7 @@ class OfflineContract:
 
     def test_a_deletion_that_is_told(self) -> None:
         """The report waits in the spool for the relay to run again."""
-        self.assertEqual(self.queue("delete", "7QK2", "--bounce", "--why", "spam").status, 0)
+        self.assertEqual(self.queue("delete", "7QK2", "--yes", "--bounce", "--why", "spam").status, 0)
         answer = data_of(self.queue("list", "--to", "scan@example.com", "-o", "json").out)
         self.assertEqual([line["sender"] for line in answer["deliveries"]], [""])
 
@@ -218,11 +219,23 @@ class FolderTests(OfflineContract, OfflineCase):
         with Folder(Path(self.folder)).writing() as writer:
             writer.run(operation)
 
+    def test_postponed_at_a_suspended_provider(self) -> None:
+        """What is to be done needs the relay; the time that was asked for is told, in the history, too."""
+        block = Block(provider="local", until=SUSPENDED, reason="suspended by x", operator=True)
+        self.change(lambda tx: set_block(tx, block))
+        ran = self.queue("retry", "7QK2", "--in", "2h")
+        self.assertRegex(ran.out, r"^1 delivery is tried at \S+ \S+ \(\+\dh\): 7QK2AAAA00000000.1\n")
+        out = self.queue("show", "7QK2").out
+        self.assertRegex(out, r"retry  at [\d-]{10} [\d:]{8} UTC, by ")
+        self.assertRegex(out, r"next attempt \(\+\dh\), when the cause below is corrected")
+        self.assertIn("Do         start the relay, then smtprelay providers resume local\n", out)
+        self.assertRegex(self.queue("list").out, r"blocked, \+\dh")
+
     def test_edit_while_somebody_has_the_spool(self) -> None:
         """A change of a spool that somebody has locked is refused by name: exit 69."""
         lock = SpoolLock(Path(self.folder))
         self.addCleanup(lock.release)
-        ran = self.queue("delete", "--all")
+        ran = self.queue("delete", "--all", "--yes")
         self.assertEqual(ran.status, 69)
         self.assertIn("in use by process", ran.err)
         self.assertEqual(self.queue("list", "-o", "ids").out.count("\n"), 2)

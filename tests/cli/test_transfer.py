@@ -299,6 +299,19 @@ class ArchiveTests(TransferCase):
         ran = self.into_other(self.file, "--route", "nope")
         self.assertEqual((2, True), (ran.status, "there is no route 'nope': there are only" in ran.err))
 
+    def test_bounces_via(self) -> None:
+        """The route of ``bounces.via`` is one; what is here already needs none."""
+        self.queue("export", self.file)
+        members = self.members().items()
+        members = {name: each.replace(b'"default"', b'"bounces (via)"') for name, each in members}
+        self.rewrite(members)
+        self.assertIn("2 were here already, 0 refused", self.queue("import", self.file).out)
+        ran = self.into_other(self.file)
+        self.assertEqual(2, ran.err.count("no route 'bounces (via)' here: --route NAME says"), ran.err)
+        config = Path(self.other).read_text() + "bounces: {via: [out]}\n"
+        Path(self.other).write_text(config.replace("out:", "local:").replace("[out]", "[local]"))
+        self.assertIn("imported 2 messages", self.into_other(self.file).out)
+
     def test_one_bad_file(self) -> None:
         """It is named with the reason, and the others come in."""
         for name, content, words in (
@@ -343,7 +356,7 @@ class ArchiveTests(TransferCase):
         Path(self.file).write_bytes(b"no archive" * 200)
         for name, status, words in ((self.file, 1, "no archive"), (f"{self.folder}/missing", 73, "missing")):
             ran = self.into_other(name)
-            self.assertEqual(status, ran.status)
+            self.assertEqual((status, ""), (ran.status, ran.out))
             self.assertIn(words, ran.err.splitlines()[-1])
 
     def test_a_spool_in_use(self) -> None:

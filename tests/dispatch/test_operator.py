@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.dispatch.tending import Tending
 from smtprelay.message import Blocked, Limits
 from smtprelay.message import Deferred as Later
+from smtprelay.model.unreachable import Unreachable
 from smtprelay.operating import HoldRule
 from smtprelay.queue import Edit, Selection
 from smtprelay.testing.provider import ScriptedProvider
@@ -87,6 +88,18 @@ class LaneTests(DispatcherTestCase):
         self.assertEqual(len(one.sent), 2)
         (told,) = stage.events.of("lane.changed")
         self.assertEqual((told["action"], told["who"], told["why"]), ("probe", "ops", "401"))
+
+    def test_an_unreachable_provider_is_asked_now(self) -> None:
+        """No lane is stopped by it: what the connection finds ends the alarm, or does not."""
+        one = ScriptedProvider("one")
+        stage = self.stage(one)
+        stage.accept()
+        told = Unreachable(provider="one", since=1.0, host="x:443", stage="connect", reason="refused")
+        done(stage.spool.note_reach("one", told))
+        done(self.operator(stage).probe("one", "", "ops"))
+        self.assertEqual(("probe", ""), one.calls[-1])
+        self.assertEqual("probe", stage.events.of("lane.changed")[0]["action"])
+        self.assertIsNone(done(stage.spool.stock()).lanes[0].blocked_until)
 
     def test_a_pause_is_respected(self) -> None:
         """A provider that asked us to wait is only asked before if that is forced."""

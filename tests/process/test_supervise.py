@@ -135,7 +135,7 @@ class FrontTests(SuperviseCase, TestCase):
         self.assertEqual(shown["summary"]["state"], "held")
         with self.assertRaisesRegex(AssertionError, "1: smtprelay: there is no message 'nosuch'"):
             await relay.cli("queue", "show", "nosuch")
-        await relay.cli("queue", "delete", queued)
+        await relay.cli("queue", "delete", queued, "--yes")
         self.assertEqual(await relay.queued(), [])
 
     async def test_who_may(self) -> None:

@@ -263,6 +263,17 @@ class KeyTests(Case):
         joined.joined.advance(1, 2, 4)
         self.assertIsInstance(self.successResultOf(result)[BOB], Delivered)
 
+    def test_a_corrected_host(self):
+        """After no answer the secrets are read again: another endpoint is asked without a restart."""
+        joined = joined_acs()
+        joined.secrets = Credentials("http://wrong.example.com", KEYS[:2])
+        joined.joined.wire.refuse = Refused("nobody there")
+        self.assertIsInstance(self.outcome_of(joined), Deferred)
+        joined.joined.wire.refuse = None
+        joined.secrets = Credentials(ENDPOINT, KEYS[:2])
+        self.assertIsInstance(self.outcome_of(joined, 1, 2, 4), Delivered)
+        self.assertEqual([host for _, host, _ in joined.joined.asked], ["wrong.example.com", "127.0.0.1"])
+
     def test_no_key_works(self):
         """If no key works the lane is blocked, after each was tried once."""
         joined = joined_acs()

@@ -65,7 +65,7 @@ class ReachWatch:
     async def look(self) -> None:
         """Look at every provider; to be called about once a second. What the spool refuses it raises."""
         if not self._begun:
-            await self._go_on()
+            await self.begin()
         for name, reach in self._reaches.items():
             suspended = self._lanes.is_suspended(name)
             if suspended:
@@ -92,11 +92,11 @@ class ReachWatch:
         for probe in list(self._probes.values()):
             probe.cancel()
 
-    async def _go_on(self) -> None:
+    async def begin(self) -> None:
         """
-        Take over what was told before a restart, and probe at once what mail waits for.
+        Take over what was told before a restart; the first look probes what mail waits for now.
 
-        With a corrected configuration that mail goes now.
+        With a corrected configuration that mail goes then. To be called before new mail comes in.
         """
         stock = await self._spool.stock()
         self._unprobed = {lane.provider for lane in stock.lanes if lane.waiting}

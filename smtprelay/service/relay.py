@@ -58,7 +58,6 @@ __all__ = ["Relay", "StartFailed"]
 SESSIONS_BOUND: Final = 7.0
 #: How long attempts may go on, seconds.
 ATTEMPTS_BOUND: Final = 25.0
-
 #: So for a client that waits for the provider's verdict: it shall hear it, if it comes in time.
 VERDICTS_BOUND: Final = ATTEMPTS_BOUND + 1.0
 
@@ -170,20 +169,21 @@ class Relay(Service):
         permits = self._permits = await opening.open(self._budget)
         spool = self.spool = None if self.config.spool is None else permits
         self._clock = permits.clock or self._reactor
-        self._build_providers(permits)
+        watch = self._build_providers(permits)
         rules = [rule(route) for route in self.config.routes]
         post = Post(self.config, Router(rules, self._providers), self._providers, self._new_id, self._clock)
         self._build_delivery(permits, post)
         doors = self._build_doors(rules)
         if spool is not None:
             await opening.recover(spool)
+        await watch.begin()
         await self._open_sites()
         for door in doors:
             await self._ports.open_door(door)
         self._begin(post)
         self.metrics.ready(True)
 
-    def _build_providers(self, permits: Spool) -> None:
+    def _build_providers(self, permits: Spool) -> ReachWatch:
         workshop = Workshop(
             reactor=self._reactor,
             events=self._events,
@@ -193,7 +193,7 @@ class Relay(Service):
         )
         self._providers = {**build_providers(self.config, workshop), **build_webhook(self.config, workshop)}
         self.metrics.known(tuple(self._providers))
-        self._watch = ReachWatch(
+        self._watch = watch = ReachWatch(
             workshop.reaches,
             self._providers,
             self._reactor,
@@ -201,6 +201,7 @@ class Relay(Service):
             spool=permits,
             lanes=self._lanes,
         )
+        return watch
 
     def _build_delivery(self, permits: Spool, post: Post) -> None:
         """Build what takes mail to the providers: from the spool, and while its client waits."""

@@ -1,4 +1,7 @@
-from twisted.internet.defer import Deferred
+from functools import partial
+
+from attrs import evolve
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -6,6 +9,7 @@ from smtprelay.dispatch.lanes import Lanes
 from smtprelay.dispatch.reach import LOOK_EVERY, ReachWatch
 from smtprelay.message import Blocked, Delivered
 from smtprelay.model.unreachable import Unreachable
+from smtprelay.queue import LaneState
 from smtprelay.reachability import Reach
 from smtprelay.service.chores import every
 from smtprelay.spool.memory import open_memory
@@ -225,6 +229,24 @@ class ReachWatchTests(SynchronousTestCase):
         self.assertEqual(self.failing(), [])
         told = [event for event, _ in self.events.heard]
         self.assertEqual(told, ["provider.failing", "provider.recovered"])
+
+    def test_what_waits_at_a_start(self) -> None:
+        """A provider for which mail waited before is probed once; for new mail it is not."""
+        self.far.mended = True
+        self.looking.stop()
+        nothing = done(self.spool.stock())
+        lane = LaneState(
+            provider="out", lane="", waiting=1, active=0, due=None, blocked_until=None, blocked_reason=""
+        )
+        waiting = evolve(nothing, lanes=[lane])
+        for before, probes in ((nothing, 0), (waiting, 1)):
+            self.spool.stock = partial(succeed, before)
+            watch = self.watching()
+            done(watch.begin())
+            self.spool.stock = partial(succeed, waiting)
+            self.pass_time(60)
+            self.assertEqual(self.far.probes, probes)
+            self.looking.stop()
 
     def test_resumed(self) -> None:
         """It counts anew from there."""

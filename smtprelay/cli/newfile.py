@@ -46,7 +46,7 @@ def new_file(file: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
 
 
 def check_new(file: Path) -> None:
-    """See that ``file`` does not exist."""
+    """Raise :class:`CliError` if ``file`` exists."""
     if file.exists():
         raise _exists(file)
 

@@ -120,7 +120,7 @@ class _Operator:
         return build_desk(config, self._spool, time.time, random.SystemRandom().getrandbits)
 
     def check(self, provider: str) -> None:
-        """See that the configuration has the provider."""
+        """Raise ``LookupError`` if the configuration does not have the provider."""
         self._desk.check(provider)
 
     async def __call__(self, delivery: Delivery, edit: Edit) -> Prepared:

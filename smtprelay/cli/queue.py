@@ -18,7 +18,7 @@ from smtprelay.cli.source import Filters, Source, opened
 #: So often a search that has not found enough yet is continued; each time looks at 100,000 deliveries.
 _MOST_SEARCHES = 10
 
-#: The states of what is over.
+#: The states of finished deliveries.
 _FINAL = ("delivered", "failed", "deleted")
 
 

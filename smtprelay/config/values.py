@@ -78,7 +78,7 @@ def parse_duration(text: str) -> float:
 
 
 def parse_expiry(text: str) -> float | None:
-    """As :func:`parse_duration`, and ``never`` is ``None``."""
+    """Return a duration in seconds, ``None`` for ``never``."""
     return None if text == "never" else parse_duration(text)
 
 

@@ -219,19 +219,19 @@ class Slot:
         self._admission = admission
 
     def release(self) -> None:
-        """Give it back, once: the provider has the body, and its verdict comes later."""
+        """Return the permit, once: the provider has the body, and its answer comes later."""
         if not self.released:
             self.released = True
             self._admission.give_back(self._loan, None)
 
     def learn(self, outcomes: Collection[Outcome]) -> None:
-        """Give it back with what the provider said; it may say more, after a question what became of it."""
+        """Return the permit with the outcomes; more may follow when the provider is asked later."""
         lesson = self._admission.learn(self._delivery, outcomes, ended=self._ended)
         if not self._ended:
             self._end(lesson)
 
     def end(self) -> None:
-        """Give it back, if that was not done yet: nothing more comes of it."""
+        """Return the permit unless that was done: no outcome follows."""
         if not self._ended:
             self._end(Lesson())
 

@@ -300,7 +300,7 @@ class Dispatcher:
             self._alarm = self._clock.callLater(wait, self._wake)
 
     def _watch(self, operation: str, work: "Coroutine[Deferred[Any], Any, Any] | Deferred[Any]") -> None:
-        """See ``work`` to its end; if the spool fails in it, say so and ask it again after a while."""
+        """Run ``work`` to its end; a failure of the spool is an event, and the spool is asked again later."""
         chore = work if isinstance(work, Deferred) else Deferred.fromCoroutine(work)
         self._chores.add(chore)
         chore.addErrback(self._spool_failed, operation).addBoth(self._done, chore)

@@ -86,12 +86,12 @@ class Holding:
         return self._header.head()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """See :meth:`smtprelay.interfaces.Body.chunks`."""
+        """Give the body in pieces, in order."""
         for start in range(0, self.size, CHUNK):
             yield await self._read(start, CHUNK)
 
     async def whole(self) -> bytes:
-        """See :meth:`smtprelay.interfaces.Body.whole`."""
+        """Return all of the body."""
         return await self._read(0, self.size)
 
     def close(self) -> None:

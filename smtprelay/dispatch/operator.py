@@ -58,7 +58,7 @@ class OperatorDesk:
         self.holds_changed = holds_changed
 
     async def __call__(self, delivery: Delivery, edit: Edit) -> Prepared:
-        """See :class:`smtprelay.interfaces.Prepare`."""
+        """Return what this edit needs: the new place for a reroute, the bounce for a delete."""
         if edit.action == "reroute":
             return self._rerouted(delivery, edit.provider)
         if edit.action == "delete" and edit.bounce:
@@ -70,7 +70,12 @@ class OperatorDesk:
         self._configured(provider)
 
     async def probe(self, provider: str, lane: str, who: str, *, force: bool = False) -> None:
-        """See :meth:`smtprelay.interfaces.Operator.probe`."""
+        """
+        Try a blocked lane, or a provider that cannot be reached, now.
+
+        :raises LookupError: there is no such provider.
+        :raises ValueError: it is suspended, not blocked, or asked us to wait and ``force`` is not given.
+        """
         state = await self._lane(provider, lane)
         name = f"{provider} {lane}".rstrip()
         if (await self._lane(provider, "")).suspended:

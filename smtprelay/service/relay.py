@@ -172,7 +172,7 @@ class Relay(Service):
         watch = self._build_providers(permits)
         rules = [rule(route) for route in self.config.routes]
         post = Post(self.config, Router(rules, self._providers), self._providers, self._new_id, self._clock)
-        self._build_delivery(permits, post)
+        self._build_delivery(permits, post, watch)
         doors = self._build_doors(rules)
         if spool is not None:
             await opening.recover(spool)
@@ -203,7 +203,7 @@ class Relay(Service):
         )
         return watch
 
-    def _build_delivery(self, permits: Spool, post: Post) -> None:
+    def _build_delivery(self, permits: Spool, post: Post, watch: ReachWatch) -> None:
         """Build what takes mail to the providers: from the spool, and while its client waits."""
         config, spool = self.config, self.spool
         announcer = build_announcer(config, self._new_id, self._clock)
@@ -216,6 +216,7 @@ class Relay(Service):
             announcer=announcer,
             reactor=self._clock,
             events=self._events,
+            probe_unreachable=watch.probe_soon,
         )
         shared = config.spool is not None and config.spool.engine == "postgres"
         self._drain = Drain(self._ports, self._dispatcher, spool, shared=shared, events=self._events)

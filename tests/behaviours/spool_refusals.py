@@ -3,7 +3,7 @@
 from attrs import evolve
 
 from smtprelay.interfaces import Spool
-from smtprelay.message import Deferred
+from smtprelay.message import Deferred, Pace
 from smtprelay.model.refusal import MOST_OF_CLIENT, MOST_ROWS, RefusalFilter, RefusalRow
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.queue import Settlement
@@ -161,4 +161,4 @@ class RefusalContract(SpoolStories):
             claimed = [each.delivery.id for each in (await spool.claim()).claims]
             self.assertEqual(sent[:3], claimed)
 
-        return self.play(story)
+        return self.play(story, {"main": Pace(concurrency=4)})

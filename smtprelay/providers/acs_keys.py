@@ -47,8 +47,8 @@ def parse_connection_string(text: str) -> Credentials:
     """
     Read ``endpoint=https://…/;accesskey=…``.
 
-    :raises ValueError: with a sentence for people that does not repeat the secret, as of :func:`parse_endpoint`
-        and :func:`parse_key`, or because a part is missing.
+    :raises ValueError: as :func:`parse_endpoint` and :func:`parse_key`, or because a part is missing; with a
+        sentence for people that does not repeat the secret.
     """
     pairs = (part.partition("=") for part in text.strip().split(";") if part.strip())
     parts = {name.strip().lower(): value.strip() for name, _, value in pairs}

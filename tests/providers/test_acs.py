@@ -289,8 +289,8 @@ class KeyTests(Case):
         read = partial(Credentials, ENDPOINT, KEYS[:2])
         clock, calls = Clock(), []
         api = AcsApi("acs", http, read, clock=clock, events=Recording(), defer_to_thread=maybeDeferred)
-        for name in ("a", "b"):
-            calls.append(Later.fromCoroutine(api.send(b"", "", name)))
+        calls.append(Later.fromCoroutine(api.send(b"", "", "a")))
+        calls.append(Later.fromCoroutine(api.send(b"", "", "b")))
         waiting[1].errback(AnswerLost("gone"))
         self.failureResultOf(calls[1], AnswerLost)
         where = Headers({"Operation-Location": [f"{ENDPOINT}/elsewhere/1"]})

@@ -69,6 +69,7 @@ class Contact:
     def answered(self) -> None:
         """The provider has answered."""
         self._reach.waiting.pop(self, None)
+        self._reach.has_answered = True
         self._reach.answered()
 
     def failed(self, reason: str) -> None:
@@ -87,12 +88,14 @@ class Reach:
 
     :param seconds: gives the time, since the epoch.
     :ivar waiting: the requests that the provider has not answered.
+    :ivar has_answered: the provider has answered since the start.
     :ivar failure: the last request that did not reach it, since the first of them; ``None`` when it answers.
     """
 
     def __init__(self, provider: str, seconds: Callable[[], float]) -> None:
         self.seconds = seconds
         self.waiting: dict[Contact, None] = {}
+        self.has_answered = False
         self.failure: Unreachable | None = None
         self._provider = provider
         self._answered = float("-inf")
@@ -102,11 +105,6 @@ class Reach:
         contact = Contact(self, host, stage)
         self.waiting[contact] = None
         return contact
-
-    @property
-    def has_answered(self) -> bool:
-        """Whether the provider has answered since the start."""
-        return self._answered > float("-inf")
 
     def answered(self) -> None:
         """The provider can be reached; what waits since before says nothing of what comes later."""

@@ -180,13 +180,12 @@ def _tell(ctx: click.Context, action: str, done: Step, *, dry_run: bool, at: flo
 
     def people() -> None:
         verb = f"would {action}" if dry_run else _DONE[action]
-        told = f"{verb} {count(done['count'], 'delivery')}"
+        when = ""
         if at is not None:
-            be = "would be" if dry_run else "is" if done["count"] == 1 else "are"
-            when = f"{moment(at)[:-3]} ({ahead(round(at - time.time()))})"
-            told = f"{count(done['count'], 'delivery')} {be} tried at {when}"
+            verb = "would schedule" if dry_run else "scheduled"
+            when = f" for {moment(at)} ({ahead(round(at - time.time()))})"
         names = f": {' '.join(ids[:_SHOWN])}{' …' if len(ids) > _SHOWN else ''}" if ids else ""
-        click.echo(f"{told}{names}")
+        click.echo(f"{verb} {count(done['count'], 'delivery')}{when}{names}")
         if done["left"]:
             click.echo(f"left alone: {_left(done)}")
 

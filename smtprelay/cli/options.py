@@ -25,19 +25,9 @@ _META: Final = "smtprelay.cli.options"
 _FILES: Final = frozenset({"attachments", "body", "file", "password_file", "place", "tls_ca"})
 
 
-#: Characters of a reason, which is stored with each delivery; the API has the same limit.
-LONGEST_WHY: Final = 500
-
-
 def why_option(help_: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return the option for the reason of a change."""
-
-    def check(_ctx: click.Context, _parameter: click.Parameter, text: str) -> str:
-        if len(text) > LONGEST_WHY:
-            raise click.BadParameter(f"it has {len(text)} characters: expected at most {LONGEST_WHY}")
-        return text
-
-    return click.option("--why", "--reason", default="", metavar="TEXT", help=help_, callback=check)
+    return click.option("--why", "--reason", default="", metavar="TEXT", help=help_)
 
 
 class Settings(NamedTuple):

@@ -12,7 +12,7 @@ import click
 
 from smtprelay.cli import place, printing
 from smtprelay.cli.filters import Span
-from smtprelay.cli.options import Group, chosen, why_option
+from smtprelay.cli.options import Group, again, chosen, why_option
 from smtprelay.cli.source import API
 from smtprelay.cli.who import who
 from smtprelay.cli.words import clock, moment
@@ -47,7 +47,8 @@ def probe(ctx: click.Context, *, name: str, lane: str, force: bool) -> None:
 
     The command does not wait for the result: providers list and the log show it.
     """
-    _post(ctx, name, "probe", {"lane": lane, "force": force}, "is tried now: see `smtprelay providers list`")
+    told = f"is tried now: see {again(ctx)} providers list"
+    _post(ctx, name, "probe", {"lane": lane, "force": force}, told)
 
 
 @providers.command()

@@ -6,7 +6,7 @@ runs as; :func:`smtprelay.config.load` can leave them out.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from typing import Final
 
@@ -44,16 +44,8 @@ def check_secrets(view: View) -> Iterator[Complaint]:
 def check_access_keys(view: View) -> Iterator[Complaint]:
     """The endpoint of ACS is a host, its keys are base64, and nothing goes in clear text."""
     for name, provider in view.config.providers.items():
-        if not isinstance(provider, Acs):
-            continue
-        path: Path = ("providers", name)
-        for n, key in enumerate(provider.access_keys):
-            yield from _credentials("https://host", _text(key), (*path, "access_keys", n))
-        # The other case is told of every provider.
-        if provider.endpoint and not endpoint.is_plain_remote(provider.endpoint):
-            yield from _credentials(provider.endpoint, "none", (*path, "endpoint"))
-        if provider.connection_string and (text := _text(provider.connection_string)):
-            yield from _connection_string(text, (*path, "connection_string"))
+        if isinstance(provider, Acs):
+            yield from _access_keys(provider, ("providers", name))
 
 
 def check_webhooks(view: View) -> Iterator[Complaint]:
@@ -94,16 +86,23 @@ def _text(secret: Secret) -> str:
         return ""
 
 
-def _credentials(place: str, key: str, path: Path) -> Iterator[Complaint]:
-    if key:
-        yield from _connection_string(f"endpoint={place};accesskey={key}", path)
+def _access_keys(provider: Acs, path: Path) -> Iterator[Complaint]:
+    from smtprelay.providers import acs_keys  # noqa: PLC0415 -- as dear as Twisted
 
-
-def _connection_string(text: str, path: Path) -> Iterator[Complaint]:
-    from smtprelay.providers.acs_keys import parse_connection_string  # noqa: PLC0415 -- as dear as Twisted
-
-    try:
-        parse_connection_string(text)
-    except ValueError as error:
-        code = "CFG-CLEAR-TEXT" if "must be https" in str(error) else "CFG-SECRET"
-        yield Complaint(path, f"{spelled(path)}: {error}", code)
+    given: list[tuple[Path, Callable[[str], object], str]] = [
+        ((*path, "access_keys", n), acs_keys.parse_key, _text(key))
+        for n, key in enumerate(provider.access_keys)
+    ]
+    # The other case is told of every provider.
+    if provider.endpoint and not endpoint.is_plain_remote(provider.endpoint):
+        given.append(((*path, "endpoint"), acs_keys.parse_endpoint, provider.endpoint))
+    if provider.connection_string:
+        text = _text(provider.connection_string)
+        given.append(((*path, "connection_string"), acs_keys.parse_connection_string, text))
+    for place, parse, text in given:
+        try:
+            if text:
+                parse(text)
+        except ValueError as error:
+            code = "CFG-CLEAR-TEXT" if isinstance(error, acs_keys.ClearTextError) else "CFG-SECRET"
+            yield Complaint(place, f"{spelled(place)}: {error}", code)

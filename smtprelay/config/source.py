@@ -42,7 +42,7 @@ class Source:
 
 #: A line of a configuration, indented or as JSON; any other file may be somebody's secret.
 _OURS: Final = re.compile(
-    rf"""^[\s{{]*["']?(?:{"|".join(each.name for each in fields(Config))})["']?\s*:(?:\s|$|["'\[{{])""",
+    rf"""^[ \t{{]*["']?(?:{"|".join(each.name for each in fields(Config))})["']?\s*:(?:\s|$|["'\[{{])""",
     re.MULTILINE,
 )
 

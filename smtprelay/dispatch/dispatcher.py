@@ -48,6 +48,7 @@ class Dispatcher:
     :param announcer: makes the events for the webhook, where a route asks for them.
     :param lanes: what is known of the lanes that are stopped.
     :param lease: how long a claim holds without being renewed, seconds.
+    :param probe_unreachable: see :class:`~smtprelay.dispatch.operator.OperatorDesk`.
     :ivar operator: what an operator may do beside changing the queue.
     """
 
@@ -65,6 +66,7 @@ class Dispatcher:
         bounces: BounceSettings,
         announcer: Announcer | None = None,
         lease: float = 60.0,
+        probe_unreachable: Callable[[str], None] = lambda _provider: None,
     ) -> None:
         self._spool = spool
         self._clock = clock
@@ -83,6 +85,7 @@ class Dispatcher:
             events=events,
             wake=self._look_anew,
             holds_changed=self._tending.kick,
+            probe_unreachable=probe_unreachable,
         )
         self._probes = Probes(spool, providers, lanes, clock, events)
         self._detours = Detours(spool, providers, routes, lanes, clock=clock, events=events)

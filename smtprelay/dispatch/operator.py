@@ -9,12 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred
 
 from smtprelay.dispatch.failover import fits
 from smtprelay.dispatch.lanes import Lanes
 from smtprelay.dispatch.postmaster import Postmaster
-from smtprelay.dispatch.probe import ask
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.message import Claim, Delivery, Failed
 from smtprelay.operating import LONGEST, Prepared
@@ -34,6 +32,7 @@ class OperatorDesk:
     :param seconds: gives the time, since the epoch.
     :param wake: has the spool asked for what may go now.
     :param holds_changed: see there.
+    :param probe_unreachable: has a provider probed soon that cannot be reached.
     """
 
     def __init__(
@@ -47,6 +46,7 @@ class OperatorDesk:
         events: Events,
         wake: Callable[[], None],
         holds_changed: Callable[[], None] = lambda: None,
+        probe_unreachable: Callable[[str], None] = lambda _provider: None,
     ) -> None:
         self._spool = spool
         self._providers = providers
@@ -55,6 +55,7 @@ class OperatorDesk:
         self._seconds = seconds
         self._events = events
         self._wake = wake
+        self._probe_unreachable = probe_unreachable
         self.holds_changed = holds_changed
 
     async def __call__(self, delivery: Delivery, edit: Edit) -> Prepared:
@@ -81,9 +82,7 @@ class OperatorDesk:
         if (await self._lane(provider, "")).suspended:
             raise ValueError(f"{provider} is suspended: resume it")
         if state.state == "unreachable":
-            # What its connection tells ends the alarm; see :mod:`smtprelay.dispatch.reach`.
-            asking = Deferred.fromCoroutine(ask(self._configured(provider), provider, lane, self._events))
-            asking.addErrback(lambda failure: failure.trap(CancelledError))
+            self._probe_unreachable(provider)
             self._tell(provider, lane, "probe", who, "unreachable")
             return
         if state.blocked_until is None:

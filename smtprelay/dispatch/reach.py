@@ -56,8 +56,9 @@ class ReachWatch:
         self._begun = False
         self._lanes = lanes
         self._told: dict[str, Unreachable] = {}
-        #: Of these nothing is known since the start; the first are to be probed once.
+        #: To be probed once, whatever is known of them.
         self._unprobed: set[str] = set()
+        #: Not reached since the start.
         self._unproven = set(reaches)
         self._next_probe: dict[str, float] = {}
         self._probes: dict[str, Deferred[Any]] = {}
@@ -80,6 +81,11 @@ class ReachWatch:
             if proven:
                 self._unproven.discard(name)
             self._probe(name, reach)
+
+    def probe_soon(self, provider: str) -> None:
+        """Probe a provider at the next look, unless it is being probed."""
+        if provider not in self._probes:
+            self._unprobed.add(provider)
 
     def stepped(self, seconds: float) -> None:
         """Move all times by ``seconds``: the clock was put."""

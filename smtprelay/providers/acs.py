@@ -38,7 +38,7 @@ from smtprelay.providers.acs_api import (
     own_target,
     refusal,
 )
-from smtprelay.providers.acs_keys import Credentials, parse_connection_string
+from smtprelay.providers.acs_keys import Credentials
 from smtprelay.providers.acs_operation import Look, follow, look
 from smtprelay.providers.acs_refusal import NOTHING_SAID, Refusal, Sent, field_named, results_of
 from smtprelay.providers.acs_request import encoded_size, largest_mail, map_mail, measure
@@ -46,7 +46,7 @@ from smtprelay.providers.classify import acs_refusal, retry_after
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.http import Answer, AnswerLost, Http, NotSent
 
-__all__ = ["ACS_LIMITS", "Acs", "Credentials", "parse_connection_string", "single_id"]
+__all__ = ["ACS_LIMITS", "Acs", "Credentials", "single_id"]
 
 #: Documented by the service; the size is that of the whole request, after base64.
 ACS_LIMITS: Final = Limits(request=10_000_000, recipients=50)
@@ -114,8 +114,7 @@ class Acs(ProviderDefaults):
     """
     A :class:`smtprelay.interfaces.Provider`; one resource has one quota and one set of credentials: one lane.
 
-    :param credentials: reads the secrets, see :func:`parse_connection_string`; called in
-        a thread, at first and after each 401.
+    :param credentials: reads the secrets; called in a thread, at first, after a 401 and after no answer.
     :param worker: reads mail and makes the requests.
     :param sender: the address that sends when the mail's own is not in ``sender_domains``.
     :param blind_to: in whose name mail goes to blind recipients together; ``""``: each gets a request.

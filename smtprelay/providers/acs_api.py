@@ -69,6 +69,7 @@ class AcsApi:
         self._events = events
         self._defer_to_thread = defer_to_thread
         self._credentials: Credentials | None = None
+        self._stale = False
         self._preferred = 0
 
     async def send(self, body: bytes, digest: str, operation_id: str) -> Answer:
@@ -102,12 +103,14 @@ class AcsApi:
         await self._http.close()
 
     async def _call(self, call: "_Call") -> Answer:
-        used = self._credentials or await self._read()
+        used = self._credentials
+        if used is None or self._stale:
+            used = await self._read()
         try:
             answer = await self._by_any_key(used, call)
         except NoAnswerError:
             # Perhaps the endpoint is wrong: the next call reads whether somebody has corrected it.
-            self._credentials = None
+            self._stale = True
             raise
         if answer.status == _UNAUTHORIZED:
             fresh = await self._read()
@@ -120,6 +123,7 @@ class AcsApi:
             self._credentials = await self._defer_to_thread(self._read_credentials)
         except (ValueError, OSError) as exc:
             raise NoCredentialsError(f"the connection string cannot be used: {exc}") from exc
+        self._stale = False
         return self._credentials
 
     async def _by_any_key(self, credentials: Credentials, call: "_Call") -> Answer:

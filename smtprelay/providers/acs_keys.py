@@ -1,9 +1,8 @@
 """
 Access keys of Azure Communication Services, and the signature that they make.
 
-Two keys exist so that one can be replaced while the other works. They come as
-connection strings, as the portal shows them; a mistake in one is told in words
-that do not repeat the secret.
+Two keys exist so that one can be replaced while the other works. A mistake in one, or in a connection string
+as the portal shows it, is told in words that do not repeat the secret.
 """
 
 import base64
@@ -22,13 +21,17 @@ _SIGNED: Final = "x-ms-date;host;x-ms-content-sha256"
 USUAL_PORTS: Final = {"https": ":443", "http": ":80"}
 
 
+class ClearTextError(ValueError):
+    """Mail and signatures would cross a network in clear text."""
+
+
 @frozen
 class Credentials:
     """
     Where the resource is, and what opens it.
 
     :ivar endpoint: scheme and host, without a slash at the end.
-    :ivar keys: one or two, in base64.
+    :ivar keys: at least one, in base64.
     """
 
     endpoint: str
@@ -40,32 +43,28 @@ class Credentials:
         return self.endpoint.partition("://")[2]
 
 
-def parse_connection_string(text: str, second: str = "") -> Credentials:
+def parse_connection_string(text: str) -> Credentials:
     """
-    Read ``endpoint=https://…/;accesskey=…``, and the same with the other key if it is given.
+    Read ``endpoint=https://…/;accesskey=…``.
 
-    :raises ValueError: with a sentence for people: a part is missing, the endpoint is no
-        URL of a host, the key is no base64, or the two are not for the same endpoint.
+    :raises ValueError: as :func:`parse_endpoint` and :func:`parse_key`, or because a part is missing; with a
+        sentence for people that does not repeat the secret.
     """
-    endpoint, key = _parts(text)
-    if not second:
-        return Credentials(endpoint, (key,))
-    other_endpoint, other_key = _parts(second)
-    if other_endpoint != endpoint:
-        raise ValueError(f"the connection strings name two endpoints: {endpoint} and {other_endpoint}")
-    return Credentials(endpoint, (key, other_key))
-
-
-def _parts(text: str) -> tuple[str, str]:
     pairs = (part.partition("=") for part in text.strip().split(";") if part.strip())
     parts = {name.strip().lower(): value.strip() for name, _, value in pairs}
     for wanted in ("endpoint", "accesskey"):
         if not parts.get(wanted):
             raise ValueError(f"the connection string has no {wanted}: it is endpoint=https://…;accesskey=…")
-    return _endpoint(parts["endpoint"]), _key(parts["accesskey"])
+    return Credentials(parse_endpoint(parts["endpoint"]), (parse_key(parts["accesskey"]),))
 
 
-def _endpoint(text: str) -> str:
+def parse_endpoint(text: str) -> str:
+    """
+    Return scheme and host of a resource's URL, in lower case and without the usual port.
+
+    :raises ClearTextError: it is http:// and not this machine.
+    :raises ValueError: it is no URL, or more than a host.
+    """
     try:
         url = urlsplit(text.lower())
         host, _ = url.hostname, url.port
@@ -73,20 +72,22 @@ def _endpoint(text: str) -> str:
         host = None
     # Where the parts are mixed up, or a semicolon is missing, what stands here is the key.
     if not host or url.scheme not in USUAL_PORTS:
-        raise ValueError("the endpoint is no https:// URL")
+        raise ValueError("the endpoint is no https:// URL: expected https://host")
     if url.scheme == "http" and not is_loopback(host):
-        raise ValueError("the endpoint must be https: http:// is for loopback only")
+        raise ClearTextError("the endpoint must be https://: http:// is for loopback only")
     if url.path.strip("/") or url.query or url.fragment or "@" in url.netloc:
         raise ValueError("the endpoint is more than a host: expected https://host")
     return f"{url.scheme}://{url.netloc.removesuffix(USUAL_PORTS[url.scheme])}"
 
 
-def _key(text: str) -> str:
+def parse_key(text: str) -> str:
+    """Return an access key without blanks around it; raises ``ValueError`` if it is no base64, or empty."""
     try:
-        base64.b64decode(text, validate=True)
+        if base64.b64decode(text.strip(), validate=True):
+            return text.strip()
     except ValueError:
-        raise ValueError("the access key is no base64") from None
-    return text
+        pass
+    raise ValueError("the access key is no base64: copy the whole key, and nothing else, from the portal")
 
 
 def content_hash(body: bytes) -> str:

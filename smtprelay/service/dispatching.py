@@ -3,7 +3,7 @@ The dispatcher, by the configuration.
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from smtprelay.config.model import Config, SpoolSettings
@@ -24,6 +24,7 @@ def build_dispatcher(
     announcer: Announcer | None,
     reactor: Any,
     events: Events,
+    probe_unreachable: Callable[[str], None],
 ) -> Dispatcher:
     """Return what delivers the mail of ``spool``, and probes its lanes; it is to be started."""
     return Dispatcher(
@@ -38,4 +39,5 @@ def build_dispatcher(
         bounces=bounce_settings(config, providers),
         announcer=announcer,
         lease=(config.spool or SpoolSettings()).lease,
+        probe_unreachable=probe_unreachable,
     )

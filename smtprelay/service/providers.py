@@ -11,7 +11,8 @@ from smtprelay.config import providers as settings
 from smtprelay.config.model import Config
 from smtprelay.interfaces import Events, MimeWorker, Provider
 from smtprelay.message import Limits
-from smtprelay.providers.acs import ACS_LIMITS, Acs, Credentials, parse_connection_string
+from smtprelay.providers.acs import ACS_LIMITS, Acs
+from smtprelay.providers.acs_keys import Credentials, parse_connection_string, parse_endpoint, parse_key
 from smtprelay.providers.capture import Capture
 from smtprelay.providers.http import open_http
 from smtprelay.providers.outgoing import OutgoingProvider
@@ -82,13 +83,11 @@ def _acs(name: str, wanted: settings.Acs, workshop: Workshop) -> Provider:
 
 def credentials_of(wanted: settings.Acs) -> Credentials:
     """Read the secrets anew: an operator may have replaced them since."""
-    keys = [key.reveal() for key in wanted.access_keys]
+    keys = tuple(parse_key(key.reveal()) for key in wanted.access_keys)
     if wanted.connection_string is None:
-        strings = [f"endpoint={wanted.endpoint};accesskey={key}" for key in keys]
-        return parse_connection_string(*strings)
+        return Credentials(parse_endpoint(wanted.endpoint or ""), keys)
     known = parse_connection_string(wanted.connection_string.reveal())
-    extra = [parse_connection_string(f"endpoint={known.endpoint};accesskey={key}").keys[0] for key in keys]
-    return evolve(known, keys=(*known.keys, *extra))
+    return evolve(known, keys=(*known.keys, *keys))
 
 
 def _smarthost(name: str, wanted: settings.Smarthost, workshop: Workshop) -> Provider:

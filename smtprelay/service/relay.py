@@ -169,10 +169,10 @@ class Relay(Service):
         permits = self._permits = await opening.open(self._budget)
         spool = self.spool = None if self.config.spool is None else permits
         self._clock = permits.clock or self._reactor
-        watch = self._build_providers(permits)
+        watch = self._watch = self._build_providers(permits)
         rules = [rule(route) for route in self.config.routes]
         post = Post(self.config, Router(rules, self._providers), self._providers, self._new_id, self._clock)
-        self._build_delivery(permits, post)
+        self._build_delivery(permits, post, watch)
         doors = self._build_doors(rules)
         if spool is not None:
             await opening.recover(spool)
@@ -193,7 +193,7 @@ class Relay(Service):
         )
         self._providers = {**build_providers(self.config, workshop), **build_webhook(self.config, workshop)}
         self.metrics.known(tuple(self._providers))
-        self._watch = watch = ReachWatch(
+        return ReachWatch(
             workshop.reaches,
             self._providers,
             self._reactor,
@@ -201,9 +201,8 @@ class Relay(Service):
             spool=permits,
             lanes=self._lanes,
         )
-        return watch
 
-    def _build_delivery(self, permits: Spool, post: Post) -> None:
+    def _build_delivery(self, permits: Spool, post: Post, watch: ReachWatch) -> None:
         """Build what takes mail to the providers: from the spool, and while its client waits."""
         config, spool = self.config, self.spool
         announcer = build_announcer(config, self._new_id, self._clock)
@@ -216,6 +215,7 @@ class Relay(Service):
             announcer=announcer,
             reactor=self._clock,
             events=self._events,
+            probe_unreachable=watch.probe_soon,
         )
         shared = config.spool is not None and config.spool.engine == "postgres"
         self._drain = Drain(self._ports, self._dispatcher, spool, shared=shared, events=self._events)

@@ -16,7 +16,9 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
 
 from smtprelay.config import Config, Loaded
 from smtprelay.gathered import Gathered
@@ -288,15 +290,20 @@ class Supervisor(Service):
         self._stopping.addCallback(lambda _: waiting.callback(None))
         return waiting
 
-    async def _write_refused(self) -> None:
-        await Deferred.fromCoroutine(self._refusals.flush()).addTimeout(_LEDGER, self._reactor)
+    def _write_refused(self) -> Deferred[None]:
+        writing = Deferred.fromCoroutine(self._refusals.flush())
+        return writing.addTimeout(_LEDGER, self._reactor).addErrback(self._not_written)
+
+    def _not_written(self, failure: Failure) -> None:
+        reason = "no worker has answered in time" if failure.check(TookTooLong) else failure.getErrorMessage()
+        self._events("spool.failed", operation="refused", reason=reason)
 
     async def _close(self, reason: str) -> None:
         self.metrics.ready(False)
         self._events("relay.stop", reason=reason)
         if self._monitor is not None:
             # While there is somebody who can write it down.
-            await self._watch(self._write_refused())
+            await self._write_refused()
             await self._monitor.stop()
         for call in self._clocks:
             call.stop()

@@ -78,6 +78,7 @@ class Admission:
         self.floors = floors
         self.full = ""
         self._events = events
+        self._limit = ""
         self._starving = ""
         self._usage = Usage()
         self._deliveries = 0
@@ -116,19 +117,11 @@ class Admission:
         ):
             return None
         self._judge()
-        why = self.full or lack(self.floors, self._now(), size=size)
-        return self._refused(why) if why else None
-
-    def _refused(self, why: str) -> Reply:
-        """Return the reply: it names the limit that was reached, but not what lies here."""
-        floors = self.floors
-        limits = {
-            "deliveries wait": f"deliveries is {floors.deliveries}",
-            "it holds": f"bytes is {_amount(floors.bytes).replace(' ', '')}",
-            "shall stay free": f"free is {floors.free:.1%}",
-        }
-        limit = next((limit for words, limit in limits.items() if words in why), "")
-        return evolve(FULL, text=f"{FULL.text}: spool.limit.{limit}") if limit else FULL
+        why, limit = (self.full, self._limit) if self.full else lack(self.floors, self._now(), size=size)
+        if not why:
+            return None
+        # Not how much lies here: that is for nobody but us.
+        return evolve(FULL, text=f"{FULL.text}: {limit}") if limit else FULL
 
     def _now(self) -> Usage:
         if not self._deliveries and not self._bytes:
@@ -142,7 +135,8 @@ class Admission:
 
     def _judge(self) -> None:
         before = self.full
-        self.full = self._starving or lack(self.floors, self._now(), ease=EASE if before else 0.0)
+        lacking = lack(self.floors, self._now(), ease=EASE if before else 0.0)
+        self.full, self._limit = (self._starving, "") if self._starving else lacking
         if self.full and not before:
             self._events("spool.full", reason=self.full)
         elif before and not self.full:
@@ -158,22 +152,28 @@ def _slack(floors: Floors, usage: Usage) -> tuple[int, float]:
     return floors.deliveries - usage.deliveries, room
 
 
-def lack(floors: Floors, usage: Usage, *, size: int = 0, ease: float = 0.0) -> str:
+def lack(floors: Floors, usage: Usage, *, size: int = 0, ease: float = 0.0) -> tuple[str, str]:
     """
-    Return what there is too little of for a message of ``size`` bytes; ``""`` if for nothing.
+    Return what there is too little of for a message of ``size`` bytes, and the setting that says so.
+
+    Both are ``""`` if there is enough of everything.
 
     :param ease: the part by which each limit is held tighter.
     """
     space = usage.space
     if usage.deliveries >= floors.deliveries * (1 - ease):
-        return f"{usage.deliveries} deliveries wait, the limit is {floors.deliveries}"
+        why = f"{usage.deliveries} deliveries wait, the limit is {floors.deliveries}"
+        return why, f"spool.limit.deliveries is {floors.deliveries}"
     if space.used + size >= floors.bytes * (1 - ease):
-        return f"it holds {_amount(space.used)}, the limit is {_amount(floors.bytes)}"
+        limit = _amount(floors.bytes)
+        setting = f"spool.limit.bytes is {limit.replace(' ', '')}"
+        return f"it holds {_amount(space.used)}, the limit is {limit}", setting
     if space.left is not None and space.whole is not None:
         floor = space.whole * floors.free
         if space.left - _WRITTEN * size < floor * (1 + ease):
-            return f"{_amount(space.left)} are left on its file system, {_amount(int(floor))} shall stay free"
-    return ""
+            left = f"{_amount(space.left)} are left on its file system"
+            return f"{left}, {_amount(int(floor))} shall stay free", f"spool.limit.free is {floors.free:.1%}"
+    return "", ""
 
 
 def _amount(size: int) -> str:

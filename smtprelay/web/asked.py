@@ -18,6 +18,8 @@ from smtprelay.web.answers import Asked, Problem
 MOST_LISTED: Final = 10_000
 
 _LONGEST_NOTE: Final = 500
+#: Of what every part counts exactly, and can show as a time.
+_LARGEST: Final = 2**53 - 1
 
 _TEXTS: Final = (
     "text",
@@ -55,9 +57,7 @@ def _is_list(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
-    )
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LARGEST
 
 
 TEXT: Final = Kind(lambda value: isinstance(value, str), "a string")
@@ -67,7 +67,7 @@ NOTE: Final = Kind(
     f"a string of at most {_LONGEST_NOTE} characters",
 )
 FLAG: Final = Kind(lambda value: isinstance(value, bool), "true or false")
-NUMBER: Final = Kind(_is_number, "a number, not negative")
+NUMBER: Final = Kind(_is_number, f"a number from 0 to {_LARGEST}")
 STRINGS: Final = Kind(_is_list, "a list of strings")
 
 _FILTERS: Final[Mapping[str, Kind]] = {

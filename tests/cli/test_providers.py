@@ -38,7 +38,8 @@ class ProvidersTests(CommandCase):
         self.assertEqual(self.providers("suspend", "acs", "--reason", "x").out, "acs is suspended\n")
         self.assertEqual(self.providers("resume", "acs").out, "acs is resumed\n")
         told = self.providers("probe", "acs", "box", "--force").out
-        self.assertEqual(told, "acs box is tried now: see `smtprelay providers list`\n")
+        where = f"--endpoint {self.relay.endpoint}"
+        self.assertEqual(told, f"acs box is tried now: see smtprelay {where} providers list\n")
         suspend, resume, retry = [asked.body for asked in self.relay.asked]
         self.assertEqual(suspend["why"], "x")
         self.assertTrue(resume["who"])

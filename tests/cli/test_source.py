@@ -219,12 +219,18 @@ class FolderTests(OfflineContract, OfflineCase):
         with Folder(Path(self.folder)).writing() as writer:
             writer.run(operation)
 
+    def test_long_reason(self) -> None:
+        """A reason of more than 500 characters is refused, with or without a relay, and changes nothing."""
+        ran = self.queue("hold", "7QK2", "--why", "x" * 501)
+        self.assertEqual((ran.status, ran.out), (1, ""))
+        self.assertIn("why must be a string of at most 500 characters", ran.err)
+
     def test_postponed_at_a_suspended_provider(self) -> None:
         """What is to be done needs the relay; the time that was asked for is told, in the history, too."""
         block = Block(provider="local", until=SUSPENDED, reason="suspended by x", operator=True)
         self.change(lambda tx: set_block(tx, block))
         ran = self.queue("retry", "7QK2", "--in", "2h")
-        self.assertRegex(ran.out, r"^1 delivery is tried at \S+ \S+ \(\+\dh\): 7QK2AAAA00000000.1\n")
+        self.assertRegex(ran.out, r"^scheduled 1 delivery for \S+ \S+ \(\+\dh\): 7QK2AAAA00000000.1\n")
         out = self.queue("show", "7QK2").out
         self.assertRegex(out, r"retry  at [\d-]{10} [\d:]{8} UTC, by ")
         self.assertRegex(out, r"next attempt \(\+\dh\), when the cause below is corrected")

@@ -29,6 +29,7 @@ class ReachTests(SynchronousTestCase):
             (string, more, "a2V5", "connection_string", "more than a host"),
             (string, http, "a2V5", "connection_string", "must be https"),
             (parts % host, host, "not_a_key", "access_keys[0]", "no base64"),
+            (parts % host, host, "endpoint=https://x.example;accesskey=a2V5", "access_keys[0]", "no base64"),
             (parts % more, host, "a2V5", "endpoint", "more than a host"),
         ):
             environ = {"C": f"endpoint={place};accesskey={key}", "K": key}
@@ -37,6 +38,7 @@ class ReachTests(SynchronousTestCase):
             self.assertIn(told, problem.text)
             self.assertTrue(problem.text.startswith(f"providers.more.{where}: "), problem.text)
             self.assertNotIn("not_a_key", problem.text)
+            self.assertNotIn("a2V5", problem.text)
 
     def test_endpoints(self) -> None:
         """An endpoint that Twisted does not know is told at its place."""

@@ -158,6 +158,10 @@ class RefusingTests(SynchronousTestCase):
         self.assertEqual(told(source.problems), ["1:3 CFG-SYNTAX a key must be one word"])
         self.assertEqual(list(source.root), ["c"])
 
+    def test_empty_lines(self) -> None:
+        """Each is looked at once, so that many of them keep nobody waiting."""
+        self.assertEqual(parse(b"\n" * 200_000, "f", {}).problems, [])
+
     def test_too_large(self) -> None:
         """A file that no person wrote is not parsed."""
         self.assert_broken(b"#" * (MAXIMUM_BYTES + 1), f"1:1 CFG-SYNTAX larger than {MAXIMUM_BYTES} bytes")

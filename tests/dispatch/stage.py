@@ -1,6 +1,6 @@
 """Values and a whole dispatch station for its tests: a spool in memory, scripted providers, a clock."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from attrs import evolve
@@ -99,6 +99,7 @@ class Stage:
         events: Recording | None = None,
         *,
         announcer: Announcer | None = None,
+        probe_unreachable: Callable[[str], None] = lambda _provider: None,
     ) -> None:
         self.clock = Clock()
         self.clock.advance(MORNING)
@@ -111,6 +112,7 @@ class Stage:
         self._messages = 0
         self._bounces = bounces
         self._announcer = announcer
+        self._probe_unreachable = probe_unreachable
         self.dispatcher = self._make()
 
     def start(self) -> "Stage":
@@ -138,6 +140,7 @@ class Stage:
             post=self._post,
             bounces=self._bounces,
             announcer=self._announcer,
+            probe_unreachable=self._probe_unreachable,
         )
 
     def accept(

@@ -89,15 +89,15 @@ class LaneTests(DispatcherTestCase):
         (told,) = stage.events.of("lane.changed")
         self.assertEqual((told["action"], told["who"], told["why"]), ("probe", "ops", "401"))
 
-    def test_an_unreachable_provider_is_asked_now(self) -> None:
-        """No lane is stopped by it: what the connection finds ends the alarm, or does not."""
-        one = ScriptedProvider("one")
-        stage = self.stage(one)
+    def test_an_unreachable_provider_is_probed_soon(self) -> None:
+        """By whoever watches it; the operator's request itself asks nobody and stops no lane."""
+        one, asked = ScriptedProvider("one"), []
+        stage = self.stage(one, probe_unreachable=asked.append)
         stage.accept()
         told = Unreachable(provider="one", since=1.0, host="x:443", stage="connect", reason="refused")
         done(stage.spool.note_reach("one", told))
         done(self.operator(stage).probe("one", "", "ops"))
-        self.assertEqual(("probe", ""), one.calls[-1])
+        self.assertEqual((asked, [call for call in one.calls if call[0] == "probe"]), (["one"], []))
         self.assertEqual("probe", stage.events.of("lane.changed")[0]["action"])
         self.assertIsNone(done(stage.spool.stock()).lanes[0].blocked_until)
 

@@ -134,6 +134,20 @@ class ReachWatchTests(SynchronousTestCase):
         self.far.later.callback(None)
         self.assertEqual(self.events.of("lane.blocked"), [])
 
+    def test_probed_by_an_operator(self) -> None:
+        """A provider is asked once at the next look, as often as that is wanted; its refusal blocks it."""
+        self.refuse()
+        self.pass_time(25)
+        self.far.mended, self.far.says, self.far.later = True, Blocked("401 wrong key"), Deferred()
+        probes = self.far.probes
+        for _ in range(3):
+            self.watch.probe_soon("out")
+            self.pass_time(1)
+        self.assertEqual(self.far.probes, probes + 1)
+        self.far.later.callback(None)
+        self.pass_time(1)
+        self.assertEqual((self.far.probes, len(self.events.of("lane.blocked"))), (probes + 1, 1))
+
     def test_not_reached_and_blocked(self) -> None:
         """Where the probe reaches nobody, what it makes of that blocks nothing."""
         self.far.says = Blocked("no connection")
@@ -249,12 +263,15 @@ class ReachWatchTests(SynchronousTestCase):
             self.looking.stop()
 
     def test_resumed(self) -> None:
-        """It counts anew from there."""
+        """It counts anew from there; that nobody was asked is not noted as an answer."""
+        noted, note = [], self.spool.note_reach
+        self.spool.note_reach = lambda *news: noted.append(news) or note(*news)
         self.lanes.suspend([("out", "")])
         self.refuse()
         self.pass_time(600)
         self.lanes.suspend([])
         self.pass_time(100)
+        self.assertEqual(noted, [])
         self.assertEqual(self.events.of("provider.failing"), [])
         self.refuse()
         self.pass_time(21)

@@ -1,12 +1,19 @@
 import base64
+from functools import partial
+from types import SimpleNamespace
 
+from twisted.internet.defer import Deferred as Later
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.task import Clock
+from twisted.web.http_headers import Headers
 
 from smtprelay.interfaces import MailTooCostly, MimeWorkerTimeout, MimeWorkerUnavailable, Provider
 from smtprelay.message import Blocked, Deferred, Delivered, Failed, Limits, Uncertain
 from smtprelay.providers.acs import Credentials, single_id
+from smtprelay.providers.acs_api import AcsApi
 from smtprelay.providers.acs_request import map_mail
+from smtprelay.providers.http import Answer, AnswerLost
 from smtprelay.testing.acs import Answers, Babbles, Drops, FakeAcs, Hangs
 from tests.providers.acs_wiring import (
     BLIND,
@@ -19,6 +26,7 @@ from tests.providers.acs_wiring import (
     delivery,
     joined_acs,
 )
+from tests.recording import Recording
 
 
 class DeliverTests(Case):
@@ -273,6 +281,21 @@ class KeyTests(Case):
         joined.secrets = Credentials(ENDPOINT, KEYS[:2])
         self.assertIsInstance(self.outcome_of(joined, 1, 2, 4), Delivered)
         self.assertEqual([host for _, host, _ in joined.joined.asked], ["wrong.example.com", "127.0.0.1"])
+
+    def test_another_call_without_an_answer(self):
+        """What was accepted meanwhile is asked for where the service says."""
+        waiting = [Later(), Later()]
+        http = SimpleNamespace(request=lambda *_: waiting[len(calls)])
+        read = partial(Credentials, ENDPOINT, KEYS[:2])
+        clock, calls = Clock(), []
+        api = AcsApi("acs", http, read, clock=clock, events=Recording(), defer_to_thread=maybeDeferred)
+        calls.append(Later.fromCoroutine(api.send(b"", "", "a")))
+        calls.append(Later.fromCoroutine(api.send(b"", "", "b")))
+        waiting[1].errback(AnswerLost("gone"))
+        self.failureResultOf(calls[1], AnswerLost)
+        where = Headers({"Operation-Location": [f"{ENDPOINT}/elsewhere/1"]})
+        waiting[0].callback(Answer(202, where))
+        self.assertEqual(api.target_of(self.successResultOf(calls[0]), "a"), "/elsewhere/1")
 
     def test_no_key_works(self):
         """If no key works the lane is blocked, after each was tried once."""

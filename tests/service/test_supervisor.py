@@ -65,5 +65,6 @@ class StopTests(SynchronousTestCase):
         self.reactor.advance(2)
         self.successResultOf(stopped)
         self.assertEqual(self.workers.order[-1], "stopped")
-        self.assertEqual(len(self.events.of("relay.warning")), 1)
+        told = [{"operation": "refused", "reason": "no worker has answered in time"}]
+        self.assertEqual(self.events.of("spool.failed"), told)
         self.assertEqual(self.reactor.getDelayedCalls(), [])

@@ -28,17 +28,17 @@ class LackTests(SynchronousTestCase):
             Usage(space=disk(left=512)): "512 bytes are left on its file system, 5.0 GiB shall stay free",
         }
         for usage, what in cases.items():
-            self.assertEqual(lack(FLOORS, usage), what)
+            self.assertEqual(lack(FLOORS, usage)[0], what)
 
     def test_a_message_counts_with_its_size(self) -> None:
         """Room for a small one is not room for a large one."""
         for space in (disk(used=10 * GIB - 1000), disk(left=5 * GIB + 2000)):
-            self.assertFalse(lack(FLOORS, Usage(space=space), size=900))
-            self.assertTrue(lack(FLOORS, Usage(space=space), size=1100))
+            self.assertEqual(lack(FLOORS, Usage(space=space), size=900), ("", ""))
+            self.assertTrue(all(lack(FLOORS, Usage(space=space), size=1100)))
 
     def test_unknown_space(self) -> None:
         """Where nobody can tell what is free that floor is none."""
-        self.assertEqual(lack(FLOORS, Usage(space=Space(used=5, left=None, whole=None))), "")
+        self.assertEqual(lack(FLOORS, Usage(space=Space(used=5, left=None, whole=None))), ("", ""))
 
 
 class AdmissionTests(SynchronousTestCase):
@@ -51,8 +51,12 @@ class AdmissionTests(SynchronousTestCase):
 
     def test_the_reply_names_the_limit(self) -> None:
         """The setting that was reached and its value, but not how much lies here."""
-        for messages, left, limit in ((1001, 50 * GIB, "deliveries is 1000"), (1, 512, "free is 5.0%")):
-            self.measure(messages, left)
+        for messages, space, limit in (
+            (1001, disk(), "deliveries is 1000"),
+            (1, disk(left=512), "free is 5.0%"),
+            (1, disk(used=10 * GIB), "bytes is 10.0GiB"),
+        ):
+            self.admission.measured(Usage(deliveries=messages, space=space))
             text = self.admission.refusal().text
             self.assertTrue(text.endswith(f": spool.limit.{limit}"), text)
         self.measure(1)

@@ -258,6 +258,7 @@ class EditTests(SynchronousTestCase):
             ("hold", {"at": 5}),
             ("retry", {"bounce": True}),
             ("retry", {"at": "soon"}),
+            ("retry", {"at": 1e18}),
             ("reroute", {}),
             ("reroute", {"to": ""}),
             ("delete", {"rule": 3}),

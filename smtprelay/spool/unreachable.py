@@ -21,13 +21,13 @@ FORGET_GONE: Final = f"DELETE FROM unreachable WHERE node <> ? AND {_GONE}"  # n
 _FORGET_OWN: Final = f"DELETE FROM unreachable WHERE provider = ? AND (node = ? OR {_GONE}) RETURNING 1"  # noqa: S608
 
 #: What waits because the provider could not be reached, perhaps at a host that it had before: its error names
-#: stage and host. No delivery is sorted, and of a long queue not all are looked at: everybody waits for this
-#: transaction.
+#: stage and host, or what did not come in time. No delivery is sorted, and of a long queue not all are looked
+#: at: everybody waits for this transaction.
 _HELD_UP: Final = """
     SELECT message, n, lane FROM (
         SELECT d.message, d.n, d.lane, d.reason FROM lane l JOIN delivery d ON d.lane = l.id
         WHERE l.provider = ? AND d.due > ? AND d.state = 'deferred' LIMIT ?) AS waiting
-    WHERE reason LIKE '% at %: %' LIMIT ?"""
+    WHERE reason LIKE '% at %: %' OR reason LIKE 'no % within %' LIMIT ?"""
 
 #: So many deliveries go as soon as their provider is reached; more have enough of their own retries.
 _MOST_AT_ONCE: Final = 1000

@@ -144,7 +144,8 @@ class RefusalContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             sent = []
-            reasons = ("connect at h:25: refused", "resolve at old.test: unknown", "451 greylisted")
+            silent, gone = "no answer to AUTH of h:25 within 30 s", "resolve at old.test: unknown"
+            reasons = (silent, gone, "the sender was refused: 451 greylisted")
             for number, why in enumerate(reasons, start=1):
                 await self.send(spool, number=number)
                 (claim,) = (await spool.claim()).claims

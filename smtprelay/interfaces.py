@@ -296,7 +296,7 @@ class Spool(Queue, Lender, Protocol):
 
     @property
     def complaint(self) -> str:
-        """Why no mail is taken now: it is full, or the last write failed; ``""`` while all is well."""
+        """Why no mail is taken now: it is full, a write failed or hangs; ``""`` while all is well."""
 
     async def look(self) -> None:
         """

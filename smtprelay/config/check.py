@@ -158,8 +158,6 @@ def check_spool(view: View) -> Iterator[Complaint]:
     spool = config.spool
     if spool is None:
         return
-    if not spool.lease:
-        yield Complaint(("spool", "lease"), "lease is 0: nothing could be delivered within it", "CFG-VALUE")
     if spool.retention.bodies > spool.retention.history:
         text = "bodies is longer than history: what is forgotten has no body any more"
         yield Complaint(("spool", "retention", "bodies"), text, "CFG-VALUE")
@@ -188,9 +186,6 @@ def check_services(view: View) -> Iterator[Complaint]:
     for n, listener in enumerate(view.config.listeners):
         if not listener.limits.size:
             yield Complaint(("listeners", n, "limits", "size"), "size is 0: no mail would fit", "CFG-VALUE")
-        if not listener.limits.command_time:
-            text = "command_time is 0: no command could come within it"
-            yield Complaint(("listeners", n, "limits", "command_time"), text, "CFG-VALUE")
         yield from _deadline(listener, ("listeners", n, "reply_deadline"))
     for n, site in enumerate(view.config.http):
         if not site.serve and view.whole("http", n):
@@ -208,10 +203,7 @@ def check_services(view: View) -> Iterator[Complaint]:
 
 def _deadline(listener: Listener, path: Path) -> Iterator[Complaint]:
     deadline = listener.reply_deadline
-    if not deadline:
-        text = "reply_deadline is 0: no verdict could come within it"
-        yield Complaint(path, text, "CFG-VALUE")
-    elif deadline > _PATIENCE:
+    if deadline > _PATIENCE:
         text = "reply_deadline is longer than 10 minutes, which is as long as clients wait"
         yield Complaint(path, text, "CFG-VALUE", "warning")
     elif listener.delivery == "spool" and deadline != fields(Listener).reply_deadline.default:

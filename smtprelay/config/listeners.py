@@ -23,6 +23,7 @@ from smtprelay.config.values import (
     Rate,
     Size,
     Text,
+    TimeLimit,
     Url,
 )
 
@@ -105,7 +106,7 @@ class ListenerLimits:
     recipients: Count = 1000
     connections: Count = 1000
     connections_per_client: Count = 50
-    command_time: Duration = 300.0
+    command_time: TimeLimit = 300.0
     messages: MessageRate | None = None
 
 
@@ -142,7 +143,7 @@ class Listener:
     bare_newlines: Literal["fix", "refuse", "accept"] = "fix"
     limits: ListenerLimits = ListenerLimits()
     delivery: Literal["spool", "synchronous"] = "spool"
-    reply_deadline: Duration = 60.0
+    reply_deadline: TimeLimit = 60.0
 
 
 @frozen(kw_only=True)

@@ -22,6 +22,12 @@ _SECRETS: Final = (
     "connection_string",
 )
 
+#: Keys of users, of tokens, and of the place of a secret. Any other there may be a name before its password.
+_WITHIN: Final = (
+    *("name", "password_hash", "senders", "recipients", "force_from", "rate", "hash", "role"),
+    *("file", "env", "credential", "expires"),
+)
+
 _KEY: Final = re.compile(r"""(?P<key>[\w-]+)["']?\s*:(?=\s|["'\[]|[^\s:/]*$|[^\s:/]{8})\s*""")
 
 #: What may be seen behind such a key: nothing, the place of the secret, or a map, which has its own keys.
@@ -37,15 +43,29 @@ def masked(lines: Sequence[str], number: int) -> str:
     """Return the first :data:`LONGEST` characters of line ``number``, from 0, with their secrets hidden."""
     line = lines[number][:LONGEST]
     keys = list(_KEY.finditer(line))
-    secrets = [key for key in keys if is_secret(key["key"]) and not _SEEN.match(line, key.end())]
+    holders = [_owner(lines, number, far=""), *(key["key"] for key in keys)]
+    for place, key in enumerate(keys[1:], start=1):
+        if line[keys[place - 1].end() : key.start()].strip("[{\"' "):
+            holders[place] = ""
+    secrets = [
+        key
+        for holder, key in zip(holders, keys, strict=False)
+        if (is_secret(key["key"]) or _is_name(key["key"], holder)) and not _SEEN.match(line, key.end())
+    ]
     start = len(line)
     if secrets:
         host = _HOST.match(line, secrets[0].end()) if secrets[0]["key"] == "url" else None
         start = (host or secrets[0]).end()
-    elif not keys and is_secret(_owner(lines, number)):
+    elif not keys and (is_secret(owner := _owner(lines, number)) or owner == "users"):
         start -= len(re.sub(r"^\s*(?:-\s+)?", "", line))
     line = line[:start] + "•" * (len(line) - start)
     return _LOGIN.sub(lambda login: "•" * len(login[0]), line)
+
+
+def _is_name(key: str, holder: str) -> bool:
+    """Tell whether ``key`` is somebody's name, with a password behind it, in what belongs to ``holder``."""
+    within = holder == "users" or is_secret(holder)
+    return within and not get_close_matches(key.lower(), _WITHIN, cutoff=0.8)
 
 
 def is_secret(key: str) -> bool:
@@ -55,15 +75,19 @@ def is_secret(key: str) -> bool:
     return any(get_close_matches(word, _SECRETS, cutoff=0.87) for word in words)
 
 
-def _owner(lines: Sequence[str], number: int) -> str:
-    """Return the key that a line without one belongs to; ``""`` for none, a secret's if it is too far."""
-    depth, item = _depth(lines[number]), lines[number].lstrip().startswith("- ")
+def _owner(lines: Sequence[str], number: int, far: str = _SECRETS[0]) -> str:
+    """Return the key that a line belongs to; ``""`` for none, ``far`` if it is too far."""
+    depth, item = _depth(lines[number]), _is_item(lines[number])
     above = range(number - 1, max(-1, number - _FAR), -1)
     for line in (lines[each][:LONGEST] for each in above):
         keys = list(_KEY.finditer(line))
-        if keys and _depth(line) < depth + item:
+        if keys and _depth(line) < depth + (item and not _is_item(line)):
             return keys[-1]["key"]
-    return _SECRETS[0] if number >= _FAR else ""
+    return far if number >= _FAR else ""
+
+
+def _is_item(line: str) -> bool:
+    return line.lstrip().startswith("- ")
 
 
 def _depth(line: str) -> int:

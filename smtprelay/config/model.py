@@ -33,6 +33,7 @@ from smtprelay.config.values import (
     Size,
     Sizes,
     Text,
+    TimeLimit,
 )
 
 Failure = Literal["bounce", "hold", "discard", "webhook"]
@@ -100,7 +101,7 @@ class Webhook:
 
     url: Secret
     secret: Secret | None = None
-    timeout: Duration = 30.0
+    timeout: TimeLimit = 30.0
     ca: FilePath | None = None
 
 
@@ -217,7 +218,7 @@ class SpoolSettings:
     path: FilePath = "/var/lib/smtprelay"
     url: Secret | None = None
     limit: SpoolLimit = SpoolLimit()
-    lease: Duration = 60.0
+    lease: TimeLimit = 60.0
     seal_key: Secret | None = None
     retention: RetentionSettings = RetentionSettings()
 

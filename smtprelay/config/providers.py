@@ -9,7 +9,18 @@ from attrs import field, frozen
 
 from smtprelay.config.paths import FilePath
 from smtprelay.config.secret import Secret
-from smtprelay.config.values import Address, Count, Domain, Duration, Flag, Mailbox, Port, Rate, Text, Url
+from smtprelay.config.values import (
+    Address,
+    Count,
+    Domain,
+    Flag,
+    Mailbox,
+    Port,
+    Rate,
+    Text,
+    TimeLimit,
+    Url,
+)
 from smtprelay.message import Limits, Pace
 
 
@@ -27,7 +38,7 @@ class Outlet:
 
     rate: tuple[Rate, ...] = ()
     concurrency: Count = 10
-    timeout: Duration = 30.0
+    timeout: TimeLimit = 30.0
     limits: Limits = field(factory=Limits)
 
     @property

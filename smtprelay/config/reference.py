@@ -29,6 +29,7 @@ from smtprelay.message import Window
 #: What people call the types that are one word.
 WORDS: Final[Mapping[Any, str]] = {
     values.Duration: "duration (30s, 5m, 4h, 2d)",
+    values.TimeLimit: "duration (30s, 5m, 4h)",
     values.Expiry: "duration (30s, 5m, 4h, 2d), or never",
     values.Size: "size (10MB, 25MiB)",
     values.Sizes: "range of sizes (<2MiB, >=2MiB)",
@@ -310,6 +311,7 @@ def _rate(value: Window) -> str:
 
 _SPELLED: Final[Mapping[Any, Callable[[Any], str]]] = {
     values.Duration: _span,
+    values.TimeLimit: _span,
     values.Expiry: _span,
     values.Size: _size,
     values.Sizes: _sizes,

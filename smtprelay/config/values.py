@@ -77,6 +77,14 @@ def parse_duration(text: str) -> float:
     raise ValueError(f'"{_short(text)}" is not a duration: {_expected(text, "30s, 5m, 4h or 2d")}')
 
 
+def parse_time_limit(text: str) -> float:
+    """Return a duration in seconds, which is not 0."""
+    seconds = parse_duration(text)
+    if not seconds:
+        raise ValueError(f'"{text}" leaves no time: expected one such as 30s, 5m or 4h')
+    return seconds
+
+
 def parse_expiry(text: str) -> float | None:
     """Return a duration in seconds, ``None`` for ``never``."""
     return None if text == "never" else parse_duration(text)
@@ -260,6 +268,7 @@ def _short(text: str) -> str:
 #: Seconds.
 Duration = Annotated[float, parse_duration]
 #: Seconds; ``None`` is ``never``.
+TimeLimit = Annotated[float, parse_time_limit]
 Expiry = Annotated[float | None, parse_expiry]
 #: Bytes.
 Size = Annotated[int, parse_size]

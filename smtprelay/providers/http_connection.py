@@ -19,6 +19,7 @@ from twisted.web.http_headers import Headers
 
 from smtprelay.providers.http_response import DONE, Response
 from smtprelay.providers.upload import Upload
+from smtprelay.reachability import connection_end
 
 #: Headers of more bytes are no answer.
 MAX_HEAD: Final = 64 * 1024
@@ -149,7 +150,7 @@ class Connection(Protocol):
             return
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
-            waiting.errback(Failure((BrokenOff if self._heard else Unanswered)(str(cause))))
+            waiting.errback(Failure((BrokenOff if self._heard else Unanswered)(connection_end(cause))))
 
     def _cancelled(self, _waiting: "Deferred[Response]") -> None:
         self._waiting = self._response = None

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from attrs import field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 
@@ -238,7 +238,11 @@ class Smarthost(ProviderDefaults):
         )
         factory.noisy = False
         try:
-            channel = await self._endpoint.connect(factory).addTimeout(timeouts.connect, self._clock)
+            channel = await self._endpoint.connect(factory).addTimeout(
+                timeouts.connect, self._clock, onTimeoutCancel=_too_slow
+            )
+        except ConnectingCancelledError as error:  # not by us: a timeout is told below
+            raise CancelledError from error
         except ValueError as error:
             raise NotSent(Blocked(f"{where}: {error}")) from error
         except (ConnectError, DNSLookupError, OSError, TookTooLong) as error:
@@ -270,6 +274,10 @@ class Smarthost(ProviderDefaults):
     def _tell(self, operation: str, code: int, began: float) -> None:
         seconds, said = self._clock.seconds() - began, code or "no answer"
         self._events("provider.request", provider=self.name, operation=operation, code=said, seconds=seconds)
+
+
+def _too_slow(_cancelled: object, seconds: float) -> Channel:
+    raise TookTooLong(seconds)
 
 
 def _tls(host: Host) -> IOpenSSLClientConnectionCreator:

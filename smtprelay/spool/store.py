@@ -340,7 +340,7 @@ class QueueSpool:
     def complaint(self) -> str:
         """See :attr:`smtprelay.interfaces.Spool.complaint`."""
         full = self._admission.full
-        return self._writer.trouble or self._unreadable or (full and f"full: {full}")
+        return self._writer.trouble or self._writer.silence or self._unreadable or (full and f"full: {full}")
 
     async def look(self) -> None:
         """See :meth:`smtprelay.interfaces.Spool.look`."""

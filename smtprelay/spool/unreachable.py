@@ -20,9 +20,9 @@ FORGET_GONE: Final = f"DELETE FROM unreachable WHERE node <> ? AND {_GONE}"  # n
 #: For what this node said, in this life or an earlier one.
 _FORGET_OWN: Final = f"DELETE FROM unreachable WHERE provider = ? AND (node = ? OR {_GONE}) RETURNING 1"  # noqa: S608
 
-#: What waits because the provider could not be reached, perhaps at a host that it had before: its error is
-#: ``stage at host: why``, or ``no connection to host within 30 s``. No delivery is sorted, and of a long
-#: queue not all are looked at: everybody waits for this transaction.
+#: What waits because the provider could not be reached, perhaps at a host that it had before: its error names
+#: stage and host, or what did not come in time. No delivery is sorted, and of a long queue not all are looked
+#: at: everybody waits for this transaction.
 _HELD_UP: Final = """
     SELECT message, n, lane FROM (
         SELECT d.message, d.n, d.lane, d.reason FROM lane l JOIN delivery d ON d.lane = l.id

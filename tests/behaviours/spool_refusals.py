@@ -144,8 +144,9 @@ class RefusalContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             sent = []
-            silence = "no connection to h:25 within 30 s"
-            reasons = ("connect at h:25: refused", "resolve at old.test: unknown", silence, "451 greylisted")
+            unconnected, silent = "no connection to h:25 within 30 s", "no answer to AUTH of h:25 within 30 s"
+            gone = "resolve at old.test: unknown"
+            reasons = (unconnected, silent, gone, "the sender was refused: 451 greylisted")
             for number, why in enumerate(reasons, start=1):
                 await self.send(spool, number=number)
                 (claim,) = (await spool.claim()).claims

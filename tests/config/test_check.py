@@ -289,6 +289,20 @@ class DeadlineTests(SynchronousTestCase):
             )
             self.assertEqual(codes(problems_of(text)), expected, settings)
 
+    def test_no_time(self) -> None:
+        """A limit within which nothing can happen is an error: no mail would ever leave, or come in."""
+        host = "providers: {host: {type: smarthost, host: h.example, timeout: 0}}\n"
+        hook = "webhook: {url: {env: HOOK}, timeout: 0s}\n"
+        slow = "listeners: [{endpoint: 'tcp:25:interface=127.0.0.1', limits: {command_time: 0}}]\n"
+        for text in (
+            LISTENERS + host + SPOOL,
+            SMALL + hook,
+            slow + PROVIDERS + SPOOL,
+            LISTENERS + PROVIDERS + "spool: {path: spool, lease: 0m}\n",
+        ):
+            [problem] = problems_of(text, {"HOOK": "https://h.example/"})
+            self.assertIn("leaves no time: expected one such as 30s", problem.text)
+
 
 class SpoolTests(SynchronousTestCase):
     def test_needless(self) -> None:

@@ -80,6 +80,33 @@ class MaskingTests(SynchronousTestCase):
         self.assertEqual(shown[4:7], ["- •••••", "password: •", "  ••••"])
         self.assertEqual(shown[8:], lines[8:])
 
+    def test_passwords_by_name(self) -> None:
+        """Who writes names with passwords as users or tokens has the passwords hidden; the rest is shown."""
+        for text in (
+            "users:\n  bob: hunter2\n  eve: hunter2",
+            "users:\n  - bob: hunter2\n  - eve:hunter2",
+            "users: {bob: hunter2, eve: hunter2}",
+            "users: [{bob: hunter2}]",
+            "    tokens:\n      ops: hunter2",
+            "tokens: {ops: hunter2}",
+        ):
+            lines = text.splitlines()
+            self.assertNotIn("hunter2", "".join(masked(lines, number) for number in range(len(lines))), text)
+        self.assertEqual(masked(["users:", "  bob: hunter2"], 1), "  bob: •••••••")
+
+    def test_others_within(self) -> None:
+        """Settings of users are shown, misspelt ones too, and what is far from any key above."""
+        users = [
+            "users:",
+            "  - name: bob",
+            "    sender: [a@b.test]",
+            "  - {name: eve, rate: 5/h}",
+            "workers: 1",
+        ]
+        routes = ["routes:", *["  - {name: a, via: [b]}"] * 300, "hostname: x"]
+        for lines in (users, routes):
+            self.assertEqual([masked(lines, number) for number in range(len(lines))], lines)
+
     def test_far_from_its_key(self) -> None:
         """Where the key is too far above, a line is hidden to be safe; a long one is cut."""
         lines = ["access_keys:", *["  - hunter2"] * 5000]

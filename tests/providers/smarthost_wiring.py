@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock
@@ -70,7 +71,7 @@ class Wire:
     def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect at once."""
         if self.hang:
-            return Deferred()
+            return Deferred(lambda connecting: connecting.errback(ConnectingCancelledError(None)))
         if self.refuse is not None:
             return fail(self.refuse)
         client, server = factory.buildProtocol(None), self.sink.buildProtocol(None)

@@ -146,6 +146,7 @@ class FailureTests(SynchronousTestCase):
                 joined = JoinedHttp(raw(answer, closes=True))
                 failed = self.failed(joined, joined.run(joined.http.request("POST", URL, {}, b"x")))
                 self.assertIsInstance(failed, AnswerLost)
+                self.assertNotIn("cleanly", str(failed))
 
     def test_another_protocol(self):
         """What speaks no HTTP is told in words, and not in those of a parser."""

@@ -1,4 +1,5 @@
 from attrs import evolve
+from twisted.internet.defer import CancelledError
 from twisted.internet.error import DNSLookupError
 
 from smtprelay.message import Blocked, Deferred, Delivered, Envelope, Failed, Recipient, Uncertain
@@ -303,13 +304,22 @@ class LossTests(Case):
         self.assertEqual(told, [("connect", "no answer")])
 
     def test_connect_timeout(self) -> None:
-        """A connection that is not made within 30 seconds defers."""
+        """A connection that is not made within 30 seconds defers, as a port where packets are dropped."""
         joined = Joined()
         joined.wire.hang = True
         waiting = joined.start()
         joined.advance(30)
-        self.assertIsInstance(self.successResultOf(waiting)[A], Deferred)
+        told = "no connection to smtp.example.com:25 within 30 s"
+        self.assert_outcome(self.successResultOf(waiting)[A], Deferred, told)
         self.assertEqual(joined.clock.getDelayedCalls(), [])
+
+    def test_cancelled_while_it_connects(self) -> None:
+        """A delivery and a probe that are cancelled there fail as at any other stage."""
+        joined = Joined()
+        joined.wire.hang = True
+        for waiting in (joined.start(), joined.run(lambda: joined.provider.probe(""))):
+            waiting.cancel()
+            self.failureResultOf(waiting, CancelledError)
 
     def test_slow_server(self) -> None:
         """A server that takes its time is waited for."""

@@ -23,7 +23,7 @@ def _unquoted(line: str, column: int) -> str:
 def _two_colons(line: str, column: int) -> str:
     if re.search(r":\s", line[:column]):
         return 'a value that has ": " in it needs quotes'
-    return "wrongly indented, or the line before has no colon behind its key"
+    return "wrongly indented, or the line before has no colon and blank behind its key"
 
 
 #: Patterns of PyYAML's words and context, what is said instead, and whether it is about where that begins.

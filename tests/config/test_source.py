@@ -141,7 +141,7 @@ class RefusingTests(SynchronousTestCase):
             "a: {b: 1": '1:4 this map is not closed: "}" or a comma is missing',
             "a: ]": "1:4 ] stands where a value is expected",
             "a:\n  b: 1\n c: 2": "3:2 wrongly indented: on no level of the lines above",
-            "a: x\n  b: 1": "2:4 wrongly indented, or the line before has no colon behind its key",
+            "a: x\n  b: 1": "2:4 wrongly indented, or the line before has no colon and blank behind its key",
             "a: - b": '1:4 the first "- " of a list begins a line of its own',
             "a:\n\tb: 1": "2:1 a tab cannot indent YAML: use spaces",
             "a: 1\n---\nb: 2": '2:1 a second document ("---"): a configuration is one',

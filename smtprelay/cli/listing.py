@@ -16,10 +16,11 @@ _WIDE = 140
 _NARROW = ("ID", "AGE", "SIZE", "STATE", "NEXT", "MAIL")
 
 
-def show(found: Mapping[str, Any], color: str, *, over: bool = False) -> None:
+def show(found: Mapping[str, Any], color: str, *, filtered: bool = False, over: bool = False) -> None:
     """
     Print the answer of ``GET /queue``.
 
+    :param filtered: other mail than what was looked for may wait.
     :param over: it is about mail that does not wait, so no lane that is stopped has to do with it.
     """
     now = time.time()
@@ -29,7 +30,7 @@ def show(found: Mapping[str, Any], color: str, *, over: bool = False) -> None:
         total = sum(delivery["size"] for delivery in deliveries)
         click.echo(f"{count(len(deliveries), 'delivery')}, {size(total)}.")
     else:
-        click.echo("Nothing found." if over else "Nothing waits.")
+        click.echo("Nothing found." if over or filtered else "Nothing waits.")
     for line in () if over else blocked(found["lanes"], now):
         click.echo(line)
 

@@ -21,7 +21,7 @@ _LOGIN: Final = re.compile(r"AUTH (PLAIN|LOGIN)", re.IGNORECASE)
 _PLAIN: Final = re.compile(r"\w[\w.+@-]*", re.ASCII)
 
 #: Where a number is only known to the configuration.
-_MORE: Final = "more than now"
+_MORE: Final = "more than `smtprelay config show` says"
 
 
 class Remedy(NamedTuple):
@@ -121,7 +121,10 @@ _FIX: Final = "listeners[{listener}].bare_newlines: set fix"
 REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     "network": (_ALLOW, f"or let it log in: that takes users, and tls or auth.allow_plaintext; {_DEFAULT}"),
     "auth-required": (_ALLOW, _LOG_IN),
-    "auth-always": (f"listeners[{{listener}}].auth.required: set false; {_ALLOW}", _LOG_IN),
+    "auth-always": (
+        f"listeners[{{listener}}].auth.required: set false; {_ALLOW}, unless it is in it",
+        _LOG_IN,
+    ),
     "auth-network": (
         _ALLOW,
         f"or add the user: a checker of the type any is for allow_from alone; {_DEFAULT}",
@@ -157,7 +160,7 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
         "listeners[{listener}].tls.profile: set {profile}",
         "or set the client's encryption as the text says, or the listener's tls.certificate",
     ),
-    "protocol": ("", "set the client's encryption, or its port, as the text says"),
+    "protocol": ("", "set the client's encryption or its port"),
     "sender": ("listeners[{listener}].allow_senders: add {address}", ""),
     "user-sender": ("users[{user}].senders: add {address}", ""),
     "recipient": ("listeners[{listener}].allow_recipients: add {address}", ""),

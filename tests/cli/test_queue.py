@@ -39,6 +39,10 @@ class ListTests(CommandCase):
         """An empty queue says so."""
         self.assertEqual(self.listed(queue_of()).out, "Nothing waits.\n")
 
+    def test_nothing_that_was_looked_for(self) -> None:
+        """With a filter nothing is said of the other mail, which may wait."""
+        self.assertEqual(self.listed(queue_of(), "--provider", "hst").out, "Nothing found.\n")
+
     def test_blocked_lane(self) -> None:
         """A blocked lane is told below the table, with its reason."""
         stopped = lane(blocked_until=1_800_000_000.0, blocked_reason="401 the secret has expired")

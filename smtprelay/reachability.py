@@ -88,13 +88,16 @@ class Reach:
     :param seconds: gives the time, since the epoch.
     :ivar waiting: the requests that the provider has not answered.
     :ivar failure: the last request that did not reach it, since the first of them; ``None`` when it answers.
+    :ivar has_answered: whether the provider has answered since the start, or since all was forgotten.
     """
 
     def __init__(self, provider: str, seconds: Callable[[], float]) -> None:
         self.seconds = seconds
         self.waiting: dict[Contact, None] = {}
         self.failure: Unreachable | None = None
+        self.has_answered = False
         self._provider = provider
+        #: What waits since before says nothing of what comes later.
         self._answered = float("-inf")
 
     def begin(self, host: str, stage: str) -> Contact:
@@ -103,14 +106,15 @@ class Reach:
         self.waiting[contact] = None
         return contact
 
-    @property
-    def has_answered(self) -> bool:
-        """Whether the provider has answered since the start."""
-        return self._answered > float("-inf")
-
     def answered(self) -> None:
-        """The provider can be reached; what waits since before says nothing of what comes later."""
+        """The provider can be reached."""
+        self.forget()
+        self.has_answered = True
+
+    def forget(self) -> None:
+        """Nothing is known of the provider, and all counts anew."""
         self.failure = None
+        self.has_answered = False
         self._answered = self.seconds()
 
     def failed(self, contact: Contact, reason: str) -> None:

@@ -92,7 +92,7 @@ def parse_size(text: str) -> int:
             f'"{text}" is not a size: expected a number and a unit, such as 10MB, 25MiB or 10GiB'
         )
     if text.isdecimal() and 0 < int(text) < 1024:  # noqa: PLR2004 -- nobody limits anything to so few bytes
-        raise ValueError(f'"{text}" is a size in bytes: give a unit: {text}KB, {text}MB or {text}GB')
+        raise ValueError(f'"{text}" is a size in bytes: give a unit: {text}B, {text}KB or {text}MB')
     power = _POWERS[match[2].upper()] if match[2] else 0
     return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
 
@@ -102,8 +102,6 @@ def parse_size_range(text: str) -> SizeRange:
     match = re.fullmatch(r"([<>]=?) ?(.+)", text)
     if match is None:
         raise ValueError(f'"{text}" is not a range of sizes: expected one such as <2MiB or >=2MiB')
-    if match[2].isdecimal():
-        raise ValueError(f'"{text}" is not a range of sizes: give a unit: {text}B, {text}KB or {text}MB')
     size = parse_size(match[2])
     match match[1]:
         case "<":

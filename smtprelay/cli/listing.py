@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from smtprelay.cli import printing
+from smtprelay.cli.options import reaching
 from smtprelay.cli.words import ahead, clock, count, printable, size, span
 
 _HEADINGS = ("ID", "AGE", "SIZE", "STATE", "TRIES", "NEXT", "PROVIDER", "FROM", "TO", "SUBJECT", "LAST ERROR")
@@ -48,7 +49,8 @@ def show_lines(deliveries: Sequence[Mapping[str, Any]], color: str) -> None:
 def blocked(lanes: Sequence[Mapping[str, Any]], now: float) -> Sequence[str]:
     """Return a sentence for each lane that is stopped."""
     return [
-        f"{_name(lane)} {_how(lane, now)}, {lane['waiting']} waiting: {printable(lane['blocked_reason'])}"
+        f"{_name(lane)} {reaching(_how(lane, now))}, {lane['waiting']} waiting:"
+        f" {printable(lane['blocked_reason'])}"
         for lane in lanes
         if lane["blocked_reason"]
     ]
@@ -58,7 +60,7 @@ def _how(lane: Mapping[str, Any], now: float) -> str:
     if lane.get("suspended"):
         resumes = lane.get("resumes")
         until = "" if resumes is None else f"until {clock(resumes, now)}, or "
-        return f"waits {until}for `smtprelay providers resume`"
+        return f"waits {until}for `smtprelay providers resume {lane['provider']}`"
     return f"is blocked, tried again at {clock(lane['blocked_until'], now)}"
 
 

@@ -51,6 +51,12 @@ class ListTests(CommandCase):
         self.assertIn("12 waiting: 401 the secret has expired", ran.out)
         self.assertNotIn("host", ran.out)
 
+    def test_suspended(self) -> None:
+        """The command that resumes a provider names it, and the relay."""
+        stopped = lane(blocked_until=1e12, blocked_reason="suspended by anna", suspended=True)
+        ran = self.listed(queue_of(summary(), lanes=(stopped,)))
+        self.assertIn(f"`smtprelay --endpoint {self.relay.endpoint} providers resume acs`", ran.out)
+
     def test_waiting_for_a_lane(self) -> None:
         """What waits for its lane has no time of its own, whatever its due time says."""
         waiting = summary(state="queued", due=1.0, waiting_for="401 the secret has expired")

@@ -71,7 +71,7 @@ def _size(row: RefusalRow) -> str:
     told = [int(number) for number in _SIZES.findall(row.text)]
     declared = _DECLARED.search(row.command)
     enough = max([2 * min(told, default=0), *told, int(declared[1]) if declared else 0])
-    return f"{enough or _MORE}"
+    return f"{enough}B" if enough else _MORE
 
 
 def _provider(row: RefusalRow) -> str:
@@ -121,10 +121,7 @@ _FIX: Final = "listeners[{listener}].bare_newlines: set fix"
 REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     "network": (_ALLOW, f"or let it log in: that takes users, and tls or auth.allow_plaintext; {_DEFAULT}"),
     "auth-required": (_ALLOW, _LOG_IN),
-    "auth-always": (
-        f"listeners[{{listener}}].auth.required: set false; {_ALLOW}, unless it is in it",
-        _LOG_IN,
-    ),
+    "auth-always": (f"listeners[{{listener}}].auth.required: set false; {_ALLOW}", _LOG_IN),
     "auth-network": (
         _ALLOW,
         f"or add the user: a checker of the type any is for allow_from alone; {_DEFAULT}",

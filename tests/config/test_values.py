@@ -21,7 +21,7 @@ GOOD: list[tuple[Callable[[str], Any], dict[str, Any]]] = [
         values.parse_size,
         {
             "512B": 512,
-            "1024": 1024,
+            "1000": 1000,
             "0": 0,
             "10MB": 10**7,
             "10mb": 10**7,

@@ -69,7 +69,6 @@ class Contact:
     def answered(self) -> None:
         """The provider has answered."""
         self._reach.waiting.pop(self, None)
-        self._reach.has_answered = True
         self._reach.answered()
 
     def failed(self, reason: str) -> None:
@@ -88,16 +87,17 @@ class Reach:
 
     :param seconds: gives the time, since the epoch.
     :ivar waiting: the requests that the provider has not answered.
-    :ivar has_answered: the provider has answered since the start.
     :ivar failure: the last request that did not reach it, since the first of them; ``None`` when it answers.
+    :ivar has_answered: whether the provider has answered since the start, or since all was forgotten.
     """
 
     def __init__(self, provider: str, seconds: Callable[[], float]) -> None:
         self.seconds = seconds
         self.waiting: dict[Contact, None] = {}
-        self.has_answered = False
         self.failure: Unreachable | None = None
+        self.has_answered = False
         self._provider = provider
+        #: What waits since before says nothing of what comes later.
         self._answered = float("-inf")
 
     def begin(self, host: str, stage: str) -> Contact:
@@ -107,8 +107,14 @@ class Reach:
         return contact
 
     def answered(self) -> None:
-        """The provider can be reached; what waits since before says nothing of what comes later."""
+        """The provider can be reached."""
+        self.forget()
+        self.has_answered = True
+
+    def forget(self) -> None:
+        """Nothing is known of the provider, and all counts anew."""
         self.failure = None
+        self.has_answered = False
         self._answered = self.seconds()
 
     def failed(self, contact: Contact, reason: str) -> None:

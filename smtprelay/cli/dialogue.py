@@ -119,11 +119,19 @@ class Dialogue:
                 f"connection refused by {self._server.host} port {self._server.port}: nothing listens there"
             )
         except (smtplib.SMTPException, OSError, ValueError) as error:
-            words = str(error) or type(error).__name__
+            words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            words += self._advice(name, error)
         self._tell(Step(name, not failed, words, (time.perf_counter() - began) * 1000))
         if failed:
             raise Stopped
         return words
+
+    def _advice(self, step: str, error: Exception) -> str:
+        if step == "connect" and isinstance(error, smtplib.SMTPServerDisconnected):
+            return "" if self._server.tls == "implicit" else " (does this port need --tls implicit?)"
+        if step == "AUTH" and isinstance(error, smtplib.SMTPNotSupportedError):
+            return " (it offers STARTTLS: try --tls starttls)" if self._smtp.has_extn("starttls") else ""
+        return ""
 
     def _rcpt(self, recipient: str) -> bool:
         try:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from smtprelay.cli import printing
+from smtprelay.cli.options import reaching
 from smtprelay.cli.words import ahead, clock, count, printable, size, span
 
 _HEADINGS = ("ID", "AGE", "SIZE", "STATE", "TRIES", "NEXT", "PROVIDER", "FROM", "TO", "SUBJECT", "LAST ERROR")
@@ -16,10 +17,11 @@ _WIDE = 140
 _NARROW = ("ID", "AGE", "SIZE", "STATE", "NEXT", "MAIL")
 
 
-def show(found: Mapping[str, Any], color: str, *, over: bool = False) -> None:
+def show(found: Mapping[str, Any], color: str, *, filtered: bool = False, over: bool = False) -> None:
     """
     Print the answer of ``GET /queue``.
 
+    :param filtered: other mail than what was looked for may wait.
     :param over: it is about mail that does not wait, so no lane that is stopped has to do with it.
     """
     now = time.time()
@@ -29,7 +31,7 @@ def show(found: Mapping[str, Any], color: str, *, over: bool = False) -> None:
         total = sum(delivery["size"] for delivery in deliveries)
         click.echo(f"{count(len(deliveries), 'delivery')}, {size(total)}.")
     else:
-        click.echo("Nothing found." if over else "Nothing waits.")
+        click.echo("Nothing found." if over or filtered else "Nothing waits.")
     for line in () if over else blocked(found["lanes"], now):
         click.echo(line)
 
@@ -47,7 +49,8 @@ def show_lines(deliveries: Sequence[Mapping[str, Any]], color: str) -> None:
 def blocked(lanes: Sequence[Mapping[str, Any]], now: float) -> Sequence[str]:
     """Return a sentence for each lane that is stopped."""
     return [
-        f"{_name(lane)} {_how(lane, now)}, {lane['waiting']} waiting: {printable(lane['blocked_reason'])}"
+        f"{_name(lane)} {reaching(_how(lane, now))}, {lane['waiting']} waiting:"
+        f" {printable(lane['blocked_reason'])}"
         for lane in lanes
         if lane["blocked_reason"]
     ]
@@ -57,7 +60,7 @@ def _how(lane: Mapping[str, Any], now: float) -> str:
     if lane.get("suspended"):
         resumes = lane.get("resumes")
         until = "" if resumes is None else f"until {clock(resumes, now)}, or "
-        return f"waits {until}for `smtprelay providers resume`"
+        return f"waits {until}for `smtprelay providers resume {lane['provider']}`"
     return f"is blocked, tried again at {clock(lane['blocked_until'], now)}"
 
 

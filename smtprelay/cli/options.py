@@ -7,6 +7,7 @@ innermost that is given wins. ``--set`` adds up.
 """
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -61,6 +62,12 @@ def again(ctx: click.Context) -> str:
     typed = settings.endpoint != os.environ.get("SMTPRELAY_ENDPOINT")
     given = (("-c", settings.config), ("--endpoint", settings.endpoint if typed else ""))
     return " ".join([program(), *(shlex.quote(word) for pair in given if pair[1] for word in pair if word)])
+
+
+def reaching(text: str) -> str:
+    """Return ``text`` with the commands in it as they reach the same relay."""
+    command = again(click.get_current_context())
+    return re.sub(r"\bsmtprelay (?=drain|providers|queue|refused)", lambda _: f"{command} ", text)
 
 
 def _remember(ctx: click.Context, option: click.Parameter, value: Any) -> None:

@@ -101,9 +101,13 @@ def _list(ctx: click.Context, wanted: Filters, after: str, *, over: bool) -> Non
     with opened(settings) as source:
         found = _search(source, wanted, after)
     deliveries = found["deliveries"]
-    ids = [delivery["id"] for delivery in deliveries]
+    filtered = bool(after or wanted.keys() - {"limit", "newest"})
     printing.result(
-        ctx, found, lambda: listing.show(found, settings.color, over=over), rows=deliveries, ids=ids
+        ctx,
+        found,
+        lambda: listing.show(found, settings.color, filtered=filtered, over=over),
+        rows=deliveries,
+        ids=[delivery["id"] for delivery in deliveries],
     )
     if found["partial"]:
         click.echo(

@@ -49,16 +49,18 @@ def refused(ctx: click.Context, /, *, clear: bool, everything: bool, limit: int 
             return
         found = relay.get(f"{API}/refused", filters if limit is None else {**filters, "limit": f"{limit}"})
     rows = found["refused"]
-    printing.result(ctx, found, lambda: _show(rows), rows=rows)
+    printing.result(
+        ctx, found, lambda: _show(rows, "Nothing found." if filters else "Nothing was refused."), rows=rows
+    )
 
 
-def _show(rows: Sequence[Mapping[str, Any]]) -> None:
+def _show(rows: Sequence[Mapping[str, Any]], nothing: str) -> None:
     now = time.time()
     for row in rows:
         for line in _lines(row, now):
             click.echo(line)
     if not rows:
-        click.echo("Nothing was refused.")
+        click.echo(nothing)
 
 
 def _lines(row: Mapping[str, Any], now: float) -> list[str]:

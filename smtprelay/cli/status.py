@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from smtprelay.cli import place, printing
-from smtprelay.cli.options import Command, chosen
+from smtprelay.cli.options import Command, chosen, reaching
 from smtprelay.cli.source import API
 from smtprelay.cli.words import clock, count, printable, size, span
 
@@ -23,7 +23,7 @@ def status(ctx: click.Context) -> None:
 
 def _show(answer: Mapping[str, Any]) -> None:
     for name, line in _lines(answer, time.time()):
-        click.echo(f"{name:<11}{printable(line)}")
+        click.echo(f"{name:<11}{reaching(printable(line))}")
 
 
 def _lines(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:

@@ -22,6 +22,9 @@ from smtprelay.config.view import Complaint, View
 #: A client waits so long for the reply to the end of data, seconds (RFC 5321 §4.5.3.2.6).
 _PATIENCE: Final = 600
 
+#: By the port of a smarthost; at 25 and 587 the one is as likely as the other.
+_USUAL_TLS: Final = {25: "starttls", 465: "implicit", 587: "starttls"}
+
 #: The provider, and the route, of the events that go to webhooks.
 WEBHOOK: Final = "webhook"
 
@@ -294,3 +297,7 @@ def _smarthost(provider: Smarthost, path: Path) -> Iterator[Complaint]:
         missing = "username" if provider.username is None else "password"
         text = f'"{missing}" is missing: username and password belong together'
         yield Complaint(path, text, "CFG-MISSING")
+    usual = _USUAL_TLS.get(provider.port or 0, provider.tls)
+    if usual != provider.tls and "implicit" in {usual, provider.tls}:
+        text = f"servers expect tls: {usual} at port {provider.port}"
+        yield Complaint((*path, "port"), text, "CFG-TLS", "warning")

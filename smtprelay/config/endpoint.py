@@ -6,6 +6,7 @@ anything listens, and finds out whether others than this machine could connect.
 """
 
 import re
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -15,7 +16,9 @@ LONGEST_SOCKET: Final = 107
 
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 #: What other programs take.
-_ADDRESS_AND_PORT: Final = re.compile(r"([0-9]+(?:\.[0-9]+){3}|\[[0-9a-fA-F:]+\]|localhost|\*|):([0-9]{1,5})")
+_ADDRESS_AND_PORT: Final = re.compile(
+    r"(?:tcp:(?://)?)?([0-9]+(?:\.[0-9]+){3}|\[[0-9a-fA-F:]+\]|localhost|\*|):([0-9]{1,5})"
+)
 _DOMAINS: Final = frozenset({"INET", "INET6", "UNIX"})
 _TCP: Final = frozenset({"tcp", "tcp4", "tcp6", "ssl", "tls"})
 
@@ -30,9 +33,12 @@ def parse_endpoint(text: str) -> str:
     if address := _unescaped(text):
         written = text.replace(address, address.strip("[]").replace(":", r"\:"))
         raise ValueError(f"the colons of an address need backslashes: write '{written}', in single quotes")
-    port = arguments.get("port", arguments.get("0", ""))
+    port = _port(kind, arguments)
     if kind in _TCP and (not _PORT.fullmatch(port) or int(port) > 65535):  # noqa: PLR2004 -- the last TCP port
-        raise ValueError(f'"{text}" is not an endpoint: "{port}" is not a port')
+        expected = ": expected tls:FOLDER:PORT" if kind == "tls" else ""
+        raise ValueError(f'"{text}" is not an endpoint: "{port}" is not a port{expected}')
+    if (interface := arguments.get("interface", "")) and not _is_address(interface):
+        raise ValueError(f'"{text}": interface must be an address of this machine, such as 127.0.0.1')
     return text
 
 
@@ -80,7 +86,7 @@ def is_local(endpoint: str) -> bool:
 def is_anywhere(endpoint: str) -> bool:
     """Whether the system chooses the port (``tcp:0``), so that no other endpoint can be the same."""
     kind, arguments = _split(endpoint)
-    return kind in _TCP and int(arguments.get("port", arguments.get("0", ""))) == 0
+    return kind in _TCP and int(_port(kind, arguments)) == 0
 
 
 def socket_path(endpoint: str) -> str:
@@ -119,6 +125,18 @@ def _unescaped(endpoint: str) -> str:
             continue
         return address
     return ""
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return text == "localhost" or bool(ip_address(text))
+    except ValueError:
+        return False
+
+
+def _port(kind: str, arguments: Mapping[str, str]) -> str:
+    """Return the port: behind the folder of certificates for ``tls:``, else in front."""
+    return arguments.get("port", arguments.get("1" if kind == "tls" else "0", ""))
 
 
 def _split(endpoint: str) -> tuple[str, dict[str, str]]:

@@ -27,6 +27,7 @@ class Finding:
 
     :ivar culprit: the node that is cut out of the tree.
     :ivar follows: it only follows from another mistake, and is not to be told.
+    :ivar meant: what an unknown key is likely to mean, as :func:`below` names it.
     """
 
     mark: Mark
@@ -34,6 +35,7 @@ class Finding:
     code: str
     culprit: Node
     follows: bool = False
+    meant: str = ""
 
 
 class Invalid(Exception):  # noqa: N818 -- it carries findings, several at once
@@ -60,7 +62,8 @@ def expect_word(node: Node) -> str:
 def expect_table(node: Node) -> Table:
     """Return ``node``, which must be a map."""
     if not isinstance(node, Table):
-        raise wrong(node, f"expected settings (key: value), not {_kind(node)}", "CFG-TYPE")
+        hint = ': write "name:" in place of each "- "' if isinstance(node, Items) else ""
+        raise wrong(node, f"expected settings (key: value), not {_kind(node)}{hint}", "CFG-TYPE")
     return node
 
 
@@ -68,6 +71,8 @@ def expect_items(node: Node) -> Items:
     """Return ``node``, which must be a list."""
     if not isinstance(node, Items):
         hint = f": write {_list_of(node)}" if isinstance(node, Scalar) and node.literal else ""
+        if isinstance(node, Table):
+            hint = ': begin each entry with "- "'
         if not node.mark.line:
             hint = f": its first entry is {node.where}.0"
         raise wrong(node, f"expected a list, not {_kind(node)}{hint}", "CFG-TYPE")
@@ -120,9 +125,11 @@ def _torn(node: Table, known: Iterable[str]) -> dict[str, Finding]:
 def _unknown(key: str, node: Table, hint: str) -> Finding:
     new = renamed(node.where, key)
     text = f'the key "{key}" is now called "{new}"' if new else f'unknown key "{key}"{hint}'
+    meant = new or "".join(re.findall(r'did you mean "(\w+)"', hint))
     if not (node.where or new) and _is_alone(node.key_marks[key], node):
         text = f"unknown key{hint}" if hint else NO_SETTINGS
-    return Finding(node.key_marks[key], text, "CFG-RENAMED-KEY" if new else "CFG-UNKNOWN-KEY", node[key])
+    code = "CFG-RENAMED-KEY" if new else "CFG-UNKNOWN-KEY"
+    return Finding(node.key_marks[key], text, code, node[key], meant=below(node.where, meant))
 
 
 def _is_alone(mark: Mark, node: Table) -> bool:
@@ -130,10 +137,16 @@ def _is_alone(mark: Mark, node: Table) -> bool:
     return mark.line > 0 and [other.file for other in node.key_marks.values()].count(mark.file) == 1
 
 
-def _list_of(word: Scalar) -> str:
-    """Return the list of one ``word`` as YAML spells it: ``*@example.com`` and ``::1`` need quotes there."""
-    plain = re.fullmatch(r"[\w./@$-]+", word.text)
-    return f"[{word.text}]" if plain else f'["{word.text}"]'
+def words_of(node: Scalar) -> list[str]:
+    """Return the words that ``node`` has between its commas."""
+    return [word.strip() for word in node.text.split(",")]
+
+
+def _list_of(node: Scalar) -> str:
+    """Return the list of those words as YAML spells it: ``*@example.com`` and ``::1`` need quotes there."""
+    plain = re.compile(r"[\w./@$-]+")
+    words = [word if plain.fullmatch(word) else f'"{word}"' for word in words_of(node)]
+    return f"[{', '.join(words)}]"
 
 
 def _kind(node: Node) -> str:

@@ -67,7 +67,8 @@ def load(
     new = [found for found in findings if (found.mark.line, found.mark.column) not in told]
     problems += _problems(source, ((found.mark, found.text, found.code, "error") for found in new))
     config = complete(config, environ)
-    view = View(config, root, source.root, frozenset(found.culprit.where for found in findings))
+    spoiled = {name for found in findings for name in (found.culprit.where, found.meant)}
+    view = View(config, root, source.root, spoiled)
     checks = _CHECKS if alone else (*_CHECKS, *reach.CHECKS, *files.CHECKS)
     complaints = (complaint for check in checks for complaint in check(view))
     problems += _problems(source, ((view.mark(c.path), c.text, c.code, c.severity) for c in complaints))

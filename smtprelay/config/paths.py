@@ -16,4 +16,6 @@ def resolve(text: str, folder: Path) -> str:
     """Return ``text`` as an absolute path, from ``folder`` if it is relative."""
     if not text:
         raise ValueError("expected the path of a file")
+    if text.startswith(("~", "$")):
+        raise ValueError(f'"{text}": ~ and $HOME are for shells: write the whole path, or ${{HOME}}')
     return str(folder / text)

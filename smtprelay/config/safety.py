@@ -20,7 +20,7 @@ def check_listeners(view: View) -> Iterator[Complaint]:
             path = ("listeners", n)
             yield from _open_relay(view, listener, path)
             yield from _tls(listener, path)
-            yield from _auth(listener, path)
+            yield from _auth(view, listener, path)
             yield from _plain_passwords(view, listener, path)
             yield from _order(view, listener, path)
 
@@ -110,15 +110,22 @@ def _tls(listener: Listener, path: Path) -> Iterator[Complaint]:
         yield Complaint((*path, "tls", "require"), "TLS is required, but tls.mode is off", "CFG-TLS")
 
 
-def _auth(listener: Listener, path: Path) -> Iterator[Complaint]:
+def _auth(view: View, listener: Listener, path: Path) -> Iterator[Complaint]:
     auth = listener.auth
-    encrypted = listener.tls.mode != "off" or is_encrypted(listener.endpoint)
     if auth.required and not auth.checkers:
-        text = "a login is required, but there are neither users nor checkers"
-        yield Complaint((*path, "auth", "required"), text, "CFG-AUTH")
-    elif auth.required and not encrypted and not auth.allow_plaintext:
+        if view.whole("users") and view.whole("checkers"):
+            text = "a login is required, but there are neither users nor checkers"
+            yield Complaint((*path, "auth", "required"), text, "CFG-AUTH")
+    elif auth.required and not _takes_logins(listener):
         text = "a login is required, but without TLS none is offered: set tls, or auth.allow_plaintext: true"
         yield Complaint((*path, "auth", "required"), text, "CFG-AUTH")
-    elif auth.checkers and not encrypted and not auth.allow_plaintext and not is_local(listener.endpoint):
-        text = "logins are not offered here: set tls, or auth.allow_plaintext: true"
-        yield Complaint((*path, "auth"), text, "CFG-AUTH", "warning")
+    elif auth.checkers and not _takes_logins(listener) and not is_local(listener.endpoint):
+        # Where nothing is said of logins, those who log in may have another listener.
+        silent = view.mark((*path, "auth")) == view.mark(path)
+        if not (silent and any(map(_takes_logins, view.config.listeners))):
+            text = "logins are not offered here: set tls, or auth.allow_plaintext: true"
+            yield Complaint((*path, "auth"), text, "CFG-AUTH", "warning")
+
+
+def _takes_logins(listener: Listener) -> bool:
+    return listener.tls.mode != "off" or is_encrypted(listener.endpoint) or listener.auth.allow_plaintext

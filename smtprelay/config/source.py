@@ -164,7 +164,11 @@ class _Reader:
             if not isinstance(key_node, yaml.ScalarNode):
                 self._complain(mark, "a key must be one word", "CFG-SYNTAX")
                 continue
-            key = key_node.value
+            key = key_node.value.replace("\xa0", "")
+            if key != key_node.value:
+                self._complain(
+                    mark, "a blank here is a non-breaking space: write ordinary ones", "CFG-SYNTAX"
+                )
             if key in table.key_marks:
                 first = table.key_marks[key].line
                 self._complain(mark, f'"{key}" is given twice, first in line {first}', "CFG-DUPLICATE-KEY")

@@ -7,7 +7,8 @@ out of the tree and the rest is structured again, so that there is a configurati
 whose parts can be checked against each other even when some of it is wrong.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
@@ -26,14 +27,15 @@ from smtprelay.config.finding import (
     expect_table,
     expect_word,
     unknown_keys,
+    words_of,
     wrong,
 )
 from smtprelay.config.listeners import Checker
 from smtprelay.config.model import Config
 from smtprelay.config.problem import did_you_mean
 from smtprelay.config.providers import Provider
-from smtprelay.config.tree import Node, Scalar, Table, without
-from smtprelay.config.unavailable import available, unavailable_types
+from smtprelay.config.tree import Node, Scalar, Table, below, without
+from smtprelay.config.unavailable import available, not_there, unavailable_types
 
 #: What a hook is to cattrs: a node and the type it shall become.
 Hook = Callable[[Node, Any], Any]
@@ -128,7 +130,7 @@ def _list_hook(kind: Any, converter: Converter) -> Hook:
         findings: list[Finding] = []
         made = []
         if isinstance(node, Scalar) and get_origin(element) is Annotated:
-            _expect_good_word(node, _parser(element))
+            _expect_good_words(node, _parser(element))
         for item in expect_items(node):
             try:
                 made.append(converter.structure(item, element))
@@ -141,14 +143,20 @@ def _list_hook(kind: Any, converter: Converter) -> Hook:
     return hook
 
 
-def _expect_good_word(node: Scalar, parse: Callable[[str], Any]) -> None:
-    """Complain of a word that is wrong also as the only one of a list; the hint is the whole list."""
-    try:
-        parse(node.text)
-    except values.Misspelt as error:
-        raise wrong(node, f"{error.what}: write [{error.instead}]") from None
-    except ValueError:
-        pass
+def _expect_good_words(node: Scalar, parse: Callable[[str], Any]) -> None:
+    """Complain of words (with commas between them) that are wrong in a list, too; the hint is all of it."""
+    what, written = "", []
+    for word in words_of(node):
+        try:
+            parse(word)
+            written.append(word)
+        except values.Misspelt as error:
+            what = what or error.what
+            written.append(error.instead)
+        except ValueError as error:
+            raise wrong(node, str(error)) from None
+    if what:
+        raise wrong(node, f"{what}: write [{', '.join(written)}]")
 
 
 def _map_hook(kind: Any, converter: Converter) -> Hook:
@@ -187,7 +195,7 @@ def _table_hook(cls: Any, converter: Converter) -> Hook:
 
     def hook(node: Node, _: Any) -> Any:
         entries = expect_table(node)
-        findings = unknown_keys(entries, keys.values(), partial(_home, cls))
+        findings = unknown_keys(entries, keys.values(), partial(_home, cls, entries.where))
         # Null is as good as absent: the default holds.
         given = {
             key: value for key, value in entries.items() if not (isinstance(value, Scalar) and value.null)
@@ -195,7 +203,7 @@ def _table_hook(cls: Any, converter: Converter) -> Hook:
         try:
             made = make(given, cls)
         except ClassValidationError as group:
-            findings += _findings(group, entries)
+            findings += _findings(group, entries, {finding.meant for finding in findings})
         if findings:
             raise Invalid(findings)
         return made
@@ -203,33 +211,41 @@ def _table_hook(cls: Any, converter: Converter) -> Hook:
     return hook
 
 
-def _findings(group: ClassValidationError, node: Table) -> list[Finding]:
+def _findings(group: ClassValidationError, node: Table, meant: Collection[str]) -> list[Finding]:
     findings: list[Finding] = []
     for error in group.exceptions:
         if isinstance(error, Invalid):
             findings += error.findings
         elif isinstance(error, KeyError):
-            findings.append(_missing(error.args[0], node))
+            findings.append(_missing(error.args[0], node, meant))
         else:
             raise error
     return findings
 
 
-def _missing(key: str, node: Table) -> Finding:
+def _missing(key: str, node: Table, meant: Collection[str]) -> Finding:
     text = f'{node.where}: "{key}" is missing' if node.where else f'"{key}" is missing'
-    # What was cut out because it is wrong is not missing.
-    return Finding(node.mark, text, "CFG-MISSING", node, follows=key in node.cut)
+    # What was cut out because it is wrong is not missing, nor what has a wrong name.
+    follows = key in node.cut or below(node.where, key) in meant
+    return Finding(node.mark, text, "CFG-MISSING", node, follows=follows)
 
 
-def _home(cls: Any, key: str) -> str:
-    """Return the hint in which sections a ``key`` belongs that is none of ``cls``, preferably within that."""
+def _home(cls: Any, where: str, key: str) -> str:
+    """Return the hint in which sections a ``key`` that is none of ``cls`` belongs, or what is expected."""
     within, anywhere = _sections(cls), _sections(Config)
     hint, known = ": it", within if key in within else anywhere
     if key not in known:
         hint, known = f"{did_you_mean(key, within)} It", within
         key = next((name for name in within if f'"{name}"' in hint), "")
     places = " or ".join(f'"{section}"' for section in known.get(key, ()))
-    return f"{hint} belongs under {places}" if places else ""
+    return f"{hint} belongs under {places}" if places else _expected(cls, where)
+
+
+def _expected(cls: Any, where: str) -> str:
+    entry = re.sub(r"\[\d+\]", ".*", re.sub(r"^(providers|checkers)\.[^.]+", r"\1.*", where))
+    keys = [name.rstrip("_") for name in fields_dict(cls)]
+    names = [key for key in keys if not not_there(f"{entry}.{key}", ())]
+    return f": expected {' or '.join(names)}" if where else ""
 
 
 def _sections(cls: Any) -> dict[str, dict[str, None]]:
@@ -238,6 +254,6 @@ def _sections(cls: Any) -> dict[str, dict[str, None]]:
 
     found: dict[str, dict[str, None]] = {}
     for section, _, name in (path.rpartition(".") for path in keys_of(cls, "")):
-        if section:
+        if section and not not_there(f"{section}.{name}", ()):
             found.setdefault(name, {})[section] = None
     return found

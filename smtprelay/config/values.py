@@ -33,6 +33,8 @@ _ADDRESS: Final = re.compile(r"[^\s<>,;@\x00-\x1f\x7f*]+@[^\s<>,;@\x00-\x1f\x7f*
 _PATTERN: Final = re.compile(r"\*|[^\s<>,;@\x00-\x1f\x7f]+@[^\s<>,;@\x00-\x1f\x7f]+")
 _LABEL: Final = r"(?!-)[\w-]{1,63}(?<!-)"
 _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
+#: A host within what looks like a URL or an address.
+_AROUND: Final = re.compile(r"(?:\w+://)?(?:[^\s/@]*@)?\[?([\w.-]+)\]?(?::([0-9]+))?(?:/.*)?")
 _NAME: Final = re.compile(r"[^\s\x00-\x1f\x7f]{1,100}")
 _URL: Final = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
 
@@ -91,12 +93,14 @@ def parse_expiry(text: str) -> float | None:
 
 
 def parse_size(text: str) -> int:
-    """``512``, ``10MB`` (powers of 1000), ``25MiB`` (powers of 1024); bytes."""
+    """``2048``, ``512B``, ``10MB`` (powers of 1000), ``25MiB`` (powers of 1024); bytes."""
     match = _SIZE.fullmatch(text)
     if match is None:
         raise ValueError(
             f'"{text}" is not a size: expected a number and a unit, such as 10MB, 25MiB or 10GiB'
         )
+    if text.isdecimal() and 0 < int(text) < 1000:  # noqa: PLR2004 -- nobody limits anything to so few bytes
+        raise ValueError(f'"{text}" is a size in bytes: give a unit: {text}B, {text}KB or {text}MB')
     power = _POWERS[match[2].upper()] if match[2] else 0
     return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
 
@@ -107,8 +111,6 @@ def parse_size_range(text: str) -> SizeRange:
     if match is None:
         raise ValueError(f'"{text}" is not a range of sizes: expected one such as <2MiB or >=2MiB')
     size = parse_size(match[2])
-    if match[2].isdecimal():
-        raise ValueError(f'"{text}" is not a range of sizes: give a unit: {text}B, {text}KB or {text}MB')
     match match[1]:
         case "<":
             return SizeRange(largest=size - 1)
@@ -218,7 +220,8 @@ def word_or_address(*words: str) -> Callable[[str], str]:
 def parse_pattern(text: str) -> str:
     """``*``, ``*@example.com``, or one address."""
     if not _PATTERN.fullmatch(text):
-        hint = f' - did you mean "*@{text.lstrip("@")}"?' if _DOMAIN.fullmatch(text.lstrip("@")) else ""
+        domain = text.lstrip("@")
+        hint = f' - did you mean "*@{domain}"?' if "." in domain and _DOMAIN.fullmatch(domain) else ""
         raise ValueError(f'"{_short(text)}" is neither an address nor a pattern such as *@example.com{hint}')
     return text
 
@@ -227,7 +230,10 @@ def parse_domain(text: str) -> str:
     """A DNS name; also what EHLO may say."""
     domain = text.removesuffix(".")
     if not _DOMAIN.fullmatch(domain):
-        raise ValueError(f'"{_short(text)}" is not a host or domain name')
+        around = _AROUND.fullmatch(text)
+        hint = f": write {around[1]}" if around and _DOMAIN.fullmatch(around[1]) else ""
+        port = "; the port is a setting of its own" if hint and around and around[2] else ""
+        raise ValueError(f'"{_short(text)}" is not a host or domain name{hint}{port}')
     return domain
 
 

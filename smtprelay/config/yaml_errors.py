@@ -10,6 +10,7 @@ from typing import Final
 
 import yaml
 
+from smtprelay.config.finding import NO_SETTINGS
 from smtprelay.config.masking import masked
 
 
@@ -23,7 +24,7 @@ def _unquoted(line: str, column: int) -> str:
 def _two_colons(line: str, column: int) -> str:
     if re.search(r":\s", line[:column]):
         return 'a value that has ": " in it needs quotes'
-    return "wrongly indented, or the line before has no colon behind its key"
+    return "wrongly indented, or the line before has no colon and blank behind its key"
 
 
 #: Patterns of PyYAML's words and context, what is said instead, and whether it is about where that begins.
@@ -36,9 +37,11 @@ _TABLE: Final[Sequence[tuple[str, str | Callable[[str, int], str], bool]]] = (
     (r"expected ',' or '\}'", 'this map is not closed: "}}" or a comma is missing', True),
     (r"mapping values are not allowed", _two_colons, False),
     (r"<block end>, but found '<scalar>'", "nothing may follow a closing quote", False),
+    (r"<block end>, but found ','", "no comma may follow here", False),
     (r"expected <block end>", "wrongly indented: on no level of the lines above", False),
     (r"'(.+)' that cannot start any token", "a value cannot begin with {} unless it is in quotes", False),
     (r"escape (?:character|sequence)", r"in double quotes \ begins an escape: use single quotes", False),
+    (r"expected '<document start>'", NO_SETTINGS, False),
     (r"another document", 'a second document ("---"): a configuration is one', False),
     (r"sequence entries are not allowed", 'the first "- " of a list begins a line of its own', False),
     (r"node content, but found '(.+?)'", "{} stands where a value is expected", False),

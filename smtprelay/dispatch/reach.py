@@ -58,7 +58,7 @@ class ReachWatch:
         self._told: dict[str, Unreachable] = {}
         #: To be probed once, whatever is known of them.
         self._unprobed: set[str] = set()
-        #: Not reached since the start.
+        #: Not reached since the start, or since a suspension.
         self._unproven = set(reaches)
         self._next_probe: dict[str, float] = {}
         self._probes: dict[str, Deferred[Any]] = {}
@@ -70,11 +70,12 @@ class ReachWatch:
         for name, reach in self._reaches.items():
             suspended = self._lanes.is_suspended(name)
             if suspended:
-                reach.answered()
+                reach.forget()
+                self._unproven.add(name)
             trouble = reach.trouble()
             if trouble is None and not suspended and self._asked_just_now(name):
                 continue  # its mail goes on when it is known whether the provider takes any
-            proven = name in self._unproven and reach.has_answered and not suspended
+            proven = name in self._unproven and reach.has_answered
             if trouble != self._told.get(name) or proven:
                 first_or_last = await self._spool.note_reach(name, trouble)
                 self._change(name, trouble, aloud=first_or_last and not suspended)

@@ -9,7 +9,7 @@ import atexit
 import gc
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from io import FileIO
@@ -73,6 +73,10 @@ def makeService(options: Options) -> IService:
     daemon = Daemon()
     with exit_with_status():
         loaded = load_or_exit(options["config"], options["sets"])
+        twistd: Mapping[str, Any] = options.parent or {}
+        if not loaded.config.logging.file and not twistd.get("nodaemon", True):
+            text = "in the background the log needs logging.file; or start it in the foreground: twistd -n"
+            raise StartFailed(text, CONFIG)
         make(loaded, options["sets"], reactor, _exit_after_shutdown(reactor)).setServiceParent(daemon)
     return daemon
 

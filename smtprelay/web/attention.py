@@ -45,7 +45,9 @@ def _stopped(lane: LaneState) -> Iterator[Mapping[str, Any]]:
         how = f"`smtprelay queue reroute --from-provider {lane.provider} --provider NAME`"
         yield _line("removed", name, f"{name} is not configured any more, {waiting}: {how}")
     elif lane.suspended:
-        text = f"{name} waits for `smtprelay providers resume`, {waiting}: {lane.blocked_reason}"
+        text = (
+            f"{name} waits for `smtprelay providers resume {lane.provider}`, {waiting}: {lane.blocked_reason}"
+        )
         yield _line("suspended", name, text, since=lane.blocked_since, until=lane.resumes)
     elif lane.blocked_reason:
         text = f"{name} is blocked, {waiting}: {lane.blocked_reason}"

@@ -6,7 +6,7 @@ answered step by step: whoever asked goes on with the ``mark`` of the answer, or
 """
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from attrs import evolve
@@ -82,6 +82,7 @@ def _hold_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
         if ("until" in wanted) == ("for" in wanted):
             raise Problem(400, "give until, in seconds since the epoch, or for, in seconds from now")
         given = {name: wanted[name] for name in _PATTERNS if name in wanted}
+        _expect_a_match(given, sources)
         rule = HoldRule(
             **given,
             reason=wanted.get("why", ""),
@@ -109,6 +110,16 @@ def _hold_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
         Route("POST", "/api/v1/hold-rules", _answering(hold), "operator"),
         Route("POST", "/api/v1/hold-rules/{id}/remove", _answering(unhold), "operator"),
     ]
+
+
+def _expect_a_match(patterns: Mapping[str, str], sources: Sources) -> None:
+    """Refuse patterns that no mail can match: a domain without an address, a provider that is not there."""
+    for address in (patterns.get("sender", ""), patterns.get("recipient", "")):
+        if "." in address and not {"@", "*"} & set(address):
+            raise Problem(400, f"{address} is no address: *@{address} is every one of that domain")
+    provider = patterns.get("provider", "")
+    if provider and "*" not in provider and sources.operator is not None:
+        sources.operator.check(provider)
 
 
 def provider_routes(spool: Spool, operator: Operator) -> Sequence[Route]:

@@ -21,7 +21,7 @@ _LOGIN: Final = re.compile(r"AUTH (PLAIN|LOGIN)", re.IGNORECASE)
 _PLAIN: Final = re.compile(r"\w[\w.+@-]*", re.ASCII)
 
 #: Where a number is only known to the configuration.
-_MORE: Final = "more than now"
+_MORE: Final = "more than `smtprelay config show` says"
 
 
 class Remedy(NamedTuple):
@@ -71,7 +71,7 @@ def _size(row: RefusalRow) -> str:
     told = [int(number) for number in _SIZES.findall(row.text)]
     declared = _DECLARED.search(row.command)
     enough = max([2 * min(told, default=0), *told, int(declared[1]) if declared else 0])
-    return f"{enough or _MORE}"
+    return f"{enough}B" if enough else _MORE
 
 
 def _provider(row: RefusalRow) -> str:
@@ -157,7 +157,7 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
         "listeners[{listener}].tls.profile: set {profile}",
         "or set the client's encryption as the text says, or the listener's tls.certificate",
     ),
-    "protocol": ("", "set the client's encryption, or its port, as the text says"),
+    "protocol": ("", "set the client's encryption or its port"),
     "sender": ("listeners[{listener}].allow_senders: add {address}", ""),
     "user-sender": ("users[{user}].senders: add {address}", ""),
     "recipient": ("listeners[{listener}].allow_recipients: add {address}", ""),

@@ -114,7 +114,7 @@ class ExplainTests(CommandCase):
         self.assertEqual(
             ran.out,
             "spool.lease\n  time after which other nodes take over the deliveries of a node that has stopped"
-            " responding.\n  type     duration (30s, 5m, 4h, 2d)\n  default  1m\n  example  60s\n",
+            " responding.\n  type     duration (30s, 5m, 4h)\n  default  1m\n  example  60s\n",
         )
 
     def test_a_section(self) -> None:

@@ -39,6 +39,10 @@ class ListTests(CommandCase):
         """An empty queue says so."""
         self.assertEqual(self.listed(queue_of()).out, "Nothing waits.\n")
 
+    def test_nothing_that_was_looked_for(self) -> None:
+        """With a filter nothing is said of the other mail, which may wait."""
+        self.assertEqual(self.listed(queue_of(), "--provider", "hst").out, "Nothing found.\n")
+
     def test_blocked_lane(self) -> None:
         """A blocked lane is told below the table, with its reason."""
         stopped = lane(blocked_until=1_800_000_000.0, blocked_reason="401 the secret has expired")
@@ -46,6 +50,12 @@ class ListTests(CommandCase):
         self.assertIn("acs is blocked", ran.out)
         self.assertIn("12 waiting: 401 the secret has expired", ran.out)
         self.assertNotIn("host", ran.out)
+
+    def test_suspended(self) -> None:
+        """The command that resumes a provider names it, and the relay."""
+        stopped = lane(blocked_until=1e12, blocked_reason="suspended by anna", suspended=True)
+        ran = self.listed(queue_of(summary(), lanes=(stopped,)))
+        self.assertIn(f"`smtprelay --endpoint {self.relay.endpoint} providers resume acs`", ran.out)
 
     def test_waiting_for_a_lane(self) -> None:
         """What waits for its lane has no time of its own, whatever its due time says."""

@@ -88,6 +88,7 @@ class RefusedTests(CommandCase):
         """Nothing is said in words."""
         self.answer["refused"] = []
         self.assertEqual(self.refused().out, "Nothing was refused.\n")
+        self.assertEqual(self.refused("--rule", "networ").out, "Nothing found.\n")
 
     def test_cleared(self) -> None:
         """Rows are cleared by the same filters, with who did it."""

@@ -93,6 +93,21 @@ class SendTests(CommandCase):
         self.assertIn(f"connection refused by 127.0.0.1 port {port}", ran.out)
         self.assertEqual(ran.status, 1)
 
+    def test_a_port_that_waits_for_tls(self) -> None:
+        """Without a greeting, or without the login that only TLS brings, the option that helps is named."""
+        ran = self.send(FakeServer(self, tls="implicit"), "--timeout", "0.1")
+        self.assertEqual(self.marks(ran)[-1], ("✗", "connect"))
+        self.assertIn("does this port need --tls implicit?", ran.out)
+        server = FakeServer(self, {"EHLO": "250-fake\r\n250 STARTTLS"})
+        ran = self.send(server, "--user", "printer1", "--password-file", self.file("pass word"))
+        self.assertIn("it offers STARTTLS: try --tls starttls", ran.out)
+
+    def test_an_unknown_host(self) -> None:
+        """It is told in words, without the number of the error."""
+        ran = self.run_command("send", "--server", "nowhere.invalid:25", "--to", "a@b.c")
+        self.assertEqual(self.marks(ran), [("✗", "resolve")])
+        self.assertNotIn("Errno", ran.out)
+
     def test_login(self) -> None:
         """--user logs in with the first line of the password file, and the password is not shown."""
         server = FakeServer(self)

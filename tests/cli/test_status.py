@@ -56,8 +56,9 @@ class StatusTests(CommandCase):
         self.assertEqual((ran.status, ran.err), (0, ""))
 
     def test_refused_mail(self) -> None:
-        """It has a line when there was any in the last day."""
-        self.assertIn("refused    3 in 24 h, see smtprelay refused\n", self.status(answer(refused=3)).out)
+        """It has a line when there was any in the last day, with the command that asks the same relay."""
+        out = self.status(answer(refused=3)).out
+        self.assertRegex(out, r"refused    3 in 24 h, see smtprelay --endpoint \S+ refused\n")
         for none in (answer(refused=0), answer()):
             self.assertNotIn("refused", self.status(none).out)
 

@@ -266,6 +266,19 @@ class ProvidersTests(SynchronousTestCase):
             text = with_provider("type: acs, sender: a@b, " + settings)
             self.assertEqual(codes(problems_of(text, environ)), expected, settings)
 
+    def test_the_usual_tls_of_a_port(self) -> None:
+        """A port whose servers expect TLS at once, or never do, is told; any other may have what it wants."""
+        for setting, expected in {
+            "port: 465": ["CFG-TLS?"],
+            "port: 587, tls: implicit": ["CFG-TLS?"],
+            "port: 465, tls: implicit": [],
+            "port: 2465, tls: implicit": [],
+            "port: 25": [],
+            "port: 587, tls: none": [],
+        }.items():
+            found = codes(problems_of(with_provider(f"type: smarthost, host: h, {setting}")))
+            self.assertEqual(found, expected, setting)
+
     def test_smarthost_login(self) -> None:
         """A user name needs a password, and a password a user name."""
         for setting, missing in {"username: u": "password", "password: {env: P}": "username"}.items():

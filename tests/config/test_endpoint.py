@@ -50,9 +50,25 @@ class EndpointTests(SynchronousTestCase):
             ":25": "tcp:25",
             "*:25": "tcp:25",
             "[::1]:25": r"tcp:25:interface=\:\:1",
+            "tcp:127.0.0.1:25": "tcp:25:interface=127.0.0.1",
+            "tcp://*:25": "tcp:25",
         }.items():
             self.assertIn(written, str(self.assertRaises(ValueError, parse_endpoint, text)))
             self.assertEqual(complaint(written), "")
+
+    def test_the_folder_of_tls_is_no_port(self) -> None:
+        """What stands behind ``tls:`` is a folder of certificates; without a port it would listen at 443."""
+        for text in ("tls:0", "tls:/etc/certificates"):
+            error = self.assertRaises(ValueError, parse_endpoint, text)
+            self.assertIn("expected tls:FOLDER:PORT", str(error))
+        for text in ("tls:/etc/certificates:465", "tls:port=465:path=/etc/certificates"):
+            self.assertEqual(parse_endpoint(text), text)
+
+    def test_interface(self) -> None:
+        """The name of a network card is no address to listen at."""
+        error = self.assertRaises(ValueError, parse_endpoint, "tcp:25:interface=eth0")
+        self.assertIn("must be an address of this machine", str(error))
+        parse_endpoint("tcp:25:interface=localhost")
 
     def test_bad_for_systemd(self) -> None:
         """Its sockets are not looked for, but a name or number of one must be given."""

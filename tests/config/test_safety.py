@@ -120,6 +120,19 @@ class AuthTests(SynchronousTestCase):
         """Users who could never log in are worth a warning."""
         self.assertEqual(listener("name: x", USERS), ["CFG-AUTH?"])
 
+    def test_another_listener_offers_them(self) -> None:
+        """A listener that says nothing of logins needs none where another one offers them."""
+        other = f"name: x}}, {{endpoint: 'tcp:587', {TLS}"
+        self.assertEqual(listener(other, USERS), [])
+        self.assertEqual(listener(f"auth: {{checkers: [users]}}, {other}", USERS), ["CFG-AUTH?"])
+
+    def test_users_that_are_wrong(self) -> None:
+        """A required login does not lack users who are there, and wrong."""
+        self.assertEqual(
+            listener(f"auth: {{required: true}}, {TLS}", "users: [{name: u, password: x}]\n"),
+            ["CFG-UNKNOWN-KEY"],
+        )
+
 
 class SitesTests(SynchronousTestCase):
     def test_tokens(self) -> None:

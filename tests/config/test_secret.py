@@ -183,6 +183,12 @@ class SettingTests(SynchronousTestCase):
         """A password of digits is the text that was written."""
         self.assertEqual(password("007").reveal(), "007")
 
+    def test_paths_of_a_shell(self) -> None:
+        """What only a shell understands in a path is told, instead of a folder of that name."""
+        for path in ("~/spool", "$HOME/spool"):
+            [problem] = problems_of(SMALL.replace("path: spool", f"path: {path}"))
+            self.assertIn("~ and $HOME are for shells", problem.text)
+
     def test_relative_file(self) -> None:
         """A relative path is meant from the folder of the configuration."""
         config = load_text(SMALL).config

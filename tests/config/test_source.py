@@ -107,6 +107,14 @@ class RefusingTests(SynchronousTestCase):
         [told] = parse(b"a: ${X}\n", "f", {"X": "\x07"}).problems
         self.assertEqual(told.text, "a: the value has the control character \\x07")
 
+    def test_non_breaking_space(self) -> None:
+        """A blank that was pasted from a page is told, and the key is not unknown."""
+        source = parse("a: 1\n\xa0\xa0b: 2\n".encode(), "f", {})
+        self.assertEqual(
+            [p.text for p in source.problems], ["a blank here is a non-breaking space: write ordinary ones"]
+        )
+        self.assertEqual(list(source.root), ["a", "b"])
+
     def test_impossible_escape(self) -> None:
         """An escape beyond Unicode is an error and no crash."""
         self.assert_broken(b'a: "\\UFFFFFFFF"\n', "1:1 CFG-SYNTAX an escape sequence names no character")
@@ -141,7 +149,9 @@ class RefusingTests(SynchronousTestCase):
             "a: {b: 1": '1:4 this map is not closed: "}" or a comma is missing',
             "a: ]": "1:4 ] stands where a value is expected",
             "a:\n  b: 1\n c: 2": "3:2 wrongly indented: on no level of the lines above",
-            "a: x\n  b: 1": "2:4 wrongly indented, or the line before has no colon behind its key",
+            "a: x\n  b: 1": "2:4 wrongly indented, or the line before has no colon and blank behind its key",
+            "a: [1],": "1:7 no comma may follow here",
+            "[a]\nport=25": '2:1 expected settings such as "listeners:", each in a line',
             "a: - b": '1:4 the first "- " of a list begins a line of its own',
             "a:\n\tb: 1": "2:1 a tab cannot indent YAML: use spaces",
             "a: 1\n---\nb: 2": '2:1 a second document ("---"): a configuration is one',

@@ -70,6 +70,24 @@ class MistakesTests(SynchronousTestCase):
         [problem] = problems_of(SMALL.replace("path: spool", "path: spool, free: 5%"))
         self.assertEqual(problem.text, 'unknown key "free": it belongs under "limit"')
 
+    def test_a_key_that_is_nowhere(self) -> None:
+        """The keys that there are instead are named; what is not available is not."""
+        [problem] = problems_of(SMALL.replace("name: lan", "tls: {mode: off, cert: x}"))
+        expected = "mode or certificate or key or require or profile or ciphers"
+        self.assertEqual(problem.text, f'unknown key "cert": expected {expected}')
+        [problem] = problems_of(SMALL.replace("name: lan", "proxies: [10.0.0.1]"))
+        self.assertNotIn("proxy_trust", problem.text)
+
+    def test_a_misspelt_key_is_not_missing(self) -> None:
+        """A key that is needed, under a wrong or an old name, is one mistake."""
+        for right, wrong in (
+            ("endpoint:", "endpoints:"),
+            ("listeners:", "listener:"),
+            ("providers:", "provider:"),
+            ("path: captured", "paths: captured"),
+        ):
+            self.assertEqual(codes(problems_of(SMALL.replace(right, wrong))), ["CFG-UNKNOWN-KEY"], wrong)
+
     def test_a_word_has_one_mistake(self) -> None:
         """What cannot be a word at all is not judged as a setting, too."""
         for text, place in {
@@ -96,13 +114,13 @@ class MistakesTests(SynchronousTestCase):
         cases = {
             "hostname: [a]": "hostname: expected one value, not a list",
             "hostname: {a: b}": "hostname: expected one value, not a map",
-            "users: {name: x}": "users: expected a list, not a map",
+            "users: {name: x}": 'users: expected a list, not a map: begin each entry with "- "',
             "users: x": "users: expected a list, not one value: write [x]",
             "users: [x]": "users[0]: expected settings (key: value), not one value",
             "users: [~]": "users[0]: expected settings (key: value), not nothing",
             "logging: []": "logging: expected settings (key: value), not a list",
             "logging: debug": "logging: expected settings (key: value), not one value",
-            "checkers: [a]": "checkers: expected settings (key: value), not a list",
+            "checkers: [a]": '(key: value), not a list: write "name:" in place of each "- "',
             "checkers: {a: b}": "checkers.a: expected settings (key: value), not one value",
             "checkers: {a: {}}": 'checkers.a: "type" is missing: expected ',
             "checkers: {a: {type: [x]}}": "checkers.a.type: expected one value, not a list",
@@ -116,7 +134,11 @@ class MistakesTests(SynchronousTestCase):
 
     def test_one_word_for_a_list(self) -> None:
         """What should have been a list is shown as one that YAML reads, with quotes where it needs them."""
-        for word, expected in {"'*@b.org'": '["*@b.org"]', "a@b.org": "[a@b.org]"}.items():
+        for word, expected in {
+            "'*@b.org'": '["*@b.org"]',
+            "a@b.org": "[a@b.org]",
+            "'a@b.org, c@d.org'": "[a@b.org, c@d.org]",
+        }.items():
             [problem] = problems_of(SMALL.replace("name: lan", f"allow_senders: {word}"))
             self.assertEqual(
                 problem.text,
@@ -125,15 +147,21 @@ class MistakesTests(SynchronousTestCase):
 
     def test_a_wrong_word_for_a_list(self) -> None:
         """The hint is a list that is right, not one of the word that is wrong as well."""
+        [problem] = problems_of(SMALL.replace("name: lan", "allow_from: any"))
+        self.assertIn('allow_from: "any" is not a network', problem.text)
         for rate, instead in {
             "30": "30/min",
             "30 per minute": "30/min",
             "30/minute": "30/min",
             "100 an hour": "100/h",
             "25 per 10 seconds": "25/10s",
+            "30/minute, 100/h": "30/min, 100/h",
         }.items():
-            [problem] = problems_of(SMALL.replace("captured}", f"captured, rate: {rate}}}"))
-            self.assertEqual(problem.text, f'providers.local.rate: "{rate}" is not a rate: write [{instead}]')
+            [problem] = problems_of(SMALL.replace("captured}", f"captured, rate: '{rate}'}}"))
+            self.assertEqual(
+                problem.text,
+                f'providers.local.rate: "{rate.partition(",")[0]}" is not a rate: write [{instead}]',
+            )
         [problem] = problems_of(SMALL.replace("captured}", "captured, rate: [30]}"))
         self.assertEqual(problem.text, 'providers.local.rate[0]: "30" is not a rate: write 30/min')
 

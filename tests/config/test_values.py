@@ -20,7 +20,8 @@ GOOD: list[tuple[Callable[[str], Any], dict[str, Any]]] = [
     (
         values.parse_size,
         {
-            "512": 512,
+            "512B": 512,
+            "1000": 1000,
             "0": 0,
             "10MB": 10**7,
             "10mb": 10**7,
@@ -103,6 +104,20 @@ class ValuesTests(SynchronousTestCase):
         self.assertIn("write 10.0.3.0/24", str(error))
         error = self.assertRaises(ValueError, values.parse_pattern, "@example.com")
         self.assertIn('did you mean "*@example.com"?', str(error))
+        self.assertNotIn("mean", str(self.assertRaises(ValueError, values.parse_pattern, "scan")))
+
+    def test_a_host_within_more(self) -> None:
+        """Of a URL, or a host with its port, the host is named."""
+        for text, told in {
+            "https://mail.example.com/": "write mail.example.com",
+            "smtp://u@mail.example.com:587": "write mail.example.com; the port is a setting of its own",
+            "mail.example.com:587": "write mail.example.com; the port",
+            "@example.com": "write example.com",
+            "[10.0.0.1]": "write 10.0.0.1",
+        }.items():
+            self.assertIn(told, str(self.assertRaises(ValueError, values.parse_domain, text)))
+        for text in ("::1", "a b", "https://a b/"):
+            self.assertNotIn("write", str(self.assertRaises(ValueError, values.parse_domain, text)))
 
     def test_what_is_wrong(self) -> None:
         """A time of 0, and a unit that nobody knows, are named."""
@@ -141,7 +156,8 @@ class ValuesTests(SynchronousTestCase):
         """Nobody guesses whether a number alone is seconds or hours, bytes or megabytes."""
         for parse, text, told in (
             (values.parse_duration, "4", "give a unit: 4s, 4m or 4h"),
-            (values.parse_size_range, "<2", "give a unit: <2B, <2KB or <2MB"),
+            (values.parse_size_range, "<2", "give a unit: 2B, 2KB or 2MB"),
+            (values.parse_size, "25", "give a unit: 25B, 25KB or 25MB"),
         ):
             self.assertIn(told, str(self.assertRaises(ValueError, parse, text)))
         self.assertEqual(values.parse_size_range("<2B"), SizeRange(largest=1))

@@ -277,6 +277,24 @@ class ReachWatchTests(SynchronousTestCase):
         self.pass_time(21)
         self.assertEqual(len(self.events.of("provider.failing")), 1)
 
+    def test_reached_after_it_was_resumed(self) -> None:
+        """What could not be sent goes at its first answer, and not before."""
+        noted = []
+        note = self.spool.note_reach
+        self.spool.note_reach = lambda *given: noted.append(given) or note(*given)
+        self.reach.begin(HOST, "connect").answered()
+        self.pass_time(1)
+        self.lanes.suspend([("out", "")])
+        self.pass_time(5)
+        self.lanes.suspend([])
+        self.refuse()
+        noted.clear()
+        self.pass_time(3)
+        self.assertEqual(noted, [])
+        self.far.mended = True
+        self.pass_time(5)
+        self.assertEqual(noted, [("out", None)])
+
     def test_a_clock_that_was_put(self) -> None:
         """It is one alarm, and the provider is probed as often as before."""
         self.refuse()

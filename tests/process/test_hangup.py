@@ -114,6 +114,14 @@ class HangupTests(HangupCase, TestCase):
         os.kill(pid, signal.SIGTERM)
         await eventually(lambda: not (self.folder / "pid").exists(), "its end")
 
+    async def test_a_daemon_without_a_log(self) -> None:
+        """In the background nobody would read why it cannot start: that is told before."""
+        relay = self.relay("")
+        relay.life = self.ending_program(self.twistd(relay, "--pidfile", "pid"))
+        self.assertEqual(await relay.life.ends(), 78)
+        self.assertIn(b"in the background the log needs logging.file", relay.life.err)
+        self.assertFalse((self.folder / "pid").exists())
+
     def twistd(self, relay: RelayProcess, *options: str) -> Program:
         arguments = ["-c", TWISTD, *options, "smtprelay", "-c", str(relay.config)]
         return Program.python(arguments, self.folder)

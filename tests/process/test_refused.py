@@ -37,7 +37,7 @@ RULES = {
     "not-offered": "listeners[lan].tls.mode: set starttls; listeners[lan].tls.certificate: set PEM_FILE",
     "auth-not-offered": "users: add {name: NAME, password_hash: the output of `smtprelay hash-password`};"
     " listeners[lan].auth.allow_plaintext: set true",
-    "size": "listeners[lan].limits.size: set 99999999",
+    "size": "listeners[lan].limits.size: set 99999999B",
     "sender": "listeners[lan].allow_senders: add a@bad.example",
     "recipient": "listeners[lan].allow_recipients: add b@bad.test",
 }

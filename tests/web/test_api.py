@@ -395,8 +395,11 @@ class HoldTests(SynchronousTestCase):
             {"until": "x"},
             {"until": 5, "subject": "x"},
             {"recipient": "*", "until": NOW + 60, "for": 60},
+            {"recipient": "x.org", "for": 60},
         ):
             self.assertEqual(self.fixture.post("/api/v1/hold-rules", body).status, 400, body)
+        self.fixture.operator.error = LookupError("there is no provider 'nope'")
+        self.assertEqual(self.fixture.post("/api/v1/hold-rules", {"provider": "nope", "for": 60}).status, 404)
         self.assertEqual(self.fixture.spool.asked, [])
 
 

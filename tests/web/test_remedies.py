@@ -54,18 +54,18 @@ class TableTests(SynchronousTestCase):
             ({"rule": reply.too_large(9, reply.ROUTES).rule}, ""),
             (
                 {"rule": "provider-size", "text": reply.too_large(10_000, "acs20000", 15_000).text},
-                "providers.acs20000.limits.size: set 20000",
+                "providers.acs20000.limits.size: set 20000B",
             ),
             (
                 {
                     "rule": "provider-size",
                     "text": "The message of 70 bytes is too large for route r9: a2 takes 60 bytes",
                 },
-                "providers.a2.limits.size: set 120",
+                "providers.a2.limits.size: set 120B",
             ),
             (
                 {"rule": "size", "text": reply.too_large(1000, size=3000).text},
-                "listeners[lan].limits.size: set 3000",
+                "listeners[lan].limits.size: set 3000B",
             ),
             ({"rule": "recipient", "command": "RCPT TO:<*@gmail.com>"}, ""),
             ({"rule": "sender", "command": "MAIL FROM:<scanner>"}, ""),

@@ -29,8 +29,8 @@ def accept_only() -> None:
 
 def slow_disk() -> None:
     """Have each commit take longer, on the thread that commits."""
-    from smtprelay.spool.connection import Connection, Transaction  # noqa: PLC0415
-    from smtprelay.spool.sqlite import SqliteEngine  # noqa: PLC0415
+    from smtprelay.spool.engines.sqlite import SqliteEngine  # noqa: PLC0415
+    from smtprelay.spool.engines.transaction import Connection, Transaction  # noqa: PLC0415
 
     transaction = SqliteEngine.transaction
 
@@ -45,7 +45,7 @@ def slow_disk() -> None:
 
 def one_commit_each() -> None:
     """Have no two operations share a commit."""
-    from smtprelay.spool import writer  # noqa: PLC0415
+    from smtprelay.spool.engines import writer  # noqa: PLC0415
 
     writer.LARGEST_GROUP = 1
 

@@ -12,12 +12,12 @@ from typing import Final
 from attrs import frozen
 
 from bench.load import SENDER
-from smtprelay.message import Client, Draft, Envelope, Pace, Planned, Recipient
+from smtprelay.model.message import Client, Draft, Envelope, Pace, Planned, Recipient
+from smtprelay.model.message_id import new_id
 from smtprelay.model.shape import shape_of
-from smtprelay.spool.accept import Arrival, accept
-from smtprelay.spool.connection import Connection
-from smtprelay.spool.identity import new_id
-from smtprelay.spool.sqlite import DATABASE, SqliteEngine, prepare_folder
+from smtprelay.spool.engines.sqlite import DATABASE, SqliteEngine, prepare_folder
+from smtprelay.spool.engines.transaction import Connection
+from smtprelay.spool.operations.accept import Arrival, accept
 
 _BATCH: Final = 2000
 _REASON: Final = "451 4.7.1 try again later"

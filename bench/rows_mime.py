@@ -53,7 +53,7 @@ def stall(work: Workplace) -> Iterator[Row]:
 
 def mapper_cpu(work: Workplace) -> Iterator[Row]:
     """What it costs to read a mail and to make a request of it, by the kind of its content."""
-    from smtprelay.providers.acs_request import map_mail  # noqa: PLC0415
+    from smtprelay.providers.acs.request import map_mail  # noqa: PLC0415
 
     for name, mail in {"attachment": large(5 * _MB), **contents(5 * _MB)}.items():
         spent = [_spent(lambda mail=mail: map_mail(mail, _PARAMETERS)) for _ in range(work.rounds + 2)]

@@ -19,9 +19,9 @@ from bench.rounds import Side, alternate, median
 from bench.sinks import HttpSink, SmtpSink
 from bench.table import Row
 from bench.workplace import Workplace
-from smtprelay.dispatch.settle import returned
-from smtprelay.spool.claim import claim
-from smtprelay.spool.settle import settle
+from smtprelay.dispatch.decision import returned
+from smtprelay.spool.operations.claim import claim
+from smtprelay.spool.operations.settle import settle
 
 _MILLION = 1_000_000
 _BEHIND = 100_000

@@ -64,9 +64,9 @@ def serve_ours(port: int) -> None:  # noqa: C901 -- three small classes
     from twisted.internet import reactor  # noqa: PLC0415
     from twisted.internet.defer import succeed  # noqa: PLC0415
 
-    from smtprelay.credentials import IAnonymousClient  # noqa: PLC0415
     from smtprelay.interfaces import IEnvelopeDelivery  # noqa: PLC0415
-    from smtprelay.message import Reply  # noqa: PLC0415
+    from smtprelay.model.credentials import IAnonymousClient  # noqa: PLC0415
+    from smtprelay.model.message import Reply  # noqa: PLC0415
     from smtprelay.smtp.factory import ESMTPFactory  # noqa: PLC0415
     from smtprelay.smtp.settings import Settings  # noqa: PLC0415
 

@@ -23,14 +23,14 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.web.server import Site
 
-from smtprelay.log import Ear
 from smtprelay.program import program
 from smtprelay.service.command import build, load_or_exit, run_service, stop
-from smtprelay.service.failure import UNAVAILABLE
+from smtprelay.service.errors import UNAVAILABLE
 from smtprelay.service.relay import Relay
 from smtprelay.service.signals import at_hangup, end_at_second
+from smtprelay.telemetry.log import Ear
 from smtprelay.testing.acs import FakeAcs, Operation
-from smtprelay.web.mailbox import Attachment, Mail
+from smtprelay.web.captured_mail import Attachment, Mail
 from smtprelay.web.site import NamelessRequest
 
 _CONFIG: Final = """\
@@ -168,7 +168,7 @@ def _send_sample(port: int) -> None:
 
 class CloudMailbox:
     """
-    What the fake provider took, as the page shows it; see :class:`smtprelay.web.mailbox.Mailbox`.
+    What the fake provider took, as the page shows it; see :class:`smtprelay.web.captured_mail.Mailbox`.
 
     It hears the relay's events, which tell under which id a mail was accepted, and its size.
     """
@@ -187,7 +187,7 @@ class CloudMailbox:
             hear(fields)
 
     def ear(self, event: str) -> Ear | None:
-        """Return what hears ``event``; see :class:`smtprelay.log.Telling`."""
+        """Return what hears ``event``; see :class:`smtprelay.telemetry.log.Telling`."""
         return {"message.queued": self._queued, "message.delivered": self._delivered}.get(event)
 
     def list(self) -> Sequence[Mail]:

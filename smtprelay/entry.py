@@ -15,8 +15,8 @@ from smtprelay.service import Options, makeService  # noqa: E402 -- see above
 __all__ = ["Options", "makeService"]
 
 if __name__ == "__main__":
-    from smtprelay.service.failure import exit_with_status
-    from smtprelay.service.worker import run_worker
+    from smtprelay.service.errors import exit_with_status
+    from smtprelay.service.workers.worker import run_worker
 
     with exit_with_status():
         sys.exit(run_worker(sys.argv[1:]))

@@ -12,8 +12,11 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
-from smtprelay.loan import Lender
-from smtprelay.message import (
+from smtprelay.mime.head import Head
+from smtprelay.mime.worker import errors, task
+from smtprelay.model.export_import import Transfer
+from smtprelay.model.maintenance import Upkeep
+from smtprelay.model.message import (
     Claim,
     Client,
     Delivery,
@@ -25,14 +28,11 @@ from smtprelay.message import (
     Reply,
     Results,
 )
-from smtprelay.mime.head import Head
-from smtprelay.mime.worker import errors, task
+from smtprelay.model.permit import Lender
+from smtprelay.model.queue import Block, Detour, Moved, NewMessage, Node, OverduePage, Settlement, Stock
+from smtprelay.model.queue_admin import Queue
 from smtprelay.model.shape import Shape
 from smtprelay.model.work import Work
-from smtprelay.operating import Queue
-from smtprelay.queue import Block, Detour, Moved, NewMessage, Node, OverduePage, Settlement, Stock
-from smtprelay.transfer import Transfer
-from smtprelay.upkeep import Upkeep
 
 # --- what happened ---------------------------------------------------------------------------
 
@@ -41,7 +41,7 @@ class Events(Protocol):
     """
     Where every station says what happened; the log and the metrics hear it.
 
-    Call it with one of the names of :data:`smtprelay.log.EVENTS` and the fields
+    Call it with one of the names of :data:`smtprelay.telemetry.log.EVENTS` and the fields
     that it declares there: ``events("message.queued", message=..., listener=...)``. It
     never raises and never blocks. Fields carry no secret and no message content.
     """
@@ -155,7 +155,7 @@ class Spool(Queue, Lender, Protocol):
     """
     Where accepted mail is safe, and the only place where its state lives.
 
-    What an operator asks of it is said in :class:`smtprelay.operating.Queue`.
+    What an operator asks of it is said in :class:`smtprelay.model.queue_admin.Queue`.
 
     Every coroutine returns after its change is committed and synced; several changes share one commit. Two
     commits carry a message through: accept-or-claim and settle.

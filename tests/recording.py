@@ -1,6 +1,6 @@
 """What the stations tell, kept for a test to look at."""
 
-from smtprelay.log import EVENTS
+from smtprelay.telemetry.log import EVENTS
 
 
 class Recording:

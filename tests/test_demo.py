@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from smtprelay.demo import CloudMailbox, sample_mail
-from smtprelay.log import Telling
+from smtprelay.telemetry.log import Telling
 from smtprelay.testing.acs import Ends, FakeAcs, Operation
 from tests.process.program import Program, eventually
 

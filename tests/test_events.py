@@ -14,8 +14,8 @@ from string import Formatter
 from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.report import about
-from smtprelay.log import EVENTS, Kind
+from smtprelay.dispatch.events import about
+from smtprelay.telemetry.log import EVENTS, Kind
 from tests.dispatch.stage import make_delivery
 
 ROOT = Path(__file__).parents[1] / "smtprelay"

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 #: The stations of a mail's way; they meet in plain top-level modules and in the folders they share.
 STATIONS = ("smtp", "policy", "spool", "dispatch", "providers")
-SHARED = ("mime", "model")
+SHARED = ("mime", "model", "net", "telemetry")
 
 #: Where the relay begins.
 ENTRIES = ("demo", "entry", "__main__")
@@ -28,39 +28,46 @@ IMPORTERS = {
     "smtprelay.config": ("smtprelay.config", "smtprelay.service", "smtprelay.cli", "smtprelay.demo"),
     "smtprelay.service": (
         "smtprelay.service",
-        "smtprelay.cli.start",
+        "smtprelay.cli.commands.run",
         "smtprelay.cli.offline",
         "smtprelay.demo",
         "smtprelay.entry",
     ),
-    "smtprelay.demo": ("smtprelay.demo", "smtprelay.cli.start"),
+    "smtprelay.demo": ("smtprelay.demo", "smtprelay.cli.commands.run"),
     "smtprelay.cli": ("smtprelay.cli", "smtprelay.__main__"),
     "smtprelay.testing": ("smtprelay.testing", "smtprelay.demo"),
     # What reads all of a mail is for the tasks of a MIME worker, which bounds it, and for the command line.
     "smtprelay.mime.parse": (
         "smtprelay.mime",
-        "smtprelay.providers.acs",
-        "smtprelay.providers.acs_request",
-        "smtprelay.providers.acs_attachments",
+        "smtprelay.providers.acs.provider",
+        "smtprelay.providers.acs.request",
+        "smtprelay.providers.acs.attachments",
     ),
     "smtprelay.mime.structure": ("smtprelay.mime",),
     "smtprelay.mime.headers": ("smtprelay.mime",),
     "smtprelay.mime.markup": ("smtprelay.mime",),
-    "smtprelay.mime.transfer": ("smtprelay.mime",),
+    "smtprelay.mime.transfer_encoding": ("smtprelay.mime",),
     "smtprelay.mime.outgoing.finish": ("smtprelay.mime.outgoing",),
     "smtprelay.mime.outgoing.parts": ("smtprelay.mime.outgoing",),
     "smtprelay.mime.outgoing.header": ("smtprelay.mime.outgoing",),
-    "smtprelay.providers.acs_request": ("smtprelay.providers.acs", "smtprelay.providers.acs_refusal"),
+    "smtprelay.providers.acs.request": (
+        "smtprelay.providers.acs.provider",
+        "smtprelay.providers.acs.refusal",
+    ),
 }
 
 #: These install the reactor when they are imported; the adapters that need them are imported late.
 INSTALLS_REACTOR = ("twisted.internet.reactor", "twisted.mail.smtp", "twisted.runner.procmon")
-ADAPTERS = ("smtprelay.smtp.adapter", "smtprelay.policy.stock", "smtprelay.service.monitor")
+ADAPTERS = (
+    "smtprelay.smtp.twisted_delivery",
+    "smtprelay.policy.stock_server",
+    "smtprelay.service.workers.process_monitor",
+)
 
 #: The design says that these are pure; so is each module that says it of itself.
 PURE = (
     "smtprelay.smtp.command",
-    "smtprelay.smtp.body",
+    "smtprelay.smtp.data",
     "smtprelay.smtp.session",
     "smtprelay.dispatch.retry",
     "smtprelay.providers.classify",

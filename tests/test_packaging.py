@@ -22,7 +22,7 @@ from shutil import copytree, ignore_patterns
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config.loading import PLACES
+from smtprelay.config.load import PLACES
 from smtprelay.version import VERSION
 
 ROOT = Path(__file__).parents[1]

@@ -17,14 +17,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     Carry out ``argv`` (the command line by default) and return the exit status.
 
-    Whatever goes wrong is one line on stderr; see :mod:`smtprelay.cli.exits` for the status.
+    Whatever goes wrong is one line on stderr; see :mod:`smtprelay.cli.exit_codes` for the status.
     """
     if "run" in (sys.argv if argv is None else argv):
         # Until the relay has a use for it: to import that takes a second.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # Here, so that ``import smtprelay.cli`` costs nothing.
-    from smtprelay.cli import app, exits  # noqa: PLC0415
-    from smtprelay.cli.words import printable  # noqa: PLC0415
+    from smtprelay.cli import app, exit_codes  # noqa: PLC0415
+    from smtprelay.cli.text import printable  # noqa: PLC0415
 
     # A terminal that cannot show a character shall show another one, not an error.
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -35,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Somebody reads no further (``| head``); Python would complain once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exits.FAILED
-    except exits.CliError as error:
+        return exit_codes.FAILED
+    except exit_codes.CliError as error:
         print(f"smtprelay: {printable(error)}", file=sys.stderr)  # noqa: T201
         return error.status
     return status

@@ -2,7 +2,7 @@
 The tree of commands, each imported when it is asked for.
 
 A command returns its exit status, or ``None`` for 0; errors of usage, of the
-system and of ours leave here as :class:`smtprelay.cli.exits.CliError`.
+system and of ours leave here as :class:`smtprelay.cli.exit_codes.CliError`.
 """
 
 import errno
@@ -11,30 +11,30 @@ from collections.abc import Sequence
 
 import click
 
-from smtprelay.cli import printing
-from smtprelay.cli.exits import FAILED, OK, PERMISSION, SOFTWARE, USAGE, CliError
+from smtprelay.cli import output
+from smtprelay.cli.exit_codes import FAILED, OK, PERMISSION, SOFTWARE, USAGE, CliError
 from smtprelay.cli.options import Command, LazyGroup
-from smtprelay.crash_report import unexpected
+from smtprelay.telemetry.crash_report import unexpected
 from smtprelay.version import VERSION
 
 root = LazyGroup(
     "smtprelay",
     help="Accepts mail over SMTP, stores it, and delivers it through a provider's HTTP API or by SMTP.",
     commands_at={
-        "run": "smtprelay.cli.start:run",
-        "demo": "smtprelay.cli.start:demo",
-        "config": "smtprelay.cli.config:config",
-        "hash-password": "smtprelay.cli.password:hash_password",
-        "send": "smtprelay.cli.send:send",
-        "queue": "smtprelay.cli.queue:queue",
-        "history": "smtprelay.cli.queue:history",
-        "refused": "smtprelay.cli.refused:refused",
-        "hold-rules": "smtprelay.cli.hold_rules:hold_rules",
-        "providers": "smtprelay.cli.providers:providers",
-        "spool": "smtprelay.cli.spool:spool",
-        "status": "smtprelay.cli.status:status",
-        "drain": "smtprelay.cli.drain:drain",
-        "healthcheck": "smtprelay.cli.health:healthcheck",
+        "run": "smtprelay.cli.commands.run:run",
+        "demo": "smtprelay.cli.commands.run:demo",
+        "config": "smtprelay.cli.commands.config:config",
+        "hash-password": "smtprelay.cli.commands.hash_password:hash_password",
+        "send": "smtprelay.cli.commands.send:send",
+        "queue": "smtprelay.cli.commands.queue:queue",
+        "history": "smtprelay.cli.commands.queue:history",
+        "refused": "smtprelay.cli.commands.refused:refused",
+        "hold-rules": "smtprelay.cli.commands.hold_rules:hold_rules",
+        "providers": "smtprelay.cli.commands.providers:providers",
+        "spool": "smtprelay.cli.commands.spool:spool",
+        "status": "smtprelay.cli.commands.status:status",
+        "drain": "smtprelay.cli.commands.drain:drain",
+        "healthcheck": "smtprelay.cli.commands.healthcheck:healthcheck",
         "version": "smtprelay.cli.app:version",
     },
 )
@@ -45,7 +45,7 @@ click.version_option(VERSION, message="smtprelay %(version)s")(root)
 @click.pass_context
 def version(ctx: click.Context) -> None:
     """Print the version."""
-    printing.result(ctx, {"version": VERSION}, lambda: click.echo(f"smtprelay {VERSION}"))
+    output.result(ctx, {"version": VERSION}, lambda: click.echo(f"smtprelay {VERSION}"))
 
 
 def invoke(argv: Sequence[str] | None) -> int:

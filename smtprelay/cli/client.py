@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 from urllib.parse import urlencode, urlsplit
 
-from smtprelay.cli.exits import FAILED, PERMISSION, TEMPFAIL, UNAVAILABLE, USAGE, CliError
+from smtprelay.cli.exit_codes import FAILED, PERMISSION, TEMPFAIL, UNAVAILABLE, USAGE, CliError
 
 #: Bytes that are read at a time of what is long.
 _PIECE: Final = 256 * 1024

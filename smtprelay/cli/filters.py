@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import click
 
-from smtprelay.cli.words import id_in
+from smtprelay.cli.text import id_in
 
 STATES: Final = ("queued", "active", "deferred", "held", "delivered", "failed", "deleted")
 

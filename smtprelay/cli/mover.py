@@ -1,8 +1,8 @@
 """
 Where messages are exported from and imported into: a running relay, or its spool.
 
-Both speak of messages as the JSON values of :mod:`smtprelay.parcel`, in portions, and of large bodies
-in pieces; see :class:`smtprelay.transfer.Transfer`.
+Both speak of messages as the JSON values of :mod:`smtprelay.model.archive`, in portions, and of large bodies
+in pieces; see :class:`smtprelay.model.export_import.Transfer`.
 """
 
 import base64
@@ -13,14 +13,14 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
-from smtprelay.cli import place
+from smtprelay.cli import locate
 from smtprelay.cli.client import Client
-from smtprelay.cli.exits import FAILED, USAGE, CliError
+from smtprelay.cli.exit_codes import FAILED, USAGE, CliError
 from smtprelay.cli.options import Settings
 from smtprelay.cli.source import API, in_words
 
 if TYPE_CHECKING:
-    from smtprelay.transfer import Transfer, Ways
+    from smtprelay.model.export_import import Transfer, Ways
 
 T = TypeVar("T")
 
@@ -82,11 +82,11 @@ class OnlineMover:
         return list(self._client.post(f"{API}/transfer/exported", wanted)["ids"])
 
     def orders(self) -> dict[str, Any]:
-        """Return an operator's orders, as :func:`smtprelay.orders.written` does."""
+        """Return an operator's orders, as :func:`smtprelay.model.operator_settings.written` does."""
         return dict(self._client.get(f"{API}/transfer/orders"))
 
     def obey(self, orders: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Put orders in force; return the values of :class:`smtprelay.orders.Obeyed`."""
+        """Put orders in force; return the values of :class:`smtprelay.model.operator_settings.Obeyed`."""
         obeyed = self._client.post(f"{API}/transfer/orders", {"orders": orders, "who": self._who})
         # JSON has made texts of the numbers.
         return {**obeyed, "numbers": {int(number): here for number, here in obeyed["numbers"].items()}}
@@ -133,8 +133,8 @@ class OfflineMover:
 
     def export(self, filters: Mapping[str, Any], mark: str, *, moving: bool) -> Portion:
         """Read the next messages from the spool."""
-        from smtprelay.parcel import written  # noqa: PLC0415
-        from smtprelay.queue import Selection  # noqa: PLC0415
+        from smtprelay.model.archive import written  # noqa: PLC0415
+        from smtprelay.model.queue import Selection  # noqa: PLC0415
 
         portion = _now(self._spool.export(Selection(**filters), mark, moving=moving))
         messages = [Message(written(each.parcel), each.content) for each in portion.packed]
@@ -150,7 +150,7 @@ class OfflineMover:
 
     def orders(self) -> dict[str, Any]:
         """Read an operator's orders from the spool."""
-        from smtprelay.orders import written  # noqa: PLC0415
+        from smtprelay.model.operator_settings import written  # noqa: PLC0415
 
         return written(_now(self._spool.orders()))
 
@@ -158,7 +158,7 @@ class OfflineMover:
         """Put orders in force for when the relay runs again."""
         from attrs import asdict  # noqa: PLC0415
 
-        from smtprelay.orders import read  # noqa: PLC0415
+        from smtprelay.model.operator_settings import read  # noqa: PLC0415
 
         try:
             return asdict(_now(self._spool.obey(read(orders, self._ways()), self._who)))
@@ -167,7 +167,7 @@ class OfflineMover:
 
     def put(self, messages: Sequence[Message], route: str) -> Sequence[Mapping[str, str]]:
         """Take messages in whose way the configuration knows."""
-        from smtprelay.transfer import check_route  # noqa: PLC0415
+        from smtprelay.model.export_import import check_route  # noqa: PLC0415
 
         ways = self._ways()
         try:
@@ -181,8 +181,8 @@ class OfflineMover:
         return _now(self._spool.put_piece(message, n, content))
 
     def _put(self, message: Message, ways: "Ways", route: str) -> Mapping[str, str]:
-        from smtprelay.parcel import read  # noqa: PLC0415
-        from smtprelay.transfer import packed  # noqa: PLC0415
+        from smtprelay.model.archive import read  # noqa: PLC0415
+        from smtprelay.model.export_import import packed  # noqa: PLC0415
 
         try:
             parcel = read(message.values)
@@ -210,18 +210,18 @@ def opened(settings: Settings, who: str, *, new: bool = False) -> Iterator[Mover
 
     Raises :class:`CliError` if there is neither.
     """
-    client = place.client(settings, os.environ, PATIENCE)
-    ground = place.instead(client, settings, os.environ)
+    client = locate.client(settings, os.environ, PATIENCE)
+    ground = locate.instead(client, settings, os.environ)
     if ground is None:
         yield OnlineMover(client, who)
         return
-    from smtprelay.spool.aside import transfer  # noqa: PLC0415 -- only when nobody listens
-    from smtprelay.spool.ground import Folder  # noqa: PLC0415
+    from smtprelay.spool.location import Folder  # noqa: PLC0415
+    from smtprelay.spool.offline_archive import transfer  # noqa: PLC0415 -- only when nobody listens
 
     with ExitStack() as open_:
         with in_words():
             writer = open_.enter_context(ground.writing(new=new))
-        mover = OfflineMover(transfer(writer), ground.unfit, lambda: place.ways(settings, os.environ), who)
+        mover = OfflineMover(transfer(writer), ground.unfit, lambda: locate.ways(settings, os.environ), who)
         if isinstance(ground, Folder):
             # Unlike a database it has no relay but the one that does not run.
             mover.under_way = "the relay died during an attempt. Start it once: it finds out the outcome"

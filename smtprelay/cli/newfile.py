@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from smtprelay.cli.exits import CANNOT_USE, FAILED, PERMISSION, CliError
+from smtprelay.cli.exit_codes import CANNOT_USE, FAILED, PERMISSION, CliError
 
 
 @contextmanager

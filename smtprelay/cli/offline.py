@@ -15,20 +15,20 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from smtprelay.cli.client import Client
+from smtprelay.cli.locate import configuration
 from smtprelay.cli.options import Settings
-from smtprelay.cli.place import configuration
 from smtprelay.cli.source import in_words
-from smtprelay.log import Telling
-from smtprelay.message import Delivery
-from smtprelay.metrics import Metrics
-from smtprelay.operating import Operator, Prepared
-from smtprelay.queue import Edit
-from smtprelay.spool.ground import Ground
+from smtprelay.model.message import Delivery
+from smtprelay.model.queue import Edit
+from smtprelay.model.queue_admin import Operator, Prepared
+from smtprelay.spool.location import Ground
 from smtprelay.spool.offline import OfflineSpool, now
-from smtprelay.spool.store import QueueSpool
-from smtprelay.web.answers import Answer, Asked, Problem
+from smtprelay.spool.spool import QueueSpool
+from smtprelay.telemetry.log import Telling
+from smtprelay.telemetry.metrics import Metrics
 from smtprelay.web.api import api_routes
-from smtprelay.web.sources import Sources
+from smtprelay.web.context import Sources
+from smtprelay.web.messages import Answer, Asked, Problem
 
 
 class InProcess(Client):
@@ -106,7 +106,7 @@ def _sources(spool: QueueSpool, settings: Settings) -> Sources:
 
 
 class _Operator:
-    """The part of :class:`smtprelay.operating.Operator` that needs no relay."""
+    """The part of :class:`smtprelay.model.queue_admin.Operator` that needs no relay."""
 
     def __init__(self, spool: QueueSpool, settings: Settings) -> None:
         self._spool = spool

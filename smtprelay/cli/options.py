@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 import click
 from click.core import ParameterSource
 
-from smtprelay.cli.exits import USAGE, CliError
-from smtprelay.cli.renamed import renamed
+from smtprelay.cli.commands.renamed import renamed
+from smtprelay.cli.exit_codes import USAGE, CliError
 from smtprelay.program import program
 
 _META: Final = "smtprelay.cli.options"

@@ -5,7 +5,7 @@ What a command reads as text: a file that an option names, or the standard input
 import sys
 from pathlib import Path
 
-from smtprelay.cli.exits import USAGE, CliError
+from smtprelay.cli.exit_codes import USAGE, CliError
 
 
 def text_of(file: str) -> str:

@@ -12,15 +12,15 @@ from contextlib import closing, contextmanager
 from typing import Any, TypedDict
 from urllib.parse import quote, urlencode
 
-from smtprelay.cli import place
+from smtprelay.cli import locate
 from smtprelay.cli.client import Client
-from smtprelay.cli.exits import FAILED, PERMISSION, UNAVAILABLE, CliError
+from smtprelay.cli.exit_codes import FAILED, PERMISSION, UNAVAILABLE, CliError
 from smtprelay.cli.options import Settings
 from smtprelay.cli.who import who
 
 API = "/api/v1"
 
-#: Which deliveries are meant: what is given of the fields of :class:`smtprelay.queue.Selection`.
+#: Which deliveries are meant: what is given of the fields of :class:`smtprelay.model.queue.Selection`.
 Filters = Mapping[str, Any]
 
 #: How a field is called in a query.
@@ -98,8 +98,8 @@ def api(settings: Settings) -> Iterator[Client]:
 
     Raises :class:`CliError` if there is neither a relay nor a spool.
     """
-    client = place.client(settings, os.environ)
-    ground = place.instead(client, settings, os.environ)
+    client = locate.client(settings, os.environ)
+    ground = locate.instead(client, settings, os.environ)
     if ground is None:
         yield client
         return
@@ -121,8 +121,8 @@ def in_words() -> Iterator[None]:
     """Have what a spool raises become :class:`CliError`."""
     import sqlite3  # noqa: PLC0415
 
-    from smtprelay.spool.connection import SpoolFault  # noqa: PLC0415
-    from smtprelay.spool.lock import SpoolBusy  # noqa: PLC0415
+    from smtprelay.spool.engines.sqlite_lock import SpoolBusy  # noqa: PLC0415
+    from smtprelay.spool.engines.transaction import SpoolFault  # noqa: PLC0415
 
     try:
         yield

@@ -1,18 +1,18 @@
 """
 One YAML file becomes one frozen :class:`Config`, or one list of all that is wrong with it.
 
-The way of a setting: :mod:`source` (YAML to a tree that knows its places) →
-:mod:`environ` (variables and ``--set`` over it) → :mod:`structure` (the classes of
-:mod:`model`, :mod:`listeners` and :mod:`providers`) → :mod:`complete` (defaults that
-depend on others) → :mod:`check`, :mod:`safety`, :mod:`unavailable`, :mod:`reach`, :mod:`files`. Keys that had
-another name are in :mod:`renamed`. Back to text: :mod:`effective`, and what a key means: :mod:`reference`,
-:mod:`json_schema`, :mod:`example`.
+The way of a setting: :mod:`.yaml_source` (YAML to a tree that knows its places) → :mod:`.env_overlay`
+(variables and ``--set`` over it) → :mod:`.from_tree` (the classes of :mod:`.model`, :mod:`.listeners` and
+:mod:`.providers`) → :mod:`.defaults` (those that depend on others) → :mod:`.checks`. Keys that had another
+name are in :mod:`.renamed`. Back to text: :mod:`.effective`, and what a key means: :mod:`.reference`,
+:mod:`.json_schema`,
+:mod:`.example`.
 """
 
 from smtprelay.config.effective import effective
 from smtprelay.config.example import example
 from smtprelay.config.json_schema import json_schema
-from smtprelay.config.loading import Loaded, load
+from smtprelay.config.load import Loaded, load
 from smtprelay.config.model import Config
 from smtprelay.config.problem import ConfigError, Problem, render
 from smtprelay.config.reference import Setting, explain

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from smtprelay.config.source import parse
 from smtprelay.config.tree import Items, Node, Scalar, Table
+from smtprelay.config.yaml_source import parse
 
 #: What begins the part that shows every setting.
 _MARKER: Final = "## Every setting"

@@ -3,7 +3,7 @@ The whole configuration, as values.
 
 Names are the keys of the file (``from`` is ``from_``), lists are tuples, durations
 are seconds and sizes are bytes; where another station has a value for it already
-(:class:`smtprelay.message.Schedule`, :class:`smtprelay.message.Window`), it is that one.
+(:class:`smtprelay.model.message.Schedule`, :class:`smtprelay.model.message.Window`), it is that one.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,6 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from smtprelay import message
 from smtprelay.config.endpoint import Endpoint
 from smtprelay.config.listeners import Checker, Listener, User
 from smtprelay.config.paths import FilePath
@@ -35,6 +34,7 @@ from smtprelay.config.values import (
     Text,
     TimeLimit,
 )
+from smtprelay.model import message
 
 Failure = Literal["bounce", "hold", "discard", "webhook"]
 Level = Literal["debug", "info", "warn", "error", "critical"]

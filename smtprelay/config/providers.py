@@ -21,7 +21,7 @@ from smtprelay.config.values import (
     TimeLimit,
     Url,
 )
-from smtprelay.message import Limits, Pace
+from smtprelay.model.message import Limits, Pace
 
 
 @frozen(kw_only=True)

@@ -14,17 +14,17 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from attrs import NOTHING, Attribute, Factory, evolve, fields, frozen, has
 
 from smtprelay.config import values
+from smtprelay.config.checks.unavailable import available, not_there
 from smtprelay.config.endpoint import Endpoint
 from smtprelay.config.example import example_of
+from smtprelay.config.from_tree import UNITS
 from smtprelay.config.model import Config
 from smtprelay.config.paths import FilePath
 from smtprelay.config.problem import did_you_mean
 from smtprelay.config.renamed import RENAMED, renamed
 from smtprelay.config.secret import Secret
-from smtprelay.config.structure import UNITS
 from smtprelay.config.tree import below
-from smtprelay.config.unavailable import available, not_there
-from smtprelay.message import Window
+from smtprelay.model.message import Window
 
 #: What people call the types that are one word.
 WORDS: Final[Mapping[Any, str]] = {

@@ -3,7 +3,7 @@ The small languages of single settings: ``5m``, ``25MiB``, ``30/min``, ``10.0.0.
 
 Each ``parse_…`` gives a plain Python value that stations can use as it is, or says in
 one sentence what it expected instead. The types at the end carry their parser with
-them: that is how :mod:`~smtprelay.config.structure` finds it. Pure.
+them: that is how :mod:`~smtprelay.config.from_tree` finds it. Pure.
 """
 
 import re
@@ -14,8 +14,8 @@ from typing import Annotated, Final
 from attrs import frozen
 
 from smtprelay.config.problem import did_you_mean
-from smtprelay.message import Window
-from smtprelay.policy.passwords import parse_hash
+from smtprelay.model.message import Window
+from smtprelay.policy.password_hash import parse_hash
 
 _SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 _POWERS: Final = {"K": 1, "M": 2, "G": 3, "T": 4}

@@ -13,9 +13,8 @@ The rules, as a list:
   held: it may have arrived, and must neither bounce nor be sent for ever.
 - A report to a sender is accepted in the transaction that closes the recipients it reports on.
 
-``dispatcher`` is the loop, ``attempt`` one attempt from claim to settlement, ``settle`` the judgement,
-``lanes`` and ``probe`` the breaker, ``detour`` the way round it. What senders are told is a ``notice``: the
-``postmaster`` decides of whom, ``bounce`` writes it, ``delay`` looks for those who wait.
-``synchronous`` is the other way in: it holds the client until the provider has spoken (``direct``), if the
-lanes admit it (``admission``), and what is left of a mixed result is the ``remainder``.
+``dispatcher`` is the loop, ``attempt`` one attempt from claim to settlement, ``decision`` what its outcomes
+lead to, ``retry`` every delay. ``lane_state`` and ``probe`` stop lanes and open them again; ``failover``
+finds the next provider, and ``reroute`` moves what waits in a stopped lane. ``dsn`` writes to senders,
+``webhook`` to programs. ``synchronous`` is the other way in: its client waits for the provider's reply.
 """

@@ -14,18 +14,19 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from smtprelay.dispatch import report, settle
+from smtprelay.dispatch import decision as settle
+from smtprelay.dispatch import events as report
+from smtprelay.dispatch.decision import Case, Verdict
+from smtprelay.dispatch.dsn.reporter import Postmaster
 from smtprelay.dispatch.failover import next_place, too_large
-from smtprelay.dispatch.lanes import Lanes
-from smtprelay.dispatch.postmaster import Postmaster
+from smtprelay.dispatch.lane_state import Lanes
 from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
-from smtprelay.dispatch.settle import Case, Verdict
 from smtprelay.dispatch.webhook import Announcer
 from smtprelay.interfaces import Body, Events, Provider, Spool
-from smtprelay.measure import with_sizes
-from smtprelay.memory_body import MemoryBody
-from smtprelay.message import Claim, Delivery, Results, Route
-from smtprelay.queue import Block, Settlement
+from smtprelay.model.fit import with_sizes
+from smtprelay.model.memory_body import MemoryBody
+from smtprelay.model.message import Claim, Delivery, Results, Route
+from smtprelay.model.queue import Block, Settlement
 
 _MIDDLE: Final = 0.5
 

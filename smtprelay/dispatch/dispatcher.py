@@ -13,21 +13,21 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from smtprelay.dispatch import report
+from smtprelay.dispatch import events as report
 from smtprelay.dispatch.attempt import Attempts
-from smtprelay.dispatch.bounce import BounceSettings
-from smtprelay.dispatch.detour import Detours
-from smtprelay.dispatch.lanes import Lanes
+from smtprelay.dispatch.decision import returned
+from smtprelay.dispatch.dsn.render import BounceSettings
+from smtprelay.dispatch.dsn.reporter import Post, Postmaster
+from smtprelay.dispatch.hold_rules import Tending
+from smtprelay.dispatch.lane_state import Lanes
 from smtprelay.dispatch.operator import OperatorDesk
-from smtprelay.dispatch.postmaster import Post, Postmaster
 from smtprelay.dispatch.probe import Probes
+from smtprelay.dispatch.reroute import Detours
 from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
-from smtprelay.dispatch.settle import returned
-from smtprelay.dispatch.tending import Tending
 from smtprelay.dispatch.webhook import Announcer
 from smtprelay.interfaces import Events, Provider, Spool
-from smtprelay.message import Claim, Route
-from smtprelay.queue import FINAL, Settlement
+from smtprelay.model.message import Claim, Route
+from smtprelay.model.queue import FINAL, Settlement
 
 #: The spool's clock may be a little behind ours: what it calls due is not asked for faster than this.
 _SHORTEST_SLEEP: Final = 0.05
@@ -41,7 +41,7 @@ class Dispatcher:
     Attempts what the spool has, until each delivery has come to its end.
 
     :param providers: by name.
-    :param routes: by name; see :class:`smtprelay.message.Route`.
+    :param routes: by name; see :class:`smtprelay.model.message.Route`.
     :param clock: usually the reactor; its seconds are since the epoch.
     :param jitter: gives a number from 0 to 1, as :func:`random.random`.
     :param post: makes a bounce into a message with a route; accepted with the settlement.

@@ -11,8 +11,8 @@ from typing import Final
 from attrs import frozen
 
 from smtprelay.interfaces import Provider, Unmeasured
-from smtprelay.measure import takes
-from smtprelay.message import Delivery, Failed
+from smtprelay.model.fit import takes
+from smtprelay.model.message import Delivery, Failed
 from smtprelay.model.shape import Shape
 
 #: RFC 3463: message too big for system. Another provider may take it.

@@ -10,13 +10,13 @@ from typing import Final
 
 from attrs import evolve
 
+from smtprelay.dispatch.dsn.reporter import Postmaster
 from smtprelay.dispatch.failover import fits
-from smtprelay.dispatch.lanes import Lanes
-from smtprelay.dispatch.postmaster import Postmaster
+from smtprelay.dispatch.lane_state import Lanes
 from smtprelay.interfaces import Events, Provider, Spool
-from smtprelay.message import Claim, Delivery, Failed
-from smtprelay.operating import LONGEST, Prepared
-from smtprelay.queue import ASKED_TO_WAIT, SUSPENDED, Block, Edit, LaneState, NewMessage
+from smtprelay.model.message import Claim, Delivery, Failed
+from smtprelay.model.queue import ASKED_TO_WAIT, SUSPENDED, Block, Edit, LaneState, NewMessage
+from smtprelay.model.queue_admin import LONGEST, Prepared
 
 #: Other or undefined security or policy status (RFC 3463 §3.8).
 _REMOVED: Final = "5.7.0"

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.dispatch.lanes import Lanes
+from smtprelay.dispatch.lane_state import Lanes
 from smtprelay.interfaces import Events, Provider, Spool
-from smtprelay.message import Blocked, Delivered, Outcome
-from smtprelay.queue import Block
+from smtprelay.model.message import Blocked, Delivered, Outcome
+from smtprelay.model.queue import Block
 
 
 async def ask(provider: Provider, name: str, lane: str, events: Events) -> Outcome | None:

@@ -14,9 +14,9 @@ from attrs import frozen
 from twisted.internet.defer import CancelledError
 
 from smtprelay.interfaces import Body
-from smtprelay.message import Claim, Failed, Outcome, Results
 from smtprelay.mime.head import head_of, subject_of
-from smtprelay.queue import NewMessage
+from smtprelay.model.message import Claim, Failed, Outcome, Results
+from smtprelay.model.queue import NewMessage
 
 #: The built-in provider, and the route of its messages.
 NAME = "webhook"

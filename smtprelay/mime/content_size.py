@@ -14,7 +14,7 @@ from smtprelay.mime import headers
 from smtprelay.mime.charset.labels import ASCII, HZ, codec_of
 from smtprelay.mime.structure import Part, part_of
 from smtprelay.mime.text import charsets_in
-from smtprelay.mime.transfer import encoding_of
+from smtprelay.mime.transfer_encoding import encoding_of
 from smtprelay.model.shape import ContentCounter
 
 #: Octets in JSON of one octet of a part. A character has three in UTF-8 and may have one in its own charset,

@@ -19,7 +19,7 @@ from attrs import frozen
 
 from smtprelay.mime import charset as charsets
 from smtprelay.mime.charset.labels import codec_of
-from smtprelay.mime.transfer import from_base64, from_q
+from smtprelay.mime.transfer_encoding import from_base64, from_q
 
 #: More than these, of one value, stay as they stand.
 MAX_WORDS: Final = 5000

@@ -13,7 +13,8 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from smtprelay.mime import charset, files, headers, transfer
+from smtprelay.mime import charset, headers, transfer_encoding
+from smtprelay.mime import file_names as files
 from smtprelay.mime.address import Address, addresses
 from smtprelay.mime.controls import in_lines
 from smtprelay.mime.kinds import extension_for
@@ -195,7 +196,7 @@ class _Reader:
 
     def _content(self, part: Part) -> bytes:
         content = self.body[part.begin : part.end]
-        return transfer.decode(content, part.encoding(content))
+        return transfer_encoding.decode(content, part.encoding(content))
 
     def _charset(self, n: int) -> str:
         """Return the charset that a text names, in its type or itself; ``""`` for none."""
@@ -237,9 +238,9 @@ class _Reader:
     def _attach(self, part: Part) -> None:
         content = self.body[part.begin : part.end]
         if (encoding := part.encoding(content)) == "base64":
-            base64 = transfer.tidy_base64(content)
+            base64 = transfer_encoding.tidy_base64(content)
         else:
-            base64 = binascii.b2a_base64(transfer.decode(content, encoding), newline=False)
+            base64 = binascii.b2a_base64(transfer_encoding.decode(content, encoding), newline=False)
         content_id = decoded(part.first("content-id"), self.guess).strip().strip("<>")
         name = files.clean(self._given_name(part)) or self._made_name(part)
         self.attachments.append(Attachment(name, part.kind.kind, base64, content_id))

@@ -11,7 +11,7 @@ from typing import Final
 
 from attrs import define, field
 
-from smtprelay.mime import files, headers, transfer
+from smtprelay.mime import file_names, headers, transfer_encoding
 from smtprelay.mime.kinds import MISSPELT, OCTETS, kind_by_name
 from smtprelay.mime.parameters import ContentType, content_type, disposition
 from smtprelay.mime.text import Headers
@@ -70,11 +70,11 @@ class Part:
         """Return the value of its first field called ``name``, which is in lower case."""
         return _first(self.headers, name)
 
-    def encoding(self, content: bytes) -> transfer.Encoding:
+    def encoding(self, content: bytes) -> transfer_encoding.Encoding:
         """Return how its content is packed: a text or mail that claims to be base64, and is none, is not."""
-        encoding = transfer.encoding_of(self.first("content-transfer-encoding"))
+        encoding = transfer_encoding.encoding_of(self.first("content-transfer-encoding"))
         is_readable = encoding == "base64" and self.kind.kind.startswith(("text/", "message/"))
-        return "7bit" if is_readable and transfer.is_no_base64(content) else encoding
+        return "7bit" if is_readable and transfer_encoding.is_no_base64(content) else encoding
 
 
 def parts_of(mail: bytes) -> list[Part]:
@@ -273,6 +273,6 @@ def _kind_of(fields: Headers, shown: ContentType, default: str) -> ContentType:
     read = content_type(value)
     kind = MISSPELT.get(read.kind, read.kind)
     if not kind or (kind == OCTETS and not value.lstrip().lower().startswith(OCTETS)):
-        by_name = kind_by_name(files.clean(given_name(shown, read)))
+        by_name = kind_by_name(file_names.clean(given_name(shown, read)))
         kind = by_name if kind or by_name != OCTETS else default
     return ContentType(kind, read.parameters)

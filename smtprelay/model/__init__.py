@@ -1,1 +1,1 @@
-"""The values that the stations of a mail's way share: frozen, pure, without behaviour of a station."""
+"""The values that pass between stations, and what every station may do with them. Nothing here waits."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from smtprelay.message import Claim
+from smtprelay.model.message import Claim
 
 
 @frozen(kw_only=True)

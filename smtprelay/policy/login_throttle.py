@@ -23,7 +23,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.message import Refused, Reply
+from smtprelay.model.message import Refused, Reply
 from smtprelay.model.network import counted_as
 
 #: The first failures cost nothing: people mistype.

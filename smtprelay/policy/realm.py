@@ -1,7 +1,7 @@
 """
 From who logged in to what that one may do: the realm behind a listener's portal.
 
-:mod:`smtprelay.policy.stock` is imported only when the stock protocol asks, because
+:mod:`smtprelay.policy.stock_server` is imported only when the stock protocol asks, because
 ``twisted.mail.smtp`` installs the reactor.
 """
 
@@ -14,8 +14,8 @@ from zope.interface import implementer
 from zope.interface.interface import InterfaceClass
 
 from smtprelay.interfaces import IEnvelopeDelivery
-from smtprelay.message import Client
-from smtprelay.policy.delivery import Desk, EnvelopeDelivery
+from smtprelay.model.message import Client
+from smtprelay.policy.avatar import Desk, EnvelopeDelivery
 from smtprelay.policy.settings import Identity
 
 
@@ -45,7 +45,7 @@ class Realm:
         if IEnvelopeDelivery in interfaces:
             return IEnvelopeDelivery, avatar, avatar.forget
         if IMessageDelivery in interfaces:
-            from smtprelay.policy.stock import StockDelivery  # noqa: PLC0415
+            from smtprelay.policy.stock_server import StockDelivery  # noqa: PLC0415
 
             return IMessageDelivery, StockDelivery(avatar), avatar.forget
         raise NotImplementedError(f"no avatar for {interfaces}")

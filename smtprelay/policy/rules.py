@@ -3,7 +3,7 @@ What is refused, in which order, and with which words.
 
 Network, TLS, authentication; then the sender; then each recipient; then the
 size. Each function either returns what it accepts or raises
-:class:`~smtprelay.message.Refused` with the name of its rule. Pure.
+:class:`~smtprelay.model.message.Refused` with the name of its rule. Pure.
 
 An address is judged by the domain after its last ``@``. Relay tricks (``victim%elsewhere@us``,
 ``"victim@elsewhere"@us``, ``@us:victim@elsewhere``) are only for those who logged in, and travel on
@@ -13,9 +13,9 @@ without a source route; what cannot be read as one mailbox (``victim@elsewhere@u
 
 from collections.abc import Mapping
 
-from smtprelay.message import Client, Recipient, Refused, Reply
 from smtprelay.model.address import is_numeric, is_routed, without_route
-from smtprelay.policy.access import folded, has_control, is_mailbox
+from smtprelay.model.message import Client, Recipient, Refused, Reply
+from smtprelay.policy.networks import folded, has_control, is_mailbox
 from smtprelay.policy.settings import Identity, ListenerPolicy
 
 

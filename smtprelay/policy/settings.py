@@ -7,7 +7,7 @@ The service makes these from the configuration. Pure.
 
 from attrs import field, frozen
 
-from smtprelay.policy.access import LOOPBACK, Networks, Patterns
+from smtprelay.policy.networks import LOOPBACK, Networks, Patterns
 
 
 @frozen(kw_only=True)
@@ -23,7 +23,7 @@ class ListenerPolicy:
     :ivar has_logins: whether a client that is not in ``allow_from`` can log in.
     :ivar one_delivery: a transaction must be one delivery, for its client waits for the provider's verdict.
     :ivar size: bytes of the largest message that is taken, as announced by SIZE; see
-        :func:`smtprelay.policy.route.largest`. ``None`` is no limit.
+        :func:`smtprelay.policy.router.largest`. ``None`` is no limit.
     """
 
     name: str
@@ -77,7 +77,7 @@ class User:
     """
     One who may log in by a password of the configuration.
 
-    :ivar password_hash: see :mod:`smtprelay.policy.passwords`; ``""`` cannot log in by password.
+    :ivar password_hash: see :mod:`smtprelay.policy.password_hash`; ``""`` cannot log in by password.
     """
 
     name: str

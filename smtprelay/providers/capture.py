@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from smtprelay.interfaces import Body
-from smtprelay.message import Blocked, Deferred, Delivered, Delivery, Limits, Outcome, Results
+from smtprelay.model.message import Blocked, Deferred, Delivered, Delivery, Limits, Outcome, Results
 from smtprelay.providers.defaults import ProviderDefaults
 
 #: Runs a function in a thread; :func:`twisted.internet.threads.deferToThreadPool` with its first

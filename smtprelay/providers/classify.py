@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Final
 
-from smtprelay.message import Blocked, Deferred, Failed, Outcome, Uncertain
+from smtprelay.model.message import Blocked, Deferred, Failed, Outcome, Uncertain
 
 
 class Verdict(Enum):

@@ -14,11 +14,11 @@ from functools import lru_cache, partial
 from typing import Final
 
 from smtprelay.interfaces import Body, MailTooCostly, MimeWorker, MimeWorkerUnavailable, Provider
-from smtprelay.memory_body import MemoryBody
-from smtprelay.message import Deferred, Delivery, Envelope, Failed, Limits, Outcome, Results
 from smtprelay.mime import outgoing
 from smtprelay.mime.head import MAX_HEADER
 from smtprelay.mime.outgoing import Additions, Finishing, NextHop, Plan
+from smtprelay.model.memory_body import MemoryBody
+from smtprelay.model.message import Deferred, Delivery, Envelope, Failed, Limits, Outcome, Results
 from smtprelay.model.shape import Shape, ShapeCounter, shape_of
 
 #: A mail up to this size is held while it is sent; the spool gives it in one piece.

@@ -19,11 +19,11 @@ from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Body, Events
-from smtprelay.message import Blocked, Deferred, Delivered, Delivery, Envelope, Limits, Outcome, Results
-from smtprelay.providers.acs_api import DeferToThread
+from smtprelay.model.message import Blocked, Deferred, Delivered, Delivery, Envelope, Limits, Outcome, Results
+from smtprelay.providers.acs.api import DeferToThread
 from smtprelay.providers.classify import WEBHOOK, by_status, outcome, retry_after, words
 from smtprelay.providers.defaults import ProviderDefaults
-from smtprelay.providers.http import Answer, Http, NoAnswerError
+from smtprelay.providers.http.client import Answer, Http, NoAnswerError
 
 #: The recipient of an event for the relay's own webhook; that of a route's own one is the route's name.
 DEFAULT: Final = "webhook"

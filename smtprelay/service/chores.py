@@ -7,8 +7,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from smtprelay.interfaces import Events
-from smtprelay.log import Log
-from smtprelay.logwriter import Trouble
+from smtprelay.telemetry.log import Log
+from smtprelay.telemetry.log_writer import Trouble
 
 #: What is told if it fails, how often it is done, seconds, and what it is.
 Chore = tuple[str, float, Callable[[], Awaitable[Any]]]

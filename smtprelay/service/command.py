@@ -26,18 +26,18 @@ from twisted.python.failure import Failure
 from zope.interface import provider
 
 from smtprelay.config import Config, ConfigError, Loaded, effective, load, render
-from smtprelay.crash_report import SOFTWARE, unexpected
 from smtprelay.interfaces import Events
-from smtprelay.log import Log, Telling
-from smtprelay.logwriter import Levels, make_observer, opened
-from smtprelay.service.failure import CONFIG, StartFailed, exit_with_status
+from smtprelay.service.clock_steps import ClockSteps
+from smtprelay.service.errors import CONFIG, StartFailed, exit_with_status
 from smtprelay.service.relay import Relay
 from smtprelay.service.signals import at_hangup, end_at_second
-from smtprelay.service.steps import ClockSteps
-from smtprelay.service.supervisor import Supervisor
 from smtprelay.service.systemd import SystemdNotifier
+from smtprelay.service.workers.supervisor import Supervisor
+from smtprelay.telemetry.crash_report import SOFTWARE, unexpected
+from smtprelay.telemetry.log import Log, Telling
+from smtprelay.telemetry.log_writer import Levels, make_observer, opened
 from smtprelay.version import VERSION
-from smtprelay.web.mailbox import Mailbox
+from smtprelay.web.captured_mail import Mailbox
 
 #: New objects between two looks of the garbage collector; Python's own 700 are fewer than a message has.
 _LESS_OFTEN: Final = 20_000

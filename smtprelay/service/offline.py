@@ -10,16 +10,16 @@ from collections.abc import Callable
 from twisted.internet.task import Clock
 
 from smtprelay.config.model import Config
-from smtprelay.dispatch.lanes import Lanes
+from smtprelay.dispatch.dsn.reporter import Postmaster
+from smtprelay.dispatch.lane_state import Lanes
 from smtprelay.dispatch.operator import OperatorDesk
-from smtprelay.dispatch.postmaster import Postmaster
 from smtprelay.interfaces import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
-from smtprelay.policy.route import Router
-from smtprelay.service.listeners import rule
-from smtprelay.service.post import Post, bounce_settings
-from smtprelay.service.providers import Workshop, build_providers
-from smtprelay.spool.identity import new_id
+from smtprelay.model.message_id import new_id
+from smtprelay.policy.router import Router
+from smtprelay.service.build.bounces import Post, bounce_settings
+from smtprelay.service.build.listeners import rule
+from smtprelay.service.build.providers import Workshop, build_providers
 
 
 def build_desk(

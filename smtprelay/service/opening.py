@@ -11,21 +11,21 @@ from typing import Any, Final, TypeVar
 from attrs import evolve
 from twisted.internet.task import deferLater
 
-from smtprelay.budget import Budget
 from smtprelay.config.model import Config
 from smtprelay.interfaces import Events, Spool
-from smtprelay.service.spools import open_spool
+from smtprelay.net.buffer_budget import Budget
+from smtprelay.service.build.webhook import webhook_paces
+from smtprelay.service.spool import open_spool
 from smtprelay.service.threads import Threads
-from smtprelay.service.webhook import webhook_paces
-from smtprelay.spool.connection import SpoolAway
-from smtprelay.spool.memory import open_memory
-from smtprelay.spool.mounts import on_forgetful
-from smtprelay.spool.terms import Terms
-from smtprelay.web.answers import Answer, Asked, Problem
+from smtprelay.spool.engines.filesystem import on_forgetful
+from smtprelay.spool.engines.memory import open_memory
+from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.transaction import SpoolAway
 from smtprelay.web.api import api_routes
+from smtprelay.web.context import Sources
+from smtprelay.web.messages import Answer, Asked, Problem
 from smtprelay.web.router import Route
 from smtprelay.web.site import PARTS, Parts
-from smtprelay.web.sources import Sources
 
 T = TypeVar("T")
 
@@ -101,7 +101,7 @@ class Opening:
         """
         Return the spool; without one in the configuration it is for permits alone, and in memory.
 
-        :raises: as :func:`smtprelay.service.spools.open_spool`, but waits for a database that is away.
+        :raises: as :func:`smtprelay.service.spool.open_spool`, but waits for a database that is away.
         """
         settings = self._config.spool
         paces = {name: each.paced for name, each in self._config.providers.items()}

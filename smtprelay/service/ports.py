@@ -18,11 +18,11 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.server import Site
 
-from smtprelay.config.complete import RUNTIME, runtime_folders
+from smtprelay.config.defaults import RUNTIME, runtime_folders
 from smtprelay.config.endpoint import LONGEST_SOCKET
 from smtprelay.config.listeners import Listener
-from smtprelay.service.sockets import Inherited, make_endpoint, spoken_address
-from smtprelay.service.transports import read_to_the_end
+from smtprelay.net.transports import read_to_the_end
+from smtprelay.service.workers.sockets import Inherited, make_endpoint, spoken_address
 from smtprelay.smtp.factory import ESMTPFactory
 
 #: Seconds that ports may take to be closed.

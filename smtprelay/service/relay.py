@@ -15,42 +15,42 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.task import LoopingCall
 
-from smtprelay.budget import MOST, Budget
 from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Config
 from smtprelay.dispatch.dispatcher import Dispatcher
-from smtprelay.dispatch.lanes import Lanes
-from smtprelay.dispatch.reach import LOOK_EVERY, ReachWatch
-from smtprelay.dispatch.synchronous import Synchronous
+from smtprelay.dispatch.lane_state import Lanes
+from smtprelay.dispatch.synchronous.incoming import Synchronous
+from smtprelay.dispatch.unreachable import LOOK_EVERY, ReachWatch
 from smtprelay.interfaces import Events, Provider, Receive, Spool
-from smtprelay.log import Log, Telling
-from smtprelay.message import Reply
-from smtprelay.metrics import Metrics, watch_lag
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
+from smtprelay.model.export_import import Ways
+from smtprelay.model.message import Reply
+from smtprelay.model.message_id import Bits, new_id
+from smtprelay.net.buffer_budget import MOST, Budget
 from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
-from smtprelay.policy.route import Router, Rule
+from smtprelay.policy.router import Router, Rule
+from smtprelay.service.build.bounces import Post, build_delays
+from smtprelay.service.build.dispatch import build_dispatcher
+from smtprelay.service.build.http import control_site, http_sites
+from smtprelay.service.build.listeners import Reception, policy_user, rule
+from smtprelay.service.build.providers import Workshop, build_providers
+from smtprelay.service.build.synchronous import build_synchronous
+from smtprelay.service.build.webhook import build_announcer, build_webhook
 from smtprelay.service.chores import Chore, LogWatch, every
-from smtprelay.service.dispatching import build_dispatcher
 from smtprelay.service.drain import Drain
-from smtprelay.service.failure import StartFailed, explain, tell_failed
-from smtprelay.service.keeping import SWEEP_EVERY, Keeping
-from smtprelay.service.listeners import Reception, policy_user, rule
-from smtprelay.service.neighbours import Neighbours
+from smtprelay.service.errors import StartFailed, explain, tell_failed
 from smtprelay.service.opening import Opening, Patience
 from smtprelay.service.ports import Door, Ports
-from smtprelay.service.post import Post, build_delays
-from smtprelay.service.providers import Workshop, build_providers
-from smtprelay.service.sites import control_site, http_sites
-from smtprelay.service.sockets import Inherited
-from smtprelay.service.synchronous import build_synchronous
+from smtprelay.service.retention import SWEEP_EVERY, Keeping
 from smtprelay.service.threads import Threads
-from smtprelay.service.webhook import build_announcer, build_webhook
+from smtprelay.service.workers.neighbours import Neighbours
+from smtprelay.service.workers.sockets import Inherited
 from smtprelay.smtp.refusals import Refusals
-from smtprelay.spool.identity import Bits, new_id
-from smtprelay.transfer import Ways
-from smtprelay.web.mailbox import Mailbox
-from smtprelay.web.sources import Sources
+from smtprelay.telemetry.log import Log, Telling
+from smtprelay.telemetry.metrics import Metrics, watch_lag
+from smtprelay.web.captured_mail import Mailbox
+from smtprelay.web.context import Sources
 
 __all__ = ["Relay", "StartFailed"]
 

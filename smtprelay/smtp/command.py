@@ -16,8 +16,8 @@ from typing import Final
 
 from attrs import field, frozen
 
-from smtprelay.message import Refused, Reply
 from smtprelay.model.address import is_domain, is_local_part, is_numeric, without_route
+from smtprelay.model.message import Refused, Reply
 from smtprelay.smtp import reply
 
 #: Characters that are kept of what a client calls itself (RFC 5321 §4.5.3.1.2).

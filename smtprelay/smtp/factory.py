@@ -10,10 +10,10 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 
 from smtprelay.interfaces import Events
-from smtprelay.message import Reply
+from smtprelay.model.message import Reply
 from smtprelay.model.network import counted_as
 from smtprelay.smtp import reply
-from smtprelay.smtp.elsewhere import Elsewhere, Nowhere
+from smtprelay.smtp.connections_elsewhere import Elsewhere, Nowhere
 from smtprelay.smtp.protocol import ESMTP
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.smtp.settings import Settings
@@ -24,8 +24,8 @@ class ESMTPFactory(ServerFactory):
     One listener: makes a session for each client and knows those that are there.
 
     :ivar portal: where sessions log in, for ``IEnvelopeDelivery``, ``IMessageDeliveryFactory``
-        or ``IMessageDelivery``, with :class:`smtprelay.credentials.AnonymousClient` or
-        :class:`smtprelay.credentials.PasswordClient`.
+        or ``IMessageDelivery``, with :class:`smtprelay.model.credentials.AnonymousClient` or
+        :class:`smtprelay.model.credentials.PasswordClient`.
     :ivar settings: taken by each session when it begins; it may be replaced, as may ``portal``.
     :param elsewhere: what other processes have at the same listener; the limits are of all together.
     :param refusals: of all listeners, and stopped by whoever made it; by default of this one.

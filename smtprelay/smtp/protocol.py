@@ -24,18 +24,18 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from smtprelay.message import Client, Reply
-from smtprelay.reachability import connection_end
+from smtprelay.model.message import Client, Reply
+from smtprelay.net.deadline import Deadline
+from smtprelay.net.direct_write import Wire
+from smtprelay.net.reachability import connection_end
 from smtprelay.smtp import reply
-from smtprelay.smtp.body import BodyDecoder
 from smtprelay.smtp.command import Command
-from smtprelay.smtp.deadline import Deadline
-from smtprelay.smtp.dialogue import Dialogue
-from smtprelay.smtp.event import END_OF_DATA, RESPONSE, UNKNOWN, Answered, Content, Event, Foreign, Signal
-from smtprelay.smtp.foreign import failed_handshake
+from smtprelay.smtp.data import BodyDecoder
+from smtprelay.smtp.events import END_OF_DATA, RESPONSE, UNKNOWN, Answered, Content, Event, Foreign, Signal
+from smtprelay.smtp.responder import Dialogue
 from smtprelay.smtp.session import Session
+from smtprelay.smtp.sniff import failed_handshake
 from smtprelay.smtp.turn import CONTENT, Turn
-from smtprelay.wire import Wire
 
 if TYPE_CHECKING:
     from smtprelay.smtp.factory import ESMTPFactory

@@ -21,15 +21,15 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from smtprelay.interfaces import Events
-from smtprelay.message import Client, Reply
+from smtprelay.model.message import Client, Reply
 from smtprelay.model.network import counted_as
+from smtprelay.model.queue_admin import RefusedMail
 from smtprelay.model.refusal import MOST_OF_CLIENT, MOST_ROWS, Key, RefusalFilter, RefusalRow
-from smtprelay.operating import RefusedMail
 from smtprelay.smtp.command import command_shown, printable
-from smtprelay.smtp.event import END_OF_DATA, RESPONSE, UNKNOWN
+from smtprelay.smtp.events import END_OF_DATA, RESPONSE, UNKNOWN
 
 if TYPE_CHECKING:
-    from smtprelay.smtp.dialogue import Dialogue
+    from smtprelay.smtp.responder import Dialogue
 
 #: So many refusals of one client are told one by one in each :data:`PERIOD`, which is in seconds.
 ONE_BY_ONE: Final = 10
@@ -154,7 +154,7 @@ class Refusals(RefusedMail):
         """
         Tell of one negative reply.
 
-        :param verb: that it answers, or one of the words of :mod:`smtprelay.smtp.event`.
+        :param verb: that it answers, or one of the words of :mod:`smtprelay.smtp.events`.
         :param said: the client's last line.
         :param cause: the command that was refused before in the same transaction, or ``""``.
         """

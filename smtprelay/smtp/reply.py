@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
-from smtprelay.message import Reply
+from smtprelay.model.message import Reply
 
 #: A reply line is at most 512 octets with its code and CRLF (RFC 5321 §4.5.3.1.5).
 LONGEST_LINE: Final = 480

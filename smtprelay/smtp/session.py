@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Final
 
-from smtprelay.message import Refused, Reply
-from smtprelay.smtp import capabilities, dsn, foreign, reply
-from smtprelay.smtp.body import BodyDecoder
+from smtprelay.model.message import Refused, Reply
+from smtprelay.smtp import dsn, extensions, reply, sniff
 from smtprelay.smtp.command import VERBS, Command, split, understand
-from smtprelay.smtp.event import END_OF_DATA, RESPONSE, UNKNOWN, Answered, Content, Event, Foreign, Signal
-from smtprelay.smtp.line import LineBuffer
+from smtprelay.smtp.data import BodyDecoder
+from smtprelay.smtp.events import END_OF_DATA, RESPONSE, UNKNOWN, Answered, Content, Event, Foreign, Signal
+from smtprelay.smtp.line_buffer import LineBuffer
 from smtprelay.smtp.settings import Settings
 
 
@@ -255,7 +255,7 @@ class Session:
     def _line(self) -> Event:
         if self._farewell is not None:
             return self._own(UNKNOWN, self._farewell)
-        if self._fresh and (stranger := foreign.recognised(self._input)):
+        if self._fresh and (stranger := sniff.recognised(self._input)):
             return self._end(Foreign(stranger))
         challenged = self._state is State.CHALLENGED
         try:
@@ -323,12 +323,12 @@ class Session:
         settings, secure = self._settings, self._secure
         if settings.tls_require == "always" and not secure and verb not in _BEFORE_TLS:
             raise Refused(reply.TLS_FIRST)
-        if verb == "STARTTLS" and not capabilities.offers_tls(settings, secure=secure):
+        if verb == "STARTTLS" and not extensions.offers_tls(settings, secure=secure):
             raise Refused(reply.NOT_NOW if secure else reply.NOT_OFFERED)
-        if verb == "AUTH" and not capabilities.offers_login(settings, secure=secure):
+        if verb == "AUTH" and not extensions.offers_login(settings, secure=secure):
             if not settings.mechanisms:
                 raise Refused(reply.LOGIN_NOT_OFFERED)
-            offered = capabilities.offers_tls(settings, secure=secure)
+            offered = extensions.offers_tls(settings, secure=secure)
             raise Refused(reply.TLS_FOR_LOGIN if offered else reply.NO_TLS_FOR_LOGIN)
 
     def _check_mail(self, parameters: Mapping[str, str]) -> None:

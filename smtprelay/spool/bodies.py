@@ -12,15 +12,15 @@ from functools import partial
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
-from smtprelay.message import Claim
+from smtprelay.model.message import Claim
 from smtprelay.model.work import Work
-from smtprelay.spool.accept import CHUNK
-from smtprelay.spool.connection import Connection
-from smtprelay.spool.stored import marks, portions
+from smtprelay.spool.engines.transaction import Connection
+from smtprelay.spool.operations.accept import CHUNK
+from smtprelay.spool.tables.deliveries import marks, portions
 
 Bodies = Mapping[str, bytes]
 
-#: Asks a question of the committed data, as :meth:`smtprelay.spool.store.Reader.do`.
+#: Asks a question of the committed data, as :meth:`smtprelay.spool.spool.Reader.do`.
 Ask = Callable[[Callable[[Connection], Bodies]], "Deferred[Bodies]"]
 
 

@@ -8,8 +8,8 @@ from functools import partial
 from twisted.internet.defer import Deferred
 
 from smtprelay.interfaces import Body, StoredMessage
-from smtprelay.spool.connection import Connection
-from smtprelay.spool.reader import Reader
+from smtprelay.spool.engines.reader import Reader
+from smtprelay.spool.engines.transaction import Connection
 
 
 class StoredBody(StoredMessage):

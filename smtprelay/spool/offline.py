@@ -2,7 +2,7 @@
 The spool without a daemon: what the CLI opens when nobody answers on the control socket.
 
 It is the same spool with the same operations, on the caller's thread. Looking needs no lock; what changing
-takes its :class:`smtprelay.spool.ground.Ground` knows.
+takes its :class:`smtprelay.spool.location.Ground` knows.
 """
 
 from collections.abc import Coroutine, Iterator
@@ -11,19 +11,19 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from smtprelay.log import Telling
-from smtprelay.spool.connection import Connection
-from smtprelay.spool.ground import Ground
-from smtprelay.spool.memory import InlineReader
-from smtprelay.spool.store import QueueSpool
-from smtprelay.spool.terms import Terms
-from smtprelay.spool.writer import Operation, Writer
+from smtprelay.spool.engines.memory import InlineReader
+from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.transaction import Connection
+from smtprelay.spool.engines.writer import Operation, Writer
+from smtprelay.spool.location import Ground
+from smtprelay.spool.spool import QueueSpool
+from smtprelay.telemetry.log import Telling
 
 T = TypeVar("T")
 
 
 class OfflineSpool:
-    """A spool that is opened directly; raises what its :class:`smtprelay.spool.ground.Ground` does."""
+    """A spool that is opened directly; raises what its :class:`smtprelay.spool.location.Ground` does."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground

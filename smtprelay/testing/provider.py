@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from twisted.internet.defer import Deferred
 
 from smtprelay.interfaces import Body
-from smtprelay.message import Delivered, Delivery, Envelope, Limits, Outcome, Results
+from smtprelay.model.message import Delivered, Delivery, Envelope, Limits, Outcome, Results
 from smtprelay.providers.defaults import ProviderDefaults
 
 #: One answer: for all recipients, for each, an exception to raise, or any of these later.

@@ -11,16 +11,16 @@ from urllib.parse import quote
 
 from attrs import evolve
 
-from smtprelay.web.access import COOKIE
-from smtprelay.web.answers import Answer, Asked, json_answer
+from smtprelay.web.archive import transfer_routes
 from smtprelay.web.attention import attention
+from smtprelay.web.auth import COOKIE
+from smtprelay.web.captured_mail import mailbox_routes
+from smtprelay.web.context import Sources
 from smtprelay.web.drain import drain_routes
-from smtprelay.web.mailbox import mailbox_routes
+from smtprelay.web.messages import Answer, Asked, json_answer
 from smtprelay.web.queue import plain, provider_routes, queue_routes
 from smtprelay.web.refused import refused_routes
 from smtprelay.web.router import Route
-from smtprelay.web.sources import Sources
-from smtprelay.web.transfer import transfer_routes
 
 #: Refused mail is told in the status for so long, seconds.
 DAY: Final = 86_400.0

@@ -5,8 +5,8 @@ What needs a person: the lines of ``attention`` in the answer about the relay's 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from smtprelay.logwriter import Trouble
-from smtprelay.queue import LaneState, Stock
+from smtprelay.model.queue import LaneState, Stock
+from smtprelay.telemetry.log_writer import Trouble
 
 
 def attention(stock: Stock | None, log: Trouble | None = None, silent: str = "") -> list[Mapping[str, Any]]:

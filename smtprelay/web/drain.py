@@ -7,7 +7,7 @@ from typing import Protocol
 
 from attrs import asdict, frozen
 
-from smtprelay.web.answers import Answer, Asked, Problem, json_answer
+from smtprelay.web.messages import Answer, Asked, Problem, json_answer
 from smtprelay.web.router import Route
 
 

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry
 
-from smtprelay.exposition import bridge_metrics, bridge_numbers, render
-from smtprelay.web.answers import Answer, Asked, json_answer, text_answer
+from smtprelay.telemetry.exposition import bridge_metrics, bridge_numbers, render
 from smtprelay.web.attention import attention
+from smtprelay.web.context import Checks, Sources
+from smtprelay.web.messages import Answer, Asked, json_answer, text_answer
 from smtprelay.web.router import Route
-from smtprelay.web.sources import Checks, Sources
 
 
 def health_routes(sources: Sources) -> Sequence[Route]:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from smtprelay.web.answers import Answer, Asked
+from smtprelay.web.context import Sources
+from smtprelay.web.messages import Answer, Asked
 from smtprelay.web.router import Route
-from smtprelay.web.sources import Sources
 
 PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "

@@ -16,12 +16,12 @@ from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Body, Spool
 from smtprelay.mime.head import block
-from smtprelay.operating import HoldRule, Operator
-from smtprelay.queue import ACTIONS
-from smtprelay.web.answers import Answer, Asked, Problem, json_answer
-from smtprelay.web.asked import FLAG, NOTE, NUMBER, TEXT, changed, checked, listed
+from smtprelay.model.queue import ACTIONS
+from smtprelay.model.queue_admin import HoldRule, Operator
+from smtprelay.web.context import Sources
+from smtprelay.web.messages import Answer, Asked, Problem, json_answer
+from smtprelay.web.query_params import FLAG, NOTE, NUMBER, TEXT, changed, checked, listed
 from smtprelay.web.router import Action, Route
-from smtprelay.web.sources import Sources
 from smtprelay.web.streaming import begun
 
 #: How many deliveries are written at a time.

@@ -8,10 +8,10 @@ from typing import Any, Final
 from attrs import asdict, fields
 
 from smtprelay.interfaces import Events
+from smtprelay.model.queue_admin import RefusedMail
 from smtprelay.model.refusal import MOST_ROWS, RefusalFilter, RefusalRow
-from smtprelay.operating import RefusedMail
-from smtprelay.web.answers import Answer, Asked, Problem, json_answer
-from smtprelay.web.asked import FLAG, NOTE, NUMBER, TEXT, Kind, checked, number
+from smtprelay.web.messages import Answer, Asked, Problem, json_answer
+from smtprelay.web.query_params import FLAG, NOTE, NUMBER, TEXT, Kind, checked, number
 from smtprelay.web.remedies import remedy
 from smtprelay.web.router import Route
 

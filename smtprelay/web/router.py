@@ -19,10 +19,10 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from smtprelay.interfaces import Events
-from smtprelay.lines import flattened
-from smtprelay.message import SpoolUnavailable
-from smtprelay.web.access import Access
-from smtprelay.web.answers import Answer, Asked, Problem
+from smtprelay.model.message import SpoolUnavailable
+from smtprelay.telemetry.log_format import flattened
+from smtprelay.web.auth import Access
+from smtprelay.web.messages import Answer, Asked, Problem
 from smtprelay.web.streaming import Outlet
 
 #: In the headers of every answer; an answer's own win.

@@ -11,13 +11,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from smtprelay.web.access import Access
-from smtprelay.web.answers import MAX_BODY
 from smtprelay.web.api import api_routes
+from smtprelay.web.auth import Access
+from smtprelay.web.context import Sources
 from smtprelay.web.health import health_routes, metrics_routes
+from smtprelay.web.messages import MAX_BODY
 from smtprelay.web.page import page_routes
 from smtprelay.web.router import Route, Router
-from smtprelay.web.sources import Sources
 
 #: Makes the routes of each part.
 Parts = Mapping[str, Callable[[Sources], Sequence[Route]]]

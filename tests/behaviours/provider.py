@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
 from smtprelay.interfaces import Provider
-from smtprelay.message import (
+from smtprelay.model.message import (
     Blocked,
     Deferred,
     Delivered,

@@ -6,7 +6,7 @@ from typing import Any
 from twisted.internet.defer import succeed
 
 from smtprelay.interfaces import Body, MimeWorkerUnavailable, Spool, Unmeasured
-from smtprelay.message import (
+from smtprelay.model.message import (
     Claim,
     Draft,
     Envelope,
@@ -14,8 +14,8 @@ from smtprelay.message import (
     Refused,
     Reply,
 )
+from smtprelay.model.queue import Selection, Settlement
 from smtprelay.model.shape import Shape, shape_of
-from smtprelay.queue import Selection, Settlement
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 
 

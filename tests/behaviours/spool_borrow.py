@@ -1,9 +1,9 @@
 """Who does not queue shares slots, pace and breaker with those who do."""
 
 from smtprelay.interfaces import Spool
-from smtprelay.loan import Lesson, Loan, NoRoom
-from smtprelay.message import Blocked, Deferred, Delivered, Pace, Planned, Window
-from smtprelay.queue import Block, Selection, Settlement
+from smtprelay.model.message import Blocked, Deferred, Delivered, Pace, Planned, Window
+from smtprelay.model.permit import Lesson, Loan, NoRoom
+from smtprelay.model.queue import Block, Selection, Settlement
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 
 

@@ -3,9 +3,9 @@
 from attrs import evolve
 
 from smtprelay.interfaces import Spool
-from smtprelay.message import Deferred, Delivery, Draft, Envelope, Failed, Planned, Recipient
-from smtprelay.operating import Prepared
-from smtprelay.queue import Block, Edit, NewMessage, Selection, Settlement
+from smtprelay.model.message import Deferred, Delivery, Draft, Envelope, Failed, Planned, Recipient
+from smtprelay.model.queue import Block, Edit, NewMessage, Selection, Settlement
+from smtprelay.model.queue_admin import Prepared
 from tests.behaviours.spool_stories import SpoolStories, done
 
 EVERYTHING = Selection(everything=True)

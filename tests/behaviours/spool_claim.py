@@ -3,13 +3,13 @@
 from twisted.internet.defer import succeed
 
 from smtprelay.interfaces import Spool
-from smtprelay.message import (
+from smtprelay.model.message import (
     Deferred,
     Pace,
     Planned,
     Window,
 )
-from smtprelay.queue import Edit, Selection, Settlement
+from smtprelay.model.queue import Edit, Selection, Settlement
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 
 

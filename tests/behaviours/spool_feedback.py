@@ -1,8 +1,8 @@
 """A lane whose provider complains goes slower, for all who share the spool, and faster again."""
 
 from smtprelay.interfaces import Spool
-from smtprelay.message import Claim, Deferred, Pace
-from smtprelay.queue import Edit, Selection, Settlement
+from smtprelay.model.message import Claim, Deferred, Pace
+from smtprelay.model.queue import Edit, Selection, Settlement
 from tests.behaviours.spool_stories import SpoolStories, done
 
 #: Slower than the complaint asks for is nothing.

@@ -1,9 +1,9 @@
 """Rules that hold mail, and how they end."""
 
 from smtprelay.interfaces import Spool
-from smtprelay.message import Deferred, Delivered, Planned, Recipient
-from smtprelay.operating import HoldRule
-from smtprelay.queue import Edit, Selection, Settlement
+from smtprelay.model.message import Deferred, Delivered, Planned, Recipient
+from smtprelay.model.queue import Edit, Selection, Settlement
+from smtprelay.model.queue_admin import HoldRule
 from tests.behaviours.spool_stories import BODY, SpoolStories
 
 

@@ -3,9 +3,18 @@
 from typing import Any
 
 from smtprelay.interfaces import Spool
-from smtprelay.message import Blocked, Delivery, Uncertain
+from smtprelay.model.message import Blocked, Delivery, Uncertain
+from smtprelay.model.queue import (
+    ASKED_TO_WAIT,
+    SUSPENDED,
+    Block,
+    Detour,
+    Edit,
+    LaneState,
+    Selection,
+    Settlement,
+)
 from smtprelay.model.unreachable import Unreachable
-from smtprelay.queue import ASKED_TO_WAIT, SUSPENDED, Block, Detour, Edit, LaneState, Selection, Settlement
 from tests.behaviours.spool_stories import SpoolStories, done
 
 

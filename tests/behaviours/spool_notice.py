@@ -1,8 +1,8 @@
 """Reports to senders become mail together with what they tell."""
 
 from smtprelay.interfaces import Spool
-from smtprelay.message import Client, Delivery, Draft, Envelope, Failed, Planned, Recipient
-from smtprelay.queue import Edit, NewMessage, Selection, Settlement
+from smtprelay.model.message import Client, Delivery, Draft, Envelope, Failed, Planned, Recipient
+from smtprelay.model.queue import Edit, NewMessage, Selection, Settlement
 from tests.behaviours.spool_stories import SpoolStories, done
 
 BODY = b"Subject: Delayed\r\n\r\nstill here\r\n"

@@ -1,13 +1,13 @@
 """What an operator sees and does."""
 
 from smtprelay.interfaces import Spool
-from smtprelay.message import (
+from smtprelay.model.message import (
     Delivered,
     Failed,
     Uncertain,
 )
+from smtprelay.model.queue import Edit, Selection, Settlement
 from smtprelay.model.work import Work
-from smtprelay.queue import Edit, Selection, Settlement
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 
 

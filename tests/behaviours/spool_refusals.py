@@ -3,10 +3,10 @@
 from attrs import evolve
 
 from smtprelay.interfaces import Spool
-from smtprelay.message import Deferred, Pace
+from smtprelay.model.message import Deferred, Pace
+from smtprelay.model.queue import Settlement
 from smtprelay.model.refusal import MOST_OF_CLIENT, MOST_ROWS, RefusalFilter, RefusalRow
 from smtprelay.model.unreachable import Unreachable
-from smtprelay.queue import Settlement
 from tests.behaviours.spool_stories import SpoolStories
 
 ROW = RefusalRow(

@@ -5,11 +5,11 @@ from random import Random
 
 from twisted.internet import defer
 
-from smtprelay.budget import Budget
 from smtprelay.interfaces import Spool
-from smtprelay.message import Delivered, Failed
-from smtprelay.queue import Edit, Selection, Settlement
-from smtprelay.spool.admission import Floors
+from smtprelay.model.message import Delivered, Failed
+from smtprelay.model.queue import Edit, Selection, Settlement
+from smtprelay.net.buffer_budget import Budget
+from smtprelay.spool.receive.capacity import Floors
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 
 LARGE = BODY + b"x" * 1_000_000

@@ -3,8 +3,8 @@
 from attrs import evolve
 
 from smtprelay.interfaces import Spool
-from smtprelay.message import Client, Deferred, Failed, Planned, Recipient
-from smtprelay.queue import Selection, Settlement
+from smtprelay.model.message import Client, Deferred, Failed, Planned, Recipient
+from smtprelay.model.queue import Selection, Settlement
 from tests.behaviours.spool_stories import SpoolStories, done
 
 

@@ -1,7 +1,7 @@
 """What became of an attempt is recorded once."""
 
 from smtprelay.interfaces import Spool
-from smtprelay.message import (
+from smtprelay.model.message import (
     Blocked,
     Deferred,
     Delivered,
@@ -9,7 +9,7 @@ from smtprelay.message import (
     Planned,
     Uncertain,
 )
-from smtprelay.queue import Block, Edit, NewMessage, Selection, Settlement
+from smtprelay.model.queue import Block, Edit, NewMessage, Selection, Settlement
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 
 

@@ -6,7 +6,7 @@ from twisted.internet import defer
 from twisted.internet.task import Clock
 
 from smtprelay.interfaces import Spool
-from smtprelay.message import (
+from smtprelay.model.message import (
     Claim,
     Client,
     Delivered,
@@ -17,8 +17,8 @@ from smtprelay.message import (
     Recipient,
     Reply,
 )
-from smtprelay.queue import Settlement
-from smtprelay.spool.identity import new_id
+from smtprelay.model.message_id import new_id
+from smtprelay.model.queue import Settlement
 
 BODY = b"Subject: Scan\r\nMessage-ID: <1@printer>\r\n\r\nhello\r\n"
 PACES = {"main": Pace(concurrency=2), "other": Pace(concurrency=5, per_lane=1)}

@@ -4,10 +4,10 @@ import random
 from collections.abc import Callable, Sequence
 
 from smtprelay.interfaces import Spool
-from smtprelay.loan import Lesson, Loan, NoRoom
-from smtprelay.message import Claim, Deferred, Pace, Window
-from smtprelay.queue import Block, Edit, Selection, Settlement
-from smtprelay.spool.suspects import MOST_ALONE, PATIENCE, PAUSE
+from smtprelay.model.message import Claim, Deferred, Pace, Window
+from smtprelay.model.permit import Lesson, Loan, NoRoom
+from smtprelay.model.queue import Block, Edit, Selection, Settlement
+from smtprelay.spool.operations.suspects import MOST_ALONE, PATIENCE, PAUSE
 from tests.behaviours.spool_stories import SpoolStories, done
 
 ROOMY = {"main": Pace(concurrency=20), "other": Pace(concurrency=20)}

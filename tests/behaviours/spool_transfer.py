@@ -3,14 +3,14 @@
 from attrs import evolve
 
 from smtprelay.interfaces import Spool
-from smtprelay.message import Deferred, Delivered, Failed
+from smtprelay.model.archive import ParcelDelivery, read, written
+from smtprelay.model.export_import import Packed
+from smtprelay.model.message import Deferred, Delivered, Failed
+from smtprelay.model.operator_settings import Orders, Suspension
+from smtprelay.model.queue import STATES, SUSPENDED, Block, Edit, Selection, Settlement
+from smtprelay.model.queue_admin import HoldRule
 from smtprelay.model.shape import shape_of
-from smtprelay.operating import HoldRule
-from smtprelay.orders import Orders, Suspension
-from smtprelay.parcel import ParcelDelivery, read, written
-from smtprelay.queue import STATES, SUSPENDED, Block, Edit, Selection, Settlement
-from smtprelay.spool import transfer
-from smtprelay.transfer import Packed
+from smtprelay.spool import archive
 from tests.behaviours.spool_stories import BODY, PACES, SpoolStories, done
 
 EVERYTHING = Selection(states=STATES, everything=True)
@@ -353,7 +353,7 @@ class TransferContract(SpoolStories):
         async def story(spool: Spool) -> None:
             for message in ("given-up", "goes-on"):
                 await spool.transfer.put_piece(message, 1, b"x" * 262_144)
-            self.patch(transfer, "PATIENCE", 3)
+            self.patch(archive, "PATIENCE", 3)
             for _ in range(3):
                 await spool.look()
             self.assertEqual(2 * 262_144, (await spool.upkeep.check()).bytes)

@@ -1,9 +1,9 @@
 """A spool forgets what is over, in small steps, and can say whether it is sound."""
 
 from smtprelay.interfaces import Spool
-from smtprelay.loan import Loan
-from smtprelay.message import Claim, Failed
-from smtprelay.queue import Edit, Selection, Settlement
+from smtprelay.model.message import Claim, Failed
+from smtprelay.model.permit import Loan
+from smtprelay.model.queue import Edit, Selection, Settlement
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 
 

@@ -1,4 +1,4 @@
-"""A small SMTP server for :mod:`smtprelay.cli.send` to talk to, over TLS too."""
+"""A small SMTP server for :mod:`smtprelay.cli.commands.send` to talk to, over TLS too."""
 
 import base64
 import socketserver

@@ -3,7 +3,7 @@ import socket
 from pathlib import Path
 
 from smtprelay.cli.client import Client
-from smtprelay.cli.exits import CliError
+from smtprelay.cli.exit_codes import CliError
 from tests.cli.fakes import CommandCase, FakeRelay
 
 

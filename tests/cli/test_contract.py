@@ -11,13 +11,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
-from smtprelay.message import Client, Draft, Envelope, Planned, Recipient
-from smtprelay.metrics import Metrics
-from smtprelay.spool.memory import open_memory
-from smtprelay.spool.terms import Terms
-from smtprelay.web.access import Access
+from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
+from smtprelay.spool.engines.memory import open_memory
+from smtprelay.spool.engines.options import Terms
+from smtprelay.telemetry.metrics import Metrics
+from smtprelay.web.auth import Access
+from smtprelay.web.context import Sources
 from smtprelay.web.site import build_site
-from smtprelay.web.sources import Sources
 from tests.recording import Recording
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.cli.exits import CliError
+from smtprelay.cli.exit_codes import CliError
 from smtprelay.cli.newfile import new_file
 
 

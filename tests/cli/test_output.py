@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from smtprelay.cli.app import root
+from tests.cli.commands.test_status import answer
 from tests.cli.fakes import FakeRelay, lane
 from tests.cli.smtpd import FakeServer
 from tests.cli.test_source import OfflineCase
-from tests.cli.test_status import answer
 
 ID = "7QK2AAAA00000000"
 

@@ -9,21 +9,21 @@ from pathlib import Path
 import psycopg
 from attrs import evolve
 
-from smtprelay.message import Client, Draft, Envelope, Pace, Planned, Recipient
+from smtprelay.model.message import Client, Draft, Envelope, Pace, Planned, Recipient
+from smtprelay.model.queue import SUSPENDED, Block
 from smtprelay.model.refusal import RefusalRow
 from smtprelay.model.shape import shape_of
-from smtprelay.queue import SUSPENDED, Block
-from smtprelay.spool.accept import CHUNK, Arrival, accept, store_chunk
-from smtprelay.spool.claim import claim
-from smtprelay.spool.connection import Transaction
-from smtprelay.spool.ground import Folder
-from smtprelay.spool.lock import SpoolLock
-from smtprelay.spool.postgres import PostgresEngine, new_node
-from smtprelay.spool.refusals import record
-from smtprelay.spool.schema import MIGRATIONS, POSTGRES_TYPES, SQLITE_TYPES
-from smtprelay.spool.settle import set_block, settle
-from smtprelay.spool.sqlite import connect_reader
-from smtprelay.spool.writer import InlineWriter
+from smtprelay.spool.engines.postgres import PostgresEngine, new_node
+from smtprelay.spool.engines.schema import MIGRATIONS, POSTGRES_TYPES, SQLITE_TYPES
+from smtprelay.spool.engines.sqlite import connect_reader
+from smtprelay.spool.engines.sqlite_lock import SpoolLock
+from smtprelay.spool.engines.transaction import Transaction
+from smtprelay.spool.engines.writer import InlineWriter
+from smtprelay.spool.location import Folder
+from smtprelay.spool.operations.accept import CHUNK, Arrival, accept, store_chunk
+from smtprelay.spool.operations.claim import claim
+from smtprelay.spool.operations.refusals import record
+from smtprelay.spool.operations.settle import set_block, settle
 from tests.behaviours.spool_stories import done
 from tests.cli.fakes import CommandCase, FakeRelay, Ran, data_of, queue_of, summary
 from tests.postgres import new_spool_url

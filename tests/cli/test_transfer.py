@@ -11,14 +11,15 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from smtprelay.cli import archive, importing
-from smtprelay.cli.archive import Item
+from smtprelay.cli.commands import import_
+from smtprelay.cli.formats import tar as archive
+from smtprelay.cli.formats.tar import Item
 from smtprelay.cli.mover import OnlineMover
-from smtprelay.message import Pace
-from smtprelay.spool import export
-from smtprelay.spool.claim import claim
-from smtprelay.spool.ground import Folder
-from smtprelay.spool.lock import SpoolLock
+from smtprelay.model.message import Pace
+from smtprelay.spool.engines.sqlite_lock import SpoolLock
+from smtprelay.spool.location import Folder
+from smtprelay.spool.operations import export
+from smtprelay.spool.operations.claim import claim
 from tests.cli.fakes import Ran, data_of
 from tests.cli.test_source import OfflineCase, put
 
@@ -490,7 +491,7 @@ class OnlineTests(TransferCase):
         put(self.folder, *(f"7QK6000000000{number:03d}" for number in range(40)), people=300)
         put(self.folder, "7QK7000000000000", people=20_000)
         self.queue("export", self.file)
-        client, taken = Counting(), importing._Taken("")
+        client, taken = Counting(), import_._Taken("")
         mover = OnlineMover(client, "ops")
         with Path(self.file).open("rb") as stream:
             for item in archive.read(stream):
@@ -506,7 +507,7 @@ class OnlineTests(TransferCase):
 
     def test_an_impossible_id(self) -> None:
         """A large message with an impossible id is handed over to be refused; its body is not sent before."""
-        client, taken = Counting(), importing._Taken("")
+        client, taken = Counting(), import_._Taken("")
         for name in ("../../x", "a b", "ü", ""):
             values = {"id": name, "size": 100_000}
             taken.take(OnlineMover(client, "ops"), Item("evil.json", values, io.BytesIO(bytes(100_000))))

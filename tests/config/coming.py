@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from attrs import fields_dict
 
-from smtprelay.config.unavailable import ROWS
+from smtprelay.config.checks.unavailable import ROWS
 
 #: Whole settings, by their keys.
 SETTINGS = {re.sub(r"=\w+|\.\*$", "", row.setting) for row in ROWS if row.word is None and row.idle is None}

@@ -8,8 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import smtprelay
 from smtprelay.config import Config, ConfigError, example, explain, load
+from smtprelay.config.checks.unavailable import ROWS
 from smtprelay.config.example import reference
-from smtprelay.config.unavailable import ROWS
 from tests.config.coming import SECTIONS, SETTINGS, is_coming
 
 EXAMPLE = Path(*smtprelay.__path__).parent / "etc" / "smtprelay.yaml"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 
 from smtprelay.interfaces import Body
-from smtprelay.message import Deferred, Delivered, Delivery, Failed, Results
+from smtprelay.model.message import Deferred, Delivered, Delivery, Failed, Results
 from smtprelay.testing.provider import ScriptedProvider
 
 

@@ -8,12 +8,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.bounce import BounceSettings
 from smtprelay.dispatch.dispatcher import Dispatcher
-from smtprelay.dispatch.lanes import Lanes
+from smtprelay.dispatch.dsn.render import BounceSettings
+from smtprelay.dispatch.lane_state import Lanes
 from smtprelay.dispatch.webhook import Announcer
 from smtprelay.interfaces import Body
-from smtprelay.message import (
+from smtprelay.model.message import (
     Claim,
     Client,
     Delivery,
@@ -25,10 +25,10 @@ from smtprelay.message import (
     Recipient,
     Route,
 )
+from smtprelay.model.queue import Detail, NewMessage, Selection, Summary
 from smtprelay.model.shape import Shape
-from smtprelay.queue import Detail, NewMessage, Selection, Summary
-from smtprelay.spool.memory import open_memory
-from smtprelay.spool.terms import Terms
+from smtprelay.spool.engines.memory import open_memory
+from smtprelay.spool.engines.options import Terms
 from smtprelay.testing.provider import ScriptedProvider
 from tests.recording import Recording
 

@@ -5,9 +5,9 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from smtprelay.interfaces import MimeWorkerUnavailable
-from smtprelay.message import Blocked, Delivered, Failed, Limits, Pace, Route, Schedule, Uncertain
-from smtprelay.message import Deferred as Later
-from smtprelay.queue import Edit, Selection
+from smtprelay.model.message import Blocked, Delivered, Failed, Limits, Pace, Route, Schedule, Uncertain
+from smtprelay.model.message import Deferred as Later
+from smtprelay.model.queue import Edit, Selection
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MAIL, MORNING, DispatcherTestCase, Measured, Stage, done
 

@@ -2,9 +2,9 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from smtprelay.message import Deferred as Later
-from smtprelay.message import Delivered, Failed, Pace, Route, Window
-from smtprelay.queue import Block, Edit, Selection
+from smtprelay.model.message import Deferred as Later
+from smtprelay.model.message import Delivered, Failed, Pace, Route, Window
+from smtprelay.model.queue import Block, Edit, Selection
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MAIL, MORNING, DispatcherTestCase, Stage, done
 from tests.recording import Recording

@@ -17,10 +17,10 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.admission import Admission, Patience, Turned
 from smtprelay.dispatch.dispatcher import Dispatcher
-from smtprelay.dispatch.lanes import Lanes
-from smtprelay.message import (
+from smtprelay.dispatch.lane_state import Lanes
+from smtprelay.dispatch.synchronous.permits import Admission, Patience, Turned
+from smtprelay.model.message import (
     Blocked,
     Client,
     Delivered,
@@ -35,16 +35,16 @@ from smtprelay.message import (
     Uncertain,
     Window,
 )
-from smtprelay.message import Deferred as Later
-from smtprelay.operating import HoldRule
+from smtprelay.model.message import Deferred as Later
+from smtprelay.model.queue import Edit, NewMessage, Selection
+from smtprelay.model.queue_admin import HoldRule
 from smtprelay.providers.defaults import ProviderDefaults
-from smtprelay.queue import Edit, NewMessage, Selection
-from smtprelay.spool.check import check
-from smtprelay.spool.memory import InlineReader
-from smtprelay.spool.sqlite import SqliteEngine
-from smtprelay.spool.store import QueueSpool
-from smtprelay.spool.terms import Terms
-from smtprelay.spool.writer import run_group
+from smtprelay.spool.engines.memory import InlineReader
+from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.sqlite import SqliteEngine
+from smtprelay.spool.engines.writer import run_group
+from smtprelay.spool.maintenance.check import check
+from smtprelay.spool.spool import QueueSpool
 from tests.dispatch.stage import BOUNCES, MORNING, make_delivery
 from tests.recording import Recording
 

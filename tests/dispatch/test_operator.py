@@ -4,12 +4,12 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.tending import Tending
-from smtprelay.message import Blocked, Limits
-from smtprelay.message import Deferred as Later
+from smtprelay.dispatch.hold_rules import Tending
+from smtprelay.model.message import Blocked, Limits
+from smtprelay.model.message import Deferred as Later
+from smtprelay.model.queue import Edit, Selection
+from smtprelay.model.queue_admin import HoldRule
 from smtprelay.model.unreachable import Unreachable
-from smtprelay.operating import HoldRule
-from smtprelay.queue import Edit, Selection
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done
 from tests.recording import Recording

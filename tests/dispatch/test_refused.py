@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred as Later
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.dispatch.decision import Case, Verdict, settle
 from smtprelay.dispatch.failover import Place
-from smtprelay.dispatch.settle import Case, Verdict, settle
-from smtprelay.message import Blocked, Claim, Deferred, Delivered, Failed, Limits, Route, Uncertain
+from smtprelay.model.message import Blocked, Claim, Deferred, Delivered, Failed, Limits, Route, Uncertain
+from smtprelay.model.queue import Selection
 from smtprelay.model.shape import Shape
-from smtprelay.queue import Selection
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.refusing import RefusingProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done, make_claim
-from tests.dispatch.test_synchronous import Counter, CounterTestCase
+from tests.dispatch.synchronous.test_incoming import Counter, CounterTestCase
 
 A, B, C, D = "a@x.org", "b@x.org", "c@x.org", "d@x.org"
 ROUTE = Route(name="default", via=("one", "two"))

@@ -1,7 +1,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.retry import delay, honoured, probe_delay
-from smtprelay.message import Schedule
+from smtprelay.model.message import Schedule
 
 
 class DelayTests(SynchronousTestCase):

@@ -5,13 +5,23 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from smtprelay.dispatch.dispatcher import Dispatcher
-from smtprelay.message import Blocked, Client, Delivered, Draft, Envelope, Pace, Planned, Uncertain, Window
-from smtprelay.message import Deferred as Later
-from smtprelay.queue import SUSPENDED, Block, NewMessage
-from smtprelay.spool.check import check
+from smtprelay.model.message import (
+    Blocked,
+    Client,
+    Delivered,
+    Draft,
+    Envelope,
+    Pace,
+    Planned,
+    Uncertain,
+    Window,
+)
+from smtprelay.model.message import Deferred as Later
+from smtprelay.model.queue import SUSPENDED, Block, NewMessage
+from smtprelay.spool.maintenance.check import check
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import BOUNCES, MAIL, done, recipients
-from tests.dispatch.test_synchronous import Counter, CounterTestCase
+from tests.dispatch.synchronous.test_incoming import Counter, CounterTestCase
 
 
 class Both(Counter):

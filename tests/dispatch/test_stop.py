@@ -2,8 +2,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from smtprelay.message import Blocked, Delivered, Route
-from smtprelay.message import Deferred as Retry
+from smtprelay.model.message import Blocked, Delivered, Route
+from smtprelay.model.message import Deferred as Retry
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done
 

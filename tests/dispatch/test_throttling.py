@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.message import Deferred as Later
-from smtprelay.message import Delivered, Limits, Pace, Route, Schedule
+from smtprelay.model.message import Deferred as Later
+from smtprelay.model.message import Delivered, Limits, Pace, Route, Schedule
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage

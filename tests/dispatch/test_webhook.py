@@ -7,11 +7,21 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.settle import Case, settle
+from smtprelay.dispatch.decision import Case, settle
 from smtprelay.dispatch.webhook import NAME, Announcer, render
-from smtprelay.message import Blocked, Client, Delivered, Draft, Envelope, Failed, Planned, Recipient, Route
-from smtprelay.message import Deferred as Later
-from smtprelay.queue import NewMessage
+from smtprelay.model.message import (
+    Blocked,
+    Client,
+    Delivered,
+    Draft,
+    Envelope,
+    Failed,
+    Planned,
+    Recipient,
+    Route,
+)
+from smtprelay.model.message import Deferred as Later
+from smtprelay.model.queue import NewMessage
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done, make_claim
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from smtprelay.interfaces import Body
-from smtprelay.message import Blocked, Delivered, Delivery, Outcome, Results
-from smtprelay.message import Deferred as Later
-from smtprelay.queue import Selection
-from smtprelay.spool.check import check
+from smtprelay.model.message import Blocked, Delivered, Delivery, Outcome, Results
+from smtprelay.model.message import Deferred as Later
+from smtprelay.model.queue import Selection
+from smtprelay.spool.maintenance.check import check
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, done
 

@@ -10,7 +10,7 @@ import treq
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from smtprelay.policy.passwords import hash_password
+from smtprelay.policy.password_hash import hash_password
 from tests.interop.browser import CHROMIUM, MISSING, Browser
 from tests.process.relay_process import RelayProcess
 from tests.process.stage import Stage

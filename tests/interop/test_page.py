@@ -13,12 +13,12 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
-from smtprelay.metrics import Metrics
-from smtprelay.operating import Found
+from smtprelay.model.queue_admin import Found
 from smtprelay.smtp.refusals import Refusals
-from smtprelay.web.access import Access, Token
+from smtprelay.telemetry.metrics import Metrics
+from smtprelay.web.auth import Access, Token
+from smtprelay.web.context import Sources
 from smtprelay.web.site import build_site
-from smtprelay.web.sources import Sources
 from tests.interop.browser import CHROMIUM, MISSING, Browser
 from tests.recording import Recording
 from tests.web.asking import MAIL, SUMMARY, FakeMailbox, FakeSpool

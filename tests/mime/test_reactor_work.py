@@ -12,13 +12,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.bounce import BounceSettings
-from smtprelay.dispatch.holding import Holding
-from smtprelay.dispatch.postmaster import Postmaster
+from smtprelay.dispatch.dsn.render import BounceSettings
+from smtprelay.dispatch.dsn.reporter import Postmaster
+from smtprelay.dispatch.synchronous.body_buffer import Holding
 from smtprelay.dispatch.webhook import Announcer
 from smtprelay.interfaces import Body, MimeTask, MimeWorkerUnavailable
-from smtprelay.memory_body import MemoryBody
-from smtprelay.message import Client, Draft, Envelope, Failed, Limits, Recipient
 from smtprelay.mime import headers, outgoing
 from smtprelay.mime.content_size import is_plain
 from smtprelay.mime.head import block
@@ -26,13 +24,15 @@ from smtprelay.mime.headers import SMALL_HEADER
 from smtprelay.mime.structure import TooComplexError, parts_of
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.mime.worker.turns import SMALL_BODY, SMALL_PARTS, SMALL_TEXT
+from smtprelay.model.memory_body import MemoryBody
+from smtprelay.model.message import Client, Draft, Envelope, Failed, Limits, Recipient
+from smtprelay.model.queue import NewMessage
 from smtprelay.model.shape import shape_of
-from smtprelay.policy.route import Router, Rule
-from smtprelay.providers.acs_request import map_mail, measure
+from smtprelay.policy.router import Router, Rule
+from smtprelay.providers.acs.request import map_mail, measure
 from smtprelay.providers.outgoing import OutgoingProvider
-from smtprelay.queue import NewMessage
-from smtprelay.spool.memory import open_memory
-from smtprelay.spool.terms import Terms
+from smtprelay.spool.engines.memory import open_memory
+from smtprelay.spool.engines.options import Terms
 from smtprelay.testing.provider import ScriptedProvider
 from smtprelay.web.queue import headers_of
 from tests.dispatch.stage import make_claim

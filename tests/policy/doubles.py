@@ -7,10 +7,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from smtprelay.interfaces import Body, Plan
-from smtprelay.message import Draft, Envelope, Limits, Reply
+from smtprelay.model.message import Draft, Envelope, Limits, Reply
 from smtprelay.model.shape import Shape
-from smtprelay.policy.delivery import Desk
-from smtprelay.policy.route import Router, Rule
+from smtprelay.policy.avatar import Desk
+from smtprelay.policy.router import Router, Rule
 from smtprelay.policy.settings import ListenerPolicy
 
 QUEUED = Reply(code=250, enhanced="2.0.0", text="Ok: queued")

@@ -24,10 +24,10 @@ from twisted.mail.smtp import (
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from smtprelay.credentials import IAnonymousClient
-from smtprelay.message import Reply
-from smtprelay.policy.access import Patterns
+from smtprelay.model.credentials import IAnonymousClient
+from smtprelay.model.message import Reply
 from smtprelay.policy.checkers.anonymous import AnonymousByNetwork
+from smtprelay.policy.networks import Patterns
 from smtprelay.policy.realm import Realm
 from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.settings import Settings

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.message import Refused
+from smtprelay.model.message import Refused
 from smtprelay.policy import login_throttle
 from smtprelay.policy.login_throttle import Failures, LoginAttempt, LoginThrottle
 

@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from smtprelay.interfaces import IEnvelopeDelivery
-from smtprelay.message import Client, Refused
-from smtprelay.policy.access import Patterns
+from smtprelay.model.message import Client, Refused
+from smtprelay.policy.networks import Patterns
 from smtprelay.policy.realm import Realm
 from smtprelay.policy.settings import Identity, Rights
 from tests.policy.doubles import Store, make_desk
@@ -76,7 +76,7 @@ class RealmTests(SynchronousTestCase):
     def test_no_reactor(self):
         """Our own protocol's way imports nothing that installs the reactor."""
         script = (
-            f"import sys; sys.path[:] = {sys.path}; import smtprelay.service.listeners;"
+            f"import sys; sys.path[:] = {sys.path}; import smtprelay.service.build.listeners;"
             "print('twisted.internet.reactor' in sys.modules)"
         )
         self.assertEqual(subprocess.check_output([sys.executable, "-c", script]), b"False\n")

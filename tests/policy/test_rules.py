@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.message import Client, Recipient, Refused
+from smtprelay.model.message import Client, Recipient, Refused
 from smtprelay.policy import rules
-from smtprelay.policy.access import Networks, Patterns
+from smtprelay.policy.networks import Networks, Patterns
 from smtprelay.policy.settings import Identity, ListenerPolicy, Rights
 
 NOBODY = Identity()

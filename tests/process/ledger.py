@@ -11,9 +11,9 @@ from typing import Any
 
 from attrs import frozen
 
-from smtprelay.spool.check import check
-from smtprelay.spool.pgconnection import PostgresConnection
-from smtprelay.spool.sqlite import DATABASE
+from smtprelay.spool.engines.postgres_connection import PostgresConnection
+from smtprelay.spool.engines.sqlite import DATABASE
+from smtprelay.spool.maintenance.check import check
 
 
 class Reading(PostgresConnection):

@@ -99,7 +99,7 @@ class Siege(Traffic):
         await eventually(refused, "mail that is refused")
 
     def faults_of_the_spool(self) -> list[str]:
-        """Return what :func:`smtprelay.spool.check.check` finds wrong, when the relay has ended."""
+        """Return what the check of the spool finds wrong, when the relay has ended."""
         damage = [row[0] for row in self._ledger.ask("PRAGMA integrity_check") if row[0] != "ok"]
         return damage + self._ledger.wrong()
 

@@ -18,10 +18,10 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from smtprelay.testing.certificates import make_certificate
+from tests.net.test_transports import outstanding
 from tests.process.program import PATIENCE, eventually
 from tests.process.relay_process import RelayProcess
 from tests.process.stage import Stage
-from tests.service.test_transports import outstanding
 
 CAPTURE = "out: {type: capture, path: captured}"
 MEGABYTE = 1_000_000

@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from smtprelay.config import load
-from smtprelay.policy.passwords import hash_password
+from smtprelay.policy.password_hash import hash_password
 from smtprelay.service import Relay
 from smtprelay.testing.certificates import make_certificate
 from tests.process.conversation import Conversation

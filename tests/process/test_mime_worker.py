@@ -19,7 +19,7 @@ from smtprelay.interfaces import (
 from smtprelay.mime.parse import TooComplexError, read
 from smtprelay.mime.worker.mime_worker import Bounds, ProcessMimeWorker
 from smtprelay.mime.worker.turns import SMALL_TEXT
-from smtprelay.providers.acs_request import map_mail
+from smtprelay.providers.acs.request import map_mail
 from tests.mime.worker import tasks
 from tests.mime.worker.fake_process import FakeBody
 from tests.process.program import Program, eventually

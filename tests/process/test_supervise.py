@@ -15,7 +15,7 @@ import treq
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
-from smtprelay.policy.passwords import hash_password
+from smtprelay.policy.password_hash import hash_password
 from smtprelay.testing.certificates import make_certificate
 from tests.process.program import Program, eventually
 from tests.process.relay_process import message

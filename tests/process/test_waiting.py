@@ -10,7 +10,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from smtprelay.service.passing import Worker
+from smtprelay.service.workers.api_proxy import Worker
 from tests.postgres import Server
 from tests.process.conversation import Conversation
 from tests.process.program import Program, eventually

@@ -25,16 +25,18 @@ from twisted.internet import defer
 from smtprelay.cli import main
 from smtprelay.dispatch import retry
 from smtprelay.interfaces import MailTooCostly, MimeWorkerUnavailable
-from smtprelay.message import Deferred, Failed
 from smtprelay.mime.worker.mime_worker import Bounds, ProcessMimeWorker
-from smtprelay.providers.acs import Acs
-from smtprelay.providers.acs_api import AcsApi
+from smtprelay.model.message import Deferred, Failed
+from smtprelay.providers.acs.api import AcsApi
+from smtprelay.providers.acs.provider import Acs
 from smtprelay.providers.capture import Capture
-from smtprelay.service import heartbeat, relay, signals
-from smtprelay.spool import incoming, settle
-from smtprelay.spool.pgconnection import PostgresConnection
-from smtprelay.spool.postgres import PostgresEngine
-from smtprelay.spool.sqlite import SqliteEngine
+from smtprelay.service import relay, signals
+from smtprelay.service.workers import heartbeat
+from smtprelay.spool.engines.postgres import PostgresEngine
+from smtprelay.spool.engines.postgres_connection import PostgresConnection
+from smtprelay.spool.engines.sqlite import SqliteEngine
+from smtprelay.spool.operations import settle
+from smtprelay.spool.receive import incoming
 from tests.mime.worker import tasks
 
 #: Every point between two things that must not come apart, in the order of a mail's way.

@@ -12,9 +12,9 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.memory_body import MemoryBody
-from smtprelay.message import Delivery, Envelope, Recipient
-from smtprelay.providers.acs import Acs, Credentials
+from smtprelay.model.memory_body import MemoryBody
+from smtprelay.model.message import Delivery, Envelope, Recipient
+from smtprelay.providers.acs.provider import Acs, Credentials
 from smtprelay.testing.acs import FakeAcs
 from smtprelay.testing.mime import InlineMimeWorker
 from tests.providers.http_wiring import JoinedHttp

@@ -13,8 +13,8 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site
 from zope.interface import implementer
 
-from smtprelay.providers.http import Http
-from smtprelay.providers.http_agent import LiteralAgent
+from smtprelay.providers.http.client import Http
+from smtprelay.providers.http.pool import LiteralAgent
 
 
 class Transport(FakeTransport):

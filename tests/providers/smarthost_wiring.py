@@ -12,8 +12,8 @@ from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from smtprelay.message import Delivery, Envelope, Recipient
-from smtprelay.providers.smarthost import Host, Smarthost
+from smtprelay.model.message import Delivery, Envelope, Recipient
+from smtprelay.providers.smarthost.provider import Host, Smarthost
 from smtprelay.testing.smtp import SmtpSink
 from tests.recording import Recording
 

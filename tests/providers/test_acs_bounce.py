@@ -2,10 +2,10 @@
 
 import base64
 
-from smtprelay.dispatch.bounce import BounceSettings, render
-from smtprelay.dispatch.notice import Notice, Report
-from smtprelay.dispatch.original import Original, header_of, whole_message
-from smtprelay.message import Recipient
+from smtprelay.dispatch.dsn.original_part import Original, header_of, whole_message
+from smtprelay.dispatch.dsn.render import BounceSettings, render
+from smtprelay.dispatch.dsn.report import Notice, Report
+from smtprelay.model.message import Recipient
 from tests.providers.acs_wiring import NOW, Case, delivery, joined_acs
 
 ORIGINAL = b"From: ann@mail.example.com\r\nSubject: Invoice\r\n\r\nPay me\r\n"

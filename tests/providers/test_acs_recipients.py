@@ -1,10 +1,10 @@
 """One request for several: what becomes of each recipient when the service takes or refuses it as a whole."""
 
-from smtprelay.measure import largest, takes
-from smtprelay.memory_body import MemoryBody
-from smtprelay.message import Deferred, Delivered, Failed, Limits
+from smtprelay.model.fit import largest, takes
+from smtprelay.model.memory_body import MemoryBody
+from smtprelay.model.message import Deferred, Delivered, Failed, Limits
 from smtprelay.model.shape import Shape
-from smtprelay.providers.acs import single_id
+from smtprelay.providers.acs.provider import single_id
 from smtprelay.testing.acs import Answers, Drops, Ends, FakeAcs
 from tests.providers.acs_wiring import BLIND, KEYS, Case, JoinedAcs, delivery, joined_acs
 

@@ -13,9 +13,9 @@ from smtprelay.mime.content_size import UNCOUNTED
 from smtprelay.mime.head import HeaderCollector
 from smtprelay.mime.structure import TooComplexError
 from smtprelay.model.shape import Shape, ShapeCounter, shape_of
-from smtprelay.providers.acs_request import encoded_size, measure
+from smtprelay.providers.acs.request import encoded_size, measure
 from tests.mime.hostile import LABELS, mails
-from tests.providers.test_acs_request import parameters
+from tests.providers.acs.test_request import parameters
 
 HEADER = b"From: a@x.org\r\nTo: a@x.org\r\n"
 #: What two mails of different sizes may differ in beside their content: padding, and the digits of numbers.

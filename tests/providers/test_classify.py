@@ -4,7 +4,7 @@ from email.utils import formatdate
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.message import Blocked, Deferred, Failed, Uncertain
+from smtprelay.model.message import Blocked, Deferred, Failed, Uncertain
 from smtprelay.providers.classify import (
     Verdict,
     acs_failed,

@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred as Promise
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.interfaces import MailTooCostly, MimeWorkerTimeout, MimeWorkerUnavailable
-from smtprelay.message import Deferred, Delivered, Delivery, Failed, Limits, Outcome
 from smtprelay.mime import outgoing
 from smtprelay.mime.outgoing import NextHop
+from smtprelay.model.message import Deferred, Delivered, Delivery, Failed, Limits, Outcome
 from smtprelay.model.shape import Shape, shape_of
 from smtprelay.providers.outgoing import OutgoingProvider
 from smtprelay.testing.mime import InlineMimeWorker

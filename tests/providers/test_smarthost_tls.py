@@ -2,8 +2,8 @@ from attrs import evolve
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
-from smtprelay.message import Blocked, Deferred, Delivered, Outcome
-from smtprelay.providers.smarthost import Host, Smarthost
+from smtprelay.model.message import Blocked, Deferred, Delivered, Outcome
+from smtprelay.providers.smarthost.provider import Host, Smarthost
 from smtprelay.testing.certificates import make_certificate
 from smtprelay.testing.smtp import CUT, SmtpSink
 from tests.providers.smarthost_wiring import Stored, delivery

@@ -5,7 +5,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.service.opening import Patience
-from smtprelay.spool.connection import SpoolAway, SpoolFault
+from smtprelay.spool.engines.transaction import SpoolAway, SpoolFault
 from tests.recording import Recording
 
 

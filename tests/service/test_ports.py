@@ -11,9 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from smtprelay.service.failure import StartFailed, explain
+from smtprelay.service.errors import StartFailed, explain
 from smtprelay.service.ports import HttpPort, Ports
-from smtprelay.service.sockets import make_endpoint
+from smtprelay.service.workers.sockets import make_endpoint
 
 
 class ControlSocketTests(SynchronousTestCase):

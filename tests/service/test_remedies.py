@@ -24,7 +24,7 @@ from zope.interface import implementer
 
 from smtprelay.config import load
 from smtprelay.model.refusal import RefusalFilter, RefusalRow
-from smtprelay.policy.passwords import hash_password
+from smtprelay.policy.password_hash import hash_password
 from smtprelay.service import Relay
 from smtprelay.testing.certificates import make_certificate
 from smtprelay.testing.smtp import SmtpSink

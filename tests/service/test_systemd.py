@@ -13,9 +13,9 @@ from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.service import Options
-from smtprelay.service.failure import CONFIG
-from smtprelay.service.supervisor import PATIENCE
+from smtprelay.service.errors import CONFIG
 from smtprelay.service.systemd import SystemdNotifier
+from smtprelay.service.workers.supervisor import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 

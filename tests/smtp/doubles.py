@@ -11,9 +11,9 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from zope.interface import implementer
 
-from smtprelay.credentials import IAnonymousClient, IPasswordClient, PasswordClient
 from smtprelay.interfaces import IEnvelopeDelivery
-from smtprelay.message import Client, Refused, Reply
+from smtprelay.model.credentials import IAnonymousClient, IPasswordClient, PasswordClient
+from smtprelay.model.message import Client, Refused, Reply
 from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.protocol import ESMTP
 from smtprelay.smtp.settings import Settings

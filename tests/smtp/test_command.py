@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.message import Refused
+from smtprelay.model.message import Refused
 from smtprelay.smtp.command import LONGEST_SHOWN, VERBS, Command, command_shown, parse, split, understand
 
 

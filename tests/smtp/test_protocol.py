@@ -7,9 +7,9 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.message import Reply
+from smtprelay.model.message import Reply
 from tests.smtp.doubles import NO, TAKEN, Inbox, Line, Site, refused
-from tests.smtp.test_body import NO_ENDS
+from tests.smtp.test_data import NO_ENDS
 from tests.steps import counted
 
 MAIL = "MAIL FROM:<a@x.test>"

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.message import Client, Reply
+from smtprelay.model.message import Client, Reply
 from smtprelay.model.refusal import MOST_OF_CLIENT, MOST_ROWS, RefusalFilter
 from smtprelay.smtp import reply
 from smtprelay.smtp.factory import ESMTPFactory
@@ -19,8 +19,8 @@ from smtprelay.smtp.refusals import (
     PERIOD,
     Refusals,
 )
-from smtprelay.spool.memory import open_memory
-from smtprelay.spool.terms import Terms
+from smtprelay.spool.engines.memory import open_memory
+from smtprelay.spool.engines.options import Terms
 from tests.dispatch.stage import done
 from tests.recording import Recording
 from tests.smtp.doubles import Names, Site, Turning

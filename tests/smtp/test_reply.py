@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.message import Reply
+from smtprelay.model.message import Reply
 from smtprelay.smtp.reply import OK, render
 
 

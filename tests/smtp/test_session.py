@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.message import Reply
+from smtprelay.model.message import Reply
 from smtprelay.smtp import reply
 from smtprelay.smtp.command import Command
-from smtprelay.smtp.event import Answered, Content, Foreign, Signal
+from smtprelay.smtp.events import Answered, Content, Foreign, Signal
 from smtprelay.smtp.session import HALF_WAY, TRANSITIONS, Session
 from smtprelay.smtp.settings import Settings
 

@@ -15,9 +15,9 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from smtprelay.model.refusal import RefusalFilter
+from smtprelay.net.tls_server import ServerContext
 from smtprelay.smtp.settings import Settings
 from smtprelay.testing.certificates import make_certificate
-from smtprelay.tls import ServerContext
 from tests.smtp.doubles import Line, Names, Site
 
 

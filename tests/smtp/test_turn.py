@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.message import Reply
+from smtprelay.model.message import Reply
 from smtprelay.smtp.session import MOST_JUNK, SEGMENT
 from smtprelay.smtp.turn import CONTENT, MOST, Turn
 from tests.smtp.doubles import Line, Site

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from smtprelay.interfaces import Spool
-from smtprelay.queue import Edit, Selection
-from smtprelay.spool.schema import MIGRATIONS
+from smtprelay.model.queue import Edit, Selection
+from smtprelay.spool.engines.schema import MIGRATIONS
 
 _LANE = "INSERT INTO lane (provider, key, queued, due) VALUES ('main', '', 1, 1)"
 

@@ -6,7 +6,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.message import Claim, Delivery, Envelope
+from smtprelay.model.message import Claim, Delivery, Envelope
 from smtprelay.model.work import Work
 from smtprelay.spool.bodies import with_bodies
 

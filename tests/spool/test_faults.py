@@ -12,14 +12,20 @@ from twisted.internet import reactor
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from smtprelay.queue import Selection
-from smtprelay.spool.admission import Space
-from smtprelay.spool.connection import Connection, SpoolFault
-from smtprelay.spool.reader import ThreadReader
-from smtprelay.spool.sqlite import DATABASE, SqliteEngine, connect_reader, fault_of_reading, prepare_folder
-from smtprelay.spool.store import QueueSpool
-from smtprelay.spool.terms import Terms
-from smtprelay.spool.writer import ThreadWriter
+from smtprelay.model.queue import Selection
+from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.reader import ThreadReader
+from smtprelay.spool.engines.sqlite import (
+    DATABASE,
+    SqliteEngine,
+    connect_reader,
+    fault_of_reading,
+    prepare_folder,
+)
+from smtprelay.spool.engines.transaction import Connection, SpoolFault
+from smtprelay.spool.engines.writer import ThreadWriter
+from smtprelay.spool.receive.capacity import Space
+from smtprelay.spool.spool import QueueSpool
 from tests.behaviours.spool_stories import BODY, PACES, SpoolStories, done
 from tests.recording import Recording
 

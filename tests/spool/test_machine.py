@@ -12,8 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.loan import Lesson, Loan
-from smtprelay.message import (
+from smtprelay.model.message import (
     Blocked,
     Claim,
     Client,
@@ -28,13 +27,14 @@ from smtprelay.message import (
     Uncertain,
     Window,
 )
-from smtprelay.operating import HoldRule, Prepared
-from smtprelay.queue import STATES as ALL_STATES
-from smtprelay.queue import Block, Detour, Edit, NewMessage, Selection, Settlement
-from smtprelay.spool.check import check
-from smtprelay.spool.edit import ACTS
-from smtprelay.spool.memory import open_memory
-from smtprelay.spool.terms import Terms
+from smtprelay.model.permit import Lesson, Loan
+from smtprelay.model.queue import STATES as ALL_STATES
+from smtprelay.model.queue import Block, Detour, Edit, NewMessage, Selection, Settlement
+from smtprelay.model.queue_admin import HoldRule, Prepared
+from smtprelay.spool.engines.memory import open_memory
+from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.maintenance.check import check
+from smtprelay.spool.operations.edit import ACTS
 from tests.dispatch.stage import done
 from tests.recording import Recording
 

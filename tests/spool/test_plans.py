@@ -15,9 +15,9 @@ from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay import message as mail
-from smtprelay.loan import Lesson, Loan
-from smtprelay.message import (
+from smtprelay.model import message as mail
+from smtprelay.model.export_import import Packed
+from smtprelay.model.message import (
     Claim,
     Client,
     Delivered,
@@ -30,22 +30,24 @@ from smtprelay.message import (
     Recipient,
     Window,
 )
+from smtprelay.model.permit import Lesson, Loan
+from smtprelay.model.queue import STATES, SUSPENDED, Block, Detour, Edit, NewMessage, Selection, Settlement
+from smtprelay.model.queue_admin import HoldRule, Prepared
 from smtprelay.model.shape import Shape
-from smtprelay.operating import HoldRule, Prepared
-from smtprelay.queue import STATES, SUSPENDED, Block, Detour, Edit, NewMessage, Selection, Settlement
-from smtprelay.spool import borrow, claim, export, history, imports, notice, recover, settle, strokes
-from smtprelay.spool.accept import Arrival, accept, forget_chunks, store_chunk
-from smtprelay.spool.connection import Cursor, Transaction
-from smtprelay.spool.edit import ACTS
-from smtprelay.spool.filters import _TEXTS
-from smtprelay.spool.lanes import Lanes
-from smtprelay.spool.memory import InlineReader
-from smtprelay.spool.move import move
+from smtprelay.spool.engines import sqlite_bulk
+from smtprelay.spool.engines.memory import InlineReader
+from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.sqlite import SqliteEngine
+from smtprelay.spool.engines.transaction import Cursor, Transaction
+from smtprelay.spool.maintenance import retention
 from smtprelay.spool.offline import now
-from smtprelay.spool.sqlite import SqliteEngine
-from smtprelay.spool.store import QueueSpool
-from smtprelay.spool.terms import Terms
-from smtprelay.transfer import Packed
+from smtprelay.spool.operations import claim, dsn_accept, export, import_, permits, recover, settle
+from smtprelay.spool.operations.accept import Arrival, accept, forget_chunks, store_chunk
+from smtprelay.spool.operations.edit import ACTS
+from smtprelay.spool.operations.reroute import move
+from smtprelay.spool.query.filters import _TEXTS
+from smtprelay.spool.spool import QueueSpool
+from smtprelay.spool.tables.lanes import Lanes
 from tests.recording import Recording
 
 PACES = {
@@ -167,22 +169,22 @@ class PlanTests(SynchronousTestCase):
         self.run_one(claim.claim, 4)
         self.run_one(settle.set_block, Block(provider="other", operator=True))
         self.go_round()
-        late = self.run_one(notice.overdue, 9e9, ("", 0), 2).deliveries[0]
-        self.assertTrue(self.run_one(notice.notify, late.delivery, self.report()))
+        late = self.run_one(dsn_accept.overdue, 9e9, ("", 0), 2).deliveries[0]
+        self.assertTrue(self.run_one(dsn_accept.notify, late.delivery, self.report()))
         self.run_one(settle.set_block, Block(provider="main"))
         for name in ("x", "y"):
-            loan = self.run_one(borrow.borrow, name, "main", "lent")
+            loan = self.run_one(permits.borrow, name, "main", "lent")
             assert isinstance(loan, Loan)
-            self.run_one(borrow.give_back, loan, None)
-        self.run_one(borrow.give_back, loan, Lesson(outcomes=(mail.Deferred("x", throttled=True),)))
+            self.run_one(permits.give_back, loan, None)
+        self.run_one(permits.give_back, loan, Lesson(outcomes=(mail.Deferred("x", throttled=True),)))
         self.run_one(recover.recover)
         self.run_one(recover.reclaim)
         self.operator()
         self.run_one(store_chunk, "M99", 1, b"x")
         self.run_one(forget_chunks, "M99")
         self.travel()
-        self.run_one(history.sweep_bodies, 9e9, 10)
-        self.run_one(history.sweep, 9e9, 10)
+        self.run_one(retention.sweep_bodies, 9e9, 10)
+        self.run_one(retention.sweep, 9e9, 10)
 
     def report(self) -> NewMessage:
         recipients = (Recipient(address="s@x.org"),)
@@ -198,9 +200,9 @@ class PlanTests(SynchronousTestCase):
             self.assertTrue(portion.packed)
         self.run_one(export.drop, ["M3"])
         parcel = evolve(portion.packed[0].parcel, id="7QK2AAAA00000000")
-        self.run_one(imports.put_piece, parcel.id, 1, b"xy")
-        self.assertTrue(self.run_one(imports.put, Packed(parcel=parcel)))
-        self.run_one(imports.forget_pieces, "7QK2AAAA00000001")
+        self.run_one(import_.put_piece, parcel.id, 1, b"xy")
+        self.assertTrue(self.run_one(import_.put, Packed(parcel=parcel)))
+        self.run_one(import_.forget_pieces, "7QK2AAAA00000001")
 
     def go_round(self) -> None:
         detour = Detour(
@@ -318,7 +320,7 @@ class StrokePlanTests(PlanTests):
 
     def test_the_usual_end_is_searched_by_keys(self) -> None:
         """What the trigger of the view does to each table is found by the key of that table."""
-        statements = [each for each in strokes._END.split(";") if each.strip()]
+        statements = [each for each in sqlite_bulk._END.split(";") if each.strip()]
         self.assertEqual(5, len(statements))
         for statement in statements:
             sql = f"EXPLAIN QUERY PLAN {re.sub(r'NEW[.][a-z_]+', '?1', statement)}"

@@ -11,10 +11,10 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.server import Site
 
-from smtprelay.message import Window
-from smtprelay.providers.acs_api import SEND, own_target
-from smtprelay.providers.acs_keys import content_hash, signed_headers
-from smtprelay.providers.http import Answer, NoAnswerError
+from smtprelay.model.message import Window
+from smtprelay.providers.acs.api import SEND, own_target
+from smtprelay.providers.acs.signature import content_hash, signed_headers
+from smtprelay.providers.http.client import Answer, NoAnswerError
 from smtprelay.testing.acs import MAX_SIZE, Answers, Babbles, Drops, Ends, FakeAcs, Hangs
 from smtprelay.testing.acs_schema import SchemaError, check_send
 from tests.providers.http_wiring import JoinedHttp, Server

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.interfaces import MimeWorkerUnavailable
-from smtprelay.memory_body import MemoryBody
+from smtprelay.model.memory_body import MemoryBody
 from smtprelay.testing.mime import InlineMimeWorker
 
 

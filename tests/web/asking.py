@@ -9,14 +9,24 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from smtprelay.metrics import Metrics
-from smtprelay.operating import Edited, Found, HoldRule
-from smtprelay.queue import Attempt, Detail, Edit, LaneState, Node, RecipientState, Selection, Stock, Summary
+from smtprelay.model.queue import (
+    Attempt,
+    Detail,
+    Edit,
+    LaneState,
+    Node,
+    RecipientState,
+    Selection,
+    Stock,
+    Summary,
+)
+from smtprelay.model.queue_admin import Edited, Found, HoldRule
 from smtprelay.smtp.refusals import Refusals
-from smtprelay.web.access import Access
-from smtprelay.web.mailbox import Attachment, Mail
+from smtprelay.telemetry.metrics import Metrics
+from smtprelay.web.auth import Access
+from smtprelay.web.captured_mail import Attachment, Mail
+from smtprelay.web.context import Sources
 from smtprelay.web.site import build_site
-from smtprelay.web.sources import Sources
 from tests.recording import Recording
 
 NOW = 1_790_000_000.0

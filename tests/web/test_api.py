@@ -4,13 +4,13 @@ from attrs import asdict, evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.logwriter import Trouble
-from smtprelay.message import SpoolUnavailable
+from smtprelay.model.message import SpoolUnavailable
+from smtprelay.model.queue import STATES, Edit, Selection
+from smtprelay.model.queue_admin import HoldRule
 from smtprelay.model.unreachable import Unreachable
-from smtprelay.operating import HoldRule
-from smtprelay.queue import STATES, Edit, Selection
 from smtprelay.smtp.refusals import Refusals
-from smtprelay.web.access import Access, Token
+from smtprelay.telemetry.log_writer import Trouble
+from smtprelay.web.auth import Access, Token
 from tests.recording import Recording
 from tests.web.asking import DETAIL, LANE, NOW, STOCK, SUMMARY, WHOLE_ID, Fixture
 

@@ -1,7 +1,7 @@
 from attrs import asdict
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.web.access import ROLE, WHO, Access
+from smtprelay.web.auth import ROLE, WHO, Access
 from smtprelay.web.drain import Drained
 from tests.web.asking import Fixture
 

@@ -4,13 +4,13 @@ from attrs import asdict, evolve
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.message import Client, Reply
+from smtprelay.model.message import Client, Reply
 from smtprelay.model.refusal import RefusalFilter
-from smtprelay.service.passing import RemoteLedger
+from smtprelay.service.workers.api_proxy import RemoteLedger
 from smtprelay.smtp.refusals import Refusals
-from smtprelay.spool.memory import open_memory
-from smtprelay.spool.terms import Terms
-from smtprelay.web.answers import MAX_BODY, Answer, Asked, Problem
+from smtprelay.spool.engines.memory import open_memory
+from smtprelay.spool.engines.options import Terms
+from smtprelay.web.messages import MAX_BODY, Answer, Asked, Problem
 from smtprelay.web.refused import record_route
 from tests.dispatch.stage import done
 from tests.recording import Recording

@@ -6,11 +6,11 @@ from pathlib import Path
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.message import Reply
+from smtprelay.model.message import Reply
 from smtprelay.model.refusal import RefusalRow
-from smtprelay.policy.access import LOOPBACK
+from smtprelay.policy.networks import LOOPBACK
 from smtprelay.smtp import reply
-from smtprelay.smtp.foreign import failed_handshake
+from smtprelay.smtp.sniff import failed_handshake
 from smtprelay.web.remedies import REMEDIES, remedy
 
 HASH = "the output of `smtprelay hash-password`"

@@ -5,9 +5,9 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.message import SpoolUnavailable
-from smtprelay.operating import Found
-from smtprelay.web.answers import MAX_BODY
+from smtprelay.model.message import SpoolUnavailable
+from smtprelay.model.queue_admin import Found
+from smtprelay.web.messages import MAX_BODY
 from tests.web.asking import SUMMARY, Fixture, parse
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import repeat
 from typing import Final, Protocol
 
-from smtprelay.mime.transfer import base64_letters, from_quoted_printable, padded
+from smtprelay.mime.transfer_encoding import base64_letters, from_quoted_printable, padded
 
 _CRLF: Final = b"\r\n"
 #: Characters of a line of base64, and the octets that they stand for.
@@ -62,7 +62,7 @@ class Base64Wrapper(Base64Encoder):
     """
     Puts a block of base64 into lines anew; what does not belong to it is left out, as each decoder does.
 
-    The block is one of :func:`smtprelay.mime.transfer.base64_blocks`.
+    The block is one of :func:`smtprelay.mime.transfer_encoding.base64_blocks`.
     """
 
     def feed(self, octets: bytes) -> bytes:

@@ -22,7 +22,7 @@ from smtprelay.mime.outgoing.plan import NextHop, PlanDraft
 from smtprelay.mime.parameters import ContentType, content_type
 from smtprelay.mime.parse import charset_guess, shown_aside
 from smtprelay.mime.structure import MAX_DEPTH, Part, TooComplexError, parts_of
-from smtprelay.mime.transfer import Encoding, base64_blocks, decode
+from smtprelay.mime.transfer_encoding import Encoding, base64_blocks, decode
 from smtprelay.model.shape import Shape, shape_of
 
 _SIGNED: Final = "multipart/signed"

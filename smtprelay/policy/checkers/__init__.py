@@ -5,5 +5,5 @@ A session without a login is judged by :mod:`~smtprelay.policy.checkers.anonymou
 :mod:`~smtprelay.policy.checkers.chain` of its listener, which makes guessing slow and asks the other checkers
 of this folder, or anybody's. Each answers with an :class:`~smtprelay.policy.settings.Identity`, or fails with
 :exc:`~smtprelay.policy.checkers.chain.NotMine`, with :exc:`~twisted.cred.error.UnauthorizedLogin`, or with
-:exc:`~smtprelay.message.Refused` where it knows the reply better.
+:exc:`~smtprelay.model.message.Refused` where it knows the reply better.
 """

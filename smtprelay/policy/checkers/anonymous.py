@@ -10,8 +10,8 @@ from twisted.cred.credentials import IAnonymous
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from smtprelay.credentials import IAnonymousClient
-from smtprelay.message import Refused
+from smtprelay.model.credentials import IAnonymousClient
+from smtprelay.model.message import Refused
 from smtprelay.policy.rules import admission
 from smtprelay.policy.settings import ListenerPolicy
 

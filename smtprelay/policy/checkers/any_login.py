@@ -10,9 +10,9 @@ from twisted.cred.credentials import IUsernamePassword
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from smtprelay.message import Client
-from smtprelay.policy.access import Networks
+from smtprelay.model.message import Client
 from smtprelay.policy.checkers.chain import NotMine
+from smtprelay.policy.networks import Networks
 from smtprelay.policy.settings import Identity
 
 

@@ -11,7 +11,7 @@ from twisted.cred.error import LoginFailed, UnauthorizedLogin
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from zope.interface import implementer
 
-from smtprelay.message import Client, Refused
+from smtprelay.model.message import Client, Refused
 from smtprelay.policy.login_throttle import LoginThrottle
 
 _PERMANENT: Final = 500

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from smtprelay.policy.checkers.chain import NotMine
-from smtprelay.policy.passwords import PasswordHash, parse_hash
+from smtprelay.policy.password_hash import PasswordHash, parse_hash
 from smtprelay.policy.settings import Identity, User
 
 #: Runs a function in a bounded pool of threads: ``defer_to_thread(function, *args)``.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime.outgoing.encoders import ENCODERS, encoded, encoded_size
-from smtprelay.mime.transfer import from_quoted_printable
+from smtprelay.mime.transfer_encoding import from_quoted_printable
 from tests.steps import counted
 
 #: Octets that matter to an encoding are frequent, and lines may be long.

@@ -5,10 +5,10 @@ from twisted.cred.credentials import Anonymous
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from smtprelay.credentials import AnonymousClient
-from smtprelay.message import Client, Refused
-from smtprelay.policy.access import Networks
+from smtprelay.model.credentials import AnonymousClient
+from smtprelay.model.message import Client, Refused
 from smtprelay.policy.checkers.anonymous import AnonymousByNetwork
+from smtprelay.policy.networks import Networks
 from smtprelay.policy.settings import ListenerPolicy
 
 CLIENT = Client(address="192.0.2.7")

@@ -12,13 +12,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from smtprelay.credentials import PasswordClient
-from smtprelay.message import Client, Refused, Reply
-from smtprelay.policy.access import Networks
+from smtprelay.model.credentials import PasswordClient
+from smtprelay.model.message import Client, Refused, Reply
 from smtprelay.policy.checkers.any_login import AnyLogin
 from smtprelay.policy.checkers.chain import CheckerChain, NotMine
 from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
+from smtprelay.policy.networks import Networks
 from smtprelay.policy.settings import Identity
 from tests.policy.checkers.test_users import ANN
 

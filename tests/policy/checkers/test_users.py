@@ -12,13 +12,13 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from smtprelay.credentials import PasswordClient
-from smtprelay.message import Client
-from smtprelay.policy import passwords
-from smtprelay.policy.access import Patterns
+from smtprelay.model.credentials import PasswordClient
+from smtprelay.model.message import Client
+from smtprelay.policy import password_hash
 from smtprelay.policy.checkers.chain import NotMine
 from smtprelay.policy.checkers.users import CACHE_SIZE, CACHED, Users
-from smtprelay.policy.passwords import hash_password
+from smtprelay.policy.networks import Patterns
+from smtprelay.policy.password_hash import hash_password
 from smtprelay.policy.settings import Identity, Rights, User
 
 CLIENT = Client(address="192.0.2.7")
@@ -105,7 +105,7 @@ class UsersTests(SynchronousTestCase):
             work.append(n * r * p)
             return scrypt(password, n=n, r=r, p=p, **more)
 
-        self.patch(passwords, "scrypt", count)
+        self.patch(password_hash, "scrypt", count)
         for costs in ({"ln": 4}, {"ln": 7, "r": 1}, {"ln": 5, "r": 3, "p": 5}):
             eve = User(name="eve", password_hash=hash_password(b"x", b"e" * 16, **costs))
             dear = User(name="dan", password_hash=hash_password(b"y", b"d" * 16, ln=9))

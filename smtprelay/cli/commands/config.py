@@ -1,0 +1,160 @@
+"""``smtprelay config``: check a configuration before it is used, and look settings up."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from smtprelay.cli import output
+from smtprelay.cli.exit_codes import CONFIG, FAILED, OK, CliError
+from smtprelay.cli.options import Group, chosen
+from smtprelay.cli.text import count
+
+if TYPE_CHECKING:
+    from smtprelay.config import Config, Problem, Setting
+
+#: A longer example is that of a whole section.
+_WIDTH = 100
+
+
+@click.group(cls=Group)
+def config() -> None:
+    """Check, show and explain the configuration."""
+
+
+@config.command()
+@click.argument("file", required=False)
+@click.pass_context
+def check(ctx: click.Context, *, file: str | None) -> int:
+    """
+    Report every error in a configuration.
+
+    It checks FILE, or the file that the relay would use. The exit status is 78 if there are errors.
+    """
+    from smtprelay.config import ConfigError, load  # noqa: PLC0415 -- dear, and no other command needs it all
+
+    settings = chosen(ctx)
+    try:
+        loaded = load(file or settings.config, os.environ, settings.sets)
+    except ConfigError as error:
+        _tell(ctx, error.problems, "")
+        return CONFIG
+    _tell(ctx, loaded.warnings, f"configuration ok: {_summary(loaded.config)}")
+    return OK
+
+
+@config.command()
+def example() -> None:
+    """Print a commented configuration with every setting."""
+    from smtprelay.config import example as text  # noqa: PLC0415
+
+    click.echo(text(), nl=False)
+
+
+@config.command()
+@click.argument("file", required=False)
+@click.pass_context
+def show(ctx: click.Context, *, file: str | None) -> int:
+    """
+    Print the effective configuration.
+
+    It reads FILE, or the file that the relay would use, and adds --set, the environment and all defaults.
+    Of a secret it shows only where it is stored.
+    """
+    import yaml  # noqa: PLC0415
+
+    from smtprelay.config import ConfigError, effective, load  # noqa: PLC0415
+
+    settings = chosen(ctx)
+    try:
+        loaded = load(file or settings.config, os.environ, settings.sets, alone=True)
+    except ConfigError as error:
+        _tell(ctx, error.problems, "")
+        return CONFIG
+    shown = effective(loaded.config)
+    text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=_WIDTH)
+    output.result(ctx, shown, lambda: click.echo(text, nl=False))
+    return OK
+
+
+@config.command()
+@click.argument("key")
+@click.pass_context
+def explain(ctx: click.Context, *, key: str) -> None:
+    """
+    Explain one setting.
+
+    KEY is its full name: providers.acs.rate, listeners.0.auth, spool.limit.
+    """
+    from attrs import asdict  # noqa: PLC0415
+
+    from smtprelay.config import explain as look_up  # noqa: PLC0415
+
+    try:
+        found = look_up(key)
+    except LookupError as error:
+        raise CliError(FAILED, str(error)) from error
+    output.result(ctx, asdict(found), lambda: _explain(found))
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration, for editors."""
+    from smtprelay.config import json_schema  # noqa: PLC0415
+
+    output.as_json(json_schema())
+
+
+def _explain(setting: "Setting") -> None:
+    click.echo(setting.key)
+    if setting.help:
+        click.echo(f"  {setting.help}")
+    default = "none, required" if setting.required else _word(setting.default)
+    example = setting.example if len(setting.example) <= _WIDTH else ""
+    for name, text in (("type", setting.type), ("default", default), ("example", example)):
+        if text:
+            click.echo(f"  {name:<8} {text}")
+    for text in setting.notes:
+        click.echo(f"  note     {text}")
+    for name, text in setting.keys.items():
+        click.echo(f"  {name}: {text}".rstrip(" :"))
+
+
+def _word(default: object) -> str:
+    if default is None:
+        return ""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"[{', '.join(default)}]" if isinstance(default, list) else str(default)
+
+
+def _tell(ctx: click.Context, problems: Sequence["Problem"], verdict: str) -> None:
+    found = [_plain(problem) for problem in problems]
+    data = {"ok": bool(verdict), "problems": found}
+    output.result(ctx, data, lambda: _render(problems, verdict), rows=found)
+
+
+def _render(problems: Sequence["Problem"], verdict: str) -> None:
+    from smtprelay.config import render  # noqa: PLC0415
+
+    for problem in problems:
+        # What is wrong goes where errors go; a warning is part of the answer.
+        click.echo(render(problem), err=not verdict)
+    if not verdict:
+        errors = sum(problem.severity == "error" for problem in problems)
+        warnings = len(problems) - errors
+        verdict = count(errors, "error") + (f", {count(warnings, 'warning')}" if warnings else "")
+        click.echo(f"{verdict}.", err=True)
+    else:
+        click.echo(verdict)
+
+
+def _plain(problem: "Problem") -> dict[str, object]:
+    names = ("file", "line", "column", "severity", "text", "code")
+    return {name: getattr(problem, name) for name in names}
+
+
+def _summary(config: "Config") -> str:
+    nouns = {"listener": config.listeners, "provider": config.providers, "route": config.routes}
+    return ", ".join(count(len(things), noun) for noun, things in nouns.items())

@@ -1,0 +1,217 @@
+"""
+``smtprelay queue export`` and ``queue import``: a spool's mail to a file, and from a file into a spool.
+
+The relay may run or not. Mail that moves is held first, and leaves the spool when the file is synced;
+whatever stops the command in between, no mail is lost, and none is sent twice.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Final
+
+import click
+
+from smtprelay.cli import output
+from smtprelay.cli.exit_codes import TEMPFAIL, USAGE, CliError
+from smtprelay.cli.filters import STATES, MessageId
+from smtprelay.cli.formats.tar import ArchiveWriter
+from smtprelay.cli.mover import Message, Mover, opened
+from smtprelay.cli.newfile import new_file
+from smtprelay.cli.options import Command, chosen
+from smtprelay.cli.text import count, ordered
+from smtprelay.cli.who import who
+
+#: Messages that are dropped in one request.
+_MOST: Final = 50
+
+#: A body up to this size is kept in memory until it is written, bytes.
+_IN_MEMORY: Final = 1024 * 1024
+
+
+@click.command("export", cls=Command)
+@click.argument("place", metavar="FILE|-")
+@click.argument("ids", nargs=-1, metavar="[ID]...", type=MessageId())
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice(STATES), help="Only in this state; repeatable."
+)
+@click.option("--provider", default="", metavar="NAME", help="Only mail for this provider.")
+@click.option("--from", "sender", default="", metavar="ADDRESS", help="Only from this sender.")
+@click.option("--to", "recipient", default="", metavar="ADDRESS", help="Only to this recipient.")
+@click.option("--all", "everything", is_flag=True, help="Include finished mail that is still kept.")
+@click.option("--move", is_flag=True, help="Remove it from the spool once the file is synced.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist; not with --move.")
+@click.pass_context
+def export(
+    ctx: click.Context,
+    /,
+    *,
+    place: str,
+    ids: Sequence[str],
+    move: bool,
+    overwrite: bool,
+    **given: Any,
+) -> int | None:
+    """
+    Write waiting mail to an archive.
+
+    Ids, filters or --all select other mail. Each message is exported whole, with all its deliveries, attempts
+    and its body. FILE is a tar archive, compressed unless its name ends in .tar; - is stdout. A file that
+    exists is an error without --overwrite. Hold rules
+    and suspended providers are included, unless ids or a filter select mail.
+
+    With --move, a message that is being delivered stays, and the exit status is 75.
+    """
+    if move and place == "-":
+        raise CliError(USAGE, "--move needs a file: nobody can tell whether what goes into a pipe is safe")
+    if move and overwrite:
+        raise CliError(
+            USAGE, "--move does not go with --overwrite: what moved into a file may be nowhere else"
+        )
+    settings = chosen(ctx)
+    with opened(settings, who()) as mover:
+        with _writer(place, overwrite=overwrite) as writer:
+            taken = _Taken(writer)
+            filters = _filters(given, ids)
+            if not set(filters) - {"states"}:
+                taken.take_orders(mover)
+            taken.fill(mover, filters, move=move)
+        gone = [each for some in _portions(taken.ids) for each in mover.exported(some)] if move else []
+    told = {**taken.counts, **taken.orders, "moved": len(gone), "left": len(taken.left)}
+    if place == "-":
+        _tell(taken, gone, move=move, err=True)
+    else:
+        output.result(ctx, told, lambda: _tell(taken, gone, move=move))
+    return TEMPFAIL if taken.left else None
+
+
+def _tell(taken: "_Taken", gone: Sequence[str], *, move: bool, err: bool = False) -> None:
+    exported = count(taken.counts["messages"], "message")
+    click.echo(f"exported {exported}{ordered(**taken.orders)}", err=err)
+    if move:
+        click.echo(f"took {count(len(gone), 'message')} out of the spool")
+    for line in _unfinished(taken, gone, move=move):
+        click.echo(f"smtprelay: {line}", err=True)
+
+
+def _filters(given: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any]:
+    filters = {name: given[name] for name in ("provider", "sender", "recipient") if given[name]}
+    if ids:
+        filters["ids"] = list(ids)
+    states = list(given["states"]) or (list(STATES) if given["everything"] else [])
+    if states:
+        filters["states"] = states
+    return filters
+
+
+def _unfinished(taken: "_Taken", gone: Sequence[str], *, move: bool) -> Iterator[str]:
+    if taken.left:
+        yield f"{count(len(taken.left), 'message')} stayed: {taken.under_way}"
+    if taken.lost:
+        yield f"{count(len(taken.lost), 'message')} went meanwhile and are not in the archive"
+    if move and len(gone) < len(taken.ids):
+        names = " ".join(sorted(set(taken.ids) - set(gone))[:_MOST])
+        yield f"in the archive and still in the spool, for somebody released them meanwhile: {names}"
+
+
+class _Taken:
+    """What is written so far."""
+
+    def __init__(self, writer: ArchiveWriter) -> None:
+        self._writer = writer
+        self._known: set[str] = set()
+        self.counts = {"messages": 0, "deliveries": 0, "bytes": 0}
+        self.orders = {"holds": 0, "suspended": 0}
+        self.ids: list[str] = []
+        self.left: list[str] = []
+        self.under_way = ""
+        self.lost: list[str] = []
+
+    def take_orders(self, mover: Mover) -> None:
+        """Write an operator's orders, if there are any."""
+        orders = mover.orders()
+        self.orders = {name: len(orders[name]) for name in ("holds", "suspended")}
+        if any(self.orders.values()):
+            self._writer.put_orders(orders)
+
+    def fill(self, mover: Mover, filters: Mapping[str, Any], *, move: bool) -> None:
+        """Write all that matches."""
+        mark, self.under_way = "", mover.under_way
+        while True:
+            portion = mover.export(filters, mark, moving=move)
+            self.left += portion.left
+            for message in portion.messages:
+                self._write(mover, message)
+            mark = portion.mark
+            if not mark:
+                break
+        self._writer.end(self.counts)
+
+    def _write(self, mover: Mover, message: Message) -> None:
+        values = message.values
+        if values["id"] in self._known:
+            return
+        self._known.add(values["id"])
+        with _body(mover, message) as body:
+            if body is None and values["body"]:
+                self.lost.append(values["id"])
+                return
+            self._writer.add(values, body)
+        self.ids.append(values["id"])
+        self.counts["messages"] += 1
+        self.counts["deliveries"] += len(values["deliveries"])
+        self.counts["bytes"] += values["size"] if values["body"] else 0
+
+
+@contextmanager
+def _body(mover: Mover, message: Message) -> Iterator[IO[bytes] | None]:
+    """Give the body of a message, ``None`` if it has none, or it is not there any more."""
+    values = message.values
+    if not values["body"]:
+        yield None
+        return
+    # Whole before it is written: an archive cannot take back a body that ends too early.
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as kept:
+        if message.content is not None:
+            kept.write(message.content)
+        else:
+            n = 1
+            while (piece := mover.piece(values["id"], n)) is not None:
+                kept.write(piece)
+                n += 1
+        size = kept.tell()
+        kept.seek(0)
+        yield kept if size == values["size"] else None
+
+
+@contextmanager
+def _writer(place: str, *, overwrite: bool) -> Iterator[ArchiveWriter]:
+    """Give a writer; when the block has ended well, what was written is synced and has its name."""
+    if place == "-":
+        with ArchiveWriter(sys.stdout.buffer, packed=True) as writer:
+            yield writer
+        sys.stdout.buffer.flush()
+    else:
+        packed = not place.endswith(".tar")
+        with (
+            new_file(Path(place), overwrite=overwrite) as stream,
+            ArchiveWriter(stream, packed=packed) as writer,
+        ):
+            yield writer
+        _sync(Path(place).absolute().parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _portions(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), _MOST):
+        yield ids[start : start + _MOST]

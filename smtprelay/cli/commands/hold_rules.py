@@ -1,0 +1,94 @@
+"""
+``smtprelay hold-rules``: rules that hold new and waiting mail for a limited time.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import click
+
+from smtprelay.cli import output
+from smtprelay.cli.exit_codes import USAGE, CliError
+from smtprelay.cli.filters import Span
+from smtprelay.cli.options import Group, chosen, why_option
+from smtprelay.cli.source import API, api
+from smtprelay.cli.text import moment, printable
+from smtprelay.cli.who import who
+
+#: The patterns of a rule, as a person reads them.
+_PATTERNS: Final = {"sender": "from", "recipient": "to", "provider": "by provider", "route": "of route"}
+
+
+@click.group("hold-rules", cls=Group)
+def hold_rules() -> None:
+    """Hold new and waiting mail by rules."""
+
+
+@hold_rules.command()
+@click.option("--from", "sender", metavar="ADDRESS", help="Mail from this sender; * is anything.")
+@click.option("--to", "recipient", metavar="ADDRESS", help="Mail to this recipient; * is anything.")
+@click.option("--provider", metavar="NAME", help="Mail for this provider.")
+@click.option("--route", metavar="NAME", help="Mail of this route.")
+@click.option(
+    "--for", "span", metavar="SPAN", type=Span(), required=True, help="How long the rule lasts: 2h."
+)
+@why_option("Recorded with the rule and each delivery.")
+@click.pass_context
+def add(ctx: click.Context, /, *, span: float, why: str, **given: str | None) -> None:
+    """
+    Hold matching mail that waits or arrives.
+
+    All patterns given must match. When the rule ends, the mail that it held is released.
+    """
+    settings = chosen(ctx)
+    patterns = {name: pattern for name, pattern in given.items() if pattern}
+    if not patterns:
+        raise CliError(USAGE, "say what to hold: --from, --to, --provider or --route; * is any")
+    with api(settings) as relay:
+        rule = {**patterns, "who": who(), "why": why, "until": time.time() + span}
+        made = relay.post(f"{API}/hold-rules", rule)
+    rule = made["hold_rule"]
+    told = f"hold rule {rule['id']}: mail {_patterns(rule)} is held until {moment(rule['until'])}"
+    output.result(ctx, made, lambda: click.echo(told), ids=[rule["id"]])
+
+
+@hold_rules.command("list")
+@click.pass_context
+def list_(ctx: click.Context) -> None:
+    """List the hold rules."""
+    settings = chosen(ctx)
+    with api(settings) as relay:
+        found = relay.get(f"{API}/hold-rules")
+    rules = found["hold_rules"]
+    output.result(
+        ctx, found, lambda: _show(rules, settings.color), rows=rules, ids=[rule["id"] for rule in rules]
+    )
+
+
+@hold_rules.command()
+@click.argument("number", metavar="ID", type=click.IntRange(1, 10**9))
+@click.pass_context
+def remove(ctx: click.Context, *, number: int) -> None:
+    """Remove a rule and release the mail that it held."""
+    settings = chosen(ctx)
+    with api(settings) as relay:
+        removed = relay.post(f"{API}/hold-rules/{number}/remove", {"who": who()})
+    told = f"removed hold rule {number}: its mail is released"
+    output.result(ctx, removed, lambda: click.echo(told))
+
+
+def _show(rules: Sequence[Mapping[str, Any]], color: str) -> None:
+    if rules:
+        output.table(("ID", "HOLDS", "UNTIL", "COUNT", "BY", "REASON"), map(_row, rules), color)
+    else:
+        click.echo("No rule holds mail.")
+
+
+def _row(rule: Mapping[str, Any]) -> tuple[object, ...]:
+    until = moment(rule["until"])
+    return (rule["id"], _patterns(rule), until, rule["count"], rule["who"], rule["reason"])
+
+
+def _patterns(rule: Mapping[str, Any]) -> str:
+    return " ".join(f"{word} {printable(rule[name])}" for name, word in _PATTERNS.items() if rule[name])

@@ -1,0 +1,178 @@
+"""
+``smtprelay queue import``: the mail of an archive, or of another relay's folder, into the spool.
+
+What is here already is skipped, so that it may be done again; what cannot be taken is named with the
+reason, and the others come in all the same.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Final
+
+import click
+
+from smtprelay.cli import output
+from smtprelay.cli.exit_codes import CANNOT_USE, FAILED, CliError
+from smtprelay.cli.formats import tar
+from smtprelay.cli.formats.tar import Item
+from smtprelay.cli.mover import Message, Mover, opened
+from smtprelay.cli.options import Command, chosen
+from smtprelay.cli.text import count, ordered, printable
+from smtprelay.cli.who import who
+
+#: The longest body that goes with its message; what is longer goes in pieces of the second size.
+SMALL: Final = 64 * 1024
+PIECE: Final = 256 * 1024
+
+#: In one request: messages, and bytes as they are sent, unless one message has more.
+_MOST: Final = 50
+_MOST_BYTES: Final = 500 * 1024
+
+
+@click.command("import", cls=Command)
+@click.argument("place", metavar="FILE|DIR|-")
+@click.option(
+    "--route", default="", metavar="NAME", help="Route for mail whose route or provider this relay lacks."
+)
+@click.pass_context
+def import_(ctx: click.Context, *, place: str, route: str) -> int | None:
+    """
+    Import mail from an archive.
+
+    The archive is made by queue export, or is a folder with one JSON file per message, also that of the relay
+    "SMTPRelay". Ids stay the same, and messages that are already here are skipped. The outcome of a delivery
+    that was running during the export is first resolved with its provider, as after a crash.
+    """
+    taken = _Taken(route)
+    ended: CliError | None = None
+    with _items(place) as items, opened(chosen(ctx), who(), new=True) as mover:
+        try:
+            for item in items:
+                taken.take(mover, item)
+        except CliError as error:
+            ended = error
+        taken.send(mover)
+    if ended is not None and not any((*taken.counts.values(), *taken.orders.values())):
+        raise ended
+    told = (
+        f"imported {count(taken.counts['imported'], 'message')},"
+        f" {taken.counts['present']} were here already, {taken.counts['refused']} refused"
+        f"{ordered(**taken.orders)}"
+    )
+    faults = [{"name": name, "why": why} for name, why in taken.faults]
+    output.result(ctx, {**taken.counts, **taken.orders, "faults": faults}, lambda: click.echo(told))
+    for name, why in taken.faults:
+        click.echo(f"smtprelay: {printable(name)}: {printable(why)}", err=True)
+    if ended is not None:
+        raise ended
+    return FAILED if taken.faults else None
+
+
+class _Taken:
+    """What has been taken in so far, and what waits to be sent with others."""
+
+    def __init__(self, route: str) -> None:
+        self._route = route
+        self._waiting: list[tuple[str, Message]] = []
+        self._bytes = 0
+        self._numbers: Mapping[int, int] = {}
+        self.orders = {"holds": 0, "suspended": 0}
+        self.counts = {"imported": 0, "present": 0, "refused": 0}
+        self.faults: list[tuple[str, str]] = []
+
+    def take(self, mover: Mover, item: Item) -> None:
+        """Take one message, now or with the next ones."""
+        values = item.values
+        if values is None:
+            self._refuse(item.name, item.fault)
+            return
+        if item.name == tar.ORDERS:
+            self._obey(mover, values)
+            return
+        self._number_anew(values)
+        size = values.get("size")
+        if item.body is None or not isinstance(size, int):
+            values["body"] = False
+            self._add(item.name, Message(values, None), mover)
+            return
+        values["body"] = True
+        start = item.body.read(SMALL + 1)
+        name = str(values.get("id"))
+        # Without an id no piece can be sent; with what is small the relay says so.
+        if len(start) <= SMALL or not (name.isascii() and name.isalnum()):
+            self._add(item.name, Message(values, start), mover)
+            return
+        self._put_pieces(mover, name, start, item.body)
+        self._put(mover, [(item.name, Message(values, None))])
+
+    def _obey(self, mover: Mover, orders: Mapping[str, Any]) -> None:
+        try:
+            obeyed = mover.obey(orders)
+        except CliError as error:
+            if error.status != FAILED:
+                raise
+            self._refuse(tar.ORDERS, str(error))
+            return
+        self._numbers = obeyed["numbers"]
+        self.orders = {name: len(obeyed[name]) for name in ("holds", "suspended")}
+
+    def _number_anew(self, values: Mapping[str, Any]) -> None:
+        """Let what a rule holds name the rule's number here; without the rule it is only held."""
+        deliveries = values.get("deliveries")
+        for each in deliveries if isinstance(deliveries, list) else ():
+            if isinstance(each, dict) and each.get("hold"):
+                each["hold"] = self._numbers.get(each["hold"], 0)
+
+    def send(self, mover: Mover) -> None:
+        """Send what waits."""
+        waiting, self._waiting, self._bytes = self._waiting, [], 0
+        if waiting:
+            self._put(mover, waiting)
+
+    def _add(self, name: str, message: Message, mover: Mover) -> None:
+        size = len(json.dumps(message.values)) + len(message.content or b"") * 4 // 3
+        if len(self._waiting) >= _MOST or self._bytes + size > _MOST_BYTES:
+            self.send(mover)
+        self._waiting.append((name, message))
+        self._bytes += size
+
+    def _put_pieces(self, mover: Mover, message: str, start: bytes, body: IO[bytes]) -> None:
+        n, piece = 1, start + body.read(PIECE - len(start))
+        while piece and mover.put_piece(message, n, piece):
+            n, piece = n + 1, body.read(PIECE)
+
+    def _put(self, mover: Mover, named: Sequence[tuple[str, Message]]) -> None:
+        results = mover.put([message for _, message in named], self._route)
+        for (name, _), result in zip(named, results, strict=True):
+            if result["done"] == "refused":
+                self._refuse(name, result["why"])
+            else:
+                self.counts[result["done"]] += 1
+
+    def _refuse(self, name: str, why: str) -> None:
+        self.counts["refused"] += 1
+        self.faults.append((name, why))
+
+
+@contextmanager
+def _items(place: str) -> Iterator[Iterator[Item]]:
+    """Give the messages of a file, a folder, or stdin."""
+    if place == "-":
+        yield tar.read(sys.stdin.buffer)
+    elif Path(place).is_dir():
+        from smtprelay.cli.formats import smtprelay_json  # noqa: PLC0415 -- reads mail, which is dear and seldom needed
+
+        if next(Path(place).glob("*.json"), None) is None:
+            told = "neither an archive of queue export, nor a folder with a JSON file for each message"
+            raise CliError(CANNOT_USE, f"{place}: {told}")
+        yield smtprelay_json.read(Path(place))
+    else:
+        try:
+            stream = Path(place).open("rb")  # noqa: SIM115 -- only what opening it raises is meant
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise CliError(CANNOT_USE, f"{place}: {error.strerror}") from None
+        with stream:
+            yield tar.read(stream)

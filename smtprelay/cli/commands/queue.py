@@ -1,0 +1,140 @@
+"""
+``smtprelay queue``: lists and changes the mail in the spool.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from smtprelay.cli import message_view, output, queue_table
+from smtprelay.cli.commands import queue_change
+from smtprelay.cli.commands.export import export
+from smtprelay.cli.commands.import_ import import_
+from smtprelay.cli.filters import MessageId, filters, selected
+from smtprelay.cli.options import Command, Group, again, chosen
+from smtprelay.cli.source import Filters, Source, opened
+
+#: So often a search that has not found enough yet is continued; each time looks at 100,000 deliveries.
+_MOST_SEARCHES = 10
+
+#: The states of finished deliveries.
+_FINAL = ("delivered", "failed", "deleted")
+
+
+@click.group(cls=Group)
+def queue() -> None:
+    """List and change queued mail."""
+
+
+_limit = click.option("--limit", default=1000, show_default=True, type=click.IntRange(min=1, max=10_000))
+_after = click.option("--after", default="", metavar="MARK", help="Continue a list that ended here.")
+
+
+@queue.command("list")
+@click.argument("ids", nargs=-1, type=MessageId())
+@filters
+@click.option("--newest", is_flag=True, help="Newest first.")
+@_limit
+@_after
+@click.pass_context
+def list_(
+    ctx: click.Context, /, *, ids: Sequence[str], newest: bool, limit: int, after: str, **given: Any
+) -> None:
+    """
+    List waiting mail, oldest first.
+
+    --state delivered, --state failed and --state deleted list finished mail, newest first.
+    """
+    wanted = {**selected(given, ids), "limit": limit} | ({"newest": True} if newest else {})
+    over = set(_FINAL) >= set(wanted.get("states", ("queued",)))
+    _list(ctx, wanted, after, over=over or bool(ids))
+
+
+@click.command(cls=Command)
+@filters
+@_limit
+@_after
+@click.pass_context
+def history(ctx: click.Context, /, *, limit: int, after: str, **given: Any) -> None:
+    """
+    List finished mail, newest first.
+
+    Delivered, failed and deleted mail is listed for as long as spool.retention.history keeps it.
+    """
+    wanted = {"states": list(_FINAL), **selected(given), "newest": True, "limit": limit}
+    _list(ctx, wanted, after, over=True)
+
+
+@queue.command()
+@click.argument("message", metavar="ID", type=MessageId())
+@click.option("--raw", is_flag=True, help="Print the stored message as it was received.")
+@click.option("--headers", is_flag=True, help="Print only its header.")
+@click.pass_context
+def show(ctx: click.Context, *, message: str, raw: bool, headers: bool) -> None:
+    """
+    Show one message and its attempts.
+
+    It prints the recipients, every attempt and the provider's answers. --raw prints the message itself, and
+    the relay logs who read it.
+    """
+    with opened(chosen(ctx)) as source:
+        if raw or headers:
+            for piece in source.content(message, "headers" if headers else "message"):
+                sys.stdout.buffer.write(piece)
+            sys.stdout.flush()
+            return
+        found, running = source.show(message), source.running
+    deliveries = found["deliveries"]
+    ids = [delivery["summary"]["id"] for delivery in deliveries]
+    output.result(
+        ctx,
+        found,
+        lambda: message_view.show(deliveries, again(ctx), running=running),
+        rows=deliveries,
+        ids=ids,
+    )
+
+
+def _list(ctx: click.Context, wanted: Filters, after: str, *, over: bool) -> None:
+    settings = chosen(ctx)
+    with opened(settings) as source:
+        found = _search(source, wanted, after)
+    deliveries = found["deliveries"]
+    filtered = bool(after or wanted.keys() - {"limit", "newest"})
+    output.result(
+        ctx,
+        found,
+        lambda: queue_table.show(found, settings.color, filtered=filtered, over=over),
+        rows=deliveries,
+        ids=[delivery["id"] for delivery in deliveries],
+    )
+    if found["partial"]:
+        click.echo(
+            f"smtprelay: the search is not complete; continue it with --after {found['mark']}", err=True
+        )
+
+
+def _search(source: Source, wanted: Filters, mark: str) -> dict[str, Any]:
+    """Search until enough is found, or a few times."""
+    found = source.list(wanted, mark)
+    for _ in range(_MOST_SEARCHES - 1):
+        if not found["partial"]:
+            break
+        left = wanted["limit"] - len(found["deliveries"])
+        more = source.list({**wanted, "limit": left}, found["mark"])
+        found = {**more, "deliveries": [*found["deliveries"], *more["deliveries"]]}
+    return found
+
+
+for command in (
+    queue_change.retry,
+    queue_change.hold,
+    queue_change.release,
+    queue_change.delete,
+    queue_change.reroute,
+    export,
+    import_,
+):
+    queue.add_command(command)

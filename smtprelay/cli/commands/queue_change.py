@@ -1,0 +1,196 @@
+"""
+``smtprelay queue retry``, ``hold``, ``release``, ``delete`` and ``reroute``.
+
+A change needs to know what it means: ids, a filter, or ``--all``. Ids may come on
+stdin (``-``), and none of them there means that nothing is changed.
+"""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import click
+
+from smtprelay.cli import output, queue_table
+from smtprelay.cli.exit_codes import FAILED, USAGE, CliError
+from smtprelay.cli.filters import MessageId, When, filters, selected
+from smtprelay.cli.options import Command, chosen, why_option
+from smtprelay.cli.reading import piped
+from smtprelay.cli.source import Change, Filters, Source, Step, opened
+from smtprelay.cli.text import ahead, count, id_in, moment, printable
+from smtprelay.cli.who import who
+
+_DONE = {
+    "retry": "retried",
+    "hold": "held",
+    "release": "released",
+    "delete": "deleted",
+    "reroute": "rerouted",
+}
+#: How many ids a person is told, and how many lines of what would be changed.
+_SHOWN = 10
+
+
+def _changing(command: Callable[..., Any], provider: str = "--provider") -> Callable[..., Any]:
+    """Add what every change takes; ``provider`` is the name of that filter."""
+    for option in (
+        click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
+        click.option("--dry-run", is_flag=True, help="Only show what would change."),
+        why_option("Recorded in the history of each delivery."),
+        click.option(
+            "--all", "everything", is_flag=True, help="All mail; needed when no id and no filter is given."
+        ),
+    ):
+        command = option(command)
+    return click.argument("ids", nargs=-1, metavar="[ID]... | -", type=MessageId())(
+        filters(command, provider)
+    )
+
+
+@click.command(cls=Command)
+@_changing
+@click.option("--at", metavar="WHEN", type=When(1), help="Try at this time: 18:00, 2026-11-24T18:00, 2h.")
+@click.option("--in", "at", metavar="SPAN", type=When(1), help="Try after this time: 2h.")
+@click.pass_context
+def retry(ctx: click.Context, /, *, at: float | None, **given: Any) -> None:
+    """Try again now; failed mail starts over."""
+    _carry_out(ctx, "retry", given, {} if at is None else {"at": at})
+
+
+@click.command(cls=Command)
+@_changing
+@click.pass_context
+def hold(ctx: click.Context, /, **given: Any) -> None:
+    """
+    Hold mail until it is released.
+
+    This does not hold mail that arrives later: for that use `hold-rules add`.
+    """
+    _carry_out(ctx, "hold", given, {})
+
+
+@click.command(cls=Command)
+@_changing
+@click.pass_context
+def release(ctx: click.Context, /, **given: Any) -> None:
+    """Release held mail."""
+    _carry_out(ctx, "release", given, {})
+
+
+@click.command(cls=Command)
+@_changing
+@click.option("--bounce", is_flag=True, help="Send the senders a bounce with the reason.")
+@click.pass_context
+def delete(ctx: click.Context, /, *, bounce: bool, **given: Any) -> None:
+    """
+    Delete mail for good; without --bounce the sender is not told.
+
+    The message itself is removed, its history stays. Failed mail is deleted if ids or --state failed name it.
+    It asks for confirmation on a terminal; a script needs --yes.
+    """
+    _carry_out(ctx, "delete", given, {"bounce": True} if bounce else {})
+
+
+@click.command(cls=Command)
+@partial(_changing, provider="--from-provider")
+@click.option("--provider", "to", required=True, metavar="NAME", help="The provider to use.")
+@click.option("--force", is_flag=True, help="Include mail that may already have been delivered.")
+@click.pass_context
+def reroute(ctx: click.Context, /, *, to: str, force: bool, **given: Any) -> None:
+    """
+    Send mail through another provider.
+
+    Held mail goes there when it is released.
+    """
+    _carry_out(ctx, "reroute", given, {"to": to, "force": force})
+
+
+def _carry_out(ctx: click.Context, action: str, given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    dry_run: bool = given["dry_run"]
+    if not given["ids"] and not selected(given) and not given["everything"]:
+        raise CliError(USAGE, f"say what to {action}: ids, a filter (--state, --from, …), or --all")
+    asking = action == "delete" and not given["yes"] and not dry_run
+    if asking and not sys.stdin.isatty():
+        raise CliError(USAGE, "delete cannot ask without a terminal: give --yes, or first --dry-run")
+    ids = _from_stdin(given["ids"])
+    if given["ids"] and not ids:
+        # Nothing came on stdin: that is nothing, not everything.
+        _tell(ctx, action, _NOTHING, dry_run=dry_run)
+        return
+    meant = selected(given, ids) | ({"everything": True} if given["everything"] else {})
+    change = Change(action=action, who=who(), why=given["why"], dry_run=dry_run, options=options)
+    with opened(chosen(ctx)) as source:
+        if asking:
+            number = _all_steps(source, meant, {**change, "dry_run": True})["count"]
+            click.confirm(f"delete {count(number, 'delivery')} for good?", abort=True, err=True)
+        done = _all_steps(source, meant, change)
+        told = done["ids"] and (dry_run or action == "reroute")
+        found = source.list({"ids": done["ids"][:_SHOWN]}) if told else {"deliveries": (), "lanes": ()}
+    if ids and not done["count"]:
+        why = _left(done) or printable(" ".join(ids[:_SHOWN]))
+        raise CliError(FAILED, f"nothing to {action}: {why}")
+    _tell(ctx, action, done, dry_run=dry_run, at=options.get("at"))
+    if chosen(ctx).output == "table":
+        _show(found if dry_run else {**found, "deliveries": ()}, options.get("to", ""), chosen(ctx).color)
+
+
+def _show(found: Mapping[str, Any], provider: str, color: str) -> None:
+    """Show what would be changed, and that it waits if the ``provider`` that it goes to does not run."""
+    if found["deliveries"]:
+        queue_table.show_lines(found["deliveries"], color)
+    lanes = [lane for lane in found["lanes"] if lane["provider"] == provider]
+    for line in queue_table.blocked(lanes, time.time()):
+        click.echo(line)
+
+
+def _all_steps(source: Source, meant: Filters, change: Change) -> Step:
+    """Go on until the change has come to its end."""
+    step = source.edit(meant, change)
+    number, ids, left = step["count"], list(step["ids"]), Counter(step["left"])
+    while step["mark"]:
+        step = source.edit(meant, change, step["mark"])
+        number += step["count"]
+        ids += step["ids"]
+        left.update(step["left"])
+    return Step(count=number, ids=ids, left=left, mark="")
+
+
+_NOTHING = Step(count=0, ids=(), left={}, mark="")
+
+
+def _from_stdin(ids: Sequence[str]) -> Sequence[str]:
+    if "-" not in ids:
+        return ids
+    read = [id_in(line).split()[0] for line in piped().splitlines() if line.strip()]
+    return [*(name for name in ids if name != "-"), *read]
+
+
+def _tell(ctx: click.Context, action: str, done: Step, *, dry_run: bool, at: float | None = None) -> None:
+    ids = done["ids"]
+    data = {
+        "action": action,
+        "dry_run": dry_run,
+        "count": done["count"],
+        "ids": list(ids),
+        "left": dict(done["left"]),
+    }
+
+    def people() -> None:
+        verb = f"would {action}" if dry_run else _DONE[action]
+        when = ""
+        if at is not None:
+            verb = "would schedule" if dry_run else "scheduled"
+            when = f" for {moment(at)} ({ahead(round(at - time.time()))})"
+        names = f": {' '.join(ids[:_SHOWN])}{' …' if len(ids) > _SHOWN else ''}" if ids else ""
+        click.echo(f"{verb} {count(done['count'], 'delivery')}{when}{names}")
+        if done["left"]:
+            click.echo(f"left alone: {_left(done)}")
+
+    output.result(ctx, data, people, rows=({"id": name} for name in ids), ids=ids)
+
+
+def _left(done: Step) -> str:
+    return ", ".join(f"{number} {printable(why)}" for why, number in done["left"].items())

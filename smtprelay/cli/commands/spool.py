@@ -1,0 +1,109 @@
+"""
+``smtprelay spool``: whether the spool is sound, and how to make its file small.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from smtprelay.cli import locate, output
+from smtprelay.cli.exit_codes import FAILED, UNAVAILABLE, CliError
+from smtprelay.cli.options import Group, Settings, chosen
+from smtprelay.cli.source import API, in_words
+from smtprelay.cli.text import count, printable, size
+
+#: Seconds for an answer: a check reads the whole spool.
+_PATIENCE = 3600.0
+
+
+@click.group(cls=Group)
+def spool() -> None:
+    """Check or compact the spool."""
+
+
+@spool.command()
+@click.option("--deep", is_flag=True, help="Also read every page of the spool's file.")
+@click.option("--recount", is_flag=True, help="First correct the counters of the lanes.")
+@click.pass_context
+def check(ctx: click.Context, *, deep: bool, recount: bool) -> int | None:
+    """
+    Check that the spool is consistent.
+
+    Mail continues during the check. The exit status is 1 if anything is inconsistent.
+    """
+    settings = chosen(ctx)
+    if recount:
+        click.echo(f"recounted: {count(_recount(settings), 'lane')} changed", err=True)
+    found = _check(settings, deep=deep)
+    output.result(ctx, dict(found), lambda: _tell(found))
+    return FAILED if found["findings"] else None
+
+
+def _tell(found: Mapping[str, Any]) -> None:
+    findings = found["findings"]
+    for finding in findings:
+        click.echo(printable(finding))
+    told = (
+        f"{count(found['messages'], 'message')}, {count(found['deliveries'], 'delivery')},"
+        f" {size(found['bytes'])} of bodies"
+    )
+    click.echo(
+        f"not consistent: {count(len(findings), 'finding')} in {told}" if findings else f"consistent: {told}"
+    )
+
+
+def _check(settings: Settings, *, deep: bool) -> Mapping[str, Any]:
+    client = locate.client(settings, os.environ, _PATIENCE)
+    ground = locate.instead(client, settings, os.environ)
+    if ground is None:
+        return dict(client.get(f"{API}/spool/check", {"deep": "1"} if deep else {}))
+    from attrs import asdict  # noqa: PLC0415
+
+    from smtprelay.spool import offline_archive  # noqa: PLC0415
+
+    with in_words():
+        return asdict(offline_archive.check(ground, deep=deep))
+
+
+def _recount(settings: Settings) -> int:
+    client = locate.client(settings, os.environ, _PATIENCE)
+    ground = locate.instead(client, settings, os.environ)
+    if ground is None:
+        return int(client.post(f"{API}/spool/check/recount", {})["lanes"])
+    from smtprelay.spool import offline_archive  # noqa: PLC0415
+
+    with in_words():
+        return offline_archive.recount(ground)
+
+
+@spool.command()
+@click.pass_context
+def compact(ctx: click.Context) -> None:
+    """
+    Rewrite the spool's file so that it is as small as possible.
+
+    The relay must not be running. Needed once, for a file made by an old version: newer ones shrink by
+    themselves.
+    """
+    settings = chosen(ctx)
+    ground = locate.ground(settings, os.environ)
+    from smtprelay.spool import offline_archive  # noqa: PLC0415
+    from smtprelay.spool.engines.sqlite_lock import SpoolBusy  # noqa: PLC0415
+    from smtprelay.spool.location import Folder  # noqa: PLC0415
+
+    if not isinstance(ground, Folder):
+        raise CliError(
+            UNAVAILABLE, "compact needs a spool in a folder of this machine: name its configuration with -c"
+        )
+
+    try:
+        with in_words():
+            before, after = offline_archive.compact(ground)
+    except CliError as error:
+        if isinstance(error.__cause__, SpoolBusy):
+            raise CliError(UNAVAILABLE, f"{error}: stop it first") from error
+        raise
+    told = f"{size(before)} before, {size(after)} now"
+    output.result(ctx, {"before": before, "after": after}, lambda: click.echo(told))

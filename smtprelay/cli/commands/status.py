@@ -1,0 +1,98 @@
+"""``smtprelay status``: on one screen whether the relay is well, and what needs a person."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from smtprelay.cli import locate, output
+from smtprelay.cli.options import Command, chosen, reaching
+from smtprelay.cli.source import API
+from smtprelay.cli.text import clock, count, printable, size, span
+
+
+@click.command(cls=Command)
+@click.pass_context
+def status(ctx: click.Context) -> None:
+    """Show the state of the relay on one screen."""
+    answer = locate.client(chosen(ctx), os.environ).get(f"{API}/status")
+    output.result(ctx, answer, lambda: _show(answer))
+
+
+def _show(answer: Mapping[str, Any]) -> None:
+    for name, line in _lines(answer, time.time()):
+        click.echo(f"{name:<11}{reaching(printable(line))}")
+
+
+def _lines(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
+    ready = answer["ready"]
+    word = "READY" if ready["ok"] else "NOT READY"
+    yield "smtprelay", f"{answer['version']}  up {span(answer['uptime'])}  {word}"
+    for name, reason in ready["checks"].items():
+        if reason:
+            yield "not ready", f"{name}: {reason}"
+    for worker in answer.get("workers", ()):
+        yield "worker", _worker(worker)
+    for node in answer.get("nodes", ()):
+        yield "node", _node(node, now)
+    for listener in answer["listeners"]:
+        yield "listener", _listener(listener)
+    stock = answer["stock"]
+    if stock is not None:  # else nothing ever waits, or the spool does not answer
+        yield "spool", _spool(stock, now)
+        for lane in stock["lanes"]:
+            yield "provider", _lane(lane)
+    if answer.get("refused"):
+        yield "refused", f"{answer['refused']} in 24 h, see smtprelay refused"
+    for each in answer["attention"]:
+        yield "attention", _attention(each, now)
+
+
+def _attention(line: Mapping[str, Any], now: float) -> str:
+    since, until = line["since"], line["until"]
+    parts = [line["text"]]
+    if since is not None:
+        parts.append(f"since {clock(since, now)} ({span(now - since)})")
+    if until is not None:
+        parts.append(f"{'until' if line['kind'] == 'suspended' else 'tried again at'} {clock(until, now)}")
+    return ", ".join(parts)
+
+
+def _listener(listener: object) -> str:
+    if not isinstance(listener, dict):
+        return str(listener)
+    details = (
+        f"{key} {value}" for key, value in listener.items() if key != "name" and value not in (None, "")
+    )
+    return "  ".join([str(listener.get("name", "")), *details]).strip()
+
+
+def _worker(worker: Mapping[str, Any]) -> str:
+    process = f"process {worker['pid']}" if worker["pid"] else "no process"
+    return f"{worker['number']}  {process}  {'ready' if worker['ready'] else 'not ready'}"
+
+
+def _node(node: Mapping[str, Any], now: float) -> str:
+    return f"{node['name']}  seen {span(now - node['seen'])} ago{'  draining' if node['draining'] else ''}"
+
+
+def _spool(stock: Mapping[str, Any], now: float) -> str:
+    states = {state: number for state, number in stock["states"].items() if number}
+    each = ", ".join(f"{number} {state}" for state, number in states.items())
+    waiting = count(sum(states.values()), "delivery")
+    parts = [f"{waiting} ({each})" if each else waiting, size(stock["bytes"])]
+    if stock["free"] is not None:
+        parts.append(f"{size(stock['free'])} free")
+    if stock["oldest"] is not None:
+        parts.append(f"oldest {span(now - stock['oldest'])} {stock['oldest_message']}")
+    return ", ".join(parts)
+
+
+def _lane(lane: Mapping[str, Any]) -> str:
+    name = f"{lane['provider']} {lane['lane']}".strip()
+    state = lane["state"] if lane["state"] == "ok" else lane["state"].upper()
+    if state == "THROTTLED":
+        state += f" to {int(lane['ceiling']) or 'less than one'} at once"
+    return f"{name}  {state}  {lane['active']} active, {lane['waiting']} waiting"

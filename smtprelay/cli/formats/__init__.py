@@ -1,0 +1,1 @@
+"""The files that mail is exported to and imported from."""

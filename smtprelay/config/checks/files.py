@@ -1,0 +1,168 @@
+"""
+The files and folders that settings name: there, readable or writable, and what they should be.
+
+As :mod:`~smtprelay.config.checks.secrets`, this holds for the machine and the user that the relay runs
+as. What is told here would otherwise stop the relay at its start, with fewer words.
+"""
+
+import errno
+import os
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from smtprelay.config import endpoint
+from smtprelay.config.checks.view import Complaint, View, walk
+from smtprelay.config.listeners import TlsSettings
+from smtprelay.config.model import Webhook
+from smtprelay.config.providers import Capture, Outlet
+from smtprelay.config.secret import complaint
+from smtprelay.config.tree import Path as Place
+from smtprelay.spool.engines.filesystem import file_system_of
+
+#: File systems that show what the kernel has, and have no files of others.
+_KERNELS: Final = frozenset({"proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "bpf"})
+
+
+def check_certificates(view: View) -> Iterator[Complaint]:
+    """Certificates and keys must be readable, and belong together."""
+    for n, listener in enumerate(view.config.listeners):
+        tls, path = listener.tls, ("listeners", n, "tls")
+        if tls.mode == "off" or not tls.certificate:
+            continue
+        unreadable = [
+            each
+            for name in ("certificate", "key", "client_ca")
+            for each in _readable(getattr(tls, name), (*path, name))
+        ]
+        yield from unreadable or _usable(tls, path)
+
+
+def check_authorities(view: View) -> Iterator[Complaint]:
+    """A file of certificates to trust must hold some."""
+    for place, value in walk(view.config):
+        path, ca = (*place, "ca"), getattr(value, "ca", None)
+        if not isinstance(value, Outlet | Webhook) or ca is None:
+            continue
+        unreadable = list(_readable(ca, path))
+        yield from unreadable
+        if not unreadable:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca)
+            except ssl.SSLError:
+                yield Complaint(path, f"ca: file {ca}: no certificate in PEM form in it", "CFG-FILE")
+
+
+def check_folders(view: View) -> Iterator[Complaint]:
+    """The folders of the spool and of captured mail must be writable, or possible to make."""
+    config = view.config
+    if config.spool is not None and config.spool.engine == "sqlite":
+        yield from _can_be_made(config.spool.path, ("spool", "path"), "CFG-SPOOL")
+    for name, provider in config.providers.items():
+        if isinstance(provider, Capture):
+            yield from _can_be_made(provider.path, ("providers", name, "path"), "CFG-FILE")
+
+
+def check_log(view: View) -> Iterator[Complaint]:
+    """The log must be a file that can be written, or made."""
+    file, path = view.config.logging.file, ("logging", "file")
+    if file is None:
+        return
+    if Path(file).is_dir():
+        yield Complaint(path, f"{file} is a folder: name a file in it", "CFG-FILE")
+    elif Path(file).exists() and not os.access(file, os.W_OK):
+        denied = OSError(errno.EACCES, os.strerror(errno.EACCES))
+        yield Complaint(path, f"cannot write {complaint(Path(file), denied)}", "CFG-FILE")
+    elif not Path(file).exists():
+        yield from _writable(Path(file).parent, path, "CFG-FILE")
+
+
+def check_sockets(view: View) -> Iterator[Complaint]:
+    """
+    The path of a UNIX socket must fit into an address, and its folder be there.
+
+    Where ``control_socket`` lies if nobody says it is seen at the start.
+    """
+    config = view.config
+    sockets: list[tuple[Place, str]] = (
+        [(("control_socket",), config.control_socket)] if "control_socket" in view.root else []
+    )
+    for section in ("listeners", "http"):
+        for n, place in enumerate(getattr(config, section)):
+            sockets.append(((section, n, "endpoint"), endpoint.socket_path(place.endpoint)))
+    for path, socket in ((path, socket) for path, socket in sockets if socket):
+        length = len(os.fsencode(socket))
+        if length > endpoint.LONGEST_SOCKET:
+            most = endpoint.LONGEST_SOCKET
+            text = f"the path of the socket {socket} has {length} bytes, and the system takes {most}"
+            more = ": set control_socket to a shorter one" if path == ("control_socket",) else ""
+            yield Complaint(path, text + more, "CFG-SOCKET")
+        # The spool's own folder is made at the start.
+        elif Path(socket).exists() and not Path(socket).is_socket():
+            what = "a folder: name a file in it" if Path(socket).is_dir() else "a file, and no socket"
+            yield Complaint(path, f"{socket} is {what}", "CFG-SOCKET")
+        elif config.spool is None or Path(socket).parent != Path(config.spool.path):
+            yield from _writable(Path(socket).parent, path, "CFG-SOCKET")
+
+
+CHECKS: Final = (check_certificates, check_authorities, check_folders, check_log, check_sockets)
+
+
+def _readable(file: str | None, path: Place) -> Iterator[Complaint]:
+    if file is None:
+        return
+    try:
+        with Path(file).open("rb") as content:
+            content.read(1)
+    except OSError as error:
+        yield Complaint(path, f"{path[-1]}: file {complaint(Path(file), error)}", "CFG-FILE")
+
+
+def _usable(tls: TlsSettings, path: Place) -> Iterator[Complaint]:
+    # Dear, and few configurations have certificates.
+    from twisted.internet.task import Clock  # noqa: PLC0415
+
+    from smtprelay.net.tls_server import CertificateError, ServerContext  # noqa: PLC0415
+
+    assert tls.certificate is not None
+    try:
+        ServerContext(
+            tls.certificate,
+            tls.key or tls.certificate,
+            Clock(),
+            lambda *_, **__: None,
+            profile=tls.profile,
+            ciphers=tls.ciphers or "",
+        )
+    except CertificateError as error:
+        yield Complaint(path, f"tls: {error}", "CFG-TLS")
+
+
+def _can_be_made(path: str, place: Place, code: str) -> Iterator[Complaint]:
+    folder = Path(path)
+    try:
+        while not folder.exists():
+            folder = folder.parent
+    except OSError as error:
+        yield Complaint(place, f"cannot write in {complaint(folder, error)}", code)
+        return
+    yield from _writable(folder, place, code)
+
+
+def _writable(folder: Path, path: Place, code: str) -> Iterator[Complaint]:
+    try:
+        if folder.is_dir():
+            kind = file_system_of(str(folder))
+            if kind in _KERNELS:
+                yield Complaint(path, f"{folder} is the kernel's ({kind}): no file can be made there", code)
+                return
+            if os.access(folder, os.W_OK | os.X_OK):
+                return
+            number = errno.EACCES
+        else:
+            number = errno.ENOTDIR if folder.exists() else errno.ENOENT
+        denied = OSError(number, os.strerror(number))
+    except OSError as error:
+        denied = error
+    yield Complaint(path, f"cannot write in {complaint(folder, denied)}", code)

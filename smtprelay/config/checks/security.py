@@ -1,0 +1,131 @@
+"""
+What could be abused: relays that are open, passwords and mail in clear text.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from smtprelay.config.checks.view import Complaint, View
+from smtprelay.config.endpoint import is_encrypted, is_local, is_loopback, is_plain_remote
+from smtprelay.config.listeners import AnyChecker, Listener
+from smtprelay.config.providers import HttpOutlet, Smarthost
+from smtprelay.config.tree import Path
+from smtprelay.model.network import strangers
+
+
+def check_listeners(view: View) -> Iterator[Complaint]:
+    """Nobody may send to anybody by mistake, and no password goes in clear text by mistake."""
+    for n, listener in enumerate(view.config.listeners):
+        if view.whole("listeners", n):
+            path = ("listeners", n)
+            yield from _open_relay(view, listener, path)
+            yield from _tls(listener, path)
+            yield from _auth(view, listener, path)
+            yield from _plain_passwords(view, listener, path)
+            yield from _order(view, listener, path)
+
+
+def check_sites(view: View) -> Iterator[Complaint]:
+    """The queue is shown, and changed, only to those who may."""
+    for n, site in enumerate(view.config.http):
+        shown = {"dashboard", "api"} & set(site.serve)
+        if shown and not site.tokens and not is_local(site.endpoint) and view.whole("http", n):
+            text = f"{' and '.join(sorted(shown))} without tokens only on loopback (interface=127.0.0.1)"
+            yield Complaint(("http", n, "endpoint"), text, "CFG-NO-TOKENS")
+
+
+def check_clear_text(view: View) -> Iterator[Complaint]:
+    """Mail and credentials leave this machine only encrypted."""
+    for name, provider in view.config.providers.items():
+        if isinstance(provider, HttpOutlet) and provider.endpoint and is_plain_remote(provider.endpoint):
+            text = "http:// is for loopback only: use https://"
+            yield Complaint(("providers", name, "endpoint"), text, "CFG-CLEAR-TEXT")
+        if isinstance(provider, Smarthost) and _is_plain(provider):
+            text = "the password crosses the network in clear text"
+            yield Complaint(("providers", name, "tls"), text, "CFG-CLEAR-TEXT", "warning")
+        if isinstance(provider, Smarthost) and not provider.verify:
+            text = "the server's certificate is not verified: anyone in between can read the mail"
+            yield Complaint(("providers", name, "verify"), text, "CFG-NO-VERIFY", "warning")
+
+
+CHECKS: Final = (check_listeners, check_sites, check_clear_text)
+
+
+def _open_relay(view: View, listener: Listener, path: Path) -> Iterator[Complaint]:
+    wide = strangers(listener.allow_from)
+    names = listener.auth.checkers or ()
+    protected = listener.auth.required and not any(
+        isinstance(view.config.checkers.get(name), AnyChecker) for name in names
+    )
+    restricted = listener.allow_recipients and all(map(_is_restricted, listener.allow_recipients))
+    if not wide or protected or restricted:
+        return
+    text = f"{wide} may send to anyone without logging in: this is an open relay"
+    if listener.open_relay:
+        yield Complaint((*path, "open_relay"), text, "CFG-OPEN-RELAY", "warning")
+    else:
+        more = "; require auth, restrict allow_recipients, or say open_relay: accepted"
+        yield Complaint((*path, "allow_from"), text + more, "CFG-OPEN-RELAY")
+
+
+def _is_restricted(pattern: str) -> bool:
+    """Tell whether ``pattern`` is for domains of one owner, and not for all of them or a top level."""
+    before, star, behind = pattern.rpartition("@")[2].rpartition("*")
+    return "." in behind.lstrip(".") if star else bool(before or behind)
+
+
+def _is_plain(provider: Smarthost) -> bool:
+    return provider.tls == "none" and provider.password is not None and not is_loopback(provider.host.lower())
+
+
+def _plain_passwords(view: View, listener: Listener, path: Path) -> Iterator[Complaint]:
+    """Where plain logins are allowed to others than this machine, passwords can be read on their way."""
+    encrypted = listener.tls.mode == "implicit" or is_encrypted(listener.endpoint)
+    encrypted |= listener.tls.require == "always"
+    checkers = [view.config.checkers.get(name) for name in listener.auth.checkers or ()]
+    checked = not all(isinstance(checker, AnyChecker) for checker in checkers)
+    if listener.auth.allow_plaintext and checked and not encrypted and not is_local(listener.endpoint):
+        text = "passwords cross the network in clear text, unless the client uses TLS"
+        yield Complaint((*path, "auth", "allow_plaintext"), text, "CFG-CLEAR-TEXT", "warning")
+
+
+def _order(view: View, listener: Listener, path: Path) -> Iterator[Complaint]:
+    """A user whom a checker takes with any password would have lost both password and rights."""
+    *before, last = listener.auth.checkers or ("",)
+    for name in before:
+        if isinstance(view.config.checkers.get(name), AnyChecker):
+            text = f'"{name}" takes every name with every password, so "{last}" is never asked: name it last'
+            yield Complaint((*path, "auth", "checkers"), text, "CFG-AUTH")
+
+
+def _tls(listener: Listener, path: Path) -> Iterator[Complaint]:
+    tls = listener.tls
+    if tls.mode != "off" and not tls.certificate:
+        yield Complaint((*path, "tls"), f'"certificate" is missing: tls.mode is {tls.mode}', "CFG-MISSING")
+    if tls.mode != "off" and is_encrypted(listener.endpoint):
+        yield Complaint(
+            (*path, "tls", "mode"), "the endpoint itself speaks TLS: choose one of both", "CFG-TLS"
+        )
+    if tls.mode == "off" and tls.require == "always" and not is_encrypted(listener.endpoint):
+        yield Complaint((*path, "tls", "require"), "TLS is required, but tls.mode is off", "CFG-TLS")
+
+
+def _auth(view: View, listener: Listener, path: Path) -> Iterator[Complaint]:
+    auth = listener.auth
+    if auth.required and not auth.checkers:
+        if view.whole("users") and view.whole("checkers"):
+            text = "a login is required, but there are neither users nor checkers"
+            yield Complaint((*path, "auth", "required"), text, "CFG-AUTH")
+    elif auth.required and not _takes_logins(listener):
+        text = "a login is required, but without TLS none is offered: set tls, or auth.allow_plaintext: true"
+        yield Complaint((*path, "auth", "required"), text, "CFG-AUTH")
+    elif auth.checkers and not _takes_logins(listener) and not is_local(listener.endpoint):
+        # Where nothing is said of logins, those who log in may have another listener.
+        silent = view.mark((*path, "auth")) == view.mark(path)
+        if not (silent and any(map(_takes_logins, view.config.listeners))):
+            text = "logins are not offered here: set tls, or auth.allow_plaintext: true"
+            yield Complaint((*path, "auth"), text, "CFG-AUTH", "warning")
+
+
+def _takes_logins(listener: Listener) -> bool:
+    return listener.tls.mode != "off" or is_encrypted(listener.endpoint) or listener.auth.allow_plaintext

@@ -1,0 +1,104 @@
+"""
+The defaults that depend on other settings, or on the machine.
+
+After this no station needs to know that something was not given.
+"""
+
+import os
+import socket
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from attrs import evolve
+
+from smtprelay.config.listeners import Listener
+from smtprelay.config.model import Config, Route, SpoolSettings, Supervise
+from smtprelay.config.providers import Provider, Smarthost
+from smtprelay.model.message import Limits
+
+#: What the providers take in one message by their documentation (Graph's size depends on its settings).
+_LIMITS: Final[Mapping[str, Limits]] = {
+    "acs": Limits(request=10_000_000, recipients=50),
+    "graph": Limits(recipients=500),
+    "ses": Limits(size=40 << 20, recipients=50),
+}
+
+#: Where the socket lies without a spool's folder, if the user may; the CLI looks there, too.
+RUNTIME: Final = "/run/smtprelay"
+
+_PORTS: Final = {"starttls": 587, "implicit": 465, "none": 25}
+
+
+def complete(config: Config, environ: Mapping[str, str]) -> Config:
+    """Return ``config`` with everything filled in that was not given."""
+    hostname = config.hostname or socket.gethostname()
+    config = evolve(config, spool=_spool(config))
+    return evolve(
+        config,
+        hostname=hostname,
+        control_socket=config.control_socket or _control(config, environ),
+        listeners=tuple(_listener(listener, config) for listener in config.listeners),
+        providers={name: _provider(provider, hostname) for name, provider in config.providers.items()},
+        routes=_routes(config),
+        supervise=config.supervise or (Supervise() if config.workers > 1 else None),
+        bounces=evolve(config.bounces, from_=config.bounces.from_ or f"MAILER-DAEMON@{hostname}"),
+    )
+
+
+def _control(config: Config, environ: Mapping[str, str]) -> str:
+    # systemd gives several folders with colons between them; the first is as good as any.
+    folder = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    spool = config.spool
+    if not folder and spool is not None and spool.engine == "sqlite":
+        folder = spool.path
+    return str(Path(folder or next(filter(_is_ours, runtime_folders(environ)), RUNTIME), "control.sock"))
+
+
+def runtime_folders(environ: Mapping[str, str]) -> list[str]:
+    """Return the folders for a control socket beside no spool; the first that the user can use is taken."""
+    own = environ.get("XDG_RUNTIME_DIR", "")
+    users = [f"{own}/smtprelay"] if own.startswith("/") else []
+    return [RUNTIME, *users, f"{tempfile.gettempdir()}/smtprelay-{os.getuid()}"]
+
+
+def _is_ours(folder: str) -> bool:
+    """Whether this user can make a socket in ``folder``, or the folder itself."""
+    there = folder if os.path.lexists(folder) else str(Path(folder).parent)
+    return os.access(there, os.W_OK | os.X_OK)
+
+
+def _spool(config: Config) -> SpoolSettings | None:
+    """Return the spool, which is not needed where each client waits for the provider's verdict."""
+    needed = not config.listeners or any(listener.delivery == "spool" for listener in config.listeners)
+    return config.spool or (SpoolSettings() if needed else None)
+
+
+def _listener(listener: Listener, config: Config) -> Listener:
+    auth = listener.auth
+    if auth.checkers is None:
+        auth = evolve(auth, checkers=("users",) if config.users else ())
+    return evolve(listener, name=listener.name or listener.endpoint, auth=auth)
+
+
+def _provider(provider: Provider, hostname: str) -> Provider:
+    known = _LIMITS.get(provider.type, Limits())
+    given = provider.limits
+    limits = Limits(
+        size=known.size if given.size is None else given.size,
+        request=known.request if given.request is None else given.request,
+        recipients=known.recipients if given.recipients is None else given.recipients,
+    )
+    provider = evolve(provider, limits=limits)
+    if isinstance(provider, Smarthost):
+        return evolve(provider, port=provider.port or _PORTS[provider.tls], helo=provider.helo or hostname)
+    return provider
+
+
+def _routes(config: Config) -> tuple[Route, ...]:
+    if not config.routes and len(config.providers) == 1:
+        return (Route(name="default", via=tuple(config.providers)),)
+    return tuple(
+        evolve(route, name=route.name or f"route{number}") for number, route in enumerate(config.routes, 1)
+    )

@@ -1,0 +1,91 @@
+"""
+The settings that point outside of the file: paths and secrets.
+
+Nothing is read here: a setting only becomes the place it names, so that a
+configuration can be loaded by somebody who may not see its secrets.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+from smtprelay.config.finding import Finding, Invalid, expect_word, unknown_keys, wrong
+from smtprelay.config.from_tree import Hook, word_hook
+from smtprelay.config.paths import FilePath, resolve
+from smtprelay.config.secret import Secret, fixed, flaw, in_file, in_variable, missing
+from smtprelay.config.tree import Node, Scalar, Table
+
+_KINDS: Final = ("file", "env", "credential")
+
+
+def outside_hooks(environ: Mapping[str, str], folder: Path) -> Mapping[Any, Hook]:
+    """Return the hooks for :class:`Secret` and ``FilePath``; ``folder`` is that of the file."""
+    makers: dict[str, Callable[[str, date | None], Secret]] = {
+        "file": lambda text, expires: _file(resolve(text, folder), expires),
+        "env": lambda text, expires: _variable(text, environ, expires),
+        "credential": lambda text, expires: _credential(text, environ, expires),
+    }
+
+    def secret(node: Node, _: Any) -> Secret:
+        if isinstance(node, Table):
+            return _from_table(node, makers)
+        text = expect_word(node)
+        if why := flaw(text):
+            raise wrong(node, why)
+        return fixed(text, "inline" if isinstance(node, Scalar) and node.literal else "environment")
+
+    return {Secret: secret, FilePath: word_hook(lambda text: resolve(text, folder))}
+
+
+def _from_table(node: Table, makers: Mapping[str, Callable[[str, date | None], Secret]]) -> Secret:
+    findings: list[Finding] = unknown_keys(node, (*_KINDS, "expires"))
+    given = [kind for kind in _KINDS if kind in node]
+    if len(given) != 1:
+        text = f"{node.where}: expected one of file, env and credential"
+        # One that was cut out because it is wrong was given.
+        findings.append(Finding(node.mark, text, "CFG-VALUE", node, follows=not node.cut.isdisjoint(_KINDS)))
+    expires = None
+    if "expires" in node:
+        try:
+            expires = _day(node["expires"])
+        except Invalid as invalid:
+            findings += invalid.findings
+    if findings:
+        raise Invalid(findings)
+    [kind] = given
+    try:
+        return makers[kind](expect_word(node[kind]), expires)
+    except ValueError as error:
+        raise wrong(node[kind], str(error)) from None
+
+
+def _day(node: Node) -> date:
+    text = expect_word(node)
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise wrong(node, f'"{text}" is not a day: expected one such as 2027-01-31') from None
+
+
+def _file(path: str, expires: date | None) -> Secret:
+    return in_file(path, f"file {path}", expires)
+
+
+def _variable(name: str, environ: Mapping[str, str], expires: date | None) -> Secret:
+    place = f"env {name}"
+    if not environ.get(name):
+        return missing(place, f"the variable {name} is not set", expires)
+    return in_variable(environ[name], place, expires)
+
+
+def _credential(name: str, environ: Mapping[str, str], expires: date | None) -> Secret:
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    place = f"credential {name}"
+    if not folder:
+        return missing(
+            place, f"credential {name}: CREDENTIALS_DIRECTORY is not set: not started by systemd", expires
+        )
+    if "/" in name or name in {".", ".."}:
+        return missing(place, f"credential {name}: a name without slashes is expected", expires)
+    return in_file(str(Path(folder, name)), place, expires)

@@ -1,0 +1,393 @@
+"""
+The judgement: what the provider said of each recipient becomes one settlement.
+
+Two tables hold it. ``_KINDS`` names each outcome, :func:`_kind` those of a request that is refused and not
+over; ``_ONWARD`` says, for the recipients that stay open, which kind decides how the delivery goes on when
+they differ: the first in that table that is present.
+Everything here is pure; time and chance come in with the :class:`Case`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from attrs import evolve, field, frozen
+
+from smtprelay.dispatch.failover import TOO_LARGE, Place
+from smtprelay.dispatch.retry import FIRST_RESOLVE, SPOOL_AGAIN, delay, honoured
+from smtprelay.model.message import (
+    Blocked,
+    Claim,
+    Deferred,
+    Delivered,
+    Delivery,
+    Failed,
+    Outcome,
+    Results,
+    Route,
+    Uncertain,
+)
+from smtprelay.model.queue import Block, Settlement
+
+#: So many unexpected exceptions in a row, and a delivery is held.
+MOST_ERRORS: Final = 3
+
+_KINDS: Final[Mapping[type, str]] = {
+    Delivered: "delivered",
+    Deferred: "deferred",
+    Failed: "failed",
+    Blocked: "blocked",
+    Uncertain: "uncertain",
+}
+
+_SILENCE: Final = Deferred("the provider said nothing about this recipient")
+
+
+@frozen(kw_only=True)
+class Case:
+    """
+    All that a judgement depends on besides the outcomes.
+
+    :ivar chance: from 0 to 1, for the jitter.
+    :ivar elsewhere: where the delivery could go instead; asked only when it matters. It may raise
+        :class:`smtprelay.interfaces.Unmeasured`.
+    :ivar roomier: the same for a mail that is too large here; the lane may be stopped.
+    :ivar block: the lane that these outcomes stop, if they do.
+    """
+
+    claim: Claim
+    route: Route
+    now: float
+    chance: float
+    elsewhere: Callable[[], Place | None]
+    roomier: Callable[[], Place | None] = lambda: None
+    block: Block | None = None
+
+
+@frozen(kw_only=True)
+class Verdict:
+    """
+    A settlement, and what the log and the sender are told about it.
+
+    :ivar outcome: how the attempt ended, in a word: a kind of outcome or ``throttled``, several joined by
+        ``+``.
+    :ivar groups: the outcomes by kind. A deferral that came too late is ``expired``; ``again``, ``halved``
+        and ``oversize`` are refusals of the request that are not the end of the mail.
+    :ivar report: the recipients that are closed and of whom the sender may want to hear.
+    :ivar announced: those that the webhook shall hear of, by how they ended: ``failed`` or ``expired``.
+    """
+
+    settlement: Settlement
+    outcome: str
+    groups: Mapping[str, Results] = field(factory=dict)
+    report: Results = field(factory=dict)
+    announced: Mapping[str, Results] = field(factory=dict)
+
+
+def delivered(delivery: Delivery, results: Results) -> Verdict | None:
+    """Return the verdict if every recipient is delivered, which is the usual case; else ``None``."""
+    if len(results) != len(delivery.envelope.recipients):
+        return None
+    closed, report = {}, {}
+    for recipient in delivery.envelope.recipients:
+        address = recipient.address
+        if not isinstance(results.get(address), Delivered):
+            return None
+        closed[address] = "delivered"
+        if recipient.notify:
+            report[address] = results[address]
+    settlement = Settlement(state="delivered", outcomes=results, closed=closed)
+    return Verdict(settlement=settlement, outcome="delivered", groups={"delivered": results}, report=report)
+
+
+def settle(case: Case, results: Results) -> Verdict:
+    """
+    Judge the outcome of each recipient.
+
+    A recipient that ``results`` leaves out is deferred; one that is not of this delivery is ignored.
+    """
+    outcomes = {
+        recipient.address: results.get(recipient.address, _SILENCE)
+        for recipient in case.claim.delivery.envelope.recipients
+    }
+    groups = _grouped(case, outcomes)
+    ends = {"delivered": "close", "failed": case.route.on_failed, "expired": case.route.on_expired}
+    ended = {kind: group for kind, group in groups.items() if ends.get(kind, "hold") != "hold"}
+    closed = {
+        address: "delivered" if kind == "delivered" else "failed"
+        for kind, group in ended.items()
+        for address in group
+    }
+    wishes = {each.address for each in case.claim.delivery.envelope.recipients if each.notify}
+    report = {
+        address: outcome
+        for kind, group in ended.items()
+        for address, outcome in group.items()
+        if ends[kind] == "bounce" or (kind == "delivered" and address in wishes)
+    }
+    onward = _onward(case, {kind: group for kind, group in groups.items() if kind not in ended}, closed)
+    return Verdict(
+        settlement=evolve(
+            onward, outcomes=outcomes, closed=closed, reason=reasons(outcomes), block=case.block
+        ),
+        outcome="+".join(sorted({_word(outcome) for outcome in outcomes.values()})),
+        groups=groups,
+        report=report,
+        announced={kind: group for kind, group in ended.items() if ends[kind] == "webhook"},
+    )
+
+
+def resolved(known: Results) -> Results:
+    """
+    Return what a provider that was asked for a lost attempt did say of it.
+
+    A lane that was found blocked when it was asked says nothing of the mail: the attempt stays uncertain.
+    Only one that ended the operation does.
+    """
+    return {
+        address: Uncertain(outcome.why) if isinstance(outcome, Blocked) and not outcome.closed else outcome
+        for address, outcome in known.items()
+    }
+
+
+def crashed(case: Case, reason: str) -> Verdict:
+    """
+    Return the verdict on an attempt that ended in an exception that nobody expected.
+
+    It may have happened after the body was sent, so the next attempt resolves this one first.
+    """
+    settlement = _in_trouble(case, reason)
+    return Verdict(settlement=evolve(settlement, uncertain=True), outcome="crashed")
+
+
+def unreadable(case: Case, results: Results, reason: str, *, gone: bool) -> Verdict:
+    """
+    Return the verdict on an attempt for which the stored body could not be read.
+
+    Without its body the provider has not taken the mail, and what it said, except that somebody has it
+    already, is not about the mail.
+
+    :param gone: it will never be readable, and is held; else the spool is in trouble, which is no fault
+        of this mail: it is tried until that is over.
+    """
+    outcomes = {address: each for address, each in results.items() if isinstance(each, Delivered)}
+    claim = case.claim
+    settlement = Settlement(
+        state="held" if gone else "deferred",
+        outcomes=outcomes,
+        closed=dict.fromkeys(outcomes, "delivered"),
+        reason=f"the body cannot be read: {reason}",
+        due=None if gone else case.now + delay(SPOOL_AGAIN, claim.attempt - 1, case.chance),
+        tries=claim.tries,
+        errors=claim.errors,
+        uncertain=claim.uncertain,
+    )
+    return Verdict(settlement=settlement, outcome="unreadable")
+
+
+def _in_trouble(case: Case, reason: str) -> Settlement:
+    """Try it again later, but not for ever."""
+    errors = case.claim.errors + 1
+    held = errors >= MOST_ERRORS
+    return Settlement(
+        state="held" if held else "deferred",
+        outcomes={},
+        reason=reason,
+        due=None if held else case.now + delay(case.route.retry, errors - 1, case.chance),
+        tries=case.claim.tries,
+        errors=errors,
+    )
+
+
+def undecided(claim: Claim) -> Verdict:
+    """
+    Return the verdict on a lost answer that nobody can tell, where the route says ``hold``.
+
+    It is not marked ``uncertain`` any more: whoever releases it has decided to send it.
+    """
+    reason = (
+        f"it is not known whether {claim.delivery.provider} took this mail, and it cannot tell;"
+        " release it to send it (again), delete it if it arrived"
+    )
+    outcomes = dict.fromkeys(claim.delivery.envelope.addresses, Uncertain(reason))
+    settlement = Settlement(state="held", outcomes=outcomes, reason=reason, tries=claim.tries)
+    return Verdict(settlement=settlement, outcome="uncertain", groups={"uncertain": outcomes})
+
+
+def homeless(case: Case) -> Verdict:
+    """Return the verdict on a delivery whose provider the configuration no longer has."""
+    claim = case.claim
+    reason = f"the configuration has no provider {claim.delivery.provider!r} any more"
+    place = case.elsewhere()
+    held = Settlement(state="held", outcomes={}, reason=reason, tries=claim.tries, uncertain=claim.uncertain)
+    if place is None:
+        return Verdict(settlement=held, outcome="held")
+    # Whether the old provider took it can never be resolved at another one: the route's word decides.
+    if claim.uncertain and case.route.on_uncertain == "hold":
+        return Verdict(settlement=evolve(held, uncertain=False), outcome="held")
+    return Verdict(settlement=evolve(_moved(case, place, case.now), reason=reason), outcome="moved")
+
+
+def returned(claim: Claim, now: float) -> Settlement:
+    """Return the settlement that gives back a claim which was not begun: as if it had not been taken."""
+    return Settlement(
+        state="queued",
+        outcomes={},
+        due=now,
+        tries=claim.tries,
+        errors=claim.errors,
+        uncertain=claim.uncertain,
+    )
+
+
+def reasons(outcomes: Results) -> str:
+    """Return what was said of those that are not delivered, each thing once, in one line."""
+    said = {outcome.why: None for outcome in outcomes.values() if not isinstance(outcome, Delivered)}
+    return " ".join("; ".join(said).split())
+
+
+def _word(outcome: Outcome) -> str:
+    throttled = isinstance(outcome, Deferred) and outcome.throttled
+    return "throttled" if throttled else _KINDS[type(outcome)]
+
+
+def _grouped(case: Case, outcomes: Results) -> dict[str, Results]:
+    whole = sum(isinstance(outcome, Failed) and outcome.whole for outcome in outcomes.values())
+    groups: dict[str, dict[str, Outcome]] = {}
+    for address, outcome in outcomes.items():
+        groups.setdefault(_kind(outcome, several=whole > 1), {})[address] = outcome
+    if "oversize" in groups and not _has_room_elsewhere(case):
+        groups.setdefault("failed", {}).update(groups.pop("oversize"))
+    if "deferred" in groups and _spent(case, groups["deferred"].values()):
+        groups["expired"] = groups.pop("deferred")
+    return dict(groups)
+
+
+def _kind(outcome: Outcome, *, several: bool) -> str:
+    """Name an outcome; ``several``: a request was refused as a whole for more than one."""
+    if isinstance(outcome, Failed) and outcome.whole and several:
+        return "halved"
+    if isinstance(outcome, Failed) and outcome.code == TOO_LARGE:
+        return "oversize"
+    if isinstance(outcome, Deferred) and outcome.again:
+        return "again"
+    return _KINDS[type(outcome)]
+
+
+def _has_room_elsewhere(case: Case) -> bool:
+    """
+    Tell whether a mail that is too large here can go on.
+
+    After the last provider it begins again only for one that has not found it too large: one that deferred
+    the mail, or whose lane is stopped.
+    """
+    place, claim = case.roomier(), case.claim
+    if place is None or not place.wraps:
+        return place is not None
+    if case.route.expire is not None and claim.age > case.route.expire:
+        return False
+    passed = claim.attempt >= len(case.route.via) and not claim.deferrals
+    return not passed or case.elsewhere() is None
+
+
+def _spent(case: Case, deferred: Iterable[Outcome]) -> bool:
+    """Tell whether a delivery that is deferred now has come to the end of its patience."""
+    route, claim = case.route, case.claim
+    counted = _counted(deferred)
+    # The first refusal of one that came too fast says nothing of it: a whole queue may have waited for days.
+    if route.expire is not None and claim.age > route.expire and (counted or claim.tries):
+        return True
+    most = route.retry.attempts
+    return most is not None and claim.deferrals + counted >= most
+
+
+def _counted(deferred: Iterable[Outcome]) -> bool:
+    """Tell whether a deferral is one of the route's attempts: not if we only asked for too much."""
+    return not all(isinstance(each, Deferred) and each.throttled for each in deferred)
+
+
+def _onward(case: Case, still_open: Mapping[str, Results], closed: Mapping[str, str]) -> Settlement:
+    for kind, decide in _ONWARD.items():
+        if kind in still_open:
+            settlement = decide(case, still_open[kind])
+            if kind == "again":
+                # Whom the route holds would have the request refused again, without end: they go apart.
+                settlement = evolve(settlement, split=tuple(still_open.get("failed", ())))
+            return settlement
+    return Settlement(state="failed" if "failed" in closed.values() else "delivered", outcomes={})
+
+
+def _resolve_later(case: Case, _: Results) -> Settlement:
+    """
+    Ask the provider soon; it never fails over before it is known what happened.
+
+    When its time has run out an operator must look: to end it could lose it, to go on sends it ever again.
+    """
+    claim = case.claim
+    if case.route.expire is not None and claim.age > case.route.expire:
+        return Settlement(state="held", outcomes={}, tries=claim.tries, uncertain=True)
+    # An uncertain claim is at least the second attempt; tries stays, for it counts deferrals only.
+    wait = delay(case.route.retry, claim.attempt - 2, case.chance) if claim.uncertain else FIRST_RESOLVE
+    return Settlement(state="deferred", outcomes={}, due=case.now + wait, tries=claim.tries, uncertain=True)
+
+
+def _leave_lane(case: Case, _: Results) -> Settlement:
+    """Go elsewhere at once, or wait where the lane is: it will not be claimed before it is open."""
+    place = case.elsewhere()
+    if place is None:
+        return Settlement(state="queued", outcomes={}, due=case.now, tries=case.claim.tries)
+    return _moved(case, place, case.now)
+
+
+def _go_again(case: Case, group: Results) -> Settlement:
+    tries, counts = case.claim.tries + 1, _counted(group.values())
+    # One that only came too fast is not to blame: it goes again as soon as its lane does.
+    wait = delay(case.route.retry, case.claim.tries, case.chance) if counts else 0.0
+    place = case.elsewhere() if tries >= case.route.failover_after else None
+    if place is not None:
+        # A whole round without success is a reason for patience, the next provider of a round is not.
+        pause = delay(case.route.retry, max(case.claim.tries, case.claim.attempt - 1), case.chance)
+        moved = _moved(case, place, case.now + pause if place.wraps else case.now)
+        return evolve(moved, counts=counts)
+    asked = [each.retry_after for each in group.values() if isinstance(each, Deferred) and each.retry_after]
+    wait = max(wait, *(honoured(seconds) for seconds in asked), 0.0)
+    return Settlement(state="deferred", outcomes={}, due=case.now + wait, tries=tries, counts=counts)
+
+
+def _make_room(case: Case, _: Results) -> Settlement:
+    """Go to a provider that takes larger mail: at once, or, when the round begins again, after a pause."""
+    place = case.roomier()
+    assert place is not None  # so it is judged
+    pause = delay(case.route.retry, case.claim.attempt - 1, case.chance) if place.wraps else 0.0
+    return _moved(case, place, case.now + pause)
+
+
+def _go_without(case: Case, _: Results) -> Settlement:
+    """Go again at once, without those whom the provider refused; nobody has refused these."""
+    return Settlement(state="queued", outcomes={}, due=case.now, tries=case.claim.tries)
+
+
+def _halve(case: Case, group: Results) -> Settlement:
+    """Go again at once in two halves; one of them is without the recipient at fault."""
+    addresses = tuple(group)
+    return evolve(_go_without(case, group), split=addresses[len(addresses) // 2 :])
+
+
+def _moved(case: Case, place: Place, due: float) -> Settlement:
+    state = "queued" if due <= case.now else "deferred"
+    return Settlement(state=state, outcomes={}, due=due, provider=place.provider, lane=place.lane)
+
+
+def _hold(case: Case, _: Results) -> Settlement:
+    return Settlement(state="held", outcomes={}, tries=case.claim.tries)
+
+
+_ONWARD: Final[Mapping[str, Callable[[Case, Results], Settlement]]] = {
+    "uncertain": _resolve_later,
+    "blocked": _leave_lane,
+    "deferred": _go_again,
+    "oversize": _make_room,
+    "again": _go_without,
+    "halved": _halve,
+    "expired": _hold,
+    "failed": _hold,
+}

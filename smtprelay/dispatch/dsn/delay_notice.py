@@ -1,0 +1,82 @@
+"""
+Telling senders that their mail still waits (RFC 3461 §4.1, ``DELAY``).
+
+However it waits (deferred, in a blocked lane, held), it is found by its age alone, and each delivery is told
+of once. Ids sort by time, so each look goes on where the one before it ended.
+"""
+
+from collections.abc import Callable, Mapping
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IReactorTime
+
+from smtprelay.dispatch.dsn.reporter import Postmaster
+from smtprelay.dispatch.events import notified
+from smtprelay.interfaces import Events, Spool
+from smtprelay.model.message import Delivery, Route
+from smtprelay.model.queue import NewMessage, Overdue
+
+
+class Delays:
+    """
+    Looks for deliveries that are late, and has their senders told.
+
+    :param after: how long a delivery waits before its sender hears of it, seconds.
+    :param running: whether to go on; asked between two deliveries.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        routes: Mapping[str, Route],
+        postmaster: Postmaster,
+        *,
+        after: float,
+        clock: IReactorTime,
+        events: Events,
+        running: Callable[[], bool],
+    ) -> None:
+        self._spool = spool
+        self._routes = routes
+        self._postmaster = postmaster
+        self._after = after
+        self._clock = clock
+        self._events = events
+        self._running = running
+        self._mark = ("", 0)
+
+    async def look(self) -> None:
+        """Go through all that has become late since the last time; it raises as the spool does."""
+        before = self._clock.seconds() - self._after
+        more = True
+        while more and self._running():
+            page = await self._spool.overdue(before, self._mark)
+            for overdue in page.deliveries:
+                if not self._running():
+                    return
+                await self._tell(overdue)
+            self._mark, more = page.mark, page.more
+
+    async def _tell(self, overdue: Overdue) -> None:
+        delivery = overdue.delivery
+        notice = await self._notice(overdue)
+        if notice is not None and await self._spool.notify(delivery, notice):
+            notified(self._events, delivery, notice)
+
+    async def _notice(self, overdue: Overdue) -> NewMessage | None:
+        delivery = overdue.delivery
+        now = self._clock.seconds()
+        try:
+            body = self._spool.body(delivery)
+            return await self._postmaster.delay(overdue, body, now, until=self._until(overdue, delivery, now))
+        except CancelledError:
+            raise
+        except Exception as exc:  # noqa: BLE001 -- one that cannot be told of must not keep the others from it
+            text = f"{delivery.id}: no notice of its delay could be made: {type(exc).__name__}: {exc}"
+            self._events("relay.warning", text=text)
+            return None
+
+    def _until(self, overdue: Overdue, delivery: Delivery, now: float) -> float | None:
+        """Return when it expires, if its lane is not blocked meanwhile."""
+        route = self._routes.get(delivery.route)
+        return None if route is None or route.expire is None else max(now, now + route.expire - overdue.age)

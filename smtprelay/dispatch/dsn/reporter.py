@@ -1,0 +1,186 @@
+"""
+Who writes to the sender: from what became of his mail to the report that is accepted with it.
+
+Here is what :mod:`smtprelay.dispatch.dsn.render` must not do itself: reading the stored body, and asking for
+the route of the new mail.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from attrs import evolve
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from smtprelay.dispatch.dsn.original_part import NOTHING, Original, header_of, whole_message
+from smtprelay.dispatch.dsn.render import BounceSettings, assembled
+from smtprelay.dispatch.dsn.report import DELAYED, FAILED, RELAYED, Notice, Report, is_wanted
+from smtprelay.dispatch.dsn.status_part import status
+from smtprelay.dispatch.dsn.text_part import letter
+from smtprelay.interfaces import Body
+from smtprelay.mime.head import head_of
+from smtprelay.model.message import Claim, Delivered, Delivery, Envelope, Failed, Outcome, Recipient, Results
+from smtprelay.model.queue import NewMessage, Overdue
+
+#: Makes a new message of ours: the envelope, the body, and the id of the mail that it reports on.
+Post = Callable[[Envelope, bytes, str], NewMessage]
+
+#: Delivery time expired (RFC 3463 §3.5).
+EXPIRED: Final = "4.4.7"
+
+#: What a report is for the log and the metrics.
+_KINDS: Final = {FAILED: "failure", DELAYED: "delay", RELAYED: "success"}
+
+#: Lines that are written in one turn of the reactor; a mail may fail for a thousand recipients at once.
+_LINES: Final = 200
+
+_TRANSIENT: Final = re.compile(r"(?<![\d.])4\.\d{1,3}\.\d{1,3}(?![\d.])", re.ASCII)
+
+
+class Postmaster:
+    """
+    Makes the reports (DSN) that a sender asked for.
+
+    :param clock: for turns of the reactor between the parts of a long report; ``None`` where nobody waits.
+    """
+
+    def __init__(self, settings: BounceSettings, post: Post, clock: IReactorTime | None = None) -> None:
+        self._settings = settings
+        self._post = post
+        self._clock = clock
+
+    async def bounce(self, claim: Claim, report: Results, body: Body, now: float) -> NewMessage | None:
+        """
+        Return the report that tells of ``report``, or ``None`` if nobody is to be told.
+
+        Whoever is not ``Delivered`` in it has failed for good. Failures and successes are told in one mail.
+        It comes without the original, if that cannot be read: the sender must hear of it all the same.
+        It raises what routing the new mail raises.
+        """
+        delivery = claim.delivery
+        outcomes = ((each, report.get(each.address)) for each in delivery.envelope.recipients)
+        told = [_ended(recipient, outcome) for recipient, outcome in outcomes if outcome is not None]
+        notice = self._notice(delivery, told, f"{delivery.id}.{claim.attempt}", now)
+        if notice is None or await _is_answer(notice, body):
+            return None
+        return await self._write(delivery, evolve(notice, attempted=now), body)
+
+    async def delay(
+        self, overdue: Overdue, body: Body, now: float, *, until: float | None
+    ) -> NewMessage | None:
+        """
+        Return the report that a mail still waits, or ``None`` if nobody is to be told.
+
+        :param until: when it will be given up, seconds since the epoch, if that is known.
+        """
+        delivery = overdue.delivery
+        held = overdue.state == "held"
+        # Why it is held is said to the operator, who decides.
+        why = "held for the postmaster" if held else overdue.reason
+        code = _TRANSIENT.search(why)
+        told = [
+            Report(recipient=each, action=DELAYED, why=why, code=code[0] if code else "")
+            for each in delivery.envelope.recipients
+        ]
+        notice = self._notice(delivery, told, f"{delivery.id}.delay", now)
+        if notice is None or await _is_answer(notice, body):
+            return None
+        waits = "it waits for a decision of the postmaster" if held else ""
+        notice = evolve(notice, attempted=overdue.attempted, until=None if held else until, waits=waits)
+        return await self._write(delivery, notice, body)
+
+    def _notice(
+        self, delivery: Delivery, told: Sequence[Report | None], reference: str, now: float
+    ) -> Notice | None:
+        reports = [each for each in told if each and is_wanted(delivery, each.recipient, each.action)]
+        if not reports:
+            return None
+        settings = self._settings
+        return Notice(
+            message=delivery.message,
+            reference=reference,
+            to=delivery.envelope.sender if settings.to == "sender" else settings.to,
+            provider=delivery.provider,
+            remote=settings.remotes.get(delivery.provider, ""),
+            received=delivery.received,
+            written=now,
+            reports=reports,
+            envelope_id=delivery.envelope.parameters.get("ENVID", ""),
+        )
+
+    async def _write(self, delivery: Delivery, notice: Notice, body: Body) -> NewMessage:
+        failed = FAILED in notice.actions
+        # RFC 3461 §4.3: RET is about failures alone.
+        full = failed and delivery.envelope.parameters.get("RET", "") == "FULL"
+        notice = evolve(notice, original=await self._original(delivery, body, full=full))
+        new = self._post(
+            self._envelope(notice.to, self._settings.copy if failed else ""),
+            await self._rendered(notice),
+            delivery.message,
+        )
+        return evolve(new, kind=_KINDS[notice.actions[0]])
+
+    async def _rendered(self, notice: Notice) -> bytes:
+        hostname = self._settings.hostname
+        said = await self._written(letter(notice, hostname))
+        told = await self._written(status(notice, hostname))
+        return assembled(notice, self._settings, said, told)
+
+    async def _written(self, lines: Iterator[str]) -> list[str]:
+        written: list[str] = []
+        for line in lines:
+            written.append(line)
+            if len(written) % _LINES == 0 and self._clock is not None:
+                await deferLater(self._clock, 0)
+        return written
+
+    def _envelope(self, *people: str) -> Envelope:
+        """The null sender, so that no bounce is ever answered with another (RFC 5321 §4.5.5)."""
+        addresses = dict.fromkeys(address for address in people if address)
+        international = not all(address.isascii() for address in addresses)
+        return Envelope(
+            sender="",
+            recipients=tuple(Recipient(address=address) for address in addresses),
+            parameters={"SMTPUTF8": ""} if international else {},
+        )
+
+    async def _original(self, delivery: Delivery, body: Body, *, full: bool) -> Original:
+        try:
+            if full and delivery.size <= self._settings.largest:
+                return whole_message(await body.whole())
+            instead = f"with {delivery.size} bytes it is too large for that" if full else ""
+            return header_of(await anext(body.chunks(), b""), instead=instead)
+        except CancelledError:
+            raise
+        except Exception:  # noqa: BLE001 -- whatever is wrong with the spool, the outcome is known
+            return NOTHING
+
+
+async def _is_answer(notice: Notice, body: Body) -> bool:
+    """
+    Tell whether a mail says of itself that it is an automatic answer (RFC 3834 §5) and wants no reports.
+
+    Such are the reports of a relay whose provider cannot send from ``<>``: two of them would go on for ever.
+    """
+    if any(report.recipient.notify for report in notice.reports):
+        return False
+    try:
+        head = head_of(await anext(body.chunks(), b""))
+    except CancelledError:
+        raise
+    except Exception:  # noqa: BLE001 -- whatever is wrong with the spool, the outcome is known
+        return False
+    return head.first("Auto-Submitted").partition(";")[0].strip().lower() == "auto-replied"
+
+
+def _ended(recipient: Recipient, outcome: Outcome) -> Report | None:
+    """Return what became of a recipient; ``None`` if somebody else reports on it."""
+    if isinstance(outcome, Delivered):
+        if outcome.reports:
+            return None
+        why = outcome.why or (f"taken as {outcome.id}" if outcome.id else "")
+        return Report(recipient=recipient, action=RELAYED, why=why, code="2.0.0")
+    code = outcome.code if isinstance(outcome, Failed) else EXPIRED
+    return Report(recipient=recipient, action=FAILED, why=outcome.why, code=code)

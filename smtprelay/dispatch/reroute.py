@@ -1,0 +1,154 @@
+"""
+The way round a lane that does not run.
+
+A mail whose own attempt finds its lane blocked goes on elsewhere at once. Here the others are led
+the same way: those that wait in the lane, those that still come in, and those of a provider that the
+configuration no longer has. Each is looked at once, and again after a probe, for by then another provider may
+work.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from smtprelay.dispatch.failover import next_place
+from smtprelay.dispatch.lane_state import Lanes
+from smtprelay.interfaces import Events, Provider, Spool
+from smtprelay.model.message import Delivery, Route
+from smtprelay.model.queue import Detour
+
+#: What became due so shortly before a look may have been committed after it; it is looked at again, seconds.
+_OVERLAP: Final = 10.0
+
+#: How often it is looked for mail of a provider that is gone: an operator may release some, seconds.
+_LOOK_EVERY: Final = 30.0
+
+#: A provider, and the lane within it.
+Stopped = tuple[str, str]
+
+
+class Detours:
+    """The detours of all lanes, one at a time for each."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        providers: Mapping[str, Provider],
+        routes: Mapping[str, Route],
+        lanes: Lanes,
+        *,
+        clock: IReactorTime,
+        events: Events,
+    ) -> None:
+        self._spool = spool
+        self._providers = providers
+        self._routes = routes
+        self._lanes = lanes
+        self._clock = clock
+        self._events = events
+        self._gone: list[Stopped] = []
+        self._looked = False
+        self._look_again = 0.0
+        self._since: dict[Stopped, float] = {}
+        self._under_way: set[Stopped] = set()
+        self._again: set[Stopped] = set()
+        self._stopping = False
+
+    async def gone(self) -> tuple[list[Stopped], float | None]:
+        """
+        Return the providers, as lanes, in which mail waits though the configuration has them no longer.
+
+        It is looked only now and then; with them comes when to ask again, if this time it was not. Where
+        other nodes share the spool it is looked once: they may have a provider that is new.
+        """
+        now = self._clock.seconds()
+        if now < self._look_again:
+            return self._gone, self._look_again
+        self._look_again = now + _LOOK_EVERY
+        if not self._looked or len(await self._spool.nodes()) <= 1:
+            lanes = (await self._spool.stock()).lanes
+            waiting = {each.provider for each in lanes if each.waiting}
+            self._gone = [(provider, "") for provider in sorted(waiting.difference(self._providers))]
+            self._looked = True
+        return self._gone, None
+
+    def start(self, provider: str, lane: str) -> Deferred[int] | None:
+        """
+        Lead what is due in a stopped lane to other providers of its routes.
+
+        Returns a Deferred that fires with the number of deliveries that were moved, and fails only as the
+        spool fails; ``None`` if the lane is only paused, or is seen to already.
+        """
+        stopped = (provider, lane)
+        if self._stopping or (provider in self._providers and not self._lanes.is_blocked(provider, lane)):
+            return None
+        self._again.add(stopped)
+        if stopped in self._under_way:
+            return None
+        self._under_way.add(stopped)
+        return Deferred.fromCoroutine(self._run(stopped))
+
+    def begin_anew(self) -> None:
+        """Look at all that waits the next time: something may have changed for it."""
+        self._since.clear()
+        self._look_again = 0.0
+
+    def stop(self) -> None:
+        """Move nothing more."""
+        self._stopping = True
+
+    async def _run(self, stopped: Stopped) -> int:
+        count = 0
+        try:
+            while stopped in self._again and not self._stopping:
+                self._again.discard(stopped)
+                count += await self._lead(stopped)
+        finally:
+            self._under_way.discard(stopped)
+        if count:
+            name = " ".join(stopped).rstrip()
+            self._events("relay.warning", text=f"{name} does not run: {count} deliveries go on elsewhere")
+        return count
+
+    async def _lead(self, stopped: Stopped) -> int:
+        """Go once through what waits, step by step."""
+        detour = self._detour(*stopped)
+        if not detour.routes:
+            return 0
+        step = await self._spool.move(detour)
+        count, until = step.count, step.until
+        while step.mark is not None and not self._stopping:
+            step = await self._spool.move(evolve(detour, mark=step.mark))
+            count += step.count
+        self._since[stopped] = until - _OVERLAP
+        return count
+
+    def _detour(self, provider: str, lane: str) -> Detour:
+        stops = self._lanes.all_stopped(self._clock.seconds())
+        routes, providers = self._routes, self._providers
+
+        def is_stopped(name: str, key: str) -> bool:
+            return (name, key) in stops or (name, "") in stops
+
+        def onward(delivery: Delivery) -> tuple[str, str] | None:
+            place = next_place(delivery, routes[delivery.route].via, providers, is_stopped)
+            return None if place is None else (place.provider, place.lane)
+
+        open_ways = [
+            route
+            for route in routes.values()
+            if any(each != provider and each in providers and (each, "") not in stops for each in route.via)
+        ]
+        lost = [] if provider in providers else [each for each in open_ways if each.on_uncertain == "resend"]
+        return Detour(
+            provider=provider,
+            lane=lane,
+            routes=tuple(route.name for route in open_ways),
+            lost=tuple(route.name for route in lost),
+            onward=onward,
+            reason=f"{provider} does not run, so it goes on at another provider of its route",
+            since=self._since.get((provider, lane), 0.0),
+        )

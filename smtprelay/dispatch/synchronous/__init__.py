@@ -1,0 +1,1 @@
+"""Synchronous listeners: the client waits for the provider's verdict, and nothing is spooled."""

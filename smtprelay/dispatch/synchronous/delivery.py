@@ -1,0 +1,240 @@
+"""
+One delivery while its client waits: at the providers of its route, one after the other.
+
+It keeps to the breaker and to the pace (``admission``), and leaves no trace but events. Nothing is begun once
+the client's patience is over; what was begun is seen to its end.
+
+A request that is refused for some of its recipients goes again in parts. Each part is an operation of its
+own, by a generation below zero: what a spool may make of the rest later counts from one.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from itertools import count
+from typing import Final
+
+from attrs import evolve, frozen
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from smtprelay.dispatch import decision
+from smtprelay.dispatch import events as report
+from smtprelay.dispatch.failover import TOO_LARGE, Place, next_place
+from smtprelay.dispatch.retry import FIRST_RESOLVE, delay
+from smtprelay.dispatch.synchronous.permits import Admission, Patience, Slot, Turned
+from smtprelay.dispatch.synchronous.reply import Busy
+from smtprelay.interfaces import Body, Events, Provider
+from smtprelay.model.fit import with_sizes
+from smtprelay.model.message import (
+    Blocked,
+    Claim,
+    Deferred,
+    Delivery,
+    Failed,
+    Outcome,
+    Recipient,
+    Results,
+    Route,
+    Schedule,
+    Uncertain,
+)
+
+#: How a provider is asked what became of a request whose answer was lost.
+_RESOLVE: Final = Schedule(first=FIRST_RESOLVE, jitter=0.0)
+
+#: What is judged here goes nowhere: no retry, no expiry, no bounce.
+_ONCE: Final = Route(name="", via=(), retry=Schedule(first=0.0, jitter=0.0), expire=None, on_failed="discard")
+
+_MIDDLE: Final = 0.5
+
+
+@frozen(kw_only=True)
+class Direct:
+    """
+    Delivers without storing anything.
+
+    :ivar routes: by name.
+    """
+
+    providers: Mapping[str, Provider]
+    routes: Mapping[str, Route]
+    admission: Admission
+    clock: IReactorTime
+    events: Events
+
+    async def deliver(self, delivery: Delivery, body: Body, patience: Patience) -> tuple[Results, Delivery]:
+        """
+        Return what became of each recipient, and the delivery as it was when it was tried last.
+
+        Those that a provider defers or blocks, or for whom it finds the mail too large, go to the next one of
+        the route's ``via``, unless it took the body. :class:`.reply.Busy`: there was no slot, or no time was
+        left.
+        """
+        outcomes: dict[str, Outcome] = {}
+        waiting, generations = deque([delivery]), count(-1, -1)
+        last, attempt, parted = delivery, 0, False
+        while waiting and (patience.left or not attempt):
+            last, attempt = waiting.popleft(), attempt + 1
+            results, final = await self._at(last, attempt, body, patience)
+            outcomes.update(results)
+            parts = _parts(last, results, generations)
+            parted = parted or bool(parts)
+            waiting.extendleft(reversed(parts))
+            onward = None if final else await self._elsewhere(last, results, body)
+            if onward is not None:
+                waiting.append(onward)
+        for each in waiting:
+            outcomes.update({address: _untried(outcomes[address]) for address in each.envelope.addresses})
+        if parted:
+            outcomes = {address: _without_parts(outcome) for address, outcome in outcomes.items()}
+        return outcomes, last
+
+    async def _elsewhere(self, delivery: Delivery, results: Results, body: Body) -> Delivery | None:
+        """Return the delivery of those whom another provider may still take, at that provider."""
+        rest = _open(delivery, results)
+        if not rest:
+            return None
+        narrowed = _narrowed(delivery, rest)
+        via = self.routes[delivery.route].via
+
+        def ask(sizes: Mapping[str, int]) -> Place | None:
+            return next_place(narrowed, via, self.providers, self.admission.stopped, sizes)
+
+        place = await with_sizes(ask, narrowed.envelope, body)
+        if place is None or place.wraps:
+            return None
+        return evolve(narrowed, provider=place.provider, lane=place.lane)
+
+    async def _at(
+        self, delivery: Delivery, attempt: int, body: Body, patience: Patience
+    ) -> tuple[Results, bool]:
+        """Return the outcomes at one provider, and whether no other one may be asked."""
+        slot = await self._enter(delivery, attempt, patience)
+        if isinstance(slot, Turned):
+            return _all(delivery, slot.outcome), slot.final
+        try:
+            return await self._attempt(delivery, attempt, body, slot, patience)
+        finally:
+            slot.end()
+
+    async def _enter(self, delivery: Delivery, attempt: int, patience: Patience) -> Slot | Turned:
+        """A spool that fails admits nobody: what it counts would not be true any more."""
+        try:
+            return await self.admission.enter(delivery, attempt, patience)
+        except CancelledError:
+            raise
+        except Exception as exc:  # noqa: BLE001 -- whatever it is, the client must have an answer
+            self.events("spool.failed", operation="borrow", reason=f"{type(exc).__name__}: {exc}")
+            return Turned(Busy("local error in processing, try again later"), final=True)
+
+    async def _attempt(
+        self, delivery: Delivery, attempt: int, body: Body, slot: Slot, patience: Patience
+    ) -> tuple[Results, bool]:
+        claim = Claim(delivery=delivery, node="", attempt=attempt)
+        begun = self.clock.seconds()
+        self.events("attempt.started", attempt=attempt, **report.about(delivery))
+        try:
+            results = await self.providers[delivery.provider].deliver(delivery, body, slot.release)
+            taken = slot.released
+            slot.learn(results.values())
+        except CancelledError:
+            raise
+        except Exception as exc:  # noqa: BLE001 -- whatever it is, the client must have an answer
+            taken, results = True, _all(delivery, Uncertain(f"unexpected error: {type(exc).__name__}"))
+            report.crashed(self.events, claim, exc)
+        results = await self._resolved(claim, results, slot, patience)
+        verdict = self._verdict(claim, results)
+        now = self.clock.seconds()
+        report.tell(self.events, claim, verdict, now, now - begun)
+        outcomes = verdict.settlement.outcomes
+        return outcomes, taken or _uncertain(delivery, outcomes) != ()
+
+    async def _resolved(self, claim: Claim, results: Results, slot: Slot, patience: Patience) -> Results:
+        """Find out what became of the recipients whose answer was lost, where the provider can tell."""
+        delivery = claim.delivery
+        asked = 0
+        while self.providers[delivery.provider].idempotent and (lost := _uncertain(delivery, results)):
+            wait = delay(_RESOLVE, asked, _MIDDLE)
+            if wait > patience.left:
+                break
+            await deferLater(self.clock, wait)
+            known = await self._ask(evolve(claim, delivery=_narrowed(delivery, lost)))
+            if known is None:
+                break
+            slot.learn(known.values())
+            results = {**results, **known}
+            asked += 1
+        return results
+
+    async def _ask(self, claim: Claim) -> Results | None:
+        try:
+            return await self.providers[claim.delivery.provider].resolve(claim.delivery)
+        except CancelledError:
+            raise
+        except Exception as exc:  # noqa: BLE001 -- what is known of the other recipients must not be lost
+            report.crashed(self.events, claim, exc)
+            return None
+
+    def _verdict(self, claim: Claim, results: Results) -> decision.Verdict:
+        verdict = decision.delivered(claim.delivery, results)
+        if verdict is not None:
+            return verdict
+        case = decision.Case(
+            claim=claim, route=_ONCE, now=self.clock.seconds(), chance=_MIDDLE, elsewhere=lambda: None
+        )
+        return decision.settle(case, results)
+
+
+def _all(delivery: Delivery, outcome: Outcome) -> Results:
+    return dict.fromkeys(delivery.envelope.addresses, outcome)
+
+
+def _narrowed(delivery: Delivery, recipients: tuple[Recipient, ...]) -> Delivery:
+    return evolve(delivery, envelope=delivery.envelope.narrowed(recipients))
+
+
+def _parts(delivery: Delivery, results: Results, generations: Iterator[int]) -> list[Delivery]:
+    """Return those who go again at once after a request was refused for others, or for nobody it named."""
+    recipients = delivery.envelope.recipients
+    given = [(each, results.get(each.address)) for each in recipients]
+    spared = tuple(each for each, outcome in given if isinstance(outcome, Deferred) and outcome.again)
+    whole = tuple(each for each, outcome in given if isinstance(outcome, Failed) and outcome.whole)
+    half = len(whole) // 2
+    parts = [spared, whole[:half], whole[half:]] if half else [spared]
+    return [evolve(_narrowed(delivery, part), generation=next(generations)) for part in parts if part]
+
+
+def _untried(outcome: Outcome) -> Outcome:
+    """Return the outcome of one for whom no time was left: what was said of others is not final for him."""
+    return Deferred(f"not tried in time after: {outcome.why}") if isinstance(outcome, Failed) else outcome
+
+
+def _without_parts(outcome: Outcome) -> Outcome:
+    """
+    Return an outcome for those who try again later and know nothing of the parts that the mail went in.
+
+    The operation that they know is over. A lost answer of a part cannot be asked for: it is sent again.
+    """
+    if isinstance(outcome, Uncertain):
+        return Deferred(outcome.why, closed=True)
+    if isinstance(outcome, Deferred):
+        return evolve(outcome, closed=True, again=False)
+    return evolve(outcome, closed=True) if isinstance(outcome, Blocked) else outcome
+
+
+def _open(delivery: Delivery, results: Results) -> tuple[Recipient, ...]:
+    """Return the recipients that another provider may still take."""
+    return tuple(each for each in delivery.envelope.recipients if _may_go_on(results.get(each.address)))
+
+
+def _may_go_on(outcome: Outcome | None) -> bool:
+    if isinstance(outcome, Deferred):
+        return not outcome.again
+    return isinstance(outcome, Blocked) or (isinstance(outcome, Failed) and outcome.code == TOO_LARGE)
+
+
+def _uncertain(delivery: Delivery, results: Results) -> tuple[Recipient, ...]:
+    return tuple(
+        each for each in delivery.envelope.recipients if isinstance(results.get(each.address), Uncertain)
+    )

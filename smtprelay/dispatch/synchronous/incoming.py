@@ -1,0 +1,261 @@
+"""
+Answer the client with the provider's verdict, and spool nothing.
+
+Each message is delivered while its client waits for the reply to the end of data. When the listener's
+deadline comes before the verdict, the client hears 451 and will come again; what was under way is seen to its
+end, so that such a mail can arrive twice. That is the price of having no spool.
+"""
+
+import errno
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from attrs import evolve
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from smtprelay.dispatch.synchronous import reply as answer
+from smtprelay.dispatch.synchronous.body_buffer import DeferToThread, Holding
+from smtprelay.dispatch.synchronous.delivery import Direct
+from smtprelay.dispatch.synchronous.partial import NotKept, Remainder
+from smtprelay.dispatch.synchronous.permits import Patience
+from smtprelay.interfaces import Events, Incoming, Plan, Receive
+from smtprelay.model import fit
+from smtprelay.model.memory_body import MemoryBody
+from smtprelay.model.message import Delivered, Delivery, Draft, Refused, Reply, Results
+from smtprelay.model.queue import NewMessage
+from smtprelay.model.shape import shape_of
+from smtprelay.net.buffer_budget import Budget
+
+#: Nothing is begun so shortly before the deadline, seconds: its verdict would hardly come in time, and the
+#: client would send again what has arrived. Of a short deadline it is a quarter.
+_RESERVE: Final = 5.0
+
+#: How long a bounce may wait for a slot, seconds.
+_BOUNCE_PATIENCE: Final = 60.0
+
+_FULL_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class Synchronous:
+    """
+    The synchronous deliveries of all listeners.
+
+    :param defer_to_thread: for the bodies that are too large for the memory.
+    :param budget: of memory.
+    """
+
+    def __init__(
+        self,
+        direct: Direct,
+        remainder: Remainder,
+        *,
+        clock: IReactorTime,
+        events: Events,
+        defer_to_thread: DeferToThread,
+        budget: Budget | None = None,
+    ) -> None:
+        self.direct = direct
+        self.remainder = remainder
+        self.clock = clock
+        self.events = events
+        self.defer_to_thread = defer_to_thread
+        self.budget = budget or Budget()
+        self._flights: dict[Deferred[Any], Patience] = {}
+        self._closing: float | None = None
+        self._landed: Deferred[None] | None = None
+
+    def within(self, seconds: float) -> Receive:
+        """Return what receives the messages of a listener that answers ``seconds`` after the end of data."""
+
+        def receive(draft: Draft, plan: Plan) -> Incoming:
+            return SynchronousIncoming(draft, plan, self, seconds)
+
+        return receive
+
+    def stop(self, bound: float) -> Deferred[None]:
+        """
+        Fire when what is under way has ended, or after ``bound`` seconds; then it is given up.
+
+        What comes in meanwhile is still delivered, if it can be within that time.
+        """
+        self._closing = self.clock.seconds() + bound
+        landed = self._landed = Deferred()
+        limit = self.clock.callLater(bound, self._give_up)
+
+        def stopped(_: None) -> None:
+            if limit.active():
+                limit.cancel()
+
+        landed.addCallback(stopped)
+        self._see_whether_landed()
+        return landed
+
+    def stepped(self, seconds: float) -> None:
+        """Move all times by ``seconds``: the clock was put."""
+        self.direct.admission.stepped(seconds)
+        if self._closing is not None:
+            self._closing += seconds
+
+    def allowed(self, seconds: float) -> float:
+        """Return how many of ``seconds`` a delivery that begins now may take."""
+        if self._closing is None:
+            return seconds
+        return max(0.0, min(seconds, self._closing - self.clock.seconds()))
+
+    def begin(self, work: "Coroutine[Deferred[Any], Any, None]", patience: Patience) -> None:
+        """See ``work`` to its end; it raises nothing but ``CancelledError``, when it is given up."""
+        flight = Deferred.fromCoroutine(work)
+        self._flights[flight] = patience
+        flight.addErrback(self._broken).addBoth(self._ended, flight)
+
+    def send(self, message: NewMessage) -> None:
+        """Deliver a message of our own, once, on nobody's time."""
+        patience = Patience(self.clock, self.allowed(_BOUNCE_PATIENCE))
+        self.begin(self._send(message, patience), patience)
+
+    async def _send(self, message: NewMessage, patience: Patience) -> None:
+        body = MemoryBody(message.body)
+        for n, planned in enumerate(message.planned, start=1):
+            results, _ = await self.direct.deliver(
+                planned.delivery(message.draft, n, shape_of(message.body)), body, patience
+            )
+            if _refused(results):
+                text = f"{message.draft.id}: the bounce is lost: {answer.words(results)}"
+                self.events("relay.warning", text=text)
+
+    def _broken(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self.events("session.failed", listener="", client="", exc=failure.getTraceback())
+
+    def _ended(self, _: object, flight: Deferred[Any]) -> None:
+        del self._flights[flight]
+        self._see_whether_landed()
+
+    def _see_whether_landed(self) -> None:
+        if self._landed is not None and not self._flights:
+            landed, self._landed = self._landed, None
+            landed.callback(None)
+
+    def _give_up(self) -> None:
+        for flight, patience in list(self._flights.items()):
+            patience.end()
+            flight.cancel()
+        if self._landed is not None:
+            landed, self._landed = self._landed, None
+            landed.callback(None)
+
+
+class SynchronousIncoming:
+    """
+    See :class:`smtprelay.interfaces.Incoming`. ``finish`` answers ``250 2.0.0 Ok: <id> delivered as <…>``.
+
+    A client that goes away meanwhile changes nothing: what was begun is seen to its end.
+    """
+
+    def __init__(self, draft: Draft, plan: Plan, synchronous: Synchronous, seconds: float) -> None:
+        self.id = draft.id
+        self._draft = draft
+        self._plan = plan
+        self._all = synchronous
+        self._seconds = seconds
+        self._body = Holding(synchronous.defer_to_thread, synchronous.budget)
+        self._reply: Deferred[Reply] = Deferred()
+        self._deadline: IDelayedCall | None = None
+
+    def write(self, chunk: bytes) -> "Deferred[None] | None":
+        """See :meth:`smtprelay.interfaces.Incoming.write`."""
+        return self._body.write(chunk)
+
+    def abort(self) -> None:
+        """See :meth:`smtprelay.interfaces.Incoming.abort`."""
+        self._body.close()
+
+    async def finish(self) -> Reply:
+        """See :meth:`smtprelay.interfaces.Incoming.finish`; the deadline runs from here."""
+        clock = self._all.clock
+        seconds = self._all.allowed(self._seconds)
+        patience = Patience(clock, seconds - min(_RESERVE, seconds / 4))
+        self._deadline = clock.callLater(seconds, self._answer, answer.LATE)
+        self._all.begin(self._conclude(patience), patience)
+        return await self._reply
+
+    async def _conclude(self, patience: Patience) -> None:
+        try:
+            await self._deliver(patience)
+        except Refused as refused:
+            self._answer(refused.reply)
+        except NotKept as exc:
+            self._answer(evolve(answer.NOT_STORED, text=f"{answer.NOT_STORED.text}: {exc}"))
+        except CancelledError:
+            self._answer(answer.STOPPING)
+            raise
+        except Exception as exc:  # noqa: BLE001 -- a bug, or somebody else's; the client must have an answer
+            client = self._draft.client
+            self._all.events("session.failed", listener=client.listener, client=client.address, exc=exc)
+            self._answer(answer.BROKEN)
+        finally:
+            self._body.close()
+
+    async def _deliver(self, patience: Patience) -> None:
+        delivery = await self._planned()
+        results, last = await self._all.direct.deliver(delivery, self._body, patience)
+        if self._reply.called:
+            self._tell_late(results)
+        elif _refused(results) and _delivered(results):
+            await self._share(delivery, results, last)
+        else:
+            self._answer(answer.reply(self.id, results))
+            if not _refused(results):
+                self._send(await self._all.remainder.confirm(delivery, results, self._body))
+
+    async def _planned(self) -> Delivery:
+        """Return the one delivery that the message is; raises :class:`Refused`."""
+        try:
+            await self._body.complete()
+        except OSError as exc:
+            self._all.events("spool.failed", operation="hold", reason=str(exc), message=self.id)
+            full = exc.errno in _FULL_DISK
+            raise Refused(answer.FULL if full else answer.NOT_STORED) from exc
+        shape = self._body.shape
+        planned = await fit.planned(self._plan, self._body.head, shape, self._draft.envelope, self._body)
+        if len(planned) != 1:
+            raise Refused(answer.SEVERAL)
+        return planned[0].delivery(self._draft, 1, shape)
+
+    async def _share(self, delivery: Delivery, results: Results, last: Delivery) -> None:
+        """Answer 250 when the recipients who do not have the mail are provided for."""
+        # Of those who have it no deadline makes it undone.
+        self._forget_deadline()
+        remainder = self._all.remainder
+        if not await remainder.keep(self._draft, delivery, results, self._body, last):
+            self._send(await remainder.report(delivery, results, self._body))
+        self._answer(answer.partly(self.id, results))
+
+    def _send(self, report: NewMessage | None) -> None:
+        if report is not None:
+            self._all.send(report)
+
+    def _answer(self, reply: Reply) -> None:
+        """Answer, once; after the deadline nobody listens any more."""
+        self._forget_deadline()
+        if not self._reply.called:
+            self._reply.callback(reply)
+
+    def _forget_deadline(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+
+    def _tell_late(self, results: Results) -> None:
+        if _delivered(results):
+            text = f"{self.id}: delivered after its client had been told to try again; it may arrive twice"
+            self._all.events("relay.warning", text=text)
+
+
+def _delivered(results: Results) -> bool:
+    return any(isinstance(outcome, Delivered) for outcome in results.values())
+
+
+def _refused(results: Results) -> bool:
+    return not all(isinstance(outcome, Delivered) for outcome in results.values())

@@ -1,0 +1,244 @@
+"""
+Whether a synchronous delivery may ask its provider now: the lanes of a spool say, which the queue uses, too.
+
+A client waits in person, so that it goes before the queue: it asks the spool whenever a slot has become free,
+before the dispatcher does. Of those who wait for one lane only the first asks. A lane that an answer stops
+is stopped for the queue, too; probing it is left to the dispatcher. A relay without a spool has one in memory
+for this, in which no mail ever lies.
+"""
+
+from collections.abc import Collection, Coroutine
+from typing import Any, Final
+
+from attrs import frozen
+from twisted.internet import defer
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from smtprelay.dispatch.lane_state import Lanes
+from smtprelay.dispatch.synchronous.reply import Busy
+from smtprelay.interfaces import Events, Spool
+from smtprelay.model.message import Blocked, Delivery, Outcome
+from smtprelay.model.permit import Lesson, Loan, NoRoom
+
+#: Another node gives back its slots without our hearing of it: the spool is asked so often, seconds.
+_LONGEST_WAIT: Final = 1.0
+
+#: So long a lane that was found blocked is passed over without asking, seconds; it may be opened any time.
+_REMEMBERED: Final = 10.0
+
+#: A timer may ring a moment before the spool agrees; it is not set faster than this, seconds.
+_SHORTEST_WAIT: Final = 0.05
+
+
+class Patience:
+    """
+    How long something may still be begun for a client who waits.
+
+    :param seconds: from now.
+    """
+
+    def __init__(self, clock: IReactorTime, seconds: float) -> None:
+        self._clock = clock
+        self._until = clock.seconds() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds; 0 when it is over."""
+        return max(0.0, self._until - self._clock.seconds())
+
+    def end(self) -> None:
+        """Let nothing more be begun."""
+        self._until = self._clock.seconds()
+
+
+@frozen
+class Turned:
+    """
+    Turned away: nothing was sent.
+
+    :ivar outcome: what the client hears if nobody else takes the mail.
+    :ivar final: no time is left to ask anybody else.
+    """
+
+    outcome: Outcome
+    final: bool = False
+
+
+class Admission:
+    """
+    Admits by what ``spool`` counts.
+
+    :param lanes: those of the dispatcher.
+    """
+
+    def __init__(self, spool: Spool, lanes: Lanes, clock: IReactorTime, events: Events) -> None:
+        self._spool = spool
+        self._lanes = lanes
+        self._clock = clock
+        self._events = events
+        self._lines: dict[tuple[str, str], DeferredLock] = {}
+        self._left: list[tuple[str, str]] = []  # those whose first is done, and the next does not know yet
+        self._waiting: list[Deferred[None]] = []
+        self._stops: dict[tuple[str, str], float] = {}
+        spool.when_room(self._ask_again)
+
+    def stopped(self, provider: str, lane: str) -> bool:
+        """Tell whether nothing may go in a lane, as far as is known at once."""
+        now = self._clock.seconds()
+        return self._lanes.stopped(provider, lane, now) or now < self._stops.get((provider, lane), 0.0)
+
+    def stepped(self, seconds: float) -> None:
+        """Move all times by ``seconds``: the clock was put; the dispatcher sees to the lanes."""
+        self._stops = {key: until + seconds for key, until in self._stops.items()}
+
+    async def enter(self, delivery: Delivery, attempt: int, patience: Patience) -> "Slot | Turned":
+        """
+        Return a slot of the delivery's lane, with a token of each window, as soon as there is one.
+
+        Who waits longer than ``patience`` is turned away; at once where the pace makes that certain.
+        """
+        place = (delivery.provider, delivery.lane)
+        name = f"{delivery.id}/{attempt}"
+        if place not in self._lines:
+            asked = await self._ask(name, *place)
+            if self._is_answer(asked, patience):
+                return self._result(asked, delivery, patience)
+        line = self._lines.setdefault(place, DeferredLock())
+        try:
+            await line.acquire().addTimeout(patience.left, self._clock)
+        except defer.TimeoutError:
+            return _busy(delivery.provider)
+        try:
+            return self._result(await self._first(name, place, patience), delivery, patience)
+        finally:
+            self._leave(place)
+
+    def _leave(self, place: tuple[str, str]) -> None:
+        """
+        Let the next in line ask.
+
+        In memory the spool answers at once: if each let the next one in by itself, a long line would be as
+        many calls within each other.
+        """
+        self._left.append(place)
+        if len(self._left) > 1:
+            return
+        while self._left:
+            line = self._lines[self._left[0]]
+            line.release()
+            place = self._left.pop(0)
+            if not line.locked:
+                del self._lines[place]
+
+    async def _first(self, name: str, place: tuple[str, str], patience: Patience) -> Loan | NoRoom:
+        """Ask again and again, as the first in line."""
+        while True:
+            asked = await self._ask(name, *place)
+            if isinstance(asked, Loan) or self._is_answer(asked, patience):
+                return asked
+            wait = _LONGEST_WAIT if asked.until is None else asked.until - self._clock.seconds()
+            await self._wait(min(max(wait, _SHORTEST_WAIT), patience.left))
+
+    async def _ask(self, name: str, provider: str, lane: str) -> Loan | NoRoom:
+        asked = await self._spool.borrow(name, provider, lane)
+        if isinstance(asked, NoRoom) and asked.reason and asked.until is not None:
+            self._stops[provider, lane] = min(asked.until, self._clock.seconds() + _REMEMBERED)
+        else:
+            self._stops.pop((provider, lane), None)
+        return asked
+
+    def _is_answer(self, asked: Loan | NoRoom, patience: Patience) -> bool:
+        """Tell whether there is a slot, or will be none as long as ``patience`` lasts."""
+        if isinstance(asked, Loan) or asked.reason or not patience.left:
+            return True
+        return asked.until is not None and asked.until - self._clock.seconds() > patience.left
+
+    def _result(self, asked: Loan | NoRoom, delivery: Delivery, patience: Patience) -> "Slot | Turned":
+        if isinstance(asked, NoRoom):
+            return Turned(Blocked(asked.reason)) if asked.reason else _busy(delivery.provider)
+        slot = Slot(asked, delivery, self)
+        if patience.left:
+            return slot
+        slot.end()
+        late = f"{delivery.provider} could not be asked in time, try again later"
+        return Turned(Busy(late), final=True)
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait until a slot may be free, or for so long."""
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append(waiting)
+        alarm = self._clock.callLater(seconds, waiting.callback, None)
+        try:
+            await waiting
+        finally:
+            if alarm.active():
+                alarm.cancel()
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+
+    def _ask_again(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.callback(None)
+
+    # --- what came of it
+
+    def give_back(self, loan: Loan, lesson: Lesson | None) -> None:
+        """Tell the spool; nobody waits for that."""
+        self._see_to("give back", self._spool.give_back(loan, lesson))
+
+    def learn(self, delivery: Delivery, outcomes: Collection[Outcome], *, ended: bool) -> Lesson:
+        """Return what ``outcomes`` teach; what they say after the request ``ended`` is told to the spool."""
+        block = self._lanes.learn(delivery, outcomes, self._clock.seconds())
+        if ended and block is not None:
+            self._see_to("block", self._spool.block(block))
+        return Lesson(outcomes=tuple(outcomes), block=block)
+
+    def _see_to(self, operation: str, work: "Coroutine[Deferred[Any], Any, None]") -> None:
+        Deferred.fromCoroutine(work).addErrback(self._failed, operation)
+
+    def _failed(self, failure: Failure, operation: str) -> None:
+        if not failure.check(CancelledError):
+            self._events("spool.failed", operation=operation, reason=failure.getErrorMessage())
+
+
+class Slot:
+    """
+    The right to one request.
+
+    :ivar released: it was given back: the provider has the body, or its answer has come.
+    """
+
+    def __init__(self, loan: Loan, delivery: Delivery, admission: Admission) -> None:
+        self.released = False
+        self._ended = False
+        self._loan = loan
+        self._delivery = delivery
+        self._admission = admission
+
+    def release(self) -> None:
+        """Return the permit, once: the provider has the body, and its answer comes later."""
+        if not self.released:
+            self.released = True
+            self._admission.give_back(self._loan, None)
+
+    def learn(self, outcomes: Collection[Outcome]) -> None:
+        """Return the permit with the outcomes; more may follow when the provider is asked later."""
+        lesson = self._admission.learn(self._delivery, outcomes, ended=self._ended)
+        if not self._ended:
+            self._end(lesson)
+
+    def end(self) -> None:
+        """Return the permit unless that was done: no outcome follows."""
+        if not self._ended:
+            self._end(Lesson())
+
+    def _end(self, lesson: Lesson) -> None:
+        self._ended = self.released = True
+        self._admission.give_back(self._loan, lesson)
+
+
+def _busy(provider: str) -> Turned:
+    return Turned(Busy(f"{provider} takes no more at this time, try again later"))

@@ -1,0 +1,157 @@
+"""
+The alarm about providers that cannot be reached.
+
+It looks at what the providers' connections tell (:mod:`smtprelay.net.reachability`), and probes after a
+failure. So it comes as soon with a single mail in the queue as with many, and a provider that is mended is
+seen before its mail is due again, also after a restart.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from smtprelay.dispatch.lane_state import Lanes
+from smtprelay.dispatch.probe import ask
+from smtprelay.interfaces import Events, Provider, Spool
+from smtprelay.model.message import Blocked
+from smtprelay.model.unreachable import Unreachable
+from smtprelay.net.reachability import Reach
+
+#: How often it is looked, seconds.
+LOOK_EVERY: Final = 1.0
+
+#: So long after a failure a provider is probed, seconds, and then so often until it is reached.
+_FIRST_PROBE: Final = 5.0
+_NEXT_PROBE: Final = 15.0
+
+
+class ReachWatch:
+    """
+    Tells ``provider.failing`` and ``provider.recovered``, each once for all nodes.
+
+    :param reaches: by the name of the provider.
+    :param spool: has it for all nodes.
+    :param lanes: a provider that an operator has suspended is not probed, and nothing is told of it; one
+        that answers a probe by refusing us is blocked.
+    """
+
+    def __init__(
+        self,
+        reaches: Mapping[str, Reach],
+        providers: Mapping[str, Provider],
+        clock: IReactorTime,
+        events: Events,
+        *,
+        spool: Spool,
+        lanes: Lanes,
+    ) -> None:
+        self._reaches = reaches
+        self._providers = providers
+        self._clock = clock
+        self._events = events
+        self._spool = spool
+        self._begun = False
+        self._lanes = lanes
+        self._told: dict[str, Unreachable] = {}
+        #: To be probed once, whatever is known of them.
+        self._unprobed: set[str] = set()
+        #: Not reached since the start, or since a suspension.
+        self._unproven = set(reaches)
+        self._next_probe: dict[str, float] = {}
+        self._probes: dict[str, Deferred[Any]] = {}
+
+    async def look(self) -> None:
+        """Look at every provider; to be called about once a second. What the spool refuses it raises."""
+        if not self._begun:
+            await self.begin()
+        for name, reach in self._reaches.items():
+            suspended = self._lanes.is_suspended(name)
+            if suspended:
+                reach.forget()
+                self._unproven.add(name)
+            trouble = reach.trouble()
+            if trouble is None and not suspended and self._asked_just_now(name):
+                continue  # its mail goes on when it is known whether the provider takes any
+            proven = name in self._unproven and reach.has_answered
+            if trouble != self._told.get(name) or proven:
+                first_or_last = await self._spool.note_reach(name, trouble)
+                self._change(name, trouble, aloud=first_or_last and not suspended)
+            if proven:
+                self._unproven.discard(name)
+            self._probe(name, reach)
+
+    def probe_soon(self, provider: str) -> None:
+        """Probe a provider at the next look, unless it is being probed."""
+        if provider not in self._probes:
+            self._unprobed.add(provider)
+
+    def stepped(self, seconds: float) -> None:
+        """Move all times by ``seconds``: the clock was put."""
+        for reach in self._reaches.values():
+            reach.stepped(seconds)
+        self._next_probe = {name: due + seconds for name, due in self._next_probe.items()}
+
+    def stop(self) -> None:
+        """Give up what is under way."""
+        for probe in list(self._probes.values()):
+            probe.cancel()
+
+    async def begin(self) -> None:
+        """
+        Take over what was told before a restart; the first look probes what mail waits for now.
+
+        With a corrected configuration that mail goes then. To be called before new mail comes in.
+        """
+        stock = await self._spool.stock()
+        self._unprobed = {lane.provider for lane in stock.lanes if lane.waiting}
+        for told in stock.unreachable:
+            reach = self._reaches.get(told.provider)
+            if reach is None:
+                await self._spool.note_reach(told.provider, None)
+            else:
+                reach.failure = self._told[told.provider] = told
+                self._unprobed.add(told.provider)
+        self._begun = True
+
+    def _change(self, name: str, trouble: Unreachable | None, *, aloud: bool) -> None:
+        before = self._told.pop(name, None)
+        now = self._clock.seconds()
+        if trouble is not None:
+            self._told[name] = trouble
+            if aloud and before is None:
+                place = {"reason": trouble.reason, "host": trouble.host, "stage": trouble.stage}
+                self._events("provider.failing", provider=name, seconds=now - trouble.since, **place)
+        elif aloud and before is not None:
+            self._events("provider.recovered", provider=name, seconds=now - before.since)
+
+    def _probe(self, name: str, reach: Reach) -> None:
+        """Ask a provider of which nothing is known but a failure, unless something asks it already."""
+        now = self._clock.seconds()
+        if reach.failure is None and name not in self._unprobed:
+            self._next_probe.pop(name, None)
+            return
+        due = now if name in self._unprobed else self._next_probe.setdefault(name, now + _FIRST_PROBE)
+        if now < due or reach.waiting or name in self._probes or self._lanes.is_suspended(name):
+            return
+        self._unprobed.discard(name)
+        self._next_probe[name] = now + _NEXT_PROBE
+        probe = self._probes[name] = Deferred.fromCoroutine(self._ask(name, reach))
+        probe.addErrback(self._not_probed)
+        probe.addBoth(lambda _: self._probes.pop(name))
+
+    def _asked_just_now(self, name: str) -> bool:
+        return name in self._probes and self._clock.seconds() < self._next_probe.get(name, 0.0)
+
+    async def _ask(self, name: str, reach: Reach) -> None:
+        outcome = await ask(self._providers[name], name, "", self._events)
+        reached = reach.failure is None and not self._lanes.is_suspended(name)
+        if reached and isinstance(outcome, Blocked):
+            now = (self._spool.clock or self._clock).seconds()
+            await self._spool.block(self._lanes.block(name, "", outcome.why, now))
+
+    def _not_probed(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self._events("spool.failed", operation="reach", reason=failure.getErrorMessage())

@@ -1,0 +1,298 @@
+"""
+A message as it goes from one spool to another, whole: all that a spool knows of it but the bytes of its body.
+
+Its JSON carries the name of its schema. What comes in is read strictly: what is not understood
+is refused with a sentence that says what it is, because what is silently left out is lost, and what
+contradicts itself would make a sound spool an unsound one.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TypeVar
+
+from attrs import evolve, field, frozen
+from cattrs import ClassValidationError, Converter, transform_error
+from cattrs.v import format_exception
+
+from smtprelay.model.queue import FINAL, FOR_GOOD, STATES, Attempt
+from smtprelay.model.shape import Shape
+
+T = TypeVar("T")
+
+#: The version of the JSON.
+SCHEMA: Final = "smtprelay.message.v1"
+
+#: The largest number that every database stores.
+_MOST: Final = 2**31 - 1
+
+_ID: Final = re.compile(r"[0-9A-HJKMNP-TV-Z]{16}")
+
+
+@frozen(kw_only=True)
+class ParcelRecipient:
+    """A recipient with what became of it; see :class:`smtprelay.model.message.Recipient`."""
+
+    address: str
+    notify: str = ""
+    orcpt: str = ""
+    state: str = "open"
+    reason: str = ""
+    provider_id: str = ""
+
+
+@frozen(kw_only=True)
+class ParcelDelivery:
+    """
+    A delivery with its history.
+
+    :ivar state: of :data:`smtprelay.model.queue.STATES`, never ``active``.
+    :ivar noticed: whether its sender was told that it is delayed; ``bounced``: that it has failed.
+    :ivar blocked: for how long it could not go because its lane was blocked, seconds.
+    :ivar hold: if it is held by a rule, the number of that.
+    :ivar key_id: with ``sealed``, in base64, the credential that it is sent with; ``""`` for none.
+    """
+
+    n: int
+    generation: int = 1
+    route: str
+    provider: str
+    lane: str = ""
+    state: str
+    due: float | None = None
+    ended: float | None = None
+    attempt: int = 0
+    tries: int = 0
+    deferrals: int = 0
+    errors: int = 0
+    uncertain: bool = False
+    noticed: bool = False
+    bounced: bool = False
+    blocked: float = 0.0
+    reason: str = ""
+    recipients: tuple[ParcelRecipient, ...]
+    attempts: tuple[Attempt, ...] = ()
+    hold: int = 0
+    key_id: str = ""
+    sealed: str = field(default="", repr=False)
+
+
+@frozen(kw_only=True)
+class Parcel:
+    """
+    A message with its deliveries.
+
+    :ivar body: whether its body goes with it.
+    :ivar size: of the body, bytes, also when it is gone.
+    :ivar shape: what its octets are like, if that is known.
+    """
+
+    id: str
+    sender: str
+    parameters: Mapping[str, str] = field(factory=dict)
+    client: Mapping[str, str] = field(factory=dict)
+    received: float
+    size: int
+    subject: str = ""
+    message_id: str = ""
+    bounce_of: str = ""
+    finished: float | None = None
+    body: bool = True
+    shape: Shape | None = None
+    deliveries: tuple[ParcelDelivery, ...]
+
+
+def written(parcel: Parcel) -> dict[str, Any]:
+    """Return ``parcel`` as JSON's values."""
+    return unstructured(parcel, SCHEMA)
+
+
+def read(values: object) -> Parcel:
+    """
+    Return the parcel that :func:`written` made these values of.
+
+    :raises ValueError: it is none, a later version made it, or it contradicts itself.
+    """
+    parcel = _with_deletions(structured(values, Parcel, SCHEMA))
+    for fault in faults(parcel):
+        raise ValueError(fault)
+    return parcel
+
+
+def _with_deletions(parcel: Parcel) -> Parcel:
+    """Return ``parcel`` with what an operator deleted as such: in earlier versions that had failed."""
+    deliveries = tuple(_deleted(each) if _was_deleted(each) else each for each in parcel.deliveries)
+    body = parcel.body and any(delivery.state != "deleted" for delivery in deliveries)
+    return evolve(parcel, deliveries=deliveries, body=body)
+
+
+def _was_deleted(delivery: ParcelDelivery) -> bool:
+    """Tell whether a delivery that is told as failed ended by an operator's last act."""
+    acts = (each.outcome for each in delivery.attempts if each.number == delivery.attempt)
+    return delivery.state == "failed" and "delete" in acts
+
+
+def _deleted(delivery: ParcelDelivery) -> ParcelDelivery:
+    recipients = tuple(
+        evolve(each, state="deleted") if (each.state, each.reason) == ("failed", delivery.reason) else each
+        for each in delivery.recipients
+    )
+    return evolve(delivery, state="deleted", recipients=recipients)
+
+
+def unstructured(value: object, schema: str) -> dict[str, Any]:
+    """Return a value as JSON's, with the name of its schema."""
+    return {"schema": schema, **_CONVERTER.unstructure(value)}
+
+
+def structured(values: object, kind: type[T], schema: str) -> T:
+    """
+    Return the value of ``kind`` that :func:`unstructured` made these of.
+
+    :raises ValueError: they are none of this schema.
+    """
+    if not isinstance(values, dict):
+        raise ValueError("this is no JSON object")  # noqa: TRY004 -- as all that is wrong with it
+    named = values.get("schema")
+    if named != schema:
+        raise ValueError(f"its schema is {named!r}, this version reads {schema!r}")
+    try:
+        return _CONVERTER.structure({k: v for k, v in values.items() if k != "schema"}, kind)
+    except ClassValidationError as error:
+        name = kind.__name__.lower().replace("parcel", "message")
+        raise ValueError(transform_error(error, path=name, format_exception=_worded)[0]) from None
+
+
+def loaded(text: str | bytes) -> Any:
+    """
+    Return the values of a JSON text.
+
+    :raises ValueError: it is no JSON, or has text or numbers that no spool can store.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except RecursionError:
+        raise ValueError("its JSON is nested too deeply") from None
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def faults(parcel: Parcel) -> Iterator[str]:
+    """Give a sentence for each thing that contradicts another."""
+    if not _ID.fullmatch(parcel.id):
+        yield f"{parcel.id[:40]!r} is no id of a message"
+    for text in (parcel.sender, *parcel.parameters, *parcel.parameters.values(), *parcel.client.values()):
+        yield from _unspeakable(text)
+    if not parcel.deliveries:
+        yield "it has no delivery"
+    numbers = [delivery.n for delivery in parcel.deliveries]
+    if len(set(numbers)) < len(numbers) or 0 in numbers:
+        yield f"its deliveries are numbered {numbers}"
+    for delivery in parcel.deliveries:
+        for fault in _delivery_faults(delivery):
+            yield f"delivery {delivery.n}: {fault}"
+    if (parcel.finished is None) == all(delivery.state in FINAL for delivery in parcel.deliveries):
+        yield "it is finished before its deliveries, or not with them"
+    if parcel.shape is not None and parcel.shape.size != parcel.size:
+        yield f"its shape is that of {parcel.shape.size} bytes, its size is {parcel.size}"
+    if not parcel.body and any(delivery.state not in FOR_GOOD for delivery in parcel.deliveries):
+        yield "its body is missing, and not everybody has it"
+
+
+def _delivery_faults(delivery: ParcelDelivery) -> Iterator[str]:
+    state = delivery.state
+    if state not in STATES or state == "active":
+        yield f"unknown state {state!r}"
+    if (delivery.due is not None) != (state in ("queued", "deferred")):
+        yield f"it is {state} and due {delivery.due}"
+    if (delivery.ended is not None) != (state in FINAL):
+        yield f"it is {state} and ended {delivery.ended}"
+    if delivery.generation < 1:
+        yield "its generation is 0"
+    for text in (delivery.route, delivery.provider, delivery.lane, delivery.key_id):
+        yield from _unspeakable(text)
+    yield from _recipient_faults(delivery)
+    numbers = [attempt.number for attempt in delivery.attempts]
+    if len(set(numbers)) < len(numbers) or max(numbers, default=0) > delivery.attempt:
+        yield f"it has made {delivery.attempt} attempts, and they are numbered {numbers}"
+    if any(attempt.ended is None for attempt in delivery.attempts):
+        yield "an attempt is under way"
+
+
+#: Which states of recipients a delivery has, one of the first at least.
+_RECIPIENTS: Final[Mapping[str, tuple[frozenset[str], frozenset[str]]]] = {
+    "delivered": (frozenset({"delivered"}), frozenset()),
+    "failed": (frozenset({"failed"}), frozenset({"delivered"})),
+    "deleted": (frozenset({"failed", "deleted"}), frozenset({"delivered"})),
+}
+_ALIVE: Final = (frozenset({"open"}), frozenset({"delivered", "failed"}))
+
+
+def _recipient_faults(delivery: ParcelDelivery) -> Iterator[str]:
+    for recipient in delivery.recipients:
+        for text in (recipient.address, recipient.notify, recipient.orcpt):
+            yield from _unspeakable(text)
+        if not recipient.address:
+            yield "a recipient has no address"
+    states = {recipient.state for recipient in delivery.recipients}
+    needed, others = _RECIPIENTS.get(delivery.state, _ALIVE)
+    if not needed & states or not states <= needed | others:
+        yield f"it is {delivery.state}, and its recipients are {', '.join(sorted(states)) or 'none'}"
+
+
+def _unspeakable(text: str) -> Iterator[str]:
+    """Complain of what would break a line of SMTP, or of the log."""
+    if any(character < " " or character == "\x7f" for character in text):
+        yield f"{text[:40]!r} has a control character"
+
+
+def _worded(error: BaseException, kind: type | None) -> str:
+    """Return our own words for what is wrong, and those of cattrs for what it finds itself."""
+    ours = isinstance(error, TypeError | ValueError) and str(error)
+    return str(error) if ours else format_exception(error, kind)
+
+
+# --- strictly: cattrs would make a number of "1", and a text of anything ---
+
+
+def _text(value: object, _: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("expected a text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair cannot be stored") from None
+    return value
+
+
+def _count(value: object, _: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
+        raise TypeError(f"expected a number from 0 to {_MOST}")
+    return value
+
+
+def _seconds(value: object, _: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError("expected seconds")
+    return float(value)
+
+
+def _flag(value: object, _: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("expected true or false")
+    return value
+
+
+def _converter() -> Converter:
+    converter = Converter(forbid_extra_keys=True)
+    converter.register_structure_hook(str, _text)
+    converter.register_structure_hook(int, _count)
+    converter.register_structure_hook(float, _seconds)
+    converter.register_structure_hook(bool, _flag)
+    return converter
+
+
+_CONVERTER: Final = _converter()

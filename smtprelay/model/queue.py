@@ -1,0 +1,400 @@
+"""
+The values with which the queue is asked and changed, by dispatch and by operators.
+
+All of them go to JSON by :func:`attrs.asdict`. :mod:`smtprelay.model.message` holds the mail itself.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from attrs import asdict, field, frozen
+
+from smtprelay.model.message import Delivery, Draft, Planned, Results
+from smtprelay.model.unreachable import Unreachable
+
+#: The states of a delivery, in the order of its life.
+STATES = ("queued", "active", "deferred", "held", "delivered", "failed", "deleted")
+#: The states that a delivery leaves only by an operator's hand, if at all.
+FINAL = ("delivered", "failed", "deleted")
+#: The states that nothing ends: such a delivery needs the message's body no more.
+FOR_GOOD: Final = ("delivered", "deleted")
+
+#: What an operator does to deliveries; in their history these stand between the outcomes of attempts.
+ACTIONS: Final = ("retry", "hold", "release", "delete", "reroute")
+
+#: The same in the history of a delivery, where earlier versions wrote ``redirect`` for a reroute.
+RECORDED: Final = (*ACTIONS, "redirect")
+
+#: What stands in the histories of both deliveries when one was split; no attempt either.
+SPLIT: Final = "split"
+
+#: The sender of what nobody sent, in a pattern; and how it is shown.
+NOBODY: Final = "<>"
+
+#: A provider that an operator suspended is blocked until then: no probe of ours opens it.
+SUSPENDED: Final = 253_370_764_800.0
+
+#: How the reason of a lane begins that is only paused.
+ASKED_TO_WAIT: Final = "asked to wait"
+
+
+@frozen(kw_only=True)
+class Block:
+    """
+    A lane that is stopped because its credentials, permission, account or host fail.
+
+    :ivar until: when it shall be probed, seconds since the epoch.
+    :ivar reason: in the provider's words; ``""`` opens the lane.
+    :ivar trial: when opening: let one delivery through alone, to see.
+    :ivar operator: by an operator's hand: only so a lane is suspended, or opened that was.
+    :ivar lasting: when suspending: for so many seconds; ``None`` is until an operator opens it.
+    """
+
+    provider: str
+    lane: str = ""
+    until: float = 0.0
+    reason: str = ""
+    trial: bool = False
+    operator: bool = False
+    lasting: float | None = None
+
+
+@frozen(kw_only=True)
+class NewMessage:
+    """
+    A message of our own making that is accepted in the transaction of a settlement.
+
+    :ivar kind: what it reports: ``"failure"`` (perhaps with others), ``"success"`` or ``"delay"``.
+    :ivar subject: what the queue shows; ``""`` is what its header says.
+    """
+
+    draft: Draft
+    body: bytes = field(repr=False)
+    planned: Sequence[Planned]
+    kind: str = "failure"
+    subject: str = ""
+
+
+@frozen(kw_only=True)
+class Settlement:
+    """
+    What an attempt changes, all in one transaction.
+
+    :ivar state: the delivery's new state, never ``active``.
+    :ivar outcomes: recorded with the attempt, for each recipient that was open.
+    :ivar closed: recipients that are at their end now: ``"delivered"`` or ``"failed"``.
+    :ivar reason: the last error in one line, ``""`` after a success.
+    :ivar due: when the open recipients go again, for ``queued`` and ``deferred``.
+    :ivar provider: the provider that is asked next; ``""`` keeps it. ``lane`` belongs to it.
+    :ivar tries: see :attr:`Claim.tries`, for the attempt that comes next; so ``errors``.
+    :ivar counts: this attempt is one of the :attr:`Claim.deferrals`.
+    :ivar uncertain: the next attempt must resolve this one first.
+    :ivar split: those of the recipients that stay open that go on in a new delivery of the same message, in
+        the same state and lane and at the same time; both are new operations to the provider. Ignored
+        unless the delivery is ``queued`` or ``deferred`` and somebody stays with it.
+    :ivar block: a lane to stop.
+    :ivar bounce: a report to the sender, to be accepted.
+    :ivar event: a message for the webhook, to be accepted.
+    """
+
+    state: str
+    outcomes: Results
+    closed: Mapping[str, str] = field(factory=dict)
+    reason: str = ""
+    due: float | None = None
+    provider: str = ""
+    lane: str = ""
+    tries: int = 0
+    errors: int = 0
+    counts: bool = False
+    uncertain: bool = False
+    split: Sequence[str] = ()
+    block: Block | None = None
+    bounce: NewMessage | None = None
+    event: NewMessage | None = None
+
+
+#: How far a search has come; for the spool alone to read.
+Mark = tuple[int, float, str, int]
+
+
+@frozen(kw_only=True)
+class Detour:
+    """
+    How mail shall leave a lane that does not run.
+
+    :ivar lane: the key; ``""`` is all lanes of the provider.
+    :ivar routes: only deliveries of these routes, and none that is uncertain.
+    :ivar lost: of these also what is uncertain: nobody can resolve it any more.
+    :ivar onward: gives the (provider, lane) where a delivery goes on, or ``None``: it stays. It is
+        called on the spool's thread and must depend on nothing but what it was made of.
+    :ivar reason: in one line, for those who look at a delivery that was moved.
+    :ivar since: only what has become due since, seconds since the epoch.
+    :ivar mark: the :attr:`Moved.mark` of the step before this one.
+    """
+
+    provider: str
+    lane: str
+    routes: Sequence[str]
+    lost: Sequence[str] = ()
+    onward: Callable[[Delivery], tuple[str, str] | None]
+    reason: str
+    since: float = 0.0
+    mark: Mark | None = None
+
+
+@frozen(kw_only=True)
+class Moved:
+    """
+    One step of a detour.
+
+    :ivar count: how many deliveries were moved.
+    :ivar until: what becomes due from now on was not looked at.
+    :ivar mark: where the next step begins; ``None`` after the last.
+    """
+
+    count: int
+    until: float
+    mark: Mark | None
+
+
+@frozen(kw_only=True)
+class Overdue:
+    """
+    A delivery that has waited for long.
+
+    :ivar reason: the last error, or why its lane is blocked, or ``""``.
+    :ivar age: as :attr:`Claim.age`; what of it passed in a blocked lane does not count.
+    :ivar attempted: when its last attempt began, seconds since the epoch; ``None`` if there was none.
+    """
+
+    delivery: Delivery
+    state: str
+    reason: str
+    age: float
+    attempted: float | None
+
+
+@frozen(kw_only=True)
+class OverduePage:
+    """
+    Some of what is overdue.
+
+    :ivar mark: where the next page begins, whenever it is asked for.
+    :ivar more: there may be more already.
+    """
+
+    deliveries: Sequence[Overdue]
+    mark: tuple[str, int]
+    more: bool
+
+
+@frozen(kw_only=True)
+class Selection:
+    """
+    Which deliveries are meant; every filter that is given must match.
+
+    In ``sender``, ``recipient``, ``provider``, ``route``, ``lane``, ``client``, ``user``, ``message_id`` and
+    ``provider_id`` a ``*`` stands for anything; capitals do not matter in any text.
+
+    :ivar ids: message ids or ``<message>.<n>``, whole or an unambiguous beginning.
+    :ivar states: of :data:`STATES`; empty is all that are not final, with ``ids`` all.
+    :ivar text: a part of the sender, of a recipient, the subject or the Message-ID.
+    :ivar sender: also :data:`NOBODY`.
+    :ivar subject: so is ``error``: a part of it, or a pattern for all of it if there is a ``*``.
+    :ivar client: the client's address.
+    :ivar min_size: bytes.
+    :ivar since: received at this time or later, seconds since the epoch; ``until``: before it.
+    :ivar hold: held by the rule with this number.
+    :ivar everything: needed for an edit without any filter, so that none happens by mistake.
+    :ivar newest: the newest first, as always where a final state is asked for; else the oldest.
+    :ivar limit: at most so many; for a list only.
+    """
+
+    ids: Sequence[str] = ()
+    states: Sequence[str] = ()
+    text: str = ""
+    route: str = ""
+    provider: str = ""
+    lane: str = ""
+    sender: str = ""
+    recipient: str = ""
+    subject: str = ""
+    message_id: str = ""
+    provider_id: str = ""
+    error: str = ""
+    client: str = ""
+    user: str = ""
+    min_size: int = 0
+    since: float | None = None
+    until: float | None = None
+    hold: int = 0
+    everything: bool = False
+    newest: bool = False
+    limit: int = 1000
+
+    @property
+    def narrows(self) -> bool:
+        """Whether any filter is given."""
+        given = asdict(self, filter=lambda each, _: each.name not in ("everything", "newest", "limit"))
+        return any(value or isinstance(value, float) for value in given.values())
+
+
+@frozen(kw_only=True)
+class Edit:
+    """
+    An operator's change.
+
+    :ivar action: ``"retry"``, ``"hold"``, ``"release"``, ``"delete"`` or ``"reroute"``.
+    :ivar who: recorded with each delivery, as is ``why``.
+    :ivar at: when a retry is due, seconds since the epoch; ``None`` is now.
+    :ivar provider: where a reroute goes.
+    :ivar force: reroute also what may have arrived already.
+    :ivar bounce: tell the senders of what is deleted.
+    :ivar rule: the hold rule that holds or releases.
+    :ivar dry_run: change nothing, only say what would be changed.
+    """
+
+    action: str
+    who: str
+    why: str = ""
+    at: float | None = None
+    provider: str = ""
+    force: bool = False
+    bounce: bool = False
+    rule: int = 0
+    dry_run: bool = False
+
+
+@frozen(kw_only=True)
+class RecipientState:
+    """One recipient of a delivery. ``state``: ``open``, ``delivered``, ``failed`` or ``deleted``."""
+
+    address: str
+    state: str
+    reason: str = ""
+    provider_id: str = ""
+
+
+@frozen(kw_only=True)
+class Attempt:
+    """
+    One attempt, or one operator's act, on a delivery.
+
+    :ivar outcome: ``delivered deferred failed blocked uncertain``, several joined by ``+``
+        when the recipients differ; ``""`` while it is under way; an edit's action for an edit; :data:`SPLIT`.
+    """
+
+    number: int
+    provider: str
+    node: str
+    started: float
+    ended: float | None
+    outcome: str
+    reason: str
+
+
+@frozen(kw_only=True)
+class Summary:
+    """
+    One line of the queue.
+
+    :ivar attempts: how often it was attempted; what an operator did does not count.
+    :ivar waiting_for: why nothing happens now, in plain words: a blocked lane's reason, or ``""``.
+    :ivar try_now: the command that has it go at once, if the cause is corrected.
+    :ivar ended: when it became final, seconds since the epoch.
+    """
+
+    id: str
+    message: str
+    state: str
+    sender: str
+    recipients: Sequence[RecipientState]
+    attempts: int
+    size: int
+    subject: str
+    received: float
+    due: float | None
+    route: str
+    provider: str
+    lane: str
+    reason: str
+    waiting_for: str = ""
+    try_now: str = ""
+    uncertain: bool = False
+    ended: float | None = None
+
+
+@frozen(kw_only=True)
+class Detail:
+    """All that is known of a delivery. ``history`` numbers attempts from 1; what is none has the number 0."""
+
+    summary: Summary
+    client: Mapping[str, str]
+    message_id: str
+    history: Sequence[Attempt]
+
+
+@frozen
+class LaneState:
+    """
+    One lane: how many wait in it, how many are under way, and whether it is blocked.
+
+    :ivar ceiling: how many at once its provider seems to bear; less than one is one now and then.
+        ``None``: it has not complained, or not for long.
+    :ivar resumes: when one that is suspended goes on, seconds since the epoch; ``None`` if no end was given.
+    :ivar blocked_since: when it was blocked, seconds since the epoch.
+    :ivar suspended: an operator has stopped it, until one resumes it; ``blocked_until`` is ``None``.
+    :ivar state: ``ok``, ``throttled``, or why no mail goes: ``unreachable``, ``blocked`` or ``suspended``, as
+        its whole provider may be, or ``removed``: the configuration has no such provider any more.
+    """
+
+    provider: str
+    lane: str
+    waiting: int
+    active: int
+    due: float | None
+    blocked_until: float | None
+    blocked_reason: str
+    ceiling: float | None = None
+    resumes: float | None = None
+    blocked_since: float | None = None
+    suspended: bool = False
+    state: str = "ok"
+
+
+@frozen(kw_only=True)
+class Node:
+    """
+    One of the processes that share a spool.
+
+    :ivar seen: when it was last there, seconds since the epoch.
+    :ivar draining: it takes no new work.
+    """
+
+    name: str
+    seen: float
+    draining: bool
+
+
+@frozen(kw_only=True)
+class Stock:
+    """
+    What lies in the spool.
+
+    :ivar states: deliveries by state, those of :data:`FINAL` left out.
+    :ivar bytes: the size of the spool's files.
+    :ivar free: free bytes of the file system it lies on, or ``None`` if that means nothing.
+    :ivar oldest: when the oldest message that still waits was received; ``oldest_message`` is its id.
+    :ivar crash_loops: the ids of deliveries that are held because the relay died of them, the first few.
+    :ivar unreachable: the providers that some node cannot reach.
+    """
+
+    states: Mapping[str, int]
+    bytes: int
+    free: int | None
+    oldest: float | None
+    oldest_message: str = ""
+    lanes: Sequence[LaneState]
+    crash_loops: Sequence[str] = ()
+    unreachable: Sequence[Unreachable] = ()

@@ -1,0 +1,1 @@
+"""Sockets, TLS, deadlines and memory budgets that several stations use; nothing of mail."""

@@ -1,0 +1,178 @@
+"""
+The avatar: one session's right to send, and the transaction it is in.
+
+It keeps the state; what is refused, and why, is in :mod:`smtprelay.policy.rules`. A
+recipient enters the envelope after the last rule has agreed and nowhere else,
+so a refused one cannot be delivered to, whatever the client does next.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from attrs import define, evolve, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from smtprelay.interfaces import IEnvelopeDelivery, Incoming, Receive
+from smtprelay.model.message import Client, Draft, Envelope, Recipient, Refused, Reply
+from smtprelay.policy import rules
+from smtprelay.policy.networks import folded
+from smtprelay.policy.received_header import received
+from smtprelay.policy.router import Router, no_route
+from smtprelay.policy.settings import Identity, ListenerPolicy
+
+#: The MAIL parameters that concern those who deliver; the others end with the session.
+TRAVELLING: Final = frozenset({"BODY", "SMTPUTF8", "RET", "ENVID"})
+
+_NO_MAIL: Final = Reply(code=503, enhanced="5.5.1", text="MAIL first", rule="sequence")
+#: RFC 5321 §4.5.3.1.10: the client sends to the others in a transaction of their own.
+_OTHER_ROUTE: Final = Reply(
+    code=452, enhanced="4.5.3", text="This recipient needs a transaction of its own", rule="one-delivery"
+)
+_TOO_MANY: Final = Reply(
+    code=452, enhanced="4.5.3", text="Too many recipients for one delivery", rule="one-delivery"
+)
+_NO_RECIPIENT: Final = Reply(code=554, enhanced="5.5.1", text="No valid recipients", rule="sequence")
+
+
+@frozen(kw_only=True)
+class Desk:
+    """
+    What all sessions of a listener share.
+
+    :ivar receive: the spool's ``incoming``, or synchronous delivery.
+    :ivar new_id: makes the id of a message.
+    :ivar clock: seconds since the epoch, as the reactor's.
+    :ivar admits: why no message of so many bytes can be taken now; asked at MAIL and before the content.
+    """
+
+    listener: ListenerPolicy
+    router: Router
+    receive: Receive
+    new_id: Callable[[], str]
+    clock: IReactorTime
+    admits: Callable[[int], Reply | None] = lambda _: None
+
+
+@define
+class _Transaction:
+    sender: str
+    size: int
+    parameters: Mapping[str, str]
+    recipients: dict[str, Recipient] = field(factory=dict)
+    ways: tuple[str, ...] = ()
+
+
+@implementer(IEnvelopeDelivery)
+@define(eq=False)
+class EnvelopeDelivery:
+    """
+    The avatar of ``identity``, which is one without a name when nobody logged in.
+
+    Until :meth:`client_is` told who speaks, nothing is admitted but one who logged in.
+    """
+
+    _desk: Desk
+    _identity: Identity = field(factory=Identity)
+    _client: Client = field(factory=lambda: Client(address=""))
+    _refusal: Reply | None = field(init=False, default=None)
+    _transaction: _Transaction | None = field(init=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        self.client_is(self._client)
+
+    def client_is(self, client: Client) -> None:
+        """Take ``client`` from now on; its user is the one of the login, whatever it says."""
+        listener = self._desk.listener
+        self._client = evolve(client, user=self._identity.name, listener=client.listener or listener.name)
+        self._refusal = rules.admission(listener, self._client)
+
+    def mail(self, sender: str, parameters: Mapping[str, str]) -> None:
+        """Begin a transaction for an admitted client and a sender that it may use."""
+        self._transaction = None
+        if self._refusal is not None:
+            raise Refused(self._refusal)
+        sender = rules.sender(self._desk.listener, self._identity, sender)
+        size = rules.declared_size(self._desk.listener, parameters.get("SIZE", ""))
+        self._check_room(size)
+        travelling = {name: value for name, value in parameters.items() if name in TRAVELLING}
+        self._transaction = _Transaction(sender, size, travelling)
+
+    def rcpt(self, recipient: str, parameters: Mapping[str, str]) -> None:
+        """
+        Add one recipient if every rule agrees and some route may lead there.
+
+        Addresses that differ in the case of their domain are the same; the first one stays, with what
+        was asked for it (RFC 3461): other wishes for it later are answered like any recipient, and forgotten.
+        """
+        transaction = self._open_transaction()
+        accepted = rules.recipient(self._desk.listener, self._identity, recipient, parameters)
+        local, _, domain = accepted.address.rpartition("@")
+        key = f"{local}@{folded(domain)}"
+        if key not in transaction.recipients:
+            self._check_route(transaction, accepted.address)
+            transaction.recipients[key] = accepted
+
+    # Any method of the interface may return a Deferred; its annotations cannot say so.
+    def data(self) -> Incoming | Deferred[Incoming]:  # type: ignore[override]
+        """Return where the body goes, our ``Received:`` header already in it."""
+        incoming, ready = self.begin()
+        return incoming if ready is None else ready.addCallback(lambda _: incoming)
+
+    def begin(self) -> tuple[Incoming, Deferred[None] | None]:
+        """Do what :meth:`data` does, for a caller who cannot wait until more may be written."""
+        transaction = self._open_transaction()
+        if not transaction.recipients:
+            raise Refused(_NO_RECIPIENT)
+        self._transaction = None
+        self._check_room(transaction.size)
+        draft = self._draft(transaction)
+        incoming = self._desk.receive(draft, self._desk.router.plan(self._client, draft.envelope))
+        return incoming, incoming.write(received(draft, self._desk.listener.hostname))
+
+    def forget(self) -> None:
+        """Drop the transaction; the session is over."""
+        self._transaction = None
+
+    def _check_room(self, size: int) -> None:
+        refusal = self._desk.admits(size)
+        if refusal is not None:
+            raise Refused(refusal)
+
+    def _check_route(self, transaction: _Transaction, address: str) -> None:
+        if self._desk.listener.one_delivery:
+            self._join(transaction, address)
+        elif not self._desk.router.reaches(self._client, transaction.sender, address):
+            raise no_route(address)
+
+    def _join(self, transaction: _Transaction, address: str) -> None:
+        """Let a recipient into a transaction that must be one delivery, whatever its content will be."""
+        router = self._desk.router
+        ways = router.ways(self._client, transaction.sender, address)
+        if not ways:
+            raise no_route(address)
+        most = router.most_recipients(ways)
+        if transaction.recipients and ways != transaction.ways:
+            raise Refused(_OTHER_ROUTE)
+        if most is not None and len(transaction.recipients) >= most:
+            raise Refused(_TOO_MANY)
+        transaction.ways = ways
+
+    def _open_transaction(self) -> _Transaction:
+        if self._transaction is None:
+            raise Refused(_NO_MAIL)
+        return self._transaction
+
+    def _draft(self, transaction: _Transaction) -> Draft:
+        envelope = Envelope(
+            sender=transaction.sender,
+            recipients=tuple(transaction.recipients.values()),
+            parameters=transaction.parameters,
+        )
+        return Draft(
+            id=self._desk.new_id(),
+            envelope=envelope,
+            client=self._client,
+            received=self._desk.clock.seconds(),
+        )

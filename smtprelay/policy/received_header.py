@@ -1,0 +1,49 @@
+"""
+The ``Received:`` header that we put before every message (RFC 5321 §4.4).
+
+What the client says of itself goes into it, so everything but the harmless
+characters is replaced: no greeting can add a line, a comment or a clause. The
+recipient is named only when there is one: with several it would tell the others. Pure.
+"""
+
+import re
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from functools import lru_cache
+from typing import Final
+
+from smtprelay.model.message import Client, Draft
+
+_UNTOLD: Final = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
+_PLAIN_MAILBOX: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9.-]{1,255}")
+_LONGEST_HELO: Final = 255
+
+
+def received(draft: Draft, hostname: str) -> bytes:
+    """Return the header field for ``draft``, folded, with its final CRLF."""
+    client = draft.client
+    helo = _UNTOLD.sub("?", client.helo[:_LONGEST_HELO]) or "unknown"
+    lines = [
+        f"Received: from {helo} ({_literal(client)})",
+        f"by {hostname} (smtprelay) with {client.protocol} id {draft.id}",
+    ]
+    addresses = draft.envelope.addresses
+    if len(addresses) == 1 and _PLAIN_MAILBOX.fullmatch(addresses[0]):
+        lines.append(f"for <{addresses[0]}>")
+    lines[-1] += ";"
+    lines.append(_date(int(draft.received)))
+    return ("\r\n\t".join(lines) + "\r\n").encode("ascii", "replace")
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    """Return the RFC 5322 date, which is the same for all messages of a second."""
+    return format_datetime(datetime.fromtimestamp(second, UTC))
+
+
+def _literal(client: Client) -> str:
+    """Return the client's address as RFC 5321 §4.1.3 writes it, or a word for what is none."""
+    address = _UNTOLD.sub("?", client.address)
+    if ":" in address:
+        return f"[IPv6:{address}]"
+    return f"[{address}]" if "." in address else address or "unknown"

@@ -1,0 +1,230 @@
+"""
+Which way each recipient of a message goes.
+
+The first rule that matches wins, for each recipient apart; the recipients that
+go the same way travel together, as many as every provider of that way takes at
+once. Pure: providers are only asked for their limits and their lanes.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+
+from attrs import field, frozen
+
+from smtprelay.interfaces import Plan, Provider, Unmeasured
+from smtprelay.mime.head import Head
+from smtprelay.model.fit import largest as largest_mail
+from smtprelay.model.fit import takes
+from smtprelay.model.message import Client, Envelope, Planned, Recipient, Refused, Reply
+from smtprelay.model.shape import Shape
+from smtprelay.policy.networks import Networks, Patterns, glob
+
+
+def _globs(headers: Mapping[str, str]) -> Mapping[str, re.Pattern[str]]:
+    return {name.lower(): glob(value) for name, value in headers.items()}
+
+
+@frozen(kw_only=True)
+class Rule:
+    """
+    One route's conditions, all of which must hold; an absent one always holds.
+
+    :ivar via: provider names in the order of failover.
+    :ivar users: who must have logged in; ``*`` is any user.
+    :ivar headers: header name to a pattern with ``*`` for its value; one of several headers of
+        that name is enough.
+    :ivar size_from: bytes, the smallest size that matches. ``size_below``: the first that does not.
+    """
+
+    name: str
+    via: tuple[str, ...]
+    clients: Networks | None = None
+    listeners: frozenset[str] | None = None
+    users: frozenset[str] | None = None
+    senders: Patterns | None = None
+    recipients: Patterns | None = None
+    headers: Mapping[str, re.Pattern[str]] = field(factory=dict, converter=_globs)
+    size_from: int = 0
+    size_below: int | None = None
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether only the end of data tells if it matches."""
+        return bool(self.headers) or self.size_from > 0 or self.size_below is not None
+
+    def matches_transaction(self, client: Client, sender: str) -> bool:
+        """Judge what is known before the first recipient."""
+        return (
+            (self.listeners is None or client.listener in self.listeners)
+            and (self.users is None or self._matches_user(client.user))
+            and (self.clients is None or client.address in self.clients)
+            and (self.senders is None or self.senders.match(sender))
+        )
+
+    def matches_recipient(self, recipient: str) -> bool:
+        """Judge one recipient's address."""
+        return self.recipients is None or self.recipients.match(recipient)
+
+    def matches_message(self, headers: Mapping[str, Sequence[str]], size: int) -> bool:
+        """Judge what is known at the end of data; ``headers`` are those that it names, in lower case."""
+        return (
+            size >= self.size_from
+            and (self.size_below is None or size < self.size_below)
+            and all(any(map(value.fullmatch, headers[name])) for name, value in self.headers.items())
+        )
+
+    def _matches_user(self, user: str) -> bool:
+        assert self.users is not None
+        return user in self.users or ("*" in self.users and user != "")
+
+
+class Router:
+    """
+    The routes of a configuration, in their order.
+
+    :param providers: every provider that a rule's ``via`` names; a missing one is a :exc:`KeyError`.
+    """
+
+    def __init__(self, rules: Iterable[Rule], providers: Mapping[str, Provider]) -> None:
+        self._rules = tuple(rules)
+        self._providers = providers
+        self._batch = {rule.name: _smallest_batch(rule, providers) for rule in self._rules}
+
+    def reaches(self, client: Client, sender: str, recipient: str) -> bool:
+        """
+        Say whether a message of this client could have a route to ``recipient``.
+
+        Conditions on header and size are taken to hold: they are only known at the end of data.
+        """
+        return any(
+            rule.matches_recipient(recipient) and rule.matches_transaction(client, sender)
+            for rule in self._rules
+        )
+
+    def ways(self, client: Client, sender: str, recipient: str) -> tuple[str, ...]:
+        """
+        Return the names of the routes that a message to ``recipient`` may take, the first that matches first.
+
+        Which one it is, header and size decide. Recipients with the same ways take the same one, whatever
+        the message turns out to be. Empty: none leads there.
+        """
+        names = []
+        for rule in self._rules:
+            if rule.matches_recipient(recipient) and rule.matches_transaction(client, sender):
+                names.append(rule.name)
+                if not rule.is_conditional:
+                    break
+        return tuple(names)
+
+    def most_recipients(self, ways: Iterable[str]) -> int | None:
+        """Return how many recipients every provider of ``ways`` takes at once; ``None`` is any number."""
+        return _least(*(self._batch[name] for name in ways))
+
+    def plan(self, client: Client, envelope: Envelope) -> Plan:
+        """Return what decides, at the end of data, which deliveries ``envelope`` becomes."""
+        return partial(self._plan, client, envelope)
+
+    def _plan(
+        self,
+        client: Client,
+        envelope: Envelope,
+        head: Head,
+        shape: Shape,
+        measured: Mapping[str, int],
+    ) -> list[Planned]:
+        rules = [rule for rule in self._rules if rule.matches_transaction(client, envelope.sender)]
+        values = {name: head.values(name) for name in {name for rule in rules for name in rule.headers}}
+        rules = [rule for rule in rules if rule.matches_message(values, shape.size)]
+        groups: dict[str, tuple[Rule, list[Recipient]]] = {}
+        for recipient in envelope.recipients:
+            rule = _first_match(rules, recipient.address)
+            groups.setdefault(rule.name, (rule, []))[1].append(recipient)
+        return [
+            planned
+            for rule, recipients in groups.values()
+            for planned in self._deliveries(
+                rule, envelope, recipients, self._first_that_takes(rule, shape, measured)
+            )
+        ]
+
+    def _deliveries(
+        self, rule: Rule, envelope: Envelope, recipients: Sequence[Recipient], provider: str
+    ) -> Iterator[Planned]:
+        batch = self._batch[rule.name] or len(recipients)
+        for start in range(0, len(recipients), batch):
+            part = tuple(recipients[start : start + batch])
+            lane = self._providers[provider].lane(envelope.narrowed(part))
+            yield Planned(route=rule.name, provider=provider, lane=lane, recipients=part)
+
+    def _first_that_takes(self, rule: Rule, shape: Shape, measured: Mapping[str, int]) -> str:
+        """
+        Return the first provider of a rule that the mail fits.
+
+        :raises Unmeasured: it must be measured whether it fits one of them.
+        """
+        for name in rule.via:
+            provider = self._providers[name]
+            fits = takes(provider, shape, measured.get(name))
+            if fits is None:
+                raise Unmeasured(name, provider.measure)
+            if fits:
+                return name
+        limits = "; ".join(self._limit(name, shape, measured) for name in rule.via)
+        raise Refused(
+            Reply(
+                code=552,
+                enhanced="5.3.4",
+                text=f"The message of {shape.size} bytes is too large for route {rule.name}: {limits}",
+                rule="provider-size",
+            )
+        )
+
+    def _limit(self, name: str, shape: Shape, measured: Mapping[str, int]) -> str:
+        """Say which limit of a provider a mail exceeds."""
+        limits = self._providers[name].limits
+        if limits.size is not None and shape.size > limits.size:
+            return f"{name} takes {limits.size} bytes"
+        least = self._providers[name].encoded_size(shape)[0]
+        size = f"{measured[name]}" if name in measured else f"at least {least}"
+        return f"{name} takes requests of {limits.request} bytes, this one needs {size}"
+
+
+def no_route(recipient: str) -> Refused:
+    """Return the refusal of a recipient that no route leads to."""
+    return Refused(Reply(code=550, enhanced="5.7.1", text=f"No route leads to <{recipient}>", rule="route"))
+
+
+def largest(
+    rules: Iterable[Rule], providers: Mapping[str, Provider], listener: str, limit: int | None
+) -> int | None:
+    """
+    Return the size that ``listener`` shall announce: what the most generous way may take.
+
+    :param limit: the listener's own limit in bytes; the answer is never above it.
+    :returns: bytes; ``None`` if neither the listener nor its routes know a limit.
+    """
+    sizes = [
+        _least(largest_mail(providers[name]), None if rule.size_below is None else rule.size_below - 1)
+        for rule in rules
+        if rule.listeners is None or listener in rule.listeners
+        for name in rule.via
+    ]
+    known = [size for size in sizes if size is not None]
+    most = max(known) if known and len(known) == len(sizes) else None
+    return _least(most, limit)
+
+
+def _first_match(rules: Sequence[Rule], recipient: str) -> Rule:
+    for rule in rules:
+        if rule.matches_recipient(recipient):
+            return rule
+    raise no_route(recipient)
+
+
+def _smallest_batch(rule: Rule, providers: Mapping[str, Provider]) -> int | None:
+    return _least(*(providers[name].limits.recipients for name in rule.via))
+
+
+def _least(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)

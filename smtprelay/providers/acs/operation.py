@@ -1,0 +1,111 @@
+"""
+What becomes of a mail after Azure Communication Services took it.
+
+The service answers 202 and decides later; a refusal of all recipients is only
+told to those who ask. Asking has a quota of its own (200 an hour), so it is done
+with a growing pause.
+"""
+
+from typing import Final
+
+from attrs import evolve, frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from smtprelay.model.message import Blocked, Deferred, Delivered, Outcome, Uncertain
+from smtprelay.providers.acs.api import AcsApi, NoCredentialsError, content, refusal
+from smtprelay.providers.acs.refusal import NOTHING_SAID, Refusal, refusal_of
+from smtprelay.providers.classify import acs_failed, acs_refusal, retry_after, words
+from smtprelay.providers.http.client import Answer, NoAnswerError
+
+#: The first pause where the service names none, and the longest that doubling leads to; seconds.
+FIRST_PAUSE: Final = 5.0
+MAX_PAUSE: Final = 30.0
+
+#: After so many seconds the attempt ends ``Uncertain``; the operation can be asked for later.
+PATIENCE: Final = 900.0
+
+_OK: Final = 200
+_UNKNOWN: Final = 404
+
+
+@frozen
+class Look:
+    """
+    One answer about an operation.
+
+    :ivar outcome: ``None`` while there is none.
+    :ivar why: what was found, in one line.
+    :ivar known: the service knows the operation; ``None``: it did not say.
+    :ivar pause: seconds that the service asked to wait before the next look.
+    :ivar refusal: what it says of a mail that failed.
+    """
+
+    outcome: Outcome | None
+    why: str
+    known: bool | None = None
+    pause: float | None = None
+    refusal: Refusal = NOTHING_SAID
+
+
+async def look(api: AcsApi, clock: IReactorTime, operation_id: str, target: str) -> Look:
+    """Ask once. A refusal of our credentials is a ``Blocked`` outcome; nothing is raised."""
+    try:
+        answer = await api.status(target)
+    except NoCredentialsError as exc:
+        return Look(Blocked(str(exc)), str(exc))
+    except NoAnswerError as exc:
+        return Look(None, str(exc))
+    pause = retry_after(answer.header("Retry-After"), clock.seconds())
+    if answer.status == _OK:
+        return _of_operation(answer, operation_id, pause)
+    said = refusal(answer, clock.seconds())
+    why = words(answer.status, said.code, said.message)
+    if answer.status == _UNKNOWN:
+        return Look(None, why, known=False, pause=pause)
+    verdict = acs_refusal(answer.status, said.code, said.message)
+    return Look(verdict if isinstance(verdict, Blocked) else None, why, pause=pause)
+
+
+def _of_operation(answer: Answer, operation_id: str, pause: float | None) -> Look:
+    operation = content(answer)
+    status = str(operation.get("status", "without status"))
+    outcome: Outcome | None = None
+    said = NOTHING_SAID
+    if status == "Succeeded":
+        outcome = Delivered(operation_id)
+    elif status == "Failed":
+        error = operation.get("error")
+        said = refusal_of(error if isinstance(error, dict) else {})
+        outcome = acs_failed(said.code, said.message)
+    elif status == "Canceled":
+        outcome = Deferred("the service canceled the operation")
+    if isinstance(outcome, Deferred | Blocked):
+        outcome = evolve(outcome, closed=True)
+    return Look(outcome, f"the operation is {status}", known=True, pause=pause, refusal=said)
+
+
+async def follow(
+    api: AcsApi, clock: IReactorTime, operation_id: str, target: str, *, pause: float | None
+) -> tuple[Outcome, Refusal]:
+    """
+    Wait for the end of an operation that the service has taken; return it, and what was said of a failure.
+
+    It never ends ``Blocked`` for our credentials: the mail is taken, so the outcome is ``Uncertain`` then, as
+    after :data:`PATIENCE`.
+
+    :param pause: seconds before the first look, as the service asked.
+    """
+    end = clock.seconds() + PATIENCE
+    wait = max(1.0, FIRST_PAUSE if pause is None else pause)
+    why = "the service has taken the mail and not said more"
+    while clock.seconds() + wait <= end:
+        await deferLater(clock, wait)
+        seen = await look(api, clock, operation_id, target)
+        why = seen.why
+        if isinstance(seen.outcome, Blocked) and not seen.known:
+            break
+        if seen.outcome is not None:
+            return seen.outcome, seen.refusal
+        wait = max(seen.pause or 0.0, min(2 * wait, MAX_PAUSE))
+    return Uncertain(f"taken by the service, but its verdict is not known: {why}"), NOTHING_SAID

@@ -1,0 +1,396 @@
+"""
+Delivery by Azure Communication Services: a mail becomes one JSON request, or one for each blind recipient.
+
+Each request carries its operation id, made from the delivery: the service takes
+the same operation twice without sending it twice, and can be asked about it after
+a crash. So a lost answer is ``Uncertain`` here and never a second mail.
+"""
+
+import uuid
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from attrs import evolve, frozen
+from twisted.internet import defer
+from twisted.internet.interfaces import IReactorTime
+
+from smtprelay.interfaces import Body, Events, MailTooCostly, MimeWorker, MimeWorkerUnavailable
+from smtprelay.mime.address import ascii_domain
+from smtprelay.mime.parse import TooComplexError
+from smtprelay.model.message import (
+    Blocked,
+    Deferred,
+    Delivered,
+    Delivery,
+    Envelope,
+    Failed,
+    Limits,
+    Outcome,
+    Results,
+    Uncertain,
+)
+from smtprelay.model.shape import Shape
+from smtprelay.providers.acs.api import (
+    AcsApi,
+    DeferToThread,
+    NoCredentialsError,
+    content,
+    own_target,
+    refusal,
+)
+from smtprelay.providers.acs.operation import Look, follow, look
+from smtprelay.providers.acs.refusal import NOTHING_SAID, Refusal, Sent, field_named, results_of
+from smtprelay.providers.acs.request import encoded_size, largest_mail, map_mail, measure
+from smtprelay.providers.acs.signature import Credentials
+from smtprelay.providers.classify import acs_refusal, retry_after
+from smtprelay.providers.defaults import ProviderDefaults
+from smtprelay.providers.http.client import Answer, AnswerLost, Http, NotSent
+
+__all__ = ["ACS_LIMITS", "Acs", "Credentials", "single_id"]
+
+#: Documented by the service; the size is that of the whole request, after base64.
+ACS_LIMITS: Final = Limits(request=10_000_000, recipients=50)
+
+_ACCEPTED: Final = 202
+_BAD: Final = 400
+_REPEATED: Final = (_BAD, 409)
+
+#: More fields than this are not left out of one mail, one after the other.
+_MAX_LEFT_OUT: Final = 3
+
+
+@frozen
+class _Request:
+    """
+    One request of a delivery.
+
+    :ivar operation_id: by which the service knows it.
+    :ivar addresses: whose outcome it decides.
+    :ivar sent: how they stand in it.
+    :ivar recipients: its last part, for :class:`_Mapped`.
+    """
+
+    operation_id: str
+    addresses: Sequence[str]
+    sent: Sent
+    recipients: str
+    digest: str
+
+
+@frozen
+class _Mapped:
+    """
+    A mail as its requests.
+
+    :ivar octets: what all of them begin with.
+    :ivar notes: (field, reason) of what was mended.
+    """
+
+    octets: bytes
+    sender: str
+    requests: Sequence[_Request]
+    notes: Sequence[Sequence[str]]
+
+
+@frozen
+class _Taken:
+    """The service has the mail: where to ask for it, and how long to wait before."""
+
+    request: _Request
+    target: str
+    pause: float | None
+
+
+@frozen
+class _Refused:
+    """The service has not taken the mail. ``field``: which optional field it names, if it does."""
+
+    outcome: Outcome
+    said: Refusal = NOTHING_SAID
+    field: str = ""
+
+
+class Acs(ProviderDefaults):
+    """
+    A :class:`smtprelay.interfaces.Provider`; one resource has one quota and one set of credentials: one lane.
+
+    :param credentials: reads the secrets; called in a thread, at first, after a 401 and after no answer.
+    :param worker: reads mail and makes the requests.
+    :param sender: the address that sends when the mail's own is not in ``sender_domains``.
+    :param blind_to: in whose name mail goes to blind recipients together; ``""``: each gets a request.
+    :param accept_on: ``"succeeded"`` waits for the service's verdict, ``"202"`` does not.
+    :param clock: its seconds are those since the epoch.
+    :param new_id: makes a random UUID, for probes.
+    """
+
+    idempotent = True
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        http: Http,
+        credentials: Callable[[], Credentials],
+        worker: MimeWorker,
+        sender: str,
+        clock: IReactorTime,
+        events: Events,
+        defer_to_thread: DeferToThread,
+        sender_domains: Collection[str] = (),
+        blind_to: str = "",
+        accept_on: str = "succeeded",
+        limits: Limits = ACS_LIMITS,
+        new_id: Callable[[], object] = uuid.uuid4,
+    ) -> None:
+        self.name = name
+        # The one in whose name it goes is a recipient, too.
+        together = limits.recipients if blind_to else None
+        self.limits = evolve(
+            limits,
+            size=largest_mail(limits.request) if limits.size is None else limits.size,
+            recipients=together - 1 if together else limits.recipients,
+        )
+        self._most_recipients = limits.recipients
+        self._parameters = {
+            "sender": sender,
+            "domains": sorted(set(map(ascii_domain, sender_domains))),
+            "blind_to": blind_to,
+            "largest": limits.request,
+        }
+        self._worker = worker
+        self._wait = accept_on == "succeeded"
+        self._clock = clock
+        self._events = events
+        self._new_id = new_id
+        self._api = AcsApi(
+            name, http, credentials, clock=clock, events=events, defer_to_thread=defer_to_thread
+        )
+
+    def encoded_size(self, shape: Shape) -> tuple[int, int]:
+        """Return the bounds of what a mail of this shape becomes as JSON."""
+        return encoded_size(shape, self._most_recipients)
+
+    async def measure(self, envelope: Envelope, body: Body) -> int:
+        """Make the requests, and return the size of the largest."""
+        try:
+            facts, _ = await self._worker.run(measure, body, self._parameters_of(envelope, ()))
+        except TooComplexError as exc:
+            raise MailTooCostly(str(exc)) from exc
+        size: int = facts["size"]
+        return size
+
+    async def deliver(self, delivery: Delivery, body: Body, taken: Callable[[], None]) -> Results:
+        """
+        Send the mail and wait for the verdict; see :meth:`Provider.deliver`.
+
+        A mail that names none of its recipients goes to each of them alone, unless they go together; their
+        outcomes may differ.
+        """
+        results, pending = await self._send_all(delivery, body)
+        return {**results, **await self._verdicts(pending, taken)}
+
+    async def resolve(self, delivery: Delivery) -> Results | None:
+        """
+        Ask for the operations of an attempt; see :meth:`Provider.resolve`.
+
+        Recipients that were to be served alone, and that the service never heard of,
+        are ``Deferred`` if it heard of another one.
+        """
+        addresses = delivery.envelope.addresses
+        whole = await self._resolve(delivery.operation_id, addresses)
+        if whole is not None:
+            return whole
+        seen = []
+        for address in addresses:
+            operation_id = single_id(delivery, address)
+            found = await look(self._api, self._clock, operation_id, own_target(operation_id))
+            if found.outcome is None and found.known is False:
+                break  # they go in this order, so that none after this one went either
+            seen.append((operation_id, address, found))
+        results = await self._all_of(
+            self._resolved(found, operation_id, (address,)) for operation_id, address, found in seen
+        )
+        if not results:
+            return None
+        never = Deferred("the service never saw the request for this recipient")
+        return {address: results.get(address, never) for address in addresses}
+
+    async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
+        """Ask for an operation that does not exist: that it does not is the good answer."""
+        operation_id = str(self._new_id())
+        seen = await look(self._api, self._clock, operation_id, own_target(operation_id))
+        if isinstance(seen.outcome, Blocked):
+            return seen.outcome
+        return Delivered() if seen.known is not None else Deferred(seen.why, seen.pause)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()
+
+    # --- making the requests
+
+    def _parameters_of(self, envelope: Envelope, without: Sequence[str]) -> Mapping[str, Any]:
+        return {
+            **self._parameters,
+            "recipients": list(envelope.addresses),
+            "envelope_sender": envelope.sender,
+            "without": list(without),
+        }
+
+    async def _map(self, delivery: Delivery, body: Body, without: Sequence[str]) -> _Mapped | Outcome:
+        """
+        Make the requests.
+
+        :raises MimeWorkerTimeout: the dispatcher counts it.
+        """
+        parameters = self._parameters_of(delivery.envelope, without)
+        try:
+            facts, octets = await self._worker.run(map_mail, body, parameters)
+        except (TooComplexError, MailTooCostly) as exc:
+            return Failed(str(exc), "5.6.0")
+        except MimeWorkerUnavailable as exc:
+            return Deferred(str(exc))
+        if not facts["requests"]:
+            most = self.limits.request
+            return Failed(
+                f"too large: {facts['size']} bytes as a request, {self.name} takes {most} bytes", "5.3.4"
+            )
+        requests = [_request(delivery, made) for made in facts["requests"]]
+        if self._most_recipients is not None and any(
+            len(each.sent.addresses) > self._most_recipients for each in requests
+        ):
+            return _too_many(delivery, self._most_recipients)
+        return _Mapped(octets, facts["sender"], requests, facts["notes"])
+
+    async def _send_all(self, delivery: Delivery, body: Body) -> tuple[Results, Sequence[_Taken]]:
+        """Send every request. A field that the service does not want is left out of it and those after."""
+        results: dict[str, Outcome] = {}
+        pending: list[_Taken] = []
+        without: list[str] = []
+        mapped = await self._map(delivery, body, without)
+        done = 0
+        while isinstance(mapped, _Mapped) and done < len(mapped.requests):
+            request = mapped.requests[done]
+            sent = await self._send(mapped, request)
+            if isinstance(sent, _Taken):
+                pending.append(sent)
+            elif sent.field and sent.field not in without and len(without) < _MAX_LEFT_OUT:
+                without.append(sent.field)
+                self._tell_mended(delivery, ((sent.field, f"left out: {sent.outcome.why}"),))
+                mapped = await self._map(delivery, body, without)
+                continue
+            else:
+                results.update(results_of(sent.outcome, sent.said, request.addresses, request.sent))
+                obstacle = _obstacle(sent.outcome)
+                if obstacle is not None:
+                    mapped = obstacle
+            done += 1
+        if isinstance(mapped, _Mapped):
+            self._tell_mended(delivery, mapped.notes)
+        else:
+            served = {*results, *(address for each in pending for address in each.request.addresses)}
+            results.update({each: mapped for each in delivery.envelope.addresses if each not in served})
+        return results, pending
+
+    def _tell_mended(self, delivery: Delivery, notes: Sequence[Sequence[str]]) -> None:
+        for field, reason in notes:
+            told = {"message": delivery.message, "delivery": delivery.id, "provider": self.name}
+            self._events("message.corrected", field=field, reason=reason, **told)
+
+    async def _send(self, mapped: _Mapped, request: _Request) -> _Taken | _Refused:
+        body = b"".join((mapped.octets, request.recipients.encode(), b"}"))
+        try:
+            answer = await self._api.send(body, request.digest, request.operation_id)
+        except NoCredentialsError as exc:
+            return _Refused(Blocked(str(exc)))
+        except NotSent as exc:
+            return _Refused(Deferred(str(exc)))
+        except AnswerLost as exc:
+            return _Refused(Uncertain(str(exc)))
+        return await self._judge(answer, request, own_sender=mapped.sender == self._parameters["sender"])
+
+    async def _judge(self, answer: Answer, request: _Request, *, own_sender: bool) -> _Taken | _Refused:
+        now = self._clock.seconds()
+        pause = retry_after(answer.header("Retry-After"), now)
+        if answer.status == _ACCEPTED:
+            if not answer.header("Operation-Location") and "id" not in content(answer):
+                # Some other program in between may say 202, too; only the service names an operation.
+                return _Refused(Uncertain("202 without the operation that the service names with it"))
+            return _Taken(request, self._api.target_of(answer, request.operation_id), pause)
+        if answer.status in _REPEATED:
+            # An operation id that was used before is refused too, if anything in the mail has changed.
+            target = own_target(request.operation_id)
+            if (await look(self._api, self._clock, request.operation_id, target)).known:
+                return _Taken(request, target, pause)
+        said = refusal(answer, now)
+        outcome = acs_refusal(answer.status, said.code, said.message, wait=pause, own_sender=own_sender)
+        return _Refused(outcome, said, field_named(said) if answer.status == _BAD else "")
+
+    # --- waiting for the verdict
+
+    async def _verdicts(self, pending: Sequence[_Taken], taken: Callable[[], None]) -> Results:
+        if not self._wait:
+            return {
+                address: Delivered(one.request.operation_id)
+                for one in pending
+                for address in one.request.addresses
+            }
+        if not pending:
+            return {}
+        taken()
+        return await self._all_of(map(self._follow, pending))
+
+    @staticmethod
+    async def _all_of(asking: Iterable[Coroutine[Any, Any, Results]]) -> dict[str, Outcome]:
+        """Wait for all at once: each may take as long as the service works on a mail."""
+        found = await defer.gatherResults(map(defer.Deferred.fromCoroutine, asking), consumeErrors=True)
+        return {address: outcome for results in found for address, outcome in results.items()}
+
+    async def _follow(self, one: _Taken) -> Results:
+        request = one.request
+        outcome, said = await follow(
+            self._api, self._clock, request.operation_id, one.target, pause=one.pause
+        )
+        return results_of(outcome, said, request.addresses, request.sent)
+
+    async def _resolve(self, operation_id: str, addresses: Sequence[str]) -> Results | None:
+        seen = await look(self._api, self._clock, operation_id, own_target(operation_id))
+        if seen.outcome is None and seen.known is False:
+            return None
+        return await self._resolved(seen, operation_id, addresses)
+
+    async def _resolved(self, seen: Look, operation_id: str, addresses: Sequence[str]) -> Results:
+        """Return what becomes of an operation that was looked at, once that is known."""
+        outcome, said = seen.outcome, seen.refusal
+        if outcome is None and not seen.known:
+            return dict.fromkeys(addresses, Uncertain(seen.why))
+        if outcome is None:
+            target = own_target(operation_id)
+            outcome, said = await follow(self._api, self._clock, operation_id, target, pause=seen.pause)
+        return results_of(outcome, said, addresses, Sent())
+
+
+def single_id(delivery: Delivery, address: str) -> str:
+    """Return the operation id of the request for one recipient of a mail that names none of them."""
+    return str(uuid.uuid5(uuid.UUID(delivery.operation_id), address))
+
+
+def _request(delivery: Delivery, made: Mapping[str, Any]) -> _Request:
+    """Return a request of what :func:`map_mail` made; but for those alone there is one for all."""
+    sent = Sent(made["to"], made["cc"], made["bcc"])
+    addresses = sent.to if made["alone"] else delivery.envelope.addresses
+    operation_id = single_id(delivery, addresses[0]) if made["alone"] else delivery.operation_id
+    return _Request(operation_id, addresses, sent, made["recipients"], made["digest"])
+
+
+def _too_many(delivery: Delivery, most: int) -> Outcome:
+    """Have a delivery halved that has more recipients than a request may: the limit was lowered since."""
+    several = len(delivery.envelope.addresses) > 1
+    return Failed(f"more than {most} recipients in one request", "5.5.3", whole=several)
+
+
+def _obstacle(outcome: Outcome) -> Outcome | None:
+    """Return what the recipients after this one get without asking; ``None``: they are asked for."""
+    if isinstance(outcome, Uncertain):
+        return Deferred(f"not tried after: {outcome.why}")
+    return outcome if isinstance(outcome, Deferred | Blocked) else None

@@ -1,0 +1,157 @@
+"""
+Which recipient or field an error of Azure Communication Services is about.
+
+The service takes or refuses a request as a whole. Its answer may name the recipient at fault, by the address
+or by the place in the request; or a field that the request can do without; or nothing. One recipient's fault
+shall cost nobody else the mail, so what the answer names is looked for in all that it says. Pure.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from attrs import evolve, frozen
+
+from smtprelay.model.message import Blocked, Deferred, Failed, Outcome, Results
+from smtprelay.providers.acs.request import OPTIONAL
+
+#: Codes that are about a recipient, whichever it is.
+_RECIPIENT_CODES: Final = frozenset(
+    {
+        "InvalidEmailAddress",
+        "InvalidRecipient",
+        "InvalidRecipients",
+        "InvalidRecipientAddress",
+        "TooManyRecipients",
+    }
+)
+#: A code that says of every recipient that he is at fault.
+_ALL_AT_FAULT: Final = "EmailDroppedAllRecipientsSuppressed"
+#: What is written where a code says nothing: the service's own sentence, and the path of a field.
+_ABOUT_RECIPIENTS: Final = re.compile(r"email address|\brecipients?\b", re.IGNORECASE)
+_PLACE: Final = re.compile(r"\brecipients\W{0,3}(to|cc|bcc)\W{0,3}([0-9]{1,4})", re.IGNORECASE)
+#: The name of a field, as a path in the request: letters, dots and indexes.
+_PATH: Final = re.compile(
+    r"(?<![\w.])(?:headers|replyTo|recipients|attachments)(?:\.\w+|\[[^\]\s]{1,100}\])*", re.IGNORECASE
+)
+_INDEX: Final = re.compile(r"\[[^\]]*\]")
+
+#: Enhanced status codes that say of a recipient why he is refused; others are about the mail.
+_CODES: Final = ("5.1.", "5.2.", "5.7.")
+
+_MAX_TEXTS: Final = 200
+_MAX_SIZE: Final = 20_000
+_MAX_DEPTH: Final = 5
+
+
+@frozen
+class Refusal:
+    """
+    What an error says of itself.
+
+    :ivar code: ``error.code``; so ``message``: each the best there is.
+    :ivar texts: all that it says, targets and details too.
+    """
+
+    code: str
+    message: str
+    texts: Sequence[str] = ()
+
+
+NOTHING_SAID: Final = Refusal("", "")
+
+
+@frozen
+class Sent:
+    """The lists of a request, as it was sent: an answer counts in them."""
+
+    to: Sequence[str] = ()
+    cc: Sequence[str] = ()
+    bcc: Sequence[str] = ()
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """All of them."""
+        return (*self.to, *self.cc, *self.bcc)
+
+
+def refusal_of(error: Mapping[str, Any], code: str = "", message: str = "") -> Refusal:
+    """Return what an ``error`` object says; ``code`` and ``message`` are what is known besides."""
+    code = str(error.get("code") or code)
+    message = str(error.get("message") or message)
+    texts: list[str] = []
+    octets = len(message)
+    for text in _texts(error):
+        octets += len(text)
+        if octets > _MAX_SIZE or len(texts) == _MAX_TEXTS:
+            break
+        texts.append(text)
+    return Refusal(code, message, (message[:_MAX_SIZE], *texts))
+
+
+def _texts(error: Any, depth: int = 0) -> Iterator[str]:
+    """Give every text in ``error``, some levels deep."""
+    if isinstance(error, str):
+        yield error
+    elif depth < _MAX_DEPTH and isinstance(error, Mapping | list):
+        for value in error.values() if isinstance(error, Mapping) else error:
+            yield from _texts(value, depth + 1)
+
+
+def recipients_named(refusal: Refusal, addresses: Sequence[str], sent: Sent) -> frozenset[str]:
+    """Return those of ``addresses``, and of the lists of ``sent``, that ``refusal`` names."""
+    known = {address.lower(): address for address in (*addresses, *sent.addresses)}
+    lists = {"to": sent.to, "cc": sent.cc, "bcc": sent.bcc}
+    # Of two where one begins within the other the longer one is meant.
+    choice = "|".join(re.escape(each) for each in sorted(known, key=len, reverse=True))
+    pattern = re.compile(rf"(?<![\w.+%!#$&*^~/-])(?:{choice})(?![\w@-]|\.\w)", re.IGNORECASE)
+    found: set[str] = set()
+    for text in refusal.texts:
+        found.update(known[match[0].lower()] for match in pattern.finditer(text) if match[0].lower() in known)
+        for match in _PLACE.finditer(text):
+            people = lists[match[1].lower()]
+            if int(match[2]) < len(people) and "displayname" not in text[match.end() :][:20].lower():
+                found.add(people[int(match[2])])
+    return frozenset(found)
+
+
+def results_of(outcome: Outcome, refusal: Refusal, addresses: Sequence[str], sent: Sent) -> Results:
+    """
+    Return the outcome of each of ``addresses`` after ``sent`` ended as ``outcome``.
+
+    Whom ``refusal`` names has failed; the others go again without him. If it names none of several, all have
+    failed as a whole, so that they are tried in halves. If it names only ``blind_to``, the lane is blocked:
+    that is the operator's to mend.
+    """
+    if not isinstance(outcome, Failed):
+        return dict.fromkeys(addresses, outcome)
+    at_fault = recipients_named(refusal, addresses, sent)
+    if not at_fault:
+        whole = len(addresses) > 1 and is_about_recipients(refusal)
+        return dict.fromkeys(addresses, evolve(outcome, whole=whole))
+    if at_fault.isdisjoint(addresses):
+        return dict.fromkeys(addresses, Blocked(outcome.why))
+    code = outcome.code if outcome.code.startswith(_CODES) else "5.1.3"
+    refused = Failed(outcome.why, code)
+    others = Deferred(f"refused for other recipients: {outcome.why}", closed=True, again=True)
+    return {address: refused if address in at_fault else others for address in addresses}
+
+
+def is_about_recipients(refusal: Refusal) -> bool:
+    """Tell whether a refusal that names nobody may be the fault of a recipient."""
+    if refusal.code == _ALL_AT_FAULT or field_named(refusal):
+        return False
+    return refusal.code in _RECIPIENT_CODES or bool(_ABOUT_RECIPIENTS.search(refusal.message))
+
+
+def field_named(refusal: Refusal) -> str:
+    """Return which of :data:`OPTIONAL` a refusal names; ``""`` if it names none."""
+    for text in refusal.texts:
+        for match in _PATH.finditer(text):
+            path = _INDEX.sub("", match[0]).lower()
+            for field in OPTIONAL:
+                if path.startswith(field.lower()) or (
+                    field == "displayName" and path.endswith(".displayname")
+                ):
+                    return field
+    return ""

@@ -1,0 +1,263 @@
+"""
+One HTTP client per provider, which says how far a request got before it failed.
+
+A relay must know whether a request without an answer may have been acted upon: a
+mail whose request never left whole goes again at once, one whose answer was lost
+may already be on its way. :mod:`treq` sends and decodes; this module watches the
+body leave, bounds what comes back, and keeps the time.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from http.cookiejar import CookieJar
+from typing import Any, Final
+
+from attrs import field, frozen
+from hyperlink import EncodedURL
+from OpenSSL.SSL import Error as TLSError
+from service_identity import VerificationError
+from treq.client import HTTPClient
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.error import SchemeNotSupported
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IResponse
+
+from smtprelay.net.reachability import Contact, Reach, silence
+from smtprelay.net.time_limits import Deadlines
+from smtprelay.net.tls_client import connect_by_name, unreached
+from smtprelay.providers.http.connection import BrokenOff
+from smtprelay.providers.http.pool import LiteralAgent, RequestHeaders
+from smtprelay.providers.http.upload import Upload
+
+#: More of an answer than this is not read.
+MAX_ANSWER: Final = 1024 * 1024
+
+_NETWORK = (
+    BrokenOff,
+    CancelledError,
+    ConnectError,
+    ConnectingCancelledError,
+    ConnectionClosed,
+    OSError,
+    SchemeNotSupported,
+    TLSError,
+    VerificationError,
+)
+
+
+class NoAnswerError(Exception):
+    """There is no answer; ``str()`` says why, in one line."""
+
+
+class NotSent(NoAnswerError):  # noqa: N818 -- a fact about the request, not an error of ours
+    """The request did not leave whole, so that nothing can have been done with it."""
+
+
+class AnswerLost(NoAnswerError):  # noqa: N818
+    """The whole request was handed to the connection, and no answer to it came back."""
+
+
+@frozen
+class Answer:
+    """
+    What the provider answered.
+
+    :ivar status: the HTTP status.
+    :ivar body: decoded from gzip; never more than about :data:`MAX_ANSWER`.
+    :ivar complete: ``False`` if the connection or our patience ended within the body.
+    """
+
+    status: int
+    headers: Headers = field(factory=Headers)
+    body: bytes = b""
+    complete: bool = True
+
+    def header(self, name: str) -> str:
+        """Return the last value of the header ``name``, or ``""``."""
+        values = self.headers.getRawHeaders(name)
+        return values[-1] if values else ""
+
+
+class PreparedURL(EncodedURL):
+    """A URL that leaves exactly as it is written; to be made once and used often."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._literal = text
+
+    def to_uri(self) -> "PreparedURL":
+        """Return itself: there is nothing to encode."""
+        return self
+
+    def to_text(self, with_password: bool = False) -> str:  # noqa: ARG002 -- hyperlink's signature
+        """Return what was given."""
+        return self._literal
+
+
+@lru_cache(maxsize=8)
+def _prepared(url: str) -> PreparedURL:
+    """A provider has few URLs, and one that all its mail goes to."""
+    return PreparedURL(url)
+
+
+class NoCookies(CookieJar):
+    """No API of a provider needs cookies, and keeping none is much cheaper than looking for them."""
+
+    def add_cookie_header(self, request: Any) -> None:
+        """Add none."""
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        """Take none."""
+
+
+class Http:
+    """
+    An HTTP client with limits.
+
+    :param clock: an :class:`IReactorTime`.
+    :param timeout: seconds of silence after which a request is given up: until the
+        first piece of the body has left, between two pieces, until the answer's
+        headers are there, and until its body is.
+    :param close: closes the connections of ``agent``.
+    :param reach: hears whether the provider can be reached.
+    """
+
+    def __init__(
+        self,
+        agent: IAgent,
+        clock: Any,
+        *,
+        timeout: float = 30.0,
+        close: Callable[[], "Deferred[Any]"] = lambda: succeed(None),
+        reach: Reach | None = None,
+    ) -> None:
+        self._cookies = NoCookies()
+        self._client = HTTPClient(
+            agent,
+            self._cookies,  # type: ignore[arg-type]  # a jar of treq's own only since 25.6
+            data_to_body_producer=lambda upload: upload,
+        )
+        self._clock = clock
+        self._deadlines: Deadlines[Deferred[Any]] = Deadlines(clock, timeout, Deferred.cancel)
+        self._close = close
+        self._reach = reach or Reach("", clock.seconds)
+
+    async def request(
+        self,
+        method: str,
+        url: "str | PreparedURL",
+        headers: Mapping[str, str],
+        body: bytes = b"",
+    ) -> Answer:
+        """
+        Send one request and return the answer, whatever its status; redirects are not followed.
+
+        :param url: leaves byte for byte as it is written.
+        :param headers: with ``Host``, if it shall differ from the URL's.
+        :raises NotSent: nothing can have come of it. So always for a request without a body.
+        :raises AnswerLost: the provider may have acted on it.
+        """
+        prepared = _prepared(url) if isinstance(url, str) else url
+        host = prepared.to_text().split("/", 3)[2]
+        fields = RequestHeaders(headers if "Host" in headers else {"Host": host, **headers})
+        contact = self._reach.begin(host, "request")
+        upload = Upload(body, contact.at)
+        waiting = self._send(method, prepared, fields, upload)
+        if not upload.sent:
+            upload.at = partial(self._moved, waiting, contact)
+        self._deadlines.begin(waiting)
+        try:
+            response = await waiting
+            contact.answered()
+        except _NETWORK as exc:
+            seconds = self._deadlines.seconds
+            if self._deadlines.end(waiting):
+                contact.stage, said = unreached(exc, host, seconds)
+            else:
+                said = f"{silence(contact.stage, host)} within {seconds:g} s"
+            contact.failed(said)
+            raise (AnswerLost if body and upload.sent else NotSent)(said) from exc
+        finally:
+            contact.dropped()
+            self._deadlines.end(waiting)
+        return await self._read(response)
+
+    def _moved(self, waiting: "Deferred[Any]", contact: Contact, stage: str) -> None:
+        """It goes on: a connection comes up, or a piece of a large body has left."""
+        contact.at(stage)
+        self._deadlines.renew(waiting)
+
+    def _send(self, method: str, url: PreparedURL, headers: RequestHeaders, upload: Any) -> "Deferred[Any]":
+        try:
+            return self._client.request(
+                method,
+                url,
+                headers=headers,
+                data=upload,
+                cookies=self._cookies,
+                allow_redirects=False,
+                unbuffered=True,
+                reactor=self._clock,  # without one treq imports the global reactor
+            )
+        except Exception:  # noqa: BLE001 -- what cannot be sent fails as what was sent
+            return fail()
+
+    async def _read(self, response: IResponse) -> Answer:
+        collector = _Collector()
+        response.deliverBody(collector)
+        if not collector.finished.called:
+            self._deadlines.begin(collector.finished)
+            await collector.finished
+            self._deadlines.end(collector.finished)
+        body = b"".join(collector.pieces)
+        return Answer(response.code, response.headers, body, collector.complete)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        self._deadlines.stop()
+        await self._close()
+
+
+def open_http(
+    reactor: Any, *, concurrency: int, timeout: float = 30.0, ca: str = "", reach: Reach | None = None
+) -> Http:
+    """
+    Return the client of one provider.
+
+    :param concurrency: how many requests will be under way at once; as many connections are kept.
+    :param timeout: see :class:`Http`.
+    :param ca: a PEM file of authorities to be trusted besides the platform's.
+    """
+    agent = LiteralAgent(connect_by_name(reactor, timeout=timeout, ca=ca), reactor, concurrency)
+    return Http(agent, reactor, timeout=timeout, close=agent.close, reach=reach)
+
+
+class _Collector(Protocol):
+    """Gathers an answer's body, up to a limit."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.complete = False
+        self.finished: Deferred[None] = Deferred(self._cut)
+        self._room = MAX_ANSWER
+
+    def _cut(self, finished: "Deferred[None]") -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()
+        if not finished.called:
+            finished.callback(None)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.pieces.append(data[: self._room])
+        self._room -= len(self.pieces[-1])
+        if not self._room and not self.finished.called:
+            self._cut(self.finished)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self.finished.called:
+            self.complete = reason.check(ResponseDone) is not None
+            self.finished.callback(None)

@@ -1,0 +1,189 @@
+"""
+One HTTP/1.1 connection: a request, its answer, the next request.
+
+Twisted's own client builds a dozen objects for each request and switches reading off
+and on around each answer, which together cost more than the mail that goes through.
+Here :mod:`httptools` reads, a request leaves in one write, and an answer that comes
+in one segment is told once, when it is complete.
+"""
+
+from typing import Any, Final
+from typing import Protocol as Interface
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
+
+from smtprelay.net.reachability import connection_end
+from smtprelay.providers.http.response import DONE, Response
+from smtprelay.providers.http.upload import Upload
+
+#: Headers of more bytes are no answer.
+MAX_HEAD: Final = 64 * 1024
+
+_FIRST_FINAL: Final = 200
+
+
+class BrokenOff(Exception):  # noqa: N818 -- it is what happened to the connection
+    """The connection ended, or brought something else than HTTP, before the answer's headers."""
+
+
+class Unanswered(BrokenOff):
+    """It ended without a byte of an answer."""
+
+
+class Home(Interface):
+    """Where connections rest between two requests."""
+
+    def rest(self, connection: "Connection", /) -> None:
+        """Take ``connection``, whose answer is complete."""
+
+    def gone(self, connection: "Connection", /) -> None:
+        """Forget ``connection``: it is closed, or will be."""
+
+
+class Connection(Protocol):
+    """One connection; ``home`` hears when it is free, and when it is no more."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._parser = HttpResponseParser(self)
+        self._upload: Upload | None = None
+        self._response: Response | None = None
+        self._waiting: Deferred[Response] | None = None
+        self._closed: Deferred[None] | None = None
+        self._heard = 0
+        self._complete = self._lasting = False
+
+    def connectionMade(self) -> None:
+        """Send small requests without delay."""
+        if ITCPTransport.providedBy(self.transport):
+            self._transport.setTcpNoDelay(True)
+
+    def request(self, head: bytes, upload: Upload) -> "Deferred[Response]":
+        """
+        Send a request, the one that is under way now.
+
+        :return: fires when the answer's headers are there; fails with :class:`BrokenOff`.
+        """
+        self._upload = upload
+        self._heard, self._complete = 0, False
+        self._response = Response(self.lose)
+        waiting = self._waiting = Deferred(self._cancelled)
+        upload.begin(head, self._transport)
+        return waiting
+
+    def lose(self) -> None:
+        """Close; a body that is on its way is not waited for."""
+        if self._upload is None or self._upload.sent:
+            self._transport.loseConnection()
+        else:
+            self._transport.abortConnection()
+
+    def close(self) -> "Deferred[None]":
+        """Close; fires when that is done."""
+        closed = self._closed = Deferred()
+        self._transport.loseConnection()
+        return closed
+
+    # --- Twisted's side
+
+    @property
+    def _transport(self) -> Any:
+        return self.transport
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read a segment."""
+        response = self._response
+        if response is None:  # nobody asked: it is a last word, such as 408
+            self._home.gone(self)
+            self.lose()
+            return
+        self._heard += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as exc:
+            self._lasting = False
+            if not self._complete:
+                first = self._heard == len(data) and not data.startswith(b"HTTP/"[: len(data)])
+                self._break_off(HttpParserError("what answers there does not speak HTTP") if first else exc)
+                self._transport.abortConnection()
+                return
+        if self._complete:
+            self._finish(response)
+        if response.code >= _FIRST_FINAL:
+            self._answer(response)
+        elif self._heard > MAX_HEAD:
+            self._break_off(HttpParserError("the answer's headers have no end"))
+            self._transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell whoever waits."""
+        self._home.gone(self)
+        self._break_off(reason.value)
+        if self._closed is not None:
+            self._closed.callback(None)
+
+    def _answer(self, response: Response) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.callback(response)
+
+    def _finish(self, response: Response) -> None:
+        self._response = None
+        if self._lasting and (self._upload is None or self._upload.sent):
+            self._home.rest(self)
+        else:
+            self.lose()
+        response.end(DONE)
+
+    def _break_off(self, cause: BaseException | None) -> None:
+        response, self._response = self._response, None
+        if response is None:
+            return
+        if response.code:
+            response.end(Failure(cause))
+            self._answer(response)
+            return
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.errback(Failure((BrokenOff if self._heard else Unanswered)(connection_end(cause))))
+
+    def _cancelled(self, _waiting: "Deferred[Response]") -> None:
+        self._waiting = self._response = None
+        self._transport.abortConnection()
+
+    # --- what the parser calls
+
+    def on_message_begin(self) -> None:
+        """Begin an answer."""
+        if self._complete:
+            raise ValueError("a second answer to one request")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        assert self._response is not None
+        self._response.headers.addRawHeader(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Take the status."""
+        assert self._response is not None
+        code = self._parser.get_status_code()
+        if code >= _FIRST_FINAL:
+            self._response.code = code
+        else:  # "100 Continue" and its like: the answer is still to come
+            self._response.headers = Headers()
+
+    def on_body(self, piece: bytes) -> None:
+        """Take a piece of the body."""
+        assert self._response is not None
+        self._response.receive(piece)
+
+    def on_message_complete(self) -> None:
+        """Note the end of an answer."""
+        assert self._response is not None
+        self._complete = self._response.code >= _FIRST_FINAL
+        self._lasting = self._parser.should_keep_alive()

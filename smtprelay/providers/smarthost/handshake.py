@@ -1,0 +1,137 @@
+"""
+How a session with an SMTP server begins: greeting, EHLO, STARTTLS, AUTH.
+
+What goes wrong here goes wrong for every mail, so it is never the mail's fault:
+see :func:`smtprelay.providers.smarthost.errors.of_session`.
+"""
+
+import binascii
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+
+from attrs import field, frozen
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+
+from smtprelay.model.message import Blocked, Deferred
+from smtprelay.providers.smarthost.auth import MECHANISMS, choose_login
+from smtprelay.providers.smarthost.commands import Offers, hello, read_offers
+from smtprelay.providers.smarthost.connection import Channel
+from smtprelay.providers.smarthost.errors import NotSent, of_session
+from smtprelay.providers.smarthost.replies import Answer
+
+READY = 220
+CHALLENGE = 334
+LOGGED_IN = 235
+
+
+@frozen(kw_only=True)
+class Timeouts:
+    """
+    How long to wait for a server, in seconds.
+
+    :ivar connect: for the connection.
+    :ivar command: for the greeting and for the reply to a command.
+    :ivar data: for the server to read one piece of a body.
+    :ivar final: for the reply to the final dot; who gives up sends twice (RFC 5321 §4.5.3.2.6).
+    :ivar idle: how long a connection is kept for the next message.
+    """
+
+    connect: float = 30.0
+    command: float = 30.0
+    data: float = 30.0
+    final: float = 600.0
+    idle: float = 30.0
+
+    @classmethod
+    def of(cls, seconds: float) -> "Timeouts":
+        """Return ``seconds`` for every step, but never less than is usual for the final dot."""
+        return cls(connect=seconds, command=seconds, data=seconds, final=max(seconds, cls().final))
+
+
+@frozen(kw_only=True)
+class Manners:
+    """
+    How to begin a session.
+
+    :ivar helo: our name.
+    :ivar starttls: how to speak TLS after STARTTLS; ``None``: do not ask for it.
+    :ivar username: ``""`` is no login.
+    :ivar password: asked for at each login, so that a changed secret is used at once.
+    """
+
+    helo: str
+    starttls: IOpenSSLClientConnectionCreator | None = None
+    username: str = ""
+    password: Callable[[], str] = field(default=lambda: "", repr=False)
+    timeouts: Timeouts = field(factory=Timeouts)
+
+
+async def begin(channel: Channel, manners: Manners) -> Offers:
+    """
+    Begin a session and return what the server offers in it.
+
+    Raises :class:`NotSent` for what the server says, and :class:`Lost`; the caller closes the channel then.
+    """
+    greeting = await _ask(channel, b"", manners)
+    if greeting.code != READY:
+        raise NotSent(of_session("the connection", greeting))
+    offers = await _hello(channel, manners)
+    if manners.starttls is not None:
+        await _start_tls(channel, offers, manners, manners.starttls)
+        # What was said before TLS is forgotten, as anyone may have said it (RFC 3207 §4.2).
+        offers = await _hello(channel, manners)
+    if manners.username:
+        await _log_in(channel, offers, manners)
+    return offers
+
+
+async def _hello(channel: Channel, manners: Manners) -> Offers:
+    answer = await _ask(channel, hello("EHLO", manners.helo), manners)
+    if answer.positive:
+        return read_offers(answer)
+    if answer.code < 500:  # noqa: PLR2004 -- the server is busy, not old
+        raise NotSent(of_session("EHLO", answer))
+    answer = await _ask(channel, hello("HELO", manners.helo), manners)
+    if not answer.positive:
+        raise NotSent(of_session("HELO", answer))
+    return Offers()
+
+
+async def _start_tls(
+    channel: Channel, offers: Offers, manners: Manners, creator: IOpenSSLClientConnectionCreator
+) -> None:
+    if not offers.starttls:
+        raise NotSent(Blocked("the server does not offer STARTTLS, and we do not send in plain text"))
+    answer = await _ask(channel, b"STARTTLS\r\n", manners)
+    if answer.code != READY:
+        raise NotSent(of_session("STARTTLS", answer))
+    channel.start_tls(creator)
+
+
+async def _log_in(channel: Channel, offers: Offers, manners: Manners) -> None:
+    try:
+        login = choose_login(offers.mechanisms, manners.username, manners.password())
+    except (OSError, LookupError, ValueError) as error:
+        raise NotSent(Blocked(f"the password cannot be read: {error}")) from error
+    if login is None:
+        offered = ", ".join(sorted(offers.mechanisms)) or "none"
+        known = ", ".join(MECHANISMS)
+        raise NotSent(Blocked(f"no way to log in: the server offers {offered}, we know {known}"))
+    answer = await _ask(channel, login.opening, manners)
+    for respond in login.responses:
+        if answer.code != CHALLENGE:
+            break
+        answer = await _ask(channel, b64encode(respond(_decoded(answer))) + b"\r\n", manners, "AUTH")
+    if answer.code != LOGGED_IN:
+        raise NotSent(of_session(f"the login of {manners.username}", answer))
+
+
+def _decoded(answer: Answer) -> bytes:
+    try:
+        return b64decode(answer.lines[0], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise NotSent(Deferred(f"a challenge that is not base64: {answer}")) from error
+
+
+async def _ask(channel: Channel, line: bytes, manners: Manners, stage: str = "") -> Answer:
+    return (await channel.ask(line, 1, manners.timeouts.command, stage))[0]

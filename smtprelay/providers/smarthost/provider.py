@@ -1,0 +1,284 @@
+"""
+Delivery to another SMTP server, over connections that are kept and used again.
+
+What SMTP itself asks for is in the ``smtp_*`` modules beside this one; here is
+which connection a message takes, and what becomes of it afterwards.
+"""
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+from attrs import field, frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+
+from smtprelay.interfaces import Body, Events
+from smtprelay.model import message
+from smtprelay.model.message import Blocked, Delivered, Delivery, Envelope, Limits, Outcome, Results
+from smtprelay.net.reachability import Contact, Reach
+from smtprelay.net.tls_client import unreached
+from smtprelay.providers.defaults import ProviderDefaults
+from smtprelay.providers.outgoing import FinishedBody
+from smtprelay.providers.smarthost.commands import hello
+from smtprelay.providers.smarthost.connection import Channel, Lost
+from smtprelay.providers.smarthost.errors import NotSent
+from smtprelay.providers.smarthost.handshake import Manners, Timeouts, begin
+from smtprelay.providers.smarthost.session import Session
+from smtprelay.providers.smarthost.tls import tls_creator
+
+PORTS: Final = {"starttls": 587, "implicit": 465, "none": 25}
+
+
+@frozen(kw_only=True)
+class Host:
+    """
+    The server, and how it wants to be spoken to.
+
+    :ivar port: ``None``: 587 with ``starttls``, 465 with ``implicit``, 25 with ``none``.
+    :ivar tls: ``starttls`` and ``implicit`` never fall back to plain text; with ``none``
+        a login goes over the wire as it is.
+    :ivar verify: the certificate must be valid for ``host``.
+    :ivar ca: a PEM file of certificates to trust besides the platform's.
+    :ivar helo: our name.
+    :ivar username: ``""`` is no login.
+    :ivar password: called at each login; ``OSError``, ``LookupError`` and ``ValueError`` from
+        it block the provider.
+    :ivar concurrency: idle connections to keep at most.
+    :ivar messages: after so many a connection is not used again.
+    """
+
+    host: str
+    port: int | None = None
+    tls: Literal["starttls", "implicit", "none"] = "starttls"
+    verify: bool = True
+    ca: str = ""
+    helo: str
+    username: str = ""
+    password: Callable[[], str] = field(default=lambda: "", repr=False)
+    concurrency: int = 10
+    messages: int = 100
+    timeouts: Timeouts = field(factory=Timeouts)
+
+
+class Smarthost(ProviderDefaults):
+    """
+    A :class:`smtprelay.interfaces.Provider` that speaks SMTP.
+
+    Not idempotent: when the answer to the final dot is lost the outcome is
+    ``Uncertain``, and nobody can be asked what became of the message.
+
+    :param reactor: also makes the connections, unless there is an ``endpoint``.
+    :param endpoint: the way to the server instead of TCP to ``host`` and ``port``; TLS,
+        if any, is put over it.
+    :param reach: hears whether the server can be reached.
+
+    Raises :class:`ValueError` for a ``helo`` or a ``host`` that cannot be a name, and
+    :class:`OpenSSL.SSL.Error` for a ``ca`` that holds no certificate.
+    """
+
+    idempotent = False
+
+    def __init__(
+        self,
+        name: str,
+        reactor: IReactorTime,
+        host: Host,
+        events: Events,
+        *,
+        limits: Limits | None = None,
+        endpoint: IStreamClientEndpoint | None = None,
+        reach: Reach | None = None,
+    ) -> None:
+        hello("EHLO", host.helo)
+        self.name = name
+        self.limits = limits or Limits()
+        self._clock = reactor
+        self._host = host
+        self._events = events
+        self._reach = reach or Reach(name, reactor.seconds)
+        self._manners = Manners(
+            helo=host.helo,
+            starttls=_tls(host) if host.tls == "starttls" else None,
+            username=host.username,
+            password=host.password,
+            timeouts=host.timeouts,
+        )
+        self._where = f"{host.host}:{host.port or PORTS[host.tls]}"
+        self._endpoint = self._way(reactor, endpoint)
+        self._idle: list[Session] = []
+        self._channels: set[Channel] = set()
+        self._closed: Deferred[None] | None = None
+
+    async def deliver(
+        self,
+        delivery: Delivery,
+        body: Body,
+        taken: Callable[[], None],  # noqa: ARG002 -- nothing comes after the answer to the body
+    ) -> Results:
+        """
+        Attempt the delivery once; see :class:`smtprelay.interfaces.Provider`.
+
+        What :meth:`FinishedBody.for_hop` raises comes through: nothing was sent then.
+        """
+        try:
+            return await self._send(delivery.envelope, body)
+        except NotSent as stopped:
+            return dict.fromkeys(delivery.envelope.addresses, stopped.outcome)
+
+    async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
+        """Begin a session, log in, and leave."""
+        contact = self._reach.begin(self._where, "connect")
+        try:
+            session = await self._open(contact)
+        except NotSent as stopped:
+            return stopped.outcome
+        except Lost as lost:
+            return message.Deferred(str(lost))
+        finally:
+            contact.dropped()
+        session.channel.answered()
+        session.channel.quit()
+        return Delivered()
+
+    async def close(self) -> None:
+        """Say goodbye on the idle connections, and return when all are gone."""
+        for session in tuple(self._idle):
+            session.channel.quit()
+        self._idle.clear()
+        if self._channels:
+            self._closed = Deferred()
+            await self._closed
+
+    # --- which connection a message takes
+
+    async def _send(self, envelope: Envelope, body: Body) -> Results:
+        while True:
+            used = bool(self._idle)
+            contact = self._reach.begin(self._where, "MAIL" if used else "connect")
+            try:
+                session = self._taken_up(contact) if used else await self._open(contact)
+                hop = session.next_hop(envelope)
+                made = body.made_for(hop) if isinstance(body, FinishedBody) else body
+                if made is not None:
+                    return await self._sent(session, envelope, made)
+                self._put_back(session)
+            except Lost as lost:
+                # An idle connection may have died unnoticed. Nothing was sent: take another one.
+                if lost.silent or not used:
+                    contact.failed(str(lost))
+                if used:
+                    continue
+                raise NotSent(message.Deferred(str(lost))) from lost
+            finally:
+                contact.dropped()
+            # To make it may take longer than a server, and the session's deadline, wait.
+            assert isinstance(body, FinishedBody)
+            body = await body.for_hop(hop)
+
+    async def _sent(self, session: Session, envelope: Envelope, body: Body) -> Results:
+        began = self._clock.seconds()
+        try:
+            return await session.send(envelope, body)
+        finally:
+            self._put_back(session)
+            self._tell("message", session.channel.last, began)
+
+    def _taken_up(self, contact: Contact) -> Session:
+        session = self._idle.pop()
+        session.channel.contact = contact
+        return session
+
+    def _put_back(self, session: Session) -> None:
+        channel = session.channel
+        if not session.usable:
+            channel.abort("the session is of no use any more")
+        elif session.messages >= self._host.messages or len(self._idle) >= self._host.concurrency:
+            channel.quit()
+        else:
+            channel.rest(self._host.timeouts.idle)
+            self._idle.append(session)
+
+    async def _open(self, contact: Contact) -> Session:
+        """
+        Begin a session.
+
+        :raises NotSent: the server, or our settings, will not have it.
+        :raises Lost: the server went away, or was silent; what is to be mended first is NotSent, too.
+        """
+        began = self._clock.seconds()
+        channel = session = None
+        try:
+            channel = await self._connect(contact)
+            session = Session(channel, await begin(channel, self._manners), self._host.timeouts)
+        except NotSent:
+            # Our own settings are at fault, or the server has said no: there it is.
+            if channel is not None:
+                contact.answered()
+            raise
+        except Lost as lost:
+            if lost.untrusted:
+                raise NotSent(Blocked(str(lost))) from lost
+            contact.failed(str(lost))
+            raise
+        finally:
+            self._tell("connect", 0 if channel is None else channel.last, began)
+            if session is None and channel is not None:
+                channel.abort("the session did not begin")
+        return session
+
+    async def _connect(self, contact: Contact) -> Channel:
+        timeouts, where = self._host.timeouts, self._where
+        secure = self._host.tls == "implicit"
+        factory = Factory.forProtocol(
+            lambda: Channel(self._clock, where, timeouts.command, contact, secure=secure)
+        )
+        factory.noisy = False
+        try:
+            channel = await self._endpoint.connect(factory).addTimeout(
+                timeouts.connect, self._clock, onTimeoutCancel=_too_slow
+            )
+        except ConnectingCancelledError as error:  # not by us: a timeout is told below
+            raise CancelledError from error
+        except ValueError as error:
+            raise NotSent(Blocked(f"{where}: {error}")) from error
+        except (ConnectError, DNSLookupError, OSError, TookTooLong) as error:
+            contact.stage, why = unreached(error, where, timeouts.connect)
+            contact.failed(why)
+            raise NotSent(message.Deferred(why)) from error
+        assert isinstance(channel, Channel)
+        channel.gone = lambda: self._forget(channel)
+        self._channels.add(channel)
+        return channel
+
+    def _forget(self, channel: Channel) -> None:
+        self._channels.discard(channel)
+        self._idle = [session for session in self._idle if session.channel is not channel]
+        if self._closed is not None and not self._channels:
+            self._closed.callback(None)
+
+    # --- the server
+
+    def _way(self, reactor: IReactorTime, endpoint: IStreamClientEndpoint | None) -> IStreamClientEndpoint:
+        host = self._host
+        if endpoint is None:
+            port = host.port or PORTS[host.tls]
+            endpoint = HostnameEndpoint(reactor, host.host, port, timeout=host.timeouts.connect)
+        if host.tls == "implicit":
+            return wrapClientTLS(_tls(host), endpoint)
+        return endpoint
+
+    def _tell(self, operation: str, code: int, began: float) -> None:
+        seconds, said = self._clock.seconds() - began, code or "no answer"
+        self._events("provider.request", provider=self.name, operation=operation, code=said, seconds=seconds)
+
+
+def _too_slow(_cancelled: object, seconds: float) -> Channel:
+    raise TookTooLong(seconds)
+
+
+def _tls(host: Host) -> IOpenSSLClientConnectionCreator:
+    return tls_creator(host.host, verify=host.verify, ca=host.ca)

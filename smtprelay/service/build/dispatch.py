@@ -1,0 +1,43 @@
+"""
+The dispatcher, by the configuration.
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from smtprelay.config.model import Config, SpoolSettings
+from smtprelay.dispatch.dispatcher import Dispatcher
+from smtprelay.dispatch.lane_state import Lanes
+from smtprelay.dispatch.webhook import Announcer
+from smtprelay.interfaces import Events, Provider, Spool
+from smtprelay.service.build.bounces import Post, all_routes, bounce_settings
+
+
+def build_dispatcher(
+    config: Config,
+    spool: Spool,
+    providers: Mapping[str, Provider],
+    *,
+    lanes: Lanes,
+    post: Post,
+    announcer: Announcer | None,
+    reactor: Any,
+    events: Events,
+    probe_unreachable: Callable[[str], None],
+) -> Dispatcher:
+    """Return what delivers the mail of ``spool``, and probes its lanes; it is to be started."""
+    return Dispatcher(
+        spool,
+        providers,
+        all_routes(config),
+        lanes=lanes,
+        clock=reactor,
+        events=events,
+        jitter=random.SystemRandom().random,
+        post=post,
+        bounces=bounce_settings(config, providers),
+        announcer=announcer,
+        lease=(config.spool or SpoolSettings()).lease,
+        probe_unreachable=probe_unreachable,
+    )

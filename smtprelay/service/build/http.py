@@ -1,0 +1,66 @@
+"""
+The HTTP sites of a configuration, and the control socket that the CLI speaks to.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from smtprelay.config.model import Config
+from smtprelay.policy.password_hash import parse_hash
+from smtprelay.service.ports import HttpPort
+from smtprelay.web.auth import Access, Token, Verify
+from smtprelay.web.refused import record_route
+from smtprelay.web.site import PARTS, Parts, build_site
+from smtprelay.web.context import Sources
+
+
+def http_sites(
+    config: Config, sources: Sources, defer_to_thread: Callable[..., Any], parts: Parts = PARTS
+) -> Sequence[HttpPort]:
+    """Return the configured sites; without ``tokens`` one answers to its own machine alone."""
+    ports = []
+    for number, site in enumerate(config.http, start=1):
+        access = Access(
+            sources.clock,
+            tokens=[Token(name=each.name, hash=each.hash, role=each.role) for each in site.tokens],
+            verify=_verifier(defer_to_thread),
+            hosts=[config.hostname],
+        )
+        ports.append(
+            HttpPort(
+                name=f"http{number}",
+                endpoint=site.endpoint,
+                site=build_site(site.serve, sources, access, parts),
+            )
+        )
+    return ports
+
+
+def control_site(config: Config, sources: Sources, parts: Parts = PARTS, *, worker: bool = False) -> HttpPort:
+    """
+    Return the control socket: everything is served there, to whoever may open the file.
+
+    :param worker: it is for the process above us alone, which says who asks.
+    """
+    mode = 600 if worker else 660
+    if worker:
+        parts = {**parts, "front": lambda sources: [record_route(sources.refusals)]}
+    # Twisted's own lock holds a process id: a container that was killed comes back with the same one.
+    quoted = config.control_socket.replace("\\", "\\\\").replace(":", "\\:")
+    return HttpPort(
+        name="control",
+        endpoint=f"unix:{quoted}:mode={mode}:lockfile=0",
+        site=build_site(tuple(parts), sources, Access(sources.clock, control=True, admitted=worker), parts),
+        socket=config.control_socket,
+    )
+
+
+def _verifier(defer_to_thread: Callable[..., Any]) -> Verify:
+    async def verify(password: str, stored: str) -> bool:
+        return bool(await defer_to_thread(_fits, password, stored))
+
+    return verify
+
+
+def _fits(password: str, stored: str) -> bool:
+    return parse_hash(stored).verify(password.encode())

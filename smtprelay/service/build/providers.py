@@ -1,0 +1,137 @@
+"""
+From the settings of a provider to the provider.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from attrs import evolve, field, frozen
+
+from smtprelay.config import providers as settings
+from smtprelay.config.model import Config
+from smtprelay.interfaces import Events, MimeWorker, Provider
+from smtprelay.model.message import Limits
+from smtprelay.providers.acs.provider import ACS_LIMITS, Acs
+from smtprelay.providers.acs.signature import Credentials, parse_connection_string, parse_endpoint, parse_key
+from smtprelay.providers.capture import Capture
+from smtprelay.providers.http.client import open_http
+from smtprelay.providers.outgoing import OutgoingProvider
+from smtprelay.providers.smarthost.provider import Host, Smarthost
+from smtprelay.providers.smarthost.handshake import Timeouts
+from smtprelay.net.reachability import Reach
+from smtprelay.service.build.bounces import bounces_from
+
+
+@frozen(kw_only=True)
+class Workshop:
+    """
+    What providers are built with.
+
+    :ivar defer_to_thread: runs a function on one of the relay's threads.
+    :ivar mime: works on the content of mail.
+    :ivar reaches: by the provider's name: hear whether it can be reached.
+    """
+
+    reactor: Any
+    events: Events
+    defer_to_thread: Callable[..., Any]
+    mime: MimeWorker
+    hostname: str
+    reaches: dict[str, Reach] = field(factory=dict)
+
+    def reach(self, provider: str) -> Reach:
+        """Return what hears whether ``provider`` can be reached."""
+        return self.reaches.setdefault(provider, Reach(provider, self.reactor.seconds))
+
+
+def build_providers(config: Config, workshop: Workshop) -> dict[str, Provider]:
+    """Return the providers of ``config`` by name; nothing is connected yet."""
+    return {name: _built(name, each, config, workshop) for name, each in config.providers.items()}
+
+
+def _built(name: str, wanted: Any, config: Config, workshop: Workshop) -> Provider:
+    provider = _BUILDERS[wanted.type](name, wanted, workshop)
+    if wanted.type not in _RAW:
+        return provider
+    return OutgoingProvider(
+        provider, workshop.mime, hostname=workshop.hostname, bounces_from=bounces_from(config)
+    )
+
+
+def _acs(name: str, wanted: settings.Acs, workshop: Workshop) -> Provider:
+    return Acs(
+        name=name,
+        http=open_http(
+            workshop.reactor,
+            concurrency=wanted.concurrency,
+            timeout=wanted.timeout,
+            ca=wanted.ca or "",
+            reach=workshop.reach(name),
+        ),
+        credentials=lambda: credentials_of(wanted),
+        worker=workshop.mime,
+        sender=wanted.sender,
+        sender_domains=wanted.sender_domains,
+        blind_to=wanted.blind_to if wanted.blind == "together" and wanted.blind_to else "",
+        accept_on=wanted.accept_on,
+        limits=_limits(ACS_LIMITS, wanted.limits),
+        clock=workshop.reactor,
+        events=workshop.events,
+        defer_to_thread=workshop.defer_to_thread,
+    )
+
+
+def credentials_of(wanted: settings.Acs) -> Credentials:
+    """Read the secrets anew: an operator may have replaced them since."""
+    keys = tuple(parse_key(key.reveal()) for key in wanted.access_keys)
+    if wanted.connection_string is None:
+        return Credentials(parse_endpoint(wanted.endpoint or ""), keys)
+    known = parse_connection_string(wanted.connection_string.reveal())
+    return evolve(known, keys=(*known.keys, *keys))
+
+
+def _smarthost(name: str, wanted: settings.Smarthost, workshop: Workshop) -> Provider:
+    password = wanted.password
+    host = Host(
+        host=wanted.host,
+        port=wanted.port,
+        tls=wanted.tls,
+        verify=wanted.verify,
+        ca=wanted.ca or "",
+        helo=wanted.helo or workshop.hostname,
+        username=wanted.username or "",
+        password=(lambda: "") if password is None else password.reveal,
+        concurrency=wanted.concurrency,
+        timeouts=Timeouts.of(wanted.timeout),
+    )
+    return Smarthost(
+        name,
+        workshop.reactor,
+        host,
+        workshop.events,
+        limits=wanted.limits,
+        reach=workshop.reach(name),
+    )
+
+
+def _capture(name: str, wanted: settings.Capture, workshop: Workshop) -> Provider:
+    return Capture(name, wanted.path, workshop.defer_to_thread, wanted.limits)
+
+
+def _limits(documented: Limits, wanted: Limits) -> Limits:
+    """Return what the operator says, and what is documented where nothing is said."""
+    return Limits(
+        size=documented.size if wanted.size is None else wanted.size,
+        request=documented.request if wanted.request is None else wanted.request,
+        recipients=documented.recipients if wanted.recipients is None else wanted.recipients,
+    )
+
+
+#: What sends mail as MIME to people: it is finished before it leaves. ``capture`` keeps what came.
+_RAW: Final = frozenset({"smarthost"})
+
+_BUILDERS: Final[Mapping[str, Callable[[str, Any, Workshop], Provider]]] = {
+    "acs": _acs,
+    "smarthost": _smarthost,
+    "capture": _capture,
+}

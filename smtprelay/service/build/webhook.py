@@ -1,0 +1,96 @@
+"""
+The webhooks of a configuration: the built-in provider, and who writes its messages.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+
+from smtprelay.config.model import Config
+from smtprelay.config.model import Webhook as Settings
+from smtprelay.dispatch.webhook import NAME, Announcer
+from smtprelay.interfaces import Provider
+from smtprelay.model.message import Client, Draft, Envelope, Pace, Planned, Recipient
+from smtprelay.providers.http.client import open_http
+from smtprelay.providers.webhook import DEFAULT, Hook, Webhook
+from smtprelay.model.queue import NewMessage
+from smtprelay.service.build.providers import Workshop
+
+#: Events are small and their receivers, too; one that hangs holds up no other.
+PACE: Final = Pace(concurrency=10, per_lane=4)
+
+_OURSELVES: Final = Client(address="127.0.0.1", listener="webhook", protocol="LOCAL")
+
+
+def is_used(config: Config) -> bool:
+    """Tell whether a route has something told to a webhook."""
+    return any(route.announces for route in config.routes)
+
+
+def webhook_paces(config: Config) -> dict[str, Pace]:
+    """Return how fast the built-in provider may be asked, by its name; nothing if no route needs it."""
+    return {NAME: PACE} if is_used(config) else {}
+
+
+def build_webhook(config: Config, workshop: Workshop) -> dict[str, Provider]:
+    """Return the built-in provider, by its name; nothing if no route needs it."""
+    if not is_used(config):
+        return {}
+    provider = Webhook(
+        {name: _hook(each, workshop) for name, each in _settings(config).items()},
+        clock=workshop.reactor,
+        events=workshop.events,
+        defer_to_thread=workshop.defer_to_thread,
+    )
+    return {NAME: provider}
+
+
+@frozen
+class EventPost:
+    """Makes a message for the webhook of a route."""
+
+    _config: Config
+    _new_id: Callable[[], str]
+    _clock: IReactorTime
+
+    def __call__(self, route: str, event: bytes, about: str) -> NewMessage:
+        """See :data:`smtprelay.dispatch.webhook.PostEvent`."""
+        own = {each.name for each in self._config.routes if each.webhook is not None}
+        hook = route if route in own else DEFAULT
+        recipients = (Recipient(address=hook),)
+        draft = Draft(
+            id=self._new_id(),
+            envelope=Envelope(sender="", recipients=recipients),
+            client=_OURSELVES,
+            received=self._clock.seconds(),
+            bounce_of=about,
+        )
+        planned = Planned(route=NAME, provider=NAME, lane=hook, recipients=recipients)
+        return NewMessage(draft=draft, body=event, planned=(planned,), subject=f"Event about {about}")
+
+
+def build_announcer(config: Config, new_id: Callable[[], str], clock: IReactorTime) -> Announcer | None:
+    """Return who makes events; ``None`` if no route wants any."""
+    if not is_used(config):
+        return None
+    return Announcer(post=EventPost(config, new_id, clock), subjects=config.privacy.subjects)
+
+
+def _settings(config: Config) -> dict[str, Settings]:
+    """Return the webhooks by what their lanes are called."""
+    own = {route.name: route.webhook for route in config.routes if route.webhook is not None}
+    return own if config.webhook is None else {**own, DEFAULT: config.webhook}
+
+
+def _hook(settings: Settings, workshop: Workshop) -> Hook:
+    assert PACE.per_lane is not None
+    http = open_http(
+        workshop.reactor,
+        concurrency=PACE.per_lane,
+        timeout=settings.timeout,
+        ca=settings.ca or "",
+        reach=workshop.reach(NAME),
+    )
+    return Hook(http, settings.url.reveal, settings.secret.reveal if settings.secret else lambda: "")

@@ -1,0 +1,117 @@
+"""
+Why the relay does not start, in one line that says what to do.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from socket import gaierror
+from typing import Final
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import CannotListenError
+
+from smtprelay.interfaces import Events
+from smtprelay.net.tls_server import CertificateError
+from smtprelay.spool.engines.sqlite_lock import SpoolBusy
+from smtprelay.spool.engines.transaction import SpoolFault
+from smtprelay.telemetry.crash_report import SOFTWARE, unexpected
+from smtprelay.telemetry.log_format import flattened
+
+#: Exit statuses of sysexits.h, which service managers and scripts know.
+UNAVAILABLE: Final = 69
+NO_PERMISSION: Final = 77
+CONFIG: Final = 78
+CANNOT_CREATE: Final = 73
+
+
+class StartFailed(Exception):  # noqa: N818 -- what happened, in one sentence
+    """
+    The relay could not start; nothing of it is left open.
+
+    :ivar status: the exit status that says so to a service manager.
+    """
+
+    def __init__(self, why: str, status: int) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+def explain(error: Exception) -> Exception:
+    """Return :class:`StartFailed` for what an operator can mend, and any other error as it is."""
+    match error:
+        case StartFailed():
+            return error
+        case CannotListenError():
+            return _cannot_listen(error)
+        case SpoolBusy():
+            known = str(error), UNAVAILABLE
+        case SpoolFault():
+            known = f"the spool cannot be used: {error}", CANNOT_CREATE
+        case CertificateError():
+            known = str(error), CONFIG
+        case PermissionError():
+            known = f"{error.filename}: {error.strerror}", NO_PERMISSION
+        case OSError():
+            known = f"{error.filename or 'the spool'}: {error.strerror}", CANNOT_CREATE
+        case _:
+            return error
+    return StartFailed(*known)
+
+
+def tell_failed(events: Events, error: Exception) -> str:
+    """
+    Tell that the relay does not start because of ``error``; what nobody foresaw with its traceback.
+
+    :return: why it stops then.
+    """
+    if isinstance(error, CancelledError):
+        return "requested, before it was ready"
+    if isinstance(error, StartFailed):
+        events("relay.failed", reason=str(error), status=error.status)
+    else:
+        reason = f"unexpected error: {type(error).__name__}: {error}"
+        events("relay.failed", reason=reason, status=SOFTWARE, exc=flattened(error))
+    return "it cannot start"
+
+
+@contextmanager
+def exit_with_status() -> Iterator[None]:
+    """Make any error one line on the standard error, and its exit status."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 -- whatever it is, a person reads it
+        told = explain(error)
+        known = isinstance(told, StartFailed)
+        sys.stderr.write(f"smtprelay: {told if known else unexpected(error)}\n")
+        raise SystemExit(told.status if isinstance(told, StartFailed) else SOFTWARE) from None
+
+
+def _cannot_listen(error: CannotListenError) -> StartFailed:
+    place = f"{error.interface or '*'}:{error.port}" if isinstance(error.port, int) else _path(error.port)
+    number = getattr(error.socketError, "errno", None)
+    if number == errno.EADDRINUSE:
+        return StartFailed(f"{place} is in use by another program: stop it, or listen elsewhere", UNAVAILABLE)
+    if number == errno.EACCES and not isinstance(error.port, int):
+        return StartFailed(
+            f"{place}: permission denied: choose a path in a folder that the relay's user can write to",
+            NO_PERMISSION,
+        )
+    if number == errno.EACCES:
+        return StartFailed(
+            f"{place}: no right to listen on a port below 1024: use a higher port, or give the"
+            " process CAP_NET_BIND_SERVICE",
+            NO_PERMISSION,
+        )
+    if number == errno.EADDRNOTAVAIL or isinstance(error.socketError, gaierror):
+        return StartFailed(
+            f"{place}: interface must be an address of this machine, such as 127.0.0.1", UNAVAILABLE
+        )
+    return StartFailed(f"{place}: {error.socketError}", UNAVAILABLE)
+
+
+def _path(socket: object) -> str:
+    """Return the path of a UNIX socket, which Twisted tells in bytes."""
+    return os.fsdecode(socket) if isinstance(socket, bytes) else str(socket)

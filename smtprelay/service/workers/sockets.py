@@ -1,0 +1,208 @@
+"""
+Listening sockets that several processes share: one opens them, the others inherit them.
+
+Endpoint strings keep their meaning on both sides. The one that opens makes the endpoint listen and accepts
+nobody; the one that inherits makes the same endpoint, with its TLS and its PROXY protocol, on a reactor for
+which listening means to take the socket that is there.
+"""
+
+import os
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from attrs import frozen
+from twisted.internet import unix
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory, Protocol
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from smtprelay.config.endpoint import reason
+from smtprelay.config.listeners import Listener
+from smtprelay.model.message import Client
+from smtprelay.service.errors import CONFIG, UNAVAILABLE, StartFailed
+from smtprelay.service.workers.neighbours import Neighbours
+from smtprelay.smtp.refusals import Refusals
+from smtprelay.smtp.reply import not_ready, render
+
+#: The file descriptors of a worker: a pipe that is closed when its parent is gone, one for what it tells, and
+#: memory that all workers share.
+LIFELINE: Final = 3
+NEWS: Final = 4
+MEMORY: Final = 5
+#: From here on, the sockets.
+FIRST_SOCKET: Final = 6
+
+
+class Sockets:
+    """
+    The sockets of all listeners, opened for others.
+
+    :param hostname: who says so when somebody is turned away.
+    :param refusals: hears of that.
+    """
+
+    def __init__(self, hostname: str, refusals: Refusals) -> None:
+        self._refusals = refusals
+        self._goodbye = partial(_Goodbye, hostname, refusals)
+        self._accepting = False
+        self._ports: dict[str, tuple[Listener, Any]] = {}
+
+    @property
+    def numbers(self) -> Mapping[str, int]:
+        """The file descriptors by the listeners' names."""
+        return {name: port.fileno() for name, (_, port) in self._ports.items()}
+
+    @property
+    def addresses(self) -> Mapping[str, Any]:
+        """Where it listens, by the listeners' names."""
+        return {name: port.getHost() for name, (_, port) in self._ports.items()}
+
+    def described(self) -> Sequence[Mapping[str, Any]]:
+        """Return the listeners as JSON objects."""
+        return [
+            {"name": name, "endpoint": listener.endpoint, "address": spoken_address(port.getHost())}
+            for name, (listener, port) in self._ports.items()
+        ]
+
+    def turn_away(self, on: bool) -> None:
+        """Accept whoever comes, to say 421, until others are there to accept; or leave it to them again."""
+        if on == self._accepting:
+            return
+        self._accepting = on
+        for _, port in self._ports.values():
+            if on:
+                port.startReading()
+            else:
+                port.stopReading()
+
+    async def close(self) -> None:
+        """Listen no more."""
+        self._refusals.stop()
+        for _, port in self._ports.values():
+            await maybeDeferred(port.stopListening)
+
+    async def open(self, reactor: Any, listener: Listener) -> None:
+        """
+        Listen, and leave it to others to accept.
+
+        :raises CannotListenError: as any endpoint.
+        :raises StartFailed: no other process can accept there.
+        """
+        goodbye: Any = partial(self._goodbye, listener.name)
+        port: Any = await make_endpoint(reactor, listener.endpoint).listen(Factory.forProtocol(goodbye))
+        self._ports[listener.name] = (listener, port)
+        if not hasattr(port, "stopReading"):
+            raise StartFailed(f"{listener.endpoint}: an endpoint of this kind is for one worker only", CONFIG)
+        # Nobody was accepted: the reactor has not turned since.
+        port.stopReading()
+
+
+class _Goodbye(Protocol):
+    """A client that nobody can take mail from yet."""
+
+    def __init__(self, hostname: str, refusals: Refusals, listener: str) -> None:
+        self._hostname = hostname
+        self._refusals = refusals
+        self._listener = listener
+
+    def connectionMade(self) -> None:
+        """Say so, and hang up."""
+        assert self.transport is not None  # Twisted's
+        refusal = not_ready(self._hostname)
+        address = getattr(self.transport.getPeer(), "host", "unix")
+        self._refusals.turned_away(Client(address=address, listener=self._listener), refusal)
+        self.transport.write(render(refusal))
+        self.transport.loseConnection()
+
+
+@frozen
+class Inherited:
+    """
+    What a worker has from the process that opened the sockets.
+
+    :ivar numbers: file descriptors by the listeners' names.
+    :ivar neighbours: the other workers.
+    """
+
+    numbers: Mapping[str, int]
+    neighbours: Neighbours
+
+    def endpoint(self, reactor: Any, name: str, text: str) -> Any:
+        """
+        Return the server endpoint ``text`` on the socket of the listener ``name``.
+
+        :raises StartFailed: there is none.
+        """
+        if name not in self.numbers:
+            raise StartFailed(f"{name}: a listener that is new: stop the relay and start it", UNAVAILABLE)
+        # A worker is not whom systemd gave its sockets to.
+        text = re.sub(r"\bsystemd:.*", "tcp:0", text)
+        return make_endpoint(_Adopting(reactor, self.numbers[name]), text)
+
+
+class _Adopting:
+    """A reactor where whatever shall listen gets one socket, which listens already."""
+
+    def __init__(self, reactor: Any, number: int) -> None:
+        self._reactor = reactor
+        self._number = number
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenTCP(self, _port: int, factory: Any, **_: object) -> IListeningPort:  # noqa: N802 -- Twisted's
+        return self._adopt(factory)
+
+    def listenSSL(self, _port: int, factory: Any, contextFactory: Any, **_: object) -> IListeningPort:  # noqa: N802, N803 -- Twisted's
+        return self._adopt(TLSMemoryBIOFactory(contextFactory, False, factory, self._reactor))
+
+    def listenUNIX(self, _address: str, factory: Any, **_: object) -> IListeningPort:  # noqa: N802 -- Twisted's
+        return self._adopt(factory)
+
+    def _adopt(self, factory: Any) -> IListeningPort:
+        inherited = socket.socket(fileno=os.dup(self._number))
+        if inherited.family == socket.AF_UNIX:
+            port = _UnixPort(inherited, factory, self._reactor)
+            port.startListening()
+            return port
+        with inherited:
+            adopted: IListeningPort = self._reactor.adoptStreamPort(
+                inherited.fileno(), inherited.family, factory
+            )
+        return adopted
+
+
+class _UnixPort(unix.Port):
+    """A port on a socket whose file belongs to somebody else: its mode stays, and so does the file."""
+
+    def __init__(self, inherited: socket.socket, factory: Any, reactor: Any) -> None:
+        # Twisted changes and removes the file of a name that is not abstract.
+        super().__init__(b"\0inherited", factory, reactor=reactor)
+        self._preexistingSocket = inherited
+
+
+def make_endpoint(reactor: Any, text: str) -> Any:
+    """Return the server endpoint ``text``; raises :class:`StartFailed` if Twisted makes none of it here."""
+    try:
+        made = serverFromString(reactor, text)
+    except Exception as error:
+        raise StartFailed(f"{text}: {reason(text, error)}", CONFIG) from error
+    if isinstance(made, AdoptedStreamServerEndpoint):
+        with socket.socket(fileno=os.dup(made.fileno)) as passed:
+            if (passed.family == socket.AF_UNIX) != (made.addressFamily == socket.AF_UNIX):
+                raise StartFailed(f"{text}: the socket is of the domain {passed.family.name[3:]}", CONFIG)
+    return made
+
+
+def spoken_address(address: Any) -> str:
+    """Return an address of Twisted's as people write it."""
+    host = getattr(address, "host", None)
+    if host is None:
+        name = getattr(address, "name", "")
+        return name.decode() if isinstance(name, bytes) else str(name)
+    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"

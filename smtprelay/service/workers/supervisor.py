@@ -1,0 +1,327 @@
+"""
+The process in front of the workers: it opens what they listen on, starts them, and answers for all of them.
+
+The mail never passes through it: workers accept from the sockets that it opened, and each uses the spool by
+itself. It serves the HTTP sites and the control socket: ready while one worker is, with the metrics of all
+added up, and with the API's questions passed on. A worker that dies is started again, one that stands still
+is killed before; one death too many within an hour ends everything. While workers wait for their database and
+none is ready, it tells whoever wants to hand in mail to come again.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+
+from smtprelay.config import Config, Loaded
+from smtprelay.interfaces import Events
+from smtprelay.service.build.http import control_site, http_sites
+from smtprelay.service.chores import LogWatch, every
+from smtprelay.service.errors import StartFailed, explain, tell_failed
+from smtprelay.service.ports import Ports
+from smtprelay.service.relay import CLOSING_BOUND, VERDICTS_BOUND
+from smtprelay.service.threads import Threads
+from smtprelay.service.workers.api_proxy import AllDrain, Passing, RemoteLedger, Worker, control_of
+from smtprelay.service.workers.front import front_parts
+from smtprelay.service.workers.gather import Gathering
+from smtprelay.service.workers.shared import Shared, new_memory
+from smtprelay.service.workers.sockets import Sockets, spoken_address
+from smtprelay.smtp.refusals import Refusals
+from smtprelay.telemetry.aggregate import Gathered
+from smtprelay.telemetry.log import Log, Telling
+from smtprelay.telemetry.metrics import Metrics, watch_lag
+from smtprelay.web.context import Sources
+
+#: How long a worker that shall end may take, seconds; then it is killed.
+PATIENCE: Final = VERDICTS_BOUND + CLOSING_BOUND + 10.0
+
+#: How often workers are asked for their metrics when nobody scrapes, and the log is looked at, seconds.
+GATHER_EVERY: Final = 2.0
+
+#: How long a worker may take to say how it is, seconds.
+_ANSWER: Final = 5.0
+
+#: How long a worker may take to write down what was refused before it is stopped, seconds.
+_LEDGER: Final = 2.0
+
+#: After the first start one death too many is no question of the configuration any more.
+_TOO_MANY: Final = 1
+
+
+class Supervisor(Service):
+    """
+    A relay whose work is done by child processes.
+
+    :param sets: the values of ``--set``, for the workers, who read the configuration themselves.
+    :param ended: called with an exit status when it ends by itself after it was ready.
+    :ivar started: fires when a worker is ready; fails with :class:`StartFailed`, nothing left open, and with
+        ``CancelledError`` if it was stopped before.
+    :ivar addresses: as of :class:`smtprelay.service.Relay`.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        sets: Sequence[str],
+        reactor: Any,
+        *,
+        events: Sequence[Events] = (),
+        ended: Callable[[int], object] = lambda _status: None,
+    ) -> None:
+        self.config = loaded.config
+        self.metrics = Metrics(seconds=reactor.seconds)
+        self.started: Deferred[None] = Deferred()
+        self._file = str(Path(loaded.file).absolute())
+        self._sets = sets
+        self._reactor = reactor
+        self._events = Telling([self.metrics, *(events or [Log()])])
+        self._log = LogWatch(events, self._events)
+        self._ended = ended
+        self._gathered = Gathered(self.metrics.registry)
+        self._registry = CollectorRegistry()
+        self._registry.register(self._gathered)
+        self._threads = Threads(reactor)
+        self._ports = Ports(reactor)
+        self._memory = new_memory(self.config.workers)
+        self._shared = Shared(self._memory)
+        self._refusals = Refusals(reactor, self._events)
+        self._sockets = Sockets(self.config.hostname, self._refusals)
+        numbers = range(1, self.config.workers + 1)
+        self._workers = [Worker(number, control_of(self.config, number)) for number in numbers]
+        self._passing = Passing(reactor, self._workers)
+        self._gathering = Gathering(reactor, self._workers, self._gathered)
+        spool = self.config.spool
+        self._drain = AllDrain(self._passing, shared=spool is not None and spool.engine == "postgres")
+        self._monitor: Any = None
+        self._clocks: list[LoopingCall] = []
+        self._stopping: Deferred[None] | None = None
+
+    @property
+    def addresses(self) -> Mapping[str, Any]:
+        """See the class."""
+        return {**self._sockets.addresses, **self._ports.addresses}
+
+    def startService(self) -> None:
+        """Begin to start; :attr:`started` tells how it ends."""
+        super().startService()
+        self._threads.start()
+        Deferred.fromCoroutine(self._start()).addErrback(self._start_failed)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop the workers in order, then the rest; fires when nothing is left."""
+        super().stopService()
+        return self._stop("requested")
+
+    def hang_up(self) -> None:
+        """Pass SIGHUP on to the workers."""
+        if self._monitor is not None:
+            self._monitor.hang_up()
+
+    def kill(self) -> None:
+        """End all workers at once."""
+        if self._monitor is not None:
+            self._monitor.kill()
+
+    # --- starting
+
+    async def _start(self) -> None:
+        _make_folder(self.config)
+        for listener in self.config.listeners:
+            await self._sockets.open(self._reactor, listener)
+        sources, parts = self._sources(), front_parts(self.config, self._passing, self._workers)
+        sites = http_sites(self.config, sources, self._threads.login, parts)
+        for site in [*sites, control_site(self.config, sources, parts)]:
+            await self._ports.open_site(site)
+        log = every(self._reactor, self._events, "log", GATHER_EVERY, self._log.look)
+        self._clocks = [watch_lag(self._reactor, self.metrics), self._gather_often(), log]
+        from smtprelay.service.workers.process_monitor import Lives, Monitor, command  # noqa: PLC0415 -- it imports the reactor
+
+        assert self.config.supervise is not None
+        lives = Lives(
+            began=self._began,
+            waiting=self._waiting,
+            ready=self._ready,
+            silent=self._silent,
+            died=self._died,
+            enough=self._enough,
+        )
+        self._monitor = Monitor(
+            self._reactor,
+            command(self._file, self._sets),
+            self._memory,
+            self._sockets.numbers,
+            lives,
+            workers=self.config.workers,
+            restarts_per_hour=self.config.supervise.restarts_per_hour,
+            patience=PATIENCE,
+        )
+        self._monitor.start()
+
+    def _start_failed(self, failure: Any) -> Deferred[None]:
+        return self._cannot_start(failure.value)
+
+    def _cannot_start(self, error: Exception) -> Deferred[None]:
+        told = explain(error)
+        stopped = self._stop(tell_failed(self._events, told))
+        self.running = False
+        return stopped.addCallback(lambda _: self.started.errback(told))
+
+    def _sources(self) -> Sources:
+        return Sources(
+            spool=None,
+            metrics=self.metrics,
+            clock=self._reactor,
+            started=self._reactor.seconds(),
+            events=self._events,
+            readiness=self._readiness,
+            listeners=self._sockets.described,
+            draining=self._drain,
+            refusals=self._refusals,
+            exposition=self.exposition,
+        )
+
+    # --- the lives of the workers
+
+    def _began(self, number: int, pid: int) -> None:
+        worker = self._workers[number - 1]
+        worker.pid = pid
+
+    def _waiting(self, number: int) -> None:
+        self._events("worker.waiting", worker=number)
+        self._workers[number - 1].waiting = True
+        self._see_who_accepts()
+
+    def _see_who_accepts(self) -> None:
+        """A client shall not wait for a banner as long as for a database; for a new worker it may."""
+        ready = any(worker.ready for worker in self._workers)
+        self._sockets.turn_away(any(worker.waiting for worker in self._workers) and not ready)
+        self._refusals.store = RemoteLedger(self._passing) if ready else None
+
+    def _ready(self, number: int) -> None:
+        worker = self._workers[number - 1]
+        worker.waiting, worker.ready = False, True
+        self._see_who_accepts()
+        self._events("worker.ready", worker=number, pid=worker.pid)
+        self._watch(self._refusals.flush())
+        if self._drain.on:
+            self._watch(self._drain.tell())
+        if not self.started.called and self._stopping is None:
+            spoken = (f"{name} on {spoken_address(host)}" for name, host in self.addresses.items())
+            self._events("relay.ready", listeners=", ".join(spoken))
+            self.metrics.ready(True)
+            self.started.callback(None)
+
+    def _silent(self, number: int, pid: int) -> None:
+        self._events("worker.unresponsive", worker=number, pid=pid)
+
+    def _died(self, number: int, pid: int, status: int | None, why: str, deaths: int) -> None:
+        worker = self._workers[number - 1]
+        worker.pid, worker.waiting, worker.ready = 0, False, False
+        self._see_who_accepts()
+        self._shared.forget(number)
+        self._gathered.depart(number)
+        self._events("worker.died", worker=number, pid=pid, reason=why, deaths=deaths)
+        if status and not self.started.called and self._stopping is None:
+            # It has said itself what is wrong, and another one would say the same.
+            self._cannot_start(StartFailed(f"worker {number} cannot start ({why})", status))
+
+    def _enough(self) -> None:
+        assert self.config.supervise is not None
+        why = f"more than {self.config.supervise.restarts_per_hour} workers died within an hour"
+        if self.started.called:
+            self._stop(why).addCallback(lambda _: self._ended(_TOO_MANY))
+        else:
+            self._cannot_start(StartFailed(why, _TOO_MANY))
+
+    # --- while it runs
+
+    def clock_stepped(self, seconds: float) -> None:
+        """Put right what depends on the time, when the reactor's clock was put by ``seconds``."""
+        if self._monitor is not None:
+            self._monitor.stepped(seconds)
+
+    async def _readiness(self) -> Mapping[str, str | None]:
+        checks: dict[str, str | None] = dict.fromkeys(("recovery", "workers", "draining"))
+        if self._stopping is not None:
+            checks["draining"] = "is on: the relay is stopping"
+        elif self._drain.on:
+            checks["draining"] = "is on: no new mail is accepted, smtprelay drain --undo ends that"
+        if not self.started.called:
+            checks["recovery"] = "no worker has been ready yet"
+        answers = await self._passing.all("GET", "/readyz", patience=_ANSWER)
+        if not any(answer.status == 200 for answer in answers.values()):  # noqa: PLR2004 -- OK
+            said = [f"worker {n}: {_line(answer.body)}" for n, answer in sorted(answers.items())]
+            waiting = (each for each in self._workers if each.waiting)
+            said += [f"worker {each.number}: it waits for the spool's database" for each in waiting]
+            checks["workers"] = "; ".join(said) or "no worker answers"
+        return checks
+
+    async def exposition(self) -> CollectorRegistry:
+        """Return the metrics of all workers, brought up to date."""
+        self.metrics.ready(not any((await self._readiness()).values()))
+        await self._gathering.gather()
+        return self._registry
+
+    def _gather_often(self) -> LoopingCall:
+        call = LoopingCall(lambda: self._watch(self._gathering.gather()))
+        call.clock = self._reactor
+        call.start(GATHER_EVERY, now=False)
+        return call
+
+    def _watch(self, chore: Any) -> Deferred[Any]:
+        return Deferred.fromCoroutine(chore).addErrback(
+            lambda failure: self._events("relay.warning", text=f"workers: {failure.getErrorMessage()}")
+        )
+
+    # --- stopping
+
+    def _stop(self, reason: str) -> Deferred[None]:
+        """Stop, once; each caller's Deferred fires when all is closed."""
+        waiting: Deferred[None] = Deferred()
+        if self._stopping is None:
+            self._stopping = Deferred.fromCoroutine(self._close(reason))
+        self._stopping.addCallback(lambda _: waiting.callback(None))
+        return waiting
+
+    def _write_refused(self) -> Deferred[None]:
+        writing = Deferred.fromCoroutine(self._refusals.flush())
+        return writing.addTimeout(_LEDGER, self._reactor).addErrback(self._not_written)
+
+    def _not_written(self, failure: Failure) -> None:
+        reason = "no worker has answered in time" if failure.check(TookTooLong) else failure.getErrorMessage()
+        self._events("spool.failed", operation="refused", reason=reason)
+
+    async def _close(self, reason: str) -> None:
+        self.metrics.ready(False)
+        self._events("relay.stop", reason=reason)
+        if self._monitor is not None:
+            # While there is somebody who can write it down.
+            await self._write_refused()
+            await self._monitor.stop()
+        for call in self._clocks:
+            call.stop()
+        await self._sockets.close()
+        await self._ports.close()
+        os.close(self._memory)
+        self._threads.stop()
+        if not self.started.called and reason == "requested":
+            self.started.errback(CancelledError())
+
+
+def _make_folder(config: Config) -> None:
+    """Make the spool's folder, in which the control socket usually lies."""
+    if config.spool is not None and config.spool.engine == "sqlite":
+        Path(config.spool.path).mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _line(body: bytes) -> str:
+    """Return the reasons of a worker that is not ready, in one line."""
+    lines = (line.removeprefix("[-]") for line in body.decode("utf-8", "replace").splitlines())
+    return ", ".join(line for line in lines if line and line != "not ready")

@@ -1,0 +1,103 @@
+"""
+A worker: the relay without a front, as a child of the process that opened the sockets.
+
+``python -m smtprelay.entry`` is what :mod:`.process_monitor` starts; nobody else needs it. It ends in order
+when it is told to by SIGTERM, and when its parent is gone. What a terminal says to all processes at once is
+for the parent, which passes SIGHUP on.
+"""
+
+import argparse
+import signal
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from attrs import evolve, frozen
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IReadDescriptor
+from zope.interface import implementer
+
+from smtprelay.service.command import (
+    load_or_exit,
+    reopen_log,
+    run_service,
+    start_logging,
+    stop,
+    tell_failure,
+    watch_clock,
+)
+from smtprelay.service.relay import Relay
+from smtprelay.service.signals import at_hangup, ignore_second
+from smtprelay.service.workers.api_proxy import control_of
+from smtprelay.service.workers.heartbeat import READY, WAITING, Heart
+from smtprelay.service.workers.neighbours import Neighbours
+from smtprelay.service.workers.shared import Shared
+from smtprelay.service.workers.sockets import LIFELINE, MEMORY, NEWS, Inherited
+
+
+def run_worker(arguments: Sequence[str]) -> int:
+    """Run one worker until it shall end; return its exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from twisted.internet import reactor  # noqa: PLC0415
+
+    options = _parse(arguments)
+    config = load_or_exit(options.config, options.sets).config
+    config = evolve(config, control_socket=control_of(config, options.number), http=())
+    hang_up = at_hangup(reactor)
+    log = start_logging(config, worker=options.number)
+    hang_up.append(partial(reopen_log, log))
+    status: list[int] = []
+    heart = Heart(reactor, NEWS)
+
+    def hear(event: str, /, **_: object) -> None:
+        if event == "spool.unavailable":
+            heart.say(WAITING)
+
+    inherited = Inherited(dict(options.sockets), Neighbours.of(Shared(MEMORY, options.number)))
+    relay = Relay(config, reactor, events=[log, hear], inherited=inherited)
+    reactor.callWhenRunning(heart.start)
+    watch_clock(reactor, relay)
+    relay.started.addCallbacks(lambda _: heart.say(READY), tell_failure(reactor, status.append))
+    ignore_second(reactor)
+    reactor.addReader(_Lifeline(LIFELINE, partial(stop, reactor)))
+    run_service(relay, reactor)
+    return status[0] if status else 0
+
+
+def _parse(arguments: Sequence[str]) -> Any:
+    parser = argparse.ArgumentParser(prog="smtprelay worker")
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--set", dest="sets", action="append", default=[])
+    parser.add_argument("--number", type=int, required=True)
+    parser.add_argument("--socket", dest="sockets", type=_socket, action="append", default=[])
+    return parser.parse_args(arguments)
+
+
+def _socket(text: str) -> tuple[str, int]:
+    number, _, name = text.partition("=")
+    return name, int(number)
+
+
+@implementer(IReadDescriptor)
+@frozen(eq=False)
+class _Lifeline:
+    """A pipe that nobody writes to: it can be read when its other end is gone, and so is the parent."""
+
+    _number: int
+    _gone: Callable[[], object]
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._number
+
+    def doRead(self) -> Any:  # noqa: N802 -- Twisted's
+        """Hear the end; some reactors say it at once by :meth:`connectionLost`."""
+        return ConnectionDone()
+
+    def connectionLost(self, _reason: Any) -> None:
+        """Pass it on."""
+        self._gone()
+
+    def logPrefix(self) -> str:  # noqa: N802 -- Twisted's
+        """Return a name."""
+        return "lifeline"

@@ -1,0 +1,197 @@
+r"""
+The content of a message: from the octets behind DATA to those that are stored.
+
+Strategy: whole segments by ``bytes`` operations, never line by line. Of each segment
+the longest end that could begin ``CRLF.CRLF`` is held back; what remains never splits a
+CRLF or a ``CRLF.``, so it can be judged and decoded by itself.
+
+Only ``CRLF.CRLF`` ends data, and only a dot behind CRLF is stuffing (RFC 5321 §4.5.2);
+the dots of ``\n.\n`` or ``\r.\r`` are content. From a client whose commands end with LF alone it is
+``LF.LF`` and a dot behind LF, and nothing else: CR is content. Bare line ends are made CRLF
+*after* that, and NULs removed after that, so that fixing cannot make an end or a stuffing dot
+out of content; a line of one dot that arises so is stored as what it is, and stuffed when it goes
+out. Content that is refused is still read to its real end, or what follows it
+would be taken for commands.
+
+Programs leave NULs at the end of their strings, and mail is readable without them. Text in UTF-16 is not:
+it is refused. It is told by NULs in every second octet, by NULs around the octets of a line end, or by a byte
+order mark at the beginning of a line. Pure.
+"""
+
+import re
+from collections.abc import Callable
+from io import IncrementalNewlineDecoder
+from typing import Final
+
+from attrs import field, frozen
+
+from smtprelay.model.message import Reply
+from smtprelay.smtp import reply
+from smtprelay.smtp.header_limits import HeaderCheck
+from smtprelay.smtp.settings import Settings
+
+
+@frozen
+class _LineEnd:
+    """
+    What ends lines, and so what ends data.
+
+    :ivar dot: finds a line that begins with a dot; faster than ``in``, as it looks for the CR by ``memchr``.
+    :ivar held: what is held back at the end of a segment, longest first: an end may begin with it.
+    """
+
+    octets: bytes
+    dot: Callable[[bytes], re.Match[bytes] | None] = field(repr=False)
+    held: tuple[bytes, ...]
+
+    @property
+    def end(self) -> bytes:
+        """The end of data."""
+        return self.octets + b"." + self.octets
+
+
+_CRLF: Final = _LineEnd(b"\r\n", re.compile(rb"\r\n\.").search, (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r"))
+#: A CR stays with its LF, which would be two line ends without it.
+_LF: Final = _LineEnd(b"\n", re.compile(rb"\n\.").search, (b"\r\n.", b"\n.", b"\r\n", b"\n", b"\r"))
+
+#: The octets of four letters, or those of a line end, in UTF-16; whichever half of a pair comes first.
+_UTF_16: Final = re.compile(rb"(?:[^\0\r\n]\0){4}|\r\0\n\0|\0\r\0").search
+#: A byte order mark at the beginning of a line.
+_MARK: Final = re.compile(rb"\n(?:\xff\xfe|\xfe\xff)").search
+#: So many octets less one may be of either, when a segment ends.
+_TAIL: Final = 7
+
+
+class BodyDecoder:
+    """
+    Decodes the content of one message.
+
+    :param bare: the client's lines end with LF alone.
+    :ivar ended: the end of data was seen.
+    :ivar rest: what came behind it; it is for the session.
+    :ivar size: octets decoded so far, stored or not.
+    :ivar refusal: what must be answered at the end of data instead of storing it, as far as is known yet;
+        when several things are wrong it is the same one however the octets were cut.
+    """
+
+    __slots__ = (
+        "_bare",
+        "_end",
+        "_first",
+        "_fix",
+        "_header",
+        "_held",
+        "_limit",
+        "_line_end",
+        "_mark",
+        "_newlines",
+        "_nul",
+        "_odd",
+        "_size_of",
+        "_tail",
+        "_utf_16",
+        "ended",
+        "refusal",
+        "rest",
+        "size",
+    )
+
+    def __init__(self, settings: Settings, *, bare: bool = False) -> None:
+        self._limit = settings.size
+        self._size_of = settings.size_of
+        self._fix = settings.bare_newlines != "refuse"
+        self._line_end = _LF if bare else _CRLF
+        self._end = self._line_end.end
+        self._header = HeaderCheck(settings.header_size, settings.hops)
+        self._newlines = IncrementalNewlineDecoder(None, translate=False)
+        # The CRLF of the DATA command may be the first of the end (RFC 5321 §4.1.1.4).
+        self._held = self._line_end.octets
+        self._first = True
+        self._tail = b""  # the last octets of what was decoded, as they came
+        self._bare = self._nul = self._mark = self._utf_16 = False  # were seen
+        self._odd = False  # one of these was, or the header is no good
+        self.refusal: Reply | None = None
+        self.ended = False
+        self.rest = b""
+        self.size = 0
+
+    def _first_refusal(self) -> Reply | None:
+        """Return what is told when everything may be wrong."""
+        if self._nul and not self._fix:
+            return reply.NUL_IN_CONTENT
+        if self._utf_16 or (self._mark and self._nul):
+            return reply.UTF_16
+        if self._bare and not self._fix:
+            return reply.BARE_LINE_ENDS
+        refusal = self._header.refusal
+        return (
+            reply.too_large(self._limit, self._size_of, self.size)
+            if refusal is None and self.size > self._limit
+            else refusal
+        )
+
+    def feed(self, segment: bytes) -> bytes:
+        """Take octets from the client; return what is to be stored, ``b""`` if that is nothing."""
+        window = self._held + segment if self._held else segment
+        # In most segments no dot begins a line, but for the one of the end; in base64 there is none at all.
+        found = self._line_end.dot(window) if b"." in window else None
+        dot = found.start() if found else -1
+        content = self._cut(window, dot)
+        if not content:
+            return b""
+        stored = self._decode(content, stuffed=0 <= dot < len(content) - len(self._line_end.octets))
+        self.size += len(stored)
+        if not self._header.ended:
+            self._header.feed(stored)
+            self._odd = self._odd or self._header.refusal is not None
+        if self._odd or self.size > self._limit:
+            self.refusal = self._first_refusal()
+        return stored if self.refusal is None else b""
+
+    def _cut(self, window: bytes, dot: int) -> bytes:
+        """Return what is surely content; keep what may be the end, and what is behind it."""
+        end = window.find(self._end, dot) if dot >= 0 else -1
+        if end >= 0:
+            self.ended = True
+            self._held = b""
+            self.rest = window[end + len(self._end) :]
+            return window[: end + len(self._line_end.octets)]
+        for beginning in self._line_end.held:
+            if window.endswith(beginning):
+                self._held = beginning
+                return window[: -len(beginning)]
+        self._held = b""
+        return window
+
+    def _decode(self, content: bytes, *, stuffed: bool) -> bytes:
+        text = content.decode("latin-1")
+        nul = b"\0" in content
+        if nul or not text.isascii():
+            self._look_for_utf_16(self._tail + content, nul=nul)
+        self._tail = content[-_TAIL:] if len(content) >= _TAIL else (self._tail + content)[-_TAIL:]
+        clean = self._has_clean_line_ends(text)
+        if stuffed:
+            line_end = self._line_end.octets
+            content = content.replace(line_end + b".", line_end)
+        if not clean:
+            self._bare = self._odd = True
+            content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+        # Behind that, or a NUL between a CR and an LF would make one line end or two, as the octets were cut.
+        if nul:
+            content = content.replace(b"\0", b"")
+        if self._first:
+            self._first = False
+            return content[2:]
+        return content
+
+    def _look_for_utf_16(self, octets: bytes, *, nul: bool) -> None:
+        self._nul = self._nul or nul
+        self._odd = self._odd or nul
+        self._mark = self._mark or _MARK(octets) is not None
+        self._utf_16 = self._utf_16 or (nul and _UTF_16(octets) is not None)
+
+    def _has_clean_line_ends(self, text: str) -> bool:
+        # The only single pass in C that tells CRLF from CR and LF: a third of counting each.
+        self._newlines.reset()
+        self._newlines.decode(text, final=True)
+        return self._newlines.newlines in (None, "\r\n")

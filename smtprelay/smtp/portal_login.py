@@ -1,0 +1,77 @@
+"""
+How a session comes to its avatar: through a ``twisted.cred`` portal, once, and out again.
+
+The portal may belong to policy or to anybody else's Twisted program. An avatar that
+knows only the stock ``IMessageDelivery`` is dressed up by
+:mod:`smtprelay.smtp.twisted_delivery`, which is imported only then, because what it imports
+installs the reactor.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+from twisted.cred.credentials import Anonymous, ICredentials
+from twisted.cred.error import UnhandledCredentials
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred
+from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
+
+from smtprelay.interfaces import IEnvelopeDelivery
+from smtprelay.model.credentials import AnonymousClient, PasswordClient
+from smtprelay.model.message import Client
+
+
+@frozen
+class Admission:
+    """
+    An avatar on loan.
+
+    :ivar delivery: provides :class:`IEnvelopeDelivery`; it has not been told who the client is.
+    :ivar logout: gives it back; called once.
+    """
+
+    delivery: Any
+    logout: Callable[[], object]
+
+
+async def admit_anonymous(portal: Portal, client: Client) -> Admission:
+    """
+    Log ``client`` in without a name.
+
+    A portal of somebody else, which has never heard of our credential, is asked
+    again with the stock one.
+
+    :raises LoginFailed: if the portal wants a name. A checker may also raise
+        :class:`smtprelay.model.message.Refused`.
+    """
+    try:
+        return await _admit(portal, AnonymousClient(client))
+    except UnhandledCredentials:
+        return await _admit(portal, Anonymous())
+
+
+async def admit_user(
+    portal: Portal, client: Client, username: str, password: bytes, lost: Deferred[None]
+) -> Admission:
+    """
+    Log ``username`` in; raises like :func:`admit_anonymous`.
+
+    :param lost: fires when the client is gone.
+    """
+    return await _admit(portal, PasswordClient(client, username.encode(), password, lost))
+
+
+async def _admit(portal: Portal, credentials: ICredentials) -> Admission:
+    interface, avatar, logout = await portal.login(
+        credentials, None, IEnvelopeDelivery, IMessageDeliveryFactory, IMessageDelivery
+    )
+    return Admission(avatar if interface is IEnvelopeDelivery else _adapted(interface, avatar), logout)
+
+
+def _adapted(interface: Any, avatar: Any) -> Any:
+    from smtprelay.smtp.twisted_delivery import StockDelivery  # noqa: PLC0415 -- installs the reactor
+
+    if interface.isOrExtends(IMessageDeliveryFactory):
+        return StockDelivery(avatar.getMessageDelivery)
+    return StockDelivery(lambda: avatar)

@@ -1,0 +1,310 @@
+"""
+What is answered to the commands that the session cannot answer by itself.
+
+It asks the avatar, and makes of whatever comes back (a value, a Deferred, a refusal,
+a bug) one :class:`Reply`. Most answers are there at once; then no coroutine and no
+Deferred is made, which is what keeps a message cheap.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, Final
+
+from attrs import evolve
+from twisted.cred.error import LoginFailed
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred
+
+from smtprelay.interfaces import Events, Incoming
+from smtprelay.model.address import is_domain
+from smtprelay.model.message import Client, Refused, Reply
+from smtprelay.smtp import extensions, reply
+from smtprelay.smtp.command import Command, printable
+from smtprelay.smtp.events import RESPONSE, Content
+from smtprelay.smtp.portal_login import Admission, admit_anonymous, admit_user
+from smtprelay.smtp.refusals import LONGEST_USER, FailedLogin
+from smtprelay.smtp.sasl import Exchange, Login
+from smtprelay.smtp.settings import Settings
+
+#: What a client is called whose EHLO has no name that could be one.
+UNNAMED: Final = "unknown"
+
+#: A reply, or the promise of one.
+Answer = Reply | Deferred[Reply]
+
+
+class Dialogue:
+    """
+    One client's dealings with its avatar.
+
+    :ivar client: who speaks, as far as it is known now.
+    :ivar sender: what the last MAIL named.
+    """
+
+    __slots__ = (
+        "_admission",
+        "_events",
+        "_exchange",
+        "_failed_login",
+        "_incoming",
+        "_lost",
+        "_portal",
+        "_settings",
+        "client",
+        "sender",
+    )
+
+    def __init__(self, portal: Portal, settings: Settings, events: Events, client: Client) -> None:
+        self._portal = portal
+        self._settings = settings
+        self._events = events
+        self._admission: Admission | None = None
+        self._exchange: Exchange | None = None
+        self._incoming: Incoming | None = None
+        self._failed_login: FailedLogin | None = None
+        self._lost: Deferred[None] = Deferred()
+        self.client = client
+        self.sender = ""
+
+    def answer(self, command: Command) -> Answer:
+        """Answer a command that came in order. Neither this nor the Deferred raises."""
+        return self._verbs[command.verb](self, command)
+
+    def take(self, content: Content) -> Deferred[Reply | None] | Reply | None:
+        """
+        Take content of the message.
+
+        ``None``: go on. A Deferred of it: go on when it fires. A reply: that was all, and this is
+        the answer.
+        """
+        if content.refusal is not None:
+            self.abort()
+            return content.refusal if content.ended else None
+        if self._incoming is None:  # it broke; the rest is read all the same
+            return reply.LOCAL_ERROR if content.ended else None
+        try:
+            waiting = self._incoming.write(content.chunk) if content.chunk else None
+        except Exception as error:  # noqa: BLE001 -- as in _ask
+            self._failed(error)
+            self.abort()
+            return reply.LOCAL_ERROR if content.ended else None
+        if waiting is None and not content.ended:
+            return None
+        return Deferred.fromCoroutine(self._later(waiting, ended=content.ended))
+
+    def failed_login(self) -> FailedLogin | None:
+        """Return what the last answer refused, if that was a login; once."""
+        failed, self._failed_login = self._failed_login, None
+        return failed
+
+    def forget(self, tls: str) -> None:
+        """Begin anew within TLS: what the client said in plain text is not known any more."""
+        self.leave()
+        self.client = Client(address=self.client.address, listener=self.client.listener, tls=tls)
+        # Who knows STARTTLS speaks ESMTP, whether it says EHLO again or not.
+        self._introduce(extended=True)
+
+    def abort(self) -> None:
+        """Forget the message whose content is on its way, if there is one."""
+        incoming, self._incoming = self._incoming, None
+        if incoming is not None:
+            incoming.abort()
+
+    def abort_unfinished(self, size: int, why: str) -> None:
+        """Forget the message whose end does not come any more; ``size`` bytes of it did."""
+        self.abort()
+        # A client that has changed its mind at the 354 has lost nothing.
+        if size:
+            self._tell("message.aborted", user=self.client.user, sender=self.sender, size=size, reason=why)
+
+    def lose(self) -> None:
+        """The client is gone and has left no command: a login need not wait for its turn."""
+        if not self._lost.called:
+            self._lost.callback(None)
+
+    def leave(self) -> None:
+        """Log out. The session is over, or begins anew."""
+        self.abort()
+        self._exchange = None
+        admission, self._admission = self._admission, None
+        if admission is not None:
+            try:
+                admission.logout()
+            except Exception as error:  # noqa: BLE001 -- somebody else's code; it must not keep us
+                self._failed(error)
+
+    # --- verbs -----------------------------------------------------------------------------
+
+    def _hello(self, command: Command) -> Answer:
+        self._introduce(helo=self._name(command.argument), extended=command.verb == "EHLO")
+        greeting = extensions.greeting(self._settings, command.verb, secure=bool(self.client.tls))
+        if self._admission is None:
+            return greeting
+        return self._ask(lambda _: greeting, self._admission.delivery.client_is, self.client)
+
+    def _name(self, said: str) -> str:
+        """Return what a client calls itself, or a word for what is no name."""
+        if is_domain(said) and "?" not in said:
+            return said
+        self._tell("session.helo", helo=said)
+        return UNNAMED
+
+    def _mail(self, command: Command) -> Answer:
+        self.sender = command.argument
+        if self._admission is None:
+            return Deferred.fromCoroutine(self._first_mail(command))
+        return self._ask(_sender_ok, self._admission.delivery.mail, command.argument, command.parameters)
+
+    def _rcpt(self, command: Command) -> Answer:
+        assert self._admission is not None
+        return self._ask(_recipient_ok, self._admission.delivery.rcpt, command.argument, command.parameters)
+
+    def _data(self, _command: Command) -> Answer:
+        assert self._admission is not None
+        return self._ask(self._opened, self._admission.delivery.data)
+
+    def _starttls(self, _command: Command) -> Answer:
+        return reply.READY_FOR_TLS
+
+    def _auth(self, command: Command) -> Answer:
+        if self.client.user:
+            return reply.LOGGED_IN_ALREADY
+        try:
+            exchange = self._exchange = Exchange(command.argument, self._settings.mechanisms)
+        except Refused as refused:
+            return refused.reply
+        return self._step(exchange, exchange.start)
+
+    def _response(self, command: Command) -> Answer:
+        assert self._exchange is not None
+        return self._step(self._exchange, self._exchange.respond, command.argument)
+
+    def _step(self, exchange: Exchange, step: Callable[..., Reply | Login], *values: str) -> Answer:
+        try:
+            result = step(*values)
+        except Refused as refused:
+            return self._not_logged_in(exchange.mechanism, exchange.claimed, refused.reply)
+        return Deferred.fromCoroutine(self._log_in(result)) if isinstance(result, Login) else result
+
+    _verbs: ClassVar = {
+        "EHLO": _hello,
+        "HELO": _hello,
+        "MAIL": _mail,
+        "RCPT": _rcpt,
+        "DATA": _data,
+        "AUTH": _auth,
+        RESPONSE: _response,
+        "STARTTLS": _starttls,
+    }
+
+    # --- asking ----------------------------------------------------------------------------
+
+    def _ask(self, then: Callable[[Any], Reply], question: Callable[..., object], *values: object) -> Answer:
+        """Put ``question`` to the avatar; ``then`` makes the reply of what it returns."""
+        try:
+            result = question(*values)
+        except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
+            return self._turned_down(error)
+        # To ask whether something is Awaitable takes longer than most avatars do.
+        if result is not None and isinstance(result, Awaitable):
+            return Deferred.fromCoroutine(self._await(then, result))
+        return then(result)
+
+    async def _await(self, then: Callable[[Any], Reply], result: Awaitable[object]) -> Reply:
+        try:
+            return then(await result)
+        except Exception as error:  # noqa: BLE001 -- as in _ask
+            return self._turned_down(error)
+
+    async def _first_mail(self, command: Command) -> Reply:
+        try:
+            self._be(await admit_anonymous(self._portal, self.client))
+        except LoginFailed:
+            return self._name_wanted()
+        except Exception as error:  # noqa: BLE001 -- as in _ask
+            return self._turned_down(error)
+        answer = self._mail(command)
+        return answer if isinstance(answer, Reply) else await answer
+
+    async def _log_in(self, login: Login) -> Reply:
+        try:
+            admission = await admit_user(
+                self._portal, self.client, login.username, login.password, self._lost
+            )
+            self.leave()
+            self._introduce(user=login.username)
+            self._be(admission)
+        except LoginFailed as error:
+            refusal = evolve(reply.LOGIN_FAILED, rule=getattr(error, "rule", reply.LOGIN_FAILED.rule))
+            return self._not_logged_in(login.mechanism, login.username, refusal)
+        except Refused as refused:
+            return self._not_logged_in(login.mechanism, login.username, refused.reply)
+        except Exception as error:  # noqa: BLE001 -- as in _ask
+            self._failed(error)
+            return self._not_logged_in(login.mechanism, login.username, reply.LOGIN_UNAVAILABLE)
+        self._tell("auth.ok", user=login.username, mechanism=login.mechanism)
+        return reply.LOGGED_IN
+
+    def _be(self, admission: Admission) -> None:
+        self._admission = admission
+        admission.delivery.client_is(self.client)
+
+    def _name_wanted(self) -> Reply:
+        if not self._settings.mechanisms:
+            return reply.NOT_ALLOWED
+        secure = bool(self.client.tls)
+        offered = extensions.offers_login(self._settings, secure=secure)
+        return reply.LOGIN_FIRST if offered else reply.LOGIN_IN_TLS
+
+    async def _later(self, waiting: Deferred[None] | None, *, ended: bool) -> Reply | None:
+        try:
+            if waiting is not None:
+                await waiting
+            return await self._finish() if ended else None
+        except Exception as error:  # noqa: BLE001 -- as in _ask
+            self._failed(error)
+            self.abort()
+            return reply.LOCAL_ERROR if ended else None
+
+    async def _finish(self) -> Reply:
+        incoming, self._incoming = self._incoming, None
+        if incoming is None:  # the client went away while we waited
+            return reply.LOCAL_ERROR
+        return await incoming.finish()
+
+    # --- what came of it -------------------------------------------------------------------
+
+    def _opened(self, incoming: Incoming) -> Reply:
+        self._incoming = incoming
+        return reply.START_MAIL
+
+    def _introduce(self, *, helo: str = "", extended: bool | None = None, user: str = "") -> None:
+        """Complete what is known of the client, and how its mail came (RFC 3848)."""
+        client = self.client
+        esmtp = (client.protocol != "SMTP" or bool(user)) if extended is None else extended
+        user = user or client.user
+        protocol = f"ESMTP{'S' if client.tls else ''}{'A' if user else ''}" if esmtp else "SMTP"
+        self.client = evolve(client, helo=helo or client.helo, user=user, protocol=protocol)
+
+    def _turned_down(self, error: Exception) -> Reply:
+        if isinstance(error, Refused):
+            return error.reply
+        self._failed(error)
+        return reply.LOCAL_ERROR
+
+    def _not_logged_in(self, mechanism: str, user: str, refusal: Reply) -> Reply:
+        self._failed_login = FailedLogin(mechanism, printable(user, LONGEST_USER))
+        return refusal
+
+    def _failed(self, error: Exception) -> None:
+        self._tell("session.failed", exc=error)
+
+    def _tell(self, event: str, **fields: object) -> None:
+        self._events(event, listener=self.client.listener, client=self.client.address, **fields)
+
+
+def _sender_ok(_: object) -> Reply:
+    return reply.SENDER_OK
+
+
+def _recipient_ok(_: object) -> Reply:
+    return reply.RECIPIENT_OK

@@ -1,0 +1,103 @@
+"""
+Export and import on the spool's writer and its reader; see :class:`smtprelay.model.export_import.Transfer`.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.defer import DeferredList
+
+from smtprelay.interfaces import Events
+from smtprelay.model.export_import import Packed, Portion
+from smtprelay.model.operator_settings import Obeyed, Orders
+from smtprelay.model.queue import Selection
+from smtprelay.spool.engines.writer import Writer
+from smtprelay.spool.operations import export, import_, operator_settings
+
+if TYPE_CHECKING:
+    from smtprelay.spool.engines.reader import Reader
+
+#: Pieces of a message are dropped when after so many seconds neither another one nor the message has come.
+PATIENCE: Final = 3600
+
+
+class SpoolTransfer:
+    """
+    See :class:`smtprelay.model.export_import.Transfer`.
+
+    :param wake: called when something has come in.
+    """
+
+    def __init__(self, writer: Writer, reader: "Reader", events: Events, wake: Callable[[], object]) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._events = events
+        self._wake = wake
+        # How long ago the last piece of what is coming in has come.
+        self._idle: dict[str, int] = {}
+
+    async def export(
+        self, selection: Selection, mark: str = "", *, moving: bool = False, who: str = ""
+    ) -> Portion:
+        """See :meth:`smtprelay.model.export_import.Transfer.export`."""
+        portion = await self._writer.do(partial(export.export, selection=selection, mark=mark, moving=moving))
+        ids = [each.parcel.id for each in portion.packed]
+        if ids:
+            self._events("queue.exported", who=who, count=len(ids), ids=", ".join(ids))
+        return portion
+
+    async def piece(self, message: str, n: int) -> bytes | None:
+        """See :meth:`smtprelay.model.export_import.Transfer.piece`."""
+        return await self._reader.do(partial(export.piece, message=message, n=n))
+
+    async def exported(self, messages: Sequence[str], who: str) -> Sequence[str]:
+        """See :meth:`smtprelay.model.export_import.Transfer.exported`."""
+        gone = await self._writer.do(partial(export.drop, messages=messages))
+        if gone:
+            self._events("queue.moved", who=who, count=len(gone), ids=", ".join(gone))
+        return gone
+
+    async def orders(self) -> Orders:
+        """See :meth:`smtprelay.model.export_import.Transfer.orders`."""
+        return await self._reader.do(operator_settings.orders)
+
+    async def obey(self, given: Orders, who: str) -> Obeyed:
+        """See :meth:`smtprelay.model.export_import.Transfer.obey`."""
+        obeyed = await self._writer.do(partial(operator_settings.obey, given=given))
+        for rule in obeyed.holds:
+            self._events("hold_rule.added", rule=rule.id, who=who, why=rule.reason)
+        for each in obeyed.suspended:
+            told = {"provider": each.provider, "lane": "", "action": "suspend", "who": who}
+            self._events("lane.changed", **told, why=each.reason)
+        self._wake()
+        return obeyed
+
+    async def put(self, packed: Sequence[Packed], who: str) -> Sequence[bool | Exception]:
+        """See :meth:`smtprelay.model.export_import.Transfer.put`."""
+        doing = [self._writer.do(partial(import_.put, packed=each)) for each in packed]
+        results = await DeferredList(doing, consumeErrors=True)
+        told = [result if done else getattr(result, "value", result) for done, result in results]
+        for each, result in zip(packed, told, strict=True):
+            if result is not True and each.parcel.body and each.content is None:
+                await self._writer.do(partial(import_.forget_pieces, message=each.parcel.id))
+            self._idle.pop(each.parcel.id, None)
+        taken = [each.parcel.id for each, result in zip(packed, told, strict=True) if result is True]
+        if taken:
+            self._events("queue.imported", who=who, count=len(taken), ids=", ".join(taken))
+            self._wake()
+        return told
+
+    async def put_piece(self, message: str, n: int, content: bytes) -> bool:
+        """See :meth:`smtprelay.model.export_import.Transfer.put_piece`."""
+        self._idle[message] = 0
+        return await self._writer.do(partial(import_.put_piece, message=message, n=n, content=content))
+
+    def abandoned(self) -> list[str]:
+        """Return the messages whose pieces nobody goes on with; to be called once a second."""
+        for message in self._idle:
+            self._idle[message] += 1
+        gone = [message for message, seconds in self._idle.items() if seconds > PATIENCE]
+        for message in gone:
+            del self._idle[message]
+        return gone

@@ -1,0 +1,54 @@
+"""
+The spool that forgets: the same tables and operations, in SQLite's memory.
+
+For tests, where nothing may depend on threads, and for those who ask for it: mail
+that was accepted is lost when the process ends.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred, execute, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.sqlite import FILES, SqliteEngine, space
+from smtprelay.spool.engines.transaction import Connection
+from smtprelay.spool.engines.writer import InlineWriter
+from smtprelay.spool.spool import QueueSpool
+
+T = TypeVar("T")
+
+
+class InlineReader:
+    """Asks at once, on the caller's thread."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def do(self, question: Callable[[Connection], T]) -> Deferred[T]:
+        """See :meth:`smtprelay.spool.spool.Reader.do`; the Deferred has fired already."""
+        return execute(question, self._connection)
+
+    def close(self) -> Deferred[None]:
+        """Nothing to let go of: the connection is the writer's."""
+        return succeed(None)
+
+
+def open_memory(terms: Terms, *, clock: IReactorTime) -> QueueSpool:
+    """Return an empty spool in memory; all its coroutines finish without waiting."""
+    engine = SqliteEngine(
+        database=":memory:",
+        paces=terms.paces,
+        lease=terms.lease,
+        seconds=clock.seconds,
+        keeps_bodies=terms.keeps_bodies,
+    )
+    writer = InlineWriter(engine)
+    return QueueSpool(
+        writer,
+        InlineReader(writer.connection),
+        terms,
+        space=lambda connection: space(connection, None),
+        files=FILES,
+    )

@@ -1,0 +1,32 @@
+"""
+What a spool is opened with, whatever engine keeps it.
+"""
+
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+from smtprelay.interfaces import Events
+from smtprelay.model.message import Pace
+from smtprelay.net.buffer_budget import Budget
+from smtprelay.spool.receive.capacity import Floors
+
+
+@frozen(kw_only=True)
+class Terms:
+    """
+    What the relay asks of its spool.
+
+    :ivar paces: how fast each provider may be asked, by its name.
+    :ivar lease: how long a claim holds without being renewed, seconds.
+    :ivar floors: the limits beyond which nothing is accepted.
+    :ivar budget: of memory for what is being received.
+    :ivar keeps_bodies: bodies outlive their delivery, until they are swept.
+    """
+
+    paces: Mapping[str, Pace]
+    events: Events
+    lease: float = 60.0
+    floors: Floors = field(factory=Floors)
+    budget: Budget = field(factory=Budget)
+    keeps_bodies: bool = False

@@ -1,0 +1,337 @@
+"""
+The engine for several nodes: PostgreSQL, or what speaks its protocol.
+
+The database's clock rules. A node is a process with a name of its own; its claims are
+leases, which others take back when it is gone. The own lane of a provider is locked by
+whoever claims, accepts or settles for it, so that pace, slots and breaker are those of
+all nodes together. A commit whose answer was lost is looked up: each group leaves a mark.
+"""
+
+import math
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any, Final
+
+from attrs import define, field
+from psycopg import Error, NotSupportedError
+from psycopg.errors import UndefinedFunction
+
+from smtprelay.model.message import Pace
+from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.postgres_clock import DatabaseClock
+from smtprelay.spool.engines.postgres_connection import PostgresConnection, Url, explained, is_broken, is_ours
+from smtprelay.spool.engines.postgres_listen import Bell
+from smtprelay.spool.engines.postgres_size import Estimate, measure
+from smtprelay.spool.engines.reader import ThreadReader
+from smtprelay.spool.engines.schema import POSTGRES_TYPES, migrate
+from smtprelay.spool.engines.transaction import Again, Connection, Locking, SpoolAway, SpoolFault, Transaction
+from smtprelay.spool.engines.writer import ThreadWriter
+from smtprelay.spool.operations.exclusive import ExclusiveAttempt
+from smtprelay.spool.spool import QueueSpool
+from smtprelay.spool.tables.lanes import Lanes
+
+#: What tells the other nodes that something is due.
+CHANNEL: Final = "smtprelay"
+
+#: For how long it is tried to find out whether a commit has happened, seconds.
+_PATIENCE: Final = 20.0
+
+#: Providers that were needed so recently are locked when a transaction begins, seconds.
+_RECENT: Final = 10.0
+
+#: How often it is looked whether the session is our own, seconds: a pool that changes it may do so seldom.
+_CHECKED: Final = 5.0
+
+#: A node asks for something every half lease; a claim that is renewed runs out after two thirds of one.
+_SILENCE: Final = 0.6
+
+#: Any number; migrations of all nodes take turns at it.
+_MIGRATING: Final = 7_366_720_025
+
+_ROW_LOCKS: Final = Locking(
+    row=" FOR UPDATE", delivery=" FOR UPDATE OF d", free_delivery=" FOR UPDATE OF d SKIP LOCKED"
+)
+
+#: Of a transaction its mark, and its time. It is marked before anything is changed: should the connection
+#: break, who asks for it waits until the server is done with the transaction, however late it is with that.
+_MARK: Final = """
+    INSERT INTO node (name, mark, seen) VALUES (?, ?, {clock})
+    ON CONFLICT (name) DO UPDATE SET mark = excluded.mark, seen = excluded.seen RETURNING seen"""
+
+
+def database_clock() -> str:
+    """Return what the database's time is in SQL, seconds since the epoch."""
+    return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
+
+
+def new_node() -> str:
+    """Return a name that no other process has, nor had before."""
+    return f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(3)}"
+
+
+@define(kw_only=True)
+class PostgresEngine:
+    """
+    See :class:`smtprelay.spool.engines.writer.Engine`.
+
+    :ivar url: gives the connection string; asked for each time, for a password may change.
+    :ivar node: the name of this process among those that share the spool.
+    :ivar clock: gives what the time of a transaction is in SQL.
+    :ivar keeps_bodies: see :class:`smtprelay.spool.engines.transaction.Transaction`.
+    :ivar patience: how long to look for the answer to a commit that was lost, seconds.
+    :ivar refuse: called with the reason when that takes long: what waits behind it shall wait no longer.
+    :ivar heard: called with the database's time when that is heard, on the thread that writes.
+    :ivar tables: sees to the tables within the first transaction; raises ``ValueError`` if they will not do.
+    """
+
+    url: Url
+    node: str
+    paces: Mapping[str, Pace]
+    lease: float
+    clock: Callable[[], str] = database_clock
+    patience: float = _PATIENCE
+    keeps_bodies: bool = False
+    tables: Callable[[Connection], object] = field(default=partial(migrate, types=POSTGRES_TYPES))
+    refuse: Callable[[str], object] = field(default=lambda _: None)
+    heard: Callable[[float], object] = field(default=lambda _: None)
+    _notifying: bool = field(default=False, init=False)
+    _groups: int = field(default=0, init=False)
+    #: When the database was heard last, and when that was after a long silence.
+    _heard: float = field(default=math.inf, init=False)
+    _back: float = field(default=-math.inf, init=False)
+    _recent: dict[str, float] = field(factory=dict, init=False)
+    _exclusive: ExclusiveAttempt = field(factory=ExclusiveAttempt, init=False)
+    _checked: float = field(default=-math.inf, init=False)
+
+    def connect(self) -> PostgresConnection:
+        """
+        Connect, and have the tables brought up to date; one node at a time does that.
+
+        :raises SpoolAway: the database cannot be reached.
+        :raises SpoolFault: it cannot be used, or a newer version wrote it.
+        """
+        connection = PostgresConnection(self.url)  # a migration takes as long as it takes
+        try:
+            try:
+                self._see_to_tables(connection, "SELECT pg_advisory_xact_lock(?)", (_MIGRATING,))
+            except (UndefinedFunction, NotSupportedError):
+                # Not all that speak the protocol have it. Of two that make the same table one fails, then.
+                connection.drop()
+                self._see_to_tables(connection, "SELECT 1")
+            self._notifying = _can_notify(connection)
+            return self._session()
+        except (Error, ValueError) as error:
+            raise (SpoolAway if connection.lost else SpoolFault)(explained(error)) from error
+        finally:
+            connection.drop()
+
+    def _session(self) -> PostgresConnection:
+        """Return the connection that writes, once it is seen that another one leaves its session alone."""
+        connection = PostgresConnection(self.url, bound=max(1.0, self.lease / 6))
+        other = self.reading()
+        try:
+            for each in (connection, other):
+                each.execute("SELECT 1")
+            connection.check_session()
+        except (Error, SpoolFault):
+            connection.drop()
+            raise
+        finally:
+            other.drop()
+        return connection
+
+    def reading(self) -> PostgresConnection:
+        """Return a connection that cannot write; it connects when it is asked."""
+        return PostgresConnection(self.url, reading=True)
+
+    @contextmanager
+    def transaction(self, connection: Connection) -> Iterator[Transaction]:
+        """See :meth:`smtprelay.spool.engines.writer.Engine.transaction`."""
+        assert isinstance(connection, PostgresConnection)
+        self._groups += 1
+        mark, committing = str(self._groups), False
+        try:
+            with connection.pipeline():
+                transaction = self._begin(connection, mark)
+                yield transaction
+                self._finish(transaction)
+                committing = True
+                connection.execute("COMMIT")
+        except Error as error:
+            broken = connection.lost or is_broken(error)
+            connection.drop()
+            if broken:
+                if committing and self._has_happened(connection, mark):
+                    return
+                raise Again from error
+            if is_ours(error):
+                raise
+            raise _fault(error) from error
+        except Exception:
+            connection.drop()
+            raise
+
+    def disconnect(self, connection: Connection) -> None:
+        """Leave: nobody needs to wait for this node any more."""
+        assert isinstance(connection, PostgresConnection)
+        # If it cannot be said, the others will see it.
+        with suppress(Error, SpoolFault):
+            connection.execute("DELETE FROM node WHERE name = ?", (self.node,))
+        connection.drop()
+
+    def _see_to_tables(self, connection: Connection, turn: str, parameters: Sequence[Any] = ()) -> None:
+        """See to the tables in one transaction, which ``turn`` makes the only one at that time."""
+        connection.execute("BEGIN")
+        connection.execute(turn, parameters)
+        self.tables(connection)
+        connection.execute("COMMIT")
+
+    def _begin(self, connection: PostgresConnection, mark: str) -> Transaction:
+        connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+        if time.monotonic() > self._checked + _CHECKED:
+            connection.check_session()
+            self._checked = time.monotonic()
+        lanes = Lanes(connection.execute, _ROW_LOCKS.row)
+        wanted = lanes.ask(list(self._recent))
+        marked = connection.execute(_MARK.format(clock=self.clock()), (self.node, mark))
+        (now,) = marked.fetchone() or (0.0,)
+        self.heard(now)
+        if now > self._heard + _SILENCE * self.lease:
+            self._back = now
+        self._heard = now
+        lanes.begin(now)
+        lanes.keep(wanted)
+        return Transaction(
+            connection,
+            lanes,
+            now=now,
+            node=self.node,
+            paces=self.paces,
+            lease=self.lease,
+            back=self._back,
+            locking=_ROW_LOCKS,
+            keeps_bodies=self.keeps_bodies,
+            exclusive=self._exclusive,
+        )
+
+    def _finish(self, tx: Transaction) -> None:
+        tx.finish()
+        touched = tx.lanes.touched
+        self._recent.update((lane.provider, tx.now) for lane in touched)
+        for provider, when in list(self._recent.items()):
+            if when < tx.now - _RECENT:
+                del self._recent[provider]
+        if self._notifying and any(lane.goes(tx.now) for lane in touched):
+            tx.execute("SELECT pg_notify(?, ?)", (CHANNEL, self.node))
+
+    def _has_happened(self, connection: PostgresConnection, mark: str) -> bool:
+        """
+        Tell whether the group with ``mark`` was committed: its connection was lost meanwhile.
+
+        :raises SpoolFault: nobody can tell.
+        """
+        begun = time.monotonic()
+        while True:
+            try:
+                # The lock waits for the end of the transaction, should the server still be at it.
+                row = connection.execute(
+                    "SELECT mark FROM node WHERE name = ? FOR UPDATE", (self.node,)
+                ).fetchone()
+            except (Error, SpoolFault) as error:
+                connection.drop()
+                why = f"it is not known whether the last commit happened: {explained(error)}"
+                if time.monotonic() > begun + self.patience:
+                    raise SpoolFault(why) from error
+                if time.monotonic() > begun + _NOT_LONG:
+                    self.refuse(why)
+                time.sleep(_BETWEEN)
+            else:
+                return row is not None and row[0] == mark
+
+
+#: How long others wait for what became of a commit, seconds.
+_NOT_LONG: Final = 5.0
+
+#: Between two questions to a database that does not answer, seconds.
+_BETWEEN: Final = 0.3
+
+#: Insufficient resources: disk full.
+_FULL: Final = "53100"
+
+#: serialization_failure, deadlock_detected, lock_not_available.
+_IN_THE_WAY: Final = ("40001", "40P01", "55P03")
+
+
+def _fault(error: Error) -> Exception:
+    """Return what an error that is not the operation's own means."""
+    if error.sqlstate in _IN_THE_WAY:
+        return Again(explained(error))
+    return SpoolFault(explained(error), full=error.sqlstate == _FULL)
+
+
+def _can_notify(connection: PostgresConnection) -> bool:
+    """Tell whether the database has NOTIFY; not all that speak the protocol do."""
+    try:
+        connection.execute("SELECT pg_notify(?, '')", (CHANNEL,))
+    except Error:
+        return False
+    return True
+
+
+async def open_postgres(
+    url: Url,
+    terms: Terms,
+    *,
+    reactor: Any,
+    clock: Callable[[], str] = database_clock,
+    listening: bool = True,
+) -> QueueSpool:
+    """
+    Open the spool in the database at ``url``; its tables are made if they are missing.
+
+    :param url: gives a connection string of libpq, as URL or as ``key=value`` pairs.
+    :param terms: its ``floors`` do not mind the disk: what it has to spare is for those who run it to know.
+    :param reactor: to which results come back.
+    :param clock: gives what the time is in SQL: the database's, unless a test has one.
+    :param listening: hear at once of what other nodes have put into the spool.
+    :raises SpoolAway: the database cannot be reached.
+    :raises SpoolFault: it cannot be used.
+    """
+    told = DatabaseClock(reactor)
+    engine = PostgresEngine(
+        url=url,
+        node=new_node(),
+        paces=terms.paces,
+        lease=terms.lease,
+        clock=clock,
+        keeps_bodies=terms.keeps_bodies,
+        heard=told.heard,
+    )
+    writer = ThreadWriter(engine, reactor, terms.events, "spool-writer")
+    engine.refuse = writer.refuse_waiting
+    try:
+        await writer.start()
+    except Exception:
+        await writer.abandon()
+        raise
+    reader = ThreadReader(engine.reading, PostgresConnection.drop, reactor, threads=2)
+    estimate = Estimate(terms.floors)
+    spool = QueueSpool(
+        writer,
+        reader,
+        terms,
+        measure=measure,
+        space=estimate.space,
+        files=estimate.files,
+        clock=told,
+    )
+    if listening:
+        bell = Bell(url, CHANNEL, engine.node, lambda: reactor.callFromThread(spool.wake))
+        spool.at_close(bell.stop)
+        bell.start()
+    return spool

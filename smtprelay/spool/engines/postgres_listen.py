@@ -1,0 +1,76 @@
+"""
+What other nodes did, heard as it happens.
+
+A thread listens to the database's notifications, so that mail which one node accepted
+does not wait for another to look. Where there are none, and now and then in any case, it
+rings by the clock.
+"""
+
+from collections.abc import Callable
+from threading import Event, Thread
+from typing import Any, Final
+
+import psycopg
+from psycopg import Error
+
+from smtprelay.spool.engines.postgres_connection import Url, connect
+
+#: How often to ring without a reason: where notifications come, and where there are none, seconds.
+_SELDOM: Final = 10.0
+_OFTEN: Final = 1.0
+
+#: How long to wait at once, so that the end is not missed, seconds.
+_SHORT: Final = 0.5
+
+
+class Bell:
+    """
+    Rings when another node has something for us.
+
+    :param ring: called on a thread of ours.
+    """
+
+    def __init__(self, url: Url, channel: str, node: str, ring: Callable[[], object]) -> None:
+        self._url = url
+        self._channel = channel
+        self._node = node
+        self._ring = ring
+        self._stopped = Event()
+        self._thread = Thread(target=self._run, name="spool-bell", daemon=True)
+
+    def start(self) -> None:
+        """Listen from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ring no more; the thread ends soon."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                with connect(self._url) as connection:
+                    self._listen(connection)
+            except (Error, ValueError, OSError):
+                self._pause()
+
+    def _listen(self, connection: psycopg.Connection[Any]) -> None:
+        try:
+            connection.execute(f'LISTEN "{self._channel}"')
+        except Error:
+            if connection.closed:
+                raise
+            while not self._stopped.is_set():
+                self._pause()
+            return
+        waited = _SELDOM  # what was said before we listened, nobody heard
+        while not self._stopped.is_set():
+            said = [each.payload for each in connection.notifies(timeout=_SHORT, stop_after=1)]
+            waited += _SHORT
+            if waited >= _SELDOM or any(node != self._node for node in said):
+                waited = 0.0
+                self._ring()
+
+    def _pause(self) -> None:
+        self._ring()
+        self._stopped.wait(_OFTEN)

@@ -1,0 +1,93 @@
+"""
+How much room a spool takes in PostgreSQL.
+
+What the tables take of the disk is told at once, but does not become less when mail goes: what is free
+in them is used again, and nobody tells how much that is. So when it is much, what lives in them is estimated
+from so many of their pages, however many there are. What the disk has left no database tells.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from smtprelay.model.maintenance import Space as Room
+from smtprelay.spool.engines.postgres_connection import is_ours
+from smtprelay.spool.engines.transaction import Connection, SpoolFault
+from smtprelay.spool.maintenance.maintenance import Files
+from smtprelay.spool.receive.capacity import Floors, Space
+
+_TABLES: Final = ("message", "delivery", "recipient", "attempt", "chunk")
+
+_TAKEN: Final = "SELECT " + " + ".join(f"pg_total_relation_size('{table}')" for table in _TABLES)
+
+#: Of a piece of a body its content is measured as it is stored, without being read.
+_LIVING: Final = """
+    SELECT coalesce(sum(pg_column_size({what})), 0) FROM {table} AS each TABLESAMPLE SYSTEM ({{share}})"""
+_SAMPLES: Final = {
+    table: _LIVING.format(table=table, what="each.content" if table == "chunk" else "each.*")
+    for table in _TABLES
+}
+_PAGES: Final = "SELECT pg_relation_size(?) / current_setting('block_size')::integer"
+
+#: Pages of a table that are looked at, about 3 MiB of them.
+_MOST: Final = 400
+
+#: Rows of few bytes take twice as many: for what stands before each, and in the indexes.
+_AROUND: Final = 2
+
+
+class Estimate:
+    """
+    Tells the room that a spool takes; all of it on a connection that reads.
+
+    :param floors: below half of their bytes nothing is looked at more closely.
+    """
+
+    def __init__(self, floors: Floors) -> None:
+        self._plenty = floors.bytes / 2
+
+    def space(self, connection: Connection) -> Space:
+        """Return what is known for the limits of the spool."""
+        return Space(used=self._used(connection) or 0)
+
+    @property
+    def files(self) -> Files:
+        """What is known for the upkeep; all else the server looks after."""
+        return Files(space=lambda connection: Room(used=self._used(connection)))
+
+    def _used(self, connection: Connection) -> int | None:
+        taken = _asked(lambda: taken_by_tables(connection))
+        if taken is None or taken < self._plenty:
+            return taken
+        return _asked(lambda: min(taken, living(connection)))
+
+
+def measure(connection: Connection) -> tuple[int, int | None]:
+    """Return the bytes that the tables take, 0 where the database does not tell, and nothing of free ones."""
+    return _asked(lambda: taken_by_tables(connection)) or 0, None
+
+
+def taken_by_tables(connection: Connection) -> int:
+    """Return what the tables take on the disk, in bytes."""
+    return int(connection.execute(_TAKEN).fetchone()[0])
+
+
+def living(connection: Connection) -> int:
+    """Return about how many bytes lie in the tables."""
+    total = 0.0
+    for table, sql in _SAMPLES.items():
+        pages = connection.execute(_PAGES, (table,)).fetchone()[0]
+        share = min(100.0, 100.0 * _MOST / max(1, pages))
+        found = connection.execute(sql.format(share=share)).fetchone()[0]
+        total += float(found) * 100.0 / share * (1 if table == "chunk" else _AROUND)
+    return int(total)
+
+
+def _asked(question: Callable[[], int]) -> int | None:
+    """Return the answer; ``None`` where the database does not know what is meant."""
+    try:
+        return question()
+    except SpoolFault as fault:
+        cause: Any = fault.__cause__
+        if is_ours(cause):
+            return None
+        raise

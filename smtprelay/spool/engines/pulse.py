@@ -1,0 +1,94 @@
+"""
+Whether the spool can be written.
+
+A write that failed says so; that the next one would not fail is known only when there was one. So
+after a failure one is tried every now and then, and the relay is ready again, without a restart and
+without any mail, as soon as the disk is. Where disk or database hang no write fails, but none ends either.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from smtprelay.spool.engines.transaction import SpoolFault, Transaction
+from smtprelay.spool.engines.writer import Writer
+
+T = TypeVar("T")
+
+#: No message has such an id.
+_NOBODY: Final = "-"
+
+#: So many seconds a write may take before the spool counts as one that does not answer.
+_PATIENCE: Final = 5.0
+
+
+class Pulse:
+    """
+    The :class:`smtprelay.spool.engines.writer.Writer` that it is given, watched.
+
+    :ivar writer: the one that is watched.
+    :param steady: gives seconds that only grow.
+    :ivar trouble: what the database said when a write failed, until :meth:`beat` has written; or ``""``.
+    """
+
+    def __init__(self, writer: Writer, steady: Callable[[], float] = time.monotonic) -> None:
+        self.trouble = ""
+        self.writer = writer
+        self._steady = steady
+        self._under_way = 0
+        self._heard = 0.0
+
+    @property
+    def silence(self) -> str:
+        """For how long a database that hangs has answered nothing; ``""`` while it answers."""
+        seconds = self._steady() - self._heard
+        return f"no answer for {seconds:.0f} s" if self._under_way and seconds > _PATIENCE else ""
+
+    def do(self, operation: Callable[[Transaction], T]) -> Deferred[T]:
+        """See :meth:`smtprelay.spool.engines.writer.Writer.do`."""
+        if not self._under_way:
+            self._heard = self._steady()
+        self._under_way += 1
+        return self.writer.do(operation).addCallbacks(self._answered, self._failed)
+
+    async def beat(self) -> bool:
+        """If the last write failed try another one; return whether that ended the trouble."""
+        if not self.trouble:
+            return False
+        try:
+            await self.writer.do(_touch)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it cannot be written yet
+            self.trouble = str(error) or type(error).__name__
+            return False
+        self.trouble = ""
+        return True
+
+    async def drained(self) -> None:
+        """Wait until all that was asked for has been done, or has failed."""
+        with suppress(SpoolFault):
+            await self.writer.do(lambda _: None)
+
+    def close(self) -> Deferred[None]:
+        """See :meth:`smtprelay.spool.engines.writer.Writer.close`."""
+        return self.writer.close()
+
+    def _answered(self, result: T) -> T:
+        self._under_way -= 1
+        self._heard = self._steady()
+        return result
+
+    def _failed(self, failure: Failure) -> Any:
+        self._answered(failure)
+        if isinstance(failure.value, SpoolFault):
+            self.trouble = str(failure.value)
+        return failure
+
+
+def _touch(tx: Transaction) -> None:
+    """Change something and take it back: a transaction that has changed nothing is not written at all."""
+    tx.execute("INSERT INTO upload (message, node) VALUES (?, ?)", (_NOBODY, tx.node))
+    tx.execute("DELETE FROM upload WHERE message = ?", (_NOBODY,))

@@ -1,0 +1,92 @@
+"""
+Questions about what is committed, on threads of their own: nobody who looks holds up the mail.
+"""
+
+from collections.abc import Callable
+from threading import local
+from typing import Any, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+from smtprelay.spool.engines.transaction import Connection, SpoolFault
+
+T = TypeVar("T")
+
+
+class Reader(Protocol):
+    """Answers questions about what is committed."""
+
+    def do(self, question: Callable[[Connection], T]) -> Deferred[T]:
+        """Ask ``question``; it fails with what the question raised."""
+
+    def close(self) -> Deferred[None]:
+        """Let go of the database."""
+
+
+class ThreadReader:
+    """
+    See :class:`smtprelay.spool.spool.Reader`.
+
+    :param connect: opens a connection that cannot write; each thread has one, opened when it is needed.
+    :param disconnect: closes one.
+    :param fault: says what an error means for the database; ``None``: it is the question's own. After a
+        fault that broke the connection the next question opens another one.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        disconnect: Callable[[Any], object],
+        reactor: Any,
+        threads: int = 1,
+        fault: Callable[[Exception], SpoolFault | None] = lambda _: None,
+    ) -> None:
+        self._connect = connect
+        self._disconnect = disconnect
+        self._reactor = reactor
+        self._fault = fault
+        self._mine = local()
+        self._open: list[Connection] = []
+        self._pool = ThreadPool(0, threads, "spool-reader")
+        self._pool.start()
+
+    def do(self, question: Callable[[Connection], T]) -> Deferred[T]:
+        """See :meth:`smtprelay.spool.spool.Reader.do`; when it is closed, nothing more is asked."""
+        if self._pool.joined:
+            # The pool would drop the question, and nobody would ever hear of it.
+            return fail(SpoolFault("the spool is closed"))
+        return deferToThreadPool(self._reactor, self._pool, self._ask, question)
+
+    def close(self) -> Deferred[None]:
+        """See :meth:`smtprelay.spool.spool.Reader.close`; what was asked is still answered."""
+        self._pool.stop()
+        for connection in self._open:
+            self._disconnect(connection)
+        return succeed(None)
+
+    def _ask(self, question: Callable[[Connection], T]) -> T:
+        try:
+            return question(self._connection())
+        except Exception as error:
+            fault = self._fault(error)
+            if fault is None:
+                raise
+            if fault.broken:
+                self._drop()
+            raise fault from error
+
+    def _connection(self) -> Connection:
+        connection: Connection | None = getattr(self._mine, "connection", None)
+        if connection is None:
+            connection = self._mine.connection = self._connect()
+            self._open.append(connection)
+        return connection
+
+    def _drop(self) -> None:
+        connection: Connection | None = getattr(self._mine, "connection", None)
+        if connection is not None:
+            self._mine.connection = None
+            self._open.remove(connection)
+            self._disconnect(connection)

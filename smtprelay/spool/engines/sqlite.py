@@ -1,0 +1,369 @@
+"""
+The embedded engine: SQLite, one process, one connection that writes.
+
+``synchronous=FULL`` with a write-ahead log makes one sync of one file per commit;
+that sync is the promise behind every 250. Reading has a connection and a thread of
+its own, and never waits for the writer.
+
+A sync that failed is never believed later: the kernel may have dropped the pages and call the next
+sync of the same file a success. What had been written then was not promised to anybody, its
+connection is closed, and whoever opens the next one first has all that can be read from the log
+written into the database, anew, and synced; only then is anything built on it.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import define, evolve, field
+
+from smtprelay.model.message import Pace
+from smtprelay.spool.engines import sqlite_bulk, sqlite_file
+from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.reader import ThreadReader
+from smtprelay.spool.engines.schema import SQLITE_TYPES, migrate
+from smtprelay.spool.engines.sqlite_lock import SpoolLock
+from smtprelay.spool.engines.sqlite_reserve import Reserve
+from smtprelay.spool.engines.transaction import COLUMNS, Connection, SpoolFault, Transaction
+from smtprelay.spool.engines.writer import ThreadWriter
+from smtprelay.spool.maintenance.maintenance import Files
+from smtprelay.spool.operations.exclusive import ExclusiveAttempt
+from smtprelay.spool.receive.capacity import Space
+from smtprelay.spool.spool import QueueSpool
+from smtprelay.spool.tables.hold_rules import Holds
+from smtprelay.spool.tables.lanes import Lanes
+
+#: The database within the spool's folder.
+DATABASE: Final = "spool.db"
+
+#: The node's name: with the lock held there is one node only, before and after a crash.
+NODE: Final = "local"
+
+#: The bytes of the log at most.
+LOG: Final = 16 * 1024 * 1024
+
+
+class SqliteConnection(sqlite3.Connection):
+    """See :class:`smtprelay.spool.engines.transaction.WritingConnection`."""
+
+    def run(self, sql: str, parameters: Sequence[Any] = (), /) -> None:
+        """Run one statement that gives nothing back."""
+        # execute() would also ask for the number of the row: once more without the interpreter's lock.
+        if parameters:
+            self.executemany(sql, (parameters,))
+        else:
+            self.execute(sql)
+
+
+@define(kw_only=True)
+class SqliteEngine:
+    """
+    See :class:`smtprelay.spool.engines.writer.Engine`.
+
+    :ivar database: the file, or ``":memory:"``.
+    :ivar seconds: gives the time, on any thread.
+    :ivar keeps_bodies: see :class:`smtprelay.spool.engines.transaction.Transaction`.
+    :ivar log: it is emptied into the database when it has so many bytes.
+    """
+
+    database: str
+    paces: Mapping[str, Pace]
+    lease: float
+    seconds: Callable[[], float]
+    keeps_bodies: bool = False
+    log: int = LOG
+    #: This process alone writes, so that what it knows of the lanes stays true; of the rules, too.
+    _lanes: Lanes | None = field(default=None, init=False)
+    _holds: Holds | None = field(default=None, init=False)
+    _exclusive: ExclusiveAttempt = field(factory=ExclusiveAttempt, init=False)
+
+    def connect(self) -> SqliteConnection:
+        """
+        Open the database, make durable what can be read from its log, and bring its tables up to date.
+
+        :raises SpoolFault: it cannot be opened, or a newer version wrote it.
+        """
+        connection = None
+        try:
+            connection = open_file(self.database, cached_statements=256)
+            for pragma in _PRAGMAS:
+                connection.execute(f"PRAGMA {pragma}")
+            (page,) = connection.execute("PRAGMA page_size").fetchone()
+            connection.execute(f"PRAGMA wal_autocheckpoint = {self.log // page}")
+            _empty_log(connection)
+            connection.execute("BEGIN IMMEDIATE")
+            migrate(connection, SQLITE_TYPES)
+            connection.execute("COMMIT")
+            sqlite_bulk.prepare(
+                connection.run, {table: names.split(", ") for table, names in COLUMNS.items()}
+            )
+            self._lanes = self._holds = None
+        except (sqlite3.Error, ValueError) as error:
+            if connection is not None:
+                self.disconnect(connection)
+            raise SpoolFault(f"{self.database}: {error}", full=_is_full(error), broken=True) from error
+        return connection
+
+    @contextmanager
+    def transaction(self, connection: Connection) -> Iterator[Transaction]:
+        """See :meth:`smtprelay.spool.engines.writer.Engine.transaction`."""
+        assert isinstance(connection, SqliteConnection)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            transaction = self._begun(connection)
+            yield transaction
+            transaction.finish()
+            connection.commit()
+        except sqlite3.DatabaseError as error:
+            self._roll_back(connection)
+            if isinstance(error, _OURS):
+                raise
+            fault = _fault(error)
+            if fault.full:
+                # What the log holds may find its place in the database; then its room is for what comes.
+                with suppress(sqlite3.Error):
+                    _reuse_log(connection)
+            raise fault from error
+        except Exception:
+            self._roll_back(connection)
+            raise
+
+    def disconnect(self, connection: Connection) -> None:
+        """Close the database; what the write-ahead log holds goes into it, now or when it is opened again."""
+        assert isinstance(connection, sqlite3.Connection)
+        _close(connection)
+
+    def _begun(self, connection: SqliteConnection) -> Transaction:
+        now = self.seconds()
+        if self._lanes is None or self._holds is None:
+            self._lanes = Lanes(connection.execute, run=connection.run)
+            self._holds = Holds(connection.execute)
+        self._lanes.begin(now)
+        self._holds.begin(now)
+        return Transaction(
+            connection,
+            self._lanes,
+            now=now,
+            node=NODE,
+            paces=self.paces,
+            lease=self.lease,
+            keeps_bodies=self.keeps_bodies,
+            in_strokes=True,
+            holds=self._holds,
+            exclusive=self._exclusive,
+        )
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        self._lanes = self._holds = None
+        # Where even that fails the next transaction cannot begin, and says that the connection is broken.
+        if connection.in_transaction:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+
+
+#: What the database says of a statement, not of itself; its operation alone is at fault.
+_OURS: Final = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.ProgrammingError,
+    sqlite3.NotSupportedError,
+)
+
+_PRAGMAS: Final = (
+    # Before anything is written: these two decide how the file is made. A body takes many pages, each of
+    # them a write of its own to the log: at 5 MB a fifth of what a mail costs in all is gone with these.
+    "page_size = 16384",
+    "auto_vacuum = INCREMENTAL",
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "journal_size_limit = 67108864",
+    "cache_size = -16000",
+    "temp_store = MEMORY",
+    # Some builds overwrite with zeros whatever is deleted: that would write each body once more.
+    "secure_delete = FAST",
+)
+
+
+#: There is no room, or another one has it now: it passes, and the connection is as good as it was.
+_PASSES: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+
+
+def open_file(database: str, **options: Any) -> SqliteConnection:
+    """
+    Open a database that is there, on any thread; ``":memory:"`` is a new one.
+
+    A file that is gone, as when its disk is not mounted any more, is not made anew: it would be empty.
+    """
+    place = database if database == ":memory:" else f"{Path(database).absolute().as_uri()}?mode=rw"
+    connection: SqliteConnection = sqlite3.connect(
+        place, uri=True, isolation_level=None, check_same_thread=False, factory=SqliteConnection, **options
+    )
+    return connection
+
+
+def _close(connection: sqlite3.Connection) -> None:
+    """Close a connection in whatever state it is."""
+    with suppress(sqlite3.Error):
+        connection.close()
+
+
+def _empty_log(connection: Connection) -> None:
+    """Have all that the write-ahead log holds in the database, and synced, as far as there is room."""
+    _checkpoint(connection, "TRUNCATE")
+
+
+def _reuse_log(connection: Connection) -> None:
+    """Do so, but keep the room of the log: on a disk that is full somebody else would take it."""
+    _checkpoint(connection, "RESTART")
+
+
+def _checkpoint(connection: Connection, mode: str) -> None:
+    try:
+        connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+    except sqlite3.OperationalError as error:
+        if _code(error) not in _PASSES:
+            raise
+
+
+def _fault(error: sqlite3.Error) -> SpoolFault:
+    return SpoolFault(str(error), full=_is_full(error), broken=_code(error) not in _PASSES)
+
+
+def _is_full(error: Exception) -> bool:
+    return _code(error) == sqlite3.SQLITE_FULL
+
+
+def _code(error: Exception) -> int:
+    """Return SQLite's primary result code; 0 if the error is not SQLite's own."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def connect_reader(database: Path) -> sqlite3.Connection:
+    """Open a connection that cannot write."""
+    connection = open_file(str(database))
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def fault_of_reading(error: Exception) -> SpoolFault | None:
+    """Return what an error means for the database; ``None``: it is the question's own."""
+    if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, _OURS):
+        return None
+    return _fault(error)
+
+
+def prepare_folder(path: str) -> Path:
+    """
+    Make the spool's folder and file, for our eyes only.
+
+    :raises OSError: it cannot be made or written.
+    """
+    folder = Path(path)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(folder / DATABASE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    return folder
+
+
+async def open_sqlite(path: str, terms: Terms, *, reactor: Any, reserve: int = 0) -> QueueSpool:
+    """
+    Open the spool in the folder ``path``, made if it is missing.
+
+    :param reactor: the clock and the thread to which results come back.
+    :param reserve: bytes that are kept for delivery on a full disk, where that is not too small for it.
+    :raises SpoolBusy: another process has it.
+    :raises OSError: the folder cannot be made or written.
+    :raises SpoolFault: the database cannot be used.
+    """
+    folder = prepare_folder(path)
+    lock = SpoolLock(folder)
+    kept = _reserve(folder, reserve)
+    engine = SqliteEngine(
+        database=str(folder / DATABASE),
+        paces=terms.paces,
+        lease=terms.lease,
+        seconds=reactor.seconds,
+        keeps_bodies=terms.keeps_bodies,
+        # What it holds must find room in the reserve, and itself may grow by as much.
+        log=LOG if kept is None else min(LOG, kept.size // 2),
+    )
+    writer = ThreadWriter(engine, reactor, terms.events, "spool-writer")
+    try:
+        await writer.start()
+    except Exception:
+        await writer.abandon()
+        lock.release()
+        raise
+    connect = partial(connect_reader, folder / DATABASE)
+    # One of the threads may be at a long question.
+    reader = ThreadReader(connect, _close, reactor, threads=2, fault=fault_of_reading)
+    return QueueSpool(
+        writer,
+        reader,
+        terms,
+        measure=lambda _: measure(folder),
+        space=lambda connection: space(connection, folder),
+        shrink=_reuse_log,
+        reserve=kept,
+        files=FILES if kept is None else evolve(FILES, cut_log=partial(_cut_log, reserve=kept)),
+        release=lock.release,
+    )
+
+
+def _reserve(folder: Path, largest: int) -> Reserve | None:
+    """Return the reserve; given up at once on a disk so full that the database may not even be opened."""
+    if not largest:
+        return None
+    reserve = Reserve(folder, largest)
+    reserve.review(troubled=True)
+    if not reserve.kept:
+        reserve.give_up()
+    return reserve
+
+
+def _cut_log(connection: Connection, reserve: Reserve) -> None:
+    """On a disk that is full the log keeps its room: delivery needs it, and somebody else would take it."""
+    if reserve.kept:
+        sqlite_file.cut_log(connection)
+
+
+#: What can be done for the file.
+FILES: Final = Files(
+    space=sqlite_file.space, shrink=sqlite_file.shrink, cut_log=sqlite_file.cut_log, verify=sqlite_file.verify
+)
+
+
+def measure(folder: Path) -> tuple[int, int | None]:
+    """Return the bytes that the spool's files take, and those that are free beside them."""
+    size = sum(file.stat().st_size for file in folder.glob(f"{DATABASE}*"))
+    system = os.statvfs(folder)
+    return size, system.f_bavail * system.f_frsize
+
+
+def space(connection: Connection, folder: Path | None) -> Space:
+    """
+    Return the disk under the spool in ``folder``; ``None``: under a database in memory.
+
+    Pages of the database that hold nothing are used again before the file grows. What the log may still
+    grow by, and the database when it gets what the log holds, is as good as taken: without that room
+    the log could not be emptied, and nothing could be written at all.
+    """
+    page, pages, spare = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_size", "page_count", "freelist_count")
+    )
+    used = page * (pages - spare)
+    if folder is None:
+        return Space(used=used)
+    system = os.statvfs(folder)
+    growth = max(0, page * pages - _size(folder / DATABASE))
+    growth += max(0, LOG - _size(folder / f"{DATABASE}-wal"))
+    left = system.f_bavail * system.f_frsize + page * spare - growth
+    return Space(used=used, left=left, whole=system.f_blocks * system.f_frsize)
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0

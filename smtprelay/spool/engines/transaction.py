@@ -1,0 +1,199 @@
+"""
+What the queue operations need of a database: ``execute``, and a transaction around them.
+
+:class:`Transaction` is the unit of a group commit. It holds back inserts, to write
+the rows of many messages with one statement, and keeps the lanes that it
+touched in memory, to write each of them once. Both matter more than they look:
+each statement lets go of the interpreter lock and must win it back from the reactor.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Final, Protocol
+
+from attrs import frozen
+
+from smtprelay.model.message import Pace, SpoolUnavailable
+from smtprelay.spool.engines import sqlite_bulk
+from smtprelay.spool.operations.exclusive import ExclusiveAttempt
+from smtprelay.spool.tables.hold_rules import Holds
+from smtprelay.spool.tables.lanes import Lanes
+
+#: The columns that are written for a new row of each table.
+COLUMNS: Final = {
+    "message": "id, sender, parameters, client, received, size, subject, message_id, bounce_of, eight_bit,"
+    " long_lines",
+    "chunk": "message, n, content",
+    "delivery": "message, n, generation, route, lane, state, due, attempt, tries, errors, uncertain, node,"
+    " slot, lease, blocked_before, reason",
+    "recipient": "message, n, position, address, notify, orcpt, state, reason, provider_id",
+    "attempt": "message, n, number, provider, node, started, ended, outcome, reason",
+}
+
+#: Rows in one INSERT at most. Each number of rows is a statement of its own, which the engine keeps prepared.
+MOST_ROWS: Final = 32
+
+
+class SpoolFault(SpoolUnavailable):
+    """
+    The database failed: nothing of what was asked has happened.
+
+    :ivar full: because there is no room; it will pass when there is.
+    :ivar broken: the connection is not to be trusted any more: another one must be opened.
+    """
+
+    def __init__(self, why: str, *, full: bool = False, broken: bool = False) -> None:
+        super().__init__(why)
+        self.full = full
+        self.broken = broken
+
+
+class SpoolAway(SpoolFault):
+    """The database cannot be reached; it may come by itself."""
+
+
+class Again(Exception):  # noqa: N818 -- what to do
+    """Another node was in the way, and nothing of the transaction has happened: run it again."""
+
+
+@frozen
+class Locking:
+    """
+    What the SELECTs end with to lock rows, where several nodes write.
+
+    :ivar row: waits for who has the row.
+    :ivar delivery: so of the delivery, in a statement where that is ``d``.
+    :ivar free_delivery: so, but leaves out what somebody else has.
+    """
+
+    row: str = ""
+    delivery: str = ""
+    free_delivery: str = ""
+
+
+#: One writer only: no row needs a lock.
+ALONE: Final = Locking()
+
+
+class Cursor(Protocol):
+    """The part of PEP 249's cursor that the operations use."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows the statement changed."""
+
+    def fetchone(self) -> Any:
+        """Return the next row or ``None``."""
+
+    def fetchall(self) -> list[Any]:
+        """Return all rows that are left."""
+
+
+class Connection(Protocol):
+    """A database connection that takes ``?`` parameters; :class:`sqlite3.Connection` is one."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Cursor:
+        """Run one statement."""
+
+
+class WritingConnection(Connection, Protocol):
+    """A connection that transactions are made on."""
+
+    def run(self, sql: str, parameters: Sequence[Any] = (), /) -> object:
+        """Run one statement that gives nothing back."""
+
+
+class Transaction:
+    """
+    One transaction: a connection, the time, and who we are.
+
+    :ivar now: seconds since the epoch, the same for the whole transaction.
+    :ivar node: the name under which this process claims.
+    :ivar paces: how fast each configured provider may be asked, by its name.
+    :ivar lease: how long a claim holds without being renewed, seconds.
+    :ivar exclusive: whether a delivery is tried alone on this node, so that nothing else begins.
+    :ivar holds: the rules that hold mail, read when they are first asked for.
+    :ivar back: when the database was there again after it had been away, seconds since the epoch.
+    :ivar locking: what keeps other nodes away from the rows that are read to be changed.
+    :ivar keeps_bodies: bodies outlive their delivery, until they are swept.
+    :ivar in_strokes: the connection has the views of :mod:`smtprelay.spool.engines.sqlite_bulk`.
+    :param lanes: begun at ``now``; so ``holds``, which are read anew if there are none.
+    """
+
+    def __init__(
+        self,
+        connection: WritingConnection,
+        lanes: Lanes,
+        *,
+        now: float,
+        node: str,
+        paces: Mapping[str, Pace],
+        lease: float,
+        back: float = -math.inf,
+        locking: Locking = ALONE,
+        keeps_bodies: bool = False,
+        in_strokes: bool = False,
+        holds: Holds | None = None,
+        exclusive: ExclusiveAttempt | None = None,
+    ) -> None:
+        self.now = now
+        self.node = node
+        self.paces = paces
+        self.lease = lease
+        self.back = back
+        self.locking = locking
+        self.keeps_bodies = keeps_bodies
+        self.in_strokes = in_strokes
+        self.lanes = lanes
+        self.holds = holds or Holds(connection.execute, now)
+        self.exclusive = exclusive or ExclusiveAttempt()
+        self._connection = connection
+        self._rows: dict[str, list[Sequence[Any]]] = {table: [] for table in COLUMNS}
+
+    def insert(self, table: str, row: Sequence[Any]) -> None:
+        """Add a row to ``table``, at the latest when the transaction ends."""
+        self._rows[table].append(row)
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Cursor:
+        """Run one statement; it sees all that was inserted before."""
+        self._write_rows()
+        return self._connection.execute(sql, parameters)
+
+    def execute_first(self, sql: str, parameters: Sequence[Any] = ()) -> Cursor:
+        """
+        Run one statement before what was inserted is written; it is about rows of earlier transactions.
+
+        So the inserts of the other operations of the group stay together.
+        """
+        return self._connection.execute(sql, parameters)
+
+    def run_first(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Run one statement so that gives nothing back."""
+        self._connection.run(sql, parameters)
+
+    def finish(self) -> None:
+        """Write what was held back. The caller commits."""
+        self._write_rows()
+        self.lanes.write()
+
+    def _write_rows(self) -> None:
+        if self.in_strokes:
+            sqlite_bulk.arrive(self._connection.run, self._rows, MOST_ROWS)
+        for table, rows in self._rows.items():
+            if rows:
+                _insert(self._connection.run, table, rows)
+                rows.clear()
+
+
+def _insert(run: sqlite_bulk.Run, table: str, rows: Sequence[Sequence[Any]]) -> None:
+    for start in range(0, len(rows), MOST_ROWS):
+        batch = rows[start : start + MOST_ROWS]
+        run(_insertion(table, len(batch)), [value for row in batch for value in row])
+
+
+@cache
+def _insertion(table: str, rows: int) -> str:
+    columns = COLUMNS[table]
+    marks = f"({', '.join('?' * (columns.count(',') + 1))})"
+    return f"INSERT INTO {table} ({columns}) VALUES {', '.join([marks] * rows)}"  # noqa: S608 -- constants

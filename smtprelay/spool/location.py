@@ -1,0 +1,141 @@
+"""
+Where a spool lies whose relay does not run: in a folder, or in a database.
+
+What looks at it and what changes it from outside the relay (:mod:`smtprelay.spool.offline`,
+:mod:`smtprelay.spool.offline_archive`) knows no more of it than this.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Final, Protocol
+
+from attrs import frozen
+
+from smtprelay.spool.engines import sqlite_file
+from smtprelay.spool.engines.schema import check_version
+from smtprelay.spool.engines.sqlite import DATABASE, SqliteEngine, connect_reader, prepare_folder
+from smtprelay.spool.engines.sqlite_lock import SpoolLock
+from smtprelay.spool.engines.transaction import Connection, SpoolFault
+from smtprelay.spool.engines.writer import InlineWriter
+
+
+class Ground(Protocol):
+    """Where a spool lies; ``str`` says it to people."""
+
+    @property
+    def unfit(self) -> tuple[type[Exception], ...]:
+        """What it raises for rows that it cannot take, when nothing is wrong with the spool itself."""
+
+    def reading(self) -> Connection:
+        """
+        Open a connection that cannot write.
+
+        :raises FileNotFoundError: there is no spool.
+        :raises SpoolFault: it cannot be used, or is of another version.
+        """
+
+    def leave(self, connection: Any) -> None:
+        """Close what :meth:`reading` has opened."""
+
+    def verify(self, connection: Connection) -> Sequence[str]:
+        """Read all of its files; return a sentence for each damage."""
+
+    def writing(self, *, new: bool = False) -> AbstractContextManager[InlineWriter]:
+        """
+        Give a writer while nobody can be in its way.
+
+        :param new: make the spool if there is none.
+        :raises FileNotFoundError: there is none.
+        :raises SpoolBusy: a relay has it, and nobody else may write.
+        :raises SpoolFault: it cannot be used.
+        """
+
+
+@frozen
+class Folder:
+    """
+    The ground of the embedded engine, see :class:`Ground`.
+
+    Looking needs no lock. Who changes something holds the node's, so that it can never happen behind a
+    running relay's back; and brings an older spool up to date, as the relay would.
+    """
+
+    path: Path
+    unfit: ClassVar[tuple[type[Exception], ...]] = (sqlite3.Error,)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def reading(self) -> sqlite3.Connection:
+        """See :meth:`Ground.reading`."""
+        connection = connect_reader(self.existing() / DATABASE)
+        try:
+            check_version(connection)
+        except ValueError as error:
+            connection.close()
+            raise SpoolFault(str(error)) from error
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    def leave(self, connection: sqlite3.Connection) -> None:
+        """See :meth:`Ground.leave`."""
+        connection.close()
+
+    def verify(self, connection: Connection) -> Sequence[str]:
+        """See :meth:`Ground.verify`."""
+        return sqlite_file.verify(connection)
+
+    @contextmanager
+    def writing(self, *, new: bool = False) -> Iterator[InlineWriter]:
+        """See :meth:`Ground.writing`."""
+        folder = prepare_folder(str(self.path)) if new else self.existing()
+        lock = SpoolLock(folder)
+        try:
+            engine = SqliteEngine(database=str(folder / DATABASE), paces={}, lease=60.0, seconds=time.time)
+            writer = InlineWriter(engine)
+            try:
+                yield writer
+            finally:
+                writer.close()
+        finally:
+            lock.release()
+
+    def existing(self) -> Path:
+        """Return the folder if there is a spool in it; raises ``FileNotFoundError``."""
+        if not (self.path / DATABASE).exists():
+            raise FileNotFoundError(f"there is no spool in {self.path}")
+        return self.path
+
+
+class DriverMissing(Exception):  # noqa: N818 -- what is the matter
+    """The software that speaks to the database is not installed; the text says how to get it."""
+
+
+def in_database(url: Callable[[], str], lease: float) -> Ground:
+    """
+    Return the ground of the spool in the database that ``url`` gives a connection string for.
+
+    :param lease: that of the relays, seconds.
+    :raises DriverMissing: there is no psycopg.
+    """
+    with driver():
+        from smtprelay.spool.postgres_location import DatabaseGround  # noqa: PLC0415 -- needs what not everybody has
+
+    return DatabaseGround(url, lease)
+
+
+@contextmanager
+def driver() -> Iterator[None]:
+    """Have an import within that fails become :class:`DriverMissing`."""
+    try:
+        yield
+    except ImportError as error:
+        raise DriverMissing(f"{_DRIVER} ({error})") from error
+
+
+_DRIVER: Final = "the engine postgres needs psycopg: pip install 'smtprelay[postgres]'"

@@ -1,0 +1,151 @@
+"""
+A message becomes ours: its rows, and the claim of what may go at once.
+
+Both happen in one transaction. A mail that is sent as soon as it arrives
+costs two commits in all, this one and the one that settles it.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import attrs
+from attrs import field, frozen
+
+from smtprelay.model.message import Claim, Client, Draft, Planned
+from smtprelay.model.shape import Shape
+from smtprelay.spool.engines.transaction import Transaction
+from smtprelay.spool.operations.lane_capacity import Gate
+from smtprelay.spool.tables.hold_rules import note
+
+#: Bodies are stored in pieces of at most this many bytes.
+CHUNK = 256 * 1024
+
+
+@frozen(kw_only=True)
+class Arrival:
+    """
+    A message that has arrived whole.
+
+    :ivar chunks: how many chunks of its body are stored already.
+    :ivar rest: what is not, at most one chunk.
+    """
+
+    draft: Draft
+    shape: Shape
+    subject: str
+    message_id: str
+    planned: Sequence[Planned]
+    chunks: int = 0
+    rest: bytes = field(repr=False, default=b"")
+
+
+def store_chunk(tx: Transaction, message: str, n: int, content: bytes) -> None:
+    """Store one piece of a body whose message is still arriving."""
+    # With each piece, for the one before it may have failed, and a piece without an upload is never swept.
+    tx.execute("INSERT INTO upload (message, node) VALUES (?, ?) ON CONFLICT DO NOTHING", (message, tx.node))
+    tx.insert("chunk", (message, n, content))
+
+
+def forget_chunks(tx: Transaction, message: str) -> None:
+    """Drop the pieces of a body whose message will not come; one that has come after all keeps them."""
+    # Where an answer to a commit may be lost, a message may be here that its client was told to send again.
+    arriving = "EXISTS (SELECT 1 FROM upload WHERE message = ?)"
+    tx.execute(f"DELETE FROM chunk WHERE message = ? AND {arriving}", (message, message))  # noqa: S608
+    tx.execute("DELETE FROM upload WHERE message = ?", (message,))
+
+
+def accept(tx: Transaction, arrival: Arrival, *, claiming: bool, holding: bool = True) -> list[Claim]:
+    """
+    Make the message ours; return the claims on those of its deliveries that may go now.
+
+    :param claiming: without it everything is queued.
+    :param holding: the rules that hold mail are heeded.
+    :raises LookupError: a piece of the body is missing.
+    :raises ValueError: nobody is to get it.
+    """
+    draft = arrival.draft
+    if not arrival.planned:
+        raise ValueError(f"{draft.id}: no delivery is planned")
+    if arrival.chunks:
+        _count_chunks(tx, arrival)
+        tx.execute("DELETE FROM upload WHERE message = ?", (draft.id,))
+    if arrival.rest or not arrival.chunks:
+        tx.insert("chunk", (draft.id, arrival.chunks + 1, arrival.rest))
+    envelope = draft.envelope
+    parameters = json.dumps(dict(envelope.parameters)) if envelope.parameters else "{}"
+    tx.insert(
+        "message",
+        (
+            draft.id,
+            envelope.sender,
+            parameters,
+            _described(draft.client),
+            draft.received,
+            arrival.shape.size,
+            arrival.subject,
+            arrival.message_id,
+            draft.bounce_of,
+            arrival.shape.eight_bit,
+            int(arrival.shape.long_lines),
+        ),
+    )
+    started = (
+        _deliver(tx, arrival, n, planned, claiming=claiming, holding=holding)
+        for n, planned in enumerate(arrival.planned, start=1)
+    )
+    return [claim for claim in started if claim is not None]
+
+
+def _count_chunks(tx: Transaction, arrival: Arrival) -> None:
+    """See that what was stored while the body arrived is there."""
+    (stored,) = tx.execute("SELECT count(*) FROM chunk WHERE message = ?", (arrival.draft.id,)).fetchone()
+    if stored != arrival.chunks:
+        raise LookupError(f"{arrival.draft.id}: {stored} of {arrival.chunks} pieces of the body are stored")
+
+
+@lru_cache(maxsize=256)
+def _described(client: Client) -> str:
+    """Return the client as it is stored; one client sends many messages."""
+    return json.dumps(attrs.asdict(client))
+
+
+def _deliver(
+    tx: Transaction, arrival: Arrival, n: int, planned: Planned, *, claiming: bool, holding: bool
+) -> Claim | None:
+    """Write one delivery, claimed if it need not wait behind others of its lane."""
+    message = arrival.draft.id
+    lane = tx.lanes.get(planned.provider, planned.lane)
+    pace = tx.paces.get(planned.provider)
+    goes = False
+    rule = tx.holds.over(arrival.draft.envelope.sender, planned) if holding else None
+    may_begin = claiming and not tx.exclusive.blocks(tx.now)
+    if rule is None and may_begin and pace is not None and (lane.due is None or lane.due > tx.now):
+        gate = Gate(tx, planned.provider, pace)
+        goes = gate.room_in(lane) > 0
+        if goes:
+            gate.occupy(lane)
+    if goes:
+        row: tuple[Any, ...] = ("active", None, 1, 0, 0, 0, tx.node, 1, tx.now + tx.lease)
+    elif rule is not None:
+        row = ("held", None, 0, 0, 0, 0, "", 0, None)
+        lane.held += 1
+    else:
+        row = ("queued", tx.now, 0, 0, 0, 0, "", 0, None)
+        lane.wait("queued", tx.now)
+    tx.insert("delivery", (message, n, 1, planned.route, lane.id, *row, tx.lanes.blocked_time(lane), ""))
+    for position, each in enumerate(planned.recipients, start=1):
+        tx.insert("recipient", (message, n, position, each.address, each.notify, each.orcpt, "open", "", ""))
+    if rule is not None:
+        note(tx, (message, n), rule)
+    return begin(tx, arrival, n, planned, tx.now) if goes else None
+
+
+def begin(tx: Transaction, arrival: Arrival, n: int, planned: Planned, started: float) -> Claim:
+    """Write the first attempt of the n-th delivery; return the claim that it is made under."""
+    draft = arrival.draft
+    tx.insert("attempt", (draft.id, n, 1, planned.provider, tx.node, started, None, "", ""))
+    delivery = planned.delivery(draft, n, arrival.shape)
+    body = None if arrival.chunks else arrival.rest
+    return Claim(delivery=delivery, node=tx.node, attempt=1, body=body)

@@ -1,0 +1,53 @@
+"""
+A message comes in of which an attempt was made already.
+
+A synchronous listener has tried it, and some of its recipients have it. What is left goes on as if the
+spool had made that attempt: it is in the history, and nobody starts over.
+"""
+
+from smtprelay.model.message import Delivery, Planned
+from smtprelay.model.queue import Settlement
+from smtprelay.spool.engines.transaction import Transaction
+from smtprelay.spool.operations.accept import Arrival, accept, begin
+from smtprelay.spool.operations.edit import edit
+from smtprelay.spool.operations.settle import settle
+from smtprelay.spool.tables.hold_rules import holding
+
+
+def adopt(tx: Transaction, arrival: Arrival, settlement: Settlement) -> None:
+    """
+    Make a message ours, with one delivery and the attempt that ended as ``settlement`` says.
+
+    A rule that holds mail holds what is left of it.
+
+    :raises SpoolFault: see :func:`smtprelay.spool.operations.accept.accept`; so ``ValueError``.
+    """
+    accept(tx, arrival, claiming=False, holding=False)
+    draft, planned = arrival.draft, arrival.planned[0]
+    lane = tx.lanes.get(planned.provider, planned.lane)
+    lane.queued, lane.active = lane.queued - 1, lane.active + 1
+    claim = begin(tx, arrival, 1, planned, draft.received)
+    tx.execute(
+        "UPDATE delivery SET state = 'active', due = NULL, attempt = 1, node = ?, lease = ?"
+        " WHERE message = ? AND n = 1",
+        (tx.node, tx.now + tx.lease, draft.id),
+    )
+    settle(tx, [(claim, settlement)])
+    if settlement.state in ("queued", "deferred"):
+        _heed_rules(tx, claim.delivery, settlement)
+
+
+def _heed_rules(tx: Transaction, delivery: Delivery, settlement: Settlement) -> None:
+    """Hold what waits now, if a rule says so."""
+    envelope = delivery.envelope
+    still_open = tuple(each for each in envelope.recipients if each.address not in settlement.closed)
+    planned = Planned(
+        route=delivery.route,
+        provider=settlement.provider or delivery.provider,
+        lane=settlement.lane,
+        recipients=still_open,
+    )
+    rule = tx.holds.over(envelope.sender, planned)
+    if rule is not None:
+        _, change = holding(rule)
+        edit(tx, {(delivery.message, delivery.n): 1}, change, {})

@@ -1,0 +1,271 @@
+"""
+What an operator does to deliveries: retry, hold, release, delete, reroute.
+
+Every act is written into the delivery's history with who did it and why. A
+delivery that is under way cannot be held or deleted from under its attempt: it is
+left alone. So is one that has changed since somebody looked at it: its attempt's number says so.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from attrs import frozen
+
+from smtprelay.model.message import Planned, Recipient
+from smtprelay.model.queue import Edit
+from smtprelay.model.queue_admin import Prepared
+from smtprelay.spool.engines.transaction import Transaction
+from smtprelay.spool.operations.dsn_accept import enclose
+from smtprelay.spool.operations.settle_delivered import finish, forget_deleted
+from smtprelay.spool.tables.deliveries import DELAYED, marks, portions, storable
+from smtprelay.spool.tables.hold_rules import note
+from smtprelay.spool.tables.lanes import Lane
+
+#: Deliveries that one transaction changes at most: others wait for it.
+MOST_AT_ONCE: Final = 200
+
+
+@frozen
+class Row:
+    """A delivery that is to be changed, as it is now."""
+
+    message: str
+    n: int
+    state: str
+    lane: int
+    attempt: int
+    blocked_before: float
+
+    @property
+    def where(self) -> tuple[str, int]:
+        """What names it."""
+        return self.message, self.n
+
+
+@frozen
+class Act:
+    """
+    A kind of change.
+
+    :ivar states: in which it makes sense.
+    :ivar do: carries it out on one delivery; ``False`` if it is left alone after all.
+    :ivar then: what is done at the end, to the messages of all of them.
+    """
+
+    states: Sequence[str]
+    do: Callable[[Transaction, Row, Edit, Prepared], bool]
+    then: Callable[[Transaction, Sequence[str]], object] = lambda _tx, _messages: None
+
+
+def edit(
+    tx: Transaction, fences: Mapping[tuple[str, int], int], change: Edit, prepared: Mapping[str, Prepared]
+) -> list[str]:
+    """
+    Carry out ``change`` on those deliveries that are as they were; return their ids.
+
+    :param fences: the attempt's number of each delivery, by message and number.
+    :param prepared: by id; what is not there needs nothing.
+    """
+    act = ACTS[change.action]
+    done = []
+    messages: dict[str, None] = {}
+    rows = _rows(tx, fences, act.states)
+    # In the order that everybody takes them, before any of them is asked for.
+    tx.lanes.take(sorted({*_providers(tx, rows), *filter(None, [change.provider])}))
+    for row in rows:
+        name = f"{row.message}.{row.n}"
+        provider = tx.lanes.by_id(row.lane).provider
+        if act.do(tx, row, change, prepared.get(name, _NOTHING)):
+            _record(tx, row, change, provider)
+            done.append(name)
+            messages[row.message] = None
+    for some in portions(list(messages)):
+        act.then(tx, some)
+    return done
+
+
+def _rows(tx: Transaction, fences: Mapping[tuple[str, int], int], states: Sequence[str]) -> list[Row]:
+    rows = []
+    messages = sorted({message for message, _ in fences})
+    for some in portions(messages):
+        rows += tx.execute(
+            "SELECT d.message, d.n, d.state, d.lane, d.attempt, d.blocked_before FROM delivery d"  # noqa: S608
+            f" WHERE d.message IN ({marks(some)}) ORDER BY d.message, d.n{tx.locking.delivery}",
+            some,
+        ).fetchall()
+    found = [Row(*row) for row in rows]
+    return [row for row in found if fences.get(row.where) == row.attempt and row.state in states]
+
+
+def _providers(tx: Transaction, rows: Sequence[Row]) -> list[str]:
+    numbers = sorted({row.lane for row in rows})
+    sql = f"SELECT DISTINCT provider FROM lane WHERE id IN ({marks(numbers)})"  # noqa: S608 -- marks
+    return [row[0] for row in tx.execute(sql, numbers).fetchall()]
+
+
+def _leave_queue(tx: Transaction, row: Row) -> Lane:
+    """Take a delivery out of its lane's count; return the lane."""
+    lane = tx.lanes.by_id(row.lane)
+    if row.state in ("queued", "deferred", "held"):
+        setattr(lane, row.state, getattr(lane, row.state) - 1)
+    return lane
+
+
+def _wait(tx: Transaction, row: Row, lane: Lane, due: float) -> None:
+    """Let a delivery wait in ``lane`` until ``due``, with all its tries before it."""
+    state = "queued" if due <= tx.now else "deferred"
+    lane.wait(state, due)
+    blocked = (
+        row.blocked_before + tx.lanes.blocked_time(lane) - tx.lanes.blocked_time(tx.lanes.by_id(row.lane))
+    )
+    tx.execute(
+        "UPDATE delivery SET state = ?, due = ?, lane = ?, blocked_before = ?, ended = NULL, tries = 0,"
+        " deferrals = 0, errors = 0, hold = 0, suspect = 0, node = '' WHERE message = ? AND n = ?",
+        (state, due, lane.id, blocked, *row.where),
+    )
+
+
+def _reopen(tx: Transaction, row: Row) -> None:
+    """After a terminal failure all that failed goes again."""
+    tx.execute(
+        "UPDATE recipient SET state = 'open' WHERE message = ? AND n = ? AND state = 'failed'", row.where
+    )
+    tx.execute("UPDATE message SET finished = NULL WHERE id = ?", (row.message,))
+    # Its sender hears of it once more if it fails once more.
+    tx.execute(
+        f"UPDATE delivery SET noticed = noticed & {DELAYED} WHERE message = ? AND n = ?",  # noqa: S608
+        row.where,
+    )
+
+
+def _new_operation(tx: Transaction, row: Row, where: str = "") -> None:
+    """The provider shall see a new operation."""
+    sql = f"UPDATE delivery SET generation = generation + 1 WHERE message = ? AND n = ?{where}"  # noqa: S608
+    tx.execute(sql, row.where)
+
+
+def _retry(tx: Transaction, row: Row, change: Edit, _prepared: Prepared) -> bool:
+    lane = _leave_queue(tx, row)
+    if row.state == "failed":
+        _reopen(tx, row)
+        # One that failed in doubt may have arrived: the provider is asked for its old operation first.
+        _new_operation(tx, row, " AND uncertain = 0")
+    _wait(tx, row, lane, tx.now if change.at is None else max(change.at, tx.now))
+    if row.state == "held":
+        # Why it was held is in its history.
+        tx.execute("UPDATE delivery SET reason = '' WHERE message = ? AND n = ?", row.where)
+    return True
+
+
+def _hold(tx: Transaction, row: Row, change: Edit, _prepared: Prepared) -> bool:
+    _leave_queue(tx, row).held += 1
+    tx.execute(
+        "UPDATE delivery SET state = 'held', due = NULL, hold = ?, suspect = 0, node = '', reason = ?"
+        " WHERE message = ? AND n = ?",
+        (change.rule, storable(_because("held", change)), *row.where),
+    )
+    return True
+
+
+def _release(tx: Transaction, row: Row, change: Edit, prepared: Prepared) -> bool:
+    """When a rule has ended, another one may hold the delivery still."""
+    if change.rule:
+        rule = tx.holds.over(*_planned(tx, row))
+        if rule is not None:
+            note(tx, row.where, rule)
+            return False
+    return _retry(tx, row, change, prepared)
+
+
+def _delete(tx: Transaction, row: Row, change: Edit, prepared: Prepared) -> bool:
+    """End it for good: its history stays; :func:`_forget` does the rest."""
+    _leave_queue(tx, row)
+    reason = storable(_because("deleted", change))
+    tx.execute(
+        "UPDATE delivery SET state = 'deleted', due = NULL, ended = ?, hold = 0, suspect = 0, node = '',"
+        " reason = ? WHERE message = ? AND n = ?",
+        (tx.now, reason, *row.where),
+    )
+    tx.execute(
+        "UPDATE recipient SET state = 'deleted', reason = ? WHERE message = ? AND n = ? AND state = 'open'",
+        (reason, *row.where),
+    )
+    tx.execute("DELETE FROM credential WHERE message = ? AND n = ?", row.where)
+    if prepared.bounce is not None:
+        enclose(tx, prepared.bounce)
+    return True
+
+
+def _forget(tx: Transaction, messages: Sequence[str]) -> None:
+    """What was deleted whole ends; a body goes unless another delivery of the message needs it."""
+    finish(tx, messages)
+    forget_deleted(tx, messages)
+
+
+def _reroute(tx: Transaction, row: Row, change: Edit, prepared: Prepared) -> bool:
+    """What is held stays held: whoever held it did not mean the provider."""
+    before = _leave_queue(tx, row)
+    following = tx.lanes.get(change.provider, prepared.lane)
+    if row.state == "failed":
+        _reopen(tx, row)
+    _new_operation(tx, row)
+    if row.state == "held":
+        following.held += 1
+        blocked = row.blocked_before + tx.lanes.blocked_time(following) - tx.lanes.blocked_time(before)
+        tx.execute(
+            "UPDATE delivery SET lane = ?, blocked_before = ?, tries = 0, uncertain = 0"
+            " WHERE message = ? AND n = ?",
+            (following.id, blocked, *row.where),
+        )
+        return True
+    _wait(tx, row, following, tx.now)
+    tx.execute(
+        "UPDATE delivery SET uncertain = 0, reason = ? WHERE message = ? AND n = ?",
+        (storable(_because(f"rerouted from {before.provider}", change)), *row.where),
+    )
+    return True
+
+
+def _planned(tx: Transaction, row: Row) -> tuple[str, Planned]:
+    """Return the sender of a delivery, and where it goes."""
+    sender, route = tx.execute(
+        "SELECT m.sender, d.route FROM delivery d JOIN message m ON m.id = d.message"
+        " WHERE d.message = ? AND d.n = ?",
+        row.where,
+    ).fetchone()
+    addresses = tx.execute(
+        "SELECT address FROM recipient WHERE message = ? AND n = ? AND state = 'open'", row.where
+    ).fetchall()
+    lane = tx.lanes.by_id(row.lane)
+    recipients = tuple(Recipient(address=each) for (each,) in addresses)
+    return sender, Planned(route=route, provider=lane.provider, lane=lane.key, recipients=recipients)
+
+
+def _because(done: str, change: Edit) -> str:
+    """Return why something was done, as it stands with the delivery."""
+    whose = f"by rule {change.rule}" if change.rule else f"by {change.who}"
+    return f"{done} {whose}" + (f": {change.why}" if change.why else "")
+
+
+def _record(tx: Transaction, row: Row, change: Edit, provider: str) -> None:
+    """Write the act into the history, as an attempt that is over."""
+    number = row.attempt + 1
+    what = f"to {change.provider}, " if change.provider else ""
+    if change.at is not None:
+        what = time.strftime("at %Y-%m-%d %H:%M:%S UTC, ", time.gmtime(change.at))
+    reason = storable(f"{what}by {change.who}" + (f": {change.why}" if change.why else ""))
+    tx.execute("UPDATE delivery SET attempt = ? WHERE message = ? AND n = ?", (number, *row.where))
+    tx.insert("attempt", (*row.where, number, provider, tx.node, tx.now, tx.now, change.action, reason))
+
+
+_NOTHING: Final = Prepared()
+
+#: Every kind of change there is.
+ACTS: Final[dict[str, Act]] = {
+    "retry": Act(("queued", "deferred", "held", "failed"), _retry),
+    "hold": Act(("queued", "deferred"), _hold),
+    "release": Act(("held",), _release),
+    "delete": Act(("queued", "deferred", "held", "failed"), _delete, _forget),
+    "reroute": Act(("queued", "deferred", "held", "failed"), _reroute),
+}

@@ -1,0 +1,250 @@
+"""
+Messages leave the spool, as parcels.
+
+A portion is read in one transaction, so that each parcel agrees with itself. When a
+message moves, what of it waits is held in that same transaction: nobody sends it from here
+any more, whatever happens to whoever asked.
+"""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from attrs import evolve
+
+from smtprelay.model.archive import Parcel, ParcelDelivery, ParcelRecipient
+from smtprelay.model.export_import import SMALL, Packed, Portion
+from smtprelay.model.queue import FINAL, STATES, Attempt, Selection
+from smtprelay.spool.engines.transaction import Transaction
+from smtprelay.spool.maintenance.retention import remove
+from smtprelay.spool.query.search import matching
+from smtprelay.spool.tables.deliveries import (
+    ATTEMPT,
+    BOUNCED,
+    DELAYED,
+    LANES,
+    attempt_of,
+    marks,
+    portions,
+    shape_of,
+)
+
+#: Deliveries of each state in one portion at most, and bytes of bodies, unless one message has more.
+_MOST: Final = 25
+_MOST_BYTES: Final = 512 * 1024
+
+#: Why a delivery is held while its message moves.
+MOVING: Final = "it moves to another spool"
+
+_UNKNOWN: Final = "it was under way when the message was exported"
+
+#: What is asked of each table; after the message, what a delivery is found by.
+_MESSAGES: Final = """
+    SELECT id, sender, parameters, client, received, size, subject, message_id, bounce_of, finished,
+        eight_bit, long_lines
+    FROM message WHERE id IN ({})"""
+_DELIVERIES: Final = f"""
+    SELECT d.message, d.n, d.generation, d.route, l.provider, l.key, d.state, d.due, d.ended, d.attempt,
+        d.tries, d.errors, d.deferrals, d.uncertain, d.noticed, d.reason, d.blocked_before, d.hold,
+        l.blocked_total, l.blocked_since, o.blocked_total, o.blocked_since
+    FROM delivery d{LANES} WHERE d.message IN ({{}}) ORDER BY d.message, d.n"""  # noqa: S608 -- constants
+_WAITING: Final = """
+    SELECT message, n, state, lane FROM delivery
+    WHERE message IN ({}) AND state IN ('queued', 'deferred')"""
+_RECIPIENTS: Final = """
+    SELECT message, n, address, notify, orcpt, state, reason, provider_id
+    FROM recipient WHERE message IN ({}) ORDER BY message, n, position"""
+_ATTEMPTS: Final = (
+    f"SELECT message, n, {ATTEMPT} FROM attempt WHERE message IN ({{}}) ORDER BY message, n, number"  # noqa: S608
+)
+_CREDENTIALS: Final = "SELECT message, n, key_id, sealed FROM credential WHERE message IN ({})"
+_STATES: Final = "SELECT message, state, lane FROM delivery WHERE message IN ({}) ORDER BY message, n"
+_BODIES: Final = (
+    "SELECT message, count(*), sum(length(content)) FROM chunk WHERE message IN ({}) GROUP BY message"
+)
+
+
+def export(tx: Transaction, selection: Selection, mark: str, *, moving: bool) -> Portion:
+    """See :meth:`smtprelay.model.export_import.Transfer.export`."""
+    messages, more = _found(tx, selection, mark, tx.locking.delivery if moving else "")
+    left: list[str] = []
+    if moving:
+        left = _under_way(tx, messages)
+        messages = [message for message in messages if message not in left]
+    packed = _packed(tx, messages)
+    if moving:
+        _hold(tx, messages)
+    return Portion(packed=packed, mark=more, left=left)
+
+
+def drop(tx: Transaction, messages: Sequence[str]) -> list[str]:
+    """Drop those of ``messages`` that do not wait for anything but an operator; return them."""
+    gone = []
+    for some in portions(messages):
+        rows = tx.execute(_STATES.format(marks(some)) + tx.locking.row, some).fetchall()
+        here = dict.fromkeys(message for message, *_ in rows)
+        stay = {message for message, state, _ in rows if state not in ("held", *FINAL)}
+        gone += [message for message in here if message not in stay]
+        for message, state, number in rows:
+            if state == "held" and message not in stay:
+                tx.lanes.by_id(number).held -= 1
+    remove(tx, gone)
+    return gone
+
+
+def _found(tx: Transaction, selection: Selection, mark: str, lock: str) -> tuple[list[str], str]:
+    """Return the next messages that match, and the mark behind them: the last id, ``""`` at the end."""
+    found: set[str] = set()
+    # Of a state that has more, what comes behind the last one is not known: nothing behind it is taken yet.
+    known = ""
+    for state in selection.states or [each for each in STATES if selection.ids or each not in FINAL]:
+        some = evolve(selection, states=(state,), limit=_MOST)
+        rows = matching(tx, some, state, lock=lock, after=mark)
+        found.update(message for (message,) in rows)
+        if len(rows) == _MOST:
+            known = min(known or rows[-1][0], rows[-1][0])
+    return sorted(message for message in found if not known or message <= known), known
+
+
+def _under_way(tx: Transaction, messages: Sequence[str]) -> list[str]:
+    """Return those of which a delivery is under way; no other node begins with one of them from now on."""
+    rows = [
+        row
+        for some in portions(messages)
+        for row in tx.execute(_STATES.format(marks(some)) + tx.locking.row, some).fetchall()
+    ]
+    return sorted({message for message, state, _ in rows if state == "active"})
+
+
+def _hold(tx: Transaction, messages: Sequence[str]) -> None:
+    """Let nobody claim what waits of ``messages``."""
+    for message, n, state, number in _rows(tx, _WAITING, messages):
+        lane = tx.lanes.by_id(number)
+        setattr(lane, state, getattr(lane, state) - 1)
+        lane.held += 1
+        tx.execute(
+            "UPDATE delivery SET state = 'held', due = NULL, suspect = 0, node = '', reason = ?"
+            " WHERE message = ? AND n = ?",
+            (MOVING, message, n),
+        )
+
+
+# --- from rows to parcels
+
+_Rows = Mapping[tuple[str, int], Sequence[Sequence[Any]]]
+
+
+def _packed(tx: Transaction, messages: Sequence[str]) -> list[Packed]:
+    bodies = {message: (count, size) for message, count, size in _rows(tx, _BODIES, messages)}
+    recipients, attempts, credentials = (
+        _grouped(_rows(tx, sql, messages)) for sql in (_RECIPIENTS, _ATTEMPTS, _CREDENTIALS)
+    )
+    deliveries: dict[str, list[ParcelDelivery]] = {}
+    for row in _rows(tx, _DELIVERIES, messages):
+        delivery = _delivery(tx, row, recipients, attempts, credentials)
+        deliveries.setdefault(row[0], []).append(delivery)
+    packed = []
+    left = _MOST_BYTES
+    for row in sorted(_rows(tx, _MESSAGES, messages), key=lambda row: str(row[0])):
+        message, sender, parameters, client, *rest = row
+        parcel = Parcel(
+            id=message,
+            sender=sender,
+            parameters=json.loads(parameters),
+            client=json.loads(client),
+            received=rest[0],
+            size=rest[1],
+            subject=rest[2],
+            message_id=rest[3],
+            bounce_of=rest[4],
+            finished=rest[5],
+            shape=shape_of(rest[1], *rest[6:]),
+            body=message in bodies,
+            deliveries=tuple(deliveries.get(message, ())),
+        )
+        count, size = bodies.get(message, (0, 0))
+        content = None
+        if count == 1 and size <= min(SMALL, left):
+            content = piece(tx, message, 1)
+            left -= size
+        packed.append(Packed(parcel=parcel, content=content))
+    return packed
+
+
+def piece(connection: Any, message: str, n: int) -> bytes | None:
+    """See :meth:`smtprelay.model.export_import.Transfer.piece`."""
+    row = connection.execute("SELECT content FROM chunk WHERE message = ? AND n = ?", (message, n)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def _delivery(
+    tx: Transaction, row: Sequence[Any], recipients: _Rows, attempts: _Rows, credentials: _Rows
+) -> ParcelDelivery:
+    (message, n, generation, route, provider, lane, state, due, ended, attempt, tries, errors, *rest) = row
+    deferrals, uncertain, noticed, reason, blocked_before, hold, *blocked = rest
+    if state == "active" or (state == "held" and reason == MOVING):
+        uncertain = uncertain or state == "active"
+        state, due, reason = "queued", tx.now, _UNKNOWN if state == "active" else ""
+    key_id, sealed = next(iter(credentials.get((message, n), ())), ("", b""))
+    return ParcelDelivery(
+        n=n,
+        generation=generation,
+        route=route,
+        provider=provider,
+        lane=lane,
+        state=state,
+        due=due,
+        ended=ended,
+        attempt=attempt,
+        tries=tries,
+        deferrals=deferrals,
+        errors=errors,
+        uncertain=bool(uncertain),
+        noticed=bool(noticed & DELAYED),
+        bounced=bool(noticed & BOUNCED),
+        blocked=max(0.0, _blocked_time(blocked, lane, tx.now) - blocked_before),
+        reason=reason,
+        hold=hold,
+        recipients=tuple(_recipient(each) for each in recipients.get((message, n), ())),
+        attempts=tuple(_attempt(each, tx.now) for each in attempts.get((message, n), ())),
+        key_id=key_id,
+        sealed=base64.b64encode(sealed).decode(),
+    )
+
+
+def _blocked_time(blocked: Sequence[float | None], lane: str, now: float) -> float:
+    """Return for how long a lane and its provider's own have been blocked, as the lanes count it."""
+    total, since, own_total, own_since = blocked
+    time = (total or 0.0) + (0.0 if since is None else max(0.0, now - since))
+    if lane == "":
+        return time
+    return time + (own_total or 0.0) + (0.0 if own_since is None else max(0.0, now - own_since))
+
+
+def _recipient(row: Sequence[Any]) -> ParcelRecipient:
+    address, notify, orcpt, state, reason, provider_id = row
+    return ParcelRecipient(
+        address=address, notify=notify, orcpt=orcpt, state=state, reason=reason, provider_id=provider_id
+    )
+
+
+def _attempt(row: Sequence[Any], now: float) -> Attempt:
+    attempt = attempt_of(row)
+    if attempt.ended is None:
+        return evolve(attempt, ended=now, outcome="uncertain", reason=_UNKNOWN)
+    return attempt
+
+
+def _rows(tx: Transaction, sql: str, messages: Sequence[str]) -> list[Sequence[Any]]:
+    return [
+        row for some in portions(messages) for row in tx.execute(sql.format(marks(some)), some).fetchall()
+    ]
+
+
+def _grouped(rows: Sequence[Sequence[Any]]) -> dict[tuple[str, int], list[Sequence[Any]]]:
+    """Return rows by their delivery, which they begin with."""
+    grouped: dict[tuple[str, int], list[Sequence[Any]]] = {}
+    for message, n, *rest in rows:
+        grouped.setdefault((message, n), []).append(rest)
+    return grouped

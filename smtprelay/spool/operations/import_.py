@@ -1,0 +1,163 @@
+"""
+Messages come into the spool from another one, as parcels.
+
+They keep everything that makes their next attempt the same operation to a provider: id, numbers of
+deliveries, generation, attempts, and whether the last one's outcome is unknown. A message that is here
+already is left as it is, so that whoever is not sure may import again.
+"""
+
+import base64
+import binascii
+import json
+from typing import Any, Final
+
+from smtprelay.model.archive import Parcel, ParcelDelivery, faults
+from smtprelay.model.export_import import Packed
+from smtprelay.spool.engines.transaction import Transaction
+from smtprelay.spool.operations.accept import CHUNK, forget_chunks, store_chunk
+from smtprelay.spool.tables import hold_rules
+from smtprelay.spool.tables.deliveries import BOUNCED, DELAYED, storable
+
+_MESSAGE: Final = """
+    INSERT INTO message (id, sender, parameters, client, received, size, subject, message_id, bounce_of,
+        finished, kept, eight_bit, long_lines)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id"""
+
+_DELIVERY: Final = """
+    INSERT INTO delivery (message, n, generation, route, lane, state, due, ended, attempt, tries, deferrals,
+        errors, uncertain, noticed, node, slot, lease, blocked_before, reason)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0, NULL, ?, ?)"""
+
+
+def put(tx: Transaction, packed: Packed) -> bool:
+    """
+    Take one message in; ``False`` if it is here already.
+
+    :raises ValueError: it contradicts itself, its body is not whole, or it has no route here.
+    """
+    parcel = packed.parcel
+    for fault in faults(parcel):
+        raise ValueError(fault)
+    if packed.refusal and not _is_here(tx, parcel.id):
+        raise ValueError(packed.refusal)
+    if not _put_message(tx, parcel):
+        return False
+    _put_body(tx, packed)
+    for delivery in parcel.deliveries:
+        _put_delivery(tx, parcel.id, delivery)
+    return True
+
+
+def put_piece(tx: Transaction, message: str, n: int, content: bytes) -> bool:
+    """See :meth:`smtprelay.model.export_import.Transfer.put_piece`."""
+    if _is_here(tx, message):
+        return False
+    if not 0 < len(content) <= CHUNK or n < 1:
+        raise ValueError(f"a piece of a body has 1 to {CHUNK} bytes, and they are numbered from 1")
+    if n == 1:
+        # What was left behind by somebody who gave up.
+        forget_chunks(tx, message)
+    store_chunk(tx, message, n, content)
+    return True
+
+
+def forget_pieces(tx: Transaction, message: str) -> None:
+    """Drop the pieces of a message that was not taken in."""
+    if not _is_here(tx, message):
+        forget_chunks(tx, message)
+
+
+def _is_here(tx: Transaction, message: str) -> bool:
+    return tx.execute("SELECT 1 FROM message WHERE id = ?", (message,)).fetchone() is not None
+
+
+def _put_message(tx: Transaction, parcel: Parcel) -> bool:
+    row: Any = tx.execute(
+        _MESSAGE,
+        (
+            parcel.id,
+            parcel.sender,
+            json.dumps(dict(parcel.parameters)),
+            json.dumps(dict(parcel.client)),
+            parcel.received,
+            parcel.size,
+            storable(parcel.subject),
+            storable(parcel.message_id),
+            storable(parcel.bounce_of),
+            parcel.finished,
+            # So that the sweep of bodies looks at it.
+            int(parcel.finished is not None and parcel.body),
+            None if parcel.shape is None else parcel.shape.eight_bit,
+            None if parcel.shape is None else int(parcel.shape.long_lines),
+        ),
+    ).fetchone()
+    return row is not None
+
+
+def _put_body(tx: Transaction, packed: Packed) -> None:
+    parcel, content = packed.parcel, packed.content
+    if not parcel.body:
+        forget_chunks(tx, parcel.id)
+        return
+    if content is not None:
+        forget_chunks(tx, parcel.id)
+        for n, start in enumerate(range(0, len(content) or 1, CHUNK), start=1):
+            tx.insert("chunk", (parcel.id, n, content[start : start + CHUNK]))
+    tx.execute("DELETE FROM upload WHERE message = ?", (parcel.id,))
+    count, last, size = tx.execute(
+        "SELECT count(*), coalesce(max(n), 0), coalesce(sum(length(content)), 0)"
+        " FROM chunk WHERE message = ?",
+        (parcel.id,),
+    ).fetchone()
+    if not count or count != last or size != parcel.size:
+        raise ValueError(f"its body has {size} bytes instead of {parcel.size}")
+
+
+def _put_delivery(tx: Transaction, message: str, delivery: ParcelDelivery) -> None:
+    lane = tx.lanes.get(delivery.provider, delivery.lane)
+    if delivery.due is not None:
+        lane.wait(delivery.state, delivery.due)
+    elif delivery.state == "held":
+        lane.held += 1
+    where = (message, delivery.n)
+    tx.execute(
+        _DELIVERY,
+        (
+            *where,
+            delivery.generation,
+            delivery.route,
+            lane.id,
+            delivery.state,
+            delivery.due,
+            delivery.ended,
+            delivery.attempt,
+            delivery.tries,
+            delivery.deferrals,
+            delivery.errors,
+            int(delivery.uncertain),
+            DELAYED * delivery.noticed | BOUNCED * delivery.bounced,
+            tx.lanes.blocked_time(lane) - delivery.blocked,
+            storable(delivery.reason),
+        ),
+    )
+    for position, each in enumerate(delivery.recipients, start=1):
+        words = (each.state, storable(each.reason), storable(each.provider_id))
+        tx.insert("recipient", (*where, position, each.address, each.notify, each.orcpt, *words))
+    for one in delivery.attempts:
+        times = (one.number, storable(one.provider), storable(one.node), one.started, one.ended)
+        tx.insert("attempt", (*where, *times, storable(one.outcome), storable(one.reason)))
+    rule = hold_rules.with_number(tx, delivery.hold) if delivery.hold and delivery.state == "held" else None
+    if rule is not None:
+        hold_rules.note(tx, where, rule)
+    if delivery.key_id:
+        tx.execute(
+            "INSERT INTO credential (message, n, key_id, sealed) VALUES (?, ?, ?, ?)",
+            (*where, delivery.key_id, _sealed(delivery)),
+        )
+
+
+def _sealed(delivery: ParcelDelivery) -> bytes:
+    try:
+        return base64.b64decode(delivery.sealed, validate=True)
+    except binascii.Error:
+        raise ValueError("its sealed credential is no base64") from None

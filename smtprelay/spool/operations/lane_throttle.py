@@ -1,0 +1,98 @@
+"""
+A lane goes as fast as its provider bears, found out by what it answers.
+
+The pace in the configuration is what the operator knows; this is for what he does not. A
+provider that says that we ask for too much gets less at once from then on, and a little more
+again with each answer (additive increase, multiplicative decrease, as TCP does). The measure is
+the lane's ``ceiling``, a number of requests at once; below one it is one at a time, at intervals.
+A complaint also closes the lane for a moment, twice as long for each complaint in a row, and
+then one request goes alone. So of a hundred thousand mails that wait, few are refused.
+
+It is kept with the lane: every node learns from the answers that any of them gets.
+"""
+
+from collections.abc import Callable, Collection
+from typing import Final
+
+from smtprelay.model.message import Claim, Deferred, Delivered, Failed, Outcome
+from smtprelay.spool.engines.transaction import Transaction
+from smtprelay.spool.tables.lanes import Lane
+
+#: What is left of the ceiling after a complaint. Half of it, as TCP has it, keeps a steady limit
+#: at three quarters of what would go.
+_CUT: Final = 0.7
+#: What an answer adds to it, below one in proportion to it.
+_STEP: Final = 0.01
+#: So many seconds after the last complaint it adds more: twice that time twice as much, and so on.
+_CALM: Final = 10.0
+#: Below one the ceiling means one request in so many seconds, divided by it.
+_INTERVAL: Final = 0.02
+_LEAST: Final = 0.002
+#: How long the lane is closed after a complaint, and at most after many in a row, seconds.
+_PAUSE: Final = 0.25
+_LONGEST: Final = 60.0
+
+#: The outcomes that show that a lane works, whatever they say of the mail.
+_ANSWERS: Final = (Delivered, Deferred, Failed)
+
+
+def learn(tx: Transaction, lane: Lane, outcomes: Collection[Outcome], started: Callable[[], float]) -> None:
+    """
+    Adapt ``lane`` to what became of a request in it: it was asked for too much, it works, or neither.
+
+    :param started: gives when the request began, by the clock of the spool; asked only when it matters.
+    """
+    if any(isinstance(outcome, Deferred) and outcome.throttled for outcome in outcomes):
+        throttled(lane, tx.now, started(), _bound(tx, lane))
+    elif any(isinstance(outcome, _ANSWERS) for outcome in outcomes):
+        if lane.ceiling is not None and not answered(lane, started(), _bound(tx, lane)):
+            return
+        lane.trial = tx.lanes.own(lane).trial = 0
+
+
+def throttled(lane: Lane, now: float, started: float, bound: int) -> None:
+    """
+    Slow down, unless what was asked at ``started`` was asked before the lane slowed down last.
+
+    :param bound: how many may be asked at once by the configuration.
+    """
+    if started < lane.cut:
+        return
+    if lane.pause == 0:
+        lane.ceiling = max(_LEAST, _CUT * min(bound, lane.ceiling or bound))
+    lane.pause = min(_LONGEST, max(_PAUSE, 2 * lane.pause))
+    lane.cut, lane.opens, lane.trial = now, now + lane.pause, 1
+
+
+def answered(lane: Lane, started: float, bound: int) -> bool:
+    """Go a little faster; ``False`` if what was asked at ``started`` says nothing of how fast it is now."""
+    if lane.ceiling is None or started < lane.cut:
+        return False
+    lane.pause = 0.0
+    lane.ceiling += _STEP * max(1.0, (started - lane.cut) / _CALM) * min(1.0, lane.ceiling)
+    if lane.ceiling >= bound:
+        lane.ceiling = None
+    return True
+
+
+def begun(lane: Lane, now: float) -> None:
+    """Note that a request begins in ``lane``: if there is an interval, it begins, too."""
+    if lane.ceiling is not None and lane.ceiling < 1:
+        lane.opens = now + _INTERVAL / lane.ceiling
+
+
+def _bound(tx: Transaction, lane: Lane) -> int:
+    pace = tx.paces.get(lane.provider)
+    if pace is None:
+        return 1
+    return pace.concurrency if lane.key == "" else min(pace.concurrency, pace.per_lane or pace.concurrency)
+
+
+def begin_of(tx: Transaction, claim: Claim) -> float:
+    """Return when an attempt began, by the clock of the spool."""
+    delivery = claim.delivery
+    row = tx.execute(
+        "SELECT started FROM attempt WHERE message = ? AND n = ? AND number = ?",
+        (delivery.message, delivery.n, claim.attempt),
+    ).fetchone()
+    return tx.now if row is None else float(row[0])

@@ -1,0 +1,73 @@
+"""
+What synchronous deliveries share with the queue: slots, pace and breaker of its lanes.
+
+Such a delivery has no row in the queue, but its provider does not care who asks: ten at once
+are ten at once. So its right to ask is a loan, kept beside the lanes: whoever counts them counts it, and what
+its answer shows of the lane is known to all. A loan has a lease, for its node may die.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from smtprelay.model.permit import Lesson, Loan, NoRoom
+from smtprelay.spool.engines.transaction import Transaction
+from smtprelay.spool.operations import lane_throttle, suspects
+from smtprelay.spool.operations.lane_capacity import Gate, release
+from smtprelay.spool.operations.settle import set_block
+
+#: After so many seconds a slot comes back whatever has happened; no request takes as long.
+LONGEST: Final = 600.0
+
+
+def borrow(tx: Transaction, name: str, provider: str, key: str) -> Loan | NoRoom:
+    """See :meth:`smtprelay.interfaces.Spool.borrow`."""
+    gate = Gate(tx, provider, tx.paces[provider])
+    lane = tx.lanes.get(provider, key)
+    for stopped in (gate.own, lane):
+        if stopped.blocked_until is not None:
+            return NoRoom(reason=stopped.blocked_reason, until=stopped.blocked_until)
+    if tx.exclusive.blocks(tx.now):
+        return NoRoom()
+    if gate.room_in(lane) < 1:
+        opens = max(gate.opens(), lane.opens)
+        return NoRoom(until=opens if opens > tx.now else None)
+    gate.lend(lane)
+    tx.execute(
+        "INSERT INTO loan (name, node, lane, slot, started, lease) VALUES (?, ?, ?, 1, ?, ?)",
+        (name, tx.node, lane.id, tx.now, tx.now + LONGEST),
+    )
+    return Loan(name=name, provider=provider, lane=key, node=tx.node)
+
+
+def give_back(tx: Transaction, loan: Loan, lesson: Lesson | None) -> bool:
+    """See :meth:`smtprelay.interfaces.Spool.give_back`; tell whether somebody may have waited for this."""
+    # Who has the lane has its loans: another node may be about to take this one back.
+    lane = tx.lanes.get(loan.provider, loan.lane)
+    row = tx.execute(
+        "SELECT slot, started FROM loan WHERE name = ? AND node = ?", (loan.name, loan.node)
+    ).fetchone()
+    if row is not None:
+        slot, started = row
+        if slot:
+            release(tx, lane)
+        if lesson is None:
+            tx.execute("UPDATE loan SET slot = 0 WHERE name = ?", (loan.name,))
+        else:
+            tx.execute("DELETE FROM loan WHERE name = ?", (loan.name,))
+            lane_throttle.learn(tx, lane, lesson.outcomes, lambda: started)
+    if lesson is not None and lesson.block is not None:
+        set_block(tx, lesson.block)
+        return True
+    # What came of it may have closed the lane for a moment: then who waits must learn until when.
+    return tx.lanes.is_due(loan.provider, blocked=True) or suspects.any_wait(tx)
+
+
+def forget(tx: Transaction, where: str, parameters: Sequence[Any]) -> None:
+    """Take back the loans that ``where`` is true for: nobody gives them back."""
+    loans = tx.execute(f"SELECT name, lane FROM loan WHERE {where}", parameters).fetchall()  # noqa: S608
+    for name, number in loans:
+        lane = tx.lanes.by_id(number)
+        # Nothing, if somebody else did so before we had the lane.
+        row = tx.execute("DELETE FROM loan WHERE name = ? RETURNING slot", (name,)).fetchone()
+        if row is not None and row[0]:
+            release(tx, lane)

@@ -1,0 +1,183 @@
+"""
+What was claimed by somebody who is not there any more comes back.
+
+An attempt that was under way then has an intent and no outcome: its delivery is
+``uncertain``, and nothing else is. If its node died, it may be what it died of: it is a suspect
+(:mod:`smtprelay.spool.operations.suspects`).
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from attrs import frozen
+
+from smtprelay.interfaces import Events
+from smtprelay.model.queue import ASKED_TO_WAIT, SUSPENDED
+from smtprelay.spool.engines.transaction import Transaction
+from smtprelay.spool.operations import permits, suspects
+from smtprelay.spool.operations.lane_capacity import release
+from smtprelay.spool.operations.unreachable import FORGET_GONE
+
+_CLAIMED: Final = (
+    "SELECT message, n, attempt, lane, slot, suspect FROM delivery WHERE ended IS NULL AND state = 'active'"
+)
+
+_DIED: Final = "the relay stopped while this attempt was under way"
+_STOPPED: Final = "the relay was stopped while this attempt was under way"
+_SILENT: Final = "its relay did not renew its claim while this attempt was under way"
+
+#: Of nodes that have done nothing for as long as a lease all leases have run out.
+_DEAD: Final = """
+    SELECT DISTINCT d.node FROM delivery d LEFT JOIN node o ON o.name = d.node
+    WHERE d.ended IS NULL AND d.state = 'active' AND d.lease < ? AND d.node <> ?
+        AND (o.name IS NULL OR o.seen < ?)"""
+
+#: What a node has under way, at a moment before any of it was taken from it.
+_COMPANY: Final = """
+    SELECT (SELECT count(*) FROM delivery WHERE ended IS NULL AND state = 'active' AND node = ?)
+        + (SELECT count(*) FROM loan WHERE node = ?)"""
+
+#: Suspects that nobody sees to any more.
+_ADOPT: Final = """
+    UPDATE delivery SET node = ? WHERE suspect > 0 AND due IS NOT NULL AND node <> ?
+        AND NOT EXISTS (SELECT 1 FROM node o WHERE o.name = delivery.node)"""
+
+#: Nodes that had begun to receive a message.
+_GONE: Final = """
+    SELECT DISTINCT u.node FROM upload u LEFT JOIN node o ON o.name = u.node
+    WHERE u.node <> ? AND (o.name IS NULL OR o.seen < ?)"""
+
+_PUT_BACK: Final = """
+    UPDATE delivery SET
+        state = ?, due = ?, suspect = ?, node = ?, uncertain = 1, slot = 0, lease = NULL, reason = ?
+    WHERE message = ? AND n = ?"""
+
+_NO_OUTCOME: Final = """
+    UPDATE attempt SET ended = ?, outcome = 'uncertain', reason = ?
+    WHERE message = ? AND n = ? AND number = ?"""
+
+
+#: Between the probes of two lanes of a provider, seconds: thousands of mailboxes may be blocked.
+_PROBES_APART: Final = 0.2
+
+
+@frozen
+class PutBack:
+    """
+    What came back.
+
+    :ivar count: how many deliveries.
+    :ivar held: those of them that are held as crash loops: message, delivery and provider.
+    """
+
+    count: int = 0
+    held: tuple[tuple[str, str, str], ...] = ()
+
+    def __add__(self, other: "PutBack") -> "PutBack":
+        return PutBack(self.count + other.count, self.held + other.held)
+
+    def told(self, events: Events) -> int:
+        """Say what is held; return the count."""
+        for message, delivery, provider in self.held:
+            events(
+                "message.held", message=message, delivery=delivery, provider=provider, reason=suspects.REASON
+            )
+        return self.count
+
+
+def recover(tx: Transaction) -> PutBack:
+    """Put back what this node had claimed when it died, and see whether a new configuration opens lanes."""
+    found = _from_dead(tx, tx.node, _DIED)
+    permits.forget(tx, "node = ?", (tx.node,))
+    _forget_uploads(tx, [tx.node])
+    _probe_soon(tx)
+    return found
+
+
+def put_back_own(tx: Transaction) -> PutBack:
+    """Put back what this node has claimed and gives up, for it stops."""
+    found = _put_back(tx, _claimed(tx, "node = ?", (tx.node,)), _STOPPED)
+    permits.forget(tx, "node = ?", (tx.node,))
+    return found
+
+
+def reclaim(tx: Transaction) -> PutBack:
+    """
+    Put back what other nodes had claimed when they died or froze, all that one of them had at once.
+
+    Their leases have run out. So has, after as long again, that of a claim that nobody renews: nobody knows
+    of it, for the answer to its commit was lost.
+
+    When the database was away nobody could renew anything: each gets as long as a lease to do so.
+    """
+    found = PutBack()
+    if tx.now < tx.back + tx.lease:
+        return found
+    for (node,) in tx.execute(_DEAD, (tx.now, tx.node, tx.now - tx.lease)).fetchall():
+        found += _from_dead(tx, node, _SILENT)
+    found += _put_back(tx, _claimed(tx, "lease < ?", (tx.now - tx.lease,)), _SILENT)
+    permits.forget(tx, "lease < ?", (tx.now,))
+    gone = tx.execute(_GONE, (tx.node, tx.now - 2 * tx.lease)).fetchall()
+    _forget_uploads(tx, [name for (name,) in gone])
+    tx.execute("DELETE FROM node WHERE seen < ? AND name <> ?", (tx.now - 2 * tx.lease, tx.node))
+    tx.execute(_ADOPT, (tx.node, tx.node))
+    tx.execute(FORGET_GONE, (tx.node,))
+    return found
+
+
+def _probe_soon(tx: Transaction) -> None:
+    """Have the blocked lanes of each provider probed one after the other; a pause it asked for is kept."""
+    for provider in tx.paces:
+        for place, lane in enumerate(tx.lanes.blocked(provider)):
+            until = lane.blocked_until
+            if until not in (None, SUSPENDED) and not lane.blocked_reason.startswith(ASKED_TO_WAIT):
+                lane.blocked_until = min(until, tx.now + place * _PROBES_APART)
+
+
+def _claimed(tx: Transaction, which: str, parameters: Sequence[Any]) -> list[Any]:
+    sql = f"{_CLAIMED} AND {which}"
+    if tx.locking.row:
+        # Another node may be about to take them back; and who is only slow may hold them still.
+        sql += f"{tx.locking.row} SKIP LOCKED"
+    return tx.execute(sql, parameters).fetchall()
+
+
+def _from_dead(tx: Transaction, node: str, why: str) -> PutBack:
+    """Put back what a node had that died: all of it is suspect."""
+    (company,) = tx.execute(_COMPANY, (node, node)).fetchone()
+    rows = _claimed(tx, "node = ?", (node,))
+    return _put_back(tx, rows, why, step=suspects.ALONE - suspects.NEARBY if company == 1 else 0, died=True)
+
+
+def _put_back(
+    tx: Transaction, rows: Sequence[Sequence[Any]], why: str, *, step: int = 0, died: bool = False
+) -> PutBack:
+    """Queue them again, or hold what is a crash loop."""
+    held = []
+    for message, n, attempt, number, slot, before in rows:
+        lane = tx.lanes.by_id(number)
+        lane.active -= 1
+        if slot:
+            release(tx, lane)
+        suspect = max(before, suspects.NEARBY) + step if died else before
+        state, reason, node = "queued", why, tx.node if suspect else ""
+        due: float | None = tx.now
+        if suspect >= suspects.CRASH_LOOP:
+            state, reason, node, due = "held", suspects.REASON, "", None
+            held.append((message, f"{message}.{n}", lane.provider))
+            lane.held += 1
+        elif suspect:
+            lane.queued += 1
+        else:
+            lane.wait("queued", tx.now)
+        tx.execute(_PUT_BACK, (state, due, suspect, node, reason, message, n))
+        tx.execute(_NO_OUTCOME, (tx.now, why, message, n, attempt))
+    return PutBack(len(rows), tuple(held))
+
+
+def _forget_uploads(tx: Transaction, nodes: Sequence[str]) -> None:
+    """Drop what these nodes had of messages that were still arriving."""
+    for node in nodes:
+        for upload in tx.execute("SELECT message FROM upload WHERE node = ?", (node,)).fetchall():
+            tx.execute("DELETE FROM chunk WHERE message = ?", upload)
+        tx.execute("DELETE FROM upload WHERE node = ?", (node,))

@@ -1,0 +1,125 @@
+"""
+The usual end, for many deliveries at once: at its first attempt everybody has the mail.
+
+A group of them is recorded with as many statements as one of them, and that is what
+nearly all mail costs.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from itertools import groupby
+from typing import Final
+
+from smtprelay.model.message import Claim, Delivered
+from smtprelay.model.queue import FOR_GOOD, Settlement
+from smtprelay.spool.engines import sqlite_bulk
+from smtprelay.spool.engines.transaction import MOST_ROWS, Transaction
+from smtprelay.spool.tables.deliveries import marks, portions, storable
+
+
+def is_usual(claim: Claim, settlement: Settlement) -> bool:
+    """Tell whether :func:`deliver` may record this settlement."""
+    outcomes = list(settlement.outcomes.values())
+    return (
+        settlement.state == "delivered"
+        and claim.attempt == 1
+        and settlement.block is None
+        and settlement.bounce is None
+        and len(settlement.closed) == len(outcomes) == len(claim.delivery.envelope.recipients)
+        and isinstance(outcomes[0], Delivered)
+        and outcomes.count(outcomes[0]) == len(outcomes)
+    )
+
+
+def deliver(tx: Transaction, settled: Sequence[tuple[Claim, Settlement]]) -> None:
+    """Record that these deliveries have ended; their lanes are none of our business."""
+    if tx.in_strokes:
+        rows = [
+            (claim.delivery.message, claim.delivery.n, tx.now, *_words(settlement), int(tx.keeps_bodies))
+            for claim, settlement in settled
+        ]
+        sqlite_bulk.end(tx.run_first, rows, MOST_ROWS)
+        return
+    for n, group in groupby(sorted(settled, key=_number), key=_number):
+        for some in portions(list(group)):
+            _deliver(tx, n, some)
+
+
+def finish(tx: Transaction, messages: Sequence[str]) -> None:
+    """
+    Close those of ``messages`` whose deliveries are all final.
+
+    The body goes at once when everything was delivered or deleted, unless bodies are kept for a while; that
+    of a failed message stays with its history, so that an operator can still send it.
+    """
+    listed = marks(messages)
+    if tx.locking.row:
+        # Two nodes that end a message's last two deliveries must not both find the other one open.
+        tx.execute_first(_LOCK.format(listed) + tx.locking.row, messages)
+    if tx.keeps_bodies:
+        tx.run_first(_FINISH.format(", kept = 1", listed), (tx.now, *messages))
+        return
+    tx.run_first(_FINISH.format("", listed), (tx.now, *messages))
+    tx.run_first(DROP_BODIES.format(listed), messages)
+
+
+def forget_deleted(tx: Transaction, messages: Sequence[str]) -> None:
+    """Drop the bodies of messages that were deleted whole, also where bodies are kept for a while."""
+    tx.run_first(_DROP_DELETED.format(marks(messages)), messages)
+
+
+_LOCK: Final = "SELECT id FROM message WHERE id IN ({}) ORDER BY id"
+
+_FINISH: Final = """
+    UPDATE message SET finished = ?{} WHERE id IN ({}) AND NOT EXISTS (
+        SELECT 1 FROM delivery WHERE delivery.message = message.id AND ended IS NULL)"""
+
+#: The bodies of those messages that need none any more.
+DROP_BODIES: Final = f"""
+    DELETE FROM chunk WHERE message IN ({{}}) AND NOT EXISTS (
+        SELECT 1 FROM delivery WHERE delivery.message = chunk.message AND state NOT IN {FOR_GOOD})"""  # noqa: S608
+
+_DROP_DELETED: Final = """
+    DELETE FROM chunk WHERE message IN ({}) AND NOT EXISTS (
+        SELECT 1 FROM delivery WHERE delivery.message = chunk.message AND state <> 'deleted')"""
+
+_ATTEMPTS: Final = """
+    UPDATE attempt SET ended = ?, outcome = 'delivered', reason = ''
+    WHERE n = ? AND number = 1 AND message IN ({})"""
+
+_DELIVERIES: Final = """
+    UPDATE delivery SET state = 'delivered', ended = ?, tries = 0, errors = 0, uncertain = 0, reason = '',
+        node = '', slot = 0, lease = NULL
+    WHERE n = ? AND message IN ({})"""
+
+
+def _number(settled: tuple[Claim, Settlement]) -> int:
+    return settled[0].delivery.n
+
+
+def _deliver(tx: Transaction, n: int, settled: Sequence[tuple[Claim, Settlement]]) -> None:
+    messages = [claim.delivery.message for claim, _ in settled]
+    listed = marks(messages)
+    tx.run_first(_ATTEMPTS.format(listed), (tx.now, n, *messages))
+    words: list[str] = []
+    for message, (_, settlement) in zip(messages, settled, strict=True):
+        words += message, *_words(settlement)
+    tx.run_first(_recipients(len(settled)), (*words, n))
+    tx.run_first(_DELIVERIES.format(listed), (tx.now, n, *messages))
+    finish(tx, messages)
+
+
+def _words(settlement: Settlement) -> tuple[str, str]:
+    """Return what the provider said, and its id for the mail."""
+    outcome = next(iter(settlement.outcomes.values()))
+    assert isinstance(outcome, Delivered)
+    return storable(outcome.why), storable(outcome.id)
+
+
+@cache
+def _recipients(count: int) -> str:
+    rows = ", ".join(["(?, ?, ?)"] * count)
+    return (
+        "UPDATE recipient SET state = 'delivered', reason = v.column2, provider_id = v.column3"  # noqa: S608
+        f" FROM (VALUES {rows}) AS v WHERE recipient.message = v.column1 AND recipient.n = ?"
+    )

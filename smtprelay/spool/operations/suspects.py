@@ -1,0 +1,140 @@
+"""
+Mail that may be why the relay died, and the way in which that is found out.
+
+A delivery whose attempt was under way when its relay died is a suspect. It goes again, but after the rest
+and alone: nothing else of its node is under way then, and nothing begins. An attempt that ends clears the
+mark. At the second death in a row while it was alone it is held as a crash loop. So other mail that was under
+way is not held for it, and one mail cannot end the relay again and again.
+
+On a node that is never idle a suspect would wait for ever, so from time to time nothing else begins for a
+while.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from attrs import frozen
+
+from smtprelay.spool.engines.transaction import Transaction
+from smtprelay.spool.operations.lane_capacity import Gate
+from smtprelay.spool.tables.lanes import Lane
+
+#: What the column ``suspect`` says: it was under way at a death, at one while alone, and at two.
+NEARBY: Final = 1
+ALONE: Final = 2
+CRASH_LOOP: Final = 3
+
+#: The first word of the reason why such a delivery is held.
+REASON: Final = (
+    "crash_loop: the relay died twice while this mail alone was under way;"
+    " release it to try it again, or delete it"
+)
+
+#: For so long nothing begins beside a suspect, seconds: what hangs for longer shall not hold up all mail.
+MOST_ALONE: Final = 60.0
+
+#: After so many seconds of waiting for an idle moment nothing else begins for so many; and so on.
+PATIENCE: Final = 60.0
+PAUSE: Final = 30.0
+
+#: Suspects that are looked at at once; more than a node has under way.
+_MOST: Final = 500
+
+_WAITING: Final = """
+    SELECT message, n, lane, due, node FROM delivery
+    WHERE suspect > 0 AND suspect < 3 AND due IS NOT NULL ORDER BY suspect, due, message, n LIMIT ?"""
+
+_UNDER_WAY: Final = """
+    SELECT message, n, slot FROM delivery
+    WHERE suspect > 0 AND suspect < 3 AND state = 'active' AND node = ? LIMIT 1"""
+
+_BUSY: Final = """
+    SELECT 1 FROM delivery WHERE ended IS NULL AND state = 'active' AND node = ?
+    UNION ALL SELECT 1 FROM loan WHERE node = ? LIMIT 1"""
+
+_CLEAR: Final = "UPDATE delivery SET suspect = 0, node = '' WHERE message = ? AND n = ? AND due IS NOT NULL"
+
+
+@frozen
+class Suspect:
+    """
+    A suspect that waits; it is due, unless the clock was put back.
+
+    :ivar gate: of its provider.
+    :ivar ours: this node sees to it that it does not wait for ever.
+    """
+
+    message: str
+    n: int
+    lane: Lane
+    gate: Gate
+    due: float
+    ours: bool
+
+
+def find(tx: Transaction, gates: Mapping[str, Gate]) -> list[Suspect]:
+    """
+    Return the suspects that wait, in their order, but for those in lanes that are stopped.
+
+    It sets in ``tx.exclusive`` whether anything else may begin now.
+
+    :param gates: of the providers that may be asked, by name.
+    """
+    waiting = list(_waiting(tx, gates))
+    under_way = tx.execute(_UNDER_WAY, (tx.node,)).fetchone()
+    if under_way is not None and under_way[2]:
+        name = f"{under_way[0]}.{under_way[1]}"
+        if tx.exclusive.delivery != name:
+            tx.exclusive.begin(name, tx.now + MOST_ALONE)
+        return waiting
+    tx.exclusive.end()
+    pausing = [
+        until
+        for each in waiting
+        if each.ours and each.gate.room_in(each.lane) and (until := _pause(each, tx.now)) is not None
+    ]
+    if pausing:
+        tx.exclusive.begin("", max(pausing))
+    return waiting
+
+
+def any_wait(tx: Transaction) -> bool:
+    """Tell whether a suspect waits."""
+    return bool(tx.execute(_WAITING, (1,)).fetchall())
+
+
+def is_idle(tx: Transaction) -> bool:
+    """Tell whether nothing of this node is under way."""
+    return tx.execute(_BUSY, (tx.node, tx.node)).fetchone() is None
+
+
+def next_turn(waiting: Sequence[Suspect], now: float) -> float:
+    """Return when the next pause begins or ends for one of ``waiting``."""
+    return min(_turn(each, now) for each in waiting)
+
+
+def _waiting(tx: Transaction, gates: Mapping[str, Gate]) -> Iterator[Suspect]:
+    for message, n, number, due, node in tx.execute(_WAITING, (_MOST,)).fetchall():
+        lane = tx.lanes.by_id(number)
+        gate = gates.get(lane.provider)
+        if gate is None:
+            # Nobody will attempt it here; where it goes from here it goes as others do.
+            tx.execute(_CLEAR, (message, n))
+            lane.due = due if lane.due is None else min(due, lane.due)
+        elif lane.blocked_until is None and gate.own.blocked_until is None:
+            yield Suspect(message, n, lane, gate, due, node == tx.node)
+
+
+def _phase(suspect: Suspect, now: float) -> float:
+    return max(0.0, now - suspect.due) % (PATIENCE + PAUSE)
+
+
+def _pause(suspect: Suspect, now: float) -> float | None:
+    """Return until when nothing else begins for this one; ``None``: others may."""
+    phase = _phase(suspect, now)
+    return None if phase < PATIENCE else now + PATIENCE + PAUSE - phase
+
+
+def _turn(suspect: Suspect, now: float) -> float:
+    phase = _phase(suspect, now)
+    return now - phase + (PATIENCE if phase < PATIENCE else PATIENCE + PAUSE)

@@ -1,0 +1,66 @@
+"""
+The providers that cannot be reached, as the nodes of a spool tell each other.
+
+Each node says so of itself: what one of them cannot reach, another one may. All together are one alarm, which
+begins with the first of them and ends with the last.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from smtprelay.model.unreachable import Unreachable
+from smtprelay.spool.engines.transaction import Connection, Transaction
+from smtprelay.spool.tables.deliveries import storable
+
+_GONE: Final = "NOT EXISTS (SELECT 1 FROM node o WHERE o.name = unreachable.node)"
+
+#: For what nodes said that have left or died.
+FORGET_GONE: Final = f"DELETE FROM unreachable WHERE node <> ? AND {_GONE}"  # noqa: S608 -- constants
+
+#: For what this node said, in this life or an earlier one.
+_FORGET_OWN: Final = f"DELETE FROM unreachable WHERE provider = ? AND (node = ? OR {_GONE}) RETURNING 1"  # noqa: S608
+
+#: What waits because the provider could not be reached, perhaps at a host that it had before: its error names
+#: stage and host, or what did not come in time. No delivery is sorted, and of a long queue not all are looked
+#: at: everybody waits for this transaction.
+_HELD_UP: Final = """
+    SELECT message, n, lane FROM (
+        SELECT d.message, d.n, d.lane, d.reason FROM lane l JOIN delivery d ON d.lane = l.id
+        WHERE l.provider = ? AND d.due > ? AND d.state = 'deferred' LIMIT ?) AS waiting
+    WHERE reason LIKE '% at %: %' OR reason LIKE 'no % within % s' LIMIT ?"""
+
+#: So many deliveries go as soon as their provider is reached; more have enough of their own retries.
+_MOST_AT_ONCE: Final = 1000
+#: So many are looked at for that.
+_MOST_LOOKED_AT: Final = 10 * _MOST_AT_ONCE
+
+
+def note_reach(tx: Transaction, provider: str, trouble: Unreachable | None) -> bool:
+    """See :meth:`smtprelay.model.queue_admin.Queue.note_reach`."""
+    tx.lanes.take([provider])  # so that of two nodes one is the first, or the last
+    before = tx.execute(_FORGET_OWN, (provider, tx.node)).fetchone()
+    others = tx.execute("SELECT 1 FROM unreachable WHERE provider = ? LIMIT 1", (provider,)).fetchone()
+    if trouble is not None:
+        since = max(0.0, min(trouble.since, tx.now))
+        told = (since, storable(trouble.host), trouble.stage, storable(trouble.reason))
+        tx.execute("INSERT INTO unreachable VALUES (?, ?, ?, ?, ?, ?)", (provider, tx.node, *told))
+        return others is None
+    _go_now(tx, provider)
+    return before is not None and others is None
+
+
+def _go_now(tx: Transaction, provider: str) -> None:
+    """Make what could not reach the provider due now: its retries may be an hour apart."""
+    parameters = (provider, tx.now, _MOST_LOOKED_AT, _MOST_AT_ONCE)
+    rows = tx.execute(_HELD_UP, parameters).fetchall()
+    for message, n, number in rows:
+        tx.execute("UPDATE delivery SET due = ? WHERE message = ? AND n = ?", (tx.now, message, n))
+        tx.lanes.by_id(number).due = tx.now
+
+
+def unreachable(connection: Connection) -> Sequence[Unreachable]:
+    """Return each provider that some node cannot reach, as the node says that has told it longest."""
+    rows = connection.execute(
+        "SELECT provider, since, host, stage, reason FROM unreachable ORDER BY provider, since DESC"
+    ).fetchall()
+    return list({row[0]: Unreachable(*row) for row in rows}.values())

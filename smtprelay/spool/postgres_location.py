@@ -1,0 +1,83 @@
+"""
+A spool in PostgreSQL, seen by a command while no relay answers here.
+
+Other nodes may be at work on it. So nobody is locked out: what a command changes are transactions like
+theirs, behind the same locks on rows; and it never changes the tables, which those nodes rely on.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import ClassVar
+
+from attrs import frozen
+from psycopg import DataError, Error, IntegrityError
+from psycopg.conninfo import conninfo_to_dict
+
+from smtprelay.spool.engines.postgres import PostgresEngine, new_node
+from smtprelay.spool.engines.postgres_connection import PostgresConnection, Url
+from smtprelay.spool.engines.schema import POSTGRES_TYPES, check_version, migrate
+from smtprelay.spool.engines.transaction import Connection, SpoolFault
+from smtprelay.spool.engines.writer import InlineWriter
+
+_HAS_TABLES = """
+    SELECT 1 FROM information_schema.tables
+    WHERE table_name = 'schema_version' AND table_schema = ANY (current_schemas(false))"""
+
+_NONE = "there is no spool in it: the first start of a relay makes one"
+
+
+@frozen
+class DatabaseGround:
+    """See :class:`smtprelay.spool.location.Ground`."""
+
+    url: Url
+    lease: float
+    unfit: ClassVar[tuple[type[Exception], ...]] = (IntegrityError, DataError)
+
+    def __str__(self) -> str:
+        try:
+            given = conninfo_to_dict(self.url())
+        except (Error, ValueError):
+            return "a database"
+        host = given.get("host")
+        return f"the database {given.get('dbname', 'of its user')}{f' on {host}' if host else ''}"
+
+    def reading(self) -> PostgresConnection:
+        """See :meth:`smtprelay.spool.location.Ground.reading`."""
+        connection = PostgresConnection(self.url, reading=True)
+        try:
+            _check(connection)
+        except ValueError as error:
+            connection.drop()
+            raise SpoolFault(str(error)) from error
+        return connection
+
+    def leave(self, connection: PostgresConnection) -> None:
+        """See :meth:`smtprelay.spool.location.Ground.leave`."""
+        connection.drop()
+
+    def verify(self, _: Connection) -> Sequence[str]:
+        """Its files are the server's."""
+        return ()
+
+    @contextmanager
+    def writing(self, *, new: bool = False) -> Iterator[InlineWriter]:
+        """See :meth:`smtprelay.spool.location.Ground.writing`."""
+        tables = partial(_check, new=new)
+        engine = PostgresEngine(url=self.url, node=new_node(), paces={}, lease=self.lease, tables=tables)
+        writer = InlineWriter(engine)
+        try:
+            yield writer
+        finally:
+            writer.close()
+
+
+def _check(connection: Connection, *, new: bool = False) -> None:
+    """Raise ``ValueError`` unless the tables are there, and as we know them; make them if that is wanted."""
+    if connection.execute(_HAS_TABLES).fetchone() is not None:
+        check_version(connection)
+    elif new:
+        migrate(connection, POSTGRES_TYPES)
+    else:
+        raise ValueError(_NONE)

@@ -1,0 +1,265 @@
+"""
+What an operator sees of the queue. Nothing here changes anything.
+
+Lists go by an index and stop at their limit, so that they cost the same with ten deliveries and with a
+million; a filter is asked of one page at a time (:mod:`smtprelay.spool.query.search`).
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from itertools import accumulate
+from typing import Any, Final
+
+from attrs import evolve
+
+from smtprelay.model.message import Pace
+from smtprelay.model.queue import (
+    ASKED_TO_WAIT,
+    RECORDED,
+    SPLIT,
+    SUSPENDED,
+    Attempt,
+    Detail,
+    LaneState,
+    RecipientState,
+    Selection,
+    Stock,
+    Summary,
+)
+from smtprelay.model.queue_admin import Found
+from smtprelay.spool.engines.transaction import Connection
+from smtprelay.spool.operations.suspects import CRASH_LOOP
+from smtprelay.spool.operations.unreachable import unreachable
+from smtprelay.spool.query.search import ALIVE, LARGEST_PAGE, Search, identified
+from smtprelay.spool.receive.capacity import Space, Usage
+from smtprelay.spool.tables.deliveries import ATTEMPT, EDITS, attempt_of
+
+#: The outcomes in a history that are no attempt's.
+_CHANGES: Final = (*RECORDED, SPLIT)
+
+#: Why a suspect waits.
+_APART: Final = "the relay died while it was under way: it goes again alone, after the rest"
+
+_ATTEMPTS: Final = (
+    "(SELECT count(*) FROM attempt t WHERE t.message = d.message AND t.n = d.n AND t.outcome NOT IN ("  # noqa: S608
+    f"{EDITS}))"
+)
+_SUMMARY: Final = (
+    f"d.message, d.n, d.state, d.route, d.due, d.reason, d.uncertain, {_ATTEMPTS}, m.sender, m.size,"
+    " m.subject, m.received, l.provider, l.key, l.blocked_reason, o.blocked_reason, d.ended, m.client,"
+    " m.message_id, d.suspect, o.blocked_until"
+)
+
+
+#: In words that leave PostgreSQL no other index than the one of what is alive.
+_FIRST_IN_STATE: Final = (
+    "SELECT message FROM delivery WHERE ended IS NULL AND state >= ? AND state <= ?"
+    " ORDER BY state, message LIMIT 1"
+)
+
+
+#: Crash loops that are named.
+_MOST_NAMED: Final = 20
+
+_CRASH_LOOPS: Final = (
+    "SELECT message, n FROM delivery WHERE suspect > 0 AND suspect = ? ORDER BY message, n LIMIT ?"
+)
+
+
+def found(
+    connection: Connection, selection: Selection, paces: Mapping[str, Pace], mark: str, limit: int
+) -> tuple[Found, int]:
+    """
+    Return up to ``limit`` lines of one page of a search, and how many rows were looked at for it.
+
+    :raises LookupError: an id of the selection names no message, or several.
+    :raises ValueError: the mark is none of ours.
+    """
+    page = Search(selection=selection, columns=_SUMMARY).page(connection, mark, limit)
+    lines = [_summary(connection, row, paces) for row in page.rows[:limit]]
+    return Found(deliveries=lines, mark=page.mark), page.looked
+
+
+def details(connection: Connection, message: str, paces: Mapping[str, Pace]) -> list[Detail]:
+    """
+    Return all that is known of the deliveries of one message.
+
+    :raises LookupError: there is no such message, or ``message`` is the beginning of several ids.
+    """
+    search = Search(selection=Selection(ids=(message,)), columns=_SUMMARY)
+    rows = search.page(connection, "", LARGEST_PAGE).rows
+    return [
+        Detail(
+            summary=_summary(connection, row, paces),
+            client=json.loads(row[17]),
+            message_id=row[18],
+            history=_history(connection, row[0], row[1]),
+        )
+        for row in rows
+    ]
+
+
+def message_of(connection: Connection, text: str) -> tuple[str, int]:
+    """
+    Return id and size of the message whose id begins with ``text``.
+
+    :raises LookupError: there is none, or several are; or what is named was deleted.
+    """
+    condition, parameters = identified(connection, text)
+    rows = connection.execute(
+        "SELECT d.message, m.size, d.state, d.reason FROM delivery d JOIN message m ON m.id = d.message"  # noqa: S608
+        f" WHERE {condition} ORDER BY d.n",
+        parameters,
+    ).fetchall()
+    for message, size, state, _ in rows:
+        if state != "deleted":
+            return message, size
+    if rows:
+        raise LookupError(f"the content of {text} is gone: {rows[-1][3]}")
+    raise LookupError(f"there is no delivery {text!r}")
+
+
+def lane_states(
+    connection: Connection, paces: Mapping[str, Pace], unreachable: Collection[str]
+) -> list[LaneState]:
+    """Return all lanes that ever had something to do; of providers that are gone those that still have."""
+    rows = connection.execute(
+        "SELECT provider, key, queued + deferred, active, due, blocked_until, blocked_reason, ceiling,"
+        " resumes, blocked_since"
+        " FROM lane ORDER BY provider, key"
+    ).fetchall()
+    whole = {row[0]: _of_provider(row, paces, unreachable) for row in rows if row[1] == ""}
+    return [
+        LaneState(*_shown(row), *_of_lane(row, whole[row[0]]))
+        for row in rows
+        if whole[row[0]] != "removed" or row[2] or row[3]
+    ]
+
+
+def _shown(row: Sequence[Any]) -> Sequence[Any]:
+    """Return a lane's row without the time that stands for a suspension."""
+    return [*row[:5], None if row[5] == SUSPENDED else row[5], *row[6:]]
+
+
+def _of_provider(row: Sequence[Any], paces: Mapping[str, Pace], unreachable: Collection[str]) -> str:
+    """Return what keeps all mail of the provider whose own lane this is; ``""`` is nothing."""
+    if paces and row[0] not in paces:
+        return "removed"
+    if row[5] is not None:
+        return "suspended" if row[5] == SUSPENDED else "blocked"
+    return "unreachable" if row[0] in unreachable else ""
+
+
+def _of_lane(row: Sequence[Any], whole: str) -> Sequence[Any]:
+    """Return whether a lane is suspended, and its state; ``whole`` is that of its provider."""
+    own = "blocked" if row[5] is not None else "ok" if row[7] is None else "throttled"
+    return row[5] == SUSPENDED, whole or own
+
+
+def counts(connection: Connection) -> tuple[dict[str, int], str, float | None]:
+    """Return how many deliveries are in each state, and the oldest message with when it was received."""
+    sums = connection.execute(
+        "SELECT coalesce(sum(queued), 0), coalesce(sum(active), 0), coalesce(sum(deferred), 0),"
+        " coalesce(sum(held), 0) FROM lane"
+    ).fetchone()
+    first = [connection.execute(_FIRST_IN_STATE, (state, state)).fetchone() for state in ALIVE]
+    oldest: str = min((row[0] for row in first if row is not None), default="")
+    received = None
+    if oldest:
+        received = connection.execute("SELECT received FROM message WHERE id = ?", (oldest,)).fetchone()[0]
+    return {"queued": sums[0], "active": sums[1], "deferred": sums[2], "held": sums[3]}, oldest, received
+
+
+def crash_loops(connection: Connection) -> list[str]:
+    """Return the ids of deliveries that are held because the relay died of them, the first few."""
+    rows = connection.execute(_CRASH_LOOPS, (CRASH_LOOP, _MOST_NAMED)).fetchall()
+    return [f"{message}.{n}" for message, n in rows]
+
+
+def stock(connection: Connection, paces: Mapping[str, Pace], size: int, free: int | None) -> Stock:
+    """Return what lies in the spool, whose files have ``size`` bytes and ``free`` ones beside them."""
+    states, oldest_message, oldest = counts(connection)
+    failing = unreachable(connection)
+    return Stock(
+        states=states,
+        bytes=size,
+        free=free,
+        oldest=oldest,
+        oldest_message=oldest_message,
+        lanes=lane_states(connection, paces, {each.provider for each in failing}),
+        crash_loops=crash_loops(connection),
+        unreachable=failing,
+    )
+
+
+def alive(connection: Connection) -> int:
+    """Return how many deliveries are not at their end, at a cost that does not grow with them."""
+    row = connection.execute(
+        "SELECT coalesce(sum(queued + active + deferred + held), 0) FROM lane"
+    ).fetchone()
+    return int(row[0])
+
+
+def usage(connection: Connection, space: Space) -> Usage:
+    """Return what the spool's limits are compared with."""
+    return Usage(deliveries=alive(connection), space=space)
+
+
+def _summary(connection: Connection, row: Sequence[Any], paces: Mapping[str, Pace]) -> Summary:
+    (message, n, state, route, due, reason, uncertain, attempts, sender, size, subject, received, *rest) = row
+    provider, key, lane_reason, own_reason, ended, *_, suspect, own_until = rest
+    recipients = connection.execute(
+        "SELECT address, state, reason, provider_id FROM recipient"
+        " WHERE message = ? AND n = ? ORDER BY position",
+        (message, n),
+    ).fetchall()
+    waiting_for = try_now = ""
+    if state in ("queued", "deferred"):
+        gone = "" if provider in paces or not paces else f"provider {provider} is not configured any more"
+        stopped = own_reason or lane_reason
+        waiting_for = gone or stopped or (_APART if suspect else "")
+        if gone:
+            try_now = f"smtprelay queue reroute {message}.{n} --provider NAME"
+        elif stopped:
+            try_now = _command(provider, "" if own_reason else key, stopped, suspended=own_until == SUSPENDED)
+    return Summary(
+        id=f"{message}.{n}",
+        message=message,
+        state=state,
+        sender=sender,
+        recipients=[RecipientState(address=a, state=s, reason=r, provider_id=i) for a, s, r, i in recipients],
+        attempts=attempts,
+        size=size,
+        subject=subject,
+        received=received,
+        due=due,
+        route=route,
+        provider=provider,
+        lane=key,
+        reason=reason,
+        waiting_for=waiting_for,
+        try_now=try_now,
+        uncertain=bool(uncertain),
+        ended=ended,
+    )
+
+
+def _command(provider: str, key: str, reason: str, *, suspended: bool) -> str:
+    """Return what has a stopped lane tried at once."""
+    if suspended:
+        return f"smtprelay providers resume {provider}"
+    force = " --force" if reason.startswith(ASKED_TO_WAIT) else ""
+    return " ".join(filter(None, ("smtprelay providers probe", provider, key))) + force
+
+
+def _history(connection: Connection, message: str, n: int) -> list[Attempt]:
+    rows = connection.execute(
+        f"SELECT {ATTEMPT} FROM attempt WHERE message = ? AND n = ? ORDER BY number",  # noqa: S608
+        (message, n),
+    ).fetchall()
+    attempts = [attempt_of(row) for row in rows]
+    counted = accumulate(int(attempt.outcome not in _CHANGES) for attempt in attempts)
+    return [
+        evolve(attempt, number=0 if attempt.outcome in _CHANGES else number)
+        for attempt, number in zip(attempts, counted, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""A message on its way in: whether there is room for it, its pieces, and its acceptance."""

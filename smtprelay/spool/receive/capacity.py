@@ -1,0 +1,184 @@
+"""
+Whether there is room for more mail.
+
+The spool is measured about once a second, on the thread that reads it, and what comes and goes in
+between is counted along: so the question costs the same with an empty spool and a full one, and
+may be asked for every command. Only those who hand mail in are refused; what is in the spool goes
+out, and that is how there comes to be room again.
+"""
+
+from typing import Final
+
+from attrs import evolve, frozen
+
+from smtprelay.interfaces import Events
+from smtprelay.model.message import Reply
+
+#: RFC 3463: X.3.1 mail system full.
+FULL: Final = Reply(code=452, enhanced="4.3.1", text="The spool is full, try again later", rule="spool-full")
+
+#: A spool that was full takes mail again when it is this part away from its limits, so that it does not flap.
+EASE: Final = 0.05
+
+#: How often a byte is written before room is made again: into the log, and from there into the database.
+_WRITTEN: Final = 2
+
+_UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
+_UNIT: Final = 1024
+
+
+@frozen(kw_only=True)
+class Floors:
+    """
+    How much the spool may take.
+
+    :ivar bytes: of its content, what is kept as history included.
+    :ivar deliveries: deliveries that are not at their end, as ``smtprelay_spool_deliveries`` counts them.
+    :ivar free: the part of the file system that shall stay free.
+    """
+
+    bytes: int = 10 << 30
+    deliveries: int = 1_000_000
+    free: float = 0.05
+
+
+@frozen(kw_only=True)
+class Space:
+    """
+    The disk under a spool.
+
+    :ivar used: bytes that the spool's content takes.
+    :ivar left: bytes that it could still take: what is free on the file system, and what the
+        spool's files have to spare. ``None``: nobody can tell.
+    :ivar whole: the size of the file system, or ``None``.
+    """
+
+    used: int = 0
+    left: int | None = None
+    whole: int | None = None
+
+
+@frozen(kw_only=True)
+class Usage:
+    """What lies in the spool: ``deliveries`` that are not at their end, and the ``space``."""
+
+    deliveries: int = 0
+    space: Space = Space()
+
+
+class Admission:
+    """
+    Knows whether the spool is full.
+
+    :ivar floors: the limits.
+    :ivar full: why it is, for people; ``""`` while it takes mail.
+    """
+
+    def __init__(self, floors: Floors, events: Events) -> None:
+        self.floors = floors
+        self.full = ""
+        self._events = events
+        self._limit = ""
+        self._starving = ""
+        self._usage = Usage()
+        self._deliveries = 0
+        self._bytes = 0
+        # Below these there is no need to look any closer.
+        self._most_deliveries = 0
+        self._most_bytes = 0.0
+
+    def measured(self, usage: Usage) -> None:
+        """Begin anew with what was found; see whether there is room, and tell if that has changed."""
+        self._usage = usage
+        self._deliveries = self._bytes = 0
+        self._most_deliveries, self._most_bytes = _slack(self.floors, usage)
+        self._judge()
+
+    def starve(self, why: str) -> None:
+        """Take nothing, whatever is measured, for the reason ``why``; ``""`` ends that."""
+        self._starving = why
+        self._judge()
+
+    def came(self, deliveries: int, size: int) -> None:
+        """Count what was stored since the spool was measured."""
+        self._deliveries += deliveries
+        self._bytes += size
+
+    def ended(self, deliveries: int) -> None:
+        """Count deliveries that came to their end since."""
+        self._deliveries -= deliveries
+
+    def refusal(self, size: int = 0) -> Reply | None:
+        """Return why a message of ``size`` bytes cannot be taken now, or ``None`` if it can."""
+        if (
+            not self.full
+            and self._deliveries < self._most_deliveries
+            and self._bytes + size < self._most_bytes
+        ):
+            return None
+        self._judge()
+        why, limit = (self.full, self._limit) if self.full else lack(self.floors, self._now(), size=size)
+        if not why:
+            return None
+        # Not how much lies here: that is for nobody but us.
+        return evolve(FULL, text=f"{FULL.text}: {limit}") if limit else FULL
+
+    def _now(self) -> Usage:
+        if not self._deliveries and not self._bytes:
+            return self._usage
+        space = self._usage.space
+        left = None if space.left is None else space.left - _WRITTEN * self._bytes
+        return Usage(
+            deliveries=self._usage.deliveries + self._deliveries,
+            space=evolve(space, used=space.used + self._bytes, left=left),
+        )
+
+    def _judge(self) -> None:
+        before = self.full
+        lacking = lack(self.floors, self._now(), ease=EASE if before else 0.0)
+        self.full, self._limit = (self._starving, "") if self._starving else lacking
+        if self.full and not before:
+            self._events("spool.full", reason=self.full)
+        elif before and not self.full:
+            self._events("spool.accepting")
+
+
+def _slack(floors: Floors, usage: Usage) -> tuple[int, float]:
+    """Return how many deliveries, and bytes, may come before anything can be lacking."""
+    space = usage.space
+    room = float(floors.bytes - space.used)
+    if space.left is not None and space.whole is not None:
+        room = min(room, (space.left - space.whole * floors.free) / _WRITTEN)
+    return floors.deliveries - usage.deliveries, room
+
+
+def lack(floors: Floors, usage: Usage, *, size: int = 0, ease: float = 0.0) -> tuple[str, str]:
+    """
+    Return what there is too little of for a message of ``size`` bytes, and the setting that says so.
+
+    Both are ``""`` if there is enough of everything.
+
+    :param ease: the part by which each limit is held tighter.
+    """
+    space = usage.space
+    if usage.deliveries >= floors.deliveries * (1 - ease):
+        why = f"{usage.deliveries} deliveries wait, the limit is {floors.deliveries}"
+        return why, f"spool.limit.deliveries is {floors.deliveries}"
+    if space.used + size >= floors.bytes * (1 - ease):
+        limit = _amount(floors.bytes)
+        setting = f"spool.limit.bytes is {limit.replace(' ', '')}"
+        return f"it holds {_amount(space.used)}, the limit is {limit}", setting
+    if space.left is not None and space.whole is not None:
+        floor = space.whole * floors.free
+        if space.left - _WRITTEN * size < floor * (1 + ease):
+            left = f"{_amount(space.left)} are left on its file system"
+            return f"{left}, {_amount(int(floor))} shall stay free", f"spool.limit.free is {floors.free:.1%}"
+    return "", ""
+
+
+def _amount(size: int) -> str:
+    """Return a number of bytes as people read it."""
+    amount, unit = float(max(size, 0)), 0
+    while amount >= _UNIT and unit < len(_UNITS) - 1:
+        amount, unit = amount / _UNIT, unit + 1
+    return f"{amount:.{1 if unit else 0}f} {_UNITS[unit]}"

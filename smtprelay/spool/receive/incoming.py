@@ -1,0 +1,265 @@
+"""
+A message on its way into the spool.
+
+Up to one chunk stays in memory and is committed together with the envelope. What is
+larger goes to the disk chunk by chunk while it arrives, and the sender is
+slowed to the disk's pace: a listener full of large mails costs one chunk for each, and
+less than that when the relay's budget of memory is used up.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from smtprelay.interfaces import Events, Plan
+from smtprelay.mime.head import HeaderCollector, message_id_of, subject_of
+from smtprelay.model import fit
+from smtprelay.model.message import Claim, Draft, Refused, Reply
+from smtprelay.model.queue import Settlement
+from smtprelay.model.shape import ShapeCounter
+from smtprelay.net.buffer_budget import Budget
+from smtprelay.spool.body import ArrivingBody
+from smtprelay.spool.engines.reader import Reader
+from smtprelay.spool.engines.transaction import SpoolFault
+from smtprelay.spool.engines.writer import Writer
+from smtprelay.spool.operations.accept import CHUNK, Arrival, accept, forget_chunks, store_chunk
+from smtprelay.spool.operations.accept_attempted import adopt
+from smtprelay.spool.receive.capacity import FULL, Admission
+from smtprelay.spool.tables.deliveries import storable
+
+#: When memory is short a message goes to the disk in pieces of at least this size, not of whole chunks.
+PIECE: Final = 64 * 1024
+
+#: RFC 3463: X.3.0 other or undefined mail system status.
+FAULT = Reply(
+    code=451, enhanced="4.3.0", text="The message could not be stored, try again later", rule="spool"
+)
+
+
+class SpoolIncoming:
+    """
+    See :class:`smtprelay.interfaces.Incoming`.
+
+    :param admission: says whether there is room: before a piece of the body goes to the disk, and at its end.
+    :param budget: of memory.
+    :param forget: called with the id of a message of which pieces could not be dropped.
+    :param ours: a message of our own making, which is not refused for want of room.
+    """
+
+    __slots__ = (
+        "_admission",
+        "_budget",
+        "_chunks",
+        "_draft",
+        "_ended",
+        "_events",
+        "_fault",
+        "_forget",
+        "_header",
+        "_held",
+        "_listener",
+        "_ours",
+        "_parts",
+        "_plan",
+        "_reader",
+        "_shape",
+        "_writer",
+        "id",
+    )
+
+    def __init__(
+        self,
+        draft: Draft,
+        plan: Plan,
+        writer: Writer,
+        reader: Reader,
+        events: Events,
+        *,
+        listener: Callable[[], Callable[[Sequence[Claim]], None] | None],
+        admission: Admission,
+        budget: Budget,
+        forget: Callable[[str], None],
+        ours: bool = False,
+        ended: Settlement | None = None,
+    ) -> None:
+        self.id = draft.id
+        self._draft = draft
+        self._plan = plan
+        self._writer = writer
+        self._reader = reader
+        self._events = events
+        self._listener = listener
+        self._admission = admission
+        self._budget = budget
+        self._forget = forget
+        self._ours = ours
+        self._ended = ended
+        self._parts: list[bytes] = []
+        self._held = 0
+        self._shape = ShapeCounter()
+        self._chunks = 0
+        self._header = HeaderCollector()
+        self._fault: SpoolFault | Refused | None = None
+
+    def write(self, chunk: bytes) -> "Deferred[None] | None":
+        """See :meth:`smtprelay.interfaces.Incoming.write`."""
+        self._shape.feed(chunk)
+        if self._fault is not None:
+            return None
+        self._header.feed(chunk)
+        self._parts.append(chunk)
+        self._held += len(chunk)
+        self._budget.take(len(chunk))
+        if self._held > CHUNK or (self._budget.exceeded and self._may_spill_early()):
+            return self._spill()
+        return None
+
+    async def finish(self) -> Reply:
+        """See :meth:`smtprelay.interfaces.Incoming.finish`."""
+        try:
+            return await self.accept()
+        except Refused as refused:
+            self.abort()
+            return refused.reply
+        except Exception as error:  # noqa: BLE001 -- whatever it was, the message is not here and the client keeps it
+            self.abort()
+            # Of a piece that could not be stored the end only knows that it is missing.
+            cause = self._fault or error
+            self._events("spool.failed", operation="accept", reason=_said(cause), message=self.id)
+            return FULL if isinstance(cause, SpoolFault) and cause.full else FAULT
+
+    def abort(self) -> None:
+        """See :meth:`smtprelay.interfaces.Incoming.abort`."""
+        self._let_go()
+        if self._chunks:
+            self._writer.do(partial(forget_chunks, message=self.id)).addErrback(self._not_forgotten)
+            self._chunks = 0
+
+    async def accept(self) -> Reply:
+        """
+        Do as ``finish``, but raise what prevents it.
+
+        :raises Refused: the plan would not have it, or there is no room.
+        :raises SpoolFault: it could not be stored.
+        """
+        if self._fault is not None:
+            raise self._fault
+        self._check_room(self._held)
+        rest = b"".join(self._parts)
+        head = self._header.head()
+        shape = self._shape.shape()
+        body = ArrivingBody(self._reader, self.id, shape.size, rest, self._written)
+        planned = await fit.planned(self._plan, head, shape, self._draft.envelope, body)
+        arrival = Arrival(
+            draft=self._draft,
+            shape=shape,
+            subject=storable(subject_of(head)),
+            message_id=storable(message_id_of(head)),
+            planned=planned,
+            chunks=self._chunks,
+            rest=rest,
+        )
+        take = self._listener()
+        try:
+            claims = await self._accepted(arrival, claiming=take is not None)
+        finally:
+            self._let_go()
+        self._admission.came(len(arrival.planned), len(arrival.rest))
+        self._tell(arrival)
+        if take is not None and claims:
+            take(claims)
+        if take is not None and len(claims) < len(arrival.planned):
+            take(())
+        return Reply(code=250, enhanced="2.0.0", text=f"Ok: queued as {self.id}")
+
+    def _written(self) -> "Deferred[None]":
+        return self._writer.do(lambda _: None)
+
+    async def _accepted(self, arrival: Arrival, *, claiming: bool) -> Sequence[Claim]:
+        if self._ended is None:
+            return await self._writer.do(partial(accept, arrival=arrival, claiming=claiming))
+        await self._writer.do(partial(adopt, arrival=arrival, settlement=self._ended))
+        return ()
+
+    def _tell(self, arrival: Arrival) -> None:
+        envelope, client = self._draft.envelope, self._draft.client
+        if self._ended is not None:
+            closed = self._ended.closed
+            envelope = envelope.narrowed(
+                tuple(each for each in envelope.recipients if each.address not in closed)
+            )
+        self._events(
+            "message.queued",
+            message=self.id,
+            sender=envelope.sender,
+            recipients=", ".join(envelope.addresses),
+            count=len(envelope.recipients),
+            size=arrival.shape.size,
+            client=client.address,
+            listener=client.listener,
+            user=client.user,
+            tls=client.tls,
+            message_id=arrival.message_id,
+        )
+
+    def _check_room(self, size: int) -> None:
+        refusal = None if self._ours else self._admission.refusal(size)
+        if refusal is not None:
+            raise Refused(refusal)
+
+    def _may_spill_early(self) -> bool:
+        """Tell whether there is a piece that is worth it; a header is held until it is complete."""
+        return self._held >= PIECE and (self._chunks > 0 or self._header.ended)
+
+    def _spill(self) -> "Deferred[None] | None":
+        """Write whole chunks to the disk, or all there is if memory is short; fires when they are there."""
+        content = b"".join(self._parts)
+        if not self._chunks:
+            self._shape.begin_content(self._header.content_counter(), content)
+        try:
+            self._check_room(len(content))
+        except Refused as refused:
+            self._give_up(refused)
+            return None
+        whole = len(content) // CHUNK * CHUNK or len(content)
+        self._parts = [content[whole:]]
+        self._held = len(content) - whole
+        return [self._store(content[start : start + CHUNK]) for start in range(0, whole, CHUNK)][-1]
+
+    def _store(self, piece: bytes) -> "Deferred[None]":
+        self._chunks += 1
+        done = self._writer.do(partial(store_chunk, message=self.id, n=self._chunks, content=piece))
+        return done.addErrback(self._failed).addBoth(self._is_on_disk, len(piece))
+
+    def _is_on_disk(self, _: None, count: int) -> None:
+        """Count a piece that we hold no more, stored or lost."""
+        self._budget.give_back(count)
+        self._admission.came(0, count)
+
+    def _failed(self, failure: object) -> None:
+        """Remember that the message is lost; its sender is told at the end of the data."""
+        fault = getattr(failure, "value", None)
+        self._give_up(fault if isinstance(fault, SpoolFault) else SpoolFault(str(fault)))
+
+    def _give_up(self, fault: SpoolFault | Refused) -> None:
+        self._fault = self._fault or fault
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Hold nothing any more."""
+        self._budget.give_back(self._held)
+        self._parts.clear()
+        self._held = 0
+
+    def _not_forgotten(self, failure: object) -> None:
+        """The pieces stay until the spool can be written again."""
+        self._forget(self.id)
+        self._events(
+            "spool.failed", operation="abort", reason=str(getattr(failure, "value", "")), message=self.id
+        )
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, SpoolFault) else f"{type(error).__name__}: {error}"

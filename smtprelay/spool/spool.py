@@ -1,0 +1,397 @@
+"""
+The spool that the other stations see: the queue operations, on a writer and a reader.
+
+Which database it is, and on which threads, is the engine's business (:mod:`smtprelay.spool.engines.sqlite`,
+:mod:`smtprelay.spool.engines.memory`); what an operation does is said in the modules of that name.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from attrs import evolve
+
+from smtprelay.interfaces import Plan
+from smtprelay.model.export_import import Transfer
+from smtprelay.model.maintenance import Upkeep
+from smtprelay.model.message import Claim, Delivery, Draft, Planned, Reply
+from smtprelay.model.permit import Lesson, Loan, NoRoom
+from smtprelay.model.queue import (
+    FINAL,
+    Block,
+    Detail,
+    Detour,
+    Edit,
+    Moved,
+    NewMessage,
+    Node,
+    OverduePage,
+    Selection,
+    Settlement,
+    Stock,
+    Summary,
+)
+from smtprelay.model.queue_admin import MOST_LOOKED_AT, Edited, Found, HoldRule, Prepare, RefusedMail
+from smtprelay.model.unreachable import Unreachable
+from smtprelay.model.work import Work
+from smtprelay.spool.archive import SpoolTransfer
+from smtprelay.spool.bodies import with_bodies
+from smtprelay.spool.body import StoredBody
+from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.pulse import Pulse
+from smtprelay.spool.engines.reader import Reader
+from smtprelay.spool.engines.sqlite_reserve import GONE, Reserve
+from smtprelay.spool.engines.transaction import Connection
+from smtprelay.spool.engines.writer import Together, Writer
+from smtprelay.spool.maintenance import clock_step, retention
+from smtprelay.spool.maintenance.maintenance import NO_FILES, Files, SpoolUpkeep
+from smtprelay.spool.operations import claim, dsn_accept, nodes, permits, recover, reroute, settle
+from smtprelay.spool.operations.accept import forget_chunks
+from smtprelay.spool.operations.bulk_edit import Editing
+from smtprelay.spool.operations.refusals import SpoolRefusals
+from smtprelay.spool.operations.unreachable import note_reach
+from smtprelay.spool.query import views
+from smtprelay.spool.receive.capacity import Admission, Space
+from smtprelay.spool.receive.incoming import SpoolIncoming
+from smtprelay.spool.tables import hold_rules
+
+T = TypeVar("T")
+
+#: Deliveries whose times are put right in one transaction.
+_PULLED: Final = 500
+
+
+class QueueSpool:
+    """
+    See :class:`smtprelay.interfaces.Spool`.
+
+    :param measure: gives the size of the spool's files and the free bytes beside them.
+    :param space: gives the disk under the spool; called on the thread that reads.
+    :param shrink: has the spool take less of the disk, as far as that can be; on the thread that reads.
+    :param clock: whose time the times in it are, where that is not this machine's.
+    :param files: what the engine can do for its files.
+    :param reserve: what delivery lives on when the disk is full.
+    :param release: lets go of what proves that the spool is ours, after the last write.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        reader: Reader,
+        terms: Terms,
+        *,
+        measure: Callable[[Connection], tuple[int, int | None]] = lambda _: (0, None),
+        space: Callable[[Connection], Space] = lambda _: Space(),
+        shrink: Callable[[Connection], object] = lambda _: None,
+        clock: Any = None,
+        files: Files = NO_FILES,
+        reserve: Reserve | None = None,
+        release: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._writer = Pulse(writer)
+        self._reader = reader
+        self._paces, self._events, self._budget = terms.paces, terms.events, terms.budget
+        self._measure, self._space, self._shrink = measure, space, shrink
+        self._admission = Admission(terms.floors, terms.events)
+        self._unreadable = ""
+        self._orphans: set[str] = set()
+        self.clock: Any = clock
+        transfer = SpoolTransfer(self._writer, reader, terms.events, self.wake)
+        self.transfer: Transfer = transfer
+        self._abandoned = transfer.abandoned
+        self.upkeep: Upkeep = SpoolUpkeep(self._writer, reader, files)
+        self.refusals: RefusedMail = SpoolRefusals(self._writer, reader)
+        self._reserve = reserve
+        self._release = release
+        self._last_chores: list[Callable[[], object]] = []
+        self._take: Callable[[Sequence[Claim]], None] | None = None
+        self._make_room: Callable[[], None] = lambda: None
+
+    def at_close(self, chore: Callable[[], object]) -> None:
+        """Have ``chore`` called when the spool is closed, before its last write."""
+        self._last_chores.append(chore)
+
+    def wake(self) -> None:
+        """Tell who listens that there may be something to do."""
+        if self._take is not None:
+            self._take(())
+
+    def incoming(self, draft: Draft, plan: Plan, ended: Settlement | None = None) -> SpoolIncoming:
+        """See :meth:`smtprelay.interfaces.Spool.incoming`."""
+        # What a provider took for some must not be refused for the others.
+        return self._incoming(draft, plan, ours=ended is not None, ended=ended)
+
+    def _incoming(
+        self, draft: Draft, plan: Plan, *, ours: bool = False, ended: Settlement | None = None
+    ) -> SpoolIncoming:
+        return SpoolIncoming(
+            draft,
+            plan,
+            self._writer,
+            self._reader,
+            self._events,
+            listener=lambda: self._take,
+            admission=self._admission,
+            budget=self._budget,
+            forget=self._orphans.add,
+            ours=ours,
+            ended=ended,
+        )
+
+    async def accept(self, draft: Draft, body: bytes, planned: Sequence[Planned]) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.accept`."""
+        incoming = self._incoming(draft, lambda *_: planned, ours=True)
+        waiting = incoming.write(body)
+        if waiting is not None:
+            await waiting
+        try:
+            await incoming.accept()
+        except Exception:
+            incoming.abort()
+            raise
+
+    def listen(self, take: Callable[[Sequence[Claim]], None] | None) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.listen`; ``None``: nobody listens any more."""
+        self._take = take
+
+    async def claim(self, limit: int = 50) -> Work:
+        """See :meth:`smtprelay.interfaces.Spool.claim`."""
+        return await with_bodies(self._reader.do, await self._writer.do(partial(claim.claim, limit=limit)))
+
+    async def taken(self, claimed: Claim) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.taken`."""
+        await self._writer.do(partial(claim.taken, claimed=claimed))
+        self._make_room()
+
+    async def renew(self, claims: Sequence[Claim]) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.renew`."""
+        await self._writer.do(partial(claim.renew, claims=claims))
+
+    async def settle(self, claimed: Claim, settlement: Settlement) -> bool:
+        """See :meth:`smtprelay.interfaces.Spool.settle`."""
+        ours = await self._writer.do(Together(settle.settle, (claimed, settlement)))
+        if ours and settlement.state in FINAL:
+            self._admission.ended(1)
+        elif ours and settlement.split:
+            self._admission.came(1, 0)
+        self._make_room()
+        return ours
+
+    async def borrow(self, name: str, provider: str, lane: str) -> Loan | NoRoom:
+        """See :meth:`smtprelay.interfaces.Spool.borrow`."""
+        return await self._writer.do(partial(permits.borrow, name=name, provider=provider, key=lane))
+
+    async def give_back(self, loan: Loan, lesson: Lesson | None = None) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.give_back`."""
+        waited_for = await self._writer.do(partial(permits.give_back, loan=loan, lesson=lesson))
+        self._make_room()
+        if waited_for:
+            self.wake()
+
+    def when_room(self, ask: Callable[[], None]) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.when_room`."""
+        self._make_room = ask
+
+    def body(self, delivery: Delivery) -> "StoredBody":
+        """See :meth:`smtprelay.interfaces.Spool.body`."""
+        return StoredBody(self._reader, delivery.message, delivery.size)
+
+    async def recover(self) -> int:
+        """See :meth:`smtprelay.interfaces.Spool.recover`."""
+        return (await self._writer.do(recover.recover)).told(self._events)
+
+    async def release(self) -> int:
+        """See :meth:`smtprelay.interfaces.Spool.release`."""
+        return (await self._writer.do(recover.put_back_own)).told(self._events)
+
+    async def reclaim(self) -> int:
+        """See :meth:`smtprelay.interfaces.Spool.reclaim`."""
+        count = (await self._writer.do(recover.reclaim)).told(self._events)
+        if count:
+            self.wake()
+        return count
+
+    async def block(self, block: Block) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.block`."""
+        await self._writer.do(partial(settle.set_block, block=block))
+        self._make_room()
+
+    async def move(self, detour: Detour, limit: int = 100) -> Moved:
+        """See :meth:`smtprelay.interfaces.Spool.move`."""
+        return await self._writer.do(partial(reroute.move, detour=detour, limit=limit))
+
+    async def overdue(self, before: float, mark: tuple[str, int] = ("", 0), limit: int = 200) -> OverduePage:
+        """See :meth:`smtprelay.interfaces.Spool.overdue`."""
+        return await self._writer.do(partial(dsn_accept.overdue, before=before, mark=mark, limit=limit))
+
+    async def notify(self, delivery: Delivery, told: NewMessage) -> bool:
+        """See :meth:`smtprelay.interfaces.Spool.notify`."""
+        ours = await self._writer.do(partial(dsn_accept.notify, delivery=delivery, notice=told))
+        if ours:
+            self.wake()
+        return ours
+
+    async def edit(
+        self, selection: Selection, change: Edit, mark: str = "", prepare: Prepare | None = None
+    ) -> Edited:
+        """See :meth:`smtprelay.interfaces.Spool.edit`."""
+        editing = Editing(
+            reader=self._reader, writer=self._writer, selection=selection, change=change, prepare=prepare
+        )
+        edited = await editing.step(mark)
+        if edited.count and not change.dry_run:
+            ids = ", ".join(edited.ids)
+            told = {"who": change.who, "action": change.action, "why": change.why}
+            self._events("queue.edited", **told, ids=ids, count=edited.count)
+            self.wake()
+        return edited
+
+    async def search(self, selection: Selection, mark: str = "") -> Found:
+        """See :meth:`smtprelay.interfaces.Spool.search`."""
+        lines: list[Summary] = []
+        looked, left = 0, selection.limit
+        while left > 0 and looked < MOST_LOOKED_AT:
+            question = partial(views.found, selection=selection, paces=self._paces, mark=mark, limit=left)
+            found, more = await self._reader.do(question)
+            lines += found.deliveries
+            looked, mark, left = looked + more, found.mark, selection.limit - len(lines)
+            if not mark:
+                break
+        return Found(deliveries=lines, mark=mark, partial=bool(mark) and left > 0)
+
+    async def list(self, selection: Selection) -> Sequence[Summary]:
+        """See :meth:`smtprelay.interfaces.Spool.list`."""
+        return (await self.search(selection)).deliveries
+
+    async def hold(self, rule: HoldRule) -> HoldRule:
+        """See :meth:`smtprelay.interfaces.Spool.hold`."""
+        number = await self._writer.do(partial(hold_rules.make, rule=rule))
+        self._events("hold_rule.added", rule=number, who=rule.who, why=rule.reason)
+        return evolve(rule, id=number)
+
+    async def unhold(self, number: int, who: str) -> HoldRule:
+        """See :meth:`smtprelay.interfaces.Spool.unhold`."""
+        return await self._writer.do(partial(hold_rules.end, number=number, who=who))
+
+    async def holds(self) -> Sequence[HoldRule]:
+        """See :meth:`smtprelay.interfaces.Spool.holds`."""
+        return await self._reader.do(hold_rules.rules)
+
+    async def tend(self) -> float | None:
+        """See :meth:`smtprelay.interfaces.Spool.tend`."""
+        due = await self._writer.do(hold_rules.due)
+        if due.rule is None:
+            return due.when
+        rule = due.rule
+        if due.mark is not None:
+            edited = await self.edit(*hold_rules.holding(rule), mark=due.mark)
+            await self._writer.do(partial(hold_rules.proceed, number=rule.id, mark=edited.mark))
+        else:
+            edited = await self.edit(*hold_rules.releasing(rule, due.ended_by))
+            if not edited.mark and await self._writer.do(partial(hold_rules.drop, number=rule.id)):
+                self._events("hold_rule.removed", rule=rule.id, who=due.ended_by or "its time is over")
+        return 0.0
+
+    async def note_reach(self, provider: str, trouble: Unreachable | None) -> bool:
+        """See :meth:`smtprelay.model.queue_admin.Queue.note_reach`."""
+        alone = await self._writer.do(partial(note_reach, provider=provider, trouble=trouble))
+        if trouble is None:
+            self.wake()
+        return alone
+
+    async def raw(self, message: str) -> "StoredBody":
+        """See :meth:`smtprelay.interfaces.Spool.raw`."""
+        name, size = await self._reader.do(partial(views.message_of, text=message))
+        return StoredBody(self._reader, name, size)
+
+    async def show(self, message: str) -> Sequence[Detail]:
+        """See :meth:`smtprelay.interfaces.Spool.show`."""
+        return await self._reader.do(partial(views.details, message=message, paces=self._paces))
+
+    async def announce(self, draining: bool) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.announce`."""
+        await self._writer.do(partial(nodes.announce, draining=draining))
+
+    async def nodes(self) -> Sequence[Node]:
+        """See :meth:`smtprelay.interfaces.Spool.nodes`."""
+        return await self._reader.do(nodes.nodes)
+
+    async def stock(self) -> Stock:
+        """See :meth:`smtprelay.interfaces.Spool.stock`."""
+        return await self._reader.do(lambda each: views.stock(each, self._paces, *self._measure(each)))
+
+    async def sweep(self, before: float, limit: int = 200) -> int:
+        """See :meth:`smtprelay.interfaces.Spool.sweep`."""
+        return await self._writer.do(partial(retention.sweep, before=before, limit=limit))
+
+    async def stepped(self, seconds: float) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.stepped`."""
+        if self.clock is not None:
+            return
+        await self._writer.do(partial(clock_step.shift_lanes, seconds=seconds))
+        while await self._writer.do(partial(clock_step.pull, seconds=-seconds, limit=_PULLED)):
+            pass
+
+    # --- whether it takes mail
+
+    def refusal(self, size: int = 0) -> Reply | None:
+        """See :meth:`smtprelay.interfaces.Spool.refusal`."""
+        return self._admission.refusal(size)
+
+    @property
+    def complaint(self) -> str:
+        """See :attr:`smtprelay.interfaces.Spool.complaint`."""
+        full = self._admission.full
+        return self._writer.trouble or self._writer.silence or self._unreadable or (full and f"full: {full}")
+
+    async def look(self) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.look`."""
+        await self._live_within_means()
+        try:
+            self._admission.measured(await self._reader.do(lambda each: views.usage(each, self._space(each))))
+            if self._admission.full:
+                await self._reader.do(self._shrink)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the reason
+            self._unreadable = str(error) or type(error).__name__
+        else:
+            self._unreadable = ""
+        if await self._writer.beat():
+            self._events("spool.writable")
+            self.wake()
+        self._orphans.update(self._abandoned())
+        if not self._writer.trouble:
+            await self._forget_orphans()
+
+    async def _live_within_means(self) -> None:
+        """Give the reserve up for delivery when the disk is full, and take it back when it is not."""
+        reserve, troubled = self._reserve, bool(self._writer.trouble)
+        if reserve is None or (reserve.kept and not troubled):
+            return
+        with suppress(Exception):  # the disk fails in another way, which is told elsewhere
+            await self._reader.do(lambda _: reserve.review(troubled=troubled))
+            self._admission.starve("" if reserve.kept else GONE)
+            if not reserve.kept:
+                # Mail that is on its way to the disk fails before there is room that is not for it.
+                await self._writer.drained()
+                await self._reader.do(lambda _: reserve.give_up())
+
+    async def _forget_orphans(self) -> None:
+        """Drop the pieces of messages that never came, and that could not be dropped at their time."""
+        while self._orphans and not self._writer.trouble:
+            message = self._orphans.pop()
+            try:
+                await self._writer.do(partial(forget_chunks, message=message))
+            except Exception as error:  # noqa: BLE001 -- later, then
+                self._orphans.add(message)
+                self._events("spool.failed", operation="abort", reason=str(error), message=message)
+                return
+
+    async def close(self) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.close`."""
+        self._take = None
+        for chore in self._last_chores:
+            chore()
+        await self._reader.close()
+        await self._writer.close()
+        self._release()

@@ -1,0 +1,198 @@
+"""
+The mails that reached the provider, where the provider lets us look.
+
+Only the demo's embedded provider does: the page then shows what a person at the
+other end got, which is the proof that it arrived.
+"""
+
+import base64
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from attrs import frozen
+
+from smtprelay.web.messages import Answer, Asked, Problem, json_answer
+from smtprelay.web.query_params import FLAG, STRINGS, checked
+from smtprelay.web.router import Route
+
+#: For the mail's own document: no script, no form, nothing from the network, no origin.
+MAIL_POLICY = (
+    "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+
+# Elements for which a browser opens a connection before it looks at the policy. HTML begins a tag
+# by "<" and its name, nothing between them, so that this finds them all.
+_CONNECTING = re.compile(r"<(?=(?:link|i?frame|frameset|fencedframe|portal|object|embed)\b)", re.IGNORECASE)
+
+_CID = re.compile(r"cid:([^\"'\s)>]+)", re.IGNORECASE)
+
+#: Characters of a text that are shown, and octets of the images in it: to show a mail takes but a moment.
+LONGEST_TEXT = 256 * 1024
+MOST_IMAGES = 4 * 1024 * 1024
+
+
+@frozen
+class Attachment:
+    """
+    One attachment, or inline image.
+
+    :ivar type: its media type, as the provider got it.
+    :ivar content_id: without angle brackets; ``""`` if the HTML does not show it.
+    """
+
+    name: str
+    type: str
+    content: bytes
+    content_id: str = ""
+
+
+@frozen(kw_only=True)
+class Mail:
+    """
+    One mail as the provider has it.
+
+    :ivar id: the provider's.
+    :ivar message: the id that the client got in its 250; ``""`` if it is not known.
+    :ivar received: when the provider took it, seconds since the epoch.
+    :ivar recipients: all that it went to; ``to``, ``cc`` and ``bcc`` say how.
+    :ivar size: of the message as the relay stored it, bytes; 0 if it is not known.
+    """
+
+    id: str
+    message: str = ""
+    received: float
+    sender: str
+    to: Sequence[str] = ()
+    cc: Sequence[str] = ()
+    bcc: Sequence[str] = ()
+    subject: str = ""
+    headers: Sequence[tuple[str, str]] = ()
+    text: str = ""
+    html: str | None = None
+    attachments: Sequence[Attachment] = ()
+    size: int = 0
+
+    @property
+    def recipients(self) -> Sequence[str]:
+        """Everybody it went to."""
+        return (*self.to, *self.cc, *self.bcc)
+
+
+class Mailbox(Protocol):
+    """What a provider has taken, as far as it still knows."""
+
+    def list(self) -> Sequence[Mail]:
+        """Return the mails, the newest first."""
+
+    def get(self, id: str) -> Mail | None:  # noqa: A002
+        """Return one mail by either of its ids, ``None`` if there is none."""
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Remove the mails with these ids of the provider; return how many there were."""
+
+
+def mailbox_routes(mailbox: Mailbox) -> Sequence[Route]:
+    """Return the routes under ``/api/v1/mailbox`` that show ``mailbox``."""
+
+    def found(asked: Asked) -> Mail:
+        mail = mailbox.get(asked.path["id"])
+        if mail is None:
+            raise Problem(404, f"no captured mail has the id {asked.path['id']!r}")
+        return mail
+
+    async def listing(_asked: Asked) -> Answer:
+        return json_answer({"mails": [_line(mail) for mail in mailbox.list()]})
+
+    async def one(asked: Asked) -> Answer:
+        return json_answer(_whole(found(asked)))
+
+    async def html(asked: Asked) -> Answer:
+        return _document(found(asked))
+
+    async def attachment(asked: Asked) -> Answer:
+        return _download(found(asked), asked.path["n"])
+
+    async def delete(asked: Asked) -> Answer:
+        wanted = checked(asked.json(), {"ids": STRINGS, "everything": FLAG})
+        if bool(wanted.get("ids")) == bool(wanted.get("everything")):
+            raise Problem(400, "give the ids of captured mails, or everything: true")
+        ids = [mail.id for mail in mailbox.list()] if wanted.get("everything") else wanted["ids"]
+        return json_answer({"count": mailbox.delete(ids)})
+
+    return (
+        Route("GET", "/api/v1/mailbox", listing),
+        Route("POST", "/api/v1/mailbox/delete", delete, "operator"),
+        Route("GET", "/api/v1/mailbox/{id}", one, "operator"),
+        Route("GET", "/api/v1/mailbox/{id}/html", html, "operator"),
+        Route("GET", "/api/v1/mailbox/{id}/attachments/{n}", attachment, "operator"),
+    )
+
+
+def _line(mail: Mail) -> dict[str, Any]:
+    return {
+        "id": mail.id,
+        "message": mail.message,
+        "received": mail.received,
+        "sender": mail.sender,
+        "reply_to": [value for name, value in mail.headers if name.lower() == "reply-to"],
+        "recipients": list(mail.recipients),
+        "subject": mail.subject,
+        "size": mail.size,
+        "attachments": len(mail.attachments),
+    }
+
+
+def _whole(mail: Mail) -> dict[str, Any]:
+    return {
+        **_line(mail),
+        "to": list(mail.to),
+        "cc": list(mail.cc),
+        "bcc": list(mail.bcc),
+        "headers": [list(header) for header in mail.headers],
+        "text": _shown(mail.text),
+        "html": None if mail.html is None else _shown(mail.html),
+        "attachments": [
+            {"name": part.name, "type": part.type, "size": len(part.content), "content_id": part.content_id}
+            for part in mail.attachments
+        ],
+    }
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
+
+
+def _document(mail: Mail) -> Answer:
+    if mail.html is None:
+        raise Problem(404, "this mail has no HTML")
+    images = {part.content_id: part for part in mail.attachments if part.content_id}
+    room = MOST_IMAGES
+
+    def inline(found: re.Match[str]) -> str:
+        nonlocal room
+        image = images.get(found[1])
+        if image is None or not re.fullmatch(r"image/[\w.+-]+", image.type) or len(image.content) > room:
+            return found[0]
+        room -= len(image.content)
+        return f"data:{image.type};base64,{base64.b64encode(image.content).decode()}"
+
+    harmless = _CONNECTING.sub("<no-", _shown(mail.html))
+    return Answer(
+        body=_CID.sub(inline, harmless).encode("utf-8", "replace"),
+        type="text/html; charset=utf-8",
+        headers={"Content-Security-Policy": MAIL_POLICY},
+    )
+
+
+def _download(mail: Mail, number: str) -> Answer:
+    if not number.isascii() or not number.isdigit() or int(number[:6]) >= len(mail.attachments):
+        raise Problem(404, f"this mail has no attachment {number}")
+    part = mail.attachments[int(number[:6])]
+    # RFC 6266: the name in UTF-8, percent-encoded, so that it cannot leave its parameter.
+    disposition = f"attachment; filename*=UTF-8''{quote(part.name or 'attachment', safe='')}"
+    return Answer(
+        body=part.content, type="application/octet-stream", headers={"Content-Disposition": disposition}
+    )

@@ -1,0 +1,98 @@
+import tempfile
+from pathlib import Path
+from shutil import rmtree
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.cli import locate
+from smtprelay.cli.exit_codes import CliError
+from smtprelay.cli.options import Settings
+from smtprelay.config import ConfigError, load
+
+CONFIG = """
+listeners: [{name: lan, endpoint: "tcp:2525:interface=127.0.0.1"}]
+providers: {local: {type: capture, path: captured}}
+"""
+
+
+class PlaceTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(rmtree, self.folder)
+        self.file = self.folder / "relay.yaml"
+        self.settings = Settings(config=str(self.file))
+
+    def configured(self, more: str) -> None:
+        self.file.write_text(CONFIG + more)
+
+    def endpoint(self, **environ: str) -> str:
+        return locate.client(self.settings, environ).endpoint
+
+    def test_given(self) -> None:
+        """An endpoint that is given is taken; no configuration is read for it."""
+        settings = Settings(endpoint="/x/control.sock", config="no such file")
+        self.assertEqual(locate.client(settings, {}).endpoint, "/x/control.sock")
+
+    def test_control(self) -> None:
+        """``control_socket`` of the configuration comes before everything that lies around."""
+        self.configured(f"control_socket: /x/y.sock\nspool: {{path: {self.folder}}}")
+        (self.folder / "control.sock").touch()
+        self.assertEqual(self.endpoint(RUNTIME_DIRECTORY=str(self.folder)), "/x/y.sock")
+
+    def test_runtime_directory(self) -> None:
+        """Without ``control_socket`` the socket is in the service's runtime folder, else beside the spool."""
+        self.configured(f"spool: {{path: {self.folder}/spool}}")
+        for name in ("run", "spool"):
+            (self.folder / name).mkdir()
+            (self.folder / name / "control.sock").touch()
+        run = self.folder / "run"
+        self.assertEqual(self.endpoint(RUNTIME_DIRECTORY=str(run)), f"{run}/control.sock")
+        self.assertEqual(self.endpoint(), f"{self.folder}/spool/control.sock")
+
+    def test_not_there_yet(self) -> None:
+        """While there is no socket at all, the one beside the spool is named."""
+        self.configured(f"spool: {{path: {self.folder}/spool}}")
+        self.assertEqual(self.endpoint(), f"{self.folder}/spool/control.sock")
+
+    def test_nobody_names_a_relay(self) -> None:
+        """The machine's own relay is found by its socket, and no configuration is read."""
+        (self.folder / "control.sock").touch()
+        environ = {"RUNTIME_DIRECTORY": str(self.folder)}
+        self.assertEqual(locate.client(Settings(), environ).endpoint, f"{self.folder}/control.sock")
+
+    def test_named_by_the_environment(self) -> None:
+        """SMTPRELAY_CONFIG names a relay, and then no other's socket will do."""
+        self.configured("control_socket: /x/y.sock")
+        (self.folder / "control.sock").touch()
+        environ = {"RUNTIME_DIRECTORY": str(self.folder), "SMTPRELAY_CONFIG": str(self.file)}
+        self.assertEqual(locate.client(Settings(), environ).endpoint, "/x/y.sock")
+
+    def test_wrong_configuration(self) -> None:
+        """A configuration that is wrong is exit 78 and its first problem, in one line."""
+        self.configured("spol: {}\nhostnam: x\n")
+        error = self.assertRaises(CliError, self.endpoint)
+        self.assertEqual(error.status, 78)
+        self.assertTrue(str(error).startswith(f"{self.file}:4:1: error: "), str(error))
+
+    def test_secrets_that_are_not_ours(self) -> None:
+        """The secrets that the configuration names need not be readable for whoever only asks."""
+        secret = "password: {file: /no/such/file}"
+        self.file.write_text(
+            "control_socket: /x/y.sock\n"
+            f"providers: {{m: {{type: smarthost, host: h, username: u, {secret}}}}}\n"
+            'listeners: [{name: lan, endpoint: "tcp:2525:interface=127.0.0.1"}]\n'
+        )
+        self.assertRaises(ConfigError, load, str(self.file), {})
+        self.assertEqual(self.endpoint(), "/x/y.sock")
+
+    def test_spool(self) -> None:
+        """The spool is the configuration's folder; there is none for a URL, or an endpoint on its own."""
+        self.configured(f"spool: {{path: {self.folder}/spool}}")
+        cases = {
+            self.settings: f"{self.folder}/spool",
+            self.settings._replace(endpoint="/x/control.sock"): f"{self.folder}/spool",
+            self.settings._replace(endpoint="http://127.0.0.1:1"): "",
+            Settings(endpoint="/x/control.sock"): "",
+        }
+        for settings, wanted in cases.items():
+            self.assertEqual(str(locate.ground(settings, {}) or ""), wanted, settings)

@@ -1,0 +1,339 @@
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.config.checks import unavailable
+from tests.config.loading import HASH, SMALL, codes, load_text, problems_of, told, with_provider
+
+SPOOL = "spool: {path: spool}\n"
+SHARED = "spool: {engine: postgres, url: {env: URL}}"
+LISTENERS = "listeners: [{name: lan, endpoint: 'tcp:2525:interface=127.0.0.1'}]\n"
+PROVIDERS = "providers: {local: {type: capture, path: captured}}\n"
+
+
+class SectionsTests(SynchronousTestCase):
+    def test_empty(self) -> None:
+        """An empty configuration lacks a way in and a way out."""
+        expected = [
+            f'1:1 CFG-MISSING "{name}" is missing: nothing to do without any'
+            for name in ("listeners", "providers")
+        ]
+        self.assertEqual(told(problems_of("")), expected)
+
+    def test_routes(self) -> None:
+        """One provider needs no routes, several do."""
+        self.assertEqual(problems_of(SMALL), [])
+        text = SMALL.replace("captured}", "captured}, more: {type: capture, path: x}")
+        self.assertEqual(
+            told(problems_of(text)), ['1:1 CFG-MISSING "routes" is missing: there are several providers']
+        )
+
+
+class KeepTests(SynchronousTestCase):
+    def test_bodies_without_history(self) -> None:
+        """A body cannot be kept for longer than the message that it belongs to is known."""
+        text = SMALL.replace("path: spool", "path: spool, retention: {history: 1d, bodies: 2d}")
+        self.assertEqual(codes(problems_of(text)), ["CFG-VALUE"])
+        self.assertEqual(problems_of(text.replace("2d", "1d")), [])
+
+
+class ReferencesTests(SynchronousTestCase):
+    def test_unknown_names(self) -> None:
+        """Each name that leads nowhere is told, with the one that was meant."""
+        cases = {
+            "routes: [{via: [local, locl]}]": ("4:24", 'unknown provider "locl" - did you mean "local"?'),
+            "routes: [{via: [local], match: {listener: [lam]}}]": (
+                "4:44",
+                'unknown listener "lam" - did you mean "lan"?',
+            ),
+            "routes: [{via: []}]": ("4:16", "via names no provider"),
+            "bounces: {via: [lokal]}": ("4:17", 'unknown provider "lokal" - did you mean "local"?'),
+        }
+        for text, (place, expected) in cases.items():
+            [problem] = problems_of(SMALL + text + "\n")
+            self.assertEqual((f"{problem.line}:{problem.column}", problem.text), (place, expected))
+
+    def test_checkers(self) -> None:
+        """A listener names users or one of the checkers."""
+        listeners = "listeners: [{endpoint: 'unix:x', auth: {checkers: [users, user]}}]\n"
+        [problem] = problems_of(listeners + PROVIDERS + SPOOL)
+        self.assertEqual(problem.text, 'unknown checker "user" - did you mean "users"?')
+
+
+class WorkersTests(SynchronousTestCase):
+    def test_one(self) -> None:
+        """One worker has any spool; it may be supervised."""
+        self.assertEqual(problems_of(SMALL + "workers: 1\nsupervise: {}\n"), [])
+        self.assertIsNone(load_text(SMALL).config.supervise)
+
+    def test_several(self) -> None:
+        """Several need one that they can share, and are supervised."""
+        [problem] = problems_of(SMALL + "workers: 2\n")
+        expected = "more than one worker needs a spool that they can share: spool.engine postgres"
+        self.assertEqual((problem.line, problem.code, problem.text), (4, "CFG-WORKERS", expected))
+        shared = SMALL.replace("spool: {path: spool}", SHARED)
+        config = load_text(shared + "workers: 2\n", {"URL": "postgresql://db"}).config
+        self.assertEqual(config.supervise.restarts_per_hour, 5)
+        self.assertEqual(
+            codes(problems_of(shared + "workers: 0\n", {"URL": "postgresql://db"})), ["CFG-VALUE"]
+        )
+
+    def test_synchronous(self) -> None:
+        """Synchronous deliveries of all workers are counted in the spool: nothing to warn of."""
+        text = SMALL.replace("spool: {path: spool}", SHARED).replace("name: lan", "delivery: synchronous")
+        self.assertEqual(problems_of(text + "workers: 2\n", {"URL": "postgresql://db"}), [])
+
+
+class BlindTests(SynchronousTestCase):
+    def told(self, more: str) -> list[str]:
+        text = "providers: {acs: {type: acs, sender: a@b.example, connection_string: {env: C}" + more + "}}\n"
+        listeners = SMALL[: SMALL.index("providers:")]
+        problems = problems_of(listeners + text + SPOOL, {"C": "endpoint=https://x.example;accesskey=a2V5"})
+        return [f"{each.code} {each.text}" for each in problems]
+
+    def test_together(self) -> None:
+        """Blind recipients together need an address that the service takes, and room beside it."""
+        together = ", blind: together"
+        for more, expected in {
+            "": [],
+            ", blind: single": [],
+            f"{together}, blind_to: list@b.example": [],
+            together: ['CFG-MISSING "blind_to" is missing: with blind: together it is the address in To'],
+            f"{together}, blind_to: list@nas": [
+                "CFG-VALUE expected an address that the service takes: name@host.example"
+            ],
+            f"{together}, blind_to: list@b.example, limits: {{recipients: 1}}": [
+                "CFG-VALUE recipients is 1: there is no room for anybody beside blind_to"
+            ],
+            ", blind_to: list@b.example": [
+                "CFG-VALUE blind_to is for blind: together; without that each blind recipient gets a request"
+            ],
+        }.items():
+            self.assertEqual(self.told(more), expected)
+
+
+class WebhookTests(SynchronousTestCase):
+    def test_it_must_be_somewhere(self) -> None:
+        """A route that tells a webhook needs its own or the relay's, and names of ours are taken."""
+        hook = "{url: {env: HOOK}}"
+        environ = {"HOOK": "https://hooks.example.com/x"}
+        cases = {
+            "routes: [{via: [local], on_failed: webhook}]": [
+                '4:10 CFG-MISSING "webhook" is missing: it says where the events go'
+            ],
+            f"routes: [{{via: [local], on_expired: webhook, webhook: {hook}}}]": [],
+            f"routes: [{{via: [local], on_failed: webhook}}]\nwebhook: {hook}": [],
+            f"routes: [{{name: webhook, via: [local], on_failed: webhook}}]\nwebhook: {hook}": [
+                '4:17 CFG-DUPLICATE the name "webhook" is that of the events for webhooks'
+            ],
+        }
+        for text, expected in cases.items():
+            self.assertEqual(told(problems_of(SMALL + text + "\n", environ)), expected)
+
+    def test_the_provider_of_ours(self) -> None:
+        """A provider called webhook is only in the way where there are events."""
+        text = SMALL.replace("local", "webhook") + "routes: [{via: [webhook]}]\n"
+        self.assertEqual(problems_of(text), [])
+        more = text.replace("via: [webhook]", "via: [webhook], on_failed: webhook, webhook: {url: {env: H}}")
+        [problem] = problems_of(more, {"H": "https://x.example/"})
+        self.assertEqual(problem.text, 'the name "webhook" is that of the built-in provider for webhooks')
+
+    def test_events_need_a_spool(self) -> None:
+        """Without one nothing would keep them until they are told."""
+        text = (
+            "listeners: [{endpoint: 'unix:x', delivery: synchronous}]\n"
+            + PROVIDERS
+            + "routes: [{via: [local], on_failed: webhook, webhook: {url: {env: H}}}]\n"
+        )
+        [problem] = problems_of(text, {"H": "https://x.example/"})
+        self.assertEqual(
+            problem.text, "events for a webhook need a spool, which keeps them until they are told"
+        )
+
+    def test_where_events_may_go(self) -> None:
+        """Only through TLS, or to this machine; the URL, which may be a secret, is not repeated."""
+        text = SMALL + "webhook: {url: {env: H}}\n"
+        for url, code in (
+            ("https://x.example/SECRET", None),
+            ("http://127.0.0.1:8080/SECRET", None),
+            ("http://x.example/SECRET", "CFG-CLEAR-TEXT"),
+            ("x.example/SECRET", "CFG-VALUE"),
+        ):
+            problems = problems_of(text, {"H": url})
+            self.assertEqual([problem.code for problem in problems], [code] if code else [])
+            self.assertNotIn("SECRET", str(problems))
+
+
+class DuplicatesTests(SynchronousTestCase):
+    def test_names_and_endpoints(self) -> None:
+        """What has the name or the endpoint of another is told at the second one."""
+        text = (
+            "listeners: [{name: a, endpoint: 'unix:x'}, {name: a, endpoint: 'unix:y'}]\n"
+            + PROVIDERS
+            + "http: [{endpoint: 'unix:y', serve: [health]}]\n"
+            + "routes: [{name: r, match: {size: <1MB}, via: [local, local]}, {name: r, via: [local]}]\n"
+            + "users: [{name: u, password_hash: &H}, {name: u, password_hash: &H}]\n".replace(
+                "&H", f"'{HASH}'"
+            )
+            + SPOOL
+        )
+        expected = [
+            '1:51 CFG-DUPLICATE the name "a" is given twice',
+            '3:19 CFG-DUPLICATE the endpoint "unix:y" is given twice',
+            '4:54 CFG-DUPLICATE the provider "local" is given twice',
+            '4:70 CFG-DUPLICATE the name "r" is given twice',
+            '5:117 CFG-DUPLICATE the name "u" is given twice',
+        ]
+        self.assertEqual([t for t in told(problems_of(text)) if "DUPLICATE" in t], expected)
+
+    def test_any_port(self) -> None:
+        """Port 0 is another port each time."""
+        text = SMALL.replace("tcp:2525", "tcp:0")
+        http = "http: [{endpoint: 'tcp:0:interface=127.0.0.1', serve: [health]}]\n"
+        self.assertEqual(problems_of(text + http), [])
+
+
+class ServicesTests(SynchronousTestCase):
+    def test_nothing_to_do(self) -> None:
+        """What can take, serve or log nothing is told."""
+        cases = {
+            SMALL.replace("name: lan", "limits: {size: 0}"): ("CFG-VALUE", "size is 0: no mail would fit"),
+            SMALL + "http: [{endpoint: 'tcp:1', serve: []}]\n": ("CFG-VALUE", "serve names nothing"),
+            SMALL + "http: [{endpoint: 'tcp:1:interface=127.0.0.1', serve: [dashboard]}]\n": (
+                "CFG-VALUE?",
+                "the dashboard shows nothing without api beside it",
+            ),
+            SMALL + "logging: {levels: {smtprelay.smpt: debug}}\n": (
+                "CFG-UNKNOWN-NAME?",
+                'nothing logs as "smtprelay.smpt" - did you mean "smtprelay.smtp"?',
+            ),
+        }
+        for text, (code, expected) in cases.items():
+            [problem] = problems_of(text)
+            self.assertEqual((codes([problem]), problem.text), ([code], expected))
+
+    def test_loggers(self) -> None:
+        """Stations, their events and other people's loggers may all have a level."""
+        levels = "{smtprelay: warn, smtprelay.dispatch: debug, smtprelay.lane: error, twisted.web: info}"
+        self.assertEqual(problems_of(SMALL + f"logging: {{levels: {levels}}}\n"), [])
+
+
+class RoutesTests(SynchronousTestCase):
+    def test_users(self) -> None:
+        """A user whom nobody knows is an error; where a checker takes other names, too, a warning."""
+        users = f"users: [{{name: ann, password_hash: '{HASH}'}}]\n"
+        routes = "routes: [{match: {user: [%s]}, via: [local]}, {via: [local]}]\n"
+        self.assertEqual(problems_of(SMALL + users + routes % "ann, '*'"), [])
+        [problem] = problems_of(SMALL + users + routes % "any")
+        self.assertEqual((problem.severity, problem.line, problem.column), ("error", 5, 26))
+        self.assertEqual(problem.text, 'unknown user "any" - did you mean "ann"?')
+        [problem] = problems_of(SMALL + "checkers: {open: {type: any}}\n" + routes % "printer")
+        self.assertEqual((problem.severity, problem.line), ("warning", 5))
+        self.assertEqual(problem.text, 'unknown user "printer": only open may know it')
+
+    def test_unreachable(self) -> None:
+        """Behind a route without conditions nothing can match: a warning at each such route."""
+        routes = "routes:\n  - {name: a, match: {sender: [x@a]}, via: [local]}\n  - {name: b, via: [local]}\n"
+        more = "  - {name: c, match: {sender: [y@a]}, via: [local]}\n"
+        self.assertEqual(problems_of(SMALL + routes), [])
+        [problem] = problems_of(SMALL + routes + more)
+        self.assertEqual((problem.severity, problem.line), ("warning", 7))
+        self.assertEqual(problem.text, '"c" can never match: "b" before it has no condition')
+
+    def test_retry(self) -> None:
+        """The longest delay is not shorter than the first, and the first is one."""
+        for retry, expected in {
+            "first: 2h": "retry.max is shorter than retry.first",
+            "first: 0s": "retry.first is 0: a mail would be tried again at once, for ever",
+        }.items():
+            [problem] = problems_of(SMALL + f"routes: [{{via: [local], retry: {{{retry}}}}}]\n")
+            self.assertEqual((problem.code, problem.text), ("CFG-VALUE", expected))
+
+
+class ProvidersTests(SynchronousTestCase):
+    def test_acs_needs_one_way_to_log_in(self) -> None:
+        """A connection string, or an endpoint with one or two keys; not both and not neither."""
+        string = "connection_string: {env: C}"
+        environ = {"C": "endpoint=https://x.example;accesskey=a2V5", "K": "a2V5"}
+        cases = {
+            string: [],
+            "endpoint: 'https://x', access_keys: [{env: K}]": [],
+            "access_keys: [{env: K}]": ["CFG-MISSING"],
+            "endpoint: 'https://x'": ["CFG-MISSING"],
+            string + ", endpoint: 'https://x'": ["CFG-VALUE"],
+            string + ", access_keys: [{env: K}]": ["CFG-VALUE"],
+            "endpoint: 'https://x', access_keys: [{env: K}, {env: K}, {env: K}]": ["CFG-VALUE"],
+        }
+        for settings, expected in cases.items():
+            text = with_provider("type: acs, sender: a@b, " + settings)
+            self.assertEqual(codes(problems_of(text, environ)), expected, settings)
+
+    def test_the_usual_tls_of_a_port(self) -> None:
+        """A port whose servers expect TLS at once, or never do, is told; any other may have what it wants."""
+        for setting, expected in {
+            "port: 465": ["CFG-TLS?"],
+            "port: 587, tls: implicit": ["CFG-TLS?"],
+            "port: 465, tls: implicit": [],
+            "port: 2465, tls: implicit": [],
+            "port: 25": [],
+            "port: 587, tls: none": [],
+        }.items():
+            found = codes(problems_of(with_provider(f"type: smarthost, host: h, {setting}")))
+            self.assertEqual(found, expected, setting)
+
+    def test_smarthost_login(self) -> None:
+        """A user name needs a password, and a password a user name."""
+        for setting, missing in {"username: u": "password", "password: {env: P}": "username"}.items():
+            [problem] = problems_of(with_provider(f"type: smarthost, host: h, {setting}"), {"P": "x"})
+            self.assertIn(f'"{missing}" is missing', problem.text)
+
+
+class DeadlineTests(SynchronousTestCase):
+    def test_deadline(self) -> None:
+        """A deadline must leave time, be within what clients wait, and have something to do."""
+        for settings, expected in {
+            "delivery: synchronous": [],
+            "delivery: synchronous, reply_deadline: 10m": [],
+            "delivery: synchronous, reply_deadline: 11m": ["CFG-VALUE?"],
+            "delivery: synchronous, reply_deadline: 0": ["CFG-VALUE"],
+            "reply_deadline: 60s": [],
+            "reply_deadline: 30s": ["CFG-VALUE?"],
+        }.items():
+            text = (
+                f"listeners: [{{endpoint: 'tcp:25:interface=127.0.0.1', {settings}}}]\n" + PROVIDERS + SPOOL
+            )
+            self.assertEqual(codes(problems_of(text)), expected, settings)
+
+    def test_no_time(self) -> None:
+        """A limit within which nothing can happen is an error: no mail would ever leave, or come in."""
+        host = "providers: {host: {type: smarthost, host: h.example, timeout: 0}}\n"
+        hook = "webhook: {url: {env: HOOK}, timeout: 0s}\n"
+        slow = "listeners: [{endpoint: 'tcp:25:interface=127.0.0.1', limits: {command_time: 0}}]\n"
+        for text in (
+            LISTENERS + host + SPOOL,
+            SMALL + hook,
+            slow + PROVIDERS + SPOOL,
+            LISTENERS + PROVIDERS + "spool: {path: spool, lease: 0m}\n",
+        ):
+            [problem] = problems_of(text, {"HOOK": "https://h.example/"})
+            self.assertIn("leaves no time: expected one such as 30s", problem.text)
+
+
+class SpoolTests(SynchronousTestCase):
+    def test_needless(self) -> None:
+        """Where all listeners are synchronous none is missed, nor is its folder."""
+        listeners = "listeners: [{endpoint: 'tcp:25:interface=127.0.0.1', delivery: synchronous}]\n"
+        self.assertEqual(problems_of(listeners + PROVIDERS + "control_socket: control.sock\n"), [])
+
+    def test_postgres_needs_a_url(self) -> None:
+        """The engine postgres without a url is told."""
+        problems = problems_of(LISTENERS + PROVIDERS + "spool: {engine: postgres}\n")
+        self.assertIn("CFG-MISSING", codes(problems))
+
+    def test_entra_needs_a_seal_key(self) -> None:
+        """Credentials of a login are kept only sealed; a synchronous listener keeps none."""
+        self.patch(unavailable, "ROWS", ())
+        for delivery, told_ in (("spool", True), ("synchronous", False)):
+            listeners = (
+                f"listeners: [{{endpoint: 'unix:x', delivery: {delivery}, auth: {{checkers: [m]}}}}]\n"
+            )
+            problems = problems_of(listeners + PROVIDERS + SPOOL + "checkers: {m: {type: entra}}\n")
+            self.assertEqual("CFG-SEAL-KEY" in codes(problems), told_)

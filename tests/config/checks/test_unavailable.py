@@ -1,0 +1,73 @@
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.config.checks import unavailable as module
+from smtprelay.config.checks.unavailable import ROWS, Row
+from tests.config.loading import SMALL, problems_of, with_provider
+
+#: However many of them are there by now.
+CHECKERS = (Row("checkers.*.type", "the checker", "entra"),)
+
+
+def unavailable(text: str) -> list[str]:
+    """Return what is told not to be available."""
+    return [problem.text for problem in problems_of(text) if problem.code == "CFG-UNAVAILABLE"]
+
+
+class UnavailableTests(SynchronousTestCase):
+    def test_said_plainly(self) -> None:
+        """A setting that does nothing yet is an error that says so."""
+        cases = {
+            with_provider("type: ses, region: eu-west-1"): "the provider type ses",
+            SMALL + "routes: [{via: [local], rewrite: {from: a@b}}]\n": "rewriting",
+            SMALL.replace("captured}", "captured, timeout: 9s}"): "the timeout of a folder",
+            SMALL + "privacy: {subjects: False}\n": "privacy.subjects: false",
+        }
+        for text, what in cases.items():
+            self.assertEqual(unavailable(text), [f"{what} is not available in this version"])
+
+    def test_default_spelled_out(self) -> None:
+        """A setting that is null or has a value that works is no error."""
+        text = SMALL.replace("name: lan", "delivery: spool, proxy_trust: ~, auth: {mechanisms: [PLAIN]}")
+        text = text.replace("path: spool", "path: spool, retention: {bodies: 0}")
+        self.assertEqual(unavailable(text), [])
+
+    def test_only_of_some_types(self) -> None:
+        """A setting that works for one type of provider may do nothing for another."""
+        host = "type: smarthost, host: h, timeout: 9s"
+        self.assertEqual(unavailable(with_provider(host)), [])
+        folder = "type: capture, path: p, timeout: 9s"
+        self.assertEqual(
+            unavailable(with_provider(folder)), ["the timeout of a folder is not available in this version"]
+        )
+
+    def test_values_are_checked_all_the_same(self) -> None:
+        """The keys of what is not available are checked fully."""
+        texts = [p.text for p in problems_of(SMALL + "sandbox: {via: locl, alow: ['*']}\n")]
+        self.assertIn('unknown key "alow" - did you mean "allow"?', texts)
+        self.assertIn('unknown provider "locl" - did you mean "local"?', texts)
+
+    def test_a_whole_type(self) -> None:
+        """A provider or checker of a type that is not there is one error, whatever else is wrong with it."""
+        self.patch(module, "ROWS", (Row("providers.*.type", "the provider type", "graph"), *CHECKERS))
+        graph, entra = "the provider type graph", "the checker entra"
+        whole = "type: graph, tenant: [], lane: {concurrency: 4}, client_secret: {file: /nope}"
+        for text, told in {
+            with_provider("type: graph"): graph,
+            with_provider(whole): graph,
+            SMALL.replace("type: capture, path: captured", "type: graph, x: y"): graph,
+            SMALL + "checkers: {m: {type: entra, x: y}}\n": entra,
+        }.items():
+            problems = problems_of(text)
+            self.assertEqual([p.text for p in problems], [f"{told} is not available in this version"], text)
+
+    def test_not_offered(self) -> None:
+        """A type that is not there is not among those that are expected, and its name is no suggestion."""
+        self.patch(module, "ROWS", (Row("providers.*.type", "the provider type", "graph"),))
+        for settings in ("x: y", "type: nothing", "type: graf"):
+            [text] = [p.text for p in problems_of(with_provider(settings)) if "type" in p.text]
+            self.assertNotIn("graph", text)
+            self.assertIn("expected acs or ses or", text)
+
+    def test_rows(self) -> None:
+        """No row is there twice, so that removing one is enough."""
+        self.assertEqual(len({(row.setting, row.word) for row in ROWS}), len(ROWS))

@@ -1,0 +1,220 @@
+"""Networks, address patterns, and what would be an open relay."""
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.model.network import counted_as
+from smtprelay.policy.networks import (
+    LOOPBACK,
+    Networks,
+    Patterns,
+    folded,
+    glob,
+    has_control,
+    is_mailbox,
+    network,
+)
+
+
+class NetworksTests(SynchronousTestCase):
+    def test_a_client_is_found_in_its_network(self):
+        """An address belongs to the networks around it and to no others."""
+        networks = Networks.parse(["10.0.3.0/24", "192.0.2.7", "2001:db8::/32"])
+        for inside in ("10.0.3.255", "192.0.2.7", "2001:db8::1", "2001:db8::1%eth0"):
+            self.assertIn(inside, networks)
+        for outside in ("10.0.4.0", "192.0.2.8", "2001:db9::1"):
+            self.assertNotIn(outside, networks)
+
+    def test_mapped_ipv4_is_ipv4(self):
+        """A client is the same one when it arrives as IPv4-mapped IPv6, and so is a network."""
+        self.assertIn("::ffff:10.0.3.1", Networks.parse(["10.0.3.0/24"]))
+        self.assertNotIn("::ffff:10.0.4.1", Networks.parse(["10.0.3.0/24"]))
+        self.assertIn("10.0.3.1", Networks.parse(["::ffff:10.0.3.0/120"]))
+        self.assertNotIn("10.0.4.1", Networks.parse(["::ffff:10.0.3.0/120"]))
+        self.assertEqual(str(network("::ffff:0:0/96")), "0.0.0.0/0")
+
+    def test_nat64_is_ipv4(self):
+        """Who comes by NAT64 is found by either address; nobody is in a private network by that."""
+        for networks in (["192.0.2.0/24"], ["64:ff9b::192.0.2.0/120"]):
+            self.assertIn("64:ff9b::192.0.2.1", Networks.parse(networks))
+            self.assertNotIn("64:ff9b::198.51.100.1", Networks.parse(networks))
+        self.assertNotIn("192.0.2.1", Networks.parse(["64:ff9b::192.0.2.0/120"]))
+        for private in ("127.0.0.1", "10.0.0.1", "192.168.1.1"):
+            self.assertNotIn(
+                f"64:ff9b::{private}", Networks.parse(["127.0.0.0/8", "10.0.0.0/8", "0.0.0.0/0"])
+            )
+
+    def test_what_a_client_is_counted_as_lets_it_in(self):
+        """The ledger's text for a client is a network with that client in it."""
+        for client in (
+            "192.0.2.1",
+            "::ffff:192.0.2.1",
+            "64:ff9b::c000:201",
+            "64:ff9b::a00:1",
+            "2001:db8::1",
+            "::1",
+        ):
+            self.assertIn(client, Networks.parse([counted_as(client)]))
+            self.assertNotIn("198.51.100.1", Networks.parse([counted_as(client)]))
+
+    def test_an_ipv6_network_holds_no_ipv4_clients(self):
+        """``::/8`` is the range that IPv4-mapped addresses come from; it does not let IPv4 in."""
+        self.assertNotIn("::ffff:198.51.100.1", Networks.parse(["::/8"]))
+
+    def test_a_unix_socket_is_local(self):
+        """A client on a Unix socket is where this machine is, by either of its addresses."""
+        for networks in (LOOPBACK, ["127.0.0.1"], ["::1"], ["0.0.0.0/0"], ["::/0"], ["127.0.0.0/8"]):
+            self.assertIn("unix", Networks.parse(networks))
+        for networks in ([], ["10.0.0.0/8"], ["127.0.0.2"], ["fe80::/10"]):
+            self.assertNotIn("unix", Networks.parse(networks))
+
+    def test_what_is_no_address_is_nowhere(self):
+        """A client whose address is unknown or no address is in no network."""
+        for text in ("", "relay.example.com", "10.0.3", "10.0.3.1 ", "010.0.3.1", "127.1"):
+            self.assertNotIn(text, Networks.parse(["0.0.0.0/0", "::/0"]))
+
+    def test_bad_networks_are_refused(self):
+        """A network with host bits, or what is none, does not pass in silence."""
+        for text in ("10.0.3.1/24", "10.0.0.0/33", "example.com", ""):
+            with self.assertRaises(ValueError):
+                Networks.parse([text])
+
+
+class PatternsTests(SynchronousTestCase):
+    def assertMatches(self, texts: Sequence[str], yes: Sequence[str] = (), no: Sequence[str] = ()):
+        patterns = Patterns(texts)
+        for address in yes:
+            self.assertTrue(patterns.match(address), address)
+        for address in no:
+            self.assertFalse(patterns.match(address), address)
+
+    def test_domain(self):
+        """``*@domain`` is that domain, in any case, and neither its subdomains nor its look-alikes."""
+        self.assertMatches(
+            ["*@Example.com"],
+            yes=["a@example.com", "A.B@EXAMPLE.COM"],
+            no=[
+                "a@sub.example.com",
+                "a@badexample.com",
+                "a@example.com.",
+                "a@example.com.evil.org",
+                "example.com",
+            ],
+        )
+
+    def test_address(self):
+        """A whole address is that address, in any case."""
+        self.assertMatches(
+            ["scan@example.com"], yes=["Scan@Example.COM"], no=["xscan@example.com", "scan@x.com"]
+        )
+
+    def test_stars(self):
+        """A star may stand in either part and does not reach over the ``@``."""
+        self.assertMatches(
+            ["alarm-*@*.example.com", "*@b.org"],
+            yes=["alarm-1@x.example.com", "ALARM-@A.B.example.com", "x@b.org"],
+            no=["alarm@x.example.com", "alarm-1@example.com", "alarm-1@x.example.com@evil.org"],
+        )
+
+    def test_the_last_domain_decides(self):
+        """Nothing before the last ``@`` can pass for the domain."""
+        self.assertMatches(
+            ["*@us.com"],
+            yes=['"victim@evil.org"@us.com', "victim%evil.org@us.com"],
+            no=[
+                "victim@us.com@evil.org",
+                '"victim@us.com"@evil.org',
+                "@us.com:victim@evil.org",
+                "us.com!victim",
+            ],
+        )
+
+    def test_anything(self):
+        """``*`` is every address and the null sender; ``<>`` is the null sender alone."""
+        self.assertMatches(["*"], yes=["a@b.org", "", "root"])
+        self.assertMatches(["<>"], yes=[""], no=["a@b.org"])
+        self.assertMatches(["*@b.org"], no=[""])
+
+    def test_nothing(self):
+        """No patterns match no address."""
+        self.assertMatches([], no=["a@b.org", ""])
+
+    def test_only_ascii_is_folded(self):
+        """Letters that merely become alike when folded stay different mailboxes."""
+        kelvin, sharp_s = "\u212a", "ß"
+        self.assertMatches([f"{kelvin}@b.org"], yes=[f"{kelvin}@B.org"], no=["k@b.org"])
+        self.assertMatches(["k@b.org", "k*@c.org"], no=[f"{kelvin}@b.org", f"{kelvin}x@c.org"])
+        self.assertMatches(["*@strasse.de"], no=[f"a@stra{sharp_s}e.de"])
+
+    def test_a_forgotten_at_is_an_error(self):
+        """A pattern that could never match is refused, with the way to write it."""
+        with self.assertRaisesRegex(ValueError, r"\*@example\.com"):
+            Patterns(["example.com"])
+
+    @given(st.text(alphabet="ab*.+(", max_size=8), st.text(alphabet="ab.+(\n", max_size=8))
+    def test_glob_is_the_obvious_search(self, pattern: str, text: str):
+        """``*`` is any text and every other character is itself."""
+
+        def matches(pattern: str, text: str) -> bool:
+            if not pattern:
+                return not text
+            if pattern[0] == "*":
+                return any(matches(pattern[1:], text[start:]) for start in range(len(text) + 1))
+            return text[:1] == pattern[0] and matches(pattern[1:], text[1:])
+
+        self.assertEqual(glob(pattern).fullmatch(text) is not None, matches(pattern, text))
+
+    @given(st.text())
+    def test_folding_keeps_what_is_not_ascii(self, text: str):
+        """Folding changes ASCII capitals and nothing else, so it never changes the length."""
+        self.assertEqual(folded(text), "".join(char.lower() if char.isascii() else char for char in text))
+
+
+class MailboxTests(SynchronousTestCase):
+    def test_mailboxes(self):
+        """What RFC 5321 calls a mailbox is one, with the forms that relays are tricked with."""
+        for address in (
+            "a@b",
+            "a.b+c@example.com",
+            '"john doe"@example.com',
+            '"a@b"@example.com',
+            r'"a\"b"@example.com',
+            "a%b@example.com",
+            "user@[127.0.0.1]",
+            "user@[IPv6:2001:db8::1]",
+            "jörg@bücher.example",
+        ):
+            self.assertTrue(is_mailbox(address), address)
+
+    def test_what_is_no_mailbox(self):
+        """Routes, lists, missing parts and unquoted specials are not one mailbox."""
+        for address in (
+            "",
+            "root",
+            "a@",
+            "@b",
+            "a@b@c",
+            "@b:a@c",
+            "b!a",
+            "a b@c",
+            "a@b c",
+            "a@b,c@d",
+            "a@b;c@d",
+            "<a@b>",
+            "a@b>",
+            '"a@b',
+            '"a"b"@c',
+            "a@[1.2.3.4",
+            "a@b(c)",
+            "a@b\n",
+        ):
+            self.assertFalse(is_mailbox(address), address)
+
+    def test_control_characters(self):
+        """Each kind of character that could end a line or hide one is found."""
+        for bad in ("\r", "\n", "\0", "\t", "\x7f", "\x85", "\u2028", "\u2029", "\udc80"):
+            self.assertTrue(has_control(f"a{bad}b@example.com"), repr(bad))
+        self.assertFalse(has_control('"jörg müller"@bücher.example'))

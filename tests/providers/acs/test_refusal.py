@@ -1,0 +1,150 @@
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.model.message import Blocked, Deferred, Delivered, Failed, Uncertain
+from smtprelay.providers.acs.refusal import (
+    Refusal,
+    Sent,
+    field_named,
+    recipients_named,
+    refusal_of,
+    results_of,
+)
+
+A, B, C = "a@x.example", "bad@x.example", "c@x.example"
+SENT = Sent(to=[A, B], bcc=[C])
+FAILED = Failed("400 InvalidEmailAddress: no", "5.6.0")
+
+
+def said(message: str = "", code: str = "BadRequest", **more: object) -> Refusal:
+    return refusal_of({"code": code, "message": message, **more})
+
+
+class NamedTests(SynchronousTestCase):
+    def names(self, refusal: Refusal, *addresses: str, sent: Sent = SENT) -> set[str]:
+        return set(recipients_named(refusal, addresses, sent))
+
+    def test_wherever_it_stands(self):
+        """An address is found in message, target, and details at any depth; in any case and punctuation."""
+        for refusal in (
+            said("Invalid format for email address 'BAD@x.example'."),
+            said("Invalid address: bad@x.example"),
+            said("address=bad@x.example, and more"),
+            said("<bad@x.example> is bad"),
+            said(target="bad@x.example"),
+            said(details=[{"code": "x", "message": "x"}, {"target": "(bad@x.example)"}]),
+            said(innererror={"details": [{"message": "bad@x.example."}]}),
+            said("x", additionalInfo=[{"type": "t", "info": {"address": "bad@x.example"}}]),
+        ):
+            self.assertEqual(self.names(refusal), {B}, refusal)
+
+    def test_by_its_place(self):
+        """So is the place in the request, as the service writes it, or as a JSON pointer."""
+        for text, address in (
+            ("Request body validation error. See property 'recipients.to[1].address'", B),
+            ("See property 'Recipients.Bcc[0]'", C),
+            ("/recipients/to/0/address", A),
+        ):
+            self.assertEqual(self.names(said(text)), {address})
+            self.assertEqual(self.names(said(target=text)), {address})
+        for text in (
+            "recipients.to[2].address",
+            "recipients.cc[0]",
+            "recipients.to[0].displayName",
+            "recipients.to",
+        ):
+            self.assertEqual(self.names(said(text)), set(), text)
+
+    def test_one_within_another(self):
+        """Of addresses of which one begins or ends like another, the one that stands there is meant."""
+        people = ["a@x.example", "aa@x.example", "a@x.example.org", "a.a@x.example", "o'a@x.example"]
+        for address in people:
+            found = self.names(said(f"Invalid: '{address}'."), *people, sent=Sent())
+            self.assertEqual(found, {address})
+        for text in ("za@x.example", "a@x.example.net", "a@x.examples", "a+b@x.example"):
+            self.assertEqual(self.names(said(text), "a@x.example", sent=Sent()), set(), text)
+
+    def test_strange_errors(self):
+        """Nothing in an error makes it fail, or take long."""
+        deep: object = {"message": "bad@x.example"}
+        for _ in range(500):
+            deep = {"details": [deep]}
+        for error in ({"code": 7, "message": None}, {"details": [None, 1, "x"]}, {"innererror": deep}):
+            self.assertEqual(self.names(refusal_of(error)), set())
+        huge = refusal_of({"message": "x" * 10**6, "details": ["bad@x.example"] * 10**5})
+        self.assertLess(sum(map(len, huge.texts)), 100_000)
+
+
+class ApartTests(SynchronousTestCase):
+    def test_named(self):
+        """Whom it names has failed for himself; the others go again at once, as a new operation."""
+        results = results_of(FAILED, said("no: bad@x.example"), SENT.addresses, SENT)
+        again = Deferred(f"refused for other recipients: {FAILED.why}", closed=True, again=True)
+        self.assertEqual(results, {A: again, B: Failed(FAILED.why, "5.1.3"), C: again})
+
+    def test_all_named(self):
+        """Where all are named all have failed."""
+        results = results_of(FAILED, said(f"no: {A}, {B}, {C}"), SENT.addresses, SENT)
+        self.assertEqual({type(outcome) for outcome in results.values()}, {Failed})
+        self.assertFalse(any(outcome.whole for outcome in results.values()))
+
+    def test_not_named(self):
+        """If nobody is named, and it may be a recipient's fault, several have failed as a whole."""
+        for refusal in (
+            said("Invalid format for email address", "InvalidEmailAddress"),
+            said("Invalid format for email address"),
+            said("One of the recipients is invalid"),
+            said("x", "TooManyRecipients"),
+        ):
+            results = results_of(FAILED, refusal, SENT.addresses, SENT)
+            self.assertTrue(all(outcome.whole for outcome in results.values()), refusal)
+            self.assertEqual(results_of(FAILED, refusal, [A], Sent(to=[A])), {A: FAILED})
+
+    def test_the_fault_of_the_mail(self):
+        """What is wrong with the mail, or with all recipients, fails it for all, at once."""
+        for refusal in (
+            said("Request body validation error. See property 'attachments[0].contentInBase64'"),
+            said("The subject is bad"),
+            said("", "EmailDropped"),
+            said("All recipients are suppressed", "EmailDroppedAllRecipientsSuppressed"),
+        ):
+            self.assertEqual(set(results_of(FAILED, refusal, SENT.addresses, SENT).values()), {FAILED})
+
+    def test_the_fault_of_the_operator(self):
+        """Whom only the operator named stops the lane: his mistake bounces no mail."""
+        sent = Sent(to=["list@d.example"], bcc=[A, B])
+        results = results_of(FAILED, said("bad: list@d.example"), [A, B], sent)
+        self.assertEqual(results, dict.fromkeys([A, B], Blocked(FAILED.why)))
+
+    def test_other_outcomes(self):
+        """What is no refusal of the mail is the same for all."""
+        for outcome in (Deferred("x"), Blocked("x"), Uncertain("x"), Delivered("x")):
+            self.assertEqual(results_of(outcome, said(B), [A, B], SENT), dict.fromkeys([A, B], outcome))
+
+    def test_a_code_that_says_more(self):
+        """A code that is about the recipient is kept."""
+        results = results_of(Failed("x", "5.7.1"), said(B), SENT.addresses, SENT)
+        self.assertEqual(results[B].code, "5.7.1")
+
+
+class UnwantedTests(SynchronousTestCase):
+    def test_fields(self):
+        """A field that a request can do without is known by its path."""
+        for path, field in (
+            ("headers", "headers"),
+            ("headers['X-Foo']", "headers"),
+            ("headers.X", "headers"),
+            ("replyTo", "replyTo"),
+            ("replyTo[0].address", "replyTo"),
+            ("recipients.to[3].displayName", "displayName"),
+            ("attachments[0].contentType", "attachments.contentType"),
+            ("attachments[10].name", "attachments.name"),
+            ("Attachments[1].ContentId", "attachments.contentId"),
+            ("attachments[0].contentInBase64", ""),
+            ("recipients.to[0].address", ""),
+            ("senderAddress", ""),
+            ("content.subject", ""),
+        ):
+            self.assertEqual(
+                field_named(said(f"Request body validation error. See property '{path}'")), field, path
+            )
+            self.assertEqual(field_named(said(target=path)), field, path)

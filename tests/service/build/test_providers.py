@@ -1,0 +1,79 @@
+"""What the configuration says of a provider arrives at the provider."""
+
+from pathlib import Path
+
+from attrs import evolve
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.providers.acs.provider import ACS_LIMITS, Acs
+from smtprelay.providers.capture import Capture
+from smtprelay.providers.outgoing import OutgoingProvider
+from smtprelay.service.build.providers import Workshop, build_providers, credentials_of
+from smtprelay.testing.mime import InlineMimeWorker
+from tests.config.loading import load_text
+from tests.recording import Recording
+
+_HEAD = 'listeners: [{name: lan, endpoint: "tcp:2525:interface=127.0.0.1"}]\nspool: {engine: memory}\n'
+_KEY = "AAECAwQF"
+
+
+def _config(providers: str, routes: str = "routes: [{via: [p]}]\n"):
+    return load_text(f"{_HEAD}{routes}providers:\n{providers}").config
+
+
+class BuildTests(SynchronousTestCase):
+    def build(self, providers: str):
+        workshop = Workshop(
+            reactor=Clock(),
+            events=Recording(),
+            defer_to_thread=lambda *_: None,
+            mime=InlineMimeWorker(),
+            hostname="relay.example.com",
+        )
+        return build_providers(_config(providers), workshop)["p"]
+
+    def test_each_type_is_built(self):
+        """Every type that the configuration takes has a provider, under its name."""
+        acs = f'type: acs, connection_string: "endpoint=https://x.test/;accesskey={_KEY}", sender: a@x.org'
+        for settings, kind in (
+            (acs, Acs),
+            ("type: smarthost, host: mail.example.com, tls: none", OutgoingProvider),
+            (f"type: capture, path: {self.mktemp()}", Capture),
+        ):
+            provider = self.build(f"  p: {{{settings}}}\n")
+            self.assertIsInstance(provider, kind)
+            self.assertEqual("p", provider.name)
+
+    def test_limits_are_those_documented_unless_given(self):
+        """An operator with a raised quota says so; the rest stays as documented."""
+        provider = self.build(
+            f'  p: {{type: acs, connection_string: "endpoint=https://x.test/;accesskey={_KEY}",'
+            " sender: a@x.org, limits: {request: 30MB}}\n"
+        )
+        self.assertEqual(provider.limits, evolve(ACS_LIMITS, size=100_000_000, request=30_000_000))
+
+    def test_blind_recipients_together(self):
+        """The one in whose name they get the mail is a recipient, too; there is room for one less."""
+        common = f'type: acs, connection_string: "endpoint=https://x.test/;accesskey={_KEY}", sender: a@x.org'
+        for more, recipients in (("", 50), (", blind: together, blind_to: list@x.org", 49)):
+            provider = self.build(f"  p: {{{common}{more}}}\n")
+            self.assertEqual(provider.limits.recipients, recipients)
+
+    def test_secrets_are_read_anew(self):
+        """A key file that an operator corrected is what the next request signs with."""
+        path = Path(self.mktemp()).absolute()
+        path.write_text(f"endpoint=https://x.test/;accesskey={_KEY}\n")
+        settings = _config(f"  p: {{type: acs, connection_string: {{file: {path}}}, sender: a@x.org}}\n")
+        before = credentials_of(settings.providers["p"])
+        path.write_text("endpoint=https://x.test/;accesskey=BBBBBBBBBBBB\n")
+        after = credentials_of(settings.providers["p"])
+        self.assertEqual(((_KEY,), ("BBBBBBBBBBBB",)), (before.keys, after.keys))
+
+    def test_two_keys(self):
+        """``endpoint`` with two access keys gives both, in their order."""
+        settings = _config(
+            "  p: {type: acs, endpoint: https://x.test, sender: a@x.org,"
+            f" access_keys: [{_KEY}, BBBBBBBB]}}\n"
+        )
+        self.assertEqual((_KEY, "BBBBBBBB"), tuple(credentials_of(settings.providers["p"]).keys))

@@ -1,0 +1,95 @@
+"""The spool in memory keeps the contract, without waiting for anything."""
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.model.message import Deferred as Later
+from smtprelay.model.queue import Edit, Selection, Settlement
+from smtprelay.model.queue_admin import Prepared
+from smtprelay.model.unreachable import Unreachable
+from smtprelay.spool.engines.memory import open_memory
+from smtprelay.spool.engines.options import Terms
+from tests.behaviours.spool import SpoolContract
+from tests.behaviours.spool_stories import PACES
+from tests.recording import Recording
+
+
+class MemoryTests(SpoolContract, SynchronousTestCase):
+    def setUp(self):
+        self.clock = Clock()
+        self.clock.advance(1000)
+
+    def play(self, story, paces=PACES, **opening):
+        async def tell() -> None:
+            spool = open_memory(Terms(paces=paces, events=Recording(), **opening), clock=self.clock)
+            await story(spool)
+            await spool.close()
+
+        self.successResultOf(Deferred.fromCoroutine(tell()))
+
+    def test_a_reroute_of_an_earlier_version(self):
+        """A row that says redirect still shows in the history, and is no try."""
+
+        async def prepare(*_):
+            return Prepared(lane="")
+
+        async def story(spool):
+            await self.send(spool)
+            edit = Edit(action="reroute", provider="other", who="ops")
+            await spool.edit(Selection(everything=True), edit, "", prepare)
+            spool._writer.writer.connection.execute("UPDATE attempt SET outcome = 'redirect'")
+            (line,) = await spool.list(Selection(everything=True))
+            (detail,) = await spool.show(line.id)
+            self.assertEqual(["redirect"], [each.outcome for each in detail.history])
+            self.assertEqual(0, detail.summary.attempts)
+
+        return self.play(story)
+
+    def test_deleted_together(self):
+        """The bodies of many that are deleted at once go with few statements, also where bodies are kept."""
+
+        async def story(spool):
+            for number in range(1, 31):
+                await self.send(spool, number=number)
+            told = []
+            connection = spool._writer.writer.connection
+            connection.set_trace_callback(lambda sql: told.append(" ".join(sql.split()[:3])))
+            await spool.edit(Selection(everything=True), Edit(action="delete", who="ops"))
+            connection.set_trace_callback(None)
+            self.assertEqual(1, told.count("UPDATE message SET"))
+            self.assertEqual(1, told.count("DELETE FROM chunk"))
+            self.assertEqual(0, connection.execute("SELECT count(*) FROM chunk").fetchone()[0])
+
+        return self.play(story, keeps_bodies=True)
+
+    def test_a_provider_that_is_reached_again(self):
+        """However much waits for another reason, to look for what waits for it costs the same."""
+
+        async def story(spool):
+            await self.send(spool)
+            (claim,) = (await spool.claim()).claims
+            outcomes = {"anna@example.com": Later("451 greylisted")}
+            await spool.settle(
+                claim, Settlement(state="deferred", outcomes=outcomes, due=self.clock.seconds() + 3600)
+            )
+            connection = spool._writer.writer.connection
+            costs = []
+            for more in (20_000, 40_000):
+                self.copy(connection, more)
+                await spool.note_reach("main", Unreachable("main", 5.0, "h:25", "connect", "refused"))
+                steps = []
+                connection.set_progress_handler(lambda steps=steps: steps.append(1), 1000)
+                await spool.note_reach("main", None)
+                connection.set_progress_handler(None, 0)
+                costs.append(len(steps))
+            self.assertLess(costs[1], 1.2 * costs[0])
+
+        return self.play(story)
+
+    def copy(self, connection, count):
+        """Have ``count`` more of the one delivery that there is."""
+        row = connection.execute("SELECT * FROM delivery").fetchone()[1:]
+        marks = ", ".join("?" * (1 + len(row)))
+        rows = ((f"{count}-{number}", *row) for number in range(count))
+        connection.executemany(f"INSERT INTO delivery VALUES ({marks})", rows)

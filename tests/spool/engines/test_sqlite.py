@@ -1,0 +1,287 @@
+"""The spool on disk keeps the contract, survives its process, and is nobody else's."""
+
+import sqlite3
+import stat
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from smtprelay.model.message import Pace
+from smtprelay.model.queue import Edit, Selection
+from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.schema import MIGRATIONS, SQLITE_TYPES
+from smtprelay.spool.engines.sqlite import DATABASE, open_sqlite, prepare_folder
+from smtprelay.spool.engines.sqlite_lock import SpoolBusy
+from smtprelay.spool.engines.transaction import SpoolFault
+from smtprelay.spool.location import Folder
+from smtprelay.spool.offline import OfflineSpool
+from tests.behaviours.spool import SpoolContract
+from tests.behaviours.spool_stories import BODY, PACES, SpoolStories, done
+from tests.recording import Recording
+from tests.spool import older
+
+
+class ClockedReactor:
+    """The real reactor's threads with a clock that a test moves."""
+
+    def __init__(self, clock):
+        self.seconds = clock.seconds
+
+    def __getattr__(self, name):
+        return getattr(reactor, name)
+
+
+class OnDisk(SpoolStories):
+    """Opens spools in a folder of this test's own."""
+
+    def setUp(self):
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.folder = self.mktemp()
+        self.events = Recording()
+
+    async def open(self, paces=PACES, *, reserve=0, **opening):
+        terms = Terms(paces=paces, events=self.events, **opening)
+        return await open_sqlite(self.folder, terms, reactor=ClockedReactor(self.clock), reserve=reserve)
+
+    def play(self, story, paces=PACES, **opening):
+        async def tell() -> None:
+            spool = await self.open(paces, **opening)
+            try:
+                await story(spool)
+            finally:
+                await spool.close()
+
+        return Deferred.fromCoroutine(tell())
+
+
+#: A mail as every version had one.
+
+
+class SqliteTests(OnDisk, SpoolContract, TestCase):
+    """The contract."""
+
+
+class SqliteFileTests(OnDisk, TestCase):
+    """What only a spool on disk can do, or get wrong."""
+
+    def test_mail_survives_the_process(self):
+        """What was accepted is there when the spool is opened again, what was in flight is uncertain."""
+
+        async def story() -> None:
+            spool = await self.open()
+            await self.send(spool, number=1)
+            await self.send(spool, number=2)
+            await spool.claim(limit=1)
+            await spool.close()
+            again = await self.open()
+            self.assertEqual(1, await again.recover())
+            (waited,) = (await again.claim()).claims
+            await again.settle(waited, done(waited))
+            (claim,) = (await again.claim()).claims
+            self.assertEqual((False, True), (waited.uncertain, claim.uncertain))
+            self.assertEqual(BODY, await again.body(claim.delivery).whole())
+            await again.close()
+
+        return Deferred.fromCoroutine(story())
+
+    def test_orphans_are_swept(self):
+        """The pieces of a message that never came whole are gone after recovery."""
+
+        async def story() -> None:
+            spool = await self.open()
+            incoming = spool.incoming(self.draft("a@example.com"), lambda _h, _s: [])
+            await incoming.write(b"x" * 600_000)
+            await spool.close()
+            again = await self.open()
+            await again.recover()
+            await again.close()
+            with sqlite3.connect(f"{self.folder}/{DATABASE}") as connection:
+                self.assertEqual((0,), connection.execute("SELECT count(*) FROM chunk").fetchone())
+
+        return Deferred.fromCoroutine(story())
+
+    def test_a_second_opener_is_refused_by_name(self):
+        """While one process has the spool another is told which process that is."""
+
+        async def story() -> None:
+            spool = await self.open()
+            with self.assertRaises(SpoolBusy) as caught:
+                await self.open()
+            self.assertRegex(str(caught.exception), r"in use by process \d+")
+            await spool.close()
+            await (await self.open()).close()
+
+        return Deferred.fromCoroutine(story())
+
+    def test_nobody_else_may_read_it(self):
+        """Folder and files are for the owner alone, whatever the umask."""
+
+        async def story() -> None:
+            spool = await self.open()
+            await self.send(spool)
+            await spool.close()
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in Path(self.folder).iterdir()}
+            self.assertEqual({0o600}, set(modes.values()), modes)
+            self.assertEqual(0o700, stat.S_IMODE(Path(self.folder).stat().st_mode))
+
+        return Deferred.fromCoroutine(story())
+
+    def test_a_newer_spool_is_left_alone(self):
+        """A spool that a later version wrote is refused with both versions, unchanged."""
+
+        async def story() -> None:
+            await (await self.open()).close()
+            with sqlite3.connect(f"{self.folder}/{DATABASE}") as connection:
+                connection.execute("INSERT INTO schema_version (version) VALUES (99)")
+            with self.assertRaises(SpoolFault) as caught:
+                await self.open()
+            self.assertIn("version 99", str(caught.exception))
+
+        return Deferred.fromCoroutine(story())
+
+    def test_rubbish_instead_of_a_database(self):
+        """A file that is no database is named, and not overwritten."""
+
+        async def story() -> None:
+            Path(self.folder).mkdir()
+            Path(self.folder, DATABASE).write_bytes(b"rubbish" * 1000)
+            with self.assertRaises(SpoolFault) as caught:
+                await self.open()
+            self.assertIn(DATABASE, str(caught.exception))
+            self.assertEqual(b"rubbish" * 1000, Path(self.folder, DATABASE).read_bytes())
+
+        return Deferred.fromCoroutine(story())
+
+    def test_many_share_one_commit(self):
+        """Operations that come together are committed together, each with its own result."""
+
+        async def story() -> None:
+            spool = await self.open({"main": Pace(concurrency=1000)})
+            sending = [Deferred.fromCoroutine(self.send(spool, number=n)) for n in range(1, 101)]
+            replies = [await each for each in sending]
+            self.assertEqual(100, len({reply.text for reply in replies}))
+            commits = [fields["operations"] for fields in self.events.of("spool.commit")]
+            self.assertLess(len(commits), 50)
+            await spool.close()
+
+        return Deferred.fromCoroutine(story())
+
+    def test_one_bad_operation_harms_no_other(self):
+        """When one message of a group cannot be stored, the others are, and its client keeps it."""
+
+        async def story() -> None:
+            spool = await self.open()
+            first = Deferred.fromCoroutine(self.send(spool, number=1))
+            second = Deferred.fromCoroutine(self.send(spool, number=1))
+            third = Deferred.fromCoroutine(self.send(spool, number=2))
+            self.assertEqual(250, (await first).code)
+            reply = await second
+            self.assertEqual((451, "4.3.0"), (reply.code, reply.enhanced))
+            self.assertEqual(250, (await third).code)
+            self.assertEqual(2, len(await spool.list(Selection())))
+            await spool.close()
+
+        return Deferred.fromCoroutine(story())
+
+    def test_a_full_disk_is_452(self):
+        """When there is no room the client is asked to come again, and the relay goes on."""
+
+        async def story() -> None:
+            spool = await self.open()
+            await self.send(spool, number=1)
+            with sqlite3.connect(f"{self.folder}/{DATABASE}") as other:
+                pages = other.execute("PRAGMA page_count").fetchone()[0]
+            await spool._writer.do(lambda tx: tx.execute(f"PRAGMA max_page_count = {pages}").fetchall())
+            reply = await self.send(spool, number=2, body=BODY + b"x" * 400_000)
+            self.assertEqual((452, "4.3.1"), (reply.code, reply.enhanced))
+            await spool._writer.do(lambda tx: tx.execute("PRAGMA max_page_count = 1000000").fetchall())
+            self.assertEqual(250, (await self.send(spool, number=3)).code)
+            self.assertEqual(2, len(await spool.list(Selection())))
+            await spool.close()
+
+        return Deferred.fromCoroutine(story())
+
+    def test_a_spool_of_each_older_version(self):
+        """It is brought up to date when it is opened, and works; what was deleted is that."""
+
+        async def corrected(spool, have: int) -> None:
+            (claim,) = (await spool.claim()).claims
+            self.assertEqual(
+                ("OLD", 5, None), (claim.delivery.message, claim.delivery.size, claim.delivery.shape)
+            )
+            self.assertTrue(await spool.settle(claim, done(claim)))
+            self.assertEqual(250, (await self.send(spool)).code)
+            (claim,) = (await spool.claim()).claims
+            self.assertTrue(await spool.settle(claim, done(claim)))
+            if have < older.DELETED:
+                self.assertEqual(older.CORRECTED, await older.deletions(spool))
+            self.assertEqual([], list((await spool.upkeep.check()).findings))
+
+        async def story() -> None:
+            for have in range(1, len(MIGRATIONS)):
+                self.folder = self.mktemp()
+                with closing(sqlite3.connect(prepare_folder(self.folder) / DATABASE)) as old:
+                    older.fill(old.execute, {**SQLITE_TYPES, "keyed": ""}, have)
+                    old.commit()
+                await self.play(partial(corrected, have=have))
+
+        return Deferred.fromCoroutine(story())
+
+    def test_what_is_kept_for_a_full_disk(self):
+        """The reserve is there from the start, and the log has at most half of it and one commit."""
+
+        async def story() -> None:
+            spool = await self.open(reserve=4 << 20)
+            self.assertEqual(4 << 20, Path(self.folder, "reserve").stat().st_size)
+            for number in range(1, 21):
+                await self.send(spool, number=number, body=BODY + b"x" * 200_000)
+            self.assertLess(Path(self.folder, f"{DATABASE}-wal").stat().st_size, (2 << 20) + 500_000)
+            await spool.close()
+
+        return Deferred.fromCoroutine(story())
+
+    def test_offline_looks_and_changes(self):
+        """Without a daemon the queue can be seen and edited; with one, only seen."""
+
+        async def story() -> None:
+            spool = await self.open()
+            await self.send(spool)
+            offline = OfflineSpool(Folder(Path(self.folder)))
+            with offline.opened(changing=False) as seen:
+                (line,) = (await seen.search(Selection())).deliveries
+            with self.assertRaises(SpoolBusy), offline.opened(changing=True):
+                pass
+            await spool.close()
+            with offline.opened(changing=True) as changed:
+                edited = await changed.edit(Selection(ids=(line.id,)), Edit(action="hold", who="o"))
+            self.assertEqual([line.id], edited.ids)
+            self.assertEqual("held", (await seen.show(line.message))[0].summary.state)
+            self.assertEqual(["main"], [lane.provider for lane in (await seen.stock()).lanes])
+            offline.close()
+
+        return Deferred.fromCoroutine(story())
+
+    def test_offline_needs_a_spool(self):
+        """A folder without a spool is named; none is made."""
+        for changing in (False, True):
+            offline = OfflineSpool(Folder(Path(self.folder)))
+            with self.assertRaises(FileNotFoundError), offline.opened(changing=changing):
+                pass
+        self.assertFalse(Path(self.folder).exists())
+
+    def test_claims_settle_after_the_fact(self):
+        """A claim that an operator's recovery took away cannot be settled any more."""
+
+        async def story(spool) -> None:
+            await self.send(spool)
+            (claim,) = (await spool.claim()).claims
+            await spool.recover()
+            self.assertFalse(await spool.settle(claim, done(claim)))
+
+        return self.play(story)

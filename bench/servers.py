@@ -68,7 +68,7 @@ def serve_ours(port: int) -> None:  # noqa: C901 -- three small classes
     from smtprelay.model.credentials import IAnonymousClient  # noqa: PLC0415
     from smtprelay.model.message import Reply  # noqa: PLC0415
     from smtprelay.smtp.factory import ESMTPFactory  # noqa: PLC0415
-    from smtprelay.smtp.settings import Settings  # noqa: PLC0415
+    from smtprelay.smtp.settings import ListenerSettings  # noqa: PLC0415
 
     taken = Reply(code=250, enhanced="2.0.0", text="Ok")
 
@@ -112,7 +112,7 @@ def serve_ours(port: int) -> None:  # noqa: C901 -- three small classes
 
     everybody = Everybody()
     factory = ESMTPFactory(
-        Portal(everybody, [everybody]), Settings(), reactor, lambda _event, **_fields: None
+        Portal(everybody, [everybody]), ListenerSettings(), reactor, lambda _event, **_fields: None
     )
     reactor.listenTCP(port, factory, backlog=1000, interface="127.0.0.1")
     reactor.run()

@@ -30,7 +30,7 @@ from smtprelay.service.relay import Relay
 from smtprelay.service.signals import at_hangup, end_at_second
 from smtprelay.telemetry.log import Ear
 from smtprelay.testing.acs import FakeAcs, Operation
-from smtprelay.web.captured_mail import Attachment, Mail
+from smtprelay.web.captured_mail import CapturedAttachment, CapturedMail
 from smtprelay.web.site import NamelessRequest
 
 _CONFIG: Final = """\
@@ -176,7 +176,7 @@ class CloudMailbox:
     def __init__(self, fake: FakeAcs) -> None:
         self._fake = fake
         #: Made once: attachments take long to decode.
-        self._made: dict[str, Mail] = {}
+        self._made: dict[str, CapturedMail] = {}
         self._messages: dict[str, str] = {}
         self._sizes: dict[str, int] = {}
 
@@ -187,14 +187,14 @@ class CloudMailbox:
             hear(fields)
 
     def ear(self, event: str) -> Ear | None:
-        """Return what hears ``event``; see :class:`smtprelay.telemetry.log.Telling`."""
+        """Return what hears ``event``; see :class:`smtprelay.telemetry.log.Fanout`."""
         return {"message.queued": self._queued, "message.delivered": self._delivered}.get(event)
 
-    def list(self) -> Sequence[Mail]:
+    def list(self) -> Sequence[CapturedMail]:
         """Return the mails that went out, the newest first."""
         return [self._mail(operation) for operation in reversed(self._shown())]
 
-    def get(self, id: str) -> Mail | None:  # noqa: A002 -- the interface's name
+    def get(self, id: str) -> CapturedMail | None:  # noqa: A002 -- the interface's name
         """Return one mail by its operation id, or by the id of its 250."""
         return next((mail for mail in self.list() if id in (mail.id, mail.message)), None)
 
@@ -217,7 +217,7 @@ class CloudMailbox:
         for name in fields["provider_id"].split(", "):
             self._messages[name] = fields["message"]
 
-    def _mail(self, operation: Operation) -> Mail:
+    def _mail(self, operation: Operation) -> CapturedMail:
         made = self._made.get(operation.id)
         if made is None:
             made = self._made[operation.id] = _mail(operation)
@@ -225,10 +225,10 @@ class CloudMailbox:
         return evolve(made, message=message, size=self._sizes.get(message, 0))
 
 
-def _mail(operation: Operation) -> Mail:
+def _mail(operation: Operation) -> CapturedMail:
     request = operation.request
     recipients = request["recipients"]
-    return Mail(
+    return CapturedMail(
         id=operation.id,
         received=operation.time,
         sender=request["senderAddress"],
@@ -243,7 +243,7 @@ def _mail(operation: Operation) -> Mail:
         text=request["content"].get("plainText") or "",
         html=request["content"].get("html"),
         attachments=[
-            Attachment(
+            CapturedAttachment(
                 each["name"],
                 each["contentType"],
                 base64.b64decode(each["contentInBase64"]),

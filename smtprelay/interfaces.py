@@ -28,11 +28,20 @@ from smtprelay.model.message import (
     Reply,
     Results,
 )
-from smtprelay.model.permit import Lender
-from smtprelay.model.queue import Block, Detour, Moved, NewMessage, Node, OverduePage, Settlement, Stock
+from smtprelay.model.permit import Permits
+from smtprelay.model.queue import (
+    Block,
+    NewMessage,
+    Node,
+    OverduePage,
+    QueueStats,
+    Reroute,
+    Rerouted,
+    Settlement,
+)
 from smtprelay.model.queue_admin import Queue
 from smtprelay.model.shape import Shape
-from smtprelay.model.work import Work
+from smtprelay.model.work import ClaimBatch
 
 # --- what happened ---------------------------------------------------------------------------
 
@@ -151,7 +160,7 @@ class StoredMessage(Body, Protocol):
     message: str
 
 
-class Spool(Queue, Lender, Protocol):
+class Spool(Queue, Permits, Protocol):
     """
     Where accepted mail is safe, and the only place where its state lives.
 
@@ -187,7 +196,7 @@ class Spool(Queue, Lender, Protocol):
         Until somebody listens, and after ``None``, nothing is claimed at accept.
         """
 
-    async def claim(self, limit: int = 50) -> Work:
+    async def claim(self, limit: int = 50) -> ClaimBatch:
         """
         Take what may go now: one delivery from each ready lane in turn.
 
@@ -239,7 +248,7 @@ class Spool(Queue, Lender, Protocol):
     async def block(self, block: Block) -> None:
         """Stop a lane until ``block.until``, or, with ``reason`` empty, open it again."""
 
-    async def move(self, detour: Detour, limit: int = 100) -> Moved:
+    async def move(self, detour: Reroute, limit: int = 100) -> Rerouted:
         """
         Let mail that waits and is due go on in another lane, in steps of up to ``limit`` deliveries.
 
@@ -273,7 +282,7 @@ class Spool(Queue, Lender, Protocol):
     async def nodes(self) -> Sequence[Node]:
         """Return the nodes that share this spool; none if it belongs to one process."""
 
-    async def stock(self) -> Stock:
+    async def stock(self) -> QueueStats:
         """Count what lies in the spool, at a cost that does not grow with it."""
 
     async def stepped(self, seconds: float) -> None:

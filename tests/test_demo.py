@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from smtprelay.demo import CloudMailbox, sample_mail
-from smtprelay.telemetry.log import Telling
+from smtprelay.telemetry.log import Fanout
 from smtprelay.testing.acs import Ends, FakeAcs, Operation
 from tests.process.program import Program, eventually
 
@@ -58,7 +58,7 @@ class CloudMailboxTests(SynchronousTestCase):
 
     def hear(self, event: str, **fields: object) -> None:
         """Tell the mailbox as the relay does."""
-        Telling([self.mailbox])(event, **fields)
+        Fanout([self.mailbox])(event, **fields)
 
     def test_a_mail(self) -> None:
         """A mail is shown as the provider got it, recipients in no header too."""

@@ -15,7 +15,7 @@ from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.events import about
-from smtprelay.telemetry.log import EVENTS, Kind
+from smtprelay.telemetry.log import EVENTS, EventKind
 from tests.dispatch.stage import make_delivery
 
 ROOT = Path(__file__).parents[1] / "smtprelay"
@@ -179,7 +179,7 @@ def told() -> list[Told]:
     return [one for module in modules for one in module.told()]
 
 
-def wrong(calls: list[Told], events: dict[str, Kind]) -> list[str]:
+def wrong(calls: list[Told], events: dict[str, EventKind]) -> list[str]:
     """Return what the table of events does not know of ``calls``."""
     found = [f"{call.place}: {call.unclear}" for call in calls if call.unclear]
     for call in calls:

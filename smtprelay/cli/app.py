@@ -13,7 +13,7 @@ import click
 
 from smtprelay.cli import output
 from smtprelay.cli.exit_codes import FAILED, OK, PERMISSION, SOFTWARE, USAGE, CliError
-from smtprelay.cli.options import Command, LazyGroup
+from smtprelay.cli.options import LazyGroup, RelayCommand
 from smtprelay.telemetry.crash_report import unexpected
 from smtprelay.version import VERSION
 
@@ -41,7 +41,7 @@ root = LazyGroup(
 click.version_option(VERSION, message="smtprelay %(version)s")(root)
 
 
-@click.command(cls=Command)
+@click.command(cls=RelayCommand)
 @click.pass_context
 def version(ctx: click.Context) -> None:
     """Print the version."""

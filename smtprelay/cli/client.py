@@ -37,7 +37,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-class Client:
+class ApiClient:
     """
     The API of one relay.
 

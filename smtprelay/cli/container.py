@@ -8,10 +8,10 @@ check, and every command within the container, finds a relay that was started wi
 from collections.abc import Sequence
 from pathlib import Path
 
-from smtprelay.cli.options import Settings
+from smtprelay.cli.options import CliSettings
 
 
-def settings_in_container(settings: Settings, process: Path = Path("/proc/1/cmdline")) -> Settings:
+def settings_in_container(settings: CliSettings, process: Path = Path("/proc/1/cmdline")) -> CliSettings:
     """Return ``settings``, or, if they name no relay, those that process 1 got if it is one."""
     if settings.config or settings.sets or settings.endpoint:
         return settings

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from smtprelay.cli.client import Client
+from smtprelay.cli.client import ApiClient
 from smtprelay.cli.container import settings_in_container
 from smtprelay.cli.exit_codes import CONFIG, PERMISSION, CliError
-from smtprelay.cli.options import Settings
+from smtprelay.cli.options import CliSettings
 from smtprelay.cli.reading import token_of
 
 if TYPE_CHECKING:
     from smtprelay.config import Config
-    from smtprelay.model.export_import import Ways
-    from smtprelay.spool.location import Ground
+    from smtprelay.model.export_import import RoutingTargets
+    from smtprelay.spool.location import SpoolLocation
 
 #: Where packages and container images put the socket and the spool.
 RUNTIME: Final = "/run/smtprelay"
@@ -32,7 +32,7 @@ SPOOL: Final = "/var/lib/smtprelay"
 HERE: Final = "smtprelay.yaml"
 
 
-def client(settings: Settings, environ: Mapping[str, str], timeout: float = 30.0) -> Client:
+def client(settings: CliSettings, environ: Mapping[str, str], timeout: float = 30.0) -> ApiClient:
     """
     Return the client of the relay that ``settings`` mean.
 
@@ -40,10 +40,10 @@ def client(settings: Settings, environ: Mapping[str, str], timeout: float = 30.0
     """
     settings = settings_in_container(settings)
     token = token_of(settings.token_file) if settings.token_file else ""
-    return Client(_endpoint(settings, environ), token, timeout)
+    return ApiClient(_endpoint(settings, environ), token, timeout)
 
 
-def instead(client: Client, settings: Settings, environ: Mapping[str, str]) -> "Ground | None":
+def instead(client: ApiClient, settings: CliSettings, environ: Mapping[str, str]) -> "SpoolLocation | None":
     """
     Return where the spool lies that is opened because the relay does not answer, and say so on stderr.
 
@@ -55,7 +55,7 @@ def instead(client: Client, settings: Settings, environ: Mapping[str, str]) -> "
     return found
 
 
-def ground(settings: Settings, environ: Mapping[str, str]) -> "Ground | None":
+def ground(settings: CliSettings, environ: Mapping[str, str]) -> "SpoolLocation | None":
     """
     Return where the relay's spool lies, or ``None`` if that is no folder of this machine, and no database.
 
@@ -68,10 +68,10 @@ def ground(settings: Settings, environ: Mapping[str, str]) -> "Ground | None":
     spool = configuration(settings, environ).spool
     if spool is None or spool.engine == "memory":
         return None
-    from smtprelay.spool.location import DriverMissing, Folder, in_database  # noqa: PLC0415 -- dear
+    from smtprelay.spool.location import DriverMissing, SqliteLocation, in_database  # noqa: PLC0415 -- dear
 
     if spool.engine == "sqlite":
-        return Folder(Path(spool.path))
+        return SqliteLocation(Path(spool.path))
     assert spool.url is not None
     try:
         spool.url.reveal()
@@ -83,11 +83,11 @@ def ground(settings: Settings, environ: Mapping[str, str]) -> "Ground | None":
         raise CliError(PERMISSION if forbidden else CONFIG, f"spool.url: {error}") from error
 
 
-def ways(settings: Settings, environ: Mapping[str, str]) -> "Ways":
+def ways(settings: CliSettings, environ: Mapping[str, str]) -> "RoutingTargets":
     """Return the ways that mail can go by the configuration."""
-    from smtprelay.model.export_import import Ways  # noqa: PLC0415
+    from smtprelay.model.export_import import RoutingTargets  # noqa: PLC0415
 
-    return Ways.of(configuration(settings, environ))
+    return RoutingTargets.of(configuration(settings, environ))
 
 
 def _usual(environ: Mapping[str, str], spool: str) -> str:
@@ -97,7 +97,7 @@ def _usual(environ: Mapping[str, str], spool: str) -> str:
     return next(filter(os.path.lexists, sockets), "")
 
 
-def _endpoint(settings: Settings, environ: Mapping[str, str]) -> str:
+def _endpoint(settings: CliSettings, environ: Mapping[str, str]) -> str:
     if settings.endpoint:
         return settings.endpoint
     named = settings.config or settings.sets or environ.get("SMTPRELAY_CONFIG") or Path(HERE).exists()
@@ -110,7 +110,7 @@ def _endpoint(settings: Settings, environ: Mapping[str, str]) -> str:
 
 
 def _remote(endpoint: str) -> bool:
-    return not Client(endpoint).local
+    return not ApiClient(endpoint).local
 
 
 def _spool_of(config: "Config") -> str:
@@ -118,7 +118,7 @@ def _spool_of(config: "Config") -> str:
     return spool.path if spool is not None and spool.engine == "sqlite" else ""
 
 
-def configuration(settings: Settings, environ: Mapping[str, str]) -> "Config":
+def configuration(settings: CliSettings, environ: Mapping[str, str]) -> "Config":
     """Read the configuration; raises :class:`CliError` (78) if it is wrong."""
     from smtprelay.config import ConfigError, load  # noqa: PLC0415 -- dear: see the module's docstring
 

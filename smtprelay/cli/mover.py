@@ -14,13 +14,13 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from smtprelay.cli import locate
-from smtprelay.cli.client import Client
+from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import FAILED, USAGE, CliError
-from smtprelay.cli.options import Settings
+from smtprelay.cli.options import CliSettings
 from smtprelay.cli.source import API, in_words
 
 if TYPE_CHECKING:
-    from smtprelay.model.export_import import Transfer, Ways
+    from smtprelay.model.export_import import RoutingTargets, Transfer
 
 T = TypeVar("T")
 
@@ -32,17 +32,17 @@ PATIENCE = 300.0
 LARGEST = 1024 * 1024
 
 
-class Message(NamedTuple):
+class ExportedMessage(NamedTuple):
     """A message as JSON's values, and its body if that is at hand."""
 
     values: dict[str, Any]
     content: bytes | None
 
 
-class Portion(NamedTuple):
+class MessagePage(NamedTuple):
     """Some messages, the mark where the next ones begin, and the ids of those that are under way."""
 
-    messages: Sequence[Message]
+    messages: Sequence[ExportedMessage]
     mark: str
     left: Sequence[str]
 
@@ -53,19 +53,19 @@ class OnlineMover:
     #: What becomes of an attempt that is under way.
     under_way = "an attempt is under way. Export again for them"
 
-    def __init__(self, client: Client, who: str) -> None:
+    def __init__(self, client: ApiClient, who: str) -> None:
         self._client = client
         self._who = who
 
-    def export(self, filters: Mapping[str, Any], mark: str, *, moving: bool) -> Portion:
+    def export(self, filters: Mapping[str, Any], mark: str, *, moving: bool) -> MessagePage:
         """Return the next messages; with ``moving`` what waits of them is held."""
         wanted = {"filters": dict(filters), "mark": mark, "moving": moving, "who": self._who}
         found = self._client.post(f"{API}/transfer/export", wanted)
         messages = [
-            Message(each["message"], base64.b64decode(each["content"]) if "content" in each else None)
+            ExportedMessage(each["message"], base64.b64decode(each["content"]) if "content" in each else None)
             for each in found["messages"]
         ]
-        return Portion(messages, found["mark"], found["left"])
+        return MessagePage(messages, found["mark"], found["left"])
 
     def piece(self, message: str, n: int) -> bytes | None:
         """Return a piece of a body, from 1; ``None`` behind the last."""
@@ -91,7 +91,7 @@ class OnlineMover:
         # JSON has made texts of the numbers.
         return {**obeyed, "numbers": {int(number): here for number, here in obeyed["numbers"].items()}}
 
-    def put(self, messages: Sequence[Message], route: str) -> Sequence[Mapping[str, str]]:
+    def put(self, messages: Sequence[ExportedMessage], route: str) -> Sequence[Mapping[str, str]]:
         """Take messages in; ``done`` of each is ``imported``, ``present``, or ``refused`` with ``why``."""
         told = [
             {"message": each.values}
@@ -124,21 +124,25 @@ class OfflineMover:
     under_way = OnlineMover.under_way
 
     def __init__(
-        self, spool: "Transfer", unfit: tuple[type[Exception], ...], ways: "Callable[[], Ways]", who: str
+        self,
+        spool: "Transfer",
+        unfit: tuple[type[Exception], ...],
+        ways: "Callable[[], RoutingTargets]",
+        who: str,
     ) -> None:
         self._spool = spool
         self._unfit: tuple[type[Exception], ...] = (ValueError, *unfit)
         self._ways = ways
         self._who = who
 
-    def export(self, filters: Mapping[str, Any], mark: str, *, moving: bool) -> Portion:
+    def export(self, filters: Mapping[str, Any], mark: str, *, moving: bool) -> MessagePage:
         """Read the next messages from the spool."""
         from smtprelay.model.archive import written  # noqa: PLC0415
         from smtprelay.model.queue import Selection  # noqa: PLC0415
 
         portion = _now(self._spool.export(Selection(**filters), mark, moving=moving))
-        messages = [Message(written(each.parcel), each.content) for each in portion.packed]
-        return Portion(messages, portion.mark, portion.left)
+        messages = [ExportedMessage(written(each.parcel), each.content) for each in portion.packed]
+        return MessagePage(messages, portion.mark, portion.left)
 
     def piece(self, message: str, n: int) -> bytes | None:
         """Read a piece of a body."""
@@ -165,7 +169,7 @@ class OfflineMover:
         except ValueError as error:
             raise CliError(FAILED, str(error)) from error
 
-    def put(self, messages: Sequence[Message], route: str) -> Sequence[Mapping[str, str]]:
+    def put(self, messages: Sequence[ExportedMessage], route: str) -> Sequence[Mapping[str, str]]:
         """Take messages in whose way the configuration knows."""
         from smtprelay.model.export_import import check_route  # noqa: PLC0415
 
@@ -180,7 +184,7 @@ class OfflineMover:
         """Write a piece of a body."""
         return _now(self._spool.put_piece(message, n, content))
 
-    def _put(self, message: Message, ways: "Ways", route: str) -> Mapping[str, str]:
+    def _put(self, message: ExportedMessage, ways: "RoutingTargets", route: str) -> Mapping[str, str]:
         from smtprelay.model.archive import read  # noqa: PLC0415
         from smtprelay.model.export_import import packed  # noqa: PLC0415
 
@@ -202,7 +206,7 @@ Mover: TypeAlias = OnlineMover | OfflineMover
 
 
 @contextmanager
-def opened(settings: Settings, who: str, *, new: bool = False) -> Iterator[Mover]:
+def opened(settings: CliSettings, who: str, *, new: bool = False) -> Iterator[Mover]:
     """
     Give the relay that ``settings`` mean, or its spool; says on stderr if it is the spool.
 
@@ -215,14 +219,14 @@ def opened(settings: Settings, who: str, *, new: bool = False) -> Iterator[Mover
     if ground is None:
         yield OnlineMover(client, who)
         return
-    from smtprelay.spool.location import Folder  # noqa: PLC0415
+    from smtprelay.spool.location import SqliteLocation  # noqa: PLC0415
     from smtprelay.spool.offline_archive import transfer  # noqa: PLC0415 -- only when nobody listens
 
     with ExitStack() as open_:
         with in_words():
             writer = open_.enter_context(ground.writing(new=new))
         mover = OfflineMover(transfer(writer), ground.unfit, lambda: locate.ways(settings, os.environ), who)
-        if isinstance(ground, Folder):
+        if isinstance(ground, SqliteLocation):
             # Unlike a database it has no relay but the one that does not run.
             mover.under_way = "the relay died during an attempt. Start it once: it finds out the outcome"
         yield mover

@@ -14,29 +14,29 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-from smtprelay.cli.client import Client
+from smtprelay.cli.client import ApiClient
 from smtprelay.cli.locate import configuration
-from smtprelay.cli.options import Settings
+from smtprelay.cli.options import CliSettings
 from smtprelay.cli.source import in_words
 from smtprelay.model.message import Delivery
 from smtprelay.model.queue import Edit
 from smtprelay.model.queue_admin import Operator, Prepared
-from smtprelay.spool.location import Ground
+from smtprelay.spool.location import SpoolLocation
 from smtprelay.spool.offline import OfflineSpool, now
 from smtprelay.spool.spool import QueueSpool
-from smtprelay.telemetry.log import Telling
+from smtprelay.telemetry.log import Fanout
 from smtprelay.telemetry.metrics import Metrics
 from smtprelay.web.api import api_routes
 from smtprelay.web.context import Sources
-from smtprelay.web.messages import Answer, Asked, Problem
+from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse
 
 
-class InProcess(Client):
+class InProcess(ApiClient):
     """A client that answers itself; raises :class:`CliError` as if the relay had answered."""
 
     running = False
 
-    def __init__(self, ground: Ground, settings: Settings) -> None:
+    def __init__(self, ground: SpoolLocation, settings: CliSettings) -> None:
         super().__init__(str(ground))
         self._settings = settings
         self._spool = OfflineSpool(ground)
@@ -63,18 +63,18 @@ class InProcess(Client):
         """Let go of the spool."""
         self._spool.close()
 
-    def _answer(self, method: str, target: str, body: bytes) -> Answer:
+    def _answer(self, method: str, target: str, body: bytes) -> ApiResponse:
         with in_words(), self._spool.opened(changing=method != "GET") as spool:
             return now(_routed(_sources(spool, self._settings), method, target, body))
 
 
-async def _routed(sources: Sources, method: str, target: str, body: bytes) -> Answer:
+async def _routed(sources: Sources, method: str, target: str, body: bytes) -> ApiResponse:
     path, _, query = target.partition("?")
     for route in api_routes(sources):
         found = route.pattern.fullmatch(unquote(path))
         if found is None or route.method != method:
             continue
-        asked = Asked(
+        asked = ApiRequest(
             path=found.groupdict(),
             query=parse_qs(query, keep_blank_values=True),
             content_type="application/json",
@@ -84,12 +84,12 @@ async def _routed(sources: Sources, method: str, target: str, body: bytes) -> An
         )
         try:
             return await route.action(asked)
-        except Problem as problem:
+        except ApiProblem as problem:
             return problem.answer
     raise AssertionError(f"{method} {target} is no route of the API")
 
 
-def _sources(spool: QueueSpool, settings: Settings) -> Sources:
+def _sources(spool: QueueSpool, settings: CliSettings) -> Sources:
     clock: Any = _AtOnce()
     operator: Any = _Operator(spool, settings)
     unseen: Any = None
@@ -98,7 +98,7 @@ def _sources(spool: QueueSpool, settings: Settings) -> Sources:
         metrics=Metrics(),
         clock=clock,
         started=0.0,
-        events=Telling(()),
+        events=Fanout(()),
         readiness=unseen,
         operator=operator,
         refusals=spool.refusals,
@@ -108,7 +108,7 @@ def _sources(spool: QueueSpool, settings: Settings) -> Sources:
 class _Operator:
     """The part of :class:`smtprelay.model.queue_admin.Operator` that needs no relay."""
 
-    def __init__(self, spool: QueueSpool, settings: Settings) -> None:
+    def __init__(self, spool: QueueSpool, settings: CliSettings) -> None:
         self._spool = spool
         self._settings = settings
 

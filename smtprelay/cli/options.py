@@ -31,7 +31,7 @@ def why_option(help_: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     return click.option("--why", "--reason", default="", metavar="TEXT", help=help_)
 
 
-class Settings(NamedTuple):
+class CliSettings(NamedTuple):
     """
     What the options and the environment say; a named tuple because attrs costs 30 ms of start-up.
 
@@ -51,9 +51,9 @@ class Settings(NamedTuple):
     color: str = "auto"
 
 
-def chosen(ctx: click.Context) -> Settings:
+def chosen(ctx: click.Context) -> CliSettings:
     """Return what was chosen on the command line of ``ctx``."""
-    return Settings(**ctx.meta.get(_META, {}))
+    return CliSettings(**ctx.meta.get(_META, {}))
 
 
 def again(ctx: click.Context) -> str:
@@ -113,7 +113,7 @@ def _check_texts(ctx: click.Context) -> None:
                 raise CliError(USAGE, f"{parameter.get_error_hint(ctx)}: {shown} is not UTF-8") from None
 
 
-class Command(click.Command):
+class RelayCommand(click.Command):
     """A command with the global options."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -135,7 +135,7 @@ class Command(click.Command):
 class Group(click.Group):
     """A group with the global options, whose commands have them too."""
 
-    command_class = Command
+    command_class = RelayCommand
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

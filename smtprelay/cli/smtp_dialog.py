@@ -21,7 +21,7 @@ class Stopped(Exception):  # noqa: N818 -- it was told already; this only ends t
     """A step failed, and was told."""
 
 
-class Step(NamedTuple):
+class DialogStep(NamedTuple):
     """
     One step of a session.
 
@@ -35,7 +35,7 @@ class Step(NamedTuple):
     ms: float
 
 
-class Login(NamedTuple):
+class DialogLogin(NamedTuple):
     """Whom to log in as; never printed."""
 
     user: str
@@ -59,7 +59,7 @@ class Server(NamedTuple):
     timeout: float = 30.0
 
 
-class Dialogue:
+class SmtpDialog:
     """
     A session with ``server``: :meth:`open`, any number of :meth:`send`, :meth:`close`.
 
@@ -68,12 +68,12 @@ class Dialogue:
     :param tell: is told each step when it has ended.
     """
 
-    def __init__(self, server: Server, tell: Callable[[Step], object]) -> None:
+    def __init__(self, server: Server, tell: Callable[[DialogStep], object]) -> None:
         self._server = server
         self._tell = tell
         self._smtp: smtplib.SMTP
 
-    def open(self, login: Login | None) -> None:
+    def open(self, login: DialogLogin | None) -> None:
         """Connect, say EHLO, start TLS and log in, as far as asked for."""
         self._step("resolve", self._resolve)
         self._step("connect", self._connect)
@@ -121,7 +121,7 @@ class Dialogue:
         except (smtplib.SMTPException, OSError, ValueError) as error:
             words = getattr(error, "strerror", None) or str(error) or type(error).__name__
             words += self._advice(name, error)
-        self._tell(Step(name, not failed, words, (time.perf_counter() - began) * 1000))
+        self._tell(DialogStep(name, not failed, words, (time.perf_counter() - began) * 1000))
         if failed:
             raise Stopped
         return words

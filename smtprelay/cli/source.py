@@ -13,9 +13,9 @@ from typing import Any, TypedDict
 from urllib.parse import quote, urlencode
 
 from smtprelay.cli import locate
-from smtprelay.cli.client import Client
+from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import FAILED, PERMISSION, UNAVAILABLE, CliError
-from smtprelay.cli.options import Settings
+from smtprelay.cli.options import CliSettings
 from smtprelay.cli.who import who
 
 API = "/api/v1"
@@ -42,7 +42,7 @@ class Change(TypedDict):
     options: Mapping[str, Any]
 
 
-class Step(TypedDict):
+class ChangeStep(TypedDict):
     """What one step of a change did; with a ``mark`` there is another one."""
 
     count: int
@@ -51,10 +51,10 @@ class Step(TypedDict):
     mark: str
 
 
-class Source:
+class QueueClient:
     """The queue of a relay by its API; every method raises :class:`CliError`."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: ApiClient) -> None:
         self._client = client
         self.running = client.running
 
@@ -71,11 +71,11 @@ class Source:
         """Return ``{"deliveries"}`` with the details of one message's deliveries."""
         return dict(self._client.get(f"{API}/queue/{_named(message)}"))
 
-    def edit(self, filters: Filters, change: Change, mark: str = "") -> Step:
+    def edit(self, filters: Filters, change: Change, mark: str = "") -> ChangeStep:
         """Carry out one step of ``change``."""
         said = {"who": change["who"], "why": change["why"], "dry_run": change["dry_run"], "mark": mark}
         body = {**filters, **change["options"], **said}
-        answer: Step = self._client.post(f"{API}/queue/{change['action']}", body)
+        answer: ChangeStep = self._client.post(f"{API}/queue/{change['action']}", body)
         return answer
 
     def content(self, message: str, part: str) -> Iterator[bytes]:
@@ -92,7 +92,7 @@ def _named(message: str) -> str:
 
 
 @contextmanager
-def api(settings: Settings) -> Iterator[Client]:
+def api(settings: CliSettings) -> Iterator[ApiClient]:
     """
     Give the API of the relay that ``settings`` mean; if it does not run, on its spool, which stderr says.
 
@@ -110,10 +110,10 @@ def api(settings: Settings) -> Iterator[Client]:
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Source]:
+def opened(settings: CliSettings) -> Iterator[QueueClient]:
     """Give the queue of the relay that ``settings`` mean, as :func:`api` does."""
     with api(settings) as client:
-        yield Source(client)
+        yield QueueClient(client)
 
 
 @contextmanager

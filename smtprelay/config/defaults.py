@@ -14,8 +14,8 @@ from typing import Final
 from attrs import evolve
 
 from smtprelay.config.listeners import Listener
-from smtprelay.config.model import Config, Route, SpoolSettings, Supervise
-from smtprelay.config.providers import Provider, Smarthost
+from smtprelay.config.model import Config, RouteSettings, SpoolSettings, Supervise
+from smtprelay.config.providers import Provider, SmarthostSettings
 from smtprelay.model.message import Limits
 
 #: What the providers take in one message by their documentation (Graph's size depends on its settings).
@@ -91,14 +91,14 @@ def _provider(provider: Provider, hostname: str) -> Provider:
         recipients=known.recipients if given.recipients is None else given.recipients,
     )
     provider = evolve(provider, limits=limits)
-    if isinstance(provider, Smarthost):
+    if isinstance(provider, SmarthostSettings):
         return evolve(provider, port=provider.port or _PORTS[provider.tls], helo=provider.helo or hostname)
     return provider
 
 
-def _routes(config: Config) -> tuple[Route, ...]:
+def _routes(config: Config) -> tuple[RouteSettings, ...]:
     if not config.routes and len(config.providers) == 1:
-        return (Route(name="default", via=tuple(config.providers)),)
+        return (RouteSettings(name="default", via=tuple(config.providers)),)
     return tuple(
         evolve(route, name=route.name or f"route{number}") for number, route in enumerate(config.routes, 1)
     )

@@ -147,7 +147,7 @@ class Listener:
 
 
 @frozen(kw_only=True)
-class User:
+class UserSettings:
     """
     A user who may log in.
 

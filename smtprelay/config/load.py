@@ -20,7 +20,7 @@ from smtprelay.config.problem import ConfigError, Problem, make_problem
 from smtprelay.config.references import outside_hooks
 from smtprelay.config.secret import complaint
 from smtprelay.config.tree import Mark
-from smtprelay.config.yaml_source import MAXIMUM_BYTES, Source, parse
+from smtprelay.config.yaml_source import MAXIMUM_BYTES, YamlFile, parse
 
 #: Where a configuration is looked for when nobody says where it is.
 PLACES: Final = ("smtprelay.yaml", "/etc/smtprelay/smtprelay.yaml")
@@ -79,7 +79,7 @@ def load(
     return Loaded(config, tuple(problems), file)
 
 
-def _problems(source: Source, found: Iterable[tuple[Mark, str, str, str]]) -> list[Problem]:
+def _problems(source: YamlFile, found: Iterable[tuple[Mark, str, str, str]]) -> list[Problem]:
     return [make_problem(mark, text, code, source.lines, severity) for mark, text, code, severity in found]
 
 

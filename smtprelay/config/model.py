@@ -12,7 +12,7 @@ from typing import Literal
 from attrs import field, frozen
 
 from smtprelay.config.endpoint import Endpoint
-from smtprelay.config.listeners import Checker, Listener, User
+from smtprelay.config.listeners import Checker, Listener, UserSettings
 from smtprelay.config.paths import FilePath
 from smtprelay.config.providers import Provider
 from smtprelay.config.secret import Secret
@@ -89,7 +89,7 @@ class Rewrite:
 
 
 @frozen(kw_only=True)
-class Webhook:
+class WebhookSettings:
     """
     The HTTP endpoint that is told of failed or expired mail (``on_failed`` or ``on_expired``: ``webhook``).
 
@@ -106,7 +106,7 @@ class Webhook:
 
 
 @frozen(kw_only=True)
-class Route:
+class RouteSettings:
     """
     Which mail goes to which providers; the first route that matches a recipient is used.
 
@@ -131,7 +131,7 @@ class Route:
     on_failed: Failure = "bounce"
     on_expired: Failure = "bounce"
     on_uncertain: Literal["resend", "hold"] = "resend"
-    webhook: Webhook | None = None
+    webhook: WebhookSettings | None = None
 
     @property
     def rules(self) -> message.Route:
@@ -224,7 +224,7 @@ class SpoolSettings:
 
 
 @frozen(kw_only=True)
-class Token:
+class TokenSettings:
     """
     A token that gives access to the page and the API.
 
@@ -250,7 +250,7 @@ class HttpSite:
 
     endpoint: Endpoint
     serve: tuple[Literal["health", "metrics", "dashboard", "api"], ...]
-    tokens: tuple[Token, ...] = ()
+    tokens: tuple[TokenSettings, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -328,13 +328,13 @@ class Config:
     hostname: Domain = ""
     control_socket: FilePath = ""
     listeners: tuple[Listener, ...] = ()
-    users: tuple[User, ...] = ()
+    users: tuple[UserSettings, ...] = ()
     checkers: Mapping[Name, Checker] = field(factory=dict)
     providers: Mapping[Name, Provider] = field(factory=dict)
     dkim: tuple[Dkim, ...] = ()
-    routes: tuple[Route, ...] = ()
+    routes: tuple[RouteSettings, ...] = ()
     bounces: Bounces = Bounces()
-    webhook: Webhook | None = None
+    webhook: WebhookSettings | None = None
     spool: SpoolSettings | None = None
     workers: Count = 1
     supervise: Supervise | None = None

@@ -25,7 +25,7 @@ from smtprelay.model.message import Limits, Pace
 
 
 @frozen(kw_only=True)
-class Outlet:
+class ProviderSettings:
     """
     What every provider has.
 
@@ -48,7 +48,7 @@ class Outlet:
 
 
 @frozen(kw_only=True)
-class HttpOutlet(Outlet):
+class HttpOutlet(ProviderSettings):
     """
     What every HTTP API has.
 
@@ -63,7 +63,7 @@ class HttpOutlet(Outlet):
 
 
 @frozen(kw_only=True)
-class Acs(HttpOutlet):
+class AcsSettings(HttpOutlet):
     """
     Azure Communication Services.
 
@@ -147,7 +147,7 @@ class Ses(HttpOutlet):
 
 
 @frozen(kw_only=True)
-class Smarthost(Outlet):
+class SmarthostSettings(ProviderSettings):
     """
     Another SMTP server.
 
@@ -175,7 +175,7 @@ class Smarthost(Outlet):
 
 
 @frozen(kw_only=True)
-class Capture(Outlet):
+class CaptureSettings(ProviderSettings):
     """
     A local Maildir: nothing leaves this machine.
 
@@ -186,4 +186,4 @@ class Capture(Outlet):
     path: FilePath
 
 
-Provider = Acs | Graph | Ses | Smarthost | Capture
+Provider = AcsSettings | Graph | Ses | SmarthostSettings | CaptureSettings

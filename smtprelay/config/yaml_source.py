@@ -25,7 +25,7 @@ MAXIMUM_BYTES: Final = 1 << 20
 
 
 @frozen
-class Source:
+class YamlFile:
     """
     A file that was read.
 
@@ -76,16 +76,18 @@ class _Loader(yaml.SafeLoader):
             self.depth -= 1
 
 
-def parse(content: bytes, name: str, environ: Mapping[str, str]) -> Source:
+def parse(content: bytes, name: str, environ: Mapping[str, str]) -> YamlFile:
     """Return what ``content`` says; ``name`` is what problems call the file. Never raises."""
     lines: list[str] = []
     try:
         text = _decode(content)
         lines = text.splitlines() if _OURS.search(text) else []
-        return _Reader(name, environ, lines).read(_compose(text))
+        return _YamlReader(name, environ, lines).read(_compose(text))
     except _Unreadable as error:
         mark = Mark(name, error.line, error.column)
-        return Source(Table(mark), lines, [make_problem(mark, str(error), "CFG-SYNTAX", lines)], broken=True)
+        return YamlFile(
+            Table(mark), lines, [make_problem(mark, str(error), "CFG-SYNTAX", lines)], broken=True
+        )
 
 
 def _decode(content: bytes) -> str:
@@ -122,7 +124,7 @@ def _refused(event: yaml.Event, text: str) -> _Unreadable:
     return _Unreadable(text, mark.line + 1, mark.column + 1) if mark else _Unreadable(text)
 
 
-class _Reader:
+class _YamlReader:
     """Makes the tree of one file and keeps what is wrong in it."""
 
     def __init__(self, name: str, environ: Mapping[str, str], lines: list[str]) -> None:
@@ -131,15 +133,15 @@ class _Reader:
         self.lines = lines
         self.problems: list[Problem] = []
 
-    def read(self, composed: yaml.Node | None) -> Source:
+    def read(self, composed: yaml.Node | None) -> YamlFile:
         if composed is None:
-            return Source(Table(Mark(self.name, 1, 1)), self.lines)
+            return YamlFile(Table(Mark(self.name, 1, 1)), self.lines)
         root = self._node(composed, "")
         if isinstance(root, Scalar) and root.null:
             root = Table(root.mark)
         if not isinstance(root, Table):
             raise _Unreadable(NO_SETTINGS, root.mark.line, root.mark.column)
-        return Source(root, self.lines, self.problems)
+        return YamlFile(root, self.lines, self.problems)
 
     def _complain(self, mark: Mark, text: str, code: str) -> None:
         self.problems.append(make_problem(mark, text, code, self.lines))

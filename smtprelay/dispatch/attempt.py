@@ -16,12 +16,12 @@ from twisted.internet.task import deferLater
 
 from smtprelay.dispatch import decision as settle
 from smtprelay.dispatch import events as report
-from smtprelay.dispatch.decision import Case, Verdict
-from smtprelay.dispatch.dsn.reporter import Postmaster
+from smtprelay.dispatch.decision import Decision, DecisionInput
+from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.failover import next_place, too_large
-from smtprelay.dispatch.lane_state import Lanes
+from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
-from smtprelay.dispatch.webhook import Announcer
+from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Body, Events, Provider, Spool
 from smtprelay.model.fit import with_sizes
 from smtprelay.model.memory_body import MemoryBody
@@ -74,9 +74,9 @@ class Attempts:
     settle: Callable[[Claim, Settlement], Awaitable[bool]]
     providers: Mapping[str, Provider]
     routes: Mapping[str, Route]
-    lanes: Lanes
-    postmaster: Postmaster
-    announcer: Announcer | None
+    lanes: LaneStates
+    postmaster: DsnReporter
+    announcer: WebhookNotifier | None
     clock: IReactorTime
     events: Events
     chance: Callable[[], float]
@@ -110,15 +110,15 @@ class Attempts:
 
     async def _verdict(
         self, claim: Claim, body: MemoryBody | WatchedBody, taken: Callable[[], None]
-    ) -> Verdict:
+    ) -> Decision:
         delivery = claim.delivery
         route = self._route(claim)
         provider = self.providers.get(delivery.provider)
         if provider is None:
-            return await self._judged(settle.homeless, claim, route, body)
+            return await self._judged(settle.provider_removed, claim, route, body)
         known = await provider.resolve(delivery) if claim.uncertain else None
         if claim.uncertain and known is None and not provider.idempotent and route.on_uncertain == "hold":
-            return settle.undecided(claim)
+            return settle.unresolved(claim)
         results = await self._send(provider, delivery, body, taken) if known is None else known
         if body.fault is not None:
             return self._unreadable(claim, results, body.fault)
@@ -146,15 +146,15 @@ class Attempts:
 
     async def _judged(
         self,
-        judge: Callable[[Case], Verdict],
+        judge: Callable[[DecisionInput], Decision],
         claim: Claim,
         route: Route,
         body: Body,
         block: Block | None = None,
-    ) -> Verdict:
+    ) -> Decision:
         """Judge the outcome; the request is measured where the judgement depends on its size."""
 
-        def ask(sizes: Mapping[str, int]) -> Verdict:
+        def ask(sizes: Mapping[str, int]) -> Decision:
             return judge(self._case(claim, route, block, sizes))
 
         return await with_sizes(ask, claim.delivery.envelope, body)
@@ -170,10 +170,10 @@ class Attempts:
         route: Route,
         block: Block | None = None,
         sizes: Mapping[str, int] | None = None,
-    ) -> Case:
+    ) -> DecisionInput:
         now = self.clock.seconds()
         elsewhere = partial(next_place, claim.delivery, route.via, self.providers)
-        return Case(
+        return DecisionInput(
             claim=claim,
             route=route,
             now=now,
@@ -183,16 +183,16 @@ class Attempts:
             block=block,
         )
 
-    def _crashed(self, claim: Claim, exc: Exception) -> Verdict:
+    def _crashed(self, claim: Claim, exc: Exception) -> Decision:
         report.crashed(self.events, claim, exc)
         return settle.crashed(self._case(claim, self._route(claim)), _in_a_line(exc))
 
-    def _unreadable(self, claim: Claim, results: Results, fault: Exception) -> Verdict:
+    def _unreadable(self, claim: Claim, results: Results, fault: Exception) -> Decision:
         case = self._case(claim, self._route(claim))
         gone = isinstance(fault, LookupError)
         return settle.unreadable(case, results, _in_a_line(fault), gone=gone)
 
-    async def _with_bounce(self, claim: Claim, verdict: Verdict, body: Body) -> Verdict:
+    async def _with_bounce(self, claim: Claim, verdict: Decision, body: Body) -> Decision:
         """Add the report to the sender. If it cannot be made, the delivery comes to its end all the same."""
         try:
             bounce = await self.postmaster.bounce(claim, verdict.report, body, self.clock.seconds())
@@ -204,7 +204,7 @@ class Attempts:
             return verdict
         return evolve(verdict, settlement=evolve(verdict.settlement, bounce=bounce))
 
-    async def _with_event(self, claim: Claim, verdict: Verdict, body: Body) -> Verdict:
+    async def _with_event(self, claim: Claim, verdict: Decision, body: Body) -> Decision:
         """Add the event for the webhook; if it cannot be made, so."""
         try:
             if self.announcer is None:

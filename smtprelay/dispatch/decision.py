@@ -4,7 +4,7 @@ The judgement: what the provider said of each recipient becomes one settlement.
 Two tables hold it. ``_KINDS`` names each outcome, :func:`_kind` those of a request that is refused and not
 over; ``_ONWARD`` says, for the recipients that stay open, which kind decides how the delivery goes on when
 they differ: the first in that table that is present.
-Everything here is pure; time and chance come in with the :class:`Case`.
+Everything here is pure; time and chance come in with the :class:`DecisionInput`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -43,7 +43,7 @@ _SILENCE: Final = Deferred("the provider said nothing about this recipient")
 
 
 @frozen(kw_only=True)
-class Case:
+class DecisionInput:
     """
     All that a judgement depends on besides the outcomes.
 
@@ -64,7 +64,7 @@ class Case:
 
 
 @frozen(kw_only=True)
-class Verdict:
+class Decision:
     """
     A settlement, and what the log and the sender are told about it.
 
@@ -83,7 +83,7 @@ class Verdict:
     announced: Mapping[str, Results] = field(factory=dict)
 
 
-def delivered(delivery: Delivery, results: Results) -> Verdict | None:
+def delivered(delivery: Delivery, results: Results) -> Decision | None:
     """Return the verdict if every recipient is delivered, which is the usual case; else ``None``."""
     if len(results) != len(delivery.envelope.recipients):
         return None
@@ -96,10 +96,10 @@ def delivered(delivery: Delivery, results: Results) -> Verdict | None:
         if recipient.notify:
             report[address] = results[address]
     settlement = Settlement(state="delivered", outcomes=results, closed=closed)
-    return Verdict(settlement=settlement, outcome="delivered", groups={"delivered": results}, report=report)
+    return Decision(settlement=settlement, outcome="delivered", groups={"delivered": results}, report=report)
 
 
-def settle(case: Case, results: Results) -> Verdict:
+def settle(case: DecisionInput, results: Results) -> Decision:
     """
     Judge the outcome of each recipient.
 
@@ -125,7 +125,7 @@ def settle(case: Case, results: Results) -> Verdict:
         if ends[kind] == "bounce" or (kind == "delivered" and address in wishes)
     }
     onward = _onward(case, {kind: group for kind, group in groups.items() if kind not in ended}, closed)
-    return Verdict(
+    return Decision(
         settlement=evolve(
             onward, outcomes=outcomes, closed=closed, reason=reasons(outcomes), block=case.block
         ),
@@ -149,17 +149,17 @@ def resolved(known: Results) -> Results:
     }
 
 
-def crashed(case: Case, reason: str) -> Verdict:
+def crashed(case: DecisionInput, reason: str) -> Decision:
     """
     Return the verdict on an attempt that ended in an exception that nobody expected.
 
     It may have happened after the body was sent, so the next attempt resolves this one first.
     """
     settlement = _in_trouble(case, reason)
-    return Verdict(settlement=evolve(settlement, uncertain=True), outcome="crashed")
+    return Decision(settlement=evolve(settlement, uncertain=True), outcome="crashed")
 
 
-def unreadable(case: Case, results: Results, reason: str, *, gone: bool) -> Verdict:
+def unreadable(case: DecisionInput, results: Results, reason: str, *, gone: bool) -> Decision:
     """
     Return the verdict on an attempt for which the stored body could not be read.
 
@@ -181,10 +181,10 @@ def unreadable(case: Case, results: Results, reason: str, *, gone: bool) -> Verd
         errors=claim.errors,
         uncertain=claim.uncertain,
     )
-    return Verdict(settlement=settlement, outcome="unreadable")
+    return Decision(settlement=settlement, outcome="unreadable")
 
 
-def _in_trouble(case: Case, reason: str) -> Settlement:
+def _in_trouble(case: DecisionInput, reason: str) -> Settlement:
     """Try it again later, but not for ever."""
     errors = case.claim.errors + 1
     held = errors >= MOST_ERRORS
@@ -198,7 +198,7 @@ def _in_trouble(case: Case, reason: str) -> Settlement:
     )
 
 
-def undecided(claim: Claim) -> Verdict:
+def unresolved(claim: Claim) -> Decision:
     """
     Return the verdict on a lost answer that nobody can tell, where the route says ``hold``.
 
@@ -210,21 +210,21 @@ def undecided(claim: Claim) -> Verdict:
     )
     outcomes = dict.fromkeys(claim.delivery.envelope.addresses, Uncertain(reason))
     settlement = Settlement(state="held", outcomes=outcomes, reason=reason, tries=claim.tries)
-    return Verdict(settlement=settlement, outcome="uncertain", groups={"uncertain": outcomes})
+    return Decision(settlement=settlement, outcome="uncertain", groups={"uncertain": outcomes})
 
 
-def homeless(case: Case) -> Verdict:
+def provider_removed(case: DecisionInput) -> Decision:
     """Return the verdict on a delivery whose provider the configuration no longer has."""
     claim = case.claim
     reason = f"the configuration has no provider {claim.delivery.provider!r} any more"
     place = case.elsewhere()
     held = Settlement(state="held", outcomes={}, reason=reason, tries=claim.tries, uncertain=claim.uncertain)
     if place is None:
-        return Verdict(settlement=held, outcome="held")
+        return Decision(settlement=held, outcome="held")
     # Whether the old provider took it can never be resolved at another one: the route's word decides.
     if claim.uncertain and case.route.on_uncertain == "hold":
-        return Verdict(settlement=evolve(held, uncertain=False), outcome="held")
-    return Verdict(settlement=evolve(_moved(case, place, case.now), reason=reason), outcome="moved")
+        return Decision(settlement=evolve(held, uncertain=False), outcome="held")
+    return Decision(settlement=evolve(_moved(case, place, case.now), reason=reason), outcome="moved")
 
 
 def returned(claim: Claim, now: float) -> Settlement:
@@ -250,7 +250,7 @@ def _word(outcome: Outcome) -> str:
     return "throttled" if throttled else _KINDS[type(outcome)]
 
 
-def _grouped(case: Case, outcomes: Results) -> dict[str, Results]:
+def _grouped(case: DecisionInput, outcomes: Results) -> dict[str, Results]:
     whole = sum(isinstance(outcome, Failed) and outcome.whole for outcome in outcomes.values())
     groups: dict[str, dict[str, Outcome]] = {}
     for address, outcome in outcomes.items():
@@ -273,7 +273,7 @@ def _kind(outcome: Outcome, *, several: bool) -> str:
     return _KINDS[type(outcome)]
 
 
-def _has_room_elsewhere(case: Case) -> bool:
+def _has_room_elsewhere(case: DecisionInput) -> bool:
     """
     Tell whether a mail that is too large here can go on.
 
@@ -289,7 +289,7 @@ def _has_room_elsewhere(case: Case) -> bool:
     return not passed or case.elsewhere() is None
 
 
-def _spent(case: Case, deferred: Iterable[Outcome]) -> bool:
+def _spent(case: DecisionInput, deferred: Iterable[Outcome]) -> bool:
     """Tell whether a delivery that is deferred now has come to the end of its patience."""
     route, claim = case.route, case.claim
     counted = _counted(deferred)
@@ -305,7 +305,7 @@ def _counted(deferred: Iterable[Outcome]) -> bool:
     return not all(isinstance(each, Deferred) and each.throttled for each in deferred)
 
 
-def _onward(case: Case, still_open: Mapping[str, Results], closed: Mapping[str, str]) -> Settlement:
+def _onward(case: DecisionInput, still_open: Mapping[str, Results], closed: Mapping[str, str]) -> Settlement:
     for kind, decide in _ONWARD.items():
         if kind in still_open:
             settlement = decide(case, still_open[kind])
@@ -316,7 +316,7 @@ def _onward(case: Case, still_open: Mapping[str, Results], closed: Mapping[str, 
     return Settlement(state="failed" if "failed" in closed.values() else "delivered", outcomes={})
 
 
-def _resolve_later(case: Case, _: Results) -> Settlement:
+def _resolve_later(case: DecisionInput, _: Results) -> Settlement:
     """
     Ask the provider soon; it never fails over before it is known what happened.
 
@@ -330,7 +330,7 @@ def _resolve_later(case: Case, _: Results) -> Settlement:
     return Settlement(state="deferred", outcomes={}, due=case.now + wait, tries=claim.tries, uncertain=True)
 
 
-def _leave_lane(case: Case, _: Results) -> Settlement:
+def _leave_lane(case: DecisionInput, _: Results) -> Settlement:
     """Go elsewhere at once, or wait where the lane is: it will not be claimed before it is open."""
     place = case.elsewhere()
     if place is None:
@@ -338,7 +338,7 @@ def _leave_lane(case: Case, _: Results) -> Settlement:
     return _moved(case, place, case.now)
 
 
-def _go_again(case: Case, group: Results) -> Settlement:
+def _go_again(case: DecisionInput, group: Results) -> Settlement:
     tries, counts = case.claim.tries + 1, _counted(group.values())
     # One that only came too fast is not to blame: it goes again as soon as its lane does.
     wait = delay(case.route.retry, case.claim.tries, case.chance) if counts else 0.0
@@ -353,7 +353,7 @@ def _go_again(case: Case, group: Results) -> Settlement:
     return Settlement(state="deferred", outcomes={}, due=case.now + wait, tries=tries, counts=counts)
 
 
-def _make_room(case: Case, _: Results) -> Settlement:
+def _make_room(case: DecisionInput, _: Results) -> Settlement:
     """Go to a provider that takes larger mail: at once, or, when the round begins again, after a pause."""
     place = case.roomier()
     assert place is not None  # so it is judged
@@ -361,27 +361,27 @@ def _make_room(case: Case, _: Results) -> Settlement:
     return _moved(case, place, case.now + pause)
 
 
-def _go_without(case: Case, _: Results) -> Settlement:
+def _go_without(case: DecisionInput, _: Results) -> Settlement:
     """Go again at once, without those whom the provider refused; nobody has refused these."""
     return Settlement(state="queued", outcomes={}, due=case.now, tries=case.claim.tries)
 
 
-def _halve(case: Case, group: Results) -> Settlement:
+def _halve(case: DecisionInput, group: Results) -> Settlement:
     """Go again at once in two halves; one of them is without the recipient at fault."""
     addresses = tuple(group)
     return evolve(_go_without(case, group), split=addresses[len(addresses) // 2 :])
 
 
-def _moved(case: Case, place: Place, due: float) -> Settlement:
+def _moved(case: DecisionInput, place: Place, due: float) -> Settlement:
     state = "queued" if due <= case.now else "deferred"
     return Settlement(state=state, outcomes={}, due=due, provider=place.provider, lane=place.lane)
 
 
-def _hold(case: Case, _: Results) -> Settlement:
+def _hold(case: DecisionInput, _: Results) -> Settlement:
     return Settlement(state="held", outcomes={}, tries=case.claim.tries)
 
 
-_ONWARD: Final[Mapping[str, Callable[[Case, Results], Settlement]]] = {
+_ONWARD: Final[Mapping[str, Callable[[DecisionInput, Results], Settlement]]] = {
     "uncertain": _resolve_later,
     "blocked": _leave_lane,
     "deferred": _go_again,

@@ -17,14 +17,14 @@ from smtprelay.dispatch import events as report
 from smtprelay.dispatch.attempt import Attempts
 from smtprelay.dispatch.decision import returned
 from smtprelay.dispatch.dsn.render import BounceSettings
-from smtprelay.dispatch.dsn.reporter import Post, Postmaster
-from smtprelay.dispatch.hold_rules import Tending
-from smtprelay.dispatch.lane_state import Lanes
+from smtprelay.dispatch.dsn.reporter import DsnReporter, Post
+from smtprelay.dispatch.hold_rules import HoldRuleRunner
+from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.operator import OperatorDesk
 from smtprelay.dispatch.probe import Probes
 from smtprelay.dispatch.reroute import Detours
 from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
-from smtprelay.dispatch.webhook import Announcer
+from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.model.message import Claim, Route
 from smtprelay.model.queue import FINAL, Settlement
@@ -58,13 +58,13 @@ class Dispatcher:
         providers: Mapping[str, Provider],
         routes: Mapping[str, Route],
         *,
-        lanes: Lanes,
+        lanes: LaneStates,
         clock: IReactorTime,
         events: Events,
         jitter: Callable[[], float],
         post: Post,
         bounces: BounceSettings,
-        announcer: Announcer | None = None,
+        announcer: WebhookNotifier | None = None,
         lease: float = 60.0,
         probe_unreachable: Callable[[str], None] = lambda _provider: None,
     ) -> None:
@@ -74,8 +74,8 @@ class Dispatcher:
         self._jitter = jitter
         self._renew_every = lease / 3.0
         self._lanes = lanes
-        postmaster = Postmaster(bounces, post, clock)
-        self._tending = Tending(spool, clock, events)
+        postmaster = DsnReporter(bounces, post, clock)
+        self._tending = HoldRuleRunner(spool, clock, events)
         self.operator = OperatorDesk(
             spool,
             providers,

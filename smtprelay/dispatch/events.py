@@ -7,7 +7,7 @@ received) and ``seconds`` (how long the attempt took).
 
 from typing import Any
 
-from smtprelay.dispatch.decision import Verdict, reasons
+from smtprelay.dispatch.decision import Decision, reasons
 from smtprelay.interfaces import Events
 from smtprelay.model.message import Claim, Delivered, Delivery, Results
 from smtprelay.model.queue import NewMessage
@@ -19,7 +19,7 @@ def about(delivery: Delivery) -> dict[str, Any]:
     return {"message": delivery.message, "delivery": delivery.id, "provider": delivery.provider}
 
 
-def tell(events: Events, claim: Claim, verdict: Verdict, now: float, seconds: float) -> None:
+def tell(events: Events, claim: Claim, verdict: Decision, now: float, seconds: float) -> None:
     """Say what became of ``claim``, after it has been recorded."""
     delivery = claim.delivery
     events(
@@ -69,7 +69,7 @@ def notified(events: Events, delivery: Delivery, notice: NewMessage) -> None:
         events("dsn.queued", kind=notice.kind, notice=notice.draft.id, **fields)
 
 
-def lost(events: Events, claim: Claim, verdict: Verdict) -> None:
+def lost(events: Events, claim: Claim, verdict: Decision) -> None:
     """Say that an attempt's outcome could not be recorded, for the claim was not ours any more."""
     events(
         "relay.warning",
@@ -78,7 +78,7 @@ def lost(events: Events, claim: Claim, verdict: Verdict) -> None:
     )
 
 
-def _tell_group(events: Events, verdict: Verdict, kind: str, now: float, fields: dict[str, object]) -> None:
+def _tell_group(events: Events, verdict: Decision, kind: str, now: float, fields: dict[str, object]) -> None:
     group = verdict.groups[kind]
     if kind == "delivered":
         events("message.delivered", provider_id=_provider_ids(group), **fields)
@@ -91,7 +91,7 @@ def _tell_group(events: Events, verdict: Verdict, kind: str, now: float, fields:
     # What failed or expired and stays open is told by message.held, when it comes to that.
 
 
-def _delay(verdict: Verdict, now: float) -> float:
+def _delay(verdict: Decision, now: float) -> float:
     """After how many seconds it goes again; in a lane that was stopped not before it is probed."""
     settlement = verdict.settlement
     due = now if settlement.due is None else settlement.due

@@ -19,7 +19,7 @@ _AFTER_A_FAULT: Final = 60.0
 _LONGEST_SLEEP: Final = 86400.0
 
 
-class Tending:
+class HoldRuleRunner:
     """Tends the rules of one spool, from the first :meth:`kick` on."""
 
     def __init__(self, spool: Spool, clock: IReactorTime, events: Events) -> None:

@@ -34,7 +34,7 @@ class _Stop:
     times: int
 
 
-class Lanes:
+class LaneStates:
     """The stopped lanes, by (provider, key). Says ``lane.blocked`` and ``lane.unblocked`` once each time."""
 
     def __init__(self, events: Events) -> None:

@@ -10,9 +10,9 @@ from typing import Final
 
 from attrs import evolve
 
-from smtprelay.dispatch.dsn.reporter import Postmaster
+from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.failover import fits
-from smtprelay.dispatch.lane_state import Lanes
+from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.model.message import Claim, Delivery, Failed
 from smtprelay.model.queue import ASKED_TO_WAIT, SUSPENDED, Block, Edit, LaneState, NewMessage
@@ -39,8 +39,8 @@ class OperatorDesk:
         self,
         spool: Spool,
         providers: Mapping[str, Provider],
-        postmaster: Postmaster,
-        lanes: Lanes,
+        postmaster: DsnReporter,
+        lanes: LaneStates,
         *,
         seconds: Callable[[], float],
         events: Events,

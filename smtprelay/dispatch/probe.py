@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.dispatch.lane_state import Lanes
+from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.model.message import Blocked, Delivered, Outcome
 from smtprelay.model.queue import Block
@@ -34,7 +34,7 @@ class Probes:
         self,
         spool: Spool,
         providers: Mapping[str, Provider],
-        lanes: Lanes,
+        lanes: LaneStates,
         clock: IReactorTime,
         events: Events,
     ) -> None:

@@ -15,10 +15,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.dispatch.failover import next_place
-from smtprelay.dispatch.lane_state import Lanes
+from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.model.message import Delivery, Route
-from smtprelay.model.queue import Detour
+from smtprelay.model.queue import Reroute
 
 #: What became due so shortly before a look may have been committed after it; it is looked at again, seconds.
 _OVERLAP: Final = 10.0
@@ -38,7 +38,7 @@ class Detours:
         spool: Spool,
         providers: Mapping[str, Provider],
         routes: Mapping[str, Route],
-        lanes: Lanes,
+        lanes: LaneStates,
         *,
         clock: IReactorTime,
         events: Events,
@@ -126,7 +126,7 @@ class Detours:
         self._since[stopped] = until - _OVERLAP
         return count
 
-    def _detour(self, provider: str, lane: str) -> Detour:
+    def _detour(self, provider: str, lane: str) -> Reroute:
         stops = self._lanes.all_stopped(self._clock.seconds())
         routes, providers = self._routes, self._providers
 
@@ -143,7 +143,7 @@ class Detours:
             if any(each != provider and each in providers and (each, "") not in stops for each in route.via)
         ]
         lost = [] if provider in providers else [each for each in open_ways if each.on_uncertain == "resend"]
-        return Detour(
+        return Reroute(
             provider=provider,
             lane=lane,
             routes=tuple(route.name for route in open_ways),

@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from smtprelay.dispatch.lane_state import Lanes
+from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.probe import ask
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.model.message import Blocked
@@ -46,7 +46,7 @@ class ReachWatch:
         events: Events,
         *,
         spool: Spool,
-        lanes: Lanes,
+        lanes: LaneStates,
     ) -> None:
         self._reaches = reaches
         self._providers = providers

@@ -29,7 +29,7 @@ _EXPIRED = "4.4.7"
 
 
 @frozen(kw_only=True)
-class Announcer:
+class WebhookNotifier:
     """
     Makes events.
 

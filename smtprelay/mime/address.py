@@ -69,7 +69,7 @@ def addresses(values: Sequence[str], guess: str = "") -> tuple[Address, ...]:
         return (alone,)
     found: list[Address] = []
     for value in values:
-        for mailbox in _Scanner(without_raw_octets(value, guess), guess).all():
+        for mailbox in _AddressScanner(without_raw_octets(value, guess), guess).all():
             found.append(mailbox)
             if len(found) == MAX_ADDRESSES:
                 return tuple(found)
@@ -139,7 +139,7 @@ def _a_label(label: str) -> str:
 
 
 @define
-class _Scanner:
+class _AddressScanner:
     """
     One pass over the mailboxes of a field's value.
 
@@ -331,15 +331,15 @@ class _Scanner:
         self._bare_at = self._behind = False
 
 
-_READERS: Final[Mapping[str, Callable[[_Scanner], None]]] = {
-    '"': _Scanner.read_quote,
-    "(": _Scanner.read_comment,
-    "<": _Scanner.read_bracket,
-    ",": _Scanner.read_comma,
-    ";": _Scanner.read_semicolon,
-    ":": _Scanner.read_colon,
-    "=": _Scanner.read_encoded_word,
-    "\\": _Scanner.read_escape,
+_READERS: Final[Mapping[str, Callable[[_AddressScanner], None]]] = {
+    '"': _AddressScanner.read_quote,
+    "(": _AddressScanner.read_comment,
+    "<": _AddressScanner.read_bracket,
+    ",": _AddressScanner.read_comma,
+    ";": _AddressScanner.read_semicolon,
+    ":": _AddressScanner.read_colon,
+    "=": _AddressScanner.read_encoded_word,
+    "\\": _AddressScanner.read_escape,
 }
 
 

@@ -56,7 +56,7 @@ def content_counter(block: bytes) -> ContentCounter | None:
         return None
     if part.is_multipart:
         boundary = _boundary_of(part)
-        return PartsCounter([_Level(boundary)]) if boundary else None
+        return PartsCounter([_OpenMultipart(boundary)]) if boundary else None
     return TextCounter(is_plain=_is_text(part))
 
 
@@ -118,7 +118,7 @@ class TextCounter:
 
 
 @define
-class _Level:
+class _OpenMultipart:
     """A multipart that is not at its end; ``begun``: a part of it has."""
 
     boundary: bytes
@@ -135,7 +135,7 @@ class PartsCounter:
     """
 
     #: The multiparts within each other, the innermost last. None: where a part begins is not known any more.
-    _levels: list[_Level]
+    _levels: list[_OpenMultipart]
     _size: int = 0
     #: Octets of files in base64 that are at their end, and where the open one began.
     _files: int = 0
@@ -189,7 +189,7 @@ class PartsCounter:
             self._files += max(0, end - self._file_at)
             self._file_at = None
 
-    def _delimited(self, line: bytes | None) -> _Level | None:
+    def _delimited(self, line: bytes | None) -> _OpenMultipart | None:
         """Return the level whose next part ``line`` begins; ``None`` is a line too long to be judged."""
         self._dashes += 1
         if line is None or self._dashes > _MAX_DASHES:
@@ -206,10 +206,10 @@ class PartsCounter:
             self._levels.clear()
         return None
 
-    def _end_within(self, level: _Level) -> None:
+    def _end_within(self, level: _OpenMultipart) -> None:
         del self._levels[self._levels.index(level) + 1 :]
 
-    def _begin_part(self, level: _Level, header: bytes) -> bool:
+    def _begin_part(self, level: _OpenMultipart, header: bytes) -> bool:
         """Return whether the part with this header is a file in base64."""
         self._end_within(level)
         level.begun = True
@@ -230,7 +230,7 @@ class PartsCounter:
     def _begin_level(self, boundary: bytes) -> None:
         known = [level.boundary for level in self._levels]
         if boundary and boundary not in known and len(known) < _MAX_DEPTH:
-            self._levels.append(_Level(boundary))
+            self._levels.append(_OpenMultipart(boundary))
         else:
             self._levels.clear()
 

@@ -71,7 +71,7 @@ def split(
     easy = regular(octets, start)
     if easy is not None:
         return easy
-    found = _Block(octets, start, is_delimiter)
+    found = _HeaderBlock(octets, start, is_delimiter)
     content = found.read()
     pairs = [
         (name.decode("ascii"), value.decode("ascii", "surrogateescape")) for name, value in found.fields()
@@ -99,7 +99,7 @@ def regular(octets: bytes, start: int = 0) -> tuple[list[tuple[str, str]], int] 
 
 
 @define
-class _Block:
+class _HeaderBlock:
     """One header block while it is read, line by line."""
 
     octets: bytes = field(repr=False)

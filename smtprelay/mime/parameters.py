@@ -127,7 +127,7 @@ def _settled(value: str, guess: str) -> str:
 
 
 def _read(value: str, at: int, guess: str) -> dict[str, str]:
-    return _assembled(_Scanner(value, at).all(), guess) if at < len(value) else {}
+    return _assembled(_ParameterScanner(value, at).all(), guess) if at < len(value) else {}
 
 
 def _end(pattern: re.Pattern[str], value: str, at: int) -> int:
@@ -136,7 +136,7 @@ def _end(pattern: re.Pattern[str], value: str, at: int) -> int:
 
 
 @define
-class _Scanner:
+class _ParameterScanner:
     """
     One pass over the parameters of ``value``.
 

@@ -78,7 +78,7 @@ def read(body: bytes) -> Mail:
 
     :raises TooComplexError: more than :data:`MAX_PARTS` parts, or deeper than :data:`MAX_DEPTH`.
     """
-    reader = _Reader(body, parts_of(body))
+    reader = _PartReader(body, parts_of(body))
     reader.run()
     named, guess = by_name(reader.parts[0].headers), reader.guess
     return Mail(
@@ -99,14 +99,14 @@ def read(body: bytes) -> Mail:
 
 def charset_guess(body: bytes, parts: Sequence[Part]) -> str:
     """Return the charset that :func:`read` takes for that of octets whose charset nobody named, if any."""
-    reader = _Reader(body, parts)
+    reader = _PartReader(body, parts)
     reader.choose()
     return reader.guess
 
 
 def shown_aside(body: bytes, parts: Sequence[Part]) -> tuple[int, int] | None:
     """Return where the text lies that :func:`read` finds beside the parts, as none of them says anything."""
-    reader = _Reader(body, parts)
+    reader = _PartReader(body, parts)
     reader.run()
     return reader.aside
 
@@ -117,7 +117,7 @@ def _unescaped(value: str, guess: str) -> str:
 
 
 @frozen
-class _Block:
+class _TextBlock:
     """One text of a mail: plain, as HTML, or both of them as alternatives; each in pieces."""
 
     plain: Sequence[Piece] = ()
@@ -135,7 +135,7 @@ class _Block:
 
 
 @define
-class _Reader:
+class _PartReader:
     """Tells what the parts of a mail mean: texts or attachments, in their order."""
 
     body: bytes = field(repr=False)
@@ -210,12 +210,12 @@ class _Reader:
         text = charset.decode(self._texts[n], self._charset(n), self.guess)
         return Piece(in_lines(text), self.parts[n].kind.kind == "text/html")
 
-    def _blocks(self) -> Sequence[_Block]:
+    def _blocks(self) -> Sequence[_TextBlock]:
         """Return the texts that are not blank; backwards, for a multipart comes before what is in it."""
-        within: dict[int, list[Sequence[_Block]]] = {}
+        within: dict[int, list[Sequence[_TextBlock]]] = {}
         for n in range(len(self.parts) - 1, -1, -1):
             inner = within.pop(n, [])[::-1]
-            blocks: Sequence[_Block]
+            blocks: Sequence[_TextBlock]
             if n in self._texts:
                 blocks = _written(self._piece(n))
             elif self.parts[n].kind.kind == "multipart/alternative":
@@ -226,7 +226,7 @@ class _Reader:
                 within.setdefault(self.parts[n].parent, []).append(blocks)
         return [block for each in within.pop(-1, [])[::-1] for block in each]
 
-    def _join(self, blocks: Sequence[_Block]) -> None:
+    def _join(self, blocks: Sequence[_TextBlock]) -> None:
         if any(block.html for block in blocks):
             self.html = as_document([piece for block in blocks for piece in block.html_pieces])
         if any(block.plain for block in blocks):
@@ -268,20 +268,20 @@ class _Reader:
         return None
 
 
-def _written(piece: Piece) -> Sequence[_Block]:
+def _written(piece: Piece) -> Sequence[_TextBlock]:
     if not piece.text or piece.text.isspace():
         return ()
-    return (_Block(html=(piece,)) if piece.is_html else _Block(plain=(piece,)),)
+    return (_TextBlock(html=(piece,)) if piece.is_html else _TextBlock(plain=(piece,)),)
 
 
-def _alternatives(inner: Sequence[Sequence[_Block]]) -> Sequence[_Block]:
+def _alternatives(inner: Sequence[Sequence[_TextBlock]]) -> Sequence[_TextBlock]:
     """Make one text of several that say the same: HTML of those that have it, plain text of the others."""
     rich = [block for blocks in inner if any(each.html for each in blocks) for block in blocks]
     poor = [block for blocks in inner if not any(each.html for each in blocks) for block in blocks]
     plain = [piece for block in poor for piece in block.plain]
     if not poor and any(block.plain for block in rich):
         plain = [piece for block in rich for piece in block.text_pieces]
-    block = _Block(plain, [piece for block in rich for piece in block.html_pieces])
+    block = _TextBlock(plain, [piece for block in rich for piece in block.html_pieces])
     return [block] if block.plain or block.html else ()
 
 

@@ -79,7 +79,7 @@ class ParcelDelivery:
 
 
 @frozen(kw_only=True)
-class Parcel:
+class ArchivedMessage:
     """
     A message with its deliveries.
 
@@ -103,24 +103,24 @@ class Parcel:
     deliveries: tuple[ParcelDelivery, ...]
 
 
-def written(parcel: Parcel) -> dict[str, Any]:
+def written(parcel: ArchivedMessage) -> dict[str, Any]:
     """Return ``parcel`` as JSON's values."""
     return unstructured(parcel, SCHEMA)
 
 
-def read(values: object) -> Parcel:
+def read(values: object) -> ArchivedMessage:
     """
     Return the parcel that :func:`written` made these values of.
 
     :raises ValueError: it is none, a later version made it, or it contradicts itself.
     """
-    parcel = _with_deletions(structured(values, Parcel, SCHEMA))
+    parcel = _with_deletions(structured(values, ArchivedMessage, SCHEMA))
     for fault in faults(parcel):
         raise ValueError(fault)
     return parcel
 
 
-def _with_deletions(parcel: Parcel) -> Parcel:
+def _with_deletions(parcel: ArchivedMessage) -> ArchivedMessage:
     """Return ``parcel`` with what an operator deleted as such: in earlier versions that had failed."""
     deliveries = tuple(_deleted(each) if _was_deleted(each) else each for each in parcel.deliveries)
     body = parcel.body and any(delivery.state != "deleted" for delivery in deliveries)
@@ -180,7 +180,7 @@ def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
-def faults(parcel: Parcel) -> Iterator[str]:
+def faults(parcel: ArchivedMessage) -> Iterator[str]:
     """Give a sentence for each thing that contradicts another."""
     if not _ID.fullmatch(parcel.id):
         yield f"{parcel.id[:40]!r} is no id of a message"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from attrs import evolve, field, frozen
 
-from smtprelay.model.archive import Parcel, ParcelDelivery
+from smtprelay.model.archive import ArchivedMessage, ParcelDelivery
 from smtprelay.model.queue import FINAL, Selection
 
 if TYPE_CHECKING:
@@ -25,20 +25,20 @@ SMALL = 64 * 1024
 
 
 @frozen(kw_only=True)
-class Packed:
+class ArchiveItem:
     """
     A message, and its body if that is small.
 
     :ivar refusal: why it cannot be taken, unless it is here already.
     """
 
-    parcel: Parcel
+    parcel: ArchivedMessage
     content: bytes | None = field(default=None, repr=False)
     refusal: str = ""
 
 
 @frozen(kw_only=True)
-class Portion:
+class ArchivePage:
     """
     Some of the messages that are exported.
 
@@ -46,7 +46,7 @@ class Portion:
     :ivar left: messages that stay, because an attempt is under way.
     """
 
-    packed: Sequence[Packed]
+    packed: Sequence[ArchiveItem]
     mark: str
     left: Sequence[str] = ()
 
@@ -56,7 +56,7 @@ class Transfer(Protocol):
 
     async def export(
         self, selection: Selection, mark: str = "", *, moving: bool = False, who: str = ""
-    ) -> Portion:
+    ) -> ArchivePage:
         """
         Return the next messages of which a delivery matches, by id, each whole.
 
@@ -87,7 +87,7 @@ class Transfer(Protocol):
         Raises ``ValueError`` for what cannot be meant; nothing is in force then.
         """
 
-    async def put(self, packed: Sequence[Packed], who: str) -> Sequence[bool | Exception]:
+    async def put(self, packed: Sequence[ArchiveItem], who: str) -> Sequence[bool | Exception]:
         """
         Take messages in: ``True``, ``False`` for one that is here already, or what prevents it, for each.
 
@@ -99,14 +99,14 @@ class Transfer(Protocol):
 
 
 @frozen(kw_only=True)
-class Ways:
+class RoutingTargets:
     """Where mail can go here: the providers, and those of each route in their order."""
 
     routes: Mapping[str, Sequence[str]] = field(factory=dict)
     providers: Collection[str] = ()
 
     @classmethod
-    def of(cls, config: Any) -> "Ways":
+    def of(cls, config: Any) -> "RoutingTargets":
         """Return the ways of a configuration, that of ``bounces.via`` among them."""
         routes = {route.name: route.via for route in config.routes}
         return cls(
@@ -115,7 +115,7 @@ class Ways:
         )
 
 
-def directed(parcel: Parcel, ways: Ways, route: str = "") -> Parcel:
+def directed(parcel: ArchivedMessage, ways: RoutingTargets, route: str = "") -> ArchivedMessage:
     """
     Return ``parcel`` with deliveries that can go on here.
 
@@ -125,15 +125,15 @@ def directed(parcel: Parcel, ways: Ways, route: str = "") -> Parcel:
     return evolve(parcel, deliveries=tuple(_directed(each, ways, route) for each in parcel.deliveries))
 
 
-def packed(parcel: Parcel, ways: Ways, route: str, content: bytes | None) -> Packed:
+def packed(parcel: ArchivedMessage, ways: RoutingTargets, route: str, content: bytes | None) -> ArchiveItem:
     """Return ``parcel`` with its body, as :func:`directed` has it, or with the reason why it cannot go on."""
     try:
-        return Packed(parcel=directed(parcel, ways, route), content=content)
+        return ArchiveItem(parcel=directed(parcel, ways, route), content=content)
     except ValueError as error:
-        return Packed(parcel=parcel, content=content, refusal=str(error))
+        return ArchiveItem(parcel=parcel, content=content, refusal=str(error))
 
 
-def _directed(delivery: ParcelDelivery, ways: Ways, route: str) -> ParcelDelivery:
+def _directed(delivery: ParcelDelivery, ways: RoutingTargets, route: str) -> ParcelDelivery:
     if delivery.state in FINAL:
         return delivery
     wrong = ""
@@ -150,7 +150,7 @@ def _directed(delivery: ParcelDelivery, ways: Ways, route: str) -> ParcelDeliver
     return evolve(delivery, route=route, provider=ways.routes[route][0], lane="", tries=0, blocked=0.0)
 
 
-def check_route(ways: Ways, route: str) -> None:
+def check_route(ways: RoutingTargets, route: str) -> None:
     """Raise ``ValueError`` if ``route`` is given and does not exist."""
     if route and route not in ways.routes:
         raise ValueError(f"there is no route {route!r}: there are {', '.join(ways.routes) or 'none'}")

@@ -11,7 +11,7 @@ from typing import Any, Final
 from attrs import evolve, field, frozen
 
 from smtprelay.model.archive import structured, unstructured
-from smtprelay.model.export_import import Ways
+from smtprelay.model.export_import import RoutingTargets
 from smtprelay.model.queue_admin import HoldRule
 
 #: The version of the JSON.
@@ -59,7 +59,7 @@ def written(orders: Orders) -> dict[str, Any]:
     return unstructured(orders, SCHEMA)
 
 
-def read(values: object, ways: Ways) -> Orders:
+def read(values: object, ways: RoutingTargets) -> Orders:
     """
     Return the orders that :func:`written` made these values of, but those about providers that are not here.
 

@@ -15,7 +15,7 @@ from smtprelay.model.queue import Block
 
 
 @frozen(kw_only=True)
-class Loan:
+class Permit:
     """
     A slot of a lane, with a token of each window, for a request that no delivery in the spool makes.
 
@@ -29,7 +29,7 @@ class Loan:
 
 
 @frozen(kw_only=True)
-class NoRoom:
+class Busy:
     """
     Why nothing was lent.
 
@@ -42,7 +42,7 @@ class NoRoom:
 
 
 @frozen(kw_only=True)
-class Lesson:
+class Feedback:
     """
     What a request showed of its lane.
 
@@ -54,17 +54,17 @@ class Lesson:
     block: Block | None = None
 
 
-class Lender(Protocol):
+class Permits(Protocol):
     """What :class:`smtprelay.interfaces.Spool` does for those who do not queue."""
 
-    async def borrow(self, name: str, provider: str, lane: str) -> Loan | NoRoom:
+    async def borrow(self, name: str, provider: str, lane: str) -> Permit | Busy:
         """
         Take a slot of a lane, and a token of each window, for a request that the spool does not make.
 
         It is counted with the spool's own until it is given back, at the latest after ten minutes.
         """
 
-    async def give_back(self, loan: Loan, lesson: Lesson | None = None) -> None:
+    async def give_back(self, loan: Permit, lesson: Feedback | None = None) -> None:
         """
         Release the slot of ``loan``, and learn from what came of it.
 

@@ -119,7 +119,7 @@ Mark = tuple[int, float, str, int]
 
 
 @frozen(kw_only=True)
-class Detour:
+class Reroute:
     """
     How mail shall leave a lane that does not run.
 
@@ -130,7 +130,7 @@ class Detour:
         called on the spool's thread and must depend on nothing but what it was made of.
     :ivar reason: in one line, for those who look at a delivery that was moved.
     :ivar since: only what has become due since, seconds since the epoch.
-    :ivar mark: the :attr:`Moved.mark` of the step before this one.
+    :ivar mark: the :attr:`Rerouted.mark` of the step before this one.
     """
 
     provider: str
@@ -144,7 +144,7 @@ class Detour:
 
 
 @frozen(kw_only=True)
-class Moved:
+class Rerouted:
     """
     One step of a detour.
 
@@ -378,7 +378,7 @@ class Node:
 
 
 @frozen(kw_only=True)
-class Stock:
+class QueueStats:
     """
     What lies in the spool.
 

@@ -8,7 +8,7 @@ from smtprelay.model.message import Claim
 
 
 @frozen(kw_only=True)
-class Work:
+class ClaimBatch:
     """
     What :meth:`smtprelay.interfaces.Spool.claim` found.
 

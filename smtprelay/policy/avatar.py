@@ -37,7 +37,7 @@ _NO_RECIPIENT: Final = Reply(code=554, enhanced="5.5.1", text="No valid recipien
 
 
 @frozen(kw_only=True)
-class Desk:
+class SessionContext:
     """
     What all sessions of a listener share.
 
@@ -73,7 +73,7 @@ class EnvelopeDelivery:
     Until :meth:`client_is` told who speaks, nothing is admitted but one who logged in.
     """
 
-    _desk: Desk
+    _desk: SessionContext
     _identity: Identity = field(factory=Identity)
     _client: Client = field(factory=lambda: Client(address=""))
     _refusal: Reply | None = field(init=False, default=None)

@@ -15,7 +15,7 @@ from zope.interface.interface import InterfaceClass
 
 from smtprelay.interfaces import IEnvelopeDelivery
 from smtprelay.model.message import Client
-from smtprelay.policy.avatar import Desk, EnvelopeDelivery
+from smtprelay.policy.avatar import EnvelopeDelivery, SessionContext
 from smtprelay.policy.settings import Identity
 
 
@@ -23,7 +23,7 @@ from smtprelay.policy.settings import Identity
 class Realm:
     """Gives each session its avatar."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: SessionContext) -> None:
         self._desk = desk
 
     def requestAvatar(

@@ -16,7 +16,7 @@ from typing import Final
 from smtprelay.model.message import Blocked, Deferred, Failed, Outcome, Uncertain
 
 
-class Verdict(Enum):
+class Classification(Enum):
     """What an answer says of the mail; each names one class of outcome."""
 
     DEFERRED = "deferred"
@@ -26,45 +26,47 @@ class Verdict(Enum):
     UNCERTAIN = "uncertain"
 
 
-Statuses = Mapping[int, Verdict]
+Statuses = Mapping[int, Classification]
 
 #: What HTTP itself says (RFC 9110 §15, RFC 6585 §4), the same for all providers.
 #: A gateway that gave up (502, 504) may have passed the request on before. 503 is an overload or a
 #: pause, so that asking less is right in both cases.
 HTTP: Final[Statuses] = {
-    401: Verdict.BLOCKED,
-    403: Verdict.BLOCKED,
-    413: Verdict.FAILED,
-    429: Verdict.THROTTLED,
-    502: Verdict.UNCERTAIN,
-    503: Verdict.THROTTLED,
-    504: Verdict.UNCERTAIN,
+    401: Classification.BLOCKED,
+    403: Classification.BLOCKED,
+    413: Classification.FAILED,
+    429: Classification.THROTTLED,
+    502: Classification.UNCERTAIN,
+    503: Classification.THROTTLED,
+    504: Classification.UNCERTAIN,
 }
 
 #: A webhook. What its owner must mend stops it and keeps the events; it knows a repetition by its id, so
 #: that a lost answer is none to worry about. Redirects are not followed.
 WEBHOOK: Final[Statuses] = {
     **HTTP,
-    **dict.fromkeys((300, 301, 302, 303, 307, 308, 401, 402, 403, 404, 405, 407, 410), Verdict.BLOCKED),
-    **dict.fromkeys((400, 406, 411, 413, 415, 422), Verdict.FAILED),
-    502: Verdict.DEFERRED,
-    504: Verdict.DEFERRED,
+    **dict.fromkeys(
+        (300, 301, 302, 303, 307, 308, 401, 402, 403, 404, 405, 407, 410), Classification.BLOCKED
+    ),
+    **dict.fromkeys((400, 406, 411, 413, 415, 422), Classification.FAILED),
+    502: Classification.DEFERRED,
+    504: Classification.DEFERRED,
 }
 
 #: ``POST /emails:send`` of Azure Communication Services.
 ACS_SEND: Final[Statuses] = {
     **HTTP,
-    400: Verdict.FAILED,
-    404: Verdict.BLOCKED,
-    422: Verdict.FAILED,
+    400: Classification.FAILED,
+    404: Classification.BLOCKED,
+    422: Classification.FAILED,
 }
 
 #: Error codes that say more than their status does. Whose fault an unknown sender is
 #: depends on who chose it; see :func:`acs_refusal`.
-ACS_CODES: Final[Mapping[str, Verdict]] = {
-    "DomainNotLinked": Verdict.BLOCKED,
-    "EmailServiceNotLinked": Verdict.BLOCKED,
-    "TooManyRequests": Verdict.THROTTLED,
+ACS_CODES: Final[Mapping[str, Classification]] = {
+    "DomainNotLinked": Classification.BLOCKED,
+    "EmailServiceNotLinked": Classification.BLOCKED,
+    "TooManyRequests": Classification.THROTTLED,
 }
 
 #: Codes that refuse the sender's address.
@@ -90,22 +92,24 @@ _ADVICE: Final[Mapping[int, str]] = {
 }
 
 
-def outcome(verdict: Verdict, why: str, *, code: str = "5.0.0", retry_after: float | None = None) -> Outcome:
+def outcome(
+    verdict: Classification, why: str, *, code: str = "5.0.0", retry_after: float | None = None
+) -> Outcome:
     """Return the outcome that ``verdict`` names."""
     match verdict:
-        case Verdict.FAILED:
+        case Classification.FAILED:
             return Failed(why, code)
-        case Verdict.BLOCKED:
+        case Classification.BLOCKED:
             return Blocked(why)
-        case Verdict.UNCERTAIN:
+        case Classification.UNCERTAIN:
             return Uncertain(why)
-        case Verdict.DEFERRED | Verdict.THROTTLED:
-            return Deferred(why, retry_after, throttled=verdict is Verdict.THROTTLED)
+        case Classification.DEFERRED | Classification.THROTTLED:
+            return Deferred(why, retry_after, throttled=verdict is Classification.THROTTLED)
 
 
-def by_status(statuses: Statuses, status: int) -> Verdict:
+def by_status(statuses: Statuses, status: int) -> Classification:
     """Return what ``statuses`` says of ``status``; ``DEFERRED`` for what it does not know."""
-    return statuses.get(status, Verdict.DEFERRED)
+    return statuses.get(status, Classification.DEFERRED)
 
 
 def retry_after(value: str, now: float) -> float | None:
@@ -138,11 +142,11 @@ def acs_refusal(
         stops until the operator mends it; else only the mail that named it fails.
     """
     if code in ACS_SENDER_CODES:
-        verdict = Verdict.BLOCKED if own_sender else Verdict.FAILED
+        verdict = Classification.BLOCKED if own_sender else Classification.FAILED
     else:
         verdict = ACS_CODES.get(code) or by_status(ACS_SEND, status)
     why = words(status, code, message)
-    if verdict is Verdict.BLOCKED and status in _ADVICE:
+    if verdict is Classification.BLOCKED and status in _ADVICE:
         why = f"{why} ({_ADVICE[status]})"
     enhanced = ACS_ENHANCED.get(code) or ACS_ENHANCED.get(status, "5.0.0")
     return outcome(verdict, why, code=enhanced, retry_after=wait)
@@ -151,7 +155,7 @@ def acs_refusal(
 def acs_failed(code: str, message: str) -> Outcome:
     """Return what an operation that ended ``Failed`` means for the mail."""
     why = words("operation failed:", code, message)
-    return outcome(ACS_CODES.get(code, Verdict.FAILED), why, code=ACS_ENHANCED.get(code, "5.0.0"))
+    return outcome(ACS_CODES.get(code, Classification.FAILED), why, code=ACS_ENHANCED.get(code, "5.0.0"))
 
 
 def words(status: int | str, code: str, message: str) -> str:

@@ -56,7 +56,7 @@ class FinishedBody:
     :ivar eight_bit: whether there is an octet in it that is not ASCII.
     """
 
-    def __init__(self, mail: "_Mail", plan: Plan, hop: NextHop) -> None:
+    def __init__(self, mail: "_FinishedMail", plan: Plan, hop: NextHop) -> None:
         self.size = plan.size
         self.eight_bit = plan.eight_bit > 0
         self._mail = mail
@@ -98,7 +98,7 @@ class FinishedBody:
         return self.made_for(hop) or await self._mail.finished(hop)
 
 
-class _Mail:
+class _FinishedMail:
     """One stored mail that leaves, and what is known of it."""
 
     def __init__(
@@ -199,17 +199,19 @@ class OutgoingProvider:
         """Close the provider."""
         await self._provider.close()
 
-    async def _read(self, body: Body, shape: Shape | None, additions: Callable[[], Additions]) -> _Mail:
+    async def _read(
+        self, body: Body, shape: Shape | None, additions: Callable[[], Additions]
+    ) -> _FinishedMail:
         if body.size <= _WHOLE:
             content = await body.whole()
             known = shape is not None and shape.size == len(content)
             shape = shape if known and shape is not None else shape_of(content)
-            return _Mail(MemoryBody(content), content, shape, additions, self._worker)
+            return _FinishedMail(MemoryBody(content), content, shape, additions, self._worker)
         begun = _Begun(body)
         start = await begun.start()
         if shape is None or shape.size != body.size:
             shape = await _counted(body)
-        return _Mail(begun, start, shape, additions, self._worker)
+        return _FinishedMail(begun, start, shape, additions, self._worker)
 
     def _additions(self, delivery: Delivery) -> Additions:
         return Additions(

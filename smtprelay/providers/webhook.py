@@ -23,7 +23,7 @@ from smtprelay.model.message import Blocked, Deferred, Delivered, Delivery, Enve
 from smtprelay.providers.acs.api import DeferToThread
 from smtprelay.providers.classify import WEBHOOK, by_status, outcome, retry_after, words
 from smtprelay.providers.defaults import ProviderDefaults
-from smtprelay.providers.http.client import Answer, Http, NoAnswerError
+from smtprelay.providers.http.client import Http, NoAnswerError, Response
 
 #: The recipient of an event for the relay's own webhook; that of a route's own one is the route's name.
 DEFAULT: Final = "webhook"
@@ -107,7 +107,7 @@ class Webhook(ProviderDefaults):
             self._events("provider.request", provider=self.name, operation="post", code=code, seconds=seconds)
         return self._judge(delivery, answer)
 
-    def _judge(self, delivery: Delivery, answer: Answer) -> Outcome:
+    def _judge(self, delivery: Delivery, answer: Response) -> Outcome:
         if answer.status in _SUCCESS:
             return Delivered(why=str(answer.status))
         why = words(answer.status, "", answer.body[:_REPEATED].decode("utf-8", "replace"))

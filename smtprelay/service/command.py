@@ -34,7 +34,7 @@ from smtprelay.service.signals import at_hangup, end_at_second
 from smtprelay.service.systemd import SystemdNotifier
 from smtprelay.service.workers.supervisor import Supervisor
 from smtprelay.telemetry.crash_report import SOFTWARE, unexpected
-from smtprelay.telemetry.log import Log, Telling
+from smtprelay.telemetry.log import Fanout, Log
 from smtprelay.telemetry.log_writer import Levels, make_observer, opened
 from smtprelay.version import VERSION
 from smtprelay.web.captured_mail import Mailbox
@@ -212,7 +212,7 @@ def begin_log(loaded: Loaded, reactor: Any | None = None) -> Log:
     """Write the log as ``loaded`` says, beginning with what it says; return where events go."""
     writing = start_logging(loaded.config, reactor)
     # A log that cannot be written must not keep the mail.
-    log = Telling([writing])
+    log = Fanout([writing])
     log("relay.start", version=VERSION, config=loaded.file)
     log("config.effective", settings=effective(loaded.config))
     for warning in loaded.warnings:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from twisted.internet.task import Clock
 
 from smtprelay.config.model import Config
-from smtprelay.dispatch.dsn.reporter import Postmaster
-from smtprelay.dispatch.lane_state import Lanes
+from smtprelay.dispatch.dsn.reporter import DsnReporter
+from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.operator import OperatorDesk
 from smtprelay.interfaces import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
@@ -19,7 +19,7 @@ from smtprelay.model.message_id import new_id
 from smtprelay.policy.router import Router
 from smtprelay.service.build.bounces import Post, bounce_settings
 from smtprelay.service.build.listeners import rule
-from smtprelay.service.build.providers import Workshop, build_providers
+from smtprelay.service.build.providers import ProviderContext, build_providers
 
 
 def build_desk(
@@ -28,7 +28,7 @@ def build_desk(
     """Return what prepares an operator's changes of ``spool``."""
     clock = Clock()
     clock.advance(seconds())
-    workshop = Workshop(
+    workshop = ProviderContext(
         reactor=clock,
         events=_silence,
         defer_to_thread=_nowhere,
@@ -41,8 +41,8 @@ def build_desk(
     return OperatorDesk(
         spool,
         providers,
-        Postmaster(bounce_settings(config, providers), post),
-        Lanes(_silence),
+        DsnReporter(bounce_settings(config, providers), post),
+        LaneStates(_silence),
         seconds=seconds,
         events=_silence,
         wake=lambda: None,

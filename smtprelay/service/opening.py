@@ -19,12 +19,12 @@ from smtprelay.service.spool import open_spool
 from smtprelay.service.threads import Threads
 from smtprelay.spool.engines.filesystem import on_forgetful
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.transaction import SpoolAway
 from smtprelay.web.api import api_routes
 from smtprelay.web.context import Sources
-from smtprelay.web.messages import Answer, Asked, Problem
-from smtprelay.web.router import Route
+from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse
+from smtprelay.web.router import Endpoint
 from smtprelay.web.site import PARTS, Parts
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ _FIRST: Final = 1.0
 _LONGEST: Final = 15.0
 
 
-class Patience:
+class DatabaseRetry:
     """
     Tries again what needs a database, until that can be reached.
 
@@ -53,9 +53,9 @@ class Patience:
         """What the sites serve now: while it waits the API says so where it would need the spool."""
         return {**PARTS, "api": self._routes} if self.complaint else PARTS
 
-    def _routes(self, sources: Sources) -> Sequence[Route]:
-        async def away(_asked: Asked) -> Answer:
-            raise Problem(503, self.complaint or "the spool is being opened")
+    def _routes(self, sources: Sources) -> Sequence[Endpoint]:
+        async def away(_asked: ApiRequest) -> ApiResponse:
+            raise ApiProblem(503, self.complaint or "the spool is being opened")
 
         none = evolve(sources, spool=None, permits=None)
         there = {(each.method, each.path): each for each in api_routes(none)}
@@ -89,7 +89,7 @@ class Opening:
     """
 
     def __init__(
-        self, config: Config, reactor: Any, events: Events, threads: Threads, patience: Patience
+        self, config: Config, reactor: Any, events: Events, threads: Threads, patience: DatabaseRetry
     ) -> None:
         self._config = config
         self._reactor = reactor
@@ -107,7 +107,7 @@ class Opening:
         paces = {name: each.paced for name, each in self._config.providers.items()}
         paces |= webhook_paces(self._config)
         if settings is None:
-            return open_memory(Terms(paces=paces, events=self._events), clock=self._reactor)
+            return open_memory(SpoolOptions(paces=paces, events=self._events), clock=self._reactor)
         spool = await self._patience.until_there(
             lambda: open_spool(settings, paces, self._reactor, self._events, budget)
         )

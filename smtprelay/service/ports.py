@@ -30,7 +30,7 @@ _CLOSING: Final = 2.0
 
 
 @frozen(kw_only=True)
-class Door:
+class SmtpPort:
     """A listener: where it listens, and who speaks SMTP there."""
 
     name: str
@@ -38,7 +38,7 @@ class Door:
     factory: ESMTPFactory
 
     @classmethod
-    def of(cls, listener: Listener, factory: ESMTPFactory) -> "Door":
+    def of(cls, listener: Listener, factory: ESMTPFactory) -> "SmtpPort":
         """Return the door of a listener's settings."""
         return cls(name=listener.name, endpoint=listener.endpoint, factory=factory)
 
@@ -67,7 +67,7 @@ class Ports:
     def __init__(self, reactor: Any, inherited: Inherited | None = None) -> None:
         self._reactor = reactor
         self._inherited = inherited
-        self._doors: dict[str, tuple[Door, IListeningPort]] = {}
+        self._doors: dict[str, tuple[SmtpPort, IListeningPort]] = {}
         self._sites: dict[str, tuple[HttpPort, IListeningPort]] = {}
 
     @property
@@ -86,7 +86,7 @@ class Ports:
         """Return all addresses in one line."""
         return ", ".join(f"{name} on {spoken_address(host)}" for name, host in self.addresses.items())
 
-    async def open_door(self, door: Door) -> None:
+    async def open_door(self, door: SmtpPort) -> None:
         """Listen for mail; raises ``CannotListenError``."""
         factory: Any = door.factory
         settings = door.factory.settings
@@ -164,7 +164,7 @@ class Ports:
             lambda failure: failure.trap(TookTooLong)
         )
 
-    def _endpoint(self, door: Door) -> Any:
+    def _endpoint(self, door: SmtpPort) -> Any:
         if self._inherited is not None:
             return self._inherited.endpoint(self._reactor, door.name, door.endpoint)
         return make_endpoint(self._reactor, door.endpoint)

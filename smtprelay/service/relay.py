@@ -18,12 +18,12 @@ from twisted.internet.task import LoopingCall
 from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Config
 from smtprelay.dispatch.dispatcher import Dispatcher
-from smtprelay.dispatch.lane_state import Lanes
+from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.synchronous.incoming import Synchronous
 from smtprelay.dispatch.unreachable import LOOK_EVERY, ReachWatch
 from smtprelay.interfaces import Events, Provider, Receive, Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
-from smtprelay.model.export_import import Ways
+from smtprelay.model.export_import import RoutingTargets
 from smtprelay.model.message import Reply
 from smtprelay.model.message_id import Bits, new_id
 from smtprelay.net.buffer_budget import MOST, Budget
@@ -33,21 +33,21 @@ from smtprelay.policy.router import Router, Rule
 from smtprelay.service.build.bounces import Post, build_delays
 from smtprelay.service.build.dispatch import build_dispatcher
 from smtprelay.service.build.http import control_site, http_sites
-from smtprelay.service.build.listeners import Reception, policy_user, rule
-from smtprelay.service.build.providers import Workshop, build_providers
+from smtprelay.service.build.listeners import ListenerFactory, policy_user, rule
+from smtprelay.service.build.providers import ProviderContext, build_providers
 from smtprelay.service.build.synchronous import build_synchronous
 from smtprelay.service.build.webhook import build_announcer, build_webhook
 from smtprelay.service.chores import Chore, LogWatch, every
 from smtprelay.service.drain import Drain
 from smtprelay.service.errors import StartFailed, explain, tell_failed
-from smtprelay.service.opening import Opening, Patience
-from smtprelay.service.ports import Door, Ports
-from smtprelay.service.retention import SWEEP_EVERY, Keeping
+from smtprelay.service.opening import DatabaseRetry, Opening
+from smtprelay.service.ports import Ports, SmtpPort
+from smtprelay.service.retention import SWEEP_EVERY, Retention
 from smtprelay.service.threads import Threads
 from smtprelay.service.workers.neighbours import Neighbours
 from smtprelay.service.workers.sockets import Inherited
 from smtprelay.smtp.refusals import Refusals
-from smtprelay.telemetry.log import Log, Telling
+from smtprelay.telemetry.log import Fanout, Log
 from smtprelay.telemetry.metrics import Metrics, watch_lag
 from smtprelay.web.captured_mail import Mailbox
 from smtprelay.web.context import Sources
@@ -108,7 +108,7 @@ class Relay(Service):
         self._neighbours = Neighbours() if inherited is None else inherited.neighbours
         self._budget = Budget(MOST // self._neighbours.workers)
         self._throttle = LoginThrottle(reactor, key=self._neighbours.key, others=self._neighbours.failures)
-        self._events = Telling([self.metrics, *(events or [Log()])])
+        self._events = Fanout([self.metrics, *(events or [Log()])])
         self._refusals = Refusals(reactor, self._events)
         self._log = LogWatch(events, self._events)
         self._inherited = inherited
@@ -116,15 +116,15 @@ class Relay(Service):
         self._threads = Threads(reactor)
         self._mime = ProcessMimeWorker(reactor, self._events)
         self._every = partial(every, reactor, self._events)
-        self._patience = Patience(reactor, self._events, self._open_sites)
+        self._patience = DatabaseRetry(reactor, self._events, self._open_sites)
         self._providers: Mapping[str, Provider] = {}
-        self._lanes = Lanes(self._events)
+        self._lanes = LaneStates(self._events)
         self._watch: ReachWatch | None = None
         self._dispatcher: Dispatcher | None = None
         self._drain: Drain | None = None
         self._synchronous: Synchronous | None = None
         self._clocks: list[LoopingCall] = []
-        self._keeping: Keeping | None = None
+        self._keeping: Retention | None = None
         self._stopping = False
         self._since = 0.0
         self._bits = Bits()
@@ -184,7 +184,7 @@ class Relay(Service):
         self.metrics.ready(True)
 
     def _build_providers(self, permits: Spool) -> ReachWatch:
-        workshop = Workshop(
+        workshop = ProviderContext(
             reactor=self._reactor,
             events=self._events,
             defer_to_thread=self._threads.work,
@@ -233,8 +233,8 @@ class Relay(Service):
             budget=self._budget,
         )
 
-    def _build_doors(self, rules: Sequence[Rule]) -> Sequence[Door]:
-        reception = Reception(
+    def _build_doors(self, rules: Sequence[Rule]) -> Sequence[SmtpPort]:
+        reception = ListenerFactory(
             config=self.config,
             providers=self._providers,
             rules=rules,
@@ -249,7 +249,7 @@ class Relay(Service):
             events=self._events,
             refusals=self._refusals,
         )
-        return [Door.of(listener, reception.factory(listener)) for listener in self.config.listeners]
+        return [SmtpPort.of(listener, reception.factory(listener)) for listener in self.config.listeners]
 
     def _begin(self, post: Post) -> None:
         """Begin to deliver, and what is done again and again."""
@@ -259,7 +259,7 @@ class Relay(Service):
         self._refusals.store = self._permits.refusals
         chores: list[Chore] = [("reach", LOOK_EVERY, self._watch.look), ("log", LOOK_EVERY, self._log.look)]
         if self.spool is not None and self.config.spool is not None:
-            self._keeping = Keeping(self.spool, self.config.spool, self._clock.seconds, self._events)
+            self._keeping = Retention(self.spool, self.config.spool, self._clock.seconds, self._events)
             chores += [("tend", SWEEP_EVERY, self._tend), *self._keeping.chores]
             chores += build_delays(
                 self.config,
@@ -314,7 +314,7 @@ class Relay(Service):
             permits=self._permits,
             log_trouble=self._log.trouble,
             refusals=self._refusals,
-            ways=Ways.of(self.config),
+            ways=RoutingTargets.of(self.config),
         )
 
     async def _readiness(self) -> Mapping[str, str | None]:

@@ -34,7 +34,7 @@ SLACK: Final = 4 * 1024 * 1024
 MOST_STEPS: Final = 40
 
 
-class Keeping:
+class Retention:
     """
     The chores of one spool.
 

@@ -11,7 +11,7 @@ from smtprelay.model.message import Pace
 from smtprelay.net.buffer_budget import Budget
 from smtprelay.service.errors import CONFIG, StartFailed
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.sqlite import open_sqlite
 from smtprelay.spool.engines.sqlite_reserve import LARGEST
 from smtprelay.spool.location import DriverMissing, driver
@@ -31,7 +31,7 @@ async def open_spool(
     :raises SpoolFault: it cannot be used; so :class:`SpoolBusy` and ``OSError``.
     """
     limit = settings.limit
-    terms = Terms(
+    terms = SpoolOptions(
         paces=paces,
         events=events,
         lease=settings.lease,

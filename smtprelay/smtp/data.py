@@ -28,7 +28,7 @@ from attrs import field, frozen
 from smtprelay.model.message import Reply
 from smtprelay.smtp import reply
 from smtprelay.smtp.header_limits import HeaderCheck
-from smtprelay.smtp.settings import Settings
+from smtprelay.smtp.settings import ListenerSettings
 
 
 @frozen
@@ -96,7 +96,7 @@ class BodyDecoder:
         "size",
     )
 
-    def __init__(self, settings: Settings, *, bare: bool = False) -> None:
+    def __init__(self, settings: ListenerSettings, *, bare: bool = False) -> None:
         self._limit = settings.size
         self._size_of = settings.size_of
         self._fix = settings.bare_newlines != "refuse"

@@ -9,29 +9,29 @@ from collections.abc import Callable
 from typing import Final
 
 from smtprelay.model.message import Reply
-from smtprelay.smtp.settings import Settings
+from smtprelay.smtp.settings import ListenerSettings
 
 
-def offers_tls(settings: Settings, *, secure: bool) -> bool:
+def offers_tls(settings: ListenerSettings, *, secure: bool) -> bool:
     """Tell whether STARTTLS is available (RFC 3207 §4.2: never within TLS)."""
     return settings.tls is not None and not secure and not settings.tls_implicit
 
 
-def offers_login(settings: Settings, *, secure: bool) -> bool:
+def offers_login(settings: ListenerSettings, *, secure: bool) -> bool:
     """Tell whether AUTH is available; without TLS only if the operator said so (RFC 4954 §4)."""
     return bool(settings.mechanisms) and (secure or settings.auth_allow_plaintext)
 
 
-def _starttls(settings: Settings, secure: bool) -> str:
+def _starttls(settings: ListenerSettings, secure: bool) -> str:
     return "STARTTLS" if offers_tls(settings, secure=secure) else ""
 
 
-def _auth(settings: Settings, secure: bool) -> str:
+def _auth(settings: ListenerSettings, secure: bool) -> str:
     return " ".join(("AUTH", *settings.mechanisms)) if offers_login(settings, secure=secure) else ""
 
 
 #: Each gives its line for a listener, with or without TLS, or ``""`` if it is not offered.
-EXTENSIONS: Final[tuple[Callable[[Settings, bool], str], ...]] = (
+EXTENSIONS: Final[tuple[Callable[[ListenerSettings, bool], str], ...]] = (
     lambda _settings, _secure: "PIPELINING",  # RFC 2920
     lambda settings, _secure: f"SIZE {settings.size}",  # RFC 1870
     lambda _settings, _secure: "8BITMIME",  # RFC 6152
@@ -42,7 +42,7 @@ EXTENSIONS: Final[tuple[Callable[[Settings, bool], str], ...]] = (
 )
 
 
-def greeting(settings: Settings, verb: str, *, secure: bool) -> Reply:
+def greeting(settings: ListenerSettings, verb: str, *, secure: bool) -> Reply:
     """Return the reply to ``verb``, EHLO or HELO."""
     lines = [settings.hostname]
     if verb == "EHLO":

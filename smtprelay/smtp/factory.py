@@ -16,7 +16,7 @@ from smtprelay.smtp import reply
 from smtprelay.smtp.connections_elsewhere import Elsewhere, Nowhere
 from smtprelay.smtp.protocol import ESMTP
 from smtprelay.smtp.refusals import Refusals
-from smtprelay.smtp.settings import Settings
+from smtprelay.smtp.settings import ListenerSettings
 
 
 class ESMTPFactory(ServerFactory):
@@ -36,7 +36,7 @@ class ESMTPFactory(ServerFactory):
     def __init__(
         self,
         portal: Portal,
-        settings: Settings,
+        settings: ListenerSettings,
         clock: IReactorTime,
         events: Events,
         elsewhere: Elsewhere | None = None,

@@ -23,7 +23,7 @@ from smtprelay.model.message import Client
 
 
 @frozen
-class Admission:
+class PortalLogin:
     """
     An avatar on loan.
 
@@ -35,7 +35,7 @@ class Admission:
     logout: Callable[[], object]
 
 
-async def admit_anonymous(portal: Portal, client: Client) -> Admission:
+async def admit_anonymous(portal: Portal, client: Client) -> PortalLogin:
     """
     Log ``client`` in without a name.
 
@@ -53,7 +53,7 @@ async def admit_anonymous(portal: Portal, client: Client) -> Admission:
 
 async def admit_user(
     portal: Portal, client: Client, username: str, password: bytes, lost: Deferred[None]
-) -> Admission:
+) -> PortalLogin:
     """
     Log ``username`` in; raises like :func:`admit_anonymous`.
 
@@ -62,16 +62,16 @@ async def admit_user(
     return await _admit(portal, PasswordClient(client, username.encode(), password, lost))
 
 
-async def _admit(portal: Portal, credentials: ICredentials) -> Admission:
+async def _admit(portal: Portal, credentials: ICredentials) -> PortalLogin:
     interface, avatar, logout = await portal.login(
         credentials, None, IEnvelopeDelivery, IMessageDeliveryFactory, IMessageDelivery
     )
-    return Admission(avatar if interface is IEnvelopeDelivery else _adapted(interface, avatar), logout)
+    return PortalLogin(avatar if interface is IEnvelopeDelivery else _adapted(interface, avatar), logout)
 
 
 def _adapted(interface: Any, avatar: Any) -> Any:
-    from smtprelay.smtp.twisted_delivery import StockDelivery  # noqa: PLC0415 -- installs the reactor
+    from smtprelay.smtp.twisted_delivery import TwistedDelivery  # noqa: PLC0415 -- installs the reactor
 
     if interface.isOrExtends(IMessageDeliveryFactory):
-        return StockDelivery(avatar.getMessageDelivery)
-    return StockDelivery(lambda: avatar)
+        return TwistedDelivery(avatar.getMessageDelivery)
+    return TwistedDelivery(lambda: avatar)

@@ -32,7 +32,7 @@ from smtprelay.smtp import reply
 from smtprelay.smtp.command import Command
 from smtprelay.smtp.data import BodyDecoder
 from smtprelay.smtp.events import END_OF_DATA, RESPONSE, UNKNOWN, Answered, Content, Event, Foreign, Signal
-from smtprelay.smtp.responder import Dialogue
+from smtprelay.smtp.responder import Responder
 from smtprelay.smtp.session import Session
 from smtprelay.smtp.sniff import failed_handshake
 from smtprelay.smtp.turn import CONTENT, Turn
@@ -86,7 +86,7 @@ class ESMTP(Protocol):
         client = Client(address=address, listener=settings.listener, tls=tls)
         bare = settings.takes_bare_newlines(address)
         self._session = Session(settings, secure=settings.tls_implicit, bare_newlines=bare)
-        self._dialogue = Dialogue(self.factory.portal, settings, self._events, client)
+        self._dialogue = Responder(self.factory.portal, settings, self._events, client)
         self._wire = Wire(self.transport)
         self._deadline = Deadline(clock, settings.command_time, self._expired, self._look)
         self._turn = Turn(clock, self._advance)

@@ -29,7 +29,7 @@ from smtprelay.smtp.command import command_shown, printable
 from smtprelay.smtp.events import END_OF_DATA, RESPONSE, UNKNOWN
 
 if TYPE_CHECKING:
-    from smtprelay.smtp.responder import Dialogue
+    from smtprelay.smtp.responder import Responder
 
 #: So many refusals of one client are told one by one in each :data:`PERIOD`, which is in seconds.
 ONE_BY_ONE: Final = 10
@@ -150,7 +150,7 @@ class Refusals(RefusedMail):
         self._timer: IDelayedCall | None = None
         self._stopped = False
 
-    def tell(self, verb: str, reply: Reply, said: bytes, dialogue: "Dialogue", cause: str) -> None:
+    def tell(self, verb: str, reply: Reply, said: bytes, dialogue: "Responder", cause: str) -> None:
         """
         Tell of one negative reply.
 

@@ -20,10 +20,10 @@ from smtprelay.model.message import Client, Refused, Reply
 from smtprelay.smtp import extensions, reply
 from smtprelay.smtp.command import Command, printable
 from smtprelay.smtp.events import RESPONSE, Content
-from smtprelay.smtp.portal_login import Admission, admit_anonymous, admit_user
+from smtprelay.smtp.portal_login import PortalLogin, admit_anonymous, admit_user
 from smtprelay.smtp.refusals import LONGEST_USER, FailedLogin
-from smtprelay.smtp.sasl import Exchange, Login
-from smtprelay.smtp.settings import Settings
+from smtprelay.smtp.sasl import ClaimedLogin, SaslExchange
+from smtprelay.smtp.settings import ListenerSettings
 
 #: What a client is called whose EHLO has no name that could be one.
 UNNAMED: Final = "unknown"
@@ -32,7 +32,7 @@ UNNAMED: Final = "unknown"
 Answer = Reply | Deferred[Reply]
 
 
-class Dialogue:
+class Responder:
     """
     One client's dealings with its avatar.
 
@@ -53,12 +53,12 @@ class Dialogue:
         "sender",
     )
 
-    def __init__(self, portal: Portal, settings: Settings, events: Events, client: Client) -> None:
+    def __init__(self, portal: Portal, settings: ListenerSettings, events: Events, client: Client) -> None:
         self._portal = portal
         self._settings = settings
         self._events = events
-        self._admission: Admission | None = None
-        self._exchange: Exchange | None = None
+        self._admission: PortalLogin | None = None
+        self._exchange: SaslExchange | None = None
         self._incoming: Incoming | None = None
         self._failed_login: FailedLogin | None = None
         self._lost: Deferred[None] = Deferred()
@@ -169,7 +169,7 @@ class Dialogue:
         if self.client.user:
             return reply.LOGGED_IN_ALREADY
         try:
-            exchange = self._exchange = Exchange(command.argument, self._settings.mechanisms)
+            exchange = self._exchange = SaslExchange(command.argument, self._settings.mechanisms)
         except Refused as refused:
             return refused.reply
         return self._step(exchange, exchange.start)
@@ -178,12 +178,14 @@ class Dialogue:
         assert self._exchange is not None
         return self._step(self._exchange, self._exchange.respond, command.argument)
 
-    def _step(self, exchange: Exchange, step: Callable[..., Reply | Login], *values: str) -> Answer:
+    def _step(
+        self, exchange: SaslExchange, step: Callable[..., Reply | ClaimedLogin], *values: str
+    ) -> Answer:
         try:
             result = step(*values)
         except Refused as refused:
             return self._not_logged_in(exchange.mechanism, exchange.claimed, refused.reply)
-        return Deferred.fromCoroutine(self._log_in(result)) if isinstance(result, Login) else result
+        return Deferred.fromCoroutine(self._log_in(result)) if isinstance(result, ClaimedLogin) else result
 
     _verbs: ClassVar = {
         "EHLO": _hello,
@@ -225,7 +227,7 @@ class Dialogue:
         answer = self._mail(command)
         return answer if isinstance(answer, Reply) else await answer
 
-    async def _log_in(self, login: Login) -> Reply:
+    async def _log_in(self, login: ClaimedLogin) -> Reply:
         try:
             admission = await admit_user(
                 self._portal, self.client, login.username, login.password, self._lost
@@ -244,7 +246,7 @@ class Dialogue:
         self._tell("auth.ok", user=login.username, mechanism=login.mechanism)
         return reply.LOGGED_IN
 
-    def _be(self, admission: Admission) -> None:
+    def _be(self, admission: PortalLogin) -> None:
         self._admission = admission
         admission.delivery.client_is(self.client)
 

@@ -2,7 +2,7 @@
 The exchanges of AUTH (RFC 4954, RFC 4616): from what the client sends to a name and a password.
 
 A mechanism is a generator: it yields challenges, is sent responses, and returns the
-:class:`Login` or ``None`` if they make none. A new mechanism is a function and a
+:class:`ClaimedLogin` or ``None`` if they make none. A new mechanism is a function and a
 row. Pure.
 """
 
@@ -18,7 +18,7 @@ from smtprelay.smtp import reply
 
 
 @frozen
-class Login:
+class ClaimedLogin:
     """What the client claims; nobody has checked it yet."""
 
     mechanism: str
@@ -46,7 +46,7 @@ def _login() -> Mechanism:
 MECHANISMS: Final[Mapping[str, Callable[[], Mechanism]]] = {"PLAIN": _plain, "LOGIN": _login}
 
 
-class Exchange:
+class SaslExchange:
     """
     One AUTH command and the lines that belong to it.
 
@@ -69,12 +69,12 @@ class Exchange:
             raise Refused(reply.UNKNOWN_MECHANISM)
         self._steps = MECHANISMS[self.mechanism]()
 
-    def start(self) -> Reply | Login:
+    def start(self) -> Reply | ClaimedLogin:
         """Return the first challenge, or the login if the initial response was enough."""
         first = next(self._steps)
         return self.respond(self._initial) if self._initial else _challenge(first)
 
-    def respond(self, line: str) -> Reply | Login:
+    def respond(self, line: str) -> Reply | ClaimedLogin:
         """
         Take a response in base64, padded or not; return the next challenge, or the login.
 
@@ -87,7 +87,7 @@ class Exchange:
         except StopIteration as end:
             return self._login(end.value)
 
-    def _login(self, claimed: tuple[bytes, bytes] | None) -> Login:
+    def _login(self, claimed: tuple[bytes, bytes] | None) -> ClaimedLogin:
         username, password = claimed or (b"", b"")
         # A name with a NUL in it is a whole login of PLAIN in the wrong place: behind the NUL is a password.
         self.claimed = "" if b"\0" in username else username.decode("utf-8", "replace")
@@ -98,7 +98,7 @@ class Exchange:
         # The name goes into logs and headers.
         if not name or not name.isprintable():
             raise Refused(reply.LOGIN_FAILED)
-        return Login(self.mechanism, name, password)
+        return ClaimedLogin(self.mechanism, name, password)
 
 
 def _challenge(octets: bytes) -> Reply:

@@ -22,7 +22,7 @@ from smtprelay.smtp.command import VERBS, Command, split, understand
 from smtprelay.smtp.data import BodyDecoder
 from smtprelay.smtp.events import END_OF_DATA, RESPONSE, UNKNOWN, Answered, Content, Event, Foreign, Signal
 from smtprelay.smtp.line_buffer import LineBuffer
-from smtprelay.smtp.settings import Settings
+from smtprelay.smtp.settings import ListenerSettings
 
 
 class State(Enum):
@@ -120,7 +120,9 @@ class Session:
         "said",
     )
 
-    def __init__(self, settings: Settings, *, secure: bool = False, bare_newlines: bool = False) -> None:
+    def __init__(
+        self, settings: ListenerSettings, *, secure: bool = False, bare_newlines: bool = False
+    ) -> None:
         self._settings = settings
         self._secure = secure
         self._state = State.READY

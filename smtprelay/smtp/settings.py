@@ -13,7 +13,7 @@ KIB: Final = 1024
 
 
 @frozen(kw_only=True)
-class Settings:
+class ListenerSettings:
     """
     The settings of an :class:`smtprelay.smtp.factory.ESMTPFactory`.
 

@@ -31,7 +31,7 @@ class Peer:
 
 
 @implementer(IEnvelopeDelivery)
-class StockDelivery:
+class TwistedDelivery:
     """
     Drives stock deliveries.
 

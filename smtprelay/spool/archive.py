@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from twisted.internet.defer import DeferredList
 
 from smtprelay.interfaces import Events
-from smtprelay.model.export_import import Packed, Portion
+from smtprelay.model.export_import import ArchiveItem, ArchivePage
 from smtprelay.model.operator_settings import Obeyed, Orders
 from smtprelay.model.queue import Selection
 from smtprelay.spool.engines.writer import Writer
@@ -39,7 +39,7 @@ class SpoolTransfer:
 
     async def export(
         self, selection: Selection, mark: str = "", *, moving: bool = False, who: str = ""
-    ) -> Portion:
+    ) -> ArchivePage:
         """See :meth:`smtprelay.model.export_import.Transfer.export`."""
         portion = await self._writer.do(partial(export.export, selection=selection, mark=mark, moving=moving))
         ids = [each.parcel.id for each in portion.packed]
@@ -64,7 +64,7 @@ class SpoolTransfer:
 
     async def obey(self, given: Orders, who: str) -> Obeyed:
         """See :meth:`smtprelay.model.export_import.Transfer.obey`."""
-        obeyed = await self._writer.do(partial(operator_settings.obey, given=given))
+        obeyed = await self._writer.do(partial(operator_settings.apply_settings, given=given))
         for rule in obeyed.holds:
             self._events("hold_rule.added", rule=rule.id, who=who, why=rule.reason)
         for each in obeyed.suspended:
@@ -73,7 +73,7 @@ class SpoolTransfer:
         self._wake()
         return obeyed
 
-    async def put(self, packed: Sequence[Packed], who: str) -> Sequence[bool | Exception]:
+    async def put(self, packed: Sequence[ArchiveItem], who: str) -> Sequence[bool | Exception]:
         """See :meth:`smtprelay.model.export_import.Transfer.put`."""
         doing = [self._writer.do(partial(import_.put, packed=each)) for each in packed]
         results = await DeferredList(doing, consumeErrors=True)

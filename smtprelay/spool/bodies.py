@@ -13,7 +13,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from smtprelay.model.message import Claim
-from smtprelay.model.work import Work
+from smtprelay.model.work import ClaimBatch
 from smtprelay.spool.engines.transaction import Connection
 from smtprelay.spool.operations.accept import CHUNK
 from smtprelay.spool.tables.deliveries import marks, portions
@@ -24,7 +24,7 @@ Bodies = Mapping[str, bytes]
 Ask = Callable[[Callable[[Connection], Bodies]], "Deferred[Bodies]"]
 
 
-async def with_bodies(ask: Ask, work: Work) -> Work:
+async def with_bodies(ask: Ask, work: ClaimBatch) -> ClaimBatch:
     """
     Return ``work`` with the bodies that are one chunk each.
 

@@ -22,7 +22,7 @@ from smtprelay.spool.engines.transaction import Connection, SpoolFault
 from smtprelay.spool.engines.writer import InlineWriter
 
 
-class Ground(Protocol):
+class SpoolLocation(Protocol):
     """Where a spool lies; ``str`` says it to people."""
 
     @property
@@ -55,9 +55,9 @@ class Ground(Protocol):
 
 
 @frozen
-class Folder:
+class SqliteLocation:
     """
-    The ground of the embedded engine, see :class:`Ground`.
+    The ground of the embedded engine, see :class:`SpoolLocation`.
 
     Looking needs no lock. Who changes something holds the node's, so that it can never happen behind a
     running relay's back; and brings an older spool up to date, as the relay would.
@@ -70,7 +70,7 @@ class Folder:
         return str(self.path)
 
     def reading(self) -> sqlite3.Connection:
-        """See :meth:`Ground.reading`."""
+        """See :meth:`SpoolLocation.reading`."""
         connection = connect_reader(self.existing() / DATABASE)
         try:
             check_version(connection)
@@ -83,16 +83,16 @@ class Folder:
         return connection
 
     def leave(self, connection: sqlite3.Connection) -> None:
-        """See :meth:`Ground.leave`."""
+        """See :meth:`SpoolLocation.leave`."""
         connection.close()
 
     def verify(self, connection: Connection) -> Sequence[str]:
-        """See :meth:`Ground.verify`."""
+        """See :meth:`SpoolLocation.verify`."""
         return sqlite_file.verify(connection)
 
     @contextmanager
     def writing(self, *, new: bool = False) -> Iterator[InlineWriter]:
-        """See :meth:`Ground.writing`."""
+        """See :meth:`SpoolLocation.writing`."""
         folder = prepare_folder(str(self.path)) if new else self.existing()
         lock = SpoolLock(folder)
         try:
@@ -116,7 +116,7 @@ class DriverMissing(Exception):  # noqa: N818 -- what is the matter
     """The software that speaks to the database is not installed; the text says how to get it."""
 
 
-def in_database(url: Callable[[], str], lease: float) -> Ground:
+def in_database(url: Callable[[], str], lease: float) -> SpoolLocation:
     """
     Return the ground of the spool in the database that ``url`` gives a connection string for.
 

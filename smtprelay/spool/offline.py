@@ -2,7 +2,7 @@
 The spool without a daemon: what the CLI opens when nobody answers on the control socket.
 
 It is the same spool with the same operations, on the caller's thread. Looking needs no lock; what changing
-takes its :class:`smtprelay.spool.location.Ground` knows.
+takes its :class:`smtprelay.spool.location.SpoolLocation` knows.
 """
 
 from collections.abc import Coroutine, Iterator
@@ -12,20 +12,20 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 
 from smtprelay.spool.engines.memory import InlineReader
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.transaction import Connection
 from smtprelay.spool.engines.writer import Operation, Writer
-from smtprelay.spool.location import Ground
+from smtprelay.spool.location import SpoolLocation
 from smtprelay.spool.spool import QueueSpool
-from smtprelay.telemetry.log import Telling
+from smtprelay.telemetry.log import Fanout
 
 T = TypeVar("T")
 
 
 class OfflineSpool:
-    """A spool that is opened directly; raises what its :class:`smtprelay.spool.location.Ground` does."""
+    """A spool that is opened directly; raises what its :class:`.location.SpoolLocation` does."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: SpoolLocation) -> None:
         self._ground = ground
         self._connection: Connection | None = None
 
@@ -41,7 +41,7 @@ class OfflineSpool:
     def _spool(self, writer: Writer) -> QueueSpool:
         if self._connection is None:
             self._connection = self._ground.reading()
-        return QueueSpool(writer, InlineReader(self._connection), Terms(paces={}, events=Telling(())))
+        return QueueSpool(writer, InlineReader(self._connection), SpoolOptions(paces={}, events=Fanout(())))
 
     def close(self) -> None:
         """Let go of the spool."""

@@ -11,28 +11,28 @@ from smtprelay.spool.engines.memory import InlineReader
 from smtprelay.spool.engines.sqlite import DATABASE
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
 from smtprelay.spool.engines.writer import InlineWriter
-from smtprelay.spool.location import Folder, Ground
+from smtprelay.spool.location import SpoolLocation, SqliteLocation
 from smtprelay.spool.maintenance.check import checked
 from smtprelay.spool.maintenance.recount import recount as count_anew
-from smtprelay.telemetry.log import Telling
+from smtprelay.telemetry.log import Fanout
 
 
 def transfer(writer: InlineWriter) -> SpoolTransfer:
     """Return the export and import of a spool that is open; its coroutines wait for nobody."""
-    return SpoolTransfer(writer, InlineReader(writer.connection), Telling(()), lambda: None)
+    return SpoolTransfer(writer, InlineReader(writer.connection), Fanout(()), lambda: None)
 
 
-def recount(ground: Ground) -> int:
-    """Count the lanes anew; return how many were wrong. It raises what :meth:`Ground.writing` raises."""
+def recount(ground: SpoolLocation) -> int:
+    """Count the lanes anew; return how many were wrong. Raises what opening it raises."""
     with ground.writing() as writer:
         return writer.run(count_anew)
 
 
-def check(ground: Ground, *, deep: bool = False) -> Checked:
+def check(ground: SpoolLocation, *, deep: bool = False) -> Checked:
     """
     Check the spool, whoever has it.
 
-    :raises Exception: what :meth:`smtprelay.spool.location.Ground.reading` raises.
+    :raises Exception: what :meth:`smtprelay.spool.location.SpoolLocation.reading` raises.
     """
     connection = ground.reading()
     try:
@@ -41,7 +41,7 @@ def check(ground: Ground, *, deep: bool = False) -> Checked:
         ground.leave(connection)
 
 
-def compact(folder: Folder) -> tuple[int, int]:
+def compact(folder: SqliteLocation) -> tuple[int, int]:
     """
     Write the spool's file anew, as small as can be; return the bytes before and after.
 

@@ -29,7 +29,7 @@ _NONE = "there is no spool in it: the first start of a relay makes one"
 
 @frozen
 class DatabaseGround:
-    """See :class:`smtprelay.spool.location.Ground`."""
+    """See :class:`smtprelay.spool.location.SpoolLocation`."""
 
     url: Url
     lease: float
@@ -44,7 +44,7 @@ class DatabaseGround:
         return f"the database {given.get('dbname', 'of its user')}{f' on {host}' if host else ''}"
 
     def reading(self) -> PostgresConnection:
-        """See :meth:`smtprelay.spool.location.Ground.reading`."""
+        """See :meth:`smtprelay.spool.location.SpoolLocation.reading`."""
         connection = PostgresConnection(self.url, reading=True)
         try:
             _check(connection)
@@ -54,7 +54,7 @@ class DatabaseGround:
         return connection
 
     def leave(self, connection: PostgresConnection) -> None:
-        """See :meth:`smtprelay.spool.location.Ground.leave`."""
+        """See :meth:`smtprelay.spool.location.SpoolLocation.leave`."""
         connection.drop()
 
     def verify(self, _: Connection) -> Sequence[str]:
@@ -63,7 +63,7 @@ class DatabaseGround:
 
     @contextmanager
     def writing(self, *, new: bool = False) -> Iterator[InlineWriter]:
-        """See :meth:`smtprelay.spool.location.Ground.writing`."""
+        """See :meth:`smtprelay.spool.location.SpoolLocation.writing`."""
         tables = partial(_check, new=new)
         engine = PostgresEngine(url=self.url, node=new_node(), paces={}, lease=self.lease, tables=tables)
         writer = InlineWriter(engine)

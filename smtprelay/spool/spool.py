@@ -16,29 +16,29 @@ from smtprelay.interfaces import Plan
 from smtprelay.model.export_import import Transfer
 from smtprelay.model.maintenance import Upkeep
 from smtprelay.model.message import Claim, Delivery, Draft, Planned, Reply
-from smtprelay.model.permit import Lesson, Loan, NoRoom
+from smtprelay.model.permit import Busy, Feedback, Permit
 from smtprelay.model.queue import (
     FINAL,
     Block,
     Detail,
-    Detour,
     Edit,
-    Moved,
     NewMessage,
     Node,
     OverduePage,
+    QueueStats,
+    Reroute,
+    Rerouted,
     Selection,
     Settlement,
-    Stock,
     Summary,
 )
 from smtprelay.model.queue_admin import MOST_LOOKED_AT, Edited, Found, HoldRule, Prepare, RefusedMail
 from smtprelay.model.unreachable import Unreachable
-from smtprelay.model.work import Work
+from smtprelay.model.work import ClaimBatch
 from smtprelay.spool.archive import SpoolTransfer
 from smtprelay.spool.bodies import with_bodies
 from smtprelay.spool.body import StoredBody
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.pulse import Pulse
 from smtprelay.spool.engines.reader import Reader
 from smtprelay.spool.engines.sqlite_reserve import GONE, Reserve
@@ -52,7 +52,7 @@ from smtprelay.spool.operations.bulk_edit import Editing
 from smtprelay.spool.operations.refusals import SpoolRefusals
 from smtprelay.spool.operations.unreachable import note_reach
 from smtprelay.spool.query import views
-from smtprelay.spool.receive.capacity import Admission, Space
+from smtprelay.spool.receive.capacity import Capacity, DiskSpace
 from smtprelay.spool.receive.incoming import SpoolIncoming
 from smtprelay.spool.tables import hold_rules
 
@@ -79,10 +79,10 @@ class QueueSpool:
         self,
         writer: Writer,
         reader: Reader,
-        terms: Terms,
+        terms: SpoolOptions,
         *,
         measure: Callable[[Connection], tuple[int, int | None]] = lambda _: (0, None),
-        space: Callable[[Connection], Space] = lambda _: Space(),
+        space: Callable[[Connection], DiskSpace] = lambda _: DiskSpace(),
         shrink: Callable[[Connection], object] = lambda _: None,
         clock: Any = None,
         files: Files = NO_FILES,
@@ -93,7 +93,7 @@ class QueueSpool:
         self._reader = reader
         self._paces, self._events, self._budget = terms.paces, terms.events, terms.budget
         self._measure, self._space, self._shrink = measure, space, shrink
-        self._admission = Admission(terms.floors, terms.events)
+        self._admission = Capacity(terms.floors, terms.events)
         self._unreadable = ""
         self._orphans: set[str] = set()
         self.clock: Any = clock
@@ -155,7 +155,7 @@ class QueueSpool:
         """See :meth:`smtprelay.interfaces.Spool.listen`; ``None``: nobody listens any more."""
         self._take = take
 
-    async def claim(self, limit: int = 50) -> Work:
+    async def claim(self, limit: int = 50) -> ClaimBatch:
         """See :meth:`smtprelay.interfaces.Spool.claim`."""
         return await with_bodies(self._reader.do, await self._writer.do(partial(claim.claim, limit=limit)))
 
@@ -178,11 +178,11 @@ class QueueSpool:
         self._make_room()
         return ours
 
-    async def borrow(self, name: str, provider: str, lane: str) -> Loan | NoRoom:
+    async def borrow(self, name: str, provider: str, lane: str) -> Permit | Busy:
         """See :meth:`smtprelay.interfaces.Spool.borrow`."""
         return await self._writer.do(partial(permits.borrow, name=name, provider=provider, key=lane))
 
-    async def give_back(self, loan: Loan, lesson: Lesson | None = None) -> None:
+    async def give_back(self, loan: Permit, lesson: Feedback | None = None) -> None:
         """See :meth:`smtprelay.interfaces.Spool.give_back`."""
         waited_for = await self._writer.do(partial(permits.give_back, loan=loan, lesson=lesson))
         self._make_room()
@@ -217,7 +217,7 @@ class QueueSpool:
         await self._writer.do(partial(settle.set_block, block=block))
         self._make_room()
 
-    async def move(self, detour: Detour, limit: int = 100) -> Moved:
+    async def move(self, detour: Reroute, limit: int = 100) -> Rerouted:
         """See :meth:`smtprelay.interfaces.Spool.move`."""
         return await self._writer.do(partial(reroute.move, detour=detour, limit=limit))
 
@@ -317,7 +317,7 @@ class QueueSpool:
         """See :meth:`smtprelay.interfaces.Spool.nodes`."""
         return await self._reader.do(nodes.nodes)
 
-    async def stock(self) -> Stock:
+    async def stock(self) -> QueueStats:
         """See :meth:`smtprelay.interfaces.Spool.stock`."""
         return await self._reader.do(lambda each: views.stock(each, self._paces, *self._measure(each)))
 

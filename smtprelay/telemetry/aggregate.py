@@ -51,7 +51,7 @@ _Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
 @define
-class _Sum:
+class _SummedSample:
     """One metric, added up."""
 
     kind: str
@@ -81,7 +81,7 @@ class Gathered(Collector):
     def __init__(self, own: CollectorRegistry) -> None:
         self._own = own
         self._told: dict[int, list[Metric]] = {}
-        self._departed: dict[str, _Sum] = {}
+        self._departed: dict[str, _SummedSample] = {}
 
     def take(self, worker: int, exposition: str) -> None:
         """Take what a worker tells, in Prometheus' text format, in place of what it told before."""
@@ -94,9 +94,9 @@ class Gathered(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Give each metric once, added up."""
-        sums: dict[str, _Sum] = {}
+        sums: dict[str, _SummedSample] = {}
         for name, kept in self._departed.items():
-            sums[name] = _Sum(kept.kind, kept.text, dict(kept.samples))
+            sums[name] = _SummedSample(kept.kind, kept.text, dict(kept.samples))
         for told in self._told.values():
             _add(sums, told)
         _add(sums, self._own.collect())
@@ -107,6 +107,6 @@ class Gathered(Collector):
             yield metric
 
 
-def _add(sums: dict[str, _Sum], metrics: Iterable[Metric]) -> None:
+def _add(sums: dict[str, _SummedSample], metrics: Iterable[Metric]) -> None:
     for metric in metrics:
-        sums.setdefault(metric.name, _Sum(metric.type, metric.documentation)).add(metric)
+        sums.setdefault(metric.name, _SummedSample(metric.type, metric.documentation)).add(metric)

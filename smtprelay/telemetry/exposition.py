@@ -16,14 +16,14 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from smtprelay.model.queue import FINAL, STATES, Stock
+from smtprelay.model.queue import FINAL, STATES, QueueStats
 
 
 class StockCollector(Collector):
-    """The spool's gauges, out of the last :class:`Stock`; nothing before there is one."""
+    """The spool's gauges, out of the last :class:`QueueStats`; nothing before there is one."""
 
     def __init__(self) -> None:
-        self.stock: Stock | None = None
+        self.stock: QueueStats | None = None
 
     def collect(self) -> Iterator[Metric]:
         """Give the gauges; what is unknown or empty is left out."""
@@ -44,7 +44,7 @@ def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(f"smtprelay_{name}", text, value=value)
 
 
-def _states(stock: Stock) -> Metric:
+def _states(stock: QueueStats) -> Metric:
     family = GaugeMetricFamily("smtprelay_spool_deliveries", "Deliveries that wait.", labels=["state"])
     for state in STATES:
         if state not in FINAL or state in stock.states:
@@ -52,7 +52,7 @@ def _states(stock: Stock) -> Metric:
     return family
 
 
-def _waiting(stock: Stock) -> Metric:
+def _waiting(stock: QueueStats) -> Metric:
     family = GaugeMetricFamily(
         "smtprelay_provider_waiting_deliveries", "Deliveries that wait for it.", labels=["provider"]
     )
@@ -64,7 +64,7 @@ def _waiting(stock: Stock) -> Metric:
     return family
 
 
-def _throttled(stock: Stock) -> Metric:
+def _throttled(stock: QueueStats) -> Metric:
     family = GaugeMetricFamily(
         "smtprelay_provider_throttled_lanes", "Lanes that go slower than they may.", labels=["provider"]
     )

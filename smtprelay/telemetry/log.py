@@ -17,13 +17,13 @@ from twisted.logger import ILogObserver, Logger, LogLevel
 
 from smtprelay.interfaces import Events
 from smtprelay.telemetry.log_format import flattened, redacted
-from smtprelay.telemetry.log_writer import Levels, Trouble, Writer, make_observer
+from smtprelay.telemetry.log_writer import Levels, LogWriter, Trouble, make_observer
 
-__all__ = ["EVENTS", "Kind", "Levels", "Log", "Telling", "make_observer"]
+__all__ = ["EVENTS", "EventKind", "Fanout", "Levels", "Log", "make_observer"]
 
 
 @frozen
-class Kind:
+class EventKind:
     """
     One kind of event.
 
@@ -46,125 +46,131 @@ class Kind:
 
 
 #: Every event there is, by name. The part before the dot is its logger (``smtprelay.<part>``).
-EVENTS: Final[dict[str, Kind]] = {
-    "relay.start": Kind(LogLevel.info, "smtprelay {version} starts with {config}"),
-    "relay.ready": Kind(LogLevel.info, "ready: {listeners}"),
-    "relay.failed": Kind(LogLevel.error, "the relay cannot start: {reason}", "status exc"),
-    "relay.stop": Kind(LogLevel.info, "stopping: {reason}"),
-    "relay.drain": Kind(LogLevel.info, "draining, nothing new is taken: {who}"),
-    "relay.undrain": Kind(LogLevel.info, "not draining any more: {who}"),
-    "worker.waiting": Kind(None, "worker {worker} waits for the spool's database"),
-    "worker.ready": Kind(LogLevel.info, "worker {worker} is ready (process {pid})"),
-    "worker.unresponsive": Kind(LogLevel.error, "worker {worker} (process {pid}) stands still: it is killed"),
-    "worker.died": Kind(
+EVENTS: Final[dict[str, EventKind]] = {
+    "relay.start": EventKind(LogLevel.info, "smtprelay {version} starts with {config}"),
+    "relay.ready": EventKind(LogLevel.info, "ready: {listeners}"),
+    "relay.failed": EventKind(LogLevel.error, "the relay cannot start: {reason}", "status exc"),
+    "relay.stop": EventKind(LogLevel.info, "stopping: {reason}"),
+    "relay.drain": EventKind(LogLevel.info, "draining, nothing new is taken: {who}"),
+    "relay.undrain": EventKind(LogLevel.info, "not draining any more: {who}"),
+    "worker.waiting": EventKind(None, "worker {worker} waits for the spool's database"),
+    "worker.ready": EventKind(LogLevel.info, "worker {worker} is ready (process {pid})"),
+    "worker.unresponsive": EventKind(
+        LogLevel.error, "worker {worker} (process {pid}) stands still: it is killed"
+    ),
+    "worker.died": EventKind(
         LogLevel.error, "worker {worker} (process {pid}) ended: {reason}; number {deaths} within an hour"
     ),
-    "log.reopened": Kind(LogLevel.info, "SIGHUP: the log goes on in {file}"),
-    "log.writable": Kind(LogLevel.warn, "the log can be written again, {lines} lines are missing"),
-    "relay.warning": Kind(LogLevel.warn, "{text}", "exc"),
-    "config.effective": Kind(LogLevel.info, "the effective configuration", "settings"),
+    "log.reopened": EventKind(LogLevel.info, "SIGHUP: the log goes on in {file}"),
+    "log.writable": EventKind(LogLevel.warn, "the log can be written again, {lines} lines are missing"),
+    "relay.warning": EventKind(LogLevel.warn, "{text}", "exc"),
+    "config.effective": EventKind(LogLevel.info, "the effective configuration", "settings"),
     # smtp
-    "session.open": Kind(LogLevel.debug, "{listener}: {client} connected"),
-    "session.close": Kind(LogLevel.debug, "{listener}: {client} left after {seconds:.1f} s: {reason}"),
-    "session.helo": Kind(LogLevel.debug, "{listener}: {client} calls itself '{helo}', which is no name"),
-    "session.tls": Kind(LogLevel.debug, "{listener}: {client} speaks {version}"),
-    "session.failed": Kind(LogLevel.error, "{listener}: {client}: unexpected error: {exc}"),
-    "smtp.reply": Kind(None, "{listener}: {command} {code}"),
-    "auth.ok": Kind(LogLevel.debug, "{listener}: {client} is {user} ({mechanism})"),
-    "smtp.refused": Kind(
+    "session.open": EventKind(LogLevel.debug, "{listener}: {client} connected"),
+    "session.close": EventKind(LogLevel.debug, "{listener}: {client} left after {seconds:.1f} s: {reason}"),
+    "session.helo": EventKind(LogLevel.debug, "{listener}: {client} calls itself '{helo}', which is no name"),
+    "session.tls": EventKind(LogLevel.debug, "{listener}: {client} speaks {version}"),
+    "session.failed": EventKind(LogLevel.error, "{listener}: {client}: unexpected error: {exc}"),
+    "smtp.reply": EventKind(None, "{listener}: {command} {code}"),
+    "auth.ok": EventKind(LogLevel.debug, "{listener}: {client} is {user} ({mechanism})"),
+    "smtp.refused": EventKind(
         LogLevel.info,
         "{listener}: {client} refused at {stage}: {status} {text} [{rule}], count {count}: {command}",
         "user domain",
     ),
-    "auth.failed": Kind(
+    "auth.failed": EventKind(
         LogLevel.warn,
         "{listener}: {client} failed to log in as {user} ({mechanism}): {status} {text}, count {count}",
         "stage command domain rule",
     ),
     # spool
-    "message.queued": Kind(
+    "message.queued": EventKind(
         LogLevel.info,
         "{message}: queued from <{sender}> to {recipients} ({size} bytes, {client} on {listener})",
         "count user tls message_id",
     ),
-    "message.aborted": Kind(
+    "message.aborted": EventKind(
         LogLevel.warn,
         "{listener}: {client} did not end its message from <{sender}>, {size} bytes came: {reason}",
         "user",
     ),
-    "spool.unavailable": Kind(LogLevel.error, "the spool is tried again in {seconds:.0f} s: {reason}"),
-    "spool.commit": Kind(None, "{operations} operations committed in {seconds:.3f} s"),
-    "spool.recovered": Kind(LogLevel.info, "{deliveries} deliveries taken up again after a crash"),
-    "spool.reclaimed": Kind(LogLevel.warn, "{deliveries} deliveries taken over from a node that has stopped"),
-    "history.pruned": Kind(
+    "spool.unavailable": EventKind(LogLevel.error, "the spool is tried again in {seconds:.0f} s: {reason}"),
+    "spool.commit": EventKind(None, "{operations} operations committed in {seconds:.3f} s"),
+    "spool.recovered": EventKind(LogLevel.info, "{deliveries} deliveries taken up again after a crash"),
+    "spool.reclaimed": EventKind(
+        LogLevel.warn, "{deliveries} deliveries taken over from a node that has stopped"
+    ),
+    "history.pruned": EventKind(
         LogLevel.warn, "the history of {messages} messages is removed early: the spool is too large"
     ),
-    "spool.failed": Kind(LogLevel.error, "spool: {operation}: {reason}", "message"),
-    "spool.writable": Kind(LogLevel.info, "the spool can be written again"),
-    "spool.full": Kind(LogLevel.error, "the spool is full: {reason}"),
-    "spool.accepting": Kind(LogLevel.info, "the spool has room again"),
-    "queue.exported": Kind(LogLevel.info, "{who}: {count} messages read for an export: {ids}"),
-    "queue.moved": Kind(LogLevel.info, "{who}: {count} messages moved to another spool: {ids}"),
-    "queue.imported": Kind(LogLevel.info, "{who}: {count} messages imported: {ids}"),
-    "hold_rule.added": Kind(LogLevel.info, "{who}: hold rule {rule} is in force: {why}"),
-    "hold_rule.removed": Kind(LogLevel.info, "hold rule {rule} has ended, its mail is released: {who}"),
-    "queue.read": Kind(LogLevel.info, "{who}: read {part} of {message}"),
-    "refused.cleared": Kind(LogLevel.info, "{who}: {count} rows of refused mail cleared"),
-    "queue.edited": Kind(LogLevel.info, "{who}: {action} of {ids}: {why}", "count"),
+    "spool.failed": EventKind(LogLevel.error, "spool: {operation}: {reason}", "message"),
+    "spool.writable": EventKind(LogLevel.info, "the spool can be written again"),
+    "spool.full": EventKind(LogLevel.error, "the spool is full: {reason}"),
+    "spool.accepting": EventKind(LogLevel.info, "the spool has room again"),
+    "queue.exported": EventKind(LogLevel.info, "{who}: {count} messages read for an export: {ids}"),
+    "queue.moved": EventKind(LogLevel.info, "{who}: {count} messages moved to another spool: {ids}"),
+    "queue.imported": EventKind(LogLevel.info, "{who}: {count} messages imported: {ids}"),
+    "hold_rule.added": EventKind(LogLevel.info, "{who}: hold rule {rule} is in force: {why}"),
+    "hold_rule.removed": EventKind(LogLevel.info, "hold rule {rule} has ended, its mail is released: {who}"),
+    "queue.read": EventKind(LogLevel.info, "{who}: read {part} of {message}"),
+    "refused.cleared": EventKind(LogLevel.info, "{who}: {count} rows of refused mail cleared"),
+    "queue.edited": EventKind(LogLevel.info, "{who}: {action} of {ids}: {why}", "count"),
     # dispatch
-    "attempt.started": Kind(LogLevel.debug, "{delivery}: attempt {attempt} at {provider}", "message"),
-    "attempt.ended": Kind(
+    "attempt.started": EventKind(LogLevel.debug, "{delivery}: attempt {attempt} at {provider}", "message"),
+    "attempt.ended": EventKind(
         LogLevel.debug,
         "{delivery}: attempt {attempt} at {provider}: {outcome} after {seconds:.3f} s",
         "message",
     ),
-    "attempt.crashed": Kind(
+    "attempt.crashed": EventKind(
         LogLevel.error, "{delivery}: attempt {attempt} at {provider}: unexpected error: {exc}", "message"
     ),
-    "message.delivered": Kind(
+    "message.delivered": EventKind(
         LogLevel.info,
         "{delivery}: delivered to {recipients} by {provider} ({provider_id})",
         "message count age seconds",
     ),
-    "message.deferred": Kind(
+    "message.deferred": EventKind(
         LogLevel.info,
         "{delivery}: deferred by {provider} for {delay:.0f} s: {reason} ({recipients})",
         "message count age seconds",
     ),
-    "message.failed": Kind(
+    "message.failed": EventKind(
         LogLevel.warn,
         "{delivery}: failed at {provider}: {reason} ({recipients})",
         "message count age seconds",
     ),
-    "message.expired": Kind(
+    "message.expired": EventKind(
         LogLevel.warn, "{delivery}: expired: {reason} ({recipients})", "message provider count age seconds"
     ),
-    "message.held": Kind(LogLevel.warn, "{delivery}: held: {reason}", "message provider age seconds"),
-    "message.uncertain": Kind(
+    "message.held": EventKind(LogLevel.warn, "{delivery}: held: {reason}", "message provider age seconds"),
+    "message.uncertain": EventKind(
         LogLevel.warn, "{delivery}: uncertain at {provider}: {reason}", "message recipients count age seconds"
     ),
-    "message.bounced": Kind(LogLevel.info, "{delivery}: bounced to <{to}> as {bounce}", "message provider"),
-    "dsn.queued": Kind(
+    "message.bounced": EventKind(
+        LogLevel.info, "{delivery}: bounced to <{to}> as {bounce}", "message provider"
+    ),
+    "dsn.queued": EventKind(
         LogLevel.info, "{delivery}: {kind} report to <{to}> queued as {notice}", "message provider"
     ),
-    "webhook.queued": Kind(LogLevel.info, "{delivery}: reported to the webhook as {report}", "message"),
-    "message.corrected": Kind(
+    "webhook.queued": EventKind(LogLevel.info, "{delivery}: reported to the webhook as {report}", "message"),
+    "message.corrected": EventKind(
         LogLevel.info, "{delivery}: {field} corrected for {provider}: {reason}", "message"
     ),
-    "lane.blocked": Kind(LogLevel.error, "{provider} {lane} is blocked: {reason}", "until"),
-    "lane.changed": Kind(LogLevel.info, "{who}: {provider} {lane}: {action}: {why}"),
-    "lane.throttled": Kind(LogLevel.warn, "{provider} {lane} slows down: {reason}"),
-    "lane.unblocked": Kind(LogLevel.info, "{provider} {lane} is open again"),
-    "provider.failing": Kind(
+    "lane.blocked": EventKind(LogLevel.error, "{provider} {lane} is blocked: {reason}", "until"),
+    "lane.changed": EventKind(LogLevel.info, "{who}: {provider} {lane}: {action}: {why}"),
+    "lane.throttled": EventKind(LogLevel.warn, "{provider} {lane} slows down: {reason}"),
+    "lane.unblocked": EventKind(LogLevel.info, "{provider} {lane} is open again"),
+    "provider.failing": EventKind(
         LogLevel.warn, "{provider} cannot be reached, for {seconds:.0f} s: {reason}", "host stage"
     ),
-    "provider.recovered": Kind(LogLevel.info, "{provider} is reached again after {seconds:.0f} s"),
+    "provider.recovered": EventKind(LogLevel.info, "{provider} is reached again after {seconds:.0f} s"),
     # work on mail
-    "mime.started": Kind(LogLevel.debug, "the MIME worker runs (process {pid})"),
-    "mime.ended": Kind(LogLevel.warn, "the MIME worker (process {pid}) ended: {reason}"),
+    "mime.started": EventKind(LogLevel.debug, "the MIME worker runs (process {pid})"),
+    "mime.ended": EventKind(LogLevel.warn, "the MIME worker (process {pid}) ended: {reason}"),
     # providers, web
-    "provider.request": Kind(LogLevel.debug, "{provider}: {operation} {code} in {seconds:.3f} s"),
-    "http.request": Kind(LogLevel.debug, "{client}: {method} {path} {code}", "route"),
+    "provider.request": EventKind(LogLevel.debug, "{provider}: {operation} {code} in {seconds:.3f} s"),
+    "http.request": EventKind(LogLevel.debug, "{client}: {method} {path} {code}", "route"),
 }
 
 
@@ -205,23 +211,23 @@ class Log:
 
     def reopen(self) -> str:
         """Write on in the file that has the log's name now; return it, ``""`` for what is no file."""
-        return self._observer.reopen() if isinstance(self._observer, Writer) else ""
+        return self._observer.reopen() if isinstance(self._observer, LogWriter) else ""
 
     @property
     def trouble(self) -> Trouble | None:
         """Why it cannot be written, if so."""
-        return self._observer.trouble if isinstance(self._observer, Writer) else None
+        return self._observer.trouble if isinstance(self._observer, LogWriter) else None
 
     def recovered(self) -> int | None:
         """Say once, and only when it can be written again, how many of its lines are missing."""
-        return self._observer.recovered() if isinstance(self._observer, Writer) else None
+        return self._observer.recovered() if isinstance(self._observer, LogWriter) else None
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Write one line, unless nobody asked for its level; an unknown event is a warning."""
         self._hear(event, fields)
 
     def ear(self, event: str) -> Ear | None:
-        """Return what writes events of this kind, or ``None`` if they never are; see :class:`Telling`."""
+        """Return what writes events of this kind, or ``None`` if they never are; see :class:`Fanout`."""
         kind = EVENTS.get(event)
         return None if kind is not None and kind.level is None else partial(self._hear, event)
 
@@ -242,7 +248,7 @@ class Log:
     def _way(self, event: str, level: Any) -> "_Way":
         """Return what writes ``event``: straight to the lines, if they are all that listens."""
         observer: Any = self._observer
-        if isinstance(observer, Writer):
+        if isinstance(observer, LogWriter):
             return lambda msg, fields: observer.write(level.name, event, msg, fields, time.time())
         logger = Logger(namespace(event), observer=observer)
         # As one value, because a field may be called like a parameter of emit().
@@ -265,7 +271,7 @@ def _message(event: str, text: str, fields: Mapping[str, object]) -> str:
         return " ".join((event, *(f"{name}={value}" for name, value in fields.items())))
 
 
-class Telling:
+class Fanout:
     """
     An :class:`smtprelay.interfaces.Events` that tells several, and survives all of them.
 

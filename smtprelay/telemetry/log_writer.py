@@ -80,7 +80,7 @@ class Trouble(NamedTuple):
 
 
 @implementer(ILogObserver)
-class Writer:
+class LogWriter:
     """
     Writes each event of :mod:`twisted.logger` as one line: ours, and those of Twisted and others.
 
@@ -238,7 +238,7 @@ def make_observer(
     format: str = "auto",  # noqa: A002 -- as the setting is called
     levels: Levels | None = None,
     file: str = "",
-) -> Writer:
+) -> LogWriter:
     """
     Return the observer that writes the log to ``stream``.
 
@@ -251,4 +251,4 @@ def make_observer(
         return text_line(ts, level, event, msg, fields.get("exc", ""), colour=terminal)
 
     as_text = format == "text" or (format == "auto" and terminal)
-    return Writer(stream, text if as_text else json_line, levels or Levels(), file)
+    return LogWriter(stream, text if as_text else json_line, levels or Levels(), file)

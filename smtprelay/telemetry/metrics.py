@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import LogEvent
 
-from smtprelay.model.queue import Stock
+from smtprelay.model.queue import QueueStats
 from smtprelay.telemetry.exposition import StockCollector
 from smtprelay.telemetry.families import Families
 from smtprelay.telemetry.log import EVENTS
@@ -124,7 +124,7 @@ class Metrics:
         """Note whether the relay is ready."""
         self.families.ready.set(1 if ok else 0)
 
-    def stock(self, stock: Stock | None) -> None:
+    def stock(self, stock: QueueStats | None) -> None:
         """
         Note what lies in the spool; ``None`` is unknown.
 

@@ -131,7 +131,7 @@ class Operation:
 
 
 @frozen
-class Exchange:
+class RecordedRequest:
     """One request: its raw target, and the status it was answered with; 0 for no answer."""
 
     method: str
@@ -177,7 +177,7 @@ class FakeAcs(Resource):
         self._unwanted = unwanted
         self.keys = list(keys)
         self.operations: dict[str, Operation] = {}
-        self.exchanges: list[Exchange] = []
+        self.exchanges: list[RecordedRequest] = []
         self._clock = clock
         self._usual = Ends("Succeeded", steps=steps)
         self._retry_after = retry_after
@@ -207,13 +207,13 @@ class FakeAcs(Resource):
         act = self._scripts[kind].popleft() if self._scripts[kind] else None
         try:
             if isinstance(act, Answers):
-                raise _Refused(act.status, act.code, act.message, act.headers, act.body)  # noqa: TRY301
+                raise _RefusedRequest(act.status, act.code, act.message, act.headers, act.body)  # noqa: TRY301
             status, headers, answer = self._judge(kind, request, act)
-        except _Refused as refused:
+        except _RefusedRequest as refused:
             status, headers, answer = refused.status, refused.headers, refused.answer()
         silent = isinstance(act, Drops | Hangs | Babbles)
         target = request.uri.decode("latin-1")
-        self.exchanges.append(Exchange(request.method.decode(), target, 0 if silent else status))
+        self.exchanges.append(RecordedRequest(request.method.decode(), target, 0 if silent else status))
         if silent:
             _be_silent(request, act)
             return NOT_DONE_YET
@@ -226,13 +226,15 @@ class FakeAcs(Resource):
         self._check_signature(request, target, body)
         found = _TARGET.fullmatch(target)
         if found is None or found["version"] not in API_VERSIONS:
-            raise _Refused(400, "UnsupportedApiVersion", f"no such api-version, or no such path: {target}")
+            raise _RefusedRequest(
+                400, "UnsupportedApiVersion", f"no such api-version, or no such path: {target}"
+            )
         self._spend(kind)
         if kind == "send" and found["send"]:
             return self._send(request, body, act, found["version"])
         if request.method == b"GET" and found["id"]:
             return self._poll(found["id"])
-        raise _Refused(404, "NotFound", f"no such resource: {target}")
+        raise _RefusedRequest(404, "NotFound", f"no such resource: {target}")
 
     def _check_signature(self, request: Request, target: str, body: bytes) -> None:
         host, date, digest = (
@@ -258,7 +260,7 @@ class FakeAcs(Resource):
         wait = max((bucket.wait(self._clock.seconds()) for bucket in self._quotas[kind]), default=0.0)
         if wait > 0:
             headers = {"Retry-After": str(math.ceil(wait))}
-            raise _Refused(429, "TooManyRequests", "the quota is used up", headers)
+            raise _RefusedRequest(429, "TooManyRequests", "the quota is used up", headers)
         for bucket in self._quotas[kind]:
             bucket.tokens -= 1
 
@@ -266,7 +268,7 @@ class FakeAcs(Resource):
         self, request: Request, body: bytes, act: Act | None, version: str
     ) -> tuple[int, dict[str, str], bytes]:
         if len(body) > MAX_SIZE:
-            raise _Refused(413, "RequestEntityTooLarge", f"{len(body)} bytes, at most {MAX_SIZE}")
+            raise _RefusedRequest(413, "RequestEntityTooLarge", f"{len(body)} bytes, at most {MAX_SIZE}")
         operation_id = request.getHeader("operation-id") or str(uuid.uuid4())
         accepting = not isinstance(act, Drops | Hangs | Babbles) or getattr(act, "accepting", False)
         operation = self._accept(operation_id, body, act) if accepting else None
@@ -284,9 +286,9 @@ class FakeAcs(Resource):
             sent = json.loads(body)
             self._check(sent)
         except SchemaError as exc:
-            raise _Refused(400, exc.code, str(exc), error=exc.naming(self._naming)) from exc
+            raise _RefusedRequest(400, exc.code, str(exc), error=exc.naming(self._naming)) from exc
         except (ValueError, RecursionError) as exc:
-            raise _Refused(400, "BadRequest", f"no UUID, or no JSON: {exc}") from exc
+            raise _RefusedRequest(400, "BadRequest", f"no UUID, or no JSON: {exc}") from exc
         digest = hashlib.sha256(body).digest()
         known = self.operations.get(operation_id)
         if known is None:
@@ -296,7 +298,7 @@ class FakeAcs(Resource):
         elif known.digest == digest:
             known.posts += 1
         else:
-            raise _Refused(400, "OperationIdReused", "another request had this Operation-Id")
+            raise _RefusedRequest(400, "OperationIdReused", "another request had this Operation-Id")
         return known
 
     def _check(self, request: Mapping[str, Any]) -> None:
@@ -311,7 +313,7 @@ class FakeAcs(Resource):
     def _poll(self, operation_id: str) -> tuple[int, dict[str, str], bytes]:
         operation = self.operations.get(operation_id)
         if operation is None:
-            raise _Refused(404, "OperationNotFound", f"no such operation: {operation_id}")
+            raise _RefusedRequest(404, "OperationNotFound", f"no such operation: {operation_id}")
         status = operation.status
         operation.polls += 1
         answer: dict[str, object] = {"id": operation_id, "status": status, "error": None}
@@ -351,7 +353,7 @@ class _Bucket:
         return 0.0 if self.tokens > 1 - 1e-9 else (1 - self.tokens) / rate
 
 
-class _Refused(Exception):  # noqa: N818 -- an answer, not an error
+class _RefusedRequest(Exception):  # noqa: N818 -- an answer, not an error
     def __init__(
         self,
         status: int,
@@ -372,8 +374,8 @@ class _Refused(Exception):  # noqa: N818 -- an answer, not an error
         return _json({"error": self._error}) if self._body is None else self._body
 
 
-def _denied(message: str) -> _Refused:
-    return _Refused(401, "Denied", message)
+def _denied(message: str) -> _RefusedRequest:
+    return _RefusedRequest(401, "Denied", message)
 
 
 def _json(value: object) -> bytes:

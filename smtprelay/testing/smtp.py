@@ -22,10 +22,10 @@ from twisted.internet.ssl import CertificateOptions, KeyPair, PrivateCertificate
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from smtprelay.testing.certificates import Certificate
-from smtprelay.testing.smtp_script import CUT, SILENCE, Action, Message, Pause, Script
+from smtprelay.testing.smtp_script import CUT, SILENCE, Action, Pause, ReceivedMessage, Script
 from smtprelay.testing.smtp_talk import Talk
 
-__all__ = ["CUT", "KEYWORDS", "SILENCE", "Action", "Message", "Pause", "SmtpSink"]
+__all__ = ["CUT", "KEYWORDS", "SILENCE", "Action", "Pause", "ReceivedMessage", "SmtpSink"]
 
 #: What is offered in the answer to EHLO when nothing else is asked for.
 KEYWORDS: Final = ("PIPELINING", "SIZE 52428800", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES")
@@ -75,7 +75,7 @@ class SmtpSink(Factory):
         self.extended = extended
         self.clock = clock
         self.actions = Script()
-        self.messages: list[Message] = []
+        self.messages: list[ReceivedMessage] = []
         self.lines: list[str] = []
         self.connections = 0
         self.talks: list[Talk] = []

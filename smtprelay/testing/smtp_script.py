@@ -31,7 +31,7 @@ SILENCE: Final = Silence()
 
 
 @frozen(kw_only=True)
-class Message:
+class ReceivedMessage:
     """
     One message that came whole and was not refused; perhaps its answer was lost.
 

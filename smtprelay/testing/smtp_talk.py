@@ -13,7 +13,7 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.python.failure import Failure
 
 from smtprelay.testing.certificates import Certificate
-from smtprelay.testing.smtp_script import Cut, Message, Pause, Script, Silence
+from smtprelay.testing.smtp_script import Cut, Pause, ReceivedMessage, Script, Silence
 
 _PATH: Final = re.compile(r'<((?:"(?:\\.|[^"\\])*"|[^>"])*)>')
 _REFUSED: Final = 400
@@ -32,7 +32,7 @@ class Sink(Shape):
     extended: bool
     clock: IReactorTime | None
     actions: Script
-    messages: list[Message]
+    messages: list[ReceivedMessage]
     lines: list[str]
     talks: "list[Talk]"
 
@@ -41,7 +41,7 @@ class Sink(Shape):
 
 
 @define
-class Envelope:
+class ReceivedEnvelope:
     """The transaction that is open: the MAIL line, and the RCPT lines that were accepted."""
 
     mail: str
@@ -65,7 +65,7 @@ class Talk(Protocol):
 
     def _forget(self) -> None:
         self._user = ""
-        self._envelope: Envelope | None = None
+        self._envelope: ReceivedEnvelope | None = None
 
     # --- what Twisted tells
 
@@ -141,7 +141,7 @@ class Talk(Protocol):
         envelope, self._envelope = self._envelope, None
         if code < _REFUSED and envelope is not None:
             self._sink.messages.append(
-                Message(
+                ReceivedMessage(
                     sender=_path(envelope.mail),
                     recipients=tuple(_path(line) for line in envelope.rcpts),
                     body=body,
@@ -179,7 +179,7 @@ class Talk(Protocol):
     def _verb_mail(self, line: str) -> None:
         def begin(code: int) -> None:
             if code < _REFUSED:
-                self._envelope = Envelope(line)
+                self._envelope = ReceivedEnvelope(line)
 
         if self._sink.required and not self._user:
             self._answer("MAIL", "530 5.7.0 log in first")

@@ -17,31 +17,31 @@ from smtprelay.web.auth import COOKIE
 from smtprelay.web.captured_mail import mailbox_routes
 from smtprelay.web.context import Sources
 from smtprelay.web.drain import drain_routes
-from smtprelay.web.messages import Answer, Asked, json_answer
+from smtprelay.web.messages import ApiRequest, ApiResponse, json_answer
 from smtprelay.web.queue import plain, provider_routes, queue_routes
 from smtprelay.web.refused import refused_routes
-from smtprelay.web.router import Route
+from smtprelay.web.router import Endpoint
 
 #: Refused mail is told in the status for so long, seconds.
 DAY: Final = 86_400.0
 
 
-def api_routes(sources: Sources) -> Sequence[Route]:
+def api_routes(sources: Sources) -> Sequence[Endpoint]:
     """Return the API's routes; those of the mailbox only where there is one."""
 
-    async def status(asked: Asked) -> Answer:
+    async def status(asked: ApiRequest) -> ApiResponse:
         return await _status(sources, asked)
 
-    async def login(asked: Asked) -> Answer:
+    async def login(asked: ApiRequest) -> ApiResponse:
         return _with_cookie(asked, quote(asked.token, safe=""), 30 * 86400)
 
-    async def logout(asked: Asked) -> Answer:
+    async def logout(asked: ApiRequest) -> ApiResponse:
         return _with_cookie(asked, "", 0)
 
     routes = [
-        Route("GET", "/api/v1/status", status),
-        Route("POST", "/api/v1/login", login),
-        Route("POST", "/api/v1/logout", logout),
+        Endpoint("GET", "/api/v1/status", status),
+        Endpoint("POST", "/api/v1/login", login),
+        Endpoint("POST", "/api/v1/logout", logout),
     ]
     routes += refused_routes(sources.refusals, sources.events)
     if sources.spool is not None:
@@ -56,13 +56,13 @@ def api_routes(sources: Sources) -> Sequence[Route]:
     return routes
 
 
-def _with_cookie(asked: Asked, value: str, age: int) -> Answer:
+def _with_cookie(asked: ApiRequest, value: str, age: int) -> ApiResponse:
     secure = "; Secure" if asked.secure else ""
     cookie = f"{COOKIE}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{secure}"
     return evolve(json_answer({"who": asked.who, "role": asked.role}), headers={"Set-Cookie": cookie})
 
 
-async def _status(sources: Sources, asked: Asked) -> Answer:
+async def _status(sources: Sources, asked: ApiRequest) -> ApiResponse:
     checks = dict(await sources.readiness())
     told = await sources.of_spool(sources.clock.seconds() - DAY)
     return json_answer(

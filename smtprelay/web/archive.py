@@ -15,11 +15,11 @@ from cattrs import ClassValidationError, Converter
 from smtprelay.interfaces import Spool
 from smtprelay.model import operator_settings
 from smtprelay.model.archive import read, written
-from smtprelay.model.export_import import Packed, Ways, check_route, packed
+from smtprelay.model.export_import import ArchiveItem, RoutingTargets, check_route, packed
 from smtprelay.model.queue import STATES, Selection
 from smtprelay.model.queue_admin import Operator
-from smtprelay.web.messages import Answer, Asked, Problem, json_answer
-from smtprelay.web.router import Route
+from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
+from smtprelay.web.router import Endpoint
 
 #: Messages in one request of an import at most.
 MOST: Final = 200
@@ -27,75 +27,77 @@ MOST: Final = 200
 _PIECE: Final = "/api/v1/transfer/{id}/pieces/{n}"
 
 
-def transfer_routes(spool: Spool, ways: Ways, operator: Operator | None = None) -> Sequence[Route]:
+def transfer_routes(
+    spool: Spool, ways: RoutingTargets, operator: Operator | None = None
+) -> Sequence[Endpoint]:
     """Return the routes; ``ways`` are those that what is imported may take."""
 
-    async def export(asked: Asked) -> Answer:
+    async def export(asked: ApiRequest) -> ApiResponse:
         return await _export(spool, asked)
 
-    async def exported(asked: Asked) -> Answer:
+    async def exported(asked: ApiRequest) -> ApiResponse:
         wanted = asked.json()
         _know(wanted, "ids", "who")
         gone = await spool.transfer.exported(_texts(wanted, "ids"), asked.signed(str(wanted.get("who", ""))))
         return json_answer({"ids": list(gone)})
 
-    async def piece(asked: Asked) -> Answer:
+    async def piece(asked: ApiRequest) -> ApiResponse:
         content = await spool.transfer.piece(asked.path["id"], _number(asked))
         if content is None:
-            raise Problem(404, f"the body of {asked.path['id']} has no such piece")
-        return Answer(body=content, type="application/octet-stream")
+            raise ApiProblem(404, f"the body of {asked.path['id']} has no such piece")
+        return ApiResponse(body=content, type="application/octet-stream")
 
-    async def put(asked: Asked) -> Answer:
+    async def put(asked: ApiRequest) -> ApiResponse:
         return await _import(spool, ways, asked)
 
-    async def put_piece(asked: Asked) -> Answer:
+    async def put_piece(asked: ApiRequest) -> ApiResponse:
         try:
             taken = await spool.transfer.put_piece(asked.path["id"], _number(asked), asked.body)
         except ValueError as error:
-            raise Problem(400, str(error)) from None
+            raise ApiProblem(400, str(error)) from None
         return json_answer({"taken": taken})
 
-    async def check(asked: Asked) -> Answer:
+    async def check(asked: ApiRequest) -> ApiResponse:
         checked = await spool.upkeep.check(deep=asked.query.get("deep") == ["1"])
         return json_answer(Converter().unstructure(checked))
 
-    async def recount(_asked: Asked) -> Answer:
+    async def recount(_asked: ApiRequest) -> ApiResponse:
         return json_answer({"lanes": await spool.upkeep.recount()})
 
     return [
-        Route("POST", "/api/v1/transfer/export", export, "operator"),
-        Route("POST", "/api/v1/transfer/exported", exported, "operator"),
-        Route("POST", "/api/v1/transfer/import", put, "operator"),
+        Endpoint("POST", "/api/v1/transfer/export", export, "operator"),
+        Endpoint("POST", "/api/v1/transfer/exported", exported, "operator"),
+        Endpoint("POST", "/api/v1/transfer/import", put, "operator"),
         *_order_routes(spool, ways, operator),
-        Route("GET", _PIECE, piece, "operator"),
-        Route("POST", _PIECE, put_piece, "operator"),
-        Route("GET", "/api/v1/spool/check", check, "operator"),
-        Route("POST", "/api/v1/spool/check/recount", recount, "operator"),
+        Endpoint("GET", _PIECE, piece, "operator"),
+        Endpoint("POST", _PIECE, put_piece, "operator"),
+        Endpoint("GET", "/api/v1/spool/check", check, "operator"),
+        Endpoint("POST", "/api/v1/spool/check/recount", recount, "operator"),
     ]
 
 
-def _order_routes(spool: Spool, ways: Ways, operator: Operator | None) -> Sequence[Route]:
+def _order_routes(spool: Spool, ways: RoutingTargets, operator: Operator | None) -> Sequence[Endpoint]:
     path = "/api/v1/transfer/orders"
 
-    async def give(_asked: Asked) -> Answer:
+    async def give(_asked: ApiRequest) -> ApiResponse:
         return json_answer(operator_settings.written(await spool.transfer.orders()))
 
-    async def obey(asked: Asked) -> Answer:
+    async def obey(asked: ApiRequest) -> ApiResponse:
         wanted = asked.json()
         _know(wanted, "orders", "who")
         try:
             given = operator_settings.read(wanted.get("orders"), ways)
             obeyed = await spool.transfer.obey(given, asked.signed(str(wanted.get("who", ""))))
         except ValueError as error:
-            raise Problem(400, str(error)) from None
+            raise ApiProblem(400, str(error)) from None
         if operator is not None:
             operator.holds_changed()
         return json_answer(Converter().unstructure(obeyed))
 
-    return [Route("GET", path, give, "operator"), Route("POST", path, obey, "operator")]
+    return [Endpoint("GET", path, give, "operator"), Endpoint("POST", path, obey, "operator")]
 
 
-async def _export(spool: Spool, asked: Asked) -> Answer:
+async def _export(spool: Spool, asked: ApiRequest) -> ApiResponse:
     wanted = asked.json()
     _know(wanted, "filters", "mark", "moving", "who")
     selection = _selection(wanted.get("filters", {}))
@@ -107,25 +109,25 @@ async def _export(spool: Spool, asked: Asked) -> Answer:
             who=asked.signed(str(wanted.get("who", ""))),
         )
     except LookupError as error:
-        raise Problem(404, str(error.args[0])) from None
+        raise ApiProblem(404, str(error.args[0])) from None
     messages = [_told(each) for each in portion.packed]
     return json_answer({"messages": messages, "mark": portion.mark, "left": list(portion.left)})
 
 
-async def _import(spool: Spool, ways: Ways, asked: Asked) -> Answer:
+async def _import(spool: Spool, ways: RoutingTargets, asked: ApiRequest) -> ApiResponse:
     wanted = asked.json()
     _know(wanted, "messages", "route", "who")
     messages, route = wanted.get("messages"), wanted.get("route", "")
     if not isinstance(messages, list) or len(messages) > MOST:
-        raise Problem(400, f"messages must be a list of at most {MOST}")
+        raise ApiProblem(400, f"messages must be a list of at most {MOST}")
     if not isinstance(route, str):
-        raise Problem(400, "route must be a string")
+        raise ApiProblem(400, "route must be a string")
     try:
         check_route(ways, route)
     except ValueError as error:
-        raise Problem(400, str(error)) from None
+        raise ApiProblem(400, str(error)) from None
     results: list[bool | Exception | None] = []
-    sound: list[Packed] = []
+    sound: list[ArchiveItem] = []
     for each in messages:
         try:
             sound.append(_packed(each, ways, route))
@@ -142,14 +144,14 @@ def _result(result: bool | Exception) -> dict[str, str]:
     return {"done": "imported" if result else "present", "why": ""}
 
 
-def _told(each: Packed) -> dict[str, Any]:
+def _told(each: ArchiveItem) -> dict[str, Any]:
     told: dict[str, Any] = {"message": written(each.parcel)}
     if each.content is not None:
         told["content"] = base64.b64encode(each.content).decode()
     return told
 
 
-def _packed(value: object, ways: Ways, route: str) -> Packed:
+def _packed(value: object, ways: RoutingTargets, route: str) -> ArchiveItem:
     if not isinstance(value, dict) or set(value) - {"message", "content"}:
         raise ValueError("expected message and content")
     parcel, content = read(value.get("message")), value.get("content")
@@ -162,35 +164,35 @@ def _packed(value: object, ways: Ways, route: str) -> Packed:
 
 def _selection(filters: object) -> Selection:
     if not isinstance(filters, dict):
-        raise Problem(400, "filters must be an object")
+        raise ApiProblem(400, "filters must be an object")
     for name in ("ids", "states"):
         if name in filters:
             _texts(filters, name)
     try:
         selection = Converter(forbid_extra_keys=True).structure(filters, Selection)
     except (ClassValidationError, TypeError, ValueError):
-        raise Problem(400, "these are no filters of the queue") from None
+        raise ApiProblem(400, "these are no filters of the queue") from None
     for state in selection.states:
         if state not in STATES:
-            raise Problem(400, f"unknown state {state!r}: it is one of {', '.join(STATES)}")
+            raise ApiProblem(400, f"unknown state {state!r}: it is one of {', '.join(STATES)}")
     return selection
 
 
 def _know(wanted: Mapping[str, Any], *names: str) -> None:
     for name in wanted:
         if name not in names:
-            raise Problem(400, f"unknown key {name!r}")
+            raise ApiProblem(400, f"unknown key {name!r}")
 
 
 def _texts(wanted: Mapping[str, Any], name: str) -> Sequence[str]:
     value = wanted.get(name)
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise Problem(400, f"{name} must be a list of strings")
+        raise ApiProblem(400, f"{name} must be a list of strings")
     return value
 
 
-def _number(asked: Asked) -> int:
+def _number(asked: ApiRequest) -> int:
     text = asked.path["n"]
     if not text.isascii() or not text.isdigit() or len(text) > len("1000000"):
-        raise Problem(400, "pieces are numbered from 1")
+        raise ApiProblem(400, "pieces are numbered from 1")
     return int(text)

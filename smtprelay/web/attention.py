@@ -5,11 +5,13 @@ What needs a person: the lines of ``attention`` in the answer about the relay's 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from smtprelay.model.queue import LaneState, Stock
+from smtprelay.model.queue import LaneState, QueueStats
 from smtprelay.telemetry.log_writer import Trouble
 
 
-def attention(stock: Stock | None, log: Trouble | None = None, silent: str = "") -> list[Mapping[str, Any]]:
+def attention(
+    stock: QueueStats | None, log: Trouble | None = None, silent: str = ""
+) -> list[Mapping[str, Any]]:
     """
     Return what needs a person, each with a sentence.
 

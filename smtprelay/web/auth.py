@@ -19,7 +19,7 @@ from attrs import evolve, field, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
-from smtprelay.web.messages import Asked, Problem
+from smtprelay.web.messages import ApiProblem, ApiRequest
 
 #: Which roles include which.
 RANK: Final = {"viewer": 1, "operator": 2}
@@ -92,11 +92,11 @@ class Access:
         self._known: dict[bytes, tuple[float, Token]] = {}
         self._wrong: dict[str, tuple[float, int]] = {}
 
-    async def admit(self, request: Request, role: str, asked: Asked) -> Asked:
+    async def admit(self, request: Request, role: str, asked: ApiRequest) -> ApiRequest:
         """
         Return ``asked`` with who it is from.
 
-        Raises :class:`Problem`: 401 without a good token, 403 where the token's role, the client's
+        Raises :class:`ApiProblem`: 401 without a good token, 403 where the token's role, the client's
         address or a missing ``X-Smtprelay-CSRF`` forbids it, 421 for an unknown Host, 429 after
         too many wrong tokens.
         """
@@ -113,11 +113,11 @@ class Access:
             return asked
         asked = await self._identify(request, asked)
         if RANK[asked.role] < RANK[role]:
-            raise Problem(
+            raise ApiProblem(
                 403, f"the token {asked.who!r} has the role {asked.role}: this needs one of the role {role}"
             )
         if request.method not in (b"GET", b"HEAD") and not request.getHeader("x-smtprelay-csrf"):
-            raise Problem(403, "a change needs the header X-Smtprelay-CSRF: 1")
+            raise ApiProblem(403, "a change needs the header X-Smtprelay-CSRF: 1")
         return asked
 
     def _check_host(self, request: Request) -> None:
@@ -127,19 +127,19 @@ class Access:
             text = (
                 f"the host {host!r} is unknown here: use an IP address, localhost, or the configured hostname"
             )
-            raise Problem(421, text)
+            raise ApiProblem(421, text)
 
-    async def _identify(self, request: Request, asked: Asked) -> Asked:
+    async def _identify(self, request: Request, asked: ApiRequest) -> ApiRequest:
         client = getattr(request.getClientAddress(), "host", "")
         if not self._tokens:
             if not _is_loopback(client) or _is_forwarded(request):
                 text = "this endpoint answers this machine only, and no proxy: give it tokens under http"
-                raise Problem(403, text)
+                raise ApiProblem(403, text)
             return evolve(asked, who="local", role="operator")
         offered = _offered(request)
         if not offered:
             text = "a token is needed: send Authorization: Bearer TOKEN (smtprelay --token-file FILE)"
-            raise Problem(401, text, {"WWW-Authenticate": "Bearer"})
+            raise ApiProblem(401, text, {"WWW-Authenticate": "Bearer"})
         token = self._remembered(offered) or await self._check(client, offered)
         return evolve(asked, who=token.name, role=token.role, token=offered)
 
@@ -155,7 +155,7 @@ class Access:
         if wrong >= PATIENCE:
             wait = int(since + WINDOW - now) + 1
             text = f"too many wrong tokens from {client}: try again in {wait} s"
-            raise Problem(429, text, {"Retry-After": str(wait)})
+            raise ApiProblem(429, text, {"Retry-After": str(wait)})
         # Counted before it is checked: many at once must not get past the limit.
         _remember(self._wrong, client, (since, wrong + 1))
         for token in self._tokens:
@@ -164,7 +164,7 @@ class Access:
                 self._wrong.pop(client, None)
                 return token
         text = "the token is wrong: `tokens` under http in the configuration has the hashes of the right ones"
-        raise Problem(401, text, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+        raise ApiProblem(401, text, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
 
 def _remember(memory: MutableMapping[Any, Any], key: object, value: object) -> None:

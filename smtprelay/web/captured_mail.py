@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 from attrs import frozen
 
-from smtprelay.web.messages import Answer, Asked, Problem, json_answer
+from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.query_params import FLAG, STRINGS, checked
-from smtprelay.web.router import Route
+from smtprelay.web.router import Endpoint
 
 #: For the mail's own document: no script, no form, nothing from the network, no origin.
 MAIL_POLICY = (
@@ -35,7 +35,7 @@ MOST_IMAGES = 4 * 1024 * 1024
 
 
 @frozen
-class Attachment:
+class CapturedAttachment:
     """
     One attachment, or inline image.
 
@@ -50,7 +50,7 @@ class Attachment:
 
 
 @frozen(kw_only=True)
-class Mail:
+class CapturedMail:
     """
     One mail as the provider has it.
 
@@ -72,7 +72,7 @@ class Mail:
     headers: Sequence[tuple[str, str]] = ()
     text: str = ""
     html: str | None = None
-    attachments: Sequence[Attachment] = ()
+    attachments: Sequence[CapturedAttachment] = ()
     size: int = 0
 
     @property
@@ -84,54 +84,54 @@ class Mail:
 class Mailbox(Protocol):
     """What a provider has taken, as far as it still knows."""
 
-    def list(self) -> Sequence[Mail]:
+    def list(self) -> Sequence[CapturedMail]:
         """Return the mails, the newest first."""
 
-    def get(self, id: str) -> Mail | None:  # noqa: A002
+    def get(self, id: str) -> CapturedMail | None:  # noqa: A002
         """Return one mail by either of its ids, ``None`` if there is none."""
 
     def delete(self, ids: Iterable[str]) -> int:
         """Remove the mails with these ids of the provider; return how many there were."""
 
 
-def mailbox_routes(mailbox: Mailbox) -> Sequence[Route]:
+def mailbox_routes(mailbox: Mailbox) -> Sequence[Endpoint]:
     """Return the routes under ``/api/v1/mailbox`` that show ``mailbox``."""
 
-    def found(asked: Asked) -> Mail:
+    def found(asked: ApiRequest) -> CapturedMail:
         mail = mailbox.get(asked.path["id"])
         if mail is None:
-            raise Problem(404, f"no captured mail has the id {asked.path['id']!r}")
+            raise ApiProblem(404, f"no captured mail has the id {asked.path['id']!r}")
         return mail
 
-    async def listing(_asked: Asked) -> Answer:
+    async def listing(_asked: ApiRequest) -> ApiResponse:
         return json_answer({"mails": [_line(mail) for mail in mailbox.list()]})
 
-    async def one(asked: Asked) -> Answer:
+    async def one(asked: ApiRequest) -> ApiResponse:
         return json_answer(_whole(found(asked)))
 
-    async def html(asked: Asked) -> Answer:
+    async def html(asked: ApiRequest) -> ApiResponse:
         return _document(found(asked))
 
-    async def attachment(asked: Asked) -> Answer:
+    async def attachment(asked: ApiRequest) -> ApiResponse:
         return _download(found(asked), asked.path["n"])
 
-    async def delete(asked: Asked) -> Answer:
+    async def delete(asked: ApiRequest) -> ApiResponse:
         wanted = checked(asked.json(), {"ids": STRINGS, "everything": FLAG})
         if bool(wanted.get("ids")) == bool(wanted.get("everything")):
-            raise Problem(400, "give the ids of captured mails, or everything: true")
+            raise ApiProblem(400, "give the ids of captured mails, or everything: true")
         ids = [mail.id for mail in mailbox.list()] if wanted.get("everything") else wanted["ids"]
         return json_answer({"count": mailbox.delete(ids)})
 
     return (
-        Route("GET", "/api/v1/mailbox", listing),
-        Route("POST", "/api/v1/mailbox/delete", delete, "operator"),
-        Route("GET", "/api/v1/mailbox/{id}", one, "operator"),
-        Route("GET", "/api/v1/mailbox/{id}/html", html, "operator"),
-        Route("GET", "/api/v1/mailbox/{id}/attachments/{n}", attachment, "operator"),
+        Endpoint("GET", "/api/v1/mailbox", listing),
+        Endpoint("POST", "/api/v1/mailbox/delete", delete, "operator"),
+        Endpoint("GET", "/api/v1/mailbox/{id}", one, "operator"),
+        Endpoint("GET", "/api/v1/mailbox/{id}/html", html, "operator"),
+        Endpoint("GET", "/api/v1/mailbox/{id}/attachments/{n}", attachment, "operator"),
     )
 
 
-def _line(mail: Mail) -> dict[str, Any]:
+def _line(mail: CapturedMail) -> dict[str, Any]:
     return {
         "id": mail.id,
         "message": mail.message,
@@ -145,7 +145,7 @@ def _line(mail: Mail) -> dict[str, Any]:
     }
 
 
-def _whole(mail: Mail) -> dict[str, Any]:
+def _whole(mail: CapturedMail) -> dict[str, Any]:
     return {
         **_line(mail),
         "to": list(mail.to),
@@ -165,9 +165,9 @@ def _shown(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
 
 
-def _document(mail: Mail) -> Answer:
+def _document(mail: CapturedMail) -> ApiResponse:
     if mail.html is None:
-        raise Problem(404, "this mail has no HTML")
+        raise ApiProblem(404, "this mail has no HTML")
     images = {part.content_id: part for part in mail.attachments if part.content_id}
     room = MOST_IMAGES
 
@@ -180,19 +180,19 @@ def _document(mail: Mail) -> Answer:
         return f"data:{image.type};base64,{base64.b64encode(image.content).decode()}"
 
     harmless = _CONNECTING.sub("<no-", _shown(mail.html))
-    return Answer(
+    return ApiResponse(
         body=_CID.sub(inline, harmless).encode("utf-8", "replace"),
         type="text/html; charset=utf-8",
         headers={"Content-Security-Policy": MAIL_POLICY},
     )
 
 
-def _download(mail: Mail, number: str) -> Answer:
+def _download(mail: CapturedMail, number: str) -> ApiResponse:
     if not number.isascii() or not number.isdigit() or int(number[:6]) >= len(mail.attachments):
-        raise Problem(404, f"this mail has no attachment {number}")
+        raise ApiProblem(404, f"this mail has no attachment {number}")
     part = mail.attachments[int(number[:6])]
     # RFC 6266: the name in UTF-8, percent-encoded, so that it cannot leave its parameter.
     disposition = f"attachment; filename*=UTF-8''{quote(part.name or 'attachment', safe='')}"
-    return Answer(
+    return ApiResponse(
         body=part.content, type="application/octet-stream", headers={"Content-Disposition": disposition}
     )

@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Events, Spool
-from smtprelay.model.export_import import Ways
-from smtprelay.model.queue import Node, Stock
+from smtprelay.model.export_import import RoutingTargets
+from smtprelay.model.queue import Node, QueueStats
 from smtprelay.model.queue_admin import Operator, RefusedMail
 from smtprelay.model.refusal import RefusalFilter
 from smtprelay.telemetry.log_writer import Trouble
@@ -35,7 +35,7 @@ class SpoolState:
     :ivar silent: why it does not answer; ``""`` if it does.
     """
 
-    stock: Stock | None = None
+    stock: QueueStats | None = None
     nodes: Sequence[Node] = ()
     refused: int | None = None
     silent: str = ""
@@ -72,7 +72,7 @@ class Sources:
     operator: Operator | None = None
     mailbox: Mailbox | None = field(default=None)
     draining: Draining | None = field(default=None)
-    ways: Ways = field(factory=Ways)
+    ways: RoutingTargets = field(factory=RoutingTargets)
     log_trouble: Callable[[], Trouble | None] = lambda: None
     permits: Spool | None = field()
     exposition: Callable[[], Awaitable[CollectorRegistry]] = field()
@@ -91,7 +91,7 @@ class Sources:
         self.metrics.stock(None if self.spool is None else stock)
         return self.metrics.registry
 
-    async def counted(self) -> Stock | None:
+    async def counted(self) -> QueueStats | None:
         """Return what lies in the spool; ``None`` where it cannot tell: all else is worth knowing then."""
         return (await self.of_spool()).stock
 

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from attrs import asdict, frozen
 
-from smtprelay.web.messages import Answer, Asked, Problem, json_answer
-from smtprelay.web.router import Route
+from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
+from smtprelay.web.router import Endpoint
 
 
 @frozen(kw_only=True)
@@ -43,21 +43,21 @@ class Draining(Protocol):
         """Return how far it is."""
 
 
-def drain_routes(draining: Draining) -> Sequence[Route]:
+def drain_routes(draining: Draining) -> Sequence[Endpoint]:
     """Return the routes: asked with GET, turned with POST and ``{"undo": false}``."""
 
-    async def show(_asked: Asked) -> Answer:
+    async def show(_asked: ApiRequest) -> ApiResponse:
         return json_answer(asdict(await draining.state()))
 
-    async def turn(asked: Asked) -> Answer:
+    async def turn(asked: ApiRequest) -> ApiResponse:
         wanted = asked.json()
         undo, claimed = wanted.pop("undo", False), wanted.pop("who", "")
         if wanted or not isinstance(undo, bool) or not isinstance(claimed, str):
-            raise Problem(400, 'send {}, or {"undo": true}; with "who" for the record')
+            raise ApiProblem(400, 'send {}, or {"undo": true}; with "who" for the record')
         await draining.turn(not undo, asked.signed(claimed))
         return json_answer(asdict(await draining.state()))
 
     return [
-        Route("GET", "/api/v1/drain", show),
-        Route("POST", "/api/v1/drain", turn, "operator"),
+        Endpoint("GET", "/api/v1/drain", show),
+        Endpoint("POST", "/api/v1/drain", turn, "operator"),
     ]

@@ -14,17 +14,17 @@ from prometheus_client import CollectorRegistry
 from smtprelay.telemetry.exposition import bridge_metrics, bridge_numbers, render
 from smtprelay.web.attention import attention
 from smtprelay.web.context import Checks, Sources
-from smtprelay.web.messages import Answer, Asked, json_answer, text_answer
-from smtprelay.web.router import Route
+from smtprelay.web.messages import ApiRequest, ApiResponse, json_answer, text_answer
+from smtprelay.web.router import Endpoint
 
 
-def health_routes(sources: Sources) -> Sequence[Route]:
+def health_routes(sources: Sources) -> Sequence[Endpoint]:
     """Return the probes, in their own spelling and in those of the relays that we replace."""
 
-    async def live(_asked: Asked) -> Answer:
+    async def live(_asked: ApiRequest) -> ApiResponse:
         return text_answer("ok\n")  # a reactor that does not turn would not have answered
 
-    async def ready(asked: Asked) -> Answer:
+    async def ready(asked: ApiRequest) -> ApiResponse:
         checks = await _checks(sources, asked.query.get("exclude", ()))
         lines = [f"[-]{name} {why}" if why else f"[+]{name} ok" for name, why in checks.items()]
         if "verbose" in asked.query:
@@ -34,30 +34,30 @@ def health_routes(sources: Sources) -> Sequence[Route]:
         good = not any(checks.values())
         return text_answer("\n".join([*lines, "ok" if good else "not ready", ""]), 200 if good else 503)
 
-    async def started(_asked: Asked) -> Answer:
+    async def started(_asked: ApiRequest) -> ApiResponse:
         why = (await sources.readiness()).get("recovery")
         return text_answer(f"recovery: {why}\n", 503) if why else text_answer("ok\n")
 
-    async def health(_asked: Asked) -> Answer:
+    async def health(_asked: ApiRequest) -> ApiResponse:
         good = not any((await _checks(sources)).values())
         return json_answer(_health(sources, good, await sources.exposition()), 200 if good else 503)
 
     probes = {"/livez": live, "/readyz": ready, "/startupz": started}
     probes |= dict.fromkeys(("/health", "/healthz", "/ready"), health)
-    return [Route("GET", path, action, "anyone") for path, action in probes.items()]
+    return [Endpoint("GET", path, action, "anyone") for path, action in probes.items()]
 
 
-def metrics_routes(sources: Sources) -> Sequence[Route]:
+def metrics_routes(sources: Sources) -> Sequence[Endpoint]:
     """Return ``/metrics``: text, OpenMetrics, or JSON for whoever asks for ``application/json``."""
 
-    async def metrics(asked: Asked) -> Answer:
+    async def metrics(asked: ApiRequest) -> ApiResponse:
         registry = await sources.exposition()
         if "application/json" in asked.accept:
-            return Answer(body=bridge_metrics(registry, sources.uptime, sources.version))
+            return ApiResponse(body=bridge_metrics(registry, sources.uptime, sources.version))
         body, content_type = render(registry, asked.accept)
-        return Answer(body=body, type=content_type)
+        return ApiResponse(body=body, type=content_type)
 
-    return [Route("GET", "/metrics", metrics, "anyone")]
+    return [Endpoint("GET", "/metrics", metrics, "anyone")]
 
 
 async def _checks(sources: Sources, exclude: Sequence[str] = ()) -> Checks:

@@ -18,7 +18,7 @@ MAX_BODY = 1024 * 1024
 
 
 @frozen(kw_only=True)
-class Answer:
+class ApiResponse:
     """
     An HTTP answer. ``headers`` beside the content type and those that all answers have.
 
@@ -34,17 +34,17 @@ class Answer:
     headers: Mapping[str, str] = field(factory=dict)
 
 
-def json_answer(value: Any, status: int = 200) -> Answer:
+def json_answer(value: Any, status: int = 200) -> ApiResponse:
     """Return ``value`` as JSON."""
-    return Answer(status=status, body=json.dumps(value).encode())
+    return ApiResponse(status=status, body=json.dumps(value).encode())
 
 
-def text_answer(text: str, status: int = 200) -> Answer:
+def text_answer(text: str, status: int = 200) -> ApiResponse:
     """Return plain text."""
-    return Answer(status=status, body=text.encode(), type="text/plain; charset=utf-8")
+    return ApiResponse(status=status, body=text.encode(), type="text/plain; charset=utf-8")
 
 
-class Problem(Exception):  # noqa: N818 -- an answer, as Refused is
+class ApiProblem(Exception):  # noqa: N818 -- an answer, as Refused is
     """What is raised to answer with ``status`` and ``{"error": sentence}``."""
 
     def __init__(self, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> None:
@@ -53,7 +53,7 @@ class Problem(Exception):  # noqa: N818 -- an answer, as Refused is
 
 
 @frozen(kw_only=True)
-class Asked:
+class ApiRequest:
     """
     One request.
 
@@ -76,7 +76,7 @@ class Asked:
     secure: bool = False
 
     @classmethod
-    def of(cls, request: Request, path: Mapping[str, str]) -> "Asked":
+    def of(cls, request: Request, path: Mapping[str, str]) -> "ApiRequest":
         """Read ``request``, all but who it is from."""
         _, _, query = request.uri.partition(b"?")
         return cls(
@@ -95,13 +95,13 @@ class Asked:
         return f"{self.who} ({claimed})" if claimed else self.who
 
     def json(self) -> dict[str, Any]:
-        """Return the body, which must be a JSON object. Raises :class:`Problem`."""
+        """Return the body, which must be a JSON object. Raises :class:`ApiProblem`."""
         if self.content_type.partition(";")[0].strip().lower() != "application/json":
-            raise Problem(415, "the body must be JSON: send Content-Type: application/json")
+            raise ApiProblem(415, "the body must be JSON: send Content-Type: application/json")
         try:
             value = json.loads(self.body)
         except (ValueError, RecursionError) as error:
-            raise Problem(400, f"the body is not JSON: {error}") from None
+            raise ApiProblem(400, f"the body is not JSON: {error}") from None
         if not isinstance(value, dict):
-            raise Problem(400, "the body must be a JSON object")
+            raise ApiProblem(400, "the body must be a JSON object")
         return value

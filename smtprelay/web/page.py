@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from smtprelay.web.context import Sources
-from smtprelay.web.messages import Answer, Asked
-from smtprelay.web.router import Route
+from smtprelay.web.messages import ApiRequest, ApiResponse
+from smtprelay.web.router import Endpoint
 
 PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -30,19 +30,19 @@ _FILES: Final = {
 }
 
 
-def page_routes(_sources: Sources) -> Sequence[Route]:
+def page_routes(_sources: Sources) -> Sequence[Endpoint]:
     """Return the page's files."""
     return [_static(path, name, kind) for path, (name, kind) in _FILES.items()]
 
 
-def _static(path: str, name: str, kind: str) -> Route:
-    answer = Answer(
+def _static(path: str, name: str, kind: str) -> Endpoint:
+    answer = ApiResponse(
         body=(Path(__file__).parent / "static" / name).read_bytes(),
         type=f"{kind}; charset=utf-8",
         headers={"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"},
     )
 
-    async def send(_asked: Asked) -> Answer:
+    async def send(_asked: ApiRequest) -> ApiResponse:
         return answer
 
-    return Route("GET", path, send, "visitor")
+    return Endpoint("GET", path, send, "visitor")

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from attrs import evolve
 
 from smtprelay.model.queue import STATES, Edit, Selection
-from smtprelay.web.messages import Asked, Problem
+from smtprelay.web.messages import ApiProblem, ApiRequest
 
 #: The most deliveries in one answer.
 MOST_LISTED: Final = 10_000
@@ -45,7 +45,7 @@ _ANY: Final = ["any"]
 _LISTS: Final = {"id": "ids", "state": "states"}
 
 
-class Kind(NamedTuple):
+class ValueKind(NamedTuple):
     """What a value must be: what says so, and how that is called."""
 
     fits: Callable[[object], bool]
@@ -60,30 +60,30 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LARGEST
 
 
-TEXT: Final = Kind(lambda value: isinstance(value, str), "a string")
+TEXT: Final = ValueKind(lambda value: isinstance(value, str), "a string")
 #: Who changes something, and why: both are stored with each delivery.
-NOTE: Final = Kind(
+NOTE: Final = ValueKind(
     lambda value: isinstance(value, str) and len(value) <= _LONGEST_NOTE,
     f"a string of at most {_LONGEST_NOTE} characters",
 )
-FLAG: Final = Kind(lambda value: isinstance(value, bool), "true or false")
-NUMBER: Final = Kind(_is_number, f"a number from 0 to {_LARGEST}")
-STRINGS: Final = Kind(_is_list, "a list of strings")
+FLAG: Final = ValueKind(lambda value: isinstance(value, bool), "true or false")
+NUMBER: Final = ValueKind(_is_number, f"a number from 0 to {_LARGEST}")
+STRINGS: Final = ValueKind(_is_list, "a list of strings")
 
-_FILTERS: Final[Mapping[str, Kind]] = {
+_FILTERS: Final[Mapping[str, ValueKind]] = {
     **dict.fromkeys(("ids", "states"), STRINGS),
     **dict.fromkeys(_TEXTS, TEXT),
     **dict.fromkeys((*_TIMES, *_COUNTS), NUMBER),
 }
 
 #: What an action takes beside the filters and who, why and dry_run; ``to`` is the provider of a reroute.
-_OPTIONS: Final[Mapping[str, Mapping[str, Kind]]] = {
+_OPTIONS: Final[Mapping[str, Mapping[str, ValueKind]]] = {
     "retry": {"at": NUMBER},
     "delete": {"bounce": FLAG},
     "reroute": {"to": TEXT, "force": FLAG},
 }
 
-_EDIT: Final[Mapping[str, Kind]] = {
+_EDIT: Final[Mapping[str, ValueKind]] = {
     **_FILTERS,
     **dict.fromkeys(("who", "why"), NOTE),
     "mark": TEXT,
@@ -92,12 +92,12 @@ _EDIT: Final[Mapping[str, Kind]] = {
 
 
 def listed(query: Mapping[str, list[str]]) -> tuple[Selection, str]:
-    """Return what a query asks to be listed, and the mark where to begin. Raises :class:`Problem`."""
+    """Return what a query asks to be listed, and the mark where to begin. Raises :class:`ApiProblem`."""
     known = {*_LISTS, *_TEXTS, *_TIMES, *_COUNTS, "limit", "order", "after"}
     unknown = sorted(set(query) - known)
     if unknown:
         text = f"unknown parameter {', '.join(unknown)}: known are {', '.join(sorted(known))}"
-        raise Problem(400, text)
+        raise ApiProblem(400, text)
     given: dict[str, Any] = {name: query.get(parameter, []) for parameter, name in _LISTS.items()}
     if given["states"] == _ANY:
         given["states"] = STATES
@@ -106,20 +106,20 @@ def listed(query: Mapping[str, list[str]]) -> tuple[Selection, str]:
     given |= {name: int(number(_one(query, name), name)) for name in _COUNTS if _one(query, name)}
     order = _one(query, "order") or "default"
     if order not in ("default", "newest"):
-        raise Problem(400, f"unknown order {order!r}: it is newest, or left out")
+        raise ApiProblem(400, f"unknown order {order!r}: it is newest, or left out")
     limit = _limit(_one(query, "limit") or "1000")
     selection = Selection(**given, newest=order == "newest", limit=limit)
     _check_states(selection.states)
     return selection, _one(query, "after")
 
 
-def changed(asked: Asked, action: str) -> tuple[Selection, Edit, str]:
-    """Return what is to be changed, how, and the mark of the step before. Raises :class:`Problem`."""
+def changed(asked: ApiRequest, action: str) -> tuple[Selection, Edit, str]:
+    """Return what is to be changed, how, and the mark of the step before. Raises :class:`ApiProblem`."""
     options = _OPTIONS.get(action, {})
     wanted = checked(asked.json(), {**_EDIT, **options})
     filters = {name: wanted[name] for name in _FILTERS if wanted.get(name)}
     if not filters and not wanted.get("everything"):
-        raise Problem(400, "give ids or a filter, or everything: true")
+        raise ApiProblem(400, "give ids or a filter, or everything: true")
     selection = Selection(**filters, everything=bool(wanted.get("everything")))
     _check_states(selection.states)
     edit = Edit(
@@ -131,18 +131,18 @@ def changed(asked: Asked, action: str) -> tuple[Selection, Edit, str]:
     given = {name: wanted[name] for name in options if name in wanted}
     if action == "reroute":
         if not given.get("to"):
-            raise Problem(400, "to must be the provider where the mail shall go")
+            raise ApiProblem(400, "to must be the provider where the mail shall go")
         given["provider"] = given.pop("to")
     return selection, evolve(edit, **given), wanted.get("mark", "")
 
 
-def checked(wanted: Mapping[str, Any], kinds: Mapping[str, Kind]) -> Mapping[str, Any]:
+def checked(wanted: Mapping[str, Any], kinds: Mapping[str, ValueKind]) -> Mapping[str, Any]:
     """Return ``wanted`` if all its keys are known and their values of the right kind; else raise."""
     for name, value in wanted.items():
         if name not in kinds:
-            raise Problem(400, f"unknown key {name!r}: known are {', '.join(sorted(kinds))}")
+            raise ApiProblem(400, f"unknown key {name!r}: known are {', '.join(sorted(kinds))}")
         if not kinds[name].fits(value):
-            raise Problem(400, f"{name} must be {kinds[name].name}")
+            raise ApiProblem(400, f"{name} must be {kinds[name].name}")
     return wanted
 
 
@@ -153,24 +153,24 @@ def number(text: str, name: str) -> float:
     except ValueError:
         value = math.nan
     if not NUMBER.fits(value):
-        raise Problem(400, f"{name} must be {NUMBER.name}")
+        raise ApiProblem(400, f"{name} must be {NUMBER.name}")
     return value
 
 
 def _one(query: Mapping[str, list[str]], name: str) -> str:
     values: Sequence[str] = query.get(name, [""])
     if len(values) > 1:
-        raise Problem(400, f"{name} may be given once")
+        raise ApiProblem(400, f"{name} may be given once")
     return values[0]
 
 
 def _limit(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MOST_LISTED:
-        raise Problem(400, f"limit must be a number from 1 to {MOST_LISTED}")
+        raise ApiProblem(400, f"limit must be a number from 1 to {MOST_LISTED}")
     return int(text)
 
 
 def _check_states(states: Sequence[str]) -> None:
     for state in states:
         if state not in STATES:
-            raise Problem(400, f"unknown state {state!r}: it is one of {', '.join(STATES)}")
+            raise ApiProblem(400, f"unknown state {state!r}: it is one of {', '.join(STATES)}")

@@ -19,9 +19,9 @@ from smtprelay.mime.head import block
 from smtprelay.model.queue import ACTIONS
 from smtprelay.model.queue_admin import HoldRule, Operator
 from smtprelay.web.context import Sources
-from smtprelay.web.messages import Answer, Asked, Problem, json_answer
+from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.query_params import FLAG, NOTE, NUMBER, TEXT, changed, checked, listed
-from smtprelay.web.router import Action, Route
+from smtprelay.web.router import Action, Endpoint
 from smtprelay.web.streaming import begun
 
 #: How many deliveries are written at a time.
@@ -31,23 +31,23 @@ SLICE: Final = 200
 plain: Final = Converter().unstructure
 
 
-def queue_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
+def queue_routes(spool: Spool, sources: Sources) -> Sequence[Endpoint]:
     """Return the routes of the queue."""
 
-    async def listing(asked: Asked) -> Answer:
+    async def listing(asked: ApiRequest) -> ApiResponse:
         found = await spool.search(*listed(asked.query))
         deliveries = await _slices(found.deliveries, sources.clock)
         rest = {"lanes": plain((await spool.stock()).lanes), "mark": found.mark, "partial": found.partial}
         more = json.dumps(rest)[1:]
-        return Answer(body=f'{{"deliveries":[{deliveries}],{more}'.encode())
+        return ApiResponse(body=f'{{"deliveries":[{deliveries}],{more}'.encode())
 
-    async def show(asked: Asked) -> Answer:
+    async def show(asked: ApiRequest) -> ApiResponse:
         return json_answer({"deliveries": plain(await spool.show(asked.path["id"]))})
 
-    async def raw(asked: Asked) -> Answer:
+    async def raw(asked: ApiRequest) -> ApiResponse:
         part = asked.query.get("part", ["message"])[0]
         if part not in _PARTS:
-            raise Problem(400, f"unknown part {part!r}: it is one of {', '.join(_PARTS)}")
+            raise ApiProblem(400, f"unknown part {part!r}: it is one of {', '.join(_PARTS)}")
         body = await spool.raw(asked.path["id"])
         answer = await _PARTS[part](body)
         who = asked.signed(asked.query.get("who", [""])[0])
@@ -55,32 +55,32 @@ def queue_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
         disposition = f'attachment; filename="{body.message}.eml"'
         return evolve(answer, type="message/rfc822", headers={"Content-Disposition": disposition})
 
-    def editing(action: str) -> Route:
-        async def edit(asked: Asked) -> Answer:
+    def editing(action: str) -> Endpoint:
+        async def edit(asked: ApiRequest) -> ApiResponse:
             selection, change, mark = changed(asked, action)
             if action == "reroute" and sources.operator is not None:
                 sources.operator.check(change.provider)
             return json_answer(plain(await spool.edit(selection, change, mark, sources.operator)))
 
-        return Route("POST", f"/api/v1/queue/{action}", _answering(edit), "operator")
+        return Endpoint("POST", f"/api/v1/queue/{action}", _answering(edit), "operator")
 
     return [
-        Route("GET", "/api/v1/queue", _answering(listing)),
-        Route("GET", "/api/v1/queue/{id}", _answering(show)),
-        Route("GET", "/api/v1/queue/{id}/message", _answering(raw), "operator"),
+        Endpoint("GET", "/api/v1/queue", _answering(listing)),
+        Endpoint("GET", "/api/v1/queue/{id}", _answering(show)),
+        Endpoint("GET", "/api/v1/queue/{id}/message", _answering(raw), "operator"),
         *(editing(action) for action in ACTIONS),
         *_hold_routes(spool, sources),
     ]
 
 
-def _hold_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
-    async def holds(_asked: Asked) -> Answer:
+def _hold_routes(spool: Spool, sources: Sources) -> Sequence[Endpoint]:
+    async def holds(_asked: ApiRequest) -> ApiResponse:
         return json_answer({"hold_rules": plain(await spool.holds())})
 
-    async def hold(asked: Asked) -> Answer:
+    async def hold(asked: ApiRequest) -> ApiResponse:
         wanted = checked(asked.json(), _RULE)
         if ("until" in wanted) == ("for" in wanted):
-            raise Problem(400, "give until, in seconds since the epoch, or for, in seconds from now")
+            raise ApiProblem(400, "give until, in seconds since the epoch, or for, in seconds from now")
         given = {name: wanted[name] for name in _PATTERNS if name in wanted}
         _expect_a_match(given, sources)
         rule = HoldRule(
@@ -91,14 +91,14 @@ def _hold_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
         )
         return await tended(await spool.hold(rule))
 
-    async def unhold(asked: Asked) -> Answer:
+    async def unhold(asked: ApiRequest) -> ApiResponse:
         wanted = checked(asked.json(), {"who": NOTE})
         number = asked.path["id"]
         if not number.isascii() or not number.isdigit() or len(number) > _DIGITS:
-            raise Problem(404, f"there is no hold rule {number}: hold-rules list shows those in force")
+            raise ApiProblem(404, f"there is no hold rule {number}: hold-rules list shows those in force")
         return await tended(await spool.unhold(int(number), asked.signed(wanted.get("who", ""))))
 
-    async def tended(rule: HoldRule) -> Answer:
+    async def tended(rule: HoldRule) -> ApiResponse:
         # The first step, so that what lies in a small queue is held when this is answered.
         await spool.tend()
         if sources.operator is not None:
@@ -106,9 +106,9 @@ def _hold_routes(spool: Spool, sources: Sources) -> Sequence[Route]:
         return json_answer({"hold_rule": plain(rule)})
 
     return [
-        Route("GET", "/api/v1/hold-rules", _answering(holds)),
-        Route("POST", "/api/v1/hold-rules", _answering(hold), "operator"),
-        Route("POST", "/api/v1/hold-rules/{id}/remove", _answering(unhold), "operator"),
+        Endpoint("GET", "/api/v1/hold-rules", _answering(holds)),
+        Endpoint("POST", "/api/v1/hold-rules", _answering(hold), "operator"),
+        Endpoint("POST", "/api/v1/hold-rules/{id}/remove", _answering(unhold), "operator"),
     ]
 
 
@@ -116,40 +116,40 @@ def _expect_a_match(patterns: Mapping[str, str], sources: Sources) -> None:
     """Refuse patterns that no mail can match: a domain without an address, a provider that is not there."""
     for address in (patterns.get("sender", ""), patterns.get("recipient", "")):
         if "." in address and not {"@", "*"} & set(address):
-            raise Problem(400, f"{address} is no address: *@{address} is every one of that domain")
+            raise ApiProblem(400, f"{address} is no address: *@{address} is every one of that domain")
     provider = patterns.get("provider", "")
     if provider and "*" not in provider and sources.operator is not None:
         sources.operator.check(provider)
 
 
-def provider_routes(spool: Spool, operator: Operator) -> Sequence[Route]:
+def provider_routes(spool: Spool, operator: Operator) -> Sequence[Endpoint]:
     """Return the routes of the providers' lanes."""
 
-    async def lanes(_asked: Asked) -> Answer:
+    async def lanes(_asked: ApiRequest) -> ApiResponse:
         return json_answer({"lanes": plain((await spool.stock()).lanes)})
 
-    async def probe(asked: Asked) -> Answer:
+    async def probe(asked: ApiRequest) -> ApiResponse:
         wanted = checked(asked.json(), {"who": NOTE, "lane": TEXT, "force": FLAG})
         name, lane, force = asked.path["name"], wanted.get("lane", ""), wanted.get("force", False)
         await operator.probe(name, lane, asked.signed(wanted.get("who", "")), force=force)
         return json_answer({"provider": name, "lane": lane})
 
-    async def suspend(asked: Asked) -> Answer:
+    async def suspend(asked: ApiRequest) -> ApiResponse:
         wanted = checked(asked.json(), {"who": NOTE, "why": NOTE, "for": NUMBER})
         who, why = asked.signed(wanted.get("who", "")), wanted.get("why", "")
         await operator.suspend(asked.path["name"], who, why, wanted.get("for"))
         return json_answer({"provider": asked.path["name"]})
 
-    async def resume(asked: Asked) -> Answer:
+    async def resume(asked: ApiRequest) -> ApiResponse:
         wanted = checked(asked.json(), {"who": NOTE})
         await operator.resume(asked.path["name"], asked.signed(wanted.get("who", "")))
         return json_answer({"provider": asked.path["name"]})
 
     changes: Sequence[tuple[str, Action]] = (("probe", probe), ("suspend", suspend), ("resume", resume))
     return [
-        Route("GET", "/api/v1/providers", _answering(lanes)),
+        Endpoint("GET", "/api/v1/providers", _answering(lanes)),
         *(
-            Route("POST", f"/api/v1/providers/{{name}}/{what}", _answering(do), "operator")
+            Endpoint("POST", f"/api/v1/providers/{{name}}/{what}", _answering(do), "operator")
             for what, do in changes
         ),
     ]
@@ -162,28 +162,31 @@ _RULE: Final = {**dict.fromkeys(_PATTERNS, TEXT), "who": NOTE, "why": NOTE, "unt
 _DIGITS: Final = 18
 
 
-async def _whole(body: Body) -> Answer:
-    return Answer(pieces=await begun(body.chunks()), length=body.size)
+async def _whole(body: Body) -> ApiResponse:
+    return ApiResponse(pieces=await begun(body.chunks()), length=body.size)
 
 
-async def headers_of(body: Body) -> Answer:
+async def headers_of(body: Body) -> ApiResponse:
     """The first piece holds them, as it does for who routes."""
-    return Answer(body=block(await anext(body.chunks(), b"")))
+    return ApiResponse(body=block(await anext(body.chunks(), b"")))
 
 
-_PARTS: Final[dict[str, Callable[[Body], Awaitable[Answer]]]] = {"message": _whole, "headers": headers_of}
+_PARTS: Final[dict[str, Callable[[Body], Awaitable[ApiResponse]]]] = {
+    "message": _whole,
+    "headers": headers_of,
+}
 
 
 def _answering(action: Action) -> Action:
     """Let ``action`` answer 404 for what is not there, and 400 for what cannot be done."""
 
-    async def answer(asked: Asked) -> Answer:
+    async def answer(asked: ApiRequest) -> ApiResponse:
         try:
             return await action(asked)
         except LookupError as error:
-            raise Problem(404, _sentence(error)) from None
+            raise ApiProblem(404, _sentence(error)) from None
         except ValueError as error:
-            raise Problem(400, _sentence(error)) from None
+            raise ApiProblem(400, _sentence(error)) from None
 
     return answer
 

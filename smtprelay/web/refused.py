@@ -10,10 +10,10 @@ from attrs import asdict, fields
 from smtprelay.interfaces import Events
 from smtprelay.model.queue_admin import RefusedMail
 from smtprelay.model.refusal import MOST_ROWS, RefusalFilter, RefusalRow
-from smtprelay.web.messages import Answer, Asked, Problem, json_answer
-from smtprelay.web.query_params import FLAG, NOTE, NUMBER, TEXT, Kind, checked, number
+from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
+from smtprelay.web.query_params import FLAG, NOTE, NUMBER, TEXT, ValueKind, checked, number
 from smtprelay.web.remedies import remedy
-from smtprelay.web.router import Route
+from smtprelay.web.router import Endpoint
 
 #: Where the process in front of workers has written down what it has refused itself.
 RECORD: Final = "/api/v1/refused/record"
@@ -22,48 +22,48 @@ _TEXTS: Final = ("client", "user", "rule")
 _ROW: Final = {
     **{each.name: TEXT for each in fields(RefusalRow)},
     **dict.fromkeys(("first", "last"), NUMBER),
-    "count": Kind(lambda value: type(value) is int and 0 < value < 2**53, "a whole number, positive"),
+    "count": ValueKind(lambda value: type(value) is int and 0 < value < 2**53, "a whole number, positive"),
 }
 _FILTERS: Final = {**dict.fromkeys(_TEXTS, TEXT), "since": NUMBER}
 
 
-def refused_routes(refusals: RefusedMail, events: Events) -> Sequence[Route]:
+def refused_routes(refusals: RefusedMail, events: Events) -> Sequence[Endpoint]:
     """Return the routes of the ledger."""
 
-    async def show(asked: Asked) -> Answer:
+    async def show(asked: ApiRequest) -> ApiResponse:
         rows = await refusals.refused(_wanted(asked.query))
         return json_answer({"refused": [_row(row) for row in rows]})
 
-    async def clear(asked: Asked) -> Answer:
+    async def clear(asked: ApiRequest) -> ApiResponse:
         given = checked(asked.json(), {**_FILTERS, "who": NOTE, "everything": FLAG})
         filters = {name: given[name] for name in _FILTERS if given.get(name)}
         if not filters and not given.get("everything"):
-            raise Problem(400, "give a filter (client, user, rule, since), or everything: true")
+            raise ApiProblem(400, "give a filter (client, user, rule, since), or everything: true")
         count = await refusals.clear(RefusalFilter(**filters))
         events("refused.cleared", who=asked.signed(given.get("who", "")), count=count)
         return json_answer({"count": count})
 
     return [
-        Route("GET", "/api/v1/refused", show),
-        Route("POST", "/api/v1/refused/clear", clear, "operator"),
+        Endpoint("GET", "/api/v1/refused", show),
+        Endpoint("POST", "/api/v1/refused/clear", clear, "operator"),
     ]
 
 
-def record_route(refusals: RefusedMail) -> Route:
+def record_route(refusals: RefusedMail) -> Endpoint:
     """Return the route that a worker has for the process in front of it."""
 
-    async def record(asked: Asked) -> Answer:
+    async def record(asked: ApiRequest) -> ApiResponse:
         rows = _rows(asked.json().get("rows"))
         await refusals.record(rows)
         return json_answer({"count": len(rows)})
 
-    return Route("POST", RECORD, record, "operator")
+    return Endpoint("POST", RECORD, record, "operator")
 
 
 def _rows(value: object) -> Sequence[RefusalRow]:
     """Return rows as they were sent; what is none is refused."""
     if not isinstance(value, list) or not all(isinstance(row, dict) and {*row} == {*_ROW} for row in value):
-        raise Problem(400, f"rows must be a list of objects with {', '.join(_ROW)}")
+        raise ApiProblem(400, f"rows must be a list of objects with {', '.join(_ROW)}")
     return [RefusalRow(**checked(row, _ROW)) for row in value]
 
 
@@ -77,7 +77,7 @@ def _wanted(query: Mapping[str, list[str]]) -> RefusalFilter:
     """Return what a query asks for; what is not understood is refused."""
     unknown = sorted(set(query) - {*_FILTERS, "limit"})
     if unknown:
-        raise Problem(400, f"unknown parameter: {', '.join(unknown)}")
+        raise ApiProblem(400, f"unknown parameter: {', '.join(unknown)}")
     given: dict[str, Any] = {name: query[name][-1] for name in _TEXTS if name in query}
     if "since" in query:
         given["since"] = number(query["since"][-1], "since")

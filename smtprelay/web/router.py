@@ -22,8 +22,8 @@ from smtprelay.interfaces import Events
 from smtprelay.model.message import SpoolUnavailable
 from smtprelay.telemetry.log_format import flattened
 from smtprelay.web.auth import Access
-from smtprelay.web.messages import Answer, Asked, Problem
-from smtprelay.web.streaming import Outlet
+from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse
+from smtprelay.web.streaming import PacedWriter
 
 #: In the headers of every answer; an answer's own win.
 HEADERS: Final = {
@@ -37,7 +37,7 @@ HEADERS: Final = {
     "Cache-Control": "no-store",
 }
 
-Action = Callable[[Asked], Awaitable[Answer]]
+Action = Callable[[ApiRequest], Awaitable[ApiResponse]]
 
 
 def _pattern(path: str) -> re.Pattern[str]:
@@ -45,11 +45,11 @@ def _pattern(path: str) -> re.Pattern[str]:
 
 
 @frozen
-class Route:
+class Endpoint:
     """
     One path and how it is answered.
 
-    :ivar path: ``{name}`` stands for one segment; it becomes :attr:`Asked.path`'s ``name``.
+    :ivar path: ``{name}`` stands for one segment; it becomes :attr:`ApiRequest.path`'s ``name``.
     :ivar role: who may ask: ``"anyone"`` (no token, any Host), ``"visitor"`` (no token),
         ``"viewer"`` or ``"operator"``.
     """
@@ -65,12 +65,12 @@ class Route:
         return _pattern(self.path)
 
 
-class Router(Resource):
+class ApiRouter(Resource):
     """The root resource of a site: looks the path up and waits for the answer."""
 
     isLeaf = True
 
-    def __init__(self, routes: Iterable[Route], access: Access, events: Events) -> None:
+    def __init__(self, routes: Iterable[Endpoint], access: Access, events: Events) -> None:
         super().__init__()
         self._routes = tuple(routes)
         self._access = access
@@ -86,15 +86,15 @@ class Router(Resource):
 
     async def _answer(self, request: Request, gone: list[object]) -> None:
         path = unquote(request.path.decode("ascii", "replace"))
-        route: Route | None = None
+        route: Endpoint | None = None
         try:
             route, asked = self._find(request, path)
             asked = await self._access.admit(request, route.role, asked)
             answer = await route.action(asked)
-        except Problem as problem:
+        except ApiProblem as problem:
             answer = problem.answer
         except SpoolUnavailable as error:
-            answer = Problem(503, f"the spool does not answer now: {error}: try again").answer
+            answer = ApiProblem(503, f"the spool does not answer now: {error}: try again").answer
         except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer
             answer = self._unexpected(path, error)
         if not gone:
@@ -108,24 +108,24 @@ class Router(Resource):
             route=route.path if route else "other",
         )
 
-    def _find(self, request: Request, path: str) -> tuple[Route, Asked]:
+    def _find(self, request: Request, path: str) -> tuple[Endpoint, ApiRequest]:
         method = request.method.decode("ascii", "replace")
         matching = [(route, found) for route in self._routes if (found := route.pattern.fullmatch(path))]
         for route, found in matching:
             if route.method == ("GET" if method == "HEAD" else method):
-                return route, Asked.of(request, found.groupdict())
+                return route, ApiRequest.of(request, found.groupdict())
         if not matching:
-            raise Problem(404, f"there is nothing at {path}: the API begins with /api/v1/")
+            raise ApiProblem(404, f"there is nothing at {path}: the API begins with /api/v1/")
         allowed = ", ".join(sorted({route.method for route, _ in matching}))
-        raise Problem(405, f"{path} takes {allowed} only", {"Allow": allowed})
+        raise ApiProblem(405, f"{path} takes {allowed} only", {"Allow": allowed})
 
-    def _unexpected(self, path: str, error: object) -> Answer:
+    def _unexpected(self, path: str, error: object) -> ApiResponse:
         number = uuid.uuid4().hex[:12]
         text = f"unexpected error {number} while answering {path}"
         self._events("relay.warning", text=text, exc=flattened(error))
-        return Problem(500, f"an unexpected error happened; the log has it as {number}").answer
+        return ApiProblem(500, f"an unexpected error happened; the log has it as {number}").answer
 
-    async def _write(self, request: Request, answer: Answer) -> None:
+    async def _write(self, request: Request, answer: ApiResponse) -> None:
         request.setResponseCode(answer.status)
         headers = {**HEADERS, "Content-Type": answer.type, **answer.headers}
         for name, value in headers.items():
@@ -134,7 +134,7 @@ class Router(Resource):
         request.setHeader("Content-Length", str(length))
         if answer.pieces is None or request.method == b"HEAD":
             request.write(answer.body)
-        elif not await Outlet(request).send(answer.pieces):
+        elif not await PacedWriter(request).send(answer.pieces):
             return
         request.finish()
 

@@ -17,10 +17,10 @@ from smtprelay.web.context import Sources
 from smtprelay.web.health import health_routes, metrics_routes
 from smtprelay.web.messages import MAX_BODY
 from smtprelay.web.page import page_routes
-from smtprelay.web.router import Route, Router
+from smtprelay.web.router import ApiRouter, Endpoint
 
 #: Makes the routes of each part.
-Parts = Mapping[str, Callable[[Sources], Sequence[Route]]]
+Parts = Mapping[str, Callable[[Sources], Sequence[Endpoint]]]
 
 #: What ``serve`` may name.
 PARTS: Final[Parts] = {
@@ -40,7 +40,7 @@ class NamelessRequest(Request):
         super().render(resrc)
 
 
-class _Request(NamelessRequest):
+class _SiteRequest(NamelessRequest):
     _excessive = False
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
@@ -72,6 +72,6 @@ def build_site(serve: Collection[str], sources: Sources, access: Access, parts: 
     """
     routes = [route for part in serve for route in parts[part](sources)]
     clock: IReactorTime = sources.clock
-    site = _Site(Router(routes, access, sources.events), requestFactory=_Request, reactor=clock)
+    site = _Site(ApiRouter(routes, access, sources.events), requestFactory=_SiteRequest, reactor=clock)
     site.displayTracebacks = False
     return site

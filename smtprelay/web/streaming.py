@@ -26,7 +26,7 @@ async def _behind(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[b
 
 
 @implementer(IPushProducer)
-class Outlet:
+class PacedWriter:
     """Writes to a request no faster than its client reads."""
 
     def __init__(self, request: Request) -> None:

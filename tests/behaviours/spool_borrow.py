@@ -2,7 +2,7 @@
 
 from smtprelay.interfaces import Spool
 from smtprelay.model.message import Blocked, Deferred, Delivered, Pace, Planned, Window
-from smtprelay.model.permit import Lesson, Loan, NoRoom
+from smtprelay.model.permit import Busy, Feedback, Permit
 from smtprelay.model.queue import Block, Selection, Settlement
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 
@@ -10,9 +10,9 @@ from tests.behaviours.spool_stories import BODY, SpoolStories, done
 class BorrowContract(SpoolStories):
     """Mixed into a trial test case that has :meth:`play`."""
 
-    async def lent(self, spool: Spool, name: str, provider: str = "main", lane: str = "") -> Loan:
+    async def lent(self, spool: Spool, name: str, provider: str = "main", lane: str = "") -> Permit:
         loan = await spool.borrow(name, provider, lane)
-        assert isinstance(loan, Loan), loan
+        assert isinstance(loan, Permit), loan
         return loan
 
     def test_a_loan_is_a_slot(self):
@@ -24,11 +24,11 @@ class BorrowContract(SpoolStories):
             for number in (1, 2, 3):
                 await self.send(spool, number=number)
             (claim,) = (await spool.claim()).claims
-            self.assertEqual(NoRoom(), await spool.borrow("two", "main", ""))
+            self.assertEqual(Busy(), await spool.borrow("two", "main", ""))
             spool.listen(woken.append)
-            await spool.give_back(loan, Lesson(outcomes=(Delivered(),)))
+            await spool.give_back(loan, Feedback(outcomes=(Delivered(),)))
             self.assertEqual([()], woken)
-            await spool.give_back(loan, Lesson())
+            await spool.give_back(loan, Feedback())
             await self.lent(spool, "two")
             self.assertTrue((await spool.claim()).waiting)
             await spool.settle(claim, done(claim))
@@ -41,7 +41,7 @@ class BorrowContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             await self.lent(spool, "one", "other", "box")
-            self.assertEqual(NoRoom(), await spool.borrow("two", "other", "box"))
+            self.assertEqual(Busy(), await spool.borrow("two", "other", "box"))
             await self.lent(spool, "three", "other", "bin")
 
         return self.play(story)
@@ -54,7 +54,7 @@ class BorrowContract(SpoolStories):
             await self.send(spool, number=1)
             self.assertEqual(1, len((await spool.claim()).claims))
             turned = await spool.borrow("two", "main", "")
-            assert isinstance(turned, NoRoom)
+            assert isinstance(turned, Busy)
             assert turned.until is not None
             self.assertEqual("", turned.reason)
             self.clock.advance(turned.until - self.clock.seconds())
@@ -69,7 +69,7 @@ class BorrowContract(SpoolStories):
             until = self.clock.seconds() + 60
             for lane in ("box", ""):
                 await spool.block(Block(provider="other", lane=lane, until=until, reason="401"))
-                self.assertEqual(NoRoom(reason="401", until=until), await spool.borrow("one", "other", "box"))
+                self.assertEqual(Busy(reason="401", until=until), await spool.borrow("one", "other", "box"))
                 await spool.block(Block(provider="other", lane=lane))
             await self.lent(spool, "one", "other", "box")
 
@@ -81,15 +81,15 @@ class BorrowContract(SpoolStories):
         async def story(spool: Spool) -> None:
             block = Block(provider="main", until=9e9, reason="401")
             loan = await self.lent(spool, "one")
-            await spool.give_back(loan, Lesson(outcomes=(Blocked("401"),), block=block))
+            await spool.give_back(loan, Feedback(outcomes=(Blocked("401"),), block=block))
             await self.send(spool, number=1)
             work = await spool.claim()
             self.assertEqual(([], [("main", "")]), (list(work.claims), list(work.stopped)))
             await spool.block(Block(provider="main"))
             loan = await self.lent(spool, "two")
-            await spool.give_back(loan, Lesson(outcomes=(Deferred("429", throttled=True),)))
+            await spool.give_back(loan, Feedback(outcomes=(Deferred("429", throttled=True),)))
             self.assertEqual(self.clock.seconds() + 0.25, (await spool.claim()).due)
-            self.assertEqual(NoRoom(until=self.clock.seconds() + 0.25), await spool.borrow("x", "main", ""))
+            self.assertEqual(Busy(until=self.clock.seconds() + 0.25), await spool.borrow("x", "main", ""))
 
         return self.play(story)
 
@@ -99,8 +99,8 @@ class BorrowContract(SpoolStories):
         async def story(spool: Spool) -> None:
             await spool.block(Block(provider="main", trial=True))
             loan = await self.lent(spool, "one")
-            self.assertEqual(NoRoom(), await spool.borrow("two", "main", ""))
-            await spool.give_back(loan, Lesson(outcomes=(Delivered(),)))
+            self.assertEqual(Busy(), await spool.borrow("two", "main", ""))
+            await spool.give_back(loan, Feedback(outcomes=(Delivered(),)))
             await self.lent(spool, "two")
             await self.lent(spool, "three")
 
@@ -114,8 +114,8 @@ class BorrowContract(SpoolStories):
             await spool.give_back(first)
             await spool.give_back(first)
             await self.lent(spool, "three")
-            self.assertEqual(NoRoom(), await spool.borrow("four", "main", ""))
-            await spool.give_back(first, Lesson(outcomes=(Deferred("429", throttled=True),)))
+            self.assertEqual(Busy(), await spool.borrow("four", "main", ""))
+            await spool.give_back(first, Feedback(outcomes=(Deferred("429", throttled=True),)))
             (lane,) = (await spool.stock()).lanes
             self.assertIsNotNone(lane.ceiling)
 
@@ -135,9 +135,9 @@ class BorrowContract(SpoolStories):
                 await spool.renew([])
             await spool.reclaim()
             await self.lent(spool, "five")
-            await spool.give_back(stale, Lesson())
+            await spool.give_back(stale, Feedback())
             await self.lent(spool, "six")
-            self.assertEqual(NoRoom(), await spool.borrow("seven", "main", ""))
+            self.assertEqual(Busy(), await spool.borrow("seven", "main", ""))
 
         return self.play(story)
 
@@ -153,7 +153,7 @@ class BorrowContract(SpoolStories):
             self.assertEqual(0, len(told))
             await spool.taken(claim)
             await spool.settle(claim, done(claim))
-            await spool.give_back(loan, Lesson())
+            await spool.give_back(loan, Feedback())
             await spool.block(Block(provider="main"))
             self.assertEqual(4, len(told))
 
@@ -179,7 +179,7 @@ class BorrowContract(SpoolStories):
             incoming = spool.incoming(draft, lambda *_: [planned], settlement)
             incoming.write(BODY)
             self.assertEqual(250, (await incoming.finish()).code)
-            await spool.give_back(loan, Lesson())
+            await spool.give_back(loan, Feedback())
             (line,) = await spool.list(Selection())
             self.assertEqual(("deferred", "busy", 1), (line.state, line.reason, line.attempts))
             (detail,) = await spool.show(draft.id)

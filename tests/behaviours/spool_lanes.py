@@ -8,9 +8,9 @@ from smtprelay.model.queue import (
     ASKED_TO_WAIT,
     SUSPENDED,
     Block,
-    Detour,
     Edit,
     LaneState,
+    Reroute,
     Selection,
     Settlement,
 )
@@ -291,10 +291,10 @@ class LaneContract(SpoolStories):
             "onward": lambda _delivery: ("other", "box"),
             "reason": "main does not run",
         }
-        step = await spool.move(Detour(**{**usual, **changes}), limit)
+        step = await spool.move(Reroute(**{**usual, **changes}), limit)
         count = step.count
         while step.mark is not None:
-            step = await spool.move(Detour(**{**usual, **changes}, mark=step.mark), limit)
+            step = await spool.move(Reroute(**{**usual, **changes}, mark=step.mark), limit)
             count += step.count
         return count
 

@@ -7,7 +7,7 @@ from smtprelay.model.message import (
     Uncertain,
 )
 from smtprelay.model.queue import Edit, Selection, Settlement
-from smtprelay.model.work import Work
+from smtprelay.model.work import ClaimBatch
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 
 
@@ -188,7 +188,7 @@ class OperatorContract(SpoolStories):
             for number in (1, 2, 3):
                 await self.send(spool, number=number)
                 self.clock.advance(1)
-            work: Work = await spool.claim()
+            work: ClaimBatch = await spool.claim()
             await spool.settle(work.claims[0], Settlement(state="deferred", outcomes={}, due=9e9))
             stock = await spool.stock()
             self.assertEqual({"queued": 1, "active": 1, "deferred": 1, "held": 0}, dict(stock.states))

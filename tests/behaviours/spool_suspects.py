@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from smtprelay.interfaces import Spool
 from smtprelay.model.message import Claim, Deferred, Pace, Window
-from smtprelay.model.permit import Lesson, Loan, NoRoom
+from smtprelay.model.permit import Busy, Feedback, Permit
 from smtprelay.model.queue import Block, Edit, Selection, Settlement
 from smtprelay.spool.operations.suspects import MOST_ALONE, PATIENCE, PAUSE
 from tests.behaviours.spool_stories import SpoolStories, done
@@ -137,7 +137,7 @@ class SuspectContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             lent = await spool.borrow("a synchronous delivery", "other", "")
-            assert isinstance(lent, Loan)
+            assert isinstance(lent, Permit)
             await self.under_way(spool, [1])
             for number in range(5):
                 await self.die(spool)
@@ -145,7 +145,7 @@ class SuspectContract(SpoolStories):
                 # As after a minute, when others may go beside it.
                 self.clock.advance(MOST_ALONE)
                 lent = await spool.borrow(f"another {number}", "other", "")
-                assert isinstance(lent, Loan)
+                assert isinstance(lent, Permit)
             await spool.settle(claim, done(claim))
             self.assertEqual([], list(await spool.list(Selection())))
 
@@ -232,17 +232,17 @@ class SuspectContract(SpoolStories):
             await self.under_way(spool, [1])
             await self.die(spool)
             lent = await spool.borrow("first", "other", "")
-            assert isinstance(lent, Loan)
+            assert isinstance(lent, Permit)
             work = await spool.claim()
             self.assertEqual((0, True), (len(work.claims), work.waiting))
             woken: list[object] = []
             spool.listen(woken.append)
-            await spool.give_back(lent, Lesson())
+            await spool.give_back(lent, Feedback())
             self.assertEqual(1, len(woken))
             (claim,) = (await spool.claim()).claims
-            self.assertEqual(NoRoom(), await spool.borrow("second", "other", ""))
+            self.assertEqual(Busy(), await spool.borrow("second", "other", ""))
             await spool.settle(claim, done(claim))
-            self.assertIsInstance(await spool.borrow("third", "other", ""), Loan)
+            self.assertIsInstance(await spool.borrow("third", "other", ""), Permit)
 
         return self.play(story)
 

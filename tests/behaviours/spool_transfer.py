@@ -4,7 +4,7 @@ from attrs import evolve
 
 from smtprelay.interfaces import Spool
 from smtprelay.model.archive import ParcelDelivery, read, written
-from smtprelay.model.export_import import Packed
+from smtprelay.model.export_import import ArchiveItem
 from smtprelay.model.message import Deferred, Delivered, Failed
 from smtprelay.model.operator_settings import Orders, Suspension
 from smtprelay.model.queue import STATES, SUSPENDED, Block, Edit, Selection, Settlement
@@ -58,7 +58,7 @@ class TransferContract(SpoolStories):
             reason="no",
         )
 
-    async def exported(self, spool: Spool, selection=EVERYTHING, *, moving=False) -> list[Packed]:
+    async def exported(self, spool: Spool, selection=EVERYTHING, *, moving=False) -> list[ArchiveItem]:
         """Return everything that is exported, bodies and all."""
         packed, mark = [], None
         while mark != "":
@@ -67,7 +67,7 @@ class TransferContract(SpoolStories):
             mark = portion.mark
         return packed
 
-    async def body_of(self, spool: Spool, packed: Packed) -> bytes | None:
+    async def body_of(self, spool: Spool, packed: ArchiveItem) -> bytes | None:
         if packed.content is not None or not packed.parcel.body:
             return packed.content
         pieces, n = [], 1
@@ -76,7 +76,7 @@ class TransferContract(SpoolStories):
             n += 1
         return b"".join(pieces)
 
-    def only(self, packed: list[Packed], number: int) -> ParcelDelivery:
+    def only(self, packed: list[ArchiveItem], number: int) -> ParcelDelivery:
         (parcel,) = [each.parcel for each in packed if each.parcel.id == self.draft(number=number).id]
         (delivery,) = parcel.deliveries
         return delivery
@@ -217,7 +217,7 @@ class TransferContract(SpoolStories):
 
         return self.play(story)
 
-    def numbered(self, packed: Packed, number: int) -> Packed:
+    def numbered(self, packed: ArchiveItem, number: int) -> ArchiveItem:
         """Return a message whose held delivery is held by the rule with ``number``."""
         (delivery,) = packed.parcel.deliveries
         return evolve(packed, parcel=evolve(packed.parcel, deliveries=(evolve(delivery, hold=number),)))

@@ -2,7 +2,7 @@
 
 from smtprelay.interfaces import Spool
 from smtprelay.model.message import Claim, Failed
-from smtprelay.model.permit import Loan
+from smtprelay.model.permit import Permit
 from smtprelay.model.queue import Edit, Selection, Settlement
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 
@@ -119,7 +119,7 @@ class UpkeepContract(SpoolStories):
             for number, lane in enumerate(("", "a", "a", "b"), start=1):
                 await self.send(spool, number=number, provider="other", lane=lane)
             await spool.claim(2)
-            self.assertIsInstance(await spool.borrow("x", "other", "c"), Loan)
+            self.assertIsInstance(await spool.borrow("x", "other", "c"), Permit)
             before = (await spool.stock()).lanes
             self.assertEqual(0, await spool.upkeep.recount())
             self.assertEqual(list(before), list((await spool.stock()).lanes))

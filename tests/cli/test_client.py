@@ -2,31 +2,31 @@ import os
 import socket
 from pathlib import Path
 
-from smtprelay.cli.client import Client
+from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import CliError
 from tests.cli.fakes import CommandCase, FakeRelay
 
 
 class ClientTests(CommandCase):
-    def fails(self, client: Client) -> CliError:
+    def fails(self, client: ApiClient) -> CliError:
         return self.assertRaises(CliError, client.get, "/x")
 
-    def answering(self, status: int, answer: object) -> Client:
-        return Client(FakeRelay(self, {"GET /x": (status, answer)}).endpoint)
+    def answering(self, status: int, answer: object) -> ApiClient:
+        return ApiClient(FakeRelay(self, {"GET /x": (status, answer)}).endpoint)
 
     def test_socket_and_url(self) -> None:
         """A socket's path, with or without ``unix:``, and a URL all reach the relay."""
         local = FakeRelay(self, {"GET /x": (200, {"a": 1})})
         remote = FakeRelay(self, {"GET /x": (200, {"a": 2})}, tcp=True)
-        self.assertEqual(Client(local.endpoint).get("/x"), {"a": 1})
-        self.assertEqual(Client(f"unix:{local.endpoint}").get("/x"), {"a": 1})
-        self.assertEqual(Client(remote.endpoint).get("/x"), {"a": 2})
+        self.assertEqual(ApiClient(local.endpoint).get("/x"), {"a": 1})
+        self.assertEqual(ApiClient(f"unix:{local.endpoint}").get("/x"), {"a": 1})
+        self.assertEqual(ApiClient(remote.endpoint).get("/x"), {"a": 2})
 
     def test_token(self) -> None:
         """A token goes out as a bearer token; without one there is no such header."""
         relay = FakeRelay(self, {"GET /x": (200, {"a": 1})})
-        Client(relay.endpoint, "s3cret").get("/x")
-        Client(relay.endpoint).get("/x")
+        ApiClient(relay.endpoint, "s3cret").get("/x")
+        ApiClient(relay.endpoint).get("/x")
         sent = [asked.headers.get("Authorization") for asked in relay.asked]
         self.assertEqual(sent, ["Bearer s3cret", None])
 
@@ -47,22 +47,22 @@ class ClientTests(CommandCase):
         """It comes in pieces; a refusal is a sentence, and an end that is missing is told: exit 69."""
         whole = b"x" * 600_000
         relay = FakeRelay(self, {"GET /x": (200, whole), "GET /y": (404, {"error": "it is gone"})})
-        pieces = list(Client(relay.endpoint).pieces("/x"))
+        pieces = list(ApiClient(relay.endpoint).pieces("/x"))
         self.assertEqual((b"".join(pieces), len(pieces)), (whole, 3))
         self.assertEqual(
-            str(self.assertRaises(CliError, list, Client(relay.endpoint).pieces("/y"))), "it is gone"
+            str(self.assertRaises(CliError, list, ApiClient(relay.endpoint).pieces("/y"))), "it is gone"
         )
-        cut = Client(FakeRelay(self, {"GET /x": (200, whole)}, missing=10).endpoint).pieces("/x")
+        cut = ApiClient(FakeRelay(self, {"GET /x": (200, whole)}, missing=10).endpoint).pieces("/x")
         error = self.assertRaises(CliError, list, cut)
         self.assertEqual((error.status, "ended 10 bytes too early" in str(error)), (69, True))
 
     def test_nobody(self) -> None:
         """No socket, or one that nobody listens at, is exit 69 and not listening."""
-        missing = Client(self.mktemp())
+        missing = ApiClient(self.mktemp())
         path = self.mktemp()
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(path)
-        for client in (missing, Client(path)):
+        for client in (missing, ApiClient(path)):
             self.assertEqual(self.fails(client).status, 69)
             self.assertIn("not running", str(self.fails(client)))
             self.assertFalse(client.listening())
@@ -73,7 +73,7 @@ class ClientTests(CommandCase):
         with socket.socket(socket.AF_UNIX) as silent:
             silent.bind(path)
             silent.listen()
-            error = self.fails(Client(path, timeout=0.05))
+            error = self.fails(ApiClient(path, timeout=0.05))
         self.assertEqual(
             (error.status, str(error)), (69, f"{path}: no answer in 0.05 s. The relay's log may say why")
         )
@@ -87,22 +87,22 @@ class ClientTests(CommandCase):
         else:
             folder.chmod(0)
             self.addCleanup(folder.chmod, 0o700)
-            client = Client(str(folder / "sock"))
+            client = ApiClient(str(folder / "sock"))
         self.assertEqual(self.fails(client).status, 77)
         self.assertTrue(client.listening())
 
     def test_bad_urls(self) -> None:
         """A URL that cannot be one is an error of usage."""
         for url in ("http://", "http://h:x", "http://h/path", "https://:1", "http://[::1", "http://a..b"):
-            self.assertEqual(self.fails(Client(url)).status, 2, url)
+            self.assertEqual(self.fails(ApiClient(url)).status, 2, url)
 
     def test_a_host_is_no_socket(self) -> None:
         """A host and port without http:// are an error of usage that says how to write them."""
-        error = self.fails(Client("localhost:8080"))
+        error = self.fails(ApiClient("localhost:8080"))
         self.assertEqual((error.status, str(error)[-21:]), (2, "http://localhost:8080"))
 
 
-class _Denied(Client):
+class _Denied(ApiClient):
     """root may open everything, so for root the refusal is made."""
 
     def _connection(self):

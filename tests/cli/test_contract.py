@@ -13,7 +13,7 @@ from twisted.trial.unittest import TestCase
 
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.telemetry.metrics import Metrics
 from smtprelay.web.auth import Access
 from smtprelay.web.context import Sources
@@ -27,7 +27,7 @@ ID = "7QK2AAAA00000000"
 class ContractTests(TestCase):
     def setUp(self) -> Deferred[None]:
         events = Recording()
-        self.spool = open_memory(Terms(paces={}, events=events), clock=reactor)
+        self.spool = open_memory(SpoolOptions(paces={}, events=events), clock=reactor)
         self.addCleanup(lambda: Deferred.fromCoroutine(self.spool.close()))
         self.checks: dict[str, str | None] = {"spool": None}
         sources = Sources(

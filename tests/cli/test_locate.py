@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.cli import locate
 from smtprelay.cli.exit_codes import CliError
-from smtprelay.cli.options import Settings
+from smtprelay.cli.options import CliSettings
 from smtprelay.config import ConfigError, load
 
 CONFIG = """
@@ -20,7 +20,7 @@ class PlaceTests(SynchronousTestCase):
         self.folder = Path(tempfile.mkdtemp())
         self.addCleanup(rmtree, self.folder)
         self.file = self.folder / "relay.yaml"
-        self.settings = Settings(config=str(self.file))
+        self.settings = CliSettings(config=str(self.file))
 
     def configured(self, more: str) -> None:
         self.file.write_text(CONFIG + more)
@@ -30,7 +30,7 @@ class PlaceTests(SynchronousTestCase):
 
     def test_given(self) -> None:
         """An endpoint that is given is taken; no configuration is read for it."""
-        settings = Settings(endpoint="/x/control.sock", config="no such file")
+        settings = CliSettings(endpoint="/x/control.sock", config="no such file")
         self.assertEqual(locate.client(settings, {}).endpoint, "/x/control.sock")
 
     def test_control(self) -> None:
@@ -58,14 +58,14 @@ class PlaceTests(SynchronousTestCase):
         """The machine's own relay is found by its socket, and no configuration is read."""
         (self.folder / "control.sock").touch()
         environ = {"RUNTIME_DIRECTORY": str(self.folder)}
-        self.assertEqual(locate.client(Settings(), environ).endpoint, f"{self.folder}/control.sock")
+        self.assertEqual(locate.client(CliSettings(), environ).endpoint, f"{self.folder}/control.sock")
 
     def test_named_by_the_environment(self) -> None:
         """SMTPRELAY_CONFIG names a relay, and then no other's socket will do."""
         self.configured("control_socket: /x/y.sock")
         (self.folder / "control.sock").touch()
         environ = {"RUNTIME_DIRECTORY": str(self.folder), "SMTPRELAY_CONFIG": str(self.file)}
-        self.assertEqual(locate.client(Settings(), environ).endpoint, "/x/y.sock")
+        self.assertEqual(locate.client(CliSettings(), environ).endpoint, "/x/y.sock")
 
     def test_wrong_configuration(self) -> None:
         """A configuration that is wrong is exit 78 and its first problem, in one line."""
@@ -92,7 +92,7 @@ class PlaceTests(SynchronousTestCase):
             self.settings: f"{self.folder}/spool",
             self.settings._replace(endpoint="/x/control.sock"): f"{self.folder}/spool",
             self.settings._replace(endpoint="http://127.0.0.1:1"): "",
-            Settings(endpoint="/x/control.sock"): "",
+            CliSettings(endpoint="/x/control.sock"): "",
         }
         for settings, wanted in cases.items():
             self.assertEqual(str(locate.ground(settings, {}) or ""), wanted, settings)

@@ -19,7 +19,7 @@ from smtprelay.spool.engines.sqlite import connect_reader
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.engines.writer import InlineWriter
-from smtprelay.spool.location import Folder
+from smtprelay.spool.location import SqliteLocation
 from smtprelay.spool.operations.accept import CHUNK, Arrival, accept, store_chunk
 from smtprelay.spool.operations.claim import claim
 from smtprelay.spool.operations.refusals import record
@@ -44,7 +44,7 @@ REFUSED = RefusalRow(
 
 def put(folder: str, *ids: str, body: bytes = b"Hello", people: int = 1) -> None:
     """Put a message with each of ``ids`` into the spool in ``folder``."""
-    with Folder(Path(folder)).writing(new=True) as writer:
+    with SqliteLocation(Path(folder)).writing(new=True) as writer:
         put_by(writer, *ids, body=body, people=people)
 
 
@@ -216,7 +216,7 @@ class FolderTests(OfflineContract, OfflineCase):
     """The spool is a file."""
 
     def change(self, operation) -> None:
-        with Folder(Path(self.folder)).writing() as writer:
+        with SqliteLocation(Path(self.folder)).writing() as writer:
             writer.run(operation)
 
     def test_long_reason(self) -> None:

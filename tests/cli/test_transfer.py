@@ -17,7 +17,7 @@ from smtprelay.cli.formats.tar import Item
 from smtprelay.cli.mover import OnlineMover
 from smtprelay.model.message import Pace
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
-from smtprelay.spool.location import Folder
+from smtprelay.spool.location import SqliteLocation
 from smtprelay.spool.operations import export
 from smtprelay.spool.operations.claim import claim
 from tests.cli.fakes import Ran, data_of
@@ -71,7 +71,7 @@ class TransferCase(OfflineCase):
 
     def piece(self, message: str, n: int) -> bytes | None:
         """Return a piece of a body from the other spool."""
-        ground = Folder(Path(f"{self.folder}/other"))
+        ground = SqliteLocation(Path(f"{self.folder}/other"))
         connection = ground.reading()
         self.addCleanup(ground.leave, connection)
         return export.piece(connection, message, n)
@@ -234,7 +234,7 @@ class ArchiveTests(TransferCase):
 
     def test_move_what_is_under_way(self) -> None:
         """It stays, and is told what to do: the relay that tried it died."""
-        with Folder(Path(self.folder)).writing() as writer:
+        with SqliteLocation(Path(self.folder)).writing() as writer:
             writer._engine.paces = {"local": Pace(concurrency=1)}
             writer.run(lambda tx: claim(tx, 1))
         ran = self.queue("export", self.file, "--move")
@@ -491,7 +491,7 @@ class OnlineTests(TransferCase):
         put(self.folder, *(f"7QK6000000000{number:03d}" for number in range(40)), people=300)
         put(self.folder, "7QK7000000000000", people=20_000)
         self.queue("export", self.file)
-        client, taken = Counting(), import_._Taken("")
+        client, taken = Counting(), import_._ImportCounts("")
         mover = OnlineMover(client, "ops")
         with Path(self.file).open("rb") as stream:
             for item in archive.read(stream):
@@ -507,7 +507,7 @@ class OnlineTests(TransferCase):
 
     def test_an_impossible_id(self) -> None:
         """A large message with an impossible id is handed over to be refused; its body is not sent before."""
-        client, taken = Counting(), import_._Taken("")
+        client, taken = Counting(), import_._ImportCounts("")
         for name in ("../../x", "a b", "ü", ""):
             values = {"id": name, "size": 100_000}
             taken.take(OnlineMover(client, "ops"), Item("evil.json", values, io.BytesIO(bytes(100_000))))

@@ -7,7 +7,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.config import defaults, load
-from smtprelay.config.providers import Smarthost
+from smtprelay.config.providers import SmarthostSettings
 from smtprelay.model.message import Limits
 from tests.config.loading import HASH, SMALL, load_text, with_provider
 
@@ -100,7 +100,7 @@ class CompleteTests(SynchronousTestCase):
         for tls, port in {"starttls": 587, "implicit": 465, "none": 25}.items():
             text = "hostname: a.example\n" + with_provider(f"type: smarthost, host: h, tls: {tls}")
             provider = load_text(text).config.providers["more"]
-            assert isinstance(provider, Smarthost)
+            assert isinstance(provider, SmarthostSettings)
             self.assertEqual((provider.port, provider.helo), (port, "a.example"))
 
     def test_limits(self) -> None:

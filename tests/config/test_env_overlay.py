@@ -2,7 +2,7 @@ from ipaddress import ip_network
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config.providers import Acs, Smarthost
+from smtprelay.config.providers import AcsSettings, SmarthostSettings
 from tests.config.loading import SMALL, codes, load_text, problems_of
 
 
@@ -51,7 +51,7 @@ class OverlayTests(SynchronousTestCase):
             "SMTPRELAY_PROVIDERS__A__CONNECTION_STRING": "endpoint=https://x.example;accesskey=a2V5",
         }
         provider = load_text(text, environ).config.providers["a"]
-        assert isinstance(provider, Acs)
+        assert isinstance(provider, AcsSettings)
         assert provider.connection_string is not None
         self.assertEqual(provider.connection_string.place, "environment")
         problems = problems_of(text, environ | {"SMTPRELAY_PROVIDERS__A__CONNECTION_STRING__FILE": "/nope"})
@@ -95,7 +95,7 @@ class OverlayTests(SynchronousTestCase):
         text = SMALL.replace("type: capture, path: captured", "type: smarthost, host: h.example")
         name = "SMTPRELAY_PROVIDERS__LOCAL__PORT"
         provider = load_text(text, {name: "2587"}).config.providers["local"]
-        assert isinstance(provider, Smarthost)
+        assert isinstance(provider, SmarthostSettings)
         self.assertEqual(provider.port, 2587)
         [problem] = problems_of(text, {name: "x"})
         self.assertEqual((problem.file, problem.severity), (name, "error"))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config.providers import Acs, Smarthost
+from smtprelay.config.providers import AcsSettings, SmarthostSettings
 from smtprelay.config.secret import Secret, complaint, fixed, in_file
 from tests.config.loading import SMALL, codes, load_text, problems_of, with_provider
 
@@ -14,7 +14,7 @@ def password(value: str, environ: dict[str, str] | None = None) -> Secret:
     """Return the password of a smarthost that is given as ``value``."""
     text = with_provider(f"type: smarthost, host: h, username: u, password: {value}")
     host = load_text(text, environ).config.providers["more"]
-    assert isinstance(host, Smarthost)
+    assert isinstance(host, SmarthostSettings)
     assert host.password is not None
     return host.password
 
@@ -226,5 +226,5 @@ class SettingTests(SynchronousTestCase):
         keys = 'endpoint: "https://x.example", access_keys: ["${A}", {env: B}]'
         text = with_provider(f"type: acs, sender: a@b, {keys}")
         provider = load_text(text, {"A": "MQ==", "B": "Mg=="}).config.providers["more"]
-        assert isinstance(provider, Acs)
+        assert isinstance(provider, AcsSettings)
         self.assertEqual([key.reveal() for key in provider.access_keys], ["MQ==", "Mg=="])

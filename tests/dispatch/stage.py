@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.dsn.render import BounceSettings
-from smtprelay.dispatch.lane_state import Lanes
-from smtprelay.dispatch.webhook import Announcer
+from smtprelay.dispatch.lane_state import LaneStates
+from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Body
 from smtprelay.model.message import (
     Claim,
@@ -28,7 +28,7 @@ from smtprelay.model.message import (
 from smtprelay.model.queue import Detail, NewMessage, Selection, Summary
 from smtprelay.model.shape import Shape
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.testing.provider import ScriptedProvider
 from tests.recording import Recording
 
@@ -98,7 +98,7 @@ class Stage:
         bounces: BounceSettings = BOUNCES,
         events: Recording | None = None,
         *,
-        announcer: Announcer | None = None,
+        announcer: WebhookNotifier | None = None,
         probe_unreachable: Callable[[str], None] = lambda _provider: None,
     ) -> None:
         self.clock = Clock()
@@ -107,7 +107,7 @@ class Stage:
         self.providers = {provider.name: provider for provider in providers}
         self.routes = {route.name: route for route in routes}
         paces = dict.fromkeys(self.providers, pace or Pace())
-        self.spool = open_memory(Terms(paces=paces, events=self.events), clock=self.clock)
+        self.spool = open_memory(SpoolOptions(paces=paces, events=self.events), clock=self.clock)
         self.posted: list[NewMessage] = []
         self._messages = 0
         self._bounces = bounces
@@ -135,7 +135,7 @@ class Stage:
             self.routes,
             clock=self.clock,
             events=self.events,
-            lanes=Lanes(self.events),
+            lanes=LaneStates(self.events),
             jitter=lambda: 0.5,
             post=self._post,
             bounces=self._bounces,

@@ -4,17 +4,17 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.decision import (
-    Case,
-    Verdict,
+    Decision,
+    DecisionInput,
     crashed,
     delivered,
-    homeless,
+    provider_removed,
     reasons,
     resolved,
     returned,
     settle,
-    undecided,
     unreadable,
+    unresolved,
 )
 from smtprelay.dispatch.failover import Place
 from smtprelay.model.message import Blocked, Claim, Deferred, Delivered, Failed, Route, Schedule, Uncertain
@@ -26,8 +26,8 @@ ROUTE = Route(name="default", via=("one", "two"))
 TWO = Place(provider="two", lane="box")
 
 
-def make_case(claim: Claim | None = None, place: Place | None = None, **route: Any) -> Case:
-    return Case(
+def make_case(claim: Claim | None = None, place: Place | None = None, **route: Any) -> DecisionInput:
+    return DecisionInput(
         claim=claim or make_claim(A),
         route=evolve(ROUTE, **route),
         now=MORNING,
@@ -41,7 +41,7 @@ class OneRecipientTests(SynchronousTestCase):
 
     def judge(
         self, outcome: Any, claim: Claim | None = None, place: Place | None = None, **route: Any
-    ) -> Verdict:
+    ) -> Decision:
         return settle(make_case(claim, place, **route), {A: outcome})
 
     def test_delivered_is_the_end(self) -> None:
@@ -236,7 +236,7 @@ class OneRecipientTests(SynchronousTestCase):
 class MixedTests(SynchronousTestCase):
     """Recipients settle one by one; the worst of what stays open decides how the rest goes on."""
 
-    def judge(self, place: Place | None = None, claim: Claim | None = None, **outcomes: Any) -> Verdict:
+    def judge(self, place: Place | None = None, claim: Claim | None = None, **outcomes: Any) -> Decision:
         results = {f"{name}@x.org": outcome for name, outcome in outcomes.items()}
         return settle(make_case(claim or make_claim(*results), place), results)
 
@@ -338,15 +338,15 @@ class OtherEndsTests(SynchronousTestCase):
 
     def test_undecided_is_held_and_can_be_released(self) -> None:
         """A released mail is sent: were it still uncertain, it would only be held again."""
-        settlement = undecided(make_claim(A, uncertain=True)).settlement
+        settlement = unresolved(make_claim(A, uncertain=True)).settlement
         self.assertEqual((settlement.state, settlement.uncertain), ("held", False))
         self.assertIn("not known whether one took", settlement.reason)
 
     def test_a_provider_that_is_gone_hands_over(self) -> None:
         """The mail goes to the next one of its route, else it is held with the reason."""
-        moved = homeless(make_case(place=TWO)).settlement
+        moved = provider_removed(make_case(place=TWO)).settlement
         self.assertEqual((moved.state, moved.provider, moved.lane), ("queued", "two", "box"))
-        held = homeless(make_case()).settlement
+        held = provider_removed(make_case()).settlement
         self.assertEqual(
             (held.state, held.reason), ("held", "the configuration has no provider 'one' any more")
         )
@@ -354,7 +354,7 @@ class OtherEndsTests(SynchronousTestCase):
     def test_a_provider_that_is_gone_cannot_be_asked(self) -> None:
         """Where the route holds what is uncertain, it is held."""
         case = make_case(make_claim(A, uncertain=True), TWO, on_uncertain="hold")
-        self.assertEqual(homeless(case).settlement.state, "held")
+        self.assertEqual(provider_removed(case).settlement.state, "held")
 
     def test_a_claim_that_was_not_begun_is_given_back_unchanged(self) -> None:
         """As if it had never been taken."""

@@ -1,6 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.lane_state import Lanes
+from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.model.message import Blocked, Deferred, Delivered, Uncertain
 from smtprelay.model.queue import Block
 from tests.dispatch.stage import MORNING, make_delivery
@@ -10,7 +10,7 @@ from tests.recording import Recording
 class LanesTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.events = Recording()
-        self.lanes = Lanes(self.events)
+        self.lanes = LaneStates(self.events)
         self.delivery = make_delivery(lane="box")
 
     def learn(self, outcome: object, later: float = 0.0) -> Block | None:

@@ -18,8 +18,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.dispatcher import Dispatcher
-from smtprelay.dispatch.lane_state import Lanes
-from smtprelay.dispatch.synchronous.permits import Admission, Patience, Turned
+from smtprelay.dispatch.lane_state import LaneStates
+from smtprelay.dispatch.synchronous.permits import ClientPatience, SynchronousPermits, Turned
 from smtprelay.model.message import (
     Blocked,
     Client,
@@ -40,7 +40,7 @@ from smtprelay.model.queue import Edit, NewMessage, Selection
 from smtprelay.model.queue_admin import HoldRule
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.spool.engines.memory import InlineReader
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.sqlite import SqliteEngine
 from smtprelay.spool.engines.writer import run_group
 from smtprelay.spool.maintenance.check import check
@@ -143,11 +143,11 @@ class Play(RuleBasedStateMachine):
         engine = SqliteEngine(database=":memory:", paces=PACES, lease=60.0, seconds=self.clock.seconds)
         self.writer = LateWriter(engine)
         self.events = Recording()
-        terms = Terms(paces=PACES, events=self.events)
+        terms = SpoolOptions(paces=PACES, events=self.events)
         self.spool = QueueSpool(self.writer, InlineReader(self.writer.connection), terms)
         self.providers = {"one": Moody("one", Limits()), "two": Moody("two", Limits(size=60))}
         self.number = 0
-        lanes = Lanes(self.events)
+        lanes = LaneStates(self.events)
         self.dispatcher = Dispatcher(
             self.spool,
             self.providers,
@@ -159,7 +159,7 @@ class Play(RuleBasedStateMachine):
             post=self.post,
             bounces=BOUNCES,
         )
-        self.shared = Admission(self.spool, lanes, self.clock, self.events)
+        self.shared = SynchronousPermits(self.spool, lanes, self.clock, self.events)
         self.slots: list[Any] = []
         self.dispatcher.start()
 
@@ -195,7 +195,7 @@ class Play(RuleBasedStateMachine):
         self.number += 1
         lane = self.providers["one"].lane(Envelope(sender=sender))
         delivery = make_delivery(message=f"S{self.number}", provider="one", lane=lane)
-        entering = Deferred.fromCoroutine(self.shared.enter(delivery, 1, Patience(self.clock, 20.0)))
+        entering = Deferred.fromCoroutine(self.shared.enter(delivery, 1, ClientPatience(self.clock, 20.0)))
         entering.addCallback(self.slots.append)
 
     @precondition(lambda self: self.slots)

@@ -4,7 +4,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.hold_rules import Tending
+from smtprelay.dispatch.hold_rules import HoldRuleRunner
 from smtprelay.model.message import Blocked, Limits
 from smtprelay.model.message import Deferred as Later
 from smtprelay.model.queue import Edit, Selection
@@ -252,7 +252,7 @@ class TendingTests(DispatcherTestCase):
                 await fail(RuntimeError("disk"))
 
         spool = Failing()
-        tending = Tending(spool, clock, events)
+        tending = HoldRuleRunner(spool, clock, events)
         tending.kick()
         clock.advance(61)
         self.assertEqual(spool.asked, 2)
@@ -270,6 +270,6 @@ class QuietTests(SynchronousTestCase):
             async def tend(self) -> None:
                 return None
 
-        tending = Tending(Empty(), clock, Recording())
+        tending = HoldRuleRunner(Empty(), clock, Recording())
         tending.kick()
         self.assertEqual(clock.getDelayedCalls(), [])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred as Later
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.decision import Case, Verdict, settle
+from smtprelay.dispatch.decision import Decision, DecisionInput, settle
 from smtprelay.dispatch.failover import Place
 from smtprelay.model.message import Blocked, Claim, Deferred, Delivered, Failed, Limits, Route, Uncertain
 from smtprelay.model.queue import Selection
@@ -41,8 +41,8 @@ def judge(
     place: Place | None = None,
     roomier: Place | None = None,
     **route: Any,
-) -> Verdict:
-    case = Case(
+) -> Decision:
+    case = DecisionInput(
         claim=claim or make_claim(*results, tries=1),
         route=evolve(ROUTE, **route),
         now=MORNING,

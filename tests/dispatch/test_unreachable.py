@@ -5,7 +5,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.lane_state import Lanes
+from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.unreachable import LOOK_EVERY, ReachWatch
 from smtprelay.model.message import Blocked, Delivered
 from smtprelay.model.queue import LaneState
@@ -13,7 +13,7 @@ from smtprelay.model.unreachable import Unreachable
 from smtprelay.net.reachability import Reach
 from smtprelay.service.chores import every
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from tests.dispatch.stage import done
 from tests.recording import Recording
 
@@ -54,8 +54,8 @@ class ReachWatchTests(SynchronousTestCase):
         self.events = Recording()
         self.reach = Reach("out", self.clock.seconds)
         self.far = Far(self.reach)
-        self.lanes = Lanes(self.events)
-        self.spool = open_memory(Terms(paces={}, events=self.events), clock=self.clock)
+        self.lanes = LaneStates(self.events)
+        self.spool = open_memory(SpoolOptions(paces={}, events=self.events), clock=self.clock)
         self.watch = self.watching()
 
     def watching(self) -> ReachWatch:

@@ -7,8 +7,8 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.decision import Case, settle
-from smtprelay.dispatch.webhook import NAME, Announcer, render
+from smtprelay.dispatch.decision import DecisionInput, settle
+from smtprelay.dispatch.webhook import NAME, WebhookNotifier, render
 from smtprelay.model.message import (
     Blocked,
     Client,
@@ -71,7 +71,7 @@ class JudgementTests(SynchronousTestCase):
         """``on_failed`` and ``on_expired`` are asked for each recipient on its own."""
         route = Route(name="r", via=("one",), on_failed="webhook", on_expired="bounce", expire=10.0)
         results = {A: Failed("no"), B: Later("busy"), C: Delivered()}
-        case = Case(
+        case = DecisionInput(
             claim=make_claim(A, B, C, age=99.0), route=route, now=MORNING, chance=0.5, elsewhere=lambda: None
         )
         verdict = settle(case, results)
@@ -87,7 +87,7 @@ class AnnouncingTests(DispatcherTestCase):
         self.hook = hook or ScriptedProvider(NAME, idempotent=True)
         one = ScriptedProvider("one", answers)
         routes = [Route(name="default", via=("one",), **{"on_failed": "webhook", **route})]
-        self.staged = stage = Stage([one, self.hook], routes, announcer=Announcer(post=self.post))
+        self.staged = stage = Stage([one, self.hook], routes, announcer=WebhookNotifier(post=self.post))
         self.addCleanup(self.stop)
         return stage.start()
 
@@ -169,7 +169,7 @@ class PrivacyTests(SynchronousTestCase):
         """It is not read at all."""
         claim = make_claim(A)
         body: Any = object()
-        announcer = Announcer(post=self.remember, subjects=False)
+        announcer = WebhookNotifier(post=self.remember, subjects=False)
         done(announcer.announce(claim, {"failed": {A: Failed("no")}}, body, MORNING))
         self.assertNotIn(b"subject", self.remembered)
 

@@ -13,9 +13,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.dsn.render import BounceSettings
-from smtprelay.dispatch.dsn.reporter import Postmaster
+from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.synchronous.body_buffer import Holding
-from smtprelay.dispatch.webhook import Announcer
+from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Body, MimeTask, MimeWorkerUnavailable
 from smtprelay.mime import headers, outgoing
 from smtprelay.mime.content_size import is_plain
@@ -32,7 +32,7 @@ from smtprelay.policy.router import Router, Rule
 from smtprelay.providers.acs.request import map_mail, measure
 from smtprelay.providers.outgoing import OutgoingProvider
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.testing.provider import ScriptedProvider
 from smtprelay.web.queue import headers_of
 from tests.dispatch.stage import make_claim
@@ -82,7 +82,7 @@ async def accept(mail: bytes) -> None:
     ]
     envelope = Envelope(sender="a@x.org", recipients=(Recipient(address="b@x.org"),))
     client = Client(listener="lan", address="192.0.2.1")
-    spool = open_memory(Terms(paces={}, events=Recording()), clock=Clock())
+    spool = open_memory(SpoolOptions(paces={}, events=Recording()), clock=Clock())
     draft = Draft(id="M1", envelope=envelope, client=client, received=0.0)
     incoming = spool.incoming(draft, Router(rules, {"one": provider}).plan(client, envelope))
     for piece in pieces_of(mail):
@@ -140,12 +140,14 @@ async def report(mail: bytes) -> None:
     for wish in ("FULL", "HDRS"):
         envelope = evolve(CLAIM.delivery.envelope, parameters={"RET": wish})
         claim = evolve(CLAIM, delivery=evolve(CLAIM.delivery, envelope=envelope, size=len(mail)))
-        postmaster = Postmaster(
+        postmaster = DsnReporter(
             settings, lambda _envelope, body, _id: NewMessage(draft=None, planned=(), body=body)
         )
         told = await postmaster.bounce(claim, refused, MemoryBody(mail), 0.0)
         assert told is not None
-    announcer = Announcer(post=lambda _route, event, _id: NewMessage(draft=None, planned=(), body=event))
+    announcer = WebhookNotifier(
+        post=lambda _route, event, _id: NewMessage(draft=None, planned=(), body=event)
+    )
     await announcer.announce(CLAIM, {"failed": refused}, MemoryBody(mail), 0.0)
 
 

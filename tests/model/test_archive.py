@@ -5,8 +5,8 @@ import json
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.archive import Parcel, ParcelDelivery, ParcelRecipient, loaded, read, written
-from smtprelay.model.export_import import Ways, directed
+from smtprelay.model.archive import ArchivedMessage, ParcelDelivery, ParcelRecipient, loaded, read, written
+from smtprelay.model.export_import import RoutingTargets, directed
 from smtprelay.model.queue import Attempt
 
 ATTEMPT = Attempt(
@@ -31,7 +31,7 @@ DELIVERY = ParcelDelivery(
     key_id="k1",
     sealed="AAEC",
 )
-PARCEL = Parcel(
+PARCEL = ArchivedMessage(
     id="1M872PECWMQ2GFVP",
     sender="",
     parameters={"RET": "FULL"},
@@ -155,7 +155,7 @@ class ParcelTests(SynchronousTestCase):
 
 
 class WaysTests(SynchronousTestCase):
-    ways = Ways(routes={"all": ("ses", "acs"), "some": ("ses",)}, providers=("ses", "acs"))
+    ways = RoutingTargets(routes={"all": ("ses", "acs"), "some": ("ses",)}, providers=("ses", "acs"))
 
     def test_known(self) -> None:
         """What can go on here stays as it is, though another route is given for others."""
@@ -165,8 +165,8 @@ class WaysTests(SynchronousTestCase):
     def test_unknown(self) -> None:
         """A route or provider that does not exist here is refused by name."""
         for ways, words in (
-            (Ways(routes={"x": ("acs",)}, providers=("acs",)), "no route 'all'"),
-            (Ways(routes={"all": ("ses",)}, providers=("ses",)), "no provider 'acs'"),
+            (RoutingTargets(routes={"x": ("acs",)}, providers=("acs",)), "no route 'all'"),
+            (RoutingTargets(routes={"all": ("ses",)}, providers=("ses",)), "no provider 'acs'"),
         ):
             self.assertIn(words, str(self.assertRaises(ValueError, directed, PARCEL, ways)))
         nameless = evolve(PARCEL, deliveries=(evolve(DELIVERY, route=""),))
@@ -174,7 +174,7 @@ class WaysTests(SynchronousTestCase):
 
     def test_another_way(self) -> None:
         """With a route given it goes there, to its first provider; id, generation and history stay."""
-        here = Ways(routes={"x": ("out", "more")}, providers=("out", "more"))
+        here = RoutingTargets(routes={"x": ("out", "more")}, providers=("out", "more"))
         (delivery,) = directed(PARCEL, here, "x").deliveries
         self.assertEqual(
             ("x", "out", "", 0), (delivery.route, delivery.provider, delivery.lane, delivery.tries)
@@ -187,4 +187,4 @@ class WaysTests(SynchronousTestCase):
         """What is over goes nowhere: it is taken as it is."""
         over = evolve(DELIVERY, state="delivered", due=None, ended=1.0)
         parcel = evolve(PARCEL, deliveries=(over,))
-        self.assertEqual(parcel, directed(parcel, Ways()))
+        self.assertEqual(parcel, directed(parcel, RoutingTargets()))

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from smtprelay.interfaces import Body, Plan
 from smtprelay.model.message import Draft, Envelope, Limits, Reply
 from smtprelay.model.shape import Shape
-from smtprelay.policy.avatar import Desk
+from smtprelay.policy.avatar import SessionContext
 from smtprelay.policy.router import Router, Rule
 from smtprelay.policy.settings import ListenerPolicy
 
@@ -95,12 +95,12 @@ def make_desk(
     rules: Sequence[Rule] = ANYONE,
     outlets: "Mapping[str, FakeOutlet] | None" = None,
     **listener: object,
-) -> Desk:
+) -> SessionContext:
     """Return a desk of the listener ``lan``, whose messages are called m1, m2, …"""
     ids = iter(f"m{n}" for n in range(1, 1000))
     clock = Clock()
     clock.advance(1_800_000_000)
-    return Desk(
+    return SessionContext(
         listener=ListenerPolicy(name="lan", hostname="relay.example.com", **listener),
         router=Router(rules, outlets or {"acs": FakeOutlet()}),
         receive=store,

@@ -30,7 +30,7 @@ from smtprelay.policy.checkers.anonymous import AnonymousByNetwork
 from smtprelay.policy.networks import Patterns
 from smtprelay.policy.realm import Realm
 from smtprelay.smtp.factory import ESMTPFactory
-from smtprelay.smtp.settings import Settings
+from smtprelay.smtp.settings import ListenerSettings
 from tests.behaviours.envelope_delivery import EnvelopeDeliveryBehaviour, Message, VotesBehaviour
 from tests.policy.doubles import Store, make_desk
 from tests.recording import Recording
@@ -169,7 +169,7 @@ class OurProtocol:
 
     def make_factory(self) -> IProtocolFactory:
         self.clock = Clock()
-        settings = Settings(listener="lan", hostname="relay.example.com")
+        settings = ListenerSettings(listener="lan", hostname="relay.example.com")
         return ESMTPFactory(self.make_portal(), settings, self.clock, Recording())
 
     def tearDown(self):

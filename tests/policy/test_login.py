@@ -21,7 +21,7 @@ from smtprelay.policy.password_hash import hash_password
 from smtprelay.policy.realm import Realm
 from smtprelay.policy.settings import Rights, User
 from smtprelay.smtp.factory import ESMTPFactory
-from smtprelay.smtp.settings import Settings
+from smtprelay.smtp.settings import ListenerSettings
 from tests.policy.doubles import Store, make_desk
 from tests.recording import Recording
 
@@ -40,7 +40,7 @@ class LoginTests(SynchronousTestCase):
         of_names = [Users([ANN], maybeDeferred, clock), AnyLogin(desk.listener.allow_from)]
         chain = CheckerChain(of_names if any_login else of_names[:1], LoginThrottle(clock))
         checkers = [AnonymousByNetwork(desk.listener), chain]
-        settings = Settings(listener="lan", mechanisms=("PLAIN",), auth_allow_plaintext=True)
+        settings = ListenerSettings(listener="lan", mechanisms=("PLAIN",), auth_allow_plaintext=True)
         factory = ESMTPFactory(Portal(Realm(desk), checkers), settings, clock, self.events)
         self.factory, self.clock = factory, clock
         self.protocol = factory.buildProtocol(None)

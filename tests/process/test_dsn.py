@@ -14,7 +14,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from smtprelay.testing.smtp import KEYWORDS, SmtpSink
-from smtprelay.testing.smtp_script import Message
+from smtprelay.testing.smtp_script import ReceivedMessage
 from tests.process.program import eventually
 from tests.process.relay_process import RelayProcess, message
 from tests.process.stage import Stage
@@ -65,7 +65,7 @@ class DsnTests(Stage, TestCase):
 
         return deferToThread(session)
 
-    async def report(self, sink: SmtpSink, number: int = 1) -> tuple[Message, EmailMessage]:
+    async def report(self, sink: SmtpSink, number: int = 1) -> tuple[ReceivedMessage, EmailMessage]:
         """Wait for the report; return it as it came, and as a mail program reads it."""
         await eventually(lambda: len(sink.messages) >= number, "a report")
         came = sink.messages[number - 1]

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.message import Blocked, Deferred, Failed, Uncertain
 from smtprelay.providers.classify import (
-    Verdict,
+    Classification,
     acs_failed,
     acs_refusal,
     by_status,
@@ -85,8 +85,8 @@ class RefusalTests(SynchronousTestCase):
 
     def test_unknown_status(self):
         """What a table does not know is deferred."""
-        self.assertIs(by_status({}, 200), Verdict.DEFERRED)
-        self.assertEqual(outcome(Verdict.UNCERTAIN, "lost"), Uncertain("lost"))
+        self.assertIs(by_status({}, 200), Classification.DEFERRED)
+        self.assertEqual(outcome(Classification.UNCERTAIN, "lost"), Uncertain("lost"))
 
 
 class RetryAfterTests(SynchronousTestCase):

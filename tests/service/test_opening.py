@@ -4,7 +4,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.service.opening import Patience
+from smtprelay.service.opening import DatabaseRetry
 from smtprelay.spool.engines.transaction import SpoolAway, SpoolFault
 from tests.recording import Recording
 
@@ -14,7 +14,7 @@ class PatienceTests(SynchronousTestCase):
         self.clock = Clock()
         self.events = Recording()
         self.shown: list[str] = []
-        self.patience = Patience(self.clock, self.events, self.show)
+        self.patience = DatabaseRetry(self.clock, self.events, self.show)
         self.answers: list[object] = []
 
     async def show(self) -> None:

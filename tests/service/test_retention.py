@@ -6,9 +6,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.config.model import RetentionSettings, SpoolLimit, SpoolSettings
 from smtprelay.model.message import Pace
 from smtprelay.model.queue import Selection
-from smtprelay.service.retention import Keeping
+from smtprelay.service.retention import Retention
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from tests.behaviours.spool_stories import SpoolStories, done
 from tests.dispatch.stage import done as finished
 from tests.recording import Recording
@@ -22,13 +22,15 @@ class KeepingTests(SpoolStories, SynchronousTestCase):
         self.clock.advance(1000)
         paces = {"main": Pace(concurrency=100_000)}
         self.events = Recording()
-        self.spool = open_memory(Terms(paces=paces, events=self.events, keeps_bodies=True), clock=self.clock)
+        self.spool = open_memory(
+            SpoolOptions(paces=paces, events=self.events, keeps_bodies=True), clock=self.clock
+        )
         self.writer = self.spool._writer.writer
         self.connection = self.writer.connection
 
-    def keeping(self, **more) -> Keeping:
+    def keeping(self, **more) -> Retention:
         retention = RetentionSettings(history=3 * DAY, bodies=DAY)
-        return Keeping(
+        return Retention(
             self.spool, SpoolSettings(retention=retention, **more), self.clock.seconds, self.events
         )
 

@@ -16,7 +16,7 @@ from smtprelay.model.credentials import IAnonymousClient, IPasswordClient, Passw
 from smtprelay.model.message import Client, Refused, Reply
 from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.protocol import ESMTP
-from smtprelay.smtp.settings import Settings
+from smtprelay.smtp.settings import ListenerSettings
 from tests.recording import Recording
 
 TAKEN = Reply(code=250, enhanced="2.0.0", text="Ok: queued as x1")
@@ -216,7 +216,7 @@ class Site:
         everybody = [AnyClient()] if anonymous else []
         self.portal = Portal(self.desk, [*everybody, *checkers])
         chosen = {"listener": "lan", "hostname": "relay.test", **settings}
-        self.factory = ESMTPFactory(self.portal, Settings(**chosen), self.clock, self.events)
+        self.factory = ESMTPFactory(self.portal, ListenerSettings(**chosen), self.clock, self.events)
 
     def connect(self, address: str = "192.0.2.7") -> Line:
         return Line(self.factory, address)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.smtp.data import BodyDecoder
-from smtprelay.smtp.settings import Settings
+from smtprelay.smtp.settings import ListenerSettings
 
 #: Sequences that some server took for the end of data (anchors of the smuggling literature).
 NO_ENDS = (
@@ -21,7 +21,7 @@ class Fed:
     """A decoder that was fed segments until its end, and what came of it."""
 
     def __init__(self, *segments: bytes, bare: bool = False, **settings: object) -> None:
-        decoder = BodyDecoder(Settings(**settings), bare=bare)
+        decoder = BodyDecoder(ListenerSettings(**settings), bare=bare)
         self.stored = b""
         self.rest = b""
         for number, segment in enumerate(segments):
@@ -67,7 +67,7 @@ class Decoding(SynchronousTestCase):
 
     def test_size(self):
         """The size counts what is stored, not stuffing and end."""
-        decoder = BodyDecoder(Settings())
+        decoder = BodyDecoder(ListenerSettings())
         decoder.feed(b"..a\r\n.\r\n")
         self.assertEqual(decoder.size, 4)
 
@@ -256,7 +256,7 @@ class Limits(SynchronousTestCase):
 
     def test_memory_while_refusing(self):
         """Content that is refused already is not kept."""
-        decoder = BodyDecoder(Settings(size=1000))
+        decoder = BodyDecoder(ListenerSettings(size=1000))
         chunks = [decoder.feed(b"x" * 10_000) for _ in range(100)]
         self.assertEqual(b"".join(chunks), b"")
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.smtp import dsn, extensions
-from smtprelay.smtp.settings import Settings
+from smtprelay.smtp.settings import ListenerSettings
 from tests.smtp.test_session import Talk
 
 
@@ -102,7 +102,7 @@ class ParameterTests(SynchronousTestCase):
         talk = Talk(dsn=False)
         self.assertEqual(talk.say(b"EHLO x\r\nMAIL FROM:<a@b.test> RET=FULL\r\n"), "250 555")
         for dsn_offered in (True, False):
-            greeting = extensions.greeting(Settings(dsn=dsn_offered), "EHLO", secure=False)
+            greeting = extensions.greeting(ListenerSettings(dsn=dsn_offered), "EHLO", secure=False)
             self.assertEqual("DSN" in greeting.text.split("\n"), dsn_offered)
 
     def test_each_at_its_command(self) -> None:

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.smtp.data import BodyDecoder
 from smtprelay.smtp.header_limits import HeaderCheck
-from smtprelay.smtp.settings import Settings
+from smtprelay.smtp.settings import ListenerSettings
 from tests.steps import counted
 
 SIZE, HOPS = 262_144, 50
@@ -72,7 +72,7 @@ class Alignments(SynchronousTestCase):
             (fields(300_000) + b"Received: x\r\n" * 60 + b"\r\nbody\r\n", (554, "5.4.6")),
         ]:
             for first in range(1, 60, 3):
-                decoder = BodyDecoder(Settings())
+                decoder = BodyDecoder(ListenerSettings())
                 decoder.feed(content[:first])
                 for start in range(first, len(content), READ):
                     decoder.feed(content[start : start + READ])

@@ -20,7 +20,7 @@ from smtprelay.smtp.refusals import (
     Refusals,
 )
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from tests.dispatch.stage import done
 from tests.recording import Recording
 from tests.smtp.doubles import Names, Site, Turning
@@ -335,7 +335,7 @@ class LedgerTests(SynchronousTestCase):
 
     def spooled(self):
         """Give it a spool; return that."""
-        spool = open_memory(Terms(paces={}, events=self.events), clock=self.clock)
+        spool = open_memory(SpoolOptions(paces={}, events=self.events), clock=self.clock)
         self.ledger.store = spool.refusals
         return spool
 

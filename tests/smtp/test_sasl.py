@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.message import Refused, Reply
-from smtprelay.smtp.sasl import Exchange, Login
+from smtprelay.smtp.sasl import ClaimedLogin, SaslExchange
 from tests.smtp.doubles import Line, Names, Site, refused
 
 BOTH = ("PLAIN", "LOGIN")
@@ -22,7 +22,7 @@ PLAIN = encoded("\0joe\0s3cret")
 class Exchanges(SynchronousTestCase):
     def refusal(self, argument: str, *responses: str) -> tuple[int, str]:
         def run() -> None:
-            exchange = Exchange(argument, BOTH)
+            exchange = SaslExchange(argument, BOTH)
             exchange.start()
             for response in responses:
                 exchange.respond(response)
@@ -32,43 +32,43 @@ class Exchanges(SynchronousTestCase):
 
     def test_plain(self):
         """PLAIN takes its response with the command or after an empty challenge."""
-        login = Login("PLAIN", "joe", b"s3cret")
-        self.assertEqual(Exchange(f"PLAIN {PLAIN}", BOTH).start(), login)
-        self.assertEqual(Exchange(f"plain {PLAIN}", BOTH).start(), login)
-        exchange = Exchange("PLAIN", BOTH)
+        login = ClaimedLogin("PLAIN", "joe", b"s3cret")
+        self.assertEqual(SaslExchange(f"PLAIN {PLAIN}", BOTH).start(), login)
+        self.assertEqual(SaslExchange(f"plain {PLAIN}", BOTH).start(), login)
+        exchange = SaslExchange("PLAIN", BOTH)
         self.assertEqual((exchange.start().code, exchange.respond(PLAIN)), (334, login))
 
     def test_login(self):
         """LOGIN asks for the name and the password, with the prompts that clients know."""
-        exchange = Exchange("LOGIN", BOTH)
+        exchange = SaslExchange("LOGIN", BOTH)
         self.assertEqual(exchange.start().text, "VXNlcm5hbWU6")
         self.assertEqual(exchange.respond(encoded("joe")).text, "UGFzc3dvcmQ6")
-        self.assertEqual(exchange.respond(encoded("s3cret")), Login("LOGIN", "joe", b"s3cret"))
+        self.assertEqual(exchange.respond(encoded("s3cret")), ClaimedLogin("LOGIN", "joe", b"s3cret"))
 
     def test_login_with_the_name_at_once(self):
         """LOGIN takes the name with the command."""
-        exchange = Exchange(f"LOGIN {encoded('joe')}", BOTH)
+        exchange = SaslExchange(f"LOGIN {encoded('joe')}", BOTH)
         self.assertEqual(exchange.start().text, "UGFzc3dvcmQ6")
-        self.assertEqual(exchange.respond(encoded("")), Login("LOGIN", "joe", b""))
+        self.assertEqual(exchange.respond(encoded("")), ClaimedLogin("LOGIN", "joe", b""))
 
     def test_authorization_identity(self):
         """For whom one would act is read and ignored: one is who one's password says."""
         for whom in ("joe", "ann", "scan@x.test", "Büro", "\r\n"):
-            login = Exchange("PLAIN " + encoded(f"{whom}\0joe\0x"), BOTH).start()
+            login = SaslExchange("PLAIN " + encoded(f"{whom}\0joe\0x"), BOTH).start()
             self.assertEqual((login.username, login.password), ("joe", b"x"))
         self.assertEqual(self.refusal("PLAIN " + encoded("ann\0\0x")), (535, "5.7.8"))
 
     def test_padding(self):
         """Base64 may be without its padding, with blanks behind it, or with some of the padding."""
         for name, password in (("joe", "s3cret"), ("jo", "s3cre"), ("j", "s3cr"), ("joey", "")):
-            whole = Exchange("PLAIN " + encoded(f"\0{name}\0{password}"), BOTH).start()
+            whole = SaslExchange("PLAIN " + encoded(f"\0{name}\0{password}"), BOTH).start()
             bare = encoded(f"\0{name}\0{password}").rstrip("=")
             for form in (bare, f"{bare}=", f"{bare} ", f" {bare}"):
-                self.assertEqual(Exchange(f"PLAIN {form}", BOTH).start(), whole, form)
-                exchange = Exchange("PLAIN", BOTH)
+                self.assertEqual(SaslExchange(f"PLAIN {form}", BOTH).start(), whole, form)
+                exchange = SaslExchange("PLAIN", BOTH)
                 exchange.start()
                 self.assertEqual(exchange.respond(form), whole)
-            exchange = Exchange(f"LOGIN {encoded(name).rstrip('=')}", BOTH)
+            exchange = SaslExchange(f"LOGIN {encoded(name).rstrip('=')}", BOTH)
             exchange.start()
             login = exchange.respond(encoded(password).rstrip("="))
             self.assertEqual((login.username, login.password), (name, password.encode()))
@@ -95,12 +95,12 @@ class Exchanges(SynchronousTestCase):
 
     def test_a_mechanism_that_is_not_offered(self):
         """What the listener does not offer is not there."""
-        reply = self.assertRaises(Refused, Exchange, f"PLAIN {PLAIN}", ("LOGIN",)).reply
+        reply = self.assertRaises(Refused, SaslExchange, f"PLAIN {PLAIN}", ("LOGIN",)).reply
         self.assertEqual(reply.code, 504)
 
     def test_passwords_are_not_shown(self):
         """A password does not appear in the representation of a login."""
-        self.assertNotIn("s3cret", repr(Login("PLAIN", "joe", b"s3cret")))
+        self.assertNotIn("s3cret", repr(ClaimedLogin("PLAIN", "joe", b"s3cret")))
 
 
 class Sessions(SynchronousTestCase):

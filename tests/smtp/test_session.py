@@ -9,7 +9,7 @@ from smtprelay.smtp import reply
 from smtprelay.smtp.command import Command
 from smtprelay.smtp.events import Answered, Content, Foreign, Signal
 from smtprelay.smtp.session import HALF_WAY, TRANSITIONS, Session
-from smtprelay.smtp.settings import Settings
+from smtprelay.smtp.settings import ListenerSettings
 
 
 class Talk:
@@ -18,7 +18,7 @@ class Talk:
     def __init__(self, *refuse: str, bare: bool = False, **settings: object) -> None:
         if bare:
             settings["bare_newlines"] = "accept"
-        self.session = Session(Settings(**settings), bare_newlines=bare)
+        self.session = Session(ListenerSettings(**settings), bare_newlines=bare)
         self.refuse = refuse
         self.sent = b""
         self.stored: list[bytes] = []
@@ -122,7 +122,7 @@ class Order(SynchronousTestCase):
 
     def test_one_event_at_a_time(self):
         """Until an event is answered there is no next one."""
-        session = Session(Settings())
+        session = Session(ListenerSettings())
         session.receive(b"EHLO x\r\nEHLO y\r\n")
         self.assertEqual(session.next_event().argument, "x")
         self.assertIs(session.next_event(), Signal.PAUSED)

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from smtprelay.model.refusal import RefusalFilter
 from smtprelay.net.tls_server import ServerContext
-from smtprelay.smtp.settings import Settings
+from smtprelay.smtp.settings import ListenerSettings
 from smtprelay.testing.certificates import make_certificate
 from tests.smtp.doubles import Line, Names, Site
 
@@ -175,7 +175,7 @@ class Real(TestCase):
             self.files.certificate, self.files.key, reactor, site.events, profile=profile, ciphers=ciphers
         )
         site.factory.clock = reactor
-        site.factory.settings = Settings(
+        site.factory.settings = ListenerSettings(
             hostname="relay.test", tls=context, tls_implicit=implicit, tls_profile=profile
         )
         factory: ServerFactory = site.factory

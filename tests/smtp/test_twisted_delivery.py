@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from smtprelay.smtp.factory import ESMTPFactory
-from smtprelay.smtp.settings import Settings
+from smtprelay.smtp.settings import ListenerSettings
 from smtprelay.smtp.twisted_delivery import Lines
 from tests.recording import Recording
 from tests.smtp.doubles import Line
@@ -127,7 +127,7 @@ class Stock(SynchronousTestCase):
 
     def connected(self, interface: object, avatar: object) -> Line:
         portal = Portal(Realm(interface, avatar), [AllowAnonymousAccess()])
-        line = Line(ESMTPFactory(portal, Settings(hostname="relay.test"), Clock(), self.events))
+        line = Line(ESMTPFactory(portal, ListenerSettings(hostname="relay.test"), Clock(), self.events))
         line.say("EHLO client.test")
         return line
 

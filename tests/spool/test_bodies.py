@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.message import Claim, Delivery, Envelope
-from smtprelay.model.work import Work
+from smtprelay.model.work import ClaimBatch
 from smtprelay.spool.bodies import with_bodies
 
 
@@ -28,7 +28,7 @@ def claim(message: str, size: int) -> Claim:
 
 class WithBodiesTests(SynchronousTestCase):
     def bodies(self, answer: "Deferred[Mapping[str, bytes]]", *claims: Claim) -> list[bytes | None]:
-        work = Work(claims=claims, waiting=True)
+        work = ClaimBatch(claims=claims, waiting=True)
         given = self.successResultOf(Deferred.fromCoroutine(with_bodies(lambda _: answer, work)))
         self.assertEqual(evolve(work, claims=[]), evolve(given, claims=[]))
         return [each.body for each in given.claims]

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from smtprelay.model.queue import Selection
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.reader import ThreadReader
 from smtprelay.spool.engines.sqlite import (
     DATABASE,
@@ -24,7 +24,7 @@ from smtprelay.spool.engines.sqlite import (
 )
 from smtprelay.spool.engines.transaction import Connection, SpoolFault
 from smtprelay.spool.engines.writer import ThreadWriter
-from smtprelay.spool.receive.capacity import Space
+from smtprelay.spool.receive.capacity import DiskSpace
 from smtprelay.spool.spool import QueueSpool
 from tests.behaviours.spool_stories import BODY, PACES, SpoolStories, done
 from tests.recording import Recording
@@ -92,7 +92,7 @@ class FaultCase(SpoolStories):
         opening = partial(connect_reader, self.folder / DATABASE)
         reader = ThreadReader(opening, sqlite3.Connection.close, reactor, fault=fault_of_reading)
         self.reader = reader
-        spool = QueueSpool(writer, reader, Terms(paces=PACES, events=self.events))
+        spool = QueueSpool(writer, reader, SpoolOptions(paces=PACES, events=self.events))
         self.addCleanup(spool.close)
         return spool
 
@@ -227,7 +227,7 @@ class ReadFaultTests(FaultCase, TestCase):
         spool._space = broken
         await spool.look()
         self.assertEqual("disk I/O error", spool.complaint)
-        spool._space = lambda _: Space()
+        spool._space = lambda _: DiskSpace()
         await spool.look()
         self.assertEqual("", spool.complaint)
 

@@ -27,12 +27,12 @@ from smtprelay.model.message import (
     Uncertain,
     Window,
 )
-from smtprelay.model.permit import Lesson, Loan
+from smtprelay.model.permit import Feedback, Permit
 from smtprelay.model.queue import STATES as ALL_STATES
-from smtprelay.model.queue import Block, Detour, Edit, NewMessage, Selection, Settlement
+from smtprelay.model.queue import Block, Edit, NewMessage, Reroute, Selection, Settlement
 from smtprelay.model.queue_admin import HoldRule, Prepared
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.maintenance.check import check
 from smtprelay.spool.operations.edit import ACTS
 from tests.dispatch.stage import done
@@ -64,13 +64,13 @@ class SpoolMachine(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         self.clock.advance(1_000_000)
-        self.spool = open_memory(Terms(paces=PACES, events=Recording()), clock=self.clock)
+        self.spool = open_memory(SpoolOptions(paces=PACES, events=Recording()), clock=self.clock)
         self.connection = self.spool._writer.writer.connection
         self.number = 0
         self.accepted: dict[str, set[str]] = {}
         self.held: list[Claim] = []
         self.over: list[Claim] = []
-        self.loans: list[Loan] = []
+        self.loans: list[Permit] = []
 
     # --- clients
 
@@ -211,7 +211,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.step_along(place, to, limit, lost)
 
     def step_along(self, place, to, limit, lost):
-        detour = Detour(
+        detour = Reroute(
             provider=place[0],
             lane=place[1],
             routes=("r",),
@@ -233,14 +233,14 @@ class SpoolMachine(RuleBasedStateMachine):
         if place[0] in PACES:
             self.number += 1
             lent = done(self.spool.borrow(f"loan {self.number}", *place))
-            if isinstance(lent, Loan):
+            if isinstance(lent, Permit):
                 self.loans.append(lent)
 
     @precondition(lambda self: self.loans)
     @rule(data=st.data(), outcome=st.sampled_from([None, *ANSWERS]))
     def give_back(self, data, outcome):
         loan = self.pick(data, self.loans)
-        lesson = None if outcome is None else Lesson(outcomes=(outcome,))
+        lesson = None if outcome is None else Feedback(outcomes=(outcome,))
         if isinstance(outcome, Blocked):
             lesson = evolve(lesson, block=self.block_of(loan.provider, loan.lane))
         done(self.spool.give_back(loan, lesson))

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model import message as mail
-from smtprelay.model.export_import import Packed
+from smtprelay.model.export_import import ArchiveItem
 from smtprelay.model.message import (
     Claim,
     Client,
@@ -30,13 +30,13 @@ from smtprelay.model.message import (
     Recipient,
     Window,
 )
-from smtprelay.model.permit import Lesson, Loan
-from smtprelay.model.queue import STATES, SUSPENDED, Block, Detour, Edit, NewMessage, Selection, Settlement
+from smtprelay.model.permit import Feedback, Permit
+from smtprelay.model.queue import STATES, SUSPENDED, Block, Edit, NewMessage, Reroute, Selection, Settlement
 from smtprelay.model.queue_admin import HoldRule, Prepared
 from smtprelay.model.shape import Shape
 from smtprelay.spool.engines import sqlite_bulk
 from smtprelay.spool.engines.memory import InlineReader
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.sqlite import SqliteEngine
 from smtprelay.spool.engines.transaction import Cursor, Transaction
 from smtprelay.spool.maintenance import retention
@@ -47,7 +47,7 @@ from smtprelay.spool.operations.edit import ACTS
 from smtprelay.spool.operations.reroute import move
 from smtprelay.spool.query.filters import _TEXTS
 from smtprelay.spool.spool import QueueSpool
-from smtprelay.spool.tables.lanes import Lanes
+from smtprelay.spool.tables.lanes import LaneTable
 from tests.recording import Recording
 
 PACES = {
@@ -109,7 +109,7 @@ class PlanTests(SynchronousTestCase):
 
     def run_one(self, operation: Any, *arguments: Any, **more: Any) -> Any:
         self.now += 1
-        lanes = Lanes(self.connection.execute)
+        lanes = LaneTable(self.connection.execute)
         lanes.begin(self.now)
         transaction = Transaction(
             self.connection,
@@ -174,9 +174,9 @@ class PlanTests(SynchronousTestCase):
         self.run_one(settle.set_block, Block(provider="main"))
         for name in ("x", "y"):
             loan = self.run_one(permits.borrow, name, "main", "lent")
-            assert isinstance(loan, Loan)
+            assert isinstance(loan, Permit)
             self.run_one(permits.give_back, loan, None)
-        self.run_one(permits.give_back, loan, Lesson(outcomes=(mail.Deferred("x", throttled=True),)))
+        self.run_one(permits.give_back, loan, Feedback(outcomes=(mail.Deferred("x", throttled=True),)))
         self.run_one(recover.recover)
         self.run_one(recover.reclaim)
         self.operator()
@@ -201,11 +201,11 @@ class PlanTests(SynchronousTestCase):
         self.run_one(export.drop, ["M3"])
         parcel = evolve(portion.packed[0].parcel, id="7QK2AAAA00000000")
         self.run_one(import_.put_piece, parcel.id, 1, b"xy")
-        self.assertTrue(self.run_one(import_.put, Packed(parcel=parcel)))
+        self.assertTrue(self.run_one(import_.put, ArchiveItem(parcel=parcel)))
         self.run_one(import_.forget_pieces, "7QK2AAAA00000001")
 
     def go_round(self) -> None:
-        detour = Detour(
+        detour = Reroute(
             provider="other",
             lane="",
             routes=("r", "s"),
@@ -217,7 +217,7 @@ class PlanTests(SynchronousTestCase):
         self.assertEqual(1, self.run_one(move, detour, 10).count)
 
     def operator(self) -> None:
-        spool = QueueSpool(self, InlineReader(self.connection), Terms(paces=PACES, events=Recording()))
+        spool = QueueSpool(self, InlineReader(self.connection), SpoolOptions(paces=PACES, events=Recording()))
         for name in _TEXTS:
             now(spool.search(Selection(**{name: "*a*"})))
         for selection in (

@@ -11,9 +11,9 @@ from twisted.logger import Logger, LogLevel, LogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.telemetry.log import EVENTS, Levels, Log, Telling, make_observer
+from smtprelay.telemetry.log import EVENTS, Fanout, Levels, Log, make_observer
 from smtprelay.telemetry.log_format import json_line, timestamp
-from smtprelay.telemetry.log_writer import MOST_KEPT, Writer
+from smtprelay.telemetry.log_writer import MOST_KEPT, LogWriter
 
 QUEUED = {
     "message": "7QK2",
@@ -366,7 +366,7 @@ class FullDiskTests(SynchronousTestCase):
     def setUp(self):
         self.stream = Disk()
         self.complaints: list[bytes] = []
-        self.writer = Writer(self.stream, json_line, Levels(), "/var/log/relay", self.complaints.append)
+        self.writer = LogWriter(self.stream, json_line, Levels(), "/var/log/relay", self.complaints.append)
         self.log = Log(Levels(), self.writer)
 
     def reasons(self):
@@ -453,7 +453,7 @@ class TellingTests(SynchronousTestCase):
         def broken(event: str, /, **_fields: object) -> None:
             raise RuntimeError(event)
 
-        telling = Telling([broken, lambda event, /, **fields: heard.append((event, fields))])
+        telling = Fanout([broken, lambda event, /, **fields: heard.append((event, fields))])
         for event in ("relay.stop", "relay.stop", "lane.unblocked"):
             telling(event, reason="x")
         self.assertEqual([event for event, _ in heard], ["relay.stop", "relay.stop", "lane.unblocked"])
@@ -471,7 +471,7 @@ class TellingTests(SynchronousTestCase):
             def ear(self, event: str):
                 return lambda fields: heard.append((event, fields))
 
-        Telling([Hearing(), lambda event, /, **fields: heard.append((event, fields))])(
+        Fanout([Hearing(), lambda event, /, **fields: heard.append((event, fields))])(
             "x.y", event=1, fields=2
         )
         self.assertEqual(heard, [("x.y", {"event": 1, "fields": 2})] * 2)
@@ -489,7 +489,7 @@ class TellingTests(SynchronousTestCase):
                 asked.append(event)
                 return heard.append if event == "lane.unblocked" else None
 
-        telling = Telling([Choosy(), lambda _event, /, **_fields: None])
+        telling = Fanout([Choosy(), lambda _event, /, **_fields: None])
         for event in ("relay.stop", "lane.unblocked", "relay.stop", "lane.unblocked"):
             telling(event, reason="x")
         self.assertEqual(asked, ["relay.stop", "lane.unblocked"])

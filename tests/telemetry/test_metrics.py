@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.queue import LaneState, Stock
+from smtprelay.model.queue import LaneState, QueueStats
 from smtprelay.telemetry.exposition import bridge_metrics, render
 from smtprelay.telemetry.families import MOST_CHILDREN
 from smtprelay.telemetry.log import EVENTS
@@ -167,7 +167,7 @@ class MetricsTests(SynchronousTestCase):
         self.metrics.known(("acs",))
         self.metrics("lane.blocked", provider="graph", lane="", reason="expired")
         lanes = (lane("graph"), lane("ses", "no such region", 7), lane("ses", "", 2, "k"))
-        self.metrics.stock(Stock(states={"queued": 9}, bytes=10, free=None, oldest=None, lanes=lanes))
+        self.metrics.stock(QueueStats(states={"queued": 9}, bytes=10, free=None, oldest=None, lanes=lanes))
         up = {name: self.value("provider_up", provider=name) for name in ("acs", "graph", "ses")}
         self.assertEqual(up, {"acs": 1, "graph": 1, "ses": 0})
         self.assertEqual(self.value("provider_waiting_deliveries", provider="ses"), 9)
@@ -175,7 +175,7 @@ class MetricsTests(SynchronousTestCase):
     def test_the_stock_is_shown_as_it_is(self):
         """Known states are there with 0; what is unknown or empty is absent."""
         self.assertIsNone(self.value("spool_bytes"))
-        self.metrics.stock(Stock(states={"deferred": 12}, bytes=10, free=None, oldest=None, lanes=()))
+        self.metrics.stock(QueueStats(states={"deferred": 12}, bytes=10, free=None, oldest=None, lanes=()))
         self.assertEqual(self.value("spool_deliveries", state="deferred"), 12)
         self.assertEqual(self.value("spool_deliveries", state="held"), 0)
         self.assertIsNone(self.value("spool_deliveries", state="delivered"))

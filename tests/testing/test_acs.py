@@ -12,9 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.server import Site
 
 from smtprelay.model.message import Window
-from smtprelay.providers.acs.api import SEND, own_target
+from smtprelay.providers.acs.api import SEND, operation_url
 from smtprelay.providers.acs.signature import content_hash, signed_headers
-from smtprelay.providers.http.client import Answer, NoAnswerError
+from smtprelay.providers.http.client import NoAnswerError, Response
 from smtprelay.testing.acs import MAX_SIZE, Answers, Babbles, Drops, Ends, FakeAcs, Hangs
 from smtprelay.testing.acs_schema import SchemaError, check_send
 from tests.providers.http_wiring import JoinedHttp, Server
@@ -43,17 +43,17 @@ class Case(SynchronousTestCase):
 
     def start(
         self, method: str, target: str, body: bytes = b"", *, key: str = KEY, date: str = DATE, **extra: str
-    ) -> "Deferred[Answer]":
+    ) -> "Deferred[Response]":
         headers = signed_headers(key, method, target, host=HOST, date=date, digest=content_hash(body))
         headers |= {name.replace("_", "-"): value for name, value in extra.items()}
         return self.joined.run(self.joined.http.request(method, f"http://{HOST}{target}", headers, body))
 
-    def send(self, request: object = MAIL, **extra: str) -> Answer:
+    def send(self, request: object = MAIL, **extra: str) -> Response:
         body = request if isinstance(request, bytes) else json.dumps(request).encode()
         return self.successResultOf(self.start("POST", SEND, body, **{"Operation_Id": ID, **extra}))
 
-    def poll(self, operation_id: str = ID) -> Answer:
-        return self.successResultOf(self.start("GET", own_target(operation_id)))
+    def poll(self, operation_id: str = ID) -> Response:
+        return self.successResultOf(self.start("GET", operation_url(operation_id)))
 
 
 class OperationTests(Case):
@@ -120,9 +120,9 @@ class RefusalTests(Case):
 
     def test_signature_covers_the_slashes(self):
         """A target with one slash, signed as if it had two, is refused."""
-        two = "/" + own_target(ID)
+        two = "/" + operation_url(ID)
         headers = signed_headers(KEY, "GET", two, host=HOST, date=DATE, digest=content_hash(b""))
-        request = self.joined.http.request("GET", f"http://{HOST}{own_target(ID)}", headers)
+        request = self.joined.http.request("GET", f"http://{HOST}{operation_url(ID)}", headers)
         self.assertEqual(self.successResultOf(self.joined.run(request)).status, 401)
         self.assertEqual(self.successResultOf(self.start("GET", two)).status, 404)
 
@@ -133,7 +133,7 @@ class RefusalTests(Case):
             ("POST", "/emails:send", 400),
             ("GET", "/emails/operations?api-version=2025-09-01", 400),
             ("GET", SEND, 404),
-            ("PUT", own_target(ID), 404),
+            ("PUT", operation_url(ID), 404),
         ):
             with self.subTest(method + target):
                 self.assertEqual(self.successResultOf(self.start(method, target)).status, status)

@@ -15,16 +15,16 @@ from smtprelay.model.queue import (
     Edit,
     LaneState,
     Node,
+    QueueStats,
     RecipientState,
     Selection,
-    Stock,
     Summary,
 )
 from smtprelay.model.queue_admin import Edited, Found, HoldRule
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.metrics import Metrics
 from smtprelay.web.auth import Access
-from smtprelay.web.captured_mail import Attachment, Mail
+from smtprelay.web.captured_mail import CapturedAttachment, CapturedMail
 from smtprelay.web.context import Sources
 from smtprelay.web.site import build_site
 from tests.recording import Recording
@@ -76,13 +76,15 @@ LANE = LaneState(
     state="blocked",
 )
 
-STOCK = Stock(states={"queued": 1, "deferred": 12}, bytes=4096, free=10**9, oldest=NOW - 2460, lanes=(LANE,))
+STOCK = QueueStats(
+    states={"queued": 1, "deferred": 12}, bytes=4096, free=10**9, oldest=NOW - 2460, lanes=(LANE,)
+)
 
 RULE = HoldRule(
     id=3, recipient="*@example.org", reason="incident", who="anna", made=NOW, until=NOW + 60, count=2
 )
 
-MAIL = Mail(
+MAIL = CapturedMail(
     id="op-1",
     message="7QK29FMD",
     received=NOW,
@@ -94,8 +96,8 @@ MAIL = Mail(
     text="see the picture",
     html='<p>see <img src="cid:pic"></p><script>alert(1)</script>',
     attachments=(
-        Attachment("pic.png", "image/png", b"\x89PNG", "pic"),
-        Attachment('ev"il\r\nX: y/ü.html', "text/html", b"<script>alert(1)</script>"),
+        CapturedAttachment("pic.png", "image/png", b"\x89PNG", "pic"),
+        CapturedAttachment('ev"il\r\nX: y/ü.html', "text/html", b"<script>alert(1)</script>"),
     ),
     size=1234,
 )

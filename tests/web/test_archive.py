@@ -6,16 +6,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.export_import import Ways
+from smtprelay.model.export_import import RoutingTargets
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.web.auth import Access, Token
 from tests.recording import Recording
 from tests.web.asking import Fixture
 
 ID = "7QK2AAAA00000000"
-WAYS = Ways(routes={"all": ("out",)}, providers=("out",))
+WAYS = RoutingTargets(routes={"all": ("out",)}, providers=("out",))
 
 
 class TransferTests(SynchronousTestCase):
@@ -23,7 +23,7 @@ class TransferTests(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(1_790_000_000)
         self.events = Recording()
-        self.spool = open_memory(Terms(paces={}, events=self.events), clock=self.clock)
+        self.spool = open_memory(SpoolOptions(paces={}, events=self.events), clock=self.clock)
         self.fixture = Fixture(spool=self.spool, ways=WAYS)
         to = (Recipient(address="anna@example.com"),)
         draft = Draft(

@@ -9,8 +9,8 @@ from smtprelay.model.refusal import RefusalFilter
 from smtprelay.service.workers.api_proxy import RemoteLedger
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import Terms
-from smtprelay.web.messages import MAX_BODY, Answer, Asked, Problem
+from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.web.messages import MAX_BODY, ApiProblem, ApiRequest, ApiResponse
 from smtprelay.web.refused import record_route
 from tests.dispatch.stage import done
 from tests.recording import Recording
@@ -24,7 +24,7 @@ class RefusedTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.fixture = Fixture()
         self.ledger = self.fixture.sources.refusals
-        spool = open_memory(Terms(paces={}, events=Recording()), clock=self.fixture.clock)
+        spool = open_memory(SpoolOptions(paces={}, events=Recording()), clock=self.fixture.clock)
         self.ledger.store = spool.refusals
         self.ledger.turned_away(Client(address="10.0.3.7", listener="lan"), NO)
         self.ledger.turned_away(Client(address="10.0.3.8", listener="lan"), SYNTAX)
@@ -91,7 +91,7 @@ class RefusedTests(SynchronousTestCase):
         class Front:
             """Passes on as the real one does."""
 
-            async def one(self, method: str, uri: str, asked: Asked) -> object:
+            async def one(self, method: str, uri: str, asked: ApiRequest) -> object:
                 assert (method, uri) == (route.method, route.path)
                 return await route.action(asked)
 
@@ -121,8 +121,8 @@ class RefusedTests(SynchronousTestCase):
             {"rows": [{**good, "count": 0.5}]},
         ):
             octets = json.dumps(body).encode()
-            asked = Asked(path={}, query={}, content_type="application/json", body=octets)
-            failure = self.failureResultOf(Deferred.fromCoroutine(action(asked)), Problem)
+            asked = ApiRequest(path={}, query={}, content_type="application/json", body=octets)
+            failure = self.failureResultOf(Deferred.fromCoroutine(action(asked)), ApiProblem)
             self.assertEqual(failure.value.answer.status, 400, body)
             self.assertRegex(str(failure.value), "^[a-z]+ must be ", body)
         self.assertEqual(done(self.ledger.refused(RefusalFilter(client="10.0.3.7"))), [row])
@@ -132,9 +132,9 @@ class RefusedTests(SynchronousTestCase):
         sizes = []
 
         class Front:
-            async def one(self, _method: str, _uri: str, asked: Asked) -> Answer:
+            async def one(self, _method: str, _uri: str, asked: ApiRequest) -> ApiResponse:
                 sizes.append(len(asked.body))
-                return Answer()
+                return ApiResponse()
 
         refusal = evolve(NO, text="\U0001f600" * 500)
         front = Refusals(self.fixture.clock, self.fixture.events)
@@ -151,7 +151,7 @@ class RefusedTests(SynchronousTestCase):
 
         class Front:
             async def one(self, *_asked: object) -> object:
-                return Problem(503, "the spool does not answer").answer
+                return ApiProblem(503, "the spool does not answer").answer
 
         front = Refusals(self.fixture.clock, self.fixture.events)
         front.store = RemoteLedger(Front())

@@ -10,9 +10,9 @@ from typing import Any, Final
 import click
 
 from smtprelay.cli import locate, output
-from smtprelay.cli.client import Client
+from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import OK, TEMPFAIL, CliError
-from smtprelay.cli.options import Command, chosen
+from smtprelay.cli.options import RelayCommand, chosen
 from smtprelay.cli.source import API
 from smtprelay.cli.text import count, span
 from smtprelay.cli.who import who
@@ -23,7 +23,7 @@ _DRAIN: Final = f"{API}/drain"
 _AGAIN: Final = 0.5
 
 
-@click.command(cls=Command)
+@click.command(cls=RelayCommand)
 @click.option("--wait", is_flag=True, help="Return when all sessions and attempts have ended.")
 @click.option(
     "--timeout", type=float, metavar="SECONDS", help="Stop waiting after this time, with exit status 75."
@@ -45,7 +45,7 @@ def drain(ctx: click.Context, *, wait: bool, timeout: float | None, undo: bool) 
     return OK
 
 
-def _wait(client: Client, state: Mapping[str, Any], timeout: float | None) -> Mapping[str, Any]:
+def _wait(client: ApiClient, state: Mapping[str, Any], timeout: float | None) -> Mapping[str, Any]:
     began = time.monotonic()
     while state["sessions"] or state["attempts"]:
         waited = time.monotonic() - began

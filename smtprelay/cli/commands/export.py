@@ -19,9 +19,9 @@ from smtprelay.cli import output
 from smtprelay.cli.exit_codes import TEMPFAIL, USAGE, CliError
 from smtprelay.cli.filters import STATES, MessageId
 from smtprelay.cli.formats.tar import ArchiveWriter
-from smtprelay.cli.mover import Message, Mover, opened
+from smtprelay.cli.mover import ExportedMessage, Mover, opened
 from smtprelay.cli.newfile import new_file
-from smtprelay.cli.options import Command, chosen
+from smtprelay.cli.options import RelayCommand, chosen
 from smtprelay.cli.text import count, ordered
 from smtprelay.cli.who import who
 
@@ -32,7 +32,7 @@ _MOST: Final = 50
 _IN_MEMORY: Final = 1024 * 1024
 
 
-@click.command("export", cls=Command)
+@click.command("export", cls=RelayCommand)
 @click.argument("place", metavar="FILE|-")
 @click.argument("ids", nargs=-1, metavar="[ID]...", type=MessageId())
 @click.option(
@@ -74,7 +74,7 @@ def export(
     settings = chosen(ctx)
     with opened(settings, who()) as mover:
         with _writer(place, overwrite=overwrite) as writer:
-            taken = _Taken(writer)
+            taken = _ExportCounts(writer)
             filters = _filters(given, ids)
             if not set(filters) - {"states"}:
                 taken.take_orders(mover)
@@ -88,7 +88,7 @@ def export(
     return TEMPFAIL if taken.left else None
 
 
-def _tell(taken: "_Taken", gone: Sequence[str], *, move: bool, err: bool = False) -> None:
+def _tell(taken: "_ExportCounts", gone: Sequence[str], *, move: bool, err: bool = False) -> None:
     exported = count(taken.counts["messages"], "message")
     click.echo(f"exported {exported}{ordered(**taken.orders)}", err=err)
     if move:
@@ -107,7 +107,7 @@ def _filters(given: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any]:
     return filters
 
 
-def _unfinished(taken: "_Taken", gone: Sequence[str], *, move: bool) -> Iterator[str]:
+def _unfinished(taken: "_ExportCounts", gone: Sequence[str], *, move: bool) -> Iterator[str]:
     if taken.left:
         yield f"{count(len(taken.left), 'message')} stayed: {taken.under_way}"
     if taken.lost:
@@ -117,7 +117,7 @@ def _unfinished(taken: "_Taken", gone: Sequence[str], *, move: bool) -> Iterator
         yield f"in the archive and still in the spool, for somebody released them meanwhile: {names}"
 
 
-class _Taken:
+class _ExportCounts:
     """What is written so far."""
 
     def __init__(self, writer: ArchiveWriter) -> None:
@@ -150,7 +150,7 @@ class _Taken:
                 break
         self._writer.end(self.counts)
 
-    def _write(self, mover: Mover, message: Message) -> None:
+    def _write(self, mover: Mover, message: ExportedMessage) -> None:
         values = message.values
         if values["id"] in self._known:
             return
@@ -167,7 +167,7 @@ class _Taken:
 
 
 @contextmanager
-def _body(mover: Mover, message: Message) -> Iterator[IO[bytes] | None]:
+def _body(mover: Mover, message: ExportedMessage) -> Iterator[IO[bytes] | None]:
     """Give the body of a message, ``None`` if it has none, or it is not there any more."""
     values = message.values
     if not values["body"]:

@@ -8,13 +8,13 @@ import click
 
 from smtprelay.cli import output
 from smtprelay.cli.exit_codes import USAGE, CliError
-from smtprelay.cli.options import Command
+from smtprelay.cli.options import RelayCommand
 from smtprelay.cli.reading import piped
 
 _SALT = 16
 
 
-@click.command("hash-password", cls=Command)
+@click.command("hash-password", cls=RelayCommand)
 @click.pass_context
 def hash_password(ctx: click.Context) -> None:
     """

@@ -12,19 +12,19 @@ import click
 
 from smtprelay.cli import locate, output
 from smtprelay.cli.exit_codes import FAILED, OK, CliError
-from smtprelay.cli.options import Command, Settings, chosen
+from smtprelay.cli.options import CliSettings, RelayCommand, chosen
 from smtprelay.cli.text import printable
 
 #: What each question is, and what its good answer means.
 _GOOD = {"/livez": ("live", "the process answers"), "/readyz": ("ready", "the relay accepts mail")}
 
 
-class _Found(NamedTuple):
+class _Probed(NamedTuple):
     ok: bool
     text: str
 
 
-@click.command(cls=Command)
+@click.command(cls=RelayCommand)
 @click.option(
     "--live", "path", flag_value="/livez", default="/livez", help="Does the process respond? (default)"
 )
@@ -42,21 +42,21 @@ def healthcheck(ctx: click.Context, *, path: str, url: str, timeout: float) -> i
     """
     found = _ask(chosen(ctx), timeout, path)
     if not found.ok and url:
-        found = _ask(Settings(endpoint=url), timeout, path)
+        found = _ask(CliSettings(endpoint=url), timeout, path)
     question, _ = _GOOD[path]
     told = f"{question if found.ok else f'not {question}'}: {printable(found.text)}"
     output.result(ctx, {"question": question, **found._asdict()}, lambda: click.echo(told))
     return OK if found.ok else FAILED
 
 
-def _ask(settings: Settings, timeout: float, path: str) -> _Found:
+def _ask(settings: CliSettings, timeout: float, path: str) -> _Probed:
     try:
         client = locate.client(settings, os.environ, timeout)
         code, content = client.request("GET", path)
     except CliError as error:
-        return _Found(ok=False, text=str(error))
+        return _Probed(ok=False, text=str(error))
     if code == http.client.OK:
-        return _Found(ok=True, text=f"{_GOOD[path][1]} ({client.endpoint})")
+        return _Probed(ok=True, text=f"{_GOOD[path][1]} ({client.endpoint})")
     lines = content.decode("utf-8", "replace").splitlines()
     failing = [line.removeprefix("[-]") for line in lines if line.startswith("[-]")]
-    return _Found(ok=False, text=f"{'; '.join(failing) or f'it answers {code}'} ({client.endpoint})")
+    return _Probed(ok=False, text=f"{'; '.join(failing) or f'it answers {code}'} ({client.endpoint})")

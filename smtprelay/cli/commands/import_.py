@@ -18,8 +18,8 @@ from smtprelay.cli import output
 from smtprelay.cli.exit_codes import CANNOT_USE, FAILED, CliError
 from smtprelay.cli.formats import tar
 from smtprelay.cli.formats.tar import Item
-from smtprelay.cli.mover import Message, Mover, opened
-from smtprelay.cli.options import Command, chosen
+from smtprelay.cli.mover import ExportedMessage, Mover, opened
+from smtprelay.cli.options import RelayCommand, chosen
 from smtprelay.cli.text import count, ordered, printable
 from smtprelay.cli.who import who
 
@@ -32,7 +32,7 @@ _MOST: Final = 50
 _MOST_BYTES: Final = 500 * 1024
 
 
-@click.command("import", cls=Command)
+@click.command("import", cls=RelayCommand)
 @click.argument("place", metavar="FILE|DIR|-")
 @click.option(
     "--route", default="", metavar="NAME", help="Route for mail whose route or provider this relay lacks."
@@ -46,7 +46,7 @@ def import_(ctx: click.Context, *, place: str, route: str) -> int | None:
     "SMTPRelay". Ids stay the same, and messages that are already here are skipped. The outcome of a delivery
     that was running during the export is first resolved with its provider, as after a crash.
     """
-    taken = _Taken(route)
+    taken = _ImportCounts(route)
     ended: CliError | None = None
     with _items(place) as items, opened(chosen(ctx), who(), new=True) as mover:
         try:
@@ -71,12 +71,12 @@ def import_(ctx: click.Context, *, place: str, route: str) -> int | None:
     return FAILED if taken.faults else None
 
 
-class _Taken:
+class _ImportCounts:
     """What has been taken in so far, and what waits to be sent with others."""
 
     def __init__(self, route: str) -> None:
         self._route = route
-        self._waiting: list[tuple[str, Message]] = []
+        self._waiting: list[tuple[str, ExportedMessage]] = []
         self._bytes = 0
         self._numbers: Mapping[int, int] = {}
         self.orders = {"holds": 0, "suspended": 0}
@@ -96,17 +96,17 @@ class _Taken:
         size = values.get("size")
         if item.body is None or not isinstance(size, int):
             values["body"] = False
-            self._add(item.name, Message(values, None), mover)
+            self._add(item.name, ExportedMessage(values, None), mover)
             return
         values["body"] = True
         start = item.body.read(SMALL + 1)
         name = str(values.get("id"))
         # Without an id no piece can be sent; with what is small the relay says so.
         if len(start) <= SMALL or not (name.isascii() and name.isalnum()):
-            self._add(item.name, Message(values, start), mover)
+            self._add(item.name, ExportedMessage(values, start), mover)
             return
         self._put_pieces(mover, name, start, item.body)
-        self._put(mover, [(item.name, Message(values, None))])
+        self._put(mover, [(item.name, ExportedMessage(values, None))])
 
     def _obey(self, mover: Mover, orders: Mapping[str, Any]) -> None:
         try:
@@ -132,7 +132,7 @@ class _Taken:
         if waiting:
             self._put(mover, waiting)
 
-    def _add(self, name: str, message: Message, mover: Mover) -> None:
+    def _add(self, name: str, message: ExportedMessage, mover: Mover) -> None:
         size = len(json.dumps(message.values)) + len(message.content or b"") * 4 // 3
         if len(self._waiting) >= _MOST or self._bytes + size > _MOST_BYTES:
             self.send(mover)
@@ -144,7 +144,7 @@ class _Taken:
         while piece and mover.put_piece(message, n, piece):
             n, piece = n + 1, body.read(PIECE)
 
-    def _put(self, mover: Mover, named: Sequence[tuple[str, Message]]) -> None:
+    def _put(self, mover: Mover, named: Sequence[tuple[str, ExportedMessage]]) -> None:
         results = mover.put([message for _, message in named], self._route)
         for (name, _), result in zip(named, results, strict=True):
             if result["done"] == "refused":

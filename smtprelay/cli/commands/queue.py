@@ -13,8 +13,8 @@ from smtprelay.cli.commands import queue_change
 from smtprelay.cli.commands.export import export
 from smtprelay.cli.commands.import_ import import_
 from smtprelay.cli.filters import MessageId, filters, selected
-from smtprelay.cli.options import Command, Group, again, chosen
-from smtprelay.cli.source import Filters, Source, opened
+from smtprelay.cli.options import Group, RelayCommand, again, chosen
+from smtprelay.cli.source import Filters, QueueClient, opened
 
 #: So often a search that has not found enough yet is continued; each time looks at 100,000 deliveries.
 _MOST_SEARCHES = 10
@@ -52,7 +52,7 @@ def list_(
     _list(ctx, wanted, after, over=over or bool(ids))
 
 
-@click.command(cls=Command)
+@click.command(cls=RelayCommand)
 @filters
 @_limit
 @_after
@@ -116,7 +116,7 @@ def _list(ctx: click.Context, wanted: Filters, after: str, *, over: bool) -> Non
         )
 
 
-def _search(source: Source, wanted: Filters, mark: str) -> dict[str, Any]:
+def _search(source: QueueClient, wanted: Filters, mark: str) -> dict[str, Any]:
     """Search until enough is found, or a few times."""
     found = source.list(wanted, mark)
     for _ in range(_MOST_SEARCHES - 1):

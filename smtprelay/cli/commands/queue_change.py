@@ -17,9 +17,9 @@ import click
 from smtprelay.cli import output, queue_table
 from smtprelay.cli.exit_codes import FAILED, USAGE, CliError
 from smtprelay.cli.filters import MessageId, When, filters, selected
-from smtprelay.cli.options import Command, chosen, why_option
+from smtprelay.cli.options import RelayCommand, chosen, why_option
 from smtprelay.cli.reading import piped
-from smtprelay.cli.source import Change, Filters, Source, Step, opened
+from smtprelay.cli.source import Change, ChangeStep, Filters, QueueClient, opened
 from smtprelay.cli.text import ahead, count, id_in, moment, printable
 from smtprelay.cli.who import who
 
@@ -50,7 +50,7 @@ def _changing(command: Callable[..., Any], provider: str = "--provider") -> Call
     )
 
 
-@click.command(cls=Command)
+@click.command(cls=RelayCommand)
 @_changing
 @click.option("--at", metavar="WHEN", type=When(1), help="Try at this time: 18:00, 2026-11-24T18:00, 2h.")
 @click.option("--in", "at", metavar="SPAN", type=When(1), help="Try after this time: 2h.")
@@ -60,7 +60,7 @@ def retry(ctx: click.Context, /, *, at: float | None, **given: Any) -> None:
     _carry_out(ctx, "retry", given, {} if at is None else {"at": at})
 
 
-@click.command(cls=Command)
+@click.command(cls=RelayCommand)
 @_changing
 @click.pass_context
 def hold(ctx: click.Context, /, **given: Any) -> None:
@@ -72,7 +72,7 @@ def hold(ctx: click.Context, /, **given: Any) -> None:
     _carry_out(ctx, "hold", given, {})
 
 
-@click.command(cls=Command)
+@click.command(cls=RelayCommand)
 @_changing
 @click.pass_context
 def release(ctx: click.Context, /, **given: Any) -> None:
@@ -80,7 +80,7 @@ def release(ctx: click.Context, /, **given: Any) -> None:
     _carry_out(ctx, "release", given, {})
 
 
-@click.command(cls=Command)
+@click.command(cls=RelayCommand)
 @_changing
 @click.option("--bounce", is_flag=True, help="Send the senders a bounce with the reason.")
 @click.pass_context
@@ -94,7 +94,7 @@ def delete(ctx: click.Context, /, *, bounce: bool, **given: Any) -> None:
     _carry_out(ctx, "delete", given, {"bounce": True} if bounce else {})
 
 
-@click.command(cls=Command)
+@click.command(cls=RelayCommand)
 @partial(_changing, provider="--from-provider")
 @click.option("--provider", "to", required=True, metavar="NAME", help="The provider to use.")
 @click.option("--force", is_flag=True, help="Include mail that may already have been delivered.")
@@ -146,7 +146,7 @@ def _show(found: Mapping[str, Any], provider: str, color: str) -> None:
         click.echo(line)
 
 
-def _all_steps(source: Source, meant: Filters, change: Change) -> Step:
+def _all_steps(source: QueueClient, meant: Filters, change: Change) -> ChangeStep:
     """Go on until the change has come to its end."""
     step = source.edit(meant, change)
     number, ids, left = step["count"], list(step["ids"]), Counter(step["left"])
@@ -155,10 +155,10 @@ def _all_steps(source: Source, meant: Filters, change: Change) -> Step:
         number += step["count"]
         ids += step["ids"]
         left.update(step["left"])
-    return Step(count=number, ids=ids, left=left, mark="")
+    return ChangeStep(count=number, ids=ids, left=left, mark="")
 
 
-_NOTHING = Step(count=0, ids=(), left={}, mark="")
+_NOTHING = ChangeStep(count=0, ids=(), left={}, mark="")
 
 
 def _from_stdin(ids: Sequence[str]) -> Sequence[str]:
@@ -168,7 +168,9 @@ def _from_stdin(ids: Sequence[str]) -> Sequence[str]:
     return [*(name for name in ids if name != "-"), *read]
 
 
-def _tell(ctx: click.Context, action: str, done: Step, *, dry_run: bool, at: float | None = None) -> None:
+def _tell(
+    ctx: click.Context, action: str, done: ChangeStep, *, dry_run: bool, at: float | None = None
+) -> None:
     ids = done["ids"]
     data = {
         "action": action,
@@ -192,5 +194,5 @@ def _tell(ctx: click.Context, action: str, done: Step, *, dry_run: bool, at: flo
     output.result(ctx, data, people, rows=({"id": name} for name in ids), ids=ids)
 
 
-def _left(done: Step) -> str:
+def _left(done: ChangeStep) -> str:
     return ", ".join(f"{number} {printable(why)}" for why, number in done["left"].items())

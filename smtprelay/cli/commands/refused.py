@@ -11,13 +11,13 @@ import click
 from smtprelay.cli import output
 from smtprelay.cli.exit_codes import USAGE, CliError
 from smtprelay.cli.filters import When
-from smtprelay.cli.options import Command, chosen
+from smtprelay.cli.options import RelayCommand, chosen
 from smtprelay.cli.source import API, api
 from smtprelay.cli.text import clock, count, printable, span
 from smtprelay.cli.who import who
 
 
-@click.command(cls=Command)
+@click.command(cls=RelayCommand)
 @click.option("--client", metavar="ADDRESS", help="Only of this client; * is anything.")
 @click.option("--user", metavar="NAME", help="Only of this user; * is anything.")
 @click.option("--rule", metavar="RULE", help="Only by this rule; * is anything.")

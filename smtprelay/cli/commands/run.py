@@ -6,10 +6,10 @@ Only they import a reactor, and only once they are asked for.
 
 import click
 
-from smtprelay.cli.options import Command, chosen
+from smtprelay.cli.options import RelayCommand, chosen
 
 
-@click.command(cls=Command)
+@click.command(cls=RelayCommand)
 @click.pass_context
 def run(ctx: click.Context) -> int:
     """
@@ -23,7 +23,7 @@ def run(ctx: click.Context) -> int:
     return serve(settings.config, settings.sets)
 
 
-@click.command(cls=Command)
+@click.command(cls=RelayCommand)
 @click.option("--smtp-port", default=2525, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--http-port", default=8025, show_default=True, type=click.IntRange(0, 65535))
 def demo(*, smtp_port: int, http_port: int) -> int:

@@ -20,9 +20,9 @@ import click
 
 from smtprelay.cli import output
 from smtprelay.cli.exit_codes import FAILED, OK, USAGE, CliError
-from smtprelay.cli.options import Command, again, chosen
+from smtprelay.cli.options import RelayCommand, again, chosen
 from smtprelay.cli.reading import text_of
-from smtprelay.cli.smtp_dialog import Dialogue, Login, Server, Step, Stopped
+from smtprelay.cli.smtp_dialog import DialogLogin, DialogStep, Server, SmtpDialog, Stopped
 from smtprelay.cli.text import printable
 
 _PORTS = {"implicit": 465}
@@ -31,7 +31,7 @@ _PORTS = {"implicit": 465}
 _QUEUED = re.compile(r"queued as ([0-9A-Z-]+)")
 
 
-@click.command(cls=Command)
+@click.command(cls=RelayCommand)
 @click.option("--server", default="127.0.0.1:2525", show_default=True, metavar="HOST:PORT")
 @click.option(
     "--from",
@@ -90,19 +90,19 @@ def send(
 ) -> int:
     """Send a test mail and show each step."""
     host, port = _address(server, _PORTS.get(tls, 25))
-    login = Login(user, _password(user, password_file)) if user else None
+    login = DialogLogin(user, _password(user, password_file)) if user else None
     sender = sender or recipients[0]
     message = _message(sender, recipients, subject, _text(body), attachments)
     policy = SMTP if all(map(str.isascii, (sender, *recipients))) else SMTPUTF8
-    steps: list[Step] = []
+    steps: list[DialogStep] = []
     live = chosen(ctx).output in {"table", "ids"}
 
-    def tell(step: Step) -> None:
+    def tell(step: DialogStep) -> None:
         steps.append(step)
         if live:
             click.echo(_line(step))
 
-    dialogue = Dialogue(Server(host, port, tls=tls, ca=tls_ca, verify=not insecure, timeout=timeout), tell)
+    dialogue = SmtpDialog(Server(host, port, tls=tls, ca=tls_ca, verify=not insecure, timeout=timeout), tell)
     ids: list[str] = []
     taken = True
     try:
@@ -120,7 +120,7 @@ def send(
     return OK if taken else FAILED
 
 
-def _line(step: Step) -> str:
+def _line(step: DialogStep) -> str:
     mark = "✓" if step.ok else "✗"
     return f" {mark} {printable(step.name):<12} {printable(step.words)}   {step.ms:.0f} ms"
 

@@ -10,7 +10,7 @@ import click
 
 from smtprelay.cli import locate, output
 from smtprelay.cli.exit_codes import FAILED, UNAVAILABLE, CliError
-from smtprelay.cli.options import Group, Settings, chosen
+from smtprelay.cli.options import CliSettings, Group, chosen
 from smtprelay.cli.source import API, in_words
 from smtprelay.cli.text import count, printable, size
 
@@ -54,7 +54,7 @@ def _tell(found: Mapping[str, Any]) -> None:
     )
 
 
-def _check(settings: Settings, *, deep: bool) -> Mapping[str, Any]:
+def _check(settings: CliSettings, *, deep: bool) -> Mapping[str, Any]:
     client = locate.client(settings, os.environ, _PATIENCE)
     ground = locate.instead(client, settings, os.environ)
     if ground is None:
@@ -67,7 +67,7 @@ def _check(settings: Settings, *, deep: bool) -> Mapping[str, Any]:
         return asdict(offline_archive.check(ground, deep=deep))
 
 
-def _recount(settings: Settings) -> int:
+def _recount(settings: CliSettings) -> int:
     client = locate.client(settings, os.environ, _PATIENCE)
     ground = locate.instead(client, settings, os.environ)
     if ground is None:
@@ -91,9 +91,9 @@ def compact(ctx: click.Context) -> None:
     ground = locate.ground(settings, os.environ)
     from smtprelay.spool import offline_archive  # noqa: PLC0415
     from smtprelay.spool.engines.sqlite_lock import SpoolBusy  # noqa: PLC0415
-    from smtprelay.spool.location import Folder  # noqa: PLC0415
+    from smtprelay.spool.location import SqliteLocation  # noqa: PLC0415
 
-    if not isinstance(ground, Folder):
+    if not isinstance(ground, SqliteLocation):
         raise CliError(
             UNAVAILABLE, "compact needs a spool in a folder of this machine: name its configuration with -c"
         )

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from smtprelay.cli import locate, output
-from smtprelay.cli.options import Command, chosen, reaching
+from smtprelay.cli.options import RelayCommand, chosen, reaching
 from smtprelay.cli.source import API
 from smtprelay.cli.text import clock, count, printable, size, span
 
 
-@click.command(cls=Command)
+@click.command(cls=RelayCommand)
 @click.pass_context
 def status(ctx: click.Context) -> None:
     """Show the state of the relay on one screen."""

@@ -14,9 +14,9 @@ from attrs import fields
 from smtprelay.config import endpoint
 from smtprelay.config.checks.view import Complaint, View
 from smtprelay.config.listeners import EntraChecker, Listener
-from smtprelay.config.model import Match, Route
+from smtprelay.config.model import Match, RouteSettings
 from smtprelay.config.problem import did_you_mean
-from smtprelay.config.providers import Acs, Smarthost
+from smtprelay.config.providers import AcsSettings, SmarthostSettings
 from smtprelay.config.tree import Path
 
 #: A client waits so long for the reply to the end of data, seconds (RFC 5321 §4.5.3.2.6).
@@ -69,7 +69,7 @@ def check_references(view: View) -> Iterator[Complaint]:
         )
 
 
-def _users(view: View, route: Route, n: int) -> Iterator[Complaint]:
+def _users(view: View, route: RouteSettings, n: int) -> Iterator[Complaint]:
     """A name that is none of the users' may still be one that another checker takes."""
     known = (*view.listed_names("users"), "*")
     checkers = view.names("checkers")
@@ -149,9 +149,9 @@ def check_providers(view: View) -> Iterator[Complaint]:
     """A provider must know how to log in, in one way."""
     for name, provider in view.config.providers.items():
         if view.whole("providers", name):
-            if isinstance(provider, Acs):
+            if isinstance(provider, AcsSettings):
                 yield from _acs(provider, ("providers", name))
-            elif isinstance(provider, Smarthost):
+            elif isinstance(provider, SmarthostSettings):
                 yield from _smarthost(provider, ("providers", name))
 
 
@@ -254,7 +254,7 @@ def _twice(named: Iterable[tuple[Path, str]], what: str) -> Iterator[Complaint]:
         seen.add(name)
 
 
-def _acs(provider: Acs, path: Path) -> Iterator[Complaint]:
+def _acs(provider: AcsSettings, path: Path) -> Iterator[Complaint]:
     keys = len(provider.access_keys)
     if provider.connection_string and provider.endpoint:
         text = "connection_string names the endpoint: leave one of them out"
@@ -269,7 +269,7 @@ def _acs(provider: Acs, path: Path) -> Iterator[Complaint]:
     yield from _blind(provider, path)
 
 
-def _blind(provider: Acs, path: Path) -> Iterator[Complaint]:
+def _blind(provider: AcsSettings, path: Path) -> Iterator[Complaint]:
     if provider.blind == "together" and provider.blind_to is None:
         yield Complaint(
             path, '"blind_to" is missing: with blind: together it is the address in To', "CFG-MISSING"
@@ -292,7 +292,7 @@ def _is_sendable(address: str) -> bool:
     return bool(sendable(address))
 
 
-def _smarthost(provider: Smarthost, path: Path) -> Iterator[Complaint]:
+def _smarthost(provider: SmarthostSettings, path: Path) -> Iterator[Complaint]:
     if (provider.username is None) != (provider.password is None):
         missing = "username" if provider.username is None else "password"
         text = f'"{missing}" is missing: username and password belong together'

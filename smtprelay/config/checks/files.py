@@ -15,8 +15,8 @@ from typing import Final
 from smtprelay.config import endpoint
 from smtprelay.config.checks.view import Complaint, View, walk
 from smtprelay.config.listeners import TlsSettings
-from smtprelay.config.model import Webhook
-from smtprelay.config.providers import Capture, Outlet
+from smtprelay.config.model import WebhookSettings
+from smtprelay.config.providers import CaptureSettings, ProviderSettings
 from smtprelay.config.secret import complaint
 from smtprelay.config.tree import Path as Place
 from smtprelay.spool.engines.filesystem import file_system_of
@@ -43,7 +43,7 @@ def check_authorities(view: View) -> Iterator[Complaint]:
     """A file of certificates to trust must hold some."""
     for place, value in walk(view.config):
         path, ca = (*place, "ca"), getattr(value, "ca", None)
-        if not isinstance(value, Outlet | Webhook) or ca is None:
+        if not isinstance(value, ProviderSettings | WebhookSettings) or ca is None:
             continue
         unreadable = list(_readable(ca, path))
         yield from unreadable
@@ -60,7 +60,7 @@ def check_folders(view: View) -> Iterator[Complaint]:
     if config.spool is not None and config.spool.engine == "sqlite":
         yield from _can_be_made(config.spool.path, ("spool", "path"), "CFG-SPOOL")
     for name, provider in config.providers.items():
-        if isinstance(provider, Capture):
+        if isinstance(provider, CaptureSettings):
             yield from _can_be_made(provider.path, ("providers", name, "path"), "CFG-FILE")
 
 

@@ -12,8 +12,8 @@ from typing import Final
 
 from smtprelay.config import endpoint
 from smtprelay.config.checks.view import Complaint, View, walk
-from smtprelay.config.model import Webhook
-from smtprelay.config.providers import Acs
+from smtprelay.config.model import WebhookSettings
+from smtprelay.config.providers import AcsSettings
 from smtprelay.config.secret import Secret
 from smtprelay.config.tree import Path, spelled
 
@@ -44,14 +44,14 @@ def check_secrets(view: View) -> Iterator[Complaint]:
 def check_access_keys(view: View) -> Iterator[Complaint]:
     """The endpoint of ACS is a host, its keys are base64, and nothing goes in clear text."""
     for name, provider in view.config.providers.items():
-        if isinstance(provider, Acs):
+        if isinstance(provider, AcsSettings):
             yield from _access_keys(provider, ("providers", name))
 
 
 def check_webhooks(view: View) -> Iterator[Complaint]:
     """Events leave this machine only encrypted."""
     for path, value in walk(view.config):
-        url = _text(value.url) if isinstance(value, Webhook) else ""
+        url = _text(value.url) if isinstance(value, WebhookSettings) else ""
         if url and not re.match("https?://[^/]", url):
             yield Complaint((*path, "url"), "expected https://host/…", "CFG-VALUE")
         elif url and endpoint.is_plain_remote(url):
@@ -86,7 +86,7 @@ def _text(secret: Secret) -> str:
         return ""
 
 
-def _access_keys(provider: Acs, path: Path) -> Iterator[Complaint]:
+def _access_keys(provider: AcsSettings, path: Path) -> Iterator[Complaint]:
     from smtprelay.providers.acs import signature  # noqa: PLC0415 -- as dear as Twisted
 
     given: list[tuple[Path, Callable[[str], object], str]] = [

@@ -8,7 +8,7 @@ from typing import Final
 from smtprelay.config.checks.view import Complaint, View
 from smtprelay.config.endpoint import is_encrypted, is_local, is_loopback, is_plain_remote
 from smtprelay.config.listeners import AnyChecker, Listener
-from smtprelay.config.providers import HttpOutlet, Smarthost
+from smtprelay.config.providers import HttpOutlet, SmarthostSettings
 from smtprelay.config.tree import Path
 from smtprelay.model.network import strangers
 
@@ -40,10 +40,10 @@ def check_clear_text(view: View) -> Iterator[Complaint]:
         if isinstance(provider, HttpOutlet) and provider.endpoint and is_plain_remote(provider.endpoint):
             text = "http:// is for loopback only: use https://"
             yield Complaint(("providers", name, "endpoint"), text, "CFG-CLEAR-TEXT")
-        if isinstance(provider, Smarthost) and _is_plain(provider):
+        if isinstance(provider, SmarthostSettings) and _is_plain(provider):
             text = "the password crosses the network in clear text"
             yield Complaint(("providers", name, "tls"), text, "CFG-CLEAR-TEXT", "warning")
-        if isinstance(provider, Smarthost) and not provider.verify:
+        if isinstance(provider, SmarthostSettings) and not provider.verify:
             text = "the server's certificate is not verified: anyone in between can read the mail"
             yield Complaint(("providers", name, "verify"), text, "CFG-NO-VERIFY", "warning")
 
@@ -74,7 +74,7 @@ def _is_restricted(pattern: str) -> bool:
     return "." in behind.lstrip(".") if star else bool(before or behind)
 
 
-def _is_plain(provider: Smarthost) -> bool:
+def _is_plain(provider: SmarthostSettings) -> bool:
     return provider.tls == "none" and provider.password is not None and not is_loopback(provider.host.lower())
 
 

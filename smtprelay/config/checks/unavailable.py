@@ -17,7 +17,7 @@ from smtprelay.config.tree import Items, Node, Path, Scalar, Table, nearest
 
 
 @frozen
-class Row:
+class UnavailableSetting:
     """
     One thing that is not there.
 
@@ -34,24 +34,24 @@ class Row:
 
 
 ROWS: Final = (
-    Row("providers.*.type", "the provider type", "graph"),
-    Row("providers.*.type", "the provider type", "ses"),
-    Row("providers.*.proxy", "a proxy"),
-    Row("providers.*=capture.timeout", "the timeout of a folder"),
-    Row("checkers.*.type", "the checker", "entra"),
-    Row("checkers.*.type", "the checker", "azure_table"),
-    Row("listeners.*.proxy_trust", "the PROXY protocol"),
-    Row("listeners.*.auth.mechanisms.*", "the mechanism", "CRAM-MD5"),
-    Row("listeners.*.auth.mechanisms.*", "the mechanism", "SCRAM-SHA-256"),
-    Row("listeners.*.tls.client_ca", "checking the certificates of clients"),
-    Row("listeners.*.limits.messages", "limiting the rate of messages"),
-    Row("users.*.rate", "limiting the rate of messages"),
-    Row("routes.*.rewrite", "rewriting"),
-    Row("dkim.*", "signing with DKIM"),
-    Row("sandbox", "the sandbox"),
-    Row("privacy.subjects", "privacy.subjects:", "false"),
-    Row("privacy.addresses", "privacy.addresses:", "masked"),
-    Row("spool.seal_key", "sealing credentials"),
+    UnavailableSetting("providers.*.type", "the provider type", "graph"),
+    UnavailableSetting("providers.*.type", "the provider type", "ses"),
+    UnavailableSetting("providers.*.proxy", "a proxy"),
+    UnavailableSetting("providers.*=capture.timeout", "the timeout of a folder"),
+    UnavailableSetting("checkers.*.type", "the checker", "entra"),
+    UnavailableSetting("checkers.*.type", "the checker", "azure_table"),
+    UnavailableSetting("listeners.*.proxy_trust", "the PROXY protocol"),
+    UnavailableSetting("listeners.*.auth.mechanisms.*", "the mechanism", "CRAM-MD5"),
+    UnavailableSetting("listeners.*.auth.mechanisms.*", "the mechanism", "SCRAM-SHA-256"),
+    UnavailableSetting("listeners.*.tls.client_ca", "checking the certificates of clients"),
+    UnavailableSetting("listeners.*.limits.messages", "limiting the rate of messages"),
+    UnavailableSetting("users.*.rate", "limiting the rate of messages"),
+    UnavailableSetting("routes.*.rewrite", "rewriting"),
+    UnavailableSetting("dkim.*", "signing with DKIM"),
+    UnavailableSetting("sandbox", "the sandbox"),
+    UnavailableSetting("privacy.subjects", "privacy.subjects:", "false"),
+    UnavailableSetting("privacy.addresses", "privacy.addresses:", "masked"),
+    UnavailableSetting("spool.seal_key", "sealing credentials"),
 )
 
 
@@ -98,12 +98,12 @@ def not_there(key: str, types: Collection[str]) -> list[str]:
     return [_sentence(row) for setting, row in settings if f"{key}.".startswith(f"{setting}.")]
 
 
-def _is_meant(row: Row, node: Node) -> bool:
+def _is_meant(row: UnavailableSetting, node: Node) -> bool:
     text = node.text.lower() if isinstance(node, Scalar) else ""
     return text != row.idle if row.word is None else text == row.word.lower()
 
 
-def _sentence(row: Row) -> str:
+def _sentence(row: UnavailableSetting) -> str:
     what = row.what if row.word is None else f"{row.what} {row.word}"
     return f"{what} is not available in this version"
 

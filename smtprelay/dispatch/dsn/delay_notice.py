@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.dispatch.dsn.reporter import Postmaster
+from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.events import notified
 from smtprelay.interfaces import Events, Spool
 from smtprelay.model.message import Delivery, Route
@@ -29,7 +29,7 @@ class Delays:
         self,
         spool: Spool,
         routes: Mapping[str, Route],
-        postmaster: Postmaster,
+        postmaster: DsnReporter,
         *,
         after: float,
         clock: IReactorTime,

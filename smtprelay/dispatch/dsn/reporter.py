@@ -39,7 +39,7 @@ _LINES: Final = 200
 _TRANSIENT: Final = re.compile(r"(?<![\d.])4\.\d{1,3}\.\d{1,3}(?![\d.])", re.ASCII)
 
 
-class Postmaster:
+class DsnReporter:
     """
     Makes the reports (DSN) that a sender asked for.
 

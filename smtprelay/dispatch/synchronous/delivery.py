@@ -22,8 +22,8 @@ from smtprelay.dispatch import decision
 from smtprelay.dispatch import events as report
 from smtprelay.dispatch.failover import TOO_LARGE, Place, next_place
 from smtprelay.dispatch.retry import FIRST_RESOLVE, delay
-from smtprelay.dispatch.synchronous.permits import Admission, Patience, Slot, Turned
-from smtprelay.dispatch.synchronous.reply import Busy
+from smtprelay.dispatch.synchronous.permits import ClientPatience, Slot, SynchronousPermits, Turned
+from smtprelay.dispatch.synchronous.reply import ProvidersBusy
 from smtprelay.interfaces import Body, Events, Provider
 from smtprelay.model.fit import with_sizes
 from smtprelay.model.message import (
@@ -59,17 +59,19 @@ class Direct:
 
     providers: Mapping[str, Provider]
     routes: Mapping[str, Route]
-    admission: Admission
+    admission: SynchronousPermits
     clock: IReactorTime
     events: Events
 
-    async def deliver(self, delivery: Delivery, body: Body, patience: Patience) -> tuple[Results, Delivery]:
+    async def deliver(
+        self, delivery: Delivery, body: Body, patience: ClientPatience
+    ) -> tuple[Results, Delivery]:
         """
         Return what became of each recipient, and the delivery as it was when it was tried last.
 
         Those that a provider defers or blocks, or for whom it finds the mail too large, go to the next one of
-        the route's ``via``, unless it took the body. :class:`.reply.Busy`: there was no slot, or no time was
-        left.
+        the route's ``via``, unless it took the body. :class:`.reply.ProvidersBusy`: there was no slot, or no
+        time was left.
         """
         outcomes: dict[str, Outcome] = {}
         waiting, generations = deque([delivery]), count(-1, -1)
@@ -107,7 +109,7 @@ class Direct:
         return evolve(narrowed, provider=place.provider, lane=place.lane)
 
     async def _at(
-        self, delivery: Delivery, attempt: int, body: Body, patience: Patience
+        self, delivery: Delivery, attempt: int, body: Body, patience: ClientPatience
     ) -> tuple[Results, bool]:
         """Return the outcomes at one provider, and whether no other one may be asked."""
         slot = await self._enter(delivery, attempt, patience)
@@ -118,7 +120,7 @@ class Direct:
         finally:
             slot.end()
 
-    async def _enter(self, delivery: Delivery, attempt: int, patience: Patience) -> Slot | Turned:
+    async def _enter(self, delivery: Delivery, attempt: int, patience: ClientPatience) -> Slot | Turned:
         """A spool that fails admits nobody: what it counts would not be true any more."""
         try:
             return await self.admission.enter(delivery, attempt, patience)
@@ -126,10 +128,10 @@ class Direct:
             raise
         except Exception as exc:  # noqa: BLE001 -- whatever it is, the client must have an answer
             self.events("spool.failed", operation="borrow", reason=f"{type(exc).__name__}: {exc}")
-            return Turned(Busy("local error in processing, try again later"), final=True)
+            return Turned(ProvidersBusy("local error in processing, try again later"), final=True)
 
     async def _attempt(
-        self, delivery: Delivery, attempt: int, body: Body, slot: Slot, patience: Patience
+        self, delivery: Delivery, attempt: int, body: Body, slot: Slot, patience: ClientPatience
     ) -> tuple[Results, bool]:
         claim = Claim(delivery=delivery, node="", attempt=attempt)
         begun = self.clock.seconds()
@@ -150,7 +152,9 @@ class Direct:
         outcomes = verdict.settlement.outcomes
         return outcomes, taken or _uncertain(delivery, outcomes) != ()
 
-    async def _resolved(self, claim: Claim, results: Results, slot: Slot, patience: Patience) -> Results:
+    async def _resolved(
+        self, claim: Claim, results: Results, slot: Slot, patience: ClientPatience
+    ) -> Results:
         """Find out what became of the recipients whose answer was lost, where the provider can tell."""
         delivery = claim.delivery
         asked = 0
@@ -176,11 +180,11 @@ class Direct:
             report.crashed(self.events, claim, exc)
             return None
 
-    def _verdict(self, claim: Claim, results: Results) -> decision.Verdict:
+    def _verdict(self, claim: Claim, results: Results) -> decision.Decision:
         verdict = decision.delivered(claim.delivery, results)
         if verdict is not None:
             return verdict
-        case = decision.Case(
+        case = decision.DecisionInput(
             claim=claim, route=_ONCE, now=self.clock.seconds(), chance=_MIDDLE, elsewhere=lambda: None
         )
         return decision.settle(case, results)

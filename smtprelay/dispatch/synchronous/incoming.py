@@ -19,7 +19,7 @@ from smtprelay.dispatch.synchronous import reply as answer
 from smtprelay.dispatch.synchronous.body_buffer import DeferToThread, Holding
 from smtprelay.dispatch.synchronous.delivery import Direct
 from smtprelay.dispatch.synchronous.partial import NotKept, Remainder
-from smtprelay.dispatch.synchronous.permits import Patience
+from smtprelay.dispatch.synchronous.permits import ClientPatience
 from smtprelay.interfaces import Events, Incoming, Plan, Receive
 from smtprelay.model import fit
 from smtprelay.model.memory_body import MemoryBody
@@ -62,7 +62,7 @@ class Synchronous:
         self.events = events
         self.defer_to_thread = defer_to_thread
         self.budget = budget or Budget()
-        self._flights: dict[Deferred[Any], Patience] = {}
+        self._flights: dict[Deferred[Any], ClientPatience] = {}
         self._closing: float | None = None
         self._landed: Deferred[None] | None = None
 
@@ -104,7 +104,7 @@ class Synchronous:
             return seconds
         return max(0.0, min(seconds, self._closing - self.clock.seconds()))
 
-    def begin(self, work: "Coroutine[Deferred[Any], Any, None]", patience: Patience) -> None:
+    def begin(self, work: "Coroutine[Deferred[Any], Any, None]", patience: ClientPatience) -> None:
         """See ``work`` to its end; it raises nothing but ``CancelledError``, when it is given up."""
         flight = Deferred.fromCoroutine(work)
         self._flights[flight] = patience
@@ -112,10 +112,10 @@ class Synchronous:
 
     def send(self, message: NewMessage) -> None:
         """Deliver a message of our own, once, on nobody's time."""
-        patience = Patience(self.clock, self.allowed(_BOUNCE_PATIENCE))
+        patience = ClientPatience(self.clock, self.allowed(_BOUNCE_PATIENCE))
         self.begin(self._send(message, patience), patience)
 
-    async def _send(self, message: NewMessage, patience: Patience) -> None:
+    async def _send(self, message: NewMessage, patience: ClientPatience) -> None:
         body = MemoryBody(message.body)
         for n, planned in enumerate(message.planned, start=1):
             results, _ = await self.direct.deliver(
@@ -176,12 +176,12 @@ class SynchronousIncoming:
         """See :meth:`smtprelay.interfaces.Incoming.finish`; the deadline runs from here."""
         clock = self._all.clock
         seconds = self._all.allowed(self._seconds)
-        patience = Patience(clock, seconds - min(_RESERVE, seconds / 4))
+        patience = ClientPatience(clock, seconds - min(_RESERVE, seconds / 4))
         self._deadline = clock.callLater(seconds, self._answer, answer.LATE)
         self._all.begin(self._conclude(patience), patience)
         return await self._reply
 
-    async def _conclude(self, patience: Patience) -> None:
+    async def _conclude(self, patience: ClientPatience) -> None:
         try:
             await self._deliver(patience)
         except Refused as refused:
@@ -198,7 +198,7 @@ class SynchronousIncoming:
         finally:
             self._body.close()
 
-    async def _deliver(self, patience: Patience) -> None:
+    async def _deliver(self, patience: ClientPatience) -> None:
         delivery = await self._planned()
         results, last = await self._all.direct.deliver(delivery, self._body, patience)
         if self._reply.called:

@@ -13,11 +13,11 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.dispatch import events as report
-from smtprelay.dispatch.decision import Case, Verdict, settle
-from smtprelay.dispatch.dsn.reporter import Postmaster
+from smtprelay.dispatch.decision import Decision, DecisionInput, settle
+from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.failover import next_place
-from smtprelay.dispatch.synchronous.reply import Busy, final
-from smtprelay.dispatch.webhook import Announcer
+from smtprelay.dispatch.synchronous.reply import ProvidersBusy, final
+from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Body, Events, Provider, Spool
 from smtprelay.model.fit import with_sizes
 from smtprelay.model.message import (
@@ -54,8 +54,8 @@ class Remainder:
     routes: Mapping[str, Route]
     providers: Mapping[str, Provider]
     stopped: Callable[[str, str], bool]
-    postmaster: Postmaster
-    announcer: Announcer | None
+    postmaster: DsnReporter
+    announcer: WebhookNotifier | None
     clock: IReactorTime
     events: Events
     chance: Callable[[], float]
@@ -87,8 +87,8 @@ class Remainder:
         delivery, route = claim.delivery, self.routes[claim.delivery.route]
         said = {address: _as_said(outcome) for address, outcome in results.items()}
 
-        def ask(sizes: Mapping[str, int]) -> Verdict:
-            case = Case(
+        def ask(sizes: Mapping[str, int]) -> Decision:
+            case = DecisionInput(
                 claim=claim,
                 route=route,
                 now=self.clock.seconds(),
@@ -145,7 +145,7 @@ class Remainder:
             self._not_made(claim.delivery, "report to its sender", exc)
             return None
 
-    async def _event(self, claim: Claim, verdict: Verdict, body: Body) -> NewMessage | None:
+    async def _event(self, claim: Claim, verdict: Decision, body: Body) -> NewMessage | None:
         try:
             if self.announcer is None:
                 raise LookupError("the configuration has no webhook")  # noqa: TRY301 -- told like others
@@ -190,4 +190,4 @@ class Remainder:
 
 def _as_said(outcome: Outcome) -> Outcome:
     """One that found no slot is deferred like another: nobody has refused the mail."""
-    return Deferred(outcome.why) if isinstance(outcome, Busy) else outcome
+    return Deferred(outcome.why) if isinstance(outcome, ProvidersBusy) else outcome

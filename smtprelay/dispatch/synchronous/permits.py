@@ -16,11 +16,11 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from smtprelay.dispatch.lane_state import Lanes
-from smtprelay.dispatch.synchronous.reply import Busy
+from smtprelay.dispatch.lane_state import LaneStates
+from smtprelay.dispatch.synchronous.reply import ProvidersBusy
 from smtprelay.interfaces import Events, Spool
 from smtprelay.model.message import Blocked, Delivery, Outcome
-from smtprelay.model.permit import Lesson, Loan, NoRoom
+from smtprelay.model.permit import Busy, Feedback, Permit
 
 #: Another node gives back its slots without our hearing of it: the spool is asked so often, seconds.
 _LONGEST_WAIT: Final = 1.0
@@ -32,7 +32,7 @@ _REMEMBERED: Final = 10.0
 _SHORTEST_WAIT: Final = 0.05
 
 
-class Patience:
+class ClientPatience:
     """
     How long something may still be begun for a client who waits.
 
@@ -66,14 +66,14 @@ class Turned:
     final: bool = False
 
 
-class Admission:
+class SynchronousPermits:
     """
     Admits by what ``spool`` counts.
 
     :param lanes: those of the dispatcher.
     """
 
-    def __init__(self, spool: Spool, lanes: Lanes, clock: IReactorTime, events: Events) -> None:
+    def __init__(self, spool: Spool, lanes: LaneStates, clock: IReactorTime, events: Events) -> None:
         self._spool = spool
         self._lanes = lanes
         self._clock = clock
@@ -93,7 +93,7 @@ class Admission:
         """Move all times by ``seconds``: the clock was put; the dispatcher sees to the lanes."""
         self._stops = {key: until + seconds for key, until in self._stops.items()}
 
-    async def enter(self, delivery: Delivery, attempt: int, patience: Patience) -> "Slot | Turned":
+    async def enter(self, delivery: Delivery, attempt: int, patience: ClientPatience) -> "Slot | Turned":
         """
         Return a slot of the delivery's lane, with a token of each window, as soon as there is one.
 
@@ -132,38 +132,38 @@ class Admission:
             if not line.locked:
                 del self._lines[place]
 
-    async def _first(self, name: str, place: tuple[str, str], patience: Patience) -> Loan | NoRoom:
+    async def _first(self, name: str, place: tuple[str, str], patience: ClientPatience) -> Permit | Busy:
         """Ask again and again, as the first in line."""
         while True:
             asked = await self._ask(name, *place)
-            if isinstance(asked, Loan) or self._is_answer(asked, patience):
+            if isinstance(asked, Permit) or self._is_answer(asked, patience):
                 return asked
             wait = _LONGEST_WAIT if asked.until is None else asked.until - self._clock.seconds()
             await self._wait(min(max(wait, _SHORTEST_WAIT), patience.left))
 
-    async def _ask(self, name: str, provider: str, lane: str) -> Loan | NoRoom:
+    async def _ask(self, name: str, provider: str, lane: str) -> Permit | Busy:
         asked = await self._spool.borrow(name, provider, lane)
-        if isinstance(asked, NoRoom) and asked.reason and asked.until is not None:
+        if isinstance(asked, Busy) and asked.reason and asked.until is not None:
             self._stops[provider, lane] = min(asked.until, self._clock.seconds() + _REMEMBERED)
         else:
             self._stops.pop((provider, lane), None)
         return asked
 
-    def _is_answer(self, asked: Loan | NoRoom, patience: Patience) -> bool:
+    def _is_answer(self, asked: Permit | Busy, patience: ClientPatience) -> bool:
         """Tell whether there is a slot, or will be none as long as ``patience`` lasts."""
-        if isinstance(asked, Loan) or asked.reason or not patience.left:
+        if isinstance(asked, Permit) or asked.reason or not patience.left:
             return True
         return asked.until is not None and asked.until - self._clock.seconds() > patience.left
 
-    def _result(self, asked: Loan | NoRoom, delivery: Delivery, patience: Patience) -> "Slot | Turned":
-        if isinstance(asked, NoRoom):
+    def _result(self, asked: Permit | Busy, delivery: Delivery, patience: ClientPatience) -> "Slot | Turned":
+        if isinstance(asked, Busy):
             return Turned(Blocked(asked.reason)) if asked.reason else _busy(delivery.provider)
         slot = Slot(asked, delivery, self)
         if patience.left:
             return slot
         slot.end()
         late = f"{delivery.provider} could not be asked in time, try again later"
-        return Turned(Busy(late), final=True)
+        return Turned(ProvidersBusy(late), final=True)
 
     async def _wait(self, seconds: float) -> None:
         """Wait until a slot may be free, or for so long."""
@@ -185,16 +185,16 @@ class Admission:
 
     # --- what came of it
 
-    def give_back(self, loan: Loan, lesson: Lesson | None) -> None:
+    def give_back(self, loan: Permit, lesson: Feedback | None) -> None:
         """Tell the spool; nobody waits for that."""
         self._see_to("give back", self._spool.give_back(loan, lesson))
 
-    def learn(self, delivery: Delivery, outcomes: Collection[Outcome], *, ended: bool) -> Lesson:
+    def learn(self, delivery: Delivery, outcomes: Collection[Outcome], *, ended: bool) -> Feedback:
         """Return what ``outcomes`` teach; what they say after the request ``ended`` is told to the spool."""
         block = self._lanes.learn(delivery, outcomes, self._clock.seconds())
         if ended and block is not None:
             self._see_to("block", self._spool.block(block))
-        return Lesson(outcomes=tuple(outcomes), block=block)
+        return Feedback(outcomes=tuple(outcomes), block=block)
 
     def _see_to(self, operation: str, work: "Coroutine[Deferred[Any], Any, None]") -> None:
         Deferred.fromCoroutine(work).addErrback(self._failed, operation)
@@ -211,7 +211,7 @@ class Slot:
     :ivar released: it was given back: the provider has the body, or its answer has come.
     """
 
-    def __init__(self, loan: Loan, delivery: Delivery, admission: Admission) -> None:
+    def __init__(self, loan: Permit, delivery: Delivery, admission: SynchronousPermits) -> None:
         self.released = False
         self._ended = False
         self._loan = loan
@@ -233,12 +233,12 @@ class Slot:
     def end(self) -> None:
         """Return the permit unless that was done: no outcome follows."""
         if not self._ended:
-            self._end(Lesson())
+            self._end(Feedback())
 
-    def _end(self, lesson: Lesson) -> None:
+    def _end(self, lesson: Feedback) -> None:
         self._ended = self.released = True
         self._admission.give_back(self._loan, lesson)
 
 
 def _busy(provider: str) -> Turned:
-    return Turned(Busy(f"{provider} takes no more at this time, try again later"))
+    return Turned(ProvidersBusy(f"{provider} takes no more at this time, try again later"))

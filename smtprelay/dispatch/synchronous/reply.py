@@ -16,7 +16,7 @@ from smtprelay.model.message import Blocked, Deferred, Delivered, Failed, Outcom
 
 
 @frozen
-class Busy(Deferred):
+class ProvidersBusy(Deferred):
     """Not the provider but its pace here says that it is too much; nothing was sent."""
 
 
@@ -42,7 +42,7 @@ _TEMPORARY: Final[Mapping[type, str]] = {
     Uncertain: "4.4.2",
     Blocked: "4.3.0",
     Deferred: "4.3.0",
-    Busy: "4.3.2",
+    ProvidersBusy: "4.3.2",
 }
 
 #: The reply codes of final refusals (RFC 5321 §4.2.3), by status, then by its subject; else 554.

@@ -19,9 +19,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Events
-from smtprelay.providers.acs.refusal import Refusal, refusal_of
+from smtprelay.providers.acs.refusal import ApiError, refusal_of
 from smtprelay.providers.acs.signature import USUAL_PORTS, Credentials, content_hash, signed_headers
-from smtprelay.providers.http.client import Answer, Http, NoAnswerError
+from smtprelay.providers.http.client import Http, NoAnswerError, Response
 
 API_VERSION: Final = "2025-09-01"
 SEND: Final = f"/emails:send?api-version={API_VERSION}"
@@ -72,7 +72,7 @@ class AcsApi:
         self._stale = False
         self._preferred = 0
 
-    async def send(self, body: bytes, digest: str, operation_id: str) -> Answer:
+    async def send(self, body: bytes, digest: str, operation_id: str) -> Response:
         """
         Ask to send the mail in ``body``, whose :func:`content_hash` is ``digest``.
 
@@ -82,11 +82,11 @@ class AcsApi:
         headers = {"Content-Type": "application/json", "Operation-Id": operation_id}
         return await self._call(_Call("send", "POST", SEND, headers, body, digest))
 
-    async def status(self, target: str) -> Answer:
-        """Ask what became of the operation at ``target``, of :meth:`target_of` or :func:`own_target`."""
+    async def status(self, target: str) -> Response:
+        """Ask what became of the operation at ``target``, of :meth:`target_of` or :func:`operation_url`."""
         return await self._call(_Call("status", "GET", target))
 
-    def target_of(self, answer: Answer, operation_id: str) -> str:
+    def target_of(self, answer: Response, operation_id: str) -> str:
         """
         Return where to ask for the operation that ``answer`` accepted.
 
@@ -95,14 +95,14 @@ class AcsApi:
         """
         location = answer.header("Operation-Location")
         if self._credentials is None or origin(location) != self._credentials.endpoint:
-            return own_target(operation_id)
+            return operation_url(operation_id)
         return "/" + location.split("/", 3)[3]
 
     async def close(self) -> None:
         """Close all connections."""
         await self._http.close()
 
-    async def _call(self, call: "_Call") -> Answer:
+    async def _call(self, call: "_Call") -> Response:
         used = self._credentials
         if used is None or self._stale:
             used = await self._read()
@@ -126,7 +126,7 @@ class AcsApi:
         self._stale = False
         return self._credentials
 
-    async def _by_any_key(self, credentials: Credentials, call: "_Call") -> Answer:
+    async def _by_any_key(self, credentials: Credentials, call: "_Call") -> Response:
         """Return the answer to the first key that is not refused, or the last refusal."""
         count = len(credentials.keys)
         for turn in range(self._preferred, self._preferred + count):
@@ -136,7 +136,7 @@ class AcsApi:
                 break
         return answer
 
-    async def _request(self, credentials: Credentials, key: str, call: "_Call") -> Answer:
+    async def _request(self, credentials: Credentials, key: str, call: "_Call") -> Response:
         began = self._clock.seconds()
         date = _http_date(int(began))
         signed = signed_headers(
@@ -171,7 +171,7 @@ def _http_date(second: int) -> str:
     return formatdate(second, usegmt=True)
 
 
-def own_target(operation_id: str) -> str:
+def operation_url(operation_id: str) -> str:
     """Return where an operation is asked for by the reference."""
     return f"/emails/operations/{operation_id}?api-version={API_VERSION}"
 
@@ -184,7 +184,7 @@ def origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower().removesuffix(USUAL_PORTS[parts.scheme])}"
 
 
-def refusal(answer: Answer, now: float) -> Refusal:
+def refusal(answer: Response, now: float) -> ApiError:
     """
     Return what an error answer says of itself.
 
@@ -202,7 +202,7 @@ def refusal(answer: Answer, now: float) -> Refusal:
     return said
 
 
-def content(answer: Answer) -> Mapping[str, Any]:
+def content(answer: Response) -> Mapping[str, Any]:
     """Return the JSON object in an answer; empty if there is none."""
     try:
         value = orjson.loads(answer.body)
@@ -211,7 +211,7 @@ def content(answer: Answer) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _skew(answer: Answer, now: float) -> float:
+def _skew(answer: Response, now: float) -> float:
     try:
         return now - parsedate_to_datetime(answer.header("Date")).timestamp()
     except (ValueError, OverflowError):

@@ -14,9 +14,9 @@ from twisted.internet.task import deferLater
 
 from smtprelay.model.message import Blocked, Deferred, Delivered, Outcome, Uncertain
 from smtprelay.providers.acs.api import AcsApi, NoCredentialsError, content, refusal
-from smtprelay.providers.acs.refusal import NOTHING_SAID, Refusal, refusal_of
+from smtprelay.providers.acs.refusal import NOTHING_SAID, ApiError, refusal_of
 from smtprelay.providers.classify import acs_failed, acs_refusal, retry_after, words
-from smtprelay.providers.http.client import Answer, NoAnswerError
+from smtprelay.providers.http.client import NoAnswerError, Response
 
 #: The first pause where the service names none, and the longest that doubling leads to; seconds.
 FIRST_PAUSE: Final = 5.0
@@ -30,7 +30,7 @@ _UNKNOWN: Final = 404
 
 
 @frozen
-class Look:
+class OperationStatus:
     """
     One answer about an operation.
 
@@ -45,29 +45,29 @@ class Look:
     why: str
     known: bool | None = None
     pause: float | None = None
-    refusal: Refusal = NOTHING_SAID
+    refusal: ApiError = NOTHING_SAID
 
 
-async def look(api: AcsApi, clock: IReactorTime, operation_id: str, target: str) -> Look:
+async def get_operation(api: AcsApi, clock: IReactorTime, operation_id: str, target: str) -> OperationStatus:
     """Ask once. A refusal of our credentials is a ``Blocked`` outcome; nothing is raised."""
     try:
         answer = await api.status(target)
     except NoCredentialsError as exc:
-        return Look(Blocked(str(exc)), str(exc))
+        return OperationStatus(Blocked(str(exc)), str(exc))
     except NoAnswerError as exc:
-        return Look(None, str(exc))
+        return OperationStatus(None, str(exc))
     pause = retry_after(answer.header("Retry-After"), clock.seconds())
     if answer.status == _OK:
         return _of_operation(answer, operation_id, pause)
     said = refusal(answer, clock.seconds())
     why = words(answer.status, said.code, said.message)
     if answer.status == _UNKNOWN:
-        return Look(None, why, known=False, pause=pause)
+        return OperationStatus(None, why, known=False, pause=pause)
     verdict = acs_refusal(answer.status, said.code, said.message)
-    return Look(verdict if isinstance(verdict, Blocked) else None, why, pause=pause)
+    return OperationStatus(verdict if isinstance(verdict, Blocked) else None, why, pause=pause)
 
 
-def _of_operation(answer: Answer, operation_id: str, pause: float | None) -> Look:
+def _of_operation(answer: Response, operation_id: str, pause: float | None) -> OperationStatus:
     operation = content(answer)
     status = str(operation.get("status", "without status"))
     outcome: Outcome | None = None
@@ -82,12 +82,12 @@ def _of_operation(answer: Answer, operation_id: str, pause: float | None) -> Loo
         outcome = Deferred("the service canceled the operation")
     if isinstance(outcome, Deferred | Blocked):
         outcome = evolve(outcome, closed=True)
-    return Look(outcome, f"the operation is {status}", known=True, pause=pause, refusal=said)
+    return OperationStatus(outcome, f"the operation is {status}", known=True, pause=pause, refusal=said)
 
 
-async def follow(
+async def wait_for_operation(
     api: AcsApi, clock: IReactorTime, operation_id: str, target: str, *, pause: float | None
-) -> tuple[Outcome, Refusal]:
+) -> tuple[Outcome, ApiError]:
     """
     Wait for the end of an operation that the service has taken; return it, and what was said of a failure.
 
@@ -101,7 +101,7 @@ async def follow(
     why = "the service has taken the mail and not said more"
     while clock.seconds() + wait <= end:
         await deferLater(clock, wait)
-        seen = await look(api, clock, operation_id, target)
+        seen = await get_operation(api, clock, operation_id, target)
         why = seen.why
         if isinstance(seen.outcome, Blocked) and not seen.known:
             break

@@ -35,16 +35,16 @@ from smtprelay.providers.acs.api import (
     DeferToThread,
     NoCredentialsError,
     content,
-    own_target,
+    operation_url,
     refusal,
 )
-from smtprelay.providers.acs.operation import Look, follow, look
-from smtprelay.providers.acs.refusal import NOTHING_SAID, Refusal, Sent, field_named, results_of
+from smtprelay.providers.acs.operation import OperationStatus, get_operation, wait_for_operation
+from smtprelay.providers.acs.refusal import NOTHING_SAID, ApiError, Sent, field_named, results_of
 from smtprelay.providers.acs.request import encoded_size, largest_mail, map_mail, measure
 from smtprelay.providers.acs.signature import Credentials
 from smtprelay.providers.classify import acs_refusal, retry_after
 from smtprelay.providers.defaults import ProviderDefaults
-from smtprelay.providers.http.client import Answer, AnswerLost, Http, NotSent
+from smtprelay.providers.http.client import AnswerLost, Http, NotSent, Response
 
 __all__ = ["ACS_LIMITS", "Acs", "Credentials", "single_id"]
 
@@ -106,7 +106,7 @@ class _Refused:
     """The service has not taken the mail. ``field``: which optional field it names, if it does."""
 
     outcome: Outcome
-    said: Refusal = NOTHING_SAID
+    said: ApiError = NOTHING_SAID
     field: str = ""
 
 
@@ -203,7 +203,7 @@ class Acs(ProviderDefaults):
         seen = []
         for address in addresses:
             operation_id = single_id(delivery, address)
-            found = await look(self._api, self._clock, operation_id, own_target(operation_id))
+            found = await get_operation(self._api, self._clock, operation_id, operation_url(operation_id))
             if found.outcome is None and found.known is False:
                 break  # they go in this order, so that none after this one went either
             seen.append((operation_id, address, found))
@@ -218,7 +218,7 @@ class Acs(ProviderDefaults):
     async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
         """Ask for an operation that does not exist: that it does not is the good answer."""
         operation_id = str(self._new_id())
-        seen = await look(self._api, self._clock, operation_id, own_target(operation_id))
+        seen = await get_operation(self._api, self._clock, operation_id, operation_url(operation_id))
         if isinstance(seen.outcome, Blocked):
             return seen.outcome
         return Delivered() if seen.known is not None else Deferred(seen.why, seen.pause)
@@ -309,7 +309,7 @@ class Acs(ProviderDefaults):
             return _Refused(Uncertain(str(exc)))
         return await self._judge(answer, request, own_sender=mapped.sender == self._parameters["sender"])
 
-    async def _judge(self, answer: Answer, request: _Request, *, own_sender: bool) -> _Taken | _Refused:
+    async def _judge(self, answer: Response, request: _Request, *, own_sender: bool) -> _Taken | _Refused:
         now = self._clock.seconds()
         pause = retry_after(answer.header("Retry-After"), now)
         if answer.status == _ACCEPTED:
@@ -319,8 +319,8 @@ class Acs(ProviderDefaults):
             return _Taken(request, self._api.target_of(answer, request.operation_id), pause)
         if answer.status in _REPEATED:
             # An operation id that was used before is refused too, if anything in the mail has changed.
-            target = own_target(request.operation_id)
-            if (await look(self._api, self._clock, request.operation_id, target)).known:
+            target = operation_url(request.operation_id)
+            if (await get_operation(self._api, self._clock, request.operation_id, target)).known:
                 return _Taken(request, target, pause)
         said = refusal(answer, now)
         outcome = acs_refusal(answer.status, said.code, said.message, wait=pause, own_sender=own_sender)
@@ -348,25 +348,27 @@ class Acs(ProviderDefaults):
 
     async def _follow(self, one: _Taken) -> Results:
         request = one.request
-        outcome, said = await follow(
+        outcome, said = await wait_for_operation(
             self._api, self._clock, request.operation_id, one.target, pause=one.pause
         )
         return results_of(outcome, said, request.addresses, request.sent)
 
     async def _resolve(self, operation_id: str, addresses: Sequence[str]) -> Results | None:
-        seen = await look(self._api, self._clock, operation_id, own_target(operation_id))
+        seen = await get_operation(self._api, self._clock, operation_id, operation_url(operation_id))
         if seen.outcome is None and seen.known is False:
             return None
         return await self._resolved(seen, operation_id, addresses)
 
-    async def _resolved(self, seen: Look, operation_id: str, addresses: Sequence[str]) -> Results:
+    async def _resolved(self, seen: OperationStatus, operation_id: str, addresses: Sequence[str]) -> Results:
         """Return what becomes of an operation that was looked at, once that is known."""
         outcome, said = seen.outcome, seen.refusal
         if outcome is None and not seen.known:
             return dict.fromkeys(addresses, Uncertain(seen.why))
         if outcome is None:
-            target = own_target(operation_id)
-            outcome, said = await follow(self._api, self._clock, operation_id, target, pause=seen.pause)
+            target = operation_url(operation_id)
+            outcome, said = await wait_for_operation(
+                self._api, self._clock, operation_id, target, pause=seen.pause
+            )
         return results_of(outcome, said, addresses, Sent())
 
 

@@ -45,7 +45,7 @@ _MAX_DEPTH: Final = 5
 
 
 @frozen
-class Refusal:
+class ApiError:
     """
     What an error says of itself.
 
@@ -58,7 +58,7 @@ class Refusal:
     texts: Sequence[str] = ()
 
 
-NOTHING_SAID: Final = Refusal("", "")
+NOTHING_SAID: Final = ApiError("", "")
 
 
 @frozen
@@ -75,7 +75,7 @@ class Sent:
         return (*self.to, *self.cc, *self.bcc)
 
 
-def refusal_of(error: Mapping[str, Any], code: str = "", message: str = "") -> Refusal:
+def refusal_of(error: Mapping[str, Any], code: str = "", message: str = "") -> ApiError:
     """Return what an ``error`` object says; ``code`` and ``message`` are what is known besides."""
     code = str(error.get("code") or code)
     message = str(error.get("message") or message)
@@ -86,7 +86,7 @@ def refusal_of(error: Mapping[str, Any], code: str = "", message: str = "") -> R
         if octets > _MAX_SIZE or len(texts) == _MAX_TEXTS:
             break
         texts.append(text)
-    return Refusal(code, message, (message[:_MAX_SIZE], *texts))
+    return ApiError(code, message, (message[:_MAX_SIZE], *texts))
 
 
 def _texts(error: Any, depth: int = 0) -> Iterator[str]:
@@ -98,7 +98,7 @@ def _texts(error: Any, depth: int = 0) -> Iterator[str]:
             yield from _texts(value, depth + 1)
 
 
-def recipients_named(refusal: Refusal, addresses: Sequence[str], sent: Sent) -> frozenset[str]:
+def recipients_named(refusal: ApiError, addresses: Sequence[str], sent: Sent) -> frozenset[str]:
     """Return those of ``addresses``, and of the lists of ``sent``, that ``refusal`` names."""
     known = {address.lower(): address for address in (*addresses, *sent.addresses)}
     lists = {"to": sent.to, "cc": sent.cc, "bcc": sent.bcc}
@@ -115,7 +115,7 @@ def recipients_named(refusal: Refusal, addresses: Sequence[str], sent: Sent) -> 
     return frozenset(found)
 
 
-def results_of(outcome: Outcome, refusal: Refusal, addresses: Sequence[str], sent: Sent) -> Results:
+def results_of(outcome: Outcome, refusal: ApiError, addresses: Sequence[str], sent: Sent) -> Results:
     """
     Return the outcome of each of ``addresses`` after ``sent`` ended as ``outcome``.
 
@@ -137,14 +137,14 @@ def results_of(outcome: Outcome, refusal: Refusal, addresses: Sequence[str], sen
     return {address: refused if address in at_fault else others for address in addresses}
 
 
-def is_about_recipients(refusal: Refusal) -> bool:
+def is_about_recipients(refusal: ApiError) -> bool:
     """Tell whether a refusal that names nobody may be the fault of a recipient."""
     if refusal.code == _ALL_AT_FAULT or field_named(refusal):
         return False
     return refusal.code in _RECIPIENT_CODES or bool(_ABOUT_RECIPIENTS.search(refusal.message))
 
 
-def field_named(refusal: Refusal) -> str:
+def field_named(refusal: ApiError) -> str:
     """Return which of :data:`OPTIONAL` a refusal names; ``""`` if it names none."""
     for text in refusal.texts:
         for match in _PATH.finditer(text):

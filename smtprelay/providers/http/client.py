@@ -62,7 +62,7 @@ class AnswerLost(NoAnswerError):  # noqa: N818
 
 
 @frozen
-class Answer:
+class Response:
     """
     What the provider answered.
 
@@ -152,7 +152,7 @@ class Http:
         url: "str | PreparedURL",
         headers: Mapping[str, str],
         body: bytes = b"",
-    ) -> Answer:
+    ) -> Response:
         """
         Send one request and return the answer, whatever its status; redirects are not followed.
 
@@ -206,7 +206,7 @@ class Http:
         except Exception:  # noqa: BLE001 -- what cannot be sent fails as what was sent
             return fail()
 
-    async def _read(self, response: IResponse) -> Answer:
+    async def _read(self, response: IResponse) -> Response:
         collector = _Collector()
         response.deliverBody(collector)
         if not collector.finished.called:
@@ -214,7 +214,7 @@ class Http:
             await collector.finished
             self._deadlines.end(collector.finished)
         body = b"".join(collector.pieces)
-        return Answer(response.code, response.headers, body, collector.complete)
+        return Response(response.code, response.headers, body, collector.complete)
 
     async def close(self) -> None:
         """Close all connections."""

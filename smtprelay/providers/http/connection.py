@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
 from smtprelay.net.reachability import connection_end
-from smtprelay.providers.http.response import DONE, Response
+from smtprelay.providers.http.response import DONE, ReceivedResponse
 from smtprelay.providers.http.upload import Upload
 
 #: Headers of more bytes are no answer.
@@ -38,22 +38,22 @@ class Unanswered(BrokenOff):
 class Home(Interface):
     """Where connections rest between two requests."""
 
-    def rest(self, connection: "Connection", /) -> None:
+    def rest(self, connection: "HttpConnection", /) -> None:
         """Take ``connection``, whose answer is complete."""
 
-    def gone(self, connection: "Connection", /) -> None:
+    def gone(self, connection: "HttpConnection", /) -> None:
         """Forget ``connection``: it is closed, or will be."""
 
 
-class Connection(Protocol):
+class HttpConnection(Protocol):
     """One connection; ``home`` hears when it is free, and when it is no more."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
         self._parser = HttpResponseParser(self)
         self._upload: Upload | None = None
-        self._response: Response | None = None
-        self._waiting: Deferred[Response] | None = None
+        self._response: ReceivedResponse | None = None
+        self._waiting: Deferred[ReceivedResponse] | None = None
         self._closed: Deferred[None] | None = None
         self._heard = 0
         self._complete = self._lasting = False
@@ -63,7 +63,7 @@ class Connection(Protocol):
         if ITCPTransport.providedBy(self.transport):
             self._transport.setTcpNoDelay(True)
 
-    def request(self, head: bytes, upload: Upload) -> "Deferred[Response]":
+    def request(self, head: bytes, upload: Upload) -> "Deferred[ReceivedResponse]":
         """
         Send a request, the one that is under way now.
 
@@ -71,7 +71,7 @@ class Connection(Protocol):
         """
         self._upload = upload
         self._heard, self._complete = 0, False
-        self._response = Response(self.lose)
+        self._response = ReceivedResponse(self.lose)
         waiting = self._waiting = Deferred(self._cancelled)
         upload.begin(head, self._transport)
         return waiting
@@ -127,12 +127,12 @@ class Connection(Protocol):
         if self._closed is not None:
             self._closed.callback(None)
 
-    def _answer(self, response: Response) -> None:
+    def _answer(self, response: ReceivedResponse) -> None:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.callback(response)
 
-    def _finish(self, response: Response) -> None:
+    def _finish(self, response: ReceivedResponse) -> None:
         self._response = None
         if self._lasting and (self._upload is None or self._upload.sent):
             self._home.rest(self)
@@ -152,7 +152,7 @@ class Connection(Protocol):
         if waiting is not None:
             waiting.errback(Failure((BrokenOff if self._heard else Unanswered)(connection_end(cause))))
 
-    def _cancelled(self, _waiting: "Deferred[Response]") -> None:
+    def _cancelled(self, _waiting: "Deferred[ReceivedResponse]") -> None:
         self._waiting = self._response = None
         self._transport.abortConnection()
 

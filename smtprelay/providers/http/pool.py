@@ -21,8 +21,8 @@ from zope.interface import implementer
 
 from smtprelay.net.time_limits import Deadlines
 from smtprelay.net.tls_client import Connect
-from smtprelay.providers.http.connection import Connection, Unanswered
-from smtprelay.providers.http.response import Response
+from smtprelay.providers.http.connection import HttpConnection, Unanswered
+from smtprelay.providers.http.response import ReceivedResponse
 from smtprelay.providers.http.upload import Upload
 
 #: How long an unused connection is kept; load balancers in front of the providers keep them longer.
@@ -41,10 +41,10 @@ class Origin:
     def __init__(self, endpoint: IStreamClientEndpoint, clock: IReactorTime, keep: int) -> None:
         self._endpoint = endpoint
         self._keep = keep
-        self._resting: list[Connection] = []
+        self._resting: list[HttpConnection] = []
         self._deadlines = Deadlines(clock, KEEP_ALIVE, self._expire)
 
-    def request(self, head: bytes, upload: Upload, *, again: bool) -> "Deferred[Response]":
+    def request(self, head: bytes, upload: Upload, *, again: bool) -> "Deferred[ReceivedResponse]":
         """
         Send a request on a connection that rests, or on a new one.
 
@@ -60,7 +60,7 @@ class Origin:
             answered.addErrback(self._once_more, head, upload)
         return answered
 
-    def rest(self, connection: Connection) -> None:
+    def rest(self, connection: HttpConnection) -> None:
         """See :class:`smtprelay.providers.http.connection.Home`."""
         if len(self._resting) < self._keep:
             self._resting.append(connection)
@@ -68,7 +68,7 @@ class Origin:
         else:
             connection.lose()
 
-    def gone(self, connection: Connection) -> None:
+    def gone(self, connection: HttpConnection) -> None:
         """See :class:`smtprelay.providers.http.connection.Home`."""
         if self._deadlines.end(connection):
             self._resting.remove(connection)
@@ -82,16 +82,16 @@ class Origin:
         self._deadlines.stop()
         return [connection.close() for connection in resting]
 
-    def _expire(self, connection: Connection) -> None:
+    def _expire(self, connection: HttpConnection) -> None:
         self._resting.remove(connection)
         connection.lose()
 
-    def _on_new(self, head: bytes, upload: Upload) -> "Deferred[Response]":
+    def _on_new(self, head: bytes, upload: Upload) -> "Deferred[ReceivedResponse]":
         upload.at("connect")
         connected: Deferred[Any] = self._endpoint.connect(_Dialling(self, upload))
         return connected.addCallback(lambda connection: connection.request(head, upload))
 
-    def _once_more(self, failed: Failure, head: bytes, upload: Upload) -> "Deferred[Response]":
+    def _once_more(self, failed: Failure, head: bytes, upload: Upload) -> "Deferred[ReceivedResponse]":
         failed.trap(Unanswered)
         return self._on_new(head, upload)
 
@@ -105,10 +105,10 @@ class _Dialling(Factory):
         self._origin = origin
         self._upload = upload
 
-    def buildProtocol(self, addr: IAddress | None) -> Connection:  # noqa: ARG002 -- Twisted's signature
+    def buildProtocol(self, addr: IAddress | None) -> HttpConnection:  # noqa: ARG002 -- Twisted's signature
         """Make the connection."""
         self._upload.at("TLS")
-        return Connection(self._origin)
+        return HttpConnection(self._origin)
 
 
 class RequestHeaders(Headers):

@@ -17,7 +17,7 @@ DONE: Final = Failure(ResponseDone("the answer is complete"))
 
 
 @implementer(IResponse)
-class Response:
+class ReceivedResponse:
     """
     One answer.
 

@@ -16,7 +16,7 @@ Respond = Callable[[bytes], bytes]
 
 
 @frozen
-class Login:
+class AuthCommand:
     """
     One login, ready to be spoken.
 
@@ -28,26 +28,26 @@ class Login:
     responses: Sequence[Respond] = field(default=(), repr=False)
 
 
-def _plain(user: bytes, password: bytes) -> Login:
-    return Login(b"AUTH PLAIN " + b64encode(b"\0%b\0%b" % (user, password)) + b"\r\n")
+def _plain(user: bytes, password: bytes) -> AuthCommand:
+    return AuthCommand(b"AUTH PLAIN " + b64encode(b"\0%b\0%b" % (user, password)) + b"\r\n")
 
 
-def _login(user: bytes, password: bytes) -> Login:
-    return Login(b"AUTH LOGIN\r\n", (lambda _: user, lambda _: password))
+def _login(user: bytes, password: bytes) -> AuthCommand:
+    return AuthCommand(b"AUTH LOGIN\r\n", (lambda _: user, lambda _: password))
 
 
-def _cram_md5(user: bytes, password: bytes) -> Login:
+def _cram_md5(user: bytes, password: bytes) -> AuthCommand:
     def respond(challenge: bytes) -> bytes:
         return b"%b %b" % (user, hmac.new(password, challenge, "md5").hexdigest().encode("ascii"))
 
-    return Login(b"AUTH CRAM-MD5\r\n", (respond,))
+    return AuthCommand(b"AUTH CRAM-MD5\r\n", (respond,))
 
 
 #: In the order of preference.
 MECHANISMS: Final = {"PLAIN": _plain, "LOGIN": _login, "CRAM-MD5": _cram_md5}
 
 
-def choose_login(offered: Collection[str], user: str, password: str) -> Login | None:
+def choose_login(offered: Collection[str], user: str, password: str) -> AuthCommand | None:
     """Return the login by the best mechanism that is ``offered``; ``None`` if we know none of them."""
     for name, mechanism in MECHANISMS.items():
         if name in offered:

@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from smtprelay.mime.address import ascii_address
 from smtprelay.model.message import Envelope, Recipient
-from smtprelay.providers.smarthost.replies import Answer
+from smtprelay.providers.smarthost.replies import ServerReply
 
 _ATOM: Final = r'[^\x00-\x20\x7f-\x9f<>"]+'
 _QUOTED: Final = r'"(?:[^\x00-\x1f\x7f-\x9f"\\]|\\[\x20-\x7e])*"'
@@ -52,7 +52,7 @@ class Offers:
     mechanisms: frozenset[str] = field(default=frozenset())
 
 
-def read_offers(answer: Answer) -> Offers:
+def read_offers(answer: ServerReply) -> Offers:
     """Read the 250 reply to EHLO; what is not understood is not offered."""
     keywords: dict[str, str] = {}
     for line in answer.lines[1:]:

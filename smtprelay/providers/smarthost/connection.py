@@ -28,7 +28,7 @@ from zope.interface import implementer
 from smtprelay.net.direct_write import Wire
 from smtprelay.net.reachability import Contact, silence
 from smtprelay.net.tls_client import tls_words
-from smtprelay.providers.smarthost.replies import Answer, AnswerReader, Garbled
+from smtprelay.providers.smarthost.replies import AnswerReader, Garbled, ServerReply
 
 #: The code with which a server closes the channel, at any time (RFC 5321 §3.8).
 CLOSING = 421
@@ -120,9 +120,9 @@ class Channel(Protocol):
         self._deadline = Deadline(clock, self._expired)
         self._patience = patience
         self._reader = AnswerReader()
-        self._answers: list[Answer] = []
+        self._answers: list[ServerReply] = []
         self._wanted = 1
-        self._waiting: Deferred[list[Answer]] | None = None
+        self._waiting: Deferred[list[ServerReply]] | None = None
         self._lost: Lost | None = None
         self._over = False
         self._resting = False
@@ -136,7 +136,7 @@ class Channel(Protocol):
 
     # --- what a session does with it
 
-    def ask(self, lines: bytes, count: int, seconds: float, stage: str = "") -> Deferred[list[Answer]]:
+    def ask(self, lines: bytes, count: int, seconds: float, stage: str = "") -> Deferred[list[ServerReply]]:
         """
         Send commands and return their ``count`` replies; fails with :class:`Lost`.
 
@@ -283,7 +283,7 @@ class Channel(Protocol):
 
     # --- inside
 
-    def _heard(self, answers: list[Answer]) -> None:
+    def _heard(self, answers: list[ServerReply]) -> None:
         last = answers[-1]
         self.last = last.code
         self._answers += answers
@@ -325,7 +325,7 @@ class Channel(Protocol):
         self._end(why, silent=True, whole=True)
         self.abort("")
 
-    def _cancelled(self, _waiting: Deferred[list[Answer]]) -> None:
+    def _cancelled(self, _waiting: Deferred[list[ServerReply]]) -> None:
         self._waiting = None
         self.abort("cancelled")
 

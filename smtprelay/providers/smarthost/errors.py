@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from smtprelay.model.message import Blocked, Deferred, Delivered, Failed, Outcome
-from smtprelay.providers.smarthost.replies import Answer
+from smtprelay.providers.smarthost.replies import ServerReply
 
 #: Authentication required, mechanism too weak, refused, encryption required (RFC 4954 §6).
 CREDENTIALS: Final = frozenset({530, 534, 535, 538})
@@ -29,7 +29,7 @@ _PERMANENT: Final = range(500, 600)
 _TOO_MANY_RECIPIENTS: Final = 552
 
 
-class NotSent(Exception):  # noqa: N818 -- it is the end of an attempt, not an error
+class NotAccepted(Exception):  # noqa: N818 -- it is the end of an attempt, not an error
     """The attempt is over before any body was sent; ``outcome`` holds for every recipient."""
 
     def __init__(self, outcome: Outcome) -> None:
@@ -37,13 +37,13 @@ class NotSent(Exception):  # noqa: N818 -- it is the end of an attempt, not an e
         self.outcome = outcome
 
 
-def of_session(stage: str, answer: Answer) -> Outcome:
+def of_session(stage: str, answer: ServerReply) -> Outcome:
     """Judge a refusal before the first MAIL: 5xx is ``Blocked``, all else ``Deferred``."""
     why = _words(stage, answer)
     return Blocked(why) if answer.code in _PERMANENT else _deferred(why, answer)
 
 
-def of_mail(stage: str, answer: Answer) -> Outcome:
+def of_mail(stage: str, answer: ServerReply) -> Outcome:
     """Judge a refusal of MAIL, DATA or the message: ``Failed``, ``Deferred`` or ``Blocked``."""
     why = _words(stage, answer)
     if answer.code in CREDENTIALS:
@@ -53,7 +53,7 @@ def of_mail(stage: str, answer: Answer) -> Outcome:
     return _deferred(why, answer)
 
 
-def of_recipient(answer: Answer) -> Outcome:
+def of_recipient(answer: ServerReply) -> Outcome:
     """
     Judge a refusal of RCPT.
 
@@ -65,7 +65,7 @@ def of_recipient(answer: Answer) -> Outcome:
     return of_mail("the recipient", answer)
 
 
-def of_message(answer: Answer, *, reports: bool = False) -> Outcome:
+def of_message(answer: ServerReply, *, reports: bool = False) -> Outcome:
     """Judge the answer to the final dot; see :attr:`smtprelay.model.message.Delivered.reports`."""
     if answer.positive:
         return Delivered(answer.queue_id, str(answer), reports)
@@ -73,7 +73,7 @@ def of_message(answer: Answer, *, reports: bool = False) -> Outcome:
 
 
 def of_recipients(
-    addresses: Iterable[str], answers: Iterable[Answer]
+    addresses: Iterable[str], answers: Iterable[ServerReply]
 ) -> tuple[list[str], dict[str, Outcome]]:
     """Return who was accepted, and what became of the others."""
     accepted: list[str] = []
@@ -86,11 +86,11 @@ def of_recipients(
     return accepted, refused
 
 
-def _deferred(why: str, answer: Answer) -> Deferred:
+def _deferred(why: str, answer: ServerReply) -> Deferred:
     of_policy = answer.enhanced.startswith(_POLICY) if answer.enhanced else answer.code != _STORAGE
     too_fast = of_policy and _TOO_FAST.search(" ".join(answer.lines)) is not None
     return Deferred(why, throttled=answer.code == _CLOSING or too_fast)
 
 
-def _words(stage: str, answer: Answer) -> str:
+def _words(stage: str, answer: ServerReply) -> str:
     return f"{stage} was refused: {answer}"

@@ -16,8 +16,8 @@ from smtprelay.model.message import Blocked, Deferred
 from smtprelay.providers.smarthost.auth import MECHANISMS, choose_login
 from smtprelay.providers.smarthost.commands import Offers, hello, read_offers
 from smtprelay.providers.smarthost.connection import Channel
-from smtprelay.providers.smarthost.errors import NotSent, of_session
-from smtprelay.providers.smarthost.replies import Answer
+from smtprelay.providers.smarthost.errors import NotAccepted, of_session
+from smtprelay.providers.smarthost.replies import ServerReply
 
 READY = 220
 CHALLENGE = 334
@@ -70,11 +70,12 @@ async def begin(channel: Channel, manners: Manners) -> Offers:
     """
     Begin a session and return what the server offers in it.
 
-    Raises :class:`NotSent` for what the server says, and :class:`Lost`; the caller closes the channel then.
+    Raises :class:`NotAccepted` for what the server says, and :class:`Lost`; the caller closes the channel
+    then.
     """
     greeting = await _ask(channel, b"", manners)
     if greeting.code != READY:
-        raise NotSent(of_session("the connection", greeting))
+        raise NotAccepted(of_session("the connection", greeting))
     offers = await _hello(channel, manners)
     if manners.starttls is not None:
         await _start_tls(channel, offers, manners, manners.starttls)
@@ -90,10 +91,10 @@ async def _hello(channel: Channel, manners: Manners) -> Offers:
     if answer.positive:
         return read_offers(answer)
     if answer.code < 500:  # noqa: PLR2004 -- the server is busy, not old
-        raise NotSent(of_session("EHLO", answer))
+        raise NotAccepted(of_session("EHLO", answer))
     answer = await _ask(channel, hello("HELO", manners.helo), manners)
     if not answer.positive:
-        raise NotSent(of_session("HELO", answer))
+        raise NotAccepted(of_session("HELO", answer))
     return Offers()
 
 
@@ -101,10 +102,10 @@ async def _start_tls(
     channel: Channel, offers: Offers, manners: Manners, creator: IOpenSSLClientConnectionCreator
 ) -> None:
     if not offers.starttls:
-        raise NotSent(Blocked("the server does not offer STARTTLS, and we do not send in plain text"))
+        raise NotAccepted(Blocked("the server does not offer STARTTLS, and we do not send in plain text"))
     answer = await _ask(channel, b"STARTTLS\r\n", manners)
     if answer.code != READY:
-        raise NotSent(of_session("STARTTLS", answer))
+        raise NotAccepted(of_session("STARTTLS", answer))
     channel.start_tls(creator)
 
 
@@ -112,26 +113,26 @@ async def _log_in(channel: Channel, offers: Offers, manners: Manners) -> None:
     try:
         login = choose_login(offers.mechanisms, manners.username, manners.password())
     except (OSError, LookupError, ValueError) as error:
-        raise NotSent(Blocked(f"the password cannot be read: {error}")) from error
+        raise NotAccepted(Blocked(f"the password cannot be read: {error}")) from error
     if login is None:
         offered = ", ".join(sorted(offers.mechanisms)) or "none"
         known = ", ".join(MECHANISMS)
-        raise NotSent(Blocked(f"no way to log in: the server offers {offered}, we know {known}"))
+        raise NotAccepted(Blocked(f"no way to log in: the server offers {offered}, we know {known}"))
     answer = await _ask(channel, login.opening, manners)
     for respond in login.responses:
         if answer.code != CHALLENGE:
             break
         answer = await _ask(channel, b64encode(respond(_decoded(answer))) + b"\r\n", manners, "AUTH")
     if answer.code != LOGGED_IN:
-        raise NotSent(of_session(f"the login of {manners.username}", answer))
+        raise NotAccepted(of_session(f"the login of {manners.username}", answer))
 
 
-def _decoded(answer: Answer) -> bytes:
+def _decoded(answer: ServerReply) -> bytes:
     try:
         return b64decode(answer.lines[0], validate=True)
     except (binascii.Error, ValueError) as error:
-        raise NotSent(Deferred(f"a challenge that is not base64: {answer}")) from error
+        raise NotAccepted(Deferred(f"a challenge that is not base64: {answer}")) from error
 
 
-async def _ask(channel: Channel, line: bytes, manners: Manners, stage: str = "") -> Answer:
+async def _ask(channel: Channel, line: bytes, manners: Manners, stage: str = "") -> ServerReply:
     return (await channel.ask(line, 1, manners.timeouts.command, stage))[0]

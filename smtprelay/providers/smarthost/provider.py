@@ -25,9 +25,9 @@ from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.outgoing import FinishedBody
 from smtprelay.providers.smarthost.commands import hello
 from smtprelay.providers.smarthost.connection import Channel, Lost
-from smtprelay.providers.smarthost.errors import NotSent
+from smtprelay.providers.smarthost.errors import NotAccepted
 from smtprelay.providers.smarthost.handshake import Manners, Timeouts, begin
-from smtprelay.providers.smarthost.session import Session
+from smtprelay.providers.smarthost.session import SmarthostSession
 from smtprelay.providers.smarthost.tls import tls_creator
 
 PORTS: Final = {"starttls": 587, "implicit": 465, "none": 25}
@@ -109,7 +109,7 @@ class Smarthost(ProviderDefaults):
         )
         self._where = f"{host.host}:{host.port or PORTS[host.tls]}"
         self._endpoint = self._way(reactor, endpoint)
-        self._idle: list[Session] = []
+        self._idle: list[SmarthostSession] = []
         self._channels: set[Channel] = set()
         self._closed: Deferred[None] | None = None
 
@@ -126,7 +126,7 @@ class Smarthost(ProviderDefaults):
         """
         try:
             return await self._send(delivery.envelope, body)
-        except NotSent as stopped:
+        except NotAccepted as stopped:
             return dict.fromkeys(delivery.envelope.addresses, stopped.outcome)
 
     async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
@@ -134,7 +134,7 @@ class Smarthost(ProviderDefaults):
         contact = self._reach.begin(self._where, "connect")
         try:
             session = await self._open(contact)
-        except NotSent as stopped:
+        except NotAccepted as stopped:
             return stopped.outcome
         except Lost as lost:
             return message.Deferred(str(lost))
@@ -172,14 +172,14 @@ class Smarthost(ProviderDefaults):
                     contact.failed(str(lost))
                 if used:
                     continue
-                raise NotSent(message.Deferred(str(lost))) from lost
+                raise NotAccepted(message.Deferred(str(lost))) from lost
             finally:
                 contact.dropped()
             # To make it may take longer than a server, and the session's deadline, wait.
             assert isinstance(body, FinishedBody)
             body = await body.for_hop(hop)
 
-    async def _sent(self, session: Session, envelope: Envelope, body: Body) -> Results:
+    async def _sent(self, session: SmarthostSession, envelope: Envelope, body: Body) -> Results:
         began = self._clock.seconds()
         try:
             return await session.send(envelope, body)
@@ -187,12 +187,12 @@ class Smarthost(ProviderDefaults):
             self._put_back(session)
             self._tell("message", session.channel.last, began)
 
-    def _taken_up(self, contact: Contact) -> Session:
+    def _taken_up(self, contact: Contact) -> SmarthostSession:
         session = self._idle.pop()
         session.channel.contact = contact
         return session
 
-    def _put_back(self, session: Session) -> None:
+    def _put_back(self, session: SmarthostSession) -> None:
         channel = session.channel
         if not session.usable:
             channel.abort("the session is of no use any more")
@@ -202,7 +202,7 @@ class Smarthost(ProviderDefaults):
             channel.rest(self._host.timeouts.idle)
             self._idle.append(session)
 
-    async def _open(self, contact: Contact) -> Session:
+    async def _open(self, contact: Contact) -> SmarthostSession:
         """
         Begin a session.
 
@@ -213,15 +213,15 @@ class Smarthost(ProviderDefaults):
         channel = session = None
         try:
             channel = await self._connect(contact)
-            session = Session(channel, await begin(channel, self._manners), self._host.timeouts)
-        except NotSent:
+            session = SmarthostSession(channel, await begin(channel, self._manners), self._host.timeouts)
+        except NotAccepted:
             # Our own settings are at fault, or the server has said no: there it is.
             if channel is not None:
                 contact.answered()
             raise
         except Lost as lost:
             if lost.untrusted:
-                raise NotSent(Blocked(str(lost))) from lost
+                raise NotAccepted(Blocked(str(lost))) from lost
             contact.failed(str(lost))
             raise
         finally:
@@ -244,11 +244,11 @@ class Smarthost(ProviderDefaults):
         except ConnectingCancelledError as error:  # not by us: a timeout is told below
             raise CancelledError from error
         except ValueError as error:
-            raise NotSent(Blocked(f"{where}: {error}")) from error
+            raise NotAccepted(Blocked(f"{where}: {error}")) from error
         except (ConnectError, DNSLookupError, OSError, TookTooLong) as error:
             contact.stage, why = unreached(error, where, timeouts.connect)
             contact.failed(why)
-            raise NotSent(message.Deferred(why)) from error
+            raise NotAccepted(message.Deferred(why)) from error
         assert isinstance(channel, Channel)
         channel.gone = lambda: self._forget(channel)
         self._channels.add(channel)

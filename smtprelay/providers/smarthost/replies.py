@@ -27,7 +27,7 @@ class Garbled(Exception):  # noqa: N818 -- it says what the peer's bytes are
 
 
 @frozen
-class Answer:
+class ServerReply:
     """
     One reply of a server (RFC 5321 §4.2).
 
@@ -60,7 +60,7 @@ class Answer:
 
 
 class AnswerReader:
-    """Turns the bytes of a connection into :class:`Answer` values."""
+    """Turns the bytes of a connection into :class:`ServerReply` values."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -72,7 +72,7 @@ class AnswerReader:
         """Whether nothing of an unfinished reply has come."""
         return not self._rest and not self._lines
 
-    def feed(self, received: bytes) -> list[Answer]:
+    def feed(self, received: bytes) -> list[ServerReply]:
         """
         Return the replies that ``received`` completes.
 
@@ -88,16 +88,16 @@ class AnswerReader:
                 answers.append(answer)
         return answers
 
-    def _line(self, line: bytes) -> Answer | None:
+    def _line(self, line: bytes) -> ServerReply | None:
         code, more, text = _read(line)
         if self._lines:
             if code != self._code:
                 raise Garbled(f"a reply with two codes: {printable(line[:80])}")
         elif not more:
-            return Answer(code, (text,))
+            return ServerReply(code, (text,))
         self._lines.append(text)
         if not more:
-            answer = Answer(code, tuple(self._lines))
+            answer = ServerReply(code, tuple(self._lines))
             self._lines.clear()
             return answer
         if len(self._lines) >= MAX_LINES:

@@ -15,9 +15,9 @@ from smtprelay.model.message import Deferred, Envelope, Failed, Outcome, Results
 from smtprelay.providers.outgoing import FinishedBody
 from smtprelay.providers.smarthost.commands import Offers, Stuffer, Unsendable, mail, rcpt
 from smtprelay.providers.smarthost.connection import CLOSING, Channel, Lost
-from smtprelay.providers.smarthost.errors import TOO_LARGE, NotSent, of_mail, of_message, of_recipients
+from smtprelay.providers.smarthost.errors import TOO_LARGE, NotAccepted, of_mail, of_message, of_recipients
 from smtprelay.providers.smarthost.handshake import Timeouts
-from smtprelay.providers.smarthost.replies import Answer
+from smtprelay.providers.smarthost.replies import ServerReply
 
 #: Bodies up to this size leave in one write; what is larger is streamed.
 WHOLE = 256 * 1024
@@ -27,7 +27,7 @@ RSET = b"RSET\r\n"
 
 
 @frozen
-class Transaction:
+class MessageCommands:
     """
     The commands of one message.
 
@@ -41,7 +41,7 @@ class Transaction:
     unsendable: Mapping[str, Outcome] = field(factory=dict)
 
 
-class Session:
+class SmarthostSession:
     """
     A session that was begun by :func:`smtprelay.providers.smarthost.handshake.begin`.
 
@@ -66,7 +66,7 @@ class Session:
         """
         Send one message once; return what became of each recipient.
 
-        Raises :class:`NotSent` when nothing was sent, for a reason that holds for
+        Raises :class:`NotAccepted` when nothing was sent, for a reason that holds for
         all recipients, and :class:`Lost` when the connection ended before the body.
 
         :param body: a :class:`FinishedBody` is one for the :meth:`next_hop`.
@@ -84,7 +84,7 @@ class Session:
             raise Lost(f"MAIL was refused: {mail_answer}")
         if not mail_answer.positive:
             await self._withdraw(answers)
-            raise NotSent(of_mail("the sender", mail_answer))
+            raise NotAccepted(of_mail("the sender", mail_answer))
         count = len(transaction.rcpts)
         accepted, refused = of_recipients(transaction.addresses, answers[:count])
         results.update(refused)
@@ -105,18 +105,18 @@ class Session:
         eight_bit = self._offers.eight_bit
         return NextHop(eight_bit=eight_bit, raw_fields=eight_bit and raw_fields)
 
-    def _transaction(self, envelope: Envelope, body: Body, whole: bytes | None) -> Transaction:
+    def _transaction(self, envelope: Envelope, body: Body, whole: bytes | None) -> MessageCommands:
         size = body.size
         if self._offers.size and size > self._offers.size:
             why = f"the message has {size} bytes, the server takes {self._offers.size}"
-            raise NotSent(Failed(why, TOO_LARGE))
+            raise NotAccepted(Failed(why, TOO_LARGE))
         # A streamed body is not read twice to find out: declared as 8-bit it may hold 7-bit text as well.
         unknown = whole is None or not whole.isascii()
         eight_bit = body.eight_bit if isinstance(body, FinishedBody) else unknown
         try:
             mail_line = mail(envelope, self._offers, size, eight_bit=eight_bit)
         except Unsendable as error:
-            raise NotSent(Failed(str(error), error.code)) from error
+            raise NotAccepted(Failed(str(error), error.code)) from error
         rcpts, addresses, unsendable = [], [], {}
         for recipient in envelope.recipients:
             try:
@@ -125,9 +125,9 @@ class Session:
                 unsendable[recipient.address] = Failed(str(error), error.code)
             else:
                 addresses.append(recipient.address)
-        return Transaction(mail_line, tuple(rcpts), tuple(addresses), unsendable)
+        return MessageCommands(mail_line, tuple(rcpts), tuple(addresses), unsendable)
 
-    async def _offer(self, transaction: Transaction) -> list[Answer]:
+    async def _offer(self, transaction: MessageCommands) -> list[ServerReply]:
         """Return the answers to MAIL, each RCPT and DATA; fewer when a refusal made the rest pointless."""
         if self._reset:
             self._reset = False
@@ -137,7 +137,7 @@ class Session:
         group = b"".join((transaction.mail, *transaction.rcpts, DATA))
         return await self.channel.ask(group, len(transaction.rcpts) + 2, self._timeouts.command)
 
-    async def _offer_slowly(self, transaction: Transaction) -> list[Answer]:
+    async def _offer_slowly(self, transaction: MessageCommands) -> list[ServerReply]:
         answers = [await self._command(transaction.mail)]
         if answers[0].positive:
             answers += [await self._command(line) for line in transaction.rcpts]
@@ -145,10 +145,10 @@ class Session:
                 answers.append(await self._command(DATA))
         return answers
 
-    async def _command(self, line: bytes) -> Answer:
+    async def _command(self, line: bytes) -> ServerReply:
         return (await self.channel.ask(line, 1, self._timeouts.command))[0]
 
-    async def _withdraw(self, answers: list[Answer]) -> None:
+    async def _withdraw(self, answers: list[ServerReply]) -> None:
         """End a transaction that carries no message, so that the session can go on."""
         if answers and answers[-1].code == GO_ON:
             # Pipelined, it waits for a message to nobody: an empty one (RFC 2920 §3.1).

@@ -10,10 +10,10 @@ from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.model import message
 from smtprelay.config.model import Config
-from smtprelay.config.providers import Smarthost
+from smtprelay.config.providers import SmarthostSettings
 from smtprelay.dispatch.dsn.render import LARGEST_RETURN, BounceSettings
 from smtprelay.dispatch.dsn.delay_notice import Delays
-from smtprelay.dispatch.dsn.reporter import Postmaster
+from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.interfaces import Events, Provider, Spool, Unmeasured
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Refused
 from smtprelay.mime.head import Head
@@ -99,7 +99,7 @@ def bounce_settings(config: Config, providers: Mapping[str, Provider]) -> Bounce
         to=bounces.to,
         copy=bounces.copy or "",
         largest=max(0, min(LARGEST_RETURN, *(size - _AROUND for size in sizes))) if sizes else LARGEST_RETURN,
-        remotes={name: each.host for name, each in config.providers.items() if isinstance(each, Smarthost)},
+        remotes={name: each.host for name, each in config.providers.items() if isinstance(each, SmarthostSettings)},
     )
 
 
@@ -117,7 +117,7 @@ def build_delays(
     after = config.bounces.delay_notice
     if after is None:
         return []
-    postmaster = Postmaster(bounce_settings(config, providers), post, clock)
+    postmaster = DsnReporter(bounce_settings(config, providers), post, clock)
     shortest, longest = _LOOK_EVERY
     delays = Delays(
         spool, all_routes(config), postmaster, after=after, clock=clock, events=events, running=running

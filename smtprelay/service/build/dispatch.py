@@ -8,8 +8,8 @@ from typing import Any
 
 from smtprelay.config.model import Config, SpoolSettings
 from smtprelay.dispatch.dispatcher import Dispatcher
-from smtprelay.dispatch.lane_state import Lanes
-from smtprelay.dispatch.webhook import Announcer
+from smtprelay.dispatch.lane_state import LaneStates
+from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.service.build.bounces import Post, all_routes, bounce_settings
 
@@ -19,9 +19,9 @@ def build_dispatcher(
     spool: Spool,
     providers: Mapping[str, Provider],
     *,
-    lanes: Lanes,
+    lanes: LaneStates,
     post: Post,
-    announcer: Announcer | None,
+    announcer: WebhookNotifier | None,
     reactor: Any,
     events: Events,
     probe_unreachable: Callable[[str], None],

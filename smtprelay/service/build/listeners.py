@@ -10,7 +10,7 @@ from attrs import frozen
 from twisted.cred.portal import Portal
 
 from smtprelay.config import listeners
-from smtprelay.config.model import Config, Route
+from smtprelay.config.model import Config, RouteSettings
 from smtprelay.interfaces import Events, Provider, Receive
 from smtprelay.model.fit import largest as largest_mail
 from smtprelay.model.message import Reply
@@ -19,7 +19,7 @@ from smtprelay.policy.checkers.anonymous import AnonymousByNetwork
 from smtprelay.policy.checkers.any_login import AnyLogin
 from smtprelay.policy.checkers.chain import CheckerChain
 from smtprelay.policy.checkers.users import Users
-from smtprelay.policy.avatar import Desk
+from smtprelay.policy.avatar import SessionContext
 from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.realm import Realm
 from smtprelay.policy.router import Router, Rule, largest
@@ -28,12 +28,12 @@ from smtprelay.smtp.connections_elsewhere import Elsewhere
 from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.smtp.reply import ROUTES
-from smtprelay.smtp.settings import Settings
+from smtprelay.smtp.settings import ListenerSettings
 from smtprelay.net.tls_server import ServerContext
 
 
 @frozen(kw_only=True)
-class Reception:
+class ListenerFactory:
     """
     What all listeners of a relay share.
 
@@ -65,7 +65,7 @@ class Reception:
         """Return the factory of one listener."""
         size = largest(self.rules, self.providers, listener.name, listener.limits.size)
         policy = _policy(self.config, listener, size)
-        desk = Desk(
+        desk = SessionContext(
             listener=policy,
             router=Router(self.rules, self.providers),
             receive=self.receive(listener),
@@ -125,9 +125,9 @@ def _settings(
     policy: ListenerPolicy,
     tls: ServerContext | None,
     size_of: str,
-) -> Settings:
+) -> ListenerSettings:
     limits = listener.limits
-    return Settings(
+    return ListenerSettings(
         listener=listener.name,
         hostname=config.hostname,
         banner=listener.banner or "",
@@ -162,7 +162,7 @@ def _tls(tls: listeners.TlsSettings, reactor: Any, events: Events) -> ServerCont
     )
 
 
-def policy_user(user: listeners.User) -> User:
+def policy_user(user: listeners.UserSettings) -> User:
     """Return a user as policy wants it."""
     rights = Rights(
         senders=_patterns(user.senders),
@@ -172,7 +172,7 @@ def policy_user(user: listeners.User) -> User:
     return User(name=user.name, password_hash=user.password_hash, rights=rights)
 
 
-def rule(route: Route) -> Rule:
+def rule(route: RouteSettings) -> Rule:
     """Return a route's conditions as policy wants them."""
     match = route.match
     return Rule(

@@ -23,7 +23,7 @@ from smtprelay.service.build.bounces import bounces_from
 
 
 @frozen(kw_only=True)
-class Workshop:
+class ProviderContext:
     """
     What providers are built with.
 
@@ -44,12 +44,12 @@ class Workshop:
         return self.reaches.setdefault(provider, Reach(provider, self.reactor.seconds))
 
 
-def build_providers(config: Config, workshop: Workshop) -> dict[str, Provider]:
+def build_providers(config: Config, workshop: ProviderContext) -> dict[str, Provider]:
     """Return the providers of ``config`` by name; nothing is connected yet."""
     return {name: _built(name, each, config, workshop) for name, each in config.providers.items()}
 
 
-def _built(name: str, wanted: Any, config: Config, workshop: Workshop) -> Provider:
+def _built(name: str, wanted: Any, config: Config, workshop: ProviderContext) -> Provider:
     provider = _BUILDERS[wanted.type](name, wanted, workshop)
     if wanted.type not in _RAW:
         return provider
@@ -58,7 +58,7 @@ def _built(name: str, wanted: Any, config: Config, workshop: Workshop) -> Provid
     )
 
 
-def _acs(name: str, wanted: settings.Acs, workshop: Workshop) -> Provider:
+def _acs(name: str, wanted: settings.AcsSettings, workshop: ProviderContext) -> Provider:
     return Acs(
         name=name,
         http=open_http(
@@ -81,7 +81,7 @@ def _acs(name: str, wanted: settings.Acs, workshop: Workshop) -> Provider:
     )
 
 
-def credentials_of(wanted: settings.Acs) -> Credentials:
+def credentials_of(wanted: settings.AcsSettings) -> Credentials:
     """Read the secrets anew: an operator may have replaced them since."""
     keys = tuple(parse_key(key.reveal()) for key in wanted.access_keys)
     if wanted.connection_string is None:
@@ -90,7 +90,7 @@ def credentials_of(wanted: settings.Acs) -> Credentials:
     return evolve(known, keys=(*known.keys, *keys))
 
 
-def _smarthost(name: str, wanted: settings.Smarthost, workshop: Workshop) -> Provider:
+def _smarthost(name: str, wanted: settings.SmarthostSettings, workshop: ProviderContext) -> Provider:
     password = wanted.password
     host = Host(
         host=wanted.host,
@@ -114,7 +114,7 @@ def _smarthost(name: str, wanted: settings.Smarthost, workshop: Workshop) -> Pro
     )
 
 
-def _capture(name: str, wanted: settings.Capture, workshop: Workshop) -> Provider:
+def _capture(name: str, wanted: settings.CaptureSettings, workshop: ProviderContext) -> Provider:
     return Capture(name, wanted.path, workshop.defer_to_thread, wanted.limits)
 
 
@@ -130,7 +130,7 @@ def _limits(documented: Limits, wanted: Limits) -> Limits:
 #: What sends mail as MIME to people: it is finished before it leaves. ``capture`` keeps what came.
 _RAW: Final = frozenset({"smarthost"})
 
-_BUILDERS: Final[Mapping[str, Callable[[str, Any, Workshop], Provider]]] = {
+_BUILDERS: Final[Mapping[str, Callable[[str, Any, ProviderContext], Provider]]] = {
     "acs": _acs,
     "smarthost": _smarthost,
     "capture": _capture,

@@ -8,13 +8,13 @@ from typing import Any
 
 from smtprelay.net.buffer_budget import Budget
 from smtprelay.config.model import Config
-from smtprelay.dispatch.synchronous.permits import Admission
+from smtprelay.dispatch.synchronous.permits import SynchronousPermits
 from smtprelay.dispatch.synchronous.delivery import Direct
-from smtprelay.dispatch.lane_state import Lanes
-from smtprelay.dispatch.dsn.reporter import Post, Postmaster
+from smtprelay.dispatch.lane_state import LaneStates
+from smtprelay.dispatch.dsn.reporter import Post, DsnReporter
 from smtprelay.dispatch.synchronous.partial import Remainder
 from smtprelay.dispatch.synchronous.incoming import Synchronous
-from smtprelay.dispatch.webhook import Announcer
+from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.service.build.bounces import all_routes, bounce_settings
 
@@ -24,10 +24,10 @@ def build_synchronous(
     providers: Mapping[str, Provider],
     spool: Spool | None,
     permits: Spool,
-    lanes: Lanes,
+    lanes: LaneStates,
     *,
     post: Post,
-    announcer: Announcer | None,
+    announcer: WebhookNotifier | None,
     reactor: Any,
     events: Events,
     defer_to_thread: Callable[..., Any],
@@ -43,7 +43,7 @@ def build_synchronous(
     if all(listener.delivery == "spool" for listener in config.listeners):
         return None
     routes = all_routes(config)
-    admission = Admission(permits, lanes, reactor, events)
+    admission = SynchronousPermits(permits, lanes, reactor, events)
     direct = Direct(
         providers=providers,
         routes=routes,
@@ -56,7 +56,7 @@ def build_synchronous(
         routes=routes,
         providers=providers,
         stopped=admission.stopped,
-        postmaster=Postmaster(bounce_settings(config, providers), post, reactor),
+        postmaster=DsnReporter(bounce_settings(config, providers), post, reactor),
         announcer=announcer,
         clock=reactor,
         events=events,

@@ -9,14 +9,14 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.config.model import Config
-from smtprelay.config.model import Webhook as Settings
-from smtprelay.dispatch.webhook import NAME, Announcer
+from smtprelay.config.model import WebhookSettings as Settings
+from smtprelay.dispatch.webhook import NAME, WebhookNotifier
 from smtprelay.interfaces import Provider
 from smtprelay.model.message import Client, Draft, Envelope, Pace, Planned, Recipient
 from smtprelay.providers.http.client import open_http
 from smtprelay.providers.webhook import DEFAULT, Hook, Webhook
 from smtprelay.model.queue import NewMessage
-from smtprelay.service.build.providers import Workshop
+from smtprelay.service.build.providers import ProviderContext
 
 #: Events are small and their receivers, too; one that hangs holds up no other.
 PACE: Final = Pace(concurrency=10, per_lane=4)
@@ -34,7 +34,7 @@ def webhook_paces(config: Config) -> dict[str, Pace]:
     return {NAME: PACE} if is_used(config) else {}
 
 
-def build_webhook(config: Config, workshop: Workshop) -> dict[str, Provider]:
+def build_webhook(config: Config, workshop: ProviderContext) -> dict[str, Provider]:
     """Return the built-in provider, by its name; nothing if no route needs it."""
     if not is_used(config):
         return {}
@@ -71,11 +71,11 @@ class EventPost:
         return NewMessage(draft=draft, body=event, planned=(planned,), subject=f"Event about {about}")
 
 
-def build_announcer(config: Config, new_id: Callable[[], str], clock: IReactorTime) -> Announcer | None:
+def build_announcer(config: Config, new_id: Callable[[], str], clock: IReactorTime) -> WebhookNotifier | None:
     """Return who makes events; ``None`` if no route wants any."""
     if not is_used(config):
         return None
-    return Announcer(post=EventPost(config, new_id, clock), subjects=config.privacy.subjects)
+    return WebhookNotifier(post=EventPost(config, new_id, clock), subjects=config.privacy.subjects)
 
 
 def _settings(config: Config) -> dict[str, Settings]:
@@ -84,7 +84,7 @@ def _settings(config: Config) -> dict[str, Settings]:
     return own if config.webhook is None else {**own, DEFAULT: config.webhook}
 
 
-def _hook(settings: Settings, workshop: Workshop) -> Hook:
+def _hook(settings: Settings, workshop: ProviderContext) -> Hook:
     assert PACE.per_lane is not None
     http = open_http(
         workshop.reactor,

@@ -26,9 +26,9 @@ from smtprelay.model.queue_admin import RefusedMail
 from smtprelay.model.refusal import RefusalFilter, RefusalRow
 from smtprelay.web.auth import ROLE, WHO
 from smtprelay.web.drain import Drained, Draining
-from smtprelay.web.messages import MAX_BODY, Answer, Asked, Problem
+from smtprelay.web.messages import MAX_BODY, ApiProblem, ApiRequest, ApiResponse
 from smtprelay.web.refused import RECORD
-from smtprelay.web.router import Action, Route
+from smtprelay.web.router import Action, Endpoint
 from smtprelay.web.streaming import Inlet
 
 
@@ -86,15 +86,17 @@ class Worker:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
         patience: float = PATIENCE,
-    ) -> Answer:
+    ) -> ApiResponse:
         """Return its answer, whatever it is; raises what prevents one, in time."""
         agent = Agent.usingEndpointFactory(reactor, _Path(reactor, self.path))
         sent = Headers({name: [value] for name, value in (headers or {}).items() if value})
         answering = Deferred.fromCoroutine(self._exchange(agent, method, uri, body, sent))
-        answer: Answer = await answering.addTimeout(patience, reactor)
+        answer: ApiResponse = await answering.addTimeout(patience, reactor)
         return answer
 
-    async def _exchange(self, agent: Agent, method: str, uri: str, body: bytes, headers: Headers) -> Answer:
+    async def _exchange(
+        self, agent: Agent, method: str, uri: str, body: bytes, headers: Headers
+    ) -> ApiResponse:
         producer = FileBodyProducer(BytesIO(body)) if body else None
         response = await agent.request(method.encode(), f"http://worker{uri}".encode(), headers, producer)
         kind = response.headers.getRawHeaders("content-type", ["text/plain"])[0]
@@ -102,30 +104,30 @@ class Worker:
         if length > MAX_BODY:
             inlet = Inlet()
             response.deliverBody(inlet)
-            return Answer(status=response.code, pieces=inlet.pieces(), length=length, type=kind)
-        return Answer(status=response.code, body=await readBody(response), type=kind)
+            return ApiResponse(status=response.code, pieces=inlet.pieces(), length=length, type=kind)
+        return ApiResponse(status=response.code, body=await readBody(response), type=kind)
 
 
 @frozen
-class Passing:
+class ApiProxy:
     """Asks workers on behalf of whoever asked the front."""
 
     _reactor: Any
     _workers: Sequence[Worker]
 
-    def routes(self, routes: Sequence[Route]) -> Sequence[Route]:
+    def routes(self, routes: Sequence[Endpoint]) -> Sequence[Endpoint]:
         """Return ``routes``, answered by the workers, but for what the front knows itself."""
         return [
             route if route.path in _OWN else evolve(route, action=self._action(route)) for route in routes
         ]
 
-    def _action(self, route: Route) -> Action:
-        async def pass_on(asked: Asked) -> Answer:
+    def _action(self, route: Endpoint) -> Action:
+        async def pass_on(asked: ApiRequest) -> ApiResponse:
             return await self.one(route.method, _uri(route.path, asked), asked)
 
         return pass_on
 
-    async def one(self, method: str, uri: str, asked: Asked) -> Answer:
+    async def one(self, method: str, uri: str, asked: ApiRequest) -> ApiResponse:
         """
         Return the answer of one worker; of the next, if the first cannot be reached to ask something.
 
@@ -145,17 +147,17 @@ class Passing:
             except Exception as error:  # noqa: BLE001 -- whatever it is, there may be another worker
                 if method != "GET":
                     # It may have been done.
-                    raise Problem(503, f"worker {worker.number} gave no answer: {error}") from None
+                    raise ApiProblem(503, f"worker {worker.number} gave no answer: {error}") from None
         if any(worker.waiting for worker in self._workers):
-            raise Problem(503, "no worker of the relay is ready: they wait for the spool's database")
-        raise Problem(503, "no worker of the relay answers")
+            raise ApiProblem(503, "no worker of the relay is ready: they wait for the spool's database")
+        raise ApiProblem(503, "no worker of the relay answers")
 
     async def all(
         self, method: str, uri: str, body: bytes = b"", patience: float = PATIENCE
-    ) -> dict[int, Answer]:
+    ) -> dict[int, ApiResponse]:
         """Return the answers of those workers that give one, by their numbers."""
         headers = {"Content-Type": "application/json"}
-        answers: dict[int, Answer] = {}
+        answers: dict[int, ApiResponse] = {}
 
         async def ask(worker: Worker) -> None:
             with suppress(Exception):  # then it is not among the answers
@@ -172,17 +174,17 @@ class Passing:
 class RemoteLedger(RefusedMail):
     """The ledger of refused mail, for what the front itself refuses: a worker writes it down."""
 
-    _passing: Passing
+    _passing: ApiProxy
 
     async def record(self, rows: Sequence[RefusalRow]) -> None:
-        """See :meth:`.queue_admin.RefusedMail.record`; raises :class:`Problem` if no worker can."""
+        """See :meth:`.queue_admin.RefusedMail.record`; raises :class:`ApiProblem` if no worker can."""
         for start in range(0, len(rows), MOST_PASSED):
             some = [asdict(row) for row in rows[start : start + MOST_PASSED]]
             body = json.dumps({"rows": some}).encode()
-            asked = Asked(path={}, query={}, content_type="application/json", body=body, role="operator")
+            asked = ApiRequest(path={}, query={}, content_type="application/json", body=body, role="operator")
             answer = await self._passing.one("POST", RECORD, asked)
             if answer.status != OK:
-                raise Problem(answer.status, answer.body.decode("utf-8", "replace"))
+                raise ApiProblem(answer.status, answer.body.decode("utf-8", "replace"))
 
     async def refused(self, _wanted: RefusalFilter) -> Sequence[RefusalRow]:
         """Nothing: workers are asked instead."""
@@ -196,7 +198,7 @@ class RemoteLedger(RefusedMail):
 class AllDrain(Draining):
     """Drains all workers; one that starts later has to be told."""
 
-    def __init__(self, passing: Passing, shared: bool) -> None:
+    def __init__(self, passing: ApiProxy, shared: bool) -> None:
         self.on = False
         self._passing = passing
         self._shared = shared
@@ -225,7 +227,7 @@ class AllDrain(Draining):
         )
 
 
-def _uri(path: str, asked: Asked) -> str:
+def _uri(path: str, asked: ApiRequest) -> str:
     found = path.format_map({name: quote(value, safe="") for name, value in asked.path.items()})
     query = urlencode(asked.query, doseq=True)
     return f"{found}?{query}" if query else found

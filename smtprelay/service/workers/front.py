@@ -9,20 +9,20 @@ from typing import Any, Final
 from attrs import evolve
 
 from smtprelay.config.model import Config
-from smtprelay.service.workers.api_proxy import Passing, Worker
+from smtprelay.service.workers.api_proxy import ApiProxy, Worker
 from smtprelay.web.api import api_routes
 from smtprelay.web.context import Sources
-from smtprelay.web.messages import Answer, Asked, json_answer
-from smtprelay.web.router import Route
+from smtprelay.web.messages import ApiRequest, ApiResponse, json_answer
+from smtprelay.web.router import Endpoint
 from smtprelay.web.site import PARTS, Parts
 
 _STATUS: Final = "/api/v1/status"
 
 
-def front_parts(config: Config, passing: Passing, workers: Sequence[Worker]) -> Parts:
+def front_parts(config: Config, passing: ApiProxy, workers: Sequence[Worker]) -> Parts:
     """Return what a site in front of ``workers`` may serve."""
 
-    def routes(sources: Sources) -> Sequence[Route]:
+    def routes(sources: Sources) -> Sequence[Endpoint]:
         # The table has the queue's routes where there is a spool; no action of theirs is called here.
         unseen: Any = None if config.spool is None else object()
         table = passing.routes(api_routes(evolve(sources, spool=unseen, permits=unseen, operator=unseen)))
@@ -31,10 +31,10 @@ def front_parts(config: Config, passing: Passing, workers: Sequence[Worker]) -> 
     return {**PARTS, "api": routes}
 
 
-def _with_workers(route: Route, sources: Sources, workers: Sequence[Worker]) -> Route:
+def _with_workers(route: Endpoint, sources: Sources, workers: Sequence[Worker]) -> Endpoint:
     """Return the route of the status, which one worker knows in part."""
 
-    async def status(asked: Asked) -> Answer:
+    async def status(asked: ApiRequest) -> ApiResponse:
         answer = await route.action(asked)
         if answer.status != 200:  # noqa: PLR2004 -- OK
             return answer

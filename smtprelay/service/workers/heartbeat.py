@@ -30,7 +30,7 @@ LOOK_EVERY: Final = 5.0
 MOST_LOOKS: Final = 6
 
 
-class Heart:
+class Heartbeat:
     """
     What a worker tells the process in front.
 
@@ -54,7 +54,7 @@ class Heart:
             os.write(self._descriptor, what)
 
 
-class Vigil:
+class HeartbeatMonitor:
     """
     Looks whether anything was heard of those who were heard once.
 

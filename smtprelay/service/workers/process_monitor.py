@@ -26,7 +26,7 @@ from twisted.runner.procmon import ProcessMonitor
 from zope.interface import implementer
 
 import smtprelay
-from smtprelay.service.workers.heartbeat import READY, WAITING, Vigil
+from smtprelay.service.workers.heartbeat import READY, WAITING, HeartbeatMonitor
 from smtprelay.service.workers.sockets import FIRST_SOCKET, LIFELINE, MEMORY, NEWS
 
 #: Who lives for less than this comes back more and more slowly, seconds.
@@ -38,7 +38,7 @@ _HOUR: Final = 3600.0
 
 
 @define(kw_only=True)
-class Lives:
+class WorkerCallbacks:
     """
     What happens to workers, told to whoever is interested.
 
@@ -75,7 +75,7 @@ class Monitor:
         command: Sequence[str],
         memory: int,
         sockets: Mapping[str, int],
-        lives: Lives,
+        lives: WorkerCallbacks,
         *,
         workers: int,
         restarts_per_hour: int,
@@ -86,7 +86,7 @@ class Monitor:
         self._most = restarts_per_hour
         self._deaths: deque[float] = deque()
         self._running: dict[int, _Life] = {}
-        self._vigil = Vigil(reactor, self._silent)
+        self._vigil = HeartbeatMonitor(reactor, self._silent)
         self._stopping = False
         self._ended: Deferred[None] | None = None
         inherited = {MEMORY: memory, **dict(enumerate(sockets.values(), FIRST_SOCKET))}

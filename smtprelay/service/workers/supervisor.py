@@ -28,14 +28,14 @@ from smtprelay.service.errors import StartFailed, explain, tell_failed
 from smtprelay.service.ports import Ports
 from smtprelay.service.relay import CLOSING_BOUND, VERDICTS_BOUND
 from smtprelay.service.threads import Threads
-from smtprelay.service.workers.api_proxy import AllDrain, Passing, RemoteLedger, Worker, control_of
+from smtprelay.service.workers.api_proxy import AllDrain, ApiProxy, RemoteLedger, Worker, control_of
 from smtprelay.service.workers.front import front_parts
 from smtprelay.service.workers.gather import Gathering
 from smtprelay.service.workers.shared import Shared, new_memory
 from smtprelay.service.workers.sockets import Sockets, spoken_address
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.aggregate import Gathered
-from smtprelay.telemetry.log import Log, Telling
+from smtprelay.telemetry.log import Fanout, Log
 from smtprelay.telemetry.metrics import Metrics, watch_lag
 from smtprelay.web.context import Sources
 
@@ -81,7 +81,7 @@ class Supervisor(Service):
         self._file = str(Path(loaded.file).absolute())
         self._sets = sets
         self._reactor = reactor
-        self._events = Telling([self.metrics, *(events or [Log()])])
+        self._events = Fanout([self.metrics, *(events or [Log()])])
         self._log = LogWatch(events, self._events)
         self._ended = ended
         self._gathered = Gathered(self.metrics.registry)
@@ -95,7 +95,7 @@ class Supervisor(Service):
         self._sockets = Sockets(self.config.hostname, self._refusals)
         numbers = range(1, self.config.workers + 1)
         self._workers = [Worker(number, control_of(self.config, number)) for number in numbers]
-        self._passing = Passing(reactor, self._workers)
+        self._passing = ApiProxy(reactor, self._workers)
         self._gathering = Gathering(reactor, self._workers, self._gathered)
         spool = self.config.spool
         self._drain = AllDrain(self._passing, shared=spool is not None and spool.engine == "postgres")
@@ -141,10 +141,10 @@ class Supervisor(Service):
             await self._ports.open_site(site)
         log = every(self._reactor, self._events, "log", GATHER_EVERY, self._log.look)
         self._clocks = [watch_lag(self._reactor, self.metrics), self._gather_often(), log]
-        from smtprelay.service.workers.process_monitor import Lives, Monitor, command  # noqa: PLC0415 -- it imports the reactor
+        from smtprelay.service.workers.process_monitor import Monitor, WorkerCallbacks, command  # noqa: PLC0415 -- it imports the reactor
 
         assert self.config.supervise is not None
-        lives = Lives(
+        lives = WorkerCallbacks(
             began=self._began,
             waiting=self._waiting,
             ready=self._ready,

@@ -29,7 +29,7 @@ from smtprelay.service.command import (
 from smtprelay.service.relay import Relay
 from smtprelay.service.signals import at_hangup, ignore_second
 from smtprelay.service.workers.api_proxy import control_of
-from smtprelay.service.workers.heartbeat import READY, WAITING, Heart
+from smtprelay.service.workers.heartbeat import READY, WAITING, Heartbeat
 from smtprelay.service.workers.neighbours import Neighbours
 from smtprelay.service.workers.shared import Shared
 from smtprelay.service.workers.sockets import LIFELINE, MEMORY, NEWS, Inherited
@@ -47,7 +47,7 @@ def run_worker(arguments: Sequence[str]) -> int:
     log = start_logging(config, worker=options.number)
     hang_up.append(partial(reopen_log, log))
     status: list[int] = []
-    heart = Heart(reactor, NEWS)
+    heart = Heartbeat(reactor, NEWS)
 
     def hear(event: str, /, **_: object) -> None:
         if event == "spool.unavailable":

@@ -11,7 +11,7 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.sqlite import FILES, SqliteEngine, space
 from smtprelay.spool.engines.transaction import Connection
 from smtprelay.spool.engines.writer import InlineWriter
@@ -35,7 +35,7 @@ class InlineReader:
         return succeed(None)
 
 
-def open_memory(terms: Terms, *, clock: IReactorTime) -> QueueSpool:
+def open_memory(terms: SpoolOptions, *, clock: IReactorTime) -> QueueSpool:
     """Return an empty spool in memory; all its coroutines finish without waiting."""
     engine = SqliteEngine(
         database=":memory:",

@@ -13,7 +13,7 @@ from smtprelay.spool.receive.capacity import Floors
 
 
 @frozen(kw_only=True)
-class Terms:
+class SpoolOptions:
     """
     What the relay asks of its spool.
 

@@ -22,10 +22,10 @@ from psycopg import Error, NotSupportedError
 from psycopg.errors import UndefinedFunction
 
 from smtprelay.model.message import Pace
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.postgres_clock import DatabaseClock
 from smtprelay.spool.engines.postgres_connection import PostgresConnection, Url, explained, is_broken, is_ours
-from smtprelay.spool.engines.postgres_listen import Bell
+from smtprelay.spool.engines.postgres_listen import NotificationListener
 from smtprelay.spool.engines.postgres_size import Estimate, measure
 from smtprelay.spool.engines.reader import ThreadReader
 from smtprelay.spool.engines.schema import POSTGRES_TYPES, migrate
@@ -33,7 +33,7 @@ from smtprelay.spool.engines.transaction import Again, Connection, Locking, Spoo
 from smtprelay.spool.engines.writer import ThreadWriter
 from smtprelay.spool.operations.exclusive import ExclusiveAttempt
 from smtprelay.spool.spool import QueueSpool
-from smtprelay.spool.tables.lanes import Lanes
+from smtprelay.spool.tables.lanes import LaneTable
 
 #: What tells the other nodes that something is due.
 CHANNEL: Final = "smtprelay"
@@ -196,7 +196,7 @@ class PostgresEngine:
         if time.monotonic() > self._checked + _CHECKED:
             connection.check_session()
             self._checked = time.monotonic()
-        lanes = Lanes(connection.execute, _ROW_LOCKS.row)
+        lanes = LaneTable(connection.execute, _ROW_LOCKS.row)
         wanted = lanes.ask(list(self._recent))
         marked = connection.execute(_MARK.format(clock=self.clock()), (self.node, mark))
         (now,) = marked.fetchone() or (0.0,)
@@ -285,7 +285,7 @@ def _can_notify(connection: PostgresConnection) -> bool:
 
 async def open_postgres(
     url: Url,
-    terms: Terms,
+    terms: SpoolOptions,
     *,
     reactor: Any,
     clock: Callable[[], str] = database_clock,
@@ -331,7 +331,7 @@ async def open_postgres(
         clock=told,
     )
     if listening:
-        bell = Bell(url, CHANNEL, engine.node, lambda: reactor.callFromThread(spool.wake))
+        bell = NotificationListener(url, CHANNEL, engine.node, lambda: reactor.callFromThread(spool.wake))
         spool.at_close(bell.stop)
         bell.start()
     return spool

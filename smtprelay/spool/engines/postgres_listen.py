@@ -23,7 +23,7 @@ _OFTEN: Final = 1.0
 _SHORT: Final = 0.5
 
 
-class Bell:
+class NotificationListener:
     """
     Rings when another node has something for us.
 

@@ -13,7 +13,7 @@ from smtprelay.model.maintenance import Space as Room
 from smtprelay.spool.engines.postgres_connection import is_ours
 from smtprelay.spool.engines.transaction import Connection, SpoolFault
 from smtprelay.spool.maintenance.maintenance import Files
-from smtprelay.spool.receive.capacity import Floors, Space
+from smtprelay.spool.receive.capacity import DiskSpace, Floors
 
 _TABLES: Final = ("message", "delivery", "recipient", "attempt", "chunk")
 
@@ -45,9 +45,9 @@ class Estimate:
     def __init__(self, floors: Floors) -> None:
         self._plenty = floors.bytes / 2
 
-    def space(self, connection: Connection) -> Space:
+    def space(self, connection: Connection) -> DiskSpace:
         """Return what is known for the limits of the spool."""
-        return Space(used=self._used(connection) or 0)
+        return DiskSpace(used=self._used(connection) or 0)
 
     @property
     def files(self) -> Files:

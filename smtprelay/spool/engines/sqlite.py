@@ -23,7 +23,7 @@ from attrs import define, evolve, field
 
 from smtprelay.model.message import Pace
 from smtprelay.spool.engines import sqlite_bulk, sqlite_file
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.reader import ThreadReader
 from smtprelay.spool.engines.schema import SQLITE_TYPES, migrate
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
@@ -32,10 +32,10 @@ from smtprelay.spool.engines.transaction import COLUMNS, Connection, SpoolFault,
 from smtprelay.spool.engines.writer import ThreadWriter
 from smtprelay.spool.maintenance.maintenance import Files
 from smtprelay.spool.operations.exclusive import ExclusiveAttempt
-from smtprelay.spool.receive.capacity import Space
+from smtprelay.spool.receive.capacity import DiskSpace
 from smtprelay.spool.spool import QueueSpool
 from smtprelay.spool.tables.hold_rules import Holds
-from smtprelay.spool.tables.lanes import Lanes
+from smtprelay.spool.tables.lanes import LaneTable
 
 #: The database within the spool's folder.
 DATABASE: Final = "spool.db"
@@ -77,7 +77,7 @@ class SqliteEngine:
     keeps_bodies: bool = False
     log: int = LOG
     #: This process alone writes, so that what it knows of the lanes stays true; of the rules, too.
-    _lanes: Lanes | None = field(default=None, init=False)
+    _lanes: LaneTable | None = field(default=None, init=False)
     _holds: Holds | None = field(default=None, init=False)
     _exclusive: ExclusiveAttempt = field(factory=ExclusiveAttempt, init=False)
 
@@ -140,7 +140,7 @@ class SqliteEngine:
     def _begun(self, connection: SqliteConnection) -> Transaction:
         now = self.seconds()
         if self._lanes is None or self._holds is None:
-            self._lanes = Lanes(connection.execute, run=connection.run)
+            self._lanes = LaneTable(connection.execute, run=connection.run)
             self._holds = Holds(connection.execute)
         self._lanes.begin(now)
         self._holds.begin(now)
@@ -268,7 +268,7 @@ def prepare_folder(path: str) -> Path:
     return folder
 
 
-async def open_sqlite(path: str, terms: Terms, *, reactor: Any, reserve: int = 0) -> QueueSpool:
+async def open_sqlite(path: str, terms: SpoolOptions, *, reactor: Any, reserve: int = 0) -> QueueSpool:
     """
     Open the spool in the folder ``path``, made if it is missing.
 
@@ -343,7 +343,7 @@ def measure(folder: Path) -> tuple[int, int | None]:
     return size, system.f_bavail * system.f_frsize
 
 
-def space(connection: Connection, folder: Path | None) -> Space:
+def space(connection: Connection, folder: Path | None) -> DiskSpace:
     """
     Return the disk under the spool in ``folder``; ``None``: under a database in memory.
 
@@ -357,12 +357,12 @@ def space(connection: Connection, folder: Path | None) -> Space:
     )
     used = page * (pages - spare)
     if folder is None:
-        return Space(used=used)
+        return DiskSpace(used=used)
     system = os.statvfs(folder)
     growth = max(0, page * pages - _size(folder / DATABASE))
     growth += max(0, LOG - _size(folder / f"{DATABASE}-wal"))
     left = system.f_bavail * system.f_frsize + page * spare - growth
-    return Space(used=used, left=left, whole=system.f_blocks * system.f_frsize)
+    return DiskSpace(used=used, left=left, whole=system.f_blocks * system.f_frsize)
 
 
 def _size(file: Path) -> int:

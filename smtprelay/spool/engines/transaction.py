@@ -18,7 +18,7 @@ from smtprelay.model.message import Pace, SpoolUnavailable
 from smtprelay.spool.engines import sqlite_bulk
 from smtprelay.spool.operations.exclusive import ExclusiveAttempt
 from smtprelay.spool.tables.hold_rules import Holds
-from smtprelay.spool.tables.lanes import Lanes
+from smtprelay.spool.tables.lanes import LaneTable
 
 #: The columns that are written for a new row of each table.
 COLUMNS: Final = {
@@ -124,7 +124,7 @@ class Transaction:
     def __init__(
         self,
         connection: WritingConnection,
-        lanes: Lanes,
+        lanes: LaneTable,
         *,
         now: float,
         node: str,

@@ -18,7 +18,7 @@ from attrs import define, field
 
 from smtprelay.model.message import Claim
 from smtprelay.model.queue import SUSPENDED
-from smtprelay.model.work import Work
+from smtprelay.model.work import ClaimBatch
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import suspects
 from smtprelay.spool.operations.lane_capacity import Gate, release
@@ -45,7 +45,7 @@ _RENEW: Final = """
 
 @define
 class _Found:
-    """What becomes a :class:`Work`."""
+    """What becomes a :class:`ClaimBatch`."""
 
     claims: list[Claim] = field(factory=list)
     probes: list[tuple[str, str]] = field(factory=list)
@@ -55,7 +55,7 @@ class _Found:
     waiting: bool = False
 
 
-def claim(tx: Transaction, limit: int) -> Work:
+def claim(tx: Transaction, limit: int) -> ClaimBatch:
     """Take up to ``limit`` deliveries that may go now; see :meth:`smtprelay.interfaces.Spool.claim`."""
     found = _Found()
     tx.lanes.take(list(tx.paces))
@@ -71,7 +71,7 @@ def claim(tx: Transaction, limit: int) -> Work:
             _note_waiting(tx, gate, found, exclusive=exclusive)
     if waiting:
         _claim_suspect(tx, waiting, found)
-    return Work(
+    return ClaimBatch(
         claims=found.claims,
         probes=found.probes,
         stopped=found.stopped,

@@ -27,7 +27,7 @@ MOST_AT_ONCE: Final = 200
 
 
 @frozen
-class Row:
+class EditedDelivery:
     """A delivery that is to be changed, as it is now."""
 
     message: str
@@ -54,7 +54,7 @@ class Act:
     """
 
     states: Sequence[str]
-    do: Callable[[Transaction, Row, Edit, Prepared], bool]
+    do: Callable[[Transaction, EditedDelivery, Edit, Prepared], bool]
     then: Callable[[Transaction, Sequence[str]], object] = lambda _tx, _messages: None
 
 
@@ -85,7 +85,9 @@ def edit(
     return done
 
 
-def _rows(tx: Transaction, fences: Mapping[tuple[str, int], int], states: Sequence[str]) -> list[Row]:
+def _rows(
+    tx: Transaction, fences: Mapping[tuple[str, int], int], states: Sequence[str]
+) -> list[EditedDelivery]:
     rows = []
     messages = sorted({message for message, _ in fences})
     for some in portions(messages):
@@ -94,17 +96,17 @@ def _rows(tx: Transaction, fences: Mapping[tuple[str, int], int], states: Sequen
             f" WHERE d.message IN ({marks(some)}) ORDER BY d.message, d.n{tx.locking.delivery}",
             some,
         ).fetchall()
-    found = [Row(*row) for row in rows]
+    found = [EditedDelivery(*row) for row in rows]
     return [row for row in found if fences.get(row.where) == row.attempt and row.state in states]
 
 
-def _providers(tx: Transaction, rows: Sequence[Row]) -> list[str]:
+def _providers(tx: Transaction, rows: Sequence[EditedDelivery]) -> list[str]:
     numbers = sorted({row.lane for row in rows})
     sql = f"SELECT DISTINCT provider FROM lane WHERE id IN ({marks(numbers)})"  # noqa: S608 -- marks
     return [row[0] for row in tx.execute(sql, numbers).fetchall()]
 
 
-def _leave_queue(tx: Transaction, row: Row) -> Lane:
+def _leave_queue(tx: Transaction, row: EditedDelivery) -> Lane:
     """Take a delivery out of its lane's count; return the lane."""
     lane = tx.lanes.by_id(row.lane)
     if row.state in ("queued", "deferred", "held"):
@@ -112,7 +114,7 @@ def _leave_queue(tx: Transaction, row: Row) -> Lane:
     return lane
 
 
-def _wait(tx: Transaction, row: Row, lane: Lane, due: float) -> None:
+def _wait(tx: Transaction, row: EditedDelivery, lane: Lane, due: float) -> None:
     """Let a delivery wait in ``lane`` until ``due``, with all its tries before it."""
     state = "queued" if due <= tx.now else "deferred"
     lane.wait(state, due)
@@ -126,7 +128,7 @@ def _wait(tx: Transaction, row: Row, lane: Lane, due: float) -> None:
     )
 
 
-def _reopen(tx: Transaction, row: Row) -> None:
+def _reopen(tx: Transaction, row: EditedDelivery) -> None:
     """After a terminal failure all that failed goes again."""
     tx.execute(
         "UPDATE recipient SET state = 'open' WHERE message = ? AND n = ? AND state = 'failed'", row.where
@@ -139,13 +141,13 @@ def _reopen(tx: Transaction, row: Row) -> None:
     )
 
 
-def _new_operation(tx: Transaction, row: Row, where: str = "") -> None:
+def _new_operation(tx: Transaction, row: EditedDelivery, where: str = "") -> None:
     """The provider shall see a new operation."""
     sql = f"UPDATE delivery SET generation = generation + 1 WHERE message = ? AND n = ?{where}"  # noqa: S608
     tx.execute(sql, row.where)
 
 
-def _retry(tx: Transaction, row: Row, change: Edit, _prepared: Prepared) -> bool:
+def _retry(tx: Transaction, row: EditedDelivery, change: Edit, _prepared: Prepared) -> bool:
     lane = _leave_queue(tx, row)
     if row.state == "failed":
         _reopen(tx, row)
@@ -158,7 +160,7 @@ def _retry(tx: Transaction, row: Row, change: Edit, _prepared: Prepared) -> bool
     return True
 
 
-def _hold(tx: Transaction, row: Row, change: Edit, _prepared: Prepared) -> bool:
+def _hold(tx: Transaction, row: EditedDelivery, change: Edit, _prepared: Prepared) -> bool:
     _leave_queue(tx, row).held += 1
     tx.execute(
         "UPDATE delivery SET state = 'held', due = NULL, hold = ?, suspect = 0, node = '', reason = ?"
@@ -168,7 +170,7 @@ def _hold(tx: Transaction, row: Row, change: Edit, _prepared: Prepared) -> bool:
     return True
 
 
-def _release(tx: Transaction, row: Row, change: Edit, prepared: Prepared) -> bool:
+def _release(tx: Transaction, row: EditedDelivery, change: Edit, prepared: Prepared) -> bool:
     """When a rule has ended, another one may hold the delivery still."""
     if change.rule:
         rule = tx.holds.over(*_planned(tx, row))
@@ -178,7 +180,7 @@ def _release(tx: Transaction, row: Row, change: Edit, prepared: Prepared) -> boo
     return _retry(tx, row, change, prepared)
 
 
-def _delete(tx: Transaction, row: Row, change: Edit, prepared: Prepared) -> bool:
+def _delete(tx: Transaction, row: EditedDelivery, change: Edit, prepared: Prepared) -> bool:
     """End it for good: its history stays; :func:`_forget` does the rest."""
     _leave_queue(tx, row)
     reason = storable(_because("deleted", change))
@@ -203,7 +205,7 @@ def _forget(tx: Transaction, messages: Sequence[str]) -> None:
     forget_deleted(tx, messages)
 
 
-def _reroute(tx: Transaction, row: Row, change: Edit, prepared: Prepared) -> bool:
+def _reroute(tx: Transaction, row: EditedDelivery, change: Edit, prepared: Prepared) -> bool:
     """What is held stays held: whoever held it did not mean the provider."""
     before = _leave_queue(tx, row)
     following = tx.lanes.get(change.provider, prepared.lane)
@@ -227,7 +229,7 @@ def _reroute(tx: Transaction, row: Row, change: Edit, prepared: Prepared) -> boo
     return True
 
 
-def _planned(tx: Transaction, row: Row) -> tuple[str, Planned]:
+def _planned(tx: Transaction, row: EditedDelivery) -> tuple[str, Planned]:
     """Return the sender of a delivery, and where it goes."""
     sender, route = tx.execute(
         "SELECT m.sender, d.route FROM delivery d JOIN message m ON m.id = d.message"
@@ -248,7 +250,7 @@ def _because(done: str, change: Edit) -> str:
     return f"{done} {whose}" + (f": {change.why}" if change.why else "")
 
 
-def _record(tx: Transaction, row: Row, change: Edit, provider: str) -> None:
+def _record(tx: Transaction, row: EditedDelivery, change: Edit, provider: str) -> None:
     """Write the act into the history, as an attempt that is over."""
     number = row.attempt + 1
     what = f"to {change.provider}, " if change.provider else ""

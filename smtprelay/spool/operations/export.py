@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from smtprelay.model.archive import Parcel, ParcelDelivery, ParcelRecipient
-from smtprelay.model.export_import import SMALL, Packed, Portion
+from smtprelay.model.archive import ArchivedMessage, ParcelDelivery, ParcelRecipient
+from smtprelay.model.export_import import SMALL, ArchiveItem, ArchivePage
 from smtprelay.model.queue import FINAL, STATES, Attempt, Selection
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.maintenance.retention import remove
@@ -65,7 +65,7 @@ _BODIES: Final = (
 )
 
 
-def export(tx: Transaction, selection: Selection, mark: str, *, moving: bool) -> Portion:
+def export(tx: Transaction, selection: Selection, mark: str, *, moving: bool) -> ArchivePage:
     """See :meth:`smtprelay.model.export_import.Transfer.export`."""
     messages, more = _found(tx, selection, mark, tx.locking.delivery if moving else "")
     left: list[str] = []
@@ -75,7 +75,7 @@ def export(tx: Transaction, selection: Selection, mark: str, *, moving: bool) ->
     packed = _packed(tx, messages)
     if moving:
         _hold(tx, messages)
-    return Portion(packed=packed, mark=more, left=left)
+    return ArchivePage(packed=packed, mark=more, left=left)
 
 
 def drop(tx: Transaction, messages: Sequence[str]) -> list[str]:
@@ -135,7 +135,7 @@ def _hold(tx: Transaction, messages: Sequence[str]) -> None:
 _Rows = Mapping[tuple[str, int], Sequence[Sequence[Any]]]
 
 
-def _packed(tx: Transaction, messages: Sequence[str]) -> list[Packed]:
+def _packed(tx: Transaction, messages: Sequence[str]) -> list[ArchiveItem]:
     bodies = {message: (count, size) for message, count, size in _rows(tx, _BODIES, messages)}
     recipients, attempts, credentials = (
         _grouped(_rows(tx, sql, messages)) for sql in (_RECIPIENTS, _ATTEMPTS, _CREDENTIALS)
@@ -148,7 +148,7 @@ def _packed(tx: Transaction, messages: Sequence[str]) -> list[Packed]:
     left = _MOST_BYTES
     for row in sorted(_rows(tx, _MESSAGES, messages), key=lambda row: str(row[0])):
         message, sender, parameters, client, *rest = row
-        parcel = Parcel(
+        parcel = ArchivedMessage(
             id=message,
             sender=sender,
             parameters=json.loads(parameters),
@@ -168,7 +168,7 @@ def _packed(tx: Transaction, messages: Sequence[str]) -> list[Packed]:
         if count == 1 and size <= min(SMALL, left):
             content = piece(tx, message, 1)
             left -= size
-        packed.append(Packed(parcel=parcel, content=content))
+        packed.append(ArchiveItem(parcel=parcel, content=content))
     return packed
 
 

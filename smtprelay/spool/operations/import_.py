@@ -11,8 +11,8 @@ import binascii
 import json
 from typing import Any, Final
 
-from smtprelay.model.archive import Parcel, ParcelDelivery, faults
-from smtprelay.model.export_import import Packed
+from smtprelay.model.archive import ArchivedMessage, ParcelDelivery, faults
+from smtprelay.model.export_import import ArchiveItem
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations.accept import CHUNK, forget_chunks, store_chunk
 from smtprelay.spool.tables import hold_rules
@@ -29,7 +29,7 @@ _DELIVERY: Final = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0, NULL, ?, ?)"""
 
 
-def put(tx: Transaction, packed: Packed) -> bool:
+def put(tx: Transaction, packed: ArchiveItem) -> bool:
     """
     Take one message in; ``False`` if it is here already.
 
@@ -71,7 +71,7 @@ def _is_here(tx: Transaction, message: str) -> bool:
     return tx.execute("SELECT 1 FROM message WHERE id = ?", (message,)).fetchone() is not None
 
 
-def _put_message(tx: Transaction, parcel: Parcel) -> bool:
+def _put_message(tx: Transaction, parcel: ArchivedMessage) -> bool:
     row: Any = tx.execute(
         _MESSAGE,
         (
@@ -94,7 +94,7 @@ def _put_message(tx: Transaction, parcel: Parcel) -> bool:
     return row is not None
 
 
-def _put_body(tx: Transaction, packed: Packed) -> None:
+def _put_body(tx: Transaction, packed: ArchiveItem) -> None:
     parcel, content = packed.parcel, packed.content
     if not parcel.body:
         forget_chunks(tx, parcel.id)

@@ -25,7 +25,7 @@ def orders(connection: Connection) -> Orders:
     return Orders(holds=tuple(hold_rules.rules(connection)), suspended=tuple(suspended))
 
 
-def obey(tx: Transaction, given: Orders) -> Obeyed:
+def apply_settings(tx: Transaction, given: Orders) -> Obeyed:
     """
     Put ``given`` in force; what is in force already is left as it is, so that it may be done again.
 

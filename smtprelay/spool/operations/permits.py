@@ -9,7 +9,7 @@ its answer shows of the lane is known to all. A loan has a lease, for its node m
 from collections.abc import Sequence
 from typing import Any, Final
 
-from smtprelay.model.permit import Lesson, Loan, NoRoom
+from smtprelay.model.permit import Busy, Feedback, Permit
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import lane_throttle, suspects
 from smtprelay.spool.operations.lane_capacity import Gate, release
@@ -19,27 +19,27 @@ from smtprelay.spool.operations.settle import set_block
 LONGEST: Final = 600.0
 
 
-def borrow(tx: Transaction, name: str, provider: str, key: str) -> Loan | NoRoom:
+def borrow(tx: Transaction, name: str, provider: str, key: str) -> Permit | Busy:
     """See :meth:`smtprelay.interfaces.Spool.borrow`."""
     gate = Gate(tx, provider, tx.paces[provider])
     lane = tx.lanes.get(provider, key)
     for stopped in (gate.own, lane):
         if stopped.blocked_until is not None:
-            return NoRoom(reason=stopped.blocked_reason, until=stopped.blocked_until)
+            return Busy(reason=stopped.blocked_reason, until=stopped.blocked_until)
     if tx.exclusive.blocks(tx.now):
-        return NoRoom()
+        return Busy()
     if gate.room_in(lane) < 1:
         opens = max(gate.opens(), lane.opens)
-        return NoRoom(until=opens if opens > tx.now else None)
+        return Busy(until=opens if opens > tx.now else None)
     gate.lend(lane)
     tx.execute(
         "INSERT INTO loan (name, node, lane, slot, started, lease) VALUES (?, ?, ?, 1, ?, ?)",
         (name, tx.node, lane.id, tx.now, tx.now + LONGEST),
     )
-    return Loan(name=name, provider=provider, lane=key, node=tx.node)
+    return Permit(name=name, provider=provider, lane=key, node=tx.node)
 
 
-def give_back(tx: Transaction, loan: Loan, lesson: Lesson | None) -> bool:
+def give_back(tx: Transaction, loan: Permit, lesson: Feedback | None) -> bool:
     """See :meth:`smtprelay.interfaces.Spool.give_back`; tell whether somebody may have waited for this."""
     # Who has the lane has its loans: another node may be about to take this one back.
     lane = tx.lanes.get(loan.provider, loan.lane)

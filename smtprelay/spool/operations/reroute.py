@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from smtprelay.model.message import Delivery
-from smtprelay.model.queue import Detour, Moved
+from smtprelay.model.queue import Reroute, Rerouted
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.tables.deliveries import COLUMNS, WIDTH, deliveries_of, first_due, marks, storable
 from smtprelay.spool.tables.lanes import Lane
@@ -23,7 +23,7 @@ _PAGE: Final = (
 )
 
 
-def move(tx: Transaction, detour: Detour, limit: int) -> Moved:
+def move(tx: Transaction, detour: Reroute, limit: int) -> Rerouted:
     """Look at up to ``limit`` deliveries; see :meth:`smtprelay.interfaces.Spool.move`."""
     begin, *place = detour.mark or (0, detour.since, "", 0)
     lanes = tx.lanes.waiting(detour.provider, detour.lane, begin, limit)
@@ -38,20 +38,20 @@ def move(tx: Transaction, detour: Detour, limit: int) -> Moved:
         left -= len(rows)
         if left == 0:
             message, n, due = rows[-1][0], rows[-1][1], rows[-1][WIDTH]
-            return Moved(count=count, until=tx.now, mark=(lane.id, due, message, n))
+            return Rerouted(count=count, until=tx.now, mark=(lane.id, due, message, n))
     mark = (lanes[-1].id + 1, detour.since, "", 0) if len(lanes) == limit else None
-    return Moved(count=count, until=tx.now, mark=mark)
+    return Rerouted(count=count, until=tx.now, mark=mark)
 
 
 def _page(
-    tx: Transaction, detour: Detour, lane: Lane, place: Sequence[Any], limit: int
+    tx: Transaction, detour: Reroute, lane: Lane, place: Sequence[Any], limit: int
 ) -> list[Sequence[Any]]:
     sql = _PAGE.format(routes=marks(detour.routes), lost=marks(detour.lost), lock=tx.locking.free_delivery)
     parameters = (lane.id, tx.now, *place, *detour.routes, *detour.lost, limit)
     return tx.execute(sql, parameters).fetchall()
 
 
-def _move(tx: Transaction, detour: Detour, lane: Lane, delivery: Delivery, row: Sequence[Any]) -> bool:
+def _move(tx: Transaction, detour: Reroute, lane: Lane, delivery: Delivery, row: Sequence[Any]) -> bool:
     """Move one delivery, if there is a lane for it that is open; it keeps its place in time."""
     due, state, blocked_before = row[WIDTH:]
     place = detour.onward(delivery)

@@ -21,9 +21,9 @@ from smtprelay.model.queue import (
     Attempt,
     Detail,
     LaneState,
+    QueueStats,
     RecipientState,
     Selection,
-    Stock,
     Summary,
 )
 from smtprelay.model.queue_admin import Found
@@ -31,7 +31,7 @@ from smtprelay.spool.engines.transaction import Connection
 from smtprelay.spool.operations.suspects import CRASH_LOOP
 from smtprelay.spool.operations.unreachable import unreachable
 from smtprelay.spool.query.search import ALIVE, LARGEST_PAGE, Search, identified
-from smtprelay.spool.receive.capacity import Space, Usage
+from smtprelay.spool.receive.capacity import DiskSpace, Usage
 from smtprelay.spool.tables.deliveries import ATTEMPT, EDITS, attempt_of
 
 #: The outcomes in a history that are no attempt's.
@@ -176,11 +176,11 @@ def crash_loops(connection: Connection) -> list[str]:
     return [f"{message}.{n}" for message, n in rows]
 
 
-def stock(connection: Connection, paces: Mapping[str, Pace], size: int, free: int | None) -> Stock:
+def stock(connection: Connection, paces: Mapping[str, Pace], size: int, free: int | None) -> QueueStats:
     """Return what lies in the spool, whose files have ``size`` bytes and ``free`` ones beside them."""
     states, oldest_message, oldest = counts(connection)
     failing = unreachable(connection)
-    return Stock(
+    return QueueStats(
         states=states,
         bytes=size,
         free=free,
@@ -200,7 +200,7 @@ def alive(connection: Connection) -> int:
     return int(row[0])
 
 
-def usage(connection: Connection, space: Space) -> Usage:
+def usage(connection: Connection, space: DiskSpace) -> Usage:
     """Return what the spool's limits are compared with."""
     return Usage(deliveries=alive(connection), space=space)
 

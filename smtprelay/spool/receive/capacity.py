@@ -43,7 +43,7 @@ class Floors:
 
 
 @frozen(kw_only=True)
-class Space:
+class DiskSpace:
     """
     The disk under a spool.
 
@@ -63,10 +63,10 @@ class Usage:
     """What lies in the spool: ``deliveries`` that are not at their end, and the ``space``."""
 
     deliveries: int = 0
-    space: Space = Space()
+    space: DiskSpace = DiskSpace()
 
 
-class Admission:
+class Capacity:
     """
     Knows whether the spool is full.
 

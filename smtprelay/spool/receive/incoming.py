@@ -26,7 +26,7 @@ from smtprelay.spool.engines.transaction import SpoolFault
 from smtprelay.spool.engines.writer import Writer
 from smtprelay.spool.operations.accept import CHUNK, Arrival, accept, forget_chunks, store_chunk
 from smtprelay.spool.operations.accept_attempted import adopt
-from smtprelay.spool.receive.capacity import FULL, Admission
+from smtprelay.spool.receive.capacity import FULL, Capacity
 from smtprelay.spool.tables.deliveries import storable
 
 #: When memory is short a message goes to the disk in pieces of at least this size, not of whole chunks.
@@ -78,7 +78,7 @@ class SpoolIncoming:
         events: Events,
         *,
         listener: Callable[[], Callable[[Sequence[Claim]], None] | None],
-        admission: Admission,
+        admission: Capacity,
         budget: Budget,
         forget: Callable[[str], None],
         ours: bool = False,

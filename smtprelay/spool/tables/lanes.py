@@ -29,7 +29,7 @@ Execute = Callable[[str, Sequence[Any]], Any]
 
 @define
 class Lane:
-    """One row of the table ``lane``; :class:`Lanes` writes it back."""
+    """One row of the table ``lane``; :class:`LaneTable` writes it back."""
 
     id: int
     provider: str
@@ -122,7 +122,7 @@ _values: Final[Callable[[Lane], tuple[Any, ...]]] = attrgetter(*_NAMES[3:])
 _UPDATE: Final = f"UPDATE lane SET {', '.join(f'{name} = ?' for name in _NAMES[3:])} WHERE id = ?"  # noqa: S608
 
 
-class Lanes:
+class LaneTable:
     """
     The lanes that a transaction has touched, each read once and written once.
 

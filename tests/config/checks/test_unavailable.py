@@ -1,11 +1,11 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.config.checks import unavailable as module
-from smtprelay.config.checks.unavailable import ROWS, Row
+from smtprelay.config.checks.unavailable import ROWS, UnavailableSetting
 from tests.config.loading import SMALL, problems_of, with_provider
 
 #: However many of them are there by now.
-CHECKERS = (Row("checkers.*.type", "the checker", "entra"),)
+CHECKERS = (UnavailableSetting("checkers.*.type", "the checker", "entra"),)
 
 
 def unavailable(text: str) -> list[str]:
@@ -48,7 +48,9 @@ class UnavailableTests(SynchronousTestCase):
 
     def test_a_whole_type(self) -> None:
         """A provider or checker of a type that is not there is one error, whatever else is wrong with it."""
-        self.patch(module, "ROWS", (Row("providers.*.type", "the provider type", "graph"), *CHECKERS))
+        self.patch(
+            module, "ROWS", (UnavailableSetting("providers.*.type", "the provider type", "graph"), *CHECKERS)
+        )
         graph, entra = "the provider type graph", "the checker entra"
         whole = "type: graph, tenant: [], lane: {concurrency: 4}, client_secret: {file: /nope}"
         for text, told in {
@@ -62,7 +64,7 @@ class UnavailableTests(SynchronousTestCase):
 
     def test_not_offered(self) -> None:
         """A type that is not there is not among those that are expected, and its name is no suggestion."""
-        self.patch(module, "ROWS", (Row("providers.*.type", "the provider type", "graph"),))
+        self.patch(module, "ROWS", (UnavailableSetting("providers.*.type", "the provider type", "graph"),))
         for settings in ("x: y", "type: nothing", "type: graf"):
             [text] = [p.text for p in problems_of(with_provider(settings)) if "type" in p.text]
             self.assertNotIn("graph", text)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from smtprelay.dispatch.dsn.delay_notice import Delays
-from smtprelay.dispatch.dsn.reporter import Postmaster
+from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.model.message import Blocked, Failed
 from smtprelay.model.message import Deferred as Later
 from smtprelay.model.queue import Edit, Selection
@@ -21,7 +21,7 @@ class DelayTests(DispatcherTestCase):
         self.delays = Delays(
             stage.spool,
             stage.routes,
-            Postmaster(BOUNCES, stage._post),
+            DsnReporter(BOUNCES, stage._post),
             after=HOUR,
             clock=stage.clock,
             events=stage.events,

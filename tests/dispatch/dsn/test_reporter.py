@@ -4,7 +4,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from smtprelay.dispatch.dsn.reporter import Postmaster
+from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Deferred as Later
 from smtprelay.model.message import Delivered, Failed
@@ -116,7 +116,7 @@ class BounceTests(DispatcherTestCase):
         results = {each: Failed(f"550 no {each}", "5.1.1") for each in addresses}
         stage, clock = self.stage(ScriptedProvider("one")), Clock()
         for given in (None, clock):
-            postmaster = Postmaster(BOUNCES, stage._post, given)
+            postmaster = DsnReporter(BOUNCES, stage._post, given)
             made = Deferred.fromCoroutine(postmaster.bounce(claim, results, MemoryBody(LONG), MORNING))
             turns = 0
             while clock.calls:

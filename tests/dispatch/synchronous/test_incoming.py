@@ -8,12 +8,12 @@ from twisted.internet.defer import CancelledError, Deferred, execute, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.dsn.reporter import Postmaster
-from smtprelay.dispatch.lane_state import Lanes
+from smtprelay.dispatch.dsn.reporter import DsnReporter
+from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.synchronous.delivery import Direct
 from smtprelay.dispatch.synchronous.incoming import Synchronous
 from smtprelay.dispatch.synchronous.partial import Remainder
-from smtprelay.dispatch.synchronous.permits import Admission
+from smtprelay.dispatch.synchronous.permits import SynchronousPermits
 from smtprelay.interfaces import Incoming, MimeWorkerUnavailable, Spool, Unmeasured
 from smtprelay.mime.head import Head
 from smtprelay.model.message import (
@@ -36,7 +36,7 @@ from smtprelay.model.message import Deferred as Later
 from smtprelay.model.queue import NewMessage, Selection, Summary
 from smtprelay.model.shape import Shape, shape_of
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import BOUNCES, MAIL, MORNING, Measured, done, recipients
 from tests.recording import Recording
@@ -64,12 +64,12 @@ class Counter:
         self.providers = {provider.name: provider for provider in providers}
         self.routes = {"default": evolve(Route(name="default", via=tuple(self.providers)), **route)}
         paces = dict.fromkeys(self.providers, pace or Pace())
-        self.permits = open_memory(Terms(paces=paces, events=self.events), clock=self.clock)
+        self.permits = open_memory(SpoolOptions(paces=paces, events=self.events), clock=self.clock)
         self.spool: Spool | None = self.permits if spool else None
         self.to_thread: Callable[..., Deferred[Any]] = execute
         self._count = 0
-        self.lanes = Lanes(self.events)
-        self.admission = Admission(self.permits, self.lanes, self.clock, self.events)
+        self.lanes = LaneStates(self.events)
+        self.admission = SynchronousPermits(self.permits, self.lanes, self.clock, self.events)
         direct = Direct(
             providers=self.providers,
             routes=self.routes,
@@ -82,7 +82,7 @@ class Counter:
             routes=self.routes,
             providers=self.providers,
             stopped=self.admission.stopped,
-            postmaster=Postmaster(BOUNCES, self._post),
+            postmaster=DsnReporter(BOUNCES, self._post),
             announcer=None,
             clock=self.clock,
             events=self.events,

@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.synchronous import reply as answer
-from smtprelay.dispatch.synchronous.reply import Busy
+from smtprelay.dispatch.synchronous.reply import ProvidersBusy
 from smtprelay.model.message import Blocked, Deferred, Delivered, Failed, Outcome, Reply, Uncertain
 from tests.steps import counted
 
@@ -31,7 +31,7 @@ class ReplyTests(SynchronousTestCase):
         table: list[tuple[Outcome, tuple[int, str]]] = [
             (Deferred("busy"), (451, "4.3.0")),
             (Blocked("401"), (451, "4.3.0")),
-            (Busy("no slot"), (451, "4.3.2")),
+            (ProvidersBusy("no slot"), (451, "4.3.2")),
             (Uncertain("cut"), (451, "4.4.2")),
             (Failed("no such user", "5.1.1"), (550, "5.1.1")),
             (Failed("full", "5.2.2"), (552, "5.2.2")),

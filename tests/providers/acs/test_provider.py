@@ -13,7 +13,7 @@ from smtprelay.model.message import Blocked, Deferred, Delivered, Failed, Limits
 from smtprelay.providers.acs.api import AcsApi
 from smtprelay.providers.acs.provider import Credentials, single_id
 from smtprelay.providers.acs.request import map_mail
-from smtprelay.providers.http.client import Answer, AnswerLost
+from smtprelay.providers.http.client import AnswerLost, Response
 from smtprelay.testing.acs import Answers, Babbles, Drops, FakeAcs, Hangs
 from tests.providers.acs_wiring import (
     BLIND,
@@ -294,7 +294,7 @@ class KeyTests(Case):
         waiting[1].errback(AnswerLost("gone"))
         self.failureResultOf(calls[1], AnswerLost)
         where = Headers({"Operation-Location": [f"{ENDPOINT}/elsewhere/1"]})
-        waiting[0].callback(Answer(202, where))
+        waiting[0].callback(Response(202, where))
         self.assertEqual(api.target_of(self.successResultOf(calls[0]), "a"), "/elsewhere/1")
 
     def test_no_key_works(self):

@@ -2,7 +2,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.message import Blocked, Deferred, Delivered, Failed, Uncertain
 from smtprelay.providers.acs.refusal import (
-    Refusal,
+    ApiError,
     Sent,
     field_named,
     recipients_named,
@@ -15,12 +15,12 @@ SENT = Sent(to=[A, B], bcc=[C])
 FAILED = Failed("400 InvalidEmailAddress: no", "5.6.0")
 
 
-def said(message: str = "", code: str = "BadRequest", **more: object) -> Refusal:
+def said(message: str = "", code: str = "BadRequest", **more: object) -> ApiError:
     return refusal_of({"code": code, "message": message, **more})
 
 
 class NamedTests(SynchronousTestCase):
-    def names(self, refusal: Refusal, *addresses: str, sent: Sent = SENT) -> set[str]:
+    def names(self, refusal: ApiError, *addresses: str, sent: Sent = SENT) -> set[str]:
         return set(recipients_named(refusal, addresses, sent))
 
     def test_wherever_it_stands(self):

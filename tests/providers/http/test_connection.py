@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from smtprelay.providers.http.client import MAX_ANSWER, Answer, AnswerLost, Http, NotSent
+from smtprelay.providers.http.client import MAX_ANSWER, AnswerLost, Http, NotSent, Response
 from smtprelay.providers.http.connection import MAX_HEAD
 from smtprelay.providers.http.pool import LiteralAgent
 from smtprelay.providers.http.upload import PIECE, Upload
@@ -47,10 +47,10 @@ class Case(SynchronousTestCase):
         self.joined = JoinedHttp(self.server)
         return self.joined
 
-    def start(self, method: str = "POST", body: bytes = b"x") -> "Deferred[Answer]":
+    def start(self, method: str = "POST", body: bytes = b"x") -> "Deferred[Response]":
         return self.joined.run(self.joined.http.request(method, URL, {}, body))
 
-    def answer(self, method: str = "POST", body: bytes = b"x") -> Answer:
+    def answer(self, method: str = "POST", body: bytes = b"x") -> Response:
         return self.successResultOf(self.start(method, body))
 
     def assert_connections(self, count: int) -> None:
@@ -285,7 +285,7 @@ class Place:
 
 
 class PatienceTests(SynchronousTestCase):
-    def begin(self, pieces: int, *, never: bool = False) -> "Deferred[Answer]":
+    def begin(self, pieces: int, *, never: bool = False) -> "Deferred[Response]":
         self.clock = Clock()
         self.place = Place(never=never)
         http = Http(LiteralAgent(lambda *_: self.place, self.clock, 1), self.clock, timeout=30)

@@ -4,7 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.message import Envelope, Recipient
 from smtprelay.providers.smarthost.commands import Offers, Stuffer, Unsendable, hello, mail, rcpt, read_offers
-from smtprelay.providers.smarthost.replies import Answer
+from smtprelay.providers.smarthost.replies import ServerReply
 
 EVERYTHING = Offers(pipelining=True, eight_bit=True, utf8=True, dsn=True, starttls=True, sizes=True, size=10)
 #: Text in which what could end a line or a path is frequent.
@@ -101,7 +101,7 @@ class CommandTests(SynchronousTestCase):
 class OfferTests(SynchronousTestCase):
     def test_read(self) -> None:
         """Keywords are read without regard to case; an AUTH= of old adds to AUTH."""
-        answer = Answer(250, ("x", "pipelining", "SIZE 1000", "AUTH PLAIN", "AUTH=LOGIN", "XFOO 1"))
+        answer = ServerReply(250, ("x", "pipelining", "SIZE 1000", "AUTH PLAIN", "AUTH=LOGIN", "XFOO 1"))
         self.assertEqual(
             read_offers(answer),
             Offers(pipelining=True, sizes=True, size=1000, mechanisms=frozenset({"PLAIN", "LOGIN"})),
@@ -110,7 +110,7 @@ class OfferTests(SynchronousTestCase):
     def test_nonsense(self) -> None:
         """A size that is no number is no limit."""
         for size in ("SIZE", "SIZE x", "SIZE -1", "SIZE ²"):
-            self.assertEqual(read_offers(Answer(250, ("x", size))), Offers(sizes=True))
+            self.assertEqual(read_offers(ServerReply(250, ("x", size))), Offers(sizes=True))
 
 
 class StufferTests(SynchronousTestCase):

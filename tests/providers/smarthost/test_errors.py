@@ -4,15 +4,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.message import Deferred
 from smtprelay.providers.smarthost.errors import of_mail, of_recipient, of_session
-from smtprelay.providers.smarthost.replies import Answer
+from smtprelay.providers.smarthost.replies import ServerReply
 
 
 class TooFastTests(SynchronousTestCase):
     """Which temporary refusals say that we come too often, and which are about the mail."""
 
     def throttled(self, code: int, text: str) -> bool:
-        outcomes = [of_session("EHLO", Answer(code, (text,))), of_recipient(Answer(code, (text,)))]
-        outcomes.append(of_mail("the message", Answer(code, (text,))))
+        outcomes = [of_session("EHLO", ServerReply(code, (text,))), of_recipient(ServerReply(code, (text,)))]
+        outcomes.append(of_mail("the message", ServerReply(code, (text,))))
         found = {each.throttled for each in outcomes if isinstance(each, Deferred)}
         self.assertEqual(len(found), 1, text)
         return found.pop()

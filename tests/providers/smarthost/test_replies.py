@@ -2,10 +2,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.providers.smarthost.replies import MAX_LINE, MAX_LINES, Answer, AnswerReader, Garbled
+from smtprelay.providers.smarthost.replies import MAX_LINE, MAX_LINES, AnswerReader, Garbled, ServerReply
 
 
-def read(*pieces: bytes) -> list[Answer]:
+def read(*pieces: bytes) -> list[ServerReply]:
     """Return the replies in ``pieces``."""
     reader = AnswerReader()
     return [answer for piece in pieces for answer in reader.feed(piece)]
@@ -16,7 +16,7 @@ class AnswerReaderTests(SynchronousTestCase):
         """Replies of one and of several lines come out of one piece."""
         self.assertEqual(
             read(b"250-x\r\n250-SIZE 1\r\n250 DSN\r\n354\r\n"),
-            [Answer(250, ("x", "SIZE 1", "DSN")), Answer(354, ("",))],
+            [ServerReply(250, ("x", "SIZE 1", "DSN")), ServerReply(354, ("",))],
         )
 
     @given(st.data())
@@ -65,10 +65,10 @@ class AnswerReaderTests(SynchronousTestCase):
 class AnswerTests(SynchronousTestCase):
     def test_enhanced(self) -> None:
         """The enhanced code counts only at the beginning, and in the class of the code."""
-        self.assertEqual(Answer(550, ("5.1.1 no",)).enhanced, "5.1.1")
-        self.assertEqual(Answer(550, ("4.1.1 no",)).enhanced, "")
-        self.assertEqual(Answer(550, ("see 5.1.1",)).enhanced, "")
-        self.assertEqual(Answer(550, ("5.1.1234 no",)).enhanced, "")
+        self.assertEqual(ServerReply(550, ("5.1.1 no",)).enhanced, "5.1.1")
+        self.assertEqual(ServerReply(550, ("4.1.1 no",)).enhanced, "")
+        self.assertEqual(ServerReply(550, ("see 5.1.1",)).enhanced, "")
+        self.assertEqual(ServerReply(550, ("5.1.1234 no",)).enhanced, "")
 
     def test_queue_id(self) -> None:
         """The id is found in the words of common servers; else it is all that was said."""
@@ -77,4 +77,4 @@ class AnswerTests(SynchronousTestCase):
             ("OK id=1tAbCd-000000-1x", "1tAbCd-000000-1x"),
             ("2.0.0 OK 1700 x - gsmtp", "2.0.0 OK 1700 x - gsmtp"),
         ):
-            self.assertEqual(Answer(250, (text,)).queue_id, wanted)
+            self.assertEqual(ServerReply(250, (text,)).queue_id, wanted)

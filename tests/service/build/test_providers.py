@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.providers.acs.provider import ACS_LIMITS, Acs
 from smtprelay.providers.capture import Capture
 from smtprelay.providers.outgoing import OutgoingProvider
-from smtprelay.service.build.providers import Workshop, build_providers, credentials_of
+from smtprelay.service.build.providers import ProviderContext, build_providers, credentials_of
 from smtprelay.testing.mime import InlineMimeWorker
 from tests.config.loading import load_text
 from tests.recording import Recording
@@ -24,7 +24,7 @@ def _config(providers: str, routes: str = "routes: [{via: [p]}]\n"):
 
 class BuildTests(SynchronousTestCase):
     def build(self, providers: str):
-        workshop = Workshop(
+        workshop = ProviderContext(
             reactor=Clock(),
             events=Recording(),
             defer_to_thread=lambda *_: None,

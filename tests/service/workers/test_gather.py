@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.service.workers.gather import Gathering
 from smtprelay.telemetry.aggregate import Gathered
-from smtprelay.web.messages import Answer
+from smtprelay.web.messages import ApiResponse
 from tests.telemetry.test_aggregate import OPENED, exposition
 
 
@@ -18,16 +18,16 @@ class Asked:
 
     def __init__(self, number: int) -> None:
         self.number, self.pid, self.ready = number, 100 + number, True
-        self.asked: list[Deferred[Answer]] = []
+        self.asked: list[Deferred[ApiResponse]] = []
 
-    async def ask(self, *_: object, **__: object) -> Answer:
-        answer: Deferred[Answer] = Deferred()
+    async def ask(self, *_: object, **__: object) -> ApiResponse:
+        answer: Deferred[ApiResponse] = Deferred()
         self.asked.append(answer)
         return await answer
 
     def tell(self, sessions: int) -> None:
         """Answer the oldest question: so many sessions there were."""
-        self.asked.pop(0).callback(Answer(body=exposition(*[OPENED] * sessions).encode()))
+        self.asked.pop(0).callback(ApiResponse(body=exposition(*[OPENED] * sessions).encode()))
 
     def refuse(self) -> None:
         """Fail to answer the oldest question."""

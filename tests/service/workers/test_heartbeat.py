@@ -5,7 +5,15 @@ import os
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.service.workers.heartbeat import ALIVE, BEAT_EVERY, LOOK_EVERY, MOST_LOOKS, READY, Heart, Vigil
+from smtprelay.service.workers.heartbeat import (
+    ALIVE,
+    BEAT_EVERY,
+    LOOK_EVERY,
+    MOST_LOOKS,
+    READY,
+    Heartbeat,
+    HeartbeatMonitor,
+)
 
 BOUND = LOOK_EVERY * MOST_LOOKS
 
@@ -14,7 +22,7 @@ class VigilTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.silent: list[int] = []
-        self.vigil = Vigil(self.clock, self.silent.append)
+        self.vigil = HeartbeatMonitor(self.clock, self.silent.append)
         self.vigil.start()
         self.addCleanup(self.vigil.stop)
 
@@ -60,7 +68,7 @@ class HeartTests(SynchronousTestCase):
         self.clock = Clock()
         self.reading, writing = os.pipe()
         os.set_blocking(self.reading, False)
-        self.heart = Heart(self.clock, writing)
+        self.heart = Heartbeat(self.clock, writing)
         self.addCleanup(os.close, writing)
 
     def test_beats(self) -> None:

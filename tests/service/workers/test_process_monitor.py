@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.service.workers.heartbeat import ALIVE, LOOK_EVERY, MOST_LOOKS, READY, WAITING
-from smtprelay.service.workers.process_monitor import Lives, Monitor
+from smtprelay.service.workers.process_monitor import Monitor, WorkerCallbacks
 from smtprelay.service.workers.sockets import LIFELINE, MEMORY, NEWS
 
 
@@ -71,7 +71,7 @@ class MonitorTests(SynchronousTestCase):
 
     def watching(self, workers: int, most: int) -> Monitor:
         """Return a monitor that has started its workers."""
-        lives = Lives(
+        lives = WorkerCallbacks(
             began=lambda *_: None,
             waiting=lambda number: self.told.append(("waiting", number)),
             ready=lambda number: self.told.append(("ready", number)),

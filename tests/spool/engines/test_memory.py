@@ -9,7 +9,7 @@ from smtprelay.model.queue import Edit, Selection, Settlement
 from smtprelay.model.queue_admin import Prepared
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_stories import PACES
 from tests.recording import Recording
@@ -22,7 +22,7 @@ class MemoryTests(SpoolContract, SynchronousTestCase):
 
     def play(self, story, paces=PACES, **opening):
         async def tell() -> None:
-            spool = open_memory(Terms(paces=paces, events=Recording(), **opening), clock=self.clock)
+            spool = open_memory(SpoolOptions(paces=paces, events=Recording(), **opening), clock=self.clock)
             await story(spool)
             await spool.close()
 

@@ -14,10 +14,10 @@ from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
 from smtprelay.model.message import Pace, Planned, Window
-from smtprelay.model.permit import Loan, NoRoom
+from smtprelay.model.permit import Busy, Permit
 from smtprelay.model.queue import Block, Edit, Selection
 from smtprelay.spool.engines import postgres_connection, postgres_size
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.postgres import open_postgres
 from smtprelay.spool.engines.postgres_clock import DatabaseClock
 from smtprelay.spool.engines.postgres_connection import PostgresConnection
@@ -53,7 +53,7 @@ class Shared(SpoolStories):
     async def open(self, paces=PACES, *, listening=False, **opening):
         return await open_postgres(
             lambda: self.url,
-            Terms(paces=paces, events=self.events, **opening),
+            SpoolOptions(paces=paces, events=self.events, **opening),
             reactor=ClockedReactor(self.clock),
             clock=lambda: f"CAST({self.clock.seconds()} AS double precision)",
             listening=listening,
@@ -436,8 +436,8 @@ class NodesTests(Shared, TestCase):
             await self.live(other, 330)
             forget = partial(permits.forget, where="lease < ?", parameters=(self.clock.seconds(),))
             await self.in_between(one, other, forget, other.reclaim)
-            self.assertIsInstance(await other.borrow("another", "main", ""), Loan)
-            self.assertIsInstance(await other.borrow("too many", "main", ""), NoRoom)
+            self.assertIsInstance(await other.borrow("another", "main", ""), Permit)
+            self.assertIsInstance(await other.borrow("too many", "main", ""), Busy)
 
         return self.with_nodes(story)
 
@@ -514,7 +514,7 @@ class TimeTests(Shared, TestCase):
     """All nodes live by the database's clock, whatever their own ones show."""
 
     async def open(self, paces=PACES, *, listening=False, **opening):
-        terms = Terms(paces=paces, events=self.events, **opening)
+        terms = SpoolOptions(paces=paces, events=self.events, **opening)
         return await open_postgres(lambda: self.url, terms, reactor=ClockedReactor(self.clock))
 
     def test_a_node_whose_clock_is_wrong(self):

@@ -13,12 +13,12 @@ from twisted.trial.unittest import TestCase
 
 from smtprelay.model.message import Pace
 from smtprelay.model.queue import Edit, Selection
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.schema import MIGRATIONS, SQLITE_TYPES
 from smtprelay.spool.engines.sqlite import DATABASE, open_sqlite, prepare_folder
 from smtprelay.spool.engines.sqlite_lock import SpoolBusy
 from smtprelay.spool.engines.transaction import SpoolFault
-from smtprelay.spool.location import Folder
+from smtprelay.spool.location import SqliteLocation
 from smtprelay.spool.offline import OfflineSpool
 from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_stories import BODY, PACES, SpoolStories, done
@@ -46,7 +46,7 @@ class OnDisk(SpoolStories):
         self.events = Recording()
 
     async def open(self, paces=PACES, *, reserve=0, **opening):
-        terms = Terms(paces=paces, events=self.events, **opening)
+        terms = SpoolOptions(paces=paces, events=self.events, **opening)
         return await open_sqlite(self.folder, terms, reactor=ClockedReactor(self.clock), reserve=reserve)
 
     def play(self, story, paces=PACES, **opening):
@@ -252,7 +252,7 @@ class SqliteFileTests(OnDisk, TestCase):
         async def story() -> None:
             spool = await self.open()
             await self.send(spool)
-            offline = OfflineSpool(Folder(Path(self.folder)))
+            offline = OfflineSpool(SqliteLocation(Path(self.folder)))
             with offline.opened(changing=False) as seen:
                 (line,) = (await seen.search(Selection())).deliveries
             with self.assertRaises(SpoolBusy), offline.opened(changing=True):
@@ -270,7 +270,7 @@ class SqliteFileTests(OnDisk, TestCase):
     def test_offline_needs_a_spool(self):
         """A folder without a spool is named; none is made."""
         for changing in (False, True):
-            offline = OfflineSpool(Folder(Path(self.folder)))
+            offline = OfflineSpool(SqliteLocation(Path(self.folder)))
             with self.assertRaises(FileNotFoundError), offline.opened(changing=changing):
                 pass
         self.assertFalse(Path(self.folder).exists())

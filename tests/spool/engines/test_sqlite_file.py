@@ -10,7 +10,7 @@ from twisted.trial.unittest import TestCase
 
 from smtprelay.config.model import RetentionSettings, SpoolLimit, SpoolSettings
 from smtprelay.model.message import Pace
-from smtprelay.service.retention import Keeping
+from smtprelay.service.retention import Retention
 from smtprelay.spool.engines import sqlite_file
 from smtprelay.spool.engines.sqlite import DATABASE
 from smtprelay.spool.engines.sqlite_file import compact
@@ -36,7 +36,7 @@ class ShrinkTests(OnDisk, TestCase):
 
     async def keep(self, spool, minutes: int, settings=None) -> None:
         settings = settings or SpoolSettings()
-        keeping = Keeping(spool, settings, self.clock.seconds, self.events)
+        keeping = Retention(spool, settings, self.clock.seconds, self.events)
         for _ in range(minutes):
             self.clock.advance(60)
             await keeping.sweep()

@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.queue import Settlement
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.maintenance.check import check
 from tests.behaviours.spool_stories import PACES, SpoolStories, done
 from tests.dispatch.stage import done as finished
@@ -16,7 +16,7 @@ class CheckTests(SpoolStories, SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        self.spool = open_memory(Terms(paces=PACES, events=Recording()), clock=self.clock)
+        self.spool = open_memory(SpoolOptions(paces=PACES, events=Recording()), clock=self.clock)
         self.connection = self.spool._writer.writer.connection
         for number in range(1, 6):
             finished(self.send(self.spool, number=number))

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.model.message import Claim, Deferred
 from smtprelay.model.queue import Block, Selection, Settlement
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import Terms
+from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.maintenance.check import check
 from tests.behaviours.spool_stories import PACES, SpoolStories
 from tests.dispatch.stage import done
@@ -24,7 +24,7 @@ class StepTests(SpoolStories, SynchronousTestCase):
     def setUp(self):
         self.clock = Clock()
         self.clock.advance(10_000_000)
-        self.spool = open_memory(Terms(paces=PACES, events=Recording()), clock=self.clock)
+        self.spool = open_memory(SpoolOptions(paces=PACES, events=Recording()), clock=self.clock)
 
     def put(self, seconds: float) -> None:
         """Put the clock, as an operator or NTP does."""

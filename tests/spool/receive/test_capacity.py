@@ -2,15 +2,15 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.spool.receive.capacity import Admission, Floors, Space, Usage, lack
+from smtprelay.spool.receive.capacity import Capacity, DiskSpace, Floors, Usage, lack
 from tests.recording import Recording
 
 GIB = 1 << 30
 FLOORS = Floors(bytes=10 * GIB, deliveries=1000, free=0.05)
 
 
-def disk(*, used: int = 0, left: int = 50 * GIB) -> Space:
-    return Space(used=used, left=left, whole=100 * GIB)
+def disk(*, used: int = 0, left: int = 50 * GIB) -> DiskSpace:
+    return DiskSpace(used=used, left=left, whole=100 * GIB)
 
 
 class LackTests(SynchronousTestCase):
@@ -38,13 +38,13 @@ class LackTests(SynchronousTestCase):
 
     def test_unknown_space(self) -> None:
         """Where nobody can tell what is free that floor is none."""
-        self.assertEqual(lack(FLOORS, Usage(space=Space(used=5, left=None, whole=None))), ("", ""))
+        self.assertEqual(lack(FLOORS, Usage(space=DiskSpace(used=5, left=None, whole=None))), ("", ""))
 
 
 class AdmissionTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.events = Recording()
-        self.admission = Admission(FLOORS, self.events)
+        self.admission = Capacity(FLOORS, self.events)
 
     def measure(self, messages: int, left: int = 50 * GIB) -> None:
         self.admission.measured(Usage(deliveries=messages, space=disk(left=left)))

@@ -182,11 +182,11 @@ class CloudMailbox:
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Hear ``event``."""
-        hear = self.ear(event)
+        hear = self.handler_for(event)
         if hear is not None:
             hear(fields)
 
-    def ear(self, event: str) -> Ear | None:
+    def handler_for(self, event: str) -> Ear | None:
         """Return what hears ``event``; see :class:`smtprelay.telemetry.log.Fanout`."""
         return {"message.queued": self._queued, "message.delivered": self._delivered}.get(event)
 

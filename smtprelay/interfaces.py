@@ -248,7 +248,7 @@ class Spool(Queue, Permits, Protocol):
     async def block(self, block: Block) -> None:
         """Stop a lane until ``block.until``, or, with ``reason`` empty, open it again."""
 
-    async def move(self, detour: Reroute, limit: int = 100) -> Rerouted:
+    async def move(self, reroute: Reroute, limit: int = 100) -> Rerouted:
         """
         Let mail that waits and is due go on in another lane, in steps of up to ``limit`` deliveries.
 
@@ -285,7 +285,7 @@ class Spool(Queue, Permits, Protocol):
     async def stock(self) -> QueueStats:
         """Count what lies in the spool, at a cost that does not grow with it."""
 
-    async def stepped(self, seconds: float) -> None:
+    async def clock_stepped(self, seconds: float) -> None:
         """
         Put right what was written before our clock was put forward by ``seconds``; negative is back.
 

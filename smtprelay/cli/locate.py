@@ -49,13 +49,13 @@ def instead(client: ApiClient, settings: CliSettings, environ: Mapping[str, str]
 
     ``None``: it does answer, or there is no such spool.
     """
-    found = None if client.listening() else ground(settings, environ)
+    found = None if client.listening() else location(settings, environ)
     if found is not None:
         click.echo(f"smtprelay: the relay is not running: opening its spool in {found}", err=True)
     return found
 
 
-def ground(settings: CliSettings, environ: Mapping[str, str]) -> "SpoolLocation | None":
+def location(settings: CliSettings, environ: Mapping[str, str]) -> "SpoolLocation | None":
     """
     Return where the relay's spool lies, or ``None`` if that is no folder of this machine, and no database.
 
@@ -83,7 +83,7 @@ def ground(settings: CliSettings, environ: Mapping[str, str]) -> "SpoolLocation 
         raise CliError(PERMISSION if forbidden else CONFIG, f"spool.url: {error}") from error
 
 
-def ways(settings: CliSettings, environ: Mapping[str, str]) -> "RoutingTargets":
+def targets(settings: CliSettings, environ: Mapping[str, str]) -> "RoutingTargets":
     """Return the ways that mail can go by the configuration."""
     from smtprelay.model.export_import import RoutingTargets  # noqa: PLC0415
 

@@ -85,7 +85,7 @@ class OnlineMover:
         """Return an operator's orders, as :func:`smtprelay.model.operator_settings.written` does."""
         return dict(self._client.get(f"{API}/transfer/orders"))
 
-    def obey(self, orders: Mapping[str, Any]) -> Mapping[str, Any]:
+    def apply_settings(self, orders: Mapping[str, Any]) -> Mapping[str, Any]:
         """Put orders in force; return the values of :class:`smtprelay.model.operator_settings.Obeyed`."""
         obeyed = self._client.post(f"{API}/transfer/orders", {"orders": orders, "who": self._who})
         # JSON has made texts of the numbers.
@@ -118,7 +118,7 @@ class OfflineMover:
     The spool of a relay that does not run.
 
     :param unfit: what it raises for a message that it cannot take; any other error would be that of all.
-    :param ways: called when something is imported: only then the configuration is needed for it.
+    :param targets: called when something is imported: only then the configuration is needed for it.
     """
 
     under_way = OnlineMover.under_way
@@ -127,12 +127,12 @@ class OfflineMover:
         self,
         spool: "Transfer",
         unfit: tuple[type[Exception], ...],
-        ways: "Callable[[], RoutingTargets]",
+        targets: "Callable[[], RoutingTargets]",
         who: str,
     ) -> None:
         self._spool = spool
         self._unfit: tuple[type[Exception], ...] = (ValueError, *unfit)
-        self._ways = ways
+        self._targets = targets
         self._who = who
 
     def export(self, filters: Mapping[str, Any], mark: str, *, moving: bool) -> MessagePage:
@@ -141,7 +141,7 @@ class OfflineMover:
         from smtprelay.model.queue import Selection  # noqa: PLC0415
 
         portion = _now(self._spool.export(Selection(**filters), mark, moving=moving))
-        messages = [ExportedMessage(written(each.parcel), each.content) for each in portion.packed]
+        messages = [ExportedMessage(written(each.archived), each.content) for each in portion.packed]
         return MessagePage(messages, portion.mark, portion.left)
 
     def piece(self, message: str, n: int) -> bytes | None:
@@ -158,14 +158,14 @@ class OfflineMover:
 
         return written(_now(self._spool.orders()))
 
-    def obey(self, orders: Mapping[str, Any]) -> Mapping[str, Any]:
+    def apply_settings(self, orders: Mapping[str, Any]) -> Mapping[str, Any]:
         """Put orders in force for when the relay runs again."""
         from attrs import asdict  # noqa: PLC0415
 
         from smtprelay.model.operator_settings import read  # noqa: PLC0415
 
         try:
-            return asdict(_now(self._spool.obey(read(orders, self._ways()), self._who)))
+            return asdict(_now(self._spool.apply_settings(read(orders, self._targets()), self._who)))
         except ValueError as error:
             raise CliError(FAILED, str(error)) from error
 
@@ -173,26 +173,26 @@ class OfflineMover:
         """Take messages in whose way the configuration knows."""
         from smtprelay.model.export_import import check_route  # noqa: PLC0415
 
-        ways = self._ways()
+        targets = self._targets()
         try:
-            check_route(ways, route)
+            check_route(targets, route)
         except ValueError as error:
             raise CliError(USAGE, str(error)) from error
-        return [self._put(each, ways, route) for each in messages]
+        return [self._put(each, targets, route) for each in messages]
 
     def put_piece(self, message: str, n: int, content: bytes) -> bool:
         """Write a piece of a body."""
         return _now(self._spool.put_piece(message, n, content))
 
-    def _put(self, message: ExportedMessage, ways: "RoutingTargets", route: str) -> Mapping[str, str]:
+    def _put(self, message: ExportedMessage, targets: "RoutingTargets", route: str) -> Mapping[str, str]:
         from smtprelay.model.archive import read  # noqa: PLC0415
         from smtprelay.model.export_import import packed  # noqa: PLC0415
 
         try:
-            parcel = read(message.values)
+            archived = read(message.values)
         except ValueError as error:
             return {"done": "refused", "why": str(error)}
-        (result,) = _now(self._spool.put([packed(parcel, ways, route, message.content)], self._who))
+        (result,) = _now(self._spool.put([packed(archived, targets, route, message.content)], self._who))
         if isinstance(result, Exception):
             if not isinstance(result, self._unfit):
                 with in_words():
@@ -215,8 +215,8 @@ def opened(settings: CliSettings, who: str, *, new: bool = False) -> Iterator[Mo
     Raises :class:`CliError` if there is neither.
     """
     client = locate.client(settings, os.environ, PATIENCE)
-    ground = locate.instead(client, settings, os.environ)
-    if ground is None:
+    location = locate.instead(client, settings, os.environ)
+    if location is None:
         yield OnlineMover(client, who)
         return
     from smtprelay.spool.location import SqliteLocation  # noqa: PLC0415
@@ -224,9 +224,11 @@ def opened(settings: CliSettings, who: str, *, new: bool = False) -> Iterator[Mo
 
     with ExitStack() as open_:
         with in_words():
-            writer = open_.enter_context(ground.writing(new=new))
-        mover = OfflineMover(transfer(writer), ground.unfit, lambda: locate.ways(settings, os.environ), who)
-        if isinstance(ground, SqliteLocation):
+            writer = open_.enter_context(location.writing(new=new))
+        mover = OfflineMover(
+            transfer(writer), location.unfit, lambda: locate.targets(settings, os.environ), who
+        )
+        if isinstance(location, SqliteLocation):
             # Unlike a database it has no relay but the one that does not run.
             mover.under_way = "the relay died during an attempt. Start it once: it finds out the outcome"
         yield mover

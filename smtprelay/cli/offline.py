@@ -36,10 +36,10 @@ class InProcess(ApiClient):
 
     running = False
 
-    def __init__(self, ground: SpoolLocation, settings: CliSettings) -> None:
-        super().__init__(str(ground))
+    def __init__(self, location: SpoolLocation, settings: CliSettings) -> None:
+        super().__init__(str(location))
         self._settings = settings
-        self._spool = OfflineSpool(ground)
+        self._spool = OfflineSpool(location)
 
     def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """Return the status and the body of the answer."""
@@ -74,7 +74,7 @@ async def _routed(sources: Sources, method: str, target: str, body: bytes) -> Ap
         found = route.pattern.fullmatch(unquote(path))
         if found is None or route.method != method:
             continue
-        asked = ApiRequest(
+        request = ApiRequest(
             path=found.groupdict(),
             query=parse_qs(query, keep_blank_values=True),
             content_type="application/json",
@@ -83,7 +83,7 @@ async def _routed(sources: Sources, method: str, target: str, body: bytes) -> Ap
             role="operator",
         )
         try:
-            return await route.action(asked)
+            return await route.action(request)
         except ApiProblem as problem:
             return problem.answer
     raise AssertionError(f"{method} {target} is no route of the API")
@@ -129,7 +129,7 @@ class _Operator:
 
     def holds_changed(self) -> None:
         """Carry out the rules; what they ask for later the relay does."""
-        while now(self._spool.tend()) == 0.0:
+        while now(self._spool.apply_hold_rules()) == 0.0:
             pass
 
 

@@ -99,13 +99,13 @@ def api(settings: CliSettings) -> Iterator[ApiClient]:
     Raises :class:`CliError` if there is neither a relay nor a spool.
     """
     client = locate.client(settings, os.environ)
-    ground = locate.instead(client, settings, os.environ)
-    if ground is None:
+    location = locate.instead(client, settings, os.environ)
+    if location is None:
         yield client
         return
     from smtprelay.cli.offline import InProcess  # noqa: PLC0415 -- only when nobody listens
 
-    with closing(InProcess(ground, settings)) as in_process:
+    with closing(InProcess(location, settings)) as in_process:
         yield in_process
 
 

@@ -298,10 +298,10 @@ def _size(count: int) -> str:
 def _sizes(value: values.SizeRange) -> str:
     if value.smallest is None:
         most = value.largest or 0
-        ways = (f"<={_size(most)}", f"<{_size(most + 1)}")
+        targets = (f"<={_size(most)}", f"<{_size(most + 1)}")
     else:
-        ways = (f">={_size(value.smallest)}", f">{_size(value.smallest - 1)}")
-    return next((way for way in ways if way.endswith("B")), f"{ways[0]}B")
+        targets = (f">={_size(value.smallest)}", f">{_size(value.smallest - 1)}")
+    return next((way for way in targets if way.endswith("B")), f"{targets[0]}B")
 
 
 def _rate(value: Window) -> str:

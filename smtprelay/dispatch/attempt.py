@@ -75,8 +75,8 @@ class Attempts:
     providers: Mapping[str, Provider]
     routes: Mapping[str, Route]
     lanes: LaneStates
-    postmaster: DsnReporter
-    announcer: WebhookNotifier | None
+    reporter: DsnReporter
+    notifier: WebhookNotifier | None
     clock: IReactorTime
     events: Events
     chance: Callable[[], float]
@@ -195,7 +195,7 @@ class Attempts:
     async def _with_bounce(self, claim: Claim, verdict: Decision, body: Body) -> Decision:
         """Add the report to the sender. If it cannot be made, the delivery comes to its end all the same."""
         try:
-            bounce = await self.postmaster.bounce(claim, verdict.report, body, self.clock.seconds())
+            bounce = await self.reporter.bounce(claim, verdict.report, body, self.clock.seconds())
         except CancelledError:
             raise
         except Exception as exc:  # noqa: BLE001 -- the outcome is known and must not be lost for its report
@@ -207,10 +207,10 @@ class Attempts:
     async def _with_event(self, claim: Claim, verdict: Decision, body: Body) -> Decision:
         """Add the event for the webhook; if it cannot be made, so."""
         try:
-            if self.announcer is None:
+            if self.notifier is None:
                 raise LookupError("the configuration has no webhook any more")  # noqa: TRY301 -- told like others
             now = self.clock.seconds()
-            event = await self.announcer.announce(claim, verdict.announced, body, now)
+            event = await self.notifier.announce(claim, verdict.announced, body, now)
         except CancelledError:
             raise
         except Exception as exc:  # noqa: BLE001 -- so

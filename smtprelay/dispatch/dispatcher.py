@@ -45,7 +45,7 @@ class Dispatcher:
     :param clock: usually the reactor; its seconds are since the epoch.
     :param jitter: gives a number from 0 to 1, as :func:`random.random`.
     :param post: makes a bounce into a message with a route; accepted with the settlement.
-    :param announcer: makes the events for the webhook, where a route asks for them.
+    :param notifier: makes the events for the webhook, where a route asks for them.
     :param lanes: what is known of the lanes that are stopped.
     :param lease: how long a claim holds without being renewed, seconds.
     :param probe_unreachable: see :class:`~smtprelay.dispatch.operator.OperatorDesk`.
@@ -64,7 +64,7 @@ class Dispatcher:
         jitter: Callable[[], float],
         post: Post,
         bounces: BounceSettings,
-        announcer: WebhookNotifier | None = None,
+        notifier: WebhookNotifier | None = None,
         lease: float = 60.0,
         probe_unreachable: Callable[[str], None] = lambda _provider: None,
     ) -> None:
@@ -74,12 +74,12 @@ class Dispatcher:
         self._jitter = jitter
         self._renew_every = lease / 3.0
         self._lanes = lanes
-        postmaster = DsnReporter(bounces, post, clock)
+        reporter = DsnReporter(bounces, post, clock)
         self._tending = HoldRuleRunner(spool, clock, events)
         self.operator = OperatorDesk(
             spool,
             providers,
-            postmaster,
+            reporter,
             lanes,
             seconds=clock.seconds,
             events=events,
@@ -88,15 +88,15 @@ class Dispatcher:
             probe_unreachable=probe_unreachable,
         )
         self._probes = Probes(spool, providers, lanes, clock, events)
-        self._detours = Detours(spool, providers, routes, lanes, clock=clock, events=events)
+        self._reroutes = Detours(spool, providers, routes, lanes, clock=clock, events=events)
         self._attempts = Attempts(
             spool=spool,
             settle=self._settle,
             providers=providers,
             routes=routes,
             lanes=lanes,
-            postmaster=postmaster,
-            announcer=announcer,
+            reporter=reporter,
+            notifier=notifier,
             clock=clock,
             events=events,
             chance=jitter,
@@ -136,11 +136,11 @@ class Dispatcher:
         if not claims:
             self._wake()
 
-    def stepped(self, seconds: float) -> None:
+    def clock_stepped(self, seconds: float) -> None:
         """Put all times right when the clock was put forward by ``seconds``, or back; then ask the spool."""
-        self._lanes.stepped(seconds)
-        self._detours.begin_anew()
-        self._watch("step", self._spool.stepped(seconds))
+        self._lanes.clock_stepped(seconds)
+        self._reroutes.begin_anew()
+        self._watch("step", self._spool.clock_stepped(seconds))
         self._wake()
 
     def pause(self) -> None:
@@ -159,7 +159,7 @@ class Dispatcher:
         claimed again.
         """
         self.pause()
-        self._detours.stop()
+        self._reroutes.stop()
         self._tending.stop()
         landed: Deferred[None] = Deferred()
         self._landed = landed
@@ -254,7 +254,7 @@ class Dispatcher:
             self._asking -= 1
 
     async def _ask_once(self) -> None:
-        gone, look_again = await self._detours.gone()
+        gone, look_again = await self._reroutes.gone()
         self._asked += 1
         number = self._asked
         work = await self._spool.claim()
@@ -263,18 +263,18 @@ class Dispatcher:
         if number > self._answered:
             self._answered = number
             if self._lanes.suspend(work.suspended):
-                self._detours.begin_anew()
+                self._reroutes.begin_anew()
             self._sleep_until(min(filter(None, (work.due, look_again)), default=None))
             self._backlog = work.waiting
         self._begin(work.claims)
         for provider, lane in work.probes:
             self._probe(provider, lane)
         for provider, lane in [*work.stopped, *gone]:
-            self._detour(provider, lane)
+            self._reroute(provider, lane)
 
     def _look_anew(self) -> None:
         """An operator stopped or opened something: that may change the way of all that waits."""
-        self._detours.begin_anew()
+        self._reroutes.begin_anew()
         self._wake()
 
     def _probe(self, provider: str, lane: str) -> None:
@@ -283,13 +283,13 @@ class Dispatcher:
             self._watch("block", probe.addCallback(self._probed))
 
     def _probed(self, _: None) -> None:
-        self._detours.begin_anew()
+        self._reroutes.begin_anew()
         self._wake()
 
-    def _detour(self, provider: str, lane: str) -> None:
-        detour = self._detours.start(provider, lane)
-        if detour is not None:
-            self._watch("move", detour.addCallback(self._moved))
+    def _reroute(self, provider: str, lane: str) -> None:
+        reroute = self._reroutes.start(provider, lane)
+        if reroute is not None:
+            self._watch("move", reroute.addCallback(self._moved))
 
     def _moved(self, count: int) -> None:
         if count:

@@ -50,7 +50,7 @@ class HoldRuleRunner:
         when: float | None = 0.0
         while self._again and not self._stopped:
             self._again = False
-            when = await self._spool.tend()
+            when = await self._spool.apply_hold_rules()
             self._again = self._again or when == 0.0
         if when is not None and not self._stopped:
             wait = min(_LONGEST_SLEEP, max(_SHORTEST, when - self._clock.seconds()))
@@ -60,7 +60,7 @@ class HoldRuleRunner:
         error = getattr(failure, "value", None)
         if self._stopped or isinstance(error, CancelledError):
             return
-        self._events("spool.failed", operation="tend", reason=f"{type(error).__name__}: {error}")
+        self._events("spool.failed", operation="hold_rules", reason=f"{type(error).__name__}: {error}")
         self._alarm = self._clock.callLater(_AFTER_A_FAULT, self.kick)
 
     def _done(self, _: object) -> None:

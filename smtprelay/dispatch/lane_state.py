@@ -123,7 +123,7 @@ class LaneStates:
         stop = self._stops.get((provider, lane))
         return (provider, lane) in self._suspended or (stop is not None and stop.times > 0)
 
-    def stepped(self, seconds: float) -> None:
+    def clock_stepped(self, seconds: float) -> None:
         """Move all times by ``seconds``: the clock was put."""
         self._stops = {key: evolve(stop, until=stop.until + seconds) for key, stop in self._stops.items()}
         self._told = {key: until + seconds for key, until in self._told.items()}

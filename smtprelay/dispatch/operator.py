@@ -39,7 +39,7 @@ class OperatorDesk:
         self,
         spool: Spool,
         providers: Mapping[str, Provider],
-        postmaster: DsnReporter,
+        reporter: DsnReporter,
         lanes: LaneStates,
         *,
         seconds: Callable[[], float],
@@ -50,7 +50,7 @@ class OperatorDesk:
     ) -> None:
         self._spool = spool
         self._providers = providers
-        self._postmaster = postmaster
+        self._reporter = reporter
         self._lanes = lanes
         self._seconds = seconds
         self._events = events
@@ -142,4 +142,4 @@ class OperatorDesk:
         report = {address: Failed(why, _REMOVED) for address in delivery.envelope.addresses}
         # Nobody but the operator said so.
         told = Claim(delivery=evolve(delivery, provider="the operator"), node="", attempt=0)
-        return await self._postmaster.bounce(told, report, self._spool.body(delivery), self._seconds())
+        return await self._reporter.bounce(told, report, self._spool.body(delivery), self._seconds())

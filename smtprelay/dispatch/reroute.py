@@ -115,18 +115,18 @@ class Detours:
 
     async def _lead(self, stopped: Stopped) -> int:
         """Go once through what waits, step by step."""
-        detour = self._detour(*stopped)
-        if not detour.routes:
+        reroute = self._reroute(*stopped)
+        if not reroute.routes:
             return 0
-        step = await self._spool.move(detour)
+        step = await self._spool.move(reroute)
         count, until = step.count, step.until
         while step.mark is not None and not self._stopping:
-            step = await self._spool.move(evolve(detour, mark=step.mark))
+            step = await self._spool.move(evolve(reroute, mark=step.mark))
             count += step.count
         self._since[stopped] = until - _OVERLAP
         return count
 
-    def _detour(self, provider: str, lane: str) -> Reroute:
+    def _reroute(self, provider: str, lane: str) -> Reroute:
         stops = self._lanes.all_stopped(self._clock.seconds())
         routes, providers = self._routes, self._providers
 

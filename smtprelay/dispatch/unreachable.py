@@ -88,10 +88,10 @@ class ReachWatch:
         if provider not in self._probes:
             self._unprobed.add(provider)
 
-    def stepped(self, seconds: float) -> None:
+    def clock_stepped(self, seconds: float) -> None:
         """Move all times by ``seconds``: the clock was put."""
         for reach in self._reaches.values():
-            reach.stepped(seconds)
+            reach.clock_stepped(seconds)
         self._next_probe = {name: due + seconds for name, due in self._next_probe.items()}
 
     def stop(self) -> None:

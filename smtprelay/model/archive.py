@@ -103,9 +103,9 @@ class ArchivedMessage:
     deliveries: tuple[ParcelDelivery, ...]
 
 
-def written(parcel: ArchivedMessage) -> dict[str, Any]:
-    """Return ``parcel`` as JSON's values."""
-    return unstructured(parcel, SCHEMA)
+def written(archived: ArchivedMessage) -> dict[str, Any]:
+    """Return ``archived`` as JSON's values."""
+    return unstructured(archived, SCHEMA)
 
 
 def read(values: object) -> ArchivedMessage:
@@ -114,17 +114,17 @@ def read(values: object) -> ArchivedMessage:
 
     :raises ValueError: it is none, a later version made it, or it contradicts itself.
     """
-    parcel = _with_deletions(structured(values, ArchivedMessage, SCHEMA))
-    for fault in faults(parcel):
+    archived = _with_deletions(structured(values, ArchivedMessage, SCHEMA))
+    for fault in faults(archived):
         raise ValueError(fault)
-    return parcel
+    return archived
 
 
-def _with_deletions(parcel: ArchivedMessage) -> ArchivedMessage:
-    """Return ``parcel`` with what an operator deleted as such: in earlier versions that had failed."""
-    deliveries = tuple(_deleted(each) if _was_deleted(each) else each for each in parcel.deliveries)
-    body = parcel.body and any(delivery.state != "deleted" for delivery in deliveries)
-    return evolve(parcel, deliveries=deliveries, body=body)
+def _with_deletions(archived: ArchivedMessage) -> ArchivedMessage:
+    """Return ``archived`` with what an operator deleted as such: in earlier versions that had failed."""
+    deliveries = tuple(_deleted(each) if _was_deleted(each) else each for each in archived.deliveries)
+    body = archived.body and any(delivery.state != "deleted" for delivery in deliveries)
+    return evolve(archived, deliveries=deliveries, body=body)
 
 
 def _was_deleted(delivery: ParcelDelivery) -> bool:
@@ -160,7 +160,7 @@ def structured(values: object, kind: type[T], schema: str) -> T:
     try:
         return _CONVERTER.structure({k: v for k, v in values.items() if k != "schema"}, kind)
     except ClassValidationError as error:
-        name = kind.__name__.lower().replace("parcel", "message")
+        name = kind.__name__.lower().replace("archivedmessage", "message")
         raise ValueError(transform_error(error, path=name, format_exception=_worded)[0]) from None
 
 
@@ -180,25 +180,30 @@ def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
-def faults(parcel: ArchivedMessage) -> Iterator[str]:
+def faults(archived: ArchivedMessage) -> Iterator[str]:
     """Give a sentence for each thing that contradicts another."""
-    if not _ID.fullmatch(parcel.id):
-        yield f"{parcel.id[:40]!r} is no id of a message"
-    for text in (parcel.sender, *parcel.parameters, *parcel.parameters.values(), *parcel.client.values()):
+    if not _ID.fullmatch(archived.id):
+        yield f"{archived.id[:40]!r} is no id of a message"
+    for text in (
+        archived.sender,
+        *archived.parameters,
+        *archived.parameters.values(),
+        *archived.client.values(),
+    ):
         yield from _unspeakable(text)
-    if not parcel.deliveries:
+    if not archived.deliveries:
         yield "it has no delivery"
-    numbers = [delivery.n for delivery in parcel.deliveries]
+    numbers = [delivery.n for delivery in archived.deliveries]
     if len(set(numbers)) < len(numbers) or 0 in numbers:
         yield f"its deliveries are numbered {numbers}"
-    for delivery in parcel.deliveries:
+    for delivery in archived.deliveries:
         for fault in _delivery_faults(delivery):
             yield f"delivery {delivery.n}: {fault}"
-    if (parcel.finished is None) == all(delivery.state in FINAL for delivery in parcel.deliveries):
+    if (archived.finished is None) == all(delivery.state in FINAL for delivery in archived.deliveries):
         yield "it is finished before its deliveries, or not with them"
-    if parcel.shape is not None and parcel.shape.size != parcel.size:
-        yield f"its shape is that of {parcel.shape.size} bytes, its size is {parcel.size}"
-    if not parcel.body and any(delivery.state not in FOR_GOOD for delivery in parcel.deliveries):
+    if archived.shape is not None and archived.shape.size != archived.size:
+        yield f"its shape is that of {archived.shape.size} bytes, its size is {archived.size}"
+    if not archived.body and any(delivery.state not in FOR_GOOD for delivery in archived.deliveries):
         yield "its body is missing, and not everybody has it"
 
 

@@ -32,7 +32,7 @@ class ArchiveItem:
     :ivar refusal: why it cannot be taken, unless it is here already.
     """
 
-    parcel: ArchivedMessage
+    archived: ArchivedMessage
     content: bytes | None = field(default=None, repr=False)
     refusal: str = ""
 
@@ -80,7 +80,7 @@ class Transfer(Protocol):
     async def orders(self) -> "Orders":
         """Return what an operator has ordered."""
 
-    async def obey(self, given: "Orders", who: str) -> "Obeyed":
+    async def apply_settings(self, given: "Orders", who: str) -> "Obeyed":
         """
         Put in force what comes from another spool; what is in force already stays as it is.
 
@@ -115,42 +115,44 @@ class RoutingTargets:
         )
 
 
-def directed(parcel: ArchivedMessage, ways: RoutingTargets, route: str = "") -> ArchivedMessage:
+def directed(archived: ArchivedMessage, targets: RoutingTargets, route: str = "") -> ArchivedMessage:
     """
-    Return ``parcel`` with deliveries that can go on here.
+    Return ``archived`` with deliveries that can go on here.
 
     :param route: what waits for a route or a provider that does not exist here takes this one.
     :raises ValueError: there is none, and nothing else is said; or no such route.
     """
-    return evolve(parcel, deliveries=tuple(_directed(each, ways, route) for each in parcel.deliveries))
+    return evolve(archived, deliveries=tuple(_directed(each, targets, route) for each in archived.deliveries))
 
 
-def packed(parcel: ArchivedMessage, ways: RoutingTargets, route: str, content: bytes | None) -> ArchiveItem:
-    """Return ``parcel`` with its body, as :func:`directed` has it, or with the reason why it cannot go on."""
+def packed(
+    archived: ArchivedMessage, targets: RoutingTargets, route: str, content: bytes | None
+) -> ArchiveItem:
+    """Return ``archived`` with its body, as :func:`directed` has it, or the reason why it cannot go on."""
     try:
-        return ArchiveItem(parcel=directed(parcel, ways, route), content=content)
+        return ArchiveItem(archived=directed(archived, targets, route), content=content)
     except ValueError as error:
-        return ArchiveItem(parcel=parcel, content=content, refusal=str(error))
+        return ArchiveItem(archived=archived, content=content, refusal=str(error))
 
 
-def _directed(delivery: ParcelDelivery, ways: RoutingTargets, route: str) -> ParcelDelivery:
+def _directed(delivery: ParcelDelivery, targets: RoutingTargets, route: str) -> ParcelDelivery:
     if delivery.state in FINAL:
         return delivery
     wrong = ""
-    if delivery.route not in ways.routes:
+    if delivery.route not in targets.routes:
         wrong = f"there is no route {delivery.route!r} here" if delivery.route else "it names no route"
-    elif delivery.provider not in ways.providers:
+    elif delivery.provider not in targets.providers:
         wrong = f"there is no provider {delivery.provider!r} here"
     if not wrong:
         return delivery
     if not route:
         raise ValueError(f"delivery {delivery.n}: {wrong}: --route NAME says which one it takes")
-    check_route(ways, route)
+    check_route(targets, route)
     # Uncertain stays uncertain: another provider knows nothing of it, and so ``on_uncertain`` decides.
-    return evolve(delivery, route=route, provider=ways.routes[route][0], lane="", tries=0, blocked=0.0)
+    return evolve(delivery, route=route, provider=targets.routes[route][0], lane="", tries=0, blocked=0.0)
 
 
-def check_route(ways: RoutingTargets, route: str) -> None:
+def check_route(targets: RoutingTargets, route: str) -> None:
     """Raise ``ValueError`` if ``route`` is given and does not exist."""
-    if route and route not in ways.routes:
-        raise ValueError(f"there is no route {route!r}: there are {', '.join(ways.routes) or 'none'}")
+    if route and route not in targets.routes:
+        raise ValueError(f"there is no route {route!r}: there are {', '.join(targets.routes) or 'none'}")

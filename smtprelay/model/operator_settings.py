@@ -59,12 +59,12 @@ def written(orders: Orders) -> dict[str, Any]:
     return unstructured(orders, SCHEMA)
 
 
-def read(values: object, ways: RoutingTargets) -> Orders:
+def read(values: object, targets: RoutingTargets) -> Orders:
     """
     Return the orders that :func:`written` made these values of, but those about providers that are not here.
 
     :raises ValueError: they are none, or a later version made them.
     """
     orders = structured(values, Orders, SCHEMA)
-    here = tuple(each for each in orders.suspended if each.provider in ways.providers)
+    here = tuple(each for each in orders.suspended if each.provider in targets.providers)
     return evolve(orders, suspended=here)

@@ -64,9 +64,9 @@ class Permits(Protocol):
         It is counted with the spool's own until it is given back, at the latest after ten minutes.
         """
 
-    async def give_back(self, loan: Permit, lesson: Feedback | None = None) -> None:
+    async def give_back(self, permit: Permit, feedback: Feedback | None = None) -> None:
         """
-        Release the slot of ``loan``, and learn from what came of it.
+        Release the slot of ``permit``, and learn from what came of it.
 
         Without a lesson the provider has the body, and the outcome comes later.
         """

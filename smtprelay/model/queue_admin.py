@@ -160,15 +160,15 @@ class Queue(Protocol):
         """Return what :meth:`search` finds at first."""
 
     async def hold(self, rule: HoldRule) -> HoldRule:
-        """Hold by ``rule`` what comes in from now on; return it with its id. :meth:`tend` does the rest."""
+        """Hold by ``rule`` what comes in from now on, not yet what waits; return it with its id."""
 
     async def unhold(self, number: int, who: str) -> HoldRule:
-        """End a rule; :meth:`tend` releases what it held. Raises ``LookupError`` if there is none."""
+        """End a rule; what it held is released later. Raises ``LookupError`` if there is none."""
 
     async def holds(self) -> Sequence[HoldRule]:
         """Return the rules, with what each holds; one whose time is over is gone when it holds nothing."""
 
-    async def tend(self) -> float | None:
+    async def apply_hold_rules(self) -> float | None:
         """
         Do one step of what the rules ask for: hold what waited, release what a rule held that has ended.
 

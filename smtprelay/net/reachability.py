@@ -122,7 +122,7 @@ class Reach:
         since = max(contact.since, self._answered) if self.failure is None else self.failure.since
         self.failure = Unreachable(self._provider, since, contact.host, contact.stage, reason)
 
-    def stepped(self, seconds: float) -> None:
+    def clock_stepped(self, seconds: float) -> None:
         """Move all times by ``seconds``: the clock was put."""
         self._answered += seconds
         for contact in self.waiting:

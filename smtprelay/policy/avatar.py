@@ -61,7 +61,7 @@ class _Transaction:
     size: int
     parameters: Mapping[str, str]
     recipients: dict[str, Recipient] = field(factory=dict)
-    ways: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
 
 @implementer(IEnvelopeDelivery)
@@ -149,15 +149,15 @@ class EnvelopeDelivery:
     def _join(self, transaction: _Transaction, address: str) -> None:
         """Let a recipient into a transaction that must be one delivery, whatever its content will be."""
         router = self._desk.router
-        ways = router.ways(self._client, transaction.sender, address)
-        if not ways:
+        targets = router.targets(self._client, transaction.sender, address)
+        if not targets:
             raise no_route(address)
-        most = router.most_recipients(ways)
-        if transaction.recipients and ways != transaction.ways:
+        most = router.most_recipients(targets)
+        if transaction.recipients and targets != transaction.targets:
             raise Refused(_OTHER_ROUTE)
         if most is not None and len(transaction.recipients) >= most:
             raise Refused(_TOO_MANY)
-        transaction.ways = ways
+        transaction.targets = targets
 
     def _open_transaction(self) -> _Transaction:
         if self._transaction is None:

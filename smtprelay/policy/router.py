@@ -102,7 +102,7 @@ class Router:
             for rule in self._rules
         )
 
-    def ways(self, client: Client, sender: str, recipient: str) -> tuple[str, ...]:
+    def targets(self, client: Client, sender: str, recipient: str) -> tuple[str, ...]:
         """
         Return the names of the routes that a message to ``recipient`` may take, the first that matches first.
 
@@ -117,9 +117,9 @@ class Router:
                     break
         return tuple(names)
 
-    def most_recipients(self, ways: Iterable[str]) -> int | None:
-        """Return how many recipients every provider of ``ways`` takes at once; ``None`` is any number."""
-        return _least(*(self._batch[name] for name in ways))
+    def most_recipients(self, targets: Iterable[str]) -> int | None:
+        """Return how many recipients every provider of ``targets`` takes at once; ``None`` is any number."""
+        return _least(*(self._batch[name] for name in targets))
 
     def plan(self, client: Client, envelope: Envelope) -> Plan:
         """Return what decides, at the end of data, which deliveries ``envelope`` becomes."""

@@ -33,15 +33,18 @@ class ClockSteps(Service):
 
     There is to be one in a process, where that is ours.
 
-    :param stepped: is told, on the reactor, by how many seconds the clock was put forward.
+    :param clock_stepped: is told, on the reactor, by how many seconds the clock was put forward.
     :param steady: seconds of a clock that is never put.
     """
 
     def __init__(
-        self, reactor: Any, stepped: Callable[[float], object], steady: Callable[[], float] = time.monotonic
+        self,
+        reactor: Any,
+        clock_stepped: Callable[[float], object],
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reactor = reactor
-        self._stepped = stepped
+        self._stepped = clock_stepped
         self._steady = steady
         self._ahead = 0.0
         self._older: WeakSet[Any] = WeakSet()

@@ -28,14 +28,14 @@ def build_desk(
     """Return what prepares an operator's changes of ``spool``."""
     clock = Clock()
     clock.advance(seconds())
-    workshop = ProviderContext(
+    context = ProviderContext(
         reactor=clock,
         events=_silence,
         defer_to_thread=_nowhere,
         mime=ProcessMimeWorker(clock, _silence),
         hostname=config.hostname,
     )
-    providers = build_providers(config, workshop)
+    providers = build_providers(config, context)
     router = Router([rule(route) for route in config.routes], providers)
     post = Post(config, router, providers, lambda: new_id(seconds(), random_bits), clock)
     return OperatorDesk(

@@ -184,17 +184,17 @@ class Relay(Service):
         self.metrics.ready(True)
 
     def _build_providers(self, permits: Spool) -> ReachWatch:
-        workshop = ProviderContext(
+        context = ProviderContext(
             reactor=self._reactor,
             events=self._events,
             defer_to_thread=self._threads.work,
             mime=self._mime,
             hostname=self.config.hostname,
         )
-        self._providers = {**build_providers(self.config, workshop), **build_webhook(self.config, workshop)}
+        self._providers = {**build_providers(self.config, context), **build_webhook(self.config, context)}
         self.metrics.known(tuple(self._providers))
         return ReachWatch(
-            workshop.reaches,
+            context.reaches,
             self._providers,
             self._reactor,
             self._events,
@@ -205,14 +205,14 @@ class Relay(Service):
     def _build_delivery(self, permits: Spool, post: Post, watch: ReachWatch) -> None:
         """Build what takes mail to the providers: from the spool, and while its client waits."""
         config, spool = self.config, self.spool
-        announcer = build_announcer(config, self._new_id, self._clock)
+        notifier = build_announcer(config, self._new_id, self._clock)
         self._dispatcher = build_dispatcher(
             config,
             permits,
             self._providers,
             lanes=self._lanes,
             post=post,
-            announcer=announcer,
+            notifier=notifier,
             reactor=self._clock,
             events=self._events,
             probe_unreachable=watch.probe_soon,
@@ -226,7 +226,7 @@ class Relay(Service):
             permits,
             self._lanes,
             post=post,
-            announcer=announcer,
+            notifier=notifier,
             reactor=self._clock,
             events=self._events,
             defer_to_thread=self._threads.work,
@@ -260,7 +260,7 @@ class Relay(Service):
         chores: list[Chore] = [("reach", LOOK_EVERY, self._watch.look), ("log", LOOK_EVERY, self._log.look)]
         if self.spool is not None and self.config.spool is not None:
             self._keeping = Retention(self.spool, self.config.spool, self._clock.seconds, self._events)
-            chores += [("tend", SWEEP_EVERY, self._tend), *self._keeping.chores]
+            chores += [("hold_rules", SWEEP_EVERY, self._tend), *self._keeping.chores]
             chores += build_delays(
                 self.config,
                 self.spool,
@@ -314,7 +314,7 @@ class Relay(Service):
             permits=self._permits,
             log_trouble=self._log.trouble,
             refusals=self._refusals,
-            ways=RoutingTargets.of(self.config),
+            targets=RoutingTargets.of(self.config),
         )
 
     async def _readiness(self) -> Mapping[str, str | None]:
@@ -339,10 +339,10 @@ class Relay(Service):
         if not self.started.called:
             return
         if self._watch is not None:
-            self._watch.stepped(seconds)
+            self._watch.clock_stepped(seconds)
         for each in (self._synchronous, self._dispatcher):
             if each is not None and self._clock is self._reactor:
-                each.stepped(seconds)
+                each.clock_stepped(seconds)
 
     async def _tend(self) -> None:
         """Another node may have made a rule that holds mail, and be gone when it ends."""

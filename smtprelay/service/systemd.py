@@ -51,10 +51,10 @@ class SystemdNotifier:
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Hear of one event."""
-        if (handler := self.ear(event)) is not None:
+        if (handler := self.handler_for(event)) is not None:
             handler(fields)
 
-    def ear(self, event: str) -> Callable[[Fields], object] | None:
+    def handler_for(self, event: str) -> Callable[[Fields], object] | None:
         """Return what handles events of this kind; ``None`` if systemd is not told of them."""
         return self._handlers.get(event) if self._address else None
 

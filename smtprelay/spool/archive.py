@@ -42,7 +42,7 @@ class SpoolTransfer:
     ) -> ArchivePage:
         """See :meth:`smtprelay.model.export_import.Transfer.export`."""
         portion = await self._writer.do(partial(export.export, selection=selection, mark=mark, moving=moving))
-        ids = [each.parcel.id for each in portion.packed]
+        ids = [each.archived.id for each in portion.packed]
         if ids:
             self._events("queue.exported", who=who, count=len(ids), ids=", ".join(ids))
         return portion
@@ -62,8 +62,8 @@ class SpoolTransfer:
         """See :meth:`smtprelay.model.export_import.Transfer.orders`."""
         return await self._reader.do(operator_settings.orders)
 
-    async def obey(self, given: Orders, who: str) -> Obeyed:
-        """See :meth:`smtprelay.model.export_import.Transfer.obey`."""
+    async def apply_settings(self, given: Orders, who: str) -> Obeyed:
+        """See :meth:`smtprelay.model.export_import.Transfer.apply_settings`."""
         obeyed = await self._writer.do(partial(operator_settings.apply_settings, given=given))
         for rule in obeyed.holds:
             self._events("hold_rule.added", rule=rule.id, who=who, why=rule.reason)
@@ -79,10 +79,10 @@ class SpoolTransfer:
         results = await DeferredList(doing, consumeErrors=True)
         told = [result if done else getattr(result, "value", result) for done, result in results]
         for each, result in zip(packed, told, strict=True):
-            if result is not True and each.parcel.body and each.content is None:
-                await self._writer.do(partial(import_.forget_pieces, message=each.parcel.id))
-            self._idle.pop(each.parcel.id, None)
-        taken = [each.parcel.id for each, result in zip(packed, told, strict=True) if result is True]
+            if result is not True and each.archived.body and each.content is None:
+                await self._writer.do(partial(import_.forget_pieces, message=each.archived.id))
+            self._idle.pop(each.archived.id, None)
+        taken = [each.archived.id for each, result in zip(packed, told, strict=True) if result is True]
         if taken:
             self._events("queue.imported", who=who, count=len(taken), ids=", ".join(taken))
             self._wake()

@@ -25,8 +25,8 @@ T = TypeVar("T")
 class OfflineSpool:
     """A spool that is opened directly; raises what its :class:`.location.SpoolLocation` does."""
 
-    def __init__(self, ground: SpoolLocation) -> None:
-        self._ground = ground
+    def __init__(self, location: SpoolLocation) -> None:
+        self._location = location
         self._connection: Connection | None = None
 
     @contextmanager
@@ -35,18 +35,18 @@ class OfflineSpool:
         if not changing:
             yield self._spool(_NoWriter())
             return
-        with self._ground.writing() as writer:
+        with self._location.writing() as writer:
             yield self._spool(writer)
 
     def _spool(self, writer: Writer) -> QueueSpool:
         if self._connection is None:
-            self._connection = self._ground.reading()
+            self._connection = self._location.reading()
         return QueueSpool(writer, InlineReader(self._connection), SpoolOptions(paces={}, events=Fanout(())))
 
     def close(self) -> None:
         """Let go of the spool."""
         if self._connection is not None:
-            self._ground.leave(self._connection)
+            self._location.leave(self._connection)
 
 
 def now(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -22,23 +22,23 @@ def transfer(writer: InlineWriter) -> SpoolTransfer:
     return SpoolTransfer(writer, InlineReader(writer.connection), Fanout(()), lambda: None)
 
 
-def recount(ground: SpoolLocation) -> int:
+def recount(location: SpoolLocation) -> int:
     """Count the lanes anew; return how many were wrong. Raises what opening it raises."""
-    with ground.writing() as writer:
+    with location.writing() as writer:
         return writer.run(count_anew)
 
 
-def check(ground: SpoolLocation, *, deep: bool = False) -> Checked:
+def check(location: SpoolLocation, *, deep: bool = False) -> Checked:
     """
     Check the spool, whoever has it.
 
     :raises Exception: what :meth:`smtprelay.spool.location.SpoolLocation.reading` raises.
     """
-    connection = ground.reading()
+    connection = location.reading()
     try:
-        return checked(connection, ground.verify if deep else lambda _: ())
+        return checked(connection, location.verify if deep else lambda _: ())
     finally:
-        ground.leave(connection)
+        location.leave(connection)
 
 
 def compact(folder: SqliteLocation) -> tuple[int, int]:

@@ -46,7 +46,8 @@ from smtprelay.spool.engines.transaction import Connection
 from smtprelay.spool.engines.writer import Together, Writer
 from smtprelay.spool.maintenance import clock_step, retention
 from smtprelay.spool.maintenance.maintenance import NO_FILES, Files, SpoolUpkeep
-from smtprelay.spool.operations import claim, dsn_accept, nodes, permits, recover, reroute, settle
+from smtprelay.spool.operations import claim, dsn_accept, nodes, permits, recover, settle
+from smtprelay.spool.operations import reroute as rerouting
 from smtprelay.spool.operations.accept import forget_chunks
 from smtprelay.spool.operations.bulk_edit import Editing
 from smtprelay.spool.operations.refusals import SpoolRefusals
@@ -182,9 +183,9 @@ class QueueSpool:
         """See :meth:`smtprelay.interfaces.Spool.borrow`."""
         return await self._writer.do(partial(permits.borrow, name=name, provider=provider, key=lane))
 
-    async def give_back(self, loan: Permit, lesson: Feedback | None = None) -> None:
+    async def give_back(self, permit: Permit, feedback: Feedback | None = None) -> None:
         """See :meth:`smtprelay.interfaces.Spool.give_back`."""
-        waited_for = await self._writer.do(partial(permits.give_back, loan=loan, lesson=lesson))
+        waited_for = await self._writer.do(partial(permits.give_back, permit=permit, feedback=feedback))
         self._make_room()
         if waited_for:
             self.wake()
@@ -217,9 +218,9 @@ class QueueSpool:
         await self._writer.do(partial(settle.set_block, block=block))
         self._make_room()
 
-    async def move(self, detour: Reroute, limit: int = 100) -> Rerouted:
+    async def move(self, reroute: Reroute, limit: int = 100) -> Rerouted:
         """See :meth:`smtprelay.interfaces.Spool.move`."""
-        return await self._writer.do(partial(reroute.move, detour=detour, limit=limit))
+        return await self._writer.do(partial(rerouting.move, reroute=reroute, limit=limit))
 
     async def overdue(self, before: float, mark: tuple[str, int] = ("", 0), limit: int = 200) -> OverduePage:
         """See :meth:`smtprelay.interfaces.Spool.overdue`."""
@@ -278,8 +279,8 @@ class QueueSpool:
         """See :meth:`smtprelay.interfaces.Spool.holds`."""
         return await self._reader.do(hold_rules.rules)
 
-    async def tend(self) -> float | None:
-        """See :meth:`smtprelay.interfaces.Spool.tend`."""
+    async def apply_hold_rules(self) -> float | None:
+        """See :meth:`smtprelay.interfaces.Spool.apply_hold_rules`."""
         due = await self._writer.do(hold_rules.due)
         if due.rule is None:
             return due.when
@@ -325,8 +326,8 @@ class QueueSpool:
         """See :meth:`smtprelay.interfaces.Spool.sweep`."""
         return await self._writer.do(partial(retention.sweep, before=before, limit=limit))
 
-    async def stepped(self, seconds: float) -> None:
-        """See :meth:`smtprelay.interfaces.Spool.stepped`."""
+    async def clock_stepped(self, seconds: float) -> None:
+        """See :meth:`smtprelay.interfaces.Spool.clock_stepped`."""
         if self.clock is not None:
             return
         await self._writer.do(partial(clock_step.shift_lanes, seconds=seconds))
@@ -356,7 +357,7 @@ class QueueSpool:
             self._unreadable = str(error) or type(error).__name__
         else:
             self._unreadable = ""
-        if await self._writer.beat():
+        if await self._writer.retry_write():
             self._events("spool.writable")
             self.wake()
         self._orphans.update(self._abandoned())

@@ -203,7 +203,7 @@ class Log:
 
     def use(self, levels: Levels) -> None:
         """Write by ``levels`` from now on."""
-        self._ways: dict[str, tuple[_Way, str]] = {
+        self._targets: dict[str, tuple[_Way, str]] = {
             event: (self._way(event, kind.level), kind.text)
             for event, kind in EVENTS.items()
             if kind.level is not None and kind.level >= levels.of(namespace(event))
@@ -226,13 +226,13 @@ class Log:
         """Write one line, unless nobody asked for its level; an unknown event is a warning."""
         self._hear(event, fields)
 
-    def ear(self, event: str) -> Ear | None:
+    def handler_for(self, event: str) -> Ear | None:
         """Return what writes events of this kind, or ``None`` if they never are; see :class:`Fanout`."""
         kind = EVENTS.get(event)
         return None if kind is not None and kind.level is None else partial(self._hear, event)
 
     def _hear(self, event: str, fields: Mapping[str, object]) -> None:
-        known = self._ways.get(event)
+        known = self._targets.get(event)
         if known is None:
             if event in EVENTS:
                 return
@@ -296,7 +296,7 @@ class Fanout:
 
     def _listen(self, event: str) -> "Sequence[tuple[Events, Ear]]":
         ears = [(listener, _ear(listener, event)) for listener in self._listeners]
-        listening = [(listener, ear) for listener, ear in ears if ear is not None]
+        listening = [(listener, handler_for) for listener, handler_for in ears if handler_for is not None]
         if event in EVENTS:  # there is an end to those
             self._ears[event] = listening
         return listening
@@ -309,5 +309,5 @@ class Fanout:
 
 def _ear(listener: Events, event: str) -> Ear | None:
     """Return what hears ``event`` in ``listener``; to spread the fields anew costs as much as to count."""
-    ask: Callable[[str], Ear | None] | None = getattr(listener, "ear", None)
+    ask: Callable[[str], Ear | None] | None = getattr(listener, "handler_for", None)
     return ask(event) if ask is not None else lambda fields: listener(event, **fields)

@@ -96,11 +96,11 @@ class Metrics:
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Count ``event``; one that has no metric counts by its level alone."""
-        hear = self.ear(event)
+        hear = self.handler_for(event)
         if hear is not None:
             hear(fields)
 
-    def ear(self, event: str) -> Callable[[Fields], None] | None:
+    def handler_for(self, event: str) -> Callable[[Fields], None] | None:
         """Return what counts an event of this kind, or ``None``; see :class:`.log.Telling`."""
         line, count = self._lines.get(event), self._counts.get(event)
         if line is None:

@@ -29,14 +29,14 @@ DAY: Final = 86_400.0
 def api_routes(sources: Sources) -> Sequence[Endpoint]:
     """Return the API's routes; those of the mailbox only where there is one."""
 
-    async def status(asked: ApiRequest) -> ApiResponse:
-        return await _status(sources, asked)
+    async def status(request: ApiRequest) -> ApiResponse:
+        return await _status(sources, request)
 
-    async def login(asked: ApiRequest) -> ApiResponse:
-        return _with_cookie(asked, quote(asked.token, safe=""), 30 * 86400)
+    async def login(request: ApiRequest) -> ApiResponse:
+        return _with_cookie(request, quote(request.token, safe=""), 30 * 86400)
 
-    async def logout(asked: ApiRequest) -> ApiResponse:
-        return _with_cookie(asked, "", 0)
+    async def logout(request: ApiRequest) -> ApiResponse:
+        return _with_cookie(request, "", 0)
 
     routes = [
         Endpoint("GET", "/api/v1/status", status),
@@ -46,7 +46,7 @@ def api_routes(sources: Sources) -> Sequence[Endpoint]:
     routes += refused_routes(sources.refusals, sources.events)
     if sources.spool is not None:
         routes += queue_routes(sources.spool, sources)
-        routes += transfer_routes(sources.spool, sources.ways, sources.operator)
+        routes += transfer_routes(sources.spool, sources.targets, sources.operator)
     if sources.permits is not None and sources.operator is not None:
         routes += provider_routes(sources.permits, sources.operator)
     if sources.draining is not None:
@@ -56,13 +56,13 @@ def api_routes(sources: Sources) -> Sequence[Endpoint]:
     return routes
 
 
-def _with_cookie(asked: ApiRequest, value: str, age: int) -> ApiResponse:
-    secure = "; Secure" if asked.secure else ""
+def _with_cookie(request: ApiRequest, value: str, age: int) -> ApiResponse:
+    secure = "; Secure" if request.secure else ""
     cookie = f"{COOKIE}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{secure}"
-    return evolve(json_answer({"who": asked.who, "role": asked.role}), headers={"Set-Cookie": cookie})
+    return evolve(json_answer({"who": request.who, "role": request.role}), headers={"Set-Cookie": cookie})
 
 
-async def _status(sources: Sources, asked: ApiRequest) -> ApiResponse:
+async def _status(sources: Sources, request: ApiRequest) -> ApiResponse:
     checks = dict(await sources.readiness())
     told = await sources.of_spool(sources.clock.seconds() - DAY)
     return json_answer(
@@ -76,7 +76,7 @@ async def _status(sources: Sources, asked: ApiRequest) -> ApiResponse:
             "refused": told.refused,
             "listeners": [dict(listener) for listener in sources.listeners()],
             "mailbox": sources.mailbox is not None,
-            "who": asked.who,
-            "role": asked.role,
+            "who": request.who,
+            "role": request.role,
         }
     )

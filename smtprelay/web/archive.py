@@ -28,37 +28,39 @@ _PIECE: Final = "/api/v1/transfer/{id}/pieces/{n}"
 
 
 def transfer_routes(
-    spool: Spool, ways: RoutingTargets, operator: Operator | None = None
+    spool: Spool, targets: RoutingTargets, operator: Operator | None = None
 ) -> Sequence[Endpoint]:
-    """Return the routes; ``ways`` are those that what is imported may take."""
+    """Return the routes; ``targets`` are those that what is imported may take."""
 
-    async def export(asked: ApiRequest) -> ApiResponse:
-        return await _export(spool, asked)
+    async def export(request: ApiRequest) -> ApiResponse:
+        return await _export(spool, request)
 
-    async def exported(asked: ApiRequest) -> ApiResponse:
-        wanted = asked.json()
+    async def exported(request: ApiRequest) -> ApiResponse:
+        wanted = request.json()
         _know(wanted, "ids", "who")
-        gone = await spool.transfer.exported(_texts(wanted, "ids"), asked.signed(str(wanted.get("who", ""))))
+        gone = await spool.transfer.exported(
+            _texts(wanted, "ids"), request.signed(str(wanted.get("who", "")))
+        )
         return json_answer({"ids": list(gone)})
 
-    async def piece(asked: ApiRequest) -> ApiResponse:
-        content = await spool.transfer.piece(asked.path["id"], _number(asked))
+    async def piece(request: ApiRequest) -> ApiResponse:
+        content = await spool.transfer.piece(request.path["id"], _number(request))
         if content is None:
-            raise ApiProblem(404, f"the body of {asked.path['id']} has no such piece")
+            raise ApiProblem(404, f"the body of {request.path['id']} has no such piece")
         return ApiResponse(body=content, type="application/octet-stream")
 
-    async def put(asked: ApiRequest) -> ApiResponse:
-        return await _import(spool, ways, asked)
+    async def put(request: ApiRequest) -> ApiResponse:
+        return await _import(spool, targets, request)
 
-    async def put_piece(asked: ApiRequest) -> ApiResponse:
+    async def put_piece(request: ApiRequest) -> ApiResponse:
         try:
-            taken = await spool.transfer.put_piece(asked.path["id"], _number(asked), asked.body)
+            taken = await spool.transfer.put_piece(request.path["id"], _number(request), request.body)
         except ValueError as error:
             raise ApiProblem(400, str(error)) from None
         return json_answer({"taken": taken})
 
-    async def check(asked: ApiRequest) -> ApiResponse:
-        checked = await spool.upkeep.check(deep=asked.query.get("deep") == ["1"])
+    async def check(request: ApiRequest) -> ApiResponse:
+        checked = await spool.upkeep.check(deep=request.query.get("deep") == ["1"])
         return json_answer(Converter().unstructure(checked))
 
     async def recount(_asked: ApiRequest) -> ApiResponse:
@@ -68,7 +70,7 @@ def transfer_routes(
         Endpoint("POST", "/api/v1/transfer/export", export, "operator"),
         Endpoint("POST", "/api/v1/transfer/exported", exported, "operator"),
         Endpoint("POST", "/api/v1/transfer/import", put, "operator"),
-        *_order_routes(spool, ways, operator),
+        *_order_routes(spool, targets, operator),
         Endpoint("GET", _PIECE, piece, "operator"),
         Endpoint("POST", _PIECE, put_piece, "operator"),
         Endpoint("GET", "/api/v1/spool/check", check, "operator"),
@@ -76,29 +78,29 @@ def transfer_routes(
     ]
 
 
-def _order_routes(spool: Spool, ways: RoutingTargets, operator: Operator | None) -> Sequence[Endpoint]:
+def _order_routes(spool: Spool, targets: RoutingTargets, operator: Operator | None) -> Sequence[Endpoint]:
     path = "/api/v1/transfer/orders"
 
     async def give(_asked: ApiRequest) -> ApiResponse:
         return json_answer(operator_settings.written(await spool.transfer.orders()))
 
-    async def obey(asked: ApiRequest) -> ApiResponse:
-        wanted = asked.json()
+    async def apply_settings(request: ApiRequest) -> ApiResponse:
+        wanted = request.json()
         _know(wanted, "orders", "who")
         try:
-            given = operator_settings.read(wanted.get("orders"), ways)
-            obeyed = await spool.transfer.obey(given, asked.signed(str(wanted.get("who", ""))))
+            given = operator_settings.read(wanted.get("orders"), targets)
+            obeyed = await spool.transfer.apply_settings(given, request.signed(str(wanted.get("who", ""))))
         except ValueError as error:
             raise ApiProblem(400, str(error)) from None
         if operator is not None:
             operator.holds_changed()
         return json_answer(Converter().unstructure(obeyed))
 
-    return [Endpoint("GET", path, give, "operator"), Endpoint("POST", path, obey, "operator")]
+    return [Endpoint("GET", path, give, "operator"), Endpoint("POST", path, apply_settings, "operator")]
 
 
-async def _export(spool: Spool, asked: ApiRequest) -> ApiResponse:
-    wanted = asked.json()
+async def _export(spool: Spool, request: ApiRequest) -> ApiResponse:
+    wanted = request.json()
     _know(wanted, "filters", "mark", "moving", "who")
     selection = _selection(wanted.get("filters", {}))
     try:
@@ -106,7 +108,7 @@ async def _export(spool: Spool, asked: ApiRequest) -> ApiResponse:
             selection,
             str(wanted.get("mark", "")),
             moving=wanted.get("moving") is True,
-            who=asked.signed(str(wanted.get("who", ""))),
+            who=request.signed(str(wanted.get("who", ""))),
         )
     except LookupError as error:
         raise ApiProblem(404, str(error.args[0])) from None
@@ -114,8 +116,8 @@ async def _export(spool: Spool, asked: ApiRequest) -> ApiResponse:
     return json_answer({"messages": messages, "mark": portion.mark, "left": list(portion.left)})
 
 
-async def _import(spool: Spool, ways: RoutingTargets, asked: ApiRequest) -> ApiResponse:
-    wanted = asked.json()
+async def _import(spool: Spool, targets: RoutingTargets, request: ApiRequest) -> ApiResponse:
+    wanted = request.json()
     _know(wanted, "messages", "route", "who")
     messages, route = wanted.get("messages"), wanted.get("route", "")
     if not isinstance(messages, list) or len(messages) > MOST:
@@ -123,18 +125,18 @@ async def _import(spool: Spool, ways: RoutingTargets, asked: ApiRequest) -> ApiR
     if not isinstance(route, str):
         raise ApiProblem(400, "route must be a string")
     try:
-        check_route(ways, route)
+        check_route(targets, route)
     except ValueError as error:
         raise ApiProblem(400, str(error)) from None
     results: list[bool | Exception | None] = []
     sound: list[ArchiveItem] = []
     for each in messages:
         try:
-            sound.append(_packed(each, ways, route))
+            sound.append(_packed(each, targets, route))
             results.append(None)
         except ValueError as error:
             results.append(error)
-    put = iter(await spool.transfer.put(sound, asked.signed(str(wanted.get("who", "")))))
+    put = iter(await spool.transfer.put(sound, request.signed(str(wanted.get("who", "")))))
     return json_answer({"results": [_result(next(put) if each is None else each) for each in results]})
 
 
@@ -145,21 +147,21 @@ def _result(result: bool | Exception) -> dict[str, str]:
 
 
 def _told(each: ArchiveItem) -> dict[str, Any]:
-    told: dict[str, Any] = {"message": written(each.parcel)}
+    told: dict[str, Any] = {"message": written(each.archived)}
     if each.content is not None:
         told["content"] = base64.b64encode(each.content).decode()
     return told
 
 
-def _packed(value: object, ways: RoutingTargets, route: str) -> ArchiveItem:
+def _packed(value: object, targets: RoutingTargets, route: str) -> ArchiveItem:
     if not isinstance(value, dict) or set(value) - {"message", "content"}:
         raise ValueError("expected message and content")
-    parcel, content = read(value.get("message")), value.get("content")
+    archived, content = read(value.get("message")), value.get("content")
     try:
         body = None if content is None else base64.b64decode(content, validate=True)
     except (binascii.Error, TypeError, ValueError):
         raise ValueError("content is no base64") from None
-    return packed(parcel, ways, route, body)
+    return packed(archived, targets, route, body)
 
 
 def _selection(filters: object) -> Selection:
@@ -191,8 +193,8 @@ def _texts(wanted: Mapping[str, Any], name: str) -> Sequence[str]:
     return value
 
 
-def _number(asked: ApiRequest) -> int:
-    text = asked.path["n"]
+def _number(request: ApiRequest) -> int:
+    text = request.path["n"]
     if not text.isascii() or not text.isdigit() or len(text) > len("1000000"):
         raise ApiProblem(400, "pieces are numbered from 1")
     return int(text)

@@ -92,33 +92,37 @@ class Access:
         self._known: dict[bytes, tuple[float, Token]] = {}
         self._wrong: dict[str, tuple[float, int]] = {}
 
-    async def admit(self, request: Request, role: str, asked: ApiRequest) -> ApiRequest:
+    async def admit(self, request: Request, role: str, api_request: ApiRequest) -> ApiRequest:
         """
-        Return ``asked`` with who it is from.
+        Return ``api_request`` with who it is from.
 
         Raises :class:`ApiProblem`: 401 without a good token, 403 where the token's role, the client's
         address or a missing ``X-Smtprelay-CSRF`` forbids it, 421 for an unknown Host, 429 after
         too many wrong tokens.
         """
         if role == "anyone":
-            return asked
+            return api_request
         if self._admitted:
             return evolve(
-                asked, who=request.getHeader(WHO) or "control", role=request.getHeader(ROLE) or "operator"
+                api_request,
+                who=request.getHeader(WHO) or "control",
+                role=request.getHeader(ROLE) or "operator",
             )
         if self._control:
-            return evolve(asked, who="control", role="operator")
+            return evolve(api_request, who="control", role="operator")
         self._check_host(request)
         if role == "visitor":
-            return asked
-        asked = await self._identify(request, asked)
-        if RANK[asked.role] < RANK[role]:
+            return api_request
+        api_request = await self._identify(request, api_request)
+        if RANK[api_request.role] < RANK[role]:
             raise ApiProblem(
-                403, f"the token {asked.who!r} has the role {asked.role}: this needs one of the role {role}"
+                403,
+                f"the token {api_request.who!r} has the role {api_request.role}:"
+                f" this needs one of the role {role}",
             )
         if request.method not in (b"GET", b"HEAD") and not request.getHeader("x-smtprelay-csrf"):
             raise ApiProblem(403, "a change needs the header X-Smtprelay-CSRF: 1")
-        return asked
+        return api_request
 
     def _check_host(self, request: Request) -> None:
         host = _host_name(request.getHeader("host") or "")
@@ -129,19 +133,19 @@ class Access:
             )
             raise ApiProblem(421, text)
 
-    async def _identify(self, request: Request, asked: ApiRequest) -> ApiRequest:
+    async def _identify(self, request: Request, api_request: ApiRequest) -> ApiRequest:
         client = getattr(request.getClientAddress(), "host", "")
         if not self._tokens:
             if not _is_loopback(client) or _is_forwarded(request):
                 text = "this endpoint answers this machine only, and no proxy: give it tokens under http"
                 raise ApiProblem(403, text)
-            return evolve(asked, who="local", role="operator")
+            return evolve(api_request, who="local", role="operator")
         offered = _offered(request)
         if not offered:
             text = "a token is needed: send Authorization: Bearer TOKEN (smtprelay --token-file FILE)"
             raise ApiProblem(401, text, {"WWW-Authenticate": "Bearer"})
         token = self._remembered(offered) or await self._check(client, offered)
-        return evolve(asked, who=token.name, role=token.role, token=offered)
+        return evolve(api_request, who=token.name, role=token.role, token=offered)
 
     def _remembered(self, offered: str) -> Token | None:
         until, token = self._known.get(_digest(offered), (0.0, None))

@@ -97,26 +97,26 @@ class Mailbox(Protocol):
 def mailbox_routes(mailbox: Mailbox) -> Sequence[Endpoint]:
     """Return the routes under ``/api/v1/mailbox`` that show ``mailbox``."""
 
-    def found(asked: ApiRequest) -> CapturedMail:
-        mail = mailbox.get(asked.path["id"])
+    def found(request: ApiRequest) -> CapturedMail:
+        mail = mailbox.get(request.path["id"])
         if mail is None:
-            raise ApiProblem(404, f"no captured mail has the id {asked.path['id']!r}")
+            raise ApiProblem(404, f"no captured mail has the id {request.path['id']!r}")
         return mail
 
     async def listing(_asked: ApiRequest) -> ApiResponse:
         return json_answer({"mails": [_line(mail) for mail in mailbox.list()]})
 
-    async def one(asked: ApiRequest) -> ApiResponse:
-        return json_answer(_whole(found(asked)))
+    async def one(request: ApiRequest) -> ApiResponse:
+        return json_answer(_whole(found(request)))
 
-    async def html(asked: ApiRequest) -> ApiResponse:
-        return _document(found(asked))
+    async def html(request: ApiRequest) -> ApiResponse:
+        return _document(found(request))
 
-    async def attachment(asked: ApiRequest) -> ApiResponse:
-        return _download(found(asked), asked.path["n"])
+    async def attachment(request: ApiRequest) -> ApiResponse:
+        return _download(found(request), request.path["n"])
 
-    async def delete(asked: ApiRequest) -> ApiResponse:
-        wanted = checked(asked.json(), {"ids": STRINGS, "everything": FLAG})
+    async def delete(request: ApiRequest) -> ApiResponse:
+        wanted = checked(request.json(), {"ids": STRINGS, "everything": FLAG})
         if bool(wanted.get("ids")) == bool(wanted.get("everything")):
             raise ApiProblem(400, "give the ids of captured mails, or everything: true")
         ids = [mail.id for mail in mailbox.list()] if wanted.get("everything") else wanted["ids"]

@@ -54,7 +54,7 @@ class Sources:
     :ivar mailbox: what the demo's provider has taken.
     :ivar draining: what ``smtprelay drain`` turns; ``None`` where nothing can be drained.
     :ivar exposition: gives the metrics that are shown, brought up to date.
-    :ivar ways: which way mail can go that is imported.
+    :ivar targets: which way mail can go that is imported.
     :ivar permits: has the lanes: the spool, or without one what counts in memory.
     :ivar log_trouble: why the log cannot be written, if so.
     :ivar refusals: what clients were refused.
@@ -72,7 +72,7 @@ class Sources:
     operator: Operator | None = None
     mailbox: Mailbox | None = field(default=None)
     draining: Draining | None = field(default=None)
-    ways: RoutingTargets = field(factory=RoutingTargets)
+    targets: RoutingTargets = field(factory=RoutingTargets)
     log_trouble: Callable[[], Trouble | None] = lambda: None
     permits: Spool | None = field()
     exposition: Callable[[], Awaitable[CollectorRegistry]] = field()

@@ -49,12 +49,12 @@ def drain_routes(draining: Draining) -> Sequence[Endpoint]:
     async def show(_asked: ApiRequest) -> ApiResponse:
         return json_answer(asdict(await draining.state()))
 
-    async def turn(asked: ApiRequest) -> ApiResponse:
-        wanted = asked.json()
+    async def turn(request: ApiRequest) -> ApiResponse:
+        wanted = request.json()
         undo, claimed = wanted.pop("undo", False), wanted.pop("who", "")
         if wanted or not isinstance(undo, bool) or not isinstance(claimed, str):
             raise ApiProblem(400, 'send {}, or {"undo": true}; with "who" for the record')
-        await draining.turn(not undo, asked.signed(claimed))
+        await draining.turn(not undo, request.signed(claimed))
         return json_answer(asdict(await draining.state()))
 
     return [

@@ -24,10 +24,10 @@ def health_routes(sources: Sources) -> Sequence[Endpoint]:
     async def live(_asked: ApiRequest) -> ApiResponse:
         return text_answer("ok\n")  # a reactor that does not turn would not have answered
 
-    async def ready(asked: ApiRequest) -> ApiResponse:
-        checks = await _checks(sources, asked.query.get("exclude", ()))
+    async def ready(request: ApiRequest) -> ApiResponse:
+        checks = await _checks(sources, request.query.get("exclude", ()))
         lines = [f"[-]{name} {why}" if why else f"[+]{name} ok" for name, why in checks.items()]
-        if "verbose" in asked.query:
+        if "verbose" in request.query:
             lines += await _providers(sources)
         else:
             lines = [line for line in lines if line.startswith("[-]")]
@@ -50,11 +50,11 @@ def health_routes(sources: Sources) -> Sequence[Endpoint]:
 def metrics_routes(sources: Sources) -> Sequence[Endpoint]:
     """Return ``/metrics``: text, OpenMetrics, or JSON for whoever asks for ``application/json``."""
 
-    async def metrics(asked: ApiRequest) -> ApiResponse:
+    async def metrics(request: ApiRequest) -> ApiResponse:
         registry = await sources.exposition()
-        if "application/json" in asked.accept:
+        if "application/json" in request.accept:
             return ApiResponse(body=bridge_metrics(registry, sources.uptime, sources.version))
-        body, content_type = render(registry, asked.accept)
+        body, content_type = render(registry, request.accept)
         return ApiResponse(body=body, type=content_type)
 
     return [Endpoint("GET", "/metrics", metrics, "anyone")]

@@ -113,10 +113,10 @@ def listed(query: Mapping[str, list[str]]) -> tuple[Selection, str]:
     return selection, _one(query, "after")
 
 
-def changed(asked: ApiRequest, action: str) -> tuple[Selection, Edit, str]:
+def changed(request: ApiRequest, action: str) -> tuple[Selection, Edit, str]:
     """Return what is to be changed, how, and the mark of the step before. Raises :class:`ApiProblem`."""
     options = _OPTIONS.get(action, {})
-    wanted = checked(asked.json(), {**_EDIT, **options})
+    wanted = checked(request.json(), {**_EDIT, **options})
     filters = {name: wanted[name] for name in _FILTERS if wanted.get(name)}
     if not filters and not wanted.get("everything"):
         raise ApiProblem(400, "give ids or a filter, or everything: true")
@@ -124,7 +124,7 @@ def changed(asked: ApiRequest, action: str) -> tuple[Selection, Edit, str]:
     _check_states(selection.states)
     edit = Edit(
         action=action,
-        who=asked.signed(wanted.get("who", "")),
+        who=request.signed(wanted.get("who", "")),
         why=wanted.get("why", ""),
         dry_run=wanted.get("dry_run", False),
     )

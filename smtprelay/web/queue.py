@@ -34,30 +34,30 @@ plain: Final = Converter().unstructure
 def queue_routes(spool: Spool, sources: Sources) -> Sequence[Endpoint]:
     """Return the routes of the queue."""
 
-    async def listing(asked: ApiRequest) -> ApiResponse:
-        found = await spool.search(*listed(asked.query))
+    async def listing(request: ApiRequest) -> ApiResponse:
+        found = await spool.search(*listed(request.query))
         deliveries = await _slices(found.deliveries, sources.clock)
         rest = {"lanes": plain((await spool.stock()).lanes), "mark": found.mark, "partial": found.partial}
         more = json.dumps(rest)[1:]
         return ApiResponse(body=f'{{"deliveries":[{deliveries}],{more}'.encode())
 
-    async def show(asked: ApiRequest) -> ApiResponse:
-        return json_answer({"deliveries": plain(await spool.show(asked.path["id"]))})
+    async def show(request: ApiRequest) -> ApiResponse:
+        return json_answer({"deliveries": plain(await spool.show(request.path["id"]))})
 
-    async def raw(asked: ApiRequest) -> ApiResponse:
-        part = asked.query.get("part", ["message"])[0]
+    async def raw(request: ApiRequest) -> ApiResponse:
+        part = request.query.get("part", ["message"])[0]
         if part not in _PARTS:
             raise ApiProblem(400, f"unknown part {part!r}: it is one of {', '.join(_PARTS)}")
-        body = await spool.raw(asked.path["id"])
+        body = await spool.raw(request.path["id"])
         answer = await _PARTS[part](body)
-        who = asked.signed(asked.query.get("who", [""])[0])
+        who = request.signed(request.query.get("who", [""])[0])
         sources.events("queue.read", who=who, message=body.message, part=part)
         disposition = f'attachment; filename="{body.message}.eml"'
         return evolve(answer, type="message/rfc822", headers={"Content-Disposition": disposition})
 
     def editing(action: str) -> Endpoint:
-        async def edit(asked: ApiRequest) -> ApiResponse:
-            selection, change, mark = changed(asked, action)
+        async def edit(request: ApiRequest) -> ApiResponse:
+            selection, change, mark = changed(request, action)
             if action == "reroute" and sources.operator is not None:
                 sources.operator.check(change.provider)
             return json_answer(plain(await spool.edit(selection, change, mark, sources.operator)))
@@ -77,8 +77,8 @@ def _hold_routes(spool: Spool, sources: Sources) -> Sequence[Endpoint]:
     async def holds(_asked: ApiRequest) -> ApiResponse:
         return json_answer({"hold_rules": plain(await spool.holds())})
 
-    async def hold(asked: ApiRequest) -> ApiResponse:
-        wanted = checked(asked.json(), _RULE)
+    async def hold(request: ApiRequest) -> ApiResponse:
+        wanted = checked(request.json(), _RULE)
         if ("until" in wanted) == ("for" in wanted):
             raise ApiProblem(400, "give until, in seconds since the epoch, or for, in seconds from now")
         given = {name: wanted[name] for name in _PATTERNS if name in wanted}
@@ -86,21 +86,21 @@ def _hold_routes(spool: Spool, sources: Sources) -> Sequence[Endpoint]:
         rule = HoldRule(
             **given,
             reason=wanted.get("why", ""),
-            who=asked.signed(wanted.get("who", "")),
+            who=request.signed(wanted.get("who", "")),
             until=float(wanted["until"] if "until" in wanted else sources.clock.seconds() + wanted["for"]),
         )
         return await tended(await spool.hold(rule))
 
-    async def unhold(asked: ApiRequest) -> ApiResponse:
-        wanted = checked(asked.json(), {"who": NOTE})
-        number = asked.path["id"]
+    async def unhold(request: ApiRequest) -> ApiResponse:
+        wanted = checked(request.json(), {"who": NOTE})
+        number = request.path["id"]
         if not number.isascii() or not number.isdigit() or len(number) > _DIGITS:
             raise ApiProblem(404, f"there is no hold rule {number}: hold-rules list shows those in force")
-        return await tended(await spool.unhold(int(number), asked.signed(wanted.get("who", ""))))
+        return await tended(await spool.unhold(int(number), request.signed(wanted.get("who", ""))))
 
     async def tended(rule: HoldRule) -> ApiResponse:
         # The first step, so that what lies in a small queue is held when this is answered.
-        await spool.tend()
+        await spool.apply_hold_rules()
         if sources.operator is not None:
             sources.operator.holds_changed()
         return json_answer({"hold_rule": plain(rule)})
@@ -128,22 +128,22 @@ def provider_routes(spool: Spool, operator: Operator) -> Sequence[Endpoint]:
     async def lanes(_asked: ApiRequest) -> ApiResponse:
         return json_answer({"lanes": plain((await spool.stock()).lanes)})
 
-    async def probe(asked: ApiRequest) -> ApiResponse:
-        wanted = checked(asked.json(), {"who": NOTE, "lane": TEXT, "force": FLAG})
-        name, lane, force = asked.path["name"], wanted.get("lane", ""), wanted.get("force", False)
-        await operator.probe(name, lane, asked.signed(wanted.get("who", "")), force=force)
+    async def probe(request: ApiRequest) -> ApiResponse:
+        wanted = checked(request.json(), {"who": NOTE, "lane": TEXT, "force": FLAG})
+        name, lane, force = request.path["name"], wanted.get("lane", ""), wanted.get("force", False)
+        await operator.probe(name, lane, request.signed(wanted.get("who", "")), force=force)
         return json_answer({"provider": name, "lane": lane})
 
-    async def suspend(asked: ApiRequest) -> ApiResponse:
-        wanted = checked(asked.json(), {"who": NOTE, "why": NOTE, "for": NUMBER})
-        who, why = asked.signed(wanted.get("who", "")), wanted.get("why", "")
-        await operator.suspend(asked.path["name"], who, why, wanted.get("for"))
-        return json_answer({"provider": asked.path["name"]})
+    async def suspend(request: ApiRequest) -> ApiResponse:
+        wanted = checked(request.json(), {"who": NOTE, "why": NOTE, "for": NUMBER})
+        who, why = request.signed(wanted.get("who", "")), wanted.get("why", "")
+        await operator.suspend(request.path["name"], who, why, wanted.get("for"))
+        return json_answer({"provider": request.path["name"]})
 
-    async def resume(asked: ApiRequest) -> ApiResponse:
-        wanted = checked(asked.json(), {"who": NOTE})
-        await operator.resume(asked.path["name"], asked.signed(wanted.get("who", "")))
-        return json_answer({"provider": asked.path["name"]})
+    async def resume(request: ApiRequest) -> ApiResponse:
+        wanted = checked(request.json(), {"who": NOTE})
+        await operator.resume(request.path["name"], request.signed(wanted.get("who", "")))
+        return json_answer({"provider": request.path["name"]})
 
     changes: Sequence[tuple[str, Action]] = (("probe", probe), ("suspend", suspend), ("resume", resume))
     return [
@@ -180,9 +180,9 @@ _PARTS: Final[dict[str, Callable[[Body], Awaitable[ApiResponse]]]] = {
 def _answering(action: Action) -> Action:
     """Let ``action`` answer 404 for what is not there, and 400 for what cannot be done."""
 
-    async def answer(asked: ApiRequest) -> ApiResponse:
+    async def answer(request: ApiRequest) -> ApiResponse:
         try:
-            return await action(asked)
+            return await action(request)
         except LookupError as error:
             raise ApiProblem(404, _sentence(error)) from None
         except ValueError as error:

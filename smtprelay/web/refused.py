@@ -30,17 +30,17 @@ _FILTERS: Final = {**dict.fromkeys(_TEXTS, TEXT), "since": NUMBER}
 def refused_routes(refusals: RefusedMail, events: Events) -> Sequence[Endpoint]:
     """Return the routes of the ledger."""
 
-    async def show(asked: ApiRequest) -> ApiResponse:
-        rows = await refusals.refused(_wanted(asked.query))
+    async def show(request: ApiRequest) -> ApiResponse:
+        rows = await refusals.refused(_wanted(request.query))
         return json_answer({"refused": [_row(row) for row in rows]})
 
-    async def clear(asked: ApiRequest) -> ApiResponse:
-        given = checked(asked.json(), {**_FILTERS, "who": NOTE, "everything": FLAG})
+    async def clear(request: ApiRequest) -> ApiResponse:
+        given = checked(request.json(), {**_FILTERS, "who": NOTE, "everything": FLAG})
         filters = {name: given[name] for name in _FILTERS if given.get(name)}
         if not filters and not given.get("everything"):
             raise ApiProblem(400, "give a filter (client, user, rule, since), or everything: true")
         count = await refusals.clear(RefusalFilter(**filters))
-        events("refused.cleared", who=asked.signed(given.get("who", "")), count=count)
+        events("refused.cleared", who=request.signed(given.get("who", "")), count=count)
         return json_answer({"count": count})
 
     return [
@@ -52,8 +52,8 @@ def refused_routes(refusals: RefusedMail, events: Events) -> Sequence[Endpoint]:
 def record_route(refusals: RefusedMail) -> Endpoint:
     """Return the route that a worker has for the process in front of it."""
 
-    async def record(asked: ApiRequest) -> ApiResponse:
-        rows = _rows(asked.json().get("rows"))
+    async def record(request: ApiRequest) -> ApiResponse:
+        rows = _rows(request.json().get("rows"))
         await refusals.record(rows)
         return json_answer({"count": len(rows)})
 

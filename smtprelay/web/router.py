@@ -88,9 +88,9 @@ class ApiRouter(Resource):
         path = unquote(request.path.decode("ascii", "replace"))
         route: Endpoint | None = None
         try:
-            route, asked = self._find(request, path)
-            asked = await self._access.admit(request, route.role, asked)
-            answer = await route.action(asked)
+            route, api_request = self._find(request, path)
+            api_request = await self._access.admit(request, route.role, api_request)
+            answer = await route.action(api_request)
         except ApiProblem as problem:
             answer = problem.answer
         except SpoolUnavailable as error:

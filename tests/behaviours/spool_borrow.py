@@ -11,24 +11,24 @@ class BorrowContract(SpoolStories):
     """Mixed into a trial test case that has :meth:`play`."""
 
     async def lent(self, spool: Spool, name: str, provider: str = "main", lane: str = "") -> Permit:
-        loan = await spool.borrow(name, provider, lane)
-        assert isinstance(loan, Permit), loan
-        return loan
+        permit = await spool.borrow(name, provider, lane)
+        assert isinstance(permit, Permit), permit
+        return permit
 
     def test_a_loan_is_a_slot(self):
         """The queue has what is left; what is given back goes to whoever asks first."""
 
         async def story(spool: Spool) -> None:
             woken: list[object] = []
-            loan = await self.lent(spool, "one")
+            permit = await self.lent(spool, "one")
             for number in (1, 2, 3):
                 await self.send(spool, number=number)
             (claim,) = (await spool.claim()).claims
             self.assertEqual(Busy(), await spool.borrow("two", "main", ""))
             spool.listen(woken.append)
-            await spool.give_back(loan, Feedback(outcomes=(Delivered(),)))
+            await spool.give_back(permit, Feedback(outcomes=(Delivered(),)))
             self.assertEqual([()], woken)
-            await spool.give_back(loan, Feedback())
+            await spool.give_back(permit, Feedback())
             await self.lent(spool, "two")
             self.assertTrue((await spool.claim()).waiting)
             await spool.settle(claim, done(claim))
@@ -80,14 +80,14 @@ class BorrowContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             block = Block(provider="main", until=9e9, reason="401")
-            loan = await self.lent(spool, "one")
-            await spool.give_back(loan, Feedback(outcomes=(Blocked("401"),), block=block))
+            permit = await self.lent(spool, "one")
+            await spool.give_back(permit, Feedback(outcomes=(Blocked("401"),), block=block))
             await self.send(spool, number=1)
             work = await spool.claim()
             self.assertEqual(([], [("main", "")]), (list(work.claims), list(work.stopped)))
             await spool.block(Block(provider="main"))
-            loan = await self.lent(spool, "two")
-            await spool.give_back(loan, Feedback(outcomes=(Deferred("429", throttled=True),)))
+            permit = await self.lent(spool, "two")
+            await spool.give_back(permit, Feedback(outcomes=(Deferred("429", throttled=True),)))
             self.assertEqual(self.clock.seconds() + 0.25, (await spool.claim()).due)
             self.assertEqual(Busy(until=self.clock.seconds() + 0.25), await spool.borrow("x", "main", ""))
 
@@ -98,9 +98,9 @@ class BorrowContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             await spool.block(Block(provider="main", trial=True))
-            loan = await self.lent(spool, "one")
+            permit = await self.lent(spool, "one")
             self.assertEqual(Busy(), await spool.borrow("two", "main", ""))
-            await spool.give_back(loan, Feedback(outcomes=(Delivered(),)))
+            await spool.give_back(permit, Feedback(outcomes=(Delivered(),)))
             await self.lent(spool, "two")
             await self.lent(spool, "three")
 
@@ -149,11 +149,11 @@ class BorrowContract(SpoolStories):
             spool.when_room(lambda: told.append(1))
             await self.send(spool, number=1)
             (claim,) = (await spool.claim()).claims
-            loan = await self.lent(spool, "one")
+            permit = await self.lent(spool, "one")
             self.assertEqual(0, len(told))
             await spool.taken(claim)
             await spool.settle(claim, done(claim))
-            await spool.give_back(loan, Feedback())
+            await spool.give_back(permit, Feedback())
             await spool.block(Block(provider="main"))
             self.assertEqual(4, len(told))
 
@@ -163,7 +163,7 @@ class BorrowContract(SpoolStories):
         """It is recorded as the spool's own would be: the rest goes again when it is due."""
 
         async def story(spool: Spool) -> None:
-            loan = await self.lent(spool, "one")
+            permit = await self.lent(spool, "one")
             draft = self.draft("anna@example.com", "ben@example.com")
             outcomes = {"anna@example.com": Delivered("op-1"), "ben@example.com": Deferred("busy")}
             settlement = Settlement(
@@ -179,7 +179,7 @@ class BorrowContract(SpoolStories):
             incoming = spool.incoming(draft, lambda *_: [planned], settlement)
             incoming.write(BODY)
             self.assertEqual(250, (await incoming.finish()).code)
-            await spool.give_back(loan, Feedback())
+            await spool.give_back(permit, Feedback())
             (line,) = await spool.list(Selection())
             self.assertEqual(("deferred", "busy", 1), (line.state, line.reason, line.attempts))
             (detail,) = await spool.show(draft.id)

@@ -18,10 +18,10 @@ class HoldContract(SpoolStories):
             until=self.clock.seconds() + seconds,
         )
 
-    async def tend(self, spool: Spool) -> float | None:
+    async def apply_hold_rules(self, spool: Spool) -> float | None:
         """Do all that the rules ask for now."""
         for _ in range(50):
-            when = await spool.tend()
+            when = await spool.apply_hold_rules()
             if when != 0.0:
                 return when
         raise AssertionError("the rules never come to rest")
@@ -68,7 +68,7 @@ class HoldContract(SpoolStories):
             self.assertEqual(f"held by rule {rule.id}: incident", held.reason)
             self.assertEqual(["held", "deferred"], [line.state for line in await spool.list(Selection())])
             await spool.unhold(rule.id, "ops")
-            await self.tend(spool)
+            await self.apply_hold_rules(spool)
             claims = (await spool.claim()).claims
             self.assertEqual(
                 {"ben@example.com", "ida@example.com"},
@@ -85,7 +85,7 @@ class HoldContract(SpoolStories):
                 await self.send(spool, number=number)
             await spool.claim(limit=1)
             await spool.hold(self.rule())
-            when = await self.tend(spool)
+            when = await self.apply_hold_rules(spool)
             self.assertEqual(self.clock.seconds() + 60, when)
             states = sorted(line.state for line in await spool.list(Selection()))
             self.assertEqual(["active", "held", "held"], states)
@@ -117,7 +117,7 @@ class HoldContract(SpoolStories):
                 line = (await spool.show(self.draft(number=number).id))[0].summary
                 self.assertEqual(held, line.state == "held", patterns)
                 await spool.unhold(rule.id, "ops")
-                await self.tend(spool)
+                await self.apply_hold_rules(spool)
 
         return self.play(story)
 
@@ -140,11 +140,11 @@ class HoldContract(SpoolStories):
         async def story(spool: Spool) -> None:
             rule = await spool.hold(self.rule(seconds=60))
             await self.send(spool, number=1)
-            self.assertEqual(self.clock.seconds() + 60, await self.tend(spool))
+            self.assertEqual(self.clock.seconds() + 60, await self.apply_hold_rules(spool))
             self.clock.advance(60)
             await self.send(spool, number=2)
             self.assertEqual(1, len(await spool.list(Selection(states=("queued",)))))
-            self.assertIsNone(await self.tend(spool))
+            self.assertIsNone(await self.apply_hold_rules(spool))
             self.assertEqual(2, len((await spool.claim()).claims))
             self.assertEqual([], list(await spool.holds()))
             (detail,) = await spool.show(self.draft(number=1).id)
@@ -164,7 +164,7 @@ class HoldContract(SpoolStories):
             rule = await spool.hold(self.rule())
             await self.send(spool, "held@example.com", number=2)
             await spool.unhold(rule.id, "bob")
-            await self.tend(spool)
+            await self.apply_hold_rules(spool)
             self.assertEqual(
                 {"mine@example.net": "held", "held@example.com": "queued"}, await self.states(spool)
             )
@@ -183,11 +183,11 @@ class HoldContract(SpoolStories):
             second = await spool.hold(self.rule(sender="scan@*"))
             await self.send(spool)
             await spool.unhold(first.id, "ops")
-            await self.tend(spool)
+            await self.apply_hold_rules(spool)
             (line,) = await spool.list(Selection())
             self.assertEqual(("held", f"held by rule {second.id}: incident"), (line.state, line.reason))
             await spool.unhold(second.id, "ops")
-            await self.tend(spool)
+            await self.apply_hold_rules(spool)
             self.assertEqual(1, len((await spool.claim()).claims))
 
         return self.play(story)
@@ -197,13 +197,13 @@ class HoldContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             await spool.hold(self.rule())
-            await self.tend(spool)
+            await self.apply_hold_rules(spool)
             await self.send(spool, number=1)
             await self.send(spool, number=2)
             first, second = await spool.list(Selection())
             await spool.edit(Selection(ids=(first.id,)), Edit(action="release", who="ops"))
             await spool.edit(Selection(ids=(second.id,)), Edit(action="delete", who="ops"))
-            await self.tend(spool)
+            await self.apply_hold_rules(spool)
             self.assertEqual([first.id], [claim.delivery.id for claim in (await spool.claim()).claims])
             self.assertEqual(0, (await spool.holds())[0].count)
 

@@ -194,7 +194,7 @@ class SplitContract(SpoolStories):
             )
             portion = await spool.transfer.export(Selection(everything=True), "", moving=False)
             (packed,) = portion.packed
-            self.assertEqual([1, 2], [each.n for each in packed.parcel.deliveries])
-            self.assertEqual([2, 2], [each.generation for each in packed.parcel.deliveries])
+            self.assertEqual([1, 2], [each.n for each in packed.archived.deliveries])
+            self.assertEqual([2, 2], [each.generation for each in packed.archived.deliveries])
 
         return self.play(story)

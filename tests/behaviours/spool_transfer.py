@@ -68,17 +68,17 @@ class TransferContract(SpoolStories):
         return packed
 
     async def body_of(self, spool: Spool, packed: ArchiveItem) -> bytes | None:
-        if packed.content is not None or not packed.parcel.body:
+        if packed.content is not None or not packed.archived.body:
             return packed.content
         pieces, n = [], 1
-        while (piece := await spool.transfer.piece(packed.parcel.id, n)) is not None:
+        while (piece := await spool.transfer.piece(packed.archived.id, n)) is not None:
             pieces.append(piece)
             n += 1
         return b"".join(pieces)
 
     def only(self, packed: list[ArchiveItem], number: int) -> ParcelDelivery:
-        (parcel,) = [each.parcel for each in packed if each.parcel.id == self.draft(number=number).id]
-        (delivery,) = parcel.deliveries
+        (archived,) = [each.archived for each in packed if each.archived.id == self.draft(number=number).id]
+        (delivery,) = archived.deliveries
         return delivery
 
     async def sound(self, spool: Spool) -> None:
@@ -110,7 +110,7 @@ class TransferContract(SpoolStories):
             self.assertEqual([True, False, False, False, False, False], bodies)
             self.assertEqual(BODY + b"x" * 600_000, packed[5].content)
             self.assertEqual(
-                [each.parcel for each in packed], [read(written(each.parcel)) for each in packed]
+                [each.archived for each in packed], [read(written(each.archived)) for each in packed]
             )
             await self.sound(spool)
 
@@ -125,11 +125,13 @@ class TransferContract(SpoolStories):
             self.assertEqual([], await self.exported(spool, Selection()))
             (packed,) = await self.exported(spool, moving=True)
             self.assertEqual(
-                ("deleted", False, None), (self.only([packed], 1).state, packed.parcel.body, packed.content)
+                ("deleted", False, None), (self.only([packed], 1).state, packed.archived.body, packed.content)
             )
-            self.assertEqual([packed.parcel.id], list(await spool.transfer.exported([packed.parcel.id], "o")))
+            self.assertEqual(
+                [packed.archived.id], list(await spool.transfer.exported([packed.archived.id], "o"))
+            )
             self.assertEqual([], list(await spool.list(Selection(states=STATES))))
-            again = evolve(packed, parcel=read(written(packed.parcel)))
+            again = evolve(packed, archived=read(written(packed.archived)))
             self.assertEqual([True], list(await spool.transfer.put([again], "ops")))
             await spool.edit(Selection(states=("failed",)), Edit(action="retry", who="o"))
             (line,) = await spool.list(Selection(states=STATES))
@@ -139,7 +141,7 @@ class TransferContract(SpoolStories):
         return self.play(story)
 
     async def carry_out(self, spool: Spool) -> None:
-        while await spool.tend() == 0.0:
+        while await spool.apply_hold_rules() == 0.0:
             pass
 
     def test_orders(self):
@@ -153,7 +155,7 @@ class TransferContract(SpoolStories):
             await spool.block(Block(provider="main", reason="by ops", lasting=30.0, **suspending))
             await spool.block(Block(provider="other", reason="by ops: down", **suspending))
             given, (packed,) = await spool.transfer.orders(), await self.exported(spool, moving=True)
-            await spool.transfer.exported([packed.parcel.id], "ops")
+            await spool.transfer.exported([packed.archived.id], "ops")
             await spool.unhold(number, "ops")
             await self.carry_out(spool)
             for provider in PACES:
@@ -161,7 +163,7 @@ class TransferContract(SpoolStories):
             self.assertEqual(Orders(), await spool.transfer.orders())
 
             for new in (1, 0):
-                obeyed = await spool.transfer.obey(given, "ops")
+                obeyed = await spool.transfer.apply_settings(given, "ops")
                 self.assertEqual((new, 2 * new), (len(obeyed.holds), len(obeyed.suspended)))
             here = obeyed.numbers[self.only([packed], 1).hold]
             self.assertEqual([True], list(await spool.transfer.put([self.numbered(packed, here)], "ops")))
@@ -183,7 +185,7 @@ class TransferContract(SpoolStories):
             now = self.clock.seconds()
             rule = HoldRule(id=7, recipient="*", reason="", who="ops", made=now - 60, until=now - 1)
             over = Suspension(provider="main", reason="by ops", resumes=now - 1)
-            obeyed = await spool.transfer.obey(Orders(holds=(rule,), suspended=(over,)), "ops")
+            obeyed = await spool.transfer.apply_settings(Orders(holds=(rule,), suspended=(over,)), "ops")
             self.assertEqual((), obeyed.suspended)
             await self.carry_out(spool)
             self.assertEqual(Orders(), await spool.transfer.orders())
@@ -197,7 +199,7 @@ class TransferContract(SpoolStories):
             await self.send(spool, number=1)
             await spool.edit(Selection(everything=True), Edit(action="hold", who="ops", why="look"))
             (packed,) = await self.exported(spool, moving=True)
-            await spool.transfer.exported([packed.parcel.id], "ops")
+            await spool.transfer.exported([packed.archived.id], "ops")
             self.assertEqual([True], list(await spool.transfer.put([self.numbered(packed, 7)], "ops")))
             self.assertEqual([], list(await spool.list(Selection(hold=7))))
             self.assertEqual("held by ops: look", (await spool.list(Selection()))[0].reason)
@@ -212,15 +214,15 @@ class TransferContract(SpoolStories):
             for bad in ({"until": 9e12}, {"until": 0.5}, {"recipient": ""}):
                 given = Orders(holds=(rule, evolve(rule, id=2, **bad)))
                 with self.assertRaises(ValueError):
-                    await spool.transfer.obey(given, "ops")
+                    await spool.transfer.apply_settings(given, "ops")
                 self.assertEqual([], list(await spool.holds()))
 
         return self.play(story)
 
     def numbered(self, packed: ArchiveItem, number: int) -> ArchiveItem:
         """Return a message whose held delivery is held by the rule with ``number``."""
-        (delivery,) = packed.parcel.deliveries
-        return evolve(packed, parcel=evolve(packed.parcel, deliveries=(evolve(delivery, hold=number),)))
+        (delivery,) = packed.archived.deliveries
+        return evolve(packed, archived=evolve(packed.archived, deliveries=(evolve(delivery, hold=number),)))
 
     def test_a_copy_changes_nothing(self):
         """Without moving, everything goes on as it was."""
@@ -241,7 +243,7 @@ class TransferContract(SpoolStories):
             await self.fill(spool)
             portion = await spool.transfer.export(EVERYTHING, moving=True)
             self.assertEqual([self.draft(number=3).id], list(portion.left))
-            ids = [each.parcel.id for each in portion.packed]
+            ids = [each.archived.id for each in portion.packed]
             self.assertEqual(5, len(ids))
             self.clock.advance(9999)
             self.assertEqual([], list((await spool.claim()).claims))
@@ -264,7 +266,7 @@ class TransferContract(SpoolStories):
             self.assertEqual("queued", self.only(again, 2).state)
             self.assertEqual("held", self.only(again, 4).state)
             await spool.edit(Selection(ids=(self.draft(number=6).id,)), Edit(action="release", who="ops"))
-            ids = [each.parcel.id for each in again]
+            ids = [each.archived.id for each in again]
             gone = await spool.transfer.exported(ids, "ops")
             self.assertNotIn(self.draft(number=6).id, gone)
             self.assertNotIn(self.draft(number=3).id, gone)
@@ -279,7 +281,7 @@ class TransferContract(SpoolStories):
             await self.fill(spool)
             await spool.recover()
             packed = await self.exported(spool, moving=True)
-            await spool.transfer.exported([each.parcel.id for each in packed], "ops")
+            await spool.transfer.exported([each.archived.id for each in packed], "ops")
             self.assertEqual((), tuple(await spool.list(EVERYTHING)))
             self.assertEqual([True] * 6, list(await spool.transfer.put(packed, "ops")))
             await self.sound(spool)
@@ -298,16 +300,18 @@ class TransferContract(SpoolStories):
             body = BODY + b"\xfc" * 1000
             await self.send(spool, body=body)
             (packed,) = await self.exported(spool, moving=True)
-            self.assertEqual(shape_of(body), packed.parcel.shape)
+            self.assertEqual(shape_of(body), packed.archived.shape)
             for shape in (shape_of(body), None):
-                await spool.transfer.exported([packed.parcel.id], "ops")
-                await spool.transfer.put([evolve(packed, parcel=evolve(packed.parcel, shape=shape))], "ops")
+                await spool.transfer.exported([packed.archived.id], "ops")
+                await spool.transfer.put(
+                    [evolve(packed, archived=evolve(packed.archived, shape=shape))], "ops"
+                )
                 (claim,) = (await spool.claim()).claims
                 self.assertEqual(shape, claim.delivery.shape)
                 await spool.settle(claim, Settlement(state="held", outcomes={}))
-            await spool.transfer.exported([packed.parcel.id], "ops")
-            wrong = evolve(packed.parcel, shape=shape_of(BODY))
-            (result,) = await spool.transfer.put([evolve(packed, parcel=wrong)], "ops")
+            await spool.transfer.exported([packed.archived.id], "ops")
+            wrong = evolve(packed.archived, shape=shape_of(BODY))
+            (result,) = await spool.transfer.put([evolve(packed, archived=wrong)], "ops")
             self.assertIn("its shape is that of", str(result))
 
         return self.play(story)
@@ -332,7 +336,7 @@ class TransferContract(SpoolStories):
         async def story(spool: Spool) -> None:
             await self.send(spool, body=BODY + b"x" * 600_000)
             (packed,) = await self.exported(spool, moving=True)
-            message, content = packed.parcel.id, packed.content
+            message, content = packed.archived.id, packed.content
             await spool.transfer.exported([message], "ops")
             for last in (2, 3):
                 for n in range(1, last + 1):
@@ -370,7 +374,7 @@ class TransferContract(SpoolStories):
             for number in (1, 2, 3):
                 await self.send(spool, number=number)
             packed = await self.exported(spool, moving=True)
-            await spool.transfer.exported([each.parcel.id for each in packed], "ops")
+            await spool.transfer.exported([each.archived.id for each in packed], "ops")
             packed[1] = evolve(packed[1], content=b"cut off")
             first, second, third = await spool.transfer.put(packed, "ops")
             self.assertEqual((True, True), (first, third))
@@ -389,7 +393,7 @@ class TransferContract(SpoolStories):
             for first, action in ((2, "hold"), (5, "delete")):
                 ids = [self.draft(number=number).id for number in range(first, 91, 7)]
                 await spool.edit(Selection(ids=ids), Edit(action=action, who="ops"))
-            ids = [each.parcel.id for each in await self.exported(spool)]
+            ids = [each.archived.id for each in await self.exported(spool)]
             self.assertEqual([self.draft(number=number).id for number in range(1, 91)], ids)
             waiting = await self.exported(spool, Selection(provider="none"))
             self.assertEqual(90 - 13, len(waiting))
@@ -405,7 +409,7 @@ class TransferContract(SpoolStories):
             self.clock.advance(3600)
             packed = await self.exported(spool, moving=True)
             self.assertEqual(3600.0, self.only(packed, 1).blocked)
-            await spool.transfer.exported([packed[0].parcel.id], "ops")
+            await spool.transfer.exported([packed[0].archived.id], "ops")
             await spool.block(Block(provider="main"))
             await spool.transfer.put(packed, "ops")
             (claim,) = (await spool.claim()).claims

@@ -95,4 +95,4 @@ class PlaceTests(SynchronousTestCase):
             CliSettings(endpoint="/x/control.sock"): "",
         }
         for settings, wanted in cases.items():
-            self.assertEqual(str(locate.ground(settings, {}) or ""), wanted, settings)
+            self.assertEqual(str(locate.location(settings, {}) or ""), wanted, settings)

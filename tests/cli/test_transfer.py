@@ -71,9 +71,9 @@ class TransferCase(OfflineCase):
 
     def piece(self, message: str, n: int) -> bytes | None:
         """Return a piece of a body from the other spool."""
-        ground = SqliteLocation(Path(f"{self.folder}/other"))
-        connection = ground.reading()
-        self.addCleanup(ground.leave, connection)
+        location = SqliteLocation(Path(f"{self.folder}/other"))
+        connection = location.reading()
+        self.addCleanup(location.leave, connection)
         return export.piece(connection, message, n)
 
     def sound(self, config: str) -> str:

@@ -98,7 +98,7 @@ class Stage:
         bounces: BounceSettings = BOUNCES,
         events: Recording | None = None,
         *,
-        announcer: WebhookNotifier | None = None,
+        notifier: WebhookNotifier | None = None,
         probe_unreachable: Callable[[str], None] = lambda _provider: None,
     ) -> None:
         self.clock = Clock()
@@ -111,7 +111,7 @@ class Stage:
         self.posted: list[NewMessage] = []
         self._messages = 0
         self._bounces = bounces
-        self._announcer = announcer
+        self._notifier = notifier
         self._probe_unreachable = probe_unreachable
         self.dispatcher = self._make()
 
@@ -139,7 +139,7 @@ class Stage:
             jitter=lambda: 0.5,
             post=self._post,
             bounces=self._bounces,
-            announcer=self._announcer,
+            notifier=self._notifier,
             probe_unreachable=self._probe_unreachable,
         )
 

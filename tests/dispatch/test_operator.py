@@ -169,7 +169,7 @@ class LaneTests(DispatcherTestCase):
             done(self.operator(stage).suspend("one", "ops", "", 7200.0))
             stage.accept()
             stage.clock.rightNow += seconds
-            stage.dispatcher.stepped(seconds)
+            stage.dispatcher.clock_stepped(seconds)
             stage.clock.advance(7100)
             self.assertEqual(one.sent, [])
             stage.clock.advance(110)
@@ -183,7 +183,7 @@ class LaneTests(DispatcherTestCase):
         stage.accept()
         for seconds in (90_000.0, -180_000.0):
             stage.clock.rightNow += seconds
-            stage.dispatcher.stepped(seconds)
+            stage.dispatcher.clock_stepped(seconds)
             stage.clock.advance(1)
         self.assertEqual([True], [lane.suspended for lane in done(stage.spool.stock()).lanes])
         self.assertEqual(one.sent, [])
@@ -247,7 +247,7 @@ class TendingTests(DispatcherTestCase):
         class Failing:
             asked = 0
 
-            async def tend(self):
+            async def apply_hold_rules(self):
                 self.asked += 1
                 await fail(RuntimeError("disk"))
 
@@ -256,7 +256,7 @@ class TendingTests(DispatcherTestCase):
         tending.kick()
         clock.advance(61)
         self.assertEqual(spool.asked, 2)
-        self.assertEqual(events.of("spool.failed")[0]["operation"], "tend")
+        self.assertEqual(events.of("spool.failed")[0]["operation"], "hold_rules")
         tending.stop()
         self.assertEqual(clock.getDelayedCalls(), [])
 
@@ -267,7 +267,7 @@ class QuietTests(SynchronousTestCase):
         clock = Clock()
 
         class Empty:
-            async def tend(self) -> None:
+            async def apply_hold_rules(self) -> None:
                 return None
 
         tending = HoldRuleRunner(Empty(), clock, Recording())

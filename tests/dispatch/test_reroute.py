@@ -70,12 +70,12 @@ class BlockedLaneTests(DispatcherTestCase):
         looked: list[str] = []
         real = stage.spool.move
 
-        async def move(detour: Any) -> Any:
+        async def move(reroute: Any) -> Any:
             def onward(delivery: Delivery) -> Any:
                 looked.append(delivery.message)
-                return detour.onward(delivery)
+                return reroute.onward(delivery)
 
-            return await real(evolve(detour, onward=onward))
+            return await real(evolve(reroute, onward=onward))
 
         stage.spool.move = move  # type: ignore[method-assign,assignment]
         stage.accept()
@@ -129,11 +129,11 @@ class BlockedLaneTests(DispatcherTestCase):
         stage.accept()
         real, calls = stage.spool.move, []
 
-        async def move(detour: Any) -> Any:
-            calls.append(detour)
+        async def move(reroute: Any) -> Any:
+            calls.append(reroute)
             if len(calls) == 1:
                 raise OSError("disk on fire")
-            return await real(detour)
+            return await real(reroute)
 
         stage.spool.move = move  # type: ignore[method-assign,assignment]
         answer.callback(Blocked("401"))
@@ -148,8 +148,8 @@ class BlockedLaneTests(DispatcherTestCase):
         real, step = stage.spool.move, Deferred()
         found: list[int] = []
 
-        async def move(detour: Any) -> Any:
-            moved = await real(detour)
+        async def move(reroute: Any) -> Any:
+            moved = await real(reroute)
             found.append(moved.count)
             if len(found) == 1:
                 await step
@@ -174,10 +174,10 @@ class BlockedLaneTests(DispatcherTestCase):
         real, steps = stage.spool.move, [Deferred(), Deferred()]
         asked = []
 
-        async def move(detour: Any) -> Any:
-            asked.append(detour)
+        async def move(reroute: Any) -> Any:
+            asked.append(reroute)
             await steps[len(asked) - 1]
-            return await real(detour)
+            return await real(reroute)
 
         stage.spool.move = move  # type: ignore[method-assign,assignment]
         answer.callback(Blocked("401"))

@@ -302,7 +302,7 @@ class ReachWatchTests(SynchronousTestCase):
         self.clock.rightNow -= 7200
         self.looking.stop()
         self.looking.start(LOOK_EVERY, now=False)
-        self.watch.stepped(-7200)
+        self.watch.clock_stepped(-7200)
         self.far.mended = True
         self.pass_time(16)
         self.assertEqual(

@@ -87,7 +87,7 @@ class AnnouncingTests(DispatcherTestCase):
         self.hook = hook or ScriptedProvider(NAME, idempotent=True)
         one = ScriptedProvider("one", answers)
         routes = [Route(name="default", via=("one",), **{"on_failed": "webhook", **route})]
-        self.staged = stage = Stage([one, self.hook], routes, announcer=WebhookNotifier(post=self.post))
+        self.staged = stage = Stage([one, self.hook], routes, notifier=WebhookNotifier(post=self.post))
         self.addCleanup(self.stop)
         return stage.start()
 
@@ -169,8 +169,8 @@ class PrivacyTests(SynchronousTestCase):
         """It is not read at all."""
         claim = make_claim(A)
         body: Any = object()
-        announcer = WebhookNotifier(post=self.remember, subjects=False)
-        done(announcer.announce(claim, {"failed": {A: Failed("no")}}, body, MORNING))
+        notifier = WebhookNotifier(post=self.remember, subjects=False)
+        done(notifier.announce(claim, {"failed": {A: Failed("no")}}, body, MORNING))
         self.assertNotIn(b"subject", self.remembered)
 
     def remember(self, route: str, event: bytes, about: str) -> Any:

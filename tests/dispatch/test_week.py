@@ -77,7 +77,7 @@ class WeekTests(DispatcherTestCase):
         clock.rightNow += seconds
         for call in clock.getDelayedCalls():
             call.delay(seconds)
-        self.staged.dispatcher.stepped(seconds)
+        self.staged.dispatcher.clock_stepped(seconds)
 
     def ends(self, kind: str = "M") -> Counter[str]:
         """Return how many deliveries are in each state, of mail or, for ``B``, of bounces."""

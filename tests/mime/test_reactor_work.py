@@ -140,15 +140,13 @@ async def report(mail: bytes) -> None:
     for wish in ("FULL", "HDRS"):
         envelope = evolve(CLAIM.delivery.envelope, parameters={"RET": wish})
         claim = evolve(CLAIM, delivery=evolve(CLAIM.delivery, envelope=envelope, size=len(mail)))
-        postmaster = DsnReporter(
+        reporter = DsnReporter(
             settings, lambda _envelope, body, _id: NewMessage(draft=None, planned=(), body=body)
         )
-        told = await postmaster.bounce(claim, refused, MemoryBody(mail), 0.0)
+        told = await reporter.bounce(claim, refused, MemoryBody(mail), 0.0)
         assert told is not None
-    announcer = WebhookNotifier(
-        post=lambda _route, event, _id: NewMessage(draft=None, planned=(), body=event)
-    )
-    await announcer.announce(CLAIM, {"failed": refused}, MemoryBody(mail), 0.0)
+    notifier = WebhookNotifier(post=lambda _route, event, _id: NewMessage(draft=None, planned=(), body=event))
+    await notifier.announce(CLAIM, {"failed": refused}, MemoryBody(mail), 0.0)
 
 
 async def show(mail: bytes) -> None:

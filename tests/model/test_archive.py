@@ -141,11 +141,11 @@ class ParcelTests(SynchronousTestCase):
             ],
         }
         for attempt, states, body in ((1, ["deleted", "failed"], False), (2, ["failed", "failed"], True)):
-            parcel = read({**changed_delivery(**told, attempts=[act], attempt=attempt), "finished": 1.0})
-            (delivery,) = parcel.deliveries
+            archived = read({**changed_delivery(**told, attempts=[act], attempt=attempt), "finished": 1.0})
+            (delivery,) = archived.deliveries
             self.assertEqual(
                 ("failed" if body else "deleted", states, body),
-                (delivery.state, [each.state for each in delivery.recipients], parcel.body),
+                (delivery.state, [each.state for each in delivery.recipients], archived.body),
             )
 
     def test_no_json(self) -> None:
@@ -155,22 +155,22 @@ class ParcelTests(SynchronousTestCase):
 
 
 class WaysTests(SynchronousTestCase):
-    ways = RoutingTargets(routes={"all": ("ses", "acs"), "some": ("ses",)}, providers=("ses", "acs"))
+    targets = RoutingTargets(routes={"all": ("ses", "acs"), "some": ("ses",)}, providers=("ses", "acs"))
 
     def test_known(self) -> None:
         """What can go on here stays as it is, though another route is given for others."""
-        self.assertEqual(PARCEL, directed(PARCEL, self.ways))
-        self.assertEqual(PARCEL, directed(PARCEL, self.ways, "some"))
+        self.assertEqual(PARCEL, directed(PARCEL, self.targets))
+        self.assertEqual(PARCEL, directed(PARCEL, self.targets, "some"))
 
     def test_unknown(self) -> None:
         """A route or provider that does not exist here is refused by name."""
-        for ways, words in (
+        for targets, words in (
             (RoutingTargets(routes={"x": ("acs",)}, providers=("acs",)), "no route 'all'"),
             (RoutingTargets(routes={"all": ("ses",)}, providers=("ses",)), "no provider 'acs'"),
         ):
-            self.assertIn(words, str(self.assertRaises(ValueError, directed, PARCEL, ways)))
+            self.assertIn(words, str(self.assertRaises(ValueError, directed, PARCEL, targets)))
         nameless = evolve(PARCEL, deliveries=(evolve(DELIVERY, route=""),))
-        self.assertIn("names no route", str(self.assertRaises(ValueError, directed, nameless, self.ways)))
+        self.assertIn("names no route", str(self.assertRaises(ValueError, directed, nameless, self.targets)))
 
     def test_another_way(self) -> None:
         """With a route given it goes there, to its first provider; id, generation and history stay."""
@@ -186,5 +186,5 @@ class WaysTests(SynchronousTestCase):
     def test_history_needs_no_way(self) -> None:
         """What is over goes nowhere: it is taken as it is."""
         over = evolve(DELIVERY, state="delivered", due=None, ended=1.0)
-        parcel = evolve(PARCEL, deliveries=(over,))
-        self.assertEqual(parcel, directed(parcel, RoutingTargets()))
+        archived = evolve(PARCEL, deliveries=(over,))
+        self.assertEqual(archived, directed(archived, RoutingTargets()))

@@ -80,10 +80,10 @@ class Watching(SynchronousTestCase):
 
     def test_hurried_at_the_end(self):
         """One that is shortened is shortened further, before or after."""
-        for ways in (("shorten", 10), ("hurry", 3)), (("hurry", 3), ("shorten", 10)):
+        for targets in (("shorten", 10), ("hurry", 3)), (("hurry", 3), ("shorten", 10)):
             deadline = self.start(100)
             began = self.clock.seconds()
-            for way, seconds in ways:
+            for way, seconds in targets:
                 getattr(deadline, way)(seconds)
             for _ in range(3):
                 deadline.touch()

@@ -124,7 +124,7 @@ class ReachTests(SynchronousTestCase):
             waiting = self.reach.begin(HOST, "connect")
             self.clock.advance(10)
             self.clock.rightNow += step
-            self.reach.stepped(step)
+            self.reach.clock_stepped(step)
             self.is_told(10)
             self.assertEqual(self.reach.trouble().since, waiting.since)
             self.reach.answered()

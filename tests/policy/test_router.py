@@ -23,7 +23,7 @@ def router(*rules: Rule, **outlets: FakeOutlet) -> Router:
     return Router(rules, {"acs": FakeOutlet(), "ses": FakeOutlet()} | outlets)
 
 
-def ways(planned: list[Planned]) -> list[tuple]:
+def targets(planned: list[Planned]) -> list[tuple]:
     return [
         (each.route, each.provider, each.lane, [to.address for to in each.recipients]) for each in planned
     ]
@@ -125,13 +125,13 @@ class WaysTests(SynchronousTestCase):
             Rule(name="all", via=["ses"]),
             Rule(name="never", via=["acs"]),
         )
-        self.assertEqual(routes.ways(CLIENT, "a@b.org", "c@x.org"), ("test", "small", "all"))
-        self.assertEqual(routes.ways(CLIENT, "a@b.org", "c@y.org"), ("test", "all"))
+        self.assertEqual(routes.targets(CLIENT, "a@b.org", "c@x.org"), ("test", "small", "all"))
+        self.assertEqual(routes.targets(CLIENT, "a@b.org", "c@y.org"), ("test", "all"))
 
     def test_none(self):
         """Where no route leads there are none."""
         routes = router(Rule(name="own", via=["acs"], recipients=Patterns(["*@own.org"])))
-        self.assertEqual(routes.ways(CLIENT, "a@b.org", "c@x.org"), ())
+        self.assertEqual(routes.targets(CLIENT, "a@b.org", "c@x.org"), ())
 
     def test_same_ways_same_route(self):
         """Recipients with the same ways are planned together, whatever the message is."""
@@ -141,7 +141,7 @@ class WaysTests(SynchronousTestCase):
             Rule(name="all", via=["acs"]),
         )
         to = ("c@x.org", "d@y.org")
-        self.assertEqual(len({routes.ways(CLIENT, "a@b.org", each) for each in to}), 1)
+        self.assertEqual(len({routes.targets(CLIENT, "a@b.org", each) for each in to}), 1)
         for head, size in ((b"", 10), (b"X-Env: test\r\n", 10), (b"", 5000)):
             self.assertEqual(len(routes.plan(CLIENT, envelope(*to))(Head(head), Shape(size=size), {})), 1)
 
@@ -164,7 +164,7 @@ class PlanTests(SynchronousTestCase):
         )
         plan = routes.plan(CLIENT, envelope("a@x.org", "b@own.org", "c@x.org"))
         self.assertEqual(
-            ways(plan(Head(b""), Shape(size=10), {})),
+            targets(plan(Head(b""), Shape(size=10), {})),
             [("all", "ses", "", ["a@x.org", "c@x.org"]), ("own", "acs", "", ["b@own.org"])],
         )
 

@@ -147,8 +147,8 @@ class ClosingCase(Stage):
         relay = await self.begun()
         self.expected = 0
         returned = []
-        ways = [(self.sent_when_asked_to, close, True), *((self.sent, *end) for end in ends)]
-        for send, end, must_be_kept in ways:
+        targets = [(self.sent_when_asked_to, close, True), *((self.sent, *end) for end in ends)]
+        for send, end, must_be_kept in targets:
             for size in self.sizes:
                 subject = f"{end.__name__}/{send.__name__} {size}"
                 returned.append(await deferToThread(send, relay, self.mail(subject, size), end))

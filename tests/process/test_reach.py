@@ -145,7 +145,7 @@ class UnreachableTests(Stage, TestCase):
         dead = self.closed()
         acs = "{{type: acs, connection_string: '{}', sender: a@b.test}}"
         login = ", username: u, password: p"
-        ways = {
+        targets = {
             "refused": (HOST.format(host="127.0.0.1", port=dead, tls="none", more=""), "connect"),
             "unknown": (HOST.format(host="no.such.name.invalid", port=25, tls="none", more=""), "resolve"),
             "filtered": (HOST.format(host="127.0.0.1", port=self.filtered(), tls="none", more=""), "connect"),
@@ -163,17 +163,17 @@ class UnreachableTests(Stage, TestCase):
             "http": (acs.format(f"endpoint=http://127.0.0.1:{dead}/;accesskey={KEY}"), "connect"),
             "silent": (acs.format(f"endpoint=http://127.0.0.1:{silent}/;accesskey={KEY}"), "request"),
         }
-        relay = await self.relay({name: text for name, (text, _) in ways.items()}).start()
+        relay = await self.relay({name: text for name, (text, _) in targets.items()}).start()
         begun = reactor.seconds()
-        for name in ways:
+        for name in targets:
             await relay.send(message("lost", to=f"x@{name}.test"), f"x@{name}.test")
 
         async def all_told() -> dict[str, dict[str, Any]]:
             found = await self.attention(relay)
-            return found if found.keys() == ways.keys() else {}
+            return found if found.keys() == targets.keys() else {}
 
         found = await eventually(all_told, "an attention line for each", patience=PROMISED)
-        for name, (_, stage) in ways.items():
+        for name, (_, stage) in targets.items():
             line = found[name]
             self.assertIn("no.such" if name == "unknown" else "127.0.0.1:", line["text"], name)
             self.assertIn(stage, line["text"] + line.get("stage", ""), name)
@@ -199,5 +199,5 @@ class UnreachableTests(Stage, TestCase):
         for name in ("refused", "login"):
             self.assertEqual(await relay.metric(f'smtprelay_provider_up{{provider="{name}"}}'), 1)
         told = [line for line in relay.life.out.decode().splitlines() if '"provider.failing"' in line]
-        self.assertEqual(len(told), len(ways) - len(blocked))
+        self.assertEqual(len(told), len(targets) - len(blocked))
         self.assertTrue(all('"level":"warn' in line.replace(" ", "") for line in told), told[0])

@@ -120,7 +120,7 @@ class SystemdTests(SynchronousTestCase):
         for environ in ({}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1"}):
             notifier = SystemdNotifier(self.clock, {**environ, "WATCHDOG_USEC": "1000000"})
             notifier.start()
-            self.assertIsNone(notifier.ear("relay.ready"))
+            self.assertIsNone(notifier.handler_for("relay.ready"))
             notifier("relay.ready", listeners="")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 

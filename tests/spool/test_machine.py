@@ -211,7 +211,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.step_along(place, to, limit, lost)
 
     def step_along(self, place, to, limit, lost):
-        detour = Reroute(
+        reroute = Reroute(
             provider=place[0],
             lane=place[1],
             routes=("r",),
@@ -220,10 +220,10 @@ class SpoolMachine(RuleBasedStateMachine):
             reason="blocked",
         )
         for _ in range(200):
-            moved = done(self.spool.move(detour, limit))
+            moved = done(self.spool.move(reroute, limit))
             if moved.mark is None:
                 return
-            detour = evolve(detour, mark=moved.mark)
+            reroute = evolve(reroute, mark=moved.mark)
         raise AssertionError("the steps of a detour do not end")
 
     # --- synchronous listeners
@@ -239,13 +239,13 @@ class SpoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.loans)
     @rule(data=st.data(), outcome=st.sampled_from([None, *ANSWERS]))
     def give_back(self, data, outcome):
-        loan = self.pick(data, self.loans)
-        lesson = None if outcome is None else Feedback(outcomes=(outcome,))
+        permit = self.pick(data, self.loans)
+        feedback = None if outcome is None else Feedback(outcomes=(outcome,))
         if isinstance(outcome, Blocked):
-            lesson = evolve(lesson, block=self.block_of(loan.provider, loan.lane))
-        done(self.spool.give_back(loan, lesson))
-        if lesson is not None and data.draw(st.booleans()):
-            self.loans.remove(loan)
+            feedback = evolve(feedback, block=self.block_of(permit.provider, permit.lane))
+        done(self.spool.give_back(permit, feedback))
+        if feedback is not None and data.draw(st.booleans()):
+            self.loans.remove(permit)
 
     @rule()
     def reclaim(self):
@@ -300,9 +300,9 @@ class SpoolMachine(RuleBasedStateMachine):
         done(self.spool.unhold(data.draw(st.sampled_from(done(self.spool.holds()))).id, "ops"))
 
     @rule()
-    def tend(self):
+    def apply_hold_rules(self):
         for _ in range(100):
-            if done(self.spool.tend()) != 0.0:
+            if done(self.spool.apply_hold_rules()) != 0.0:
                 return
         raise AssertionError("the steps of the rules do not end")
 
@@ -340,16 +340,16 @@ class SpoolMachine(RuleBasedStateMachine):
             packed += [self.whole(each) for each in portion.packed]
             mark = portion.mark
         if comes_back:
-            ids = [each.parcel.id for each in packed]
+            ids = [each.archived.id for each in packed]
             assert list(done(self.spool.transfer.exported(ids, "ops"))) == ids
             assert list(done(self.spool.transfer.put(packed, "ops"))) == [True] * len(ids)
         assert set(done(self.spool.transfer.put(packed, "ops"))) <= {False}
 
     def whole(self, packed):
-        if packed.content is not None or not packed.parcel.body:
+        if packed.content is not None or not packed.archived.body:
             return packed
         pieces, n = [], 1
-        while (piece := done(self.spool.transfer.piece(packed.parcel.id, n))) is not None:
+        while (piece := done(self.spool.transfer.piece(packed.archived.id, n))) is not None:
             pieces.append(piece)
             n += 1
         return evolve(packed, content=b"".join(pieces))

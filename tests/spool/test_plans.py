@@ -99,7 +99,7 @@ class Explaining:
 
 
 class PlanTests(SynchronousTestCase):
-    in_strokes = False
+    has_bulk_views = False
 
     def setUp(self) -> None:
         engine = SqliteEngine(database=":memory:", paces=PACES, lease=60.0, seconds=lambda: 0.0)
@@ -118,7 +118,7 @@ class PlanTests(SynchronousTestCase):
             node="here",
             paces=PACES,
             lease=60.0,
-            in_strokes=self.in_strokes,
+            has_bulk_views=self.has_bulk_views,
         )
         result = operation(transaction, *arguments, **more)
         transaction.finish()
@@ -173,10 +173,10 @@ class PlanTests(SynchronousTestCase):
         self.assertTrue(self.run_one(dsn_accept.notify, late.delivery, self.report()))
         self.run_one(settle.set_block, Block(provider="main"))
         for name in ("x", "y"):
-            loan = self.run_one(permits.borrow, name, "main", "lent")
-            assert isinstance(loan, Permit)
-            self.run_one(permits.give_back, loan, None)
-        self.run_one(permits.give_back, loan, Feedback(outcomes=(mail.Deferred("x", throttled=True),)))
+            permit = self.run_one(permits.borrow, name, "main", "lent")
+            assert isinstance(permit, Permit)
+            self.run_one(permits.give_back, permit, None)
+        self.run_one(permits.give_back, permit, Feedback(outcomes=(mail.Deferred("x", throttled=True),)))
         self.run_one(recover.recover)
         self.run_one(recover.reclaim)
         self.operator()
@@ -199,13 +199,13 @@ class PlanTests(SynchronousTestCase):
             portion = self.run_one(export.export, selection, "M2", moving=True)
             self.assertTrue(portion.packed)
         self.run_one(export.drop, ["M3"])
-        parcel = evolve(portion.packed[0].parcel, id="7QK2AAAA00000000")
-        self.run_one(import_.put_piece, parcel.id, 1, b"xy")
-        self.assertTrue(self.run_one(import_.put, ArchiveItem(parcel=parcel)))
+        archived = evolve(portion.packed[0].archived, id="7QK2AAAA00000000")
+        self.run_one(import_.put_piece, archived.id, 1, b"xy")
+        self.assertTrue(self.run_one(import_.put, ArchiveItem(archived=archived)))
         self.run_one(import_.forget_pieces, "7QK2AAAA00000001")
 
     def go_round(self) -> None:
-        detour = Reroute(
+        reroute = Reroute(
             provider="other",
             lane="",
             routes=("r", "s"),
@@ -214,7 +214,7 @@ class PlanTests(SynchronousTestCase):
             reason="x",
         )
         self.run_one(settle.set_block, Block(provider="main"))
-        self.assertEqual(1, self.run_one(move, detour, 10).count)
+        self.assertEqual(1, self.run_one(move, reroute, 10).count)
 
     def operator(self) -> None:
         spool = QueueSpool(self, InlineReader(self.connection), SpoolOptions(paces=PACES, events=Recording()))
@@ -241,7 +241,7 @@ class PlanTests(SynchronousTestCase):
         now(spool.hold(HoldRule(recipient="*@x.org", who="ops", reason="", until=self.now + 5)))
         self.accept(claiming=True)
         now(spool.unhold(now(spool.holds())[0].id, "ops"))
-        while now(spool.tend()) is not None:
+        while now(spool.apply_hold_rules()) is not None:
             pass
         with contextlib.suppress(LookupError):  # it was deleted
             now(spool.raw("M3"))
@@ -316,7 +316,7 @@ class PlanTests(SynchronousTestCase):
 class StrokePlanTests(PlanTests):
     """The same where the usual arrival and the usual end are one statement each."""
 
-    in_strokes = True
+    has_bulk_views = True
 
     def test_the_usual_end_is_searched_by_keys(self) -> None:
         """What the trigger of the view does to each table is found by the key of that table."""

@@ -436,7 +436,7 @@ class FullDiskTests(SynchronousTestCase):
         """A log may add fields of its own to each event."""
         log = Log(Levels(), self.writer, worker=3)
         log("relay.stop", reason="x")
-        log.ear("relay.stop")({"reason": "y"})
+        log.handler_for("relay.stop")({"reason": "y"})
         workers = [json.loads(line)["worker"] for line in self.stream.getvalue().splitlines()]
         self.assertEqual(workers, [3, 3])
 
@@ -461,14 +461,14 @@ class TellingTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
 
     def test_who_can_hear_is_not_called(self):
-        """A listener with an ``ear`` gets the fields as they are; another one gets them spread."""
+        """A listener with an ``handler_for`` gets the fields as they are; another one gets them spread."""
         heard: list[tuple[str, dict[str, object]]] = []
 
         class Hearing:
             def __call__(self, event: str, /, **fields: object) -> None:
                 raise AssertionError(event)
 
-            def ear(self, event: str):
+            def handler_for(self, event: str):
                 return lambda fields: heard.append((event, fields))
 
         Fanout([Hearing(), lambda event, /, **fields: heard.append((event, fields))])(
@@ -485,7 +485,7 @@ class TellingTests(SynchronousTestCase):
             def __call__(self, event: str, /, **fields: object) -> None:
                 raise AssertionError(event)
 
-            def ear(self, event: str):
+            def handler_for(self, event: str):
                 asked.append(event)
                 return heard.append if event == "lane.unblocked" else None
 

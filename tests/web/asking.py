@@ -124,7 +124,7 @@ class FakeOperator:
     """Keeps what it was asked, and raises what it is told to."""
 
     def __init__(self) -> None:
-        self.asked: list[object] = []
+        self.calls: list[object] = []
         self.error: Exception | None = None
 
     def check(self, provider: str) -> None:
@@ -143,7 +143,7 @@ class FakeOperator:
         self._note("holds")
 
     def _note(self, *asked: object) -> None:
-        self.asked.append(asked)
+        self.calls.append(asked)
         if self.error is not None:
             raise self.error
 
@@ -152,7 +152,7 @@ class FakeSpool:
     """A spool with one delivery; it keeps what it was asked and raises what it is told to."""
 
     def __init__(self) -> None:
-        self.asked: list[object] = []
+        self.calls: list[object] = []
         self.error: Exception | None = None
         self.lines = [SUMMARY]
         self.lanes = STOCK.lanes
@@ -163,7 +163,7 @@ class FakeSpool:
             raise self.error
 
     async def search(self, selection: Selection, mark: str = ""):
-        self.asked.append((selection, mark) if mark else selection)
+        self.calls.append((selection, mark) if mark else selection)
         self._raise()
         return Found(deliveries=self.lines)
 
@@ -171,33 +171,33 @@ class FakeSpool:
         return (await self.search(selection)).deliveries
 
     async def show(self, message: str):
-        self.asked.append(message)
+        self.calls.append(message)
         self._raise()
         return [DETAIL]
 
     async def edit(self, selection: Selection, edit: Edit, mark: str = "", prepare: object = None):
-        self.asked.append((selection, edit, mark) if mark else (selection, edit))
+        self.calls.append((selection, edit, mark) if mark else (selection, edit))
         self._raise()
         return Edited(count=1, ids=["7QK29FMD.1"], left={"under way": 2}, mark="more" if mark else "")
 
     async def hold(self, rule: HoldRule):
-        self.asked.append(rule)
+        self.calls.append(rule)
         self._raise()
         return evolve(rule, id=3)
 
     async def unhold(self, number: int, who: str):
-        self.asked.append((number, who))
+        self.calls.append((number, who))
         self._raise()
         return RULE
 
     async def holds(self):
         return [RULE]
 
-    async def tend(self):
-        self.asked.append("tend")
+    async def apply_hold_rules(self):
+        self.calls.append("apply_hold_rules")
 
     async def raw(self, message: str):
-        self.asked.append(message)
+        self.calls.append(message)
         self._raise()
         return FakeBody()
 

@@ -124,7 +124,7 @@ class QueueTests(SynchronousTestCase):
                 "partial": False,
             },
         )
-        self.assertEqual(self.fixture.spool.asked, [Selection(ids=[], states=[], limit=1000)])
+        self.assertEqual(self.fixture.spool.calls, [Selection(ids=[], states=[], limit=1000)])
 
     def test_an_empty_queue(self):
         """It is an empty list."""
@@ -136,7 +136,7 @@ class QueueTests(SynchronousTestCase):
         self.fixture.get(
             "/api/v1/queue?state=deferred&state=held&provider=acs&sender=a%40x.org&recipient=%C3%BC%40x.org&id=7Q&limit=5"
         )
-        (selection,) = self.fixture.spool.asked
+        (selection,) = self.fixture.spool.calls
         self.assertEqual(
             selection,
             Selection(
@@ -166,14 +166,14 @@ class QueueTests(SynchronousTestCase):
         ):
             response = self.fixture.get(f"/api/v1/queue?{query}")
             self.assertEqual((response.status, list(response.json)), (400, ["error"]), query)
-        self.assertEqual(self.fixture.spool.asked, [])
+        self.assertEqual(self.fixture.spool.calls, [])
 
     def test_every_filter(self):
         """Each field of a selection is a parameter, numbers as numbers; a list goes on at its mark."""
         texts = ["text", "route", "lane", "subject", "message_id", "provider_id", "error", "client", "user"]
         query = "&".join(f"{name}=x" for name in texts)
         self.fixture.get(f"/api/v1/queue?{query}&since=5&until=9.5&min_size=100&order=newest&after=id/M1")
-        ((selection, mark),) = self.fixture.spool.asked
+        ((selection, mark),) = self.fixture.spool.calls
         self.assertEqual(mark, "id/M1")
         self.assertEqual(
             selection,
@@ -191,7 +191,7 @@ class QueueTests(SynchronousTestCase):
     def test_any_state(self):
         """A search for a mail of which nobody knows what became of it; only alone, and only in a list."""
         self.fixture.get("/api/v1/queue?text=scan&state=any")
-        self.assertEqual(self.fixture.spool.asked, [Selection(ids=[], states=STATES, text="scan")])
+        self.assertEqual(self.fixture.spool.calls, [Selection(ids=[], states=STATES, text="scan")])
         self.assertEqual(self.fixture.get("/api/v1/queue?state=any&state=held").status, 400)
         self.assertEqual(self.fixture.post("/api/v1/queue/delete", {"states": ["any"]}).status, 400)
 
@@ -199,7 +199,7 @@ class QueueTests(SynchronousTestCase):
         """All its deliveries with their history."""
         answer = self.fixture.get("/api/v1/queue/7QK2").json
         self.assertEqual(answer, {"deliveries": [plain(DETAIL)]})
-        self.assertEqual(self.fixture.spool.asked, ["7QK2"])
+        self.assertEqual(self.fixture.spool.calls, ["7QK2"])
 
     def test_an_unknown_message_is_404_in_the_spools_words(self):
         """The sentence reaches the person."""
@@ -223,7 +223,7 @@ class EditTests(SynchronousTestCase):
                 response.json, {"count": 1, "ids": ["7QK29FMD.1"], "left": {"under way": 2}, "mark": ""}
             )
             self.assertEqual(
-                self.fixture.spool.asked.pop(),
+                self.fixture.spool.calls.pop(),
                 (
                     Selection(ids=["7QK2"], states=["held"]),
                     Edit(action=action, who="local (anna)", why="because"),
@@ -234,7 +234,7 @@ class EditTests(SynchronousTestCase):
         """It answers the same ids, and the spool is told that nothing is to be changed."""
         response = self.fixture.post("/api/v1/queue/delete", {"provider": "acs", "dry_run": True})
         self.assertEqual(response.json["ids"], ["7QK29FMD.1"])
-        ((selection, edit),) = self.fixture.spool.asked
+        ((selection, edit),) = self.fixture.spool.calls
         self.assertEqual((selection.provider, edit.dry_run), ("acs", True))
 
     def test_each_action_has_its_options(self):
@@ -247,9 +247,9 @@ class EditTests(SynchronousTestCase):
             body = {"provider": "acs", "mark": "m", **given}
             response = self.fixture.post(f"/api/v1/queue/{action}", body)
             self.assertEqual(response.json["mark"], "more")
-            asked = self.fixture.spool.asked.pop()
+            request = self.fixture.spool.calls.pop()
             self.assertEqual(
-                asked, (Selection(provider="acs"), Edit(action=action, who="local", **expected), "m")
+                request, (Selection(provider="acs"), Edit(action=action, who="local", **expected), "m")
             )
 
     def test_options_of_other_actions_are_refused(self):
@@ -265,14 +265,14 @@ class EditTests(SynchronousTestCase):
         ):
             response = self.fixture.post(f"/api/v1/queue/{action}", {"ids": ["A"], **given})
             self.assertEqual(response.status, 400, (action, given))
-        self.assertEqual(self.fixture.spool.asked, [])
+        self.assertEqual(self.fixture.spool.calls, [])
 
     def test_everything_must_be_said(self):
         """Without a filter, or with empty ones, nothing happens unless everything is meant."""
         for body in ({}, {"ids": []}, {"sender": ""}, {"everything": False}, {"why": "x"}):
             response = self.fixture.post("/api/v1/queue/delete", body)
             self.assertEqual(response.status, 400, body)
-        self.assertEqual(self.fixture.spool.asked, [])
+        self.assertEqual(self.fixture.spool.calls, [])
         self.assertEqual(self.fixture.post("/api/v1/queue/delete", {"everything": True}).status, 200)
 
     def test_long_reasons_are_400(self):
@@ -282,7 +282,7 @@ class EditTests(SynchronousTestCase):
                 response = self.fixture.post(f"/api/v1/{path}", {key: "x" * 501})
                 error = f"{key} must be a string of at most 500 characters"
                 self.assertEqual((response.status, response.json), (400, {"error": error}), path)
-        self.assertEqual(self.fixture.spool.asked, [])
+        self.assertEqual(self.fixture.spool.calls, [])
         response = self.fixture.post("/api/v1/queue/hold", {"everything": True, "why": "x" * 500})
         self.assertEqual(response.status, 200)
 
@@ -296,13 +296,13 @@ class EditTests(SynchronousTestCase):
         for raw in (b"{", b"\xff", b"[" * 100_000):
             response = self.fixture.ask("POST", "/api/v1/queue/delete", headers=headers, body=raw)
             self.assertEqual(response.status, 400, raw[:10])
-        self.assertEqual(self.fixture.spool.asked, [])
+        self.assertEqual(self.fixture.spool.calls, [])
 
     def test_only_json_is_read(self):
         """What a form of another site can send is not."""
         headers = {"Content-Type": "text/plain"}
         response = self.fixture.post("/api/v1/queue/delete", {"everything": True}, headers=headers)
-        self.assertEqual((response.status, self.fixture.spool.asked), (415, []))
+        self.assertEqual((response.status, self.fixture.spool.calls), (415, []))
 
     def test_the_spools_refusals_are_answers(self):
         """Unknown ids are 404, what cannot be done is 400."""
@@ -321,8 +321,8 @@ class RerouteTests(SynchronousTestCase):
         self.assertEqual(
             (response.status, response.json), (404, {"error": "there is no provider 'tow': one, two"})
         )
-        self.assertEqual(fixture.spool.asked, [])
-        self.assertEqual(fixture.operator.asked, [("check", "tow")])
+        self.assertEqual(fixture.spool.calls, [])
+        self.assertEqual(fixture.operator.calls, [("check", "tow")])
 
 
 class ContentTests(SynchronousTestCase):
@@ -373,18 +373,18 @@ class HoldTests(SynchronousTestCase):
         body = {"recipient": "*@x.org", "until": NOW + 60, "why": "incident", "who": "anna"}
         self.assertEqual(self.fixture.post("/api/v1/hold-rules", body).json["hold_rule"]["id"], 3)
         rule = HoldRule(recipient="*@x.org", until=NOW + 60, reason="incident", who="local (anna)")
-        self.assertEqual(self.fixture.spool.asked, [rule, "tend"])
-        self.assertEqual(self.fixture.operator.asked, [("holds",)])
+        self.assertEqual(self.fixture.spool.calls, [rule, "apply_hold_rules"])
+        self.assertEqual(self.fixture.operator.calls, [("holds",)])
 
     def test_a_rule_for_a_time(self):
         """Its end is counted from now, by the relay's clock."""
         self.fixture.post("/api/v1/hold-rules", {"recipient": "*@x.org", "for": 60})
-        self.assertEqual(self.fixture.spool.asked[0].until, NOW + 60)
+        self.assertEqual(self.fixture.spool.calls[0].until, NOW + 60)
 
     def test_a_rule_is_ended(self):
         """By its number; what is none is not there."""
         self.assertEqual(self.fixture.post("/api/v1/hold-rules/3/remove", {}).status, 200)
-        self.assertEqual(self.fixture.spool.asked, [(3, "local"), "tend"])
+        self.assertEqual(self.fixture.spool.calls, [(3, "local"), "apply_hold_rules"])
         for number in ("x", "-1", "9" * 40):
             self.assertEqual(self.fixture.post(f"/api/v1/hold-rules/{number}/remove", {}).status, 404)
 
@@ -400,7 +400,7 @@ class HoldTests(SynchronousTestCase):
             self.assertEqual(self.fixture.post("/api/v1/hold-rules", body).status, 400, body)
         self.fixture.operator.error = LookupError("there is no provider 'nope'")
         self.assertEqual(self.fixture.post("/api/v1/hold-rules", {"provider": "nope", "for": 60}).status, 404)
-        self.assertEqual(self.fixture.spool.asked, [])
+        self.assertEqual(self.fixture.spool.calls, [])
 
 
 class ProviderTests(SynchronousTestCase):
@@ -421,7 +421,7 @@ class ProviderTests(SynchronousTestCase):
         ):
             self.assertEqual(self.fixture.post(f"/api/v1/providers/acs/{what}", body).status, 200)
         self.assertEqual(
-            self.fixture.operator.asked,
+            self.fixture.operator.calls,
             [
                 ("probe", "acs", "box", "local", ("force", True)),
                 ("suspend", "acs", "local", "maintenance", None),
@@ -458,4 +458,4 @@ class RoleTests(SynchronousTestCase):
         self.assertEqual(fixture.get("/api/v1/queue/7QK2/message", headers=headers).status, 403)
         for path in ("queue/reroute", "hold-rules", "hold-rules/3/remove", "providers/acs/suspend"):
             self.assertEqual(fixture.post(f"/api/v1/{path}", {}, headers=headers).status, 403, path)
-        self.assertEqual(fixture.operator.asked, [])
+        self.assertEqual(fixture.operator.calls, [])

@@ -24,7 +24,7 @@ class TransferTests(SynchronousTestCase):
         self.clock.advance(1_790_000_000)
         self.events = Recording()
         self.spool = open_memory(SpoolOptions(paces={}, events=self.events), clock=self.clock)
-        self.fixture = Fixture(spool=self.spool, ways=WAYS)
+        self.fixture = Fixture(spool=self.spool, targets=WAYS)
         to = (Recipient(address="anna@example.com"),)
         draft = Draft(
             id=ID,
@@ -67,7 +67,7 @@ class TransferTests(SynchronousTestCase):
         obeyed = self.post("orders", {"orders": told, "who": "anna"}).json
         self.assertEqual({"1": 2}, obeyed["numbers"])
         self.assertEqual(["out"], [each["provider"] for each in obeyed["suspended"]])
-        self.assertIn(("holds",), self.fixture.operator.asked)
+        self.assertIn(("holds",), self.fixture.operator.calls)
         self.assertEqual("local (anna)", self.events.of("lane.changed")[0]["who"])
         for bad in ({}, {"schema": "x"}, {**told, "holds": 7}, {**told, "more": 1}):
             self.assertEqual(400, self.post("orders", {"orders": bad}).status, bad)

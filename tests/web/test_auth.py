@@ -35,7 +35,7 @@ class TokenTests(SynchronousTestCase):
         """The answer says how to authenticate, and the API was not asked."""
         response = self.fixture.get("/api/v1/queue")
         self.assertEqual((response.status, response.headers["www-authenticate"]), (401, "Bearer"))
-        self.assertEqual(self.fixture.spool.asked, [])
+        self.assertEqual(self.fixture.spool.calls, [])
 
     def test_a_wrong_token_is_401(self):
         """Neither another word nor another scheme gets in."""
@@ -49,7 +49,7 @@ class TokenTests(SynchronousTestCase):
         response = self.hold("look")
         self.assertEqual(response.status, 403)
         self.assertIn("operator", response.json["error"])
-        self.assertEqual(self.fixture.spool.asked, [])
+        self.assertEqual(self.fixture.spool.calls, [])
 
     def test_a_viewer_does_not_read_mail(self):
         """The list of mails is open to a viewer, their content is not."""
@@ -61,7 +61,7 @@ class TokenTests(SynchronousTestCase):
     def test_an_operator_edits_under_the_tokens_name(self):
         """The token's name is recorded with the edit."""
         self.assertEqual(self.hold("do").status, 200)
-        ((_, edit),) = self.fixture.spool.asked
+        ((_, edit),) = self.fixture.spool.calls
         self.assertEqual(edit.who, "ops")
 
     def test_a_good_token_is_not_hashed_again_and_again(self):
@@ -103,7 +103,7 @@ class TokenTests(SynchronousTestCase):
             {"everything": True},
             headers={"Cookie": "smtprelay_token=do", "X-Smtprelay-CSRF": ""},
         )
-        self.assertEqual((response.status, self.fixture.spool.asked), (403, []))
+        self.assertEqual((response.status, self.fixture.spool.calls), (403, []))
 
     def test_odd_cookies_are_no_token(self):
         """Whatever stands in the header, the answer is 401."""
@@ -163,7 +163,7 @@ class LoopbackTests(SynchronousTestCase):
         response = self.fixture.post(
             "/api/v1/queue/hold", {"everything": True}, headers={"X-Smtprelay-CSRF": ""}
         )
-        self.assertEqual((response.status, self.fixture.spool.asked), (403, []))
+        self.assertEqual((response.status, self.fixture.spool.calls), (403, []))
         self.assertEqual(self.fixture.ask("OPTIONS", "/api/v1/queue/hold").status, 405)
 
 
@@ -178,5 +178,5 @@ class ControlTests(SynchronousTestCase):
             peer="unknown",
         )
         self.assertEqual(response.status, 200)
-        ((_, edit),) = fixture.spool.asked
+        ((_, edit),) = fixture.spool.calls
         self.assertEqual(edit.who, "anna")

@@ -91,9 +91,9 @@ class RefusedTests(SynchronousTestCase):
         class Front:
             """Passes on as the real one does."""
 
-            async def one(self, method: str, uri: str, asked: ApiRequest) -> object:
+            async def one(self, method: str, uri: str, request: ApiRequest) -> object:
                 assert (method, uri) == (route.method, route.path)
-                return await route.action(asked)
+                return await route.action(request)
 
         front = Refusals(self.fixture.clock, self.fixture.events)
         front.turned_away(Client(address="2001:db8::1", listener="lan"), NO)
@@ -121,8 +121,8 @@ class RefusedTests(SynchronousTestCase):
             {"rows": [{**good, "count": 0.5}]},
         ):
             octets = json.dumps(body).encode()
-            asked = ApiRequest(path={}, query={}, content_type="application/json", body=octets)
-            failure = self.failureResultOf(Deferred.fromCoroutine(action(asked)), ApiProblem)
+            request = ApiRequest(path={}, query={}, content_type="application/json", body=octets)
+            failure = self.failureResultOf(Deferred.fromCoroutine(action(request)), ApiProblem)
             self.assertEqual(failure.value.answer.status, 400, body)
             self.assertRegex(str(failure.value), "^[a-z]+ must be ", body)
         self.assertEqual(done(self.ledger.refused(RefusalFilter(client="10.0.3.7"))), [row])
@@ -132,8 +132,8 @@ class RefusedTests(SynchronousTestCase):
         sizes = []
 
         class Front:
-            async def one(self, _method: str, _uri: str, asked: ApiRequest) -> ApiResponse:
-                sizes.append(len(asked.body))
+            async def one(self, _method: str, _uri: str, request: ApiRequest) -> ApiResponse:
+                sizes.append(len(request.body))
                 return ApiResponse()
 
         refusal = evolve(NO, text="\U0001f600" * 500)

@@ -110,7 +110,7 @@ class _ImportCounts:
 
     def _obey(self, mover: Mover, orders: Mapping[str, Any]) -> None:
         try:
-            obeyed = mover.obey(orders)
+            obeyed = mover.apply_settings(orders)
         except CliError as error:
             if error.status != FAILED:
                 raise

@@ -56,26 +56,26 @@ def _tell(found: Mapping[str, Any]) -> None:
 
 def _check(settings: CliSettings, *, deep: bool) -> Mapping[str, Any]:
     client = locate.client(settings, os.environ, _PATIENCE)
-    ground = locate.instead(client, settings, os.environ)
-    if ground is None:
+    location = locate.instead(client, settings, os.environ)
+    if location is None:
         return dict(client.get(f"{API}/spool/check", {"deep": "1"} if deep else {}))
     from attrs import asdict  # noqa: PLC0415
 
     from smtprelay.spool import offline_archive  # noqa: PLC0415
 
     with in_words():
-        return asdict(offline_archive.check(ground, deep=deep))
+        return asdict(offline_archive.check(location, deep=deep))
 
 
 def _recount(settings: CliSettings) -> int:
     client = locate.client(settings, os.environ, _PATIENCE)
-    ground = locate.instead(client, settings, os.environ)
-    if ground is None:
+    location = locate.instead(client, settings, os.environ)
+    if location is None:
         return int(client.post(f"{API}/spool/check/recount", {})["lanes"])
     from smtprelay.spool import offline_archive  # noqa: PLC0415
 
     with in_words():
-        return offline_archive.recount(ground)
+        return offline_archive.recount(location)
 
 
 @spool.command()
@@ -88,19 +88,19 @@ def compact(ctx: click.Context) -> None:
     themselves.
     """
     settings = chosen(ctx)
-    ground = locate.ground(settings, os.environ)
+    location = locate.location(settings, os.environ)
     from smtprelay.spool import offline_archive  # noqa: PLC0415
     from smtprelay.spool.engines.sqlite_lock import SpoolBusy  # noqa: PLC0415
     from smtprelay.spool.location import SqliteLocation  # noqa: PLC0415
 
-    if not isinstance(ground, SqliteLocation):
+    if not isinstance(location, SqliteLocation):
         raise CliError(
             UNAVAILABLE, "compact needs a spool in a folder of this machine: name its configuration with -c"
         )
 
     try:
         with in_words():
-            before, after = offline_archive.compact(ground)
+            before, after = offline_archive.compact(location)
     except CliError as error:
         if isinstance(error.__cause__, SpoolBusy):
             raise CliError(UNAVAILABLE, f"{error}: stop it first") from error

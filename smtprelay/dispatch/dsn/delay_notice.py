@@ -29,7 +29,7 @@ class Delays:
         self,
         spool: Spool,
         routes: Mapping[str, Route],
-        postmaster: DsnReporter,
+        reporter: DsnReporter,
         *,
         after: float,
         clock: IReactorTime,
@@ -38,7 +38,7 @@ class Delays:
     ) -> None:
         self._spool = spool
         self._routes = routes
-        self._postmaster = postmaster
+        self._reporter = reporter
         self._after = after
         self._clock = clock
         self._events = events
@@ -68,7 +68,7 @@ class Delays:
         now = self._clock.seconds()
         try:
             body = self._spool.body(delivery)
-            return await self._postmaster.delay(overdue, body, now, until=self._until(overdue, delivery, now))
+            return await self._reporter.delay(overdue, body, now, until=self._until(overdue, delivery, now))
         except CancelledError:
             raise
         except Exception as exc:  # noqa: BLE001 -- one that cannot be told of must not keep the others from it

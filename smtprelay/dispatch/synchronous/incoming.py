@@ -92,9 +92,9 @@ class Synchronous:
         self._see_whether_landed()
         return landed
 
-    def stepped(self, seconds: float) -> None:
+    def clock_stepped(self, seconds: float) -> None:
         """Move all times by ``seconds``: the clock was put."""
-        self.direct.admission.stepped(seconds)
+        self.direct.admission.clock_stepped(seconds)
         if self._closing is not None:
             self._closing += seconds
 

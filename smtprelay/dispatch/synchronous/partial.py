@@ -54,8 +54,8 @@ class Remainder:
     routes: Mapping[str, Route]
     providers: Mapping[str, Provider]
     stopped: Callable[[str, str], bool]
-    postmaster: DsnReporter
-    announcer: WebhookNotifier | None
+    reporter: DsnReporter
+    notifier: WebhookNotifier | None
     clock: IReactorTime
     events: Events
     chance: Callable[[], float]
@@ -138,7 +138,7 @@ class Remainder:
     async def _bounce(self, claim: Claim, ended: Results, body: Body) -> NewMessage | None:
         """Return the report to the sender, or ``None`` if there is to be none, or none could be made."""
         try:
-            return await self.postmaster.bounce(claim, ended, body, self.clock.seconds())
+            return await self.reporter.bounce(claim, ended, body, self.clock.seconds())
         except CancelledError:
             raise
         except Exception as exc:  # noqa: BLE001 -- the log tells of the failure all the same
@@ -147,9 +147,9 @@ class Remainder:
 
     async def _event(self, claim: Claim, verdict: Decision, body: Body) -> NewMessage | None:
         try:
-            if self.announcer is None:
+            if self.notifier is None:
                 raise LookupError("the configuration has no webhook")  # noqa: TRY301 -- told like others
-            return await self.announcer.announce(claim, verdict.announced, body, self.clock.seconds())
+            return await self.notifier.announce(claim, verdict.announced, body, self.clock.seconds())
         except CancelledError:
             raise
         except Exception as exc:  # noqa: BLE001 -- so

@@ -89,7 +89,7 @@ class SynchronousPermits:
         now = self._clock.seconds()
         return self._lanes.stopped(provider, lane, now) or now < self._stops.get((provider, lane), 0.0)
 
-    def stepped(self, seconds: float) -> None:
+    def clock_stepped(self, seconds: float) -> None:
         """Move all times by ``seconds``: the clock was put; the dispatcher sees to the lanes."""
         self._stops = {key: until + seconds for key, until in self._stops.items()}
 
@@ -185,9 +185,9 @@ class SynchronousPermits:
 
     # --- what came of it
 
-    def give_back(self, loan: Permit, lesson: Feedback | None) -> None:
+    def give_back(self, permit: Permit, feedback: Feedback | None) -> None:
         """Tell the spool; nobody waits for that."""
-        self._see_to("give back", self._spool.give_back(loan, lesson))
+        self._see_to("give back", self._spool.give_back(permit, feedback))
 
     def learn(self, delivery: Delivery, outcomes: Collection[Outcome], *, ended: bool) -> Feedback:
         """Return what ``outcomes`` teach; what they say after the request ``ended`` is told to the spool."""
@@ -211,10 +211,10 @@ class Slot:
     :ivar released: it was given back: the provider has the body, or its answer has come.
     """
 
-    def __init__(self, loan: Permit, delivery: Delivery, admission: SynchronousPermits) -> None:
+    def __init__(self, permit: Permit, delivery: Delivery, admission: SynchronousPermits) -> None:
         self.released = False
         self._ended = False
-        self._loan = loan
+        self._permit = permit
         self._delivery = delivery
         self._admission = admission
 
@@ -222,22 +222,22 @@ class Slot:
         """Return the permit, once: the provider has the body, and its answer comes later."""
         if not self.released:
             self.released = True
-            self._admission.give_back(self._loan, None)
+            self._admission.give_back(self._permit, None)
 
     def learn(self, outcomes: Collection[Outcome]) -> None:
         """Return the permit with the outcomes; more may follow when the provider is asked later."""
-        lesson = self._admission.learn(self._delivery, outcomes, ended=self._ended)
+        feedback = self._admission.learn(self._delivery, outcomes, ended=self._ended)
         if not self._ended:
-            self._end(lesson)
+            self._end(feedback)
 
     def end(self) -> None:
         """Return the permit unless that was done: no outcome follows."""
         if not self._ended:
             self._end(Feedback())
 
-    def _end(self, lesson: Feedback) -> None:
+    def _end(self, feedback: Feedback) -> None:
         self._ended = self.released = True
-        self._admission.give_back(self._loan, lesson)
+        self._admission.give_back(self._permit, feedback)
 
 
 def _busy(provider: str) -> Turned:

@@ -91,8 +91,8 @@ def bounces_from(config: Config) -> str:
 def bounce_settings(config: Config, providers: Mapping[str, Provider]) -> BounceSettings:
     """Return how reports are written."""
     bounces = config.bounces
-    ways = bounces.via or tuple(providers)
-    sizes = [size for name in ways if (size := providers[name].limits.size) is not None]
+    targets = bounces.via or tuple(providers)
+    sizes = [size for name in targets if (size := providers[name].limits.size) is not None]
     return BounceSettings(
         sender=bounces_from(config),
         hostname=config.hostname,
@@ -117,9 +117,9 @@ def build_delays(
     after = config.bounces.delay_notice
     if after is None:
         return []
-    postmaster = DsnReporter(bounce_settings(config, providers), post, clock)
+    reporter = DsnReporter(bounce_settings(config, providers), post, clock)
     shortest, longest = _LOOK_EVERY
     delays = Delays(
-        spool, all_routes(config), postmaster, after=after, clock=clock, events=events, running=running
+        spool, all_routes(config), reporter, after=after, clock=clock, events=events, running=running
     )
     return [("delays", min(longest, max(shortest, after / _LOOKS)), delays.look)]

@@ -21,7 +21,7 @@ def build_dispatcher(
     *,
     lanes: LaneStates,
     post: Post,
-    announcer: WebhookNotifier | None,
+    notifier: WebhookNotifier | None,
     reactor: Any,
     events: Events,
     probe_unreachable: Callable[[str], None],
@@ -37,7 +37,7 @@ def build_dispatcher(
         jitter=random.SystemRandom().random,
         post=post,
         bounces=bounce_settings(config, providers),
-        announcer=announcer,
+        notifier=notifier,
         lease=(config.spool or SpoolSettings()).lease,
         probe_unreachable=probe_unreachable,
     )

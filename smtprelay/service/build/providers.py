@@ -44,40 +44,40 @@ class ProviderContext:
         return self.reaches.setdefault(provider, Reach(provider, self.reactor.seconds))
 
 
-def build_providers(config: Config, workshop: ProviderContext) -> dict[str, Provider]:
+def build_providers(config: Config, context: ProviderContext) -> dict[str, Provider]:
     """Return the providers of ``config`` by name; nothing is connected yet."""
-    return {name: _built(name, each, config, workshop) for name, each in config.providers.items()}
+    return {name: _built(name, each, config, context) for name, each in config.providers.items()}
 
 
-def _built(name: str, wanted: Any, config: Config, workshop: ProviderContext) -> Provider:
-    provider = _BUILDERS[wanted.type](name, wanted, workshop)
+def _built(name: str, wanted: Any, config: Config, context: ProviderContext) -> Provider:
+    provider = _BUILDERS[wanted.type](name, wanted, context)
     if wanted.type not in _RAW:
         return provider
     return OutgoingProvider(
-        provider, workshop.mime, hostname=workshop.hostname, bounces_from=bounces_from(config)
+        provider, context.mime, hostname=context.hostname, bounces_from=bounces_from(config)
     )
 
 
-def _acs(name: str, wanted: settings.AcsSettings, workshop: ProviderContext) -> Provider:
+def _acs(name: str, wanted: settings.AcsSettings, context: ProviderContext) -> Provider:
     return Acs(
         name=name,
         http=open_http(
-            workshop.reactor,
+            context.reactor,
             concurrency=wanted.concurrency,
             timeout=wanted.timeout,
             ca=wanted.ca or "",
-            reach=workshop.reach(name),
+            reach=context.reach(name),
         ),
         credentials=lambda: credentials_of(wanted),
-        worker=workshop.mime,
+        worker=context.mime,
         sender=wanted.sender,
         sender_domains=wanted.sender_domains,
         blind_to=wanted.blind_to if wanted.blind == "together" and wanted.blind_to else "",
         accept_on=wanted.accept_on,
         limits=_limits(ACS_LIMITS, wanted.limits),
-        clock=workshop.reactor,
-        events=workshop.events,
-        defer_to_thread=workshop.defer_to_thread,
+        clock=context.reactor,
+        events=context.events,
+        defer_to_thread=context.defer_to_thread,
     )
 
 
@@ -90,7 +90,7 @@ def credentials_of(wanted: settings.AcsSettings) -> Credentials:
     return evolve(known, keys=(*known.keys, *keys))
 
 
-def _smarthost(name: str, wanted: settings.SmarthostSettings, workshop: ProviderContext) -> Provider:
+def _smarthost(name: str, wanted: settings.SmarthostSettings, context: ProviderContext) -> Provider:
     password = wanted.password
     host = Host(
         host=wanted.host,
@@ -98,7 +98,7 @@ def _smarthost(name: str, wanted: settings.SmarthostSettings, workshop: Provider
         tls=wanted.tls,
         verify=wanted.verify,
         ca=wanted.ca or "",
-        helo=wanted.helo or workshop.hostname,
+        helo=wanted.helo or context.hostname,
         username=wanted.username or "",
         password=(lambda: "") if password is None else password.reveal,
         concurrency=wanted.concurrency,
@@ -106,16 +106,16 @@ def _smarthost(name: str, wanted: settings.SmarthostSettings, workshop: Provider
     )
     return Smarthost(
         name,
-        workshop.reactor,
+        context.reactor,
         host,
-        workshop.events,
+        context.events,
         limits=wanted.limits,
-        reach=workshop.reach(name),
+        reach=context.reach(name),
     )
 
 
-def _capture(name: str, wanted: settings.CaptureSettings, workshop: ProviderContext) -> Provider:
-    return Capture(name, wanted.path, workshop.defer_to_thread, wanted.limits)
+def _capture(name: str, wanted: settings.CaptureSettings, context: ProviderContext) -> Provider:
+    return Capture(name, wanted.path, context.defer_to_thread, wanted.limits)
 
 
 def _limits(documented: Limits, wanted: Limits) -> Limits:

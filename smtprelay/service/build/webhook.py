@@ -34,15 +34,15 @@ def webhook_paces(config: Config) -> dict[str, Pace]:
     return {NAME: PACE} if is_used(config) else {}
 
 
-def build_webhook(config: Config, workshop: ProviderContext) -> dict[str, Provider]:
+def build_webhook(config: Config, context: ProviderContext) -> dict[str, Provider]:
     """Return the built-in provider, by its name; nothing if no route needs it."""
     if not is_used(config):
         return {}
     provider = Webhook(
-        {name: _hook(each, workshop) for name, each in _settings(config).items()},
-        clock=workshop.reactor,
-        events=workshop.events,
-        defer_to_thread=workshop.defer_to_thread,
+        {name: _hook(each, context) for name, each in _settings(config).items()},
+        clock=context.reactor,
+        events=context.events,
+        defer_to_thread=context.defer_to_thread,
     )
     return {NAME: provider}
 
@@ -84,13 +84,13 @@ def _settings(config: Config) -> dict[str, Settings]:
     return own if config.webhook is None else {**own, DEFAULT: config.webhook}
 
 
-def _hook(settings: Settings, workshop: ProviderContext) -> Hook:
+def _hook(settings: Settings, context: ProviderContext) -> Hook:
     assert PACE.per_lane is not None
     http = open_http(
-        workshop.reactor,
+        context.reactor,
         concurrency=PACE.per_lane,
         timeout=settings.timeout,
         ca=settings.ca or "",
-        reach=workshop.reach(NAME),
+        reach=context.reach(NAME),
     )
     return Hook(http, settings.url.reveal, settings.secret.reveal if settings.secret else lambda: "")

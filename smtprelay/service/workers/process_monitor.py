@@ -127,7 +127,7 @@ class Monitor:
         for life in self._running.values():
             life.kill()
 
-    def stepped(self, seconds: float) -> None:
+    def clock_stepped(self, seconds: float) -> None:
         """Go on counting deaths and lives when the clock was put forward by ``seconds``, or back."""
         self._deaths = deque(died + seconds for died in self._deaths)
         for name, began in self._monitor.timeStarted.items():

@@ -245,7 +245,7 @@ class Supervisor(Service):
     def clock_stepped(self, seconds: float) -> None:
         """Put right what depends on the time, when the reactor's clock was put by ``seconds``."""
         if self._monitor is not None:
-            self._monitor.stepped(seconds)
+            self._monitor.clock_stepped(seconds)
 
     async def _readiness(self) -> Mapping[str, str | None]:
         checks: dict[str, str | None] = dict.fromkeys(("recovery", "workers", "draining"))

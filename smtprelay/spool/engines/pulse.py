@@ -32,7 +32,8 @@ class Pulse:
 
     :ivar writer: the one that is watched.
     :param steady: gives seconds that only grow.
-    :ivar trouble: what the database said when a write failed, until :meth:`beat` has written; or ``""``.
+    :ivar trouble: what the database said when a write failed, until :meth:`retry_write` has written; or
+      ``""``.
     """
 
     def __init__(self, writer: Writer, steady: Callable[[], float] = time.monotonic) -> None:
@@ -55,7 +56,7 @@ class Pulse:
         self._under_way += 1
         return self.writer.do(operation).addCallbacks(self._answered, self._failed)
 
-    async def beat(self) -> bool:
+    async def retry_write(self) -> bool:
         """If the last write failed try another one; return whether that ended the trouble."""
         if not self.trouble:
             return False

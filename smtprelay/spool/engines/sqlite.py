@@ -152,7 +152,7 @@ class SqliteEngine:
             paces=self.paces,
             lease=self.lease,
             keeps_bodies=self.keeps_bodies,
-            in_strokes=True,
+            has_bulk_views=True,
             holds=self._holds,
             exclusive=self._exclusive,
         )

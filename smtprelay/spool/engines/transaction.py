@@ -117,7 +117,7 @@ class Transaction:
     :ivar back: when the database was there again after it had been away, seconds since the epoch.
     :ivar locking: what keeps other nodes away from the rows that are read to be changed.
     :ivar keeps_bodies: bodies outlive their delivery, until they are swept.
-    :ivar in_strokes: the connection has the views of :mod:`smtprelay.spool.engines.sqlite_bulk`.
+    :ivar has_bulk_views: the connection has the views of :mod:`smtprelay.spool.engines.sqlite_bulk`.
     :param lanes: begun at ``now``; so ``holds``, which are read anew if there are none.
     """
 
@@ -133,7 +133,7 @@ class Transaction:
         back: float = -math.inf,
         locking: Locking = ALONE,
         keeps_bodies: bool = False,
-        in_strokes: bool = False,
+        has_bulk_views: bool = False,
         holds: Holds | None = None,
         exclusive: ExclusiveAttempt | None = None,
     ) -> None:
@@ -144,7 +144,7 @@ class Transaction:
         self.back = back
         self.locking = locking
         self.keeps_bodies = keeps_bodies
-        self.in_strokes = in_strokes
+        self.has_bulk_views = has_bulk_views
         self.lanes = lanes
         self.holds = holds or Holds(connection.execute, now)
         self.exclusive = exclusive or ExclusiveAttempt()
@@ -178,7 +178,7 @@ class Transaction:
         self.lanes.write()
 
     def _write_rows(self) -> None:
-        if self.in_strokes:
+        if self.has_bulk_views:
             sqlite_bulk.arrive(self._connection.run, self._rows, MOST_ROWS)
         for table, rows in self._rows.items():
             if rows:

@@ -148,7 +148,7 @@ def _packed(tx: Transaction, messages: Sequence[str]) -> list[ArchiveItem]:
     left = _MOST_BYTES
     for row in sorted(_rows(tx, _MESSAGES, messages), key=lambda row: str(row[0])):
         message, sender, parameters, client, *rest = row
-        parcel = ArchivedMessage(
+        archived = ArchivedMessage(
             id=message,
             sender=sender,
             parameters=json.loads(parameters),
@@ -168,7 +168,7 @@ def _packed(tx: Transaction, messages: Sequence[str]) -> list[ArchiveItem]:
         if count == 1 and size <= min(SMALL, left):
             content = piece(tx, message, 1)
             left -= size
-        packed.append(ArchiveItem(parcel=parcel, content=content))
+        packed.append(ArchiveItem(archived=archived, content=content))
     return packed
 
 

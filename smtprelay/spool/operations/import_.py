@@ -35,16 +35,16 @@ def put(tx: Transaction, packed: ArchiveItem) -> bool:
 
     :raises ValueError: it contradicts itself, its body is not whole, or it has no route here.
     """
-    parcel = packed.parcel
-    for fault in faults(parcel):
+    archived = packed.archived
+    for fault in faults(archived):
         raise ValueError(fault)
-    if packed.refusal and not _is_here(tx, parcel.id):
+    if packed.refusal and not _is_here(tx, archived.id):
         raise ValueError(packed.refusal)
-    if not _put_message(tx, parcel):
+    if not _put_message(tx, archived):
         return False
     _put_body(tx, packed)
-    for delivery in parcel.deliveries:
-        _put_delivery(tx, parcel.id, delivery)
+    for delivery in archived.deliveries:
+        _put_delivery(tx, archived.id, delivery)
     return True
 
 
@@ -71,46 +71,46 @@ def _is_here(tx: Transaction, message: str) -> bool:
     return tx.execute("SELECT 1 FROM message WHERE id = ?", (message,)).fetchone() is not None
 
 
-def _put_message(tx: Transaction, parcel: ArchivedMessage) -> bool:
+def _put_message(tx: Transaction, archived: ArchivedMessage) -> bool:
     row: Any = tx.execute(
         _MESSAGE,
         (
-            parcel.id,
-            parcel.sender,
-            json.dumps(dict(parcel.parameters)),
-            json.dumps(dict(parcel.client)),
-            parcel.received,
-            parcel.size,
-            storable(parcel.subject),
-            storable(parcel.message_id),
-            storable(parcel.bounce_of),
-            parcel.finished,
+            archived.id,
+            archived.sender,
+            json.dumps(dict(archived.parameters)),
+            json.dumps(dict(archived.client)),
+            archived.received,
+            archived.size,
+            storable(archived.subject),
+            storable(archived.message_id),
+            storable(archived.bounce_of),
+            archived.finished,
             # So that the sweep of bodies looks at it.
-            int(parcel.finished is not None and parcel.body),
-            None if parcel.shape is None else parcel.shape.eight_bit,
-            None if parcel.shape is None else int(parcel.shape.long_lines),
+            int(archived.finished is not None and archived.body),
+            None if archived.shape is None else archived.shape.eight_bit,
+            None if archived.shape is None else int(archived.shape.long_lines),
         ),
     ).fetchone()
     return row is not None
 
 
 def _put_body(tx: Transaction, packed: ArchiveItem) -> None:
-    parcel, content = packed.parcel, packed.content
-    if not parcel.body:
-        forget_chunks(tx, parcel.id)
+    archived, content = packed.archived, packed.content
+    if not archived.body:
+        forget_chunks(tx, archived.id)
         return
     if content is not None:
-        forget_chunks(tx, parcel.id)
+        forget_chunks(tx, archived.id)
         for n, start in enumerate(range(0, len(content) or 1, CHUNK), start=1):
-            tx.insert("chunk", (parcel.id, n, content[start : start + CHUNK]))
-    tx.execute("DELETE FROM upload WHERE message = ?", (parcel.id,))
+            tx.insert("chunk", (archived.id, n, content[start : start + CHUNK]))
+    tx.execute("DELETE FROM upload WHERE message = ?", (archived.id,))
     count, last, size = tx.execute(
         "SELECT count(*), coalesce(max(n), 0), coalesce(sum(length(content)), 0)"
         " FROM chunk WHERE message = ?",
-        (parcel.id,),
+        (archived.id,),
     ).fetchone()
-    if not count or count != last or size != parcel.size:
-        raise ValueError(f"its body has {size} bytes instead of {parcel.size}")
+    if not count or count != last or size != archived.size:
+        raise ValueError(f"its body has {size} bytes instead of {archived.size}")
 
 
 def _put_delivery(tx: Transaction, message: str, delivery: ParcelDelivery) -> None:

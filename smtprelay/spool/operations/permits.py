@@ -39,27 +39,27 @@ def borrow(tx: Transaction, name: str, provider: str, key: str) -> Permit | Busy
     return Permit(name=name, provider=provider, lane=key, node=tx.node)
 
 
-def give_back(tx: Transaction, loan: Permit, lesson: Feedback | None) -> bool:
+def give_back(tx: Transaction, permit: Permit, feedback: Feedback | None) -> bool:
     """See :meth:`smtprelay.interfaces.Spool.give_back`; tell whether somebody may have waited for this."""
     # Who has the lane has its loans: another node may be about to take this one back.
-    lane = tx.lanes.get(loan.provider, loan.lane)
+    lane = tx.lanes.get(permit.provider, permit.lane)
     row = tx.execute(
-        "SELECT slot, started FROM loan WHERE name = ? AND node = ?", (loan.name, loan.node)
+        "SELECT slot, started FROM loan WHERE name = ? AND node = ?", (permit.name, permit.node)
     ).fetchone()
     if row is not None:
         slot, started = row
         if slot:
             release(tx, lane)
-        if lesson is None:
-            tx.execute("UPDATE loan SET slot = 0 WHERE name = ?", (loan.name,))
+        if feedback is None:
+            tx.execute("UPDATE loan SET slot = 0 WHERE name = ?", (permit.name,))
         else:
-            tx.execute("DELETE FROM loan WHERE name = ?", (loan.name,))
-            lane_throttle.learn(tx, lane, lesson.outcomes, lambda: started)
-    if lesson is not None and lesson.block is not None:
-        set_block(tx, lesson.block)
+            tx.execute("DELETE FROM loan WHERE name = ?", (permit.name,))
+            lane_throttle.learn(tx, lane, feedback.outcomes, lambda: started)
+    if feedback is not None and feedback.block is not None:
+        set_block(tx, feedback.block)
         return True
     # What came of it may have closed the lane for a moment: then who waits must learn until when.
-    return tx.lanes.is_due(loan.provider, blocked=True) or suspects.any_wait(tx)
+    return tx.lanes.is_due(permit.provider, blocked=True) or suspects.any_wait(tx)
 
 
 def forget(tx: Transaction, where: str, parameters: Sequence[Any]) -> None:

@@ -23,15 +23,15 @@ _PAGE: Final = (
 )
 
 
-def move(tx: Transaction, detour: Reroute, limit: int) -> Rerouted:
+def move(tx: Transaction, reroute: Reroute, limit: int) -> Rerouted:
     """Look at up to ``limit`` deliveries; see :meth:`smtprelay.interfaces.Spool.move`."""
-    begin, *place = detour.mark or (0, detour.since, "", 0)
-    lanes = tx.lanes.waiting(detour.provider, detour.lane, begin, limit)
+    begin, *place = reroute.mark or (0, reroute.since, "", 0)
+    lanes = tx.lanes.waiting(reroute.provider, reroute.lane, begin, limit)
     count, left = 0, limit
     for lane in lanes:
-        rows = _page(tx, detour, lane, place if lane.id == begin else (detour.since, "", 0), left)
+        rows = _page(tx, reroute, lane, place if lane.id == begin else (reroute.since, "", 0), left)
         deliveries = zip(deliveries_of(tx, lane, rows), rows, strict=True)
-        moved = sum(_move(tx, detour, lane, delivery, row) for delivery, row in deliveries)
+        moved = sum(_move(tx, reroute, lane, delivery, row) for delivery, row in deliveries)
         if moved:
             lane.due = first_due(tx, lane)
         count += moved
@@ -39,22 +39,22 @@ def move(tx: Transaction, detour: Reroute, limit: int) -> Rerouted:
         if left == 0:
             message, n, due = rows[-1][0], rows[-1][1], rows[-1][WIDTH]
             return Rerouted(count=count, until=tx.now, mark=(lane.id, due, message, n))
-    mark = (lanes[-1].id + 1, detour.since, "", 0) if len(lanes) == limit else None
+    mark = (lanes[-1].id + 1, reroute.since, "", 0) if len(lanes) == limit else None
     return Rerouted(count=count, until=tx.now, mark=mark)
 
 
 def _page(
-    tx: Transaction, detour: Reroute, lane: Lane, place: Sequence[Any], limit: int
+    tx: Transaction, reroute: Reroute, lane: Lane, place: Sequence[Any], limit: int
 ) -> list[Sequence[Any]]:
-    sql = _PAGE.format(routes=marks(detour.routes), lost=marks(detour.lost), lock=tx.locking.free_delivery)
-    parameters = (lane.id, tx.now, *place, *detour.routes, *detour.lost, limit)
+    sql = _PAGE.format(routes=marks(reroute.routes), lost=marks(reroute.lost), lock=tx.locking.free_delivery)
+    parameters = (lane.id, tx.now, *place, *reroute.routes, *reroute.lost, limit)
     return tx.execute(sql, parameters).fetchall()
 
 
-def _move(tx: Transaction, detour: Reroute, lane: Lane, delivery: Delivery, row: Sequence[Any]) -> bool:
+def _move(tx: Transaction, reroute: Reroute, lane: Lane, delivery: Delivery, row: Sequence[Any]) -> bool:
     """Move one delivery, if there is a lane for it that is open; it keeps its place in time."""
     due, state, blocked_before = row[WIDTH:]
-    place = detour.onward(delivery)
+    place = reroute.onward(delivery)
     if place is None:
         return False
     following = tx.lanes.get(*place)
@@ -69,7 +69,7 @@ def _move(tx: Transaction, detour: Reroute, lane: Lane, delivery: Delivery, row:
         (
             following.id,
             blocked_before + tx.lanes.blocked_time(following) - tx.lanes.blocked_time(lane),
-            storable(detour.reason),
+            storable(reroute.reason),
             delivery.message,
             delivery.n,
         ),

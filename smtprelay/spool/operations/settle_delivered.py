@@ -33,7 +33,7 @@ def is_usual(claim: Claim, settlement: Settlement) -> bool:
 
 def deliver(tx: Transaction, settled: Sequence[tuple[Claim, Settlement]]) -> None:
     """Record that these deliveries have ended; their lanes are none of our business."""
-    if tx.in_strokes:
+    if tx.has_bulk_views:
         rows = [
             (claim.delivery.message, claim.delivery.n, tx.now, *_words(settlement), int(tx.keeps_bodies))
             for claim, settlement in settled

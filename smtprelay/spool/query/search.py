@@ -110,16 +110,16 @@ class Search:
         :raises LookupError: an id of the selection names no message, or several.
         :raises ValueError: the mark is none of ours.
         """
-        ways = self._ways()
+        targets = self._targets()
         way, _, place = mark.partition("/")
-        if way not in ways:
+        if way not in targets:
             if mark:
                 raise ValueError(f"{mark!r} is no place where a search can go on")
-            way = next(iter(ways), "")
+            way = next(iter(targets), "")
         if not way:
             return Page(rows=(), looked=0, mark="")
-        page = ways[way](connection, place, limit)
-        names = list(ways)
+        page = targets[way](connection, place, limit)
+        names = list(targets)
         following = names[names.index(way) + 1 :]
         if page.mark:
             following = [f"{way}/{page.mark}"]
@@ -127,17 +127,17 @@ class Search:
             following[0] += "/"
         return Page(rows=page.rows, looked=page.looked, mark=following[0] if following else "")
 
-    def _ways(self) -> dict[str, Way]:
+    def _targets(self) -> dict[str, Way]:
         if not self.wanted:
             return {}
         if self.selection.ids:
             return {"ids": self._by_ids}
-        ways: dict[str, Way] = {}
+        targets: dict[str, Way] = {}
         if self._in_order_of_ids():
-            ways["id"] = self._by_id
+            targets["id"] = self._by_id
         if "delivered" in self.wanted:
-            ways |= {"end": self._by_end, "rest": self._by_rest}
-        return ways
+            targets |= {"end": self._by_end, "rest": self._by_rest}
+        return targets
 
     def _in_order_of_ids(self) -> list[str]:
         """Return the states that have an index by id; what is over beside deliveries is found by its end."""

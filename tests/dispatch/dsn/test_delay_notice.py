@@ -120,7 +120,7 @@ class DelayTests(DispatcherTestCase):
                 raise failures.pop()
             return post(*values)
 
-        self.delays._postmaster._post = refuse
+        self.delays._reporter._post = refuse
         stage.clock.advance(HOUR)
         self.assertEqual(len(self.look(stage)), 1)
         self.assertIn("M1.1: no notice of its delay", str(stage.events.of("relay.warning")[0]["text"]))

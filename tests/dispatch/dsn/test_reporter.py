@@ -86,7 +86,7 @@ class BounceTests(DispatcherTestCase):
         def refuse(*_: object) -> Any:
             raise LookupError("no route takes a bounce")
 
-        stage.dispatcher._attempts.postmaster._post = refuse
+        stage.dispatcher._attempts.reporter._post = refuse
         message = stage.accept()
         self.assertEqual(stage.summary(message).state, "failed")
         self.assertIn("no route takes a bounce", str(stage.events.of("relay.warning")[0]["text"]))
@@ -116,8 +116,8 @@ class BounceTests(DispatcherTestCase):
         results = {each: Failed(f"550 no {each}", "5.1.1") for each in addresses}
         stage, clock = self.stage(ScriptedProvider("one")), Clock()
         for given in (None, clock):
-            postmaster = DsnReporter(BOUNCES, stage._post, given)
-            made = Deferred.fromCoroutine(postmaster.bounce(claim, results, MemoryBody(LONG), MORNING))
+            reporter = DsnReporter(BOUNCES, stage._post, given)
+            made = Deferred.fromCoroutine(reporter.bounce(claim, results, MemoryBody(LONG), MORNING))
             turns = 0
             while clock.calls:
                 call = clock.calls.pop()

@@ -35,7 +35,7 @@ class PostTests(SynchronousTestCase):
         router = Router([rule(route) for route in self.config.routes], self.providers)
         return Post(self.config, router, self.providers, lambda: "B1", Clock())
 
-    def ways(self, post: Post, *addresses: str, size: int = 10) -> list[tuple[str, str, tuple[str, ...]]]:
+    def targets(self, post: Post, *addresses: str, size: int = 10) -> list[tuple[str, str, tuple[str, ...]]]:
         """Return route, provider and recipients of each delivery of a bounce to ``addresses``."""
         recipients = tuple(Recipient(address=each) for each in addresses)
         new = post(Envelope(sender="", recipients=recipients), b"x" * size, "M1")
@@ -47,7 +47,7 @@ class PostTests(SynchronousTestCase):
     def test_by_the_routes(self):
         """Without ``via`` each recipient goes as any mail to him would."""
         self.assertEqual(
-            self.ways(self.post("{}"), "a@here.org", "b@x.org"),
+            self.targets(self.post("{}"), "a@here.org", "b@x.org"),
             [("here", "three", ("a@here.org",)), ("rest", "two", ("b@x.org",))],
         )
 
@@ -55,7 +55,7 @@ class PostTests(SynchronousTestCase):
         """With ``via`` they all go its first provider, on a route that knows the others."""
         post = self.post("{via: [one, three]}")
         self.assertEqual(
-            self.ways(post, "a@here.org", "b@x.org"), [(BOUNCES, "one", ("a@here.org", "b@x.org"))]
+            self.targets(post, "a@here.org", "b@x.org"), [(BOUNCES, "one", ("a@here.org", "b@x.org"))]
         )
         self.assertEqual(all_routes(self.config)[BOUNCES].via, ("one", "three"))
         self.assertEqual(set(all_routes(self.config)), {"here", "rest", BOUNCES})
@@ -65,15 +65,15 @@ class PostTests(SynchronousTestCase):
         limits = {"one": Limits(size=100), "three": Limits(size=200, recipients=1)}
         post = self.post("{via: [one, three]}", limits)
         self.assertEqual(
-            self.ways(post, "a@x.org", "b@x.org", size=150),
+            self.targets(post, "a@x.org", "b@x.org", size=150),
             [(BOUNCES, "three", ("a@x.org",)), (BOUNCES, "three", ("b@x.org",))],
         )
-        self.assertEqual(self.ways(post, "a@x.org", size=300), [(BOUNCES, "one", ("a@x.org",))])
+        self.assertEqual(self.targets(post, "a@x.org", size=300), [(BOUNCES, "one", ("a@x.org",))])
 
     def test_a_bounce_is_not_lost_for_want_of_a_route(self):
         """It goes the first one."""
         post = self.post("{}", {"two": Limits(size=5)})
-        self.assertEqual(self.ways(post, "b@x.org"), [("here", "three", ("b@x.org",))])
+        self.assertEqual(self.targets(post, "b@x.org"), [("here", "three", ("b@x.org",))])
 
     def test_no_configured_route_is_meant(self):
         """The name of the route along ``via`` cannot be that of another one."""

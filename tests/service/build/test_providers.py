@@ -24,14 +24,14 @@ def _config(providers: str, routes: str = "routes: [{via: [p]}]\n"):
 
 class BuildTests(SynchronousTestCase):
     def build(self, providers: str):
-        workshop = ProviderContext(
+        context = ProviderContext(
             reactor=Clock(),
             events=Recording(),
             defer_to_thread=lambda *_: None,
             mime=InlineMimeWorker(),
             hostname="relay.example.com",
         )
-        return build_providers(_config(providers), workshop)["p"]
+        return build_providers(_config(providers), context)["p"]
 
     def test_each_type_is_built(self):
         """Every type that the configuration takes has a provider, under its name."""

@@ -29,7 +29,7 @@ class StepTests(SpoolStories, SynchronousTestCase):
     def put(self, seconds: float) -> None:
         """Put the clock, as an operator or NTP does."""
         self.clock.rightNow += seconds
-        done(self.spool.stepped(seconds))
+        done(self.spool.clock_stepped(seconds))
         self.assertEqual([], check(self.spool._writer.writer.connection))
 
     def claim(self) -> list[Claim]:

@@ -12,7 +12,7 @@ from typing import Final
 from attrs import frozen
 
 from bench.load import SENDER
-from smtprelay.model.message import Client, Draft, Envelope, Pace, Planned, Recipient
+from smtprelay.model.message import Client, Draft, Envelope, Planned, RateLimit, Recipient
 from smtprelay.model.message_id import new_id
 from smtprelay.model.shape import shape_of
 from smtprelay.spool.engines.sqlite import DATABASE, SqliteEngine, prepare_folder
@@ -33,7 +33,7 @@ class Many:
 
 def engine_of(folder: Path, provider: str) -> SqliteEngine:
     """Return the engine of a spool in ``folder``, for transactions of our own."""
-    paces: Mapping[str, Pace] = {provider: Pace(concurrency=1_000_000)}
+    paces: Mapping[str, RateLimit] = {provider: RateLimit(concurrency=1_000_000)}
     return SqliteEngine(database=str(folder / DATABASE), paces=paces, lease=60.0, seconds=time.time)
 
 

@@ -14,8 +14,8 @@ from zope.interface import Interface
 
 from smtprelay.mime.head import Head
 from smtprelay.mime.worker import errors, task
-from smtprelay.model.export_import import Transfer
-from smtprelay.model.maintenance import Upkeep
+from smtprelay.model.export_import import Archive
+from smtprelay.model.maintenance import Maintenance
 from smtprelay.model.message import (
     Claim,
     Client,
@@ -43,8 +43,6 @@ from smtprelay.model.queue_admin import Queue
 from smtprelay.model.shape import Shape
 from smtprelay.model.work import ClaimBatch
 
-# --- what happened ---------------------------------------------------------------------------
-
 
 class Events(Protocol):
     """
@@ -57,9 +55,6 @@ class Events(Protocol):
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Say that ``event`` happened."""
-
-
-# --- smtp and policy -------------------------------------------------------------------------
 
 
 class Incoming(Protocol):
@@ -138,9 +133,6 @@ class Unmeasured(Exception):  # noqa: N818 -- a question, not an error
 Receive = Callable[[Draft, Plan], Incoming]
 
 
-# --- the spool -------------------------------------------------------------------------------
-
-
 class Body(Protocol):
     """A stored message, to be read once or several times, from its beginning each time."""
 
@@ -173,8 +165,8 @@ class Spool(Queue, Permits, Protocol):
     :ivar upkeep: what keeps it sound and small.
     """
 
-    transfer: Transfer
-    upkeep: Upkeep
+    transfer: Archive
+    upkeep: Maintenance
 
     def incoming(self, draft: Draft, plan: Plan, ended: Settlement | None = None) -> Incoming:
         """
@@ -318,8 +310,6 @@ class Spool(Queue, Permits, Protocol):
         """Finish what is waiting to be committed and let go of the files."""
 
 
-# --- work on a mail's content ------------------------------------------------------------------
-
 MimeTask = task.MimeTask
 MailTooCostly = errors.MailTooCostly
 MimeWorkerTimeout = errors.MimeWorkerTimeout
@@ -342,9 +332,6 @@ class MimeWorker(Protocol):
         :raises MimeTaskError: an error in the task.
         :raises TooComplexError: of :mod:`smtprelay.mime.parse`, as the task raised it.
         """
-
-
-# --- providers -------------------------------------------------------------------------------
 
 
 class Provider(Protocol):

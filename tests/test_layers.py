@@ -76,15 +76,6 @@ IMPURE = ("twisted", "time", "random", "os")
 
 LONGEST = 400
 
-#: Words that say nothing of what a thing is.
-EMPTY_WORDS = frozenset(
-    {"handler", "manager", "processor", "engine", "helper", "util", "utils", "common", "base", "data", "info"}
-)
-#: Where such a word is the right one: SMTP's verb, Twisted's callback, what turns the spool.
-RIGHT_WORDS = re.compile(
-    r"_?(verb_|on_)?data|dataReceived|childDataReceived|[A-Z][a-z]*Engine|Engine|\w*[Bb]ase64\w*"
-)
-
 
 def modules(folder: str = "smtprelay") -> Iterator[tuple[str, ast.Module]]:
     """Return name and tree of each module below ``folder``."""
@@ -200,16 +191,6 @@ class StyleTests(SynchronousTestCase):
         }
         self.assertEqual({name: length for name, length in lengths.items() if length > LONGEST}, {})
 
-    def test_names_say_something(self) -> None:
-        """No module, class or function is named by a word that fits everything."""
-        wrong = [
-            f"{module}: {name}"
-            for module, tree in modules()
-            for name in (module.rpartition(".")[2], *defined(tree))
-            if words(name) & EMPTY_WORDS and not RIGHT_WORDS.fullmatch(name)
-        ]
-        self.assertEqual(wrong, [])
-
     def test_modules_say_why(self) -> None:
         """Every module of the relay opens with why it exists."""
         wrong = [name for name, tree in modules() if len(ast.get_docstring(tree) or "") < len("Because…" * 3)]
@@ -255,11 +236,6 @@ if TYPE_CHECKING:
         self.assertTrue(within("smtprelay.config.values", "smtprelay.config"))
         self.assertFalse(within("smtprelay.configuration", "smtprelay.config"))
 
-    def test_words(self) -> None:
-        """Words are found in snake_case and in CamelCase, and only whole."""
-        self.assertEqual(words("HTTPHandlerOf_mail_data"), {"http", "handler", "of", "mail", "data"})
-        self.assertFalse(words("database_information") & EMPTY_WORDS)
-
 
 def tests() -> Iterator[tuple[str, list[str], ast.FunctionDef | ast.AsyncFunctionDef]]:
     """Return every test with its class: its name, and what it derives from."""
@@ -272,15 +248,3 @@ def tests() -> Iterator[tuple[str, list[str], ast.FunctionDef | ast.AsyncFunctio
                         "test_"
                     ):
                         yield f"{module}.{case.name}", bases, test
-
-
-def defined(tree: ast.Module) -> Iterator[str]:
-    """Return the names of all classes and functions."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node.name
-
-
-def words(name: str) -> set[str]:
-    """Return the words of a name, in lower case."""
-    return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}

@@ -2,7 +2,7 @@
 Where messages are exported from and imported into: a running relay, or its spool.
 
 Both speak of messages as the JSON values of :mod:`smtprelay.model.archive`, in portions, and of large bodies
-in pieces; see :class:`smtprelay.model.export_import.Transfer`.
+in pieces; see :class:`smtprelay.model.export_import.Archive`.
 """
 
 import base64
@@ -20,7 +20,7 @@ from smtprelay.cli.options import CliSettings
 from smtprelay.cli.source import API, in_words
 
 if TYPE_CHECKING:
-    from smtprelay.model.export_import import RoutingTargets, Transfer
+    from smtprelay.model.export_import import Archive, RoutingTargets
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ class OnlineMover:
         return dict(self._client.get(f"{API}/transfer/orders"))
 
     def apply_settings(self, orders: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Put orders in force; return the values of :class:`smtprelay.model.operator_settings.Obeyed`."""
+        """Put an operator's settings in force; return the values of :class:`.AppliedSettings`."""
         obeyed = self._client.post(f"{API}/transfer/orders", {"orders": orders, "who": self._who})
         # JSON has made texts of the numbers.
         return {**obeyed, "numbers": {int(number): here for number, here in obeyed["numbers"].items()}}
@@ -125,7 +125,7 @@ class OfflineMover:
 
     def __init__(
         self,
-        spool: "Transfer",
+        spool: "Archive",
         unfit: tuple[type[Exception], ...],
         targets: "Callable[[], RoutingTargets]",
         who: str,

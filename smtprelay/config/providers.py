@@ -21,7 +21,7 @@ from smtprelay.config.values import (
     TimeLimit,
     Url,
 )
-from smtprelay.model.message import Limits, Pace
+from smtprelay.model.message import Limits, RateLimit
 
 
 @frozen(kw_only=True)
@@ -42,13 +42,13 @@ class ProviderSettings:
     limits: Limits = field(factory=Limits)
 
     @property
-    def paced(self) -> Pace:
+    def paced(self) -> RateLimit:
         """``rate`` and ``concurrency`` as the spool wants them."""
-        return Pace(concurrency=self.concurrency, windows=self.rate)
+        return RateLimit(concurrency=self.concurrency, windows=self.rate)
 
 
 @frozen(kw_only=True)
-class HttpOutlet(ProviderSettings):
+class HttpProviderSettings(ProviderSettings):
     """
     What every HTTP API has.
 
@@ -63,7 +63,7 @@ class HttpOutlet(ProviderSettings):
 
 
 @frozen(kw_only=True)
-class AcsSettings(HttpOutlet):
+class AcsSettings(HttpProviderSettings):
     """
     Azure Communication Services.
 
@@ -90,7 +90,7 @@ class AcsSettings(HttpOutlet):
 
 
 @frozen(kw_only=True)
-class Graph(HttpOutlet):
+class Graph(HttpProviderSettings):
     """
     Microsoft Graph.
 
@@ -135,7 +135,7 @@ class Vault:
 
 
 @frozen(kw_only=True)
-class Ses(HttpOutlet):
+class Ses(HttpProviderSettings):
     """Amazon SES; credentials from the AWS credential chain, or from ``vault``."""
 
     type: Literal["ses"]

@@ -20,9 +20,9 @@ from smtprelay.dispatch.dsn.render import BounceSettings
 from smtprelay.dispatch.dsn.reporter import DsnReporter, Post
 from smtprelay.dispatch.hold_rules import HoldRuleRunner
 from smtprelay.dispatch.lane_state import LaneStates
-from smtprelay.dispatch.operator import OperatorDesk
+from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.probe import Probes
-from smtprelay.dispatch.reroute import Detours
+from smtprelay.dispatch.reroute import RerouteRunner
 from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
 from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Events, Provider, Spool
@@ -48,7 +48,7 @@ class Dispatcher:
     :param notifier: makes the events for the webhook, where a route asks for them.
     :param lanes: what is known of the lanes that are stopped.
     :param lease: how long a claim holds without being renewed, seconds.
-    :param probe_unreachable: see :class:`~smtprelay.dispatch.operator.OperatorDesk`.
+    :param probe_unreachable: see :class:`~smtprelay.dispatch.operator.OperatorActions`.
     :ivar operator: what an operator may do beside changing the queue.
     """
 
@@ -76,7 +76,7 @@ class Dispatcher:
         self._lanes = lanes
         reporter = DsnReporter(bounces, post, clock)
         self._tending = HoldRuleRunner(spool, clock, events)
-        self.operator = OperatorDesk(
+        self.operator = OperatorActions(
             spool,
             providers,
             reporter,
@@ -88,7 +88,7 @@ class Dispatcher:
             probe_unreachable=probe_unreachable,
         )
         self._probes = Probes(spool, providers, lanes, clock, events)
-        self._reroutes = Detours(spool, providers, routes, lanes, clock=clock, events=events)
+        self._reroutes = RerouteRunner(spool, providers, routes, lanes, clock=clock, events=events)
         self._attempts = Attempts(
             spool=spool,
             settle=self._settle,

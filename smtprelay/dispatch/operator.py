@@ -24,7 +24,7 @@ _REMOVED: Final = "5.7.0"
 _NOTHING: Final = Prepared()
 
 
-class OperatorDesk:
+class OperatorActions:
     """
     See :class:`smtprelay.interfaces.Operator`.
 

@@ -30,7 +30,7 @@ _LOOK_EVERY: Final = 30.0
 Stopped = tuple[str, str]
 
 
-class Detours:
+class RerouteRunner:
     """The detours of all lanes, one at a time for each."""
 
     def __init__(

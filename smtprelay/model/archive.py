@@ -31,7 +31,7 @@ _ID: Final = re.compile(r"[0-9A-HJKMNP-TV-Z]{16}")
 
 
 @frozen(kw_only=True)
-class ParcelRecipient:
+class ArchivedRecipient:
     """A recipient with what became of it; see :class:`smtprelay.model.message.Recipient`."""
 
     address: str
@@ -43,7 +43,7 @@ class ParcelRecipient:
 
 
 @frozen(kw_only=True)
-class ParcelDelivery:
+class ArchivedDelivery:
     """
     A delivery with its history.
 
@@ -71,7 +71,7 @@ class ParcelDelivery:
     bounced: bool = False
     blocked: float = 0.0
     reason: str = ""
-    recipients: tuple[ParcelRecipient, ...]
+    recipients: tuple[ArchivedRecipient, ...]
     attempts: tuple[Attempt, ...] = ()
     hold: int = 0
     key_id: str = ""
@@ -100,7 +100,7 @@ class ArchivedMessage:
     finished: float | None = None
     body: bool = True
     shape: Shape | None = None
-    deliveries: tuple[ParcelDelivery, ...]
+    deliveries: tuple[ArchivedDelivery, ...]
 
 
 def written(archived: ArchivedMessage) -> dict[str, Any]:
@@ -127,13 +127,13 @@ def _with_deletions(archived: ArchivedMessage) -> ArchivedMessage:
     return evolve(archived, deliveries=deliveries, body=body)
 
 
-def _was_deleted(delivery: ParcelDelivery) -> bool:
+def _was_deleted(delivery: ArchivedDelivery) -> bool:
     """Tell whether a delivery that is told as failed ended by an operator's last act."""
     acts = (each.outcome for each in delivery.attempts if each.number == delivery.attempt)
     return delivery.state == "failed" and "delete" in acts
 
 
-def _deleted(delivery: ParcelDelivery) -> ParcelDelivery:
+def _deleted(delivery: ArchivedDelivery) -> ArchivedDelivery:
     recipients = tuple(
         evolve(each, state="deleted") if (each.state, each.reason) == ("failed", delivery.reason) else each
         for each in delivery.recipients
@@ -207,7 +207,7 @@ def faults(archived: ArchivedMessage) -> Iterator[str]:
         yield "its body is missing, and not everybody has it"
 
 
-def _delivery_faults(delivery: ParcelDelivery) -> Iterator[str]:
+def _delivery_faults(delivery: ArchivedDelivery) -> Iterator[str]:
     state = delivery.state
     if state not in STATES or state == "active":
         yield f"unknown state {state!r}"
@@ -236,7 +236,7 @@ _RECIPIENTS: Final[Mapping[str, tuple[frozenset[str], frozenset[str]]]] = {
 _ALIVE: Final = (frozenset({"open"}), frozenset({"delivered", "failed"}))
 
 
-def _recipient_faults(delivery: ParcelDelivery) -> Iterator[str]:
+def _recipient_faults(delivery: ArchivedDelivery) -> Iterator[str]:
     for recipient in delivery.recipients:
         for text in (recipient.address, recipient.notify, recipient.orcpt):
             yield from _unspeakable(text)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from attrs import evolve, field, frozen
 
-from smtprelay.model.archive import ArchivedMessage, ParcelDelivery
+from smtprelay.model.archive import ArchivedDelivery, ArchivedMessage
 from smtprelay.model.queue import FINAL, Selection
 
 if TYPE_CHECKING:
-    from smtprelay.model.operator_settings import Obeyed, Orders
+    from smtprelay.model.operator_settings import AppliedSettings, OperatorSettings
 
 #: The route along ``bounces.via``; a name that no configured route can have.
 BOUNCES: Final = "bounces (via)"
@@ -51,7 +51,7 @@ class ArchivePage:
     left: Sequence[str] = ()
 
 
-class Transfer(Protocol):
+class Archive(Protocol):
     """Export and import of one spool; what a coroutine has returned is committed and synced."""
 
     async def export(
@@ -77,10 +77,10 @@ class Transfer(Protocol):
         One that has been released meanwhile stays.
         """
 
-    async def orders(self) -> "Orders":
+    async def orders(self) -> "OperatorSettings":
         """Return what an operator has ordered."""
 
-    async def apply_settings(self, given: "Orders", who: str) -> "Obeyed":
+    async def apply_settings(self, given: "OperatorSettings", who: str) -> "AppliedSettings":
         """
         Put in force what comes from another spool; what is in force already stays as it is.
 
@@ -135,7 +135,7 @@ def packed(
         return ArchiveItem(archived=archived, content=content, refusal=str(error))
 
 
-def _directed(delivery: ParcelDelivery, targets: RoutingTargets, route: str) -> ParcelDelivery:
+def _directed(delivery: ArchivedDelivery, targets: RoutingTargets, route: str) -> ArchivedDelivery:
     if delivery.state in FINAL:
         return delivery
     wrong = ""

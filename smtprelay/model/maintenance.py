@@ -40,7 +40,7 @@ class Checked:
     bytes: int
 
 
-class Upkeep(Protocol):
+class Maintenance(Protocol):
     """The upkeep of one spool; each coroutine that changes something returns when that is committed."""
 
     async def sweep_bodies(self, before: float, limit: int = 200) -> int:

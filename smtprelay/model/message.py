@@ -316,7 +316,7 @@ class Window:
 
 
 @frozen(kw_only=True)
-class Pace:
+class RateLimit:
     """
     How fast a provider may be asked.
 

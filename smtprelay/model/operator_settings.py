@@ -33,7 +33,7 @@ class Suspension:
 
 
 @frozen(kw_only=True)
-class Orders:
+class OperatorSettings:
     """All that is in force; a rule's :attr:`HoldRule.id` is that of the spool it came from."""
 
     holds: tuple[HoldRule, ...] = ()
@@ -41,7 +41,7 @@ class Orders:
 
 
 @frozen(kw_only=True)
-class Obeyed:
+class AppliedSettings:
     """
     What became of orders in a spool.
 
@@ -54,17 +54,17 @@ class Obeyed:
     suspended: tuple[Suspension, ...] = ()
 
 
-def written(orders: Orders) -> dict[str, Any]:
+def written(orders: OperatorSettings) -> dict[str, Any]:
     """Return ``orders`` as JSON's values."""
     return unstructured(orders, SCHEMA)
 
 
-def read(values: object, targets: RoutingTargets) -> Orders:
+def read(values: object, targets: RoutingTargets) -> OperatorSettings:
     """
     Return the orders that :func:`written` made these values of, but those about providers that are not here.
 
     :raises ValueError: they are none, or a later version made them.
     """
-    orders = structured(values, Orders, SCHEMA)
+    orders = structured(values, OperatorSettings, SCHEMA)
     here = tuple(each for each in orders.suspended if each.provider in targets.providers)
     return evolve(orders, suspended=here)

@@ -1,20 +1,22 @@
 """
-How long a client may take, watched by one timer a session.
+Time limits: of a client's silence, of a conversation, and of many requests.
 
-The timer is not set again for each command or segment, which would cost more than
-reading them; it looks now and then at what has happened since it looked last.
+To set a delayed call anew for each command, segment or request would cost more than the work itself. So each
+of these has one timer, which looks now and then at what has happened since.
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+T = TypeVar("T")
 
 #: Seconds between two looks at most, and so the longest time that a data rate is averaged over.
 PERIOD: Final = 60.0
 
 
-class Deadline:
+class SilenceDeadline:
     """
     Calls ``expired`` when the client was silent for ``seconds``, and ``look`` now and then.
 
@@ -84,3 +86,80 @@ class Deadline:
     def _end(self) -> None:
         self._timer = None
         self._expired()
+
+
+class Deadline:
+    """A time that is moved often and reached seldom."""
+
+    def __init__(self, clock: IReactorTime, reached: Callable[[], None]) -> None:
+        self._clock = clock
+        self._reached = reached
+        self._at = 0.0
+        self._call: IDelayedCall | None = None
+
+    def set(self, seconds: float) -> None:
+        """Move the deadline to ``seconds`` from now."""
+        self._at = self._clock.seconds() + seconds
+        if self._call is None:
+            self._call = self._clock.callLater(seconds, self._look)
+        elif self._at < self._call.getTime():
+            self._call.reset(seconds)
+
+    def stop(self) -> None:
+        """Never reach it."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _look(self) -> None:
+        self._call = None
+        left = self._at - self._clock.seconds()
+        if left > 0:
+            self._call = self._clock.callLater(left, self._look)
+        else:
+            self._reached()
+
+
+class Deadlines(Generic[T]):
+    """
+    Calls ``expire`` with each item that was not taken out within ``seconds``.
+
+    :param seconds: the same for all, so that the timer is right for each that comes later.
+    """
+
+    def __init__(self, clock: IReactorTime, seconds: float, expire: Callable[[T], object]) -> None:
+        self.seconds = seconds
+        self._clock = clock
+        self._expire = expire
+        self._due: dict[T, float] = {}
+        self._timer: IDelayedCall | None = None
+
+    def begin(self, item: T) -> None:
+        """Watch ``item`` from now on."""
+        self._due[item] = self._clock.seconds() + self.seconds
+        if self._timer is None:
+            self._timer = self._clock.callLater(self.seconds, self._look)
+
+    def renew(self, item: T) -> None:
+        """Give ``item`` its whole time again, if it is watched."""
+        if self.end(item):
+            self.begin(item)
+
+    def end(self, item: T) -> bool:
+        """Watch ``item`` no longer; ``False``: it was not watched, or has expired."""
+        return self._due.pop(item, None) is not None
+
+    def stop(self) -> None:
+        """Leave no delayed call behind if nothing is watched any more."""
+        if self._timer is not None and not self._due:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        now = self._clock.seconds()
+        for item in [item for item, due in self._due.items() if due <= now]:
+            if self.end(item):
+                self._expire(item)
+        if self._due and self._timer is None:
+            self._timer = self._clock.callLater(min(self._due.values()) - now, self._look)

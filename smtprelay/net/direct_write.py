@@ -12,7 +12,7 @@ from twisted.internet.interfaces import ITransport
 from twisted.internet.tcp import Connection
 
 
-class Wire:
+class DirectWriter:
     """
     Writes to ``transport``: through its socket as long as that takes everything, else through it.
 

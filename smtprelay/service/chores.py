@@ -8,7 +8,7 @@ from twisted.internet.task import LoopingCall
 
 from smtprelay.interfaces import Events
 from smtprelay.telemetry.log import Log
-from smtprelay.telemetry.log_writer import Trouble
+from smtprelay.telemetry.log_writer import LogTrouble
 
 #: What is told if it fails, how often it is done, seconds, and what it is.
 Chore = tuple[str, float, Callable[[], Awaitable[Any]]]
@@ -50,7 +50,7 @@ class LogWatch:
         self._log = next((each for each in hearers if isinstance(each, Log)), Log())
         self._events = events
 
-    def trouble(self) -> Trouble | None:
+    def trouble(self) -> LogTrouble | None:
         """Return why the log cannot be written, if so."""
         return self._log.trouble
 

@@ -12,19 +12,19 @@ from twisted.internet.task import Clock
 from smtprelay.config.model import Config
 from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.lane_state import LaneStates
-from smtprelay.dispatch.operator import OperatorDesk
+from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.interfaces import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.model.message_id import new_id
 from smtprelay.policy.router import Router
-from smtprelay.service.build.bounces import Post, bounce_settings
+from smtprelay.service.build.bounces import OwnMessages, bounce_settings
 from smtprelay.service.build.listeners import rule
 from smtprelay.service.build.providers import ProviderContext, build_providers
 
 
 def build_desk(
     config: Config, spool: Spool, seconds: Callable[[], float], random_bits: Callable[[int], int]
-) -> OperatorDesk:
+) -> OperatorActions:
     """Return what prepares an operator's changes of ``spool``."""
     clock = Clock()
     clock.advance(seconds())
@@ -37,8 +37,8 @@ def build_desk(
     )
     providers = build_providers(config, context)
     router = Router([rule(route) for route in config.routes], providers)
-    post = Post(config, router, providers, lambda: new_id(seconds(), random_bits), clock)
-    return OperatorDesk(
+    post = OwnMessages(config, router, providers, lambda: new_id(seconds(), random_bits), clock)
+    return OperatorActions(
         spool,
         providers,
         DsnReporter(bounce_settings(config, providers), post),

@@ -30,7 +30,7 @@ from smtprelay.net.buffer_budget import MOST, Budget
 from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.router import Router, Rule
-from smtprelay.service.build.bounces import Post, build_delays
+from smtprelay.service.build.bounces import OwnMessages, build_delays
 from smtprelay.service.build.dispatch import build_dispatcher
 from smtprelay.service.build.http import control_site, http_sites
 from smtprelay.service.build.listeners import ListenerFactory, policy_user, rule
@@ -171,7 +171,9 @@ class Relay(Service):
         self._clock = permits.clock or self._reactor
         watch = self._watch = self._build_providers(permits)
         rules = [rule(route) for route in self.config.routes]
-        post = Post(self.config, Router(rules, self._providers), self._providers, self._new_id, self._clock)
+        post = OwnMessages(
+            self.config, Router(rules, self._providers), self._providers, self._new_id, self._clock
+        )
         self._build_delivery(permits, post, watch)
         doors = self._build_doors(rules)
         if spool is not None:
@@ -202,7 +204,7 @@ class Relay(Service):
             lanes=self._lanes,
         )
 
-    def _build_delivery(self, permits: Spool, post: Post, watch: ReachWatch) -> None:
+    def _build_delivery(self, permits: Spool, post: OwnMessages, watch: ReachWatch) -> None:
         """Build what takes mail to the providers: from the spool, and while its client waits."""
         config, spool = self.config, self.spool
         notifier = build_announcer(config, self._new_id, self._clock)
@@ -251,7 +253,7 @@ class Relay(Service):
         )
         return [SmtpPort.of(listener, reception.factory(listener)) for listener in self.config.listeners]
 
-    def _begin(self, post: Post) -> None:
+    def _begin(self, post: OwnMessages) -> None:
         """Begin to deliver, and what is done again and again."""
         assert self._watch is not None
         assert self._dispatcher is not None

@@ -7,7 +7,7 @@ from typing import Any
 
 from smtprelay.config.model import SpoolSettings
 from smtprelay.interfaces import Events
-from smtprelay.model.message import Pace
+from smtprelay.model.message import RateLimit
 from smtprelay.net.buffer_budget import Budget
 from smtprelay.service.errors import CONFIG, StartFailed
 from smtprelay.spool.engines.memory import open_memory
@@ -15,12 +15,12 @@ from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.sqlite import open_sqlite
 from smtprelay.spool.engines.sqlite_reserve import LARGEST
 from smtprelay.spool.location import DriverMissing, driver
-from smtprelay.spool.receive.capacity import Floors
+from smtprelay.spool.receive.capacity import CapacityLimits
 from smtprelay.spool.spool import QueueSpool
 
 
 async def open_spool(
-    settings: SpoolSettings, paces: Mapping[str, Pace], reactor: Any, events: Events, budget: Budget
+    settings: SpoolSettings, paces: Mapping[str, RateLimit], reactor: Any, events: Events, budget: Budget
 ) -> QueueSpool:
     """
     Open the spool.
@@ -35,7 +35,7 @@ async def open_spool(
         paces=paces,
         events=events,
         lease=settings.lease,
-        floors=Floors(bytes=limit.bytes, deliveries=limit.deliveries, free=limit.free),
+        floors=CapacityLimits(bytes=limit.bytes, deliveries=limit.deliveries, free=limit.free),
         budget=budget,
         keeps_bodies=settings.retention.bodies > 0,
     )

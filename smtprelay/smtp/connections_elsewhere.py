@@ -8,7 +8,7 @@ one of all of them together.
 from typing import Protocol
 
 
-class Elsewhere(Protocol):
+class OtherProcesses(Protocol):
     """What others have, and how they hear of what we have."""
 
     def count(self, address: str) -> int:
@@ -18,7 +18,7 @@ class Elsewhere(Protocol):
         """Tell them of one more connection from ``address``, 1, or of one less, -1."""
 
 
-class Nowhere(Elsewhere):
+class Nowhere(OtherProcesses):
     """There is no other process."""
 
     def count(self, _address: str) -> int:

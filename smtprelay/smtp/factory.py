@@ -13,7 +13,7 @@ from smtprelay.interfaces import Events
 from smtprelay.model.message import Reply
 from smtprelay.model.network import counted_as
 from smtprelay.smtp import reply
-from smtprelay.smtp.connections_elsewhere import Elsewhere, Nowhere
+from smtprelay.smtp.connections_elsewhere import Nowhere, OtherProcesses
 from smtprelay.smtp.protocol import ESMTP
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.smtp.settings import ListenerSettings
@@ -39,7 +39,7 @@ class ESMTPFactory(ServerFactory):
         settings: ListenerSettings,
         clock: IReactorTime,
         events: Events,
-        elsewhere: Elsewhere | None = None,
+        elsewhere: OtherProcesses | None = None,
         *,
         refusals: Refusals | None = None,
     ) -> None:

@@ -25,8 +25,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smtprelay.model.message import Client, Reply
-from smtprelay.net.deadline import Deadline
-from smtprelay.net.direct_write import Wire
+from smtprelay.net.deadline import SilenceDeadline
+from smtprelay.net.direct_write import DirectWriter
 from smtprelay.net.reachability import connection_end
 from smtprelay.smtp import reply
 from smtprelay.smtp.command import Command
@@ -67,8 +67,8 @@ class ESMTP(Protocol):
         self._events, self._clock = factory.events, factory.clock
         self._replies: list[bytes] = []
         self._looping = self._lost = False
-        self._choked = False  # the client does not read
-        self._held = False  # we do not read
+        self._write_paused = False  # the client does not read
+        self._read_paused = False  # we do not read
         self._silent = False  # the client says no more
         self._why = ""
         self._cause = ""  # the command that was refused last, of which others may be a consequence
@@ -87,8 +87,8 @@ class ESMTP(Protocol):
         bare = settings.takes_bare_newlines(address)
         self._session = Session(settings, secure=settings.tls_implicit, bare_newlines=bare)
         self._dialogue = Responder(self.factory.portal, settings, self._events, client)
-        self._wire = Wire(self.transport)
-        self._deadline = Deadline(clock, settings.command_time, self._expired, self._look)
+        self._wire = DirectWriter(self.transport)
+        self._deadline = SilenceDeadline(clock, settings.command_time, self._expired, self._check_rate)
         self._turn = Turn(clock, self._advance)
         self.transport.registerProducer(self, True)
         self._tell("session.open")
@@ -110,8 +110,8 @@ class ESMTP(Protocol):
         if not self._dialogue.client.tls:
             # A socket is read once a turn; what TLS reads at once comes here record by record.
             self._turn.renew()
-        if self._choked or self._session.waiting or self._turn.waiting:
-            self._hold()
+        if self._write_paused or self._session.waiting or self._turn.waiting:
+            self._pause_reading()
         else:
             self._advance()
 
@@ -126,7 +126,7 @@ class ESMTP(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Finish what has come whole, and forget the rest."""
         self._silent = self._lost = True
-        self._choked = False
+        self._write_paused = False
         self._why = self._why or connection_end(reason.value)
         if reason.check(TLSError):
             self._why = failed_handshake(self._why, self._settings.tls_profile)
@@ -144,11 +144,11 @@ class ESMTP(Protocol):
 
     def pauseProducing(self) -> None:
         """Say nothing more: the client does not read."""
-        self._choked = True
+        self._write_paused = True
 
     def resumeProducing(self) -> None:
         """Go on where the client's not reading had stopped us."""
-        self._choked = False
+        self._write_paused = False
         self._advance()
 
     def stopProducing(self) -> None:
@@ -177,10 +177,10 @@ class ESMTP(Protocol):
             return
         self._looping = True
         try:
-            while not self._choked:
+            while not self._write_paused:
                 if self._turn.over and self._session.unread:
                     self._turn.wait()
-                    self._hold()
+                    self._pause_reading()
                     break
                 event = self._session.next_event()
                 if event is Signal.NEED_DATA or event is Signal.PAUSED:
@@ -189,12 +189,12 @@ class ESMTP(Protocol):
         finally:
             self._looping = False
         self._flush()
-        if self._choked or self._turn.waiting or self._session.waiting:
+        if self._write_paused or self._turn.waiting or self._session.waiting:
             return
         if self._silent:
             self._end()
-        elif self._held:
-            self._held = False
+        elif self._read_paused:
+            self._read_paused = False
             if not self._session.closed:
                 self.transport.resumeProducing()
 
@@ -241,7 +241,7 @@ class ESMTP(Protocol):
         else:
             if response.code == _GOODBYE:
                 self._why = response.text
-            self._say(verb, response, self._session.answer(response))
+            self._queue_reply(verb, response, self._session.answer(response))
         if not self._looping:
             # It came late, in another turn: the client's time begins now.
             self._turn.renew()
@@ -249,7 +249,7 @@ class ESMTP(Protocol):
             self._watched = None
             self._advance()
 
-    def _say(self, verb: str, response: Reply, octets: bytes) -> None:
+    def _queue_reply(self, verb: str, response: Reply, octets: bytes) -> None:
         self._events("smtp.reply", listener=self._settings.listener, command=verb, code=response.code)
         if response.code >= _NEGATIVE:
             self._refused(verb, response)
@@ -269,9 +269,9 @@ class ESMTP(Protocol):
             if not self._lost:
                 self._wire.write(octets)
 
-    def _hold(self) -> None:
-        if not (self._held or self._silent):
-            self._held = True
+    def _pause_reading(self) -> None:
+        if not (self._read_paused or self._silent):
+            self._read_paused = True
             self.transport.pauseProducing()
 
     # --- turns of the way ------------------------------------------------------------------
@@ -300,14 +300,14 @@ class ESMTP(Protocol):
     def _expired(self) -> None:
         if self._session.closed:
             self.transport.abortConnection()
-        elif self._choked:
+        elif self._write_paused:
             self.cut("timeout: the client does not read")
         elif self._session.decoder is not None and not self._session.waiting:
             self._interrupt(reply.TIMED_OUT)
         elif not self._session.waiting:
             self.dismiss(reply.TIMED_OUT)
 
-    def _look(self, elapsed: float) -> None:
+    def _check_rate(self, elapsed: float) -> None:
         """Judge how fast content came, if it was one message's for the whole time."""
         octets, self._octets = self._octets, 0
         self._session.forgive(elapsed)
@@ -320,7 +320,7 @@ class ESMTP(Protocol):
     def _interrupt(self, farewell: Reply) -> None:
         """End the session in the middle of content."""
         self._forget_content(farewell.text)
-        self._say(UNKNOWN, farewell, self._session.interrupt(farewell))
+        self._queue_reply(UNKNOWN, farewell, self._session.interrupt(farewell))
         self._close(farewell.text)
 
     def cut(self, why: str) -> None:

@@ -171,10 +171,8 @@ class Session:
 
     def next_event(self) -> Event:
         """
-        Say what comes next.
-
-        :class:`Command`, :class:`Answered`: give its reply to :meth:`answer`. :class:`Content`:
-        see there. :class:`Foreign`, ``CLOSE``: close. ``UPGRADE``: start TLS and
+        Say what comes next. :class:`Command`, :class:`Answered`: give its reply to :meth:`answer`.
+        :class:`Content`: see there. :class:`Foreign`, ``CLOSE``: close. ``UPGRADE``: start TLS and
         :meth:`proceed`. ``PAUSED``: the event before is not answered yet, or all is
         over. ``NEED_DATA``: nothing complete is here, and less than a line is kept.
         It never raises.

@@ -1,5 +1,5 @@
 """
-Export and import on the spool's writer and its reader; see :class:`smtprelay.model.export_import.Transfer`.
+Export and import on the spool's writer and its reader; see :class:`smtprelay.model.export_import.Archive`.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from twisted.internet.defer import DeferredList
 
 from smtprelay.interfaces import Events
 from smtprelay.model.export_import import ArchiveItem, ArchivePage
-from smtprelay.model.operator_settings import Obeyed, Orders
+from smtprelay.model.operator_settings import AppliedSettings, OperatorSettings
 from smtprelay.model.queue import Selection
 from smtprelay.spool.engines.writer import Writer
 from smtprelay.spool.operations import export, import_, operator_settings
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 PATIENCE: Final = 3600
 
 
-class SpoolTransfer:
+class SpoolArchive:
     """
-    See :class:`smtprelay.model.export_import.Transfer`.
+    See :class:`smtprelay.model.export_import.Archive`.
 
     :param wake: called when something has come in.
     """
@@ -40,7 +40,7 @@ class SpoolTransfer:
     async def export(
         self, selection: Selection, mark: str = "", *, moving: bool = False, who: str = ""
     ) -> ArchivePage:
-        """See :meth:`smtprelay.model.export_import.Transfer.export`."""
+        """See :meth:`smtprelay.model.export_import.Archive.export`."""
         portion = await self._writer.do(partial(export.export, selection=selection, mark=mark, moving=moving))
         ids = [each.archived.id for each in portion.packed]
         if ids:
@@ -48,22 +48,22 @@ class SpoolTransfer:
         return portion
 
     async def piece(self, message: str, n: int) -> bytes | None:
-        """See :meth:`smtprelay.model.export_import.Transfer.piece`."""
+        """See :meth:`smtprelay.model.export_import.Archive.piece`."""
         return await self._reader.do(partial(export.piece, message=message, n=n))
 
     async def exported(self, messages: Sequence[str], who: str) -> Sequence[str]:
-        """See :meth:`smtprelay.model.export_import.Transfer.exported`."""
+        """See :meth:`smtprelay.model.export_import.Archive.exported`."""
         gone = await self._writer.do(partial(export.drop, messages=messages))
         if gone:
             self._events("queue.moved", who=who, count=len(gone), ids=", ".join(gone))
         return gone
 
-    async def orders(self) -> Orders:
-        """See :meth:`smtprelay.model.export_import.Transfer.orders`."""
+    async def orders(self) -> OperatorSettings:
+        """See :meth:`smtprelay.model.export_import.Archive.orders`."""
         return await self._reader.do(operator_settings.orders)
 
-    async def apply_settings(self, given: Orders, who: str) -> Obeyed:
-        """See :meth:`smtprelay.model.export_import.Transfer.apply_settings`."""
+    async def apply_settings(self, given: OperatorSettings, who: str) -> AppliedSettings:
+        """See :meth:`smtprelay.model.export_import.Archive.apply_settings`."""
         obeyed = await self._writer.do(partial(operator_settings.apply_settings, given=given))
         for rule in obeyed.holds:
             self._events("hold_rule.added", rule=rule.id, who=who, why=rule.reason)
@@ -74,7 +74,7 @@ class SpoolTransfer:
         return obeyed
 
     async def put(self, packed: Sequence[ArchiveItem], who: str) -> Sequence[bool | Exception]:
-        """See :meth:`smtprelay.model.export_import.Transfer.put`."""
+        """See :meth:`smtprelay.model.export_import.Archive.put`."""
         doing = [self._writer.do(partial(import_.put, packed=each)) for each in packed]
         results = await DeferredList(doing, consumeErrors=True)
         told = [result if done else getattr(result, "value", result) for done, result in results]
@@ -89,7 +89,7 @@ class SpoolTransfer:
         return told
 
     async def put_piece(self, message: str, n: int, content: bytes) -> bool:
-        """See :meth:`smtprelay.model.export_import.Transfer.put_piece`."""
+        """See :meth:`smtprelay.model.export_import.Archive.put_piece`."""
         self._idle[message] = 0
         return await self._writer.do(partial(import_.put_piece, message=message, n=n, content=content))
 

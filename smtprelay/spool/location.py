@@ -124,9 +124,9 @@ def in_database(url: Callable[[], str], lease: float) -> SpoolLocation:
     :raises DriverMissing: there is no psycopg.
     """
     with driver():
-        from smtprelay.spool.postgres_location import DatabaseGround  # noqa: PLC0415 -- needs what not everybody has
+        from smtprelay.spool.postgres_location import PostgresLocation  # noqa: PLC0415 -- needs what not everybody has
 
-    return DatabaseGround(url, lease)
+    return PostgresLocation(url, lease)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ The same functions as the daemon's, each in a transaction of its own.
 """
 
 from smtprelay.model.maintenance import Checked
-from smtprelay.spool.archive import SpoolTransfer
+from smtprelay.spool.archive import SpoolArchive
 from smtprelay.spool.engines import sqlite_file
 from smtprelay.spool.engines.memory import InlineReader
 from smtprelay.spool.engines.sqlite import DATABASE
@@ -17,9 +17,9 @@ from smtprelay.spool.maintenance.recount import recount as count_anew
 from smtprelay.telemetry.log import Fanout
 
 
-def transfer(writer: InlineWriter) -> SpoolTransfer:
+def transfer(writer: InlineWriter) -> SpoolArchive:
     """Return the export and import of a spool that is open; its coroutines wait for nobody."""
-    return SpoolTransfer(writer, InlineReader(writer.connection), Fanout(()), lambda: None)
+    return SpoolArchive(writer, InlineReader(writer.connection), Fanout(()), lambda: None)
 
 
 def recount(location: SpoolLocation) -> int:

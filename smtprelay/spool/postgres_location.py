@@ -28,7 +28,7 @@ _NONE = "there is no spool in it: the first start of a relay makes one"
 
 
 @frozen
-class DatabaseGround:
+class PostgresLocation:
     """See :class:`smtprelay.spool.location.SpoolLocation`."""
 
     url: Url

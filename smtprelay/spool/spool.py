@@ -13,8 +13,8 @@ from typing import Any, Final, TypeVar
 from attrs import evolve
 
 from smtprelay.interfaces import Plan
-from smtprelay.model.export_import import Transfer
-from smtprelay.model.maintenance import Upkeep
+from smtprelay.model.export_import import Archive
+from smtprelay.model.maintenance import Maintenance
 from smtprelay.model.message import Claim, Delivery, Draft, Planned, Reply
 from smtprelay.model.permit import Busy, Feedback, Permit
 from smtprelay.model.queue import (
@@ -35,21 +35,21 @@ from smtprelay.model.queue import (
 from smtprelay.model.queue_admin import MOST_LOOKED_AT, Edited, Found, HoldRule, Prepare, RefusedMail
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.model.work import ClaimBatch
-from smtprelay.spool.archive import SpoolTransfer
+from smtprelay.spool.archive import SpoolArchive
 from smtprelay.spool.bodies import with_bodies
 from smtprelay.spool.body import StoredBody
 from smtprelay.spool.engines.options import SpoolOptions
-from smtprelay.spool.engines.pulse import Pulse
 from smtprelay.spool.engines.reader import Reader
 from smtprelay.spool.engines.sqlite_reserve import GONE, Reserve
 from smtprelay.spool.engines.transaction import Connection
-from smtprelay.spool.engines.writer import Together, Writer
+from smtprelay.spool.engines.write_health import WriteHealth
+from smtprelay.spool.engines.writer import GroupedOperation, Writer
 from smtprelay.spool.maintenance import clock_step, retention
-from smtprelay.spool.maintenance.maintenance import NO_FILES, Files, SpoolUpkeep
+from smtprelay.spool.maintenance.maintenance import NO_FILES, Files, SpoolMaintenance
 from smtprelay.spool.operations import claim, dsn_accept, nodes, permits, recover, settle
 from smtprelay.spool.operations import reroute as rerouting
 from smtprelay.spool.operations.accept import forget_chunks
-from smtprelay.spool.operations.bulk_edit import Editing
+from smtprelay.spool.operations.bulk_edit import BulkEdit
 from smtprelay.spool.operations.refusals import SpoolRefusals
 from smtprelay.spool.operations.unreachable import note_reach
 from smtprelay.spool.query import views
@@ -90,7 +90,7 @@ class QueueSpool:
         reserve: Reserve | None = None,
         release: Callable[[], None] = lambda: None,
     ) -> None:
-        self._writer = Pulse(writer)
+        self._writer = WriteHealth(writer)
         self._reader = reader
         self._paces, self._events, self._budget = terms.paces, terms.events, terms.budget
         self._measure, self._space, self._shrink = measure, space, shrink
@@ -98,10 +98,10 @@ class QueueSpool:
         self._unreadable = ""
         self._orphans: set[str] = set()
         self.clock: Any = clock
-        transfer = SpoolTransfer(self._writer, reader, terms.events, self.wake)
-        self.transfer: Transfer = transfer
+        transfer = SpoolArchive(self._writer, reader, terms.events, self.wake)
+        self.transfer: Archive = transfer
         self._abandoned = transfer.abandoned
-        self.upkeep: Upkeep = SpoolUpkeep(self._writer, reader, files)
+        self.upkeep: Maintenance = SpoolMaintenance(self._writer, reader, files)
         self.refusals: RefusedMail = SpoolRefusals(self._writer, reader)
         self._reserve = reserve
         self._release = release
@@ -171,7 +171,7 @@ class QueueSpool:
 
     async def settle(self, claimed: Claim, settlement: Settlement) -> bool:
         """See :meth:`smtprelay.interfaces.Spool.settle`."""
-        ours = await self._writer.do(Together(settle.settle, (claimed, settlement)))
+        ours = await self._writer.do(GroupedOperation(settle.settle, (claimed, settlement)))
         if ours and settlement.state in FINAL:
             self._admission.ended(1)
         elif ours and settlement.split:
@@ -237,7 +237,7 @@ class QueueSpool:
         self, selection: Selection, change: Edit, mark: str = "", prepare: Prepare | None = None
     ) -> Edited:
         """See :meth:`smtprelay.interfaces.Spool.edit`."""
-        editing = Editing(
+        editing = BulkEdit(
             reader=self._reader, writer=self._writer, selection=selection, change=change, prepare=prepare
         )
         edited = await editing.step(mark)

@@ -17,7 +17,7 @@ from twisted.logger import ILogObserver, Logger, LogLevel
 
 from smtprelay.interfaces import Events
 from smtprelay.telemetry.log_format import flattened, redacted
-from smtprelay.telemetry.log_writer import Levels, LogWriter, Trouble, make_observer
+from smtprelay.telemetry.log_writer import Levels, LogTrouble, LogWriter, make_observer
 
 __all__ = ["EVENTS", "EventKind", "Fanout", "Levels", "Log", "make_observer"]
 
@@ -214,7 +214,7 @@ class Log:
         return self._observer.reopen() if isinstance(self._observer, LogWriter) else ""
 
     @property
-    def trouble(self) -> Trouble | None:
+    def trouble(self) -> LogTrouble | None:
         """Why it cannot be written, if so."""
         return self._observer.trouble if isinstance(self._observer, LogWriter) else None
 

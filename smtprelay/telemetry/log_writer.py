@@ -72,7 +72,7 @@ def _beginnings(namespace: str) -> Iterator[str]:
         namespace = namespace.rpartition(".")[0]
 
 
-class Trouble(NamedTuple):
+class LogTrouble(NamedTuple):
     """Why the log cannot be written, in one clause, and since when: seconds since the epoch."""
 
     reason: str
@@ -103,7 +103,7 @@ class LogWriter:
         file: str = "",
         complain: Callable[[bytes], object] = lambda line: os.write(2, line),
     ) -> None:
-        self.trouble: Trouble | None = None
+        self.trouble: LogTrouble | None = None
         self._stream = stream
         self._file = file
         self._line = line
@@ -215,7 +215,7 @@ class LogWriter:
     def _fail(self, reason: str) -> None:
         if self.trouble is not None:
             return
-        self.trouble = Trouble(reason, time.time())
+        self.trouble = LogTrouble(reason, time.time())
         with suppress(OSError):
             self._complain(f"smtprelay: the log cannot be written, the relay goes on: {reason}\n".encode())
 

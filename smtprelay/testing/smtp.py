@@ -23,7 +23,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from smtprelay.testing.certificates import Certificate
 from smtprelay.testing.smtp_script import CUT, SILENCE, Action, Pause, ReceivedMessage, Script
-from smtprelay.testing.smtp_talk import Talk
+from smtprelay.testing.smtp_talk import SmtpTalk
 
 __all__ = ["CUT", "KEYWORDS", "SILENCE", "Action", "Pause", "ReceivedMessage", "SmtpSink"]
 
@@ -78,7 +78,7 @@ class SmtpSink(Factory):
         self.messages: list[ReceivedMessage] = []
         self.lines: list[str] = []
         self.connections = 0
-        self.talks: list[Talk] = []
+        self.talks: list[SmtpTalk] = []
 
     def script(self, verb: str, *actions: Action) -> None:
         """
@@ -99,10 +99,10 @@ class SmtpSink(Factory):
         for talk in tuple(self.talks):
             talk.hang_up()
 
-    def buildProtocol(self, _addr: IAddress | None) -> Talk:
+    def buildProtocol(self, _addr: IAddress | None) -> SmtpTalk:
         """Make the protocol of one connection."""
         self.connections += 1
-        return Talk(self, self.connections)
+        return SmtpTalk(self, self.connections)
 
     def tls_options(self) -> CertificateOptions:
         """Return the server's side of TLS. Needs ``certificate``."""

@@ -34,7 +34,7 @@ class Sink(Shape):
     actions: Script
     messages: list[ReceivedMessage]
     lines: list[str]
-    talks: "list[Talk]"
+    talks: "list[SmtpTalk]"
 
     def tls_options(self) -> CertificateOptions:
         """Return the server's side of TLS."""
@@ -48,7 +48,7 @@ class ReceivedEnvelope:
     rcpts: list[str] = field(factory=list)
 
 
-class Talk(Protocol):
+class SmtpTalk(Protocol):
     """Reads commands and messages one after the other; answers a group in one write."""
 
     def __init__(self, sink: Sink, number: int) -> None:

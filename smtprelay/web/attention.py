@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from smtprelay.model.queue import LaneState, QueueStats
-from smtprelay.telemetry.log_writer import Trouble
+from smtprelay.telemetry.log_writer import LogTrouble
 
 
 def attention(
-    stock: QueueStats | None, log: Trouble | None = None, silent: str = ""
+    stock: QueueStats | None, log: LogTrouble | None = None, silent: str = ""
 ) -> list[Mapping[str, Any]]:
     """
     Return what needs a person, each with a sentence.

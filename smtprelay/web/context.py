@@ -12,7 +12,7 @@ from smtprelay.model.export_import import RoutingTargets
 from smtprelay.model.queue import Node, QueueStats
 from smtprelay.model.queue_admin import Operator, RefusedMail
 from smtprelay.model.refusal import RefusalFilter
-from smtprelay.telemetry.log_writer import Trouble
+from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.telemetry.metrics import Metrics
 from smtprelay.version import VERSION
 from smtprelay.web.captured_mail import Mailbox
@@ -73,7 +73,7 @@ class Sources:
     mailbox: Mailbox | None = field(default=None)
     draining: Draining | None = field(default=None)
     targets: RoutingTargets = field(factory=RoutingTargets)
-    log_trouble: Callable[[], Trouble | None] = lambda: None
+    log_trouble: Callable[[], LogTrouble | None] = lambda: None
     permits: Spool | None = field()
     exposition: Callable[[], Awaitable[CollectorRegistry]] = field()
 

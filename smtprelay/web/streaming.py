@@ -66,7 +66,7 @@ class PacedWriter:
         self.resumeProducing()
 
 
-class Inlet(Protocol):
+class BodyReader(Protocol):
     """Takes what arrives from another server, no faster than it is asked for."""
 
     transport: Any

@@ -1,7 +1,7 @@
 """Who does not queue shares slots, pace and breaker with those who do."""
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.message import Blocked, Deferred, Delivered, Pace, Planned, Window
+from smtprelay.model.message import Blocked, Deferred, Delivered, Planned, RateLimit, Window
 from smtprelay.model.permit import Busy, Feedback, Permit
 from smtprelay.model.queue import Block, Selection, Settlement
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
@@ -60,7 +60,7 @@ class BorrowContract(SpoolStories):
             self.clock.advance(turned.until - self.clock.seconds())
             await self.lent(spool, "two")
 
-        return self.play(story, {"main": Pace(concurrency=9, windows=(Window(count=2, seconds=60),))})
+        return self.play(story, {"main": RateLimit(concurrency=9, windows=(Window(count=2, seconds=60),))})
 
     def test_nothing_is_lent_in_a_blocked_lane(self):
         """It says why, and until when: for the lane itself and for its whole provider."""

@@ -5,8 +5,8 @@ from twisted.internet.defer import succeed
 from smtprelay.interfaces import Spool
 from smtprelay.model.message import (
     Deferred,
-    Pace,
     Planned,
+    RateLimit,
     Window,
 )
 from smtprelay.model.queue import Edit, Selection, Settlement
@@ -60,7 +60,7 @@ class ClaimContract(SpoolStories):
             self.assertEqual(5, busiest)
             self.assertLess(went[-1] - went[0], 60 * 6 * 1.06)
 
-        return self.play(story, {"main": Pace(concurrency=50, windows=(Window(count=5, seconds=60),))})
+        return self.play(story, {"main": RateLimit(concurrency=50, windows=(Window(count=5, seconds=60),))})
 
     def test_a_deferred_delivery_waits_for_its_time(self):
         """After a deferral it is claimed when it is due and not before, with the tries counted."""
@@ -196,7 +196,7 @@ class ClaimContract(SpoolStories):
             self.clock.advance(work.due - self.clock.seconds())
             self.assertEqual(1, len((await spool.claim()).claims))
 
-        return self.play(story, {"main": Pace(concurrency=5, windows=(Window(count=1, seconds=60),))})
+        return self.play(story, {"main": RateLimit(concurrency=5, windows=(Window(count=1, seconds=60),))})
 
     def test_lanes_that_were_emptied_do_not_hide_one_that_was_not(self):
         """More lanes than a claim's limit, in which nothing is due any more, are passed over at once."""
@@ -241,4 +241,4 @@ class ClaimContract(SpoolStories):
             work = await spool.claim(limit=4)
             self.assertEqual({"main", "other"}, {claim.delivery.provider for claim in work.claims})
 
-        return self.play(story, {"main": Pace(concurrency=100), "other": Pace()})
+        return self.play(story, {"main": RateLimit(concurrency=100), "other": RateLimit()})

@@ -1,12 +1,12 @@
 """A lane whose provider complains goes slower, for all who share the spool, and faster again."""
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.message import Claim, Deferred, Pace
+from smtprelay.model.message import Claim, Deferred, RateLimit
 from smtprelay.model.queue import Edit, Selection, Settlement
 from tests.behaviours.spool_stories import SpoolStories, done
 
 #: Slower than the complaint asks for is nothing.
-WIDE = {"main": Pace(concurrency=20), "other": Pace(concurrency=20)}
+WIDE = {"main": RateLimit(concurrency=20), "other": RateLimit(concurrency=20)}
 
 
 def refused(claim: Claim, due: float, *, counts: bool = False) -> Settlement:
@@ -98,7 +98,7 @@ class FeedbackContract(SpoolStories):
                     await spool.settle(each, done(each))
             self.assertIsNone(await self.ceiling(spool))
 
-        return self.play(story, {"main": Pace(concurrency=2)})
+        return self.play(story, {"main": RateLimit(concurrency=2)})
 
     def test_less_than_one_at_once_is_one_now_and_then(self):
         """After many complaints one at a time goes at intervals; a claim says when the next one may."""
@@ -127,7 +127,7 @@ class FeedbackContract(SpoolStories):
             self.clock.advance(work.due - self.clock.seconds())
             self.assertEqual(1, len((await spool.claim()).claims))
 
-        return self.play(story, {"main": Pace(concurrency=1)})
+        return self.play(story, {"main": RateLimit(concurrency=1)})
 
     def test_a_complaint_of_one_lane_leaves_the_others_alone(self):
         """A mailbox that is slowed down waits; another one of the same provider goes on."""

@@ -3,7 +3,7 @@
 from attrs import evolve
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.message import Deferred, Pace
+from smtprelay.model.message import Deferred, RateLimit
 from smtprelay.model.queue import Settlement
 from smtprelay.model.refusal import MOST_OF_CLIENT, MOST_ROWS, RefusalFilter, RefusalRow
 from smtprelay.model.unreachable import Unreachable
@@ -162,4 +162,4 @@ class RefusalContract(SpoolStories):
             claimed = [each.delivery.id for each in (await spool.claim()).claims]
             self.assertEqual(sent[:3], claimed)
 
-        return self.play(story, {"main": Pace(concurrency=4)})
+        return self.play(story, {"main": RateLimit(concurrency=4)})

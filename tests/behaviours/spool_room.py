@@ -9,11 +9,11 @@ from smtprelay.interfaces import Spool
 from smtprelay.model.message import Delivered, Failed
 from smtprelay.model.queue import Edit, Selection, Settlement
 from smtprelay.net.buffer_budget import Budget
-from smtprelay.spool.receive.capacity import Floors
+from smtprelay.spool.receive.capacity import CapacityLimits
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 
 LARGE = BODY + b"x" * 1_000_000
-THREE = Floors(deliveries=3, free=0.0)
+THREE = CapacityLimits(deliveries=3, free=0.0)
 
 
 def picture(number: int) -> bytes:
@@ -82,7 +82,7 @@ class RoomContract(SpoolStories):
             self.assertEqual(250, (await self.send(spool, number=2)).code)
             self.assertEqual("", spool.complaint)
 
-        return self.play(story, floors=Floors(bytes=1_000_000, free=0.0))
+        return self.play(story, floors=CapacityLimits(bytes=1_000_000, free=0.0))
 
     def test_what_it_holds_is_limited(self):
         """Bodies fill it, whoever brought them; when one of them has gone there is room for another."""
@@ -99,7 +99,7 @@ class RoomContract(SpoolStories):
             self.assertIsNone(spool.refusal(len(picture(4))))
             self.assertEqual(250, (await self.send(spool, number=4, body=picture(4))).code)
 
-        return self.play(story, floors=Floors(bytes=4_000_000, free=0.0))
+        return self.play(story, floors=CapacityLimits(bytes=4_000_000, free=0.0))
 
     def test_history_fills_it_too(self):
         """What is over takes room while it is kept; forgotten it takes none."""
@@ -114,7 +114,7 @@ class RoomContract(SpoolStories):
             self.assertEqual(2, await spool.sweep(9e9, 2))
             self.assertLess((await spool.upkeep.space()).used, before - 2 * len(picture(1)) + 20_000)
 
-        return self.play(story, floors=Floors(bytes=4_000_000, free=0.0), keeps_bodies=True)
+        return self.play(story, floors=CapacityLimits(bytes=4_000_000, free=0.0), keeps_bodies=True)
 
     def test_our_own_mail_is_taken(self):
         """A bounce, a test mail, what is left of a synchronous delivery: they are not handed in."""
@@ -126,7 +126,7 @@ class RoomContract(SpoolStories):
             await spool.accept(draft, LARGE, [self.planned(draft)])
             self.assertEqual(2, len(await spool.list(Selection())))
 
-        return self.play(story, floors=Floors(deliveries=1))
+        return self.play(story, floors=CapacityLimits(deliveries=1))
 
     def test_memory_is_given_back(self):
         """Whatever becomes of a message, nothing of it is held when it is over."""

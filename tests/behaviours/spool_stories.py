@@ -12,8 +12,8 @@ from smtprelay.model.message import (
     Delivered,
     Draft,
     Envelope,
-    Pace,
     Planned,
+    RateLimit,
     Recipient,
     Reply,
 )
@@ -21,7 +21,7 @@ from smtprelay.model.message_id import new_id
 from smtprelay.model.queue import Settlement
 
 BODY = b"Subject: Scan\r\nMessage-ID: <1@printer>\r\n\r\nhello\r\n"
-PACES = {"main": Pace(concurrency=2), "other": Pace(concurrency=5, per_lane=1)}
+PACES = {"main": RateLimit(concurrency=2), "other": RateLimit(concurrency=5, per_lane=1)}
 
 
 class SpoolStories:
@@ -30,7 +30,10 @@ class SpoolStories:
     clock: Clock
 
     def play(
-        self, story: Callable[[Spool], Awaitable[None]], paces: dict[str, Pace] = PACES, **opening: object
+        self,
+        story: Callable[[Spool], Awaitable[None]],
+        paces: dict[str, RateLimit] = PACES,
+        **opening: object,
     ) -> "defer.Deferred[None] | None":
         """Open a spool with ``paces`` and what else is said (floors, budget), tell it ``story``, close it."""
         raise AssertionError("each engine says how a spool is opened")

@@ -4,13 +4,13 @@ import random
 from collections.abc import Callable, Sequence
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.message import Claim, Deferred, Pace, Window
+from smtprelay.model.message import Claim, Deferred, RateLimit, Window
 from smtprelay.model.permit import Busy, Feedback, Permit
 from smtprelay.model.queue import Block, Edit, Selection, Settlement
 from smtprelay.spool.operations.suspects import MOST_ALONE, PATIENCE, PAUSE
 from tests.behaviours.spool_stories import SpoolStories, done
 
-ROOMY = {"main": Pace(concurrency=20), "other": Pace(concurrency=20)}
+ROOMY = {"main": RateLimit(concurrency=20), "other": RateLimit(concurrency=20)}
 
 
 class SuspectContract(SpoolStories):
@@ -279,7 +279,7 @@ class SuspectContract(SpoolStories):
             self.clock.advance(work.due - self.clock.seconds())
             self.assertEqual(1, len((await spool.claim()).claims))
 
-        return self.play(story, {"main": Pace(concurrency=5, windows=(Window(count=1, seconds=60),))})
+        return self.play(story, {"main": RateLimit(concurrency=5, windows=(Window(count=1, seconds=60),))})
 
     def test_one_that_waits_for_a_token_is_not_forgotten(self):
         """While another one is under way, its end is a reason to ask again."""
@@ -297,7 +297,7 @@ class SuspectContract(SpoolStories):
             assert work.due is not None
             self.assertGreaterEqual(work.due, 1060.0)
 
-        paces = {"main": Pace(windows=(Window(count=1, seconds=60),)), "other": Pace()}
+        paces = {"main": RateLimit(windows=(Window(count=1, seconds=60),)), "other": RateLimit()}
         return self.play(story, paces)
 
     def test_a_clock_that_was_put_back(self):

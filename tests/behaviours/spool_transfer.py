@@ -3,10 +3,10 @@
 from attrs import evolve
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.archive import ParcelDelivery, read, written
+from smtprelay.model.archive import ArchivedDelivery, read, written
 from smtprelay.model.export_import import ArchiveItem
 from smtprelay.model.message import Deferred, Delivered, Failed
-from smtprelay.model.operator_settings import Orders, Suspension
+from smtprelay.model.operator_settings import OperatorSettings, Suspension
 from smtprelay.model.queue import STATES, SUSPENDED, Block, Edit, Selection, Settlement
 from smtprelay.model.queue_admin import HoldRule
 from smtprelay.model.shape import shape_of
@@ -76,7 +76,7 @@ class TransferContract(SpoolStories):
             n += 1
         return b"".join(pieces)
 
-    def only(self, packed: list[ArchiveItem], number: int) -> ParcelDelivery:
+    def only(self, packed: list[ArchiveItem], number: int) -> ArchivedDelivery:
         (archived,) = [each.archived for each in packed if each.archived.id == self.draft(number=number).id]
         (delivery,) = archived.deliveries
         return delivery
@@ -160,7 +160,7 @@ class TransferContract(SpoolStories):
             await self.carry_out(spool)
             for provider in PACES:
                 await spool.block(Block(provider=provider, operator=True))
-            self.assertEqual(Orders(), await spool.transfer.orders())
+            self.assertEqual(OperatorSettings(), await spool.transfer.orders())
 
             for new in (1, 0):
                 obeyed = await spool.transfer.apply_settings(given, "ops")
@@ -185,10 +185,12 @@ class TransferContract(SpoolStories):
             now = self.clock.seconds()
             rule = HoldRule(id=7, recipient="*", reason="", who="ops", made=now - 60, until=now - 1)
             over = Suspension(provider="main", reason="by ops", resumes=now - 1)
-            obeyed = await spool.transfer.apply_settings(Orders(holds=(rule,), suspended=(over,)), "ops")
+            obeyed = await spool.transfer.apply_settings(
+                OperatorSettings(holds=(rule,), suspended=(over,)), "ops"
+            )
             self.assertEqual((), obeyed.suspended)
             await self.carry_out(spool)
-            self.assertEqual(Orders(), await spool.transfer.orders())
+            self.assertEqual(OperatorSettings(), await spool.transfer.orders())
 
         return self.play(story)
 
@@ -212,7 +214,7 @@ class TransferContract(SpoolStories):
         async def story(spool: Spool) -> None:
             rule = HoldRule(recipient="*", reason="", who="ops", made=1.0, until=2.0)
             for bad in ({"until": 9e12}, {"until": 0.5}, {"recipient": ""}):
-                given = Orders(holds=(rule, evolve(rule, id=2, **bad)))
+                given = OperatorSettings(holds=(rule, evolve(rule, id=2, **bad)))
                 with self.assertRaises(ValueError):
                     await spool.transfer.apply_settings(given, "ops")
                 self.assertEqual([], list(await spool.holds()))

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 from attrs import evolve
 
-from smtprelay.model.message import Client, Draft, Envelope, Pace, Planned, Recipient
+from smtprelay.model.message import Client, Draft, Envelope, Planned, RateLimit, Recipient
 from smtprelay.model.queue import SUSPENDED, Block
 from smtprelay.model.refusal import RefusalRow
 from smtprelay.model.shape import shape_of
@@ -308,7 +308,7 @@ class DatabaseTests(OfflineContract, OfflineCase):
         self.secret = Path(self.folder, "url")
         self.secret.write_text(self.url)
         engine = PostgresEngine(
-            url=lambda: self.url, node=new_node(), paces={"local": Pace(concurrency=1)}, lease=60.0
+            url=lambda: self.url, node=new_node(), paces={"local": RateLimit(concurrency=1)}, lease=60.0
         )
         self.other = InlineWriter(engine)
         self.addCleanup(self.other.close)

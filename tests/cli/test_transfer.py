@@ -15,7 +15,7 @@ from smtprelay.cli.commands import import_
 from smtprelay.cli.formats import tar as archive
 from smtprelay.cli.formats.tar import Item
 from smtprelay.cli.mover import OnlineMover
-from smtprelay.model.message import Pace
+from smtprelay.model.message import RateLimit
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
 from smtprelay.spool.location import SqliteLocation
 from smtprelay.spool.operations import export
@@ -235,7 +235,7 @@ class ArchiveTests(TransferCase):
     def test_move_what_is_under_way(self) -> None:
         """It stays, and is told what to do: the relay that tried it died."""
         with SqliteLocation(Path(self.folder)).writing() as writer:
-            writer._engine.paces = {"local": Pace(concurrency=1)}
+            writer._engine.paces = {"local": RateLimit(concurrency=1)}
             writer.run(lambda tx: claim(tx, 1))
         ran = self.queue("export", self.file, "--move")
         self.assertEqual((75, True), (ran.status, "took 1 message out" in ran.out))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.config import Config, ConfigError, render
-from smtprelay.model.message import Limits, Pace, Route, Schedule, Window
+from smtprelay.model.message import Limits, RateLimit, Route, Schedule, Window
 from tests.config.loading import SMALL, codes, load_text, problems_of, told, with_provider
 
 FIVE = """\
@@ -220,7 +220,7 @@ class MeaningTests(SynchronousTestCase):
         config = load_text(text).config
         more = config.providers["more"]
         windows = (Window(count=30, seconds=60.0), Window(count=100, seconds=3600.0))
-        self.assertEqual(more.paced, Pace(concurrency=3, windows=windows))
+        self.assertEqual(more.paced, RateLimit(concurrency=3, windows=windows))
         self.assertEqual(more.limits, Limits(size=10**6, recipients=None))
         expected = Route(
             name="all",

@@ -20,8 +20,8 @@ from smtprelay.model.message import (
     Draft,
     Envelope,
     Limits,
-    Pace,
     Planned,
+    RateLimit,
     Recipient,
     Route,
 )
@@ -94,7 +94,7 @@ class Stage:
         self,
         providers: Iterable[ScriptedProvider],
         routes: Iterable[Route],
-        pace: Pace | None = None,
+        pace: RateLimit | None = None,
         bounces: BounceSettings = BOUNCES,
         events: Recording | None = None,
         *,
@@ -106,7 +106,7 @@ class Stage:
         self.events = events or Recording()
         self.providers = {provider.name: provider for provider in providers}
         self.routes = {route.name: route for route in routes}
-        paces = dict.fromkeys(self.providers, pace or Pace())
+        paces = dict.fromkeys(self.providers, pace or RateLimit())
         self.spool = open_memory(SpoolOptions(paces=paces, events=self.events), clock=self.clock)
         self.posted: list[NewMessage] = []
         self._messages = 0

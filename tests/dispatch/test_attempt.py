@@ -5,7 +5,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from smtprelay.interfaces import MimeWorkerUnavailable
-from smtprelay.model.message import Blocked, Delivered, Failed, Limits, Pace, Route, Schedule, Uncertain
+from smtprelay.model.message import Blocked, Delivered, Failed, Limits, RateLimit, Route, Schedule, Uncertain
 from smtprelay.model.message import Deferred as Later
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.testing.provider import ScriptedProvider
@@ -200,7 +200,7 @@ class GoneProviderTests(DispatcherTestCase):
         """It begins when the last other attempt has ended, without any timer."""
         answers: list[Deferred[Any]] = [Deferred() for _ in range(4)]
         one = ScriptedProvider("one", answers)
-        stage = self.stage(one, pace=Pace(concurrency=2))
+        stage = self.stage(one, pace=RateLimit(concurrency=2))
         stage.accept()
         stage.dispatcher.pause()
         rest = [stage.accept() for _ in range(2)]

@@ -3,7 +3,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from smtprelay.model.message import Deferred as Later
-from smtprelay.model.message import Delivered, Failed, Pace, Route, Window
+from smtprelay.model.message import Delivered, Failed, RateLimit, Route, Window
 from smtprelay.model.queue import Block, Edit, Selection
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MAIL, MORNING, DispatcherTestCase, Stage, done
@@ -49,7 +49,7 @@ class DeliveryTests(DispatcherTestCase):
         """A result is a reason to ask the spool."""
         answers: list[Deferred[Any]] = [Deferred() for _ in range(3)]
         one = ScriptedProvider("one", answers)
-        stage = self.stage(one, pace=Pace(concurrency=1))
+        stage = self.stage(one, pace=RateLimit(concurrency=1))
         for _ in range(3):
             stage.accept()
         self.assertEqual(len(one.sent), 1)
@@ -63,7 +63,7 @@ class DeliveryTests(DispatcherTestCase):
         """Also while others are still occupied."""
         answers: list[Deferred[Any]] = [Deferred() for _ in range(5)]
         one = ScriptedProvider("one", answers)
-        stage = self.stage(one, pace=Pace(concurrency=2))
+        stage = self.stage(one, pace=RateLimit(concurrency=2))
         for _ in range(5):
             stage.accept()
         counts = []
@@ -76,7 +76,7 @@ class DeliveryTests(DispatcherTestCase):
         """It goes as soon as there is a slot, without any clock."""
         answers: list[Deferred[Any]] = [Deferred(), Deferred(), Deferred()]
         one = ScriptedProvider("one", answers)
-        stage = self.stage(one, pace=Pace(concurrency=2))
+        stage = self.stage(one, pace=RateLimit(concurrency=2))
         stage.accept()
         stage.accept("a@x.org", "b@x.org", split=True)
         self.assertEqual([delivery.id for delivery, _ in one.sent], ["M1.1", "M2.1"])
@@ -86,7 +86,9 @@ class DeliveryTests(DispatcherTestCase):
     def test_a_slot_is_free_when_the_provider_has_the_body(self) -> None:
         """A provider that is polled for its verdict does not hold up the next mail."""
         one = ScriptedProvider("one", [Deferred(), Deferred()], takes=True)
-        self.staged = stage = Stage([one], [Route(name="default", via=("one",))], pace=Pace(concurrency=1))
+        self.staged = stage = Stage(
+            [one], [Route(name="default", via=("one",))], pace=RateLimit(concurrency=1)
+        )
         self.addCleanup(self.stop)
         stage.accept()
         stage.accept()
@@ -113,7 +115,7 @@ class DeliveryTests(DispatcherTestCase):
     def test_the_pace_wakes_it(self) -> None:
         """What waits for a token goes when the spool said that there is one."""
         one = ScriptedProvider("one")
-        stage = self.stage(one, pace=Pace(windows=(Window(count=1, seconds=60),)))
+        stage = self.stage(one, pace=RateLimit(windows=(Window(count=1, seconds=60),)))
         stage.accept()
         stage.accept()
         self.assertEqual(len(one.sent), 1)
@@ -152,7 +154,7 @@ class DeliveryTests(DispatcherTestCase):
     def test_after_a_rush_it_is_quiet_again(self) -> None:
         """When nothing waits for a slot any more, a success asks for nothing though others are under way."""
         answers: list[Deferred[Any]] = [Deferred() for _ in range(4)]
-        stage = self.stage(ScriptedProvider("one", answers), pace=Pace(concurrency=2))
+        stage = self.stage(ScriptedProvider("one", answers), pace=RateLimit(concurrency=2))
         for _ in range(4):
             stage.accept()
         answers[0].callback(Delivered())
@@ -174,7 +176,7 @@ class DeliveryTests(DispatcherTestCase):
 
         answer: Deferred[Any] = Deferred()
         one = ScriptedProvider("one", [answer])
-        stage = self.stage(one, pace=Pace(concurrency=1), events=Breaking())
+        stage = self.stage(one, pace=RateLimit(concurrency=1), events=Breaking())
         stage.accept()
         stage.accept()
         answer.callback(Delivered())

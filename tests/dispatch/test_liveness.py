@@ -28,8 +28,8 @@ from smtprelay.model.message import (
     Envelope,
     Failed,
     Limits,
-    Pace,
     Planned,
+    RateLimit,
     Recipient,
     Route,
     Uncertain,
@@ -49,8 +49,8 @@ from tests.dispatch.stage import BOUNCES, MORNING, make_delivery
 from tests.recording import Recording
 
 PACES = {
-    "one": Pace(concurrency=2, per_lane=1),
-    "two": Pace(concurrency=1, windows=(Window(count=2, seconds=10),)),
+    "one": RateLimit(concurrency=2, per_lane=1),
+    "two": RateLimit(concurrency=1, windows=(Window(count=2, seconds=10),)),
 }
 ROUTES = {
     "both": Route(name="both", via=("one", "two"), failover_after=2, expire=None),

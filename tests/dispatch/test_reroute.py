@@ -4,7 +4,7 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
-from smtprelay.model.message import Blocked, Delivered, Delivery, Limits, Pace, Route, Uncertain
+from smtprelay.model.message import Blocked, Delivered, Delivery, Limits, RateLimit, Route, Uncertain
 from smtprelay.model.message import Deferred as Later
 from smtprelay.model.queue import Block, Edit, Node, Selection
 from smtprelay.testing.provider import ScriptedProvider
@@ -16,7 +16,7 @@ class BlockedLaneTests(DispatcherTestCase):
         """A relay whose first provider turns out to be blocked while mails wait for its only slot."""
         answer: Deferred[Any] = Deferred()
         providers[0].answers.append(answer)
-        stage = self.stage(*providers, pace=Pace(concurrency=1), **more)
+        stage = self.stage(*providers, pace=RateLimit(concurrency=1), **more)
         for _ in range(1 + waiting):
             stage.accept()
         answer.callback(Blocked("401 expired"))
@@ -50,7 +50,7 @@ class BlockedLaneTests(DispatcherTestCase):
         moves = []
         answer: Deferred[Any] = Deferred()
         one.answers.append(answer)
-        stage = self.stage(one, pace=Pace(concurrency=1))
+        stage = self.stage(one, pace=RateLimit(concurrency=1))
         real = stage.spool.move
         stage.spool.move = lambda *a: moves.append(a) or real(*a)  # type: ignore[method-assign]
         stage.accept()
@@ -97,7 +97,7 @@ class BlockedLaneTests(DispatcherTestCase):
         """Retry-After is no reason to leave a provider."""
         answer: Deferred[Any] = Deferred()
         one, two = ScriptedProvider("one", [answer]), ScriptedProvider("two")
-        stage = self.stage(one, two, pace=Pace(concurrency=1))
+        stage = self.stage(one, two, pace=RateLimit(concurrency=1))
         stage.accept()
         stage.accept()
         answer.callback(Later("429", retry_after=60.0))
@@ -124,7 +124,7 @@ class BlockedLaneTests(DispatcherTestCase):
         one, two = ScriptedProvider("one"), ScriptedProvider("two")
         answer: Deferred[Any] = Deferred()
         one.answers.append(answer)
-        stage = self.stage(one, two, pace=Pace(concurrency=1))
+        stage = self.stage(one, two, pace=RateLimit(concurrency=1))
         stage.accept()
         stage.accept()
         real, calls = stage.spool.move, []
@@ -168,7 +168,7 @@ class BlockedLaneTests(DispatcherTestCase):
         one, two = ScriptedProvider("one"), ScriptedProvider("two")
         answer: Deferred[Any] = Deferred()
         one.answers.append(answer)
-        stage = self.stage(one, two, pace=Pace(concurrency=1))
+        stage = self.stage(one, two, pace=RateLimit(concurrency=1))
         for _ in range(300):
             stage.accept()
         real, steps = stage.spool.move, [Deferred(), Deferred()]

@@ -11,8 +11,8 @@ from smtprelay.model.message import (
     Delivered,
     Draft,
     Envelope,
-    Pace,
     Planned,
+    RateLimit,
     Uncertain,
     Window,
 )
@@ -88,7 +88,7 @@ class SharedTests(CounterTestCase):
         """Its slot is that of the attempt that ended, though other mail waited before it came."""
         answers: list[Deferred[Any]] = [Deferred(), Deferred(), Deferred()]
         one = ScriptedProvider("one", answers)
-        both = self.both(one, pace=Pace(concurrency=1))
+        both = self.both(one, pace=RateLimit(concurrency=1))
         first, second = both.queue(), both.queue()
         client = both.mail()
         self.assertEqual(len(one.sent), 1)
@@ -104,7 +104,7 @@ class SharedTests(CounterTestCase):
         """Who waits longest is first."""
         answers: list[Deferred[Any]] = [Deferred() for _ in range(4)]
         one = ScriptedProvider("one", answers)
-        both = self.both(one, pace=Pace(concurrency=1))
+        both = self.both(one, pace=RateLimit(concurrency=1))
         clients = [both.mail() for _ in range(4)]
         for number, answer in enumerate(answers, start=1):
             self.assertEqual(one.sent[-1][0].message, f"M{number}")
@@ -114,13 +114,13 @@ class SharedTests(CounterTestCase):
 
     def test_the_pace_is_one(self) -> None:
         """What the queue has sent the client may not send; who would wait too long hears so at once."""
-        both = self.both(pace=Pace(windows=(Window(count=1, seconds=600),)))
+        both = self.both(pace=RateLimit(windows=(Window(count=1, seconds=600),)))
         both.queue()
         self.assertReply(both.mail(), 451, "4.3.2", "takes no more")
 
     def test_the_pace_lets_it_in_later(self) -> None:
         """If it is within his patience he waits for the next token."""
-        both = self.both(pace=Pace(windows=(Window(count=1, seconds=10),)))
+        both = self.both(pace=RateLimit(windows=(Window(count=1, seconds=10),)))
         both.queue()
         client = both.mail()
         self.assertNoResult(client)
@@ -131,7 +131,7 @@ class SharedTests(CounterTestCase):
         """His patience is over; the slot goes to somebody else."""
         answer: Deferred[Any] = Deferred()
         one = ScriptedProvider("one", [answer])
-        both = self.both(one, pace=Pace(concurrency=1))
+        both = self.both(one, pace=RateLimit(concurrency=1))
         both.queue()
         clients = [both.mail(), both.mail()]
         both.clock.pump([1.0] * 60)
@@ -207,7 +207,7 @@ class SharedTests(CounterTestCase):
     def test_a_client_that_came_too_fast(self) -> None:
         """The lane closes for a moment, and mail that waited for his slot goes when it opens."""
         verdict: Deferred[Any] = Deferred()
-        both = self.both(ScriptedProvider("one", [verdict]), pace=Pace(concurrency=1))
+        both = self.both(ScriptedProvider("one", [verdict]), pace=RateLimit(concurrency=1))
         client, message = both.mail(), both.queue()
         verdict.callback(Later("429", throttled=True))
         self.assertReply(client, 451, "4.3.0", "429")
@@ -230,7 +230,7 @@ class SharedTests(CounterTestCase):
         """A provider that is polled for its verdict leaves room for the queue meanwhile."""
         verdict: Deferred[Any] = Deferred()
         one = ScriptedProvider("one", [verdict], takes=True)
-        both = self.both(one, pace=Pace(concurrency=1))
+        both = self.both(one, pace=RateLimit(concurrency=1))
         client = both.mail()
         message = both.queue()
         self.assertEqual(both.state(message), "delivered")
@@ -239,7 +239,7 @@ class SharedTests(CounterTestCase):
 
     def test_a_provider_that_breaks(self) -> None:
         """Its slot comes back all the same."""
-        both = self.both(ScriptedProvider("one", [ValueError("oops")]), pace=Pace(concurrency=1))
+        both = self.both(ScriptedProvider("one", [ValueError("oops")]), pace=RateLimit(concurrency=1))
         self.assertReply(both.mail(), 451, "4.4.2")
         self.assertReply(both.mail(), 250, "2.0.0")
 

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.message import Deferred as Later
-from smtprelay.model.message import Delivered, Limits, Pace, Route, Schedule
+from smtprelay.model.message import Delivered, Limits, RateLimit, Route, Schedule
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage
@@ -89,7 +89,9 @@ class HiddenLimitTests(SynchronousTestCase):
         self, takes: Callable[[float], bool], *, latency: float, mails: int, rounds: int = 200_000
     ) -> tuple[float, float]:
         """Deliver so many; return the throughput and the refusals, both as shares of what is ideal."""
-        stage = Stage([ScriptedProvider("one")], [Route(name="default", via=("one",))], Pace(concurrency=50))
+        stage = Stage(
+            [ScriptedProvider("one")], [Route(name="default", via=("one",))], RateLimit(concurrency=50)
+        )
         provider = Limited(stage.clock, latency, takes)
         stage.providers["one"] = provider  # type: ignore[assignment]
         for _ in range(mails):
@@ -155,7 +157,7 @@ class ThrottledTests(DispatcherTestCase):
     def test_the_others_are_not_tried_one_by_one(self) -> None:
         """While the lane is closed nothing is asked, however much waits."""
         one = ScriptedProvider("one", [Later("503", throttled=True)] * 100)
-        stage = self.stage(one, pace=Pace(concurrency=5))
+        stage = self.stage(one, pace=RateLimit(concurrency=5))
         for _ in range(50):
             stage.accept()
         stage.clock.pump([0.05] * 200)

@@ -5,14 +5,21 @@ import json
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.archive import ArchivedMessage, ParcelDelivery, ParcelRecipient, loaded, read, written
+from smtprelay.model.archive import (
+    ArchivedDelivery,
+    ArchivedMessage,
+    ArchivedRecipient,
+    loaded,
+    read,
+    written,
+)
 from smtprelay.model.export_import import RoutingTargets, directed
 from smtprelay.model.queue import Attempt
 
 ATTEMPT = Attempt(
     number=1, provider="acs", node="n", started=1.0, ended=2.0, outcome="deferred", reason="429 läuft"
 )
-DELIVERY = ParcelDelivery(
+DELIVERY = ArchivedDelivery(
     n=1,
     generation=2,
     route="all",
@@ -24,8 +31,8 @@ DELIVERY = ParcelDelivery(
     uncertain=True,
     noticed=True,
     recipients=(
-        ParcelRecipient(address="a@x.org", notify="NEVER", orcpt="rfc822;a@x.org"),
-        ParcelRecipient(address="b@x.org", state="delivered", provider_id="op-1"),
+        ArchivedRecipient(address="a@x.org", notify="NEVER", orcpt="rfc822;a@x.org"),
+        ArchivedRecipient(address="b@x.org", state="delivered", provider_id="op-1"),
     ),
     attempts=(ATTEMPT,),
     key_id="k1",

@@ -3,7 +3,7 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.net.deadline import Deadline
+from smtprelay.net.deadline import SilenceDeadline
 
 
 class Watching(SynchronousTestCase):
@@ -12,8 +12,8 @@ class Watching(SynchronousTestCase):
         self.expired: list[float] = []
         self.looks: list[float] = []
 
-    def start(self, seconds: float) -> Deadline:
-        return Deadline(
+    def start(self, seconds: float) -> SilenceDeadline:
+        return SilenceDeadline(
             self.clock, seconds, lambda: self.expired.append(self.clock.seconds()), self.looks.append
         )
 

@@ -10,7 +10,7 @@ from twisted.internet.testing import StringTransport
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from smtprelay.net.direct_write import Wire
+from smtprelay.net.direct_write import DirectWriter
 
 
 class Server(Protocol):
@@ -36,7 +36,7 @@ class Sockets(TestCase):
     async def test_at_once(self):
         """What is written can be read before the reactor turns again."""
         server, client = await self.connect()
-        Wire(server.transport).write(b"250 Ok\r\n")
+        DirectWriter(server.transport).write(b"250 Ok\r\n")
         client.settimeout(5)
         self.assertEqual(client.recv(100), b"250 Ok\r\n")
         server.transport.loseConnection()
@@ -52,7 +52,7 @@ class Sockets(TestCase):
             client = await endpoint.connect(factory)
             taken, _ = listening.accept()
         self.addCleanup(taken.close)
-        Wire(client.transport).write(b"QUIT\r\n")
+        DirectWriter(client.transport).write(b"QUIT\r\n")
         taken.settimeout(5)
         self.assertEqual(taken.recv(100), b"QUIT\r\n")
         client.transport.loseConnection()
@@ -61,7 +61,7 @@ class Sockets(TestCase):
     async def test_in_charge_of_the_transport(self):
         """Told to leave the socket alone, it waits for the transport's turn, as TLS needs it."""
         server, client = await self.connect()
-        wire = Wire(server.transport)
+        wire = DirectWriter(server.transport)
         wire.through_transport()
         wire.write(b"250 Ok\r\n")
         client.setblocking(False)
@@ -73,7 +73,7 @@ class Sockets(TestCase):
     async def test_more_than_the_socket_takes(self):
         """What the socket does not take goes through the transport, all of it and in order."""
         server, client = await self.connect()
-        wire = Wire(server.transport)
+        wire = DirectWriter(server.transport)
         pieces = [b"%08d" % number * 8192 for number in range(200)]
         for piece in pieces:
             wire.write(piece)
@@ -91,7 +91,7 @@ class Sockets(TestCase):
     async def test_client_gone(self):
         """Writing to a client that has gone raises nothing; the transport finds out."""
         server, client = await self.connect()
-        wire = Wire(server.transport)
+        wire = DirectWriter(server.transport)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         client.close()
         for _ in range(3):
@@ -104,5 +104,5 @@ class OtherTransports(SynchronousTestCase):
     def test_written_to(self):
         """A transport that is not Twisted's own TCP connection is written to."""
         transport = StringTransport()
-        Wire(transport).write(b"250 Ok\r\n")
+        DirectWriter(transport).write(b"250 Ok\r\n")
         self.assertEqual(transport.value(), b"250 Ok\r\n")

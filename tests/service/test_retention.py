@@ -4,7 +4,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.config.model import RetentionSettings, SpoolLimit, SpoolSettings
-from smtprelay.model.message import Pace
+from smtprelay.model.message import RateLimit
 from smtprelay.model.queue import Selection
 from smtprelay.service.retention import Retention
 from smtprelay.spool.engines.memory import open_memory
@@ -20,7 +20,7 @@ class KeepingTests(SpoolStories, SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        paces = {"main": Pace(concurrency=100_000)}
+        paces = {"main": RateLimit(concurrency=100_000)}
         self.events = Recording()
         self.spool = open_memory(
             SpoolOptions(paces=paces, events=self.events, keeps_bodies=True), clock=self.clock

@@ -4,7 +4,7 @@ from collections import Counter
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.smtp.connections_elsewhere import Elsewhere
+from smtprelay.smtp.connections_elsewhere import OtherProcesses
 from smtprelay.smtp.factory import ESMTPFactory
 from tests.smtp.doubles import Site
 from tests.smtp.test_protocol import lose
@@ -12,7 +12,7 @@ from tests.smtp.test_protocol import lose
 ONE, TWO, THREE = "192.0.2.1", "192.0.2.2", "192.0.2.3"
 
 
-class Others(Elsewhere):
+class Others(OtherProcesses):
     """Others who have one connection, from :data:`ONE`."""
 
     def __init__(self) -> None:

@@ -21,8 +21,8 @@ from smtprelay.model.message import (
     Draft,
     Envelope,
     Failed,
-    Pace,
     Planned,
+    RateLimit,
     Recipient,
     Uncertain,
     Window,
@@ -39,8 +39,8 @@ from tests.dispatch.stage import done
 from tests.recording import Recording
 
 PACES = {
-    "a": Pace(concurrency=2),
-    "b": Pace(concurrency=3, per_lane=1, windows=(Window(count=4, seconds=60),)),
+    "a": RateLimit(concurrency=2),
+    "b": RateLimit(concurrency=3, per_lane=1, windows=(Window(count=4, seconds=60),)),
 }
 PLACES = st.sampled_from([("a", ""), ("b", ""), ("b", "box"), ("b", "bin"), ("gone", "")])
 PEOPLE = st.lists(st.sampled_from(["x@e.org", "y@e.org", "z@e.org"]), min_size=1, max_size=3, unique=True)

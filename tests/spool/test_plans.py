@@ -25,8 +25,8 @@ from smtprelay.model.message import (
     Draft,
     Envelope,
     Failed,
-    Pace,
     Planned,
+    RateLimit,
     Recipient,
     Window,
 )
@@ -51,8 +51,8 @@ from smtprelay.spool.tables.lanes import LaneTable
 from tests.recording import Recording
 
 PACES = {
-    "main": Pace(concurrency=2, windows=(Window(count=9, seconds=60),)),
-    "other": Pace(concurrency=3, per_lane=1),
+    "main": RateLimit(concurrency=2, windows=(Window(count=9, seconds=60),)),
+    "other": RateLimit(concurrency=3, per_lane=1),
 }
 
 #: Lanes and interrupted uploads are few, and these questions are about all of them.

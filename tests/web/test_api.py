@@ -9,7 +9,7 @@ from smtprelay.model.queue import STATES, Edit, Selection
 from smtprelay.model.queue_admin import HoldRule
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.smtp.refusals import Refusals
-from smtprelay.telemetry.log_writer import Trouble
+from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.web.auth import Access, Token
 from tests.recording import Recording
 from tests.web.asking import DETAIL, LANE, NOW, STOCK, SUMMARY, WHOLE_ID, Fixture
@@ -56,7 +56,7 @@ class StatusTests(SynchronousTestCase):
 
     def test_a_spool_that_does_not_answer(self):
         """All else is told, also that the log cannot be written; that the spool is away needs a person."""
-        fixture = Fixture(log_trouble=lambda: Trouble("no space", NOW - 5))
+        fixture = Fixture(log_trouble=lambda: LogTrouble("no space", NOW - 5))
         fixture.spool.error = SpoolUnavailable("no connection to the database")
         response = fixture.get("/api/v1/status")
         self.assertEqual(response.status, 200)

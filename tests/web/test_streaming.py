@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseDone
 
-from smtprelay.web.streaming import Inlet
+from smtprelay.web.streaming import BodyReader
 from tests.web.asking import Fixture, parse
 
 PATH = "/api/v1/queue/7QK2/message"
@@ -109,7 +109,7 @@ class OutletTests(SynchronousTestCase):
 class InletTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.transport = StringTransport()
-        self.inlet = Inlet()
+        self.inlet = BodyReader()
         self.inlet.makeConnection(self.transport)
         self.got: list[bytes] = []
 

@@ -8,7 +8,7 @@ from typing import Final
 from smtprelay.config.checks.view import Complaint, View
 from smtprelay.config.endpoint import is_encrypted, is_local, is_loopback, is_plain_remote
 from smtprelay.config.listeners import AnyChecker, Listener
-from smtprelay.config.providers import HttpOutlet, SmarthostSettings
+from smtprelay.config.providers import HttpProviderSettings, SmarthostSettings
 from smtprelay.config.tree import Path
 from smtprelay.model.network import strangers
 
@@ -37,7 +37,11 @@ def check_sites(view: View) -> Iterator[Complaint]:
 def check_clear_text(view: View) -> Iterator[Complaint]:
     """Mail and credentials leave this machine only encrypted."""
     for name, provider in view.config.providers.items():
-        if isinstance(provider, HttpOutlet) and provider.endpoint and is_plain_remote(provider.endpoint):
+        if (
+            isinstance(provider, HttpProviderSettings)
+            and provider.endpoint
+            and is_plain_remote(provider.endpoint)
+        ):
             text = "http:// is for loopback only: use https://"
             yield Complaint(("providers", name, "endpoint"), text, "CFG-CLEAR-TEXT")
         if isinstance(provider, SmarthostSettings) and _is_plain(provider):

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from smtprelay.dispatch.synchronous import reply as answer
 from smtprelay.dispatch.synchronous.body_buffer import DeferToThread, Holding
 from smtprelay.dispatch.synchronous.delivery import Direct
-from smtprelay.dispatch.synchronous.partial import NotKept, Remainder
+from smtprelay.dispatch.synchronous.partial import NotKept, PartialSuccess
 from smtprelay.dispatch.synchronous.permits import ClientPatience
 from smtprelay.interfaces import Events, Incoming, Plan, Receive
 from smtprelay.model import fit
@@ -49,7 +49,7 @@ class Synchronous:
     def __init__(
         self,
         direct: Direct,
-        remainder: Remainder,
+        remainder: PartialSuccess,
         *,
         clock: IReactorTime,
         events: Events,

@@ -40,7 +40,7 @@ class NotKept(Exception):  # noqa: N818 -- a plain fact, for the one caller
 
 
 @frozen(kw_only=True)
-class Remainder:
+class PartialSuccess:
     """
     Takes over what is left of a message.
 

@@ -16,7 +16,7 @@ from attrs import evolve
 from smtprelay.mime import file_names
 from smtprelay.mime.kinds import EXTENSIONS, OCTETS
 from smtprelay.mime.parse import Attachment
-from smtprelay.providers.acs.fields import Mending
+from smtprelay.providers.acs.fields import Corrections
 
 #: What the service documents, by extension.
 TYPES: Final[Mapping[str, str]] = {
@@ -117,7 +117,7 @@ _END: Final = re.compile(r"&(?:quot|apos|#0{0,4}3[49]|#[xX]0{0,4}2[27]);?")
 def attached(
     attachments: Sequence[Attachment],
     html: str,
-    mending: Mending,
+    corrections: Corrections,
     *,
     inline: bool = True,
     plain_names: bool = False,
@@ -131,12 +131,12 @@ def attached(
     :param inline: with ``False`` all of them are files beside the text.
     :param plain_names: with ``True`` they are numbered instead of named.
     """
-    ids, html = _shown(attachments, html, mending) if inline else ({}, html)
+    ids, html = _shown(attachments, html, corrections) if inline else ({}, html)
     parts = []
     for number, part in enumerate(attachments):
-        named = _named(part, number + 1, mending, plain=plain_names)
+        named = _named(part, number + 1, corrections, plain=plain_names)
         if not part.base64:
-            mending.note("attachments.contentInBase64", "an empty file goes with one line end in it")
+            corrections.note("attachments.contentInBase64", "an empty file goes with one line end in it")
             named = evolve(named, base64=_ALMOST_EMPTY)
         parts.append(evolve(named, content_id=ids.get(number, "")))
     return parts, html
@@ -145,36 +145,38 @@ def attached(
 # --- type and name
 
 
-def _named(part: Attachment, number: int, mending: Mending, *, plain: bool) -> Attachment:
-    name = _file_name(part.name, mending)
+def _named(part: Attachment, number: int, corrections: Corrections, *, plain: bool) -> Attachment:
+    name = _file_name(part.name, corrections)
     extension = name.rpartition(".")[2].lower() if "." in name else ""
-    kind = _kind(part.content_type, extension, mending)
+    kind = _kind(part.content_type, extension, corrections)
     if plain or not name:
         ending = extension if extension in TYPES else _EXTENSIONS.get(kind, "bin")
         name = f"attachment-{number}.{ending}"
     return evolve(part, name=name, content_type=kind)
 
 
-def _kind(given: str, extension: str, mending: Mending) -> str:
+def _kind(given: str, extension: str, corrections: Corrections) -> str:
     """Return the type that belongs to the extension, else what the service calls the given one."""
     documented = _KNOWN.get(given) or TYPES.get(EXTENSIONS.get(given, "")[1:], OCTETS)
     kind = TYPES.get(extension, documented)
     if given != OCTETS and (documented == OCTETS or documented != kind):
-        mending.note("attachments.contentType", f"{given[:60]} goes as {kind}")
+        corrections.note("attachments.contentType", f"{given[:60]} goes as {kind}")
     return kind
 
 
-def _file_name(name: str, mending: Mending) -> str:
+def _file_name(name: str, corrections: Corrections) -> str:
     clean = file_names.portable(file_names.clean(name), MAX_FILE_NAME)
     if clean != name:
-        mending.note("attachments.name", "made a name that every system takes")
+        corrections.note("attachments.name", "made a name that every system takes")
     return clean
 
 
 # --- content ids
 
 
-def _shown(attachments: Sequence[Attachment], html: str, mending: Mending) -> tuple[dict[int, str], str]:
+def _shown(
+    attachments: Sequence[Attachment], html: str, corrections: Corrections
+) -> tuple[dict[int, str], str]:
     """Return the content ids of the parts that ``html`` shows, and the HTML with its strange ids renamed."""
     exact: dict[str, int] = {}
     folded: dict[str, int] = {}
@@ -194,7 +196,7 @@ def _shown(attachments: Sequence[Attachment], html: str, mending: Mending) -> tu
             ids[number] = spelled if good else f"part-{number + 1}"
             taken.add(ids[number].casefold())
             if not good:
-                mending.note("attachments.contentId", "renamed, with what refers to it")
+                corrections.note("attachments.contentId", "renamed, with what refers to it")
         renamed = html[start:stop] != ids[number] and ids[number] != spelled
         if renamed and len(pieces) < 2 * MAX_RENAMED:
             pieces += (html[end:start], ids[number])

@@ -52,7 +52,7 @@ _FIRST: Final = ("message-id", "in-reply-to", "references", "auto-submitted", "i
 _JOINED: Final = frozenset({"references", "comments"})
 
 
-class Mending:
+class Corrections:
     """What had to be changed in the fields of a mail: each (field, reason) once, and not without end."""
 
     MAX_NOTES: Final = 20
@@ -87,7 +87,7 @@ def sendable(address: str) -> str:
     return f"{local}@{domain}" if len(local) + len(domain) < _MAX_ADDRESS else ""
 
 
-def line(text: str, longest: int, field: str, mending: Mending) -> str:
+def line(text: str, longest: int, field: str, corrections: Corrections) -> str:
     """Return ``text`` as one line without control characters, of at most ``longest`` characters."""
     if len(text) <= longest and text.isprintable():
         return text.strip()
@@ -95,36 +95,36 @@ def line(text: str, longest: int, field: str, mending: Mending) -> str:
     begun = text[: 4 * longest].strip()
     clean = in_one_line(begun)
     if len(clean) > longest or len(text) > 4 * longest:
-        mending.note(field, f"cut to {longest} characters")
+        corrections.note(field, f"cut to {longest} characters")
         clean = clean[:longest].strip()
     elif len(clean) < len(begun):
-        mending.note(field, "control characters dropped")
+        corrections.note(field, "control characters dropped")
     return clean
 
 
-def mailbox(who: Address, field: str, mending: Mending) -> dict[str, str]:
+def mailbox(who: Address, field: str, corrections: Corrections) -> dict[str, str]:
     """Return one entry of a list of people."""
-    name = line(who.name, MAX_NAME, f"{field}.displayName", mending) if who.name else ""
+    name = line(who.name, MAX_NAME, f"{field}.displayName", corrections) if who.name else ""
     address = sendable(who.address) or who.address
     return {"address": address, "displayName": name} if name else {"address": address}
 
 
-def replies(people: Sequence[Address], mending: Mending) -> list[dict[str, str]]:
+def replies(people: Sequence[Address], corrections: Corrections) -> list[dict[str, str]]:
     """Return those of ``people`` whom an answer can reach, each once."""
     kept: dict[str, dict[str, str]] = {}
     for who in people:
         address = sendable(who.address)
         if not address:
-            mending.note("replyTo", f"left out, no mail address: {_short(who.address)}")
+            corrections.note("replyTo", f"left out, no mail address: {_short(who.address)}")
         elif len(kept) == MAX_REPLIES:
-            mending.note("replyTo", f"more than {MAX_REPLIES}: the rest is left out")
+            corrections.note("replyTo", f"more than {MAX_REPLIES}: the rest is left out")
             break
         else:
-            kept.setdefault(comparison_key(address), mailbox(who, "replyTo", mending))
+            kept.setdefault(comparison_key(address), mailbox(who, "replyTo", corrections))
     return list(kept.values())
 
 
-def custom_headers(headers: Iterable[tuple[str, str]], mending: Mending) -> Mapping[str, str]:
+def custom_headers(headers: Iterable[tuple[str, str]], corrections: Corrections) -> Mapping[str, str]:
     """
     Return the headers that go along: all but those that the service writes itself, and no trace of Bcc.
 
@@ -136,12 +136,12 @@ def custom_headers(headers: Iterable[tuple[str, str]], mending: Mending) -> Mapp
     octets = 0
     for key in sorted(chosen, key=lambda key: key not in _FIRST):
         name, values = chosen[key]
-        value = _header_value(name, " ".join(values), mending)
+        value = _header_value(name, " ".join(values), corrections)
         if not value:
             continue
         octets += len(name) + len(value)
         if len(kept) == MAX_HEADERS or octets > MAX_HEADERS_SIZE:
-            mending.note("headers", f"left out, too many: {_short(name)} and others")
+            corrections.note("headers", f"left out, too many: {_short(name)} and others")
             break
         kept[name] = value
     return {name: kept[name] for name, _ in chosen.values() if name in kept}
@@ -162,24 +162,24 @@ def _chosen(headers: Iterable[tuple[str, str]]) -> dict[str, tuple[str, list[str
     return chosen
 
 
-def _header_value(name: str, value: str, mending: Mending) -> str:
+def _header_value(name: str, value: str, corrections: Corrections) -> str:
     """Return a value as it can go, ``""`` if it cannot."""
     if len(name) > MAX_HEADER_NAME or not _HEADER_NAME.fullmatch(name):
-        mending.note("headers", f"left out, no name of a header: {_short(name)}")
+        corrections.note("headers", f"left out, no name of a header: {_short(name)}")
         return ""
     field = f"headers.{_short(name)}"
-    text = line(value, MAX_HEADER, field, mending)
+    text = line(value, MAX_HEADER, field, corrections)
     key = name.lower()
     if key == "references":
         text = _whole_ids(text)
     elif key == "message-id" and not _MESSAGE_ID.fullmatch(text):
-        mending.note(field, "left out, not <local@domain.example>")
+        corrections.note(field, "left out, not <local@domain.example>")
         return ""
     if text.isascii():
         return text
     encoded = " ".join(encoded_words(text))
     while len(encoded) > MAX_HEADER:
-        mending.note(field, f"cut to {MAX_HEADER} characters")
+        corrections.note(field, f"cut to {MAX_HEADER} characters")
         text = text[: len(text) * MAX_HEADER // (len(encoded) + 1)]
         encoded = " ".join(encoded_words(text))
     return encoded

@@ -26,7 +26,7 @@ from smtprelay.model.shape import Shape
 from smtprelay.providers.acs.attachments import attached
 from smtprelay.providers.acs.fields import (
     MAX_SUBJECT,
-    Mending,
+    Corrections,
     custom_headers,
     line,
     mailbox,
@@ -141,16 +141,16 @@ def measure(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str, 
 
 def _made(octets: bytes, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], _Groups, _Pieces]:
     """Return facts about a mail's requests, the recipients of each, and the rest, which is not joined yet."""
-    mail, mending, without = read(octets), Mending(), parameters["without"]
+    mail, corrections, without = read(octets), Corrections(), parameters["without"]
     sender = choose_sender(mail, parameters["envelope_sender"], parameters["sender"], parameters["domains"])
     answer_to = () if "replyTo" in without else reply_to(mail, parameters["envelope_sender"], sender)
-    pieces = body_of(mail, sender, answer_to, mending, without)
+    pieces = body_of(mail, sender, answer_to, corrections, without)
     groups = [
-        (alone, visible, _json(_recipients(visible, mending, names="displayName" not in without)))
+        (alone, visible, _json(_recipients(visible, corrections, names="displayName" not in without)))
         for alone, visible in _groups(mail, parameters["recipients"], parameters["blind_to"])
     ]
     size = sum(map(len, pieces)) + max(len(recipients) for _, _, recipients in groups) + 1
-    return {"size": size, "sender": sender, "notes": mending.notes}, groups, pieces
+    return {"size": size, "sender": sender, "notes": corrections.notes}, groups, pieces
 
 
 def _described(alone: bool, visible: Visible, recipients: bytes, digest: Any) -> Mapping[str, Any]:
@@ -238,9 +238,9 @@ def reply_to(mail: Mail, envelope_sender: str, sender: str) -> Sequence[Address]
     return (*mail.reply_to, *original)
 
 
-def _recipients(visible: Visible, mending: Mending, *, names: bool) -> Mapping[str, Any]:
+def _recipients(visible: Visible, corrections: Corrections, *, names: bool) -> Mapping[str, Any]:
     return {
-        field: [mailbox(who if names else Address(who.address), field, mending) for who in people]
+        field: [mailbox(who if names else Address(who.address), field, corrections) for who in people]
         for field, people in (("to", visible.to), ("cc", visible.cc), ("bcc", visible.bcc))
         if people
     }
@@ -250,13 +250,17 @@ def _recipients(visible: Visible, mending: Mending, *, names: bool) -> Mapping[s
 
 
 def body_of(
-    mail: Mail, sender: str, answer_to: Sequence[Address], mending: Mending, without: Collection[str] = ()
+    mail: Mail,
+    sender: str,
+    answer_to: Sequence[Address],
+    corrections: Corrections,
+    without: Collection[str] = (),
 ) -> _Pieces:
     """Return the request up to its recipients, attachments as they are: each copy of them takes its time."""
     parts, html = attached(
         mail.attachments,
         mail.html or "",
-        mending,
+        corrections,
         inline="attachments.contentId" not in without,
         plain_names="attachments.name" in without,
     )
@@ -266,13 +270,13 @@ def body_of(
             evolve(part, content_type="text/plain") if part.content_type == OCTETS else part for part in parts
         ]
     request: dict[str, Any] = {"senderAddress": sender}
-    subject = line(mail.subject, MAX_SUBJECT, "content.subject", mending) or NO_SUBJECT
-    reachable = replies(answer_to, mending)
+    subject = line(mail.subject, MAX_SUBJECT, "content.subject", corrections) or NO_SUBJECT
+    reachable = replies(answer_to, corrections)
     if reachable and "displayName" in without:
         reachable = [{"address": each["address"]} for each in reachable]
     if reachable:
         request["replyTo"] = reachable
-    headers = {} if "headers" in without else custom_headers(mail.headers, mending)
+    headers = {} if "headers" in without else custom_headers(mail.headers, corrections)
     if headers:
         request["headers"] = headers
     pieces: list[bytes | memoryview] = [_json(request)[:-1], b',"content":', _json({"subject": subject})[:-1]]

@@ -26,8 +26,8 @@ from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IResponse
 
+from smtprelay.net.deadline import Deadlines
 from smtprelay.net.reachability import Contact, Reach, silence
-from smtprelay.net.time_limits import Deadlines
 from smtprelay.net.tls_client import connect_by_name, unreached
 from smtprelay.providers.http.connection import BrokenOff
 from smtprelay.providers.http.pool import LiteralAgent, RequestHeaders

@@ -35,7 +35,7 @@ class Unanswered(BrokenOff):
     """It ended without a byte of an answer."""
 
 
-class Home(Interface):
+class ConnectionOwner(Interface):
     """Where connections rest between two requests."""
 
     def rest(self, connection: "HttpConnection", /) -> None:
@@ -48,7 +48,7 @@ class Home(Interface):
 class HttpConnection(Protocol):
     """One connection; ``home`` hears when it is free, and when it is no more."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: ConnectionOwner) -> None:
         self._home = home
         self._parser = HttpResponseParser(self)
         self._upload: Upload | None = None

@@ -19,7 +19,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
-from smtprelay.net.time_limits import Deadlines
+from smtprelay.net.deadline import Deadlines
 from smtprelay.net.tls_client import Connect
 from smtprelay.providers.http.connection import HttpConnection, Unanswered
 from smtprelay.providers.http.response import ReceivedResponse
@@ -61,7 +61,7 @@ class Origin:
         return answered
 
     def rest(self, connection: HttpConnection) -> None:
-        """See :class:`smtprelay.providers.http.connection.Home`."""
+        """See :class:`smtprelay.providers.http.connection.ConnectionOwner`."""
         if len(self._resting) < self._keep:
             self._resting.append(connection)
             self._deadlines.begin(connection)
@@ -69,7 +69,7 @@ class Origin:
             connection.lose()
 
     def gone(self, connection: HttpConnection) -> None:
-        """See :class:`smtprelay.providers.http.connection.Home`."""
+        """See :class:`smtprelay.providers.http.connection.ConnectionOwner`."""
         if self._deadlines.end(connection):
             self._resting.remove(connection)
 
@@ -88,7 +88,7 @@ class Origin:
 
     def _on_new(self, head: bytes, upload: Upload) -> "Deferred[ReceivedResponse]":
         upload.at("connect")
-        connected: Deferred[Any] = self._endpoint.connect(_Dialling(self, upload))
+        connected: Deferred[Any] = self._endpoint.connect(_Connecting(self, upload))
         return connected.addCallback(lambda connection: connection.request(head, upload))
 
     def _once_more(self, failed: Failure, head: bytes, upload: Upload) -> "Deferred[ReceivedResponse]":
@@ -96,7 +96,7 @@ class Origin:
         return self._on_new(head, upload)
 
 
-class _Dialling(Factory):
+class _Connecting(Factory):
     """Makes one connection, and says when it is there: then TLS begins."""
 
     noisy = False

@@ -12,7 +12,7 @@ from typing import Any, Final
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from smtprelay.net.direct_write import Wire
+from smtprelay.net.direct_write import DirectWriter
 
 #: A body is written in pieces of this size.
 PIECE: Final = 128 * 1024
@@ -40,7 +40,7 @@ class Upload:
     def begin(self, head: bytes, transport: Any) -> None:
         """Write ``head``, and the body behind it."""
         self._transport = transport
-        Wire(transport).write(head + self._next())
+        DirectWriter(transport).write(head + self._next())
         self.at("request")
         if not self.sent:
             transport.registerProducer(self, True)

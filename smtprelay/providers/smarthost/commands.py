@@ -136,7 +136,7 @@ def _parameters(given: Mapping[str, str], names: tuple[str, ...]) -> bytes:
     return line.encode("ascii")
 
 
-class Stuffer:
+class DotStuffer:
     """
     Makes a message what may stand between 354 and the final dot (RFC 5321 §4.5.2).
 

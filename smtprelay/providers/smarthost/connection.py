@@ -14,7 +14,6 @@ from OpenSSL.SSL import Error as TLSError
 from service_identity import VerificationError
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import (
-    IDelayedCall,
     IHandshakeListener,
     IOpenSSLClientConnectionCreator,
     IPushProducer,
@@ -25,7 +24,8 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from smtprelay.net.direct_write import Wire
+from smtprelay.net.deadline import Deadline
+from smtprelay.net.direct_write import DirectWriter
 from smtprelay.net.reachability import Contact, silence
 from smtprelay.net.tls_client import tls_words
 from smtprelay.providers.smarthost.replies import AnswerReader, Garbled, ServerReply
@@ -52,38 +52,6 @@ class Lost(Exception):  # noqa: N818 -- it is what happened to the connection
         super().__init__(why)
         self.untrusted = untrusted
         self.silent = silent
-
-
-class Deadline:
-    """A time that is moved often and reached seldom."""
-
-    def __init__(self, clock: IReactorTime, reached: Callable[[], None]) -> None:
-        self._clock = clock
-        self._reached = reached
-        self._at = 0.0
-        self._call: IDelayedCall | None = None
-
-    def set(self, seconds: float) -> None:
-        """Move the deadline to ``seconds`` from now."""
-        self._at = self._clock.seconds() + seconds
-        if self._call is None:
-            self._call = self._clock.callLater(seconds, self._look)
-        elif self._at < self._call.getTime():
-            self._call.reset(seconds)
-
-    def stop(self) -> None:
-        """Never reach it."""
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    def _look(self) -> None:
-        self._call = None
-        left = self._at - self._clock.seconds()
-        if left > 0:
-            self._call = self._clock.callLater(left, self._look)
-        else:
-            self._reached()
 
 
 @implementer(IPushProducer, IHandshakeListener)
@@ -233,7 +201,7 @@ class Channel(Protocol):
         # Any: ITCPTransport or TLS over it, which share no interface.
         transport: Any = self.transport
         self._transport = transport
-        self._wire = Wire(transport)
+        self._wire = DirectWriter(transport)
         # 40 ms for the end of each larger message otherwise (Nagle meets the delayed ACK).
         if ITCPTransport.providedBy(self._transport):
             self._transport.setTcpNoDelay(True)

@@ -26,7 +26,7 @@ from smtprelay.providers.outgoing import FinishedBody
 from smtprelay.providers.smarthost.commands import hello
 from smtprelay.providers.smarthost.connection import Channel, Lost
 from smtprelay.providers.smarthost.errors import NotAccepted
-from smtprelay.providers.smarthost.handshake import Manners, Timeouts, begin
+from smtprelay.providers.smarthost.handshake import HandshakeOptions, Timeouts, begin
 from smtprelay.providers.smarthost.session import SmarthostSession
 from smtprelay.providers.smarthost.tls import tls_creator
 
@@ -100,7 +100,7 @@ class Smarthost(ProviderDefaults):
         self._host = host
         self._events = events
         self._reach = reach or Reach(name, reactor.seconds)
-        self._manners = Manners(
+        self._handshake_options = HandshakeOptions(
             helo=host.helo,
             starttls=_tls(host) if host.tls == "starttls" else None,
             username=host.username,
@@ -213,7 +213,9 @@ class Smarthost(ProviderDefaults):
         channel = session = None
         try:
             channel = await self._connect(contact)
-            session = SmarthostSession(channel, await begin(channel, self._manners), self._host.timeouts)
+            session = SmarthostSession(
+                channel, await begin(channel, self._handshake_options), self._host.timeouts
+            )
         except NotAccepted:
             # Our own settings are at fault, or the server has said no: there it is.
             if channel is not None:

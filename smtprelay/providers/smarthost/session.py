@@ -13,7 +13,7 @@ from smtprelay.interfaces import Body
 from smtprelay.mime.outgoing import NextHop
 from smtprelay.model.message import Deferred, Envelope, Failed, Outcome, Results, Uncertain
 from smtprelay.providers.outgoing import FinishedBody
-from smtprelay.providers.smarthost.commands import Offers, Stuffer, Unsendable, mail, rcpt
+from smtprelay.providers.smarthost.commands import DotStuffer, Offers, Unsendable, mail, rcpt
 from smtprelay.providers.smarthost.connection import CLOSING, Channel, Lost
 from smtprelay.providers.smarthost.errors import TOO_LARGE, NotAccepted, of_mail, of_message, of_recipients
 from smtprelay.providers.smarthost.handshake import Timeouts
@@ -164,7 +164,7 @@ class SmarthostSession:
 
     async def _message(self, body: Body, whole: bytes | None) -> Outcome:
         ended = False
-        stuffer = Stuffer()
+        stuffer = DotStuffer()
         try:
             if whole is not None:
                 lines = stuffer.feed(whole) + stuffer.end()

@@ -35,7 +35,7 @@ _LOOK_EVERY: Final = (1.0, 60.0)
 
 
 @frozen
-class Post:
+class OwnMessages:
     """
     Makes a message of ours out of an envelope and a body: the dispatcher's way to write to somebody.
 
@@ -107,7 +107,7 @@ def build_delays(
     config: Config,
     spool: Spool,
     providers: Mapping[str, Provider],
-    post: Post,
+    post: OwnMessages,
     *,
     clock: IReactorTime,
     events: Events,

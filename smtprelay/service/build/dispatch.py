@@ -11,7 +11,7 @@ from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Events, Provider, Spool
-from smtprelay.service.build.bounces import Post, all_routes, bounce_settings
+from smtprelay.service.build.bounces import OwnMessages, all_routes, bounce_settings
 
 
 def build_dispatcher(
@@ -20,7 +20,7 @@ def build_dispatcher(
     providers: Mapping[str, Provider],
     *,
     lanes: LaneStates,
-    post: Post,
+    post: OwnMessages,
     notifier: WebhookNotifier | None,
     reactor: Any,
     events: Events,

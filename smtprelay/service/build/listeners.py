@@ -24,7 +24,7 @@ from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.realm import Realm
 from smtprelay.policy.router import Router, Rule, largest
 from smtprelay.policy.settings import ListenerPolicy, Rights, User
-from smtprelay.smtp.connections_elsewhere import Elsewhere
+from smtprelay.smtp.connections_elsewhere import OtherProcesses
 from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.smtp.reply import ROUTES
@@ -54,7 +54,7 @@ class ListenerFactory:
     throttle: LoginThrottle
     receive: Callable[[listeners.Listener], Receive]
     admits: Callable[[listeners.Listener, int], Reply | None]
-    elsewhere: Callable[[str], Elsewhere]
+    elsewhere: Callable[[str], OtherProcesses]
     new_id: Callable[[], str]
     reactor: Any
     clock: Any

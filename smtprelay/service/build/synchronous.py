@@ -12,7 +12,7 @@ from smtprelay.dispatch.synchronous.permits import SynchronousPermits
 from smtprelay.dispatch.synchronous.delivery import Direct
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.dsn.reporter import Post, DsnReporter
-from smtprelay.dispatch.synchronous.partial import Remainder
+from smtprelay.dispatch.synchronous.partial import PartialSuccess
 from smtprelay.dispatch.synchronous.incoming import Synchronous
 from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Events, Provider, Spool
@@ -51,7 +51,7 @@ def build_synchronous(
         clock=reactor,
         events=events,
     )
-    remainder = Remainder(
+    remainder = PartialSuccess(
         spool=spool,
         routes=routes,
         providers=providers,

@@ -12,14 +12,14 @@ from smtprelay.config.model import Config
 from smtprelay.config.model import WebhookSettings as Settings
 from smtprelay.dispatch.webhook import NAME, WebhookNotifier
 from smtprelay.interfaces import Provider
-from smtprelay.model.message import Client, Draft, Envelope, Pace, Planned, Recipient
+from smtprelay.model.message import Client, Draft, Envelope, RateLimit, Planned, Recipient
 from smtprelay.providers.http.client import open_http
 from smtprelay.providers.webhook import DEFAULT, Hook, Webhook
 from smtprelay.model.queue import NewMessage
 from smtprelay.service.build.providers import ProviderContext
 
 #: Events are small and their receivers, too; one that hangs holds up no other.
-PACE: Final = Pace(concurrency=10, per_lane=4)
+PACE: Final = RateLimit(concurrency=10, per_lane=4)
 
 _OURSELVES: Final = Client(address="127.0.0.1", listener="webhook", protocol="LOCAL")
 
@@ -29,7 +29,7 @@ def is_used(config: Config) -> bool:
     return any(route.announces for route in config.routes)
 
 
-def webhook_paces(config: Config) -> dict[str, Pace]:
+def webhook_paces(config: Config) -> dict[str, RateLimit]:
     """Return how fast the built-in provider may be asked, by its name; nothing if no route needs it."""
     return {NAME: PACE} if is_used(config) else {}
 
@@ -48,7 +48,7 @@ def build_webhook(config: Config, context: ProviderContext) -> dict[str, Provide
 
 
 @frozen
-class EventPost:
+class WebhookQueue:
     """Makes a message for the webhook of a route."""
 
     _config: Config
@@ -75,7 +75,7 @@ def build_announcer(config: Config, new_id: Callable[[], str], clock: IReactorTi
     """Return who makes events; ``None`` if no route wants any."""
     if not is_used(config):
         return None
-    return WebhookNotifier(post=EventPost(config, new_id, clock), subjects=config.privacy.subjects)
+    return WebhookNotifier(post=WebhookQueue(config, new_id, clock), subjects=config.privacy.subjects)
 
 
 def _settings(config: Config) -> dict[str, Settings]:

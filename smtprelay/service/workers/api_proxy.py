@@ -29,7 +29,7 @@ from smtprelay.web.drain import Drained, Draining
 from smtprelay.web.messages import MAX_BODY, ApiProblem, ApiRequest, ApiResponse
 from smtprelay.web.refused import RECORD
 from smtprelay.web.router import Action, Endpoint
-from smtprelay.web.streaming import Inlet
+from smtprelay.web.streaming import BodyReader
 
 
 def control_of(config: Config, number: int) -> str:
@@ -102,7 +102,7 @@ class Worker:
         kind = response.headers.getRawHeaders("content-type", ["text/plain"])[0]
         length = response.length if isinstance(response.length, int) else 0
         if length > MAX_BODY:
-            inlet = Inlet()
+            inlet = BodyReader()
             response.deliverBody(inlet)
             return ApiResponse(status=response.code, pieces=inlet.pieces(), length=length, type=kind)
         return ApiResponse(status=response.code, body=await readBody(response), type=kind)

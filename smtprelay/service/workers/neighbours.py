@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 from smtprelay.policy.login_throttle import Failures, OwnFailures
 from smtprelay.service.workers.shared import KEY, Shared
-from smtprelay.smtp.connections_elsewhere import Elsewhere, Nowhere
+from smtprelay.smtp.connections_elsewhere import Nowhere, OtherProcesses
 
 _FAILURE: Final = struct.Struct("=8s8sd")
 
@@ -29,7 +29,7 @@ class Neighbours:
 
     workers: int = 1
     key: bytes = field(factory=lambda: secrets.token_bytes(KEY), repr=False)
-    elsewhere: Callable[[str], Elsewhere] = lambda _listener: Nowhere()
+    elsewhere: Callable[[str], OtherProcesses] = lambda _listener: Nowhere()
     failures: Failures = field(factory=OwnFailures)
 
     @classmethod
@@ -44,18 +44,18 @@ class Neighbours:
 
 
 @frozen
-class _Elsewhere(Elsewhere):
+class _Elsewhere(OtherProcesses):
     """The counters of one listener: one for each client, and one for all."""
 
     _shared: Shared
     _listener: str
 
     def count(self, address: str) -> int:
-        """See :meth:`smtprelay.smtp.connections_elsewhere.Elsewhere.count`."""
+        """See :meth:`smtprelay.smtp.connections_elsewhere.OtherProcesses.count`."""
         return self._shared.others(self._key(address))
 
     def note(self, address: str, change: int) -> None:
-        """See :meth:`smtprelay.smtp.connections_elsewhere.Elsewhere.note`."""
+        """See :meth:`smtprelay.smtp.connections_elsewhere.OtherProcesses.note`."""
         for each in ("", address):
             self._shared.add(self._key(each), change)
 

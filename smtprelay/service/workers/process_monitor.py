@@ -85,7 +85,7 @@ class Monitor:
         self._lives = lives
         self._most = restarts_per_hour
         self._deaths: deque[float] = deque()
-        self._running: dict[int, _Life] = {}
+        self._running: dict[int, _WorkerLife] = {}
         self._vigil = HeartbeatMonitor(reactor, self._silent)
         self._stopping = False
         self._ended: Deferred[None] | None = None
@@ -135,12 +135,12 @@ class Monitor:
 
     # --- told by a life
 
-    def began(self, life: "_Life") -> None:
+    def began(self, life: "_WorkerLife") -> None:
         """Note a process."""
         self._running[life.number] = life
         self._lives.began(life.number, life.pid)
 
-    def heard(self, life: "_Life", said: bytes) -> None:
+    def heard(self, life: "_WorkerLife", said: bytes) -> None:
         """Note that a worker lives, and pass on that it waits, or takes mail."""
         self._vigil.heard(life.number)
         life.speaks()
@@ -149,7 +149,7 @@ class Monitor:
         if READY in said:
             self._lives.ready(life.number)
 
-    def died(self, life: "_Life", status: int | None, why: str) -> None:
+    def died(self, life: "_WorkerLife", status: int | None, why: str) -> None:
         """Forget a process; unless it should end, that counts."""
         del self._running[life.number]
         self._vigil.forget(life.number)
@@ -178,7 +178,7 @@ class Monitor:
 
 
 @define
-class _Life(ProcessProtocol):
+class _WorkerLife(ProcessProtocol):
     """One life of a worker; the monitor's own protocol hears of its beginning and end."""
 
     number: int
@@ -249,7 +249,7 @@ class _Spawning:
         **options: Any,
     ) -> Any:
         """Start a process."""
-        life = _Life(int(processProtocol.name), processProtocol, self._owner)
+        life = _WorkerLife(int(processProtocol.name), processProtocol, self._owner)
         return self._reactor.spawnProcess(life, executable, args, childFDs=self._descriptors, **options)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from smtprelay.interfaces import Events
-from smtprelay.model.message import Pace
+from smtprelay.model.message import RateLimit
 from smtprelay.net.buffer_budget import Budget
-from smtprelay.spool.receive.capacity import Floors
+from smtprelay.spool.receive.capacity import CapacityLimits
 
 
 @frozen(kw_only=True)
@@ -24,9 +24,9 @@ class SpoolOptions:
     :ivar keeps_bodies: bodies outlive their delivery, until they are swept.
     """
 
-    paces: Mapping[str, Pace]
+    paces: Mapping[str, RateLimit]
     events: Events
     lease: float = 60.0
-    floors: Floors = field(factory=Floors)
+    floors: CapacityLimits = field(factory=CapacityLimits)
     budget: Budget = field(factory=Budget)
     keeps_bodies: bool = False

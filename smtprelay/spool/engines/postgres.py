@@ -21,7 +21,7 @@ from attrs import define, field
 from psycopg import Error, NotSupportedError
 from psycopg.errors import UndefinedFunction
 
-from smtprelay.model.message import Pace
+from smtprelay.model.message import RateLimit
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.postgres_clock import DatabaseClock
 from smtprelay.spool.engines.postgres_connection import PostgresConnection, Url, explained, is_broken, is_ours
@@ -91,7 +91,7 @@ class PostgresEngine:
 
     url: Url
     node: str
-    paces: Mapping[str, Pace]
+    paces: Mapping[str, RateLimit]
     lease: float
     clock: Callable[[], str] = database_clock
     patience: float = _PATIENCE

@@ -13,7 +13,7 @@ from smtprelay.model.maintenance import Space as Room
 from smtprelay.spool.engines.postgres_connection import is_ours
 from smtprelay.spool.engines.transaction import Connection, SpoolFault
 from smtprelay.spool.maintenance.maintenance import Files
-from smtprelay.spool.receive.capacity import DiskSpace, Floors
+from smtprelay.spool.receive.capacity import CapacityLimits, DiskSpace
 
 _TABLES: Final = ("message", "delivery", "recipient", "attempt", "chunk")
 
@@ -42,7 +42,7 @@ class Estimate:
     :param floors: below half of their bytes nothing is looked at more closely.
     """
 
-    def __init__(self, floors: Floors) -> None:
+    def __init__(self, floors: CapacityLimits) -> None:
         self._plenty = floors.bytes / 2
 
     def space(self, connection: Connection) -> DiskSpace:

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from attrs import define, evolve, field
 
-from smtprelay.model.message import Pace
+from smtprelay.model.message import RateLimit
 from smtprelay.spool.engines import sqlite_bulk, sqlite_file
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.reader import ThreadReader
@@ -71,7 +71,7 @@ class SqliteEngine:
     """
 
     database: str
-    paces: Mapping[str, Pace]
+    paces: Mapping[str, RateLimit]
     lease: float
     seconds: Callable[[], float]
     keeps_bodies: bool = False

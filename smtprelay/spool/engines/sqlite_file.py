@@ -26,7 +26,7 @@ _INCREMENTAL: Final = 2
 
 
 def space(connection: Connection) -> Space:
-    """See :meth:`smtprelay.model.maintenance.Upkeep.space`."""
+    """See :meth:`smtprelay.model.maintenance.Maintenance.space`."""
     pages, free = _pragma(connection, "page_count"), _pragma(connection, "freelist_count")
     size = _pragma(connection, "page_size")
     log = _log_size(connection)

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from attrs import frozen
 
-from smtprelay.model.message import Pace, SpoolUnavailable
+from smtprelay.model.message import RateLimit, SpoolUnavailable
 from smtprelay.spool.engines import sqlite_bulk
 from smtprelay.spool.operations.exclusive import ExclusiveAttempt
 from smtprelay.spool.tables.hold_rules import Holds
@@ -128,7 +128,7 @@ class Transaction:
         *,
         now: float,
         node: str,
-        paces: Mapping[str, Pace],
+        paces: Mapping[str, RateLimit],
         lease: float,
         back: float = -math.inf,
         locking: Locking = ALONE,

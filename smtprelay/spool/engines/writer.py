@@ -37,7 +37,7 @@ _MOST_TIMES: Final = 10
 
 
 @frozen
-class Together(Generic[T, A]):
+class GroupedOperation(Generic[T, A]):
     """
     An operation that is done for a whole group at once.
 
@@ -270,13 +270,13 @@ def _results(transaction: Transaction, operations: Sequence[Operation[Any]]) -> 
     results: list[Any] = [None] * len(operations)
     together: dict[Callable[..., Any], list[int]] = {}
     for place, operation in enumerate(operations):
-        if isinstance(operation, Together):
+        if isinstance(operation, GroupedOperation):
             together.setdefault(operation.function, []).append(place)
     for function, places in together.items():
-        arguments = [cast(Together[Any, Any], operations[place]).argument for place in places]
+        arguments = [cast(GroupedOperation[Any, Any], operations[place]).argument for place in places]
         for place, result in zip(places, function(transaction, arguments), strict=True):
             results[place] = result
     for place, operation in enumerate(operations):
-        if not isinstance(operation, Together):
+        if not isinstance(operation, GroupedOperation):
             results[place] = operation(transaction)
     return results

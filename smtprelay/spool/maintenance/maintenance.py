@@ -1,5 +1,5 @@
 """
-The spool's upkeep, on its writer and its reader; see :class:`smtprelay.model.maintenance.Upkeep`.
+The spool's upkeep, on its writer and its reader; see :class:`smtprelay.model.maintenance.Maintenance`.
 
 What an engine can do for its files beyond the queue operations is a value, :class:`Files`: a
 database elsewhere looks after its own.
@@ -44,7 +44,7 @@ class Files:
     """
     What an engine can do for its files.
 
-    :ivar space: see :meth:`smtprelay.model.maintenance.Upkeep.space`.
+    :ivar space: see :meth:`smtprelay.model.maintenance.Maintenance.space`.
     :ivar shrink: so; within a transaction.
     :ivar cut_log: cuts off a log that is large and not needed; on the thread that reads.
     :ivar verify: reads all there is; gives a sentence for each damage.
@@ -60,8 +60,8 @@ class Files:
 NO_FILES: Final = Files()
 
 
-class SpoolUpkeep:
-    """See :class:`smtprelay.model.maintenance.Upkeep`."""
+class SpoolMaintenance:
+    """See :class:`smtprelay.model.maintenance.Maintenance`."""
 
     def __init__(self, writer: Writer, reader: "Reader", files: Files) -> None:
         self._writer = writer
@@ -71,25 +71,25 @@ class SpoolUpkeep:
         self._checking = DeferredLock()
 
     async def sweep_bodies(self, before: float, limit: int = 200) -> int:
-        """See :meth:`smtprelay.model.maintenance.Upkeep.sweep_bodies`."""
+        """See :meth:`smtprelay.model.maintenance.Maintenance.sweep_bodies`."""
         return await self._writer.do(partial(retention.sweep_bodies, before=before, limit=limit))
 
     async def space(self) -> Space:
-        """See :meth:`smtprelay.model.maintenance.Upkeep.space`."""
+        """See :meth:`smtprelay.model.maintenance.Maintenance.space`."""
         return await self._reader.do(self._files.space)
 
     async def shrink(self, spare: int) -> int:
-        """See :meth:`smtprelay.model.maintenance.Upkeep.shrink`."""
+        """See :meth:`smtprelay.model.maintenance.Maintenance.shrink`."""
         left = await self._writer.do(lambda tx: self._files.shrink(tx, spare))
         if not left:
             await self._reader.do(self._files.cut_log)
         return left
 
     async def check(self, *, deep: bool = False) -> Checked:
-        """See :meth:`smtprelay.model.maintenance.Upkeep.check`."""
+        """See :meth:`smtprelay.model.maintenance.Maintenance.check`."""
         verify = self._files.verify if deep else _nothing
         return await self._checking.run(self._reader.do, partial(checked, verify=verify))
 
     async def recount(self) -> int:
-        """See :meth:`smtprelay.model.maintenance.Upkeep.recount`."""
+        """See :meth:`smtprelay.model.maintenance.Maintenance.recount`."""
         return await self._writer.do(recount)

@@ -35,7 +35,7 @@ def sweep(tx: Transaction, before: float, limit: int) -> int:
 
 
 def sweep_bodies(tx: Transaction, before: float, limit: int) -> int:
-    """See :meth:`smtprelay.model.maintenance.Upkeep.sweep_bodies`."""
+    """See :meth:`smtprelay.model.maintenance.Maintenance.sweep_bodies`."""
     gone = _oldest(tx, "kept = 1 AND ", before, limit)
     for some in portions(gone):
         tx.execute(DROP_BODIES.format(marks(some)), some)

@@ -16,7 +16,7 @@ from attrs import field, frozen
 from smtprelay.model.message import Claim, Client, Draft, Planned
 from smtprelay.model.shape import Shape
 from smtprelay.spool.engines.transaction import Transaction
-from smtprelay.spool.operations.lane_capacity import Gate
+from smtprelay.spool.operations.lane_capacity import LaneGate
 from smtprelay.spool.tables.hold_rules import note
 
 #: Bodies are stored in pieces of at most this many bytes.
@@ -122,7 +122,7 @@ def _deliver(
     rule = tx.holds.over(arrival.draft.envelope.sender, planned) if holding else None
     may_begin = claiming and not tx.exclusive.blocks(tx.now)
     if rule is None and may_begin and pace is not None and (lane.due is None or lane.due > tx.now):
-        gate = Gate(tx, planned.provider, pace)
+        gate = LaneGate(tx, planned.provider, pace)
         goes = gate.room_in(lane) > 0
         if goes:
             gate.occupy(lane)

@@ -41,7 +41,7 @@ _CHANGED: Final = "changed meanwhile"
 
 
 @define(kw_only=True)
-class Editing:
+class BulkEdit:
     """One change, and how far it has come in this step."""
 
     reader: "Reader"

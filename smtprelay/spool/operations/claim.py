@@ -21,7 +21,7 @@ from smtprelay.model.queue import SUSPENDED
 from smtprelay.model.work import ClaimBatch
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import suspects
-from smtprelay.spool.operations.lane_capacity import Gate, release
+from smtprelay.spool.operations.lane_capacity import LaneGate, release
 from smtprelay.spool.operations.suspects import Suspect
 from smtprelay.spool.tables.deliveries import COLUMNS, WIDTH, deliveries_of, first_due, marks, portions
 from smtprelay.spool.tables.lanes import Lane
@@ -59,7 +59,7 @@ def claim(tx: Transaction, limit: int) -> ClaimBatch:
     """Take up to ``limit`` deliveries that may go now; see :meth:`smtprelay.interfaces.Spool.claim`."""
     found = _Found()
     tx.lanes.take(list(tx.paces))
-    gates = {provider: Gate(tx, provider, pace) for provider, pace in tx.paces.items()}
+    gates = {provider: LaneGate(tx, provider, pace) for provider, pace in tx.paces.items()}
     waiting = suspects.find(tx, gates)
     exclusive = tx.exclusive.blocks(tx.now)
     for done, gate in enumerate(gates.values()):
@@ -104,7 +104,7 @@ def _fence(claim: Claim) -> tuple[int, int, str]:
     return claim.delivery.n, claim.attempt, claim.node
 
 
-def _claim_provider(tx: Transaction, gate: Gate, limit: int, found: _Found) -> None:
+def _claim_provider(tx: Transaction, gate: LaneGate, limit: int, found: _Found) -> None:
     """Take from the lanes of one provider, in rounds; in each of them all lanes get the same share."""
     provider, left = gate.own.provider, limit
     while gate.room > 0 and left > 0:
@@ -120,7 +120,7 @@ def _claim_provider(tx: Transaction, gate: Gate, limit: int, found: _Found) -> N
             break
 
 
-def _note_blocked(tx: Transaction, gate: Gate, found: _Found) -> None:
+def _note_blocked(tx: Transaction, gate: LaneGate, found: _Found) -> None:
     """Note which lanes are to be probed, now or later, and in which of them mail waits."""
     suspended = gate.own.blocked_until == SUSPENDED
     for lane in tx.lanes.blocked(gate.own.provider):
@@ -168,7 +168,7 @@ def _claim_suspect(tx: Transaction, waiting: Sequence[Suspect], found: _Found) -
                 return
 
 
-def _note_waiting(tx: Transaction, gate: Gate, found: _Found, *, exclusive: bool) -> None:
+def _note_waiting(tx: Transaction, gate: LaneGate, found: _Found, *, exclusive: bool) -> None:
     """Note when more may be taken: at a time, or as soon as there is a slot, or nothing alone any more."""
     provider, opens = gate.own.provider, gate.opens()
     later = tx.lanes.next_due(provider)
@@ -185,7 +185,7 @@ def _note_waiting(tx: Transaction, gate: Gate, found: _Found, *, exclusive: bool
         found.waiting = True
 
 
-def _claim_lane(tx: Transaction, gate: Gate, lane: Lane, count: int) -> list[Claim]:
+def _claim_lane(tx: Transaction, gate: LaneGate, lane: Lane, count: int) -> list[Claim]:
     """Take up to ``count`` deliveries that are due in ``lane``, and note when the next one is."""
     if count < 1:
         return []
@@ -195,7 +195,7 @@ def _claim_lane(tx: Transaction, gate: Gate, lane: Lane, count: int) -> list[Cla
     return claims
 
 
-def _begin(tx: Transaction, gate: Gate, lane: Lane, rows: Sequence[Sequence[Any]]) -> list[Claim]:
+def _begin(tx: Transaction, gate: LaneGate, lane: Lane, rows: Sequence[Sequence[Any]]) -> list[Claim]:
     """Claim the deliveries of ``rows``, which are due in ``lane``."""
     claims = []
     for delivery, row in zip(deliveries_of(tx, lane, rows), rows, strict=True):

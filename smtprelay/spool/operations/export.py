@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from smtprelay.model.archive import ArchivedMessage, ParcelDelivery, ParcelRecipient
+from smtprelay.model.archive import ArchivedDelivery, ArchivedMessage, ArchivedRecipient
 from smtprelay.model.export_import import SMALL, ArchiveItem, ArchivePage
 from smtprelay.model.queue import FINAL, STATES, Attempt, Selection
 from smtprelay.spool.engines.transaction import Transaction
@@ -66,7 +66,7 @@ _BODIES: Final = (
 
 
 def export(tx: Transaction, selection: Selection, mark: str, *, moving: bool) -> ArchivePage:
-    """See :meth:`smtprelay.model.export_import.Transfer.export`."""
+    """See :meth:`smtprelay.model.export_import.Archive.export`."""
     messages, more = _found(tx, selection, mark, tx.locking.delivery if moving else "")
     left: list[str] = []
     if moving:
@@ -140,7 +140,7 @@ def _packed(tx: Transaction, messages: Sequence[str]) -> list[ArchiveItem]:
     recipients, attempts, credentials = (
         _grouped(_rows(tx, sql, messages)) for sql in (_RECIPIENTS, _ATTEMPTS, _CREDENTIALS)
     )
-    deliveries: dict[str, list[ParcelDelivery]] = {}
+    deliveries: dict[str, list[ArchivedDelivery]] = {}
     for row in _rows(tx, _DELIVERIES, messages):
         delivery = _delivery(tx, row, recipients, attempts, credentials)
         deliveries.setdefault(row[0], []).append(delivery)
@@ -173,21 +173,21 @@ def _packed(tx: Transaction, messages: Sequence[str]) -> list[ArchiveItem]:
 
 
 def piece(connection: Any, message: str, n: int) -> bytes | None:
-    """See :meth:`smtprelay.model.export_import.Transfer.piece`."""
+    """See :meth:`smtprelay.model.export_import.Archive.piece`."""
     row = connection.execute("SELECT content FROM chunk WHERE message = ? AND n = ?", (message, n)).fetchone()
     return None if row is None else bytes(row[0])
 
 
 def _delivery(
     tx: Transaction, row: Sequence[Any], recipients: _Rows, attempts: _Rows, credentials: _Rows
-) -> ParcelDelivery:
+) -> ArchivedDelivery:
     (message, n, generation, route, provider, lane, state, due, ended, attempt, tries, errors, *rest) = row
     deferrals, uncertain, noticed, reason, blocked_before, hold, *blocked = rest
     if state == "active" or (state == "held" and reason == MOVING):
         uncertain = uncertain or state == "active"
         state, due, reason = "queued", tx.now, _UNKNOWN if state == "active" else ""
     key_id, sealed = next(iter(credentials.get((message, n), ())), ("", b""))
-    return ParcelDelivery(
+    return ArchivedDelivery(
         n=n,
         generation=generation,
         route=route,
@@ -222,9 +222,9 @@ def _blocked_time(blocked: Sequence[float | None], lane: str, now: float) -> flo
     return time + (own_total or 0.0) + (0.0 if own_since is None else max(0.0, now - own_since))
 
 
-def _recipient(row: Sequence[Any]) -> ParcelRecipient:
+def _recipient(row: Sequence[Any]) -> ArchivedRecipient:
     address, notify, orcpt, state, reason, provider_id = row
-    return ParcelRecipient(
+    return ArchivedRecipient(
         address=address, notify=notify, orcpt=orcpt, state=state, reason=reason, provider_id=provider_id
     )
 

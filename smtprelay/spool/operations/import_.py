@@ -11,7 +11,7 @@ import binascii
 import json
 from typing import Any, Final
 
-from smtprelay.model.archive import ArchivedMessage, ParcelDelivery, faults
+from smtprelay.model.archive import ArchivedDelivery, ArchivedMessage, faults
 from smtprelay.model.export_import import ArchiveItem
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations.accept import CHUNK, forget_chunks, store_chunk
@@ -49,7 +49,7 @@ def put(tx: Transaction, packed: ArchiveItem) -> bool:
 
 
 def put_piece(tx: Transaction, message: str, n: int, content: bytes) -> bool:
-    """See :meth:`smtprelay.model.export_import.Transfer.put_piece`."""
+    """See :meth:`smtprelay.model.export_import.Archive.put_piece`."""
     if _is_here(tx, message):
         return False
     if not 0 < len(content) <= CHUNK or n < 1:
@@ -113,7 +113,7 @@ def _put_body(tx: Transaction, packed: ArchiveItem) -> None:
         raise ValueError(f"its body has {size} bytes instead of {archived.size}")
 
 
-def _put_delivery(tx: Transaction, message: str, delivery: ParcelDelivery) -> None:
+def _put_delivery(tx: Transaction, message: str, delivery: ArchivedDelivery) -> None:
     lane = tx.lanes.get(delivery.provider, delivery.lane)
     if delivery.due is not None:
         lane.wait(delivery.state, delivery.due)
@@ -156,7 +156,7 @@ def _put_delivery(tx: Transaction, message: str, delivery: ParcelDelivery) -> No
         )
 
 
-def _sealed(delivery: ParcelDelivery) -> bytes:
+def _sealed(delivery: ArchivedDelivery) -> bytes:
     try:
         return base64.b64decode(delivery.sealed, validate=True)
     except binascii.Error:

@@ -6,13 +6,13 @@ lane until the provider has the body; the provider's own lane also counts the pa
 """
 
 from smtprelay.model import rate_limit as windows
-from smtprelay.model.message import Pace
+from smtprelay.model.message import RateLimit
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import lane_throttle
 from smtprelay.spool.tables.lanes import ANY_NUMBER, Lane
 
 
-class Gate:
+class LaneGate:
     """
     What one provider allows in this transaction.
 
@@ -21,7 +21,7 @@ class Gate:
     :ivar per_lane: how many at once in one lane.
     """
 
-    def __init__(self, tx: Transaction, provider: str, pace: Pace) -> None:
+    def __init__(self, tx: Transaction, provider: str, pace: RateLimit) -> None:
         self._now = tx.now
         self._pace = pace
         self.per_lane = ANY_NUMBER if pace.per_lane is None else pace.per_lane

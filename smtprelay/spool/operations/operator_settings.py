@@ -6,7 +6,7 @@ from typing import Final
 
 from attrs import evolve
 
-from smtprelay.model.operator_settings import Obeyed, Orders, Suspension
+from smtprelay.model.operator_settings import AppliedSettings, OperatorSettings, Suspension
 from smtprelay.model.queue import SUSPENDED, Block
 from smtprelay.spool.engines.transaction import Connection, Transaction
 from smtprelay.spool.operations.settle import set_block
@@ -18,14 +18,14 @@ _SUSPENDED: Final = (
 )
 
 
-def orders(connection: Connection) -> Orders:
+def orders(connection: Connection) -> OperatorSettings:
     """Return what is in force."""
     rows = connection.execute(_SUSPENDED, (SUSPENDED,)).fetchall()
     suspended = (Suspension(provider=name, reason=reason, resumes=resumes) for name, reason, resumes in rows)
-    return Orders(holds=tuple(hold_rules.rules(connection)), suspended=tuple(suspended))
+    return OperatorSettings(holds=tuple(hold_rules.rules(connection)), suspended=tuple(suspended))
 
 
-def apply_settings(tx: Transaction, given: Orders) -> Obeyed:
+def apply_settings(tx: Transaction, given: OperatorSettings) -> AppliedSettings:
     """
     Put ``given`` in force; what is in force already is left as it is, so that it may be done again.
 
@@ -41,7 +41,7 @@ def apply_settings(tx: Transaction, given: Orders) -> Obeyed:
     }
     numbers = {before: number for before, number in found.items() if number is not None}
     suspended = tuple(each for each in given.suspended if _suspend(tx, each))
-    return Obeyed(
+    return AppliedSettings(
         numbers=numbers | {before: rule.id for before, rule in new.items()},
         holds=tuple(new.values()),
         suspended=suspended,

@@ -12,7 +12,7 @@ from typing import Any, Final
 from smtprelay.model.permit import Busy, Feedback, Permit
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import lane_throttle, suspects
-from smtprelay.spool.operations.lane_capacity import Gate, release
+from smtprelay.spool.operations.lane_capacity import LaneGate, release
 from smtprelay.spool.operations.settle import set_block
 
 #: After so many seconds a slot comes back whatever has happened; no request takes as long.
@@ -21,7 +21,7 @@ LONGEST: Final = 600.0
 
 def borrow(tx: Transaction, name: str, provider: str, key: str) -> Permit | Busy:
     """See :meth:`smtprelay.interfaces.Spool.borrow`."""
-    gate = Gate(tx, provider, tx.paces[provider])
+    gate = LaneGate(tx, provider, tx.paces[provider])
     lane = tx.lanes.get(provider, key)
     for stopped in (gate.own, lane):
         if stopped.blocked_until is not None:

@@ -16,7 +16,7 @@ from typing import Final
 from attrs import frozen
 
 from smtprelay.spool.engines.transaction import Transaction
-from smtprelay.spool.operations.lane_capacity import Gate
+from smtprelay.spool.operations.lane_capacity import LaneGate
 from smtprelay.spool.tables.lanes import Lane
 
 #: What the column ``suspect`` says: it was under way at a death, at one while alone, and at two.
@@ -67,12 +67,12 @@ class Suspect:
     message: str
     n: int
     lane: Lane
-    gate: Gate
+    gate: LaneGate
     due: float
     ours: bool
 
 
-def find(tx: Transaction, gates: Mapping[str, Gate]) -> list[Suspect]:
+def find(tx: Transaction, gates: Mapping[str, LaneGate]) -> list[Suspect]:
     """
     Return the suspects that wait, in their order, but for those in lanes that are stopped.
 
@@ -113,7 +113,7 @@ def next_turn(waiting: Sequence[Suspect], now: float) -> float:
     return min(_turn(each, now) for each in waiting)
 
 
-def _waiting(tx: Transaction, gates: Mapping[str, Gate]) -> Iterator[Suspect]:
+def _waiting(tx: Transaction, gates: Mapping[str, LaneGate]) -> Iterator[Suspect]:
     for message, n, number, due, node in tx.execute(_WAITING, (_MOST,)).fetchall():
         lane = tx.lanes.by_id(number)
         gate = gates.get(lane.provider)

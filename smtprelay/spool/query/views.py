@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from smtprelay.model.message import Pace
+from smtprelay.model.message import RateLimit
 from smtprelay.model.queue import (
     ASKED_TO_WAIT,
     RECORDED,
@@ -67,7 +67,7 @@ _CRASH_LOOPS: Final = (
 
 
 def found(
-    connection: Connection, selection: Selection, paces: Mapping[str, Pace], mark: str, limit: int
+    connection: Connection, selection: Selection, paces: Mapping[str, RateLimit], mark: str, limit: int
 ) -> tuple[Found, int]:
     """
     Return up to ``limit`` lines of one page of a search, and how many rows were looked at for it.
@@ -80,7 +80,7 @@ def found(
     return Found(deliveries=lines, mark=page.mark), page.looked
 
 
-def details(connection: Connection, message: str, paces: Mapping[str, Pace]) -> list[Detail]:
+def details(connection: Connection, message: str, paces: Mapping[str, RateLimit]) -> list[Detail]:
     """
     Return all that is known of the deliveries of one message.
 
@@ -120,7 +120,7 @@ def message_of(connection: Connection, text: str) -> tuple[str, int]:
 
 
 def lane_states(
-    connection: Connection, paces: Mapping[str, Pace], unreachable: Collection[str]
+    connection: Connection, paces: Mapping[str, RateLimit], unreachable: Collection[str]
 ) -> list[LaneState]:
     """Return all lanes that ever had something to do; of providers that are gone those that still have."""
     rows = connection.execute(
@@ -141,7 +141,7 @@ def _shown(row: Sequence[Any]) -> Sequence[Any]:
     return [*row[:5], None if row[5] == SUSPENDED else row[5], *row[6:]]
 
 
-def _of_provider(row: Sequence[Any], paces: Mapping[str, Pace], unreachable: Collection[str]) -> str:
+def _of_provider(row: Sequence[Any], paces: Mapping[str, RateLimit], unreachable: Collection[str]) -> str:
     """Return what keeps all mail of the provider whose own lane this is; ``""`` is nothing."""
     if paces and row[0] not in paces:
         return "removed"
@@ -176,7 +176,7 @@ def crash_loops(connection: Connection) -> list[str]:
     return [f"{message}.{n}" for message, n in rows]
 
 
-def stock(connection: Connection, paces: Mapping[str, Pace], size: int, free: int | None) -> QueueStats:
+def stock(connection: Connection, paces: Mapping[str, RateLimit], size: int, free: int | None) -> QueueStats:
     """Return what lies in the spool, whose files have ``size`` bytes and ``free`` ones beside them."""
     states, oldest_message, oldest = counts(connection)
     failing = unreachable(connection)
@@ -205,7 +205,7 @@ def usage(connection: Connection, space: DiskSpace) -> Usage:
     return Usage(deliveries=alive(connection), space=space)
 
 
-def _summary(connection: Connection, row: Sequence[Any], paces: Mapping[str, Pace]) -> Summary:
+def _summary(connection: Connection, row: Sequence[Any], paces: Mapping[str, RateLimit]) -> Summary:
     (message, n, state, route, due, reason, uncertain, attempts, sender, size, subject, received, *rest) = row
     provider, key, lane_reason, own_reason, ended, *_, suspect, own_until = rest
     recipients = connection.execute(

@@ -28,7 +28,7 @@ _UNIT: Final = 1024
 
 
 @frozen(kw_only=True)
-class Floors:
+class CapacityLimits:
     """
     How much the spool may take.
 
@@ -74,7 +74,7 @@ class Capacity:
     :ivar full: why it is, for people; ``""`` while it takes mail.
     """
 
-    def __init__(self, floors: Floors, events: Events) -> None:
+    def __init__(self, floors: CapacityLimits, events: Events) -> None:
         self.floors = floors
         self.full = ""
         self._events = events
@@ -143,7 +143,7 @@ class Capacity:
             self._events("spool.accepting")
 
 
-def _slack(floors: Floors, usage: Usage) -> tuple[int, float]:
+def _slack(floors: CapacityLimits, usage: Usage) -> tuple[int, float]:
     """Return how many deliveries, and bytes, may come before anything can be lacking."""
     space = usage.space
     room = float(floors.bytes - space.used)
@@ -152,7 +152,7 @@ def _slack(floors: Floors, usage: Usage) -> tuple[int, float]:
     return floors.deliveries - usage.deliveries, room
 
 
-def lack(floors: Floors, usage: Usage, *, size: int = 0, ease: float = 0.0) -> tuple[str, str]:
+def lack(floors: CapacityLimits, usage: Usage, *, size: int = 0, ease: float = 0.0) -> tuple[str, str]:
     """
     Return what there is too little of for a message of ``size`` bytes, and the setting that says so.
 

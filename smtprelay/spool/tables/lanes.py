@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from attrs import define, fields
 
-from smtprelay.model.message import Pace
+from smtprelay.model.message import RateLimit
 from smtprelay.model.rate_limit import Spent, nothing_spent
 
 #: No bound.
@@ -92,7 +92,7 @@ class Lane:
             bound = min(bound, max(1, int(self.ceiling)))
         return max(0, (1 if self.trial else bound) - self.slots)
 
-    def counts(self, pace: Pace) -> list[Spent]:
+    def counts(self, pace: RateLimit) -> list[Spent]:
         """Return what the pace has counted; nothing if its windows are not the ones that were counted."""
         if not self.spent:
             return list(nothing_spent(pace.windows))
@@ -101,7 +101,7 @@ class Lane:
             return list(nothing_spent(pace.windows))
         return [{int(part): count for part, count in entry[2].items()} for entry in kept]
 
-    def count(self, pace: Pace, counts: Sequence[Spent]) -> None:
+    def count(self, pace: RateLimit, counts: Sequence[Spent]) -> None:
         """Keep what the pace has counted."""
         entries = zip(pace.windows, counts, strict=True)
         self.spent = json.dumps([[window.count, window.seconds, dict(seen)] for window, seen in entries])

@@ -12,7 +12,7 @@ from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.synchronous.delivery import Direct
 from smtprelay.dispatch.synchronous.incoming import Synchronous
-from smtprelay.dispatch.synchronous.partial import Remainder
+from smtprelay.dispatch.synchronous.partial import PartialSuccess
 from smtprelay.dispatch.synchronous.permits import SynchronousPermits
 from smtprelay.interfaces import Incoming, MimeWorkerUnavailable, Spool, Unmeasured
 from smtprelay.mime.head import Head
@@ -24,8 +24,8 @@ from smtprelay.model.message import (
     Envelope,
     Failed,
     Limits,
-    Pace,
     Planned,
+    RateLimit,
     Refused,
     Reply,
     Route,
@@ -53,7 +53,7 @@ class Counter:
         self,
         *providers: ScriptedProvider,
         spool: bool = False,
-        pace: Pace | None = None,
+        pace: RateLimit | None = None,
         seconds: float = 60.0,
         **route: Any,
     ) -> None:
@@ -63,7 +63,7 @@ class Counter:
         self.seconds = seconds
         self.providers = {provider.name: provider for provider in providers}
         self.routes = {"default": evolve(Route(name="default", via=tuple(self.providers)), **route)}
-        paces = dict.fromkeys(self.providers, pace or Pace())
+        paces = dict.fromkeys(self.providers, pace or RateLimit())
         self.permits = open_memory(SpoolOptions(paces=paces, events=self.events), clock=self.clock)
         self.spool: Spool | None = self.permits if spool else None
         self.to_thread: Callable[..., Deferred[Any]] = execute
@@ -77,7 +77,7 @@ class Counter:
             clock=self.clock,
             events=self.events,
         )
-        remainder = Remainder(
+        remainder = PartialSuccess(
             spool=self.spool,
             routes=self.routes,
             providers=self.providers,
@@ -279,7 +279,7 @@ class PaceTests(CounterTestCase):
         """More than the provider takes at once wait, and go when a slot is free."""
         first, second = Deferred[Any](), Deferred[Any]()
         one = ScriptedProvider("one", [first, second])
-        counter = self.counter(one, pace=Pace(concurrency=1))
+        counter = self.counter(one, pace=RateLimit(concurrency=1))
         answers = [counter.mail(), counter.mail()]
         self.assertEqual(len(one.sent), 1)
         first.callback(Delivered())
@@ -292,7 +292,7 @@ class PaceTests(CounterTestCase):
         """A provider that polls for its verdict takes the next one meanwhile."""
         verdicts = [Deferred[Any](), Deferred[Any]()]
         one = ScriptedProvider("one", verdicts, takes=True)
-        counter = self.counter(one, pace=Pace(concurrency=1))
+        counter = self.counter(one, pace=RateLimit(concurrency=1))
         answers = [counter.mail(), counter.mail()]
         self.assertEqual(len(one.sent), 2)
         for verdict in verdicts:
@@ -304,7 +304,7 @@ class PaceTests(CounterTestCase):
         """Without a slot before the deadline it is 451 4.3.2, and it was not sent."""
         first: Deferred[Any] = Deferred()
         one = ScriptedProvider("one", [first])
-        counter = self.counter(one, pace=Pace(concurrency=1), seconds=600.0)
+        counter = self.counter(one, pace=RateLimit(concurrency=1), seconds=600.0)
         counter.mail()
         counter.seconds = 60.0
         answer = counter.mail()
@@ -318,7 +318,7 @@ class PaceTests(CounterTestCase):
     def test_pace(self) -> None:
         """Beyond the pace it waits; where that is certainly too long it hears so at once."""
         one = ScriptedProvider("one")
-        counter = self.counter(one, pace=Pace(windows=(Window(count=1, seconds=30.0),)))
+        counter = self.counter(one, pace=RateLimit(windows=(Window(count=1, seconds=30.0),)))
         counter.mail()
         answer = counter.mail()
         self.assertNoResult(answer)
@@ -330,7 +330,7 @@ class PaceTests(CounterTestCase):
 
     def test_a_long_line(self) -> None:
         """However many wait when there is room for all of them, each gets in."""
-        counter = self.counter(pace=Pace(windows=(Window(count=300, seconds=10.0),)))
+        counter = self.counter(pace=RateLimit(windows=(Window(count=300, seconds=10.0),)))
         for _ in range(300):
             self.assertReply(counter.mail(), 250, "2.0.0")
         answers = [counter.mail() for _ in range(300)]
@@ -407,7 +407,7 @@ class FailoverTests(CounterTestCase):
         """However many waited for a slot behind the one that found it blocked, none tries it again."""
         first: Deferred[Any] = Deferred()
         one = ScriptedProvider("one", [first])
-        counter = self.counter(one, pace=Pace(concurrency=1))
+        counter = self.counter(one, pace=RateLimit(concurrency=1))
         answers = [counter.mail() for _ in range(300)]
         first.callback(Blocked("401"))
         for answer in answers:
@@ -574,7 +574,7 @@ class RestTests(CounterTestCase):
         """The rest goes on as a deferral, which is what it was."""
         one = ScriptedProvider("one", [{"a@x.org": Delivered(), "b@x.org": Later("busy")}])
         two = ScriptedProvider("two")
-        counter = self.counter(one, two, spool=True, pace=Pace(windows=(Window(count=1, seconds=600),)))
+        counter = self.counter(one, two, spool=True, pace=RateLimit(windows=(Window(count=1, seconds=600),)))
         assert counter.spool is not None
         done(counter.spool.borrow("x", "two", ""))
         self.assertReply(counter.mail("a@x.org", "b@x.org"), 250, "2.0.0", "takes no more")

@@ -2,7 +2,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime.parse import Attachment
 from smtprelay.providers.acs.attachments import MAX_FILE_NAME, attached
-from smtprelay.providers.acs.fields import Mending
+from smtprelay.providers.acs.fields import Corrections
 from tests.mime.linear import LIMIT, growth
 from tests.steps import counted
 
@@ -16,9 +16,9 @@ def part(
 def sent(
     *parts: Attachment, html: str = "", **options: bool
 ) -> tuple[list[Attachment], str, list[tuple[str, str]]]:
-    mending = Mending()
-    found, shown = attached(parts, html, mending, **options)
-    return found, shown, list(mending.notes)
+    corrections = Corrections()
+    found, shown = attached(parts, html, corrections, **options)
+    return found, shown, list(corrections.notes)
 
 
 def ids(html: str, *given: str) -> list[str]:
@@ -193,7 +193,7 @@ class ContentIdTests(SynchronousTestCase):
         """The search in the HTML itself takes work in proportion to it, whatever it is made of."""
 
         def search(html: str) -> None:
-            attached([part(content_id="a")], html, Mending())
+            attached([part(content_id="a")], html, Corrections())
 
         for piece in ('"cid:', '"cid:"', "cid:&amp;%41", '"cid:xxx ', '"' + " " * 20, "cid:x("):
             with self.subTest(piece):
@@ -203,4 +203,4 @@ class ContentIdTests(SynchronousTestCase):
 
     def steps(self, html: str, count: int) -> int:
         parts = [part(content_id=f"part{n}@x") for n in range(count)]
-        return counted(lambda: attached(parts, html, Mending()))
+        return counted(lambda: attached(parts, html, Corrections()))

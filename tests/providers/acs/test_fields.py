@@ -9,7 +9,7 @@ from smtprelay.providers.acs.fields import (
     MAX_HEADER,
     MAX_HEADERS,
     MAX_REPLIES,
-    Mending,
+    Corrections,
     custom_headers,
     line,
     mailbox,
@@ -21,9 +21,9 @@ from smtprelay.providers.acs.fields import (
 ANY = st.text(st.characters(codec=None), max_size=80)
 
 
-def headers_of(*pairs: tuple[str, str]) -> tuple[dict[str, str], Mending]:
-    mending = Mending()
-    return dict(custom_headers(pairs, mending)), mending
+def headers_of(*pairs: tuple[str, str]) -> tuple[dict[str, str], Corrections]:
+    corrections = Corrections()
+    return dict(custom_headers(pairs, corrections)), corrections
 
 
 class AddressTests(SynchronousTestCase):
@@ -59,16 +59,16 @@ class AddressTests(SynchronousTestCase):
 
     def test_replies(self):
         """An address that nobody can answer to is left out, the others stay, each once; it is told."""
-        mending = Mending()
+        corrections = Corrections()
         people = [
             Address("root@nas", "NAS"),
             Address("a@x.org", "Ann"),
             Address("A@x.org"),
             Address("scanner"),
         ]
-        self.assertEqual(replies(people, mending), [{"address": "a@x.org", "displayName": "Ann"}])
+        self.assertEqual(replies(people, corrections), [{"address": "a@x.org", "displayName": "Ann"}])
         self.assertEqual(
-            mending.notes,
+            corrections.notes,
             [
                 ("replyTo", "left out, no mail address: root@nas"),
                 ("replyTo", "left out, no mail address: scanner"),
@@ -77,12 +77,12 @@ class AddressTests(SynchronousTestCase):
 
     def test_many_replies(self):
         """No more go than the service may take, and the address is in A-labels."""
-        mending = Mending()
+        corrections = Corrections()
         many = [Address(f"a{n}@bücher.example") for n in range(100)]
-        found = replies(many, mending)
+        found = replies(many, corrections)
         self.assertEqual(len(found), MAX_REPLIES)
         self.assertEqual(found[0], {"address": "a0@xn--bcher-kva.example"})
-        self.assertEqual(len(mending.notes), 1)
+        self.assertEqual(len(corrections.notes), 1)
 
 
 class TextTests(SynchronousTestCase):
@@ -97,23 +97,25 @@ class TextTests(SynchronousTestCase):
             "\0" * 1_000_000: ("", 1),
         }
         for text, (expected, notes) in cases.items():
-            mending = Mending()
-            self.assertEqual((line(text, 20, "f", mending), len(mending.notes)), (expected.strip(), notes))
+            corrections = Corrections()
+            self.assertEqual(
+                (line(text, 20, "f", corrections), len(corrections.notes)), (expected.strip(), notes)
+            )
 
     def test_names_of_people(self):
         """A display name is a short line; one that is nothing else is left out."""
-        mending = Mending()
-        self.assertEqual(mailbox(Address("a@x.org", "\r\n"), "to", mending), {"address": "a@x.org"})
-        self.assertEqual(len(mailbox(Address("a@x.org", "x" * 1000), "to", mending)["displayName"]), 256)
-        self.assertIn(("to.displayName", "cut to 256 characters"), mending.notes)
+        corrections = Corrections()
+        self.assertEqual(mailbox(Address("a@x.org", "\r\n"), "to", corrections), {"address": "a@x.org"})
+        self.assertEqual(len(mailbox(Address("a@x.org", "x" * 1000), "to", corrections)["displayName"]), 256)
+        self.assertIn(("to.displayName", "cut to 256 characters"), corrections.notes)
 
     def test_notes_are_bounded(self):
         """What is mended a thousand times is told a few times, and the same thing once."""
-        mending = Mending()
+        corrections = Corrections()
         for number in range(1000):
-            mending.note("a", "same")
-            mending.note("b", str(number))
-        self.assertEqual(len(mending.notes), Mending.MAX_NOTES)
+            corrections.note("a", "same")
+            corrections.note("b", str(number))
+        self.assertEqual(len(corrections.notes), Corrections.MAX_NOTES)
 
 
 class HeaderTests(SynchronousTestCase):
@@ -130,16 +132,16 @@ class HeaderTests(SynchronousTestCase):
         names = ["Bcc", "Resent-Bcc", "Return-Path", "X-Bcc", "Envelope-To", "X-Envelope-To", "Apparently-To"]
         names += ["X-Apparently-To", "Original-Recipient", "X-RCPT-To", "X-Forwarded-To", "Delivered-To"]
         names += ["X-Delivered-To", "Delivered-To", "Content-Length", "X-Original-To", "BCC", "x-bCC"]
-        headers, mending = headers_of(*((name, "boss@x.example") for name in names))
-        self.assertEqual((headers, mending.notes), ({}, []))
+        headers, corrections = headers_of(*((name, "boss@x.example") for name in names))
+        self.assertEqual((headers, corrections.notes), ({}, []))
 
     def test_message_id(self):
         """One that the service would drop without a word is left out, and told."""
         for good in ("<a@b.example>", "<202501131823.340==@x.co.uk>"):
             self.assertEqual(headers_of(("Message-ID", good))[0], {"Message-ID": good})
         for bad in ("a@b.example", "<a>", "<a@b>", "<a@b.example> x", "<a b@c.example>"):
-            headers, mending = headers_of(("Message-Id", bad))
-            self.assertEqual((headers, mending.notes[0][0]), ({}, "headers.Message-Id"))
+            headers, corrections = headers_of(("Message-Id", bad))
+            self.assertEqual((headers, corrections.notes[0][0]), ({}, "headers.Message-Id"))
 
     def test_values(self):
         """Control characters go, tabs become blanks, empty headers are left out, non-ASCII is encoded."""
@@ -163,18 +165,18 @@ class HeaderTests(SynchronousTestCase):
     def test_too_many(self):
         """Of too many the first go, and those that hold conversations together; it is told."""
         many = [(f"X-{number}", "1") for number in range(1000)]
-        headers, mending = headers_of(*many, ("In-Reply-To", "<a@b.example>"))
+        headers, corrections = headers_of(*many, ("In-Reply-To", "<a@b.example>"))
         self.assertEqual(len(headers), MAX_HEADERS)
         self.assertEqual((headers["X-0"], headers["In-Reply-To"]), ("1", "<a@b.example>"))
-        self.assertEqual(mending.notes[0][0], "headers")
+        self.assertEqual(corrections.notes[0][0], "headers")
 
     def test_too_long(self):
         """A long name is left out, a long value cut, all together are bounded."""
-        headers, mending = headers_of(("X" * 77, "1"), ("X-A", "y" * 5000), ("X-B", "ü" * 5000))
+        headers, corrections = headers_of(("X" * 77, "1"), ("X-A", "y" * 5000), ("X-B", "ü" * 5000))
         self.assertEqual(list(headers), ["X-A", "X-B"])
         self.assertTrue(all(0 < len(value) <= MAX_HEADER for value in headers.values()))
         self.assertGreater(len(str(make_header(decode_header(headers["X-B"])))), 500)
-        self.assertEqual(len(mending.notes), 3)
+        self.assertEqual(len(corrections.notes), 3)
         headers, _ = headers_of(*((f"X-{number}", "y" * 2000) for number in range(50)))
         self.assertLess(sum(map(len, headers.values())), 33_000)
 

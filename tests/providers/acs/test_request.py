@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime.address import Address
 from smtprelay.mime.parse import Attachment, Mail
-from smtprelay.providers.acs.fields import Mending
+from smtprelay.providers.acs.fields import Corrections
 from smtprelay.providers.acs.request import (
     OPTIONAL,
     Visible,
@@ -59,7 +59,7 @@ def requests(octets: bytes, *recipients: str, **more: Any) -> list[dict[str, Any
 
 def request_of(full: Mail, sender: str, answer_to: Any, people: Visible, *without: str) -> Mapping[str, Any]:
     """Return the request of a mail with the recipients of ``people``, decoded."""
-    body = b"".join(body_of(full, sender, answer_to, Mending(), without))
+    body = b"".join(body_of(full, sender, answer_to, Corrections(), without))
     entries = {
         field: [{"address": who.address, "displayName": who.name} for who in getattr(people, field)]
         for field in ("to", "cc", "bcc")
@@ -183,7 +183,7 @@ class BodyTests(SynchronousTestCase):
     def test_letters_beyond_ascii(self):
         """They arrive as they are, and a text of them does not grow."""
         for text in ("grün " * 1000, "green " * 1000):
-            body = b"".join(body_of(mail(text=text, subject="x"), "s@x.org", (), Mending()))
+            body = b"".join(body_of(mail(text=text, subject="x"), "s@x.org", (), Corrections()))
             self.assertEqual(json.loads(body + b"0}")["content"]["plainText"], text)
             self.assertLess(len(body), len(text.encode()) + 300)
 

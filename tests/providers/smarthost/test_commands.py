@@ -3,7 +3,15 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.message import Envelope, Recipient
-from smtprelay.providers.smarthost.commands import Offers, Stuffer, Unsendable, hello, mail, rcpt, read_offers
+from smtprelay.providers.smarthost.commands import (
+    DotStuffer,
+    Offers,
+    Unsendable,
+    hello,
+    mail,
+    rcpt,
+    read_offers,
+)
 from smtprelay.providers.smarthost.replies import ServerReply
 
 EVERYTHING = Offers(pipelining=True, eight_bit=True, utf8=True, dsn=True, starttls=True, sizes=True, size=10)
@@ -14,7 +22,7 @@ PIECES = st.lists(st.lists(st.sampled_from([b"\r", b"\n", b".", b"a"])).map(b"".
 
 def stuffed(*chunks: bytes) -> bytes:
     """Return what goes out for a body in ``chunks``."""
-    stuffer = Stuffer()
+    stuffer = DotStuffer()
     return b"".join(map(stuffer.feed, chunks)) + stuffer.end()
 
 

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
-from smtprelay.model.message import Pace, Planned, Window
+from smtprelay.model.message import Planned, RateLimit, Window
 from smtprelay.model.permit import Busy, Permit
 from smtprelay.model.queue import Block, Edit, Selection
 from smtprelay.spool.engines import postgres_connection, postgres_size
@@ -30,7 +30,7 @@ from smtprelay.spool.operations.accept import forget_chunks
 from smtprelay.spool.operations.recover import reclaim
 from smtprelay.spool.operations.settle import settle
 from smtprelay.spool.operations.suspects import PATIENCE
-from smtprelay.spool.receive.capacity import Floors
+from smtprelay.spool.receive.capacity import CapacityLimits
 from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_notice import report_on
 from tests.behaviours.spool_stories import PACES, SpoolStories, done
@@ -178,7 +178,7 @@ class NodesTests(Shared, TestCase):
 
     def test_the_pace_is_shared(self):
         """Of three in a minute each node takes what the others have left."""
-        paces = {"main": Pace(concurrency=9, windows=(Window(count=3, seconds=60),))}
+        paces = {"main": RateLimit(concurrency=9, windows=(Window(count=3, seconds=60),))}
 
         async def story(one, other) -> None:
             for number in range(1, 6):
@@ -574,7 +574,7 @@ class LesserTests(Shared, TestCase):
             await self.send(spool, number=3)
             self.assertIsNotNone(spool.refusal())
 
-        return self.play(story, floors=Floors(deliveries=3, bytes=300_000))
+        return self.play(story, floors=CapacityLimits(deliveries=3, bytes=300_000))
 
     def test_a_sample_that_cannot_be_taken(self):
         """The tables may have room within: what they take is not held against mail or history."""
@@ -587,7 +587,7 @@ class LesserTests(Shared, TestCase):
             self.assertIsNone((await spool.upkeep.space()).used)
             self.assertGreater((await spool.stock()).bytes, 0)
 
-        return self.play(story, floors=Floors(bytes=210_000))
+        return self.play(story, floors=CapacityLimits(bytes=210_000))
 
     def test_no_turns_at_the_tables(self):
         """They are made all the same."""

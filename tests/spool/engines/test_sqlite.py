@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from smtprelay.model.message import Pace
+from smtprelay.model.message import RateLimit
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.schema import MIGRATIONS, SQLITE_TYPES
@@ -162,7 +162,7 @@ class SqliteFileTests(OnDisk, TestCase):
         """Operations that come together are committed together, each with its own result."""
 
         async def story() -> None:
-            spool = await self.open({"main": Pace(concurrency=1000)})
+            spool = await self.open({"main": RateLimit(concurrency=1000)})
             sending = [Deferred.fromCoroutine(self.send(spool, number=n)) for n in range(1, 101)]
             replies = [await each for each in sending]
             self.assertEqual(100, len({reply.text for reply in replies}))

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from smtprelay.config.model import RetentionSettings, SpoolLimit, SpoolSettings
-from smtprelay.model.message import Pace
+from smtprelay.model.message import RateLimit
 from smtprelay.service.retention import Retention
 from smtprelay.spool.engines import sqlite_file
 from smtprelay.spool.engines.sqlite import DATABASE
@@ -52,7 +52,7 @@ class ShrinkTests(OnDisk, TestCase):
             self.assertLess(self.size(), 6 * MEGABYTE)
             self.assertEqual([], list((await spool.upkeep.check(deep=True)).findings))
 
-        return self.play(story, {"main": Pace(concurrency=1000)})
+        return self.play(story, {"main": RateLimit(concurrency=1000)})
 
     def test_a_busy_spool_is_left_alone(self):
         """What was free only now may be needed in a moment: nothing is given back at the first look."""
@@ -63,7 +63,7 @@ class ShrinkTests(OnDisk, TestCase):
             await self.keep(spool, 1)
             self.assertGreaterEqual(self.size(), before)
 
-        return self.play(story, {"main": Pace(concurrency=1000)})
+        return self.play(story, {"main": RateLimit(concurrency=1000)})
 
     def test_a_step_is_short(self):
         """One step gives back a part, and says how much is left."""
@@ -77,7 +77,7 @@ class ShrinkTests(OnDisk, TestCase):
                 # A generous bound: the machine may be busy with something else.
                 self.assertLess(time.monotonic() - before, 1.0)
 
-        return self.play(story, {"main": Pace(concurrency=1000)})
+        return self.play(story, {"main": RateLimit(concurrency=1000)})
 
     def test_a_step_that_fails(self):
         """When the disk fails in the middle of a step the writer goes on with mail all the same."""
@@ -93,7 +93,7 @@ class ShrinkTests(OnDisk, TestCase):
                 await spool.upkeep._writer.do(partial(sqlite_file.shrink, spare=0))
             self.assertEqual(250, (await self.send(spool, number=99)).code)
 
-        return self.play(story, {"main": Pace(concurrency=1000)})
+        return self.play(story, {"main": RateLimit(concurrency=1000)})
 
     def test_somebody_reads(self):
         """While somebody reads an old state the log cannot be cut off; that is no error, and done later."""
@@ -110,7 +110,7 @@ class ShrinkTests(OnDisk, TestCase):
             await self.keep(spool, 2)
             self.assertLess(self.size(), 6 * MEGABYTE)
 
-        return self.play(story, {"main": Pace(concurrency=1000)})
+        return self.play(story, {"main": RateLimit(concurrency=1000)})
 
     def test_a_spool_that_was_made_without(self):
         """A file of an earlier version keeps its size until it is compacted; then it shrinks by itself."""
@@ -120,7 +120,7 @@ class ShrinkTests(OnDisk, TestCase):
             with sqlite3.connect(f"{self.folder}/{DATABASE}") as connection:
                 connection.execute("CREATE TABLE other (x)")
             connection.close()
-            spool = await self.open({"main": Pace(concurrency=1000)})
+            spool = await self.open({"main": RateLimit(concurrency=1000)})
             await self.burst(spool, 20)
             await self.keep(spool, 3)
             self.assertGreater(self.size(), 20 * MEGABYTE)
@@ -128,7 +128,7 @@ class ShrinkTests(OnDisk, TestCase):
             before, after = compact(Path(self.folder, DATABASE))
             self.assertGreater(before, 20 * MEGABYTE)
             self.assertLess(after, MEGABYTE)
-            spool = await self.open({"main": Pace(concurrency=1000)})
+            spool = await self.open({"main": RateLimit(concurrency=1000)})
             await self.send(spool, number=99)
             self.assertEqual([], list((await spool.upkeep.check(deep=True)).findings))
             self.assertEqual(
@@ -157,4 +157,4 @@ class ShrinkTests(OnDisk, TestCase):
             self.assertEqual([], list(checked.findings))
             self.assertEqual(1, (await spool.stock()).states["queued"])
 
-        return self.play(story, {"main": Pace(concurrency=1000)}, keeps_bodies=True)
+        return self.play(story, {"main": RateLimit(concurrency=1000)}, keeps_bodies=True)

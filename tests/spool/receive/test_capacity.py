@@ -2,11 +2,11 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.spool.receive.capacity import Capacity, DiskSpace, Floors, Usage, lack
+from smtprelay.spool.receive.capacity import Capacity, CapacityLimits, DiskSpace, Usage, lack
 from tests.recording import Recording
 
 GIB = 1 << 30
-FLOORS = Floors(bytes=10 * GIB, deliveries=1000, free=0.05)
+FLOORS = CapacityLimits(bytes=10 * GIB, deliveries=1000, free=0.05)
 
 
 def disk(*, used: int = 0, left: int = 50 * GIB) -> DiskSpace:

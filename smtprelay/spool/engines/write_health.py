@@ -26,7 +26,7 @@ _NOBODY: Final = "-"
 _PATIENCE: Final = 5.0
 
 
-class Pulse:
+class WriteHealth:
     """
     The :class:`smtprelay.spool.engines.writer.Writer` that it is given, watched.
 

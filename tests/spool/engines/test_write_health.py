@@ -4,8 +4,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.spool.engines.pulse import Pulse
 from smtprelay.spool.engines.transaction import SpoolFault
+from smtprelay.spool.engines.write_health import WriteHealth
 
 
 class HangingWriter:
@@ -24,20 +24,20 @@ class SilenceTests(SynchronousTestCase):
     def test_a_database_that_hangs(self) -> None:
         """A write that does not end within five seconds is told until one ends or fails; idle time is not."""
         clock, writer = Clock(), HangingWriter()
-        pulse = Pulse(writer, clock.seconds)
+        write_health = WriteHealth(writer, clock.seconds)
         clock.advance(100)
-        pulse.do(None)
+        write_health.do(None)
         clock.advance(3)
-        pulse.do(None)
+        write_health.do(None)
         clock.advance(2)
-        self.assertEqual(pulse.silence, "")
+        self.assertEqual(write_health.silence, "")
         clock.advance(1)
-        self.assertEqual(pulse.silence, "no answer for 6 s")
+        self.assertEqual(write_health.silence, "no answer for 6 s")
         writer.waiting[0].callback(None)
-        self.assertEqual(pulse.silence, "")
+        self.assertEqual(write_health.silence, "")
         clock.advance(6)
-        self.assertEqual(pulse.silence, "no answer for 6 s")
+        self.assertEqual(write_health.silence, "no answer for 6 s")
         writer.waiting[1].addErrback(lambda failure: failure.trap(SpoolFault))
         writer.waiting[1].errback(SpoolFault("gone"))
         clock.advance(100)
-        self.assertEqual((pulse.silence, pulse.trouble), ("", "gone"))
+        self.assertEqual((write_health.silence, write_health.trouble), ("", "gone"))

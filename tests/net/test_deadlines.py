@@ -1,7 +1,7 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.net.time_limits import Deadlines
+from smtprelay.net.deadline import Deadlines
 
 
 class DeadlinesTests(SynchronousTestCase):

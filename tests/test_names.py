@@ -1,0 +1,114 @@
+"""
+What modules and classes are called: by terms of the glossary, and compounds of them with plain words.
+"""
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT = Path(__file__).parents[1]
+
+#: Words that every Twisted developer or mail administrator knows. Before you add one, look for a term of
+#: ``docs/glossary.rst``, or make one.
+PLAIN = """
+    accept access acs act actions additions address admin adopting after again agent aggregate all
+    and anonymous answer answered any api app applied arrival arriving assume at attachment
+    attention auth avatar away azure babbles back base batch begun bits block bodies body bounds
+    broken bucket budget buffer build bulk busy by call callbacks capture carrier certificate chain
+    change channel charset child chores classify clear cli clock cloud codecs codes collector
+    command complaint complex config connecting connection consistency contact container content
+    context controls convertible cookies corrections costly counts crash credentials cursor cut
+    daemon data database deadline decoder defaults defer deferred delivered deliveries demo detail
+    dialog direct disk dispatch dkim dot draft driver drops dsn due edit effective elsewhere encoded
+    end endpoint entra entry env error errors esmtp estimate example exchange exclusive exit export
+    exposition extensions factory failed failures fake families family fault feedback field file
+    filesystem filter finding finish fit follower foreign format found frame from front garbled gate
+    gather gathered goodbye graph group handshake hangs hash head health healthcheck heartbeat hook
+    hop host http i id import in incoming index inherited init inline input interfaces interpolate
+    invalid iso item json kept kind known labels lazy ledger level life lifeline limit line literal
+    load locate location lock log logging lost mailbox maildir main maintenance mapped mark markup
+    match memory metrics mime mine missing misspelt model monitor mover multipart named nameless
+    neighbours net network new newfile next no not notification notifier nowhere number off offline
+    once online open operation operator options origin original other outgoing output overdue
+    overlay own paced page parameter params parse part password path patience patterns pause peer
+    piece place plan planned platform policy pool port portal postgres prepare printable privacy
+    problem process processes profile program protocol proxy put query queue quoted range reach
+    reachability reads realm receive recorded recount recover reference refusal relay remedies
+    remedy remote renamed render replies reply report request reserve response rewrite rights role
+    row run runner sample sandbox sasl scalar scan scanner schedule schema script search secret
+    security selection send sent server service ses setting settlement shared signal signature
+    silence sink site size slot smarthost smtp smtprelay sockets source space span spawning split
+    spread sqlite stamp start stats status step stop stopped stored streaming structure stuffer sum
+    summary summed supervise suspect suspension synchronous systemd table taken talk tar targets
+    task tcp telemetry testing text the thread throttle time timeout tls to token too traceback
+    transaction transfer transports tree trouble trust turn twisted type unanswered unavailable
+    uncertain unfinishable unix unmeasured unreachable unreadable unsendable unverified upload url
+    usage user value vault verified version view visible walk watch web webhook when who window word
+    wrapper write yaml
+"""
+
+ENDINGS = ("ings", "ing", "ers", "er", "ed", "es", "s", "or", "e")
+
+
+def terms() -> Iterator[str]:
+    """Give the words of the glossary's terms: each stands on a line above its meaning."""
+    lines = (ROOT / "docs" / "glossary.rst").read_text("utf-8").splitlines()
+    for line, below in pairwise(lines):
+        if re.match("[a-z]", line) and below.startswith("   "):
+            yield from words(line)
+
+
+def words(name: str) -> list[str]:
+    """Return the words of a name, in lower case."""
+    return [word.lower() for word in re.findall(r"[A-Z]+(?=[A-Z][a-z]|\b|_|$)|[A-Z]?[a-z]+", name)]
+
+
+def stem(word: str) -> str:
+    """Return what a word has in common with its plural and its forms."""
+    for ending in ENDINGS:
+        if word.endswith(ending) and len(word) > len(ending) + 2:
+            return word.removesuffix(ending)
+    return word
+
+
+def classes() -> Iterator[tuple[str, str]]:
+    """Give the module and the name of each class."""
+    for path in sorted((ROOT / "smtprelay").rglob("*.py")):
+        module = str(path.relative_to(ROOT).with_suffix("")).replace("/", ".")
+        for node in ast.walk(ast.parse(path.read_text("utf-8"), str(path))):
+            if isinstance(node, ast.ClassDef):
+                yield module, node.name
+
+
+class NameTests(SynchronousTestCase):
+    def test_words(self) -> None:
+        """The name of each module and class is made of terms of the glossary and of plain words."""
+        known = set(map(stem, (*terms(), *PLAIN.split())))
+        names = {(module, part) for module, _ in classes() for part in module.split(".")} | set(classes())
+        strange = sorted(
+            f"{name} in {module}: {word}"
+            for module, name in names
+            for word in words(name)
+            if stem(word) not in known
+        )
+        self.assertEqual(strange, [])
+
+    def test_one_class_of_a_name(self) -> None:
+        """No two classes that others may use have the same name."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for module, name in classes():
+            if not name.startswith("_"):
+                found[name].append(module)
+        self.assertEqual({name: where for name, where in found.items() if len(where) > 1}, {})
+
+    def test_rules(self) -> None:
+        """Words are found in snake_case and in CamelCase, whatever form they have."""
+        self.assertEqual(words("HTTPHandlerOf_mail_data"), ["http", "handler", "of", "mail", "data"])
+        self.assertEqual(
+            {stem(word) for word in ("retry", "hold", "holds", "held")}, {"retry", "hold", "held"}
+        )

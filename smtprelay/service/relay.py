@@ -53,14 +53,12 @@ from smtprelay.web.captured_mail import Mailbox
 from smtprelay.web.context import Sources
 
 __all__ = ["Relay", "StartFailed"]
-
 #: How long sessions may go on with the message they are in, seconds; Docker kills ten after SIGTERM.
 SESSIONS_BOUND: Final = 7.0
 #: How long attempts may go on, seconds.
 ATTEMPTS_BOUND: Final = 25.0
 #: So for a client that waits for the provider's verdict: it shall hear it, if it comes in time.
 VERDICTS_BOUND: Final = ATTEMPTS_BOUND + 1.0
-
 #: How long the spool may take to let go of what was given up and to be closed, seconds.
 CLOSING_BOUND: Final = 5.0
 

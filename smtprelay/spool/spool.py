@@ -21,13 +21,12 @@ from smtprelay.model.queue import (
     FINAL,
     Block,
     Detail,
+    DueSelection,
     Edit,
     NewMessage,
     Node,
     OverduePage,
     QueueStats,
-    Reroute,
-    Rerouted,
     Selection,
     Settlement,
     Summary,
@@ -47,7 +46,6 @@ from smtprelay.spool.engines.writer import GroupedOperation, Writer
 from smtprelay.spool.maintenance import clock_step, retention
 from smtprelay.spool.maintenance.maintenance import NO_FILES, Files, SpoolMaintenance
 from smtprelay.spool.operations import claim, dsn_accept, nodes, permits, recover, settle
-from smtprelay.spool.operations import reroute as rerouting
 from smtprelay.spool.operations.accept import forget_chunks
 from smtprelay.spool.operations.bulk_edit import BulkEdit
 from smtprelay.spool.operations.refusals import SpoolRefusals
@@ -218,10 +216,6 @@ class QueueSpool:
         await self._writer.do(partial(settle.set_block, block=block))
         self._make_room()
 
-    async def move(self, reroute: Reroute, limit: int = 100) -> Rerouted:
-        """See :meth:`smtprelay.interfaces.Spool.move`."""
-        return await self._writer.do(partial(rerouting.move, reroute=reroute, limit=limit))
-
     async def overdue(self, before: float, mark: tuple[str, int] = ("", 0), limit: int = 200) -> OverduePage:
         """See :meth:`smtprelay.interfaces.Spool.overdue`."""
         return await self._writer.do(partial(dsn_accept.overdue, before=before, mark=mark, limit=limit))
@@ -234,7 +228,11 @@ class QueueSpool:
         return ours
 
     async def edit(
-        self, selection: Selection, change: Edit, mark: str = "", prepare: Prepare | None = None
+        self,
+        selection: Selection | DueSelection,
+        change: Edit,
+        mark: str = "",
+        prepare: Prepare | None = None,
     ) -> Edited:
         """See :meth:`smtprelay.interfaces.Spool.edit`."""
         editing = BulkEdit(

@@ -91,7 +91,7 @@ def _overdue(tx: Transaction, message: str, n: int) -> Overdue:
     row = tx.execute(_ONE, (message, n)).fetchone()
     number, state, reason, blocked_before, attempted = row[WIDTH:]
     lane = tx.lanes.by_id(number)
-    (delivery,) = deliveries_of(tx, lane, [row])
+    (delivery,) = deliveries_of(tx, lane.place, [row])
     return Overdue(
         delivery=delivery,
         state=state,

@@ -1,0 +1,1 @@
+A mail that leaves a provider which does not run is now recorded like any other reroute: its history says ``reroute``, ``by the relay``, where it went and why, and ``queue.edited`` names it. Its error says ``rerouted from … by the relay: … does not run``.

@@ -9,7 +9,7 @@ themselves; an operation that comes alone is committed alone, at once.
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred, execute, fail
 from twisted.python.failure import Failure
 
 from smtprelay.interfaces import Events
+from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.transaction import Again, Connection, SpoolFault, Transaction
 
 T = TypeVar("T")
@@ -51,24 +52,6 @@ class GroupedOperation(Generic[T, A]):
     def __call__(self, tx: Transaction) -> T:
         """Do it alone."""
         return self.function(tx, [self.argument])[0]
-
-
-class Engine(Protocol):
-    """A kind of database, seen from the thread that uses it."""
-
-    def connect(self) -> Connection:
-        """Open the connection that writes."""
-
-    def transaction(self, connection: Connection) -> AbstractContextManager[Transaction]:
-        """
-        Begin a transaction; committed and synced when the block ends, rolled back when it raises.
-
-        :raises SpoolFault: the database failed.
-        :raises Again: another node was in the way; nothing has happened.
-        """
-
-    def disconnect(self, connection: Connection) -> None:
-        """Close the connection, in whatever state it is; it raises nothing."""
 
 
 class Writer(Protocol):

@@ -16,7 +16,7 @@ from smtprelay.interfaces import Plan
 from smtprelay.model.export_import import Archive
 from smtprelay.model.maintenance import Maintenance
 from smtprelay.model.message import Claim, Delivery, Draft, Planned, Reply
-from smtprelay.model.permit import Busy, Feedback, Permit
+from smtprelay.model.permit import Feedback, Permit
 from smtprelay.model.queue import (
     FINAL,
     Block,
@@ -24,8 +24,6 @@ from smtprelay.model.queue import (
     DueSelection,
     Edit,
     NewMessage,
-    Node,
-    OverduePage,
     QueueStats,
     Selection,
     Settlement,
@@ -39,10 +37,10 @@ from smtprelay.spool.bodies import with_bodies
 from smtprelay.spool.body import StoredBody
 from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.options import SpoolOptions
-from smtprelay.spool.engines.reader import Reader
+from smtprelay.spool.engines.reader import Reader, reads
 from smtprelay.spool.engines.sqlite_reserve import GONE
 from smtprelay.spool.engines.write_health import WriteHealth
-from smtprelay.spool.engines.writer import GroupedOperation, Writer
+from smtprelay.spool.engines.writer import GroupedOperation, Writer, writes
 from smtprelay.spool.maintenance import clock_step, retention
 from smtprelay.spool.maintenance.maintenance import SpoolMaintenance
 from smtprelay.spool.operations import claim, dsn_accept, nodes, permits, recover, settle
@@ -68,6 +66,15 @@ class QueueSpool:
     :param engine: that of the writer, for what is not about transactions; without it nothing is known of the
         files, and nothing is done for them.
     """
+
+    renew = writes(claim.renew)
+    borrow = writes(permits.borrow)
+    overdue = writes(dsn_accept.overdue)
+    unhold = writes(hold_rules.end)
+    holds = reads(hold_rules.rules)
+    announce = writes(nodes.announce)
+    nodes = reads(nodes.nodes)
+    sweep = writes(retention.sweep)
 
     def __init__(
         self, writer: Writer, reader: Reader, terms: SpoolOptions, engine: Engine | None = None
@@ -140,10 +147,6 @@ class QueueSpool:
         await self._writer.do(partial(claim.taken, claimed=claimed))
         self._make_room()
 
-    async def renew(self, claims: Sequence[Claim]) -> None:
-        """See :meth:`smtprelay.interfaces.Spool.renew`."""
-        await self._writer.do(partial(claim.renew, claims=claims))
-
     async def settle(self, claimed: Claim, settlement: Settlement) -> bool:
         """See :meth:`smtprelay.interfaces.Spool.settle`."""
         ours = await self._writer.do(GroupedOperation(settle.settle, (claimed, settlement)))
@@ -153,10 +156,6 @@ class QueueSpool:
             self._admission.came(1, 0)
         self._make_room()
         return ours
-
-    async def borrow(self, name: str, provider: str, lane: str) -> Permit | Busy:
-        """See :meth:`smtprelay.interfaces.Spool.borrow`."""
-        return await self._writer.do(partial(permits.borrow, name=name, provider=provider, key=lane))
 
     async def give_back(self, permit: Permit, feedback: Feedback | None = None) -> None:
         """See :meth:`smtprelay.interfaces.Spool.give_back`."""
@@ -192,10 +191,6 @@ class QueueSpool:
         """See :meth:`smtprelay.interfaces.Spool.block`."""
         await self._writer.do(partial(settle.set_block, block=block))
         self._make_room()
-
-    async def overdue(self, before: float, mark: tuple[str, int] = ("", 0), limit: int = 200) -> OverduePage:
-        """See :meth:`smtprelay.interfaces.Spool.overdue`."""
-        return await self._writer.do(partial(dsn_accept.overdue, before=before, mark=mark, limit=limit))
 
     async def notify(self, delivery: Delivery, told: NewMessage) -> bool:
         """See :meth:`smtprelay.interfaces.Spool.notify`."""
@@ -246,14 +241,6 @@ class QueueSpool:
         self._events("hold_rule.added", rule=number, who=rule.who, why=rule.reason)
         return evolve(rule, id=number)
 
-    async def unhold(self, number: int, who: str) -> HoldRule:
-        """See :meth:`smtprelay.interfaces.Spool.unhold`."""
-        return await self._writer.do(partial(hold_rules.end, number=number, who=who))
-
-    async def holds(self) -> Sequence[HoldRule]:
-        """See :meth:`smtprelay.interfaces.Spool.holds`."""
-        return await self._reader.do(hold_rules.rules)
-
     async def apply_hold_rules(self) -> float | None:
         """See :meth:`smtprelay.interfaces.Spool.apply_hold_rules`."""
         due = await self._writer.do(hold_rules.due)
@@ -285,21 +272,9 @@ class QueueSpool:
         """See :meth:`smtprelay.interfaces.Spool.show`."""
         return await self._reader.do(partial(views.details, message=message, paces=self._paces))
 
-    async def announce(self, draining: bool) -> None:
-        """See :meth:`smtprelay.interfaces.Spool.announce`."""
-        await self._writer.do(partial(nodes.announce, draining=draining))
-
-    async def nodes(self) -> Sequence[Node]:
-        """See :meth:`smtprelay.interfaces.Spool.nodes`."""
-        return await self._reader.do(nodes.nodes)
-
     async def stock(self) -> QueueStats:
         """See :meth:`smtprelay.interfaces.Spool.stock`."""
         return await self._reader.do(lambda each: views.stock(each, self._paces, *self._engine.measure(each)))
-
-    async def sweep(self, before: float, limit: int = 200) -> int:
-        """See :meth:`smtprelay.interfaces.Spool.sweep`."""
-        return await self._writer.do(partial(retention.sweep, before=before, limit=limit))
 
     async def clock_stepped(self, seconds: float) -> None:
         """See :meth:`smtprelay.interfaces.Spool.clock_stepped`."""

@@ -3,34 +3,30 @@ The spool's upkeep, on its writer and its reader; see :class:`smtprelay.model.ma
 """
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 from twisted.internet.defer import DeferredLock
 
 from smtprelay.model.maintenance import Checked, Space
 from smtprelay.spool.engines.engine import Engine
-from smtprelay.spool.engines.writer import Writer
+from smtprelay.spool.engines.reader import Reader
+from smtprelay.spool.engines.writer import Writer, writes
 from smtprelay.spool.maintenance import retention
 from smtprelay.spool.maintenance.check import checked
 from smtprelay.spool.maintenance.recount import recount
-
-if TYPE_CHECKING:
-    from smtprelay.spool.engines.reader import Reader
 
 
 class SpoolMaintenance:
     """See :class:`smtprelay.model.maintenance.Maintenance`."""
 
-    def __init__(self, writer: Writer, reader: "Reader", engine: Engine) -> None:
+    sweep_bodies = writes(retention.sweep_bodies)
+    recount = writes(recount)
+
+    def __init__(self, writer: Writer, reader: Reader, engine: Engine) -> None:
         self._writer = writer
         self._reader = reader
         self._engine = engine
         # One at a time: each keeps one of the reader's threads, and mail needs another.
         self._checking = DeferredLock()
-
-    async def sweep_bodies(self, before: float, limit: int = 200) -> int:
-        """See :meth:`smtprelay.model.maintenance.Maintenance.sweep_bodies`."""
-        return await self._writer.do(partial(retention.sweep_bodies, before=before, limit=limit))
 
     async def space(self) -> Space:
         """See :meth:`smtprelay.model.maintenance.Maintenance.space`."""
@@ -47,7 +43,3 @@ class SpoolMaintenance:
         """See :meth:`smtprelay.model.maintenance.Maintenance.check`."""
         verify = self._engine.verify if deep else None
         return await self._checking.run(self._reader.do, partial(checked, verify=verify))
-
-    async def recount(self) -> int:
-        """See :meth:`smtprelay.model.maintenance.Maintenance.recount`."""
-        return await self._writer.do(recount)

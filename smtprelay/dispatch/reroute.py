@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
+from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -32,32 +33,23 @@ _LOOK_EVERY: Final = 30.0
 Stopped = tuple[str, str]
 
 
+@define(eq=False)
 class RerouteRunner:
     """Reroutes what waits in lanes that do not run, one reroute at a time for each."""
 
-    def __init__(
-        self,
-        spool: Spool,
-        providers: Mapping[str, Provider],
-        routes: Mapping[str, Route],
-        lanes: LaneStates,
-        *,
-        clock: IReactorTime,
-        events: Events,
-    ) -> None:
-        self._spool = spool
-        self._providers = providers
-        self._routes = routes
-        self._lanes = lanes
-        self._clock = clock
-        self._events = events
-        self._gone: list[Stopped] = []
-        self._looked = False
-        self._look_again = 0.0
-        self._since: dict[Stopped, float] = {}
-        self._under_way: set[Stopped] = set()
-        self._again: set[Stopped] = set()
-        self._stopping = False
+    _spool: Spool
+    _providers: Mapping[str, Provider]
+    _routes: Mapping[str, Route]
+    _lanes: LaneStates
+    _clock: IReactorTime = field(kw_only=True)
+    _events: Events = field(kw_only=True)
+    _gone: list[Stopped] = field(factory=list, init=False)
+    _looked: bool = field(default=False, init=False)
+    _look_again: float = field(default=0.0, init=False)
+    _since: dict[Stopped, float] = field(factory=dict, init=False)
+    _under_way: set[Stopped] = field(factory=set, init=False)
+    _again: set[Stopped] = field(factory=set, init=False)
+    _stopping: bool = field(default=False, init=False)
 
     async def gone(self) -> tuple[list[Stopped], float | None]:
         """

@@ -123,6 +123,16 @@ class MetricsTests(SynchronousTestCase):
             self.metrics("smtp.reply", listener="lan", command="RCPT", code=code)
         self.assertEqual(self.value("smtp_replies_total", listener="lan", command="RCPT", code="250"), 2)
 
+    def test_a_field_that_is_missing_sometimes(self):
+        """An event without it has a series of its own, whichever comes first."""
+        for fields in ({"code": 250}, {"listener": "lan", "code": 250}, {"code": 250}, {"listener": "lan"}):
+            self.metrics("smtp.reply", command="RCPT", **fields)
+        counts = [
+            self.value("smtp_replies_total", listener=listener, command="RCPT", code=code)
+            for listener, code in (("", "250"), ("lan", "250"), ("lan", ""))
+        ]
+        self.assertEqual(counts, [2, 1, 1])
+
     def test_buckets_count_what_is_not_above_them(self):
         """A value on a bound is within it, one above all bounds only in the last; the rest is summed up."""
         for size in (1024, 1025, 10**12):

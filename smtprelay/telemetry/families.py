@@ -191,9 +191,6 @@ class Family(Collector):
         """
         fields_of = {each: _FIELDS.get(each, each) for each in self._labels if each not in fixed}
         field, default = (by, int(by == "count")) if isinstance(by, str) else ("", by)
-        if not self._labels:
-            only = self.series().add
-            return lambda fields: only(fields.get(field, default))
         pick = itemgetter(*fields_of.values()) if fields_of else lambda _: None
         at_hand: dict[object, Callable[[float], None]] = {}
 

@@ -43,8 +43,6 @@ _ADDED: Final[Sequence[tuple[str, str, str | float, Mapping[str, str]]]] = (
     ("message.queued", "messages_received", 1, {}),
     ("message.queued", "message_recipients_received", "count", {}),
     ("message.queued", "message_size_bytes", "size", {}),
-    ("spool.commit", "spool_commit_duration_seconds", "seconds", {}),
-    ("spool.commit", "spool_commit_operations", "operations", {}),
     ("spool.recovered", "spool_recovered_deliveries", "deliveries", {"outcome": "requeued"}),
     ("spool.reclaimed", "spool_recovered_deliveries", "deliveries", {"outcome": "reclaimed"}),
     ("spool.failed", "spool_errors", 1, {}),
@@ -89,6 +87,8 @@ class Metrics:
         self._in_flight: dict[tuple[object, object], Fields] = {}
         self._blocked: dict[str, set[str]] = {}
         self._failing: set[str] = set()
+        self._commit_seconds = self._families["spool_commit_duration_seconds"].series().add
+        self._commit_operations = self._families["spool_commit_operations"].series().add
         self._landed = self._families["provider_in_flight"].counting(-1)
         self._handlers: dict[str, list[_Handler]] = {event: [] for event in EVENTS}
         for event, metric, by, labels in _ADDED:
@@ -109,6 +109,7 @@ class Metrics:
             "spool.accepting": lambda _: self._set("spool_full", 0),
             "smtp.refused": self._refused,
             "auth.failed": self._refused,
+            "spool.commit": self._committed,
             "attempt.started": self._started,
             "attempt.ended": self._ended,
             "attempt.crashed": self._ended,
@@ -194,6 +195,10 @@ class Metrics:
         if fields.get("stage") == "connect":
             connections = self._families["smtp_connections"]
             connections.series(fields.get("listener", ""), "refused").add(fields.get("count", 1))
+
+    def _committed(self, fields: Fields) -> None:
+        self._commit_seconds(fields.get("seconds", 0.0))
+        self._commit_operations(fields.get("operations", 0))
 
     def _started(self, fields: Fields) -> None:
         self._in_flight[fields.get("delivery"), fields.get("attempt")] = fields

@@ -18,6 +18,7 @@ from smtprelay.cli.client import ApiClient
 from smtprelay.cli.locate import configuration
 from smtprelay.cli.options import CliSettings
 from smtprelay.cli.source import in_words
+from smtprelay.model.export_import import RoutingTargets
 from smtprelay.model.message import Delivery
 from smtprelay.model.queue import Edit
 from smtprelay.model.queue_admin import Operator, Prepared
@@ -36,10 +37,16 @@ class InProcess(ApiClient):
 
     running = False
 
-    def __init__(self, location: SpoolLocation, settings: CliSettings) -> None:
+    def __init__(
+        self, location: SpoolLocation, settings: CliSettings, *, keep: bool = False, new: bool = False
+    ) -> None:
         super().__init__(str(location))
+        self.delivers = location.shared
         self._settings = settings
-        self._spool = OfflineSpool(location)
+        # Only an import asks where mail can go.
+        self._targets = RoutingTargets.of(configuration(settings, os.environ)) if new else RoutingTargets()
+        with in_words():
+            self._spool = OfflineSpool(location, keep=keep, new=new)
 
     def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """Return the status and the body of the answer."""
@@ -65,7 +72,7 @@ class InProcess(ApiClient):
 
     def _answer(self, method: str, target: str, body: bytes) -> ApiResponse:
         with in_words(), self._spool.opened(changing=method != "GET") as spool:
-            return now(_routed(_sources(spool, self._settings), method, target, body))
+            return now(_routed(_sources(spool, self._settings, self._targets), method, target, body))
 
 
 async def _routed(sources: Sources, method: str, target: str, body: bytes) -> ApiResponse:
@@ -89,7 +96,7 @@ async def _routed(sources: Sources, method: str, target: str, body: bytes) -> Ap
     raise AssertionError(f"{method} {target} is no route of the API")
 
 
-def _sources(spool: QueueSpool, settings: CliSettings) -> Sources:
+def _sources(spool: QueueSpool, settings: CliSettings, targets: RoutingTargets) -> Sources:
     clock: Any = _AtOnce()
     operator: Any = _Operator(spool, settings)
     unseen: Any = None
@@ -101,6 +108,7 @@ def _sources(spool: QueueSpool, settings: CliSettings) -> Sources:
         events=Fanout(()),
         readiness=unseen,
         operator=operator,
+        targets=targets,
         refusals=spool.refusals,
     )
 

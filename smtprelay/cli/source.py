@@ -19,6 +19,10 @@ from smtprelay.cli.options import CliSettings
 from smtprelay.cli.who import who
 
 API = "/api/v1"
+TRANSFER = f"{API}/transfer"
+
+#: Seconds for an answer about an export or an import: the disk may be busy.
+PATIENCE = 300.0
 
 #: Which deliveries are meant: what is given of the fields of :class:`smtprelay.model.queue.Selection`.
 Filters = Mapping[str, Any]
@@ -92,20 +96,26 @@ def _named(message: str) -> str:
 
 
 @contextmanager
-def api(settings: CliSettings) -> Iterator[ApiClient]:
+def api(
+    settings: CliSettings, *, timeout: float = 30.0, keep: bool = False, new: bool = False
+) -> Iterator[ApiClient]:
     """
     Give the API of the relay that ``settings`` mean; if it does not run, on its spool, which stderr says.
 
+    :param timeout: seconds for an answer of the relay.
+    :param keep: nobody else changes that spool meanwhile.
+    :param new: for an import: so, and make the spool if there is none.
+
     Raises :class:`CliError` if there is neither a relay nor a spool.
     """
-    client = locate.client(settings, os.environ)
+    client = locate.client(settings, os.environ, timeout)
     location = locate.instead(client, settings, os.environ)
     if location is None:
         yield client
         return
     from smtprelay.cli.offline import InProcess  # noqa: PLC0415 -- only when nobody listens
 
-    with closing(InProcess(location, settings)) as in_process:
+    with closing(InProcess(location, settings, keep=keep, new=new)) as in_process:
         yield in_process
 
 

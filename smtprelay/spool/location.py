@@ -1,13 +1,13 @@
 """
 Where a spool lies whose relay does not run: in a folder, or in a database.
 
-What looks at it and what changes it from outside the relay (:mod:`smtprelay.spool.offline`,
-:mod:`smtprelay.spool.offline_archive`) knows no more of it than this.
+What looks at it and what changes it from outside the relay (:mod:`smtprelay.spool.offline`) knows no more of
+it than this.
 """
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
@@ -16,18 +16,23 @@ from attrs import frozen
 
 from smtprelay.spool.engines import sqlite_file
 from smtprelay.spool.engines.schema import check_version
-from smtprelay.spool.engines.sqlite import DATABASE, SqliteEngine, connect_reader, prepare_folder
+from smtprelay.spool.engines.sqlite import DATABASE, FILES, SqliteEngine, connect_reader, prepare_folder
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
 from smtprelay.spool.engines.transaction import Connection, SpoolFault
 from smtprelay.spool.engines.writer import InlineWriter
+from smtprelay.spool.maintenance.maintenance import Files
 
 
 class SpoolLocation(Protocol):
     """Where a spool lies; ``str`` says it to people."""
 
     @property
-    def unfit(self) -> tuple[type[Exception], ...]:
-        """What it raises for rows that it cannot take, when nothing is wrong with the spool itself."""
+    def files(self) -> Files:
+        """What can be done for its files."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether other relays may be at work on it."""
 
     def reading(self) -> Connection:
         """
@@ -39,9 +44,6 @@ class SpoolLocation(Protocol):
 
     def leave(self, connection: Any) -> None:
         """Close what :meth:`reading` has opened."""
-
-    def verify(self, connection: Connection) -> Sequence[str]:
-        """Read all of its files; return a sentence for each damage."""
 
     def writing(self, *, new: bool = False) -> AbstractContextManager[InlineWriter]:
         """
@@ -64,7 +66,8 @@ class SqliteLocation:
     """
 
     path: Path
-    unfit: ClassVar[tuple[type[Exception], ...]] = (sqlite3.Error,)
+    files: ClassVar[Files] = FILES
+    shared: ClassVar[bool] = False
 
     def __str__(self) -> str:
         return str(self.path)
@@ -86,10 +89,6 @@ class SqliteLocation:
         """See :meth:`SpoolLocation.leave`."""
         connection.close()
 
-    def verify(self, connection: Connection) -> Sequence[str]:
-        """See :meth:`SpoolLocation.verify`."""
-        return sqlite_file.verify(connection)
-
     @contextmanager
     def writing(self, *, new: bool = False) -> Iterator[InlineWriter]:
         """See :meth:`SpoolLocation.writing`."""
@@ -102,6 +101,19 @@ class SqliteLocation:
                 yield writer
             finally:
                 writer.close()
+        finally:
+            lock.release()
+
+    def compact(self) -> tuple[int, int]:
+        """
+        Write the spool's file anew, as small as can be; return the bytes before and after.
+
+        Raises as :meth:`writing`.
+        """
+        folder = self.existing()
+        lock = SpoolLock(folder)
+        try:
+            return sqlite_file.compact(folder / DATABASE)
         finally:
             lock.release()
 

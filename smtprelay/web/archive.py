@@ -16,6 +16,7 @@ from smtprelay.interfaces import Spool
 from smtprelay.model import operator_settings
 from smtprelay.model.archive import read, written
 from smtprelay.model.export_import import ArchiveItem, RoutingTargets, check_route, packed
+from smtprelay.model.message import SpoolUnavailable
 from smtprelay.model.queue import STATES, Selection
 from smtprelay.model.queue_admin import Operator
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
@@ -141,6 +142,8 @@ async def _import(spool: Spool, targets: RoutingTargets, request: ApiRequest) ->
 
 
 def _result(result: bool | Exception) -> dict[str, str]:
+    if isinstance(result, SpoolUnavailable):
+        raise result
     if isinstance(result, Exception):
         return {"done": "refused", "why": str(result)}
     return {"done": "imported" if result else "present", "why": ""}

@@ -5,6 +5,7 @@ What looks at it and what changes it from outside the relay (:mod:`smtprelay.spo
 it than this.
 """
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -74,7 +75,7 @@ class SqliteLocation:
 
     def reading(self) -> sqlite3.Connection:
         """See :meth:`SpoolLocation.reading`."""
-        connection = connect_reader(self.existing() / DATABASE)
+        connection = connect_reader(self.existing() / DATABASE, frozen=self._is_frozen())
         try:
             check_version(connection)
         except ValueError as error:
@@ -84,6 +85,11 @@ class SqliteLocation:
             connection.close()
             raise
         return connection
+
+    def _is_frozen(self) -> bool:
+        """Whether nobody has the spool open, and we cannot make the files beside it that a reader needs."""
+        beside = (self.path / f"{DATABASE}-{name}" for name in ("wal", "shm"))
+        return not os.access(self.path, os.W_OK) and not any(file.exists() for file in beside)
 
     def leave(self, connection: sqlite3.Connection) -> None:
         """See :meth:`SpoolLocation.leave`."""

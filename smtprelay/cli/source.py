@@ -17,6 +17,7 @@ from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import FAILED, PERMISSION, UNAVAILABLE, CliError
 from smtprelay.cli.options import CliSettings
 from smtprelay.cli.who import who
+from smtprelay.model.filters import FILTERS
 
 API = "/api/v1"
 TRANSFER = f"{API}/transfer"
@@ -28,7 +29,7 @@ PATIENCE = 300.0
 Filters = Mapping[str, Any]
 
 #: How a field is called in a query.
-_PARAMETERS = {"ids": "id", "states": "state", "newest": "order"}
+_PARAMETERS = {each.name: each.parameter for each in FILTERS} | {"newest": "order"}
 
 
 class Change(TypedDict):

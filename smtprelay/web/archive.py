@@ -10,16 +10,16 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from cattrs import ClassValidationError, Converter
+from cattrs import Converter
 
 from smtprelay.interfaces import Spool
 from smtprelay.model import operator_settings
 from smtprelay.model.archive import read, written
 from smtprelay.model.export_import import ArchiveItem, RoutingTargets, check_route, packed
 from smtprelay.model.message import SpoolUnavailable
-from smtprelay.model.queue import STATES, Selection
 from smtprelay.model.queue_admin import Operator
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
+from smtprelay.web.query_params import filtered
 from smtprelay.web.router import Endpoint
 
 #: Messages in one request of an import at most.
@@ -103,7 +103,7 @@ def _order_routes(spool: Spool, targets: RoutingTargets, operator: Operator | No
 async def _export(spool: Spool, request: ApiRequest) -> ApiResponse:
     wanted = request.json()
     _know(wanted, "filters", "mark", "moving", "who")
-    selection = _selection(wanted.get("filters", {}))
+    selection = filtered(wanted.get("filters", {}))
     try:
         portion = await spool.transfer.export(
             selection,
@@ -165,22 +165,6 @@ def _packed(value: object, targets: RoutingTargets, route: str) -> ArchiveItem:
     except (binascii.Error, TypeError, ValueError):
         raise ValueError("content is no base64") from None
     return packed(archived, targets, route, body)
-
-
-def _selection(filters: object) -> Selection:
-    if not isinstance(filters, dict):
-        raise ApiProblem(400, "filters must be an object")
-    for name in ("ids", "states"):
-        if name in filters:
-            _texts(filters, name)
-    try:
-        selection = Converter(forbid_extra_keys=True).structure(filters, Selection)
-    except (ClassValidationError, TypeError, ValueError):
-        raise ApiProblem(400, "these are no filters of the queue") from None
-    for state in selection.states:
-        if state not in STATES:
-            raise ApiProblem(400, f"unknown state {state!r}: it is one of {', '.join(STATES)}")
-    return selection
 
 
 def _know(wanted: Mapping[str, Any], *names: str) -> None:

@@ -21,13 +21,14 @@ import click
 from smtprelay.cli import output
 from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import TEMPFAIL, USAGE, CliError
-from smtprelay.cli.filters import STATES, MessageId
+from smtprelay.cli.filters import MessageId, filters, selected
 from smtprelay.cli.formats.tar import ArchiveWriter
 from smtprelay.cli.newfile import new_file
 from smtprelay.cli.options import RelayCommand, chosen
 from smtprelay.cli.source import PATIENCE, TRANSFER, api
 from smtprelay.cli.text import count, ordered
 from smtprelay.cli.who import who
+from smtprelay.model.filters import STATES
 
 #: Messages that are dropped in one request.
 _MOST: Final = 50
@@ -43,12 +44,7 @@ _DIED: Final = "the relay died during an attempt. Start it once: it finds out th
 @click.command("export", cls=RelayCommand)
 @click.argument("place", metavar="FILE|-")
 @click.argument("ids", nargs=-1, metavar="[ID]...", type=MessageId())
-@click.option(
-    "--state", "states", multiple=True, type=click.Choice(STATES), help="Only in this state; repeatable."
-)
-@click.option("--provider", default="", metavar="NAME", help="Only mail for this provider.")
-@click.option("--from", "sender", default="", metavar="ADDRESS", help="Only from this sender.")
-@click.option("--to", "recipient", default="", metavar="ADDRESS", help="Only to this recipient.")
+@filters
 @click.option("--all", "everything", is_flag=True, help="Include finished mail that is still kept.")
 @click.option("--move", is_flag=True, help="Remove it from the spool once the file is synced.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist; not with --move.")
@@ -82,10 +78,12 @@ def export(
     with api(chosen(ctx), timeout=PATIENCE, keep=True) as relay:
         with _writer(place, overwrite=overwrite) as writer:
             taken = _ExportCounts(writer, relay)
-            filters = _filters(given, ids)
-            if not set(filters) - {"states"}:
+            wanted = selected(given, ids)
+            if given["everything"]:
+                wanted.setdefault("states", STATES)
+            if not set(wanted) - {"states"}:
                 taken.take_orders()
-            taken.fill(filters, move=move)
+            taken.fill(wanted, move=move)
         gone = [each for some in _portions(taken.ids) for each in _drop(relay, some)] if move else []
     told = {**taken.counts, **taken.orders, "moved": len(gone), "left": len(taken.left)}
     if place == "-":
@@ -102,16 +100,6 @@ def _tell(taken: "_ExportCounts", gone: Sequence[str], *, move: bool, err: bool 
         click.echo(f"took {count(len(gone), 'message')} out of the spool")
     for line in _unfinished(taken, gone, move=move):
         click.echo(f"smtprelay: {line}", err=True)
-
-
-def _filters(given: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any]:
-    filters = {name: given[name] for name in ("provider", "sender", "recipient") if given[name]}
-    if ids:
-        filters["ids"] = list(ids)
-    states = list(given["states"]) or (list(STATES) if given["everything"] else [])
-    if states:
-        filters["states"] = states
-    return filters
 
 
 def _unfinished(taken: "_ExportCounts", gone: Sequence[str], *, move: bool) -> Iterator[str]:
@@ -151,15 +139,15 @@ class _ExportCounts:
         if any(self.orders.values()):
             self._writer.put_orders(orders)
 
-    def fill(self, filters: Mapping[str, Any], *, move: bool) -> None:
+    def fill(self, wanted: Mapping[str, Any], *, move: bool) -> None:
         """Write all that matches; with ``move`` what waits of it is held."""
-        wanted = {"filters": filters, "mark": "", "moving": move, "who": who()}
+        request = {"filters": wanted, "mark": "", "moving": move, "who": who()}
         while True:
-            page = self._relay.post(f"{TRANSFER}/export", wanted)
+            page = self._relay.post(f"{TRANSFER}/export", request)
             self.left += page["left"]
             for each in page["messages"]:
                 self._write(each["message"], each.get("content"))
-            wanted["mark"] = page["mark"]
+            request["mark"] = page["mark"]
             if not page["mark"]:
                 break
         self._writer.end(self.counts)

@@ -50,6 +50,7 @@ NOTE: Final = ValueKind(
 FLAG: Final = ValueKind(lambda value: isinstance(value, bool), "true or false")
 NUMBER: Final = ValueKind(_is_number, f"a number from 0 to {_LARGEST}")
 STRINGS: Final = ValueKind(_is_list, "a list of strings")
+OBJECT: Final = ValueKind(lambda value: isinstance(value, dict), "an object")
 
 _KINDS: Final = {"texts": STRINGS, "text": TEXT, "time": NUMBER, "size": NUMBER}
 _FILTERS: Final[Mapping[str, ValueKind]] = {each.name: _KINDS[each.kind] for each in FILTERS}
@@ -86,10 +87,8 @@ def listed(query: Mapping[str, list[str]]) -> tuple[Selection, str]:
     return _selection(given, newest=order == "newest", limit=limit), _one(query, "after")
 
 
-def filtered(given: object) -> Selection:
+def filtered(given: Mapping[str, Any]) -> Selection:
     """Return what an object of filters means. Raises :class:`ApiProblem`."""
-    if not isinstance(given, dict):
-        raise ApiProblem(400, "filters must be an object")
     return _selection(checked(given, _FILTERS))
 
 

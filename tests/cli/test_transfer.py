@@ -170,8 +170,10 @@ class ArchiveTests(TransferCase):
     def test_filters(self) -> None:
         """Only what is meant is exported, and an id that is none is an error that leaves no file."""
         self.assertIn("exported 1 message\n", self.queue("export", self.file, FIRST).out)
-        self.queue("delete", "--all", "--yes")
         again = (self.file, "--overwrite")
+        for subject, told in (("Sc*n", "exported 2 messages\n"), ("other", "exported 0 messages\n")):
+            self.assertEqual(told, self.queue("export", *again, "--subject", subject).out)
+        self.queue("delete", "--all", "--yes")
         self.assertIn("exported 0 messages", self.queue("export", *again).out)
         self.assertIn("exported 0 messages", self.queue("export", *again, "--state", "failed").out)
         self.assertIn("exported 2 messages", self.queue("export", *again, "--all").out)

@@ -3,8 +3,10 @@ Mail moves from one relay to another, both running, and everybody gets it once; 
 """
 
 import shutil
+import signal
 import sqlite3
 import sys
+from collections.abc import Callable
 
 from twisted.trial.unittest import TestCase
 
@@ -133,3 +135,27 @@ class TroubleTests(Stage, TestCase):
         status, out, err = await self.without_rights("spool", "check", "--deep")
         self.assertEqual(1, status, err)
         self.assertIn("the file is damaged: ", out)
+
+    async def killed(self, sign: Callable[[], object], *arguments: str) -> None:
+        """Start ``smtprelay ARGUMENTS`` and kill it when there is a sign that it has begun."""
+        command = ["-m", "smtprelay", "-c", str(self.relay.config), *arguments]
+        program = self.ending_program(Program.python(command, self.folder))
+        await eventually(lambda: program.status is not None or sign(), "a beginning")
+        self.assertEqual(-9, await program.stop(signal.SIGKILL), program.err.decode())
+
+    async def test_killed(self) -> None:
+        """Whatever an export that moves, or an import, was at: done again it ends with all mail, once."""
+        archive, unfinished = self.folder / "mail.tar.gz", self.folder / "mail.tar.gz.part"
+        await self.killed(unfinished.exists, "queue", "export", str(archive), "--move")
+        unfinished.unlink()
+        status, out, err = await self.without_rights("queue", "export", str(archive), "--all", "--move")
+        self.assertEqual((0, "exported 30 messages\ntook 30 messages out of the spool\n"), (status, out), err)
+        shutil.rmtree(self.spool)
+        log = self.spool / "spool.db-wal"
+        begun = lambda: log.exists() and log.stat().st_size > 2_000_000  # noqa: E731
+        await self.killed(begun, "queue", "import", str(archive), "--route", "all")
+        status, out, err = await self.without_rights("queue", "import", str(archive), "--route", "all")
+        self.assertEqual(0, status, err)
+        self.assertNotIn(" 0 were here", out)
+        _, out, _ = await self.without_rights("spool", "check", "--deep")
+        self.assertIn("consistent: 30 messages, 30 deliveries, 8.6M of bodies", out)

@@ -129,6 +129,7 @@ class TransferTests(SynchronousTestCase):
             ("export", {"filters": {"ids": "7QK2"}}),
             ("export", {"filters": {"states": ["lost"]}}),
             ("export", {"filters": []}),
+            ("export", {"moving": 1}),
             ("exported", {}),
             ("exported", {"ids": ID}),
             ("import", {}),

@@ -9,9 +9,9 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from attrs import frozen
 
@@ -35,16 +35,13 @@ class SpoolLocation(Protocol):
     def shared(self) -> bool:
         """Whether other relays may be at work on it."""
 
-    def reading(self) -> Connection:
+    def reading(self) -> AbstractContextManager[Connection]:
         """
-        Open a connection that cannot write.
+        Give a connection that cannot write.
 
         :raises FileNotFoundError: there is no spool.
         :raises SpoolFault: it cannot be used, or is of another version.
         """
-
-    def leave(self, connection: Any) -> None:
-        """Close what :meth:`reading` has opened."""
 
     def writing(self, *, new: bool = False) -> AbstractContextManager[InlineWriter]:
         """
@@ -73,27 +70,20 @@ class SqliteLocation:
     def __str__(self) -> str:
         return str(self.path)
 
-    def reading(self) -> sqlite3.Connection:
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
         """See :meth:`SpoolLocation.reading`."""
-        connection = connect_reader(self.existing() / DATABASE, frozen=self._is_frozen())
-        try:
-            check_version(connection)
-        except ValueError as error:
-            connection.close()
-            raise SpoolFault(str(error)) from error
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
+        with closing(connect_reader(self.existing() / DATABASE, frozen=self._is_frozen())) as connection:
+            try:
+                check_version(connection)
+            except ValueError as error:
+                raise SpoolFault(str(error)) from error
+            yield connection
 
     def _is_frozen(self) -> bool:
         """Whether nobody has the spool open, and we cannot make the files beside it that a reader needs."""
         beside = (self.path / f"{DATABASE}-{name}" for name in ("wal", "shm"))
         return not os.access(self.path, os.W_OK) and not any(file.exists() for file in beside)
-
-    def leave(self, connection: sqlite3.Connection) -> None:
-        """See :meth:`SpoolLocation.leave`."""
-        connection.close()
 
     @contextmanager
     def writing(self, *, new: bool = False) -> Iterator[InlineWriter]:

@@ -58,8 +58,6 @@ class OfflineSpool:
 
     def close(self) -> None:
         """Let go of the spool."""
-        if self._connection is not None:
-            self._location.leave(self._connection)
         self._open.close()
 
     def _writer(self, open_: ExitStack) -> Writer:
@@ -71,7 +69,7 @@ class OfflineSpool:
 
     def _reading(self) -> Connection:
         if self._connection is None:
-            self._connection = self._location.reading()
+            self._connection = self._open.enter_context(self._location.reading())
         return self._connection
 
 

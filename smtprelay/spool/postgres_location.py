@@ -45,19 +45,18 @@ class PostgresLocation:
         host = given.get("host")
         return f"the database {given.get('dbname', 'of its user')}{f' on {host}' if host else ''}"
 
-    def reading(self) -> PostgresConnection:
+    @contextmanager
+    def reading(self) -> Iterator[PostgresConnection]:
         """See :meth:`smtprelay.spool.location.SpoolLocation.reading`."""
         connection = PostgresConnection(self.url, reading=True)
         try:
-            _check(connection)
-        except ValueError as error:
+            try:
+                _check(connection)
+            except ValueError as error:
+                raise SpoolFault(str(error)) from error
+            yield connection
+        finally:
             connection.drop()
-            raise SpoolFault(str(error)) from error
-        return connection
-
-    def leave(self, connection: PostgresConnection) -> None:
-        """See :meth:`smtprelay.spool.location.SpoolLocation.leave`."""
-        connection.drop()
 
     @contextmanager
     def writing(self, *, new: bool = False) -> Iterator[InlineWriter]:

@@ -70,10 +70,8 @@ class TransferCase(OfflineCase):
 
     def piece(self, message: str, n: int) -> bytes | None:
         """Return a piece of a body from the other spool."""
-        location = SqliteLocation(Path(f"{self.folder}/other"))
-        connection = location.reading()
-        self.addCleanup(location.leave, connection)
-        return export.piece(connection, message, n)
+        with SqliteLocation(Path(f"{self.folder}/other")).reading() as connection:
+            return export.piece(connection, message, n)
 
     def sound(self, config: str) -> str:
         ran = self.run_command("spool", "check", "-c", config, "--deep")

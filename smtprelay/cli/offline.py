@@ -8,7 +8,7 @@ nothing is connected, and nothing is sent before the relay runs again.
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any
@@ -30,6 +30,7 @@ from smtprelay.telemetry.metrics import Metrics
 from smtprelay.web.api import api_routes
 from smtprelay.web.context import Sources
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse
+from smtprelay.web.router import Endpoint
 
 
 class InProcess(ApiClient):
@@ -45,6 +46,7 @@ class InProcess(ApiClient):
         self._settings = settings
         # Only an import asks where mail can go.
         self._targets = RoutingTargets.of(configuration(settings, os.environ)) if new else RoutingTargets()
+        self._routes: tuple[QueueSpool | None, Sequence[Endpoint]] = (None, ())
         with in_words():
             self._spool = OfflineSpool(location, keep=keep, new=new)
 
@@ -72,12 +74,14 @@ class InProcess(ApiClient):
 
     def _answer(self, method: str, target: str, body: bytes) -> ApiResponse:
         with in_words(), self._spool.opened(changing=method != "GET") as spool:
-            return now(_routed(_sources(spool, self._settings, self._targets), method, target, body))
+            if spool is not self._routes[0]:
+                self._routes = spool, api_routes(_sources(spool, self._settings, self._targets))
+            return now(_routed(self._routes[1], method, target, body))
 
 
-async def _routed(sources: Sources, method: str, target: str, body: bytes) -> ApiResponse:
+async def _routed(routes: Sequence[Endpoint], method: str, target: str, body: bytes) -> ApiResponse:
     path, _, query = target.partition("?")
-    for route in api_routes(sources):
+    for route in routes:
         found = route.pattern.fullmatch(unquote(path))
         if found is None or route.method != method:
             continue

@@ -38,27 +38,31 @@ class OfflineSpool:
         self._location = location
         self._connection: Connection | None = None
         self._open = ExitStack()
-        self._kept: Writer | None = None
+        self._kept: QueueSpool | None = None
         if new:
-            self._kept = self._open.enter_context(location.writing(new=True))
+            self._kept = self._spool(self._open.enter_context(location.writing(new=True)))
         elif keep:
-            self._kept = self._writer(self._open)
+            self._kept = self._spool(self._writer(self._open))
 
     @contextmanager
     def opened(self, *, changing: bool) -> Iterator[QueueSpool]:
         """Give the spool; one that is only looked at may be used until :meth:`close`."""
         with ExitStack() as open_:
-            writer = self._kept
-            if writer is None and changing:
-                writer = self._writer(open_)
-            elif writer is None:
-                writer = _ReadingWriter(self._reading(), AssertionError("the spool is not open for changes"))
-            options = SpoolOptions(paces={}, events=Fanout(()))
-            yield QueueSpool(writer, InlineReader(self._reading()), options, files=self._location.files)
+            if self._kept is not None:
+                yield self._kept
+            elif changing:
+                yield self._spool(self._writer(open_))
+            else:
+                why = AssertionError("the spool is not open for changes")
+                yield self._spool(_ReadingWriter(self._reading(), why))
 
     def close(self) -> None:
         """Let go of the spool."""
         self._open.close()
+
+    def _spool(self, writer: Writer) -> QueueSpool:
+        options = SpoolOptions(paces={}, events=Fanout(()))
+        return QueueSpool(writer, InlineReader(self._reading()), options, files=self._location.files)
 
     def _writer(self, open_: ExitStack) -> Writer:
         """Return what changes the spool; where that cannot be opened, what can still be looked at."""

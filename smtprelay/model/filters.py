@@ -1,5 +1,5 @@
 """
-The table of the filters of the queue, of which the options, the parameters of the API and the SQL are made.
+The filters of the queue in one table: of it the options, the parameters of the API and the SQL are made.
 
 It imports nothing, because every command waits for it.
 """
@@ -17,7 +17,7 @@ class Filter(NamedTuple):
     :ivar kind: ``time`` is in seconds since the epoch, ``size`` in bytes.
     :ivar option: of the command line, where it has one, with its value's name and its help.
     :ivar columns: what a text is compared with: of a delivery ``d``, its message ``m``, its lane ``l``, its
-        recipients ``r``, or of the client; one is enough. Of a number: the whole condition.
+        recipients ``r``, its client ``c``; one is enough. Of a number: the whole condition.
     :ivar part: a part of the text is enough; else all of it must match. A ``*`` stands for anything.
     """
 
@@ -38,6 +38,8 @@ class Filter(NamedTuple):
 def _text(name: str, option: str, metavar: str, told: str, *columns: str, part: bool = False) -> Filter:
     return Filter(name, "text", option, metavar, told, columns, part)
 
+
+_TIMES: Final = "2h (ago), 14:30, 2026-11-24"
 
 FILTERS: Final = (
     Filter("ids", "texts"),
@@ -61,22 +63,9 @@ FILTERS: Final = (
     _text("message_id", "--message-id", "ID", "Message-ID from the header.", "m.message_id"),
     _text("provider_id", "--provider-id", "ID", "The provider's id of the mail.", "r.provider_id"),
     _text("error", "--error", "TEXT", "Part of the last error.", "d.reason", "r.reason", part=True),
-    _text(
-        "client",
-        "--client",
-        "ADDRESS",
-        "Only from this client's IP address; * is anything.",
-        "client.address",
-    ),
-    _text("user", "--user", "NAME", "Only from this logged-in user.", "client.user"),
+    _text("client", "--client", "ADDRESS", "Only from this client's IP address; * is anything.", "c.address"),
+    _text("user", "--user", "NAME", "Only from this logged-in user.", "c.user"),
     Filter("min_size", "size", "--larger", "SIZE", "At least this size: 2M.", ("m.size >= ?",)),
-    Filter(
-        "since",
-        "time",
-        "--since",
-        "WHEN",
-        "Received at or after: 2h (ago), 14:30, 2026-11-24.",
-        ("m.received >= ?",),
-    ),
+    Filter("since", "time", "--since", "WHEN", f"Received at or after: {_TIMES}.", ("m.received >= ?",)),
     Filter("until", "time", "--until", "WHEN", "Received before this time.", ("m.received < ?",)),
 )

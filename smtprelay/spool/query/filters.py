@@ -50,7 +50,7 @@ def _texts(wanted: Filter, text: str) -> list[str]:
 
 def _column(column: str, texts: list[str]) -> Clause:
     table, _, name = column.partition(".")
-    if table == "client":
+    if table == "c":
         return _like("m.client", [_client(name, each) for each in texts])
     condition, patterns = _like(column, [_pattern(each) for each in texts])
     if table == "r":

@@ -5,13 +5,13 @@ Other nodes may be at work on it. So nobody is locked out: what a command change
 theirs, behind the same locks on rows; and it never changes the tables, which those nodes rely on.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import ClassVar
 
 from attrs import frozen
-from psycopg import DataError, Error, IntegrityError
+from psycopg import Error
 from psycopg.conninfo import conninfo_to_dict
 
 from smtprelay.spool.engines.postgres import PostgresEngine, new_node
@@ -19,6 +19,7 @@ from smtprelay.spool.engines.postgres_connection import PostgresConnection, Url
 from smtprelay.spool.engines.schema import POSTGRES_TYPES, check_version, migrate
 from smtprelay.spool.engines.transaction import Connection, SpoolFault
 from smtprelay.spool.engines.writer import InlineWriter
+from smtprelay.spool.maintenance.maintenance import NO_FILES, Files
 
 _HAS_TABLES = """
     SELECT 1 FROM information_schema.tables
@@ -33,7 +34,8 @@ class PostgresLocation:
 
     url: Url
     lease: float
-    unfit: ClassVar[tuple[type[Exception], ...]] = (IntegrityError, DataError)
+    files: ClassVar[Files] = NO_FILES
+    shared: ClassVar[bool] = True
 
     def __str__(self) -> str:
         try:
@@ -43,23 +45,18 @@ class PostgresLocation:
         host = given.get("host")
         return f"the database {given.get('dbname', 'of its user')}{f' on {host}' if host else ''}"
 
-    def reading(self) -> PostgresConnection:
+    @contextmanager
+    def reading(self) -> Iterator[PostgresConnection]:
         """See :meth:`smtprelay.spool.location.SpoolLocation.reading`."""
         connection = PostgresConnection(self.url, reading=True)
         try:
-            _check(connection)
-        except ValueError as error:
+            try:
+                _check(connection)
+            except ValueError as error:
+                raise SpoolFault(str(error)) from error
+            yield connection
+        finally:
             connection.drop()
-            raise SpoolFault(str(error)) from error
-        return connection
-
-    def leave(self, connection: PostgresConnection) -> None:
-        """See :meth:`smtprelay.spool.location.SpoolLocation.leave`."""
-        connection.drop()
-
-    def verify(self, _: Connection) -> Sequence[str]:
-        """Its files are the server's."""
-        return ()
 
     @contextmanager
     def writing(self, *, new: bool = False) -> Iterator[InlineWriter]:

@@ -17,7 +17,7 @@ MODULES := $(patsubst tests/%.py,%,$(wildcard tests/test_*.py))
 help:
 	@echo 'make demo     try it out: no configuration, no cloud, nothing leaves this machine'
 	@echo 'make test     all tests that need nothing but Python; about ten minutes'
-	@echo 'make lint     ruff and mypy'
+	@echo 'make lint     ruff, codespell and mypy'
 	@echo 'make lowest   every module, and a mail, with the lowest versions that setup.cfg names'
 	@echo 'make image    the container image, by buildah'
 	@echo 'make interop  against other mail software (see .ci/run for the packages)'
@@ -33,6 +33,7 @@ test: .venv/dev
 lint: .venv/dev
 	$(BIN)/ruff check $(STYLED)
 	$(BIN)/ruff format --check $(STYLED)
+	$(BIN)/codespell $(STYLED) docs etc newsfragments *.rst *.md
 	$(BIN)/mypy
 
 lowest: .venv/lowest/done

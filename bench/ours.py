@@ -38,7 +38,7 @@ class Ours(Program):
     """
     A relay that runs.
 
-    :param mode: of :mod:`bench.entry`.
+    :param program: the module that runs it, and ``mode``, its first argument.
     :param via: the providers of the default route; empty is the first of ``providers``.
     :param spool: the settings of its spool; a file in ``folder`` if there are none.
     :param root: the checkout that it runs from, with this Python.
@@ -49,6 +49,7 @@ class Ours(Program):
         folder: Path,
         providers: Mapping[str, Mapping[str, Any]],
         *,
+        program: str = "bench.entry",
         mode: str = "run",
         via: Sequence[str] = (),
         spool: Mapping[str, Any] | None = None,
@@ -76,5 +77,5 @@ class Ours(Program):
         file.write_text(yaml.safe_dump(config))
         # Not in the configuration: a revision before this one may call its key otherwise.
         place = f"RUNTIME_DIRECTORY={folder}"
-        super().__init__(["env", place, PYTHON, "-m", "bench.entry", mode, file], folder / "output", root)
+        super().__init__(["env", place, PYTHON, "-m", program, mode, file], folder / "output", root)
         self.wait_for(self.port)

@@ -32,7 +32,7 @@ PLAIN = """
     hop host http i id import in incoming index inherited init inline input interfaces interpolate
     invalid iso item json kept kind known labels lazy ledger level life lifeline limit line literal
     load locate location lock log logging lost mailbox maildir main maintenance mapped mark markup
-    match memory metrics mime mine missing misspelt model monitor mover multipart named nameless
+    match memory metrics mime mine missing misspelt model monitor multipart named nameless
     neighbours net network new newfile next no not notification notifier nowhere number off offline
     once online open operation operator options origin original other outgoing output overdue
     overlay own paced page parameter params parse part password path patience patterns pause peer

@@ -45,10 +45,12 @@ class ApiClient:
         ``http://`` or ``https://`` URL.
     :param token: sent as bearer token, if there is one.
     :param timeout: seconds for each step on the network.
-    :cvar running: there is a relay that answers.
+    :ivar running: there is a relay that answers.
+    :ivar delivers: a relay, perhaps another one, may be delivering the mail.
     """
 
     running = True
+    delivers = True
 
     def __init__(self, endpoint: str, token: str = "", timeout: float = 30.0) -> None:
         self.endpoint = endpoint
@@ -80,24 +82,30 @@ class ApiClient:
         parameters = urlencode(query or {}, doseq=True)
         return self._json("GET", f"{path}?{parameters}" if parameters else path)
 
-    def post(self, path: str, body: object) -> Any:
-        """Send ``body`` as JSON and return the answer's; raises as :meth:`get`."""
-        return self._json("POST", path, json.dumps(body).encode())
+    def post(self, path: str, body: object, invalid: int = FAILED) -> Any:
+        """
+        Send ``body``, bytes or what becomes JSON, and return the answer's JSON; raises as :meth:`get`.
 
-    def _json(self, method: str, path: str, body: bytes | None = None) -> Any:
+        :param invalid: the exit status if the relay finds something wrong in it.
+        """
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self._json("POST", path, content, invalid)
+
+    def _json(self, method: str, path: str, body: bytes | None = None, invalid: int = FAILED) -> Any:
         code, content = self.request(method, path, body)
         answer = _parsed(content)
         if code == http.client.OK and answer:
             return answer
-        return self.refuse(code, content)
+        return self.refuse(code, content, invalid)
 
-    def refuse(self, code: int, content: bytes) -> NoReturn:
-        """Raise what an answer that is not the wanted one means."""
+    def refuse(self, code: int, content: bytes, invalid: int = FAILED) -> NoReturn:
+        """Raise what an answer that is not the wanted one means; see :meth:`post`."""
         answer = _parsed(content)
         reason = http.client.responses.get(code, "an unknown status")
         words = answer.get("error") if isinstance(answer, dict) else None
         sentence = words or f"{self.endpoint}: the relay answered {code} {reason}"
-        raise CliError(_STATUS_OF.get(code, FAILED), sentence)
+        status = invalid if code == http.client.BAD_REQUEST else _STATUS_OF.get(code, FAILED)
+        raise CliError(status, sentence)
 
     def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """Return the status and the content of the answer, whatever they are; raises as :meth:`get`."""

@@ -14,8 +14,7 @@ from typing import Any, Final
 import click
 
 from smtprelay.cli.text import id_in
-
-STATES: Final = ("queued", "active", "deferred", "held", "delivered", "failed", "deleted")
+from smtprelay.model.filters import FILTERS, STATES
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _SPAN: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhdw])", re.ASCII)
@@ -103,62 +102,35 @@ def _moment(text: str, sign: int) -> float:
     return datetime.fromisoformat(text).astimezone().timestamp()
 
 
-#: The fields of a selection, and how a person gives them.
-_OPTIONS: Final = (
-    click.option(
-        "--state", "states", multiple=True, type=click.Choice(STATES), help="Only in this state; repeatable."
-    ),
-    click.option(
-        "--text", metavar="TEXT", help="Part of the sender, a recipient, the subject or Message-ID."
-    ),
-    click.option("--from", "sender", metavar="ADDRESS", help="Only from this sender; * is anything."),
-    click.option("--to", "recipient", metavar="ADDRESS", help="Only to this recipient."),
-    click.option("--route", metavar="NAME", help="Only mail of this route."),
-    click.option("--lane", metavar="KEY", help="Only from this lane of a provider."),
-    click.option("--subject", metavar="TEXT", help="Part of the subject, or a pattern with *."),
-    click.option("--message-id", metavar="ID", help="Message-ID from the header."),
-    click.option("--provider-id", metavar="ID", help="The provider's id of the mail."),
-    click.option("--error", metavar="TEXT", help="Part of the last error."),
-    click.option("--client", metavar="ADDRESS", help="Only from this client's IP address; * is anything."),
-    click.option("--user", metavar="NAME", help="Only from this logged-in user."),
-    click.option("--larger", "min_size", metavar="SIZE", type=Size(), help="At least this size: 2M."),
-    click.option(
-        "--since", metavar="WHEN", type=When(-1), help="Received at or after: 2h (ago), 14:30, 2026-11-24."
-    ),
-    click.option("--until", metavar="WHEN", type=When(-1), help="Received before this time."),
+_TYPES: Final = {"texts": click.Choice(STATES), "text": None, "time": When(-1), "size": Size()}
+
+#: The same as two of the table, for those who think of an age.
+_AGES: Final = (
     click.option("--older-than", "until", metavar="SPAN", type=When(-1), help="The same as --until: 1d."),
     click.option("--newer-than", "since", metavar="SPAN", type=When(-1), help="The same as --since: 1h."),
-)
-
-FIELDS: Final = (
-    "states",
-    "text",
-    "sender",
-    "recipient",
-    "provider",
-    "route",
-    "lane",
-    "subject",
-    "message_id",
-    "provider_id",
-    "error",
-    "client",
-    "user",
-    "min_size",
-    "since",
-    "until",
 )
 
 
 def filters(command: Callable[..., Any], provider: str = "--provider") -> Callable[..., Any]:
     """Add the options of all filters to a command; ``provider`` is how that one is called."""
-    by_provider = click.option(provider, "provider", metavar="NAME", help="Only mail for this provider.")
-    for option in reversed((*_OPTIONS[:3], by_provider, *_OPTIONS[3:])):
+    options = [
+        click.option(
+            provider if each.name == "provider" else each.option,
+            each.name,
+            metavar=each.metavar,
+            multiple=each.kind == "texts",
+            type=_TYPES[each.kind],
+            help=each.help,
+        )
+        for each in FILTERS
+        if each.option
+    ]
+    for option in reversed((*options, *_AGES)):
         command = option(command)
     return command
 
 
 def selected(given: Mapping[str, Any], ids: Sequence[str] = ()) -> dict[str, Any]:
     """Return what is given of the fields of a selection."""
-    chosen = {name: given[name] for name in FIELDS if given.get(name)}
+    chosen = {each.name: given[each.name] for each in FILTERS if each.option and given.get(each.name)}
     return {"ids": list(ids), **chosen} if ids else chosen

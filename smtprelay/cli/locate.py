@@ -21,7 +21,6 @@ from smtprelay.cli.reading import token_of
 
 if TYPE_CHECKING:
     from smtprelay.config import Config
-    from smtprelay.model.export_import import RoutingTargets
     from smtprelay.spool.location import SpoolLocation
 
 #: Where packages and container images put the socket and the spool.
@@ -81,13 +80,6 @@ def location(settings: CliSettings, environ: Mapping[str, str]) -> "SpoolLocatio
     except ValueError as error:
         forbidden = isinstance(error.__cause__, PermissionError)
         raise CliError(PERMISSION if forbidden else CONFIG, f"spool.url: {error}") from error
-
-
-def targets(settings: CliSettings, environ: Mapping[str, str]) -> "RoutingTargets":
-    """Return the ways that mail can go by the configuration."""
-    from smtprelay.model.export_import import RoutingTargets  # noqa: PLC0415
-
-    return RoutingTargets.of(configuration(settings, environ))
 
 
 def _usual(environ: Mapping[str, str], spool: str) -> str:

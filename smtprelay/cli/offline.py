@@ -8,7 +8,7 @@ nothing is connected, and nothing is sent before the relay runs again.
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any
@@ -18,6 +18,7 @@ from smtprelay.cli.client import ApiClient
 from smtprelay.cli.locate import configuration
 from smtprelay.cli.options import CliSettings
 from smtprelay.cli.source import in_words
+from smtprelay.model.export_import import RoutingTargets
 from smtprelay.model.message import Delivery
 from smtprelay.model.queue import Edit
 from smtprelay.model.queue_admin import Operator, Prepared
@@ -29,6 +30,7 @@ from smtprelay.telemetry.metrics import Metrics
 from smtprelay.web.api import api_routes
 from smtprelay.web.context import Sources
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse
+from smtprelay.web.router import Endpoint
 
 
 class InProcess(ApiClient):
@@ -36,10 +38,17 @@ class InProcess(ApiClient):
 
     running = False
 
-    def __init__(self, location: SpoolLocation, settings: CliSettings) -> None:
+    def __init__(
+        self, location: SpoolLocation, settings: CliSettings, *, keep: bool = False, new: bool = False
+    ) -> None:
         super().__init__(str(location))
+        self.delivers = location.shared
         self._settings = settings
-        self._spool = OfflineSpool(location)
+        # Only an import asks where mail can go.
+        self._targets = RoutingTargets.of(configuration(settings, os.environ)) if new else RoutingTargets()
+        self._routes: tuple[QueueSpool | None, Sequence[Endpoint]] = (None, ())
+        with in_words():
+            self._spool = OfflineSpool(location, keep=keep, new=new)
 
     def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """Return the status and the body of the answer."""
@@ -65,12 +74,14 @@ class InProcess(ApiClient):
 
     def _answer(self, method: str, target: str, body: bytes) -> ApiResponse:
         with in_words(), self._spool.opened(changing=method != "GET") as spool:
-            return now(_routed(_sources(spool, self._settings), method, target, body))
+            if spool is not self._routes[0]:
+                self._routes = spool, api_routes(_sources(spool, self._settings, self._targets))
+            return now(_routed(self._routes[1], method, target, body))
 
 
-async def _routed(sources: Sources, method: str, target: str, body: bytes) -> ApiResponse:
+async def _routed(routes: Sequence[Endpoint], method: str, target: str, body: bytes) -> ApiResponse:
     path, _, query = target.partition("?")
-    for route in api_routes(sources):
+    for route in routes:
         found = route.pattern.fullmatch(unquote(path))
         if found is None or route.method != method:
             continue
@@ -89,7 +100,7 @@ async def _routed(sources: Sources, method: str, target: str, body: bytes) -> Ap
     raise AssertionError(f"{method} {target} is no route of the API")
 
 
-def _sources(spool: QueueSpool, settings: CliSettings) -> Sources:
+def _sources(spool: QueueSpool, settings: CliSettings, targets: RoutingTargets) -> Sources:
     clock: Any = _AtOnce()
     operator: Any = _Operator(spool, settings)
     unseen: Any = None
@@ -101,6 +112,7 @@ def _sources(spool: QueueSpool, settings: CliSettings) -> Sources:
         events=Fanout(()),
         readiness=unseen,
         operator=operator,
+        targets=targets,
         refusals=spool.refusals,
     )
 

@@ -9,11 +9,11 @@ from typing import Final
 
 from attrs import asdict, field, frozen
 
+from smtprelay.model import filters
 from smtprelay.model.message import Delivery, Draft, Planned, Results
 from smtprelay.model.unreachable import Unreachable
 
-#: The states of a delivery, in the order of its life.
-STATES = ("queued", "active", "deferred", "held", "delivered", "failed", "deleted")
+STATES: Final = filters.STATES
 #: The states that a delivery leaves only by an operator's hand, if at all.
 FINAL = ("delivered", "failed", "deleted")
 #: The states that nothing ends: such a delivery needs the message's body no more.

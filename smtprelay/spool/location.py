@@ -1,20 +1,22 @@
 """
 Where a spool lies whose relay does not run: in a folder, or in a database.
 
-What looks at it and what changes it from outside the relay (:mod:`smtprelay.spool.offline`,
-:mod:`smtprelay.spool.offline_archive`) knows no more of it than this.
+What looks at it and what changes it from outside the relay (:mod:`smtprelay.spool.offline`) knows no more of
+it than this.
 """
 
+import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from attrs import frozen
 
 from smtprelay.spool.engines import sqlite_file
+from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.schema import check_version
 from smtprelay.spool.engines.sqlite import DATABASE, SqliteEngine, connect_reader, prepare_folder
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
@@ -26,22 +28,20 @@ class SpoolLocation(Protocol):
     """Where a spool lies; ``str`` says it to people."""
 
     @property
-    def unfit(self) -> tuple[type[Exception], ...]:
-        """What it raises for rows that it cannot take, when nothing is wrong with the spool itself."""
+    def engine(self) -> Engine:
+        """What keeps it."""
 
-    def reading(self) -> Connection:
+    @property
+    def shared(self) -> bool:
+        """Whether other relays may be at work on it."""
+
+    def reading(self) -> AbstractContextManager[Connection]:
         """
-        Open a connection that cannot write.
+        Give a connection that cannot write.
 
         :raises FileNotFoundError: there is no spool.
         :raises SpoolFault: it cannot be used, or is of another version.
         """
-
-    def leave(self, connection: Any) -> None:
-        """Close what :meth:`reading` has opened."""
-
-    def verify(self, connection: Connection) -> Sequence[str]:
-        """Read all of its files; return a sentence for each damage."""
 
     def writing(self, *, new: bool = False) -> AbstractContextManager[InlineWriter]:
         """
@@ -64,31 +64,30 @@ class SqliteLocation:
     """
 
     path: Path
-    unfit: ClassVar[tuple[type[Exception], ...]] = (sqlite3.Error,)
+    shared: ClassVar[bool] = False
 
     def __str__(self) -> str:
         return str(self.path)
 
-    def reading(self) -> sqlite3.Connection:
+    @property
+    def engine(self) -> SqliteEngine:
+        """See :attr:`SpoolLocation.engine`."""
+        return SqliteEngine(database=str(self.path / DATABASE), paces={}, lease=60.0, seconds=time.time)
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
         """See :meth:`SpoolLocation.reading`."""
-        connection = connect_reader(self.existing() / DATABASE)
-        try:
-            check_version(connection)
-        except ValueError as error:
-            connection.close()
-            raise SpoolFault(str(error)) from error
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
+        with closing(connect_reader(self.existing() / DATABASE, frozen=self._is_frozen())) as connection:
+            try:
+                check_version(connection)
+            except ValueError as error:
+                raise SpoolFault(str(error)) from error
+            yield connection
 
-    def leave(self, connection: sqlite3.Connection) -> None:
-        """See :meth:`SpoolLocation.leave`."""
-        connection.close()
-
-    def verify(self, connection: Connection) -> Sequence[str]:
-        """See :meth:`SpoolLocation.verify`."""
-        return sqlite_file.verify(connection)
+    def _is_frozen(self) -> bool:
+        """Whether nobody has the spool open, and we cannot make the files beside it that a reader needs."""
+        beside = (self.path / f"{DATABASE}-{name}" for name in ("wal", "shm"))
+        return not os.access(self.path, os.W_OK) and not any(file.exists() for file in beside)
 
     @contextmanager
     def writing(self, *, new: bool = False) -> Iterator[InlineWriter]:
@@ -96,12 +95,24 @@ class SqliteLocation:
         folder = prepare_folder(str(self.path)) if new else self.existing()
         lock = SpoolLock(folder)
         try:
-            engine = SqliteEngine(database=str(folder / DATABASE), paces={}, lease=60.0, seconds=time.time)
-            writer = InlineWriter(engine)
+            writer = InlineWriter(self.engine)
             try:
                 yield writer
             finally:
                 writer.close()
+        finally:
+            lock.release()
+
+    def compact(self) -> tuple[int, int]:
+        """
+        Write the spool's file anew, as small as can be; return the bytes before and after.
+
+        Raises as :meth:`writing`.
+        """
+        folder = self.existing()
+        lock = SpoolLock(folder)
+        try:
+            return sqlite_file.compact(folder / DATABASE)
         finally:
             lock.release()
 

@@ -5,13 +5,13 @@ Other nodes may be at work on it. So nobody is locked out: what a command change
 theirs, behind the same locks on rows; and it never changes the tables, which those nodes rely on.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import ClassVar
 
 from attrs import frozen
-from psycopg import DataError, Error, IntegrityError
+from psycopg import Error
 from psycopg.conninfo import conninfo_to_dict
 
 from smtprelay.spool.engines.postgres import PostgresEngine, new_node
@@ -33,7 +33,7 @@ class PostgresLocation:
 
     url: Url
     lease: float
-    unfit: ClassVar[tuple[type[Exception], ...]] = (IntegrityError, DataError)
+    shared: ClassVar[bool] = True
 
     def __str__(self) -> str:
         try:
@@ -43,29 +43,29 @@ class PostgresLocation:
         host = given.get("host")
         return f"the database {given.get('dbname', 'of its user')}{f' on {host}' if host else ''}"
 
-    def reading(self) -> PostgresConnection:
+    @property
+    def engine(self) -> PostgresEngine:
+        """See :attr:`smtprelay.spool.location.SpoolLocation.engine`."""
+        return PostgresEngine(url=self.url, node=new_node(), paces={}, lease=self.lease)
+
+    @contextmanager
+    def reading(self) -> Iterator[PostgresConnection]:
         """See :meth:`smtprelay.spool.location.SpoolLocation.reading`."""
         connection = PostgresConnection(self.url, reading=True)
         try:
-            _check(connection)
-        except ValueError as error:
+            try:
+                _check(connection)
+            except ValueError as error:
+                raise SpoolFault(str(error)) from error
+            yield connection
+        finally:
             connection.drop()
-            raise SpoolFault(str(error)) from error
-        return connection
-
-    def leave(self, connection: PostgresConnection) -> None:
-        """See :meth:`smtprelay.spool.location.SpoolLocation.leave`."""
-        connection.drop()
-
-    def verify(self, _: Connection) -> Sequence[str]:
-        """Its files are the server's."""
-        return ()
 
     @contextmanager
     def writing(self, *, new: bool = False) -> Iterator[InlineWriter]:
         """See :meth:`smtprelay.spool.location.SpoolLocation.writing`."""
-        tables = partial(_check, new=new)
-        engine = PostgresEngine(url=self.url, node=new_node(), paces={}, lease=self.lease, tables=tables)
+        engine = self.engine
+        engine.tables = partial(_check, new=new)
         writer = InlineWriter(engine)
         try:
             yield writer

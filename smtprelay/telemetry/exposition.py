@@ -6,7 +6,8 @@ so it stays right after a crash and with several nodes on one spool.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,52 +28,39 @@ class StockCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Give the gauges; what is unknown or empty is left out."""
-        if self.stock is None:
+        stock = self.stock
+        if stock is None:
             return
-        yield _states(self.stock)
-        yield _waiting(self.stock)
-        yield _throttled(self.stock)
-        yield _gauge("spool_bytes", "The size of the spool's files.", self.stock.bytes)
-        if self.stock.free is not None:
-            yield _gauge("spool_filesystem_free_bytes", "Free on the spool's file system.", self.stock.free)
-        if self.stock.oldest is not None:
-            text = "When the oldest message that waits was received."
-            yield _gauge("spool_oldest_message_timestamp_seconds", text, self.stock.oldest)
+        shown = (each for each in STATES if each not in FINAL or each in stock.states)
+        waiting, throttled = Counter[str](), Counter[str]()
+        for lane in stock.lanes:
+            waiting[lane.provider] += lane.waiting
+            throttled[lane.provider] += lane.ceiling is not None
+        text = "Deliveries by state. If many are deferred or held, smtprelay status gives the reason."
+        yield _gauge("spool_deliveries", text, state={each: stock.states.get(each, 0) for each in shown})
+        yield _gauge(
+            "provider_waiting_deliveries", "Deliveries that wait for the provider.", provider=waiting
+        )
+        text = "Lanes that go slower because the provider asked for it; they speed up again by themselves."
+        yield _gauge("provider_throttled_lanes", text, provider=throttled)
+        text = (
+            "Size of the spool's files; near smtprelay_spool_limit_bytes, raise the limit or empty the queue."
+        )
+        yield GaugeMetricFamily("smtprelay_spool_bytes", text, stock.bytes)
+        if stock.free is not None:
+            text = "Free space on the spool's file system; make room before it holds less than a day of mail."
+            yield GaugeMetricFamily("smtprelay_spool_filesystem_free_bytes", text, stock.free)
+        if stock.oldest is not None:
+            text = "When the oldest message that waits was received. If it is long ago, see smtprelay status."
+            yield GaugeMetricFamily("smtprelay_spool_oldest_message_timestamp_seconds", text, stock.oldest)
 
 
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"smtprelay_{name}", text, value=value)
-
-
-def _states(stock: QueueStats) -> Metric:
-    family = GaugeMetricFamily("smtprelay_spool_deliveries", "Deliveries that wait.", labels=["state"])
-    for state in STATES:
-        if state not in FINAL or state in stock.states:
-            family.add_metric([state], stock.states.get(state, 0))
-    return family
-
-
-def _waiting(stock: QueueStats) -> Metric:
-    family = GaugeMetricFamily(
-        "smtprelay_provider_waiting_deliveries", "Deliveries that wait for it.", labels=["provider"]
-    )
-    waiting: dict[str, int] = {}
-    for lane in stock.lanes:
-        waiting[lane.provider] = waiting.get(lane.provider, 0) + lane.waiting
-    for provider, count in waiting.items():
-        family.add_metric([provider], count)
-    return family
-
-
-def _throttled(stock: QueueStats) -> Metric:
-    family = GaugeMetricFamily(
-        "smtprelay_provider_throttled_lanes", "Lanes that go slower than they may.", labels=["provider"]
-    )
-    slow = {lane.provider: 0 for lane in stock.lanes}
-    for lane in stock.lanes:
-        slow[lane.provider] += lane.ceiling is not None
-    for provider, count in slow.items():
-        family.add_metric([provider], count)
+def _gauge(name: str, text: str, **values: Mapping[str, float]) -> Metric:
+    """Return a gauge with the ``values`` of one label."""
+    family = GaugeMetricFamily(f"smtprelay_{name}", text, labels=list(values))
+    for value_of in values.values():
+        for label, value in value_of.items():
+            family.add_metric([label], value)
     return family
 
 

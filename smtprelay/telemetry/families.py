@@ -1,35 +1,124 @@
 """
-Which metrics the relay has: their names, labels and buckets.
+Which metrics the relay has, and how they count.
 
-One list, because dashboards and alerts are written against it: a metric is renamed
-or dropped only with an entry in the release notes. Durations are in seconds, sizes in bytes.
+Dashboards and alerts are written against this list: a metric is renamed or dropped only with an entry in the
+release notes. The text is what Prometheus shows: what is counted, when, and what to do about it.
+
+A mail is some thirty additions, all on the reactor's thread. The counters of prometheus-client take a lock
+for each; a mail would cost twice as much. So numbers are kept here, and shown by custom collectors.
 """
 
-import platform
+import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from importlib.metadata import version
 from itertools import accumulate
 from math import inf
-from typing import Any, Final, Generic, TypeVar
+from operator import itemgetter
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from smtprelay.version import VERSION
+Fields = Mapping[str, Any]
+
+#: Every metric but those of the spool's contents; each name begins with ``smtprelay_``.
+METRICS: Final = """
+gauge build_info{version,python,twisted}: Always 1; the labels are the versions that run.
+gauge ready: 1 while /readyz answers 200. If it is 0, /readyz?verbose gives the reason.
+gauge draining: 1 while a drain refuses new mail; smtprelay drain --undo ends it.
+counter worker_deaths{worker}: Workers that ended unexpectedly; worker.died in the log gives the reason.
+gauge smtp_connections_open{listener}: SMTP sessions open now. At the listener's limit more clients are
+    refused.
+counter smtp_connections{listener,result}: Connections, when they open. One that is refused is accepted first,
+    for the reply, and counts twice.
+counter smtp_replies{listener,command,code}: Replies sent. For many 4xx or 5xx see
+    smtprelay_smtp_rejections_total.
+counter smtp_rejections{listener,stage,rule}: Negative replies, by the rule that refused. smtprelay refused
+    lists the clients and the setting that would let them in.
+counter smtp_messages_aborted{listener}: Messages that their clients began and did not end. If there are many,
+    look for a firewall or a timeout on the way.
+counter smtp_auth_attempts{listener,mechanism,result}: Logins, when they are decided. Many failed: a wrong
+    password in a device, or somebody guesses; auth.failed in the log names the client.
+counter smtp_tls_sessions{listener,version}: TLS handshakes that succeeded, by protocol version.
+counter messages_received{listener}: Messages accepted, when they are safe in the spool.
+counter message_recipients_received{listener}: Recipients of accepted messages.
+histogram message_size_bytes{listener}: Sizes of accepted messages.
+histogram spool_commit_duration_seconds: Time for a commit and its sync. If it is long, the disk or database
+    is slow and so are clients' replies.
+histogram spool_commit_operations: Operations that share a commit; more under load is normal.
+counter spool_errors{operation}: Operations on the spool that failed; spool.failed in the log gives the
+    reason.
+gauge spool_full: 1 while new mail is refused because a limit of the spool is reached. Raise the limit or
+    empty the queue.
+gauge spool_limit_bytes: The limit of smtprelay_spool_bytes.
+gauge spool_limit_deliveries: The limit of deliveries that wait.
+counter spool_recovered_deliveries{outcome}: Deliveries taken up again after a crash: requeued of this node,
+    reclaimed of another one.
+counter delivery_attempts{provider,result}: Attempts, when they end. For many that are not delivered see
+    smtprelay status and the log.
+counter delivery_recipients{provider,result}: Recipients, each time they are delivered, deferred, failed or
+    expired.
+histogram delivery_attempt_duration_seconds{provider}: Duration of attempts. If it is long, the provider is
+    slow.
+histogram delivery_latency_seconds{provider}: Time from received to delivered. If it is long, mail waits for
+    retries, rates or a blocked provider.
+counter deliveries_expired{provider}: Deliveries given up because their route's time was over.
+counter deliveries_bounced{provider}: Bounces queued; message.bounced in the log names the deliveries.
+counter deliveries_edited{action}: Deliveries that an operator changed.
+counter dsn_sent{kind}: Reports queued to senders: failure, success or delay.
+gauge provider_up{provider}: 0 while the provider cannot be reached, or a lane of it is blocked; smtprelay
+    status gives the reason.
+gauge provider_failing{provider}: 1 while the provider cannot be reached; smtprelay status gives its host and
+    the error.
+gauge provider_blocked_lanes{provider}: Lanes stopped by a refused login, permission or certificate. Correct
+    it, then smtprelay providers probe.
+gauge provider_in_flight{provider}: Attempts under way. At the provider's concurrency, mail waits for it.
+gauge provider_last_success_timestamp_seconds{provider}: When the provider took the last message.
+counter provider_requests{provider,operation,code}: Requests, when they end; code is the answer's status, or
+    "no answer".
+histogram provider_request_duration_seconds{provider,operation}: Duration of requests to the provider.
+counter http_requests{handler,method,code}: Requests to the relay's own HTTP sites.
+counter log_events{level}: Events of a level, also those below the level that is logged. Read the log if there
+    are many of warn or error.
+histogram reactor_lag_seconds: How late the reactor's timer was, each second. If it is long, the process is
+    out of CPU, and everything waits.
+"""
 
 #: Beyond so many sets of labels a metric counts under ``other``.
 MOST_CHILDREN: Final = 2000
 
-_COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
-_OPERATIONS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 _REQUEST_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-_LATENCY_SECONDS = (0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0, 172800.0)
-_LAG_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
-_SIZE_BYTES = tuple(1024 * 4.0**power for power in range(9))
+_BUCKETS: Final[Mapping[str, Sequence[float]]] = {
+    "spool_commit_duration_seconds": (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0),
+    "spool_commit_operations": (1, 2, 5, 10, 20, 50, 100, 200, 500),
+    "delivery_attempt_duration_seconds": _REQUEST_SECONDS,
+    "provider_request_duration_seconds": _REQUEST_SECONDS,
+    "delivery_latency_seconds": (0.1, 0.5, 1, 5, 30, 60, 300, 900, 3600, 14400, 86400, 172800),
+    "reactor_lag_seconds": (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0),
+    "message_size_bytes": tuple(1024 * 4.0**power for power in range(9)),
+}
+
+#: The words that may become these labels: clients send anything.
+_KNOWN: Final = {
+    "command": frozenset(
+        {"EHLO", "HELO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "HELP", "QUIT", "AUTH"}
+        | {"STARTTLS", "END-OF-DATA", "AUTH-RESPONSE", "UNKNOWN"}
+    ),
+    "mechanism": frozenset({"PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256"}),
+}
+
+#: The fields of events whose name is not the label's.
+_FIELDS: Final = {"handler": "route", "result": "outcome"}
+
+_DECLARATION: Final = re.compile(r"^(\w+) (\w+)(?:\{(.+)\})?: (.+(?:\n {4}.+)*)", re.MULTILINE)
+_SHOWN: Final[Mapping[str, Callable[..., Any]]] = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+    "histogram": HistogramMetricFamily,
+}
 
 
 class Number:
@@ -40,165 +129,105 @@ class Number:
     def __init__(self) -> None:
         self.value = 0.0
 
-    def inc(self, by: float = 1) -> None:
-        """Add ``by``."""
-        self.value += by
+    def add(self, value: float) -> None:
+        """Add ``value``."""
+        self.value += value
 
-    def dec(self) -> None:
-        """Take one away; of a gauge only."""
-        self.value -= 1
-
-    def set(self, value: float) -> None:
-        """Let it be ``value``; of a gauge only."""
-        self.value = value
+    def show(self, labels: Sequence[object], family: Any) -> None:
+        """Show it with ``labels`` in a ``family`` of prometheus-client."""
+        family.add_metric(labels, self.value)
 
 
-class Spread:
-    """One series of a histogram."""
+class Spread(Number):
+    """One series of a histogram; its value is the sum."""
 
-    __slots__ = ("_bounds", "_counts", "sum")
+    __slots__ = ("_bounds", "_counts")
 
     def __init__(self, bounds: Sequence[float]) -> None:
+        super().__init__()
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
 
-    def observe(self, value: float) -> None:
+    def add(self, value: float) -> None:
         """Count ``value`` in the first bucket that is wide enough."""
         self._counts[bisect_left(self._bounds, value)] += 1
-        self.sum += value
+        self.value += value
 
-    def buckets(self) -> list[tuple[str, float]]:
-        """Return the upper bounds, and how many values each of them is not below."""
-        bounds = (floatToGoString(bound) for bound in (*self._bounds, inf))
-        return list(zip(bounds, accumulate(self._counts), strict=True))
-
-
-Child = TypeVar("Child", Number, Spread)
+    def show(self, labels: Sequence[object], family: Any) -> None:
+        """Show how many values each bound is not below."""
+        bounds = map(floatToGoString, (*self._bounds, inf))
+        family.add_metric(labels, list(zip(bounds, accumulate(self._counts), strict=True)), self.value)
 
 
-class Family(Collector, Generic[Child]):
-    """
-    A metric with its series.
+class Family(Collector):
+    """A metric with its series, by their labels."""
 
-    All that is counted is counted on the reactor's thread, many times a message: so the numbers are kept
-    without the locks of prometheus-client, which only shows them.
+    def __init__(self, kind: str, name: str, labels: Sequence[str], text: str) -> None:
+        self._labels = labels
+        self._shown = partial(_SHOWN[kind], f"smtprelay_{name}", text, labels=labels)
+        self._new = partial(Spread, _BUCKETS[name]) if kind == "histogram" else Number
+        self._series: dict[tuple[object, ...], Number] = {}
+        if not labels:
+            self.series()
 
-    :param shown: makes the empty family of prometheus-client.
-    :param child: makes a new series.
-    :param labels: their names.
-    """
-
-    def __init__(
-        self,
-        shown: Callable[..., Any],
-        child: Callable[[], Child],
-        name: str,
-        text: str,
-        labels: Sequence[str],
-    ) -> None:
-        self._shown = partial(shown, f"smtprelay_{name}", text, labels=labels)
-        self._new: Callable[[], Child] = child
-        self._series: dict[tuple[str, ...], Child] = {}
-        self._at_hand: dict[tuple[object, ...], Child] = {}
-
-    def __call__(self, *labels: object) -> Child:
+    def series(self, *labels: object) -> Number:
         """Return the series with these labels; beyond :data:`MOST_CHILDREN` one for all others."""
-        return self._at_hand.get(labels) or self._look_up(labels)
+        return self._series.get(labels) or self._look_up(labels)
 
-    def _look_up(self, labels: tuple[object, ...]) -> Child:
-        names = tuple(map(str, labels))
-        if len(self._at_hand) >= MOST_CHILDREN:
-            names = ("other",) * len(labels)
-            return self._series.setdefault(names, self._new())
-        child = self._at_hand[labels] = self._series.setdefault(names, self._new())
-        return child
+    def _look_up(self, labels: Sequence[object]) -> Number:
+        names = tuple(map(_bounded, self._labels, map(str, labels)))
+        if names not in self._series and len(self._series) >= MOST_CHILDREN:
+            names = ("other",) * len(names)
+        return self._series.setdefault(names, self._new())
+
+    def counting(self, by: str | float = 1, **fixed: str) -> Callable[[Fields], None]:
+        """
+        Return what takes an event's fields and counts it in the series that they name.
+
+        A field that the event lacks is an empty label, one recipient (``count``) or zero.
+
+        :param by: how much is added: a number, or the field that has it.
+        :param fixed: labels that do not come from fields.
+        """
+        fields_of = {each: _FIELDS.get(each, each) for each in self._labels if each not in fixed}
+        field, default = (by, int(by == "count")) if isinstance(by, str) else ("", by)
+        pick = itemgetter(*fields_of.values()) if fields_of else lambda _: None
+        at_hand: dict[object, Callable[[float], None]] = {}
+
+        def look_up(fields: Fields) -> Callable[[float], None]:
+            values = {label: fields.get(name, "") for label, name in fields_of.items()} | fixed
+            add = self.series(*map(values.__getitem__, self._labels)).add
+            if len(at_hand) < MOST_CHILDREN and fields.keys() >= set(fields_of.values()):
+                at_hand[pick(fields)] = add
+            return add
+
+        def count(fields: Fields) -> None:
+            try:
+                add = at_hand[pick(fields)]
+            except KeyError:  # a field is missing, or its value is new
+                add = look_up(fields)
+            add(fields.get(field, default))
+
+        return count
 
     def collect(self) -> Iterator[Metric]:
         """Give the metric with all its series."""
         family = self._shown()
-        for labels, child in self._series.items():
-            if isinstance(child, Spread):
-                family.add_metric(labels, child.buckets(), child.sum)
-            else:
-                family.add_metric(labels, child.value)
+        for labels, series in self._series.items():
+            series.show(labels, family)
         yield family
 
 
-class Families:
-    """The metrics of one relay, registered in ``registry``, each under ``smtprelay_``."""
+def _bounded(label: str, value: str) -> str:
+    if value not in _KNOWN.get(label, (value,)):
+        return "other"
+    return "mixed" if label == "result" and "+" in value else value
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-        count, gauge, histogram = self._count, self._gauge, self._histogram
-        build = gauge("build_info", "What runs here.", "version", "python", "twisted")
-        build(VERSION, platform.python_version(), version("twisted")).set(1)
-        self.ready = gauge("ready", "Whether /readyz says so.")()
-        self.draining = gauge("draining", "Whether it takes nothing new.")()
-        self.deaths = count("worker_deaths", "Workers that ended by themselves.", "worker")
-        # smtp and policy
-        self.connections = gauge("smtp_connections_open", "Sessions open now.", "listener")
-        # A refused connection was accepted first, to be told why.
-        self.sessions = count("smtp_connections", "Connections.", "listener", "result")
-        self.replies = count("smtp_replies", "Replies sent.", "listener", "command", "code")
-        self.rejections = count("smtp_rejections", "Refusals, by rule.", "listener", "stage", "rule")
-        self.aborted = count("smtp_messages_aborted", "Messages whose end did not come.", "listener")
-        self.logins = count("smtp_auth_attempts", "Attempts to log in.", "listener", "mechanism", "result")
-        self.tls = count("smtp_tls_sessions", "TLS handshakes.", "listener", "version")
-        # spool
-        self.received = count("messages_received", "Messages accepted.", "listener")
-        self.recipients = count("message_recipients_received", "Their recipients.", "listener")
-        self.sizes = histogram("message_size_bytes", "Their sizes.", _SIZE_BYTES, "listener")
-        self.commits = histogram("spool_commit_duration_seconds", "Commit and sync.", _COMMIT_SECONDS)()
-        self.groups = histogram("spool_commit_operations", "Operations in a commit.", _OPERATIONS)()
-        self.spool_errors = count("spool_errors", "Operations that failed.", "operation")
-        self.spool_full = gauge("spool_full", "1 while it refuses mail for want of room.")()
-        self.spool_limit_bytes = gauge("spool_limit_bytes", "So much content it may hold.")()
-        self.spool_limit_deliveries = gauge("spool_limit_deliveries", "So many deliveries may wait.")()
-        self.recovered = count("spool_recovered_deliveries", "Deliveries found after a crash.", "outcome")
-        # dispatch
-        self.attempts = count("delivery_attempts", "Attempts that ended.", "provider", "result")
-        self.outcomes = count("delivery_recipients", "Recipients, by outcome.", "provider", "result")
-        self.attempt_seconds = histogram(
-            "delivery_attempt_duration_seconds", "How long attempts take.", _REQUEST_SECONDS, "provider"
-        )
-        self.latency = histogram(
-            "delivery_latency_seconds", "From received to delivered.", _LATENCY_SECONDS, "provider"
-        )
-        self.expired = count("deliveries_expired", "Deliveries given up for their age.", "provider")
-        self.bounced = count("deliveries_bounced", "Bounces made.", "provider")
-        self.edited = count("deliveries_edited", "Deliveries that an operator changed.", "action")
-        self.reports = count("dsn_sent", "Reports to senders: failure, success or delay.", "kind")
-        # providers
-        self.up = gauge("provider_up", "0 while it is not reached, or a lane of it is blocked.", "provider")
-        self.failing = gauge("provider_failing", "1 while it cannot be reached.", "provider")
-        self.blocked_lanes = gauge("provider_blocked_lanes", "Lanes that are stopped.", "provider")
-        self.in_flight = gauge("provider_in_flight", "Attempts under way.", "provider")
-        self.last_success = gauge(
-            "provider_last_success_timestamp_seconds", "When it took the last message.", "provider"
-        )
-        self.requests = count("provider_requests", "Requests to it.", "provider", "operation", "code")
-        self.request_seconds = histogram(
-            "provider_request_duration_seconds",
-            "How long they take.",
-            _REQUEST_SECONDS,
-            "provider",
-            "operation",
-        )
-        # around
-        self.http_requests = count("http_requests", "Requests to this site.", "handler", "method", "code")
-        self.log_events = count("log_events", "Events of a level, written or not.", "level")
-        self.lag = histogram("reactor_lag_seconds", "How late the reactor was.", _LAG_SECONDS)()
 
-    def _count(self, name: str, text: str, *labels: str) -> Family[Number]:
-        return self._registered(Family(CounterMetricFamily, Number, name, text, labels))
-
-    def _gauge(self, name: str, text: str, *labels: str) -> Family[Number]:
-        return self._registered(Family(GaugeMetricFamily, Number, name, text, labels))
-
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Family[Spread]:
-        return self._registered(Family(HistogramMetricFamily, partial(Spread, buckets), name, text, labels))
-
-    def _registered(self, family: Family[Child]) -> Family[Child]:
-        self._registry.register(family)
-        return family
+def make_families(registry: CollectorRegistry) -> Mapping[str, Family]:
+    """Return all of :data:`METRICS` by name, registered in ``registry``."""
+    families = {}
+    for kind, name, labels, text in _DECLARATION.findall(METRICS):
+        families[name] = Family(kind, name, labels.split(",") if labels else [], " ".join(text.split()))
+        registry.register(families[name])
+    return families

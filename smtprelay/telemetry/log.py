@@ -275,8 +275,8 @@ class Fanout:
     """
     An :class:`smtprelay.interfaces.Events` that tells several, and survives all of them.
 
-    A listener that has a method ``ear(event)`` is asked once for each kind of event: it returns what takes
-    the fields, all listeners the same mapping, or ``None`` if such events are nothing to it.
+    A listener that has a method ``handler_for(event)`` is asked once for each kind of event: it returns what
+    takes the fields, all listeners the same mapping, or ``None`` if such events are nothing to it.
     """
 
     _log = Logger()

@@ -6,9 +6,12 @@ bounded: names from the configuration, protocol words and codes; never an addres
 id or an error's text. Each relay has a registry of its own, so that two fit in one process.
 """
 
+import platform
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from twisted.internet.interfaces import IReactorTime
@@ -17,24 +20,54 @@ from twisted.logger import LogEvent
 
 from smtprelay.model.queue import QueueStats
 from smtprelay.telemetry.exposition import StockCollector
-from smtprelay.telemetry.families import Families
+from smtprelay.telemetry.families import Fields, make_families
 from smtprelay.telemetry.log import EVENTS
+from smtprelay.version import VERSION
 
-Fields = Mapping[str, Any]
+_Handler = Callable[[Fields], None]
 
-#: The words that may become the ``command`` and ``mechanism`` labels: clients send anything.
-COMMANDS: Final = frozenset(
-    {"EHLO", "HELO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "HELP", "QUIT", "AUTH"}
-    | {"STARTTLS", "END-OF-DATA", "AUTH-RESPONSE", "UNKNOWN"}
+
+#: What is added: an event, a metric, by how much (or which field says it), labels that are no fields.
+_ADDED: Final[Sequence[tuple[str, str, str | float, Mapping[str, str]]]] = (
+    ("worker.died", "worker_deaths", 1, {}),
+    ("session.open", "smtp_connections", 1, {"result": "accepted"}),
+    ("session.open", "smtp_connections_open", 1, {}),
+    ("session.close", "smtp_connections_open", -1, {}),
+    ("session.tls", "smtp_tls_sessions", 1, {}),
+    ("smtp.reply", "smtp_replies", 1, {}),
+    ("smtp.refused", "smtp_rejections", "count", {}),
+    ("auth.ok", "smtp_auth_attempts", "count", {"result": "ok"}),
+    ("auth.failed", "smtp_auth_attempts", "count", {"result": "failed"}),
+    ("auth.failed", "smtp_rejections", "count", {}),
+    ("message.aborted", "smtp_messages_aborted", 1, {}),
+    ("message.queued", "messages_received", 1, {}),
+    ("message.queued", "message_recipients_received", "count", {}),
+    ("message.queued", "message_size_bytes", "size", {}),
+    ("spool.recovered", "spool_recovered_deliveries", "deliveries", {"outcome": "requeued"}),
+    ("spool.reclaimed", "spool_recovered_deliveries", "deliveries", {"outcome": "reclaimed"}),
+    ("spool.failed", "spool_errors", 1, {}),
+    ("attempt.started", "provider_in_flight", 1, {}),
+    ("attempt.ended", "delivery_attempts", 1, {}),
+    ("attempt.ended", "delivery_attempt_duration_seconds", "seconds", {}),
+    ("message.delivered", "delivery_recipients", "count", {"result": "delivered"}),
+    ("message.delivered", "delivery_latency_seconds", "age", {}),
+    ("message.deferred", "delivery_recipients", "count", {"result": "deferred"}),
+    ("message.failed", "delivery_recipients", "count", {"result": "failed"}),
+    ("message.expired", "delivery_recipients", "count", {"result": "expired"}),
+    ("message.expired", "deliveries_expired", 1, {}),
+    ("message.bounced", "deliveries_bounced", 1, {}),
+    ("message.bounced", "dsn_sent", 1, {"kind": "failure"}),
+    ("dsn.queued", "dsn_sent", 1, {}),
+    ("queue.edited", "deliveries_edited", "count", {}),
+    ("provider.request", "provider_requests", 1, {}),
+    ("provider.request", "provider_request_duration_seconds", "seconds", {}),
+    ("http.request", "http_requests", 1, {}),
 )
-MECHANISMS: Final = frozenset({"PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256"})
 
 
 class Metrics:
     """
     An :class:`smtprelay.interfaces.Events` that counts.
-
-    Fields that an event lacks count as empty labels, as one recipient or as zero.
 
     :param registry: where the metrics are registered; by default one of its own, which
         then has the process's metrics too.
@@ -47,82 +80,74 @@ class Metrics:
         self.registry = registry or CollectorRegistry()
         if registry is None:
             ProcessCollector(registry=self.registry)
-        self.families = Families(self.registry)
+        self._families = make_families(self.registry)
         self._seconds = seconds
         self._stock = StockCollector()
         self.registry.register(self._stock)
-        self._flying: dict[tuple[object, object], str] = {}
+        self._in_flight: dict[tuple[object, object], Fields] = {}
         self._blocked: dict[str, set[str]] = {}
         self._failing: set[str] = set()
-        self._lines = {
-            event: self.families.log_events(kind.level.name) for event, kind in EVENTS.items() if kind.level
-        }
-        self._counts: dict[str, Callable[[Fields], None]] = {
-            "relay.drain": self._draining,
-            "relay.undrain": self._not_draining,
-            "worker.died": self._died,
-            "session.open": self._opened,
-            "session.close": self._closed,
-            "session.tls": self._encrypted,
-            "smtp.reply": self._replied,
-            "auth.ok": self._logged_in,
-            "auth.failed": self._not_logged_in,
+        self._commit_seconds = self._families["spool_commit_duration_seconds"].series().add
+        self._commit_operations = self._families["spool_commit_operations"].series().add
+        self._landed = self._families["provider_in_flight"].counting(-1)
+        self._handlers: dict[str, list[_Handler]] = {event: [] for event in EVENTS}
+        for event, metric, by, labels in _ADDED:
+            self._handlers[event].append(self._families[metric].counting(by, **labels))
+        for event, handler in self._special().items():
+            self._handlers[event].append(handler)
+        for event, kind in EVENTS.items():
+            if kind.level:
+                self._handlers[event].append(self._log_event(kind.level.name))
+        self._set("build_info", 1, VERSION, platform.python_version(), version("twisted"))
+
+    def _special(self) -> Mapping[str, _Handler]:
+        """Return what events do to metrics beside adding."""
+        return {
+            "relay.drain": lambda _: self._set("draining", 1),
+            "relay.undrain": lambda _: self._set("draining", 0),
+            "spool.full": lambda _: self._set("spool_full", 1),
+            "spool.accepting": lambda _: self._set("spool_full", 0),
             "smtp.refused": self._refused,
-            "message.aborted": self._aborted,
-            "message.queued": self._queued,
+            "auth.failed": self._refused,
             "spool.commit": self._committed,
-            "spool.recovered": self._recovered,
-            "spool.reclaimed": self._reclaimed,
-            "spool.failed": self._spool_failed,
-            "spool.full": lambda _: self.families.spool_full.set(1),
-            "spool.accepting": lambda _: self.families.spool_full.set(0),
             "attempt.started": self._started,
             "attempt.ended": self._ended,
-            "attempt.crashed": self._landed,
+            "attempt.crashed": self._ended,
             "message.delivered": self._delivered,
-            "message.deferred": self._deferred,
-            "message.failed": self._failed,
-            "message.expired": self._expired,
-            "message.bounced": self._bounced,
-            "dsn.queued": self._notified,
-            "queue.edited": self._edited,
-            "lane.blocked": self._lane_blocked,
-            "lane.unblocked": self._lane_open,
-            "provider.failing": self._unreachable,
-            "provider.recovered": self._reached,
-            "provider.request": self._requested,
-            "http.request": self._served,
+            "lane.blocked": partial(self._lane, set.add),
+            "lane.unblocked": partial(self._lane, set.discard),
+            "provider.failing": partial(self._reach, set.add),
+            "provider.recovered": partial(self._reach, set.discard),
         }
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Count ``event``; one that has no metric counts by its level alone."""
-        hear = self.handler_for(event)
-        if hear is not None:
-            hear(fields)
+        handler = self.handler_for(event)
+        if handler is not None:
+            handler(fields)
 
-    def handler_for(self, event: str) -> Callable[[Fields], None] | None:
-        """Return what counts an event of this kind, or ``None``; see :class:`.log.Telling`."""
-        line, count = self._lines.get(event), self._counts.get(event)
-        if line is None:
-            return count
+    def handler_for(self, event: str) -> _Handler | None:
+        """Return what counts an event of this kind, or ``None``; see :class:`.log.Fanout`."""
+        handlers = self._handlers.get(event)
+        if not handlers:
+            return None
 
-        def count_both(fields: Fields) -> None:
-            line.inc()
-            if count is not None:
-                count(fields)
+        def count(fields: Fields) -> None:
+            for handler in handlers:
+                handler(fields)
 
-        return count_both
+        return count if len(handlers) > 1 else handlers[0]
 
     def observe(self, event: LogEvent) -> None:
         """Count, as an ``ILogObserver``, what others than the relay's own events log."""
         if "relay_event" not in event and "log_level" in event:
-            self.families.log_events(event["log_level"].name).inc()
+            self._log_event(event["log_level"].name)({})
 
     # what is asked for, not heard
 
     def ready(self, ok: bool) -> None:
         """Note whether the relay is ready."""
-        self.families.ready.set(1 if ok else 0)
+        self._set("ready", int(ok))
 
     def stock(self, stock: QueueStats | None) -> None:
         """
@@ -148,171 +173,59 @@ class Metrics:
         for provider in providers:
             self._blocked.setdefault(provider, set())
             self._set_up(provider)
-            self.families.in_flight(provider).set(0)
+            self._set("provider_in_flight", 0, provider)
 
     def limits(self, size: int, deliveries: int) -> None:
         """Show the limits of the spool."""
-        self.families.spool_limit_bytes.set(size)
-        self.families.spool_limit_deliveries.set(deliveries)
+        self._set("spool_limit_bytes", size)
+        self._set("spool_limit_deliveries", deliveries)
 
     def lag(self, seconds: float) -> None:
         """Note by how much the reactor was late."""
-        self.families.lag.observe(seconds)
+        self._families["reactor_lag_seconds"].series().add(seconds)
 
-    # the relay itself
+    def _set(self, gauge: str, value: float, *labels: str) -> None:
+        self._families[gauge].series(*labels).value = value
 
-    def _draining(self, _fields: Fields) -> None:
-        self.families.draining.set(1)
-
-    def _not_draining(self, _fields: Fields) -> None:
-        self.families.draining.set(0)
-
-    def _died(self, fields: Fields) -> None:
-        self.families.deaths(fields.get("worker", "")).inc()
-
-    # smtp and policy
-
-    def _opened(self, fields: Fields) -> None:
-        listener = fields.get("listener", "")
-        self.families.sessions(listener, "accepted").inc()
-        self.families.connections(listener).inc()
-
-    def _closed(self, fields: Fields) -> None:
-        self.families.connections(fields.get("listener", "")).dec()
-
-    def _encrypted(self, fields: Fields) -> None:
-        self.families.tls(fields.get("listener", ""), fields.get("version", "")).inc()
-
-    def _replied(self, fields: Fields) -> None:
-        command = fields.get("command", "")
-        known = command if command in COMMANDS else "other"
-        self.families.replies(fields.get("listener", ""), known, fields.get("code", "")).inc()
-
-    def _logged_in(self, fields: Fields) -> None:
-        self._login(fields, "ok")
-
-    def _not_logged_in(self, fields: Fields) -> None:
-        self._login(fields, "failed")
-        self._refused(fields)
-
-    def _login(self, fields: Fields, result: str) -> None:
-        mechanism = fields.get("mechanism", "")
-        known = mechanism if mechanism in MECHANISMS else "other"
-        self.families.logins(fields.get("listener", ""), known, result).inc(fields.get("count", 1))
+    def _log_event(self, level: str) -> _Handler:
+        add = self._families["log_events"].series(level).add
+        return lambda _: add(1)
 
     def _refused(self, fields: Fields) -> None:
-        listener, stage, count = fields.get("listener", ""), fields.get("stage", ""), fields.get("count", 1)
-        self.families.rejections(listener, stage, fields.get("rule", "")).inc(count)
-        if stage == "connect":
-            self.families.sessions(listener, "refused").inc(count)
-
-    def _aborted(self, fields: Fields) -> None:
-        self.families.aborted(fields.get("listener", "")).inc()
-
-    # spool
-
-    def _queued(self, fields: Fields) -> None:
-        listener = fields.get("listener", "")
-        self.families.received(listener).inc()
-        self.families.recipients(listener).inc(fields.get("count", 1))
-        self.families.sizes(listener).observe(fields.get("size", 0))
+        if fields.get("stage") == "connect":
+            connections = self._families["smtp_connections"]
+            connections.series(fields.get("listener", ""), "refused").add(fields.get("count", 1))
 
     def _committed(self, fields: Fields) -> None:
-        self.families.commits.observe(fields.get("seconds", 0.0))
-        self.families.groups.observe(fields.get("operations", 0))
-
-    def _recovered(self, fields: Fields) -> None:
-        self.families.recovered("requeued").inc(fields.get("deliveries", 0))
-
-    def _reclaimed(self, fields: Fields) -> None:
-        self.families.recovered("reclaimed").inc(fields.get("deliveries", 0))
-
-    def _spool_failed(self, fields: Fields) -> None:
-        self.families.spool_errors(fields.get("operation", "")).inc()
-
-    # dispatch
+        self._commit_seconds(fields.get("seconds", 0.0))
+        self._commit_operations(fields.get("operations", 0))
 
     def _started(self, fields: Fields) -> None:
-        provider = fields.get("provider", "")
-        self._flying[fields.get("delivery"), fields.get("attempt")] = provider
-        self.families.in_flight(provider).inc()
-
-    def _landed(self, fields: Fields) -> None:
-        """Whether it crashed, ended or both: it is in flight no more."""
-        provider = self._flying.pop((fields.get("delivery"), fields.get("attempt")), None)
-        if provider is not None:
-            self.families.in_flight(provider).dec()
+        self._in_flight[fields.get("delivery"), fields.get("attempt")] = fields
 
     def _ended(self, fields: Fields) -> None:
-        self._landed(fields)
-        provider, outcome = fields.get("provider", ""), fields.get("outcome", "")
-        self.families.attempts(provider, "mixed" if "+" in outcome else outcome).inc()
-        self.families.attempt_seconds(provider).observe(fields.get("seconds", 0.0))
+        """Whether it crashed, ended or both: it is in flight no more."""
+        started = self._in_flight.pop((fields.get("delivery"), fields.get("attempt")), None)
+        if started is not None:
+            self._landed(started)
 
     def _delivered(self, fields: Fields) -> None:
+        self._set("provider_last_success_timestamp_seconds", self._seconds(), fields.get("provider", ""))
+
+    def _lane(self, change: Callable[[set[str], str], None], fields: Fields) -> None:
         provider = fields.get("provider", "")
-        self._settled(fields, "delivered")
-        self.families.last_success(provider).set(self._seconds())
-        if "age" in fields:
-            self.families.latency(provider).observe(fields["age"])
-
-    def _deferred(self, fields: Fields) -> None:
-        self._settled(fields, "deferred")
-
-    def _failed(self, fields: Fields) -> None:
-        self._settled(fields, "failed")
-
-    def _expired(self, fields: Fields) -> None:
-        self._settled(fields, "expired")
-        self.families.expired(fields.get("provider", "")).inc()
-
-    def _settled(self, fields: Fields, result: str) -> None:
-        self.families.outcomes(fields.get("provider", ""), result).inc(fields.get("count", 1))
-
-    def _bounced(self, fields: Fields) -> None:
-        self.families.bounced(fields.get("provider", "")).inc()
-        self.families.reports("failure").inc()
-
-    def _notified(self, fields: Fields) -> None:
-        self.families.reports(fields.get("kind", "")).inc()
-
-    def _edited(self, fields: Fields) -> None:
-        self.families.edited(fields.get("action", "")).inc(fields.get("count", 1))
-
-    # providers, web
-
-    def _lane_blocked(self, fields: Fields) -> None:
-        provider = fields.get("provider", "")
-        self._blocked.setdefault(provider, set()).add(fields.get("lane", ""))
+        change(self._blocked.setdefault(provider, set()), fields.get("lane", ""))
         self._set_up(provider)
 
-    def _lane_open(self, fields: Fields) -> None:
-        provider = fields.get("provider", "")
-        self._blocked.setdefault(provider, set()).discard(fields.get("lane", ""))
-        self._set_up(provider)
-
-    def _unreachable(self, fields: Fields) -> None:
-        self._failing.add(fields.get("provider", ""))
-        self._set_up(fields.get("provider", ""))
-
-    def _reached(self, fields: Fields) -> None:
-        self._failing.discard(fields.get("provider", ""))
+    def _reach(self, change: Callable[[set[str], str], None], fields: Fields) -> None:
+        change(self._failing, fields.get("provider", ""))
         self._set_up(fields.get("provider", ""))
 
     def _set_up(self, provider: str) -> None:
         blocked, failing = len(self._blocked.get(provider, ())), provider in self._failing
-        self.families.up(provider).set(0 if blocked or failing else 1)
-        self.families.failing(provider).set(int(failing))
-        self.families.blocked_lanes(provider).set(blocked)
-
-    def _requested(self, fields: Fields) -> None:
-        provider, operation = fields.get("provider", ""), fields.get("operation", "")
-        self.families.requests(provider, operation, fields.get("code", "")).inc()
-        self.families.request_seconds(provider, operation).observe(fields.get("seconds", 0.0))
-
-    def _served(self, fields: Fields) -> None:
-        labels = (fields.get("route", ""), fields.get("method", ""), fields.get("code", ""))
-        self.families.http_requests(*labels).inc()
+        self._set("provider_up", 0 if blocked or failing else 1, provider)
+        self._set("provider_failing", int(failing), provider)
+        self._set("provider_blocked_lanes", blocked, provider)
 
 
 def watch_lag(clock: IReactorTime, metrics: Metrics, period: float = 1.0) -> LoopingCall:

@@ -10,19 +10,24 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from cattrs import ClassValidationError, Converter
+from cattrs import Converter
 
 from smtprelay.interfaces import Spool
 from smtprelay.model import operator_settings
 from smtprelay.model.archive import read, written
 from smtprelay.model.export_import import ArchiveItem, RoutingTargets, check_route, packed
-from smtprelay.model.queue import STATES, Selection
+from smtprelay.model.message import SpoolUnavailable
 from smtprelay.model.queue_admin import Operator
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
+from smtprelay.web.query_params import FLAG, NOTE, OBJECT, STRINGS, TEXT, ValueKind, checked, filtered
 from smtprelay.web.router import Endpoint
 
 #: Messages in one request of an import at most.
 MOST: Final = 200
+
+_MESSAGES: Final = ValueKind(
+    lambda value: isinstance(value, list) and len(value) <= MOST, f"a list of at most {MOST}"
+)
 
 _PIECE: Final = "/api/v1/transfer/{id}/pieces/{n}"
 
@@ -36,11 +41,8 @@ def transfer_routes(
         return await _export(spool, request)
 
     async def exported(request: ApiRequest) -> ApiResponse:
-        wanted = request.json()
-        _know(wanted, "ids", "who")
-        gone = await spool.transfer.exported(
-            _texts(wanted, "ids"), request.signed(str(wanted.get("who", "")))
-        )
+        wanted = checked(request.json(), {"ids": STRINGS, "who": NOTE})
+        gone = await spool.transfer.exported(_needed(wanted, "ids"), _who(request, wanted))
         return json_answer({"ids": list(gone)})
 
     async def piece(request: ApiRequest) -> ApiResponse:
@@ -60,8 +62,8 @@ def transfer_routes(
         return json_answer({"taken": taken})
 
     async def check(request: ApiRequest) -> ApiResponse:
-        checked = await spool.upkeep.check(deep=request.query.get("deep") == ["1"])
-        return json_answer(Converter().unstructure(checked))
+        found = await spool.upkeep.check(deep=request.query.get("deep") == ["1"])
+        return json_answer(Converter().unstructure(found))
 
     async def recount(_asked: ApiRequest) -> ApiResponse:
         return json_answer({"lanes": await spool.upkeep.recount()})
@@ -85,11 +87,10 @@ def _order_routes(spool: Spool, targets: RoutingTargets, operator: Operator | No
         return json_answer(operator_settings.written(await spool.transfer.orders()))
 
     async def apply_settings(request: ApiRequest) -> ApiResponse:
-        wanted = request.json()
-        _know(wanted, "orders", "who")
+        wanted = checked(request.json(), {"orders": OBJECT, "who": NOTE})
         try:
             given = operator_settings.read(wanted.get("orders"), targets)
-            obeyed = await spool.transfer.apply_settings(given, request.signed(str(wanted.get("who", ""))))
+            obeyed = await spool.transfer.apply_settings(given, _who(request, wanted))
         except ValueError as error:
             raise ApiProblem(400, str(error)) from None
         if operator is not None:
@@ -100,15 +101,14 @@ def _order_routes(spool: Spool, targets: RoutingTargets, operator: Operator | No
 
 
 async def _export(spool: Spool, request: ApiRequest) -> ApiResponse:
-    wanted = request.json()
-    _know(wanted, "filters", "mark", "moving", "who")
-    selection = _selection(wanted.get("filters", {}))
+    wanted = checked(request.json(), {"filters": OBJECT, "mark": TEXT, "moving": FLAG, "who": NOTE})
+    selection = filtered(wanted.get("filters", {}))
     try:
         portion = await spool.transfer.export(
             selection,
-            str(wanted.get("mark", "")),
-            moving=wanted.get("moving") is True,
-            who=request.signed(str(wanted.get("who", ""))),
+            wanted.get("mark", ""),
+            moving=wanted.get("moving", False),
+            who=_who(request, wanted),
         )
     except LookupError as error:
         raise ApiProblem(404, str(error.args[0])) from None
@@ -117,13 +117,8 @@ async def _export(spool: Spool, request: ApiRequest) -> ApiResponse:
 
 
 async def _import(spool: Spool, targets: RoutingTargets, request: ApiRequest) -> ApiResponse:
-    wanted = request.json()
-    _know(wanted, "messages", "route", "who")
-    messages, route = wanted.get("messages"), wanted.get("route", "")
-    if not isinstance(messages, list) or len(messages) > MOST:
-        raise ApiProblem(400, f"messages must be a list of at most {MOST}")
-    if not isinstance(route, str):
-        raise ApiProblem(400, "route must be a string")
+    wanted = checked(request.json(), {"messages": _MESSAGES, "route": TEXT, "who": NOTE})
+    messages, route = _needed(wanted, "messages"), wanted.get("route", "")
     try:
         check_route(targets, route)
     except ValueError as error:
@@ -136,11 +131,13 @@ async def _import(spool: Spool, targets: RoutingTargets, request: ApiRequest) ->
             results.append(None)
         except ValueError as error:
             results.append(error)
-    put = iter(await spool.transfer.put(sound, request.signed(str(wanted.get("who", "")))))
+    put = iter(await spool.transfer.put(sound, _who(request, wanted)))
     return json_answer({"results": [_result(next(put) if each is None else each) for each in results]})
 
 
 def _result(result: bool | Exception) -> dict[str, str]:
+    if isinstance(result, SpoolUnavailable):
+        raise result
     if isinstance(result, Exception):
         return {"done": "refused", "why": str(result)}
     return {"done": "imported" if result else "present", "why": ""}
@@ -164,33 +161,14 @@ def _packed(value: object, targets: RoutingTargets, route: str) -> ArchiveItem:
     return packed(archived, targets, route, body)
 
 
-def _selection(filters: object) -> Selection:
-    if not isinstance(filters, dict):
-        raise ApiProblem(400, "filters must be an object")
-    for name in ("ids", "states"):
-        if name in filters:
-            _texts(filters, name)
-    try:
-        selection = Converter(forbid_extra_keys=True).structure(filters, Selection)
-    except (ClassValidationError, TypeError, ValueError):
-        raise ApiProblem(400, "these are no filters of the queue") from None
-    for state in selection.states:
-        if state not in STATES:
-            raise ApiProblem(400, f"unknown state {state!r}: it is one of {', '.join(STATES)}")
-    return selection
+def _needed(wanted: Mapping[str, Any], name: str) -> Any:
+    if name not in wanted:
+        raise ApiProblem(400, f"{name} is missing")
+    return wanted[name]
 
 
-def _know(wanted: Mapping[str, Any], *names: str) -> None:
-    for name in wanted:
-        if name not in names:
-            raise ApiProblem(400, f"unknown key {name!r}")
-
-
-def _texts(wanted: Mapping[str, Any], name: str) -> Sequence[str]:
-    value = wanted.get(name)
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise ApiProblem(400, f"{name} must be a list of strings")
-    return value
+def _who(request: ApiRequest, wanted: Mapping[str, Any]) -> str:
+    return request.signed(wanted.get("who", ""))
 
 
 def _number(request: ApiRequest) -> int:

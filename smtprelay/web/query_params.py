@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from attrs import evolve
 
+from smtprelay.model.filters import FILTERS, Filter
 from smtprelay.model.queue import STATES, Edit, Selection
 from smtprelay.web.messages import ApiProblem, ApiRequest
 
@@ -21,28 +22,8 @@ _LONGEST_NOTE: Final = 500
 #: Of what every part counts exactly, and can show as a time.
 _LARGEST: Final = 2**53 - 1
 
-_TEXTS: Final = (
-    "text",
-    "route",
-    "provider",
-    "lane",
-    "sender",
-    "recipient",
-    "subject",
-    "message_id",
-    "provider_id",
-    "error",
-    "client",
-    "user",
-)
-_TIMES: Final = ("since", "until")
-_COUNTS: Final = ("min_size",)
-
 #: As the only state that is asked for in a list: all there are.
 _ANY: Final = ["any"]
-
-#: Of a query: the parameter, and the field of the selection.
-_LISTS: Final = {"id": "ids", "state": "states"}
 
 
 class ValueKind(NamedTuple):
@@ -69,12 +50,10 @@ NOTE: Final = ValueKind(
 FLAG: Final = ValueKind(lambda value: isinstance(value, bool), "true or false")
 NUMBER: Final = ValueKind(_is_number, f"a number from 0 to {_LARGEST}")
 STRINGS: Final = ValueKind(_is_list, "a list of strings")
+OBJECT: Final = ValueKind(lambda value: isinstance(value, dict), "an object")
 
-_FILTERS: Final[Mapping[str, ValueKind]] = {
-    **dict.fromkeys(("ids", "states"), STRINGS),
-    **dict.fromkeys(_TEXTS, TEXT),
-    **dict.fromkeys((*_TIMES, *_COUNTS), NUMBER),
-}
+_KINDS: Final = {"texts": STRINGS, "text": TEXT, "time": NUMBER, "size": NUMBER}
+_FILTERS: Final[Mapping[str, ValueKind]] = {each.name: _KINDS[each.kind] for each in FILTERS}
 
 #: What an action takes beside the filters and who, why and dry_run; ``to`` is the provider of a reroute.
 _OPTIONS: Final[Mapping[str, Mapping[str, ValueKind]]] = {
@@ -93,24 +72,24 @@ _EDIT: Final[Mapping[str, ValueKind]] = {
 
 def listed(query: Mapping[str, list[str]]) -> tuple[Selection, str]:
     """Return what a query asks to be listed, and the mark where to begin. Raises :class:`ApiProblem`."""
-    known = {*_LISTS, *_TEXTS, *_TIMES, *_COUNTS, "limit", "order", "after"}
+    known = {*(each.parameter for each in FILTERS), "limit", "order", "after"}
     unknown = sorted(set(query) - known)
     if unknown:
         text = f"unknown parameter {', '.join(unknown)}: known are {', '.join(sorted(known))}"
         raise ApiProblem(400, text)
-    given: dict[str, Any] = {name: query.get(parameter, []) for parameter, name in _LISTS.items()}
-    if given["states"] == _ANY:
+    given = {each.name: value for each in FILTERS if (value := _value(query, each))}
+    if given.get("states") == _ANY:
         given["states"] = STATES
-    given |= {name: _one(query, name) for name in _TEXTS}
-    given |= {name: number(_one(query, name), name) for name in _TIMES if _one(query, name)}
-    given |= {name: int(number(_one(query, name), name)) for name in _COUNTS if _one(query, name)}
     order = _one(query, "order") or "default"
     if order not in ("default", "newest"):
         raise ApiProblem(400, f"unknown order {order!r}: it is newest, or left out")
     limit = _limit(_one(query, "limit") or "1000")
-    selection = Selection(**given, newest=order == "newest", limit=limit)
-    _check_states(selection.states)
-    return selection, _one(query, "after")
+    return _selection(given, newest=order == "newest", limit=limit), _one(query, "after")
+
+
+def filtered(given: Mapping[str, Any]) -> Selection:
+    """Return what an object of filters means. Raises :class:`ApiProblem`."""
+    return _selection(checked(given, _FILTERS))
 
 
 def changed(request: ApiRequest, action: str) -> tuple[Selection, Edit, str]:
@@ -120,8 +99,7 @@ def changed(request: ApiRequest, action: str) -> tuple[Selection, Edit, str]:
     filters = {name: wanted[name] for name in _FILTERS if wanted.get(name)}
     if not filters and not wanted.get("everything"):
         raise ApiProblem(400, "give ids or a filter, or everything: true")
-    selection = Selection(**filters, everything=bool(wanted.get("everything")))
-    _check_states(selection.states)
+    selection = _selection(filters, everything=bool(wanted.get("everything")))
     edit = Edit(
         action=action,
         who=request.signed(wanted.get("who", "")),
@@ -157,6 +135,17 @@ def number(text: str, name: str) -> float:
     return value
 
 
+def _value(query: Mapping[str, list[str]], wanted: Filter) -> Any:
+    """Return the value of a filter in a query; without one what is false."""
+    if wanted.kind == "texts":
+        return query.get(wanted.parameter)
+    text = _one(query, wanted.parameter)
+    if wanted.kind == "text" or not text:
+        return text
+    value = number(text, wanted.parameter)
+    return int(value) if wanted.kind == "size" else value
+
+
 def _one(query: Mapping[str, list[str]], name: str) -> str:
     values: Sequence[str] = query.get(name, [""])
     if len(values) > 1:
@@ -170,7 +159,9 @@ def _limit(text: str) -> int:
     return int(text)
 
 
-def _check_states(states: Sequence[str]) -> None:
-    for state in states:
+def _selection(given: Mapping[str, Any], **more: Any) -> Selection:
+    selection = Selection(**given, **more)
+    for state in selection.states:
         if state not in STATES:
             raise ApiProblem(400, f"unknown state {state!r}: it is one of {', '.join(STATES)}")
+    return selection

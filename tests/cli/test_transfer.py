@@ -14,7 +14,6 @@ from typing import Any
 from smtprelay.cli.commands import import_
 from smtprelay.cli.formats import tar as archive
 from smtprelay.cli.formats.tar import Item
-from smtprelay.cli.mover import OnlineMover
 from smtprelay.model.message import RateLimit
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
 from smtprelay.spool.location import SqliteLocation
@@ -71,10 +70,8 @@ class TransferCase(OfflineCase):
 
     def piece(self, message: str, n: int) -> bytes | None:
         """Return a piece of a body from the other spool."""
-        location = SqliteLocation(Path(f"{self.folder}/other"))
-        connection = location.reading()
-        self.addCleanup(location.leave, connection)
-        return export.piece(connection, message, n)
+        with SqliteLocation(Path(f"{self.folder}/other")).reading() as connection:
+            return export.piece(connection, message, n)
 
     def sound(self, config: str) -> str:
         ran = self.run_command("spool", "check", "-c", config, "--deep")
@@ -171,8 +168,10 @@ class ArchiveTests(TransferCase):
     def test_filters(self) -> None:
         """Only what is meant is exported, and an id that is none is an error that leaves no file."""
         self.assertIn("exported 1 message\n", self.queue("export", self.file, FIRST).out)
-        self.queue("delete", "--all", "--yes")
         again = (self.file, "--overwrite")
+        for subject, told in (("Sc*n", "exported 2 messages\n"), ("other", "exported 0 messages\n")):
+            self.assertEqual(told, self.queue("export", *again, "--subject", subject).out)
+        self.queue("delete", "--all", "--yes")
         self.assertIn("exported 0 messages", self.queue("export", *again).out)
         self.assertIn("exported 0 messages", self.queue("export", *again, "--state", "failed").out)
         self.assertIn("exported 2 messages", self.queue("export", *again, "--all").out)
@@ -477,42 +476,47 @@ class FolderTests(TransferCase):
 class Counting:
     """A client of a relay that takes everything; it keeps what it was sent."""
 
+    running = True
+
     def __init__(self) -> None:
         self.sent: list[Any] = []
 
-    def post(self, _path: str, body: Any) -> Any:
+    def post(self, _path: str, body: Any, **_: int) -> Any:
         self.sent.append(body)
         return {"results": [{"done": "imported", "why": ""} for _ in body["messages"]]}
 
 
 class OnlineTests(TransferCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.client = Counting()
+        self.taken = import_._ImportCounts(self.client, "")
+
     def test_no_request_is_too_large(self) -> None:
         """However much JSON messages have, what is sent at once stays below what a relay reads."""
         put(self.folder, *(f"7QK6000000000{number:03d}" for number in range(40)), people=300)
         put(self.folder, "7QK7000000000000", people=20_000)
         self.queue("export", self.file)
-        client, taken = Counting(), import_._ImportCounts("")
-        mover = OnlineMover(client, "ops")
         with Path(self.file).open("rb") as stream:
             for item in archive.read(stream):
-                taken.take(mover, item)
-        taken.send(mover)
-        [(name, why)] = taken.faults
+                self.taken.take(item)
+        self.taken.send()
+        [(name, why)] = self.taken.faults
         self.assertEqual("messages/7QK7000000000000.json", name)
         self.assertIn("too many recipients", why)
-        sizes = [len(json.dumps(body)) for body in client.sent]
+        sizes = [len(json.dumps(body)) for body in self.client.sent]
         self.assertGreater(len(sizes), 1)
         self.assertLess(max(sizes), 1_000_000)
-        self.assertEqual(42, sum(len(body["messages"]) for body in client.sent))
+        self.assertEqual(42, sum(len(body["messages"]) for body in self.client.sent))
+        self.assertEqual(0, self.into_other(self.file, "--route", "only").status)
 
     def test_an_impossible_id(self) -> None:
         """A large message with an impossible id is handed over to be refused; its body is not sent before."""
-        client, taken = Counting(), import_._ImportCounts("")
         for name in ("../../x", "a b", "ü", ""):
             values = {"id": name, "size": 100_000}
-            taken.take(OnlineMover(client, "ops"), Item("evil.json", values, io.BytesIO(bytes(100_000))))
-        taken.send(OnlineMover(client, "ops"))
-        sent = [each["message"]["id"] for body in client.sent for each in body["messages"]]
+            self.taken.take(Item("evil.json", values, io.BytesIO(bytes(100_000))))
+        self.taken.send()
+        sent = [each["message"]["id"] for body in self.client.sent for each in body["messages"]]
         self.assertEqual(sent, ["../../x", "a b", "ü", ""])
 
 

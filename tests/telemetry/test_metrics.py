@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.queue import LaneState, QueueStats
 from smtprelay.telemetry.exposition import bridge_metrics, render
-from smtprelay.telemetry.families import MOST_CHILDREN
+from smtprelay.telemetry.families import METRICS, MOST_CHILDREN
 from smtprelay.telemetry.log import EVENTS
 from smtprelay.telemetry.metrics import Metrics, watch_lag
 
@@ -123,6 +123,16 @@ class MetricsTests(SynchronousTestCase):
             self.metrics("smtp.reply", listener="lan", command="RCPT", code=code)
         self.assertEqual(self.value("smtp_replies_total", listener="lan", command="RCPT", code="250"), 2)
 
+    def test_a_field_that_is_missing_sometimes(self):
+        """An event without it has a series of its own, whichever comes first."""
+        for fields in ({"code": 250}, {"listener": "lan", "code": 250}, {"code": 250}, {"listener": "lan"}):
+            self.metrics("smtp.reply", command="RCPT", **fields)
+        counts = [
+            self.value("smtp_replies_total", listener=listener, command="RCPT", code=code)
+            for listener, code in (("", "250"), ("lan", "250"), ("lan", ""))
+        ]
+        self.assertEqual(counts, [2, 1, 1])
+
     def test_buckets_count_what_is_not_above_them(self):
         """A value on a bound is within it, one above all bounds only in the last; the rest is summed up."""
         for size in (1024, 1025, 10**12):
@@ -134,6 +144,15 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(counts, {"1024.0": 1, "4096.0": 2, "+Inf": 3})
         self.assertEqual(self.value("message_size_bytes_count", listener="lan"), 3)
         self.assertEqual(self.value("message_size_bytes_sum", listener="lan"), 10**12 + 2049)
+
+    def test_help(self):
+        """Each metric says in whole sentences, and not many, what it counts."""
+        self.metrics.stock(QueueStats(states={}, bytes=10, free=1, oldest=1.0, lanes=()))
+        ours = [each for each in self.metrics.registry.collect() if each.name.startswith("smtprelay_")]
+        declared = {f"smtprelay_{name}" for name in re.findall(r"^\w+ (\w+)", METRICS, re.MULTILINE)}
+        self.assertEqual(declared - {each.name for each in ours}, set())
+        for metric in ours:
+            self.assertRegex(metric.documentation, r"\A[A-Z0-9][^\n]{10,190}\.\Z", metric.name)
 
     def test_no_address_is_ever_a_label(self):
         """An event's private fields are not in the output."""

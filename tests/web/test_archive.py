@@ -1,21 +1,30 @@
 """Export, import and check over HTTP: portions go and come, and what is wrong is named."""
 
 import base64
+from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.export_import import RoutingTargets
+from smtprelay.model.export_import import ArchiveItem, RoutingTargets
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.transaction import SpoolFault
 from smtprelay.web.auth import Access, Token
 from tests.recording import Recording
 from tests.web.asking import Fixture
 
 ID = "7QK2AAAA00000000"
 WAYS = RoutingTargets(routes={"all": ("out",)}, providers=("out",))
+
+
+class Failing:
+    """An archive that can take nothing in."""
+
+    async def put(self, packed: Sequence[ArchiveItem], _who: str) -> list[Exception]:
+        return [SpoolFault("disk full") for _ in packed]
 
 
 class TransferTests(SynchronousTestCase):
@@ -121,6 +130,14 @@ class TransferTests(SynchronousTestCase):
         for word, answer in zip(words, answers, strict=False):
             self.assertIn(word, answer["why"])
 
+    def test_a_spool_that_fails(self) -> None:
+        """It is no fault of the messages: none is called refused, and the import can be tried again."""
+        (told,) = self.exported()["messages"]
+        self.spool.transfer = Failing()
+        answer = self.post("import", {"messages": [told]})
+        self.assertEqual((503, ["error"]), (answer.status, list(answer.json)))
+        self.assertIn("disk full", answer.json["error"])
+
     def test_bad_requests(self) -> None:
         """What is not understood is refused with a sentence, and nothing happens."""
         for path, value in (
@@ -129,6 +146,7 @@ class TransferTests(SynchronousTestCase):
             ("export", {"filters": {"ids": "7QK2"}}),
             ("export", {"filters": {"states": ["lost"]}}),
             ("export", {"filters": []}),
+            ("export", {"moving": 1}),
             ("exported", {}),
             ("exported", {"ids": ID}),
             ("import", {}),

@@ -5,6 +5,9 @@ The relay may run or not. Mail that moves is held first, and leaves the spool wh
 whatever stops the command in between, no mail is lost, and none is sent twice.
 """
 
+import base64
+import http.client
+import itertools
 import os
 import sys
 import tempfile
@@ -16,14 +19,16 @@ from typing import IO, Any, Final
 import click
 
 from smtprelay.cli import output
+from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import TEMPFAIL, USAGE, CliError
-from smtprelay.cli.filters import STATES, MessageId
+from smtprelay.cli.filters import MessageId, filters, selected
 from smtprelay.cli.formats.tar import ArchiveWriter
-from smtprelay.cli.mover import ExportedMessage, Mover, opened
 from smtprelay.cli.newfile import new_file
 from smtprelay.cli.options import RelayCommand, chosen
+from smtprelay.cli.source import PATIENCE, TRANSFER, api
 from smtprelay.cli.text import count, ordered
 from smtprelay.cli.who import who
+from smtprelay.model.filters import STATES
 
 #: Messages that are dropped in one request.
 _MOST: Final = 50
@@ -31,16 +36,15 @@ _MOST: Final = 50
 #: A body up to this size is kept in memory until it is written, bytes.
 _IN_MEMORY: Final = 1024 * 1024
 
+#: What becomes of an attempt that is under way.
+_UNDER_WAY: Final = "an attempt is under way. Export again for them"
+_DIED: Final = "the relay died during an attempt. Start it once: it finds out the outcome"
+
 
 @click.command("export", cls=RelayCommand)
 @click.argument("place", metavar="FILE|-")
 @click.argument("ids", nargs=-1, metavar="[ID]...", type=MessageId())
-@click.option(
-    "--state", "states", multiple=True, type=click.Choice(STATES), help="Only in this state; repeatable."
-)
-@click.option("--provider", default="", metavar="NAME", help="Only mail for this provider.")
-@click.option("--from", "sender", default="", metavar="ADDRESS", help="Only from this sender.")
-@click.option("--to", "recipient", default="", metavar="ADDRESS", help="Only to this recipient.")
+@filters
 @click.option("--all", "everything", is_flag=True, help="Include finished mail that is still kept.")
 @click.option("--move", is_flag=True, help="Remove it from the spool once the file is synced.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist; not with --move.")
@@ -71,15 +75,16 @@ def export(
         raise CliError(
             USAGE, "--move does not go with --overwrite: what moved into a file may be nowhere else"
         )
-    settings = chosen(ctx)
-    with opened(settings, who()) as mover:
+    with api(chosen(ctx), timeout=PATIENCE, keep=True) as relay:
         with _writer(place, overwrite=overwrite) as writer:
-            taken = _ExportCounts(writer)
-            filters = _filters(given, ids)
-            if not set(filters) - {"states"}:
-                taken.take_orders(mover)
-            taken.fill(mover, filters, move=move)
-        gone = [each for some in _portions(taken.ids) for each in mover.exported(some)] if move else []
+            taken = _ExportCounts(writer, relay)
+            wanted = selected(given, ids)
+            if given["everything"]:
+                wanted.setdefault("states", STATES)
+            if not set(wanted) - {"states"}:
+                taken.take_orders()
+            taken.fill(wanted, move=move)
+        gone = [each for some in _portions(taken.ids) for each in _drop(relay, some)] if move else []
     told = {**taken.counts, **taken.orders, "moved": len(gone), "left": len(taken.left)}
     if place == "-":
         _tell(taken, gone, move=move, err=True)
@@ -97,16 +102,6 @@ def _tell(taken: "_ExportCounts", gone: Sequence[str], *, move: bool, err: bool 
         click.echo(f"smtprelay: {line}", err=True)
 
 
-def _filters(given: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any]:
-    filters = {name: given[name] for name in ("provider", "sender", "recipient") if given[name]}
-    if ids:
-        filters["ids"] = list(ids)
-    states = list(given["states"]) or (list(STATES) if given["everything"] else [])
-    if states:
-        filters["states"] = states
-    return filters
-
-
 def _unfinished(taken: "_ExportCounts", gone: Sequence[str], *, move: bool) -> Iterator[str]:
     if taken.left:
         yield f"{count(len(taken.left), 'message')} stayed: {taken.under_way}"
@@ -117,45 +112,51 @@ def _unfinished(taken: "_ExportCounts", gone: Sequence[str], *, move: bool) -> I
         yield f"in the archive and still in the spool, for somebody released them meanwhile: {names}"
 
 
+def _drop(relay: ApiClient, messages: Sequence[str]) -> Sequence[str]:
+    """Drop what is safe in the file; return what was dropped."""
+    gone: Sequence[str] = relay.post(f"{TRANSFER}/exported", {"ids": list(messages), "who": who()})["ids"]
+    return gone
+
+
 class _ExportCounts:
     """What is written so far."""
 
-    def __init__(self, writer: ArchiveWriter) -> None:
+    def __init__(self, writer: ArchiveWriter, relay: ApiClient) -> None:
         self._writer = writer
+        self._relay = relay
         self._known: set[str] = set()
         self.counts = {"messages": 0, "deliveries": 0, "bytes": 0}
         self.orders = {"holds": 0, "suspended": 0}
         self.ids: list[str] = []
         self.left: list[str] = []
-        self.under_way = ""
+        self.under_way = _UNDER_WAY if relay.delivers else _DIED
         self.lost: list[str] = []
 
-    def take_orders(self, mover: Mover) -> None:
+    def take_orders(self) -> None:
         """Write an operator's orders, if there are any."""
-        orders = mover.orders()
+        orders = self._relay.get(f"{TRANSFER}/orders")
         self.orders = {name: len(orders[name]) for name in ("holds", "suspended")}
         if any(self.orders.values()):
             self._writer.put_orders(orders)
 
-    def fill(self, mover: Mover, filters: Mapping[str, Any], *, move: bool) -> None:
-        """Write all that matches."""
-        mark, self.under_way = "", mover.under_way
+    def fill(self, wanted: Mapping[str, Any], *, move: bool) -> None:
+        """Write all that matches; with ``move`` what waits of it is held."""
+        request = {"filters": wanted, "mark": "", "moving": move, "who": who()}
         while True:
-            portion = mover.export(filters, mark, moving=move)
-            self.left += portion.left
-            for message in portion.messages:
-                self._write(mover, message)
-            mark = portion.mark
-            if not mark:
+            page = self._relay.post(f"{TRANSFER}/export", request)
+            self.left += page["left"]
+            for each in page["messages"]:
+                self._write(each["message"], each.get("content"))
+            request["mark"] = page["mark"]
+            if not page["mark"]:
                 break
         self._writer.end(self.counts)
 
-    def _write(self, mover: Mover, message: ExportedMessage) -> None:
-        values = message.values
+    def _write(self, values: Mapping[str, Any], content: str | None) -> None:
         if values["id"] in self._known:
             return
         self._known.add(values["id"])
-        with _body(mover, message) as body:
+        with self._body(values, content) as body:
             if body is None and values["body"]:
                 self.lost.append(values["id"])
                 return
@@ -165,26 +166,28 @@ class _ExportCounts:
         self.counts["deliveries"] += len(values["deliveries"])
         self.counts["bytes"] += values["size"] if values["body"] else 0
 
-
-@contextmanager
-def _body(mover: Mover, message: ExportedMessage) -> Iterator[IO[bytes] | None]:
-    """Give the body of a message, ``None`` if it has none, or it is not there any more."""
-    values = message.values
-    if not values["body"]:
-        yield None
-        return
-    # Whole before it is written: an archive cannot take back a body that ends too early.
-    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as kept:
-        if message.content is not None:
-            kept.write(message.content)
-        else:
-            n = 1
-            while (piece := mover.piece(values["id"], n)) is not None:
+    @contextmanager
+    def _body(self, values: Mapping[str, Any], content: str | None) -> Iterator[IO[bytes] | None]:
+        """Give the body of a message, ``None`` if it has none, or it is not there any more."""
+        if not values["body"]:
+            yield None
+            return
+        # Whole before it is written: an archive cannot take back a body that ends too early.
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as kept:
+            for piece in self._pieces(values["id"]) if content is None else [base64.b64decode(content)]:
                 kept.write(piece)
-                n += 1
-        size = kept.tell()
-        kept.seek(0)
-        yield kept if size == values["size"] else None
+            size = kept.tell()
+            kept.seek(0)
+            yield kept if size == values["size"] else None
+
+    def _pieces(self, message: str) -> Iterator[bytes]:
+        for n in itertools.count(1):
+            code, content = self._relay.request("GET", f"{TRANSFER}/{message}/pieces/{n}")
+            if code == http.client.NOT_FOUND:
+                return
+            if code != http.client.OK:
+                self._relay.refuse(code, content)
+            yield content
 
 
 @contextmanager

@@ -5,6 +5,7 @@ What is here already is skipped, so that it may be done again; what cannot be ta
 reason, and the others come in all the same.
 """
 
+import base64
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,11 +16,12 @@ from typing import IO, Any, Final
 import click
 
 from smtprelay.cli import output
-from smtprelay.cli.exit_codes import CANNOT_USE, FAILED, CliError
+from smtprelay.cli.client import ApiClient
+from smtprelay.cli.exit_codes import CANNOT_USE, FAILED, USAGE, CliError
 from smtprelay.cli.formats import tar
 from smtprelay.cli.formats.tar import Item
-from smtprelay.cli.mover import ExportedMessage, Mover, opened
 from smtprelay.cli.options import RelayCommand, chosen
+from smtprelay.cli.source import PATIENCE, TRANSFER, api
 from smtprelay.cli.text import count, ordered, printable
 from smtprelay.cli.who import who
 
@@ -30,6 +32,12 @@ PIECE: Final = 256 * 1024
 #: In one request: messages, and bytes as they are sent, unless one message has more.
 _MOST: Final = 50
 _MOST_BYTES: Final = 500 * 1024
+
+#: What a relay reads of one message in a request, bytes, beside what goes with it.
+LARGEST: Final = 1024 * 1024 - 1024
+
+#: A message as the API takes it: its JSON, and a small body in base64.
+Message = dict[str, Any]
 
 
 @click.command("import", cls=RelayCommand)
@@ -46,15 +54,15 @@ def import_(ctx: click.Context, *, place: str, route: str) -> int | None:
     "SMTPRelay". Ids stay the same, and messages that are already here are skipped. The outcome of a delivery
     that was running during the export is first resolved with its provider, as after a crash.
     """
-    taken = _ImportCounts(route)
     ended: CliError | None = None
-    with _items(place) as items, opened(chosen(ctx), who(), new=True) as mover:
+    with _items(place) as items, api(chosen(ctx), timeout=PATIENCE, new=True) as relay:
+        taken = _ImportCounts(relay, route)
         try:
             for item in items:
-                taken.take(mover, item)
+                taken.take(item)
         except CliError as error:
             ended = error
-        taken.send(mover)
+        taken.send()
     if ended is not None and not any((*taken.counts.values(), *taken.orders.values())):
         raise ended
     told = (
@@ -74,78 +82,83 @@ def import_(ctx: click.Context, *, place: str, route: str) -> int | None:
 class _ImportCounts:
     """What has been taken in so far, and what waits to be sent with others."""
 
-    def __init__(self, route: str) -> None:
+    def __init__(self, relay: ApiClient, route: str) -> None:
+        self._relay = relay
         self._route = route
-        self._waiting: list[tuple[str, ExportedMessage]] = []
+        self._waiting: list[tuple[str, Message]] = []
         self._bytes = 0
-        self._numbers: Mapping[int, int] = {}
+        self._numbers: Mapping[str, int] = {}
         self.orders = {"holds": 0, "suspended": 0}
         self.counts = {"imported": 0, "present": 0, "refused": 0}
         self.faults: list[tuple[str, str]] = []
 
-    def take(self, mover: Mover, item: Item) -> None:
+    def take(self, item: Item) -> None:
         """Take one message, now or with the next ones."""
         values = item.values
         if values is None:
             self._refuse(item.name, item.fault)
             return
         if item.name == tar.ORDERS:
-            self._obey(mover, values)
+            self._apply(values)
             return
         self._number_anew(values)
-        size = values.get("size")
-        if item.body is None or not isinstance(size, int):
-            values["body"] = False
-            self._add(item.name, ExportedMessage(values, None), mover)
+        values["body"] = item.body is not None and isinstance(values.get("size"), int)
+        if item.body is None or not values["body"]:
+            self._add(item.name, {"message": values})
             return
-        values["body"] = True
         start = item.body.read(SMALL + 1)
         name = str(values.get("id"))
         # Without an id no piece can be sent; with what is small the relay says so.
         if len(start) <= SMALL or not (name.isascii() and name.isalnum()):
-            self._add(item.name, ExportedMessage(values, start), mover)
+            self._add(item.name, {"message": values, "content": base64.b64encode(start).decode()})
             return
-        self._put_pieces(mover, name, start, item.body)
-        self._put(mover, [(item.name, ExportedMessage(values, None))])
+        self._put_pieces(name, start, item.body)
+        self._put([(item.name, {"message": values})])
 
-    def _obey(self, mover: Mover, orders: Mapping[str, Any]) -> None:
+    def _apply(self, orders: Mapping[str, Any]) -> None:
+        """Put an operator's settings in force."""
         try:
-            obeyed = mover.apply_settings(orders)
+            applied = self._relay.post(f"{TRANSFER}/orders", {"orders": orders, "who": who()})
         except CliError as error:
             if error.status != FAILED:
                 raise
             self._refuse(tar.ORDERS, str(error))
             return
-        self._numbers = obeyed["numbers"]
-        self.orders = {name: len(obeyed[name]) for name in ("holds", "suspended")}
+        self._numbers = applied["numbers"]
+        self.orders = {name: len(applied[name]) for name in ("holds", "suspended")}
 
     def _number_anew(self, values: Mapping[str, Any]) -> None:
         """Let what a rule holds name the rule's number here; without the rule it is only held."""
         deliveries = values.get("deliveries")
         for each in deliveries if isinstance(deliveries, list) else ():
             if isinstance(each, dict) and each.get("hold"):
-                each["hold"] = self._numbers.get(each["hold"], 0)
+                each["hold"] = self._numbers.get(str(each["hold"]), 0)
 
-    def send(self, mover: Mover) -> None:
+    def send(self) -> None:
         """Send what waits."""
         waiting, self._waiting, self._bytes = self._waiting, [], 0
         if waiting:
-            self._put(mover, waiting)
+            self._put(waiting)
 
-    def _add(self, name: str, message: ExportedMessage, mover: Mover) -> None:
-        size = len(json.dumps(message.values)) + len(message.content or b"") * 4 // 3
+    def _add(self, name: str, message: Message) -> None:
+        size = len(json.dumps(message))
         if len(self._waiting) >= _MOST or self._bytes + size > _MOST_BYTES:
-            self.send(mover)
+            self.send()
+        if size > LARGEST and self._relay.running:
+            self._refuse(name, "too many recipients for a running relay: stop it for this import")
+            return
         self._waiting.append((name, message))
         self._bytes += size
 
-    def _put_pieces(self, mover: Mover, message: str, start: bytes, body: IO[bytes]) -> None:
+    def _put_pieces(self, message: str, start: bytes, body: IO[bytes]) -> None:
         n, piece = 1, start + body.read(PIECE - len(start))
-        while piece and mover.put_piece(message, n, piece):
+        while piece and self._relay.post(f"{TRANSFER}/{message}/pieces/{n}", piece)["taken"]:
             n, piece = n + 1, body.read(PIECE)
 
-    def _put(self, mover: Mover, named: Sequence[tuple[str, ExportedMessage]]) -> None:
-        results = mover.put([message for _, message in named], self._route)
+    def _put(self, named: Sequence[tuple[str, Message]]) -> None:
+        wanted = {"messages": [message for _, message in named], "route": self._route, "who": who()}
+        # All but the route is in order.
+        results = self._relay.post(f"{TRANSFER}/import", wanted, invalid=USAGE)["results"]
         for (name, _), result in zip(named, results, strict=True):
             if result["done"] == "refused":
                 self._refuse(name, result["why"])

@@ -5,16 +5,19 @@
 import sys
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import click
 
 from smtprelay.cli import message_view, output, queue_table
+from smtprelay.cli.client import ApiClient
 from smtprelay.cli.commands import queue_change
 from smtprelay.cli.commands.export import export
 from smtprelay.cli.commands.import_ import import_
 from smtprelay.cli.filters import MessageId, filters, selected
 from smtprelay.cli.options import Group, RelayCommand, again, chosen
-from smtprelay.cli.source import Filters, QueueClient, opened
+from smtprelay.cli.source import Filters, api, listed, path_of
+from smtprelay.cli.who import who
 
 #: So often a search that has not found enough yet is continued; each time looks at 100,000 deliveries.
 _MOST_SEARCHES = 10
@@ -79,13 +82,14 @@ def show(ctx: click.Context, *, message: str, raw: bool, headers: bool) -> None:
     It prints the recipients, every attempt and the provider's answers. --raw prints the message itself, and
     the relay logs who read it.
     """
-    with opened(chosen(ctx)) as source:
+    with api(chosen(ctx)) as relay:
         if raw or headers:
-            for piece in source.content(message, "headers" if headers else "message"):
+            query = urlencode({"part": "headers" if headers else "message", "who": who()})
+            for piece in relay.pieces(f"{path_of(message)}/message?{query}"):
                 sys.stdout.buffer.write(piece)
             sys.stdout.flush()
             return
-        found, running = source.show(message), source.running
+        found, running = relay.get(path_of(message)), relay.running
     deliveries = found["deliveries"]
     ids = [delivery["summary"]["id"] for delivery in deliveries]
     output.result(
@@ -99,8 +103,8 @@ def show(ctx: click.Context, *, message: str, raw: bool, headers: bool) -> None:
 
 def _list(ctx: click.Context, wanted: Filters, after: str, *, over: bool) -> None:
     settings = chosen(ctx)
-    with opened(settings) as source:
-        found = _search(source, wanted, after)
+    with api(settings) as relay:
+        found = _search(relay, wanted, after)
     deliveries = found["deliveries"]
     filtered = bool(after or wanted.keys() - {"limit", "newest"})
     output.result(
@@ -116,14 +120,14 @@ def _list(ctx: click.Context, wanted: Filters, after: str, *, over: bool) -> Non
         )
 
 
-def _search(source: QueueClient, wanted: Filters, mark: str) -> dict[str, Any]:
+def _search(relay: ApiClient, wanted: Filters, mark: str) -> dict[str, Any]:
     """Search until enough is found, or a few times."""
-    found = source.list(wanted, mark)
+    found = listed(relay, wanted, mark)
     for _ in range(_MOST_SEARCHES - 1):
         if not found["partial"]:
             break
         left = wanted["limit"] - len(found["deliveries"])
-        more = source.list({**wanted, "limit": left}, found["mark"])
+        more = listed(relay, {**wanted, "limit": left}, found["mark"])
         found = {**more, "deliveries": [*found["deliveries"], *more["deliveries"]]}
     return found
 

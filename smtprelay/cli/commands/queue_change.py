@@ -15,11 +15,12 @@ from typing import Any
 import click
 
 from smtprelay.cli import output, queue_table
+from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import FAILED, USAGE, CliError
 from smtprelay.cli.filters import MessageId, When, filters, selected
 from smtprelay.cli.options import RelayCommand, chosen, why_option
 from smtprelay.cli.reading import piped
-from smtprelay.cli.source import Change, ChangeStep, Filters, QueueClient, opened
+from smtprelay.cli.source import API, api, listed
 from smtprelay.cli.text import ahead, count, id_in, moment, printable
 from smtprelay.cli.who import who
 
@@ -30,6 +31,9 @@ _DONE = {
     "delete": "deleted",
     "reroute": "rerouted",
 }
+#: What a change did: a ``count``, ``ids``, and how many deliveries are ``left`` for each reason.
+ChangeResult = Mapping[str, Any]
+
 #: How many ids a person is told, and how many lines of what would be changed.
 _SHOWN = 10
 
@@ -121,14 +125,14 @@ def _carry_out(ctx: click.Context, action: str, given: Mapping[str, Any], option
         _tell(ctx, action, _NOTHING, dry_run=dry_run)
         return
     meant = selected(given, ids) | ({"everything": True} if given["everything"] else {})
-    change = Change(action=action, who=who(), why=given["why"], dry_run=dry_run, options=options)
-    with opened(chosen(ctx)) as source:
+    change = {**meant, **options, "who": who(), "why": given["why"], "dry_run": dry_run}
+    with api(chosen(ctx)) as relay:
         if asking:
-            number = _all_steps(source, meant, {**change, "dry_run": True})["count"]
+            number = _all_steps(relay, action, {**change, "dry_run": True})["count"]
             click.confirm(f"delete {count(number, 'delivery')} for good?", abort=True, err=True)
-        done = _all_steps(source, meant, change)
+        done = _all_steps(relay, action, change)
         told = done["ids"] and (dry_run or action == "reroute")
-        found = source.list({"ids": done["ids"][:_SHOWN]}) if told else {"deliveries": (), "lanes": ()}
+        found = listed(relay, {"ids": done["ids"][:_SHOWN]}) if told else {"deliveries": (), "lanes": ()}
     if ids and not done["count"]:
         why = _left(done) or printable(" ".join(ids[:_SHOWN]))
         raise CliError(FAILED, f"nothing to {action}: {why}")
@@ -146,19 +150,20 @@ def _show(found: Mapping[str, Any], provider: str, color: str) -> None:
         click.echo(line)
 
 
-def _all_steps(source: QueueClient, meant: Filters, change: Change) -> ChangeStep:
+def _all_steps(relay: ApiClient, action: str, change: Mapping[str, Any]) -> ChangeResult:
     """Go on until the change has come to its end."""
-    step = source.edit(meant, change)
-    number, ids, left = step["count"], list(step["ids"]), Counter(step["left"])
-    while step["mark"]:
-        step = source.edit(meant, change, step["mark"])
-        number += step["count"]
+    ids: list[str] = []
+    left: Counter[str] = Counter()
+    number, mark, more = 0, "", True
+    while more:
+        step = relay.post(f"{API}/queue/{action}", {**change, "mark": mark})
+        number, mark, more = number + step["count"], step["mark"], bool(step["mark"])
         ids += step["ids"]
         left.update(step["left"])
-    return ChangeStep(count=number, ids=ids, left=left, mark="")
+    return {"count": number, "ids": ids, "left": left}
 
 
-_NOTHING = ChangeStep(count=0, ids=(), left={}, mark="")
+_NOTHING: ChangeResult = {"count": 0, "ids": (), "left": {}}
 
 
 def _from_stdin(ids: Sequence[str]) -> Sequence[str]:
@@ -169,7 +174,7 @@ def _from_stdin(ids: Sequence[str]) -> Sequence[str]:
 
 
 def _tell(
-    ctx: click.Context, action: str, done: ChangeStep, *, dry_run: bool, at: float | None = None
+    ctx: click.Context, action: str, done: ChangeResult, *, dry_run: bool, at: float | None = None
 ) -> None:
     ids = done["ids"]
     data = {
@@ -194,5 +199,5 @@ def _tell(
     output.result(ctx, data, people, rows=({"id": name} for name in ids), ids=ids)
 
 
-def _left(done: ChangeStep) -> str:
+def _left(done: ChangeResult) -> str:
     return ", ".join(f"{number} {printable(why)}" for why, number in done["left"].items())

@@ -10,8 +10,8 @@ import click
 
 from smtprelay.cli import locate, output
 from smtprelay.cli.exit_codes import FAILED, UNAVAILABLE, CliError
-from smtprelay.cli.options import CliSettings, Group, chosen
-from smtprelay.cli.source import API, in_words
+from smtprelay.cli.options import Group, chosen
+from smtprelay.cli.source import API, api, in_words
 from smtprelay.cli.text import count, printable, size
 
 #: Seconds for an answer: a check reads the whole spool.
@@ -33,11 +33,12 @@ def check(ctx: click.Context, *, deep: bool, recount: bool) -> int | None:
 
     Mail continues during the check. The exit status is 1 if anything is inconsistent.
     """
-    settings = chosen(ctx)
-    if recount:
-        click.echo(f"recounted: {count(_recount(settings), 'lane')} changed", err=True)
-    found = _check(settings, deep=deep)
-    output.result(ctx, dict(found), lambda: _tell(found))
+    with api(chosen(ctx), timeout=_PATIENCE) as relay:
+        if recount:
+            changed = relay.post(f"{API}/spool/check/recount", {})["lanes"]
+            click.echo(f"recounted: {count(changed, 'lane')} changed", err=True)
+        found = relay.get(f"{API}/spool/check", {"deep": "1"} if deep else {})
+    output.result(ctx, found, lambda: _tell(found))
     return FAILED if found["findings"] else None
 
 
@@ -54,30 +55,6 @@ def _tell(found: Mapping[str, Any]) -> None:
     )
 
 
-def _check(settings: CliSettings, *, deep: bool) -> Mapping[str, Any]:
-    client = locate.client(settings, os.environ, _PATIENCE)
-    location = locate.instead(client, settings, os.environ)
-    if location is None:
-        return dict(client.get(f"{API}/spool/check", {"deep": "1"} if deep else {}))
-    from attrs import asdict  # noqa: PLC0415
-
-    from smtprelay.spool import offline_archive  # noqa: PLC0415
-
-    with in_words():
-        return asdict(offline_archive.check(location, deep=deep))
-
-
-def _recount(settings: CliSettings) -> int:
-    client = locate.client(settings, os.environ, _PATIENCE)
-    location = locate.instead(client, settings, os.environ)
-    if location is None:
-        return int(client.post(f"{API}/spool/check/recount", {})["lanes"])
-    from smtprelay.spool import offline_archive  # noqa: PLC0415
-
-    with in_words():
-        return offline_archive.recount(location)
-
-
 @spool.command()
 @click.pass_context
 def compact(ctx: click.Context) -> None:
@@ -89,7 +66,6 @@ def compact(ctx: click.Context) -> None:
     """
     settings = chosen(ctx)
     location = locate.location(settings, os.environ)
-    from smtprelay.spool import offline_archive  # noqa: PLC0415
     from smtprelay.spool.engines.sqlite_lock import SpoolBusy  # noqa: PLC0415
     from smtprelay.spool.location import SqliteLocation  # noqa: PLC0415
 
@@ -97,10 +73,9 @@ def compact(ctx: click.Context) -> None:
         raise CliError(
             UNAVAILABLE, "compact needs a spool in a folder of this machine: name its configuration with -c"
         )
-
     try:
         with in_words():
-            before, after = offline_archive.compact(location)
+            before, after = location.compact()
     except CliError as error:
         if isinstance(error.__cause__, SpoolBusy):
             raise CliError(UNAVAILABLE, f"{error}: stop it first") from error

@@ -225,13 +225,13 @@ _PRAGMAS: Final = (
 _PASSES: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 
-def open_file(database: str, **options: Any) -> SqliteConnection:
+def open_file(database: str, mode: str = "rw", **options: Any) -> SqliteConnection:
     """
     Open a database that is there, on any thread; ``":memory:"`` is a new one.
 
     A file that is gone, as when its disk is not mounted any more, is not made anew: it would be empty.
     """
-    place = database if database == ":memory:" else f"{Path(database).absolute().as_uri()}?mode=rw"
+    place = database if database == ":memory:" else f"{Path(database).absolute().as_uri()}?mode={mode}"
     connection: SqliteConnection = sqlite3.connect(
         place, uri=True, isolation_level=None, check_same_thread=False, factory=SqliteConnection, **options
     )
@@ -275,9 +275,9 @@ def _code(error: Exception) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
-def connect_reader(database: Path) -> sqlite3.Connection:
-    """Open a connection that cannot write."""
-    connection = open_file(str(database))
+def connect_reader(database: Path, *, frozen: bool = False) -> sqlite3.Connection:
+    """Open a connection that cannot write; ``frozen``: nobody can, as on a disk that is read-only."""
+    connection = open_file(str(database), mode="ro&immutable=1" if frozen else "rw")
     connection.execute("PRAGMA query_only = ON")
     return connection
 

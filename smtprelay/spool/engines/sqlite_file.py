@@ -88,8 +88,15 @@ def cut_log(connection: Connection) -> None:
 
 def verify(connection: Connection) -> list[str]:
     """Read every page of the file; return what is wrong with it."""
-    rows = connection.execute("PRAGMA integrity_check").fetchall()
-    return [f"the file is damaged: {text}" for (text,) in rows if text != "ok"]
+    found = []
+    try:
+        cursor = connection.execute("PRAGMA integrity_check")
+        while row := cursor.fetchone():
+            found.append(row[0])
+    except sqlite3.DatabaseError as error:
+        # It stops at some damages, after it has told what it found until there.
+        found.append(str(error))
+    return [f"the file is damaged: {text}" for text in found if text != "ok"]
 
 
 def compact(database: Path) -> tuple[int, int]:

@@ -8,11 +8,12 @@ rows is all that a clause is ever asked about.
 
 import json
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 import attrs
 
+from smtprelay.model.filters import FILTERS, Filter
 from smtprelay.model.message import Client
 from smtprelay.model.queue import NOBODY, Selection
 
@@ -24,64 +25,43 @@ _TO_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 def clauses(selection: Selection) -> Iterator[Clause]:
     """Give a clause for each filter of ``selection``; ids, states and the rule are not among them."""
-    for name, make in _TEXTS.items():
-        value = getattr(selection, name)
-        if value:
-            yield make(value)
-    for name, condition in _BOUNDS.items():
-        value = getattr(selection, name)
-        if value is not None and value != 0:
-            yield condition, [value]
+    for wanted in FILTERS:
+        value = getattr(selection, wanted.name)
+        if value and wanted.columns:
+            yield _text_clause(wanted, value) if wanted.kind == "text" else (wanted.columns[0], [value])
 
 
-def _like(*columns: str) -> Callable[[str], Clause]:
-    """Compare with a pattern in which ``*`` stands for anything."""
-
-    def clause(pattern: str) -> Clause:
-        return _either(columns, [_pattern(each) for each in _spellings(pattern)])
-
-    return clause
-
-
-def _containing(*columns: str) -> Callable[[str], Clause]:
-    """So, but without a ``*`` a part is enough."""
-    like = _like(*columns)
-    return lambda text: like(text if "*" in text else f"*{text}*")
+def _text_clause(wanted: Filter, text: str) -> Clause:
+    if wanted.name == "sender" and text == NOBODY:
+        # What nobody sent is shown as ``<>``, and looked for so.
+        return "m.sender = ''", []
+    made = [_column(column, _texts(wanted, text)) for column in wanted.columns]
+    return f"({' OR '.join(one for one, _ in made)})", [each for _, values in made for each in values]
 
 
-def _recipient(make: Callable[[str], Clause]) -> Callable[[str], Clause]:
-    """Ask it of the recipients ``r``; one is enough."""
-
-    def clause(text: str) -> Clause:
-        condition, parameters = make(text)
-        where = f"r.message = d.message AND r.n = d.n AND {condition}"
-        return f"EXISTS (SELECT 1 FROM recipient r WHERE {where})", parameters  # noqa: S608 -- constants
-
-    return clause
+def _texts(wanted: Filter, text: str) -> list[str]:
+    """Return the patterns of which one must match."""
+    if wanted.name == "message_id":
+        # Angle brackets are easily lost when an id is copied.
+        bare = text.strip("<>").translate(_TO_LOWER)
+        return [bare, f"<{bare}>"]
+    return _spellings(f"*{text}*" if wanted.part and "*" not in text else text)
 
 
-def _any_of(*makers: Callable[[str], Clause]) -> Callable[[str], Clause]:
-    def clause(text: str) -> Clause:
-        made = [make(text) for make in makers]
-        return f"({' OR '.join(one for one, _ in made)})", [each for _, values in made for each in values]
-
-    return clause
-
-
-def _sender(text: str) -> Clause:
-    """What nobody sent is shown as ``<>``, and looked for so."""
-    return ("m.sender = ''", []) if text == NOBODY else _like("m.sender")(text)
+def _column(column: str, texts: list[str]) -> Clause:
+    table, _, name = column.partition(".")
+    if table == "c":
+        return _like("m.client", [_client(name, each) for each in texts])
+    condition, patterns = _like(column, [_pattern(each) for each in texts])
+    if table == "r":
+        where = f"r.message = d.message AND r.n = d.n AND ({condition})"
+        return f"EXISTS (SELECT 1 FROM recipient r WHERE {where})", patterns  # noqa: S608 -- constants
+    return condition, patterns
 
 
-def _message_id(text: str) -> Clause:
-    """Angle brackets are easily lost when an id is copied."""
-    bare = text.strip("<>")
-    return _either(["m.message_id"], [_pattern(each.translate(_TO_LOWER)) for each in (bare, f"<{bare}>")])
-
-
-def _client(name: str) -> Callable[[str], Clause]:
+def _client(name: str, text: str) -> str:
     """
-    Compare one value of a client, who is stored as JSON in the order of :class:`Client`.
+    Return the pattern of one value of a client, who is stored as JSON in the order of :class:`Client`.
 
     What comes before and after a value cannot be within another one: there its quotes are escaped.
     """
@@ -89,21 +69,12 @@ def _client(name: str) -> Callable[[str], Clause]:
     place = names.index(name)
     before = f'{{"{name}": "' if place == 0 else f', "{name}": "'
     after = f'", "{names[place + 1]}": ' if place + 1 < len(names) else '"}'
-
-    def clause(pattern: str) -> Clause:
-        start = "" if place == 0 else "%"
-        spelled = [
-            f"{start}{_escaped(before)}{_pattern(json.dumps(each)[1:-1])}{_escaped(after)}%"
-            for each in _spellings(pattern)
-        ]
-        return _either(["m.client"], spelled)
-
-    return clause
+    start = "" if place == 0 else "%"
+    return f"{start}{_escaped(before)}{_pattern(json.dumps(text)[1:-1])}{_escaped(after)}%"
 
 
-def _either(columns: Any, patterns: list[str]) -> Clause:
-    conditions = [f"lower({column}) LIKE ? ESCAPE '!'" for column in columns for _ in patterns]
-    return f"({' OR '.join(conditions)})", [*patterns] * len(columns)
+def _like(column: str, patterns: list[str]) -> Clause:
+    return " OR ".join([f"lower({column}) LIKE ? ESCAPE '!'"] * len(patterns)), patterns
 
 
 def _spellings(pattern: str) -> list[str]:
@@ -117,23 +88,3 @@ def _pattern(text: str) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
-
-
-_TEXTS: Final[dict[str, Callable[[str], Clause]]] = {
-    "text": _any_of(
-        _containing("m.sender", "m.subject", "m.message_id"), _recipient(_containing("r.address"))
-    ),
-    "route": _like("d.route"),
-    "provider": _like("l.provider"),
-    "lane": _like("l.key"),
-    "sender": _sender,
-    "recipient": _recipient(_like("r.address")),
-    "subject": _containing("m.subject"),
-    "message_id": _message_id,
-    "provider_id": _recipient(_like("r.provider_id")),
-    "error": _any_of(_containing("d.reason"), _recipient(_containing("r.reason"))),
-    "client": _client("address"),
-    "user": _client("user"),
-}
-
-_BOUNDS: Final = {"min_size": "m.size >= ?", "since": "m.received >= ?", "until": "m.received < ?"}

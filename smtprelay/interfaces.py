@@ -35,8 +35,6 @@ from smtprelay.model.queue import (
     Node,
     OverduePage,
     QueueStats,
-    Reroute,
-    Rerouted,
     Settlement,
 )
 from smtprelay.model.queue_admin import Queue
@@ -239,13 +237,6 @@ class Spool(Queue, Permits, Protocol):
 
     async def block(self, block: Block) -> None:
         """Stop a lane until ``block.until``, or, with ``reason`` empty, open it again."""
-
-    async def move(self, reroute: Reroute, limit: int = 100) -> Rerouted:
-        """
-        Let mail that waits and is due go on in another lane, in steps of up to ``limit`` deliveries.
-
-        It keeps its place in time, and what it had waited in vain. A lane that is blocked gets none.
-        """
 
     async def overdue(self, before: float, mark: tuple[str, int] = ("", 0), limit: int = 200) -> OverduePage:
         """

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import define, evolve
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -61,13 +61,15 @@ class WatchedBody(Body):
             yield chunk
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class Attempts:
     """
     Makes attempts. It keeps nothing between them but what ``lanes`` knows.
 
     :ivar settle: records an outcome, as :meth:`smtprelay.interfaces.Spool.settle`.
     :ivar chance: gives a number from 0 to 1, for the jitter.
+    :ivar given_up: what is under way is given up. Then, and only then, is a ``CancelledError`` let through:
+        the attempt stays without an outcome.
     """
 
     spool: Spool
@@ -80,16 +82,13 @@ class Attempts:
     clock: IReactorTime
     events: Events
     chance: Callable[[], float]
+    given_up: bool = False
 
-    async def run(
-        self, claim: Claim, taken: Callable[[], None], running: Callable[[], bool]
-    ) -> Settlement | None:
+    async def run(self, claim: Claim, taken: Callable[[], None]) -> Settlement | None:
         """
         Carry out one attempt; return what was recorded, ``None`` if the claim was not ours any more.
 
         :param taken: given to the provider, see :meth:`smtprelay.interfaces.Provider.deliver`.
-        :param running: ``False`` when the relay gives up what is under way. Then, and only then, is a
-            ``CancelledError`` let through: the attempt stays without an outcome.
         """
         delivery, begun = claim.delivery, self.clock.seconds()
         self.events("attempt.started", attempt=claim.attempt, **report.about(delivery))
@@ -97,10 +96,10 @@ class Attempts:
         try:
             verdict = await self._verdict(claim, body, taken)
         except Exception as exc:
-            if isinstance(exc, CancelledError) and not running():
+            if isinstance(exc, CancelledError) and self.given_up:
                 raise
             verdict = self._unreadable(claim, {}, body.fault) if body.fault else self._crashed(claim, exc)
-        ours = await self._record(claim, verdict.settlement, running)
+        ours = await self._record(claim, verdict.settlement)
         now = self.clock.seconds()
         if not ours:
             report.lost(self.events, claim, verdict)
@@ -219,7 +218,7 @@ class Attempts:
             return verdict
         return evolve(verdict, settlement=evolve(verdict.settlement, event=event))
 
-    async def _record(self, claim: Claim, settlement: Settlement, running: Callable[[], bool]) -> bool:
+    async def _record(self, claim: Claim, settlement: Settlement) -> bool:
         """Settle, however often the spool fails: sending again is what must not happen instead."""
         failures = 0
         while True:
@@ -228,7 +227,7 @@ class Attempts:
                 if not ours and settlement.block is not None:
                     await self.spool.block(settlement.block)
             except Exception as exc:
-                if not running():
+                if self.given_up:
                     raise
                 self.events("spool.failed", operation="settle", reason=_in_a_line(exc))
             else:

@@ -102,7 +102,6 @@ class Dispatcher:
             chance=jitter,
         )
         self._claiming = False
-        self._given_up = False
         self._flights: dict[Deferred[Settlement | None], Claim] = {}
         self._chores: set[Deferred[Any]] = set()
         self._asking = self._asked = self._answered = 0
@@ -121,7 +120,7 @@ class Dispatcher:
     @property
     def given_up(self) -> bool:
         """Whether attempts were given up when it stopped: they are claimed, and nobody ends them."""
-        return self._given_up
+        return self._attempts.given_up
 
     def start(self) -> None:
         """Begin to claim, and hear of each accept from now on; also after :meth:`pause`."""
@@ -184,7 +183,7 @@ class Dispatcher:
 
     def _attempt(self, claim: Claim) -> None:
         flight = Deferred.fromCoroutine(
-            self._attempts.run(claim, lambda: self._watch("taken", self._free_slot(claim)), self._is_waiting)
+            self._attempts.run(claim, lambda: self._watch("taken", self._free_slot(claim)))
         )
         self._flights[flight] = claim
         if self._renewal is None and not flight.called:
@@ -211,7 +210,7 @@ class Dispatcher:
     def _break(self, failure: Failure, flight: "Deferred[Settlement | None]") -> None:
         """An attempt ended without an outcome: it was given up, or this package has a bug."""
         claim = self._flights.pop(flight)
-        if not self._given_up:
+        if not self.given_up:
             self._events(
                 "attempt.crashed",
                 attempt=claim.attempt,
@@ -225,9 +224,6 @@ class Dispatcher:
         await self._spool.taken(claim)
         if self._backlog:
             self._wake()
-
-    def _is_waiting(self) -> bool:
-        return not self._given_up
 
     def _renew(self) -> None:
         """Renew all leases together. With nothing under way there is no timer."""
@@ -330,7 +326,7 @@ class Dispatcher:
 
     def _give_up(self) -> None:
         """Let go of what is under way, and do not wait for it: neither for an answer nor for the spool."""
-        self._given_up = True
+        self._attempts.given_up = True
         for each in [*self._flights, *self._chores]:
             each.cancel()
         if self._landed is not None:

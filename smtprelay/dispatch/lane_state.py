@@ -128,10 +128,6 @@ class LaneStates:
         self._stops = {key: evolve(stop, until=stop.until + seconds) for key, stop in self._stops.items()}
         self._told = {key: until + seconds for key, until in self._told.items()}
 
-    def all_stopped(self, now: float) -> frozenset[tuple[str, str]]:
-        """Return the lanes that are stopped now, as far as we know."""
-        return self._suspended.union(key for key, stop in self._stops.items() if now < stop.until)
-
     def _tell_throttled(self, delivery: Delivery, outcomes: Collection[Outcome], now: float) -> None:
         """Warn of it, but not for each mail that is refused."""
         reason = next((each.why for each in outcomes if isinstance(each, Deferred) and each.throttled), None)

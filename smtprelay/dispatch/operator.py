@@ -8,7 +8,7 @@ and the bounce of one that is deleted. What stops or opens a lane by hand is her
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from attrs import evolve
+from attrs import define, evolve, field
 
 from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.failover import fits
@@ -24,6 +24,7 @@ _REMOVED: Final = "5.7.0"
 _NOTHING: Final = Prepared()
 
 
+@define(eq=False)
 class OperatorActions:
     """
     See :class:`smtprelay.interfaces.Operator`.
@@ -35,28 +36,15 @@ class OperatorActions:
     :param probe_unreachable: has a provider probed soon that cannot be reached.
     """
 
-    def __init__(
-        self,
-        spool: Spool,
-        providers: Mapping[str, Provider],
-        reporter: DsnReporter,
-        lanes: LaneStates,
-        *,
-        seconds: Callable[[], float],
-        events: Events,
-        wake: Callable[[], None],
-        holds_changed: Callable[[], None] = lambda: None,
-        probe_unreachable: Callable[[str], None] = lambda _provider: None,
-    ) -> None:
-        self._spool = spool
-        self._providers = providers
-        self._reporter = reporter
-        self._lanes = lanes
-        self._seconds = seconds
-        self._events = events
-        self._wake = wake
-        self._probe_unreachable = probe_unreachable
-        self.holds_changed = holds_changed
+    _spool: Spool
+    _providers: Mapping[str, Provider]
+    _reporter: DsnReporter
+    _lanes: LaneStates
+    _seconds: Callable[[], float] = field(kw_only=True)
+    _events: Events = field(kw_only=True)
+    _wake: Callable[[], None] = field(kw_only=True)
+    holds_changed: Callable[[], None] = field(default=lambda: None, kw_only=True)
+    _probe_unreachable: Callable[[str], None] = field(default=lambda _provider: None, kw_only=True)
 
     async def __call__(self, delivery: Delivery, edit: Edit) -> Prepared:
         """Return what this edit needs: the new place for a reroute, the bounce for a delete."""

@@ -6,6 +6,7 @@ A blocked lane costs its provider one question at growing intervals, not one for
 
 from collections.abc import Mapping
 
+from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -27,23 +28,16 @@ async def ask(provider: Provider, name: str, lane: str, events: Events) -> Outco
         return Blocked(said)
 
 
+@define(eq=False)
 class Probes:
     """The probes of all lanes, one at a time for each."""
 
-    def __init__(
-        self,
-        spool: Spool,
-        providers: Mapping[str, Provider],
-        lanes: LaneStates,
-        clock: IReactorTime,
-        events: Events,
-    ) -> None:
-        self._spool = spool
-        self._providers = providers
-        self._lanes = lanes
-        self._clock = clock
-        self._events = events
-        self._under_way: dict[tuple[str, str], Deferred[None] | None] = {}
+    _spool: Spool
+    _providers: Mapping[str, Provider]
+    _lanes: LaneStates
+    _clock: IReactorTime
+    _events: Events
+    _under_way: dict[tuple[str, str], Deferred[None] | None] = field(factory=dict, init=False)
 
     def start(self, provider: str, lane: str) -> Deferred[None] | None:
         """

@@ -8,9 +8,10 @@ work.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
-from attrs import evolve
+from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -18,9 +19,11 @@ from smtprelay.dispatch.failover import next_place
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.interfaces import Events, Provider, Spool
 from smtprelay.model.message import Delivery, Route
-from smtprelay.model.queue import Reroute
+from smtprelay.model.queue import DueSelection, Edit
+from smtprelay.model.queue_admin import Prepared
 
 #: What became due so shortly before a look may have been committed after it; it is looked at again, seconds.
+#: The spool's clock may be as much ahead of ours: it moves what is due by its own.
 _OVERLAP: Final = 10.0
 
 #: How often it is looked for mail of a provider that is gone: an operator may release some, seconds.
@@ -30,32 +33,23 @@ _LOOK_EVERY: Final = 30.0
 Stopped = tuple[str, str]
 
 
+@define(eq=False)
 class RerouteRunner:
-    """The detours of all lanes, one at a time for each."""
+    """Reroutes what waits in lanes that do not run, one reroute at a time for each."""
 
-    def __init__(
-        self,
-        spool: Spool,
-        providers: Mapping[str, Provider],
-        routes: Mapping[str, Route],
-        lanes: LaneStates,
-        *,
-        clock: IReactorTime,
-        events: Events,
-    ) -> None:
-        self._spool = spool
-        self._providers = providers
-        self._routes = routes
-        self._lanes = lanes
-        self._clock = clock
-        self._events = events
-        self._gone: list[Stopped] = []
-        self._looked = False
-        self._look_again = 0.0
-        self._since: dict[Stopped, float] = {}
-        self._under_way: set[Stopped] = set()
-        self._again: set[Stopped] = set()
-        self._stopping = False
+    _spool: Spool
+    _providers: Mapping[str, Provider]
+    _routes: Mapping[str, Route]
+    _lanes: LaneStates
+    _clock: IReactorTime = field(kw_only=True)
+    _events: Events = field(kw_only=True)
+    _gone: list[Stopped] = field(factory=list, init=False)
+    _looked: bool = field(default=False, init=False)
+    _look_again: float = field(default=0.0, init=False)
+    _since: dict[Stopped, float] = field(factory=dict, init=False)
+    _under_way: set[Stopped] = field(factory=set, init=False)
+    _again: set[Stopped] = field(factory=set, init=False)
+    _stopping: bool = field(default=False, init=False)
 
     async def gone(self) -> tuple[list[Stopped], float | None]:
         """
@@ -115,40 +109,39 @@ class RerouteRunner:
 
     async def _lead(self, stopped: Stopped) -> int:
         """Go once through what waits, step by step."""
-        reroute = self._reroute(*stopped)
-        if not reroute.routes:
+        now = self._clock.seconds()
+        selection = self._selection(*stopped, now)
+        if not selection.routes:
             return 0
-        step = await self._spool.move(reroute)
-        count, until = step.count, step.until
-        while step.mark is not None and not self._stopping:
-            step = await self._spool.move(evolve(reroute, mark=step.mark))
+        # What is uncertain is only selected where nobody can resolve it any more.
+        edit = Edit(action="reroute", who="the relay", why=f"{stopped[0]} does not run", force=True)
+        step = await self._spool.edit(selection, edit, "", self._prepare)
+        count = step.count
+        while step.mark and not self._stopping:
+            step = await self._spool.edit(selection, edit, step.mark, self._prepare)
             count += step.count
-        self._since[stopped] = until - _OVERLAP
+        self._since[stopped] = now - _OVERLAP
         return count
 
-    def _reroute(self, provider: str, lane: str) -> Reroute:
-        stops = self._lanes.all_stopped(self._clock.seconds())
-        routes, providers = self._routes, self._providers
+    async def _prepare(self, delivery: Delivery, edit: Edit) -> Prepared:  # noqa: ARG002 -- a Prepare
+        is_stopped = partial(self._lanes.stopped, now=self._clock.seconds())
+        place = next_place(delivery, self._routes[delivery.route].via, self._providers, is_stopped)
+        if place is None:
+            return Prepared(refusal="no other provider of its route takes it now")
+        return Prepared(provider=place.provider, lane=place.lane)
 
-        def is_stopped(name: str, key: str) -> bool:
-            return (name, key) in stops or (name, "") in stops
-
-        def onward(delivery: Delivery) -> tuple[str, str] | None:
-            place = next_place(delivery, routes[delivery.route].via, providers, is_stopped)
-            return None if place is None else (place.provider, place.lane)
-
-        open_ways = [
-            route
-            for route in routes.values()
-            if any(each != provider and each in providers and (each, "") not in stops for each in route.via)
-        ]
-        lost = [] if provider in providers else [each for each in open_ways if each.on_uncertain == "resend"]
-        return Reroute(
+    def _selection(self, provider: str, lane: str, now: float) -> DueSelection:
+        ways = [route for route in self._routes.values() if self._leads_on(route, provider, now)]
+        lost = [] if provider in self._providers else [each for each in ways if each.on_uncertain == "resend"]
+        return DueSelection(
             provider=provider,
             lane=lane,
-            routes=tuple(route.name for route in open_ways),
+            routes=tuple(route.name for route in ways),
             lost=tuple(route.name for route in lost),
-            onward=onward,
-            reason=f"{provider} does not run, so it goes on at another provider of its route",
             since=self._since.get((provider, lane), 0.0),
+            until=now + _OVERLAP,
         )
+
+    def _leads_on(self, route: Route, provider: str, now: float) -> bool:
+        others = [each for each in route.via if each != provider and each in self._providers]
+        return any(not self._lanes.stopped(each, "", now) for each in others)

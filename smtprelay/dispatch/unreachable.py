@@ -9,6 +9,7 @@ seen before its mail is due again, also after a restart.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from attrs import Factory, define, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -28,6 +29,7 @@ _FIRST_PROBE: Final = 5.0
 _NEXT_PROBE: Final = 15.0
 
 
+@define(eq=False)
 class ReachWatch:
     """
     Tells ``provider.failing`` and ``provider.recovered``, each once for all nodes.
@@ -38,30 +40,20 @@ class ReachWatch:
         that answers a probe by refusing us is blocked.
     """
 
-    def __init__(
-        self,
-        reaches: Mapping[str, Reach],
-        providers: Mapping[str, Provider],
-        clock: IReactorTime,
-        events: Events,
-        *,
-        spool: Spool,
-        lanes: LaneStates,
-    ) -> None:
-        self._reaches = reaches
-        self._providers = providers
-        self._clock = clock
-        self._events = events
-        self._spool = spool
-        self._begun = False
-        self._lanes = lanes
-        self._told: dict[str, Unreachable] = {}
-        #: To be probed once, whatever is known of them.
-        self._unprobed: set[str] = set()
-        #: Not reached since the start, or since a suspension.
-        self._unproven = set(reaches)
-        self._next_probe: dict[str, float] = {}
-        self._probes: dict[str, Deferred[Any]] = {}
+    _reaches: Mapping[str, Reach]
+    _providers: Mapping[str, Provider]
+    _clock: IReactorTime
+    _events: Events
+    _spool: Spool = field(kw_only=True)
+    _lanes: LaneStates = field(kw_only=True)
+    _begun: bool = field(default=False, init=False)
+    _told: dict[str, Unreachable] = field(factory=dict, init=False)
+    #: To be probed once, whatever is known of them.
+    _unprobed: set[str] = field(factory=set, init=False)
+    #: Not reached since the start, or since a suspension.
+    _unproven: set[str] = field(default=Factory(lambda self: set(self._reaches), takes_self=True), init=False)
+    _next_probe: dict[str, float] = field(factory=dict, init=False)
+    _probes: dict[str, Deferred[Any]] = field(factory=dict, init=False)
 
     async def look(self) -> None:
         """Look at every provider; to be called about once a second. What the spool refuses it raises."""

@@ -4,7 +4,7 @@ The values with which the queue is asked and changed, by dispatch and by operato
 All of them go to JSON by :func:`attrs.asdict`. :mod:`smtprelay.model.message` holds the mail itself.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from attrs import asdict, field, frozen
@@ -114,48 +114,25 @@ class Settlement:
     event: NewMessage | None = None
 
 
-#: How far a search has come; for the spool alone to read.
-Mark = tuple[int, float, str, int]
-
-
 @frozen(kw_only=True)
-class Reroute:
+class DueSelection:
     """
-    How mail shall leave a lane that does not run.
+    What waits in a lane that does not run, for a reroute of the relay's own.
 
     :ivar lane: the key; ``""`` is all lanes of the provider.
     :ivar routes: only deliveries of these routes, and none that is uncertain.
     :ivar lost: of these also what is uncertain: nobody can resolve it any more.
-    :ivar onward: gives the (provider, lane) where a delivery goes on, or ``None``: it stays. It is
-        called on the spool's thread and must depend on nothing but what it was made of.
-    :ivar reason: in one line, for those who look at a delivery that was moved.
-    :ivar since: only what has become due since, seconds since the epoch.
-    :ivar mark: the :attr:`Rerouted.mark` of the step before this one.
+    :ivar since: only what has become due since, seconds since the epoch; ``until``: and by then.
+    :ivar limit: at most so many are looked at in one step.
     """
 
     provider: str
     lane: str
     routes: Sequence[str]
     lost: Sequence[str] = ()
-    onward: Callable[[Delivery], tuple[str, str] | None]
-    reason: str
     since: float = 0.0
-    mark: Mark | None = None
-
-
-@frozen(kw_only=True)
-class Rerouted:
-    """
-    One step of a detour.
-
-    :ivar count: how many deliveries were moved.
-    :ivar until: what becomes due from now on was not looked at.
-    :ivar mark: where the next step begins; ``None`` after the last.
-    """
-
-    count: int
     until: float
-    mark: Mark | None
+    limit: int = 100
 
 
 @frozen(kw_only=True)
@@ -243,12 +220,13 @@ class Selection:
 @frozen(kw_only=True)
 class Edit:
     """
-    An operator's change.
+    A change by an operator, or by the relay itself.
 
     :ivar action: ``"retry"``, ``"hold"``, ``"release"``, ``"delete"`` or ``"reroute"``.
     :ivar who: recorded with each delivery, as is ``why``.
     :ivar at: when a retry is due, seconds since the epoch; ``None`` is now.
-    :ivar provider: where a reroute goes.
+    :ivar provider: where a reroute goes. One of the relay's own has none, as each mail may go elsewhere: it
+        keeps the place of each in time, and puts none into a blocked lane.
     :ivar force: reroute also what may have arrived already.
     :ivar bounce: tell the senders of what is deleted.
     :ivar rule: the hold rule that holds or releases.

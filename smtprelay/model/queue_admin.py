@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from attrs import frozen
 
 from smtprelay.model.message import Delivery
-from smtprelay.model.queue import Detail, Edit, NewMessage, Selection, Summary
+from smtprelay.model.queue import Detail, DueSelection, Edit, NewMessage, Selection, Summary
 from smtprelay.model.refusal import RefusalFilter, RefusalRow
 from smtprelay.model.unreachable import Unreachable
 
@@ -43,11 +43,12 @@ class Prepared:
     What a change needs for one delivery and the spool cannot know.
 
     :ivar refusal: why this one is left alone; ``""`` if it is not.
-    :ivar lane: of the provider that a reroute goes to.
+    :ivar provider: where a reroute goes that does not say so itself; ``lane`` belongs to it.
     :ivar bounce: accepted with the deletion, if somebody is to be told.
     """
 
     refusal: str = ""
+    provider: str = ""
     lane: str = ""
     bounce: NewMessage | None = None
 
@@ -131,10 +132,14 @@ class Queue(Protocol):
         """
 
     async def edit(
-        self, selection: Selection, edit: Edit, mark: str = "", prepare: Prepare | None = None
+        self,
+        selection: Selection | DueSelection,
+        edit: Edit,
+        mark: str = "",
+        prepare: Prepare | None = None,
     ) -> Edited:
         """
-        Carry out one step of an operator's change, in transactions of up to 200 deliveries.
+        Carry out one step of a change, in transactions of up to 200 deliveries.
 
         What is under way is left alone, as is what the action does not fit, and what has changed since it
         was looked at. What comes in after the first step is not meant. With ids it is all one step.

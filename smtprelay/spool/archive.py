@@ -4,7 +4,7 @@ Export and import on the spool's writer and its reader; see :class:`smtprelay.mo
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from twisted.internet.defer import DeferredList
 
@@ -12,11 +12,9 @@ from smtprelay.interfaces import Events
 from smtprelay.model.export_import import ArchiveItem, ArchivePage
 from smtprelay.model.operator_settings import AppliedSettings, OperatorSettings
 from smtprelay.model.queue import Selection
+from smtprelay.spool.engines.reader import Reader, reads
 from smtprelay.spool.engines.writer import Writer
 from smtprelay.spool.operations import export, import_, operator_settings
-
-if TYPE_CHECKING:
-    from smtprelay.spool.engines.reader import Reader
 
 #: Pieces of a message are dropped when after so many seconds neither another one nor the message has come.
 PATIENCE: Final = 3600
@@ -29,7 +27,10 @@ class SpoolArchive:
     :param wake: called when something has come in.
     """
 
-    def __init__(self, writer: Writer, reader: "Reader", events: Events, wake: Callable[[], object]) -> None:
+    piece = reads(export.piece)
+    orders = reads(operator_settings.orders)
+
+    def __init__(self, writer: Writer, reader: Reader, events: Events, wake: Callable[[], object]) -> None:
         self._writer = writer
         self._reader = reader
         self._events = events
@@ -47,20 +48,12 @@ class SpoolArchive:
             self._events("queue.exported", who=who, count=len(ids), ids=", ".join(ids))
         return portion
 
-    async def piece(self, message: str, n: int) -> bytes | None:
-        """See :meth:`smtprelay.model.export_import.Archive.piece`."""
-        return await self._reader.do(partial(export.piece, message=message, n=n))
-
     async def exported(self, messages: Sequence[str], who: str) -> Sequence[str]:
         """See :meth:`smtprelay.model.export_import.Archive.exported`."""
         gone = await self._writer.do(partial(export.drop, messages=messages))
         if gone:
             self._events("queue.moved", who=who, count=len(gone), ids=", ".join(gone))
         return gone
-
-    async def orders(self) -> OperatorSettings:
-        """See :meth:`smtprelay.model.export_import.Archive.orders`."""
-        return await self._reader.do(operator_settings.orders)
 
     async def apply_settings(self, given: OperatorSettings, who: str) -> AppliedSettings:
         """See :meth:`smtprelay.model.export_import.Archive.apply_settings`."""

@@ -16,20 +16,20 @@ from typing import ClassVar, Final, Protocol
 from attrs import frozen
 
 from smtprelay.spool.engines import sqlite_file
+from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.schema import check_version
-from smtprelay.spool.engines.sqlite import DATABASE, FILES, SqliteEngine, connect_reader, prepare_folder
+from smtprelay.spool.engines.sqlite import DATABASE, SqliteEngine, connect_reader, prepare_folder
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
 from smtprelay.spool.engines.transaction import Connection, SpoolFault
 from smtprelay.spool.engines.writer import InlineWriter
-from smtprelay.spool.maintenance.maintenance import Files
 
 
 class SpoolLocation(Protocol):
     """Where a spool lies; ``str`` says it to people."""
 
     @property
-    def files(self) -> Files:
-        """What can be done for its files."""
+    def engine(self) -> Engine:
+        """What keeps it."""
 
     @property
     def shared(self) -> bool:
@@ -64,11 +64,15 @@ class SqliteLocation:
     """
 
     path: Path
-    files: ClassVar[Files] = FILES
     shared: ClassVar[bool] = False
 
     def __str__(self) -> str:
         return str(self.path)
+
+    @property
+    def engine(self) -> SqliteEngine:
+        """See :attr:`SpoolLocation.engine`."""
+        return SqliteEngine(database=str(self.path / DATABASE), paces={}, lease=60.0, seconds=time.time)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -91,8 +95,7 @@ class SqliteLocation:
         folder = prepare_folder(str(self.path)) if new else self.existing()
         lock = SpoolLock(folder)
         try:
-            engine = SqliteEngine(database=str(folder / DATABASE), paces={}, lease=60.0, seconds=time.time)
-            writer = InlineWriter(engine)
+            writer = InlineWriter(self.engine)
             try:
                 yield writer
             finally:

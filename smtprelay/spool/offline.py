@@ -62,7 +62,7 @@ class OfflineSpool:
 
     def _spool(self, writer: Writer) -> QueueSpool:
         options = SpoolOptions(paces={}, events=Fanout(()))
-        return QueueSpool(writer, InlineReader(self._reading()), options, files=self._location.files)
+        return QueueSpool(writer, InlineReader(self._reading()), options, self._location.engine)
 
     def _writer(self, open_: ExitStack) -> Writer:
         """Return what changes the spool; where that cannot be opened, what can still be looked at."""

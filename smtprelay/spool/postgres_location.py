@@ -19,7 +19,6 @@ from smtprelay.spool.engines.postgres_connection import PostgresConnection, Url
 from smtprelay.spool.engines.schema import POSTGRES_TYPES, check_version, migrate
 from smtprelay.spool.engines.transaction import Connection, SpoolFault
 from smtprelay.spool.engines.writer import InlineWriter
-from smtprelay.spool.maintenance.maintenance import NO_FILES, Files
 
 _HAS_TABLES = """
     SELECT 1 FROM information_schema.tables
@@ -34,7 +33,6 @@ class PostgresLocation:
 
     url: Url
     lease: float
-    files: ClassVar[Files] = NO_FILES
     shared: ClassVar[bool] = True
 
     def __str__(self) -> str:
@@ -44,6 +42,11 @@ class PostgresLocation:
             return "a database"
         host = given.get("host")
         return f"the database {given.get('dbname', 'of its user')}{f' on {host}' if host else ''}"
+
+    @property
+    def engine(self) -> PostgresEngine:
+        """See :attr:`smtprelay.spool.location.SpoolLocation.engine`."""
+        return PostgresEngine(url=self.url, node=new_node(), paces={}, lease=self.lease)
 
     @contextmanager
     def reading(self) -> Iterator[PostgresConnection]:
@@ -61,8 +64,8 @@ class PostgresLocation:
     @contextmanager
     def writing(self, *, new: bool = False) -> Iterator[InlineWriter]:
         """See :meth:`smtprelay.spool.location.SpoolLocation.writing`."""
-        tables = partial(_check, new=new)
-        engine = PostgresEngine(url=self.url, node=new_node(), paces={}, lease=self.lease, tables=tables)
+        engine = self.engine
+        engine.tables = partial(_check, new=new)
         writer = InlineWriter(engine)
         try:
             yield writer

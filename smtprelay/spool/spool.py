@@ -16,18 +16,15 @@ from smtprelay.interfaces import Plan
 from smtprelay.model.export_import import Archive
 from smtprelay.model.maintenance import Maintenance
 from smtprelay.model.message import Claim, Delivery, Draft, Planned, Reply
-from smtprelay.model.permit import Busy, Feedback, Permit
+from smtprelay.model.permit import Feedback, Permit
 from smtprelay.model.queue import (
     FINAL,
     Block,
     Detail,
+    DueSelection,
     Edit,
     NewMessage,
-    Node,
-    OverduePage,
     QueueStats,
-    Reroute,
-    Rerouted,
     Selection,
     Settlement,
     Summary,
@@ -38,22 +35,21 @@ from smtprelay.model.work import ClaimBatch
 from smtprelay.spool.archive import SpoolArchive
 from smtprelay.spool.bodies import with_bodies
 from smtprelay.spool.body import StoredBody
+from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.options import SpoolOptions
-from smtprelay.spool.engines.reader import Reader
-from smtprelay.spool.engines.sqlite_reserve import GONE, Reserve
-from smtprelay.spool.engines.transaction import Connection
+from smtprelay.spool.engines.reader import Reader, reads
+from smtprelay.spool.engines.sqlite_reserve import GONE
 from smtprelay.spool.engines.write_health import WriteHealth
-from smtprelay.spool.engines.writer import GroupedOperation, Writer
+from smtprelay.spool.engines.writer import GroupedOperation, Writer, writes
 from smtprelay.spool.maintenance import clock_step, retention
-from smtprelay.spool.maintenance.maintenance import NO_FILES, Files, SpoolMaintenance
+from smtprelay.spool.maintenance.maintenance import SpoolMaintenance
 from smtprelay.spool.operations import claim, dsn_accept, nodes, permits, recover, settle
-from smtprelay.spool.operations import reroute as rerouting
 from smtprelay.spool.operations.accept import forget_chunks
 from smtprelay.spool.operations.bulk_edit import BulkEdit
 from smtprelay.spool.operations.refusals import SpoolRefusals
 from smtprelay.spool.operations.unreachable import note_reach
 from smtprelay.spool.query import views
-from smtprelay.spool.receive.capacity import Capacity, DiskSpace
+from smtprelay.spool.receive.capacity import Capacity
 from smtprelay.spool.receive.incoming import SpoolIncoming
 from smtprelay.spool.tables import hold_rules
 
@@ -67,51 +63,37 @@ class QueueSpool:
     """
     See :class:`smtprelay.interfaces.Spool`.
 
-    :param measure: gives the size of the spool's files and the free bytes beside them.
-    :param space: gives the disk under the spool; called on the thread that reads.
-    :param shrink: has the spool take less of the disk, as far as that can be; on the thread that reads.
-    :param clock: whose time the times in it are, where that is not this machine's.
-    :param files: what the engine can do for its files.
-    :param reserve: what delivery lives on when the disk is full.
-    :param release: lets go of what proves that the spool is ours, after the last write.
+    :param engine: that of the writer, for what is not about transactions; without it nothing is known of the
+        files, and nothing is done for them.
     """
 
+    renew = writes(claim.renew)
+    borrow = writes(permits.borrow)
+    overdue = writes(dsn_accept.overdue)
+    unhold = writes(hold_rules.end)
+    holds = reads(hold_rules.rules)
+    announce = writes(nodes.announce)
+    nodes = reads(nodes.nodes)
+    sweep = writes(retention.sweep)
+
     def __init__(
-        self,
-        writer: Writer,
-        reader: Reader,
-        terms: SpoolOptions,
-        *,
-        measure: Callable[[Connection], tuple[int, int | None]] = lambda _: (0, None),
-        space: Callable[[Connection], DiskSpace] = lambda _: DiskSpace(),
-        shrink: Callable[[Connection], object] = lambda _: None,
-        clock: Any = None,
-        files: Files = NO_FILES,
-        reserve: Reserve | None = None,
-        release: Callable[[], None] = lambda: None,
+        self, writer: Writer, reader: Reader, terms: SpoolOptions, engine: Engine | None = None
     ) -> None:
         self._writer = WriteHealth(writer)
         self._reader = reader
         self._paces, self._events, self._budget = terms.paces, terms.events, terms.budget
-        self._measure, self._space, self._shrink = measure, space, shrink
+        self._engine = engine = engine or Engine()
         self._admission = Capacity(terms.floors, terms.events)
         self._unreadable = ""
         self._orphans: set[str] = set()
-        self.clock: Any = clock
+        self.clock: Any = engine.clock
         transfer = SpoolArchive(self._writer, reader, terms.events, self.wake)
         self.transfer: Archive = transfer
         self._abandoned = transfer.abandoned
-        self.upkeep: Maintenance = SpoolMaintenance(self._writer, reader, files)
+        self.upkeep: Maintenance = SpoolMaintenance(self._writer, reader, engine)
         self.refusals: RefusedMail = SpoolRefusals(self._writer, reader)
-        self._reserve = reserve
-        self._release = release
-        self._last_chores: list[Callable[[], object]] = []
         self._take: Callable[[Sequence[Claim]], None] | None = None
         self._make_room: Callable[[], None] = lambda: None
-
-    def at_close(self, chore: Callable[[], object]) -> None:
-        """Have ``chore`` called when the spool is closed, before its last write."""
-        self._last_chores.append(chore)
 
     def wake(self) -> None:
         """Tell who listens that there may be something to do."""
@@ -165,10 +147,6 @@ class QueueSpool:
         await self._writer.do(partial(claim.taken, claimed=claimed))
         self._make_room()
 
-    async def renew(self, claims: Sequence[Claim]) -> None:
-        """See :meth:`smtprelay.interfaces.Spool.renew`."""
-        await self._writer.do(partial(claim.renew, claims=claims))
-
     async def settle(self, claimed: Claim, settlement: Settlement) -> bool:
         """See :meth:`smtprelay.interfaces.Spool.settle`."""
         ours = await self._writer.do(GroupedOperation(settle.settle, (claimed, settlement)))
@@ -178,10 +156,6 @@ class QueueSpool:
             self._admission.came(1, 0)
         self._make_room()
         return ours
-
-    async def borrow(self, name: str, provider: str, lane: str) -> Permit | Busy:
-        """See :meth:`smtprelay.interfaces.Spool.borrow`."""
-        return await self._writer.do(partial(permits.borrow, name=name, provider=provider, key=lane))
 
     async def give_back(self, permit: Permit, feedback: Feedback | None = None) -> None:
         """See :meth:`smtprelay.interfaces.Spool.give_back`."""
@@ -218,14 +192,6 @@ class QueueSpool:
         await self._writer.do(partial(settle.set_block, block=block))
         self._make_room()
 
-    async def move(self, reroute: Reroute, limit: int = 100) -> Rerouted:
-        """See :meth:`smtprelay.interfaces.Spool.move`."""
-        return await self._writer.do(partial(rerouting.move, reroute=reroute, limit=limit))
-
-    async def overdue(self, before: float, mark: tuple[str, int] = ("", 0), limit: int = 200) -> OverduePage:
-        """See :meth:`smtprelay.interfaces.Spool.overdue`."""
-        return await self._writer.do(partial(dsn_accept.overdue, before=before, mark=mark, limit=limit))
-
     async def notify(self, delivery: Delivery, told: NewMessage) -> bool:
         """See :meth:`smtprelay.interfaces.Spool.notify`."""
         ours = await self._writer.do(partial(dsn_accept.notify, delivery=delivery, notice=told))
@@ -234,7 +200,11 @@ class QueueSpool:
         return ours
 
     async def edit(
-        self, selection: Selection, change: Edit, mark: str = "", prepare: Prepare | None = None
+        self,
+        selection: Selection | DueSelection,
+        change: Edit,
+        mark: str = "",
+        prepare: Prepare | None = None,
     ) -> Edited:
         """See :meth:`smtprelay.interfaces.Spool.edit`."""
         editing = BulkEdit(
@@ -271,14 +241,6 @@ class QueueSpool:
         self._events("hold_rule.added", rule=number, who=rule.who, why=rule.reason)
         return evolve(rule, id=number)
 
-    async def unhold(self, number: int, who: str) -> HoldRule:
-        """See :meth:`smtprelay.interfaces.Spool.unhold`."""
-        return await self._writer.do(partial(hold_rules.end, number=number, who=who))
-
-    async def holds(self) -> Sequence[HoldRule]:
-        """See :meth:`smtprelay.interfaces.Spool.holds`."""
-        return await self._reader.do(hold_rules.rules)
-
     async def apply_hold_rules(self) -> float | None:
         """See :meth:`smtprelay.interfaces.Spool.apply_hold_rules`."""
         due = await self._writer.do(hold_rules.due)
@@ -310,21 +272,9 @@ class QueueSpool:
         """See :meth:`smtprelay.interfaces.Spool.show`."""
         return await self._reader.do(partial(views.details, message=message, paces=self._paces))
 
-    async def announce(self, draining: bool) -> None:
-        """See :meth:`smtprelay.interfaces.Spool.announce`."""
-        await self._writer.do(partial(nodes.announce, draining=draining))
-
-    async def nodes(self) -> Sequence[Node]:
-        """See :meth:`smtprelay.interfaces.Spool.nodes`."""
-        return await self._reader.do(nodes.nodes)
-
     async def stock(self) -> QueueStats:
         """See :meth:`smtprelay.interfaces.Spool.stock`."""
-        return await self._reader.do(lambda each: views.stock(each, self._paces, *self._measure(each)))
-
-    async def sweep(self, before: float, limit: int = 200) -> int:
-        """See :meth:`smtprelay.interfaces.Spool.sweep`."""
-        return await self._writer.do(partial(retention.sweep, before=before, limit=limit))
+        return await self._reader.do(lambda each: views.stock(each, self._paces, *self._engine.measure(each)))
 
     async def clock_stepped(self, seconds: float) -> None:
         """See :meth:`smtprelay.interfaces.Spool.clock_stepped`."""
@@ -350,9 +300,10 @@ class QueueSpool:
         """See :meth:`smtprelay.interfaces.Spool.look`."""
         await self._live_within_means()
         try:
-            self._admission.measured(await self._reader.do(lambda each: views.usage(each, self._space(each))))
+            usage = await self._reader.do(lambda each: views.usage(each, self._engine.disk(each)))
+            self._admission.measured(usage)
             if self._admission.full:
-                await self._reader.do(self._shrink)
+                await self._reader.do(self._engine.reuse_log)
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the reason
             self._unreadable = str(error) or type(error).__name__
         else:
@@ -366,7 +317,7 @@ class QueueSpool:
 
     async def _live_within_means(self) -> None:
         """Give the reserve up for delivery when the disk is full, and take it back when it is not."""
-        reserve, troubled = self._reserve, bool(self._writer.trouble)
+        reserve, troubled = self._engine.reserve, bool(self._writer.trouble)
         if reserve is None or (reserve.kept and not troubled):
             return
         with suppress(Exception):  # the disk fails in another way, which is told elsewhere
@@ -391,8 +342,7 @@ class QueueSpool:
     async def close(self) -> None:
         """See :meth:`smtprelay.interfaces.Spool.close`."""
         self._take = None
-        for chore in self._last_chores:
-            chore()
+        self._engine.stop()
         await self._reader.close()
         await self._writer.close()
-        self._release()
+        self._engine.release()

@@ -8,12 +8,13 @@ from smtprelay.model.queue import (
     ASKED_TO_WAIT,
     SUSPENDED,
     Block,
+    DueSelection,
     Edit,
     LaneState,
-    Reroute,
     Selection,
     Settlement,
 )
+from smtprelay.model.queue_admin import Prepared
 from smtprelay.model.unreachable import Unreachable
 from tests.behaviours.spool_stories import SpoolStories, done
 
@@ -282,19 +283,20 @@ class LaneContract(SpoolStories):
 
     # --- the way round them ---
 
-    async def go_round(self, spool: Spool, limit: int = 2, **changes: Any) -> int:
+    async def go_round(self, spool: Spool, onward: Any = lambda _: ("other", "box"), **changes: Any) -> int:
         """Lead what waits in the provider ``main`` to the lane ``box`` of the other."""
-        usual: dict[str, Any] = {
-            "provider": "main",
-            "lane": "",
-            "routes": ("r",),
-            "onward": lambda _delivery: ("other", "box"),
-            "reason": "main does not run",
-        }
-        step = await spool.move(Reroute(**{**usual, **changes}), limit)
+        usual: dict[str, Any] = {"provider": "main", "lane": "", "routes": ("r",), "limit": 2}
+        selection = DueSelection(**{**usual, "until": self.clock.seconds() + 10, **changes})
+        change = Edit(action="reroute", who="the relay", why="main does not run", force=True)
+
+        async def prepare(delivery: Delivery, _edit: Edit) -> Prepared:
+            place = onward(delivery)
+            return Prepared(provider=place[0], lane=place[1]) if place else Prepared(refusal="nowhere")
+
+        step = await spool.edit(selection, change, "", prepare)
         count = step.count
-        while step.mark is not None:
-            step = await spool.move(Reroute(**{**usual, **changes}, mark=step.mark), limit)
+        while step.mark:
+            step = await spool.edit(selection, change, step.mark, prepare)
             count += step.count
         return count
 
@@ -317,7 +319,9 @@ class LaneContract(SpoolStories):
             self.assertEqual(self.draft(number=1).id, claim.delivery.message)
             self.assertEqual(("other", "box"), (claim.delivery.provider, claim.delivery.lane))
             lines = await spool.list(Selection(states=("queued",)))
-            self.assertEqual({"main does not run"}, {line.reason for line in lines})
+            self.assertEqual(
+                {"rerouted from main by the relay: main does not run"}, {line.reason for line in lines}
+            )
 
         return self.play(story)
 
@@ -365,6 +369,31 @@ class LaneContract(SpoolStories):
             self.assertEqual(1, await self.go_round(spool, lane="box2", **changes))
             self.assertEqual(2, await self.go_round(spool, limit=1, **changes))
             self.assertEqual({("main", "")}, set(await self.places(spool)))
+
+        return self.play(story)
+
+    def test_what_the_relay_reroutes_keeps_its_place(self):
+        """Its history says that it was no operator; it is no new operation, and its errors still count."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool)
+            (claim,) = (await spool.claim()).claims
+            due = self.clock.seconds() + 5
+            later = Settlement(state="deferred", outcomes={}, due=due, tries=2, errors=2, counts=True)
+            await spool.settle(claim, later)
+            self.assertEqual(0, await self.go_round(spool))
+            self.clock.advance(60)
+            self.assertEqual(1, await self.go_round(spool))
+            (detail,) = await spool.show(claim.delivery.message)
+            self.assertEqual(("deferred", due), (detail.summary.state, detail.summary.due))
+            act = detail.history[-1]
+            self.assertEqual(
+                ("reroute", "main", "to other, by the relay: main does not run"),
+                (act.outcome, act.provider, act.reason),
+            )
+            (again,) = (await spool.claim()).claims
+            self.assertEqual(claim.delivery.operation_id, again.delivery.operation_id)
+            self.assertEqual((0, 2, 1), (again.tries, again.errors, again.deferrals))
 
         return self.play(story)
 

@@ -1,7 +1,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from smtprelay.model.message import Blocked, Delivered, Delivery, Limits, RateLimit, Route, Uncertain
@@ -51,8 +50,8 @@ class BlockedLaneTests(DispatcherTestCase):
         answer: Deferred[Any] = Deferred()
         one.answers.append(answer)
         stage = self.stage(one, pace=RateLimit(concurrency=1))
-        real = stage.spool.move
-        stage.spool.move = lambda *a: moves.append(a) or real(*a)  # type: ignore[method-assign]
+        real = stage.spool.edit
+        stage.spool.edit = lambda *a: moves.append(a) or real(*a)  # type: ignore[method-assign]
         stage.accept()
         stage.accept()
         answer.callback(Blocked("401"))
@@ -68,16 +67,16 @@ class BlockedLaneTests(DispatcherTestCase):
         stage.clock.advance(15)
         stage.accept()
         looked: list[str] = []
-        real = stage.spool.move
+        real = stage.spool.edit
 
-        async def move(reroute: Any) -> Any:
-            def onward(delivery: Delivery) -> Any:
+        async def edit(selection: Any, change: Edit, mark: str, prepare: Any) -> Any:
+            async def look(delivery: Delivery, change: Edit) -> Any:
                 looked.append(delivery.message)
-                return reroute.onward(delivery)
+                return await prepare(delivery, change)
 
-            return await real(evolve(reroute, onward=onward))
+            return await real(selection, change, mark, look)
 
-        stage.spool.move = move  # type: ignore[method-assign,assignment]
+        stage.spool.edit = edit  # type: ignore[method-assign,assignment]
         stage.accept()
         self.assertEqual([line.message for line in stage.waiting()], [large])
         self.assertEqual((len(two.sent), looked), (3, ["M4"]))
@@ -127,15 +126,15 @@ class BlockedLaneTests(DispatcherTestCase):
         stage = self.stage(one, two, pace=RateLimit(concurrency=1))
         stage.accept()
         stage.accept()
-        real, calls = stage.spool.move, []
+        real, calls = stage.spool.edit, []
 
-        async def move(reroute: Any) -> Any:
-            calls.append(reroute)
+        async def edit(*step: Any) -> Any:
+            calls.append(step)
             if len(calls) == 1:
                 raise OSError("disk on fire")
-            return await real(reroute)
+            return await real(*step)
 
-        stage.spool.move = move  # type: ignore[method-assign,assignment]
+        stage.spool.edit = edit  # type: ignore[method-assign,assignment]
         answer.callback(Blocked("401"))
         stage.clock.advance(2)
         self.assertEqual((stage.waiting(), len(two.sent)), ([], 2))
@@ -145,17 +144,17 @@ class BlockedLaneTests(DispatcherTestCase):
         """Mail that is accepted while a step is under way is looked for when that has ended."""
         one, two = ScriptedProvider("one"), ScriptedProvider("two", limits=Limits(size=100))
         stage = self.blocked(one, two, waiting=0)
-        real, step = stage.spool.move, Deferred()
+        real, step = stage.spool.edit, Deferred()
         found: list[int] = []
 
-        async def move(reroute: Any) -> Any:
-            moved = await real(reroute)
+        async def edit(*arguments: Any) -> Any:
+            moved = await real(*arguments)
             found.append(moved.count)
             if len(found) == 1:
                 await step
             return moved
 
-        stage.spool.move = move  # type: ignore[method-assign,assignment]
+        stage.spool.edit = edit  # type: ignore[method-assign,assignment]
         large = stage.accept(body=b"Subject: x\r\n\r\n" + b"x" * 200)
         small = stage.accept()
         self.assertEqual((found, len(stage.waiting())), ([0], 2))
@@ -171,15 +170,15 @@ class BlockedLaneTests(DispatcherTestCase):
         stage = self.stage(one, two, pace=RateLimit(concurrency=1))
         for _ in range(300):
             stage.accept()
-        real, steps = stage.spool.move, [Deferred(), Deferred()]
+        real, steps = stage.spool.edit, [Deferred(), Deferred()]
         asked = []
 
-        async def move(reroute: Any) -> Any:
-            asked.append(reroute)
+        async def edit(*step: Any) -> Any:
+            asked.append(step)
             await steps[len(asked) - 1]
-            return await real(reroute)
+            return await real(*step)
 
-        stage.spool.move = move  # type: ignore[method-assign,assignment]
+        stage.spool.edit = edit  # type: ignore[method-assign,assignment]
         answer.callback(Blocked("401"))
         stopped = stage.dispatcher.stop(10)
         steps[0].callback(None)

@@ -224,10 +224,10 @@ class ReadFaultTests(FaultCase, TestCase):
         with self.assertRaises(SpoolFault):
             await self.reader.do(broken)
         self.assertEqual([], list(await spool.list(Selection())))
-        spool._space = broken
+        spool._engine.disk = broken
         await spool.look()
         self.assertEqual("disk I/O error", spool.complaint)
-        spool._space = lambda _: DiskSpace()
+        spool._engine.disk = lambda _: DiskSpace()
         await spool.look()
         self.assertEqual("", spool.complaint)
 

@@ -29,7 +29,7 @@ from smtprelay.model.message import (
 )
 from smtprelay.model.permit import Feedback, Permit
 from smtprelay.model.queue import STATES as ALL_STATES
-from smtprelay.model.queue import Block, Edit, NewMessage, Reroute, Selection, Settlement
+from smtprelay.model.queue import Block, DueSelection, Edit, NewMessage, Selection, Settlement
 from smtprelay.model.queue_admin import HoldRule, Prepared
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
@@ -211,20 +211,26 @@ class SpoolMachine(RuleBasedStateMachine):
         self.step_along(place, to, limit, lost)
 
     def step_along(self, place, to, limit, lost):
-        reroute = Reroute(
+        selection = DueSelection(
             provider=place[0],
             lane=place[1],
             routes=("r",),
             lost=("r",) if lost else (),
-            onward=lambda delivery: None if delivery.message.endswith("3") or to == place else to,
-            reason="blocked",
+            until=self.clock.seconds() + 5,
+            limit=limit,
         )
+        change, mark = Edit(action="reroute", who="the relay", force=True), ""
+
+        async def prepare(delivery, _edit):
+            if delivery.message.endswith("3") or to == place:
+                return Prepared(refusal="nowhere")
+            return Prepared(provider=to[0], lane=to[1])
+
         for _ in range(200):
-            moved = done(self.spool.move(reroute, limit))
-            if moved.mark is None:
+            mark = done(self.spool.edit(selection, change, mark, prepare)).mark
+            if not mark:
                 return
-            reroute = evolve(reroute, mark=moved.mark)
-        raise AssertionError("the steps of a detour do not end")
+        raise AssertionError("the steps of a reroute do not end")
 
     # --- synchronous listeners
 

@@ -32,7 +32,16 @@ from smtprelay.model.message import (
     Window,
 )
 from smtprelay.model.permit import Feedback, Permit
-from smtprelay.model.queue import STATES, SUSPENDED, Block, Edit, NewMessage, Reroute, Selection, Settlement
+from smtprelay.model.queue import (
+    STATES,
+    SUSPENDED,
+    Block,
+    DueSelection,
+    Edit,
+    NewMessage,
+    Selection,
+    Settlement,
+)
 from smtprelay.model.queue_admin import HoldRule, Prepared
 from smtprelay.model.shape import Shape
 from smtprelay.spool.engines import sqlite_bulk
@@ -45,7 +54,6 @@ from smtprelay.spool.offline import now
 from smtprelay.spool.operations import claim, dsn_accept, export, import_, permits, recover, settle
 from smtprelay.spool.operations.accept import Arrival, accept, forget_chunks, store_chunk
 from smtprelay.spool.operations.edit import ACTS
-from smtprelay.spool.operations.reroute import move
 from smtprelay.spool.spool import QueueSpool
 from smtprelay.spool.tables.lanes import LaneTable
 from tests.recording import Recording
@@ -205,16 +213,15 @@ class PlanTests(SynchronousTestCase):
         self.run_one(import_.forget_pieces, "7QK2AAAA00000001")
 
     def go_round(self) -> None:
-        reroute = Reroute(
-            provider="other",
-            lane="",
-            routes=("r", "s"),
-            lost=("r",),
-            onward=lambda _: ("main", "b"),
-            reason="x",
-        )
+        spool = QueueSpool(self, InlineReader(self.connection), SpoolOptions(paces=PACES, events=Recording()))
+        selection = DueSelection(provider="other", lane="", routes=("r", "s"), lost=("r",), until=9e9)
+
+        async def prepare(_delivery: Delivery, _edit: Edit) -> Prepared:
+            return Prepared(provider="main", lane="b")
+
         self.run_one(settle.set_block, Block(provider="main"))
-        self.assertEqual(1, self.run_one(move, reroute, 10).count)
+        change = Edit(action="reroute", who="the relay", force=True)
+        self.assertEqual(1, now(spool.edit(selection, change, "", prepare)).count)
 
     def operator(self) -> None:
         spool = QueueSpool(self, InlineReader(self.connection), SpoolOptions(paces=PACES, events=Recording()))

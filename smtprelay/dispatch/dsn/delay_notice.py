@@ -7,6 +7,7 @@ of once. Ids sort by time, so each look goes on where the one before it ended.
 
 from collections.abc import Callable, Mapping
 
+from attrs import define, field
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 
@@ -17,6 +18,7 @@ from smtprelay.model.message import Delivery, Route
 from smtprelay.model.queue import NewMessage, Overdue
 
 
+@define(eq=False)
 class Delays:
     """
     Looks for deliveries that are late, and has their senders told.
@@ -25,25 +27,14 @@ class Delays:
     :param running: whether to go on; asked between two deliveries.
     """
 
-    def __init__(
-        self,
-        spool: Spool,
-        routes: Mapping[str, Route],
-        reporter: DsnReporter,
-        *,
-        after: float,
-        clock: IReactorTime,
-        events: Events,
-        running: Callable[[], bool],
-    ) -> None:
-        self._spool = spool
-        self._routes = routes
-        self._reporter = reporter
-        self._after = after
-        self._clock = clock
-        self._events = events
-        self._running = running
-        self._mark = ("", 0)
+    _spool: Spool
+    _routes: Mapping[str, Route]
+    _reporter: DsnReporter
+    _after: float = field(kw_only=True)
+    _clock: IReactorTime = field(kw_only=True)
+    _events: Events = field(kw_only=True)
+    _running: Callable[[], bool] = field(kw_only=True)
+    _mark: tuple[str, int] = field(default=("", 0), init=False)
 
     async def look(self) -> None:
         """Go through all that has become late since the last time; it raises as the spool does."""

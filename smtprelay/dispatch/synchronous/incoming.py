@@ -10,7 +10,7 @@ import errno
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from attrs import evolve
+from attrs import define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
@@ -38,6 +38,7 @@ _BOUNCE_PATIENCE: Final = 60.0
 _FULL_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
+@define(eq=False)
 class Synchronous:
     """
     The synchronous deliveries of all listeners.
@@ -46,25 +47,15 @@ class Synchronous:
     :param budget: of memory.
     """
 
-    def __init__(
-        self,
-        direct: Direct,
-        remainder: PartialSuccess,
-        *,
-        clock: IReactorTime,
-        events: Events,
-        defer_to_thread: DeferToThread,
-        budget: Budget | None = None,
-    ) -> None:
-        self.direct = direct
-        self.remainder = remainder
-        self.clock = clock
-        self.events = events
-        self.defer_to_thread = defer_to_thread
-        self.budget = budget or Budget()
-        self._flights: dict[Deferred[Any], ClientPatience] = {}
-        self._closing: float | None = None
-        self._landed: Deferred[None] | None = None
+    direct: Direct
+    remainder: PartialSuccess
+    clock: IReactorTime = field(kw_only=True)
+    events: Events = field(kw_only=True)
+    defer_to_thread: DeferToThread = field(kw_only=True)
+    budget: Budget = field(factory=Budget, kw_only=True)
+    _flights: dict[Deferred[Any], ClientPatience] = field(factory=dict, init=False)
+    _closing: float | None = field(default=None, init=False)
+    _landed: Deferred[None] | None = field(default=None, init=False)
 
     def within(self, seconds: float) -> Receive:
         """Return what receives the messages of a listener that answers ``seconds`` after the end of data."""

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.spool.engines.options import SpoolOptions
-from smtprelay.spool.engines.sqlite import FILES, SqliteEngine, space
+from smtprelay.spool.engines.sqlite import SqliteEngine
 from smtprelay.spool.engines.transaction import Connection
 from smtprelay.spool.engines.writer import InlineWriter
 from smtprelay.spool.spool import QueueSpool
@@ -45,10 +45,4 @@ def open_memory(terms: SpoolOptions, *, clock: IReactorTime) -> QueueSpool:
         keeps_bodies=terms.keeps_bodies,
     )
     writer = InlineWriter(engine)
-    return QueueSpool(
-        writer,
-        InlineReader(writer.connection),
-        terms,
-        space=lambda connection: space(connection, None),
-        files=FILES,
-    )
+    return QueueSpool(writer, InlineReader(writer.connection), terms, engine)

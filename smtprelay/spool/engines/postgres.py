@@ -21,17 +21,20 @@ from attrs import define, field
 from psycopg import Error, NotSupportedError
 from psycopg.errors import UndefinedFunction
 
+from smtprelay.model.maintenance import Space
 from smtprelay.model.message import RateLimit
+from smtprelay.spool.engines import postgres_size
+from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.postgres_clock import DatabaseClock
 from smtprelay.spool.engines.postgres_connection import PostgresConnection, Url, explained, is_broken, is_ours
 from smtprelay.spool.engines.postgres_listen import NotificationListener
-from smtprelay.spool.engines.postgres_size import Estimate, measure
 from smtprelay.spool.engines.reader import ThreadReader
 from smtprelay.spool.engines.schema import POSTGRES_TYPES, migrate
 from smtprelay.spool.engines.transaction import Again, Connection, Locking, SpoolAway, SpoolFault, Transaction
 from smtprelay.spool.engines.writer import ThreadWriter
 from smtprelay.spool.operations.exclusive import ExclusiveAttempt
+from smtprelay.spool.receive.capacity import DiskSpace
 from smtprelay.spool.spool import QueueSpool
 from smtprelay.spool.tables.lanes import LaneTable
 
@@ -75,17 +78,19 @@ def new_node() -> str:
 
 
 @define(kw_only=True)
-class PostgresEngine:
+class PostgresEngine(Engine):
     """
-    See :class:`smtprelay.spool.engines.writer.Engine`.
+    See :class:`smtprelay.spool.engines.engine.Engine`.
 
     :ivar url: gives the connection string; asked for each time, for a password may change.
     :ivar node: the name of this process among those that share the spool.
-    :ivar clock: gives what the time of a transaction is in SQL.
+    :ivar time: gives what the time of a transaction is in SQL.
     :ivar keeps_bodies: see :class:`smtprelay.spool.engines.transaction.Transaction`.
     :ivar patience: how long to look for the answer to a commit that was lost, seconds.
     :ivar refuse: called with the reason when that takes long: what waits behind it shall wait no longer.
-    :ivar heard: called with the database's time when that is heard, on the thread that writes.
+    :ivar clock: told the database's time when that is heard, on the thread that writes.
+    :ivar listener: wakes the spool for what other nodes have put into it.
+    :ivar plenty: below so many bytes it is not estimated how many of them hold something.
     :ivar tables: sees to the tables within the first transaction; raises ``ValueError`` if they will not do.
     """
 
@@ -93,12 +98,14 @@ class PostgresEngine:
     node: str
     paces: Mapping[str, RateLimit]
     lease: float
-    clock: Callable[[], str] = database_clock
+    time: Callable[[], str] = database_clock
     patience: float = _PATIENCE
     keeps_bodies: bool = False
     tables: Callable[[Connection], object] = field(default=partial(migrate, types=POSTGRES_TYPES))
     refuse: Callable[[str], object] = field(default=lambda _: None)
-    heard: Callable[[float], object] = field(default=lambda _: None)
+    clock: DatabaseClock | None = None
+    listener: NotificationListener | None = None
+    plenty: float = math.inf
     _notifying: bool = field(default=False, init=False)
     _groups: int = field(default=0, init=False)
     #: When the database was heard last, and when that was after a long silence.
@@ -151,7 +158,7 @@ class PostgresEngine:
 
     @contextmanager
     def transaction(self, connection: Connection) -> Iterator[Transaction]:
-        """See :meth:`smtprelay.spool.engines.writer.Engine.transaction`."""
+        """See :meth:`smtprelay.spool.engines.engine.Engine.transaction`."""
         assert isinstance(connection, PostgresConnection)
         self._groups += 1
         mark, committing = str(self._groups), False
@@ -184,6 +191,21 @@ class PostgresEngine:
             connection.execute("DELETE FROM node WHERE name = ?", (self.node,))
         connection.drop()
 
+    measure = staticmethod(postgres_size.measure)
+
+    def stop(self) -> None:
+        """See :meth:`smtprelay.spool.engines.engine.Engine.stop`."""
+        if self.listener is not None:
+            self.listener.stop()
+
+    def disk(self, connection: Connection) -> DiskSpace:
+        """See :meth:`smtprelay.spool.engines.engine.Engine.disk`."""
+        return DiskSpace(used=postgres_size.used(connection, self.plenty) or 0)
+
+    def space(self, connection: Connection) -> Space:
+        """See :meth:`smtprelay.spool.engines.engine.Engine.space`."""
+        return Space(used=postgres_size.used(connection, self.plenty))
+
     def _see_to_tables(self, connection: Connection, turn: str, parameters: Sequence[Any] = ()) -> None:
         """See to the tables in one transaction, which ``turn`` makes the only one at that time."""
         connection.execute("BEGIN")
@@ -198,9 +220,10 @@ class PostgresEngine:
             self._checked = time.monotonic()
         lanes = LaneTable(connection.execute, _ROW_LOCKS.row)
         wanted = lanes.ask(list(self._recent))
-        marked = connection.execute(_MARK.format(clock=self.clock()), (self.node, mark))
+        marked = connection.execute(_MARK.format(clock=self.time()), (self.node, mark))
         (now,) = marked.fetchone() or (0.0,)
-        self.heard(now)
+        if self.clock is not None:
+            self.clock.heard(now)
         if now > self._heard + _SILENCE * self.lease:
             self._back = now
         self._heard = now
@@ -302,15 +325,15 @@ async def open_postgres(
     :raises SpoolAway: the database cannot be reached.
     :raises SpoolFault: it cannot be used.
     """
-    told = DatabaseClock(reactor)
     engine = PostgresEngine(
         url=url,
         node=new_node(),
         paces=terms.paces,
         lease=terms.lease,
-        clock=clock,
+        time=clock,
         keeps_bodies=terms.keeps_bodies,
-        heard=told.heard,
+        clock=DatabaseClock(reactor),
+        plenty=terms.floors.bytes / 2,
     )
     writer = ThreadWriter(engine, reactor, terms.events, "spool-writer")
     engine.refuse = writer.refuse_waiting
@@ -320,18 +343,9 @@ async def open_postgres(
         await writer.abandon()
         raise
     reader = ThreadReader(engine.reading, PostgresConnection.drop, reactor, threads=2)
-    estimate = Estimate(terms.floors)
-    spool = QueueSpool(
-        writer,
-        reader,
-        terms,
-        measure=measure,
-        space=estimate.space,
-        files=estimate.files,
-        clock=told,
-    )
+    spool = QueueSpool(writer, reader, terms, engine)
     if listening:
-        bell = NotificationListener(url, CHANNEL, engine.node, lambda: reactor.callFromThread(spool.wake))
-        spool.at_close(bell.stop)
-        bell.start()
+        wake = partial(reactor.callFromThread, spool.wake)
+        engine.listener = NotificationListener(url, CHANNEL, engine.node, wake)
+        engine.listener.start()
     return spool

@@ -9,11 +9,8 @@ from so many of their pages, however many there are. What the disk has left no d
 from collections.abc import Callable
 from typing import Any, Final
 
-from smtprelay.model.maintenance import Space as Room
 from smtprelay.spool.engines.postgres_connection import is_ours
 from smtprelay.spool.engines.transaction import Connection, SpoolFault
-from smtprelay.spool.maintenance.maintenance import Files
-from smtprelay.spool.receive.capacity import CapacityLimits, DiskSpace
 
 _TABLES: Final = ("message", "delivery", "recipient", "attempt", "chunk")
 
@@ -35,30 +32,16 @@ _MOST: Final = 400
 _AROUND: Final = 2
 
 
-class Estimate:
+def used(connection: Connection, plenty: float) -> int | None:
     """
-    Tells the room that a spool takes; all of it on a connection that reads.
+    Return about how many bytes hold something; ``None`` where the database does not tell.
 
-    :param floors: below half of their bytes nothing is looked at more closely.
+    :param plenty: below so many nothing is looked at more closely.
     """
-
-    def __init__(self, floors: CapacityLimits) -> None:
-        self._plenty = floors.bytes / 2
-
-    def space(self, connection: Connection) -> DiskSpace:
-        """Return what is known for the limits of the spool."""
-        return DiskSpace(used=self._used(connection) or 0)
-
-    @property
-    def files(self) -> Files:
-        """What is known for the upkeep; all else the server looks after."""
-        return Files(space=lambda connection: Room(used=self._used(connection)))
-
-    def _used(self, connection: Connection) -> int | None:
-        taken = _asked(lambda: taken_by_tables(connection))
-        if taken is None or taken < self._plenty:
-            return taken
-        return _asked(lambda: min(taken, living(connection)))
+    taken = _asked(lambda: taken_by_tables(connection))
+    if taken is None or taken < plenty:
+        return taken
+    return _asked(lambda: min(taken, living(connection)))
 
 
 def measure(connection: Connection) -> tuple[int, int | None]:

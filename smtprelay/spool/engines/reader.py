@@ -2,9 +2,9 @@
 Questions about what is committed, on threads of their own: nobody who looks holds up the mail.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from threading import local
-from typing import Any, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.threads import deferToThreadPool
@@ -13,6 +13,8 @@ from twisted.python.threadpool import ThreadPool
 from smtprelay.spool.engines.transaction import Connection, SpoolFault
 
 T = TypeVar("T")
+P = ParamSpec("P")
+Made = Coroutine[Any, Any, T]
 
 
 class Reader(Protocol):
@@ -23,6 +25,16 @@ class Reader(Protocol):
 
     def close(self) -> Deferred[None]:
         """Let go of the database."""
+
+
+def reads(question: Callable[Concatenate[Connection, P], T]) -> Callable[Concatenate[Any, P], Made[T]]:
+    """Return the method of something with a ``_reader`` that asks ``question`` there, and no more."""
+
+    async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        result: T = await self._reader.do(lambda connection: question(connection, *args, **kwargs))
+        return result
+
+    return method
 
 
 class ThreadReader:

@@ -19,10 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from smtprelay.model.message import RateLimit
 from smtprelay.spool.engines import sqlite_bulk, sqlite_file
+from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.reader import ThreadReader
 from smtprelay.spool.engines.schema import SQLITE_TYPES, migrate
@@ -30,7 +31,6 @@ from smtprelay.spool.engines.sqlite_lock import SpoolLock
 from smtprelay.spool.engines.sqlite_reserve import Reserve
 from smtprelay.spool.engines.transaction import COLUMNS, Connection, SpoolFault, Transaction
 from smtprelay.spool.engines.writer import ThreadWriter
-from smtprelay.spool.maintenance.maintenance import Files
 from smtprelay.spool.operations.exclusive import ExclusiveAttempt
 from smtprelay.spool.receive.capacity import DiskSpace
 from smtprelay.spool.spool import QueueSpool
@@ -60,14 +60,15 @@ class SqliteConnection(sqlite3.Connection):
 
 
 @define(kw_only=True)
-class SqliteEngine:
+class SqliteEngine(Engine):
     """
-    See :class:`smtprelay.spool.engines.writer.Engine`.
+    See :class:`smtprelay.spool.engines.engine.Engine`.
 
     :ivar database: the file, or ``":memory:"``.
     :ivar seconds: gives the time, on any thread.
     :ivar keeps_bodies: see :class:`smtprelay.spool.engines.transaction.Transaction`.
     :ivar log: it is emptied into the database when it has so many bytes.
+    :ivar lock: proves that the spool is ours.
     """
 
     database: str
@@ -76,6 +77,8 @@ class SqliteEngine:
     seconds: Callable[[], float]
     keeps_bodies: bool = False
     log: int = LOG
+    reserve: Reserve | None = None
+    lock: SpoolLock | None = None
     #: This process alone writes, so that what it knows of the lanes stays true; of the rules, too.
     _lanes: LaneTable | None = field(default=None, init=False)
     _holds: Holds | None = field(default=None, init=False)
@@ -110,7 +113,7 @@ class SqliteEngine:
 
     @contextmanager
     def transaction(self, connection: Connection) -> Iterator[Transaction]:
-        """See :meth:`smtprelay.spool.engines.writer.Engine.transaction`."""
+        """See :meth:`smtprelay.spool.engines.engine.Engine.transaction`."""
         assert isinstance(connection, SqliteConnection)
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -136,6 +139,36 @@ class SqliteEngine:
         """Close the database; what the write-ahead log holds goes into it, now or when it is opened again."""
         assert isinstance(connection, sqlite3.Connection)
         _close(connection)
+
+    space = staticmethod(sqlite_file.space)
+    shrink = staticmethod(sqlite_file.shrink)
+    verify = staticmethod(sqlite_file.verify)
+
+    def release(self) -> None:
+        """See :meth:`smtprelay.spool.engines.engine.Engine.release`."""
+        if self.lock is not None:
+            self.lock.release()
+
+    def measure(self, _: Connection) -> tuple[int, int | None]:
+        """See :meth:`smtprelay.spool.engines.engine.Engine.measure`."""
+        return (0, None) if self._file is None else sqlite_file.measure(self._file)
+
+    def disk(self, connection: Connection) -> DiskSpace:
+        """See :meth:`smtprelay.spool.engines.engine.Engine.disk`."""
+        return sqlite_file.disk(connection, self._file, LOG)
+
+    def reuse_log(self, connection: Connection) -> None:
+        """See :meth:`smtprelay.spool.engines.engine.Engine.reuse_log`."""
+        _reuse_log(connection)
+
+    def cut_log(self, connection: Connection) -> None:
+        """Not on a disk that is full: delivery needs the log's room, and somebody else would take it."""
+        if self.reserve is None or self.reserve.kept:
+            sqlite_file.cut_log(connection)
+
+    @property
+    def _file(self) -> Path | None:
+        return None if self.database == ":memory:" else Path(self.database)
 
     def _begun(self, connection: SqliteConnection) -> Transaction:
         now = self.seconds()
@@ -289,6 +322,8 @@ async def open_sqlite(path: str, terms: SpoolOptions, *, reactor: Any, reserve: 
         keeps_bodies=terms.keeps_bodies,
         # What it holds must find room in the reserve, and itself may grow by as much.
         log=LOG if kept is None else min(LOG, kept.size // 2),
+        reserve=kept,
+        lock=lock,
     )
     writer = ThreadWriter(engine, reactor, terms.events, "spool-writer")
     try:
@@ -300,17 +335,7 @@ async def open_sqlite(path: str, terms: SpoolOptions, *, reactor: Any, reserve: 
     connect = partial(connect_reader, folder / DATABASE)
     # One of the threads may be at a long question.
     reader = ThreadReader(connect, _close, reactor, threads=2, fault=fault_of_reading)
-    return QueueSpool(
-        writer,
-        reader,
-        terms,
-        measure=lambda _: measure(folder),
-        space=lambda connection: space(connection, folder),
-        shrink=_reuse_log,
-        reserve=kept,
-        files=FILES if kept is None else evolve(FILES, cut_log=partial(_cut_log, reserve=kept)),
-        release=lock.release,
-    )
+    return QueueSpool(writer, reader, terms, engine)
 
 
 def _reserve(folder: Path, largest: int) -> Reserve | None:
@@ -322,48 +347,3 @@ def _reserve(folder: Path, largest: int) -> Reserve | None:
     if not reserve.kept:
         reserve.give_up()
     return reserve
-
-
-def _cut_log(connection: Connection, reserve: Reserve) -> None:
-    """On a disk that is full the log keeps its room: delivery needs it, and somebody else would take it."""
-    if reserve.kept:
-        sqlite_file.cut_log(connection)
-
-
-#: What can be done for the file.
-FILES: Final = Files(
-    space=sqlite_file.space, shrink=sqlite_file.shrink, cut_log=sqlite_file.cut_log, verify=sqlite_file.verify
-)
-
-
-def measure(folder: Path) -> tuple[int, int | None]:
-    """Return the bytes that the spool's files take, and those that are free beside them."""
-    size = sum(file.stat().st_size for file in folder.glob(f"{DATABASE}*"))
-    system = os.statvfs(folder)
-    return size, system.f_bavail * system.f_frsize
-
-
-def space(connection: Connection, folder: Path | None) -> DiskSpace:
-    """
-    Return the disk under the spool in ``folder``; ``None``: under a database in memory.
-
-    Pages of the database that hold nothing are used again before the file grows. What the log may still
-    grow by, and the database when it gets what the log holds, is as good as taken: without that room
-    the log could not be emptied, and nothing could be written at all.
-    """
-    page, pages, spare = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0]
-        for name in ("page_size", "page_count", "freelist_count")
-    )
-    used = page * (pages - spare)
-    if folder is None:
-        return DiskSpace(used=used)
-    system = os.statvfs(folder)
-    growth = max(0, page * pages - _size(folder / DATABASE))
-    growth += max(0, LOG - _size(folder / f"{DATABASE}-wal"))
-    left = system.f_bavail * system.f_frsize + page * spare - growth
-    return DiskSpace(used=used, left=left, whole=system.f_blocks * system.f_frsize)
-
-
-def _size(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0

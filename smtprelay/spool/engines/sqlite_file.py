@@ -6,6 +6,7 @@ A deleted row leaves a free page, and the file its size. In a file that was made
 is cut off when all of it has reached the file.
 """
 
+import os
 import sqlite3
 import time
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 from smtprelay.model.maintenance import Space
 from smtprelay.spool.engines.transaction import Connection, Transaction
+from smtprelay.spool.receive.capacity import DiskSpace
 
 #: How long one step takes, seconds, and how many pages it frees before it looks at the time.
 _STEP: Final = 0.02
@@ -23,6 +25,33 @@ _PAGES: Final = 128
 _SMALL_LOG: Final = 1024 * 1024
 
 _INCREMENTAL: Final = 2
+
+
+def measure(database: Path) -> tuple[int, int | None]:
+    """Return the bytes that the spool's files take, and those that are free beside them."""
+    size = sum(file.stat().st_size for file in database.parent.glob(f"{database.name}*"))
+    system = os.statvfs(database.parent)
+    return size, system.f_bavail * system.f_frsize
+
+
+def disk(connection: Connection, database: Path | None, log: int) -> DiskSpace:
+    """
+    Return the disk under ``database``; ``None``: a database in memory has none.
+
+    Pages of the database that hold nothing are used again before the file grows. What the log may still
+    grow by, and the database when it gets what the log holds, is as good as taken: without that room
+    the log could not be emptied, and nothing could be written at all.
+
+    :param log: the bytes of the log at most.
+    """
+    page, pages, spare = (_pragma(connection, name) for name in ("page_size", "page_count", "freelist_count"))
+    used = page * (pages - spare)
+    if database is None:
+        return DiskSpace(used=used)
+    system = os.statvfs(database.parent)
+    growth = max(0, page * pages - _size(database)) + max(0, log - _log_size(connection))
+    left = system.f_bavail * system.f_frsize + page * spare - growth
+    return DiskSpace(used=used, left=left, whole=system.f_blocks * system.f_frsize)
 
 
 def space(connection: Connection) -> Space:
@@ -96,8 +125,11 @@ def _can_shrink(connection: Connection) -> bool:
 def _log_size(connection: Connection) -> int:
     """Return the size of the write-ahead log; a database in memory has none."""
     _, _, file = connection.execute("PRAGMA database_list").fetchone()
-    log = Path(f"{file}-wal")
-    return log.stat().st_size if file and log.exists() else 0
+    return _size(Path(f"{file}-wal")) if file else 0
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
 
 
 def _pragma(connection: Connection, name: str) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final, Protocol
 
-from attrs import frozen
+from attrs import Factory, define, field, frozen
 
 from smtprelay.model.message import RateLimit, SpoolUnavailable
 from smtprelay.spool.engines import sqlite_bulk
@@ -104,6 +104,7 @@ class WritingConnection(Connection, Protocol):
         """Run one statement that gives nothing back."""
 
 
+@define(eq=False)
 class Transaction:
     """
     One transaction: a connection, the time, and who we are.
@@ -118,38 +119,28 @@ class Transaction:
     :ivar locking: what keeps other nodes away from the rows that are read to be changed.
     :ivar keeps_bodies: bodies outlive their delivery, until they are swept.
     :ivar has_bulk_views: the connection has the views of :mod:`smtprelay.spool.engines.sqlite_bulk`.
-    :param lanes: begun at ``now``; so ``holds``, which are read anew if there are none.
+    :ivar lanes: begun at ``now``; so ``holds``.
     """
 
-    def __init__(
-        self,
-        connection: WritingConnection,
-        lanes: LaneTable,
-        *,
-        now: float,
-        node: str,
-        paces: Mapping[str, RateLimit],
-        lease: float,
-        back: float = -math.inf,
-        locking: Locking = ALONE,
-        keeps_bodies: bool = False,
-        has_bulk_views: bool = False,
-        holds: Holds | None = None,
-        exclusive: ExclusiveAttempt | None = None,
-    ) -> None:
-        self.now = now
-        self.node = node
-        self.paces = paces
-        self.lease = lease
-        self.back = back
-        self.locking = locking
-        self.keeps_bodies = keeps_bodies
-        self.has_bulk_views = has_bulk_views
-        self.lanes = lanes
-        self.holds = holds or Holds(connection.execute, now)
-        self.exclusive = exclusive or ExclusiveAttempt()
-        self._connection = connection
-        self._rows: dict[str, list[Sequence[Any]]] = {table: [] for table in COLUMNS}
+    _connection: WritingConnection
+    lanes: LaneTable
+    now: float = field(kw_only=True)
+    node: str = field(kw_only=True)
+    paces: Mapping[str, RateLimit] = field(kw_only=True)
+    lease: float = field(kw_only=True)
+    back: float = field(default=-math.inf, kw_only=True)
+    locking: Locking = field(default=ALONE, kw_only=True)
+    keeps_bodies: bool = field(default=False, kw_only=True)
+    has_bulk_views: bool = field(default=False, kw_only=True)
+    holds: Holds = field(
+        default=Factory(lambda self: Holds(self._connection.execute, self.now), takes_self=True), kw_only=True
+    )
+    exclusive: ExclusiveAttempt = field(factory=ExclusiveAttempt, kw_only=True)
+    _rows: dict[str, list[Sequence[Any]]] = field(init=False)
+
+    @_rows.default
+    def _no_rows(self) -> dict[str, list[Sequence[Any]]]:
+        return {table: [] for table in COLUMNS}
 
     def insert(self, table: str, row: Sequence[Any]) -> None:
         """Add a row to ``table``, at the latest when the transaction ends."""

@@ -8,20 +8,23 @@ themselves; an operation that comes alone is committed alone, at once.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, Final, Generic, Protocol, TypeVar, cast
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, execute, fail
 from twisted.python.failure import Failure
 
 from smtprelay.interfaces import Events
+from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.transaction import Again, Connection, SpoolFault, Transaction
 
 T = TypeVar("T")
+P = ParamSpec("P")
+Made = Coroutine[Any, Any, T]
 A = TypeVar("A")
 Operation = Callable[[Transaction], T]
 _Asked = tuple[Operation[Any], Deferred[Any]]
@@ -53,24 +56,6 @@ class GroupedOperation(Generic[T, A]):
         return self.function(tx, [self.argument])[0]
 
 
-class Engine(Protocol):
-    """A kind of database, seen from the thread that uses it."""
-
-    def connect(self) -> Connection:
-        """Open the connection that writes."""
-
-    def transaction(self, connection: Connection) -> AbstractContextManager[Transaction]:
-        """
-        Begin a transaction; committed and synced when the block ends, rolled back when it raises.
-
-        :raises SpoolFault: the database failed.
-        :raises Again: another node was in the way; nothing has happened.
-        """
-
-    def disconnect(self, connection: Connection) -> None:
-        """Close the connection, in whatever state it is; it raises nothing."""
-
-
 class Writer(Protocol):
     """Runs operations, each exactly once or not at all."""
 
@@ -85,6 +70,16 @@ class Writer(Protocol):
 
     def close(self) -> Deferred[None]:
         """Run what waits, then let go of the database."""
+
+
+def writes(operation: Callable[Concatenate[Transaction, P], T]) -> Callable[Concatenate[Any, P], Made[T]]:
+    """Return the method of something with a ``_writer`` that does ``operation`` there, and no more."""
+
+    async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        result: T = await self._writer.do(lambda tx: operation(tx, *args, **kwargs))
+        return result
+
+    return method
 
 
 class InlineWriter:

@@ -16,16 +16,16 @@ from smtprelay.spool.engines.transaction import Connection
 _MOST: Final = 100
 
 
-def checked(connection: Connection, verify: Callable[[Connection], Sequence[str]] = lambda _: ()) -> Checked:
+def checked(connection: Connection, verify: Callable[[Connection], Sequence[str]] | None = None) -> Checked:
     """
     Check the spool as it was at one moment.
 
     :param connection: with no transaction open.
-    :param verify: gives more findings; see :class:`smtprelay.spool.maintenance.maintenance.Files`.
+    :param verify: gives more findings; see :meth:`smtprelay.spool.engines.engine.Engine.verify`.
     """
     with snapshot(connection):
         return Checked(
-            findings=[*verify(connection), *check(connection)],
+            findings=[*(verify(connection) if verify else ()), *check(connection)],
             messages=_number(connection, "SELECT count(*) FROM message"),
             deliveries=_number(connection, "SELECT count(*) FROM delivery"),
             bytes=_number(connection, "SELECT coalesce(sum(length(content)), 0) FROM chunk"),

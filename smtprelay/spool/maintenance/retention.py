@@ -23,7 +23,7 @@ _OLDEST: Final = """
     FROM message WHERE {which}finished < ? ORDER BY finished LIMIT ?"""
 
 
-def sweep(tx: Transaction, before: float, limit: int) -> int:
+def sweep(tx: Transaction, before: float, limit: int = 200) -> int:
     """
     Drop up to ``limit`` messages that were finished before ``before``, the oldest first.
 
@@ -34,7 +34,7 @@ def sweep(tx: Transaction, before: float, limit: int) -> int:
     return len(gone)
 
 
-def sweep_bodies(tx: Transaction, before: float, limit: int) -> int:
+def sweep_bodies(tx: Transaction, before: float, limit: int = 200) -> int:
     """See :meth:`smtprelay.model.maintenance.Maintenance.sweep_bodies`."""
     gone = _oldest(tx, "kept = 1 AND ", before, limit)
     for some in portions(gone):
@@ -51,7 +51,7 @@ def remove(tx: Transaction, messages: Sequence[str]) -> None:
         tx.execute(f"DELETE FROM message WHERE id IN ({marks(some)})", some)  # noqa: S608
 
 
-def _oldest(tx: Transaction, which: str, before: float, limit: int) -> list[str]:
+def _oldest(tx: Transaction, which: str, before: float, limit: int = 200) -> list[str]:
     sql = _OLDEST.format(which=which)
     if tx.locking.row:
         # Other nodes sweep, too; and an operator may just try one of these again.

@@ -1,26 +1,27 @@
 """
-An operator's change on many deliveries, page by page.
+A change of many deliveries, an operator's or the relay's own, page by page.
 
 A page is found on the reader, what it needs is prepared on the reactor, and it is changed in
 transactions so small that the mail which comes in between does not wait for them.
 """
 
-import json
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, evolve, field
 
-from smtprelay.model.message import Delivery, Envelope, Recipient
-from smtprelay.model.queue import STATES, Edit, Selection
+from smtprelay.model.message import Delivery
+from smtprelay.model.queue import DueSelection, Edit, Selection
 from smtprelay.model.queue_admin import MOST_LOOKED_AT, Edited, Prepare, Prepared
 from smtprelay.spool.engines.transaction import Connection
 from smtprelay.spool.engines.writer import Writer
 from smtprelay.spool.operations.edit import ACTS, MOST_AT_ONCE, Act, edit
+from smtprelay.spool.query.due import DueSearch
 from smtprelay.spool.query.search import Page, Search
-from smtprelay.spool.tables.deliveries import BOUNCED
+from smtprelay.spool.tables.deliveries import BOUNCED, COLUMNS, WIDTH, deliveries_of, marks, portions
 
 if TYPE_CHECKING:
     from smtprelay.spool.engines.reader import Reader
@@ -29,6 +30,13 @@ if TYPE_CHECKING:
 _MOST_IN_A_STEP: Final = 5000
 
 _COLUMNS: Final = "d.message, d.n, d.state, d.attempt, d.uncertain"
+_FOUND: Final = (
+    f"SELECT {COLUMNS}, l.provider, l.key, d.state, d.noticed FROM delivery d"  # noqa: S608 -- constants
+    " JOIN message m ON m.id = d.message JOIN lane l ON l.id = d.lane WHERE d.message IN ({})"
+)
+
+#: A delivery, and of what its sender was told.
+Found = tuple[Delivery, int]
 
 #: Why a delivery in some state is left alone.
 _EXCUSES: Final = {
@@ -46,7 +54,7 @@ class BulkEdit:
 
     reader: "Reader"
     writer: Writer
-    selection: Selection
+    selection: Selection | DueSelection
     change: Edit
     prepare: Prepare | None
     count: int = 0
@@ -58,24 +66,31 @@ class BulkEdit:
         act = _checked(self.selection, self.change, self.prepare)
         # What comes in while the change goes on is not meant: it could go on for ever.
         top, _, place = mark.partition("/") if mark else (await self.reader.do(_newest), "", "")
-        states = () if self.selection.ids else (*act.states, "active")
-        selection = self.selection
-        if states and not selection.states:
-            # Failures only if they were asked for.
-            selection = evolve(selection, states=[each for each in states if each != "failed"])
-        search = Search(selection=selection, columns=_COLUMNS, top=top, states=states or STATES)
+        search, most, most_looked_at = self._search(act, top)
         looked = 0
         while True:
-            page = await self.reader.do(partial(search.page, mark=place, limit=_MOST_IN_A_STEP))
+            page = await self.reader.do(partial(search.page, mark=place, limit=most))
             await self._change(page, act)
             looked, place = looked + page.looked, page.mark
-            if not place:
-                break
-            if not selection.ids and (self.count >= _MOST_IN_A_STEP or looked >= MOST_LOOKED_AT):
+            if not place or self.count >= most or looked >= most_looked_at:
                 break
         return Edited(
             count=self.count, ids=self.ids, left=dict(self.left), mark=f"{top}/{place}" if place else ""
         )
+
+    def _search(self, act: Act, top: str) -> tuple[Search | DueSearch, int, int]:
+        """Return what is gone through, and how many are changed and looked at in this step at most."""
+        selection = self.selection
+        if isinstance(selection, DueSelection):
+            return DueSearch(selection), selection.limit, selection.limit
+        if selection.ids:
+            return Search(selection=selection, columns=_COLUMNS, top=top), sys.maxsize, sys.maxsize
+        states = (*act.states, "active")
+        if not selection.states:
+            # Failures only if they were asked for.
+            selection = evolve(selection, states=[each for each in states if each != "failed"])
+        search = Search(selection=selection, columns=_COLUMNS, top=top, states=states)
+        return search, _MOST_IN_A_STEP, MOST_LOOKED_AT
 
     async def _change(self, page: Page, act: Act) -> None:
         rows = []
@@ -91,8 +106,9 @@ class BulkEdit:
         """Change up to :data:`MOST_AT_ONCE` deliveries in one transaction."""
         prepared = {}
         fences = {}
-        for message, n, state, attempt, uncertain in rows:
-            needs = await self._prepared(message, n, state, uncertain=bool(uncertain))
+        found = await self._found(rows)
+        for message, n, state, attempt, uncertain, *_ in rows:
+            needs = await self._prepared(found.get((message, n)), state, uncertain=bool(uncertain))
             if needs.refusal:
                 self.left[needs.refusal] += 1
             else:
@@ -107,14 +123,18 @@ class BulkEdit:
         self.count += len(done)
         self.ids += done
 
-    async def _prepared(self, message: str, n: int, state: str, *, uncertain: bool) -> Prepared:
+    async def _found(self, rows: Sequence[Sequence[Any]]) -> Mapping[tuple[str, int], Found]:
+        names = [(message, n) for message, n, *_ in rows]
+        return await self.reader.do(partial(_deliveries, names=names)) if _needs(self.change) else {}
+
+    async def _prepared(self, found: Found | None, state: str, *, uncertain: bool) -> Prepared:
         if self.prepare is None or not _needs(self.change):
             return _NOTHING
         if uncertain and self.change.action == "reroute" and not self.change.force:
             return Prepared(refusal="uncertain: it may have arrived (--force)")
-        delivery, noticed = await self.reader.do(partial(_delivery, message=message, n=n, state=state))
-        if delivery is None:
+        if found is None:
             return Prepared(refusal=_CHANGED)
+        delivery, noticed = found
         if self.change.bounce and state == "failed" and noticed & BOUNCED:
             return _NOTHING  # its sender knows
         return await self.prepare(delivery, self.change)
@@ -128,10 +148,12 @@ def _needs(change: Edit) -> bool:
     return change.bounce or change.action == "reroute"
 
 
-def _checked(selection: Selection, change: Edit, prepare: Prepare | None) -> Act:
+def _checked(selection: Selection | DueSelection, change: Edit, prepare: Prepare | None) -> Act:
     act = ACTS.get(change.action)
     if act is None:
         raise ValueError(f"there is no action {change.action!r}: {', '.join(ACTS)}")
+    if isinstance(selection, DueSelection):
+        return act
     if not selection.narrows and not selection.everything:
         raise ValueError("nothing is selected: name ids or a filter, or say that you mean everything")
     if selection.states and not set(selection.states) & set(act.states):
@@ -146,40 +168,21 @@ def _newest(connection: Connection) -> str:
     return row[0] or ""
 
 
-def _delivery(connection: Connection, message: str, n: int, state: str) -> tuple[Delivery | None, int]:
+def _deliveries(connection: Connection, names: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Found]:
     """
-    Return a delivery, if it is there, and of what its sender was told.
+    Return those that are there of the deliveries with these names, and of what their senders were told.
 
-    It has the open recipients; a failed one has those who failed.
+    They have the open recipients; a failed one has those who failed.
     """
-    row = connection.execute(
-        "SELECT d.generation, d.route, l.provider, l.key, m.sender, m.parameters, m.size, m.received,"
-        " m.bounce_of, d.noticed FROM delivery d JOIN message m ON m.id = d.message"
-        " JOIN lane l ON l.id = d.lane WHERE d.message = ? AND d.n = ?",
-        (message, n),
-    ).fetchone()
-    if row is None:
-        return None, 0
-    recipients = connection.execute(
-        "SELECT address, notify, orcpt FROM recipient WHERE message = ? AND n = ? AND state = ?"
-        " ORDER BY position",
-        (message, n, "failed" if state == "failed" else "open"),
-    ).fetchall()
-    generation, route, provider, key, sender, parameters, size, received, bounce_of, noticed = row
-    delivery = Delivery(
-        message=message,
-        n=n,
-        generation=generation,
-        route=route,
-        provider=provider,
-        lane=key,
-        envelope=Envelope(
-            sender=sender,
-            recipients=tuple(Recipient(address=a, notify=b, orcpt=c) for a, b, c in recipients),
-            parameters=json.loads(parameters),
-        ),
-        size=size,
-        received=received,
-        bounce_of=bounce_of,
-    )
-    return delivery, noticed
+    rows: dict[tuple[tuple[str, str], str], list[Sequence[Any]]] = {}
+    for some in portions(sorted({message for message, _ in names})):
+        for row in connection.execute(_FOUND.format(marks(some)), some).fetchall():
+            *place, state, _ = row[WIDTH:]
+            group = ((place[0], place[1]), "failed" if state == "failed" else "open")
+            if (row[0], row[1]) in names:
+                rows.setdefault(group, []).append(row)
+    return {
+        (delivery.message, delivery.n): (delivery, row[-1])
+        for (lane, state), group in rows.items()
+        for delivery, row in zip(deliveries_of(connection, lane, group, state), group, strict=True)
+    }

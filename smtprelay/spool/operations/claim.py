@@ -198,7 +198,7 @@ def _claim_lane(tx: Transaction, gate: LaneGate, lane: Lane, count: int) -> list
 def _begin(tx: Transaction, gate: LaneGate, lane: Lane, rows: Sequence[Sequence[Any]]) -> list[Claim]:
     """Claim the deliveries of ``rows``, which are due in ``lane``."""
     claims = []
-    for delivery, row in zip(deliveries_of(tx, lane, rows), rows, strict=True):
+    for delivery, row in zip(deliveries_of(tx, lane.place, rows), rows, strict=True):
         state, attempts, tries, deferrals, errors, uncertain, blocked_before = row[WIDTH:]
         claims.append(
             Claim(

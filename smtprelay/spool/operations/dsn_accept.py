@@ -38,7 +38,7 @@ _ONE: Final = f"""
     WHERE d.message = ? AND d.n = ?"""  # noqa: S608 -- constants
 
 
-def overdue(tx: Transaction, before: float, mark: tuple[str, int], limit: int) -> OverduePage:
+def overdue(tx: Transaction, before: float, mark: tuple[str, int] = ("", 0), limit: int = 200) -> OverduePage:
     """Return a page of what is overdue; see :meth:`smtprelay.interfaces.Spool.overdue`."""
     message, n = mark
     rows = sorted(tx.execute(_ALIVE, (message, message, n, limit) * _STATES).fetchall())[:limit]
@@ -91,7 +91,7 @@ def _overdue(tx: Transaction, message: str, n: int) -> Overdue:
     row = tx.execute(_ONE, (message, n)).fetchone()
     number, state, reason, blocked_before, attempted = row[WIDTH:]
     lane = tx.lanes.by_id(number)
-    (delivery,) = deliveries_of(tx, lane, [row])
+    (delivery,) = deliveries_of(tx, lane.place, [row])
     return Overdue(
         delivery=delivery,
         state=state,

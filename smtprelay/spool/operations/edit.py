@@ -1,5 +1,5 @@
 """
-What an operator does to deliveries: retry, hold, release, delete, reroute.
+What is done to deliveries between their attempts: retry, hold, release, delete, reroute.
 
 Every act is written into the delivery's history with who did it and why. A
 delivery that is under way cannot be held or deleted from under its attempt: it is
@@ -18,7 +18,7 @@ from smtprelay.model.queue_admin import Prepared
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations.dsn_accept import enclose
 from smtprelay.spool.operations.settle_delivered import finish, forget_deleted
-from smtprelay.spool.tables.deliveries import DELAYED, marks, portions, storable
+from smtprelay.spool.tables.deliveries import DELAYED, first_due, marks, portions, storable
 from smtprelay.spool.tables.hold_rules import note
 from smtprelay.spool.tables.lanes import Lane
 
@@ -36,6 +36,7 @@ class EditedDelivery:
     lane: int
     attempt: int
     blocked_before: float
+    due: float | None
 
     @property
     def where(self) -> tuple[str, int]:
@@ -72,16 +73,21 @@ def edit(
     messages: dict[str, None] = {}
     rows = _rows(tx, fences, act.states)
     # In the order that everybody takes them, before any of them is asked for.
-    tx.lanes.take(sorted({*_providers(tx, rows), *filter(None, [change.provider])}))
+    places = [change.provider, *(each.provider for each in prepared.values())]
+    tx.lanes.take(sorted({*_providers(tx, rows), *filter(None, places)}))
     for row in rows:
         name = f"{row.message}.{row.n}"
         provider = tx.lanes.by_id(row.lane).provider
-        if act.do(tx, row, change, prepared.get(name, _NOTHING)):
-            _record(tx, row, change, provider)
+        needs = prepared.get(name, _NOTHING)
+        if act.do(tx, row, change, needs):
+            _record(tx, row, change, provider, change.provider or needs.provider)
             done.append(name)
             messages[row.message] = None
     for some in portions(list(messages)):
         act.then(tx, some)
+    for number in {row.lane for row in rows}:
+        lane = tx.lanes.by_id(number)
+        lane.due = first_due(tx, lane)
     return done
 
 
@@ -92,7 +98,7 @@ def _rows(
     messages = sorted({message for message, _ in fences})
     for some in portions(messages):
         rows += tx.execute(
-            "SELECT d.message, d.n, d.state, d.lane, d.attempt, d.blocked_before FROM delivery d"  # noqa: S608
+            "SELECT d.message, d.n, d.state, d.lane, d.attempt, d.blocked_before, d.due FROM delivery d"  # noqa: S608
             f" WHERE d.message IN ({marks(some)}) ORDER BY d.message, d.n{tx.locking.delivery}",
             some,
         ).fetchall()
@@ -118,14 +124,16 @@ def _wait(tx: Transaction, row: EditedDelivery, lane: Lane, due: float) -> None:
     """Let a delivery wait in ``lane`` until ``due``, with all its tries before it."""
     state = "queued" if due <= tx.now else "deferred"
     lane.wait(state, due)
-    blocked = (
-        row.blocked_before + tx.lanes.blocked_time(lane) - tx.lanes.blocked_time(tx.lanes.by_id(row.lane))
-    )
     tx.execute(
         "UPDATE delivery SET state = ?, due = ?, lane = ?, blocked_before = ?, ended = NULL, tries = 0,"
         " deferrals = 0, errors = 0, hold = 0, suspect = 0, node = '' WHERE message = ? AND n = ?",
-        (state, due, lane.id, blocked, *row.where),
+        (state, due, lane.id, _blocked_before(tx, row, lane), *row.where),
     )
+
+
+def _blocked_before(tx: Transaction, row: EditedDelivery, lane: Lane) -> float:
+    """Return what a delivery has waited in vain, as it counts in ``lane``."""
+    return row.blocked_before + tx.lanes.blocked_time(lane) - tx.lanes.blocked_time(tx.lanes.by_id(row.lane))
 
 
 def _reopen(tx: Transaction, row: EditedDelivery) -> None:
@@ -207,26 +215,44 @@ def _forget(tx: Transaction, messages: Sequence[str]) -> None:
 
 def _reroute(tx: Transaction, row: EditedDelivery, change: Edit, prepared: Prepared) -> bool:
     """What is held stays held: whoever held it did not mean the provider."""
-    before = _leave_queue(tx, row)
-    following = tx.lanes.get(change.provider, prepared.lane)
+    before = tx.lanes.by_id(row.lane)
+    following = tx.lanes.get(change.provider or prepared.provider, prepared.lane)
+    if not change.provider and not _goes_on(tx, row, following):
+        return False
+    _leave_queue(tx, row)
     if row.state == "failed":
         _reopen(tx, row)
-    _new_operation(tx, row)
+    if change.provider:
+        _new_operation(tx, row)
     if row.state == "held":
         following.held += 1
-        blocked = row.blocked_before + tx.lanes.blocked_time(following) - tx.lanes.blocked_time(before)
-        tx.execute(
-            "UPDATE delivery SET lane = ?, blocked_before = ?, tries = 0, uncertain = 0"
-            " WHERE message = ? AND n = ?",
-            (following.id, blocked, *row.where),
-        )
+        _into(tx, row, following)
         return True
-    _wait(tx, row, following, tx.now)
+    if change.provider:
+        _wait(tx, row, following, tx.now)
+    else:
+        following.wait(row.state, tx.now if row.due is None else row.due)
+        _into(tx, row, following)
     tx.execute(
         "UPDATE delivery SET uncertain = 0, reason = ? WHERE message = ? AND n = ?",
         (storable(_because(f"rerouted from {before.provider}", change)), *row.where),
     )
     return True
+
+
+def _goes_on(tx: Transaction, row: EditedDelivery, lane: Lane) -> bool:
+    """Tell whether the relay may reroute it by itself: what is due, and does not only wait elsewhere."""
+    blocked = lane.blocked_until is not None or tx.lanes.own(lane).blocked_until is not None
+    return row.due is not None and row.due <= tx.now and not blocked
+
+
+def _into(tx: Transaction, row: EditedDelivery, lane: Lane) -> None:
+    """Put a delivery into ``lane`` as it is, and at its place in time."""
+    tx.execute(
+        "UPDATE delivery SET lane = ?, blocked_before = ?, tries = 0, uncertain = 0, suspect = 0, node = ''"
+        " WHERE message = ? AND n = ?",
+        (lane.id, _blocked_before(tx, row, lane), *row.where),
+    )
 
 
 def _planned(tx: Transaction, row: EditedDelivery) -> tuple[str, Planned]:
@@ -250,10 +276,10 @@ def _because(done: str, change: Edit) -> str:
     return f"{done} {whose}" + (f": {change.why}" if change.why else "")
 
 
-def _record(tx: Transaction, row: EditedDelivery, change: Edit, provider: str) -> None:
+def _record(tx: Transaction, row: EditedDelivery, change: Edit, provider: str, to: str) -> None:
     """Write the act into the history, as an attempt that is over."""
     number = row.attempt + 1
-    what = f"to {change.provider}, " if change.provider else ""
+    what = f"to {to}, " if to else ""
     if change.at is not None:
         what = time.strftime("at %Y-%m-%d %H:%M:%S UTC, ", time.gmtime(change.at))
     reason = storable(f"{what}by {change.who}" + (f": {change.why}" if change.why else ""))

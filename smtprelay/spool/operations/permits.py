@@ -19,24 +19,24 @@ from smtprelay.spool.operations.settle import set_block
 LONGEST: Final = 600.0
 
 
-def borrow(tx: Transaction, name: str, provider: str, key: str) -> Permit | Busy:
+def borrow(tx: Transaction, name: str, provider: str, lane: str) -> Permit | Busy:
     """See :meth:`smtprelay.interfaces.Spool.borrow`."""
     gate = LaneGate(tx, provider, tx.paces[provider])
-    lane = tx.lanes.get(provider, key)
-    for stopped in (gate.own, lane):
+    place = tx.lanes.get(provider, lane)
+    for stopped in (gate.own, place):
         if stopped.blocked_until is not None:
             return Busy(reason=stopped.blocked_reason, until=stopped.blocked_until)
     if tx.exclusive.blocks(tx.now):
         return Busy()
-    if gate.room_in(lane) < 1:
-        opens = max(gate.opens(), lane.opens)
+    if gate.room_in(place) < 1:
+        opens = max(gate.opens(), place.opens)
         return Busy(until=opens if opens > tx.now else None)
-    gate.lend(lane)
+    gate.lend(place)
     tx.execute(
         "INSERT INTO loan (name, node, lane, slot, started, lease) VALUES (?, ?, ?, 1, ?, ?)",
-        (name, tx.node, lane.id, tx.now, tx.now + LONGEST),
+        (name, tx.node, place.id, tx.now, tx.now + LONGEST),
     )
-    return Permit(name=name, provider=provider, lane=key, node=tx.node)
+    return Permit(name=name, provider=provider, lane=lane, node=tx.node)
 
 
 def give_back(tx: Transaction, permit: Permit, feedback: Feedback | None) -> bool:

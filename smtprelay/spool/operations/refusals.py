@@ -5,13 +5,12 @@ It is written in batches, seldom; each batch is one operation of a group commit.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Final
 
 from smtprelay.model.refusal import MOST_OF_CLIENT, MOST_ROWS, RefusalFilter, RefusalRow
-from smtprelay.spool.engines.reader import Reader
+from smtprelay.spool.engines.reader import Reader, reads
 from smtprelay.spool.engines.transaction import Connection, Transaction
-from smtprelay.spool.engines.writer import Writer
+from smtprelay.spool.engines.writer import Writer, writes
 from smtprelay.spool.tables.deliveries import marks, portions, storable
 
 _COLUMNS: Final = "listener, client, login, rule, reply, domain, count, first_seen, last_seen, command, text"
@@ -28,26 +27,6 @@ _OLDEST_OF_CLIENT: Final = """
         FROM refusal) ranked WHERE place > ?)"""
 _OLDEST: Final = """
     DELETE FROM refusal WHERE id IN (SELECT id FROM refusal ORDER BY last_seen, id LIMIT ?)"""
-
-
-class SpoolRefusals:
-    """See :class:`smtprelay.model.queue_admin.RefusedMail`."""
-
-    def __init__(self, writer: Writer, reader: Reader) -> None:
-        self._writer = writer
-        self._reader = reader
-
-    async def record(self, rows: Sequence[RefusalRow]) -> None:
-        """See :meth:`smtprelay.model.queue_admin.RefusedMail.record`."""
-        await self._writer.do(partial(record, rows=rows))
-
-    async def refused(self, wanted: RefusalFilter) -> Sequence[RefusalRow]:
-        """See :meth:`smtprelay.model.queue_admin.RefusedMail.refused`."""
-        return await self._reader.do(partial(refused, wanted=wanted))
-
-    async def clear(self, wanted: RefusalFilter) -> int:
-        """See :meth:`smtprelay.model.queue_admin.RefusedMail.clear`."""
-        return await self._writer.do(partial(clear, wanted=wanted))
 
 
 def record(tx: Transaction, rows: Sequence[RefusalRow]) -> None:
@@ -96,3 +75,15 @@ def _rows(connection: Connection) -> Sequence[tuple[int, RefusalRow]]:
         )
         for number, listener, client, login, rule, reply, domain, count, first, last, command, text in rows
     ]
+
+
+class SpoolRefusals:
+    """See :class:`smtprelay.model.queue_admin.RefusedMail`."""
+
+    record = writes(record)
+    refused = reads(refused)
+    clear = writes(clear)
+
+    def __init__(self, writer: Writer, reader: Reader) -> None:
+        self._writer = writer
+        self._reader = reader

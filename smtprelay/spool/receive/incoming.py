@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
+from attrs import Factory, define, field
 from twisted.internet.defer import Deferred
 
 from smtprelay.interfaces import Events, Plan
@@ -38,6 +39,7 @@ FAULT = Reply(
 )
 
 
+@define(eq=False)
 class SpoolIncoming:
     """
     See :class:`smtprelay.interfaces.Incoming`.
@@ -48,60 +50,24 @@ class SpoolIncoming:
     :param ours: a message of our own making, which is not refused for want of room.
     """
 
-    __slots__ = (
-        "_admission",
-        "_budget",
-        "_chunks",
-        "_draft",
-        "_ended",
-        "_events",
-        "_fault",
-        "_forget",
-        "_header",
-        "_held",
-        "_listener",
-        "_ours",
-        "_parts",
-        "_plan",
-        "_reader",
-        "_shape",
-        "_writer",
-        "id",
-    )
-
-    def __init__(
-        self,
-        draft: Draft,
-        plan: Plan,
-        writer: Writer,
-        reader: Reader,
-        events: Events,
-        *,
-        listener: Callable[[], Callable[[Sequence[Claim]], None] | None],
-        admission: Capacity,
-        budget: Budget,
-        forget: Callable[[str], None],
-        ours: bool = False,
-        ended: Settlement | None = None,
-    ) -> None:
-        self.id = draft.id
-        self._draft = draft
-        self._plan = plan
-        self._writer = writer
-        self._reader = reader
-        self._events = events
-        self._listener = listener
-        self._admission = admission
-        self._budget = budget
-        self._forget = forget
-        self._ours = ours
-        self._ended = ended
-        self._parts: list[bytes] = []
-        self._held = 0
-        self._shape = ShapeCounter()
-        self._chunks = 0
-        self._header = HeaderCollector()
-        self._fault: SpoolFault | Refused | None = None
+    _draft: Draft
+    _plan: Plan
+    _writer: Writer
+    _reader: Reader
+    _events: Events
+    _listener: Callable[[], Callable[[Sequence[Claim]], None] | None] = field(kw_only=True)
+    _admission: Capacity = field(kw_only=True)
+    _budget: Budget = field(kw_only=True)
+    _forget: Callable[[str], None] = field(kw_only=True)
+    _ours: bool = field(kw_only=True)
+    _ended: Settlement | None = field(kw_only=True)
+    _parts: list[bytes] = field(factory=list, init=False)
+    _held: int = field(default=0, init=False)
+    _shape: ShapeCounter = field(factory=ShapeCounter, init=False)
+    _chunks: int = field(default=0, init=False)
+    _header: HeaderCollector = field(factory=HeaderCollector, init=False)
+    _fault: SpoolFault | Refused | None = field(default=None, init=False)
+    id: str = field(default=Factory(lambda self: self._draft.id, takes_self=True), init=False)
 
     def write(self, chunk: bytes) -> "Deferred[None] | None":
         """See :meth:`smtprelay.interfaces.Incoming.write`."""

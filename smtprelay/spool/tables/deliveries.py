@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from smtprelay.model.message import Delivery, Envelope, Recipient
 from smtprelay.model.queue import RECORDED, SPLIT, Attempt
 from smtprelay.model.shape import Shape
-from smtprelay.spool.engines.transaction import Transaction
+from smtprelay.spool.engines.transaction import Connection, Transaction
 from smtprelay.spool.tables.lanes import Lane
 
 T = TypeVar("T")
@@ -43,13 +43,19 @@ BOUNCED: Final = 2
 _MOST_LISTED: Final = 32
 
 
-def deliveries_of(tx: Transaction, lane: Lane, rows: Sequence[Sequence[Any]]) -> list[Delivery]:
-    """Return the deliveries of ``lane`` whose ``rows`` begin with :data:`COLUMNS`."""
+def deliveries_of(
+    connection: Connection, lane: tuple[str, str], rows: Sequence[Sequence[Any]], state: str = "open"
+) -> list[Delivery]:
+    """
+    Return the deliveries of a lane, named by provider and key, whose ``rows`` begin with :data:`COLUMNS`.
+
+    :param state: of the recipients that are meant.
+    """
     recipients: dict[tuple[str, int], list[Recipient]] = {}
     for some in portions([row[0] for row in rows]):
-        found = tx.execute(
+        found = connection.execute(
             "SELECT message, n, address, notify, orcpt FROM recipient"  # noqa: S608 -- constants
-            f" WHERE message IN ({marks(some)}) AND state = 'open' ORDER BY message, n, position",
+            f" WHERE message IN ({marks(some)}) AND state = '{state}' ORDER BY message, n, position",
             some,
         ).fetchall()
         for message, n, address, notify, orcpt in found:
@@ -58,7 +64,7 @@ def deliveries_of(tx: Transaction, lane: Lane, rows: Sequence[Sequence[Any]]) ->
     return [_delivery(lane, row, recipients.get((row[0], row[1]), ())) for row in rows]
 
 
-def _delivery(lane: Lane, row: Sequence[Any], recipients: Sequence[Recipient]) -> Delivery:
+def _delivery(lane: tuple[str, str], row: Sequence[Any], recipients: Sequence[Recipient]) -> Delivery:
     message, n, generation, route, sender, parameters, received, size, bounce_of, *octets = row[:WIDTH]
     envelope = Envelope(sender=sender, recipients=tuple(recipients), parameters=json.loads(parameters))
     return Delivery(
@@ -66,8 +72,8 @@ def _delivery(lane: Lane, row: Sequence[Any], recipients: Sequence[Recipient]) -
         n=n,
         generation=generation,
         route=route,
-        provider=lane.provider,
-        lane=lane.key,
+        provider=lane[0],
+        lane=lane[1],
         envelope=envelope,
         size=size,
         received=received,

@@ -53,6 +53,11 @@ class Lane:
     opens: float
     resumes: float | None
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """What names it."""
+        return self.provider, self.key
+
     def wait(self, state: str, due: float, count: int = 1) -> None:
         """Note that ``count`` deliveries begin to wait in ``state``, the first of them until ``due``."""
         setattr(self, state, getattr(self, state) + count)
@@ -233,15 +238,6 @@ class LaneTable:
         sql = f"SELECT 1 FROM lane WHERE {where} LIMIT 1"  # noqa: S608 -- constants
         parameters = (provider, *[self._now] * (where.count("?") - 1))
         return self._execute(sql, parameters).fetchone() is not None
-
-    def waiting(self, provider: str, key: str, begin: int, limit: int) -> list[Lane]:
-        """Return lanes from number ``begin`` on that may be due: ``key``, or for ``""`` all of them."""
-        self.get(provider, "")
-        which, parameters = ("", ()) if key == "" else (" AND key = ?", (key,))
-        return self._query(
-            f"provider = ? AND due <= ? AND id >= ?{which} ORDER BY id LIMIT ?",
-            (provider, self._now, begin, *parameters, limit),
-        )
 
     def blocked(self, provider: str) -> list[Lane]:
         """Return the lanes of ``provider`` that are blocked."""

@@ -127,7 +127,7 @@ class FullDiskTests(FaultCase, TestCase):
     async def fill(self) -> tuple[QueueSpool, Claim, Scripted]:
         """Return a spool with a claim, whose disk is full since then, and its reserve."""
         spool = await self.open()
-        reserve = spool._reserve = Scripted(self.disk)
+        reserve = spool._engine.reserve = Scripted(self.disk)
         await self.send(spool, number=1)
         (claim,) = (await spool.claim()).claims
         self.disk.fault, reserve.stays = failure(sqlite3.SQLITE_FULL), False
@@ -193,8 +193,8 @@ class LogTests(OnDisk, TestCase):
         self.addCleanup(spool.close)
         await self.send(spool, body=BODY + b"x" * 2_000_000)
         log = Path(self.folder, f"{DATABASE}-wal")
-        assert spool._reserve is not None
+        assert spool._engine.reserve is not None
         for kept in (False, True):
-            spool._reserve.kept = kept
+            spool._engine.reserve.kept = kept
             await spool.upkeep.shrink(0)
             self.assertEqual(kept, log.stat().st_size == 0)

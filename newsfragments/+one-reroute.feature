@@ -1,0 +1,1 @@
+Mail that the relay itself takes away from a provider which does not run is now recorded like any other reroute: its history says ``reroute``, where it went, ``by the relay`` and why; its error says ``rerouted from … by the relay: … does not run``; ``queue.edited`` names it, and ``smtprelay_deliveries_edited_total`` counts it.

@@ -1,0 +1,77 @@
+"""
+What an engine is asked for: transactions, and what it alone knows of its files, its disk and its time.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from smtprelay.model.maintenance import Space
+from smtprelay.spool.engines.sqlite_reserve import Reserve
+from smtprelay.spool.engines.transaction import Connection, Transaction
+from smtprelay.spool.receive.capacity import DiskSpace
+
+
+class Engine:
+    """
+    A kind of database. What is not about transactions has a default: it looks after its files itself.
+
+    :ivar clock: whose time the times in it are, with the timers of the reactor; ``None``: this machine's.
+    :ivar reserve: what delivery lives on when the disk is full.
+    """
+
+    clock: Any = None
+    reserve: Reserve | None = None
+
+    def connect(self) -> Connection:
+        """Open the connection that writes."""
+        raise NotImplementedError
+
+    def transaction(self, connection: Connection) -> AbstractContextManager[Transaction]:
+        """
+        Begin a transaction; committed and synced when the block ends, rolled back when it raises.
+
+        :raises SpoolFault: the database failed.
+        :raises Again: another node was in the way; nothing has happened.
+        """
+        raise NotImplementedError
+
+    def disconnect(self, connection: Connection) -> None:
+        """Close the connection, in whatever state it is; it raises nothing."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Wake nobody any more; the last transaction is still to come."""
+
+    def release(self) -> None:
+        """Let go of what proves that the spool is ours, after the last transaction."""
+
+    # --- on a connection that reads, and its thread
+
+    def measure(self, _: Connection, /) -> tuple[int, int | None]:
+        """Return the size of its files, and the free bytes beside them if that means anything."""
+        return 0, None
+
+    def disk(self, _: Connection, /) -> DiskSpace:
+        """Return the disk under it, for the limits of the spool."""
+        return DiskSpace()
+
+    def space(self, _: Connection, /) -> Space:
+        """See :meth:`smtprelay.model.maintenance.Maintenance.space`."""
+        return Space()
+
+    def reuse_log(self, _: Connection, /) -> None:
+        """Take less of a disk that is full, as far as that can be."""
+
+    def cut_log(self, _: Connection, /) -> None:
+        """Cut off a log that is large and not needed."""
+
+    def verify(self, _: Connection, /) -> Sequence[str]:
+        """Read all there is; return a sentence for each damage."""
+        return ()
+
+    # --- within a transaction
+
+    def shrink(self, _tx: Transaction, _spare: int, /) -> int:
+        """See :meth:`smtprelay.model.maintenance.Maintenance.shrink`."""
+        return 0

@@ -81,7 +81,7 @@ class OperatorActions:
         await self._change(block, "probe", who, state.blocked_reason)
 
     async def suspend(self, provider: str, who: str, why: str, lasting: float | None = None) -> None:
-        """See :meth:`smtprelay.interfaces.Operator.suspend`."""
+        """Send nothing to ``provider`` until it is resumed; its mail goes on elsewhere or waits."""
         self._configured(provider)
         if lasting is not None and not 0 < lasting <= LONGEST:
             raise ValueError("a provider is suspended for more than no time and less than a hundred years")
@@ -90,7 +90,7 @@ class OperatorActions:
         await self._change(block, "suspend", who, why)
 
     async def resume(self, provider: str, who: str) -> None:
-        """See :meth:`smtprelay.interfaces.Operator.resume`."""
+        """Let a provider that was suspended run again."""
         state = await self._lane(provider, "")
         if not state.suspended:
             raise ValueError(f"{provider} is not suspended")

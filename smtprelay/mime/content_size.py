@@ -113,7 +113,7 @@ class TextCounter:
 
     @property
     def most(self) -> int:
-        """See :class:`smtprelay.model.shape.ContentCounter`."""
+        """The most octets that what was counted has in JSON."""
         return self._size + self._escapes if self.is_plain else ONE_PART * self._size
 
 
@@ -160,7 +160,7 @@ class PartsCounter:
 
     @property
     def most(self) -> int:
-        """See :class:`smtprelay.model.shape.ContentCounter`."""
+        """The most octets that what was counted has in JSON."""
         files = self._files if self._file_at is None else self._files + self._size - self._file_at
         return files + ANY * (self._size - files)
 

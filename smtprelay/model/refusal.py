@@ -46,7 +46,7 @@ class RefusalRow:
 
     @property
     def key(self) -> Key:
-        """See :data:`Key`; what was never said to the client is told apart by its text."""
+        """Return what adds it up with others; what was never said to the client is told apart by its text."""
         return (self.listener, self.client, self.user, self.rule, self.reply or self.text, self.domain)
 
     def plus(self, other: "RefusalRow") -> "RefusalRow":

@@ -42,7 +42,7 @@ class Drain:
         self._events = events
 
     async def turn(self, on: bool, who: str) -> None:
-        """See :meth:`smtprelay.web.drain.Draining.turn`."""
+        """Take nothing new from now on, no mail and no delivery, or take it again."""
         if on == self.on:
             return
         self.on = on
@@ -59,7 +59,7 @@ class Drain:
             await self._spool.announce(on)
 
     async def state(self) -> Drained:
-        """See :meth:`smtprelay.web.drain.Draining.state`."""
+        """Return how far it is."""
         stock = None if self._spool is None else await self._spool.stock()
         return Drained(
             draining=self.on,

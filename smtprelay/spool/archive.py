@@ -41,7 +41,7 @@ class SpoolArchive:
     async def export(
         self, selection: Selection, mark: str = "", *, moving: bool = False, who: str = ""
     ) -> ArchivePage:
-        """See :meth:`smtprelay.model.export_import.Archive.export`."""
+        """Return the next messages of which a delivery matches, by id, each whole."""
         portion = await self._writer.do(partial(export.export, selection=selection, mark=mark, moving=moving))
         ids = [each.archived.id for each in portion.packed]
         if ids:
@@ -49,14 +49,14 @@ class SpoolArchive:
         return portion
 
     async def exported(self, messages: Sequence[str], who: str) -> Sequence[str]:
-        """See :meth:`smtprelay.model.export_import.Archive.exported`."""
+        """Drop ``messages``, which are safe elsewhere; return those that are dropped."""
         gone = await self._writer.do(partial(export.drop, messages=messages))
         if gone:
             self._events("queue.moved", who=who, count=len(gone), ids=", ".join(gone))
         return gone
 
     async def apply_settings(self, given: OperatorSettings, who: str) -> AppliedSettings:
-        """See :meth:`smtprelay.model.export_import.Archive.apply_settings`."""
+        """Put in force what comes from another spool; what is in force already stays as it is."""
         obeyed = await self._writer.do(partial(operator_settings.apply_settings, given=given))
         for rule in obeyed.holds:
             self._events("hold_rule.added", rule=rule.id, who=who, why=rule.reason)
@@ -67,7 +67,7 @@ class SpoolArchive:
         return obeyed
 
     async def put(self, packed: Sequence[ArchiveItem], who: str) -> Sequence[bool | Exception]:
-        """See :meth:`smtprelay.model.export_import.Archive.put`."""
+        """Take messages in."""
         doing = [self._writer.do(partial(import_.put, packed=each)) for each in packed]
         results = await DeferredList(doing, consumeErrors=True)
         told = [result if done else getattr(result, "value", result) for done, result in results]
@@ -82,7 +82,7 @@ class SpoolArchive:
         return told
 
     async def put_piece(self, message: str, n: int, content: bytes) -> bool:
-        """See :meth:`smtprelay.model.export_import.Archive.put_piece`."""
+        """Take the n-th piece of a body in; ``False`` if there is such a message already."""
         self._idle[message] = 0
         return await self._writer.do(partial(import_.put_piece, message=message, n=n, content=content))
 

@@ -71,12 +71,12 @@ class SqliteLocation:
 
     @property
     def engine(self) -> SqliteEngine:
-        """See :attr:`SpoolLocation.engine`."""
+        """The engine, for what only it can tell."""
         return SqliteEngine(database=str(self.path / DATABASE), paces={}, lease=60.0, seconds=time.time)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """See :meth:`SpoolLocation.reading`."""
+        """Give a connection that cannot write."""
         with closing(connect_reader(self.existing() / DATABASE, frozen=self._is_frozen())) as connection:
             try:
                 check_version(connection)
@@ -91,7 +91,7 @@ class SqliteLocation:
 
     @contextmanager
     def writing(self, *, new: bool = False) -> Iterator[InlineWriter]:
-        """See :meth:`SpoolLocation.writing`."""
+        """Give a writer while nobody can be in its way."""
         folder = prepare_folder(str(self.path)) if new else self.existing()
         lock = SpoolLock(folder)
         try:

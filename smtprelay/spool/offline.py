@@ -99,11 +99,11 @@ class _ReadingWriter:
         self._why = why
 
     def do(self, operation: Operation[T]) -> Deferred[T]:
-        """See :meth:`smtprelay.spool.engines.writer.Writer.do`."""
+        """Run ``operation``; the Deferred fires with its result after the commit."""
         return execute(self._run, operation)
 
     def close(self) -> Deferred[None]:
-        """See :meth:`smtprelay.spool.engines.writer.Writer.close`."""
+        """Run what waits, then let go of the database."""
         raise AssertionError("nothing was opened")
 
     def _run(self, operation: Operation[T]) -> T:

@@ -29,7 +29,7 @@ _NONE = "there is no spool in it: the first start of a relay makes one"
 
 @frozen
 class PostgresLocation:
-    """See :class:`smtprelay.spool.location.SpoolLocation`."""
+    """A spool in PostgreSQL that is opened while no relay answers."""
 
     url: Url
     lease: float
@@ -45,12 +45,12 @@ class PostgresLocation:
 
     @property
     def engine(self) -> PostgresEngine:
-        """See :attr:`smtprelay.spool.location.SpoolLocation.engine`."""
+        """The engine, for what only it can tell."""
         return PostgresEngine(url=self.url, node=new_node(), paces={}, lease=self.lease)
 
     @contextmanager
     def reading(self) -> Iterator[PostgresConnection]:
-        """See :meth:`smtprelay.spool.location.SpoolLocation.reading`."""
+        """Give a connection that cannot write."""
         connection = PostgresConnection(self.url, reading=True)
         try:
             try:
@@ -63,7 +63,7 @@ class PostgresLocation:
 
     @contextmanager
     def writing(self, *, new: bool = False) -> Iterator[InlineWriter]:
-        """See :meth:`smtprelay.spool.location.SpoolLocation.writing`."""
+        """Give a writer while nobody can be in its way."""
         engine = self.engine
         engine.tables = partial(_check, new=new)
         writer = InlineWriter(engine)

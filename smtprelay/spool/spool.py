@@ -101,7 +101,7 @@ class QueueSpool:
             self._take(())
 
     def incoming(self, draft: Draft, plan: Plan, ended: Settlement | None = None) -> SpoolIncoming:
-        """See :meth:`smtprelay.interfaces.Spool.incoming`."""
+        """Return where the body of ``draft`` goes; its ``finish`` accepts the message."""
         # What a provider took for some must not be refused for the others.
         return self._incoming(draft, plan, ours=ended is not None, ended=ended)
 
@@ -123,7 +123,7 @@ class QueueSpool:
         )
 
     async def accept(self, draft: Draft, body: bytes, planned: Sequence[Planned]) -> None:
-        """See :meth:`smtprelay.interfaces.Spool.accept`."""
+        """Take a whole message of our own making (a bounce, a test mail)."""
         incoming = self._incoming(draft, lambda *_: planned, ours=True)
         waiting = incoming.write(body)
         if waiting is not None:
@@ -135,20 +135,20 @@ class QueueSpool:
             raise
 
     def listen(self, take: Callable[[Sequence[Claim]], None] | None) -> None:
-        """See :meth:`smtprelay.interfaces.Spool.listen`; ``None``: nobody listens any more."""
+        """Have ``take`` called after each accept; ``None``: nobody listens any more."""
         self._take = take
 
     async def claim(self, limit: int = 50) -> ClaimBatch:
-        """See :meth:`smtprelay.interfaces.Spool.claim`."""
+        """Take what may go now: one delivery from each ready lane in turn."""
         return await with_bodies(self._reader.do, await self._writer.do(partial(claim.claim, limit=limit)))
 
     async def taken(self, claimed: Claim) -> None:
-        """See :meth:`smtprelay.interfaces.Spool.taken`."""
+        """Release the send slot of ``claim``: the provider has the body, the outcome comes later."""
         await self._writer.do(partial(claim.taken, claimed=claimed))
         self._make_room()
 
     async def settle(self, claimed: Claim, settlement: Settlement) -> bool:
-        """See :meth:`smtprelay.interfaces.Spool.settle`."""
+        """Record what became of an attempt, once."""
         ours = await self._writer.do(GroupedOperation(settle.settle, (claimed, settlement)))
         if ours and settlement.state in FINAL:
             self._admission.ended(1)
@@ -158,42 +158,42 @@ class QueueSpool:
         return ours
 
     async def give_back(self, permit: Permit, feedback: Feedback | None = None) -> None:
-        """See :meth:`smtprelay.interfaces.Spool.give_back`."""
+        """Release the slot of ``permit``, and learn from what came of it."""
         waited_for = await self._writer.do(partial(permits.give_back, permit=permit, feedback=feedback))
         self._make_room()
         if waited_for:
             self.wake()
 
     def when_room(self, ask: Callable[[], None]) -> None:
-        """See :meth:`smtprelay.interfaces.Spool.when_room`."""
+        """Have ``ask`` called, on the reactor, when a slot may have become free, or a lane was opened."""
         self._make_room = ask
 
     def body(self, delivery: Delivery) -> "StoredBody":
-        """See :meth:`smtprelay.interfaces.Spool.body`."""
+        """Return the stored body of a delivery. Reading it raises ``LookupError`` if it is gone."""
         return StoredBody(self._reader, delivery.message, delivery.size)
 
     async def recover(self) -> int:
-        """See :meth:`smtprelay.interfaces.Spool.recover`."""
+        """Put back what this node held when it died; return how many deliveries."""
         return (await self._writer.do(recover.recover)).told(self._events)
 
     async def release(self) -> int:
-        """See :meth:`smtprelay.interfaces.Spool.release`."""
+        """Put back what this node holds, for it stops."""
         return (await self._writer.do(recover.put_back_own)).told(self._events)
 
     async def reclaim(self) -> int:
-        """See :meth:`smtprelay.interfaces.Spool.reclaim`."""
+        """Put back what other nodes held when they died or froze; return how many deliveries."""
         count = (await self._writer.do(recover.reclaim)).told(self._events)
         if count:
             self.wake()
         return count
 
     async def block(self, block: Block) -> None:
-        """See :meth:`smtprelay.interfaces.Spool.block`."""
+        """Stop a lane until ``block.until``, or, with ``reason`` empty, open it again."""
         await self._writer.do(partial(settle.set_block, block=block))
         self._make_room()
 
     async def notify(self, delivery: Delivery, told: NewMessage) -> bool:
-        """See :meth:`smtprelay.interfaces.Spool.notify`."""
+        """Accept ``notice``, the only one of its kind for ``delivery``."""
         ours = await self._writer.do(partial(dsn_accept.notify, delivery=delivery, notice=told))
         if ours:
             self.wake()
@@ -206,7 +206,7 @@ class QueueSpool:
         mark: str = "",
         prepare: Prepare | None = None,
     ) -> Edited:
-        """See :meth:`smtprelay.interfaces.Spool.edit`."""
+        """Carry out one step of a change, in transactions of up to 200 deliveries."""
         editing = BulkEdit(
             reader=self._reader, writer=self._writer, selection=selection, change=change, prepare=prepare
         )
@@ -219,7 +219,7 @@ class QueueSpool:
         return edited
 
     async def search(self, selection: Selection, mark: str = "") -> Found:
-        """See :meth:`smtprelay.interfaces.Spool.search`."""
+        """Return deliveries that match, the oldest first."""
         lines: list[Summary] = []
         looked, left = 0, selection.limit
         while left > 0 and looked < MOST_LOOKED_AT:
@@ -232,17 +232,17 @@ class QueueSpool:
         return Found(deliveries=lines, mark=mark, partial=bool(mark) and left > 0)
 
     async def list(self, selection: Selection) -> Sequence[Summary]:
-        """See :meth:`smtprelay.interfaces.Spool.list`."""
+        """Return what :meth:`search` finds at first."""
         return (await self.search(selection)).deliveries
 
     async def hold(self, rule: HoldRule) -> HoldRule:
-        """See :meth:`smtprelay.interfaces.Spool.hold`."""
+        """Hold by ``rule`` what comes in from now on, not yet what waits; return it with its id."""
         number = await self._writer.do(partial(hold_rules.make, rule=rule))
         self._events("hold_rule.added", rule=number, who=rule.who, why=rule.reason)
         return evolve(rule, id=number)
 
     async def apply_hold_rules(self) -> float | None:
-        """See :meth:`smtprelay.interfaces.Spool.apply_hold_rules`."""
+        """Do one step of what the rules ask for."""
         due = await self._writer.do(hold_rules.due)
         if due.rule is None:
             return due.when
@@ -257,27 +257,27 @@ class QueueSpool:
         return 0.0
 
     async def note_reach(self, provider: str, trouble: Unreachable | None) -> bool:
-        """See :meth:`smtprelay.model.queue_admin.Queue.note_reach`."""
+        """Write down that this node cannot reach a provider, or reaches it again; its mail goes now."""
         alone = await self._writer.do(partial(note_reach, provider=provider, trouble=trouble))
         if trouble is None:
             self.wake()
         return alone
 
     async def raw(self, message: str) -> "StoredBody":
-        """See :meth:`smtprelay.interfaces.Spool.raw`."""
+        """Return the stored body of the message whose id begins with ``message``; raises ``LookupError``."""
         name, size = await self._reader.do(partial(views.message_of, text=message))
         return StoredBody(self._reader, name, size)
 
     async def show(self, message: str) -> Sequence[Detail]:
-        """See :meth:`smtprelay.interfaces.Spool.show`."""
+        """Return all deliveries of the message whose id begins with ``message``."""
         return await self._reader.do(partial(views.details, message=message, paces=self._paces))
 
     async def stock(self) -> QueueStats:
-        """See :meth:`smtprelay.interfaces.Spool.stock`."""
+        """Count what lies in the spool, at a cost that does not grow with it."""
         return await self._reader.do(lambda each: views.stock(each, self._paces, *self._engine.measure(each)))
 
     async def clock_stepped(self, seconds: float) -> None:
-        """See :meth:`smtprelay.interfaces.Spool.clock_stepped`."""
+        """Put right what was written before our clock was put forward by ``seconds``; negative is back."""
         if self.clock is not None:
             return
         await self._writer.do(partial(clock_step.shift_lanes, seconds=seconds))
@@ -287,17 +287,17 @@ class QueueSpool:
     # --- whether it takes mail
 
     def refusal(self, size: int = 0) -> Reply | None:
-        """See :meth:`smtprelay.interfaces.Spool.refusal`."""
+        """Return why a message of ``size`` bytes cannot be taken now, or ``None`` if there is room for it."""
         return self._admission.refusal(size)
 
     @property
     def complaint(self) -> str:
-        """See :attr:`smtprelay.interfaces.Spool.complaint`."""
+        """Why no mail is taken now: it is full, a write failed or hangs; ``""`` while all is well."""
         full = self._admission.full
         return self._writer.trouble or self._writer.silence or self._unreadable or (full and f"full: {full}")
 
     async def look(self) -> None:
-        """See :meth:`smtprelay.interfaces.Spool.look`."""
+        """See how much room there is, and whether what failed works again. It never raises."""
         await self._live_within_means()
         try:
             usage = await self._reader.do(lambda each: views.usage(each, self._engine.disk(each)))
@@ -340,7 +340,7 @@ class QueueSpool:
                 return
 
     async def close(self) -> None:
-        """See :meth:`smtprelay.interfaces.Spool.close`."""
+        """Finish what is waiting to be committed and let go of the files."""
         self._take = None
         self._engine.stop()
         await self._reader.close()

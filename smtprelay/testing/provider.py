@@ -52,7 +52,7 @@ class ScriptedProvider(ProviderDefaults):
         self._lane = lane
 
     def lane(self, envelope: Envelope) -> str:
-        """See :meth:`smtprelay.interfaces.Provider.lane`."""
+        """Return the key of the lane that ``envelope`` goes in; ``""`` is the provider's own."""
         return self._lane(envelope)
 
     async def deliver(self, delivery: Delivery, body: Body, taken: Callable[[], None]) -> Results:
@@ -78,7 +78,7 @@ class ScriptedProvider(ProviderDefaults):
         return await verdict if isinstance(verdict, Deferred) else verdict
 
     async def close(self) -> None:
-        """See :meth:`smtprelay.interfaces.Provider.close`."""
+        """Close connections. No delivery is under way any more."""
         self.closed = True
 
 

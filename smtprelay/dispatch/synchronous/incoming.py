@@ -156,15 +156,15 @@ class SynchronousIncoming:
         self._deadline: IDelayedCall | None = None
 
     def write(self, chunk: bytes) -> "Deferred[None] | None":
-        """See :meth:`smtprelay.interfaces.Incoming.write`."""
+        """Take the next bytes."""
         return self._body.write(chunk)
 
     def abort(self) -> None:
-        """See :meth:`smtprelay.interfaces.Incoming.abort`."""
+        """Forget the message: the client went away or the body was refused."""
         self._body.close()
 
     async def finish(self) -> Reply:
-        """See :meth:`smtprelay.interfaces.Incoming.finish`; the deadline runs from here."""
+        """Deliver the message and return the provider's reply; the deadline runs from here."""
         clock = self._all.clock
         seconds = self._all.allowed(self._seconds)
         patience = ClientPatience(clock, seconds - min(_RESERVE, seconds / 4))

@@ -61,7 +61,7 @@ class Origin:
         return answered
 
     def rest(self, connection: HttpConnection) -> None:
-        """See :class:`smtprelay.providers.http.connection.ConnectionOwner`."""
+        """Keep a connection that is free, or close it if there are enough."""
         if len(self._resting) < self._keep:
             self._resting.append(connection)
             self._deadlines.begin(connection)
@@ -69,7 +69,7 @@ class Origin:
             connection.lose()
 
     def gone(self, connection: HttpConnection) -> None:
-        """See :class:`smtprelay.providers.http.connection.ConnectionOwner`."""
+        """Forget a connection that is no more."""
         if self._deadlines.end(connection):
             self._resting.remove(connection)
 

@@ -205,7 +205,7 @@ class AllDrain(Draining):
         self._who = ""
 
     async def turn(self, on: bool, who: str) -> None:
-        """See :meth:`smtprelay.web.drain.Draining.turn`."""
+        """Take nothing new from now on, no mail and no delivery, or take it again."""
         self.on, self._who = on, who
         await self.tell()
 
@@ -215,7 +215,7 @@ class AllDrain(Draining):
         await self._passing.all("POST", "/api/v1/drain", body)
 
     async def state(self) -> Drained:
-        """See :meth:`smtprelay.web.drain.Draining.state`."""
+        """Return how far it is."""
         answers = await self._passing.all("GET", "/api/v1/drain")
         states = [json.loads(answer.body) for answer in answers.values()]
         return Drained(

@@ -51,11 +51,11 @@ class _Elsewhere(OtherProcesses):
     _listener: str
 
     def count(self, address: str) -> int:
-        """See :meth:`smtprelay.smtp.connections_elsewhere.OtherProcesses.count`."""
+        """Return how many connections others have from ``address``; ``""``: from everywhere."""
         return self._shared.others(self._key(address))
 
     def note(self, address: str, change: int) -> None:
-        """See :meth:`smtprelay.smtp.connections_elsewhere.OtherProcesses.note`."""
+        """Tell them of one more connection from ``address``, 1, or of one less, -1."""
         for each in ("", address):
             self._shared.add(self._key(each), change)
 
@@ -70,11 +70,11 @@ class _SharedFailures(Failures):
     _shared: Shared
 
     def tell(self, key: bytes, guess: bytes, when: float) -> None:
-        """See :meth:`smtprelay.policy.login_throttle.Failures.tell`."""
+        """Tell them of one under ``key``; ``when``: seconds, :data:`TAKEN_BACK` or :data:`PASSED`."""
         self._shared.tell(_FAILURE.pack(key, guess, when))
 
     def heard(self) -> Iterator[tuple[bytes, bytes, float]]:
-        """See :meth:`smtprelay.policy.login_throttle.Failures.heard`."""
+        """Return those that they told since the last time: key, guess and when."""
         for notice in self._shared.heard():
             key, guess, when = _FAILURE.unpack(notice)
             yield key, guess, when

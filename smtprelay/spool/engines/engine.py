@@ -57,7 +57,7 @@ class Engine:
         return DiskSpace()
 
     def space(self, _: Connection, /) -> Space:
-        """See :meth:`smtprelay.model.maintenance.Maintenance.space`."""
+        """Tell how much room the spool takes, at a cost that does not grow with it."""
         return Space()
 
     def reuse_log(self, _: Connection, /) -> None:
@@ -73,5 +73,5 @@ class Engine:
     # --- within a transaction
 
     def shrink(self, _tx: Transaction, _spare: int, /) -> int:
-        """See :meth:`smtprelay.model.maintenance.Maintenance.shrink`."""
+        """Give back a little of what is free beyond ``spare`` bytes."""
         return 0

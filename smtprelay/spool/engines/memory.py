@@ -27,7 +27,7 @@ class InlineReader:
         self._connection = connection
 
     def do(self, question: Callable[[Connection], T]) -> Deferred[T]:
-        """See :meth:`smtprelay.spool.spool.Reader.do`; the Deferred has fired already."""
+        """Ask at once; the Deferred has fired already."""
         return execute(question, self._connection)
 
     def close(self) -> Deferred[None]:

@@ -158,7 +158,7 @@ class PostgresEngine(Engine):
 
     @contextmanager
     def transaction(self, connection: Connection) -> Iterator[Transaction]:
-        """See :meth:`smtprelay.spool.engines.engine.Engine.transaction`."""
+        """Begin a transaction; committed and synced when the block ends, rolled back when it raises."""
         assert isinstance(connection, PostgresConnection)
         self._groups += 1
         mark, committing = str(self._groups), False
@@ -194,16 +194,16 @@ class PostgresEngine(Engine):
     measure = staticmethod(postgres_size.measure)
 
     def stop(self) -> None:
-        """See :meth:`smtprelay.spool.engines.engine.Engine.stop`."""
+        """Wake nobody any more; the last transaction is still to come."""
         if self.listener is not None:
             self.listener.stop()
 
     def disk(self, connection: Connection) -> DiskSpace:
-        """See :meth:`smtprelay.spool.engines.engine.Engine.disk`."""
+        """Return the disk under it, for the limits of the spool."""
         return DiskSpace(used=postgres_size.used(connection, self.plenty) or 0)
 
     def space(self, connection: Connection) -> Space:
-        """See :meth:`smtprelay.spool.engines.engine.Engine.space`."""
+        """Return how much room the spool takes; what it can give back nobody knows."""
         return Space(used=postgres_size.used(connection, self.plenty))
 
     def _see_to_tables(self, connection: Connection, turn: str, parameters: Sequence[Any] = ()) -> None:

@@ -65,14 +65,14 @@ class ThreadReader:
         self._pool.start()
 
     def do(self, question: Callable[[Connection], T]) -> Deferred[T]:
-        """See :meth:`smtprelay.spool.spool.Reader.do`; when it is closed, nothing more is asked."""
+        """Ask on a thread; when it is closed, nothing more is asked."""
         if self._pool.joined:
             # The pool would drop the question, and nobody would ever hear of it.
             return fail(SpoolFault("the spool is closed"))
         return deferToThreadPool(self._reactor, self._pool, self._ask, question)
 
     def close(self) -> Deferred[None]:
-        """See :meth:`smtprelay.spool.spool.Reader.close`; what was asked is still answered."""
+        """Ask nothing more; what was asked is still answered."""
         self._pool.stop()
         for connection in self._open:
             self._disconnect(connection)

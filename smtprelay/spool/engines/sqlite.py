@@ -48,7 +48,7 @@ LOG: Final = 16 * 1024 * 1024
 
 
 class SqliteConnection(sqlite3.Connection):
-    """See :class:`smtprelay.spool.engines.transaction.WritingConnection`."""
+    """A connection that writes, and knows the statements of the usual mail."""
 
     def run(self, sql: str, parameters: Sequence[Any] = (), /) -> None:
         """Run one statement that gives nothing back."""
@@ -113,7 +113,7 @@ class SqliteEngine(Engine):
 
     @contextmanager
     def transaction(self, connection: Connection) -> Iterator[Transaction]:
-        """See :meth:`smtprelay.spool.engines.engine.Engine.transaction`."""
+        """Begin a transaction; committed and synced when the block ends, rolled back when it raises."""
         assert isinstance(connection, SqliteConnection)
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -145,20 +145,20 @@ class SqliteEngine(Engine):
     verify = staticmethod(sqlite_file.verify)
 
     def release(self) -> None:
-        """See :meth:`smtprelay.spool.engines.engine.Engine.release`."""
+        """Let go of what proves that the spool is ours, after the last transaction."""
         if self.lock is not None:
             self.lock.release()
 
     def measure(self, _: Connection) -> tuple[int, int | None]:
-        """See :meth:`smtprelay.spool.engines.engine.Engine.measure`."""
+        """Return the size of its files, and the free bytes beside them if that means anything."""
         return (0, None) if self._file is None else sqlite_file.measure(self._file)
 
     def disk(self, connection: Connection) -> DiskSpace:
-        """See :meth:`smtprelay.spool.engines.engine.Engine.disk`."""
+        """Return the disk under it, for the limits of the spool."""
         return sqlite_file.disk(connection, self._file, LOG)
 
     def reuse_log(self, connection: Connection) -> None:
-        """See :meth:`smtprelay.spool.engines.engine.Engine.reuse_log`."""
+        """Take less of a disk that is full, as far as that can be."""
         _reuse_log(connection)
 
     def cut_log(self, connection: Connection) -> None:

@@ -55,7 +55,7 @@ def disk(connection: Connection, database: Path | None, log: int) -> DiskSpace:
 
 
 def space(connection: Connection) -> Space:
-    """See :meth:`smtprelay.model.maintenance.Maintenance.space`."""
+    """Tell how much room the spool takes, at a cost that does not grow with it."""
     pages, free = _pragma(connection, "page_count"), _pragma(connection, "freelist_count")
     size = _pragma(connection, "page_size")
     log = _log_size(connection)

@@ -50,7 +50,7 @@ class WriteHealth:
         return f"no answer for {seconds:.0f} s" if self._under_way and seconds > _PATIENCE else ""
 
     def do(self, operation: Callable[[Transaction], T]) -> Deferred[T]:
-        """See :meth:`smtprelay.spool.engines.writer.Writer.do`."""
+        """Run ``operation``; the Deferred fires with its result after the commit."""
         if not self._under_way:
             self._heard = self._steady()
         self._under_way += 1
@@ -74,7 +74,7 @@ class WriteHealth:
             await self.writer.do(lambda _: None)
 
     def close(self) -> Deferred[None]:
-        """See :meth:`smtprelay.spool.engines.writer.Writer.close`."""
+        """Run what waits, then let go of the database."""
         return self.writer.close()
 
     def _answered(self, result: T) -> T:

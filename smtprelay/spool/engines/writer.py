@@ -95,7 +95,7 @@ class InlineWriter:
         return self._connection
 
     def do(self, operation: Operation[T]) -> Deferred[T]:
-        """See :meth:`Writer.do`; the Deferred has fired already."""
+        """Run ``operation`` at once; the Deferred has fired already."""
         return execute(self.run, operation)
 
     def run(self, operation: Operation[T]) -> T:
@@ -103,7 +103,7 @@ class InlineWriter:
         return cast(T, _in_transaction(self._engine, self._connection, [operation])[0])
 
     def close(self) -> Deferred[None]:
-        """See :meth:`Writer.close`."""
+        """Run what waits, then let go of the database."""
         return execute(self._engine.disconnect, self._connection)
 
 
@@ -137,7 +137,7 @@ class ThreadWriter:
         return opened
 
     def do(self, operation: Operation[T]) -> Deferred[T]:
-        """See :meth:`Writer.do`; when it is closed, nothing more is done."""
+        """Run ``operation`` on the thread, in a group with others; when it is closed, nothing more is done."""
         if self._closing:
             return fail(SpoolFault("the spool is closed"))
         done: Deferred[T] = Deferred()
@@ -147,7 +147,7 @@ class ThreadWriter:
         return done
 
     def close(self) -> Deferred[None]:
-        """See :meth:`Writer.close`."""
+        """Run what waits, then let go of the database."""
         self._closing = True
         self._hand_over()
         self._waiting.put(None)

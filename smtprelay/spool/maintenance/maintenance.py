@@ -16,7 +16,7 @@ from smtprelay.spool.maintenance.recount import recount
 
 
 class SpoolMaintenance:
-    """See :class:`smtprelay.model.maintenance.Maintenance`."""
+    """What keeps a spool sound and small, on its writer and its reader."""
 
     sweep_bodies = writes(retention.sweep_bodies)
     recount = writes(recount)
@@ -29,17 +29,17 @@ class SpoolMaintenance:
         self._checking = DeferredLock()
 
     async def space(self) -> Space:
-        """See :meth:`smtprelay.model.maintenance.Maintenance.space`."""
+        """Tell how much room the spool takes, at a cost that does not grow with it."""
         return await self._reader.do(self._engine.space)
 
     async def shrink(self, spare: int) -> int:
-        """See :meth:`smtprelay.model.maintenance.Maintenance.shrink`."""
+        """Give back a little of what is free beyond ``spare`` bytes."""
         left = await self._writer.do(lambda tx: self._engine.shrink(tx, spare))
         if not left:
             await self._reader.do(self._engine.cut_log)
         return left
 
     async def check(self, *, deep: bool = False) -> Checked:
-        """See :meth:`smtprelay.model.maintenance.Maintenance.check`."""
+        """Count everything anew and compare, in one read transaction; mail goes on meanwhile."""
         verify = self._engine.verify if deep else None
         return await self._checking.run(self._reader.do, partial(checked, verify=verify))

@@ -35,7 +35,7 @@ def sweep(tx: Transaction, before: float, limit: int = 200) -> int:
 
 
 def sweep_bodies(tx: Transaction, before: float, limit: int = 200) -> int:
-    """See :meth:`smtprelay.model.maintenance.Maintenance.sweep_bodies`."""
+    """Drop the bodies of up to ``limit`` messages that were delivered before ``before``."""
     gone = _oldest(tx, "kept = 1 AND ", before, limit)
     for some in portions(gone):
         tx.execute(DROP_BODIES.format(marks(some)), some)

@@ -66,7 +66,7 @@ _BODIES: Final = (
 
 
 def export(tx: Transaction, selection: Selection, mark: str, *, moving: bool) -> ArchivePage:
-    """See :meth:`smtprelay.model.export_import.Archive.export`."""
+    """Return the next messages of which a delivery matches, by id, each whole."""
     messages, more = _found(tx, selection, mark, tx.locking.delivery if moving else "")
     left: list[str] = []
     if moving:
@@ -173,7 +173,7 @@ def _packed(tx: Transaction, messages: Sequence[str]) -> list[ArchiveItem]:
 
 
 def piece(connection: Any, message: str, n: int) -> bytes | None:
-    """See :meth:`smtprelay.model.export_import.Archive.piece`."""
+    """Return the n-th piece of a body, from 1, at most 256 KiB; ``None`` behind the last."""
     row = connection.execute("SELECT content FROM chunk WHERE message = ? AND n = ?", (message, n)).fetchone()
     return None if row is None else bytes(row[0])
 

@@ -49,7 +49,7 @@ def put(tx: Transaction, packed: ArchiveItem) -> bool:
 
 
 def put_piece(tx: Transaction, message: str, n: int, content: bytes) -> bool:
-    """See :meth:`smtprelay.model.export_import.Archive.put_piece`."""
+    """Take the n-th piece of a body in; ``False`` if there is such a message already."""
     if _is_here(tx, message):
         return False
     if not 0 < len(content) <= CHUNK or n < 1:

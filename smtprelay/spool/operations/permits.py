@@ -20,7 +20,7 @@ LONGEST: Final = 600.0
 
 
 def borrow(tx: Transaction, name: str, provider: str, lane: str) -> Permit | Busy:
-    """See :meth:`smtprelay.interfaces.Spool.borrow`."""
+    """Take a slot of a lane, and a token of each window, for a request that the spool does not make."""
     gate = LaneGate(tx, provider, tx.paces[provider])
     place = tx.lanes.get(provider, lane)
     for stopped in (gate.own, place):
@@ -40,7 +40,7 @@ def borrow(tx: Transaction, name: str, provider: str, lane: str) -> Permit | Bus
 
 
 def give_back(tx: Transaction, permit: Permit, feedback: Feedback | None) -> bool:
-    """See :meth:`smtprelay.interfaces.Spool.give_back`; tell whether somebody may have waited for this."""
+    """Release the slot of a permit; tell whether somebody may have waited for it."""
     # Who has the lane has its loans: another node may be about to take this one back.
     lane = tx.lanes.get(permit.provider, permit.lane)
     row = tx.execute(

@@ -78,7 +78,7 @@ def _rows(connection: Connection) -> Sequence[tuple[int, RefusalRow]]:
 
 
 class SpoolRefusals:
-    """See :class:`smtprelay.model.queue_admin.RefusedMail`."""
+    """The ledger of refused mail, on the writer and the reader of a spool."""
 
     record = writes(record)
     refused = reads(refused)

@@ -36,7 +36,7 @@ _MOST_LOOKED_AT: Final = 10 * _MOST_AT_ONCE
 
 
 def note_reach(tx: Transaction, provider: str, trouble: Unreachable | None) -> bool:
-    """See :meth:`smtprelay.model.queue_admin.Queue.note_reach`."""
+    """Write down that this node cannot reach a provider, or reaches it again; its mail goes now."""
     tx.lanes.take([provider])  # so that of two nodes one is the first, or the last
     before = tx.execute(_FORGET_OWN, (provider, tx.node)).fetchone()
     others = tx.execute("SELECT 1 FROM unreachable WHERE provider = ? LIMIT 1", (provider,)).fetchone()

@@ -70,7 +70,7 @@ class SpoolIncoming:
     id: str = field(default=Factory(lambda self: self._draft.id, takes_self=True), init=False)
 
     def write(self, chunk: bytes) -> "Deferred[None] | None":
-        """See :meth:`smtprelay.interfaces.Incoming.write`."""
+        """Take the next bytes."""
         self._shape.feed(chunk)
         if self._fault is not None:
             return None
@@ -83,7 +83,7 @@ class SpoolIncoming:
         return None
 
     async def finish(self) -> Reply:
-        """See :meth:`smtprelay.interfaces.Incoming.finish`."""
+        """Make the message safe and return the reply to the end of data."""
         try:
             return await self.accept()
         except Refused as refused:
@@ -97,7 +97,7 @@ class SpoolIncoming:
             return FULL if isinstance(cause, SpoolFault) and cause.full else FAULT
 
     def abort(self) -> None:
-        """See :meth:`smtprelay.interfaces.Incoming.abort`."""
+        """Forget the message: the client went away or the body was refused."""
         self._let_go()
         if self._chunks:
             self._writer.do(partial(forget_chunks, message=self.id)).addErrback(self._not_forgotten)

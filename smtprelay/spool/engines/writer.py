@@ -137,7 +137,7 @@ class ThreadWriter:
         return opened
 
     def do(self, operation: Operation[T]) -> Deferred[T]:
-        """Run ``operation`` on the thread, in a group with others; when it is closed, nothing more is done."""
+        """Run ``operation`` on the thread, in a group; when it is closed, nothing more is done."""
         if self._closing:
             return fail(SpoolFault("the spool is closed"))
         done: Deferred[T] = Deferred()

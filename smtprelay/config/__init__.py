@@ -3,10 +3,9 @@ One YAML file becomes one frozen :class:`Config`, or one list of all that is wro
 
 The way of a setting: :mod:`.yaml_source` (YAML to a tree that knows its places) → :mod:`.env_overlay`
 (variables and ``--set`` over it) → :mod:`.from_tree` (the classes of :mod:`.model`, :mod:`.listeners` and
-:mod:`.providers`) → :mod:`.defaults` (those that depend on others) → :mod:`.checks`. Keys that had another
-name are in :mod:`.renamed`. Back to text: :mod:`.effective`, and what a key means: :mod:`.reference`,
-:mod:`.json_schema`,
-:mod:`.example`.
+:mod:`.providers`) → :mod:`.defaults` (those that depend on others) → :mod:`.checks`. Keys that there are not:
+:mod:`.unknown_keys`. Back to text: :mod:`.effective`, and what a key means: :mod:`.reference`,
+:mod:`.json_schema`, :mod:`.example`.
 """
 
 from smtprelay.config.effective import effective

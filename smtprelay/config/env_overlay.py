@@ -13,8 +13,8 @@ from attrs import fields_dict
 
 from smtprelay.config.model import Config
 from smtprelay.config.problem import Problem, did_you_mean, make_problem
-from smtprelay.config.renamed import renamed
 from smtprelay.config.tree import MAXIMUM_DEPTH, Items, Mark, Node, Scalar, Table, below, child, unfit
+from smtprelay.config.unknown_keys import renamed
 
 PREFIX: Final = "SMTPRELAY_"
 

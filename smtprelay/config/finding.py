@@ -6,15 +6,13 @@ lets all mistakes of a file be found in one pass.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 from attrs import frozen
 
-from smtprelay.config.masking import is_secret
 from smtprelay.config.problem import did_you_mean
-from smtprelay.config.renamed import renamed
-from smtprelay.config.tree import Items, Mark, Node, Scalar, Table, below
+from smtprelay.config.tree import Items, Mark, Node, Scalar, Table
 
 #: What is said of a file that is something else.
 NO_SETTINGS: Final = 'expected settings such as "listeners:", each in a line'
@@ -27,7 +25,7 @@ class Finding:
 
     :ivar culprit: the node that is cut out of the tree.
     :ivar follows: it only follows from another mistake, and is not to be told.
-    :ivar meant: what an unknown key is likely to mean, as :func:`below` names it.
+    :ivar meant: what an unknown key is likely to mean, as :func:`.tree.below` names it.
     """
 
     mark: Mark
@@ -89,52 +87,6 @@ def expect_one_of(
         hint = did_you_mean(text, known) or f": expected {' or '.join(known)}"
         raise wrong(node, f'unknown {what} "{text}"{hint}', f"CFG-UNKNOWN-{what.upper()}", culprit)
     return text
-
-
-def unknown_keys(
-    node: Table, known: Iterable[str], homes: Callable[[str], str] = lambda _key: ""
-) -> list[Finding]:
-    """
-    Return a finding for each key of ``node`` that is not ``known``; for an old name it tells the new one.
-
-    :param homes: gives the hint where a key of that name belongs, or ``""``.
-    """
-    names = list(known)
-    torn = _torn(node, names)
-    return [
-        torn.get(key) or _unknown(key, node, did_you_mean(key, names) or homes(key))
-        for key in node
-        if key not in names
-    ]
-
-
-def _torn(node: Table, known: Iterable[str]) -> dict[str, Finding]:
-    """Return findings for keys without a value: the rest of a secret, torn at its commas, and not shown."""
-    found: dict[str, Finding] = {}
-    owner, first = "", True
-    for key, value in node.items():
-        rest = key not in known and isinstance(value, Scalar) and value.null
-        if rest and is_secret(owner):
-            what = "hash" if "hash" in owner else "value"
-            text = f'{below(node.where, owner)}: put the {what} in quotes: a comma ends it within "{{…}}"'
-            found[key] = Finding(node.key_marks[key], text, "CFG-SYNTAX", value, follows=not first)
-        owner, first = (owner, False) if rest else (key, True)
-    return found
-
-
-def _unknown(key: str, node: Table, hint: str) -> Finding:
-    new = renamed(node.where, key)
-    text = f'the key "{key}" is now called "{new}"' if new else f'unknown key "{key}"{hint}'
-    meant = new or "".join(re.findall(r'did you mean "(\w+)"', hint))
-    if not (node.where or new) and _is_alone(node.key_marks[key], node):
-        text = f"unknown key{hint}" if hint else NO_SETTINGS
-    code = "CFG-RENAMED-KEY" if new else "CFG-UNKNOWN-KEY"
-    return Finding(node.key_marks[key], text, code, node[key], meant=below(node.where, meant))
-
-
-def _is_alone(mark: Mark, node: Table) -> bool:
-    """Whether the file has one key: that may be a secret, in a file that is no configuration."""
-    return mark.line > 0 and [other.file for other in node.key_marks.values()].count(mark.file) == 1
 
 
 def words_of(node: Scalar) -> list[str]:

@@ -26,7 +26,6 @@ from smtprelay.config.finding import (
     expect_one_of,
     expect_table,
     expect_word,
-    unknown_keys,
     words_of,
     wrong,
 )
@@ -35,6 +34,7 @@ from smtprelay.config.model import Config
 from smtprelay.config.problem import did_you_mean
 from smtprelay.config.providers import Provider
 from smtprelay.config.tree import Node, Scalar, Table, below, without
+from smtprelay.config.unknown_keys import unknown_keys
 from smtprelay.model import message
 
 #: What a hook is to cattrs: a node and the type it shall become.

@@ -10,11 +10,11 @@ from typing import Final, Literal
 from attrs import field, frozen
 
 from smtprelay.config.endpoint import Endpoint
-from smtprelay.config.paths import FilePath
 from smtprelay.config.values import (
     Address,
     Count,
     Duration,
+    FilePath,
     Flag,
     Name,
     Network,

@@ -13,7 +13,6 @@ from attrs import field, frozen
 
 from smtprelay.config.endpoint import Endpoint
 from smtprelay.config.listeners import Checker, Listener, UserSettings
-from smtprelay.config.paths import FilePath
 from smtprelay.config.providers import Provider
 from smtprelay.config.secret import Secret
 from smtprelay.config.values import (
@@ -22,6 +21,7 @@ from smtprelay.config.values import (
     Domain,
     Duration,
     Expiry,
+    FilePath,
     Flag,
     Name,
     Network,

@@ -7,12 +7,12 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from smtprelay.config.paths import FilePath
 from smtprelay.config.secret import Secret
 from smtprelay.config.values import (
     Address,
     Count,
     Domain,
+    FilePath,
     Flag,
     Mailbox,
     Port,

@@ -19,11 +19,11 @@ from smtprelay.config.endpoint import Endpoint
 from smtprelay.config.example import example_of
 from smtprelay.config.from_tree import UNITS
 from smtprelay.config.model import Config
-from smtprelay.config.paths import FilePath
 from smtprelay.config.problem import did_you_mean
-from smtprelay.config.renamed import RENAMED, renamed
 from smtprelay.config.secret import Secret
 from smtprelay.config.tree import below
+from smtprelay.config.unknown_keys import RENAMED, renamed
+from smtprelay.config.values import FilePath
 from smtprelay.model.message import Window
 
 #: What people call the types that are one word.

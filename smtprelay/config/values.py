@@ -9,6 +9,7 @@ them: that is how :mod:`~smtprelay.config.from_tree` finds it. Pure.
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from typing import Annotated, Final
 
 from attrs import frozen
@@ -271,10 +272,23 @@ def _short(text: str) -> str:
     return line if len(line) <= limit else line[:limit] + "…"
 
 
+def resolve(text: str, folder: Path) -> str:
+    """
+    Return ``text`` as an absolute path.
+
+    :param folder: where a relative one begins: that of the configuration, wherever the relay was started.
+    """
+    if not text:
+        raise ValueError("expected the path of a file")
+    if text.startswith(("~", "$")):
+        raise ValueError(f'"{text}": ~ and $HOME are for shells: write the whole path, or ${{HOME}}')
+    return str(folder / text)
+
+
 #: Seconds.
 Duration = Annotated[float, parse_duration]
-#: Seconds; ``None`` is ``never``.
 TimeLimit = Annotated[float, parse_time_limit]
+#: Seconds; ``None`` is ``never``.
 Expiry = Annotated[float | None, parse_expiry]
 #: Bytes.
 Size = Annotated[int, parse_size]
@@ -300,3 +314,5 @@ PasswordHash = Annotated[str, parse_password_hash]
 Url = Annotated[str, parse_url]
 #: Any text.
 Text = Annotated[str, str]
+#: An absolute path; whether there is such a file is another question.
+FilePath = Annotated[str, "the path of a file"]

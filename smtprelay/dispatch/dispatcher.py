@@ -18,7 +18,7 @@ from smtprelay.dispatch.attempt import Attempts
 from smtprelay.dispatch.decision import returned
 from smtprelay.dispatch.dsn.render import BounceSettings
 from smtprelay.dispatch.dsn.reporter import DsnReporter, Post
-from smtprelay.dispatch.hold_rules import HoldRuleRunner
+from smtprelay.dispatch.hold_rule_runner import HoldRuleRunner
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.probe import Probes

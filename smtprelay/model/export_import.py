@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from attrs import evolve, field, frozen
 
-from smtprelay.model.archive import ArchivedDelivery, ArchivedMessage
+from smtprelay.model.archived_message import ArchivedDelivery, ArchivedMessage
 from smtprelay.model.queue import FINAL, Selection
 
 if TYPE_CHECKING:

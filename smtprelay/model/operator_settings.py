@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
-from smtprelay.model.archive import structured, unstructured
+from smtprelay.model.archived_message import structured, unstructured
 from smtprelay.model.export_import import RoutingTargets
 from smtprelay.model.queue_admin import HoldRule
 

@@ -14,7 +14,7 @@ from cattrs import Converter
 
 from smtprelay.interfaces import Spool
 from smtprelay.model import operator_settings
-from smtprelay.model.archive import read, written
+from smtprelay.model.archived_message import read, written
 from smtprelay.model.export_import import ArchiveItem, RoutingTargets, check_route, packed
 from smtprelay.model.message import SpoolUnavailable
 from smtprelay.model.queue_admin import Operator

@@ -3,7 +3,7 @@
 from attrs import evolve
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.archive import ArchivedDelivery, read, written
+from smtprelay.model.archived_message import ArchivedDelivery, read, written
 from smtprelay.model.export_import import ArchiveItem
 from smtprelay.model.message import Deferred, Delivered, Failed
 from smtprelay.model.operator_settings import OperatorSettings, Suspension

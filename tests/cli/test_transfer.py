@@ -11,9 +11,9 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+from smtprelay.cli.archive_files import tar as archive
+from smtprelay.cli.archive_files.tar import Item
 from smtprelay.cli.commands import import_
-from smtprelay.cli.formats import tar as archive
-from smtprelay.cli.formats.tar import Item
 from smtprelay.model.message import RateLimit
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
 from smtprelay.spool.location import SqliteLocation

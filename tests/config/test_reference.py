@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.config import Config, effective, explain
 from smtprelay.config.checks.unavailable import ROWS
 from smtprelay.config.reference import classes_of, key_of, kind_of
-from smtprelay.config.renamed import RENAMED
+from smtprelay.config.unknown_keys import RENAMED
 from tests.config.coming import SECTIONS, SETTINGS, is_coming
 from tests.config.loading import SMALL, load_text
 

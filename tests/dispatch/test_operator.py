@@ -4,7 +4,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.hold_rules import HoldRuleRunner
+from smtprelay.dispatch.hold_rule_runner import HoldRuleRunner
 from smtprelay.model.message import Blocked, Limits
 from smtprelay.model.message import Deferred as Later
 from smtprelay.model.queue import Edit, Selection

@@ -19,10 +19,10 @@ from typing import IO, Any, Final
 import click
 
 from smtprelay.cli import output
+from smtprelay.cli.archive_files.tar import ArchiveWriter
 from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import TEMPFAIL, USAGE, CliError
 from smtprelay.cli.filters import MessageId, filters, selected
-from smtprelay.cli.formats.tar import ArchiveWriter
 from smtprelay.cli.newfile import new_file
 from smtprelay.cli.options import RelayCommand, chosen
 from smtprelay.cli.source import PATIENCE, TRANSFER, api

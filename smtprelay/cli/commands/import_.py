@@ -16,10 +16,10 @@ from typing import IO, Any, Final
 import click
 
 from smtprelay.cli import output
+from smtprelay.cli.archive_files import tar
+from smtprelay.cli.archive_files.tar import Item
 from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import CANNOT_USE, FAILED, USAGE, CliError
-from smtprelay.cli.formats import tar
-from smtprelay.cli.formats.tar import Item
 from smtprelay.cli.options import RelayCommand, chosen
 from smtprelay.cli.source import PATIENCE, TRANSFER, api
 from smtprelay.cli.text import count, ordered, printable
@@ -176,7 +176,7 @@ def _items(place: str) -> Iterator[Iterator[Item]]:
     if place == "-":
         yield tar.read(sys.stdin.buffer)
     elif Path(place).is_dir():
-        from smtprelay.cli.formats import smtprelay_json  # noqa: PLC0415 -- reads mail, which is dear and seldom needed
+        from smtprelay.cli.archive_files import smtprelay_json  # noqa: PLC0415 -- reads mail, which is dear and seldom needed
 
         if next(Path(place).glob("*.json"), None) is None:
             told = "neither an archive of queue export, nor a folder with a JSON file for each message"

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from smtprelay.model.archive import ArchivedDelivery, ArchivedMessage, ArchivedRecipient
+from smtprelay.model.archived_message import ArchivedDelivery, ArchivedMessage, ArchivedRecipient
 from smtprelay.model.export_import import SMALL, ArchiveItem, ArchivePage
 from smtprelay.model.queue import FINAL, STATES, Attempt, Selection
 from smtprelay.spool.engines.transaction import Transaction

@@ -11,7 +11,7 @@ import binascii
 import json
 from typing import Any, Final
 
-from smtprelay.model.archive import ArchivedDelivery, ArchivedMessage, faults
+from smtprelay.model.archived_message import ArchivedDelivery, ArchivedMessage, faults
 from smtprelay.model.export_import import ArchiveItem
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations.accept import CHUNK, forget_chunks, store_chunk

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from smtprelay.cli.formats.tar import Item
+from smtprelay.cli.archive_files.tar import Item
 from smtprelay.mime.head import head_of, message_id_of, subject_of
 
 #: What that relay keeps beside the messages.
@@ -41,7 +41,7 @@ def read(folder: Path) -> Iterator[Item]:
 
 
 def _item(file: Path) -> Item:
-    from smtprelay.model.archive import loaded  # noqa: PLC0415 -- dear
+    from smtprelay.model.archived_message import loaded  # noqa: PLC0415 -- dear
 
     try:
         values, body = ours(loaded(file.read_bytes()), time.time())

@@ -5,7 +5,7 @@ import json
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.archive import (
+from smtprelay.model.archived_message import (
     ArchivedDelivery,
     ArchivedMessage,
     ArchivedRecipient,

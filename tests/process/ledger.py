@@ -67,6 +67,10 @@ class Ledger:
         """Return the names of the nodes that have attempted something."""
         return {name for (name,) in self.ask("SELECT DISTINCT node FROM attempt")}
 
+    def at_work(self) -> set[str]:
+        """Return the names of the nodes that have an attempt under way."""
+        return {name for (name,) in self.ask("SELECT DISTINCT node FROM attempt WHERE ended IS NULL")}
+
     def wrong(self) -> list[str]:
         """Return what ``smtprelay spool check`` would complain of; for a spool at rest."""
         with closing(self.connect()) as connection:

@@ -144,11 +144,11 @@ class NodesTests(NodesCase, TestCase):
     async def test_a_node_is_killed(self) -> None:
         """What a node had under way when it was killed goes through the others, after its lease; once."""
         acs = await self.fake_acs()
-        await acs.delay(0.3)
+        await acs.delay(1.0)
         nodes = self.to_acs(acs)
         await self.start(nodes)
         flowing = self.flow(nodes, 120)
-        await self.accepted(30)
+        await eventually(lambda: len(self.ledger.at_work()) == len(nodes), "attempts of each node")
         await nodes[0].kill()
         await flowing
         tally = await self.see_to_the_end(acs, 120)

@@ -510,6 +510,20 @@ class OnlineTests(TransferCase):
         self.assertEqual(42, sum(len(body["messages"]) for body in self.client.sent))
         self.assertEqual(0, self.into_other(self.file, "--route", "only").status)
 
+    def test_a_long_body_for_too_many(self) -> None:
+        """Its body is not sent before it is refused, and the others come in all the same."""
+        put(self.folder, "7QK6000000000000", body=bytes(100_000), people=20_000)
+        put(self.folder, "7QK6000000000001", body=bytes(100))
+        self.queue("export", self.file)
+        with Path(self.file).open("rb") as stream:
+            for item in archive.read(stream):
+                self.taken.take(item)
+        self.taken.send()
+        self.assertEqual([name for name, _ in self.taken.faults], ["messages/7QK6000000000000.json"])
+        sent = [each["message"]["id"] for body in self.client.sent for each in body["messages"]]
+        self.assertNotIn("7QK6000000000000", sent)
+        self.assertIn("7QK6000000000001", sent)
+
     def test_an_impossible_id(self) -> None:
         """A large message with an impossible id is handed over to be refused; its body is not sent before."""
         for name in ("../../x", "a b", "ü", ""):

@@ -93,7 +93,7 @@ class BlockedLaneTests(DispatcherTestCase):
         self.assertEqual(len(one.sent), 1)
 
     def test_too_large_where_it_was_led(self) -> None:
-        """A reroute is no attempt: the provider that it left may still take it, and is asked before it fails."""
+        """A reroute is no attempt: the provider that it left is asked before the mail fails as too large."""
         one, two = ScriptedProvider("one"), ScriptedProvider("two")
         answer: Deferred[Any] = Deferred()
         two.answers += [Delivered(), answer]

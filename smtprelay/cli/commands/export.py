@@ -84,7 +84,7 @@ def export(
             if not set(wanted) - {"states"}:
                 taken.take_orders()
             taken.fill(wanted, move=move)
-        gone = [each for some in _portions(taken.ids) for each in _drop(relay, some)] if move else []
+        gone = [each for some in _portions(taken.ids) for each in taken.drop(some)] if move else []
     told = {**taken.counts, **taken.orders, "moved": len(gone), "left": len(taken.left)}
     if place == "-":
         _tell(taken, gone, move=move, err=True)
@@ -112,12 +112,6 @@ def _unfinished(taken: "_ExportCounts", gone: Sequence[str], *, move: bool) -> I
         yield f"in the archive and still in the spool, for somebody released them meanwhile: {names}"
 
 
-def _drop(relay: ApiClient, messages: Sequence[str]) -> Sequence[str]:
-    """Drop what is safe in the file; return what was dropped."""
-    gone: Sequence[str] = relay.post(f"{TRANSFER}/exported", {"ids": list(messages), "who": who()})["ids"]
-    return gone
-
-
 class _ExportCounts:
     """What is written so far."""
 
@@ -131,6 +125,7 @@ class _ExportCounts:
         self.left: list[str] = []
         self.under_way = _UNDER_WAY if relay.delivers else _DIED
         self.lost: list[str] = []
+        self._attempts: dict[str, dict[str, int]] = {}
 
     def take_orders(self) -> None:
         """Write an operator's orders, if there are any."""
@@ -152,6 +147,13 @@ class _ExportCounts:
                 break
         self._writer.end(self.counts)
 
+    def drop(self, messages: Sequence[str]) -> Sequence[str]:
+        """Drop what is safe in the file, and as it is there; return what was dropped."""
+        attempts = {name: number for each in messages for name, number in self._attempts[each].items()}
+        request = {"ids": list(messages), "attempts": attempts, "who": who()}
+        gone: Sequence[str] = self._relay.post(f"{TRANSFER}/exported", request)["ids"]
+        return gone
+
     def _write(self, values: Mapping[str, Any], content: str | None) -> None:
         if values["id"] in self._known:
             return
@@ -162,6 +164,9 @@ class _ExportCounts:
                 return
             self._writer.add(values, body)
         self.ids.append(values["id"])
+        self._attempts[values["id"]] = {
+            f"{values['id']}.{each['n']}": each["attempt"] for each in values["deliveries"]
+        }
         self.counts["messages"] += 1
         self.counts["deliveries"] += len(values["deliveries"])
         self.counts["bytes"] += values["size"] if values["body"] else 0

@@ -30,8 +30,9 @@ from smtprelay.cli.text import count, ordered
 from smtprelay.cli.who import who
 from smtprelay.model.filters import STATES
 
-#: Messages that are dropped in one request.
+#: Messages that are dropped in one request, and their deliveries unless one message has more.
 _MOST: Final = 50
+_MOST_ATTEMPTS: Final = 5000
 
 #: A body up to this size is kept in memory until it is written, bytes.
 _IN_MEMORY: Final = 1024 * 1024
@@ -84,7 +85,7 @@ def export(
             if not set(wanted) - {"states"}:
                 taken.take_orders()
             taken.fill(wanted, move=move)
-        gone = [each for some in _portions(taken.ids) for each in taken.drop(some)] if move else []
+        gone = taken.drop() if move else []
     told = {**taken.counts, **taken.orders, "moved": len(gone), "left": len(taken.left)}
     if place == "-":
         _tell(taken, gone, move=move, err=True)
@@ -147,11 +148,18 @@ class _ExportCounts:
                 break
         self._writer.end(self.counts)
 
-    def drop(self, messages: Sequence[str]) -> Sequence[str]:
+    def drop(self) -> Sequence[str]:
         """Drop what is safe in the file, and as it is there; return what was dropped."""
-        attempts = {name: number for each in messages for name, number in self._attempts[each].items()}
-        request = {"ids": list(messages), "attempts": attempts, "who": who()}
-        gone: Sequence[str] = self._relay.post(f"{TRANSFER}/exported", request)["ids"]
+        gone: list[str] = []
+        ids: list[str] = []
+        attempts: dict[str, int] = {}
+        for each in self.ids:
+            ids.append(each)
+            attempts |= self._attempts[each]
+            if each == self.ids[-1] or len(ids) >= _MOST or len(attempts) >= _MOST_ATTEMPTS:
+                request = {"ids": ids, "attempts": attempts, "who": who()}
+                gone += self._relay.post(f"{TRANSFER}/exported", request)["ids"]
+                ids, attempts = [], {}
         return gone
 
     def _write(self, values: Mapping[str, Any], content: str | None) -> None:
@@ -218,8 +226,3 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _portions(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), _MOST):
-        yield ids[start : start + _MOST]

@@ -30,6 +30,9 @@ _WITHIN: Final = (
 
 _KEY: Final = re.compile(r"""(?P<key>[\w-]+)["']?\s*:(?=\s|["'\[]|[^\s:/]*$|[^\s:/]{8})\s*""")
 
+#: A key without its colon, at the beginning of a line.
+_TORN: Final = re.compile(r"""\s*(?:-\s+)?[{\["']*(?P<key>[\w-]+)["']?[\s=;,]+(?=[^\s:=])""")
+
 #: What may be seen behind such a key: nothing, the place of the secret, or a map, which has its own keys.
 _PLACE: Final = r"""["']?(?:(?:~|\.{0,2})/[\w./~-]+|[\w.-]+\.(?:pem|key|crt|cer|txt))["']?|\$\{\w+\}"""
 _SEEN: Final = re.compile(rf"(?:{_PLACE})?\s*(?:[,}}\]]|$)|\[?\s*\{{")
@@ -43,7 +46,7 @@ def masked(lines: Sequence[str], number: int) -> str:
     """Return the first :data:`LONGEST` characters of line ``number``, from 0, with their secrets hidden."""
     line = lines[number][:LONGEST]
     keys = list(_KEY.finditer(line))
-    holders = [_owner(lines, number, far=""), *(key["key"] for key in keys)]
+    holders = [_owner(lines, number, far="")[0], *(key["key"] for key in keys)]
     for place, key in enumerate(keys[1:], start=1):
         if line[keys[place - 1].end() : key.start()].strip("[{\"' "):
             holders[place] = ""
@@ -56,10 +59,19 @@ def masked(lines: Sequence[str], number: int) -> str:
     if secrets:
         host = _HOST.match(line, secrets[0].end()) if secrets[0]["key"] == "url" else None
         start = (host or secrets[0]).end()
-    elif not keys and (is_secret(owner := _owner(lines, number)) or owner == "users"):
+    elif not keys and _is_within_secret(lines, number):
         start -= len(re.sub(r"^\s*(?:-\s+)?", "", line))
+    torn = _TORN.match(line)
+    if torn and is_secret(torn["key"]):
+        start = min(start, torn.end())
     line = line[:start] + "•" * (len(line) - start)
     return _LOGIN.sub(lambda login: "•" * len(login[0]), line)
+
+
+def _is_within_secret(lines: Sequence[str], number: int) -> bool:
+    """Tell whether a line without a key belongs to a secret's, or to somebody's name."""
+    owner, place = _owner(lines, number)
+    return is_secret(owner) or owner == "users" or _is_name(owner, _owner(lines, place, far="")[0])
 
 
 def _is_name(key: str, holder: str) -> bool:
@@ -75,15 +87,15 @@ def is_secret(key: str) -> bool:
     return any(get_close_matches(word, _SECRETS, cutoff=0.87) for word in words)
 
 
-def _owner(lines: Sequence[str], number: int, far: str = _SECRETS[0]) -> str:
-    """Return the key that a line belongs to; ``""`` for none, ``far`` if it is too far."""
+def _owner(lines: Sequence[str], number: int, far: str = _SECRETS[0]) -> tuple[str, int]:
+    """Return the key that a line belongs to, and its line; ``""`` for none, ``far`` if it is too far."""
     depth, item = _depth(lines[number]), _is_item(lines[number])
-    above = range(number - 1, max(-1, number - _FAR), -1)
-    for line in (lines[each][:LONGEST] for each in above):
-        keys = list(_KEY.finditer(line))
+    for place in range(number - 1, max(-1, number - _FAR), -1):
+        line = lines[place][:LONGEST]
+        keys = () if line.lstrip().startswith("#") else list(_KEY.finditer(line))
         if keys and _depth(line) < depth + (item and not _is_item(line)):
-            return keys[-1]["key"]
-    return far if number >= _FAR else ""
+            return keys[-1]["key"], place
+    return (far if number >= _FAR else ""), number
 
 
 def _is_item(line: str) -> bool:

@@ -176,7 +176,7 @@ def unreadable(case: DecisionInput, results: Results, reason: str, *, gone: bool
         outcomes=outcomes,
         closed=dict.fromkeys(outcomes, "delivered"),
         reason=f"the body cannot be read: {reason}",
-        due=None if gone else case.now + delay(SPOOL_AGAIN, claim.attempt - 1, case.chance),
+        due=None if gone else case.now + delay(SPOOL_AGAIN, claim.times - 1, case.chance),
         tries=claim.tries,
         errors=claim.errors,
         uncertain=claim.uncertain,
@@ -285,7 +285,7 @@ def _has_room_elsewhere(case: DecisionInput) -> bool:
         return place is not None
     if case.route.expire is not None and claim.age > case.route.expire:
         return False
-    passed = claim.attempt >= len(case.route.via) and not claim.deferrals
+    passed = claim.times >= len(case.route.via) and not claim.deferrals
     return not passed or case.elsewhere() is None
 
 
@@ -326,7 +326,7 @@ def _resolve_later(case: DecisionInput, _: Results) -> Settlement:
     if case.route.expire is not None and claim.age > case.route.expire:
         return Settlement(state="held", outcomes={}, tries=claim.tries, uncertain=True)
     # An uncertain claim is at least the second attempt; tries stays, for it counts deferrals only.
-    wait = delay(case.route.retry, claim.attempt - 2, case.chance) if claim.uncertain else FIRST_RESOLVE
+    wait = delay(case.route.retry, claim.times - 2, case.chance) if claim.uncertain else FIRST_RESOLVE
     return Settlement(state="deferred", outcomes={}, due=case.now + wait, tries=claim.tries, uncertain=True)
 
 
@@ -345,7 +345,7 @@ def _go_again(case: DecisionInput, group: Results) -> Settlement:
     place = case.elsewhere() if tries >= case.route.failover_after else None
     if place is not None:
         # A whole round without success is a reason for patience, the next provider of a round is not.
-        pause = delay(case.route.retry, max(case.claim.tries, case.claim.attempt - 1), case.chance)
+        pause = delay(case.route.retry, max(case.claim.tries, case.claim.times - 1), case.chance)
         moved = _moved(case, place, case.now + pause if place.wraps else case.now)
         return evolve(moved, counts=counts)
     asked = [each.retry_after for each in group.values() if isinstance(each, Deferred) and each.retry_after]
@@ -357,7 +357,7 @@ def _make_room(case: DecisionInput, _: Results) -> Settlement:
     """Go to a provider that takes larger mail: at once, or, when the round begins again, after a pause."""
     place = case.roomier()
     assert place is not None  # so it is judged
-    pause = delay(case.route.retry, case.claim.attempt - 1, case.chance) if place.wraps else 0.0
+    pause = delay(case.route.retry, case.claim.times - 1, case.chance) if place.wraps else 0.0
     return _moved(case, place, case.now + pause)
 
 

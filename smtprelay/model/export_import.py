@@ -70,11 +70,14 @@ class Archive(Protocol):
     async def piece(self, message: str, n: int) -> bytes | None:
         """Return the n-th piece of a body, from 1, at most 256 KiB; ``None`` behind the last."""
 
-    async def exported(self, messages: Sequence[str], who: str) -> Sequence[str]:
+    async def exported(
+        self, messages: Sequence[str], who: str, attempts: Mapping[str, int] | None = None
+    ) -> Sequence[str]:
         """
         Drop ``messages``, which are safe elsewhere; return those that are dropped.
 
-        One that has been released meanwhile stays.
+        One that has been released meanwhile stays. With ``attempts``, the exported number of each delivery's
+        last one by its id, so does one that has ended since: what was exported of it is not true any more.
         """
 
     async def orders(self) -> "OperatorSettings":

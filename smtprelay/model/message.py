@@ -204,6 +204,7 @@ class Claim:
     :ivar age: seconds since the message was received, less the time its lane was blocked.
     :ivar uncertain: the attempt before this one has no outcome: resolve before sending.
     :ivar errors: attempts in a row that ended in an unexpected exception.
+    :ivar edits: numbers of :attr:`attempt` that were none, but changes of an operator or the relay.
     :ivar body: the whole body if it fits one chunk and was at hand; else ``None``.
     """
 
@@ -215,7 +216,13 @@ class Claim:
     age: float = 0.0
     uncertain: bool = False
     errors: int = 0
+    edits: int = 0
     body: bytes | None = field(default=None, repr=False)
+
+    @property
+    def times(self) -> int:
+        """How many attempts there were, with this one."""
+        return self.attempt - self.edits
 
 
 @frozen

@@ -2,7 +2,7 @@
 Export and import on the spool's writer and its reader; see :class:`smtprelay.model.export_import.Archive`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -48,9 +48,11 @@ class SpoolArchive:
             self._events("queue.exported", who=who, count=len(ids), ids=", ".join(ids))
         return portion
 
-    async def exported(self, messages: Sequence[str], who: str) -> Sequence[str]:
+    async def exported(
+        self, messages: Sequence[str], who: str, attempts: Mapping[str, int] | None = None
+    ) -> Sequence[str]:
         """Drop ``messages``, which are safe elsewhere; return those that are dropped."""
-        gone = await self._writer.do(partial(export.drop, messages=messages))
+        gone = await self._writer.do(partial(export.drop, messages=messages, attempts=attempts))
         if gone:
             self._events("queue.moved", who=who, count=len(gone), ids=", ".join(gone))
         return gone

@@ -67,7 +67,7 @@ histogram delivery_latency_seconds{provider}: Time from received to delivered. I
     retries, rates or a blocked provider.
 counter deliveries_expired{provider}: Deliveries given up because their route's time was over.
 counter deliveries_bounced{provider}: Bounces queued; message.bounced in the log names the deliveries.
-counter deliveries_edited{action}: Deliveries that an operator changed.
+counter deliveries_edited{action}: Deliveries that an operator changed, or that the relay rerouted.
 counter dsn_sent{kind}: Reports queued to senders: failure, success or delay.
 gauge provider_up{provider}: 0 while the provider cannot be reached, or a lane of it is blocked; smtprelay
     status gives the reason.

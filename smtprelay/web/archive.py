@@ -41,8 +41,9 @@ def transfer_routes(
         return await _export(spool, request)
 
     async def exported(request: ApiRequest) -> ApiResponse:
-        wanted = checked(request.json(), {"ids": STRINGS, "who": NOTE})
-        gone = await spool.transfer.exported(_needed(wanted, "ids"), _who(request, wanted))
+        wanted = checked(request.json(), {"ids": STRINGS, "attempts": OBJECT, "who": NOTE})
+        ids, attempts = _needed(wanted, "ids"), wanted.get("attempts")
+        gone = await spool.transfer.exported(ids, _who(request, wanted), attempts)
         return json_answer({"ids": list(gone)})
 
     async def piece(request: ApiRequest) -> ApiResponse:

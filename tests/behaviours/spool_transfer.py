@@ -276,6 +276,27 @@ class TransferContract(SpoolStories):
 
         return self.play(story)
 
+    def test_what_was_sent_before_it_had_moved(self):
+        """Released and delivered here meanwhile it stays: what was exported would be sent once more."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool)
+            await self.send(spool, number=2)
+            packed = [each.archived for each in await self.exported(spool, moving=True)]
+            attempts = {f"{each.id}.{part.n}": part.attempt for each in packed for part in each.deliveries}
+            sent, moved = (each.id for each in packed)
+            await spool.edit(Selection(ids=(sent,)), Edit(action="release", who="ops"))
+            for claim in (await spool.claim()).claims:
+                everybody = claim.delivery.envelope.addresses
+                taken = {each: Delivered("op-1") for each in everybody}
+                closed = dict.fromkeys(everybody, "delivered")
+                await spool.settle(claim, Settlement(state="delivered", outcomes=taken, closed=closed))
+            self.assertEqual([moved], list(await spool.transfer.exported([sent, moved], "ops", attempts)))
+            self.assertEqual(["delivered"], [each.summary.state for each in await spool.show(sent)])
+            await self.sound(spool)
+
+        return self.play(story)
+
     def test_what_comes_in_is_what_went_out(self):
         """Into the same spool again, after it was moved out: the same parcels, the same next operation."""
 

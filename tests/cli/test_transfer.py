@@ -11,8 +11,11 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from smtprelay.cli.archive_files import tar as archive
 from smtprelay.cli.archive_files.tar import Item
+from smtprelay.cli.commands import export as export_command
 from smtprelay.cli.commands import import_
 from smtprelay.model.message import RateLimit
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
@@ -510,6 +513,20 @@ class OnlineTests(TransferCase):
         self.assertEqual(42, sum(len(body["messages"]) for body in self.client.sent))
         self.assertEqual(0, self.into_other(self.file, "--route", "only").status)
 
+    def test_a_long_body_for_too_many(self) -> None:
+        """Its body is not sent before it is refused, and the others come in all the same."""
+        put(self.folder, "7QK6000000000000", body=bytes(100_000), people=20_000)
+        put(self.folder, "7QK6000000000001", body=bytes(100))
+        self.queue("export", self.file)
+        with Path(self.file).open("rb") as stream:
+            for item in archive.read(stream):
+                self.taken.take(item)
+        self.taken.send()
+        self.assertEqual([name for name, _ in self.taken.faults], ["messages/7QK6000000000000.json"])
+        sent = [each["message"]["id"] for body in self.client.sent for each in body["messages"]]
+        self.assertNotIn("7QK6000000000000", sent)
+        self.assertIn("7QK6000000000001", sent)
+
     def test_an_impossible_id(self) -> None:
         """A large message with an impossible id is handed over to be refused; its body is not sent before."""
         for name in ("../../x", "a b", "ü", ""):
@@ -518,6 +535,37 @@ class OnlineTests(TransferCase):
         self.taken.send()
         sent = [each["message"]["id"] for body in self.client.sent for each in body["messages"]]
         self.assertEqual(sent, ["../../x", "a b", "ü", ""])
+
+
+class Waiting:
+    """A client of a relay in which messages with one delivery wait; it keeps what it is asked to drop."""
+
+    delivers = True
+
+    def __init__(self, *ids: str) -> None:
+        each = {"body": False, "received": 0.0, "deliveries": [{"n": 1, "attempt": 3}]}
+        self.page = {"messages": [{"message": {"id": name, **each}} for name in ids], "mark": "", "left": []}
+        self.dropped: list[dict[str, Any]] = []
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        if path.endswith("/export"):
+            return self.page
+        self.dropped.append(body)
+        return {"ids": body["ids"]}
+
+
+class DropTests(SynchronousTestCase):
+    def test_as_it_was_exported(self) -> None:
+        """The relay is told the last attempt in the archive, for each delivery, in small requests."""
+        ids = [f"7QK6000000000{number:03d}" for number in range(120)]
+        client = Waiting(*ids)
+        with archive.ArchiveWriter(io.BytesIO(), packed=False) as writer:
+            taken = export_command._ExportCounts(writer, client)
+            taken.fill({}, move=True)
+        self.assertEqual(taken.drop(), ids)
+        self.assertEqual([len(request["ids"]) for request in client.dropped], [50, 50, 20])
+        for request in client.dropped:
+            self.assertEqual(request["attempts"], {f"{name}.1": 3 for name in request["ids"]})
 
 
 class CheckTests(TransferCase):

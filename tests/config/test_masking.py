@@ -21,6 +21,8 @@ tokens: [{name: ops, role: operator}]
 - {name: x, path: /a/b}
 proxy: http://proxy.example:3128
 password:
+tls required
+- name bob
 """
 
 HIDDEN = """\
@@ -46,6 +48,10 @@ url: postgresql://u:hunter2@db/mail
 {url: "postgresql://u:hunter2@db/mail", engine: postgres}
 url: hunter2
 proxy: http://u:hunter2@proxy:80
+password hunter2
+- password_hash = hunter2
+    "connection_string"=endpoint=https://x.example/;accesskey=hunter2==
+secret hunter2: x
 """
 
 
@@ -89,6 +95,8 @@ class MaskingTests(SynchronousTestCase):
             "users: [{bob: hunter2}]",
             "    tokens:\n      ops: hunter2",
             "tokens: {ops: hunter2}",
+            "users:\n  # these: all\n  - bob: hunter2",
+            "users:\n  bob:\n    hunter2\n  eve:\n    - hunter2",
         ):
             lines = text.splitlines()
             self.assertNotIn("hunter2", "".join(masked(lines, number) for number in range(len(lines))), text)

@@ -3,7 +3,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from smtprelay.model.message import Blocked, Delivered, Delivery, Limits, RateLimit, Route, Uncertain
+from smtprelay.model.message import Blocked, Delivered, Delivery, Failed, Limits, RateLimit, Route, Uncertain
 from smtprelay.model.message import Deferred as Later
 from smtprelay.model.queue import Block, Edit, Node, Selection
 from smtprelay.testing.provider import ScriptedProvider
@@ -91,6 +91,19 @@ class BlockedLaneTests(DispatcherTestCase):
         stage.clock.advance(30)
         self.assertEqual(stage.waiting(), [])
         self.assertEqual(len(one.sent), 1)
+
+    def test_too_large_where_it_was_led(self) -> None:
+        """A reroute is no attempt: the provider that it left is asked before the mail fails as too large."""
+        one, two = ScriptedProvider("one"), ScriptedProvider("two")
+        answer: Deferred[Any] = Deferred()
+        two.answers += [Delivered(), answer]
+        one.verdicts.append(Delivered())
+        stage = self.blocked(one, two, waiting=1)
+        stage.clock.advance(30)
+        answer.callback(Failed("413 too large", "5.3.4"))
+        stage.clock.advance(3600)
+        self.assertEqual((stage.summary("M2").state, stage.posted), ("delivered", []))
+        self.assertEqual((len(one.sent), len(two.sent)), (2, 2))
 
     def test_a_pause_is_waited_for(self) -> None:
         """Retry-After is no reason to leave a provider."""

@@ -30,8 +30,9 @@ from smtprelay.cli.text import count, ordered
 from smtprelay.cli.who import who
 from smtprelay.model.filters import STATES
 
-#: Messages that are dropped in one request.
+#: Messages that are dropped in one request, and their deliveries unless one message has more.
 _MOST: Final = 50
+_MOST_ATTEMPTS: Final = 5000
 
 #: A body up to this size is kept in memory until it is written, bytes.
 _IN_MEMORY: Final = 1024 * 1024
@@ -84,7 +85,7 @@ def export(
             if not set(wanted) - {"states"}:
                 taken.take_orders()
             taken.fill(wanted, move=move)
-        gone = [each for some in _portions(taken.ids) for each in _drop(relay, some)] if move else []
+        gone = taken.drop() if move else []
     told = {**taken.counts, **taken.orders, "moved": len(gone), "left": len(taken.left)}
     if place == "-":
         _tell(taken, gone, move=move, err=True)
@@ -112,12 +113,6 @@ def _unfinished(taken: "_ExportCounts", gone: Sequence[str], *, move: bool) -> I
         yield f"in the archive and still in the spool, for somebody released them meanwhile: {names}"
 
 
-def _drop(relay: ApiClient, messages: Sequence[str]) -> Sequence[str]:
-    """Drop what is safe in the file; return what was dropped."""
-    gone: Sequence[str] = relay.post(f"{TRANSFER}/exported", {"ids": list(messages), "who": who()})["ids"]
-    return gone
-
-
 class _ExportCounts:
     """What is written so far."""
 
@@ -131,6 +126,7 @@ class _ExportCounts:
         self.left: list[str] = []
         self.under_way = _UNDER_WAY if relay.delivers else _DIED
         self.lost: list[str] = []
+        self._attempts: dict[str, dict[str, int]] = {}
 
     def take_orders(self) -> None:
         """Write an operator's orders, if there are any."""
@@ -152,6 +148,20 @@ class _ExportCounts:
                 break
         self._writer.end(self.counts)
 
+    def drop(self) -> Sequence[str]:
+        """Drop what is safe in the file, and as it is there; return what was dropped."""
+        gone: list[str] = []
+        ids: list[str] = []
+        attempts: dict[str, int] = {}
+        for each in self.ids:
+            ids.append(each)
+            attempts |= self._attempts[each]
+            if each == self.ids[-1] or len(ids) >= _MOST or len(attempts) >= _MOST_ATTEMPTS:
+                request = {"ids": ids, "attempts": attempts, "who": who()}
+                gone += self._relay.post(f"{TRANSFER}/exported", request)["ids"]
+                ids, attempts = [], {}
+        return gone
+
     def _write(self, values: Mapping[str, Any], content: str | None) -> None:
         if values["id"] in self._known:
             return
@@ -162,6 +172,9 @@ class _ExportCounts:
                 return
             self._writer.add(values, body)
         self.ids.append(values["id"])
+        self._attempts[values["id"]] = {
+            f"{values['id']}.{each['n']}": each["attempt"] for each in values["deliveries"]
+        }
         self.counts["messages"] += 1
         self.counts["deliveries"] += len(values["deliveries"])
         self.counts["bytes"] += values["size"] if values["body"] else 0
@@ -213,8 +226,3 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _portions(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), _MOST):
-        yield ids[start : start + _MOST]

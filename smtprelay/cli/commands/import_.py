@@ -112,6 +112,8 @@ class _ImportCounts:
         if len(start) <= SMALL or not (name.isascii() and name.isalnum()):
             self._add(item.name, {"message": values, "content": base64.b64encode(start).decode()})
             return
+        if not self._fits(item.name, len(json.dumps(values))):
+            return
         self._put_pieces(name, start, item.body)
         self._put([(item.name, {"message": values})])
 
@@ -144,11 +146,16 @@ class _ImportCounts:
         size = len(json.dumps(message))
         if len(self._waiting) >= _MOST or self._bytes + size > _MOST_BYTES:
             self.send()
+        if self._fits(name, size):
+            self._waiting.append((name, message))
+            self._bytes += size
+
+    def _fits(self, name: str, size: int) -> bool:
+        """Tell whether a relay reads so many bytes of one message; if not, it is refused."""
         if size > LARGEST and self._relay.running:
             self._refuse(name, "too many recipients for a running relay: stop it for this import")
-            return
-        self._waiting.append((name, message))
-        self._bytes += size
+            return False
+        return True
 
     def _put_pieces(self, message: str, start: bytes, body: IO[bytes]) -> None:
         n, piece = 1, start + body.read(PIECE - len(start))

@@ -17,7 +17,7 @@ from typing import Any, Final
 from attrs import define, field
 
 from smtprelay.model.message import Claim
-from smtprelay.model.queue import SUSPENDED
+from smtprelay.model.queue import ACTIONS, SUSPENDED
 from smtprelay.model.work import ClaimBatch
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import suspects
@@ -26,9 +26,12 @@ from smtprelay.spool.operations.suspects import Suspect
 from smtprelay.spool.tables.deliveries import COLUMNS, WIDTH, deliveries_of, first_due, marks, portions
 from smtprelay.spool.tables.lanes import Lane
 
+_EDITS: Final = ", ".join(f"'{action}'" for action in ACTIONS)
 _SELECT: Final = (
     f"SELECT {COLUMNS}, d.state, d.attempt, d.tries, d.deferrals, d.errors, d.uncertain,"  # noqa: S608
-    " d.blocked_before FROM delivery d JOIN message m ON m.id = d.message WHERE "
+    " d.blocked_before, CASE WHEN d.attempt = 0 THEN 0 ELSE (SELECT count(*) FROM attempt a"
+    f" WHERE a.message = d.message AND a.n = d.n AND a.outcome IN ({_EDITS})) END"
+    " FROM delivery d JOIN message m ON m.id = d.message WHERE "
 )
 _DUE: Final = f"{_SELECT}d.lane = ? AND d.due <= ? AND d.suspect = 0 ORDER BY d.due, d.message, d.n LIMIT ?"
 _ONE: Final = f"{_SELECT}d.message = ? AND d.n = ? AND d.suspect > 0 AND d.due IS NOT NULL"
@@ -199,7 +202,7 @@ def _begin(tx: Transaction, gate: LaneGate, lane: Lane, rows: Sequence[Sequence[
     """Claim the deliveries of ``rows``, which are due in ``lane``."""
     claims = []
     for delivery, row in zip(deliveries_of(tx, lane.place, rows), rows, strict=True):
-        state, attempts, tries, deferrals, errors, uncertain, blocked_before = row[WIDTH:]
+        state, attempts, tries, deferrals, errors, uncertain, blocked_before, edits = row[WIDTH:]
         claims.append(
             Claim(
                 delivery=delivery,
@@ -210,6 +213,7 @@ def _begin(tx: Transaction, gate: LaneGate, lane: Lane, rows: Sequence[Sequence[
                 age=tx.now - delivery.received - (tx.lanes.blocked_time(lane) - blocked_before),
                 uncertain=bool(uncertain),
                 errors=errors,
+                edits=edits,
             )
         )
         setattr(lane, state, getattr(lane, state) - 1)

@@ -60,6 +60,7 @@ _ATTEMPTS: Final = (
 )
 _CREDENTIALS: Final = "SELECT message, n, key_id, sealed FROM credential WHERE message IN ({})"
 _STATES: Final = "SELECT message, state, lane FROM delivery WHERE message IN ({}) ORDER BY message, n"
+_FENCED: Final = "SELECT message, n, state, lane, attempt FROM delivery WHERE message IN ({})"
 _BODIES: Final = (
     "SELECT message, count(*), sum(length(content)) FROM chunk WHERE message IN ({}) GROUP BY message"
 )
@@ -78,15 +79,17 @@ def export(tx: Transaction, selection: Selection, mark: str, *, moving: bool) ->
     return ArchivePage(packed=packed, mark=more, left=left)
 
 
-def drop(tx: Transaction, messages: Sequence[str]) -> list[str]:
-    """Drop those of ``messages`` that do not wait for anything but an operator; return them."""
+def drop(tx: Transaction, messages: Sequence[str], attempts: Mapping[str, int] | None = None) -> list[str]:
+    """Drop those of ``messages`` that wait for an operator only, and are as exported; return them."""
     gone = []
     for some in portions(messages):
-        rows = tx.execute(_STATES.format(marks(some)) + tx.locking.row, some).fetchall()
+        rows = tx.execute(_FENCED.format(marks(some)) + tx.locking.row, some).fetchall()
         here = dict.fromkeys(message for message, *_ in rows)
-        stay = {message for message, state, _ in rows if state not in ("held", *FINAL)}
+        stay = {message for message, _, state, *_ in rows if state not in ("held", *FINAL)}
+        if attempts is not None:
+            stay |= {each for each, n, _, _, number in rows if attempts.get(f"{each}.{n}") != number}
         gone += [message for message in here if message not in stay]
-        for message, state, number in rows:
+        for message, _, state, number, _ in rows:
             if state == "held" and message not in stay:
                 tx.lanes.by_id(number).held -= 1
     remove(tx, gone)

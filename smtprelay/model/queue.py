@@ -155,7 +155,7 @@ class Overdue:
 @frozen(kw_only=True)
 class OverduePage:
     """
-    Some of what is overdue.
+    One page of the deliveries that are overdue.
 
     :ivar mark: where the next page begins, whenever it is asked for.
     :ivar more: there may be more already.

@@ -197,7 +197,7 @@ class Operator(Prepare, Protocol):
     """
 
     def check(self, provider: str) -> None:
-        """See that mail can be rerouted there, also if there is none to be."""
+        """Raise if mail cannot be rerouted to ``provider``, whether or not there is mail to reroute."""
 
     async def probe(self, provider: str, lane: str, who: str, *, force: bool = False) -> None:
         """Try what is blocked or unreachable now; what asked us to wait only if it is forced."""

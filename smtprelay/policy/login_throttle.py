@@ -160,7 +160,7 @@ class LoginThrottle:
         self._remember(keys[0] + guess)
 
     def forget(self, keys: Sequence[bytes], guess: bytes) -> None:
-        """Let it pass no more; it counts as a guess, if it did not yet."""
+        """Stop letting a remembered login pass; it counts as a guess if it has not yet."""
         if self._passed.pop(keys[0] + guess, None) is not None:
             self._count_all(keys, guess)
 

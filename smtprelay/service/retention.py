@@ -1,5 +1,5 @@
 """
-The chores that keep the spool in order: what is over is forgotten, and the room that it had given back.
+The chores that keep the spool small: they remove finished mail, and give its room back to the disk.
 
 Each goes in small steps, and mail comes between any two of them.
 """
@@ -66,7 +66,7 @@ class Retention:
         ]
 
     async def sweep(self) -> None:
-        """Forget what is too old, and then of what is over as much as is too large."""
+        """Remove finished mail that is too old, then as much of the rest as makes the spool too large."""
         now = self._seconds()
         while not self.stopping and await self._spool.sweep(now - self._retention.history, STEP):
             pass
@@ -95,7 +95,7 @@ class Retention:
             self._events("spool.reclaimed", deliveries=reclaimed)
 
     async def _trim(self) -> None:
-        """Forget what is over before its time, while the spool is too large."""
+        """Remove finished mail before its time while the spool is too large."""
         forgotten = 0
         while not self.stopping and await self._is_too_large():
             step = await self._spool.sweep(self._seconds() + 1, STEP)

@@ -96,7 +96,7 @@ class Synchronous:
         return max(0.0, min(seconds, self._closing - self.clock.seconds()))
 
     def begin(self, work: "Coroutine[Deferred[Any], Any, None]", patience: ClientPatience) -> None:
-        """See ``work`` to its end; it raises nothing but ``CancelledError``, when it is given up."""
+        """Run ``work`` and count it as under way until it ends; it raises only ``CancelledError``."""
         flight = Deferred.fromCoroutine(work)
         self._flights[flight] = patience
         flight.addErrback(self._broken).addBoth(self._ended, flight)

@@ -56,7 +56,7 @@ class WebhookQueue:
     _clock: IReactorTime
 
     def __call__(self, route: str, event: bytes, about: str) -> NewMessage:
-        """See :data:`smtprelay.dispatch.webhook.PostEvent`."""
+        """Return a new message with ``event`` for the webhook of ``route``; ``about`` is the id of its mail."""
         own = {each.name for each in self._config.routes if each.webhook is not None}
         hook = route if route in own else DEFAULT
         recipients = (Recipient(address=hook),)

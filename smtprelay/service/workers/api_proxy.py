@@ -177,7 +177,7 @@ class RemoteLedger(RefusedMail):
     _passing: ApiProxy
 
     async def record(self, rows: Sequence[RefusalRow]) -> None:
-        """See :meth:`.queue_admin.RefusedMail.record`; raises :class:`ApiProblem` if no worker can."""
+        """Have a worker add up ``rows``; raises :class:`ApiProblem` if no worker can."""
         for start in range(0, len(rows), MOST_PASSED):
             some = [asdict(row) for row in rows[start : start + MOST_PASSED]]
             body = json.dumps({"rows": some}).encode()

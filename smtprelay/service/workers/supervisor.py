@@ -105,7 +105,7 @@ class Supervisor(Service):
 
     @property
     def addresses(self) -> Mapping[str, Any]:
-        """See the class."""
+        """What it listens on, by name."""
         return {**self._sockets.addresses, **self._ports.addresses}
 
     def startService(self) -> None:

@@ -207,7 +207,7 @@ class PostgresEngine(Engine):
         return Space(used=postgres_size.used(connection, self.plenty))
 
     def _see_to_tables(self, connection: Connection, turn: str, parameters: Sequence[Any] = ()) -> None:
-        """See to the tables in one transaction, which ``turn`` makes the only one at that time."""
+        """Create or migrate the tables in one transaction; ``turn`` locks out every other one meanwhile."""
         connection.execute("BEGIN")
         connection.execute(turn, parameters)
         self.tables(connection)

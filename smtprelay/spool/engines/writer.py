@@ -52,7 +52,7 @@ class GroupedOperation(Generic[T, A]):
     argument: A
 
     def __call__(self, tx: Transaction) -> T:
-        """Do it alone."""
+        """Run the function for this one argument."""
         return self.function(tx, [self.argument])[0]
 
 

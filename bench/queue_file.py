@@ -12,8 +12,9 @@ from typing import Final
 from attrs import frozen
 
 from bench.load import SENDER
-from smtprelay.model.message import Client, Draft, Envelope, Planned, RateLimit, Recipient
+from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
 from smtprelay.model.message_id import new_id
+from smtprelay.model.route import RateLimit
 from smtprelay.model.shape import shape_of
 from smtprelay.spool.engines.sqlite import DATABASE, SqliteEngine, prepare_folder
 from smtprelay.spool.engines.transaction import Connection

@@ -14,32 +14,16 @@ from zope.interface import Interface
 
 from smtprelay.mime.head import Head
 from smtprelay.mime.worker import errors, task
+from smtprelay.model.attempt import Block, Claim, ClaimBatch, NewMessage, Settlement
 from smtprelay.model.export_import import Archive
 from smtprelay.model.maintenance import Maintenance
-from smtprelay.model.message import (
-    Claim,
-    Client,
-    Delivery,
-    Draft,
-    Envelope,
-    Limits,
-    Outcome,
-    Planned,
-    Reply,
-    Results,
-)
+from smtprelay.model.message import Client, Delivery, Draft, Envelope, Planned, Reply
+from smtprelay.model.outcome import Outcome, Results
 from smtprelay.model.permit import Permits
-from smtprelay.model.queue import (
-    Block,
-    NewMessage,
-    Node,
-    OverduePage,
-    QueueStats,
-    Settlement,
-)
+from smtprelay.model.queue import Node, OverduePage, QueueStats
 from smtprelay.model.queue_admin import Queue
+from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
-from smtprelay.model.work import ClaimBatch
 
 
 class Events(Protocol):

@@ -35,15 +35,15 @@ from smtprelay.config.problem import did_you_mean
 from smtprelay.config.providers import Provider
 from smtprelay.config.tree import Node, Scalar, Table, below, without
 from smtprelay.config.unknown_keys import unknown_keys
-from smtprelay.model import message
+from smtprelay.model import route as model_route
 
 #: What a hook is to cattrs: a node and the type it shall become.
 Hook = Callable[[Node, Any], Any]
 
 #: The values of smtprelay.model.message say float and int; in the file they have units.
 UNITS: Final[Mapping[Any, Mapping[str, Any]]] = {
-    message.Limits: {"size": values.Size, "request": values.Size, "recipients": values.Count},
-    message.Schedule: {
+    model_route.Limits: {"size": values.Size, "request": values.Size, "recipients": values.Count},
+    model_route.Schedule: {
         "first": values.Duration,
         "factor": values.Factor,
         "max": values.Duration,

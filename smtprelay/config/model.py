@@ -3,7 +3,7 @@ The whole configuration, as values.
 
 Names are the keys of the file (``from`` is ``from_``), lists are tuples, durations
 are seconds and sizes are bytes; where another station has a value for it already
-(:class:`smtprelay.model.message.Schedule`, :class:`smtprelay.model.message.Window`), it is that one.
+(:class:`smtprelay.model.route.Schedule`, :class:`smtprelay.model.route.Window`), it is that one.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ from smtprelay.config.values import (
     Text,
     TimeLimit,
 )
-from smtprelay.model import message
+from smtprelay.model import route as model_route
 
 Failure = Literal["bounce", "hold", "discard", "webhook"]
 Level = Literal["debug", "info", "warn", "error", "critical"]
@@ -126,7 +126,7 @@ class RouteSettings:
     rewrite: Rewrite | None = None
     via: tuple[Name, ...]
     failover_after: Count = 3
-    retry: message.Schedule = field(factory=message.Schedule)
+    retry: model_route.Schedule = field(factory=model_route.Schedule)
     expire: Expiry = 2 * 86400.0
     on_failed: Failure = "bounce"
     on_expired: Failure = "bounce"
@@ -134,9 +134,9 @@ class RouteSettings:
     webhook: WebhookSettings | None = None
 
     @property
-    def rules(self) -> message.Route:
+    def rules(self) -> model_route.Route:
         """What dispatch must know of this route."""
-        return message.Route(
+        return model_route.Route(
             name=self.name,
             via=self.via,
             failover_after=self.failover_after,

@@ -21,7 +21,7 @@ from smtprelay.config.values import (
     TimeLimit,
     Url,
 )
-from smtprelay.model.message import Limits, RateLimit
+from smtprelay.model.route import Limits, RateLimit
 
 
 @frozen(kw_only=True)

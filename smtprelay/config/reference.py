@@ -24,7 +24,7 @@ from smtprelay.config.secret import Secret
 from smtprelay.config.tree import below
 from smtprelay.config.unknown_keys import RENAMED, renamed
 from smtprelay.config.values import FilePath
-from smtprelay.model.message import Window
+from smtprelay.model.route import Window
 
 #: What people call the types that are one word.
 WORDS: Final[Mapping[Any, str]] = {

@@ -15,7 +15,7 @@ from typing import Annotated, Final
 from attrs import frozen
 
 from smtprelay.config.problem import did_you_mean
-from smtprelay.model.message import Window
+from smtprelay.model.route import Window
 from smtprelay.policy.password_hash import parse_hash
 
 _SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}

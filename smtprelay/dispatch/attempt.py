@@ -23,10 +23,12 @@ from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
 from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Body, Events, Provider, Spool
+from smtprelay.model.attempt import Block, Claim, Settlement
 from smtprelay.model.fit import with_sizes
 from smtprelay.model.memory_body import MemoryBody
-from smtprelay.model.message import Claim, Delivery, Results, Route
-from smtprelay.model.queue import Block, Settlement
+from smtprelay.model.message import Delivery
+from smtprelay.model.outcome import Results
+from smtprelay.model.route import Route
 
 _MIDDLE: Final = 0.5
 

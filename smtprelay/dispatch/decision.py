@@ -14,19 +14,18 @@ from attrs import evolve, field, frozen
 
 from smtprelay.dispatch.failover import TOO_LARGE, Place
 from smtprelay.dispatch.retry import FIRST_RESOLVE, SPOOL_AGAIN, delay, honoured
-from smtprelay.model.message import (
+from smtprelay.model.attempt import Block, Claim, Settlement
+from smtprelay.model.message import Delivery
+from smtprelay.model.outcome import (
     Blocked,
-    Claim,
     Deferred,
     Delivered,
-    Delivery,
     Failed,
     Outcome,
     Results,
-    Route,
     Uncertain,
 )
-from smtprelay.model.queue import Block, Settlement
+from smtprelay.model.route import Route
 
 #: So many unexpected exceptions in a row, and a delivery is held.
 MOST_ERRORS: Final = 3

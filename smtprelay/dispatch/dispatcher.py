@@ -26,8 +26,9 @@ from smtprelay.dispatch.reroute import RerouteRunner
 from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
 from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Events, Provider, Spool
-from smtprelay.model.message import Claim, Route
-from smtprelay.model.queue import FINAL, Settlement
+from smtprelay.model.attempt import Claim, Settlement
+from smtprelay.model.queue import FINAL
+from smtprelay.model.route import Route
 
 #: The spool's clock may be a little behind ours: what it calls due is not asked for faster than this.
 _SHORTEST_SLEEP: Final = 0.05
@@ -41,7 +42,7 @@ class Dispatcher:
     Attempts what the spool has, until each delivery has come to its end.
 
     :param providers: by name.
-    :param routes: by name; see :class:`smtprelay.model.message.Route`.
+    :param routes: by name; see :class:`smtprelay.model.route.Route`.
     :param clock: usually the reactor; its seconds are since the epoch.
     :param jitter: gives a number from 0 to 1, as :func:`random.random`.
     :param post: makes a bounce into a message with a route; accepted with the settlement.

@@ -9,8 +9,9 @@ from typing import Any
 
 from smtprelay.dispatch.decision import Decision, reasons
 from smtprelay.interfaces import Events
-from smtprelay.model.message import Claim, Delivered, Delivery, Results
-from smtprelay.model.queue import NewMessage
+from smtprelay.model.attempt import Claim, NewMessage
+from smtprelay.model.message import Delivery
+from smtprelay.model.outcome import Delivered, Results
 from smtprelay.telemetry.log_format import flattened
 
 

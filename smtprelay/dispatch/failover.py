@@ -12,7 +12,8 @@ from attrs import frozen
 
 from smtprelay.interfaces import Provider, Unmeasured
 from smtprelay.model.fit import takes
-from smtprelay.model.message import Delivery, Failed
+from smtprelay.model.message import Delivery
+from smtprelay.model.outcome import Failed
 from smtprelay.model.shape import Shape
 
 #: RFC 3463: message too big for system. Another provider may take it.

@@ -14,8 +14,10 @@ from attrs import evolve, frozen
 
 from smtprelay.dispatch.retry import honoured, probe_delay
 from smtprelay.interfaces import Events
-from smtprelay.model.message import Blocked, Deferred, Delivered, Delivery, Failed, Outcome
-from smtprelay.model.queue import ASKED_TO_WAIT, Block
+from smtprelay.model.attempt import Block
+from smtprelay.model.message import Delivery
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome
+from smtprelay.model.queue import ASKED_TO_WAIT
 
 #: After a warning that a lane is throttled the next one comes so many seconds later at the earliest.
 _SILENT: Final = 60.0

@@ -14,8 +14,10 @@ from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.failover import fits
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.interfaces import Events, Provider, Spool
-from smtprelay.model.message import Claim, Delivery, Failed
-from smtprelay.model.queue import ASKED_TO_WAIT, SUSPENDED, Block, Edit, LaneState, NewMessage
+from smtprelay.model.attempt import Block, Claim, NewMessage
+from smtprelay.model.message import Delivery
+from smtprelay.model.outcome import Failed
+from smtprelay.model.queue import ASKED_TO_WAIT, SUSPENDED, Edit, LaneState
 from smtprelay.model.queue_admin import LONGEST, Prepared
 
 #: Other or undefined security or policy status (RFC 3463 §3.8).

@@ -12,8 +12,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.interfaces import Events, Provider, Spool
-from smtprelay.model.message import Blocked, Delivered, Outcome
-from smtprelay.model.queue import Block
+from smtprelay.model.attempt import Block
+from smtprelay.model.outcome import Blocked, Delivered, Outcome
 
 
 async def ask(provider: Provider, name: str, lane: str, events: Events) -> Outcome | None:

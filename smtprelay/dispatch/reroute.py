@@ -18,9 +18,10 @@ from twisted.internet.interfaces import IReactorTime
 from smtprelay.dispatch.failover import next_place
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.interfaces import Events, Provider, Spool
-from smtprelay.model.message import Delivery, Route
+from smtprelay.model.message import Delivery
 from smtprelay.model.queue import DueSelection, Edit
 from smtprelay.model.queue_admin import Prepared
+from smtprelay.model.route import Route
 
 #: What became due so shortly before a look may have been committed after it; it is looked at again, seconds.
 #: The spool's clock may be as much ahead of ours: it moves what is due by its own.

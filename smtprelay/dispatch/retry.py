@@ -6,7 +6,7 @@ They are pure, with the chance passed in, so that a table can say what they give
 
 from typing import Final
 
-from smtprelay.model.message import Schedule
+from smtprelay.model.route import Schedule
 
 #: A provider's Retry-After is obeyed up to here: one wrong header must not stop a lane for days.
 LONGEST_WAIT: Final = 3600.0

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.probe import ask
 from smtprelay.interfaces import Events, Provider, Spool
-from smtprelay.model.message import Blocked
+from smtprelay.model.outcome import Blocked
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.net.reachability import Reach
 

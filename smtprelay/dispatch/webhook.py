@@ -15,8 +15,8 @@ from twisted.internet.defer import CancelledError
 
 from smtprelay.interfaces import Body
 from smtprelay.mime.head import head_of, subject_of
-from smtprelay.model.message import Claim, Failed, Outcome, Results
-from smtprelay.model.queue import NewMessage
+from smtprelay.model.attempt import Claim, NewMessage
+from smtprelay.model.outcome import Failed, Outcome, Results
 
 #: The built-in provider, and the route of its messages.
 NAME = "webhook"

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from attrs import frozen
 
-from smtprelay.model.message import Outcome
-from smtprelay.model.queue import Block
+from smtprelay.model.attempt import Block
+from smtprelay.model.outcome import Outcome
 
 
 @frozen(kw_only=True)

@@ -7,10 +7,10 @@ All of them go to JSON by :func:`attrs.asdict`. :mod:`smtprelay.model.message` h
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from attrs import asdict, field, frozen
+from attrs import asdict, frozen
 
 from smtprelay.model import filters
-from smtprelay.model.message import Delivery, Draft, Planned, Results
+from smtprelay.model.message import Delivery
 from smtprelay.model.unreachable import Unreachable
 
 STATES: Final = filters.STATES
@@ -36,82 +36,6 @@ SUSPENDED: Final = 253_370_764_800.0
 
 #: How the reason of a lane begins that is only paused.
 ASKED_TO_WAIT: Final = "asked to wait"
-
-
-@frozen(kw_only=True)
-class Block:
-    """
-    A lane that is stopped because its credentials, permission, account or host fail.
-
-    :ivar until: when it shall be probed, seconds since the epoch.
-    :ivar reason: in the provider's words; ``""`` opens the lane.
-    :ivar trial: when opening: let one delivery through alone, to see.
-    :ivar operator: by an operator's hand: only so a lane is suspended, or opened that was.
-    :ivar lasting: when suspending: for so many seconds; ``None`` is until an operator opens it.
-    """
-
-    provider: str
-    lane: str = ""
-    until: float = 0.0
-    reason: str = ""
-    trial: bool = False
-    operator: bool = False
-    lasting: float | None = None
-
-
-@frozen(kw_only=True)
-class NewMessage:
-    """
-    A message of our own making that is accepted in the transaction of a settlement.
-
-    :ivar kind: what it reports: ``"failure"`` (perhaps with others), ``"success"`` or ``"delay"``.
-    :ivar subject: what the queue shows; ``""`` is what its header says.
-    """
-
-    draft: Draft
-    body: bytes = field(repr=False)
-    planned: Sequence[Planned]
-    kind: str = "failure"
-    subject: str = ""
-
-
-@frozen(kw_only=True)
-class Settlement:
-    """
-    What an attempt changes, all in one transaction.
-
-    :ivar state: the delivery's new state, never ``active``.
-    :ivar outcomes: recorded with the attempt, for each recipient that was open.
-    :ivar closed: recipients that are at their end now: ``"delivered"`` or ``"failed"``.
-    :ivar reason: the last error in one line, ``""`` after a success.
-    :ivar due: when the open recipients go again, for ``queued`` and ``deferred``.
-    :ivar provider: the provider that is asked next; ``""`` keeps it. ``lane`` belongs to it.
-    :ivar tries: see :attr:`Claim.tries`, for the attempt that comes next; so ``errors``.
-    :ivar counts: this attempt is one of the :attr:`Claim.deferrals`.
-    :ivar uncertain: the next attempt must resolve this one first.
-    :ivar split: those of the recipients that stay open that go on in a new delivery of the same message, in
-        the same state and lane and at the same time; both are new operations to the provider. Ignored
-        unless the delivery is ``queued`` or ``deferred`` and somebody stays with it.
-    :ivar block: a lane to stop.
-    :ivar bounce: a report to the sender, to be accepted.
-    :ivar event: a message for the webhook, to be accepted.
-    """
-
-    state: str
-    outcomes: Results
-    closed: Mapping[str, str] = field(factory=dict)
-    reason: str = ""
-    due: float | None = None
-    provider: str = ""
-    lane: str = ""
-    tries: int = 0
-    errors: int = 0
-    counts: bool = False
-    uncertain: bool = False
-    split: Sequence[str] = ()
-    block: Block | None = None
-    bounce: NewMessage | None = None
-    event: NewMessage | None = None
 
 
 @frozen(kw_only=True)

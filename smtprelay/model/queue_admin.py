@@ -11,8 +11,9 @@ from typing import Final, Protocol
 
 from attrs import frozen
 
+from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Delivery
-from smtprelay.model.queue import Detail, DueSelection, Edit, NewMessage, Selection, Summary
+from smtprelay.model.queue import Detail, DueSelection, Edit, Selection, Summary
 from smtprelay.model.refusal import RefusalFilter, RefusalRow
 from smtprelay.model.unreachable import Unreachable
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from smtprelay.model.message import Window
+from smtprelay.model.route import Window
 
 #: Parts in which a window is counted.
 PARTS: Final = 20

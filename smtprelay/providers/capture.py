@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from smtprelay.interfaces import Body
-from smtprelay.model.message import Blocked, Deferred, Delivered, Delivery, Limits, Outcome, Results
+from smtprelay.model.message import Delivery
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Results
+from smtprelay.model.route import Limits
 from smtprelay.providers.defaults import ProviderDefaults
 
 #: Runs a function in a thread; :func:`twisted.internet.threads.deferToThreadPool` with its first

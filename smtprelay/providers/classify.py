@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Final
 
-from smtprelay.model.message import Blocked, Deferred, Failed, Outcome, Uncertain
+from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Uncertain
 
 
 class Classification(Enum):

@@ -1,7 +1,8 @@
 """What most providers do alike: one lane, a request that is the mail itself, nobody to ask afterwards."""
 
 from smtprelay.interfaces import Body
-from smtprelay.model.message import Delivery, Envelope, Outcome, Results
+from smtprelay.model.message import Delivery, Envelope
+from smtprelay.model.outcome import Outcome, Results
 from smtprelay.model.shape import Shape
 
 

@@ -18,7 +18,9 @@ from smtprelay.mime import outgoing
 from smtprelay.mime.head import MAX_HEADER
 from smtprelay.mime.outgoing import Additions, Finishing, NextHop, Plan
 from smtprelay.model.memory_body import MemoryBody
-from smtprelay.model.message import Deferred, Delivery, Envelope, Failed, Limits, Outcome, Results
+from smtprelay.model.message import Delivery, Envelope
+from smtprelay.model.outcome import Deferred, Failed, Outcome, Results
+from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape, ShapeCounter, shape_of
 
 #: A mail up to this size is held while it is sent; the spool gives it in one piece.

@@ -19,7 +19,9 @@ from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Body, Events
-from smtprelay.model.message import Blocked, Deferred, Delivered, Delivery, Envelope, Limits, Outcome, Results
+from smtprelay.model.message import Delivery, Envelope
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Results
+from smtprelay.model.route import Limits
 from smtprelay.providers.acs.api import DeferToThread
 from smtprelay.providers.classify import WEBHOOK, by_status, outcome, retry_after, words
 from smtprelay.providers.defaults import ProviderDefaults

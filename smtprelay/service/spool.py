@@ -7,7 +7,7 @@ from typing import Any
 
 from smtprelay.config.model import SpoolSettings
 from smtprelay.interfaces import Events
-from smtprelay.model.message import RateLimit
+from smtprelay.model.route import RateLimit
 from smtprelay.net.buffer_budget import Budget
 from smtprelay.service.errors import CONFIG, StartFailed
 from smtprelay.spool.engines.memory import open_memory

@@ -12,8 +12,7 @@ from functools import partial
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
-from smtprelay.model.message import Claim
-from smtprelay.model.work import ClaimBatch
+from smtprelay.model.attempt import Claim, ClaimBatch
 from smtprelay.spool.engines.transaction import Connection
 from smtprelay.spool.operations.accept import CHUNK
 from smtprelay.spool.tables.deliveries import marks, portions

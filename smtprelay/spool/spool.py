@@ -13,25 +13,22 @@ from typing import Any, Final, TypeVar
 from attrs import evolve
 
 from smtprelay.interfaces import Plan
+from smtprelay.model.attempt import Block, Claim, ClaimBatch, NewMessage, Settlement
 from smtprelay.model.export_import import Archive
 from smtprelay.model.maintenance import Maintenance
-from smtprelay.model.message import Claim, Delivery, Draft, Planned, Reply
+from smtprelay.model.message import Delivery, Draft, Planned, Reply
 from smtprelay.model.permit import Feedback, Permit
 from smtprelay.model.queue import (
     FINAL,
-    Block,
     Detail,
     DueSelection,
     Edit,
-    NewMessage,
     QueueStats,
     Selection,
-    Settlement,
     Summary,
 )
 from smtprelay.model.queue_admin import MOST_LOOKED_AT, Edited, Found, HoldRule, Prepare, RefusedMail
 from smtprelay.model.unreachable import Unreachable
-from smtprelay.model.work import ClaimBatch
 from smtprelay.spool.archive import SpoolArchive
 from smtprelay.spool.bodies import with_bodies
 from smtprelay.spool.body import StoredBody

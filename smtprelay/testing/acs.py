@@ -32,7 +32,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from smtprelay.model.message import Window
+from smtprelay.model.route import Window
 from smtprelay.testing.acs_schema import SchemaError, addresses_of, check_send
 
 API_VERSIONS: Final = frozenset({"2023-03-31", "2024-07-01-preview", "2025-01-15-preview", "2025-09-01"})

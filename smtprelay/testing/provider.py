@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable
 from twisted.internet.defer import Deferred
 
 from smtprelay.interfaces import Body
-from smtprelay.model.message import Delivered, Delivery, Envelope, Limits, Outcome, Results
+from smtprelay.model.message import Delivery, Envelope
+from smtprelay.model.outcome import Delivered, Outcome, Results
+from smtprelay.model.route import Limits
 from smtprelay.providers.defaults import ProviderDefaults
 
 #: One answer: for all recipients, for each, an exception to raise, or any of these later.

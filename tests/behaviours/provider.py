@@ -14,17 +14,8 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
 from smtprelay.interfaces import Provider
-from smtprelay.model.message import (
-    Blocked,
-    Deferred,
-    Delivered,
-    Delivery,
-    Envelope,
-    Failed,
-    Recipient,
-    Results,
-    Uncertain,
-)
+from smtprelay.model.message import Delivery, Envelope, Recipient
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Results, Uncertain
 
 MAIL = (
     b"From: Ann <ann@mail.example.com>\r\n"

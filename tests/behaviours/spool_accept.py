@@ -6,15 +6,9 @@ from typing import Any
 from twisted.internet.defer import succeed
 
 from smtprelay.interfaces import Body, MimeWorkerUnavailable, Spool, Unmeasured
-from smtprelay.model.message import (
-    Claim,
-    Draft,
-    Envelope,
-    Planned,
-    Refused,
-    Reply,
-)
-from smtprelay.model.queue import Selection, Settlement
+from smtprelay.model.attempt import Claim, Settlement
+from smtprelay.model.message import Draft, Envelope, Planned, Refused, Reply
+from smtprelay.model.queue import Selection
 from smtprelay.model.shape import Shape, shape_of
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 

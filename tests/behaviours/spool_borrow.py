@@ -1,9 +1,12 @@
 """Who does not queue shares slots, pace and breaker with those who do."""
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.message import Blocked, Deferred, Delivered, Planned, RateLimit, Window
+from smtprelay.model.attempt import Block, Settlement
+from smtprelay.model.message import Planned
+from smtprelay.model.outcome import Blocked, Deferred, Delivered
 from smtprelay.model.permit import Busy, Feedback, Permit
-from smtprelay.model.queue import Block, Selection, Settlement
+from smtprelay.model.queue import Selection
+from smtprelay.model.route import RateLimit, Window
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 
 

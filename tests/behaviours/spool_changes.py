@@ -3,8 +3,10 @@
 from attrs import evolve
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.message import Deferred, Delivery, Draft, Envelope, Failed, Planned, Recipient
-from smtprelay.model.queue import Block, Edit, NewMessage, Selection, Settlement
+from smtprelay.model.attempt import Block, NewMessage, Settlement
+from smtprelay.model.message import Delivery, Draft, Envelope, Planned, Recipient
+from smtprelay.model.outcome import Deferred, Failed
+from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.queue_admin import Prepared
 from tests.behaviours.spool_stories import SpoolStories, done
 

@@ -3,13 +3,11 @@
 from twisted.internet.defer import succeed
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.message import (
-    Deferred,
-    Planned,
-    RateLimit,
-    Window,
-)
-from smtprelay.model.queue import Edit, Selection, Settlement
+from smtprelay.model.attempt import Settlement
+from smtprelay.model.message import Planned
+from smtprelay.model.outcome import Deferred
+from smtprelay.model.queue import Edit, Selection
+from smtprelay.model.route import RateLimit, Window
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 
 

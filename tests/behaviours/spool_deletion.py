@@ -1,8 +1,10 @@
 """What an operator deletes is gone: nothing sends it again, and its body is not there any more."""
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.message import Claim, Deferred, Delivered, Failed, Planned, Recipient
-from smtprelay.model.queue import ACTIONS, STATES, Edit, Selection, Settlement
+from smtprelay.model.attempt import Claim, Settlement
+from smtprelay.model.message import Planned, Recipient
+from smtprelay.model.outcome import Deferred, Delivered, Failed
+from smtprelay.model.queue import ACTIONS, STATES, Edit, Selection
 from smtprelay.model.queue_admin import Prepared
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 from tests.behaviours.spool_upkeep import refused

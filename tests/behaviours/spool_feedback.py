@@ -1,8 +1,10 @@
 """A lane whose provider complains goes slower, for all who share the spool, and faster again."""
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.message import Claim, Deferred, RateLimit
-from smtprelay.model.queue import Edit, Selection, Settlement
+from smtprelay.model.attempt import Claim, Settlement
+from smtprelay.model.outcome import Deferred
+from smtprelay.model.queue import Edit, Selection
+from smtprelay.model.route import RateLimit
 from tests.behaviours.spool_stories import SpoolStories, done
 
 #: Slower than the complaint asks for is nothing.

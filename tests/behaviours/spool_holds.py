@@ -1,8 +1,10 @@
 """Rules that hold mail, and how they end."""
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.message import Deferred, Delivered, Planned, Recipient
-from smtprelay.model.queue import Edit, Selection, Settlement
+from smtprelay.model.attempt import Settlement
+from smtprelay.model.message import Planned, Recipient
+from smtprelay.model.outcome import Deferred, Delivered
+from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.queue_admin import HoldRule
 from tests.behaviours.spool_stories import BODY, SpoolStories
 

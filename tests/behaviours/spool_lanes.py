@@ -3,17 +3,10 @@
 from typing import Any
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.message import Blocked, Delivery, Uncertain
-from smtprelay.model.queue import (
-    ASKED_TO_WAIT,
-    SUSPENDED,
-    Block,
-    DueSelection,
-    Edit,
-    LaneState,
-    Selection,
-    Settlement,
-)
+from smtprelay.model.attempt import Block, Settlement
+from smtprelay.model.message import Delivery
+from smtprelay.model.outcome import Blocked, Uncertain
+from smtprelay.model.queue import ASKED_TO_WAIT, SUSPENDED, DueSelection, Edit, LaneState, Selection
 from smtprelay.model.queue_admin import Prepared
 from smtprelay.model.unreachable import Unreachable
 from tests.behaviours.spool_stories import SpoolStories, done

@@ -1,8 +1,10 @@
 """Reports to senders become mail together with what they tell."""
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.message import Client, Delivery, Draft, Envelope, Failed, Planned, Recipient
-from smtprelay.model.queue import Edit, NewMessage, Selection, Settlement
+from smtprelay.model.attempt import NewMessage, Settlement
+from smtprelay.model.message import Client, Delivery, Draft, Envelope, Planned, Recipient
+from smtprelay.model.outcome import Failed
+from smtprelay.model.queue import Edit, Selection
 from tests.behaviours.spool_stories import SpoolStories, done
 
 BODY = b"Subject: Delayed\r\n\r\nstill here\r\n"

@@ -1,13 +1,9 @@
 """What an operator sees and does."""
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.message import (
-    Delivered,
-    Failed,
-    Uncertain,
-)
-from smtprelay.model.queue import Edit, Selection, Settlement
-from smtprelay.model.work import ClaimBatch
+from smtprelay.model.attempt import ClaimBatch, Settlement
+from smtprelay.model.outcome import Delivered, Failed, Uncertain
+from smtprelay.model.queue import Edit, Selection
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 
 

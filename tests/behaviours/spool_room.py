@@ -6,8 +6,9 @@ from random import Random
 from twisted.internet import defer
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.message import Delivered, Failed
-from smtprelay.model.queue import Edit, Selection, Settlement
+from smtprelay.model.attempt import Settlement
+from smtprelay.model.outcome import Delivered, Failed
+from smtprelay.model.queue import Edit, Selection
 from smtprelay.net.buffer_budget import Budget
 from smtprelay.spool.receive.capacity import CapacityLimits
 from tests.behaviours.spool_stories import BODY, SpoolStories, done

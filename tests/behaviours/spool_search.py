@@ -3,8 +3,10 @@
 from attrs import evolve
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.message import Client, Deferred, Failed, Planned, Recipient
-from smtprelay.model.queue import Selection, Settlement
+from smtprelay.model.attempt import Settlement
+from smtprelay.model.message import Client, Planned, Recipient
+from smtprelay.model.outcome import Deferred, Failed
+from smtprelay.model.queue import Selection
 from tests.behaviours.spool_stories import SpoolStories, done
 
 

@@ -1,15 +1,10 @@
 """What became of an attempt is recorded once."""
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.message import (
-    Blocked,
-    Deferred,
-    Delivered,
-    Failed,
-    Planned,
-    Uncertain,
-)
-from smtprelay.model.queue import Block, Edit, NewMessage, Selection, Settlement
+from smtprelay.model.attempt import Block, NewMessage, Settlement
+from smtprelay.model.message import Planned
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
+from smtprelay.model.queue import Edit, Selection
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 
 

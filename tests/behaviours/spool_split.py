@@ -1,8 +1,9 @@
 """A delivery of several recipients becomes two of the same message."""
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.message import Claim, Deferred, Delivered, Failed
-from smtprelay.model.queue import SPLIT, Edit, Selection, Settlement
+from smtprelay.model.attempt import Claim, Settlement
+from smtprelay.model.outcome import Deferred, Delivered, Failed
+from smtprelay.model.queue import SPLIT, Edit, Selection
 from tests.behaviours.spool_stories import SpoolStories, done
 
 PEOPLE = tuple(f"{name}@example.com" for name in "abcde")

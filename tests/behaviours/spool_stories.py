@@ -6,19 +6,11 @@ from twisted.internet import defer
 from twisted.internet.task import Clock
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.message import (
-    Claim,
-    Client,
-    Delivered,
-    Draft,
-    Envelope,
-    Planned,
-    RateLimit,
-    Recipient,
-    Reply,
-)
+from smtprelay.model.attempt import Claim, Settlement
+from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient, Reply
 from smtprelay.model.message_id import new_id
-from smtprelay.model.queue import Settlement
+from smtprelay.model.outcome import Delivered
+from smtprelay.model.route import RateLimit
 
 BODY = b"Subject: Scan\r\nMessage-ID: <1@printer>\r\n\r\nhello\r\n"
 PACES = {"main": RateLimit(concurrency=2), "other": RateLimit(concurrency=5, per_lane=1)}

@@ -4,9 +4,11 @@ import random
 from collections.abc import Callable, Sequence
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.message import Claim, Deferred, RateLimit, Window
+from smtprelay.model.attempt import Block, Claim, Settlement
+from smtprelay.model.outcome import Deferred
 from smtprelay.model.permit import Busy, Feedback, Permit
-from smtprelay.model.queue import Block, Edit, Selection, Settlement
+from smtprelay.model.queue import Edit, Selection
+from smtprelay.model.route import RateLimit, Window
 from smtprelay.spool.operations.suspects import MOST_ALONE, PATIENCE, PAUSE
 from tests.behaviours.spool_stories import SpoolStories, done
 

@@ -4,10 +4,11 @@ from attrs import evolve
 
 from smtprelay.interfaces import Spool
 from smtprelay.model.archived_message import ArchivedDelivery, read, written
+from smtprelay.model.attempt import Block, Settlement
 from smtprelay.model.export_import import ArchiveItem
-from smtprelay.model.message import Deferred, Delivered, Failed
 from smtprelay.model.operator_settings import OperatorSettings, Suspension
-from smtprelay.model.queue import STATES, SUSPENDED, Block, Edit, Selection, Settlement
+from smtprelay.model.outcome import Deferred, Delivered, Failed
+from smtprelay.model.queue import STATES, SUSPENDED, Edit, Selection
 from smtprelay.model.queue_admin import HoldRule
 from smtprelay.model.shape import shape_of
 from smtprelay.spool import archive

@@ -1,9 +1,10 @@
 """A spool forgets what is over, in small steps, and can say whether it is sound."""
 
 from smtprelay.interfaces import Spool
-from smtprelay.model.message import Claim, Failed
+from smtprelay.model.attempt import Claim, Settlement
+from smtprelay.model.outcome import Failed
 from smtprelay.model.permit import Permit
-from smtprelay.model.queue import Edit, Selection, Settlement
+from smtprelay.model.queue import Edit, Selection
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import psycopg
 from attrs import evolve
 
-from smtprelay.model.message import Client, Draft, Envelope, Planned, RateLimit, Recipient
-from smtprelay.model.queue import SUSPENDED, Block
+from smtprelay.model.attempt import Block
+from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
+from smtprelay.model.queue import SUSPENDED
 from smtprelay.model.refusal import RefusalRow
+from smtprelay.model.route import RateLimit
 from smtprelay.model.shape import shape_of
 from smtprelay.spool.engines.postgres import PostgresEngine, new_node
 from smtprelay.spool.engines.schema import MIGRATIONS, POSTGRES_TYPES, SQLITE_TYPES

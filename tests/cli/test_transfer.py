@@ -17,7 +17,7 @@ from smtprelay.cli.archive_files import tar as archive
 from smtprelay.cli.archive_files.tar import Item
 from smtprelay.cli.commands import export as export_command
 from smtprelay.cli.commands import import_
-from smtprelay.model.message import RateLimit
+from smtprelay.model.route import RateLimit
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
 from smtprelay.spool.location import SqliteLocation
 from smtprelay.spool.operations import export

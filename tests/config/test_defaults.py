@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.config import defaults, load
 from smtprelay.config.providers import SmarthostSettings
-from smtprelay.model.message import Limits
+from smtprelay.model.route import Limits
 from tests.config.loading import HASH, SMALL, load_text, with_provider
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.config import Config, ConfigError, render
-from smtprelay.model.message import Limits, RateLimit, Route, Schedule, Window
+from smtprelay.model.route import Limits, RateLimit, Route, Schedule, Window
 from tests.config.loading import SMALL, codes, load_text, problems_of, told, with_provider
 
 FIVE = """\

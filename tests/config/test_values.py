@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.config import explain, values
 from smtprelay.config.values import SizeRange
-from smtprelay.model.message import Window
+from smtprelay.model.route import Window
 from tests.config.loading import SMALL, problems_of
 
 GOOD: list[tuple[Callable[[str], Any], dict[str, Any]]] = [

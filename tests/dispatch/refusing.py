@@ -3,7 +3,8 @@
 from collections.abc import Callable, Collection
 
 from smtprelay.interfaces import Body
-from smtprelay.model.message import Deferred, Delivered, Delivery, Failed, Results
+from smtprelay.model.message import Delivery
+from smtprelay.model.outcome import Deferred, Delivered, Failed, Results
 from smtprelay.testing.provider import ScriptedProvider
 
 

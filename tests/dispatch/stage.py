@@ -13,19 +13,10 @@ from smtprelay.dispatch.dsn.render import BounceSettings
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Body
-from smtprelay.model.message import (
-    Claim,
-    Client,
-    Delivery,
-    Draft,
-    Envelope,
-    Limits,
-    Planned,
-    RateLimit,
-    Recipient,
-    Route,
-)
-from smtprelay.model.queue import Detail, NewMessage, Selection, Summary
+from smtprelay.model.attempt import Claim, NewMessage
+from smtprelay.model.message import Client, Delivery, Draft, Envelope, Planned, Recipient
+from smtprelay.model.queue import Detail, Selection, Summary
+from smtprelay.model.route import Limits, RateLimit, Route
 from smtprelay.model.shape import Shape
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions

@@ -5,9 +5,10 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from smtprelay.interfaces import MimeWorkerUnavailable
-from smtprelay.model.message import Blocked, Delivered, Failed, Limits, RateLimit, Route, Schedule, Uncertain
-from smtprelay.model.message import Deferred as Later
+from smtprelay.model.outcome import Blocked, Delivered, Failed, Uncertain
+from smtprelay.model.outcome import Deferred as Later
 from smtprelay.model.queue import Edit, Selection
+from smtprelay.model.route import Limits, RateLimit, Route, Schedule
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MAIL, MORNING, DispatcherTestCase, Measured, Stage, done
 

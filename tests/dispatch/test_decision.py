@@ -17,8 +17,9 @@ from smtprelay.dispatch.decision import (
     unresolved,
 )
 from smtprelay.dispatch.failover import Place
-from smtprelay.model.message import Blocked, Claim, Deferred, Delivered, Failed, Route, Schedule, Uncertain
-from smtprelay.model.queue import Block
+from smtprelay.model.attempt import Block, Claim
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
+from smtprelay.model.route import Route, Schedule
 from tests.dispatch.stage import MORNING, make_claim
 
 A, B, C = "a@x.org", "b@x.org", "c@x.org"

@@ -2,9 +2,11 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from smtprelay.model.message import Deferred as Later
-from smtprelay.model.message import Delivered, Failed, RateLimit, Route, Window
-from smtprelay.model.queue import Block, Edit, Selection
+from smtprelay.model.attempt import Block
+from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.outcome import Delivered, Failed
+from smtprelay.model.queue import Edit, Selection
+from smtprelay.model.route import RateLimit, Route, Window
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MAIL, MORNING, DispatcherTestCase, Stage, done
 from tests.recording import Recording

@@ -2,7 +2,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.failover import Place, fits, next_place, too_large
 from smtprelay.interfaces import Unmeasured
-from smtprelay.model.message import Limits
+from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import make_delivery

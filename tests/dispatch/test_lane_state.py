@@ -1,8 +1,8 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.lane_state import LaneStates
-from smtprelay.model.message import Blocked, Deferred, Delivered, Uncertain
-from smtprelay.model.queue import Block
+from smtprelay.model.attempt import Block
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Uncertain
 from tests.dispatch.stage import MORNING, make_delivery
 from tests.recording import Recording
 

@@ -20,24 +20,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.synchronous.permits import ClientPatience, SynchronousPermits, Turned
-from smtprelay.model.message import (
-    Blocked,
-    Client,
-    Delivered,
-    Draft,
-    Envelope,
-    Failed,
-    Limits,
-    Planned,
-    RateLimit,
-    Recipient,
-    Route,
-    Uncertain,
-    Window,
-)
-from smtprelay.model.message import Deferred as Later
-from smtprelay.model.queue import Edit, NewMessage, Selection
+from smtprelay.model.attempt import NewMessage
+from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
+from smtprelay.model.outcome import Blocked, Delivered, Failed, Uncertain
+from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.queue_admin import HoldRule
+from smtprelay.model.route import Limits, RateLimit, Route, Window
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.spool.engines.memory import InlineReader
 from smtprelay.spool.engines.options import SpoolOptions

@@ -5,10 +5,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.hold_rule_runner import HoldRuleRunner
-from smtprelay.model.message import Blocked, Limits
-from smtprelay.model.message import Deferred as Later
+from smtprelay.model.outcome import Blocked
+from smtprelay.model.outcome import Deferred as Later
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.queue_admin import HoldRule
+from smtprelay.model.route import Limits
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done

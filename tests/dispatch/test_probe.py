@@ -2,8 +2,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from smtprelay.model.message import Blocked, Delivered
-from smtprelay.model.message import Deferred as Later
+from smtprelay.model.outcome import Blocked, Delivered
+from smtprelay.model.outcome import Deferred as Later
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, done
 

@@ -11,8 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.decision import Decision, DecisionInput, settle
 from smtprelay.dispatch.failover import Place
-from smtprelay.model.message import Blocked, Claim, Deferred, Delivered, Failed, Limits, Route, Uncertain
+from smtprelay.model.attempt import Claim
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
 from smtprelay.model.queue import Selection
+from smtprelay.model.route import Limits, Route
 from smtprelay.model.shape import Shape
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.refusing import RefusingProvider

@@ -3,9 +3,12 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from smtprelay.model.message import Blocked, Delivered, Delivery, Failed, Limits, RateLimit, Route, Uncertain
-from smtprelay.model.message import Deferred as Later
-from smtprelay.model.queue import Block, Edit, Node, Selection
+from smtprelay.model.attempt import Block
+from smtprelay.model.message import Delivery
+from smtprelay.model.outcome import Blocked, Delivered, Failed, Uncertain
+from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.queue import Edit, Node, Selection
+from smtprelay.model.route import Limits, RateLimit, Route
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done
 

@@ -1,7 +1,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.retry import delay, honoured, probe_delay
-from smtprelay.model.message import Schedule
+from smtprelay.model.route import Schedule
 
 
 class DelayTests(SynchronousTestCase):

@@ -5,19 +5,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from smtprelay.dispatch.dispatcher import Dispatcher
-from smtprelay.model.message import (
-    Blocked,
-    Client,
-    Delivered,
-    Draft,
-    Envelope,
-    Planned,
-    RateLimit,
-    Uncertain,
-    Window,
-)
-from smtprelay.model.message import Deferred as Later
-from smtprelay.model.queue import SUSPENDED, Block, NewMessage
+from smtprelay.model.attempt import Block, NewMessage
+from smtprelay.model.message import Client, Draft, Envelope, Planned
+from smtprelay.model.outcome import Blocked, Delivered, Uncertain
+from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.queue import SUSPENDED
+from smtprelay.model.route import RateLimit, Window
 from smtprelay.spool.maintenance.check import check
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import BOUNCES, MAIL, done, recipients

@@ -2,8 +2,9 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from smtprelay.model.message import Blocked, Delivered, Route
-from smtprelay.model.message import Deferred as Retry
+from smtprelay.model.outcome import Blocked, Delivered
+from smtprelay.model.outcome import Deferred as Retry
+from smtprelay.model.route import Route
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done
 

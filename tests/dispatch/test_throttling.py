@@ -13,8 +13,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.message import Deferred as Later
-from smtprelay.model.message import Delivered, Limits, RateLimit, Route, Schedule
+from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.outcome import Delivered
+from smtprelay.model.route import Limits, RateLimit, Route, Schedule
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage

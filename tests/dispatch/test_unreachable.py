@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.unreachable import LOOK_EVERY, ReachWatch
-from smtprelay.model.message import Blocked, Delivered
+from smtprelay.model.outcome import Blocked, Delivered
 from smtprelay.model.queue import LaneState
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.net.reachability import Reach

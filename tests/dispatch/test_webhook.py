@@ -9,19 +9,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.decision import DecisionInput, settle
 from smtprelay.dispatch.webhook import NAME, WebhookNotifier, render
-from smtprelay.model.message import (
-    Blocked,
-    Client,
-    Delivered,
-    Draft,
-    Envelope,
-    Failed,
-    Planned,
-    Recipient,
-    Route,
-)
-from smtprelay.model.message import Deferred as Later
-from smtprelay.model.queue import NewMessage
+from smtprelay.model.attempt import NewMessage
+from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
+from smtprelay.model.outcome import Blocked, Delivered, Failed
+from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.route import Route
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done, make_claim
 

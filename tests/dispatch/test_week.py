@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from smtprelay.interfaces import Body
-from smtprelay.model.message import Blocked, Delivered, Delivery, Outcome, Results
-from smtprelay.model.message import Deferred as Later
+from smtprelay.model.message import Delivery
+from smtprelay.model.outcome import Blocked, Delivered, Outcome, Results
+from smtprelay.model.outcome import Deferred as Later
 from smtprelay.model.queue import Selection
 from smtprelay.spool.maintenance.check import check
 from smtprelay.testing.provider import ScriptedProvider

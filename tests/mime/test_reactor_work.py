@@ -24,9 +24,11 @@ from smtprelay.mime.headers import SMALL_HEADER
 from smtprelay.mime.structure import TooComplexError, parts_of
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.mime.worker.turns import SMALL_BODY, SMALL_PARTS, SMALL_TEXT
+from smtprelay.model.attempt import NewMessage
 from smtprelay.model.memory_body import MemoryBody
-from smtprelay.model.message import Client, Draft, Envelope, Failed, Limits, Recipient
-from smtprelay.model.queue import NewMessage
+from smtprelay.model.message import Client, Draft, Envelope, Recipient
+from smtprelay.model.outcome import Failed
+from smtprelay.model.route import Limits
 from smtprelay.model.shape import shape_of
 from smtprelay.policy.router import Router, Rule
 from smtprelay.providers.acs.request import map_mail, measure

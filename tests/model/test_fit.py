@@ -13,7 +13,8 @@ from smtprelay.interfaces import MailTooCostly, MimeWorkerTimeout, MimeWorkerUna
 from smtprelay.mime.head import Head
 from smtprelay.model.fit import ENDLESS, largest, planned, takes, with_sizes
 from smtprelay.model.memory_body import MemoryBody
-from smtprelay.model.message import Envelope, Limits, Planned, Refused
+from smtprelay.model.message import Envelope, Planned, Refused
+from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
 
 ENVELOPE = Envelope(sender="a@x.org")

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.message import Window
 from smtprelay.model.rate_limit import PARTS, allowance, nothing_spent, spend
+from smtprelay.model.route import Window
 
 MINUTE = Window(count=5, seconds=60.0)
 

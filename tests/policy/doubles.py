@@ -7,7 +7,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from smtprelay.interfaces import Body, Plan
-from smtprelay.model.message import Draft, Envelope, Limits, Reply
+from smtprelay.model.message import Draft, Envelope, Reply
+from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
 from smtprelay.policy.avatar import SessionContext
 from smtprelay.policy.router import Router, Rule

@@ -26,7 +26,7 @@ from smtprelay.cli import main
 from smtprelay.dispatch import retry
 from smtprelay.interfaces import MailTooCostly, MimeWorkerUnavailable
 from smtprelay.mime.worker.mime_worker import Bounds, ProcessMimeWorker
-from smtprelay.model.message import Deferred, Failed
+from smtprelay.model.outcome import Deferred, Failed
 from smtprelay.providers.acs.api import AcsApi
 from smtprelay.providers.acs.provider import Acs
 from smtprelay.providers.capture import Capture

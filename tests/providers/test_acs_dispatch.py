@@ -6,8 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.message import Route
 from smtprelay.model.queue import Selection
+from smtprelay.model.route import Route
 from smtprelay.testing.acs import FakeAcs
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import Stage, done

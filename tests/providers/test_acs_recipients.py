@@ -2,7 +2,8 @@
 
 from smtprelay.model.fit import largest, takes
 from smtprelay.model.memory_body import MemoryBody
-from smtprelay.model.message import Deferred, Delivered, Failed, Limits
+from smtprelay.model.outcome import Deferred, Delivered, Failed
+from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
 from smtprelay.providers.acs.provider import single_id
 from smtprelay.testing.acs import Answers, Drops, Ends, FakeAcs

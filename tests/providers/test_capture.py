@@ -9,8 +9,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.message import Blocked, Delivered
-from smtprelay.model.message import Deferred as Later
+from smtprelay.model.outcome import Blocked, Delivered
+from smtprelay.model.outcome import Deferred as Later
 from smtprelay.providers.capture import Capture
 from tests.behaviours.provider import (
     BOB,

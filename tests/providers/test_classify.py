@@ -4,7 +4,7 @@ from email.utils import formatdate
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.message import Blocked, Deferred, Failed, Uncertain
+from smtprelay.model.outcome import Blocked, Deferred, Failed, Uncertain
 from smtprelay.providers.classify import (
     Classification,
     acs_failed,

@@ -2,7 +2,7 @@ from attrs import evolve
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
-from smtprelay.model.message import Blocked, Deferred, Delivered, Outcome
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome
 from smtprelay.providers.smarthost.provider import Host, Smarthost
 from smtprelay.testing.certificates import make_certificate
 from smtprelay.testing.smtp import CUT, SmtpSink

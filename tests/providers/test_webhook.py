@@ -13,7 +13,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from smtprelay.model.memory_body import MemoryBody
-from smtprelay.model.message import Blocked, Deferred, Delivered, Failed, Outcome
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome
 from smtprelay.providers.webhook import Hook, Webhook, checked, key_of
 from tests.dispatch.stage import MORNING, make_delivery
 from tests.providers.http_wiring import JoinedHttp

@@ -4,8 +4,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.config.model import RetentionSettings, SpoolLimit, SpoolSettings
-from smtprelay.model.message import RateLimit
 from smtprelay.model.queue import Selection
+from smtprelay.model.route import RateLimit
 from smtprelay.service.retention import Retention
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions

@@ -6,8 +6,8 @@ from attrs import evolve
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.message import Claim, Delivery, Envelope
-from smtprelay.model.work import ClaimBatch
+from smtprelay.model.attempt import Claim, ClaimBatch
+from smtprelay.model.message import Delivery, Envelope
 from smtprelay.spool.bodies import with_bodies
 
 

@@ -12,25 +12,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.message import (
-    Blocked,
-    Claim,
-    Client,
-    Deferred,
-    Delivered,
-    Draft,
-    Envelope,
-    Failed,
-    Planned,
-    RateLimit,
-    Recipient,
-    Uncertain,
-    Window,
-)
+from smtprelay.model.attempt import Block, Claim, NewMessage, Settlement
+from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
 from smtprelay.model.permit import Feedback, Permit
 from smtprelay.model.queue import STATES as ALL_STATES
-from smtprelay.model.queue import Block, DueSelection, Edit, NewMessage, Selection, Settlement
+from smtprelay.model.queue import DueSelection, Edit, Selection
 from smtprelay.model.queue_admin import HoldRule, Prepared
+from smtprelay.model.route import RateLimit, Window
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.maintenance.check import check

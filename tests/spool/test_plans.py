@@ -15,34 +15,16 @@ from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model import message as mail
+from smtprelay.model import outcome
+from smtprelay.model.attempt import Block, Claim, NewMessage, Settlement
 from smtprelay.model.export_import import ArchiveItem
 from smtprelay.model.filters import FILTERS
-from smtprelay.model.message import (
-    Claim,
-    Client,
-    Delivered,
-    Delivery,
-    Draft,
-    Envelope,
-    Failed,
-    Planned,
-    RateLimit,
-    Recipient,
-    Window,
-)
+from smtprelay.model.message import Client, Delivery, Draft, Envelope, Planned, Recipient
+from smtprelay.model.outcome import Delivered, Failed, Outcome
 from smtprelay.model.permit import Feedback, Permit
-from smtprelay.model.queue import (
-    STATES,
-    SUSPENDED,
-    Block,
-    DueSelection,
-    Edit,
-    NewMessage,
-    Selection,
-    Settlement,
-)
+from smtprelay.model.queue import STATES, SUSPENDED, DueSelection, Edit, Selection
 from smtprelay.model.queue_admin import HoldRule, Prepared
+from smtprelay.model.route import RateLimit, Window
 from smtprelay.model.shape import Shape
 from smtprelay.spool.engines import sqlite_bulk
 from smtprelay.spool.engines.memory import InlineReader
@@ -154,7 +136,8 @@ class PlanTests(SynchronousTestCase):
         return self.run_one(accept, arrival, claiming=claiming)
 
     def settle(self, claimed: Claim, state: str, **more: Any) -> None:
-        settlement = Settlement(state=state, outcomes={"a@x.org": Failed("x"), "b@x.org": mail.Deferred("x")})
+        outcomes: dict[str, Outcome] = {"a@x.org": Failed("x"), "b@x.org": outcome.Deferred("x")}
+        settlement = Settlement(state=state, outcomes=outcomes)
         if state == "delivered":
             outcomes = {"a@x.org": Delivered(), "b@x.org": Delivered()}
             closed = dict.fromkeys(outcomes, "delivered")
@@ -184,7 +167,7 @@ class PlanTests(SynchronousTestCase):
             permit = self.run_one(permits.borrow, name, "main", "lent")
             assert isinstance(permit, Permit)
             self.run_one(permits.give_back, permit, None)
-        self.run_one(permits.give_back, permit, Feedback(outcomes=(mail.Deferred("x", throttled=True),)))
+        self.run_one(permits.give_back, permit, Feedback(outcomes=(outcome.Deferred("x", throttled=True),)))
         self.run_one(recover.recover)
         self.run_one(recover.reclaim)
         self.operator()

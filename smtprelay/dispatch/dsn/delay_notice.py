@@ -14,8 +14,10 @@ from twisted.internet.interfaces import IReactorTime
 from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.events import notified
 from smtprelay.interfaces import Events, Spool
-from smtprelay.model.message import Delivery, Route
-from smtprelay.model.queue import NewMessage, Overdue
+from smtprelay.model.attempt import NewMessage
+from smtprelay.model.message import Delivery
+from smtprelay.model.queue import Overdue
+from smtprelay.model.route import Route
 
 
 @define(eq=False)

@@ -21,8 +21,10 @@ from smtprelay.dispatch.dsn.status_part import status
 from smtprelay.dispatch.dsn.text_part import letter
 from smtprelay.interfaces import Body
 from smtprelay.mime.head import head_of
-from smtprelay.model.message import Claim, Delivered, Delivery, Envelope, Failed, Outcome, Recipient, Results
-from smtprelay.model.queue import NewMessage, Overdue
+from smtprelay.model.attempt import Claim, NewMessage
+from smtprelay.model.message import Delivery, Envelope, Recipient
+from smtprelay.model.outcome import Delivered, Failed, Outcome, Results
+from smtprelay.model.queue import Overdue
 
 #: Makes a new message of ours: the envelope, the body, and the id of the mail that it reports on.
 Post = Callable[[Envelope, bytes, str], NewMessage]

@@ -25,20 +25,11 @@ from smtprelay.dispatch.retry import FIRST_RESOLVE, delay
 from smtprelay.dispatch.synchronous.permits import ClientPatience, Slot, SynchronousPermits, Turned
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy
 from smtprelay.interfaces import Body, Events, Provider
+from smtprelay.model.attempt import Claim
 from smtprelay.model.fit import with_sizes
-from smtprelay.model.message import (
-    Blocked,
-    Claim,
-    Deferred,
-    Delivery,
-    Failed,
-    Outcome,
-    Recipient,
-    Results,
-    Route,
-    Schedule,
-    Uncertain,
-)
+from smtprelay.model.message import Delivery, Recipient
+from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Results, Uncertain
+from smtprelay.model.route import Route, Schedule
 
 #: How a provider is asked what became of a request whose answer was lost.
 _RESOLVE: Final = Schedule(first=FIRST_RESOLVE, jitter=0.0)

@@ -22,9 +22,10 @@ from smtprelay.dispatch.synchronous.partial import NotKept, PartialSuccess
 from smtprelay.dispatch.synchronous.permits import ClientPatience
 from smtprelay.interfaces import Events, Incoming, Plan, Receive
 from smtprelay.model import fit
+from smtprelay.model.attempt import NewMessage
 from smtprelay.model.memory_body import MemoryBody
-from smtprelay.model.message import Delivered, Delivery, Draft, Refused, Reply, Results
-from smtprelay.model.queue import NewMessage
+from smtprelay.model.message import Delivery, Draft, Refused, Reply
+from smtprelay.model.outcome import Delivered, Results
 from smtprelay.model.shape import shape_of
 from smtprelay.net.buffer_budget import Budget
 

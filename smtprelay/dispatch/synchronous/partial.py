@@ -19,20 +19,11 @@ from smtprelay.dispatch.failover import next_place
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy, final
 from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Body, Events, Provider, Spool
+from smtprelay.model.attempt import Claim, NewMessage, Settlement
 from smtprelay.model.fit import with_sizes
-from smtprelay.model.message import (
-    Claim,
-    Deferred,
-    Delivered,
-    Delivery,
-    Draft,
-    Failed,
-    Outcome,
-    Planned,
-    Results,
-    Route,
-)
-from smtprelay.model.queue import NewMessage, Settlement
+from smtprelay.model.message import Delivery, Draft, Planned
+from smtprelay.model.outcome import Deferred, Delivered, Failed, Outcome, Results
+from smtprelay.model.route import Route
 
 
 class NotKept(Exception):  # noqa: N818 -- a plain fact, for the one caller

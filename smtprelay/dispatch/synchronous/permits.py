@@ -19,7 +19,8 @@ from twisted.python.failure import Failure
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy
 from smtprelay.interfaces import Events, Spool
-from smtprelay.model.message import Blocked, Delivery, Outcome
+from smtprelay.model.message import Delivery
+from smtprelay.model.outcome import Blocked, Outcome
 from smtprelay.model.permit import Busy, Feedback, Permit
 
 #: Another node gives back its slots without our hearing of it: the spool is asked so often, seconds.

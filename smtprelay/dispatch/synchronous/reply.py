@@ -12,7 +12,16 @@ from typing import Final
 from attrs import evolve, frozen
 
 from smtprelay.dispatch.decision import reasons
-from smtprelay.model.message import Blocked, Deferred, Delivered, Failed, Outcome, Reply, Results, Uncertain
+from smtprelay.model.message import Reply
+from smtprelay.model.outcome import (
+    Blocked,
+    Deferred,
+    Delivered,
+    Failed,
+    Outcome,
+    Results,
+    Uncertain,
+)
 
 
 @frozen

@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from smtprelay.model.message import Blocked, Deferred, Delivered, Outcome, Uncertain
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Uncertain
 from smtprelay.providers.acs.api import AcsApi, NoCredentialsError, content, refusal
 from smtprelay.providers.acs.refusal import NOTHING_SAID, ApiError, refusal_of
 from smtprelay.providers.classify import acs_failed, acs_refusal, retry_after, words

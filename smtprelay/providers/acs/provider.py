@@ -17,18 +17,17 @@ from twisted.internet.interfaces import IReactorTime
 from smtprelay.interfaces import Body, Events, MailTooCostly, MimeWorker, MimeWorkerUnavailable
 from smtprelay.mime.address import ascii_domain
 from smtprelay.mime.parse import TooComplexError
-from smtprelay.model.message import (
+from smtprelay.model.message import Delivery, Envelope
+from smtprelay.model.outcome import (
     Blocked,
     Deferred,
     Delivered,
-    Delivery,
-    Envelope,
     Failed,
-    Limits,
     Outcome,
     Results,
     Uncertain,
 )
+from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
 from smtprelay.providers.acs.api import (
     AcsApi,

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from attrs import evolve, frozen
 
-from smtprelay.model.message import Blocked, Deferred, Failed, Outcome, Results
+from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Results
 from smtprelay.providers.acs.request import OPTIONAL
 
 #: Codes that are about a recipient, whichever it is.

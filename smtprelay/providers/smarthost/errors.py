@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from smtprelay.model.message import Blocked, Deferred, Delivered, Failed, Outcome
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome
 from smtprelay.providers.smarthost.replies import ServerReply
 
 #: Authentication required, mechanism too weak, refused, encryption required (RFC 4954 §6).
@@ -66,7 +66,7 @@ def of_recipient(answer: ServerReply) -> Outcome:
 
 
 def of_message(answer: ServerReply, *, reports: bool = False) -> Outcome:
-    """Judge the answer to the final dot; see :attr:`smtprelay.model.message.Delivered.reports`."""
+    """Judge the answer to the final dot; see :attr:`smtprelay.model.outcome.Delivered.reports`."""
     if answer.positive:
         return Delivered(answer.queue_id, str(answer), reports)
     return of_mail("the message", answer)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from attrs import field, frozen
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 
-from smtprelay.model.message import Blocked, Deferred
+from smtprelay.model.outcome import Blocked, Deferred
 from smtprelay.providers.smarthost.auth import MECHANISMS, choose_login
 from smtprelay.providers.smarthost.commands import Offers, hello, read_offers
 from smtprelay.providers.smarthost.connection import Channel

@@ -17,8 +17,10 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReacto
 from twisted.internet.protocol import Factory
 
 from smtprelay.interfaces import Body, Events
-from smtprelay.model import message
-from smtprelay.model.message import Blocked, Delivered, Delivery, Envelope, Limits, Outcome, Results
+from smtprelay.model import outcome as model_outcome
+from smtprelay.model.message import Delivery, Envelope
+from smtprelay.model.outcome import Blocked, Delivered, Outcome, Results
+from smtprelay.model.route import Limits
 from smtprelay.net.reachability import Contact, Reach
 from smtprelay.net.tls_client import unreached
 from smtprelay.providers.defaults import ProviderDefaults
@@ -137,7 +139,7 @@ class Smarthost(ProviderDefaults):
         except NotAccepted as stopped:
             return stopped.outcome
         except Lost as lost:
-            return message.Deferred(str(lost))
+            return model_outcome.Deferred(str(lost))
         finally:
             contact.dropped()
         session.channel.answered()
@@ -172,7 +174,7 @@ class Smarthost(ProviderDefaults):
                     contact.failed(str(lost))
                 if used:
                     continue
-                raise NotAccepted(message.Deferred(str(lost))) from lost
+                raise NotAccepted(model_outcome.Deferred(str(lost))) from lost
             finally:
                 contact.dropped()
             # To make it may take longer than a server, and the session's deadline, wait.
@@ -250,7 +252,7 @@ class Smarthost(ProviderDefaults):
         except (ConnectError, DNSLookupError, OSError, TookTooLong) as error:
             contact.stage, why = unreached(error, where, timeouts.connect)
             contact.failed(why)
-            raise NotAccepted(message.Deferred(why)) from error
+            raise NotAccepted(model_outcome.Deferred(why)) from error
         assert isinstance(channel, Channel)
         channel.gone = lambda: self._forget(channel)
         self._channels.add(channel)

@@ -11,7 +11,8 @@ from attrs import field, frozen
 
 from smtprelay.interfaces import Body
 from smtprelay.mime.outgoing import NextHop
-from smtprelay.model.message import Deferred, Envelope, Failed, Outcome, Results, Uncertain
+from smtprelay.model.message import Envelope
+from smtprelay.model.outcome import Deferred, Failed, Outcome, Results, Uncertain
 from smtprelay.providers.outgoing import FinishedBody
 from smtprelay.providers.smarthost.commands import DotStuffer, Offers, Unsendable, mail, rcpt
 from smtprelay.providers.smarthost.connection import CLOSING, Channel, Lost

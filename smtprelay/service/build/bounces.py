@@ -8,7 +8,7 @@ from typing import Final
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.model import message
+from smtprelay.model import route as model_route
 from smtprelay.config.model import Config
 from smtprelay.config.providers import SmarthostSettings
 from smtprelay.dispatch.dsn.render import LARGEST_RETURN, BounceSettings
@@ -19,7 +19,7 @@ from smtprelay.model.message import Client, Draft, Envelope, Planned, Refused
 from smtprelay.mime.head import Head
 from smtprelay.model.shape import Shape, shape_of
 from smtprelay.policy.router import Router, Rule
-from smtprelay.model.queue import NewMessage
+from smtprelay.model.attempt import NewMessage
 from smtprelay.service.chores import Chore
 from smtprelay.model.export_import import BOUNCES
 
@@ -75,11 +75,11 @@ class OwnMessages:
         return [Planned(route=name, provider=provider, lane=lane, recipients=envelope.recipients)]
 
 
-def all_routes(config: Config) -> dict[str, message.Route]:
+def all_routes(config: Config) -> dict[str, model_route.Route]:
     """Return what dispatch must know of each route by its name, that of ``bounces.via`` among them."""
     routes = {route.name: route.rules for route in config.routes}
     if config.bounces.via:
-        routes[BOUNCES] = message.Route(name=BOUNCES, via=config.bounces.via)
+        routes[BOUNCES] = model_route.Route(name=BOUNCES, via=config.bounces.via)
     return routes
 
 

@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 from smtprelay.config import providers as settings
 from smtprelay.config.model import Config
 from smtprelay.interfaces import Events, MimeWorker, Provider
-from smtprelay.model.message import Limits
+from smtprelay.model.route import Limits
 from smtprelay.providers.acs.provider import ACS_LIMITS, Acs
 from smtprelay.providers.acs.signature import Credentials, parse_connection_string, parse_endpoint, parse_key
 from smtprelay.providers.capture import Capture

@@ -12,10 +12,11 @@ from smtprelay.config.model import Config
 from smtprelay.config.model import WebhookSettings as Settings
 from smtprelay.dispatch.webhook import NAME, WebhookNotifier
 from smtprelay.interfaces import Provider
-from smtprelay.model.message import Client, Draft, Envelope, RateLimit, Planned, Recipient
+from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
+from smtprelay.model.route import RateLimit
 from smtprelay.providers.http.client import open_http
 from smtprelay.providers.webhook import DEFAULT, Hook, Webhook
-from smtprelay.model.queue import NewMessage
+from smtprelay.model.attempt import NewMessage
 from smtprelay.service.build.providers import ProviderContext
 
 #: Events are small and their receivers, too; one that hangs holds up no other.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from smtprelay.interfaces import Events
-from smtprelay.model.message import RateLimit
+from smtprelay.model.route import RateLimit
 from smtprelay.net.buffer_budget import Budget
 from smtprelay.spool.receive.capacity import CapacityLimits
 

@@ -22,7 +22,7 @@ from psycopg import Error, NotSupportedError
 from psycopg.errors import UndefinedFunction
 
 from smtprelay.model.maintenance import Space
-from smtprelay.model.message import RateLimit
+from smtprelay.model.route import RateLimit
 from smtprelay.spool.engines import postgres_size
 from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.options import SpoolOptions

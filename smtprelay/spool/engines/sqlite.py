@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from smtprelay.model.message import RateLimit
+from smtprelay.model.route import RateLimit
 from smtprelay.spool.engines import sqlite_bulk, sqlite_file
 from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.options import SpoolOptions

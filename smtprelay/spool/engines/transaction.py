@@ -14,7 +14,8 @@ from typing import Any, Final, Protocol
 
 from attrs import Factory, define, field, frozen
 
-from smtprelay.model.message import RateLimit, SpoolUnavailable
+from smtprelay.model.message import SpoolUnavailable
+from smtprelay.model.route import RateLimit
 from smtprelay.spool.engines import sqlite_bulk
 from smtprelay.spool.operations.exclusive import ExclusiveAttempt
 from smtprelay.spool.tables.hold_rules import Holds

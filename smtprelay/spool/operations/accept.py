@@ -13,7 +13,8 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
-from smtprelay.model.message import Claim, Client, Draft, Planned
+from smtprelay.model.attempt import Claim
+from smtprelay.model.message import Client, Draft, Planned
 from smtprelay.model.shape import Shape
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations.lane_capacity import LaneGate

@@ -5,8 +5,8 @@ A synchronous listener has tried it, and some of its recipients have it. What is
 spool had made that attempt: it is in the history, and nobody starts over.
 """
 
+from smtprelay.model.attempt import Settlement
 from smtprelay.model.message import Delivery, Planned
-from smtprelay.model.queue import Settlement
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations.accept import Arrival, accept, begin
 from smtprelay.spool.operations.edit import edit

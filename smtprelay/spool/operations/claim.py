@@ -16,9 +16,8 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from smtprelay.model.message import Claim
+from smtprelay.model.attempt import Claim, ClaimBatch
 from smtprelay.model.queue import ACTIONS, SUSPENDED
-from smtprelay.model.work import ClaimBatch
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import suspects
 from smtprelay.spool.operations.lane_capacity import LaneGate, release

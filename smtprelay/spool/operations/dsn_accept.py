@@ -11,8 +11,9 @@ from itertools import takewhile
 from typing import Any, Final
 
 from smtprelay.mime.head import head_of, message_id_of, subject_of
+from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Delivery
-from smtprelay.model.queue import FINAL, STATES, NewMessage, Overdue, OverduePage
+from smtprelay.model.queue import FINAL, STATES, Overdue, OverduePage
 from smtprelay.model.shape import shape_of
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations.accept import CHUNK, Arrival, accept

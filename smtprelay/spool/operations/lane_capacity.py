@@ -6,7 +6,7 @@ lane until the provider has the body; the provider's own lane also counts the pa
 """
 
 from smtprelay.model import rate_limit as windows
-from smtprelay.model.message import RateLimit
+from smtprelay.model.route import RateLimit
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import lane_throttle
 from smtprelay.spool.tables.lanes import ANY_NUMBER, Lane

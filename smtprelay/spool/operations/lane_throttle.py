@@ -14,7 +14,8 @@ It is kept with the lane: every node learns from the answers that any of them ge
 from collections.abc import Callable, Collection
 from typing import Final
 
-from smtprelay.model.message import Claim, Deferred, Delivered, Failed, Outcome
+from smtprelay.model.attempt import Claim
+from smtprelay.model.outcome import Deferred, Delivered, Failed, Outcome
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.tables.lanes import Lane
 

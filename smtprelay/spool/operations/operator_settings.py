@@ -6,8 +6,9 @@ from typing import Final
 
 from attrs import evolve
 
+from smtprelay.model.attempt import Block
 from smtprelay.model.operator_settings import AppliedSettings, OperatorSettings, Suspension
-from smtprelay.model.queue import SUSPENDED, Block
+from smtprelay.model.queue import SUSPENDED
 from smtprelay.spool.engines.transaction import Connection, Transaction
 from smtprelay.spool.operations.settle import set_block
 from smtprelay.spool.tables import hold_rules

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from smtprelay.model.message import Blocked, Claim, Deferred, Delivered, Failed, Outcome
-from smtprelay.model.queue import FINAL, SUSPENDED, Block, Settlement
+from smtprelay.model.attempt import Block, Claim, Settlement
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome
+from smtprelay.model.queue import FINAL, SUSPENDED
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import lane_throttle
 from smtprelay.spool.operations.dsn_accept import enclose

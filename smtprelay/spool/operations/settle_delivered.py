@@ -10,8 +10,9 @@ from functools import cache
 from itertools import groupby
 from typing import Final
 
-from smtprelay.model.message import Claim, Delivered
-from smtprelay.model.queue import FOR_GOOD, Settlement
+from smtprelay.model.attempt import Claim, Settlement
+from smtprelay.model.outcome import Delivered
+from smtprelay.model.queue import FOR_GOOD
 from smtprelay.spool.engines import sqlite_bulk
 from smtprelay.spool.engines.transaction import MOST_ROWS, Transaction
 from smtprelay.spool.tables.deliveries import marks, portions, storable

@@ -7,8 +7,8 @@ halved again, until the one is alone.
 
 from typing import Final
 
-from smtprelay.model.message import Claim
-from smtprelay.model.queue import SPLIT, Settlement
+from smtprelay.model.attempt import Claim, Settlement
+from smtprelay.model.queue import SPLIT
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.tables.deliveries import marks
 from smtprelay.spool.tables.lanes import Lane

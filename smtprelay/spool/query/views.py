@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from smtprelay.model.message import RateLimit
 from smtprelay.model.queue import (
     ASKED_TO_WAIT,
     RECORDED,
@@ -27,6 +26,7 @@ from smtprelay.model.queue import (
     Summary,
 )
 from smtprelay.model.queue_admin import Found
+from smtprelay.model.route import RateLimit
 from smtprelay.spool.engines.transaction import Connection
 from smtprelay.spool.operations.suspects import CRASH_LOOP
 from smtprelay.spool.operations.unreachable import unreachable

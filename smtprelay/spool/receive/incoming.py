@@ -17,8 +17,8 @@ from twisted.internet.defer import Deferred
 from smtprelay.interfaces import Events, Plan
 from smtprelay.mime.head import HeaderCollector, message_id_of, subject_of
 from smtprelay.model import fit
-from smtprelay.model.message import Claim, Draft, Refused, Reply
-from smtprelay.model.queue import Settlement
+from smtprelay.model.attempt import Claim, Settlement
+from smtprelay.model.message import Draft, Refused, Reply
 from smtprelay.model.shape import ShapeCounter
 from smtprelay.net.buffer_budget import Budget
 from smtprelay.spool.body import ArrivingBody

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from attrs import define, fields
 
-from smtprelay.model.message import RateLimit
 from smtprelay.model.rate_limit import Spent, nothing_spent
+from smtprelay.model.route import RateLimit
 
 #: No bound.
 ANY_NUMBER: Final = 2**31 - 1

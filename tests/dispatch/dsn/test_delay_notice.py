@@ -4,8 +4,8 @@ from typing import Any
 
 from smtprelay.dispatch.dsn.delay_notice import Delays
 from smtprelay.dispatch.dsn.reporter import DsnReporter
-from smtprelay.model.message import Blocked, Failed
-from smtprelay.model.message import Deferred as Later
+from smtprelay.model.outcome import Blocked, Failed
+from smtprelay.model.outcome import Deferred as Later
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import BOUNCES, DispatcherTestCase, Stage, done

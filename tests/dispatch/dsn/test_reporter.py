@@ -6,8 +6,8 @@ from twisted.internet.task import Clock
 
 from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.model.memory_body import MemoryBody
-from smtprelay.model.message import Deferred as Later
-from smtprelay.model.message import Delivered, Failed
+from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.outcome import Delivered, Failed
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import BOUNCES, MORNING, DispatcherTestCase, make_claim
 from tests.steps import counted

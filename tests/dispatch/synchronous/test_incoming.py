@@ -16,24 +16,12 @@ from smtprelay.dispatch.synchronous.partial import PartialSuccess
 from smtprelay.dispatch.synchronous.permits import SynchronousPermits
 from smtprelay.interfaces import Incoming, MimeWorkerUnavailable, Spool, Unmeasured
 from smtprelay.mime.head import Head
-from smtprelay.model.message import (
-    Blocked,
-    Client,
-    Delivered,
-    Draft,
-    Envelope,
-    Failed,
-    Limits,
-    Planned,
-    RateLimit,
-    Refused,
-    Reply,
-    Route,
-    Uncertain,
-    Window,
-)
-from smtprelay.model.message import Deferred as Later
-from smtprelay.model.queue import NewMessage, Selection, Summary
+from smtprelay.model.attempt import NewMessage
+from smtprelay.model.message import Client, Draft, Envelope, Planned, Refused, Reply
+from smtprelay.model.outcome import Blocked, Delivered, Failed, Uncertain
+from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.queue import Selection, Summary
+from smtprelay.model.route import Limits, RateLimit, Route, Window
 from smtprelay.model.shape import Shape, shape_of
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions

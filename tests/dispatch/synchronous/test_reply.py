@@ -4,7 +4,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.synchronous import reply as answer
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy
-from smtprelay.model.message import Blocked, Deferred, Delivered, Failed, Outcome, Reply, Uncertain
+from smtprelay.model.message import Reply
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Uncertain
 from tests.steps import counted
 
 

@@ -1,6 +1,6 @@
 from twisted.internet.error import ConnectionRefusedError as Refused
 
-from smtprelay.model.message import Blocked, Deferred, Delivered, Uncertain
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Uncertain
 from smtprelay.providers.acs.operation import PATIENCE
 from smtprelay.testing.acs import Answers, Drops, Ends
 from tests.providers.acs_wiring import BLIND, BOB, MAIL, Case, JoinedAcs, delivery, joined_acs

@@ -9,7 +9,8 @@ from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
 
 from smtprelay.interfaces import MailTooCostly, MimeWorkerTimeout, MimeWorkerUnavailable, Provider
-from smtprelay.model.message import Blocked, Deferred, Delivered, Failed, Limits, Uncertain
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
+from smtprelay.model.route import Limits
 from smtprelay.providers.acs.api import AcsApi
 from smtprelay.providers.acs.provider import Credentials, single_id
 from smtprelay.providers.acs.request import map_mail

@@ -1,6 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.message import Blocked, Deferred, Delivered, Failed, Uncertain
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
 from smtprelay.providers.acs.refusal import (
     ApiError,
     Sent,

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.message import Deferred
+from smtprelay.model.outcome import Deferred
 from smtprelay.providers.smarthost.errors import of_mail, of_recipient, of_session
 from smtprelay.providers.smarthost.replies import ServerReply
 

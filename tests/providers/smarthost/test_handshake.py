@@ -1,4 +1,4 @@
-from smtprelay.model.message import Blocked, Deferred, Delivered
+from smtprelay.model.outcome import Blocked, Deferred, Delivered
 from smtprelay.providers.smarthost.provider import Smarthost
 from smtprelay.testing.smtp import SmtpSink
 from tests.providers.smarthost_wiring import HOST, Case, Joined

@@ -2,7 +2,8 @@ from attrs import evolve
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import DNSLookupError
 
-from smtprelay.model.message import Blocked, Deferred, Delivered, Envelope, Failed, Recipient, Uncertain
+from smtprelay.model.message import Envelope, Recipient
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
 from smtprelay.providers.smarthost.handshake import Timeouts
 from smtprelay.testing.smtp import CUT, KEYWORDS, SILENCE, Pause, SmtpSink
 from tests.providers.smarthost_wiring import Case, Joined, Stored, delivery, refused

@@ -4,7 +4,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.dsn.render import LARGEST_RETURN
-from smtprelay.model.message import Envelope, Limits, Recipient
+from smtprelay.model.message import Envelope, Recipient
+from smtprelay.model.route import Limits
 from smtprelay.policy.router import Router
 from smtprelay.service.build.listeners import rule
 from smtprelay.service.build.bounces import BOUNCES, OwnMessages, all_routes, bounce_settings

@@ -4,8 +4,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.message import Deferred as Later
-from smtprelay.model.queue import Edit, Selection, Settlement
+from smtprelay.model.attempt import Settlement
+from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.queue_admin import Prepared
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.spool.engines.memory import open_memory

@@ -13,9 +13,11 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
-from smtprelay.model.message import Planned, RateLimit, Window
+from smtprelay.model.attempt import Block
+from smtprelay.model.message import Planned
 from smtprelay.model.permit import Busy, Permit
-from smtprelay.model.queue import Block, Edit, Selection
+from smtprelay.model.queue import Edit, Selection
+from smtprelay.model.route import RateLimit, Window
 from smtprelay.spool.engines import postgres_connection, postgres_size
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.postgres import open_postgres

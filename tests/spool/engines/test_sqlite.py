@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from smtprelay.model.message import RateLimit
 from smtprelay.model.queue import Edit, Selection
+from smtprelay.model.route import RateLimit
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.schema import MIGRATIONS, SQLITE_TYPES
 from smtprelay.spool.engines.sqlite import DATABASE, open_sqlite, prepare_folder

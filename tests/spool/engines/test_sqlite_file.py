@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from smtprelay.config.model import RetentionSettings, SpoolLimit, SpoolSettings
-from smtprelay.model.message import RateLimit
+from smtprelay.model.route import RateLimit
 from smtprelay.service.retention import Retention
 from smtprelay.spool.engines import sqlite_file
 from smtprelay.spool.engines.sqlite import DATABASE

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from smtprelay.model.message import Claim
+from smtprelay.model.attempt import Claim
 from smtprelay.spool.engines.sqlite import DATABASE
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
 from smtprelay.spool.engines.sqlite_reserve import GONE, Reserve

@@ -3,8 +3,9 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.message import Claim, Deferred
-from smtprelay.model.queue import Block, Selection, Settlement
+from smtprelay.model.attempt import Block, Claim, Settlement
+from smtprelay.model.outcome import Deferred
+from smtprelay.model.queue import Selection
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.maintenance.check import check

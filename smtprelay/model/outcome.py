@@ -1,0 +1,80 @@
+"""What a provider says of one recipient."""
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+
+@frozen
+class Delivered:
+    """
+    The provider's documented success answer; ``id`` is the provider's own, for tracing.
+
+    :ivar reports: it took over what the sender asked to be told (RFC 3461 §5.2.1): that is its duty now.
+    """
+
+    id: str = ""
+    why: str = ""
+    reports: bool = False
+
+
+@frozen
+class Deferred:
+    """
+    A transient refusal.
+
+    :ivar retry_after: seconds that the provider asked for, if it did.
+    :ivar closed: the provider has ended this operation; the next attempt is a new one to it.
+    :ivar throttled: it says nothing of the mail, but that we ask for too much: the lane slows down.
+    :ivar again: the request was refused for other recipients, which are :class:`Failed`: this one goes
+        again at once, as a new operation, and this attempt does not count.
+    """
+
+    why: str
+    retry_after: float | None = None
+    closed: bool = False
+    throttled: bool = False
+    again: bool = False
+
+
+@frozen
+class Failed:
+    """
+    This mail will never be taken.
+
+    :ivar code: the enhanced status code for the bounce.
+    :ivar whole: the whole request was refused for a recipient that the provider did not name: a delivery to
+        several is halved, and each half goes again at once.
+    """
+
+    why: str
+    code: str = "5.0.0"
+    whole: bool = False
+
+
+@frozen
+class Blocked:
+    """
+    Credentials, permission, account or host: not the mail's fault.
+
+    :ivar lane: the lane to stop: the delivery's own, or ``""`` for the whole provider.
+    :ivar closed: as in :class:`Deferred`.
+    """
+
+    why: str
+    lane: str = ""
+    closed: bool = False
+
+
+@frozen
+class Uncertain:
+    """The answer was lost after the body was sent: it may or may not have been taken."""
+
+    why: str
+
+
+Outcome = Delivered | Deferred | Failed | Blocked | Uncertain
+
+
+#: What became of each open recipient, by address.
+Results = Mapping[str, Outcome]

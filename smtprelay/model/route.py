@@ -1,0 +1,82 @@
+"""Where mail goes: a route, its providers' limits and rates, and when it is tried again."""
+
+from attrs import field, frozen
+
+
+@frozen(kw_only=True)
+class Limits:
+    """
+    What a provider takes in one message; ``None`` is no known limit.
+
+    :ivar size: most bytes of the mail as the client sends it.
+    :ivar request: most bytes of the request to the provider.
+    :ivar recipients: most recipients of one request; mail to more becomes several deliveries.
+    """
+
+    size: int | None = None
+    request: int | None = None
+    recipients: int | None = None
+
+
+@frozen(kw_only=True)
+class Window:
+    """At most ``count`` messages in any ``seconds``."""
+
+    count: int
+    seconds: float
+
+
+@frozen(kw_only=True)
+class RateLimit:
+    """
+    How fast a provider may be asked.
+
+    :ivar concurrency: requests at once, over all its lanes.
+    :ivar per_lane: requests at once in one lane, or ``None`` for no bound of its own.
+    :ivar windows: all of them hold at once.
+    """
+
+    concurrency: int = 10
+    per_lane: int | None = None
+    windows: tuple[Window, ...] = ()
+
+
+@frozen(kw_only=True)
+class Schedule:
+    """
+    When a deferred delivery is tried again: after ``first * factor ** n`` seconds, at most ``max``.
+
+    :ivar first: wait after the first refusal.
+    :ivar factor: each wait is this many times the one before.
+    :ivar max: longest wait.
+    :ivar jitter: each wait is varied at random by up to this share of it.
+    :ivar attempts: give up after this many refusals by all providers together. Default: no limit.
+    """
+
+    first: float = 30.0
+    factor: float = 2.0
+    max: float = 3600.0
+    jitter: float = 0.2
+    attempts: int | None = None
+
+
+@frozen(kw_only=True)
+class Route:
+    """
+    What happens to the deliveries of one route after they were accepted.
+
+    :ivar via: provider names, in the order of failover; at least one.
+    :ivar failover_after: deferred attempts at one provider before the next one is asked.
+    :ivar expire: seconds after which a delivery that was deferred once more ends; ``None`` is never.
+    :ivar on_failed: ``"bounce"``, ``"hold"``, ``"discard"`` or ``"webhook"``; so also ``on_expired``.
+    :ivar on_uncertain: ``"resend"`` or ``"hold"``, where the provider cannot tell.
+    """
+
+    name: str
+    via: tuple[str, ...]
+    failover_after: int = 3
+    retry: Schedule = field(factory=Schedule)
+    expire: float | None = 2 * 86400.0
+    on_failed: str = "bounce"
+    on_expired: str = "bounce"
+    on_uncertain: str = "resend"

@@ -99,7 +99,7 @@ class HeaderCollector:
     __slots__ = ("_kept", "ended")
 
     def __init__(self) -> None:
-        self._kept = bytearray()
+        self._kept: bytes | bytearray = b""
         #: Nothing more is kept: the empty line was seen, or there is enough.
         self.ended = False
 
@@ -108,15 +108,21 @@ class HeaderCollector:
         if self.ended:
             return
         known = len(self._kept)
-        self._kept += piece[: MAX_HEADER - known]
+        if known:
+            self._kept += piece
+        else:  # mostly it is here whole at once
+            self._kept = piece
         if self._kept.startswith(_END[:2]):
             end = 0
         else:
             # The empty line may begin in the piece before.
             found = self._kept.find(_END, max(0, known - len(_END) + 1))
-            end = found + 2 if found >= 0 else MAX_HEADER
+            end = found + 2 if 0 <= found <= MAX_HEADER - 2 else MAX_HEADER
         self.ended = len(self._kept) >= end
-        del self._kept[end:]
+        if self.ended:
+            self._kept = self._kept[:end]
+        elif not known:
+            self._kept = bytearray(piece)
 
     def head(self) -> Head:
         """Return what was kept."""

@@ -90,6 +90,7 @@ class Router:
         self._rules = tuple(rules)
         self._providers = providers
         self._batch = {rule.name: _smallest_batch(rule, providers) for rule in self._rules}
+        self._headers = frozenset(name for rule in self._rules for name in rule.headers)
 
     def reaches(self, client: Client, sender: str, recipient: str) -> bool:
         """
@@ -134,7 +135,7 @@ class Router:
         measured: Mapping[str, int],
     ) -> list[Planned]:
         rules = [rule for rule in self._rules if rule.matches_transaction(client, envelope.sender)]
-        values = {name: head.values(name) for name in {name for rule in rules for name in rule.headers}}
+        values = {name: head.values(name) for name in self._headers}
         rules = [rule for rule in rules if rule.matches_message(values, shape.size)]
         groups: dict[str, tuple[Rule, list[Recipient]]] = {}
         for recipient in envelope.recipients:

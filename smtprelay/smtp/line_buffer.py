@@ -58,15 +58,17 @@ class LineBuffer:
 
     def startswith(self, beginning: bytes) -> bool:
         """Tell whether ``beginning``, in upper case, begins what is unread; its own case is ignored."""
-        self._join()
+        if self._later:
+            self._join()
         return self._octets[self._at : self._at + len(beginning)].upper() == beginning
 
     def take(self, most: int) -> bytes:
         """Take what is unread, up to ``most`` octets of it."""
-        self._join()
+        if self._later:
+            self._join()
         end = self._at + most
         if end >= len(self._octets):
-            octets = self._octets[self._at :] if self._at else self._octets
+            octets = self._octets[self._at :]
             self.drop()
         else:
             octets = self._octets[self._at : end]
@@ -87,10 +89,9 @@ class LineBuffer:
         self._at = 0
 
     def _join(self) -> None:
-        if self._later:
-            self._octets = b"".join([self._octets[self._at :], *self._later])
-            self._later.clear()
-            self._at = 0
+        self._octets = b"".join([self._octets[self._at :], *self._later])
+        self._later.clear()
+        self._at = 0
 
     def line(self, *, login: bool) -> bytes | None:
         """
@@ -99,7 +100,8 @@ class LineBuffer:
         :param login: it is a response of AUTH and may be as long as an AUTH command.
         :raises Refused: once for each line that is none.
         """
-        self._join()
+        if self._later:
+            self._join()
         if not self._octets or (self._swallowing and not self._swallow()):
             return None
         # The first LF decides everything, so it does not matter how segments fall.
@@ -117,7 +119,8 @@ class LineBuffer:
         self._at = end
         if end == len(self._octets):
             self.drop()
-        self._check_end(crlf=crlf)
+        if not crlf or self.bare or self._mixed:
+            self._check_end(crlf=crlf)
         return line
 
     def _is_crlf(self, end: int) -> bool:

@@ -110,7 +110,7 @@ class ESMTP(Protocol):
         if not self._dialogue.client.tls:
             # A socket is read once a turn; what TLS reads at once comes here record by record.
             self._turn.renew()
-        if self._write_paused or self._session.waiting or self._turn.waiting:
+        if self._write_paused or self._session.asked or self._turn.waiting:
             self._pause_reading()
         else:
             self._advance()
@@ -178,7 +178,7 @@ class ESMTP(Protocol):
         self._looping = True
         try:
             while not self._write_paused:
-                if self._turn.over and self._session.unread:
+                if self._turn.left <= 0 and self._session.unread:
                     self._turn.wait()
                     self._pause_reading()
                     break
@@ -189,7 +189,7 @@ class ESMTP(Protocol):
         finally:
             self._looping = False
         self._flush()
-        if self._write_paused or self._turn.waiting or self._session.waiting:
+        if self._write_paused or self._turn.waiting or self._session.asked:
             return
         if self._silent:
             self._end()
@@ -211,10 +211,10 @@ class ESMTP(Protocol):
     def _act(self, event: Event) -> None:
         if not isinstance(event, Content):
             self._deadline.touch()
-            self._turn.spend(1)
+            self._turn.left -= 1
         elif self._session.unread:
             # Else it was no more than the transport reads at once.
-            self._turn.spend(CONTENT)
+            self._turn.left -= CONTENT
         if isinstance(event, Command):
             self._await(event.verb, self._dialogue.answer(event))
         elif isinstance(event, Content):
@@ -302,9 +302,9 @@ class ESMTP(Protocol):
             self.transport.abortConnection()
         elif self._write_paused:
             self.cut("timeout: the client does not read")
-        elif self._session.decoder is not None and not self._session.waiting:
+        elif self._session.decoder is not None and not self._session.asked:
             self._interrupt(reply.TIMED_OUT)
-        elif not self._session.waiting:
+        elif not self._session.asked:
             self.dismiss(reply.TIMED_OUT)
 
     def _check_rate(self, elapsed: float) -> None:
@@ -312,7 +312,7 @@ class ESMTP(Protocol):
         octets, self._octets = self._octets, 0
         self._session.forgive(elapsed)
         watched, self._watched = self._watched, self._session.decoder
-        if watched is None or watched is not self._session.decoder or self._session.waiting:
+        if watched is None or watched is not self._session.decoder or self._session.asked:
             return
         if octets < self._settings.data_rate * elapsed:
             self._interrupt(reply.TOO_SLOW)

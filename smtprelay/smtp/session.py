@@ -98,14 +98,14 @@ class Session:
 
     :param secure: TLS is spoken already.
     :param bare_newlines: the client may end its lines by LF alone, if it does from the beginning.
+    :ivar asked: the event that waits for its answer, ``""`` for none.
+    :ivar decoder: of the message that is being received, or ``None``.
     :ivar said: the last line of the client, or its beginning if it was none.
     """
 
     __slots__ = (
-        "_asked",
         "_bare_newlines",
         "_commands",
-        "_decoder",
         "_errors",
         "_extended",
         "_farewell",
@@ -117,6 +117,8 @@ class Session:
         "_secure",
         "_settings",
         "_state",
+        "asked",
+        "decoder",
         "said",
     )
 
@@ -128,10 +130,10 @@ class Session:
         self._state = State.READY
         self._bare_newlines = bare_newlines
         self._input = LineBuffer(may_be_bare=bare_newlines)
-        self._asked = ""  # the event that waits for its answer
+        self.asked = ""
         self._fresh = True  # no line has come yet
         self._extended = True  # it may know what we announce: it did not say HELO
-        self._decoder: BodyDecoder | None = None
+        self.decoder: BodyDecoder | None = None
         self._farewell: Reply | None = None
         self._recipients = 0
         self._refused = 0
@@ -141,11 +143,6 @@ class Session:
         self.said = b""
 
     @property
-    def waiting(self) -> bool:
-        """An event waits for its answer."""
-        return bool(self._asked)
-
-    @property
     def closed(self) -> bool:
         """Nothing more will be read or said."""
         return self._state is State.CLOSED
@@ -153,17 +150,12 @@ class Session:
     @property
     def concludes(self) -> bool:
         """The end of a message has come, and waits for its answer."""
-        return self._asked == END_OF_DATA and self._decoder is None
+        return self.asked == END_OF_DATA and self.decoder is None
 
     @property
     def unread(self) -> bool:
         """The client has sent what no event has told of yet; it may be half a line."""
         return self._input.unread
-
-    @property
-    def decoder(self) -> BodyDecoder | None:
-        """The decoder of the message that is being received, or ``None``."""
-        return self._decoder
 
     def receive(self, octets: bytes) -> None:
         """Take what the client sent. Nothing is looked at before :meth:`next_event`."""
@@ -178,27 +170,27 @@ class Session:
         It never raises.
         """
         state = self._state
-        if self._asked or state is State.CLOSED:
+        if self.asked or state is State.CLOSED:
             return Signal.PAUSED
-        if self._decoder is not None:
-            return self._content(self._decoder)
+        if self.decoder is not None:
+            return self._content(self.decoder)
         if state is State.CLOSING:
             return self._end(Signal.CLOSE)
         if state is State.UPGRADING:
-            self._asked = "STARTTLS"
+            self.asked = "STARTTLS"
             return Signal.UPGRADE
         return self._line()
 
     def answer(self, response: Reply) -> bytes:
         """Take the reply to the last event; return it as it goes over the wire."""
-        verb, self._asked = self._asked, ""
+        verb, self.asked = self.asked, ""
         code = response.code
         if verb in _JUNK:
             self._count_junk()
         # RFC 5321 §3.8: 421 announces the end.
         if code == _GOODBYE or verb == "QUIT":
             self._state = State.CLOSING
-            self._decoder = None
+            self.decoder = None
         elif code < _INTERMEDIATE:
             self._after_success(verb)
         elif code < _NEGATIVE:
@@ -212,7 +204,7 @@ class Session:
         if self._state is State.UPGRADING:
             self._secure = self._extended = True
             self._state = State.READY
-        self._asked = ""
+        self.asked = ""
 
     def dismiss(self, farewell: Reply) -> None:
         """
@@ -235,8 +227,8 @@ class Session:
 
     def close(self) -> None:
         """End the session now, without a word."""
-        self._asked = ""
-        self._decoder = None
+        self.asked = ""
+        self.decoder = None
         self._end(Signal.CLOSE)
 
     # --- reading ---------------------------------------------------------------------------
@@ -246,10 +238,10 @@ class Session:
         if not segment:
             return Signal.NEED_DATA
         chunk = decoder.feed(segment)
-        self._asked = END_OF_DATA
+        self.asked = END_OF_DATA
         if decoder.ended:
             self._input.put_back(decoder.rest)
-            self._decoder = None
+            self.decoder = None
         return Content(chunk, decoder.ended, decoder.refusal)
 
     def _line(self) -> Event:
@@ -295,11 +287,11 @@ class Session:
         return self._ask(command) if own is None else self._own(command.verb, own)
 
     def _ask(self, command: Command) -> Command:
-        self._asked = command.verb
+        self.asked = command.verb
         return command
 
     def _own(self, verb: str, response: Reply) -> Answered:
-        self._asked = verb
+        self.asked = verb
         return Answered(verb, response)
 
     def _check(self, command: Command) -> Reply | None:
@@ -377,7 +369,7 @@ class Session:
     def _half_way(self, verb: str) -> None:
         self._state = HALF_WAY[verb]
         if verb == "DATA":
-            self._decoder = BodyDecoder(self._settings, bare=self._input.bare)
+            self.decoder = BodyDecoder(self._settings, bare=self._input.bare)
 
     def _after_refusal(self, verb: str, code: int) -> None:
         if verb == "RCPT":

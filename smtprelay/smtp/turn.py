@@ -22,46 +22,38 @@ class Turn:
     What a session may still do in this turn of the reactor.
 
     :param go_on: called in the next turn, when there is something to spend again.
+    :ivar left: what may still be spent; none if it is 0 or less.
+    :ivar waiting: nothing more may be done before the next turn.
     """
 
-    __slots__ = ("_call", "_clock", "_go_on", "_left")
+    __slots__ = ("_call", "_clock", "_go_on", "left", "waiting")
 
     def __init__(self, clock: IReactorTime, go_on: Callable[[], object]) -> None:
         self._clock = clock
         self._go_on = go_on
-        self._left = MOST
         self._call: IDelayedCall | None = None
-
-    @property
-    def over(self) -> bool:
-        """The budget is used up."""
-        return self._left <= 0
-
-    @property
-    def waiting(self) -> bool:
-        """The next turn has not come."""
-        return self._call is not None
-
-    def spend(self, cost: int) -> None:
-        """Do something that costs so much."""
-        self._left -= cost
+        self.left = MOST
+        self.waiting = False
 
     def renew(self) -> None:
         """Give the whole budget again: the reactor has turned since."""
-        self._left = MOST
+        self.left = MOST
 
     def wait(self) -> None:
         """Go on in the next turn."""
-        if self._call is None:
+        if not self.waiting:
+            self.waiting = True
             self._call = self._clock.callLater(0, self._begin)
 
     def cancel(self) -> None:
         """Cancel the pending call."""
         call, self._call = self._call, None
+        self.waiting = False
         if call is not None:
             call.cancel()
 
     def _begin(self) -> None:
         self._call = None
-        self._left = MOST
+        self.waiting = False
+        self.left = MOST
         self._go_on()

@@ -30,17 +30,17 @@ class TurnTests(SynchronousTestCase):
 
     def test_spent(self) -> None:
         """It is over when all is spent; the next turn begins with everything, once, if it was waited for."""
-        self.turn.spend(MOST - 1)
-        self.assertFalse(self.turn.over)
-        self.turn.spend(1)
-        self.assertTrue(self.turn.over)
+        self.turn.left -= MOST - 1
+        self.assertGreater(self.turn.left, 0)
+        self.turn.left -= 1
+        self.assertEqual(self.turn.left, 0)
         self.clock.advance(0)
-        self.assertEqual((self.begun, self.turn.over), (0, True))
+        self.assertEqual((self.begun, self.turn.left), (0, 0))
         self.turn.wait()
         self.turn.wait()
         self.assertTrue(self.turn.waiting)
         self.clock.advance(0)
-        self.assertEqual((self.begun, self.turn.over, self.turn.waiting), (1, False, False))
+        self.assertEqual((self.begun, self.turn.left, self.turn.waiting), (1, MOST, False))
 
     def test_cancelled(self) -> None:
         """What is cancelled does not go on, and leaves no timer; nor is there harm in doing it again."""

@@ -63,6 +63,8 @@ class SpoolIncoming:
     _ended: Settlement | None = field(kw_only=True)
     _parts: list[bytes] = field(factory=list, init=False)
     _held: int = field(default=0, init=False)
+    #: So many octets of those held were read before the others were stored.
+    _known: int = field(default=0, init=False)
     _shape: ShapeCounter = field(factory=ShapeCounter, init=False)
     _chunks: int = field(default=0, init=False)
     _header: HeaderCollector = field(factory=HeaderCollector, init=False)
@@ -71,14 +73,13 @@ class SpoolIncoming:
 
     def write(self, chunk: bytes) -> "Deferred[None] | None":
         """Take the next bytes."""
-        self._shape.feed(chunk)
         if self._fault is not None:
             return None
-        self._header.feed(chunk)
+        size = len(chunk)
         self._parts.append(chunk)
-        self._held += len(chunk)
-        self._budget.take(len(chunk))
-        if self._held > CHUNK or (self._budget.exceeded and self._may_spill_early()):
+        self._held += size
+        self._budget.take(size)
+        if self._held > CHUNK or (self._held >= PIECE and self._budget.exceeded):
             return self._spill()
         return None
 
@@ -114,6 +115,7 @@ class SpoolIncoming:
             raise self._fault
         self._check_room(self._held)
         rest = b"".join(self._parts)
+        self._read(rest[self._known :])
         head = self._header.head()
         shape = self._shape.shape()
         body = ArrivingBody(self._reader, self.id, shape.size, rest, self._written)
@@ -175,13 +177,15 @@ class SpoolIncoming:
         if refusal is not None:
             raise Refused(refusal)
 
-    def _may_spill_early(self) -> bool:
-        """Tell whether there is a piece that is worth it; a header is held until it is complete."""
-        return self._held >= PIECE and (self._chunks > 0 or self._header.ended)
+    def _read(self, content: bytes) -> None:
+        """Note what the next octets are like, in as large a piece as is at hand."""
+        self._shape.feed(content)
+        self._header.feed(content)
 
     def _spill(self) -> "Deferred[None] | None":
         """Write whole chunks to the disk, or all there is if memory is short; fires when they are there."""
         content = b"".join(self._parts)
+        self._read(content[self._known :])
         if not self._chunks:
             self._shape.begin_content(self._header.content_counter(), content)
         try:
@@ -191,7 +195,7 @@ class SpoolIncoming:
             return None
         whole = len(content) // CHUNK * CHUNK or len(content)
         self._parts = [content[whole:]]
-        self._held = len(content) - whole
+        self._held = self._known = len(content) - whole
         return [self._store(content[start : start + CHUNK]) for start in range(0, whole, CHUNK)][-1]
 
     def _store(self, piece: bytes) -> "Deferred[None]":

@@ -21,6 +21,19 @@ _ROUTE: Final = re.compile(r"@[^:,@]+(?:,@[^:,@]+)*:")
 _RELAYING: Final = frozenset("%!@")
 
 
+#: A dot-atom without what could route it, and a domain of host names whose last one is no number.
+_ORDINARY: Final = re.compile(
+    r"[A-Za-z0-9#$&'*+/=?^_`{|}~-]++(?:\.[A-Za-z0-9#$&'*+/=?^_`{|}~-]++)*+"
+    rf"@(?=[^@]{{1,{MAX_DOMAIN}}}\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{{0,61}}[A-Za-z0-9_])?\.)*"
+    r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+)
+
+
+def is_ordinary(address: str) -> bool:
+    """Tell whether ``address`` needs no closer look; one that does may be good all the same."""
+    return _ORDINARY.fullmatch(address) is not None
+
+
 def without_route(address: str) -> str:
     """Return ``address`` without its source route (``@one,@two:``, RFC 5321 §4.1.1.3)."""
     route = _ROUTE.match(address)

@@ -12,7 +12,7 @@ from email.utils import format_datetime
 from functools import lru_cache
 from typing import Final
 
-from smtprelay.model.message import Client, Draft
+from smtprelay.model.message import Draft
 
 _UNTOLD: Final = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
 _PLAIN_MAILBOX: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9.-]{1,255}")
@@ -22,9 +22,8 @@ _LONGEST_HELO: Final = 255
 def received(draft: Draft, hostname: str) -> bytes:
     """Return the header field for ``draft``, folded, with its final CRLF."""
     client = draft.client
-    helo = _UNTOLD.sub("?", client.helo[:_LONGEST_HELO]) or "unknown"
     lines = [
-        f"Received: from {helo} ({_literal(client)})",
+        _from(client.helo, client.address),
         f"by {hostname} (smtprelay) with {client.protocol} id {draft.id}",
     ]
     addresses = draft.envelope.addresses
@@ -41,9 +40,15 @@ def _date(second: int) -> str:
     return format_datetime(datetime.fromtimestamp(second, UTC))
 
 
-def _literal(client: Client) -> str:
+@lru_cache(maxsize=256)
+def _from(helo: str, address: str) -> str:
+    """Return the first line; a client sends many messages."""
+    return f"Received: from {_UNTOLD.sub('?', helo[:_LONGEST_HELO]) or 'unknown'} ({_literal(address)})"
+
+
+def _literal(address: str) -> str:
     """Return the client's address as RFC 5321 §4.1.3 writes it, or a word for what is none."""
-    address = _UNTOLD.sub("?", client.address)
+    address = _UNTOLD.sub("?", address)
     if ":" in address:
         return f"[IPv6:{address}]"
     return f"[{address}]" if "." in address else address or "unknown"

@@ -13,7 +13,7 @@ without a source route; what cannot be read as one mailbox (``victim@elsewhere@u
 
 from collections.abc import Mapping
 
-from smtprelay.model.address import is_numeric, is_routed, without_route
+from smtprelay.model.address import is_numeric, is_ordinary, is_routed, without_route
 from smtprelay.model.message import Client, Recipient, Refused, Reply
 from smtprelay.policy.networks import folded, has_control, is_mailbox
 from smtprelay.policy.settings import Identity, ListenerPolicy
@@ -70,14 +70,16 @@ def recipient(
 
     ``postmaster`` without a domain is ours (RFC 5321 §4.5.1), and judged like any other.
     """
-    if folded(address) == "postmaster":
-        address = f"{address}@{listener.hostname}"
-    routed = is_routed(address)
-    address = without_route(address)
-    if has_control(address):
-        raise _refused(501, "5.1.3", "This recipient address has control characters in it", "address")
-    if not is_mailbox(address) or is_numeric(address.rpartition("@")[2]):
-        raise _refused(553, "5.1.3", f"<{address}> is not a mailbox", "address")
+    routed = False
+    if not is_ordinary(address):
+        if folded(address) == "postmaster":
+            address = f"{address}@{listener.hostname}"
+        routed = is_routed(address)
+        address = without_route(address)
+        if has_control(address):
+            raise _refused(501, "5.1.3", "This recipient address has control characters in it", "address")
+        if not is_mailbox(address) or is_numeric(address.rpartition("@")[2]):
+            raise _refused(553, "5.1.3", f"<{address}> is not a mailbox", "address")
     for allowed, rule in (
         (listener.allow_recipients, "recipient"),
         (identity.rights.recipients, "user-recipient"),

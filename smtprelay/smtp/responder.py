@@ -261,17 +261,16 @@ class Responder:
         try:
             if waiting is not None:
                 await waiting
-            return await self._finish() if ended else None
+            if not ended:
+                return None
+            incoming, self._incoming = self._incoming, None
+            if incoming is None:  # the client went away while we waited
+                return reply.LOCAL_ERROR
+            return await incoming.finish()
         except Exception as error:  # noqa: BLE001 -- as in _ask
             self._failed(error)
             self.abort()
             return reply.LOCAL_ERROR if ended else None
-
-    async def _finish(self) -> Reply:
-        incoming, self._incoming = self._incoming, None
-        if incoming is None:  # the client went away while we waited
-            return reply.LOCAL_ERROR
-        return await incoming.finish()
 
     # --- what came of it -------------------------------------------------------------------
 

@@ -21,6 +21,9 @@ from zope.interface import implementer
 
 from smtprelay.telemetry.log_format import flattened, json_line, text_line, timestamp
 
+#: Seconds that a line waits for others, to be written with them by one system call.
+DELAY: Final = 0.05
+
 #: So much is kept of what cannot be written, bytes.
 MOST_KEPT: Final = 1 << 18
 
@@ -116,7 +119,7 @@ class LogWriter:
         self._unwritten = bytearray()
         self._lost = 0
         self._recovered = False
-        self._called = False  # at the end of the turn
+        self._called = False  # a write is due
 
     def use(self, levels: Levels) -> None:
         """Write by ``levels`` from now on."""
@@ -138,12 +141,12 @@ class LogWriter:
             os.close(number)
         return self._file
 
-    def by_turns(self, clock: IReactorTime | None) -> None:
+    def delay(self, clock: IReactorTime | None) -> None:
         """
-        Write what is told within one turn of the reactor at once, at the turn's end.
+        Write the lines of :data:`DELAY` seconds at once.
 
-        A system call for each line is more than the line costs. Who is killed without warning
-        takes the lines of that turn along.
+        A system call for each line is more than the line costs. A process that is killed without warning
+        loses the lines that wait.
 
         :param clock: the reactor, as long as it runs; ``None``: write each line at once, as in the beginning.
         """
@@ -162,7 +165,7 @@ class LogWriter:
 
     def write(self, level: str, event: str, msg: str, fields: Mapping[str, Any], when: float) -> None:
         """
-        Write one of our events, by the end of this turn.
+        Write one of our events, within :data:`DELAY` seconds.
 
         What :class:`Log` tells comes this way when nobody else is to hear it: to make an event of
         :mod:`twisted.logger` for it costs as much as the line.
@@ -174,7 +177,7 @@ class LogWriter:
             self.flush()
         elif not self._called:
             self._called = True
-            self._clock.callLater(0, self.flush)
+            self._clock.callLater(DELAY, self.flush)
 
     def recovered(self) -> int | None:
         """Try what could not be written; when all is, say once how many lines were too many to be kept."""

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.model.address import is_numeric, is_ordinary, is_routed
 from smtprelay.model.network import counted_as
 from smtprelay.policy.networks import (
     LOOPBACK,
@@ -218,3 +219,40 @@ class MailboxTests(SynchronousTestCase):
         for bad in ("\r", "\n", "\0", "\t", "\x7f", "\x85", "\u2028", "\u2029", "\udc80"):
             self.assertTrue(has_control(f"a{bad}b@example.com"), repr(bad))
         self.assertFalse(has_control('"jörg müller"@bücher.example'))
+
+
+class OrdinaryTests(SynchronousTestCase):
+    @given(st.text('ab0.@!%-_"[]:\\\n \x7fü,', max_size=20) | st.emails())
+    def test_a_closer_look_finds_nothing(self, address: str) -> None:
+        """What is ordinary is a mailbox with a name for a domain, without control characters or a route."""
+        if is_ordinary(address):
+            self.assertTrue(is_mailbox(address))
+            self.assertFalse(has_control(address) or is_routed(address))
+            self.assertFalse(is_numeric(address.rpartition("@")[2]))
+
+    def test_examples(self) -> None:
+        """The addresses of nearly all mail are ordinary; whatever could be read in two ways is not."""
+        for address in ("a@example.com", "first.last+tag@mail_1.example.co.uk", "o'brien@x-y.example", "a@b"):
+            self.assertTrue(is_ordinary(address), address)
+        longest = ".".join(["x" * 62] * 4)
+        local = (
+            "",
+            "a",
+            "postmaster",
+            "a@",
+            "@b",
+            "a@b@c",
+            "a%b@c",
+            "b!a@c",
+            '"a"@b',
+            ".a@b",
+            "a..b@c",
+            "a b@c",
+        )
+        domain = ("1.2.3.4", "[127.0.0.1]", "-b.example", "b-", "b.example.", "ü", "b\n", f"{longest}.xyz")
+        for address in (
+            *local,
+            *(f"a@{name}" for name in (*domain, f"{'x' * 64}.example")),
+            "@x.example:a@b",
+        ):
+            self.assertFalse(is_ordinary(address), address)

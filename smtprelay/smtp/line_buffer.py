@@ -114,7 +114,7 @@ class LineBuffer:
             raise Refused(reply.LINE_TOO_LONG)
         if not end:
             return None
-        crlf = self._is_crlf(end)
+        crlf = self._is_crlf(end) if self._may_be_bare else self._octets.endswith(b"\r\n", start, end)
         line = self.latest = self._octets[start : end - 1 - crlf]
         self._at = end
         if end == len(self._octets):

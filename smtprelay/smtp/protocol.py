@@ -35,7 +35,7 @@ from smtprelay.smtp.events import END_OF_DATA, RESPONSE, UNKNOWN, Answered, Cont
 from smtprelay.smtp.responder import Responder
 from smtprelay.smtp.session import Session
 from smtprelay.smtp.sniff import failed_handshake
-from smtprelay.smtp.turn import CONTENT, Turn
+from smtprelay.smtp.turn import CONTENT, MOST, Turn
 
 if TYPE_CHECKING:
     from smtprelay.smtp.factory import ESMTPFactory
@@ -109,7 +109,7 @@ class ESMTP(Protocol):
         self._session.receive(octets)
         if not self._dialogue.client.tls:
             # A socket is read once a turn; what TLS reads at once comes here record by record.
-            self._turn.renew()
+            self._turn.left = MOST
         if self._write_paused or self._session.asked or self._turn.waiting:
             self._pause_reading()
         else:
@@ -244,7 +244,7 @@ class ESMTP(Protocol):
             self._queue_reply(verb, response, self._session.answer(response))
         if not self._looping:
             # It came late, in another turn: the client's time begins now.
-            self._turn.renew()
+            self._turn.left = MOST
             self._deadline.touch()
             self._watched = None
             self._advance()

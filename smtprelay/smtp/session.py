@@ -253,17 +253,14 @@ class Session:
         try:
             line = self._input.line(login=challenged)
         except Refused as refused:
-            self._note(challenged=challenged)
+            self._fresh = False
+            self.said = b"AUTH" if challenged else self._input.latest
             return self._own(RESPONSE if challenged else UNKNOWN, refused.reply)
         if line is None:
             return Signal.NEED_DATA
-        self._note(challenged=challenged)
-        return self._understand(line)
-
-    def _note(self, *, challenged: bool) -> None:
-        """Keep what came, also of a line that is refused; but no password."""
         self._fresh = False
-        self.said = b"AUTH" if challenged else self._input.latest
+        self.said = b"AUTH" if challenged else line
+        return self._understand(line)
 
     def _end(self, event: Event) -> Event:
         self._state = State.CLOSED
@@ -277,16 +274,16 @@ class Session:
         if self._settings.commands is not None and self._commands > self._settings.commands:
             return self._own(UNKNOWN, reply.TOO_MANY_COMMANDS)
         if self._state is State.CHALLENGED:
-            return self._ask(Command(RESPONSE, line.decode("latin-1")))
+            self.asked = RESPONSE
+            return Command(RESPONSE, line.decode("latin-1"))
         try:
             command = understand(line)
             own = self._check(command)
         except Refused as refused:
             verb, _ = split(line)
             return self._own(verb if verb in VERBS else UNKNOWN, refused.reply)
-        return self._ask(command) if own is None else self._own(command.verb, own)
-
-    def _ask(self, command: Command) -> Command:
+        if own is not None:
+            return self._own(command.verb, own)
         self.asked = command.verb
         return command
 

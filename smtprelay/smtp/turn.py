@@ -22,7 +22,7 @@ class Turn:
     What a session may still do in this turn of the reactor.
 
     :param go_on: called in the next turn, when there is something to spend again.
-    :ivar left: what may still be spent; none if it is 0 or less.
+    :ivar left: what may still be spent; none if it is 0 or less. :data:`MOST`, once the reactor has turned.
     :ivar waiting: nothing more may be done before the next turn.
     """
 
@@ -34,10 +34,6 @@ class Turn:
         self._call: IDelayedCall | None = None
         self.left = MOST
         self.waiting = False
-
-    def renew(self) -> None:
-        """Give the whole budget again: the reactor has turned since."""
-        self.left = MOST
 
     def wait(self) -> None:
         """Go on in the next turn."""

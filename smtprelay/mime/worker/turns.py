@@ -32,12 +32,13 @@ def is_small(octets: bytes) -> bool:
     """Tell whether a mail can be worked on without anybody noticing, whatever it contains."""
     if len(octets) > SMALL_BODY:
         return len(octets) <= SMALL_TEXT and _is_text(octets)
-    return (
-        (len(octets) <= SMALL_HEADER or _header_ends(octets))
-        and _marks(octets, len(octets)) <= SMALL_MARKS
-        # Each part begins with a line of its own, though not each such line begins a part.
-        and octets.count(b"\n--") <= SMALL_PARTS
-    )
+    if len(octets) > SMALL_HEADER and not _header_ends(octets):
+        return False
+    # Most mail has so little of all these that one pass tells.
+    if len(octets) - len(octets.translate(None, b"@=-")) <= SMALL_PARTS:
+        return True
+    # Each part begins with a line of its own, though not each such line begins a part.
+    return _marks(octets, len(octets)) <= SMALL_MARKS and octets.count(b"\n--") <= SMALL_PARTS
 
 
 def _is_text(octets: bytes) -> bool:

@@ -179,7 +179,7 @@ class Spool(Queue, Permits, Protocol):
         provider has a free slot and a token for the pace.
         """
 
-    async def taken(self, claim: Claim) -> None:
+    async def release_slot(self, claim: Claim) -> None:
         """Release the send slot of ``claim``: the provider has the body, the outcome comes later."""
 
     async def renew(self, claims: Sequence[Claim]) -> None:
@@ -237,13 +237,13 @@ class Spool(Queue, Permits, Protocol):
         ``False``, and nothing was accepted, if it has come to its end meanwhile or somebody was faster.
         """
 
-    async def raw(self, message: str) -> StoredMessage:
+    async def content(self, message: str) -> StoredMessage:
         """Return the stored body of the message whose id begins with ``message``; raises ``LookupError``."""
 
     async def sweep(self, before: float, limit: int = 200) -> int:
         """Drop up to ``limit`` messages that were finished before ``before``; return how many."""
 
-    async def announce(self, draining: bool) -> None:
+    async def set_draining(self, draining: bool) -> None:
         """Tell the other nodes of this spool, if there are any, whether this one takes new work."""
 
     async def nodes(self) -> Sequence[Node]:
@@ -274,7 +274,7 @@ class Spool(Queue, Permits, Protocol):
     def complaint(self) -> str:
         """Why no mail is taken now: it is full, a write failed or hangs; ``""`` while all is well."""
 
-    async def look(self) -> None:
+    async def check_health(self) -> None:
         """
         See how much room there is, and whether what failed works again. It never raises.
 

@@ -222,7 +222,7 @@ class Dispatcher:
         self._see_whether_landed()
 
     async def _free_slot(self, claim: Claim) -> None:
-        await self._spool.taken(claim)
+        await self._spool.release_slot(claim)
         if self._backlog:
             self._wake()
 

@@ -56,7 +56,7 @@ class Drain:
         elif self._dispatcher is not None:
             self._dispatcher.start()
         if self._spool is not None:
-            await self._spool.announce(on)
+            await self._spool.set_draining(on)
 
     async def state(self) -> Drained:
         """Return how far it is."""

@@ -120,6 +120,6 @@ class Opening:
     async def recover(self, spool: Spool) -> None:
         """Put in order what a crash has left."""
         recovered = await self._patience.until_there(spool.recover)
-        await spool.look()
+        await spool.check_health()
         if recovered:
             self._events("spool.recovered", deliveries=recovered)

@@ -62,7 +62,7 @@ class Retention:
             ("sweep", SWEEP_EVERY, self.sweep),
             ("shrink", SHRINK_EVERY, self.shrink),
             ("reclaim", self._lease / 2, self._reclaim),
-            ("look", LOOK_EVERY, self._spool.look),
+            ("look", LOOK_EVERY, self._spool.check_health),
         ]
 
     async def sweep(self) -> None:

@@ -69,7 +69,7 @@ class QueueSpool:
     overdue = writes(dsn_accept.overdue)
     unhold = writes(hold_rules.end)
     holds = reads(hold_rules.rules)
-    announce = writes(nodes.announce)
+    set_draining = writes(nodes.set_draining)
     nodes = reads(nodes.nodes)
     sweep = writes(retention.sweep)
 
@@ -139,9 +139,9 @@ class QueueSpool:
         """Take what may go now: one delivery from each ready lane in turn."""
         return await with_bodies(self._reader.do, await self._writer.do(partial(claim.claim, limit=limit)))
 
-    async def taken(self, claimed: Claim) -> None:
+    async def release_slot(self, claimed: Claim) -> None:
         """Release the send slot of ``claim``: the provider has the body, the outcome comes later."""
-        await self._writer.do(partial(claim.taken, claimed=claimed))
+        await self._writer.do(partial(claim.release_slot, claimed=claimed))
         self._make_room()
 
     async def settle(self, claimed: Claim, settlement: Settlement) -> bool:
@@ -260,7 +260,7 @@ class QueueSpool:
             self.wake()
         return alone
 
-    async def raw(self, message: str) -> "StoredBody":
+    async def content(self, message: str) -> "StoredBody":
         """Return the stored body of the message whose id begins with ``message``; raises ``LookupError``."""
         name, size = await self._reader.do(partial(views.message_of, text=message))
         return StoredBody(self._reader, name, size)
@@ -293,7 +293,7 @@ class QueueSpool:
         full = self._admission.full
         return self._writer.trouble or self._writer.silence or self._unreadable or (full and f"full: {full}")
 
-    async def look(self) -> None:
+    async def check_health(self) -> None:
         """See how much room there is, and whether what failed works again. It never raises."""
         await self._live_within_means()
         try:

@@ -48,7 +48,7 @@ def queue_routes(spool: Spool, sources: Sources) -> Sequence[Endpoint]:
         part = request.query.get("part", ["message"])[0]
         if part not in _PARTS:
             raise ApiProblem(400, f"unknown part {part!r}: it is one of {', '.join(_PARTS)}")
-        body = await spool.raw(request.path["id"])
+        body = await spool.content(request.path["id"])
         answer = await _PARTS[part](body)
         who = request.signed(request.query.get("who", [""])[0])
         sources.events("queue.read", who=who, message=body.message, part=part)

@@ -119,7 +119,7 @@ class AcceptContract(SpoolStories):
                 self.assertEqual(250, (await self.send(spool, number=number, body=header + b"\r\nx")).code)
             for line in await spool.list(Selection()):
                 self.assertLessEqual(len(line.subject), 1024)
-            stored = await spool.raw(self.draft(number=1).id)
+            stored = await spool.content(self.draft(number=1).id)
             self.assertIn(word, await stored.whole())
 
         return self.play(story)

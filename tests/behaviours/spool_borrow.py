@@ -154,7 +154,7 @@ class BorrowContract(SpoolStories):
             (claim,) = (await spool.claim()).claims
             permit = await self.lent(spool, "one")
             self.assertEqual(0, len(told))
-            await spool.taken(claim)
+            await spool.release_slot(claim)
             await spool.settle(claim, done(claim))
             await spool.give_back(permit, Feedback())
             await spool.block(Block(provider="main"))

@@ -304,9 +304,9 @@ class ChangeContract(SpoolStories):
         async def story(spool: Spool) -> None:
             body = b"Subject: x\r\n\r\n" + b"y" * 300_000
             await self.send(spool, body=body)
-            self.assertEqual(body, await (await spool.raw(self.draft().id[:12])).whole())
-            self.assertEqual(body, await (await spool.raw(f"{self.draft().id}.1")).whole())
+            self.assertEqual(body, await (await spool.content(self.draft().id[:12])).whole())
+            self.assertEqual(body, await (await spool.content(f"{self.draft().id}.1")).whole())
             with self.assertRaises(LookupError):
-                await spool.raw("ZZZ")
+                await spool.content("ZZZ")
 
         return self.play(story)

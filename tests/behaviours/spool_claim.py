@@ -103,8 +103,8 @@ class ClaimContract(SpoolStories):
             for number in (1, 2, 3):
                 await self.send(spool, number=number)
             first, _ = (await spool.claim()).claims
-            await spool.taken(first)
-            await spool.taken(first)
+            await spool.release_slot(first)
+            await spool.release_slot(first)
             (third,) = (await spool.claim()).claims
             self.assertEqual(self.draft(number=3).id, third.delivery.message)
             self.assertTrue(await spool.settle(first, done(first)))

@@ -40,7 +40,7 @@ class DeletionContract(SpoolStories):
     async def gone(self, spool: Spool, message: str) -> None:
         """Its body cannot be read, and why is told; nothing whatever sends it."""
         with self.assertRaises(LookupError) as caught:
-            await spool.raw(message)
+            await spool.content(message)
         self.assertIn("deleted by ops", str(caught.exception))
 
         async def prepare(*_: object) -> Prepared:
@@ -146,7 +146,7 @@ class DeletionContract(SpoolStories):
             messages = [self.draft(number=number).id for number in range(1, 40)]
             self.assertEqual(39, (await spool.edit(Selection(provider="main"), DELETE)).count)
             self.assertEqual(["deleted", "queued"], [d.summary.state for d in await spool.show(messages[0])])
-            await spool.raw(messages[0])
+            await spool.content(messages[0])
             await self.send(spool, number=40)
             self.assertEqual(2, (await spool.edit(EVERYTHING, DELETE)).count)
             for message in (messages[0], messages[1], messages[31], messages[32], messages[-1]):
@@ -211,15 +211,15 @@ class DeletionContract(SpoolStories):
             await self.send_two_ways(spool)
             message = self.draft().id
             await self.delete(spool, f"{message}.1")
-            self.assertEqual(BODY, await (await spool.raw(message)).whole())
+            self.assertEqual(BODY, await (await spool.content(message)).whole())
             with self.assertRaises(LookupError) as caught:
-                await spool.raw(f"{message}.1")
+                await spool.content(f"{message}.1")
             self.assertIn("deleted by ops: spam", str(caught.exception))
             (claim,) = (await spool.claim()).claims
             self.assertEqual((2, BODY), (claim.delivery.n, await spool.body(claim.delivery).whole()))
             self.assertTrue(await spool.settle(claim, done(claim)))
             with self.assertRaises(LookupError):
-                await (await spool.raw(message)).whole()
+                await (await spool.content(message)).whole()
             states = [each.summary.state for each in await spool.show(message)]
             self.assertEqual(["deleted", "delivered"], states)
             self.assertEqual([], list((await spool.upkeep.check()).findings))
@@ -236,7 +236,7 @@ class DeletionContract(SpoolStories):
             await spool.release()
             await self.delete(spool, f"{self.draft().id}.2")
             with self.assertRaises(LookupError):
-                await (await spool.raw(self.draft().id)).whole()
+                await (await spool.content(self.draft().id)).whole()
             self.assertEqual([], list((await spool.upkeep.check()).findings))
 
         return self.play(story)
@@ -278,11 +278,11 @@ class DeletionContract(SpoolStories):
             await self.delete(spool, f"{message}.1")
             (claim,) = (await spool.claim()).claims
             await spool.settle(claim, done(claim))
-            self.assertEqual(BODY, await (await spool.raw(message)).whole())
+            self.assertEqual(BODY, await (await spool.content(message)).whole())
             self.assertEqual([], list((await spool.upkeep.check()).findings))
             self.assertEqual(1, await spool.upkeep.sweep_bodies(9e9))
             with self.assertRaises(LookupError):
-                await (await spool.raw(message)).whole()
+                await (await spool.content(message)).whole()
             self.assertEqual([], list((await spool.upkeep.check()).findings))
 
         return self.play(story, keeps_bodies=True)

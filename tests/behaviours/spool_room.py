@@ -36,7 +36,7 @@ class RoomContract(SpoolStories):
             self.assertEqual((452, "4.3.1", "spool-full"), (reply.code, reply.enhanced, reply.rule))
             self.assertEqual(reply, spool.refusal())
             self.assertEqual("full: 3 deliveries wait, the limit is 3", spool.complaint)
-            await spool.look()
+            await spool.check_health()
             self.assertEqual(reply, spool.refusal())
             (claim, _) = (await spool.claim()).claims
             self.assertTrue(await spool.settle(claim, done(claim)))
@@ -60,13 +60,13 @@ class RoomContract(SpoolStories):
             await spool.settle(second, failed)
             held = {each: Delivered() for each in ()}
             await spool.settle(third, Settlement(state="held", outcomes=held))
-            await spool.look()
+            await spool.check_health()
             for number in (4, 5):
                 self.assertEqual(250, (await self.send(spool, number=number)).code)
-            await spool.look()
+            await spool.check_health()
             self.assertIsNotNone(spool.refusal())
             await spool.edit(Selection(states=("held", "queued")), Edit(action="delete", who="ops"))
-            await spool.look()
+            await spool.check_health()
             self.assertIsNone(spool.refusal())
 
         return self.play(story, floors=THREE)
@@ -75,7 +75,7 @@ class RoomContract(SpoolStories):
         """One that is too large for what is left is refused at MAIL and in the body, a small one is taken."""
 
         async def story(spool: Spool) -> None:
-            await spool.look()
+            await spool.check_health()
             self.assertIsNone(spool.refusal(1000))
             self.assertIsNotNone(spool.refusal(len(LARGE)))
             reply = await self.send(spool, number=1, body=LARGE)
@@ -91,12 +91,12 @@ class RoomContract(SpoolStories):
         async def story(spool: Spool) -> None:
             for number in (1, 2, 3):
                 self.assertEqual(250, (await self.send(spool, number=number, body=picture(number))).code)
-            await spool.look()
+            await spool.check_health()
             self.assertIsNone(spool.refusal(1000))
             self.assertIsNotNone(spool.refusal(len(picture(4))))
             (claim,) = (await spool.claim(1)).claims
             await spool.settle(claim, done(claim))
-            await spool.look()
+            await spool.check_health()
             self.assertIsNone(spool.refusal(len(picture(4))))
             self.assertEqual(250, (await self.send(spool, number=4, body=picture(4))).code)
 

@@ -176,7 +176,7 @@ class SuspectContract(SpoolStories):
             (claim,) = (await spool.claim()).claims
             await self.send(spool, number=2)
             self.assertEqual([], list((await spool.claim()).claims))
-            await spool.taken(claim)
+            await spool.release_slot(claim)
             begun: list[Claim] = []
             spool.listen(begun.extend)
             await self.send(spool, number=3, provider="other")

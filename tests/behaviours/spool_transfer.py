@@ -383,10 +383,10 @@ class TransferContract(SpoolStories):
                 await spool.transfer.put_piece(message, 1, b"x" * 262_144)
             self.patch(archive, "PATIENCE", 3)
             for _ in range(3):
-                await spool.look()
+                await spool.check_health()
             self.assertEqual(2 * 262_144, (await spool.upkeep.check()).bytes)
             await spool.transfer.put_piece("goes-on", 2, b"x")
-            await spool.look()
+            await spool.check_health()
             self.assertEqual(262_145, (await spool.upkeep.check()).bytes)
 
         return self.play(story)

@@ -74,7 +74,7 @@ async def deletions(spool: Spool) -> dict[str, list[tuple[str, list[str], bool]]
     found = {}
     for message in list(_MAIL)[1:]:
         try:
-            body = bool(await (await spool.raw(message)).whole())
+            body = bool(await (await spool.content(message)).whole())
         except LookupError:
             body = False
         found[message] = [

@@ -113,13 +113,13 @@ class WriteFaultTests(FaultCase, TestCase):
         self.assertEqual((451, "4.3.0"), (reply.code, reply.enhanced))
         self.assertEqual("disk I/O error", spool.complaint)
         for _ in range(2):
-            await spool.look()
+            await spool.check_health()
             self.assertEqual("disk I/O error", spool.complaint)
         self.disk.fault = None
         self.assertEqual("disk I/O error", spool.complaint)
         woken: list[object] = []
         spool.listen(woken.append)
-        await spool.look()
+        await spool.check_health()
         self.assertEqual(("", 1, [()]), (spool.complaint, self.told("spool.writable"), woken))
         self.assertEqual(250, (await self.send(spool, number=2)).code)
         self.assertEqual(1, len(await spool.list(Selection())))
@@ -171,7 +171,7 @@ class WriteFaultTests(FaultCase, TestCase):
         self.assertEqual("unable to open the database", spool.complaint)
         self.disk.fault, self.disk.gone = None, False
         self.assertTrue(await spool.settle(claim, done(claim)))
-        await spool.look()
+        await spool.check_health()
         self.assertEqual("", spool.complaint)
 
     async def test_pieces_that_could_not_be_dropped(self) -> None:
@@ -183,10 +183,10 @@ class WriteFaultTests(FaultCase, TestCase):
         reply = await incoming.finish()
         self.assertEqual(451, reply.code)
         while not spool.complaint:  # the pieces are dropped on nobody's time
-            await spool.look()
+            await spool.check_health()
         self.disk.fault = None
         self.assertGreater(await self.pieces(), 0)
-        await spool.look()
+        await spool.check_health()
         self.assertEqual(0, await self.pieces())
 
     async def test_a_piece_that_found_no_room(self) -> None:
@@ -198,7 +198,7 @@ class WriteFaultTests(FaultCase, TestCase):
         self.disk.fault = None
         incoming.write(LARGE)
         self.assertEqual(452, (await incoming.finish()).code)
-        await spool.look()
+        await spool.check_health()
         self.assertEqual(0, await self.pieces())
 
     async def test_one_message_without_its_pieces_harms_no_other(self) -> None:
@@ -225,10 +225,10 @@ class ReadFaultTests(FaultCase, TestCase):
             await self.reader.do(broken)
         self.assertEqual([], list(await spool.list(Selection())))
         spool._engine.disk = broken
-        await spool.look()
+        await spool.check_health()
         self.assertEqual("disk I/O error", spool.complaint)
         spool._engine.disk = lambda _: DiskSpace()
-        await spool.look()
+        await spool.check_health()
         self.assertEqual("", spool.complaint)
 
     async def test_a_bad_question_is_only_that(self) -> None:

@@ -117,7 +117,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(data=st.data())
     def taken(self, data):
-        done(self.spool.taken(self.pick(data, self.held)))
+        done(self.spool.release_slot(self.pick(data, self.held)))
 
     @rule()
     def renew(self):

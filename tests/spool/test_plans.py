@@ -152,7 +152,7 @@ class PlanTests(SynchronousTestCase):
             self.accept(provider, lane)
         claims = self.run_one(claim.claim, 4).claims
         self.run_one(claim.renew, claims)
-        self.run_one(claim.taken, claims[0])
+        self.run_one(claim.release_slot, claims[0])
         self.settle(claims[0], "queued")
         self.run_one(settle.set_block, Block(provider="main", until=self.now, reason="401"))
         self.run_one(settle.set_block, Block(provider="other", lane="box", until=9e9, reason="401"))
@@ -234,7 +234,7 @@ class PlanTests(SynchronousTestCase):
         while now(spool.apply_hold_rules()) is not None:
             pass
         with contextlib.suppress(LookupError):  # it was deleted
-            now(spool.raw("M3"))
+            now(spool.content("M3"))
         now(spool.show("M3"))
         now(spool.stock())
 

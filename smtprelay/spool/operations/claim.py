@@ -83,7 +83,7 @@ def claim(tx: Transaction, limit: int) -> ClaimBatch:
     )
 
 
-def taken(tx: Transaction, claimed: Claim) -> None:
+def release_slot(tx: Transaction, claimed: Claim) -> None:
     """Release the slot of a claim whose body the provider has."""
     tx.exclusive.end_for(claimed.delivery.id)
     row = tx.execute(

@@ -155,9 +155,9 @@ class NodesTests(Shared, TestCase):
         """A node says that it takes no new work; all see it, until it says otherwise."""
 
         async def story(one, other) -> None:
-            await one.announce(True)
+            await one.set_draining(True)
             self.assertEqual([False, True], sorted(node.draining for node in await other.nodes()))
-            await one.announce(False)
+            await one.set_draining(False)
             self.assertEqual([False, False], [node.draining for node in await other.nodes()])
 
         return self.with_nodes(story)
@@ -468,7 +468,7 @@ class NodesTests(Shared, TestCase):
                     lane="" if n % 2 else f"box{n % 3}",
                 )
                 for claim in (await node.claim(limit=5)).claims:
-                    await node.taken(claim)
+                    await node.release_slot(claim)
                     if await node.settle(claim, done(claim)):
                         sent.append(claim.delivery.id)
             return sent
@@ -569,7 +569,7 @@ class LesserTests(Shared, TestCase):
         async def story(spool) -> None:
             for number in (1, 2):
                 await self.send(spool, number=number, body=b"x" * 200_000)
-                await spool.look()
+                await spool.check_health()
                 self.assertIsNone(spool.refusal(200_000))
             self.assertIsNone((await spool.upkeep.space()).used)
             self.assertEqual(0, (await spool.stock()).bytes)
@@ -584,7 +584,7 @@ class LesserTests(Shared, TestCase):
 
         async def story(spool) -> None:
             await self.send(spool, number=1, body=b"x" * 200_000)
-            await spool.look()
+            await spool.check_health()
             self.assertEqual("", spool.complaint)
             self.assertIsNone((await spool.upkeep.space()).used)
             self.assertGreater((await spool.stock()).bytes, 0)
@@ -855,7 +855,7 @@ class LossTests(Shared, TestCase):
                 self.assertEqual(451, (await self.send(spool, number=1)).code)
                 self.assertIn('relation "message" does not exist', spool.complaint)
                 connection.execute("ALTER TABLE taken RENAME TO message")
-            await spool.look()
+            await spool.check_health()
             self.assertEqual("", spool.complaint)
             self.assertEqual(250, (await self.send(spool, number=2)).code)
 

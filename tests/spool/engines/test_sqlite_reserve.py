@@ -139,12 +139,12 @@ class FullDiskTests(FaultCase, TestCase):
         spool, claim, reserve = await self.fill()
         with self.assertRaises(SpoolFault):
             await spool.settle(claim, done(claim))
-        await spool.look()
+        await spool.check_health()
         self.assertEqual((f"full: {GONE}", FULL), (spool.complaint, spool.refusal()))
         self.assertTrue(await spool.settle(claim, done(claim)))
         self.assertEqual(452, (await self.send(spool, number=3)).code)
         reserve.stays = True
-        await spool.look()
+        await spool.check_health()
         self.assertEqual(("", 1, 1), (spool.complaint, self.told("spool.full"), self.told("spool.accepting")))
         self.assertEqual(250, (await self.send(spool, number=4)).code)
 
@@ -157,7 +157,7 @@ class FullDiskTests(FaultCase, TestCase):
         late += [Deferred.fromCoroutine(self.send(spool, number=number)) for number in range(3, 6)]
         for each in late[1:]:
             each.addCallback(lambda reply: reserve.order.append(str(reply.code)))
-        looking = Deferred.fromCoroutine(spool.look())
+        looking = Deferred.fromCoroutine(spool.check_health())
         for _ in range(3):  # the reader has one thread
             await self.reader.do(lambda _: None)
         self.assertEqual([], reserve.order)
@@ -182,7 +182,7 @@ class FullDiskTests(FaultCase, TestCase):
         """A disk that fails in another way is told as that, and the look ends."""
         spool, _, reserve = await self.fill()
         self.disk.fault = OSError(errno.EIO, "the disk is gone")
-        await spool.look()
+        await spool.check_health()
         self.assertEqual(([], "[Errno 5] the disk is gone"), (reserve.order, spool.complaint))
 
 

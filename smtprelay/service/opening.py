@@ -6,6 +6,7 @@ power everything comes up at once. It waits, tells what it waits for, and is not
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from types import SimpleNamespace
 from typing import Any, Final, TypeVar
 
 from attrs import evolve
@@ -60,7 +61,7 @@ class DatabaseRetry:
         none = evolve(sources, spool=None, permits=None)
         there = {(each.method, each.path): each for each in api_routes(none)}
         # No action of this table is called.
-        unseen: Any = object()
+        unseen: Any = SimpleNamespace(admin=None, archive=None, maintenance=None)
         table = api_routes(evolve(sources, spool=unseen, permits=unseen, operator=unseen, draining=unseen))
         return [there.get((each.method, each.path)) or evolve(each, action=away) for each in table]
 
@@ -120,6 +121,6 @@ class Opening:
     async def recover(self, spool: Spool) -> None:
         """Put in order what a crash has left."""
         recovered = await self._patience.until_there(spool.recover)
-        await spool.check_health()
+        await spool.maintenance.check_health()
         if recovered:
             self._events("spool.recovered", deliveries=recovered)

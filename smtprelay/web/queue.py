@@ -14,10 +14,10 @@ from cattrs import Converter
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.interfaces import Body, Spool
+from smtprelay.interfaces import Body, Operator, QueueAdmin
 from smtprelay.mime.head import block
 from smtprelay.model.queue import ACTIONS
-from smtprelay.model.queue_admin import HoldRule, Operator
+from smtprelay.model.queue_admin import HoldRule
 from smtprelay.web.context import Sources
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.query_params import FLAG, NOTE, NUMBER, TEXT, changed, checked, listed
@@ -31,7 +31,7 @@ SLICE: Final = 200
 plain: Final = Converter().unstructure
 
 
-def queue_routes(spool: Spool, sources: Sources) -> Sequence[Endpoint]:
+def queue_routes(spool: QueueAdmin, sources: Sources) -> Sequence[Endpoint]:
     """Return the routes of the queue."""
 
     async def listing(request: ApiRequest) -> ApiResponse:
@@ -73,7 +73,7 @@ def queue_routes(spool: Spool, sources: Sources) -> Sequence[Endpoint]:
     ]
 
 
-def _hold_routes(spool: Spool, sources: Sources) -> Sequence[Endpoint]:
+def _hold_routes(spool: QueueAdmin, sources: Sources) -> Sequence[Endpoint]:
     async def holds(_asked: ApiRequest) -> ApiResponse:
         return json_answer({"hold_rules": plain(await spool.holds())})
 
@@ -122,7 +122,7 @@ def _expect_a_match(patterns: Mapping[str, str], sources: Sources) -> None:
         sources.operator.check(provider)
 
 
-def provider_routes(spool: Spool, operator: Operator) -> Sequence[Endpoint]:
+def provider_routes(spool: QueueAdmin, operator: Operator) -> Sequence[Endpoint]:
     """Return the routes of the providers' lanes."""
 
     async def lanes(_asked: ApiRequest) -> ApiResponse:

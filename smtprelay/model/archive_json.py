@@ -1,9 +1,8 @@
 """
-A message as it goes from one spool to another, whole: all that a spool knows of it but the bytes of its body.
+The JSON of an archive: how messages are written in it, and what is read from one.
 
-Its JSON carries the name of its schema. What comes in is read strictly: what is not understood
-is refused with a sentence that says what it is, because what is silently left out is lost, and what
-contradicts itself would make a sound spool an unsound one.
+What comes in is read strictly: what is not understood is refused with a sentence that names it, because what
+is silently left out is lost, and what contradicts itself would make a sound spool an unsound one.
 """
 
 import json
@@ -12,12 +11,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 from cattrs import ClassValidationError, Converter, transform_error
 from cattrs.v import format_exception
 
-from smtprelay.model.queue import FINAL, FOR_GOOD, STATES, Attempt
-from smtprelay.model.shape import Shape
+from smtprelay.model.archive import ArchivedDelivery, ArchivedMessage
+from smtprelay.model.queue import FINAL, FOR_GOOD, STATES
 
 T = TypeVar("T")
 
@@ -28,79 +27,6 @@ SCHEMA: Final = "smtprelay.message.v1"
 _MOST: Final = 2**31 - 1
 
 _ID: Final = re.compile(r"[0-9A-HJKMNP-TV-Z]{16}")
-
-
-@frozen(kw_only=True)
-class ArchivedRecipient:
-    """A recipient with what became of it; see :class:`smtprelay.model.message.Recipient`."""
-
-    address: str
-    notify: str = ""
-    orcpt: str = ""
-    state: str = "open"
-    reason: str = ""
-    provider_id: str = ""
-
-
-@frozen(kw_only=True)
-class ArchivedDelivery:
-    """
-    A delivery with its history.
-
-    :ivar state: of :data:`smtprelay.model.queue.STATES`, never ``active``.
-    :ivar noticed: whether its sender was told that it is delayed; ``bounced``: that it has failed.
-    :ivar blocked: for how long it could not go because its lane was blocked, seconds.
-    :ivar hold: if it is held by a rule, the number of that.
-    :ivar key_id: with ``sealed``, in base64, the credential that it is sent with; ``""`` for none.
-    """
-
-    n: int
-    generation: int = 1
-    route: str
-    provider: str
-    lane: str = ""
-    state: str
-    due: float | None = None
-    ended: float | None = None
-    attempt: int = 0
-    tries: int = 0
-    deferrals: int = 0
-    errors: int = 0
-    uncertain: bool = False
-    noticed: bool = False
-    bounced: bool = False
-    blocked: float = 0.0
-    reason: str = ""
-    recipients: tuple[ArchivedRecipient, ...]
-    attempts: tuple[Attempt, ...] = ()
-    hold: int = 0
-    key_id: str = ""
-    sealed: str = field(default="", repr=False)
-
-
-@frozen(kw_only=True)
-class ArchivedMessage:
-    """
-    A message with its deliveries.
-
-    :ivar body: whether its body goes with it.
-    :ivar size: of the body, bytes, also when it is gone.
-    :ivar shape: what its octets are like, if that is known.
-    """
-
-    id: str
-    sender: str
-    parameters: Mapping[str, str] = field(factory=dict)
-    client: Mapping[str, str] = field(factory=dict)
-    received: float
-    size: int
-    subject: str = ""
-    message_id: str = ""
-    bounce_of: str = ""
-    finished: float | None = None
-    body: bool = True
-    shape: Shape | None = None
-    deliveries: tuple[ArchivedDelivery, ...]
 
 
 def written(archived: ArchivedMessage) -> dict[str, Any]:

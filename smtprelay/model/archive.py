@@ -1,27 +1,96 @@
 """
-How messages leave a spool and come into another one.
+What an archive holds: messages as they go from one spool to another, whole.
 
-Both go in small portions, so that neither needs more memory than a portion, nor holds up
-the mail for longer. A message keeps its id and all that makes its next attempt the same operation to a
-provider; whoever has it already does not take it twice.
+A message keeps its id and all that makes its next attempt the same operation to a provider; a spool that has
+it already does not take it twice. Its body goes beside it, a long one in pieces.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
-from smtprelay.model.archived_message import ArchivedDelivery, ArchivedMessage
-from smtprelay.model.queue import FINAL, Selection
-
-if TYPE_CHECKING:
-    from smtprelay.model.operator_settings import AppliedSettings, OperatorSettings
+from smtprelay.model.queue import FINAL, Attempt
+from smtprelay.model.shape import Shape
 
 #: The route along ``bounces.via``; a name that no configured route can have.
 BOUNCES: Final = "bounces (via)"
 
-#: The longest body that comes with its parcel; a longer one is asked for in pieces.
-SMALL = 64 * 1024
+#: The longest body that comes with its message; a longer one is asked for in pieces.
+SMALL: Final = 64 * 1024
+
+
+@frozen(kw_only=True)
+class ArchivedRecipient:
+    """A recipient with what became of it; see :class:`smtprelay.model.message.Recipient`."""
+
+    address: str
+    notify: str = ""
+    orcpt: str = ""
+    state: str = "open"
+    reason: str = ""
+    provider_id: str = ""
+
+
+@frozen(kw_only=True)
+class ArchivedDelivery:
+    """
+    A delivery with its history.
+
+    :ivar state: of :data:`smtprelay.model.queue.STATES`, never ``active``.
+    :ivar noticed: whether its sender was told that it is delayed; ``bounced``: that it has failed.
+    :ivar blocked: for how long it could not go because its lane was blocked, seconds.
+    :ivar hold: if it is held by a rule, the number of that.
+    :ivar key_id: with ``sealed``, in base64, the credential that it is sent with; ``""`` for none.
+    """
+
+    n: int
+    generation: int = 1
+    route: str
+    provider: str
+    lane: str = ""
+    state: str
+    due: float | None = None
+    ended: float | None = None
+    attempt: int = 0
+    tries: int = 0
+    deferrals: int = 0
+    errors: int = 0
+    uncertain: bool = False
+    noticed: bool = False
+    bounced: bool = False
+    blocked: float = 0.0
+    reason: str = ""
+    recipients: tuple[ArchivedRecipient, ...]
+    attempts: tuple[Attempt, ...] = ()
+    hold: int = 0
+    key_id: str = ""
+    sealed: str = field(default="", repr=False)
+
+
+@frozen(kw_only=True)
+class ArchivedMessage:
+    """
+    A message with its deliveries.
+
+    :ivar body: whether its body goes with it.
+    :ivar size: of the body, bytes, also when it is gone.
+    :ivar shape: what its octets are like, if that is known.
+    """
+
+    id: str
+    sender: str
+    parameters: Mapping[str, str] = field(factory=dict)
+    client: Mapping[str, str] = field(factory=dict)
+    received: float
+    size: int
+    subject: str = ""
+    message_id: str = ""
+    bounce_of: str = ""
+    finished: float | None = None
+    body: bool = True
+    shape: Shape | None = None
+    deliveries: tuple[ArchivedDelivery, ...]
 
 
 @frozen(kw_only=True)
@@ -42,63 +111,13 @@ class ArchivePage:
     """
     Some of the messages that are exported.
 
-    :ivar mark: where the next portion begins; ``""`` after the last.
+    :ivar mark: where the next page begins; ``""`` after the last.
     :ivar left: messages that stay, because an attempt is under way.
     """
 
-    packed: Sequence[ArchiveItem]
+    items: Sequence[ArchiveItem]
     mark: str
     left: Sequence[str] = ()
-
-
-class Archive(Protocol):
-    """Export and import of one spool; what a coroutine has returned is committed and synced."""
-
-    async def export(
-        self, selection: Selection, mark: str = "", *, moving: bool = False, who: str = ""
-    ) -> ArchivePage:
-        """
-        Return the next messages of which a delivery matches, by id, each whole.
-
-        Without states and ids in the selection these are the ones that wait. An attempt that is under way is
-        told as one whose outcome nobody knows. With ``moving`` a message with such an attempt is left
-        out, and of the others everything that waits is held from now on. ``who`` is for the log.
-
-        Raises ``LookupError`` for an id that names no message, or several.
-        """
-
-    async def piece(self, message: str, n: int) -> bytes | None:
-        """Return the n-th piece of a body, from 1, at most 256 KiB; ``None`` behind the last."""
-
-    async def exported(
-        self, messages: Sequence[str], who: str, attempts: Mapping[str, int] | None = None
-    ) -> Sequence[str]:
-        """
-        Drop ``messages``, which are safe elsewhere; return those that are dropped.
-
-        One that has been released meanwhile stays. With ``attempts``, the exported number of each delivery's
-        last one by its id, so does one that has ended since: what was exported of it is not true any more.
-        """
-
-    async def orders(self) -> "OperatorSettings":
-        """Return what an operator has ordered."""
-
-    async def apply_settings(self, given: "OperatorSettings", who: str) -> "AppliedSettings":
-        """
-        Put in force what comes from another spool; what is in force already stays as it is.
-
-        Raises ``ValueError`` for what cannot be meant; nothing is in force then.
-        """
-
-    async def put(self, packed: Sequence[ArchiveItem], who: str) -> Sequence[bool | Exception]:
-        """
-        Take messages in: ``True``, ``False`` for one that is here already, or what prevents it, for each.
-
-        A body that is not with it has come by :meth:`put_piece`, all of it.
-        """
-
-    async def put_piece(self, message: str, n: int, content: bytes) -> bool:
-        """Take the n-th piece of a body in; ``False`` if there is such a message already."""
 
 
 @frozen(kw_only=True)
@@ -128,7 +147,7 @@ def directed(archived: ArchivedMessage, targets: RoutingTargets, route: str = ""
     return evolve(archived, deliveries=tuple(_directed(each, targets, route) for each in archived.deliveries))
 
 
-def packed(
+def archive_item(
     archived: ArchivedMessage, targets: RoutingTargets, route: str, content: bytes | None
 ) -> ArchiveItem:
     """Return ``archived`` with its body, as :func:`directed` has it, or the reason why it cannot go on."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.queue import Selection, Summary
 
 

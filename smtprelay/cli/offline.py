@@ -23,8 +23,7 @@ from smtprelay.model.archive import RoutingTargets
 from smtprelay.model.message import Delivery
 from smtprelay.model.queue import Edit
 from smtprelay.model.queue_admin import Prepared
-from smtprelay.spool.location import SpoolLocation
-from smtprelay.spool.offline import OfflineSpool, now
+from smtprelay.spool.location import OfflineSpool, SpoolLocation, now
 from smtprelay.spool.spool import QueueSpool
 from smtprelay.telemetry.log import Fanout
 from smtprelay.telemetry.metrics import Metrics

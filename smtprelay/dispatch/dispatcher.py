@@ -25,7 +25,8 @@ from smtprelay.dispatch.probe import Probes
 from smtprelay.dispatch.reroute import RerouteRunner
 from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
 from smtprelay.dispatch.webhook import WebhookNotifier
-from smtprelay.interfaces import Events, Provider, Spool, WorkQueue
+from smtprelay.interfaces import Events, Provider
+from smtprelay.interfaces.spool import Spool, WorkQueue
 from smtprelay.model.attempt import Claim, Settlement
 from smtprelay.model.queue import FINAL
 from smtprelay.model.route import Route

@@ -9,7 +9,8 @@ from typing import Final
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from smtprelay.interfaces import Events, QueueAdmin
+from smtprelay.interfaces import Events
+from smtprelay.interfaces.spool import QueueAdmin
 
 #: The spool's clock may be a little behind ours; and how long to wait after it has failed, seconds.
 _SHORTEST: Final = 0.05

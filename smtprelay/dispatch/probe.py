@@ -11,7 +11,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.dispatch.lane_state import LaneStates
-from smtprelay.interfaces import Events, Provider, WorkQueue
+from smtprelay.interfaces import Events, Provider
+from smtprelay.interfaces.spool import WorkQueue
 from smtprelay.model.attempt import Block
 from smtprelay.model.outcome import Blocked, Delivered, Outcome
 

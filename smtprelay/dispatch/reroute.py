@@ -17,7 +17,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.dispatch.failover import next_place
 from smtprelay.dispatch.lane_state import LaneStates
-from smtprelay.interfaces import Events, Provider, QueueAdmin
+from smtprelay.interfaces import Events, Provider
+from smtprelay.interfaces.spool import QueueAdmin
 from smtprelay.model.message import Delivery
 from smtprelay.model.queue import DueSelection, Edit
 from smtprelay.model.queue_admin import Prepared

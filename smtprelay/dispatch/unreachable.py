@@ -16,7 +16,8 @@ from twisted.python.failure import Failure
 
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.probe import ask
-from smtprelay.interfaces import Events, Provider, QueueAdmin
+from smtprelay.interfaces import Events, Provider
+from smtprelay.interfaces.spool import QueueAdmin
 from smtprelay.model.outcome import Blocked
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.net.reachability import Reach

@@ -5,8 +5,7 @@ The spool's protocols, one for each kind of caller.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from smtprelay.interfaces.mail import Body, Incoming, Plan
-from smtprelay.interfaces.operator import Prepare, RefusedMail
+from smtprelay.interfaces import Body, Incoming, Plan, Prepare, RefusedMail
 from smtprelay.model.archive import ArchiveItem, ArchivePage
 from smtprelay.model.attempt import Block, Claim, ClaimBatch, NewMessage, Settlement
 from smtprelay.model.maintenance import Checked, Space
@@ -51,22 +50,17 @@ class WorkQueue(QueueAccess, Protocol):
     """
 
     def refusal(self, size: int = 0) -> Reply | None:
-        """
-        Return why a message of ``size`` bytes cannot be taken now; ``None``: there is room. It costs nothing.
-
-        What we write ourselves (a bounce) is not asked about.
-        """
+        """Return why a message of ``size`` bytes cannot be taken now, at no cost; ``None``: it can."""
 
     def incoming(self, draft: Draft, plan: Plan, ended: Settlement | None = None) -> Incoming:
         """
         Return where the body of ``draft`` goes; its ``finish`` accepts the message.
 
-        :param ended: how an attempt ended that was made outside of the spool, of the one delivery that is
-            planned: recorded in the same transaction.
+        :param ended: how an attempt at the only planned delivery has ended already; recorded with it.
         """
 
     async def accept(self, draft: Draft, body: bytes, planned: Sequence[Planned]) -> None:
-        """Take a whole message of our own making (a bounce, a test mail)."""
+        """Take a message of our own making (a bounce, a test mail), even if there is no room."""
 
     def listen(self, take: Callable[[Sequence[Claim]], None] | None) -> None:
         """
@@ -80,8 +74,8 @@ class WorkQueue(QueueAccess, Protocol):
         """
         Take what may go now: one delivery from each ready lane in turn.
 
-        The intent of each attempt is durable when this returns. A lane is ready when something in it is due,
-        it is not blocked, and it and its provider have a free slot and a token for the rate.
+        The intent of each attempt is durable then. A lane is ready when something in it is due, it is not
+        blocked, and it and its provider have a free slot and a token for the rate.
         """
 
     async def release_slot(self, claim: Claim) -> None:
@@ -102,39 +96,25 @@ class WorkQueue(QueueAccess, Protocol):
         """
         Return a page of what is alive and was received until ``before``: the oldest after ``mark``.
 
-        Left out is what :meth:`notify` has told of, what has no sender, and reports. The cost does not grow
-        with the queue.
+        Left out is what :meth:`notify` has told of, what has no sender, and reports.
         """
 
     async def notify(self, delivery: Delivery, notice: NewMessage) -> bool:
-        """
-        Accept ``notice``, the only one of its kind for ``delivery``.
-
-        ``False``, and nothing was accepted, if it has come to its end meanwhile or somebody was faster.
-        """
+        """Accept ``notice`` unless the delivery has ended or has had one; tell whether it was accepted."""
 
     async def recover(self) -> int:
         """
         Put back what this node held when it died; return how many deliveries.
 
         Each becomes ``queued`` and ``uncertain``, and due at once. It may be why the node died: it goes after
-        the rest, when nothing else of its node is under way, and is held when the node dies again while it
-        is alone.
+        the rest, alone on its node, and is held when the node dies again meanwhile.
         """
 
     async def release(self) -> int:
-        """
-        Put back what this node holds, because it stops; return how many deliveries.
-
-        Each becomes ``queued`` and ``uncertain``, and due at once: nobody waits for its lease to end.
-        """
+        """Put back what this node holds, because it stops: uncertain, due at once; return how many."""
 
     async def clock_stepped(self, seconds: float) -> None:
-        """
-        Put right what was written before our clock was put forward by ``seconds``; negative is back.
-
-        No mail is older for it, and what waits still goes when it would have gone.
-        """
+        """Have no mail be older, or go later, because our clock was put by ``seconds``; negative is back."""
 
 
 class QueueAdmin(QueueAccess, Protocol):
@@ -142,7 +122,7 @@ class QueueAdmin(QueueAccess, Protocol):
     What an operator, and the relay on its own account, sees and changes in the queue.
 
     A message is named by the beginning of its id, perhaps with ``.n``; where that names none, or several,
-    a method raises ``LookupError`` with a sentence for people.
+    ``LookupError`` is raised, with a sentence for people.
     """
 
     async def stock(self) -> QueueStats:
@@ -152,10 +132,7 @@ class QueueAdmin(QueueAccess, Protocol):
         """
         Return deliveries that match, the oldest first; where a final state is asked for, the last first.
 
-        It looks at :data:`smtprelay.model.queue_admin.MOST_LOOKED_AT` at most, in small steps.
-
-        :param mark: :attr:`Found.mark` of the search that is continued.
-        :raises ValueError: the mark is none of ours.
+        ``mark`` is that of the search that is continued; ``ValueError`` if it is none of ours.
         """
 
     async def show(self, message: str) -> Sequence[Detail]:
@@ -173,7 +150,7 @@ class QueueAdmin(QueueAccess, Protocol):
         What is under way is left alone, as is what the action does not fit, and what has changed since it
         was looked at. What comes in after the first step is not meant. With ids it is all one step.
 
-        :param mark: :attr:`Edited.mark` of the step before this one.
+        :param mark: that of the step before this one.
         :param prepare: called on the reactor for each delivery; a reroute needs it, and a bounce.
         :raises ValueError: nothing is selected, there is no such action, or it fits none of the states.
         """
@@ -191,14 +168,14 @@ class QueueAdmin(QueueAccess, Protocol):
         """
         Do one step of what the rules ask for: hold what waited, release what a rule held that has ended.
 
-        Returns when to do the next, seconds since the epoch; ``None`` if there is none.
+        Returns when to do the next, seconds since the epoch; ``None``: never.
         """
 
     async def note_reach(self, provider: str, trouble: Unreachable | None) -> bool:
         """
-        Write down that this node cannot reach a provider, or reaches it again; its mail goes now.
+        Write down that this node cannot reach a provider, or reaches it again; its mail goes then.
 
-        Returns whether no other node says that it cannot: this is the first trouble, or the end of the last.
+        Returns whether this is the first trouble of all nodes, or the end of the last.
         """
 
     async def nodes(self) -> Sequence[Node]:
@@ -217,11 +194,9 @@ class Archive(Protocol):
         """
         Return the next messages of which a delivery matches, by id, each whole.
 
-        Without states and ids in the selection these are the ones that wait. An attempt that is under way is
-        told as one whose outcome nobody knows. With ``moving`` a message with such an attempt is left
-        out, and of the others everything that waits is held from now on. ``who`` is for the log.
-
-        Raises ``LookupError`` for an id that names no message, or several.
+        Without states and ids these are the ones that wait. An attempt that is under way is told as one whose
+        outcome nobody knows. With ``moving`` a message with such an attempt is left out, and of the others
+        everything that waits is held from now on. ``LookupError``: an id names none, or several.
         """
 
     async def piece(self, message: str, n: int) -> bytes | None:
@@ -233,25 +208,21 @@ class Archive(Protocol):
         """
         Drop ``messages``, which are safe elsewhere; return those that are dropped.
 
-        One that has been released meanwhile stays. With ``attempts``, the exported number of each delivery's
-        last one by its id, so does one that has ended since: what was exported of it is not true any more.
+        One that was released meanwhile stays; so does, with the exported numbers of ``attempts`` by delivery,
+        one that has ended since: what was exported of it is not true any more.
         """
 
     async def orders(self) -> OperatorSettings:
         """Return what an operator has ordered."""
 
     async def apply_settings(self, given: OperatorSettings, who: str) -> AppliedSettings:
-        """
-        Put in force what comes from another spool; what is in force already stays as it is.
-
-        Raises ``ValueError`` for what cannot be meant; nothing is in force then.
-        """
+        """Put in force what comes from another spool, beside what is; all of it, or ``ValueError``."""
 
     async def put(self, items: Sequence[ArchiveItem], who: str) -> Sequence[bool | Exception]:
         """
         Take messages in: ``True``, ``False`` for one that is here already, or what prevents it, for each.
 
-        A body that is not with it has come by :meth:`put_piece`, all of it.
+        A body that is not with it has come whole by :meth:`put_piece`.
         """
 
     async def put_piece(self, message: str, n: int, content: bytes) -> bool:
@@ -270,45 +241,25 @@ class Maintenance(Protocol):
         """Why no mail is taken, as of the last :meth:`check_health`: it is full, a write fails or hangs."""
 
     async def check_health(self) -> None:
-        """
-        See how much room there is, and whether what failed works again. It never raises.
-
-        To be called about once a second; :meth:`WorkQueue.refusal`, too, is as old as the last call.
-        """
+        """Measure the room and try what failed; to be called about once a second. It never raises."""
 
     async def reclaim(self) -> int:
-        """
-        Put back what other nodes held when they died or froze; return how many deliveries.
-
-        Their leases have run out. Each delivery becomes what :meth:`WorkQueue.recover` makes of it.
-        """
+        """Do as :meth:`WorkQueue.recover` with what other nodes hold whose leases have run out."""
 
     async def sweep(self, before: float, limit: int = 200) -> int:
         """Drop up to ``limit`` messages that were finished before ``before``; return how many."""
 
     async def sweep_bodies(self, before: float, limit: int = 200) -> int:
-        """
-        Drop the bodies of up to ``limit`` messages that were delivered before ``before``.
-
-        Returns how many messages were looked at, 0 when none is left. That of a failed message stays.
-        """
+        """Drop the bodies of up to ``limit`` messages delivered before ``before``; 0: none is left."""
 
     async def space(self) -> Space:
         """Tell how much room the spool takes, at a cost that does not grow with it."""
 
     async def shrink(self, spare: int) -> int:
-        """
-        Give back a little of what is free beyond ``spare`` bytes; return how many bytes are left to give.
-
-        It keeps the writer for some 20 ms, and for the commit.
-        """
+        """Give back some bytes beyond ``spare``, for some 20 ms; return how many are left to give."""
 
     async def check(self, *, deep: bool = False) -> Checked:
-        """
-        Count everything anew and compare, in one read transaction; mail goes on meanwhile.
-
-        ``deep`` reads each page of the spool's file, too, where it is a file.
-        """
+        """Count everything anew and compare, beside the mail; ``deep`` reads each page of the file, too."""
 
     async def recount(self) -> int:
         """Put right what the lanes count; return how many lanes counted wrongly, or were due too early."""
@@ -325,7 +276,7 @@ class Permits(Protocol):
         """
         Take a slot of a lane, and a token of each window, for a request that the spool does not make.
 
-        It is counted with the spool's own until it is given back, at the latest after ten minutes.
+        It counts until it is given back, at the latest after ten minutes.
         """
 
     async def give_back(self, permit: Permit, feedback: Feedback | None = None) -> None:

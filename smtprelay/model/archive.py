@@ -95,11 +95,7 @@ class ArchivedMessage:
 
 @frozen(kw_only=True)
 class ArchiveItem:
-    """
-    A message, and its body if that is small.
-
-    :ivar refusal: why it cannot be taken, unless it is here already.
-    """
+    """A message, its body if that is small, and why it is refused, unless it is here already."""
 
     archived: ArchivedMessage
     content: bytes | None = field(default=None, repr=False)
@@ -109,10 +105,9 @@ class ArchiveItem:
 @frozen(kw_only=True)
 class ArchivePage:
     """
-    Some of the messages that are exported.
+    Some of the messages that are exported; ``left`` stay, because an attempt is under way.
 
     :ivar mark: where the next page begins; ``""`` after the last.
-    :ivar left: messages that stay, because an attempt is under way.
     """
 
     items: Sequence[ArchiveItem]
@@ -129,12 +124,10 @@ class RoutingTargets:
 
     @classmethod
     def of(cls, config: Any) -> "RoutingTargets":
-        """Return the ways of a configuration, that of ``bounces.via`` among them."""
+        """Return the targets of a configuration, the route of ``bounces.via`` among them."""
         routes = {route.name: route.via for route in config.routes}
-        return cls(
-            routes=routes | ({BOUNCES: config.bounces.via} if config.bounces.via else {}),
-            providers=tuple(config.providers),
-        )
+        bounces = {BOUNCES: config.bounces.via} if config.bounces.via else {}
+        return cls(routes=routes | bounces, providers=tuple(config.providers))
 
 
 def directed(archived: ArchivedMessage, targets: RoutingTargets, route: str = "") -> ArchivedMessage:
@@ -142,7 +135,7 @@ def directed(archived: ArchivedMessage, targets: RoutingTargets, route: str = ""
     Return ``archived`` with deliveries that can go on here.
 
     :param route: what waits for a route or a provider that does not exist here takes this one.
-    :raises ValueError: there is none, and nothing else is said; or no such route.
+    :raises ValueError: it is not given, or there is no such route.
     """
     return evolve(archived, deliveries=tuple(_directed(each, targets, route) for each in archived.deliveries))
 

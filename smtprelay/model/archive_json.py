@@ -35,11 +35,7 @@ def written(archived: ArchivedMessage) -> dict[str, Any]:
 
 
 def read(values: object) -> ArchivedMessage:
-    """
-    Return the parcel that :func:`written` made these values of.
-
-    :raises ValueError: it is none, a later version made it, or it contradicts itself.
-    """
+    """Return the message that :func:`written` made these values of; ``ValueError``: they are none, or unsound."""
     archived = _with_deletions(structured(values, ArchivedMessage, SCHEMA))
     for fault in faults(archived):
         raise ValueError(fault)
@@ -73,11 +69,7 @@ def unstructured(value: object, schema: str) -> dict[str, Any]:
 
 
 def structured(values: object, kind: type[T], schema: str) -> T:
-    """
-    Return the value of ``kind`` that :func:`unstructured` made these of.
-
-    :raises ValueError: they are none of this schema.
-    """
+    """Return the value of ``kind`` that :func:`unstructured` made these of; ``ValueError``: they are none."""
     if not isinstance(values, dict):
         raise ValueError("this is no JSON object")  # noqa: TRY004 -- as all that is wrong with it
     named = values.get("schema")
@@ -91,11 +83,7 @@ def structured(values: object, kind: type[T], schema: str) -> T:
 
 
 def loaded(text: str | bytes) -> Any:
-    """
-    Return the values of a JSON text.
-
-    :raises ValueError: it is no JSON, or has text or numbers that no spool can store.
-    """
+    """Return the values of a JSON text; ``ValueError`` for what is none, and for numbers that none has."""
     try:
         return json.loads(text, parse_constant=_no_number)
     except RecursionError:
@@ -110,12 +98,8 @@ def faults(archived: ArchivedMessage) -> Iterator[str]:
     """Give a sentence for each thing that contradicts another."""
     if not _ID.fullmatch(archived.id):
         yield f"{archived.id[:40]!r} is no id of a message"
-    for text in (
-        archived.sender,
-        *archived.parameters,
-        *archived.parameters.values(),
-        *archived.client.values(),
-    ):
+    parameters = archived.parameters
+    for text in (archived.sender, *parameters, *parameters.values(), *archived.client.values()):
         yield from _unspeakable(text)
     if not archived.deliveries:
         yield "it has no delivery"
@@ -123,8 +107,7 @@ def faults(archived: ArchivedMessage) -> Iterator[str]:
     if len(set(numbers)) < len(numbers) or 0 in numbers:
         yield f"its deliveries are numbered {numbers}"
     for delivery in archived.deliveries:
-        for fault in _delivery_faults(delivery):
-            yield f"delivery {delivery.n}: {fault}"
+        yield from (f"delivery {delivery.n}: {fault}" for fault in _delivery_faults(delivery))
     if (archived.finished is None) == all(delivery.state in FINAL for delivery in archived.deliveries):
         yield "it is finished before its deliveries, or not with them"
     if archived.shape is not None and archived.shape.size != archived.size:
@@ -182,8 +165,8 @@ def _unspeakable(text: str) -> Iterator[str]:
 
 def _worded(error: BaseException, kind: type | None) -> str:
     """Return our own words for what is wrong, and those of cattrs for what it finds itself."""
-    ours = isinstance(error, TypeError | ValueError) and str(error)
-    return str(error) if ours else format_exception(error, kind)
+    own = str(error) if isinstance(error, TypeError | ValueError) else ""
+    return own or format_exception(error, kind)
 
 
 # --- strictly: cattrs would make a number of "1", and a text of anything ---
@@ -217,13 +200,8 @@ def _flag(value: object, _: object) -> bool:
     return value
 
 
-def _converter() -> Converter:
-    converter = Converter(forbid_extra_keys=True)
-    converter.register_structure_hook(str, _text)
-    converter.register_structure_hook(int, _count)
-    converter.register_structure_hook(float, _seconds)
-    converter.register_structure_hook(bool, _flag)
-    return converter
-
-
-_CONVERTER: Final = _converter()
+_CONVERTER: Final = Converter(forbid_extra_keys=True)
+_CONVERTER.register_structure_hook(str, _text)
+_CONVERTER.register_structure_hook(int, _count)
+_CONVERTER.register_structure_hook(float, _seconds)
+_CONVERTER.register_structure_hook(bool, _flag)

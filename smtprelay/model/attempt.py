@@ -43,7 +43,7 @@ class Claim:
 @frozen(kw_only=True)
 class ClaimBatch:
     """
-    What :meth:`smtprelay.interfaces.WorkQueue.claim` found.
+    What :meth:`smtprelay.interfaces.spool.WorkQueue.claim` found.
 
     :ivar claims: to be attempted now, by us.
     :ivar probes: (provider, lane) that are blocked and whose time to be tried has come.

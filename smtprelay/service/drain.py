@@ -9,7 +9,8 @@ spool, where other nodes, if there are any, deliver it.
 from typing import Final
 
 from smtprelay.dispatch.dispatcher import Dispatcher
-from smtprelay.interfaces import Events, QueueAdmin
+from smtprelay.interfaces import Events
+from smtprelay.interfaces.spool import QueueAdmin
 from smtprelay.service.ports import Ports
 from smtprelay.web.drain import Drained
 

@@ -13,7 +13,7 @@ from smtprelay.config.model import Config
 from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.operator import OperatorActions
-from smtprelay.interfaces import QueueAdmin
+from smtprelay.interfaces.spool import QueueAdmin
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.model.message_id import new_id
 from smtprelay.policy.router import Router

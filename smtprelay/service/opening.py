@@ -13,7 +13,8 @@ from attrs import evolve
 from twisted.internet.task import deferLater
 
 from smtprelay.config.model import Config
-from smtprelay.interfaces import Events, Spool
+from smtprelay.interfaces import Events
+from smtprelay.interfaces.spool import Spool
 from smtprelay.net.buffer_budget import Budget
 from smtprelay.service.build.webhook import webhook_paces
 from smtprelay.service.spool import open_spool

@@ -21,7 +21,8 @@ from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.synchronous.incoming import Synchronous
 from smtprelay.dispatch.unreachable import LOOK_EVERY, ReachWatch
-from smtprelay.interfaces import Events, Provider, Receive, Spool
+from smtprelay.interfaces import Events, Provider, Receive
+from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.model.archive import RoutingTargets
 from smtprelay.model.message import Reply

@@ -10,7 +10,8 @@ from typing import Final
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.config.model import SpoolSettings
-from smtprelay.interfaces import Events, Maintenance
+from smtprelay.interfaces import Events
+from smtprelay.interfaces.spool import Maintenance
 from smtprelay.service.chores import Chore
 
 #: How often the room in the spool is measured, and what failed is tried again, seconds.

@@ -19,7 +19,7 @@ PATIENCE: Final = 3600
 
 
 class SpoolArchive(SpoolPart):
-    """See :class:`smtprelay.interfaces.Archive`."""
+    """See :class:`smtprelay.interfaces.spool.Archive`."""
 
     piece = reads(export.piece)
     orders = reads(operator_settings.orders)

@@ -10,7 +10,8 @@ from functools import partial
 
 from attrs import evolve
 
-from smtprelay.interfaces import Body, StoredMessage
+from smtprelay.interfaces import Body
+from smtprelay.interfaces.spool import StoredMessage
 from smtprelay.model.attempt import Claim, ClaimBatch
 from smtprelay.spool.engines.reader import Reader
 from smtprelay.spool.engines.transaction import Connection

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from smtprelay.interfaces import Archive, Maintenance, Permits, Plan, QueueAdmin, RefusedMail
+from smtprelay.interfaces import Plan, RefusedMail
+from smtprelay.interfaces.spool import Archive, Maintenance, Permits, QueueAdmin
 from smtprelay.model.attempt import Claim, ClaimBatch, NewMessage, Settlement
 from smtprelay.model.message import Delivery, Draft, Planned
 from smtprelay.model.permit import Feedback, Permit
@@ -35,7 +36,7 @@ _PULLED: Final = 500
 
 class QueueSpool(QueuePart):
     """
-    See :class:`smtprelay.interfaces.Spool`.
+    See :class:`smtprelay.interfaces.spool.Spool`.
 
     :param engine: that of the writer, for what is not about transactions; without it nothing is known of the
         files, and nothing is done for them.
@@ -133,7 +134,7 @@ class QueueSpool(QueuePart):
 
 
 class SpoolPermits(SpoolPart):
-    """See :class:`smtprelay.interfaces.Permits`."""
+    """See :class:`smtprelay.interfaces.spool.Permits`."""
 
     borrow = writes(permits.borrow)
 

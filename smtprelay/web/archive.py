@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from cattrs import Converter
 
-from smtprelay.interfaces import Archive, Maintenance, Operator
+from smtprelay.interfaces import Operator
+from smtprelay.interfaces.spool import Archive, Maintenance
 from smtprelay.model import operator_settings
 from smtprelay.model.archive import ArchiveItem, RoutingTargets, archive_item, check_route
 from smtprelay.model.archive_json import read, written

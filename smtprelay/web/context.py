@@ -7,7 +7,8 @@ from attrs import define, field, frozen
 from prometheus_client import CollectorRegistry
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.interfaces import Events, Operator, RefusedMail, Spool
+from smtprelay.interfaces import Events, Operator, RefusedMail
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.archive import RoutingTargets
 from smtprelay.model.queue import Node, QueueStats
 from smtprelay.model.refusal import RefusalFilter

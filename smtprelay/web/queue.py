@@ -14,7 +14,8 @@ from cattrs import Converter
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.interfaces import Body, Operator, QueueAdmin
+from smtprelay.interfaces import Body, Operator
+from smtprelay.interfaces.spool import QueueAdmin
 from smtprelay.mime.head import block
 from smtprelay.model.queue import ACTIONS
 from smtprelay.model.queue_admin import HoldRule

@@ -5,7 +5,8 @@ from typing import Any
 
 from twisted.internet.defer import succeed
 
-from smtprelay.interfaces import Body, MimeWorkerUnavailable, Spool, Unmeasured
+from smtprelay.interfaces import Body, MimeWorkerUnavailable, Unmeasured
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Claim, Settlement
 from smtprelay.model.message import Draft, Envelope, Planned, Refused, Reply
 from smtprelay.model.queue import Selection

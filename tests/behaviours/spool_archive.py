@@ -2,7 +2,7 @@
 
 from attrs import evolve
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.archive import ArchivedDelivery, ArchiveItem
 from smtprelay.model.archive_json import read, written
 from smtprelay.model.attempt import Block, Settlement

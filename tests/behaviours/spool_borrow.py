@@ -1,6 +1,6 @@
 """Who does not queue shares slots, pace and breaker with those who do."""
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Block, Settlement
 from smtprelay.model.message import Planned
 from smtprelay.model.outcome import Blocked, Deferred, Delivered

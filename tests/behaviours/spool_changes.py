@@ -2,7 +2,7 @@
 
 from attrs import evolve
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Block, NewMessage, Settlement
 from smtprelay.model.message import Delivery, Draft, Envelope, Planned, Recipient
 from smtprelay.model.outcome import Deferred, Failed

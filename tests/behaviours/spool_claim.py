@@ -2,7 +2,7 @@
 
 from twisted.internet.defer import succeed
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Settlement
 from smtprelay.model.message import Planned
 from smtprelay.model.outcome import Deferred

@@ -1,6 +1,6 @@
 """What an operator deletes is gone: nothing sends it again, and its body is not there any more."""
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Claim, Settlement
 from smtprelay.model.message import Planned, Recipient
 from smtprelay.model.outcome import Deferred, Delivered, Failed

@@ -1,6 +1,6 @@
 """A lane whose provider complains goes slower, for all who share the spool, and faster again."""
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Claim, Settlement
 from smtprelay.model.outcome import Deferred
 from smtprelay.model.queue import Edit, Selection

@@ -1,6 +1,6 @@
 """Rules that hold mail, and how they end."""
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Settlement
 from smtprelay.model.message import Planned, Recipient
 from smtprelay.model.outcome import Deferred, Delivered

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Block, Settlement
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Blocked, Uncertain

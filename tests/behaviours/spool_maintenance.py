@@ -1,6 +1,6 @@
 """A spool forgets what is over, in small steps, and can say whether it is sound."""
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Claim, Settlement
 from smtprelay.model.outcome import Failed
 from smtprelay.model.permit import Permit

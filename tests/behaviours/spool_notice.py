@@ -1,6 +1,6 @@
 """Reports to senders become mail together with what they tell."""
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import NewMessage, Settlement
 from smtprelay.model.message import Client, Delivery, Draft, Envelope, Planned, Recipient
 from smtprelay.model.outcome import Failed

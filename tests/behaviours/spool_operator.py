@@ -1,6 +1,6 @@
 """What an operator sees and does."""
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import ClaimBatch, Settlement
 from smtprelay.model.outcome import Delivered, Failed, Uncertain
 from smtprelay.model.queue import Edit, Selection

@@ -5,7 +5,7 @@ from random import Random
 
 from twisted.internet import defer
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Settlement
 from smtprelay.model.outcome import Delivered, Failed
 from smtprelay.model.queue import Edit, Selection

@@ -2,7 +2,7 @@
 
 from attrs import evolve
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Settlement
 from smtprelay.model.message import Client, Planned, Recipient
 from smtprelay.model.outcome import Deferred, Failed

@@ -1,6 +1,6 @@
 """What became of an attempt is recorded once."""
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Block, NewMessage, Settlement
 from smtprelay.model.message import Planned
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain

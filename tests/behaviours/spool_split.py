@@ -1,6 +1,6 @@
 """A delivery of several recipients becomes two of the same message."""
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Claim, Settlement
 from smtprelay.model.outcome import Deferred, Delivered, Failed
 from smtprelay.model.queue import SPLIT, Edit, Selection

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Block, Claim, Settlement
 from smtprelay.model.outcome import Deferred
 from smtprelay.model.permit import Busy, Feedback, Permit

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.spool.engines.schema import MIGRATIONS
 

@@ -13,7 +13,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.events import notified
-from smtprelay.interfaces import Events, WorkQueue
+from smtprelay.interfaces import Events
+from smtprelay.interfaces.spool import WorkQueue
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Delivery
 from smtprelay.model.queue import Overdue

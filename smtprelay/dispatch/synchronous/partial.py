@@ -18,7 +18,8 @@ from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.failover import next_place
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy, final
 from smtprelay.dispatch.webhook import WebhookNotifier
-from smtprelay.interfaces import Body, Events, Provider, WorkQueue
+from smtprelay.interfaces import Body, Events, Provider
+from smtprelay.interfaces.spool import WorkQueue
 from smtprelay.model.attempt import Claim, NewMessage, Settlement
 from smtprelay.model.fit import with_sizes
 from smtprelay.model.message import Delivery, Draft, Planned

@@ -18,7 +18,8 @@ from twisted.python.failure import Failure
 
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy
-from smtprelay.interfaces import Events, Permits
+from smtprelay.interfaces import Events
+from smtprelay.interfaces.spool import Permits
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Blocked, Outcome
 from smtprelay.model.permit import Busy, Feedback, Permit

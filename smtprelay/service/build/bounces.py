@@ -14,7 +14,8 @@ from smtprelay.config.providers import SmarthostSettings
 from smtprelay.dispatch.dsn.render import LARGEST_RETURN, BounceSettings
 from smtprelay.dispatch.dsn.delay_notice import Delays
 from smtprelay.dispatch.dsn.reporter import DsnReporter
-from smtprelay.interfaces import Events, Provider, Unmeasured, WorkQueue
+from smtprelay.interfaces import Events, Provider, Unmeasured
+from smtprelay.interfaces.spool import WorkQueue
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Refused
 from smtprelay.mime.head import Head
 from smtprelay.model.shape import Shape, shape_of

@@ -15,7 +15,8 @@ from smtprelay.dispatch.dsn.reporter import Post, DsnReporter
 from smtprelay.dispatch.synchronous.partial import PartialSuccess
 from smtprelay.dispatch.synchronous.incoming import Synchronous
 from smtprelay.dispatch.webhook import WebhookNotifier
-from smtprelay.interfaces import Events, Permits, Provider, WorkQueue
+from smtprelay.interfaces import Events, Provider
+from smtprelay.interfaces.spool import Permits, WorkQueue
 from smtprelay.service.build.bounces import all_routes, bounce_settings
 
 

@@ -20,7 +20,7 @@ from smtprelay.spool.query import views
 
 
 class SpoolMaintenance(SpoolPart):
-    """See :class:`smtprelay.interfaces.Maintenance`."""
+    """See :class:`smtprelay.interfaces.spool.Maintenance`."""
 
     sweep = writes(retention.sweep)
     sweep_bodies = writes(retention.sweep_bodies)

@@ -58,7 +58,7 @@ class _Found:
 
 
 def claim(tx: Transaction, limit: int) -> ClaimBatch:
-    """Take up to ``limit`` deliveries that may go now; see :meth:`smtprelay.interfaces.WorkQueue.claim`."""
+    """Take up to ``limit`` deliveries that may go now: :meth:`smtprelay.interfaces.spool.WorkQueue.claim`."""
     found = _Found()
     tx.lanes.take(list(tx.paces))
     gates = {provider: LaneGate(tx, provider, pace) for provider, pace in tx.paces.items()}

@@ -44,12 +44,11 @@ class CapacityLimits:
 @frozen(kw_only=True)
 class DiskSpace:
     """
-    The disk under a spool.
+    The disk under a spool, in bytes; ``None``: nobody can tell.
 
-    :ivar used: bytes that the spool's content takes.
-    :ivar left: bytes that it could still take: what is free on the file system, and what the
-        spool's files have to spare. ``None``: nobody can tell.
-    :ivar whole: the size of the file system, or ``None``.
+    :ivar used: what the spool's content takes.
+    :ivar left: what it could still take: free on the file system, and spare in the spool's files.
+    :ivar whole: the size of the file system.
     """
 
     used: int = 0
@@ -66,22 +65,14 @@ class Usage:
 
 
 class Capacity:
-    """
-    Knows whether the spool is full.
-
-    :ivar floors: the limits.
-    :ivar full: why it is, for people; ``""`` while it takes mail.
-    """
+    """Knows whether the spool is ``full``: why, for people; ``""`` while it takes mail."""
 
     def __init__(self, floors: CapacityLimits, events: Events) -> None:
-        self.floors = floors
-        self.full = ""
+        self._floors = floors
+        self.full = self._limit = self._starving = ""
         self._events = events
-        self._limit = ""
-        self._starving = ""
         self._usage = Usage()
-        self._deliveries = 0
-        self._bytes = 0
+        self._deliveries = self._bytes = 0
 
     def measured(self, usage: Usage) -> None:
         """Begin anew with what was found; see whether there is room, and tell if that has changed."""
@@ -106,15 +97,13 @@ class Capacity:
     def refusal(self, size: int = 0) -> Reply | None:
         """Return why a message of ``size`` bytes cannot be taken now, or ``None`` if it can."""
         self._judge()
-        why, limit = (self.full, self._limit) if self.full else lack(self.floors, self._now(), size=size)
+        why, limit = (self.full, self._limit) if self.full else lack(self._floors, self._now(), size=size)
         if not why:
             return None
         # Not how much lies here: that is for nobody but us.
         return evolve(FULL, text=f"{FULL.text}: {limit}") if limit else FULL
 
     def _now(self) -> Usage:
-        if not self._deliveries and not self._bytes:
-            return self._usage
         space = self._usage.space
         left = None if space.left is None else space.left - _WRITTEN * self._bytes
         return Usage(
@@ -124,7 +113,7 @@ class Capacity:
 
     def _judge(self) -> None:
         before = self.full
-        lacking = lack(self.floors, self._now(), ease=EASE if before else 0.0)
+        lacking = lack(self._floors, self._now(), ease=EASE if before else 0.0)
         self.full, self._limit = (self._starving, "") if self._starving else lacking
         if self.full and not before:
             self._events("spool.full", reason=self.full)

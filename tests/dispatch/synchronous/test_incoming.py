@@ -14,7 +14,8 @@ from smtprelay.dispatch.synchronous.delivery import Direct
 from smtprelay.dispatch.synchronous.incoming import Synchronous
 from smtprelay.dispatch.synchronous.partial import PartialSuccess
 from smtprelay.dispatch.synchronous.permits import SynchronousPermits
-from smtprelay.interfaces import Incoming, MimeWorkerUnavailable, Spool, Unmeasured
+from smtprelay.interfaces import Incoming, MimeWorkerUnavailable, Unmeasured
+from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.head import Head
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Refused, Reply

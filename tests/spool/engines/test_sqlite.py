@@ -18,8 +18,7 @@ from smtprelay.spool.engines.schema import MIGRATIONS, SQLITE_TYPES
 from smtprelay.spool.engines.sqlite import DATABASE, open_sqlite, prepare_folder
 from smtprelay.spool.engines.sqlite_lock import SpoolBusy
 from smtprelay.spool.engines.transaction import SpoolFault
-from smtprelay.spool.location import SqliteLocation
-from smtprelay.spool.offline import OfflineSpool
+from smtprelay.spool.location import OfflineSpool, SqliteLocation
 from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_stories import BODY, PACES, SpoolStories, done
 from tests.listed import listed

@@ -18,12 +18,12 @@ from smtprelay.cli.client import ApiClient
 from smtprelay.cli.locate import configuration
 from smtprelay.cli.options import CliSettings
 from smtprelay.cli.source import in_words
-from smtprelay.model.export_import import RoutingTargets
+from smtprelay.interfaces import Operator
+from smtprelay.model.archive import RoutingTargets
 from smtprelay.model.message import Delivery
 from smtprelay.model.queue import Edit
-from smtprelay.model.queue_admin import Operator, Prepared
-from smtprelay.spool.location import SpoolLocation
-from smtprelay.spool.offline import OfflineSpool, now
+from smtprelay.model.queue_admin import Prepared
+from smtprelay.spool.location import OfflineSpool, SpoolLocation, now
 from smtprelay.spool.spool import QueueSpool
 from smtprelay.telemetry.log import Fanout
 from smtprelay.telemetry.metrics import Metrics
@@ -118,7 +118,7 @@ def _sources(spool: QueueSpool, settings: CliSettings, targets: RoutingTargets) 
 
 
 class _Operator:
-    """The part of :class:`smtprelay.model.queue_admin.Operator` that needs no relay."""
+    """The part of :class:`smtprelay.interfaces.Operator` that needs no relay."""
 
     def __init__(self, spool: QueueSpool, settings: CliSettings) -> None:
         self._spool = spool
@@ -129,7 +129,7 @@ class _Operator:
         from smtprelay.service.offline import build_desk  # noqa: PLC0415 -- dear, and seldom needed
 
         config = configuration(self._settings, os.environ)
-        return build_desk(config, self._spool, time.time, random.SystemRandom().getrandbits)
+        return build_desk(config, self._spool.admin, time.time, random.SystemRandom().getrandbits)
 
     def check(self, provider: str) -> None:
         """Raise ``LookupError`` if the configuration does not have the provider."""
@@ -141,7 +141,7 @@ class _Operator:
 
     def holds_changed(self) -> None:
         """Carry out the rules; what they ask for later the relay does."""
-        while now(self._spool.apply_hold_rules()) == 0.0:
+        while now(self._spool.admin.apply_hold_rules()) == 0.0:
             pass
 
 

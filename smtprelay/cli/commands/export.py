@@ -25,7 +25,7 @@ from smtprelay.cli.exit_codes import TEMPFAIL, USAGE, CliError
 from smtprelay.cli.filters import MessageId, filters, selected
 from smtprelay.cli.newfile import new_file
 from smtprelay.cli.options import RelayCommand, chosen
-from smtprelay.cli.source import PATIENCE, TRANSFER, api
+from smtprelay.cli.source import ARCHIVE, PATIENCE, api
 from smtprelay.cli.text import count, ordered
 from smtprelay.cli.who import who
 from smtprelay.model.filters import STATES
@@ -130,7 +130,7 @@ class _ExportCounts:
 
     def take_orders(self) -> None:
         """Write an operator's orders, if there are any."""
-        orders = self._relay.get(f"{TRANSFER}/orders")
+        orders = self._relay.get(f"{ARCHIVE}/orders")
         self.orders = {name: len(orders[name]) for name in ("holds", "suspended")}
         if any(self.orders.values()):
             self._writer.put_orders(orders)
@@ -139,7 +139,7 @@ class _ExportCounts:
         """Write all that matches; with ``move`` what waits of it is held."""
         request = {"filters": wanted, "mark": "", "moving": move, "who": who()}
         while True:
-            page = self._relay.post(f"{TRANSFER}/export", request)
+            page = self._relay.post(f"{ARCHIVE}/export", request)
             self.left += page["left"]
             for each in page["messages"]:
                 self._write(each["message"], each.get("content"))
@@ -158,7 +158,7 @@ class _ExportCounts:
             attempts |= self._attempts[each]
             if each == self.ids[-1] or len(ids) >= _MOST or len(attempts) >= _MOST_ATTEMPTS:
                 request = {"ids": ids, "attempts": attempts, "who": who()}
-                gone += self._relay.post(f"{TRANSFER}/exported", request)["ids"]
+                gone += self._relay.post(f"{ARCHIVE}/exported", request)["ids"]
                 ids, attempts = [], {}
         return gone
 
@@ -195,7 +195,7 @@ class _ExportCounts:
 
     def _pieces(self, message: str) -> Iterator[bytes]:
         for n in itertools.count(1):
-            code, content = self._relay.request("GET", f"{TRANSFER}/{message}/pieces/{n}")
+            code, content = self._relay.request("GET", f"{ARCHIVE}/{message}/pieces/{n}")
             if code == http.client.NOT_FOUND:
                 return
             if code != http.client.OK:

@@ -1,33 +1,26 @@
 """
-The judgement: what the provider said of each recipient becomes one settlement.
+What follows from an attempt: the outcomes of its recipients become one settlement.
 
-Two tables hold it. ``_KINDS`` names each outcome, :func:`_kind` those of a request that is refused and not
-over; ``_ONWARD`` says, for the recipients that stay open, which kind decides how the delivery goes on when
-they differ: the first in that table that is present.
+Two tables hold it. ``_KINDS`` names each outcome, :func:`_kind` those of a request that is refused and goes
+again; ``_ONWARD`` tells how a delivery goes on whose open recipients differ: by the first kind that it has.
 Everything here is pure; time and chance come in with the :class:`DecisionInput`.
 """
 
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from attrs import evolve, field, frozen
 
+from smtprelay.dispatch.attempt import AttemptEnd
 from smtprelay.dispatch.failover import TOO_LARGE, Place
 from smtprelay.dispatch.retry import FIRST_RESOLVE, SPOOL_AGAIN, delay, honoured
 from smtprelay.model.attempt import Block, Claim, Settlement
 from smtprelay.model.message import Delivery
-from smtprelay.model.outcome import (
-    Blocked,
-    Deferred,
-    Delivered,
-    Failed,
-    Outcome,
-    Results,
-    Uncertain,
-)
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Results, Uncertain
 from smtprelay.model.route import Route
 
-#: So many unexpected exceptions in a row, and a delivery is held.
+#: A delivery is held after so many unexpected exceptions in a row.
 MOST_ERRORS: Final = 3
 
 _KINDS: Final[Mapping[type, str]] = {
@@ -44,10 +37,10 @@ _SILENCE: Final = Deferred("the provider said nothing about this recipient")
 @frozen(kw_only=True)
 class DecisionInput:
     """
-    All that a judgement depends on besides the outcomes.
+    All that a decision depends on besides the outcomes.
 
     :ivar chance: from 0 to 1, for the jitter.
-    :ivar elsewhere: where the delivery could go instead; asked only when it matters. It may raise
+    :ivar elsewhere: returns where the delivery could go instead; called only when it matters. It may raise
         :class:`smtprelay.interfaces.Unmeasured`.
     :ivar roomier: the same for a mail that is too large here; the lane may be stopped.
     :ivar block: the lane that these outcomes stop, if they do.
@@ -73,6 +66,7 @@ class Decision:
         and ``oversize`` are refusals of the request that are not the end of the mail.
     :ivar report: the recipients that are closed and of whom the sender may want to hear.
     :ivar announced: those that the webhook shall hear of, by how they ended: ``failed`` or ``expired``.
+    :ivar error: the exception that nobody expected, if there was one.
     """
 
     settlement: Settlement
@@ -80,10 +74,24 @@ class Decision:
     groups: Mapping[str, Results] = field(factory=dict)
     report: Results = field(factory=dict)
     announced: Mapping[str, Results] = field(factory=dict)
+    error: Exception | None = None
+
+
+def decide(case: DecisionInput, end: AttemptEnd) -> Decision:
+    """Return what follows from the way in which an attempt ended."""
+    claim = case.claim
+    if end.fault is not None:
+        return unreadable(case, end.results or {}, end.fault)
+    if end.error is not None:
+        return crashed(case, end.error)
+    if end.results is None:
+        return unresolved(claim) if end.resolved else provider_removed(case)
+    results = resolved(end.results) if end.resolved else end.results
+    return delivered(claim.delivery, results) or settle(case, results)
 
 
 def delivered(delivery: Delivery, results: Results) -> Decision | None:
-    """Return the verdict if every recipient is delivered, which is the usual case; else ``None``."""
+    """Return the decision if every recipient is delivered, which is the usual case; else ``None``."""
     if len(results) != len(delivery.envelope.recipients):
         return None
     closed, report = {}, {}
@@ -100,7 +108,7 @@ def delivered(delivery: Delivery, results: Results) -> Decision | None:
 
 def settle(case: DecisionInput, results: Results) -> Decision:
     """
-    Judge the outcome of each recipient.
+    Return what follows from the outcome of each recipient.
 
     A recipient that ``results`` leaves out is deferred; one that is not of this delivery is ignored.
     """
@@ -137,10 +145,10 @@ def settle(case: DecisionInput, results: Results) -> Decision:
 
 def resolved(known: Results) -> Results:
     """
-    Return what a provider that was asked for a lost attempt did say of it.
+    Return what a provider said of an attempt whose outcome was lost.
 
-    A lane that was found blocked when it was asked says nothing of the mail: the attempt stays uncertain.
-    Only one that ended the operation does.
+    A lane that was found blocked while it was asked says nothing of the mail: the attempt stays uncertain,
+    unless the provider has ended the operation.
     """
     return {
         address: Uncertain(outcome.why) if isinstance(outcome, Blocked) and not outcome.closed else outcome
@@ -148,33 +156,41 @@ def resolved(known: Results) -> Results:
     }
 
 
-def crashed(case: DecisionInput, reason: str) -> Decision:
+def crashed(case: DecisionInput, error: Exception) -> Decision:
     """
-    Return the verdict on an attempt that ended in an exception that nobody expected.
+    Return the decision on an attempt that ended in an exception that nobody expected: again later, then held.
 
     It may have happened after the body was sent, so the next attempt resolves this one first.
     """
-    settlement = _in_trouble(case, reason)
-    return Decision(settlement=evolve(settlement, uncertain=True), outcome="crashed")
+    errors = case.claim.errors + 1
+    held = errors >= MOST_ERRORS
+    settlement = Settlement(
+        state="held" if held else "deferred",
+        outcomes={},
+        reason=in_a_line(error),
+        due=None if held else case.now + delay(case.route.retry, errors - 1, case.chance),
+        tries=case.claim.tries,
+        errors=errors,
+        uncertain=True,
+    )
+    return Decision(settlement=settlement, outcome="crashed", error=error)
 
 
-def unreadable(case: DecisionInput, results: Results, reason: str, *, gone: bool) -> Decision:
+def unreadable(case: DecisionInput, results: Results, fault: Exception) -> Decision:
     """
-    Return the verdict on an attempt for which the stored body could not be read.
+    Return the decision on an attempt for which the stored body could not be read.
 
     Without its body the provider has not taken the mail, and what it said, except that somebody has it
-    already, is not about the mail.
-
-    :param gone: it will never be readable, and is held; else the spool is in trouble, which is no fault
-        of this mail: it is tried until that is over.
+    already, is not about the mail. A body that is gone (``LookupError``) never comes back: the delivery is
+    held. Else the spool is in trouble, which is no fault of this mail: it is tried until that is over.
     """
     outcomes = {address: each for address, each in results.items() if isinstance(each, Delivered)}
-    claim = case.claim
+    claim, gone = case.claim, isinstance(fault, LookupError)
     settlement = Settlement(
         state="held" if gone else "deferred",
         outcomes=outcomes,
         closed=dict.fromkeys(outcomes, "delivered"),
-        reason=f"the body cannot be read: {reason}",
+        reason=f"the body cannot be read: {in_a_line(fault)}",
         due=None if gone else case.now + delay(SPOOL_AGAIN, claim.times - 1, case.chance),
         tries=claim.tries,
         errors=claim.errors,
@@ -183,23 +199,9 @@ def unreadable(case: DecisionInput, results: Results, reason: str, *, gone: bool
     return Decision(settlement=settlement, outcome="unreadable")
 
 
-def _in_trouble(case: DecisionInput, reason: str) -> Settlement:
-    """Try it again later, but not for ever."""
-    errors = case.claim.errors + 1
-    held = errors >= MOST_ERRORS
-    return Settlement(
-        state="held" if held else "deferred",
-        outcomes={},
-        reason=reason,
-        due=None if held else case.now + delay(case.route.retry, errors - 1, case.chance),
-        tries=case.claim.tries,
-        errors=errors,
-    )
-
-
 def unresolved(claim: Claim) -> Decision:
     """
-    Return the verdict on a lost answer that nobody can tell, where the route says ``hold``.
+    Return the decision on a lost answer that nobody can tell, where the route says ``hold``.
 
     It is not marked ``uncertain`` any more: whoever releases it has decided to send it.
     """
@@ -213,7 +215,7 @@ def unresolved(claim: Claim) -> Decision:
 
 
 def provider_removed(case: DecisionInput) -> Decision:
-    """Return the verdict on a delivery whose provider the configuration no longer has."""
+    """Return the decision on a delivery whose provider the configuration no longer has."""
     claim = case.claim
     reason = f"the configuration has no provider {claim.delivery.provider!r} any more"
     place = case.elsewhere()
@@ -242,6 +244,14 @@ def reasons(outcomes: Results) -> str:
     """Return what was said of those that are not delivered, each thing once, in one line."""
     said = {outcome.why: None for outcome in outcomes.values() if not isinstance(outcome, Delivered)}
     return " ".join("; ".join(said).split())
+
+
+def in_a_line(exc: Exception) -> str:
+    """Say what happened and where, as the end of its traceback does."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    where = f" ({frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
+    said = "".join(traceback.format_exception_only(exc))  # even of one that cannot be printed
+    return " ".join(f"{said.strip()}{where}".split())
 
 
 def _word(outcome: Outcome) -> str:

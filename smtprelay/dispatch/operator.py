@@ -5,15 +5,15 @@ The spool carries out the changes; here each of them is prepared: the lane that 
 and the bounce of one that is deleted. What stops or opens a lane by hand is here, too.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from attrs import define, evolve, field
 
+from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.failover import fits
-from smtprelay.dispatch.lane_state import LaneStates
-from smtprelay.interfaces import Events, Provider, Spool
+from smtprelay.interfaces import Provider
 from smtprelay.model.attempt import Block, Claim, NewMessage
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Failed
@@ -29,22 +29,16 @@ _NOTHING: Final = Prepared()
 @define(eq=False)
 class OperatorActions:
     """
-    See :class:`smtprelay.interfaces.Operator`.
+    Implements :class:`smtprelay.model.queue_admin.Operator`.
 
-    :param lanes: what this process knows of stopped lanes.
-    :param seconds: gives the time, since the epoch.
     :param wake: has the spool asked for what may go now.
-    :param holds_changed: see there.
+    :param holds_changed: implements the method of that name.
     :param probe_unreachable: has a provider probed soon that cannot be reached.
     """
 
-    _spool: Spool
-    _providers: Mapping[str, Provider]
+    _context: DispatchContext
     _reporter: DsnReporter
-    _lanes: LaneStates
-    _seconds: Callable[[], float] = field(kw_only=True)
-    _events: Events = field(kw_only=True)
-    _wake: Callable[[], None] = field(kw_only=True)
+    _wake: Callable[[], None] = field(default=lambda: None, kw_only=True)
     holds_changed: Callable[[], None] = field(default=lambda: None, kw_only=True)
     _probe_unreachable: Callable[[str], None] = field(default=lambda _provider: None, kw_only=True)
 
@@ -79,7 +73,8 @@ class OperatorActions:
             raise ValueError(f"{name} is not blocked")
         if state.blocked_reason.startswith(ASKED_TO_WAIT) and not force:
             raise ValueError(f"{name} {state.blocked_reason} (--force tries it all the same)")
-        block = Block(provider=provider, lane=lane, until=self._seconds(), reason=state.blocked_reason)
+        now = self._context.clock.seconds()
+        block = Block(provider=provider, lane=lane, until=now, reason=state.blocked_reason)
         await self._change(block, "probe", who, state.blocked_reason)
 
     async def suspend(self, provider: str, who: str, why: str, lasting: float | None = None) -> None:
@@ -99,25 +94,25 @@ class OperatorActions:
         await self._change(Block(provider=provider, operator=True), "resume", who, state.blocked_reason)
 
     def _configured(self, name: str) -> Provider:
-        provider = self._providers.get(name)
+        provider = self._context.providers.get(name)
         if provider is None:
-            raise LookupError(f"there is no provider {name!r}: {', '.join(self._providers)}")
+            raise LookupError(f"there is no provider {name!r}: {', '.join(self._context.providers)}")
         return provider
 
     async def _lane(self, provider: str, lane: str) -> LaneState:
         self._configured(provider)
-        for each in (await self._spool.stock()).lanes:
+        for each in (await self._context.spool.stock()).lanes:
             if (each.provider, each.lane) == (provider, lane):
                 return each
         raise LookupError(f"{provider} has no lane {lane!r}" if lane else f"{provider} has had no mail yet")
 
     async def _change(self, block: Block, action: str, who: str, why: str) -> None:
-        await self._spool.block(block)
+        await self._context.spool.block(block)
         self._tell(block.provider, block.lane, action, who, why)
         self._wake()
 
     def _tell(self, provider: str, lane: str, action: str, who: str, why: str) -> None:
-        self._events("lane.changed", provider=provider, lane=lane, action=action, who=who, why=why)
+        self._context.events("lane.changed", provider=provider, lane=lane, action=action, who=who, why=why)
 
     def _rerouted(self, delivery: Delivery, name: str) -> Prepared:
         provider = self._configured(name)
@@ -132,4 +127,7 @@ class OperatorActions:
         report = {address: Failed(why, _REMOVED) for address in delivery.envelope.addresses}
         # Nobody but the operator said so.
         told = Claim(delivery=evolve(delivery, provider="the operator"), node="", attempt=0)
-        return await self._reporter.bounce(told, report, self._spool.body(delivery), self._seconds())
+        context = self._context
+        return await self._reporter.bounce(
+            told, report, context.spool.body(delivery), context.clock.seconds()
+        )

@@ -31,7 +31,7 @@ from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.router import Router, Rule
 from smtprelay.service.build.bounces import OwnMessages, build_delays
-from smtprelay.service.build.dispatch import build_dispatcher
+from smtprelay.service.build.dispatch import build_context, build_dispatcher, build_notices
 from smtprelay.service.build.http import control_site, http_sites
 from smtprelay.service.build.listeners import ListenerFactory, policy_user, rule
 from smtprelay.service.build.providers import ProviderContext, build_providers
@@ -205,30 +205,16 @@ class Relay(Service):
     def _build_delivery(self, permits: Spool, post: OwnMessages, watch: ReachWatch) -> None:
         """Build what takes mail to the providers: from the spool, and while its client waits."""
         config, spool = self.config, self.spool
-        notifier = build_announcer(config, self._new_id, self._clock)
-        self._dispatcher = build_dispatcher(
-            config,
-            permits,
-            self._providers,
-            lanes=self._lanes,
-            post=post,
-            notifier=notifier,
-            reactor=self._clock,
-            events=self._events,
-            probe_unreachable=watch.probe_soon,
-        )
+        context = build_context(config, permits, self._providers, self._lanes, self._clock, self._events)
+        notices = build_notices(config, context, post, build_announcer(config, self._new_id, self._clock))
+        self._dispatcher = build_dispatcher(config, context, notices, watch.probe_soon)
         shared = config.spool is not None and config.spool.engine == "postgres"
         self._drain = Drain(self._ports, self._dispatcher, spool, shared=shared, events=self._events)
         self._synchronous = build_synchronous(
             config,
-            self._providers,
+            context,
+            notices,
             spool,
-            permits,
-            self._lanes,
-            post=post,
-            notifier=notifier,
-            reactor=self._clock,
-            events=self._events,
             defer_to_thread=self._threads.work,
             budget=self._budget,
         )

@@ -8,9 +8,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.dsn.render import BounceSettings
+from smtprelay.dispatch.dsn.reporter import DsnReporter, Post
 from smtprelay.dispatch.lane_state import LaneStates
+from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Body
 from smtprelay.model.attempt import Claim, NewMessage
@@ -54,6 +57,21 @@ def make_delivery(*addresses: str, **changes: Any) -> Delivery:
 def make_claim(*addresses: str, delivery: Delivery | None = None, **changes: Any) -> Claim:
     usual = {"delivery": delivery or make_delivery(*addresses), "node": "here", "attempt": 1}
     return Claim(**{**usual, **changes})
+
+
+def make_context(events: Recording, **more: Any) -> DispatchContext:
+    """Return a context of ``more``: the spool, the providers, the routes, the clock, perhaps the lanes."""
+    return DispatchContext(**{"lanes": LaneStates(events), "events": events, "jitter": lambda: 0.5, **more})
+
+
+def make_notices(
+    context: DispatchContext,
+    post: Post,
+    bounces: BounceSettings = BOUNCES,
+    notifier: WebhookNotifier | None = None,
+) -> EndNotices:
+    reporter = DsnReporter(bounces, post, context.clock)
+    return EndNotices(reporter=reporter, notifier=notifier, clock=context.clock, events=context.events)
 
 
 class Measured(ScriptedProvider):
@@ -120,19 +138,15 @@ class Stage:
         self.start()
 
     def _make(self) -> Dispatcher:
-        return Dispatcher(
-            self.spool,
-            self.providers,
-            self.routes,
+        context = make_context(
+            self.events,
+            spool=self.spool,
+            providers=self.providers,
+            routes=self.routes,
             clock=self.clock,
-            events=self.events,
-            lanes=LaneStates(self.events),
-            jitter=lambda: 0.5,
-            post=self._post,
-            bounces=self._bounces,
-            notifier=self._notifier,
-            probe_unreachable=self._probe_unreachable,
         )
+        notices = make_notices(context, self._post, self._bounces, self._notifier)
+        return Dispatcher(context, notices, probe_unreachable=self._probe_unreachable)
 
     def accept(
         self,

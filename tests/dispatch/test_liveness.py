@@ -34,7 +34,7 @@ from smtprelay.spool.engines.sqlite import SqliteEngine
 from smtprelay.spool.engines.writer import run_group
 from smtprelay.spool.maintenance.check import check
 from smtprelay.spool.spool import QueueSpool
-from tests.dispatch.stage import BOUNCES, MORNING, make_delivery
+from tests.dispatch.stage import MORNING, make_context, make_delivery, make_notices
 from tests.recording import Recording
 
 PACES = {
@@ -137,17 +137,15 @@ class Play(RuleBasedStateMachine):
         self.providers = {"one": Moody("one", Limits()), "two": Moody("two", Limits(size=60))}
         self.number = 0
         lanes = LaneStates(self.events)
-        self.dispatcher = Dispatcher(
-            self.spool,
-            self.providers,
-            ROUTES,
+        context = make_context(
+            self.events,
+            spool=self.spool,
+            providers=self.providers,
+            routes=ROUTES,
             clock=self.clock,
-            events=self.events,
             lanes=lanes,
-            jitter=lambda: 0.5,
-            post=self.post,
-            bounces=BOUNCES,
         )
+        self.dispatcher = Dispatcher(context, make_notices(context, self.post))
         self.shared = SynchronousPermits(self.spool, lanes, self.clock, self.events)
         self.slots: list[Any] = []
         self.dispatcher.start()

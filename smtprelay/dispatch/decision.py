@@ -132,11 +132,15 @@ def settle(case: DecisionInput, results: Results) -> Decision:
         if ends[kind] == "bounce" or (kind == "delivered" and address in wishes)
     }
     onward = _onward(case, {kind: group for kind, group in groups.items() if kind not in ended}, closed)
+    words = {
+        "throttled" if isinstance(each, Deferred) and each.throttled else _KINDS[type(each)]
+        for each in outcomes.values()
+    }
     return Decision(
         settlement=evolve(
             onward, outcomes=outcomes, closed=closed, reason=reasons(outcomes), block=case.block
         ),
-        outcome="+".join(sorted({_word(outcome) for outcome in outcomes.values()})),
+        outcome="+".join(sorted(words)),
         groups=groups,
         report=report,
         announced={kind: group for kind, group in ended.items() if ends[kind] == "webhook"},
@@ -254,11 +258,6 @@ def in_a_line(exc: Exception) -> str:
     return " ".join(f"{said.strip()}{where}".split())
 
 
-def _word(outcome: Outcome) -> str:
-    throttled = isinstance(outcome, Deferred) and outcome.throttled
-    return "throttled" if throttled else _KINDS[type(outcome)]
-
-
 def _grouped(case: DecisionInput, outcomes: Results) -> dict[str, Results]:
     whole = sum(isinstance(outcome, Failed) and outcome.whole for outcome in outcomes.values())
     groups: dict[str, dict[str, Outcome]] = {}
@@ -315,14 +314,15 @@ def _counted(deferred: Iterable[Outcome]) -> bool:
 
 
 def _onward(case: DecisionInput, still_open: Mapping[str, Results], closed: Mapping[str, str]) -> Settlement:
-    for kind, decide in _ONWARD.items():
-        if kind in still_open:
-            settlement = decide(case, still_open[kind])
-            if kind == "again":
-                # Whom the route holds would have the request refused again, without end: they go apart.
-                settlement = evolve(settlement, split=tuple(still_open.get("failed", ())))
-            return settlement
-    return Settlement(state="failed" if "failed" in closed.values() else "delivered", outcomes={})
+    """Return how the delivery goes on, by the first kind of :data:`_ONWARD` that is still open."""
+    kind = next((kind for kind in _ONWARD if kind in still_open), None)
+    if kind is None:
+        return Settlement(state="failed" if "failed" in closed.values() else "delivered", outcomes={})
+    settlement = _ONWARD[kind](case, still_open[kind])
+    if kind == "again":
+        # Whom the route holds would have the request refused again, without end: they go apart.
+        return evolve(settlement, split=tuple(still_open.get("failed", ())))
+    return settlement
 
 
 def _resolve_later(case: DecisionInput, _: Results) -> Settlement:

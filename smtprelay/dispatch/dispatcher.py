@@ -144,7 +144,14 @@ class Dispatcher:
         """Carry out one attempt: prepare, deliver, decide, record."""
         attempt = prepare(self._context, claim)
         end = await deliver(self._context, attempt, partial(self._release_slot, claim))
-        decision = await self._decide(attempt, end)
+        try:
+            decide_with = partial(self._decide, attempt, end)
+            decision = await with_sizes(decide_with, claim.delivery.envelope, attempt.body)
+            if decision.report or decision.announced:
+                decision = await self._notices.added(claim, decision, attempt.body)
+        except Exception as exc:  # noqa: BLE001 -- whatever measuring or reading the mail raises
+            end = evolve(end, fault=attempt.body.fault, error=exc)
+            decision = self._decide(attempt, end, {})
         if self.given_up and decision.error is not None:
             return  # no outcome: it is resolved when it is claimed again
         recording = Deferred.fromCoroutine(record(self._context, attempt, decision))
@@ -158,30 +165,20 @@ class Dispatcher:
         if not await recording or not finished:
             self._wake()
 
-    async def _decide(self, attempt: DeliveryAttempt, end: AttemptEnd) -> Decision:
-        """Return the decision; the request is measured for other providers where it depends on its size."""
-        claim, lanes, now = attempt.claim, self._context.lanes, self._clock.seconds()
-        next_place = attempt.failover.next_place
-
-        def ask(end: AttemptEnd, sizes: Mapping[str, int] | None) -> Decision:
-            case = DecisionInput(
-                claim=claim,
-                route=attempt.route,
-                now=now,
-                chance=self._context.jitter(),
-                elsewhere=lambda: next_place(partial(lanes.stopped, now=now), sizes),
-                roomier=lambda: next_place(lambda *_: False, sizes),
-                block=end.block,
-            )
-            return decide(case, end)
-
-        try:
-            decision = await with_sizes(partial(ask, end), claim.delivery.envelope, attempt.body)
-            if not decision.report and not decision.announced:
-                return decision
-            return await self._notices.added(claim, decision, attempt.body)
-        except Exception as exc:  # noqa: BLE001 -- whatever measuring the mail raises
-            return ask(evolve(end, fault=attempt.body.fault, error=exc), None)
+    def _decide(self, attempt: DeliveryAttempt, end: AttemptEnd, sizes: Mapping[str, int]) -> Decision:
+        """Return the decision; ``sizes`` of the requests that were measured, by provider."""
+        now, next_place = self._clock.seconds(), attempt.failover.next_place
+        stopped = partial(self._context.lanes.stopped, now=now)
+        case = DecisionInput(
+            claim=attempt.claim,
+            route=attempt.route,
+            now=now,
+            chance=self._context.jitter(),
+            elsewhere=lambda: next_place(stopped, sizes),
+            roomier=lambda: next_place(lambda *_: False, sizes),
+            block=end.block,
+        )
+        return decide(case, end)
 
     def _ended(self, _: object, running: Deferred[None]) -> None:
         del self._under_way[running]

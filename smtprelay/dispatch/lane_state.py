@@ -64,14 +64,20 @@ class LaneStates:
 
         One that is only throttled does not stop: the spool slows it down.
         """
+        throttled: Deferred | None = None
+        asked: Deferred | None = None
         for outcome in outcomes:
             if isinstance(outcome, Blocked):
                 return self.block(delivery.provider, outcome.lane, outcome.why, now)
-        self._tell_throttled(delivery, outcomes, now)
-        asked = [each for each in outcomes if isinstance(each, Deferred) and each.retry_after]
-        if asked:
-            longest = max(asked, key=lambda each: each.retry_after or 0.0)
-            return self._pause(delivery, longest, now)
+            if isinstance(outcome, Deferred):
+                if outcome.throttled:
+                    throttled = throttled or outcome
+                if (outcome.retry_after or 0.0) > (asked.retry_after or 0.0 if asked else 0.0):
+                    asked = outcome
+        if throttled is not None:
+            self._tell_throttled(delivery, throttled.why, now)
+        if asked is not None:
+            return self._pause(delivery, asked, now)
         if self._stops and any(isinstance(each, Delivered | Failed) for each in outcomes):
             self._works(delivery, now)
         return None
@@ -130,29 +136,23 @@ class LaneStates:
         self._stops = {key: evolve(stop, until=stop.until + seconds) for key, stop in self._stops.items()}
         self._told = {key: until + seconds for key, until in self._told.items()}
 
-    def _tell_throttled(self, delivery: Delivery, outcomes: Collection[Outcome], now: float) -> None:
+    def _tell_throttled(self, delivery: Delivery, reason: str, now: float) -> None:
         """Warn of it, but not for each mail that is refused."""
-        reason = next((each.why for each in outcomes if isinstance(each, Deferred) and each.throttled), None)
         key = (delivery.provider, delivery.lane)
-        if reason is not None and now >= self._told.get(key, now):
+        if now >= self._told.get(key, now):
             self._told[key] = now + _SILENT
             self._events("lane.throttled", provider=key[0], lane=key[1], reason=reason)
 
     def _pause(self, delivery: Delivery, asked: Deferred, now: float) -> Block | None:
-        assert asked.retry_after is not None
         self._works(delivery, now)
         key = (delivery.provider, delivery.lane)
         stop = self._stops.get(key, _Stop(now, 0))
         if stop.times:
-            return None  # blocked since: the probe will see
-        until = max(stop.until, now + honoured(asked.retry_after))
+            return None  # blocked meanwhile: the probe tells
+        until = max(stop.until, now + honoured(asked.retry_after or 0.0))
         self._stops[key] = _Stop(until, 0)
-        return Block(
-            provider=delivery.provider,
-            lane=delivery.lane,
-            until=until,
-            reason=f"{ASKED_TO_WAIT}: {asked.why}",
-        )
+        reason = f"{ASKED_TO_WAIT}: {asked.why}"
+        return Block(provider=delivery.provider, lane=delivery.lane, until=until, reason=reason)
 
     def _works(self, delivery: Delivery, now: float) -> None:
         """

@@ -55,8 +55,8 @@ class ReachWatch:
     _next_probe: dict[str, float] = field(factory=dict, init=False)
     _probes: dict[str, Deferred[Any]] = field(factory=dict, init=False)
 
-    async def look(self) -> None:
-        """Look at every provider; to be called about once a second. What the spool refuses it raises."""
+    async def check_providers(self) -> None:
+        """Check every provider; to be called about once a second. What the spool refuses it raises."""
         if not self._begun:
             await self.begin()
         for name, reach in self._reaches.items():
@@ -64,8 +64,9 @@ class ReachWatch:
             if suspended:
                 reach.forget()
                 self._unproven.add(name)
-            trouble = reach.trouble()
-            if trouble is None and not suspended and self._asked_just_now(name):
+            trouble, now = reach.trouble(), self._clock.seconds()
+            asked_just_now = name in self._probes and now < self._next_probe.get(name, 0.0)
+            if trouble is None and not suspended and asked_just_now:
                 continue  # its mail goes on when it is known whether the provider takes any
             proven = name in self._unproven and reach.has_answered
             if trouble != self._told.get(name) or proven:
@@ -73,7 +74,10 @@ class ReachWatch:
                 self._change(name, trouble, aloud=first_or_last and not suspended)
             if proven:
                 self._unproven.discard(name)
-            self._probe(name, reach)
+            if reach.failure is None and name not in self._unprobed:
+                self._next_probe.pop(name, None)
+            elif not suspended:
+                self._probe(name, reach)
 
     def probe_soon(self, provider: str) -> None:
         """Probe a provider at the next look, unless it is being probed."""
@@ -122,20 +126,14 @@ class ReachWatch:
     def _probe(self, name: str, reach: Reach) -> None:
         """Ask a provider of which nothing is known but a failure, unless something asks it already."""
         now = self._clock.seconds()
-        if reach.failure is None and name not in self._unprobed:
-            self._next_probe.pop(name, None)
-            return
         due = now if name in self._unprobed else self._next_probe.setdefault(name, now + _FIRST_PROBE)
-        if now < due or reach.waiting or name in self._probes or self._lanes.is_suspended(name):
+        if now < due or reach.waiting or name in self._probes:
             return
         self._unprobed.discard(name)
         self._next_probe[name] = now + _NEXT_PROBE
         probe = self._probes[name] = Deferred.fromCoroutine(self._ask(name, reach))
         probe.addErrback(self._not_probed)
         probe.addBoth(lambda _: self._probes.pop(name))
-
-    def _asked_just_now(self, name: str) -> bool:
-        return name in self._probes and self._clock.seconds() < self._next_probe.get(name, 0.0)
 
     async def _ask(self, name: str, reach: Reach) -> None:
         outcome = await ask(self._providers[name], name, "", self._events)

@@ -243,7 +243,10 @@ class Relay(Service):
         assert self._dispatcher is not None
         assert self._permits is not None
         self._refusals.store = self._permits.refusals
-        chores: list[Chore] = [("reach", LOOK_EVERY, self._watch.look), ("log", LOOK_EVERY, self._log.look)]
+        chores: list[Chore] = [
+            ("reach", LOOK_EVERY, self._watch.check_providers),
+            ("log", LOOK_EVERY, self._log.look),
+        ]
         if self.spool is not None and self.config.spool is not None:
             self._keeping = Retention(self.spool, self.config.spool, self._clock.seconds, self._events)
             chores += [("hold_rules", SWEEP_EVERY, self._tend), *self._keeping.chores]

@@ -67,7 +67,7 @@ class ReachWatchTests(SynchronousTestCase):
             spool=self.spool,
             lanes=self.lanes,
         )
-        self.looking = every(self.clock, self.events, "reach", LOOK_EVERY, watch.look)
+        self.looking = every(self.clock, self.events, "reach", LOOK_EVERY, watch.check_providers)
         return watch
 
     def pass_time(self, seconds: int) -> None:

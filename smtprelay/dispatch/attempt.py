@@ -15,11 +15,7 @@ from smtprelay.model.route import Route
 
 
 class WatchedBody(Body):
-    """
-    A stored body that remembers that it could not be read, whatever the provider made of that.
-
-    :ivar fault: what reading it raised, or ``None``.
-    """
+    """A stored body; ``fault`` is what reading it raised, whatever the provider made of that."""
 
     __slots__ = ("_body", "fault", "size")
 
@@ -30,18 +26,14 @@ class WatchedBody(Body):
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Give the pieces of the body."""
-        chunks = self._body.chunks()
-        while True:
-            try:
-                chunk = await anext(chunks)
-            except StopAsyncIteration:
-                return
-            except CancelledError:
-                raise
-            except Exception as exc:
-                self.fault = exc
-                raise
-            yield chunk
+        try:
+            async for chunk in self._body.chunks():
+                yield chunk
+        except CancelledError:
+            raise
+        except Exception as exc:
+            self.fault = exc
+            raise
 
 
 @frozen(kw_only=True)
@@ -71,8 +63,7 @@ class AttemptEnd:
     :ivar results: what the provider said of each recipient; ``None`` if nothing was sent: there is no such
         provider, or (``resolved``) it cannot tell of the attempt before and the route says ``hold``.
     :ivar resolved: the provider was asked about the attempt before this one.
-    :ivar block: the lane that they stop.
-    :ivar fault: the stored body could not be read.
+    :ivar block: the lane that they stop; ``fault``: the stored body could not be read.
     :ivar error: an exception that nobody expected.
     """
 

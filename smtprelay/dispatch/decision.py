@@ -24,11 +24,7 @@ from smtprelay.model.route import Route
 MOST_ERRORS: Final = 3
 
 _KINDS: Final[Mapping[type, str]] = {
-    Delivered: "delivered",
-    Deferred: "deferred",
-    Failed: "failed",
-    Blocked: "blocked",
-    Uncertain: "uncertain",
+    each: each.__name__.lower() for each in (Delivered, Deferred, Failed, Blocked, Uncertain)
 }
 
 _SILENCE: Final = Deferred("the provider said nothing about this recipient")
@@ -79,15 +75,14 @@ class Decision:
 
 def decide(case: DecisionInput, end: AttemptEnd) -> Decision:
     """Return what follows from the way in which an attempt ended."""
-    claim = case.claim
     if end.fault is not None:
         return unreadable(case, end.results or {}, end.fault)
     if end.error is not None:
         return crashed(case, end.error)
     if end.results is None:
-        return unresolved(claim) if end.resolved else provider_removed(case)
+        return unresolved(case.claim) if end.resolved else provider_removed(case)
     results = resolved(end.results) if end.resolved else end.results
-    return delivered(claim.delivery, results) or settle(case, results)
+    return delivered(case.claim.delivery, results) or settle(case, results)
 
 
 def delivered(delivery: Delivery, results: Results) -> Decision | None:
@@ -112,10 +107,8 @@ def settle(case: DecisionInput, results: Results) -> Decision:
 
     A recipient that ``results`` leaves out is deferred; one that is not of this delivery is ignored.
     """
-    outcomes = {
-        recipient.address: results.get(recipient.address, _SILENCE)
-        for recipient in case.claim.delivery.envelope.recipients
-    }
+    recipients = case.claim.delivery.envelope.recipients
+    outcomes = {each.address: results.get(each.address, _SILENCE) for each in recipients}
     groups = _grouped(case, outcomes)
     ends = {"delivered": "close", "failed": case.route.on_failed, "expired": case.route.on_expired}
     ended = {kind: group for kind, group in groups.items() if ends.get(kind, "hold") != "hold"}
@@ -124,7 +117,7 @@ def settle(case: DecisionInput, results: Results) -> Decision:
         for kind, group in ended.items()
         for address in group
     }
-    wishes = {each.address for each in case.claim.delivery.envelope.recipients if each.notify}
+    wishes = {each.address for each in recipients if each.notify}
     report = {
         address: outcome
         for kind, group in ended.items()
@@ -136,10 +129,9 @@ def settle(case: DecisionInput, results: Results) -> Decision:
         "throttled" if isinstance(each, Deferred) and each.throttled else _KINDS[type(each)]
         for each in outcomes.values()
     }
+    said = reasons(outcomes)
     return Decision(
-        settlement=evolve(
-            onward, outcomes=outcomes, closed=closed, reason=reasons(outcomes), block=case.block
-        ),
+        settlement=evolve(onward, outcomes=outcomes, closed=closed, reason=said, block=case.block),
         outcome="+".join(sorted(words)),
         groups=groups,
         report=report,
@@ -148,12 +140,8 @@ def settle(case: DecisionInput, results: Results) -> Decision:
 
 
 def resolved(known: Results) -> Results:
-    """
-    Return what a provider said of an attempt whose outcome was lost.
-
-    A lane that was found blocked while it was asked says nothing of the mail: the attempt stays uncertain,
-    unless the provider has ended the operation.
-    """
+    """Return what a provider said of an attempt whose outcome was lost."""
+    # A lane that was found blocked meanwhile says nothing of the mail, unless the operation was ended.
     return {
         address: Uncertain(outcome.why) if isinstance(outcome, Blocked) and not outcome.closed else outcome
         for address, outcome in known.items()
@@ -161,11 +149,7 @@ def resolved(known: Results) -> Results:
 
 
 def crashed(case: DecisionInput, error: Exception) -> Decision:
-    """
-    Return the decision on an attempt that ended in an exception that nobody expected: again later, then held.
-
-    It may have happened after the body was sent, so the next attempt resolves this one first.
-    """
+    """Return the decision on an attempt that ended in an unexpected exception: again later, then held."""
     errors = case.claim.errors + 1
     held = errors >= MOST_ERRORS
     settlement = Settlement(
@@ -175,7 +159,7 @@ def crashed(case: DecisionInput, error: Exception) -> Decision:
         due=None if held else case.now + delay(case.route.retry, errors - 1, case.chance),
         tries=case.claim.tries,
         errors=errors,
-        uncertain=True,
+        uncertain=True,  # the body may have been sent before it happened
     )
     return Decision(settlement=settlement, outcome="crashed", error=error)
 
@@ -204,16 +188,13 @@ def unreadable(case: DecisionInput, results: Results, fault: Exception) -> Decis
 
 
 def unresolved(claim: Claim) -> Decision:
-    """
-    Return the decision on a lost answer that nobody can tell, where the route says ``hold``.
-
-    It is not marked ``uncertain`` any more: whoever releases it has decided to send it.
-    """
+    """Return the decision on a lost answer that nobody can tell, where the route says ``hold``."""
     reason = (
         f"it is not known whether {claim.delivery.provider} took this mail, and it cannot tell;"
         " release it to send it (again), delete it if it arrived"
     )
     outcomes = dict.fromkeys(claim.delivery.envelope.addresses, Uncertain(reason))
+    # It is not uncertain any more: whoever releases it has decided to send it.
     settlement = Settlement(state="held", outcomes=outcomes, reason=reason, tries=claim.tries)
     return Decision(settlement=settlement, outcome="uncertain", groups={"uncertain": outcomes})
 
@@ -234,14 +215,8 @@ def provider_removed(case: DecisionInput) -> Decision:
 
 def returned(claim: Claim, now: float) -> Settlement:
     """Return the settlement that gives back a claim which was not begun: as if it had not been taken."""
-    return Settlement(
-        state="queued",
-        outcomes={},
-        due=now,
-        tries=claim.tries,
-        errors=claim.errors,
-        uncertain=claim.uncertain,
-    )
+    tries, errors, uncertain = claim.tries, claim.errors, claim.uncertain
+    return Settlement(state="queued", outcomes={}, due=now, tries=tries, errors=errors, uncertain=uncertain)
 
 
 def reasons(outcomes: Results) -> str:
@@ -282,34 +257,30 @@ def _kind(outcome: Outcome, *, several: bool) -> str:
 
 
 def _has_room_elsewhere(case: DecisionInput) -> bool:
-    """
-    Tell whether a mail that is too large here can go on.
-
-    After the last provider it begins again only for one that has not found it too large: one that deferred
-    the mail, or whose lane is stopped.
-    """
+    """Tell whether a mail that is too large here can go on."""
     place, claim = case.roomier(), case.claim
     if place is None or not place.wraps:
         return place is not None
-    if case.route.expire is not None and claim.age > case.route.expire:
-        return False
+    # The round begins again only for a provider that deferred the mail, or whose lane was stopped.
     passed = claim.times >= len(case.route.via) and not claim.deferrals
-    return not passed or case.elsewhere() is None
+    return not _is_old(case) and (not passed or case.elsewhere() is None)
+
+
+def _is_old(case: DecisionInput) -> bool:
+    return case.route.expire is not None and case.claim.age > case.route.expire
 
 
 def _spent(case: DecisionInput, deferred: Iterable[Outcome]) -> bool:
-    """Tell whether a delivery that is deferred now has come to the end of its patience."""
-    route, claim = case.route, case.claim
-    counted = _counted(deferred)
+    """Tell whether a delivery that is deferred now expires."""
+    claim, counted, most = case.claim, _counted(deferred), case.route.retry.attempts
     # The first refusal of one that came too fast says nothing of it: a whole queue may have waited for days.
-    if route.expire is not None and claim.age > route.expire and (counted or claim.tries):
+    if _is_old(case) and (counted or claim.tries):
         return True
-    most = route.retry.attempts
     return most is not None and claim.deferrals + counted >= most
 
 
 def _counted(deferred: Iterable[Outcome]) -> bool:
-    """Tell whether a deferral is one of the route's attempts: not if we only asked for too much."""
+    """Tell whether a deferral counts as an attempt: not if the request was only rate limited."""
     return not all(isinstance(each, Deferred) and each.throttled for each in deferred)
 
 
@@ -326,25 +297,19 @@ def _onward(case: DecisionInput, still_open: Mapping[str, Results], closed: Mapp
 
 
 def _resolve_later(case: DecisionInput, _: Results) -> Settlement:
-    """
-    Ask the provider soon; it never fails over before it is known what happened.
-
-    When its time has run out an operator must look: to end it could lose it, to go on sends it ever again.
-    """
+    """Ask the provider soon; there is no failover before it is known what happened."""
     claim = case.claim
-    if case.route.expire is not None and claim.age > case.route.expire:
+    if _is_old(case):  # to end it could lose the mail, to go on could send it again for ever
         return Settlement(state="held", outcomes={}, tries=claim.tries, uncertain=True)
     # An uncertain claim is at least the second attempt; tries stays, for it counts deferrals only.
     wait = delay(case.route.retry, claim.times - 2, case.chance) if claim.uncertain else FIRST_RESOLVE
     return Settlement(state="deferred", outcomes={}, due=case.now + wait, tries=claim.tries, uncertain=True)
 
 
-def _leave_lane(case: DecisionInput, _: Results) -> Settlement:
-    """Go elsewhere at once, or wait where the lane is: it will not be claimed before it is open."""
+def _leave_lane(case: DecisionInput, group: Results) -> Settlement:
+    """Go elsewhere at once, or wait in the lane: it is not claimed before that is open."""
     place = case.elsewhere()
-    if place is None:
-        return Settlement(state="queued", outcomes={}, due=case.now, tries=case.claim.tries)
-    return _moved(case, place, case.now)
+    return _go_without(case, group) if place is None else _moved(case, place, case.now)
 
 
 def _go_again(case: DecisionInput, group: Results) -> Settlement:
@@ -365,7 +330,7 @@ def _go_again(case: DecisionInput, group: Results) -> Settlement:
 def _make_room(case: DecisionInput, _: Results) -> Settlement:
     """Go to a provider that takes larger mail: at once, or, when the round begins again, after a pause."""
     place = case.roomier()
-    assert place is not None  # so it is judged
+    assert place is not None  # else it has failed
     pause = delay(case.route.retry, case.claim.times - 1, case.chance) if place.wraps else 0.0
     return _moved(case, place, case.now + pause)
 
@@ -377,8 +342,7 @@ def _go_without(case: DecisionInput, _: Results) -> Settlement:
 
 def _halve(case: DecisionInput, group: Results) -> Settlement:
     """Go again at once in two halves; one of them is without the recipient at fault."""
-    addresses = tuple(group)
-    return evolve(_go_without(case, group), split=addresses[len(addresses) // 2 :])
+    return evolve(_go_without(case, group), split=tuple(group)[len(group) // 2 :])
 
 
 def _moved(case: DecisionInput, place: Place, due: float) -> Settlement:

@@ -127,8 +127,7 @@ class Dispatcher:
         """
         Claim nothing more; fire when the attempts under way have ended, or after ``bound`` seconds.
 
-        What has not ended then is given up: it has an intent and no outcome, and is resolved when it is
-        claimed again.
+        What has not ended then is given up, without an outcome: it is resolved when it is claimed again.
         """
         self.pause()
         self._reroutes.stop()
@@ -143,18 +142,20 @@ class Dispatcher:
     async def _attempt(self, claim: Claim) -> None:
         """Carry out one attempt: prepare, deliver, decide, record."""
         attempt = prepare(self._context, claim)
-        end = await deliver(self._context, attempt, partial(self._release_slot, claim))
+        end = await deliver(self._context, attempt, lambda: self._watch("taken", self._release_slot(claim)))
         try:
-            decide_with = partial(self._decide, attempt, end)
-            decision = await with_sizes(decide_with, claim.delivery.envelope, attempt.body)
+            deciding = partial(self._decide, attempt, end)
+            decision = await with_sizes(deciding, claim.delivery.envelope, attempt.body)
             if decision.report or decision.announced:
                 decision = await self._notices.added(claim, decision, attempt.body)
         except Exception as exc:  # noqa: BLE001 -- whatever measuring or reading the mail raises
             end = evolve(end, fault=attempt.body.fault, error=exc)
             decision = self._decide(attempt, end, {})
         if self.given_up and decision.error is not None:
-            return  # no outcome: it is resolved when it is claimed again
+            return  # our cancelling is no outcome
         recording = Deferred.fromCoroutine(record(self._context, attempt, decision))
+        if self.given_up:
+            recording.cancel()  # begun, but nobody waits for it any more
         settlement = decision.settlement
         finished = settlement.state in FINAL and settlement.bounce is None and settlement.event is None
         if finished and (self._backlog or self._asking):
@@ -192,11 +193,8 @@ class Dispatcher:
             self._events("attempt.crashed", attempt=claim.attempt, exc=trace, **report.about(claim.delivery))
         self._wake()
 
-    def _release_slot(self, claim: Claim) -> None:
-        """The provider has the body, and only its verdict is outstanding."""
-        self._watch("taken", self._taken(claim))
-
-    async def _taken(self, claim: Claim) -> None:
+    async def _release_slot(self, claim: Claim) -> None:
+        """Let others have the slot: the provider has the body, and only its answer is outstanding."""
         await self._spool.taken(claim)
         if self._backlog:
             self._wake()

@@ -9,7 +9,7 @@ from typing import Any
 
 from smtprelay.dispatch.decision import Decision, reasons
 from smtprelay.interfaces import Events
-from smtprelay.model.attempt import Claim, NewMessage
+from smtprelay.model.attempt import Claim, NewMessage, Settlement
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Delivered
 from smtprelay.telemetry.log_format import flattened
@@ -42,30 +42,24 @@ def tell(events: Events, claim: Claim, decision: Decision, now: float, seconds: 
         elif settlement.closed.keys() >= group.keys():
             events(f"message.{kind}", reason=reasons(group), **fields)
         # What failed or expired and stays open is told by message.held, when it comes to that.
-    if settlement.state == "held":
-        held(events, delivery, settlement.reason, now, seconds)
-    elif not decision.groups:  # crashed, or moved away from a provider that is gone
+    if not decision.groups and settlement.state != "held":  # crashed, or its provider was removed
         to = delivery.envelope.addresses
         fields = {**common, "age": now - delivery.received, "recipients": ", ".join(to), "count": len(to)}
         events("message.deferred", reason=settlement.reason, delay=_delay(decision, now), **fields)
-    if settlement.bounce is not None or settlement.event is not None:
-        ours(events, delivery, bounce=settlement.bounce, event=settlement.event)
+    if settlement.state == "held" or settlement.bounce is not None or settlement.event is not None:
+        tell_end(events, delivery, settlement, now, seconds)
 
 
-def ours(
-    events: Events, delivery: Delivery, *, bounce: NewMessage | None = None, event: NewMessage | None = None
-) -> None:
-    """Say which messages of ours tell of ``delivery``."""
-    if bounce is not None:
-        notified(events, delivery, bounce)
-    if event is not None:
-        events("webhook.queued", message=delivery.message, delivery=delivery.id, report=event.draft.id)
-
-
-def held(events: Events, delivery: Delivery, reason: str, now: float, seconds: float) -> None:
-    """Say that ``delivery`` waits for an operator."""
-    age = now - delivery.received
-    events("message.held", reason=reason, age=age, seconds=seconds, **about(delivery))
+def tell_end(events: Events, delivery: Delivery, settlement: Settlement, now: float, seconds: float) -> None:
+    """Say whether ``delivery`` waits for an operator, and which messages of ours tell of it."""
+    if settlement.state == "held":
+        age = now - delivery.received
+        events("message.held", reason=settlement.reason, age=age, seconds=seconds, **about(delivery))
+    if settlement.bounce is not None:
+        notified(events, delivery, settlement.bounce)
+    if settlement.event is not None:
+        report = settlement.event.draft.id
+        events("webhook.queued", message=delivery.message, delivery=delivery.id, report=report)
 
 
 def notified(events: Events, delivery: Delivery, notice: NewMessage) -> None:
@@ -75,15 +69,6 @@ def notified(events: Events, delivery: Delivery, notice: NewMessage) -> None:
         events("message.bounced", bounce=notice.draft.id, **fields)
     else:
         events("dsn.queued", kind=notice.kind, notice=notice.draft.id, **fields)
-
-
-def lost(events: Events, claim: Claim, decision: Decision) -> None:
-    """Say that an attempt's outcome could not be recorded, for the claim was not ours any more."""
-    text = (
-        f"{claim.delivery.id}: attempt {claim.attempt} at {claim.delivery.provider} ended"
-        f" ({decision.outcome}) after its claim had been lost; nothing was recorded"
-    )
-    events("relay.warning", text=text)
 
 
 def crashed(events: Events, claim: Claim, exc: Exception) -> None:

@@ -1,8 +1,7 @@
 """
-Where a delivery goes when its provider does not take it.
+Where a delivery goes when its provider does not take it: to the next one of ``via``, round and round.
 
-The order is the route's ``via``, round and round. A provider is passed over when the mail does not
-fit it, when its lane is known to be stopped, or when the configuration no longer has it.
+A provider is passed over when the mail does not fit it, when its lane is stopped, or when it was removed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,11 +21,7 @@ TOO_LARGE: Final = "5.3.4"
 
 @frozen(kw_only=True)
 class Place:
-    """
-    A provider to go to, and the lane within it.
-
-    :ivar wraps: every provider after the present one was passed: the round begins again.
-    """
+    """A provider to go to, and the lane within it; it ``wraps`` where the round of providers begins again."""
 
     provider: str
     lane: str
@@ -35,11 +30,7 @@ class Place:
 
 @frozen
 class Failover:
-    """
-    A delivery's place among the providers of its route, and where it may go from there.
-
-    One whose provider is not in ``via`` (the configuration changed) starts at its beginning.
-    """
+    """A delivery's place among the providers of its route; it is before the first if its own is not there."""
 
     delivery: Delivery
     via: Sequence[str]
@@ -87,9 +78,9 @@ def too_large(delivery: Delivery, provider: Provider) -> Failed | None:
     """Return how a delivery fails that is too large for ``provider`` whatever its request becomes."""
     if takes(provider, delivery.shape or _worst_shape(delivery)) is not False:
         return None
-    limits = provider.limits
-    what = f"{limits.size} bytes" if limits.size is not None and delivery.size > limits.size else ""
-    what = what or f"requests of {limits.request} bytes"
+    most = provider.limits.size
+    what = f"{most} bytes" if most is not None and delivery.size > most else ""
+    what = what or f"requests of {provider.limits.request} bytes"
     return Failed(f"too large: {delivery.size} bytes, {provider.name} takes {what}", TOO_LARGE)
 
 

@@ -20,7 +20,7 @@ _LONGEST_SLEEP: Final = 86400.0
 
 
 class HoldRuleRunner:
-    """Applies the rules of one spool, from the first :meth:`kick` on."""
+    """Applies the rules of one spool, from the first :meth:`kick` until :meth:`stop`."""
 
     def __init__(self, spool: Spool, clock: IReactorTime, events: Events) -> None:
         self._spool = spool
@@ -33,13 +33,12 @@ class HoldRuleRunner:
         """Look at the rules now."""
         self._again = not self._stopped
         if self._again and not self._running:
-            self._cancel()
             Deferred.fromCoroutine(self._apply_hold_rules())
 
     def stop(self) -> None:
         """Do nothing more; a step that is under way may end."""
         self._stopped, self._again = True, False
-        self._cancel()
+        self._sleep(None)
 
     async def _apply_hold_rules(self) -> None:
         """Take one step after the other until nothing is to be done now; nothing is raised."""
@@ -49,7 +48,7 @@ class HoldRuleRunner:
             self._again = False
             try:
                 when = await self._spool.apply_hold_rules()
-                self._again = self._again or when == 0.0
+                self._again = self._again or (when == 0.0 and not self._stopped)
             except Exception as exc:  # noqa: BLE001 -- whatever the database raises
                 if self._stopped:
                     break
@@ -57,11 +56,11 @@ class HoldRuleRunner:
                 self._events("spool.failed", operation="hold_rules", reason=reason)
                 when = self._clock.seconds() + _AFTER_A_FAULT
         self._running = False
-        if when is not None and not self._stopped:
-            wait = min(_LONGEST_SLEEP, max(_SHORTEST, when - self._clock.seconds()))
-            self._alarm = self._clock.callLater(wait, self.kick)
+        self._sleep(None if self._stopped else when)
 
-    def _cancel(self) -> None:
+    def _sleep(self, until: float | None) -> None:
         if self._alarm is not None and self._alarm.active():
             self._alarm.cancel()
-        self._alarm = None
+        if until is not None:
+            wait = min(_LONGEST_SLEEP, max(_SHORTEST, until - self._clock.seconds()))
+            self._alarm = self._clock.callLater(wait, self.kick)

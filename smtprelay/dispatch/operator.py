@@ -1,8 +1,8 @@
 """
-An operator's hand on what the spool alone cannot know: providers, their lanes, and who is written to.
+What an operator may do that the spool alone cannot: it knows neither providers nor who is written to.
 
-The spool carries out the changes; here each of them is prepared: the lane that a rerouted mail goes in,
-and the bounce of one that is deleted. What stops or opens a lane by hand is here, too.
+The spool changes the queue; this prepares the changes: the lane of a rerouted delivery, the bounce of a
+deleted one. An operator probes, suspends and resumes providers here, too.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,6 @@ from attrs import define, evolve, field
 from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.failover import fits
-from smtprelay.interfaces import Provider
 from smtprelay.model.attempt import Block, Claim, NewMessage
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Failed
@@ -52,23 +51,19 @@ class OperatorActions:
 
     def check(self, provider: str) -> None:
         """Raise ``LookupError`` for a provider that is not there."""
-        self._configured(provider)
+        if provider not in self._context.providers:
+            raise LookupError(f"there is no provider {provider!r}: {', '.join(self._context.providers)}")
 
     async def probe(self, provider: str, lane: str, who: str, *, force: bool = False) -> None:
-        """
-        Try a blocked lane, or a provider that cannot be reached, now.
-
-        :raises LookupError: there is no such provider.
-        :raises ValueError: it is suspended, not blocked, or asked us to wait and ``force`` is not given.
-        """
+        """Try a blocked lane, or a provider that cannot be reached, now."""
         state = await self._lane(provider, lane)
-        name = f"{provider} {lane}".rstrip()
         if (await self._lane(provider, "")).suspended:
             raise ValueError(f"{provider} is suspended: resume it")
         if state.state == "unreachable":
             self._probe_unreachable(provider)
             self._tell(provider, lane, "probe", who, "unreachable")
             return
+        name = f"{provider} {lane}".rstrip()
         if state.blocked_until is None:
             raise ValueError(f"{name} is not blocked")
         if state.blocked_reason.startswith(ASKED_TO_WAIT) and not force:
@@ -79,7 +74,7 @@ class OperatorActions:
 
     async def suspend(self, provider: str, who: str, why: str, lasting: float | None = None) -> None:
         """Send nothing to ``provider`` until it is resumed; its mail goes on elsewhere or waits."""
-        self._configured(provider)
+        self.check(provider)
         if lasting is not None and not 0 < lasting <= LONGEST:
             raise ValueError("a provider is suspended for more than no time and less than a hundred years")
         reason = f"suspended by {who}" + (f": {why}" if why else "")
@@ -93,14 +88,8 @@ class OperatorActions:
             raise ValueError(f"{provider} is not suspended")
         await self._change(Block(provider=provider, operator=True), "resume", who, state.blocked_reason)
 
-    def _configured(self, name: str) -> Provider:
-        provider = self._context.providers.get(name)
-        if provider is None:
-            raise LookupError(f"there is no provider {name!r}: {', '.join(self._context.providers)}")
-        return provider
-
     async def _lane(self, provider: str, lane: str) -> LaneState:
-        self._configured(provider)
+        self.check(provider)
         for each in (await self._context.spool.stock()).lanes:
             if (each.provider, each.lane) == (provider, lane):
                 return each
@@ -115,7 +104,8 @@ class OperatorActions:
         self._context.events("lane.changed", provider=provider, lane=lane, action=action, who=who, why=why)
 
     def _rerouted(self, delivery: Delivery, name: str) -> Prepared:
-        provider = self._configured(name)
+        self.check(name)
+        provider = self._context.providers[name]
         if delivery.provider == name:
             return Prepared(refusal=f"goes to {name} already")
         if fits(delivery, provider) is False:
@@ -127,7 +117,5 @@ class OperatorActions:
         report = {address: Failed(why, _REMOVED) for address in delivery.envelope.addresses}
         # Nobody but the operator said so.
         told = Claim(delivery=evolve(delivery, provider="the operator"), node="", attempt=0)
-        context = self._context
-        return await self._reporter.bounce(
-            told, report, context.spool.body(delivery), context.clock.seconds()
-        )
+        body, now = self._context.spool.body(delivery), self._context.clock.seconds()
+        return await self._reporter.bounce(told, report, body, now)

@@ -39,5 +39,7 @@ async def record(context: DispatchContext, attempt: DeliveryAttempt, decision: D
     if ours:
         report.tell(context.events, claim, decision, now, now - attempt.begun)
     else:
-        report.lost(context.events, claim, decision)
+        what = f"attempt {claim.attempt} at {claim.delivery.provider} ended ({decision.outcome})"
+        text = f"{claim.delivery.id}: {what} after its claim had been lost; nothing was recorded"
+        context.events("relay.warning", text=text)
     return ours

@@ -34,8 +34,7 @@ class RerouteRunner:
     """Reroutes what waits in stopped lanes, one reroute at a time for each."""
 
     _context: DispatchContext
-    _gone: list[Stopped] = field(factory=list, init=False)
-    _looked: bool = field(default=False, init=False)
+    _gone: list[Stopped] | None = field(default=None, init=False)
     _look_again: float = field(default=0.0, init=False)
     _since: dict[Stopped, float] = field(factory=dict, init=False)
     #: Whether the lane is to be gone through once more.
@@ -46,36 +45,31 @@ class RerouteRunner:
         """
         Return the providers, as lanes, in which mail waits though the configuration has them no longer.
 
-        The spool is asked only now and then; if it was not this time, the second value is when to ask again.
-        Where other nodes share the spool it is asked once: they may have a provider that is new.
+        The spool is asked now and then; the second value is when, unless it was asked this time. Where other
+        nodes share the spool it is asked once: they may have a provider that is new.
         """
-        now = self._context.clock.seconds()
+        now, spool = self._context.clock.seconds(), self._context.spool
         if now < self._look_again:
-            return self._gone, self._look_again
+            return self._gone or [], self._look_again
         self._look_again = now + _LOOK_EVERY
-        spool = self._context.spool
-        if not self._looked or len(await spool.nodes()) <= 1:
+        if self._gone is None or len(await spool.nodes()) <= 1:
             waiting = {each.provider for each in (await spool.stock()).lanes if each.waiting}
             self._gone = [(provider, "") for provider in sorted(waiting.difference(self._context.providers))]
-            self._looked = True
         return self._gone, None
 
     async def run(self, provider: str, lane: str) -> int:
         """
         Move what is due in a stopped lane to other providers of its routes; return how many deliveries.
 
-        None if the lane is only paused, or is being seen to already; then it is gone through once more. It
-        raises as the spool does.
+        A lane that is only paused is left alone. One that is being gone through is gone through once more.
         """
-        stopped = (provider, lane)
-        context = self._context
+        stopped, context = (provider, lane), self._context
         if provider in context.providers and not context.lanes.is_blocked(provider, lane):
             return 0
         if stopped in self._under_way:
             self._under_way[stopped] = True
             return 0
-        count = 0
-        self._under_way[stopped] = True
+        count, self._under_way[stopped] = 0, True
         try:
             while self._under_way[stopped] and not self._stopping:
                 self._under_way[stopped] = False
@@ -98,13 +92,12 @@ class RerouteRunner:
 
     async def _move(self, stopped: Stopped) -> int:
         """Go once through what waits, step by step."""
-        now = self._context.clock.seconds()
+        now, count, mark = self._context.clock.seconds(), 0, ""
         selection = self._selection(*stopped, now)
         if not selection.routes:
             return 0
         # What is uncertain is only selected where nobody can resolve it any more.
         edit = Edit(action="reroute", who="the relay", why=f"{stopped[0]} does not run", force=True)
-        count, mark = 0, ""
         while True:
             step = await self._context.spool.edit(selection, edit, mark, self._prepare)
             count, mark = count + step.count, step.mark

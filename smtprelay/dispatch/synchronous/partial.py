@@ -62,7 +62,7 @@ class PartialSuccess:
         if settlement.uncertain:
             settlement = evolve(settlement, provider=last.provider, lane=last.lane)
         await self._accept(self.spool, draft, delivery, body, settlement)
-        self._tell(delivery, settlement)
+        report.tell_end(self.context.events, delivery, settlement, self.context.clock.seconds(), 0.0)
         return True
 
     async def _settlement(self, claim: Claim, results: Results, body: Body) -> Settlement:
@@ -99,7 +99,7 @@ class PartialSuccess:
         # Before any attempt that a spool counts.
         notice = await self.notices.bounce(Claim(delivery=delivery, node="", attempt=0), ended, body)
         if notice is not None:
-            report.ours(self.context.events, delivery, bounce=notice)
+            report.notified(self.context.events, delivery, notice)
         return notice
 
     async def confirm(self, delivery: Delivery, results: Results, body: Body) -> NewMessage | None:
@@ -138,11 +138,6 @@ class PartialSuccess:
         reply = await incoming.finish()
         if reply.code != 250:  # noqa: PLR2004 -- the spool's only success
             raise NotKept(reply.text)
-
-    def _tell(self, delivery: Delivery, settlement: Settlement) -> None:
-        report.ours(self.context.events, delivery, bounce=settlement.bounce, event=settlement.event)
-        if settlement.state == "held":
-            report.held(self.context.events, delivery, settlement.reason, self.context.clock.seconds(), 0.0)
 
 
 def _as_said(outcome: Outcome) -> Outcome:

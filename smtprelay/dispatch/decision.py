@@ -78,7 +78,7 @@ def decide(case: DecisionInput, end: AttemptEnd) -> Decision:
     if end.fault is not None:
         return unreadable(case, end.results or {}, end.fault)
     if end.error is not None:
-        return crashed(case, end.error)
+        return crashed(case, end.results or {}, end.error)
     if end.results is None:
         return unresolved(case.claim) if end.resolved else provider_removed(case)
     results = resolved(end.results) if end.resolved else end.results
@@ -148,13 +148,15 @@ def resolved(known: Results) -> Results:
     }
 
 
-def crashed(case: DecisionInput, error: Exception) -> Decision:
+def crashed(case: DecisionInput, results: Results, error: Exception) -> Decision:
     """Return the decision on an attempt that ended in an unexpected exception: again later, then held."""
+    outcomes = {address: each for address, each in results.items() if isinstance(each, Delivered)}
     errors = case.claim.errors + 1
     held = errors >= MOST_ERRORS
     settlement = Settlement(
         state="held" if held else "deferred",
-        outcomes={},
+        outcomes=outcomes,
+        closed=dict.fromkeys(outcomes, "delivered"),
         reason=in_a_line(error),
         due=None if held else case.now + delay(case.route.retry, errors - 1, case.chance),
         tries=case.claim.tries,

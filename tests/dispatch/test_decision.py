@@ -296,13 +296,13 @@ class OtherEndsTests(SynchronousTestCase):
 
     def test_a_crash_is_tried_again_and_resolved_first(self) -> None:
         """The exception may have come after the body was sent."""
-        settlement = crashed(make_case(make_claim(A, tries=2)), KeyError("id")).settlement
+        settlement = crashed(make_case(make_claim(A, tries=2)), {}, KeyError("id")).settlement
         self.assertEqual((settlement.state, settlement.due), ("deferred", MORNING + 30))
         self.assertEqual((settlement.errors, settlement.tries, settlement.uncertain), (1, 2, True))
 
     def test_the_third_crash_in_a_row_holds(self) -> None:
         """With what was raised as its reason."""
-        settlement = crashed(make_case(make_claim(A, errors=2)), KeyError("id")).settlement
+        settlement = crashed(make_case(make_claim(A, errors=2)), {}, KeyError("id")).settlement
         self.assertEqual(
             (settlement.state, settlement.due, settlement.reason), ("held", None, "KeyError: 'id'")
         )

@@ -5,7 +5,7 @@ It sleeps until there is a reason not to: an accept, an attempt that ended, or t
 said that something becomes due. Then it asks the spool once, begins what it got, and sleeps again.
 """
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -21,7 +21,6 @@ from smtprelay.dispatch.decision import Decision, DecisionInput, decide, returne
 from smtprelay.dispatch.deliver import deliver
 from smtprelay.dispatch.hold_rule_runner import HoldRuleRunner
 from smtprelay.dispatch.notices import EndNotices
-from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.probe import probe_lane
 from smtprelay.dispatch.record import record
 from smtprelay.dispatch.reroute import RerouteRunner
@@ -42,32 +41,17 @@ class Dispatcher:
     Attempts what the spool has, until each delivery is finished.
 
     :param lease: how long a claim holds without being renewed, seconds.
-    :param probe_unreachable: has a provider probed soon that cannot be reached.
-    :ivar operator: what an operator may do beside changing the queue.
+    :ivar hold_rules: applies the rules that hold mail.
     :ivar given_up: attempts were given up when it stopped: they are claimed, and have no outcome.
     """
 
-    def __init__(
-        self,
-        context: DispatchContext,
-        notices: EndNotices,
-        *,
-        lease: float = 60.0,
-        probe_unreachable: Callable[[str], None] = lambda _provider: None,
-    ) -> None:
+    def __init__(self, context: DispatchContext, notices: EndNotices, *, lease: float = 60.0) -> None:
         self._context = context
         self._notices = notices
         self._spool, self._clock, self._events = context.spool, context.clock, context.events
         self._renew_every = lease / 3.0
-        self._hold_rules = HoldRuleRunner(context.spool, context.clock, context.events)
+        self.hold_rules = HoldRuleRunner(context.spool, context.clock, context.events)
         self._reroutes = RerouteRunner(context)
-        self.operator = OperatorActions(
-            context,
-            notices.reporter,
-            wake=self._look_anew,
-            holds_changed=self._hold_rules.kick,
-            probe_unreachable=probe_unreachable,
-        )
         self.given_up = False
         self._claiming = False
         self._under_way: dict[Deferred[None], Claim] = {}
@@ -91,7 +75,7 @@ class Dispatcher:
         """Begin to claim, and hear of each accept from now on; also after :meth:`pause`."""
         self._claiming = True
         self._spool.listen(self.take)
-        self._hold_rules.kick()
+        self.hold_rules.kick()
         self._wake()
 
     def take(self, claims: Sequence[Claim]) -> None:
@@ -112,7 +96,12 @@ class Dispatcher:
         """Move all times by ``seconds``: the system clock was changed; then ask the spool."""
         self._context.lanes.clock_stepped(seconds)
         self._watch("step", self._spool.clock_stepped(seconds))
-        self._look_anew()
+        self.lanes_changed()
+
+    def lanes_changed(self) -> None:
+        """Ask the spool, for a lane was stopped or opened: all that waits may have another way now."""
+        self._reroutes.begin_anew()
+        self._wake()
 
     def pause(self) -> None:
         """Claim nothing more; what is under way goes on. Claims that still come in are given back."""
@@ -131,7 +120,7 @@ class Dispatcher:
         """
         self.pause()
         self._reroutes.stop()
-        self._hold_rules.stop()
+        self.hold_rules.stop()
         stopped = self._stopped = Deferred()
         self._limit = self._clock.callLater(bound, self._give_up)
         self._check_stopped()
@@ -214,11 +203,6 @@ class Dispatcher:
         if self._claiming and not self._asking:
             self._watch("claim", self._ask())
 
-    def _look_anew(self) -> None:
-        """Ask the spool; what waits in stopped lanes is looked at again, for it may have another way now."""
-        self._reroutes.begin_anew()
-        self._wake()
-
     async def _ask(self) -> None:
         self._asking += 1
         try:
@@ -248,7 +232,7 @@ class Dispatcher:
 
     async def _probe(self, provider: str, lane: str) -> None:
         await probe_lane(self._context, provider, lane)
-        self._look_anew()
+        self.lanes_changed()
 
     async def _reroute(self, provider: str, lane: str) -> None:
         if await self._reroutes.run(provider, lane):

@@ -5,14 +5,15 @@ The spool changes the queue; this prepares the changes: the lane of a rerouted d
 deleted one. An operator probes, suspends and resumes providers here, too.
 """
 
-from collections.abc import Callable
 from typing import Final
 
-from attrs import define, evolve, field
+from attrs import define, evolve
 
 from smtprelay.dispatch.context import DispatchContext
+from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.failover import fits
+from smtprelay.dispatch.unreachable import ReachWatch
 from smtprelay.model.attempt import Block, Claim, NewMessage
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Failed
@@ -30,16 +31,14 @@ class OperatorActions:
     """
     Implements :class:`smtprelay.model.queue_admin.Operator`.
 
-    :param wake: has the spool asked for what may go now.
-    :param holds_changed: implements the method of that name.
-    :param probe_unreachable: has a provider probed soon that cannot be reached.
+    :param dispatcher: hears of what was changed; ``None`` while no relay runs, as ``watch``.
+    :param watch: probes providers that cannot be reached.
     """
 
     _context: DispatchContext
     _reporter: DsnReporter
-    _wake: Callable[[], None] = field(default=lambda: None, kw_only=True)
-    holds_changed: Callable[[], None] = field(default=lambda: None, kw_only=True)
-    _probe_unreachable: Callable[[str], None] = field(default=lambda _provider: None, kw_only=True)
+    _dispatcher: Dispatcher | None = None
+    _watch: ReachWatch | None = None
 
     async def __call__(self, delivery: Delivery, edit: Edit) -> Prepared:
         """Return what this edit needs: the new place for a reroute, the bounce for a delete."""
@@ -60,7 +59,8 @@ class OperatorActions:
         if (await self._lane(provider, "")).suspended:
             raise ValueError(f"{provider} is suspended: resume it")
         if state.state == "unreachable":
-            self._probe_unreachable(provider)
+            if self._watch is not None:
+                self._watch.probe_soon(provider)
             self._tell(provider, lane, "probe", who, "unreachable")
             return
         name = f"{provider} {lane}".rstrip()
@@ -88,6 +88,11 @@ class OperatorActions:
             raise ValueError(f"{provider} is not suspended")
         await self._change(Block(provider=provider, operator=True), "resume", who, state.blocked_reason)
 
+    def holds_changed(self) -> None:
+        """Have the rules that hold mail applied now."""
+        if self._dispatcher is not None:
+            self._dispatcher.hold_rules.kick()
+
     async def _lane(self, provider: str, lane: str) -> LaneState:
         self.check(provider)
         for each in (await self._context.spool.stock()).lanes:
@@ -98,7 +103,8 @@ class OperatorActions:
     async def _change(self, block: Block, action: str, who: str, why: str) -> None:
         await self._context.spool.block(block)
         self._tell(block.provider, block.lane, action, who, why)
-        self._wake()
+        if self._dispatcher is not None:
+            self._dispatcher.lanes_changed()
 
     def _tell(self, provider: str, lane: str, action: str, who: str, why: str) -> None:
         self._context.events("lane.changed", provider=provider, lane=lane, action=action, who=who, why=why)

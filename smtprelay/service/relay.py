@@ -19,6 +19,7 @@ from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Config
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.lane_state import LaneStates
+from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.synchronous.incoming import Synchronous
 from smtprelay.dispatch.unreachable import LOOK_EVERY, ReachWatch
 from smtprelay.interfaces import Events, Provider, Receive, Spool
@@ -119,6 +120,7 @@ class Relay(Service):
         self._lanes = LaneStates(self._events)
         self._watch: ReachWatch | None = None
         self._dispatcher: Dispatcher | None = None
+        self._operator: OperatorActions | None = None
         self._drain: Drain | None = None
         self._synchronous: Synchronous | None = None
         self._clocks: list[LoopingCall] = []
@@ -207,7 +209,8 @@ class Relay(Service):
         config, spool = self.config, self.spool
         context = build_context(config, permits, self._providers, self._lanes, self._clock, self._events)
         notices = build_notices(config, context, post, build_announcer(config, self._new_id, self._clock))
-        self._dispatcher = build_dispatcher(config, context, notices, watch.probe_soon)
+        self._dispatcher = build_dispatcher(config, context, notices)
+        self._operator = OperatorActions(context, notices.reporter, self._dispatcher, watch)
         shared = config.spool is not None and config.spool.engine == "postgres"
         self._drain = Drain(self._ports, self._dispatcher, spool, shared=shared, events=self._events)
         self._synchronous = build_synchronous(
@@ -297,7 +300,7 @@ class Relay(Service):
             events=self._events,
             readiness=self._readiness,
             listeners=self._ports.described,
-            operator=None if self._dispatcher is None else self._dispatcher.operator,
+            operator=self._operator,
             mailbox=self._mailbox,
             draining=self._drain,
             permits=self._permits,
@@ -336,7 +339,7 @@ class Relay(Service):
     async def _tend(self) -> None:
         """Another node may have made a rule that holds mail, and be gone when it ends."""
         if self._dispatcher is not None:
-            self._dispatcher.operator.holds_changed()
+            self._dispatcher.hold_rules.kick()
 
     # --- stopping
 

@@ -1,6 +1,6 @@
 """Values and a whole dispatch station for its tests: a spool in memory, scripted providers, a clock."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from attrs import evolve
@@ -14,6 +14,7 @@ from smtprelay.dispatch.dsn.render import BounceSettings
 from smtprelay.dispatch.dsn.reporter import DsnReporter, Post
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.notices import EndNotices
+from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Body
 from smtprelay.model.attempt import Claim, NewMessage
@@ -108,7 +109,6 @@ class Stage:
         events: Recording | None = None,
         *,
         notifier: WebhookNotifier | None = None,
-        probe_unreachable: Callable[[str], None] = lambda _provider: None,
     ) -> None:
         self.clock = Clock()
         self.clock.advance(MORNING)
@@ -121,7 +121,6 @@ class Stage:
         self._messages = 0
         self._bounces = bounces
         self._notifier = notifier
-        self._probe_unreachable = probe_unreachable
         self.dispatcher = self._make()
 
     def start(self) -> "Stage":
@@ -138,7 +137,7 @@ class Stage:
         self.start()
 
     def _make(self) -> Dispatcher:
-        context = make_context(
+        self.context = context = make_context(
             self.events,
             spool=self.spool,
             providers=self.providers,
@@ -146,7 +145,10 @@ class Stage:
             clock=self.clock,
         )
         notices = make_notices(context, self._post, self._bounces, self._notifier)
-        return Dispatcher(context, notices, probe_unreachable=self._probe_unreachable)
+        dispatcher = Dispatcher(context, notices)
+        self.reporter = notices.reporter
+        self.operator = OperatorActions(context, notices.reporter, dispatcher)
+        return dispatcher
 
     def accept(
         self,

@@ -3,7 +3,7 @@ The dispatcher, by the configuration.
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from smtprelay.config.model import Config, SpoolSettings
@@ -40,9 +40,6 @@ def build_notices(
     return EndNotices(reporter=reporter, notifier=notifier, clock=context.clock, events=context.events)
 
 
-def build_dispatcher(
-    config: Config, context: DispatchContext, notices: EndNotices, probe_unreachable: Callable[[str], None]
-) -> Dispatcher:
+def build_dispatcher(config: Config, context: DispatchContext, notices: EndNotices) -> Dispatcher:
     """Return what delivers the mail of the spool, and probes its lanes; it is to be started."""
-    lease = (config.spool or SpoolSettings()).lease
-    return Dispatcher(context, notices, lease=lease, probe_unreachable=probe_unreachable)
+    return Dispatcher(context, notices, lease=(config.spool or SpoolSettings()).lease)

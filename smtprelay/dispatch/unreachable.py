@@ -46,7 +46,6 @@ class ReachWatch:
     _events: Events
     _spool: Spool = field(kw_only=True)
     _lanes: LaneStates = field(kw_only=True)
-    _begun: bool = field(default=False, init=False)
     _told: dict[str, Unreachable] = field(factory=dict, init=False)
     #: To be probed once; and not reached since the start, or since a suspension.
     _unprobed: set[str] = field(factory=set, init=False)
@@ -56,8 +55,6 @@ class ReachWatch:
 
     async def check_providers(self) -> None:
         """Check every provider; to be called about once a second. It raises as the spool does."""
-        if not self._begun:
-            await self.begin()
         for name, reach in self._reaches.items():
             suspended = self._lanes.is_suspended(name)
             if suspended:
@@ -98,7 +95,7 @@ class ReachWatch:
         """
         Take over what was told before a restart; the first check probes the providers that mail waits for.
 
-        To be called before new mail comes in.
+        To be called once, before new mail comes in.
         """
         stock = await self._spool.stock()
         self._unprobed = {lane.provider for lane in stock.lanes if lane.waiting}
@@ -109,7 +106,6 @@ class ReachWatch:
             else:
                 reach.failure = self._told[told.provider] = told
                 self._unprobed.add(told.provider)
-        self._begun = True
 
     def _change(self, name: str, trouble: Unreachable | None, *, aloud: bool) -> None:
         before, now = self._told.pop(name, None), self._clock.seconds()

@@ -103,7 +103,7 @@ class LaneTests(DispatcherTestCase):
             spool=stage.spool,
             lanes=stage.context.lanes,
         )
-        done(watch.check_providers())
+        done(watch.begin())
         operator = OperatorActions(stage.context, stage.reporter, stage.dispatcher, watch)
         told = Unreachable(provider="one", since=1.0, host="x:443", stage="connect", reason="refused")
         done(stage.spool.note_reach("one", told))
@@ -227,7 +227,7 @@ class LaneTests(DispatcherTestCase):
             self.assertEqual(len(one.sent), 1)
 
 
-class TendingTests(DispatcherTestCase):
+class HoldRuleTests(DispatcherTestCase):
     def test_a_rule_ends_by_itself(self) -> None:
         """What it held is sent at that time, without anybody asking."""
         one = ScriptedProvider("one")
@@ -265,12 +265,12 @@ class TendingTests(DispatcherTestCase):
                 await fail(RuntimeError("disk"))
 
         spool = Failing()
-        tending = HoldRuleRunner(spool, clock, events)
-        tending.kick()
+        rules = HoldRuleRunner(spool, clock, events)
+        rules.kick()
         clock.advance(61)
         self.assertEqual(spool.asked, 2)
         self.assertEqual(events.of("spool.failed")[0]["operation"], "hold_rules")
-        tending.stop()
+        rules.stop()
         self.assertEqual(clock.getDelayedCalls(), [])
 
 
@@ -283,6 +283,6 @@ class QuietTests(SynchronousTestCase):
             async def apply_hold_rules(self) -> None:
                 return None
 
-        tending = HoldRuleRunner(Empty(), clock, Recording())
-        tending.kick()
+        rules = HoldRuleRunner(Empty(), clock, Recording())
+        rules.kick()
         self.assertEqual(clock.getDelayedCalls(), [])

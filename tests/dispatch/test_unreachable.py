@@ -67,6 +67,7 @@ class ReachWatchTests(SynchronousTestCase):
             spool=self.spool,
             lanes=self.lanes,
         )
+        done(watch.begin())
         self.looking = every(self.clock, self.events, "reach", LOOK_EVERY, watch.check_providers)
         return watch
 
@@ -255,8 +256,7 @@ class ReachWatchTests(SynchronousTestCase):
         waiting = evolve(nothing, lanes=[lane])
         for before, probes in ((nothing, 0), (waiting, 1)):
             self.spool.stock = partial(succeed, before)
-            watch = self.watching()
-            done(watch.begin())
+            self.watching()
             self.spool.stock = partial(succeed, waiting)
             self.pass_time(60)
             self.assertEqual(self.far.probes, probes)

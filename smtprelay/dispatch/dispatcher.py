@@ -90,7 +90,7 @@ class Dispatcher:
             self._under_way[running] = claim
             if self._renewal is None and not running.called:
                 self._renewal = self._clock.callLater(self._renew_every, self._renew)
-            running.addErrback(self._broken, claim).addCallback(self._ended, running)
+            running.addCallbacks(self._ended, self._broken, (running,), errbackArgs=(running, claim))
 
     def clock_stepped(self, seconds: float) -> None:
         """Move all times by ``seconds``: the system clock was changed; then ask the spool."""
@@ -175,8 +175,9 @@ class Dispatcher:
         if self._stopped is not None:
             self._check_stopped()
 
-    def _broken(self, failure: Failure, claim: Claim) -> None:
+    def _broken(self, failure: Failure, running: Deferred[None], claim: Claim) -> None:
         """An attempt ended without an outcome: it was given up, or this package has a bug."""
+        self._ended(None, running)
         if not self.given_up:
             trace = failure.getTraceback()
             self._events("attempt.crashed", attempt=claim.attempt, exc=trace, **report.about(claim.delivery))

@@ -26,7 +26,6 @@ def tell(events: Events, claim: Claim, decision: Decision, now: float, seconds: 
     common = {**about(delivery), "seconds": seconds}
     events("attempt.ended", attempt=claim.attempt, outcome=decision.outcome, **common)
     for kind, group in decision.groups.items():
-        ids = {each.id: None for each in group.values() if isinstance(each, Delivered) and each.id}
         fields = {
             **common,
             "age": now - delivery.received,
@@ -34,6 +33,7 @@ def tell(events: Events, claim: Claim, decision: Decision, now: float, seconds: 
             "count": len(group),
         }
         if kind == "delivered":
+            ids = {each.id: None for each in group.values() if isinstance(each, Delivered) and each.id}
             events("message.delivered", provider_id=", ".join(ids), **fields)
         elif kind == "uncertain":
             events("message.uncertain", reason=reasons(group), **fields)

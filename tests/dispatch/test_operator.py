@@ -100,7 +100,7 @@ class LaneTests(DispatcherTestCase):
             stage.providers,
             stage.clock,
             stage.events,
-            spool=stage.spool,
+            spool=stage.spool.admin,
             lanes=stage.context.lanes,
         )
         done(watch.begin())

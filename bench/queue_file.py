@@ -4,7 +4,7 @@ Spools with many deliveries, written by the queue's own operations in bulk.
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -26,15 +26,16 @@ _REASON: Final = "451 4.7.1 try again later"
 
 @frozen
 class Many:
-    """So many deliveries of 1 KB that wait at one provider."""
+    """So many deliveries of 1 KB at one provider that wait in its own lane, or in ``lanes`` others."""
 
     provider: str
     count: int
+    lanes: int = 0
 
 
 def engine_of(folder: Path, provider: str) -> SqliteEngine:
     """Return the engine of a spool in ``folder``, for transactions of our own."""
-    paces: Mapping[str, RateLimit] = {provider: RateLimit(concurrency=1_000_000)}
+    paces = {provider: RateLimit(concurrency=1_000_000, per_lane=4)}
     return SqliteEngine(database=str(folder / DATABASE), paces=paces, lease=60.0, seconds=time.time)
 
 
@@ -55,8 +56,9 @@ def fill(folder: Path, many: Many) -> None:
     with closing(connect(engine)) as connection:
         for start in range(0, many.count, _BATCH):
             with engine.transaction(connection) as transaction:
-                for _ in range(min(_BATCH, many.count - start)):
-                    accept(transaction, _arrival(many.provider, body, chance), claiming=False)
+                for number in range(start, min(start + _BATCH, many.count)):
+                    lane = f"box{number % many.lanes}@example.com" if many.lanes else ""
+                    accept(transaction, arrival(many.provider, body, chance, lane), claiming=False)
 
 
 def defer(folder: Path, many: Many) -> None:
@@ -78,16 +80,17 @@ def defer(folder: Path, many: Many) -> None:
         connection.execute("COMMIT")
 
 
-def block(folder: Path, many: Many) -> None:
-    """Stop the lane in which all of them wait, for a day."""
+def block(folder: Path, many: Many, keys: Sequence[str] = ("",)) -> None:
+    """Stop lanes in which they wait for a day; without ``keys`` the provider's own."""
     engine = engine_of(folder, many.provider)
     with closing(connect(engine)) as connection, engine.transaction(connection) as transaction:
-        transaction.lanes.get(many.provider, "").block(
-            transaction.now + 86400, "401 expired", transaction.now
-        )
+        for key in keys:
+            lane = transaction.lanes.get(many.provider, key)
+            lane.block(transaction.now + 86400, "401 expired", transaction.now)
 
 
-def _arrival(provider: str, body: bytes, chance: random.Random) -> Arrival:
+def arrival(provider: str, body: bytes, chance: random.Random, lane: str = "") -> Arrival:
+    """Return a message for one recipient that has just come in."""
     recipients = (Recipient(address="somebody@example.net"),)
     now = time.time()
     draft = Draft(
@@ -96,7 +99,7 @@ def _arrival(provider: str, body: bytes, chance: random.Random) -> Arrival:
         client=Client(address="127.0.0.1", listener="in", helo="bench", protocol="ESMTP"),
         received=now,
     )
-    planned = [Planned(route="waiting", provider=provider, lane="", recipients=recipients)]
+    planned = [Planned(route="waiting", provider=provider, lane=lane, recipients=recipients)]
     return Arrival(
         draft=draft,
         shape=shape_of(body),

@@ -45,15 +45,15 @@ def million(work: Workplace) -> Iterator[Row]:
         memory = resident(relay.pid) / (1 << 20)
     size = (folder / "spool/spool.db").stat().st_size >> 20
     about = f"{many.count} deferred of 1 KB, {size} MiB on disk, read before"
-    yield _alone("start to first 220", until_greeting, "s", (5, 1), about)
+    yield alone("start to first 220", until_greeting, "s", (5, 1), about)
     first, slowest = short[0] * 1000, max(short) * 1000
     note = f"by the control socket, 50 lines; first {first:.1f}, slowest {slowest:.1f} ms"
     listed, longer = statistics.median(short) * 1000, statistics.median(long) * 1000
-    yield _alone("queue list, a million deferred", listed, "ms", (50, 10), note)
-    yield _alone("queue list of 1000 lines, a million deferred", longer, "ms")
-    yield _alone("memory, a million deferred", memory, "MiB", (150, 100), about)
+    yield alone("queue list, a million deferred", listed, "ms", (50, 10), note)
+    yield alone("queue list of 1000 lines, a million deferred", longer, "ms")
+    yield alone("memory, a million deferred", memory, "MiB", (150, 100), about)
     cost = _claim_cost(folder / "spool", "out", _CLAIMS // 5, found=False)
-    yield _alone("claim, a million deferred", cost, "ms", (50, 10), "without the sync; nothing is due")
+    yield alone("claim, a million deferred", cost, "ms", (50, 10), "without the sync; nothing is due")
 
 
 def claim_cost(work: Workplace) -> Iterator[Row]:
@@ -65,8 +65,8 @@ def claim_cost(work: Workplace) -> Iterator[Row]:
         costs[count] = _claim_cost(folder, "out", work.scaled(_CLAIMS), found=True)
     for count, cost in costs.items():
         note = "one delivery claimed, without the sync"
-        yield _alone(f"claim with {count} queued", cost, "ms", note=note)
-    yield _alone("claim, 100,000 ÷ 10 queued", costs[100_000] / costs[10], "times")
+        yield alone(f"claim with {count} queued", cost, "ms", note=note)
+    yield alone("claim, 100,000 ÷ 10 queued", costs[100_000] / costs[10], "times")
 
 
 def behind(work: Workplace) -> Iterator[Row]:
@@ -154,7 +154,7 @@ def _claim_cost(spool: Path, provider: str, count: int, *, found: bool) -> float
     return statistics.median(times) * 1000
 
 
-def _alone(measure: str, value: float, unit: str, bounds: Bounds = NO_BOUNDS, note: str = "") -> Row:
+def alone(measure: str, value: float, unit: str, bounds: Bounds = NO_BOUNDS, note: str = "") -> Row:
     """Return the row of a figure that has no peer."""
     must, goal = bounds
     return Row(measure=measure, ours=f"{value:.3g} {unit}", value=value, must=must, goal=goal, note=note)

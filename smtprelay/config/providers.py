@@ -5,7 +5,7 @@ Settings of the ways out: one class for each type of provider.
 from collections.abc import Mapping
 from typing import Literal
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from smtprelay.config.secret import Secret
 from smtprelay.config.values import (
@@ -14,6 +14,7 @@ from smtprelay.config.values import (
     Domain,
     FilePath,
     Flag,
+    LaneRate,
     Mailbox,
     Port,
     Rate,
@@ -30,7 +31,8 @@ class ProviderSettings:
     What every provider has.
 
     :ivar type: the kind of provider; it decides which other settings there are.
-    :ivar rate: most requests (a smarthost: mails) per time; with several rates, all of them apply.
+    :ivar rate: most requests (a smarthost: mails, SES: recipients) per time; with several rates, all of them
+        apply.
     :ivar concurrency: most requests, or connections, at once.
     :ivar timeout: time limit for each step of a request: connect, wait for the answer, read it.
     :ivar limits: limits of one message. Default: those that the provider documents.
@@ -90,6 +92,19 @@ class AcsSettings(HttpProviderSettings):
 
 
 @frozen(kw_only=True)
+class LaneSettings:
+    """
+    What one mailbox or login of a provider may do.
+
+    :ivar rate: most requests, or most bytes, per time; with several rates, all of them apply.
+    :ivar concurrency: most requests at once.
+    """
+
+    rate: tuple[LaneRate, ...] = ()
+    concurrency: Count = 4
+
+
+@frozen(kw_only=True)
 class Graph(HttpProviderSettings):
     """
     Microsoft Graph.
@@ -97,6 +112,7 @@ class Graph(HttpProviderSettings):
     :ivar mailbox: the mailbox that sends: that of the ``envelope`` sender, of the ``header``'s From, or one
         fixed address.
     :ivar credential: the credential of the ``application``, or that of the client's ``login``.
+    :ivar lane: limits of each mailbox, beside those of all together.
     :ivar upload_sessions: send mail above 4 MB through a draft; needs the permission Mail.ReadWrite.
     """
 
@@ -107,7 +123,14 @@ class Graph(HttpProviderSettings):
     cloud: Literal["global", "usgov", "usgov-dod", "china"] = "global"
     mailbox: Mailbox = "envelope"
     credential: Literal["application", "login"] = "application"
+    lane: LaneSettings = field(factory=LaneSettings)
     upload_sessions: Flag = False
+
+    @property
+    def paced(self) -> RateLimit:
+        """The limits, with those of a mailbox."""
+        lane = self.lane
+        return evolve(super().paced, per_lane=lane.concurrency, lane_windows=lane.rate)
 
 
 @frozen(kw_only=True)
@@ -144,6 +167,11 @@ class Ses(HttpProviderSettings):
     tags: Mapping[Text, Text] = field(factory=dict)
     assume_role: AssumeRole | None = None
     vault: Vault | None = None
+
+    @property
+    def paced(self) -> RateLimit:
+        """The limits; SES counts recipients."""
+        return evolve(super().paced, windows=tuple(evolve(each, unit="recipients") for each in self.rate))
 
 
 @frozen(kw_only=True)

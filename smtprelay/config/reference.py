@@ -34,6 +34,7 @@ WORDS: Final[Mapping[Any, str]] = {
     values.Size: "size (10MB, 25MiB)",
     values.Sizes: "range of sizes (<2MiB, >=2MiB)",
     values.Rate: "rate (30/min, 100/h, 25/10s)",
+    values.LaneRate: "rate (25/10s, 150MB/5min)",
     values.Share: "share (5%, 0.05)",
     values.Count: "number from 1",
     values.Port: "port",
@@ -306,7 +307,8 @@ def _sizes(value: values.SizeRange) -> str:
 
 def _rate(value: Window) -> str:
     span = _span(value.seconds)
-    return f"{value.count}/{span[1:] if span[:-1] == '1' else span}".replace("/m", "/min")
+    count = _size(value.count) if value.unit == "bytes" else value.count
+    return f"{count}/{span[1:] if span[:-1] == '1' else span}".replace("/m", "/min")
 
 
 _SPELLED: Final[Mapping[Any, Callable[[Any], str]]] = {
@@ -316,5 +318,6 @@ _SPELLED: Final[Mapping[Any, Callable[[Any], str]]] = {
     values.Size: _size,
     values.Sizes: _sizes,
     values.Rate: _rate,
+    values.LaneRate: _rate,
     values.Share: lambda value: f"{value * 100:g}%",
 }

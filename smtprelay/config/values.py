@@ -135,6 +135,14 @@ def parse_rate(text: str) -> Window:
     raise ValueError(f'"{_short(text)}" is not a rate: {_expected(text, "30/min, 100/h or 25/10s")}')
 
 
+def parse_lane_rate(text: str) -> Window:
+    """As :func:`parse_rate`, or bytes: ``150MB/5min``."""
+    size, slash, time = text.partition("/")
+    if not slash or size.strip().isdecimal():
+        return parse_rate(text)
+    return Window(count=parse_size(size.strip()), seconds=parse_rate(f"1/{time}").seconds, unit="bytes")
+
+
 def parse_share(text: str) -> float:
     """``5%`` or ``0.05``."""
     match = _SHARE.fullmatch(text)
@@ -294,6 +302,7 @@ Expiry = Annotated[float | None, parse_expiry]
 Size = Annotated[int, parse_size]
 Sizes = Annotated[SizeRange, parse_size_range]
 Rate = Annotated[Window, parse_rate]
+LaneRate = Annotated[Window, parse_lane_rate]
 #: A part of a whole, from 0.0 to 1.0.
 Share = Annotated[float, parse_share]
 #: At least 1.

@@ -124,6 +124,9 @@ def settle(case: DecisionInput, results: Results) -> Decision:
         for address, outcome in group.items()
         if ends[kind] == "bounce" or (kind == "delivered" and address in wishes)
     }
+    block = case.block
+    if block is not None and any(isinstance(each, Blocked) for each in groups.get("expired", {}).values()):
+        block = evolve(block, until=case.now)  # the next mail of this mailbox may be too old, too
     onward = _onward(case, {kind: group for kind, group in groups.items() if kind not in ended}, closed)
     words = {
         "throttled" if isinstance(each, Deferred) and each.throttled else _KINDS[type(each)]
@@ -131,7 +134,7 @@ def settle(case: DecisionInput, results: Results) -> Decision:
     }
     said = reasons(outcomes)
     return Decision(
-        settlement=evolve(onward, outcomes=outcomes, closed=closed, reason=said, block=case.block),
+        settlement=evolve(onward, outcomes=outcomes, closed=closed, reason=said, block=block),
         outcome="+".join(sorted(words)),
         groups=groups,
         report=report,
@@ -244,7 +247,14 @@ def _grouped(case: DecisionInput, outcomes: Results) -> dict[str, Results]:
         groups.setdefault("failed", {}).update(groups.pop("oversize"))
     if "deferred" in groups and _spent(case, groups["deferred"].values()):
         groups["expired"] = groups.pop("deferred")
+    if "blocked" in groups and _is_stranded(case, groups["blocked"].values()):
+        groups.setdefault("expired", {}).update(groups.pop("blocked"))
     return dict(groups)
+
+
+def _is_stranded(case: DecisionInput, blocked: Iterable[Outcome]) -> bool:
+    old = case.route.expire is not None and case.claim.age > case.route.expire
+    return old and all(isinstance(each, Blocked) and each.lane for each in blocked) and not case.elsewhere()
 
 
 def _kind(outcome: Outcome, *, several: bool) -> str:

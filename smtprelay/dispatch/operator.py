@@ -95,8 +95,8 @@ class OperatorActions:
 
     async def _lane(self, provider: str, lane: str) -> LaneState:
         self.check(provider)
-        for each in (await self._context.spool.admin.stock()).lanes:
-            if (each.provider, each.lane) == (provider, lane):
+        for each in await self._context.spool.admin.lanes(provider):
+            if each.lane == lane:
                 return each
         raise LookupError(f"{provider} has no lane {lane!r}" if lane else f"{provider} has had no mail yet")
 

@@ -34,7 +34,8 @@ async def probe_lane(context: DispatchContext, provider: str, lane: str) -> None
         return
     outcome = await ask(context.providers.get(provider), provider, lane, context.events)
     now = context.clock.seconds()
-    if outcome is None:
+    # Mail of a mailbox that is gone expires, and that is judged when it has been tried.
+    if outcome is None or (lane and isinstance(outcome, Blocked)):
         await spool.block(lanes.try_one(provider, lane, now))
     elif isinstance(outcome, Delivered):
         await spool.block(Block(provider=provider, lane=lane))

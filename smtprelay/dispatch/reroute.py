@@ -61,10 +61,11 @@ class RerouteRunner:
         """
         Move what is due in a stopped lane to other providers of its routes; return how many deliveries.
 
-        A lane that is only paused is left alone. One that is being gone through is gone through once more.
+        A provider that is only paused is left alone. What is being gone through is gone through once more.
         """
         stopped, context = (provider, lane), self._context
-        if provider in context.providers and not context.lanes.is_blocked(provider, lane):
+        # After a start a provider is probed first: its configuration may have been corrected.
+        if lane == "" and provider in context.providers and not context.lanes.is_blocked(provider, lane):
             return 0
         if stopped in self._under_way:
             self._under_way[stopped] = True

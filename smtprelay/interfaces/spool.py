@@ -12,8 +12,19 @@ from smtprelay.model.maintenance import Checked, Space
 from smtprelay.model.message import Delivery, Draft, Planned, Reply
 from smtprelay.model.operator_settings import AppliedSettings, OperatorSettings
 from smtprelay.model.permit import Busy, Feedback, Permit
-from smtprelay.model.queue import Detail, DueSelection, Edit, Node, OverduePage, QueueStats, Selection
+from smtprelay.model.queue import (
+    Detail,
+    DueSelection,
+    Edit,
+    LaneState,
+    Node,
+    OverduePage,
+    QueueStats,
+    Selection,
+)
 from smtprelay.model.queue_admin import Edited, Found, HoldRule
+from smtprelay.model.rate_limit import LEAST, Load
+from smtprelay.model.route import Window
 from smtprelay.model.unreachable import Unreachable
 
 
@@ -113,6 +124,9 @@ class WorkQueue(QueueAccess, Protocol):
     async def release(self) -> int:
         """Put back what this node holds, because it stops: uncertain, due at once; return how many."""
 
+    async def change_rate(self, provider: str, windows: tuple[Window, ...]) -> None:
+        """Let ``provider`` be asked at another rate from now on; what went already counts."""
+
     async def clock_stepped(self, seconds: float) -> None:
         """Have no mail be older, or go later, because our clock was put by ``seconds``; negative is back."""
 
@@ -127,6 +141,9 @@ class QueueAdmin(QueueAccess, Protocol):
 
     async def stock(self) -> QueueStats:
         """Count what lies in the spool, at a cost that does not grow with it."""
+
+    async def lanes(self, provider: str = "") -> Sequence[LaneState]:
+        """Return all lanes, or those of one provider, each with what is in it alone."""
 
     async def search(self, selection: Selection, mark: str = "") -> Found:
         """
@@ -272,9 +289,9 @@ class Permits(Protocol):
     They are of one load with those that are: slots, rate and blocks of the lanes count for both.
     """
 
-    async def borrow(self, name: str, provider: str, lane: str) -> Permit | Busy:
+    async def borrow(self, name: str, provider: str, lane: str, load: Load = LEAST) -> Permit | Busy:
         """
-        Take a slot of a lane, and a token of each window, for a request that the spool does not make.
+        Take a slot of a lane, and ``load`` of each rate, for a request that the spool does not make.
 
         It counts until it is given back, at the latest after ten minutes.
         """

@@ -246,6 +246,8 @@ class LaneState:
         ``None``: it has not complained, or not for long.
     :ivar resumes: when one that is suspended goes on, seconds since the epoch; ``None`` if no end was given.
     :ivar blocked_since: when it was blocked, seconds since the epoch.
+    :ivar lanes: in :attr:`QueueStats.lanes`, of a provider's own lane: how many lanes the provider has, with
+        this one; ``blocked`` and ``throttled`` is how many of the others are.
     :ivar suspended: an operator has stopped it, until one resumes it; ``blocked_until`` is ``None``.
     :ivar state: ``ok``, ``throttled``, or why no mail goes: ``unreachable``, ``blocked`` or ``suspended``, as
         its whole provider may be, or ``removed``: the configuration has no such provider any more.
@@ -263,6 +265,9 @@ class LaneState:
     blocked_since: float | None = None
     suspended: bool = False
     state: str = "ok"
+    lanes: int = 0
+    blocked: int = 0
+    throttled: int = 0
 
 
 @frozen(kw_only=True)
@@ -288,6 +293,8 @@ class QueueStats:
     :ivar bytes: the size of the spool's files.
     :ivar free: free bytes of the file system it lies on, or ``None`` if that means nothing.
     :ivar oldest: when the oldest message that still waits was received; ``oldest_message`` is its id.
+    :ivar lanes: of each provider its own, with what waits and is active in all its lanes together, and the
+        first few of the others that are blocked or throttled.
     :ivar crash_loops: the ids of deliveries that are held because the relay died of them, the first few.
     :ivar unreachable: the providers that some node cannot reach.
     """

@@ -20,10 +20,15 @@ class Limits:
 
 @frozen(kw_only=True)
 class Window:
-    """At most ``count`` messages in any ``seconds``."""
+    """
+    At most ``count`` in any ``seconds``.
+
+    :ivar unit: what is counted: ``"messages"`` (requests), ``"recipients"`` or ``"bytes"``.
+    """
 
     count: int
     seconds: float
+    unit: str = "messages"
 
 
 @frozen(kw_only=True)
@@ -32,13 +37,15 @@ class RateLimit:
     How fast a provider may be asked.
 
     :ivar concurrency: requests at once, over all its lanes.
-    :ivar per_lane: requests at once in one lane, or ``None`` for no bound of its own.
-    :ivar windows: all of them hold at once.
+    :ivar per_lane: requests at once in one lane; ``None``: a fair share.
+    :ivar windows: of the provider; all of them hold at once.
+    :ivar lane_windows: of each lane within it; these hold as well.
     """
 
     concurrency: int = 10
     per_lane: int | None = None
     windows: tuple[Window, ...] = ()
+    lane_windows: tuple[Window, ...] = ()
 
 
 @frozen(kw_only=True)

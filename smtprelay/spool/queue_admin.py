@@ -8,7 +8,7 @@ from functools import partial
 from attrs import evolve
 
 from smtprelay.interfaces import Prepare
-from smtprelay.model.queue import Detail, DueSelection, Edit, QueueStats, Selection, Summary
+from smtprelay.model.queue import Detail, DueSelection, Edit, LaneState, QueueStats, Selection, Summary
 from smtprelay.model.queue_admin import MOST_LOOKED_AT, Edited, Found, HoldRule
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.spool.body import StoredBody
@@ -35,6 +35,10 @@ class SpoolQueueAdmin(QueuePart):
     async def stock(self) -> QueueStats:
         """Count what lies in the spool, at a cost that does not grow with it."""
         return await self._reader.do(partial(views.stock, paces=self._paces, engine=self._context.engine))
+
+    async def lanes(self, provider: str = "") -> Sequence[LaneState]:
+        """Return all lanes, or those of one provider."""
+        return await self._reader.do(partial(views.lanes, paces=self._paces, provider=provider))
 
     async def search(self, selection: Selection, mark: str = "") -> Found:
         """Return deliveries that match, the oldest first."""

@@ -6,7 +6,6 @@ so it stays right after a crash and with several nodes on one spool.
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -32,10 +31,9 @@ class StockCollector(Collector):
         if stock is None:
             return
         shown = (each for each in STATES if each not in FINAL or each in stock.states)
-        waiting, throttled = Counter[str](), Counter[str]()
-        for lane in stock.lanes:
-            waiting[lane.provider] += lane.waiting
-            throttled[lane.provider] += lane.ceiling is not None
+        own = [lane for lane in stock.lanes if lane.lane == ""]
+        waiting = {lane.provider: lane.waiting for lane in own}
+        throttled = {lane.provider: lane.throttled + (lane.ceiling is not None) for lane in own}
         text = "Deliveries by state. If many are deferred or held, smtprelay status gives the reason."
         yield _gauge("spool_deliveries", text, state={each: stock.states.get(each, 0) for each in shown})
         yield _gauge(

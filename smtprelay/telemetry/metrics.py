@@ -167,6 +167,9 @@ class Metrics:
                 self._blocked[lane.provider].add(lane.lane)
         for provider in providers:
             self._set_up(provider)
+        for lane in stock.lanes:  # of many that are blocked the first few are named
+            if lane.blocked > len(self._blocked[lane.provider]):
+                self._set("provider_blocked_lanes", lane.blocked, lane.provider)
 
     def known(self, providers: tuple[str, ...]) -> None:
         """Show these providers before anything happened at them."""

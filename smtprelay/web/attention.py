@@ -2,6 +2,7 @@
 What needs a person: the lines of ``attention`` in the answer about the relay's state.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -32,8 +33,13 @@ def attention(
         text = f"{each.provider} cannot be reached: {each.reason.rstrip('.')}"
         place = {"host": each.host, "stage": each.stage}
         lines.append(_line("unreachable", each.provider, text, since=each.since) | place)
+    named = Counter(lane.provider for lane in stock.lanes if lane.lane and lane.blocked_reason)
     for lane in stock.lanes:
         lines += _stopped(lane)
+        more = lane.blocked - named[lane.provider]
+        if more > 0:
+            text = f"{more} more lanes of {lane.provider} are blocked: `smtprelay providers list`"
+            lines.append(_line("blocked", lane.provider, text))
     for name in stock.crash_loops:
         text = f"{name} is held, the relay died twice while delivering it: `smtprelay queue show {name}`"
         lines.append(_line("crash_loop", name, text))

@@ -127,7 +127,7 @@ def provider_routes(spool: QueueAdmin, operator: Operator) -> Sequence[Endpoint]
     """Return the routes of the providers' lanes."""
 
     async def lanes(_asked: ApiRequest) -> ApiResponse:
-        return json_answer({"lanes": plain((await spool.stock()).lanes)})
+        return json_answer({"lanes": plain(await spool.lanes())})
 
     async def probe(request: ApiRequest) -> ApiResponse:
         wanted = checked(request.json(), {"who": NOTE, "lane": TEXT, "force": FLAG})

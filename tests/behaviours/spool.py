@@ -13,6 +13,7 @@ from tests.behaviours.spool_claim import ClaimContract
 from tests.behaviours.spool_deletion import DeletionContract
 from tests.behaviours.spool_feedback import FeedbackContract
 from tests.behaviours.spool_holds import HoldContract
+from tests.behaviours.spool_lane_limits import LaneLimitContract
 from tests.behaviours.spool_lanes import LaneContract
 from tests.behaviours.spool_maintenance import MaintenanceContract
 from tests.behaviours.spool_notice import NoticeContract
@@ -30,6 +31,7 @@ class SpoolContract(
     ClaimContract,
     SettleContract,
     LaneContract,
+    LaneLimitContract,
     FeedbackContract,
     BorrowContract,
     OperatorContract,

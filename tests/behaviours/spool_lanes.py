@@ -94,7 +94,7 @@ class LaneContract(SpoolStories):
             far = self.clock.seconds() + 3600
 
             async def state(provider: str = "other", lane: str = "box") -> str:
-                lanes = (await spool.admin.stock()).lanes
+                lanes = await spool.admin.lanes()
                 return {(each.provider, each.lane): each.state for each in lanes}.get((provider, lane), "")
 
             self.assertEqual("removed", await state("gone", ""))

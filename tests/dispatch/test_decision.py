@@ -127,6 +127,20 @@ class OneRecipientTests(SynchronousTestCase):
             self.assertEqual((verdict.settlement.state, list(verdict.report)), (state, report))
             self.assertEqual(list(verdict.groups), ["expired"])
 
+    def test_mail_of_a_mailbox_that_is_gone_expires(self) -> None:
+        """Not while another provider takes it, and not in a lane that is its whole provider."""
+        old, gone = make_claim(A, age=1e9), Blocked("no such mailbox", "box")
+        verdict = self.judge(gone, old)
+        self.assertEqual((verdict.settlement.state, list(verdict.groups)), ("failed", ["expired"]))
+        self.assertEqual(dict(verdict.report), {A: gone})
+        for outcome, claim, place, route in (
+            (gone, make_claim(A, age=60.0), None, {}),
+            (gone, old, TWO, {}),
+            (gone, old, None, {"expire": None}),
+            (Blocked("401"), old, None, {}),
+        ):
+            self.assertEqual(self.judge(outcome, claim, place, **route).settlement.state, "queued")
+
     def test_only_a_deferral_expires(self) -> None:
         """However old it is, a blocked mail waits, and a delivered one is delivered."""
         old = make_claim(A, age=30 * 86400.0)

@@ -105,6 +105,21 @@ class BlockedTests(DispatcherTestCase):
         self.assertEqual(len(one.sent), 2)
         self.assertEqual(stage.summary(message).state, "deferred")
 
+    def test_mail_of_a_mailbox_that_is_gone_expires(self) -> None:
+        """All that is too old is given up at one probe; what is not yet waits."""
+        gone = Blocked("no such mailbox", "box")
+        one = ScriptedProvider("one", [gone] * 50)
+        one.verdicts.extend([gone] * 50)
+        stage = self.stage(one, route={"expire": 600.0, "on_expired": "discard"})
+        old = [stage.accept(lane="box") for _ in range(5)]
+        stage.clock.pump([30.0, 60.0, 120.0, 240.0])
+        self.assertEqual(["queued"] * 5, [stage.summary(each).state for each in old])
+        stage.clock.pump([480.0, *[0.1] * 10])
+        self.assertEqual(["failed"] * 5, [stage.summary(each).state for each in old])
+        young = stage.accept(lane="box")
+        stage.clock.pump([0.1] * 10)
+        self.assertEqual("queued", stage.summary(young).state)
+
     def test_a_lane_that_a_lost_claim_found_blocked_is_stopped_all_the_same(self) -> None:
         """The finding is true, whoever has the mail now."""
         answer: Deferred[Any] = Deferred()

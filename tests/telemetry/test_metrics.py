@@ -185,7 +185,7 @@ class MetricsTests(SynchronousTestCase):
         """After a restart, or when another node opened a lane, the stock decides."""
         self.metrics.known(("acs",))
         self.metrics("lane.blocked", provider="graph", lane="", reason="expired")
-        lanes = (lane("graph"), lane("ses", "no such region", 7), lane("ses", "", 2, "k"))
+        lanes = (lane("graph"), lane("ses", "no such region", 9), lane("ses", "", 2, "k"))
         self.metrics.stock(QueueStats(states={"queued": 9}, bytes=10, free=None, oldest=None, lanes=lanes))
         up = {name: self.value("provider_up", provider=name) for name in ("acs", "graph", "ses")}
         self.assertEqual(up, {"acs": 1, "graph": 1, "ses": 0})

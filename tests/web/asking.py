@@ -155,7 +155,7 @@ class FakeSpool:
         self.calls: list[object] = []
         self.error: Exception | None = None
         self.lines = [SUMMARY]
-        self.lanes = STOCK.lanes
+        self.stopped = STOCK.lanes
         self.unreachable = ()
         self.admin = self
         self.archive = self.maintenance = None
@@ -203,9 +203,13 @@ class FakeSpool:
     async def nodes(self):
         return [Node(name="a", seen=NOW, draining=False)]
 
+    async def lanes(self, provider=""):
+        self._raise()
+        return self.stopped
+
     async def stock(self):
         self._raise()
-        return evolve(STOCK, lanes=self.lanes, unreachable=self.unreachable)
+        return evolve(STOCK, lanes=self.stopped, unreachable=self.unreachable)
 
 
 class FakeMailbox:

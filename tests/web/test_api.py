@@ -85,7 +85,7 @@ class StatusTests(SynchronousTestCase):
         """Mail that waits for a provider which the configuration lost needs a person."""
         fixture = Fixture()
         lane = evolve(LANE, provider="old", lane="", state="removed", blocked_reason="")
-        fixture.spool.lanes = (lane,)
+        fixture.spool.stopped = (lane,)
         [line] = fixture.get("/api/v1/status").json["attention"]
         self.assertEqual((line["kind"], line["about"]), ("removed", "old"))
         self.assertIn("old is not configured any more, 3 waiting", line["text"])

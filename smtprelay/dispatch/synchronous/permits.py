@@ -23,6 +23,7 @@ from smtprelay.interfaces.spool import Permits
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Blocked, Outcome
 from smtprelay.model.permit import Busy, Feedback, Permit
+from smtprelay.model.rate_limit import Load
 
 #: Another node gives back its slots without our hearing of it: the spool is asked so often, seconds.
 _LONGEST_WAIT: Final = 1.0
@@ -104,7 +105,7 @@ class SynchronousPermits:
         place = (delivery.provider, delivery.lane)
         name = f"{delivery.id}/{attempt}"
         if place not in self._lines:
-            asked = await self._ask(name, *place)
+            asked = await self._ask(name, delivery)
             if self._is_answer(asked, patience):
                 return self._result(asked, delivery, patience)
         line = self._lines.setdefault(place, DeferredLock())
@@ -113,7 +114,7 @@ class SynchronousPermits:
         except defer.TimeoutError:
             return _busy(delivery.provider)
         try:
-            return self._result(await self._first(name, place, patience), delivery, patience)
+            return self._result(await self._first(name, delivery, patience), delivery, patience)
         finally:
             self._leave(place)
 
@@ -134,17 +135,19 @@ class SynchronousPermits:
             if not line.locked:
                 del self._lines[place]
 
-    async def _first(self, name: str, place: tuple[str, str], patience: ClientPatience) -> Permit | Busy:
+    async def _first(self, name: str, delivery: Delivery, patience: ClientPatience) -> Permit | Busy:
         """Ask again and again, as the first in line."""
         while True:
-            asked = await self._ask(name, *place)
+            asked = await self._ask(name, delivery)
             if isinstance(asked, Permit) or self._is_answer(asked, patience):
                 return asked
             wait = _LONGEST_WAIT if asked.until is None else asked.until - self._clock.seconds()
             await self._wait(min(max(wait, _SHORTEST_WAIT), patience.left))
 
-    async def _ask(self, name: str, provider: str, lane: str) -> Permit | Busy:
-        asked = await self._permits.borrow(name, provider, lane)
+    async def _ask(self, name: str, delivery: Delivery) -> Permit | Busy:
+        provider, lane = delivery.provider, delivery.lane
+        load = Load(recipients=len(delivery.envelope.recipients), bytes=delivery.size)
+        asked = await self._permits.borrow(name, provider, lane, load)
         if isinstance(asked, Busy) and asked.reason and asked.until is not None:
             self._stops[provider, lane] = min(asked.until, self._clock.seconds() + _REMEMBERED)
         else:

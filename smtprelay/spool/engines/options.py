@@ -12,19 +12,23 @@ from smtprelay.net.buffer_budget import Budget
 from smtprelay.spool.receive.capacity import CapacityLimits
 
 
+def _own(paces: Mapping[str, RateLimit]) -> dict[str, RateLimit]:
+    return dict(paces)
+
+
 @frozen(kw_only=True)
 class SpoolOptions:
     """
     What the relay asks of its spool.
 
-    :ivar paces: how fast each provider may be asked, by its name.
+    :ivar paces: how fast each provider may be asked, by its name; changed while the relay runs.
     :ivar lease: how long a claim holds without being renewed, seconds.
     :ivar floors: the limits beyond which nothing is accepted.
     :ivar budget: of memory for what is being received.
     :ivar keeps_bodies: bodies outlive their delivery, until they are swept.
     """
 
-    paces: Mapping[str, RateLimit]
+    paces: dict[str, RateLimit] = field(converter=_own)
     events: Events
     lease: float = 60.0
     floors: CapacityLimits = field(factory=CapacityLimits)

@@ -12,7 +12,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final
@@ -96,7 +96,7 @@ class PostgresEngine(Engine):
 
     url: Url
     node: str
-    paces: Mapping[str, RateLimit]
+    paces: dict[str, RateLimit]
     lease: float
     time: Callable[[], str] = database_clock
     patience: float = _PATIENCE
@@ -218,7 +218,7 @@ class PostgresEngine(Engine):
         if time.monotonic() > self._checked + _CHECKED:
             connection.check_session()
             self._checked = time.monotonic()
-        lanes = LaneTable(connection.execute, _ROW_LOCKS.row)
+        lanes = LaneTable(connection.execute, _ROW_LOCKS.row, paces=self.paces)
         wanted = lanes.ask(list(self._recent))
         marked = connection.execute(_MARK.format(clock=self.time()), (self.node, mark))
         (now,) = marked.fetchone() or (0.0,)
@@ -249,7 +249,7 @@ class PostgresEngine(Engine):
         for provider, when in list(self._recent.items()):
             if when < tx.now - _RECENT:
                 del self._recent[provider]
-        if self._notifying and any(lane.goes(tx.now) for lane in touched):
+        if self._notifying and any(map(tx.lanes.is_ready, touched)):
             tx.execute("SELECT pg_notify(?, ?)", (CHANNEL, self.node))
 
     def _has_happened(self, connection: PostgresConnection, mark: str) -> bool:

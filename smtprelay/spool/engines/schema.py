@@ -158,8 +158,29 @@ _SIXTH: Final = (
     "CREATE INDEX refusal_last ON refusal (last_seen)",
 )
 
+_SEVENTH: Final = (
+    # When a lane is next looked at: see ``tables.lanes``.
+    "ALTER TABLE lane ADD COLUMN turn {real}",
+    """UPDATE lane SET turn = due WHERE
+        blocked_until IS NULL OR (key <> '' AND blocked_reason NOT LIKE 'asked to wait%')""",
+    "DROP INDEX lane_due",
+    "DROP INDEX lane_blocked",
+    "CREATE INDEX lane_turn ON lane (provider, turn, id) WHERE blocked_until IS NULL AND turn IS NOT NULL",
+    "CREATE INDEX lane_blocked ON lane (provider, blocked_until, id) WHERE blocked_until IS NOT NULL",
+    """CREATE INDEX lane_left ON lane (provider, turn, id)
+        WHERE blocked_until IS NOT NULL AND turn IS NOT NULL""",
+    # How many deliveries in its history are still in the tables: without any an empty lane can go.
+    "ALTER TABLE lane ADD COLUMN finished INTEGER NOT NULL DEFAULT 0",
+    """UPDATE lane SET finished = counted.deliveries FROM (
+        SELECT lane, count(*) AS deliveries FROM delivery WHERE ended IS NOT NULL GROUP BY lane) AS counted
+        WHERE counted.lane = lane.id""",
+    # The time for which a lane within a provider was blocked counts from now on; what has passed does not.
+    """UPDATE delivery SET blocked_before = blocked_before - l.blocked_total FROM lane AS l
+        WHERE l.id = delivery.lane AND l.key <> '' AND l.blocked_total <> 0 AND delivery.ended IS NULL""",
+)
+
 #: What each version adds to the one before it; an entry never changes what its tables mean.
-MIGRATIONS: Final[Sequence[Sequence[str]]] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
+MIGRATIONS: Final[Sequence[Sequence[str]]] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH)
 
 
 def migrate(connection: Connection, types: Mapping[str, str]) -> None:

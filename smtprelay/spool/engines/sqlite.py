@@ -13,7 +13,7 @@ written into the database, anew, and synced; only then is anything built on it.
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -22,14 +22,14 @@ from typing import Any, Final
 from attrs import define, field
 
 from smtprelay.model.route import RateLimit
-from smtprelay.spool.engines import sqlite_bulk, sqlite_file
+from smtprelay.spool.engines import sqlite_file
 from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.reader import ThreadReader
 from smtprelay.spool.engines.schema import SQLITE_TYPES, migrate
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
 from smtprelay.spool.engines.sqlite_reserve import Reserve
-from smtprelay.spool.engines.transaction import COLUMNS, Connection, SpoolFault, Transaction
+from smtprelay.spool.engines.transaction import Connection, SpoolFault, Transaction
 from smtprelay.spool.engines.writer import ThreadWriter
 from smtprelay.spool.operations.exclusive import ExclusiveAttempt
 from smtprelay.spool.receive.capacity import DiskSpace
@@ -48,7 +48,7 @@ LOG: Final = 16 * 1024 * 1024
 
 
 class SqliteConnection(sqlite3.Connection):
-    """A connection that writes, and knows the statements of the usual mail."""
+    """A connection that writes."""
 
     def run(self, sql: str, parameters: Sequence[Any] = (), /) -> None:
         """Run one statement that gives nothing back."""
@@ -72,7 +72,7 @@ class SqliteEngine(Engine):
     """
 
     database: str
-    paces: Mapping[str, RateLimit]
+    paces: dict[str, RateLimit]
     lease: float
     seconds: Callable[[], float]
     keeps_bodies: bool = False
@@ -101,9 +101,6 @@ class SqliteEngine(Engine):
             connection.execute("BEGIN IMMEDIATE")
             migrate(connection, SQLITE_TYPES)
             connection.execute("COMMIT")
-            sqlite_bulk.prepare(
-                connection.run, {table: names.split(", ") for table, names in COLUMNS.items()}
-            )
             self._lanes = self._holds = None
         except (sqlite3.Error, ValueError) as error:
             if connection is not None:
@@ -173,7 +170,7 @@ class SqliteEngine(Engine):
     def _begun(self, connection: SqliteConnection) -> Transaction:
         now = self.seconds()
         if self._lanes is None or self._holds is None:
-            self._lanes = LaneTable(connection.execute, run=connection.run)
+            self._lanes = LaneTable(connection.execute, run=connection.run, paces=self.paces)
             self._holds = Holds(connection.execute)
         self._lanes.begin(now)
         self._holds.begin(now)
@@ -185,13 +182,13 @@ class SqliteEngine(Engine):
             paces=self.paces,
             lease=self.lease,
             keeps_bodies=self.keeps_bodies,
-            has_bulk_views=True,
             holds=self._holds,
             exclusive=self._exclusive,
         )
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         self._lanes = self._holds = None
+        self._exclusive.suspects = True
         # Where even that fails the next transaction cannot begin, and says that the connection is broken.
         if connection.in_transaction:
             with suppress(sqlite3.Error):

@@ -8,7 +8,7 @@ each statement lets go of the interpreter lock and must win it back from the rea
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Final, Protocol
 
@@ -16,7 +16,6 @@ from attrs import Factory, define, field, frozen
 
 from smtprelay.model.message import SpoolUnavailable
 from smtprelay.model.route import RateLimit
-from smtprelay.spool.engines import sqlite_bulk
 from smtprelay.spool.operations.exclusive import ExclusiveAttempt
 from smtprelay.spool.tables.hold_rules import Holds
 from smtprelay.spool.tables.lanes import LaneTable
@@ -112,14 +111,13 @@ class Transaction:
 
     :ivar now: seconds since the epoch, the same for the whole transaction.
     :ivar node: the name under which this process claims.
-    :ivar paces: how fast each configured provider may be asked, by its name.
+    :ivar paces: how fast each configured provider may be asked, by its name: the engine's own.
     :ivar lease: how long a claim holds without being renewed, seconds.
     :ivar exclusive: whether a delivery is tried alone on this node, so that nothing else begins.
     :ivar holds: the rules that hold mail, read when they are first asked for.
     :ivar back: when the database was there again after it had been away, seconds since the epoch.
     :ivar locking: what keeps other nodes away from the rows that are read to be changed.
     :ivar keeps_bodies: bodies outlive their delivery, until they are swept.
-    :ivar has_bulk_views: the connection has the views of :mod:`smtprelay.spool.engines.sqlite_bulk`.
     :ivar lanes: begun at ``now``; so ``holds``.
     """
 
@@ -127,12 +125,11 @@ class Transaction:
     lanes: LaneTable
     now: float = field(kw_only=True)
     node: str = field(kw_only=True)
-    paces: Mapping[str, RateLimit] = field(kw_only=True)
+    paces: dict[str, RateLimit] = field(kw_only=True)
     lease: float = field(kw_only=True)
     back: float = field(default=-math.inf, kw_only=True)
     locking: Locking = field(default=ALONE, kw_only=True)
     keeps_bodies: bool = field(default=False, kw_only=True)
-    has_bulk_views: bool = field(default=False, kw_only=True)
     holds: Holds = field(
         default=Factory(lambda self: Holds(self._connection.execute, self.now), takes_self=True), kw_only=True
     )
@@ -170,15 +167,13 @@ class Transaction:
         self.lanes.write()
 
     def _write_rows(self) -> None:
-        if self.has_bulk_views:
-            sqlite_bulk.arrive(self._connection.run, self._rows, MOST_ROWS)
         for table, rows in self._rows.items():
             if rows:
                 _insert(self._connection.run, table, rows)
                 rows.clear()
 
 
-def _insert(run: sqlite_bulk.Run, table: str, rows: Sequence[Sequence[Any]]) -> None:
+def _insert(run: Callable[[str, Sequence[Any]], object], table: str, rows: Sequence[Sequence[Any]]) -> None:
     for start in range(0, len(rows), MOST_ROWS):
         batch = rows[start : start + MOST_ROWS]
         run(_insertion(table, len(batch)), [value for row in batch for value in row])

@@ -1,9 +1,8 @@
 """
 Whether the tables of a spool agree with each other, and the lanes' counts put right.
 
-The lanes keep counts, so that nothing on a mail's way has to count; here they are counted anew. A check reads
-everything, so it is for tests, and for an operator who has a doubt; a recount reads what is alive, in one
-transaction. Nothing needs either while only the relay writes into its spool.
+The lanes keep counts, so that nothing on a mail's way has to count; here they are counted anew. Both read
+everything, so they are for tests, and for an operator who has a doubt. Nothing needs either while only the relay writes into its spool.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +11,7 @@ from typing import Any, Final
 
 from smtprelay.model.maintenance import Checked
 from smtprelay.spool.engines.transaction import Connection, Transaction
-from smtprelay.spool.tables.lanes import Lane
+from smtprelay.spool.tables.lane import Lane
 
 #: Findings of one kind that are told; a spool that is very wrong has as many as rows.
 _MOST: Final = 100
@@ -59,15 +58,15 @@ def _rows(connection: Connection) -> Iterator[str]:
 
 def _lanes(connection: Connection) -> Iterator[str]:
     """Compare each lane with its deliveries."""
-    counted = {row[0]: row[1:] for row in connection.execute(_COUNT.format("")).fetchall()}
+    counted = {row[0]: row[1:] for row in connection.execute(_COUNT).fetchall()}
     occupied = dict(connection.execute(_OCCUPIED).fetchall())
     lent = {row[0]: row[1] for row in connection.execute(_LENT).fetchall()}
     all_lent = dict(connection.execute(_ALL_LENT).fetchall())
     lanes = connection.execute(
-        "SELECT id, provider, key, queued, deferred, active, held, slots, due FROM lane ORDER BY id"
+        "SELECT id, provider, key, queued, deferred, active, held, finished, slots, due FROM lane ORDER BY id"
     ).fetchall()
     for number, provider, key, *kept, due in lanes:
-        *counts, slots, first = counted.pop(number, (0, 0, 0, 0, 0, None))
+        *counts, slots, first = counted.pop(number, (0, 0, 0, 0, 0, 0, None))
         if key == "":
             counts.append(occupied.get(provider, 0) + all_lent.get(provider, 0))
         else:
@@ -85,12 +84,12 @@ def recount(tx: Transaction) -> int:
     """Give each lane the counts of its deliveries; return how many lanes had others."""
     lanes = [tx.lanes.by_id(number) for (number,) in tx.execute("SELECT id FROM lane ORDER BY id").fetchall()]
     before = [_counts(lane) for lane in lanes]
-    counted = {row[0]: row[1:] for row in tx.execute(_COUNT.format("WHERE ended IS NULL")).fetchall()}
+    counted = {row[0]: row[1:] for row in tx.execute(_COUNT).fetchall()}
     lent = dict(tx.execute(_LENT).fetchall())
     occupied: dict[str, int] = {}
     for lane in lanes:
-        counts = counted.get(lane.id, (0, 0, 0, 0, 0, None))
-        lane.queued, lane.deferred, lane.active, lane.held, lane.slots, lane.due = counts
+        counts = counted.get(lane.id, (0, 0, 0, 0, 0, 0, None))
+        lane.queued, lane.deferred, lane.active, lane.held, lane.finished, lane.slots, lane.due = counts
         lane.slots += lent.get(lane.id, 0)
         occupied[lane.provider] = occupied.get(lane.provider, 0) + lane.slots
     for lane in lanes:
@@ -99,8 +98,8 @@ def recount(tx: Transaction) -> int:
     return sum(_counts(lane) != was for lane, was in zip(lanes, before, strict=True))
 
 
-def _counts(lane: Lane) -> tuple[int, int, int, int, int, float | None]:
-    return lane.queued, lane.deferred, lane.active, lane.held, lane.slots, lane.due
+def _counts(lane: Lane) -> Sequence[Any]:
+    return lane.queued, lane.deferred, lane.active, lane.held, lane.finished, lane.slots, lane.due
 
 
 def _number(connection: Connection, sql: str) -> int:
@@ -109,13 +108,13 @@ def _number(connection: Connection, sql: str) -> int:
 
 
 #: What a lane counts.
-_KEPT: Final = ("queued", "deferred", "active", "held", "slots")
+_KEPT: Final = ("queued", "deferred", "active", "held", "finished", "slots")
 
 _COUNT: Final = """
     SELECT lane, count(CASE WHEN state = 'queued' THEN 1 END), count(CASE WHEN state = 'deferred' THEN 1 END),
            count(CASE WHEN state = 'active' THEN 1 END), count(CASE WHEN state = 'held' THEN 1 END),
-           sum(slot), min(CASE WHEN suspect = 0 THEN due END)
-    FROM delivery {} GROUP BY lane"""
+           count(ended), sum(slot), min(CASE WHEN suspect = 0 THEN due END)
+    FROM delivery GROUP BY lane"""
 
 _OCCUPIED: Final = """
     SELECT l.provider, sum(d.slot) FROM delivery d JOIN lane l ON l.id = d.lane

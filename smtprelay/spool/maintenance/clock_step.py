@@ -31,7 +31,7 @@ def shift_lanes(tx: Transaction, seconds: float) -> None:
         if lane.key == "":
             lane.blocked_total += seconds
         if seconds < 0 and lane.due is not None:
-            lane.due = min(lane.due, tx.now)
+            lane.due_at(tx.now)
 
 
 def pull(tx: Transaction, seconds: float, limit: int) -> int:
@@ -51,7 +51,7 @@ def pull(tx: Transaction, seconds: float, limit: int) -> int:
         ).fetchall()
         for message, n, due in rows:
             tx.execute("UPDATE delivery SET due = ? WHERE message = ? AND n = ?", (due - seconds, message, n))
-            lane.due = due - seconds if lane.due is None else min(lane.due, due - seconds)
+            lane.due_at(due - seconds)
         done += len(rows)
         if done >= limit:
             break

@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from smtprelay.model.attempt import Claim
 from smtprelay.model.message import Client, Draft, Planned
+from smtprelay.model.rate_limit import Load
 from smtprelay.model.shape import Shape
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations.lane_capacity import LaneGate
@@ -92,10 +93,8 @@ def accept(tx: Transaction, arrival: Arrival, *, claiming: bool, holding: bool =
             int(arrival.shape.long_lines),
         ),
     )
-    started = (
-        _deliver(tx, arrival, n, planned, claiming=claiming, holding=holding)
-        for n, planned in enumerate(arrival.planned, start=1)
-    )
+    numbers = range(1, len(arrival.planned) + 1)
+    started = (_deliver(tx, arrival, n, claiming=claiming, holding=holding) for n in numbers)
     return [claim for claim in started if claim is not None]
 
 
@@ -112,11 +111,9 @@ def _described(client: Client) -> str:
     return json.dumps(attrs.asdict(client))
 
 
-def _deliver(
-    tx: Transaction, arrival: Arrival, n: int, planned: Planned, *, claiming: bool, holding: bool
-) -> Claim | None:
+def _deliver(tx: Transaction, arrival: Arrival, n: int, *, claiming: bool, holding: bool) -> Claim | None:
     """Write one delivery, claimed if it need not wait behind others of its lane."""
-    message = arrival.draft.id
+    message, planned = arrival.draft.id, arrival.planned[n - 1]
     lane = tx.lanes.get(planned.provider, planned.lane)
     pace = tx.paces.get(planned.provider)
     goes = False
@@ -124,9 +121,10 @@ def _deliver(
     may_begin = claiming and not tx.exclusive.blocks(tx.now)
     if rule is None and may_begin and pace is not None and (lane.due is None or lane.due > tx.now):
         gate = LaneGate(tx, planned.provider, pace)
-        goes = gate.room_in(lane) > 0
+        load = Load(recipients=len(planned.recipients), bytes=arrival.shape.size)
+        goes = gate.room_in(lane, load) > 0
         if goes:
-            gate.occupy(lane)
+            gate.occupy(lane, load)
     if goes:
         row: tuple[Any, ...] = ("active", None, 1, 0, 0, 0, tx.node, 1, tx.now + tx.lease)
     elif rule is not None:

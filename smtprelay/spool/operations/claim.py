@@ -14,16 +14,19 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from smtprelay.model.attempt import Claim, ClaimBatch
-from smtprelay.model.queue import ACTIONS, SUSPENDED
+from smtprelay.model.queue import ACTIONS, ASKED_TO_WAIT, SUSPENDED
+from smtprelay.model.rate_limit import Load
+from smtprelay.model.route import Window
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import suspects
 from smtprelay.spool.operations.lane_capacity import LaneGate, release
 from smtprelay.spool.operations.suspects import Suspect
 from smtprelay.spool.tables.deliveries import COLUMNS, WIDTH, deliveries_of, first_due, marks, portions
-from smtprelay.spool.tables.lanes import Lane
+from smtprelay.spool.tables.lane import Lane
+from smtprelay.spool.tables.lanes import FULL, LaneSummary
 
 _EDITS: Final = ", ".join(f"'{action}'" for action in ACTIONS)
 _SELECT: Final = (
@@ -34,6 +37,12 @@ _SELECT: Final = (
 )
 _DUE: Final = f"{_SELECT}d.lane = ? AND d.due <= ? AND d.suspect = 0 ORDER BY d.due, d.message, d.n LIMIT ?"
 _ONE: Final = f"{_SELECT}d.message = ? AND d.n = ? AND d.suspect > 0 AND d.due IS NOT NULL"
+
+#: Lanes within a provider that are probed at once.
+_MOST_PROBES: Final = 100
+
+#: Blocked lanes whose mail is led elsewhere after one claim.
+_MOST_LEFT: Final = 20
 
 _TAKE: Final = """
     UPDATE delivery SET
@@ -60,17 +69,22 @@ class _Found:
 def claim(tx: Transaction, limit: int) -> ClaimBatch:
     """Take up to ``limit`` deliveries that may go now: :meth:`smtprelay.interfaces.spool.WorkQueue.claim`."""
     found = _Found()
-    tx.lanes.take(list(tx.paces))
+    tx.lanes.take(tx.paces)
     gates = {provider: LaneGate(tx, provider, pace) for provider, pace in tx.paces.items()}
     waiting = suspects.find(tx, gates)
     exclusive = tx.exclusive.blocks(tx.now)
     for done, gate in enumerate(gates.values()):
         left = 0 if exclusive else limit - len(found.claims)
         # A share for each, so that one with a hundred thousand mails leaves something for the others.
-        _claim_provider(tx, gate, min(left, max(1, left // (len(gates) - done))), found)
-        _note_blocked(tx, gate, found)
-        if gate.own.blocked_until is None:
-            _note_waiting(tx, gate, found, exclusive=exclusive)
+        more = _claim_provider(tx, gate, min(left, max(1, left // (len(gates) - done))), found)
+        summary = tx.lanes.summary(gate.own.provider)
+        until = gate.own.blocked_until
+        if until is None:
+            _note_waiting(tx, gate, summary, found, more=more)
+        else:
+            _note_blocked(gate.own, until, summary, found, now=tx.now)
+        if until != SUSPENDED:  # to probe one of its lanes is to ask the provider
+            _note_probes(tx, gate.own, summary, found)
     if waiting:
         _claim_suspect(tx, waiting, found)
     return ClaimBatch(
@@ -102,49 +116,79 @@ def renew(tx: Transaction, claims: Sequence[Claim]) -> None:
             tx.execute(_RENEW.format(marks(some)), (tx.now + tx.lease, n, attempt, node, *some))
 
 
+def change_rate(tx: Transaction, provider: str, windows: tuple[Window, ...]) -> None:
+    """Let ``provider`` be asked at another rate from now on; what went already counts."""
+    tx.paces[provider] = evolve(tx.paces[provider], windows=windows)
+    tx.lanes.look_anew(provider)
+
+
 def _fence(claim: Claim) -> tuple[int, int, str]:
     return claim.delivery.n, claim.attempt, claim.node
 
 
-def _claim_provider(tx: Transaction, gate: LaneGate, limit: int, found: _Found) -> None:
-    """Take from the lanes of one provider, in rounds; in each of them all lanes get the same share."""
+def _claim_provider(tx: Transaction, gate: LaneGate, limit: int, found: _Found) -> bool:
+    """
+    Take from the lanes of one provider, in rounds; in each of them all lanes get the same share.
+
+    Returns whether more may be taken at once.
+    """
     provider, left = gate.own.provider, limit
     while gate.room > 0 and left > 0:
-        lanes = tx.lanes.ready(provider, gate.per_lane, left)
+        lanes = tx.lanes.ready(provider, left)
         share = max(1, min(gate.room, left) // max(1, len(lanes)))
-        before = left
+        before, crowded = left, True
         for lane in lanes:
-            claims = _claim_lane(tx, gate, lane, min(share, left, gate.room_in(lane)))
+            room = gate.room_in(lane)
+            if room < 1:
+                gate.served(lane)  # it has its share: others come first
+                continue
+            crowded = False
+            claims = _claim_lane(tx, gate, lane, min(share, left, room))
             found.claims += claims
             left -= len(claims)
         # A lane gives something or is not due any more, unless another node is changing just that.
-        if left == before and all(lane.due is not None and lane.due <= tx.now for lane in lanes):
-            break
+        if left == before and all(tx.lanes.is_ready(lane) for lane in lanes):
+            return not crowded
+    return gate.room > 0
 
 
-def _note_blocked(tx: Transaction, gate: LaneGate, found: _Found) -> None:
-    """Note which lanes are to be probed, now or later, and in which of them mail waits."""
-    suspended = gate.own.blocked_until == SUSPENDED
-    for lane in tx.lanes.blocked(gate.own.provider):
-        place = (lane.provider, lane.key)
-        assert lane.blocked_until is not None
-        if lane.blocked_until == SUSPENDED:
-            # No probe's time will wake anybody for what becomes due there.
-            found.suspended.append(place)
-            dues = (tx.lanes.next_due(lane.provider, blocked=True), lane.resumes)
-            found.dues += [due for due in dues if due is not None]
-        elif suspended:
-            pass  # to probe one of its lanes is to ask the provider
-        elif lane.blocked_until <= tx.now:
-            found.probes.append(place)
-        else:
-            found.dues.append(lane.blocked_until)
-        if lane is gate.own:
-            held_up = tx.lanes.is_due(lane.provider, blocked=True)
-        else:
-            held_up = lane.due is not None and lane.due <= tx.now
-        if held_up:
-            found.stopped.append(place)
+def _note_blocked(own: Lane, until: float, summary: LaneSummary, found: _Found, *, now: float) -> None:
+    """Note when a provider that is blocked is to be probed, and whether mail waits for it."""
+    if until == SUSPENDED:
+        # No probe's time will wake anybody for what becomes due there.
+        found.suspended.append(own.place)
+        dues = (own.due, summary.next, own.resumes)
+        found.dues += [due for due in dues if due is not None and now < due < FULL]
+    elif until <= now:
+        found.probes.append(own.place)
+    else:
+        found.dues.append(until)
+    dues = (own.due, summary.first, summary.left)
+    due = any(each is not None and each <= now for each in dues) or summary.last == FULL
+    if due and not own.blocked_reason.startswith(ASKED_TO_WAIT):
+        found.stopped.append(own.place)
+
+
+def _note_probes(tx: Transaction, own: Lane, summary: LaneSummary, found: _Found) -> None:
+    """Note which lanes within a provider are to be probed, and in which of them mail may go elsewhere."""
+    if summary.probe is not None:
+        probes = tx.lanes.to_probe(own.provider, _MOST_PROBES) if summary.probe <= tx.now else []
+        found.probes += [(own.provider, key) for key, until in probes if until <= tx.now]
+        found.dues += [until for until in [summary.probe, *(until for _, until in probes)] if until > tx.now]
+    # A blocked provider's mail is led elsewhere out of all its lanes.
+    if own.blocked_until is None and summary.left is not None and summary.left <= tx.now:
+        lanes = tx.lanes.left(own.provider, _MOST_LEFT)
+        for lane in lanes:
+            found.stopped.append(lane.place)
+            lane.turn = _next_due(tx, lane)
+        found.dues += [tx.now] if len(lanes) == _MOST_LEFT else []
+
+
+def _next_due(tx: Transaction, lane: Lane) -> float | None:
+    """Return when the next delivery in ``lane`` becomes due."""
+    sql = "SELECT min(due) FROM delivery WHERE lane = ? AND due > ?"
+    due: float | None = tx.execute(sql, (lane.id, tx.now)).fetchone()[0]
+    return due
 
 
 def _claim_suspect(tx: Transaction, waiting: Sequence[Suspect], found: _Found) -> None:
@@ -154,7 +198,7 @@ def _claim_suspect(tx: Transaction, waiting: Sequence[Suspect], found: _Found) -
     ready = [each for each in due if each.gate.room_in(each.lane)]
     if due and not ready:
         # Another node may have the slots, and its attempts end without our hearing of it.
-        opens = min(max(each.gate.opens(), each.lane.opens) for each in due)
+        opens = min(each.gate.opens_in(each.lane) for each in due)
         found.dues.append(opens if opens > tx.now else tx.now + tx.lease / 2)
         found.waiting = True
     elif ready and (found.claims or not suspects.is_idle(tx)):
@@ -165,25 +209,26 @@ def _claim_suspect(tx: Transaction, waiting: Sequence[Suspect], found: _Found) -
             rows = tx.execute(_ONE + tx.locking.free_delivery, (each.message, each.n)).fetchall()
             if rows:
                 found.claims += _begin(tx, each.gate, each.lane, rows)
-                tx.exclusive.begin(found.claims[0].delivery.id, tx.now + suspects.MOST_ALONE)
+                for claimed in found.claims:
+                    tx.exclusive.begin(claimed.delivery.id, tx.now + suspects.MOST_ALONE)
                 found.waiting = found.waiting or len(due) > 1
                 return
 
 
-def _note_waiting(tx: Transaction, gate: LaneGate, found: _Found, *, exclusive: bool) -> None:
+def _note_waiting(
+    tx: Transaction, gate: LaneGate, summary: LaneSummary, found: _Found, *, more: bool
+) -> None:
     """Note when more may be taken: at a time, or as soon as there is a slot, or nothing alone any more."""
-    provider, opens = gate.own.provider, gate.opens()
-    later = tx.lanes.next_due(provider)
-    if later is not None:
-        found.dues.append(max(later, opens))
-    if not tx.lanes.is_due(provider):
-        return
-    if exclusive:
+    opens = gate.opens()
+    if summary.next is not None and summary.next < FULL:
+        found.dues.append(max(summary.next, opens))
+    ready = summary.first is not None and summary.first <= tx.now
+    if ready and tx.exclusive.blocks(tx.now):
         found.dues.append(tx.exclusive.until)
         found.waiting = True
-    elif opens > tx.now or (gate.room > 0 and tx.lanes.ready(provider, gate.per_lane, 1)):
+    elif ready and (opens > tx.now or more):
         found.dues.append(opens)
-    else:
+    elif ready or summary.last == FULL:
         found.waiting = True
 
 
@@ -201,6 +246,10 @@ def _begin(tx: Transaction, gate: LaneGate, lane: Lane, rows: Sequence[Sequence[
     """Claim the deliveries of ``rows``, which are due in ``lane``."""
     claims = []
     for delivery, row in zip(deliveries_of(tx, lane.place, rows), rows, strict=True):
+        load = Load(recipients=len(delivery.envelope.recipients), bytes=delivery.size)
+        if gate.room_in(lane, load) < 1:
+            gate.wait_for(lane, load)
+            break
         state, attempts, tries, deferrals, errors, uncertain, blocked_before, edits = row[WIDTH:]
         claims.append(
             Claim(
@@ -216,7 +265,7 @@ def _begin(tx: Transaction, gate: LaneGate, lane: Lane, rows: Sequence[Sequence[
             )
         )
         setattr(lane, state, getattr(lane, state) - 1)
-        gate.occupy(lane)
+        gate.occupy(lane, load)
     _take(tx, claims)
     return claims
 

@@ -20,7 +20,7 @@ from smtprelay.spool.operations.dsn_accept import enclose
 from smtprelay.spool.operations.settle_delivered import finish, forget_deleted
 from smtprelay.spool.tables.deliveries import DELAYED, first_due, marks, portions, storable
 from smtprelay.spool.tables.hold_rules import note
-from smtprelay.spool.tables.lanes import Lane
+from smtprelay.spool.tables.lane import Lane
 
 #: Deliveries that one transaction changes at most: others wait for it.
 MOST_AT_ONCE: Final = 200
@@ -115,8 +115,8 @@ def _providers(tx: Transaction, rows: Sequence[EditedDelivery]) -> list[str]:
 def _leave_queue(tx: Transaction, row: EditedDelivery) -> Lane:
     """Take a delivery out of its lane's count; return the lane."""
     lane = tx.lanes.by_id(row.lane)
-    if row.state in ("queued", "deferred", "held"):
-        setattr(lane, row.state, getattr(lane, row.state) - 1)
+    count = "finished" if row.state == "failed" else row.state
+    setattr(lane, count, getattr(lane, count) - 1)
     return lane
 
 
@@ -190,7 +190,7 @@ def _release(tx: Transaction, row: EditedDelivery, change: Edit, prepared: Prepa
 
 def _delete(tx: Transaction, row: EditedDelivery, change: Edit, prepared: Prepared) -> bool:
     """End it for good: its history stays; :func:`_forget` does the rest."""
-    _leave_queue(tx, row)
+    _leave_queue(tx, row).finished += 1
     reason = storable(_because("deleted", change))
     tx.execute(
         "UPDATE delivery SET state = 'deleted', due = NULL, ended = ?, hold = 0, suspect = 0, node = '',"

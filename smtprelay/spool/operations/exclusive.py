@@ -17,10 +17,12 @@ class ExclusiveAttempt:
 
     :ivar delivery: the id of the delivery that is tried alone; ``""``: one is about to be.
     :ivar until: when it ends at the latest, seconds since the epoch.
+    :ivar suspects: there may be some in the spool: :mod:`smtprelay.spool.operations.suspects`.
     """
 
     delivery: str = ""
     until: float = -math.inf
+    suspects: bool = True
 
     def begin(self, delivery: str, until: float) -> None:
         """Let nothing else begin before ``until``."""

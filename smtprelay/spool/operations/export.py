@@ -53,7 +53,7 @@ _MESSAGES: Final = """
 _DELIVERIES: Final = f"""
     SELECT d.message, d.n, d.generation, d.route, l.provider, l.key, d.state, d.due, d.ended, d.attempt,
         d.tries, d.errors, d.deferrals, d.uncertain, d.noticed, d.reason, d.blocked_before, d.hold,
-        l.blocked_total, l.blocked_since, o.blocked_total, o.blocked_since
+        o.blocked_total, o.blocked_since
     FROM delivery d{LANES} WHERE d.message IN ({{}}) ORDER BY d.message, d.n"""  # noqa: S608 -- constants
 _WAITING: Final = """
     SELECT message, n, state, lane FROM delivery
@@ -212,7 +212,7 @@ def _delivery(
         uncertain=bool(uncertain),
         noticed=bool(noticed & DELAYED),
         bounced=bool(noticed & BOUNCED),
-        blocked=max(0.0, _blocked_time(blocked, lane, tx.now) - blocked_before),
+        blocked=max(0.0, _blocked_time(blocked, tx.now) - blocked_before),
         reason=reason,
         hold=hold,
         recipients=tuple(_recipient(each) for each in recipients.get((message, n), ())),
@@ -222,13 +222,10 @@ def _delivery(
     )
 
 
-def _blocked_time(blocked: Sequence[float | None], lane: str, now: float) -> float:
-    """Return for how long a lane and its provider's own have been blocked, as the lanes count it."""
-    total, since, own_total, own_since = blocked
-    time = (total or 0.0) + (0.0 if since is None else max(0.0, now - since))
-    if lane == "":
-        return time
-    return time + (own_total or 0.0) + (0.0 if own_since is None else max(0.0, now - own_since))
+def _blocked_time(blocked: Sequence[float | None], now: float) -> float:
+    """Return for how long the provider has been blocked, as its own lane counts it."""
+    total, since = blocked
+    return (total or 0.0) + (0.0 if since is None else max(0.0, now - since))
 
 
 def _recipient(row: Sequence[Any]) -> ArchivedRecipient:

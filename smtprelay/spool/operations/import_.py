@@ -119,6 +119,8 @@ def _put_delivery(tx: Transaction, message: str, delivery: ArchivedDelivery) -> 
         lane.wait(delivery.state, delivery.due)
     elif delivery.state == "held":
         lane.held += 1
+    else:
+        lane.finished += 1
     where = (message, delivery.n)
     tx.execute(
         _DELIVERY,

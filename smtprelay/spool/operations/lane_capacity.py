@@ -1,15 +1,24 @@
 """
-Who may go now: blocked and throttled lanes, free slots and the pace, in one place.
+Who may go now: blocked and throttled lanes, free slots and the rates, in one place.
 
 A delivery that is under way occupies a slot of its lane and of its provider's own
-lane until the provider has the body; the provider's own lane also counts the pace.
+lane until the provider has the body; each of the two also counts its rate.
 """
 
-from smtprelay.model import rate_limit as windows
+from typing import Final
+
+from smtprelay.model.rate_limit import LEAST, Load
 from smtprelay.model.route import RateLimit
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import lane_throttle
-from smtprelay.spool.tables.lanes import ANY_NUMBER, Lane
+from smtprelay.spool.tables.lane import Lane
+
+#: Without a bound of its own a lane has at most so many slots for each that stays free. So one that is slow
+#: leaves a slot to the others, and several that are slow do.
+_SHARE: Final = 4
+
+#: Between the times at which two lanes were served, at least, seconds; many are within one transaction.
+_TICK: Final = 1e-6
 
 
 class LaneGate:
@@ -17,51 +26,58 @@ class LaneGate:
     What one provider allows in this transaction.
 
     :ivar own: the provider's own lane.
-    :ivar room: how many more may go now, over all lanes.
-    :ivar per_lane: how many at once in one lane.
     """
 
     def __init__(self, tx: Transaction, provider: str, pace: RateLimit) -> None:
         self._now = tx.now
         self._pace = pace
-        self.per_lane = ANY_NUMBER if pace.per_lane is None else pace.per_lane
         self.own = tx.lanes.get(provider, "")
         self.own.resume_in_time(tx.now)
-        self._counts = self.own.counts(pace) if pace.windows else []
-        allowed, _ = windows.allowance(pace.windows, self._counts, tx.now)
-        free = self.own.room(pace.concurrency)
-        self.room = free if allowed is None else min(free, allowed)
-        if self.own.blocked_until is not None or self.own.opens > tx.now:
-            self.room = 0
 
-    def room_in(self, lane: Lane) -> int:
-        """Return how many deliveries of ``lane`` may go now."""
-        if self.room < 1 or lane.blocked_until is not None or lane.opens > self._now:
-            return 0
-        return self.room if lane is self.own else min(self.room, lane.room(self.per_lane))
+    @property
+    def room(self) -> int:
+        """How many more may go now, over all lanes."""
+        return self.own.room(self._pace, self._now)
+
+    def room_in(self, lane: Lane, load: Load = LEAST) -> int:
+        """Return how many requests of this load may go in ``lane`` now."""
+        room = self.own.room(self._pace, self._now, load)
+        if room < 1 or lane is self.own:
+            return room
+        if self._pace.per_lane is None:
+            room = min(room, -(-(_SHARE * self.own.free(self._pace) - lane.slots) // (_SHARE + 1)))
+        return max(0, min(room, lane.room(self._pace, self._now, load)))
 
     def opens(self) -> float:
-        """Return when the pace, and what the provider bears, allow more: now, or later."""
-        allowed, when = windows.allowance(self._pace.windows, self._counts, self._now)
-        return max(when if allowed == 0 else self._now, self.own.opens)
+        """Return when the rate, and what the provider bears, allow more: now, or later."""
+        return self.own.opens_at(self._pace, self._now)
 
-    def occupy(self, lane: Lane) -> None:
-        """Take a slot, and a token of each window, for one delivery of ``lane``."""
+    def opens_in(self, lane: Lane, load: Load = LEAST) -> float:
+        """Return so for a request of this load in ``lane``, whose own rate counts, too."""
+        return max(each.opens_at(self._pace, self._now, load) for each in (self.own, lane))
+
+    def wait_for(self, lane: Lane, load: Load) -> None:
+        """Let nothing go until the rates have room for this load: smaller mail would go first for ever."""
+        for each in (self.own, lane):
+            each.opens = each.opens_at(self._pace, self._now, load)
+
+    def occupy(self, lane: Lane, load: Load) -> None:
+        """Take a slot, and what it counts of each window, for one delivery of ``lane``."""
         lane.active += 1
-        self.lend(lane)
+        self.lend(lane, load)
 
-    def lend(self, lane: Lane) -> None:
+    def lend(self, lane: Lane, load: Load) -> None:
         """Do so for a request that is no delivery of the spool."""
-        self.room -= 1
-        self.own.slots += 1
-        lane_throttle.begun(self.own, self._now)
-        if lane is not self.own:
-            lane.slots += 1
-            lane_throttle.begun(lane, self._now)
-        lane.served = self._now
-        if self._pace.windows:
-            self._counts = list(windows.spend(self._pace.windows, self._counts, self._now, 1))
-            self.own.count(self._pace, self._counts)
+        for each in (self.own,) if lane is self.own else (self.own, lane):
+            each.slots += 1
+            lane_throttle.begun(each, self._now)
+            each.spend(self._pace, self._now, load)
+        self.served(lane)
+
+    def served(self, lane: Lane) -> None:
+        """Let ``lane`` go behind the others: each time is a little later than the one before."""
+        latest = max(self.own.served + _TICK, self._now - 1.0)
+        self.own.served = lane.served = min(latest, self._now)
 
 
 def release(tx: Transaction, lane: Lane) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 from smtprelay.model.attempt import Claim
 from smtprelay.model.outcome import Deferred, Delivered, Failed, Outcome
 from smtprelay.spool.engines.transaction import Transaction
-from smtprelay.spool.tables.lanes import Lane
+from smtprelay.spool.tables.lane import Lane
 
 #: What is left of the ceiling after a complaint. Half of it, as TCP has it, keeps a steady limit
 #: at three quarters of what would go.

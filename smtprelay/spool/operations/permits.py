@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from smtprelay.model.permit import Busy, Feedback, Permit
+from smtprelay.model.rate_limit import LEAST, Load
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import lane_throttle, suspects
 from smtprelay.spool.operations.lane_capacity import LaneGate, release
@@ -19,7 +20,7 @@ from smtprelay.spool.operations.settle import set_block
 LONGEST: Final = 600.0
 
 
-def borrow(tx: Transaction, name: str, provider: str, lane: str) -> Permit | Busy:
+def borrow(tx: Transaction, name: str, provider: str, lane: str, load: Load = LEAST) -> Permit | Busy:
     """Take a slot of a lane, and a token of each window, for a request that the spool does not make."""
     gate = LaneGate(tx, provider, tx.paces[provider])
     place = tx.lanes.get(provider, lane)
@@ -28,10 +29,10 @@ def borrow(tx: Transaction, name: str, provider: str, lane: str) -> Permit | Bus
             return Busy(reason=stopped.blocked_reason, until=stopped.blocked_until)
     if tx.exclusive.blocks(tx.now):
         return Busy()
-    if gate.room_in(place) < 1:
-        opens = max(gate.opens(), place.opens)
+    if gate.room_in(place, load) < 1:
+        opens = gate.opens_in(place, load)
         return Busy(until=opens if opens > tx.now else None)
-    gate.lend(place)
+    gate.lend(place, load)
     tx.execute(
         "INSERT INTO loan (name, node, lane, slot, started, lease) VALUES (?, ?, ?, 1, ?, ?)",
         (name, tx.node, place.id, tx.now, tx.now + LONGEST),
@@ -59,7 +60,7 @@ def give_back(tx: Transaction, permit: Permit, feedback: Feedback | None) -> boo
         set_block(tx, feedback.block)
         return True
     # What came of it may have closed the lane for a moment: then who waits must learn until when.
-    return tx.lanes.is_due(permit.provider, blocked=True) or suspects.any_wait(tx)
+    return tx.lanes.has_due(lane) or suspects.any_wait(tx)
 
 
 def forget(tx: Transaction, where: str, parameters: Sequence[Any]) -> None:

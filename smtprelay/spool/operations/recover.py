@@ -90,7 +90,10 @@ def recover(tx: Transaction) -> PutBack:
     found = _from_dead(tx, tx.node, _DIED)
     permits.forget(tx, "node = ?", (tx.node,))
     _forget_uploads(tx, [tx.node])
+    tx.lanes.take(tx.paces)
     _probe_soon(tx)
+    for provider in tx.paces:
+        tx.lanes.look_anew(provider)
     return found
 
 
@@ -144,6 +147,7 @@ def _claimed(tx: Transaction, which: str, parameters: Sequence[Any]) -> list[Any
 
 def _from_dead(tx: Transaction, node: str, why: str) -> PutBack:
     """Put back what a node had that died: all of it is suspect."""
+    tx.exclusive.suspects = True
     (company,) = tx.execute(_COMPANY, (node, node)).fetchone()
     rows = _claimed(tx, "node = ?", (node,))
     return _put_back(tx, rows, why, step=suspects.ALONE - suspects.NEARBY if company == 1 else 0, died=True)

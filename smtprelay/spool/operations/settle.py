@@ -19,7 +19,7 @@ from smtprelay.spool.operations.lane_capacity import release
 from smtprelay.spool.operations.settle_delivered import deliver, finish, is_usual
 from smtprelay.spool.operations.split import split
 from smtprelay.spool.tables.deliveries import BOUNCED, marks, portions, storable
-from smtprelay.spool.tables.lanes import Lane
+from smtprelay.spool.tables.lane import Lane
 
 #: What an outcome is called in the history.
 _NAMES: Final[dict[type, str]] = {
@@ -53,6 +53,7 @@ def settle(tx: Transaction, settled: Sequence[tuple[Claim, Settlement]]) -> list
         started = partial(lane_throttle.begin_of, tx, claim)
         lane_throttle.learn(tx, lane, settlement.outcomes.values(), started)
         if is_usual(claim, settlement):
+            lane.finished += 1
             usual.append((claim, settlement))
         else:
             _settle(tx, claim, settlement, lane, blocked_before)
@@ -101,6 +102,8 @@ def _settle(tx: Transaction, claim: Claim, settlement: Settlement, lane: Lane, b
         following.wait(settlement.state, due)
     elif state == "held":
         following.held += 1
+    else:
+        following.finished += 1
     tx.execute_first(
         _SETTLE,
         (
@@ -140,6 +143,8 @@ def set_block(tx: Transaction, block: Block) -> None:
         lane.resumes = None if block.lasting is None else tx.now + block.lasting
     else:
         lane.open(tx.now, trial=block.trial)
+        if lane.key == "":
+            tx.lanes.leave()
 
 
 def _state(tx: Transaction, claim: Claim, settlement: Settlement) -> str:

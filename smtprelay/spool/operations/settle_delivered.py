@@ -13,8 +13,7 @@ from typing import Final
 from smtprelay.model.attempt import Claim, Settlement
 from smtprelay.model.outcome import Delivered
 from smtprelay.model.queue import FOR_GOOD
-from smtprelay.spool.engines import sqlite_bulk
-from smtprelay.spool.engines.transaction import MOST_ROWS, Transaction
+from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.tables.deliveries import marks, portions, storable
 
 
@@ -34,13 +33,6 @@ def is_usual(claim: Claim, settlement: Settlement) -> bool:
 
 def deliver(tx: Transaction, settled: Sequence[tuple[Claim, Settlement]]) -> None:
     """Record that these deliveries have ended; their lanes are none of our business."""
-    if tx.has_bulk_views:
-        rows = [
-            (claim.delivery.message, claim.delivery.n, tx.now, *_words(settlement), int(tx.keeps_bodies))
-            for claim, settlement in settled
-        ]
-        sqlite_bulk.end(tx.run_first, rows, MOST_ROWS)
-        return
     for n, group in groupby(sorted(settled, key=_number), key=_number):
         for some in portions(list(group)):
             _deliver(tx, n, some)

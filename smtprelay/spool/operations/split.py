@@ -11,7 +11,7 @@ from smtprelay.model.attempt import Claim, Settlement
 from smtprelay.model.queue import SPLIT
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.tables.deliveries import marks
-from smtprelay.spool.tables.lanes import Lane
+from smtprelay.spool.tables.lane import Lane
 
 _MESSAGE: Final = "SELECT id FROM message WHERE id = ?"
 _NEXT: Final = "SELECT max(n) + 1 FROM delivery WHERE message = ?"

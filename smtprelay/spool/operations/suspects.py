@@ -11,13 +11,13 @@ while.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from attrs import frozen
 
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations.lane_capacity import LaneGate
-from smtprelay.spool.tables.lanes import Lane
+from smtprelay.spool.tables.lane import Lane
 
 #: What the column ``suspect`` says: it was under way at a death, at one while alone, and at two.
 NEARBY: Final = 1
@@ -40,13 +40,10 @@ PAUSE: Final = 30.0
 #: Suspects that are looked at at once; more than a node has under way.
 _MOST: Final = 500
 
-_WAITING: Final = """
-    SELECT message, n, lane, due, node FROM delivery
-    WHERE suspect > 0 AND suspect < 3 AND due IS NOT NULL ORDER BY suspect, due, message, n LIMIT ?"""
-
-_UNDER_WAY: Final = """
-    SELECT message, n, slot FROM delivery
-    WHERE suspect > 0 AND suspect < 3 AND state = 'active' AND node = ? LIMIT 1"""
+#: Those that wait, and those under way, which are not due.
+_SUSPECTS: Final = """
+    SELECT message, n, lane, due, node, slot FROM delivery
+    WHERE suspect > 0 AND suspect < 3 ORDER BY suspect, due, message, n LIMIT ?"""
 
 _BUSY: Final = """
     SELECT 1 FROM delivery WHERE ended IS NULL AND state = 'active' AND node = ?
@@ -80,13 +77,15 @@ def find(tx: Transaction, gates: Mapping[str, LaneGate]) -> list[Suspect]:
 
     :param gates: of the providers that may be asked, by name.
     """
-    waiting = list(_waiting(tx, gates))
-    under_way = tx.execute(_UNDER_WAY, (tx.node,)).fetchone()
-    if under_way is not None and under_way[2]:
-        name = f"{under_way[0]}.{under_way[1]}"
-        if tx.exclusive.delivery != name:
-            tx.exclusive.begin(name, tx.now + MOST_ALONE)
-        return waiting
+    rows = tx.execute(_SUSPECTS, (_MOST,)).fetchall() if tx.exclusive.suspects or tx.locking.row else ()
+    # Where nobody else writes, there are none until a relay has died again.
+    tx.exclusive.suspects = bool(rows)
+    waiting = list(_waiting(tx, gates, rows))
+    for message, n, _, due, node, slot in rows:
+        if due is None and node == tx.node and slot:
+            if tx.exclusive.delivery != f"{message}.{n}":
+                tx.exclusive.begin(f"{message}.{n}", tx.now + MOST_ALONE)
+            return waiting
     tx.exclusive.end()
     pausing = [
         until
@@ -100,7 +99,7 @@ def find(tx: Transaction, gates: Mapping[str, LaneGate]) -> list[Suspect]:
 
 def any_wait(tx: Transaction) -> bool:
     """Tell whether a suspect waits."""
-    return bool(tx.execute(_WAITING, (1,)).fetchall())
+    return any(row[3] is not None for row in tx.execute(_SUSPECTS, (_MOST,)).fetchall())
 
 
 def is_idle(tx: Transaction) -> bool:
@@ -113,14 +112,18 @@ def next_turn(waiting: Sequence[Suspect], now: float) -> float:
     return min(_turn(each, now) for each in waiting)
 
 
-def _waiting(tx: Transaction, gates: Mapping[str, LaneGate]) -> Iterator[Suspect]:
-    for message, n, number, due, node in tx.execute(_WAITING, (_MOST,)).fetchall():
+def _waiting(
+    tx: Transaction, gates: Mapping[str, LaneGate], rows: Sequence[Sequence[Any]]
+) -> Iterator[Suspect]:
+    for message, n, number, due, node, _ in rows:
+        if due is None:
+            continue
         lane = tx.lanes.by_id(number)
         gate = gates.get(lane.provider)
         if gate is None:
             # Nobody will attempt it here; where it goes from here it goes as others do.
             tx.execute(_CLEAR, (message, n))
-            lane.due = due if lane.due is None else min(due, lane.due)
+            lane.due_at(due)
         elif lane.blocked_until is None and gate.own.blocked_until is None:
             yield Suspect(message, n, lane, gate, due, node == tx.node)
 

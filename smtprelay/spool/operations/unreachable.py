@@ -55,7 +55,7 @@ def _go_now(tx: Transaction, provider: str) -> None:
     rows = tx.execute(_HELD_UP, parameters).fetchall()
     for message, n, number in rows:
         tx.execute("UPDATE delivery SET due = ? WHERE message = ? AND n = ?", (tx.now, message, n))
-        tx.lanes.by_id(number).due = tx.now
+        tx.lanes.by_id(number).due_at(tx.now)
 
 
 def unreachable(connection: Connection) -> Sequence[Unreachable]:

@@ -59,12 +59,27 @@ _FIRST_IN_STATE: Final = (
 )
 
 
-#: Crash loops that are named.
+#: Crash loops, and lanes of each kind, that are named.
 _MOST_NAMED: Final = 20
 
 _CRASH_LOOPS: Final = (
     "SELECT message, n FROM delivery WHERE suspect > 0 AND suspect = ? ORDER BY message, n LIMIT ?"
 )
+
+
+_LANES: Final = (
+    "SELECT provider, key, queued + deferred, active, due, blocked_until, blocked_reason, ceiling,"
+    " resumes, blocked_since FROM lane"
+)
+
+#: What is in all lanes of a provider.
+_TOTALS: Final = """
+    SELECT provider, sum(queued), sum(active), sum(deferred), sum(held), count(*)
+    FROM lane GROUP BY provider ORDER BY provider"""
+
+#: Lanes within a provider that are blocked, and that are throttled.
+_COUNT: Final = "SELECT provider, count(*) FROM lane WHERE {} GROUP BY provider"
+_STOPPED: Final = ("blocked_until IS NOT NULL AND key <> ''", "ceiling IS NOT NULL AND key <> ''")
 
 
 def found(
@@ -121,20 +136,52 @@ def message_of(connection: Connection, text: str) -> tuple[str, int]:
 
 
 def lane_states(
-    connection: Connection, paces: Mapping[str, RateLimit], unreachable: Collection[str]
+    connection: Connection, paces: Mapping[str, RateLimit], unreachable: Collection[str], provider: str = ""
 ) -> list[LaneState]:
-    """Return all lanes that ever had something to do; of providers that are gone those that still have."""
-    rows = connection.execute(
-        "SELECT provider, key, queued + deferred, active, due, blocked_until, blocked_reason, ceiling,"
-        " resumes, blocked_since"
-        " FROM lane ORDER BY provider, key"
-    ).fetchall()
+    """Return the lanes, all of them or those of one provider; of providers that are gone the busy ones."""
+    where, parameters = (" WHERE provider = ?", (provider,)) if provider else ("", ())
+    rows = connection.execute(f"{_LANES}{where} ORDER BY provider, key", parameters).fetchall()
     whole = {row[0]: _of_provider(row, paces, unreachable) for row in rows if row[1] == ""}
     return [
         LaneState(*_shown(row), *_of_lane(row, whole[row[0]]))
         for row in rows
         if whole[row[0]] != "removed" or row[2] or row[3]
     ]
+
+
+def lanes(connection: Connection, paces: Mapping[str, RateLimit], provider: str) -> list[LaneState]:
+    """Return all lanes, or those of one provider, as they are now."""
+    return lane_states(connection, paces, {each.provider for each in unreachable(connection)}, provider)
+
+
+def _summed_lanes(
+    connection: Connection,
+    totals: Sequence[Sequence[Any]],
+    paces: Mapping[str, RateLimit],
+    unreachable: Collection[str],
+) -> list[LaneState]:
+    """Return a provider's own lane with what is in all its lanes, and the first few that do not run."""
+    blocked, throttled = (dict(connection.execute(_COUNT.format(which)).fetchall()) for which in _STOPPED)
+    states = []
+    for provider, queued, active, deferred, _, lanes in totals:
+        row = connection.execute(f"{_LANES} WHERE provider = ? AND key = ''", (provider,)).fetchone()
+        whole = _of_provider(row, paces, unreachable)
+        if whole != "removed" or queued or deferred or active:
+            shown = [*row[:2], queued + deferred, active, *row[4:]]
+            state = LaneState(*_shown(shown), *_of_lane(row, whole))
+            stopped = {"blocked": blocked.get(provider, 0), "throttled": throttled.get(provider, 0)}
+            states += [evolve(state, lanes=lanes, **stopped), *_stopped(connection, provider, whole)]
+    return states
+
+
+def _stopped(connection: Connection, provider: str, whole: str) -> list[LaneState]:
+    """Return the first few lanes within a provider that do not run as they should."""
+    found = {}
+    for which in _STOPPED:
+        sql = f"{_LANES} WHERE provider = ? AND {which} LIMIT ?"
+        for row in connection.execute(sql, (provider, _MOST_NAMED)).fetchall():
+            found[row[1]] = LaneState(*_shown(row), *_of_lane(row, whole))
+    return list(found.values())
 
 
 def _shown(row: Sequence[Any]) -> Sequence[Any]:
@@ -157,18 +204,14 @@ def _of_lane(row: Sequence[Any], whole: str) -> Sequence[Any]:
     return row[5] == SUSPENDED, whole or own
 
 
-def counts(connection: Connection) -> tuple[dict[str, int], str, float | None]:
-    """Return how many deliveries are in each state, and the oldest message with when it was received."""
-    sums = connection.execute(
-        "SELECT coalesce(sum(queued), 0), coalesce(sum(active), 0), coalesce(sum(deferred), 0),"
-        " coalesce(sum(held), 0) FROM lane"
-    ).fetchone()
+def _oldest(connection: Connection) -> tuple[str, float | None]:
+    """Return the oldest message that waits, with when it was received."""
     first = [connection.execute(_FIRST_IN_STATE, (state, state)).fetchone() for state in ALIVE]
     oldest: str = min((row[0] for row in first if row is not None), default="")
-    received = None
-    if oldest:
-        received = connection.execute("SELECT received FROM message WHERE id = ?", (oldest,)).fetchone()[0]
-    return {"queued": sums[0], "active": sums[1], "deferred": sums[2], "held": sums[3]}, oldest, received
+    if not oldest:
+        return "", None
+    row = connection.execute("SELECT received FROM message WHERE id = ?", (oldest,)).fetchone()
+    return oldest, row[0]
 
 
 def crash_loops(connection: Connection) -> list[str]:
@@ -180,15 +223,19 @@ def crash_loops(connection: Connection) -> list[str]:
 def stock(connection: Connection, paces: Mapping[str, RateLimit], engine: Engine) -> QueueStats:
     """Return what lies in the spool that ``engine`` keeps."""
     size, free = engine.measure(connection)
-    states, oldest_message, oldest = counts(connection)
+    totals = [[row[0], *map(int, row[1:])] for row in connection.execute(_TOTALS).fetchall()]
+    oldest_message, oldest = _oldest(connection)
     failing = unreachable(connection)
     return QueueStats(
-        states=states,
+        states={
+            state: sum(row[place] for row in totals)
+            for place, state in enumerate(("queued", "active", "deferred", "held"), start=1)
+        },
         bytes=size,
         free=free,
         oldest=oldest,
         oldest_message=oldest_message,
-        lanes=lane_states(connection, paces, {each.provider for each in failing}),
+        lanes=_summed_lanes(connection, totals, paces, {each.provider for each in failing}),
         crash_loops=crash_loops(connection),
         unreachable=failing,
     )

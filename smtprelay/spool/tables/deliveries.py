@@ -13,7 +13,7 @@ from smtprelay.model.message import Delivery, Envelope, Recipient
 from smtprelay.model.queue import RECORDED, SPLIT, Attempt
 from smtprelay.model.shape import Shape
 from smtprelay.spool.engines.transaction import Connection, Transaction
-from smtprelay.spool.tables.lanes import Lane
+from smtprelay.spool.tables.lane import Lane
 
 T = TypeVar("T")
 

@@ -2,23 +2,27 @@
 The lanes, as one transaction sees them.
 
 A lane is ``(provider, key)``; the key ``""`` is the provider's own lane, which also
-counts the slots and the pace of all the provider's lanes together. ``due`` is never
+counts the slots and the rate of all the provider's lanes together. ``due`` is never
 later than the first delivery that waits in the lane; it may be earlier, when
 something was taken out, and is put right by the claim that finds nothing.
+
+``turn`` is when a claim looks at the lane next, and the order in which it does: of a lane that is ready it
+is the time when it was served last, else the time when it will be ready. It follows from the rest, and is
+computed when the lane is written. So a claim reads the lanes that it takes from, and no others.
 """
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
-from attrs import define, fields
+from attrs import fields, frozen
 
-from smtprelay.model.rate_limit import Spent, nothing_spent
+from smtprelay.model.queue import SUSPENDED
 from smtprelay.model.route import RateLimit
+from smtprelay.spool.tables.lane import Lane
 
-#: No bound.
-ANY_NUMBER: Final = 2**31 - 1
+#: The turn of a lane with something due that has no free slot: it comes when one is given back.
+FULL: Final = SUSPENDED
 
 #: So many lanes are kept in memory from one transaction to the next at most.
 _MOST_KEPT: Final = 1000
@@ -27,104 +31,52 @@ _MOST_KEPT: Final = 1000
 Execute = Callable[[str, Sequence[Any]], Any]
 
 
-@define
-class Lane:
-    """One row of the table ``lane``; :class:`LaneTable` writes it back."""
+@frozen
+class LaneSummary:
+    """
+    What waits in the lanes of a provider that are not blocked, and when those that are need something.
 
-    id: int
-    provider: str
-    key: str
-    queued: int
-    deferred: int
-    active: int
-    slots: int
-    due: float | None
-    served: float
-    blocked_until: float | None
-    blocked_reason: str
-    blocked_since: float | None
-    blocked_total: float
-    trial: int
-    spent: str
-    held: int
-    ceiling: float | None
-    cut: float
-    pause: float
-    opens: float
-    resumes: float | None
+    :ivar first: the first turn; it has come if something is ready.
+    :ivar next: the first turn that is still to come; may be :data:`FULL`.
+    :ivar last: :data:`FULL` if something due waits for a slot of its lane.
+    :ivar probe: when the first blocked lane is to be probed, but for the provider's own.
+    :ivar left: when mail in such a lane may first go elsewhere.
+    """
 
-    @property
-    def place(self) -> tuple[str, str]:
-        """What names it."""
-        return self.provider, self.key
-
-    def wait(self, state: str, due: float, count: int = 1) -> None:
-        """Note that ``count`` deliveries begin to wait in ``state``, the first of them until ``due``."""
-        setattr(self, state, getattr(self, state) + count)
-        if self.due is None or due < self.due:
-            self.due = due
-
-    def blocked_time(self, now: float) -> float:
-        """Return for how long this lane has been blocked since it exists, in seconds."""
-        return self.blocked_total + (
-            0.0 if self.blocked_since is None else max(0.0, now - self.blocked_since)
-        )
-
-    def block(self, until: float, reason: str, now: float) -> None:
-        """Stop the lane. A lane that is blocked already keeps its beginning."""
-        self.blocked_until, self.blocked_reason, self.resumes = until, reason, None
-        if self.blocked_since is None:
-            self.blocked_since = now
-
-    def open(self, now: float, *, trial: bool) -> None:
-        """Let the lane run again."""
-        self.blocked_total = self.blocked_time(now)
-        self.blocked_until, self.blocked_since, self.blocked_reason, self.resumes = None, None, "", None
-        self.trial = int(trial)
-
-    def resume_in_time(self, now: float) -> None:
-        """Open the lane if it was suspended for a time that is over."""
-        if self.resumes is not None and self.resumes <= now:
-            self.open(now, trial=False)
-
-    def goes(self, now: float) -> bool:
-        """Tell whether something is due, and may go when there is a slot."""
-        return self.due is not None and self.due <= now and self.blocked_until is None
-
-    def room(self, bound: int) -> int:
-        """Return how many slots are free under ``bound`` and the ceiling; one at most while on trial."""
-        if self.ceiling is not None:
-            bound = min(bound, max(1, int(self.ceiling)))
-        return max(0, (1 if self.trial else bound) - self.slots)
-
-    def counts(self, pace: RateLimit) -> list[Spent]:
-        """Return what the pace has counted; nothing if its windows are not the ones that were counted."""
-        if not self.spent:
-            return list(nothing_spent(pace.windows))
-        kept = json.loads(self.spent)
-        if [entry[:2] for entry in kept] != [[window.count, window.seconds] for window in pace.windows]:
-            return list(nothing_spent(pace.windows))
-        return [{int(part): count for part, count in entry[2].items()} for entry in kept]
-
-    def count(self, pace: RateLimit, counts: Sequence[Spent]) -> None:
-        """Keep what the pace has counted."""
-        entries = zip(pace.windows, counts, strict=True)
-        self.spent = json.dumps([[window.count, window.seconds, dict(seen)] for window, seen in entries])
+    first: float | None
+    next: float | None
+    last: float | None
+    probe: float | None
+    left: float | None
 
 
-_NAMES: Final = [each.name for each in fields(Lane)]
+_NAMES: Final = [each.name for each in fields(Lane) if each.init]
 _SELECT: Final = f"SELECT {', '.join(_NAMES)} FROM lane WHERE "  # noqa: S608 -- constants
-_OPEN_AND_DUE: Final = "provider = ? AND due <= ? AND blocked_until IS NULL AND opens <= ?"
-#: The second half is about the few lanes that are throttled.
-_OPEN: Final = " AND blocked_until IS NULL"
-_NEXT_DUE: Final = f"""
-    SELECT min(due) FROM (
-        SELECT min(due) AS due FROM lane WHERE provider = ? AND due > ?{_OPEN}
-        UNION ALL SELECT min(opens) FROM lane
-            WHERE provider = ? AND ceiling IS NOT NULL AND opens > ? AND due <= ?{_OPEN}
-    ) AS next"""  # noqa: S608 -- constants
+#: In the words of the indexes.
+_OPEN: Final = "provider = ? AND blocked_until IS NULL AND turn IS NOT NULL"
+_BLOCKED: Final = "provider = ? AND blocked_until IS NOT NULL"
+_ANSWERS: Final = ", ".join(
+    f"(SELECT {what} FROM lane WHERE {where})"  # noqa: S608 -- constants
+    for what, where in (
+        ("min(turn)", _OPEN),
+        ("min(turn)", f"{_OPEN} AND turn > ?"),
+        ("max(turn)", _OPEN),
+        ("min(blocked_until)", f"{_BLOCKED} AND key <> ''"),
+        ("min(turn)", f"{_BLOCKED} AND turn IS NOT NULL"),
+    )
+)
+_SUMMARY: Final = f"SELECT {_ANSWERS}"
 _values: Final[Callable[[Lane], tuple[Any, ...]]] = attrgetter(*_NAMES[3:])
-_UPDATE: Final = f"UPDATE lane SET {', '.join(f'{name} = ?' for name in _NAMES[3:])} WHERE id = ?"  # noqa: S608
+
+
+def _updating(names: Sequence[str]) -> str:
+    return f"UPDATE lane SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?"  # noqa: S608
+
+
+#: How many of the values change with nearly all mail. An index whose columns are written is written, too.
+_USUAL: Final = _NAMES.index("due") - 3
+_UPDATE_USUAL: Final = _updating(_NAMES[3 : 3 + _USUAL])
+_UPDATE: Final = _updating(_NAMES[3:])
 
 
 class LaneTable:
@@ -137,12 +89,20 @@ class LaneTable:
 
     :param lock: what a SELECT ends with to lock the row that it gives.
     :param run: runs a statement that gives nothing back.
+    :param paces: how fast each configured provider may be asked, by its name.
     """
 
-    def __init__(self, execute: Execute, lock: str = "", run: Execute | None = None) -> None:
+    def __init__(
+        self,
+        execute: Execute,
+        lock: str = "",
+        run: Execute | None = None,
+        paces: Mapping[str, RateLimit] | None = None,
+    ) -> None:
         self._execute = execute
         self._run = run or execute
         self._lock = lock
+        self._paces = {} if paces is None else paces
         self._now = 0.0
         self._by_id: dict[int, tuple[Lane, tuple[Any, ...]]] = {}
         self._ids: dict[tuple[str, str], int] = {}
@@ -166,7 +126,7 @@ class LaneTable:
         self._ids.clear()
         self._touched.clear()
 
-    def take(self, providers: Sequence[str]) -> None:
+    def take(self, providers: Iterable[str]) -> None:
         """
         Lock the own lanes of ``providers`` at once, in the order that everybody takes.
 
@@ -174,7 +134,7 @@ class LaneTable:
         """
         if self._lock:
             self.write()
-            self.keep(self.ask(providers))
+            self.keep(self.ask(list(providers)))
 
     def ask(self, providers: Sequence[str]) -> Any:
         """Do the first half of :meth:`take`; return the cursor for :meth:`keep`, which may come later."""
@@ -214,59 +174,99 @@ class LaneTable:
 
     def blocked_time(self, lane: Lane) -> float:
         """
-        Return for how long what waits in ``lane`` could not go, in seconds.
+        Return for how long the provider of ``lane`` has been blocked, in seconds.
 
-        It or its whole provider was blocked; when both were it counts twice, in favour of the mail.
+        A mailbox that is gone or a login that was revoked does not stop the clock: such mail expires.
         """
-        own = self.own(lane)
-        time = lane.blocked_time(self._now)
-        return time if own is lane else time + own.blocked_time(self._now)
+        return self.own(lane).blocked_time(self._now)
 
-    def ready(self, provider: str, per_lane: int, limit: int) -> list[Lane]:
-        """Return lanes of ``provider`` that may be due and have a free slot, the longest unserved first."""
-        return self._query(
-            f"{_OPEN_AND_DUE} AND (key = '' OR slots < CASE WHEN trial = 1 THEN 1 ELSE ? END)"
-            " AND (key = '' OR ceiling IS NULL OR slots = 0 OR slots + 1 <= ceiling)"
-            " ORDER BY served, id LIMIT ?",
-            (provider, self._now, self._now, per_lane, limit),
-        )
+    def ready(self, provider: str, limit: int) -> list[Lane]:
+        """Return lanes of ``provider`` whose turn has come, the longest unserved first."""
+        return self._query(f"{_OPEN} AND turn <= ? ORDER BY turn, id LIMIT ?", (provider, self._now, limit))
 
-    def is_due(self, provider: str, *, blocked: bool = False) -> bool:
-        """Tell whether something is due in a lane of ``provider``, ``blocked`` or not."""
+    def summary(self, provider: str) -> LaneSummary:
+        """Return what waits in the lanes of ``provider``; it costs the same for any number of them."""
         self.write()
-        where = "provider = ? AND due <= ?" if blocked else _OPEN_AND_DUE
-        sql = f"SELECT 1 FROM lane WHERE {where} LIMIT 1"  # noqa: S608 -- constants
-        parameters = (provider, *[self._now] * (where.count("?") - 1))
-        return self._execute(sql, parameters).fetchone() is not None
+        parameters = (provider, provider, self._now, provider, provider, provider)
+        return LaneSummary(*self._execute(_SUMMARY, parameters).fetchone())
+
+    def has_due(self, lane: Lane) -> bool:
+        """Tell whether something is due in ``lane`` or its provider's own, or may go in another one."""
+        summary, own = self.summary(lane.provider), self.own(lane)
+        dues = (lane.due, own.due, summary.first)
+        return any(due is not None and due <= self._now for due in dues) or summary.last == FULL
+
+    def to_probe(self, provider: str, limit: int) -> list[tuple[str, float]]:
+        """Return the keys of the lanes of ``provider`` that are to be probed first, and when."""
+        rows = self._execute(
+            f"SELECT key, blocked_until FROM lane WHERE {_BLOCKED} AND key <> ''"  # noqa: S608
+            " ORDER BY blocked_until, id LIMIT ?",
+            (provider, limit),
+        ).fetchall()
+        return [(key, until) for key, until in rows]
+
+    def left(self, provider: str, limit: int) -> list[Lane]:
+        """Return blocked lanes of ``provider`` in which mail is due that may go elsewhere."""
+        return self._query(
+            f"{_BLOCKED} AND turn IS NOT NULL AND turn <= ? ORDER BY turn, id LIMIT ?",
+            (provider, self._now, limit),
+        )
 
     def blocked(self, provider: str) -> list[Lane]:
         """Return the lanes of ``provider`` that are blocked."""
-        return self._query("provider = ? AND blocked_until IS NOT NULL ORDER BY id", (provider,))
+        return self._query(f"{_BLOCKED} ORDER BY id", (provider,))
 
     def all(self) -> list[Lane]:
         """Return every lane."""
         return self._query("1 = 1 ORDER BY id", ())
 
-    def next_due(self, provider: str, *, blocked: bool = False) -> float | None:
-        """
-        Return when something of ``provider`` becomes due, or a lane with something due opens.
+    def is_ready(self, lane: Lane) -> bool:
+        """Tell whether the turn of ``lane`` has come, as it is now."""
+        turn = self._turn(lane)
+        return lane.blocked_until is None and turn is not None and turn <= self._now
 
-        :param blocked: whether what is in blocked lanes counts, too.
-        """
-        self.write()
-        sql = _NEXT_DUE.replace(_OPEN, "") if blocked else _NEXT_DUE
-        parameters = (provider, self._now, provider, self._now, self._now)
-        due: float | None = self._execute(sql, parameters).fetchone()[0]
-        return due
+    def look_anew(self, provider: str) -> None:
+        """Compute anew when the lanes of ``provider`` go on that wait for a rate or a slot: it has others."""
+        for lane in (self.get(provider, ""), *self._query("provider = ? AND turn > due", (provider,))):
+            lane.opens = min(lane.opens, self._now + lane.pause)
+
+    def leave(self) -> None:
+        """Have all that is due in blocked lanes looked at again: a provider is there to which it may go."""
+        for lane in self._query("blocked_until IS NOT NULL AND key <> '' AND due IS NOT NULL", ()):
+            lane.leave()
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        """Know nothing of these lanes any more: they are gone."""
+        for number in self._by_id.keys() & set(numbers):
+            lane, _ = self._by_id.pop(number)
+            del self._ids[lane.place]
+            self._touched.discard(number)
 
     def write(self) -> None:
         """Write the lanes that have changed."""
         for number in self._touched:
             lane, written = self._by_id[number]
+            lane.turn = self._turn(lane)
             values = _values(lane)
             if values != written:
-                self._run(_UPDATE, (*values, number))
+                usual = values[_USUAL:] == written[_USUAL:]
+                shown = values[:_USUAL] if usual else values
+                self._run(_UPDATE_USUAL if usual else _UPDATE, (*shown, number))
                 self._by_id[number] = (lane, values)
+
+    def _turn(self, lane: Lane) -> float | None:
+        """Return when a claim shall look at ``lane``; ``None`` is not before something changes."""
+        if lane.blocked_until is not None:
+            return lane.turn if lane.key else None
+        if lane.due is None:
+            return None
+        pace = self._paces.get(lane.provider) if lane.key else None
+        at = max(lane.due, lane.opens if pace is None else lane.opens_at(pace, self._now))
+        if at > self._now:
+            return at
+        if pace is not None and lane.free(pace) < 1:
+            return FULL
+        return min(lane.served, self._now)
 
     def _query(self, where: str, parameters: Sequence[Any]) -> list[Lane]:
         self.write()

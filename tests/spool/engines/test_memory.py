@@ -48,6 +48,26 @@ class MemoryTests(SpoolContract, SynchronousTestCase):
 
         return self.play(story)
 
+    def test_a_claim_looks_for_suspects_only_where_a_relay_has_died(self):
+        """Nothing is asked of them in a spool without any, from the second claim on."""
+
+        async def story(spool):
+            told = []
+            spool._writer.writer.connection.set_trace_callback(told.append)
+
+            async def asked() -> int:
+                told.clear()
+                await spool.claim()
+                return sum("suspect > 0 AND suspect < 3" in sql for sql in told)
+
+            self.assertEqual([1, 0], [await asked(), await asked()])
+            await self.send(spool)
+            await spool.claim()
+            await spool.recover()
+            self.assertEqual(1, await asked())
+
+        return self.play(story)
+
     def test_deleted_together(self):
         """The bodies of many that are deleted at once go with few statements, also where bodies are kept."""
 

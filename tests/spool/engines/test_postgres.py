@@ -99,6 +99,17 @@ class OlderTests(Shared, TestCase):
 
         return Deferred.fromCoroutine(story())
 
+    def test_mail_in_the_lanes_of_an_older_version(self):
+        """All of it is delivered: queued, deferred, under way, and in a blocked lane."""
+
+        async def story(spool) -> None:
+            self.assertEqual(older.DELIVERED, await older.deliver_lanes(spool, self.clock))
+            self.assertEqual([], await spool._reader.do(check))
+
+        with psycopg.connect(self.url, autocommit=True) as old:
+            older.fill_lanes(old.execute, POSTGRES_TYPES)
+        return self.play(story, older.RATES)
+
 
 class NodesTests(Shared, TestCase):
     """Several nodes, which is what this engine is for."""

@@ -233,6 +233,19 @@ class SqliteFileTests(OnDisk, TestCase):
 
         return Deferred.fromCoroutine(story())
 
+    def test_mail_in_the_lanes_of_an_older_version(self):
+        """All of it is delivered: queued, deferred, under way, and in a blocked lane."""
+
+        async def story(spool) -> None:
+            self.assertEqual(older.DELIVERED, await older.deliver_lanes(spool, self.clock))
+            self.assertEqual([], list((await spool.maintenance.check()).findings))
+
+        self.folder = self.mktemp()
+        with closing(sqlite3.connect(prepare_folder(self.folder) / DATABASE)) as old:
+            older.fill_lanes(old.execute, SQLITE_TYPES)
+            old.commit()
+        return self.play(story, older.RATES)
+
     def test_what_is_kept_for_a_full_disk(self):
         """The reserve is there from the start, and the log has at most half of it and one commit."""
 

@@ -1,0 +1,1 @@
+Thousands of mailboxes of one provider, blocked ones among them, no longer slow down each delivery, ``smtprelay status`` and a scrape: ``status`` shows a provider with all that waits in its lanes, and the first few lanes that are blocked; ``providers list`` shows them all. Lanes that were empty for two days are dropped.

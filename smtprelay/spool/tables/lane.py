@@ -1,0 +1,142 @@
+"""
+One lane: a provider, or a mailbox or login within it, with what it counts and what holds it up.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from attrs import define, field
+
+from smtprelay.model.queue import ASKED_TO_WAIT
+from smtprelay.model.rate_limit import LEAST, Load, Spent, allowance, spend
+from smtprelay.model.route import RateLimit, Window
+
+#: No bound.
+ANY_NUMBER: Final = 2**31 - 1
+
+
+@define
+class Lane:
+    """One row of the table ``lane``; :class:`~smtprelay.spool.tables.lanes.LaneTable` writes it back."""
+
+    id: int
+    provider: str
+    key: str
+    queued: int
+    deferred: int
+    active: int
+    held: int
+    finished: int
+    slots: int
+    served: float
+    spent: str
+    opens: float
+    #: From here on what nearly all mail leaves as it is.
+    due: float | None
+    turn: float | None
+    blocked_until: float | None
+    blocked_reason: str
+    blocked_since: float | None
+    blocked_total: float
+    trial: int
+    ceiling: float | None
+    cut: float
+    pause: float
+    resumes: float | None
+    _counts: dict[tuple[str, float], Spent] | None = field(default=None, init=False, eq=False)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What names it."""
+        return self.provider, self.key
+
+    def wait(self, state: str, due: float, count: int = 1) -> None:
+        """Note that ``count`` deliveries begin to wait in ``state``, the first of them until ``due``."""
+        setattr(self, state, getattr(self, state) + count)
+        self.due_at(due)
+
+    def due_at(self, due: float) -> None:
+        """Note that something is due then."""
+        self.due = due if self.due is None else min(due, self.due)
+        if self._is_left():
+            self.turn = due if self.turn is None else min(due, self.turn)
+
+    def _is_left(self) -> bool:
+        """Tell whether what waits here may go elsewhere: not while the provider only asked us to wait."""
+        blocked = self.blocked_until is not None and self.key != ""
+        return blocked and not self.blocked_reason.startswith(ASKED_TO_WAIT)
+
+    def blocked_time(self, now: float) -> float:
+        """Return for how long this lane has been blocked since it exists, in seconds."""
+        return self.blocked_total + (
+            0.0 if self.blocked_since is None else max(0.0, now - self.blocked_since)
+        )
+
+    def block(self, until: float, reason: str, now: float) -> None:
+        """Stop the lane. A lane that is blocked already keeps its beginning."""
+        self.blocked_until, self.blocked_reason, self.resumes = until, reason, None
+        if self.blocked_since is None:
+            self.blocked_since = now
+        self.leave()
+
+    def leave(self) -> None:
+        """Have what is due here looked at again: it may go elsewhere, unless that only waits a while."""
+        if self.blocked_until is not None:
+            self.turn = self.due if self._is_left() else None
+
+    def open(self, now: float, *, trial: bool) -> None:
+        """Let the lane run again."""
+        self.blocked_total = self.blocked_time(now)
+        self.blocked_until, self.blocked_since, self.blocked_reason, self.resumes = None, None, "", None
+        self.trial = int(trial)
+
+    def resume_in_time(self, now: float) -> None:
+        """Open the lane if it was suspended for a time that is over."""
+        if self.resumes is not None and self.resumes <= now:
+            self.open(now, trial=False)
+
+    def free(self, pace: RateLimit) -> int:
+        """Return how many slots are free under its bound and its ceiling; one at most while on trial."""
+        bound = pace.concurrency if self.key == "" else pace.per_lane or ANY_NUMBER
+        if self.ceiling is not None:
+            bound = min(bound, max(1, int(self.ceiling)))
+        return max(0, (1 if self.trial else bound) - self.slots)
+
+    def room(self, pace: RateLimit, now: float, load: Load = LEAST) -> int:
+        """Return how many requests of this load may begin now."""
+        if self.blocked_until is not None or self.opens > now:
+            return 0
+        allowed, _ = self._allowance(pace, now, load)
+        return self.free(pace) if allowed is None else min(allowed, self.free(pace))
+
+    def opens_at(self, pace: RateLimit, now: float, load: Load = LEAST) -> float:
+        """Return when its rate, and what its provider bears, allow such a request: now, or later."""
+        return max(self.opens, self._allowance(pace, now, load)[1])
+
+    def spend(self, pace: RateLimit, now: float, load: Load) -> None:
+        """Count a request that begins now."""
+        windows = self._windows(pace)
+        if windows:
+            counts = spend(windows, self._counted(windows), now, load)
+            # By unit and length, so that a rate that changes does not forget what went.
+            self._counts = {
+                (each.unit, each.seconds): some for each, some in zip(windows, counts, strict=True)
+            }
+            self.spent = json.dumps([[*window, some] for window, some in self._counts.items()])
+
+    def _allowance(self, pace: RateLimit, now: float, load: Load) -> tuple[int | None, float]:
+        windows = self._windows(pace)
+        return allowance(windows, self._counted(windows), now, load) if windows else (None, now)
+
+    def _windows(self, pace: RateLimit) -> Sequence[Window]:
+        return pace.lane_windows if self.key else pace.windows
+
+    def _counted(self, windows: Sequence[Window]) -> list[Spent]:
+        if self._counts is None:
+            self._counts = {}
+            for unit, seconds, counts in json.loads(self.spent or "[]"):
+                # Earlier versions counted messages alone, and wrote how many were allowed.
+                counted = unit if isinstance(unit, str) else "messages"
+                self._counts[counted, seconds] = {int(part): count for part, count in counts.items()}
+        return [self._counts.get((each.unit, each.seconds), {}) for each in windows]

@@ -328,7 +328,7 @@ class LaneLimitContract(SpoolStories):
             while await spool.maintenance.sweep(self.clock.seconds()):
                 pass
             self.assertEqual([], list((await spool.claim()).probes))
-            self.assertEqual([], await spool.admin.list(Selection(states=("failed",))))
+            self.assertEqual([], (await spool.admin.search(Selection(states=("failed",)))).deliveries)
 
         return self.play(story)
 

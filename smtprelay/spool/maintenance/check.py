@@ -2,7 +2,8 @@
 Whether the tables of a spool agree with each other, and the lanes' counts put right.
 
 The lanes keep counts, so that nothing on a mail's way has to count; here they are counted anew. Both read
-everything, so they are for tests, and for an operator who has a doubt. Nothing needs either while only the relay writes into its spool.
+everything, so they are for tests, and for an operator who has a doubt. Nothing needs either while only the
+relay writes into its spool.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -135,13 +135,12 @@ def message_of(connection: Connection, text: str) -> tuple[str, int]:
     raise LookupError(f"there is no delivery {text!r}")
 
 
-def lane_states(
-    connection: Connection, paces: Mapping[str, RateLimit], unreachable: Collection[str], provider: str = ""
-) -> list[LaneState]:
+def lanes(connection: Connection, paces: Mapping[str, RateLimit], provider: str = "") -> list[LaneState]:
     """Return the lanes, all of them or those of one provider; of providers that are gone the busy ones."""
     where, parameters = (" WHERE provider = ?", (provider,)) if provider else ("", ())
     rows = connection.execute(f"{_LANES}{where} ORDER BY provider, key", parameters).fetchall()
-    whole = {row[0]: _of_provider(row, paces, unreachable) for row in rows if row[1] == ""}
+    failing = {each.provider for each in unreachable(connection)}
+    whole = {row[0]: _of_provider(row, paces, failing) for row in rows if row[1] == ""}
     return [
         LaneState(*_shown(row), *_of_lane(row, whole[row[0]]))
         for row in rows
@@ -149,23 +148,15 @@ def lane_states(
     ]
 
 
-def lanes(connection: Connection, paces: Mapping[str, RateLimit], provider: str) -> list[LaneState]:
-    """Return all lanes, or those of one provider, as they are now."""
-    return lane_states(connection, paces, {each.provider for each in unreachable(connection)}, provider)
-
-
 def _summed_lanes(
-    connection: Connection,
-    totals: Sequence[Sequence[Any]],
-    paces: Mapping[str, RateLimit],
-    unreachable: Collection[str],
+    connection: Connection, totals: Sequence[Sequence[Any]], paces: Mapping[str, RateLimit], failing: set[str]
 ) -> list[LaneState]:
     """Return a provider's own lane with what is in all its lanes, and the first few that do not run."""
     blocked, throttled = (dict(connection.execute(_COUNT.format(which)).fetchall()) for which in _STOPPED)
     states = []
     for provider, queued, active, deferred, _, lanes in totals:
         row = connection.execute(f"{_LANES} WHERE provider = ? AND key = ''", (provider,)).fetchone()
-        whole = _of_provider(row, paces, unreachable)
+        whole = _of_provider(row, paces, failing)
         if whole != "removed" or queued or deferred or active:
             shown = [*row[:2], queued + deferred, active, *row[4:]]
             state = LaneState(*_shown(shown), *_of_lane(row, whole))

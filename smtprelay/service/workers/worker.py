@@ -17,6 +17,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
 
+from smtprelay.config import worker_share
 from smtprelay.service.command import (
     load_or_exit,
     reopen_log,
@@ -41,7 +42,7 @@ def run_worker(arguments: Sequence[str]) -> int:
     from twisted.internet import reactor  # noqa: PLC0415
 
     options = _parse(arguments)
-    config = load_or_exit(options.config, options.sets).config
+    config = worker_share(load_or_exit(options.config, options.sets).config, options.number)
     config = evolve(config, control_socket=control_of(config, options.number), http=())
     hang_up = at_hangup(reactor)
     log = start_logging(config, worker=options.number)

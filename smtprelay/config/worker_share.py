@@ -18,12 +18,13 @@ def worker_share(config: Config, number: int) -> Config:
 
     Workers with a spool share its counters, so nothing is divided. Without one, each has its part of
     ``concurrency``, and of each rate the same count in a window that is as many times longer as there are
-    workers: a count of 1 can be shared like this, too. All of them together keep the rate over the longer window;
-    within the shorter one they may exceed it.
+    workers: a count of 1 can be shared like this, too. All of them together keep the rate over the longer
+    window; within the shorter one they may exceed it.
     """
     if config.spool is not None or config.workers == 1:
         return config
-    return evolve(config, providers={name: _part(each, config, number) for name, each in config.providers.items()})
+    parts = {name: _part(provider, config, number) for name, provider in config.providers.items()}
+    return evolve(config, providers=parts)
 
 
 def shares(config: Config) -> dict[str, Any]:

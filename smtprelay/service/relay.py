@@ -46,7 +46,6 @@ from smtprelay.service.opening import DatabaseRetry, Opening
 from smtprelay.service.ports import Ports, SmtpPort
 from smtprelay.service.retention import SWEEP_EVERY, Retention
 from smtprelay.service.threads import Threads
-from smtprelay.service.workers.neighbours import Neighbours
 from smtprelay.service.workers.sockets import Inherited
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.log import Fanout, Log
@@ -105,9 +104,9 @@ class Relay(Service):
         #: Of the mail and of all that waits; the nodes of a spool share one.
         self._clock = reactor
         self._mailbox = mailbox
-        self._neighbours = Neighbours() if inherited is None else inherited.neighbours
-        self._budget = Budget(MOST // self._neighbours.workers)
-        self._throttle = LoginThrottle(reactor, key=self._neighbours.key, others=self._neighbours.failures)
+        self._memory = None if inherited is None else inherited.memory
+        self._budget = Budget(MOST if self._memory is None else MOST // self._memory.workers)
+        self._throttle = LoginThrottle(reactor, self._memory)
         self._events = Fanout([self.metrics, *(events or [Log()])])
         self._refusals = Refusals(reactor, self._events)
         self._log = LogWatch(events, self._events)
@@ -232,7 +231,7 @@ class Relay(Service):
             throttle=self._throttle,
             receive=self._receive,
             admits=self._admits,
-            elsewhere=self._neighbours.elsewhere,
+            memory=self._memory,
             new_id=self._new_id,
             reactor=self._reactor,
             clock=self._clock,

@@ -29,7 +29,9 @@ class WorkerShareTests(SynchronousTestCase):
 
     def test_nothing_to_divide(self) -> None:
         """One worker has all, and what a spool counts for all workers is whole for each."""
-        shared = SMALL.replace("spool: {path: spool}", "spool: {engine: postgres, url: {env: URL}}\nworkers: 2")
+        shared = SMALL.replace(
+            "spool: {path: spool}", "spool: {engine: postgres, url: {env: URL}}\nworkers: 2"
+        )
         for config in (
             load_text(STATELESS).config,
             load_text(shared, {"URL": "postgresql://db"}).config,

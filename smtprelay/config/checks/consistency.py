@@ -175,7 +175,7 @@ def check_spool(view: View) -> Iterator[Complaint]:
 
 
 def check_workers(view: View) -> Iterator[Complaint]:
-    """Several processes need a spool that they can share, or none, and then a part of each provider's limits."""
+    """Workers need a spool that they can share, or none; then they divide the limits of each provider."""
     config = view.config
     if config.workers == 1 or not view.whole("spool"):
         return

@@ -24,12 +24,12 @@ from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.realm import Realm
 from smtprelay.policy.router import Router, Rule, largest
 from smtprelay.policy.settings import ListenerPolicy, Rights, User
-from smtprelay.smtp.connections_elsewhere import OtherProcesses
 from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.smtp.reply import ROUTES
 from smtprelay.smtp.settings import ListenerSettings
 from smtprelay.net.tls_server import ServerContext
+from smtprelay.net.worker_memory import WorkerMemory
 
 
 @frozen(kw_only=True)
@@ -42,7 +42,7 @@ class ListenerFactory:
     :ivar throttle: knows for all listeners who guessed wrong.
     :ivar receive: gives what takes the mail of a listener: the spool, or synchronous delivery.
     :ivar admits: why a listener can take no message of so many bytes now, or ``None``.
-    :ivar elsewhere: gives what other processes have at a listener.
+    :ivar memory: what all workers count together; ``None``: there is one process.
     :ivar new_id: makes message ids.
     :ivar refusals: hears of what clients are refused.
     """
@@ -54,7 +54,7 @@ class ListenerFactory:
     throttle: LoginThrottle
     receive: Callable[[listeners.Listener], Receive]
     admits: Callable[[listeners.Listener, int], Reply | None]
-    elsewhere: Callable[[str], OtherProcesses]
+    memory: WorkerMemory | None
     new_id: Callable[[], str]
     reactor: Any
     clock: Any
@@ -79,8 +79,9 @@ class ListenerFactory:
             portal.registerChecker(CheckerChain(checkers, self.throttle))
         tls = _tls(listener.tls, self.reactor, self.events)
         settings = _settings(self.config, listener, policy, tls, self._size_of(listener, size))
-        elsewhere = self.elsewhere(listener.name)
-        return ESMTPFactory(portal, settings, self.reactor, self.events, elsewhere, refusals=self.refusals)
+        return ESMTPFactory(
+            portal, settings, self.reactor, self.events, memory=self.memory, refusals=self.refusals
+        )
 
     def _checker(self, name: str, policy: ListenerPolicy) -> Any:
         """Return the checker that is called ``name``; the configuration names no other kinds."""

@@ -9,12 +9,12 @@ which listening means to take the socket that is there.
 import os
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from attrs import frozen
-from twisted.internet import unix
+from twisted.internet import tcp, unix
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 from twisted.internet.interfaces import IListeningPort
@@ -24,8 +24,8 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from smtprelay.config.endpoint import reason
 from smtprelay.config.listeners import Listener
 from smtprelay.model.message import Client
+from smtprelay.net.worker_memory import WorkerMemory
 from smtprelay.service.errors import CONFIG, UNAVAILABLE, StartFailed
-from smtprelay.service.workers.neighbours import Neighbours
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.smtp.reply import not_ready, render
 
@@ -36,6 +36,10 @@ NEWS: Final = 4
 MEMORY: Final = 5
 #: From here on, the sockets.
 FIRST_SOCKET: Final = 6
+
+
+#: How long a worker with more clients than the others leaves a new one to them, seconds.
+_COURTESY: Final = 0.002
 
 
 class Sockets:
@@ -126,11 +130,11 @@ class Inherited:
     What a worker has from the process that opened the sockets.
 
     :ivar numbers: file descriptors by the listeners' names.
-    :ivar neighbours: the other workers.
+    :ivar memory: what all workers count together.
     """
 
     numbers: Mapping[str, int]
-    neighbours: Neighbours
+    memory: WorkerMemory
 
     def endpoint(self, reactor: Any, name: str, text: str) -> Any:
         """
@@ -142,15 +146,18 @@ class Inherited:
             raise StartFailed(f"{name}: a listener that is new: stop the relay and start it", UNAVAILABLE)
         # A worker is not whom systemd gave its sockets to.
         text = re.sub(r"\bsystemd:.*", "tcp:0", text)
-        return make_endpoint(_Adopting(reactor, self.numbers[name]), text)
+        return make_endpoint(
+            _Adopting(reactor, self.numbers[name], partial(self.memory.is_ahead, name)), text
+        )
 
 
 class _Adopting:
     """A reactor where whatever shall listen gets one socket, which listens already."""
 
-    def __init__(self, reactor: Any, number: int) -> None:
+    def __init__(self, reactor: Any, number: int, is_ahead: Callable[[], bool]) -> None:
         self._reactor = reactor
         self._number = number
+        self._is_ahead = is_ahead
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
@@ -166,24 +173,47 @@ class _Adopting:
 
     def _adopt(self, factory: Any) -> IListeningPort:
         inherited = socket.socket(fileno=os.dup(self._number))
-        if inherited.family == socket.AF_UNIX:
-            port = _UnixPort(inherited, factory, self._reactor)
-            port.startListening()
-            return port
-        with inherited:
-            adopted: IListeningPort = self._reactor.adoptStreamPort(
-                inherited.fileno(), inherited.family, factory
-            )
-        return adopted
+        kind = _UnixPort if inherited.family == socket.AF_UNIX else _SharedPort
+        # Twisted changes and removes the file of a UNIX socket whose name is not abstract: it is not ours.
+        place: Any = b"\0inherited" if kind is _UnixPort else 0
+        port: Any = kind(place, factory, reactor=self._reactor)
+        port._preexistingSocket = inherited  # noqa: SLF001 -- what adoptStreamPort sets, which makes other ports
+        port.is_ahead = self._is_ahead
+        port.startListening()
+        return cast(IListeningPort, port)
 
 
-class _UnixPort(unix.Port):
-    """A port on a socket whose file belongs to somebody else: its mode stays, and so does the file."""
+class _SharedPort(tcp.Port):
+    """
+    A port on a socket that other workers accept from, too: each takes its part of the clients.
 
-    def __init__(self, inherited: socket.socket, factory: Any, reactor: Any) -> None:
-        # Twisted changes and removes the file of a name that is not abstract.
-        super().__init__(b"\0inherited", factory, reactor=reactor)
-        self._preexistingSocket = inherited
+    A worker with more clients than the others lets them accept for a moment, and takes one client at a time:
+    Twisted would accept a hundred at once.
+
+    :ivar is_ahead: tells whether this worker has more clients than the others.
+    """
+
+    numberAccepts = property(lambda _: 1, lambda _, _count: None)  # noqa: N815 -- Twisted's
+    reactor: Any
+    is_ahead: Callable[[], bool]
+    _has_waited = False
+
+    def doRead(self) -> None:  # noqa: N802 -- Twisted's
+        """Accept a client, or leave it to others."""
+        self._has_waited = not self._has_waited and self.is_ahead()
+        if self._has_waited:
+            self.stopReading()
+            self.reactor.callLater(_COURTESY, self._read_again)
+        else:
+            super().doRead()
+
+    def _read_again(self) -> None:
+        if self.connected:
+            self.startReading()
+
+
+class _UnixPort(_SharedPort, unix.Port):
+    """Such a port on a UNIX socket."""
 
 
 def make_endpoint(reactor: Any, text: str) -> Any:

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from smtprelay.config import Config, Loaded
 from smtprelay.interfaces import Events
+from smtprelay.net.worker_memory import WorkerMemory, new_memory
 from smtprelay.service.build.http import control_site, http_sites
 from smtprelay.service.chores import LogWatch, every
 from smtprelay.service.errors import StartFailed, explain, tell_failed
@@ -30,7 +31,6 @@ from smtprelay.service.relay import CLOSING_BOUND, VERDICTS_BOUND
 from smtprelay.service.threads import Threads
 from smtprelay.service.workers.api_proxy import SHORT_PATIENCE, ApiProxy, RemoteLedger, control_of
 from smtprelay.service.workers.process import Monitor, Worker, command
-from smtprelay.service.workers.shared import Shared, new_memory
 from smtprelay.service.workers.sockets import FIRST_SOCKET, MEMORY, Sockets, spoken_address
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.aggregate import Gathered
@@ -85,8 +85,8 @@ class Supervisor(Service):
         self._registry.register(self._gathered)
         self._threads = Threads(reactor)
         self._ports = Ports(reactor)
-        self._memory = new_memory(self.config.workers)
-        self._shared = Shared(self._memory)
+        self._descriptor = new_memory(self.config.workers)
+        self._memory = WorkerMemory(self._descriptor)
         self._refusals = Refusals(reactor, self._events)
         self._sockets = Sockets(self.config.hostname, self._refusals)
         numbers = range(1, self.config.workers + 1)
@@ -146,7 +146,7 @@ class Supervisor(Service):
             reactor=self._reactor,
             workers=self._workers,
             command=command(self._file, self._sets, names),
-            inherited={MEMORY: self._memory, **{number: numbers[name] for number, name in names.items()}},
+            inherited={MEMORY: self._descriptor, **{number: numbers[name] for number, name in names.items()}},
             restarts_per_hour=self.config.supervise.restarts_per_hour,
             patience=PATIENCE,
             tell=self._told,
@@ -208,7 +208,7 @@ class Supervisor(Service):
             self.started.callback(None)
 
     def _died(self, worker: Worker) -> None:
-        self._shared.forget(worker.number)
+        self._memory.forget(worker.number)
         self._gathered.depart(worker.number)
         assert self._monitor is not None
         deaths = self._monitor.deaths
@@ -295,7 +295,7 @@ class Supervisor(Service):
             call.stop()
         await self._sockets.close()
         await self._ports.close()
-        os.close(self._memory)
+        os.close(self._descriptor)
         self._threads.stop()
         if not self.started.called and reason == "requested":
             self.started.errback(CancelledError())

@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
 
 from smtprelay.config import worker_share
+from smtprelay.net.worker_memory import WorkerMemory
 from smtprelay.service.command import (
     load_or_exit,
     reopen_log,
@@ -31,8 +32,6 @@ from smtprelay.service.relay import Relay
 from smtprelay.service.signals import at_hangup, ignore_second
 from smtprelay.service.workers.api_proxy import control_of
 from smtprelay.service.workers.heartbeat import READY, WAITING, Heartbeat
-from smtprelay.service.workers.neighbours import Neighbours
-from smtprelay.service.workers.shared import Shared
 from smtprelay.service.workers.sockets import LIFELINE, MEMORY, NEWS, Inherited
 
 
@@ -54,7 +53,7 @@ def run_worker(arguments: Sequence[str]) -> int:
         if event == "spool.unavailable":
             heart.say(WAITING)
 
-    inherited = Inherited(dict(options.sockets), Neighbours.of(Shared(MEMORY, options.number)))
+    inherited = Inherited(dict(options.sockets), WorkerMemory(MEMORY, options.number))
     relay = Relay(config, reactor, events=[log, hear], inherited=inherited)
     reactor.callWhenRunning(heart.start)
     watch_clock(reactor, relay)

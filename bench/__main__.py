@@ -14,7 +14,16 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from bench import rows_accept, rows_memory, rows_mime, rows_nodes, rows_outgoing, rows_queue, rows_relay
+from bench import (
+    rows_accept,
+    rows_memory,
+    rows_mime,
+    rows_nodes,
+    rows_outgoing,
+    rows_queue,
+    rows_relay,
+    rows_workers,
+)
 from bench.peers import missing_programs
 from bench.table import Row, render, save
 from bench.workplace import Workplace, workplace
@@ -41,6 +50,7 @@ ROWS: Final[Mapping[str, Callable[[Workplace], Iterator[Row]]]] = {
         rows_queue.growth,
         rows_nodes.commits,
         rows_nodes.nodes,
+        rows_workers.workers,
     )
 }
 

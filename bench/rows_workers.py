@@ -1,0 +1,46 @@
+"""
+The row about several workers: what a second one brings where clients wait for the provider's verdict.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Final
+
+from bench.comparison import busy
+from bench.measure import free_cores
+from bench.ours import Ours, acs
+from bench.rounds import Side, alternate, median
+from bench.sinks import HttpSink
+from bench.table import Row
+from bench.workplace import Workplace
+
+_WORKERS: Final = {"one": 1, "two": 2}
+_SESSIONS: Final = 50
+
+
+def workers(work: Workplace) -> Iterator[Row]:
+    """Messages a second of two workers without a spool, beside those of one; their sinks answer at once."""
+    free = free_cores()
+    with ExitStack() as stack:
+        sides = []
+        for name, count in _WORKERS.items():
+            sink = stack.enter_context(HttpSink(work.place("sink")))
+            relay = Ours(work.place(name), {"out": acs(sink.port)}, synchronous=count)
+            stack.enter_context(relay)
+            sides.append(Side(name=name, port=relay.port, pid=relay.pid, sink=sink))
+        results = alternate(sides, work.load(10_000, _SESSIONS), work.rounds)
+    one, two = (median(results, name, "delivered") for name in _WORKERS)
+    rounds = ", ".join(
+        f"{alone.delivered:.0f} → {both.delivered:.0f}"
+        for alone, both in zip(results["one"], results["two"], strict=True)
+    )
+    yield Row(
+        measure="relayed, synchronous, 2 workers ÷ 1",
+        ours=f"{two:.0f}/s",
+        peer=f"{one:.0f}/s",
+        value=two / one,
+        must=1.6,
+        goal=1.9,
+        more=True,
+        note=f"rounds: {rounds}; {free:.1f} cores were free before; {busy(results)}",
+    )

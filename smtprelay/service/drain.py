@@ -48,10 +48,11 @@ class Drain:
             return
         self.on = on
         self._events("relay.drain" if on else "relay.undrain", who=who)
-        if on:
-            self._ports.turn_away()
-        else:
-            self._ports.admit()
+        for factory in self._ports.factories:
+            if on:
+                factory.turn_away()
+            else:
+                factory.admit()
         if self._dispatcher is not None and on:
             self._dispatcher.pause()
         elif self._dispatcher is not None:
@@ -63,7 +64,7 @@ class Drain:
         stock = await self._spool.stock()
         return Drained(
             draining=self.on,
-            sessions=self._ports.sessions,
+            sessions=sum(factory.sessions for factory in self._ports.factories),
             attempts=0 if self._dispatcher is None else self._dispatcher.attempts,
             waiting=sum(stock.states.get(state, 0) for state in _WAITING),
             shared=self._shared,

@@ -11,14 +11,13 @@ from twisted.internet.task import Clock
 
 from smtprelay.config.model import Config
 from smtprelay.dispatch.dsn.reporter import DsnReporter
-from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.model.message_id import new_id
 from smtprelay.policy.router import Router
 from smtprelay.service.build.bounces import OwnMessages, bounce_settings
-from smtprelay.service.build.dispatch import build_context
+from smtprelay.service.build.delivery import build_context
 from smtprelay.service.build.listeners import rule
 from smtprelay.service.build.providers import ProviderContext, build_providers
 
@@ -39,7 +38,7 @@ def build_desk(
     providers = build_providers(config, context)
     router = Router([rule(route) for route in config.routes], providers)
     post = OwnMessages(config, router, providers, lambda: new_id(seconds(), random_bits), clock)
-    dispatch = build_context(config, spool, providers, LaneStates(_silence), clock, _silence)
+    dispatch = build_context(config, spool, providers, clock, _silence)
     return OperatorActions(dispatch, DsnReporter(bounce_settings(config, providers), post))
 
 

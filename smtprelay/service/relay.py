@@ -16,9 +16,10 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.task import LoopingCall
 
 from smtprelay.config.listeners import Listener
-from smtprelay.config.model import Config
+from smtprelay.config.model import Config, SpoolSettings
+from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.dispatcher import Dispatcher
-from smtprelay.dispatch.lane_state import LaneStates
+from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.synchronous.incoming import Synchronous
 from smtprelay.dispatch.unreachable import LOOK_EVERY, ReachWatch
@@ -29,24 +30,25 @@ from smtprelay.model.archive import RoutingTargets
 from smtprelay.model.message import Reply
 from smtprelay.model.message_id import Bits, new_id
 from smtprelay.net.buffer_budget import MOST, Budget
+from smtprelay.net.reachability import Reach
 from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
-from smtprelay.policy.router import Router, Rule
-from smtprelay.service.build.bounces import OwnMessages, build_delays
-from smtprelay.service.build.dispatch import build_context, build_dispatcher, build_notices
+from smtprelay.policy.router import Router
+from smtprelay.service.build.bounces import OwnMessages
+from smtprelay.service.build.delivery import build_context, build_delays, build_notices, build_synchronous
 from smtprelay.service.build.http import control_site, http_sites
 from smtprelay.service.build.listeners import ListenerFactory, policy_user, rule
 from smtprelay.service.build.providers import ProviderContext, build_providers
-from smtprelay.service.build.synchronous import build_synchronous
-from smtprelay.service.build.webhook import build_announcer, build_webhook
+from smtprelay.service.build.webhook import build_notifier, build_webhook
 from smtprelay.service.chores import Chore, LogWatch, every
 from smtprelay.service.drain import Drain
 from smtprelay.service.errors import StartFailed, explain, tell_failed
-from smtprelay.service.opening import DatabaseRetry, Opening
-from smtprelay.service.ports import Ports, SmtpPort
+from smtprelay.service.ports import Ports
 from smtprelay.service.retention import SWEEP_EVERY, Retention
+from smtprelay.service.spool import DatabaseRetry, SpoolOpener
 from smtprelay.service.threads import Threads
-from smtprelay.service.workers.sockets import Inherited
+from smtprelay.service.workers.sockets import Inherited, spoken
+from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.log import Fanout, Log
 from smtprelay.telemetry.metrics import Metrics, watch_lag
@@ -113,18 +115,18 @@ class Relay(Service):
         self._inherited = inherited
         self._ports = Ports(reactor, inherited)
         self._threads = Threads(reactor)
+        self._rules = [rule(route) for route in config.routes]
         self._mime = ProcessMimeWorker(reactor, self._events)
         self._every = partial(every, reactor, self._events)
-        self._patience = DatabaseRetry(reactor, self._events, self._open_sites)
+        self._retry = DatabaseRetry(reactor, self._events, self._open_sites)
         self._providers: Mapping[str, Provider] = {}
-        self._lanes = LaneStates(self._events)
-        self._watch: ReachWatch | None = None
+        self._reach: ReachWatch | None = None
         self._dispatcher: Dispatcher | None = None
         self._operator: OperatorActions | None = None
         self._drain: Drain | None = None
         self._synchronous: Synchronous | None = None
         self._clocks: list[LoopingCall] = []
-        self._keeping: Retention | None = None
+        self._retention: Retention | None = None
         self._stopping = False
         self._since = 0.0
         self._bits = Bits()
@@ -161,72 +163,72 @@ class Relay(Service):
             await self._stop(tell_failed(self._events, told))
             self.running = False
             raise told from error
-        self._events("relay.ready", listeners=self._ports.spoken())
+        self._events("relay.ready", listeners=spoken(self._ports.addresses))
 
     async def _build(self) -> None:
         """Build the stations, and open them when each has what it needs."""
-        opening = Opening(self.config, self._reactor, self._events, self._threads, self._patience)
-        permits = self._permits = await opening.open(self._budget)
+        opener = SpoolOpener(self.config, self._reactor, self._events, self._threads, self._retry)
+        permits = self._permits = await opener.open(self._budget)
         spool = self.spool = None if self.config.spool is None else permits
         self._clock = permits.clock or self._reactor
-        watch = self._watch = self._build_providers(permits)
-        rules = [rule(route) for route in self.config.routes]
-        post = OwnMessages(
-            self.config, Router(rules, self._providers), self._providers, self._new_id, self._clock
-        )
-        self._build_delivery(permits, post, watch)
-        doors = self._build_doors(rules)
+        providers = self._build_providers()
+        self._providers = build_providers(self.config, providers) | build_webhook(self.config, providers)
+        self.metrics.known(tuple(self._providers))
+        context = build_context(self.config, permits, self._providers, self._clock, self._events)
+        reach = self._reach = self._build_reach(providers.reaches, context)
+        notices = self._build_delivery(context, reach)
+        factories = self._build_listeners()
         if spool is not None:
-            await opening.recover(spool)
-        await watch.begin()
+            await opener.recover(spool)
+        await reach.begin()
         await self._open_sites()
-        for door in doors:
-            await self._ports.open_door(door)
-        self._begin(post)
+        for listener, factory in factories:
+            await self._ports.open_listener(listener, factory)
+        self._begin(context, notices)
         self.metrics.ready(True)
 
-    def _build_providers(self, permits: Spool) -> ReachWatch:
-        context = ProviderContext(
+    def _build_providers(self) -> ProviderContext:
+        return ProviderContext(
             reactor=self._reactor,
             events=self._events,
             defer_to_thread=self._threads.work,
             mime=self._mime,
             hostname=self.config.hostname,
         )
-        self._providers = {**build_providers(self.config, context), **build_webhook(self.config, context)}
-        self.metrics.known(tuple(self._providers))
+
+    def _build_reach(self, reaches: Mapping[str, Reach], context: DispatchContext) -> ReachWatch:
         return ReachWatch(
-            context.reaches,
+            reaches,
             self._providers,
             self._reactor,
             self._events,
-            spool=permits.admin,
-            lanes=self._lanes,
+            spool=context.spool.admin,
+            lanes=context.lanes,
         )
 
-    def _build_delivery(self, permits: Spool, post: OwnMessages, watch: ReachWatch) -> None:
+    def _build_delivery(self, context: DispatchContext, reach: ReachWatch) -> EndNotices:
         """Build what takes mail to the providers: from the spool, and while its client waits."""
-        config, spool = self.config, self.spool
-        context = build_context(config, permits, self._providers, self._lanes, self._clock, self._events)
-        notices = build_notices(config, context, post, build_announcer(config, self._new_id, self._clock))
-        self._dispatcher = build_dispatcher(config, context, notices)
-        self._operator = OperatorActions(context, notices.reporter, self._dispatcher, watch)
+        config = self.config
+        router = Router(self._rules, self._providers)
+        post = OwnMessages(config, router, self._providers, self._new_id, self._clock)
+        notices = build_notices(config, context, post, build_notifier(config, self._new_id, self._clock))
+        lease = (config.spool or SpoolSettings()).lease
+        dispatcher = self._dispatcher = Dispatcher(context, notices, lease=lease)
+        self._operator = OperatorActions(context, notices.reporter, dispatcher, reach)
         shared = config.spool is not None and config.spool.engine == "postgres"
-        self._drain = Drain(self._ports, self._dispatcher, permits.admin, shared=shared, events=self._events)
-        self._synchronous = build_synchronous(
-            config,
-            context,
-            notices,
-            spool,
-            defer_to_thread=self._threads.work,
-            budget=self._budget,
-        )
+        admin = context.spool.admin
+        self._drain = Drain(self._ports, dispatcher, admin, shared=shared, events=self._events)
+        if any(listener.delivery == "synchronous" for listener in config.listeners):
+            self._synchronous = build_synchronous(
+                context, notices, self.spool, self._threads.work, self._budget
+            )
+        return notices
 
-    def _build_doors(self, rules: Sequence[Rule]) -> Sequence[SmtpPort]:
-        reception = ListenerFactory(
+    def _build_listeners(self) -> Sequence[tuple[Listener, ESMTPFactory]]:
+        listeners = ListenerFactory(
             config=self.config,
             providers=self._providers,
-            rules=rules,
+            rules=self._rules,
             users=Users(map(policy_user, self.config.users), self._threads.login, self._reactor),
             throttle=self._throttle,
             receive=self._receive,
@@ -238,36 +240,27 @@ class Relay(Service):
             events=self._events,
             refusals=self._refusals,
         )
-        return [SmtpPort.of(listener, reception.factory(listener)) for listener in self.config.listeners]
+        return [(listener, listeners.factory(listener)) for listener in self.config.listeners]
 
-    def _begin(self, post: OwnMessages) -> None:
+    def _begin(self, context: DispatchContext, notices: EndNotices) -> None:
         """Begin to deliver, and what is done again and again."""
-        assert self._watch is not None
+        assert self._reach is not None
         assert self._dispatcher is not None
-        assert self._permits is not None
-        self._refusals.store = self._permits.refusals
+        self._refusals.store = context.spool.refusals
         chores: list[Chore] = [
-            ("reach", LOOK_EVERY, self._watch.check_providers),
+            ("reach", LOOK_EVERY, self._reach.check_providers),
             ("log", LOOK_EVERY, self._log.look),
         ]
         if self.spool is not None and self.config.spool is not None:
-            self._keeping = Retention(self.spool.maintenance, self.config.spool, self._clock, self._events)
-            chores += [("hold_rules", SWEEP_EVERY, self._tend), *self._keeping.chores]
-            chores += build_delays(
-                self.config,
-                self.spool,
-                self._providers,
-                post,
-                clock=self._clock,
-                events=self._events,
-                running=lambda: not self._stopping,
-            )
+            self._retention = Retention(self.spool.maintenance, self.config.spool, self._clock, self._events)
+            chores += [("hold_rules", SWEEP_EVERY, self._apply_hold_rules), *self._retention.chores]
+            chores += build_delays(self.config, context, notices.reporter, lambda: not self._stopping)
         self._clocks = [watch_lag(self._reactor, self.metrics), *(self._every(*each) for each in chores)]
         self._dispatcher.start()
 
     async def _open_sites(self) -> None:
         """Show on all sites what there is now."""
-        sources, parts = self.sources(), self._patience.parts
+        sources, parts = self.sources(), self._retry.parts
         control = control_site(self.config, sources, parts, worker=self._inherited is not None)
         for site in [*http_sites(self.config, sources, self._threads.login, parts), control]:
             await self._ports.open_site(site)
@@ -311,7 +304,7 @@ class Relay(Service):
 
     async def _readiness(self) -> Mapping[str, str | None]:
         checks: dict[str, str | None] = dict.fromkeys(("recovery", "listeners", "draining"))
-        checks["recovery"] = self._patience.complaint or None
+        checks["recovery"] = self._retry.complaint or None
         if self._stopping:
             checks["draining"] = "is on: the relay is stopping"
         elif self._drain is not None and self._drain.on:
@@ -330,13 +323,13 @@ class Relay(Service):
         self._events("relay.warning", text=f"the clock was put {where} by {abs(seconds):.0f} seconds")
         if not self.started.called:
             return
-        if self._watch is not None:
-            self._watch.clock_stepped(seconds)
+        if self._reach is not None:
+            self._reach.clock_stepped(seconds)
         for each in (self._synchronous, self._dispatcher):
             if each is not None and self._clock is self._reactor:
                 each.clock_stepped(seconds)
 
-    async def _tend(self) -> None:
+    async def _apply_hold_rules(self) -> None:
         """Another node may have made a rule that holds mail, and be gone when it ends."""
         if self._dispatcher is not None:
             self._dispatcher.hold_rules.kick()
@@ -356,10 +349,10 @@ class Relay(Service):
         self._events("relay.stop", reason=reason)
         for call in self._clocks:
             call.stop()
-        if self._watch is not None:
-            self._watch.stop()
-        if self._keeping is not None:
-            self._keeping.stopping = True
+        if self._reach is not None:
+            self._reach.stop()
+        if self._retention is not None:
+            self._retention.stopping = True
         self._throttle.stop()
         verdicts = SESSIONS_BOUND if self._synchronous is None else VERDICTS_BOUND
         landing = [self._ports.end_sessions(SESSIONS_BOUND, verdicts)]

@@ -9,9 +9,9 @@ from smtprelay.config.model import Config
 from smtprelay.policy.password_hash import parse_hash
 from smtprelay.service.ports import HttpPort
 from smtprelay.web.auth import Access, Token, Verify
+from smtprelay.web.context import Sources
 from smtprelay.web.refused import record_route
 from smtprelay.web.site import PARTS, Parts, build_site
-from smtprelay.web.context import Sources
 
 
 def http_sites(

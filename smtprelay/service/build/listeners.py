@@ -14,13 +14,15 @@ from smtprelay.config.model import Config, RouteSettings
 from smtprelay.interfaces import Events, Provider, Receive
 from smtprelay.model.fit import largest as largest_mail
 from smtprelay.model.message import Reply
-from smtprelay.policy.networks import Networks, Patterns
+from smtprelay.net.tls_server import ServerContext
+from smtprelay.net.worker_memory import WorkerMemory
+from smtprelay.policy.avatar import SessionContext
 from smtprelay.policy.checkers.anonymous import AnonymousByNetwork
 from smtprelay.policy.checkers.any_login import AnyLogin
 from smtprelay.policy.checkers.chain import CheckerChain
 from smtprelay.policy.checkers.users import Users
-from smtprelay.policy.avatar import SessionContext
 from smtprelay.policy.login_throttle import LoginThrottle
+from smtprelay.policy.networks import Networks, Patterns
 from smtprelay.policy.realm import Realm
 from smtprelay.policy.router import Router, Rule, largest
 from smtprelay.policy.settings import ListenerPolicy, Rights, User
@@ -28,8 +30,6 @@ from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.smtp.reply import ROUTES
 from smtprelay.smtp.settings import ListenerSettings
-from smtprelay.net.tls_server import ServerContext
-from smtprelay.net.worker_memory import WorkerMemory
 
 
 @frozen(kw_only=True)

@@ -11,14 +11,14 @@ from smtprelay.config import providers as settings
 from smtprelay.config.model import Config
 from smtprelay.interfaces import Events, MimeWorker, Provider
 from smtprelay.model.route import Limits
+from smtprelay.net.reachability import Reach
 from smtprelay.providers.acs.provider import ACS_LIMITS, Acs
 from smtprelay.providers.acs.signature import Credentials, parse_connection_string, parse_endpoint, parse_key
 from smtprelay.providers.capture import Capture
 from smtprelay.providers.http.client import open_http
 from smtprelay.providers.outgoing import OutgoingProvider
-from smtprelay.providers.smarthost.provider import Host, Smarthost
 from smtprelay.providers.smarthost.handshake import Timeouts
-from smtprelay.net.reachability import Reach
+from smtprelay.providers.smarthost.provider import Host, Smarthost
 from smtprelay.service.build.bounces import bounces_from
 
 

@@ -12,11 +12,11 @@ from smtprelay.config.model import Config
 from smtprelay.config.model import WebhookSettings as Settings
 from smtprelay.dispatch.webhook import NAME, WebhookNotifier
 from smtprelay.interfaces import Provider
+from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
 from smtprelay.model.route import RateLimit
 from smtprelay.providers.http.client import open_http
 from smtprelay.providers.webhook import DEFAULT, Hook, Webhook
-from smtprelay.model.attempt import NewMessage
 from smtprelay.service.build.providers import ProviderContext
 
 #: Events are small and their receivers, too; one that hangs holds up no other.
@@ -57,7 +57,7 @@ class WebhookQueue:
     _clock: IReactorTime
 
     def __call__(self, route: str, event: bytes, about: str) -> NewMessage:
-        """Return a new message with ``event`` for the webhook of ``route``; ``about`` is the id of its mail."""
+        """Return a message with ``event`` for the webhook of ``route``; ``about`` is the id of its mail."""
         own = {each.name for each in self._config.routes if each.webhook is not None}
         hook = route if route in own else DEFAULT
         recipients = (Recipient(address=hook),)
@@ -72,7 +72,7 @@ class WebhookQueue:
         return NewMessage(draft=draft, body=event, planned=(planned,), subject=f"Event about {about}")
 
 
-def build_announcer(config: Config, new_id: Callable[[], str], clock: IReactorTime) -> WebhookNotifier | None:
+def build_notifier(config: Config, new_id: Callable[[], str], clock: IReactorTime) -> WebhookNotifier | None:
     """Return who makes events; ``None`` if no route wants any."""
     if not is_used(config):
         return None

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Coroutine, Sequence
 from io import BytesIO
 from operator import itemgetter
+from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -120,7 +121,7 @@ class ApiProxy:
 
         def routes(sources: Sources) -> Sequence[Endpoint]:
             # No action of this table is called: it is there for the paths and the roles.
-            unseen: Any = object()
+            unseen: Any = SimpleNamespace(admin=None, archive=None, maintenance=None)
             spool = None if config.spool is None else unseen
             table = evolve(sources, spool=spool, permits=unseen, operator=unseen, draining=unseen)
             return [self._passing(route, sources) for route in api_routes(table)]

@@ -68,10 +68,7 @@ class Sockets:
 
     def described(self) -> Sequence[Mapping[str, Any]]:
         """Return the listeners as JSON objects."""
-        return [
-            {"name": name, "endpoint": listener.endpoint, "address": spoken_address(port.getHost())}
-            for name, (listener, port) in self._ports.items()
-        ]
+        return [described(listener, port) for listener, port in self._ports.values()]
 
     def turn_away(self, on: bool) -> None:
         """Accept whoever comes, to say 421, until others are there to accept; or leave it to them again."""
@@ -227,6 +224,17 @@ def make_endpoint(reactor: Any, text: str) -> Any:
             if (passed.family == socket.AF_UNIX) != (made.addressFamily == socket.AF_UNIX):
                 raise StartFailed(f"{text}: the socket is of the domain {passed.family.name[3:]}", CONFIG)
     return made
+
+
+def described(listener: Listener, port: Any) -> Mapping[str, Any]:
+    """Return a listener that is open as a JSON object."""
+    address = spoken_address(port.getHost())
+    return {"name": listener.name, "endpoint": listener.endpoint, "address": address}
+
+
+def spoken(addresses: Mapping[str, Any]) -> str:
+    """Return where a relay listens, in one line."""
+    return ", ".join(f"{name} on {spoken_address(address)}" for name, address in addresses.items())
 
 
 def spoken_address(address: Any) -> str:

@@ -31,7 +31,7 @@ from smtprelay.service.relay import CLOSING_BOUND, VERDICTS_BOUND
 from smtprelay.service.threads import Threads
 from smtprelay.service.workers.api_proxy import SHORT_PATIENCE, ApiProxy, RemoteLedger, control_of
 from smtprelay.service.workers.process import Monitor, Worker, command
-from smtprelay.service.workers.sockets import FIRST_SOCKET, MEMORY, Sockets, spoken_address
+from smtprelay.service.workers.sockets import FIRST_SOCKET, MEMORY, Sockets, spoken
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.aggregate import Gathered
 from smtprelay.telemetry.log import Fanout, Log
@@ -202,8 +202,7 @@ class Supervisor(Service):
         self._watch(self._refusals.flush())
         self._watch(self._proxy.repeat(worker))
         if not self.started.called and self._stopping is None:
-            spoken = (f"{name} on {spoken_address(host)}" for name, host in self.addresses.items())
-            self._events("relay.ready", listeners=", ".join(spoken))
+            self._events("relay.ready", listeners=spoken(self.addresses))
             self.metrics.ready(True)
             self.started.callback(None)
 

@@ -26,7 +26,6 @@ from twisted.python.failure import Failure
 from zope.interface import provider
 
 from smtprelay.config import Config, ConfigError, Loaded, effective, load, render
-from smtprelay.interfaces import Events
 from smtprelay.service.clock_steps import ClockSteps
 from smtprelay.service.errors import CONFIG, StartFailed, exit_with_status
 from smtprelay.service.relay import Relay
@@ -37,7 +36,6 @@ from smtprelay.telemetry.crash_report import SOFTWARE, unexpected
 from smtprelay.telemetry.log import Fanout, Log
 from smtprelay.telemetry.log_writer import Levels, make_observer, opened
 from smtprelay.version import VERSION
-from smtprelay.web.captured_mail import Mailbox
 
 #: New objects between two looks of the garbage collector; Python's own 700 are fewer than a message has.
 _LESS_OFTEN: Final = 20_000
@@ -113,31 +111,28 @@ def make(
     """
     Return the relay, or, where the configuration wants that, what supervises its workers.
 
-    A second signal ends it at once. The parameters are as of :func:`build`.
+    A second signal ends it at once.
+
+    :param failed: is told the exit status if it cannot start, or stops by itself.
     """
     # From before the log is opened: what is asked for now is done when the reactor runs.
     hang_up = at_hangup(reactor)
-    if loaded.config.supervise is None:
-        log = begin_log(loaded, reactor)
-        hang_up.append(partial(reopen_log, log))
-        relay = build(loaded, reactor, failed, log=log)
-        end_at_second(reactor)
-        return relay
-
-    def ended(status: int) -> None:
-        failed(status)
-        stop(reactor)
-
-    log = begin_log(loaded)
+    supervised = loaded.config.supervise is not None
+    log = begin_log(loaded, None if supervised else reactor)
+    hang_up.append(partial(reopen_log, log))
     systemd = SystemdNotifier(reactor, os.environ)
-    supervisor = Supervisor(loaded, sets, reactor, events=[log, systemd], ended=ended)
     reactor.callWhenRunning(systemd.start)
-    globalLogPublisher.addObserver(cast(ILogObserver, supervisor.metrics.observe))
-    watch_clock(reactor, supervisor)
-    supervisor.started.addErrback(tell_failure(reactor, failed))
-    hang_up += [partial(reopen_log, log), supervisor.hang_up]
-    end_at_second(reactor, supervisor.kill)
-    return supervisor
+    service: Relay | Supervisor
+    if supervised:
+        service = Supervisor(loaded, sets, reactor, events=[log, systemd])
+        service.ended.addCallback(failed).addCallback(lambda _: stop(reactor))
+        hang_up.append(service.hang_up)
+        end_at_second(reactor, service.kill)
+    else:
+        service = Relay(loaded.config, reactor, events=[log, systemd])
+        end_at_second(reactor)
+    watch(service, reactor, failed)
+    return service
 
 
 def _keep_what_is_there() -> None:
@@ -170,42 +165,18 @@ def load_or_exit(config: str | None, sets: Sequence[str]) -> Loaded:
         raise SystemExit(CONFIG) from None
 
 
-def build(
-    loaded: Loaded,
-    reactor: Any,
-    failed: Callable[[int], object],
-    *,
-    log: Log | None = None,
-    ready: Callable[[Relay], object] = lambda _relay: None,
-    mailbox: Mailbox | None = None,
-    events: Sequence[Events] = (),
-) -> Relay:
+def watch(service: Relay | Supervisor, reactor: Any, failed: Callable[[int], object]) -> None:
     """
-    Return a relay that logs as its configuration says, and stops the reactor if it cannot start.
+    Count what is logged, correct timers when the clock is set, and stop the reactor if the start fails.
 
     :param failed: is told the exit status then.
-    :param log: what it logs to, if that has begun.
-    :param ready: is told when the relay listens.
-    :param mailbox: shown on the page.
-    :param events: hear what happens, beside the log.
     """
-    systemd = SystemdNotifier(reactor, os.environ)
-    relay = Relay(
-        loaded.config, reactor, events=[log or begin_log(loaded, reactor), systemd, *events], mailbox=mailbox
-    )
-    reactor.callWhenRunning(systemd.start)
-    globalLogPublisher.addObserver(cast(ILogObserver, relay.metrics.observe))
-    watch_clock(reactor, relay)
-    relay.started.addCallbacks(lambda _: ready(relay), tell_failure(reactor, failed))
-    return relay
-
-
-def watch_clock(reactor: Any, relay: Relay | Supervisor) -> None:
-    """Have the timers of this process, and ``relay``, put right when the clock is put, while it runs."""
-    clock = ClockSteps(reactor, relay.clock_stepped)
+    globalLogPublisher.addObserver(cast(ILogObserver, service.metrics.observe))
+    clock = ClockSteps(reactor, service.clock_stepped)
     # Not now: twistd may fork first, which leaves threads behind.
     reactor.callWhenRunning(clock.startService)
     reactor.addSystemEventTrigger("before", "shutdown", clock.stopService)
+    service.started.addErrback(tell_failure(reactor, failed))
 
 
 def begin_log(loaded: Loaded, reactor: Any | None = None) -> Log:

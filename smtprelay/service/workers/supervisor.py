@@ -9,7 +9,7 @@ none is ready, it tells whoever wants to hand in mail to come again.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,7 +56,7 @@ class Supervisor(Service):
     A relay whose work is done by child processes.
 
     :param sets: the values of ``--set``, for the workers, who read the configuration themselves.
-    :param ended: called with an exit status when it ends by itself after it was ready.
+    :ivar ended: fires with an exit status when it has stopped by itself after it was ready.
     :ivar started: fires when a worker is ready; fails with :class:`StartFailed`, nothing left open, and with
         ``CancelledError`` if it was stopped before.
     :ivar addresses: as of :class:`smtprelay.service.Relay`.
@@ -69,17 +69,16 @@ class Supervisor(Service):
         reactor: Any,
         *,
         events: Sequence[Events] = (),
-        ended: Callable[[int], object] = lambda _status: None,
     ) -> None:
         self.config = loaded.config
         self.metrics = Metrics(seconds=reactor.seconds)
         self.started: Deferred[None] = Deferred()
+        self.ended: Deferred[int] = Deferred()
         self._file = str(Path(loaded.file).absolute())
         self._sets = sets
         self._reactor = reactor
         self._events = Fanout([self.metrics, *(events or [Log()])])
         self._log = LogWatch(events, self._events)
-        self._ended = ended
         self._gathered = Gathered(self.metrics.registry)
         self._registry = CollectorRegistry()
         self._registry.register(self._gathered)
@@ -221,7 +220,7 @@ class Supervisor(Service):
         assert self.config.supervise is not None
         why = f"more than {self.config.supervise.restarts_per_hour} workers died within an hour"
         if self.started.called:
-            self._stop(why).addCallback(lambda _: self._ended(_TOO_MANY))
+            self._stop(why).addCallback(lambda _: self.ended.callback(_TOO_MANY))
         else:
             self._cannot_start(StartFailed(why, _TOO_MANY))
 

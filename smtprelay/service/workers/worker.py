@@ -25,8 +25,7 @@ from smtprelay.service.command import (
     run_service,
     start_logging,
     stop,
-    tell_failure,
-    watch_clock,
+    watch,
 )
 from smtprelay.service.relay import Relay
 from smtprelay.service.signals import at_hangup, ignore_second
@@ -56,8 +55,8 @@ def run_worker(arguments: Sequence[str]) -> int:
     inherited = Inherited(dict(options.sockets), WorkerMemory(MEMORY, options.number))
     relay = Relay(config, reactor, events=[log, hear], inherited=inherited)
     reactor.callWhenRunning(heart.start)
-    watch_clock(reactor, relay)
-    relay.started.addCallbacks(lambda _: heart.say(READY), tell_failure(reactor, status.append))
+    relay.started.addCallback(lambda _: heart.say(READY))
+    watch(relay, reactor, status.append)
     ignore_second(reactor)
     reactor.addReader(_Lifeline(LIFELINE, partial(stop, reactor)))
     run_service(relay, reactor)

@@ -1,8 +1,8 @@
 """
-The parts of the relay that an operator's change needs while the relay does not run.
+The operator's actions on a spool while the relay does not run.
 
-Where a rerouted mail goes and how a bounce is written, the providers and the routes decide: they are
-built as for the relay, but for a reactor that never runs, so nothing is connected.
+Providers and routes decide where a rerouted mail goes and how a bounce is written. They are built as for the
+relay, but on a reactor that never runs, so nothing is connected.
 """
 
 from collections.abc import Callable
@@ -22,10 +22,10 @@ from smtprelay.service.build.listeners import rule
 from smtprelay.service.build.providers import ProviderContext, build_providers
 
 
-def build_desk(
+def build_operator(
     config: Config, spool: Spool, seconds: Callable[[], float], random_bits: Callable[[int], int]
 ) -> OperatorActions:
-    """Return what prepares an operator's changes of ``spool``."""
+    """Return the operator's actions on ``spool``."""
     clock = Clock()
     clock.advance(seconds())
     context = ProviderContext(
@@ -43,7 +43,7 @@ def build_desk(
 
 
 def _silence(_event: str, /, **_fields: object) -> None:
-    """Nobody listens."""
+    """Ignore an event."""
 
 
 def _nowhere(function: object, *_arguments: object) -> None:

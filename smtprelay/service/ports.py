@@ -25,7 +25,7 @@ from smtprelay.net.transports import read_to_the_end
 from smtprelay.service.workers.sockets import Inherited, described, make_endpoint
 from smtprelay.smtp.factory import ESMTPFactory
 
-#: Seconds that ports may take to be closed.
+#: Seconds that ports have to close.
 _CLOSING: Final = 2.0
 
 
@@ -34,7 +34,7 @@ class HttpPort:
     """
     An HTTP site and where it listens.
 
-    :ivar socket: the file of a UNIX socket, which is made for owner and group alone; else ``""``.
+    :ivar socket: the path of a UNIX socket; else ``""``.
     """
 
     name: str
@@ -85,9 +85,9 @@ class Ports:
 
     async def open_site(self, site: HttpPort) -> None:
         """
-        Listen for HTTP; a site that is open already shows what this one does from now on.
+        Listen for HTTP; a site that is open already serves what this one does from now on.
 
-        :raises CannotListenError: or ``OSError`` for a socket without a place.
+        :raises CannotListenError: or ``OSError`` for a socket that cannot be made.
         """
         if site.name in self._sites:
             self._sites[site.name][0].site.resource = site.site.resource
@@ -136,14 +136,14 @@ class Ports:
         """Stop listening."""
         ports = self._open.values()
         closing = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
-        # A socket whose file somebody has removed never says that it is closed.
+        # A socket whose file was removed never reports that it is closed.
         await closing.addTimeout(_CLOSING, self._reactor).addErrback(
             lambda failure: failure.trap(TookTooLong)
         )
 
 
 def _check(path: str) -> None:
-    """Make the folder of the control socket if it is ours; raise what is wrong, with the setting."""
+    """Make the folder of the control socket if it is ours; raise ``OSError`` that says what is wrong."""
     folder = Path(path).parent
     number, why = 0, ""
     if len(os.fsencode(path)) > LONGEST_SOCKET:
@@ -158,34 +158,34 @@ def _check(path: str) -> None:
     if not number and not os.access(folder, os.W_OK | os.X_OK):
         number = errno.EACCES
     if not number and os.path.lexists(path) and not Path(path).is_socket():
-        number, why = errno.EEXIST, "exists, and is no socket"
+        number, why = errno.EEXIST, "exists and is not a socket"
     if number:
         place = path if number in {errno.ENAMETOOLONG, errno.EEXIST} else str(folder)
         raise OSError(number, f"{why or os.strerror(number)}: set control_socket to another path", place)
 
 
 def _make_runtime_folder(folder: Path) -> tuple[int, str]:
-    """Make one of our own folders; return the number of an error, 0 for none, and its words if it has any."""
+    """Make one of our own folders; return the number of an error, 0 for none, and its text if it has one."""
     try:
-        # That in /run is for all who may use the socket, by its own mode.
+        # The socket in /run has a mode of its own.
         folder.mkdir(mode=0o755 if str(folder) == RUNTIME else 0o700, exist_ok=True)
         status = folder.lstat()
     except OSError as error:
         return error.errno or errno.EIO, ""
-    # In /tmp others may have been there before us.
+    # In /tmp another user may have made it before.
     foreign = (
         status.st_uid != os.getuid() or status.st_mode & stat.S_IWOTH or not stat.S_ISDIR(status.st_mode)
     )
     if foreign and str(folder) != RUNTIME:
-        return errno.EPERM, "belongs to somebody else"
+        return errno.EPERM, "belongs to another user"
     return 0, ""
 
 
 def _remove(path: str) -> None:
     """
-    Remove what a killed process left behind; raise ``CannotListenError`` if it is another relay's.
+    Remove the socket that a killed process has left; raise ``CannotListenError`` if another relay uses it.
 
-    Who has a spool has proven that by its lock already; a relay without one has nothing but its socket.
+    A relay without a spool has no lock that would show this.
     """
     with socket.socket(socket.AF_UNIX) as client:
         client.setblocking(False)

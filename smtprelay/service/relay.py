@@ -1,9 +1,9 @@
 """
 The relay as a Twisted service: every station, built and connected in the order of the mail.
 
-Starting goes from the inside to the outside: the spool first, so that there is a place for mail, the
-listeners last. Stopping goes the other way: nobody new comes in (421), what is being received and delivered
-is finished, within bounds, what is not is let go, and the spool is closed when nothing needs it any more.
+It starts from the inside to the outside: the spool first, the listeners last. It stops the other way: new
+clients are turned away (421), what is being received and delivered is finished within bounds, the rest is
+given up, and the spool is closed last.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,13 +56,13 @@ from smtprelay.web.captured_mail import Mailbox
 from smtprelay.web.context import Sources
 
 __all__ = ["Relay", "StartFailed"]
-#: How long sessions may go on with the message they are in, seconds; Docker kills ten after SIGTERM.
+#: Seconds that sessions have to finish their message; Docker kills ten seconds after SIGTERM.
 SESSIONS_BOUND: Final = 7.0
-#: How long attempts may go on, seconds.
+#: Seconds that attempts have to finish.
 ATTEMPTS_BOUND: Final = 25.0
-#: So for a client that waits for the provider's verdict: it shall hear it, if it comes in time.
+#: The same for a client that waits for the provider's verdict, with a second to tell it.
 VERDICTS_BOUND: Final = ATTEMPTS_BOUND + 1.0
-#: How long the spool may take to let go of what was given up and to be closed, seconds.
+#: Seconds that the spool has to release what was given up and to close.
 CLOSING_BOUND: Final = 5.0
 
 
@@ -71,8 +71,8 @@ class Relay(Service):
     A whole relay. Several of them may live in one process.
 
     :param config: what :func:`smtprelay.config.load` gives.
-    :param reactor: where it listens, connects and takes the time.
-    :param events: hears what happens beside Twisted's log and the metrics.
+    :param reactor: for its ports, connections and timers.
+    :param events: get what happens, in addition to the metrics; default: Twisted's log.
     :param mailbox: shown on the page, if there is one.
     :param inherited: in a worker, the sockets where the relay listens; its control socket then takes requests
         that were admitted elsewhere.
@@ -100,10 +100,10 @@ class Relay(Service):
         self._starting: Deferred[None] | None = None
         self._begun: Deferred[None] | None = None
         self.spool: Spool | None = None
-        #: Gives the right to ask a provider: the spool, or without one what counts in memory.
+        #: The spool, or without one what counts requests to the providers in memory.
         self._permits: Spool | None = None
         self._reactor = reactor
-        #: Of the mail and of all that waits; the nodes of a spool share one.
+        #: Of the mail and of all that waits; the nodes of a spool share its clock.
         self._clock = reactor
         self._mailbox = mailbox
         self._memory = None if inherited is None else inherited.memory
@@ -137,7 +137,7 @@ class Relay(Service):
         return self._ports.addresses
 
     def startService(self) -> None:
-        """Begin to start; :attr:`started` tells how it ends."""
+        """Begin to start; :attr:`started` fires when that ends."""
         super().startService()
         self._since = self._reactor.seconds()
         self._threads.start()
@@ -166,7 +166,7 @@ class Relay(Service):
         self._events("relay.ready", listeners=spoken(self._ports.addresses))
 
     async def _build(self) -> None:
-        """Build the stations, and open them when each has what it needs."""
+        """Build the stations, and open them when all are there."""
         opener = SpoolOpener(self.config, self._reactor, self._events, self._threads, self._retry)
         permits = self._permits = await opener.open(self._budget)
         spool = self.spool = None if self.config.spool is None else permits
@@ -243,7 +243,7 @@ class Relay(Service):
         return [(listener, listeners.factory(listener)) for listener in self.config.listeners]
 
     def _begin(self, context: DispatchContext, notices: EndNotices) -> None:
-        """Begin to deliver, and what is done again and again."""
+        """Begin to deliver, and start the chores."""
         assert self._reach is not None
         assert self._dispatcher is not None
         self._refusals.store = context.spool.refusals
@@ -266,7 +266,7 @@ class Relay(Service):
             await self._ports.open_site(site)
 
     def _receive(self, listener: Listener) -> Receive:
-        """Return what takes the mail of a listener."""
+        """Return what receives the mail of a listener."""
         if listener.delivery == "synchronous":
             assert self._synchronous is not None
             return self._synchronous.within(listener.reply_deadline)
@@ -318,9 +318,9 @@ class Relay(Service):
     # --- while it runs
 
     def clock_stepped(self, seconds: float) -> None:
-        """Put right what depends on the time, when the reactor's clock was put by ``seconds``."""
+        """Correct all times after the system clock was set forward by ``seconds``, or back."""
         where = "forward" if seconds > 0 else "back"
-        self._events("relay.warning", text=f"the clock was put {where} by {abs(seconds):.0f} seconds")
+        self._events("relay.warning", text=f"the system clock was set {where} by {abs(seconds):.0f} seconds")
         if not self.started.called:
             return
         if self._reach is not None:
@@ -330,7 +330,7 @@ class Relay(Service):
                 each.clock_stepped(seconds)
 
     async def _apply_hold_rules(self) -> None:
-        """Another node may have made a rule that holds mail, and be gone when it ends."""
+        """Apply the hold rules that other nodes have made."""
         if self._dispatcher is not None:
             self._dispatcher.hold_rules.kick()
 
@@ -372,7 +372,7 @@ class Relay(Service):
         self._threads.stop()
 
     async def _leave(self, spool: Spool) -> None:
-        """Let go of what was given up, so that others need not wait until our claims run out; then close."""
+        """Release what was given up, so that other nodes need not wait for our leases to end; then close."""
         try:
             if self._dispatcher is not None and self._dispatcher.given_up:
                 await spool.release()
@@ -381,5 +381,5 @@ class Relay(Service):
             await spool.close()
 
     def _not_closed(self, failure: Any) -> None:
-        reason = "no answer in time" if failure.check(TookTooLong) else failure.getErrorMessage()
+        reason = "it did not close in time" if failure.check(TookTooLong) else failure.getErrorMessage()
         self._events("spool.failed", operation="close", reason=reason)

@@ -81,7 +81,9 @@ class WaitingTests(Stage, TestCase):
         self.assertTrue((await talk.reply()).startswith("421 4.3.2 relay.test "))
         await talk.gone
         self.assertIn("it waits for the spool's database", await self.health())
-        with self.assertRaisesRegex(AssertionError, "exit status 75: .*they wait for the spool's database"):
+        with self.assertRaisesRegex(
+            AssertionError, "exit status 75: .*they wait for the database of the spool"
+        ):
             await relay.queued()
         await deferToThread(database.start)
         await life.says('"event":"relay.ready"')

@@ -1,5 +1,5 @@
 """
-The mail that the relay writes itself, the reports to senders: how it is written, and its route.
+The reports to senders that the relay writes itself: how they are written, and their route.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,19 +20,17 @@ from smtprelay.model.message import Client, Draft, Envelope, Planned, Refused
 from smtprelay.model.shape import Shape, shape_of
 from smtprelay.policy.router import Router, Rule
 
-#: The listener that bounces seem to come from, for the routes to match on and the history to show.
+#: Where bounces come from, for the routes to match and the history to show.
 OURSELVES = Client(address="127.0.0.1", listener="bounces", protocol="LOCAL")
 
-#: What a report says beside the mail that it returns; bytes, and plenty.
+#: Most bytes of a report without the mail that it returns.
 _AROUND: Final = 128 * 1024
 
 
 @frozen
 class OwnMessages:
     """
-    Makes a message of ours out of an envelope and a body: the dispatcher's way to write to somebody.
-
-    :param router: along the routes of the configuration.
+    Makes messages of our own, of an envelope and a body.
     """
 
     _config: Config
@@ -43,9 +41,9 @@ class OwnMessages:
 
     def __call__(self, envelope: Envelope, body: bytes, bounce_of: str) -> NewMessage:
         """
-        Return the message with its route: ``bounces.via`` where it is set, else the routes'.
+        Return the message with its route: ``bounces.via`` where it is set, else by the routes.
 
-        Where no route takes it, it goes the first one: a bounce must not be lost silently.
+        If no route takes it, it gets the first one: a bounce must not be lost silently.
         """
         draft = Draft(
             id=self._new_id(),
@@ -69,7 +67,7 @@ class OwnMessages:
 
 
 def all_routes(config: Config) -> dict[str, model_route.Route]:
-    """Return what dispatch must know of each route by its name, that of ``bounces.via`` among them."""
+    """Return each route by its name, with that of ``bounces.via``."""
     routes = {route.name: route.rules for route in config.routes}
     if config.bounces.via:
         routes[BOUNCES] = model_route.Route(name=BOUNCES, via=config.bounces.via)

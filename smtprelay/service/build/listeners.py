@@ -1,5 +1,5 @@
 """
-From the settings of a listener to a factory that speaks SMTP, with its policy behind it.
+Builds the factory that speaks SMTP at a listener, with its policy.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,13 +38,13 @@ class ListenerFactory:
     What all listeners of a relay share.
 
     :ivar rules: the routes' conditions, in their order.
-    :ivar users: remembers for all listeners which passwords were verified.
-    :ivar throttle: knows for all listeners who guessed wrong.
-    :ivar receive: gives what takes the mail of a listener: the spool, or synchronous delivery.
-    :ivar admits: why a listener can take no message of so many bytes now, or ``None``.
+    :ivar users: remembers verified passwords, for all listeners.
+    :ivar throttle: remembers wrong ones, for all listeners.
+    :ivar receive: returns what receives the mail of a listener: the spool, or synchronous delivery.
+    :ivar admits: returns why a listener can take no message of so many bytes now, or ``None``.
     :ivar memory: what all workers count together; ``None``: there is one process.
     :ivar new_id: makes message ids.
-    :ivar refusals: hears of what clients are refused.
+    :ivar refusals: records what clients are refused.
     """
 
     config: Config
@@ -84,14 +84,14 @@ class ListenerFactory:
         )
 
     def _checker(self, name: str, policy: ListenerPolicy) -> Any:
-        """Return the checker that is called ``name``; the configuration names no other kinds."""
+        """Return the checker ``name``; other kinds are not in a configuration."""
         if name == listeners.USERS:
             return self.users
         assert isinstance(self.config.checkers[name], listeners.AnyChecker), name
         return AnyLogin(policy.allow_from)
 
     def _size_of(self, listener: listeners.Listener, size: int | None) -> str:
-        """Return whose limit is announced: a provider's name, or ``""``: the listener's own."""
+        """Return which provider's limit is announced; ``""``: the listener's own."""
         if size is None or size == listener.limits.size:
             return ""
         names = (name for rule in self.rules for name in rule.via)

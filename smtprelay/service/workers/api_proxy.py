@@ -101,7 +101,7 @@ async def ask(reactor: Any, path: str, method: str, uri: str, request: ApiReques
 @define(eq=False)
 class ApiProxy:
     """
-    Asks workers on behalf of whoever asked the front.
+    Asks workers on behalf of those who ask the front.
 
     :ivar shared: the workers share a spool, or there is only one.
     :ivar draining: the relay is drained.
@@ -149,9 +149,9 @@ class ApiProxy:
                 return await self._ask(worker, method, uri, request)
             except Exception as error:  # noqa: BLE001 -- whatever it is, there may be another worker
                 if method != "GET":
-                    # It may have been done.
-                    raise ApiProblem(503, f"worker {worker.number} gave no answer: {error}") from None
-        raise self._nobody()
+                    text = f"worker {worker.number} gave no answer, {error}: see whether it was done"
+                    raise ApiProblem(503, text) from None
+        raise self._no_answer()
 
     async def all(
         self, method: str, uri: str, request: ApiRequest = _NOTHING, patience: float = PATIENCE
@@ -168,7 +168,7 @@ class ApiProxy:
 
     async def gather(self, gathered: Gathered) -> None:
         """
-        Have the workers tell their metrics; whoever does not keeps what it told before.
+        Ask the workers for their metrics; without an answer the last one counts.
 
         A counter that goes back looks like a restart to Prometheus. So each answer is taken when it comes,
         and never for another process that has the same number by then.
@@ -208,9 +208,9 @@ class ApiProxy:
         elif about[0] == "drain":
             self.draining = good[0]["draining"]
         if not answers:
-            raise self._nobody()
+            raise self._no_answer()
         if route.method != "GET" and len(answers) < asked:
-            raise ApiProblem(503, "not every worker has answered: ask again")
+            raise ApiProblem(503, "not all workers have answered: try again")
         return json_answer(MERGES.get(route.path, itemgetter(0))(good)) if good else answers[0]
 
     async def _with_workers(self, answer: ApiResponse, sources: Sources) -> ApiResponse:
@@ -230,10 +230,10 @@ class ApiProxy:
     def _ready(self) -> Sequence[Worker]:
         return [worker for worker in self.workers if worker.ready]
 
-    def _nobody(self) -> ApiProblem:
+    def _no_answer(self) -> ApiProblem:
         if any(worker.waiting for worker in self.workers):
-            return ApiProblem(503, "no worker of the relay is ready: they wait for the spool's database")
-        return ApiProblem(503, "no worker of the relay answers")
+            return ApiProblem(503, "no worker is ready: they wait for the database of the spool; try again")
+        return ApiProblem(503, "no worker answers: try again, or see the log")
 
     async def _ask(
         self, worker: Worker, method: str, uri: str, request: ApiRequest, patience: float = PATIENCE

@@ -30,7 +30,7 @@ class Heartbeat:
     """
     A worker's end of the pipe.
 
-    :param descriptor: of the pipe. When nobody reads there what is said is lost, and nobody waits.
+    :param descriptor: of the pipe. What cannot be written is lost, and does not block.
     """
 
     def __init__(self, clock: IReactorTime, descriptor: int) -> None:

@@ -1,9 +1,9 @@
 """
-Listening sockets that several processes share: one opens them, the others inherit them.
+Listening sockets that several processes share: the process in front opens them, the workers inherit them.
 
-Endpoint strings keep their meaning on both sides. The one that opens makes the endpoint listen and accepts
-nobody; the one that inherits makes the same endpoint, with its TLS and its PROXY protocol, on a reactor for
-which listening means to take the socket that is there.
+Endpoint strings mean the same on both sides. The process in front makes the endpoint listen and accepts no
+clients; a worker makes the same endpoint, with its TLS and its PROXY protocol, on a reactor for which
+listening means to use the inherited socket.
 """
 
 import os
@@ -29,8 +29,8 @@ from smtprelay.service.errors import CONFIG, UNAVAILABLE, StartFailed
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.smtp.reply import not_ready, render
 
-#: The file descriptors of a worker: a pipe that is closed when its parent is gone, one for what it tells, and
-#: memory that all workers share.
+#: The file descriptors of a worker: a pipe that is closed when its parent is gone, one on which it tells its
+#: state, and the memory that all workers share.
 LIFELINE: Final = 3
 NEWS: Final = 4
 MEMORY: Final = 5
@@ -46,8 +46,8 @@ class Sockets:
     """
     The sockets of all listeners, opened for others.
 
-    :param hostname: who says so when somebody is turned away.
-    :param refusals: hears of that.
+    :param hostname: in the answer to clients that are turned away.
+    :param refusals: records these.
     """
 
     def __init__(self, hostname: str, refusals: Refusals) -> None:
@@ -71,7 +71,7 @@ class Sockets:
         return [described(listener, port) for listener, port in self._ports.values()]
 
     def turn_away(self, on: bool) -> None:
-        """Accept whoever comes, to say 421, until others are there to accept; or leave it to them again."""
+        """Answer 421 to clients while no worker accepts them; or leave them to the workers again."""
         if on == self._accepting:
             return
         self._accepting = on
@@ -82,14 +82,14 @@ class Sockets:
                 port.stopReading()
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._refusals.stop()
         for _, port in self._ports.values():
             await maybeDeferred(port.stopListening)
 
     async def open(self, reactor: Any, listener: Listener) -> None:
         """
-        Listen, and leave it to others to accept.
+        Listen, and leave it to the workers to accept.
 
         :raises CannotListenError: as any endpoint.
         :raises StartFailed: no other process can accept there.
@@ -98,13 +98,14 @@ class Sockets:
         port: Any = await make_endpoint(reactor, listener.endpoint).listen(Factory.forProtocol(goodbye))
         self._ports[listener.name] = (listener, port)
         if not hasattr(port, "stopReading"):
-            raise StartFailed(f"{listener.endpoint}: an endpoint of this kind is for one worker only", CONFIG)
-        # Nobody was accepted: the reactor has not turned since.
+            why = "workers cannot share an endpoint of this kind: use tcp, or remove workers and supervise"
+            raise StartFailed(f"{listener.endpoint}: {why}", CONFIG)
+        # No client was accepted: the reactor has not run since.
         port.stopReading()
 
 
 class _Goodbye(Protocol):
-    """A client that nobody can take mail from yet."""
+    """A client while no worker can take its mail."""
 
     def __init__(self, hostname: str, refusals: Refusals, listener: str) -> None:
         self._hostname = hostname
@@ -112,7 +113,7 @@ class _Goodbye(Protocol):
         self._listener = listener
 
     def connectionMade(self) -> None:
-        """Say so, and hang up."""
+        """Answer 421, and hang up."""
         assert self.transport is not None  # Twisted's
         refusal = not_ready(self._hostname)
         address = getattr(self.transport.getPeer(), "host", "unix")
@@ -140,8 +141,9 @@ class Inherited:
         :raises StartFailed: there is none.
         """
         if name not in self.numbers:
-            raise StartFailed(f"{name}: a listener that is new: stop the relay and start it", UNAVAILABLE)
-        # A worker is not whom systemd gave its sockets to.
+            text = f"the listener {name} was added after the relay had started: stop and start the relay"
+            raise StartFailed(text, UNAVAILABLE)
+        # systemd has given its sockets to another process.
         text = re.sub(r"\bsystemd:.*", "tcp:0", text)
         return make_endpoint(
             _Adopting(reactor, self.numbers[name], partial(self.memory.is_ahead, name)), text
@@ -149,7 +151,7 @@ class Inherited:
 
 
 class _Adopting:
-    """A reactor where whatever shall listen gets one socket, which listens already."""
+    """A reactor on which everything listens on one socket, which is open already."""
 
     def __init__(self, reactor: Any, number: int, is_ahead: Callable[[], bool]) -> None:
         self._reactor = reactor

@@ -1,11 +1,11 @@
 """
 The process in front of the workers: it opens what they listen on, starts them, and answers for all of them.
 
-The mail never passes through it: workers accept from the sockets that it opened, and each uses the spool by
-itself. It serves the HTTP sites and the control socket: ready while one worker is, with the metrics of all
-added up, and with the API's questions passed on. A worker that dies is started again, one that stands still
-is killed before; one death too many within an hour ends everything. While workers wait for their database and
-none is ready, it tells whoever wants to hand in mail to come again.
+No mail passes through it: workers accept from the sockets that it opened, and each uses the spool by itself.
+It serves the HTTP sites and the control socket: it is ready while one worker is, adds up the metrics of all,
+and passes requests to the API on. A worker that dies is restarted, one that hangs is killed first; too many
+deaths within an hour stop the relay. While workers wait for their database and none is ready, clients get
+421.
 """
 
 import os
@@ -38,16 +38,16 @@ from smtprelay.telemetry.log import Fanout, Log
 from smtprelay.telemetry.metrics import Metrics, watch_lag
 from smtprelay.web.context import Sources
 
-#: How long a worker that shall end may take, seconds; then it is killed.
+#: Seconds that a worker has to stop before it is killed.
 PATIENCE: Final = VERDICTS_BOUND + CLOSING_BOUND + 10.0
 
-#: How often workers are asked for their metrics when nobody scrapes, and the log is looked at, seconds.
+#: Seconds between two checks of the log, and two requests for the metrics of the workers.
 GATHER_EVERY: Final = 2.0
 
-#: How long a worker may take to write down what was refused before it is stopped, seconds.
+#: Seconds that a worker has to record what was refused before it is stopped.
 _LEDGER: Final = 2.0
 
-#: After the first start one death too many is no question of the configuration any more.
+#: The exit status when too many workers have died.
 _TOO_MANY: Final = 1
 
 
@@ -102,7 +102,7 @@ class Supervisor(Service):
         return {**self._sockets.addresses, **self._ports.addresses}
 
     def startService(self) -> None:
-        """Begin to start; :attr:`started` tells how it ends."""
+        """Begin to start; :attr:`started` fires when that ends."""
         super().startService()
         self._threads.start()
         Deferred.fromCoroutine(self._start()).addErrback(self._start_failed)
@@ -176,7 +176,7 @@ class Supervisor(Service):
     # --- what happens to the workers
 
     def _told(self, what: str, worker: Worker) -> None:
-        """Hear what happened to a worker: as of :attr:`.process.Monitor.tell`."""
+        """React to what happened to a worker, as of :attr:`.process.Monitor.tell`."""
         self._see_who_accepts()
         match what:
             case "waiting":
@@ -212,7 +212,7 @@ class Supervisor(Service):
         deaths = self._monitor.deaths
         self._events("worker.died", worker=worker.number, pid=worker.pid, reason=worker.reason, deaths=deaths)
         if worker.status and not self.started.called and self._stopping is None:
-            # It has said itself what is wrong, and another one would say the same.
+            # The worker has said what is wrong, and another one would say the same.
             why = f"worker {worker.number} cannot start ({worker.reason})"
             self._cannot_start(StartFailed(why, worker.status))
 
@@ -227,7 +227,7 @@ class Supervisor(Service):
     # --- while it runs
 
     def clock_stepped(self, seconds: float) -> None:
-        """Put right what depends on the time, when the reactor's clock was put by ``seconds``."""
+        """Correct all times after the system clock was set forward by ``seconds``, or back."""
         if self._monitor is not None:
             self._monitor.clock_stepped(seconds)
 
@@ -267,7 +267,7 @@ class Supervisor(Service):
     # --- stopping
 
     def _stop(self, reason: str) -> Deferred[None]:
-        """Stop, once; each caller's Deferred fires when all is closed."""
+        """Stop, once; the Deferred of each caller fires when all is closed."""
         waiting: Deferred[None] = Deferred()
         if self._stopping is None:
             self._stopping = Deferred.fromCoroutine(self._close(reason))
@@ -286,7 +286,7 @@ class Supervisor(Service):
         self.metrics.ready(False)
         self._events("relay.stop", reason=reason)
         if self._monitor is not None:
-            # While there is somebody who can write it down.
+            # While there are workers to record it.
             await self._write_refused()
             await self._monitor.stop()
         for call in self._clocks:

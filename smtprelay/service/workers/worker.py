@@ -1,9 +1,8 @@
 """
-A worker: the relay without a front, as a child of the process that opened the sockets.
+A worker: a relay without HTTP sites of its own, as a child of the process that opened the sockets.
 
-``python -m smtprelay.entry`` is what :mod:`.process_monitor` starts; nobody else needs it. It ends in order
-when it is told to by SIGTERM, and when its parent is gone. What a terminal says to all processes at once is
-for the parent, which passes SIGHUP on.
+:mod:`.process` starts it by ``python -m smtprelay.entry``. It stops in order at SIGTERM, and when its parent
+is gone. It ignores SIGINT, which a terminal sends to all processes; the parent passes SIGHUP on.
 """
 
 import argparse
@@ -35,7 +34,7 @@ from smtprelay.service.workers.sockets import LIFELINE, MEMORY, NEWS, Inherited
 
 
 def run_worker(arguments: Sequence[str]) -> int:
-    """Run one worker until it shall end; return its exit status."""
+    """Run one worker until it is stopped; return its exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from twisted.internet import reactor  # noqa: PLC0415
 
@@ -46,16 +45,16 @@ def run_worker(arguments: Sequence[str]) -> int:
     log = start_logging(config, worker=options.number)
     hang_up.append(partial(reopen_log, log))
     status: list[int] = []
-    heart = Heartbeat(reactor, NEWS)
+    heartbeat = Heartbeat(reactor, NEWS)
 
-    def hear(event: str, /, **_: object) -> None:
+    def note(event: str, /, **_: object) -> None:
         if event == "spool.unavailable":
-            heart.say(WAITING)
+            heartbeat.say(WAITING)
 
     inherited = Inherited(dict(options.sockets), WorkerMemory(MEMORY, options.number))
-    relay = Relay(config, reactor, events=[log, hear], inherited=inherited)
-    reactor.callWhenRunning(heart.start)
-    relay.started.addCallback(lambda _: heart.say(READY))
+    relay = Relay(config, reactor, events=[log, note], inherited=inherited)
+    reactor.callWhenRunning(heartbeat.start)
+    relay.started.addCallback(lambda _: heartbeat.say(READY))
     watch(relay, reactor, status.append)
     ignore_second(reactor)
     reactor.addReader(_Lifeline(LIFELINE, partial(stop, reactor)))
@@ -80,7 +79,7 @@ def _socket(text: str) -> tuple[str, int]:
 @implementer(IReadDescriptor)
 @frozen(eq=False)
 class _Lifeline:
-    """A pipe that nobody writes to: it can be read when its other end is gone, and so is the parent."""
+    """A pipe that becomes readable when its other end, the parent, is gone."""
 
     _number: int
     _gone: Callable[[], object]
@@ -90,7 +89,7 @@ class _Lifeline:
         return self._number
 
     def doRead(self) -> Any:  # noqa: N802 -- Twisted's
-        """Hear the end; some reactors say it at once by :meth:`connectionLost`."""
+        """Report the end; some reactors call :meth:`connectionLost` at once."""
         return ConnectionDone()
 
     def connectionLost(self, _reason: Any) -> None:

@@ -156,10 +156,10 @@ class AllAsOneTests(RoutesCase):
         """It is told what they wait for."""
         self.one.ready = self.two.ready = False
         failure = self.failureResultOf(self.request("GET /api/v1/providers"), ApiProblem)
-        self.assertIn("no worker of the relay answers", str(failure.value))
+        self.assertIn("no worker answers: try again", str(failure.value))
         self.two.waiting = True
         failure = self.failureResultOf(self.request("GET /api/v1/providers"), ApiProblem)
-        self.assertIn("they wait for the spool's database", str(failure.value))
+        self.assertIn("they wait for the database of the spool", str(failure.value))
 
     def repeated(self) -> list[tuple[str, Any, str]]:
         """Return what a worker that becomes ready now is told, and answer it."""
@@ -224,7 +224,9 @@ class SharedTests(RoutesCase):
         self.assertEqual(self.told(showing), {"deliveries": []})
         changing = self.request("POST /api/v1/providers/{name}/suspend", {}, name="out")
         self.answer(self.one, ConnectionError("gone"))
-        self.assertIn("worker 1 gave no answer: gone", str(self.failureResultOf(changing, ApiProblem).value))
+        self.assertIn(
+            "worker 1 gave no answer, gone: see", str(self.failureResultOf(changing, ApiProblem).value)
+        )
         self.assertEqual(self.asked[2], [])
 
     def test_drain(self) -> None:

@@ -54,7 +54,7 @@ class LogWatch:
         """Return why the log cannot be written, if so."""
         return self._log.trouble
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Log once that it can be written again."""
         lost = self._log.recovered()
         if lost is not None:

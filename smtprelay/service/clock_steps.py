@@ -54,7 +54,7 @@ class ClockSteps(Service):
         """Begin to watch."""
         super().startService()
         self._ahead = self._difference()
-        self.look()
+        self.check()
         Thread(target=self._watch, name="smtprelay-clock", daemon=True).start()
 
     def stopService(self) -> None:
@@ -70,7 +70,7 @@ class ClockSteps(Service):
         self._ahead += step
         return step
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Compare; move the timers if the clock was changed, else note which go by the present time."""
         step = self.compare()
         if step:
@@ -99,4 +99,4 @@ class ClockSteps(Service):
 
     def _watch(self) -> None:
         while not self._over.wait(_EVERY):
-            self._reactor.callFromThread(self.look)
+            self._reactor.callFromThread(self.check)

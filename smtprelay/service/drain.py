@@ -69,3 +69,10 @@ class Drain:
             waiting=sum(stock.states.get(state, 0) for state in _WAITING),
             shared=self._shared,
         )
+
+
+def why_draining(stopping: bool, drained: bool) -> str | None:
+    """Return why no new mail is accepted, for those who ask whether the relay is ready; ``None`` if it is."""
+    if stopping:
+        return "is on: the relay is stopping"
+    return "is on: no new mail is accepted, smtprelay drain --undo ends that" if drained else None

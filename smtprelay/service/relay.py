@@ -41,7 +41,7 @@ from smtprelay.service.build.listeners import ListenerFactory, policy_user, rule
 from smtprelay.service.build.providers import ProviderContext, build_providers
 from smtprelay.service.build.webhook import build_notifier, build_webhook
 from smtprelay.service.chores import Chore, LogWatch, every
-from smtprelay.service.drain import Drain
+from smtprelay.service.drain import Drain, why_draining
 from smtprelay.service.errors import StartFailed, explain, tell_failed
 from smtprelay.service.ports import Ports
 from smtprelay.service.retention import SWEEP_EVERY, Retention
@@ -249,7 +249,7 @@ class Relay(Service):
         self._refusals.store = context.spool.refusals
         chores: list[Chore] = [
             ("reach", LOOK_EVERY, self._reach.check_providers),
-            ("log", LOOK_EVERY, self._log.look),
+            ("log", LOOK_EVERY, self._log.check),
         ]
         if self.spool is not None and self.config.spool is not None:
             self._retention = Retention(self.spool.maintenance, self.config.spool, self._clock, self._events)
@@ -305,10 +305,7 @@ class Relay(Service):
     async def _readiness(self) -> Mapping[str, str | None]:
         checks: dict[str, str | None] = dict.fromkeys(("recovery", "listeners", "draining"))
         checks["recovery"] = self._retry.complaint or None
-        if self._stopping:
-            checks["draining"] = "is on: the relay is stopping"
-        elif self._drain is not None and self._drain.on:
-            checks["draining"] = "is on: no new mail is accepted, smtprelay drain --undo ends that"
+        checks["draining"] = why_draining(self._stopping, self._drain is not None and self._drain.on)
         if not self._clocks:
             checks["listeners"] = "not all listeners are open yet"
         if self.spool is not None:

@@ -129,7 +129,7 @@ class Monitor:
 
     def start(self) -> None:
         """Start all workers, and look after them from now on."""
-        self._looking = LoopingCall(self._look)
+        self._looking = LoopingCall(self._check_all)
         self._looking.clock = self.reactor
         self._looking.start(heartbeat.LOOK_EVERY, now=False)
         for worker in self.workers:
@@ -210,7 +210,7 @@ class Monitor:
             childFDs={0: 0, 1: 1, 2: 2, LIFELINE: "w", NEWS: "r", **self.inherited},
         )
 
-    def _look(self) -> None:
+    def _check_all(self) -> None:
         """
         Kill workers that have said nothing for long.
 

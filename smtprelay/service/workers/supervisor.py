@@ -25,6 +25,7 @@ from smtprelay.interfaces import Events
 from smtprelay.net.worker_memory import WorkerMemory, new_memory
 from smtprelay.service.build.http import control_site, http_sites
 from smtprelay.service.chores import LogWatch, every
+from smtprelay.service.drain import why_draining
 from smtprelay.service.errors import StartFailed, explain, tell_failed
 from smtprelay.service.ports import Ports
 from smtprelay.service.relay import CLOSING_BOUND, VERDICTS_BOUND
@@ -42,7 +43,7 @@ from smtprelay.web.context import Sources
 PATIENCE: Final = VERDICTS_BOUND + CLOSING_BOUND + 10.0
 
 #: Seconds between two checks of the log, and two requests for the metrics of the workers.
-GATHER_EVERY: Final = 2.0
+CHORES_EVERY: Final = 2.0
 
 #: Seconds that a worker has to record what was refused before it is stopped.
 _LEDGER: Final = 2.0
@@ -132,8 +133,11 @@ class Supervisor(Service):
         sites = http_sites(self.config, sources, self._threads.login, parts)
         for site in [*sites, control_site(self.config, sources, parts)]:
             await self._ports.open_site(site)
-        log = every(self._reactor, self._events, "log", GATHER_EVERY, self._log.look)
-        self._clocks = [watch_lag(self._reactor, self.metrics), self._gather_often(), log]
+        chores = (("log", self._log.check), ("metrics", lambda: self._proxy.gather(self._gathered)))
+        self._clocks = [
+            watch_lag(self._reactor, self.metrics),
+            *(every(self._reactor, self._events, name, CHORES_EVERY, chore) for name, chore in chores),
+        ]
         self._monitor = self._make_monitor()
         self._monitor.start()
 
@@ -233,10 +237,7 @@ class Supervisor(Service):
 
     async def _readiness(self) -> Mapping[str, str | None]:
         checks: dict[str, str | None] = dict.fromkeys(("recovery", "workers", "draining"))
-        if self._stopping is not None:
-            checks["draining"] = "is on: the relay is stopping"
-        elif self._proxy.draining:
-            checks["draining"] = "is on: no new mail is accepted, smtprelay drain --undo ends that"
+        checks["draining"] = why_draining(self._stopping is not None, self._proxy.draining)
         if not self.started.called:
             checks["recovery"] = "no worker has been ready yet"
         answers = await self._proxy.all("GET", "/readyz", patience=SHORT_PATIENCE)
@@ -252,12 +253,6 @@ class Supervisor(Service):
         self.metrics.ready(not any((await self._readiness()).values()))
         await self._proxy.gather(self._gathered)
         return self._registry
-
-    def _gather_often(self) -> LoopingCall:
-        call = LoopingCall(lambda: self._watch(self._proxy.gather(self._gathered)))
-        call.clock = self._reactor
-        call.start(GATHER_EVERY, now=False)
-        return call
 
     def _watch(self, chore: Any) -> Deferred[Any]:
         return Deferred.fromCoroutine(chore).addErrback(

@@ -34,6 +34,7 @@ def workers(work: Workplace) -> Iterator[Row]:
         f"{alone.delivered:.0f} → {both.delivered:.0f}"
         for alone, both in zip(results["one"], results["two"], strict=True)
     )
+    costs = " → ".join(f"{median(results, name, 'cpu'):.2f} ms" for name in _WORKERS)
     yield Row(
         measure="relayed, synchronous, 2 workers ÷ 1",
         ours=f"{two:.0f}/s",
@@ -42,5 +43,5 @@ def workers(work: Workplace) -> Iterator[Row]:
         must=1.6,
         goal=1.9,
         more=True,
-        note=f"rounds: {rounds}; {free:.1f} cores were free before; {busy(results)}",
+        note=f"rounds: {rounds}; CPU a message: {costs}; {free:.1f} cores were free before; {busy(results)}",
     )

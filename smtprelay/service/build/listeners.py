@@ -65,7 +65,7 @@ class ListenerFactory:
         """Return the factory of one listener."""
         size = largest(self.rules, self.providers, listener.name, listener.limits.size)
         policy = _policy(self.config, listener, size)
-        desk = SessionContext(
+        context = SessionContext(
             listener=policy,
             router=Router(self.rules, self.providers),
             receive=self.receive(listener),
@@ -73,7 +73,7 @@ class ListenerFactory:
             clock=self.clock,
             admits=partial(self.admits, listener),
         )
-        portal = Portal(Realm(desk), [AnonymousByNetwork(policy)])
+        portal = Portal(Realm(context), [AnonymousByNetwork(policy)])
         if listener.auth.checkers:
             checkers = [self._checker(name, policy) for name in listener.auth.checkers]
             portal.registerChecker(CheckerChain(checkers, self.throttle))

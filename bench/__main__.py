@@ -23,6 +23,7 @@ from bench import (
     rows_outgoing,
     rows_queue,
     rows_relay,
+    rows_workers,
 )
 from bench.peers import missing_programs
 from bench.table import Row, render, save
@@ -52,6 +53,7 @@ ROWS: Final[Mapping[str, Callable[[Workplace], Iterator[Row]]]] = {
         rows_lanes.statements,
         rows_nodes.commits,
         rows_nodes.nodes,
+        rows_workers.workers,
     )
 }
 

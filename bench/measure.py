@@ -30,6 +30,18 @@ def cpu_seconds(root: int) -> float:
     return total * _TICK
 
 
+def free_cores(seconds: float = 1.0) -> float:
+    """Return how many cores were idle while ``seconds`` passed."""
+
+    def idle() -> int:
+        with Path("/proc/stat").open() as file:
+            return sum(map(int, file.readline().split()[4:6]))
+
+    before, began = idle(), time.monotonic()
+    time.sleep(seconds)
+    return (idle() - before) * _TICK / (time.monotonic() - began)
+
+
 def settled_cpu(root: int, bound: float = 3.0) -> float:
     """Wait until ``root`` has come to rest, at most ``bound`` seconds; return its :func:`cpu_seconds`."""
     spent, deadline = cpu_seconds(root), time.monotonic() + bound

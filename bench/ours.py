@@ -41,6 +41,7 @@ class Ours(Program):
     :param program: the module that runs it, and ``mode``, its first argument.
     :param via: the providers of the default route; empty is the first of ``providers``.
     :param spool: the settings of its spool; a file in ``folder`` if there are none.
+    :param synchronous: so many workers have no spool, and answer with the provider's verdict; 0: it has one.
     :param root: the checkout that it runs from, with this Python.
     """
 
@@ -53,6 +54,7 @@ class Ours(Program):
         mode: str = "run",
         via: Sequence[str] = (),
         spool: Mapping[str, Any] | None = None,
+        synchronous: int = 0,
         root: Path = ROOT,
     ) -> None:
         self.port = free_port()
@@ -65,14 +67,18 @@ class Ours(Program):
             "endpoint": f"tcp:{self.port}:interface=127.0.0.1:backlog=1000",
             "limits": limits,
         }
-        config = {
+        config: dict[str, Any] = {
             "hostname": "relay.example.com",
             "listeners": [listener],
             "providers": dict(providers),
             "routes": [{"name": "default", "via": list(via) or [next(iter(providers))]}],
-            "spool": dict(spool or {"path": str(folder / "spool")}),
             "logging": {"file": str(folder / "log")},
         }
+        if synchronous:
+            listener["delivery"] = "synchronous"
+            config["workers"] = synchronous
+        else:
+            config["spool"] = dict(spool or {"path": str(folder / "spool")})
         file = folder / "smtprelay.yaml"
         file.write_text(yaml.safe_dump(config))
         # Not in the configuration: a revision before this one may call its key otherwise.

@@ -24,7 +24,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.server import Site
 
 from smtprelay.program import program
-from smtprelay.service.command import build, load_or_exit, run_service, stop
+from smtprelay.service.command import begin_log, load_or_exit, run_service, stop, watch
 from smtprelay.service.errors import UNAVAILABLE
 from smtprelay.service.relay import Relay
 from smtprelay.service.signals import at_hangup, end_at_second
@@ -94,7 +94,7 @@ def _start(folder: Path, smtp: int, http: int, reactor: Any, failed: Callable[[i
     _write(folder / "smtprelay.yaml", _CONFIG.format(folder=folder, smtp=smtp, http=http))
     loaded = load_or_exit(str(folder / "smtprelay.yaml"), [])
 
-    def welcome(relay: Relay) -> None:
+    def welcome(_: object) -> None:
         listening = _ports(relay)
         sys.stdout.write(_WELCOME.format(folder=folder, program=program(), **listening))
         sys.stdout.flush()
@@ -102,7 +102,9 @@ def _start(folder: Path, smtp: int, http: int, reactor: Any, failed: Callable[[i
         sample.addErrback(lambda failure: sys.stderr.write(f"the sample mail failed: {failure.value}\n"))
 
     mailbox = CloudMailbox(fake)
-    relay = build(loaded, reactor, failed, ready=welcome, mailbox=mailbox, events=[mailbox])
+    relay = Relay(loaded.config, reactor, events=[begin_log(loaded, reactor), mailbox], mailbox=mailbox)
+    relay.started.addCallback(welcome)
+    watch(relay, reactor, failed)
     # A terminal that is closed ends it as Ctrl-C does.
     at_hangup(reactor).append(partial(stop, reactor))
     end_at_second(reactor, partial(shutil.rmtree, folder, ignore_errors=True))

@@ -61,7 +61,6 @@ INSTALLS_REACTOR = ("twisted.internet.reactor", "twisted.mail.smtp", "twisted.ru
 ADAPTERS = (
     "smtprelay.smtp.twisted_delivery",
     "smtprelay.policy.stock_server",
-    "smtprelay.service.workers.process_monitor",
 )
 
 #: The design says that these are pure; so is each module that says it of itself.

@@ -126,10 +126,10 @@ class _Operator:
 
     @cached_property
     def _desk(self) -> Operator:
-        from smtprelay.service.offline import build_desk  # noqa: PLC0415 -- dear, and seldom needed
+        from smtprelay.service.offline import build_operator  # noqa: PLC0415 -- dear, and seldom needed
 
         config = configuration(self._settings, os.environ)
-        return build_desk(config, self._spool, time.time, random.SystemRandom().getrandbits)
+        return build_operator(config, self._spool, time.time, random.SystemRandom().getrandbits)
 
     def check(self, provider: str) -> None:
         """Raise ``LookupError`` if the configuration does not have the provider."""

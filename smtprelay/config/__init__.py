@@ -15,6 +15,7 @@ from smtprelay.config.load import Loaded, load
 from smtprelay.config.model import Config
 from smtprelay.config.problem import ConfigError, Problem, render
 from smtprelay.config.reference import Setting, explain
+from smtprelay.config.worker_share import shares, worker_share
 
 __all__ = [
     "Config",
@@ -28,4 +29,6 @@ __all__ = [
     "json_schema",
     "load",
     "render",
+    "shares",
+    "worker_share",
 ]

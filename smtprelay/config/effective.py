@@ -22,10 +22,11 @@ def effective(config: Config) -> dict[str, Any]:
 
     A secret is only the place where it is: ``‹file /run/secrets/x›``.
     """
-    return _table(config)
+    return plain(config)
 
 
-def _table(value: Any) -> dict[str, Any]:
+def plain(value: Any) -> dict[str, Any]:
+    """Return a section of the configuration likewise."""
     shown = {}
     for attribute in fields(type(value)):
         key, item = key_of(attribute), getattr(value, attribute.name)
@@ -39,7 +40,7 @@ def _plain(value: Any, kind: Any) -> Any:
     if isinstance(value, Secret):
         return f"‹{value.place}›"
     if has(type(value)):
-        return _table(value)
+        return plain(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(item, get_args(kind)[1]) for key, item in value.items()}
     if isinstance(value, tuple):

@@ -321,7 +321,7 @@ class Config:
     :ivar spool: where accepted mail is stored. Not needed if all listeners are synchronous.
     :ivar routes: which mail goes to which providers. Default: everything to the only provider.
     :ivar workers: number of processes that accept and deliver mail; more than one needs the engine
-        ``postgres``.
+        ``postgres``, or only synchronous listeners and no spool.
     :ivar supervise: restart workers that die. Default: only with several workers.
     """
 

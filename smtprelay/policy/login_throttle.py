@@ -14,10 +14,10 @@ neighbours wait longer. Who logged in lately from the same client, with the same
 import hmac
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from math import inf
-from typing import Final, Protocol
+from typing import Final
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -25,6 +25,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.model.message import Refused, Reply
 from smtprelay.model.network import counted_as
+from smtprelay.net.worker_memory import WorkerMemory
 
 #: The first failures cost nothing: people mistype.
 FREE: Final = 2
@@ -57,27 +58,6 @@ class _Known:
     count: int = 0
     guesses: deque[bytes] = field(factory=lambda: deque(maxlen=8))
     in_flight: int = 0
-
-
-class Failures(Protocol):
-    """The guesses that other processes of the relay see, by digests of :data:`DIGEST` bytes."""
-
-    def tell(self, key: bytes, guess: bytes, when: float) -> None:
-        """Tell them of one under ``key``; ``when``: seconds, :data:`TAKEN_BACK` or :data:`PASSED`."""
-
-    def heard(self) -> Iterable[tuple[bytes, bytes, float]]:
-        """Return those that they told since the last time: key, guess and when."""
-
-
-class OwnFailures(Failures):
-    """There is no other process."""
-
-    def tell(self, _key: bytes, _guess: bytes, _when: float) -> None:
-        """Tell nobody."""
-
-    def heard(self) -> Iterable[tuple[bytes, bytes, float]]:
-        """Return none."""
-        return ()
 
 
 @define(eq=False)
@@ -115,16 +95,13 @@ class LoginThrottle:
     """
     Gives each login its turn.
 
-    :param key: makes the digests; the same for all processes of a relay. ``None``: there is one.
-    :param others: what other processes see, who hear what this one does.
+    :param memory: what all workers of a relay know; ``None``: there is one process.
     """
 
-    def __init__(
-        self, clock: IReactorTime, *, key: bytes | None = None, others: Failures | None = None
-    ) -> None:
+    def __init__(self, clock: IReactorTime, memory: WorkerMemory | None = None) -> None:
         self._clock = clock
-        self._key = key or secrets.token_bytes(32)
-        self._others = others or OwnFailures()
+        self._key = secrets.token_bytes(32) if memory is None else memory.key
+        self._memory = memory
         self._failures: OrderedDict[bytes, _Known] = OrderedDict()
         self._passed: OrderedDict[bytes, float] = OrderedDict()
         self._waiting: dict[bytes, list[Deferred[None]]] = {}
@@ -156,7 +133,7 @@ class LoginThrottle:
     def remember(self, keys: Sequence[bytes], guess: bytes) -> None:
         """Let the same login of the same client pass at once, for some time."""
         if keys[0] + guess not in self._passed:
-            self._others.tell(keys[0], guess, PASSED)
+            self._tell(keys[0], guess, PASSED)
         self._remember(keys[0] + guess)
 
     def forget(self, keys: Sequence[bytes], guess: bytes) -> None:
@@ -168,7 +145,7 @@ class LoginThrottle:
         """Uncount a guess under ``keys``."""
         for key in keys:
             self._uncount(key, guess)
-            self._others.tell(key, guess, TAKEN_BACK)
+            self._tell(key, guess, TAKEN_BACK)
 
     def wake(self, keys: Sequence[bytes]) -> None:
         """Let those who wait under ``keys`` see whether it is their turn."""
@@ -209,13 +186,18 @@ class LoginThrottle:
 
     def _hear(self) -> None:
         """Take note of what happened at other processes."""
-        for key, guess, when in self._others.heard():
+        for key, guess, when in () if self._memory is None else self._memory.heard():
             if when == PASSED:
                 self._remember(key + guess)
             elif when == TAKEN_BACK:
                 self._uncount(key, guess)
             else:
                 self._count(key, guess, when)
+
+    def _tell(self, key: bytes, guess: bytes, when: float) -> None:
+        """Tell other workers of a guess; ``when``: seconds, :data:`TAKEN_BACK` or :data:`PASSED`."""
+        if self._memory is not None:
+            self._memory.tell(key, guess, when)
 
     def _remember(self, login: bytes) -> None:
         self._passed[login] = self._clock.seconds() + LATELY
@@ -244,7 +226,7 @@ class LoginThrottle:
         now = self._clock.seconds()
         counted = [key for key in keys if self._count(key, guess, now)]
         for key in counted:
-            self._others.tell(key, guess, now)
+            self._tell(key, guess, now)
         return counted
 
     def _count(self, key: bytes, guess: bytes, when: float) -> bool:

@@ -1,4 +1,4 @@
-"""What a relay does again and again."""
+"""What a relay does periodically."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -10,7 +10,7 @@ from smtprelay.interfaces import Events
 from smtprelay.telemetry.log import Log
 from smtprelay.telemetry.log_writer import LogTrouble
 
-#: What is told if it fails, how often it is done, seconds, and what it is.
+#: The name in the log if it fails, the seconds between two runs, and what is run.
 Chore = tuple[str, float, Callable[[], Awaitable[Any]]]
 
 
@@ -22,15 +22,15 @@ def every(
     chore: Callable[[], Awaitable[Any]],
 ) -> LoopingCall:
     """
-    Do ``chore`` every so many seconds, each time after the last has ended; stop the call to end that.
+    Run ``chore`` every so many seconds, never twice at once; stop the call to end that.
 
-    :param operation: what is told if it fails.
+    :param operation: its name in the log if it fails.
     """
 
     async def do() -> None:
         try:
             await chore()
-        except Exception as error:  # noqa: BLE001 -- whatever the spool raises, the next time comes
+        except Exception as error:  # noqa: BLE001 -- whatever the spool raises, the next run may succeed
             events("spool.failed", operation=operation, reason=str(error) or type(error).__name__)
 
     call = LoopingCall(lambda: Deferred.fromCoroutine(do()))
@@ -41,21 +41,21 @@ def every(
 
 class LogWatch:
     """
-    Sees whether the log can be written.
+    Checks whether the log can be written.
 
-    :param hearers: of a relay's events, the log among them.
+    :param observers: those of a relay's events, the log among them.
     """
 
-    def __init__(self, hearers: Iterable[Events], events: Events) -> None:
-        self._log = next((each for each in hearers if isinstance(each, Log)), Log())
+    def __init__(self, observers: Iterable[Events], events: Events) -> None:
+        self._log = next((each for each in observers if isinstance(each, Log)), Log())
         self._events = events
 
     def trouble(self) -> LogTrouble | None:
         """Return why the log cannot be written, if so."""
         return self._log.trouble
 
-    async def look(self) -> None:
-        """Tell once that it can be written again."""
+    async def check(self) -> None:
+        """Log once that it can be written again."""
         lost = self._log.recovered()
         if lost is not None:
             self._events("log.writable", lines=lost)

@@ -1,12 +1,12 @@
 """
-A clock that is put right while the relay runs.
+Corrects the timers of the process when the system clock is changed.
 
-Twisted counts by the wall clock: when that is put back by a day every timer of the process rings a day late,
-and the relay seems to sleep. So a thread compares it with the clock that nobody can put, and when they
-part company the timers are moved along, and the relay is told.
+Twisted counts by the wall clock: when that is set back by a day, every timer fires a day late, and the relay
+seems to sleep. So a thread compares it with the monotonic clock; when they diverge, the timers are moved, and
+the relay is told.
 
-It is found out up to a second late. Timers that were set since then know the new time: one of these that was
-moved along would ring days late, and what waits for it would stand still.
+That is found up to a second late. Timers that were started since then go by the new time and must not be
+moved: they would fire days late.
 """
 
 import time
@@ -17,24 +17,24 @@ from weakref import WeakSet
 
 from twisted.application.service import Service
 
-#: How often the clocks are compared, seconds.
+#: Seconds between two comparisons of the clocks.
 _EVERY: Final = 1.0
 
-#: How long ago the clock was put at most when that is found; seconds.
+#: Most seconds between a change and its detection.
 _LATE: Final = 2.0
 
-#: What is slewed, or late, is no step; seconds.
+#: Smaller differences come from slewing or from late turns; seconds.
 _LEAST: Final = 2.0
 
 
 class ClockSteps(Service):
     """
-    Watches the clock of ``reactor``, whose timers are moved when it steps.
+    Watches the clock of ``reactor``, and moves its timers when the clock is changed.
 
-    There is to be one in a process, where that is ours.
+    A process of our own has one.
 
-    :param clock_stepped: is told, on the reactor, by how many seconds the clock was put forward.
-    :param steady: seconds of a clock that is never put.
+    :param clock_stepped: gets, on the reactor, the seconds by which the clock was set forward.
+    :param steady: seconds of a clock that is never changed.
     """
 
     def __init__(
@@ -54,31 +54,31 @@ class ClockSteps(Service):
         """Begin to watch."""
         super().startService()
         self._ahead = self._difference()
-        self.look()
+        self.check()
         Thread(target=self._watch, name="smtprelay-clock", daemon=True).start()
 
     def stopService(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         super().stopService()
         self._over.set()
 
     def compare(self) -> float:
-        """Return by how many seconds the clock was put forward since this was last asked; 0 for no step."""
+        """Return by how many seconds the clock was set forward since the last call; 0 for no step."""
         step = self._difference() - self._ahead
         if abs(step) < _LEAST:
             return 0.0
         self._ahead += step
         return step
 
-    def look(self) -> None:
-        """Compare; move the timers if the clock was put, else note which of them know the time as it is."""
+    def check(self) -> None:
+        """Compare; move the timers if the clock was changed, else note which go by the present time."""
         step = self.compare()
         if step:
             self.move(step)
         self._older = WeakSet(self._reactor.getDelayedCalls())
 
     def move(self, seconds: float) -> None:
-        """Have every timer ring when it would have if the clock had not been put."""
+        """Let every timer fire when it would have if the clock had not been changed."""
         for call in self._reactor.getDelayedCalls():
             if call in self._older or self._seems_older(call, seconds):
                 call.delay(seconds)
@@ -86,10 +86,10 @@ class ClockSteps(Service):
 
     def _seems_older(self, call: Any, seconds: float) -> bool:
         """
-        Tell whether a timer of the last moments was set before the clock was put.
+        Tell whether a timer of the last moments was started before the clock was changed.
 
-        One of a clock that was put back has all that time still to go. One of a clock that was put forward
-        has rung, or rings a little early; that does less harm than one that never rings.
+        If the clock was set back, such a timer has all that time still to go. If it was set forward, the
+        timer has fired, or fires a little early, which does less harm than firing never.
         """
         left = call.getTime() - self._reactor.seconds()
         return bool(seconds < 0 and left >= -seconds - _LATE)
@@ -99,4 +99,4 @@ class ClockSteps(Service):
 
     def _watch(self) -> None:
         while not self._over.wait(_EVERY):
-            self._reactor.callFromThread(self.look)
+            self._reactor.callFromThread(self.check)

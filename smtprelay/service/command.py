@@ -1,8 +1,8 @@
 """
-From a command line to a relay that runs: for ``twistd smtprelay`` and for ``smtprelay run``.
+Runs a relay from the command line: for ``twistd smtprelay`` and for ``smtprelay run``.
 
-Whatever is wrong is told in plain lines on the standard error, with an exit status that
-says which kind of wrong it is; a traceback would be a bug.
+An error is one line on the standard error and an exit status that says of which kind it is; a traceback is a
+bug.
 """
 
 import atexit
@@ -26,7 +26,6 @@ from twisted.python.failure import Failure
 from zope.interface import provider
 
 from smtprelay.config import Config, ConfigError, Loaded, effective, load, render
-from smtprelay.interfaces import Events
 from smtprelay.service.clock_steps import ClockSteps
 from smtprelay.service.errors import CONFIG, StartFailed, exit_with_status
 from smtprelay.service.relay import Relay
@@ -37,9 +36,8 @@ from smtprelay.telemetry.crash_report import SOFTWARE, unexpected
 from smtprelay.telemetry.log import Fanout, Log
 from smtprelay.telemetry.log_writer import Levels, make_observer, opened
 from smtprelay.version import VERSION
-from smtprelay.web.captured_mail import Mailbox
 
-#: New objects between two looks of the garbage collector; Python's own 700 are fewer than a message has.
+#: New objects between two runs of the garbage collector; a message has more than Python's default of 700.
 _LESS_OFTEN: Final = 20_000
 
 
@@ -63,10 +61,10 @@ class Options(usage.Options):
 
 def makeService(options: Options) -> IService:
     """
-    Return the relay that ``twistd`` shall run.
+    Return the relay that ``twistd`` runs.
 
-    :raises SystemExit: 78, after all mistakes of the configuration were told; another status for whatever
-        else is wrong, after one line about it.
+    :raises SystemExit: 78, after all errors in the configuration were written; another status for anything
+        else, after one line about it.
     """
     from twisted.internet import reactor  # noqa: PLC0415 -- installed by twistd before
 
@@ -75,7 +73,7 @@ def makeService(options: Options) -> IService:
         loaded = load_or_exit(options["config"], options["sets"])
         twistd: Mapping[str, Any] = options.parent or {}
         if not loaded.config.logging.file and not twistd.get("nodaemon", True):
-            text = "in the background the log needs logging.file; or start it in the foreground: twistd -n"
+            text = "in the background there is no standard output: set logging.file, or start twistd with -n"
             raise StartFailed(text, CONFIG)
         make(loaded, options["sets"], reactor, _exit_after_shutdown(reactor)).setServiceParent(daemon)
     return daemon
@@ -85,7 +83,7 @@ class Daemon(MultiService):
     """What ``twistd`` runs: the relay, whose log is the only one."""
 
     def setServiceParent(self, parent: Any) -> None:
-        """Join ``twistd``'s application, and keep its own lines, in another format, from between ours."""
+        """Join ``twistd``'s application, and keep its own lines out of the log: they have another format."""
         if isinstance(parent, Componentized):
             parent.setComponent(ILogObserver, _unwritten)
         super().setServiceParent(parent)
@@ -93,11 +91,11 @@ class Daemon(MultiService):
 
 @provider(ILogObserver)
 def _unwritten(event: LogEvent) -> None:
-    """Write nothing: our own observer has the event, too."""
+    """Write nothing: our own observer writes the event."""
 
 
 def run(config: str | None, sets: Sequence[str] = ()) -> int:
-    """Run the relay in the foreground until it is told to stop; return the exit status."""
+    """Run the relay in the foreground until it is stopped; return the exit status."""
     from twisted.internet import reactor  # noqa: PLC0415
 
     status: list[int] = []
@@ -113,38 +111,35 @@ def make(
     """
     Return the relay, or, where the configuration wants that, what supervises its workers.
 
-    A second signal ends it at once. The parameters are as of :func:`build`.
+    A second signal ends it at once.
+
+    :param failed: is told the exit status if it cannot start, or stops by itself.
     """
-    # From before the log is opened: what is asked for now is done when the reactor runs.
+    # Before the log is opened: a SIGHUP from now on is obeyed when the reactor runs.
     hang_up = at_hangup(reactor)
-    if loaded.config.supervise is None:
-        log = begin_log(loaded, reactor)
-        hang_up.append(partial(reopen_log, log))
-        relay = build(loaded, reactor, failed, log=log)
-        end_at_second(reactor)
-        return relay
-
-    def ended(status: int) -> None:
-        failed(status)
-        stop(reactor)
-
-    log = begin_log(loaded)
+    supervised = loaded.config.supervise is not None
+    log = begin_log(loaded, None if supervised else reactor)
+    hang_up.append(partial(reopen_log, log))
     systemd = SystemdNotifier(reactor, os.environ)
-    supervisor = Supervisor(loaded, sets, reactor, events=[log, systemd], ended=ended)
     reactor.callWhenRunning(systemd.start)
-    globalLogPublisher.addObserver(cast(ILogObserver, supervisor.metrics.observe))
-    watch_clock(reactor, supervisor)
-    supervisor.started.addErrback(tell_failure(reactor, failed))
-    hang_up += [partial(reopen_log, log), supervisor.hang_up]
-    end_at_second(reactor, supervisor.kill)
-    return supervisor
+    service: Relay | Supervisor
+    if supervised:
+        service = Supervisor(loaded, sets, reactor, events=[log, systemd])
+        service.ended.addCallback(failed).addCallback(lambda _: stop(reactor))
+        hang_up.append(service.hang_up)
+        end_at_second(reactor, service.kill)
+    else:
+        service = Relay(loaded.config, reactor, events=[log, systemd])
+        end_at_second(reactor)
+    watch(service, reactor, failed)
+    return service
 
 
 def _keep_what_is_there() -> None:
     """
-    Spare the garbage collector what stays as long as the process, and let it look less often.
+    Exclude from garbage collection what lives as long as the process, and let it run less often.
 
-    Next to nothing of a message is in cycles; to look for them was 4 % of what one costs.
+    A message has almost no reference cycles; the search for them was 4 % of its cost.
     """
     gc.collect()
     gc.freeze()
@@ -161,7 +156,7 @@ def run_service(service: Any, reactor: Any) -> None:
 
 
 def load_or_exit(config: str | None, sets: Sequence[str]) -> Loaded:
-    """Return the configuration, or tell all its mistakes and exit with 78."""
+    """Return the configuration, or write all its errors and exit with 78."""
     try:
         return load(config, os.environ, sets)
     except ConfigError as error:
@@ -170,48 +165,24 @@ def load_or_exit(config: str | None, sets: Sequence[str]) -> Loaded:
         raise SystemExit(CONFIG) from None
 
 
-def build(
-    loaded: Loaded,
-    reactor: Any,
-    failed: Callable[[int], object],
-    *,
-    log: Log | None = None,
-    ready: Callable[[Relay], object] = lambda _relay: None,
-    mailbox: Mailbox | None = None,
-    events: Sequence[Events] = (),
-) -> Relay:
+def watch(service: Relay | Supervisor, reactor: Any, failed: Callable[[int], object]) -> None:
     """
-    Return a relay that logs as its configuration says, and stops the reactor if it cannot start.
+    Count what is logged, correct timers when the clock is set, and stop the reactor if the start fails.
 
     :param failed: is told the exit status then.
-    :param log: what it logs to, if that has begun.
-    :param ready: is told when the relay listens.
-    :param mailbox: shown on the page.
-    :param events: hear what happens, beside the log.
     """
-    systemd = SystemdNotifier(reactor, os.environ)
-    relay = Relay(
-        loaded.config, reactor, events=[log or begin_log(loaded, reactor), systemd, *events], mailbox=mailbox
-    )
-    reactor.callWhenRunning(systemd.start)
-    globalLogPublisher.addObserver(cast(ILogObserver, relay.metrics.observe))
-    watch_clock(reactor, relay)
-    relay.started.addCallbacks(lambda _: ready(relay), tell_failure(reactor, failed))
-    return relay
-
-
-def watch_clock(reactor: Any, relay: Relay | Supervisor) -> None:
-    """Have the timers of this process, and ``relay``, put right when the clock is put, while it runs."""
-    clock = ClockSteps(reactor, relay.clock_stepped)
+    globalLogPublisher.addObserver(cast(ILogObserver, service.metrics.observe))
+    clock = ClockSteps(reactor, service.clock_stepped)
     # Not now: twistd may fork first, which leaves threads behind.
     reactor.callWhenRunning(clock.startService)
     reactor.addSystemEventTrigger("before", "shutdown", clock.stopService)
+    service.started.addErrback(tell_failure(reactor, failed))
 
 
 def begin_log(loaded: Loaded, reactor: Any | None = None) -> Log:
-    """Write the log as ``loaded`` says, beginning with what it says; return where events go."""
+    """Begin the log, with the configuration as its first lines; return it."""
     writing = start_logging(loaded.config, reactor)
-    # A log that cannot be written must not keep the mail.
+    # A log that cannot be written must not stop the mail.
     log = Fanout([writing])
     log("relay.start", version=VERSION, config=loaded.file)
     log("config.effective", settings=effective(loaded.config))
@@ -221,22 +192,23 @@ def begin_log(loaded: Loaded, reactor: Any | None = None) -> Log:
 
 
 def reopen_log(log: Log) -> None:
-    """Write on in the log file that has the name of ours now, and say so there."""
+    """Reopen the log file by its name, and log that."""
     try:
         file = log.reopen()
     except OSError as error:
-        log("relay.warning", text=f"SIGHUP: the log goes on in the old file: {error}")
+        text = f"SIGHUP: the log goes on in the old file, the new one cannot be opened: {error}"
+        log("relay.warning", text=text)
     else:
         log("log.reopened", file=file or "the standard output")
 
 
 def tell_failure(reactor: Any, failed: Callable[[int], object]) -> Callable[[Failure], None]:
-    """Return what tells why a relay did not start, gives ``failed`` the status, and stops the reactor."""
+    """Return an errback: it writes why a relay did not start, passes on the status, stops the reactor."""
 
     def tell(failure: Failure) -> None:
         if failure.check(CancelledError):
-            return  # it was asked to stop before
-        # Not sys.stderr, which twistd has replaced by its log.
+            return  # it was stopped before it was ready
+        # Not sys.stderr, which twistd replaces by its log.
         stderr = sys.__stderr__ or sys.stderr
         if isinstance(failure.value, StartFailed):
             status = failure.value.status
@@ -257,21 +229,22 @@ def stop(reactor: Any) -> None:
         with suppress(ReactorNotRunning):
             reactor.stop()
 
-    # Some failures come at once, and twistd starts its services before the reactor.
+    # Some starts fail at once, and twistd starts its services before the reactor.
     reactor.callWhenRunning(stop_once)
 
 
 def start_logging(config: Config, reactor: Any | None = None, **more: object) -> Log:
     """
-    Write the log as ``config`` says, Twisted's own events too; return where ours go, with ``more`` in each.
+    Begin the log as ``config`` says, Twisted's own events included; return it, with ``more`` in each event.
 
-    :param reactor: while it runs, the lines of one turn leave together. ``None``: each line by itself, for
-        where several processes write the same log: many lines at once would be torn by those of others.
+    :param reactor: while it runs, the lines of one turn are written together. ``None``: each line by itself,
+    for
+        several processes that write to one log: they would tear the lines of others.
     """
     logging = config.logging
     levels = Levels(logging.level, logging.levels)
     file = "" if logging.file is None else str(Path(logging.file).absolute())
-    # Who closed the standard output has none.
+    # The standard output may have been closed.
     number = opened(file or os.devnull) if file or sys.stdout is None else sys.stdout.fileno()
     observer = make_observer(FileIO(number, "w", closefd=False), logging.format, levels, file)
     globalLogPublisher.addObserver(observer)
@@ -282,10 +255,10 @@ def start_logging(config: Config, reactor: Any | None = None, **more: object) ->
 
 
 def _exit_after_shutdown(reactor: Any) -> Callable[[int], object]:
-    """Return what makes ``twistd``, which knows no exit status of a service, exit with one."""
+    """Return a function that makes ``twistd`` exit with a status, which a service cannot set."""
 
     def exit_with(status: int) -> None:
-        # At the very end, so that twistd still removes its PID file.
+        # At the very end, after twistd has removed its PID file.
         reactor.addSystemEventTrigger("after", "shutdown", atexit.register, os._exit, status)
 
     return exit_with

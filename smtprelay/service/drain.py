@@ -1,9 +1,9 @@
 """
-Emptying one relay while others go on: ``smtprelay drain``.
+``smtprelay drain``: takes a relay out of service without stopping it.
 
-It takes no mail and begins no attempt any more, and says so to its clients (421), to its orchestrator (not
-ready) and to the other nodes of its spool. What is under way is finished; what waits stays in the
-spool, where other nodes, if there are any, deliver it.
+It accepts no mail and starts no attempt, and says so to its clients (421), to its orchestrator (not ready)
+and to the other nodes of its spool. What is under way is finished; what waits stays in the spool, where other
+nodes deliver it.
 """
 
 from typing import Final
@@ -14,16 +14,16 @@ from smtprelay.interfaces.spool import QueueAdmin
 from smtprelay.service.ports import Ports
 from smtprelay.web.drain import Drained
 
-#: The states of what lies in the spool and is not under way.
+#: The states of deliveries that wait in the spool.
 _WAITING: Final = ("queued", "deferred", "held")
 
 
 class Drain:
     """
-    The switch.
+    Drains one relay.
 
     :param shared: other nodes deliver from the spool, too.
-    :ivar on: whether it drains.
+    :ivar on: whether the relay is drained.
     """
 
     def __init__(
@@ -43,15 +43,16 @@ class Drain:
         self._events = events
 
     async def turn(self, on: bool, who: str) -> None:
-        """Take nothing new from now on, no mail and no delivery, or take it again."""
+        """Stop accepting mail and starting deliveries, or start again."""
         if on == self.on:
             return
         self.on = on
         self._events("relay.drain" if on else "relay.undrain", who=who)
-        if on:
-            self._ports.turn_away()
-        else:
-            self._ports.admit()
+        for factory in self._ports.factories:
+            if on:
+                factory.turn_away()
+            else:
+                factory.admit()
         if self._dispatcher is not None and on:
             self._dispatcher.pause()
         elif self._dispatcher is not None:
@@ -63,8 +64,15 @@ class Drain:
         stock = await self._spool.stock()
         return Drained(
             draining=self.on,
-            sessions=self._ports.sessions,
+            sessions=sum(factory.sessions for factory in self._ports.factories),
             attempts=0 if self._dispatcher is None else self._dispatcher.attempts,
             waiting=sum(stock.states.get(state, 0) for state in _WAITING),
             shared=self._shared,
         )
+
+
+def why_draining(stopping: bool, drained: bool) -> str | None:
+    """Return why no new mail is accepted, for those who ask whether the relay is ready; ``None`` if it is."""
+    if stopping:
+        return "is on: the relay is stopping"
+    return "is on: no new mail is accepted, smtprelay drain --undo ends that" if drained else None

@@ -1,5 +1,5 @@
 """
-Why the relay does not start, in one line that says what to do.
+Why the relay does not start: one line that says what happened, where, and what to do.
 """
 
 import errno
@@ -27,7 +27,7 @@ CONFIG: Final = 78
 CANNOT_CREATE: Final = 73
 
 
-class StartFailed(Exception):  # noqa: N818 -- what happened, in one sentence
+class StartFailed(Exception):  # noqa: N818 -- it says what happened
     """
     The relay could not start; nothing of it is left open.
 
@@ -40,7 +40,7 @@ class StartFailed(Exception):  # noqa: N818 -- what happened, in one sentence
 
 
 def explain(error: Exception) -> Exception:
-    """Return :class:`StartFailed` for what an operator can mend, and any other error as it is."""
+    """Return :class:`StartFailed` for what an operator can correct, and any other error as it is."""
     match error:
         case StartFailed():
             return error
@@ -63,9 +63,9 @@ def explain(error: Exception) -> Exception:
 
 def tell_failed(events: Events, error: Exception) -> str:
     """
-    Tell that the relay does not start because of ``error``; what nobody foresaw with its traceback.
+    Log that the relay does not start because of ``error``; an unexpected one with its traceback.
 
-    :return: why it stops then.
+    :return: why the relay stops.
     """
     if isinstance(error, CancelledError):
         return "requested, before it was ready"
@@ -79,10 +79,10 @@ def tell_failed(events: Events, error: Exception) -> str:
 
 @contextmanager
 def exit_with_status() -> Iterator[None]:
-    """Make any error one line on the standard error, and its exit status."""
+    """Turn any error into one line on the standard error, and an exit status."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 -- whatever it is, a person reads it
+    except Exception as error:  # noqa: BLE001 -- a person reads it
         told = explain(error)
         known = isinstance(told, StartFailed)
         sys.stderr.write(f"smtprelay: {told if known else unexpected(error)}\n")
@@ -113,5 +113,5 @@ def _cannot_listen(error: CannotListenError) -> StartFailed:
 
 
 def _path(socket: object) -> str:
-    """Return the path of a UNIX socket, which Twisted tells in bytes."""
+    """Return the path of a UNIX socket, which Twisted gives as bytes."""
     return os.fsdecode(socket) if isinstance(socket, bytes) else str(socket)

@@ -1,9 +1,9 @@
 """
 The relay as a Twisted service: every station, built and connected in the order of the mail.
 
-Starting goes from the inside to the outside: the spool first, so that there is a place for mail, the
-listeners last. Stopping goes the other way: nobody new comes in (421), what is being received and delivered
-is finished, within bounds, what is not is let go, and the spool is closed when nothing needs it any more.
+It starts from the inside to the outside: the spool first, the listeners last. It stops the other way: new
+clients are turned away (421), what is being received and delivered is finished within bounds, the rest is
+given up, and the spool is closed last.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,10 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.task import LoopingCall
 
 from smtprelay.config.listeners import Listener
-from smtprelay.config.model import Config
+from smtprelay.config.model import Config, SpoolSettings
+from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.dispatcher import Dispatcher
-from smtprelay.dispatch.lane_state import LaneStates
+from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.synchronous.incoming import Synchronous
 from smtprelay.dispatch.unreachable import LOOK_EVERY, ReachWatch
@@ -29,25 +30,25 @@ from smtprelay.model.archive import RoutingTargets
 from smtprelay.model.message import Reply
 from smtprelay.model.message_id import Bits, new_id
 from smtprelay.net.buffer_budget import MOST, Budget
+from smtprelay.net.reachability import Reach
 from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
-from smtprelay.policy.router import Router, Rule
-from smtprelay.service.build.bounces import OwnMessages, build_delays
-from smtprelay.service.build.dispatch import build_context, build_dispatcher, build_notices
+from smtprelay.policy.router import Router
+from smtprelay.service.build.bounces import OwnMessages
+from smtprelay.service.build.delivery import build_context, build_delays, build_notices, build_synchronous
 from smtprelay.service.build.http import control_site, http_sites
 from smtprelay.service.build.listeners import ListenerFactory, policy_user, rule
 from smtprelay.service.build.providers import ProviderContext, build_providers
-from smtprelay.service.build.synchronous import build_synchronous
-from smtprelay.service.build.webhook import build_announcer, build_webhook
+from smtprelay.service.build.webhook import build_notifier, build_webhook
 from smtprelay.service.chores import Chore, LogWatch, every
-from smtprelay.service.drain import Drain
+from smtprelay.service.drain import Drain, why_draining
 from smtprelay.service.errors import StartFailed, explain, tell_failed
-from smtprelay.service.opening import DatabaseRetry, Opening
-from smtprelay.service.ports import Ports, SmtpPort
+from smtprelay.service.ports import Ports
 from smtprelay.service.retention import SWEEP_EVERY, Retention
+from smtprelay.service.spool import DatabaseRetry, SpoolOpener
 from smtprelay.service.threads import Threads
-from smtprelay.service.workers.neighbours import Neighbours
-from smtprelay.service.workers.sockets import Inherited
+from smtprelay.service.workers.sockets import Inherited, spoken
+from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.log import Fanout, Log
 from smtprelay.telemetry.metrics import Metrics, watch_lag
@@ -55,13 +56,13 @@ from smtprelay.web.captured_mail import Mailbox
 from smtprelay.web.context import Sources
 
 __all__ = ["Relay", "StartFailed"]
-#: How long sessions may go on with the message they are in, seconds; Docker kills ten after SIGTERM.
+#: Seconds that sessions have to finish their message; Docker kills ten seconds after SIGTERM.
 SESSIONS_BOUND: Final = 7.0
-#: How long attempts may go on, seconds.
+#: Seconds that attempts have to finish.
 ATTEMPTS_BOUND: Final = 25.0
-#: So for a client that waits for the provider's verdict: it shall hear it, if it comes in time.
+#: The same for a client that waits for the provider's verdict, with a second to tell it.
 VERDICTS_BOUND: Final = ATTEMPTS_BOUND + 1.0
-#: How long the spool may take to let go of what was given up and to be closed, seconds.
+#: Seconds that the spool has to release what was given up and to close.
 CLOSING_BOUND: Final = 5.0
 
 
@@ -70,8 +71,8 @@ class Relay(Service):
     A whole relay. Several of them may live in one process.
 
     :param config: what :func:`smtprelay.config.load` gives.
-    :param reactor: where it listens, connects and takes the time.
-    :param events: hears what happens beside Twisted's log and the metrics.
+    :param reactor: for its ports, connections and timers.
+    :param events: get what happens, in addition to the metrics; default: Twisted's log.
     :param mailbox: shown on the page, if there is one.
     :param inherited: in a worker, the sockets where the relay listens; its control socket then takes requests
         that were admitted elsewhere.
@@ -99,33 +100,33 @@ class Relay(Service):
         self._starting: Deferred[None] | None = None
         self._begun: Deferred[None] | None = None
         self.spool: Spool | None = None
-        #: Gives the right to ask a provider: the spool, or without one what counts in memory.
+        #: The spool, or without one what counts requests to the providers in memory.
         self._permits: Spool | None = None
         self._reactor = reactor
-        #: Of the mail and of all that waits; the nodes of a spool share one.
+        #: Of the mail and of all that waits; the nodes of a spool share its clock.
         self._clock = reactor
         self._mailbox = mailbox
-        self._neighbours = Neighbours() if inherited is None else inherited.neighbours
-        self._budget = Budget(MOST // self._neighbours.workers)
-        self._throttle = LoginThrottle(reactor, key=self._neighbours.key, others=self._neighbours.failures)
+        self._memory = None if inherited is None else inherited.memory
+        self._budget = Budget(MOST if self._memory is None else MOST // self._memory.workers)
+        self._throttle = LoginThrottle(reactor, self._memory)
         self._events = Fanout([self.metrics, *(events or [Log()])])
         self._refusals = Refusals(reactor, self._events)
         self._log = LogWatch(events, self._events)
         self._inherited = inherited
         self._ports = Ports(reactor, inherited)
         self._threads = Threads(reactor)
+        self._rules = [rule(route) for route in config.routes]
         self._mime = ProcessMimeWorker(reactor, self._events)
         self._every = partial(every, reactor, self._events)
-        self._patience = DatabaseRetry(reactor, self._events, self._open_sites)
+        self._retry = DatabaseRetry(reactor, self._events, self._open_sites)
         self._providers: Mapping[str, Provider] = {}
-        self._lanes = LaneStates(self._events)
-        self._watch: ReachWatch | None = None
+        self._reach: ReachWatch | None = None
         self._dispatcher: Dispatcher | None = None
         self._operator: OperatorActions | None = None
         self._drain: Drain | None = None
         self._synchronous: Synchronous | None = None
         self._clocks: list[LoopingCall] = []
-        self._keeping: Retention | None = None
+        self._retention: Retention | None = None
         self._stopping = False
         self._since = 0.0
         self._bits = Bits()
@@ -136,7 +137,7 @@ class Relay(Service):
         return self._ports.addresses
 
     def startService(self) -> None:
-        """Begin to start; :attr:`started` tells how it ends."""
+        """Begin to start; :attr:`started` fires when that ends."""
         super().startService()
         self._since = self._reactor.seconds()
         self._threads.start()
@@ -162,119 +163,110 @@ class Relay(Service):
             await self._stop(tell_failed(self._events, told))
             self.running = False
             raise told from error
-        self._events("relay.ready", listeners=self._ports.spoken())
+        self._events("relay.ready", listeners=spoken(self._ports.addresses))
 
     async def _build(self) -> None:
-        """Build the stations, and open them when each has what it needs."""
-        opening = Opening(self.config, self._reactor, self._events, self._threads, self._patience)
-        permits = self._permits = await opening.open(self._budget)
+        """Build the stations, and open them when all are there."""
+        opener = SpoolOpener(self.config, self._reactor, self._events, self._threads, self._retry)
+        permits = self._permits = await opener.open(self._budget)
         spool = self.spool = None if self.config.spool is None else permits
         self._clock = permits.clock or self._reactor
-        watch = self._watch = self._build_providers(permits)
-        rules = [rule(route) for route in self.config.routes]
-        post = OwnMessages(
-            self.config, Router(rules, self._providers), self._providers, self._new_id, self._clock
-        )
-        self._build_delivery(permits, post, watch)
-        doors = self._build_doors(rules)
+        providers = self._build_providers()
+        self._providers = build_providers(self.config, providers) | build_webhook(self.config, providers)
+        self.metrics.known(tuple(self._providers))
+        context = build_context(self.config, permits, self._providers, self._clock, self._events)
+        reach = self._reach = self._build_reach(providers.reaches, context)
+        notices = self._build_delivery(context, reach)
+        factories = self._build_listeners()
         if spool is not None:
-            await opening.recover(spool)
-        await watch.begin()
+            await opener.recover(spool)
+        await reach.begin()
         await self._open_sites()
-        for door in doors:
-            await self._ports.open_door(door)
-        self._begin(post)
+        for listener, factory in factories:
+            await self._ports.open_listener(listener, factory)
+        self._begin(context, notices)
         self.metrics.ready(True)
 
-    def _build_providers(self, permits: Spool) -> ReachWatch:
-        context = ProviderContext(
+    def _build_providers(self) -> ProviderContext:
+        return ProviderContext(
             reactor=self._reactor,
             events=self._events,
             defer_to_thread=self._threads.work,
             mime=self._mime,
             hostname=self.config.hostname,
         )
-        self._providers = {**build_providers(self.config, context), **build_webhook(self.config, context)}
-        self.metrics.known(tuple(self._providers))
+
+    def _build_reach(self, reaches: Mapping[str, Reach], context: DispatchContext) -> ReachWatch:
         return ReachWatch(
-            context.reaches,
+            reaches,
             self._providers,
             self._reactor,
             self._events,
-            spool=permits.admin,
-            lanes=self._lanes,
+            spool=context.spool.admin,
+            lanes=context.lanes,
         )
 
-    def _build_delivery(self, permits: Spool, post: OwnMessages, watch: ReachWatch) -> None:
+    def _build_delivery(self, context: DispatchContext, reach: ReachWatch) -> EndNotices:
         """Build what takes mail to the providers: from the spool, and while its client waits."""
-        config, spool = self.config, self.spool
-        context = build_context(config, permits, self._providers, self._lanes, self._clock, self._events)
-        notices = build_notices(config, context, post, build_announcer(config, self._new_id, self._clock))
-        self._dispatcher = build_dispatcher(config, context, notices)
-        self._operator = OperatorActions(context, notices.reporter, self._dispatcher, watch)
+        config = self.config
+        router = Router(self._rules, self._providers)
+        post = OwnMessages(config, router, self._providers, self._new_id, self._clock)
+        notices = build_notices(config, context, post, build_notifier(config, self._new_id, self._clock))
+        lease = (config.spool or SpoolSettings()).lease
+        dispatcher = self._dispatcher = Dispatcher(context, notices, lease=lease)
+        self._operator = OperatorActions(context, notices.reporter, dispatcher, reach)
         shared = config.spool is not None and config.spool.engine == "postgres"
-        self._drain = Drain(self._ports, self._dispatcher, permits.admin, shared=shared, events=self._events)
-        self._synchronous = build_synchronous(
-            config,
-            context,
-            notices,
-            spool,
-            defer_to_thread=self._threads.work,
-            budget=self._budget,
-        )
+        admin = context.spool.admin
+        self._drain = Drain(self._ports, dispatcher, admin, shared=shared, events=self._events)
+        if any(listener.delivery == "synchronous" for listener in config.listeners):
+            self._synchronous = build_synchronous(
+                context, notices, self.spool, self._threads.work, self._budget
+            )
+        return notices
 
-    def _build_doors(self, rules: Sequence[Rule]) -> Sequence[SmtpPort]:
-        reception = ListenerFactory(
+    def _build_listeners(self) -> Sequence[tuple[Listener, ESMTPFactory]]:
+        listeners = ListenerFactory(
             config=self.config,
             providers=self._providers,
-            rules=rules,
+            rules=self._rules,
             users=Users(map(policy_user, self.config.users), self._threads.login, self._reactor),
             throttle=self._throttle,
             receive=self._receive,
             admits=self._admits,
-            elsewhere=self._neighbours.elsewhere,
+            memory=self._memory,
             new_id=self._new_id,
             reactor=self._reactor,
             clock=self._clock,
             events=self._events,
             refusals=self._refusals,
         )
-        return [SmtpPort.of(listener, reception.factory(listener)) for listener in self.config.listeners]
+        return [(listener, listeners.factory(listener)) for listener in self.config.listeners]
 
-    def _begin(self, post: OwnMessages) -> None:
-        """Begin to deliver, and what is done again and again."""
-        assert self._watch is not None
+    def _begin(self, context: DispatchContext, notices: EndNotices) -> None:
+        """Begin to deliver, and start the chores."""
+        assert self._reach is not None
         assert self._dispatcher is not None
-        assert self._permits is not None
-        self._refusals.store = self._permits.refusals
+        self._refusals.store = context.spool.refusals
         chores: list[Chore] = [
-            ("reach", LOOK_EVERY, self._watch.check_providers),
-            ("log", LOOK_EVERY, self._log.look),
+            ("reach", LOOK_EVERY, self._reach.check_providers),
+            ("log", LOOK_EVERY, self._log.check),
         ]
         if self.spool is not None and self.config.spool is not None:
-            self._keeping = Retention(self.spool.maintenance, self.config.spool, self._clock, self._events)
-            chores += [("hold_rules", SWEEP_EVERY, self._tend), *self._keeping.chores]
-            chores += build_delays(
-                self.config,
-                self.spool,
-                self._providers,
-                post,
-                clock=self._clock,
-                events=self._events,
-                running=lambda: not self._stopping,
-            )
+            self._retention = Retention(self.spool.maintenance, self.config.spool, self._clock, self._events)
+            chores += [("hold_rules", SWEEP_EVERY, self._apply_hold_rules), *self._retention.chores]
+            chores += build_delays(self.config, context, notices.reporter, lambda: not self._stopping)
         self._clocks = [watch_lag(self._reactor, self.metrics), *(self._every(*each) for each in chores)]
         self._dispatcher.start()
 
     async def _open_sites(self) -> None:
         """Show on all sites what there is now."""
-        sources, parts = self.sources(), self._patience.parts
+        sources, parts = self.sources(), self._retry.parts
         control = control_site(self.config, sources, parts, worker=self._inherited is not None)
         for site in [*http_sites(self.config, sources, self._threads.login, parts), control]:
             await self._ports.open_site(site)
 
     def _receive(self, listener: Listener) -> Receive:
-        """Return what takes the mail of a listener."""
+        """Return what receives the mail of a listener."""
         if listener.delivery == "synchronous":
             assert self._synchronous is not None
             return self._synchronous.within(listener.reply_deadline)
@@ -312,11 +304,8 @@ class Relay(Service):
 
     async def _readiness(self) -> Mapping[str, str | None]:
         checks: dict[str, str | None] = dict.fromkeys(("recovery", "listeners", "draining"))
-        checks["recovery"] = self._patience.complaint or None
-        if self._stopping:
-            checks["draining"] = "is on: the relay is stopping"
-        elif self._drain is not None and self._drain.on:
-            checks["draining"] = "is on: no new mail is accepted, smtprelay drain --undo ends that"
+        checks["recovery"] = self._retry.complaint or None
+        checks["draining"] = why_draining(self._stopping, self._drain is not None and self._drain.on)
         if not self._clocks:
             checks["listeners"] = "not all listeners are open yet"
         if self.spool is not None:
@@ -326,19 +315,19 @@ class Relay(Service):
     # --- while it runs
 
     def clock_stepped(self, seconds: float) -> None:
-        """Put right what depends on the time, when the reactor's clock was put by ``seconds``."""
+        """Correct all times after the system clock was set forward by ``seconds``, or back."""
         where = "forward" if seconds > 0 else "back"
-        self._events("relay.warning", text=f"the clock was put {where} by {abs(seconds):.0f} seconds")
+        self._events("relay.warning", text=f"the system clock was set {where} by {abs(seconds):.0f} seconds")
         if not self.started.called:
             return
-        if self._watch is not None:
-            self._watch.clock_stepped(seconds)
+        if self._reach is not None:
+            self._reach.clock_stepped(seconds)
         for each in (self._synchronous, self._dispatcher):
             if each is not None and self._clock is self._reactor:
                 each.clock_stepped(seconds)
 
-    async def _tend(self) -> None:
-        """Another node may have made a rule that holds mail, and be gone when it ends."""
+    async def _apply_hold_rules(self) -> None:
+        """Apply the hold rules that other nodes have made."""
         if self._dispatcher is not None:
             self._dispatcher.hold_rules.kick()
 
@@ -357,10 +346,10 @@ class Relay(Service):
         self._events("relay.stop", reason=reason)
         for call in self._clocks:
             call.stop()
-        if self._watch is not None:
-            self._watch.stop()
-        if self._keeping is not None:
-            self._keeping.stopping = True
+        if self._reach is not None:
+            self._reach.stop()
+        if self._retention is not None:
+            self._retention.stopping = True
         self._throttle.stop()
         verdicts = SESSIONS_BOUND if self._synchronous is None else VERDICTS_BOUND
         landing = [self._ports.end_sessions(SESSIONS_BOUND, verdicts)]
@@ -380,7 +369,7 @@ class Relay(Service):
         self._threads.stop()
 
     async def _leave(self, spool: Spool) -> None:
-        """Let go of what was given up, so that others need not wait until our claims run out; then close."""
+        """Release what was given up, so that other nodes need not wait for our leases to end; then close."""
         try:
             if self._dispatcher is not None and self._dispatcher.given_up:
                 await spool.release()
@@ -389,5 +378,5 @@ class Relay(Service):
             await spool.close()
 
     def _not_closed(self, failure: Any) -> None:
-        reason = "no answer in time" if failure.check(TookTooLong) else failure.getErrorMessage()
+        reason = "it did not close in time" if failure.check(TookTooLong) else failure.getErrorMessage()
         self._events("spool.failed", operation="close", reason=reason)

@@ -1,7 +1,7 @@
 """
-The chores that keep the spool small: they remove finished mail, and give its room back to the disk.
+The chores that keep the spool small: they remove finished mail, and give its space back to the disk.
 
-Each goes in small steps, and mail comes between any two of them.
+Each works in small steps, between which mail is accepted and delivered.
 """
 
 from collections.abc import Sequence
@@ -14,26 +14,26 @@ from smtprelay.interfaces import Events
 from smtprelay.interfaces.spool import Maintenance
 from smtprelay.service.chores import Chore
 
-#: How often the room in the spool is measured, and what failed is tried again, seconds.
+#: Seconds between two measurements of the free space, after which what failed is tried again.
 LOOK_EVERY: Final = 1.0
 
-#: How often finished messages are looked through for what may be forgotten, seconds.
+#: Seconds between two searches for finished messages that are too old.
 SWEEP_EVERY: Final = 15.0
 
-#: How often it is seen whether the spool's files can be smaller, seconds.
+#: Seconds between two attempts to make the spool's files smaller.
 SHRINK_EVERY: Final = 60.0
 
-#: Messages that one step forgets at most.
+#: Most messages that one step removes.
 STEP: Final = 200
 
-#: The history goes, the oldest first, when the spool takes more than this share of what it may take:
-#: it must make room before new mail is refused.
+#: The oldest history is removed when the spool takes more than this share of its limit: before new mail is
+#: refused.
 SHARE: Final = 0.8
 
-#: So much of the file stays though it is free: the next mail needs it, bytes.
+#: Bytes of free space that stay in the file, for the next mail.
 SLACK: Final = 4 * 1024 * 1024
 
-#: Steps in which room is given back, each time: about a second of the writer's time.
+#: Most steps in which space is given back at a time: about a second of the writer's time.
 MOST_STEPS: Final = 40
 
 
@@ -79,9 +79,9 @@ class Retention:
 
     async def shrink(self) -> None:
         """
-        Give back room that was free the last time already.
+        Give back space that was free the last time already.
 
-        What a busy spool fills and empties again is left to it.
+        A busy spool fills what it has just emptied again.
         """
         spare = (await self._spool.space()).spare
         wanted, self._spare = min(spare, self._spare), spare
@@ -93,7 +93,7 @@ class Retention:
         self._spare = (await self._spool.space()).spare
 
     async def _reclaim(self) -> None:
-        """Take over what nodes had that are not there any more."""
+        """Take over the deliveries of nodes that have gone."""
         if reclaimed := await self._spool.reclaim():
             self._events("spool.reclaimed", deliveries=reclaimed)
 

@@ -1,8 +1,8 @@
 """
-What signals do beside the first SIGTERM or SIGINT.
+What signals do, except the first SIGTERM or SIGINT, which stops the relay in order.
 
-That one ends the relay in order, which takes as long as what is under way; whoever sends another does not
-want to wait for that. SIGHUP never ends it: whoever rotates logs sends one.
+That takes as long as what is under way, so a second one ends the relay at once. SIGHUP never ends it: it is
+for the rotation of logs.
 """
 
 import os
@@ -14,16 +14,16 @@ from typing import Any, Final
 
 _BOTH: Final = (signal.SIGTERM, signal.SIGINT)
 
-#: Signals within so many seconds are one: ``timeout`` sends one to its child, and one to its child's group.
+#: Signals within so many seconds count as one: ``timeout`` signals its child, and then the child's group.
 _ONE: Final = 1.0
 
 
 def end_at_second(reactor: Any, last: Callable[[], object] = lambda: None) -> None:
     """
-    Let a second SIGTERM or SIGINT end the process at once; one that comes with the first is none.
+    Let a second SIGTERM or SIGINT end the process at once.
 
-    A line on the standard error says so; the exit status is 128 and the signal's number, as of what was
-    killed. What was under way is resolved at the next start, as after a crash.
+    A line on the standard error says so; the exit status is 128 plus the signal's number. What was under way
+    is resolved at the next start, as after a crash.
 
     :param last: called before.
     """
@@ -32,7 +32,7 @@ def end_at_second(reactor: Any, last: Callable[[], object] = lambda: None) -> No
         if time.monotonic() < since + _ONE:
             return
         name = signal.Signals(number).name
-        # Not by a stream: the signal may have come while it was writing.
+        # Not through a stream: the signal may have interrupted it.
         os.write(2, f"smtprelay: {name} while stopping: ended at once, with what was under way\n".encode())
         last()
         os._exit(128 + number)
@@ -41,12 +41,12 @@ def end_at_second(reactor: Any, last: Callable[[], object] = lambda: None) -> No
 
 
 def ignore_second(reactor: Any) -> None:
-    """Ignore SIGTERM and SIGINT after the first one: somebody else has the patience."""
+    """Ignore SIGTERM and SIGINT after the first one: the process in front decides how long to wait."""
     _after_first(reactor, lambda _number, _since: None)
 
 
 def at_hangup(reactor: Any) -> list[Callable[[], object]]:
-    """Return a list: from now on SIGHUP has what is in it called, by the reactor as soon as that runs."""
+    """Return a list of functions that SIGHUP calls from now on, in the reactor once that runs."""
     chores: list[Callable[[], object]] = []
 
     def do() -> None:
@@ -59,11 +59,11 @@ def at_hangup(reactor: Any) -> list[Callable[[], object]]:
 
 def _after_first(reactor: Any, do: Callable[[int, float], object]) -> None:
     """
-    Have ``do`` called for each SIGTERM or SIGINT after the first, or after the reactor begins to stop.
+    Call ``do`` for each SIGTERM or SIGINT after the first, or after the reactor begins to stop.
 
-    The reactor itself hears of the first alone: it cannot be stopped twice.
+    The reactor gets only the first: it cannot be stopped twice.
 
-    :param do: gets the signal's number, and the time since when, by ``time.monotonic``.
+    :param do: gets the signal's number, and the time of the first, by ``time.monotonic``.
     """
 
     def arm() -> None:

@@ -1,52 +1,146 @@
 """
-Which spool the relay has, by its configuration.
+Opens the spool that the configuration names, and puts it in order.
+
+A relay may be started before the database of its spool, or while that is away: after a power failure
+everything starts at once. It waits, says what it waits for, and is not ready meanwhile.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, Final, TypeVar
 
-from smtprelay.config.model import SpoolSettings
+from attrs import evolve, frozen
+from twisted.internet.task import deferLater
+
+from smtprelay.config.model import Config, SpoolSettings
 from smtprelay.interfaces import Events
-from smtprelay.model.route import RateLimit
+from smtprelay.interfaces.spool import Spool
 from smtprelay.net.buffer_budget import Budget
+from smtprelay.service.build.webhook import webhook_paces
 from smtprelay.service.errors import CONFIG, StartFailed
+from smtprelay.service.threads import Threads
+from smtprelay.spool.engines.filesystem import on_forgetful
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.sqlite import open_sqlite
 from smtprelay.spool.engines.sqlite_reserve import LARGEST
+from smtprelay.spool.engines.transaction import SpoolAway
 from smtprelay.spool.location import DriverMissing, driver
 from smtprelay.spool.receive.capacity import CapacityLimits
-from smtprelay.spool.spool import QueueSpool
+from smtprelay.web.api import api_routes
+from smtprelay.web.context import Sources
+from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse
+from smtprelay.web.router import Endpoint
+from smtprelay.web.site import PARTS, Parts
+
+T = TypeVar("T")
+
+#: Seconds between two attempts to reach the database, at first and after many.
+_FIRST: Final = 1.0
+_LONGEST: Final = 15.0
 
 
-async def open_spool(
-    settings: SpoolSettings, paces: Mapping[str, RateLimit], reactor: Any, events: Events, budget: Budget
-) -> QueueSpool:
+class DatabaseRetry:
     """
-    Open the spool.
+    Tries again what needs a database, until that can be reached.
 
-    :param budget: of memory for what is being received.
-    :raises StartFailed: the software for it is not installed.
-    :raises SpoolAway: its database cannot be reached.
-    :raises SpoolFault: it cannot be used; so :class:`SpoolBusy` and ``OSError``.
+    :param waits: called before each wait; :attr:`complaint` says why.
+    :ivar complaint: why it waits; ``""`` if it does not.
     """
-    limit = settings.limit
-    terms = SpoolOptions(
-        paces=paces,
-        events=events,
-        lease=settings.lease,
-        floors=CapacityLimits(bytes=limit.bytes, deliveries=limit.deliveries, free=limit.free),
-        budget=budget,
-        keeps_bodies=settings.retention.bodies > 0,
-    )
-    if settings.engine == "memory":
-        return open_memory(terms, clock=reactor)
-    if settings.engine == "sqlite":
-        return await open_sqlite(settings.path, terms, reactor=reactor, reserve=LARGEST)
-    try:
-        with driver():
-            from smtprelay.spool.engines.postgres import open_postgres  # noqa: PLC0415 -- needs what not everybody has
-    except DriverMissing as error:
-        raise StartFailed(str(error), CONFIG) from error
-    assert settings.url is not None
-    return await open_postgres(settings.url.reveal, terms, reactor=reactor)
+
+    def __init__(self, clock: Any, events: Events, waits: Callable[[], Awaitable[object]]) -> None:
+        self.complaint = ""
+        self._clock = clock
+        self._events = events
+        self._waits = waits
+
+    @property
+    def parts(self) -> Parts:
+        """What the sites serve now: while it waits the API says so where it would need the spool."""
+        return {**PARTS, "api": self._routes} if self.complaint else PARTS
+
+    def _routes(self, sources: Sources) -> Sequence[Endpoint]:
+        async def away(_request: ApiRequest) -> ApiResponse:
+            raise ApiProblem(503, self.complaint or "the spool is being opened")
+
+        none = evolve(sources, spool=None, permits=None)
+        there = {(each.method, each.path): each for each in api_routes(none)}
+        # No action of this table is called.
+        unseen: Any = SimpleNamespace(admin=None, archive=None, maintenance=None)
+        table = api_routes(evolve(sources, spool=unseen, permits=unseen, operator=unseen, draining=unseen))
+        return [there.get((each.method, each.path)) or evolve(each, action=away) for each in table]
+
+    async def until_there(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Return what ``attempt`` returns in the end; raises what it raises, but for :class:`SpoolAway`."""
+        delay = _FIRST
+        while True:
+            try:
+                result = await attempt()
+            except SpoolAway as error:
+                self.complaint = str(error)
+            else:
+                self.complaint = ""
+                return result
+            self._events("spool.unavailable", reason=self.complaint, seconds=delay)
+            await self._waits()
+            await deferLater(self._clock, delay)
+            delay = min(2 * delay, _LONGEST)
+
+
+@frozen
+class SpoolOpener:
+    """Opens the spool of a relay; waits for a database by ``retry``."""
+
+    _config: Config
+    _reactor: Any
+    _events: Events
+    _threads: Threads
+    _retry: DatabaseRetry
+
+    async def open(self, budget: Budget) -> Spool:
+        """
+        Return the spool; without one in the configuration, one in memory that only gives permits.
+
+        :param budget: of memory for what is being received.
+        :raises StartFailed: the software for it is not installed.
+        :raises SpoolFault: it cannot be used; so :class:`SpoolBusy` and ``OSError``.
+        """
+        settings = self._config.spool
+        paces = {name: each.paced for name, each in self._config.providers.items()}
+        options = SpoolOptions(paces=paces | webhook_paces(self._config), events=self._events)
+        if settings is None:
+            return open_memory(options, clock=self._reactor)
+        limit = settings.limit
+        options = evolve(
+            options,
+            lease=settings.lease,
+            floors=CapacityLimits(bytes=limit.bytes, deliveries=limit.deliveries, free=limit.free),
+            budget=budget,
+            keeps_bodies=settings.retention.bodies > 0,
+        )
+        spool = await self._retry.until_there(lambda: self._opened(settings, options))
+        if settings.engine == "sqlite":
+            forgets = await self._threads.work(on_forgetful, settings.path)
+            if forgets:
+                self._events("relay.warning", text=f"the spool {settings.path} lies on {forgets}")
+        return spool
+
+    async def recover(self, spool: Spool) -> None:
+        """Put in order what a crash has left."""
+        recovered = await self._retry.until_there(spool.recover)
+        await spool.maintenance.check_health()
+        if recovered:
+            self._events("spool.recovered", deliveries=recovered)
+
+    async def _opened(self, settings: SpoolSettings, options: SpoolOptions) -> Spool:
+        if settings.engine == "memory":
+            return open_memory(options, clock=self._reactor)
+        if settings.engine == "sqlite":
+            return await open_sqlite(settings.path, options, reactor=self._reactor, reserve=LARGEST)
+        try:
+            with driver():
+                from smtprelay.spool.engines.postgres import open_postgres  # noqa: PLC0415 -- needs what not everybody has
+        except DriverMissing as error:
+            raise StartFailed(str(error), CONFIG) from error
+        assert settings.url is not None
+        return await open_postgres(settings.url.reveal, options, reactor=self._reactor)

@@ -1,9 +1,9 @@
 """
-Tells systemd how the relay does: that it is ready, what it does, that it stops, and that its reactor turns.
+Tells systemd the state of the relay: ready, waiting, stopping, and that its reactor runs.
 
 The protocol is that of ``sd_notify(3)``: datagrams to the socket that ``NOTIFY_SOCKET`` names. A unit
-with ``Type=notify`` waits for READY, and with ``WatchdogSec`` the relay is killed and started again when its
-reactor stands still.
+with ``Type=notify`` waits for READY, and with ``WatchdogSec`` the relay is killed and restarted when its
+reactor hangs.
 """
 
 import os
@@ -15,13 +15,13 @@ from typing import Final
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 
-#: What a start that waits for its database asks for beyond the next attempt, seconds.
+#: Seconds beyond the next attempt that a start asks for while it waits for its database.
 EXTENSION: Final = 60.0
 
 #: Characters of the status; systemd shows one line.
 _LONGEST: Final = 200
 
-#: When systemd does not read, a new state is told again after so many seconds, at most so often.
+#: When systemd does not read, a new state is sent again after so many seconds, at most so often.
 _AGAIN: Final = 0.2
 _TRIES: Final = 500
 
@@ -30,10 +30,10 @@ Fields = Mapping[str, object]
 
 class SystemdNotifier:
     """
-    An :class:`smtprelay.interfaces.Events` that passes on to systemd what it wants to know.
+    An :class:`smtprelay.interfaces.Events` that passes on to systemd what it needs to know.
 
-    :param environ: with ``NOTIFY_SOCKET``; without it nothing is told. ``WATCHDOG_USEC`` is how often systemd
-        wants a sign of life, from the process that ``WATCHDOG_PID`` names.
+    :param environ: with ``NOTIFY_SOCKET``; without it nothing is sent. ``WATCHDOG_USEC`` is how often systemd
+        wants a sign of life, from the process ``WATCHDOG_PID``.
     """
 
     def __init__(self, reactor: IReactorTime, environ: Mapping[str, str]) -> None:
@@ -50,7 +50,7 @@ class SystemdNotifier:
         }
 
     def __call__(self, event: str, /, **fields: object) -> None:
-        """Hear of one event."""
+        """Pass on one event."""
         if (handler := self.handler_for(event)) is not None:
             handler(fields)
 
@@ -59,17 +59,17 @@ class SystemdNotifier:
         return self._handlers.get(event) if self._address else None
 
     def start(self) -> None:
-        """Begin to send signs of life; the reactor runs by now."""
+        """Start sending signs of life; the reactor must run."""
         patience = _watchdog(self._environ)
         if self._address and patience:
             call = LoopingCall(self._send, "WATCHDOG=1")
             call.clock = self._reactor
-            # Three times as often as needed: one late turn of the reactor is no reason to be killed.
+            # Three times as often as needed: one late turn of the reactor must not get us killed.
             call.start(patience / 3)
 
     def _waits(self, fields: Fields) -> None:
         if "relay.ready" not in self._handlers:
-            return  # a worker that starts again; the relay is ready all the same
+            return  # a worker restarts while the relay is ready
         until_next = fields.get("seconds", 0)
         assert isinstance(until_next, int | float)
         self._tell(
@@ -89,7 +89,7 @@ class SystemdNotifier:
         self._tell("STOPPING=1", _status(f"stopping: {fields['reason']}"))
 
     def _tell(self, *lines: str, tries: int = _TRIES) -> None:
-        """Send a new state, until systemd has taken it or there is a newer one."""
+        """Send a new state until systemd has taken it, or there is a newer one."""
         if self._retry is not None and self._retry.active():
             self._retry.cancel()
         if not self._send("\n".join(lines)) and tries > 1:
@@ -104,7 +104,7 @@ class SystemdNotifier:
             except BlockingIOError:
                 return False
             except OSError:
-                # Nobody is there any more; nothing depends on it.
+                # systemd does not listen any more; nothing depends on it.
                 pass
         return True
 

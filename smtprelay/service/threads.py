@@ -1,5 +1,5 @@
 """
-The relay's own threads, so that a slow password or a slow disk never takes those of anybody else.
+The relay's own threads: passwords and files do not wait for Twisted's common pool, nor it for them.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-#: Each verification of a password takes a core for tens of milliseconds.
+#: Verifying a password keeps a core busy for tens of milliseconds.
 _LOGINS: Final = 2
 _WORK: Final = 4
 
@@ -23,7 +23,7 @@ class Threads:
         self._work = ThreadPool(0, _WORK, "smtprelay-work")
 
     def start(self) -> None:
-        """Take work from now on."""
+        """Start both pools."""
         self._logins.start()
         self._work.start()
 
@@ -36,6 +36,6 @@ class Threads:
         return deferToThreadPool(self._reactor, self._work, function, *arguments)
 
     def stop(self) -> None:
-        """End the threads when they have done what they were given."""
+        """End the threads when they have finished their work."""
         self._logins.stop()
         self._work.stop()

@@ -12,8 +12,8 @@ from twisted.internet.protocol import ServerFactory
 from smtprelay.interfaces import Events
 from smtprelay.model.message import Reply
 from smtprelay.model.network import counted_as
+from smtprelay.net.worker_memory import WorkerMemory
 from smtprelay.smtp import reply
-from smtprelay.smtp.connections_elsewhere import Nowhere, OtherProcesses
 from smtprelay.smtp.protocol import ESMTP
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.smtp.settings import ListenerSettings
@@ -27,7 +27,7 @@ class ESMTPFactory(ServerFactory):
         or ``IMessageDelivery``, with :class:`smtprelay.model.credentials.AnonymousClient` or
         :class:`smtprelay.model.credentials.PasswordClient`.
     :ivar settings: taken by each session when it begins; it may be replaced, as may ``portal``.
-    :param elsewhere: what other processes have at the same listener; the limits are of all together.
+    :param memory: counts the connections of all workers at the same listener; the limits are of all together.
     :param refusals: of all listeners, and stopped by whoever made it; by default of this one.
     """
 
@@ -39,11 +39,11 @@ class ESMTPFactory(ServerFactory):
         settings: ListenerSettings,
         clock: IReactorTime,
         events: Events,
-        elsewhere: OtherProcesses | None = None,
         *,
+        memory: WorkerMemory | None = None,
         refusals: Refusals | None = None,
     ) -> None:
-        self._elsewhere = elsewhere or Nowhere()
+        self._memory = memory
         self.portal = portal
         self.settings = settings
         self.clock = clock
@@ -72,7 +72,7 @@ class ESMTPFactory(ServerFactory):
         if refusal is None:
             self._sessions[session] = address
             self._clients[address] += 1
-            self._elsewhere.note(address, 1)
+            self._tell_others(address, 1)
         else:
             # It takes nobody's place while it takes its leave.
             self._turned_away.add(session)
@@ -87,7 +87,7 @@ class ESMTPFactory(ServerFactory):
         if address is None:
             return False
         self._clients[address] -= 1
-        self._elsewhere.note(address, -1)
+        self._tell_others(address, -1)
         if not self._clients[address]:
             del self._clients[address]
         if self._stopped is not None and not self._sessions and not self._stopped.called:
@@ -141,8 +141,15 @@ class ESMTPFactory(ServerFactory):
     def _refusal(self, address: str) -> Reply | None:
         if self._closed or self._stopped is not None:
             return reply.SHUTTING_DOWN
-        if len(self._sessions) + self._elsewhere.count("") >= self.settings.connections:
+        if len(self._sessions) + self._elsewhere() >= self.settings.connections:
             return reply.too_many_connections(self.settings.connections)
-        if self._clients[address] + self._elsewhere.count(address) >= self.settings.connections_per_client:
+        if self._clients[address] + self._elsewhere(address) >= self.settings.connections_per_client:
             return reply.too_many_from_client(self.settings.connections_per_client)
         return None
+
+    def _elsewhere(self, address: str = "") -> int:
+        return 0 if self._memory is None else self._memory.elsewhere(self.settings.listener, address)
+
+    def _tell_others(self, address: str, change: int) -> None:
+        if self._memory is not None:
+            self._memory.count(self.settings.listener, address, change)

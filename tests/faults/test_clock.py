@@ -41,7 +41,7 @@ class ClockTests(SiegeStage, TestCase):
         sys.stdout.write(f"\n{told}\nFAULTS_SEED={seed}\n")
         self.assertEqual((tally.accepted, tally.delivered), (300, 300), told)
         self.assertEqual(siege.refused.total(), 0, told)
-        self.assertIn(b"the clock was put back by", siege.relay.life.out)
+        self.assertIn(b"the system clock was set back by", siege.relay.life.out)
 
 
 class NodeTests(NodesCase, TestCase):

@@ -1,5 +1,6 @@
 """How long guessers wait."""
 
+import os
 from collections.abc import Iterator
 from itertools import count
 
@@ -8,8 +9,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.message import Refused
+from smtprelay.net.worker_memory import WorkerMemory, new_memory
 from smtprelay.policy import login_throttle
-from smtprelay.policy.login_throttle import Failures, LoginAttempt, LoginThrottle
+from smtprelay.policy.login_throttle import LoginAttempt, LoginThrottle
 
 HOME, AWAY = "192.0.2.7", "198.51.100.1"
 
@@ -264,28 +266,13 @@ class InFlightTests(ThrottleCase):
         self.assertEqual(list(self.guesses(3)), [0, 0, 0])
 
 
-class Notices(Failures):
-    """What two processes tell each other."""
-
-    def __init__(self) -> None:
-        self.other: Notices = self
-        self.news: list[tuple[bytes, bytes, float]] = []
-
-    def tell(self, key: bytes, guess: bytes, when: float) -> None:
-        self.other.news.append((key, guess, when))
-
-    def heard(self) -> list[tuple[bytes, bytes, float]]:
-        news, self.news = self.news, []
-        return news
-
-
 class SeveralProcessesTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        one, two = Notices(), Notices()
-        one.other, two.other = two, one
+        number = new_memory(2)
+        self.addCleanup(os.close, number)
         self.guessers = [
-            Guesser(LoginThrottle(self.clock, key=b"same", others=each), self.clock) for each in (one, two)
+            Guesser(LoginThrottle(self.clock, WorkerMemory(number, worker)), self.clock) for worker in (1, 2)
         ]
 
     def test_in_flight_elsewhere(self) -> None:

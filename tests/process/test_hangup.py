@@ -119,7 +119,7 @@ class HangupTests(HangupCase, TestCase):
         relay = self.relay("")
         relay.life = self.ending_program(self.twistd(relay, "--pidfile", "pid"))
         self.assertEqual(await relay.life.ends(), 78)
-        self.assertIn(b"in the background the log needs logging.file", relay.life.err)
+        self.assertIn(b"set logging.file, or start twistd with -n", relay.life.err)
         self.assertFalse((self.folder / "pid").exists())
 
     def twistd(self, relay: RelayProcess, *options: str) -> Program:

@@ -10,7 +10,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from smtprelay.service.workers.api_proxy import Worker
+from smtprelay.service.workers.api_proxy import ask
 from tests.postgres import Server
 from tests.process.conversation import Conversation
 from tests.process.program import Program, eventually
@@ -36,7 +36,7 @@ class WaitingTests(Stage, TestCase):
 
     async def health(self) -> str:
         """Return what an orchestrator is told of its readiness."""
-        answer = await Worker(1, str(self.folder / "control.sock")).ask(reactor, "GET", "/readyz")
+        answer = await ask(reactor, str(self.folder / "control.sock"), "GET", "/readyz")
         return answer.body.decode()
 
     async def test_one_process(self) -> None:
@@ -81,7 +81,9 @@ class WaitingTests(Stage, TestCase):
         self.assertTrue((await talk.reply()).startswith("421 4.3.2 relay.test "))
         await talk.gone
         self.assertIn("it waits for the spool's database", await self.health())
-        with self.assertRaisesRegex(AssertionError, "exit status 75: .*they wait for the spool's database"):
+        with self.assertRaisesRegex(
+            AssertionError, "exit status 75: .*they wait for the database of the spool"
+        ):
             await relay.queued()
         await deferToThread(database.start)
         await life.says('"event":"relay.ready"')

@@ -36,9 +36,9 @@ class StepsTests(SynchronousTestCase):
             rung: list[int] = []
             self.clock.callLater(10, rung.append, 10)
             self.clock.callLater(20, rung.append, 20)
-            self.steps.look()
+            self.steps.check()
             self.clock.rightNow += step
-            self.steps.look()
+            self.steps.check()
             self.pass_time(9)
             self.assertEqual(rung, [])
             self.pass_time(1)
@@ -51,11 +51,11 @@ class StepsTests(SynchronousTestCase):
         """What was set after the clock was put, and before that was found, rings when it was meant to."""
         for step in (DAYS, -DAYS):
             rung: list[float] = []
-            self.steps.look()
+            self.steps.check()
             self.clock.rightNow += step
             for seconds in (0, 10, 3600):
                 self.clock.callLater(seconds, rung.append, seconds)
-            self.steps.look()
+            self.steps.check()
             for passes, rings in ((0, [0]), (9, [0]), (1, [0, 10]), (3589, [0, 10]), (1, [0, 10, 3600])):
                 self.pass_time(passes)
                 self.assertEqual(rung, rings)
@@ -63,13 +63,13 @@ class StepsTests(SynchronousTestCase):
     def test_timers_of_the_last_moment(self) -> None:
         """One that was set just before the clock was put back does not wait for the old time."""
         rung: list[float] = []
-        self.steps.look()
+        self.steps.check()
         self.clock.callLater(0, rung.append, 0)
         self.clock.callLater(5, rung.append, 5)
         self.clock.rightNow -= DAYS
         self.steady += 0.5
         self.clock.rightNow += 0.5
-        self.steps.look()
+        self.steps.check()
         self.pass_time(0)
         self.assertEqual(rung, [0])
         self.pass_time(4.6)

@@ -59,7 +59,7 @@ class ControlSocketTests(SynchronousTestCase):
         folder = self.own_folder()
         folder.mkdir()
         folder.chmod(0o777)
-        told = f"{folder}: belongs to somebody else: set control_socket to another path"
+        told = f"{folder}: belongs to another user: set control_socket to another path"
         self.assertEqual(self.told(str(folder / "control.sock")), told)
         folder.rmdir()
         folder.symlink_to(folder.parent)
@@ -77,7 +77,7 @@ class ControlSocketTests(SynchronousTestCase):
         """What is no socket is not removed."""
         path = Path(self.mktemp())
         path.write_text("mine")
-        told = f"{path}: exists, and is no socket: set control_socket to another path"
+        told = f"{path}: exists and is not a socket: set control_socket to another path"
         self.assertEqual(self.told(str(path)), told)
         self.assertEqual(path.read_text(), "mine")
 

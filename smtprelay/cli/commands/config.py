@@ -1,8 +1,8 @@
 """``smtprelay config``: check a configuration before it is used, and look settings up."""
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -60,11 +60,12 @@ def show(ctx: click.Context, *, file: str | None) -> int:
     Print the effective configuration.
 
     It reads FILE, or the file that the relay would use, and adds --set, the environment and all defaults.
-    Of a secret it shows only where it is stored.
+    Of a secret it shows only where it is stored. Where workers have no spool to share, it adds the share of
+    each worker in what the providers allow.
     """
     import yaml  # noqa: PLC0415
 
-    from smtprelay.config import ConfigError, effective, load  # noqa: PLC0415
+    from smtprelay.config import ConfigError, effective, load, shares  # noqa: PLC0415
 
     settings = chosen(ctx)
     try:
@@ -74,7 +75,9 @@ def show(ctx: click.Context, *, file: str | None) -> int:
         return CONFIG
     shown = effective(loaded.config)
     text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=_WIDTH)
-    output.result(ctx, shown, lambda: click.echo(text, nl=False))
+    divided = shares(loaded.config)
+    text += "".join(f"# {line}\n" for line in _shared(divided))
+    output.result(ctx, {**shown, "shares": divided} if divided else shown, lambda: click.echo(text, nl=False))
     return OK
 
 
@@ -119,6 +122,16 @@ def _explain(setting: "Setting") -> None:
         click.echo(f"  note     {text}")
     for name, text in setting.keys.items():
         click.echo(f"  {name}: {text}".rstrip(" :"))
+
+
+def _shared(divided: Mapping[str, Any]) -> Iterator[str]:
+    """Give the lines about what each worker has of the providers."""
+    if divided:
+        yield "The share of each worker, as there is no spool that counts for all of them:"
+    for name, share in divided.items():
+        parts = [f"concurrency {' + '.join(map(str, share['concurrency']))}"]
+        parts += [f"rate {rate} each" for rate in share["rate"]]
+        yield f"providers.{name}: {', '.join(parts)}"
 
 
 def _word(default: object) -> str:

@@ -175,13 +175,32 @@ def check_spool(view: View) -> Iterator[Complaint]:
 
 
 def check_workers(view: View) -> Iterator[Complaint]:
-    """Several processes need a spool that they can share."""
+    """Workers need a spool that they can share, or none; then they divide the limits of each provider."""
     config = view.config
-    if config.workers == 1:
+    if config.workers == 1 or not view.whole("spool"):
         return
-    if config.spool is None or config.spool.engine != "postgres":
-        text = "more than one worker needs a spool that they can share: spool.engine postgres"
+    if config.spool is None:
+        yield from _shares(view)
+    elif config.spool.engine != "postgres":
+        storing = [listener.name for listener in config.listeners if listener.delivery == "spool"]
+        remedy = (
+            f'set spool.engine: postgres, or workers: 1; the listener "{storing[0]}" stores mail'
+            if storing
+            else "remove spool, which no synchronous listener needs, or set spool.engine: postgres"
+        )
+        text = f"{config.workers} workers cannot share a spool of the engine {config.spool.engine}: {remedy}"
         yield Complaint(("workers",), text, "CFG-WORKERS")
+
+
+def _shares(view: View) -> Iterator[Complaint]:
+    """Without a spool the workers divide what a provider takes at once."""
+    workers = view.config.workers
+    for name, provider in view.config.providers.items():
+        most = provider.concurrency
+        if most < workers and view.whole("providers", name):
+            text = f'the provider "{name}" takes {most} at once, fewer than there are workers, {workers}'
+            text = f"{text}: set workers to {most} at most, or raise providers.{name}.concurrency"
+            yield Complaint(("providers", name, "concurrency"), text, "CFG-WORKERS")
 
 
 def check_services(view: View) -> Iterator[Complaint]:

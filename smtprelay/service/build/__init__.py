@@ -1,1 +1,1 @@
-"""From the settings to the parts of the relay, one module for each part."""
+"""Builds the parts of the relay from its settings, one module for each part."""

@@ -1,5 +1,5 @@
 """
-The mail that the relay writes itself, the reports to senders: how it is written, and its route.
+The reports to senders that the relay writes itself: how they are written, and their route.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,39 +8,29 @@ from typing import Final
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.model import route as model_route
 from smtprelay.config.model import Config
 from smtprelay.config.providers import SmarthostSettings
 from smtprelay.dispatch.dsn.render import LARGEST_RETURN, BounceSettings
-from smtprelay.dispatch.dsn.delay_notice import Delays
-from smtprelay.dispatch.dsn.reporter import DsnReporter
-from smtprelay.interfaces import Events, Provider, Unmeasured
-from smtprelay.interfaces.spool import WorkQueue
-from smtprelay.model.message import Client, Draft, Envelope, Planned, Refused
+from smtprelay.interfaces import Provider, Unmeasured
 from smtprelay.mime.head import Head
+from smtprelay.model import route as model_route
+from smtprelay.model.archive import BOUNCES
+from smtprelay.model.attempt import NewMessage
+from smtprelay.model.message import Client, Draft, Envelope, Planned, Refused
 from smtprelay.model.shape import Shape, shape_of
 from smtprelay.policy.router import Router, Rule
-from smtprelay.model.attempt import NewMessage
-from smtprelay.service.chores import Chore
-from smtprelay.model.archive import BOUNCES
 
-#: The listener that bounces seem to come from, for the routes to match on and the history to show.
+#: Where bounces come from, for the routes to match and the history to show.
 OURSELVES = Client(address="127.0.0.1", listener="bounces", protocol="LOCAL")
 
-#: What a report says beside the mail that it returns; bytes, and plenty.
+#: Most bytes of a report without the mail that it returns.
 _AROUND: Final = 128 * 1024
-
-#: So often in the time that makes mail late it is looked for; but within these bounds, seconds.
-_LOOKS: Final = 10
-_LOOK_EVERY: Final = (1.0, 60.0)
 
 
 @frozen
 class OwnMessages:
     """
-    Makes a message of ours out of an envelope and a body: the dispatcher's way to write to somebody.
-
-    :param router: along the routes of the configuration.
+    Makes messages of our own, of an envelope and a body.
     """
 
     _config: Config
@@ -51,9 +41,9 @@ class OwnMessages:
 
     def __call__(self, envelope: Envelope, body: bytes, bounce_of: str) -> NewMessage:
         """
-        Return the message with its route: ``bounces.via`` where it is set, else the routes'.
+        Return the message with its route: ``bounces.via`` where it is set, else by the routes.
 
-        Where no route takes it, it goes the first one: a bounce must not be lost silently.
+        If no route takes it, it gets the first one: a bounce must not be lost silently.
         """
         draft = Draft(
             id=self._new_id(),
@@ -77,7 +67,7 @@ class OwnMessages:
 
 
 def all_routes(config: Config) -> dict[str, model_route.Route]:
-    """Return what dispatch must know of each route by its name, that of ``bounces.via`` among them."""
+    """Return each route by its name, with that of ``bounces.via``."""
     routes = {route.name: route.rules for route in config.routes}
     if config.bounces.via:
         routes[BOUNCES] = model_route.Route(name=BOUNCES, via=config.bounces.via)
@@ -100,27 +90,7 @@ def bounce_settings(config: Config, providers: Mapping[str, Provider]) -> Bounce
         to=bounces.to,
         copy=bounces.copy or "",
         largest=max(0, min(LARGEST_RETURN, *(size - _AROUND for size in sizes))) if sizes else LARGEST_RETURN,
-        remotes={name: each.host for name, each in config.providers.items() if isinstance(each, SmarthostSettings)},
+        remotes={
+            name: each.host for name, each in config.providers.items() if isinstance(each, SmarthostSettings)
+        },
     )
-
-
-def build_delays(
-    config: Config,
-    spool: WorkQueue,
-    providers: Mapping[str, Provider],
-    post: OwnMessages,
-    *,
-    clock: IReactorTime,
-    events: Events,
-    running: Callable[[], bool],
-) -> Sequence[Chore]:
-    """Return what looks for late mail; nothing if nobody wants it."""
-    after = config.bounces.delay_notice
-    if after is None:
-        return []
-    reporter = DsnReporter(bounce_settings(config, providers), post, clock)
-    shortest, longest = _LOOK_EVERY
-    delays = Delays(
-        spool, all_routes(config), reporter, after=after, clock=clock, events=events, running=running
-    )
-    return [("delays", min(longest, max(shortest, after / _LOOKS)), delays.look)]

@@ -1,5 +1,5 @@
 """
-The HTTP sites of a configuration, and the control socket that the CLI speaks to.
+The HTTP sites of a configuration, and the control socket of the command line.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,15 +9,15 @@ from smtprelay.config.model import Config
 from smtprelay.policy.password_hash import parse_hash
 from smtprelay.service.ports import HttpPort
 from smtprelay.web.auth import Access, Token, Verify
+from smtprelay.web.context import Sources
 from smtprelay.web.refused import record_route
 from smtprelay.web.site import PARTS, Parts, build_site
-from smtprelay.web.context import Sources
 
 
 def http_sites(
     config: Config, sources: Sources, defer_to_thread: Callable[..., Any], parts: Parts = PARTS
 ) -> Sequence[HttpPort]:
-    """Return the configured sites; without ``tokens`` one answers to its own machine alone."""
+    """Return the configured sites; one without ``tokens`` answers only to its own machine."""
     ports = []
     for number, site in enumerate(config.http, start=1):
         access = Access(
@@ -38,9 +38,9 @@ def http_sites(
 
 def control_site(config: Config, sources: Sources, parts: Parts = PARTS, *, worker: bool = False) -> HttpPort:
     """
-    Return the control socket: everything is served there, to whoever may open the file.
+    Return the control socket, which serves everything to everybody who may open the file.
 
-    :param worker: it is for the process above us alone, which says who asks.
+    :param worker: only the process in front uses it, and says who asks.
     """
     mode = 600 if worker else 660
     if worker:

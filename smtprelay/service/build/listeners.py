@@ -1,5 +1,5 @@
 """
-From the settings of a listener to a factory that speaks SMTP, with its policy behind it.
+Builds the factory that speaks SMTP at a listener, with its policy.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,22 +14,22 @@ from smtprelay.config.model import Config, RouteSettings
 from smtprelay.interfaces import Events, Provider, Receive
 from smtprelay.model.fit import largest as largest_mail
 from smtprelay.model.message import Reply
-from smtprelay.policy.networks import Networks, Patterns
+from smtprelay.net.tls_server import ServerContext
+from smtprelay.net.worker_memory import WorkerMemory
+from smtprelay.policy.avatar import SessionContext
 from smtprelay.policy.checkers.anonymous import AnonymousByNetwork
 from smtprelay.policy.checkers.any_login import AnyLogin
 from smtprelay.policy.checkers.chain import CheckerChain
 from smtprelay.policy.checkers.users import Users
-from smtprelay.policy.avatar import SessionContext
 from smtprelay.policy.login_throttle import LoginThrottle
+from smtprelay.policy.networks import Networks, Patterns
 from smtprelay.policy.realm import Realm
 from smtprelay.policy.router import Router, Rule, largest
 from smtprelay.policy.settings import ListenerPolicy, Rights, User
-from smtprelay.smtp.connections_elsewhere import OtherProcesses
 from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.smtp.reply import ROUTES
 from smtprelay.smtp.settings import ListenerSettings
-from smtprelay.net.tls_server import ServerContext
 
 
 @frozen(kw_only=True)
@@ -38,13 +38,13 @@ class ListenerFactory:
     What all listeners of a relay share.
 
     :ivar rules: the routes' conditions, in their order.
-    :ivar users: remembers for all listeners which passwords were verified.
-    :ivar throttle: knows for all listeners who guessed wrong.
-    :ivar receive: gives what takes the mail of a listener: the spool, or synchronous delivery.
-    :ivar admits: why a listener can take no message of so many bytes now, or ``None``.
-    :ivar elsewhere: gives what other processes have at a listener.
+    :ivar users: remembers verified passwords, for all listeners.
+    :ivar throttle: remembers wrong ones, for all listeners.
+    :ivar receive: returns what receives the mail of a listener: the spool, or synchronous delivery.
+    :ivar admits: returns why a listener can take no message of so many bytes now, or ``None``.
+    :ivar memory: what all workers count together; ``None``: there is one process.
     :ivar new_id: makes message ids.
-    :ivar refusals: hears of what clients are refused.
+    :ivar refusals: records what clients are refused.
     """
 
     config: Config
@@ -54,7 +54,7 @@ class ListenerFactory:
     throttle: LoginThrottle
     receive: Callable[[listeners.Listener], Receive]
     admits: Callable[[listeners.Listener, int], Reply | None]
-    elsewhere: Callable[[str], OtherProcesses]
+    memory: WorkerMemory | None
     new_id: Callable[[], str]
     reactor: Any
     clock: Any
@@ -65,7 +65,7 @@ class ListenerFactory:
         """Return the factory of one listener."""
         size = largest(self.rules, self.providers, listener.name, listener.limits.size)
         policy = _policy(self.config, listener, size)
-        desk = SessionContext(
+        context = SessionContext(
             listener=policy,
             router=Router(self.rules, self.providers),
             receive=self.receive(listener),
@@ -73,24 +73,25 @@ class ListenerFactory:
             clock=self.clock,
             admits=partial(self.admits, listener),
         )
-        portal = Portal(Realm(desk), [AnonymousByNetwork(policy)])
+        portal = Portal(Realm(context), [AnonymousByNetwork(policy)])
         if listener.auth.checkers:
             checkers = [self._checker(name, policy) for name in listener.auth.checkers]
             portal.registerChecker(CheckerChain(checkers, self.throttle))
         tls = _tls(listener.tls, self.reactor, self.events)
         settings = _settings(self.config, listener, policy, tls, self._size_of(listener, size))
-        elsewhere = self.elsewhere(listener.name)
-        return ESMTPFactory(portal, settings, self.reactor, self.events, elsewhere, refusals=self.refusals)
+        return ESMTPFactory(
+            portal, settings, self.reactor, self.events, memory=self.memory, refusals=self.refusals
+        )
 
     def _checker(self, name: str, policy: ListenerPolicy) -> Any:
-        """Return the checker that is called ``name``; the configuration names no other kinds."""
+        """Return the checker ``name``; other kinds are not in a configuration."""
         if name == listeners.USERS:
             return self.users
         assert isinstance(self.config.checkers[name], listeners.AnyChecker), name
         return AnyLogin(policy.allow_from)
 
     def _size_of(self, listener: listeners.Listener, size: int | None) -> str:
-        """Return whose limit is announced: a provider's name, or ``""``: the listener's own."""
+        """Return which provider's limit is announced; ``""``: the listener's own."""
         if size is None or size == listener.limits.size:
             return ""
         names = (name for rule in self.rules for name in rule.via)

@@ -1,5 +1,5 @@
 """
-From the settings of a provider to the provider.
+Builds the providers of a configuration from their settings; nothing is connected by that.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,14 +11,14 @@ from smtprelay.config import providers as settings
 from smtprelay.config.model import Config
 from smtprelay.interfaces import Events, MimeWorker, Provider
 from smtprelay.model.route import Limits
+from smtprelay.net.reachability import Reach
 from smtprelay.providers.acs.provider import ACS_LIMITS, Acs
 from smtprelay.providers.acs.signature import Credentials, parse_connection_string, parse_endpoint, parse_key
 from smtprelay.providers.capture import Capture
 from smtprelay.providers.http.client import open_http
 from smtprelay.providers.outgoing import OutgoingProvider
-from smtprelay.providers.smarthost.provider import Host, Smarthost
 from smtprelay.providers.smarthost.handshake import Timeouts
-from smtprelay.net.reachability import Reach
+from smtprelay.providers.smarthost.provider import Host, Smarthost
 from smtprelay.service.build.bounces import bounces_from
 
 
@@ -29,7 +29,7 @@ class ProviderContext:
 
     :ivar defer_to_thread: runs a function on one of the relay's threads.
     :ivar mime: works on the content of mail.
-    :ivar reaches: by the provider's name: hear whether it can be reached.
+    :ivar reaches: by the provider's name: whether it can be reached.
     """
 
     reactor: Any
@@ -40,7 +40,7 @@ class ProviderContext:
     reaches: dict[str, Reach] = field(factory=dict)
 
     def reach(self, provider: str) -> Reach:
-        """Return what hears whether ``provider`` can be reached."""
+        """Return what notes whether ``provider`` can be reached."""
         return self.reaches.setdefault(provider, Reach(provider, self.reactor.seconds))
 
 
@@ -82,7 +82,7 @@ def _acs(name: str, wanted: settings.AcsSettings, context: ProviderContext) -> P
 
 
 def credentials_of(wanted: settings.AcsSettings) -> Credentials:
-    """Read the secrets anew: an operator may have replaced them since."""
+    """Read the secrets again: an operator may have replaced them."""
     keys = tuple(parse_key(key.reveal()) for key in wanted.access_keys)
     if wanted.connection_string is None:
         return Credentials(parse_endpoint(wanted.endpoint or ""), keys)
@@ -119,7 +119,7 @@ def _capture(name: str, wanted: settings.CaptureSettings, context: ProviderConte
 
 
 def _limits(documented: Limits, wanted: Limits) -> Limits:
-    """Return what the operator says, and what is documented where nothing is said."""
+    """Return the configured limits, and those that are documented where nothing is configured."""
     return Limits(
         size=documented.size if wanted.size is None else wanted.size,
         request=documented.request if wanted.request is None else wanted.request,
@@ -127,7 +127,7 @@ def _limits(documented: Limits, wanted: Limits) -> Limits:
     )
 
 
-#: What sends mail as MIME to people: it is finished before it leaves. ``capture`` keeps what came.
+#: Types that send mail as MIME: it is finished before it leaves. ``capture`` keeps what came.
 _RAW: Final = frozenset({"smarthost"})
 
 _BUILDERS: Final[Mapping[str, Callable[[str, Any, ProviderContext], Provider]]] = {

@@ -1,5 +1,5 @@
 """
-The webhooks of a configuration: the built-in provider, and who writes its messages.
+The webhooks of a configuration: the built-in provider, and what makes its messages.
 """
 
 from collections.abc import Callable
@@ -12,26 +12,26 @@ from smtprelay.config.model import Config
 from smtprelay.config.model import WebhookSettings as Settings
 from smtprelay.dispatch.webhook import NAME, WebhookNotifier
 from smtprelay.interfaces import Provider
+from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
 from smtprelay.model.route import RateLimit
 from smtprelay.providers.http.client import open_http
 from smtprelay.providers.webhook import DEFAULT, Hook, Webhook
-from smtprelay.model.attempt import NewMessage
 from smtprelay.service.build.providers import ProviderContext
 
-#: Events are small and their receivers, too; one that hangs holds up no other.
+#: Events are small, and so are their receivers; one that hangs must not delay the others.
 PACE: Final = RateLimit(concurrency=10, per_lane=4)
 
 _OURSELVES: Final = Client(address="127.0.0.1", listener="webhook", protocol="LOCAL")
 
 
 def is_used(config: Config) -> bool:
-    """Tell whether a route has something told to a webhook."""
+    """Tell whether a route sends events to a webhook."""
     return any(route.announces for route in config.routes)
 
 
 def webhook_paces(config: Config) -> dict[str, RateLimit]:
-    """Return how fast the built-in provider may be asked, by its name; nothing if no route needs it."""
+    """Return the rate of the built-in provider, by its name; nothing if no route needs it."""
     return {NAME: PACE} if is_used(config) else {}
 
 
@@ -57,7 +57,7 @@ class WebhookQueue:
     _clock: IReactorTime
 
     def __call__(self, route: str, event: bytes, about: str) -> NewMessage:
-        """Return a new message with ``event`` for the webhook of ``route``; ``about`` is the id of its mail."""
+        """Return a message with ``event`` for the webhook of ``route``; ``about`` is the id of its mail."""
         own = {each.name for each in self._config.routes if each.webhook is not None}
         hook = route if route in own else DEFAULT
         recipients = (Recipient(address=hook),)
@@ -72,15 +72,15 @@ class WebhookQueue:
         return NewMessage(draft=draft, body=event, planned=(planned,), subject=f"Event about {about}")
 
 
-def build_announcer(config: Config, new_id: Callable[[], str], clock: IReactorTime) -> WebhookNotifier | None:
-    """Return who makes events; ``None`` if no route wants any."""
+def build_notifier(config: Config, new_id: Callable[[], str], clock: IReactorTime) -> WebhookNotifier | None:
+    """Return what makes events; ``None`` if no route sends any."""
     if not is_used(config):
         return None
     return WebhookNotifier(post=WebhookQueue(config, new_id, clock), subjects=config.privacy.subjects)
 
 
 def _settings(config: Config) -> dict[str, Settings]:
-    """Return the webhooks by what their lanes are called."""
+    """Return the webhooks by the names of their lanes."""
     own = {route.name: route.webhook for route in config.routes if route.webhook is not None}
     return own if config.webhook is None else {**own, DEFAULT: config.webhook}
 

@@ -1,5 +1,6 @@
 """
-Several processes as one relay: ``supervisor`` opens the sockets and starts the workers.
+Several processes as one relay.
 
-It watches them, and answers the API and the metrics for all of them.
+The ``supervisor`` opens the sockets, has ``process`` start and watch the workers, and answers the API and the
+metrics for all of them by ``api_proxy``. ``worker`` is what a worker runs.
 """

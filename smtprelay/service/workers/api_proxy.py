@@ -1,19 +1,21 @@
 """
-Questions that the process in front passes on to its workers.
+The requests that the process in front passes on to its workers.
 
-Each worker has a control socket that only the front uses; the front has looked at who asks and says so. The
-API's table of routes is the same on both sides: here each route asks one worker instead of the spool.
+Each worker has a control socket that only the front uses; the front has checked who asks and says so. The
+API's table of routes is the same on both sides: here each route asks workers instead of the spool. Where the
+workers share a spool any of them answers for all, else all are asked and their answers become one.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Sequence
 from io import BytesIO
+from operator import itemgetter
+from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from attrs import asdict, define, evolve, frozen
-from twisted.internet.defer import Deferred, gatherResults
+from attrs import asdict, define, evolve, field, frozen
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.web.client import Agent, FileBodyProducer, readBody
 from twisted.web.http import OK
@@ -24,27 +26,43 @@ from zope.interface import implementer
 from smtprelay.config.model import Config
 from smtprelay.interfaces import RefusedMail
 from smtprelay.model.refusal import RefusalFilter, RefusalRow
+from smtprelay.service.workers.merge import MERGES, Answer
+from smtprelay.service.workers.process import Worker
+from smtprelay.telemetry.aggregate import Gathered
+from smtprelay.web.api import api_routes
 from smtprelay.web.auth import ROLE, WHO
-from smtprelay.web.drain import Drained, Draining
-from smtprelay.web.messages import MAX_BODY, ApiProblem, ApiRequest, ApiResponse
+from smtprelay.web.context import Sources
+from smtprelay.web.messages import MAX_BODY, ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.refused import RECORD
-from smtprelay.web.router import Action, Endpoint
+from smtprelay.web.router import Endpoint
+from smtprelay.web.site import PARTS, Parts
 from smtprelay.web.streaming import BodyReader
+
+#: How long a worker may take to answer, seconds; when it is asked for its state or its metrics.
+PATIENCE: Final = 30.0
+SHORT_PATIENCE: Final = 5.0
+
+#: So many rows of the ledger are recorded by one request; it must be smaller than :data:`MAX_BODY`.
+MOST_PASSED: Final = 50
+
+#: What the front answers itself.
+_OWN: Final = ("/api/v1/login", "/api/v1/logout")
+_STATUS: Final = "/api/v1/status"
+_DRAIN: Final = "/api/v1/drain"
+
+#: Requests that also hold for a worker that starts later, until the next one of the same place.
+_LASTING: Final = {
+    _DRAIN: "drain",
+    "/api/v1/providers/{name}/suspend": "suspended",
+    "/api/v1/providers/{name}/resume": "suspended",
+}
+
+_NOTHING: Final = ApiRequest(path={}, query={})
 
 
 def control_of(config: Config, number: int) -> str:
     """Return the path of a worker's own control socket."""
     return f"{config.control_socket}.{number}"
-
-
-#: How long a worker may take to answer, seconds.
-PATIENCE: Final = 30.0
-
-#: So many rows of the ledger are written down by one request; it must be smaller than :data:`MAX_BODY`.
-MOST_PASSED: Final = 50
-
-#: What the front answers itself.
-_OWN: Final = ("/api/v1/login", "/api/v1/logout", "/api/v1/drain")
 
 
 @implementer(IAgentEndpointFactory)
@@ -59,130 +77,184 @@ class _Path:
         return UNIXClientEndpoint(self._reactor, self._path, timeout=5)
 
 
-@define
-class Worker:
-    """
-    One worker, as it is asked.
-
-    :ivar number: from 1.
-    :ivar path: of its control socket.
-    :ivar pid: of its process; 0 while there is none.
-    :ivar waiting: it has told that it cannot reach its spool's database.
-    :ivar ready: it has told that it takes mail.
-    """
-
-    number: int
-    path: str
-    pid: int = 0
-    waiting: bool = False
-    ready: bool = False
-
-    async def ask(
-        self,
-        reactor: Any,
-        method: str,
-        uri: str,
-        *,
-        body: bytes = b"",
-        headers: Mapping[str, str] | None = None,
-        patience: float = PATIENCE,
-    ) -> ApiResponse:
-        """Return its answer, whatever it is; raises what prevents one, in time."""
-        agent = Agent.usingEndpointFactory(reactor, _Path(reactor, self.path))
-        sent = Headers({name: [value] for name, value in (headers or {}).items() if value})
-        answering = Deferred.fromCoroutine(self._exchange(agent, method, uri, body, sent))
-        answer: ApiResponse = await answering.addTimeout(patience, reactor)
-        return answer
-
-    async def _exchange(
-        self, agent: Agent, method: str, uri: str, body: bytes, headers: Headers
-    ) -> ApiResponse:
-        producer = FileBodyProducer(BytesIO(body)) if body else None
-        response = await agent.request(method.encode(), f"http://worker{uri}".encode(), headers, producer)
-        kind = response.headers.getRawHeaders("content-type", ["text/plain"])[0]
-        length = response.length if isinstance(response.length, int) else 0
-        if length > MAX_BODY:
-            inlet = BodyReader()
-            response.deliverBody(inlet)
-            return ApiResponse(status=response.code, pieces=inlet.pieces(), length=length, type=kind)
-        return ApiResponse(status=response.code, body=await readBody(response), type=kind)
+async def ask(reactor: Any, path: str, method: str, uri: str, request: ApiRequest = _NOTHING) -> ApiResponse:
+    """Return what the relay at a control socket answers, whatever it is; raises what prevents an answer."""
+    agent = Agent.usingEndpointFactory(reactor, _Path(reactor, path))
+    named = {
+        WHO: request.who,
+        ROLE: request.role,
+        "Accept": request.accept,
+        "Content-Type": request.content_type,
+    }
+    headers = Headers({name: [value] for name, value in named.items() if value})
+    producer = FileBodyProducer(BytesIO(request.body)) if request.body else None
+    response = await agent.request(method.encode(), f"http://worker{uri}".encode(), headers, producer)
+    kind = response.headers.getRawHeaders("content-type", ["text/plain"])[0]
+    length = response.length if isinstance(response.length, int) else 0
+    if length > MAX_BODY:
+        inlet = BodyReader()
+        response.deliverBody(inlet)
+        return ApiResponse(status=response.code, pieces=inlet.pieces(), length=length, type=kind)
+    return ApiResponse(status=response.code, body=await readBody(response), type=kind)
 
 
-@frozen
+@define(eq=False)
 class ApiProxy:
-    """Asks workers on behalf of whoever asked the front."""
+    """
+    Asks workers on behalf of those who ask the front.
 
-    _reactor: Any
-    _workers: Sequence[Worker]
+    :ivar shared: the workers share a spool, or there is only one.
+    :ivar draining: the relay is drained.
+    :ivar ask: sends a request to a control socket.
+    """
 
-    def routes(self, routes: Sequence[Endpoint]) -> Sequence[Endpoint]:
-        """Return ``routes``, answered by the workers, but for what the front knows itself."""
-        return [
-            route if route.path in _OWN else evolve(route, action=self._action(route)) for route in routes
-        ]
+    reactor: Any
+    workers: Sequence[Worker]
+    shared: bool
+    ask: Callable[..., Coroutine[Deferred[Any], Any, ApiResponse]] = ask
+    draining: bool = field(default=False, init=False)
+    #: When it was said, and what every worker is told, by what it is about.
+    _lasting: dict[tuple[str, str], tuple[float, str, ApiRequest]] = field(factory=dict, init=False)
 
-    def _action(self, route: Endpoint) -> Action:
-        async def pass_on(asked: ApiRequest) -> ApiResponse:
-            return await self.one(route.method, _uri(route.path, asked), asked)
+    def parts(self, config: Config) -> Parts:
+        """Return what a site in front of the workers may serve."""
 
-        return pass_on
+        def routes(sources: Sources) -> Sequence[Endpoint]:
+            # No action of this table is called: it is there for the paths and the roles.
+            unseen: Any = SimpleNamespace(admin=None, archive=None, maintenance=None)
+            spool = None if config.spool is None else unseen
+            table = evolve(sources, spool=spool, permits=unseen, operator=unseen, draining=unseen)
+            return [self._passing(route, sources) for route in api_routes(table)]
 
-    async def one(self, method: str, uri: str, asked: ApiRequest) -> ApiResponse:
+        return {**PARTS, "api": routes}
+
+    def _passing(self, route: Endpoint, sources: Sources) -> Endpoint:
+        async def action(request: ApiRequest) -> ApiResponse:
+            if self.shared and route.path != _DRAIN:
+                answer = await self.one(route.method, _uri(route.path, request), request)
+            else:
+                answer = await self._all_as_one(route, request)
+            return await self._with_workers(answer, sources) if route.path == _STATUS else answer
+
+        return route if route.path in _OWN else evolve(route, action=action)
+
+    async def one(self, method: str, uri: str, request: ApiRequest) -> ApiResponse:
         """
         Return the answer of one worker; of the next, if the first cannot be reached to ask something.
 
-        :raises Problem: 503, no worker answers.
+        :raises ApiProblem: 503, no worker answers.
         """
-        headers = {
-            WHO: asked.who,
-            ROLE: asked.role,
-            "Accept": asked.accept,
-            "Content-Type": asked.content_type,
-        }
-        for worker in self._workers:
-            if not worker.ready:
-                continue
+        for worker in self._ready():
             try:
-                return await worker.ask(self._reactor, method, uri, body=asked.body, headers=headers)
+                return await self._ask(worker, method, uri, request)
             except Exception as error:  # noqa: BLE001 -- whatever it is, there may be another worker
                 if method != "GET":
-                    # It may have been done.
-                    raise ApiProblem(503, f"worker {worker.number} gave no answer: {error}") from None
-        if any(worker.waiting for worker in self._workers):
-            raise ApiProblem(503, "no worker of the relay is ready: they wait for the spool's database")
-        raise ApiProblem(503, "no worker of the relay answers")
+                    text = f"worker {worker.number} gave no answer, {error}: see whether it was done"
+                    raise ApiProblem(503, text) from None
+        raise self._no_answer()
 
     async def all(
-        self, method: str, uri: str, body: bytes = b"", patience: float = PATIENCE
+        self, method: str, uri: str, request: ApiRequest = _NOTHING, patience: float = PATIENCE
     ) -> dict[int, ApiResponse]:
         """Return the answers of those workers that give one, by their numbers."""
-        headers = {"Content-Type": "application/json"}
         answers: dict[int, ApiResponse] = {}
 
         async def ask(worker: Worker) -> None:
-            with suppress(Exception):  # then it is not among the answers
-                answers[worker.number] = await worker.ask(
-                    self._reactor, method, uri, body=body, headers=headers, patience=patience
-                )
+            answers[worker.number] = await self._ask(worker, method, uri, request, patience)
 
-        ready = [worker for worker in self._workers if worker.ready]
-        await gatherResults([Deferred.fromCoroutine(ask(worker)) for worker in ready])
+        asking = [Deferred.fromCoroutine(ask(worker)) for worker in self._ready()]
+        await DeferredList(asking, consumeErrors=True)
         return answers
+
+    async def gather(self, gathered: Gathered) -> None:
+        """
+        Ask the workers for their metrics; without an answer the last one counts.
+
+        A counter that goes back looks like a restart to Prometheus. So each answer is taken when it comes,
+        and never for another process that has the same number by then.
+        """
+
+        async def take(worker: Worker) -> None:
+            pid = worker.pid
+            answer = await self._ask(worker, "GET", "/metrics", _NOTHING, SHORT_PATIENCE)
+            if answer.status == OK and worker.pid == pid:
+                gathered.take(worker.number, answer.body.decode())
+
+        taking = [Deferred.fromCoroutine(take(worker)) for worker in self._ready()]
+        await DeferredList(taking, consumeErrors=True)
+
+    async def repeat(self, worker: Worker) -> None:
+        """Tell a worker that has become ready what the others were told before."""
+        for said, uri, request in self._lasting.values():
+            order = json.loads(request.body)
+            if "for" in order:
+                order["for"] -= self.reactor.seconds() - said
+            if order.get("for", 1) > 0:
+                await self._ask(worker, "POST", uri, evolve(request, body=json.dumps(order).encode()))
+
+    async def _all_as_one(self, route: Endpoint, request: ApiRequest) -> ApiResponse:
+        uri = _uri(route.path, request)
+        about = (_LASTING.get(route.path, "") if route.method == "POST" else "", request.path.get("name", ""))
+        before = self._lasting.get(about)
+        if about[0]:
+            # From before it is said: a worker may become ready meanwhile.
+            self._lasting[about] = (self.reactor.seconds(), uri, request)
+        asked = len(self._ready())
+        answers = list((await self.all(route.method, uri, request)).values())
+        good = [json.loads(await _whole(answer)) for answer in answers if answer.status == OK]
+        if about[0] and not good:
+            del self._lasting[about]
+            self._lasting |= {} if before is None else {about: before}
+        elif about[0] == "drain":
+            self.draining = good[0]["draining"]
+        if not answers:
+            raise self._no_answer()
+        if route.method != "GET" and len(answers) < asked:
+            raise ApiProblem(503, "not all workers have answered: try again")
+        return json_answer(MERGES.get(route.path, itemgetter(0))(good)) if good else answers[0]
+
+    async def _with_workers(self, answer: ApiResponse, sources: Sources) -> ApiResponse:
+        """Return the answer about the relay's state, of which a worker knows only a part."""
+        if answer.status != OK:
+            return answer
+        checks = await sources.readiness()
+        workers = [{"number": each.number, "pid": each.pid, "ready": each.ready} for each in self.workers]
+        told: Answer = json.loads(answer.body) | {
+            "uptime": sources.uptime,
+            "ready": {"ok": not any(checks.values()), "checks": checks},
+            "listeners": sources.listeners(),
+            "workers": workers,
+        }
+        return json_answer(told)
+
+    def _ready(self) -> Sequence[Worker]:
+        return [worker for worker in self.workers if worker.ready]
+
+    def _no_answer(self) -> ApiProblem:
+        if any(worker.waiting for worker in self.workers):
+            return ApiProblem(503, "no worker is ready: they wait for the database of the spool; try again")
+        return ApiProblem(503, "no worker answers: try again, or see the log")
+
+    async def _ask(
+        self, worker: Worker, method: str, uri: str, request: ApiRequest, patience: float = PATIENCE
+    ) -> ApiResponse:
+        asking = Deferred.fromCoroutine(self.ask(self.reactor, worker.path, method, uri, request))
+        return await asking.addTimeout(patience, self.reactor)
 
 
 @frozen
 class RemoteLedger(RefusedMail):
-    """The ledger of refused mail, for what the front itself refuses: a worker writes it down."""
+    """The ledger of refused mail, for what the front itself refuses: a worker records it."""
 
-    _passing: ApiProxy
+    _proxy: ApiProxy
 
     async def record(self, rows: Sequence[RefusalRow]) -> None:
         """Have a worker add up ``rows``; raises :class:`ApiProblem` if no worker can."""
         for start in range(0, len(rows), MOST_PASSED):
             some = [asdict(row) for row in rows[start : start + MOST_PASSED]]
             body = json.dumps({"rows": some}).encode()
-            asked = ApiRequest(path={}, query={}, content_type="application/json", body=body, role="operator")
-            answer = await self._passing.one("POST", RECORD, asked)
+            request = evolve(_NOTHING, content_type="application/json", body=body, role="operator")
+            answer = await self._proxy.one("POST", RECORD, request)
             if answer.status != OK:
                 raise ApiProblem(answer.status, answer.body.decode("utf-8", "replace"))
 
@@ -195,39 +267,11 @@ class RemoteLedger(RefusedMail):
         return 0
 
 
-class AllDrain(Draining):
-    """Drains all workers; one that starts later has to be told."""
-
-    def __init__(self, passing: ApiProxy, shared: bool) -> None:
-        self.on = False
-        self._passing = passing
-        self._shared = shared
-        self._who = ""
-
-    async def turn(self, on: bool, who: str) -> None:
-        """Take nothing new from now on, no mail and no delivery, or take it again."""
-        self.on, self._who = on, who
-        await self.tell()
-
-    async def tell(self) -> None:
-        """Tell all workers what was said last."""
-        body = json.dumps({"undo": not self.on, "who": self._who}).encode()
-        await self._passing.all("POST", "/api/v1/drain", body)
-
-    async def state(self) -> Drained:
-        """Return how far it is."""
-        answers = await self._passing.all("GET", "/api/v1/drain")
-        states = [json.loads(answer.body) for answer in answers.values()]
-        return Drained(
-            draining=self.on,
-            sessions=sum(state["sessions"] for state in states),
-            attempts=sum(state["attempts"] for state in states),
-            waiting=max((state["waiting"] for state in states), default=0),
-            shared=self._shared,
-        )
+async def _whole(answer: ApiResponse) -> bytes:
+    return answer.body if answer.pieces is None else b"".join([piece async for piece in answer.pieces])
 
 
-def _uri(path: str, asked: ApiRequest) -> str:
-    found = path.format_map({name: quote(value, safe="") for name, value in asked.path.items()})
-    query = urlencode(asked.query, doseq=True)
+def _uri(path: str, request: ApiRequest) -> str:
+    found = path.format_map({name: quote(value, safe="") for name, value in request.path.items()})
+    query = urlencode(request.query, doseq=True)
     return f"{found}?{query}" if query else found

@@ -1,20 +1,20 @@
 """
-Listening sockets that several processes share: one opens them, the others inherit them.
+Listening sockets that several processes share: the process in front opens them, the workers inherit them.
 
-Endpoint strings keep their meaning on both sides. The one that opens makes the endpoint listen and accepts
-nobody; the one that inherits makes the same endpoint, with its TLS and its PROXY protocol, on a reactor for
-which listening means to take the socket that is there.
+Endpoint strings mean the same on both sides. The process in front makes the endpoint listen and accepts no
+clients; a worker makes the same endpoint, with its TLS and its PROXY protocol, on a reactor for which
+listening means to use the inherited socket.
 """
 
 import os
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from attrs import frozen
-from twisted.internet import unix
+from twisted.internet import tcp, unix
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 from twisted.internet.interfaces import IListeningPort
@@ -24,13 +24,13 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from smtprelay.config.endpoint import reason
 from smtprelay.config.listeners import Listener
 from smtprelay.model.message import Client
+from smtprelay.net.worker_memory import WorkerMemory
 from smtprelay.service.errors import CONFIG, UNAVAILABLE, StartFailed
-from smtprelay.service.workers.neighbours import Neighbours
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.smtp.reply import not_ready, render
 
-#: The file descriptors of a worker: a pipe that is closed when its parent is gone, one for what it tells, and
-#: memory that all workers share.
+#: The file descriptors of a worker: a pipe that is closed when its parent is gone, one on which it tells its
+#: state, and the memory that all workers share.
 LIFELINE: Final = 3
 NEWS: Final = 4
 MEMORY: Final = 5
@@ -38,12 +38,16 @@ MEMORY: Final = 5
 FIRST_SOCKET: Final = 6
 
 
+#: How long a worker with more clients than the others leaves a new one to them, seconds.
+_COURTESY: Final = 0.002
+
+
 class Sockets:
     """
     The sockets of all listeners, opened for others.
 
-    :param hostname: who says so when somebody is turned away.
-    :param refusals: hears of that.
+    :param hostname: in the answer to clients that are turned away.
+    :param refusals: records these.
     """
 
     def __init__(self, hostname: str, refusals: Refusals) -> None:
@@ -64,13 +68,10 @@ class Sockets:
 
     def described(self) -> Sequence[Mapping[str, Any]]:
         """Return the listeners as JSON objects."""
-        return [
-            {"name": name, "endpoint": listener.endpoint, "address": spoken_address(port.getHost())}
-            for name, (listener, port) in self._ports.items()
-        ]
+        return [described(listener, port) for listener, port in self._ports.values()]
 
     def turn_away(self, on: bool) -> None:
-        """Accept whoever comes, to say 421, until others are there to accept; or leave it to them again."""
+        """Answer 421 to clients while no worker accepts them; or leave them to the workers again."""
         if on == self._accepting:
             return
         self._accepting = on
@@ -81,14 +82,14 @@ class Sockets:
                 port.stopReading()
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._refusals.stop()
         for _, port in self._ports.values():
             await maybeDeferred(port.stopListening)
 
     async def open(self, reactor: Any, listener: Listener) -> None:
         """
-        Listen, and leave it to others to accept.
+        Listen, and leave it to the workers to accept.
 
         :raises CannotListenError: as any endpoint.
         :raises StartFailed: no other process can accept there.
@@ -97,13 +98,14 @@ class Sockets:
         port: Any = await make_endpoint(reactor, listener.endpoint).listen(Factory.forProtocol(goodbye))
         self._ports[listener.name] = (listener, port)
         if not hasattr(port, "stopReading"):
-            raise StartFailed(f"{listener.endpoint}: an endpoint of this kind is for one worker only", CONFIG)
-        # Nobody was accepted: the reactor has not turned since.
+            why = "workers cannot share an endpoint of this kind: use tcp, or remove workers and supervise"
+            raise StartFailed(f"{listener.endpoint}: {why}", CONFIG)
+        # No client was accepted: the reactor has not run since.
         port.stopReading()
 
 
 class _Goodbye(Protocol):
-    """A client that nobody can take mail from yet."""
+    """A client while no worker can take its mail."""
 
     def __init__(self, hostname: str, refusals: Refusals, listener: str) -> None:
         self._hostname = hostname
@@ -111,7 +113,7 @@ class _Goodbye(Protocol):
         self._listener = listener
 
     def connectionMade(self) -> None:
-        """Say so, and hang up."""
+        """Answer 421, and hang up."""
         assert self.transport is not None  # Twisted's
         refusal = not_ready(self._hostname)
         address = getattr(self.transport.getPeer(), "host", "unix")
@@ -126,11 +128,11 @@ class Inherited:
     What a worker has from the process that opened the sockets.
 
     :ivar numbers: file descriptors by the listeners' names.
-    :ivar neighbours: the other workers.
+    :ivar memory: what all workers count together.
     """
 
     numbers: Mapping[str, int]
-    neighbours: Neighbours
+    memory: WorkerMemory
 
     def endpoint(self, reactor: Any, name: str, text: str) -> Any:
         """
@@ -139,18 +141,22 @@ class Inherited:
         :raises StartFailed: there is none.
         """
         if name not in self.numbers:
-            raise StartFailed(f"{name}: a listener that is new: stop the relay and start it", UNAVAILABLE)
-        # A worker is not whom systemd gave its sockets to.
+            text = f"the listener {name} was added after the relay had started: stop and start the relay"
+            raise StartFailed(text, UNAVAILABLE)
+        # systemd has given its sockets to another process.
         text = re.sub(r"\bsystemd:.*", "tcp:0", text)
-        return make_endpoint(_Adopting(reactor, self.numbers[name]), text)
+        return make_endpoint(
+            _Adopting(reactor, self.numbers[name], partial(self.memory.is_ahead, name)), text
+        )
 
 
 class _Adopting:
-    """A reactor where whatever shall listen gets one socket, which listens already."""
+    """A reactor on which everything listens on one socket, which is open already."""
 
-    def __init__(self, reactor: Any, number: int) -> None:
+    def __init__(self, reactor: Any, number: int, is_ahead: Callable[[], bool]) -> None:
         self._reactor = reactor
         self._number = number
+        self._is_ahead = is_ahead
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
@@ -166,24 +172,47 @@ class _Adopting:
 
     def _adopt(self, factory: Any) -> IListeningPort:
         inherited = socket.socket(fileno=os.dup(self._number))
-        if inherited.family == socket.AF_UNIX:
-            port = _UnixPort(inherited, factory, self._reactor)
-            port.startListening()
-            return port
-        with inherited:
-            adopted: IListeningPort = self._reactor.adoptStreamPort(
-                inherited.fileno(), inherited.family, factory
-            )
-        return adopted
+        kind = _UnixPort if inherited.family == socket.AF_UNIX else _SharedPort
+        # Twisted changes and removes the file of a UNIX socket whose name is not abstract: it is not ours.
+        place: Any = b"\0inherited" if kind is _UnixPort else 0
+        port: Any = kind(place, factory, reactor=self._reactor)
+        port._preexistingSocket = inherited  # noqa: SLF001 -- what adoptStreamPort sets, which makes other ports
+        port.is_ahead = self._is_ahead
+        port.startListening()
+        return cast(IListeningPort, port)
 
 
-class _UnixPort(unix.Port):
-    """A port on a socket whose file belongs to somebody else: its mode stays, and so does the file."""
+class _SharedPort(tcp.Port):
+    """
+    A port on a socket that other workers accept from, too: each takes its part of the clients.
 
-    def __init__(self, inherited: socket.socket, factory: Any, reactor: Any) -> None:
-        # Twisted changes and removes the file of a name that is not abstract.
-        super().__init__(b"\0inherited", factory, reactor=reactor)
-        self._preexistingSocket = inherited
+    A worker with more clients than the others lets them accept for a moment, and takes one client at a time:
+    Twisted would accept a hundred at once.
+
+    :ivar is_ahead: tells whether this worker has more clients than the others.
+    """
+
+    numberAccepts = property(lambda _: 1, lambda _, _count: None)  # noqa: N815 -- Twisted's
+    reactor: Any
+    is_ahead: Callable[[], bool]
+    _has_waited = False
+
+    def doRead(self) -> None:  # noqa: N802 -- Twisted's
+        """Accept a client, or leave it to others."""
+        self._has_waited = not self._has_waited and self.is_ahead()
+        if self._has_waited:
+            self.stopReading()
+            self.reactor.callLater(_COURTESY, self._read_again)
+        else:
+            super().doRead()
+
+    def _read_again(self) -> None:
+        if self.connected:
+            self.startReading()
+
+
+class _UnixPort(_SharedPort, unix.Port):
+    """Such a port on a UNIX socket."""
 
 
 def make_endpoint(reactor: Any, text: str) -> Any:
@@ -197,6 +226,17 @@ def make_endpoint(reactor: Any, text: str) -> Any:
             if (passed.family == socket.AF_UNIX) != (made.addressFamily == socket.AF_UNIX):
                 raise StartFailed(f"{text}: the socket is of the domain {passed.family.name[3:]}", CONFIG)
     return made
+
+
+def described(listener: Listener, port: Any) -> Mapping[str, Any]:
+    """Return a listener that is open as a JSON object."""
+    address = spoken_address(port.getHost())
+    return {"name": listener.name, "endpoint": listener.endpoint, "address": address}
+
+
+def spoken(addresses: Mapping[str, Any]) -> str:
+    """Return where a relay listens, in one line."""
+    return ", ".join(f"{name} on {spoken_address(address)}" for name, address in addresses.items())
 
 
 def spoken_address(address: Any) -> str:

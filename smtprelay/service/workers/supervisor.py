@@ -1,15 +1,15 @@
 """
 The process in front of the workers: it opens what they listen on, starts them, and answers for all of them.
 
-The mail never passes through it: workers accept from the sockets that it opened, and each uses the spool by
-itself. It serves the HTTP sites and the control socket: ready while one worker is, with the metrics of all
-added up, and with the API's questions passed on. A worker that dies is started again, one that stands still
-is killed before; one death too many within an hour ends everything. While workers wait for their database and
-none is ready, it tells whoever wants to hand in mail to come again.
+No mail passes through it: workers accept from the sockets that it opened, and each uses the spool by itself.
+It serves the HTTP sites and the control socket: it is ready while one worker is, adds up the metrics of all,
+and passes requests to the API on. A worker that dies is restarted, one that hangs is killed first; too many
+deaths within an hour stop the relay. While workers wait for their database and none is ready, clients get
+421.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,36 +22,33 @@ from twisted.python.failure import Failure
 
 from smtprelay.config import Config, Loaded
 from smtprelay.interfaces import Events
+from smtprelay.net.worker_memory import WorkerMemory, new_memory
 from smtprelay.service.build.http import control_site, http_sites
 from smtprelay.service.chores import LogWatch, every
+from smtprelay.service.drain import why_draining
 from smtprelay.service.errors import StartFailed, explain, tell_failed
 from smtprelay.service.ports import Ports
 from smtprelay.service.relay import CLOSING_BOUND, VERDICTS_BOUND
 from smtprelay.service.threads import Threads
-from smtprelay.service.workers.api_proxy import AllDrain, ApiProxy, RemoteLedger, Worker, control_of
-from smtprelay.service.workers.front import front_parts
-from smtprelay.service.workers.gather import Gathering
-from smtprelay.service.workers.shared import Shared, new_memory
-from smtprelay.service.workers.sockets import Sockets, spoken_address
+from smtprelay.service.workers.api_proxy import SHORT_PATIENCE, ApiProxy, RemoteLedger, control_of
+from smtprelay.service.workers.process import Monitor, Worker, command
+from smtprelay.service.workers.sockets import FIRST_SOCKET, MEMORY, Sockets, spoken
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.aggregate import Gathered
 from smtprelay.telemetry.log import Fanout, Log
 from smtprelay.telemetry.metrics import Metrics, watch_lag
 from smtprelay.web.context import Sources
 
-#: How long a worker that shall end may take, seconds; then it is killed.
+#: Seconds that a worker has to stop before it is killed.
 PATIENCE: Final = VERDICTS_BOUND + CLOSING_BOUND + 10.0
 
-#: How often workers are asked for their metrics when nobody scrapes, and the log is looked at, seconds.
-GATHER_EVERY: Final = 2.0
+#: Seconds between two checks of the log, and two requests for the metrics of the workers.
+CHORES_EVERY: Final = 2.0
 
-#: How long a worker may take to say how it is, seconds.
-_ANSWER: Final = 5.0
-
-#: How long a worker may take to write down what was refused before it is stopped, seconds.
+#: Seconds that a worker has to record what was refused before it is stopped.
 _LEDGER: Final = 2.0
 
-#: After the first start one death too many is no question of the configuration any more.
+#: The exit status when too many workers have died.
 _TOO_MANY: Final = 1
 
 
@@ -60,7 +57,7 @@ class Supervisor(Service):
     A relay whose work is done by child processes.
 
     :param sets: the values of ``--set``, for the workers, who read the configuration themselves.
-    :param ended: called with an exit status when it ends by itself after it was ready.
+    :ivar ended: fires with an exit status when it has stopped by itself after it was ready.
     :ivar started: fires when a worker is ready; fails with :class:`StartFailed`, nothing left open, and with
         ``CancelledError`` if it was stopped before.
     :ivar addresses: as of :class:`smtprelay.service.Relay`.
@@ -73,33 +70,30 @@ class Supervisor(Service):
         reactor: Any,
         *,
         events: Sequence[Events] = (),
-        ended: Callable[[int], object] = lambda _status: None,
     ) -> None:
         self.config = loaded.config
         self.metrics = Metrics(seconds=reactor.seconds)
         self.started: Deferred[None] = Deferred()
+        self.ended: Deferred[int] = Deferred()
         self._file = str(Path(loaded.file).absolute())
         self._sets = sets
         self._reactor = reactor
         self._events = Fanout([self.metrics, *(events or [Log()])])
         self._log = LogWatch(events, self._events)
-        self._ended = ended
         self._gathered = Gathered(self.metrics.registry)
         self._registry = CollectorRegistry()
         self._registry.register(self._gathered)
         self._threads = Threads(reactor)
         self._ports = Ports(reactor)
-        self._memory = new_memory(self.config.workers)
-        self._shared = Shared(self._memory)
+        self._descriptor = new_memory(self.config.workers)
+        self._memory = WorkerMemory(self._descriptor)
         self._refusals = Refusals(reactor, self._events)
         self._sockets = Sockets(self.config.hostname, self._refusals)
         numbers = range(1, self.config.workers + 1)
         self._workers = [Worker(number, control_of(self.config, number)) for number in numbers]
-        self._passing = ApiProxy(reactor, self._workers)
-        self._gathering = Gathering(reactor, self._workers, self._gathered)
-        spool = self.config.spool
-        self._drain = AllDrain(self._passing, shared=spool is not None and spool.engine == "postgres")
-        self._monitor: Any = None
+        shared = self.config.spool is not None or self.config.workers == 1
+        self._proxy = ApiProxy(reactor, self._workers, shared)
+        self._monitor: Monitor | None = None
         self._clocks: list[LoopingCall] = []
         self._stopping: Deferred[None] | None = None
 
@@ -109,7 +103,7 @@ class Supervisor(Service):
         return {**self._sockets.addresses, **self._ports.addresses}
 
     def startService(self) -> None:
-        """Begin to start; :attr:`started` tells how it ends."""
+        """Begin to start; :attr:`started` fires when that ends."""
         super().startService()
         self._threads.start()
         Deferred.fromCoroutine(self._start()).addErrback(self._start_failed)
@@ -135,34 +129,31 @@ class Supervisor(Service):
         _make_folder(self.config)
         for listener in self.config.listeners:
             await self._sockets.open(self._reactor, listener)
-        sources, parts = self._sources(), front_parts(self.config, self._passing, self._workers)
+        sources, parts = self._sources(), self._proxy.parts(self.config)
         sites = http_sites(self.config, sources, self._threads.login, parts)
         for site in [*sites, control_site(self.config, sources, parts)]:
             await self._ports.open_site(site)
-        log = every(self._reactor, self._events, "log", GATHER_EVERY, self._log.look)
-        self._clocks = [watch_lag(self._reactor, self.metrics), self._gather_often(), log]
-        from smtprelay.service.workers.process_monitor import Monitor, WorkerCallbacks, command  # noqa: PLC0415 -- it imports the reactor
+        chores = (("log", self._log.check), ("metrics", lambda: self._proxy.gather(self._gathered)))
+        self._clocks = [
+            watch_lag(self._reactor, self.metrics),
+            *(every(self._reactor, self._events, name, CHORES_EVERY, chore) for name, chore in chores),
+        ]
+        self._monitor = self._make_monitor()
+        self._monitor.start()
 
+    def _make_monitor(self) -> Monitor:
         assert self.config.supervise is not None
-        lives = WorkerCallbacks(
-            began=self._began,
-            waiting=self._waiting,
-            ready=self._ready,
-            silent=self._silent,
-            died=self._died,
-            enough=self._enough,
-        )
-        self._monitor = Monitor(
-            self._reactor,
-            command(self._file, self._sets),
-            self._memory,
-            self._sockets.numbers,
-            lives,
-            workers=self.config.workers,
+        numbers = self._sockets.numbers
+        names = dict(enumerate(numbers, FIRST_SOCKET))
+        return Monitor(
+            reactor=self._reactor,
+            workers=self._workers,
+            command=command(self._file, self._sets, names),
+            inherited={MEMORY: self._descriptor, **{number: numbers[name] for number, name in names.items()}},
             restarts_per_hour=self.config.supervise.restarts_per_hour,
             patience=PATIENCE,
+            tell=self._told,
         )
-        self._monitor.start()
 
     def _start_failed(self, failure: Any) -> Deferred[None]:
         return self._cannot_start(failure.value)
@@ -182,80 +173,74 @@ class Supervisor(Service):
             events=self._events,
             readiness=self._readiness,
             listeners=self._sockets.described,
-            draining=self._drain,
             refusals=self._refusals,
             exposition=self.exposition,
         )
 
-    # --- the lives of the workers
+    # --- what happens to the workers
 
-    def _began(self, number: int, pid: int) -> None:
-        worker = self._workers[number - 1]
-        worker.pid = pid
-
-    def _waiting(self, number: int) -> None:
-        self._events("worker.waiting", worker=number)
-        self._workers[number - 1].waiting = True
+    def _told(self, what: str, worker: Worker) -> None:
+        """React to what happened to a worker, as of :attr:`.process.Monitor.tell`."""
         self._see_who_accepts()
+        match what:
+            case "waiting":
+                self._events("worker.waiting", worker=worker.number)
+            case "ready":
+                self._events("worker.ready", worker=worker.number, pid=worker.pid)
+                self._begin_to_use(worker)
+            case "unresponsive":
+                self._events("worker.unresponsive", worker=worker.number, pid=worker.pid)
+            case "died":
+                self._died(worker)
+            case "too many":
+                self._too_many_died()
 
     def _see_who_accepts(self) -> None:
-        """A client shall not wait for a banner as long as for a database; for a new worker it may."""
+        """Turn clients away while workers wait for a database, which may take long; a new worker does not."""
         ready = any(worker.ready for worker in self._workers)
         self._sockets.turn_away(any(worker.waiting for worker in self._workers) and not ready)
-        self._refusals.store = RemoteLedger(self._passing) if ready else None
+        self._refusals.store = RemoteLedger(self._proxy) if ready else None
 
-    def _ready(self, number: int) -> None:
-        worker = self._workers[number - 1]
-        worker.waiting, worker.ready = False, True
-        self._see_who_accepts()
-        self._events("worker.ready", worker=number, pid=worker.pid)
+    def _begin_to_use(self, worker: Worker) -> None:
         self._watch(self._refusals.flush())
-        if self._drain.on:
-            self._watch(self._drain.tell())
+        self._watch(self._proxy.repeat(worker))
         if not self.started.called and self._stopping is None:
-            spoken = (f"{name} on {spoken_address(host)}" for name, host in self.addresses.items())
-            self._events("relay.ready", listeners=", ".join(spoken))
+            self._events("relay.ready", listeners=spoken(self.addresses))
             self.metrics.ready(True)
             self.started.callback(None)
 
-    def _silent(self, number: int, pid: int) -> None:
-        self._events("worker.unresponsive", worker=number, pid=pid)
+    def _died(self, worker: Worker) -> None:
+        self._memory.forget(worker.number)
+        self._gathered.depart(worker.number)
+        assert self._monitor is not None
+        deaths = self._monitor.deaths
+        self._events("worker.died", worker=worker.number, pid=worker.pid, reason=worker.reason, deaths=deaths)
+        if worker.status and not self.started.called and self._stopping is None:
+            # The worker has said what is wrong, and another one would say the same.
+            why = f"worker {worker.number} cannot start ({worker.reason})"
+            self._cannot_start(StartFailed(why, worker.status))
 
-    def _died(self, number: int, pid: int, status: int | None, why: str, deaths: int) -> None:
-        worker = self._workers[number - 1]
-        worker.pid, worker.waiting, worker.ready = 0, False, False
-        self._see_who_accepts()
-        self._shared.forget(number)
-        self._gathered.depart(number)
-        self._events("worker.died", worker=number, pid=pid, reason=why, deaths=deaths)
-        if status and not self.started.called and self._stopping is None:
-            # It has said itself what is wrong, and another one would say the same.
-            self._cannot_start(StartFailed(f"worker {number} cannot start ({why})", status))
-
-    def _enough(self) -> None:
+    def _too_many_died(self) -> None:
         assert self.config.supervise is not None
         why = f"more than {self.config.supervise.restarts_per_hour} workers died within an hour"
         if self.started.called:
-            self._stop(why).addCallback(lambda _: self._ended(_TOO_MANY))
+            self._stop(why).addCallback(lambda _: self.ended.callback(_TOO_MANY))
         else:
             self._cannot_start(StartFailed(why, _TOO_MANY))
 
     # --- while it runs
 
     def clock_stepped(self, seconds: float) -> None:
-        """Put right what depends on the time, when the reactor's clock was put by ``seconds``."""
+        """Correct all times after the system clock was set forward by ``seconds``, or back."""
         if self._monitor is not None:
             self._monitor.clock_stepped(seconds)
 
     async def _readiness(self) -> Mapping[str, str | None]:
         checks: dict[str, str | None] = dict.fromkeys(("recovery", "workers", "draining"))
-        if self._stopping is not None:
-            checks["draining"] = "is on: the relay is stopping"
-        elif self._drain.on:
-            checks["draining"] = "is on: no new mail is accepted, smtprelay drain --undo ends that"
+        checks["draining"] = why_draining(self._stopping is not None, self._proxy.draining)
         if not self.started.called:
             checks["recovery"] = "no worker has been ready yet"
-        answers = await self._passing.all("GET", "/readyz", patience=_ANSWER)
+        answers = await self._proxy.all("GET", "/readyz", patience=SHORT_PATIENCE)
         if not any(answer.status == 200 for answer in answers.values()):  # noqa: PLR2004 -- OK
             said = [f"worker {n}: {_line(answer.body)}" for n, answer in sorted(answers.items())]
             waiting = (each for each in self._workers if each.waiting)
@@ -266,14 +251,8 @@ class Supervisor(Service):
     async def exposition(self) -> CollectorRegistry:
         """Return the metrics of all workers, brought up to date."""
         self.metrics.ready(not any((await self._readiness()).values()))
-        await self._gathering.gather()
+        await self._proxy.gather(self._gathered)
         return self._registry
-
-    def _gather_often(self) -> LoopingCall:
-        call = LoopingCall(lambda: self._watch(self._gathering.gather()))
-        call.clock = self._reactor
-        call.start(GATHER_EVERY, now=False)
-        return call
 
     def _watch(self, chore: Any) -> Deferred[Any]:
         return Deferred.fromCoroutine(chore).addErrback(
@@ -283,7 +262,7 @@ class Supervisor(Service):
     # --- stopping
 
     def _stop(self, reason: str) -> Deferred[None]:
-        """Stop, once; each caller's Deferred fires when all is closed."""
+        """Stop, once; the Deferred of each caller fires when all is closed."""
         waiting: Deferred[None] = Deferred()
         if self._stopping is None:
             self._stopping = Deferred.fromCoroutine(self._close(reason))
@@ -302,14 +281,14 @@ class Supervisor(Service):
         self.metrics.ready(False)
         self._events("relay.stop", reason=reason)
         if self._monitor is not None:
-            # While there is somebody who can write it down.
+            # While there are workers to record it.
             await self._write_refused()
             await self._monitor.stop()
         for call in self._clocks:
             call.stop()
         await self._sockets.close()
         await self._ports.close()
-        os.close(self._memory)
+        os.close(self._descriptor)
         self._threads.stop()
         if not self.started.called and reason == "requested":
             self.started.errback(CancelledError())

@@ -1,9 +1,8 @@
 """
-A worker: the relay without a front, as a child of the process that opened the sockets.
+A worker: a relay without HTTP sites of its own, as a child of the process that opened the sockets.
 
-``python -m smtprelay.entry`` is what :mod:`.process_monitor` starts; nobody else needs it. It ends in order
-when it is told to by SIGTERM, and when its parent is gone. What a terminal says to all processes at once is
-for the parent, which passes SIGHUP on.
+:mod:`.process` starts it by ``python -m smtprelay.entry``. It stops in order at SIGTERM, and when its parent
+is gone. It ignores SIGINT, which a terminal sends to all processes; the parent passes SIGHUP on.
 """
 
 import argparse
@@ -17,47 +16,46 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
 
+from smtprelay.config import worker_share
+from smtprelay.net.worker_memory import WorkerMemory
 from smtprelay.service.command import (
     load_or_exit,
     reopen_log,
     run_service,
     start_logging,
     stop,
-    tell_failure,
-    watch_clock,
+    watch,
 )
 from smtprelay.service.relay import Relay
 from smtprelay.service.signals import at_hangup, ignore_second
 from smtprelay.service.workers.api_proxy import control_of
 from smtprelay.service.workers.heartbeat import READY, WAITING, Heartbeat
-from smtprelay.service.workers.neighbours import Neighbours
-from smtprelay.service.workers.shared import Shared
 from smtprelay.service.workers.sockets import LIFELINE, MEMORY, NEWS, Inherited
 
 
 def run_worker(arguments: Sequence[str]) -> int:
-    """Run one worker until it shall end; return its exit status."""
+    """Run one worker until it is stopped; return its exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from twisted.internet import reactor  # noqa: PLC0415
 
     options = _parse(arguments)
-    config = load_or_exit(options.config, options.sets).config
+    config = worker_share(load_or_exit(options.config, options.sets).config, options.number)
     config = evolve(config, control_socket=control_of(config, options.number), http=())
     hang_up = at_hangup(reactor)
     log = start_logging(config, worker=options.number)
     hang_up.append(partial(reopen_log, log))
     status: list[int] = []
-    heart = Heartbeat(reactor, NEWS)
+    heartbeat = Heartbeat(reactor, NEWS)
 
-    def hear(event: str, /, **_: object) -> None:
+    def note(event: str, /, **_: object) -> None:
         if event == "spool.unavailable":
-            heart.say(WAITING)
+            heartbeat.say(WAITING)
 
-    inherited = Inherited(dict(options.sockets), Neighbours.of(Shared(MEMORY, options.number)))
-    relay = Relay(config, reactor, events=[log, hear], inherited=inherited)
-    reactor.callWhenRunning(heart.start)
-    watch_clock(reactor, relay)
-    relay.started.addCallbacks(lambda _: heart.say(READY), tell_failure(reactor, status.append))
+    inherited = Inherited(dict(options.sockets), WorkerMemory(MEMORY, options.number))
+    relay = Relay(config, reactor, events=[log, note], inherited=inherited)
+    reactor.callWhenRunning(heartbeat.start)
+    relay.started.addCallback(lambda _: heartbeat.say(READY))
+    watch(relay, reactor, status.append)
     ignore_second(reactor)
     reactor.addReader(_Lifeline(LIFELINE, partial(stop, reactor)))
     run_service(relay, reactor)
@@ -81,7 +79,7 @@ def _socket(text: str) -> tuple[str, int]:
 @implementer(IReadDescriptor)
 @frozen(eq=False)
 class _Lifeline:
-    """A pipe that nobody writes to: it can be read when its other end is gone, and so is the parent."""
+    """A pipe that becomes readable when its other end, the parent, is gone."""
 
     _number: int
     _gone: Callable[[], object]
@@ -91,7 +89,7 @@ class _Lifeline:
         return self._number
 
     def doRead(self) -> Any:  # noqa: N802 -- Twisted's
-        """Hear the end; some reactors say it at once by :meth:`connectionLost`."""
+        """Report the end; some reactors call :meth:`connectionLost` at once."""
         return ConnectionDone()
 
     def connectionLost(self, _reason: Any) -> None:

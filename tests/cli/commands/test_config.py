@@ -89,6 +89,22 @@ class ShowTests(ConfigCase):
             data_of(self.run_command("config", "show", path, "-o", "json").out)["spool"]["lease"], "1m"
         )
 
+    def test_shares(self) -> None:
+        """Workers without a spool have shares of each provider, which YAML tells in comments."""
+        text = (
+            "listeners: [{delivery: synchronous, endpoint: 'tcp:2525:interface=127.0.0.1'}]\n"
+            "providers: {local: {type: capture, path: x, concurrency: 5, rate: [30/min, 5/h]}}\n"
+        )
+        path = self.file(text)
+        self.assertNotIn("# ", self.run_command("config", "show", path).out)
+        ran = self.run_command("config", "show", path, "--set", "workers=2")
+        self.assertEqual(yaml.safe_load(ran.out)["providers"]["local"]["concurrency"], 5)
+        told = "# providers.local: concurrency 3 + 2, rate 30/2m each, rate 5/2h each\n"
+        self.assertTrue(ran.out.endswith(told), ran.out)
+        ran = self.run_command("config", "show", path, "--set", "workers=2", "-o", "json")
+        expected = {"local": {"concurrency": [3, 2], "rate": ["30/2m", "5/2h"]}}
+        self.assertEqual(data_of(ran.out)["shares"], expected)
+
     def test_secrets(self) -> None:
         """Of a secret only its place is shown, and it need not be there."""
         more = "host: {type: smarthost, host: h, username: u, password: hunter2}"

@@ -8,6 +8,9 @@ SHARED = "spool: {engine: postgres, url: {env: URL}}"
 LISTENERS = "listeners: [{name: lan, endpoint: 'tcp:2525:interface=127.0.0.1'}]\n"
 PROVIDERS = "providers: {local: {type: capture, path: captured}}\n"
 
+#: A relay that needs no spool.
+STATELESS = LISTENERS.replace("name: lan", "delivery: synchronous") + PROVIDERS
+
 
 class SectionsTests(SynchronousTestCase):
     def test_empty(self) -> None:
@@ -67,7 +70,10 @@ class WorkersTests(SynchronousTestCase):
     def test_several(self) -> None:
         """Several need one that they can share, and are supervised."""
         [problem] = problems_of(SMALL + "workers: 2\n")
-        expected = "more than one worker needs a spool that they can share: spool.engine postgres"
+        expected = (
+            "2 workers cannot share a spool of the engine sqlite: set spool.engine: postgres, or workers: 1;"
+            ' the listener "lan" stores mail'
+        )
         self.assertEqual((problem.line, problem.code, problem.text), (4, "CFG-WORKERS", expected))
         shared = SMALL.replace("spool: {path: spool}", SHARED)
         config = load_text(shared + "workers: 2\n", {"URL": "postgresql://db"}).config
@@ -80,6 +86,29 @@ class WorkersTests(SynchronousTestCase):
         """Synchronous deliveries of all workers are counted in the spool: nothing to warn of."""
         text = SMALL.replace("spool: {path: spool}", SHARED).replace("name: lan", "delivery: synchronous")
         self.assertEqual(problems_of(text + "workers: 2\n", {"URL": "postgresql://db"}), [])
+
+    def test_synchronous_without_a_spool(self) -> None:
+        """Only synchronous listeners need no spool; one that cannot be shared is told to be left out."""
+        self.assertEqual(problems_of(STATELESS + "workers: 2\n"), [])
+        [problem] = problems_of(STATELESS + SPOOL + "workers: 2\n")
+        expected = (
+            "2 workers cannot share a spool of the engine sqlite: remove spool, which no synchronous listener"
+            " needs, or set spool.engine: postgres"
+        )
+        self.assertEqual((problem.code, problem.text), ("CFG-WORKERS", expected))
+
+    def test_more_workers_than_a_provider_takes(self) -> None:
+        """Without a spool a worker would have nothing to send with: the provider is named, and what to do."""
+        few = STATELESS.replace("captured}", "captured, concurrency: 3}")
+        self.assertEqual(problems_of(few + "workers: 3\n"), [])
+        [problem] = problems_of(few + "workers: 4\n")
+        expected = (
+            'the provider "local" takes 3 at once, fewer than there are workers, 4: set workers to 3 at most,'
+            " or raise providers.local.concurrency"
+        )
+        self.assertEqual((problem.line, problem.code, problem.text), (2, "CFG-WORKERS", expected))
+        shared = few + SHARED + "\nworkers: 4\n"
+        self.assertEqual(problems_of(shared, {"URL": "postgresql://db"}), [])
 
 
 class BlindTests(SynchronousTestCase):

@@ -7,8 +7,8 @@ from smtprelay.dispatch.dsn.render import LARGEST_RETURN
 from smtprelay.model.message import Envelope, Recipient
 from smtprelay.model.route import Limits
 from smtprelay.policy.router import Router
-from smtprelay.service.build.listeners import rule
 from smtprelay.service.build.bounces import BOUNCES, OwnMessages, all_routes, bounce_settings
+from smtprelay.service.build.listeners import rule
 from smtprelay.testing.provider import ScriptedProvider
 from tests.config.loading import load_text
 
@@ -36,7 +36,9 @@ class PostTests(SynchronousTestCase):
         router = Router([rule(route) for route in self.config.routes], self.providers)
         return OwnMessages(self.config, router, self.providers, lambda: "B1", Clock())
 
-    def targets(self, post: OwnMessages, *addresses: str, size: int = 10) -> list[tuple[str, str, tuple[str, ...]]]:
+    def targets(
+        self, post: OwnMessages, *addresses: str, size: int = 10
+    ) -> list[tuple[str, str, tuple[str, ...]]]:
         """Return route, provider and recipients of each delivery of a bounce to ``addresses``."""
         recipients = tuple(Recipient(address=each) for each in addresses)
         new = post(Envelope(sender="", recipients=recipients), b"x" * size, "M1")

@@ -4,7 +4,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.service.opening import DatabaseRetry
+from smtprelay.service.spool import DatabaseRetry
 from smtprelay.spool.engines.transaction import SpoolAway, SpoolFault
 from tests.recording import Recording
 

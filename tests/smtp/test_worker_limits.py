@@ -1,10 +1,10 @@
 """The limits of a listener that several processes have."""
 
-from collections import Counter
+import os
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.smtp.connections_elsewhere import OtherProcesses
+from smtprelay.net.worker_memory import WorkerMemory, new_memory
 from smtprelay.smtp.factory import ESMTPFactory
 from tests.smtp.doubles import Site
 from tests.smtp.test_protocol import lose
@@ -12,26 +12,15 @@ from tests.smtp.test_protocol import lose
 ONE, TWO, THREE = "192.0.2.1", "192.0.2.2", "192.0.2.3"
 
 
-class Others(OtherProcesses):
-    """Others who have one connection, from :data:`ONE`."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, int]] = []
-        self.counts = Counter({"": 1, ONE: 1})
-
-    def count(self, address: str) -> int:
-        return self.counts[address]
-
-    def note(self, address: str, change: int) -> None:
-        self.told.append((address, change))
-
-
 class ElsewhereTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.site = Site(connections=3, connections_per_client=2)
-        self.others = Others()
+        number = new_memory(2)
+        self.addCleanup(os.close, number)
+        ours, self.others = WorkerMemory(number, 1), WorkerMemory(number, 2)
+        self.others.count("lan", ONE, 1)
+        self.site = Site(connections=3, connections_per_client=2, listener="lan")
         self.site.factory = ESMTPFactory(
-            self.site.portal, self.site.factory.settings, self.site.clock, self.site.events, self.others
+            self.site.portal, self.site.factory.settings, self.site.clock, self.site.events, memory=ours
         )
 
     def test_limits(self) -> None:
@@ -44,7 +33,9 @@ class ElsewhereTests(SynchronousTestCase):
     def test_they_hear_of_ours(self) -> None:
         """Each that is let in is told, when it comes and once when it goes; who is turned away is not."""
         line = self.site.connect(ONE)
+        self.assertEqual((self.others.elsewhere("lan", ONE), self.others.elsewhere("lan")), (1, 1))
         lose(self.site.connect(ONE))
+        self.assertEqual(self.others.elsewhere("lan", ONE), 1)
         lose(line)
         lose(line)
-        self.assertEqual(self.others.told, [(ONE, 1), (ONE, -1)])
+        self.assertEqual((self.others.elsewhere("lan", ONE), self.others.elsewhere("lan")), (0, 0))

@@ -1,0 +1,1 @@
+With only synchronous listeners and no ``spool``, ``workers`` needs no PostgreSQL any more: each worker has a share of the providers' ``concurrency`` and ``rate``, which ``smtprelay config show`` tells; more workers than a provider's ``concurrency`` are refused at the start.

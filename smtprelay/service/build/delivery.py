@@ -1,0 +1,99 @@
+"""
+What delivers the mail of a configuration: from the spool, and while its client waits.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from smtprelay.config.model import Config
+from smtprelay.dispatch.context import DispatchContext
+from smtprelay.dispatch.dsn.delay_notice import Delays
+from smtprelay.dispatch.dsn.reporter import DsnReporter
+from smtprelay.dispatch.lane_state import LaneStates
+from smtprelay.dispatch.notices import EndNotices
+from smtprelay.dispatch.synchronous.delivery import Direct
+from smtprelay.dispatch.synchronous.incoming import Synchronous
+from smtprelay.dispatch.synchronous.partial import PartialSuccess
+from smtprelay.dispatch.synchronous.permits import SynchronousPermits
+from smtprelay.dispatch.webhook import WebhookNotifier
+from smtprelay.interfaces import Events, Provider
+from smtprelay.interfaces.spool import Spool
+from smtprelay.net.buffer_budget import Budget
+from smtprelay.service.build.bounces import OwnMessages, all_routes, bounce_settings
+from smtprelay.service.chores import Chore
+
+#: Late mail is looked for so often in the time that makes it late; but within these bounds, seconds.
+_LOOKS: Final = 10
+_LOOK_EVERY: Final = (1.0, 60.0)
+
+
+def build_context(
+    config: Config, spool: Spool, providers: Mapping[str, Provider], clock: Any, events: Events
+) -> DispatchContext:
+    """Return what those who deliver work with: from the spool, and while a client waits."""
+    return DispatchContext(
+        spool=spool,
+        providers=providers,
+        routes=all_routes(config),
+        lanes=LaneStates(events),
+        clock=clock,
+        events=events,
+        jitter=random.SystemRandom().random,
+    )
+
+
+def build_notices(
+    config: Config, context: DispatchContext, post: OwnMessages, notifier: WebhookNotifier | None
+) -> EndNotices:
+    """Return what makes the messages that tell how mail ended."""
+    reporter = DsnReporter(bounce_settings(config, context.providers), post, context.clock)
+    return EndNotices(reporter=reporter, notifier=notifier, clock=context.clock, events=context.events)
+
+
+def build_synchronous(
+    context: DispatchContext,
+    notices: EndNotices,
+    spool: Spool | None,
+    defer_to_thread: Callable[..., Any],
+    budget: Budget,
+) -> Synchronous:
+    """
+    Return what delivers for synchronous listeners.
+
+    :param context: that of the dispatcher; its spool counts what is asked of the providers.
+    :param spool: if there is one: takes what is left of a mail that a provider took for some recipients only.
+    """
+    clock, events = context.clock, context.events
+    admission = SynchronousPermits(context.spool.permits, context.lanes, clock, events)
+    direct = Direct(
+        providers=context.providers,
+        routes=context.routes,
+        admission=admission,
+        clock=clock,
+        events=events,
+    )
+    remainder = PartialSuccess(spool=spool, context=context, stopped=admission.stopped, notices=notices)
+    return Synchronous(
+        direct, remainder, clock=clock, events=events, defer_to_thread=defer_to_thread, budget=budget
+    )
+
+
+def build_delays(
+    config: Config, context: DispatchContext, reporter: DsnReporter, running: Callable[[], bool]
+) -> Sequence[Chore]:
+    """Return what looks for late mail; nothing if nobody wants to know of it."""
+    after = config.bounces.delay_notice
+    if after is None:
+        return []
+    delays = Delays(
+        context.spool,
+        context.routes,
+        reporter,
+        after=after,
+        clock=context.clock,
+        events=context.events,
+        running=running,
+    )
+    shortest, longest = _LOOK_EVERY
+    return [("delays", min(longest, max(shortest, after / _LOOKS)), delays.look)]

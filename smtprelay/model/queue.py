@@ -65,8 +65,8 @@ class Overdue:
     A delivery that has waited for long.
 
     :ivar reason: the last error, or why its lane is blocked, or ``""``.
-    :ivar age: as :attr:`Claim.age`; what of it passed in a blocked lane does not count.
-    :ivar attempted: when its last attempt began, seconds since the epoch; ``None`` if there was none.
+    :ivar age: as :attr:`Claim.age`.
+    :ivar attempted: when its last attempt began, seconds since the epoch; ``None``: there was none.
     """
 
     delivery: Delivery
@@ -78,12 +78,7 @@ class Overdue:
 
 @frozen(kw_only=True)
 class OverduePage:
-    """
-    One page of the deliveries that are overdue.
-
-    :ivar mark: where the next page begins, whenever it is asked for.
-    :ivar more: there may be more already.
-    """
+    """One page of the deliveries that are overdue; at ``mark`` the next begins, now if there is ``more``."""
 
     deliveries: Sequence[Overdue]
     mark: tuple[str, int]
@@ -183,8 +178,7 @@ class Attempt:
     """
     One attempt, or one operator's act, on a delivery.
 
-    :ivar outcome: ``delivered deferred failed blocked uncertain``, several joined by ``+``
-        when the recipients differ; ``""`` while it is under way; an edit's action for an edit; :data:`SPLIT`.
+    :ivar outcome: those of its recipients, joined by ``+``; ``""``: it is under way; of an act its action.
     """
 
     number: int
@@ -267,12 +261,7 @@ class LaneState:
 
 @frozen(kw_only=True)
 class Node:
-    """
-    One of the processes that share a spool.
-
-    :ivar seen: when it was last there, seconds since the epoch.
-    :ivar draining: it takes no new work.
-    """
+    """One of the processes that share a spool; ``seen`` last then, seconds since the epoch."""
 
     name: str
     seen: float

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from smtprelay.model.maintenance import Checked
 from smtprelay.spool.engines.transaction import Connection, Transaction
-from smtprelay.spool.tables.lanes import Lane
 
 #: Findings of one kind that are told; a spool that is very wrong has as many as rows.
 _MOST: Final = 100
@@ -59,48 +58,49 @@ def _rows(connection: Connection) -> Iterator[str]:
 
 def _lanes(connection: Connection) -> Iterator[str]:
     """Compare each lane with its deliveries."""
-    counted = {row[0]: row[1:] for row in connection.execute(_COUNT.format("")).fetchall()}
-    occupied = dict(connection.execute(_OCCUPIED).fetchall())
-    lent = {row[0]: row[1] for row in connection.execute(_LENT).fetchall()}
-    all_lent = dict(connection.execute(_ALL_LENT).fetchall())
+    expected = _expected(connection)
     lanes = connection.execute(
         "SELECT id, provider, key, queued, deferred, active, held, slots, due FROM lane ORDER BY id"
     ).fetchall()
     for number, provider, key, *kept, due in lanes:
-        *counts, slots, first = counted.pop(number, (0, 0, 0, 0, 0, None))
-        if key == "":
-            counts.append(occupied.get(provider, 0) + all_lent.get(provider, 0))
-        else:
-            counts.append(slots + lent.get(number, 0))
+        *counts, first = expected.pop(number)
         name = f"lane {provider!r} {key!r}"
         for what, value, real in zip(_KEPT, kept, counts, strict=True):
             if value != real:
                 yield f"{name}: {what} is {value}, counted {real}"
         if first is not None and (due is None or due > first):
             yield f"{name}: due is {due}, but a delivery is due {first}"
-    yield from (f"deliveries are in a lane that does not exist: {number}" for number in counted)
+    yield from (f"deliveries are in a lane that does not exist: {number}" for number in expected)
 
 
 def recount(tx: Transaction) -> int:
     """Give each lane the counts of its deliveries; return how many lanes had others."""
-    lanes = [tx.lanes.by_id(number) for (number,) in tx.execute("SELECT id FROM lane ORDER BY id").fetchall()]
-    before = [_counts(lane) for lane in lanes]
-    counted = {row[0]: row[1:] for row in tx.execute(_COUNT.format("WHERE ended IS NULL")).fetchall()}
-    lent = dict(tx.execute(_LENT).fetchall())
-    occupied: dict[str, int] = {}
-    for lane in lanes:
-        counts = counted.get(lane.id, (0, 0, 0, 0, 0, None))
+    changed = 0
+    expected = _expected(tx, "WHERE ended IS NULL")
+    for (number,) in tx.execute("SELECT id FROM lane ORDER BY id").fetchall():
+        lane, counts = tx.lanes.by_id(number), expected[number]
+        changed += counts != [lane.queued, lane.deferred, lane.active, lane.held, lane.slots, lane.due]
         lane.queued, lane.deferred, lane.active, lane.held, lane.slots, lane.due = counts
-        lane.slots += lent.get(lane.id, 0)
-        occupied[lane.provider] = occupied.get(lane.provider, 0) + lane.slots
-    for lane in lanes:
-        if lane.key == "":
-            lane.slots = occupied[lane.provider]
-    return sum(_counts(lane) != was for lane, was in zip(lanes, before, strict=True))
+    return changed
 
 
-def _counts(lane: Lane) -> tuple[int, int, int, int, int, float | None]:
-    return lane.queued, lane.deferred, lane.active, lane.held, lane.slots, lane.due
+def _expected(connection: Connection, which: str = "") -> dict[int, list[Any]]:
+    """Return by the number of each lane what it must count, and when something in it is due first."""
+    counted = {row[0]: list(row[1:]) for row in connection.execute(_COUNT.format(which)).fetchall()}
+    lent = dict(connection.execute(_LENT).fetchall())
+    whole: dict[str, list[Any]] = {}
+    occupied: dict[str, int] = {}
+    for number, provider, key in connection.execute(
+        "SELECT id, provider, key FROM lane ORDER BY id"
+    ).fetchall():
+        counts = counted.setdefault(number, [0, 0, 0, 0, 0, None])
+        counts[_SLOTS] += lent.get(number, 0)
+        occupied[provider] = occupied.get(provider, 0) + counts[_SLOTS]
+        if key == "":
+            whole[provider] = counts
+    for provider, counts in whole.items():
+        counts[_SLOTS] = occupied[provider]
+    return counted
 
 
 def _number(connection: Connection, sql: str) -> int:
@@ -110,6 +110,7 @@ def _number(connection: Connection, sql: str) -> int:
 
 #: What a lane counts.
 _KEPT: Final = ("queued", "deferred", "active", "held", "slots")
+_SLOTS: Final = 4
 
 _COUNT: Final = """
     SELECT lane, count(CASE WHEN state = 'queued' THEN 1 END), count(CASE WHEN state = 'deferred' THEN 1 END),
@@ -117,18 +118,11 @@ _COUNT: Final = """
            sum(slot), min(CASE WHEN suspect = 0 THEN due END)
     FROM delivery {} GROUP BY lane"""
 
-_OCCUPIED: Final = """
-    SELECT l.provider, sum(d.slot) FROM delivery d JOIN lane l ON l.id = d.lane
-    WHERE d.slot <> 0 GROUP BY l.provider"""
-
 _ORPHAN: Final = """
     SELECT o.message, o.n FROM {} o
     LEFT JOIN delivery d ON d.message = o.message AND d.n = o.n WHERE d.message IS NULL"""
 
 _LENT: Final = "SELECT lane, sum(slot) FROM loan GROUP BY lane"
-
-_ALL_LENT: Final = """
-    SELECT l.provider, sum(o.slot) FROM loan o JOIN lane l ON l.id = o.lane GROUP BY l.provider"""
 
 #: What must never be found, by what is wrong then; each gives the ids of the rows.
 _NEVER: Final[dict[str, str]] = {

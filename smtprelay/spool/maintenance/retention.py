@@ -1,8 +1,7 @@
 """
-Forgetting: what is finished is kept for a while, then dropped in small steps.
+Retention: what is finished is kept for a while, then dropped in steps, small in messages and in bytes.
 
-Small in messages and in bytes, so that a sweep after a long time never holds up the mail that
-comes in between. What waits is never looked at.
+So a sweep after a long time never holds up the mail. What waits is never looked at.
 """
 
 from collections.abc import Sequence
@@ -24,11 +23,7 @@ _OLDEST: Final = """
 
 
 def sweep(tx: Transaction, before: float, limit: int = 200) -> int:
-    """
-    Drop up to ``limit`` messages that were finished before ``before``, the oldest first.
-
-    Returns how many; 0 when none is left. Large bodies make it fewer.
-    """
+    """Drop up to ``limit`` messages finished before ``before``, the oldest first; return how many."""
     gone = _oldest(tx, "", before, limit)
     remove(tx, gone)
     return len(gone)

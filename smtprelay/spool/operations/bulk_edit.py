@@ -20,8 +20,7 @@ from smtprelay.model.queue_admin import MOST_LOOKED_AT, Edited, Prepared
 from smtprelay.spool.engines.transaction import Connection
 from smtprelay.spool.engines.writer import Writer
 from smtprelay.spool.operations.edit import ACTS, MOST_AT_ONCE, Act, edit
-from smtprelay.spool.query.due import DueSearch
-from smtprelay.spool.query.search import Page, Search
+from smtprelay.spool.query.search import DueSearch, Page, Search
 from smtprelay.spool.tables.deliveries import BOUNCED, COLUMNS, WIDTH, deliveries_of, marks, portions
 
 if TYPE_CHECKING:

@@ -58,7 +58,6 @@ _FIRST_IN_STATE: Final = (
     " ORDER BY state, message LIMIT 1"
 )
 
-
 #: Crash loops that are named.
 _MOST_NAMED: Final = 20
 
@@ -130,16 +129,8 @@ def lane_states(
         " FROM lane ORDER BY provider, key"
     ).fetchall()
     whole = {row[0]: _of_provider(row, paces, unreachable) for row in rows if row[1] == ""}
-    return [
-        LaneState(*_shown(row), *_of_lane(row, whole[row[0]]))
-        for row in rows
-        if whole[row[0]] != "removed" or row[2] or row[3]
-    ]
-
-
-def _shown(row: Sequence[Any]) -> Sequence[Any]:
-    """Return a lane's row without the time that stands for a suspension."""
-    return [*row[:5], None if row[5] == SUSPENDED else row[5], *row[6:]]
+    shown = [row for row in rows if whole[row[0]] != "removed" or row[2] or row[3]]
+    return [_lane_state(row, whole[row[0]]) for row in shown]
 
 
 def _of_provider(row: Sequence[Any], paces: Mapping[str, RateLimit], unreachable: Collection[str]) -> str:
@@ -151,10 +142,11 @@ def _of_provider(row: Sequence[Any], paces: Mapping[str, RateLimit], unreachable
     return "unreachable" if row[0] in unreachable else ""
 
 
-def _of_lane(row: Sequence[Any], whole: str) -> Sequence[Any]:
-    """Return whether a lane is suspended, and its state; ``whole`` is that of its provider."""
+def _lane_state(row: Sequence[Any], whole: str) -> LaneState:
+    """Return a lane without the time that stands for a suspension; ``whole`` is the state of its provider."""
     own = "blocked" if row[5] is not None else "ok" if row[7] is None else "throttled"
-    return row[5] == SUSPENDED, whole or own
+    suspended = row[5] == SUSPENDED
+    return LaneState(*(*row[:5], None if suspended else row[5], *row[6:], suspended, whole or own))
 
 
 def counts(connection: Connection) -> tuple[dict[str, int], str, float | None]:
@@ -171,17 +163,12 @@ def counts(connection: Connection) -> tuple[dict[str, int], str, float | None]:
     return {"queued": sums[0], "active": sums[1], "deferred": sums[2], "held": sums[3]}, oldest, received
 
 
-def crash_loops(connection: Connection) -> list[str]:
-    """Return the ids of deliveries that are held because the relay died of them, the first few."""
-    rows = connection.execute(_CRASH_LOOPS, (CRASH_LOOP, _MOST_NAMED)).fetchall()
-    return [f"{message}.{n}" for message, n in rows]
-
-
 def stock(connection: Connection, paces: Mapping[str, RateLimit], engine: Engine) -> QueueStats:
     """Return what lies in the spool that ``engine`` keeps."""
     size, free = engine.measure(connection)
     states, oldest_message, oldest = counts(connection)
     failing = unreachable(connection)
+    loops = connection.execute(_CRASH_LOOPS, (CRASH_LOOP, _MOST_NAMED)).fetchall()
     return QueueStats(
         states=states,
         bytes=size,
@@ -189,7 +176,7 @@ def stock(connection: Connection, paces: Mapping[str, RateLimit], engine: Engine
         oldest=oldest,
         oldest_message=oldest_message,
         lanes=lane_states(connection, paces, {each.provider for each in failing}),
-        crash_loops=crash_loops(connection),
+        crash_loops=[f"{message}.{n}" for message, n in loops],
         unreachable=failing,
     )
 
@@ -197,14 +184,12 @@ def stock(connection: Connection, paces: Mapping[str, RateLimit], engine: Engine
 def usage(connection: Connection, engine: Engine) -> Usage:
     """Return what the limits of the spool that ``engine`` keeps are compared with."""
     space = engine.disk(connection)
-    row = connection.execute(
-        "SELECT coalesce(sum(queued + active + deferred + held), 0) FROM lane"
-    ).fetchone()
-    return Usage(deliveries=int(row[0]), space=space)
+    sql = "SELECT coalesce(sum(queued + active + deferred + held), 0) FROM lane"
+    return Usage(deliveries=int(connection.execute(sql).fetchone()[0]), space=space)
 
 
 def _summary(connection: Connection, row: Sequence[Any], paces: Mapping[str, RateLimit]) -> Summary:
-    (message, n, state, route, due, reason, uncertain, attempts, sender, size, subject, received, *rest) = row
+    message, n, state, route, due, reason, uncertain, attempts, sender, size, subject, received, *rest = row
     provider, key, lane_reason, own_reason, ended, *_, suspect, own_until = rest
     recipients = connection.execute(
         "SELECT address, state, reason, provider_id FROM recipient"

@@ -93,8 +93,8 @@ def accept(tx: Transaction, arrival: Arrival, *, claiming: bool, holding: bool =
         ),
     )
     started = (
-        _deliver(tx, arrival, n, planned, claiming=claiming, holding=holding)
-        for n, planned in enumerate(arrival.planned, start=1)
+        _deliver(tx, arrival, n, claiming=claiming, holding=holding)
+        for n in range(1, len(arrival.planned) + 1)
     )
     return [claim for claim in started if claim is not None]
 
@@ -112,11 +112,9 @@ def _described(client: Client) -> str:
     return json.dumps(attrs.asdict(client))
 
 
-def _deliver(
-    tx: Transaction, arrival: Arrival, n: int, planned: Planned, *, claiming: bool, holding: bool
-) -> Claim | None:
-    """Write one delivery, claimed if it need not wait behind others of its lane."""
-    message = arrival.draft.id
+def _deliver(tx: Transaction, arrival: Arrival, n: int, *, claiming: bool, holding: bool) -> Claim | None:
+    """Write the n-th delivery, claimed if it need not wait behind others of its lane."""
+    message, planned = arrival.draft.id, arrival.planned[n - 1]
     lane = tx.lanes.get(planned.provider, planned.lane)
     pace = tx.paces.get(planned.provider)
     goes = False

@@ -139,9 +139,8 @@ class Selection:
 @frozen(kw_only=True)
 class Edit:
     """
-    A change by an operator, or by the relay itself.
+    A change by an operator, or by the relay itself; ``action`` is one of :data:`ACTIONS`.
 
-    :ivar action: ``"retry"``, ``"hold"``, ``"release"``, ``"delete"`` or ``"reroute"``.
     :ivar who: recorded with each delivery, as is ``why``.
     :ivar at: when a retry is due, seconds since the epoch; ``None`` is now.
     :ivar provider: where a reroute goes. One of the relay's own has none, as each mail may go elsewhere: it
@@ -236,10 +235,9 @@ class LaneState:
     """
     One lane: how many wait in it, how many are under way, and whether it is blocked.
 
-    :ivar ceiling: how many at once its provider seems to bear; less than one is one now and then.
-        ``None``: it has not complained, or not for long.
-    :ivar resumes: when one that is suspended goes on, seconds since the epoch; ``None`` if no end was given.
-    :ivar blocked_since: when it was blocked, seconds since the epoch.
+    :ivar ceiling: how many at once its provider seems to bear, perhaps less than one; ``None``: enough.
+    :ivar resumes: when one that is suspended goes on, seconds since the epoch; ``None``: no end was given.
+    :ivar blocked_since: seconds since the epoch.
     :ivar suspended: an operator has stopped it, until one resumes it; ``blocked_until`` is ``None``.
     :ivar state: ``ok``, ``throttled``, or why no mail goes: ``unreachable``, ``blocked`` or ``suspended``, as
         its whole provider may be, or ``removed``: the configuration has no such provider any more.

@@ -187,8 +187,7 @@ class OfflineSpool:
             elif changing:
                 yield self._spool(self._writer(open_))
             else:
-                why = AssertionError("the spool is not open for changes")
-                yield self._spool(_ReadingWriter(self._reading(), why))
+                yield self._spool(_ReadingWriter(self._reading(), AssertionError("not open for changes")))
 
     def close(self) -> None:
         """Let go of the spool."""

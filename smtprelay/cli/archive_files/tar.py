@@ -152,6 +152,4 @@ def _values(content: Any, size: int) -> tuple[dict[str, Any] | None, str]:
         values = loaded(content.read())
     except ValueError as error:
         return None, f"this is no JSON: {error}"
-    if not isinstance(values, dict):
-        return None, "this is no JSON object"
-    return values, ""
+    return (values, "") if isinstance(values, dict) else (None, "this is no JSON object")

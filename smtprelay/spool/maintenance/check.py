@@ -25,12 +25,9 @@ def checked(connection: Connection, verify: Callable[[Connection], Sequence[str]
     :param verify: gives more findings; see :meth:`smtprelay.spool.engines.engine.Engine.verify`.
     """
     with snapshot(connection):
-        return Checked(
-            findings=[*(verify(connection) if verify else ()), *check(connection)],
-            messages=_number(connection, "SELECT count(*) FROM message"),
-            deliveries=_number(connection, "SELECT count(*) FROM delivery"),
-            bytes=_number(connection, "SELECT coalesce(sum(length(content)), 0) FROM chunk"),
-        )
+        findings = [*(verify(connection) if verify else ()), *check(connection)]
+        messages, deliveries, size = connection.execute(_SIZES).fetchone()
+    return Checked(findings=findings, messages=messages, deliveries=deliveries, bytes=int(size))
 
 
 @contextmanager
@@ -88,25 +85,21 @@ def _expected(connection: Connection, which: str = "") -> dict[int, list[Any]]:
     """Return by the number of each lane what it must count, and when something in it is due first."""
     counted = {row[0]: list(row[1:]) for row in connection.execute(_COUNT.format(which)).fetchall()}
     lent = dict(connection.execute(_LENT).fetchall())
-    whole: dict[str, list[Any]] = {}
     occupied: dict[str, int] = {}
-    for number, provider, key in connection.execute(
-        "SELECT id, provider, key FROM lane ORDER BY id"
-    ).fetchall():
+    # A provider's own lane, which comes last, has the slots of all.
+    for number, provider, key in connection.execute(_LANES).fetchall():
         counts = counted.setdefault(number, [0, 0, 0, 0, 0, None])
-        counts[_SLOTS] += lent.get(number, 0)
-        occupied[provider] = occupied.get(provider, 0) + counts[_SLOTS]
-        if key == "":
-            whole[provider] = counts
-    for provider, counts in whole.items():
-        counts[_SLOTS] = occupied[provider]
+        slots = counts[_SLOTS] + lent.get(number, 0)
+        occupied[provider] = occupied.get(provider, 0) + slots
+        counts[_SLOTS] = slots if key else occupied[provider]
     return counted
 
 
-def _number(connection: Connection, sql: str) -> int:
-    row: Any = connection.execute(sql).fetchone()
-    return int(row[0])
+_LANES: Final = "SELECT id, provider, key FROM lane ORDER BY key DESC"
 
+_SIZES: Final = """
+    SELECT (SELECT count(*) FROM message), (SELECT count(*) FROM delivery),
+           (SELECT coalesce(sum(length(content)), 0) FROM chunk)"""
 
 #: What a lane counts.
 _KEPT: Final = ("queued", "deferred", "active", "held", "slots")

@@ -5,6 +5,7 @@ So a sweep after a long time never holds up the mail. What waits is never looked
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 from smtprelay.spool.engines.transaction import Transaction
@@ -56,11 +57,6 @@ def _oldest(tx: Transaction, which: str, before: float, limit: int = 200) -> lis
 
 def _affordable(rows: Sequence[Sequence[Any]]) -> list[str]:
     """Return the first messages of ``rows`` whose bodies one step may drop, one at least."""
-    messages: list[str] = []
-    total = 0
-    for message, size in rows:
-        total += size
-        if messages and total > _MOST_BYTES:
-            break
-        messages.append(message)
-    return messages
+    totals = accumulate(size for _, size in rows)
+    few = sum(total <= _MOST_BYTES for total in totals)
+    return [message for message, _ in rows[: max(1, few)]]

@@ -21,7 +21,7 @@ from attrs import evolve, field, frozen
 from smtprelay.model.message_id import canonical, last_with, new_id
 from smtprelay.model.queue import FINAL, STATES, DueSelection, Selection
 from smtprelay.spool.engines.transaction import Connection
-from smtprelay.spool.query.filters import clauses
+from smtprelay.spool.query.conditions import clauses
 from smtprelay.spool.tables.deliveries import LANES, marks
 
 ALIVE: Final = tuple(state for state in STATES if state not in FINAL)
@@ -44,12 +44,7 @@ _REST: Final = (
 
 @frozen
 class _Index:
-    """
-    What is gone through in the order of the ids.
-
-    :ivar table: the name in ``tables`` of the deliveries in ``states``, which are gone through.
-    :ivar more: a condition beside.
-    """
+    """What is gone through by id: of ``tables`` the deliveries ``table`` in ``states``, where ``more``."""
 
     states: Sequence[str]
     table: str
@@ -64,9 +59,8 @@ Way = Callable[[Connection, str, int], "Page"]
 @frozen(kw_only=True)
 class Page:
     """
-    What is on one page.
+    What matches on one page, in order.
 
-    :ivar rows: what matches, in order.
     :ivar looked: how many rows were looked at; on the last page it may be fewer.
     :ivar mark: where the next page begins; ``""`` after the last.
     """
@@ -206,7 +200,7 @@ class Search:
     def _by_end(self, connection: Connection, place: str, limit: int) -> Page:
         size = self._size(limit)
         given, message, number = [*place.split("/"), "", ""][:3]
-        begin = (_time(given), message, _number(number)) if given else (_NEVER, last_with(""), 2**31 - 1)
+        begin = (float(given), message, _number(number)) if given else (_NEVER, last_with(""), 2**31 - 1)
         # What ended at the time of a mark was seen with it, unless the mark names a part.
         sign = "<=" if message or not given else "<"
         since = self.selection.since or 0.0
@@ -300,10 +294,9 @@ def matching(
     connection: Connection, selection: Selection, state: str, *, lock: str = "", after: str = ""
 ) -> list[Sequence[Any]]:
     """
-    Return the messages of the first deliveries in ``state`` that match, up to the selection's limit.
+    Return the messages after ``after`` of deliveries in ``state`` that match, up to the selection's limit.
 
     :param lock: see :class:`smtprelay.spool.engines.transaction.Locking`.
-    :param after: only messages whose ids come behind this one.
     :raises LookupError: an id of the selection names no message, or several.
     """
     conditions = [(_of_state(state, "d", selection.hold), []), ("d.message > ?", [after])]
@@ -337,13 +330,6 @@ def _number(text: str) -> int:
     if text and not (text.isascii() and text.isdigit() and len(text) <= len(str(2**31))):
         raise ValueError(f"{text!r} is no number of a mark")
     return int(text or "0")
-
-
-def _time(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is no time of a mark") from None
 
 
 def identified(connection: Connection, text: str) -> tuple[str, list[Any]]:

@@ -1,7 +1,5 @@
 """
-The values with which the queue is asked and changed, by dispatch and by operators.
-
-All of them go to JSON by :func:`attrs.asdict`. :mod:`smtprelay.model.message` holds the mail itself.
+The values with which the queue is asked and changed. All of them go to JSON by :func:`attrs.asdict`.
 """
 
 from collections.abc import Mapping, Sequence

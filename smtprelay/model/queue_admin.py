@@ -66,7 +66,7 @@ class Edited:
 @frozen(kw_only=True)
 class HoldRule:
     """
-    What holds mail that comes in, and what waited when the rule was made, until its time is over.
+    What holds mail that comes in, and what waited when the rule was made, until it ends.
 
     A delivery is held when all patterns match; for ``recipient`` one of its recipients is enough.
 

@@ -68,7 +68,7 @@ class SpoolLocation(Protocol):
 @frozen
 class SqliteLocation:
     """
-    A spool in a folder, see :class:`SpoolLocation`.
+    A spool in a folder.
 
     Who changes something holds the node's lock, so that it never happens behind a running relay's back, and
     brings an older spool up to date, as the relay would.

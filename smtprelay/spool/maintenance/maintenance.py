@@ -21,7 +21,7 @@ from smtprelay.spool.query import views
 
 
 class SpoolMaintenance(SpoolPart):
-    """See :class:`smtprelay.interfaces.spool.Maintenance`."""
+    """The upkeep of one spool, in small steps."""
 
     sweep = writes(retention.sweep)
     sweep_bodies = writes(retention.sweep_bodies)

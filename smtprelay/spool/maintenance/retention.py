@@ -6,7 +6,7 @@ So a sweep after a long time never holds up the mail. What waits is never looked
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any, Final
+from typing import Final
 
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations.settle_delivered import DROP_BODIES
@@ -47,16 +47,12 @@ def remove(tx: Transaction, messages: Sequence[str]) -> None:
         tx.execute(f"DELETE FROM message WHERE id IN ({marks(some)})", some)  # noqa: S608
 
 
-def _oldest(tx: Transaction, which: str, before: float, limit: int = 200) -> list[str]:
+def _oldest(tx: Transaction, which: str, before: float, limit: int) -> list[str]:
+    """Return the first messages whose bodies one step may drop, one at least."""
     sql = _OLDEST.format(which=which)
     if tx.locking.row:
         # Other nodes sweep, too; and an operator may just try one of these again.
         sql += f"{tx.locking.row} SKIP LOCKED"
-    return _affordable(tx.execute(sql, (before, limit)).fetchall())
-
-
-def _affordable(rows: Sequence[Sequence[Any]]) -> list[str]:
-    """Return the first messages of ``rows`` whose bodies one step may drop, one at least."""
-    totals = accumulate(size for _, size in rows)
-    few = sum(total <= _MOST_BYTES for total in totals)
+    rows = tx.execute(sql, (before, limit)).fetchall()
+    few = sum(total <= _MOST_BYTES for total in accumulate(size for _, size in rows))
     return [message for message, _ in rows[: max(1, few)]]

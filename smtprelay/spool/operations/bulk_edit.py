@@ -62,7 +62,7 @@ class BulkEdit:
     left: Counter[str] = field(factory=Counter)
 
     async def step(self, mark: str) -> Edited:
-        """Do one step; see :meth:`smtprelay.interfaces.spool.QueueAdmin.edit`."""
+        """Do one step of the change."""
         act = _checked(self.selection, self.change, self.prepare)
         # What comes in while the change goes on is not meant: it could go on for ever.
         top, _, place = mark.partition("/") if mark else (await self.reader.do(_newest), "", "")

@@ -35,7 +35,7 @@ _SLACK: Final = 60.0
 
 _JOINED: Final = f" JOIN message m ON m.id = d.message{LANES}"
 
-#: Of a message with several parts that wait only the first one leads to those that are over.
+#: Of a message with several parts that wait only the first one leads to those that are finished.
 _REST: Final = (
     "delivery a JOIN delivery d ON d.message = a.message AND d.ended IS NOT NULL AND a.n ="
     " (SELECT min(x.n) FROM delivery x WHERE x.message = a.message AND x.ended IS NULL)"
@@ -132,7 +132,7 @@ class Search:
         return targets
 
     def _in_order_of_ids(self) -> list[str]:
-        """Return the states that have an index by id; what is over beside deliveries is found by its end."""
+        """Return the states that have an index by id; what is finished beside them is found by its end."""
         by_end = FINAL if "delivered" in self.wanted else ("delivered",)
         return [state for state in self.wanted if state not in by_end]
 

@@ -31,7 +31,7 @@ class CapacityLimits:
     How much the spool may take.
 
     :ivar bytes: of its content, what is kept as history included.
-    :ivar deliveries: deliveries that are not at their end, as ``smtprelay_spool_deliveries`` counts them.
+    :ivar deliveries: deliveries that are not finished, as ``smtprelay_spool_deliveries`` counts them.
     :ivar free: the part of the file system that shall stay free.
     """
 
@@ -57,7 +57,7 @@ class DiskSpace:
 
 @frozen(kw_only=True)
 class Usage:
-    """What lies in the spool: ``deliveries`` that are not at their end, and the ``space``."""
+    """What lies in the spool: ``deliveries`` that are not finished, and the ``space``."""
 
     deliveries: int = 0
     space: DiskSpace = DiskSpace()

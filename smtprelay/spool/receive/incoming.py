@@ -38,7 +38,7 @@ FAULT: Final = Reply(code=451, enhanced="4.3.0", text=_WORDS, rule="spool")
 @define(eq=False)
 class SpoolIncoming:
     """
-    See :class:`smtprelay.interfaces.Incoming`.
+    The body of one message on its way in.
 
     :param ours: a message of our own making, which is not refused for want of room.
     :param ended: how an attempt ended that was made already.

@@ -201,7 +201,7 @@ class Prepare(Protocol):
 
 
 class RefusedMail(Protocol):
-    """What clients were refused, as a spool keeps it: bounded, the oldest out, of all its nodes."""
+    """What clients were refused, of all nodes; of too many the oldest are forgotten."""
 
     async def record(self, rows: Sequence[RefusalRow]) -> None:
         """Add up ``rows`` with what is there."""

@@ -179,7 +179,7 @@ class QueueAdmin(QueueAccess, Protocol):
         """End a rule; what it held is released later. Raises ``LookupError`` if there is none."""
 
     async def holds(self) -> Sequence[HoldRule]:
-        """Return the rules, with what each holds; one whose time is over is gone when it holds nothing."""
+        """Return the rules, with what each holds; one that has ended is gone when it holds nothing."""
 
     async def apply_hold_rules(self) -> float | None:
         """
@@ -250,7 +250,7 @@ class Maintenance(Protocol):
     """
     What keeps a spool sound, small and open for mail.
 
-    None of it holds up a mail: it goes in small steps, each of which is over before anybody notices.
+    None of it holds up a mail: it goes in small steps, each too short for anybody to notice.
     """
 
     @property

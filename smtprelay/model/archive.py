@@ -132,9 +132,8 @@ class RoutingTargets:
 
 def directed(archived: ArchivedMessage, targets: RoutingTargets, route: str = "") -> ArchivedMessage:
     """
-    Return ``archived`` with deliveries that can go on here.
+    Return ``archived`` with deliveries that can go on here: on ``route``, if they cannot on their own.
 
-    :param route: what waits for a route or a provider that does not exist here takes this one.
     :raises ValueError: it is not given, or there is no such route.
     """
     return evolve(archived, deliveries=tuple(_directed(each, targets, route) for each in archived.deliveries))

@@ -12,11 +12,7 @@ from smtprelay.model.outcome import Outcome
 
 @frozen(kw_only=True)
 class Permit:
-    """
-    A slot of a lane, with a token of each window, for a request that no delivery in the spool makes.
-
-    :ivar name: of the request; unique.
-    """
+    """A slot of a lane, with a token of each window, for a request that no stored delivery makes."""
 
     name: str
     provider: str
@@ -39,12 +35,7 @@ class Busy:
 
 @frozen(kw_only=True)
 class Feedback:
-    """
-    What a request showed of its lane.
-
-    :ivar outcomes: one for each recipient.
-    :ivar block: the lane to stop, if they say so.
-    """
+    """The outcomes of a request, one for each recipient, and the lane to stop if they say so."""
 
     outcomes: Sequence[Outcome] = ()
     block: Block | None = None

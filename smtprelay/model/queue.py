@@ -1,7 +1,5 @@
 """
-The values with which the queue is asked and changed, by dispatch and by operators.
-
-All of them go to JSON by :func:`attrs.asdict`. :mod:`smtprelay.model.message` holds the mail itself.
+The values with which the queue is asked and changed. All of them go to JSON by :func:`attrs.asdict`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,8 +63,8 @@ class Overdue:
     A delivery that has waited for long.
 
     :ivar reason: the last error, or why its lane is blocked, or ``""``.
-    :ivar age: as :attr:`Claim.age`; what of it passed in a blocked lane does not count.
-    :ivar attempted: when its last attempt began, seconds since the epoch; ``None`` if there was none.
+    :ivar age: as :attr:`Claim.age`.
+    :ivar attempted: when its last attempt began, seconds since the epoch; ``None``: there was none.
     """
 
     delivery: Delivery
@@ -78,12 +76,7 @@ class Overdue:
 
 @frozen(kw_only=True)
 class OverduePage:
-    """
-    One page of the deliveries that are overdue.
-
-    :ivar mark: where the next page begins, whenever it is asked for.
-    :ivar more: there may be more already.
-    """
+    """One page of the deliveries that are overdue; at ``mark`` the next begins, now if there is ``more``."""
 
     deliveries: Sequence[Overdue]
     mark: tuple[str, int]
@@ -144,9 +137,8 @@ class Selection:
 @frozen(kw_only=True)
 class Edit:
     """
-    A change by an operator, or by the relay itself.
+    A change by an operator, or by the relay itself; ``action`` is one of :data:`ACTIONS`.
 
-    :ivar action: ``"retry"``, ``"hold"``, ``"release"``, ``"delete"`` or ``"reroute"``.
     :ivar who: recorded with each delivery, as is ``why``.
     :ivar at: when a retry is due, seconds since the epoch; ``None`` is now.
     :ivar provider: where a reroute goes. One of the relay's own has none, as each mail may go elsewhere: it
@@ -183,8 +175,7 @@ class Attempt:
     """
     One attempt, or one operator's act, on a delivery.
 
-    :ivar outcome: ``delivered deferred failed blocked uncertain``, several joined by ``+``
-        when the recipients differ; ``""`` while it is under way; an edit's action for an edit; :data:`SPLIT`.
+    :ivar outcome: those of its recipients, joined by ``+``; ``""``: it is under way; of an act its action.
     """
 
     number: int
@@ -242,10 +233,9 @@ class LaneState:
     """
     One lane: how many wait in it, how many are under way, and whether it is blocked.
 
-    :ivar ceiling: how many at once its provider seems to bear; less than one is one now and then.
-        ``None``: it has not complained, or not for long.
-    :ivar resumes: when one that is suspended goes on, seconds since the epoch; ``None`` if no end was given.
-    :ivar blocked_since: when it was blocked, seconds since the epoch.
+    :ivar ceiling: how many at once its provider seems to bear, perhaps less than one; ``None``: enough.
+    :ivar resumes: when one that is suspended goes on, seconds since the epoch; ``None``: no end was given.
+    :ivar blocked_since: seconds since the epoch.
     :ivar lanes: in :attr:`QueueStats.lanes`, of a provider's own lane: how many lanes the provider has, with
         this one; ``blocked`` and ``throttled`` is how many of the others are.
     :ivar suspended: an operator has stopped it, until one resumes it; ``blocked_until`` is ``None``.
@@ -272,12 +262,7 @@ class LaneState:
 
 @frozen(kw_only=True)
 class Node:
-    """
-    One of the processes that share a spool.
-
-    :ivar seen: when it was last there, seconds since the epoch.
-    :ivar draining: it takes no new work.
-    """
+    """One of the processes that share a spool; ``seen`` last then, seconds since the epoch."""
 
     name: str
     seen: float

@@ -22,9 +22,8 @@ LONGEST: Final = 100 * 365 * 86400.0
 @frozen(kw_only=True)
 class Found:
     """
-    What a search has found.
+    What a search has found; at ``mark`` the next one goes on, if it is not ``""``.
 
-    :ivar mark: where the next search goes on; ``""`` if there is nothing more.
     :ivar partial: it ended after :data:`MOST_LOOKED_AT` deliveries, before it had found all that were wanted.
     """
 
@@ -52,10 +51,8 @@ class Prepared:
 @frozen(kw_only=True)
 class Edited:
     """
-    One step of a change.
+    One step of a change: ``count`` deliveries, those of ``ids``, were changed, or would be.
 
-    :ivar count: how many deliveries were changed, or would be.
-    :ivar ids: which ones.
     :ivar left: how many that match were left alone, by the reason.
     :ivar mark: where the next step begins; ``""`` after the last.
     """
@@ -69,7 +66,7 @@ class Edited:
 @frozen(kw_only=True)
 class HoldRule:
     """
-    What holds mail that comes in, and what waited when the rule was made, until its time is over.
+    What holds mail that comes in, and what waited when the rule was made, until it ends.
 
     A delivery is held when all patterns match; for ``recipient`` one of its recipients is enough.
 

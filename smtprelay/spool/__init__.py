@@ -10,7 +10,7 @@ The promise, in words:
 - The ``operations`` are plain synchronous functions on a transaction. The engine's thread and the
   command line, when no relay runs, call the same ones.
 
-``spool`` is what the other stations see. ``receive`` takes a message in, ``query`` reads, ``maintenance``
-keeps it sound and small. One of the ``engines`` says how a connection is opened and on which thread
-operations run.
+``spool`` is the mail's way, and hands out the other parts: ``queue_admin``, ``archive``, ``maintenance``.
+``receive`` takes a message in, ``query`` reads. One of the ``engines`` says how a connection is opened and
+on which thread operations run.
 """

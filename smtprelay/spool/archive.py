@@ -19,7 +19,7 @@ PATIENCE: Final = 3600
 
 
 class SpoolArchive(SpoolPart):
-    """See :class:`smtprelay.interfaces.spool.Archive`."""
+    """Export and import of one spool; tells the log what has left and come."""
 
     piece = reads(export.piece)
     orders = reads(operator_settings.orders)

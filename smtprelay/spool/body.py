@@ -33,19 +33,15 @@ class StoredBody(StoredMessage):
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Give the rows of the spool, one by one."""
-        n = had = 0
-        while n == 0 or had < self.size:
-            n += 1
-            content = await self._reader.do(partial(_chunk, message=self.message, n=n))
-            if content is None:
-                break
-            had += len(content)
+        n, had = 1, 0
+        while (content := await self._reader.do(partial(_chunk, message=self.message, n=n))) is not None:
+            n, had = n + 1, had + len(content)
             yield content
-        if n == 1 and content is None:
-            raise LookupError(
-                f"the content of {self.message} is no longer in the spool:"
-                " spool.retention.bodies says how long that of delivered mail is kept"
-            )
+            if had >= self.size:
+                break
+        if n == 1:
+            why = "spool.retention.bodies says how long that of delivered mail is kept"
+            raise LookupError(f"the content of {self.message} is no longer in the spool: {why}")
         if had != self.size:
             raise LookupError(f"the body of {self.message} has {had} bytes instead of {self.size}")
 

@@ -68,7 +68,7 @@ class SpoolLocation(Protocol):
 @frozen
 class SqliteLocation:
     """
-    A spool in a folder, see :class:`SpoolLocation`.
+    A spool in a folder.
 
     Who changes something holds the node's lock, so that it never happens behind a running relay's back, and
     brings an older spool up to date, as the relay would.
@@ -187,8 +187,7 @@ class OfflineSpool:
             elif changing:
                 yield self._spool(self._writer(open_))
             else:
-                why = AssertionError("the spool is not open for changes")
-                yield self._spool(_ReadingWriter(self._reading(), why))
+                yield self._spool(_ReadingWriter(self._reading(), AssertionError("not open for changes")))
 
     def close(self) -> None:
         """Let go of the spool."""

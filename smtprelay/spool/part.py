@@ -67,7 +67,7 @@ class SpoolPart:
 
 
 class QueuePart(SpoolPart):
-    """See :class:`smtprelay.interfaces.spool.QueueAccess`."""
+    """A part that reads bodies and stops lanes."""
 
     def __init__(self, context: SpoolContext) -> None:
         super().__init__(context)

@@ -21,7 +21,7 @@ from smtprelay.spool.tables import hold_rules
 
 
 class SpoolQueueAdmin(QueuePart):
-    """See :class:`smtprelay.interfaces.spool.QueueAdmin`."""
+    """The queue as its operator sees it; whoever listens hears of each change."""
 
     unhold = writes(hold_rules.end)
     holds = reads(hold_rules.rules)

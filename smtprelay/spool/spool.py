@@ -37,10 +37,9 @@ _PULLED: Final = 500
 
 class QueueSpool(QueuePart):
     """
-    See :class:`smtprelay.interfaces.spool.Spool`.
+    The mail's way through an open spool, and its other parts.
 
-    :param engine: that of the writer, for what is not about transactions; without it nothing is known of the
-        files, and nothing is done for them.
+    :param engine: that of the writer; without it nothing is known of the files, and nothing done for them.
     """
 
     renew = writes(claim.renew)
@@ -140,7 +139,7 @@ class QueueSpool(QueuePart):
 
 
 class SpoolPermits(SpoolPart):
-    """See :class:`smtprelay.interfaces.spool.Permits`."""
+    """The right to ask a provider, lent to who has no delivery in the spool."""
 
     borrow = writes(permits.borrow)
 
@@ -157,7 +156,7 @@ class SpoolPermits(SpoolPart):
 
 
 class SpoolRefusals(SpoolPart):
-    """See :class:`smtprelay.interfaces.RefusedMail`."""
+    """What clients were refused."""
 
     record = writes(refusals.record)
     refused = reads(refusals.refused)

@@ -51,20 +51,18 @@ def archive_routes(
 
 def check_routes(maintenance: Maintenance) -> Sequence[Endpoint]:
     """Return the routes of the spool's check."""
-    check, recount = partial(_check, maintenance), partial(_recount, maintenance)
+
+    async def check(request: ApiRequest) -> ApiResponse:
+        found = await maintenance.check(deep=request.query.get("deep") == ["1"])
+        return json_answer(Converter().unstructure(found))
+
+    async def recount(_request: ApiRequest) -> ApiResponse:
+        return json_answer({"lanes": await maintenance.recount()})
+
     return [
         Endpoint("GET", "/api/v1/spool/check", check, "operator"),
         Endpoint("POST", "/api/v1/spool/check/recount", recount, "operator"),
     ]
-
-
-async def _check(maintenance: Maintenance, request: ApiRequest) -> ApiResponse:
-    found = await maintenance.check(deep=request.query.get("deep") == ["1"])
-    return json_answer(Converter().unstructure(found))
-
-
-async def _recount(maintenance: Maintenance, _request: ApiRequest) -> ApiResponse:
-    return json_answer({"lanes": await maintenance.recount()})
 
 
 async def _export(archive: Archive, request: ApiRequest) -> ApiResponse:
@@ -80,10 +78,8 @@ async def _export(archive: Archive, request: ApiRequest) -> ApiResponse:
 
 async def _exported(archive: Archive, request: ApiRequest) -> ApiResponse:
     wanted = checked(request.json(), {"ids": STRINGS, "attempts": OBJECT, "who": NOTE})
-    ids = _needed(wanted, "ids")
-    return json_answer(
-        {"ids": list(await archive.exported(ids, _who(request, wanted), wanted.get("attempts")))}
-    )
+    ids, attempts = _needed(wanted, "ids"), wanted.get("attempts")
+    return json_answer({"ids": list(await archive.exported(ids, _who(request, wanted), attempts))})
 
 
 async def _import(archive: Archive, targets: RoutingTargets, request: ApiRequest) -> ApiResponse:

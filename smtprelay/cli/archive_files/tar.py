@@ -49,11 +49,7 @@ class Item(NamedTuple):
 
 
 class ArchiveWriter(AbstractContextManager["ArchiveWriter"]):
-    """
-    Writes an archive to ``stream``; leave the context before that is closed.
-
-    :param packed: compress it.
-    """
+    """Writes an archive to ``stream``, compressed if ``packed``; leave the context before that is closed."""
 
     def __init__(self, stream: BinaryIO, *, packed: bool) -> None:
         self._tar = tarfile.open(fileobj=stream, mode="w|gz" if packed else "w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115
@@ -152,6 +148,4 @@ def _values(content: Any, size: int) -> tuple[dict[str, Any] | None, str]:
         values = loaded(content.read())
     except ValueError as error:
         return None, f"this is no JSON: {error}"
-    if not isinstance(values, dict):
-        return None, "this is no JSON object"
-    return values, ""
+    return (values, "") if isinstance(values, dict) else (None, "this is no JSON object")

@@ -15,11 +15,7 @@ SMALL: Final = 3600.0
 
 
 def shift_lanes(tx: Transaction, seconds: float) -> None:
-    """
-    Shift the times of all lanes by ``seconds``, negative for a clock that was put back.
-
-    For the age of mail the step counts as time in which its provider was blocked.
-    """
+    """Shift the times of all lanes; for the age of mail the step counts as time in a blocked lane."""
     for lane in tx.lanes.all():
         if lane.blocked_until is not None and lane.blocked_until != SUSPENDED:
             lane.blocked_until += seconds
@@ -36,10 +32,10 @@ def shift_lanes(tx: Transaction, seconds: float) -> None:
 
 def pull(tx: Transaction, seconds: float, limit: int) -> int:
     """
-    Have up to ``limit`` deliveries, due only because the clock was put back by ``seconds``, go at their time.
+    Have up to ``limit`` deliveries go at their time after the clock was put back by ``seconds``.
 
-    Returns how many it were; to be called until that is none. Those that were deferred since the step
-    are due much sooner than it was long, and are left alone.
+    Returns how many; to be called until that is none. What was deferred since the step is due much sooner
+    than it was long, and is left alone.
     """
     if seconds < SMALL:
         return 0

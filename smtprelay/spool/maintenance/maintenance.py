@@ -2,6 +2,7 @@
 What keeps a spool sound, small and open for mail, on its writer and its reader.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
@@ -9,7 +10,7 @@ from twisted.internet.defer import DeferredLock
 
 from smtprelay.model.maintenance import Checked, Space
 from smtprelay.spool.archive import SpoolArchive
-from smtprelay.spool.engines.sqlite_reserve import GONE, Reserve
+from smtprelay.spool.engines.sqlite_reserve import GONE
 from smtprelay.spool.engines.transaction import Connection
 from smtprelay.spool.maintenance import retention
 from smtprelay.spool.maintenance.check import checked, recount
@@ -20,7 +21,7 @@ from smtprelay.spool.query import views
 
 
 class SpoolMaintenance(SpoolPart):
-    """See :class:`smtprelay.interfaces.spool.Maintenance`."""
+    """The upkeep of one spool, in small steps."""
 
     sweep = writes(retention.sweep)
     sweep_bodies = writes(retention.sweep_bodies)
@@ -87,12 +88,12 @@ class SpoolMaintenance(SpoolPart):
         if reserve is None or (reserve.kept and not troubled):
             return
         with suppress(Exception):  # the disk fails in another way, which is told elsewhere
-            await self._reader.do(partial(_review, reserve=reserve, troubled=troubled))
+            await self._reader.do(partial(_apart, work=partial(reserve.review, troubled=troubled)))
             self._capacity.starve("" if reserve.kept else GONE)
             if not reserve.kept:
                 # Mail that is on its way to the disk fails before there is room that is not for it.
                 await self._writer.drained()
-                await self._reader.do(partial(_give_up, reserve=reserve))
+                await self._reader.do(partial(_apart, work=reserve.give_up))
 
     async def _drop_unfinished(self) -> None:
         """Drop the pieces of messages that never came."""
@@ -107,9 +108,6 @@ class SpoolMaintenance(SpoolPart):
                 return
 
 
-def _review(_: Connection, reserve: Reserve, troubled: bool) -> None:
-    reserve.review(troubled=troubled)
-
-
-def _give_up(_: Connection, reserve: Reserve) -> None:
-    reserve.give_up()
+def _apart(_: Connection, work: Callable[[], None]) -> None:
+    """Do what blocks and needs no database."""
+    work()

@@ -1,12 +1,12 @@
 """
-Forgetting: what is finished is kept for a while, then dropped in small steps.
+Retention: what is finished is kept for a while, then dropped in steps, small in messages and in bytes.
 
-Small in messages and in bytes, so that a sweep after a long time never holds up the mail that
-comes in between. What waits is never looked at.
+So a sweep after a long time never holds up the mail. What waits is never looked at.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from itertools import accumulate
+from typing import Final
 
 from smtprelay.model.queue import SUSPENDED
 from smtprelay.spool.engines.transaction import Transaction
@@ -89,16 +89,6 @@ def _oldest(tx: Transaction, which: str, before: float, limit: int = 200) -> lis
     if tx.locking.row:
         # Other nodes sweep, too; and an operator may just try one of these again.
         sql += f"{tx.locking.row} SKIP LOCKED"
-    return _affordable(tx.execute(sql, (before, limit)).fetchall())
-
-
-def _affordable(rows: Sequence[Sequence[Any]]) -> list[str]:
-    """Return the first messages of ``rows`` whose bodies one step may drop, one at least."""
-    messages: list[str] = []
-    total = 0
-    for message, size in rows:
-        total += size
-        if messages and total > _MOST_BYTES:
-            break
-        messages.append(message)
-    return messages
+    rows = tx.execute(sql, (before, limit)).fetchall()
+    few = sum(total <= _MOST_BYTES for total in accumulate(size for _, size in rows))
+    return [message for message, _ in rows[: max(1, few)]]

@@ -112,7 +112,7 @@ def _described(client: Client) -> str:
 
 
 def _deliver(tx: Transaction, arrival: Arrival, n: int, *, claiming: bool, holding: bool) -> Claim | None:
-    """Write one delivery, claimed if it need not wait behind others of its lane."""
+    """Write the n-th delivery, claimed if it need not wait behind others of its lane."""
     message, planned = arrival.draft.id, arrival.planned[n - 1]
     lane = tx.lanes.get(planned.provider, planned.lane)
     pace = tx.paces.get(planned.provider)

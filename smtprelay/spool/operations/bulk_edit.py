@@ -20,8 +20,7 @@ from smtprelay.model.queue_admin import MOST_LOOKED_AT, Edited, Prepared
 from smtprelay.spool.engines.transaction import Connection
 from smtprelay.spool.engines.writer import Writer
 from smtprelay.spool.operations.edit import ACTS, MOST_AT_ONCE, Act, edit
-from smtprelay.spool.query.due import DueSearch
-from smtprelay.spool.query.search import Page, Search
+from smtprelay.spool.query.search import DueSearch, Page, Search
 from smtprelay.spool.tables.deliveries import BOUNCED, COLUMNS, WIDTH, deliveries_of, marks, portions
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class BulkEdit:
     left: Counter[str] = field(factory=Counter)
 
     async def step(self, mark: str) -> Edited:
-        """Do one step; see :meth:`smtprelay.interfaces.spool.QueueAdmin.edit`."""
+        """Do one step of the change."""
         act = _checked(self.selection, self.change, self.prepare)
         # What comes in while the change goes on is not meant: it could go on for ever.
         top, _, place = mark.partition("/") if mark else (await self.reader.do(_newest), "", "")

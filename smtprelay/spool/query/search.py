@@ -1,27 +1,28 @@
 """
 Finding deliveries, a page at a time.
 
-A page is a stretch of an index: so many rows are looked at, whatever they hold, and the filters are asked of
-these alone. So no search and no change in bulk holds up anybody else, however many mails there are and
-however few of them match. There are three ways through the spool:
+A page is a stretch of an index: so many rows are looked at, and the filters are asked of these alone. So no
+search and no change in bulk holds up the mail, however many there are and however few match. There are three
+ways through the spool for a :class:`Search`:
 
 - ``id``: what is alive, what failed and what was deleted, in the order of the ids, which is that of time;
-- ``end``: messages that are over, the last first. What was delivered has no index of its own;
-- ``rest``: parts that are over of messages of which others are not.
+- ``end``: messages that are finished, the last first. What was delivered has no index of its own;
+- ``rest``: parts that are finished of messages of which others are not.
 
-A mark names the way and the place on it: everything up to there was looked at.
+A mark names the way and the place on it: everything up to there was looked at. A :class:`DueSearch` goes lane
+by lane in the order in which the mail became due.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from smtprelay.model.message_id import canonical, last_with, new_id
-from smtprelay.model.queue import FINAL, STATES, Selection
+from smtprelay.model.queue import FINAL, STATES, DueSelection, Selection
 from smtprelay.spool.engines.transaction import Connection
-from smtprelay.spool.query.filters import clauses
-from smtprelay.spool.tables.deliveries import LANES
+from smtprelay.spool.query.conditions import clauses
+from smtprelay.spool.tables.deliveries import LANES, marks
 
 ALIVE: Final = tuple(state for state in STATES if state not in FINAL)
 
@@ -34,7 +35,7 @@ _SLACK: Final = 60.0
 
 _JOINED: Final = f" JOIN message m ON m.id = d.message{LANES}"
 
-#: Of a message with several parts that wait only the first one leads to those that are over.
+#: Of a message with several parts that wait only the first one leads to those that are finished.
 _REST: Final = (
     "delivery a JOIN delivery d ON d.message = a.message AND d.ended IS NOT NULL AND a.n ="
     " (SELECT min(x.n) FROM delivery x WHERE x.message = a.message AND x.ended IS NULL)"
@@ -43,12 +44,7 @@ _REST: Final = (
 
 @frozen
 class _Index:
-    """
-    What is gone through in the order of the ids.
-
-    :ivar table: the name in ``tables`` of the deliveries in ``states``, which are gone through.
-    :ivar more: a condition beside.
-    """
+    """What is gone through by id: of ``tables`` the deliveries ``table`` in ``states``, where ``more``."""
 
     states: Sequence[str]
     table: str
@@ -63,9 +59,8 @@ Way = Callable[[Connection, str, int], "Page"]
 @frozen(kw_only=True)
 class Page:
     """
-    What is on one page.
+    What matches on one page, in order.
 
-    :ivar rows: what matches, in order.
     :ivar looked: how many rows were looked at; on the last page it may be fewer.
     :ivar mark: where the next page begins; ``""`` after the last.
     """
@@ -119,13 +114,10 @@ class Search:
         if not way:
             return Page(rows=(), looked=0, mark="")
         page = targets[way](connection, place, limit)
-        names = list(targets)
-        following = names[names.index(way) + 1 :]
-        if page.mark:
-            following = [f"{way}/{page.mark}"]
-        elif following:
-            following[0] += "/"
-        return Page(rows=page.rows, looked=page.looked, mark=following[0] if following else "")
+        names = [*targets, ""]
+        following = names[names.index(way) + 1]
+        mark = f"{way}/{page.mark}" if page.mark else following and f"{following}/"
+        return evolve(page, mark=mark)
 
     def _targets(self) -> dict[str, Way]:
         if not self.wanted:
@@ -140,7 +132,7 @@ class Search:
         return targets
 
     def _in_order_of_ids(self) -> list[str]:
-        """Return the states that have an index by id; what is over beside deliveries is found by its end."""
+        """Return the states that have an index by id; what is finished beside them is found by its end."""
         by_end = FINAL if "delivered" in self.wanted else ("delivered",)
         return [state for state in self.wanted if state not in by_end]
 
@@ -158,11 +150,9 @@ class Search:
             condition, parameters = identified(connection, text)
             where = f"{condition} AND d.state IN ({states})"
             rows += self._rows(connection, f"delivery d{_JOINED}", self.columns, where, parameters)
-        unique = {(row[0], row[1]): row for row in rows}
-        done = start + _IDS >= len(self.selection.ids)
-        return Page(
-            rows=sorted(unique.values(), key=_id), looked=len(chosen), mark="" if done else f"{start + _IDS}"
-        )
+        unique = {_id(row): row for row in rows}.values()
+        mark = f"{start + _IDS}" if start + _IDS < len(self.selection.ids) else ""
+        return Page(rows=sorted(unique, key=_id), looked=len(chosen), mark=mark)
 
     def _by_id(self, connection: Connection, place: str, limit: int) -> Page:
         index = _Index(self._in_order_of_ids(), "d", f"delivery d{_JOINED}")
@@ -210,7 +200,7 @@ class Search:
     def _by_end(self, connection: Connection, place: str, limit: int) -> Page:
         size = self._size(limit)
         given, message, number = [*place.split("/"), "", ""][:3]
-        begin = (_time(given), message, _number(number)) if given else (_NEVER, last_with(""), 2**31 - 1)
+        begin = (float(given), message, _number(number)) if given else (_NEVER, last_with(""), 2**31 - 1)
         # What ended at the time of a mark was seen with it, unless the mark names a part.
         sign = "<=" if message or not given else "<"
         since = self.selection.since or 0.0
@@ -258,14 +248,55 @@ class Search:
         return low, min(high, self.top) if self.top else high
 
 
+_DUE: Final = (
+    "SELECT d.message, d.n, d.state, d.attempt, d.uncertain, d.due FROM delivery d"
+    " WHERE d.lane = ? AND d.due <= ? AND (d.due, d.message, d.n) > (?, ?, ?)"
+    " AND d.route IN ({routes}) AND (d.uncertain = 0 OR d.route IN ({lost}))"
+    " ORDER BY d.due, d.message, d.n LIMIT ?"
+)
+
+
+@frozen
+class DueSearch:
+    """What :class:`Search` is for filters, for a :class:`DueSelection`."""
+
+    selection: DueSelection
+
+    def page(self, connection: Connection, mark: str, limit: int) -> Page:
+        """Return the page that begins at ``mark``, or the first one, with up to ``limit`` rows."""
+        lane, due, message, n = mark.split("/") if mark else ("0", repr(self.selection.since), "", "0")
+        start = (float(due), message, int(n))
+        rows: list[Sequence[Any]] = []
+        for number in self._lanes(connection, int(lane)):
+            place = start if number == int(lane) else (self.selection.since, "", 0)
+            rows += self._rows(connection, number, place, limit - len(rows))
+            if len(rows) >= limit:
+                message, n, *_, due = rows[-1]
+                return Page(rows=rows, looked=limit, mark=f"{number}/{due!r}/{message}/{n}")
+        return Page(rows=rows, looked=len(rows), mark="")
+
+    def _lanes(self, connection: Connection, begin: int) -> list[int]:
+        which, key = ("", ()) if self.selection.lane == "" else (" AND key = ?", (self.selection.lane,))
+        sql = f"SELECT id FROM lane WHERE provider = ? AND due <= ? AND id >= ?{which} ORDER BY id"  # noqa: S608
+        values = (self.selection.provider, self.selection.until, begin, *key)
+        return [row[0] for row in connection.execute(sql, values).fetchall()]
+
+    def _rows(
+        self, connection: Connection, lane: int, place: Sequence[Any], limit: int
+    ) -> list[Sequence[Any]]:
+        wanted = self.selection
+        sql = _DUE.format(routes=marks(wanted.routes), lost=marks(wanted.lost))
+        values = (lane, wanted.until, *place, *wanted.routes, *wanted.lost, limit)
+        return connection.execute(sql, values).fetchall()
+
+
 def matching(
     connection: Connection, selection: Selection, state: str, *, lock: str = "", after: str = ""
 ) -> list[Sequence[Any]]:
     """
-    Return the messages of the first deliveries in ``state`` that match, up to the selection's limit.
+    Return the messages after ``after`` of deliveries in ``state`` that match, up to the selection's limit.
 
     :param lock: see :class:`smtprelay.spool.engines.transaction.Locking`.
-    :param after: only messages whose ids come behind this one.
     :raises LookupError: an id of the selection names no message, or several.
     """
     conditions = [(_of_state(state, "d", selection.hold), []), ("d.message > ?", [after])]
@@ -276,11 +307,8 @@ def matching(
     conditions += clauses(selection)
     where = " AND ".join(condition for condition, _ in conditions)
     sql = f"SELECT d.message FROM delivery d{_JOINED} WHERE {where} ORDER BY d.message LIMIT ?{lock}"  # noqa: S608
-    return list(
-        connection.execute(
-            sql, [*(each for _, values in conditions for each in values), selection.limit]
-        ).fetchall()
-    )
+    values = [each for _, values in conditions for each in values]
+    return list(connection.execute(sql, [*values, selection.limit]).fetchall())
 
 
 #: Later than anything ends.
@@ -302,13 +330,6 @@ def _number(text: str) -> int:
     if text and not (text.isascii() and text.isdigit() and len(text) <= len(str(2**31))):
         raise ValueError(f"{text!r} is no number of a mark")
     return int(text or "0")
-
-
-def _time(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is no time of a mark") from None
 
 
 def identified(connection: Connection, text: str) -> tuple[str, list[Any]]:

@@ -23,7 +23,6 @@ EASE: Final = 0.05
 _WRITTEN: Final = 2
 
 _UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
-_UNIT: Final = 1024
 
 
 @frozen(kw_only=True)
@@ -32,7 +31,7 @@ class CapacityLimits:
     How much the spool may take.
 
     :ivar bytes: of its content, what is kept as history included.
-    :ivar deliveries: deliveries that are not at their end, as ``smtprelay_spool_deliveries`` counts them.
+    :ivar deliveries: deliveries that are not finished, as ``smtprelay_spool_deliveries`` counts them.
     :ivar free: the part of the file system that shall stay free.
     """
 
@@ -58,7 +57,7 @@ class DiskSpace:
 
 @frozen(kw_only=True)
 class Usage:
-    """What lies in the spool: ``deliveries`` that are not at their end, and the ``space``."""
+    """What lies in the spool: ``deliveries`` that are not finished, and the ``space``."""
 
     deliveries: int = 0
     space: DiskSpace = DiskSpace()
@@ -106,10 +105,8 @@ class Capacity:
     def _now(self) -> Usage:
         space = self._usage.space
         left = None if space.left is None else space.left - _WRITTEN * self._bytes
-        return Usage(
-            deliveries=self._usage.deliveries + self._deliveries,
-            space=evolve(space, used=space.used + self._bytes, left=left),
-        )
+        space = evolve(space, used=space.used + self._bytes, left=left)
+        return Usage(deliveries=self._usage.deliveries + self._deliveries, space=space)
 
     def _judge(self) -> None:
         before = self.full
@@ -147,7 +144,5 @@ def lack(floors: CapacityLimits, usage: Usage, *, size: int = 0, ease: float = 0
 
 def _amount(size: int) -> str:
     """Return a number of bytes as people read it."""
-    amount, unit = float(max(size, 0)), 0
-    while amount >= _UNIT and unit < len(_UNITS) - 1:
-        amount, unit = amount / _UNIT, unit + 1
-    return f"{amount:.{1 if unit else 0}f} {_UNITS[unit]}"
+    power = min((max(size, 1).bit_length() - 1) // 10, len(_UNITS) - 1)
+    return f"{max(size, 0) / (1 << 10 * power):.{1 if power else 0}f} {_UNITS[power]}"

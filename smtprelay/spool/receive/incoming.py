@@ -1,10 +1,9 @@
 """
 A message on its way into the spool.
 
-Up to one chunk stays in memory and is committed together with the envelope. What is
-larger goes to the disk chunk by chunk while it arrives, and the sender is
-slowed to the disk's pace: a listener full of large mails costs one chunk for each, and
-less than that when the relay's budget of memory is used up.
+Up to one chunk stays in memory and is committed together with the envelope. What is larger goes to the disk
+chunk by chunk while it arrives, as fast as the disk takes it: a large mail costs one chunk of memory, and
+less when the relay's budget is used up.
 """
 
 from collections.abc import Sequence
@@ -32,15 +31,14 @@ from smtprelay.spool.tables.deliveries import storable
 PIECE: Final = 64 * 1024
 
 #: RFC 3463: X.3.0 other or undefined mail system status.
-FAULT = Reply(
-    code=451, enhanced="4.3.0", text="The message could not be stored, try again later", rule="spool"
-)
+_WORDS: Final = "The message could not be stored, try again later"
+FAULT: Final = Reply(code=451, enhanced="4.3.0", text=_WORDS, rule="spool")
 
 
 @define(eq=False)
 class SpoolIncoming:
     """
-    See :class:`smtprelay.interfaces.Incoming`.
+    The body of one message on its way in.
 
     :param ours: a message of our own making, which is not refused for want of room.
     :param ended: how an attempt ended that was made already.
@@ -143,10 +141,8 @@ class SpoolIncoming:
     def _tell(self, arrival: Arrival) -> None:
         envelope, client = self._draft.envelope, self._draft.client
         if self._ended is not None:
-            closed = self._ended.closed
-            envelope = envelope.narrowed(
-                tuple(each for each in envelope.recipients if each.address not in closed)
-            )
+            left = (each for each in envelope.recipients if each.address not in self._ended.closed)
+            envelope = envelope.narrowed(tuple(left))
         self._context.options.events(
             "message.queued",
             message=self.id,

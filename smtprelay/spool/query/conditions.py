@@ -1,9 +1,7 @@
 """
-An operator's filters as SQL.
+An operator's filters as SQL: clauses over a delivery ``d``, its message ``m`` and its lane ``l``.
 
-Each is a clause over a delivery ``d``, its message ``m`` and its lane ``l``. None of them has an index of
-its own, for that would cost every mail something: :mod:`smtprelay.spool.query.search` sees that a page of
-rows is all that a clause is ever asked about.
+None has an index of its own, which would cost every mail something: they are asked of one page at a time.
 """
 
 import json

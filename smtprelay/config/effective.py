@@ -13,7 +13,7 @@ from smtprelay.config.reference import given, key_of, kind_of, spelled
 from smtprelay.config.secret import Secret
 
 #: Settings whose value is not to be seen although it is no :class:`Secret`.
-_HIDDEN: Final = frozenset({"hash", "password_hash", "external_id"})
+_HIDDEN: Final = frozenset({"hash", "password_hash"})
 
 
 def effective(config: Config) -> dict[str, Any]:

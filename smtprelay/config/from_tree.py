@@ -7,8 +7,7 @@ out of the tree and the rest is structured again, so that there is a configurati
 whose parts can be checked against each other even when some of it is wrong.
 """
 
-import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
@@ -18,7 +17,6 @@ from cattrs.errors import ClassValidationError
 from cattrs.gen import make_dict_structure_fn, override
 
 from smtprelay.config import values
-from smtprelay.config.checks.unavailable import available, not_there, unavailable_types
 from smtprelay.config.finding import (
     Finding,
     Invalid,
@@ -34,6 +32,7 @@ from smtprelay.config.model import Config
 from smtprelay.config.problem import did_you_mean
 from smtprelay.config.providers import Provider
 from smtprelay.config.tree import Node, Scalar, Table, below, without
+from smtprelay.config.unavailable import unavailable
 from smtprelay.config.unknown_keys import unknown_keys
 from smtprelay.model import route as model_route
 
@@ -55,14 +54,15 @@ UNITS: Final[Mapping[Any, Mapping[str, Any]]] = {
 
 def structure(root: Table, converter: Converter) -> tuple[Config, Table, list[Finding]]:
     """Return the configuration of what is right in ``root``, that part of it, and what is wrong."""
-    findings = unavailable_types(root)
-    root = expect_table(without(root, {id(finding.culprit) for finding in findings}))
+    new: Sequence[Finding] = unavailable(root)
+    findings: list[Finding] = []
     while True:
+        findings += (finding for finding in new if not finding.follows)
+        root = expect_table(without(root, {id(finding.culprit) for finding in new}))
         try:
             return converter.structure(root, Config), root, findings
         except Invalid as invalid:
-            findings += (finding for finding in invalid.findings if not finding.follows)
-            root = expect_table(without(root, {id(finding.culprit) for finding in invalid.findings}))
+            new = invalid.findings
 
 
 def make_converter(hooks: Mapping[Any, Hook]) -> Converter:
@@ -73,10 +73,10 @@ def make_converter(hooks: Mapping[Any, Hook]) -> Converter:
     converter.register_structure_hook_factory(_is(Mapping), lambda kind: _map_hook(kind, converter))
     converter.register_structure_hook_factory(_is(Literal), _choice_hook)
     converter.register_structure_hook_factory(_is(Annotated), lambda kind: word_hook(_parser(kind)))
-    for union in (Provider, Checker):
-        converter.register_structure_hook_func(_same(union), _type_hook(union, converter))
     for kind, hook in hooks.items():
         converter.register_structure_hook_func(_same(kind), hook)
+    for kind in (Provider, Checker):
+        converter.register_structure_hook_func(_same(kind), _type_hook(kind, converter))
     return converter
 
 
@@ -110,15 +110,16 @@ def _choice_hook(kind: Any) -> Hook:
     return lambda node, _: expect_one_of(node, get_args(kind))
 
 
-def _type_hook(union: Any, converter: Converter) -> Hook:
-    classes = {get_args(fields(cls).type.type)[0]: cls for cls in get_args(union)}
+def _type_hook(kind: Any, converter: Converter) -> Hook:
+    """Return the hook that makes one of the classes in ``kind``, by the key "type"."""
+    classes = {get_args(fields(cls).type.type)[0]: cls for cls in get_args(kind) or (kind,)}
+    hooks = {word: _table_hook(cls, converter) for word, cls in classes.items()}
 
     def hook(node: Node, _: Any) -> Any:
-        kind = expect_table(node).get("type")
-        kinds = available(classes, node.where.partition(".")[0])
-        if kind is None:
-            raise wrong(node, f'"type" is missing: expected {" or ".join(kinds)}', "CFG-MISSING")
-        return converter.structure(node, classes[expect_one_of(kind, kinds, "type", culprit=node)])
+        word = expect_table(node).get("type")
+        if word is None:
+            raise wrong(node, f'"type" is missing: expected {" or ".join(classes)}', "CFG-MISSING")
+        return hooks[expect_one_of(word, classes, "type", culprit=node)](node, None)
 
     return hook
 
@@ -238,14 +239,8 @@ def _home(cls: Any, where: str, key: str) -> str:
         hint, known = f"{did_you_mean(key, within)} It", within
         key = next((name for name in within if f'"{name}"' in hint), "")
     places = " or ".join(f'"{section}"' for section in known.get(key, ()))
-    return f"{hint} belongs under {places}" if places else _expected(cls, where)
-
-
-def _expected(cls: Any, where: str) -> str:
-    entry = re.sub(r"\[\d+\]", ".*", re.sub(r"^(providers|checkers)\.[^.]+", r"\1.*", where))
-    keys = [name.rstrip("_") for name in fields_dict(cls)]
-    names = [key for key in keys if not not_there(f"{entry}.{key}", ())]
-    return f": expected {' or '.join(names)}" if where else ""
+    expected = " or ".join(name.rstrip("_") for name in fields_dict(cls)) if where else ""
+    return f"{hint} belongs under {places}" if places else f": expected {expected}" if expected else ""
 
 
 def _sections(cls: Any) -> dict[str, dict[str, None]]:
@@ -254,6 +249,6 @@ def _sections(cls: Any) -> dict[str, dict[str, None]]:
 
     found: dict[str, dict[str, None]] = {}
     for section, _, name in (path.rpartition(".") for path in keys_of(cls, "")):
-        if section and not not_there(f"{section}.{name}", ()):
+        if section:
             found.setdefault(name, {})[section] = None
     return found

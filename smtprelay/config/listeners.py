@@ -13,18 +13,15 @@ from smtprelay.config.endpoint import Endpoint
 from smtprelay.config.values import (
     Address,
     Count,
-    Duration,
     FilePath,
     Flag,
     Name,
     Network,
     PasswordHash,
     Pattern,
-    Rate,
     Size,
     Text,
     TimeLimit,
-    Url,
 )
 
 #: The checker of the users in the configuration.
@@ -45,7 +42,6 @@ class TlsSettings:
     :ivar profile: ``modern`` is TLS 1.2 and later with forward secrecy; ``legacy`` also takes TLS 1.0 and 1.1
         and RSA key exchange, for old devices. Most of them need a certificate with an RSA key.
     :ivar ciphers: OpenSSL cipher list, for TLS 1.2 and older. Default: that of the profile.
-    :ivar client_ca: PEM file; clients must present a certificate signed by one of these authorities.
     """
 
     mode: Literal["starttls", "implicit", "off"] = "starttls"
@@ -54,7 +50,6 @@ class TlsSettings:
     require: Literal["never", "auth", "always"] = "auth"
     profile: Literal["modern", "legacy"] = "modern"
     ciphers: Text | None = None
-    client_ca: FilePath | None = None
 
 
 @frozen(kw_only=True)
@@ -70,24 +65,9 @@ class Auth:
     """
 
     checkers: tuple[Name, ...] | None = None
-    mechanisms: tuple[Literal["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256"], ...] = ("PLAIN", "LOGIN")
+    mechanisms: tuple[Literal["PLAIN", "LOGIN"], ...] = ("PLAIN", "LOGIN")
     required: Flag = False
     allow_plaintext: Flag = False
-
-
-@frozen(kw_only=True)
-class MessageRate:
-    """
-    Rate limit for messages that a listener accepts.
-
-    :ivar rate: messages per time.
-    :ivar burst: this many messages may arrive at once.
-    :ivar per: what has the limit: each client address, each user, or the listener as a whole.
-    """
-
-    rate: Rate
-    burst: Count = 1
-    per: Literal["client", "user", "listener"] = "client"
 
 
 @frozen(kw_only=True)
@@ -107,7 +87,6 @@ class ListenerLimits:
     connections: Count = 1000
     connections_per_client: Count = 50
     command_time: TimeLimit = 300.0
-    messages: MessageRate | None = None
 
 
 @frozen(kw_only=True)
@@ -120,7 +99,6 @@ class Listener:
     :ivar banner: the text of the 220 greeting. Default: ``<hostname> ESMTP``.
     :ivar allow_from: clients in these networks may send without logging in.
     :ivar open_relay: ``accepted`` lets any client send to any recipient; for tests.
-    :ivar proxy_trust: networks of the load balancers whose PROXY header is believed.
     :ivar allow_senders: allowed envelope senders. Default: any.
     :ivar allow_recipients: allowed recipients. Default: any.
     :ivar bare_newlines: what happens to a message with bare CR or LF, or with NUL: repair or refuse it.
@@ -135,7 +113,6 @@ class Listener:
     banner: Text | None = None
     allow_from: tuple[Network, ...] = LOOPBACK
     open_relay: Literal["accepted"] | None = None
-    proxy_trust: tuple[Network, ...] = ()
     tls: TlsSettings = TlsSettings(mode="off")
     auth: Auth = Auth()
     allow_senders: tuple[Pattern, ...] = ()
@@ -156,7 +133,6 @@ class UserSettings:
     :ivar senders: allowed envelope senders. Default: any.
     :ivar recipients: allowed recipients. Default: any.
     :ivar force_from: use this envelope sender, whatever the client says.
-    :ivar rate: most messages per time.
     """
 
     name: Name
@@ -164,7 +140,6 @@ class UserSettings:
     senders: tuple[Pattern, ...] = ()
     recipients: tuple[Pattern, ...] = ()
     force_from: Address | None = None
-    rate: Rate | None = None
 
 
 @frozen(kw_only=True)
@@ -173,30 +148,11 @@ class AnyChecker:
     Accepts every user name and password, from clients in ``allow_from`` only.
 
     For devices that insist on a login where none is needed.
+
+    :ivar type: the kind of checker.
     """
 
     type: Literal["any"]
 
 
-@frozen(kw_only=True)
-class EntraChecker:
-    """User names are ``tenant@client``, passwords are client secrets of Microsoft Entra."""
-
-    type: Literal["entra"]
-    delimiter: Literal["@", ":", "|"] = "@"
-    cloud: Literal["global", "usgov", "usgov-dod", "china"] = "global"
-
-
-@frozen(kw_only=True)
-class AzureTableChecker:
-    """Looks users up in an Azure table."""
-
-    type: Literal["azure_table"]
-    url: Url
-    partition: Text = "user"
-    required: Flag = False
-    cache: Duration = 300.0
-    credential: Literal["default"] = "default"
-
-
-Checker = AnyChecker | EntraChecker | AzureTableChecker
+Checker = AnyChecker

@@ -10,7 +10,6 @@ from attrs import frozen
 
 from smtprelay.config.checks import consistency as check
 from smtprelay.config.checks import files, secrets, security
-from smtprelay.config.checks.unavailable import check_unavailable
 from smtprelay.config.checks.view import View
 from smtprelay.config.defaults import complete
 from smtprelay.config.env_overlay import overlay
@@ -25,7 +24,7 @@ from smtprelay.config.yaml_source import MAXIMUM_BYTES, YamlFile, parse
 #: Where a configuration is looked for when nobody says where it is.
 PLACES: Final = ("smtprelay.yaml", "/etc/smtprelay/smtprelay.yaml")
 
-_CHECKS: Final = (*check.CHECKS, *security.CHECKS, check_unavailable)
+_CHECKS: Final = (*check.CHECKS, *security.CHECKS)
 
 
 @frozen

@@ -41,19 +41,6 @@ Level = Literal["debug", "info", "warn", "error", "critical"]
 
 
 @frozen(kw_only=True)
-class Dkim:
-    """The DKIM signature for one sender domain."""
-
-    domain: Domain
-    selector: Domain
-    key: Secret
-    canonicalization: Literal["relaxed/relaxed", "relaxed/simple", "simple/relaxed", "simple/simple"] = (
-        "relaxed/relaxed"
-    )
-    required: Flag = False
-
-
-@frozen(kw_only=True)
 class Match:
     """
     The mail that a route is for: all conditions given must match; of a list, one entry is enough.
@@ -74,18 +61,6 @@ class Match:
     recipient: tuple[Pattern, ...] = ()
     header: Mapping[Text, Text] = field(factory=dict)
     size: Sizes | None = None
-
-
-@frozen(kw_only=True)
-class Rewrite:
-    """Changes to a message when it is delivered."""
-
-    from_: Address | None = None
-    keep_from_domains: tuple[Domain, ...] = ()
-    reply_to: Text | None = None
-    recipients: Mapping[Address, Address] = field(factory=dict)
-    add_headers: Mapping[Text, Text] = field(factory=dict)
-    remove_headers: tuple[Text, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -123,7 +98,6 @@ class RouteSettings:
 
     name: Name = ""
     match: Match = Match()
-    rewrite: Rewrite | None = None
     via: tuple[Name, ...]
     failover_after: Count = 3
     retry: model_route.Schedule = field(factory=model_route.Schedule)
@@ -210,7 +184,6 @@ class SpoolSettings:
         ``memory`` only until the relay stops.
     :ivar path: the folder, for the engine ``sqlite``.
     :ivar url: URL of the database, for the engine ``postgres``.
-    :ivar seal_key: key that encrypts stored credentials.
     :ivar lease: time after which other nodes take over the deliveries of a node that has stopped responding.
     """
 
@@ -219,7 +192,6 @@ class SpoolSettings:
     url: Secret | None = None
     limit: SpoolLimit = SpoolLimit()
     lease: TimeLimit = 60.0
-    seal_key: Secret | None = None
     retention: RetentionSettings = RetentionSettings()
 
 
@@ -286,25 +258,12 @@ class Privacy:
     """
     What the log and the history record about a mail.
 
-    :ivar subjects: record subjects.
-    :ivar addresses: record addresses in full, or masked.
+    :ivar subjects: record subjects; ``false`` is not available in this version.
+    :ivar addresses: record addresses in full; ``masked`` is not available in this version.
     """
 
     subjects: Flag = True
     addresses: Literal["full", "masked"] = "full"
-
-
-@frozen(kw_only=True)
-class Sandbox:
-    """
-    For staging: mail to recipients not in ``allow`` goes to one provider.
-
-    :ivar via: the name of that provider.
-    :ivar allow: recipients whose mail takes its usual route.
-    """
-
-    via: Name
-    allow: tuple[Pattern, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -331,7 +290,6 @@ class Config:
     users: tuple[UserSettings, ...] = ()
     checkers: Mapping[Name, Checker] = field(factory=dict)
     providers: Mapping[Name, Provider] = field(factory=dict)
-    dkim: tuple[Dkim, ...] = ()
     routes: tuple[RouteSettings, ...] = ()
     bounces: Bounces = Bounces()
     webhook: WebhookSettings | None = None
@@ -341,4 +299,3 @@ class Config:
     http: tuple[HttpSite, ...] = ()
     logging: Logging = Logging()
     privacy: Privacy = Privacy()
-    sandbox: Sandbox | None = None

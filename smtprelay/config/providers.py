@@ -2,7 +2,6 @@
 Settings of the ways out: one class for each type of provider.
 """
 
-from collections.abc import Mapping
 from typing import Literal
 
 from attrs import field, frozen
@@ -14,7 +13,6 @@ from smtprelay.config.values import (
     Domain,
     FilePath,
     Flag,
-    Mailbox,
     Port,
     Rate,
     Text,
@@ -53,12 +51,10 @@ class HttpProviderSettings(ProviderSettings):
     What every HTTP API has.
 
     :ivar endpoint: URL of the API. Default: the provider's own. ``http://`` only on loopback.
-    :ivar proxy: URL of an HTTP proxy for the requests.
     :ivar ca: PEM file with certificates to trust in addition to those of the system.
     """
 
     endpoint: Url | None = None
-    proxy: Url | None = None
     ca: FilePath | None = None
 
 
@@ -87,63 +83,6 @@ class AcsSettings(HttpProviderSettings):
     blind: Literal["single", "together"] = "single"
     blind_to: Address | None = None
     accept_on: Literal["succeeded", "202"] = "succeeded"
-
-
-@frozen(kw_only=True)
-class Graph(HttpProviderSettings):
-    """
-    Microsoft Graph.
-
-    :ivar mailbox: the mailbox that sends: that of the ``envelope`` sender, of the ``header``'s From, or one
-        fixed address.
-    :ivar credential: the credential of the ``application``, or that of the client's ``login``.
-    :ivar upload_sessions: send mail above 4 MB through a draft; needs the permission Mail.ReadWrite.
-    """
-
-    type: Literal["graph"]
-    tenant: Text
-    client_id: Text
-    client_secret: Secret | None = None
-    cloud: Literal["global", "usgov", "usgov-dod", "china"] = "global"
-    mailbox: Mailbox = "envelope"
-    credential: Literal["application", "login"] = "application"
-    upload_sessions: Flag = False
-
-
-@frozen(kw_only=True)
-class AssumeRole:
-    """A role of another AWS account."""
-
-    arn: Text
-    external_id: Text | None = None
-
-
-@frozen(kw_only=True)
-class AppRole:
-    """The AppRole that logs in to Vault."""
-
-    role_id: Text
-    secret_id: Secret
-
-
-@frozen(kw_only=True)
-class Vault:
-    """AWS credentials issued by HashiCorp Vault."""
-
-    path: Text
-    approle: AppRole | None = None
-
-
-@frozen(kw_only=True)
-class Ses(HttpProviderSettings):
-    """Amazon SES; credentials from the AWS credential chain, or from ``vault``."""
-
-    type: Literal["ses"]
-    region: Text
-    configuration_set: Text | None = None
-    tags: Mapping[Text, Text] = field(factory=dict)
-    assume_role: AssumeRole | None = None
-    vault: Vault | None = None
 
 
 @frozen(kw_only=True)
@@ -180,10 +119,11 @@ class CaptureSettings(ProviderSettings):
     A local Maildir: nothing leaves this machine.
 
     :ivar path: the folder; created if it is missing.
+    :ivar timeout: not available for a folder.
     """
 
     type: Literal["capture"]
     path: FilePath
 
 
-Provider = AcsSettings | Graph | Ses | SmarthostSettings | CaptureSettings
+Provider = AcsSettings | SmarthostSettings | CaptureSettings

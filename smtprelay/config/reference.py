@@ -14,7 +14,6 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from attrs import NOTHING, Attribute, Factory, evolve, fields, frozen, has
 
 from smtprelay.config import values
-from smtprelay.config.checks.unavailable import available, not_there
 from smtprelay.config.endpoint import Endpoint
 from smtprelay.config.example import example_of
 from smtprelay.config.from_tree import UNITS
@@ -22,6 +21,7 @@ from smtprelay.config.model import Config
 from smtprelay.config.problem import did_you_mean
 from smtprelay.config.secret import Secret
 from smtprelay.config.tree import below
+from smtprelay.config.unavailable import why_unknown
 from smtprelay.config.unknown_keys import RENAMED, renamed
 from smtprelay.config.values import FilePath
 from smtprelay.model.route import Window
@@ -42,7 +42,6 @@ WORDS: Final[Mapping[Any, str]] = {
     values.Network: "network (10.0.0.0/8, ::1)",
     values.Address: "mail address",
     values.SenderOrAddress: "sender, or mail address",
-    values.Mailbox: "envelope, header, or mail address",
     values.Pattern: "pattern (*, *@example.com), or mail address",
     values.Domain: "host or domain name",
     values.Name: "name without spaces",
@@ -76,8 +75,7 @@ class Setting:
     :ivar required: it must be given.
     :ivar default: as the file spells it; ``None`` also for what depends on other settings.
     :ivar example: from the commented configuration, on one line; ``""`` if it has none.
-    :ivar keys: of a section, each with its help; not those of types that are not available.
-    :ivar notes: what of it is not available in this version, each as a sentence.
+    :ivar keys: of a section, each with its help.
     """
 
     key: str
@@ -87,7 +85,6 @@ class Setting:
     default: Any
     example: str
     keys: Mapping[str, str]
-    notes: Sequence[str]
 
 
 def explain(key: str) -> Setting:
@@ -115,8 +112,8 @@ def explain(key: str) -> Setting:
         else:
             raise _unknown(where, word, classes)
     assert found is not None
-    setting = _setting(where, *found, not_there(where, types))
-    return evolve(setting, type=_types(where, types)) if word == "type" and types else setting
+    setting = _setting(where, *found)
+    return evolve(setting, type=" or ".join(sorted(types))) if word == "type" and types else setting
 
 
 def classes_of(kind: Any) -> list[Any]:
@@ -184,14 +181,13 @@ def default_of(cls: Any, attribute: "Attribute[Any]") -> Any:
     return spelled(kind_of(cls, attribute), dict(default) if isinstance(default, Mapping) else default)
 
 
-def _setting(key: str, cls: Any, attribute: "Attribute[Any]", notes: Sequence[str]) -> Setting:
+def _setting(key: str, cls: Any, attribute: "Attribute[Any]") -> Setting:
     kind = kind_of(cls, attribute)
     default = default_of(cls, attribute)
-    words = ((part, {_type_word(part)} - {""}) for part in classes_of(kind))
-    parts = [part for part, types in words if not (types and not_there(key, types))]
+    parts = classes_of(kind)
     keys = {key_of(each): help_of(part, each) for part in parts for each in fields(part)}
     if "type" in keys:
-        keys["type"] = _types(key, map(_type_word, parts))
+        keys["type"] = " or ".join(sorted(map(_type_word, parts)))
     return Setting(
         key=key,
         help=help_of(cls, attribute),
@@ -200,7 +196,6 @@ def _setting(key: str, cls: Any, attribute: "Attribute[Any]", notes: Sequence[st
         default=None if default is NOTHING else default,
         example=example_of(key),
         keys=keys,
-        notes=notes,
     )
 
 
@@ -222,15 +217,12 @@ def _type_word(cls: Any) -> str:
     return str(get_args(kind)[0]) if kind is not None else ""
 
 
-def _types(where: str, types: Iterable[str]) -> str:
-    """Return those of the types that are available, as one chooses of them."""
-    return " or ".join(available(sorted(types), where.partition(".")[0]))
-
-
 def _unknown(where: str, word: str, classes: Iterable[Any]) -> LookupError:
     new = renamed(where, word)
     if new:
         return LookupError(f'the key "{word}" is now called "{new}"')
+    if why := why_unknown(below(where, word)):
+        return LookupError(why)
     known = [key_of(each) for cls in classes for each in fields(cls)]
     place = f' in "{where}"' if where else ""
     full = [] if where else _full_keys(word)

@@ -304,7 +304,6 @@ Flag = Annotated[bool, parse_bool]
 Network = Annotated[IPv4Network | IPv6Network, parse_network]
 Address = Annotated[str, parse_address]
 SenderOrAddress = Annotated[str, word_or_address("sender")]
-Mailbox = Annotated[str, word_or_address("envelope", "header")]
 Pattern = Annotated[str, parse_pattern]
 #: Without a dot at its end.
 Domain = Annotated[str, parse_domain]

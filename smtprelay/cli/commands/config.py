@@ -115,8 +115,6 @@ def _explain(setting: "Setting") -> None:
     for name, text in (("type", setting.type), ("default", default), ("example", example)):
         if text:
             click.echo(f"  {name:<8} {text}")
-    for text in setting.notes:
-        click.echo(f"  note     {text}")
     for name, text in setting.keys.items():
         click.echo(f"  {name}: {text}".rstrip(" :"))
 

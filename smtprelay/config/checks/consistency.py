@@ -13,7 +13,7 @@ from attrs import fields
 
 from smtprelay.config import endpoint
 from smtprelay.config.checks.view import Complaint, View
-from smtprelay.config.listeners import EntraChecker, Listener
+from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Match, RouteSettings
 from smtprelay.config.problem import did_you_mean
 from smtprelay.config.providers import AcsSettings, SmarthostSettings
@@ -56,11 +56,6 @@ def check_references(view: View) -> Iterator[Complaint]:
                 "listener", route.match.listener, listeners, ("routes", n, "match", "listener")
             )
     yield from _unknown("provider", config.bounces.via, providers, ("bounces", "via"))
-    if config.sandbox and providers is not None and config.sandbox.via not in providers:
-        hint = did_you_mean(config.sandbox.via, providers)
-        yield Complaint(
-            ("sandbox", "via"), f'unknown provider "{config.sandbox.via}"{hint}', "CFG-UNKNOWN-NAME"
-        )
     checkers = view.names("checkers")
     known = None if checkers is None else ("users", *checkers)
     for n, listener in enumerate(config.listeners):
@@ -156,7 +151,7 @@ def check_providers(view: View) -> Iterator[Complaint]:
 
 
 def check_spool(view: View) -> Iterator[Complaint]:
-    """What is kept must have a place, and a credential that is kept must be sealed."""
+    """What is kept must have a place."""
     config = view.config
     spool = config.spool
     if spool is None:
@@ -166,12 +161,6 @@ def check_spool(view: View) -> Iterator[Complaint]:
         yield Complaint(("spool", "retention", "bodies"), text, "CFG-VALUE")
     if spool.engine == "postgres" and not spool.url and view.whole("spool"):
         yield Complaint(("spool",), '"url" is missing: it says where the PostgreSQL is', "CFG-MISSING")
-    entra = {name for name, checker in config.checkers.items() if isinstance(checker, EntraChecker)}
-    for n, listener in enumerate(config.listeners):
-        kept = entra & set(listener.auth.checkers or ()) and listener.delivery == "spool"
-        if kept and not spool.seal_key and view.whole("listeners", n) and view.whole("spool"):
-            text = "logins with Entra need delivery: synchronous, or a spool.seal_key to keep them"
-            yield Complaint(("listeners", n, "auth", "checkers"), text, "CFG-SEAL-KEY")
 
 
 def check_workers(view: View) -> Iterator[Complaint]:

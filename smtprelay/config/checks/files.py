@@ -32,9 +32,7 @@ def check_certificates(view: View) -> Iterator[Complaint]:
         if tls.mode == "off" or not tls.certificate:
             continue
         unreadable = [
-            each
-            for name in ("certificate", "key", "client_ca")
-            for each in _readable(getattr(tls, name), (*path, name))
+            each for name in ("certificate", "key") for each in _readable(getattr(tls, name), (*path, name))
         ]
         yield from unreadable or _usable(tls, path)
 

@@ -1,6 +1,5 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config.checks import unavailable
 from tests.config.loading import HASH, SMALL, codes, load_text, problems_of, told, with_provider
 
 SPOOL = "spool: {path: spool}\n"
@@ -327,13 +326,3 @@ class SpoolTests(SynchronousTestCase):
         """The engine postgres without a url is told."""
         problems = problems_of(LISTENERS + PROVIDERS + "spool: {engine: postgres}\n")
         self.assertIn("CFG-MISSING", codes(problems))
-
-    def test_entra_needs_a_seal_key(self) -> None:
-        """Credentials of a login are kept only sealed; a synchronous listener keeps none."""
-        self.patch(unavailable, "ROWS", ())
-        for delivery, told_ in (("spool", True), ("synchronous", False)):
-            listeners = (
-                f"listeners: [{{endpoint: 'unix:x', delivery: {delivery}, auth: {{checkers: [m]}}}}]\n"
-            )
-            problems = problems_of(listeners + PROVIDERS + SPOOL + "checkers: {m: {type: entra}}\n")
-            self.assertEqual("CFG-SEAL-KEY" in codes(problems), told_)

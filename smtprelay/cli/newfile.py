@@ -1,5 +1,5 @@
 """
-A file that has its name only when it is whole, and takes nobody else's.
+A new file that gets its name only when it is complete, and replaces no other file.
 """
 
 import os
@@ -14,24 +14,24 @@ from smtprelay.cli.exit_codes import CANNOT_USE, FAILED, PERMISSION, CliError
 @contextmanager
 def new_file(file: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     """
-    Give what writes to ``FILE.part``, for our eyes only; when the block has ended well, that is renamed.
+    Give a stream to ``FILE.part``, which only its owner can read; it is renamed when the block ends well.
 
-    :raises CliError: if somebody else writes it, or ``file`` exists and is not to be overwritten, or is none.
+    :raises CliError: ``FILE.part`` exists, or ``file`` exists and must not be overwritten, or is a device.
     """
     unfinished = Path(f"{file}.part")
     # A rename would replace a device or a pipe by a file, for everybody on the machine.
     if file.exists() and not file.is_file():
-        raise CliError(FAILED, f"{file} is no file: name another one, or - for the standard output")
+        raise CliError(FAILED, f"{file} is not a regular file: give another name, or - for stdout")
     if not overwrite:
         check_new(file)
     try:
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
-        told = "another export writes it; if none runs, one was broken off: remove the file"
+        told = "another export is writing it; if none is running, remove the file"
         raise CliError(FAILED, f"{unfinished} exists: {told}") from None
     except OSError as error:
         status = PERMISSION if isinstance(error, PermissionError) else CANNOT_USE
-        raise CliError(status, f"{file} cannot be made in {file.parent}: {error.strerror}") from error
+        raise CliError(status, f"{file} cannot be created in {file.parent}: {error.strerror}") from error
     try:
         with open(descriptor, "wb") as stream:  # noqa: PTH123 -- a descriptor
             yield stream
@@ -52,7 +52,7 @@ def check_new(file: Path) -> None:
 
 
 def _give_new_name(unfinished: Path, file: Path) -> None:
-    """Unlike a rename a link replaces nothing that has come meanwhile; not every file system has links."""
+    """Rename by a hard link, which replaces no file that was created meanwhile, where there are links."""
     try:
         file.hardlink_to(unfinished)
     except FileExistsError:
@@ -63,4 +63,4 @@ def _give_new_name(unfinished: Path, file: Path) -> None:
 
 
 def _exists(file: Path) -> CliError:
-    return CliError(FAILED, f"{file} exists already: --overwrite replaces it, but not with --move")
+    return CliError(FAILED, f"{file} exists: --overwrite replaces it, but not with --move")

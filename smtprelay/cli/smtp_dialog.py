@@ -1,8 +1,5 @@
 """
-One SMTP session, step by step, each told as it happens.
-
-The standard library speaks; this module says what was done and how long it took,
-and gives the server's own words where it refused.
+One SMTP session by :mod:`smtplib`, each step reported with its duration and the server's reply.
 """
 
 import smtplib
@@ -17,16 +14,16 @@ _OTHER_NAME: Final = frozenset({62, 64})
 _TAKEN: Final = range(200, 300)
 
 
-class Stopped(Exception):  # noqa: N818 -- it was told already; this only ends the session
-    """A step failed, and was told."""
+class Stopped(Exception):  # noqa: N818 -- the error was reported already; this only ends the session
+    """A step failed, and was reported."""
 
 
 class DialogStep(NamedTuple):
     """
     One step of a session.
 
-    :ivar words: what came of it; the server's own words where it gave an answer.
-    :ivar ms: how long it took.
+    :ivar words: the result; the server's own words if it answered.
+    :ivar ms: its duration.
     """
 
     name: str
@@ -35,20 +32,14 @@ class DialogStep(NamedTuple):
     ms: float
 
 
-class DialogLogin(NamedTuple):
-    """Whom to log in as; never printed."""
-
-    user: str
-    password: str
-
-
 class Server(NamedTuple):
     """
-    Where to connect and how.
+    Where and how to connect.
 
     :ivar tls: ``none``, ``starttls`` or ``implicit``.
-    :ivar ca: a file of certificates to trust beside the system's, or ``""``.
+    :ivar ca: a file with certificates to trust in addition to the system's, or ``""``.
     :ivar timeout: seconds for each step.
+    :ivar login: user name and password, or ``None``.
     """
 
     host: str
@@ -57,6 +48,7 @@ class Server(NamedTuple):
     ca: str = ""
     verify: bool = True
     timeout: float = 30.0
+    login: tuple[str, str] | None = None
 
 
 class SmtpDialog:
@@ -65,7 +57,7 @@ class SmtpDialog:
 
     A step that ends the session raises :class:`Stopped`.
 
-    :param tell: is told each step when it has ended.
+    :param tell: called with each step when it has ended.
     """
 
     def __init__(self, server: Server, tell: Callable[[DialogStep], object]) -> None:
@@ -73,19 +65,20 @@ class SmtpDialog:
         self._tell = tell
         self._smtp: smtplib.SMTP
 
-    def open(self, login: DialogLogin | None) -> None:
-        """Connect, say EHLO, start TLS and log in, as far as asked for."""
+    def open(self) -> None:
+        """Connect and say EHLO; start TLS and log in if the server's settings say so."""
         self._step("resolve", self._resolve)
         self._step("connect", self._connect)
         self._step("EHLO", self._ehlo)
         if self._server.tls == "starttls":
             self._step("STARTTLS", self._starttls)
             self._step("EHLO", self._ehlo)
+        login = self._server.login
         if login is not None:
             self._step("AUTH", lambda: _words(self._smtp.login(*login)))
 
     def send(self, sender: str, recipients: Sequence[str], content: bytes) -> tuple[str, bool]:
-        """Send one mail to those whom the server takes; return its reply, and whether it took all."""
+        """Send one mail to the accepted recipients; return the reply, and whether all were accepted."""
         smtp = self._smtp
         plain = all(map(str.isascii, (sender, *recipients)))
         options = [] if plain else ["SMTPUTF8"]
@@ -98,11 +91,11 @@ class SmtpDialog:
         return self._step("DATA", lambda: _accepted(smtp.data(content))), not refused
 
     def close(self) -> None:
-        """Say QUIT and hang up."""
+        """Say QUIT and close the connection."""
         self._step("QUIT", lambda: _words(self._smtp.quit()))
 
     def _step(self, name: str, act: Callable[[], str]) -> str:
-        """Do ``act`` and tell it; return its words, or raise :class:`Stopped` when it fails."""
+        """Carry out ``act`` and report it; return its words, or raise :class:`Stopped` if it fails."""
         began = time.perf_counter()
         failed = True
         try:
@@ -146,13 +139,12 @@ class SmtpDialog:
         return f"{self._server.host} → {' '.join(addresses)}"
 
     def _connect(self) -> str:
-        host, port, tls, _, _, timeout = self._server
-        # Its own idea of our name would be a look-up in the DNS.
-        name = socket.gethostname()
-        if tls == "implicit":
-            self._smtp = smtplib.SMTP_SSL(host, port, name, timeout=timeout, context=self._context())
+        # Without a name smtplib would look ours up in the DNS.
+        where, timeout = (self._server.host, self._server.port, socket.gethostname()), self._server.timeout
+        if self._server.tls == "implicit":
+            self._smtp = smtplib.SMTP_SSL(*where, timeout=timeout, context=self._context())
         else:
-            self._smtp = smtplib.SMTP(host, port, name, timeout=timeout)
+            self._smtp = smtplib.SMTP(*where, timeout=timeout)
         assert self._smtp.sock is not None
         address = self._smtp.sock.getpeername()
         return f"{address[0]} port {address[1]}{self._tls()}"

@@ -18,8 +18,8 @@ from smtprelay.config.unknown_keys import renamed
 
 PREFIX: Final = "SMTPRELAY_"
 
-#: The settings whose name is one word.
-_SECTIONS: Final = frozenset(name.rstrip("_") for name in fields_dict(Config))
+#: The keys at the top of the configuration.
+SECTIONS: Final = frozenset(name.rstrip("_") for name in fields_dict(Config))
 
 #: Variables with this prefix that are no settings: they say where to look.
 _OTHERS: Final = frozenset({"SMTPRELAY_CONFIG", "SMTPRELAY_ENDPOINT"})
@@ -45,7 +45,7 @@ def overlay(root: Table, environ: Mapping[str, str], sets: Sequence[str]) -> lis
     problems: list[Problem] = []
     for name in _variables(environ):
         keys = name.removeprefix(PREFIX).lower().split("__")
-        if len(keys) == 1 and keys[0] not in _SECTIONS and not renamed("", keys[0]):
+        if len(keys) == 1 and keys[0] not in SECTIONS and not renamed("", keys[0]):
             problems.append(_not_ours(name, keys[0]))
         else:
             problems += _set(root, keys, environ[name], name)
@@ -62,14 +62,14 @@ def _variables(environ: Mapping[str, str]) -> Iterable[str]:
     # Sorted, so that X__FILE comes after X and wins.
     for name in sorted(environ):
         # The port of a provider is one, too: PROVIDERS__HOST__PORT.
-        setting = "__" in name and name.removeprefix(PREFIX).partition("__")[0].lower() in _SECTIONS
+        setting = "__" in name and name.removeprefix(PREFIX).partition("__")[0].lower() in SECTIONS
         linked = not setting and _SERVICE_LINK.fullmatch(name)
         if name.startswith(PREFIX) and name not in _OTHERS and not linked:
             yield name
 
 
 def _not_ours(name: str, key: str) -> Problem:
-    text = f"no setting, and ignored{did_you_mean(key, _SECTIONS)}"
+    text = f"no setting, and ignored{did_you_mean(key, SECTIONS)}"
     return make_problem(Mark(name), text, "CFG-VARIABLE", (), "warning")
 
 

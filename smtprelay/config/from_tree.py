@@ -35,6 +35,7 @@ from smtprelay.config.tree import Node, Scalar, Table, below, without
 from smtprelay.config.unavailable import unavailable
 from smtprelay.config.unknown_keys import unknown_keys
 from smtprelay.model import route as model_route
+from smtprelay.model.units import Misspelt
 
 #: What a hook is to cattrs: a node and the type it shall become.
 Hook = Callable[[Node, Any], Any]
@@ -52,8 +53,9 @@ UNITS: Final[Mapping[Any, Mapping[str, Any]]] = {
 }
 
 
-def structure(root: Table, converter: Converter) -> tuple[Config, Table, list[Finding]]:
+def structure(root: Node, converter: Converter) -> tuple[Config, Table, list[Finding]]:
     """Return the configuration of what is right in ``root``, that part of it, and what is wrong."""
+    root = expect_table(root)
     new: Sequence[Finding] = unavailable(root)
     findings: list[Finding] = []
     while True:
@@ -151,7 +153,7 @@ def _expect_good_words(node: Scalar, parse: Callable[[str], Any]) -> None:
         try:
             parse(word)
             written.append(word)
-        except values.Misspelt as error:
+        except Misspelt as error:
             what = what or error.what
             written.append(error.instead)
         except ValueError as error:

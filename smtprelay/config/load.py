@@ -12,13 +12,13 @@ from smtprelay.config.checks import consistency as check
 from smtprelay.config.checks import files, secrets, security
 from smtprelay.config.checks.view import View
 from smtprelay.config.defaults import complete
-from smtprelay.config.env_overlay import overlay
+from smtprelay.config.env_overlay import SECTIONS, overlay
 from smtprelay.config.from_tree import make_converter, structure
 from smtprelay.config.model import Config
 from smtprelay.config.problem import ConfigError, Problem, make_problem
 from smtprelay.config.references import outside_hooks
 from smtprelay.config.secret import complaint
-from smtprelay.config.tree import Mark
+from smtprelay.config.tree import Mark, Node, Table, without
 from smtprelay.config.yaml_source import MAXIMUM_BYTES, YamlFile, parse
 
 #: Where a configuration is looked for when nobody says where it is.
@@ -42,15 +42,21 @@ class Loaded:
 
 
 def load(
-    path: str | None, environ: Mapping[str, str], sets: Sequence[str] = (), *, alone: bool = False
+    path: str | None,
+    environ: Mapping[str, str],
+    sets: Sequence[str] = (),
+    *,
+    alone: bool = False,
+    only_place: bool = False,
 ) -> Loaded:
     """
     Return the configuration of a file, of ``environ`` and of ``sets``; the later wins.
 
     :param path: as given with ``-c``; ``None`` is ``SMTPRELAY_CONFIG``, else the first of :data:`PLACES`.
     :param sets: the values of ``--set``, each ``a.b=c``.
-    :param alone: look at the file only, not at the secrets and files it names: for a
-        command that only wants to know where the daemon is.
+    :param alone: look at the file only, not at the secrets and files it names.
+    :param only_place: read only the settings that say where the relay's socket and spool are: a command
+        finds its relay while another setting is wrong.
 
     Raises :class:`ConfigError` with every problem that was found, and nothing else.
     It reads files: not for the reactor's thread while mail flows.
@@ -61,7 +67,7 @@ def load(
         raise ConfigError(source.problems)
     problems = [*source.problems, *overlay(source.root, environ, sets)]
     converter = make_converter(outside_hooks(environ, Path(file).absolute().parent))
-    config, root, findings = structure(source.root, converter)
+    config, root, findings = structure(_place(source.root) if only_place else source.root, converter)
     # What was wrong as a word needs no second complaint.
     told = {(problem.line, problem.column) for problem in source.problems}
     new = [found for found in findings if (found.mark.line, found.mark.column) not in told]
@@ -69,13 +75,19 @@ def load(
     config = complete(config, environ)
     spoiled = {name for found in findings for name in (found.culprit.where, found.meant)}
     view = View(config, root, source.root, spoiled)
-    checks = _CHECKS if alone else (*_CHECKS, *secrets.CHECKS, *files.CHECKS)
+    checks = () if only_place else _CHECKS if alone else (*_CHECKS, *secrets.CHECKS, *files.CHECKS)
     complaints = (complaint for check in checks for complaint in check(view))
     problems += _problems(source, ((view.mark(c.path), c.text, c.code, c.severity) for c in complaints))
     problems.sort(key=lambda problem: (problem.file, problem.line, problem.column))
     if any(problem.severity == "error" for problem in problems):
         raise ConfigError(problems)
     return Loaded(config, tuple(problems), file)
+
+
+def _place(root: Table) -> Node:
+    """Return the settings that say where the relay is; without a spool its listeners are among them."""
+    place = {"control_socket", "spool" if isinstance(root.get("spool"), Table) else "listeners"}
+    return without(root, {id(node) for key, node in root.items() if key in SECTIONS - place})
 
 
 def _problems(source: YamlFile, found: Iterable[tuple[Mark, str, str, str]]) -> list[Problem]:

@@ -13,6 +13,7 @@ from smtprelay.config.values import (
     Domain,
     FilePath,
     Flag,
+    Host,
     Port,
     Rate,
     Text,
@@ -103,7 +104,7 @@ class SmarthostSettings(ProviderSettings):
     """
 
     type: Literal["smarthost"]
-    host: Domain
+    host: Host
     port: Port | None = None
     tls: Literal["starttls", "implicit", "none"] = "starttls"
     verify: Flag = True

@@ -44,6 +44,7 @@ WORDS: Final[Mapping[Any, str]] = {
     values.SenderOrAddress: "sender, or mail address",
     values.Pattern: "pattern (*, *@example.com), or mail address",
     values.Domain: "host or domain name",
+    values.Host: "host name or IP address",
     values.Name: "name without spaces",
     values.PasswordHash: 'hash by "smtprelay hash-password"',
     values.Url: "URL",

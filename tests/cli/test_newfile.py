@@ -37,7 +37,7 @@ class NewFileTests(SynchronousTestCase):
         """A pipe, a device or a folder is not replaced, and nothing is left beside it."""
         os.mkfifo(self.file)
         for overwrite in (False, True):
-            with self.assertRaisesRegex(CliError, "is no file: name another one, or - for"):
+            with self.assertRaisesRegex(CliError, "is not a regular file: give another name, or - for"):
                 self.write(overwrite=overwrite)
         self.assertTrue(self.file.is_fifo())
         self.assertEqual([*self.folder.iterdir()], [self.file])
@@ -69,5 +69,5 @@ class NewFileTests(SynchronousTestCase):
         with new_file(self.file, overwrite=True) as out:
             out.write(b"first")
             error = self.assertRaises(CliError, self.write, overwrite=True)
-            self.assertIn("another export writes it", str(error))
+            self.assertIn("another export is writing it", str(error))
         self.check("first")

@@ -13,7 +13,7 @@ from smtprelay.config.example import reference
 EXAMPLE = Path(*smtprelay.__path__).parent / "etc" / "smtprelay.yaml"
 
 
-#: Values that one word spells (<2MiB, 30/min), a secret's insides, and privacy, of which only the default works.
+#: Values that one word spells (<2MiB, 30/min), a secret's insides, and privacy: only the default works.
 VALUES = set("smallest largest count seconds place read look expires privacy subjects addresses".split())  # noqa: SIM905
 
 

@@ -22,12 +22,11 @@ from smtprelay.cli import output
 from smtprelay.cli.archive_files.tar import ArchiveWriter
 from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import TEMPFAIL, USAGE, CliError
-from smtprelay.cli.filters import MessageId, filters, selected
 from smtprelay.cli.newfile import new_file
-from smtprelay.cli.options import RelayCommand, chosen
+from smtprelay.cli.options import RelayCommand
+from smtprelay.cli.selection import MessageId, filters, selected
 from smtprelay.cli.source import PATIENCE, TRANSFER, api
-from smtprelay.cli.text import count, ordered
-from smtprelay.cli.who import who
+from smtprelay.cli.text import count, who, with_settings
 from smtprelay.model.filters import STATES
 
 #: Messages that are dropped in one request, and their deliveries unless one message has more.
@@ -76,7 +75,7 @@ def export(
         raise CliError(
             USAGE, "--move does not go with --overwrite: what moved into a file may be nowhere else"
         )
-    with api(chosen(ctx), timeout=PATIENCE, keep=True) as relay:
+    with api(ctx, timeout=PATIENCE, keep=True) as relay:
         with _writer(place, overwrite=overwrite) as writer:
             taken = _ExportCounts(writer, relay)
             wanted = selected(given, ids)
@@ -96,7 +95,7 @@ def export(
 
 def _tell(taken: "_ExportCounts", gone: Sequence[str], *, move: bool, err: bool = False) -> None:
     exported = count(taken.counts["messages"], "message")
-    click.echo(f"exported {exported}{ordered(**taken.orders)}", err=err)
+    click.echo(f"exported {exported}{with_settings(**taken.orders)}", err=err)
     if move:
         click.echo(f"took {count(len(gone), 'message')} out of the spool")
     for line in _unfinished(taken, gone, move=move):

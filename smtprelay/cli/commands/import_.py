@@ -20,10 +20,9 @@ from smtprelay.cli.archive_files import tar
 from smtprelay.cli.archive_files.tar import Item
 from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import CANNOT_USE, FAILED, USAGE, CliError
-from smtprelay.cli.options import RelayCommand, chosen
+from smtprelay.cli.options import RelayCommand
 from smtprelay.cli.source import PATIENCE, TRANSFER, api
-from smtprelay.cli.text import count, ordered, printable
-from smtprelay.cli.who import who
+from smtprelay.cli.text import count, printable, who, with_settings
 
 #: The longest body that goes with its message; what is longer goes in pieces of the second size.
 SMALL: Final = 64 * 1024
@@ -55,7 +54,7 @@ def import_(ctx: click.Context, *, place: str, route: str) -> int | None:
     that was running during the export is first resolved with its provider, as after a crash.
     """
     ended: CliError | None = None
-    with _items(place) as items, api(chosen(ctx), timeout=PATIENCE, new=True) as relay:
+    with _items(place) as items, api(ctx, timeout=PATIENCE, new=True) as relay:
         taken = _ImportCounts(relay, route)
         try:
             for item in items:
@@ -68,7 +67,7 @@ def import_(ctx: click.Context, *, place: str, route: str) -> int | None:
     told = (
         f"imported {count(taken.counts['imported'], 'message')},"
         f" {taken.counts['present']} were here already, {taken.counts['refused']} refused"
-        f"{ordered(**taken.orders)}"
+        f"{with_settings(**taken.orders)}"
     )
     faults = [{"name": name, "why": why} for name, why in taken.faults]
     output.result(ctx, {**taken.counts, **taken.orders, "faults": faults}, lambda: click.echo(told))

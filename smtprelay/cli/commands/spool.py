@@ -1,5 +1,5 @@
 """
-``smtprelay spool``: whether the spool is sound, and how to make its file small.
+``smtprelay spool``: checks the spool, and makes its file small.
 """
 
 import os
@@ -33,7 +33,7 @@ def check(ctx: click.Context, *, deep: bool, recount: bool) -> int | None:
 
     Mail continues during the check. The exit status is 1 if anything is inconsistent.
     """
-    with api(chosen(ctx), timeout=_PATIENCE) as relay:
+    with api(ctx, timeout=_PATIENCE) as relay:
         if recount:
             changed = relay.post(f"{API}/spool/check/recount", {})["lanes"]
             click.echo(f"recounted: {count(changed, 'lane')} changed", err=True)
@@ -64,8 +64,7 @@ def compact(ctx: click.Context) -> None:
     The relay must not be running. Needed once, for a file made by an old version: newer ones shrink by
     themselves.
     """
-    settings = chosen(ctx)
-    location = locate.location(settings, os.environ)
+    location = locate.location(chosen(ctx), os.environ)
     from smtprelay.spool.engines.sqlite_lock import SpoolBusy  # noqa: PLC0415
     from smtprelay.spool.location import SqliteLocation  # noqa: PLC0415
 

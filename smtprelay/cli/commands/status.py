@@ -1,15 +1,14 @@
-"""``smtprelay status``: on one screen whether the relay is well, and what needs a person."""
+"""``smtprelay status``: the state of the relay on one screen, and what needs attention."""
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
 
-from smtprelay.cli import locate, output
-from smtprelay.cli.options import RelayCommand, chosen, reaching
-from smtprelay.cli.source import API
+from smtprelay.cli import output
+from smtprelay.cli.options import RelayCommand, reaching
+from smtprelay.cli.source import API, running
 from smtprelay.cli.text import clock, count, printable, size, span
 
 
@@ -17,7 +16,7 @@ from smtprelay.cli.text import clock, count, printable, size, span
 @click.pass_context
 def status(ctx: click.Context) -> None:
     """Show the state of the relay on one screen."""
-    answer = locate.client(chosen(ctx), os.environ).get(f"{API}/status")
+    answer = running(ctx).get(f"{API}/status")
     output.result(ctx, answer, lambda: _show(answer))
 
 
@@ -40,7 +39,7 @@ def _lines(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
     for listener in answer["listeners"]:
         yield "listener", _listener(listener)
     stock = answer["stock"]
-    if stock is not None:  # else nothing ever waits, or the spool does not answer
+    if stock is not None:  # None: there is no spool, or it does not answer
         yield "spool", _spool(stock, now)
         for lane in stock["lanes"]:
             yield "provider", _lane(lane)

@@ -44,7 +44,7 @@ class StatusTests(CommandCase):
         for words in (
             "smtprelay  1.4.0  up 12d  READY\n",
             "lan  endpoint tcp:2525  connections 12",
-            "17 deliveries (3 active, 12 deferred, 2 held), 46M, 38G free, oldest ",
+            "17 deliveries (3 active, 12 deferred, 2 held), 48M, 41G free, oldest ",
             " 7QK2-9FMD\n",
             "acs  ok  0 active, 12 waiting",
             "host  BLOCKED",

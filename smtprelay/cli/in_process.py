@@ -1,8 +1,8 @@
 """
 The API of a relay that does not run: the same routes, called in this process on its spool.
 
-Only what needs the providers or writes to somebody builds the relay's parts for it, from its configuration;
-nothing is connected, and nothing is sent before the relay runs again.
+Rerouting and bouncing mail need the providers and routes: these are built from the configuration, but nothing
+is connected, and nothing is sent before the relay runs again.
 """
 
 import os
@@ -34,7 +34,7 @@ from smtprelay.web.router import Endpoint
 
 
 class InProcess(ApiClient):
-    """A client that answers itself; raises :class:`CliError` as if the relay had answered."""
+    """An :class:`ApiClient` that answers by itself, with the same errors."""
 
     running = False
 
@@ -44,7 +44,7 @@ class InProcess(ApiClient):
         super().__init__(str(location))
         self.delivers = location.shared
         self._settings = settings
-        # Only an import asks where mail can go.
+        # Only an import needs the routes.
         self._targets = RoutingTargets.of(configuration(settings, os.environ)) if new else RoutingTargets()
         self._routes: tuple[QueueSpool | None, Sequence[Endpoint]] = (None, ())
         with in_words():
@@ -56,7 +56,7 @@ class InProcess(ApiClient):
         return answer.status, answer.body
 
     def pieces(self, path: str) -> Iterator[bytes]:
-        """Give the body of an answer as it comes; refuse another one than 200."""
+        """Give the body of an answer piece by piece; raises for any status but 200."""
         answer = self._answer("GET", path, b"")
         if answer.status != HTTPStatus.OK:
             self.refuse(answer.status, answer.body)
@@ -69,7 +69,7 @@ class InProcess(ApiClient):
             yield piece
 
     def close(self) -> None:
-        """Let go of the spool."""
+        """Close the spool."""
         self._spool.close()
 
     def _answer(self, method: str, target: str, body: bytes) -> ApiResponse:
@@ -101,7 +101,7 @@ async def _routed(routes: Sequence[Endpoint], method: str, target: str, body: by
 
 
 def _sources(spool: QueueSpool, settings: CliSettings, targets: RoutingTargets) -> Sources:
-    clock: Any = _AtOnce()
+    clock: Any = _Clock()
     operator: Any = _Operator(spool, settings)
     unseen: Any = None
     return Sources(
@@ -118,14 +118,14 @@ def _sources(spool: QueueSpool, settings: CliSettings, targets: RoutingTargets) 
 
 
 class _Operator:
-    """The part of :class:`smtprelay.model.queue_admin.Operator` that needs no relay."""
+    """What an operator may do to the queue while no relay runs."""
 
     def __init__(self, spool: QueueSpool, settings: CliSettings) -> None:
         self._spool = spool
         self._settings = settings
 
     @cached_property
-    def _desk(self) -> Operator:
+    def _built(self) -> Operator:
         from smtprelay.service.offline import build_desk  # noqa: PLC0415 -- dear, and seldom needed
 
         config = configuration(self._settings, os.environ)
@@ -133,19 +133,19 @@ class _Operator:
 
     def check(self, provider: str) -> None:
         """Raise ``LookupError`` if the configuration does not have the provider."""
-        self._desk.check(provider)
+        self._built.check(provider)
 
     async def __call__(self, delivery: Delivery, edit: Edit) -> Prepared:
-        """Prepare the change of one delivery by the configuration."""
-        return await self._desk(delivery, edit)
+        """Prepare the change of one delivery."""
+        return await self._built(delivery, edit)
 
     def holds_changed(self) -> None:
-        """Carry out the rules; what they ask for later the relay does."""
+        """Apply the hold rules; what is due later is left to the relay."""
         while now(self._spool.apply_hold_rules()) == 0.0:
             pass
 
 
-class _AtOnce:
+class _Clock:
     """The clock of a process in which nothing waits."""
 
     def seconds(self) -> float:

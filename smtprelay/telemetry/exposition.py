@@ -1,8 +1,7 @@
 """
-How the metrics leave: as Prometheus text, as OpenMetrics, or as the JSON of smtp-acs-bridge.
+The formats of the metrics: Prometheus text, OpenMetrics, and the JSON of smtp-acs-bridge.
 
-What lies in the spool is not counted along but asked for when somebody scrapes,
-so it stays right after a crash and with several nodes on one spool.
+The contents of the spool are read at each scrape, so they are right after a crash and with several nodes.
 """
 
 import json
@@ -21,7 +20,7 @@ from smtprelay.model.queue import FINAL, STATES, QueueStats
 
 
 class StockCollector(Collector):
-    """The spool's gauges, out of the last :class:`QueueStats`; nothing before there is one."""
+    """The spool's gauges, from the last :class:`QueueStats`; nothing before there is one."""
 
     def __init__(self) -> None:
         self.stock: QueueStats | None = None
@@ -41,14 +40,14 @@ class StockCollector(Collector):
         yield _gauge(
             "provider_waiting_deliveries", "Deliveries that wait for the provider.", provider=waiting
         )
-        text = "Lanes that go slower because the provider asked for it; they speed up again by themselves."
+        text = "Throttled lanes: their provider asked for fewer requests. They recover by themselves."
         yield _gauge("provider_throttled_lanes", text, provider=throttled)
         text = (
-            "Size of the spool's files; near smtprelay_spool_limit_bytes, raise the limit or empty the queue."
+            "Size of the spool. Near smtprelay_spool_limit_bytes, raise the limit or deliver or delete mail."
         )
         yield GaugeMetricFamily("smtprelay_spool_bytes", text, stock.bytes)
         if stock.free is not None:
-            text = "Free space on the spool's file system; make room before it holds less than a day of mail."
+            text = "Free space on the spool's file system. Make room before it holds less than a day of mail."
             yield GaugeMetricFamily("smtprelay_spool_filesystem_free_bytes", text, stock.free)
         if stock.oldest is not None:
             text = "When the oldest message that waits was received. If it is long ago, see smtprelay status."
@@ -71,7 +70,7 @@ def render(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
 
 
 def bridge_numbers(registry: CollectorRegistry) -> dict[str, Any]:
-    """Return the numbers that smtp-acs-bridge had, under its names; a recipient is a mail to it."""
+    """Return the numbers of smtp-acs-bridge under its names; it counts each recipient as a mail."""
     total = partial(_total, [sample for family in registry.collect() for sample in family.samples])
     sent = total("delivery_recipients_total", result="delivered")
     failed = sum(total("delivery_recipients_total", result=each) for each in ("failed", "expired"))

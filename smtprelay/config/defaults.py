@@ -15,7 +15,7 @@ from attrs import evolve
 
 from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Config, RouteSettings, SpoolSettings, Supervise
-from smtprelay.config.providers import Provider, SmarthostSettings
+from smtprelay.config.provider_settings import Provider, SmarthostSettings
 from smtprelay.model.route import Limits
 
 #: What the providers take in one message by their documentation (Graph's size depends on its settings).

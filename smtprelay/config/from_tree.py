@@ -17,9 +17,12 @@ from cattrs.errors import ClassValidationError
 from cattrs.gen import make_dict_structure_fn, override
 
 from smtprelay.config import values
-from smtprelay.config.finding import (
+from smtprelay.config.listeners import Checker
+from smtprelay.config.model import Config
+from smtprelay.config.problem import (
     Finding,
     Invalid,
+    did_you_mean,
     expect_items,
     expect_one_of,
     expect_table,
@@ -27,10 +30,7 @@ from smtprelay.config.finding import (
     words_of,
     wrong,
 )
-from smtprelay.config.listeners import Checker
-from smtprelay.config.model import Config
-from smtprelay.config.problem import did_you_mean
-from smtprelay.config.providers import Provider
+from smtprelay.config.provider_settings import Provider
 from smtprelay.config.tree import Node, Scalar, Table, below, without
 from smtprelay.config.unavailable import unavailable
 from smtprelay.config.unknown_keys import unknown_keys

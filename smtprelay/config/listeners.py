@@ -1,7 +1,5 @@
 """
-Settings of the way in: listeners, users, and what checks a login.
-
-Names are the keys of the file. Durations are seconds, sizes are bytes.
+Settings of listeners, users and checkers.
 """
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -9,20 +7,8 @@ from typing import Final, Literal
 
 from attrs import field, frozen
 
+from smtprelay.config import values
 from smtprelay.config.endpoint import Endpoint
-from smtprelay.config.values import (
-    Address,
-    Count,
-    FilePath,
-    Flag,
-    Name,
-    Network,
-    PasswordHash,
-    Pattern,
-    Size,
-    Text,
-    TimeLimit,
-)
 
 #: The checker of the users in the configuration.
 USERS: Final = "users"
@@ -45,11 +31,11 @@ class TlsSettings:
     """
 
     mode: Literal["starttls", "implicit", "off"] = "starttls"
-    certificate: FilePath | None = None
-    key: FilePath | None = None
+    certificate: values.FilePath | None = None
+    key: values.FilePath | None = None
     require: Literal["never", "auth", "always"] = "auth"
     profile: Literal["modern", "legacy"] = "modern"
-    ciphers: Text | None = None
+    ciphers: values.Text | None = None
 
 
 @frozen(kw_only=True)
@@ -60,14 +46,14 @@ class Auth:
     :ivar checkers: what checks a password: ``users``, or names from the section ``checkers``.
         One of the type ``any`` is the last. Default: ``users``, if there are any.
     :ivar mechanisms: the SASL mechanisms offered.
-    :ivar required: clients must log in before they send, also those in ``allow_from``.
+    :ivar required: clients must log in before they send, even those in ``allow_from``.
     :ivar allow_plaintext: allow logging in without TLS, so that passwords cross the network in clear text.
     """
 
-    checkers: tuple[Name, ...] | None = None
+    checkers: tuple[values.Name, ...] | None = None
     mechanisms: tuple[Literal["PLAIN", "LOGIN"], ...] = ("PLAIN", "LOGIN")
-    required: Flag = False
-    allow_plaintext: Flag = False
+    required: values.Flag = False
+    allow_plaintext: values.Flag = False
 
 
 @frozen(kw_only=True)
@@ -82,11 +68,11 @@ class ListenerLimits:
     :ivar command_time: a client must send a whole command within this time, or some of its message.
     """
 
-    size: Size = 25 << 20
-    recipients: Count = 1000
-    connections: Count = 1000
-    connections_per_client: Count = 50
-    command_time: TimeLimit = 300.0
+    size: values.Size = 25 << 20
+    recipients: values.Count = 1000
+    connections: values.Count = 1000
+    connections_per_client: values.Count = 50
+    command_time: values.TimeLimit = 300.0
 
 
 @frozen(kw_only=True)
@@ -109,18 +95,18 @@ class Listener:
     """
 
     endpoint: Endpoint
-    name: Name = ""
-    banner: Text | None = None
-    allow_from: tuple[Network, ...] = LOOPBACK
+    name: values.Name = ""
+    banner: values.Text | None = None
+    allow_from: tuple[values.Network, ...] = LOOPBACK
     open_relay: Literal["accepted"] | None = None
     tls: TlsSettings = TlsSettings(mode="off")
     auth: Auth = Auth()
-    allow_senders: tuple[Pattern, ...] = ()
-    allow_recipients: tuple[Pattern, ...] = ()
+    allow_senders: tuple[values.Pattern, ...] = ()
+    allow_recipients: tuple[values.Pattern, ...] = ()
     bare_newlines: Literal["fix", "refuse", "accept"] = "fix"
     limits: ListenerLimits = ListenerLimits()
     delivery: Literal["spool", "synchronous"] = "spool"
-    reply_deadline: TimeLimit = 60.0
+    reply_deadline: values.TimeLimit = 60.0
 
 
 @frozen(kw_only=True)
@@ -135,11 +121,11 @@ class UserSettings:
     :ivar force_from: use this envelope sender, whatever the client says.
     """
 
-    name: Name
-    password_hash: PasswordHash = field(repr=False)
-    senders: tuple[Pattern, ...] = ()
-    recipients: tuple[Pattern, ...] = ()
-    force_from: Address | None = None
+    name: values.Name
+    password_hash: values.PasswordHash = field(repr=False)
+    senders: tuple[values.Pattern, ...] = ()
+    recipients: tuple[values.Pattern, ...] = ()
+    force_from: values.Address | None = None
 
 
 @frozen(kw_only=True)

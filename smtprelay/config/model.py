@@ -1,9 +1,8 @@
 """
-The whole configuration, as values.
+The whole configuration as values, and the help of each setting.
 
-Names are the keys of the file (``from`` is ``from_``), lists are tuples, durations
-are seconds and sizes are bytes; where another station has a value for it already
-(:class:`smtprelay.model.route.Schedule`, :class:`smtprelay.model.route.Window`), it is that one.
+Names are the keys of the file (``from`` is ``from_``), lists are tuples, durations are seconds and sizes are
+bytes. Values that the stations share come from :mod:`smtprelay.model.route`.
 """
 
 from collections.abc import Mapping
@@ -11,29 +10,11 @@ from typing import Literal
 
 from attrs import field, frozen
 
+from smtprelay.config import values
 from smtprelay.config.endpoint import Endpoint
 from smtprelay.config.listeners import Checker, Listener, UserSettings
-from smtprelay.config.providers import Provider
+from smtprelay.config.provider_settings import Provider
 from smtprelay.config.secret import Secret
-from smtprelay.config.values import (
-    Address,
-    Count,
-    Domain,
-    Duration,
-    Expiry,
-    FilePath,
-    Flag,
-    Name,
-    Network,
-    PasswordHash,
-    Pattern,
-    SenderOrAddress,
-    Share,
-    Size,
-    Sizes,
-    Text,
-    TimeLimit,
-)
 from smtprelay.model import route as model_route
 
 Failure = Literal["bounce", "hold", "discard", "webhook"]
@@ -54,13 +35,13 @@ class Match:
     :ivar size: range of the message's size.
     """
 
-    client: tuple[Network, ...] = ()
-    listener: tuple[Name, ...] = ()
-    user: tuple[Text, ...] = ()
-    sender: tuple[Pattern, ...] = ()
-    recipient: tuple[Pattern, ...] = ()
-    header: Mapping[Text, Text] = field(factory=dict)
-    size: Sizes | None = None
+    client: tuple[values.Network, ...] = ()
+    listener: tuple[values.Name, ...] = ()
+    user: tuple[values.Text, ...] = ()
+    sender: tuple[values.Pattern, ...] = ()
+    recipient: tuple[values.Pattern, ...] = ()
+    header: Mapping[values.Text, values.Text] = field(factory=dict)
+    size: values.Sizes | None = None
 
 
 @frozen(kw_only=True)
@@ -68,7 +49,8 @@ class WebhookSettings:
     """
     The HTTP endpoint that is told of failed or expired mail (``on_failed`` or ``on_expired``: ``webhook``).
 
-    :ivar url: ``https://``, or ``http://`` on loopback. A secret: often, knowing it is enough to post to it.
+    :ivar url: ``https://``, or ``http://`` on loopback. It is a secret, because whoever knows it can often
+        post.
     :ivar secret: signs the requests.
     :ivar timeout: time limit for each step of a request: connect, wait for the answer, read it.
     :ivar ca: PEM file with certificates to trust in addition to those of the system.
@@ -76,8 +58,8 @@ class WebhookSettings:
 
     url: Secret
     secret: Secret | None = None
-    timeout: TimeLimit = 30.0
-    ca: FilePath | None = None
+    timeout: values.TimeLimit = 30.0
+    ca: values.FilePath | None = None
 
 
 @frozen(kw_only=True)
@@ -96,12 +78,12 @@ class RouteSettings:
     :ivar webhook: used instead of the relay's ``webhook``.
     """
 
-    name: Name = ""
+    name: values.Name = ""
     match: Match = Match()
-    via: tuple[Name, ...]
-    failover_after: Count = 3
+    via: tuple[values.Name, ...]
+    failover_after: values.Count = 3
     retry: model_route.Schedule = field(factory=model_route.Schedule)
-    expire: Expiry = 2 * 86400.0
+    expire: values.Expiry = 2 * 86400.0
     on_failed: Failure = "bounce"
     on_expired: Failure = "bounce"
     on_uncertain: Literal["resend", "hold"] = "resend"
@@ -109,7 +91,7 @@ class RouteSettings:
 
     @property
     def rules(self) -> model_route.Route:
-        """What dispatch must know of this route."""
+        """The route as ``dispatch`` uses it."""
         return model_route.Route(
             name=self.name,
             via=self.via,
@@ -123,7 +105,7 @@ class RouteSettings:
 
     @property
     def announces(self) -> bool:
-        """Whether a webhook may hear of its mail."""
+        """Whether its mail may become an event for a webhook."""
         return "webhook" in (self.on_failed, self.on_expired)
 
 
@@ -139,11 +121,11 @@ class Bounces:
     :ivar delay_notice: also tell the sender when mail has been waiting for this long. Default: do not.
     """
 
-    from_: Address | None = None
-    to: SenderOrAddress = "sender"
-    copy: Address | None = None
-    via: tuple[Name, ...] = ()
-    delay_notice: Duration | None = None
+    from_: values.Address | None = None
+    to: values.SenderOrAddress = "sender"
+    copy: values.Address | None = None
+    via: tuple[values.Name, ...] = ()
+    delay_notice: values.Duration | None = None
 
 
 @frozen(kw_only=True)
@@ -157,9 +139,9 @@ class SpoolLimit:
     :ivar free: share of the file system that stays free; for the engine ``sqlite`` only.
     """
 
-    bytes: Size = 10 << 30
-    deliveries: Count = 1_000_000
-    free: Share = 0.05
+    bytes: values.Size = 10 << 30
+    deliveries: values.Count = 1_000_000
+    free: values.Share = 0.05
 
 
 @frozen(kw_only=True)
@@ -171,8 +153,8 @@ class RetentionSettings:
     :ivar bodies: how long the content of delivered mail is kept; ``0`` deletes it at once.
     """
 
-    history: Duration = 3 * 86400.0
-    bodies: Duration = 0.0
+    history: values.Duration = 3 * 86400.0
+    bodies: values.Duration = 0.0
 
 
 @frozen(kw_only=True)
@@ -188,10 +170,10 @@ class SpoolSettings:
     """
 
     engine: Literal["sqlite", "postgres", "memory"] = "sqlite"
-    path: FilePath = "/var/lib/smtprelay"
+    path: values.FilePath = "/var/lib/smtprelay"
     url: Secret | None = None
     limit: SpoolLimit = SpoolLimit()
-    lease: TimeLimit = 60.0
+    lease: values.TimeLimit = 60.0
     retention: RetentionSettings = RetentionSettings()
 
 
@@ -205,8 +187,8 @@ class TokenSettings:
     :ivar role: a ``viewer`` reads, an ``operator`` changes, too.
     """
 
-    name: Name
-    hash: PasswordHash = field(repr=False)
+    name: values.Name
+    hash: values.PasswordHash = field(repr=False)
     role: Literal["viewer", "operator"] = "viewer"
 
 
@@ -233,7 +215,7 @@ class Supervise:
     :ivar restarts_per_hour: stop the relay, with exit status 1, if workers die more often than this.
     """
 
-    restarts_per_hour: Count = 5
+    restarts_per_hour: values.Count = 5
 
 
 @frozen(kw_only=True)
@@ -248,21 +230,21 @@ class Logging:
     """
 
     level: Level = "info"
-    levels: Mapping[Text, Level] = field(factory=dict)
+    levels: Mapping[values.Text, Level] = field(factory=dict)
     format: Literal["auto", "json", "text"] = "auto"
-    file: FilePath | None = None
+    file: values.FilePath | None = None
 
 
 @frozen(kw_only=True)
 class Privacy:
     """
-    What the log and the history record about a mail.
+    What the log and the history record about mail.
 
     :ivar subjects: record subjects; ``false`` is not available in this version.
     :ivar addresses: record addresses in full; ``masked`` is not available in this version.
     """
 
-    subjects: Flag = True
+    subjects: values.Flag = True
     addresses: Literal["full", "masked"] = "full"
 
 
@@ -284,17 +266,17 @@ class Config:
     :ivar supervise: restart workers that die. Default: only with several workers.
     """
 
-    hostname: Domain = ""
-    control_socket: FilePath = ""
+    hostname: values.Domain = ""
+    control_socket: values.FilePath = ""
     listeners: tuple[Listener, ...] = ()
     users: tuple[UserSettings, ...] = ()
-    checkers: Mapping[Name, Checker] = field(factory=dict)
-    providers: Mapping[Name, Provider] = field(factory=dict)
+    checkers: Mapping[values.Name, Checker] = field(factory=dict)
+    providers: Mapping[values.Name, Provider] = field(factory=dict)
     routes: tuple[RouteSettings, ...] = ()
     bounces: Bounces = Bounces()
     webhook: WebhookSettings | None = None
     spool: SpoolSettings | None = None
-    workers: Count = 1
+    workers: values.Count = 1
     supervise: Supervise | None = None
     http: tuple[HttpSite, ...] = ()
     logging: Logging = Logging()

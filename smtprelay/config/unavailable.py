@@ -8,7 +8,7 @@ mistake. Whoever builds one removes its row.
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from smtprelay.config.finding import Finding
+from smtprelay.config.problem import Finding
 from smtprelay.config.tree import Items, Node, Scalar, Table, nearest
 from smtprelay.config.tree import Path as Place
 

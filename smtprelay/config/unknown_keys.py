@@ -6,9 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from smtprelay.config.finding import NO_SETTINGS, Finding
 from smtprelay.config.masking import is_secret
-from smtprelay.config.problem import did_you_mean
+from smtprelay.config.problem import NO_SETTINGS, Finding, did_you_mean
 from smtprelay.config.tree import Mark, Scalar, Table, below
 
 #: The keys to an old name, and the new name of its last key; ``*`` is every entry of a map or list.

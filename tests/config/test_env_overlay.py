@@ -2,7 +2,7 @@ from ipaddress import ip_network
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config.providers import AcsSettings, SmarthostSettings
+from smtprelay.config.provider_settings import AcsSettings, SmarthostSettings
 from tests.config.loading import SMALL, codes, load_text, problems_of
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config.providers import AcsSettings, SmarthostSettings
+from smtprelay.config.provider_settings import AcsSettings, SmarthostSettings
 from smtprelay.config.secret import Secret, complaint, fixed, in_file
 from tests.config.loading import SMALL, codes, load_text, problems_of, with_provider
 

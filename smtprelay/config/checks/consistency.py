@@ -16,7 +16,7 @@ from smtprelay.config.checks.view import Complaint, View
 from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Match, RouteSettings
 from smtprelay.config.problem import did_you_mean
-from smtprelay.config.providers import AcsSettings, SmarthostSettings
+from smtprelay.config.provider_settings import AcsSettings, SmarthostSettings
 from smtprelay.config.tree import Path
 
 #: A client waits so long for the reply to the end of data, seconds (RFC 5321 §4.5.3.2.6).

@@ -16,7 +16,7 @@ from smtprelay.config import endpoint
 from smtprelay.config.checks.view import Complaint, View, walk
 from smtprelay.config.listeners import TlsSettings
 from smtprelay.config.model import WebhookSettings
-from smtprelay.config.providers import CaptureSettings, ProviderSettings
+from smtprelay.config.provider_settings import CaptureSettings, ProviderSettings
 from smtprelay.config.secret import complaint
 from smtprelay.config.tree import Path as Place
 from smtprelay.spool.engines.filesystem import file_system_of

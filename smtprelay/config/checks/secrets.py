@@ -13,7 +13,7 @@ from typing import Final
 from smtprelay.config import endpoint
 from smtprelay.config.checks.view import Complaint, View, walk
 from smtprelay.config.model import WebhookSettings
-from smtprelay.config.providers import AcsSettings
+from smtprelay.config.provider_settings import AcsSettings
 from smtprelay.config.secret import Secret
 from smtprelay.config.tree import Path, spelled
 

@@ -8,7 +8,7 @@ from typing import Final
 from smtprelay.config.checks.view import Complaint, View
 from smtprelay.config.endpoint import is_encrypted, is_local, is_loopback, is_plain_remote
 from smtprelay.config.listeners import AnyChecker, Listener
-from smtprelay.config.providers import HttpProviderSettings, SmarthostSettings
+from smtprelay.config.provider_settings import HttpProviderSettings, SmarthostSettings
 from smtprelay.config.tree import Path
 from smtprelay.model.network import strangers
 

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.model import route as model_route
 from smtprelay.config.model import Config
-from smtprelay.config.providers import SmarthostSettings
+from smtprelay.config.provider_settings import SmarthostSettings
 from smtprelay.dispatch.dsn.render import LARGEST_RETURN, BounceSettings
 from smtprelay.dispatch.dsn.delay_notice import Delays
 from smtprelay.dispatch.dsn.reporter import DsnReporter

@@ -1,32 +1,20 @@
 """
-Settings of the ways out: one class for each type of provider.
+Settings of providers: one class for each type.
 """
 
 from typing import Literal
 
 from attrs import field, frozen
 
+from smtprelay.config import values
 from smtprelay.config.secret import Secret
-from smtprelay.config.values import (
-    Address,
-    Count,
-    Domain,
-    FilePath,
-    Flag,
-    Host,
-    Port,
-    Rate,
-    Text,
-    TimeLimit,
-    Url,
-)
 from smtprelay.model.route import Limits, RateLimit
 
 
 @frozen(kw_only=True)
 class ProviderSettings:
     """
-    What every provider has.
+    Settings of all providers.
 
     :ivar type: the kind of provider; it decides which other settings there are.
     :ivar rate: most requests (a smarthost: mails) per time; with several rates, all of them apply.
@@ -35,28 +23,28 @@ class ProviderSettings:
     :ivar limits: limits of one message. Default: those that the provider documents.
     """
 
-    rate: tuple[Rate, ...] = ()
-    concurrency: Count = 10
-    timeout: TimeLimit = 30.0
+    rate: tuple[values.Rate, ...] = ()
+    concurrency: values.Count = 10
+    timeout: values.TimeLimit = 30.0
     limits: Limits = field(factory=Limits)
 
     @property
     def paced(self) -> RateLimit:
-        """``rate`` and ``concurrency`` as the spool wants them."""
+        """``rate`` and ``concurrency`` as the spool uses them."""
         return RateLimit(concurrency=self.concurrency, windows=self.rate)
 
 
 @frozen(kw_only=True)
 class HttpProviderSettings(ProviderSettings):
     """
-    What every HTTP API has.
+    Settings of all providers with an HTTP API.
 
     :ivar endpoint: URL of the API. Default: the provider's own. ``http://`` only on loopback.
     :ivar ca: PEM file with certificates to trust in addition to those of the system.
     """
 
-    endpoint: Url | None = None
-    ca: FilePath | None = None
+    endpoint: values.Url | None = None
+    ca: values.FilePath | None = None
 
 
 @frozen(kw_only=True)
@@ -79,10 +67,10 @@ class AcsSettings(HttpProviderSettings):
     type: Literal["acs"]
     connection_string: Secret | None = None
     access_keys: tuple[Secret, ...] = ()
-    sender: Address
-    sender_domains: tuple[Domain, ...] = ()
+    sender: values.Address
+    sender_domains: tuple[values.Domain, ...] = ()
     blind: Literal["single", "together"] = "single"
-    blind_to: Address | None = None
+    blind_to: values.Address | None = None
     accept_on: Literal["succeeded", "202"] = "succeeded"
 
 
@@ -100,18 +88,18 @@ class SmarthostSettings(ProviderSettings):
     :ivar password: the password for ``username``.
     :ivar helo: the name in EHLO. Default: the relay's ``hostname``.
     :ivar timeout: time limit for each step: connect, the reply to each command, a piece of the message.
-        The reply to the message itself is awaited for ``10m`` at least: who gives up there sends it twice.
+        The reply to the message is awaited for at least ``10m``: to give up earlier may send the mail twice.
     """
 
     type: Literal["smarthost"]
-    host: Host
-    port: Port | None = None
+    host: values.Host
+    port: values.Port | None = None
     tls: Literal["starttls", "implicit", "none"] = "starttls"
-    verify: Flag = True
-    ca: FilePath | None = None
-    username: Text | None = None
+    verify: values.Flag = True
+    ca: values.FilePath | None = None
+    username: values.Text | None = None
     password: Secret | None = None
-    helo: Domain | None = None
+    helo: values.Domain | None = None
 
 
 @frozen(kw_only=True)
@@ -124,7 +112,7 @@ class CaptureSettings(ProviderSettings):
     """
 
     type: Literal["capture"]
-    path: FilePath
+    path: values.FilePath
 
 
 Provider = AcsSettings | SmarthostSettings | CaptureSettings

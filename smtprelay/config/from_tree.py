@@ -1,10 +1,9 @@
 """
-From the tree to the values of :mod:`smtprelay.config.model`, with everything that is wrong in it.
+From the tree to the values of :mod:`smtprelay.config.model`, and to a list of all that is wrong.
 
-cattrs walks the classes; the hooks here decide what a node may mean for each type,
-and raise :class:`Invalid`, which knows its place in the file. What is wrong is cut
-out of the tree and the rest is structured again, so that there is a configuration
-whose parts can be checked against each other even when some of it is wrong.
+cattrs walks the classes; the hooks decide what a node means for each type and raise :class:`Invalid`, which
+knows the place in the file. What is wrong is removed from the tree and the rest is structured again, so that
+the rest can be checked as a whole.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -37,10 +36,10 @@ from smtprelay.config.unknown_keys import unknown_keys
 from smtprelay.model import route as model_route
 from smtprelay.model.units import Misspelt
 
-#: What a hook is to cattrs: a node and the type it shall become.
+#: A hook of cattrs: takes a node and its type.
 Hook = Callable[[Node, Any], Any]
 
-#: The values of smtprelay.model.message say float and int; in the file they have units.
+#: Values of smtprelay.model are float and int; in the file they have units.
 UNITS: Final[Mapping[Any, Mapping[str, Any]]] = {
     model_route.Limits: {"size": values.Size, "request": values.Size, "recipients": values.Count},
     model_route.Schedule: {
@@ -54,7 +53,7 @@ UNITS: Final[Mapping[Any, Mapping[str, Any]]] = {
 
 
 def structure(root: Node, converter: Converter) -> tuple[Config, Table, list[Finding]]:
-    """Return the configuration of what is right in ``root``, that part of it, and what is wrong."""
+    """Return the configuration of what is right in ``root``, that part of ``root``, and what is wrong."""
     root = expect_table(root)
     new: Sequence[Finding] = unavailable(root)
     findings: list[Finding] = []
@@ -68,7 +67,7 @@ def structure(root: Node, converter: Converter) -> tuple[Config, Table, list[Fin
 
 
 def make_converter(hooks: Mapping[Any, Hook]) -> Converter:
-    """Return what structures a tree; ``hooks`` are for the types that need to know where they are."""
+    """Return the converter of trees; ``hooks`` are for the types that depend on the environment."""
     converter = Converter(detailed_validation=True)
     converter.register_structure_hook_factory(has, lambda cls: _table_hook(cls, converter))
     converter.register_structure_hook_factory(_is(tuple), lambda kind: _list_hook(kind, converter))
@@ -83,7 +82,7 @@ def make_converter(hooks: Mapping[Any, Hook]) -> Converter:
 
 
 def word_hook(parse: Callable[[str], Any]) -> Hook:
-    """Return the hook of a type that is one word and may be refused with ``ValueError``."""
+    """Return the hook of a type that is one value; ``parse`` may raise ``ValueError``."""
 
     def hook(node: Node, _: Any) -> Any:
         text = expect_word(node)
@@ -147,7 +146,7 @@ def _list_hook(kind: Any, converter: Converter) -> Hook:
 
 
 def _expect_good_words(node: Scalar, parse: Callable[[str], Any]) -> None:
-    """Complain of words (with commas between them) that are wrong in a list, too; the hint is all of it."""
+    """Raise for words, with commas between them, that would be wrong in a list, too."""
     what, written = "", []
     for word in words_of(node):
         try:
@@ -188,7 +187,6 @@ def _map_hook(kind: Any, converter: Converter) -> Hook:
 
 def _table_hook(cls: Any, converter: Converter) -> Hook:
     units = UNITS.get(cls, {})
-    # A key that Python reserves has an underscore at its end.
     keys = {name: name.rstrip("_") for name in fields_dict(cls)}
     overrides = {
         name: override(rename=key, struct_hook=word_hook(_parser(units[name])) if name in units else None)
@@ -199,7 +197,7 @@ def _table_hook(cls: Any, converter: Converter) -> Hook:
     def hook(node: Node, _: Any) -> Any:
         entries = expect_table(node)
         findings = unknown_keys(entries, keys.values(), partial(_home, cls, entries.where))
-        # Null is as good as absent: the default holds.
+        # For null the default applies.
         given = {
             key: value for key, value in entries.items() if not (isinstance(value, Scalar) and value.null)
         }
@@ -228,13 +226,13 @@ def _findings(group: ClassValidationError, node: Table, meant: Collection[str]) 
 
 def _missing(key: str, node: Table, meant: Collection[str]) -> Finding:
     text = f'{node.where}: "{key}" is missing' if node.where else f'"{key}" is missing'
-    # What was cut out because it is wrong is not missing, nor what has a wrong name.
+    # A key that was removed because it is wrong, or that has a wrong name, is not missing.
     follows = key in node.cut or below(node.where, key) in meant
     return Finding(node.mark, text, "CFG-MISSING", node, follows=follows)
 
 
 def _home(cls: Any, where: str, key: str) -> str:
-    """Return the hint in which sections a ``key`` that is none of ``cls`` belongs, or what is expected."""
+    """Return a hint for an unknown ``key`` of ``cls``: the sections that have it, or what is expected."""
     within, anywhere = _sections(cls), _sections(Config)
     hint, known = ": it", within if key in within else anywhere
     if key not in known:
@@ -246,7 +244,7 @@ def _home(cls: Any, where: str, key: str) -> str:
 
 
 def _sections(cls: Any) -> dict[str, dict[str, None]]:
-    """Return all keys below those of ``cls``, each with its sections."""
+    """Return the keys in the sections of ``cls``, each with its sections."""
     from smtprelay.config.reference import keys_of  # noqa: PLC0415 -- it needs the units of this module
 
     found: dict[str, dict[str, None]] = {}

@@ -138,7 +138,7 @@ def kind_of(cls: Any, attribute: "Attribute[Any]") -> Any:
 
 
 def help_of(cls: Any, attribute: "Attribute[Any]") -> str:
-    """Return the help of an attribute from the docstrings of ``cls``, else from the class of the attribute."""
+    """Return the help of an attribute, from the docstrings of ``cls`` or of the attribute's class."""
     for each in cls.__mro__:
         found = re.search(
             rf":ivar {attribute.name}: (.+?)(?=\n:|\n\n|\Z)", cleandoc(each.__doc__ or ""), re.DOTALL

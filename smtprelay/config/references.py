@@ -1,8 +1,7 @@
 """
-The settings that point outside of the file: paths and secrets.
+The settings that refer to something outside the file: paths and secrets.
 
-Nothing is read here: a setting only becomes the place it names, so that a
-configuration can be loaded by somebody who may not see its secrets.
+Nothing is read here, so a configuration can be loaded by a user who may not read its secrets.
 """
 
 from collections.abc import Callable, Mapping
@@ -44,7 +43,7 @@ def _from_table(node: Table, makers: Mapping[str, Callable[[str, date | None], S
     given = [kind for kind in _KINDS if kind in node]
     if len(given) != 1:
         text = f"{node.where}: expected one of file, env and credential"
-        # One that was cut out because it is wrong was given.
+        # A wrong one was removed, but given.
         findings.append(Finding(node.mark, text, "CFG-VALUE", node, follows=not node.cut.isdisjoint(_KINDS)))
     expires = None
     if "expires" in node:
@@ -66,7 +65,7 @@ def _day(node: Node) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise wrong(node, f'"{text}" is not a day: expected one such as 2027-01-31') from None
+        raise wrong(node, f'"{text}" is not a date: expected one such as 2027-01-31') from None
 
 
 def _file(path: str, expires: date | None) -> Secret:
@@ -85,7 +84,7 @@ def _credential(name: str, environ: Mapping[str, str], expires: date | None) -> 
     place = f"credential {name}"
     if not folder:
         return missing(
-            place, f"credential {name}: CREDENTIALS_DIRECTORY is not set: not started by systemd", expires
+            place, f"credential {name}: CREDENTIALS_DIRECTORY is not set: systemd sets it", expires
         )
     if "/" in name or name in {".", ".."}:
         return missing(place, f"credential {name}: a name without slashes is expected", expires)

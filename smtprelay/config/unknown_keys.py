@@ -1,5 +1,5 @@
 """
-Keys that there are not: misspelt, called otherwise in earlier versions, or no keys at all. Pure.
+Unknown keys: misspelt, renamed, or in the wrong section. Pure.
 """
 
 import re
@@ -35,9 +35,9 @@ def unknown_keys(
     node: Table, known: Iterable[str], homes: Callable[[str], str] = lambda _key: ""
 ) -> list[Finding]:
     """
-    Return a finding for each key of ``node`` that is not ``known``; for an old name it tells the new one.
+    Return a finding for each key of ``node`` that is not ``known``; for an old name it has the new one.
 
-    :param homes: gives the hint where a key of that name belongs, or ``""``.
+    :param homes: returns a hint where a key belongs, or ``""``.
     """
     names = list(known)
     torn = _torn(node, names)
@@ -49,7 +49,7 @@ def unknown_keys(
 
 
 def _torn(node: Table, known: Iterable[str]) -> dict[str, Finding]:
-    """Return findings for keys without a value: the rest of a secret, torn at its commas, and not shown."""
+    """Return findings for the parts of a secret without quotes that contains commas; they are not shown."""
     found: dict[str, Finding] = {}
     owner, first = "", True
     for key, value in node.items():
@@ -73,5 +73,5 @@ def _unknown(key: str, node: Table, hint: str) -> Finding:
 
 
 def _is_alone(mark: Mark, node: Table) -> bool:
-    """Whether the file has one key: that may be a secret, in a file that is no configuration."""
+    """Return whether the file has one key only: then it may be a file with a secret."""
     return mark.line > 0 and [other.file for other in node.key_marks.values()].count(mark.file) == 1

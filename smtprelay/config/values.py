@@ -1,9 +1,8 @@
 """
-The small languages of single settings: ``5m``, ``25MiB``, ``30/min``, ``10.0.0.0/8``, ``<2MiB``.
+Parsers and types of single settings: ``5m``, ``25MiB``, ``30/min``, ``10.0.0.0/8``, ``<2MiB``. Pure.
 
-Each ``parse_…`` gives a plain Python value that stations can use as it is, or says in
-one sentence what it expected instead. The types at the end carry their parser with
-them: that is how :mod:`~smtprelay.config.from_tree` finds it. Pure.
+Each ``parse_…`` returns a plain Python value or raises ``ValueError`` with a sentence that says what is
+expected. The types at the end carry their parser, where :mod:`~smtprelay.config.from_tree` finds it.
 """
 
 import re
@@ -21,7 +20,7 @@ from smtprelay.model.units import shortened
 from smtprelay.policy.password_hash import parse_hash
 
 _RATE: Final = re.compile(r"([0-9]{1,9}) ?/ ?([0-9]{0,9}) ?(s|m|min|h|d)")
-#: As people write them who have not read how.
+#: As people write it who have not read the documentation.
 _SPOKEN_RATE: Final = re.compile(
     rf"([0-9]{{1,9}}) ?(?:(?:/|per|an?|every|in) ?([0-9]{{0,4}}) ?{units.SPOKEN_UNIT})?"
 )
@@ -30,7 +29,7 @@ _ADDRESS: Final = re.compile(r"[^\s<>,;@\x00-\x1f\x7f*]+@[^\s<>,;@\x00-\x1f\x7f*
 _PATTERN: Final = re.compile(r"\*|[^\s<>,;@\x00-\x1f\x7f]+@[^\s<>,;@\x00-\x1f\x7f]+")
 _LABEL: Final = r"(?!-)[\w-]{1,63}(?<!-)"
 _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
-#: A host within what looks like a URL or an address.
+#: A host within a URL or an address.
 _AROUND: Final = re.compile(r"(?:\w+://)?(?:[^\s/@]*@)?\[?([\w.-]+)\]?(?::([0-9]+))?(?:/.*)?")
 _NAME: Final = re.compile(r"[^\s\x00-\x1f\x7f]{1,100}")
 _URL: Final = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
@@ -166,7 +165,7 @@ def parse_network(text: str) -> IPv4Network | IPv6Network:
 
 
 def word_or_address(*words: str) -> Callable[[str], str]:
-    """Return the parser of what is one of ``words``, or a mail address."""
+    """Return the parser of one of ``words``, or a mail address."""
 
     def parse(text: str) -> str:
         if text not in words and not _ADDRESS.fullmatch(text):
@@ -190,7 +189,7 @@ def parse_pattern(text: str) -> str:
 
 
 def parse_domain(text: str) -> str:
-    """A DNS name; also what EHLO may say."""
+    """A DNS name."""
     domain = text.removesuffix(".")
     if not _DOMAIN.fullmatch(domain):
         around = _AROUND.fullmatch(text)
@@ -209,7 +208,7 @@ def parse_host(text: str) -> str:
 
 
 def parse_password_hash(text: str) -> str:
-    """What ``smtprelay hash-password`` printed; the text is not repeated in the error."""
+    """The output of ``smtprelay hash-password``; the error does not repeat it."""
     parse_hash(text)
     return text
 
@@ -225,7 +224,7 @@ def resolve(text: str, folder: Path) -> str:
     """
     Return ``text`` as an absolute path.
 
-    :param folder: where a relative one begins: that of the configuration, wherever the relay was started.
+    :param folder: that of the configuration; a relative path begins there.
     """
     if not text:
         raise ValueError("expected the path of a file")
@@ -243,7 +242,7 @@ Expiry = Annotated[float | None, parse_expiry]
 Size = Annotated[int, units.parse_size]
 Sizes = Annotated[SizeRange, parse_size_range]
 Rate = Annotated[Window, parse_rate]
-#: A part of a whole, from 0.0 to 1.0.
+#: From 0.0 to 1.0.
 Share = Annotated[float, parse_share]
 #: At least 1.
 Count = Annotated[int, parse_count]
@@ -257,11 +256,11 @@ Pattern = Annotated[str, parse_pattern]
 #: Without a dot at its end.
 Domain = Annotated[str, parse_domain]
 Host = Annotated[str, parse_host]
-#: What other settings, the log and the metrics call a thing.
+#: A name in other settings, the log and the metrics.
 Name = Annotated[str, parse_name]
 PasswordHash = Annotated[str, parse_password_hash]
 Url = Annotated[str, parse_url]
 #: Any text.
 Text = Annotated[str, str]
-#: An absolute path; whether there is such a file is another question.
+#: An absolute path; the file may be missing.
 FilePath = Annotated[str, "the path of a file"]

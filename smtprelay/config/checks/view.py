@@ -1,8 +1,8 @@
 """
-What a check of a whole configuration looks at, and what it says.
+The input and the results of the checks.
 
-A check must not report what only follows from another mistake: so it can ask which
-names the file mentions at all, and whether an element is free of mistakes.
+A check must not report what only follows from another mistake: so it can ask which names the file has, and
+whether a part of it is free of mistakes.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from smtprelay.config.tree import Mark, Path, Table, nearest
 
 @frozen
 class Complaint:
-    """A mistake, or a warning, at a path of the configuration."""
+    """An error or warning at a path of the configuration."""
 
     path: Path
     text: str
@@ -29,10 +29,10 @@ class View:
     """
     A configuration with its tree.
 
-    :ivar config: of everything that is right in the file, completed.
-    :ivar root: the tree that ``config`` was made of.
-    :ivar written: the tree as it was written, mistakes included.
-    :ivar spoiled: the names, for people, of the nodes that were wrong.
+    :ivar config: what is right in the file, with defaults.
+    :ivar root: the tree of ``config``.
+    :ivar written: the tree of the file, mistakes included.
+    :ivar spoiled: the names, for people, of the wrong nodes.
     """
 
     config: Config
@@ -41,21 +41,21 @@ class View:
     spoiled: Collection[str]
 
     def names(self, section: str) -> Collection[str] | None:
-        """Return the keys that the file has in ``section``; ``None`` if that is no map at all."""
+        """Return the keys of ``section`` in the file; ``None`` if it is not a map."""
         node = self.written.get(section, Table(self.written.mark))
         return tuple(node) if isinstance(node, Table) else None
 
     def listed_names(self, section: str) -> Collection[str]:
-        """Return what the elements of the list ``section`` call themselves, in ``config``."""
+        """Return the names of the entries of the list ``section`` in ``config``."""
         return tuple(element.name for element in getattr(self.config, section))
 
     def whole(self, *path: str | int) -> bool:
-        """Whether nothing at or below ``path`` was wrong."""
+        """Return whether everything at and below ``path`` is right."""
         where = str(path[0]) if len(path) == 1 else nearest(self.root, path).where
         return not any(name == where or name.startswith((f"{where}.", f"{where}[")) for name in self.spoiled)
 
     def mark(self, path: Path) -> Mark:
-        """Return where ``path`` stands, or what is nearest to it."""
+        """Return the place of ``path``, or the nearest one."""
         return nearest(self.root, path).mark
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.interfaces import Events, Spool
 from smtprelay.service.ports import Ports
-from smtprelay.web.drain import Drained
+from smtprelay.web.context import Drained
 
 #: The states of what lies in the spool and is not under way.
 _WAITING: Final = ("queued", "deferred", "held")

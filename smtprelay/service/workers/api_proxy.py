@@ -25,7 +25,7 @@ from smtprelay.config.model import Config
 from smtprelay.model.queue_admin import RefusedMail
 from smtprelay.model.refusal import RefusalFilter, RefusalRow
 from smtprelay.web.auth import ROLE, WHO
-from smtprelay.web.drain import Drained, Draining
+from smtprelay.web.context import Drained, Draining
 from smtprelay.web.messages import MAX_BODY, ApiProblem, ApiRequest, ApiResponse
 from smtprelay.web.refused import RECORD
 from smtprelay.web.router import Action, Endpoint

@@ -8,7 +8,7 @@ is connected, and nothing is sent before the relay runs again.
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any
@@ -63,7 +63,7 @@ class InProcess(ApiClient):
         yield answer.body
         while answer.pieces is not None:
             with in_words():
-                piece = now(_next(answer.pieces))
+                piece = now(anext(answer.pieces, b""))
             if not piece:
                 return
             yield piece
@@ -155,7 +155,3 @@ class _Clock:
     def callLater(self, _seconds: float, call: Callable[..., object], *values: object) -> None:  # noqa: N802
         """Call it now."""
         call(*values)
-
-
-async def _next(pieces: AsyncIterator[bytes]) -> bytes:
-    return bytes(await anext(pieces, b""))

@@ -131,7 +131,13 @@ def _sections(detail: Details, now: float, *, running: bool) -> Iterator[tuple[s
     if detail["message_id"]:
         yield "Message-ID", [detail["message_id"]]
     yield "From", [summary["sender"] or "<>"]
-    yield "To", [_recipient(recipient) for recipient in summary["recipients"]]
+    yield (
+        "To",
+        [
+            "   ".join(filter(None, (to["address"], to["state"], to["reason"] or to["provider_id"])))
+            for to in summary["recipients"]
+        ],
+    )
     yield "Received", [f"{moment(summary['received'])} {_client(detail['client'])}".rstrip()]
     lane = f" (lane {summary['lane']})" if summary["lane"] else ""
     yield "Route", [f"{summary['route']} → {summary['provider']}{lane}"]
@@ -143,11 +149,6 @@ def _sections(detail: Details, now: float, *, running: bool) -> Iterator[tuple[s
     if advice:
         start = "" if running or not advice.startswith("smtprelay providers") else "start the relay, then "
         yield "Do", [f"{start}{advice}"]
-
-
-def _recipient(recipient: Details) -> str:
-    words = recipient["reason"] or recipient["provider_id"]
-    return f"{recipient['address']}   {recipient['state']}{f'   {words}' if words else ''}"
 
 
 def _client(client: Mapping[str, str]) -> str:

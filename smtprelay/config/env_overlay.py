@@ -48,7 +48,8 @@ def overlay(root: Table, environ: Mapping[str, str], sets: Sequence[str]) -> lis
     for name in _variables(environ):
         keys = name.removeprefix(PREFIX).lower().split("__")
         if len(keys) == 1 and keys[0] not in SECTIONS and not renamed("", keys[0]):
-            problems.append(_not_ours(name, keys[0]))
+            text = f"not a setting, and ignored{did_you_mean(keys[0], SECTIONS)}"
+            problems.append(make_problem(Mark(name), text, "CFG-VARIABLE", (), "warning"))
         else:
             problems += _set(root, keys, environ[name], name)
     for assignment in sets:
@@ -68,11 +69,6 @@ def _variables(environ: Mapping[str, str]) -> Iterable[str]:
         linked = not setting and _SERVICE_LINK.fullmatch(name)
         if name.startswith(PREFIX) and name not in _OTHERS and not linked:
             yield name
-
-
-def _not_ours(name: str, key: str) -> Problem:
-    text = f"not a setting, and ignored{did_you_mean(key, SECTIONS)}"
-    return make_problem(Mark(name), text, "CFG-VARIABLE", (), "warning")
 
 
 def _unset(origin: str, text: str) -> Problem:

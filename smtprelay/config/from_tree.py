@@ -72,7 +72,9 @@ def make_converter(hooks: Mapping[Any, Hook]) -> Converter:
     converter.register_structure_hook_factory(has, lambda cls: _table_hook(cls, converter))
     converter.register_structure_hook_factory(_is(tuple), lambda kind: _list_hook(kind, converter))
     converter.register_structure_hook_factory(_is(Mapping), lambda kind: _map_hook(kind, converter))
-    converter.register_structure_hook_factory(_is(Literal), _choice_hook)
+    converter.register_structure_hook_factory(
+        _is(Literal), lambda kind: lambda node, _: expect_one_of(node, get_args(kind))
+    )
     converter.register_structure_hook_factory(_is(Annotated), lambda kind: word_hook(_parser(kind)))
     for kind, hook in hooks.items():
         converter.register_structure_hook_func(_same(kind), hook)
@@ -105,10 +107,6 @@ def _same(kind: Any) -> Callable[[Any], bool]:
 
 def _is(origin: Any) -> Callable[[Any], bool]:
     return lambda kind: get_origin(kind) is origin
-
-
-def _choice_hook(kind: Any) -> Hook:
-    return lambda node, _: expect_one_of(node, get_args(kind))
 
 
 def _type_hook(kind: Any, converter: Converter) -> Hook:

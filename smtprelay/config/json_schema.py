@@ -58,7 +58,9 @@ def _type(kind: Any) -> dict[str, Any]:
     if has(kind):
         return _section(kind)
     if origin is Literal:
-        return {"anyOf": [{"enum": _choices(parts)}, _REFERENCE]}
+        # For an editor a word of digits is a number.
+        numbers = (int(word) for word in parts if str(word).isdecimal())
+        return {"anyOf": [{"enum": [*parts, *numbers]}, _REFERENCE]}
     if origin is tuple:
         return {"type": "array", "items": _type(parts[0])}
     if origin is Mapping:
@@ -76,11 +78,6 @@ def _word(kind: Any) -> dict[str, Any]:
         return {**described, "anyOf": [{"type": _NUMBERS[kind]}, _REFERENCE]}
     # For an editor 512 and 0.05 are numbers.
     return {**described, "type": ["string", "number"]}
-
-
-def _choices(words: tuple[Any, ...]) -> list[Any]:
-    """Return ``words``, and those of digits as numbers, too."""
-    return [*words, *(int(word) for word in words if str(word).isdecimal())]
 
 
 _SECRET: Final = {

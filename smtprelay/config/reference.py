@@ -227,14 +227,9 @@ def _unknown(where: str, word: str, classes: Iterable[Any]) -> LookupError:
     known = [key_of(each) for cls in classes for each in fields(cls)]
     place = f' in "{where}"' if where else ""
     full = [] if where else _full_keys(word)
-    hint = _any_of(full) if full else did_you_mean(word, known)
+    quoted = " or ".join(f'"{key}"' for key in full)
+    hint = f" - did you mean {quoted}?" if full else did_you_mean(word, known)
     return LookupError(f'there is no setting "{word}"{place}{hint}')
-
-
-def _any_of(keys: Sequence[str]) -> str:
-    """Return ``' - did you mean "a.x" or "b.x"?'``."""
-    quoted = " or ".join(f'"{key}"' for key in keys)
-    return f" - did you mean {quoted}?"
 
 
 def _full_keys(word: str) -> Sequence[str]:

@@ -22,7 +22,7 @@ _KINDS: Final = ("file", "env", "credential")
 def outside_hooks(environ: Mapping[str, str], folder: Path) -> Mapping[Any, Hook]:
     """Return the hooks for :class:`Secret` and ``FilePath``; ``folder`` is that of the file."""
     makers: dict[str, Callable[[str, date | None], Secret]] = {
-        "file": lambda text, expires: _file(resolve(text, folder), expires),
+        "file": lambda text, expires: in_file(path := resolve(text, folder), f"file {path}", expires),
         "env": lambda text, expires: _variable(text, environ, expires),
         "credential": lambda text, expires: _credential(text, environ, expires),
     }
@@ -66,10 +66,6 @@ def _day(node: Node) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise wrong(node, f'"{text}" is not a date: expected one such as 2027-01-31') from None
-
-
-def _file(path: str, expires: date | None) -> Secret:
-    return in_file(path, f"file {path}", expires)
 
 
 def _variable(name: str, environ: Mapping[str, str], expires: date | None) -> Secret:

@@ -62,7 +62,7 @@ def unavailable(root: Table) -> list[Finding]:
             sentence(row),
             "CFG-UNAVAILABLE",
             nearest(root, path[:-1]) if row.setting.endswith(".type") else node,
-            follows=_is_empty(node),
+            follows=node.null if isinstance(node, Scalar) else not node,
         )
         for row in ROWS
         for path, node in _select(root, row.setting.split("."), ())
@@ -78,10 +78,6 @@ def why_unknown(key: str) -> str:
 def sentence(row: UnavailableSetting) -> str:
     """Return what a row says to the operator."""
     return f"{f'{row.what} {row.word}'.rstrip()} is not available in this version"
-
-
-def _is_empty(node: Node) -> bool:
-    return node.null if isinstance(node, Scalar) else not node
 
 
 def _text(node: Node | None) -> str:

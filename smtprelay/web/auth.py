@@ -9,7 +9,7 @@ Host is checked (against DNS rebinding), and a header is required for each chang
 import hashlib
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from http.cookies import CookieError, SimpleCookie
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -124,7 +124,7 @@ class Access:
     def _check_host(self, request: Request) -> None:
         host = _host_name(request.getHeader("host") or "")
         local = host == "localhost" or host.endswith(".localhost")
-        if not local and host not in self._hosts and not _is_address(host):
+        if not local and host not in self._hosts and not _address(host):
             text = (
                 f"the host {host!r} is unknown here: use an IP address, localhost, or the configured hostname"
             )
@@ -198,17 +198,13 @@ def _host_name(host: str) -> str:
     return name.lower().rstrip(".")
 
 
-def _is_address(host: str) -> bool:
+def _address(host: str) -> IPv4Address | IPv6Address | None:
     try:
-        ip_address(host)
+        return ip_address(host)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _is_loopback(host: str) -> bool:
-    if not _is_address(host):
-        return False
-    address = ip_address(host)
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
+    address = _address(host)
+    return address is not None and (getattr(address, "ipv4_mapped", None) or address).is_loopback

@@ -27,7 +27,8 @@ def health_routes(sources: Sources) -> Sequence[Endpoint]:
         checks = await _checks(sources, request.query.get("exclude", ()))
         lines = [f"[-]{name} {why}" if why else f"[+]{name} ok" for name, why in checks.items()]
         if "verbose" in request.query:
-            lines += await _providers(sources)
+            providers = [each for each in attention(await sources.counted()) if each["kind"] != "crash_loop"]
+            lines += [f"[i]provider {each['text']}" for each in providers]
         else:
             lines = [line for line in lines if line.startswith("[-]")]
         good = not any(checks.values())
@@ -63,11 +64,6 @@ async def _checks(sources: Sources, exclude: Sequence[str] = ()) -> Checks:
     checks = await sources.readiness()
     sources.metrics.ready(not any(checks.values()))
     return {name: why for name, why in checks.items() if name not in exclude}
-
-
-async def _providers(sources: Sources) -> list[str]:
-    lines = attention(await sources.counted())
-    return [f"[i]provider {line['text']}" for line in lines if line["kind"] != "crash_loop"]
 
 
 def _health(sources: Sources, good: bool, registry: CollectorRegistry) -> dict[str, object]:

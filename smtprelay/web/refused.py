@@ -32,7 +32,7 @@ def refused_routes(refusals: RefusedMail, events: Events) -> Sequence[Endpoint]:
 
     async def show(request: ApiRequest) -> ApiResponse:
         rows = await refusals.refused(_wanted(request.query))
-        return json_answer({"refused": [_row(row) for row in rows]})
+        return json_answer({"refused": [asdict(row) | remedy(row)._asdict() for row in rows]})
 
     async def clear(request: ApiRequest) -> ApiResponse:
         given, who = signed(request, {**_FILTERS, "everything": FLAG})
@@ -53,23 +53,16 @@ def record_route(refusals: RefusedMail) -> Endpoint:
     """Return the route that a worker has for the supervisor."""
 
     async def record(request: ApiRequest) -> ApiResponse:
-        rows = _rows(request.json().get("rows"))
+        value = request.json().get("rows")
+        if not isinstance(value, list) or not all(
+            isinstance(row, dict) and {*row} == {*_ROW} for row in value
+        ):
+            raise ApiProblem(400, f"rows must be a list of objects with {', '.join(_ROW)}")
+        rows = [RefusalRow(**checked(row, _ROW)) for row in value]
         await refusals.record(rows)
         return json_answer({"count": len(rows)})
 
     return Endpoint("POST", RECORD, record, "operator")
-
-
-def _rows(value: object) -> Sequence[RefusalRow]:
-    """Return the rows that were sent. Raises :class:`ApiProblem`."""
-    if not isinstance(value, list) or not all(isinstance(row, dict) and {*row} == {*_ROW} for row in value):
-        raise ApiProblem(400, f"rows must be a list of objects with {', '.join(_ROW)}")
-    return [RefusalRow(**checked(row, _ROW)) for row in value]
-
-
-def _row(row: RefusalRow) -> dict[str, Any]:
-    """Return a row with the setting that would allow it."""
-    return asdict(row) | remedy(row)._asdict()
 
 
 def _wanted(query: Mapping[str, list[str]]) -> RefusalFilter:

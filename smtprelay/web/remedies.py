@@ -61,11 +61,6 @@ def _address(row: RefusalRow) -> str:
     return _written(found[1]) if found and "@" in found[1] and "*" not in found[1] else ""
 
 
-def _twice(row: RefusalRow) -> str:
-    found = _LIMIT.search(row.text)
-    return f"{2 * int(found[1])}" if found else _MORE
-
-
 def _size(row: RefusalRow) -> str:
     """Return the size of the message if it is known, else twice the limit."""
     told = [int(number) for number in _SIZES.findall(row.text)]
@@ -74,20 +69,10 @@ def _size(row: RefusalRow) -> str:
     return f"{enough}B" if enough else _MORE
 
 
-def _provider(row: RefusalRow) -> str:
-    found = _TAKES.search(row.text)
-    return found[1] if found else ""
-
-
 def _spool_limit(row: RefusalRow) -> str:
     """Return the limit of the spool that was reached, with "more" or "less"."""
     found = _SPOOL_LIMIT.search(row.text)
     return f"{found[1]}: {'less' if found[2] == 'free' else 'more'} than {found[3]}" if found else ""
-
-
-def _mechanism(row: RefusalRow) -> str:
-    found = _LOGIN.fullmatch(row.command)
-    return found[1].upper() if found else ""
 
 
 _VALUES: Final[Mapping[str, Callable[[RefusalRow], str]]] = {
@@ -95,10 +80,10 @@ _VALUES: Final[Mapping[str, Callable[[RefusalRow], str]]] = {
     "network": _network,
     "user": lambda row: _written(row.user or "NAME"),
     "address": _address,
-    "twice": _twice,
+    "twice": lambda row: f"{2 * int(found[1])}" if (found := _LIMIT.search(row.text)) else _MORE,
     "size": _size,
-    "provider": _provider,
-    "mechanism": _mechanism,
+    "provider": lambda row: found[1] if (found := _TAKES.search(row.text)) else "",
+    "mechanism": lambda row: found[1].upper() if (found := _LOGIN.fullmatch(row.command)) else "",
     "spool_limit": _spool_limit,
     # The text of a failed handshake says whether the other profile accepts the client.
     "profile": lambda row: "legacy" if "tls.profile: legacy" in row.text else "",

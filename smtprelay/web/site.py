@@ -42,10 +42,6 @@ _FILES: Final = (
 )
 
 
-def _page_routes(_sources: Sources) -> Sequence[Endpoint]:
-    return [_static(name) for name in _FILES]
-
-
 def _static(name: str) -> Endpoint:
     answer = ApiResponse(
         body=(Path(__file__).parent / "static" / name).read_bytes(),
@@ -64,7 +60,7 @@ PARTS: Final[Parts] = {
     "health": health_routes,
     "metrics": metrics_routes,
     "api": api_routes,
-    "dashboard": _page_routes,
+    "dashboard": lambda _: [_static(name) for name in _FILES],
 }
 
 

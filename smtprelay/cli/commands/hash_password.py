@@ -24,15 +24,13 @@ def hash_password(ctx: click.Context) -> None:
     """
     from smtprelay.policy import password_hash  # noqa: PLC0415 -- no other command needs it
 
-    password = _asked() if sys.stdin.isatty() else piped(line=True).rstrip("\r\n")
+    if sys.stdin.isatty():
+        password = getpass.getpass("Password: ")
+        if getpass.getpass("Once more: ") != password:
+            raise CliError(USAGE, "the two passwords differ: run the command again")
+    else:
+        password = piped(line=True).rstrip("\r\n")
     if not password:
         raise CliError(USAGE, "the password is empty: type it, or send it as one line to stdin")
     hashed = password_hash.hash_password(password.encode(), secrets.token_bytes(_SALT))
     output.result(ctx, {"hash": hashed}, lambda: click.echo(hashed))
-
-
-def _asked() -> str:
-    password = getpass.getpass("Password: ")
-    if getpass.getpass("Once more: ") != password:
-        raise CliError(USAGE, "the two passwords differ: run the command again")
-    return password

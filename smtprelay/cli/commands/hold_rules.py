@@ -73,15 +73,14 @@ def remove(ctx: click.Context, *, number: int) -> None:
 
 
 def _show(rules: Sequence[Mapping[str, Any]]) -> None:
-    if rules:
-        output.table(("ID", "HOLDS", "UNTIL", "COUNT", "BY", "REASON"), map(_row, rules))
+    rows = [
+        (rule["id"], _patterns(rule), moment(rule["until"]), rule["count"], rule["who"], rule["reason"])
+        for rule in rules
+    ]
+    if rows:
+        output.table(("ID", "HOLDS", "UNTIL", "COUNT", "BY", "REASON"), rows)
     else:
         click.echo("No rule holds mail.")
-
-
-def _row(rule: Mapping[str, Any]) -> tuple[object, ...]:
-    until = moment(rule["until"])
-    return (rule["id"], _patterns(rule), until, rule["count"], rule["who"], rule["reason"])
 
 
 def _patterns(rule: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import mimetypes
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
 from email.utils import formatdate, make_msgid
@@ -87,7 +87,8 @@ def send(ctx: click.Context, /, **given: Any) -> int:
     try:
         dialog.open()
         for _ in range(options.number):
-            _mark(message)
+            del message["Date"], message["Message-ID"]
+            message["Date"], message["Message-ID"] = formatdate(time.time(), localtime=True), make_msgid()
             reply, by_all = dialog.send(sender, options.recipients, message.as_bytes(policy=policy))
             ids += _QUEUED.findall(reply)
             accepted &= by_all
@@ -95,13 +96,9 @@ def send(ctx: click.Context, /, **given: Any) -> int:
     except Stopped:
         accepted = False
     data = {"server": options.server, "ok": accepted, "ids": ids, "steps": [step._asdict() for step in steps]}
-    output.result(ctx, data, lambda: _tell_ids(ctx, ids))
+    follow = [f"Follow it with: {again(ctx)} queue show {printable(name)}" for name in ids[-1:]]
+    output.result(ctx, data, lambda: click.echo("".join(f"{line}\n" for line in follow), nl=False))
     return OK if accepted else FAILED
-
-
-def _tell_ids(ctx: click.Context, ids: Sequence[str]) -> None:
-    for name in ids[-1:]:
-        click.echo(f"Follow it with: {again(ctx)} queue show {printable(name)}")
 
 
 def _server(options: SendOptions) -> Server:
@@ -147,9 +144,3 @@ def _message(sender: str, options: SendOptions) -> EmailMessage:
         path = Path(name)
         message.add_attachment(path.read_bytes(), maintype=main, subtype=sub, filename=path.name)
     return message
-
-
-def _mark(message: EmailMessage) -> None:
-    del message["Date"], message["Message-ID"]
-    message["Date"] = formatdate(time.time(), localtime=True)
-    message["Message-ID"] = make_msgid()

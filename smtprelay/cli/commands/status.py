@@ -17,12 +17,8 @@ from smtprelay.cli.text import clock, count, printable, size, span
 def status(ctx: click.Context) -> None:
     """Show the state of the relay on one screen."""
     answer = running(ctx).get(f"{API}/status")
-    output.result(ctx, answer, lambda: _show(answer))
-
-
-def _show(answer: Mapping[str, Any]) -> None:
-    for name, line in _lines(answer, time.time()):
-        click.echo(f"{name:<11}{reaching(printable(line))}")
+    lines = [f"{name:<11}{reaching(printable(line))}" for name, line in _lines(answer, time.time())]
+    output.result(ctx, answer, lambda: click.echo("\n".join(lines)))
 
 
 def _lines(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
@@ -33,9 +29,12 @@ def _lines(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
         if reason:
             yield "not ready", f"{name}: {reason}"
     for worker in answer.get("workers", ()):
-        yield "worker", _worker(worker)
+        process = f"process {worker['pid']}" if worker["pid"] else "no process"
+        state = "ready" if worker["ready"] else "not ready"
+        yield "worker", f"{worker['number']}  {process}  {state}"
     for node in answer.get("nodes", ()):
-        yield "node", _node(node, now)
+        draining = "  draining" if node["draining"] else ""
+        yield "node", f"{node['name']}  seen {span(now - node['seen'])} ago{draining}"
     for listener in answer["listeners"]:
         yield "listener", _listener(listener)
     stock = answer["stock"]
@@ -66,15 +65,6 @@ def _listener(listener: object) -> str:
         f"{key} {value}" for key, value in listener.items() if key != "name" and value not in (None, "")
     )
     return "  ".join([str(listener.get("name", "")), *details]).strip()
-
-
-def _worker(worker: Mapping[str, Any]) -> str:
-    process = f"process {worker['pid']}" if worker["pid"] else "no process"
-    return f"{worker['number']}  {process}  {'ready' if worker['ready'] else 'not ready'}"
-
-
-def _node(node: Mapping[str, Any], now: float) -> str:
-    return f"{node['name']}  seen {span(now - node['seen'])} ago{'  draining' if node['draining'] else ''}"
 
 
 def _spool(stock: Mapping[str, Any], now: float) -> str:

@@ -44,10 +44,12 @@ def check_clear_text(view: View) -> Iterator[Complaint]:
         ):
             text = "http:// is for loopback only: use https://"
             yield Complaint(("providers", name, "endpoint"), text, "CFG-CLEAR-TEXT")
-        if isinstance(provider, SmarthostSettings) and _is_plain(provider):
+        if not isinstance(provider, SmarthostSettings):
+            continue
+        if provider.tls == "none" and provider.password and not is_loopback(provider.host.lower()):
             text = "the password crosses the network in clear text"
             yield Complaint(("providers", name, "tls"), text, "CFG-CLEAR-TEXT", "warning")
-        if isinstance(provider, SmarthostSettings) and not provider.verify:
+        if not provider.verify:
             text = "the server's certificate is not verified: anyone in between can read the mail"
             yield Complaint(("providers", name, "verify"), text, "CFG-NO-VERIFY", "warning")
 
@@ -76,10 +78,6 @@ def _is_restricted(pattern: str) -> bool:
     """Return whether ``pattern`` is for domains of one owner, not for all or for a top-level domain."""
     before, star, behind = pattern.rpartition("@")[2].rpartition("*")
     return "." in behind.lstrip(".") if star else bool(before or behind)
-
-
-def _is_plain(provider: SmarthostSettings) -> bool:
-    return provider.tls == "none" and provider.password is not None and not is_loopback(provider.host.lower())
 
 
 def _plain_passwords(view: View, listener: Listener, path: Path) -> Iterator[Complaint]:

@@ -123,11 +123,11 @@ class StatusTests(CommandCase):
 
     def test_a_spool_that_does_not_answer(self) -> None:
         """The rest is shown, and why the spool is not."""
-        line = {"kind": "spool", "about": "spool", "text": "the spool does not answer, all else is shown: x"}
+        line = {"kind": "spool", "about": "spool", "text": "the spool does not answer: x"}
         given = answer(stock=None, refused=None, nodes=[], attention=[{**line, "since": None, "until": None}])
         ran = self.status(given)
         self.assertEqual(ran.status, 0)
-        self.assertIn("attention  the spool does not answer, all else is shown: x\n", ran.out)
+        self.assertIn("attention  the spool does not answer: x\n", ran.out)
         self.assertNotIn("refused", ran.out)
 
     def test_json(self) -> None:

@@ -69,17 +69,31 @@ def structure(root: Node, converter: Converter) -> tuple[Config, Table, list[Fin
 def make_converter(hooks: Mapping[Any, Hook]) -> Converter:
     """Return the converter of trees; ``hooks`` are for the types that depend on the environment."""
     converter = Converter(detailed_validation=True)
-    converter.register_structure_hook_factory(has, lambda cls: _table_hook(cls, converter))
-    converter.register_structure_hook_factory(_is(tuple), lambda kind: _list_hook(kind, converter))
-    converter.register_structure_hook_factory(_is(Mapping), lambda kind: _map_hook(kind, converter))
+    by_type = (Provider, Checker)
+
+    def hook_of(kind: Any) -> Hook:
+        origin, parts = get_origin(kind), get_args(kind)
+        if kind in hooks:
+            return hooks[kind]
+        if kind in by_type:
+            return _type_hook(kind, converter)
+        if origin is Literal:
+            return lambda node, _: expect_one_of(node, parts)
+        if origin is Annotated:
+            return word_hook(parts[1])
+        if origin is tuple:
+            return _list_hook(parts[0], converter)
+        return _map_hook(parts[0], parts[1], converter) if origin is Mapping else _table_hook(kind, converter)
+
     converter.register_structure_hook_factory(
-        _is(Literal), lambda kind: lambda node, _: expect_one_of(node, get_args(kind))
+        lambda kind: (
+            kind in hooks
+            or kind in by_type
+            or has(kind)
+            or get_origin(kind) in {Literal, Annotated, tuple, Mapping}
+        ),
+        hook_of,
     )
-    converter.register_structure_hook_factory(_is(Annotated), lambda kind: word_hook(_parser(kind)))
-    for kind, hook in hooks.items():
-        converter.register_structure_hook_func(_same(kind), hook)
-    for kind in (Provider, Checker):
-        converter.register_structure_hook_func(_same(kind), _type_hook(kind, converter))
     return converter
 
 
@@ -96,19 +110,6 @@ def word_hook(parse: Callable[[str], Any]) -> Hook:
     return hook
 
 
-def _parser(kind: Any) -> Callable[[str], Any]:
-    parse: Callable[[str], Any] = get_args(kind)[1]
-    return parse
-
-
-def _same(kind: Any) -> Callable[[Any], bool]:
-    return lambda other: bool(other == kind)
-
-
-def _is(origin: Any) -> Callable[[Any], bool]:
-    return lambda kind: get_origin(kind) is origin
-
-
 def _type_hook(kind: Any, converter: Converter) -> Hook:
     """Return the hook that makes one of the classes in ``kind``, by the key "type"."""
     classes = {get_args(fields(cls).type.type)[0]: cls for cls in get_args(kind) or (kind,)}
@@ -123,14 +124,12 @@ def _type_hook(kind: Any, converter: Converter) -> Hook:
     return hook
 
 
-def _list_hook(kind: Any, converter: Converter) -> Hook:
-    element = get_args(kind)[0]
-
+def _list_hook(element: Any, converter: Converter) -> Hook:
     def hook(node: Node, _: Any) -> tuple[Any, ...]:
         findings: list[Finding] = []
         made = []
         if isinstance(node, Scalar) and get_origin(element) is Annotated:
-            _expect_good_words(node, _parser(element))
+            _expect_good_words(node, get_args(element)[1])
         for item in expect_items(node):
             try:
                 made.append(converter.structure(item, element))
@@ -159,9 +158,8 @@ def _expect_good_words(node: Scalar, parse: Callable[[str], Any]) -> None:
         raise wrong(node, f"{what}: write [{', '.join(written)}]")
 
 
-def _map_hook(kind: Any, converter: Converter) -> Hook:
-    key_kind, element = get_args(kind)
-    parse_key = _parser(key_kind)
+def _map_hook(key_kind: Any, element: Any, converter: Converter) -> Hook:
+    parse_key = get_args(key_kind)[1]
 
     def hook(node: Node, _: Any) -> dict[Any, Any]:
         findings: list[Finding] = []
@@ -187,7 +185,7 @@ def _table_hook(cls: Any, converter: Converter) -> Hook:
     units = UNITS.get(cls, {})
     keys = {name: name.rstrip("_") for name in fields_dict(cls)}
     overrides = {
-        name: override(rename=key, struct_hook=word_hook(_parser(units[name])) if name in units else None)
+        name: override(rename=key, struct_hook=word_hook(get_args(units[name])[1]) if name in units else None)
         for name, key in keys.items()
     }
     make = make_dict_structure_fn(cls, converter, **overrides)  # type: ignore[arg-type]

@@ -8,7 +8,6 @@ from typing import Final
 
 from attrs import frozen
 
-from smtprelay.config.checks.view import View
 from smtprelay.config.defaults import complete
 from smtprelay.config.env_overlay import SECTIONS, overlay
 from smtprelay.config.from_tree import make_converter, structure
@@ -71,7 +70,7 @@ def load(
     config = complete(config, environ)
     if not only_place:
         spoiled = {name for found in findings for name in (found.culprit.where, found.meant)}
-        problems += _check(View(config, root, source.root, spoiled), source.lines, alone=alone)
+        problems += _check((config, root, source.root, spoiled), source.lines, alone=alone)
     problems.sort(key=lambda problem: (problem.file, problem.line, problem.column))
     if any(problem.severity == "error" for problem in problems):
         raise ConfigError(problems)
@@ -84,9 +83,14 @@ def _place(root: Table) -> Node:
     return without(root, {id(node) for key, node in root.items() if key in SECTIONS - place})
 
 
-def _check(view: View, lines: Sequence[str], *, alone: bool) -> Iterator[Problem]:
-    from smtprelay.config.checks import consistency, files, secrets, security  # noqa: PLC0415 -- dear
+def _check(
+    parts: tuple[Config, Table, Table, set[str]], lines: Sequence[str], *, alone: bool
+) -> Iterator[Problem]:
+    # They are dear to import, and a command that looks for the relay does not need them.
+    from smtprelay.config.checks import consistency, files, secrets, security  # noqa: PLC0415
+    from smtprelay.config.checks.view import View  # noqa: PLC0415
 
+    view = View(*parts)
     checks = (*consistency.CHECKS, *security.CHECKS)
     for check in checks if alone else (*checks, *secrets.CHECKS, *files.CHECKS):
         for found in check(view):

@@ -164,18 +164,12 @@ def parse_network(text: str) -> IPv4Network | IPv6Network:
     raise ValueError(f'"{text}" has host bits set: write {whole}, or one address without "/"')
 
 
-def word_or_address(*words: str) -> Callable[[str], str]:
-    """Return the parser of one of ``words``, or a mail address."""
-
-    def parse(text: str) -> str:
-        if text not in words and not _ADDRESS.fullmatch(text):
-            named = " nor ".join(f'"{word}"' for word in words)
-            raise ValueError(
-                f'"{shortened(text)}" is neither {named} nor a mail address{did_you_mean(text, words)}'
-            )
-        return text
-
-    return parse
+def parse_sender_or_address(text: str) -> str:
+    """``sender``, or a mail address."""
+    if text != "sender" and not _ADDRESS.fullmatch(text):
+        hint = did_you_mean(text, ["sender"])
+        raise ValueError(f'"{shortened(text)}" is neither "sender" nor a mail address{hint}')
+    return text
 
 
 def parse_pattern(text: str) -> str:
@@ -251,7 +245,7 @@ Factor = Annotated[float, parse_factor]
 Flag = Annotated[bool, parse_bool]
 Network = Annotated[IPv4Network | IPv6Network, parse_network]
 Address = Annotated[str, parse_address]
-SenderOrAddress = Annotated[str, word_or_address("sender")]
+SenderOrAddress = Annotated[str, parse_sender_or_address]
 Pattern = Annotated[str, parse_pattern]
 #: Without a dot at its end.
 Domain = Annotated[str, parse_domain]

@@ -162,7 +162,16 @@ class LogWriter:
         if level >= self._levels.of(namespace):
             self._write_foreign(event, level, namespace, when)
 
-    def write(self, level: str, event: str, msg: str, fields: Mapping[str, Any], when: float) -> None:
+    def write(
+        self,
+        level: str,
+        event: str,
+        msg: str,
+        fields: Mapping[str, Any],
+        when: float,
+        *,
+        at_once: bool = False,
+    ) -> None:
         """
         Write one of our events, within :data:`DELAY` seconds.
 
@@ -170,8 +179,13 @@ class LogWriter:
 
         :param when: seconds since the epoch.
         """
-        self._keep(self._line(timestamp(when), level, event, msg, fields))
-        if self._clock is None:
+        line = self._line(timestamp(when), level, event, msg, fields)
+        with self._lock:
+            if self.trouble is not None and len(self._unwritten) > MOST_KEPT:
+                self._lost += 1
+            else:
+                self._unwritten += line.encode("utf-8", "backslashreplace")
+        if at_once or self._clock is None:
             self.flush()
         elif not self._called:
             self._called = True
@@ -206,13 +220,6 @@ class LogWriter:
             finally:
                 self._writing = False
 
-    def _keep(self, line: str) -> None:
-        with self._lock:
-            if self.trouble is not None and len(self._unwritten) > MOST_KEPT:
-                self._lost += 1
-            else:
-                self._unwritten += line.encode("utf-8", "backslashreplace")
-
     def _fail(self, reason: str) -> None:
         if self.trouble is not None:
             return
@@ -225,8 +232,7 @@ class LogWriter:
         if "log_failure" in event:
             fields["exc"] = flattened(event["log_failure"])
         # At once: another thread may not call the reactor.
-        self._keep(self._line(timestamp(when), level.name, "twisted", formatEvent(event), fields))
-        self.flush()
+        self.write(level.name, "twisted", formatEvent(event), fields, when, at_once=True)
 
 
 def opened(file: str) -> int:

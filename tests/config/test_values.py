@@ -75,7 +75,7 @@ BAD: list[tuple[Callable[[str], Any], list[str]]] = [
     (values.parse_bool, ["yes", "on", "off", "1", "", "tru"]),
     (values.parse_network, ["", "10.0.0.0/33", "localhost", "10.0.0", "x" * 500]),
     (values.parse_address, ["", "a", "@b", "a@", "a b@c", "<a@b>", "a@b@c", "*@example.com"]),
-    (values.word_or_address("sender"), ["", "sendr", "Sender", "a@"]),
+    (values.parse_sender_or_address, ["", "sendr", "Sender", "a@"]),
     (values.parse_pattern, ["", "example.com", "@example.com", "a@", "a b@c", "a@b,c@d"]),
     (values.parse_domain, ["", ".", "a..b", "-a.b", "a b", "a" * 64, "a." * 200 + "b", "a/b"]),
     (values.parse_name, ["", "a b", "a\n", "x" * 101]),

@@ -12,9 +12,8 @@ from typing import Any, Final
 from attrs import fields_dict
 
 from smtprelay.config.model import Config
-from smtprelay.config.problem import Problem, did_you_mean, make_problem
+from smtprelay.config.problem import Problem, did_you_mean, make_problem, renamed
 from smtprelay.config.tree import MAXIMUM_DEPTH, Items, Mark, Node, Scalar, Table, below, child, unfit
-from smtprelay.config.unknown_keys import renamed
 
 PREFIX: Final = "SMTPRELAY_"
 

@@ -26,13 +26,13 @@ from smtprelay.config.problem import (
     expect_one_of,
     expect_table,
     expect_word,
+    unknown_keys,
     words_of,
     wrong,
 )
 from smtprelay.config.provider_settings import Provider
 from smtprelay.config.tree import Node, Scalar, Table, below, without
 from smtprelay.config.unavailable import unavailable
-from smtprelay.config.unknown_keys import unknown_keys
 from smtprelay.model import route as model_route
 from smtprelay.model.units import Misspelt
 

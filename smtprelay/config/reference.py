@@ -19,11 +19,10 @@ from smtprelay.config.endpoint import Endpoint
 from smtprelay.config.example import example_of
 from smtprelay.config.from_tree import UNITS
 from smtprelay.config.model import Config
-from smtprelay.config.problem import did_you_mean
+from smtprelay.config.problem import RENAMED, did_you_mean, renamed
 from smtprelay.config.secret import Secret
 from smtprelay.config.tree import below
 from smtprelay.config.unavailable import why_unknown
-from smtprelay.config.unknown_keys import RENAMED, renamed
 from smtprelay.config.values import FilePath
 from smtprelay.model.route import Window
 

@@ -77,15 +77,8 @@ def parse_size_range(text: str) -> SizeRange:
     match = re.fullmatch(r"([<>]=?) ?(.+)", text)
     if match is None:
         raise ValueError(f'"{text}" is not a range of sizes: expected one such as <2MiB or >=2MiB')
-    size = units.parse_size(match[2])
-    match match[1]:
-        case "<":
-            return SizeRange(largest=size - 1)
-        case "<=":
-            return SizeRange(largest=size)
-        case ">":
-            return SizeRange(smallest=size + 1)
-    return SizeRange(smallest=size)
+    size = units.parse_size(match[2]) + {"<": -1, ">": 1}.get(match[1], 0)
+    return SizeRange(largest=size) if match[1][0] == "<" else SizeRange(smallest=size)
 
 
 def parse_rate(text: str) -> Window:
@@ -118,20 +111,18 @@ def parse_int(text: str) -> int:
     return int(text)
 
 
-def parse_count(text: str) -> int:
-    """A whole number from 1 to a billion."""
-    number = parse_int(text)
-    if not 1 <= number <= 10**9:
-        raise ValueError(f"{number} is out of range: expected 1 to 1000000000")
-    return number
+def _between(least: int, most: int, what: str) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        number = parse_int(text)
+        if not least <= number <= most:
+            raise ValueError(f"{number} is {what}: expected {least} to {most}")
+        return number
+
+    return parse
 
 
-def parse_port(text: str) -> int:
-    """A whole number from 1 to 65535."""
-    number = parse_int(text)
-    if not 1 <= number <= 65535:  # noqa: PLR2004 -- the last TCP port
-        raise ValueError(f"{number} is not a port: expected 1 to 65535")
-    return number
+parse_count: Final = _between(1, 10**9, "out of range")
+parse_port: Final = _between(1, 65535, "not a port")
 
 
 def parse_factor(text: str) -> float:

@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import GaugeMetricFamily
@@ -17,6 +17,11 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from smtprelay.model.queue import FINAL, STATES, QueueStats
+
+_SIZE: Final = (
+    "Size of the spool. Near smtprelay_spool_limit_bytes, raise the limit or deliver or delete mail."
+)
+_FREE: Final = "Free space on the spool's file system. Make room before it holds less than a day of mail."
 
 
 class StockCollector(Collector):
@@ -42,16 +47,14 @@ class StockCollector(Collector):
         )
         text = "Throttled lanes: their provider asked for fewer requests. They recover by themselves."
         yield _gauge("provider_throttled_lanes", text, provider=throttled)
-        text = (
-            "Size of the spool. Near smtprelay_spool_limit_bytes, raise the limit or deliver or delete mail."
-        )
-        yield GaugeMetricFamily("smtprelay_spool_bytes", text, stock.bytes)
-        if stock.free is not None:
-            text = "Free space on the spool's file system. Make room before it holds less than a day of mail."
-            yield GaugeMetricFamily("smtprelay_spool_filesystem_free_bytes", text, stock.free)
-        if stock.oldest is not None:
-            text = "When the oldest message that waits was received. If it is long ago, see smtprelay status."
-            yield GaugeMetricFamily("smtprelay_spool_oldest_message_timestamp_seconds", text, stock.oldest)
+        oldest = "When the oldest message that waits was received. If it is long ago, see smtprelay status."
+        for name, text, value in (
+            ("bytes", _SIZE, stock.bytes),
+            ("filesystem_free_bytes", _FREE, stock.free),
+            ("oldest_message_timestamp_seconds", oldest, stock.oldest),
+        ):
+            if value is not None:
+                yield GaugeMetricFamily(f"smtprelay_spool_{name}", text, value)
 
 
 def _gauge(name: str, text: str, **values: Mapping[str, float]) -> Metric:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 from prometheus_client import CollectorRegistry
 from twisted.internet.interfaces import IReactorTime
 
@@ -97,20 +97,14 @@ class Sources:
     listeners: Callable[[], Sequence[Mapping[str, Any]]] = lambda: ()
     version: str = VERSION
     operator: Operator | None = None
-    mailbox: Mailbox | None = field(default=None)
-    draining: Draining | None = field(default=None)
+    mailbox: Mailbox | None = None
+    draining: Draining | None = None
     targets: RoutingTargets = field(factory=RoutingTargets)
     log_trouble: Callable[[], LogTrouble | None] = lambda: None
-    permits: Spool | None = field()
-    exposition: Callable[[], Awaitable[CollectorRegistry]] = field()
-
-    @permits.default
-    def _spool(self) -> Spool | None:
-        return self.spool
-
-    @exposition.default
-    def _own_metrics(self) -> Callable[[], Awaitable[CollectorRegistry]]:
-        return self._counted
+    permits: Spool | None = field(default=Factory(lambda sources: sources.spool, takes_self=True))
+    exposition: Callable[[], Awaitable[CollectorRegistry]] = field(
+        default=Factory(lambda sources: sources._counted, takes_self=True)  # noqa: SLF001
+    )
 
     async def _counted(self) -> CollectorRegistry:
         self.metrics.ready(not any((await self.readiness()).values()))

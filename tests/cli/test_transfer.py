@@ -225,7 +225,7 @@ class ArchiveTests(TransferCase):
     def test_move(self) -> None:
         """What moves is gone from the spool when the file is there, and nothing is left of it."""
         ran = self.queue("export", self.file, "--move", FIRST)
-        self.assertEqual("exported 1 message\ntook 1 message out of the spool\n", ran.out)
+        self.assertEqual("exported 1 message\nremoved 1 message from the spool\n", ran.out)
         self.assertEqual(f"{SECOND}.1\n", self.queue("list", "-o", "ids").out)
         self.assertIn("consistent: 1 message, ", self.sound(self.config))
         again = self.queue("export", self.file, "--move")

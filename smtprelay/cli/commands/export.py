@@ -1,8 +1,8 @@
 """
-``smtprelay queue export`` and ``queue import``: a spool's mail to a file, and from a file into a spool.
+``smtprelay queue export``: writes mail of the spool to an archive, whether the relay runs or not.
 
-The relay may run or not. Mail that moves is held first, and leaves the spool when the file is synced;
-whatever stops the command in between, no mail is lost, and none is sent twice.
+Mail that moves is held first, and removed from the spool when the archive is synced. If the command is
+stopped in between, no mail is lost and none is sent twice.
 """
 
 import base64
@@ -29,14 +29,14 @@ from smtprelay.cli.source import PATIENCE, TRANSFER, api
 from smtprelay.cli.text import count, who, with_settings
 from smtprelay.model.filters import STATES
 
-#: Messages that are dropped in one request, and their deliveries unless one message has more.
+#: The most messages, and deliveries unless one message has more, that are removed by one request.
 _MOST: Final = 50
 _MOST_ATTEMPTS: Final = 5000
 
 #: A body up to this size is kept in memory until it is written, bytes.
 _IN_MEMORY: Final = 1024 * 1024
 
-#: What becomes of an attempt that is under way.
+#: Why messages stay.
 _UNDER_WAY: Final = "an attempt is under way. Export again for them"
 _DIED: Final = "the relay died during an attempt. Start it once: it finds out the outcome"
 
@@ -64,16 +64,17 @@ def export(
 
     Ids, filters or --all select other mail. Each message is exported whole, with all its deliveries, attempts
     and its body. FILE is a tar archive, compressed unless its name ends in .tar; - is stdout. A file that
-    exists is an error without --overwrite. Hold rules
-    and suspended providers are included, unless ids or a filter select mail.
+    exists is an error without --overwrite. Hold rules and suspended providers are included, unless ids or a
+    filter select mail.
 
     With --move, a message that is being delivered stays, and the exit status is 75.
     """
     if move and place == "-":
-        raise CliError(USAGE, "--move needs a file: nobody can tell whether what goes into a pipe is safe")
+        raise CliError(USAGE, "--move needs a file: what goes into a pipe may be lost")
     if move and overwrite:
         raise CliError(
-            USAGE, "--move does not go with --overwrite: what moved into a file may be nowhere else"
+            USAGE,
+            "--move and --overwrite exclude each other: the only copy of moved mail could be overwritten",
         )
     with api(ctx, timeout=PATIENCE, keep=True) as relay:
         with _writer(place, overwrite=overwrite) as writer:
@@ -97,7 +98,7 @@ def _tell(taken: "_ExportCounts", gone: Sequence[str], *, move: bool, err: bool 
     exported = count(taken.counts["messages"], "message")
     click.echo(f"exported {exported}{with_settings(**taken.orders)}", err=err)
     if move:
-        click.echo(f"took {count(len(gone), 'message')} out of the spool")
+        click.echo(f"removed {count(len(gone), 'message')} from the spool")
     for line in _unfinished(taken, gone, move=move):
         click.echo(f"smtprelay: {line}", err=True)
 
@@ -106,14 +107,14 @@ def _unfinished(taken: "_ExportCounts", gone: Sequence[str], *, move: bool) -> I
     if taken.left:
         yield f"{count(len(taken.left), 'message')} stayed: {taken.under_way}"
     if taken.lost:
-        yield f"{count(len(taken.lost), 'message')} went meanwhile and are not in the archive"
+        yield f"{count(len(taken.lost), 'message')} left the queue meanwhile and are not in the archive"
     if move and len(gone) < len(taken.ids):
         names = " ".join(sorted(set(taken.ids) - set(gone))[:_MOST])
-        yield f"in the archive and still in the spool, for somebody released them meanwhile: {names}"
+        yield f"in the archive and still in the spool, because they were released meanwhile: {names}"
 
 
 class _ExportCounts:
-    """What is written so far."""
+    """What has been written, and what has not."""
 
     def __init__(self, writer: ArchiveWriter, relay: ApiClient) -> None:
         self._writer = writer
@@ -128,14 +129,14 @@ class _ExportCounts:
         self._attempts: dict[str, dict[str, int]] = {}
 
     def take_orders(self) -> None:
-        """Write an operator's orders, if there are any."""
+        """Write the hold rules and suspended providers, if there are any."""
         orders = self._relay.get(f"{TRANSFER}/orders")
         self.orders = {name: len(orders[name]) for name in ("holds", "suspended")}
         if any(self.orders.values()):
             self._writer.put_orders(orders)
 
     def fill(self, wanted: Mapping[str, Any], *, move: bool) -> None:
-        """Write all that matches; with ``move`` what waits of it is held."""
+        """Write all mail that matches; with ``move`` it is held."""
         request = {"filters": wanted, "mark": "", "moving": move, "who": who()}
         while True:
             page = self._relay.post(f"{TRANSFER}/export", request)
@@ -148,7 +149,7 @@ class _ExportCounts:
         self._writer.end(self.counts)
 
     def drop(self) -> Sequence[str]:
-        """Drop what is safe in the file, and as it is there; return what was dropped."""
+        """Remove from the spool what is in the archive and unchanged; return the ids."""
         gone: list[str] = []
         ids: list[str] = []
         attempts: dict[str, int] = {}
@@ -180,11 +181,11 @@ class _ExportCounts:
 
     @contextmanager
     def _body(self, values: Mapping[str, Any], content: str | None) -> Iterator[IO[bytes] | None]:
-        """Give the body of a message, ``None`` if it has none, or it is not there any more."""
+        """Give the body of a message; ``None`` if it has none, or if it has been removed."""
         if not values["body"]:
             yield None
             return
-        # Whole before it is written: an archive cannot take back a body that ends too early.
+        # Read to its end first: what is written to an archive cannot be removed if the body ends too early.
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as kept:
             for piece in self._pieces(values["id"]) if content is None else [base64.b64decode(content)]:
                 kept.write(piece)
@@ -204,7 +205,7 @@ class _ExportCounts:
 
 @contextmanager
 def _writer(place: str, *, overwrite: bool) -> Iterator[ArchiveWriter]:
-    """Give a writer; when the block has ended well, what was written is synced and has its name."""
+    """Give a writer; when the block ends well, the file is synced and gets its name."""
     if place == "-":
         with ArchiveWriter(sys.stdout.buffer, packed=True) as writer:
             yield writer

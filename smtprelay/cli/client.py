@@ -121,8 +121,7 @@ class ApiClient:
                 left = None if left is None else left - len(piece)
             if left:
                 raise CliError(
-                    UNAVAILABLE,
-                    f"{self.endpoint}: {left} bytes of the relay's answer are missing. Try again",
+                    UNAVAILABLE, f"{self.endpoint}: {left} bytes of the relay's answer are missing. Try again"
                 )
 
     @contextmanager

@@ -9,14 +9,7 @@ from attrs import NOTHING, fields, has
 
 from smtprelay.config import values
 from smtprelay.config.model import Config
-from smtprelay.config.reference import (
-    WORDS,
-    default_of,
-    help_of,
-    key_of,
-    kind_of,
-    summary_of,
-)
+from smtprelay.config.reference import WORDS, default_of, help_of, key_of, kind_of, summary_of
 from smtprelay.config.secret import Secret
 
 #: The types that YAML has for these values.

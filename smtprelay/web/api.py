@@ -64,10 +64,7 @@ def _drain_routes(draining: Draining) -> Sequence[Endpoint]:
         await draining.turn(not wanted.get("undo", False), who)
         return await show(request)
 
-    return [
-        Endpoint("GET", "/api/v1/drain", show),
-        Endpoint("POST", "/api/v1/drain", turn, "operator"),
-    ]
+    return [Endpoint("GET", "/api/v1/drain", show), Endpoint("POST", "/api/v1/drain", turn, "operator")]
 
 
 def _with_cookie(request: ApiRequest, value: str, age: int) -> ApiResponse:

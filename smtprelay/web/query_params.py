@@ -99,12 +99,7 @@ def changed(request: ApiRequest, action: str) -> tuple[Selection, Edit, str]:
     if not filters and not wanted.get("everything"):
         raise ApiProblem(400, "give ids or a filter, or everything: true")
     selection = _selection(filters, everything=bool(wanted.get("everything")))
-    edit = Edit(
-        action=action,
-        who=who,
-        why=wanted.get("why", ""),
-        dry_run=wanted.get("dry_run", False),
-    )
+    edit = Edit(action=action, who=who, why=wanted.get("why", ""), dry_run=wanted.get("dry_run", False))
     given = {name: wanted[name] for name in options if name in wanted}
     if action == "reroute":
         if not given.get("to"):

@@ -50,14 +50,7 @@ _DIED: Final = "the relay died during an attempt. Start it once: it finds out th
 @click.option("--overwrite", is_flag=True, help="Replace files that exist; not with --move.")
 @click.pass_context
 def export(
-    ctx: click.Context,
-    /,
-    *,
-    place: str,
-    ids: Sequence[str],
-    move: bool,
-    overwrite: bool,
-    **given: Any,
+    ctx: click.Context, /, *, place: str, ids: Sequence[str], move: bool, overwrite: bool, **given: Any
 ) -> int | None:
     """
     Write waiting mail to an archive.

@@ -81,23 +81,20 @@ class InProcess(ApiClient):
 
 async def _routed(routes: Sequence[Endpoint], method: str, target: str, body: bytes) -> ApiResponse:
     path, _, query = target.partition("?")
-    for route in routes:
-        found = route.pattern.fullmatch(unquote(path))
-        if found is None or route.method != method:
-            continue
-        request = ApiRequest(
-            path=found.groupdict(),
-            query=parse_qs(query, keep_blank_values=True),
-            content_type="application/json",
-            body=body,
-            who="control",
-            role="operator",
-        )
-        try:
-            return await route.action(request)
-        except ApiProblem as problem:
-            return problem.answer
-    raise AssertionError(f"{method} {target} is no route of the API")
+    matching = ((route, route.pattern.fullmatch(unquote(path))) for route in routes if route.method == method)
+    route, found = next((route, found) for route, found in matching if found)
+    request = ApiRequest(
+        path=found.groupdict(),
+        query=parse_qs(query, keep_blank_values=True),
+        content_type="application/json",
+        body=body,
+        who="control",
+        role="operator",
+    )
+    try:
+        return await route.action(request)
+    except ApiProblem as problem:
+        return problem.answer
 
 
 def _sources(spool: QueueSpool, settings: CliSettings, targets: RoutingTargets) -> Sources:

@@ -12,38 +12,20 @@ from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
 from email.utils import formatdate, make_msgid
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from smtprelay.cli import output
 from smtprelay.cli.exit_codes import FAILED, OK, USAGE, CliError
 from smtprelay.cli.options import RelayCommand, again, chosen
-from smtprelay.cli.smtp_dialog import DialogStep, Server, SmtpDialog, Stopped
+from smtprelay.cli.smtp_dialog import DialogStep, SendOptions, SmtpDialog, Stopped
 from smtprelay.cli.text import printable, text_of
 
 #: The id in the reply of a relay.
 _QUEUED = re.compile(r"queued as ([0-9A-Z-]+)")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-class SendOptions(NamedTuple):
-    """The options of the command."""
-
-    server: str
-    sender: str
-    recipients: tuple[str, ...]
-    subject: str
-    body: str
-    attachments: tuple[str, ...]
-    tls: str
-    tls_ca: str
-    insecure: bool
-    user: str
-    password_file: str
-    number: int
-    timeout: float
 
 
 def _option(*names: str, **attributes: Any) -> Callable[[_Command], _Command]:
@@ -70,7 +52,6 @@ def send(ctx: click.Context, /, **given: Any) -> int:
     """Send a test mail and show each step."""
     options = SendOptions(**given)
     sender = options.sender or options.recipients[0]
-    server, message = _server(options), _message(sender, options)
     policy = SMTP if all(map(str.isascii, (sender, *options.recipients))) else SMTPUTF8
     steps: list[DialogStep] = []
     live = chosen(ctx).output in {"table", "ids"}
@@ -81,11 +62,12 @@ def send(ctx: click.Context, /, **given: Any) -> int:
             mark = "✓" if step.ok else "✗"
             click.echo(f" {mark} {printable(step.name):<12} {printable(step.words)}   {step.ms:.0f} ms")
 
-    dialog = SmtpDialog(server, tell)
+    dialog = SmtpDialog(options, tell)
+    password, message = _password(options), _message(sender, options)
     ids: list[str] = []
     accepted = True
     try:
-        dialog.open()
+        dialog.open(password)
         for _ in range(options.number):
             del message["Date"], message["Message-ID"]
             message["Date"], message["Message-ID"] = formatdate(time.time(), localtime=True), make_msgid()
@@ -101,25 +83,9 @@ def send(ctx: click.Context, /, **given: Any) -> int:
     return OK if accepted else FAILED
 
 
-def _server(options: SendOptions) -> Server:
-    """Return the server of ``host``, ``host:port`` or ``[v6]:port``; the port is 25, or 465 for TLS."""
-    host, colon, digits = options.server.rpartition(":")
-    if not colon or options.server.endswith("]"):
-        host, digits = options.server, "465" if options.tls == "implicit" else "25"
-    if not digits.isdecimal() or not 0 < int(digits) < 65536:  # noqa: PLR2004
-        raise CliError(USAGE, f"--server {options.server}: not HOST:PORT")
-    return Server(
-        host.strip("[]"),
-        int(digits),
-        tls=options.tls,
-        ca=options.tls_ca,
-        verify=not options.insecure,
-        timeout=options.timeout,
-        login=(options.user, _password(options)) if options.user else None,
-    )
-
-
 def _password(options: SendOptions) -> str:
+    if not options.user:
+        return ""
     if options.password_file:
         return text_of(options.password_file).partition("\n")[0].rstrip("\r")
     if not sys.stdin.isatty():

@@ -76,7 +76,7 @@ class ApiClient:
         return True
 
     def get(self, path: str, query: Mapping[str, str | Sequence[str]] | None = None) -> Any:
-        """Return the JSON at ``path``; raises :class:`CliError`, with 69 if nobody answers."""
+        """Return the JSON at ``path``; raises :class:`CliError`, with 69 if there is no answer."""
         parameters = urlencode(query or {}, doseq=True)
         return self._json("GET", f"{path}?{parameters}" if parameters else path)
 

@@ -123,7 +123,7 @@ class _Operator:
 
     @cached_property
     def _built(self) -> Operator:
-        from smtprelay.service.offline import build_desk  # noqa: PLC0415 -- dear, and seldom needed
+        from smtprelay.service.offline import build_desk  # noqa: PLC0415 -- slow to import
 
         config = configuration(self._settings, os.environ)
         return build_desk(config, self._spool, time.time, random.SystemRandom().getrandbits)

@@ -67,7 +67,7 @@ def location(settings: CliSettings, environ: Mapping[str, str]) -> "SpoolLocatio
     spool = configuration(settings, environ, only_place=True).spool
     if spool is None or spool.engine == "memory":
         return None
-    from smtprelay.spool.location import DriverMissing, SqliteLocation, in_database  # noqa: PLC0415 -- dear
+    from smtprelay.spool.location import DriverMissing, SqliteLocation, in_database  # noqa: PLC0415 -- slow to import
 
     if spool.engine == "sqlite":
         return SqliteLocation(Path(spool.path))
@@ -84,7 +84,7 @@ def location(settings: CliSettings, environ: Mapping[str, str]) -> "SpoolLocatio
 
 def configuration(settings: CliSettings, environ: Mapping[str, str], *, only_place: bool = False) -> "Config":
     """Read the configuration, or only where the relay is; raises :class:`CliError` (78) if it is wrong."""
-    from smtprelay.config import ConfigError, load  # noqa: PLC0415 -- dear: see the module's docstring
+    from smtprelay.config import ConfigError, load  # noqa: PLC0415 -- slow to import
 
     settings = settings_in_container(settings)
     try:

@@ -1,7 +1,7 @@
 """
 Text that goes in and out: files, standard input, and ages, sizes and times as people read them.
 
-Senders, subjects and providers' answers come from outside, and a terminal obeys what it is told: they are
+Senders, subjects and providers' answers come from outside, and a terminal obeys control characters: they are
 made printable first.
 """
 

@@ -47,7 +47,8 @@ class Match:
 @frozen(kw_only=True)
 class WebhookSettings:
     """
-    The HTTP endpoint that is told of failed or expired mail (``on_failed`` or ``on_expired``: ``webhook``).
+    The HTTP endpoint that gets events of failed or expired mail (``on_failed`` or ``on_expired``:
+    ``webhook``).
 
     :ivar url: ``https://``, or ``http://`` on loopback. It is a secret, because whoever knows it can often
         post.

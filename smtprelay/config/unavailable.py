@@ -1,8 +1,8 @@
 """
 Settings that the roadmap promises and this version does not have.
 
-They have no class: each is taken out of the tree and refused by name, so that nobody looks for a spelling
-mistake. Whoever builds one removes its row.
+They have no class: each is removed from the tree and refused by name, so that it does not look like a
+spelling mistake. A new feature removes its row.
 """
 
 from collections.abc import Iterator

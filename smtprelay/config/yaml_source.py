@@ -46,14 +46,14 @@ _REFERENCE: Final = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
 _INSIDE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::([-?])(.*))?", re.DOTALL)
 
 
-#: A line of a configuration, indented or as JSON; any other file may be somebody's secret.
+#: A line of a configuration, indented or as JSON; any other file may be a secret.
 _OURS: Final = re.compile(
     rf"""^[ \t{{]*["']?(?:{"|".join(each.name for each in fields(Config))})["']?\s*:(?:\s|$|["'\[{{])""",
     re.MULTILINE,
 )
 
 
-class _Unreadable(Exception):  # noqa: N818 -- carries what is told to the operator
+class _Unreadable(Exception):  # noqa: N818 -- carries what the operator reads
     """The file is not valid YAML, or uses what is refused here."""
 
     def __init__(self, text: str, line: int = 1, column: int = 1) -> None:
@@ -263,7 +263,7 @@ _TABLE: Final[Sequence[tuple[str, str | Callable[[str, int], str], bool]]] = (
     (r"expected '<document start>'", NO_SETTINGS, False),
     (r"another document", 'a second document ("---"): a configuration is one', False),
     (r"sequence entries are not allowed", 'the first "- " of a list begins a line of its own', False),
-    (r"node content, but found '(.+?)'", "{} stands where a value is expected", False),
+    (r"node content, but found '(.+?)'", "{} is where a value is expected", False),
     (r"could not find expected ':'", "a colon is missing behind this key", True),
     (r"(.+) \(", "this is no YAML: {}", False),
 )

@@ -102,7 +102,7 @@ def schema() -> None:
 
 def _load(ctx: click.Context, file: str | None, *, alone: bool = False) -> "Loaded | None":
     """Load a configuration; ``None`` if it has errors, which are printed."""
-    from smtprelay.config import ConfigError, load  # noqa: PLC0415 -- dear, and no other command needs it all
+    from smtprelay.config import ConfigError, load  # noqa: PLC0415 -- slow to import
 
     settings = chosen(ctx)
     try:

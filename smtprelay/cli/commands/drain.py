@@ -52,7 +52,9 @@ def _wait(client: ApiClient, state: Mapping[str, Any], timeout: float | None) ->
         time.sleep(_AGAIN)
         state = client.get(_DRAIN)
         if not state["draining"]:
-            raise CliError(TEMPFAIL, "the drain was undone by somebody else: smtprelay drain starts it again")
+            raise CliError(
+                TEMPFAIL, "the drain was undone by another command: smtprelay drain starts it again"
+            )
     return state
 
 

@@ -47,8 +47,8 @@ def add(ctx: click.Context, /, *, span: float, why: str, **given: str | None) ->
         rule = {**patterns, "who": who(), "why": why, "until": time.time() + span}
         made = relay.post(f"{API}/hold-rules", rule)
     rule = made["hold_rule"]
-    told = f"hold rule {rule['id']}: mail {_patterns(rule)} is held until {moment(rule['until'])}"
-    output.result(ctx, made, lambda: click.echo(told), ids=[rule["id"]])
+    text = f"hold rule {rule['id']}: mail {_patterns(rule)} is held until {moment(rule['until'])}"
+    output.result(ctx, made, lambda: click.echo(text), ids=[rule["id"]])
 
 
 @hold_rules.command("list")
@@ -68,8 +68,8 @@ def remove(ctx: click.Context, *, number: int) -> None:
     """Remove a rule and release the mail that it held."""
     with api(ctx) as relay:
         removed = relay.post(f"{API}/hold-rules/{number}/remove", {"who": who()})
-    told = f"removed hold rule {number}: its mail is released"
-    output.result(ctx, removed, lambda: click.echo(told))
+    text = f"removed hold rule {number}: its mail is released"
+    output.result(ctx, removed, lambda: click.echo(text))
 
 
 def _show(rules: Sequence[Mapping[str, Any]]) -> None:

@@ -64,13 +64,13 @@ def import_(ctx: click.Context, *, place: str, route: str) -> int | None:
         taken.send()
     if ended is not None and not any((*taken.counts.values(), *taken.orders.values())):
         raise ended
-    told = (
+    text = (
         f"imported {count(taken.counts['imported'], 'message')},"
         f" {taken.counts['present']} were here already, {taken.counts['refused']} refused"
         f"{with_settings(**taken.orders)}"
     )
     faults = [{"name": name, "why": why} for name, why in taken.faults]
-    output.result(ctx, {**taken.counts, **taken.orders, "faults": faults}, lambda: click.echo(told))
+    output.result(ctx, {**taken.counts, **taken.orders, "faults": faults}, lambda: click.echo(text))
     for name, why in taken.faults:
         click.echo(f"smtprelay: {printable(name)}: {printable(why)}", err=True)
     if ended is not None:
@@ -182,11 +182,11 @@ def _items(place: str) -> Iterator[Iterator[Item]]:
     if place == "-":
         yield tar.read(sys.stdin.buffer)
     elif Path(place).is_dir():
-        from smtprelay.cli.archive_files import smtprelay_json  # noqa: PLC0415 -- dear to import
+        from smtprelay.cli.archive_files import smtprelay_json  # noqa: PLC0415 -- slow to import
 
         if next(Path(place).glob("*.json"), None) is None:
-            told = "neither an archive of queue export, nor a folder with a JSON file for each message"
-            raise CliError(CANNOT_USE, f"{place}: {told}")
+            text = "neither an archive of queue export, nor a folder with a JSON file for each message"
+            raise CliError(CANNOT_USE, f"{place}: {text}")
         yield smtprelay_json.read(Path(place))
     else:
         try:

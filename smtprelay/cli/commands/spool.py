@@ -46,12 +46,12 @@ def _tell(found: Mapping[str, Any]) -> None:
     findings = found["findings"]
     for finding in findings:
         click.echo(printable(finding))
-    told = (
+    text = (
         f"{count(found['messages'], 'message')}, {count(found['deliveries'], 'delivery')},"
         f" {size(found['bytes'])} of bodies"
     )
     click.echo(
-        f"not consistent: {count(len(findings), 'finding')} in {told}" if findings else f"consistent: {told}"
+        f"not consistent: {count(len(findings), 'finding')} in {text}" if findings else f"consistent: {text}"
     )
 
 
@@ -79,5 +79,5 @@ def compact(ctx: click.Context) -> None:
         if isinstance(error.__cause__, SpoolBusy):
             raise CliError(UNAVAILABLE, f"{error}: stop it first") from error
         raise
-    told = f"{size(before)} before, {size(after)} now"
-    output.result(ctx, {"before": before, "after": after}, lambda: click.echo(told))
+    text = f"{size(before)} before, {size(after)} now"
+    output.result(ctx, {"before": before, "after": after}, lambda: click.echo(text))

@@ -117,7 +117,7 @@ def _readable(file: str | None, path: Place) -> Iterator[Complaint]:
 
 
 def _usable(tls: TlsSettings, path: Place) -> Iterator[Complaint]:
-    # Dear to import.
+    # Slow to import.
     from twisted.internet.task import Clock  # noqa: PLC0415
 
     from smtprelay.net.tls_server import CertificateError, ServerContext  # noqa: PLC0415

@@ -84,7 +84,7 @@ def _text(secret: Secret) -> str:
 
 
 def _access_keys(provider: AcsSettings, path: Path) -> Iterator[Complaint]:
-    from smtprelay.providers.acs import signature  # noqa: PLC0415 -- as dear as Twisted
+    from smtprelay.providers.acs import signature  # noqa: PLC0415 -- slow to import
 
     given: list[tuple[Path, Callable[[str], object], str]] = [
         ((*path, "access_keys", n), signature.parse_key, _text(key))

@@ -87,8 +87,7 @@ def _check(
     parts: tuple[Config, Table, Table, set[str]], lines: Sequence[str], *, alone: bool
 ) -> Iterator[Problem]:
     # They are slow to import, and a command that looks for the relay does not need them.
-    from smtprelay.config.checks import consistency, files, secrets, security  # noqa: PLC0415
-    from smtprelay.config.checks.view import View  # noqa: PLC0415
+    from smtprelay.config.checks import View, consistency, files, secrets, security  # noqa: PLC0415
 
     view = View(*parts)
     checks = (*consistency.CHECKS, *security.CHECKS)

@@ -8,7 +8,7 @@ from typing import Final
 from attrs import fields
 
 from smtprelay.config import endpoint
-from smtprelay.config.checks.view import Complaint, View
+from smtprelay.config.checks import Complaint, View
 from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Match, RouteSettings
 from smtprelay.config.problem import did_you_mean

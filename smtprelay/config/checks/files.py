@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from smtprelay.config import endpoint
-from smtprelay.config.checks.view import Complaint, View, walk
+from smtprelay.config.checks import Complaint, View, walk
 from smtprelay.config.listeners import TlsSettings
 from smtprelay.config.model import WebhookSettings
 from smtprelay.config.provider_settings import CaptureSettings, ProviderSettings

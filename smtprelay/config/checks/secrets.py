@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 from smtprelay.config import endpoint
-from smtprelay.config.checks.view import Complaint, View, walk
+from smtprelay.config.checks import Complaint, View, walk
 from smtprelay.config.model import WebhookSettings
 from smtprelay.config.provider_settings import AcsSettings
 from smtprelay.config.secret import Secret

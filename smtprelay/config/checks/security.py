@@ -5,7 +5,7 @@ What could be abused: open relays, passwords and mail in clear text.
 from collections.abc import Iterator
 from typing import Final
 
-from smtprelay.config.checks.view import Complaint, View
+from smtprelay.config.checks import Complaint, View
 from smtprelay.config.endpoint import is_encrypted, is_local, is_loopback, is_plain_remote
 from smtprelay.config.listeners import AnyChecker, Listener
 from smtprelay.config.provider_settings import HttpProviderSettings, SmarthostSettings

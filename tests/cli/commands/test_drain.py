@@ -47,7 +47,9 @@ class DrainTests(CommandCase):
         self.assertEqual(
             ran,
             Ran(
-                75, "", "smtprelay: the drain was undone by another command: smtprelay drain starts it again\n"
+                75,
+                "",
+                "smtprelay: the drain was undone by another command: smtprelay drain starts it again\n",
             ),
         )
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.cli.commands.export import new_file
 from smtprelay.cli.exit_codes import CliError
-from smtprelay.cli.newfile import new_file
 
 
 class NewFileTests(SynchronousTestCase):
